@@ -1,0 +1,1 @@
+"""The episodic data module and one annotation index per dataset."""

@@ -1,0 +1,35 @@
+"""One family of errors for everything a user can get wrong.
+
+Every message says what was found, what was expected, and what to do, on one line. The command line prints it without
+a traceback (unless `--debug`) and exits with status 2.
+"""
+
+import re
+
+
+class FsbenchError(Exception):
+    """Something about the input, the files or the settings is wrong; the message is meant for the user."""
+
+
+class DataError(FsbenchError):
+    """An image, mask, annotation or list file cannot be used."""
+
+
+class SettingsError(FsbenchError):
+    """An argument or configuration value is unknown or does not fit the others."""
+
+
+class CheckpointError(FsbenchError):
+    """A checkpoint or weight file does not fit the model."""
+
+
+class RecordError(FsbenchError):
+    """A run's record is missing, incomplete or was changed."""
+
+
+def user_message(error: BaseException) -> str:
+    """The one-line message of `error`; what a data loader's worker wrapped around it is taken off again."""
+    text = str(error)
+    if text.startswith("Caught "):  # torch's loader quotes the worker's traceback; the last entry is ours
+        text = re.split(rf"\n[\w.]*{type(error).__name__}: ", text)[-1]
+    return " ".join(text.split())

@@ -1,0 +1,1 @@
+"""Tensor operations that methods share: one public function a file, with a plain reference beside the fast paths."""
