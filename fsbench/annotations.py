@@ -17,6 +17,8 @@ Pair = tuple[str, int]
 SIZE_BINS = {"0-5": (0.0, 0.05), "5-10": (0.05, 0.10), "10-15": (0.10, 0.15), "0-15": (0.0, 0.15)}
 """Size-restricted splits: share of an image's pixels, void included, in [lower, upper) (fscs-protocol §2.2)."""
 
+SPLITS = ("trn", "val", *SIZE_BINS)
+
 VOID = 255
 """Label of void pixels; what it counts as is the protocol's decision."""
 
@@ -76,6 +78,10 @@ class AnnotationIndex(ABC):
     def image_path(self, name: str) -> Path:
         """File of the image `name`."""
 
+    def label_file(self, name: str) -> Path:
+        """File that the label map of image `name` comes from, to be named in messages."""
+        return self.image_path(name)
+
     @abstractmethod
     def label_map(self, name: str) -> np.ndarray:
         """Label map (H, W) uint8 of image `name`: 0 background, class numbers, 255 void."""
@@ -93,6 +99,10 @@ class AnnotationIndex(ABC):
     def check_fold(self, fold: int) -> None:
         if fold not in range(self.folds):
             raise SettingsError(f"unknown fold {fold} for {self.name}; it has folds 0 to {self.folds - 1}")
+
+    def check_split(self, split: str) -> None:
+        if split not in SPLITS:
+            raise SettingsError(f"unknown split {split!r}; choose one of {', '.join(SPLITS)}")
 
 
 def size_restricted(pairs: PairList, index: AnnotationIndex, size: str) -> PairList:

@@ -1,18 +1,63 @@
-"""placeholder"""
-from typing import Any
+"""EMAT: efficient masked attention transformer for few-shot classification and segmentation.
+
+Correlation tokens of all ViT layers and heads are reduced along the support axis by two attention layers, which attend
+only to support tokens inside the mask and downscale with learned convolutions; heads for presence and mask follow.
+Sections are those of emat.md. `class_token: false` is EMAT-seg, which only segments.
+
+Shapes: B samples (episodes x ways), C correlation channels, T query tokens, Ts support tokens (class token first),
+Td downscaled ones, D hidden channels.
+"""
+
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from fsbench.backbones import BackboneConfig
 from fsbench.ops.masked_attention import masked_attention
-from methods._layers import HEADS, AttentionBlock, Learner, norm
+from methods._fscs import FewShotClassifierSegmenter
+from methods._layers import HEADS, AttentionBlock, Learner, norm, pool_tokens
+
+WIDTHS = (64, 32)  # channels after the first and the second layer, §0
+
+
+class EMAT(FewShotClassifierSegmenter):
+    """EMAT and EMAT-seg.
+
+    Args:
+        backbone: the frozen ViT, DINOv2 ViT-S/14 in the paper (§1).
+        support_side: side of the support token grid, a multiple of 4; 20 in the paper, i.e. 401 tokens (§0).
+        class_token: False for EMAT-seg.
+        learning_rate: of Adam (§5).
+        presence_weight: of the presence loss (§5).
+    """
+
+    def __init__(
+        self,
+        backbone: BackboneConfig,
+        support_side: int = 20,
+        class_token: bool = True,
+        learning_rate: float = 1e-3,
+        presence_weight: float = 0.1,
+    ):
+        super().__init__(backbone, support_side, class_token, learning_rate, presence_weight)
+        self.learner = emat_learner(self.channels, support_side, class_token)
+
+
+def emat_learner(channels: int, side: int, class_token: bool = True) -> Learner:
+    """Two layers: side -> side/2 by convolution, then side/4 by convolution and 1 by pooling."""
+    first = EfficientMaskedAttention(channels, WIDTHS[0], pool=0, class_token=class_token)
+    second = EfficientMaskedAttention(WIDTHS[0], WIDTHS[1], pool=side // 4, class_token=class_token)
+    blocks = [AttentionBlock(first, WIDTHS[0], side), AttentionBlock(second, WIDTHS[1], side // 2)]
+    return Learner(blocks, WIDTHS[1], class_token)
 
 
 class LearnableDownscaling(nn.Module):
-    """Halve the support side with a strided convolution, then average-pool (emat.md §3.3, `Down`).
+    """Halve the support side with a strided convolution, then average-pool it by `pool` (0: not) (§3.3, `Down`).
 
-    (B, C, T, Ts) -> (B, C', T, Td); the class token goes through a linear map of its own.
+    (B, C, T, Ts) -> (B, out, T, Td). The class token goes through a linear map of its own.
     """
 
     def __init__(self, channels: int, out: int, pool: int, class_token: bool, bias: bool):
@@ -23,27 +68,41 @@ class LearnableDownscaling(nn.Module):
         self.q_seg = nn.Conv3d(channels, out, (1, 2, 2), stride=(1, 2, 2), bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        cls = (self.q_cls.weight, self.q_cls.bias) if hasattr(self, "q_cls") else None
-        return downscale(x, (self.q_seg.weight, self.q_seg.bias), cls, self.pool)
+        return downscale(x, [self])[0]
 
 
-def downscale(x, seg, cls, pool):
-    image = x[..., 1:] if cls else x
-    side = round(image.shape[-1] ** 0.5)
-    y = F.conv3d(image.unflatten(-1, (side, side)), *seg, stride=(1, 2, 2))
-    if pool:
-        y = F.avg_pool3d(y, (1, pool, pool))
-    y = y.flatten(3)
-    if cls:
-        y = torch.cat([F.conv2d(x[..., :1], *cls), y], -1)
-    return y
+def downscale(x: Tensor, modules: list[LearnableDownscaling]) -> list[Tensor]:
+    """Outputs of several `LearnableDownscaling` of equal geometry on the same input, by one convolution (§8, 3).
+
+    The kernel has depth 1 along T, so the rows of all T maps are stacked into one 2-d image of even height.
+    """
+    class_token = hasattr(modules[0], "q_cls")
+    image = rearrange(x[..., 1:] if class_token else x, "b c t (y x) -> b c t y x", y=round((x.shape[-1]) ** 0.5))
+    side = image.shape[-1] // 2
+    image = image[..., : 2 * side, : 2 * side]  # a stride of 2 leaves out an odd last row and column
+    y = F.conv2d(rearrange(image, "b c t y x -> b c (t y) x"), *_joint([m.q_seg for m in modules]), stride=2)
+    y = rearrange(y, "b e (t y) x -> b e t (y x)", t=x.shape[2])
+    if modules[0].pool:
+        y = pool_tokens(y, modules[0].pool, class_token=False)
+    if class_token:
+        y = torch.cat([F.conv2d(x[..., :1], *_joint([m.q_cls for m in modules])), y], -1)
+    return list(y.split([m.q_seg.out_channels for m in modules], 1))
+
+
+def _joint(convolutions: Sequence[nn.Conv2d | nn.Conv3d]) -> tuple[Tensor, Tensor | None]:
+    """Weights and biases of 1x1 or depth-1 convolutions as those of one 2-d convolution with all their outputs."""
+    weight = torch.cat([c.weight[:, :, 0] if c.weight.dim() == 5 else c.weight for c in convolutions])
+    if all(c.bias is None for c in convolutions):
+        return weight, None
+    return weight, torch.cat([c.weight.new_zeros(c.out_channels) if c.bias is None else c.bias for c in convolutions])
 
 
 class EfficientMaskedAttention(nn.Module):
+    """Attention of downscaled support tokens over the kept ones, with a downscaled residual path (§3.3)."""
+
     def __init__(self, channels: int, out: int, pool: int, class_token: bool):
         super().__init__()
         hidden = out // 2
-        self.class_token = class_token
         self.short_cut = nn.Sequential(
             LearnableDownscaling(channels, out, pool, class_token, bias=False), norm(out), nn.ReLU()
         )
@@ -53,10 +112,7 @@ class EfficientMaskedAttention(nn.Module):
         self.out_norm = norm(out)
 
     def forward(self, x: Tensor, keep: Tensor) -> Tensor:
-        attended = masked_attention(self.q(x), x, self.kv.weight[..., 0, 0], self.kv.bias, keep, HEADS)
-        return self.out_norm(self.agg(attended) + self.short_cut(x))
-
-def emat_learner(channels, side, class_token=True):
-    return Learner([
-        AttentionBlock(EfficientMaskedAttention(channels, 64, 0, class_token), 64, side),
-        AttentionBlock(EfficientMaskedAttention(64, 32, side//4, class_token), 32, side//2)], 32, class_token)
+        """(B, C, T, Ts) and kept tokens (B, Ts) -> (B, out, T, Td)."""
+        short, q = downscale(x, [self.short_cut[0], self.q])
+        attended = masked_attention(q, x, self.kv.weight[..., 0, 0], self.kv.bias, keep, HEADS)
+        return self.out_norm(self.agg(attended) + self.short_cut[1:](short))

@@ -1,0 +1,57 @@
+"""What belongs to no class: the ground, and things that share either a shape or a texture with the classes, not both."""
+
+import numpy as np
+
+from fsbench.demo.paint import Colours, Pose, Stencil, hsv, lay, shading, smooth_noise, stencil, texture, two_tone
+from fsbench.demo.patterns import PATTERNS
+from fsbench.demo.shapes import SHAPES, Outline, blob
+
+
+def ground(rng: np.random.RandomState, height: int, width: int) -> np.ndarray:
+    """A new canvas (height, width, 3): two colours mixed by noise of a coarse and a finer scale."""
+    mix = 0.7 * smooth_noise(rng, height, width, 3) + 0.3 * smooth_noise(rng, height, width, rng.randint(6, 20))
+    return two_tone(mix, random_colours(rng, 0.6))
+
+
+def random_colours(rng: np.random.RandomState, saturation: float = 0.9) -> Colours:
+    """Two colours of any hue, one darker than the other more often than not."""
+    hues = rng.uniform(0, 1, 2)
+    saturations = rng.uniform(0.05, saturation, 2)
+    values = rng.uniform(0.15, 1.0, 2)
+    return hsv(hues[0], saturations[0], values[0]), hsv(hues[1], saturations[1], values[1])
+
+
+def place_distractor(rng: np.random.RandomState, height: int, width: int) -> tuple[Stencil | None, np.ndarray]:
+    """A textured blob, a smoothly shaded shape or a stroke somewhere in the image: its stencil and colours (h, w, 3)."""
+    kind = rng.choice(3, p=[0.5, 0.35, 0.15])
+    radius = float(np.exp(rng.uniform(np.log(8), np.log(0.35 * min(height, width)))))
+    stretch = rng.uniform(0.7, 1.4) if kind != 2 else 4.0
+    pose = Pose(
+        x=rng.uniform(0, width),
+        y=rng.uniform(0, height),
+        radius_x=radius * stretch**0.5,
+        radius_y=radius / stretch**0.5,
+        angle=rng.uniform(0, 2 * np.pi),
+    )
+    outline: Outline
+    if kind == 1:
+        outline = SHAPES[list(SHAPES)[rng.randint(len(SHAPES))]]
+    else:
+        outline = blob(rng.uniform(0, 0.16, 5) * np.exp(1j * rng.uniform(0, 2 * np.pi, 5)))
+    shape = stencil(pose, outline, height, width)
+    colours, turn, table = random_colours(rng), rng.uniform(0, 2 * np.pi), rng.random_sample((16, 16))
+    pattern = list(PATTERNS)[rng.randint(len(PATTERNS))]
+    periods = min(rng.uniform(1.3, 2.6), radius / 4.5)
+    if shape is None:
+        return None, np.empty(0)
+    if kind == 0:
+        return shape, texture(shape, PATTERNS[pattern], periods, turn, colours, table)
+    return shape, shading(shape, turn, colours)
+
+
+def scatter(rng: np.random.RandomState, canvas: np.ndarray, count: int) -> None:
+    """Paint `count` distractors onto the canvas, in place."""
+    for _ in range(count):
+        shape, colour = place_distractor(rng, *canvas.shape[:2])
+        if shape is not None:
+            lay(canvas, shape, colour)

@@ -1,0 +1,132 @@
+"""Metrics in two steps: int64 counts per (episode, slot), and every figure as a function of summed counts.
+
+A slot is a way (1..N) or, as slot 0, "any foreground". The field sums intersections and unions per class over all
+episodes before it divides (fscs-protocol §7); torchmetrics' MeanIoU, which averages per sample, is another number.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from fsbench.annotations import VOID
+
+VoidPolicy = Literal["background", "ignore"]
+"""What void pixels are: background that counts in unions, or no pixels at all."""
+
+COUNTS = ("tp", "pred", "gt", "pred_void", "void", "valid")
+"""Columns of a count table: pixels that are the slot in both, in the prediction, in the truth (void pixels left out),
+predicted as the slot on void pixels, void pixels, other pixels. The last two are the same in all slots."""
+
+
+def count(prediction: Tensor, truth: Tensor, ways: int) -> Tensor:
+    """Counts (ways + 1, 6) int64 in the order of `COUNTS` of one episode.
+
+    Args:
+        prediction: (h, w) integers in 0..ways.
+        truth: (h, w) integers in 0..ways, or 255 for void.
+        ways: number of ways N.
+    """
+    slots = ways + 1
+    row = torch.where(truth == VOID, slots, truth.long())
+    joint = torch.bincount((row * slots + prediction.long()).flatten(), minlength=slots * (slots + 1))
+    joint = joint.view(slots + 1, slots)  # rows: truth with void last, columns: prediction
+    inside, void = joint[:slots], joint[slots]
+    table = torch.stack([inside.diagonal(), inside.sum(0), inside.sum(1), void], 1)
+    table[0] = torch.stack([inside[1:, 1:].sum(), inside[:, 1:].sum(), inside[1:].sum(), void[1:].sum()])
+    totals = torch.stack([void.sum(), inside.sum()]).expand(slots, 2)
+    return torch.cat([table, totals], 1)
+
+
+def presence_from_mask(prediction: Tensor, ways: int) -> tuple[Tensor, Tensor]:
+    """Presence of methods that only segment (protocol rule `any_pixel`): decisions (N,) bool, a way is present iff some
+    pixel is predicted as it; scores (N,) float32, the share of such pixels."""
+    pixels = torch.bincount(prediction.long().flatten(), minlength=ways + 1)[1:]
+    return pixels > 0, pixels.float() / prediction.numel()
+
+
+@dataclass(frozen=True)
+class EpisodeResult:
+    """What is kept of one evaluated episode; enough for every metric.
+
+    Attributes:
+        episode: index in the manifest.
+        classes: (N,) int64 class numbers of the ways.
+        counts: (N + 1, 6) int64, see `COUNTS`.
+        present, decided: (N,) bool, truth and decision.
+        score: (N,) float32, how sure the method is that the way is present, in [0, 1].
+        label_map: (h, w) uint8, the prediction.
+    """
+
+    episode: int
+    classes: Tensor
+    counts: Tensor
+    present: Tensor
+    decided: Tensor
+    score: Tensor
+    label_map: Tensor
+
+
+def intersection_union(counts: np.ndarray, void: VoidPolicy) -> tuple[np.ndarray, np.ndarray]:
+    """Counts (..., 6) of way slots -> intersections and unions (...)."""
+    tp, pred, gt, pred_void = (counts[..., i] for i in range(4))
+    return tp, pred + gt - tp + (pred_void if void == "background" else 0)
+
+
+def background_intersection_union(counts: np.ndarray, void: VoidPolicy) -> tuple[np.ndarray, np.ndarray]:
+    """Counts (..., 6) of slot 0 (any foreground) -> intersections and unions of the background."""
+    tp, pred, gt, pred_void, void_pixels, valid = (counts[..., i] for i in range(6))
+    if void == "background":
+        pred, valid = pred + pred_void, valid + void_pixels
+    return valid - (pred + gt - tp), valid - tp
+
+
+def mean_iou(intersection: np.ndarray, union: np.ndarray) -> np.ndarray:
+    """Class sums (..., classes) -> mIoU in percent (...). A class without pixels counts as 0."""
+    return 100 * (intersection / np.maximum(union, 1)).mean(-1)
+
+
+def fb_iou(
+    intersection: np.ndarray, union: np.ndarray, background: tuple[np.ndarray, np.ndarray]
+) -> np.ndarray:
+    """Class sums (..., classes) and background sums (...) -> FB-IoU in percent: mean of the IoU of all classes taken
+    together and the IoU of the background (fscs-protocol §7)."""
+    foreground = intersection.sum(-1) / np.maximum(union.sum(-1), 1)
+    return 50 * (foreground + background[0] / np.maximum(background[1], 1))
+
+
+class EpisodicScores(Metric):
+    """mIoU, FB-IoU and exact-match accuracy of the episodes seen on all ranks, for progress during training.
+
+    States are int64 sums, so the result does not depend on how episodes were spread over ranks.
+    """
+
+    full_state_update = False
+
+    def __init__(self, class_ids: Sequence[int], void: VoidPolicy):
+        super().__init__()
+        self.class_ids = list(class_ids)
+        self.void: VoidPolicy = void
+        self.add_state("slots", torch.zeros(max(class_ids) + 1, len(COUNTS), dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("exact", torch.zeros(2, dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, result: EpisodeResult) -> None:
+        row = torch.cat([result.classes.new_zeros(1), result.classes])
+        self.slots.index_add_(0, row.to(self.slots.device), result.counts.to(self.slots.device))
+        exact = bool((result.present == result.decided).all())
+        self.exact += torch.tensor([exact, 1], device=self.exact.device)
+
+    def compute(self) -> dict[str, float]:
+        slots = self.slots.cpu().numpy()
+        intersection, union = intersection_union(slots[self.class_ids], self.void)
+        background = background_intersection_union(slots[0], self.void)
+        right, total = self.exact.tolist()
+        return {
+            "mIoU": float(mean_iou(intersection, union)),
+            "FB-IoU": float(fb_iou(intersection, union, background)),
+            "accuracy": 100 * right / max(total, 1),
+        }

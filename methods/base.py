@@ -1,0 +1,92 @@
+"""The contract of a method: encode an episode, predict it, and (if it learns) give a loss and an optimiser.
+
+Evaluation is written here once. It hands a method one episode at a time, without the truth, so that no figure can
+depend on the batch, and no method can peek.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from fsbench.backbones import BackboneConfig, FrozenViT
+from fsbench.episodes import EpisodeBatch
+from fsbench.metrics import EpisodeResult, count, presence_from_mask
+
+
+@dataclass
+class Prediction:
+    """What a method says about one episode.
+
+    Attributes:
+        label_map: (h, w) integers, 0 background, 1..N ways, at the query's original size.
+        decided: (N,) bool, way is present; None for methods that only segment (the protocol derives it from the mask).
+        score: (N,) float in [0, 1], how sure it is; None like `decided`.
+    """
+
+    label_map: Tensor
+    decided: Tensor | None = None
+    score: Tensor | None = None
+
+
+class FewShotMethod(L.LightningModule):
+    """Base of every method.
+
+    Subclasses implement `forward` (one episode) and, if `learns`, `loss` and `configure_optimizers`. What they register
+    as modules or parameters is trainable and goes into checkpoints; the frozen backbone is neither.
+
+    Args:
+        backbone: the frozen backbone; raises CheckpointError when its weights are missing.
+    """
+
+    learns = True
+    """False for training-free methods: the runner goes straight to the evaluation."""
+
+    def __init__(self, backbone: BackboneConfig):
+        super().__init__()
+        self.backbone = FrozenViT(backbone)
+
+    def forward(self, episode: EpisodeBatch) -> Prediction:
+        """Predict the one episode of `episode` (no padding, no truth)."""
+        raise NotImplementedError
+
+    def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
+        """Training losses of a batch; the entry "loss" is minimised, all are logged."""
+        raise NotImplementedError
+
+    def calibrate(self, episode: EpisodeBatch) -> None:
+        """Training-free methods may look at labelled episodes of base classes before the evaluation; see `calibrated`."""
+
+    def training_step(self, batch: EpisodeBatch, batch_idx: int) -> Tensor:
+        losses = self.loss(batch)
+        self.log_dict({f"train/{name}": value.detach() for name, value in losses.items()}, batch_size=len(batch))
+        return losses["loss"]
+
+    def validation_step(self, batch: EpisodeBatch, batch_idx: int) -> list[EpisodeResult]:
+        return [self.evaluate(episode) for episode in batch.split()]
+
+    def test_step(self, batch: EpisodeBatch, batch_idx: int) -> list[EpisodeResult]:
+        return [self.evaluate(episode) for episode in batch.split()]
+
+    def evaluate(self, episode: EpisodeBatch) -> EpisodeResult:
+        """Predict one episode and count."""
+        truth = episode.known_truth()
+        prediction = self(episode.without_truth())
+        ways = truth.classes.shape[1]
+        decided, score = prediction.decided, prediction.score
+        if decided is None or score is None:
+            decided, score = presence_from_mask(prediction.label_map, ways)
+        return EpisodeResult(
+            episode=int(episode.episodes[0]),
+            classes=truth.classes[0].cpu(),
+            counts=count(prediction.label_map, truth.label_maps[0], ways).cpu(),
+            present=truth.presence[0].cpu(),
+            decided=decided.cpu(),
+            score=score.float().cpu(),
+            label_map=prediction.label_map.to("cpu", torch.uint8),
+        )
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        return batch.to(device, non_blocking=True)

@@ -1,0 +1,79 @@
+"""CST: correlation transformer for few-shot classification and segmentation, and its variants.
+
+`support_side` 12 with DINOv2 is the CST* of the EMAT paper, 18 is CST-large; 12 with DINO ViT-S/8 at 400 pixels and
+averaged shots is the CST of 2023. Sections are those of emat.md.
+
+Shapes: B samples (episodes x ways), C channels, T query tokens, Ts support tokens (class token first), Td pooled ones.
+"""
+
+from torch import Tensor, nn
+
+from fsbench.backbones import BackboneConfig
+from fsbench.ops.masked_attention import masked_attention
+from methods._fscs import FewShotClassifierSegmenter
+from methods._layers import HEADS, AttentionBlock, Learner, norm, pool_tokens
+
+WIDTHS = (32, 128)  # channels after the first and the second layer, §0
+FIRST_POOL = {12: 4, 18: 3}  # support side -> pooling of the first layer; the second pools what is left, §0
+
+
+class CST(FewShotClassifierSegmenter):
+    """CST*, CST-large and CST (2023).
+
+    Args:
+        backbone: the frozen ViT.
+        support_side: side of the support token grid; 12 or 18 in the papers (§0).
+        learning_rate: of Adam (§5).
+        presence_weight: of the presence loss (§5).
+        average_shots: True for the CST of 2023 (§6).
+    """
+
+    def __init__(
+        self,
+        backbone: BackboneConfig,
+        support_side: int = 12,
+        learning_rate: float = 1e-3,
+        presence_weight: float = 0.1,
+        average_shots: bool = False,
+    ):
+        super().__init__(backbone, support_side, True, learning_rate, presence_weight, average_shots)
+        self.learner = cst_learner(self.channels, support_side)
+
+
+def cst_learner(channels: int, side: int) -> Learner:
+    """Two layers that pool the support side to 1, class token kept apart."""
+    pool = FIRST_POOL.get(side, side // 3)
+    first = MaskedAttention(channels, WIDTHS[0], pool)
+    second = MaskedAttention(WIDTHS[0], WIDTHS[1], side // pool)
+    blocks = [AttentionBlock(first, WIDTHS[0], side), AttentionBlock(second, WIDTHS[1], side // pool)]
+    return Learner(blocks, WIDTHS[1])
+
+
+class MaskedAttention(nn.Module):
+    """Attention of pooled support tokens over the kept ones, with a pooled residual path (§3.2).
+
+    The authors fill the dropped tokens' logits with -1e9; with the class token always kept that equals removing them.
+    """
+
+    def __init__(self, channels: int, out: int, pool: int):
+        super().__init__()
+        self.pool = pool
+        self.hidden = out // 2
+        self.short_cut = nn.Sequential(
+            nn.Conv2d(channels, out, 1, bias=False), nn.AvgPool2d(pool), norm(out), nn.ReLU()
+        )
+        self.qkv = nn.Conv2d(channels, 3 * self.hidden, 1)
+        self.agg = nn.Sequential(
+            norm(self.hidden), nn.ReLU(), nn.Conv2d(self.hidden, out, 1, bias=False), norm(out), nn.ReLU()
+        )
+        self.out_norm = norm(out)
+
+    def forward(self, x: Tensor, keep: Tensor) -> Tensor:
+        """(B, C, T, Ts) and kept tokens (B, Ts) -> (B, out, T, Td)."""
+        pooled = pool_tokens(x, self.pool, class_token=True)  # pooling commutes with the linear maps (§8, 5)
+        weight, bias = self.qkv.weight[..., 0, 0], self.qkv.bias
+        assert bias is not None
+        q = nn.functional.conv2d(pooled, self.qkv.weight[: self.hidden], bias[: self.hidden])
+        attended = masked_attention(q, x, weight[self.hidden :], bias[self.hidden :], keep, HEADS)
+        short = self.short_cut[2:](self.short_cut[0](pooled))
+        return self.out_norm(self.agg(attended) + short)

@@ -1,0 +1,34 @@
+"""The frozen ViT: position table and tokens of all blocks (emat.md §1)."""
+
+from collections.abc import Iterator
+
+from fsbench.backbones import build_vit, resize_position_table, vit_tokens
+from tests.goldens.harness import Case, Comparison, absolute, relative
+
+
+def position_embedding(case: Case) -> Iterator[Comparison]:
+    """Results are named `out.<table>.<height>x<width>` of the image; the patch is 14."""
+    for name in case.group("out."):
+        table, size = name.split(".")
+        height, width = (int(n) // 14 for n in size.split("x"))
+        yield case.compare(f"out.{name}", resize_position_table(case.tensors[f"in.{table}"], height, width), absolute(1e-6))
+
+
+def vit_tokens_of_all_blocks(case: Case) -> Iterator[Comparison]:
+    c = case.config
+    arguments = dict(
+        patch_size=c["patch"],
+        embed_dim=c["dim"],
+        depth=c["depth"],
+        num_heads=c["heads"],
+        mlp_ratio=c["mlp_ratio"],
+        init_values=1e-5,
+    )
+    for i, (height, width) in enumerate(c["images"]):
+        model = build_vit(arguments, case.state(), height, width)
+        assert all(norm.eps == c["ln_eps"] for norm in (model.norm, model.blocks[0].norm1))
+        yield case.compare(f"mid.{i}.pos_embed", model.pos_embed, relative(2e-5))
+        yield case.compare(f"out.{i}.tokens", vit_tokens(model, case.tensors[f"in.{i}.image"]), relative(2e-5))
+
+
+KINDS = {"position_embedding": position_embedding, "vit_tokens": vit_tokens_of_all_blocks}

@@ -1,0 +1,192 @@
+"""Whole learners of EMAT and CST from backbone tokens: values, loss, gradients, and N-way K-shot inference."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from methods._fscs import FewShotClassifierSegmenter, decide, resize_masks
+from methods._layers import Learner, kept_tokens, query_features, support_features
+from methods.cst import cst_learner
+from methods.emat import emat_learner
+from tests.goldens.harness import EXACT, Case, Comparison, absolute, compare, entrywise, relative, scaled
+
+VALUES = scaled(2e-5)
+
+
+class Method(FewShotClassifierSegmenter):
+    """The shared pipeline around a given learner, without a backbone."""
+
+    def __init__(self, learner: Learner):
+        torch.nn.Module.__init__(self)
+        self.learner = learner
+        self.presence_weight = 0.1
+        self.average_shots = False
+
+
+def build(model: str, channels: int, side: int) -> Learner:
+    if model in ("cst", "cstlarge"):
+        return cst_learner(channels, side)
+    return emat_learner(channels, side, class_token=model == "emat")
+
+
+def learner(case: Case) -> Iterator[Comparison]:
+    """Values in fp32; gradients of the reduced cases in float64, where no ReLU unit flips by rounding."""
+    values, gradients = _run(case, torch.float32)
+    true_size = "token_rule" in case.config
+    for name, value in values.items():
+        if name in case.tensors:
+            yield case.compare(name, value, entrywise(2e-5) if name.startswith("sum.") else VALUES)
+    if case.config.get("loss") is None:
+        return
+    if not true_size:
+        gradients = _run(case, torch.float64)[1]
+    tolerance = 2e-2 if true_size else 1e-4
+    for name, gradient in gradients.items():
+        largest = float(gradient.abs().max())
+        forms = {
+            f"grad.{name}": gradient,
+            f"gradhead.{name}": gradient.flatten()[:32],
+            f"gradnorm.{name}": gradient.norm()[None],
+        }
+        for key in forms.keys() & case.tensors.keys():  # big tensors store their head and norm only
+            scale = None if key.startswith("gradnorm.") else largest
+            yield case.compare(key, forms[key], relative(tolerance, floor=0 if true_size else 1e-6, scale=scale))
+
+
+def _run(case: Case, dtype: torch.dtype) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Stored values by name, and gradients of the loss by parameter."""
+    c = case.config
+    net = build(c["model"], c["in_channels"], c["support_side"]).to(dtype)
+    net.load_state_dict({k: v.to(dtype) for k, v in case.state().items()})
+    tokens_query, tokens_support, masks, target = _inputs(case)
+    batch, ways = tokens_support.shape[:2]
+    query = query_features(tokens_query.to(dtype), c["heads"]).repeat_interleave(ways, 0)
+    support = support_features(tokens_support.to(dtype), c["heads"], c["support_side"], net.class_token).flatten(0, 1)
+    masks = masks.flatten(0, 1)
+
+    correlation = query @ support.mT
+    caught: dict[str, Tensor] = {}
+    first = net.corrtransformer[0]
+    first.attn.register_forward_hook(lambda m, args, out: caught.update(attn=out))
+    first.register_forward_hook(lambda m, args, out: caught.update(layer0=out))
+    net.corrtransformer[1].register_forward_hook(lambda m, args, out: caught.update(layer1=out))
+    trunk = net.transform(correlation, masks)
+    labels, low = net.decode(trunk)
+    size = (c["mask_size"], c["mask_size"])
+    up = resize_masks(low, size).unflatten(0, (batch, ways))
+    values = {
+        "mid.corr_slice": correlation[:, ::9, ::250, :30] if "token_rule" in c else correlation[:, :, ::7, :40],
+        "mid.corr_mean_std": torch.stack([correlation.mean(), correlation.std()]),
+        "mid.layer0_attn_slice": caught["attn"][:, :, ::5, :6],
+        "mid.layer0_slice": caught["layer0"][:, ::4, ::250, :8] if "token_rule" in c else caught["layer0"][:, :, ::5, :6],
+        "mid.layer1": caught["layer1"],
+        "mid.layer1_slice": caught["layer1"][:, ::4, ::250],
+        "mid.linear": trunk[:, ::4],
+        "mid.linear_slice": trunk[:, ::4, ::250],
+        "out.masks_low": low,
+        "out.masks_low_slice": low[..., ::10, ::10],
+        "out.masks_up_slice": up[..., ::50, ::50] if "token_rule" in c else up[..., ::5, ::7],
+        "sum.corr": _statistics(correlation),
+        "sum.layer0": _statistics(caught["layer0"]),
+        "sum.layer1": _statistics(caught["layer1"]),
+        "sum.masks_low": _statistics(low),
+    }
+    if labels is not None:
+        values["out.labels"] = labels.unflatten(0, (batch, ways))
+    if c.get("loss") is None:
+        return values, {}
+    present = case.tensors["in.presence"].flatten()
+    loss = Method(net).losses(labels, low, present, target)["loss"]
+    loss.backward()
+    values["out.loss"] = loss[None]
+    return values, {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
+
+
+def _inputs(case: Case) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Query tokens (B, L, 1+P, C), support tokens (B, N, L, 1+P, C), support masks (B, N, S, S), query masks (B, S, S)."""
+    c, t = case.config, case.tensors
+    batch, ways, size = c["B"], c["ways"], c["mask_size"]
+    if "token_rule" not in c:
+        target = t.get("in.q_mask", torch.zeros(batch, size, size))
+        return t["in.tokens_query"], t["in.tokens_support"], t["in.s_masks"], target
+    seed, shape = _parse_rule(c["token_rule"])
+    drawn = np.random.RandomState(seed).standard_normal(shape).astype(np.float32)
+    query, support = drawn[:batch], drawn[batch:].reshape(batch, ways, *shape[1:])
+    query = np.float32(0.8) * query + np.float32(0.4) * support[:, 0]
+    masks = _unpack(t["in.mask_bits"], size).unflatten(0, (batch, ways))
+    return torch.from_numpy(query), torch.from_numpy(support), masks, _unpack(t["in.q_mask_bits"], size)
+
+
+def _parse_rule(rule: str) -> tuple[int, tuple[int, ...]]:
+    """Seed and shape of the token rule, e.g. "numpy RandomState(2200).standard_normal((2,12,2501,384)) ..."."""
+    found = re.search(r"RandomState\((\d+)\)\.standard_normal\(\(([\d, ]+)\)\)", rule)
+    assert found and "0.8*query b + 0.4*(first support of episode b)" in rule, f"unknown token rule: {rule}"
+    return int(found[1]), tuple(int(n) for n in found[2].split(","))
+
+
+def _unpack(bits: Tensor, size: int) -> Tensor:
+    return torch.from_numpy(np.unpackbits(bits.numpy(), axis=1, count=size * size)).view(-1, size, size)
+
+
+def _statistics(x: Tensor) -> Tensor:
+    wide = x.detach().double()
+    return torch.stack([wide.mean(), wide.std(), wide.abs().sum()])
+
+
+def inference(case: Case) -> Iterator[Comparison]:
+    c = case.config
+    net = build(c["model"], c["layers"] * c["heads"], c["support_side"])
+    net.load_state_dict(case.state())
+    method = Method(net)
+    for i, sub in enumerate(c["cases"]):
+        query = query_features(case.tensors[f"in.{i}.tokens_query"], c["heads"])
+        support = support_features(
+            case.tensors[f"in.{i}.tokens_support"], c["heads"], c["support_side"], net.class_token
+        )
+        width, height = sub["query_size_WH"]
+        with torch.no_grad():
+            labels, masks = method.sum_over_shots(query, support, case.tensors[f"in.{i}.s_masks"], (height, width))
+        decided, label_map = decide(labels, masks)
+        shots = sub["shots"]
+        reference = case.tensors[f"mid.{i}.mask_fg_prob_sum"]
+        yield case.compare(f"mid.{i}.mask_fg_prob_sum", masks[:, 1], absolute(2e-5 * shots))
+        if labels is not None:
+            yield case.compare(f"mid.{i}.label_prob_sum", labels, absolute(2e-5 * shots))
+            assert decided is not None
+            yield case.compare(f"out.{i}.labels", decided, EXACT)
+        top = reference.sort(0, descending=True).values
+        sure = (top[0] - shots / 2).abs() >= 1e-4
+        if len(top) > 1:
+            sure &= (top[0] - top[1]).abs() >= 1e-4
+        stored = case.tensors[f"out.{i}.mask"]
+        case.checked.add(f"out.{i}.mask")
+        yield compare(f"out.{i}.mask ({int((~sure).sum())} close pixels left out)", label_map[sure], stored[sure], EXACT)
+
+
+def mask_tokens(case: Case) -> Iterator[Comparison]:
+    masks = _unpack(case.tensors["in.mask_bits"], 700)
+    for side in case.config["sides"]:
+        yield case.compare(f"out.kept_{side}", kept_tokens(masks, side, class_token=False), EXACT)
+
+
+def threshold_rules(case: Case) -> Iterator[Comparison]:
+    decided, _ = decide(case.tensors["in.label_sums"], torch.zeros(1, 2, 1, 1))
+    yield case.compare("out.labels", _known(decided), EXACT)
+    yield case.compare("out.mask", decide(None, case.tensors["in.mask_sums"])[1], EXACT)
+
+
+def _known(value: Any) -> Tensor:
+    assert value is not None
+    return value
+
+
+KINDS = {
+    "learner": learner,
+    "inference": inference,
+    "mask_tokens": mask_tokens,
+    "threshold_rules": threshold_rules,
+}

@@ -1,0 +1,191 @@
+"""Episodes, preprocessing and metrics of the FS-CS protocol (fscs-protocol)."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from datamodules.official_lists import read_official
+from fsbench.annotations import VOID, PairList
+from fsbench.episodes import IMAGENET_MEAN, IMAGENET_STD
+from fsbench.metrics import EpisodeResult, EpisodicScores, background_intersection_union, count, intersection_union
+from fsbench.preprocess import resize_image, resize_labels, way_labels
+from fsbench.samplers import Episode, Pool, augment, draw_episode, size_pool
+from tests.goldens.harness import EXACT, Case, Comparison, Skipped, absolute, compare, equal
+
+QUERY_RULES = {"pascal": "listed", "coco": "drawn"}
+
+
+def preprocess(case: Case) -> Iterator[Comparison]:
+    size = case.config["size"]
+    mean, std = (torch.tensor(v)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
+    for i in sorted({name.split(".")[1] for name in case.tensors}):
+        image = Image.fromarray(case.tensors[f"in.{i}.image"].numpy())
+        labels = case.tensors[f"in.{i}.mask"].numpy()
+        small = resize_labels(labels, size, size)
+        pixels = (resize_image(image, size).float() / 255 - mean) / std
+        yield case.compare(f"out.{i}.image", pixels, absolute(1e-5))
+        yield case.compare(f"mid.{i}.mask_resized", small, EXACT)
+        for name in case.group(f"out.{i}."):
+            words = name.split("_")
+            if name.startswith("support_mask"):  # support_mask_class7_way2
+                number, way = int(words[2].removeprefix("class")), int(words[3].removeprefix("way"))
+                mask = (way_labels(small, [number]) == 1) * way
+            elif name.startswith("query_mask"):  # query_mask_eval_7_3, query_mask_train_7_3
+                slots = way_labels(labels if words[2] == "eval" else small, [int(n) for n in words[3:]])
+                mask = np.where(slots == VOID, 0, slots)  # void is background
+            else:
+                continue
+            yield case.compare(f"out.{i}.{name}", mask, EXACT)
+
+
+def metrics(case: Case) -> Iterator[Comparison]:
+    data = case.data
+    class_ids = data["class_ids"]
+    scores = EpisodicScores(class_ids, void="background")
+    for i, episode in enumerate(data["episodes"]):
+        truth, pred = (
+            torch.tensor([int(digit) for digit in episode[key]]).view(episode["shape"]) for key in ("truth", "pred")
+        )
+        present, decided = (torch.tensor(episode[key]).bool() for key in ("presence", "pred_labels"))
+        counts = count(pred, truth, len(episode["classes"]))
+        scores.update(
+            EpisodeResult(i, torch.tensor(episode["classes"]), counts, present, decided, decided.float(), pred)
+        )
+    expected, values = data["expected"], scores.compute()
+    sums = scores.slots.numpy()
+    intersection, union = intersection_union(sums, "background")
+    intersection[0], union[0] = background_intersection_union(sums[0], "background")
+    for name, result in (("intersection", intersection), ("union", union)):
+        yield equal(f"class sums, {name}", {c: int(result[int(c)]) for c in expected[name]}, expected[name])
+    yield compare("mIoU", values["mIoU"], expected["mIoU"], absolute(1e-3))
+    yield compare("FB_IoU", values["FB-IoU"], expected["FB_IoU"], absolute(1e-3))
+    yield compare("accuracy", values["accuracy"], expected["accuracy"], absolute(1e-9))
+
+
+def episodes(case: Case) -> Iterator[Comparison]:
+    """Episodes of a synthetic annotation list: classes, supports, presence and mask pixels of every item."""
+    data = case.data
+    for sub in case.data["cases"]:
+        name = f"{sub['setting']} {sub['way']}-way {sub['shot']}-shot, empty {sub['empty_masks']}"
+        pool, length = _synthetic_pool(data, sub)
+        yield equal(f"{name}: class ids", list(pool.class_ids), sub["class_ids"])
+        if "shuffled_pairs" in sub:
+            yield equal(f"{name}: pairs", [list(pair) for pair in pool.pairs], sub["shuffled_pairs"])
+            yield equal(f"{name}: items", length, sub["length"])
+        found = [_item(data, sub, pool, item["idx"]) for item in sub["items"]]
+        yield equal(f"{name}: {len(found)} episodes", found, sub["items"])
+
+
+def _synthetic_pool(data: dict[str, Any], sub: dict[str, Any]) -> tuple[Pool, int]:
+    """Pool and number of items; lists come as pairs (PASCAL) or as images by class (COCO)."""
+    rule = QUERY_RULES[data["dataset"]]
+    size = sub["setting"].removeprefix("size ") if sub["setting"].startswith("size ") else None
+    listed = data.get("pairs") if size is None else data.get("size_pairs", {}).get(size)
+    if listed is None:
+        by_class = data["class_lists"] if size is None else data["size_class_lists"][size]
+        listed = [(name, number) for number in sorted(by_class, key=int) for name in by_class[number]]
+    pairs = PairList(tuple((name, int(number)) for name, number in listed), "golden")
+    if size is None:
+        return Pool(pairs.pairs, pairs.images_of, sub["class_ids"], rule), 1000
+    pool = size_pool(pairs, rule, way=sub["way"], shot=sub["shot"])
+    lengths = data["size_list_lengths_by_fold"][size]
+    others = [n for fold, n in lengths.items() if fold != str(data["fold"])]
+    return pool, min(1000, max(len(pool.pairs), *others))
+
+
+def _item(data: dict[str, Any], sub: dict[str, Any], pool: Pool, index: int) -> dict[str, Any]:
+    """Episode `index` in the form of the golden."""
+    rng = np.random.RandomState(index)
+    drawn = draw_episode(index, rng, pool, way=sub["way"], shot=sub["shot"], empty=sub["empty_masks"])
+    episode = drawn
+    if "augmented" in sub["setting"]:
+        targets = sub["class_ids"] if sub["setting"].startswith("fully") else None
+        total = data["image_shape"][0] * data["image_shape"][1]
+
+        def class_pixels(name: str) -> tuple[dict[int, int], int]:
+            return {int(label): n for label, n in data["masks"][name].items()}, total
+
+        episode = augment(drawn, rng, targets, class_pixels, data["theta"])
+    query = way_labels(_label_map(data, episode.query), episode.classes)
+    query = np.where(query == VOID, 0, query)
+    support_pixels, support_values = _support_masks(data, episode)
+    labels, counts = np.unique(query, return_counts=True)
+    return {
+        "idx": index,
+        "query": episode.query,
+        "drawn": [list(names) for names in drawn.supports],
+        "classes": list(episode.classes),
+        "presence": [int(n in labels) for n in range(1, len(episode.classes) + 1)],
+        "augmented": int(episode.augmented),
+        "supports": [list(names) for names in episode.supports],
+        "support_mask_pixels": support_pixels,
+        "support_mask_values": support_values,
+        "query_mask_hist": {str(label): n for label, n in zip(labels.tolist(), counts.tolist(), strict=True)},
+        "query_mask_shape": list(query.shape),
+        "query_size_WH": [query.shape[1], query.shape[0]],
+    }
+
+
+def _label_map(data: dict[str, Any], name: str) -> np.ndarray:
+    """Labels in ascending order in consecutive runs from pixel 0, the rest 0 (the file's `note`)."""
+    height, width = data["image_shape"]
+    runs = sorted((int(label), n) for label, n in data["masks"][name].items())
+    flat = np.zeros(height * width, dtype=np.uint8)
+    labelled = np.repeat([label for label, _ in runs], [n for _, n in runs])
+    flat[: len(labelled)] = labelled
+    return flat.reshape(height, width)
+
+
+def _support_masks(data: dict[str, Any], episode: Episode) -> tuple[list[list[int]], list[int]]:
+    """Pixels of every resized support mask and, per way, the largest value in them."""
+    height, width = data["support_size"]
+    pixels = []
+    for number, names in zip(episode.classes, episode.supports, strict=True):
+        small = [resize_labels(_label_map(data, name), height, width) == number for name in names]
+        pixels.append([int(mask.sum()) for mask in small])
+    return pixels, [way + 1 if any(row) else 0 for way, row in enumerate(pixels)]
+
+
+def official_episodes(case: Case) -> Iterator[Comparison]:
+    """Episodes drawn from the authors' list files, which are looked for outside the goldens."""
+    if case.lists is None or not case.lists.is_dir():
+        raise Skipped("needs the official lists: give --lists DIR or set FSBENCH_TEST_DATA")
+    folders = [str(case.lists / name) for name in ("hsnet", "emat-size") if (case.lists / name).is_dir()]
+    for sub in case.data:
+        size = sub["setting"].removeprefix("size ") if sub["setting"].startswith("size ") else None
+        name = f"{sub['dataset']} fold {sub['fold']} {sub['setting']} {sub['way']}-way {sub['shot']}-shot"
+        rule = QUERY_RULES[sub["dataset"]]
+        if size:
+            lists = [_official(folders, sub["dataset"], size, fold) for fold in range(4)]
+            pools = [size_pool(pairs, rule, way=sub["way"], shot=sub["shot"]) for pairs in lists]
+            pool, length = pools[sub["fold"]], min(1000, max(len(other.pairs) for other in pools))
+            yield equal(f"{name}: class ids", list(pool.class_ids), sub["class_ids"])
+            yield equal(f"{name}: items and pairs", [length, len(pool.pairs)], [sub["length"], sub["n_pairs"]])
+        else:
+            pairs = _official(folders, sub["dataset"], "val", sub["fold"])
+            pool = Pool(pairs.pairs, pairs.images_of, sorted(pairs.images_of), rule)
+        found = []
+        for item in sub["items"]:
+            rng = np.random.RandomState(item["idx"])
+            e = draw_episode(item["idx"], rng, pool, way=sub["way"], shot=sub["shot"], empty=sub["empty_masks"])
+            found.append({"idx": e.index, "query": e.query, "query_class": e.query_class, "classes": list(e.classes),
+                          "supports": [list(names) for names in e.supports]})
+        yield equal(f"{name}, empty {sub['empty_masks']}: {len(found)} episodes", found, sub["items"])
+
+
+def _official(folders: list[str], dataset: str, split: str, fold: int) -> PairList:
+    pairs = read_official(folders, dataset, split, fold, allow_unverified=False)
+    if pairs is None:
+        raise Skipped(f"no list of {dataset} {split} fold {fold} in {', '.join(folders)}")
+    return pairs
+
+
+KINDS = {
+    "preprocess": preprocess,
+    "metrics": metrics,
+    "episodes": episodes,
+    "episodes_official_lists": official_episodes,
+}
