@@ -4,6 +4,7 @@ Evaluation is written here once. It hands a method one episode at a time, withou
 depend on the batch, and no method can peek.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +44,8 @@ class FewShotMethod(L.LightningModule):
 
     learns = True
     """False for training-free methods: the runner goes straight to the evaluation."""
+    calibrates = False
+    """True for training-free methods that look at base classes first, see `calibrate`."""
 
     def __init__(self, backbone: BackboneConfig):
         super().__init__()
@@ -56,8 +59,10 @@ class FewShotMethod(L.LightningModule):
         """Training losses of a batch; the entry "loss" is minimised, all are logged."""
         raise NotImplementedError
 
-    def calibrate(self, episode: EpisodeBatch) -> None:
-        """Training-free methods may look at labelled episodes of base classes before the evaluation; see `calibrated`."""
+    def calibrate(self, episodes: Iterable[EpisodeBatch]) -> dict[str, float]:
+        """Choose settings on labelled episodes of base classes, single ones; returns what was chosen. Only called when
+        `calibrates`."""
+        raise NotImplementedError
 
     def training_step(self, batch: EpisodeBatch, batch_idx: int) -> Tensor:
         losses = self.loss(batch)

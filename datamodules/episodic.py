@@ -1,0 +1,265 @@
+"""The one data module: episodes of any dataset, for training, validation and test, on any number of ranks."""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Literal
+
+import lightning as L
+import numpy as np
+import torch
+import torch.distributed
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from datamodules.label_maps import check_sizes, read_image
+from fsbench.annotations import AnnotationIndex
+from fsbench.episodes import EpisodeBatch, Truth, collate
+from fsbench.manifest import Manifest, Task, build_manifest, training_pool
+from fsbench.preprocess import resize_image, resize_labels, way_labels
+from fsbench.protocol import load_protocol
+from fsbench.samplers import Episode, Pool, draw_episode
+
+
+def load_episode(index: AnnotationIndex, episode: Episode, image_size: int, *, training: bool) -> EpisodeBatch:
+    """Decode one episode (a batch of one). The query's label map is resized in training only.
+
+    Raises DataError naming the file that cannot be decoded or whose mask has another size.
+    """
+    names = list(dict.fromkeys([episode.query, *(name for way in episode.supports for name in way)]))
+    rows = {name: row for row, name in enumerate(names)}
+    images, labels = [], {}
+    for name in names:
+        image = read_image(index.image_path(name))
+        labels[name] = index.label_map(name)
+        check_sizes(index.image_path(name), image, labels[name])
+        images.append(resize_image(image, image_size))
+    query = way_labels(labels[episode.query], episode.classes)
+    present = [n in query for n in range(1, len(episode.classes) + 1)]  # anywhere at original size, also in training
+    support_labels = [
+        [way_labels(resize_labels(labels[name], image_size, image_size), [number]) for name in way]
+        for number, way in zip(episode.classes, episode.supports, strict=True)
+    ]
+    target = resize_labels(query, image_size, image_size) if training else query
+    support = torch.tensor([[[rows[name] for name in way] for way in episode.supports]])
+    return EpisodeBatch(
+        images=torch.stack(images),
+        image_names=names,
+        query=torch.zeros(1, dtype=torch.int64),
+        support=support,
+        support_labels=torch.from_numpy(np.array([support_labels])),
+        valid=torch.ones(support.shape, dtype=torch.bool),
+        query_sizes=torch.tensor([query.shape]),
+        episodes=torch.tensor([episode.index]),
+        truth=Truth([torch.from_numpy(target)], torch.tensor([present]), torch.tensor([episode.classes])),
+    )
+
+
+class ManifestEpisodes(Dataset[EpisodeBatch]):
+    """The episodes of a manifest."""
+
+    def __init__(self, index: AnnotationIndex, episodes: Sequence[Episode], image_size: int):
+        self.index = index
+        self.episodes = episodes
+        self.image_size = image_size
+
+    def __len__(self) -> int:
+        return len(self.episodes)
+
+    def __getitem__(self, i: int) -> EpisodeBatch:
+        return load_episode(self.index, self.episodes[i], self.image_size, training=False)
+
+
+class TrainingEpisodes(Dataset[EpisodeBatch]):
+    """1-way 1-shot episodes drawn on the fly; item (epoch, i) is a function of (seed, epoch, i) alone.
+
+    An epoch has one item per training pair where queries are listed (PASCAL), else one per distinct training image
+    (COCO, fscs-protocol §3).
+    """
+
+    def __init__(self, index: AnnotationIndex, pool: Pool, image_size: int, empty: bool, seed: int):
+        self.index = index
+        self.pool = pool
+        self.image_size = image_size
+        self.empty = empty
+        self.seed = seed
+
+    def __len__(self) -> int:
+        listed = self.pool.query_rule == "listed"
+        return len(self.pool.pairs) if listed else len({name for name, _ in self.pool.pairs})
+
+    def __getitem__(self, item: tuple[int, int]) -> EpisodeBatch:
+        epoch, i = item
+        rng = np.random.RandomState([self.seed, 1, epoch, i])
+        episode = draw_episode(i, rng, self.pool, way=1, shot=1, empty=self.empty)
+        return load_episode(self.index, episode, self.image_size, training=True)
+
+
+class EpochShuffle(Sampler[tuple[int, int]]):
+    """(epoch, item) in an order that depends on (seed, epoch) alone; ranks take turns, the last round is filled up from
+    the start so that all ranks make equally many steps. Lightning calls `set_epoch`."""
+
+    def __init__(self, length: int, seed: int):
+        self.length = length
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self.length // ranks()[1])
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        rank, world = ranks()
+        order = np.random.RandomState([self.seed, 0, self.epoch]).permutation(self.length)
+        filled = np.resize(order, len(self) * world)
+        return ((self.epoch, int(i)) for i in filled[rank::world])
+
+
+class RankShare(Sampler[int]):
+    """Each item exactly once over all ranks: rank r takes a contiguous share, without padding."""
+
+    def __init__(self, length: int):
+        self.length = length
+
+    def _share(self) -> range:
+        rank, world = ranks()
+        return range(self.length * rank // world, self.length * (rank + 1) // world)
+
+    def __len__(self) -> int:
+        return len(self._share())
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._share())
+
+
+def ranks() -> tuple[int, int]:
+    """(rank, number of ranks) of this process."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1
+
+
+class EpisodicDataModule(L.LightningDataModule):
+    """Episodes of one dataset, fold and setting.
+
+    Way, shot, fold and protocol live here and not in the method, so that a checkpoint's hyper-parameters cannot
+    override them.
+
+    Args:
+        dataset: the annotation index.
+        protocol: name in configs/protocols.
+        fold: fold whose classes are novel.
+        way, shot: N and K of the test; training and validation are 1-way 1-shot.
+        setting: one of `fsbench.manifest.SETTINGS`.
+        empty_masks: queries may show none of the support classes (false for methods that only segment).
+        image_size: side S that images are resized to.
+        batch_size: training episodes per step and process.
+        eval_batch_size: evaluation episodes loaded at once; figures do not depend on it.
+        workers: loader processes.
+        episodes: test episodes instead of the protocol's number.
+        validation_episodes: validation episodes instead of the protocol's number.
+        validation: classes of the validation episodes, which choose the checkpoint: "novel" is the official choice
+            (the test classes themselves), "base" keeps them unseen.
+        seed: of the training episodes; test episodes have the protocol's seeds.
+        drop_small_classes: leave out classes with too few images instead of stopping.
+    """
+
+    def __init__(
+        self,
+        dataset: AnnotationIndex,
+        protocol: str = "fscs",
+        fold: int = 0,
+        way: int = 1,
+        shot: int = 1,
+        setting: str = "original",
+        empty_masks: bool = True,
+        image_size: int = 700,
+        batch_size: int = 9,
+        eval_batch_size: int = 1,
+        workers: int = 2,
+        episodes: int | None = None,
+        validation_episodes: int | None = None,
+        validation: Literal["novel", "base"] = "novel",
+        seed: int = 0,
+        drop_small_classes: bool = False,
+    ):
+        super().__init__()
+        self.dataset = dataset
+        self.protocol = load_protocol(protocol)
+        self.fold = fold
+        self.way, self.shot = way, shot
+        self.setting = setting
+        self.empty_masks = empty_masks
+        self.image_size = image_size
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.workers = workers
+        self.episodes = episodes
+        self.validation_episodes = validation_episodes
+        self.validation = validation
+        self.seed = seed
+        self.drop_small_classes = drop_small_classes
+        self.done: frozenset[int] = frozenset()
+        """Test episodes that are finished already (an interrupted evaluation)."""
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """The test episodes."""
+        task = Task(
+            self.fold,
+            self.way,
+            self.shot,
+            self.setting,
+            self.empty_masks,
+            "novel",
+            self.episodes,
+            self.drop_small_classes,
+        )
+        return build_manifest(self.dataset, self.protocol, task)
+
+    @cached_property
+    def validation_manifest(self) -> Manifest:
+        """1-way 1-shot episodes that choose the checkpoint."""
+        count = self.validation_episodes or self.protocol.validation_episodes
+        task = Task(self.fold, 1, 1, "original", self.empty_masks, self.validation, count, self.drop_small_classes)
+        return build_manifest(self.dataset, self.protocol, task)
+
+    @cached_property
+    def training_pool(self) -> Pool:
+        return training_pool(self.dataset, self.fold, self.drop_small_classes)
+
+    def train_dataloader(self) -> DataLoader[EpisodeBatch]:
+        episodes = TrainingEpisodes(self.dataset, self.training_pool, self.image_size, self.empty_masks, self.seed)
+        return self._loader(episodes, EpochShuffle(len(episodes), self.seed), self.batch_size)
+
+    def val_dataloader(self) -> DataLoader[EpisodeBatch]:
+        return self._evaluation_loader(self.validation_manifest.episodes)
+
+    def test_dataloader(self) -> DataLoader[EpisodeBatch]:
+        """What is left of the manifest, episodes of the same query next to each other: it is then encoded once."""
+        left = [episode for episode in self.manifest.episodes if episode.index not in self.done]
+        return self._evaluation_loader(sorted(left, key=lambda episode: (episode.query, episode.index)))
+
+    def calibration_episodes(self, count: int = 200) -> Iterator[EpisodeBatch]:
+        """Labelled episodes of base classes in training images, with the test's N and K (classical-baselines §2.1)."""
+        for i in range(count):
+            rng = np.random.RandomState(i)
+            episode = draw_episode(i, rng, self.training_pool, way=self.way, shot=self.shot, empty=self.empty_masks)
+            yield load_episode(self.dataset, episode, self.image_size, training=False)
+
+    def _evaluation_loader(self, episodes: Sequence[Episode]) -> DataLoader[EpisodeBatch]:
+        data = ManifestEpisodes(self.dataset, episodes, self.image_size)
+        return self._loader(data, RankShare(len(data)), self.eval_batch_size)
+
+    def _loader(
+        self, data: Dataset[EpisodeBatch], sampler: Sampler[int] | Sampler[tuple[int, int]], batch_size: int
+    ) -> DataLoader[EpisodeBatch]:
+        return DataLoader(
+            data,
+            batch_size,
+            sampler=sampler,
+            num_workers=self.workers,
+            collate_fn=collate,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=self.workers > 0,
+        )

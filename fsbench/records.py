@@ -1,0 +1,169 @@
+"""Records of finished runs: `run.json` and `episodes.parquet`, written once; and the journal of an unfinished one."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fsbench.errors import RecordError
+from fsbench.files import replacing, write_text
+from fsbench.manifest import Manifest, read_manifest
+from fsbench.metrics import COUNTS, EpisodeResult
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def fingerprint(values: Any) -> str:
+    """sha256 of plain values in canonical JSON; names what a run is."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Record:
+    """A finished run."""
+
+    path: Path
+    run: dict[str, Any]
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        return read_manifest(self.path / "manifest.jsonl", self.run["identity"]["manifest_sha256"])
+
+    @cached_property
+    def episodes(self) -> "pl.DataFrame":
+        """One row per (episode, slot), sorted; see `result_rows`. Raises RecordError when the counts were changed."""
+        import polars as pl
+
+        frame = pl.read_parquet(self.path / "episodes.parquet")
+        if counts_sha256(frame) != self.run["counts_sha256"]:
+            raise RecordError(f"{self.path / 'episodes.parquet'} does not hold the counts that run.json names")
+        return frame
+
+
+def read_record(path: Path) -> Record | None:
+    """The record in folder `path`, or None when the run is not finished."""
+    file = path / "run.json"
+    if not file.is_file():
+        return None
+    try:
+        return Record(path, json.loads(file.read_text()))
+    except ValueError as error:
+        raise RecordError(f"{file} is no JSON ({error}); remove the folder and run it again") from error
+
+
+def find_records(root: Path) -> list[Record]:
+    """All finished runs below `root` (or `root` itself), sorted by folder."""
+    if not root.is_dir():
+        raise RecordError(f"{root} is no folder; expected the folder of runs that `make bench` writes")
+    files = sorted(root.rglob("run.json"))
+    folders = [file.parent for file in files if not file.parent.name.endswith((".again", ".old"))]
+    return [record for folder in folders if (record := read_record(folder)) is not None]
+
+
+def result_rows(result: EpisodeResult) -> list[dict[str, Any]]:
+    """Rows of one episode: slot 0 (any foreground) and the ways 1..N."""
+    counts = result.counts.tolist()
+    present, decided = result.present.tolist(), result.decided.tolist()
+    scores = result.score.tolist()
+    slots = [(0, 0, any(present), any(decided), max(scores))]
+    slots += list(zip(range(1, len(present) + 1), result.classes.tolist(), present, decided, scores, strict=True))
+    return [
+        {"episode": result.episode, "slot": slot, "class_id": number, **dict(zip(COUNTS, counts[slot], strict=True)),
+         "present": there, "decided": said, "score": score}
+        for slot, number, there, said, score in slots
+    ]
+
+
+def to_frame(rows: Iterable[dict[str, Any]], manifest: Manifest) -> "pl.DataFrame":
+    """Rows of all episodes, sorted by (episode, slot), with each episode's query; every episode exactly once.
+
+    Raises RecordError when episodes are missing, so that a partial result never looks complete.
+    """
+    import polars as pl
+
+    schema = {"episode": pl.Int32, "slot": pl.Int16, "class_id": pl.Int16, **dict.fromkeys(COUNTS, pl.Int64),
+              "present": pl.Boolean, "decided": pl.Boolean, "score": pl.Float32}
+    frame = pl.DataFrame(list(rows), schema=schema).unique(["episode", "slot"], keep="first", maintain_order=True)
+    found = set(frame["episode"].to_list())
+    missing = [episode.index for episode in manifest.episodes if episode.index not in found]
+    if missing or len(found) != len(manifest.episodes):
+        raise RecordError(
+            f"{len(missing)} of {len(manifest.episodes)} episodes were not evaluated (first: {missing[:3]}); "
+            "run the same command again to finish them"
+        )
+    queries = pl.DataFrame(
+        {"episode": [e.index for e in manifest.episodes], "query": [e.query for e in manifest.episodes]},
+        schema={"episode": pl.Int32, "query": pl.String},
+    )
+    return frame.join(queries, on="episode", how="left").sort("episode", "slot")
+
+
+def counts_sha256(frame: "pl.DataFrame") -> str:
+    """Hash of all counts and decisions; equal for any number of ranks, workers and any batch size."""
+    columns = ["episode", "slot", "class_id", *COUNTS, "present", "decided"]
+    table = np.stack([frame[name].cast(int).to_numpy() for name in columns], 1).astype("<i8")
+    return hashlib.sha256(np.ascontiguousarray(table).tobytes()).hexdigest()
+
+
+def write_record(path: Path, run: dict[str, Any], frame: "pl.DataFrame") -> Record:
+    """Write both files, `run.json` last: a folder with it is complete."""
+    with replacing(path / "episodes.parquet") as temporary:
+        frame.write_parquet(temporary)
+    run = {**run, "counts_sha256": counts_sha256(frame)}
+    write_text(path / "run.json", json.dumps(run, indent=2) + "\n")
+    return Record(path, run)
+
+
+class Journal:
+    """Results of an unfinished evaluation, a line each, so that nothing finished is lost.
+
+    Every process appends to a file of its own. A journal belongs to one `identity`; files of another are removed.
+    """
+
+    def __init__(self, folder: Path, identity: str):
+        self.folder = folder
+        self.header = json.dumps({"identity": identity})
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Rows of all processes; a line that was cut off by a crash is left out."""
+        for file in sorted(self.folder.glob("part-*.jsonl")):
+            lines = file.read_text().split("\n")
+            if lines[0] != self.header:
+                continue
+            for line in lines[1:-1]:
+                yield from json.loads(line)
+
+    def done(self) -> frozenset[int]:
+        return frozenset(row["episode"] for row in self.rows())
+
+    def open(self) -> "JournalWriter":
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for file in self.folder.glob("part-*.jsonl"):
+            with file.open() as opened:
+                if opened.readline() != self.header + "\n":
+                    file.unlink(missing_ok=True)
+        return JournalWriter(self.folder / f"part-{os.getpid()}-{os.urandom(3).hex()}.jsonl", self.header)
+
+
+class JournalWriter:
+    """Appends one process's results; each call reaches the file before it returns."""
+
+    def __init__(self, path: Path, header: str):
+        self.file = path.open("a")
+        self.file.write(header + "\n")
+        self.file.flush()
+
+    def add(self, results: Iterable[EpisodeResult]) -> None:
+        for result in results:
+            self.file.write(json.dumps(result_rows(result)) + "\n")
+        self.file.flush()
+
+    def close(self) -> None:
+        self.file.close()

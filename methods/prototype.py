@@ -1,0 +1,218 @@
+"""Frozen-feature prototypes: the training-free baseline (classical-baselines §2).
+
+Foreground and background prototypes are masked means of normalised tokens of the supports; a query token takes the
+class of the most similar prototype. There is no published figure to match: the definition is this project's.
+
+Shapes: N ways, K shots, Z backbone layers, T = side² patch tokens, C channels.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fsbench.backbones import BackboneConfig
+from fsbench.episodes import EpisodeBatch
+from fsbench.metrics import count, intersection_union, mean_iou
+from methods.base import FewShotMethod, Prediction
+
+INVALID = -1e4  # logit of a way without any foreground in its supports
+DELTAS = sorted(np.arange(-4, 4.5, 0.5).tolist(), key=abs)  # `selection: support`, smallest first
+GRID = [(alpha, delta) for alpha in (10, 20, 40, 80) for delta in (-2, -1, 0, 1, 2, 3)]  # `selection: base`
+THETAS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+
+@dataclass
+class Prototypes:
+    """Unit vectors of a support set: foreground (N, Z, C), background (Z, C); valid (N,) bool, way has foreground."""
+
+    foreground: Tensor
+    background: Tensor
+    valid: Tensor
+
+
+def normalise(x: Tensor) -> Tensor:
+    return F.normalize(x, dim=-1, eps=1e-12)
+
+
+def cell_weights(masks: Tensor, height: int, width: int) -> Tensor:
+    """Masks (..., H, W), positive is foreground -> share of foreground in every patch cell (..., T) (step 2)."""
+    binary = masks.clamp(max=1).float()
+    cell = (binary.shape[-2] // height, binary.shape[-1] // width)
+    return F.avg_pool2d(binary.flatten(0, -3)[:, None], cell).reshape(*masks.shape[:-2], height * width)
+
+
+def build_prototypes(supports: Tensor, weights: Tensor, pool: str = "shot") -> Prototypes:
+    """Normalised support tokens (N, K, Z, T, C) and cell weights (N, K, T) -> prototypes (steps 3 and 4).
+
+    `pool` "shot" averages each shot and then the shots, "pixel" all tokens of a way at once.
+    """
+    mass = weights.sum(-1)
+    sums = torch.einsum("nkt,nkztc->nkzc", weights, supports)
+    usable = mass > 0
+    if pool == "pixel":
+        foreground = sums.sum(1) / (mass.sum(1) + 1e-6)[:, None, None]
+    else:
+        shots = sums / (mass + 1e-6)[..., None, None] * usable[..., None, None]
+        foreground = shots.sum(1) / usable.sum(1).clamp(min=1)[:, None, None]
+    rest = 1 - weights
+    rest_mass = rest.sum(-1)
+    rest_shots = torch.einsum("nkt,nkztc->nkzc", rest, supports) / (rest_mass + 1e-6)[..., None, None]
+    with_rest = rest_mass > 0
+    background = (rest_shots * with_rest[..., None, None]).sum((0, 1)) / with_rest.sum().clamp(min=1)
+    return Prototypes(normalise(foreground), normalise(background), usable.any(1))
+
+
+def cosines(query: Tensor, prototypes: Prototypes) -> Tensor:
+    """Normalised query tokens (Z, T, C) -> cosines (N + 1, T) with the background (first) and the ways, mean of layers."""
+    every = torch.cat([prototypes.background[None], prototypes.foreground])
+    return torch.einsum("ztc,nzc->nt", query, every) / len(query)
+
+
+def token_logits(similar: Tensor, valid: Tensor, alpha: float, delta: float) -> Tensor:
+    """Cosines (N + 1, T) -> logits (N + 1, T) (step 5)."""
+    logits = alpha * similar
+    logits[0] += delta
+    logits[1:][~valid] = INVALID
+    return logits
+
+
+def presence(logits: Tensor, top_fraction: float = 0.01) -> Tensor:
+    """Token logits (N + 1, T) -> presence scores (N,): mean of the largest probabilities (step 7)."""
+    tokens = logits.shape[1]
+    top = max(1, round(top_fraction * tokens))
+    return logits.softmax(0)[1:].topk(top, dim=1).values.mean(1)
+
+
+def resize_logits(logits: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """Token logits (N + 1, T) -> (N + 1, h, w), bilinear without aligned corners (step 8)."""
+    return F.interpolate(logits.view(1, -1, *grid), size, mode="bilinear", align_corners=False)[0]
+
+
+class Prototype(FewShotMethod):
+    """Nearest prototype on frozen tokens.
+
+    Args:
+        backbone: the frozen ViT.
+        alpha: scale of the cosines.
+        delta: added to the background logit.
+        theta: a way is present above this score.
+        top_fraction: share of the tokens whose mean probability is the score.
+        selection: "fixed" takes alpha, delta, theta as given; "base" chooses them on labelled episodes of base classes
+            (§2.1); "support" chooses delta per episode on the support masks alone.
+        pool: "shot" or "pixel", see `build_prototypes`.
+        background: "support" for the background prototype, "none" for a constant cosine `background_cosine`.
+        background_cosine: see `background`.
+        layers: backbone blocks whose cosines are averaged, negative from the end.
+        gate: remove the masks of ways decided absent.
+    """
+
+    learns = False
+
+    def __init__(
+        self,
+        backbone: BackboneConfig,
+        alpha: float = 20.0,
+        delta: float = 0.0,
+        theta: float = 0.5,
+        top_fraction: float = 0.01,
+        selection: Literal["fixed", "base", "support"] = "fixed",
+        pool: Literal["shot", "pixel"] = "shot",
+        background: Literal["support", "none"] = "support",
+        background_cosine: float = 0.5,
+        layers: tuple[int, ...] = (-1,),
+        gate: bool = False,
+    ):
+        super().__init__(backbone)
+        self.alpha, self.delta, self.theta = alpha, delta, theta
+        self.top_fraction = top_fraction
+        self.selection = selection
+        self.calibrates = selection == "base"
+        self.pool = pool
+        self.background = background
+        self.background_cosine = background_cosine
+        self.layers = list(layers)
+        self.gate = gate
+
+    def forward(self, episode: EpisodeBatch) -> Prediction:
+        similar, prototypes, delta = self._similar(episode)
+        logits = token_logits(similar, prototypes.valid, self.alpha, delta)
+        score = presence(logits, self.top_fraction)
+        decided = score > self.theta
+        if self.gate:
+            logits[1:][~decided] = INVALID
+        side = round(logits.shape[1] ** 0.5)
+        label_map = resize_logits(logits, (side, side), _size(episode)).argmax(0)
+        return Prediction(label_map, decided, score)
+
+    def calibrate(self, episodes: Iterable[EpisodeBatch]) -> dict[str, float]:
+        """Choose (alpha, delta) by mIoU and then theta by exact-match accuracy; first best on ties (§2.1, `base`)."""
+        sums: dict[int, np.ndarray] = {}
+        seen: list[tuple[Tensor, Tensor, Tensor]] = []
+        for episode in episodes:
+            truth = episode.known_truth()
+            similar, prototypes, _ = self._similar(episode.without_truth())
+            seen.append((similar, prototypes.valid, truth.presence[0]))
+            side = round(similar.shape[1] ** 0.5)
+            classes = truth.classes[0].tolist()
+            for row, (alpha, delta) in enumerate(GRID):
+                logits = token_logits(similar, prototypes.valid, alpha, delta)
+                label_map = resize_logits(logits, (side, side), _size(episode)).argmax(0)
+                counts = count(label_map, truth.label_maps[0], len(classes))[1:].cpu().numpy()
+                for number, slot in zip(classes, np.stack(intersection_union(counts, "background"), 1), strict=True):
+                    sums.setdefault(number, np.zeros((len(GRID), 2), dtype=np.int64))[row] += slot
+        table = np.stack(list(sums.values()), 1)
+        self.alpha, self.delta = GRID[int(mean_iou(table[..., 0], table[..., 1]).argmax())]
+        scores = [presence(token_logits(s, valid, self.alpha, self.delta), self.top_fraction) for s, valid, _ in seen]
+        exact = [
+            sum(bool(((score > theta) == present).all()) for score, (_, _, present) in zip(scores, seen, strict=True))
+            for theta in THETAS
+        ]
+        self.theta = THETAS[int(np.argmax(exact))]
+        return {"alpha": self.alpha, "delta": self.delta, "theta": self.theta}
+
+    def _similar(self, episode: EpisodeBatch) -> tuple[Tensor, Prototypes, float]:
+        """Cosines (N + 1, T) of the query, prototypes, and delta."""
+        rows = episode.support[0]
+        features = {row: self._tokens(episode, row) for row in {int(episode.query[0]), *rows.flatten().tolist()}}
+        supports = torch.stack([torch.stack([features[row] for row in way]) for way in rows.tolist()])
+        side = round(supports.shape[-2] ** 0.5)
+        weights = cell_weights(episode.support_masks[0], side, side)
+        prototypes = build_prototypes(supports, weights, self.pool)
+        similar = cosines(features[int(episode.query[0])], prototypes)
+        if self.background == "none":
+            similar[0] = self.background_cosine
+        delta = self.delta if self.selection != "support" else self._support_delta(supports, weights, prototypes)
+        return similar, prototypes, delta
+
+    def _support_delta(self, supports: Tensor, weights: Tensor, prototypes: Prototypes) -> float:
+        """The delta that segments the supports themselves best, mean IoU over supports (§2.1, `support`)."""
+        layers = supports.shape[2]
+        own = torch.einsum("nkztc,nzc->nkt", supports, prototypes.foreground)
+        other = torch.einsum("nkztc,zc->nkt", supports, prototypes.background)
+        margin = self.alpha * (own - other) / layers
+        truth = weights > 0.5
+
+        def quality(delta: float) -> float:
+            found = margin > delta
+            union = (found | truth).sum(-1).clamp(min=1)
+            return float(((found & truth).sum(-1) / union).mean())
+
+        return max(DELTAS, key=quality)
+
+    def _tokens(self, episode: EpisodeBatch, row: int) -> Tensor:
+        """Normalised patch tokens (Z, T, C) of image `row`."""
+        return self.backbone.cache.get(
+            "tokens",
+            episode.image_names[row],
+            lambda: normalise(self.backbone.encode(episode.pixels(row))[self.layers, 1:]),
+        )
+
+
+def _size(episode: EpisodeBatch) -> tuple[int, int]:
+    height, width = episode.query_sizes[0].tolist()
+    return height, width
