@@ -103,19 +103,24 @@ def build_vit(arguments: dict[str, Any], state: dict[str, Tensor], height: int, 
     state = {key: value.float() for key, value in state.items() if key != "mask_token"}
     if "pos_embed" in state:
         state["pos_embed"] = resize_position_table(state["pos_embed"], height // patch, width // patch)
-    check_keys(model, state, "backbone weights")
+    check_keys(model.state_dict(), state, "backbone weights")
     model.load_state_dict(state)
     return model.eval().requires_grad_(False)
 
 
-def check_keys(model: nn.Module, state: dict[str, Tensor], what: str) -> None:
-    """Raise CheckpointError unless `state` has exactly the model's keys and shapes; the message names some that differ."""
-    own = model.state_dict()
-    shapes = [f"{k} {tuple(state[k].shape)} instead of {tuple(own[k].shape)}"
-              for k in own if k in state and own[k].shape != state[k].shape]
+def check_keys(own: dict[str, Tensor], state: dict[str, Tensor], what: str) -> None:
+    """Raise CheckpointError unless `state` has exactly the keys and shapes of `own`, the model's; the message names some that differ."""
+    shapes = [
+        f"{k} {tuple(state[k].shape)} instead of {tuple(own[k].shape)}"
+        for k in own
+        if k in state and own[k].shape != state[k].shape
+    ]
     problems = {"missing": sorted(own.keys() - state), "not known": sorted(state.keys() - own), "other shape": shapes}
-    found = "; ".join(f"{len(keys)} keys {kind}: {', '.join(keys[:4])}{' …' if len(keys) > 4 else ''}"
-                      for kind, keys in problems.items() if keys)
+    found = "; ".join(
+        f"{len(keys)} keys {kind}: {', '.join(keys[:4])}{' …' if len(keys) > 4 else ''}"
+        for kind, keys in problems.items()
+        if keys
+    )
     if found:
         raise CheckpointError(f"{what} do not fit the model: {found}")
 
@@ -223,7 +228,7 @@ class FrozenViT:
         )
 
 
-def vit_tokens(model: nn.Module, images: Tensor) -> Tensor:
+def vit_tokens(model: Any, images: Tensor) -> Tensor:
     """Normalised images (M, 3, H, W) -> tokens (M, L, 1 + T, C) of all blocks, final LayerNorm on each."""
     layers = model.get_intermediate_layers(images, n=len(model.blocks), norm=True, return_prefix_tokens=True)
     return torch.stack([torch.cat([prefix, patches], 1) for patches, prefix in layers], 1)

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -151,5 +150,3 @@ def _pad(tensor: Tensor, shape: Sequence[int]) -> Tensor:
     padded = tensor.new_zeros(sizes)
     padded[tuple(slice(n) for n in tensor.shape)] = tensor
     return padded
-
-

@@ -79,7 +79,9 @@ def read_manifest(path: Path, sha256: str | None = None) -> Manifest:
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise RecordError(f"{path} is no manifest ({error}); expected JSON lines written by fsbench") from error
     if sha256 is not None and manifest.sha256 != sha256:
-        raise RecordError(f"{path} has sha256 {manifest.sha256}, expected {sha256}; it was changed after it was written")
+        raise RecordError(
+            f"{path} has sha256 {manifest.sha256}, expected {sha256}; it was changed after it was written"
+        )
     return manifest
 
 
@@ -101,9 +103,7 @@ def build_manifest(index: AnnotationIndex, protocol: Protocol, task: Task) -> Ma
     count = min(task.episodes or protocol.episodes, length or protocol.episodes)
     size_restricted = task.setting in SIZE_BINS
     try:
-        episodes = tuple(
-            _episode(i, index, pool, task, empty=task.empty and not size_restricted) for i in range(count)
-        )
+        episodes = tuple(_episode(i, index, pool, task, empty=task.empty and not size_restricted) for i in range(count))
     except TooFewImages as error:
         raise DataError(_too_few(index, pairs, pool, task)) from error
     header = {
@@ -115,6 +115,8 @@ def build_manifest(index: AnnotationIndex, protocol: Protocol, task: Task) -> Ma
         "episodes": count,
         "class_ids": sorted(pool.class_ids),
         "class_names": {str(number): index.class_names[number - 1] for number in sorted(pool.class_ids)},
+        "folds": index.folds,
+        "requested": task.episodes or protocol.episodes,
         "dropped_classes": dropped,
         "lists": pairs.origin,
         "lists_sha256": pairs.sha256,

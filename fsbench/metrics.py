@@ -90,9 +90,7 @@ def mean_iou(intersection: np.ndarray, union: np.ndarray) -> np.ndarray:
     return 100 * (intersection / np.maximum(union, 1)).mean(-1)
 
 
-def fb_iou(
-    intersection: np.ndarray, union: np.ndarray, background: tuple[np.ndarray, np.ndarray]
-) -> np.ndarray:
+def fb_iou(intersection: np.ndarray, union: np.ndarray, background: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     """Class sums (..., classes) and background sums (...) -> FB-IoU in percent: mean of the IoU of all classes taken
     together and the IoU of the background (fscs-protocol §7)."""
     foreground = intersection.sum(-1) / np.maximum(union.sum(-1), 1)
@@ -106,6 +104,8 @@ class EpisodicScores(Metric):
     """
 
     full_state_update = False
+    slots: Tensor
+    exact: Tensor
 
     def __init__(self, class_ids: Sequence[int], void: VoidPolicy):
         super().__init__()

@@ -75,8 +75,15 @@ def result_rows(result: EpisodeResult) -> list[dict[str, Any]]:
     slots = [(0, 0, any(present), any(decided), max(scores))]
     slots += list(zip(range(1, len(present) + 1), result.classes.tolist(), present, decided, scores, strict=True))
     return [
-        {"episode": result.episode, "slot": slot, "class_id": number, **dict(zip(COUNTS, counts[slot], strict=True)),
-         "present": there, "decided": said, "score": score}
+        {
+            "episode": result.episode,
+            "slot": slot,
+            "class_id": number,
+            **dict(zip(COUNTS, counts[slot], strict=True)),
+            "present": there,
+            "decided": said,
+            "score": score,
+        }
         for slot, number, there, said, score in slots
     ]
 
@@ -88,8 +95,15 @@ def to_frame(rows: Iterable[dict[str, Any]], manifest: Manifest) -> "pl.DataFram
     """
     import polars as pl
 
-    schema = {"episode": pl.Int32, "slot": pl.Int16, "class_id": pl.Int16, **dict.fromkeys(COUNTS, pl.Int64),
-              "present": pl.Boolean, "decided": pl.Boolean, "score": pl.Float32}
+    schema = {
+        "episode": pl.Int32,
+        "slot": pl.Int16,
+        "class_id": pl.Int16,
+        **dict.fromkeys(COUNTS, pl.Int64),
+        "present": pl.Boolean,
+        "decided": pl.Boolean,
+        "score": pl.Float32,
+    }
     frame = pl.DataFrame(list(rows), schema=schema).unique(["episode", "slot"], keep="first", maintain_order=True)
     found = set(frame["episode"].to_list())
     missing = [episode.index for episode in manifest.episodes if episode.index not in found]

@@ -126,9 +126,7 @@ def augment(
     for names in supports.values():
         while len(names) < longest:
             names.append(names[rng.randint(len(names))])
-    return replace(
-        episode, classes=tuple(supports), supports=tuple(map(tuple, supports.values())), augmented=True
-    )
+    return replace(episode, classes=tuple(supports), supports=tuple(map(tuple, supports.values())), augmented=True)
 
 
 def ordinary_pool(index: AnnotationIndex, pairs: PairList, class_ids: Sequence[int]) -> Pool:

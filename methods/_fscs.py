@@ -75,6 +75,10 @@ class FewShotClassifierSegmenter(FewShotMethod):
         """Correlation channels: ViT layers x heads."""
         return self.backbone.depth * self.backbone.heads
 
+    @property
+    def segments_only(self) -> bool:
+        return not self.class_token
+
     def forward(self, episode: EpisodeBatch) -> Prediction:
         query = self._query(episode, int(episode.query[0]))
         size = (int(episode.query_sizes[0, 0]), int(episode.query_sizes[0, 1]))

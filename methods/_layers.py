@@ -72,7 +72,10 @@ class FeedForward(nn.Module):
         super().__init__()
         hidden = channels // 2
         self.ff = nn.Sequential(
-            nn.Conv2d(channels, hidden, 1, bias=False), norm(hidden), nn.ReLU(), nn.Conv2d(hidden, channels, 1, bias=False)
+            nn.Conv2d(channels, hidden, 1, bias=False),
+            norm(hidden),
+            nn.ReLU(),
+            nn.Conv2d(hidden, channels, 1, bias=False),
         )
         self.out_norm = norm(channels)
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from fsbench.backbones import BackboneConfig, FrozenViT
+from fsbench.checkpoints import WRITTEN_BY
 from fsbench.episodes import EpisodeBatch
 from fsbench.metrics import EpisodeResult, count, presence_from_mask
 
@@ -51,6 +52,11 @@ class FewShotMethod(L.LightningModule):
         super().__init__()
         self.backbone = FrozenViT(backbone)
 
+    @property
+    def segments_only(self) -> bool:
+        """True for methods whose `Prediction` has no decisions; presence then follows from the mask."""
+        return False
+
     def forward(self, episode: EpisodeBatch) -> Prediction:
         """Predict the one episode of `episode` (no padding, no truth)."""
         raise NotImplementedError
@@ -69,11 +75,11 @@ class FewShotMethod(L.LightningModule):
         self.log_dict({f"train/{name}": value.detach() for name, value in losses.items()}, batch_size=len(batch))
         return losses["loss"]
 
-    def validation_step(self, batch: EpisodeBatch, batch_idx: int) -> list[EpisodeResult]:
-        return [self.evaluate(episode) for episode in batch.split()]
+    def validation_step(self, batch: EpisodeBatch, batch_idx: int) -> dict[str, list[EpisodeResult]]:
+        return {"results": [self.evaluate(episode) for episode in batch.split()]}
 
-    def test_step(self, batch: EpisodeBatch, batch_idx: int) -> list[EpisodeResult]:
-        return [self.evaluate(episode) for episode in batch.split()]
+    def test_step(self, batch: EpisodeBatch, batch_idx: int) -> dict[str, list[EpisodeResult]]:
+        return self.validation_step(batch, batch_idx)
 
     def evaluate(self, episode: EpisodeBatch) -> EpisodeResult:
         """Predict one episode and count."""
@@ -92,6 +98,10 @@ class FewShotMethod(L.LightningModule):
             score=score.float().cpu(),
             label_map=prediction.label_map.to("cpu", torch.uint8),
         )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        name = f"{type(self).__module__}.{type(self).__qualname__}"
+        checkpoint[WRITTEN_BY] = {"method": name, "backbone": self.backbone.weights_id}
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         return batch.to(device, non_blocking=True)

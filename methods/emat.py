@@ -103,9 +103,8 @@ class EfficientMaskedAttention(nn.Module):
     def __init__(self, channels: int, out: int, pool: int, class_token: bool):
         super().__init__()
         hidden = out // 2
-        self.short_cut = nn.Sequential(
-            LearnableDownscaling(channels, out, pool, class_token, bias=False), norm(out), nn.ReLU()
-        )
+        down = LearnableDownscaling(channels, out, pool, class_token, bias=False)
+        self.short_cut = nn.Sequential(down, norm(out), nn.ReLU())
         self.q = LearnableDownscaling(channels, hidden, pool, class_token, bias=True)
         self.kv = nn.Conv2d(channels, 2 * hidden, 1)
         self.agg = nn.Sequential(norm(hidden), nn.ReLU(), nn.Conv2d(hidden, out, 1, bias=False), norm(out), nn.ReLU())

@@ -92,9 +92,7 @@ class _Packed(torch.autograd.Function):
     """Sample by sample and chunk by chunk of query positions; saves its inputs only."""
 
     @staticmethod
-    def forward(
-        ctx: Any, q: Tensor, x: Tensor, weight: Tensor, bias: Tensor, keep: Tensor, heads: int
-    ) -> Tensor:
+    def forward(ctx: Any, q: Tensor, x: Tensor, weight: Tensor, bias: Tensor, keep: Tensor, heads: int) -> Tensor:
         out = torch.zeros_like(q, memory_format=torch.contiguous_format)
         for sample, kept, rows in _chunks(q, keep, heads):
             tokens = x[sample, :, rows][..., kept]

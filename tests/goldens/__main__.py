@@ -14,7 +14,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="folder with an index.json, or a folder of such folders")
     parser.add_argument("--kind", help="only cases of this kind")
     parser.add_argument("--case", help="only the case of this file")
-    parser.add_argument("--lists", help="folder of the official list files (default: $FSBENCH_TEST_DATA/official-lists)")
+    parser.add_argument(
+        "--lists", help="folder of the official list files (default: $FSBENCH_TEST_DATA/official-lists)"
+    )
     arguments = parser.parse_args(argv)
     cases = list(find_cases(arguments.folder, arguments.kind, arguments.case, official_lists(arguments.lists)))
     if not cases:

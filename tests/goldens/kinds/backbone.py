@@ -11,7 +11,9 @@ def position_embedding(case: Case) -> Iterator[Comparison]:
     for name in case.group("out."):
         table, size = name.split(".")
         height, width = (int(n) // 14 for n in size.split("x"))
-        yield case.compare(f"out.{name}", resize_position_table(case.tensors[f"in.{table}"], height, width), absolute(1e-6))
+        yield case.compare(
+            f"out.{name}", resize_position_table(case.tensors[f"in.{table}"], height, width), absolute(1e-6)
+        )
 
 
 def vit_tokens_of_all_blocks(case: Case) -> Iterator[Comparison]:

@@ -82,7 +82,9 @@ def _run(case: Case, dtype: torch.dtype) -> tuple[dict[str, Tensor], dict[str, T
         "mid.corr_slice": correlation[:, ::9, ::250, :30] if "token_rule" in c else correlation[:, :, ::7, :40],
         "mid.corr_mean_std": torch.stack([correlation.mean(), correlation.std()]),
         "mid.layer0_attn_slice": caught["attn"][:, :, ::5, :6],
-        "mid.layer0_slice": caught["layer0"][:, ::4, ::250, :8] if "token_rule" in c else caught["layer0"][:, :, ::5, :6],
+        "mid.layer0_slice": caught["layer0"][:, ::4, ::250, :8]
+        if "token_rule" in c
+        else caught["layer0"][:, :, ::5, :6],
         "mid.layer1": caught["layer1"],
         "mid.layer1_slice": caught["layer1"][:, ::4, ::250],
         "mid.linear": trunk[:, ::4],
@@ -164,7 +166,9 @@ def inference(case: Case) -> Iterator[Comparison]:
             sure &= (top[0] - top[1]).abs() >= 1e-4
         stored = case.tensors[f"out.{i}.mask"]
         case.checked.add(f"out.{i}.mask")
-        yield compare(f"out.{i}.mask ({int((~sure).sum())} close pixels left out)", label_map[sure], stored[sure], EXACT)
+        yield compare(
+            f"out.{i}.mask ({int((~sure).sum())} close pixels left out)", label_map[sure], stored[sure], EXACT
+        )
 
 
 def mask_tokens(case: Case) -> Iterator[Comparison]:

@@ -171,8 +171,15 @@ def official_episodes(case: Case) -> Iterator[Comparison]:
         for item in sub["items"]:
             rng = np.random.RandomState(item["idx"])
             e = draw_episode(item["idx"], rng, pool, way=sub["way"], shot=sub["shot"], empty=sub["empty_masks"])
-            found.append({"idx": e.index, "query": e.query, "query_class": e.query_class, "classes": list(e.classes),
-                          "supports": [list(names) for names in e.supports]})
+            found.append(
+                {
+                    "idx": e.index,
+                    "query": e.query,
+                    "query_class": e.query_class,
+                    "classes": list(e.classes),
+                    "supports": [list(names) for names in e.supports],
+                }
+            )
         yield equal(f"{name}, empty {sub['empty_masks']}: {len(found)} episodes", found, sub["items"])
 
 

@@ -1,0 +1,124 @@
+"""Many cells, one table: find what is done, run the rest in processes of their own, print.
+
+A process per cell keeps peak memory honest and one cell's failure its own.
+"""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from fsbench.catalogue import config_files
+from fsbench.cell import Cell
+from fsbench.composition import parse
+from fsbench.errors import SettingsError
+from fsbench.files import make_folder
+from fsbench.records import Record, read_record
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `fsbench bench` was asked for; None and False leave the configuration's value.
+
+    `extra` are further arguments in LightningCLI's form. `checkpoint` may contain `{fold}`, or be a folder with
+    `fold-<f>/best.ckpt` (the authors' layout).
+    """
+
+    methods: Sequence[str]
+    dataset: str
+    folds: Sequence[int]
+    runs: str = "runs"
+    way: int | None = None
+    shot: int | None = None
+    setting: str | None = None
+    devices: int | None = None
+    checkpoint: str | None = None
+    seed: int | None = None
+    data_root: str | None = None
+    weights: str | None = None
+    lists: Sequence[str] = ()
+    fast: bool = False
+    force: bool = False
+    drop_small: bool = False
+    extra: Sequence[str] = ()
+
+    def arguments(self, method: str, fold: int) -> list[str]:
+        """Arguments of one cell, in LightningCLI's form."""
+        values = {
+            "run.name": method,
+            "run.runs": self.runs,
+            "run.force": "true" if self.force else None,
+            "run.checkpoint": self._checkpoint(fold),
+            "seed_everything": self.seed,
+            "trainer.devices": self.devices,
+            "trainer.strategy": "ddp" if self.devices is not None and self.devices > 1 else None,
+            "model.backbone.weights": self.weights,
+            "data.fold": fold,
+            "data.way": self.way,
+            "data.shot": self.shot,
+            "data.setting": self.setting,
+            "data.drop_small_classes": "true" if self.drop_small else None,
+            "data.dataset.root": self.data_root,
+            "data.dataset.lists": "[" + ",".join(self.lists) + "]" if self.lists else None,
+        }
+        configs = [f"--config={path}" for path in config_files(method, self.dataset, self.fast)]
+        return configs + [f"--{key}={value}" for key, value in values.items() if value is not None] + list(self.extra)
+
+    def _checkpoint(self, fold: int) -> str | None:
+        if self.checkpoint is None:
+            return None
+        path = self.checkpoint.replace("{fold}", str(fold))
+        inside = Path(path) / f"fold-{fold}" / "best.ckpt"
+        if len(self.folds) > 1 and path == self.checkpoint and not Path(path).is_dir():
+            raise SettingsError(
+                f"one checkpoint for {len(self.folds)} folds: each fold needs its own, or base classes would be tested; "
+                "give a folder with fold-<f>/best.ckpt or a path with {fold}"
+            )
+        return str(inside) if Path(path).is_dir() else path
+
+
+def bench(request: Request) -> tuple[list[Record], list[str]]:
+    """Run what is missing; records of all cells that are done, and messages about those that failed.
+
+    Everything is checked before the first cell starts. Raises FsbenchError for what does not fit, KeyboardInterrupt when
+    stopped.
+    """
+    make_folder(Path(request.runs))
+    cells = [(method, fold) for method in request.methods for fold in request.folds]
+    folders: dict[tuple[str, int], tuple[Path, bool]] = {}
+    for method, fold in cells:
+        cell = Cell(parse(request.arguments(method, fold)))
+        folders[method, fold] = (cell.folder, cell.record() is not None and not request.force)
+    records, failures = [], []
+    for number, (method, fold) in enumerate(cells, 1):
+        folder, done = folders[method, fold]
+        what = f"[{number}/{len(cells)}] {method} on {request.dataset}, fold {fold}"
+        print(f"{what}: {'found' if done else 'runs in'} {folder}", file=sys.stderr, flush=True)
+        status = 0 if done else _run_cell(request.arguments(method, fold))
+        record = read_record(folder)
+        if status or record is None:
+            failures.append(f"{what} failed (status {status}); its log is {folder / 'run.log'}")
+        else:
+            records.append(record)
+    return records, failures
+
+
+def _run_cell(arguments: list[str]) -> int:
+    """`fsbench run` in a process of its own; an interrupt reaches both, and this one waits for the other to stop."""
+    child = subprocess.Popen([sys.executable, "-m", "fsbench", "run", *arguments])
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        child.terminate()
+        raise SystemExit(128 + signum)
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        return child.wait()
+    except KeyboardInterrupt:
+        child.wait()
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -1,0 +1,78 @@
+"""What happens to evaluated episodes: summed for the validation score, or written to the journal of a test."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+from lightning.pytorch.callbacks import Callback
+
+from fsbench.contracts import Episodes
+from fsbench.metrics import EpisodeResult, EpisodicScores
+from fsbench.records import Journal, JournalWriter
+
+
+class Validation(Callback):
+    """Logs val/mIoU, val/FB-IoU and val/accuracy of the validation episodes, exact over all ranks."""
+
+    def __init__(self, data: Episodes):
+        self.data = data
+        self.scores: EpisodicScores | None = None
+
+    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.scores is None:
+            class_ids = self.data.validation_manifest.class_ids
+            self.scores = EpisodicScores(class_ids, self.data.protocol.void).to(pl_module.device)
+        self.scores.reset()
+
+    def on_validation_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        assert self.scores is not None
+        for result in outputs["results"]:
+            self.scores.update(result)
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert self.scores is not None
+        for name, value in self.scores.compute().items():  # sums over all ranks first
+            pl_module.log(f"val/{name}", value, prog_bar=name == "mIoU", sync_dist=False)
+
+
+class Recorder(Callback):
+    """Writes every result to the journal as it comes, and keeps the label maps that the picture shows."""
+
+    def __init__(self, journal: Journal, folder: Path, shown: set[int]):
+        self.journal = journal
+        self.folder = folder
+        self.shown = shown
+        self.writer: JournalWriter | None = None
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.folder.mkdir(exist_ok=True)
+        self.writer = self.journal.open()
+
+    def on_test_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        assert self.writer is not None
+        for result in outputs["results"]:
+            if result.episode in self.shown:
+                self._keep(result)
+        self.writer.add(outputs["results"])
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.writer is not None:
+            self.writer.close()
+
+    def _keep(self, result: EpisodeResult) -> None:
+        path = self.folder / f"{result.episode:06d}.npz"
+        np.savez_compressed(path, label_map=result.label_map.numpy(), decided=result.decided.numpy())
+
+
+def kept_predictions(folder: Path) -> dict[int, tuple[np.ndarray, list[bool]]]:
+    """Episode -> (label map, decision per way), as `Recorder` kept them."""
+    found = {}
+    for path in sorted(folder.glob("*.npz")):
+        with np.load(path, allow_pickle=False) as stored:
+            found[int(path.stem)] = (stored["label_map"], stored["decided"].tolist())
+    return found

@@ -1,0 +1,107 @@
+"""A cell of a benchmark, one method on one fold: what it is, and the folder that its record has for that reason."""
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from fsbench.checkpoints import load_checkpoint
+from fsbench.composition import SuiteCLI
+from fsbench.contracts import Episodes, Method
+from fsbench.files import sha256_file
+from fsbench.records import Record, fingerprint, read_record
+
+INDIFFERENT_TRAINER = {
+    "accelerator", "strategy", "devices", "num_nodes", "logger", "callbacks", "default_root_dir", "profiler",
+    "enable_progress_bar", "enable_model_summary", "enable_checkpointing", "log_every_n_steps", "model_registry",
+    "num_sanity_val_steps", "use_distributed_sampler", "enable_autolog_hparams",
+}  # fmt: skip
+"""Settings of the trainer that change no result."""
+
+INDIFFERENT_DATASET = {"root", "lists", "allow_unverified_lists"}
+"""Settings of a data set that say where files are; what is in the lists, the manifest's hash holds."""
+
+
+class Cell:
+    """A method on a fold.
+
+    Args:
+        cli: parsed configuration with model and data module. A checkpoint it names is loaded, and CheckpointError
+            raised when it does not fit.
+    """
+
+    def __init__(self, cli: SuiteCLI):
+        self.config = cli.config
+        self.options = cli.config["run"]
+        self.method: Method = cli.model
+        self.data: Episodes = cli.datamodule
+        self.checkpoint = Path(self.options.checkpoint) if self.options.checkpoint else None
+        if self.checkpoint is not None:
+            load_checkpoint(self.method, self.checkpoint)
+
+    @property
+    def trains(self) -> bool:
+        return self.method.learns and self.checkpoint is None
+
+    @property
+    def trainer_settings(self) -> dict[str, Any]:
+        """Arguments of Lightning's Trainer, as configured."""
+        return dict(self.config["trainer"].as_dict())
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """Everything that can change the result, as plain values."""
+        model = self.config["model"].as_dict()
+        dataset = self.config["data"].init_args.dataset.init_args.as_dict()
+        own = {key: value for key, value in model["init_args"].items() if key != "backbone"}
+        identity = {
+            "method": {"name": self.options.name, "class": model["class_path"], **own},
+            "backbone": {"name": self.method.backbone.name, "weights": self.method.backbone.weights_id},
+            "dataset": {"name": self.data.dataset.name}
+            | {key: value for key, value in dataset.items() if key not in INDIFFERENT_DATASET},
+            "fold": self.data.fold,
+            "image_size": self.data.image_size,
+            "manifest_sha256": self.data.manifest.sha256,
+            "seed": self.config["seed_everything"],
+            "precision": self.trainer_settings["precision"],
+            "tf32": self.options.tf32,
+            "training": self._training(),
+        }
+        return dict(json.loads(json.dumps(identity)))
+
+    def _training(self) -> dict[str, Any] | None:
+        if self.checkpoint is not None:
+            return {"checkpoint_sha256": sha256_file(self.checkpoint)}
+        if not (self.method.learns or self.method.calibrates):
+            return None
+        base_classes = {"base_classes_sha256": fingerprint(list(self.data.training_pool.pairs))}
+        if not self.method.learns:
+            return base_classes
+        indifferent = INDIFFERENT_TRAINER | {"precision"}
+        trainer = {k: v for k, v in self.trainer_settings.items() if k not in indifferent and v is not None}
+        return {
+            **trainer,
+            "batch_size": self.data.batch_size,
+            "processes": self.processes,
+            "validation": self.data.validation,
+            "validation_sha256": self.data.validation_manifest.sha256,
+            **base_classes,
+        }
+
+    @property
+    def processes(self) -> int:
+        """Processes that share a training step; each takes `batch_size` episodes."""
+        devices = str(self.trainer_settings["devices"])
+        return (int(devices) if devices.isdigit() else 1) * int(self.trainer_settings["num_nodes"])
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where the record is or will be: names for people, then the first digits of the identity's hash."""
+        d = self.data
+        task = [f"fold{d.fold}", f"{d.way}way{d.shot}shot", d.setting.replace("_", "-")]
+        words = [self.options.name, d.dataset.name, *task, fingerprint(self.identity)[:10]]
+        return Path(self.options.runs) / "-".join(words)
+
+    def record(self) -> Record | None:
+        """The finished run, if there is one."""
+        return read_record(self.folder)

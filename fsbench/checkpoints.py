@@ -1,0 +1,79 @@
+"""Checkpoints: ours hold what was trained, the authors' the frozen backbone as well; names are the same.
+
+Authors' files are Lightning checkpoints whose `state_dict` has `backbone.*` and `learner.*` (emat.md §4).
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fsbench.backbones import check_keys, read_weights
+from fsbench.contracts import Method
+from fsbench.errors import CheckpointError
+from fsbench.files import replacing, sha256_file
+
+BACKBONE = "backbone."
+WRITTEN_BY = "fsbench"
+"""Key under which our checkpoints say which method and backbone weights they belong to."""
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A Lightning checkpoint, tensors and plain values only. Raises CheckpointError when `path` is none."""
+    if not path.is_file():
+        raise CheckpointError(f"no checkpoint at {path}; expected a .ckpt file with a state_dict")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise CheckpointError(
+            f"cannot read the checkpoint {path} ({type(error).__name__}); expected a Lightning checkpoint that holds "
+            "tensors and plain values only; fetch or train it again"
+        ) from error
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
+        raise CheckpointError(f"{path} has no state_dict; expected a Lightning checkpoint")
+    return checkpoint
+
+
+def load_checkpoint(method: Method, path: Path) -> None:
+    """Load trained weights, ours or the authors', into `method`; an authors' backbone replaces the one in use.
+
+    Raises CheckpointError naming the keys when the file belongs to another method or another backbone.
+    """
+    checkpoint = read_checkpoint(path)
+    learned, backbone = split_state(checkpoint["state_dict"])
+    written_by = checkpoint.get(WRITTEN_BY, {})
+    whose = f"the checkpoint {path}" + (f" (of {written_by['method']})" if written_by else "")
+    check_keys(method.state_dict(), learned, whose)
+    if written_by and written_by["backbone"] != method.backbone.weights_id:
+        raise CheckpointError(
+            f"{whose} was trained on the backbone weights '{written_by['backbone']}', but those in use are "
+            f"'{method.backbone.weights_id}'; give the same ones with WEIGHTS=<file>"
+        )
+    method.load_state_dict(learned)
+    if backbone:
+        method.backbone.replace_weights(backbone, f"in the checkpoint {path.name} sha256 {sha256_file(path)}")
+
+
+def split_state(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """What was trained, and the frozen backbone under its own names (empty in our checkpoints)."""
+    learned = {key: value for key, value in state.items() if not key.startswith(BACKBONE)}
+    backbone = {key.removeprefix(BACKBONE): value for key, value in state.items() if key.startswith(BACKBONE)}
+    return learned, backbone
+
+
+def convert(source: Path, target: Path, backbone_weights: Path | None) -> str:
+    """Authors' checkpoint -> ours (the backbone is left out), or ours -> authors' (it is put in). Returns which."""
+    learned, backbone = split_state(read_checkpoint(source)["state_dict"])
+    if backbone:
+        state, direction = learned, "authors' to ours"
+    elif backbone_weights is None:
+        raise CheckpointError(
+            f"{source} holds no backbone; the authors' form needs it: say where its weights are (--backbone FILE)"
+        )
+    else:
+        frozen = {BACKBONE + key: value for key, value in read_weights(backbone_weights).items()}
+        state, direction = {**frozen, **learned}, "ours to authors'"
+    with replacing(target) as temporary:
+        torch.save({"state_dict": state}, temporary)
+    return direction

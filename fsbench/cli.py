@@ -1,0 +1,182 @@
+"""The `fsbench` command."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from fsbench import __version__
+from fsbench.errors import FsbenchError, SettingsError, user_message
+
+FORMATS = ("text", "markdown", "csv", "latex", "json")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; exit status 0, 1 (a cell failed), 2 (bad input, said in one line), 130 (interrupted)."""
+    parser = _parser()
+    options, extra = parser.parse_known_args(argv)
+    if extra and options.command not in ("bench", "run"):
+        parser.error(f"unrecognized arguments: {' '.join(extra)}")
+    try:
+        return int(options.function(options, extra))
+    except FsbenchError as error:
+        if options.debug:
+            raise
+        print(f"fsbench: error: {user_message(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nfsbench: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fsbench", description="Few-shot segmentation benchmarks.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    bench = commands.add_parser(
+        "bench",
+        allow_abbrev=False,
+        help="train and evaluate methods on folds and print the table",
+        epilog="Further arguments go to the configuration, e.g. --model.learning_rate 1e-4 --trainer.max_epochs 10; "
+        "--print_config shows all of it.",
+    )
+    bench.add_argument("--method", default="emat", help="name, or several with commas (see: fsbench list)")
+    bench.add_argument("--dataset", default="demo", help="see: fsbench list")
+    bench.add_argument("--fold", default="0", help="number, or several with commas")
+    bench.add_argument("--way", type=int)
+    bench.add_argument("--shot", type=int)
+    bench.add_argument("--setting", help="original, partially_augmented, fully_augmented, 0-5, 5-10, 10-15, 0-15")
+    bench.add_argument("--devices", type=int, help="processes on this machine, one per device")
+    bench.add_argument("--ckpt", help="evaluate this checkpoint (ours or the authors'); {fold} stands for the fold")
+    bench.add_argument("--seed", type=int)
+    bench.add_argument("--data-root", help="folder of the data set")
+    bench.add_argument("--weights", help="file of the backbone's weights, or random")
+    bench.add_argument("--lists", help="folders with official list files, with commas")
+    bench.add_argument("--runs", default="runs", help="folder of all runs")
+    bench.add_argument("--fast", action="store_true", help="a trial of a few minutes")
+    bench.add_argument("--force", action="store_true", help="repeat what is done")
+    bench.add_argument("--drop-small", action="store_true", help="leave out classes with too few images")
+    _add_table_options(bench)
+    bench.set_defaults(function=_bench)
+
+    run = commands.add_parser("run", allow_abbrev=False, help="one cell, from --config files (LightningCLI)")
+    run.set_defaults(function=_run)
+
+    table = commands.add_parser("table", help="the table of finished runs")
+    table.add_argument("runs", nargs="+", type=Path, help="folders of runs")
+    _add_table_options(table)
+    table.set_defaults(function=_table)
+
+    listing = commands.add_parser("list", help="methods, data sets, protocols")
+    listing.set_defaults(function=_list)
+
+    checkpoint = commands.add_parser("checkpoint", help="convert a checkpoint: authors' <-> ours")
+    checkpoint.add_argument("source", type=Path)
+    checkpoint.add_argument("target", type=Path)
+    checkpoint.add_argument("--backbone", type=Path, help="backbone weights to put into an authors' checkpoint")
+    checkpoint.set_defaults(function=_checkpoint)
+    return parser
+
+
+def _add_table_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--format", choices=FORMATS, default="text", help="of the table")
+    parser.add_argument("--by-class", action="store_true", help="break the table down by class, too")
+    parser.add_argument("--no-trivial", action="store_true", help="leave out the answers that need no model")
+
+
+def _bench(options: argparse.Namespace, extra: list[str]) -> int:
+    from fsbench.bench import Request, bench
+
+    folds = [_number(fold, "fold") for fold in _split(options.fold)]
+    request = Request(
+        methods=_split(options.method),
+        dataset=options.dataset,
+        folds=folds,
+        runs=options.runs,
+        way=options.way,
+        shot=options.shot,
+        setting=options.setting,
+        devices=options.devices,
+        checkpoint=options.ckpt,
+        seed=options.seed,
+        data_root=options.data_root,
+        weights=options.weights,
+        lists=_split(options.lists or ""),
+        fast=options.fast,
+        force=options.force,
+        drop_small=options.drop_small,
+        extra=extra,
+    )
+    records, failures = bench(request)
+    if records:
+        _print_table([record.path for record in records], options)
+    for failure in failures:
+        print(f"fsbench: error: {failure}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _run(options: argparse.Namespace, extra: list[str]) -> int:
+    from fsbench.cell import Cell
+    from fsbench.composition import parse
+    from fsbench.runner import run
+
+    run(Cell(parse(extra)))
+    return 0
+
+
+def _table(options: argparse.Namespace, extra: list[str]) -> int:
+    _print_table(options.runs, options)
+    return 0
+
+
+def _print_table(folders: Sequence[Path], options: argparse.Namespace) -> None:
+    from fsbench.records import find_records
+    from fsbench.render import render
+    from fsbench.tables import build_blocks
+
+    records = [record for folder in folders for record in find_records(folder)]
+    if not records:
+        raise SettingsError(f"no finished run in {', '.join(map(str, folders))}; make one with: make bench")
+    blocks = build_blocks(records, by_class=options.by_class, trivial=not options.no_trivial)
+    print(render(blocks, options.format))
+    if options.format == "text":
+        for record in records:
+            files = ", ".join(
+                name
+                for name in ("run.json", "episodes.parquet", "predictions.png", "run.log")
+                if (record.path / name).is_file()
+            )
+            print(f"{record.path}: {files}")
+
+
+def _list(options: argparse.Namespace, extra: list[str]) -> int:
+    from fsbench.catalogue import names
+
+    for title, kind in (("methods", "methods"), ("data sets", "data"), ("protocols", "protocols")):
+        print(f"{title}:")
+        for name, line in names(kind).items():
+            print(f"  {name:14} {line}")
+    return 0
+
+
+def _checkpoint(options: argparse.Namespace, extra: list[str]) -> int:
+    from fsbench.checkpoints import convert
+
+    direction = convert(options.source, options.target, options.backbone)
+    print(f"{options.target}: {direction}")
+    return 0
+
+
+def _split(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _number(text: str, what: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise SettingsError(f"{what} is '{text}', expected a number") from None

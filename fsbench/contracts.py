@@ -1,0 +1,59 @@
+"""What the runner needs of a method and of a data module; it knows no method and no data set by name.
+
+`methods.base.FewShotMethod` and `datamodules.episodic.EpisodicDataModule` fulfil these.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
+
+from fsbench.annotations import AnnotationIndex
+from fsbench.backbones import FrozenViT
+from fsbench.episodes import EpisodeBatch
+from fsbench.manifest import Manifest
+from fsbench.protocol import Protocol as Rules
+from fsbench.samplers import Pool
+
+
+class Method(Protocol):
+    """A LightningModule whose validation and test steps return {"results": [EpisodeResult, ...]} (see `fsbench.metrics`)."""
+
+    backbone: FrozenViT
+    learns: bool
+    calibrates: bool
+
+    @property
+    def segments_only(self) -> bool: ...
+
+    def calibrate(self, episodes: Iterable[EpisodeBatch]) -> dict[str, float]: ...
+
+    def parameters(self) -> Iterator[Any]: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...
+
+
+class Episodes(Protocol):
+    """A LightningDataModule that draws its episodes from manifests."""
+
+    dataset: AnnotationIndex
+    protocol: Rules
+    fold: int
+    way: int
+    shot: int
+    setting: str
+    image_size: int
+    batch_size: int
+    validation: str
+    done: frozenset[int]
+
+    @property
+    def manifest(self) -> Manifest: ...
+
+    @property
+    def validation_manifest(self) -> Manifest: ...
+
+    @property
+    def training_pool(self) -> Pool: ...
+
+    def calibration_episodes(self) -> Iterator[EpisodeBatch]: ...

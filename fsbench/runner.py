@@ -1,0 +1,236 @@
+"""Do a cell: train if the method learns, evaluate, write the record. Everything that touches Lightning's Trainer.
+
+An unfinished run goes on where it was: training from its last epoch, evaluation from the last finished episode.
+"""
+
+import fcntl
+import json
+import logging
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+import torch.distributed
+from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from fsbench import pictures
+from fsbench.callbacks import Recorder, Validation, kept_predictions
+from fsbench.cell import Cell
+from fsbench.checkpoints import load_checkpoint
+from fsbench.cost import Meter
+from fsbench.errors import RecordError, SettingsError
+from fsbench.files import make_folder, sha256_file, write_text
+from fsbench.paths import REPOSITORY
+from fsbench.records import Journal, Record, fingerprint, to_frame, write_record
+from fsbench.stats import episode_sums
+
+log = logging.getLogger("fsbench")
+
+
+def run(cell: Cell) -> Record | None:
+    """Do what is left to do of `cell`. Every rank calls this; rank 0 writes and gets the record."""
+    found = cell.record()
+    if found is not None and not cell.options.force:
+        return found
+    again = found is not None  # the old record stays until the new one is complete
+    work = cell.folder.with_name(cell.folder.name + ".again") if again else cell.folder
+    make_folder(work)
+    with _locked(work), _logged(work):
+        record = _run_in(work, cell)
+    if again and record is not None:
+        old = cell.folder.with_name(cell.folder.name + ".old")
+        shutil.rmtree(old, ignore_errors=True)
+        cell.folder.rename(old)
+        work.rename(cell.folder)
+        shutil.rmtree(old)
+        return Record(cell.folder, record.run)
+    return record
+
+
+def _run_in(work: Path, cell: Cell) -> Record | None:
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = cell.options.tf32
+    _rank_zero_write(work / "identity.json", cell.identity)
+    keeper = ModelCheckpoint(
+        work / "checkpoints", "best", monitor="val/mIoU", mode="max", save_last=True, enable_version_counter=False
+    )
+    settings = cell.trainer_settings
+    trainer = L.Trainer(
+        **settings
+        | {
+            "default_root_dir": str(work),
+            "logger": CSVLogger(work, "curves") if cell.trains else False,
+            "callbacks": [keeper, Validation(cell.data), TQDMProgressBar(leave=True), *(settings["callbacks"] or [])],
+            "use_distributed_sampler": False,  # ours neither pads nor repeats
+            "num_sanity_val_steps": 0,
+            "enable_model_summary": False,
+        }
+    )
+    made: dict[str, Any] = {}
+    if cell.trains:
+        made = _train(work / "checkpoints", cell, trainer, keeper)
+    elif cell.method.calibrates:
+        made = {"calibration": _calibrate(cell, trainer.strategy.root_device)}
+    return _evaluate(work, cell, trainer, made)
+
+
+def _train(folder: Path, cell: Cell, trainer: L.Trainer, keeper: ModelCheckpoint) -> dict[str, Any]:
+    """Train, or find that this is done; load the best checkpoint and say what it is and what it cost."""
+    finished = folder / "finished.json"
+    if not finished.is_file():
+        last = folder / "last.ckpt"
+        log.info("training %s", f"goes on from {last}" if last.is_file() else "starts")
+        meter = Meter(trainer.strategy.root_device)
+        trainer.fit(cell.method, cell.data, ckpt_path=last if last.is_file() else None, weights_only=True)  # type: ignore[arg-type]
+        best = Path(keeper.best_model_path)
+        peak = _largest(meter.peak_mib)
+        _rank_zero_write(
+            finished,
+            {
+                "checkpoint": best.name,
+                "checkpoint_sha256": sha256_file(best),
+                "validation_mIoU": float(keeper.best_model_score or 0),
+                "epochs": trainer.current_epoch,
+                "training_seconds": meter.seconds,
+                "training_peak_mib": peak,
+            },
+        )
+        trainer.strategy.barrier("trained")
+    made: dict[str, Any] = json.loads(finished.read_text())
+    best = folder / made["checkpoint"]
+    if not best.is_file() or sha256_file(best) != made["checkpoint_sha256"]:
+        raise RecordError(f"{best} was changed after training; remove {folder.parent} and run again")
+    load_checkpoint(cell.method, best)
+    return made
+
+
+def _calibrate(cell: Cell, device: torch.device) -> dict[str, float]:
+    log.info("calibrating on base classes")
+    with torch.inference_mode():
+        return cell.method.calibrate(episode.to(device) for episode in cell.data.calibration_episodes())
+
+
+def _evaluate(work: Path, cell: Cell, trainer: L.Trainer, made: dict[str, Any]) -> Record | None:
+    """Evaluate the episodes that are not done yet; rank 0 merges all journals into the record."""
+    manifest = cell.data.manifest
+    checkpoint = made.pop("checkpoint_sha256", None)
+    journal = Journal(work / "evaluation", fingerprint([cell.identity, checkpoint, made.get("calibration")]))
+    cell.data.done = journal.done()
+    shown = pictures.choose(manifest.episodes)
+    meter = Meter(trainer.strategy.root_device)
+    fresh = len(manifest.episodes) - len(cell.data.done)
+    log.info("evaluation: %d of %d episodes are left", fresh, len(manifest.episodes))
+    if fresh:
+        recorder = Recorder(journal, work / "predictions", {episode.index for episode in shown})
+        trainer.callbacks.append(recorder)  # type: ignore[attr-defined]
+        trainer.test(cell.method, cell.data, verbose=False)  # type: ignore[arg-type]
+        trainer.strategy.barrier("evaluated")
+    seconds, peak = meter.seconds, _largest(meter.peak_mib)
+    if trainer.global_rank != 0:
+        return None
+    frame = to_frame(journal.rows(), manifest)
+    manifest.write(work / "manifest.jsonl")
+    predictions = kept_predictions(work / "predictions")
+    if predictions:
+        pictures.contact_sheet(work / "predictions.png", cell.data.dataset, predictions, shown)
+    trainable = sum(parameter.numel() for parameter in cell.method.parameters())
+    record = write_record(
+        work,
+        {
+            "id": cell.folder.name,
+            "identity": cell.identity,
+            "checkpoint_sha256": checkpoint,
+            "presence": cell.data.protocol.presence if cell.method.segments_only else "predicted",
+            "scores": {
+                name: float(value[0])
+                for name, value in episode_sums(frame, manifest.class_ids, cell.data.protocol.void).scores().items()
+            },
+            "augmented_episodes": sum(episode.augmented for episode in manifest.episodes),
+            "cost": {
+                "trainable_parameters": trainable,
+                "total_parameters": trainable + cell.method.backbone.parameters,
+                "evaluation_seconds": seconds,
+                "episodes_per_second": fresh / seconds if fresh else None,
+                "peak_mib": peak,
+            },
+            "made": made,
+            "provenance": _provenance(trainer),
+        },
+        frame,
+    )
+    shutil.rmtree(work / "evaluation")
+    return record
+
+
+def _largest(value: float) -> float:
+    """The largest of all ranks' values."""
+    if not torch.distributed.is_initialized():
+        return value
+    values: list[float] = [0.0] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(values, value)
+    return max(values)
+
+
+@rank_zero_only
+def _rank_zero_write(path: Path, values: dict[str, Any]) -> None:
+    write_text(path, json.dumps(values, indent=2) + "\n")
+
+
+def _provenance(trainer: L.Trainer) -> dict[str, Any]:
+    """With what the record was made, and when."""
+    packages = ("torch", "lightning", "timm", "numpy", "pillow", "fsbench")
+    describe = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty"]
+    commit = subprocess.run(describe, capture_output=True, text=True, check=False).stdout.strip()
+    device = trainer.strategy.root_device
+    return {
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit or None,
+        "versions": {name: metadata.version(name) for name in packages},
+        "python": platform.python_version(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+        "processes": trainer.world_size,
+        "threads": torch.get_num_threads(),
+    }
+
+
+@contextmanager
+def _locked(work: Path) -> Iterator[None]:
+    """One run at a time works in a folder; rank 0 holds the lock, which ends with its process."""
+    if rank_zero_only.rank != 0:
+        yield
+        return
+    with (work / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise SettingsError(f"another process is working on {work}; wait for it or stop it") from error
+        yield
+
+
+@contextmanager
+def _logged(work: Path) -> Iterator[None]:
+    """Messages of the suite and of Lightning, and warnings, go to `run.log` instead of the screen."""
+    handler = logging.FileHandler(work / "run.log")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    logging.captureWarnings(True)
+    loggers = [logging.getLogger(name) for name in ("fsbench", "lightning", "py.warnings")]
+    for logger in loggers:
+        logger.handlers = [handler]
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.handlers = []
+        logging.captureWarnings(False)
+        handler.close()
