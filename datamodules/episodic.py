@@ -30,7 +30,7 @@ def load_episode(index: AnnotationIndex, episode: Episode, image_size: int, *, t
     for name in names:
         image = read_image(index.image_path(name))
         labels[name] = index.label_map(name)
-        check_sizes(index.image_path(name), image, labels[name])
+        check_sizes(index.image_path(name), image, labels[name], index.label_file(name))
         images.append(resize_image(image, image_size))
     query = way_labels(labels[episode.query], episode.classes)
     present = [n in query for n in range(1, len(episode.classes) + 1)]  # anywhere at original size, also in training

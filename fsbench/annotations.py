@@ -61,9 +61,9 @@ class AnnotationIndex(ABC):
     """`class_names[c - 1]` names class number c."""
     folds: int
     query_rule: Literal["listed", "drawn"]
-    """How an episode's query is chosen: "listed" takes pair `index mod len`, "drawn" a class and then an image of it."""
+    """How a query is chosen: "listed" takes pair `index mod len`, "drawn" draws a class and then an image of it."""
     augment_threshold: float
-    """θ of the augmented settings: an annotated class is used when it covers more than this share (fscs-protocol §4)."""
+    """θ of the augmented settings: an annotated class is used when it covers more than this (fscs-protocol §4)."""
 
     @abstractmethod
     def test_classes(self, fold: int) -> list[int]:

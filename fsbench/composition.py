@@ -6,7 +6,9 @@ This is the only module, besides the command line, that knows jsonargparse and L
 import difflib
 import importlib
 import inspect
+import logging
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -68,6 +70,7 @@ def parse(arguments: Sequence[str]) -> SuiteCLI:
     """
     from jsonargparse import ArgumentError
 
+    quiet()
     try:
         return SuiteCLI(list(arguments))
     except (ArgumentError, ValueError, TypeError, FsbenchError) as error:
@@ -75,6 +78,13 @@ def parse(arguments: Sequence[str]) -> SuiteCLI:
         if own is not None:
             raise own from error
         raise SettingsError(_explain(str(error))) from error
+
+
+def quiet() -> None:
+    """Keep Lightning's remarks (seeds, devices, tips) off the screen; a run's go to its log."""
+    warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _find_own(error: BaseException | None) -> FsbenchError | None:

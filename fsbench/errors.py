@@ -1,7 +1,7 @@
 """One family of errors for everything a user can get wrong.
 
-Every message says what was found, what was expected, and what to do, on one line. The command line prints it without
-a traceback (unless `--debug`) and exits with status 2.
+The first line of a message says what was found, what was expected, and what to do; further lines, indented, may say how.
+The command line prints it without a traceback (unless `--debug`) and exits with status 2.
 """
 
 import re
@@ -28,8 +28,8 @@ class RecordError(FsbenchError):
 
 
 def user_message(error: BaseException) -> str:
-    """The one-line message of `error`; what a data loader's worker wrapped around it is taken off again."""
+    """The message of `error`, without the traceback that a data loader's worker wrapped around it."""
     text = str(error)
     if text.startswith("Caught "):  # torch's loader quotes the worker's traceback; the last entry is ours
         text = re.split(rf"\n[\w.]*{type(error).__name__}: ", text)[-1]
-    return " ".join(text.split())
+    return text.strip()

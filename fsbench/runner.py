@@ -35,6 +35,7 @@ from fsbench.records import Journal, Record, fingerprint, to_frame, write_record
 from fsbench.stats import episode_sums
 
 log = logging.getLogger("fsbench")
+LIGHTNING = ("lightning.pytorch", "lightning.fabric")  # these have handlers of their own
 
 
 def run(cell: Cell) -> Record | None:
@@ -222,7 +223,7 @@ def _logged(work: Path) -> Iterator[None]:
     handler = logging.FileHandler(work / "run.log")
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
     logging.captureWarnings(True)
-    loggers = [logging.getLogger(name) for name in ("fsbench", "lightning", "py.warnings")]
+    loggers = [logging.getLogger(name) for name in ("fsbench", "lightning", *LIGHTNING, "py.warnings")]
     for logger in loggers:
         logger.handlers = [handler]
         logger.setLevel(logging.INFO)

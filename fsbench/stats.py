@@ -4,7 +4,7 @@ Episodes that share a query image are not independent (a PASCAL fold has 1000 ep
 whole query images are drawn. All scores are ratios of sums; a resample is a weight per query image.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,22 +42,32 @@ class Sums:
         intersection, union: (Q, C) pixels of the ways.
         background: (Q, 2) intersection and union of the background.
         right: (Q, 2) episodes (or single decisions) that are right, and all.
+        absent_is_zero: a class without pixels counts as IoU 0 (the protocol's rule for a whole run); otherwise it is
+            left out of the mean (parts of a run, in which classes may be missing).
     """
 
     intersection: np.ndarray
     union: np.ndarray
     background: np.ndarray
     right: np.ndarray
+    absent_is_zero: bool = True
 
     def scores(self, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Scores (R,) in percent for weights (R, Q) of the query images; all ones when None."""
         weights = np.ones((1, len(self.right))) if weights is None else weights
-        i, u, b, r = (weights @ getattr(self, f.name).astype(float) for f in fields(self))
+        arrays = (self.intersection, self.union, self.background, self.right)
+        i, u, b, r = (weights @ array.astype(float) for array in arrays)
         return {
-            "mIoU": mean_iou(i, u),
+            "mIoU": mean_iou(i, u) if self.absent_is_zero else _mean_of_present(i, u),
             "FB-IoU": fb_iou(i, u, (b[:, 0], b[:, 1])),
             "accuracy": 100 * r[:, 0] / np.maximum(r[:, 1], 1e-9),
         }
+
+
+def _mean_of_present(intersection: np.ndarray, union: np.ndarray) -> np.ndarray:
+    """As `mean_iou`, over the classes that have pixels."""
+    classes = (union > 0).sum(-1)
+    return 100 * (intersection / np.maximum(union, 1)).sum(-1) / np.maximum(classes, 1)
 
 
 def resampled_scores(sums: Sums, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, np.ndarray]:
@@ -107,7 +117,7 @@ def episode_sums(frame: "pl.DataFrame", class_ids: list[int], void: VoidPolicy) 
 def pair_sums(frame: "pl.DataFrame", keep: np.ndarray, class_ids: list[int], void: VoidPolicy) -> Sums:
     """Sums over the (episode, way) rows `keep` alone; accuracy is that of single decisions. The background has no
     meaning here and is zero."""
-    clusters, query = _queries(frame)
+    clusters, query = _queries(frame, keep)
     counts = frame.select(COUNTS).to_numpy()[keep]
     column = {number: i for i, number in enumerate(class_ids)}
     columns = np.array([column[number] for number in frame["class_id"].to_numpy()[keep]], dtype=int)
@@ -115,16 +125,17 @@ def pair_sums(frame: "pl.DataFrame", keep: np.ndarray, class_ids: list[int], voi
     right = (frame["present"] == frame["decided"]).to_numpy()[keep]
     shape = (clusters, len(class_ids))
     return Sums(
-        _add(shape, (query[keep], columns), intersection),
-        _add(shape, (query[keep], columns), union),
+        _add(shape, (query, columns), intersection),
+        _add(shape, (query, columns), union),
         np.zeros((clusters, 2)),
-        _add((clusters, 2), (query[keep],), np.stack([right, np.ones_like(right)], 1)),
+        _add((clusters, 2), (query,), np.stack([right, np.ones_like(right)], 1)),
+        absent_is_zero=False,
     )
 
 
-def _queries(frame: "pl.DataFrame") -> tuple[int, np.ndarray]:
-    """Number of distinct query images, and each row's."""
-    names, index = np.unique(frame["query"].to_numpy(), return_inverse=True)
+def _queries(frame: "pl.DataFrame", keep: np.ndarray | slice = slice(None)) -> tuple[int, np.ndarray]:
+    """Number of distinct query images in the rows `keep`, and each row's."""
+    names, index = np.unique(frame["query"].to_numpy()[keep], return_inverse=True)
     return len(names), index
 
 

@@ -1,0 +1,179 @@
+"""COCO-20i: COCO 2014, 80 classes in four interleaved folds, label maps painted from the annotations."""
+
+from collections.abc import Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from datamodules.coco_annotations import Instances, cached_instances
+from datamodules.coco_json import read_instances
+from datamodules.fetch import COCO, missing
+from datamodules.listed import ListedIndex
+from datamodules.official_lists import read_official, verdict
+from datamodules.pixel_cache import PixelTable, count_labels, pixel_table
+from fsbench.annotations import SIZE_BINS, Pair, PairList
+from fsbench.errors import DataError
+
+_NAMES = (
+    "person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,stop sign,parking meter,"
+    "bench,bird,cat,dog,horse,sheep,cow,elephant,bear,zebra,giraffe,backpack,umbrella,handbag,tie,suitcase,frisbee,"
+    "skis,snowboard,sports ball,kite,baseball bat,baseball glove,skateboard,surfboard,tennis racket,bottle,wine glass,"
+    "cup,fork,knife,spoon,bowl,banana,apple,sandwich,orange,broccoli,carrot,hot dog,pizza,donut,cake,chair,couch,"
+    "potted plant,bed,dining table,toilet,tv,laptop,mouse,remote,keyboard,cell phone,microwave,oven,toaster,sink,"
+    "refrigerator,book,clock,vase,scissors,teddy bear,hair drier,toothbrush"
+)
+CLASS_NAMES = tuple(_NAMES.split(","))
+"""In ascending category id."""
+MIN_PIXELS = 2 * 32 * 32
+"""An image belongs to a class with at least this many pixels of it in the painted map (fscs-protocol §2.2)."""
+_IMAGE_FOLDER = {"trn": "train2014", "val": "val2014"}
+_PAINTING = "fillPoly of truncated vertices, ascending ids, no crowd; 1"
+
+
+class Coco(ListedIndex):
+    """COCO-20i (fscs-protocol §1, §2). Fold f tests classes f+1, f+5, …, f+77; a name is `val2014/COCO_val2014_….jpg`.
+
+    Args:
+        root: Folder with `train2014`, `val2014` and `annotations/instances_{train,val}2014.json`. The training part is
+            needed only where training images are asked for.
+        lists: Folders with official lists (see `read_official`). None derives the lists from the annotations; their
+            order and with it the episodes then differ from the published ones.
+        allow_unverified_lists: Use lists whose checksum is not the official one; the record says so.
+    """
+
+    name = "coco"
+    class_names = CLASS_NAMES
+    folds = 4
+    query_rule: Literal["listed", "drawn"] = "drawn"
+    augment_threshold = 0.03
+
+    def __init__(self, root: str, lists: list[str] | None = None, allow_unverified_lists: bool = False):
+        super().__init__()
+        self.root = Path(root).expanduser()
+        self.lists = list(lists or ())
+        self.allow_unverified_lists = allow_unverified_lists
+        self._instances: dict[str, Instances] = {}
+        self._tables: dict[str, PixelTable] = {}
+        if not self.root.is_dir():
+            raise missing(
+                f"the COCO folder {root} does not exist; expected train2014, val2014 and annotations in it", COCO
+            )
+        if all(self._absent_parts(folder) for folder in _IMAGE_FOLDER.values()):
+            self._require_parts("val2014")
+
+    def test_classes(self, fold: int) -> list[int]:
+        self.check_fold(fold)
+        return list(range(fold + 1, len(CLASS_NAMES) + 1, self.folds))
+
+    def make_list(self, split: str, fold: int) -> PairList:
+        official = read_official(self.lists, self.name, split, fold, self.allow_unverified_lists)
+        if official is not None:
+            self._check_official(official, split, fold)
+            return official
+        pairs = self.size_list(split, fold).pairs if split in SIZE_BINS else self._derived(split, fold)
+        return PairList(pairs, verdict(pairs, self.name, split, fold))
+
+    def image_path(self, name: str) -> Path:
+        return self.root / name
+
+    def label_file(self, name: str) -> Path:
+        return self._annotation_file(name.partition("/")[0])
+
+    def label_map(self, name: str) -> np.ndarray:
+        folder, _, file_name = name.partition("/")
+        instances = self._annotations(folder)
+        if file_name not in instances.row_of:
+            raise DataError(
+                f"image {name} is not in {instances.path}; expected an annotated image; use the complete annotation "
+                "file, or lists made from the same images"
+            )
+        return instances.paint(file_name)
+
+    def class_pixels(self, name: str) -> tuple[dict[int, int], int]:
+        table = self._tables.get(name.partition("/")[0])
+        return table.class_pixels(name) if table and name in table else super().class_pixels(name)
+
+    def count_pixels(self, split: str, names: Sequence[str]) -> None:
+        self._table(_IMAGE_FOLDER[split])
+
+    def _derived(self, split: str, fold: int) -> tuple[Pair, ...]:
+        """Pairs with at least `MIN_PIXELS`: classes ascending, names ascending."""
+        folder = _IMAGE_FOLDER[split]
+        table = self._table(folder)
+        wanted = self.train_classes(fold) if split == "trn" else self.test_classes(fold)
+        images: dict[int, list[str]] = {number: [] for number in wanted}
+        for name in table.names:
+            for number, pixels in table[name].tolist():
+                if number in images and pixels >= MIN_PIXELS:
+                    images[number].append(name)
+        self._require_images(folder, {name for names in images.values() for name in names})
+        return tuple((name, number) for number, names in images.items() for name in names)
+
+    def _check_official(self, pairs: PairList, split: str, fold: int) -> None:
+        foreign = set(pairs.images_of).difference(
+            self.train_classes(fold) if split == "trn" else self.test_classes(fold)
+        )
+        folder = _IMAGE_FOLDER["trn" if split == "trn" else "val"]
+        names = {name for name, _ in pairs.pairs}
+        if foreign or not all(name.startswith(f"{folder}/") for name in names):
+            raise DataError(
+                f"the list {split}/fold{fold} has classes or images of another split or fold; expected images of "
+                f"{folder} and the classes of fold {fold}; fetch the authors' file again"
+            )
+        self._require_images(folder, names)
+        self._annotations(folder)
+
+    def _table(self, folder: str) -> PixelTable:
+        if folder not in self._tables:
+            instances = self._annotations(folder)
+            self._tables[folder] = pixel_table(
+                [f"{folder}/{file_name}" for file_name in instances.file_names],
+                lambda name: count_labels(self.label_map(name)),
+                fingerprint=f"{_PAINTING} {instances.sha256}",
+                description=f"Painting {folder} and counting class pixels",
+            )
+        return self._tables[folder]
+
+    def _annotations(self, folder: str) -> Instances:
+        if folder not in self._instances:
+            self._require_parts(folder)
+            self._instances[folder] = cached_instances(
+                self._annotation_file(folder), partial(read_instances, class_names=CLASS_NAMES)
+            )
+        return self._instances[folder]
+
+    def _annotation_file(self, folder: str) -> Path:
+        return self.root / "annotations" / f"instances_{folder}.json"
+
+    def _absent_parts(self, folder: str) -> list[str]:
+        file = self._annotation_file(folder)
+        absent = [] if file.is_file() else [f"annotations/{file.name}"]
+        return absent + ([] if (self.root / folder).is_dir() else [f"{folder}/"])
+
+    def _require_parts(self, folder: str) -> None:
+        absent = self._absent_parts(folder)
+        if absent:
+            raise missing(
+                f"{self.root} has no {' and no '.join(absent)}; expected {folder}/ with the photos and "
+                f"annotations/instances_{folder}.json",
+                COCO,
+            )
+
+    def _require_images(self, folder: str, names: set[str]) -> None:
+        absent = sorted(names - self._photos[folder])
+        if absent:
+            raise missing(
+                f"{len(absent)} of {len(names)} listed images are not in {self.root}: "
+                f"{absent[0]}{', …' * (len(absent) > 1)}; expected all photos of {folder}",
+                COCO,
+            )
+
+    @cached_property
+    def _photos(self) -> dict[str, frozenset[str]]:
+        """Folder -> the names of the photos in it; listed once: 100 000 single look-ups are slow on a network."""
+        return {
+            folder: frozenset(f"{folder}/{path.name}" for path in (self.root / folder).glob("*.jpg"))
+            for folder in _IMAGE_FOLDER.values()
+        }

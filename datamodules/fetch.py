@@ -1,0 +1,39 @@
+"""What to fetch, from where, when a dataset or a part of it is absent. Nothing here downloads."""
+
+from fsbench.errors import DataError
+
+PASCAL = """\
+From the page http://host.robots.ox.ac.uk/pascal/VOC/voc2012/ fetch
+  VOCtrainval_11-May-2012.tar   md5 6cd6e144f989b92b3379bac3b3de84fd
+and unpack it; <root> is its folder VOCdevkit/VOC2012 with
+  JPEGImages/                          17125 photos
+  ImageSets/Segmentation/val.txt       1449 names
+  SegmentationClass/                   2913 label maps
+From the page http://home.bharathh.info/pubs/codes/SBD/download.html fetch
+  benchmark.tgz                 md5 82b4d87ceb2ed10f6038a1cba92111cb
+and make the folder
+  SegmentationClassAug/                12031 label maps: those of SegmentationClass, and for all other images
+                                       GTcls.Segmentation of SBD's cls/<name>.mat as <name>.png (class numbers)
+Check the archives with md5sum."""
+
+COCO = """\
+From the page https://cocodataset.org/#download fetch
+  train2014.zip                  md5 0da8c0bd3d6becc4dcb32757491aca88   82783 photos
+  val2014.zip                    md5 a3d79f5ed8d289b7a7554ce06a5782b3   40504 photos
+  annotations_trainval2014.zip   md5 0a379cfc70b0e71301e0f377548639bd
+and unpack all three in <root>, which then holds
+  train2014/   val2014/   annotations/instances_train2014.json   annotations/instances_val2014.json
+Check the archives with md5sum."""
+
+LISTS = """\
+The lists are kept in the authors' repositories:
+  https://github.com/juhongm999/hsnet   folder data/splits, commit 6b1bc12b3ff9f3950f49c55ab6f089e8d9e0d191 (trn, val)
+  https://github.com/visinf/emat        folder data/splits, commit 7db92ea (size splits, under custom/)
+Give the folder data/splits of a checkout; files are looked for as
+  <folder>/pascal/val/fold0.txt   <folder>/coco/val/fold0.pkl   <folder>/pascal/custom/0-5/fold0.txt
+Without lists the suite derives its own from the annotations and the record says so."""
+
+
+def missing(problem: str, guide: str) -> DataError:
+    """A DataError: `problem` on the first line (found, expected), then the lines of `guide`, indented."""
+    return DataError("\n  ".join([problem, *guide.splitlines()]))

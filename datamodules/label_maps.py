@@ -1,0 +1,109 @@
+"""Images and label maps from files; whatever cannot be decoded is named in the error."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from fsbench.errors import DataError
+
+_GREY_STEP = {2: 85, 4: 17}
+"""PIL spreads 2- and 4-bit grey over 0..255; dividing gives the stored class numbers back."""
+
+
+@contextmanager
+def _opened(path: Path, kind: str) -> Iterator[Image.Image]:
+    """`path`, opened; its decoding errors become a DataError. A truncated file is one whatever PIL was told before."""
+    from PIL import ImageFile
+
+    ImageFile.LOAD_TRUNCATED_IMAGES = False  # other packages switch this on, and lost rows would be read as grey
+    try:
+        with Image.open(path) as image:
+            image.load()
+            yield image
+    except FileNotFoundError:
+        raise DataError(f"{kind} {path} does not exist; put it there or take its name out of the lists") from None
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise DataError(
+            f"{kind} {path} cannot be decoded ({error}); expected a complete JPEG or PNG file; fetch it again"
+        ) from error
+
+
+def read_image(path: Path) -> Image.Image:
+    """The image as 8-bit RGB, not rotated by its EXIF entry (the annotations are not either).
+
+    Raises DataError for files that are absent, truncated, not images, or deeper than 8 bits.
+    """
+    with _opened(path, "image") as image:
+        if image.mode.startswith(("I", "F")):
+            raise DataError(f"image {path} has {image.mode} pixels; expected 8 bits per channel; convert it")
+        return image.convert("RGB")
+
+
+def read_label_map(path: Path) -> np.ndarray:
+    """Label map (H, W) uint8 of a PNG: palette index or grey value is the class, RGB follows the VOC colour map.
+
+    Void 255 is kept. Raises DataError for undecodable files, class numbers above 255 and unknown colours.
+    """
+    with _opened(path, "label map") as image:
+        if image.mode in ("RGB", "RGBA"):
+            return _from_colours(np.asarray(image)[..., :3], path)
+        if image.mode not in ("P", "L", "1", "I", "I;16", "I;16B"):
+            raise DataError(
+                f"label map {path} has {image.mode} pixels; expected a PNG of class numbers (palette or grey) or of "
+                "VOC colours; convert it"
+            )
+        labels = np.asarray(image)
+        if image.mode == "L" and image.format == "PNG":
+            labels = labels // _GREY_STEP.get(_png_bit_depth(path), 1)
+    if labels.min(initial=0) < 0 or labels.max(initial=0) > 255:
+        raise DataError(f"label map {path} holds the value {labels.max()}; expected class numbers 0 to 254 or void 255")
+    return labels.astype(np.uint8)
+
+
+def _png_bit_depth(path: Path) -> int:
+    with path.open("rb") as file:
+        return file.read(25)[24]
+
+
+@cache
+def voc_colours() -> np.ndarray:
+    """The VOC colour map (256, 3) uint8: the bits of a class number spread over red, green and blue."""
+    colours = np.zeros((256, 3), dtype=np.uint8)
+    number = np.arange(256)
+    for shift in range(8):
+        for channel in range(3):
+            bit = (number >> (3 * shift + channel)) & 1
+            colours[:, channel] |= (bit << (7 - shift)).astype(np.uint8)
+    return colours
+
+
+def _from_colours(pixels: np.ndarray, path: Path) -> np.ndarray:
+    """(H, W, 3) uint8 in VOC colours -> class numbers (H, W) uint8."""
+    shifts = np.array([16, 8, 0])
+    codes = (voc_colours().astype(np.int64) << shifts).sum(1)
+    order = np.argsort(codes)
+    found, inverse = np.unique((pixels.astype(np.int64) << shifts).sum(-1), return_inverse=True)
+    slot = np.searchsorted(codes[order], found).clip(max=255)
+    unknown = found[codes[order][slot] != found]
+    if len(unknown):
+        red, green, blue = (int(unknown[0]) >> shift & 255 for shift in (16, 8, 0))
+        raise DataError(
+            f"label map {path} holds the colour ({red}, {green}, {blue}), which is not in the VOC colour map; save "
+            "class numbers as a palette or grey PNG"
+        )
+    return order[slot].astype(np.uint8)[inverse].reshape(pixels.shape[:2])
+
+
+def check_sizes(image_file: Path, image: Image.Image, labels: np.ndarray, label_file: Path | None = None) -> None:
+    """Raise DataError, naming the files, unless `labels` (H, W) is as large as `image`."""
+    height, width = labels.shape
+    if (width, height) != image.size:
+        source = f" {label_file}" if label_file else ""
+        raise DataError(
+            f"image {image_file} is {image.width}x{image.height} pixels and its label map{source} {width}x{height}; "
+            "expected equal sizes (width x height); replace the wrong one by its original"
+        )

@@ -1,0 +1,12 @@
+import subprocess
+import sys
+
+
+def test_datasets_do_not_load_heavy_packages_before_they_are_used() -> None:
+    program = """
+import sys
+import datamodules.coco, datamodules.folder, datamodules.pascal
+print(*sorted({"torch", "cv2", "polars", "pycocotools", "yaml", "lightning"} & sys.modules.keys()))
+"""
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert loaded.stdout.split() == []
