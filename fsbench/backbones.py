@@ -109,7 +109,7 @@ def build_vit(arguments: dict[str, Any], state: dict[str, Tensor], height: int, 
 
 
 def check_keys(own: dict[str, Tensor], state: dict[str, Tensor], what: str) -> None:
-    """Raise CheckpointError unless `state` has exactly the keys and shapes of `own`, the model's; the message names some that differ."""
+    """Raise CheckpointError, naming keys, unless `state` has exactly the keys and shapes of `own`, the model's."""
     shapes = [
         f"{k} {tuple(state[k].shape)} instead of {tuple(own[k].shape)}"
         for k in own

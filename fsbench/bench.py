@@ -74,8 +74,8 @@ class Request:
         inside = Path(path) / f"fold-{fold}" / "best.ckpt"
         if len(self.folds) > 1 and path == self.checkpoint and not Path(path).is_dir():
             raise SettingsError(
-                f"one checkpoint for {len(self.folds)} folds: each fold needs its own, or base classes would be tested; "
-                "give a folder with fold-<f>/best.ckpt or a path with {fold}"
+                f"one checkpoint for {len(self.folds)} folds: each fold needs its own, or base classes would be tested;"
+                " give a folder with fold-<f>/best.ckpt or a path with {fold}"
             )
         return str(inside) if Path(path).is_dir() else path
 
@@ -83,8 +83,8 @@ class Request:
 def bench(request: Request) -> tuple[list[Record], list[str]]:
     """Run what is missing; records of all cells that are done, and messages about those that failed.
 
-    Everything is checked before the first cell starts. Raises FsbenchError for what does not fit, KeyboardInterrupt when
-    stopped.
+    Everything is checked before the first cell starts. Raises FsbenchError for what does not fit,
+    KeyboardInterrupt when stopped.
     """
     make_folder(Path(request.runs))
     cells = [(method, fold) for method in request.methods for fold in request.folds]

@@ -15,7 +15,7 @@ from fsbench.samplers import Pool
 
 
 class Method(Protocol):
-    """A LightningModule whose validation and test steps return {"results": [EpisodeResult, ...]} (see `fsbench.metrics`)."""
+    """A LightningModule whose validation and test steps return {"results": [EpisodeResult, ...]}."""
 
     backbone: FrozenViT
     learns: bool

@@ -1,7 +1,7 @@
 """One family of errors for everything a user can get wrong.
 
-The first line of a message says what was found, what was expected, and what to do; further lines, indented, may say how.
-The command line prints it without a traceback (unless `--debug`) and exits with status 2.
+The first line of a message says what was found, what was expected, and what to do; further lines may say how. The
+command line prints it without a traceback (unless `--debug`) and exits with status 2.
 """
 
 import re

@@ -206,7 +206,7 @@ def _provenance(trainer: L.Trainer) -> dict[str, Any]:
 @contextmanager
 def _locked(work: Path) -> Iterator[None]:
     """One run at a time works in a folder; rank 0 holds the lock, which ends with its process."""
-    if rank_zero_only.rank != 0:
+    if getattr(rank_zero_only, "rank", 0) != 0:
         yield
         return
     with (work / ".lock").open("w") as file:

@@ -123,9 +123,9 @@ def augment(
     if not added:
         return episode
     longest = max(map(len, supports.values()))
-    for names in supports.values():
-        while len(names) < longest:
-            names.append(names[rng.randint(len(names))])
+    for shots in supports.values():
+        while len(shots) < longest:
+            shots.append(shots[rng.randint(len(shots))])
     return replace(episode, classes=tuple(supports), supports=tuple(map(tuple, supports.values())), augmented=True)
 
 

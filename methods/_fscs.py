@@ -123,7 +123,7 @@ class FewShotClassifierSegmenter(FewShotMethod):
         return self.losses(labels, maps, truth.presence[:, 0], target)
 
     def losses(self, labels: Tensor | None, maps: Tensor, present: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Loss of logits (B, 2) and (B, 2, ·, ·) against presence (B,) and mask (B, S, S); masks are upsampled first."""
+        """Loss of logits (B, 2) and (B, 2, ·, ·) against presence (B,) and mask (B, S, S), at its size."""
         mask_loss = segmentation_loss(resize_masks(maps, (target.shape[1], target.shape[2])), target)
         if labels is None:
             return {"loss": mask_loss}

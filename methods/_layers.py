@@ -1,4 +1,4 @@
-"""Layers that CST and EMAT share: correlation tokens, kept support tokens, feed-forward, trunk and heads (emat.md §2-§3).
+"""Layers that CST and EMAT share: correlation tokens, kept tokens, feed-forward, trunk and heads (emat.md §2-§3).
 
 Module attributes carry the names of the authors' checkpoints, so that a `state_dict` reads the same in both.
 
@@ -40,7 +40,7 @@ def _split_heads(tokens: Tensor, heads: int) -> Tensor:
 
 
 def kept_tokens(masks: Tensor, side: int, class_token: bool) -> Tensor:
-    """Which support tokens a mask keeps (emat.md §3.1): (B, H, W) masks, anything above 0 is foreground -> (B, Ts) bool.
+    """Which support tokens a mask keeps (emat.md §3.1): (B, H, W) masks, positive is foreground -> (B, Ts) bool.
 
     A token stays when its bilinear weight is not exactly zero; the framework's own fp32 kernel decides borderline ones.
     """
@@ -86,6 +86,8 @@ class FeedForward(nn.Module):
 class AttentionBlock(nn.Module):
     """A masked attention layer and its feed-forward. `attn` maps (x, keep) to tokens; `side` is its support side."""
 
+    side: int
+
     def __init__(self, attn: nn.Module, channels: int, side: int):
         super().__init__()
         self.attn = attn
@@ -126,13 +128,14 @@ class Learner(nn.Module):
         )
 
     def forward(self, query: Tensor, support: Tensor, masks: Tensor) -> tuple[Tensor | None, Tensor]:
-        """`query_features` (B, C, T, e), `support_features` (B, C, Ts, e) and support masks (B, H, W) -> presence logits
+        """`query_features` (B, C, T, e), `support_features` (B, C, Ts, e), support masks (B, H, W) -> presence logits
         (B, 2), None without class token, and mask logits (B, 2, 2·side, 2·side); entry 1 is present / foreground."""
         return self.decode(self.transform(query @ support.mT, masks))
 
     def transform(self, x: Tensor, masks: Tensor) -> Tensor:
         """Correlation (B, C, T, Ts) -> trunk output (B, width, T, tokens left)."""
         for block in self.corrtransformer:
+            assert isinstance(block, AttentionBlock)
             x = block(x, kept_tokens(masks, block.side, self.class_token))
         return self.linear(x)
 

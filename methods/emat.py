@@ -112,6 +112,8 @@ class EfficientMaskedAttention(nn.Module):
 
     def forward(self, x: Tensor, keep: Tensor) -> Tensor:
         """(B, C, T, Ts) and kept tokens (B, Ts) -> (B, out, T, Td)."""
-        short, q = downscale(x, [self.short_cut[0], self.q])
-        attended = masked_attention(q, x, self.kv.weight[..., 0, 0], self.kv.bias, keep, HEADS)
+        down, bias = self.short_cut[0], self.kv.bias
+        assert isinstance(down, LearnableDownscaling) and bias is not None
+        short, q = downscale(x, [down, self.q])
+        attended = masked_attention(q, x, self.kv.weight[..., 0, 0], bias, keep, HEADS)
         return self.out_norm(self.agg(attended) + self.short_cut[1:](short))

@@ -68,7 +68,7 @@ def build_prototypes(supports: Tensor, weights: Tensor, pool: str = "shot") -> P
 
 
 def cosines(query: Tensor, prototypes: Prototypes) -> Tensor:
-    """Normalised query tokens (Z, T, C) -> cosines (N + 1, T) with the background (first) and the ways, mean of layers."""
+    """Normalised query tokens (Z, T, C) -> cosines (N + 1, T), background first, mean of layers."""
     every = torch.cat([prototypes.background[None], prototypes.foreground])
     return torch.einsum("ztc,nzc->nt", query, every) / len(query)
 

@@ -51,7 +51,7 @@ def entrywise(tol: float) -> Tolerance:
 
 
 def relative(tol: float, floor: float = 0.0, scale: float | None = None) -> Tolerance:
-    """tol x max|ref| of the tensor (or x `scale`, where the stored part does not hold the maximum), at least `floor`."""
+    """tol x max|ref| of the tensor (or x `scale`, where the maximum is not stored), at least `floor`."""
     return Tolerance(
         f"{tol:g}*max|ref|", lambda ref: max(floor, tol * (float(ref.abs().max()) if scale is None else scale))
     )
@@ -86,9 +86,8 @@ class Case:
         if path.suffix == ".safetensors":
             self.tensors = {k: v.float() if v.dtype == torch.float16 else v for k, v in load_file(path).items()}
         else:
-            opened = gzip.open(path, "rt") if path.suffix == ".gz" else path.open()
-            with opened as file:
-                self.data = json.load(file)
+            raw = path.read_bytes()
+            self.data = json.loads(gzip.decompress(raw) if path.suffix == ".gz" else raw)
 
     def state(self) -> dict[str, Tensor]:
         """Parameters under the authors' names."""

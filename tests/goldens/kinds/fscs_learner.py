@@ -109,7 +109,7 @@ def _run(case: Case, dtype: torch.dtype) -> tuple[dict[str, Tensor], dict[str, T
 
 
 def _inputs(case: Case) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Query tokens (B, L, 1+P, C), support tokens (B, N, L, 1+P, C), support masks (B, N, S, S), query masks (B, S, S)."""
+    """Query tokens (B, L, 1+P, C), support tokens (B, N, L, 1+P, C), support and query masks."""
     c, t = case.config, case.tensors
     batch, ways, size = c["B"], c["ways"], c["mask_size"]
     if "token_rule" not in c:

@@ -1,0 +1,65 @@
+# fsbench: "make bench" and "make test" set up everything they need in $(VENV).
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+PYTHON      ?= python3
+VENV        ?= .venv
+CONSTRAINTS ?= constraints.txt
+PIP_ARGS    ?=
+METHOD      ?= prototype,emat
+DATASET     ?= demo
+ARGS        ?=
+FORCE_BUILD ?= FALSE
+
+BIN   := $(VENV)/bin
+STAMP := $(VENV)/.fsbench-installed
+PIP   := $(BIN)/python -m pip --disable-pip-version-check
+
+# make variables -> options of `fsbench bench`: "--option value" for NAME=value, "--option" for NAME=1
+option = $(if $($(1)),$(2) '$($(1))')
+switch = $(if $(filter-out 0 no false,$($(1))),$(2))
+BENCH_OPTIONS = $(call option,FOLD,--fold) $(call option,WAY,--way) $(call option,SHOT,--shot) \
+  $(call option,SETTING,--setting) $(call option,DEVICES,--devices) $(call option,CKPT,--ckpt) \
+  $(call option,SEED,--seed) $(call option,DATA_ROOT,--data-root) $(call option,WEIGHTS,--weights) \
+  $(call option,LISTS,--lists) $(call option,RUNS,--runs) $(call option,FORMAT,--format) \
+  $(call switch,FAST,--fast) $(call switch,FORCE,--force) $(call switch,DROP_SMALL,--drop-small)
+
+.PHONY: help venv bench test check cuda lock clean-venv
+
+help:  ## show this list
+	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' $(MAKEFILE_LIST)
+
+venv: $(STAMP)  ## create the virtual environment and install fsbench in it
+
+$(STAMP): pyproject.toml $(CONSTRAINTS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "fsbench needs Python 3.11 or newer; try: make PYTHON=python3.12 ..." >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet $(PIP_ARGS) $(addprefix -c ,$(CONSTRAINTS)) -e '.[test]'
+	$(PIP) check
+	@touch $@
+
+bench: $(STAMP)  ## train, evaluate, print the table, e.g. make bench METHOD=emat DATASET=coco FOLD=0,1,2,3 WAY=2
+	@$(BIN)/python -m fsbench bench --method '$(METHOD)' --dataset '$(DATASET)' $(BENCH_OPTIONS) $(ARGS)
+
+test: $(STAMP)  ## run the tests, e.g. make test ARGS='-m "not slow"'
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP)  ## ruff and the type checker
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+cuda: $(STAMP)  ## build the optional CUDA packages (needs a GPU toolkit; see README)
+	$(PIP) install wheel ninja packaging 'setuptools>=77'
+	CAUSAL_CONV1D_FORCE_BUILD=$(FORCE_BUILD) MAMBA_FORCE_BUILD=$(FORCE_BUILD) MAMBA_KEEP_CUDA_BUILD=TRUE \
+	  $(PIP) install --no-build-isolation $(PIP_ARGS) $(addprefix -c ,$(CONSTRAINTS)) -e '.[cuda]'
+
+lock: $(STAMP)  ## write constraints.txt from the installed packages
+	{ echo '# Exact versions the tests were last run with; written by "make lock".'; \
+	  $(PIP) freeze --exclude-editable | grep -viE '^(nvidia-|cuda-|triton==|pip==|setuptools==)'; } > constraints.new
+	mv constraints.new constraints.txt
+
+clean-venv:  ## remove the virtual environment
+	rm -rf $(VENV)
