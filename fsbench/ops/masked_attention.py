@@ -61,8 +61,9 @@ def masked_attention(
     if chosen == "reference":
         return _reference(q, x, weight, bias, keep, heads)
     if chosen == "packed":
+        arguments = _autocast(q, x, weight, bias)
         with torch.autocast(q.device.type, enabled=False):
-            return cast(Tensor, _Packed.apply(*_autocast(q, x, weight, bias), keep, heads))
+            return cast(Tensor, _Packed.apply(*arguments, keep, heads))
     if chosen == "fused":
         return _fused(q, x, weight, bias, keep, heads)
     raise SettingsError(f"unknown masked-attention back end '{chosen}'; there are reference, packed, fused")
@@ -107,6 +108,11 @@ class _Packed(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        with torch.autocast(grad.device.type, enabled=False):
+            return _Packed._backward(ctx, grad)
+
+    @staticmethod
+    def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         q, x, weight, bias, keep = ctx.saved_tensors
         heads = ctx.heads
         grad_q = torch.zeros_like(q)

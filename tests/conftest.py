@@ -1,0 +1,60 @@
+"""What all tests share. The variables are set before torch and triton are first imported."""
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # short parallel regions crawl on a busy machine otherwise
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.datamodules.builders import save_labels, save_names
+
+CLASSES = ["red", "green", "blue", "yellow", "cyan", "magenta"]
+COLOURS = np.array([[220, 40, 40], [40, 200, 60], [50, 70, 220], [220, 210, 50], [60, 210, 210], [210, 60, 200]])
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder of this test alone."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("FSBENCH_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with real samples and official lists."""
+    folder = os.environ.get("FSBENCH_TEST_DATA")
+    if not folder:
+        pytest.skip("FSBENCH_TEST_DATA does not name the folder with real samples and official lists")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def blocks_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set in the VOC layout: coloured rectangles with void borders on noise, 6 classes in 2 folds, 24 + 24
+    images of several sizes with one to three objects each."""
+    root = tmp_path_factory.mktemp("blocks")
+    rng = np.random.RandomState(0)
+    names: dict[str, list[str]] = {"train": [], "val": []}
+    for i in range(48):
+        name = f"image_{i:03d}"
+        height, width = int(rng.randint(40, 64)), int(rng.randint(40, 64))
+        pixels = rng.randint(90, 150, (height, width, 3))
+        labels = np.zeros((height, width), dtype=np.uint8)
+        for number in {i % 6 + 1, *(int(n) for n in rng.randint(1, 7, rng.randint(0, 3)))}:
+            rows, columns = int(rng.randint(8, 30)), int(rng.randint(8, 30))
+            top, left = int(rng.randint(0, height - rows)), int(rng.randint(0, width - columns))
+            labels[top : top + rows, left : left + columns] = 255
+            labels[top + 1 : top + rows - 1, left + 1 : left + columns - 1] = number
+            pixels[top : top + rows, left : left + columns] = COLOURS[number - 1] + rng.randint(-20, 20, 3)
+        save_labels(root / "SegmentationClassAug" / f"{name}.png", labels)
+        (root / "JPEGImages").mkdir(exist_ok=True)
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(root / "JPEGImages" / f"{name}.jpg", quality=95)
+        names["train" if i < 24 else "val"].append(name)
+    save_names(root, **names)
+    (root / "folds.yaml").write_text(f"name: blocks\nclasses: {CLASSES}\nfolds: [[1, 2, 3], [4, 5, 6]]\n")
+    return root

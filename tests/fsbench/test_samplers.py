@@ -1,0 +1,126 @@
+"""Episode sampling against a transcription of the protocol onto numpy's global generator."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fsbench.annotations import PairList
+from fsbench.samplers import Episode, Pool, TooFewImages, augment, draw_episode, size_pool
+
+
+def plain_episode(index, pairs, images_of, class_ids, rule, way, shot, empty):
+    """fscs-protocol §3, word for word, with `numpy.random` seeded globally (as the official programs do)."""
+    np.random.seed(index)
+    if rule == "listed":
+        query, query_class = pairs[index % len(pairs)]
+    else:
+        query_class = np.random.choice(class_ids, 1, replace=False)[0]
+        query = np.random.choice(images_of[query_class], 1, replace=False)[0]
+    if empty:
+        p = np.ones(len(class_ids)) / 2.0 / (len(class_ids) - 1)
+        p[class_ids.index(query_class)] = 0.5
+        classes = np.random.choice(class_ids, way, p=p, replace=False).tolist()
+    else:
+        classes = [query_class]
+        if way > 1:
+            others = [c for c in class_ids if c != query_class]
+            classes += np.random.choice(others, way - 1, replace=False).tolist()
+    supports = []
+    for number in classes:
+        names = []
+        while True:
+            name = np.random.choice(images_of[number], 1, replace=False)[0]
+            if name != query and name not in names:
+                names.append(name)
+            if len(names) == shot:
+                break
+        supports.append(tuple(names))
+    return query, query_class, tuple(classes), tuple(supports)
+
+
+@st.composite
+def pools(draw):
+    classes = sorted(draw(st.sets(st.integers(1, 30), min_size=2, max_size=6)))
+    names = [f"im{i}" for i in range(draw(st.integers(8, 20)))]
+    images_of = {
+        number: draw(st.lists(st.sampled_from(names), min_size=6, max_size=len(names), unique=True))
+        for number in classes
+    }
+    pairs = [(name, number) for number, listed in images_of.items() for name in listed]
+    return Pool(pairs, images_of, classes, draw(st.sampled_from(["listed", "drawn"])))
+
+
+@given(pools(), st.integers(0, 999), st.integers(1, 2), st.integers(1, 5), st.booleans())
+@settings(max_examples=300, deadline=None)
+def test_episodes_equal_the_protocol_on_the_global_generator(pool, index, way, shot, empty):
+    episode = draw_episode(index, np.random.RandomState(index), pool, way=way, shot=shot, empty=empty)
+    expected = plain_episode(
+        index, pool.pairs, pool.images_of, list(pool.class_ids), pool.query_rule, way, shot, empty
+    )
+    assert (episode.query, episode.query_class, episode.classes, episode.supports) == expected
+
+
+@given(pools(), st.integers(0, 999), st.integers(1, 2), st.integers(1, 5))
+@settings(max_examples=100, deadline=None)
+def test_supports_are_distinct_and_never_the_query(pool, index, way, shot):
+    episode = draw_episode(index, np.random.RandomState(index), pool, way=way, shot=shot, empty=True)
+    assert len(set(episode.classes)) == way
+    for number, names in zip(episode.classes, episode.supports, strict=True):
+        assert len(set(names)) == shot and episode.query not in names
+        assert set(names) <= set(pool.images_of[number])
+
+
+def test_a_class_without_enough_images_is_an_error_and_no_endless_loop():
+    pool = Pool([("a", 1), ("b", 1), ("a", 2)], {1: ["a", "b"], 2: ["a"]}, [1, 2], "listed")
+    with pytest.raises(TooFewImages, match="class 1 has 1 usable support images, 2 are needed"):
+        draw_episode(0, np.random.RandomState(0), pool, way=1, shot=2, empty=False)
+    with pytest.raises(TooFewImages, match="class 2 has 0"):
+        draw_episode(2, np.random.RandomState(2), pool, way=1, shot=1, empty=False)
+
+
+PIXELS = {"s1": {0: 50, 1: 30, 2: 20}, "s2": {0: 20, 2: 40, 3: 8, 255: 32}, "s3": {0: 93, 1: 7}}
+
+
+def class_pixels(name):
+    return PIXELS[name], sum(PIXELS[name].values())
+
+
+def episode_of(classes, supports):
+    return Episode(5, "q", classes[0], classes, supports)
+
+
+def test_partial_augmentation_uses_only_the_ways_of_the_episode():
+    result = augment(episode_of((1, 2), (("s1",), ("s2",))), np.random.RandomState(5), None, class_pixels, 0.07)
+    # s1 shows class 2 on 20 %: it becomes a shot of way 2; way 1 is padded with a copy of its only shot
+    assert result.classes == (1, 2)
+    assert result.supports == (("s1", "s1"), ("s2", "s1"))
+    assert result.augmented
+
+
+def test_full_augmentation_adds_ways_and_the_threshold_is_strict():
+    result = augment(episode_of((1, 2), (("s1",), ("s2",))), np.random.RandomState(5), [1, 2, 3], class_pixels, 0.07)
+    assert result.classes == (1, 2, 3)
+    assert result.supports[2] == ("s2", "s2")  # 8 % is above 7 %
+    strict = augment(episode_of((2,), (("s3",),)), np.random.RandomState(5), [1, 2], class_pixels, 0.07)
+    assert strict.supports == (("s3",),) and not strict.augmented  # exactly 7 % does not pass
+
+
+def test_an_episode_without_additions_draws_nothing():
+    rng = np.random.RandomState(3)
+    before = rng.get_state()[1].copy()
+    assert augment(episode_of((1,), (("s3",),)), rng, None, class_pixels, 0.07).augmented is False
+    assert (rng.get_state()[1] == before).all()
+
+
+def test_size_pool_follows_the_data_set():
+    pairs = PairList((("a", 4), ("b", 2), ("c", 4), ("d", 7)), "test")
+    listed = size_pool(pairs, "listed", way=1, shot=1)
+    assert listed.class_ids == [4, 2, 7] and sorted(listed.pairs) == sorted(pairs.pairs)
+    expected = [("a", 4), ("c", 4), ("b", 2), ("d", 7)]
+    np.random.RandomState(0).shuffle(expected)
+    assert listed.pairs == expected
+    two_ways = size_pool(pairs, "listed", way=2, shot=1)
+    assert two_ways.class_ids == [4, 2, 7] and {number for _, number in two_ways.pairs} == {4}
+    drawn = size_pool(pairs, "drawn", way=1, shot=1)
+    assert drawn.class_ids == [4] and drawn.query_rule == "listed"

@@ -1,0 +1,128 @@
+"""The three paths of the masked attention give the same numbers, and the fast ones hold little in memory."""
+
+import pytest
+import torch
+
+from fsbench.errors import SettingsError
+from fsbench.ops import masked_attention as module
+from fsbench.ops.masked_attention import masked_attention
+
+B, C, T, TS, D, TD, HEADS = 4, 6, 7, 11, 16, 5, 8
+FAST = ("packed", "fused")
+
+
+def inputs(dtype=torch.float64, grad=True):
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(B, D, T, TD), (B, C, T, TS), (2 * D, C), (2 * D,)]
+    return [torch.randn(shape, generator=generator, dtype=dtype).requires_grad_(grad) for shape in shapes]
+
+
+@pytest.fixture
+def keep():
+    """Samples that keep some, none, all, and one token."""
+    mask = torch.rand(B, TS, generator=torch.Generator().manual_seed(1)) > 0.5
+    mask[1], mask[2] = False, True
+    mask[3] = torch.arange(TS) == 4
+    return mask
+
+
+@pytest.fixture(params=["whole", "small chunks"])
+def chunks(request, monkeypatch):
+    if request.param == "small chunks":
+        monkeypatch.setattr(module, "PACKED_CHUNK", HEADS * TD * TS * 2)
+        monkeypatch.setattr(module, "FUSED_CHUNK", B * TS * 2 * D * 2)
+
+
+def plain(q, x, weight, bias, keep):
+    """Softmax attention written with loops over samples, positions and heads."""
+    out = torch.zeros_like(q)
+    e = D // HEADS
+    for b in range(B):
+        for t in range(T):
+            tokens = x[b, :, t, keep[b]]
+            k, v = (weight @ tokens + bias[:, None]).chunk(2)
+            for h in range(HEADS):
+                rows = slice(h * e, (h + 1) * e)
+                if tokens.shape[1]:
+                    out[b, rows, t] = v[rows] @ torch.softmax(q[b, rows, t].T @ k[rows], 1).T
+    return out
+
+
+@pytest.mark.parametrize("backend", ["reference", *FAST])
+def test_values_equal_a_plain_loop(backend, keep, chunks):
+    arguments = inputs(grad=False)
+    torch.testing.assert_close(masked_attention(*arguments, keep, HEADS, backend), plain(*arguments, keep))
+
+
+@pytest.mark.parametrize("backend", FAST)
+def test_gradients_equal_numerical_ones(backend, keep, chunks):
+    assert torch.autograd.gradcheck(lambda *a: masked_attention(*a, keep, HEADS, backend), inputs())
+
+
+@pytest.mark.parametrize("backend", FAST)
+def test_gradients_equal_the_reference_without_one_for_the_tokens(backend, keep):
+    """Training needs none for the correlation, which comes from frozen features."""
+    gradients = []
+    for chosen in ("reference", backend):
+        q, x, weight, bias = inputs()
+        x.requires_grad_(False)
+        masked_attention(q, x, weight, bias, keep, HEADS, chosen).square().sum().backward()
+        assert x.grad is None
+        gradients.append([q.grad, weight.grad, bias.grad])
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("backend", ["reference", *FAST])
+def test_a_sample_that_keeps_nothing_yields_zeros(backend, keep):
+    out = masked_attention(*inputs(torch.float32), keep, HEADS, backend)
+    assert (out[1] == 0).all() and out.isfinite().all()
+
+
+def test_removal_equals_filling_with_minus_a_billion(keep):
+    """CST's form of the mask, where something is kept."""
+    q, x, weight, bias = inputs(grad=False)
+    k, v = torch.einsum("oc,bcts->bots", weight, x).add(bias[:, None, None]).chunk(2, 1)
+    split = [z.unflatten(1, (HEADS, -1)) for z in (q, k, v)]
+    logits = torch.einsum("bhetd,bhetm->bhtdm", split[0], split[1])
+    logits = logits.masked_fill(~keep[:, None, None, None], -1e9)
+    dense = torch.einsum("bhtdm,bhetm->bhetd", logits.softmax(-1), split[2]).flatten(1, 2)
+    some = [0, 2, 3]
+    torch.testing.assert_close(masked_attention(q, x, weight, bias, keep, HEADS)[some], dense[some])
+
+
+@pytest.mark.parametrize("backend", ["reference", *FAST])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_computes_near_the_full_precision(backend, dtype, keep):
+    q, x, weight, bias = inputs(torch.float32)
+    exact = masked_attention(q, x, weight, bias, keep, HEADS, backend)
+    with torch.autocast("cpu", dtype=dtype):
+        half = masked_attention(q, x, weight, bias, keep, HEADS, backend)
+        half.float().square().sum().backward()
+    assert half.dtype == dtype and weight.grad.dtype == torch.float32
+    difference = float((half.float() - exact).detach().abs().max() / exact.detach().abs().max())
+    assert difference < (0.04 if dtype == torch.bfloat16 else 0.005)
+
+
+def test_packed_saves_only_its_inputs(keep):
+    saved = []
+    arguments = inputs()
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
+        masked_attention(*arguments, keep, HEADS, "packed")
+    known = {t.data_ptr() for t in (*arguments, keep)}
+    assert {t.data_ptr() for t in saved} <= known
+
+
+def test_the_environment_chooses_the_path(keep, monkeypatch):
+    monkeypatch.setenv("FSBENCH_ATTENTION", "dense")
+    with pytest.raises(SettingsError, match="unknown masked-attention back end 'dense'; there are reference, packed"):
+        masked_attention(*inputs(), keep, HEADS)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("backend", FAST)
+def test_cuda_equals_the_reference(backend, keep):
+    torch.backends.cuda.matmul.allow_tf32 = False
+    arguments = [t.detach().cuda() for t in inputs(torch.float32)]
+    found = masked_attention(*arguments, keep.cuda(), HEADS, backend)
+    torch.testing.assert_close(found, masked_attention(*arguments, keep.cuda(), HEADS, "reference"), atol=2e-5, rtol=2e-5)
