@@ -122,7 +122,7 @@ def check_keys(own: dict[str, Tensor], state: dict[str, Tensor], what: str) -> N
         if keys
     )
     if found:
-        raise CheckpointError(f"{what} do not fit the model: {found}")
+        raise CheckpointError(f"{what} cannot be used with this model: {found}")
 
 
 def random_state(vit: ViT, seed: int) -> dict[str, Tensor]:

@@ -98,6 +98,11 @@ def build_manifest(index: AnnotationIndex, protocol: Protocol, task: Task) -> Ma
         pool = _without(pool, dropped)
     if task.way > len(pool.class_ids):
         raise SettingsError(f"way {task.way} is more than the {len(pool.class_ids)} classes of fold {task.fold}")
+    if task.empty and task.setting not in SIZE_BINS and len(pool.class_ids) < 2:
+        raise SettingsError(
+            f"fold {task.fold} has one class; queries without any support class need a second one; use another fold, or "
+            "exclude them with --data.empty_masks false"
+        )
     if not pool.pairs:
         raise DataError(f"{index.name} fold {task.fold} has no usable query for the setting {task.setting}")
     count = min(task.episodes or protocol.episodes, length or protocol.episodes)

@@ -42,8 +42,8 @@ class Sums:
         intersection, union: (Q, C) pixels of the ways.
         background: (Q, 2) intersection and union of the background.
         right: (Q, 2) episodes (or single decisions) that are right, and all.
-        absent_is_zero: a class without pixels counts as IoU 0 (the protocol's rule for a whole run); otherwise it is
-            left out of the mean (parts of a run, in which classes may be missing).
+        absent_is_zero: a class that the run never shows counts as IoU 0 (the protocol's rule for a whole run);
+            otherwise it is left out of the mean (parts of a run).
     """
 
     intersection: np.ndarray
@@ -58,16 +58,16 @@ class Sums:
         arrays = (self.intersection, self.union, self.background, self.right)
         i, u, b, r = (weights @ array.astype(float) for array in arrays)
         return {
-            "mIoU": mean_iou(i, u) if self.absent_is_zero else _mean_of_present(i, u),
+            "mIoU": self._mean_iou(i, u),
             "FB-IoU": fb_iou(i, u, (b[:, 0], b[:, 1])),
             "accuracy": 100 * r[:, 0] / np.maximum(r[:, 1], 1e-9),
         }
 
-
-def _mean_of_present(intersection: np.ndarray, union: np.ndarray) -> np.ndarray:
-    """As `mean_iou`, over the classes that have pixels."""
-    classes = (union > 0).sum(-1)
-    return 100 * (intersection / np.maximum(union, 1)).sum(-1) / np.maximum(classes, 1)
+    def _mean_iou(self, i: np.ndarray, u: np.ndarray) -> np.ndarray:
+        """Class sums (R, C) -> mIoU (R,). A class that only a resample happens to miss is left out of its mean."""
+        never = int((self.union.sum(0) == 0).sum()) if self.absent_is_zero else 0
+        counted = (u > 0).sum(-1) + never
+        return mean_iou(i, u) * i.shape[-1] / np.maximum(counted, 1)
 
 
 def resampled_scores(sums: Sums, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, np.ndarray]:

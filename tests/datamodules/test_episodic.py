@@ -1,0 +1,133 @@
+"""The data module: what an episode holds, who gets which, and that only (seed, epoch, index) decide."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from datamodules import episodic
+from datamodules.episodic import EpisodicDataModule, EpochShuffle, RankShare, load_episode
+from datamodules.folder import Folder
+from fsbench.errors import DataError, user_message
+from fsbench.preprocess import resize_image, resize_labels
+from fsbench.samplers import Episode
+
+
+@pytest.fixture
+def index(blocks_folder):
+    return Folder(str(blocks_folder))
+
+
+def module(index, **settings):
+    return EpisodicDataModule(index, **{"image_size": 32, "workers": 0, "batch_size": 4, "episodes": 11, **settings})
+
+
+def test_an_episode_holds_its_files_pixels_and_labels(index):
+    episode = Episode(7, "image_030", 1, (2, 1), (("image_031", "image_026"), ("image_024", "image_031")))
+    batch = load_episode(index, episode, 32, training=False)
+    assert batch.image_names == ["image_030", "image_031", "image_026", "image_024"]
+    image = Image.open(index.image_path("image_026")).convert("RGB")
+    assert torch.equal(batch.images[batch.support[0, 0, 1]], resize_image(image, 32))
+    labels = resize_labels(index.label_map("image_031"), 32, 32)
+    assert (batch.support_labels[0, 0, 0].numpy() == np.where(labels == 255, 255, labels == 2)).all()
+    assert (batch.support_labels[0, 1, 1].numpy() == np.where(labels == 255, 255, labels == 1)).all()
+    query = index.label_map("image_030")
+    truth = batch.known_truth()
+    expected = np.select([query == 2, query == 1, query == 255], [1, 2, 255], 0)
+    assert (truth.label_maps[0].numpy() == expected).all()
+    assert truth.presence[0].tolist() == [(query == 2).any(), (query == 1).any()]
+    assert batch.query_sizes.tolist() == [list(query.shape)]
+
+
+def test_presence_is_that_of_the_original_mask_also_in_training(index, monkeypatch):
+    """A tiny object vanishes from the resized mask while the label stays (fscs-protocol §6)."""
+    tiny = np.zeros((60, 60), dtype=np.uint8)
+    tiny[31, 31] = 3
+    monkeypatch.setattr(index, "label_map", lambda name: tiny)
+    monkeypatch.setattr(episodic, "check_sizes", lambda *args: None)
+    truth = load_episode(index, Episode(0, "image_030", 3, (3,), (("image_031",),)), 16, training=True).known_truth()
+    assert truth.presence.tolist() == [[True]] and not (truth.label_maps[0] == 1).any()
+
+
+def test_training_items_depend_on_seed_epoch_and_index_alone(index):
+    data = module(index).train_dataloader().dataset
+    again, other = module(index).train_dataloader().dataset, module(index, seed=1).train_dataloader().dataset
+    first = [data[0, i] for i in (5, 2)]
+    second = [again[0, i] for i in (2, 5)][::-1]
+    for a, b in zip(first, second, strict=True):
+        assert a.image_names == b.image_names and torch.equal(a.images, b.images)
+    names = [[d[epoch, i].image_names for i in range(12)] for d, epoch in ((data, 0), (data, 1), (other, 0))]
+    assert names[0] != names[1] and names[0] != names[2]
+
+
+def test_training_shows_every_pair_once_an_epoch(index):
+    data = module(index)
+    sampler = data.train_dataloader().sampler
+    queries = [data.training_pool.pairs[i] for _, i in sampler]
+    assert sorted(queries) == sorted(data.training_pool.pairs)
+    sampler.set_epoch(1)
+    assert [data.training_pool.pairs[i] for _, i in sampler] != queries
+
+
+@pytest.mark.parametrize("world", [1, 2, 4])
+def test_ranks_share_test_episodes_without_repetition(world, monkeypatch):
+    shares = []
+    for rank in range(world):
+        monkeypatch.setattr(episodic, "ranks", lambda rank=rank: (rank, world))
+        shares.append(list(RankShare(11)))
+        assert len(RankShare(11)) == len(shares[-1])
+    assert sorted(i for share in shares for i in share) == list(range(11))
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_ranks_make_equally_many_training_steps(world, monkeypatch):
+    shares = []
+    for rank in range(world):
+        monkeypatch.setattr(episodic, "ranks", lambda rank=rank: (rank, world))
+        shares.append([i for _, i in EpochShuffle(10, seed=3)])
+    assert len({len(share) for share in shares}) == 1
+    together = [i for round_ in zip(*shares, strict=True) for i in round_]
+    monkeypatch.setattr(episodic, "ranks", lambda: (0, 1))
+    alone = [i for _, i in EpochShuffle(10, seed=3)]
+    assert together[:10] == alone and set(together) == set(range(10))
+
+
+def test_finished_episodes_are_left_out_and_queries_stay_together(index):
+    data = module(index, episodes=40)
+    data.done = frozenset(range(0, 40, 2))
+    episodes = data.test_dataloader().dataset.episodes
+    assert sorted(e.index for e in episodes) == list(range(1, 40, 2))
+    queries = [e.query for e in episodes]
+    assert len(list(dict.fromkeys(queries))) == sum(a != b for a, b in zip(queries, [None, *queries], strict=False))
+
+
+def test_workers_load_the_same(index):
+    alone, others = (list(module(index, workers=w, eval_batch_size=3).test_dataloader()) for w in (0, 2))
+    for a, b in zip(alone, others, strict=True):
+        assert torch.equal(a.images, b.images) and torch.equal(a.support_labels, b.support_labels)
+
+
+@pytest.fixture
+def broken(blocks_folder, tmp_path):
+    """A copy of the data set to be damaged."""
+    import shutil
+
+    return Folder(str(shutil.copytree(blocks_folder, tmp_path / "copy")))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_corrupt_image_is_named(broken, workers):
+    for path in broken.image_folder.glob("*.jpg"):
+        path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(DataError) as error:
+        list(module(broken, workers=workers).test_dataloader())
+    message = user_message(error.value)
+    assert message.startswith("image ") and "cannot be decoded" in message and "Traceback" not in message
+
+
+def test_a_mask_of_another_size_is_named_with_its_image(broken):
+    data = module(broken)
+    query = data.manifest.episodes[0].query
+    Image.open(broken.image_path(query)).resize((20, 20)).save(broken.image_path(query))
+    with pytest.raises(DataError, match=rf"{query}.*20.*{query}"):
+        list(data.test_dataloader())

@@ -1,0 +1,114 @@
+"""Records are complete or absent; nothing that is finished is lost."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from fsbench.errors import RecordError
+from fsbench.files import replacing, write_text
+from fsbench.manifest import Manifest
+from fsbench.metrics import EpisodeResult, count
+from fsbench.records import Journal, counts_sha256, find_records, read_record, result_rows, to_frame, write_record
+from fsbench.samplers import Episode
+
+
+def result(index, ways=1):
+    rng = np.random.RandomState(index)
+    prediction, truth = (torch.from_numpy(rng.randint(0, ways + 1, (6, 5))) for _ in range(2))
+    present = torch.tensor([bool((truth == n).any()) for n in range(1, ways + 1)])
+    return EpisodeResult(
+        index, torch.arange(1, ways + 1), count(prediction, truth, ways), present, ~present, torch.rand(ways), prediction
+    )
+
+
+def manifest(count, ways=1):
+    classes = tuple(range(1, ways + 1))
+    episodes = tuple(Episode(i, f"q{i // 2}", 1, classes, (("s",),) * ways) for i in range(count))
+    return Manifest({"fold": 0, "class_ids": list(classes)}, episodes)
+
+
+def rows(indices, ways=1):
+    return [row for i in indices for row in result_rows(result(i, ways))]
+
+
+def test_rows_hold_the_counts_of_every_slot():
+    first, second, third = result_rows(result(3, ways=2))
+    assert [first["slot"], second["slot"], third["slot"]] == [0, 1, 2]
+    assert [first["class_id"], second["class_id"], third["class_id"]] == [0, 1, 2]
+    assert third["tp"] == int(result(3, ways=2).counts[2, 0])
+
+
+def test_order_and_repetition_of_results_do_not_matter():
+    frames = [to_frame(rows(order, 2), manifest(4, 2)) for order in ([0, 1, 2, 3], [3, 1, 0, 2], [0, 2, 2, 1, 3, 0])]
+    assert len({counts_sha256(frame) for frame in frames}) == 1
+    assert frames[1]["episode"].to_list() == [e for e in range(4) for _ in range(3)]
+    assert frames[0].filter(pl.col("slot") == 0)["query"].to_list() == ["q0", "q0", "q1", "q1"]
+
+
+def test_one_pixel_changes_the_hash():
+    changed = rows(range(3))
+    changed[1]["tp"] += 1
+    assert counts_sha256(to_frame(rows(range(3)), manifest(3))) != counts_sha256(to_frame(changed, manifest(3)))
+
+
+def test_a_partial_result_is_no_record():
+    with pytest.raises(RecordError, match=r"2 of 4 episodes were not evaluated \(first: \[1, 3\]\)"):
+        to_frame(rows([0, 2]), manifest(4))
+
+
+def test_a_written_record_is_found_and_a_changed_one_refused(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    assert read_record(folder) is None
+    write_record(folder, {"identity": {}}, to_frame(rows(range(3)), manifest(3)))
+    (record,) = find_records(tmp_path)
+    assert record.episodes["tp"].to_list() == to_frame(rows(range(3)), manifest(3))["tp"].to_list()
+    record.episodes.with_columns(pl.col("tp") + 1).write_parquet(folder / "episodes.parquet")
+    with pytest.raises(RecordError, match="does not hold the counts that run.json names"):
+        _ = find_records(tmp_path)[0].episodes
+
+
+def test_runs_that_are_being_repeated_are_no_records(tmp_path):
+    for name in ("run", "run.again", "run.old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text("{}")
+    assert [record.path.name for record in find_records(tmp_path)] == ["run"]
+
+
+def test_a_damaged_run_json_is_named(tmp_path):
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(RecordError, match=r"run.json is no JSON"):
+        find_records(tmp_path)
+
+
+def test_the_journal_keeps_what_was_finished_before_a_crash(tmp_path):
+    writer = Journal(tmp_path, "a").open()
+    writer.add([result(0), result(1)])
+    file = next(tmp_path.glob("*.jsonl"))
+    with file.open("a") as opened:
+        opened.write(json.dumps(result_rows(result(2)))[:25])  # cut off by a crash
+    again = Journal(tmp_path, "a")
+    assert again.done() == {0, 1}
+    again.open().add([result(2)])
+    assert counts_sha256(to_frame(Journal(tmp_path, "a").rows(), manifest(3))) == counts_sha256(
+        to_frame(rows(range(3)), manifest(3))
+    )
+
+
+def test_a_journal_of_another_run_is_not_used(tmp_path):
+    Journal(tmp_path, "a").open().add([result(0)])
+    assert Journal(tmp_path, "b").done() == set()
+    Journal(tmp_path, "b").open()
+    assert Journal(tmp_path, "a").done() == set()
+
+
+def test_files_are_replaced_whole(tmp_path):
+    path = tmp_path / "x"
+    write_text(path, "old")
+    with pytest.raises(RuntimeError), replacing(path) as temporary:
+        temporary.write_text("new")
+        raise RuntimeError
+    assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["x"]

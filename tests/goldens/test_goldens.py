@@ -1,0 +1,83 @@
+"""Our numbers against the authors', and the command that holds them together."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.goldens.__main__ import main
+from tests.goldens.harness import Skipped, find_cases, official_lists, run
+
+HERE = Path(__file__).parent
+CASES = list(find_cases(HERE, None, None, official_lists(None)))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.entry["file"])
+def test_golden(case):
+    try:
+        results = list(run(case))
+    except Skipped as reason:
+        pytest.skip(str(reason))
+    assert results and [c for c in results if not c.passed] == []
+
+
+def copy_case(folder: Path, file: str) -> dict:
+    """A folder with one golden of the repository; returns its entry."""
+    index = json.loads((HERE / "emat" / "index.json").read_text())
+    index["cases"] = [entry for entry in index["cases"] if entry["file"] == file]
+    shutil.copy(HERE / "emat" / file, folder / file)
+    (folder / "index.json").write_text(json.dumps(index))
+    return index["cases"][0]
+
+
+def test_the_command_passes_a_folder(tmp_path, capsys):
+    copy_case(tmp_path, "feed_forward_0.safetensors")
+    assert main([str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "feed_forward_0.safetensors  out.y  abs " in printed and "1 of 1 cases passed" in printed
+
+
+def test_a_wrong_number_fails_the_command(tmp_path, capsys):
+    from safetensors.torch import load_file, save_file
+
+    copy_case(tmp_path, "feed_forward_0.safetensors")
+    tensors = load_file(tmp_path / "feed_forward_0.safetensors")
+    tensors["out.y"][0, 0, 0, 0] += 1e-3
+    save_file(tensors, tmp_path / "feed_forward_0.safetensors")
+    assert main([str(tmp_path)]) == 1
+    assert "out.y  abs 1.00e-03" in capsys.readouterr().out
+
+
+def test_a_result_that_nothing_checks_fails(tmp_path, capsys):
+    from safetensors.torch import load_file, save_file
+
+    copy_case(tmp_path, "feed_forward_0.safetensors")
+    tensors = load_file(tmp_path / "feed_forward_0.safetensors") | {"out.more": torch.zeros(2)}
+    save_file(tensors, tmp_path / "feed_forward_0.safetensors")
+    assert main([str(tmp_path)]) == 1
+    assert "out.more: not checked" in capsys.readouterr().out
+
+
+def test_an_unknown_kind_fails(tmp_path, capsys):
+    entry = copy_case(tmp_path, "feed_forward_0.safetensors") | {"kind": "quantum"}
+    (tmp_path / "index.json").write_text(json.dumps({"cases": [entry]}))
+    assert main([str(tmp_path)]) == 1
+    assert "unknown kind 'quantum'" in capsys.readouterr().out
+
+
+def test_official_episodes_without_lists_are_skipped_and_not_passed(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("FSBENCH_TEST_DATA", raising=False)
+    copy_case(tmp_path, "episodes_official_lists.json.gz")
+    assert main([str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "0 of 1 cases passed" in printed and "needs the official lists" in printed
+
+
+def test_an_empty_folder_is_no_success(tmp_path):
+    assert main([str(tmp_path)]) == 2
+
+
+def test_copies_stay_small():
+    assert sum(path.stat().st_size for path in HERE.rglob("*.*")) < 10e6
