@@ -30,7 +30,7 @@ class Meter:
     def peak_mib(self) -> float:
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device) / 2**20
-        return _resident_peak_mib()
+        return resident_mib("VmHWM")
 
 
 def _reset_resident_peak() -> None:
@@ -40,9 +40,10 @@ def _reset_resident_peak() -> None:
         return  # not Linux, or not allowed
 
 
-def _resident_peak_mib() -> float:
+def resident_mib(field: str = "VmRSS") -> float:
+    """Resident memory of this process now ("VmRSS") or at most ("VmHWM")."""
     try:
         status = Path("/proc/self/status").read_text()
-        return int(status.split("VmHWM:")[1].split()[0]) / 1024
-    except (OSError, IndexError):
+        return int(status.split(f"{field}:")[1].split()[0]) / 1024
+    except (OSError, IndexError):  # not Linux: only the largest is known
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,0 +1,133 @@
+"""Masked attention of EMAT: a loop over samples, a dense mask, and the two fast paths.
+
+    python -m benchmarks.speed.emat [--device cuda] [--query-side 25] [--batch 2] [--repeats 3]
+
+For 145, 325 and 401 support tokens and three shares of foreground: time and peak memory of the operation (layer 1 of the
+paper's widths) and of the whole EMAT learner, forward and training step, beside the plain loop (the oracle of the tests).
+"""
+
+import argparse
+import os
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmarks.speed.measure import Cost, device_name, measure
+from fsbench.ops.masked_attention import masked_attention
+from methods._layers import HEADS
+from methods.emat import emat_learner
+
+CHANNELS, HIDDEN, WIDTH = 72, 32, 64  # correlation channels, D and head width of the features
+PATHS = ("reference", "dense", "packed", "fused")
+
+
+def dense_masked(q: Tensor, x: Tensor, weight: Tensor, bias: Tensor, keep: Tensor, heads: int) -> Tensor:
+    """All keys and values, -1e9 where the mask drops a token: how CST masks."""
+    k, v = F.conv2d(x, weight[:, :, None, None], bias).unflatten(1, (2, heads, -1)).unbind(1)
+    logits = torch.einsum("bhetd,bhetm->bhtdm", q.unflatten(1, (heads, -1)), k)
+    attention = logits.masked_fill(~keep[:, None, None, None], -1e9).softmax(-1)
+    return torch.einsum("bhtdm,bhetm->bhetd", attention, v).flatten(1, 2)
+
+
+def attend(path: str, *arguments: Tensor) -> Tensor:
+    if path == "dense":
+        return dense_masked(*arguments, heads=HEADS)
+    return masked_attention(*arguments, HEADS, path)  # type: ignore[arg-type]
+
+
+def operation(side: int, share: float, options: argparse.Namespace) -> dict[str, dict[str, Callable[[], object]]]:
+    """Forward pass and training step of the attention alone, by path; all give the same numbers."""
+    tokens, positions = side * side + 1, options.query_side**2
+    queries = (side // 2) ** 2 + 1
+    generator = torch.Generator().manual_seed(0)
+
+    def random(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator).to(options.device)
+
+    q = random(options.batch, HIDDEN, positions, queries).requires_grad_()
+    x = random(options.batch, CHANNELS, positions, tokens)  # from frozen features: no gradient
+    weight, bias = (random(2 * HIDDEN, CHANNELS) / 8).requires_grad_(), random(2 * HIDDEN).requires_grad_()
+    keep = _foreground(options.batch, side, share).to(options.device)
+    reference = attend("reference", q, x, weight, bias, keep).detach()
+
+    def forward(path: str) -> Callable[[], object]:
+        def call() -> None:
+            with torch.no_grad():
+                attend(path, q, x, weight, bias, keep)
+
+        return call
+
+    def step(path: str) -> Callable[[], object]:
+        return lambda: attend(path, q, x, weight, bias, keep).sum().backward()
+
+    for path in PATHS:
+        torch.testing.assert_close(attend(path, q, x, weight, bias, keep), reference, atol=1e-4, rtol=1e-4)
+    return {"forward": {p: forward(p) for p in PATHS}, "training step": {p: step(p) for p in PATHS}}
+
+
+def _foreground(batch: int, side: int, share: float) -> Tensor:
+    """Class token and about `share` of the others, the same number in every sample."""
+    kept = max(1, round(share * side * side))
+    order = torch.rand(batch, side * side, generator=torch.Generator().manual_seed(1)).argsort(1)
+    keep = torch.zeros(batch, side * side, dtype=torch.bool).scatter(1, order[:, :kept], True)
+    return F.pad(keep, (1, 0), value=True)
+
+
+def learner(side: int, share: float, options: argparse.Namespace) -> dict[str, dict[str, Callable[[], object]]]:
+    """Forward pass and training step of the whole learner, from features to the gradient of a loss."""
+    torch.manual_seed(0)
+    net = emat_learner(CHANNELS, side).to(options.device)
+    query = F.normalize(torch.randn(options.batch, CHANNELS, options.query_side**2, WIDTH), dim=-1).to(options.device)
+    support = F.normalize(torch.randn(options.batch, CHANNELS, side * side + 1, WIDTH), dim=-1).to(options.device)
+    masks = torch.zeros(options.batch, 700, 700, device=options.device)
+    edge = round(700 * share**0.5)
+    masks[:, :edge, :edge] = 1
+
+    def loss() -> Tensor:
+        labels, maps = net(query, support, masks)
+        assert labels is not None
+        return maps.square().mean() + labels.square().mean()
+
+    def with_path(path: str, call: Callable[[], object]) -> Callable[[], object]:
+        def chosen() -> None:
+            os.environ["FSBENCH_ATTENTION"] = path
+            call()
+
+        return chosen
+
+    paths = ("reference", "packed", "fused")
+    return {
+        "learner forward": {p: with_path(p, torch.no_grad()(loss)) for p in paths},
+        "learner training step": {p: with_path(p, lambda: loss().backward()) for p in paths},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", type=torch.device)
+    parser.add_argument("--query-side", type=int, default=25, help="50 in the paper, which needs 30 GB for the plain path")
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    print(f"{device_name(options.device)}; {options.query_side}² query tokens, batch {options.batch}, fp32")
+    print(f"{'what':22} {'tokens':>6} {'share':>6}  " + "  ".join(f"{path:>26}" for path in PATHS))
+    for side in (12, 18, 20):
+        for share in (0.02, 0.2, 1.0):
+            cases = operation(side, share, options) | (learner(side, share, options) if side == 20 else {})
+            for what, calls in cases.items():
+                costs = {path: measure(call, options.device, options.repeats) for path, call in calls.items()}
+                cells = [_cell(costs.get(path), costs["reference"]) for path in PATHS]
+                print(f"{what:22} {side * side + 1:6} {share:6.0%}  " + "  ".join(cells), flush=True)
+
+
+def _cell(cost: Cost | None, plain: Cost) -> str:
+    if cost is None:
+        return " " * 26
+    return f"{cost.seconds:7.3f} s {plain.seconds / cost.seconds:4.1f}x {cost.peak_mib:7.0f} MiB"
+
+
+if __name__ == "__main__":
+    main()
