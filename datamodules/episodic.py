@@ -14,6 +14,7 @@ from datamodules.label_maps import check_sizes, read_image
 from fsbench.annotations import AnnotationIndex
 from fsbench.episodes import EpisodeBatch, Truth, collate
 from fsbench.manifest import Manifest, Task, build_manifest, training_pool
+from fsbench.order import evaluation_order
 from fsbench.preprocess import resize_image, resize_labels, way_labels
 from fsbench.protocol import load_protocol
 from fsbench.samplers import Episode, Pool, draw_episode
@@ -233,12 +234,12 @@ class EpisodicDataModule(L.LightningDataModule):
         return self._loader(episodes, EpochShuffle(len(episodes), self.seed), self.batch_size)
 
     def val_dataloader(self) -> DataLoader[EpisodeBatch]:
-        return self._evaluation_loader(self.validation_manifest.episodes)
+        return self._evaluation_loader(evaluation_order(self.validation_manifest.episodes))
 
     def test_dataloader(self) -> DataLoader[EpisodeBatch]:
-        """What is left of the manifest, episodes of the same query next to each other: it is then encoded once."""
+        """What is left of the manifest, in an order that encodes few images twice."""
         left = [episode for episode in self.manifest.episodes if episode.index not in self.done]
-        return self._evaluation_loader(sorted(left, key=lambda episode: (episode.query, episode.index)))
+        return self._evaluation_loader(evaluation_order(left))
 
     def calibration_episodes(self, count: int = 200) -> Iterator[EpisodeBatch]:
         """Labelled episodes of base classes in training images, with the test's N and K (classical-baselines §2.1)."""

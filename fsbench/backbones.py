@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from fsbench.demo.vit import DEMO_VIT, TABLE_SIDE
 from fsbench.errors import CheckpointError, SettingsError
 from fsbench.feature_cache import FeatureCache
 from fsbench.files import sha256_file
@@ -55,6 +56,7 @@ VITS = {
         size=86_728_949,
         sha256="230cd5",
     ),
+    "demo": ViT(DEMO_VIT, TABLE_SIDE, file="fsbench/demo/vit.safetensors"),
 }
 
 
@@ -71,7 +73,7 @@ class BackboneConfig:
 
     name: str = "dinov2_vits14"
     weights: str | None = None
-    cache_mib: int = 4096
+    cache_mib: int = 6144
 
 
 def resize_position_table(table: Tensor, height: int, width: int) -> Tensor:
@@ -97,8 +99,7 @@ def build_vit(arguments: dict[str, Any], state: dict[str, Tensor], height: int, 
     from timm.models.vision_transformer import VisionTransformer
 
     patch = arguments["patch_size"]
-    if height % patch or width % patch:
-        raise SettingsError(f"image size {height}x{width} is not a multiple of the backbone's patch size {patch}")
+    check_size(patch, height, width)
     model = VisionTransformer(**arguments, img_size=(height, width), num_classes=0)
     state = {key: value.float() for key, value in state.items() if key != "mask_token"}
     if "pos_embed" in state:
@@ -106,6 +107,11 @@ def build_vit(arguments: dict[str, Any], state: dict[str, Tensor], height: int, 
     check_keys(model.state_dict(), state, "backbone weights")
     model.load_state_dict(state)
     return model.eval().requires_grad_(False)
+
+
+def check_size(patch: int, height: int, width: int) -> None:
+    if height % patch or width % patch:
+        raise SettingsError(f"image size {height}x{width} is not a multiple of the backbone's patch size {patch}")
 
 
 def check_keys(own: dict[str, Tensor], state: dict[str, Tensor], what: str) -> None:
@@ -185,6 +191,10 @@ class FrozenViT:
     def parameters(self) -> int:
         """Number of frozen parameters, position table and all as stored."""
         return sum(tensor.numel() for tensor in self.state.values())
+
+    def check_image_size(self, size: int) -> None:
+        """Raise SettingsError unless images of size x size can be encoded."""
+        check_size(self.spec.arguments["patch_size"], size, size)
 
     def replace_weights(self, state: dict[str, Tensor], weights_id: str) -> None:
         """Use other weights of the same architecture, e.g. those inside an authors' checkpoint."""

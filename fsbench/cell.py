@@ -26,8 +26,8 @@ class Cell:
     """A method on a fold.
 
     Args:
-        cli: parsed configuration with model and data module. A checkpoint it names is loaded, and CheckpointError
-            raised when it does not fit.
+        cli: parsed configuration with model and data module. Raises SettingsError when the two do not fit together; a
+            checkpoint it names is loaded, or CheckpointError raised.
     """
 
     def __init__(self, cli: SuiteCLI):
@@ -36,6 +36,7 @@ class Cell:
         self.method: Method = cli.model
         self.data: Episodes = cli.datamodule
         self.checkpoint = Path(self.options.checkpoint) if self.options.checkpoint else None
+        self.method.backbone.check_image_size(self.data.image_size)
         if self.checkpoint is not None:
             load_checkpoint(self.method, self.checkpoint)
 

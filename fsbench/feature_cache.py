@@ -7,18 +7,18 @@ from torch import Tensor
 
 
 class FeatureCache:
-    """Least-recently-used tensors, at most `max_bytes` for each kind of feature.
+    """Tensors by kind and key, at most `max_bytes` in all.
 
-    Kinds have room of their own (an equal share), because a query's features are several times as big as a support's
-    and would push out the many supports that come again and again.
+    What makes room for a new tensor is the kind with the biggest tensors, and in it what was used longest ago: every
+    entry saves the encoding of one image, and a query's features are several times as big as a support's.
     """
 
-    def __init__(self, max_bytes: int, kinds: int = 2):
-        self.max_bytes = max_bytes // kinds
+    def __init__(self, max_bytes: int):
+        self.max_bytes = max_bytes
         self.hits = 0
         self.misses = 0
+        self._bytes = 0
         self._kinds: dict[str, OrderedDict[Hashable, Tensor]] = {}
-        self._bytes: dict[str, int] = {}
 
     def get(self, kind: str, key: Hashable, compute: Callable[[], Tensor]) -> Tensor:
         """The tensor `key` of `kind`, computed when it is not there (and kept when it fits)."""
@@ -30,13 +30,20 @@ class FeatureCache:
         self.misses += 1
         value = compute()
         if value.nbytes <= self.max_bytes:
-            used = self._bytes.get(kind, 0) + value.nbytes
-            while used > self.max_bytes:
-                used -= entries.popitem(last=False)[1].nbytes
             entries[key] = value
-            self._bytes[kind] = used
+            self._bytes += value.nbytes
+            while self._bytes > self.max_bytes:
+                self._evict(keep=value)
         return value
+
+    def _evict(self, keep: Tensor) -> None:
+        """Drop one tensor, but never the one that just came."""
+        oldest = [(next(iter(entries.items())), entries) for entries in self._kinds.values() if entries]
+        candidates = [(value.nbytes, key, entries) for (key, value), entries in oldest if value is not keep]
+        size, key, entries = max(candidates, key=lambda candidate: candidate[0])
+        del entries[key]
+        self._bytes -= size
 
     def clear(self) -> None:
         self._kinds.clear()
-        self._bytes.clear()
+        self._bytes = 0

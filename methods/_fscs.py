@@ -138,11 +138,15 @@ class FewShotClassifierSegmenter(FewShotMethod):
         return torch.optim.Adam(self.learner.parameters(), lr=self.learning_rate)  # no schedule, no decay (§5)
 
     def _query(self, batch: EpisodeBatch, row: int) -> Tensor:
-        """(C, T, e) features of image `row` as a query."""
-        heads = self.backbone.heads
-        return self.backbone.cache.get(
-            "query", batch.image_names[row], lambda: query_features(self.backbone.encode(batch.pixels(row)), heads)
-        )
+        """(C, T, e) features of image `row` as a query; its support features come along."""
+        name = batch.image_names[row]
+
+        def compute() -> Tensor:
+            tokens = self.backbone.encode(batch.pixels(row))
+            self.backbone.cache.get("support", name, lambda: self._support_features(tokens))
+            return query_features(tokens, self.backbone.heads)
+
+        return self.backbone.cache.get("query", name, compute)
 
     def _supports(self, batch: EpisodeBatch, rows: Tensor) -> Tensor:
         """(*rows.shape, C, Ts, e) features of images `rows` as supports."""
@@ -151,8 +155,11 @@ class FewShotClassifierSegmenter(FewShotMethod):
         return stacked.view(*rows.shape, *stacked.shape[1:])
 
     def _support(self, batch: EpisodeBatch, row: int) -> Tensor:
-        def compute() -> Tensor:
-            tokens = self.backbone.encode(batch.pixels(row))
-            return support_features(tokens, self.backbone.heads, self.support_side, self.class_token)
+        return self.backbone.cache.get(
+            "support",
+            batch.image_names[row],
+            lambda: self._support_features(self.backbone.encode(batch.pixels(row))),
+        )
 
-        return self.backbone.cache.get("support", batch.image_names[row], compute)
+    def _support_features(self, tokens: Tensor) -> Tensor:
+        return support_features(tokens, self.backbone.heads, self.support_side, self.class_token)

@@ -9,6 +9,7 @@ Shapes: B samples (episodes x ways), C channels, T query tokens, Ts support toke
 from torch import Tensor, nn
 
 from fsbench.backbones import BackboneConfig
+from fsbench.errors import SettingsError
 from fsbench.ops.masked_attention import masked_attention
 from methods._fscs import FewShotClassifierSegmenter
 from methods._layers import HEADS, AttentionBlock, Learner, norm, pool_tokens
@@ -36,6 +37,8 @@ class CST(FewShotClassifierSegmenter):
         presence_weight: float = 0.1,
         average_shots: bool = False,
     ):
+        if support_side < 3:
+            raise SettingsError(f"support_side is {support_side}, expected 3 or more: it is pooled twice")
         super().__init__(backbone, support_side, True, learning_rate, presence_weight, average_shots)
         self.learner = cst_learner(self.channels, support_side)
 

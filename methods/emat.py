@@ -16,6 +16,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from fsbench.backbones import BackboneConfig
+from fsbench.errors import SettingsError
 from fsbench.ops.masked_attention import masked_attention
 from methods._fscs import FewShotClassifierSegmenter
 from methods._layers import HEADS, AttentionBlock, Learner, norm, pool_tokens
@@ -42,6 +43,8 @@ class EMAT(FewShotClassifierSegmenter):
         learning_rate: float = 1e-3,
         presence_weight: float = 0.1,
     ):
+        if support_side < 4 or support_side % 4:
+            raise SettingsError(f"support_side is {support_side}, expected a multiple of 4: it is halved twice")
         super().__init__(backbone, support_side, class_token, learning_rate, presence_weight)
         self.learner = emat_learner(self.channels, support_side, class_token)
 

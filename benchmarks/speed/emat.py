@@ -107,7 +107,9 @@ def learner(side: int, share: float, options: argparse.Namespace) -> dict[str, d
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", type=torch.device)
-    parser.add_argument("--query-side", type=int, default=25, help="50 in the paper, which needs 30 GB for the plain path")
+    parser.add_argument(
+        "--query-side", type=int, default=25, help="50 in the paper, which needs 30 GB for the plain path"
+    )
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()

@@ -1,7 +1,7 @@
 """Evaluation as the suite does it, against the plain way of the authors' programs.
 
     python -m benchmarks.speed.evaluation [--method emat] [--dataset demo] [--way 1] [--shot 1] [--episodes 200]
-        [--cache-mib 4096] [further arguments of `fsbench bench`'s configuration, e.g. --model.backbone.weights random]
+        [--cache-mib 6144] [further arguments of `fsbench bench`'s configuration, e.g. --model.backbone.weights random]
 
 The plain way encodes the query once per shot and every support each time it appears (K·(N+1) images an episode), in
 manifest order, with the loop over samples. The suite encodes each distinct image of an episode once, keeps frozen
@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--way", type=int, default=1)
     parser.add_argument("--shot", type=int, default=1)
     parser.add_argument("--episodes", type=int, default=200)
-    parser.add_argument("--cache-mib", type=int, default=4096)
+    parser.add_argument("--cache-mib", type=int, default=6144)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", type=torch.device)
     options, extra = parser.parse_known_args()
     configs = [f"--config={path}" for path in config_files(options.method, options.dataset)]
@@ -103,7 +103,9 @@ def main() -> None:
 
     results = {name: _timed(name, call, encoded, options) for name, call in (("plain", plain), ("suite", suite))}
     same = all(torch.equal(results["plain"][0][i].counts, r.counts) for i, r in results["suite"][0].items())
-    print(f"suite is {results['plain'][1] / results['suite'][1]:.1f}x as fast; counts are {'equal' if same else 'NOT equal'}")
+    print(
+        f"suite is {results['plain'][1] / results['suite'][1]:.1f}x as fast; counts are {'equal' if same else 'NOT equal'}"
+    )
 
 
 def _predict(method: FewShotClassifierSegmenter, episode: EpisodeBatch) -> Any:

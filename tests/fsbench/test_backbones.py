@@ -88,14 +88,21 @@ def test_weights_from_pth_and_safetensors_are_the_same(tiny, tmp_path):
     torch.save(state, tmp_path / "w.pth")
     save_file(state, tmp_path / "w.safetensors")
     pixels = torch.randn(3, 20, 20)
-    tokens = [FrozenViT(BackboneConfig("tiny", str(tmp_path / f"w.{s}"))).encode(pixels) for s in ("pth", "safetensors")]
+    tokens = [
+        FrozenViT(BackboneConfig("tiny", str(tmp_path / f"w.{s}"))).encode(pixels) for s in ("pth", "safetensors")
+    ]
     assert torch.equal(*tokens)
 
 
 def test_missing_weights_say_what_to_fetch_and_where_to_put_it():
     with pytest.raises(CheckpointError) as error:
         FrozenViT(BackboneConfig("dinov2_vits14", "/nowhere/x.pth"))
-    for part in ("/nowhere/x.pth", "dinov2_vits14_pretrain.pth", "github.com/facebookresearch/dinov2", "b938bf1bc15cd2ec"):
+    for part in (
+        "/nowhere/x.pth",
+        "dinov2_vits14_pretrain.pth",
+        "github.com/facebookresearch/dinov2",
+        "b938bf1bc15cd2ec",
+    ):
         assert part in str(error.value)
 
 
@@ -105,7 +112,9 @@ def test_weights_that_do_not_fit_name_the_keys(tiny, tmp_path):
     state["cls_token"] = torch.zeros(1, 1, 9)
     torch.save(state, tmp_path / "w.pth")
     frozen = FrozenViT(BackboneConfig("tiny", str(tmp_path / "w.pth")))
-    with pytest.raises(CheckpointError, match=r"missing: norm.bias.*not known: extra.*cls_token \(1, 1, 9\) instead of"):
+    with pytest.raises(
+        CheckpointError, match=r"missing: norm.bias.*not known: extra.*cls_token \(1, 1, 9\) instead of"
+    ):
         frozen.encode(torch.randn(3, 20, 20))
 
 

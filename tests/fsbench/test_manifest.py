@@ -75,7 +75,9 @@ def test_augmented_settings_use_what_the_supports_show(index, setting):
     assert augmented
     for e in augmented:
         assert len({len(names) for names in e.supports}) == 1
-        assert all(index.class_pixels(name)[0].get(c) for c, names in zip(e.classes, e.supports, strict=True) for name in names)
+        assert all(
+            index.class_pixels(name)[0].get(c) for c, names in zip(e.classes, e.supports, strict=True) for name in names
+        )
     assert any(len(e.classes) == 3 for e in augmented) == (setting == "fully_augmented")
 
 

@@ -20,7 +20,13 @@ def result(index, ways=1):
     prediction, truth = (torch.from_numpy(rng.randint(0, ways + 1, (6, 5))) for _ in range(2))
     present = torch.tensor([bool((truth == n).any()) for n in range(1, ways + 1)])
     return EpisodeResult(
-        index, torch.arange(1, ways + 1), count(prediction, truth, ways), present, ~present, torch.rand(ways), prediction
+        index,
+        torch.arange(1, ways + 1),
+        count(prediction, truth, ways),
+        present,
+        ~present,
+        torch.rand(ways),
+        prediction,
     )
 
 

@@ -55,9 +55,7 @@ def pools(draw):
 @settings(max_examples=300, deadline=None)
 def test_episodes_equal_the_protocol_on_the_global_generator(pool, index, way, shot, empty):
     episode = draw_episode(index, np.random.RandomState(index), pool, way=way, shot=shot, empty=empty)
-    expected = plain_episode(
-        index, pool.pairs, pool.images_of, list(pool.class_ids), pool.query_rule, way, shot, empty
-    )
+    expected = plain_episode(index, pool.pairs, pool.images_of, list(pool.class_ids), pool.query_rule, way, shot, empty)
     assert (episode.query, episode.query_class, episode.classes, episode.supports) == expected
 
 

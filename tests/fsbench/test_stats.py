@@ -7,7 +7,20 @@ import pytest
 from fsbench.stats import Sums, episode_sums, intervals, pair_sums, resampled_scores
 from fsbench.trivial import trivial_answers
 
-COLUMNS = ["episode", "slot", "class_id", "tp", "pred", "gt", "pred_void", "void", "valid", "present", "decided", "query"]
+COLUMNS = [
+    "episode",
+    "slot",
+    "class_id",
+    "tp",
+    "pred",
+    "gt",
+    "pred_void",
+    "void",
+    "valid",
+    "present",
+    "decided",
+    "query",
+]
 
 
 def frame(*rows):
@@ -39,7 +52,9 @@ def test_parts_of_a_run_leave_missing_classes_out():
 
 
 def test_a_class_that_a_resample_misses_is_no_zero():
-    rare = Sums(np.array([[10, 0]] * 9 + [[0, 10]]), np.array([[10, 0]] * 9 + [[0, 10]]), np.ones((10, 2)), np.ones((10, 2)))
+    rare = Sums(
+        np.array([[10, 0]] * 9 + [[0, 10]]), np.array([[10, 0]] * 9 + [[0, 10]]), np.ones((10, 2)), np.ones((10, 2))
+    )
     assert intervals([rare])["mIoU"].low == 100
     never = Sums(np.array([[10, 0]] * 9), np.array([[10, 0]] * 9), np.ones((9, 2)), np.ones((9, 2)))
     assert intervals([never])["mIoU"].high == 50

@@ -32,7 +32,9 @@ def make(blocks_folder, tmp_path):
             prediction[torch.arange(len(prediction)) % quality != 0] = 0
             present = torch.tensor([bool((truth == n + 1).any()) for n in range(len(e.classes))])
             counts = count(prediction, truth, len(e.classes))
-            result = EpisodeResult(e.index, torch.tensor(e.classes), counts, present, present, present.float(), prediction)
+            result = EpisodeResult(
+                e.index, torch.tensor(e.classes), counts, present, present, present.float(), prediction
+            )
             rows += result_rows(result)
         folder = tmp_path / f"{method}-{fold}-{quality}-{seed}-{len(list(tmp_path.iterdir()))}"
         folder.mkdir()

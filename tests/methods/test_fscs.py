@@ -9,8 +9,10 @@ from fsbench.backbones import VITS, BackboneConfig
 from fsbench.checkpoints import convert, load_checkpoint
 from fsbench.episodes import collate
 from fsbench.errors import CheckpointError
+from fsbench.order import supports_of
 from methods.cst import CST, cst_learner
 from methods.emat import EMAT, emat_learner
+from tests.fsbench.test_order import encoded_twice
 
 TINY = dict(patch_size=8, embed_dim=24, depth=3, num_heads=2)
 
@@ -71,7 +73,7 @@ def test_results_do_not_depend_on_the_batch_or_on_what_came_before(method, data)
         assert torch.equal(first.score, third.score)
 
 
-def test_each_distinct_image_is_encoded_once(data):
+def test_images_are_encoded_once_but_for_supports_that_become_queries(data):
     method = EMAT(backbone(), support_side=8).eval()
     encoded = []
     encode = method.backbone.encode
@@ -79,9 +81,10 @@ def test_each_distinct_image_is_encoded_once(data):
     with torch.no_grad():
         for batch in data.test_dataloader():
             method.validation_step(batch, 0)
-    queries = {e.query for e in data.manifest.episodes}
-    supports = {name for e in data.manifest.episodes for way in e.supports for name in way}
-    assert len(encoded) == len(queries) + len(supports)
+    episodes = data.test_dataloader().dataset.episodes
+    images = {e.query for e in episodes} | supports_of(episodes)
+    assert len(encoded) == len(images) + encoded_twice(episodes)
+    assert len(encoded) < sum(2 * 3 for _ in episodes)  # K·(N+1) an episode, the plain way
 
 
 def test_methods_cannot_see_the_truth(data):
@@ -132,7 +135,9 @@ def official_checkpoint(path, learner):
     from fsbench.backbones import random_state
 
     frozen = random_state(VITS["tiny"], 7) | {"mask_token": torch.zeros(1, 24)}
-    state = {f"backbone.{k}": v for k, v in frozen.items()} | {f"learner.{k}": v for k, v in learner.state_dict().items()}
+    state = {f"backbone.{k}": v for k, v in frozen.items()} | {
+        f"learner.{k}": v for k, v in learner.state_dict().items()
+    }
     torch.save({"epoch": 3, "global_step": 5, "state_dict": state, "callbacks": {"best": 1.0}}, path)
     return state
 
@@ -168,7 +173,10 @@ def test_checkpoints_convert_both_ways(tmp_path):
 
 def test_a_checkpoint_of_another_method_names_the_keys(tmp_path):
     official_checkpoint(tmp_path / "cst.ckpt", cst_learner(6, 6))
-    with pytest.raises(CheckpointError, match=r"cst.ckpt cannot be used with this model: \d+ keys missing: learner.corrtrans.*not known"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"cst.ckpt cannot be used with this model: \d+ keys missing: learner.corrtrans.*not known",
+    ):
         load_checkpoint(EMAT(backbone(), support_side=8), tmp_path / "cst.ckpt")
 
 
@@ -180,7 +188,9 @@ def test_a_checkpoint_of_another_backbone_is_refused(tmp_path):
     trainer.strategy.connect(method)
     trainer.save_checkpoint(tmp_path / "ours.ckpt")
     load_checkpoint(CST(backbone("random:1"), support_side=6), tmp_path / "ours.ckpt")
-    with pytest.raises(CheckpointError, match=r"of methods.cst.CST.* was trained on .*random \(seed 1\).*random \(seed 2\)"):
+    with pytest.raises(
+        CheckpointError, match=r"of methods.cst.CST.* was trained on .*random \(seed 1\).*random \(seed 2\)"
+    ):
         load_checkpoint(CST(backbone("random:2"), support_side=6), tmp_path / "ours.ckpt")
     stored = torch.load(tmp_path / "ours.ckpt", weights_only=True)["state_dict"]
     assert all(key.startswith("learner.") for key in stored)  # frozen weights are in no checkpoint

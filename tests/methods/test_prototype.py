@@ -170,7 +170,9 @@ def test_delta_from_the_supports_segments_them_best(data):
     method = Prototype(backbone(), selection="support")
     batch = next(iter(data.test_dataloader()))
     _, prototypes, delta = method._similar(batch)
-    supports = torch.stack([torch.stack([method._tokens(batch, row) for row in way]) for way in batch.support[0].tolist()])
+    supports = torch.stack(
+        [torch.stack([method._tokens(batch, row) for row in way]) for way in batch.support[0].tolist()]
+    )
     weights = cell_weights(batch.support_masks[0], 6, 6)
     ious = {}
     for candidate in np.arange(-4, 4.5, 0.5):

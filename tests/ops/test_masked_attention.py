@@ -103,12 +103,12 @@ def test_autocast_computes_near_the_full_precision(backend, dtype, keep):
     assert difference < (0.04 if dtype == torch.bfloat16 else 0.005)
 
 
-def test_packed_saves_only_its_inputs(keep):
+def test_packed_saves_only_its_inputs_and_output(keep):
     saved = []
     arguments = inputs()
     with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
-        masked_attention(*arguments, keep, HEADS, "packed")
-    known = {t.data_ptr() for t in (*arguments, keep)}
+        out = masked_attention(*arguments, keep, HEADS, "packed")
+    known = {t.data_ptr() for t in (*arguments, keep, out)}
     assert {t.data_ptr() for t in saved} <= known
 
 
@@ -125,4 +125,6 @@ def test_cuda_equals_the_reference(backend, keep):
     torch.backends.cuda.matmul.allow_tf32 = False
     arguments = [t.detach().cuda() for t in inputs(torch.float32)]
     found = masked_attention(*arguments, keep.cuda(), HEADS, backend)
-    torch.testing.assert_close(found, masked_attention(*arguments, keep.cuda(), HEADS, "reference"), atol=2e-5, rtol=2e-5)
+    torch.testing.assert_close(
+        found, masked_attention(*arguments, keep.cuda(), HEADS, "reference"), atol=2e-5, rtol=2e-5
+    )

@@ -1,0 +1,63 @@
+"""The real command line, in this process for quick refusals and in its own for what a user does."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fsbench.demo.dataset import generate
+
+FEW = ["--data.episodes=9", "--data.validation_episodes=5", "--data.workers=0"]
+"""A run that is over in seconds."""
+
+
+@pytest.fixture(scope="session")
+def small_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The generated data set with few images, used as any VOC-like folder."""
+    root = tmp_path_factory.mktemp("data") / "small"
+    generate(root, seed=3, train=80, val=80)
+    return root
+
+
+@pytest.fixture
+def spawn(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
+    """spawn(*arguments) -> the started `fsbench` process, in an empty working folder."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "FSBENCH_CACHE": str(tmp_path / "cache")}
+
+    def start(*arguments: str, **more: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "fsbench", *arguments]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            command, cwd=tmp_path, env=environment | more, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+        )
+
+    return start
+
+
+@pytest.fixture
+def fsbench(spawn: Callable[..., subprocess.Popen[str]]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """fsbench(*arguments) -> the finished process."""
+
+    def call(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        process = spawn(*arguments, **more)
+        out, err = process.communicate(timeout=400)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    return call
+
+
+@pytest.fixture
+def bench_arguments(small_demo: Path) -> Callable[..., list[str]]:
+    """Arguments of `fsbench bench` on the small data set with the demo's backbone and sizes."""
+
+    def arguments(method: str, runs: Path | str, *more: str) -> list[str]:
+        return [
+            "bench", "--method", method, "--dataset", "demo", "--runs", str(runs), *FEW, "--trainer.max_epochs=2",
+            "--trainer.limit_train_batches=3", "--data.dataset=datamodules.folder.Folder",
+            f"--data.dataset.root={small_demo}", *more,
+        ]  # fmt: skip
+
+    return arguments

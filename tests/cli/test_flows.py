@@ -1,0 +1,163 @@
+"""What a user does: run, run again, stop and go on, use several processes, read the table."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from fsbench.records import find_records
+
+
+def the_record(runs: Path):
+    (record,) = find_records(runs)
+    return record
+
+
+def test_train_evaluate_and_find_again(fsbench, bench_arguments, tmp_path):
+    runs = tmp_path / "runs"
+    first = fsbench(*bench_arguments("emat", runs))
+    assert first.returncode == 0, first.stderr
+    assert "emat" in first.stdout and "(majority)" in first.stdout and "trial, not a result" in first.stdout
+    record = the_record(runs)
+    assert f"{record.path}: run.json, episodes.parquet, predictions.png, run.log" in first.stdout
+    run = record.run
+    assert run["cost"]["trainable_parameters"] > 50_000 and run["cost"]["episodes_per_second"] > 0
+    assert run["made"]["epochs"] == 2 and run["identity"]["training"]["limit_train_batches"] == 3
+    assert run["identity"]["backbone"] == {"name": "demo", "weights": run["identity"]["backbone"]["weights"]}
+    assert len(record.episodes.filter(pl.col("slot") == 0)) == 9
+    assert (record.path / "checkpoints" / "best.ckpt").is_file()
+    assert not (record.path / "evaluation").exists()
+    changed = (record.path / "run.json").stat().st_mtime_ns
+
+    again = fsbench(*bench_arguments("emat", runs))
+    assert again.returncode == 0 and "found in" in again.stderr
+    assert again.stdout == first.stdout
+    assert (record.path / "run.json").stat().st_mtime_ns == changed
+
+    table = fsbench("table", str(runs), "--format", "json")
+    (block,) = json.loads(table.stdout)
+    assert block["rows"][0]["scores"]["mIoU"]["value"] == pytest.approx(run["scores"]["mIoU"])
+
+
+@pytest.mark.slow
+def test_forced_repetition_gives_the_same_counts(fsbench, bench_arguments, tmp_path):
+    runs = tmp_path / "runs"
+    assert fsbench(*bench_arguments("emat", runs)).returncode == 0
+    before = the_record(runs)
+    assert fsbench(*bench_arguments("emat", runs, "--force")).returncode == 0
+    after = the_record(runs)
+    assert after.path == before.path and after.run["counts_sha256"] == before.run["counts_sha256"]
+    assert after.run["provenance"]["finished"] > before.run["provenance"]["finished"]
+    assert [path.name for path in runs.iterdir()] == [after.path.name]
+
+
+@pytest.mark.slow
+def test_counts_do_not_depend_on_processes_workers_or_batch(fsbench, bench_arguments, tmp_path):
+    """The real command line with 1 and 2 processes, 0 and 2 workers, batch 1 and 3, an odd number of episodes."""
+    assert fsbench(*bench_arguments("emat", tmp_path / "trained")).returncode == 0
+    checkpoint = the_record(tmp_path / "trained").path / "checkpoints" / "best.ckpt"
+    hashes = {}
+    for devices, workers, batch in ((1, 0, 1), (1, 2, 3), (2, 0, 3), (2, 2, 1)):
+        runs = tmp_path / f"runs-{devices}-{workers}-{batch}"
+        extra = [f"--data.workers={workers}", f"--data.eval_batch_size={batch}", "--data.way=2", "--data.shot=2"]
+        done = fsbench(*bench_arguments("emat", runs, "--devices", str(devices), "--ckpt", str(checkpoint), *extra))
+        assert done.returncode == 0, done.stderr
+        record = the_record(runs)
+        assert record.run["provenance"]["processes"] == devices
+        hashes[devices, workers, batch] = record.run["counts_sha256"], record.path.name
+    assert len(set(hashes.values())) == 1, hashes
+
+
+@pytest.mark.slow
+def test_two_processes_train_together(fsbench, bench_arguments, tmp_path):
+    done = fsbench(*bench_arguments("cst", tmp_path / "runs", "--devices", "2"))
+    assert done.returncode == 0, done.stderr
+    run = the_record(tmp_path / "runs").run
+    assert run["identity"]["training"]["processes"] == 2 and run["made"]["validation_mIoU"] >= 0
+
+
+def wait_for(condition, seconds=240):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def interrupt(process):
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert "the same command goes on from here" in err and "Traceback" not in err
+    return out
+
+
+@pytest.mark.slow
+def test_stopped_training_goes_on_from_its_last_epoch(spawn, fsbench, bench_arguments, tmp_path):
+    arguments = bench_arguments("emat", tmp_path / "runs", "--trainer.max_epochs=3", "--trainer.limit_train_batches=8")
+    whole = bench_arguments("emat", tmp_path / "whole", "--trainer.max_epochs=3", "--trainer.limit_train_batches=8")
+    process = spawn(*arguments)
+    wait_for(lambda: list((tmp_path / "runs").glob("*/checkpoints/last.ckpt")))
+    interrupt(process)
+    assert not find_records(tmp_path / "runs")
+    done = fsbench(*arguments)
+    assert done.returncode == 0, done.stderr
+    record = the_record(tmp_path / "runs")
+    assert "training goes on from" in (record.path / "run.log").read_text()
+    assert record.run["made"]["epochs"] == 3
+    assert fsbench(*whole).returncode == 0
+    assert the_record(tmp_path / "whole").run["counts_sha256"] == record.run["counts_sha256"]
+
+
+@pytest.mark.slow
+def test_stopped_evaluation_loses_nothing(spawn, fsbench, bench_arguments, tmp_path):
+    arguments = bench_arguments("prototype", tmp_path / "runs", "--data.episodes=400")
+    process = spawn(*arguments)
+
+    def finished_lines():
+        return sum(len(p.read_text().splitlines()) - 1 for p in (tmp_path / "runs").glob("*/evaluation/part-*.jsonl"))
+
+    wait_for(lambda: finished_lines() >= 20)
+    interrupt(process)
+    kept = finished_lines()
+    assert 20 <= kept < 400 and not find_records(tmp_path / "runs")
+    done = fsbench(*arguments)
+    assert done.returncode == 0, done.stderr
+    record = the_record(tmp_path / "runs")
+    assert f"evaluation: {400 - kept} of 400 episodes are left" in (record.path / "run.log").read_text()
+    whole = bench_arguments("prototype", tmp_path / "whole", "--data.episodes=400")
+    assert fsbench(*whole).returncode == 0
+    assert the_record(tmp_path / "whole").run["counts_sha256"] == record.run["counts_sha256"]
+
+
+@pytest.mark.slow
+def test_a_folder_is_worked_on_by_one_process_at_a_time(spawn, fsbench, bench_arguments, tmp_path):
+    arguments = bench_arguments("prototype", tmp_path / "runs", "--data.episodes=900")
+    process = spawn(*arguments)
+    wait_for(lambda: list((tmp_path / "runs").glob("*/evaluation/part-*.jsonl")))
+    second = fsbench(*arguments)
+    assert second.returncode != 0 and "another process is working on" in second.stderr
+    interrupt(process)
+
+
+@pytest.mark.slow
+def test_every_method_runs_and_stands_in_one_table(fsbench, bench_arguments, tmp_path):
+    names = "prototype,emat,emat_seg,cst,cst_large,cst_original"
+    done = fsbench(
+        *bench_arguments(names, tmp_path / "runs", "--trainer.max_epochs=1", "--trainer.limit_train_batches=1")
+    )
+    assert done.returncode == 0, done.stderr
+    for name in names.split(","):
+        assert f"\n{name} " in done.stdout
+    assert "emat_seg only segments; a way counts as present where any pixel is predicted as it" in done.stdout
+    assert "no empty queries" in done.stdout  # a block of its own: other episodes
+
+
+@pytest.mark.slow
+def test_half_precision_runs(fsbench, bench_arguments, tmp_path):
+    done = fsbench(*bench_arguments("emat", tmp_path / "runs", "--trainer.precision=bf16-mixed"))
+    assert done.returncode == 0, done.stderr
+    assert the_record(tmp_path / "runs").run["identity"]["precision"] == "bf16-mixed"

@@ -1,0 +1,154 @@
+"""Bad input gets one clear line, exit status 2, no traceback, and leaves nothing half-written."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from fsbench.cli import main
+
+
+@pytest.fixture
+def refused(capsys, tmp_path, monkeypatch):
+    """refused(*arguments) -> the error message; asserts status 2, one line, and an untouched folder of runs."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str, lines: int = 1) -> str:
+        status = main(list(arguments))
+        err = capsys.readouterr().err
+        message = err[err.index("fsbench: error: ") :].rstrip("\n")
+        assert status == 2 and "Traceback" not in err
+        assert lines == 0 or len(message.splitlines()) == lines, message
+        assert not list(tmp_path.glob("runs/*/*"))
+        return message.removeprefix("fsbench: error: ")
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (
+            ["--method", "emta"],
+            "unknown method 'emta'; there are: cst, cst_large, cst_original, emat, emat_seg, prototype",
+        ),
+        (["--dataset", "ade"], "unknown data set 'ade'; there are: coco, demo, folder, pascal"),
+        (["--fold", "4"], "unknown fold 4 for demo; it has folds 0 to 3"),
+        (["--fold", "x"], "fold is 'x', expected a number"),
+        (["--way", "0"], "way is 0, expected 1 or more"),
+        (["--way", "6"], "way 6 is more than the 5 classes of fold 0"),
+        (["--shot", "-2"], "shot is -2, expected 1 or more"),
+        (["--shot", "500"], "too few images of some classes for 500 shots"),
+        (["--setting", "partial"], "unknown setting 'partial'; there are: original, partially_augmented"),
+        (["--data.fodl=1"], "datamodules.episodic.EpisodicDataModule has no option 'fodl'; did you mean 'fold'?"),
+        (["--model.learning=1"], "methods.emat.EMAT has no option 'learning'; did you mean 'learning_rate'?"),
+        (["--data.workers=many"], "data.workers: Expected a <class 'int'>. Got value: many"),
+        (["--trainer.max_epoch=3"], "unrecognized arguments: --trainer.max_epoch=3"),
+        (["--data.image_size=100"], "image size 100x100 is not a multiple of the backbone's patch size 8"),
+        (["--model.support_side=6"], "support_side is 6, expected a multiple of 4"),
+        (["--ckpt", "nowhere.ckpt"], "no checkpoint at nowhere.ckpt"),
+        (["--fold", "0,1", "--ckpt", "one.ckpt"], "one checkpoint for 2 folds: each fold needs its own"),
+        (["--lists", "lists"], "datamodules.folder.Folder has no option 'lists'; there are: root"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_settings(refused, small_demo, arguments, expected):
+    folder = ["--data.dataset=datamodules.folder.Folder", f"--data.dataset.root={small_demo}"]
+    if "--dataset" not in arguments:
+        arguments = [*folder, *arguments]
+    assert expected in refused("bench", "--method", "emat", *arguments)
+
+
+def test_missing_data_and_weights_say_what_to_fetch(refused, tmp_path):
+    weights = ["--weights", "random"]
+    pascal = refused("bench", "--method", "cst", "--dataset", "pascal", *weights, lines=0)
+    assert "data/pascal does not exist" in pascal.splitlines()[0]
+    assert "VOCtrainval_11-May-2012.tar" in pascal and "host.robots.ox.ac.uk" in pascal and "md5" in pascal
+    coco = refused("bench", "--method", "cst", "--dataset", "coco", *weights, lines=0)
+    assert "data/coco does not exist" in coco.splitlines()[0] and "cocodataset.org" in coco
+    dino = refused("bench", "--method", "emat", "--dataset", "pascal", "--weights", "w/x.pth", lines=0)
+    assert "are not at w/x.pth" in dino.splitlines()[0] and "dinov2_vits14_pretrain.pth" in dino and "sha256" in dino
+
+
+def test_an_unwritable_folder(refused, small_demo, tmp_path):
+    (tmp_path / "file").write_text("")
+    message = refused("bench", "--method", "prototype", "--runs", "file/runs")
+    assert "cannot write to file/runs" in message and "RUNS=" in message
+
+
+def test_a_checkpoint_of_another_method(refused, tmp_path, small_demo):
+    from methods.cst import cst_learner
+
+    state = {f"learner.{k}": v for k, v in cst_learner(24, 12).state_dict().items()}
+    torch.save({"state_dict": state}, tmp_path / "cst.ckpt")
+    message = refused(
+        "bench", "--method", "emat", "--ckpt", "cst.ckpt", "--data.dataset=datamodules.folder.Folder",
+        f"--data.dataset.root={small_demo}",
+    )  # fmt: skip
+    assert "cst.ckpt cannot be used with this model" in message and "missing: learner." in message
+
+
+def test_annotations_that_are_not_coco(refused, tmp_path):
+    for split in ("train", "val"):
+        (tmp_path / f"data/coco/{split}2014").mkdir(parents=True)
+    (tmp_path / "data/coco/annotations").mkdir()
+    for split in ("train", "val"):
+        (tmp_path / f"data/coco/annotations/instances_{split}2014.json").write_text(json.dumps({"images": 3}))
+    message = refused("bench", "--method", "prototype", "--dataset", "coco", "--weights", "random")
+    assert "instances_val2014.json" in message
+
+
+def test_an_altered_list(refused, tmp_path, real_data):
+    shutil.copytree(real_data / "official-lists/hsnet/pascal", tmp_path / "lists/pascal")
+    path = tmp_path / "lists/pascal/val/fold0.txt"
+    path.chmod(0o644)
+    path.write_text(path.read_text().replace("2007_000033__01", "2007_000034__01"))
+    message = refused(
+        "bench", "--method", "prototype", "--dataset", "pascal", "--weights", "random", "--lists", "lists",
+        "--data-root", str(real_data / "voc-mini"), lines=0,
+    )  # fmt: skip
+    assert "fold0.txt" in message and "sha256" in message
+
+
+def test_a_corrupt_image_during_the_run(fsbench, small_demo, tmp_path):
+    copy = Path(shutil.copytree(small_demo, tmp_path / "copy"))
+    for path in copy.glob("JPEGImages/*.jpg"):
+        path.write_bytes(path.read_bytes()[:300])
+    done = fsbench(
+        "bench", "--method", "prototype", "--runs", "runs", "--data.dataset=datamodules.folder.Folder",
+        f"--data.dataset.root={copy}", "--data.episodes=3",
+    )  # fmt: skip
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "cannot be decoded" in done.stderr and ".jpg" in done.stderr
+    assert not list(tmp_path.glob("runs/*/run.json"))
+
+
+def test_a_mask_of_another_size_during_the_run(fsbench, small_demo, tmp_path):
+    copy = Path(shutil.copytree(small_demo, tmp_path / "copy"))
+    for path in copy.glob("JPEGImages/*.jpg"):
+        Image.open(path).resize((50, 50)).save(path)
+    done = fsbench(
+        "bench", "--method", "prototype", "--runs", "runs", "--data.dataset=datamodules.folder.Folder",
+        f"--data.dataset.root={copy}", "--data.episodes=3", "--data.workers=1",
+    )  # fmt: skip
+    assert done.returncode == 1 and "Traceback" not in done.stderr and "50" in done.stderr
+
+
+def test_debug_shows_the_traceback(fsbench):
+    done = fsbench("--debug", "bench", "--method", "emta")
+    assert done.returncode == 1 and "Traceback" in done.stderr and "unknown method 'emta'" in done.stderr
+
+
+def test_table_without_runs(refused, tmp_path):
+    assert "nowhere is no folder" in refused("table", "nowhere")
+    (tmp_path / "empty").mkdir()
+    assert "no finished run in empty" in refused("table", "empty")
+
+
+def test_unknown_options_of_other_commands(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["table", "runs", "--colour"])
+    assert stopped.value.code == 2 and "unrecognized arguments: --colour" in capsys.readouterr().err
