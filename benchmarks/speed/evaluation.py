@@ -103,9 +103,8 @@ def main() -> None:
 
     results = {name: _timed(name, call, encoded, options) for name, call in (("plain", plain), ("suite", suite))}
     same = all(torch.equal(results["plain"][0][i].counts, r.counts) for i, r in results["suite"][0].items())
-    print(
-        f"suite is {results['plain'][1] / results['suite'][1]:.1f}x as fast; counts are {'equal' if same else 'NOT equal'}"
-    )
+    ratio = results["plain"][1] / results["suite"][1]
+    print(f"suite is {ratio:.1f}x as fast; counts are {'equal' if same else 'NOT equal'}")
 
 
 def _predict(method: FewShotClassifierSegmenter, episode: EpisodeBatch) -> Any:

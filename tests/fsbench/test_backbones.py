@@ -1,9 +1,8 @@
 """Frozen transformers: weights, position table, clear errors."""
 
+import pytest
 import timm
 import torch
-
-import pytest
 from safetensors.torch import save_file
 
 from fsbench.backbones import (

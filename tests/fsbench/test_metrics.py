@@ -40,7 +40,7 @@ def episodes(draw):
 
 def plain_scores(cases, class_ids, void):
     """mIoU, FB-IoU and accuracy, written from the formulas with loops and sets of pixels."""
-    inter, union, exact = {c: 0 for c in [0, *class_ids]}, {c: 0 for c in [0, *class_ids]}, 0
+    inter, union, exact = dict.fromkeys([0, *class_ids], 0), dict.fromkeys([0, *class_ids], 0), 0
     for classes, prediction, truth, present, decided in cases:
         if void == "ignore":
             keep = truth != 255

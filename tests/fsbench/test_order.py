@@ -1,5 +1,7 @@
 """The order of evaluation loses no episode and encodes few images twice."""
 
+import itertools
+
 import numpy as np
 
 from fsbench.order import evaluation_order, supports_of
@@ -25,7 +27,7 @@ def encoded_twice(ordered):
 def test_every_episode_once_and_those_of_a_query_together():
     ordered = evaluation_order(episodes())
     assert sorted(e.index for e in ordered) == list(range(360))
-    changes = sum(a.query != b.query for a, b in zip(ordered, ordered[1:], strict=False))
+    changes = sum(a.query != b.query for a, b in itertools.pairwise(ordered))
     assert changes == len({e.query for e in ordered}) - 1
 
 

@@ -82,7 +82,7 @@ def test_an_empty_support_mask_gives_no_label_and_no_pixel():
 
 
 def test_an_empty_shot_is_left_out():
-    query, supports, masks = scene(ways=1, shots=2)
+    _query, supports, masks = scene(ways=1, shots=2)
     masks[0, 1] = 0
     foreground = build_prototypes(normalise(supports), cell_weights(masks, SIDE, SIDE)).foreground
     alone = build_prototypes(normalise(supports[:, :1]), cell_weights(masks[:, :1], SIDE, SIDE)).foreground
