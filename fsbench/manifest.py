@@ -79,9 +79,7 @@ def read_manifest(path: Path, sha256: str | None = None) -> Manifest:
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise RecordError(f"{path} is no manifest ({error}); expected JSON lines written by fsbench") from error
     if sha256 is not None and manifest.sha256 != sha256:
-        raise RecordError(
-            f"{path} has sha256 {manifest.sha256}, expected {sha256}; it was changed after it was written"
-        )
+        raise RecordError(f"{path} has sha256 {manifest.sha256}, expected {sha256}; it was changed since")
     return manifest
 
 
@@ -100,8 +98,8 @@ def build_manifest(index: AnnotationIndex, protocol: Protocol, task: Task) -> Ma
         raise SettingsError(f"way {task.way} is more than the {len(pool.class_ids)} classes of fold {task.fold}")
     if task.empty and task.setting not in SIZE_BINS and len(pool.class_ids) < 2:
         raise SettingsError(
-            f"fold {task.fold} has one class; queries without any support class need a second one; use another fold, or "
-            "exclude them with --data.empty_masks false"
+            f"fold {task.fold} has one class; queries without any support class need a second one; use another "
+            "fold, or exclude them with --data.empty_masks false"
         )
     if not pool.pairs:
         raise DataError(f"{index.name} fold {task.fold} has no usable query for the setting {task.setting}")

@@ -130,7 +130,7 @@ def test_pickled_code_is_never_run(tiny, tmp_path, capsys):
 
 
 def test_unknown_backbone_and_image_size(tiny):
-    with pytest.raises(SettingsError, match="unknown backbone 'resnet'; there are: .*dinov2_vits14"):
+    with pytest.raises(SettingsError, match=r"unknown backbone 'resnet'; there are: .*dinov2_vits14"):
         FrozenViT(BackboneConfig("resnet"))
     with pytest.raises(SettingsError, match="22x24 is not a multiple of the backbone's patch size 4"):
         FrozenViT(BackboneConfig("tiny", "random")).encode(torch.randn(3, 22, 24))

@@ -96,7 +96,7 @@ def test_an_altered_manifest_is_refused(index, tmp_path):
         read_manifest(path, manifest.sha256)
     for damaged in ("", "[]\n[]", json.dumps({"a": 1}) + "\n{}\n", "no json"):
         path.write_text(damaged)
-        with pytest.raises(RecordError, match="is no manifest|was changed"):
+        with pytest.raises(RecordError, match=r"is no manifest|was changed"):
             read_manifest(path, manifest.sha256)
 
 
@@ -121,7 +121,7 @@ def test_classes_with_too_few_images_are_named_and_can_be_left_out(index):
     smallest = index.class_names[min(counts, key=lambda n: counts[n]) - 1]
     with pytest.raises(DataError, match=rf"too few images .* {shot} shots .*{smallest} {shot}[,;].*DROP_SMALL=1"):
         build_manifest(index, PROTOCOL, Task(0, shot=shot))
-    with pytest.raises(SettingsError, match="fold 0 has one class; .* --data.empty_masks false"):
+    with pytest.raises(SettingsError, match=r"fold 0 has one class; .* --data.empty_masks false"):
         build_manifest(index, PROTOCOL, Task(0, shot=shot, drop_small=True))
     kept = build_manifest(index, PROTOCOL, Task(0, shot=shot, episodes=20, empty=False, drop_small=True))
     dropped = kept.header["dropped_classes"]
