@@ -18,6 +18,8 @@ from fsbench.errors import SettingsError
 from fsbench.files import make_folder
 from fsbench.records import Record, read_record
 
+STDERR = 2  # the file descriptor
+
 
 @dataclass(frozen=True)
 class Request:
@@ -107,8 +109,11 @@ def bench(request: Request) -> tuple[list[Record], list[str]]:
 
 
 def _run_cell(arguments: list[str]) -> int:
-    """`fsbench run` in a process of its own; an interrupt reaches both, and this one waits for the other to stop."""
-    child = subprocess.Popen([sys.executable, "-m", "fsbench", "run", *arguments])
+    """`fsbench run` in a process of its own; an interrupt reaches both, and this one waits for the other to stop.
+
+    It prints progress, which goes to the standard error: the table alone is output.
+    """
+    child = subprocess.Popen([sys.executable, "-m", "fsbench", "run", *arguments], stdout=STDERR)
 
     def stop(signum: int, frame: FrameType | None) -> None:
         child.terminate()

@@ -1,6 +1,7 @@
 """The `fsbench` command."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ FORMATS = ("text", "markdown", "csv", "latex", "json")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; exit status 0, 1 (a cell failed), 2 (bad input, said in one line), 130 (interrupted)."""
+    # before torch is imported: threads that spin while they wait slow down everything else on busy cores
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     parser = _parser()
     options, extra = parser.parse_known_args(argv)
     if extra and options.command not in ("bench", "run"):

@@ -1,4 +1,4 @@
-"""What belongs to no class: the ground, and things that share either a shape or a texture with the classes, not both."""
+"""What belongs to no class: the ground, and things that share a shape or a texture with the classes, not both."""
 
 import numpy as np
 
@@ -21,10 +21,10 @@ def random_colours(rng: np.random.RandomState, saturation: float = 0.9) -> Colou
     return hsv(hues[0], saturations[0], values[0]), hsv(hues[1], saturations[1], values[1])
 
 
-def place_distractor(rng: np.random.RandomState, height: int, width: int) -> tuple[Stencil | None, np.ndarray]:
-    """A textured blob, a smoothly shaded shape or a stroke somewhere in the image: its stencil and colours (h, w, 3)."""
-    kind = rng.choice(3, p=[0.5, 0.35, 0.15])
-    radius = float(np.exp(rng.uniform(np.log(8), np.log(0.35 * min(height, width)))))
+def place_distractor(rng: np.random.RandomState, height: int, width: int) -> tuple[Stencil, np.ndarray]:
+    """Somewhere, a textured blob, a smoothly shaded shape or a stroke: its stencil and its colours (h, w, 3)."""
+    kind = rng.choice(3, p=[0.4, 0.4, 0.2])
+    radius = float(np.exp(rng.uniform(np.log(8), np.log(0.3 * min(height, width)))))
     stretch = rng.uniform(0.7, 1.4) if kind != 2 else 4.0
     pose = Pose(
         x=rng.uniform(0, width),
@@ -42,8 +42,6 @@ def place_distractor(rng: np.random.RandomState, height: int, width: int) -> tup
     colours, turn, table = random_colours(rng), rng.uniform(0, 2 * np.pi), rng.random_sample((16, 16))
     pattern = list(PATTERNS)[rng.randint(len(PATTERNS))]
     periods = min(rng.uniform(1.3, 2.6), radius / 4.5)
-    if shape is None:
-        return None, np.empty(0)
     if kind == 0:
         return shape, texture(shape, PATTERNS[pattern], periods, turn, colours, table)
     return shape, shading(shape, turn, colours)
@@ -52,6 +50,4 @@ def place_distractor(rng: np.random.RandomState, height: int, width: int) -> tup
 def scatter(rng: np.random.RandomState, canvas: np.ndarray, count: int) -> None:
     """Paint `count` distractors onto the canvas, in place."""
     for _ in range(count):
-        shape, colour = place_distractor(rng, *canvas.shape[:2])
-        if shape is not None:
-            lay(canvas, shape, colour)
+        lay(canvas, *place_distractor(rng, canvas.shape[0], canvas.shape[1]))

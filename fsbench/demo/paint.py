@@ -52,13 +52,11 @@ class Stencil:
         return self.opacity > 0.5
 
 
-def stencil(pose: Pose, outline: Outline, height: int, width: int) -> Stencil | None:
-    """Place `outline` in an image; None when it lies outside altogether."""
+def stencil(pose: Pose, outline: Outline, height: int, width: int) -> Stencil:
+    """Place `outline` in an image; the centre of `pose` must lie inside it."""
     reach = REACH * max(pose.radius_x, pose.radius_y)
     top, bottom = max(int(pose.y - reach), 0), min(int(pose.y + reach) + 2, height)
     left, right = max(int(pose.x - reach), 0), min(int(pose.x + reach) + 2, width)
-    if top >= bottom or left >= right:
-        return None
     dy, dx = (np.arange(top, bottom) - pose.y)[:, None], (np.arange(left, right) - pose.x)[None]
     cosine, sine = np.cos(pose.angle), np.sin(pose.angle)
     x, y = (cosine * dx + sine * dy) / pose.radius_x, (cosine * dy - sine * dx) / pose.radius_y
@@ -77,7 +75,7 @@ def texture(
 
 def shading(shape: Stencil, turn: float, colours: Colours) -> np.ndarray:
     """Colours (h, w, 3) that run smoothly from the first to the second across the stencil."""
-    return two_tone(np.clip(0.5 + 0.5 * _turned(shape, turn)[0], 0, 1), colours)
+    return two_tone(np.clip(0.5 + 0.3 * _turned(shape, turn)[0], 0, 1), colours)
 
 
 def _turned(shape: Stencil, turn: float) -> tuple[np.ndarray, np.ndarray]:

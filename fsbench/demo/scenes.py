@@ -12,9 +12,9 @@ from fsbench.demo.shapes import SHAPES, unit_area
 
 VOID = 255
 SIDES = (112, 161)
-AREA = (0.02, 0.5)
+AREA = (0.02, 0.35)
 """Share of the image an object is drawn with, smallest and largest; log-uniform in between."""
-MIN_VISIBLE = 0.55
+MIN_VISIBLE = 0.65
 """No object is covered or cut off so far that less than this share of it is seen."""
 MIN_RADIUS = 7.0
 _TRIES = 18
@@ -74,12 +74,12 @@ def draw_scene(seed: int | Sequence[int], classes: Sequence[int]) -> tuple[np.nd
     """
     rng = np.random.RandomState(seed)
     scene = _Scene(rng)
-    scatter(rng, scene.canvas, rng.randint(3, 8))
+    scatter(rng, scene.canvas, rng.randint(1, 5))
     for number in classes:
         _add_object(rng, scene, object_class(number))
-    for _ in range(rng.randint(0, 3)):
+    for _ in range(rng.randint(0, 2)):
         shape, colour = place_distractor(rng, *scene.owner.shape)
-        if shape is not None and scene.admits(shape):
+        if scene.admits(shape):
             scene.add(shape, colour, 0, 0.0)
     return _develop(rng, scene.canvas), scene.labels()
 
@@ -91,7 +91,7 @@ def _add_object(rng: np.random.RandomState, scene: _Scene, kind: ObjectClass) ->
         pose = _pose(rng, kind.shape, max(share * 0.8 ** (attempt // 2), AREA[0]), height, width)
         shape = stencil(pose, SHAPES[kind.shape], height, width)
         area = unit_area(kind.shape) * pose.radius**2
-        if shape is not None and shape.covered.sum() >= MIN_VISIBLE * area and scene.admits(shape):
+        if shape.covered.sum() >= MIN_VISIBLE * area and scene.admits(shape):
             scene.add(shape, _appearance(rng, kind, shape, pose), kind.number, area)
             return
 
@@ -104,7 +104,7 @@ def _pose(rng: np.random.RandomState, shape: str, share: float, height: int, wid
         y=rng.uniform(0, height),
         radius_x=radius * stretch,
         radius_y=radius / stretch,
-        angle=rng.uniform(0, 2 * np.pi),
+        angle=rng.uniform(-0.5, 0.5),
     )
 
 
@@ -116,7 +116,7 @@ def _appearance(rng: np.random.RandomState, kind: ObjectClass, shape: Stencil, p
 
 
 def _colours(rng: np.random.RandomState, kind: ObjectClass) -> Colours:
-    hue = kind.hue + rng.uniform(-0.2, 0.2)
+    hue = kind.hue + rng.uniform(-0.08, 0.08)
     saturations = rng.uniform(0.3, 0.95, 2)
     dark, bright = rng.uniform(0.12, 0.45), rng.uniform(0.65, 1.0)
     values = (dark, bright) if kind.dark_first else (bright, dark)

@@ -99,7 +99,7 @@ def unit_area(name: str) -> float:
 
 
 def blob(bumps: np.ndarray) -> Outline:
-    """An irregular closed outline. `bumps` (n,) complex: amplitude and phase of the radius' harmonics 2, 3, ... n + 1."""
+    """An irregular closed outline. `bumps` (n,) complex: amplitude and phase of the radius' harmonics 2 to n + 1."""
 
     def outline(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         radius = np.hypot(x, y)

@@ -90,7 +90,7 @@ def _reference(q: Tensor, x: Tensor, weight: Tensor, bias: Tensor, keep: Tensor,
 
 
 class _Packed(torch.autograd.Function):
-    """Sample by sample and chunk by chunk of query positions; saves its inputs only."""
+    """Sample by sample and chunk by chunk of query positions; saves its inputs and output only."""
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, x: Tensor, weight: Tensor, bias: Tensor, keep: Tensor, heads: int) -> Tensor:
@@ -101,7 +101,7 @@ class _Packed(torch.autograd.Function):
             query = rearrange(q[sample, :, rows], "(h e) t d -> h e t d", h=heads)
             attention = _weights(query, k)
             out[sample, :, rows] = rearrange(torch.einsum("htdm,hetm->hetd", attention, v), "h e t d -> (h e) t d")
-        ctx.save_for_backward(q, x, weight, bias, keep)
+        ctx.save_for_backward(q, x, weight, bias, keep, out)
         ctx.heads = heads
         return out
 
@@ -113,7 +113,7 @@ class _Packed(torch.autograd.Function):
 
     @staticmethod
     def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        q, x, weight, bias, keep = ctx.saved_tensors
+        q, x, weight, bias, keep, out = ctx.saved_tensors
         heads = ctx.heads
         grad_q = torch.zeros_like(q)
         grad_x = torch.zeros_like(x) if ctx.needs_input_grad[1] else None
@@ -122,11 +122,11 @@ class _Packed(torch.autograd.Function):
             tokens = x[sample, :, rows][..., kept]
             k, v = _project(tokens, weight, bias, heads)
             query = rearrange(q[sample, :, rows], "(h e) t d -> h e t d", h=heads)
-            g = rearrange(grad[sample, :, rows], "(h e) t d -> h e t d", h=heads)
+            g, o = (rearrange(t[sample, :, rows], "(h e) t d -> h e t d", h=heads) for t in (grad, out))
             attention = _weights(query, k)
             grad_v = torch.einsum("htdm,hetd->hetm", attention, g)
             grad_logits = torch.einsum("hetd,hetm->htdm", g, v)
-            grad_logits -= (grad_logits * attention).sum(-1, keepdim=True)
+            grad_logits -= (g * o).sum(1)[..., None]  # equals the sum of grad_logits * attention over m
             grad_logits *= attention
             grad_k = torch.einsum("htdm,hetd->hetm", grad_logits, query)
             grad_query = torch.einsum("htdm,hetm->hetd", grad_logits, k)

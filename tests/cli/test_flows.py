@@ -34,7 +34,7 @@ def test_train_evaluate_and_find_again(fsbench, bench_arguments, tmp_path):
     changed = (record.path / "run.json").stat().st_mtime_ns
 
     again = fsbench(*bench_arguments("emat", runs))
-    assert again.returncode == 0 and "found in" in again.stderr
+    assert again.returncode == 0 and ": found " in again.stderr
     assert again.stdout == first.stdout
     assert (record.path / "run.json").stat().st_mtime_ns == changed
 

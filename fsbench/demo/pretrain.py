@@ -1,0 +1,177 @@
+"""Pre-train the demo's ViT on classes that the demo does not show: `python -m fsbench.demo.pretrain --out FILE`.
+
+Dense supervision: every patch predicts its class by cosine similarity (so that cosines of tokens mean something between
+images), its shape and its texture; the class token predicts which classes the scene shows. About half an hour on one
+core. Seeded, but floating-point sums differ between machines, and so do the last digits of the weights.
+"""
+
+import argparse
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fsbench.demo.pretrain_data import CLASSES, Batch, SceneStream, attributes
+from fsbench.demo.vit import DEMO_VIT, IMAGE_SIZE, TABLE_SIDE, WEIGHTS
+
+STEPS, BATCH, WARMUP = 11200, 8, 200
+RATE, MATRIX_RATE = 2e-3, 4e-3
+"""Of AdamW and of Muon, which learns the blocks' matrices in half the steps."""
+SCALE = 12.0
+"""Of the cosines between tokens and class vectors."""
+LAYERS = [2, 3, 4, 5]
+"""Blocks whose tokens tell the classes apart by cosine; methods correlate the tokens of all of them."""
+DEEP = 0.3
+"""Weight of the losses before the last block's."""
+HELD_OUT_SEED = 1_000_003
+
+
+def new_vit() -> Any:
+    """The demo's ViT, timm's class, with fresh weights.
+
+    timm's initial weights (0.02) suit wide models; here they are scaled to the width, and the position table starts
+    as sines and cosines, which spares the ViT learning what lies next to what.
+    """
+    from timm.models.vision_transformer import VisionTransformer
+
+    vit: Any = VisionTransformer(**DEMO_VIT, img_size=IMAGE_SIZE, num_classes=0)
+    for block in vit.blocks:
+        block.attn.fused_attn = False  # slower on CPU at this width
+        for linear in (block.attn.qkv, block.attn.proj, block.mlp.fc1, block.mlp.fc2):
+            nn.init.trunc_normal_(linear.weight, std=linear.in_features**-0.5)
+        for linear in (block.attn.proj, block.mlp.fc2):
+            linear.weight.data /= (2 * len(vit.blocks)) ** 0.5
+    quarter = DEMO_VIT["embed_dim"] // 4
+    frequency = 10.0 ** (-2 * torch.arange(quarter) / quarter)
+    row, column = torch.meshgrid(torch.arange(TABLE_SIDE), torch.arange(TABLE_SIDE), indexing="ij")
+    phases = [axis.reshape(-1, 1) * frequency for axis in (column, row)]
+    vit.pos_embed.data[0, 1:] = 0.5 * torch.cat([wave(phase) for phase in phases for wave in (torch.sin, torch.cos)], 1)
+    return vit
+
+
+class Heads(nn.Module):
+    """What is predicted from the tokens while pre-training; thrown away afterwards."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        shapes, patterns = attributes()
+        self.shapes: Tensor
+        self.patterns: Tensor
+        self.register_buffer("shapes", shapes)
+        self.register_buffer("patterns", patterns)
+        self.classes = nn.Parameter(torch.randn(len(LAYERS), CLASSES + 1, width) * 0.1)
+        self.shape = nn.Linear(width, shapes.shape[1])
+        self.pattern = nn.Linear(width, patterns.shape[1])
+        self.present = nn.Linear(width, CLASSES)
+
+    def class_logits(self, patches: Tensor, layer: int = -1) -> Tensor:
+        """Patch tokens (B, T, width) of one of `LAYERS` -> (B, T, 1 + C): cosines, averaged over the ViT's heads."""
+        token, vector = (by_head(t) for t in (patches, self.classes[layer]))
+        return SCALE / DEMO_VIT["num_heads"] * token @ vector.T
+
+    def loss(self, layers: list[tuple[Tensor, Tensor]], batch: Batch) -> Tensor:
+        """Patch tokens (B, T, width) and prefix tokens (B, 1, width) of `LAYERS` -> scalar."""
+        patches, prefix = layers[-1]
+        last = (
+            (self.class_logits(patches), batch.shares),
+            (self.shape(patches), batch.shares @ self.shapes),
+            (self.pattern(patches), batch.shares @ self.patterns),
+        )
+        dense = torch.stack([_cross_entropy(logits, shares) for logits, shares in last]).sum(0)
+        for layer, (tokens, _) in enumerate(layers[:-1]):
+            dense = dense + DEEP * _cross_entropy(self.class_logits(tokens, layer), batch.shares)
+        scene = F.binary_cross_entropy_with_logits(self.present(prefix[:, 0]), batch.present)
+        return (dense * batch.weights).sum() / batch.weights.sum() + 2 * scene
+
+
+def by_head(tokens: Tensor) -> Tensor:
+    """(..., width) -> the same with each head's share of the channels of unit length."""
+    return F.normalize(tokens.unflatten(-1, (DEMO_VIT["num_heads"], -1)), dim=-1).flatten(-2)
+
+
+def _cross_entropy(logits: Tensor, shares: Tensor) -> Tensor:
+    """(B, T, n) both -> (B, T)."""
+    return -(logits.log_softmax(-1) * shares).sum(-1)
+
+
+def accuracy(vit: Any, heads: Heads, scenes: int = 512) -> float:
+    """Share of the mostly-object patches of new scenes whose class is right."""
+    batch = SceneStream(HELD_OUT_SEED, pool=scenes).batch(scenes)
+    objects = batch.shares[..., 0] < 0.5
+    with torch.no_grad():
+        found = torch.cat(
+            [heads.class_logits(vit.forward_features(part)[:, 1:]).argmax(-1) for part in batch.pixels.split(64)]
+        )
+    return float((found == batch.shares.argmax(-1))[objects].float().mean())
+
+
+def pretrain(seed: int, steps: int) -> tuple[Any, Heads]:
+    """Train from scratch. The time goes to the ViT; a twentieth to drawing scenes."""
+    from tqdm import tqdm
+
+    torch.manual_seed(seed)
+    stream = SceneStream(seed)
+    vit = new_vit()
+    heads = Heads(DEMO_VIT["embed_dim"])
+    matrices = [p for name, p in vit.named_parameters() if name.startswith("blocks") and p.ndim == 2]
+    chosen = {id(p) for p in matrices}
+    others = [p for p in (*vit.parameters(), *heads.parameters()) if id(p) not in chosen]
+    optimisers = [
+        torch.optim.AdamW(others, lr=RATE, betas=(0.9, 0.98), weight_decay=0.01),
+        torch.optim.Muon(matrices, lr=MATRIX_RATE, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+    ]
+
+    def rate(step: int) -> float:
+        return min(1.0, (step + 1) / WARMUP) * (0.51 + 0.49 * math.cos(math.pi * min(1.0, step / steps)))
+
+    schedules = [torch.optim.lr_scheduler.LambdaLR(optimiser, rate) for optimiser in optimisers]
+    progress = tqdm(range(steps), "Pre-training", mininterval=5)
+    for step in progress:
+        batch = stream.batch(BATCH)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            layers = vit.get_intermediate_layers(batch.pixels, LAYERS, return_prefix_tokens=True, norm=True)
+        loss = heads.loss([(patches.float(), prefix.float()) for patches, prefix in layers], batch)
+        for optimiser in optimisers:
+            optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_([*vit.parameters(), *heads.parameters()], 1.0)
+        for optimiser, schedule in zip(optimisers, schedules, strict=True):
+            optimiser.step()
+            schedule.step()
+        if step % 100 == 99:
+            progress.set_postfix(loss=f"{float(loss):.3f}")
+    return vit.eval(), heads
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=WEIGHTS)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    arguments = parser.parse_args()
+    start = time.perf_counter()
+    vit, heads = pretrain(arguments.seed, arguments.steps)
+    figures = {
+        "seed": str(arguments.seed),
+        "steps": str(arguments.steps),
+        "batch": str(BATCH),
+        "classes": "101-200 of fsbench.demo.classes",
+        "patch_accuracy": f"{accuracy(vit, heads):.3f}",
+    }
+    save(vit, arguments.out, figures)
+    print(f"{arguments.out}: {figures}, {time.perf_counter() - start:.0f} s on {torch.get_num_threads()} threads")
+
+
+def save(vit: nn.Module, path: Path, metadata: dict[str, str]) -> None:
+    """Half precision: 1.4 MB, and far finer than what the weights owe to chance."""
+    from safetensors.torch import save_file
+
+    save_file({key: value.half().contiguous() for key, value in vit.state_dict().items()}, path, metadata)
+
+
+if __name__ == "__main__":
+    main()
