@@ -14,8 +14,9 @@ FORMATS = ("text", "markdown", "csv", "latex", "json")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; exit status 0, 1 (a cell failed), 2 (bad input, said in one line), 130 (interrupted)."""
-    # before torch is imported: threads that spin while they wait slow down everything else on busy cores
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Before torch is imported: its threads spin for milliseconds while they wait, which makes a busy machine crawl;
+    # 1000 turns (some microseconds) cost nothing on a quiet one.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     parser = _parser()
     options, extra = parser.parse_known_args(argv)
     if extra and options.command not in ("bench", "run"):

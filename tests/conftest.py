@@ -2,7 +2,7 @@
 
 import os
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # short parallel regions crawl on a busy machine otherwise
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # short parallel regions crawl on a busy machine otherwise
 
 from pathlib import Path
 
