@@ -28,10 +28,13 @@ class Cell:
     Args:
         cli: parsed configuration with model and data module. Raises SettingsError when the two do not fit together; a
             checkpoint it names is loaded, or CheckpointError raised.
+
+    `trainer_arguments` are those of Lightning's Trainer, with instances of loggers and callbacks.
     """
 
     def __init__(self, cli: SuiteCLI):
         self.config = cli.config
+        self.trainer_arguments: dict[str, Any] = dict(cli.config_init["trainer"])
         self.options = cli.config["run"]
         self.method: Method = cli.model
         self.data: Episodes = cli.datamodule
@@ -46,7 +49,7 @@ class Cell:
 
     @property
     def trainer_settings(self) -> dict[str, Any]:
-        """Arguments of Lightning's Trainer, as configured."""
+        """Arguments of Lightning's Trainer as plain values."""
         return dict(self.config["trainer"].as_dict())
 
     @cached_property
@@ -80,8 +83,10 @@ class Cell:
             return base_classes
         indifferent = INDIFFERENT_TRAINER | {"precision"}
         trainer = {k: v for k, v in self.trainer_settings.items() if k not in indifferent and v is not None}
+        optimisation = {key: self.config[key] for key in ("optimizer", "lr_scheduler") if self.config.get(key)}
         return {
             **trainer,
+            **{key: value.as_dict() for key, value in optimisation.items()},  # given instead of the method's own
             "batch_size": self.data.batch_size,
             "processes": self.processes,
             "validation": self.data.validation,

@@ -64,13 +64,14 @@ def _run_in(work: Path, cell: Cell) -> Record | None:
     keeper = ModelCheckpoint(
         work / "checkpoints", "best", monitor="val/mIoU", mode="max", save_last=True, enable_version_counter=False
     )
-    settings = cell.trainer_settings
+    arguments = cell.trainer_arguments
+    curves = [CSVLogger(work, "curves")] if cell.trains else []
     trainer = L.Trainer(
-        **settings
+        **arguments
         | {
             "default_root_dir": str(work),
-            "logger": CSVLogger(work, "curves") if cell.trains else False,
-            "callbacks": [keeper, Validation(cell.data), TQDMProgressBar(leave=True), *(settings["callbacks"] or [])],
+            "logger": [*curves, *_listed(arguments["logger"])],
+            "callbacks": [keeper, Validation(cell.data), TQDMProgressBar(leave=True), *_listed(arguments["callbacks"])],
             "use_distributed_sampler": False,  # ours neither pads nor repeats
             "num_sanity_val_steps": 0,
             "enable_model_summary": False,
@@ -82,6 +83,13 @@ def _run_in(work: Path, cell: Cell) -> Record | None:
     elif cell.method.calibrates:
         made = {"calibration": _calibrate(cell, trainer.strategy.root_device)}
     return _evaluate(work, cell, trainer, made)
+
+
+def _listed(value: Any) -> list[Any]:
+    """One instance, several, or none (also True and False, which Lightning takes for its own default and none)."""
+    if value is None or isinstance(value, bool):
+        return []
+    return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 def _train(folder: Path, cell: Cell, trainer: L.Trainer, keeper: ModelCheckpoint) -> dict[str, Any]:

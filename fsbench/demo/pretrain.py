@@ -2,8 +2,8 @@
 
 Dense supervision: every patch predicts its class by the cosines of its token's heads, in the last block and the ones
 before it, so that correlations of tokens mean something between images as they do for DINO's; and its shape and its
-texture. The class token predicts which classes the scene shows. About 40 minutes on one core. Seeded, but floating-point
-sums differ between machines, and so do the last digits of the weights.
+texture. The class token predicts which classes the scene shows. About 40 minutes on one core. Seeded, but floating
+point sums differ between machines, and so do the last digits of the weights.
 """
 
 import argparse

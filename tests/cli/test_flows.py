@@ -80,6 +80,20 @@ def test_two_processes_train_together(fsbench, bench_arguments, tmp_path):
     assert run["identity"]["training"]["processes"] == 2 and run["made"]["validation_mIoU"] >= 0
 
 
+@pytest.mark.slow
+def test_loggers_callbacks_and_optimisers_of_the_user_are_used(fsbench, bench_arguments, tmp_path):
+    more = [
+        "--trainer.logger=CSVLogger", f"--trainer.logger.save_dir={tmp_path / 'mine'}",
+        "--trainer.callbacks+=LearningRateMonitor", "--optimizer=SGD", "--optimizer.lr=0.125",
+        "--lr_scheduler=ExponentialLR", "--lr_scheduler.gamma=0.5",
+    ]  # fmt: skip
+    done = fsbench(*bench_arguments("emat", tmp_path / "runs", *more))
+    assert done.returncode == 0, done.stderr
+    (mine,) = (tmp_path / "mine").glob("**/metrics.csv")
+    assert pl.read_csv(mine)["lr-SGD"].drop_nulls().to_list() == [0.125, 0.0625]
+    assert the_record(tmp_path / "runs").run["identity"]["training"]["optimizer"]["init_args"]["lr"] == 0.125
+
+
 def wait_for(condition, seconds=240):
     end = time.monotonic() + seconds
     while not condition():
