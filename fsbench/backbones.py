@@ -5,7 +5,9 @@ authors (by target size and with antialiasing), which changes the tokens by tens
 as the authors do and loaded as it is (emat.md §1).
 """
 
+import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +143,14 @@ def random_state(vit: ViT, seed: int) -> dict[str, Tensor]:
         return VisionTransformer(**vit.arguments, img_size=side, num_classes=0).state_dict()
 
 
+def state_digest(state: dict[str, Tensor]) -> str:
+    """sha256 over names and values, in the order of the names, floating-point numbers as float32."""
+    digest = hashlib.sha256()
+    for key in sorted(state.keys() - {"mask_token"}):
+        digest.update(key.encode() + state[key].detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Tensors of a .safetensors or .pth file (never unpickling anything but tensors)."""
     try:
@@ -166,7 +176,7 @@ class FrozenViT:
     singly, so that a feature cannot depend on what else was in the batch. The transformer is built for the size of the
     first image.
 
-    Raises CheckpointError at once when the weights are missing or unreadable.
+    Raises CheckpointError at once when the weights are missing, unreadable or do not fit.
     """
 
     def __init__(self, config: BackboneConfig):
@@ -175,7 +185,8 @@ class FrozenViT:
         self.name = config.name
         self.spec = VITS[config.name]
         self.cache = FeatureCache(config.cache_mib * 2**20)
-        self.state, self.weights_id = self._load(config.weights)
+        state, self.weights_id = self._load(config.weights)
+        self.state = self._fitting(state)
         self._model: nn.Module | None = None
         self._size: tuple[int, int] | None = None
 
@@ -198,24 +209,34 @@ class FrozenViT:
 
     def replace_weights(self, state: dict[str, Tensor], weights_id: str) -> None:
         """Use other weights of the same architecture, e.g. those inside an authors' checkpoint."""
-        self.state, self.weights_id = state, weights_id
+        self.state, self.weights_id = self._fitting(state), weights_id
         self._model = None
+        self.__dict__.pop("digest", None)
         self.cache.clear()
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the weights themselves, whatever file they came in."""
+        return state_digest(self.state)
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Normalised image (3, H, W) -> tokens (L, 1 + T, C) float32 of all blocks, class token first, each with the
         final LayerNorm."""
         size = (pixels.shape[1], pixels.shape[2])
+        if self._size != size:
+            self.cache.clear()
         if self._model is None or self._size != size:
             self._model = build_vit(self.spec.arguments, self.state, *size).to(pixels.device)
             self._size = size
-            self.cache.clear()
         with torch.no_grad():
             return vit_tokens(self._model, pixels[None])[0]
 
     def _load(self, weights: str | None) -> tuple[dict[str, Tensor], str]:
         if weights is not None and weights.split(":")[0] == "random":
-            seed = int(weights.partition(":")[2] or 0)
+            number = weights.partition(":")[2] or "0"
+            if not number.isdecimal():
+                raise SettingsError(f"weights are '{weights}', expected a file, random or random:SEED")
+            seed = int(number)
             return random_state(self.spec, seed), f"random (seed {seed})"
         path = Path(weights) if weights else REPOSITORY / self.spec.file
         if not path.is_file():
@@ -223,6 +244,17 @@ class FrozenViT:
         digest = sha256_file(path)
         official = bool(self.spec.sha256) and digest.startswith(self.spec.sha256)
         return read_weights(path), f"{'official' if official else 'unofficial'} {path.name} sha256 {digest}"
+
+    def _fitting(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """`state` without DINOv2's mask token, which is for its training only; its keys and shapes checked."""
+        from timm.models.vision_transformer import VisionTransformer
+
+        state = {key: value for key, value in state.items() if key != "mask_token"}
+        side = self.spec.table_side * self.spec.arguments["patch_size"]
+        with torch.device("meta"):
+            model = VisionTransformer(**self.spec.arguments, img_size=side, num_classes=0)
+        check_keys(model.state_dict(), state, f"backbone weights for {self.name}")
+        return state
 
     def _how_to_get(self, path: Path) -> str:
         spec = self.spec

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fsbench.backbones import check_keys, read_weights
+from fsbench.backbones import check_keys, read_weights, state_digest
 from fsbench.contracts import Method
 from fsbench.errors import CheckpointError
 from fsbench.files import replacing, sha256_file
 
 BACKBONE = "backbone."
 WRITTEN_BY = "fsbench"
-"""Key under which our checkpoints say which method and backbone weights they belong to."""
+"""Key under which our checkpoints say which method, settings and backbone weights they belong to."""
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -43,16 +43,33 @@ def load_checkpoint(method: Method, path: Path) -> None:
     checkpoint = read_checkpoint(path)
     learned, backbone = split_state(checkpoint["state_dict"])
     written_by = checkpoint.get(WRITTEN_BY, {})
-    whose = f"the checkpoint {path}" + (f" (of {written_by['method']})" if written_by else "")
+    name = written_by.get("method")
+    whose = f"the checkpoint {path}" + (f" (of {name})" if name else "")
     check_keys(method.state_dict(), learned, whose)
-    if written_by and written_by["backbone"] != method.backbone.weights_id:
+    mine = describe(method)
+    if name and (name, written_by["settings"]) != (mine["method"], mine["settings"]):
+        raise CheckpointError(
+            f"{whose} was trained with {written_by['settings']}; expected {mine['method']} with {mine['settings']}; "
+            "give the checkpoint of the method that is evaluated"
+        )
+    if written_by and written_by["backbone_sha256"] != mine["backbone_sha256"]:
         raise CheckpointError(
             f"{whose} was trained on the backbone weights '{written_by['backbone']}', but those in use are "
-            f"'{method.backbone.weights_id}'; give the same ones with WEIGHTS=<file>"
+            f"'{mine['backbone']}'; give the same ones with WEIGHTS=<file>"
         )
     method.load_state_dict(learned)
     if backbone:
         method.backbone.replace_weights(backbone, f"in the checkpoint {path.name} sha256 {sha256_file(path)}")
+
+
+def describe(method: Method) -> dict[str, Any]:
+    """What `method` writes into its checkpoints about itself."""
+    return {
+        "method": f"{type(method).__module__}.{type(method).__qualname__}",
+        "settings": method.checkpoint_settings(),
+        "backbone": method.backbone.weights_id,
+        "backbone_sha256": method.backbone.digest,
+    }
 
 
 def split_state(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -63,17 +80,33 @@ def split_state(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, 
 
 
 def convert(source: Path, target: Path, backbone_weights: Path | None) -> str:
-    """Authors' checkpoint -> ours (the backbone is left out), or ours -> authors' (it is put in). Returns which."""
-    learned, backbone = split_state(read_checkpoint(source)["state_dict"])
+    """Authors' checkpoint -> ours (the backbone is left out), or ours -> authors' (it is put in). Returns which.
+
+    Raises CheckpointError for a file that is neither, and for backbone weights it was not trained on.
+    """
+    checkpoint = read_checkpoint(source)
+    learned, backbone = split_state(checkpoint["state_dict"])
+    written_by = checkpoint.get(WRITTEN_BY, {})
+    if not learned or not (backbone or written_by):
+        raise CheckpointError(
+            f"{source} is no checkpoint of the authors (backbone.* and what was trained) and none of ours; it holds "
+            f"{', '.join(sorted(checkpoint['state_dict'])[:4]) or 'nothing'} …"
+        )
     if backbone:
-        state, direction = learned, "authors' to ours"
+        origin = {"backbone": f"in the checkpoint {source.name}", "backbone_sha256": state_digest(backbone)}
+        converted, direction = {"state_dict": learned, WRITTEN_BY: origin}, "authors' to ours"
     elif backbone_weights is None:
         raise CheckpointError(
             f"{source} holds no backbone; the authors' form needs it: say where its weights are (--backbone FILE)"
         )
     else:
-        frozen = {BACKBONE + key: value for key, value in read_weights(backbone_weights).items()}
-        state, direction = {**frozen, **learned}, "ours to authors'"
+        frozen = read_weights(backbone_weights)
+        if state_digest(frozen) != written_by["backbone_sha256"]:
+            raise CheckpointError(
+                f"{source} was trained on the backbone weights '{written_by['backbone']}', not on {backbone_weights}"
+            )
+        state = {BACKBONE + key: value for key, value in frozen.items()} | learned
+        converted, direction = {"state_dict": state}, "ours to authors'"
     with replacing(target) as temporary:
-        torch.save({"state_dict": state}, temporary)
+        torch.save(converted, temporary)
     return direction

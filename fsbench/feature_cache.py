@@ -30,7 +30,7 @@ class FeatureCache:
         self.misses += 1
         value = compute()
         if value.nbytes <= self.max_bytes:
-            entries[key] = value
+            self._kinds.setdefault(kind, OrderedDict())[key] = value  # looked up again: computing may clear the cache
             self._bytes += value.nbytes
             while self._bytes > self.max_bytes:
                 self._evict(keep=value)

@@ -23,7 +23,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from fsbench import pictures
+from fsbench import __version__, pictures
 from fsbench.callbacks import Recorder, Validation, kept_predictions
 from fsbench.cell import Cell
 from fsbench.checkpoints import load_checkpoint
@@ -196,14 +196,14 @@ def _rank_zero_write(path: Path, values: dict[str, Any]) -> None:
 
 def _provenance(trainer: L.Trainer) -> dict[str, Any]:
     """With what the record was made, and when."""
-    packages = ("torch", "lightning", "timm", "numpy", "pillow", "fsbench")
+    packages = ("torch", "lightning", "timm", "numpy", "pillow")
     describe = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty"]
     commit = subprocess.run(describe, capture_output=True, text=True, check=False).stdout.strip()
     device = trainer.strategy.root_device
     return {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit or None,
-        "versions": {name: metadata.version(name) for name in packages},
+        "versions": {name: metadata.version(name) for name in packages} | {"fsbench": __version__},
         "python": platform.python_version(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
         "processes": trainer.world_size,

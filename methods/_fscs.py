@@ -3,6 +3,8 @@
 Sections are those of emat.md. Shapes: B episodes, N ways, K shots, S image side, (h, w) the query's original size.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -37,7 +39,12 @@ def resize_masks(logits: Tensor, size: tuple[int, int]) -> Tensor:
 
 def segmentation_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Mean cross-entropy over all pixels of (B, 2, S, S) logits against a (B, S, S) binary mask (§5)."""
-    return F.cross_entropy(logits.float(), target.long())
+    return F.cross_entropy(at_least_single(logits), target.long())
+
+
+def at_least_single(logits: Tensor) -> Tensor:
+    """Half precision to float32; wider stays."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 class FewShotClassifierSegmenter(FewShotMethod):
@@ -79,6 +86,9 @@ class FewShotClassifierSegmenter(FewShotMethod):
     def segments_only(self) -> bool:
         return not self.class_token
 
+    def checkpoint_settings(self) -> dict[str, Any]:
+        return {"support_side": self.support_side, "class_token": self.class_token}
+
     def forward(self, episode: EpisodeBatch) -> Prediction:
         query = self._query(episode, int(episode.query[0]))
         size = (int(episode.query_sizes[0, 0]), int(episode.query_sizes[0, 1]))
@@ -105,10 +115,10 @@ class FewShotClassifierSegmenter(FewShotMethod):
         mask_sums: Tensor | None = None
         for shot in range(supports.shape[1]):
             labels, maps = self.learner(query[None], supports[:, shot], masks[:, shot])
-            probabilities = resize_masks(maps.float(), size).softmax(1)
+            probabilities = resize_masks(at_least_single(maps), size).softmax(1)
             mask_sums = probabilities if mask_sums is None else mask_sums + probabilities
             if labels is not None:
-                present = labels.float().softmax(1)
+                present = at_least_single(labels).softmax(1)
                 label_sums = present if label_sums is None else label_sums + present
         assert mask_sums is not None
         divisor = supports.shape[1] if self.average_shots else 1
@@ -127,7 +137,7 @@ class FewShotClassifierSegmenter(FewShotMethod):
         mask_loss = segmentation_loss(resize_masks(maps, (target.shape[1], target.shape[2])), target)
         if labels is None:
             return {"loss": mask_loss}
-        presence_loss = F.cross_entropy(labels.float(), present.long())
+        presence_loss = F.cross_entropy(at_least_single(labels), present.long())
         return {
             "loss": mask_loss + self.presence_weight * presence_loss,
             "mask": mask_loss,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fsbench.backbones import BackboneConfig, FrozenViT
-from fsbench.checkpoints import WRITTEN_BY
+from fsbench.checkpoints import WRITTEN_BY, describe
 from fsbench.episodes import EpisodeBatch
 from fsbench.metrics import EpisodeResult, count, presence_from_mask
 
@@ -56,6 +56,10 @@ class FewShotMethod(L.LightningModule):
     def segments_only(self) -> bool:
         """True for methods whose `Prediction` has no decisions; presence then follows from the mask."""
         return False
+
+    def checkpoint_settings(self) -> dict[str, Any]:
+        """Settings that what was learned depends on; a checkpoint trained with others is refused."""
+        return {}
 
     def forward(self, episode: EpisodeBatch) -> Prediction:
         """Predict the one episode of `episode` (no padding, no truth)."""
@@ -100,8 +104,7 @@ class FewShotMethod(L.LightningModule):
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        name = f"{type(self).__module__}.{type(self).__qualname__}"
-        checkpoint[WRITTEN_BY] = {"method": name, "backbone": self.backbone.weights_id}
+        checkpoint[WRITTEN_BY] = describe(self)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         return batch.to(device, non_blocking=True)

@@ -23,9 +23,12 @@ from fsbench.errors import SettingsError
 Backend = Literal["reference", "packed", "fused"]
 
 PACKED_CHUNK = 2**21
-"""Attention weights (numbers, not bytes) the packed path holds at once: 8 MB in fp32, so that they stay in cache."""
+"""Numbers (not bytes) in the largest array of a chunk of the packed path, usually the attention weights: 8 MB in fp32,
+so that they stay in cache."""
 FUSED_CHUNK = 2**26
-"""Keys and values (numbers) that the fused path projects at once: 256 MB in fp32."""
+"""The same for the fused path: 256 MB in fp32."""
+HEAD_ALIGNMENT = 8
+"""Channels of a head that every fused kernel takes, in full and half precision; fewer are filled up with zeros."""
 
 
 def masked_attention(
@@ -54,8 +57,9 @@ def masked_attention(
     Returns:
         (B, D, T, Td), dtype of `q` (the autocast dtype where autocast is on).
 
-    Peak memory beyond inputs, output and gradients: `PACKED_CHUNK` x 3 numbers for "packed" (3 x 8 MB in fp32),
-    `FUSED_CHUNK` numbers for "fused"; 8·T·Td·M per sample for "reference".
+    Peak memory beyond inputs, output and gradients, measured on the layers of EMAT and CST: 6 x `PACKED_CHUNK` numbers
+    for "packed" (48 MB in fp32); 8 x `FUSED_CHUNK` for "fused" where torch has no fused kernel for the device, less
+    where it has one; some 8·T·Td·M per sample, for all samples at once, for "reference".
     """
     chosen = backend or os.environ.get("FSBENCH_ATTENTION") or ("fused" if q.is_cuda else "packed")
     if chosen == "reference":
@@ -95,7 +99,7 @@ class _Packed(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, x: Tensor, weight: Tensor, bias: Tensor, keep: Tensor, heads: int) -> Tensor:
         out = torch.zeros_like(q, memory_format=torch.contiguous_format)
-        for sample, kept, rows in _chunks(q, keep, heads):
+        for sample, kept, rows in _chunks(q, x, keep, heads):
             tokens = x[sample, :, rows][..., kept]
             k, v = _project(tokens, weight, bias, heads)
             query = rearrange(q[sample, :, rows], "(h e) t d -> h e t d", h=heads)
@@ -117,8 +121,9 @@ class _Packed(torch.autograd.Function):
         heads = ctx.heads
         grad_q = torch.zeros_like(q)
         grad_x = torch.zeros_like(x) if ctx.needs_input_grad[1] else None
-        grad_weight, grad_bias = torch.zeros_like(weight), torch.zeros_like(bias)
-        for sample, kept, rows in _chunks(q, keep, heads):
+        # sums over thousands of chunks, so never in half precision
+        grad_weight, grad_bias = (torch.zeros_like(t, dtype=_at_least_single(t)) for t in (weight, bias))
+        for sample, kept, rows in _chunks(q, x, keep, heads):
             tokens = x[sample, :, rows][..., kept]
             k, v = _project(tokens, weight, bias, heads)
             query = rearrange(q[sample, :, rows], "(h e) t d -> h e t d", h=heads)
@@ -133,22 +138,23 @@ class _Packed(torch.autograd.Function):
             grad_q[sample, :, rows] = rearrange(grad_query, "h e t d -> (h e) t d")
             grad_kv = rearrange(torch.stack([grad_k, grad_v]), "two h e t m -> (two h e) (t m)")
             grad_weight += grad_kv @ rearrange(tokens, "c t m -> (t m) c")
-            grad_bias += grad_kv.sum(1)
+            grad_bias += grad_kv.sum(1, dtype=grad_bias.dtype)
             if grad_x is not None:
                 grad_tokens = (weight.T @ grad_kv).view_as(tokens)
                 grad_x[sample, :, rows, kept] = grad_tokens
-        return grad_q, grad_x, grad_weight, grad_bias, None, None
+        return grad_q, grad_x, grad_weight.to(weight.dtype), grad_bias.to(bias.dtype), None, None
 
 
-def _chunks(q: Tensor, keep: Tensor, heads: int) -> list[tuple[int, Tensor | slice, slice]]:
-    """(sample, its kept tokens, query positions) such that the attention weights of one entry fit in the bound."""
-    positions, queries = q.shape[2:]
+def _chunks(q: Tensor, x: Tensor, keep: Tensor, heads: int) -> list[tuple[int, Tensor | slice, slice]]:
+    """(sample, its kept tokens, query positions): tokens, keys with values, and weights of each fit the bound."""
+    channels, positions, queries = q.shape[1:]
+    widest = max(heads * queries, 2 * channels, x.shape[1])
     chunks: list[tuple[int, Tensor | slice, slice]] = []
     for sample, row in enumerate(keep):
         kept = row.nonzero()[:, 0]
         if not len(kept):
             continue
-        step = max(1, PACKED_CHUNK // (heads * queries * len(kept)))
+        step = max(1, PACKED_CHUNK // (widest * len(kept)))
         index = slice(None) if len(kept) == len(row) else kept
         chunks += [(sample, index, slice(start, start + step)) for start in range(0, positions, step)]
     return chunks
@@ -163,8 +169,11 @@ def _project(tokens: Tensor, weight: Tensor, bias: Tensor, heads: int) -> Tensor
 def _weights(query: Tensor, k: Tensor) -> Tensor:
     """Attention weights (heads, T, Td, M); the softmax runs in fp32 or wider."""
     logits = torch.einsum("hetd,hetm->htdm", query, k)
-    wide = logits if logits.dtype == torch.float64 else logits.float()
-    return wide.softmax(-1).to(logits.dtype)
+    return logits.softmax(-1, dtype=_at_least_single(logits)).to(logits.dtype)
+
+
+def _at_least_single(tensor: Tensor) -> torch.dtype:
+    return torch.promote_types(tensor.dtype, torch.float32)
 
 
 def _fused(q: Tensor, x: Tensor, weight: Tensor, bias: Tensor, keep: Tensor, heads: int) -> Tensor:
@@ -185,11 +194,14 @@ def _fused(q: Tensor, x: Tensor, weight: Tensor, bias: Tensor, keep: Tensor, hea
         k, v = rearrange(kv, "b (two h e) t m -> two b t h m e", two=2, h=heads)
         query = rearrange(query, "b (h e) t d -> b t h d e", h=heads).to(k.dtype)
         additive = bias_rows.to(k.dtype).repeat_interleave(query.shape[1], 0)[:, None, None]  # broadcast over h, d
-        query, k, v = (rearrange(t, "b t h n e -> (b t) h n e") for t in (query, k, v))
-        out = F.scaled_dot_product_attention(query, k, v, attn_mask=additive, scale=1.0)
+        query, k, v = (F.pad(rearrange(t, "b t h n e -> (b t) h n e"), (0, filling)) for t in (query, k, v))
+        out = F.scaled_dot_product_attention(query, k, v, attn_mask=additive, scale=1.0)[..., :width]
         return rearrange(out, "(b t) h d e -> b (h e) t d", b=len(kept))
 
-    step = max(1, FUSED_CHUNK // (len(q) * longest * len(weight)))
+    width = q.shape[1] // heads
+    filling = -width % HEAD_ALIGNMENT
+    widest = max(heads * q.shape[3], 2 * heads * (width + filling), x.shape[1])
+    step = max(1, FUSED_CHUNK // (len(q) * longest * widest))
     training = torch.is_grad_enabled() and any(t.requires_grad for t in (q, x, weight, bias))
     pieces = []
     for start in range(0, q.shape[2], step):

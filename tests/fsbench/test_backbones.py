@@ -110,11 +110,19 @@ def test_weights_that_do_not_fit_name_the_keys(tiny, tmp_path):
     state["extra"] = state.pop("norm.bias")
     state["cls_token"] = torch.zeros(1, 1, 9)
     torch.save(state, tmp_path / "w.pth")
-    frozen = FrozenViT(BackboneConfig("tiny", str(tmp_path / "w.pth")))
     with pytest.raises(
         CheckpointError, match=r"missing: norm.bias.*not known: extra.*cls_token \(1, 1, 9\) instead of"
     ):
-        frozen.encode(torch.randn(3, 20, 20))
+        FrozenViT(BackboneConfig("tiny", str(tmp_path / "w.pth")))
+
+
+def test_first_features_are_kept(tiny):
+    frozen = FrozenViT(BackboneConfig("tiny", "random"))
+    pixels = torch.randn(3, 20, 20)
+    first = frozen.cache.get("query", "a", lambda: frozen.encode(pixels))
+    assert frozen.cache.get("query", "a", lambda: frozen.encode(pixels)) is first
+    frozen.encode(torch.randn(3, 24, 24))  # features of another image size are of no use
+    assert frozen.cache.get("query", "a", lambda: frozen.encode(pixels)) is not first
 
 
 class Evil:
@@ -132,5 +140,7 @@ def test_pickled_code_is_never_run(tiny, tmp_path, capsys):
 def test_unknown_backbone_and_image_size(tiny):
     with pytest.raises(SettingsError, match=r"unknown backbone 'resnet'; there are: .*dinov2_vits14"):
         FrozenViT(BackboneConfig("resnet"))
+    with pytest.raises(SettingsError, match="weights are 'random:x', expected a file, random or random:SEED"):
+        FrozenViT(BackboneConfig("tiny", "random:x"))
     with pytest.raises(SettingsError, match="22x24 is not a multiple of the backbone's patch size 4"):
         FrozenViT(BackboneConfig("tiny", "random")).encode(torch.randn(3, 22, 24))

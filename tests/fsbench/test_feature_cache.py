@@ -47,3 +47,16 @@ def test_what_does_not_fit_is_not_kept_and_pushes_nothing_out():
     cache.get("support", "big", lambda: torch.zeros(11))
     assert cache.get("support", "small", lambda: torch.ones(10)) is small
     assert float(cache.get("support", "big", lambda: torch.ones(11))[0]) == 1
+
+
+def test_a_cache_that_is_cleared_while_computing_keeps_the_result_and_the_bound():
+    cache = FeatureCache(max_bytes=100)
+
+    def compute():
+        cache.clear()  # as when the backbone is rebuilt for another image size
+        return torch.zeros(20)
+
+    first = cache.get("query", "a", compute)
+    assert cache.get("query", "a", compute) is first
+    second = cache.get("query", "b", lambda: torch.ones(20))  # makes room by dropping the first
+    assert cache.get("query", "b", compute) is second

@@ -70,9 +70,27 @@ def test_an_unknown_kind_fails(tmp_path, capsys):
 def test_official_episodes_without_lists_are_skipped_and_not_passed(tmp_path, capsys, monkeypatch):
     monkeypatch.delenv("FSBENCH_TEST_DATA", raising=False)
     copy_case(tmp_path, "episodes_official_lists.json.gz")
-    assert main([str(tmp_path)]) == 0
+    assert main([str(tmp_path)]) == 1
     printed = capsys.readouterr().out
-    assert "0 of 1 cases passed" in printed and "needs the official lists" in printed
+    assert "0 of 1 cases passed, 0 failed [], 1 skipped" in printed and "needs the official lists" in printed
+
+
+def test_official_lists_that_are_not_there_are_said(tmp_path, capsys):
+    copy_case(tmp_path, "episodes_official_lists.json.gz")
+    with pytest.raises(SystemExit):
+        main([str(tmp_path), "--lists", str(tmp_path / "nowhere")])
+    assert "nowhere is no folder" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    assert main([str(tmp_path), "--lists", str(tmp_path / "empty")]) == 1
+    assert "0 of 1 cases passed, 1 failed" in capsys.readouterr().out
+
+
+def test_a_case_that_compares_nothing_fails(tmp_path, capsys):
+    entry = copy_case(tmp_path, "episodes_official_lists.json.gz") | {"file": "none.json", "kind": "episodes"}
+    (tmp_path / "index.json").write_text(json.dumps({"cases": [entry]}))
+    (tmp_path / "none.json").write_text(json.dumps({"dataset": "pascal", "cases": []}))
+    assert main([str(tmp_path)]) == 1
+    assert "none.json  FAILED" in capsys.readouterr().out
 
 
 def test_an_empty_folder_is_no_success(tmp_path):

@@ -169,6 +169,20 @@ def test_checkpoints_convert_both_ways(tmp_path):
     assert again.keys() == state.keys() and all(torch.equal(again[k], state[k]) for k in state)
     with pytest.raises(CheckpointError, match="holds no backbone"):
         convert(tmp_path / "ours.ckpt", tmp_path / "x.ckpt", None)
+    torch.save(frozen | {"cls_token": frozen["cls_token"] + 1}, tmp_path / "others.pth")
+    with pytest.raises(CheckpointError, match=r"was trained on .*theirs.ckpt', not on .*others.pth"):
+        convert(tmp_path / "ours.ckpt", tmp_path / "x.ckpt", tmp_path / "others.pth")
+    load_checkpoint(EMAT(BackboneConfig("tiny", "random:7"), support_side=8), tmp_path / "ours.ckpt")
+    with pytest.raises(CheckpointError, match=r"was trained on the backbone weights 'in the .*theirs.ckpt'"):
+        load_checkpoint(EMAT(BackboneConfig("tiny", "random:5"), support_side=8), tmp_path / "ours.ckpt")
+
+
+@pytest.mark.parametrize("state", [{}, {"head.w": torch.zeros(1)}, {"backbone.cls_token": torch.zeros(1)}])
+def test_what_is_neither_form_is_not_converted(tmp_path, state):
+    torch.save({"state_dict": state}, tmp_path / "x.ckpt")
+    with pytest.raises(CheckpointError, match="no checkpoint of the authors"):
+        convert(tmp_path / "x.ckpt", tmp_path / "y.ckpt", tmp_path / "weights.pth")
+    assert not (tmp_path / "y.ckpt").exists()
 
 
 def test_a_checkpoint_of_another_method_names_the_keys(tmp_path):
@@ -192,6 +206,8 @@ def test_a_checkpoint_of_another_backbone_is_refused(tmp_path):
         CheckpointError, match=r"of methods.cst.CST.* was trained on .*random \(seed 1\).*random \(seed 2\)"
     ):
         load_checkpoint(CST(backbone("random:2"), support_side=6), tmp_path / "ours.ckpt")
+    with pytest.raises(CheckpointError, match=r"was trained with .*'support_side': 6.*expected .*'support_side': 9"):
+        load_checkpoint(CST(backbone("random:1"), support_side=9), tmp_path / "ours.ckpt")  # of the same shapes
     stored = torch.load(tmp_path / "ours.ckpt", weights_only=True)["state_dict"]
     assert all(key.startswith("learner.") for key in stored)  # frozen weights are in no checkpoint
 

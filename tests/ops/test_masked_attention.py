@@ -103,6 +103,22 @@ def test_autocast_computes_near_the_full_precision(backend, dtype, keep):
     assert difference < (0.04 if dtype == torch.bfloat16 else 0.005)
 
 
+def test_half_precision_sums_of_many_chunks_stay_exact(keep, monkeypatch):
+    """Hundreds of chunks add to the gradient of weight and bias; a sum in bfloat16 would stall."""
+    monkeypatch.setattr(module, "PACKED_CHUNK", 1)  # one query position at a time
+    generator = torch.Generator().manual_seed(0)
+    q, weight = torch.randn(2, D, 300, 2, generator=generator), torch.randn(2 * D, C, generator=generator)
+    x, bias = torch.rand(2, C, 300, TS, generator=generator), torch.randn(2 * D, generator=generator)
+    gradients = []
+    for enabled in (False, True):
+        leaves = [t.clone().requires_grad_() for t in (weight, bias)]
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            masked_attention(q, x, *leaves, keep[2:], HEADS, "packed").float().sum().backward()
+        gradients.append([leaf.grad for leaf in leaves])
+    for exact, half in zip(*gradients, strict=True):
+        assert half.dtype == torch.float32 and float((half - exact).norm() / exact.norm()) < 0.01
+
+
 def test_packed_saves_only_its_inputs_and_output(keep):
     saved = []
     arguments = inputs()

@@ -24,7 +24,7 @@ def vit_tokens_of_all_blocks(case: Case) -> Iterator[Comparison]:
         depth=c["depth"],
         num_heads=c["heads"],
         mlp_ratio=c["mlp_ratio"],
-        init_values=1e-5,
+        init_values=1e-5 if "blocks.0.ls1.gamma" in case.state() else None,  # DINO has no LayerScale
     )
     for i, (height, width) in enumerate(c["images"]):
         model = build_vit(arguments, case.state(), height, width)

@@ -186,7 +186,7 @@ def official_episodes(case: Case) -> Iterator[Comparison]:
 def _official(folders: list[str], dataset: str, split: str, fold: int) -> PairList:
     pairs = read_official(folders, dataset, split, fold, allow_unverified=False)
     if pairs is None:
-        raise Skipped(f"no list of {dataset} {split} fold {fold} in {', '.join(folders)}")
+        raise FileNotFoundError(f"no list of {dataset} {split} fold {fold} in {', '.join(folders)}")
     return pairs
 
 
