@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import lightning as L
 import numpy as np
@@ -12,11 +13,14 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from datamodules.label_maps import check_sizes, read_image
 from fsbench.annotations import AnnotationIndex
+from fsbench.checkpoints import TRAINED_ON
 from fsbench.episodes import EpisodeBatch, Truth, collate
+from fsbench.errors import DataError, SettingsError
 from fsbench.manifest import Manifest, Task, build_manifest, training_pool
 from fsbench.order import evaluation_order
 from fsbench.preprocess import resize_image, resize_labels, way_labels
 from fsbench.protocol import load_protocol
+from fsbench.records import fingerprint
 from fsbench.samplers import Episode, Pool, draw_episode
 
 
@@ -133,6 +137,20 @@ class RankShare(Sampler[int]):
         return iter(self._share())
 
 
+def _at_least(lowest: int, settings: dict[str, int | None]) -> None:
+    for name, value in settings.items():
+        if value is not None and value < lowest:
+            raise SettingsError(f"{name} is {value}, expected {lowest} or more")
+
+
+def _size(path: Path) -> int:
+    """Bytes; -1 where there is no file, which decoding will say."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
 def ranks() -> tuple[int, int]:
     """(rank, number of ranks) of this process."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
@@ -185,6 +203,10 @@ class EpisodicDataModule(L.LightningDataModule):
         drop_small_classes: bool = False,
     ):
         super().__init__()
+        counts = {"batch_size": batch_size, "eval_batch_size": eval_batch_size, "episodes": episodes}
+        _at_least(1, counts | {"validation_episodes": validation_episodes})
+        _at_least(0, {"workers": workers, "seed": seed})
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer episodes left than processes
         self.dataset = dataset
         self.protocol = load_protocol(protocol)
         self.fold = fold
@@ -227,7 +249,38 @@ class EpisodicDataModule(L.LightningDataModule):
 
     @cached_property
     def training_pool(self) -> Pool:
-        return training_pool(self.dataset, self.fold, self.drop_small_classes)
+        return training_pool(self.dataset, self.fold, self.drop_small_classes, self.empty_masks)
+
+    @property
+    def training_lists(self) -> str:
+        """Where the lists of base classes come from."""
+        return self.dataset.pair_list("trn", self.fold).origin
+
+    @cached_property
+    def files_sha256(self) -> str:
+        """Of names and sizes of the test episodes' images and label files: exchanged files make another run."""
+        episodes = self.manifest.episodes
+        names = {name for e in episodes for name in (e.query, *(name for way in e.supports for name in way))}
+        sizes = [(name, _size(self.dataset.image_path(name)), _size(self.dataset.label_file(name))) for name in names]
+        return fingerprint(sorted(sizes))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        names = self.dataset.class_names
+        checkpoint[TRAINED_ON] = {
+            "dataset": self.dataset.name,
+            "fold": self.fold,
+            "classes": [names[number - 1] for number in self.training_pool.class_ids],
+        }
+
+    def check_unseen(self, trained_on: dict[str, Any], what: str) -> None:
+        """Raise SettingsError when a checkpoint was trained on classes of this data set that the test is about."""
+        novel = list(self.manifest.header["class_names"].values())
+        seen = [name for name in novel if name in trained_on["classes"]]
+        if trained_on["dataset"] == self.dataset.name and seen:
+            raise SettingsError(
+                f"{what} was trained on fold {trained_on['fold']} of {self.dataset.name}, whose base classes include "
+                f"{', '.join(seen[:3])}: novel classes of fold {self.fold}; give the checkpoint of this fold"
+            )
 
     def train_dataloader(self) -> DataLoader[EpisodeBatch]:
         episodes = TrainingEpisodes(self.dataset, self.training_pool, self.image_size, self.empty_masks, self.seed)
@@ -241,11 +294,23 @@ class EpisodicDataModule(L.LightningDataModule):
         left = [episode for episode in self.manifest.episodes if episode.index not in self.done]
         return self._evaluation_loader(evaluation_order(left))
 
+    def _calibration_pool(self) -> Pool:
+        pool = self.training_pool
+        enough = [number for number in pool.class_ids if len(pool.images_of.get(number, ())) > self.shot]
+        if len(enough) < len(pool.class_ids) or len(enough) < self.way:
+            raise DataError(
+                f"{self.dataset.name} fold {self.fold} has {len(enough)} of {len(pool.class_ids)} base classes with "
+                f"more than {self.shot} training images; expected all, and {self.way} or more, to calibrate on; lower "
+                "WAY or SHOT"
+            )
+        return pool
+
     def calibration_episodes(self, count: int = 200) -> Iterator[EpisodeBatch]:
         """Labelled episodes of base classes in training images, with the test's N and K (classical-baselines §2.1)."""
+        pool = self._calibration_pool()
         for i in range(count):
             rng = np.random.RandomState(i)
-            episode = draw_episode(i, rng, self.training_pool, way=self.way, shot=self.shot, empty=self.empty_masks)
+            episode = draw_episode(i, rng, pool, way=self.way, shot=self.shot, empty=self.empty_masks)
             yield load_episode(self.dataset, episode, self.image_size, training=False)
 
     def _evaluation_loader(self, episodes: Sequence[Episode]) -> DataLoader[EpisodeBatch]:

@@ -45,6 +45,7 @@ class Request:
     fast: bool = False
     force: bool = False
     drop_small: bool = False
+    debug: bool = False
     extra: Sequence[str] = ()
 
     def arguments(self, method: str, fold: int) -> list[str]:
@@ -88,8 +89,10 @@ def bench(request: Request) -> tuple[list[Record], list[str]]:
     Everything is checked before the first cell starts. Raises FsbenchError for what does not fit,
     KeyboardInterrupt when stopped.
     """
+    if not (request.methods and request.folds):
+        raise SettingsError("no method or no fold was named; see: fsbench list")
     make_folder(Path(request.runs))
-    cells = [(method, fold) for method in request.methods for fold in request.folds]
+    cells = [(m, f) for m in dict.fromkeys(request.methods) for f in dict.fromkeys(request.folds)]
     folders: dict[tuple[str, int], tuple[Path, bool]] = {}
     for method, fold in cells:
         cell = Cell(parse(request.arguments(method, fold)))
@@ -99,7 +102,7 @@ def bench(request: Request) -> tuple[list[Record], list[str]]:
         folder, done = folders[method, fold]
         what = f"[{number}/{len(cells)}] {method} on {request.dataset}, fold {fold}"
         print(f"{what}: {'found' if done else 'runs in'} {folder}", file=sys.stderr, flush=True)
-        status = 0 if done else _run_cell(request.arguments(method, fold))
+        status = 0 if done else _run_cell(request.arguments(method, fold), request.debug)
         record = read_record(folder)
         if status or record is None:
             failures.append(f"{what} failed (status {status}); its log is {folder / 'run.log'}")
@@ -108,12 +111,13 @@ def bench(request: Request) -> tuple[list[Record], list[str]]:
     return records, failures
 
 
-def _run_cell(arguments: list[str]) -> int:
-    """`fsbench run` in a process of its own; an interrupt reaches both, and this one waits for the other to stop.
+def _run_cell(arguments: list[str], debug: bool) -> int:
+    """`fsbench run` in a process of its own, which an interrupt stops, too; this one waits for it.
 
     It prints progress, which goes to the standard error: the table alone is output.
     """
-    child = subprocess.Popen([sys.executable, "-m", "fsbench", "run", *arguments], stdout=STDERR)
+    command = [sys.executable, "-m", "fsbench", *(["--debug"] if debug else []), "run", *arguments]
+    child = subprocess.Popen(command, stdout=STDERR)
 
     def stop(signum: int, frame: FrameType | None) -> None:
         child.terminate()
@@ -123,7 +127,11 @@ def _run_cell(arguments: list[str]) -> int:
     try:
         return child.wait()
     except KeyboardInterrupt:
-        child.wait()
+        try:
+            child.wait(timeout=3)  # Ctrl-C in a terminal reached it as well
+        except subprocess.TimeoutExpired:
+            child.send_signal(signal.SIGINT)
+            child.wait()
         raise
     finally:
         signal.signal(signal.SIGTERM, previous)

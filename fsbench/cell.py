@@ -5,14 +5,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fsbench.checkpoints import load_checkpoint
+from fsbench.checkpoints import TRAINED_ON, load_checkpoint
 from fsbench.composition import SuiteCLI
 from fsbench.contracts import Episodes, Method
+from fsbench.errors import SettingsError
 from fsbench.files import sha256_file
 from fsbench.records import Record, fingerprint, read_record
 
 INDIFFERENT_TRAINER = {
-    "accelerator", "strategy", "devices", "num_nodes", "logger", "callbacks", "default_root_dir", "profiler",
+    "accelerator", "strategy", "devices", "num_nodes", "logger", "default_root_dir", "profiler",
     "enable_progress_bar", "enable_model_summary", "enable_checkpointing", "log_every_n_steps", "model_registry",
     "num_sanity_val_steps", "use_distributed_sampler", "enable_autolog_hparams",
 }  # fmt: skip
@@ -40,8 +41,11 @@ class Cell:
         self.data: Episodes = cli.datamodule
         self.checkpoint = Path(self.options.checkpoint) if self.options.checkpoint else None
         self.method.backbone.check_image_size(self.data.image_size)
+        self.processes = self._processes()
         if self.checkpoint is not None:
-            load_checkpoint(self.method, self.checkpoint)
+            trained_on = load_checkpoint(self.method, self.checkpoint).get(TRAINED_ON)
+            if trained_on:
+                self.data.check_unseen(trained_on, f"the checkpoint {self.checkpoint}")
 
     @property
     def trains(self) -> bool:
@@ -66,6 +70,7 @@ class Cell:
             "fold": self.data.fold,
             "image_size": self.data.image_size,
             "manifest_sha256": self.data.manifest.sha256,
+            "files_sha256": self.data.files_sha256,
             "seed": self.config["seed_everything"],
             "precision": self.trainer_settings["precision"],
             "tf32": self.options.tf32,
@@ -78,7 +83,10 @@ class Cell:
             return {"checkpoint_sha256": sha256_file(self.checkpoint)}
         if not (self.method.learns or self.method.calibrates):
             return None
-        base_classes = {"base_classes_sha256": fingerprint(list(self.data.training_pool.pairs))}
+        base_classes = {
+            "base_lists": self.data.training_lists,
+            "base_classes_sha256": fingerprint(list(self.data.training_pool.pairs)),
+        }
         if not self.method.learns:
             return base_classes
         indifferent = INDIFFERENT_TRAINER | {"precision"}
@@ -94,11 +102,13 @@ class Cell:
             **base_classes,
         }
 
-    @property
-    def processes(self) -> int:
+    def _processes(self) -> int:
         """Processes that share a training step; each takes `batch_size` episodes."""
-        devices = str(self.trainer_settings["devices"])
-        return (int(devices) if devices.isdigit() else 1) * int(self.trainer_settings["num_nodes"])
+        devices = self.trainer_settings["devices"]
+        count = len(devices) if isinstance(devices, list) else int(devices) if str(devices).isdecimal() else 0
+        if count < 1:
+            raise SettingsError(f"devices is {devices}, expected their number (1 or more) or a list of indices")
+        return count * int(self.trainer_settings["num_nodes"])
 
     @cached_property
     def folder(self) -> Path:

@@ -19,6 +19,10 @@ WRITTEN_BY = "fsbench"
 """Key under which our checkpoints say which method, settings and backbone weights they belong to."""
 
 
+TRAINED_ON = "fsbench_data"
+"""Key under which our checkpoints name the data set, the fold and the classes they were trained on."""
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """A Lightning checkpoint, tensors and plain values only. Raises CheckpointError when `path` is none."""
     if not path.is_file():
@@ -35,10 +39,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def load_checkpoint(method: Method, path: Path) -> None:
+def load_checkpoint(method: Method, path: Path) -> dict[str, Any]:
     """Load trained weights, ours or the authors', into `method`; an authors' backbone replaces the one in use.
 
-    Raises CheckpointError naming the keys when the file belongs to another method or another backbone.
+    Returns the file's content. Raises CheckpointError naming the keys when the file belongs to another method or
+    another backbone.
     """
     checkpoint = read_checkpoint(path)
     learned, backbone = split_state(checkpoint["state_dict"])
@@ -47,19 +52,20 @@ def load_checkpoint(method: Method, path: Path) -> None:
     whose = f"the checkpoint {path}" + (f" (of {name})" if name else "")
     check_keys(method.state_dict(), learned, whose)
     mine = describe(method)
-    if name and (name, written_by["settings"]) != (mine["method"], mine["settings"]):
+    if name and (name, written_by.get("settings")) != (mine["method"], mine["settings"]):
         raise CheckpointError(
-            f"{whose} was trained with {written_by['settings']}; expected {mine['method']} with {mine['settings']}; "
-            "give the checkpoint of the method that is evaluated"
+            f"{whose} was trained with {written_by.get('settings')}; expected {mine['method']} with "
+            f"{mine['settings']}; give the checkpoint of the method that is evaluated"
         )
-    if written_by and written_by["backbone_sha256"] != mine["backbone_sha256"]:
+    if written_by and written_by.get("backbone_sha256") != mine["backbone_sha256"]:
         raise CheckpointError(
-            f"{whose} was trained on the backbone weights '{written_by['backbone']}', but those in use are "
+            f"{whose} was trained on the backbone weights '{written_by.get('backbone')}', but those in use are "
             f"'{mine['backbone']}'; give the same ones with WEIGHTS=<file>"
         )
     method.load_state_dict(learned)
     if backbone:
         method.backbone.replace_weights(backbone, f"in the checkpoint {path.name} sha256 {sha256_file(path)}")
+    return checkpoint
 
 
 def describe(method: Method) -> dict[str, Any]:
@@ -101,9 +107,10 @@ def convert(source: Path, target: Path, backbone_weights: Path | None) -> str:
         )
     else:
         frozen = read_weights(backbone_weights)
-        if state_digest(frozen) != written_by["backbone_sha256"]:
+        if state_digest(frozen) != written_by.get("backbone_sha256"):
             raise CheckpointError(
-                f"{source} was trained on the backbone weights '{written_by['backbone']}', not on {backbone_weights}"
+                f"{source} was trained on the backbone weights '{written_by.get('backbone')}', not on "
+                f"{backbone_weights}; give those"
             )
         state = {BACKBONE + key: value for key, value in frozen.items()} | learned
         converted, direction = {"state_dict": state}, "ours to authors'"

@@ -26,7 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FsbenchError as error:
         if options.debug:
             raise
-        print(f"fsbench: error: {user_message(error)}", file=sys.stderr)
+        below_progress = "\n" if options.command == "run" else ""
+        print(f"{below_progress}fsbench: error: {user_message(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nfsbench: stopped; the same command goes on from here", file=sys.stderr)
@@ -65,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--force", action="store_true", help="repeat what is done")
     bench.add_argument("--drop-small", action="store_true", help="leave out classes with too few images")
     _add_table_options(bench)
+    bench.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error")
     bench.set_defaults(function=_bench)
 
     run = commands.add_parser("run", allow_abbrev=False, help="one cell, from --config files (LightningCLI)")
@@ -113,6 +115,7 @@ def _bench(options: argparse.Namespace, extra: list[str]) -> int:
         fast=options.fast,
         force=options.force,
         drop_small=options.drop_small,
+        debug=options.debug,
         extra=extra,
     )
     records, failures = bench(request)

@@ -106,7 +106,12 @@ def _explain(text: str) -> str:
         hint = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(known)}"
         return f"{refused[1]} has no option '{refused[2]}'; {hint}"
     keys = re.findall(r'Parser key "([\w.]+)":', text)
-    if keys:
-        value = text.rpartition(f'"{keys[-1]}":')[2].strip().splitlines()[0]
-        return f"{'.'.join(dict.fromkeys(keys))}: {value}"
+    where = ".".join(dict.fromkeys(keys))
+    value = text.rpartition(f'"{keys[-1]}":')[2].strip().splitlines()[0] if keys else ""
+    if value and not value.startswith("Does not validate"):
+        return f"{where}: {value}"
+    # of several things that a value may be, why it is not the first; a reason that ends with a colon has a second line
+    reasons = re.findall(r"^ *- (.+:\n.+|.+)$", text, re.MULTILINE)
+    if reasons:
+        return f"{where or 'configuration'}: {' '.join(reasons[0].split())}"
     return " ".join(text.split())

@@ -123,8 +123,16 @@ def build_manifest(index: AnnotationIndex, protocol: Protocol, task: Task) -> Ma
         "dropped_classes": dropped,
         "lists": pairs.origin,
         "lists_sha256": pairs.sha256,
+        "all_lists_sha256": _all_lists_sha256(index, task),
     }
     return Manifest(header, episodes)
+
+
+def _all_lists_sha256(index: AnnotationIndex, task: Task) -> str:
+    """Of the lists of every fold: tells whether records of several folds are about the same data."""
+    split = task.setting if task.setting in SIZE_BINS else "val"
+    lists = [index.pair_list(split, fold).sha256 for fold in range(index.folds)]
+    return hashlib.sha256("".join(lists).encode()).hexdigest()
 
 
 def _episode(i: int, index: AnnotationIndex, pool: Pool, task: Task, empty: bool) -> Episode:
@@ -152,20 +160,31 @@ def _pool(index: AnnotationIndex, task: Task) -> tuple[PairList, Pool, int | Non
 def base_validation_pairs(index: AnnotationIndex, fold: int) -> PairList:
     """Base classes of `fold` in validation images: the val lists of the other folds, one after the other."""
     lists = [index.pair_list("val", other) for other in range(index.folds) if other != fold]
-    return PairList(tuple(pair for pairs in lists for pair in pairs.pairs), lists[0].origin)
+    if not lists:
+        raise SettingsError(f"{index.name} has one fold, so there are no base classes to validate on")
+    origins = dict.fromkeys(pairs.origin for pairs in lists)
+    return PairList(tuple(pair for pairs in lists for pair in pairs.pairs), ", ".join(origins))
 
 
-def training_pool(index: AnnotationIndex, fold: int, drop_small: bool) -> Pool:
+def training_pool(index: AnnotationIndex, fold: int, drop_small: bool, empty: bool = True) -> Pool:
     """Pool of 1-way 1-shot training episodes: base classes in training images.
 
-    Raises DataError when a base class has fewer than the two images that a query and its support need.
+    Raises DataError when a base class has fewer than the two images that a query and its support need, or when there
+    are too few base classes (`empty`: queries without the support class need a second one).
     """
     pairs = index.pair_list("trn", fold)
     pool = ordinary_pool(index, pairs, index.train_classes(fold))
     small = [number for number in pool.class_ids if len(pairs.images_of.get(number, ())) < 2]
     if small and not drop_small:
         raise DataError(_too_few(index, pairs, pool, Task(fold)))
-    return _without(pool, small)
+    pool = _without(pool, small)
+    needed = 2 if empty else 1
+    if len(pool.class_ids) < needed:
+        raise DataError(
+            f"{index.name} fold {fold} has {len(pool.class_ids)} base classes to train on, expected {needed} or more; "
+            "use another fold or other folds"
+        )
+    return pool
 
 
 def _without(pool: Pool, classes: Sequence[int]) -> Pool:

@@ -41,7 +41,13 @@ class Record:
         """One row per (episode, slot), sorted; see `result_rows`. Raises RecordError when the counts were changed."""
         import polars as pl
 
-        frame = pl.read_parquet(self.path / "episodes.parquet")
+        try:
+            frame = pl.read_parquet(self.path / "episodes.parquet")
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise RecordError(
+                f"cannot read {self.path / 'episodes.parquet'} ({type(error).__name__}); expected the counts of a "
+                "finished run; run it again with FORCE=1"
+            ) from error
         if counts_sha256(frame) != self.run["counts_sha256"]:
             raise RecordError(f"{self.path / 'episodes.parquet'} does not hold the counts that run.json names")
         return frame
@@ -53,9 +59,13 @@ def read_record(path: Path) -> Record | None:
     if not file.is_file():
         return None
     try:
-        return Record(path, json.loads(file.read_text()))
+        run = json.loads(file.read_text())
     except ValueError as error:
         raise RecordError(f"{file} is no JSON ({error}); remove the folder and run it again") from error
+    missing = sorted({"id", "identity", "cost", "counts_sha256"} - set(run if isinstance(run, dict) else ()))
+    if missing:
+        raise RecordError(f"{file} lacks {', '.join(missing)}; expected a record of fsbench; remove it or run it again")
+    return Record(path, run)
 
 
 def find_records(root: Path) -> list[Record]:

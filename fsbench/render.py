@@ -98,17 +98,30 @@ def _markdown(blocks: list[Block]) -> str:
 
 
 def _csv(blocks: list[Block]) -> str:
-    """One line per number: block, method, fold, part (all, a size, a class), metric, value, low, high, pairs, run."""
+    """One line per number: block, method, fold, part (all, a size, a class), metric, value, low, high, pairs, run, and
+    the block's notes."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["block", "method", "fold", "part", "metric", "value", "low", "high", "pairs", "run"])
+    writer.writerow(["block", "method", "fold", "part", "metric", "value", "low", "high", "pairs", "run", "notes"])
     for block in blocks:
+        notes = "; ".join(block.notes)
         for row in block.rows:
+            costs = {
+                "trainable parameters": row.trainable,
+                "episodes/s": row.episodes_per_second,
+                "peak memory MiB": row.peak_mib,
+            }
+            for metric, cost in costs.items():
+                if cost is not None:
+                    number = f"{cost:.10g}"
+                    writer.writerow(
+                        [block.title, row.method, row.fold, "all", metric, number, *[""] * 3, row.run, notes]
+                    )
             parts = {"all": ("", row.scores), **row.by_size, **row.by_class}
             for part, (count, scores) in parts.items():
                 for metric, i in scores.items():
                     numbers = [f"{x:.4f}" for x in (i.value, i.low, i.high)]
-                    writer.writerow([block.title, row.method, row.fold, part, metric, *numbers, count, row.run])
+                    writer.writerow([block.title, row.method, row.fold, part, metric, *numbers, count, row.run, notes])
     return out.getvalue()
 
 

@@ -21,6 +21,7 @@ import torch
 import torch.distributed
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from fsbench import __version__, pictures
@@ -28,7 +29,7 @@ from fsbench.callbacks import Recorder, Validation, kept_predictions
 from fsbench.cell import Cell
 from fsbench.checkpoints import load_checkpoint
 from fsbench.cost import Meter
-from fsbench.errors import RecordError, SettingsError
+from fsbench.errors import FsbenchError, RecordError, SettingsError, user_message
 from fsbench.files import make_folder, sha256_file, write_text
 from fsbench.paths import REPOSITORY
 from fsbench.records import Journal, Record, fingerprint, to_frame, write_record
@@ -47,7 +48,17 @@ def run(cell: Cell) -> Record | None:
     work = cell.folder.with_name(cell.folder.name + ".again") if again else cell.folder
     make_folder(work)
     with _locked(work), _logged(work):
-        record = _run_in(work, cell)
+        try:
+            record = _run_in(work, cell)
+        except MisconfigurationException as error:  # Lightning's: settings of the trainer that it refuses
+            log.error("%s", error)
+            raise SettingsError(f"trainer: {error}") from error
+        except FsbenchError as error:
+            log.error("%s", user_message(error))
+            raise
+        except Exception:
+            log.exception("failed")
+            raise
     if again and record is not None:
         old = cell.folder.with_name(cell.folder.name + ".old")
         shutil.rmtree(old, ignore_errors=True)
@@ -101,6 +112,11 @@ def _train(folder: Path, cell: Cell, trainer: L.Trainer, keeper: ModelCheckpoint
         meter = Meter(trainer.strategy.root_device)
         trainer.fit(cell.method, cell.data, ckpt_path=last if last.is_file() else None, weights_only=True)  # type: ignore[arg-type]
         best = Path(keeper.best_model_path)
+        if not best.is_file():
+            raise SettingsError(
+                "training ended without a validation, so there is no best checkpoint; give it at least one epoch, one "
+                "training batch and one validation batch"
+            )
         peak = _largest(meter.peak_mib)
         _rank_zero_write(
             finished,
@@ -157,7 +173,7 @@ def _evaluate(work: Path, cell: Cell, trainer: L.Trainer, made: dict[str, Any]) 
         {
             "id": cell.folder.name,
             "identity": cell.identity,
-            "checkpoint_sha256": checkpoint,
+            "checkpoint_sha256": checkpoint or (cell.identity["training"] or {}).get("checkpoint_sha256"),
             "presence": cell.data.protocol.presence if cell.method.segments_only else "predicted",
             "scores": {
                 name: float(value[0])
@@ -197,18 +213,25 @@ def _rank_zero_write(path: Path, values: dict[str, Any]) -> None:
 def _provenance(trainer: L.Trainer) -> dict[str, Any]:
     """With what the record was made, and when."""
     packages = ("torch", "lightning", "timm", "numpy", "pillow")
-    describe = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty"]
-    commit = subprocess.run(describe, capture_output=True, text=True, check=False).stdout.strip()
     device = trainer.strategy.root_device
     return {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit or None,
+        "commit": _commit(),
         "versions": {name: metadata.version(name) for name in packages} | {"fsbench": __version__},
         "python": platform.python_version(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
         "processes": trainer.world_size,
         "threads": torch.get_num_threads(),
     }
+
+
+def _commit() -> str | None:
+    """Of the suite's code, or None where it is no checkout or git is not installed."""
+    describe = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(describe, capture_output=True, text=True, check=False).stdout.strip() or None
+    except OSError:
+        return None
 
 
 @contextmanager

@@ -68,7 +68,10 @@ def build_blocks(records: Iterable[Record], *, by_class: bool = False, trivial: 
 
 def _block_key(record: Record) -> tuple[Any, ...]:
     header = record.manifest.header
-    names = ("protocol", "version", "dataset", "way", "shot", "setting", "empty", "lists", "dropped_classes")
+    names = (
+        "protocol", "version", "dataset", "way", "shot", "setting", "empty", "lists", "all_lists_sha256",
+        "dropped_classes",
+    )  # fmt: skip
     return (*(str(header[name]) for name in names), header["requested"])
 
 
@@ -87,10 +90,15 @@ def _same_episodes(groups: Iterable[list[Record]]) -> list[list[Record]]:
     return result
 
 
+def _distinct(records: list[Record]) -> list[Record]:
+    """Each run once, also when it was found twice or copied."""
+    return list({record.run["id"]: record for record in records}.values())
+
+
 def _block(records: list[Record], by_class: bool, trivial: bool) -> Block:
     header = records[0].manifest.header
     rows: list[Row] = []
-    for label, members in _variants(records).items():
+    for label, members in _variants(_distinct(records)).items():
         parts = {r.manifest.header["fold"]: _part(r.episodes, r) for r in members}
         rows += [_row(label, str(fold), [part], by_class) for fold, part in sorted(parts.items())]
         for row, record in zip(rows[-len(parts) :], sorted(members, key=_fold), strict=True):
@@ -141,8 +149,8 @@ def _part(frame: "pl.DataFrame", record: Record) -> _Part:
 def _row(method: str, fold: str, parts: list[_Part], by_class: bool) -> Row:
     row = Row(method, fold, intervals([part.whole for part in parts]))
     for name in SIZES:
-        filled = [part.sizes[name] for part in parts if part.sizes[name][0]]
-        row.by_size[name] = _cell(filled)
+        cells = [part.sizes[name] for part in parts]
+        row.by_size[name] = _cell(cells if all(count for count, _ in cells) else [])  # no mean of some folds only
     if by_class:
         for part in parts:
             row.by_class |= {name: _cell([cell] if cell[0] else []) for name, cell in part.classes.items()}
@@ -156,7 +164,11 @@ def _cell(filled: list[tuple[int, Sums]]) -> tuple[int, dict[str, Interval]]:
 
 
 def _variants(records: list[Record]) -> dict[str, list[Record]]:
-    """Runs that differ in the fold only, under a label that says how they differ from others of the same method."""
+    """Runs that differ in the fold only, under a label that says how they differ from others of the same method.
+
+    Several runs of one fold that differ in nothing that can be told in words (two checkpoints, say) stand alone, under
+    the hash that ends their folder's name: which folds belong together is not known.
+    """
     by_method: dict[str, dict[str, list[Record]]] = {}
     for record in records:
         variant = by_method.setdefault(record.run["identity"]["method"]["name"], {})
@@ -164,11 +176,19 @@ def _variants(records: list[Record]) -> dict[str, list[Record]]:
     labelled: dict[str, list[Record]] = {}
     for method, variants in by_method.items():
         flats = [_flat(members[0]) for members in variants.values()]
-        differing = [key for key in sorted(set().union(*flats)) if len({str(flat.get(key)) for flat in flats}) > 1]
         for flat, members in zip(flats, variants.values(), strict=True):
-            extra = ", ".join(f"{key.split('.')[-1]} {flat.get(key)}" for key in differing)
-            labelled[f"{method} ({extra})" if extra else method] = members
+            differing = [key for key, value in sorted(flat.items()) if any(o.get(key, value) != value for o in flats)]
+            words = [f"{key.split('.')[-1]} {flat[key]}" for key in differing]
+            one_a_fold = len({_fold(record) for record in members}) == len(members)
+            if one_a_fold and _label(method, words) not in labelled:
+                labelled[_label(method, words)] = members
+            else:
+                labelled |= {_label(method, [*words, record.run["id"][-10:]]): [record] for record in members}
     return labelled
+
+
+def _label(method: str, words: list[str]) -> str:
+    return f"{method} ({', '.join(words)})" if words else method
 
 
 def _flat(record: Record) -> dict[str, Any]:
@@ -179,7 +199,9 @@ def _flat(record: Record) -> dict[str, Any]:
             return {k: v for key, inner in value.items() for k, v in walk(f"{prefix}.{key}", inner).items()}
         return {prefix.removeprefix("."): value}
 
+    training = record.run["identity"]["training"]
     flat = walk("", record.run["identity"])
+    flat["weights from"] = "checkpoint" if training and "checkpoint_sha256" in training else "training"
     return {key: value for key, value in flat.items() if not key.endswith("sha256") and key != "fold"}
 
 

@@ -69,24 +69,35 @@ def test_a_written_record_is_found_and_a_changed_one_refused(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
     assert read_record(folder) is None
-    write_record(folder, {"identity": {}}, to_frame(rows(range(3)), manifest(3)))
+    write_record(folder, {"id": "run", "identity": {}, "cost": {}}, to_frame(rows(range(3)), manifest(3)))
     (record,) = find_records(tmp_path)
     assert record.episodes["tp"].to_list() == to_frame(rows(range(3)), manifest(3))["tp"].to_list()
     record.episodes.with_columns(pl.col("tp") + 1).write_parquet(folder / "episodes.parquet")
     with pytest.raises(RecordError, match=r"does not hold the counts that run.json names"):
         _ = find_records(tmp_path)[0].episodes
+    for content in (b"PAR1 no more", None):
+        (folder / "episodes.parquet").unlink()
+        if content:
+            (folder / "episodes.parquet").write_bytes(content)
+        with pytest.raises(RecordError, match=r"cannot read .*episodes.parquet"):
+            _ = find_records(tmp_path)[0].episodes
 
 
 def test_runs_that_are_being_repeated_are_no_records(tmp_path):
     for name in ("run", "run.again", "run.old"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "run.json").write_text("{}")
+        (tmp_path / name / "run.json").write_text(
+            json.dumps(dict.fromkeys(["id", "identity", "cost", "counts_sha256"]))
+        )
     assert [record.path.name for record in find_records(tmp_path)] == ["run"]
 
 
 def test_a_damaged_run_json_is_named(tmp_path):
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(RecordError, match=r"run.json is no JSON"):
+        find_records(tmp_path)
+    (tmp_path / "run.json").write_text('{"id": "x"}')
+    with pytest.raises(RecordError, match=r"run.json lacks cost, counts_sha256, identity"):
         find_records(tmp_path)
 
 

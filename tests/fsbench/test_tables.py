@@ -23,7 +23,9 @@ def make(blocks_folder, tmp_path):
     """make(method, fold, quality, **task) -> a record whose predictions show the truth on every `quality`-th row."""
     index, protocol = Folder(str(blocks_folder)), load_protocol("fscs")
 
-    def make(method: str, fold: int, quality: int = 1, seed: int = 0, weights: str = "official x", **task) -> Record:
+    def make(
+        method: str, fold: int, quality: int = 1, seed: int = 0, weights: str = "official x", training=None, **task
+    ) -> Record:
         manifest = build_manifest(index, protocol, Task(fold, **{"episodes": 24, **task}))
         rows = []
         for e in manifest.episodes:
@@ -41,10 +43,10 @@ def make(blocks_folder, tmp_path):
         manifest.write(folder / "manifest.jsonl")
         identity = {
             "method": {"name": method}, "backbone": {"name": "b", "weights": weights}, "fold": fold, "seed": seed,
-            "manifest_sha256": manifest.sha256, "training": {"validation_sha256": str(fold)},
+            "manifest_sha256": manifest.sha256, "training": training or {"validation_sha256": str(fold)},
         }  # fmt: skip
         cost = {"trainable_parameters": 86020, "episodes_per_second": 12.345, "peak_mib": 1234.5}
-        run = {"identity": identity, "presence": "predicted", "cost": cost}
+        run = {"id": folder.name, "identity": identity, "presence": "predicted", "cost": cost}
         return write_record(folder, run, to_frame(rows, manifest))
 
     return make
@@ -77,6 +79,55 @@ def test_runs_of_one_method_that_differ_say_how(make):
     assert lines([block]) == [("m (seed 0)", "0"), ("m (seed 1)", "0")]
 
 
+def test_records_that_were_found_twice_stand_once(make):
+    record = make("m", 0)
+    copy = Record(record.path, record.run)
+    assert lines(build_blocks([record, copy])) == [("m", "0")]
+
+
+def test_trained_runs_and_checkpoints_are_told_apart_shortly(make):
+    checkpoints = [make("m", 0, training={"checkpoint_sha256": digit * 64}) for digit in "ab"]
+    trained = [make("m", 0, training={"max_epochs": n, "validation_sha256": "0"}) for n in (1, 2)]
+    (block,) = build_blocks([*checkpoints, *trained])
+    labels = [row.method for row in block.rows]
+    assert len(set(labels)) == 4 and all(len(label) < 70 for label in labels)
+    assert "m (max_epochs 1, weights from training)" in labels
+    assert sum("weights from checkpoint" in label for label in labels) == 2
+
+
+def test_folds_of_different_data_are_never_averaged(make, blocks_folder, tmp_path_factory):
+    """A data set of the same name with another list of images: its fold 1 is not the mate of the first one's fold 0."""
+    import shutil
+
+    other = Path(shutil.copytree(blocks_folder, tmp_path_factory.mktemp("other") / "blocks"))
+    names = (other / "ImageSets/Segmentation/val.txt").read_text().split()
+    (other / "ImageSets/Segmentation/val.txt").write_text("\n".join(names[:-2]) + "\n")
+    first, protocol = make("m", 0), load_protocol("fscs")
+    manifest = build_manifest(Folder(str(other)), protocol, Task(1, episodes=24))
+    second = make("m", 1)
+    second.run["identity"]["manifest_sha256"] = manifest.sha256
+    manifest.write(second.path / "manifest.jsonl")
+    blocks = build_blocks([first, Record(second.path, second.run)])
+    assert [lines([block]) for block in blocks] == [[("m", "0")], [("m", "1")]]
+
+
+def test_no_mean_by_size_over_some_folds_only(make, monkeypatch):
+    from fsbench import tables
+
+    real = tables._part
+
+    def part(frame, record):
+        made = real(frame, record)
+        if record.manifest.header["fold"] == 1:
+            made.sizes["0-5"] = (0, made.sizes["0-5"][1])
+        return made
+
+    monkeypatch.setattr(tables, "_part", part)
+    (block,) = build_blocks([make("m", 0), make("m", 1)])
+    mean = block.rows[-1]
+    assert mean.fold == "mean" and mean.by_size["0-5"] == (0, {}) and mean.by_size["5-10"][1]
+
+
 def test_breakdown_by_size_and_class(make):
     (block,) = build_blocks([make("m", 0)], by_class=True)
     (row,) = block.rows
@@ -107,6 +158,8 @@ def test_formats(make):
     rows = list(csv.DictReader(io.StringIO(text["csv"])))
     means = [r for r in rows if r["fold"] == "mean" and r["part"] == "all" and r["metric"] == "mIoU"]
     assert [r["value"] for r in means] == ["100.0000"]
+    assert {r["metric"] for r in rows} >= {"trainable parameters", "episodes/s", "peak memory MiB"}
+    assert "a trial, not a result" in rows[0]["notes"]
     assert r"a\_b & 0 & 100.00" in text["latex"] and text["latex"].count(r"\begin{tabular}") == 4
     loaded = json.loads(text["json"])
     assert loaded[0]["rows"][0]["scores"]["mIoU"]["value"] == pytest.approx(100)
