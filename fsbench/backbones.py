@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from fsbench.demo.vit import DEMO_VIT, TABLE_SIDE
+from fsbench.demo.vit import DEMO_VIT, TABLE_SIDE, WEIGHTS_SHA256
 from fsbench.errors import CheckpointError, SettingsError
 from fsbench.feature_cache import FeatureCache
 from fsbench.files import sha256_file
@@ -58,7 +58,7 @@ VITS = {
         size=86_728_949,
         sha256="230cd5",
     ),
-    "demo": ViT(DEMO_VIT, TABLE_SIDE, file="fsbench/demo/vit.safetensors"),
+    "demo": ViT(DEMO_VIT, TABLE_SIDE, file="fsbench/demo/vit.safetensors", sha256=WEIGHTS_SHA256),
 }
 
 

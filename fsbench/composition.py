@@ -83,6 +83,7 @@ def parse(arguments: Sequence[str]) -> SuiteCLI:
 def quiet() -> None:
     """Keep Lightning's remarks (seeds, devices, tips) off the screen; a run's go to its log."""
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+    warnings.filterwarnings("ignore", message=r".*configure_optimizers` will be overridden")  # as was asked for
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
 

@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
@@ -158,12 +159,14 @@ def _pool(index: AnnotationIndex, task: Task) -> tuple[PairList, Pool, int | Non
 
 
 def base_validation_pairs(index: AnnotationIndex, fold: int) -> PairList:
-    """Base classes of `fold` in validation images: the val lists of the other folds, one after the other."""
+    """Base classes of `fold` in validation images: the val lists of the other folds, a pair of each in turn, so that
+    the first episodes are about all of them."""
     lists = [index.pair_list("val", other) for other in range(index.folds) if other != fold]
     if not lists:
         raise SettingsError(f"{index.name} has one fold, so there are no base classes to validate on")
     origins = dict.fromkeys(pairs.origin for pairs in lists)
-    return PairList(tuple(pair for pairs in lists for pair in pairs.pairs), ", ".join(origins))
+    turns = zip_longest(*(pairs.pairs for pairs in lists))
+    return PairList(tuple(pair for turn in turns for pair in turn if pair is not None), ", ".join(origins))
 
 
 def training_pool(index: AnnotationIndex, fold: int, drop_small: bool, empty: bool = True) -> Pool:

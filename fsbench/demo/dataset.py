@@ -14,7 +14,7 @@ from fsbench.errors import DataError
 
 VERSION = 1
 """Raised with every change that alters the files; folders of another version are generated again."""
-TRAIN, VAL = 500, 400
+TRAIN, VAL = 500, 1000
 OBJECTS = (0.3, 0.35, 0.25, 0.1)
 """Shares of the scenes that show 1, 2, 3 and 4 classes."""
 TWIN = 0.15

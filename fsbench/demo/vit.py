@@ -11,3 +11,5 @@ TABLE_SIDE = IMAGE_SIZE // DEMO_VIT["patch_size"]
 """Side of the stored position grid."""
 WEIGHTS = Path(__file__).with_name("vit.safetensors")
 """float16 under timm's names; the metadata says how they were made."""
+WEIGHTS_SHA256 = "659ed2f53c95c030fef0b3643d5d07f26efe60dc8bd593df8fd9b4c6e0090c57"
+"""Of the file that comes with the repository; records say when another one was used."""

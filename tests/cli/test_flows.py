@@ -73,6 +73,13 @@ def test_counts_do_not_depend_on_processes_workers_or_batch(fsbench, bench_argum
 
 
 @pytest.mark.slow
+def test_more_processes_than_episodes(fsbench, bench_arguments, tmp_path):
+    done = fsbench(*bench_arguments("prototype", tmp_path / "runs", "--devices", "2", "--data.episodes=1"))
+    assert done.returncode == 0, done.stderr
+    assert len(the_record(tmp_path / "runs").episodes) == 2  # one episode: any foreground, and its way
+
+
+@pytest.mark.slow
 def test_two_processes_train_together(fsbench, bench_arguments, tmp_path):
     done = fsbench(*bench_arguments("cst", tmp_path / "runs", "--devices", "2"))
     assert done.returncode == 0, done.stderr
@@ -101,8 +108,9 @@ def wait_for(condition, seconds=240):
         time.sleep(0.05)
 
 
-def interrupt(process):
-    os.killpg(process.pid, signal.SIGINT)
+def interrupt(process, alone=False):
+    """Ctrl-C in a terminal reaches the whole group; a supervisor's signal the process `alone`."""
+    (os.kill if alone else os.killpg)(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
     assert "the same command goes on from here" in err and "Traceback" not in err
@@ -128,21 +136,21 @@ def test_stopped_training_goes_on_from_its_last_epoch(spawn, fsbench, bench_argu
 
 @pytest.mark.slow
 def test_stopped_evaluation_loses_nothing(spawn, fsbench, bench_arguments, tmp_path):
-    arguments = bench_arguments("prototype", tmp_path / "runs", "--data.episodes=400")
+    arguments = bench_arguments("prototype", tmp_path / "runs", "--data.episodes=900")
     process = spawn(*arguments)
 
     def finished_lines():
         return sum(len(p.read_text().splitlines()) - 1 for p in (tmp_path / "runs").glob("*/evaluation/part-*.jsonl"))
 
     wait_for(lambda: finished_lines() >= 20)
-    interrupt(process)
+    interrupt(process, alone=True)
     kept = finished_lines()
-    assert 20 <= kept < 400 and not find_records(tmp_path / "runs")
+    assert 20 <= kept < 900 and not find_records(tmp_path / "runs")
     done = fsbench(*arguments)
     assert done.returncode == 0, done.stderr
     record = the_record(tmp_path / "runs")
-    assert f"evaluation: {400 - kept} of 400 episodes are left" in (record.path / "run.log").read_text()
-    whole = bench_arguments("prototype", tmp_path / "whole", "--data.episodes=400")
+    assert f"evaluation: {900 - kept} of 900 episodes are left" in (record.path / "run.log").read_text()
+    whole = bench_arguments("prototype", tmp_path / "whole", "--data.episodes=900")
     assert fsbench(*whole).returncode == 0
     assert the_record(tmp_path / "whole").run["counts_sha256"] == record.run["counts_sha256"]
 

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from fsbench.cli import main
+from fsbench.demo.classes import object_class
 
 
 @pytest.fixture
@@ -91,6 +92,46 @@ def test_a_checkpoint_of_another_method(refused, tmp_path, small_demo):
     assert "cst.ckpt cannot be used with this model" in message and "missing: learner." in message
 
 
+def test_a_checkpoint_that_was_trained_on_the_test_classes(refused, tmp_path, small_demo):
+    from methods.cst import cst_learner
+
+    state = {f"learner.{k}": v for k, v in cst_learner(24, 12).state_dict().items()}
+    names = [object_class(number).name for number in range(6, 21)]
+    torch.save(
+        {"state_dict": state, "fsbench_data": {"dataset": "demo", "fold": 0, "classes": names}}, tmp_path / "0.ckpt"
+    )
+    data = ["--data.dataset=datamodules.folder.Folder", f"--data.dataset.root={small_demo}"]
+    message = refused("bench", "--method", "cst", "--fold", "1", "--ckpt", "0.ckpt", *data)
+    assert "was trained on fold 0 of demo" in message and "novel classes of fold 1" in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--method", ","], "no method or no fold was named"),
+        (["--devices", "0"], "devices is 0, expected their number"),
+        (["--data.episodes=-1"], "episodes is -1, expected 1 or more"),
+        (["--weights", "random:x"], "weights are 'random:x', expected a file, random or random:SEED"),
+        (["--model=methods.nope.Nope"], "model: "),
+    ],
+)
+def test_values_out_of_range(refused, small_demo, arguments, expected):
+    data = ["--data.dataset=datamodules.folder.Folder", f"--data.dataset.root={small_demo}"]
+    assert expected in refused("bench", "--method", "emat", *data, *arguments)
+
+
+def test_settings_that_the_trainer_refuses(fsbench, bench_arguments, tmp_path):
+    for more, expected in (
+        (["--trainer.accelerator=tpu"], "trainer: "),
+        (["--trainer.max_epochs=0"], "training ended without a validation"),
+    ):
+        done = fsbench(*bench_arguments("emat", tmp_path / "runs", *more))
+        assert done.returncode == 1 and expected in done.stderr and "Traceback" not in done.stderr
+        (log,) = (tmp_path / "runs").glob("*/run.log")
+        assert expected.removeprefix("trainer: ") in log.read_text()
+        shutil.rmtree(tmp_path / "runs")
+
+
 def test_annotations_that_are_not_coco(refused, tmp_path):
     for split in ("train", "val"):
         (tmp_path / f"data/coco/{split}2014").mkdir(parents=True)
@@ -138,8 +179,9 @@ def test_a_mask_of_another_size_during_the_run(fsbench, small_demo, tmp_path):
 
 
 def test_debug_shows_the_traceback(fsbench):
-    done = fsbench("--debug", "bench", "--method", "emta")
-    assert done.returncode == 1 and "Traceback" in done.stderr and "unknown method 'emta'" in done.stderr
+    for arguments in (["--debug", "bench"], ["bench", "--debug"]):
+        done = fsbench(*arguments, "--method", "emta")
+        assert done.returncode == 1 and "Traceback" in done.stderr and "unknown method 'emta'" in done.stderr
 
 
 def test_table_without_runs(refused, tmp_path):
