@@ -19,6 +19,8 @@ OBJECTS = (0.3, 0.35, 0.25, 0.1)
 """Shares of the scenes that show 1, 2, 3 and 4 classes."""
 TWIN = 0.15
 """Share of the scenes that show one of their classes twice."""
+FOLD_STARTS = (16, 1, 6, 11)
+"""First class of each fold; the four classes that follow belong to it."""
 MIN_PIXELS = 60
 """Pixels of a class below which an image does not count as showing it: of a small object, half is still seen."""
 DESCRIPTION = "folds.yaml"
@@ -101,7 +103,7 @@ def _write(folder: Path, seed: int, train: int, val: int) -> None:
 
 def _description(first_line: str) -> str:
     names = [object_class(number).name for number in range(1, DEMO_CLASSES + 1)]
-    folds = [list(range(first, first + FOLD)) for first in range(1, DEMO_CLASSES + 1, FOLD)]
+    folds = [list(range(first, first + FOLD)) for first in FOLD_STARTS]
     return f"""{first_line}
 name: demo
 classes: [{", ".join(names)}]

@@ -122,7 +122,7 @@ def test_values_out_of_range(refused, small_demo, arguments, expected):
 
 def test_settings_that_the_trainer_refuses(fsbench, bench_arguments, tmp_path):
     for more, expected in (
-        (["--trainer.accelerator=tpu"], "trainer: "),
+        (["--trainer.enable_checkpointing=false"], "trainer: Trainer was configured with `enable_checkpointing=False`"),
         (["--trainer.max_epochs=0"], "training ended without a validation"),
     ):
         done = fsbench(*bench_arguments("emat", tmp_path / "runs", *more))

@@ -10,7 +10,7 @@ from fsbench.demo.classes import DEMO_CLASSES, FOLD, PRETRAIN_START, object_clas
 from fsbench.demo.scenes import VOID, draw_scene
 from fsbench.demo.shapes import REACH, SHAPES, unit_area
 
-GOLDEN = "53a89ee42acd6b323ee3e4d1a7e72f4a065ab4e6088372db2ccc0d57dd0c00c3"
+GOLDEN = "6b460e59ca8e945d07ddf6488aa95a7442da328076b8ca857ac66924771ecbf0"
 
 
 @cache
@@ -78,12 +78,12 @@ def test_demo_and_pretraining_classes_share_no_kind_of_object() -> None:
 
 
 @pytest.mark.parametrize("fold", range(DEMO_CLASSES // FOLD))
-def test_classes_of_a_fold_differ_and_share_shapes_with_the_others(fold: int) -> None:
-    kinds = [object_class(number) for number in range(1, DEMO_CLASSES + 1)]
-    novel, base = kinds[FOLD * fold : FOLD * (fold + 1)], kinds[: FOLD * fold] + kinds[FOLD * (fold + 1) :]
-    assert len({kind.shape for kind in novel}) == len({kind.pattern for kind in novel}) == FOLD
-    assert {kind.pattern for kind in novel} <= {kind.pattern for kind in base}
-    assert {kind.shape for kind in novel} & {kind.shape for kind in base}
+def test_neither_shape_nor_texture_alone_tells_the_classes_of_a_fold_apart(fold: int) -> None:
+    kinds = [object_class(FOLD * fold + i) for i in range(1, FOLD + 1)]
+    assert len({kind.shape for kind in kinds}) < FOLD
+    assert len({kind.pattern for kind in kinds}) < FOLD
+    for kind in kinds:
+        assert any(kind.shape == other.shape or kind.pattern == other.pattern for other in kinds if other != kind)
 
 
 def test_class_numbers_are_unbounded_and_start_at_one() -> None:
