@@ -191,8 +191,8 @@ def _official(folders: list[str], dataset: str, split: str, fold: int) -> PairLi
 
 
 KINDS = {
-    "preprocess": preprocess,
-    "metrics": metrics,
-    "episodes": episodes,
-    "episodes_official_lists": official_episodes,
+    "preprocess": (lambda case: "in.0.image" in case.tensors, preprocess),
+    "metrics": (lambda case: isinstance(case.data, dict) and "episodes" in case.data, metrics),
+    "episodes": (lambda case: "dataset" in case.data, episodes),
+    "episodes_official_lists": (lambda case: isinstance(case.data, dict), official_episodes),
 }
