@@ -68,7 +68,7 @@ class Comparison:
 
 @dataclass
 class Case:
-    """One entry of `index.json` with its file read: tensors by name (float16 cast to float32), JSON or text in `data`."""
+    """One entry of `index.json` with its file read: tensors by name (float16 as float32), or JSON or text in `data`."""
 
     folder: Path
     entry: dict[str, Any]

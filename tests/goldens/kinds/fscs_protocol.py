@@ -194,5 +194,5 @@ KINDS = {
     "preprocess": (lambda case: "in.0.image" in case.tensors, preprocess),
     "metrics": (lambda case: isinstance(case.data, dict) and "episodes" in case.data, metrics),
     "episodes": (lambda case: "dataset" in case.data, episodes),
-    "episodes_official_lists": (lambda case: isinstance(case.data, dict), official_episodes),
+    "episodes_official_lists": (lambda case: not isinstance(case.data, str), official_episodes),
 }
