@@ -2,6 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,8 @@ Pair = tuple[str, int]
 SIZE_BINS = {"0-5": (0.0, 0.05), "5-10": (0.05, 0.10), "10-15": (0.10, 0.15), "0-15": (0.0, 0.15)}
 """Size-restricted splits: share of an image's pixels, void included, in [lower, upper) (fscs-protocol §2.2)."""
 
-SPLITS = ("trn", "val", *SIZE_BINS)
+SPLITS = ("trn", "val", "held_out", "pfenet-trn", "pfenet-val", *SIZE_BINS)
+"""See `AnnotationIndex.pair_list`."""
 
 VOID = 255
 """Label of void pixels; what it counts as is the protocol's decision."""
@@ -71,8 +73,27 @@ class AnnotationIndex(ABC):
 
     @abstractmethod
     def pair_list(self, split: str, fold: int) -> PairList:
-        """Pairs of `split`: "trn" (base classes, training images), "val" (novel classes, validation images) or a size
-        bin of `SIZE_BINS` (novel classes, validation images)."""
+        """Pairs of `split`.
+
+        "trn" has the base classes in training images, "val" the novel classes in validation images, a size bin of
+        `SIZE_BINS` a part of "val", and "held_out" the classes of `held_out_classes`. "pfenet-trn" and "pfenet-val"
+        are the lists of PFENet-like programs (hmnet.md §11.1): images in list order, the classes of an image ascending,
+        training images that show a novel class left out.
+        """
+
+    def held_out_classes(self, fold: int) -> list[int]:
+        """Numbers of classes that are neither base nor novel but there to choose a checkpoint with; few data sets have
+        them (FSS-1000)."""
+        return []
+
+    def support_images(self, pairs: PairList) -> Mapping[int, Sequence[str]]:
+        """Class number -> images in the order that supports are drawn from; that of the list but for FSS-1000."""
+        return pairs.images_of
+
+    def label_values(self, name: str, classes: Sequence[int]) -> list[int]:
+        """What each of `classes` has as its value in the label map of image `name`: its number, except where a data
+        set has more classes than a label map has values."""
+        return list(classes)
 
     @abstractmethod
     def image_path(self, name: str) -> Path:
@@ -88,11 +109,11 @@ class AnnotationIndex(ABC):
 
     def train_classes(self, fold: int) -> list[int]:
         """Numbers of the base classes of `fold`, ascending."""
-        novel = set(self.test_classes(fold))
+        novel = {*self.test_classes(fold), *self.held_out_classes(fold)}
         return [number for number in range(1, len(self.class_names) + 1) if number not in novel]
 
     def class_pixels(self, name: str) -> tuple[dict[int, int], int]:
-        """Pixels of every label of image `name` (ascending, background and void included), and pixels in all."""
+        """Pixels of every class of image `name` (numbers ascending, background and void included), pixels in all."""
         labels, counts = np.unique(self.label_map(name), return_counts=True)
         return dict(zip(labels.tolist(), counts.tolist(), strict=True)), int(counts.sum())
 
