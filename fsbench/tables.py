@@ -208,7 +208,7 @@ def _flat(record: Record) -> dict[str, Any]:
 def _notes(records: list[Record]) -> list[str]:
     notes = []
     header = records[0].manifest.header
-    official = load_protocol(header["protocol"]).episodes
+    official = header["official_episodes"]
     if header["requested"] != official:
         notes.append(f"{header['requested']} instead of the protocol's {official} episodes: a trial, not a result")
     notes.append(f"image lists: {header['lists']}")

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from datamodules.folder import Folder
-from fsbench.manifest import Task, build_manifest
 from fsbench.metrics import EpisodeResult, count
 from fsbench.preprocess import way_labels
 from fsbench.protocol import load_protocol
 from fsbench.records import Record, result_rows, to_frame, write_record
 from fsbench.render import FORMATS, render
 from fsbench.tables import build_blocks
+from fsbench.tasks import Task, build_manifest
 
 
 @pytest.fixture
