@@ -126,9 +126,7 @@ def mismatches(manifest: Manifest, index: AnnotationIndex, progress: Callable[[l
 def _differing(names: list[str], what: str) -> list[str]:
     if not names:
         return []
-    return [
-        f"{len(names)} {what} differ from those it was made with: {', '.join(names[:5])}{', …' * (len(names) > 5)}"
-    ]
+    return [f"{len(names)} {what} differ from those it was made with: {', '.join(names[:5])}{', …' * (len(names) > 5)}"]
 
 
 def _without_class(manifest: Manifest, index: AnnotationIndex, progress: Callable[[list[str]], Any]) -> list[str]:

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = commands.add_parser(
-        "manifest", help="freeze an episode list, look at it, verify it, compare two"
-    )
+    parser = commands.add_parser("manifest", help="freeze an episode list, look at it, verify it, compare two")
     actions = parser.add_subparsers(dest="action", required=True)
 
     build = actions.add_parser("build", help="draw the episodes of a test and write them to a file")
@@ -40,9 +38,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     show.add_argument("--episodes", type=int, default=0, help="list so many of them")
     show.set_defaults(function=_show)
 
-    verify = actions.add_parser(
-        "verify", help="whether a manifest is intact and fits the local data"
-    )
+    verify = actions.add_parser("verify", help="whether a manifest is intact and fits the local data")
     verify.add_argument("file", type=Path)
     _add_dataset(verify, required=False)
     verify.set_defaults(function=_verify)
