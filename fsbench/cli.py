@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fsbench import __version__
+from fsbench import __version__, manifest_commands
 from fsbench.errors import FsbenchError, SettingsError, user_message
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--fold", default="0", help="number, or several with commas")
     bench.add_argument("--way", type=int)
     bench.add_argument("--shot", type=int)
+    bench.add_argument("--protocol", help="fscs (the default), hsnet, pfenet; see: fsbench protocols")
+    bench.add_argument("--manifest", help="file of test episodes; {fold} stands for the fold; its task is the task")
     bench.add_argument("--setting", help="original, partially_augmented, fully_augmented, 0-5, 5-10, 10-15, 0-15")
     bench.add_argument("--devices", type=int, help="processes on this machine, one per device")
     bench.add_argument("--ckpt", help="evaluate this checkpoint (ours or the authors'); {fold} stands for the fold")
@@ -92,6 +94,12 @@ def _parser() -> argparse.ArgumentParser:
     listing = commands.add_parser("list", help="methods, data sets, protocols")
     listing.set_defaults(function=_list)
 
+    protocols = commands.add_parser("protocols", help="the protocols side by side, and what follows from their choices")
+    protocols.add_argument("--format", choices=("text", "markdown"), default="text")
+    protocols.set_defaults(function=_protocols)
+
+    manifest_commands.add_parser(commands)
+
     checkpoint = commands.add_parser("checkpoint", help="convert a checkpoint: authors' <-> ours")
     checkpoint.add_argument("source", type=Path)
     checkpoint.add_argument("target", type=Path)
@@ -122,6 +130,8 @@ def _bench(options: argparse.Namespace, extra: list[str]) -> int:
         way=options.way,
         shot=options.shot,
         setting=options.setting,
+        protocol=options.protocol,
+        manifest=options.manifest,
         devices=options.devices,
         checkpoint=options.ckpt,
         seed=options.seed,
@@ -217,6 +227,18 @@ def _list(options: argparse.Namespace, extra: list[str]) -> int:
     print("metrics (fsbench table --metrics …):")
     for name, line in SCORES.items():
         print(f"  {name:14} {line}")
+    return 0
+
+
+def _protocols(options: argparse.Namespace, extra: list[str]) -> int:
+    import shutil
+
+    from fsbench.consequences import as_markdown, side_by_side
+    from fsbench.protocol import load_protocol, protocol_names
+
+    protocols = [load_protocol(name) for name in protocol_names()]
+    width = shutil.get_terminal_size((140, 24)).columns
+    print(as_markdown(protocols) if options.format == "markdown" else side_by_side(protocols, width))
     return 0
 
 

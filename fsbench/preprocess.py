@@ -1,4 +1,4 @@
-"""Images and label maps as the FS-CS protocol resizes and renames them (fscs-protocol §6)."""
+"""Images and label maps as the protocols resize and rename them (fscs-protocol §6, fss-protocol §4, hmnet.md §11.3)."""
 
 from collections.abc import Sequence
 
@@ -42,8 +42,24 @@ def _source_index(length: int, size: int) -> np.ndarray:
     return np.minimum(index, length - 1)
 
 
+def resize_image_cv2(image: Image.Image, size: int) -> Tensor:
+    """RGB image -> (3, size, size) float32 in 0..255, OpenCV's linear interpolation without antialiasing."""
+    import cv2
+
+    pixels = np.asarray(image, dtype=np.float32)
+    resized = cv2.resize(pixels, (size, size), interpolation=cv2.INTER_LINEAR)
+    return torch.from_numpy(resized).permute(2, 0, 1).contiguous()
+
+
+def resize_labels_cv2(labels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Label map (h, w) -> (height, width), OpenCV's nearest (source index floor(i · in/out) in double)."""
+    import cv2
+
+    return np.asarray(cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST))
+
+
 def way_labels(labels: np.ndarray, classes: Sequence[int]) -> np.ndarray:
-    """Class numbers -> way slots: the n-th of `classes` becomes n (from 1), other classes 0; void stays 255."""
+    """Label values -> way slots: the n-th of `classes` becomes n (from 1), other values 0; void stays 255."""
     slots = np.zeros(256, dtype=np.uint8)
     slots[list(classes)] = np.arange(1, len(classes) + 1)
     slots[VOID] = VOID

@@ -9,7 +9,6 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -225,7 +224,9 @@ def ordinary_pool(index: AnnotationIndex, pairs: PairList, class_ids: Sequence[i
 
 def image_pool(index: AnnotationIndex, pairs: PairList, class_ids: Sequence[int]) -> Pool:
     """Pool of PFENet's protocol; opens the label maps of queries when episodes are drawn."""
-    return Pool(pairs.pairs, pairs.images_of, sorted(class_ids), "image", lambda name: list(index.class_pixels(name)[0]))
+    return Pool(
+        pairs.pairs, pairs.images_of, sorted(class_ids), "image", lambda name: list(index.class_pixels(name)[0])
+    )
 
 
 def size_pool(pairs: PairList, query_rule: str, *, way: int, shot: int, seed: int = 0) -> Pool:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from fsbench.tasks import Task, build_manifest
 
 from datamodules.folder import Folder
 from fsbench.cli import main
@@ -17,6 +16,8 @@ from fsbench.protocol import load_protocol
 from fsbench.records import Record, find_records
 from fsbench.render import FORMATS, render
 from fsbench.tables import ABSENT, SIZES, Cell, build_blocks
+from fsbench.tasks import Task, build_manifest
+from tests.conftest import CLASSES
 
 
 def lines(blocks):
@@ -192,7 +193,7 @@ def test_by_class_and_csv_and_json(table):
         "all",
         *SIZES,
         ABSENT,
-        *["red", "green", "blue", "yellow", "cyan", "magenta"],
+        *CLASSES,
     }
     assert {row["metric"] for row in rows if row["part"] != "all"} == {"class-error"}
     (block,) = json.loads(table("--format", "json"))
