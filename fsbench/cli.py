@@ -6,12 +6,17 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fsbench import __version__, manifest_commands
 from fsbench.errors import FsbenchError, SettingsError, user_message
 
+if TYPE_CHECKING:
+    from fsbench.records import Record
+
 FORMATS = ("text", "markdown", "csv", "latex", "json")
+RESCORE_FORMATS = ("text", "markdown", "latex", "json")
+BREAKDOWNS = ("size", "class", "fold")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -81,6 +86,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_table_options(table)
     table.set_defaults(function=_table)
 
+    rescore = commands.add_parser("rescore", help="another protocol's metric on the predictions of finished runs")
+    rescore.add_argument("runs", nargs="+", type=Path, help="folders of runs; nothing is written")
+    rescore.add_argument("--protocol", required=True, help="see: fsbench list")
+    rescore.add_argument("--format", choices=RESCORE_FORMATS, default="text", help="of the table")
+    rescore.set_defaults(function=_rescore)
+
     listing = commands.add_parser("list", help="methods, data sets, protocols")
     listing.set_defaults(function=_list)
 
@@ -128,6 +139,10 @@ def _add_data(commands: Any) -> None:
 
 def _add_table_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=FORMATS, default="text", help="of the table")
+    parser.add_argument("--metrics", help="scores to show, with commas (see: fsbench list)")
+    parser.add_argument(
+        "--by", action="append", choices=BREAKDOWNS, default=[], help="break down in full; may be repeated"
+    )
     parser.add_argument("--by-class", action="store_true", help="break the table down by class, too")
     parser.add_argument("--no-trivial", action="store_true", help="leave out the answers that need no model")
 
@@ -181,15 +196,14 @@ def _table(options: argparse.Namespace, extra: list[str]) -> int:
 
 
 def _print_table(folders: Sequence[Path], options: argparse.Namespace) -> None:
-    from fsbench.records import find_records
     from fsbench.render import render
-    from fsbench.tables import build_blocks
+    from fsbench.tables import DEFAULT, build_blocks
 
-    records = [record for folder in folders for record in find_records(folder)]
-    if not records:
-        raise SettingsError(f"no finished run in {', '.join(map(str, folders))}; make one with: make bench")
-    blocks = build_blocks(records, by_class=options.by_class, trivial=not options.no_trivial)
-    print(render(blocks, options.format))
+    metrics = _metrics(options.metrics) if options.metrics is not None else DEFAULT
+    records = _records(folders)
+    by_class = options.by_class or "class" in options.by
+    blocks = build_blocks(records, by_class=by_class, trivial=not options.no_trivial, metrics=metrics)
+    print(render(blocks, options.format, options.by))
     if options.format == "text":
         for record in records:
             files = ", ".join(
@@ -200,13 +214,48 @@ def _print_table(folders: Sequence[Path], options: argparse.Namespace) -> None:
             print(f"{record.path}: {files}")
 
 
+def _records(folders: Sequence[Path]) -> list["Record"]:
+    from fsbench.records import find_records
+
+    records = [record for folder in folders for record in find_records(folder)]
+    if not records:
+        raise SettingsError(f"no finished run in {', '.join(map(str, folders))}; make one with: make bench")
+    return records
+
+
+def _metrics(text: str) -> list[str]:
+    from fsbench.scores import SCORES
+
+    names = list(dict.fromkeys(_split(text)))
+    unknown = [name for name in names if name not in SCORES]
+    if unknown or not names:
+        what = f"unknown metric '{unknown[0]}'" if unknown else "no metric was named"
+        raise SettingsError(f"{what}; there are: {', '.join(SCORES)}")
+    return names
+
+
+def _rescore(options: argparse.Namespace, extra: list[str]) -> int:
+    from fsbench.protocol import load_protocol
+    from fsbench.render import SHEETS, as_json
+    from fsbench.rescore import lay_out, rescore
+
+    target = load_protocol(options.protocol)
+    groups = rescore(_records(options.runs), target)
+    print(as_json(groups) if options.format == "json" else SHEETS[options.format]([lay_out(g) for g in groups]))
+    return 0
+
+
 def _list(options: argparse.Namespace, extra: list[str]) -> int:
     from fsbench.catalogue import names
+    from fsbench.scores import SCORES
 
     for title, kind in (("methods", "methods"), ("data sets", "data"), ("protocols", "protocols")):
         print(f"{title}:")
         for name, line in names(kind).items():
             print(f"  {name:14} {line}")
+    print("metrics (fsbench table --metrics …):")
+    for name, line in SCORES.items():
+        print(f"  {name:14} {line}")
     return 0
 
 
