@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from fsbench.tasks import Task, build_manifest
 
 from datamodules.folder import Folder
 from fsbench.metrics import EpisodeResult, count
@@ -10,6 +9,7 @@ from fsbench.preprocess import way_labels
 from fsbench.protocol import load_protocol
 from fsbench.records import Record, result_rows, to_frame, write_record
 from fsbench.regions import slot_regions
+from fsbench.tasks import Task, build_manifest
 
 
 @pytest.fixture
