@@ -54,9 +54,9 @@ class Fss1000(ListedIndex):
         test_only: bool = False,
     ):
         super().__init__()
-        self.root = _class_folder(Path(root).expanduser())
+        self.root = class_folder(Path(root).expanduser())
         self.lists = default_lists(lists, Path(root).expanduser(), self.root)
-        self._files = _class_files(self.root)
+        self._files = class_files(self.root)
         released = read_splits(self.lists, allow_unverified_lists)
         if released and test_only:
             raise SettingsError("test_only is for data without lists; leave it out, or set lists to []")
@@ -175,7 +175,7 @@ def _some(names: Sequence[str]) -> str:
     return f" ({', '.join(names[:5])}{', …' if len(names) > 5 else ''})" if names else ""
 
 
-def _class_folder(root: Path) -> Path:
+def class_folder(root: Path) -> Path:
     if not root.is_dir():
         raise missing(f"the FSS-1000 folder {root} does not exist; expected a folder for each class in it", FSS1000)
     for folder in (root, *(root / inner for inner in INNER_FOLDERS)):
@@ -184,7 +184,7 @@ def _class_folder(root: Path) -> Path:
     raise missing(f"{root} has no class folders; expected <class>/1.jpg and <class>/1.png, …", FSS1000)
 
 
-def _class_files(root: Path) -> dict[str, frozenset[int]]:
+def class_files(root: Path) -> dict[str, frozenset[int]]:
     """Class name -> numbers of its images; raises DataError for photos and masks without each other."""
     files: dict[str, frozenset[int]] = {}
     for folder in sorted(path for path in root.iterdir() if path.is_dir()):

@@ -18,8 +18,8 @@ from fsbench.annotations import Pair, PairList, pairs_sha256
 from fsbench.errors import DataError
 
 OFFICIAL = "official"
+"""The list has the official checksum, whether it was read from the authors' file or derived."""
 UNVERIFIED = "official, unverified"
-SAME = "derived, equal to the official list"
 REORDERED = "derived, official set in another order"
 DERIVED = "derived"
 
@@ -107,19 +107,19 @@ def read_official(
 
 
 def verdict(pairs: Sequence[Pair], dataset: str, split: str, fold: int) -> str:
-    """What a list of ours is, compared with the official one: `SAME`, `REORDERED` or `DERIVED`."""
+    """What a list of ours is, compared with the official one: `OFFICIAL`, `REORDERED` or `DERIVED`."""
     known = checksums().get((dataset, split, fold))
     if known is None or len(pairs) != known.pairs:
         return DERIVED
     pairs = tuple(pairs)
     if pairs_sha256(pairs, ordered=True) == known.sha256_ordered:
-        return SAME
+        return OFFICIAL
     return REORDERED if pairs_sha256(pairs, ordered=False) == known.sha256_sorted else DERIVED
 
 
 def joined_origin(origins: Sequence[str]) -> str:
     """The origin of a list joined from several: that of its least certain part."""
-    certainty = [OFFICIAL, SAME, REORDERED, DERIVED, UNVERIFIED]
+    certainty = [OFFICIAL, REORDERED, DERIVED, UNVERIFIED]
     return max(origins, key=certainty.index)
 
 

@@ -105,9 +105,13 @@ def notes(records: list[Record]) -> list[str]:
     """What a reader must know of the runs of a group."""
     found = []
     header = records[0].manifest.header
-    official, seed = header["official_episodes"], load_protocol(header["protocol"]).seed
-    if header["seed"] != seed:
-        found.append(f"test seed {header['seed']} instead of the protocol's {seed}: other episodes")
+    official, protocol = header["official_episodes"], load_protocol(header["protocol"])
+    if header["seed"] != protocol.seed:
+        found.append(f"test seed {header['seed']} instead of the protocol's {protocol.seed}: other episodes")
+    if protocol.query_size == "input":
+        sides = {r.run["identity"]["method"]["name"]: r.run["identity"]["image_size"] for r in records}
+        at = ", ".join(f"{name} {side} x {side}" for name, side in sides.items())
+        found.append(f"pixels are counted at the input size: {at}")
     if header["requested"] != official:
         found.append(f"{header['requested']} instead of the protocol's {official} episodes: a trial, not a result")
     found.append(f"image lists: {header['lists']}")

@@ -107,7 +107,8 @@ class FewShotMethod(L.LightningModule):
         decided, score = prediction.decided, prediction.score
         if decided is None or score is None:
             decided, score = presence_from_mask(prediction.label_map, ways)
-        rom, rum = slot_regions(prediction.label_map, truth.label_maps[0], ways)
+        label_map = prediction.label_map.to("cpu", torch.uint8)
+        rom, rum = slot_regions(label_map, truth.label_maps[0], ways)
         return EpisodeResult(
             episode=int(episode.episodes[0]),
             classes=truth.classes[0].cpu(),
@@ -115,7 +116,7 @@ class FewShotMethod(L.LightningModule):
             present=truth.presence[0].cpu(),
             decided=decided.cpu(),
             score=score.float().cpu(),
-            label_map=prediction.label_map.to("cpu", torch.uint8),
+            label_map=label_map,
             rom=rom,
             rum=rum,
         )

@@ -68,7 +68,7 @@ def _require(archive: Archive, making: Path, files: list[str]) -> None:
 
 def _render(root: Path, folder: str) -> None:
     """`annotations/<folder>/<photo>.png`, class numbers 1 to 80 by the painting rule (fscs-protocol §2.2), as the
-    official programs read them."""
+    official programs read them. The suite itself goes on painting, which is three times as fast as decoding."""
     from tqdm import tqdm
 
     index = Coco(str(root), lists=[])
@@ -89,6 +89,8 @@ def _render(root: Path, folder: str) -> None:
     def one(name: str) -> None:
         write_label_map(target / f"{name}.png", index.label_map(f"{folder}/{name}.jpg"))
 
+    for name in wanted[:1]:
+        one(name)  # reads the annotations, which the threads then share
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         list(tqdm(pool.map(one, wanted), total=len(wanted), desc=f"Painting {folder}", unit="image", disable=None))
     part.replace(marker)

@@ -223,10 +223,10 @@ def test_all_label_maps_give_the_official_lists_and_size_splits(real_data: Path,
             known = checksums()["pascal", split, fold]
             assert len(pairs) == known.pairs
             assert pairs_sha256(pairs, ordered=True) == known.sha256_ordered
-            assert index.pair_list(split, fold).origin == "derived, equal to the official list"
+            assert index.pair_list(split, fold).origin == "official"
         for pairs, expected in ((own[0], TRAINING_FILES[fold]), (own[1], VALIDATION_FILES[fold])):
             text = "".join(f"{name}__{number:02d}\n" for name, number in pairs)
             assert hashlib.sha256(text.encode()).hexdigest() == expected
         for split in ("pfenet-trn", "pfenet-val"):  # from SBD's and VOC's own lists and the label maps alone
-            assert index.pair_list(split, fold).origin == "derived, equal to the official list"
+            assert index.pair_list(split, fold).origin == "official"
             assert with_lists.pair_list(split, fold).origin == "official"

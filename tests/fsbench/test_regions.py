@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from fsbench import regions
+from fsbench.episodes import EpisodeBatch, Truth
 from fsbench.regions import region_measures, slot_regions
+from methods.base import FewShotMethod, Prediction
 
 
 def plain_regions(mask):
@@ -105,3 +107,18 @@ def test_many_regions_take_another_way_with_the_same_result(monkeypatch):
     dense = region_measures(prediction, truth)
     monkeypatch.setattr(regions, "DENSE", 0)
     assert region_measures(prediction, truth) == dense and 0 < dense[0] < 1
+
+
+def test_the_evaluation_measures_regions():
+    """Every method's: `evaluate` is written once."""
+    truth = torch.tensor([[1, 1, 1, 0, 2], [0, 0, 0, 0, 255]], dtype=torch.uint8)
+    label_map = torch.tensor([[1, 0, 1, 0, 2], [0, 0, 0, 0, 2]])
+    empty = torch.empty(1, 2, 1)
+    episode = EpisodeBatch(
+        torch.empty(1, 3, 2, 5), ["q"], torch.tensor([0]), empty.long(), empty, empty.bool(),
+        torch.tensor([[2, 5]]), torch.tensor([7]),
+        Truth([truth], torch.tensor([[True, True]]), torch.tensor([[3, 4]])),
+    )  # fmt: skip
+    result = FewShotMethod.evaluate(lambda without_truth: Prediction(label_map), episode)
+    assert result.rom.tolist() == pytest.approx([tanh(1 * 2 / (2 * 3)), tanh(1), 0])
+    assert result.rum.tolist() == [0, 0, 0]

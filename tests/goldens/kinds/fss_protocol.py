@@ -68,10 +68,10 @@ def _fss_pool(classes: Sequence[str], split: str) -> Pool:
 
 
 def _lines(pool: Pool, shot: int, count: int) -> list[str]:
-    return [_line(episode) for episode in islice(hsnet_episodes(pool, shot=shot), count)]
+    return [line_of(episode) for episode in islice(hsnet_episodes(pool, shot=shot), count)]
 
 
-def _line(episode: Episode) -> str:
+def line_of(episode: Episode) -> str:
     return f"{episode.index}\t{episode.query_class - 1}\t{episode.query}\t{','.join(episode.supports[0])}"
 
 
