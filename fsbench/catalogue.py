@@ -44,6 +44,19 @@ def load_index(dataset: str, root: str | None = None, lists: Sequence[str] = ())
     return index
 
 
+def method_classes() -> dict[str, Any]:
+    """Dotted name -> class of every method in configs/methods."""
+    import yaml
+
+    found = {}
+    for file in sorted((CONFIGS / "methods").glob("*.yaml")):
+        dotted = (yaml.safe_load(file.read_text()).get("model") or {}).get("class_path")
+        if dotted and dotted not in found:
+            module, _, name = dotted.rpartition(".")
+            found[dotted] = getattr(importlib.import_module(module), name)
+    return found
+
+
 def config_files(method: str, dataset: str, fast: bool = False) -> list[Path]:
     """base.yaml, the method's, the data set's, what the two need together, and fast.yaml if wanted.
 

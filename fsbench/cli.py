@@ -272,9 +272,11 @@ def _protocols(options: argparse.Namespace, extra: list[str]) -> int:
 
 
 def _checkpoint(options: argparse.Namespace, extra: list[str]) -> int:
+    from fsbench.catalogue import method_classes
     from fsbench.checkpoints import convert
 
-    direction = convert(options.source, options.target, options.backbone)
+    forms = [(name, method.authors_form) for name, method in method_classes().items()]
+    direction = convert(options.source, options.target, options.backbone, forms)
     print(f"{options.target}: {direction}")
     return 0
 
