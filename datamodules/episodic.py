@@ -11,36 +11,38 @@ import torch
 import torch.distributed
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from datamodules.label_maps import check_sizes, read_image
+from datamodules.decoding import DecodedFiles
 from fsbench.annotations import AnnotationIndex
 from fsbench.checkpoints import TRAINED_ON
 from fsbench.episodes import EpisodeBatch, Truth, collate
 from fsbench.errors import DataError, SettingsError
 from fsbench.manifest import Manifest, Task, build_manifest, training_pool
 from fsbench.order import evaluation_order
-from fsbench.preprocess import resize_image, resize_labels, way_labels
+from fsbench.preprocess import resize_labels, way_labels
 from fsbench.protocol import load_protocol
 from fsbench.records import fingerprint
 from fsbench.samplers import Episode, Pool, draw_episode
 
 
-def load_episode(index: AnnotationIndex, episode: Episode, image_size: int, *, training: bool) -> EpisodeBatch:
-    """Decode one episode (a batch of one). The query's label map is resized in training only.
+def load_episode(
+    index: AnnotationIndex, episode: Episode, image_size: int, *, training: bool, files: DecodedFiles | None = None
+) -> EpisodeBatch:
+    """One episode (a batch of one). The query's label map is resized in training only.
 
-    Raises DataError naming the file that cannot be decoded or whose mask has another size.
+    `files` remembers decoded files of `index` for later episodes. Raises DataError naming the file that cannot be
+    decoded or whose mask has another size.
     """
+    files = files or DecodedFiles(index)
     names = list(dict.fromkeys([episode.query, *(name for way in episode.supports for name in way)]))
     rows = {name: row for row, name in enumerate(names)}
     images, labels = [], {}
     for name in names:
-        image = read_image(index.image_path(name))
-        labels[name] = index.label_map(name)
-        check_sizes(index.image_path(name), image, labels[name], index.label_file(name))
-        images.append(resize_image(image, image_size))
+        image, labels[name] = files.decoded(name, image_size)
+        images.append(image)
     query = way_labels(labels[episode.query], episode.classes)
     present = [n in query for n in range(1, len(episode.classes) + 1)]  # anywhere at original size, also in training
     support_labels = [
-        [way_labels(resize_labels(labels[name], image_size, image_size), [number]) for name in way]
+        [resize_labels(way_labels(labels[name], [number]), image_size, image_size) for name in way]
         for number, way in zip(episode.classes, episode.supports, strict=True)
     ]
     target = resize_labels(query, image_size, image_size) if training else query
@@ -61,8 +63,8 @@ def load_episode(index: AnnotationIndex, episode: Episode, image_size: int, *, t
 class ManifestEpisodes(Dataset[EpisodeBatch]):
     """The episodes of a manifest."""
 
-    def __init__(self, index: AnnotationIndex, episodes: Sequence[Episode], image_size: int):
-        self.index = index
+    def __init__(self, files: DecodedFiles, episodes: Sequence[Episode], image_size: int):
+        self.files = files
         self.episodes = episodes
         self.image_size = image_size
 
@@ -70,7 +72,7 @@ class ManifestEpisodes(Dataset[EpisodeBatch]):
         return len(self.episodes)
 
     def __getitem__(self, i: int) -> EpisodeBatch:
-        return load_episode(self.index, self.episodes[i], self.image_size, training=False)
+        return load_episode(self.files.index, self.episodes[i], self.image_size, training=False, files=self.files)
 
 
 class TrainingEpisodes(Dataset[EpisodeBatch]):
@@ -80,8 +82,8 @@ class TrainingEpisodes(Dataset[EpisodeBatch]):
     (COCO, fscs-protocol §3).
     """
 
-    def __init__(self, index: AnnotationIndex, pool: Pool, image_size: int, empty: bool, seed: int):
-        self.index = index
+    def __init__(self, files: DecodedFiles, pool: Pool, image_size: int, empty: bool, seed: int):
+        self.files = files
         self.pool = pool
         self.image_size = image_size
         self.empty = empty
@@ -95,7 +97,7 @@ class TrainingEpisodes(Dataset[EpisodeBatch]):
         epoch, i = item
         rng = np.random.RandomState([self.seed, 1, epoch, i])
         episode = draw_episode(i, rng, self.pool, way=1, shot=1, empty=self.empty)
-        return load_episode(self.index, episode, self.image_size, training=True)
+        return load_episode(self.files.index, episode, self.image_size, training=True, files=self.files)
 
 
 class EpochShuffle(Sampler[tuple[int, int]]):
@@ -181,6 +183,8 @@ class EpisodicDataModule(L.LightningDataModule):
             (the test classes themselves), "base" keeps them unseen.
         seed: of the training episodes; test episodes have the protocol's seeds.
         drop_small_classes: leave out classes with too few images instead of stopping.
+        cache_mib: memory for decoded images and label maps, shared equally by the `workers` of a loader; figures do not
+            depend on it.
     """
 
     def __init__(
@@ -201,11 +205,12 @@ class EpisodicDataModule(L.LightningDataModule):
         validation: Literal["novel", "base"] = "novel",
         seed: int = 0,
         drop_small_classes: bool = False,
+        cache_mib: int = 1024,
     ):
         super().__init__()
         counts = {"batch_size": batch_size, "eval_batch_size": eval_batch_size, "episodes": episodes}
         _at_least(1, counts | {"validation_episodes": validation_episodes})
-        _at_least(0, {"workers": workers, "seed": seed})
+        _at_least(0, {"workers": workers, "seed": seed, "cache_mib": cache_mib})
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer episodes left than processes
         self.dataset = dataset
         self.protocol = load_protocol(protocol)
@@ -222,6 +227,7 @@ class EpisodicDataModule(L.LightningDataModule):
         self.validation = validation
         self.seed = seed
         self.drop_small_classes = drop_small_classes
+        self.cache_mib = cache_mib
         self.done: frozenset[int] = frozenset()
         """Test episodes that are finished already (an interrupted evaluation)."""
 
@@ -283,7 +289,7 @@ class EpisodicDataModule(L.LightningDataModule):
             )
 
     def train_dataloader(self) -> DataLoader[EpisodeBatch]:
-        episodes = TrainingEpisodes(self.dataset, self.training_pool, self.image_size, self.empty_masks, self.seed)
+        episodes = TrainingEpisodes(self._files(), self.training_pool, self.image_size, self.empty_masks, self.seed)
         return self._loader(episodes, EpochShuffle(len(episodes), self.seed), self.batch_size)
 
     def val_dataloader(self) -> DataLoader[EpisodeBatch]:
@@ -307,14 +313,18 @@ class EpisodicDataModule(L.LightningDataModule):
 
     def calibration_episodes(self, count: int = 200) -> Iterator[EpisodeBatch]:
         """Labelled episodes of base classes in training images, with the test's N and K (classical-baselines §2.1)."""
-        pool = self._calibration_pool()
+        pool, files = self._calibration_pool(), self._files()
         for i in range(count):
             rng = np.random.RandomState(i)
             episode = draw_episode(i, rng, pool, way=self.way, shot=self.shot, empty=self.empty_masks)
-            yield load_episode(self.dataset, episode, self.image_size, training=False)
+            yield load_episode(self.dataset, episode, self.image_size, training=False, files=files)
+
+    def _files(self) -> DecodedFiles:
+        """An empty memory of decoded files for one loader, as big as each of its processes may have it."""
+        return DecodedFiles(self.dataset, self.cache_mib * 2**20 // max(self.workers, 1))
 
     def _evaluation_loader(self, episodes: Sequence[Episode]) -> DataLoader[EpisodeBatch]:
-        data = ManifestEpisodes(self.dataset, episodes, self.image_size)
+        data = ManifestEpisodes(self._files(), episodes, self.image_size)
         return self._loader(data, RankShare(len(data)), self.eval_batch_size)
 
     def _loader(

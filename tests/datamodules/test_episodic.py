@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from datamodules import episodic
+from datamodules import decoding, episodic
 from datamodules.episodic import EpisodicDataModule, EpochShuffle, RankShare, load_episode
 from datamodules.folder import Folder
 from fsbench.errors import DataError, user_message
@@ -44,7 +44,7 @@ def test_presence_is_that_of_the_original_mask_also_in_training(index, monkeypat
     tiny = np.zeros((60, 60), dtype=np.uint8)
     tiny[31, 31] = 3
     monkeypatch.setattr(index, "label_map", lambda name: tiny)
-    monkeypatch.setattr(episodic, "check_sizes", lambda *args: None)
+    monkeypatch.setattr(decoding, "check_sizes", lambda *args: None)
     truth = load_episode(index, Episode(0, "image_030", 3, (3,), (("image_031",),)), 16, training=True).known_truth()
     assert truth.presence.tolist() == [[True]] and not (truth.label_maps[0] == 1).any()
 
