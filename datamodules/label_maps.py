@@ -40,7 +40,7 @@ def read_image(path: Path) -> Image.Image:
     with _opened(path, "image") as image:
         if image.mode.startswith(("I", "F")):
             raise DataError(f"image {path} has {image.mode} pixels; expected 8 bits per channel; convert it")
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
 
 
 def read_label_map(path: Path) -> np.ndarray:

@@ -53,18 +53,26 @@ def _filter_rows(pixels: np.ndarray, start: np.ndarray, weights: np.ndarray, out
 @njit(cache=True, nogil=True)
 def _filter_columns(pixels: np.ndarray, start: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
     """(h, 3·w), three colours side by side -> planes out (3, h, size)."""
+    # Indices are unsigned, which spares a test for negative ones.
+    green, blue, step = np.uint64(1), np.uint64(2), np.uint64(3)
     for y in range(len(pixels)):
         row = pixels[y]
+        if weights.shape[1] == 2:  # whenever the image grows; two thirds of the time without the loop
+            for x in range(len(start)):
+                left, right, a, b = step * start[x], step * start[x] + step, weights[x, 0], weights[x, 1]
+                out[0, y, x] = (np.int32(row[left]) * a + np.int32(row[right]) * b + _HALF) >> _BITS
+                out[1, y, x] = (np.int32(row[left + green]) * a + np.int32(row[right + green]) * b + _HALF) >> _BITS
+                out[2, y, x] = (np.int32(row[left + blue]) * a + np.int32(row[right + blue]) * b + _HALF) >> _BITS
+            continue
         for x in range(len(start)):
-            at = np.uint64(3) * start[x]  # unsigned: no test for negative indices
-            red = green = blue = _HALF
-            for tap in range(weights.shape[1]):
-                weight = weights[x, tap]
-                red += np.int32(row[at]) * weight
-                green += np.int32(row[at + np.uint64(1)]) * weight
-                blue += np.int32(row[at + np.uint64(2)]) * weight
-                at += np.uint64(3)
-            out[0, y, x], out[1, y, x], out[2, y, x] = red >> _BITS, green >> _BITS, blue >> _BITS
+            at, weight = step * start[x], weights[x]
+            reds = greens = blues = _HALF
+            for tap in range(len(weight)):
+                reds += np.int32(row[at]) * weight[tap]
+                greens += np.int32(row[at + green]) * weight[tap]
+                blues += np.int32(row[at + blue]) * weight[tap]
+                at += step
+            out[0, y, x], out[1, y, x], out[2, y, x] = reds >> _BITS, greens >> _BITS, blues >> _BITS
 
 
 def resize_planes(pixels: np.ndarray, size: int, height_first: bool) -> np.ndarray:

@@ -51,7 +51,7 @@ def resize_labels(labels: np.ndarray, height: int, width: int) -> np.ndarray:
     integer quotient for some sizes (fss-protocol §4).
     """
     rows, columns = _source_index(labels.shape[0], height), _source_index(labels.shape[1], width)
-    return labels.take(rows, axis=0).take(columns, axis=1)  # five times as fast as indexing both at once
+    return labels.take(columns, axis=1).take(rows, axis=0)  # five times as fast as indexing both at once
 
 
 @lru_cache(maxsize=4096)
