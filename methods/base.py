@@ -16,6 +16,7 @@ from fsbench.backbones import BackboneConfig, FrozenViT
 from fsbench.checkpoints import WRITTEN_BY, describe
 from fsbench.episodes import EpisodeBatch
 from fsbench.metrics import EpisodeResult, count, presence_from_mask
+from fsbench.regions import slot_regions
 
 
 @dataclass
@@ -93,6 +94,7 @@ class FewShotMethod(L.LightningModule):
         decided, score = prediction.decided, prediction.score
         if decided is None or score is None:
             decided, score = presence_from_mask(prediction.label_map, ways)
+        rom, rum = slot_regions(prediction.label_map, truth.label_maps[0], ways)
         return EpisodeResult(
             episode=int(episode.episodes[0]),
             classes=truth.classes[0].cpu(),
@@ -101,6 +103,8 @@ class FewShotMethod(L.LightningModule):
             decided=decided.cpu(),
             score=score.float().cpu(),
             label_map=prediction.label_map.to("cpu", torch.uint8),
+            rom=rom,
+            rum=rum,
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

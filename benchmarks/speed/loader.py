@@ -6,9 +6,10 @@
 Without --root the small real samples of $FSBENCH_TEST_DATA are read (voc-mini, coco-mini). The plain loader does for
 every image of every episode what those programs do: PIL decodes, torchvision resizes, converts and normalises; the mask
 is decoded from its PNG or painted from the COCO annotations and resized by torch. Both give the same pixels and labels,
-which is checked first. Seconds are those of the processor; the loaders take turns. The suite normalises on the device; "+ normalising" does it here, for every image.
-"none kept" decodes every file anew, as training on a data set that is many times the memory does; "suite" has the
-default memory, empty at the start of each task.
+which is checked first. The loaders take turns; seconds are those of the processor, so that other work on the machine
+matters less. The suite normalises on the device; "+ normalising" does it here, for every image. "none kept" decodes
+every file anew, as training on a data set of many times the memory does; "suite" keeps what it decoded, from nothing at
+the start of each task.
 """
 
 import argparse
@@ -18,10 +19,10 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -31,8 +32,8 @@ from torch.utils.data import default_collate
 from torchvision import transforms
 
 from datamodules.coco import Coco
-from datamodules.decoding import DecodedFiles
-from datamodules.episodic import EpisodicDataModule, load_episode
+from datamodules.episodic import EpisodicDataModule
+from datamodules.loading import Loading, load_episode
 from datamodules.pascal import Pascal
 from fsbench.annotations import AnnotationIndex
 from fsbench.cost import Meter, resident_mib
@@ -42,6 +43,7 @@ from fsbench.samplers import Episode, draw_episode
 
 DATASETS: dict[str, type[Pascal] | type[Coco]] = {"pascal": Pascal, "coco": Coco}
 SAMPLES = {"pascal": "voc-mini", "coco": "coco-mini"}
+T = TypeVar("T")
 BLOCK = 10  # episodes that each loader takes before it is the next one's turn
 
 
@@ -130,10 +132,11 @@ def check_equal(plain: dict[str, Tensor], ours: EpisodeBatch) -> None:
 
 
 def our_loader(data: EpisodicDataModule, training: bool, cache_mib: int) -> Callable[[Episode], EpisodeBatch]:
-    files = DecodedFiles(data.dataset, cache_mib * 2**20)
+    how = Loading(data.image_size, small_query=training, cache_bytes=cache_mib * 2**20)
+    files = how.files(data.dataset)
 
     def load(episode: Episode) -> EpisodeBatch:
-        return collate([load_episode(data.dataset, episode, data.image_size, training=training, files=files)])
+        return collate([load_episode(data.dataset, episode, how, files)])
 
     return load
 
@@ -153,7 +156,7 @@ def compare(data: EpisodicDataModule, episodes: Sequence[Episode], training: boo
         }
 
     plain.load(episodes[0], training)  # reads the annotations
-    peaks = {name: _peak(call, episodes) for name, call in loaders().items()}
+    peaks = {name: apart(partial(_peak, call, episodes)) for name, call in loaders().items()}
     kept = our_loader(data, training, cache_mib)
     for episode in [*episodes[: 2 * BLOCK], *episodes[: 2 * BLOCK]]:  # the second time from memory
         check_equal(plain.load(episode, training), kept(episode))
@@ -184,18 +187,20 @@ def _seconds(call: Callable[[Episode], object], episodes: Sequence[Episode]) -> 
 
 
 def _peak(call: Callable[[Episode], object], episodes: Sequence[Episode]) -> float:
-    """Measured in a process of its own, as a loader's worker is one."""
+    before, meter = resident_mib(), Meter(torch.device("cpu"))
+    _seconds(call, episodes)
+    return meter.peak_mib - before
+
+
+def apart(call: Callable[[], T]) -> T:
+    """What `call` returns in a process of its own, whose memory holds nothing of earlier calls."""
     receive, send = multiprocessing.Pipe(duplex=False)
-
-    def work() -> None:
-        before, meter = resident_mib(), Meter(torch.device("cpu"))
-        _seconds(call, episodes)
-        send.send(meter.peak_mib - before)
-
-    child = multiprocessing.get_context("fork").Process(target=work)
+    child = multiprocessing.get_context("fork").Process(target=lambda: send.send(call()))
     child.start()
+    send.close()
+    result: T = receive.recv()
     child.join()
-    return float(receive.recv())
+    return result
 
 
 def training_episodes(data: EpisodicDataModule, count: int) -> list[Episode]:
@@ -239,13 +244,14 @@ def main() -> None:
         if options.memory:
             memory(module(1, 1), options.cache_mib)
             continue
-        training = training_episodes(module(1, 1), options.episodes)
-        print("training, 1-way 1-shot", *compare(module(1, 1), training, True, options.cache_mib), sep="\n", flush=True)
+        tasks = [("training, 1-way 1-shot", module(1, 1), training_episodes(module(1, 1), options.episodes), True)]
         for way, shot in ((1, 1), (2, 5)):
             data = module(way, shot)
             episodes = evaluation_order(data.manifest.episodes)[: options.episodes]
-            lines = compare(data, episodes, False, options.cache_mib)
-            print(f"evaluation, {way}-way {shot}-shot", *lines, sep="\n", flush=True)
+            tasks.append((f"evaluation, {way}-way {shot}-shot", data, episodes, False))
+        for title, data, episodes, training in tasks:
+            lines = apart(partial(compare, data, episodes, training, options.cache_mib))
+            print(title, *lines, sep="\n", flush=True)
 
 
 if __name__ == "__main__":
