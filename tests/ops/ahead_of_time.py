@@ -3,11 +3,12 @@ TRITON_INTERPRET. Prints kernel, architecture and bytes of shared memory."""
 
 import importlib
 import inspect
+import itertools
 import re
 import sys
 
-FLAGS = {"HAS_D": True, "HAS_BIAS": True, "SOFTPLUS": True, "REVERSE": False, "BD": 16, "BT": 64, "BN": 16}
-NUMBERS = {"length", "width", "channels", "states", "chunks", "groups"}
+FLAGS = {"HAS_D": True, "HAS_BIAS": True, "SOFTPLUS": True, "RECAP": True, "BD": 16, "BT": 64, "BN": 16}
+NUMBERS = {"length", "window", "per_window", "width", "channels", "states", "chunks", "groups"}
 
 
 def main(module: str) -> None:
@@ -20,9 +21,9 @@ def main(module: str) -> None:
         if name.startswith("_") or not isinstance(kernel, triton.JITFunction):
             continue
         arguments = list(inspect.signature(kernel.fn).parameters)
-        flags = {a: FLAGS[a] for a in arguments if a in FLAGS}
         kinds = {a: "i32" if a in NUMBERS or re.search("_[bdgnt]$", a) else "*fp32" for a in arguments}
-        for architecture in (80, 90):
+        for architecture, reverse in itertools.product((80, 90), (False, True) if "REVERSE" in arguments else (False,)):
+            flags = {a: value for a, value in (FLAGS | {"REVERSE": reverse}).items() if a in arguments}
             source = ASTSource(kernel, kinds | dict.fromkeys(flags, "constexpr"), flags)
             out = triton.compile(source, target=GPUTarget("cuda", architecture, 32))
             assert out.asm["cubin"]

@@ -68,21 +68,14 @@ def selective_scan(
 
         return _mamba_ssm.scan(u, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state, return_last_state)
     wide = torch.promote_types(u.dtype, torch.float32)
-    B, C = _groups(B, C, b, length)
     if initial_state is None:
         initial_state = A.new_zeros(b, channels, A.shape[1], dtype=wide)
+    B, C = _groups(B, C, b, length)
     with torch.autocast(u.device.type, enabled=False):
-        y, last = _implementation(chosen)(
-            u,
-            delta,
-            A.to(wide),
-            B,
-            C,
-            None if D is None else D.to(wide),
-            None if delta_bias is None else delta_bias.to(wide),
-            delta_softplus,
-            initial_state.to(wide),
-        )
+        scan = implementation(chosen)
+        D, delta_bias = (None if t is None else t.to(wide) for t in (D, delta_bias))
+        start = initial_state.to(wide)
+        y, last = scan(u, delta, A.to(wide), B, C, D, delta_bias, delta_softplus, start, length, None, None)
         if z is not None:
             y = y * F.silu(z.to(wide))
         y = y.to(u.dtype)
@@ -107,7 +100,8 @@ def _automatic(u: Tensor) -> str:
     return "triton" if has_triton else "torch"
 
 
-def _implementation(backend: str) -> Callable[..., tuple[Tensor, Tensor]]:
+def implementation(backend: str) -> Callable[..., tuple[Tensor, Tensor]]:
+    """The function `scan` of one of our back ends; `_reference.scan` says what it takes."""
     if backend == "reference":
         from fsbench.ops.selective_scan._reference import scan
     elif backend == "torch":

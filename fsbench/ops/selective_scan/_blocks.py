@@ -31,9 +31,13 @@ def scan(
     bias: Tensor | None,
     softplus: bool,
     state: Tensor,
+    window: int,
+    decay: Tensor | None,
+    offset: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """u, delta (b, D, L); A (D, N); B, C (b, G, N, L); D, bias (D,); state (b, D, N) -> y (b, D, L), last state."""
-    return cast(tuple[Tensor, Tensor], _Scan.apply(u, delta, A, B, C, D, bias, softplus, state))
+    """See `_reference.scan`."""
+    arguments = (u, delta, A, B, C, D, bias, softplus, state, window, decay, offset)
+    return cast(tuple[Tensor, Tensor], _Scan.apply(*arguments))
 
 
 @dataclass
@@ -84,25 +88,26 @@ class _Block:
         t = len(self.u)
         self.decay = torch.mul(self.step[..., None, :], x.A, out=room.decay[:t]).exp_()
         self.inflow = torch.mul(self.scaled[..., None, :], self.B[..., None], out=room.inflow[:t])
-        self.room = room.states[:t]
+        self.room = room
 
     def states(self, entry: Tensor) -> Tensor:
         """(t, b, G, N, H), from the state before the block (b, G, N, H)."""
-        for inflow, decay, state in zip(self.inflow, self.decay, self.room, strict=True):
+        states = self.room.states[: len(self.u)]
+        for inflow, decay, state in zip(self.inflow, self.decay, states, strict=True):
             entry = torch.addcmul(inflow, decay, entry, out=state)
-        return self.room
+        return states
 
 
 class _Room:
     """Memory for the large tensors of a block, used again and again: fresh pages would cost as much as the numbers."""
 
-    def __init__(self, x: _Inputs, samples: int):
-        shape = (TOKENS, samples, *x.A.shape)
+    def __init__(self, x: _Inputs, samples: slice):
+        shape = (TOKENS, samples.stop - samples.start, *x.A.shape)
         self.decay, self.inflow, self.states, self.flow = (x.A.new_empty(shape) for _ in range(4))
 
 
 class _Scan(torch.autograd.Function):
-    """Saves its inputs and the state at the entry of each block."""
+    """Saves its inputs and the states at the entries of blocks and, with a map between windows, at their ends."""
 
     @staticmethod
     def forward(
@@ -116,26 +121,35 @@ class _Scan(torch.autograd.Function):
         bias: Tensor | None,
         softplus: bool,
         state: Tensor,
+        window: int,
+        decay: Tensor | None,
+        offset: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         x = _Inputs.of(u, delta, A, B, C, D, bias, softplus)
         y = torch.empty(u.shape, dtype=A.dtype, device=u.device)
         last = torch.empty(state.shape, dtype=A.dtype, device=u.device)
-        blocks = -(-u.shape[2] // TOKENS) if any(ctx.needs_input_grad) else 0
-        entries = A.new_empty(blocks, len(u), *x.A.shape)
+        blocks = _blocks(u, window)
+        keep = any(ctx.needs_input_grad)
+        entries = A.new_empty(len(blocks) if keep else 0, len(u), *x.A.shape)
+        exits = A.new_empty(u.shape[2] // window if keep and decay is not None else 0, len(u), *x.A.shape)
         for samples in _samples(u, A):
-            h = channels_last(state[samples], len(x.A))
-            room = _Room(x, len(h))
-            for number, tokens in enumerate(_tokens(u)):
-                block = _Block(x, samples, tokens, room)
-                if blocks:
+            h, decayed, added = (_states(t, samples, x) for t in (state, decay, offset))
+            room = _Room(x, samples)
+            for number, tokens in enumerate(blocks):
+                if keep:
                     entries[number, samples] = h
+                block = _Block(x, samples, tokens, room)
                 states = block.states(h)
                 out = torch.einsum("tbgnh,tbgn->tbgh", states, block.C)
                 y[samples, :, tokens] = _channels_first(out if x.D is None else out + x.D * block.u)
                 h = states[-1].clone()
+                if decay is not None and tokens.stop % window == 0 and tokens.stop < u.shape[2]:
+                    if keep:
+                        exits[tokens.stop // window - 1, samples] = h
+                    h = torch.addcmul(added, decayed, h)
             last[samples] = states_last(h)
-        ctx.save_for_backward(u, delta, A, B, C, D, bias, entries)
-        ctx.softplus = softplus
+        ctx.save_for_backward(u, delta, A, B, C, D, bias, decay, entries, exits)
+        ctx.softplus, ctx.window = softplus, window
         return y, last
 
     @staticmethod
@@ -146,46 +160,65 @@ class _Scan(torch.autograd.Function):
 
     @staticmethod
     def _backward(ctx: Any, grad: Tensor, grad_last: Tensor) -> tuple[Tensor | None, ...]:
-        """Formulas of selective-scan §1.1: `flow` is g, `carried` what of it goes to the token before."""
-        u, delta, A, B, C, D, bias, entries = ctx.saved_tensors
+        """Formulas of selective-scan §1.1 and §4.1: `carried` is the gradient of the state after the current token."""
+        u, delta, A, B, C, D, bias, decay, entries, exits = ctx.saved_tensors
         x = _Inputs.of(u, delta, A, B, C, D, bias, ctx.softplus)
-        grad_u, grad_delta, grad_B, grad_C = (torch.empty_like(t) for t in (u, delta, B, C))
-        grad_A, grad_state = torch.zeros_like(x.A), torch.empty_like(grad_last)
-        grad_D, grad_bias = (None if t is None else torch.zeros_like(t) for t in (x.D, x.bias))
+        sums = _Sums(x, decay is not None, grad_last)
         for samples in _samples(u, A):
-            carried = channels_last(grad_last[samples], len(x.A)).clone()
-            room = _Room(x, len(carried))
-            for number, tokens in reversed(list(enumerate(_tokens(u)))):
+            carried, decayed = (_states(t, samples, x) for t in (grad_last, decay))
+            room = _Room(x, samples)
+            for number, tokens in reversed(list(enumerate(_blocks(u, ctx.window)))):
+                if decay is not None and tokens.stop % ctx.window == 0 and tokens.stop < u.shape[2]:
+                    sums.decay[samples] += states_last(carried * exits[tokens.stop // ctx.window - 1, samples])
+                    sums.offset[samples] += states_last(carried)
+                    carried *= decayed
                 block = _Block(x, samples, tokens, room)
-                states = block.states(entries[number, samples])
                 g = _time_first(grad[samples, :, tokens], len(x.A), A.dtype)
-                flow = torch.mul(g[..., None, :], block.C[..., None], out=room.flow[: len(g)])
-                for t in reversed(range(len(flow))):
-                    flow[t] += carried
-                    torch.mul(block.decay[t], flow[t], out=carried)
-                grad_B[samples, :, :, tokens] = _sum_channels(flow, block.scaled)
-                grad_C[samples, :, :, tokens] = _sum_channels(states, g)
-                into = torch.einsum("tbgnh,tbgn->tbgh", flow, block.B)
-                through = into * block.step
-                decayed = block.inflow  # a_t h_{t-1} g_t in its place
-                torch.mul(block.decay[0], entries[number, samples], out=decayed[0])
-                torch.mul(block.decay[1:], states[:-1], out=decayed[1:])
-                decayed *= flow
-                product = block.decay  # room that is free again; an einsum here would copy all of it
-                grad_A += torch.mul(decayed, block.step[..., None, :], out=product).sum((0, 1))
-                grad_step = torch.mul(decayed, x.A, out=product).sum(3) + into * block.u
-                if x.softplus:
-                    grad_step *= block.raw.sigmoid()
-                if x.D is not None and grad_D is not None:
-                    through += x.D * g
-                    grad_D += (g * block.u).sum((0, 1))
-                if grad_bias is not None:
-                    grad_bias += grad_step.sum((0, 1))
-                grad_u[samples, :, tokens] = _channels_first(through)
-                grad_delta[samples, :, tokens] = _channels_first(grad_step)
-            grad_state[samples] = states_last(carried)
-        grads = [None if t is None else t.flatten() for t in (grad_D, grad_bias)]
-        return grad_u, grad_delta, states_last(grad_A[None])[0], grad_B, grad_C, *grads, None, grad_state
+                sums.add(samples, tokens, block, entries[number, samples], g, carried)
+            sums.state[samples] = states_last(carried)
+        per_channel = (None if t is None else t.flatten() for t in (sums.D, sums.bias))
+        maps = (None, None) if decay is None else (sums.decay, sums.offset)
+        grad_A = states_last(sums.A[None])[0]
+        return sums.u, sums.delta, grad_A, sums.B, sums.C, *per_channel, None, sums.state, None, *maps
+
+
+class _Sums:
+    """Gradients, to which blocks add theirs."""
+
+    def __init__(self, x: _Inputs, recap: bool, grad_last: Tensor):
+        self.x = x
+        self.u, self.delta, self.B, self.C = (torch.empty_like(t) for t in (x.u, x.delta, x.B, x.C))
+        self.A, self.state = torch.zeros_like(x.A), torch.empty_like(grad_last)
+        self.D, self.bias = (None if t is None else torch.zeros_like(t) for t in (x.D, x.bias))
+        self.decay, self.offset = (torch.zeros_like(grad_last) if recap else grad_last[:0] for _ in range(2))
+
+    def add(self, samples: slice, tokens: slice, block: _Block, entry: Tensor, g: Tensor, carried: Tensor) -> None:
+        """Gradients of a block with output gradient `g` (t, b, G, H); `carried` becomes that of its entry state."""
+        x, states = self.x, block.states(entry)
+        flow = torch.mul(g[..., None, :], block.C[..., None], out=block.room.flow[: len(g)])
+        for t in reversed(range(len(flow))):
+            flow[t] += carried
+            torch.mul(block.decay[t], flow[t], out=carried)
+        self.B[samples, :, :, tokens] = _sum_channels(flow, block.scaled)
+        self.C[samples, :, :, tokens] = _sum_channels(states, g)
+        into = torch.einsum("tbgnh,tbgn->tbgh", flow, block.B)
+        through = into * block.step
+        decayed = block.inflow  # a_t h_{t-1} g_t in its place
+        torch.mul(block.decay[0], entry, out=decayed[0])
+        torch.mul(block.decay[1:], states[:-1], out=decayed[1:])
+        decayed *= flow
+        product = block.decay  # room that is free again; an einsum here would copy all of it
+        self.A += torch.mul(decayed, block.step[..., None, :], out=product).sum((0, 1))
+        step = torch.mul(decayed, x.A, out=product).sum(3) + into * block.u
+        if x.softplus:
+            step *= block.raw.sigmoid()
+        if x.D is not None and self.D is not None:
+            through += x.D * g
+            self.D += (g * block.u).sum((0, 1))
+        if self.bias is not None:
+            self.bias += step.sum((0, 1))
+        self.u[samples, :, tokens] = _channels_first(through)
+        self.delta[samples, :, tokens] = _channels_first(step)
 
 
 def channels_last(state: Tensor, groups: int) -> Tensor:
@@ -203,13 +236,20 @@ def _sum_channels(states: Tensor, channels: Tensor) -> Tensor:
     return torch.einsum("tbgnh,tbgh->tbgn", states, channels).permute(1, 2, 3, 0)
 
 
+def _states(state: Tensor | None, samples: slice, x: _Inputs) -> Tensor:
+    """(b, D, N) -> (samples, G, N, H), a copy; an empty tensor for None."""
+    return x.A.new_empty(0) if state is None else channels_last(state[samples], len(x.A)).clone()
+
+
 def _samples(u: Tensor, A: Tensor) -> Iterator[slice]:
     step = max(1, BLOCK_NUMBERS // (TOKENS * A.numel()))
-    return (slice(start, start + step) for start in range(0, len(u), step))
+    return (slice(start, min(start + step, len(u))) for start in range(0, len(u), step))
 
 
-def _tokens(u: Tensor) -> Iterator[slice]:
-    return (slice(start, start + TOKENS) for start in range(0, u.shape[2], TOKENS))
+def _blocks(u: Tensor, window: int) -> list[slice]:
+    """Blocks of tokens; none crosses the end of a window."""
+    starts = range(0, u.shape[2], window)
+    return [slice(t, min(t + TOKENS, start + window)) for start in starts for t in range(start, start + window, TOKENS)]
 
 
 def _softplus(x: Tensor) -> Tensor:

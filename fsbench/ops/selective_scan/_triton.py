@@ -12,6 +12,8 @@ CHANNELS = 16
 """Channels of a tile."""
 TOKENS = 64
 """Tokens of a tile, that is of a chunk."""
+COLUMNS = 64
+"""Channels that a program of the chain takes."""
 
 
 def scan(
@@ -24,27 +26,36 @@ def scan(
     bias: Tensor | None,
     softplus: bool,
     state: Tensor,
+    window: int,
+    decay: Tensor | None,
+    offset: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """u, delta (b, D, L); A (D, N); B, C (b, G, N, L); D, bias (D,); state (b, D, N) -> y (b, D, L), last state."""
+    """See `_reference.scan`."""
     if u.dtype == torch.float64:
         raise SettingsError("the scan back end triton computes in fp32, found float64; choose torch")
-    return cast(tuple[Tensor, Tensor], _Scan.apply(u, delta, A.contiguous(), B, C, D, bias, softplus, state))
+    arguments = (u, delta, A.contiguous(), B, C, D, bias, softplus, state, window, decay, offset)
+    return cast(tuple[Tensor, Tensor], _Scan.apply(*arguments))
 
 
-class _Sizes:
-    """Numbers and launch grid that all kernels take."""
+class _Launch:
+    """Sizes and launch grid that the kernels share."""
 
-    def __init__(self, u: Tensor, A: Tensor, B: Tensor):
+    def __init__(self, u: Tensor, A: Tensor, B: Tensor, window: int):
         self.b, self.channels, self.length = u.shape
         self.groups, self.states = B.shape[1:3]
-        self.width = self.channels // self.groups
-        self.tokens = min(TOKENS, max(16, 1 << (self.length - 1).bit_length()))
-        self.tile = {"BD": min(CHANNELS, max(1, 1 << (self.width - 1).bit_length())), "BT": self.tokens}
-        self.chunks = -(-self.length // self.tokens)
-        self.blocks = -(-self.width // self.tile["BD"])
+        width = self.channels // self.groups
+        tokens = min(TOKENS, max(16, _power_of_two(window)))
+        self.tile = {"BD": min(CHANNELS, _power_of_two(width)), "BT": tokens}
+        self.per_window = -(-window // tokens)
+        self.windows = self.length // window
+        self.chunks = self.windows * self.per_window
+        self.blocks = -(-width // self.tile["BD"])
         self.grid = (self.chunks, self.groups * self.blocks, self.b)
-        self.numbers = (self.length, self.width, self.channels, self.states, self.chunks)
-        self.state_shape = (self.b, self.chunks, self.states, self.channels)
+        self.numbers = (self.length, window, width, self.channels, self.states, self.chunks)
+        self.empty = A.new_empty
+
+    def states_of(self, *positions: int) -> Tensor:
+        return self.empty(self.b, *positions, self.states, self.channels)
 
     def boundaries(
         self,
@@ -54,31 +65,30 @@ class _Sizes:
         vectors: Tensor,
         bias: Tensor | None,
         softplus: bool,
-        first: Tensor,
+        start: Tensor,
+        recap: tuple[Tensor | None, ...],
         reverse: bool,
     ) -> tuple[Tensor, Tensor]:
-        """States (b, chunks, N, D) before each chunk and (b, D, N) after the last, or gradients the other way round."""
+        """States before each chunk (b, chunks, N, D) and after the last (b, N, D), from `start` (b, N, D), or gradients
+        the other way round. `recap`: decay, offset, exits and gradients of decay and offset, see the kernel."""
         from fsbench.ops.selective_scan import _kernels as kernels
 
-        sums = A.new_empty(self.b, self.chunks, self.channels)
-        ends, entries = A.new_empty(self.state_shape), A.new_empty(self.state_shape)
+        sums = self.empty(self.b, self.chunks, self.channels)
+        ends, entries, last = self.states_of(self.chunks), self.states_of(self.chunks), self.states_of()
         kernels.ends[self.grid](
             values, delta, A, vectors, bias, sums, ends, *self.numbers,
             *values.stride(), *delta.stride(), *vectors.stride(),
             HAS_BIAS=bias is not None, SOFTPLUS=softplus, REVERSE=reverse, **self.tile,
         )  # fmt: skip
-        start = first.mT.contiguous()
-        last = torch.empty_like(start)
-        columns = 64
-        kernels.chain[(-(-self.channels // columns), self.b)](
-            sums, ends, A, start, entries, last, self.channels, self.states, self.chunks,
-            REVERSE=reverse, BN=1 << (self.states - 1).bit_length(), BD=columns,
+        kernels.chain[(-(-self.channels // COLUMNS), self.b)](
+            sums, ends, A, start, entries, last, *recap, self.channels, self.states, self.chunks, self.per_window,
+            RECAP=recap[0] is not None, REVERSE=reverse, BN=_power_of_two(self.states), BD=COLUMNS,
         )  # fmt: skip
-        return entries, last.mT
+        return entries, last
 
 
 class _Scan(torch.autograd.Function):
-    """Saves its inputs and the state at the entry of each chunk."""
+    """Saves its inputs and the states at the entries of chunks and, with a map between windows, at their ends."""
 
     @staticmethod
     def forward(
@@ -92,40 +102,55 @@ class _Scan(torch.autograd.Function):
         bias: Tensor | None,
         softplus: bool,
         state: Tensor,
+        window: int,
+        decay: Tensor | None,
+        offset: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         from fsbench.ops.selective_scan import _kernels as kernels
 
-        s = _Sizes(u, A, B)
-        entries, last = s.boundaries(u, delta, A, B, bias, softplus, state, reverse=False)
+        x = _Launch(u, A, B, window)
+        decay, offset, start = (None if t is None else t.mT.contiguous() for t in (decay, offset, state))
+        exits = None if decay is None else x.states_of(x.windows)
+        recap = (decay, offset, exits, None, None)
+        entries, last = x.boundaries(u, delta, A, B, bias, softplus, cast(Tensor, start), recap, reverse=False)
         y = A.new_empty(u.shape)
-        kernels.scan[s.grid](
-            u, delta, A, B, C, D, bias, entries, y, *s.numbers,
+        kernels.scan[x.grid](
+            u, delta, A, B, C, D, bias, entries, y, *x.numbers,
             *u.stride(), *delta.stride(), *B.stride(), *C.stride(),
-            HAS_D=D is not None, HAS_BIAS=bias is not None, SOFTPLUS=softplus, **s.tile,
+            HAS_D=D is not None, HAS_BIAS=bias is not None, SOFTPLUS=softplus, **x.tile,
         )  # fmt: skip
-        ctx.save_for_backward(u, delta, A, B, C, D, bias, entries)
-        ctx.softplus = softplus
-        return y, last
+        ctx.save_for_backward(u, delta, A, B, C, D, bias, entries, decay, offset, exits)
+        ctx.softplus, ctx.window = softplus, window
+        return y, last.mT
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, grad_last: Tensor) -> tuple[Tensor | None, ...]:
         from fsbench.ops.selective_scan import _kernels as kernels
 
-        u, delta, A, B, C, D, bias, entries = ctx.saved_tensors
-        s = _Sizes(u, A, B)
-        exits, grad_state = s.boundaries(grad, delta, A, C, bias, ctx.softplus, grad_last, reverse=True)
+        u, delta, A, B, C, D, bias, entries, decay, offset, exits = ctx.saved_tensors
+        x = _Launch(u, A, B, ctx.window)
+        of_map = [None if t is None else torch.empty_like(t) for t in (decay, offset)]
+        start = grad_last.mT.contiguous()
+        recap = (decay, offset, exits, *of_map)
+        leaving, grad_state = x.boundaries(grad, delta, A, C, bias, ctx.softplus, start, recap, reverse=True)
         grad_u, grad_delta = A.new_empty(u.shape), A.new_empty(u.shape)
-        grad_A = A.new_empty(s.state_shape)
-        grad_B, grad_C = (A.new_empty(s.blocks, s.b, s.groups, s.states, s.length) for _ in range(2))
-        grad_D, grad_bias = (None if t is None else A.new_empty(s.b, s.chunks, s.channels) for t in (D, bias))
-        kernels.backward[s.grid](
-            u, delta, A, B, C, D, bias, grad, entries, exits,
-            grad_u, grad_delta, grad_A, grad_B, grad_C, grad_D, grad_bias, *s.numbers, s.groups,
+        grad_A = x.states_of(x.chunks)
+        grad_B, grad_C = (A.new_empty(x.blocks, x.b, x.groups, x.states, x.length) for _ in range(2))
+        grad_D, grad_bias = (None if t is None else A.new_empty(x.b, x.chunks, x.channels) for t in (D, bias))
+        kernels.backward[x.grid](
+            u, delta, A, B, C, D, bias, grad, entries, leaving,
+            grad_u, grad_delta, grad_A, grad_B, grad_C, grad_D, grad_bias, *x.numbers, x.groups,
             *u.stride(), *delta.stride(), *B.stride(), *C.stride(), *grad.stride(),
-            HAS_D=D is not None, HAS_BIAS=bias is not None, SOFTPLUS=ctx.softplus, **s.tile,
+            HAS_D=D is not None, HAS_BIAS=bias is not None, SOFTPLUS=ctx.softplus, **x.tile,
         )  # fmt: skip
-        sums = (None if t is None else t.sum((0, 1)) for t in (grad_D, grad_bias))
-        per_token = (grad_u.to(u.dtype), grad_delta.to(u.dtype))
+        per_channel = (None if t is None else t.sum((0, 1)) for t in (grad_D, grad_bias))
         per_group = (t.sum(0).to(u.dtype) for t in (grad_B, grad_C))
-        return *per_token, grad_A.sum((0, 1)).mT, *per_group, *sums, None, grad_state
+        maps = (None if t is None else t.mT for t in of_map)
+        per_token = (grad_u.to(u.dtype), grad_delta.to(u.dtype))
+        return *per_token, grad_A.sum((0, 1)).mT, *per_group, *per_channel, None, grad_state.mT, None, *maps
+
+
+def _power_of_two(number: int) -> int:
+    """The smallest one that is not below `number`."""
+    return 1 << (number - 1).bit_length()
