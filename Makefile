@@ -20,7 +20,8 @@ PIP   := $(BIN)/python -m pip --disable-pip-version-check
 option = $(if $($(1)),$(2) '$($(1))')
 switch = $(if $(filter-out 0 no No NO false False FALSE,$($(1))),$(2))
 BENCH_OPTIONS = $(call option,FOLD,--fold) $(call option,WAY,--way) $(call option,SHOT,--shot) \
-  $(call option,SETTING,--setting) $(call option,DEVICES,--devices) $(call option,CKPT,--ckpt) \
+  $(call option,SETTING,--setting) $(call option,PROTOCOL,--protocol) $(call option,MANIFEST,--manifest) \
+  $(call option,DEVICES,--devices) $(call option,CKPT,--ckpt) \
   $(call option,SEED,--seed) $(call option,DATA_ROOT,--data-root) $(call option,WEIGHTS,--weights) \
   $(call option,LISTS,--lists) $(call option,RUNS,--runs) $(call option,FORMAT,--format) \
   $(call switch,FAST,--fast) $(call switch,FORCE,--force) $(call switch,DROP_SMALL,--drop-small) \

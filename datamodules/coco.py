@@ -11,7 +11,8 @@ from datamodules.coco_annotations import Instances, cached_instances
 from datamodules.coco_json import read_instances
 from datamodules.fetch import COCO, missing
 from datamodules.listed import ListedIndex
-from datamodules.official_lists import read_official, verdict
+from datamodules.official_lists import default_lists, read_official, verdict, verified
+from datamodules.pfenet_lists import MIN_PIXELS, find_image_list, pairs_by_pixels
 from datamodules.pixel_cache import PixelTable, count_labels, pixel_table
 from fsbench.annotations import SIZE_BINS, Pair, PairList
 from fsbench.errors import DataError
@@ -26,8 +27,6 @@ _NAMES = (
 )
 CLASS_NAMES = tuple(_NAMES.split(","))
 """In ascending category id."""
-MIN_PIXELS = 2 * 32 * 32
-"""An image belongs to a class with at least this many pixels of it in the painted map (fscs-protocol §2.2)."""
 _IMAGE_FOLDER = {"trn": "train2014", "val": "val2014"}
 _PAINTING = "fillPoly of truncated vertices, ascending ids, no crowd; 1"
 
@@ -38,8 +37,8 @@ class Coco(ListedIndex):
     Args:
         root: Folder with `train2014`, `val2014` and `annotations/instances_{train,val}2014.json`. The training part is
             needed only where training images are asked for.
-        lists: Folders with official lists (see `read_official`). None derives the lists from the annotations; their
-            order and with it the episodes then differ from the published ones.
+        lists: Folders with official lists (see `read_official`). None takes the folder `lists` in `root` where there is
+            one. Lists that are derived from the annotations have another order, which makes other episodes.
         allow_unverified_lists: Use lists whose checksum is not the official one; the record says so.
     """
 
@@ -52,7 +51,7 @@ class Coco(ListedIndex):
     def __init__(self, root: str, lists: list[str] | None = None, allow_unverified_lists: bool = False):
         super().__init__()
         self.root = Path(root).expanduser()
-        self.lists = list(lists or ())
+        self.lists = default_lists(lists, self.root)
         self.allow_unverified_lists = allow_unverified_lists
         self._instances: dict[str, Instances] = {}
         self._tables: dict[str, PixelTable] = {}
@@ -68,6 +67,8 @@ class Coco(ListedIndex):
         return list(range(fold + 1, len(CLASS_NAMES) + 1, self.folds))
 
     def make_list(self, split: str, fold: int) -> PairList:
+        if split in ("pfenet-trn", "pfenet-val"):
+            return self._pfenet(split, fold)
         official = read_official(self.lists, self.name, split, fold, self.allow_unverified_lists)
         if official is not None:
             self._check_official(official, split, fold)
@@ -99,7 +100,7 @@ class Coco(ListedIndex):
         self._table(_IMAGE_FOLDER[split])
 
     def _derived(self, split: str, fold: int) -> tuple[Pair, ...]:
-        """Pairs with at least `MIN_PIXELS`: classes ascending, names ascending."""
+        """Pairs with at least `MIN_PIXELS` in the painted map (fscs-protocol §2.2): classes, then names ascending."""
         folder = _IMAGE_FOLDER[split]
         table = self._table(folder)
         wanted = self.train_classes(fold) if split == "trn" else self.test_classes(fold)
@@ -111,19 +112,54 @@ class Coco(ListedIndex):
         self._require_images(folder, {name for names in images.values() for name in names})
         return tuple((name, number) for number, names in images.items() for name in names)
 
+    def _pfenet(self, split: str, fold: int) -> PairList:
+        """hmnet.md §11.1: the images in the order of the released list, else ascending."""
+        training = split == "pfenet-trn"
+        folder = _IMAGE_FOLDER[split.removeprefix("pfenet-")]
+        released = find_image_list(
+            self.lists, self.name, split, fold, lambda photo: f"{photo.parent.name}/{photo.name}"
+        )
+        classes = self.train_classes(fold) if training else self.test_classes(fold)
+        if released:
+            self._check_images(set(released.names), folder, f"the list {released.path}")
+        table = self._table(folder)
+        pairs = pairs_by_pixels(
+            released.names if released else table.names,
+            classes,
+            self.test_classes(fold) if training else [],
+            table.class_pixels,
+        )
+        if released:
+            return verified(pairs, released.path, self.name, split, fold, self.allow_unverified_lists)
+        self._require_images(folder, {name for name, _ in pairs})
+        return PairList(pairs, verdict(pairs, self.name, split, fold))
+
     def _check_official(self, pairs: PairList, split: str, fold: int) -> None:
         foreign = set(pairs.images_of).difference(
             self.train_classes(fold) if split == "trn" else self.test_classes(fold)
         )
         folder = _IMAGE_FOLDER["trn" if split == "trn" else "val"]
         names = {name for name, _ in pairs.pairs}
-        if foreign or not all(name.startswith(f"{folder}/") for name in names):
+        if foreign:
             raise DataError(
-                f"the list {split}/fold{fold} has classes or images of another split or fold; expected images of "
-                f"{folder} and the classes of fold {fold}; fetch the authors' file again"
+                f"the list {split}/fold{fold} has class {min(foreign)}; expected the classes of fold {fold}; fetch the "
+                "authors' file again"
             )
+        self._check_images(names, folder, f"the list {split}/fold{fold}")
+
+    def _check_images(self, names: set[str], folder: str, source: str) -> None:
+        """Raise DataError unless all `names` are photos of `folder` with an entry in its annotation file."""
+        strange = [name for name in names if not name.startswith(f"{folder}/")]
+        if strange:
+            raise DataError(f"{source} has {min(strange)}; expected images of {folder}; fetch the authors' file again")
         self._require_images(folder, names)
-        self._annotations(folder)
+        known = self._annotations(folder).row_of
+        without = sorted(name for name in names if name.partition("/")[2] not in known)
+        if without:
+            raise DataError(
+                f"{source} has {len(without)} images without an entry in {self._annotation_file(folder)}: "
+                f"{without[0]}; expected the complete annotation file; fetch it again"
+            )
 
     def _table(self, folder: str) -> PixelTable:
         if folder not in self._tables:

@@ -1,6 +1,7 @@
 """The one data module: episodes of any dataset, for training, validation and test, on any number of ranks."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -11,130 +12,18 @@ import torch
 import torch.distributed
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from datamodules.label_maps import check_sizes, read_image
+from datamodules.loading import Loading, ManifestEpisodes, TrainingEpisodes, load_episode
+from datamodules.shares import EpochShuffle, RankShare
 from fsbench.annotations import AnnotationIndex
 from fsbench.checkpoints import TRAINED_ON
-from fsbench.episodes import EpisodeBatch, Truth, collate
+from fsbench.episodes import EpisodeBatch, collate
 from fsbench.errors import DataError, SettingsError
-from fsbench.manifest import Manifest, Task, build_manifest, training_pool
+from fsbench.manifest import Manifest, check_fits, read_manifest
 from fsbench.order import evaluation_order
-from fsbench.preprocess import resize_image, resize_labels, way_labels
 from fsbench.protocol import load_protocol
 from fsbench.records import fingerprint
 from fsbench.samplers import Episode, Pool, draw_episode
-
-
-def load_episode(index: AnnotationIndex, episode: Episode, image_size: int, *, training: bool) -> EpisodeBatch:
-    """Decode one episode (a batch of one). The query's label map is resized in training only.
-
-    Raises DataError naming the file that cannot be decoded or whose mask has another size.
-    """
-    names = list(dict.fromkeys([episode.query, *(name for way in episode.supports for name in way)]))
-    rows = {name: row for row, name in enumerate(names)}
-    images, labels = [], {}
-    for name in names:
-        image = read_image(index.image_path(name))
-        labels[name] = index.label_map(name)
-        check_sizes(index.image_path(name), image, labels[name], index.label_file(name))
-        images.append(resize_image(image, image_size))
-    query = way_labels(labels[episode.query], episode.classes)
-    present = [n in query for n in range(1, len(episode.classes) + 1)]  # anywhere at original size, also in training
-    support_labels = [
-        [way_labels(resize_labels(labels[name], image_size, image_size), [number]) for name in way]
-        for number, way in zip(episode.classes, episode.supports, strict=True)
-    ]
-    target = resize_labels(query, image_size, image_size) if training else query
-    support = torch.tensor([[[rows[name] for name in way] for way in episode.supports]])
-    return EpisodeBatch(
-        images=torch.stack(images),
-        image_names=names,
-        query=torch.zeros(1, dtype=torch.int64),
-        support=support,
-        support_labels=torch.from_numpy(np.array([support_labels])),
-        valid=torch.ones(support.shape, dtype=torch.bool),
-        query_sizes=torch.tensor([query.shape]),
-        episodes=torch.tensor([episode.index]),
-        truth=Truth([torch.from_numpy(target)], torch.tensor([present]), torch.tensor([episode.classes])),
-    )
-
-
-class ManifestEpisodes(Dataset[EpisodeBatch]):
-    """The episodes of a manifest."""
-
-    def __init__(self, index: AnnotationIndex, episodes: Sequence[Episode], image_size: int):
-        self.index = index
-        self.episodes = episodes
-        self.image_size = image_size
-
-    def __len__(self) -> int:
-        return len(self.episodes)
-
-    def __getitem__(self, i: int) -> EpisodeBatch:
-        return load_episode(self.index, self.episodes[i], self.image_size, training=False)
-
-
-class TrainingEpisodes(Dataset[EpisodeBatch]):
-    """1-way 1-shot episodes drawn on the fly; item (epoch, i) is a function of (seed, epoch, i) alone.
-
-    An epoch has one item per training pair where queries are listed (PASCAL), else one per distinct training image
-    (COCO, fscs-protocol §3).
-    """
-
-    def __init__(self, index: AnnotationIndex, pool: Pool, image_size: int, empty: bool, seed: int):
-        self.index = index
-        self.pool = pool
-        self.image_size = image_size
-        self.empty = empty
-        self.seed = seed
-
-    def __len__(self) -> int:
-        listed = self.pool.query_rule == "listed"
-        return len(self.pool.pairs) if listed else len({name for name, _ in self.pool.pairs})
-
-    def __getitem__(self, item: tuple[int, int]) -> EpisodeBatch:
-        epoch, i = item
-        rng = np.random.RandomState([self.seed, 1, epoch, i])
-        episode = draw_episode(i, rng, self.pool, way=1, shot=1, empty=self.empty)
-        return load_episode(self.index, episode, self.image_size, training=True)
-
-
-class EpochShuffle(Sampler[tuple[int, int]]):
-    """(epoch, item) in an order that depends on (seed, epoch) alone; ranks take turns, the last round is filled up from
-    the start so that all ranks make equally many steps. Lightning calls `set_epoch`."""
-
-    def __init__(self, length: int, seed: int):
-        self.length = length
-        self.seed = seed
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return -(-self.length // ranks()[1])
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        rank, world = ranks()
-        order = np.random.RandomState([self.seed, 0, self.epoch]).permutation(self.length)
-        filled = np.resize(order, len(self) * world)
-        return ((self.epoch, int(i)) for i in filled[rank::world])
-
-
-class RankShare(Sampler[int]):
-    """Each item exactly once over all ranks: rank r takes a contiguous share, without padding."""
-
-    def __init__(self, length: int):
-        self.length = length
-
-    def _share(self) -> range:
-        rank, world = ranks()
-        return range(self.length * rank // world, self.length * (rank + 1) // world)
-
-    def __len__(self) -> int:
-        return len(self._share())
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._share())
+from fsbench.tasks import Task, build_manifest, training_pool, training_split
 
 
 def _at_least(lowest: int, settings: dict[str, int | None]) -> None:
@@ -151,13 +40,6 @@ def _size(path: Path) -> int:
         return -1
 
 
-def ranks() -> tuple[int, int]:
-    """(rank, number of ranks) of this process."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return 0, 1
-
-
 class EpisodicDataModule(L.LightningDataModule):
     """Episodes of one dataset, fold and setting.
 
@@ -170,7 +52,8 @@ class EpisodicDataModule(L.LightningDataModule):
         fold: fold whose classes are novel.
         way, shot: N and K of the test; training and validation are 1-way 1-shot.
         setting: one of `fsbench.manifest.SETTINGS`.
-        empty_masks: queries may show none of the support classes (false for methods that only segment).
+        empty_masks: queries may show none of the support classes, where the protocol allows that (false for methods
+            that only segment).
         image_size: side S that images are resized to.
         batch_size: training episodes per step and process.
         eval_batch_size: evaluation episodes loaded at once; figures do not depend on it.
@@ -178,9 +61,14 @@ class EpisodicDataModule(L.LightningDataModule):
         episodes: test episodes instead of the protocol's number.
         validation_episodes: validation episodes instead of the protocol's number.
         validation: classes of the validation episodes, which choose the checkpoint: "novel" is the official choice
-            (the test classes themselves), "base" keeps them unseen.
-        seed: of the training episodes; test episodes have the protocol's seeds.
+            (the test classes themselves), "base" keeps them unseen, "held_out" are those that the data set keeps for
+            that (FSS-1000).
+        seed: of the training episodes.
+        test_seed: of the test episodes instead of the protocol's, to repeat a test with other episodes.
+        manifest: file of test episodes, instead of drawing them; it must fit the other settings and the data.
         drop_small_classes: leave out classes with too few images instead of stopping.
+        cache_mib: memory for decoded images and label maps, shared equally by the `workers` of a loader; figures do not
+            depend on it.
     """
 
     def __init__(
@@ -198,14 +86,17 @@ class EpisodicDataModule(L.LightningDataModule):
         workers: int = 2,
         episodes: int | None = None,
         validation_episodes: int | None = None,
-        validation: Literal["novel", "base"] = "novel",
+        validation: Literal["novel", "base", "held_out"] = "novel",
         seed: int = 0,
+        test_seed: int | None = None,
+        manifest: str | None = None,
         drop_small_classes: bool = False,
+        cache_mib: int = 1024,
     ):
         super().__init__()
         counts = {"batch_size": batch_size, "eval_batch_size": eval_batch_size, "episodes": episodes}
         _at_least(1, counts | {"validation_episodes": validation_episodes})
-        _at_least(0, {"workers": workers, "seed": seed})
+        _at_least(0, {"workers": workers, "seed": seed, "cache_mib": cache_mib})
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer episodes left than processes
         self.dataset = dataset
         self.protocol = load_protocol(protocol)
@@ -221,14 +112,17 @@ class EpisodicDataModule(L.LightningDataModule):
         self.validation_episodes = validation_episodes
         self.validation = validation
         self.seed = seed
+        self.test_seed = test_seed
+        self.manifest_file = manifest
         self.drop_small_classes = drop_small_classes
+        self.cache_mib = cache_mib
         self.done: frozenset[int] = frozenset()
         """Test episodes that are finished already (an interrupted evaluation)."""
 
-    @cached_property
-    def manifest(self) -> Manifest:
-        """The test episodes."""
-        task = Task(
+    @property
+    def task(self) -> Task:
+        """What is tested."""
+        return Task(
             self.fold,
             self.way,
             self.shot,
@@ -237,30 +131,60 @@ class EpisodicDataModule(L.LightningDataModule):
             "novel",
             self.episodes,
             self.drop_small_classes,
+            self.test_seed,
         )
-        return build_manifest(self.dataset, self.protocol, task)
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """The test episodes."""
+        if self.manifest_file is None:
+            return build_manifest(self.dataset, self.protocol, self.task)
+        manifest = read_manifest(Path(self.manifest_file).expanduser())
+        self._check_task(manifest)
+        check_fits(manifest, self.dataset, self.manifest_file)
+        return manifest
+
+    def _check_task(self, manifest: Manifest) -> None:
+        """Raise SettingsError where the manifest of a file is for something else than the settings say."""
+        asked = {
+            "protocol": self.protocol.name,
+            "version": self.protocol.version,
+            "fold": self.fold,
+            "way": self.way,
+            "shot": self.shot,
+            "setting": self.setting,
+        }
+        for name, value in asked.items():
+            if manifest.header[name] != value:
+                raise SettingsError(
+                    f"the manifest {self.manifest_file} has {name} {manifest.header[name]}, the settings say {value}; "
+                    "give the settings it was made for"
+                )
 
     @cached_property
     def validation_manifest(self) -> Manifest:
         """1-way 1-shot episodes that choose the checkpoint."""
         count = self.validation_episodes or self.protocol.validation_episodes
-        task = Task(self.fold, 1, 1, "original", self.empty_masks, self.validation, count, self.drop_small_classes)
-        return build_manifest(self.dataset, self.protocol, task)
+        task = replace(self.task, way=1, shot=1, setting="original", classes=self.validation, episodes=count)
+        return build_manifest(self.dataset, self.protocol, replace(task, seed=None))
 
     @cached_property
     def training_pool(self) -> Pool:
-        return training_pool(self.dataset, self.fold, self.drop_small_classes, self.empty_masks)
+        return training_pool(self.dataset, self.protocol, self.fold, self.drop_small_classes, self._empty)
+
+    @property
+    def _empty(self) -> bool:
+        return self.empty_masks and self.protocol.empty_queries
 
     @property
     def training_lists(self) -> str:
         """Where the lists of base classes come from."""
-        return self.dataset.pair_list("trn", self.fold).origin
+        return self.dataset.pair_list(training_split(self.protocol), self.fold).origin
 
     @cached_property
     def files_sha256(self) -> str:
         """Of names and sizes of the test episodes' images and label files: exchanged files make another run."""
-        episodes = self.manifest.episodes
-        names = {name for e in episodes for name in (e.query, *(name for way in e.supports for name in way))}
+        names = self.manifest.image_names
         sizes = [(name, _size(self.dataset.image_path(name)), _size(self.dataset.label_file(name))) for name in names]
         return fingerprint(sorted(sizes))
 
@@ -283,7 +207,8 @@ class EpisodicDataModule(L.LightningDataModule):
             )
 
     def train_dataloader(self) -> DataLoader[EpisodeBatch]:
-        episodes = TrainingEpisodes(self.dataset, self.training_pool, self.image_size, self.empty_masks, self.seed)
+        how = self._loading(training=True)
+        episodes = TrainingEpisodes(self.dataset, self.training_pool, how, self._empty, self.seed)
         return self._loader(episodes, EpochShuffle(len(episodes), self.seed), self.batch_size)
 
     def val_dataloader(self) -> DataLoader[EpisodeBatch]:
@@ -307,14 +232,20 @@ class EpisodicDataModule(L.LightningDataModule):
 
     def calibration_episodes(self, count: int = 200) -> Iterator[EpisodeBatch]:
         """Labelled episodes of base classes in training images, with the test's N and K (classical-baselines §2.1)."""
-        pool = self._calibration_pool()
+        pool, how = self._calibration_pool(), self._loading(training=False)
+        files = how.files(self.dataset)
         for i in range(count):
             rng = np.random.RandomState(i)
-            episode = draw_episode(i, rng, pool, way=self.way, shot=self.shot, empty=self.empty_masks)
-            yield load_episode(self.dataset, episode, self.image_size, training=False)
+            episode = draw_episode(i, rng, pool, way=self.way, shot=self.shot, empty=self._empty)
+            yield load_episode(self.dataset, episode, how, files)
+
+    def _loading(self, training: bool) -> Loading:
+        small_query = training or self.protocol.query_size == "input"
+        cache_bytes = self.cache_mib * 2**20 // max(self.workers, 1)
+        return Loading(self.image_size, self.protocol.resize, small_query, cache_bytes)
 
     def _evaluation_loader(self, episodes: Sequence[Episode]) -> DataLoader[EpisodeBatch]:
-        data = ManifestEpisodes(self.dataset, episodes, self.image_size)
+        data = ManifestEpisodes(self.dataset, episodes, self._loading(training=False))
         return self._loader(data, RankShare(len(data)), self.eval_batch_size)
 
     def _loader(

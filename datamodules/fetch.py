@@ -3,7 +3,8 @@
 from fsbench.errors import DataError
 
 PASCAL = """\
-From the page http://host.robots.ox.ac.uk/pascal/VOC/voc2012/ fetch
+`fsbench data prepare pascal --root <root>` fetches and arranges everything. By hand, from the page
+http://host.robots.ox.ac.uk/pascal/VOC/voc2012/ fetch
   VOCtrainval_11-May-2012.tar   md5 6cd6e144f989b92b3379bac3b3de84fd
 and unpack it; <root> is its folder VOCdevkit/VOC2012 with
   JPEGImages/                          17125 photos
@@ -14,10 +15,11 @@ From the page http://home.bharathh.info/pubs/codes/SBD/download.html fetch
 and make the folder
   SegmentationClassAug/                12031 label maps: those of SegmentationClass, and for all other images
                                        GTcls.Segmentation of SBD's cls/<name>.mat as <name>.png (class numbers)
-Check the archives with md5sum."""
+With both archives in DIR, `fsbench data prepare pascal --root <root> --from DIR` checks them and does the rest."""
 
 COCO = """\
-From the page https://cocodataset.org/#download fetch
+`fsbench data prepare coco --root <root>` fetches and arranges everything. By hand, from the page
+https://cocodataset.org/#download fetch
   train2014.zip                  md5 0da8c0bd3d6becc4dcb32757491aca88   82783 photos
   val2014.zip                    md5 a3d79f5ed8d289b7a7554ce06a5782b3   40504 photos
   annotations_trainval2014.zip   md5 0a379cfc70b0e71301e0f377548639bd
@@ -25,12 +27,21 @@ and unpack all three in <root>, which then holds
   train2014/   val2014/   annotations/instances_train2014.json   annotations/instances_val2014.json
 Check the archives with md5sum."""
 
+FSS1000 = """\
+The archive is on Google Drive, which only a browser gets it from: follow the link on the page
+https://github.com/HKUSTCV/FSS-1000, put the file (fewshot_data.zip) into DIR, and run
+  fsbench data prepare fss1000 --root <root> --from DIR
+Its authors publish no checksum; the command verifies the structure: 1000 class folders with 1.jpg … 10.jpg, 1.png …
+10.png. <root> may also be the unpacked folder itself."""
+
 LISTS = """\
-The lists are kept in the authors' repositories:
+The lists are kept in the authors' repositories; `fsbench data prepare` fetches them:
   https://github.com/juhongm999/hsnet   folder data/splits, commit 6b1bc12b3ff9f3950f49c55ab6f089e8d9e0d191 (trn, val)
   https://github.com/visinf/emat        folder data/splits, commit 7db92ea (size splits, under custom/)
-Give the folder data/splits of a checkout; files are looked for as
+  https://github.com/Sam1224/HMNet      commit 556916cc2036f32d68d8e0b810eb9ebcbee6ae1a (PFENet-like; by hand)
+Give the folder data/splits of a checkout, or a folder with several such folders; files are looked for as
   <folder>/pascal/val/fold0.txt   <folder>/coco/val/fold0.pkl   <folder>/pascal/custom/0-5/fold0.txt
+  <folder>/fss/test.txt           <folder>/pascal/fss_list/val/data_list_0.txt
 Without lists the suite derives its own from the annotations and the record says so."""
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from datamodules.mask_folder import MaskFolder, read_names
-from fsbench.annotations import VOID, PairList
+from datamodules.pfenet_lists import pairs_by_pixels
+from fsbench.annotations import SIZE_BINS, VOID, PairList
 from fsbench.errors import DataError
 
 DESCRIPTION = "folds.yaml"
@@ -33,7 +34,8 @@ class Folder(MaskFolder):
     """A folder of photos and label PNGs with a `folds.yaml`.
 
     A pair is every (image, class) with at least `min_pixels` pixels of the class. The validation list is sorted by
-    (name, class), the training list by (class, name), as PASCAL's official lists are.
+    (name, class), the training list by (class, name), as PASCAL's official lists are; the lists for PFENet-like
+    programs keep the order of the list files.
 
     Args:
         root: Folder that holds `folds.yaml`; the paths in it are relative to this folder.
@@ -68,12 +70,17 @@ class Folder(MaskFolder):
         return sorted(self.class_numbers.difference(self.test_classes(fold)))
 
     def make_list(self, split: str, fold: int) -> PairList:
-        if split not in self._list_files:
+        if split in SIZE_BINS:
             return self.size_list(split, fold)
-        names = sorted(read_names(self._list_files[split]))
-        self.require_files(names, self._list_files[split])
+        part = split.removeprefix("pfenet-")
+        listed = read_names(self._list_files[part])
+        names = sorted(listed)
+        self.require_files(names, self._list_files[part])
         table = self.counted(names)
-        wanted = self.train_classes(fold) if split == "trn" else self.test_classes(fold)
+        wanted = self.train_classes(fold) if part == "trn" else self.test_classes(fold)
+        if split != part:
+            unwanted = self.test_classes(fold) if part == "trn" else []
+            return PairList(pairs_by_pixels(listed, wanted, unwanted, table.class_pixels, self.min_pixels), "derived")
         pairs = [
             (name, number)
             for name in names

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 
 from fsbench.annotations import SIZE_BINS, AnnotationIndex, PairList, size_restricted
-from fsbench.errors import DataError
+from fsbench.errors import DataError, SettingsError
 
 
 class ListedIndex(AnnotationIndex):
@@ -17,6 +17,8 @@ class ListedIndex(AnnotationIndex):
         """See `AnnotationIndex.pair_list`. Raises SettingsError for unknown arguments, DataError for unusable data."""
         self.check_split(split)
         self.check_fold(fold)
+        if split == "held_out" and not self.held_out_classes(fold):
+            raise SettingsError(f"{self.name} has no held-out classes; choose checkpoints on base or novel classes")
         if (split, fold) not in self._lists:
             pairs = self.make_list(split, fold)
             if not pairs.pairs:

@@ -1,7 +1,8 @@
 """The image lists that published results use, as their authors released them, checked against known checksums.
 
-Text files (PASCAL) hold lines `<name>__<class>`; pickles (COCO) hold {class - 1: [names]}. The order of a list decides
-the episodes. Formats and checksums: fscs-protocol §2, `official_lists.csv`.
+Text files (PASCAL) hold lines `<name>__<class>`, pickles (COCO) {class - 1: [names]}; `pfenet_lists` reads the lists of
+PFENet-like programs. The order of a list decides the episodes. Formats and checksums: fscs-protocol §2,
+`official_lists.csv`.
 """
 
 import csv
@@ -17,10 +18,13 @@ from fsbench.annotations import Pair, PairList, pairs_sha256
 from fsbench.errors import DataError
 
 OFFICIAL = "official"
+"""The list has the official checksum, whether it was read from the authors' file or derived."""
 UNVERIFIED = "official, unverified"
-SAME = "derived, equal to the official list"
 REORDERED = "derived, official set in another order"
 DERIVED = "derived"
+
+DATASETS = ("pascal", "coco", "fss")
+"""Folder names of the data sets in the authors' repositories."""
 
 
 @dataclass(frozen=True)
@@ -45,30 +49,57 @@ def checksums() -> dict[tuple[str, str, int], Checksum]:
         }
 
 
+def default_lists(lists: Sequence[str] | None, *roots: Path) -> list[str]:
+    """`lists`, or where they are None the first folder `lists` in one of `roots`."""
+    if lists is not None:
+        return list(lists)
+    return [str(root / "lists") for root in dict.fromkeys(roots) if (root / "lists").is_dir()][:1]
+
+
+def list_folders(folders: Sequence[str | Path], dataset: str) -> list[Path]:
+    """Folders that hold the lists of `dataset` ("pascal", "coco", "fss"): of `folders` themselves, or one level below
+    them (`hsnet`, `emat-size`, `hmnet` in a folder of all lists).
+
+    Raises DataError for a folder without lists of any data set, and when none has those of `dataset`.
+    """
+    found: list[Path] = []
+    for folder in (Path(entry).expanduser() for entry in folders):
+        inner = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+        places = [path for path in (folder, *inner) if any((path / name).is_dir() for name in DATASETS)]
+        if not places:
+            raise missing(
+                f"no lists for {dataset} in {folder}; expected the folder {folder / dataset} with val/fold0 … fold3",
+                LISTS,
+            )
+        found += [path for path in places if (path / dataset).is_dir()]
+    if folders and not found:
+        raise missing(
+            f"no lists for {dataset} in {', '.join(map(str, folders))}; expected a folder {dataset} there", LISTS
+        )
+    return found
+
+
 def read_official(
     folders: Sequence[str | Path], dataset: str, split: str, fold: int, allow_unverified: bool = False
 ) -> PairList | None:
     """The official list of `split` and `fold`, or None where no folder has that split.
 
     Files are looked for as `<folder>/<dataset>/<split>/fold<f>.txt` or `.pkl`, and under `<dataset>/custom/<split>`,
-    where the authors of the size splits keep them. The first folder that holds the file is used.
+    where the authors of the size splits keep them; `<folder>` is one of `list_folders`. The first one that holds the
+    file is used.
 
     Raises:
-        DataError: a folder has nothing for `dataset`, a split lacks this fold, a file cannot be read, or (unless
-            `allow_unverified`) its checksum is not the official one.
+        DataError: a folder has no lists, a split lacks this fold, a file cannot be read, or (unless `allow_unverified`)
+            its checksum is not the official one.
     """
     incomplete = None
-    for folder in (Path(entry).expanduser() for entry in folders):
-        if not (folder / dataset).is_dir():
-            raise missing(
-                f"no lists for {dataset} in {folder}; expected the folder {folder / dataset} with val/fold0 … fold3",
-                LISTS,
-            )
+    for folder in list_folders(folders, dataset):
         for parent in (folder / dataset / split, folder / dataset / "custom" / split):
             for path in (parent / f"fold{fold}.txt", parent / f"fold{fold}.pkl"):
                 if path.is_file():
-                    return _verified(path, dataset, split, fold, allow_unverified)
-            if parent.is_dir():
+                    pairs = _read_text(path) if path.suffix == ".txt" else _read_pickle(path)
+                    return verified(pairs, path, dataset, split, fold, allow_unverified)
+            if any(parent.glob("fold*")):
                 incomplete = parent
     if incomplete:
         raise missing(f"no list of fold {fold} in {incomplete}; expected fold{fold}.txt or fold{fold}.pkl", LISTS)
@@ -76,24 +107,27 @@ def read_official(
 
 
 def verdict(pairs: Sequence[Pair], dataset: str, split: str, fold: int) -> str:
-    """What a list of ours is, compared with the official one: `SAME`, `REORDERED` or `DERIVED`."""
+    """What a list of ours is, compared with the official one: `OFFICIAL`, `REORDERED` or `DERIVED`."""
     known = checksums().get((dataset, split, fold))
     if known is None or len(pairs) != known.pairs:
         return DERIVED
     pairs = tuple(pairs)
     if pairs_sha256(pairs, ordered=True) == known.sha256_ordered:
-        return SAME
+        return OFFICIAL
     return REORDERED if pairs_sha256(pairs, ordered=False) == known.sha256_sorted else DERIVED
 
 
 def joined_origin(origins: Sequence[str]) -> str:
     """The origin of a list joined from several: that of its least certain part."""
-    certainty = [OFFICIAL, SAME, REORDERED, DERIVED, UNVERIFIED]
+    certainty = [OFFICIAL, REORDERED, DERIVED, UNVERIFIED]
     return max(origins, key=certainty.index)
 
 
-def _verified(path: Path, dataset: str, split: str, fold: int, allow_unverified: bool) -> PairList:
-    pairs = _read_text(path) if path.suffix == ".txt" else _read_pickle(path)
+def verified(
+    pairs: tuple[Pair, ...], path: Path, dataset: str, split: str, fold: int, allow_unverified: bool
+) -> PairList:
+    """`pairs` of the file `path` as an official list. Raises DataError where their checksum is not the official one and
+    `allow_unverified` does not accept that."""
     known = checksums().get((dataset, split, fold))
     found = pairs_sha256(pairs, ordered=True)
     if known and found == known.sha256_ordered:

@@ -9,8 +9,9 @@ import numpy as np
 
 from datamodules.fetch import PASCAL, missing
 from datamodules.mask_folder import MaskFolder, read_names
-from datamodules.official_lists import joined_origin, read_official, verdict
+from datamodules.official_lists import default_lists, joined_origin, read_official, verdict, verified
 from datamodules.pascal_rule import MIN_SAMPLES, set_samples
+from datamodules.pfenet_lists import find_image_list, pairs_by_pixels, pairs_in_order
 from datamodules.pixel_cache import count_labels
 from fsbench.annotations import SIZE_BINS, Pair, PairList
 from fsbench.errors import DataError
@@ -21,6 +22,8 @@ _NAMES = (
 )
 CLASS_NAMES = tuple(_NAMES.split())
 _PARTS = ("JPEGImages", "SegmentationClassAug")
+SBD_TRAIN = "sbd_train.txt"
+"""In `ImageSets/Segmentation`: train.txt of SBD, put there by `fsbench data prepare`."""
 
 
 class Pascal(MaskFolder):
@@ -29,7 +32,8 @@ class Pascal(MaskFolder):
     Args:
         root: The folder VOC2012 with `JPEGImages` and `SegmentationClassAug`, or a folder that holds it as `VOC2012` or
             `VOCdevkit/VOC2012`.
-        lists: Folders with official lists (see `read_official`). None derives the lists from the label maps.
+        lists: Folders with official lists (see `read_official`). None takes the folder `lists` in `root` where there is
+            one; without official lists they are derived from the label maps, which gives the same.
         allow_unverified_lists: Use lists whose checksum is not the official one; the record says so.
     """
 
@@ -41,7 +45,7 @@ class Pascal(MaskFolder):
 
     def __init__(self, root: str, lists: list[str] | None = None, allow_unverified_lists: bool = False):
         self.root = _voc_folder(Path(root).expanduser())
-        self.lists = list(lists or ())
+        self.lists = default_lists(lists, Path(root).expanduser(), self.root)
         self.allow_unverified_lists = allow_unverified_lists
         images, labels = (self.root / part for part in _PARTS)
         super().__init__(images, labels, range(1, len(CLASS_NAMES) + 1))
@@ -51,6 +55,8 @@ class Pascal(MaskFolder):
         return list(range(5 * fold + 1, 5 * fold + 6))
 
     def make_list(self, split: str, fold: int) -> PairList:
+        if split in ("pfenet-trn", "pfenet-val"):
+            return self._pfenet(split, fold)
         if split != "trn":
             return self._own_classes(split, fold)
         parts = [self._own_classes("trn", other) for other in range(self.folds) if other != fold]
@@ -70,6 +76,38 @@ class Pascal(MaskFolder):
         else:
             pairs = sorted(self._derived("trn", fold), key=lambda pair: (pair[1], pair[0]))
         return PairList(tuple(pairs), verdict(pairs, self.name, split, fold))
+
+    def _pfenet(self, split: str, fold: int) -> PairList:
+        """hmnet.md §11.1, from the released list or by its rule: val in the order of val.txt, trn in that of SBD's
+        training images and then those of VOC's that SBD's lack."""
+        released = find_image_list(self.lists, self.name, split, fold, lambda photo: photo.stem)
+        training = split == "pfenet-trn"
+        classes = self.train_classes(fold) if training else self.test_classes(fold)
+        source: Path | str = released.path if released else "the candidate images"
+        names = released.names if released else self._pfenet_candidates(training)
+        self.require_files(names, source)
+        if released and released.members is not None:
+            members = released.members
+            pairs = pairs_in_order(names, classes, lambda name, number: (name, number) in members)
+            if len(pairs) < len(members):
+                raise DataError(f"{source} has classes of another fold than {fold}; fetch the authors' file again")
+        else:
+            unwanted = self.test_classes(fold) if training else []
+            self.count_pixels("trn" if training else "val", names)
+            pairs = pairs_by_pixels(names, classes, unwanted, self.class_pixels)
+        if released:
+            return verified(pairs, released.path, self.name, split, fold, self.allow_unverified_lists)
+        return PairList(pairs, verdict(pairs, self.name, split, fold))
+
+    def _pfenet_candidates(self, training: bool) -> list[str]:
+        if not training:
+            return self._candidates("val")
+        folder = self.root / "ImageSets/Segmentation"
+        sbd, voc = folder / SBD_TRAIN, folder / "train.txt"
+        if not (sbd.is_file() and voc.is_file()):  # without SBD's own list nobody knows which images it had in training
+            return self._candidates("trn")
+        held_out = set(self._candidates("val"))
+        return [name for name in dict.fromkeys(read_names(sbd) + read_names(voc)) if name not in held_out]
 
     def _check_official(self, pairs: PairList, split: str, fold: int) -> None:
         source = f"the official list {split}/fold{fold}"

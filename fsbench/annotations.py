@@ -35,8 +35,8 @@ def pairs_sha256(pairs: tuple[Pair, ...], *, ordered: bool) -> str:
 class PairList:
     """The (image, class) pairs of one split and fold, in the order that decides the episodes.
 
-    `origin` says where the order comes from: "official" (the authors' file, checksum verified), "official, unverified",
-    or "derived" (our rule).
+    `origin` says where the order comes from: "official" (it has the checksum of the authors' file, read or derived),
+    "official, unverified", or "derived" (our rule).
     """
 
     pairs: tuple[Pair, ...]

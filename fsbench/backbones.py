@@ -1,5 +1,6 @@
-"""Frozen vision transformers of timm, with their weights from a file the user names.
+"""Frozen backbones with their weights from a file the user names, and the vision transformers among them.
 
+What every backbone is, `FrozenBackbone` says; pyramids of convolutional and Swin networks are in `fsbench.pyramids`.
 timm's own ways to load DINO and DINOv2 at another image size resize the position table differently from the models'
 authors (by target size and with antialiasing), which changes the tokens by tens of percent. Here the table is resized
 as the authors do and loaded as it is (emat.md §1).
@@ -9,7 +10,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,22 @@ from fsbench.errors import CheckpointError, SettingsError
 from fsbench.feature_cache import FeatureCache
 from fsbench.files import sha256_file
 from fsbench.paths import REPOSITORY
+
+
+class Published(Protocol):
+    """Where a backbone's official weights are: file in the repository, page and address to fetch it from, its size in
+    bytes (0: not known) and its sha256 (or the part of it that is published; empty: none is)."""
+
+    @property
+    def file(self) -> str: ...
+    @property
+    def page(self) -> str: ...
+    @property
+    def url(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def sha256(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -67,7 +84,7 @@ class BackboneConfig:
     """Which frozen backbone a method stands on.
 
     Args:
-        name: a key of `fsbench.backbones.VITS`.
+        name: a key of `fsbench.backbones.VITS`, or of `fsbench.pyramids.PYRAMIDS` for methods that take pyramids.
         weights: weight file (.pth or .safetensors); `random` or `random:SEED` for random weights, which exercise the
             path and nothing else; None for the file's usual place, `weights/` in the repository.
         cache_mib: bound on the features kept in memory for images that come again.
@@ -164,39 +181,33 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             f"cannot read {path}: {type(error).__name__}; expected a .pth or .safetensors file with tensors only; "
             "fetch it again or convert it"
         ) from error
+    if isinstance(loaded, dict) and isinstance(loaded.get("model"), dict):
+        loaded = loaded["model"]  # how Swin's authors store it
     if not isinstance(loaded, dict) or not all(isinstance(v, Tensor) for v in loaded.values()):
         raise CheckpointError(f"{path} holds no plain state_dict of tensors; expected the official backbone file")
     return loaded
 
 
-class FrozenViT:
-    """A frozen ViT that encodes one image at a time and remembers what it computed.
+class FrozenBackbone:
+    """A frozen network that encodes one image at a time and remembers what it computed.
 
     Deliberately no `nn.Module`: its weights are in no checkpoint, no optimiser and no DDP bucket. Images are encoded
-    singly, so that a feature cannot depend on what else was in the batch. The transformer is built for the size of the
+    singly, so that a feature cannot depend on what else was in the batch. The network is built for the size of the
     first image.
 
-    Raises CheckpointError at once when the weights are missing, unreadable or do not fit.
+    Subclasses say which weights there are and what a feature is. Raises CheckpointError at once when the weights are
+    missing, unreadable or do not fit.
     """
 
+    spec: Published
+
     def __init__(self, config: BackboneConfig):
-        if config.name not in VITS:
-            raise SettingsError(f"unknown backbone '{config.name}'; there are: {', '.join(sorted(VITS))}")
         self.name = config.name
-        self.spec = VITS[config.name]
         self.cache = FeatureCache(config.cache_mib * 2**20)
         state, self.weights_id = self._load(config.weights)
         self.state = self._fitting(state)
         self._model: nn.Module | None = None
         self._size: tuple[int, int] | None = None
-
-    @property
-    def heads(self) -> int:
-        return int(self.spec.arguments["num_heads"])
-
-    @property
-    def depth(self) -> int:
-        return int(self.spec.arguments["depth"])
 
     @property
     def parameters(self) -> int:
@@ -205,7 +216,7 @@ class FrozenViT:
 
     def check_image_size(self, size: int) -> None:
         """Raise SettingsError unless images of size x size can be encoded."""
-        check_size(self.spec.arguments["patch_size"], size, size)
+        raise NotImplementedError
 
     def replace_weights(self, state: dict[str, Tensor], weights_id: str) -> None:
         """Use other weights of the same architecture, e.g. those inside an authors' checkpoint."""
@@ -219,17 +230,37 @@ class FrozenViT:
         """Of the weights themselves, whatever file they came in."""
         return state_digest(self.state)
 
-    def encode(self, pixels: Tensor) -> Tensor:
-        """Normalised image (3, H, W) -> tokens (L, 1 + T, C) float32 of all blocks, class token first, each with the
-        final LayerNorm."""
+    def encode(self, pixels: Tensor) -> Any:
+        """Features of a normalised image (3, H, W)."""
+        model = self.network(pixels)
+        with torch.no_grad():
+            return self._features(model, pixels[None])
+
+    def network(self, pixels: Tensor) -> nn.Module:
+        """The network for images of the size and device of `pixels` (3, H, W), in eval mode."""
         size = (pixels.shape[1], pixels.shape[2])
         if self._size != size:
             self.cache.clear()
         if self._model is None or self._size != size:
-            self._model = build_vit(self.spec.arguments, self.state, *size).to(pixels.device)
+            self._model = self._build(*size).to(pixels.device)
             self._size = size
-        with torch.no_grad():
-            return vit_tokens(self._model, pixels[None])[0]
+        return self._model
+
+    def _build(self, height: int, width: int) -> nn.Module:
+        """The frozen network with `self.state`."""
+        raise NotImplementedError
+
+    def _features(self, model: nn.Module, images: Tensor) -> Any:
+        """Features of one image (1, 3, H, W)."""
+        raise NotImplementedError
+
+    def _random_state(self, seed: int) -> dict[str, Tensor]:
+        """Weights to try the path with."""
+        raise NotImplementedError
+
+    def _fitting(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What of `state` the features depend on, under the names used here; CheckpointError if it does not fit."""
+        raise NotImplementedError
 
     def _load(self, weights: str | None) -> tuple[dict[str, Tensor], str]:
         if weights is not None and weights.split(":")[0] == "random":
@@ -237,13 +268,66 @@ class FrozenViT:
             if not number.isdecimal():
                 raise SettingsError(f"weights are '{weights}', expected a file, random or random:SEED")
             seed = int(number)
-            return random_state(self.spec, seed), f"random (seed {seed})"
+            return self._random_state(seed), f"random (seed {seed})"
         path = Path(weights) if weights else REPOSITORY / self.spec.file
         if not path.is_file():
             raise CheckpointError(self._how_to_get(path))
         digest = sha256_file(path)
-        official = bool(self.spec.sha256) and digest.startswith(self.spec.sha256)
-        return read_weights(path), f"{'official' if official else 'unofficial'} {path.name} sha256 {digest}"
+        known = self.spec.sha256
+        kind = ("official" if digest.startswith(known) else "unofficial") if known else "unverified"
+        return read_weights(path), f"{kind} {path.name} sha256 {digest}"
+
+    def _how_to_get(self, path: Path) -> str:
+        spec = self.spec
+        if not spec.url:
+            return f"the weights {path} that come with the repository are missing; restore them with git checkout"
+        sha256 = f"{spec.sha256}{'…' if len(spec.sha256) < 64 else ''}" if spec.sha256 else "(none is published)"
+        return (
+            f"the weights of the backbone {self.name} are not at {path}\n"
+            f"  fetch {spec.url}\n"
+            f"        (official page: {spec.page})\n"
+            f"  put it at {path}, or say where it is: WEIGHTS=<file> (make bench) or --model.backbone.weights <file>\n"
+            f"  check it with sha256sum: {sha256}{f', {spec.size} bytes' if spec.size else ''}\n"
+            "  to try the path without it: WEIGHTS=random (its figures mean nothing)"
+        )
+
+
+class FrozenViT(FrozenBackbone):
+    """A frozen ViT; its features are the tokens of all blocks."""
+
+    spec: ViT
+
+    def __init__(self, config: BackboneConfig):
+        if config.name not in VITS:
+            raise SettingsError(f"unknown backbone '{config.name}'; there are: {', '.join(sorted(VITS))}")
+        self.spec = VITS[config.name]
+        super().__init__(config)
+
+    @property
+    def heads(self) -> int:
+        return int(self.spec.arguments["num_heads"])
+
+    @property
+    def depth(self) -> int:
+        return int(self.spec.arguments["depth"])
+
+    def check_image_size(self, size: int) -> None:
+        check_size(self.spec.arguments["patch_size"], size, size)
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Normalised image (3, H, W) -> tokens (L, 1 + T, C) float32 of all blocks, class token first, each with the
+        final LayerNorm."""
+        tokens: Tensor = super().encode(pixels)
+        return tokens
+
+    def _build(self, height: int, width: int) -> nn.Module:
+        return build_vit(self.spec.arguments, self.state, height, width)
+
+    def _features(self, model: nn.Module, images: Tensor) -> Tensor:
+        return vit_tokens(model, images)[0]
+
+    def _random_state(self, seed: int) -> dict[str, Tensor]:
+        return random_state(self.spec, seed)
 
     def _fitting(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """`state` without DINOv2's mask token, which is for its training only; its keys and shapes checked."""
@@ -255,19 +339,6 @@ class FrozenViT:
             model = VisionTransformer(**self.spec.arguments, img_size=side, num_classes=0)
         check_keys(model.state_dict(), state, f"backbone weights for {self.name}")
         return state
-
-    def _how_to_get(self, path: Path) -> str:
-        spec = self.spec
-        if not spec.url:
-            return f"the weights {path} that come with the repository are missing; restore them with git checkout"
-        return (
-            f"the weights of the backbone {self.name} are not at {path}\n"
-            f"  fetch {spec.url}\n"
-            f"        (official page: {spec.page})\n"
-            f"  put it at {path}, or say where it is: WEIGHTS=<file> (make bench) or --model.backbone.weights <file>\n"
-            f"  check it with sha256sum: {spec.sha256}{'…' if len(spec.sha256) < 64 else ''}, {spec.size} bytes\n"
-            "  to try the path without it: WEIGHTS=random (its figures mean nothing)"
-        )
 
 
 def vit_tokens(model: Any, images: Tensor) -> Tensor:

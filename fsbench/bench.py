@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from fsbench.catalogue import config_files
 from fsbench.cell import Cell
 from fsbench.composition import parse
 from fsbench.errors import SettingsError
 from fsbench.files import make_folder
+from fsbench.manifest import read_manifest
 from fsbench.records import Record, read_record
 
 STDERR = 2  # the file descriptor
@@ -26,7 +28,8 @@ class Request:
     """What `fsbench bench` was asked for; None and False leave the configuration's value.
 
     `extra` are further arguments in LightningCLI's form. `checkpoint` may contain `{fold}`, or be a folder with
-    `fold-<f>/best.ckpt` (the authors' layout).
+    `fold-<f>/best.ckpt` (the authors' layout). `manifest` may contain `{fold}`, too; it says what is tested where the
+    other settings do not.
     """
 
     methods: Sequence[str]
@@ -36,6 +39,8 @@ class Request:
     way: int | None = None
     shot: int | None = None
     setting: str | None = None
+    protocol: str | None = None
+    manifest: str | None = None
     devices: int | None = None
     checkpoint: str | None = None
     seed: int | None = None
@@ -60,15 +65,24 @@ class Request:
             "trainer.strategy": "ddp" if self.devices is not None and self.devices > 1 else None,
             "model.backbone.weights": self.weights,
             "data.fold": fold,
-            "data.way": self.way,
-            "data.shot": self.shot,
-            "data.setting": self.setting,
+            **self._task(fold),
             "data.drop_small_classes": "true" if self.drop_small else None,
             "data.dataset.root": self.data_root,
             "data.dataset.lists": "[" + ",".join(self.lists) + "]" if self.lists else None,
         }
         configs = [f"--config={path}" for path in config_files(method, self.dataset, self.fast)]
         return configs + [f"--{key}={value}" for key, value in values.items() if value is not None] + list(self.extra)
+
+    def _task(self, fold: int) -> dict[str, Any]:
+        """What is tested, as it was asked for or as the manifest's file says."""
+        names = ("protocol", "way", "shot", "setting")
+        asked = {f"data.{name}": getattr(self, name) for name in names}
+        if self.manifest is None:
+            return asked
+        path = self.manifest.replace("{fold}", str(fold))
+        header = read_manifest(Path(path).expanduser()).header
+        stated = {f"data.{name}": header[name] for name in names}
+        return stated | {key: value for key, value in asked.items() if value is not None} | {"data.manifest": path}
 
     def _checkpoint(self, fold: int) -> str | None:
         if self.checkpoint is None:

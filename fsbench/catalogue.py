@@ -1,7 +1,12 @@
 """What there is to choose from: the folders of configs are the registry."""
 
+import importlib
+import inspect
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from fsbench.annotations import AnnotationIndex
 from fsbench.errors import SettingsError
 from fsbench.paths import CONFIGS
 
@@ -12,14 +17,53 @@ def names(kind: str) -> dict[str, str]:
     return {f.stem: f.read_text().split("\n")[0].removeprefix("# ") for f in files if "." not in f.stem}
 
 
+def _known(kind: str, what: str, name: str) -> None:
+    if name not in names(kind):
+        raise SettingsError(f"unknown {what} '{name}'; there are: {', '.join(names(kind))} (see: fsbench list)")
+
+
+def load_index(dataset: str, root: str | None = None, lists: Sequence[str] = ()) -> AnnotationIndex:
+    """The annotation index of configs/data/`dataset`, with another `root` or `lists` if given.
+
+    Raises SettingsError for an unknown data set or a setting it does not have, DataError for unusable data.
+    """
+    import yaml
+
+    _known("data", "data set", dataset)
+    config = yaml.safe_load((CONFIGS / "data" / f"{dataset}.yaml").read_text())["data"]["init_args"]["dataset"]
+    module, _, name = config["class_path"].rpartition(".")
+    kind = getattr(importlib.import_module(module), name)
+    given: dict[str, Any] = {"root": root} if root else {}
+    given |= {"lists": list(lists)} if lists else {}
+    accepted = inspect.signature(kind).parameters
+    strange = [key for key in given if key not in accepted]
+    if strange:
+        raise SettingsError(f"data set {dataset} has no {strange[0]}; it has: {', '.join(accepted)}")
+    index = kind(**config.get("init_args", {}) | given)
+    assert isinstance(index, AnnotationIndex)
+    return index
+
+
+def method_classes() -> dict[str, Any]:
+    """Dotted name -> class of every method in configs/methods."""
+    import yaml
+
+    found = {}
+    for file in sorted((CONFIGS / "methods").glob("*.yaml")):
+        dotted = (yaml.safe_load(file.read_text()).get("model") or {}).get("class_path")
+        if dotted and dotted not in found:
+            module, _, name = dotted.rpartition(".")
+            found[dotted] = getattr(importlib.import_module(module), name)
+    return found
+
+
 def config_files(method: str, dataset: str, fast: bool = False) -> list[Path]:
     """base.yaml, the method's, the data set's, what the two need together, and fast.yaml if wanted.
 
     Raises SettingsError for an unknown method or data set.
     """
-    for kind, what, name in (("methods", "method", method), ("data", "data set", dataset)):
-        if name not in names(kind):
-            raise SettingsError(f"unknown {what} '{name}'; there are: {', '.join(names(kind))} (see: fsbench list)")
+    _known("methods", "method", method)
+    _known("data", "data set", dataset)
     together = CONFIGS / "methods" / f"{method}.{dataset}.yaml"
     files = [CONFIGS / "base.yaml", CONFIGS / "methods" / f"{method}.yaml", CONFIGS / "data" / f"{dataset}.yaml"]
     return files + [together] * together.is_file() + [CONFIGS / "fast.yaml"] * fast

@@ -115,7 +115,7 @@ class Cell:
         """Where the record is or will be: names for people, then the first digits of the identity's hash."""
         d = self.data
         task = [f"fold{d.fold}", f"{d.way}way{d.shot}shot", d.setting.replace("_", "-")]
-        words = [self.options.name, d.dataset.name, *task, fingerprint(self.identity)[:10]]
+        words = [self.options.name, d.dataset.name, d.protocol.name, *task, fingerprint(self.identity)[:10]]
         return Path(self.options.runs) / "-".join(words)
 
     def record(self) -> Record | None:

@@ -1,8 +1,11 @@
 """Checkpoints: ours hold what was trained, the authors' the frozen backbone as well; names are the same.
 
-Authors' files are Lightning checkpoints whose `state_dict` has `backbone.*` and `learner.*` (emat.md §4).
+Authors' files are Lightning checkpoints whose `state_dict` has `backbone.*` and `learner.*` (EMAT and CST, emat.md §4),
+or the bare `state_dict` of a model wrapped for several GPUs (DCAMA, dcama.md §10, and HSNet).
 """
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +16,46 @@ from fsbench.backbones import check_keys, read_weights, state_digest
 from fsbench.contracts import Method
 from fsbench.errors import CheckpointError
 from fsbench.files import replacing, sha256_file
+from fsbench.pyramids import under_timms_names
 
-BACKBONE = "backbone."
 WRITTEN_BY = "fsbench"
 """Key under which our checkpoints say which method, settings and backbone weights they belong to."""
 
 
 TRAINED_ON = "fsbench_data"
 """Key under which our checkpoints name the data set, the fold and the classes they were trained on."""
+
+
+@dataclass(frozen=True)
+class AuthorsForm:
+    """How the authors of a method store it.
+
+    Attributes:
+        wrapper: before every name; a file that has one is a bare state_dict, no Lightning checkpoint.
+        backbone: before the names of the frozen backbone, after the wrapper.
+        complete: what was learned -> the same as the authors store it, with what they store and we compute.
+        stored: False for names of theirs that we compute.
+    """
+
+    wrapper: str = ""
+    backbone: str = "backbone."
+    complete: Callable[[dict[str, Tensor]], dict[str, Tensor]] = lambda learned: learned
+    stored: Callable[[str], bool] = lambda key: True
+
+    def split(self, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]] | None:
+        """What was learned and the backbone under its own names; None when `state` has another form."""
+        frozen = self.wrapper + self.backbone
+        backbone = {key.removeprefix(frozen): value for key, value in state.items() if key.startswith(frozen)}
+        if not backbone or not all(key.startswith(self.wrapper) for key in state):
+            return None
+        own = {k.removeprefix(self.wrapper): value for k, value in state.items() if not k.startswith(frozen)}
+        return {key: value for key, value in own.items() if self.stored(key)}, backbone
+
+    def join(self, learned: dict[str, Tensor], backbone: dict[str, Tensor]) -> dict[str, Any]:
+        """The authors' file: backbone first."""
+        state = {self.backbone + key: value for key, value in backbone.items()} | self.complete(learned)
+        wrapped = {self.wrapper + key: value for key, value in state.items()}
+        return wrapped if self.wrapper else {"state_dict": wrapped}
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -34,6 +69,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"cannot read the checkpoint {path} ({type(error).__name__}); expected a Lightning checkpoint that holds "
             "tensors and plain values only; fetch or train it again"
         ) from error
+    if isinstance(checkpoint, dict) and checkpoint and all(isinstance(v, Tensor) for v in checkpoint.values()):
+        return {"state_dict": checkpoint}
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
         raise CheckpointError(f"{path} has no state_dict; expected a Lightning checkpoint")
     return checkpoint
@@ -46,7 +83,7 @@ def load_checkpoint(method: Method, path: Path) -> dict[str, Any]:
     another backbone.
     """
     checkpoint = read_checkpoint(path)
-    learned, backbone = split_state(checkpoint["state_dict"])
+    learned, backbone = method.authors_form.split(checkpoint["state_dict"]) or (checkpoint["state_dict"], {})
     written_by = checkpoint.get(WRITTEN_BY, {})
     name = written_by.get("method")
     whose = f"the checkpoint {path}" + (f" (of {name})" if name else "")
@@ -78,42 +115,42 @@ def describe(method: Method) -> dict[str, Any]:
     }
 
 
-def split_state(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """What was trained, and the frozen backbone under its own names (empty in our checkpoints)."""
-    learned = {key: value for key, value in state.items() if not key.startswith(BACKBONE)}
-    backbone = {key.removeprefix(BACKBONE): value for key, value in state.items() if key.startswith(BACKBONE)}
-    return learned, backbone
-
-
-def convert(source: Path, target: Path, backbone_weights: Path | None) -> str:
+def convert(source: Path, target: Path, backbone_weights: Path | None, forms: Sequence[tuple[str, AuthorsForm]]) -> str:
     """Authors' checkpoint -> ours (the backbone is left out), or ours -> authors' (it is put in). Returns which.
 
-    Raises CheckpointError for a file that is neither, and for backbone weights it was not trained on.
+    `forms` are the methods (dotted names) and how their authors store them. Raises CheckpointError for a file that is
+    neither, and for backbone weights it was not trained on.
     """
     checkpoint = read_checkpoint(source)
-    learned, backbone = split_state(checkpoint["state_dict"])
-    written_by = checkpoint.get(WRITTEN_BY, {})
-    if not learned or not (backbone or written_by):
+    state, written_by = checkpoint["state_dict"], checkpoint.get(WRITTEN_BY, {})
+    found = [parts for _, form in forms if (parts := form.split(state)) and parts[0]]
+    if written_by:
+        form = dict(forms).get(written_by.get("method", ""), AuthorsForm())
+        converted, direction = form.join(state, _trained_on(source, written_by, backbone_weights)), "ours to authors'"
+    elif found:
+        learned, backbone = found[0]
+        digest = state_digest(under_timms_names(backbone))
+        origin = {"backbone": f"in the checkpoint {source.name}", "backbone_sha256": digest}
+        converted, direction = {"state_dict": learned, WRITTEN_BY: origin}, "authors' to ours"
+    else:
         raise CheckpointError(
             f"{source} is no checkpoint of the authors (backbone.* and what was trained) and none of ours; it holds "
-            f"{', '.join(sorted(checkpoint['state_dict'])[:4]) or 'nothing'} …"
+            f"{', '.join(sorted(state)[:4]) or 'nothing'} …"
         )
-    if backbone:
-        origin = {"backbone": f"in the checkpoint {source.name}", "backbone_sha256": state_digest(backbone)}
-        converted, direction = {"state_dict": learned, WRITTEN_BY: origin}, "authors' to ours"
-    elif backbone_weights is None:
-        raise CheckpointError(
-            f"{source} holds no backbone; the authors' form needs it: say where its weights are (--backbone FILE)"
-        )
-    else:
-        frozen = read_weights(backbone_weights)
-        if state_digest(frozen) != written_by.get("backbone_sha256"):
-            raise CheckpointError(
-                f"{source} was trained on the backbone weights '{written_by.get('backbone')}', not on "
-                f"{backbone_weights}; give those"
-            )
-        state = {BACKBONE + key: value for key, value in frozen.items()} | learned
-        converted, direction = {"state_dict": state}, "ours to authors'"
     with replacing(target) as temporary:
         torch.save(converted, temporary)
     return direction
+
+
+def _trained_on(source: Path, written_by: dict[str, Any], weights: Path | None) -> dict[str, Tensor]:
+    """The backbone's weights of that file, if they are what the checkpoint was trained on."""
+    if weights is None:
+        raise CheckpointError(
+            f"{source} holds no backbone; the authors' form needs it: say where its weights are (--backbone FILE)"
+        )
+    frozen = read_weights(weights)
+    if state_digest(under_timms_names(frozen)) != written_by.get("backbone_sha256"):
+        raise CheckpointError(
+            f"{source} was trained on the backbone weights '{written_by.get('backbone')}', not on {weights}; give those"
+        )
+    return frozen

@@ -1,15 +1,22 @@
 """The `fsbench` command."""
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from fsbench import __version__
+from fsbench import __version__, manifest_commands
 from fsbench.errors import FsbenchError, SettingsError, user_message
 
+if TYPE_CHECKING:
+    from fsbench.records import Record
+
 FORMATS = ("text", "markdown", "csv", "latex", "json")
+RESCORE_FORMATS = ("text", "markdown", "latex", "json")
+BREAKDOWNS = ("size", "class", "fold")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,6 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--fold", default="0", help="number, or several with commas")
     bench.add_argument("--way", type=int)
     bench.add_argument("--shot", type=int)
+    bench.add_argument("--protocol", help="fscs (the default), hsnet, pfenet; see: fsbench protocols")
+    bench.add_argument("--manifest", help="file of test episodes; {fold} stands for the fold; its task is the task")
     bench.add_argument("--setting", help="original, partially_augmented, fully_augmented, 0-5, 5-10, 10-15, 0-15")
     bench.add_argument("--devices", type=int, help="processes on this machine, one per device")
     bench.add_argument("--ckpt", help="evaluate this checkpoint (ours or the authors'); {fold} stands for the fold")
@@ -77,19 +86,63 @@ def _parser() -> argparse.ArgumentParser:
     _add_table_options(table)
     table.set_defaults(function=_table)
 
+    rescore = commands.add_parser("rescore", help="another protocol's metric on the predictions of finished runs")
+    rescore.add_argument("runs", nargs="+", type=Path, help="folders of runs; nothing is written")
+    rescore.add_argument("--protocol", required=True, help="see: fsbench list")
+    rescore.add_argument("--format", choices=RESCORE_FORMATS, default="text", help="of the table")
+    rescore.set_defaults(function=_rescore)
+
     listing = commands.add_parser("list", help="methods, data sets, protocols")
     listing.set_defaults(function=_list)
+
+    protocols = commands.add_parser("protocols", help="the protocols side by side, and what follows from their choices")
+    protocols.add_argument("--format", choices=("text", "markdown"), default="text")
+    protocols.set_defaults(function=_protocols)
+
+    manifest_commands.add_parser(commands)
 
     checkpoint = commands.add_parser("checkpoint", help="convert a checkpoint: authors' <-> ours")
     checkpoint.add_argument("source", type=Path)
     checkpoint.add_argument("target", type=Path)
     checkpoint.add_argument("--backbone", type=Path, help="backbone weights to put into an authors' checkpoint")
     checkpoint.set_defaults(function=_checkpoint)
+    _add_data(commands)
     return parser
+
+
+def _add_data(commands: Any) -> None:
+    data = commands.add_parser("data", help="prepare a data set, or check what is there")
+    actions = data.add_subparsers(dest="action", required=True)
+
+    prepare = actions.add_parser("prepare", help="from the publishers' archives to the folders the suite reads")
+    prepare.add_argument("dataset", choices=("pascal", "coco", "fss1000"))
+    prepare.add_argument("--root", required=True, help="folder of the data set, made when absent")
+    prepare.add_argument("--from", dest="source", metavar="DIR", help="folder with archives that are there already")
+    lists = prepare.add_mutually_exclusive_group()
+    lists.add_argument("--lists", metavar="DIR", help="folder with released lists, taken instead of a download")
+    lists.add_argument("--no-lists", action="store_true", help="do without released lists")
+    prepare.add_argument("--render", action="store_true", help="COCO: write label PNGs, too, for other programs")
+    prepare.add_argument("--validation-only", action="store_true", help="COCO: leave the training part out")
+    prepare.add_argument("--url-base", metavar="URL", help="mirror: URL/<archive>, URL/lists/<file>")
+    prepare.add_argument("--allow-unverified", action="store_true", help="use archives of another checksum")
+    prepare.add_argument("--timeout", type=float, default=30.0, help="seconds to wait for an answer")
+    prepare.add_argument("--retries", type=int, default=5, help="fruitless attempts before it gives up")
+    prepare.add_argument("--backoff", type=float, default=1.0, help="seconds before the second attempt; doubles")
+    prepare.set_defaults(function=_data)
+
+    check = actions.add_parser("check", help="what is missing or damaged; counts and lists against the official ones")
+    check.add_argument("dataset", choices=("pascal", "coco", "fss1000", "folder"))
+    check.add_argument("--root", required=True, help="folder of the data set")
+    check.add_argument("--lists", metavar="DIR", help="folder with released lists; default: <root>/lists")
+    check.set_defaults(function=_data)
 
 
 def _add_table_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=FORMATS, default="text", help="of the table")
+    parser.add_argument("--metrics", help="scores to show, with commas (see: fsbench list)")
+    parser.add_argument(
+        "--by", action="append", choices=BREAKDOWNS, default=[], help="break down in full; may be repeated"
+    )
     parser.add_argument("--by-class", action="store_true", help="break the table down by class, too")
     parser.add_argument("--no-trivial", action="store_true", help="leave out the answers that need no model")
 
@@ -106,6 +159,8 @@ def _bench(options: argparse.Namespace, extra: list[str]) -> int:
         way=options.way,
         shot=options.shot,
         setting=options.setting,
+        protocol=options.protocol,
+        manifest=options.manifest,
         devices=options.devices,
         checkpoint=options.ckpt,
         seed=options.seed,
@@ -141,15 +196,14 @@ def _table(options: argparse.Namespace, extra: list[str]) -> int:
 
 
 def _print_table(folders: Sequence[Path], options: argparse.Namespace) -> None:
-    from fsbench.records import find_records
     from fsbench.render import render
-    from fsbench.tables import build_blocks
+    from fsbench.tables import DEFAULT, build_blocks
 
-    records = [record for folder in folders for record in find_records(folder)]
-    if not records:
-        raise SettingsError(f"no finished run in {', '.join(map(str, folders))}; make one with: make bench")
-    blocks = build_blocks(records, by_class=options.by_class, trivial=not options.no_trivial)
-    print(render(blocks, options.format))
+    metrics = _metrics(options.metrics) if options.metrics is not None else DEFAULT
+    records = _records(folders)
+    by_class = options.by_class or "class" in options.by
+    blocks = build_blocks(records, by_class=by_class, trivial=not options.no_trivial, metrics=metrics)
+    print(render(blocks, options.format, options.by))
     if options.format == "text":
         for record in records:
             files = ", ".join(
@@ -160,22 +214,76 @@ def _print_table(folders: Sequence[Path], options: argparse.Namespace) -> None:
             print(f"{record.path}: {files}")
 
 
+def _records(folders: Sequence[Path]) -> list["Record"]:
+    from fsbench.records import find_records
+
+    records = [record for folder in folders for record in find_records(folder)]
+    if not records:
+        raise SettingsError(f"no finished run in {', '.join(map(str, folders))}; make one with: make bench")
+    return records
+
+
+def _metrics(text: str) -> list[str]:
+    from fsbench.scores import SCORES
+
+    names = list(dict.fromkeys(_split(text)))
+    unknown = [name for name in names if name not in SCORES]
+    if unknown or not names:
+        what = f"unknown metric '{unknown[0]}'" if unknown else "no metric was named"
+        raise SettingsError(f"{what}; there are: {', '.join(SCORES)}")
+    return names
+
+
+def _rescore(options: argparse.Namespace, extra: list[str]) -> int:
+    from fsbench.protocol import load_protocol
+    from fsbench.render import SHEETS, as_json
+    from fsbench.rescore import lay_out, rescore
+
+    target = load_protocol(options.protocol)
+    groups = rescore(_records(options.runs), target)
+    print(as_json(groups) if options.format == "json" else SHEETS[options.format]([lay_out(g) for g in groups]))
+    return 0
+
+
 def _list(options: argparse.Namespace, extra: list[str]) -> int:
     from fsbench.catalogue import names
+    from fsbench.scores import SCORES
 
     for title, kind in (("methods", "methods"), ("data sets", "data"), ("protocols", "protocols")):
         print(f"{title}:")
         for name, line in names(kind).items():
             print(f"  {name:14} {line}")
+    print("metrics (fsbench table --metrics …):")
+    for name, line in SCORES.items():
+        print(f"  {name:14} {line}")
+    return 0
+
+
+def _protocols(options: argparse.Namespace, extra: list[str]) -> int:
+    import shutil
+
+    from fsbench.consequences import as_markdown, side_by_side
+    from fsbench.protocol import load_protocol, protocol_names
+
+    protocols = [load_protocol(name) for name in protocol_names()]
+    width = shutil.get_terminal_size((140, 24)).columns
+    print(as_markdown(protocols) if options.format == "markdown" else side_by_side(protocols, width))
     return 0
 
 
 def _checkpoint(options: argparse.Namespace, extra: list[str]) -> int:
+    from fsbench.catalogue import method_classes
     from fsbench.checkpoints import convert
 
-    direction = convert(options.source, options.target, options.backbone)
+    forms = [(name, method.authors_form) for name, method in method_classes().items()]
+    direction = convert(options.source, options.target, options.backbone, forms)
     print(f"{options.target}: {direction}")
     return 0
+
+
+def _data(options: argparse.Namespace, extra: list[str]) -> int:
+    commands = importlib.import_module("datamodules.commands")  # by name: fsbench does not depend on the data sets
+    return int(getattr(commands, options.action)(options))
 
 
 def _split(text: str) -> list[str]:

@@ -4,22 +4,29 @@
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from fsbench.annotations import AnnotationIndex
-from fsbench.backbones import FrozenViT
+from fsbench.backbones import FrozenBackbone
+from fsbench.ensembles import NShotStrategy
 from fsbench.episodes import EpisodeBatch
 from fsbench.manifest import Manifest
 from fsbench.protocol import Protocol as Rules
 from fsbench.samplers import Pool
 
+if TYPE_CHECKING:
+    from fsbench.checkpoints import AuthorsForm  # which needs this module
+
 
 class Method(Protocol):
     """A LightningModule whose validation and test steps return {"results": [EpisodeResult, ...]}."""
 
-    backbone: FrozenViT
+    backbone: FrozenBackbone
+    authors_form: "ClassVar[AuthorsForm]"
     learns: bool
     calibrates: bool
+    sees_all_shots: bool
+    nshot_strategy: NShotStrategy
 
     @property
     def segments_only(self) -> bool: ...

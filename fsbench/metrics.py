@@ -22,6 +22,9 @@ COUNTS = ("tp", "pred", "gt", "pred_void", "void", "valid")
 """Columns of a count table: pixels that are the slot in both, in the prediction, in the truth (void pixels left out),
 predicted as the slot on void pixels, void pixels, other pixels. The last two are the same in all slots."""
 
+REGIONS = ("rom", "rum")
+"""Columns of a count table that are no counts: region measures; older records lack them."""
+
 
 def count(prediction: Tensor, truth: Tensor, ways: int) -> Tensor:
     """Counts (ways + 1, 6) int64 in the order of `COUNTS` of one episode.
@@ -60,6 +63,7 @@ class EpisodeResult:
         present, decided: (N,) bool, truth and decision.
         score: (N,) float32, how sure the method is that the way is present, in [0, 1].
         label_map: (h, w) uint8, the prediction.
+        rom, rum: (N + 1,) float32 region measures of every slot (see `fsbench.regions`); None where not measured.
     """
 
     episode: int
@@ -69,6 +73,8 @@ class EpisodeResult:
     decided: Tensor
     score: Tensor
     label_map: Tensor
+    rom: Tensor | None = None
+    rum: Tensor | None = None
 
 
 def intersection_union(counts: np.ndarray, void: VoidPolicy) -> tuple[np.ndarray, np.ndarray]:
@@ -88,6 +94,19 @@ def background_intersection_union(counts: np.ndarray, void: VoidPolicy) -> tuple
 def mean_iou(intersection: np.ndarray, union: np.ndarray) -> np.ndarray:
     """Class sums (..., classes) -> mIoU in percent (...). A class without pixels counts as 0."""
     return 100 * (intersection / np.maximum(union, 1)).mean(-1)
+
+
+def class_accuracy(right: np.ndarray, total: np.ndarray) -> np.ndarray:
+    """Right and all presence decisions by class (..., classes) -> per-class accuracy in percent (...), the mean over
+    the classes that were asked about. An error rate is 100 minus an accuracy."""
+    asked = (total > 0).sum(-1)
+    return 100 * (right / np.maximum(total, 1)).sum(-1) / np.maximum(asked, 1)
+
+
+def pixel_accuracy(intersection: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Class sums (..., classes) of hits and of the truth's pixels -> mean class pixel accuracy in percent (...), which
+    PFENet's programs print beside the mIoU. A class without pixels counts as 0."""
+    return mean_iou(intersection, truth)
 
 
 def fb_iou(intersection: np.ndarray, union: np.ndarray, background: tuple[np.ndarray, np.ndarray]) -> np.ndarray:

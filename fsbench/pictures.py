@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 
 from fsbench.annotations import VOID, AnnotationIndex
 from fsbench.files import replacing
-from fsbench.preprocess import way_labels
+from fsbench.preprocess import resize_labels, way_labels
 from fsbench.samplers import Episode
 
 TILE = (192, 144)
@@ -32,7 +32,8 @@ def contact_sheet(
     Args:
         path: where to write.
         index: to read images and label maps from.
-        predictions: episode index -> (label map (h, w) in way slots, decision per way).
+        predictions: episode index -> (label map (h, w) in way slots, decision per way); one of another size than its
+            image (metrics at the input size) is stretched over it.
         episodes: rows of the sheet; those without a prediction are left out.
     """
     rows = [_row(index, episode, *predictions[episode.index]) for episode in episodes if episode.index in predictions]
@@ -52,9 +53,9 @@ def _row(index: AnnotationIndex, episode: Episode, label_map: np.ndarray, decide
     tiles = []
     for way, (number, shots) in enumerate(zip(episode.classes, episode.supports, strict=True)):
         for shot in shots[:MAX_SHOTS]:
-            mask = (index.label_map(shot) == number).astype(np.uint8) * (way + 1)
+            mask = (index.label_map(shot) == index.label_values(shot, [number])[0]).astype(np.uint8) * (way + 1)
             tiles.append(_tile(index, shot, mask, f"support: {names[way]}"))
-    truth = way_labels(index.label_map(episode.query), episode.classes)
+    truth = way_labels(index.label_map(episode.query), index.label_values(episode.query, episode.classes))
     there = [name for n, name in enumerate(names) if (truth == n + 1).any()]
     tiles.append(_tile(index, episode.query, truth, f"{episode.index}: truth {', '.join(there) or 'none'}"))
     found = [name for name, decision in zip(names, decided, strict=True) if decision]
@@ -65,6 +66,7 @@ def _row(index: AnnotationIndex, episode: Episode, label_map: np.ndarray, decide
 def _tile(index: AnnotationIndex, name: str, slots: np.ndarray, caption: str) -> Image.Image:
     with Image.open(index.image_path(name)) as opened:
         image = np.array(opened.convert("RGB"))
+    slots = resize_labels(slots, *image.shape[:2])
     colour = COLOURS[(slots.astype(int) - 1) % len(COLOURS)]
     shown = np.where((slots > 0)[..., None] & (slots != VOID)[..., None], image // 2 + colour // 2, image)
     shown[slots == VOID] = 255

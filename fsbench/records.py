@@ -14,7 +14,7 @@ import numpy as np
 from fsbench.errors import RecordError
 from fsbench.files import replacing, write_text
 from fsbench.manifest import Manifest, read_manifest
-from fsbench.metrics import COUNTS, EpisodeResult
+from fsbench.metrics import COUNTS, REGIONS, EpisodeResult
 
 if TYPE_CHECKING:
     import polars as pl
@@ -82,6 +82,7 @@ def result_rows(result: EpisodeResult) -> list[dict[str, Any]]:
     counts = result.counts.tolist()
     present, decided = result.present.tolist(), result.decided.tolist()
     scores = result.score.tolist()
+    regions = [[None] * len(counts) if part is None else part.tolist() for part in (result.rom, result.rum)]
     slots = [(0, 0, any(present), any(decided), max(scores))]
     slots += list(zip(range(1, len(present) + 1), result.classes.tolist(), present, decided, scores, strict=True))
     return [
@@ -93,6 +94,7 @@ def result_rows(result: EpisodeResult) -> list[dict[str, Any]]:
             "present": there,
             "decided": said,
             "score": score,
+            **{name: values[slot] for name, values in zip(REGIONS, regions, strict=True)},
         }
         for slot, number, there, said, score in slots
     ]
@@ -113,6 +115,7 @@ def to_frame(rows: Iterable[dict[str, Any]], manifest: Manifest) -> "pl.DataFram
         "present": pl.Boolean,
         "decided": pl.Boolean,
         "score": pl.Float32,
+        **dict.fromkeys(REGIONS, pl.Float32),
     }
     frame = pl.DataFrame(list(rows), schema=schema).unique(["episode", "slot"], keep="first", maintain_order=True)
     found = set(frame["episode"].to_list())
@@ -130,7 +133,9 @@ def to_frame(rows: Iterable[dict[str, Any]], manifest: Manifest) -> "pl.DataFram
 
 
 def counts_sha256(frame: "pl.DataFrame") -> str:
-    """Hash of all counts and decisions; equal for any number of ranks, workers and any batch size."""
+    """Hash of all counts and decisions; equal for any number of ranks, workers and any batch size.
+
+    Scores and region measures, which are real numbers, are not in it: records without the latter keep their hash."""
     columns = ["episode", "slot", "class_id", *COUNTS, "present", "decided"]
     table = np.stack([frame[name].cast(int).to_numpy() for name in columns], 1).astype("<i8")
     return hashlib.sha256(np.ascontiguousarray(table).tobytes()).hexdigest()

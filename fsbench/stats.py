@@ -4,19 +4,13 @@ Episodes that share a query image are not independent (a PASCAL fold has 1000 ep
 whole query images are drawn. All scores are ratios of sums; a resample is a weight per query image.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fsbench.metrics import (
-    COUNTS,
-    VoidPolicy,
-    background_intersection_union,
-    fb_iou,
-    intersection_union,
-    mean_iou,
-)
+from fsbench.metrics import COUNTS, REGIONS, VoidPolicy, background_intersection_union, intersection_union
+from fsbench.scores import Sums
 
 if TYPE_CHECKING:
     import polars as pl
@@ -27,47 +21,11 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Interval:
-    """A score in percent and the ends of its 95 % interval."""
+    """A score and the ends of its 95 % interval."""
 
     value: float
     low: float
     high: float
-
-
-@dataclass(frozen=True)
-class Sums:
-    """What scores are made of, summed by query image (first axis Q); classes on the second axis C.
-
-    Attributes:
-        intersection, union: (Q, C) pixels of the ways.
-        background: (Q, 2) intersection and union of the background.
-        right: (Q, 2) episodes (or single decisions) that are right, and all.
-        absent_is_zero: a class that the run never shows counts as IoU 0 (the protocol's rule for a whole run);
-            otherwise it is left out of the mean (parts of a run).
-    """
-
-    intersection: np.ndarray
-    union: np.ndarray
-    background: np.ndarray
-    right: np.ndarray
-    absent_is_zero: bool = True
-
-    def scores(self, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
-        """Scores (R,) in percent for weights (R, Q) of the query images; all ones when None."""
-        weights = np.ones((1, len(self.right))) if weights is None else weights
-        arrays = (self.intersection, self.union, self.background, self.right)
-        i, u, b, r = (weights @ array.astype(float) for array in arrays)
-        return {
-            "mIoU": self._mean_iou(i, u),
-            "FB-IoU": fb_iou(i, u, (b[:, 0], b[:, 1])),
-            "accuracy": 100 * r[:, 0] / np.maximum(r[:, 1], 1e-9),
-        }
-
-    def _mean_iou(self, i: np.ndarray, u: np.ndarray) -> np.ndarray:
-        """Class sums (R, C) -> mIoU (R,). A class that only a resample happens to miss is left out of its mean."""
-        never = int((self.union.sum(0) == 0).sum()) if self.absent_is_zero else 0
-        counted = (u > 0).sum(-1) + never
-        return mean_iou(i, u) * i.shape[-1] / np.maximum(counted, 1)
 
 
 def resampled_scores(sums: Sums, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, np.ndarray]:
@@ -79,58 +37,88 @@ def resampled_scores(sums: Sums, resamples: int = RESAMPLES, seed: int = 0) -> d
 
 
 def intervals(parts: list[Sums], resamples: int = RESAMPLES) -> dict[str, Interval]:
-    """Percentile intervals of the mean over `parts` (folds), each resampled by itself."""
+    """Percentile intervals of the mean over `parts` (folds), each resampled by itself, of the scores that all have."""
+    values, draws = _mean_scores(parts, resamples)
+    return {name: _interval(values[name], draws[name]) for name in values}
+
+
+def differences(parts: list[Sums], others: list[Sums], resamples: int = RESAMPLES) -> dict[str, Interval]:
+    """Intervals of the mean score of `others` minus that of `parts`, two ways to score the same query images: both are
+    resampled alike."""
+    values, draws = _mean_scores(parts, resamples)
+    other_values, other_draws = _mean_scores(others, resamples)
+    return {
+        name: _interval(other_values[name] - values[name], other_draws[name] - draws[name])
+        for name in values
+        if name in other_values
+    }
+
+
+def _mean_scores(parts: list[Sums], resamples: int) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Means over `parts`: of their scores, and (R,) of their resampled scores."""
     values = [part.scores() for part in parts]
     draws = [resampled_scores(part, resamples, seed) for seed, part in enumerate(parts)]
+    names = [name for name in values[0] if all(name in value for value in values)]
+    means = {name: float(np.mean([value[name][0] for value in values])) for name in names}
+    return means, {name: np.mean([draw[name] for draw in draws], 0) for name in names}
+
+
+def _interval(value: float, draws: np.ndarray) -> Interval:
     tail = 50 * (1 - LEVEL)
-    result = {}
-    for name in values[0]:
-        mean = float(np.mean([value[name][0] for value in values]))
-        low, high = np.percentile(np.mean([draw[name] for draw in draws], 0), [tail, 100 - tail])
-        result[name] = Interval(mean, float(low), float(high))
-    return result
+    low, high = np.percentile(draws, [tail, 100 - tail])
+    return Interval(value, float(low), float(high))
 
 
 def episode_sums(frame: "pl.DataFrame", class_ids: list[int], void: VoidPolicy) -> Sums:
-    """Sums over whole episodes: mIoU, FB-IoU and exact-match accuracy of a run (fscs-protocol §7)."""
-    clusters, query = _queries(frame)
+    """Sums over whole episodes: every score of a run (fscs-protocol §7, fss-protocol §7)."""
     slot = frame["slot"].to_numpy()
-    counts = frame.select(COUNTS).to_numpy()
     ways, first = slot > 0, slot == 0
-    column = {number: i for i, number in enumerate(class_ids)}
-    columns = np.array([column[number] for number in frame["class_id"].to_numpy()[ways]])
-    intersection, union = intersection_union(counts[ways], void)
-    background = np.stack(background_intersection_union(counts[first], void), 1)
-
+    clusters, query = _queries(frame)
+    counts = frame.select(COUNTS).to_numpy()[first]
     episode = frame["episode"].to_numpy()
     wrong = episode[ways][(frame["present"] != frame["decided"]).to_numpy()[ways]]
     right = ~np.isin(episode[first], wrong)
-    shape = (clusters, len(class_ids))
-    return Sums(
-        _add(shape, (query[ways], columns), intersection),
-        _add(shape, (query[ways], columns), union),
-        _add((clusters, 2), (query[first],), background),
-        _add((clusters, 2), (query[first],), np.stack([right, np.ones_like(right)], 1)),
+
+    def by_query(*values: np.ndarray) -> np.ndarray:
+        return _add((clusters, len(values)), (query[first],), np.stack(values, 1))
+
+    return replace(
+        pair_sums(frame, ways, class_ids, void),
+        background=by_query(*background_intersection_union(counts, void)),
+        foreground=by_query(*intersection_union(counts, void)),
+        right=by_query(right, np.ones_like(right)),
+        absent_is_zero=True,
     )
 
 
 def pair_sums(frame: "pl.DataFrame", keep: np.ndarray, class_ids: list[int], void: VoidPolicy) -> Sums:
-    """Sums over the (episode, way) rows `keep` alone; accuracy is that of single decisions. The background has no
-    meaning here and is zero."""
+    """Sums over the (episode, way) rows `keep` alone; accuracy is that of single decisions."""
     clusters, query = _queries(frame, keep)
     counts = frame.select(COUNTS).to_numpy()[keep]
     column = {number: i for i, number in enumerate(class_ids)}
     columns = np.array([column[number] for number in frame["class_id"].to_numpy()[keep]], dtype=int)
+    shape, where = (clusters, len(class_ids)), (query, columns)
     intersection, union = intersection_union(counts, void)
     right = (frame["present"] == frame["decided"]).to_numpy()[keep]
-    shape = (clusters, len(class_ids))
+    decisions = _add((*shape, 2), where, np.stack([right, np.ones_like(right)], 1))
     return Sums(
-        _add(shape, (query, columns), intersection),
-        _add(shape, (query, columns), union),
-        np.zeros((clusters, 2)),
-        _add((clusters, 2), (query,), np.stack([right, np.ones_like(right)], 1)),
+        intersection=_add(shape, where, intersection),
+        union=_add(shape, where, union),
+        background=None,
+        right=decisions.sum(1),
         absent_is_zero=False,
+        truth=_add(shape, where, counts[:, COUNTS.index("gt")]),
+        decisions=decisions,
+        regions=_region_sums(frame, keep, clusters, query),
     )
+
+
+def _region_sums(frame: "pl.DataFrame", keep: np.ndarray, clusters: int, query: np.ndarray) -> np.ndarray | None:
+    """See `Sums.regions`; None for records that were made before regions were measured."""
+    if not set(REGIONS) <= set(frame.columns) or any(frame[name].has_nulls() for name in REGIONS):
+        return None
+    values = frame.select(REGIONS).to_numpy()[keep].astype(float)
+    return _add((clusters, 3), (query,), np.column_stack([values, np.ones(len(values))]))
 
 
 def _queries(frame: "pl.DataFrame", keep: np.ndarray | slice = slice(None)) -> tuple[int, np.ndarray]:
@@ -140,6 +128,7 @@ def _queries(frame: "pl.DataFrame", keep: np.ndarray | slice = slice(None)) -> t
 
 
 def _add(shape: tuple[int, ...], where: tuple[np.ndarray, ...], values: np.ndarray) -> np.ndarray:
-    total = np.zeros(shape, dtype=np.int64)
+    """Sums of `values` at `where`: int64, or float64 of real numbers."""
+    total = np.zeros(shape, dtype=np.float64 if values.dtype.kind == "f" else np.int64)
     np.add.at(total, where, values)
     return total

@@ -3,37 +3,55 @@
 Only runs of one protocol, data set and setting stand in one block; others get a block of their own.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fsbench.grouping import comparable, fold_of, notes, title, variants
 from fsbench.protocol import load_protocol
 from fsbench.records import Record
-from fsbench.stats import Interval, Sums, episode_sums, intervals, pair_sums
+from fsbench.scores import SCORES, Sums
+from fsbench.stats import Interval, episode_sums, intervals, pair_sums
 from fsbench.trivial import trivial_answers
 
 if TYPE_CHECKING:
     import polars as pl
 
+DEFAULT = ("mIoU", "FB-IoU", "accuracy")
+"""Scores of a table that does not ask for others."""
+
 SIZES = {"0-5": (0.0, 0.05), "5-10": (0.05, 0.10), "10-15": (0.10, 0.15), ">15": (0.15, np.inf)}
-"""Share of the image that the object covers, void included: [lower, upper)."""
+"""Share of the query's pixels, void included, that shows the way: [lower, upper)."""
+
+ABSENT = "absent"
+"""The pairs whose query does not show the way. The run's mIoU counts what is predicted there; by itself, its IoU would
+be 0 or nothing."""
+
+
+@dataclass
+class Cell:
+    """A part of a run: its (episode, way) pairs, the episodes they are of, and scores where there are pairs."""
+
+    pairs: int
+    episodes: int
+    scores: dict[str, Interval]
 
 
 @dataclass
 class Row:
     """One line of a table. `fold` is a number or "mean"; `scores` maps a metric to its interval.
 
-    `by_size` and `by_class` map a bin or class name to (number of pairs, scores). Costs are None for a mean or a
+    `by_size` has the bins of `SIZES`, and `ABSENT`; `by_class` the names of classes. Costs are None for a mean or a
     trivial answer.
     """
 
     method: str
     fold: str
     scores: dict[str, Interval]
-    by_size: dict[str, tuple[int, dict[str, Interval]]] = field(default_factory=dict)
-    by_class: dict[str, tuple[int, dict[str, Interval]]] = field(default_factory=dict)
+    by_size: dict[str, Cell] = field(default_factory=dict)
+    by_class: dict[str, Cell] = field(default_factory=dict)
     trainable: int | None = None
     episodes_per_second: float | None = None
     peak_mib: float | None = None
@@ -47,6 +65,16 @@ class Block:
     title: str
     rows: list[Row]
     notes: list[str]
+    metrics: tuple[str, ...] = DEFAULT
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Some (episode, way) pairs of one record."""
+
+    pairs: int
+    episodes: int
+    sums: Sums
 
 
 @dataclass(frozen=True)
@@ -54,175 +82,83 @@ class _Part:
     """The sums of one record (one fold): whole episodes, and pairs by size and by class."""
 
     whole: Sums
-    sizes: dict[str, tuple[int, Sums]]
-    classes: dict[str, tuple[int, Sums]]
+    sizes: dict[str, _Pairs]
+    classes: dict[str, _Pairs]
 
 
-def build_blocks(records: Iterable[Record], *, by_class: bool = False, trivial: bool = False) -> list[Block]:
-    """Table blocks of finished runs. `trivial` adds the answers that need no model, on the same episodes."""
-    groups: dict[tuple[Any, ...], list[Record]] = {}
-    for record in records:
-        groups.setdefault(_block_key(record), []).append(record)
-    return [_block(group, by_class, trivial) for group in _same_episodes(groups.values())]
+def build_blocks(
+    records: Iterable[Record], *, by_class: bool = False, trivial: bool = False, metrics: Sequence[str] = DEFAULT
+) -> list[Block]:
+    """Table blocks of finished runs. `trivial` adds the answers that need no model, on the same episodes; `metrics` are
+    names of `SCORES`."""
+    return [_block(group, by_class, trivial, tuple(metrics)) for group in comparable(records)]
 
 
-def _block_key(record: Record) -> tuple[Any, ...]:
-    header = record.manifest.header
-    names = (
-        "protocol", "version", "dataset", "way", "shot", "setting", "empty", "lists", "all_lists_sha256",
-        "dropped_classes",
-    )  # fmt: skip
-    return (*(str(header[name]) for name in names), header["requested"])
+def _block(records: list[Record], by_class: bool, trivial: bool, metrics: tuple[str, ...]) -> Block:
+    def row(method: str, fold: str, parts: list[_Part]) -> Row:
+        return _row(method, fold, parts, by_class, metrics)
 
-
-def _same_episodes(groups: Iterable[list[Record]]) -> list[list[Record]]:
-    """Split groups so that in each a fold means one list of episodes."""
-    result: list[list[Record]] = []
-    for group in groups:
-        seen: dict[int, list[str]] = {}
-        split: dict[int, list[Record]] = {}
-        for record in group:
-            manifests = seen.setdefault(record.manifest.header["fold"], [])
-            if record.manifest.sha256 not in manifests:
-                manifests.append(record.manifest.sha256)
-            split.setdefault(manifests.index(record.manifest.sha256), []).append(record)
-        result += split.values()
-    return result
-
-
-def _distinct(records: list[Record]) -> list[Record]:
-    """Each run once, also when it was found twice or copied."""
-    return list({record.run["id"]: record for record in records}.values())
-
-
-def _block(records: list[Record], by_class: bool, trivial: bool) -> Block:
-    header = records[0].manifest.header
     rows: list[Row] = []
-    for label, members in _variants(_distinct(records)).items():
-        parts = {r.manifest.header["fold"]: _part(r.episodes, r) for r in members}
-        rows += [_row(label, str(fold), [part], by_class) for fold, part in sorted(parts.items())]
-        for row, record in zip(rows[-len(parts) :], sorted(members, key=_fold), strict=True):
+    for label, members in variants(records).items():
+        parts = {fold_of(record): _part(record.episodes, record) for record in members}
+        rows += [row(label, str(fold), [part]) for fold, part in sorted(parts.items())]
+        for made, record in zip(rows[-len(parts) :], sorted(members, key=fold_of), strict=True):
             cost = record.run["cost"]
-            row.trainable = cost["trainable_parameters"]
-            row.episodes_per_second = cost["episodes_per_second"]
-            row.peak_mib = cost["peak_mib"]
-            row.run = record.path.name
-        if len(parts) == header["folds"] > 1:
-            rows.append(_row(label, "mean", [parts[fold] for fold in sorted(parts)], by_class))
+            made.trainable = cost["trainable_parameters"]
+            made.episodes_per_second = cost["episodes_per_second"]
+            made.peak_mib = cost["peak_mib"]
+            made.run = record.path.name
+        if len(parts) == records[0].manifest.header["folds"] > 1:
+            rows.append(row(label, "mean", [parts[fold] for fold in sorted(parts)]))
     if trivial:
-        one_per_fold = {_fold(r): r for r in records}
+        one_per_fold = {fold_of(record): record for record in records}
         answers = {fold: trivial_answers(r.episodes) for fold, r in sorted(one_per_fold.items())}
         for name in next(iter(answers.values())):
             for fold, frames in answers.items():
-                rows.append(_row(name, str(fold), [_part(frames[name], one_per_fold[fold])], by_class))
-    empty = "queries may be empty" if header["empty"] else "no empty queries"
-    title = (
-        f"{header['dataset']} · {header['way']}-way {header['shot']}-shot · {header['setting'].replace('_', ' ')} · "
-        f"{empty} · protocol {header['protocol']} v{header['version']} · {header['requested']} episodes a fold"
-    )
-    return Block(title, rows, _notes(records))
-
-
-def _fold(record: Record) -> int:
-    return int(record.manifest.header["fold"])
+                rows.append(row(name, str(fold), [_part(frames[name], one_per_fold[fold])]))
+    meanings = [f"{name}: {SCORES[name]}" for name in metrics if name not in DEFAULT]
+    lacking = [row.run for row in rows if row.run and {"ROM", "RUM"} & set(metrics) - set(row.scores)]
+    missing = [f"{run}: made before ROM and RUM were measured; FORCE=1 repeats the run" for run in lacking]
+    return Block(title(records), rows, [*notes(records), *meanings, *missing], metrics)
 
 
 def _part(frame: "pl.DataFrame", record: Record) -> _Part:
     manifest = record.manifest
     void = load_protocol(manifest.header["protocol"]).void
-    slot = frame["slot"].to_numpy()
-    pixels = (frame["void"] + frame["valid"]).to_numpy()
-    share = frame["gt"].to_numpy() / pixels
-    number = frame["class_id"].to_numpy()
-    shown = (slot > 0) & (frame["gt"].to_numpy() > 0)
-    sizes, classes = {}, {}
-    for name, (lower, upper) in SIZES.items():
-        keep = shown & (lower <= share) & (share < upper)
-        present = sorted(set(number[keep].tolist()))
-        sizes[name] = (int(keep.sum()), pair_sums(frame, keep, present, void))
-    for key, name in manifest.header["class_names"].items():
-        keep = (slot > 0) & (number == int(key))
-        classes[name] = (int(keep.sum()), pair_sums(frame, keep, [int(key)], void))
+    way = (frame["slot"] > 0).to_numpy()
+    share = (frame["gt"] / (frame["void"] + frame["valid"])).to_numpy()
+    number, shown = frame["class_id"].to_numpy(), frame["present"].to_numpy()
+
+    def pairs(keep: np.ndarray) -> _Pairs:
+        seen = sorted(set(number[keep].tolist()))
+        episodes = frame["episode"].to_numpy()[keep]
+        return _Pairs(int(keep.sum()), len(np.unique(episodes)), pair_sums(frame, keep, seen, void))
+
+    sizes = {
+        name: pairs(way & shown & (lower <= share) & (share < upper)) for name, (lower, upper) in SIZES.items()
+    } | {ABSENT: pairs(way & ~shown)}
+    classes = {name: pairs(way & (number == int(key))) for key, name in manifest.header["class_names"].items()}
     return _Part(episode_sums(frame, manifest.class_ids, void), sizes, classes)
 
 
-def _row(method: str, fold: str, parts: list[_Part], by_class: bool) -> Row:
-    row = Row(method, fold, intervals([part.whole for part in parts]))
-    for name in SIZES:
+def _row(method: str, fold: str, parts: list[_Part], by_class: bool, metrics: tuple[str, ...]) -> Row:
+    row = Row(method, fold, _chosen(intervals([part.whole for part in parts]), metrics))
+    for name in parts[0].sizes:
         cells = [part.sizes[name] for part in parts]
-        row.by_size[name] = _cell(cells if all(count for count, _ in cells) else [])  # no mean of some folds only
+        complete = all(cell.pairs for cell in cells)  # no mean of some folds only
+        row.by_size[name] = _cell(cells if complete else [], metrics)
+    for name in ("mIoU", "pixel-accuracy"):
+        row.by_size[ABSENT].scores.pop(name, None)
     if by_class:
         for part in parts:
-            row.by_class |= {name: _cell([cell] if cell[0] else []) for name, cell in part.classes.items()}
+            row.by_class |= {name: _cell([cell] if cell.pairs else [], metrics) for name, cell in part.classes.items()}
     return row
 
 
-def _cell(filled: list[tuple[int, Sums]]) -> tuple[int, dict[str, Interval]]:
-    scores = intervals([sums for _, sums in filled]) if filled else {}
-    scores.pop("FB-IoU", None)
-    return sum(count for count, _ in filled), scores
+def _cell(filled: list[_Pairs], metrics: tuple[str, ...]) -> Cell:
+    scores = _chosen(intervals([cell.sums for cell in filled]), metrics) if filled else {}
+    return Cell(sum(cell.pairs for cell in filled), sum(cell.episodes for cell in filled), scores)
 
 
-def _variants(records: list[Record]) -> dict[str, list[Record]]:
-    """Runs that differ in the fold only, under a label that says how they differ from others of the same method.
-
-    Several runs of one fold that differ in nothing that can be told in words (two checkpoints, say) stand alone, under
-    the hash that ends their folder's name: which folds belong together is not known.
-    """
-    by_method: dict[str, dict[str, list[Record]]] = {}
-    for record in records:
-        variant = by_method.setdefault(record.run["identity"]["method"]["name"], {})
-        variant.setdefault(str(sorted(_flat(record).items())), []).append(record)
-    labelled: dict[str, list[Record]] = {}
-    for method, variants in by_method.items():
-        flats = [_flat(members[0]) for members in variants.values()]
-        for flat, members in zip(flats, variants.values(), strict=True):
-            differing = [key for key, value in sorted(flat.items()) if any(o.get(key, value) != value for o in flats)]
-            words = [f"{key.split('.')[-1]} {flat[key]}" for key in differing]
-            one_a_fold = len({_fold(record) for record in members}) == len(members)
-            if one_a_fold and _label(method, words) not in labelled:
-                labelled[_label(method, words)] = members
-            else:
-                labelled |= {_label(method, [*words, record.run["id"][-10:]]): [record] for record in members}
-    return labelled
-
-
-def _label(method: str, words: list[str]) -> str:
-    return f"{method} ({', '.join(words)})" if words else method
-
-
-def _flat(record: Record) -> dict[str, Any]:
-    """Identity without what belongs to the fold, as dotted keys."""
-
-    def walk(prefix: str, value: Any) -> dict[str, Any]:
-        if isinstance(value, dict):
-            return {k: v for key, inner in value.items() for k, v in walk(f"{prefix}.{key}", inner).items()}
-        return {prefix.removeprefix("."): value}
-
-    training = record.run["identity"]["training"]
-    flat = walk("", record.run["identity"])
-    flat["weights from"] = "checkpoint" if training and "checkpoint_sha256" in training else "training"
-    return {key: value for key, value in flat.items() if not key.endswith("sha256") and key != "fold"}
-
-
-def _notes(records: list[Record]) -> list[str]:
-    notes = []
-    header = records[0].manifest.header
-    official = load_protocol(header["protocol"]).episodes
-    if header["requested"] != official:
-        notes.append(f"{header['requested']} instead of the protocol's {official} episodes: a trial, not a result")
-    notes.append(f"image lists: {header['lists']}")
-    dropped = sorted({number for r in records for number in r.manifest.header["dropped_classes"]})
-    if dropped:
-        notes.append(f"classes left out for want of images (DROP_SMALL): {', '.join(map(str, dropped))}")
-    for record in records:
-        name, backbone = record.run["identity"]["method"]["name"], record.run["identity"]["backbone"]
-        if backbone["weights"].startswith("random"):
-            notes.append(
-                f"{name}: backbone {backbone['name']} has {backbone['weights']} weights; its figures mean nothing"
-            )
-        elif backbone["weights"].startswith("unofficial"):
-            notes.append(f"{name}: backbone {backbone['name']} has weights other than the official ones")
-        if record.run["presence"] == "any_pixel":
-            notes.append(f"{name} only segments; a way counts as present where any pixel is predicted as it")
-    return list(dict.fromkeys(notes))
+def _chosen(scores: dict[str, Interval], metrics: tuple[str, ...]) -> dict[str, Interval]:
+    return {name: scores[name] for name in metrics if name in scores}

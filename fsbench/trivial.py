@@ -5,13 +5,18 @@ They follow from the counts alone, because the counts hold the truth's pixels of
 
 from typing import TYPE_CHECKING
 
+from fsbench.metrics import REGIONS
+
 if TYPE_CHECKING:
     import polars as pl
 
 
 def trivial_answers(frame: "pl.DataFrame") -> dict[str, "pl.DataFrame"]:
     """Count tables of three answers: everything is way 1 and every way is there; everything is background and no way
-    is there; and whichever is more common in the truth of these episodes, for pixels and for presence."""
+    is there; and whichever is more common in the truth of these episodes, for pixels and for presence.
+
+    They have no region measures, which do not follow from counts."""
+    frame = frame.drop(REGIONS, strict=False)
     foreground, background = _foreground(frame), _background(frame)
     first = frame.filter(frame["slot"] == 0)
     ways = frame.filter(frame["slot"] > 0)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsbench.backbones import BackboneConfig
+from fsbench.backbones import BackboneConfig, FrozenViT
 from fsbench.episodes import EpisodeBatch
 from methods._layers import Learner, query_features, support_features
 from methods.base import FewShotMethod, Prediction
@@ -59,6 +59,7 @@ class FewShotClassifierSegmenter(FewShotMethod):
         average_shots: divide summed probabilities by K before they are decided on (CST, 2023); EMAT and CST* do not.
     """
 
+    backbone: FrozenViT
     learner: Learner
 
     def __init__(

@@ -6,16 +6,18 @@ depend on the batch, and no method can peek.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning as L
 import torch
 from torch import Tensor
 
-from fsbench.backbones import BackboneConfig, FrozenViT
-from fsbench.checkpoints import WRITTEN_BY, describe
+from fsbench.backbones import BackboneConfig, FrozenBackbone, FrozenViT
+from fsbench.checkpoints import WRITTEN_BY, AuthorsForm, describe
+from fsbench.ensembles import ENSEMBLES, NShotStrategy
 from fsbench.episodes import EpisodeBatch
 from fsbench.metrics import EpisodeResult, count, presence_from_mask
+from fsbench.regions import slot_regions
 
 
 @dataclass
@@ -26,11 +28,14 @@ class Prediction:
         label_map: (h, w) integers, 0 background, 1..N ways, at the query's original size.
         decided: (N,) bool, way is present; None for methods that only segment (the protocol derives it from the mask).
         score: (N,) float in [0, 1], how sure it is; None like `decided`.
+        logits: (N, 2, h, w), each way by itself, entry 1 its foreground; what the ensembles of one-shot predictions
+            need (`nshot_strategy`), else it may be None.
     """
 
     label_map: Tensor
     decided: Tensor | None = None
     score: Tensor | None = None
+    logits: Tensor | None = None
 
 
 class FewShotMethod(L.LightningModule):
@@ -43,6 +48,15 @@ class FewShotMethod(L.LightningModule):
         backbone: the frozen backbone; raises CheckpointError when its weights are missing.
     """
 
+    backbone: FrozenBackbone
+    backbone_type: ClassVar[type[FrozenBackbone]] = FrozenViT
+    """What kind of features the method takes; `fsbench.pyramids.FrozenPyramid` is another."""
+    authors_form: ClassVar[AuthorsForm] = AuthorsForm()
+    """How the authors' checkpoints are laid out."""
+    sees_all_shots = False
+    """True for methods that take K shots in one pass."""
+    nshot_strategy: NShotStrategy = "own"
+    """How K shots become one prediction; set by the run's option of this name."""
     learns = True
     """False for training-free methods: the runner goes straight to the evaluation."""
     calibrates = False
@@ -50,7 +64,7 @@ class FewShotMethod(L.LightningModule):
 
     def __init__(self, backbone: BackboneConfig):
         super().__init__()
-        self.backbone = FrozenViT(backbone)
+        self.backbone = self.backbone_type(backbone)
 
     @property
     def segments_only(self) -> bool:
@@ -88,11 +102,13 @@ class FewShotMethod(L.LightningModule):
     def evaluate(self, episode: EpisodeBatch) -> EpisodeResult:
         """Predict one episode and count."""
         truth = episode.known_truth()
-        prediction = self(episode.without_truth())
+        prediction = self._predict(episode.without_truth())
         ways = truth.classes.shape[1]
         decided, score = prediction.decided, prediction.score
         if decided is None or score is None:
             decided, score = presence_from_mask(prediction.label_map, ways)
+        label_map = prediction.label_map.to("cpu", torch.uint8)
+        rom, rum = slot_regions(label_map, truth.label_maps[0], ways)
         return EpisodeResult(
             episode=int(episode.episodes[0]),
             classes=truth.classes[0].cpu(),
@@ -100,8 +116,18 @@ class FewShotMethod(L.LightningModule):
             present=truth.presence[0].cpu(),
             decided=decided.cpu(),
             score=score.float().cpu(),
-            label_map=prediction.label_map.to("cpu", torch.uint8),
+            label_map=label_map,
+            rom=rom,
+            rum=rum,
         )
+
+    def _predict(self, episode: EpisodeBatch) -> Prediction:
+        if self.nshot_strategy not in ENSEMBLES or episode.support.shape[2] == 1:
+            prediction: Prediction = self(episode)
+            return prediction
+        from methods._ensemble import ensemble
+
+        return ensemble(self, episode, self.nshot_strategy)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[WRITTEN_BY] = describe(self)

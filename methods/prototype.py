@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsbench.backbones import BackboneConfig
+from fsbench.backbones import BackboneConfig, FrozenViT
 from fsbench.episodes import EpisodeBatch
 from fsbench.metrics import count, intersection_union, mean_iou
 from methods.base import FewShotMethod, Prediction
@@ -111,6 +111,7 @@ class Prototype(FewShotMethod):
         gate: remove the masks of ways decided absent.
     """
 
+    backbone: FrozenViT
     learns = False
 
     def __init__(

@@ -18,10 +18,10 @@ from datamodules.official_lists import read_official
 from fsbench.annotations import AnnotationIndex, PairList
 from fsbench.backbones import VITS, BackboneConfig
 from fsbench.feature_cache import FeatureCache
-from fsbench.manifest import Task, build_manifest
 from fsbench.order import evaluation_order
 from fsbench.protocol import load_protocol
 from fsbench.samplers import Episode
+from fsbench.tasks import Task, build_manifest
 
 BACKBONE_GFLOP, LEARNER_GFLOP = 221, 41
 QUERY, SUPPORT = (72, 2500, 64), (72, 401, 64)  # features of EMAT at 700 pixels

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from benchmarks.speed.measure import device_name
-from datamodules.episodic import load_episode
+from datamodules.loading import Loading, load_episode
 from fsbench.catalogue import config_files
 from fsbench.composition import parse
 from fsbench.cost import Meter
@@ -91,7 +91,7 @@ def main() -> None:
 
     def in_manifest_order() -> Iterator[EpisodeBatch]:
         for episode in data.manifest.episodes:
-            yield load_episode(data.dataset, episode, data.image_size, training=False)
+            yield load_episode(data.dataset, episode, Loading(data.image_size))
 
     def plain() -> dict[int, EpisodeResult]:
         os.environ["FSBENCH_ATTENTION"] = "reference"

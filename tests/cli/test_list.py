@@ -26,6 +26,7 @@ def test_list_names_what_there_is(capsys):
     ):
         assert f"  {word}" in printed
     assert "CST*" in printed
+    assert "  ROM " in printed and "  class-error " in printed
 
 
 def test_print_config_shows_everything(capsys):

@@ -36,7 +36,7 @@ def refused(capsys, tmp_path, monkeypatch):
             ["--method", "emta"],
             "unknown method 'emta'; there are: cst, cst_large, cst_original, emat, emat_seg, prototype",
         ),
-        (["--dataset", "ade"], "unknown data set 'ade'; there are: coco, demo, folder, pascal"),
+        (["--dataset", "ade"], "unknown data set 'ade'; there are: coco, demo, folder, fss1000, pascal"),
         (["--fold", "4"], "unknown fold 4 for demo; it has folds 0 to 3"),
         (["--fold", "x"], "fold is 'x', expected a number"),
         (["--way", "0"], "way is 0, expected 1 or more"),

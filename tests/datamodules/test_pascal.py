@@ -190,7 +190,7 @@ def test_unverified_lists_are_used_when_allowed(voc: Path, tmp_path: Path) -> No
 
 
 def test_unknown_split_and_fold(voc: Path) -> None:
-    with pytest.raises(SettingsError, match="unknown split 'test'; choose one of trn, val, 0-5"):
+    with pytest.raises(SettingsError, match="unknown split 'test'; choose one of trn, val, held_out, pfenet-trn"):
         Pascal(str(voc)).pair_list("test", 0)
     with pytest.raises(SettingsError, match="unknown fold 4 for pascal"):
         Pascal(str(voc)).pair_list("val", 4)
@@ -211,8 +211,11 @@ def all_label_maps(real_data: Path) -> Iterator[Path]:
 
 @pytest.mark.slow
 def test_all_label_maps_give_the_official_lists_and_size_splits(real_data: Path, all_label_maps: Path) -> None:
-    save_names(all_label_maps, val=read_names(real_data / "official-lists/hmnet/pascal/val.txt"))
+    hmnet = real_data / "official-lists/hmnet/pascal"
+    train, sbd, val = (read_names(hmnet / f"{name}.txt") for name in ("voc_original_train", "sbd_data", "val"))
+    save_names(all_label_maps, val=val, train=train, sbd_train=sbd)
     index = Pascal(str(all_label_maps))
+    with_lists = Pascal(str(all_label_maps), [str(real_data / "official-lists")])
     for fold in range(4):
         own = [tuple(p for p in index.pair_list("trn", (fold + 1) % 4).pairs if p[1] in index.test_classes(fold))]
         own += [index.pair_list(split, fold).pairs for split in ("val", *SIZE_BINS)]
@@ -220,7 +223,10 @@ def test_all_label_maps_give_the_official_lists_and_size_splits(real_data: Path,
             known = checksums()["pascal", split, fold]
             assert len(pairs) == known.pairs
             assert pairs_sha256(pairs, ordered=True) == known.sha256_ordered
-            assert index.pair_list(split, fold).origin == "derived, equal to the official list"
+            assert index.pair_list(split, fold).origin == "official"
         for pairs, expected in ((own[0], TRAINING_FILES[fold]), (own[1], VALIDATION_FILES[fold])):
             text = "".join(f"{name}__{number:02d}\n" for name, number in pairs)
             assert hashlib.sha256(text.encode()).hexdigest() == expected
+        for split in ("pfenet-trn", "pfenet-val"):  # from SBD's and VOC's own lists and the label maps alone
+            assert index.pair_list(split, fold).origin == "official"
+            assert with_lists.pair_list(split, fold).origin == "official"

@@ -1,13 +1,22 @@
-"""Frozen episode lists: what is in them, their hash, and clear refusals."""
+"""Episode lists as files: intact, altered, and held against the local data."""
 
+import gzip
 import json
+import shutil
+from dataclasses import replace
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from datamodules.folder import Folder
-from fsbench.errors import DataError, RecordError, SettingsError
-from fsbench.manifest import Task, base_validation_pairs, build_manifest, read_manifest, training_pool
-from fsbench.protocol import load_protocol, read_protocol
+from fsbench.errors import DataError, RecordError
+from fsbench.manifest import check_fits, hash_images, mismatches, read_manifest
+from fsbench.protocol import load_protocol
+from fsbench.tasks import Task, build_manifest
+from tests.datamodules.builders import save_labels
+
+PROTOCOL = load_protocol("fscs")
 
 
 @pytest.fixture
@@ -15,130 +24,107 @@ def index(blocks_folder):
     return Folder(str(blocks_folder))
 
 
-PROTOCOL = load_protocol("fscs")
+@pytest.fixture
+def copied(blocks_folder, tmp_path):
+    """A copy of the data set whose files may be changed."""
+    shutil.copytree(blocks_folder, tmp_path / "copy")
+    return tmp_path / "copy"
 
 
-def test_the_same_task_has_the_same_hash(index, blocks_folder):
-    task = Task(fold=1, way=2, shot=2, episodes=30)
-    first, again = (build_manifest(i, PROTOCOL, task) for i in (index, Folder(str(blocks_folder))))
-    assert first.sha256 == again.sha256 and len(first.episodes) == 30
-    assert build_manifest(index, PROTOCOL, Task(fold=1, way=2, shot=1, episodes=30)).sha256 != first.sha256
+@pytest.fixture
+def manifest(index):
+    drawn = build_manifest(index, PROTOCOL, Task(0, way=2, shot=2, setting="fully_augmented", episodes=20))
+    return replace(drawn, images=hash_images(drawn, index))
 
 
-def test_queries_follow_the_list_and_classes_are_novel(index):
-    manifest = build_manifest(index, PROTOCOL, Task(fold=0, episodes=60))
-    pairs = index.pair_list("val", 0).pairs
-    assert [(e.query, e.query_class) for e in manifest.episodes] == [pairs[i % len(pairs)] for i in range(60)]
-    assert {c for e in manifest.episodes for c in e.classes} == {1, 2, 3} == set(manifest.class_ids)
+@pytest.mark.parametrize("name", ["m.jsonl", "m.jsonl.gz"])
+def test_a_manifest_survives_its_file(manifest, tmp_path, name):
+    manifest.write(tmp_path / name)
+    assert read_manifest(tmp_path / name, manifest.sha256) == manifest
+    first = (tmp_path / name).read_bytes()
+    manifest.write(tmp_path / name)
+    assert (tmp_path / name).read_bytes() == first  # nothing depends on the time
 
 
-def test_half_of_the_queries_show_the_class_unless_empty_ones_are_excluded(index):
-    shown = [e.query_class in e.classes for e in build_manifest(index, PROTOCOL, Task(0, episodes=400)).episodes]
-    assert 0.4 < sum(shown) / len(shown) < 0.6
-    without = build_manifest(index, PROTOCOL, Task(0, episodes=50, empty=False))
-    assert all(e.classes == (e.query_class,) for e in without.episodes)
+def test_hashes_of_images_are_not_part_of_what_is_tested(manifest):
+    assert replace(manifest, images={}).sha256 == manifest.sha256
 
 
-def test_base_validation_shows_base_classes_in_unseen_images(index):
-    manifest = build_manifest(index, PROTOCOL, Task(0, classes="base", episodes=50))
-    training_images = {name for name, _ in index.pair_list("trn", 0).pairs}
-    for episode in manifest.episodes:
-        assert set(episode.classes) <= {4, 5, 6}
-        assert training_images.isdisjoint([episode.query, *(n for way in episode.supports for n in way)])
-    assert base_validation_pairs(index, 0).pairs == index.pair_list("val", 1).pairs
-
-
-def test_training_has_no_novel_class_and_no_validation_image(index):
-    pool = training_pool(index, 0, drop_small=False)
-    assert list(pool.class_ids) == [4, 5, 6]
-    assert {name for name, _ in pool.pairs}.isdisjoint(name for name, _ in index.pair_list("val", 0).pairs)
-
-
-def test_size_restricted_settings_hold_small_queries_and_supports(index):
-    manifest = build_manifest(index, PROTOCOL, Task(0, setting="0-5", episodes=40))
-    assert manifest.header["empty"] is False
-
-    def share(name, number):
-        pixels, total = index.class_pixels(name)
-        return pixels[number] / total
-
-    for e in manifest.episodes:
-        assert all(0 < share(name, e.classes[0]) < 0.05 for name in (e.query, *e.supports[0]))
-    longest = max(len(index.pair_list("0-5", fold).pairs) for fold in (0, 1))
-    assert manifest.header["episodes"] == min(40, longest)
-
-
-@pytest.mark.parametrize("setting", ["partially_augmented", "fully_augmented"])
-def test_augmented_settings_use_what_the_supports_show(index, setting):
-    manifest = build_manifest(index, PROTOCOL, Task(0, way=2, setting=setting, episodes=60))
-    augmented = [e for e in manifest.episodes if e.augmented]
-    assert augmented
-    for e in augmented:
-        assert len({len(names) for names in e.supports}) == 1
-        assert all(
-            index.class_pixels(name)[0].get(c) for c, names in zip(e.classes, e.supports, strict=True) for name in names
-        )
-    assert any(len(e.classes) == 3 for e in augmented) == (setting == "fully_augmented")
-
-
-def test_a_manifest_survives_its_file(index, tmp_path):
-    manifest = build_manifest(index, PROTOCOL, Task(0, way=2, shot=2, setting="fully_augmented", episodes=20))
-    manifest.write(tmp_path / "m.jsonl")
-    assert read_manifest(tmp_path / "m.jsonl", manifest.sha256) == manifest
-
-
-def test_an_altered_manifest_is_refused(index, tmp_path):
-    manifest = build_manifest(index, PROTOCOL, Task(0, episodes=5))
+def test_an_altered_manifest_is_refused(manifest, tmp_path):
     path = tmp_path / "m.jsonl"
-    rows = manifest.text.splitlines()
-    path.write_text("\n".join(rows[:-1]) + "\n")
-    with pytest.raises(RecordError, match="it was changed since"):
-        read_manifest(path, manifest.sha256)
-    for damaged in ("", "[]\n[]", json.dumps({"a": 1}) + "\n{}\n", "no json"):
-        path.write_text(damaged)
-        with pytest.raises(RecordError, match=r"is no manifest|was changed"):
-            read_manifest(path, manifest.sha256)
+    manifest.write(path)
+    lines = path.read_text().splitlines()
+    altered = [*lines[:3], lines[3].replace('"query":"image_0', '"query":"image_1'), *lines[4:]]
+    for changed in (altered, [*lines[:-2], lines[-1]], [lines[0], lines[2], lines[1], *lines[3:]]):
+        path.write_text("\n".join(changed) + "\n")
+        with pytest.raises(RecordError, match="it was changed since"):
+            read_manifest(path)
 
 
-@pytest.mark.parametrize(
-    ("task", "message"),
-    [
-        (Task(7), "unknown fold 7 for blocks; it has folds 0 to 1"),
-        (Task(0, way=0), "way is 0, expected 1 or more"),
-        (Task(0, shot=-1), "shot is -1, expected 1 or more"),
-        (Task(0, way=4), "way 4 is more than the 3 classes of fold 0"),
-        (Task(0, setting="augmented"), "unknown setting 'augmented'; there are: original, partially_augmented"),
-    ],
-)
-def test_what_cannot_be_drawn_is_said(index, task, message):
-    with pytest.raises(SettingsError, match=message):
-        build_manifest(index, PROTOCOL, task)
+def test_another_manifest_than_the_record_names_is_refused(manifest, tmp_path):
+    manifest.write(tmp_path / "m.jsonl")
+    with pytest.raises(RecordError, match=f"has sha256 {manifest.sha256}, expected 0123"):
+        read_manifest(tmp_path / "m.jsonl", "0123")
 
 
-def test_classes_with_too_few_images_are_named_and_can_be_left_out(index):
-    counts = {n: len(names) for n, names in index.pair_list("val", 0).images_of.items()}
-    shot = sorted(counts.values())[0]
-    smallest = index.class_names[min(counts, key=lambda n: counts[n]) - 1]
-    with pytest.raises(DataError, match=rf"too few images .* {shot} shots .*{smallest} {shot}[,;].*DROP_SMALL=1"):
-        build_manifest(index, PROTOCOL, Task(0, shot=shot))
-    with pytest.raises(SettingsError, match=r"fold 0 has one class; .* --data.empty_masks false"):
-        build_manifest(index, PROTOCOL, Task(0, shot=shot, drop_small=True))
-    kept = build_manifest(index, PROTOCOL, Task(0, shot=shot, episodes=20, empty=False, drop_small=True))
-    dropped = kept.header["dropped_classes"]
-    assert dropped and all(counts[number] <= shot for number in dropped)
-    assert {c for e in kept.episodes for c in e.classes} <= set(kept.class_ids) == {1, 2, 3} - set(dropped)
+def test_a_damaged_manifest_is_named(manifest, tmp_path):
+    path = tmp_path / "m.jsonl.gz"
+    manifest.write(path)
+    whole = path.read_bytes()
+    plain = ["", "[]\n[]", json.dumps({"a": 1}) + "\n{}\n", "no json", "1\n2\n3\n"]
+    for damaged in (b"", whole[:-20], b"x" + whole, *(gzip.compress(text.encode()) for text in plain)):
+        path.write_bytes(damaged)
+        with pytest.raises(RecordError, match=r"m\.jsonl\.gz is no manifest"):
+            read_manifest(path)
+    with pytest.raises(RecordError, match="nowhere is no manifest"):
+        read_manifest(tmp_path / "nowhere")
 
 
-def test_protocols_are_checked(tmp_path):
-    with pytest.raises(SettingsError, match="unknown protocol 'pfscs'; there are: fscs"):
-        load_protocol("pfscs")
-    good = "name: x\nversion: 1\nsummary: s\nsampler: fscs\nepisodes: 5\nvalidation_episodes: 5\nquery_size: original\n"
-    path = tmp_path / "p.yaml"
-    path.write_text(good + "void: background\npresence: any_pixel\n")
-    assert read_protocol(path).episodes == 5
-    path.write_text(good + "void: maybe\npresence: any_pixel\n")
-    with pytest.raises(SettingsError, match="void is 'maybe', expected one of background, ignore"):
-        read_protocol(path)
-    path.write_text(good)
-    with pytest.raises(SettingsError, match="expected exactly the keys"):
-        read_protocol(path)
+def test_a_manifest_fits_an_equal_copy_of_the_data(manifest, copied):
+    check_fits(manifest, Folder(str(copied)), "m.jsonl")
+
+
+def test_changed_photos_and_label_maps_are_named(manifest, copied):
+    photo, label = manifest.image_names[0], manifest.image_names[1]
+    pixels = np.asarray(Image.open(copied / "JPEGImages" / f"{photo}.jpg"))
+    Image.fromarray(pixels).save(copied / "JPEGImages" / f"{photo}.jpg", quality=50)
+    index = Folder(str(copied))
+    labels = index.label_map(label).copy()
+    labels[0, 0] = 0 if labels[0, 0] else 1
+    save_labels(copied / "SegmentationClassAug" / f"{label}.png", labels)
+    found = mismatches(manifest, Folder(str(copied)))
+    assert found == [
+        f"1 photos differ from those it was made with: {photo}",
+        f"1 label maps differ from those it was made with: {label}",
+    ]
+    with pytest.raises(DataError, match=rf"m\.jsonl does not fit the data: .*{photo}.*{label}"):
+        check_fits(manifest, Folder(str(copied)), "m.jsonl")
+
+
+def test_a_label_map_saved_in_another_way_is_the_same(manifest, copied):
+    name = manifest.image_names[0]
+    labels = Folder(str(copied)).label_map(name)
+    Image.fromarray(labels).save(copied / "SegmentationClassAug" / f"{name}.png")  # grey instead of palette
+    assert mismatches(manifest, Folder(str(copied))) == []
+
+
+def test_without_hashes_every_image_must_show_its_class(manifest, copied):
+    bare = replace(manifest, images={})
+    assert mismatches(bare, Folder(str(copied))) == []
+    name = manifest.episodes[0].query
+    labels = Folder(str(copied)).label_map(name)
+    save_labels(copied / "SegmentationClassAug" / f"{name}.png", np.zeros_like(labels))
+    assert mismatches(bare, Folder(str(copied))) == [
+        f"1 images do not show the class they stand for, for example {name}"
+    ]
+    (copied / "JPEGImages" / f"{name}.jpg").unlink()
+    found = mismatches(bare, Folder(str(copied)))
+    assert len(found) == 1 and "images are not there, for example" in found[0]
+
+
+def test_a_manifest_of_another_data_set_or_of_other_classes_does_not_fit(manifest, copied):
+    description = (copied / "folds.yaml").read_text()
+    (copied / "folds.yaml").write_text(description.replace("name: blocks", "name: bricks"))
+    assert mismatches(manifest, Folder(str(copied))) == ["it is for the data set blocks, not for bricks"]
+    (copied / "folds.yaml").write_text(description.replace("'red'", "'crimson'"))
+    assert mismatches(manifest, Folder(str(copied))) == ["its class 1 is red, here it is crimson"]

@@ -10,10 +10,12 @@ from fsbench.metrics import (
     EpisodeResult,
     EpisodicScores,
     background_intersection_union,
+    class_accuracy,
     count,
     fb_iou,
     intersection_union,
     mean_iou,
+    pixel_accuracy,
     presence_from_mask,
 )
 
@@ -122,3 +124,16 @@ def test_classes_never_sampled_count_as_zero():
     yes = torch.tensor([True])
     scores.update(EpisodeResult(0, torch.tensor([1]), count(mask, mask, 1), yes, yes, yes.float(), mask))
     assert scores.compute()["mIoU"] == 50.0
+
+
+@given(hnp.arrays(np.int64, (4, 2), elements=st.integers(0, 9)))
+@settings(max_examples=100, deadline=None)
+def test_class_accuracy_leaves_out_classes_that_nobody_asked_about(pairs):
+    right, total = np.minimum(pairs[:, 0], pairs[:, 1]), pairs[:, 1]
+    shares = [r / t for r, t in zip(right, total, strict=True) if t]
+    expected = 100 * sum(shares) / len(shares) if shares else 0
+    np.testing.assert_allclose(class_accuracy(right, total), expected, rtol=1e-12)
+
+
+def test_pixel_accuracy_is_what_was_found_of_the_truth():
+    assert pixel_accuracy(np.array([3, 0, 0]), np.array([4, 5, 0])) == 25.0

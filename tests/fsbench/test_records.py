@@ -12,10 +12,11 @@ from fsbench.files import replacing, write_text
 from fsbench.manifest import Manifest
 from fsbench.metrics import EpisodeResult, count
 from fsbench.records import Journal, counts_sha256, find_records, read_record, result_rows, to_frame, write_record
+from fsbench.regions import slot_regions
 from fsbench.samplers import Episode
 
 
-def result(index, ways=1):
+def result(index, ways=1, regions=True):
     rng = np.random.RandomState(index)
     prediction, truth = (torch.from_numpy(rng.randint(0, ways + 1, (6, 5))) for _ in range(2))
     present = torch.tensor([bool((truth == n).any()) for n in range(1, ways + 1)])
@@ -27,6 +28,7 @@ def result(index, ways=1):
         ~present,
         torch.rand(ways),
         prediction,
+        *(slot_regions(prediction, truth, ways) if regions else ()),
     )
 
 
@@ -45,6 +47,26 @@ def test_rows_hold_the_counts_of_every_slot():
     assert [first["slot"], second["slot"], third["slot"]] == [0, 1, 2]
     assert [first["class_id"], second["class_id"], third["class_id"]] == [0, 1, 2]
     assert third["tp"] == int(result(3, ways=2).counts[2, 0])
+
+
+def test_region_measures_are_kept_as_they_are():
+    """Also through the journal's text, and in slot 0, which is any foreground."""
+    expected = result(3, ways=2)
+    stored = to_frame(json.loads(json.dumps(rows([0, 1, 2, 3], 2))), manifest(4, 2)).filter(pl.col("episode") == 3)
+    assert stored["rom"].dtype == pl.Float32
+    assert stored["rom"].to_list() == expected.rom.tolist() and stored["rum"].to_list() == expected.rum.tolist()
+
+
+def test_records_without_region_measures_stay_valid(tmp_path):
+    """Their counts have the hash that they had, and can be read."""
+    full = to_frame(rows(range(3)), manifest(3))
+    assert counts_sha256(full.drop("rom", "rum")) == counts_sha256(full)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    write_record(folder, {"id": "run", "identity": {}, "cost": {}}, full.drop("rom", "rum"))
+    assert find_records(tmp_path)[0].episodes["tp"].to_list() == full["tp"].to_list()
+    bare = to_frame([row for i in range(3) for row in result_rows(result(i, regions=False))], manifest(3))
+    assert bare["rom"].null_count() == len(bare) and counts_sha256(bare) == counts_sha256(full)
 
 
 def test_order_and_repetition_of_results_do_not_matter():

@@ -1,12 +1,25 @@
 """Episode sampling against a transcription of the protocol onto numpy's global generator."""
 
+import random
+from itertools import islice
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fsbench.annotations import PairList
-from fsbench.samplers import Episode, Pool, TooFewImages, augment, draw_episode, size_pool
+from fsbench.samplers import (
+    Episode,
+    Pool,
+    TooFewImages,
+    augment,
+    draw_episode,
+    hsnet_episodes,
+    pfenet_episodes,
+    size_pool,
+)
 
 
 def plain_episode(index, pairs, images_of, class_ids, rule, way, shot, empty):
@@ -122,3 +135,83 @@ def test_size_pool_follows_the_data_set():
     assert two_ways.class_ids == [4, 2, 7] and {number for _, number in two_ways.pairs} == {4}
     drawn = size_pool(pairs, "drawn", way=1, shot=1)
     assert drawn.class_ids == [4] and drawn.query_rule == "listed"
+
+
+def one_way_pool(rule, classes=3, images=7):
+    """Every image shows its own class and the next one, if it is even."""
+    shown = {}
+    for n in range(classes * images):
+        own, following = n % classes + 1, (n + 1) % classes + 1
+        shown[f"i{n}"] = sorted({own, following}) if n % 2 == 0 else [own]
+    pairs = PairList(tuple((name, number) for name in shown for number in shown[name]), "test")
+    return Pool(pairs.pairs, pairs.images_of, list(range(1, classes + 1)), rule, shown.__getitem__)
+
+
+@pytest.mark.parametrize("rule", ["listed", "drawn"])
+@pytest.mark.parametrize("shot", [1, 4])
+def test_hsnet_episodes_follow_one_global_stream(rule, shot):
+    """fss-protocol §5, word for word, with `numpy.random` seeded once (as the official program does)."""
+    pool = one_way_pool(rule)
+    found = list(islice(hsnet_episodes(pool, shot=shot, seed=5), 60))
+    np.random.seed(5)
+    for index, episode in enumerate(found):
+        if rule == "listed":
+            query, number = pool.pairs[index % len(pool.pairs)]
+        else:
+            number = np.random.choice(pool.class_ids, 1, replace=False)[0]
+            query = np.random.choice(pool.images_of[number], 1, replace=False)[0]
+        supports = []
+        while len(supports) < shot:
+            name = np.random.choice(pool.images_of[number], 1, replace=False)[0]
+            if name != query:
+                supports.append(name)
+        assert episode == Episode(index, query, number, (number,), (tuple(supports),))
+    repeated = [e for e in found if len(set(e.supports[0])) < shot]
+    assert bool(repeated) == (shot > 1)
+
+
+class OfficialLoader(torch.utils.data.Dataset):
+    """hmnet.md §11.2, word for word, on Python's global generator in loader processes."""
+
+    def __init__(self, pool, shot):
+        self.pool, self.shot = pool, shot
+
+    def __len__(self):
+        return len(self.pool.images)
+
+    def __getitem__(self, i):
+        query = self.pool.images[i]
+        labels = self.pool.classes_of(query)
+        number = labels[random.randint(1, len(labels)) - 1]
+        names, used, supports = self.pool.images_of[number], [], []
+        for _ in range(self.shot):
+            drawn = random.randint(1, len(names)) - 1
+            name = query
+            while name == query or drawn in used:
+                drawn = random.randint(1, len(names)) - 1
+                name = names[drawn]
+            used.append(drawn)
+            supports.append(name)
+        return query, number, tuple(supports[::-1])
+
+
+def test_pfenet_episodes_are_those_of_real_loader_processes():
+    pool, shot, streams = one_way_pool("image"), 3, 2
+    torch.manual_seed(321)
+    loader = torch.utils.data.DataLoader(
+        OfficialLoader(pool, shot), num_workers=streams, collate_fn=lambda items: items[0]
+    )
+    official = [item for _ in range(2) for item in loader]
+    found = list(islice(pfenet_episodes(pool, shot=shot, seed=321, streams=streams), len(official)))
+    assert [(e.query, e.query_class, e.supports[0]) for e in found] == official
+    assert [e.index for e in found] == list(range(2 * len(pool.images)))
+    assert all(len(set(e.supports[0])) == shot and e.query not in e.supports[0] for e in found)
+
+
+def test_a_class_with_too_few_images_is_an_error_in_every_protocol():
+    pool = Pool([("a", 1), ("b", 1)], {1: ("a", "b")}, [1], "listed", lambda name: [1])
+    assert next(hsnet_episodes(pool, shot=5)).supports == (("b",) * 5,)
+    with pytest.raises(TooFewImages, match="class 1 has 1 usable support images, 2 are needed"):
+        next(pfenet_episodes(pool, shot=2, seed=0, streams=1))
+    with pytest.raises(TooFewImages, match="class 1 has 0 usable support images, 1 are needed"):
+        next(hsnet_episodes(Pool([("a", 1)], {1: ("a",)}, [1], "listed"), shot=1))

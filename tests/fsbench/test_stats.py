@@ -3,8 +3,15 @@
 import numpy as np
 import polars as pl
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from fsbench.stats import Sums, episode_sums, intervals, pair_sums, resampled_scores
+from fsbench.metrics import EpisodeResult, count
+from fsbench.records import result_rows
+from fsbench.regions import slot_regions
+from fsbench.scores import SCORES, Sums
+from fsbench.stats import differences, episode_sums, intervals, pair_sums, resampled_scores
 from fsbench.trivial import trivial_answers
 
 COLUMNS = [
@@ -106,6 +113,109 @@ def test_interval_agrees_with_scipys_normal_theory():
     error = 196 * np.sqrt(right.mean() * (1 - right.mean()) / 800)
     assert interval.high - interval.value == pytest.approx(error, rel=0.12)
     assert interval.value - interval.low == pytest.approx(error, rel=0.12)
+
+
+@st.composite
+def runs(draw):
+    """Episodes (query, classes, prediction, truth, decided) of 1 to 3 ways out of classes 1..4; void is there."""
+    episodes = []
+    for i in range(draw(st.integers(1, 5))):
+        rng = np.random.RandomState(draw(st.integers(0, 10**6)))
+        ways = draw(st.integers(1, 3))
+        truth = rng.choice([*range(ways + 1), 255], (6, 7)) if i % 3 else np.zeros((6, 7), int)
+        prediction = rng.randint(0, ways + 1, (6, 7))
+        episodes.append((f"q{i // 2}", rng.permutation(4)[:ways] + 1, prediction, truth, rng.rand(ways) < 0.5))
+    return episodes
+
+
+def plain_scores(episodes, void):
+    """Every score, written from its definition with loops over episodes and boolean maps."""
+    classes = [1, 2, 3, 4]
+    sums = {c: np.zeros(5) for c in classes}  # intersection, union, truth, right, decisions
+    background, foreground, exact, rom, rum = np.zeros(2), np.zeros(2), [], [], []
+    for _, numbers, prediction, truth, decided in episodes:
+        shown = truth != 255
+        counted = shown if void == "ignore" else np.ones_like(shown)
+        present = [bool((truth == slot).any()) for slot in range(1, len(numbers) + 1)]
+        for slot, number in enumerate(numbers, 1):
+            p, t = (prediction == slot) & counted, truth == slot
+            right = present[slot - 1] == decided[slot - 1]
+            sums[number] += [(p & t).sum(), (p | t).sum(), t.sum(), right, 1]
+        p, t = (prediction > 0) & counted, (truth > 0) & shown
+        foreground += [(p & t).sum(), (p | t).sum()]
+        background += [(~p & ~t & counted).sum(), (~(p & t) & counted).sum()]
+        exact.append(present == decided.tolist())
+        measured = slot_regions(torch.tensor(prediction), torch.tensor(truth), len(numbers))
+        rom += measured[0][1:].tolist()
+        rum += measured[1][1:].tolist()
+    each = np.array([sums[c] for c in classes])
+    iou = each[:, 0] / np.maximum(each[:, 1], 1)
+    asked = each[each[:, 4] > 0]
+    b, f = background[0] / max(background[1], 1), foreground[0] / max(foreground[1], 1)
+    of_class = 100 * np.mean(asked[:, 3] / asked[:, 4])
+    return {
+        "mIoU": 100 * iou.mean(),
+        "FB-IoU": 50 * (each[:, 0].sum() / max(each[:, 1].sum(), 1) + b),
+        "accuracy": 100 * np.mean(exact),
+        "error": 100 * (1 - np.mean(exact)),
+        "way-error": 100 * (1 - each[:, 3].sum() / each[:, 4].sum()),
+        "class-accuracy": of_class,
+        "class-error": 100 - of_class,
+        "pixel-accuracy": 100 * np.mean(each[:, 0] / np.maximum(each[:, 2], 1)),
+        "FB-IoU-any": 50 * (f + b),
+        "ROM": np.mean(rom),
+        "RUM": np.mean(rum),
+    }
+
+
+def count_table(episodes):
+    rows = []
+    for i, (query, numbers, prediction, truth, decided) in enumerate(episodes):
+        p, t = torch.tensor(prediction), torch.tensor(truth)
+        present = torch.tensor([bool((truth == slot).any()) for slot in range(1, len(numbers) + 1)])
+        flags = present, torch.tensor(decided), torch.tensor(decided).float()
+        counts = count(p, t, len(numbers))
+        result = EpisodeResult(i, torch.tensor(numbers), counts, *flags, p, *slot_regions(p, t, len(numbers)))
+        rows += [row | {"query": query} for row in result_rows(result)]
+    return pl.DataFrame(rows)
+
+
+@given(runs(), st.sampled_from(["background", "ignore"]))
+@settings(max_examples=80, deadline=None)
+def test_every_score_equals_the_plain_one(episodes, void):
+    found = episode_sums(count_table(episodes), [1, 2, 3, 4], void).scores()
+    expected = plain_scores(episodes, void)
+    assert list(found) == list(SCORES) == list(expected)
+    for name, value in expected.items():
+        assert found[name][0] == pytest.approx(value, abs=1e-6 if name in ("ROM", "RUM") else 1e-9), name
+
+
+def test_region_measures_are_left_out_where_they_were_not_made():
+    assert "ROM" not in episode_sums(TWO, [3, 5], "ignore").scores()
+    half = TWO.with_columns(rom=pl.Series([0.5, 0.5, None, None]), rum=pl.lit(0.25))
+    assert "ROM" not in episode_sums(half, [3, 5], "ignore").scores()
+    full = TWO.with_columns(rom=pl.Series([0.0, 0.5, 0.0, 0.25]), rum=pl.lit(0.25))
+    scores = episode_sums(full, [3, 5], "ignore").scores()
+    assert scores["ROM"][0] == 0.375 and scores["RUM"][0] == 0.25  # of the ways; slot 0 is not mixed in
+    assert not {"ROM", "RUM"} & set(trivial_answers(full)["(majority)"].columns)
+
+
+def test_the_difference_of_two_ways_to_score_is_that_of_the_same_resamples():
+    table = count_table([(f"q{i}", np.array([1]), *maps, np.array([True])) for i, maps in enumerate(random_maps(30))])
+    own, other = (episode_sums(table, [1], void) for void in ("background", "ignore"))
+    moved = differences([own], [other])["mIoU"]
+    assert moved.value == pytest.approx(other.scores()["mIoU"][0] - own.scores()["mIoU"][0])
+    assert 0 < moved.low < moved.value < moved.high
+    whole = intervals([own])["mIoU"]
+    assert moved.high - moved.low < (whole.high - whole.low) / 2  # what both have in common cancels
+    assert differences([own], [own])["mIoU"] == type(moved)(0, 0, 0)
+
+
+def random_maps(number):
+    rng = np.random.RandomState(0)
+    for _ in range(number):
+        truth = rng.choice([0, 1, 255], (12, 12), p=[0.5, 0.4, 0.1])
+        yield np.where(rng.rand(12, 12) < rng.uniform(0.5, 1), truth == 1, truth != 1).astype(int), truth
 
 
 def test_trivial_answers_by_hand():

@@ -3,53 +3,21 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
 import pytest
-import torch
 
 from datamodules.folder import Folder
-from fsbench.manifest import Task, build_manifest
-from fsbench.metrics import EpisodeResult, count
-from fsbench.preprocess import way_labels
+from fsbench.cli import main
+from fsbench.metrics import intersection_union, mean_iou
 from fsbench.protocol import load_protocol
-from fsbench.records import Record, result_rows, to_frame, write_record
+from fsbench.records import Record, find_records
 from fsbench.render import FORMATS, render
-from fsbench.tables import build_blocks
-
-
-@pytest.fixture
-def make(blocks_folder, tmp_path):
-    """make(method, fold, quality, **task) -> a record whose predictions show the truth on every `quality`-th row."""
-    index, protocol = Folder(str(blocks_folder)), load_protocol("fscs")
-
-    def make(
-        method: str, fold: int, quality: int = 1, seed: int = 0, weights: str = "official x", training=None, **task
-    ) -> Record:
-        manifest = build_manifest(index, protocol, Task(fold, **{"episodes": 24, **task}))
-        rows = []
-        for e in manifest.episodes:
-            truth = torch.from_numpy(way_labels(index.label_map(e.query), e.classes))
-            prediction = torch.where(truth == 255, 0, truth).clone()
-            prediction[torch.arange(len(prediction)) % quality != 0] = 0
-            present = torch.tensor([bool((truth == n + 1).any()) for n in range(len(e.classes))])
-            counts = count(prediction, truth, len(e.classes))
-            result = EpisodeResult(
-                e.index, torch.tensor(e.classes), counts, present, present, present.float(), prediction
-            )
-            rows += result_rows(result)
-        folder = tmp_path / f"{method}-{fold}-{quality}-{seed}-{len(list(tmp_path.iterdir()))}"
-        folder.mkdir()
-        manifest.write(folder / "manifest.jsonl")
-        identity = {
-            "method": {"name": method}, "backbone": {"name": "b", "weights": weights}, "fold": fold, "seed": seed,
-            "manifest_sha256": manifest.sha256, "training": training or {"validation_sha256": str(fold)},
-        }  # fmt: skip
-        cost = {"trainable_parameters": 86020, "episodes_per_second": 12.345, "peak_mib": 1234.5}
-        run = {"id": folder.name, "identity": identity, "presence": "predicted", "cost": cost}
-        return write_record(folder, run, to_frame(rows, manifest))
-
-    return make
+from fsbench.tables import ABSENT, SIZES, Cell, build_blocks
+from fsbench.tasks import Task, build_manifest
+from tests.conftest import CLASSES
 
 
 def lines(blocks):
@@ -119,25 +87,125 @@ def test_no_mean_by_size_over_some_folds_only(make, monkeypatch):
     def part(frame, record):
         made = real(frame, record)
         if record.manifest.header["fold"] == 1:
-            made.sizes["0-5"] = (0, made.sizes["0-5"][1])
+            made.sizes["0-5"] = replace(made.sizes["0-5"], pairs=0)
         return made
 
     monkeypatch.setattr(tables, "_part", part)
     (block,) = build_blocks([make("m", 0), make("m", 1)])
     mean = block.rows[-1]
-    assert mean.fold == "mean" and mean.by_size["0-5"] == (0, {}) and mean.by_size["5-10"][1]
+    assert mean.fold == "mean" and mean.by_size["0-5"] == Cell(0, 0, {}) and mean.by_size["5-10"].scores
 
 
 def test_breakdown_by_size_and_class(make):
-    (block,) = build_blocks([make("m", 0)], by_class=True)
-    (row,) = block.rows
-    frame = make("m", 0).episodes
-    shown = frame.filter((frame["slot"] > 0) & (frame["gt"] > 0))
-    assert sum(pairs for pairs, _ in row.by_size.values()) == len(shown)
-    small = shown.filter(shown["gt"] / (shown["void"] + shown["valid"]) < 0.05)
-    assert row.by_size["0-5"][0] == len(small)
+    record = make("m", 0, quality=3, way=2)
+    (row,) = build_blocks([record], by_class=True)[0].rows
+    ways = record.episodes.filter(pl.col("slot") > 0).with_columns(
+        share=pl.col("gt") / (pl.col("void") + pl.col("valid"))
+    )
+    bins = {name: ways.filter(pl.col("gt") > 0, pl.col("share") >= low, pl.col("share") < high)
+            for name, (low, high) in SIZES.items()}  # fmt: skip
+    bins[ABSENT] = ways.filter(pl.col("gt") == 0)
+    assert list(row.by_size) == list(bins) and sum(map(len, bins.values())) == 48
+    for name, part in bins.items():
+        cell = row.by_size[name]
+        assert (cell.pairs, cell.episodes) == (len(part), part["episode"].n_unique())
+        if name != ABSENT:
+            sums = part.group_by("class_id").agg(pl.col("tp", "pred", "gt", "pred_void").sum())
+            expected = mean_iou(
+                *intersection_union(sums.select("tp", "pred", "gt", "pred_void").to_numpy(), "background")
+            )
+            assert cell.scores["mIoU"].value == pytest.approx(float(expected))
+            assert cell.scores["mIoU"].low <= expected <= cell.scores["mIoU"].high
+    assert list(row.by_size[ABSENT].scores) == ["accuracy"]  # an IoU of nothing means nothing
     assert list(row.by_class) == ["red", "green", "blue"]
-    assert sum(pairs for pairs, _ in row.by_class.values()) == 24
+    assert sum(cell.pairs for cell in row.by_class.values()) == 48
+
+
+def test_other_metrics_can_be_asked_for(make):
+    blocks = build_blocks([make("m", 0, quality=3, wrong=6)], trivial=True, metrics=["mIoU", "error", "ROM", "RUM"])
+    (block,) = blocks
+    row, *trivial = block.rows
+    frame = find_records(make("m", 0, quality=3).path)[0].episodes.filter(pl.col("slot") == 1)
+    assert list(row.scores) == ["mIoU", "error", "ROM", "RUM"]
+    assert row.scores["error"].value == pytest.approx(25)
+    assert row.scores["ROM"].value == pytest.approx(frame["rom"].mean()) and row.scores["ROM"].value > 0.3
+    assert all(list(answer.scores) == ["mIoU", "error"] for answer in trivial)
+    assert any(note.startswith("ROM: objects predicted in several pieces") for note in block.notes)
+    text = render(blocks, "text").splitlines()
+    assert text[2].split()[:6] == ["method", "fold", "mIoU", "error", "ROM", "RUM"]
+    assert f"{row.scores['ROM'].value:.3f} [" in text[4] and text[5].split()[-5:-3] == ["–", "–"]
+
+
+def test_a_run_without_region_measures_says_so(make):
+    old, new = make("old", 0, regions=False), make("new", 0)
+    (block,) = build_blocks([old, new], metrics=["ROM"])
+    assert [list(row.scores) for row in block.rows] == [[], ["ROM"]]
+    assert f"{old.path.name}: made before ROM and RUM were measured; FORCE=1 repeats the run" in block.notes
+    assert not any(new.path.name in note for note in block.notes)
+
+
+@pytest.fixture
+def table(make, tmp_path, capsys):
+    """table(*arguments) -> what `fsbench table` prints of two methods, one of them on one fold only."""
+    for method, fold, quality in (("good", 0, 1), ("good", 1, 1), ("bad", 0, 2)):
+        make(method, fold, quality, wrong=3)
+
+    def call(*arguments: str) -> str:
+        assert main(["table", str(tmp_path), "--no-trivial", *arguments]) == 0
+        return capsys.readouterr().out
+
+    return call
+
+
+def test_the_ordinary_table_has_the_ordinary_columns(table):
+    printed = table().splitlines()
+    assert printed[2].split()[:5] == ["method", "fold", "mIoU", "FB-IoU", "accuracy"]
+    assert sum(line.startswith("method ") for line in printed) == 3 and ABSENT not in "".join(printed)
+
+
+def test_by_size_tells_strata_from_size_restricted_settings(table):
+    printed = table("--by", "size")
+    lines = [line.split() for line in printed.splitlines()]
+    start = next(i for i, words in enumerate(lines) if words[2:4] == ["object", "size"])
+    assert lines[start] == ["method", "fold", "object", "size", "episodes", "pairs", "mIoU", "accuracy"]
+    rows = lines[start + 2 : start + 7]
+    assert [words[2] for words in rows] == ["0-5", "5-10", "10-15", ">15", ABSENT]
+    assert sum(int(words[-7]) for words in rows[:-1]) + int(rows[-1][4]) == 24
+    assert rows[-1][5] == "–"
+    assert "by object size: these very episodes" in printed
+    assert "the size-restricted settings 0-5, 5-10, 10-15 and 0-15 are something else" in printed
+
+
+def test_by_fold_sets_the_folds_side_by_side(table):
+    lines = [line.split() for line in table("--by", "fold", "--metrics", "mIoU,error").splitlines()]
+    heads = [i for i, words in enumerate(lines) if words[:1] == ["method"]]
+    assert lines[heads[0]] == ["method", "metric", "fold", "0", "fold", "1", "mean"]
+    assert [lines[i - 1] for i in heads] == [["mIoU", "by", "fold"], ["error", "by", "fold"]]
+    bad, good = sorted(lines[heads[0] + 2 : heads[0] + 4])
+    assert bad[-2:] == ["–", "–"] and "–" not in good
+    assert lines[heads[1] + 2][2] == lines[heads[1] + 3][2] == "12.50"
+
+
+def test_by_class_and_csv_and_json(table):
+    assert " red " in table("--by", "class") and " red " not in table("--by", "size")
+    rows = list(csv.DictReader(io.StringIO(table("--format", "csv", "--by", "class", "--metrics", "class-error"))))
+    assert {row["part"] for row in rows} == {
+        "all",
+        *SIZES,
+        ABSENT,
+        *CLASSES,
+    }
+    assert {row["metric"] for row in rows if row["part"] != "all"} == {"class-error"}
+    (block,) = json.loads(table("--format", "json"))
+    assert set(block["rows"][0]["by_size"]["absent"]) == {"pairs", "episodes", "scores"}
+
+
+@pytest.mark.parametrize(("metrics", "expected"), [("mIoU,miou", "unknown metric 'miou'; there are: mIoU, FB-IoU, acc"),
+                                                   (",", "no metric was named; there are: mIoU")])  # fmt: skip
+def test_unknown_metrics_are_refused(make, tmp_path, capsys, metrics, expected):
+    make("m", 0)
+    assert main(["table", str(tmp_path), "--metrics", metrics]) == 2
+    assert expected in capsys.readouterr().err
 
 
 def test_readers_are_told_what_a_number_is_not(make):

@@ -23,6 +23,10 @@ def tiny(monkeypatch, tmp_path):
     monkeypatch.setitem(VITS, "tiny", vit)
 
 
+def converted(source, target, backbone):
+    return convert(source, target, backbone, [("methods.emat.EMAT", EMAT.authors_form)])
+
+
 def backbone(weights="random:0"):
     return BackboneConfig("tiny", weights)
 
@@ -159,19 +163,19 @@ def test_authors_checkpoints_load_with_their_backbone(tmp_path, data):
 
 def test_checkpoints_convert_both_ways(tmp_path):
     state = official_checkpoint(tmp_path / "theirs.ckpt", emat_learner(6, 8))
-    assert convert(tmp_path / "theirs.ckpt", tmp_path / "ours.ckpt", None) == "authors' to ours"
+    assert converted(tmp_path / "theirs.ckpt", tmp_path / "ours.ckpt", None) == "authors' to ours"
     ours = torch.load(tmp_path / "ours.ckpt", weights_only=True)["state_dict"]
     assert all(key.startswith("learner.") for key in ours)
     frozen = {k.removeprefix("backbone."): v for k, v in state.items() if k.startswith("backbone.")}
     torch.save(frozen, tmp_path / "weights.pth")
-    assert convert(tmp_path / "ours.ckpt", tmp_path / "again.ckpt", tmp_path / "weights.pth") == "ours to authors'"
+    assert converted(tmp_path / "ours.ckpt", tmp_path / "again.ckpt", tmp_path / "weights.pth") == "ours to authors'"
     again = torch.load(tmp_path / "again.ckpt", weights_only=True)["state_dict"]
     assert again.keys() == state.keys() and all(torch.equal(again[k], state[k]) for k in state)
     with pytest.raises(CheckpointError, match="holds no backbone"):
-        convert(tmp_path / "ours.ckpt", tmp_path / "x.ckpt", None)
+        converted(tmp_path / "ours.ckpt", tmp_path / "x.ckpt", None)
     torch.save(frozen | {"cls_token": frozen["cls_token"] + 1}, tmp_path / "others.pth")
     with pytest.raises(CheckpointError, match=r"was trained on .*theirs.ckpt', not on .*others.pth"):
-        convert(tmp_path / "ours.ckpt", tmp_path / "x.ckpt", tmp_path / "others.pth")
+        converted(tmp_path / "ours.ckpt", tmp_path / "x.ckpt", tmp_path / "others.pth")
     load_checkpoint(EMAT(BackboneConfig("tiny", "random:7"), support_side=8), tmp_path / "ours.ckpt")
     with pytest.raises(CheckpointError, match=r"was trained on the backbone weights 'in the .*theirs.ckpt'"):
         load_checkpoint(EMAT(BackboneConfig("tiny", "random:5"), support_side=8), tmp_path / "ours.ckpt")
@@ -181,7 +185,7 @@ def test_checkpoints_convert_both_ways(tmp_path):
 def test_what_is_neither_form_is_not_converted(tmp_path, state):
     torch.save({"state_dict": state}, tmp_path / "x.ckpt")
     with pytest.raises(CheckpointError, match="no checkpoint of the authors"):
-        convert(tmp_path / "x.ckpt", tmp_path / "y.ckpt", tmp_path / "weights.pth")
+        converted(tmp_path / "x.ckpt", tmp_path / "y.ckpt", tmp_path / "weights.pth")
     assert not (tmp_path / "y.ckpt").exists()
 
 

@@ -1,0 +1,106 @@
+"""How many points does the protocol alone move? The same methods and weights under every protocol and setting.
+
+    python -m benchmarks.protocols --dataset pascal --data-root DIR --method prototype --method emat=best.ckpt -- ARGS
+
+Arguments after `--` go to every run in LightningCLI's form. Runs are found again in `--runs`; a condition that the data
+cannot supply is named with its reason.
+"""
+
+import argparse
+import sys
+from dataclasses import dataclass
+
+from fsbench.annotations import SIZE_BINS
+from fsbench.bench import Request, bench
+from fsbench.errors import FsbenchError, user_message
+from fsbench.records import Record
+
+
+@dataclass(frozen=True)
+class Condition:
+    protocol: str
+    setting: str
+    way: int
+    shot: int
+
+    def __str__(self) -> str:
+        return f"{self.protocol}, {self.setting.replace('_', ' ')}, {self.way}-way {self.shot}-shot"
+
+
+CONDITIONS = [
+    *(Condition("fscs", "original", way, shot) for way in (1, 2) for shot in (1, 5)),
+    *(Condition("fscs", setting, 2, 1) for setting in ("partially_augmented", "fully_augmented")),
+    *(Condition("fscs", size, 1, 1) for size in SIZE_BINS),
+    *(Condition(protocol, "original", 1, shot) for protocol in ("hsnet", "pfenet") for shot in (1, 5)),
+]
+"""The first one is what the others are compared with."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", required=True)
+    parser.add_argument("--data-root")
+    parser.add_argument("--lists", action="append", default=[])
+    parser.add_argument("--fold", type=int, default=0)
+    parser.add_argument("--method", action="append", required=True, help="name, or name=checkpoint")
+    parser.add_argument("--runs", default="runs")
+    parser.add_argument("extra", nargs="*", help="arguments of every run")
+    options = parser.parse_args(argv)
+    methods = [method.partition("=")[::2] for method in options.method]
+    rows: list[tuple[Condition, list[Record | str]]] = []
+    for condition in CONDITIONS:
+        rows.append((condition, [_evaluate(condition, *method, options) for method in methods]))
+    print(_table([name for name, _ in methods], rows))
+    return 0
+
+
+def _evaluate(condition: Condition, method: str, checkpoint: str, options: argparse.Namespace) -> Record | str:
+    """The record, or why there is none."""
+    request = Request(
+        methods=[method],
+        dataset=options.dataset,
+        folds=[options.fold],
+        runs=options.runs,
+        way=condition.way,
+        shot=condition.shot,
+        setting=condition.setting,
+        protocol=condition.protocol,
+        checkpoint=checkpoint or None,
+        data_root=options.data_root,
+        lists=options.lists,
+        drop_small=True,
+        extra=options.extra,
+    )
+    try:
+        records, failures = bench(request)
+    except FsbenchError as error:
+        return user_message(error).splitlines()[0]
+    return records[0] if records else failures[0]
+
+
+def _table(methods: list[str], rows: list[tuple[Condition, list[Record | str]]]) -> str:
+    head = ["condition", *(f"{name} {score}" for name in methods for score in ("mIoU (change)", "FB-IoU", "accuracy"))]
+    lines = [head, ["---"] * len(head)]
+    first = [_score(record, "mIoU") for record in rows[0][1]]
+    reasons = []
+    for condition, records in rows:
+        cells = [str(condition)]
+        for record, base in zip(records, first, strict=True):
+            if isinstance(record, str):
+                reasons.append(f"{condition}: {record}")
+                cells += ["-", "-", "-"]
+                continue
+            value = record.run["scores"]["mIoU"]
+            change = "" if base is None or condition == rows[0][0] else f" ({value - base:+.1f})"
+            cells += [f"{value:.1f}{change}", *(f"{record.run['scores'][name]:.1f}" for name in ("FB-IoU", "accuracy"))]
+        lines.append(cells)
+    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return "\n".join([table, *(f"\n{reason}" for reason in dict.fromkeys(reasons))])
+
+
+def _score(record: Record | str, name: str) -> float | None:
+    return None if isinstance(record, str) else float(record.run["scores"][name])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""`fsbench data check`: what of a data set is missing, damaged, or other than the official data."""

@@ -1,0 +1,37 @@
+"""Any folder with a folds.yaml; there is no official data to compare with."""
+
+from collections import Counter
+from pathlib import Path
+
+from datamodules.check.media import check_files, report_absent
+from datamodules.check.report import Report
+from datamodules.folder import Folder
+from datamodules.mask_folder import read_names
+
+
+def check(report: Report, root: Path, lists: list[str] | None) -> None:
+    report.complete = "usable"
+    index = report.attempt("folds.yaml", lambda: Folder(str(root)))
+    files = report.attempt("images", lambda: index._image_files) if index else None
+    if index is None or files is None:
+        return
+    report.ok("folds.yaml", f"{index.name}: {len(index.class_numbers)} classes, {index.folds} folds")
+    labels = set(index.label_names())
+    for split, path in index._list_files.items():
+        names = report.attempt(f"{path.name}", lambda path=path: read_names(path))  # type: ignore[misc]
+        if names is None:
+            continue
+        report.ok(path.name, f"{len(names)} names")
+        report_absent(report, path.name, [n for n in names if n not in files], f"images in {index.image_folder}")
+        report_absent(report, path.name, [n for n in names if n not in labels], f"label maps in {index.label_folder}")
+        both = [name for name in names if name in files and name in labels]
+        check_files(report, f"{split} images", both, lambda name: (index.image_path(name), index.label_file(name)))
+    if not report.usable:
+        return
+    for split in index._list_files:
+        for fold in range(index.folds):
+            subject = f"list {split} fold {fold}"
+            pairs = report.attempt(subject, lambda split=split, fold=fold: index.pair_list(split, fold).pairs)  # type: ignore[misc]
+            if pairs:
+                counts = Counter(index.class_names[number - 1] for _, number in pairs)
+                report.ok(subject, f"{len(pairs)} pairs: {', '.join(f'{name} {n}' for name, n in counts.items())}")

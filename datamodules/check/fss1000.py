@@ -1,0 +1,65 @@
+"""FSS-1000."""
+
+from pathlib import Path
+
+from datamodules.check.media import check_files
+from datamodules.check.report import Report, some
+from datamodules.fss1000 import IMAGES_PER_CLASS, Fss1000, class_files, class_folder
+from datamodules.fss_splits import PARTS, SIZES, read_splits
+from datamodules.official_lists import OFFICIAL, default_lists
+
+_CLASSES = 1000
+
+
+def check(report: Report, root: Path, lists: list[str] | None) -> None:
+    folder = report.attempt("folders", lambda: class_folder(root))
+    files = report.attempt("folders", lambda: class_files(folder)) if folder else None
+    if folder is None or files is None:
+        return
+    report.ok("folders", str(folder))
+    report.count("classes", len(files), _CLASSES, "folders with images")
+    empty = sorted(
+        path.name for path in folder.iterdir() if path.is_dir() and path.name not in {*files, "lists", "archives"}
+    )
+    if empty:
+        report.differs("classes", f"{len(empty)} folders without images: {some(empty)}")
+    numbers = range(1, IMAGES_PER_CLASS + 1)
+    short = [f"{name}/{n}" for name, there in sorted(files.items()) for n in numbers if n not in there]
+    if short:
+        report.differs("images", f"{len(short)} missing: {some(short)}; the official data have 1 to 10 of every class")
+    names = [f"{name}/{n}" for name, there in sorted(files.items()) for n in sorted(there)]
+    check_files(report, "photos, masks", names, lambda name: (folder / f"{name}.jpg", folder / f"{name}.png"))
+    _check_splits(report, root, folder, set(files), default_lists(lists, root, folder))
+
+
+def _check_splits(report: Report, root: Path, folder: Path, present: set[str], lists: list[str]) -> None:
+    splits = report.attempt("splits", lambda: read_splits(lists))
+    if splits is None:
+        if not lists:
+            report.differs("splits", "no lists given: splits are drawn; the official ones cannot be derived")
+            _check_index(report, root, [])
+        return
+    report.ok("splits", f"checksums of the {len(PARTS)} lists are right")
+    for part in PARTS:
+        absent = sorted(set(getattr(splits, part)) - present)
+        if absent:
+            report.differs(f"classes of {part}", f"{len(absent)} of {SIZES[part]} have no folder: {some(absent)}")
+        else:
+            report.ok(f"classes of {part}", f"{SIZES[part]}: equal to the official list")
+    strange = sorted(present.difference(*(getattr(splits, part) for part in PARTS)))
+    if strange:
+        report.differs("classes", f"{len(strange)} folders of no listed class: {some(strange)}")
+    _check_index(report, root, lists)
+
+
+def _check_index(report: Report, root: Path, lists: list[str]) -> None:
+    """The items of every split, as an evaluation would get them."""
+    index = report.attempt("lists", lambda: Fss1000(str(root), lists))
+    if index is None:
+        return
+    for split, part in (("trn", "trn"), ("held_out", "val"), ("val", "test")):
+        if index.splits.numbers(part):
+            pairs = report.attempt(f"list {part}", lambda split=split: index.pair_list(split, 0))  # type: ignore[misc]
+            if pairs:
+                official = IMAGES_PER_CLASS * SIZES[part] if pairs.origin == OFFICIAL else None
+                report.count(f"list {part}", len(pairs.pairs), official, f"items of {len(pairs.images_of)} classes")

@@ -1,0 +1,138 @@
+"""The class lists that the data at hand give, beside the official ones."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from datamodules.check.report import Report, some
+from datamodules.official_lists import DERIVED, OFFICIAL, REORDERED, checksums, read_official, verdict
+from fsbench.annotations import AnnotationIndex, Pair
+from fsbench.errors import DataError
+
+_PER_CLASS = {
+    ("pascal", "val"): "80 57 86 58 65 69 96 115 102 69 74 125 76 72 378 58 49 90 82 67",
+    ("pascal", "trn"): "528 428 583 371 376 367 848 987 988 235 504 1122 430 440 3387 358 277 487 488 476",
+    ("coco", "val"): """19217 748 2754 1073 727 1213 1257 1565 816 572 411 385 172 1379 713 1291 1203 925 456 616 699
+        335 655 839 805 1135 998 154 709 270 434 272 142 404 173 159 655 804 687 1351 516 1733 419 470 312 1577 551 298
+        577 380 521 397 331 916 423 790 3648 1375 1198 1272 3722 1116 1416 1070 200 302 619 446 389 925 38 1097 773 1159
+        803 676 170 644 37 94""",
+    ("coco", "trn"): """40118 1524 5651 2115 2047 2498 2427 3327 1599 1248 862 805 325 2724 1393 2437 2424 1904 1005
+        1288 1491 655 1297 1770 1698 2186 2104 324 1356 527 949 628 309 920 459 377 1492 1445 1425 2813 1120 3642 865
+        1031 641 3229 1276 785 1167 826 1031 809 630 1817 821 1697 7449 2980 2321 2514 7894 2211 2872 2126 397 597 1184
+        734 863 1875 88 2306 1626 2419 1354 1399 369 1337 53 190""",
+}
+"""Pairs of classes 1, 2, … in the official lists (fscs-protocol §2.1)."""
+
+Own = Callable[[str, int], tuple[Pair, ...]]
+"""(split, fold) -> our list, with the classes that the official file of this name holds."""
+
+
+def check_lists(
+    report: Report, index: AnnotationIndex, own: Own, splits: Sequence[str], folders: Sequence[str | Path]
+) -> None:
+    """Counts per fold and class, and whether our lists are the official ones; with `folders`, which names differ."""
+    for split in splits:
+        for fold in range(index.folds):
+            subject = f"list {split} fold {fold}"
+            try:
+                pairs = own(split, fold)
+            except DataError as error:
+                if "qualifies" not in str(error):
+                    report.problem(subject, str(error).splitlines()[0])
+                    continue
+                pairs = ()
+            _compare(report, subject, index, split, fold, pairs, bool(folders))
+            if folders:
+                _compare_file(report, subject, index, split, fold, pairs, folders)
+        if (index.name, split) in _PER_CLASS:
+            _compare_classes(report, index, own, split)
+
+
+def _compare(
+    report: Report,
+    subject: str,
+    index: AnnotationIndex,
+    split: str,
+    fold: int,
+    pairs: tuple[Pair, ...],
+    with_files: bool,
+) -> None:
+    known = checksums().get((index.name, split, fold))
+    images = len({name for name, _ in pairs})
+    text = f"{len(pairs)} pairs, {images} images"
+    if known is None:
+        report.ok(subject, f"{text}; the official list is not known")
+        return
+    outcome = verdict(pairs, index.name, split, fold)
+    if outcome == DERIVED:
+        report.differs(subject, f"{text}; the official list has {known.pairs} and {known.images}")
+    elif outcome == REORDERED and not with_files:
+        report.differs(
+            subject, f"{text}: the official set; its order, which decides the episodes, is in the released file"
+        )
+    else:
+        report.ok(subject, f"{text}: {'equal to the official list' if outcome == OFFICIAL else outcome}")
+
+
+def _compare_file(
+    report: Report,
+    subject: str,
+    index: AnnotationIndex,
+    split: str,
+    fold: int,
+    pairs: tuple[Pair, ...],
+    folders: Sequence[str | Path],
+) -> None:
+    """Which pairs of the released file are not ours, and the reverse."""
+    if split.startswith("pfenet"):
+        return
+    with report.errors(f"{subject}, file"):
+        official = read_official(folders, index.name, split, fold)
+        if official is None:
+            report.ok(f"{subject}, file", "none given; ours is used")
+            return
+        theirs, ours = set(official.pairs), set(pairs)
+        if theirs == ours:
+            order = "equal" if official.pairs == pairs else "equal in another order; the file's is used"
+            report.ok(f"{subject}, file", f"checksum right; {order}")
+            return
+        lacking, more = (sorted(f"{name} {number}" for name, number in diff) for diff in (theirs - ours, ours - theirs))
+        parts = [f"{len(lacking)} pairs only there: {some(lacking, 3)}"] * bool(lacking)
+        parts += [f"{len(more)} only here: {some(more, 3)}"] * bool(more)
+        report.differs(f"{subject}, file", "; ".join(parts))
+        absent = sorted({name for name, _ in theirs - ours if not index.image_path(name).is_file()})
+        if absent:
+            report.problem(
+                f"{subject}, file",
+                f"names {len(absent)} images that are not there: {some(absent, 3)}; complete the data, or do without "
+                "the lists",
+            )
+
+
+def _compare_classes(report: Report, index: AnnotationIndex, own: Own, split: str) -> None:
+    official = [int(number) for number in _PER_CLASS[index.name, split].split()]
+    found = [0] * len(official)
+    for fold in range(index.folds):
+        with report.errors(f"classes of {split}"):
+            for number, pairs in Counter(number for _, number in _or_nothing(own, split, fold)).items():
+                found[number - 1] = pairs  # COCO has a training class in three folds, with the same images
+    other = [
+        f"{name} {ours} of {theirs}"
+        for name, ours, theirs in zip(index.class_names, found, official, strict=True)
+        if ours != theirs
+    ]
+    subject = f"classes of {split}"
+    if other:
+        none = [name for name, ours in zip(index.class_names, found, strict=True) if not ours]
+        report.differs(
+            subject, f"{some(other, len(official))}" + (f"; without any image: {some(none, 100)}" if none else "")
+        )
+    else:
+        report.ok(subject, " ".join(f"{name} {n}" for name, n in zip(index.class_names, found, strict=True)))
+
+
+def _or_nothing(own: Own, split: str, fold: int) -> tuple[Pair, ...]:
+    try:
+        return own(split, fold)
+    except DataError:  # said before
+        return ()

@@ -1,0 +1,47 @@
+"""`fsbench data prepare` and `fsbench data check`."""
+
+from argparse import Namespace
+from importlib import import_module
+from pathlib import Path
+
+from datamodules.check.report import Report
+from datamodules.prepare.download import Patience
+from datamodules.prepare.job import Job, read_note
+
+
+def prepare(options: Namespace) -> int:
+    """Bring the data set `options.dataset` into `options.root`; see `datamodules.prepare.job.Job`."""
+    job = Job(
+        root=Path(options.root).expanduser(),
+        source=_folder(options.source),
+        lists=_folder(options.lists),
+        without_lists=options.no_lists,
+        url_base=options.url_base,
+        allow_unverified=options.allow_unverified,
+        render=options.render,
+        validation_only=options.validation_only,
+        patience=Patience(options.timeout, options.retries, options.backoff),
+    )
+    with job.alone():
+        for remark in import_module(f"datamodules.prepare.{options.dataset}").prepare(job):
+            print(f"note: {remark}")
+    print(f"{job.root}: ready; see what is in it with: fsbench data check {options.dataset} --root {job.root}")
+    return 0
+
+
+def check(options: Namespace) -> int:
+    """Print what is missing, damaged or different in `options.root`; 0 when the data set can be used, else 1."""
+    root = Path(options.root).expanduser()
+    report = Report()
+    lists = None if options.lists is None else [options.lists]
+    import_module(f"datamodules.check.{options.dataset}").check(report, root, lists)
+    for archive, entry in read_note(root).items():
+        if not entry.get("verified") and options.dataset != "fss1000":  # which has no published checksum
+            report.differs("archives", f"{archive} had not the published checksum but {entry.get('checksum')}")
+    print(report.text())
+    print(f"{options.dataset} in {root}: {report.verdict}")
+    return 0 if report.usable else 1
+
+
+def _folder(text: str | None) -> Path | None:
+    return Path(text).expanduser() if text else None

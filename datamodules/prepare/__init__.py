@@ -1,0 +1,1 @@
+"""`fsbench data prepare`: from the publishers' archives to the folders that the data sets read."""

@@ -1,0 +1,191 @@
+"""One file over HTTP: goes on where it broke off, tries again, and is used only when its checksum is right."""
+
+import hashlib
+import http.client
+import re
+import shutil
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from fsbench.errors import DataError, SettingsError
+
+CHUNK = 1 << 20
+_BUSY = {408, 425, 429}
+"""Answers, besides 5xx, that another attempt may change."""
+
+
+@dataclass(frozen=True)
+class Digest:
+    """A published checksum."""
+
+    kind: Literal["md5", "sha256"]
+    value: str
+
+    def of(self, path: Path) -> str:
+        """The checksum of `path` of the same kind; shows progress for large files."""
+        digest = hashlib.new(self.kind)
+        size = path.stat().st_size
+        with path.open("rb") as file, _bar(size, 0, f"Checking {path.name}") as bar:
+            while chunk := file.read(CHUNK):
+                digest.update(chunk)
+                bar.update(len(chunk))
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait for one answer, and how often to try again without getting any further."""
+
+    timeout: float = 30.0
+    retries: int = 5
+    backoff: float = 1.0
+    """Seconds before the second attempt; doubles with every fruitless one."""
+
+
+class _BrokenOff(Exception):
+    """Another attempt may succeed."""
+
+
+def download(url: str, path: Path, digest: Digest | None = None, patience: Patience | None = None) -> None:
+    """Fetch `url` to `path`, through `<path>.part`, which a later call goes on with.
+
+    Raises:
+        SettingsError: an address of another kind than http(s).
+        DataError: refused, not found, no answer in time, no space, or bytes of another checksum; those are kept as
+            `<path>.bad` and never used.
+    """
+    patience = patience or Patience()
+    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
+        raise SettingsError(f"cannot download from {url}; expected an address that begins with http:// or https://")
+    part = path.with_name(f"{path.name}.part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fruitless, resumed = 0, _size(part) > 0
+    while True:
+        before = _size(part)
+        try:
+            _fetch(url, part, patience.timeout)
+        except _BrokenOff as error:
+            fruitless = 0 if _size(part) > before else fruitless + 1
+            resumed = True
+            if fruitless > patience.retries:
+                kept = f" ({_size(part)} bytes are kept in {part.name})" if part.exists() else ""
+                raise DataError(
+                    f"cannot download {url}: {error}, {fruitless} times{kept}; expected the file; run the same command "
+                    "again later, or put the file in place by hand (--from DIR)"
+                ) from error
+            time.sleep(patience.backoff * 2 ** max(0, fruitless - 1))
+            continue
+        found = digest.of(part) if digest else None
+        if digest is None or found == digest.value:
+            part.replace(path)
+            return
+        if resumed:  # its beginning may be of another file: once more as a whole
+            part.unlink()
+            resumed = False
+            continue
+        bad = path.with_name(f"{path.name}.bad")
+        part.replace(bad)
+        raise DataError(
+            f"{url} gave other bytes: {digest.kind} {found}; expected {digest.value}; they are kept as {bad} and not "
+            "used; try again later, or give another source (--url-base or --from)"
+        )
+
+
+def require_space(folder: Path, needed: int) -> None:
+    """Raise DataError unless the disk of `folder` has `needed` bytes left."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise DataError(
+            f"{folder} has {free / 1e9:.1f} GB of space left; expected {needed / 1e9:.1f} GB; make space, or use "
+            "another disk (--root, --from)"
+        )
+
+
+def _fetch(url: str, part: Path, timeout: float) -> None:
+    """Append to `part` what is missing, or write it anew where the server does not send parts."""
+    offset = _size(part)
+    request = urllib.request.Request(url, headers={"User-Agent": "fsbench", "Accept-Encoding": "identity"})
+    if offset:
+        request.add_header("Range", f"bytes={offset}-")
+    try:
+        response = urllib.request.urlopen(request, timeout=timeout)
+    except urllib.error.HTTPError as error:
+        with error:
+            _refused(url, error, part, offset)
+        return
+    except (OSError, http.client.HTTPException) as error:
+        raise _BrokenOff(_reason(error, timeout)) from error
+    with response:
+        if response.status != 206 or not _starts_at(response.headers.get("Content-Range", ""), offset):
+            if response.status == 206:
+                part.unlink()
+                raise _BrokenOff("the server sent another part than asked for")
+            offset = 0
+        length = response.headers.get("Content-Length")
+        total = offset + int(length) if length and length.isdigit() else None
+        require_space(part.parent, (total or 0) - offset)
+        with part.open("ab" if offset else "wb") as file, _bar(total, offset, part.stem) as bar:
+            while True:
+                try:
+                    chunk = response.read(CHUNK)
+                except (OSError, http.client.HTTPException) as error:
+                    raise _BrokenOff(_reason(error, timeout)) from error
+                if not chunk:
+                    break
+                _write(file, chunk, part)
+                bar.update(len(chunk))
+    if total is not None and _size(part) < total:
+        raise _BrokenOff(f"the connection ended after {_size(part)} of {total} bytes")
+
+
+def _refused(url: str, error: urllib.error.HTTPError, part: Path, offset: int) -> None:
+    """Returns when `part` is complete already; raises otherwise."""
+    if error.code == 416 and offset:
+        if error.headers.get("Content-Range", "") == f"bytes */{offset}":
+            return
+        part.unlink()
+        raise _BrokenOff("the server has less than was fetched before")
+    if error.code in _BUSY or error.code >= 500:
+        raise _BrokenOff(f"HTTP {error.code} {error.reason}")
+    raise DataError(
+        f"{url} was refused: HTTP {error.code} {error.reason}; expected the file; give another source (--url-base), or "
+        "put the file in place by hand (--from DIR)"
+    )
+
+
+def _write(file: IO[bytes], chunk: bytes, part: Path) -> None:
+    try:
+        file.write(chunk)
+    except OSError as error:
+        raise DataError(f"cannot write {part} ({error.strerror}); make space and run the same command again") from error
+
+
+def _reason(error: BaseException, timeout: float) -> str:
+    reason = getattr(error, "reason", None)
+    if isinstance(reason, BaseException):
+        error = reason
+    if isinstance(error, TimeoutError):
+        return f"no answer in {timeout:g} s"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _starts_at(content_range: str, offset: int) -> bool:
+    match = re.match(r"bytes (\d+)-", content_range)
+    return match is not None and int(match[1]) == offset
+
+
+def _bar(total: int | None, initial: int, description: str) -> Any:
+    """Progress in bytes, on a terminal and for files worth it."""
+    from tqdm import tqdm
+
+    silent = True if total is not None and total < 10 * CHUNK else None
+    return tqdm(total=total, initial=initial, desc=description, unit="B", unit_scale=True, disable=silent)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0

@@ -1,0 +1,104 @@
+"""The released list files: fetched from the authors' repositories at a fixed commit, or copied, and verified."""
+
+import csv
+import shutil
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from datamodules.prepare.download import Digest, download
+from datamodules.prepare.job import Job
+from fsbench.errors import DataError
+from fsbench.files import replacing, sha256_file
+
+REPOSITORIES = "https://raw.githubusercontent.com"
+OPTIONAL = ("emat-size", "hmnet")
+"""Lists that can do without: the suite derives the size splits, and PFENet's lists up to COCO's order."""
+
+
+@dataclass(frozen=True)
+class ListFile:
+    """A released file. `source` is its path below `REPOSITORIES`, empty where only its content is known."""
+
+    file: str
+    source: str
+    sha256: str
+
+    @property
+    def group(self) -> str:
+        return self.file.partition("/")[0]
+
+
+@cache
+def list_files(dataset: str) -> tuple[ListFile, ...]:
+    """The files of "pascal", "coco" or "fss", in order of their paths below the folder of lists."""
+    with Path(__file__).with_name("list_files.csv").open(newline="") as file:
+        rows = [ListFile(**row) for row in csv.DictReader(file)]
+    return tuple(row for row in rows if row.file.split("/")[1] == dataset)
+
+
+def provide_lists(job: Job, dataset: str) -> list[str]:
+    """Put the lists of `dataset` into `<root>/lists`; returns what is to be said about those that are not there.
+
+    Raises DataError when a list that cannot be derived is not to be had, or has another content.
+    """
+    if job.without_lists:
+        return ["no lists were taken; the suite derives its own, and records say so"]
+    wanted = [row for row in list_files(dataset) if not _present(job.root / "lists" / row.file, row.sha256)]
+    if not wanted:
+        return []
+    return _copied(job.lists, job.root / "lists", wanted) if job.lists else _fetched(job, wanted)
+
+
+def _fetched(job: Job, wanted: list[ListFile]) -> list[str]:
+    remarks = []
+    failed: set[str] = set()
+    for row in wanted:
+        if not row.source or row.group in failed:
+            continue
+        url = job.url(f"{REPOSITORIES}/{row.source}", f"lists/{row.file}")
+        try:
+            download(url, job.root / "lists" / row.file, Digest("sha256", row.sha256), job.patience)
+        except DataError as error:
+            if row.group not in OPTIONAL:
+                raise DataError(
+                    f"{error}; lists at hand are taken with --lists DIR, and --no-lists does without"
+                ) from error
+            failed.add(row.group)
+            remarks.append(f"lists {row.group} were not to be had ({error}); they are derived")
+    without = sorted({row.group for row in wanted if not row.source})
+    remarks += [f"lists {group}: no address is known; give a copy with --lists DIR" for group in without]
+    return remarks
+
+
+def _copied(folder: Path, target: Path, wanted: list[ListFile]) -> list[str]:
+    if not folder.is_dir():
+        raise DataError(f"the folder of lists {folder} does not exist; expected one with hsnet, emat-size or hmnet")
+    absent = []
+    for row in wanted:
+        found = next((path for path in _places(folder, row) if path.is_file()), None)
+        if found is None:
+            absent.append(row.file)
+            continue
+        sha256 = sha256_file(found)
+        if sha256 != row.sha256:
+            raise DataError(
+                f"list {found} was altered: found sha256 {sha256}; expected {row.sha256}; fetch the authors' file again"
+            )
+        (target / row.file).parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target / row.file) as temporary:
+            shutil.copyfile(found, temporary)
+    if len(absent) == len(wanted):
+        raise DataError(f"{folder} has none of the {len(wanted)} lists, such as {absent[0]}; expected them there")
+    return [f"{len(absent)} lists are not in {folder}: {absent[0]}{', …' * (len(absent) > 1)}"] if absent else []
+
+
+def _places(folder: Path, row: ListFile) -> list[Path]:
+    """Where a user may have the file: in a folder of all lists, or in the folder data/splits of a checkout."""
+    inner = row.file.partition("/")[2]
+    custom = row.source.rpartition("data/splits/")[2]
+    return [folder / row.file, folder / inner, *([folder / row.group / custom, folder / custom] if custom else [])]
+
+
+def _present(path: Path, sha256: str) -> bool:
+    return path.is_file() and sha256_file(path) == sha256

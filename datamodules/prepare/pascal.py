@@ -1,0 +1,83 @@
+"""PASCAL VOC 2012 and SBD: photos, VOC's label maps, and SBD's for all other images."""
+
+import shutil
+from pathlib import Path, PurePosixPath
+
+from datamodules.pascal import SBD_TRAIN
+from datamodules.prepare.download import Digest
+from datamodules.prepare.job import Archive, Job
+from datamodules.prepare.list_files import provide_lists
+from datamodules.prepare.sbd import convert
+from datamodules.prepare.unpack import publish, unpack
+from fsbench.errors import DataError
+from fsbench.files import replacing
+
+VOC = Archive(
+    "VOCtrainval_11-May-2012.tar",
+    "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
+    Digest("md5", "6cd6e144f989b92b3379bac3b3de84fd"),
+)
+SBD = Archive(
+    "benchmark.tgz",
+    "https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/benchmark.tgz",
+    Digest("md5", "82b4d87ceb2ed10f6038a1cba92111cb"),
+)
+PARTS = ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation")
+
+
+def prepare(job: Job) -> list[str]:
+    """`<root>/VOC2012` as `datamodules.pascal` reads it; each step is left out where its result is there."""
+    remarks = provide_lists(job, "pascal")
+    folders = (job.root, job.root / "VOC2012", job.root / "VOCdevkit/VOC2012")
+    voc = next((folder for folder in folders if (folder / "JPEGImages").is_dir()), job.root / "VOC2012")
+    if not all((voc / part).is_dir() for part in PARTS):
+        _unpack_voc(job, voc)
+    if not (voc / "SegmentationClassAug").is_dir():
+        _merge_sbd(job, voc)
+    return remarks
+
+
+def _unpack_voc(job: Job, voc: Path) -> None:
+    making = job.root / ".voc.making"
+    unpack(job.obtain(VOC), making, _voc_part)
+    for part in PARTS:
+        if not (making / part).is_dir():
+            raise DataError(f"archive {VOC.name} has no VOC2012/{part}; expected that of VOC 2012; fetch it again")
+    for part in PARTS:
+        if not (voc / part).is_dir():
+            publish(making / part, voc / part)
+    shutil.rmtree(making)
+
+
+def _voc_part(name: PurePosixPath) -> str | None:
+    """Where a file of the VOC archive belongs below VOC2012."""
+    inner = "/".join(name.parts[name.parts.index("VOC2012") + 1 :]) if "VOC2012" in name.parts else ""
+    return inner if any(inner.startswith(f"{part}/") for part in PARTS) else None
+
+
+def _merge_sbd(job: Job, voc: Path) -> None:
+    """SegmentationClassAug: VOC's own label maps as they are, SBD's for every image that VOC has none of."""
+    raw, making = job.root / ".sbd.making", voc / ".SegmentationClassAug.making"
+    unpack(job.obtain(SBD), raw, _sbd_part)
+    annotations = {path.stem: path for path in sorted((raw / "cls").glob("*.mat"))}
+    own = {path.stem: path for path in sorted((voc / "SegmentationClass").glob("*.png"))}
+    if not annotations or not own:
+        empty = SBD.name if not annotations else voc / "SegmentationClass"
+        raise DataError(f"{empty} has no annotations; expected those of the published archive; fetch it again")
+    making.mkdir(exist_ok=True)
+    for name, path in own.items():
+        with replacing(making / f"{name}.png") as temporary:
+            shutil.copyfile(path, temporary)
+    convert({name: path for name, path in annotations.items() if name not in own}, making)
+    if (raw / "train.txt").is_file():  # PFENet-like training lists follow it
+        shutil.copyfile(raw / "train.txt", voc / "ImageSets/Segmentation" / SBD_TRAIN)
+    publish(making, voc / "SegmentationClassAug")
+    shutil.rmtree(raw)
+
+
+def _sbd_part(name: PurePosixPath) -> str | None:
+    if "dataset" not in name.parts or name.name.startswith("._"):
+        return None
+    inner = name.parts[name.parts.index("dataset") + 1 :]
+    wanted = inner == ("train.txt",) or (len(inner) == 2 and inner[0] == "cls" and name.suffix == ".mat")
+    return "/".join(inner) if wanted else None

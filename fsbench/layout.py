@@ -1,0 +1,121 @@
+"""What a block shows: its rows as grids of words, and the breakdowns that were asked for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fsbench.stats import Interval
+from fsbench.tables import ABSENT, SIZES, Block, Cell, Row
+
+Grid = list[list[str]]
+
+INTERVAL_NOTE = "[low, high]: 95 % interval, bootstrap over query images; scores in percent"
+SIZE_NOTES = (
+    "by object size: these very episodes, sorted by the share of the query's pixels (void included) that shows the "
+    "way; the size-restricted settings 0-5, 5-10, 10-15 and 0-15 are something else: other episodes, whose supports "
+    "are small as well and whose queries always show the class",
+    f"{ABSENT}: the query does not show the way; an IoU means nothing there (the run's mIoU counts what is predicted), "
+    "accuracy is how often that is said",
+)
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A titled list of (caption, grid), and notes. A grid's first row is its head, its first two columns are words."""
+
+    title: str
+    parts: list[tuple[str, Grid]]
+    notes: list[str]
+
+
+def lay_out(block: Block, by: Sequence[str] = ()) -> Sheet:
+    """The table of a block with the breakdowns `by` ("size", "fold") in full, or, without any, with figures by object
+    size in short form; and with those by class where the block has them."""
+    accuracy = "accuracy: the share of right decisions on presence"
+    parts = [("", _main(block))] if "fold" not in by else [(f"{m} by fold", _folds(block, m)) for m in block.metrics]
+    if not by:
+        what = "by object size, over the (episode, way) pairs that show the way (their number)"
+        parts += [(f"{m} {what}", _sizes(block, m)) for m in block.metrics if m == "mIoU"]
+        what = "by object size, over the same pairs"
+        parts += [(f"presence found, {what}", _sizes(block, m)) for m in block.metrics if m == "accuracy"]
+    if "size" in by:
+        parts.append((f"by object size, over the (episode, way) pairs of these episodes; {accuracy}", _strata(block)))
+    parts.append(("by class, over all its (episode, way) pairs", _classes(block)))
+    notes = [*block.notes, *(SIZE_NOTES if "size" in by else ()), INTERVAL_NOTE]
+    return Sheet(block.title, [(caption, grid) for caption, grid in parts if len(grid) > 1], notes)
+
+
+def figure(interval: Interval | None, metric: str) -> str:
+    """A score with its interval; ROM and RUM, which end at 1, with a third digit."""
+    if interval is None:
+        return "–"
+    digits = 3 if metric in ("ROM", "RUM") else 2
+    return f"{interval.value:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
+
+
+def _main(block: Block) -> Grid:
+    head = ["method", "fold", *block.metrics, "trainable", "episodes/s", "peak memory"]
+    return [
+        head,
+        *([r.method, r.fold, *(figure(r.scores.get(m), m) for m in block.metrics), *_cost(r)] for r in block.rows),
+    ]
+
+
+def _cost(row: Row) -> list[str]:
+    return [
+        "–" if row.trainable is None else f"{row.trainable:,}",
+        "–" if row.episodes_per_second is None else f"{row.episodes_per_second:.2f}",
+        "–" if row.peak_mib is None else f"{row.peak_mib:,.0f} MiB",
+    ]
+
+
+def _folds(block: Block, metric: str) -> Grid:
+    """One line per method, as the papers print it: the folds side by side, then their mean."""
+    folds = sorted({row.fold for row in block.rows}, key=lambda fold: (fold == "mean", len(fold), fold))
+    lines: dict[str, dict[str, str]] = {}
+    for row in block.rows:
+        lines.setdefault(row.method, {})[row.fold] = figure(row.scores.get(metric), metric)
+    head = ["method", "metric", *(fold if fold == "mean" else f"fold {fold}" for fold in folds)]
+    return [head, *([method, metric, *(cells.get(fold, "–") for fold in folds)] for method, cells in lines.items())]
+
+
+def _sizes(block: Block, metric: str) -> Grid:
+    def cell(cell: Cell) -> str:
+        return f"{figure(cell.scores.get(metric), metric)} ({cell.pairs})"
+
+    head = ["method", "fold", *(f"{name} % of the image" for name in SIZES)]
+    return [head, *([r.method, r.fold, *(cell(r.by_size[name]) for name in SIZES)] for r in block.rows)]
+
+
+def _strata(block: Block) -> Grid:
+    """One line per (row, size)."""
+    metrics = _known(block, [cell for row in block.rows for cell in row.by_size.values()])
+    head = ["method", "fold", "object size", "episodes", "pairs", *metrics]
+    return [
+        head,
+        *(
+            [row.method, row.fold, f"{name} %" if name in SIZES else name, str(cell.episodes), str(cell.pairs)]
+            + [figure(cell.scores.get(m), m) for m in metrics]
+            for row in block.rows
+            for name, cell in row.by_size.items()
+        ),
+    ]
+
+
+def _classes(block: Block) -> Grid:
+    """One line per (row, class): classes differ from fold to fold."""
+    rows = [row for row in block.rows if row.fold != "mean"]
+    metrics = _known(block, [cell for row in rows for cell in row.by_class.values()])
+    short = {"mIoU": "IoU", "accuracy": "acc."}
+    return [
+        ["method", "fold", "class", *(short.get(m, m) for m in metrics), "pairs"],
+        *(
+            [row.method, row.fold, name, *(figure(cell.scores.get(m), m) for m in metrics), str(cell.pairs)]
+            for row in rows
+            for name, cell in row.by_class.items()
+        ),
+    ]
+
+
+def _known(block: Block, cells: list[Cell]) -> list[str]:
+    """The block's metrics that parts of a run have."""
+    return [metric for metric in block.metrics if any(metric in cell.scores for cell in cells)]

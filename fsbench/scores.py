@@ -1,0 +1,88 @@
+"""Every score of a run as arithmetic on sums by query image and class."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fsbench.metrics import class_accuracy, fb_iou, mean_iou, pixel_accuracy
+
+SCORES = {
+    "mIoU": "mean over the classes of summed intersections / summed unions, background not included",
+    "FB-IoU": "mean of the IoU of all classes taken together and the IoU of the background, sums over all test pixels",
+    "accuracy": "episodes in which presence is decided rightly for every way (exact match; called ER elsewhere)",
+    "error": "100 - accuracy: episodes in which presence is decided wrongly for some way",
+    "way-error": "wrong presence decisions among those on all (episode, way) pairs",
+    "class-accuracy": "right presence decisions by class, mean over the classes",
+    "class-error": "100 - class-accuracy",
+    "pixel-accuracy": "share of a class's pixels that is found, mean over the classes (mAcc)",
+    "FB-IoU-any": "FB-IoU whose foreground is one class: a pixel of one way taken for another way is right",
+    "ROM": "objects predicted in several pieces (dcama.md §12), mean over (episode, way) pairs; 0 to 1, 0 is best",
+    "RUM": "several objects predicted as one (dcama.md §12), mean over (episode, way) pairs; 0 to 1, 0 is best",
+}
+"""Every score of a run and what it is; in percent but for ROM and RUM."""
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What scores are made of, summed by query image (first axis Q); classes on the second axis C.
+
+    Attributes:
+        intersection, union: (Q, C) pixels of the ways.
+        background: (Q, 2) intersection and union of the background; None where it has no meaning (parts of a run).
+        right: (Q, 2) episodes (or single decisions) that are right, and all.
+        absent_is_zero: a class that the run never shows counts as IoU 0 (the protocol's rule for a whole run);
+            otherwise it is left out of the mean (parts of a run).
+        truth: (Q, C) pixels of the ways in the truth.
+        foreground: (Q, 2) intersection and union of slot 0, any foreground.
+        decisions: (Q, C, 2) right presence decisions, and all.
+        regions: (Q, 3) sums of ROM and of RUM, and the number of pairs.
+
+    A score whose sums are None is left out.
+    """
+
+    intersection: np.ndarray
+    union: np.ndarray
+    background: np.ndarray | None
+    right: np.ndarray
+    absent_is_zero: bool = True
+    truth: np.ndarray | None = None
+    foreground: np.ndarray | None = None
+    decisions: np.ndarray | None = None
+    regions: np.ndarray | None = None
+
+    def scores(self, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Scores (R,), in the order of `SCORES`, for weights (R, Q) of the query images; all ones when None."""
+        weights = np.ones((1, len(self.right))) if weights is None else weights
+
+        def total(array: np.ndarray) -> np.ndarray:
+            return np.tensordot(weights, array.astype(float), 1)
+
+        i, u, right = total(self.intersection), total(self.union), total(self.right)
+        found = {"mIoU": self._among_seen(mean_iou(i, u), u, self.union)}
+        found["accuracy"] = 100 * right[:, 0] / np.maximum(right[:, 1], 1e-9)
+        found["error"] = 100 - found["accuracy"]
+        if self.background is not None:
+            background = tuple(total(self.background).T)
+            found["FB-IoU"] = fb_iou(i, u, background)
+            if self.foreground is not None:
+                any_way = total(self.foreground)
+                found["FB-IoU-any"] = fb_iou(any_way[:, :1], any_way[:, 1:], background)
+        if self.decisions is not None:
+            d = total(self.decisions)
+            found["way-error"] = 100 - 100 * d[..., 0].sum(-1) / np.maximum(d[..., 1].sum(-1), 1e-9)
+            found["class-accuracy"] = class_accuracy(d[..., 0], d[..., 1])
+            found["class-error"] = 100 - found["class-accuracy"]
+        if self.truth is not None:
+            t = total(self.truth)
+            found["pixel-accuracy"] = self._among_seen(pixel_accuracy(i, t), t, self.truth)
+        if self.regions is not None:
+            rom, rum, pairs = total(self.regions).T
+            found |= {"ROM": rom / np.maximum(pairs, 1e-9), "RUM": rum / np.maximum(pairs, 1e-9)}
+        return {name: found[name] for name in SCORES if name in found}
+
+    def _among_seen(self, mean: np.ndarray, drawn: np.ndarray, whole: np.ndarray) -> np.ndarray:
+        """Mean (R,) over all classes -> over the classes with pixels in `drawn` (R, C): a class that only a resample
+        happens to miss is left out of its mean."""
+        never = int((whole.sum(0) == 0).sum()) if self.absent_is_zero else 0
+        counted = (drawn > 0).sum(-1) + never
+        return mean * drawn.shape[-1] / np.maximum(counted, 1)

@@ -1,0 +1,97 @@
+"""DCAMA: dense cross-query-and-support attention weighted mask aggregation (ECCV 2022).
+
+Every query pixel's coarse foreground score is a mean of the support mask's values, foreground and background alike,
+weighted by attention between frozen features; a decoder refines the coarse masks of all blocks. All shots are attended
+to at once. The defaults are the released program's; sections are those of dcama.md.
+"""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from fsbench.backbones import BackboneConfig
+from fsbench.checkpoints import AuthorsForm
+from methods._mask_aggregation import POSITIONS, DCAMAHead, HeadOptions, position_table
+from methods._one_way import OneWaySegmenter
+
+
+def _with_tables(learned: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Learned weights with the tables of positions, which the authors' files hold and ours do not (§10)."""
+    attention = {key: value for key, value in learned.items() if ".DCAMA_blocks." in key}
+    widths = {key.split(".")[2]: len(value) for key, value in attention.items()}
+    tables = {f"model.pe.{name}.pe": position_table(POSITIONS, width)[None] for name, width in widths.items()}
+    return attention | tables | {key: value for key, value in learned.items() if key not in attention}
+
+
+class DCAMA(OneWaySegmenter):
+    """DCAMA and its ablations.
+
+    Args:
+        backbone: a pyramid: `resnet50`, `resnet101`, `swin_base` in the paper (§2).
+        learning_rate: of SGD with Nesterov's momentum, constant (§9).
+        momentum, weight_decay: of SGD; the decay is a tenth of the learning rate in the paper (§9).
+        support_background: "zero" multiplies support features by the mask (Table 3).
+        skip_scales: scales whose last block joins the decoder (Table S3).
+        skip_support: the support's features join it as well (Table S5 a).
+        attn_scales: scales that are attended (Table S4).
+        support_pixels: "all", or how many of the foreground and of the background each (600 in Table S5 b).
+        heads, dropout, pe: of the attention (§4, §5).
+    """
+
+    sees_all_shots = True
+    authors_form = AuthorsForm(
+        "module.", "feature_extractor.", _with_tables, lambda key: not key.startswith("model.pe.")
+    )
+
+    def __init__(
+        self,
+        backbone: BackboneConfig,
+        learning_rate: float = 1e-3,
+        momentum: float = 0.9,
+        weight_decay: float = 1e-4,
+        support_background: Literal["keep", "zero"] = "keep",
+        skip_scales: tuple[int, ...] = (4, 8),
+        skip_support: bool = True,
+        attn_scales: tuple[int, ...] = (8, 16, 32),
+        support_pixels: int | Literal["all"] = "all",
+        heads: int = 8,
+        dropout: float = 0.5,
+        pe: Literal["sin1d", "none"] = "sin1d",
+    ):
+        super().__init__(backbone)
+        self.learning_rate, self.momentum, self.weight_decay = learning_rate, momentum, weight_decay
+        self.options = HeadOptions(
+            support_background,
+            tuple(skip_scales),
+            skip_support,
+            tuple(attn_scales),
+            support_pixels,
+            heads,
+            dropout,
+            pe,
+        )
+        self.model = DCAMAHead(self.backbone.channels, self.backbone.blocks, self.options)
+
+    def checkpoint_settings(self) -> dict[str, Any]:
+        o = self.options
+        return {
+            "skip_scales": sorted(o.skip_scales),
+            "skip_support": o.skip_support,
+            "attn_scales": sorted(o.attn_scales),
+            "heads": o.heads,
+            "pe": o.pe,
+        }
+
+    def logits(self, query: list[Tensor], support: list[Tensor], masks: Tensor, episodes: Tensor) -> Tensor:
+        """One pass over all shots (§8)."""
+        drawn = None
+        if self.options.support_pixels != "all" and not self.training:
+            drawn = torch.Generator().manual_seed(int(episodes[0]))  # the same pixels whenever it is evaluated
+        logits: Tensor = self.model(query, support, masks, drawn)
+        return logits
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(
+            self.parameters(), self.learning_rate, self.momentum, weight_decay=self.weight_decay, nesterov=True
+        )

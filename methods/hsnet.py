@@ -1,0 +1,124 @@
+"""HSNet: hypercorrelation squeeze network (ICCV 2021), the method that DCAMA is compared with.
+
+Cosines between all pixels of query and masked support, for every block of three scales, are squeezed by centre-pivot
+4-D convolutions along the support's plane until a mask of the query is left. K shots are K passes that vote. Sections
+are those of classical-baselines.md.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fsbench.backbones import BackboneConfig
+from fsbench.checkpoints import AuthorsForm
+from fsbench.ensembles import combine, label_map
+from fsbench.episodes import EpisodeBatch
+from fsbench.ops.correlation import CenterPivotConv4d, hyper_correlation
+from methods._one_way import OneWaySegmenter, resize
+from methods.base import Prediction
+
+WIDTHS = (16, 64, 128)  # §4.4
+GROUPS = 4
+
+
+class HSNet(OneWaySegmenter):
+    """HSNet.
+
+    Args:
+        backbone: a pyramid: `resnet50_v1` or `resnet101_v1` in the paper (§4.1).
+        learning_rate: of Adam, constant (§4.5).
+    """
+
+    authors_form = AuthorsForm("module.", "backbone.")
+
+    def __init__(self, backbone: BackboneConfig, learning_rate: float = 1e-3):
+        super().__init__(backbone)
+        self.learning_rate = learning_rate
+        self.hpn_learner = HyperpixelLearner(self.backbone.blocks[1:])
+
+    def forward(self, episode: EpisodeBatch) -> Prediction:
+        """K one-shot passes, whose votes are divided by the most that any pixel has (§4.5)."""
+        shots = episode.support.shape[2]
+        height, width = episode.query_sizes[0].tolist()
+        ways = episode.support.shape[1]
+        query = [scale[None].expand(ways, *scale.shape) for scale in self.pyramid(episode, int(episode.query[0]))]
+        found = []
+        for shot in range(shots):
+            support = self._supports(episode, episode.support[0, :, shot : shot + 1])
+            masks = episode.support_masks[0, :, shot : shot + 1]
+            found.append(resize(self.logits(query, support, masks, episode.episodes.expand(ways)), (height, width)))
+        if shots == 1:
+            return self.predict(found[0], episode)
+        return Prediction(label_map(*combine(torch.stack(found), "hsnet_vote")))
+
+    def logits(self, query: list[Tensor], support: list[Tensor], masks: Tensor, episodes: Tensor) -> Tensor:
+        """One shot (K = 1); the coarsest scale first."""
+        correlations = [
+            hyper_correlation(q, s[:, 0], masks[:, 0]) for q, s in zip(query[:0:-1], support[:0:-1], strict=True)
+        ]
+        logits: Tensor = self.hpn_learner(correlations)
+        return logits
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters(), self.learning_rate)
+
+    def checkpoint_settings(self) -> dict[str, Any]:
+        return {}
+
+
+def squeeze(
+    inner: int, kernels: Sequence[int], strides: Sequence[int], widths: Sequence[int] = WIDTHS
+) -> nn.Sequential:
+    """Three times 4-D convolution, GroupNorm, ReLU."""
+    layers: list[nn.Module] = []
+    for outer, kernel, stride in zip(widths, kernels, strides, strict=True):
+        layers += [CenterPivotConv4d(inner, outer, kernel, stride), nn.GroupNorm(GROUPS, outer), nn.ReLU()]
+        inner = outer
+    return nn.Sequential(*layers)
+
+
+class HyperpixelLearner(nn.Module):
+    """Correlations of three scales -> two-class logits at twice the finest one's side (§4.4).
+
+    Args:
+        blocks: number of correlated blocks at 1/8, 1/16 and 1/32.
+    """
+
+    def __init__(self, blocks: Sequence[int]):
+        super().__init__()
+        fine, middle, coarse = blocks
+        wide = (128, 128, 128)
+        self.encoder_layer4 = squeeze(coarse, (3, 3, 3), (2, 2, 2))
+        self.encoder_layer3 = squeeze(middle, (5, 3, 3), (4, 2, 2))
+        self.encoder_layer2 = squeeze(fine, (5, 5, 3), (4, 4, 2))
+        self.encoder_layer4to3 = squeeze(128, (3, 3, 3), (1, 1, 1), wide)
+        self.encoder_layer3to2 = squeeze(128, (3, 3, 3), (1, 1, 1), wide)
+        self.decoder1 = nn.Sequential(
+            nn.Conv2d(128, 128, 3, padding=1), nn.ReLU(), nn.Conv2d(128, 64, 3, padding=1), nn.ReLU()
+        )
+        self.decoder2 = nn.Sequential(nn.Conv2d(64, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 2, 3, padding=1))
+
+    def forward(self, correlations: Sequence[Tensor]) -> Tensor:
+        """Correlations (B, L, h, w, hs, ws), coarsest scale first -> logits (B, 2, 2h, 2w) of the finest."""
+        coarse, middle, fine = correlations
+        squeezed = self.encoder_layer3(middle)
+        x = enlarge_query(self.encoder_layer4(coarse), squeezed) + squeezed
+        x = self.encoder_layer4to3(x)
+        squeezed = self.encoder_layer2(fine)
+        x = enlarge_query(x, squeezed) + squeezed
+        x = self.encoder_layer3to2(x).mean((4, 5))
+        x = self.decoder1(x)
+        x = F.interpolate(x, (2 * x.shape[-2], 2 * x.shape[-1]), mode="bilinear", align_corners=True)
+        logits: Tensor = self.decoder2(x)
+        return logits
+
+
+def enlarge_query(x: Tensor, like: Tensor) -> Tensor:
+    """Resize the query's plane of (B, C, hq, wq, hs, ws) to that of `like`, at every support position."""
+    batch, channels, _, _, height, width = x.shape
+    planes = x.permute(0, 1, 4, 5, 2, 3).flatten(1, 3)
+    planes = F.interpolate(planes, like.shape[2:4], mode="bilinear", align_corners=True)
+    return planes.view(batch, channels, height, width, *like.shape[2:4]).permute(0, 1, 4, 5, 2, 3)

@@ -1,0 +1,119 @@
+"""`fsbench manifest` and `fsbench protocols` as a user types them, and a run on a manifest of a file."""
+
+import shutil
+
+import polars as pl
+import pytest
+
+from fsbench.cli import main
+from fsbench.manifest import read_manifest
+from fsbench.records import find_records
+
+
+@pytest.fixture
+def folder(small_demo):
+    return ["--dataset", "folder", "--data-root", str(small_demo)]
+
+
+@pytest.fixture
+def build(folder, capsys, tmp_path):
+    """build(name, *arguments) -> the file that was written."""
+
+    def call(name, *arguments):
+        path = tmp_path / name
+        assert main(["manifest", "build", *folder, "--out", str(path), *arguments]) == 0
+        assert str(path) in capsys.readouterr().out
+        return path
+
+    return call
+
+
+def test_build_show_verify(build, folder, capsys):
+    path = build("new/two.jsonl.gz", "--fold", "1", "--way", "2", "--shot", "3", "--episodes", "12")
+    manifest = read_manifest(path)
+    assert [len(e.classes) for e in manifest.episodes] == [2] * 12 and manifest.images
+    assert main(["manifest", "show", str(path), "--episodes", "2"]) == 0
+    shown = capsys.readouterr().out
+    assert manifest.sha256 in shown and "2-way 3-shot" in shown and "image lists: derived" in shown
+    assert f"0  query {manifest.episodes[0].query} " in shown and "\n2  query" not in shown
+    assert main(["manifest", "verify", str(path), *folder]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "fits the data: photos and label maps are those it was made with",
+        "the local lists draw the same episodes",
+    ]
+
+
+def test_names_only_is_said(build, folder, capsys):
+    path = build("bare.jsonl", "--protocol", "hsnet", "--episodes", "9", "--names-only")
+    assert not read_manifest(path).images
+    assert main(["manifest", "verify", str(path), *folder]) == 0
+    assert "every image is there and shows its class" in capsys.readouterr().out
+
+
+def test_verify_names_what_changed(build, small_demo, tmp_path, capsys):
+    path = build("m.jsonl", "--episodes", "9")
+    copy = tmp_path / "copy"
+    shutil.copytree(small_demo, copy)
+    query = read_manifest(path).episodes[0].query
+    photo = next((copy / "JPEGImages").glob(f"{query}.*"))
+    photo.write_bytes(photo.read_bytes() + b"\0")
+    assert main(["manifest", "verify", str(path), "--dataset", "folder", "--data-root", str(copy)]) == 1
+    assert f"does not fit the data: 1 photos differ from those it was made with: {query}" in capsys.readouterr().out
+
+
+def test_diff(build, capsys):
+    one, same = (build(name, "--episodes", "9") for name in ("one.jsonl", "same.jsonl.gz"))
+    other = build("other.jsonl", "--episodes", "9", "--shot", "2")
+    assert main(["manifest", "diff", str(one), str(same)]) == 0
+    assert capsys.readouterr().out == "equal\n"
+    assert main(["manifest", "diff", str(one), str(other)]) == 1
+    printed = capsys.readouterr().out
+    assert "shot: 1 | 2" in printed and "9 of 9 episodes differ; lengths 9 | 9" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--protocol", "hsnet", "--way", "2"], "protocol hsnet is 1-way, found way 2; choose WAY=1, or fscs"),
+        (["--protocol", "pfenet", "--setting", "0-5"], "protocol pfenet has no setting '0-5'"),
+        (["--seed", "3"], "protocol fscs seeds episodes by their index; found test seed 3"),
+        (["--protocol", "hsnte"], "unknown protocol 'hsnte'; there are: fscs, hsnet, pfenet"),
+        (["--dataset", "ade"], "unknown data set 'ade'"),
+        (["--lists", "somewhere"], "data set folder has no lists; it has: root"),
+        (["--out", "m.txt"], "--out is m.txt, expected a name that ends in .jsonl or .jsonl.gz"),
+    ],
+)
+def test_what_cannot_be_built_is_said(folder, capsys, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert main(["manifest", "build", *folder, "--out", "m.jsonl", *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.glob("m*"))
+
+
+def test_protocols_stand_side_by_side(capsys):
+    assert main(["protocols"]) == 0
+    printed = capsys.readouterr().out
+    assert "fscs (version 1)" in printed and "pfenet (version 1)" in printed and "empty queries" in printed
+    assert main(["protocols", "--format", "markdown"]) == 0
+    assert capsys.readouterr().out.startswith("|  | fscs (version 1) | hsnet (version 1) |")
+
+
+@pytest.mark.slow
+def test_a_run_on_a_manifest_of_a_file_is_the_run_that_draws_it(build, fsbench, bench_arguments, tmp_path, capsys):
+    """The file says what is tested; the record is the same as that of the settings, found and not made again."""
+    path = build("fold0.jsonl", "--protocol", "hsnet", "--shot", "2", "--episodes", "9")
+    first = fsbench(*bench_arguments("prototype", tmp_path / "runs", "--manifest", str(tmp_path / "fold{fold}.jsonl")))
+    assert first.returncode == 0, first.stderr
+    (record,) = find_records(tmp_path / "runs")
+    assert record.run["identity"]["manifest_sha256"] == read_manifest(path).sha256
+    assert record.manifest.header["protocol"] == "hsnet" and "-hsnet-fold0-1way2shot-" in record.path.name
+    frame = record.episodes.filter(pl.col("slot") == 1)
+    assert (frame["void"] + frame["valid"]).unique().to_list() == [128 * 128]  # metrics at the input size
+    again = fsbench(*bench_arguments("prototype", tmp_path / "runs", "--protocol", "hsnet", "--shot", "2"))
+    assert again.returncode == 0 and ": found " in again.stderr
+    clash = ["--manifest", str(path), "--shot", "1"]
+    assert main(bench_arguments("prototype", tmp_path / "runs", *clash)) == 2
+    assert "has shot 2, the settings say 1; give the settings it was made for" in capsys.readouterr().err
+    path.write_text(path.read_text().replace('"index":3,', '"index":4,'))
+    assert main(bench_arguments("prototype", tmp_path / "runs", "--manifest", str(path))) == 2
+    assert "it was changed since" in capsys.readouterr().err

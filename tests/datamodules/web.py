@@ -1,0 +1,82 @@
+"""A local HTTP server that can misbehave."""
+
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+class Web:
+    """What the server has and does.
+
+    Attributes:
+        files: path -> content.
+        ranges: Send parts when asked for them.
+        break_after: Bytes of each answer, in turn, after which the connection is cut; then answers are whole.
+        answers: HTTP status of each request, in turn; then 200.
+        delays: Seconds before the header of each answer, in turn.
+        requests: (path, Range header) of all requests.
+    """
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.ranges = True
+        self.break_after: list[int] = []
+        self.answers: list[int] = []
+        self.delays: list[float] = []
+        self.requests: list[tuple[str, str | None]] = []
+        self.url = ""
+
+
+@contextmanager
+def serve() -> Iterator[Web]:
+    web = Web()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            asked = self.headers.get("Range")
+            web.requests.append((self.path, asked))
+            if web.delays:
+                time.sleep(web.delays.pop(0))
+            status = web.answers.pop(0) if web.answers else 200
+            body = web.files.get(self.path)
+            if body is None and status == 200:
+                status = 404
+            if status != 200 or body is None:
+                return self.answer(status, b"<html>sorry</html>")
+            start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked and web.ranges else 0  # type: ignore[index]
+            if start >= len(body) and start:
+                return self.answer(416, b"", {"Content-Range": f"bytes */{len(body)}"})
+            more = {"Content-Range": f"bytes {start}-{len(body) - 1}/{len(body)}"} if start else {}
+            return self.answer(206 if start else 200, body[start:], more)
+
+        def answer(self, status: int, body: bytes, more: dict[str, str] | None = None) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            for name, value in (more or {}).items():
+                self.send_header(name, value)
+            self.end_headers()
+            cut = web.break_after.pop(0) if web.break_after and status in (200, 206) else len(body)
+            with suppress(ConnectionError):  # who asked may be gone
+                self.wfile.write(body[:cut])
+            self.close_connection = True
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    web.url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        yield web
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
