@@ -67,6 +67,8 @@ class EpisodicDataModule(L.LightningDataModule):
         test_seed: of the test episodes instead of the protocol's, to repeat a test with other episodes.
         manifest: file of test episodes, instead of drawing them; it must fit the other settings and the data.
         drop_small_classes: leave out classes with too few images instead of stopping.
+        cache_mib: memory for decoded images and label maps, shared equally by the `workers` of a loader; figures do not
+            depend on it.
     """
 
     def __init__(
@@ -89,11 +91,12 @@ class EpisodicDataModule(L.LightningDataModule):
         test_seed: int | None = None,
         manifest: str | None = None,
         drop_small_classes: bool = False,
+        cache_mib: int = 1024,
     ):
         super().__init__()
         counts = {"batch_size": batch_size, "eval_batch_size": eval_batch_size, "episodes": episodes}
         _at_least(1, counts | {"validation_episodes": validation_episodes})
-        _at_least(0, {"workers": workers, "seed": seed})
+        _at_least(0, {"workers": workers, "seed": seed, "cache_mib": cache_mib})
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer episodes left than processes
         self.dataset = dataset
         self.protocol = load_protocol(protocol)
@@ -112,6 +115,7 @@ class EpisodicDataModule(L.LightningDataModule):
         self.test_seed = test_seed
         self.manifest_file = manifest
         self.drop_small_classes = drop_small_classes
+        self.cache_mib = cache_mib
         self.done: frozenset[int] = frozenset()
         """Test episodes that are finished already (an interrupted evaluation)."""
 
@@ -160,9 +164,16 @@ class EpisodicDataModule(L.LightningDataModule):
     @cached_property
     def validation_manifest(self) -> Manifest:
         """1-way 1-shot episodes that choose the checkpoint."""
-        count = self.validation_episodes or self.protocol.validation_episodes
-        task = replace(self.task, way=1, shot=1, setting="original", classes=self.validation, episodes=count)
-        return build_manifest(self.dataset, self.protocol, replace(task, seed=None))
+        task = replace(
+            self.task,
+            way=1,
+            shot=1,
+            setting="original",
+            classes=self.validation,
+            episodes=self.validation_episodes,
+            seed=None,
+        )
+        return build_manifest(self.dataset, self.protocol, task)
 
     @cached_property
     def training_pool(self) -> Pool:
@@ -228,14 +239,17 @@ class EpisodicDataModule(L.LightningDataModule):
 
     def calibration_episodes(self, count: int = 200) -> Iterator[EpisodeBatch]:
         """Labelled episodes of base classes in training images, with the test's N and K (classical-baselines §2.1)."""
-        pool = self._calibration_pool()
+        pool, how = self._calibration_pool(), self._loading(training=False)
+        files = how.files(self.dataset)
         for i in range(count):
             rng = np.random.RandomState(i)
             episode = draw_episode(i, rng, pool, way=self.way, shot=self.shot, empty=self._empty)
-            yield load_episode(self.dataset, episode, self._loading(training=False))
+            yield load_episode(self.dataset, episode, how, files)
 
     def _loading(self, training: bool) -> Loading:
-        return Loading(self.image_size, self.protocol.resize, training or self.protocol.query_size == "input")
+        small_query = training or self.protocol.query_size == "input"
+        cache_bytes = self.cache_mib * 2**20 // max(self.workers, 1)
+        return Loading(self.image_size, self.protocol.resize, small_query, cache_bytes)
 
     def _evaluation_loader(self, episodes: Sequence[Episode]) -> DataLoader[EpisodeBatch]:
         data = ManifestEpisodes(self.dataset, episodes, self._loading(training=False))

@@ -1,8 +1,9 @@
 """Images and label maps from files; whatever cannot be decoded is named in the error."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,42 @@ def read_image(path: Path) -> Image.Image:
     with _opened(path, "image") as image:
         if image.mode.startswith(("I", "F")):
             raise DataError(f"image {path} has {image.mode} pixels; expected 8 bits per channel; convert it")
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
+
+
+def read_pixels(path: Path) -> np.ndarray:
+    """`read_image` as (H, W, 3) uint8; sound JPEG files by a faster decoder where it gives PIL's pixels."""
+    if path.suffix.lower() in (".jpg", ".jpeg") and _jpeg_decoders_agree():
+        with suppress(OSError, ValueError):  # PIL finds out what it is, or says what is wrong
+            return _decode_jpeg(path.read_bytes())
+    return np.asarray(read_image(path))
+
+
+def _decode_jpeg(content: bytes) -> np.ndarray:
+    """(H, W, 3) uint8 of a three-colour JPEG. Raises ValueError for anything else and where a byte is not in order."""
+    import simplejpeg
+
+    if simplejpeg.decode_jpeg_header(content)[2] != "YCbCr":
+        raise ValueError("other colours")  # PIL's rules for them are others
+    return np.asarray(simplejpeg.decode_jpeg(content, "RGB", strict=True))
+
+
+@cache
+def _jpeg_decoders_agree() -> bool:
+    """Whether simplejpeg is installed and has the same decoder as PIL, as their published packages do: noise would
+    tell."""
+    noise = Image.fromarray(np.random.RandomState(0).randint(0, 256, (67, 45, 3)).astype(np.uint8))
+    for subsampling in ("4:4:4", "4:2:2", "4:2:0"):
+        file = BytesIO()
+        noise.save(file, "jpeg", quality=80, subsampling=subsampling)
+        with Image.open(file) as image:
+            expected = np.asarray(image)
+        try:
+            if not np.array_equal(_decode_jpeg(file.getvalue()), expected):
+                return False
+        except ImportError:
+            return False
+    return True
 
 
 def read_label_map(path: Path) -> np.ndarray:
@@ -98,12 +134,12 @@ def _from_colours(pixels: np.ndarray, path: Path) -> np.ndarray:
     return order[slot].astype(np.uint8)[inverse].reshape(pixels.shape[:2])
 
 
-def check_sizes(image_file: Path, image: Image.Image, labels: np.ndarray, label_file: Path | None = None) -> None:
-    """Raise DataError, naming the files, unless `labels` (H, W) is as large as `image`."""
+def check_sizes(image_file: Path, pixels: np.ndarray, labels: np.ndarray, label_file: Path | None = None) -> None:
+    """Raise DataError, naming the files, unless `labels` (H, W) is as large as the image `pixels` (H, W, 3)."""
     height, width = labels.shape
-    if (width, height) != image.size:
+    if labels.shape != pixels.shape[:2]:
         source = f" {label_file}" if label_file else ""
         raise DataError(
-            f"image {image_file} is {image.width}x{image.height} pixels and its label map{source} {width}x{height}; "
-            "expected equal sizes (width x height); replace the wrong one by its original"
+            f"image {image_file} is {pixels.shape[1]}x{pixels.shape[0]} pixels and its label map{source} "
+            f"{width}x{height}; expected equal sizes (width x height); replace the wrong one by its original"
         )

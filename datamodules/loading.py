@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from datamodules.label_maps import check_sizes, read_image
+from datamodules.decoding import DecodedFiles
 from fsbench.annotations import AnnotationIndex
 from fsbench.episodes import EpisodeBatch, Truth
 from fsbench.preprocess import resize_image, resize_image_cv2, resize_labels, resize_labels_cv2, way_labels
@@ -26,32 +26,38 @@ class Loading:
         size: side S of images.
         resize: key of `RESIZES`.
         small_query: the query's label map becomes S x S, too: in training, and where the protocol evaluates there.
+        cache_bytes: memory of a loader process for decoded files that other episodes need as well.
     """
 
     size: int
     resize: Resize = "pil"
     small_query: bool = False
+    cache_bytes: int = 0
+
+    def files(self, index: AnnotationIndex) -> DecodedFiles:
+        """An empty memory of decoded files."""
+        return DecodedFiles(index, RESIZES[self.resize][0], self.size, self.cache_bytes)
 
 
-def load_episode(index: AnnotationIndex, episode: Episode, how: Loading) -> EpisodeBatch:
-    """Decode one episode (a batch of one).
+def load_episode(
+    index: AnnotationIndex, episode: Episode, how: Loading, files: DecodedFiles | None = None
+) -> EpisodeBatch:
+    """Decode one episode (a batch of one); `files` remembers what earlier episodes decoded.
 
     Raises DataError naming the file that cannot be decoded or whose mask has another size.
     """
-    shrink_image, shrink_labels = RESIZES[how.resize]
+    files, shrink_labels = files or how.files(index), RESIZES[how.resize][1]
     names = list(dict.fromkeys([episode.query, *(name for way in episode.supports for name in way)]))
     rows = {name: row for row, name in enumerate(names)}
     images, labels = [], {}
     for name in names:
-        image = read_image(index.image_path(name))
-        labels[name] = index.label_map(name)
-        check_sizes(index.image_path(name), image, labels[name], index.label_file(name))
-        images.append(shrink_image(image, how.size))
+        image, labels[name] = files.decoded(name)
+        images.append(image)
     query = way_labels(labels[episode.query], index.label_values(episode.query, episode.classes))
     present = [n in query for n in range(1, len(episode.classes) + 1)]  # anywhere at original size, also in training
     support_labels = [
         [
-            way_labels(shrink_labels(labels[name], how.size, how.size), index.label_values(name, [number]))
+            shrink_labels(way_labels(labels[name], index.label_values(name, [number])), how.size, how.size)
             for name in way
         ]
         for number, way in zip(episode.classes, episode.supports, strict=True)
@@ -78,12 +84,13 @@ class ManifestEpisodes(Dataset[EpisodeBatch]):
         self.index = index
         self.episodes = episodes
         self.how = how
+        self.files = how.files(index)
 
     def __len__(self) -> int:
         return len(self.episodes)
 
     def __getitem__(self, i: int) -> EpisodeBatch:
-        return load_episode(self.index, self.episodes[i], self.how)
+        return load_episode(self.index, self.episodes[i], self.how, self.files)
 
 
 class TrainingEpisodes(Dataset[EpisodeBatch]):
@@ -97,6 +104,7 @@ class TrainingEpisodes(Dataset[EpisodeBatch]):
         self.index = index
         self.pool = pool
         self.how = how
+        self.files = how.files(index)
         self.empty = empty
         self.seed = seed
 
@@ -107,4 +115,4 @@ class TrainingEpisodes(Dataset[EpisodeBatch]):
         epoch, i = item
         rng = np.random.RandomState([self.seed, 1, epoch, i])
         episode = draw_episode(i, rng, self.pool, way=1, shot=1, empty=self.empty)
-        return load_episode(self.index, episode, self.how)
+        return load_episode(self.index, episode, self.how, self.files)

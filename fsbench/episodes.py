@@ -114,6 +114,8 @@ def _map(item: Any, move: Any) -> Any:
 
 def collate(items: Sequence[EpisodeBatch]) -> EpisodeBatch:
     """Join episodes: distinct images once, support sets padded to the most ways and shots."""
+    if len(items) == 1:
+        return items[0]  # a copy of its images would take as long as decoding one
     rows: dict[str, int] = {}
     images: list[Tensor] = []
     for item in items:

@@ -1,6 +1,7 @@
 """Images and label maps as the protocols resize and rename them (fscs-protocol §6, fss-protocol §4, hmnet.md §11.3)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache, lru_cache
 
 import numpy as np
 import torch
@@ -10,20 +11,39 @@ from torch import Tensor
 from fsbench.annotations import VOID
 
 
-def resize_image(image: Image.Image, size: int) -> Tensor:
-    """RGB image -> (3, size, size) uint8, PIL's antialiasing bilinear filter on 8-bit pixels, aspect ratio ignored.
+def resize_image(image: Image.Image | np.ndarray, size: int) -> Tensor:
+    """RGB image, PIL's or (H, W, 3) uint8 -> (3, size, size) uint8 by PIL's antialiasing bilinear filter on 8-bit
+    pixels, aspect ratio ignored.
 
     PIL filters one axis after the other and rounds in between, so the order shows in the last bit. Until version 12 it
     was always the width first; version 13 takes the height first where it shrinks by more than twice what the width
     shrinks. Both passes are made here in the order of version 13, whatever version is installed. The orders differ for
     images taller than `size` only: never at 700 pixels for PASCAL and COCO.
     """
-    width, height = image.size
+    pixels = np.asarray(image)
+    height, width, _ = pixels.shape
     height_first = height - size > max(0, 2 * (width - size))
-    between = (width, size) if height_first else (size, height)
+    compiled = _compiled_resize()
+    if compiled is not None:
+        return torch.from_numpy(compiled(pixels, size, height_first))
+    return resize_with_pil(Image.fromarray(pixels), size, height_first)
+
+
+def resize_with_pil(image: Image.Image, size: int, height_first: bool) -> Tensor:
+    """`resize_image` by PIL itself: where numba is not installed, and the oracle of the compiled one."""
+    between = (image.width, size) if height_first else (size, image.height)
     for shape in (between, (size, size)):
         image = image.resize(shape, Image.Resampling.BILINEAR)
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+
+
+@cache
+def _compiled_resize() -> Callable[[np.ndarray, int, bool], np.ndarray] | None:
+    try:
+        from fsbench.pil_resize import resize_planes
+    except (ImportError, RuntimeError):  # no numba, none for this version of numpy, or nowhere to keep compiled code
+        return None
+    return resize_planes
 
 
 def resize_labels(labels: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -33,16 +53,17 @@ def resize_labels(labels: np.ndarray, height: int, width: int) -> np.ndarray:
     integer quotient for some sizes (fss-protocol §4).
     """
     rows, columns = _source_index(labels.shape[0], height), _source_index(labels.shape[1], width)
-    return labels[rows[:, None], columns]
+    return labels.take(columns, axis=1).take(rows, axis=0)  # five times as fast as indexing both at once
 
 
+@lru_cache(maxsize=4096)
 def _source_index(length: int, size: int) -> np.ndarray:
     scale = np.float32(length) / np.float32(size)
     index = np.floor(np.arange(size, dtype=np.float32) * scale).astype(np.int64)
     return np.minimum(index, length - 1)
 
 
-def resize_image_cv2(image: Image.Image, size: int) -> Tensor:
+def resize_image_cv2(image: Image.Image | np.ndarray, size: int) -> Tensor:
     """RGB image -> (3, size, size) float32 in 0..255, OpenCV's linear interpolation without antialiasing."""
     import cv2
 
@@ -63,4 +84,4 @@ def way_labels(labels: np.ndarray, classes: Sequence[int]) -> np.ndarray:
     slots = np.zeros(256, dtype=np.uint8)
     slots[list(classes)] = np.arange(1, len(classes) + 1)
     slots[VOID] = VOID
-    return slots[labels]
+    return slots.take(labels)

@@ -17,11 +17,11 @@ NOTE = "prepared.json"
 
 @dataclass(frozen=True)
 class Archive:
-    """A published archive. Without `digest` its authors publish no checksum."""
+    """A published archive and its published checksum."""
 
     name: str
-    url: str | None
-    digest: Digest | None
+    url: str
+    digest: Digest
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Job:
     validation_only: bool = False
     patience: Patience = field(default_factory=Patience)
 
-    def url(self, published: str | None, name: str) -> str | None:
+    def url(self, published: str, name: str) -> str:
         """The address of file `name`."""
         return f"{self.url_base.rstrip('/')}/{name}" if self.url_base else published
 
@@ -82,12 +82,12 @@ class Job:
                 self._verify(path, archive)
                 return path
         url = self.url(archive.url, archive.name)
-        assert url is not None, "an archive without an address is found by the data set itself"
         print(f"fetching {url}")
-        digest = None if self.allow_unverified else archive.digest
-        download(url, kept, digest, self.patience)
-        verified = digest is not None
-        self.note(kept, archive.digest.value if verified and archive.digest else None, verified)
+        download(url, kept, None if self.allow_unverified else archive.digest, self.patience)
+        if self.allow_unverified:
+            self._verify(kept, archive)
+        else:
+            self.note(kept, f"{archive.digest.kind} {archive.digest.value}", verified=True)
         return kept
 
     def note(self, path: Path, digest: str | None, verified: bool) -> None:
@@ -96,7 +96,6 @@ class Job:
         write_text(self.root / NOTE, json.dumps(read_note(self.root) | {path.name: entry}, indent=1) + "\n")
 
     def _verify(self, path: Path, archive: Archive) -> None:
-        assert archive.digest is not None
         found = archive.digest.of(path)
         verified = found == archive.digest.value
         if not verified and not self.allow_unverified:

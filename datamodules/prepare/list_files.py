@@ -54,10 +54,9 @@ def _fetched(job: Job, wanted: list[ListFile]) -> list[str]:
     remarks = []
     failed: set[str] = set()
     for row in wanted:
-        published = f"{REPOSITORIES}/{row.source}" if row.source else None
-        url = job.url(published, f"lists/{row.file}") if row.source else None
-        if url is None or row.group in failed:
+        if not row.source or row.group in failed:
             continue
+        url = job.url(f"{REPOSITORIES}/{row.source}", f"lists/{row.file}")
         try:
             download(url, job.root / "lists" / row.file, Digest("sha256", row.sha256), job.patience)
         except DataError as error:

@@ -16,6 +16,10 @@ LISTS = Path(__file__).parents[1] / "goldens" / "protocols"
 NAMES_ONLY = [(protocol, task) for protocol, task in TASKS if protocol != "pfenet" and task.setting == "original"]
 
 
+def lines_of(name):
+    return gzip.decompress((LISTS / name).read_bytes()).decode().splitlines()
+
+
 class OfficialNames(AnnotationIndex):
     """PASCAL-5i as far as names go: the lists of the golden, no files."""
 
@@ -26,7 +30,7 @@ class OfficialNames(AnnotationIndex):
 
     def __init__(self):
         self.pairs: dict[tuple[str, int], list[tuple[str, int]]] = {}
-        for line in gzip.open(LISTS / "pascal_lists.txt.gz", "rt"):
+        for line in lines_of("pascal_lists.txt.gz"):
             split, fold, pair = line.split()
             image, _, number = pair.partition("__")
             self.pairs.setdefault((split, int(fold)), []).append((image, int(number)))
@@ -63,7 +67,7 @@ def test_official_lists_draw_the_same_episodes(protocol, task):
 
 def test_hsnets_own_program_drew_the_same_episodes():
     (task,) = [t for protocol, t in TASKS if protocol == "hsnet" and t.fold == 0 and t.shot == 5]
-    official = gzip.open(LISTS / "official_episodes_pascal_fold0_5shot.txt.gz", "rt").read().splitlines()
+    official = lines_of("official_episodes_pascal_fold0_5shot.txt.gz")
     assert [line_of(episode) for episode in read_manifest(file_of("hsnet", task)).episodes] == official
 
 
@@ -74,5 +78,6 @@ def test_small_objects_and_augmented_supports_are_what_they_are_called():
             manifest = read_manifest(file_of(protocol, task))
             counts[task.setting, task.fold, task.way] = len(manifest.episodes)
             augmented = sum(episode.augmented for episode in manifest.episodes)
-            assert (augmented > 0) == task.setting.endswith("augmented")
+            # fold 0 has no support image that shows two of its classes well
+            assert (augmented > 0) == (task.setting.endswith("augmented") and task.fold > 0)
     assert [counts[size, 0, 1] for size in ("0-5", "5-10", "10-15", "0-15")] == [129, 119, 112, 360]

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from datamodules import loading
+from datamodules import decoding
 from datamodules import shares as shares_module
 from datamodules.episodic import EpisodicDataModule
 from datamodules.folder import Folder
@@ -47,7 +47,7 @@ def test_presence_is_that_of_the_original_mask_also_in_training(index, monkeypat
     tiny = np.zeros((60, 60), dtype=np.uint8)
     tiny[31, 31] = 3
     monkeypatch.setattr(index, "label_map", lambda name: tiny)
-    monkeypatch.setattr(loading, "check_sizes", lambda *args: None)
+    monkeypatch.setattr(decoding, "check_sizes", lambda *args: None)
     truth = load_episode(
         index, Episode(0, "image_030", 3, (3,), (("image_031",),)), Loading(16, small_query=True)
     ).known_truth()

@@ -1,3 +1,4 @@
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -196,3 +197,28 @@ def test_real_images(real_data: Path) -> None:
     for name, number in index.pair_list("val", 0).pairs:
         pixels, total = index.class_pixels(name)
         assert total == 224 * 224 and 0.015 < pixels[number] / total < 0.40
+
+
+def test_items_and_supports_give_the_official_episodes(real_data: Path, tmp_path: Path) -> None:
+    """All 2400 test episodes, 1-shot, drawn as fss-protocol §5.3 says from the index's items and supports."""
+    golden = real_data.parent / "goldens/dcama/official_episodes_fss_test_1shot.txt.gz"
+    if not golden.is_file():
+        pytest.skip(f"{golden} is not at hand")
+    splits = read_splits([real_data / "official-lists"])
+    assert splits is not None
+    for name in splits.trn + splits.val + splits.test:
+        (tmp_path / "all" / name).mkdir(parents=True)
+        for number in range(1, 11):
+            for suffix in ("jpg", "png"):
+                (tmp_path / "all" / name / f"{number}.{suffix}").touch()
+    index = Fss1000(str(tmp_path / "all"), [str(real_data / "official-lists")])
+    pairs = index.pair_list("val", 0)
+    supports = index.support_images(pairs)
+    rng = np.random.RandomState(0)
+    lines = []
+    for item, (query, number) in enumerate(pairs.pairs):
+        support = query
+        while support == query:
+            support = supports[number][rng.permutation(10)[0]]
+        lines.append(f"{item}\t{number - 1}\t{query}\t{support}")
+    assert lines == gzip.decompress(golden.read_bytes()).decode().splitlines()

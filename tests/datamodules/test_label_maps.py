@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from datamodules.label_maps import check_sizes, read_image, read_label_map, voc_colours
+from datamodules import label_maps
+from datamodules.label_maps import check_sizes, read_image, read_label_map, read_pixels, voc_colours
 from fsbench.errors import DataError
 from tests.datamodules.builders import save_labels, save_photo
 
@@ -106,7 +107,51 @@ def test_sixteen_bit_photos_are_refused(tmp_path: Path) -> None:
 
 def test_sizes_must_agree(tmp_path: Path) -> None:
     save_photo(tmp_path / "a.jpg", 6, 8)
-    image = read_image(tmp_path / "a.jpg")
+    image = read_pixels(tmp_path / "a.jpg")
     check_sizes(tmp_path / "a.jpg", image, np.zeros((6, 8), dtype=np.uint8), tmp_path / "a.png")
     with pytest.raises(DataError, match=r"a\.jpg is 8x6 pixels and its label map .*a\.png 6x8"):
         check_sizes(tmp_path / "a.jpg", image, np.zeros((8, 6), dtype=np.uint8), tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("options", [{"subsampling": "4:4:4"}, {"subsampling": "4:2:0"}, {"progressive": True}])
+def test_the_fast_decoder_gives_pils_pixels(tmp_path: Path, mode: str, options: dict) -> None:
+    rng = np.random.RandomState(3)
+    smooth = Image.fromarray(rng.randint(0, 256, (9, 7, 3)).astype(np.uint8)).resize((83, 61)).convert(mode)
+    smooth.save(tmp_path / "a.jpg", quality=85, **options)
+    np.testing.assert_array_equal(read_pixels(tmp_path / "a.jpg"), np.asarray(read_image(tmp_path / "a.jpg")))
+
+
+def test_a_png_named_jpg_is_read(tmp_path: Path) -> None:
+    pixels = np.random.RandomState(4).randint(0, 256, (5, 6, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", "png")
+    np.testing.assert_array_equal(read_pixels(tmp_path / "a.jpg"), pixels)
+
+
+@pytest.mark.parametrize("left", [0, 3, 400, -2, -30])
+def test_incomplete_photos_are_refused_by_the_fast_decoder_too(tmp_path: Path, left: int) -> None:
+    save_photo(tmp_path / "a.jpg", 60, 80)
+    content = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(content[:left])
+    with pytest.raises(DataError, match=r"a\.jpg cannot be decoded"):
+        read_pixels(tmp_path / "a.jpg")
+    with pytest.raises(DataError, match=r"none\.jpg does not exist"):
+        read_pixels(tmp_path / "none.jpg")
+
+
+def test_another_jpeg_decoder_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.fromarray(np.full((8, 8, 3), 99, dtype=np.uint8)).save(tmp_path / "a.jpg")
+    monkeypatch.setattr(label_maps, "_decode_jpeg", lambda content: np.zeros((8, 8, 3), dtype=np.uint8))
+    label_maps._jpeg_decoders_agree.cache_clear()
+    try:
+        assert read_pixels(tmp_path / "a.jpg").min() > 90
+    finally:
+        label_maps._jpeg_decoders_agree.cache_clear()
+
+
+def test_real_photos_have_pils_pixels(real_data: Path) -> None:
+    pytest.importorskip("simplejpeg")
+    assert label_maps._jpeg_decoders_agree()
+    photos = sorted(real_data.rglob("*.jpg"))
+    for path in photos[:: len(photos) // 60]:
+        np.testing.assert_array_equal(read_pixels(path), np.asarray(read_image(path)), err_msg=str(path))

@@ -1,5 +1,7 @@
 """Resizing and renaming as the official programs do."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fsbench.preprocess import resize_image, resize_labels, way_labels
+from fsbench import preprocess
+from fsbench.preprocess import resize_image, resize_labels, resize_with_pil, way_labels
 
 
 @given(st.integers(1, 500), st.integers(1, 500), st.integers(1, 720), st.integers(1, 720))
@@ -46,3 +49,39 @@ def test_tall_images_are_filtered_height_first_whatever_pil_is_installed():
 def test_classes_become_ways_and_void_stays_void():
     labels = np.array([[0, 7, 3], [9, 255, 7]], dtype=np.uint8)
     assert way_labels(labels, [7, 3]).tolist() == [[0, 1, 2], [0, 255, 1]]
+
+
+@given(st.integers(1, 200), st.integers(1, 200), st.integers(1, 200), st.booleans(), st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_the_compiled_resize_equals_pils(height, width, size, height_first, extreme):
+    """Also where every pixel is 0 or 255, the largest sums there are, and from or to a single pixel."""
+    pytest.importorskip("numba")
+    from fsbench.pil_resize import resize_planes
+
+    pixels = np.random.RandomState(height).randint(0, 256, (height, width, 3)).astype(np.uint8)
+    if extreme:
+        pixels = (pixels > 127) * np.uint8(255)
+    expected = resize_with_pil(Image.fromarray(pixels), size, height_first).numpy()
+    np.testing.assert_array_equal(resize_planes(pixels, size, height_first), expected)
+
+
+@pytest.mark.parametrize("size", [128, 384, 400, 700])
+def test_the_compiled_resize_equals_pils_on_photos(size, real_data):
+    pytest.importorskip("numba")
+    photos = sorted(real_data.rglob("*.jpg"))
+    for path in photos[:: len(photos) // 25]:
+        with Image.open(path) as file:
+            image = file.convert("RGB")
+        tall = image.height - size > max(0, 2 * (image.width - size))
+        assert torch.equal(resize_image(image, size), resize_with_pil(image, size, tall)), path
+
+
+def test_images_are_resized_without_numba(monkeypatch):
+    image = Image.fromarray(np.random.RandomState(2).randint(0, 256, (50, 30, 3)).astype(np.uint8))
+    compiled = resize_image(image, 20)
+    monkeypatch.setitem(sys.modules, "fsbench.pil_resize", None)  # importing it fails
+    preprocess._compiled_resize.cache_clear()
+    try:
+        assert preprocess._compiled_resize() is None and torch.equal(resize_image(image, 20), compiled)
+    finally:
+        preprocess._compiled_resize.cache_clear()

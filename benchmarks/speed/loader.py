@@ -1,0 +1,277 @@
+"""Episodes a second of one loader process: the suite's loader against the plain one of the authors' programs.
+
+    python -m benchmarks.speed.loader [--dataset pascal --root FOLDER] [--size 700] [--episodes 100] [--cache-mib 1024]
+    python -m benchmarks.speed.loader --memory [...]     # resident memory over 10,000 episodes instead
+
+Without --root the small real samples of $FSBENCH_TEST_DATA are read (voc-mini, coco-mini). The plain loader does for
+every image of every episode what those programs do: PIL decodes, torchvision resizes, converts and normalises; the mask
+is decoded from its PNG or painted from the COCO annotations and resized by torch. Both give the same pixels and labels,
+which is checked first. The loaders take turns; seconds are those of the processor, so that other work on the machine
+matters less. The suite normalises on the device; "+ normalising" does it here, for every image. "none kept" decodes
+every file anew, as training on a data set of many times the memory does; "suite" keeps what it decoded, from nothing at
+the start of each task.
+
+Two CPU cores shared with other work, samples, fold 1, 100 episodes a task, medians of the ratios of 10 turns:
+
+    700 pixels, episodes/s     plain   none kept        suite          + normalising
+    pascal training 1w 1s       35.3   133.5   3.6x    227.2   6.0x     83.4   2.4x
+           evaluation 1w 1s     39.5   148.3   3.7x    517.6  13.0x    121.9   3.1x
+           evaluation 2w 5s      4.4    22.4   5.5x    124.2  28.0x     32.7   7.8x
+    coco   training 1w 1s       36.0   116.7   3.2x    285.6   8.0x     86.7   2.4x
+           evaluation 1w 1s     34.0   120.2   3.4x    357.9   9.9x    103.3   2.9x
+           evaluation 2w 5s      4.1    19.6   4.9x     99.5  24.2x     30.2   7.1x
+
+At 400 pixels (40 episodes) decoding is most of the work: "none kept" 2.0x to 2.7x, "suite" 2.9x to 14.5x. The samples
+fit into the memory. Of the official test lists at 700 pixels, two workers with 512 MiB each decode 0.7 images an
+episode on PASCAL and 1.95 on COCO (1-way 1-shot, fold 0; the plain loader 2), so COCO is near "none kept".
+Resident memory: 936 MiB after 100 episodes, 953 after 2500, 953 after 10,000 (pascal, --cache-mib 64, which holds a
+part of the files); 981, 1043 and 1043 (coco, 1024 MiB); 780 of it are imported libraries.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from statistics import median
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import default_collate
+from torchvision import transforms
+
+from datamodules.coco import Coco
+from datamodules.episodic import EpisodicDataModule
+from datamodules.loading import Loading, load_episode
+from datamodules.pascal import Pascal
+from fsbench.annotations import AnnotationIndex
+from fsbench.cost import Meter, resident_mib
+from fsbench.episodes import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch, collate
+from fsbench.order import evaluation_order
+from fsbench.samplers import Episode, draw_episode
+
+DATASETS: dict[str, type[Pascal] | type[Coco]] = {"pascal": Pascal, "coco": Coco}
+SAMPLES = {"pascal": "voc-mini", "coco": "coco-mini"}
+T = TypeVar("T")
+BLOCK = 10  # episodes that each loader takes before it is the next one's turn
+
+
+class PlainLoader:
+    """One sample at a time, nothing kept but the parsed COCO annotations."""
+
+    def __init__(self, index: AnnotationIndex, size: int):
+        self.index = index
+        self.size = size
+        normalise = transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD)
+        self.transform = transforms.Compose([transforms.Resize((size, size)), transforms.ToTensor(), normalise])
+
+    def load(self, episode: Episode, training: bool) -> dict[str, Tensor]:
+        """Images (3, S, S) float32 normalised, masks uint8; void is background (fscs-protocol §6)."""
+        labels = self.label_map(episode.query)
+        presence = torch.tensor([bool((labels == number).any()) for number in episode.classes])
+        if training:
+            labels = self.resized(labels)
+        query_mask = torch.zeros(labels.shape, dtype=torch.uint8)
+        for n, number in enumerate(episode.classes, 1):
+            query_mask[labels == number] = n
+        images, masks = [], []
+        for number, way in zip(episode.classes, episode.supports, strict=True):
+            images.append(torch.stack([self.image(name) for name in way]))
+            masks.append(torch.stack([self.resized(self.label_map(name)) == number for name in way]))
+        sample = {"query": self.image(episode.query), "query_mask": query_mask, "presence": presence}
+        return default_collate([sample | {"supports": torch.stack(images), "support_masks": torch.stack(masks)}])
+
+    def image(self, name: str) -> Tensor:
+        image = Image.open(self.index.image_path(name)).convert("RGB")
+        if image.height - self.size > max(0, 2 * (image.width - self.size)):  # `resize_image` says why
+            image = image.resize((image.width, self.size), Image.Resampling.BILINEAR)
+        return self.transform(image)
+
+    def resized(self, labels: Tensor) -> Tensor:
+        shape = (self.size, self.size)
+        return torch.nn.functional.interpolate(labels[None, None].float(), shape, mode="nearest")[0, 0]
+
+    def label_map(self, name: str) -> Tensor:
+        if isinstance(self.index, Coco):
+            return torch.from_numpy(self._painted(name))
+        return torch.from_numpy(np.array(Image.open(self.index.label_file(name))))
+
+    def _painted(self, name: str) -> np.ndarray:
+        import cv2
+        from pycocotools import mask
+
+        folder, _, file_name = name.partition("/")
+        numbers, images = self._annotations[folder]
+        (height, width), objects = images[file_name]
+        labels = np.zeros((height, width), dtype=np.uint8)
+        for item in objects:
+            if isinstance(item["segmentation"], list):
+                for polygon in item["segmentation"]:
+                    vertices = np.array(polygon).reshape(-1, 2).astype(np.int32)
+                    cv2.fillPoly(labels, [vertices], numbers[item["category_id"]])
+            else:
+                runs = mask.frPyObjects(item["segmentation"], height, width)
+                labels[mask.decode(runs) > 0] = numbers[item["category_id"]]
+        return labels
+
+    @cached_property
+    def _annotations(self) -> dict[str, Any]:
+        """Folder -> class numbers by category id, and (size, objects that are no crowd) by file name."""
+        found = {}
+        for path in (self.index.label_file(f"{folder}/") for folder in ("train2014", "val2014")):
+            content = json.loads(path.read_text())
+            objects = defaultdict(list)
+            for item in sorted(content["annotations"], key=lambda item: item["id"]):
+                if not item["iscrowd"]:
+                    objects[item["image_id"]].append(item)
+            numbers = {c: n for n, c in enumerate(sorted(c["id"] for c in content["categories"]), 1)}
+            images = {i["file_name"]: ((i["height"], i["width"]), objects[i["id"]]) for i in content["images"]}
+            found[path.stem.removeprefix("instances_")] = (numbers, images)
+        return found
+
+
+def check_equal(plain: dict[str, Tensor], ours: EpisodeBatch) -> None:
+    """Raise AssertionError unless both loaded the same episode."""
+    truth = ours.known_truth()
+    label_map = truth.label_maps[0]
+    pixels = {row: ours.pixels(row) for row in range(len(ours.images))}
+    assert torch.equal(plain["query"][0], pixels[int(ours.query[0])])
+    assert torch.equal(plain["query_mask"][0], torch.where(label_map == 255, 0, label_map))
+    assert torch.equal(plain["presence"], truth.presence)
+    assert torch.equal(plain["support_masks"], ours.support_masks)
+    for image, row in zip(plain["supports"].flatten(0, 2), ours.support.flatten().tolist(), strict=True):
+        assert torch.equal(image, pixels[row])
+
+
+def our_loader(data: EpisodicDataModule, training: bool, cache_mib: int) -> Callable[[Episode], EpisodeBatch]:
+    how = Loading(data.image_size, small_query=training, cache_bytes=cache_mib * 2**20)
+    files = how.files(data.dataset)
+
+    def load(episode: Episode) -> EpisodeBatch:
+        return collate([load_episode(data.dataset, episode, how, files)])
+
+    return load
+
+
+def compare(data: EpisodicDataModule, episodes: Sequence[Episode], training: bool, cache_mib: int) -> list[str]:
+    """A line for each loader: episodes/s in the median block, the median of the blocks' ratios to the plain loader, the
+    ratio of the whole times, and the peak memory that the episodes took."""
+    plain = PlainLoader(data.dataset, data.image_size)
+
+    def loaders() -> dict[str, Callable[[Episode], object]]:
+        normalising = our_loader(data, training, cache_mib)
+        return {
+            "plain": lambda episode: plain.load(episode, training),
+            "none kept": our_loader(data, training, 0),
+            "suite": our_loader(data, training, cache_mib),
+            "+ normalising": lambda episode: normalised(normalising(episode)),
+        }
+
+    plain.load(episodes[0], training)  # reads the annotations
+    peaks = {name: apart(partial(_peak, call, episodes)) for name, call in loaders().items()}
+    kept = our_loader(data, training, cache_mib)
+    for episode in [*episodes[: 2 * BLOCK], *episodes[: 2 * BLOCK]]:  # the second time from memory
+        check_equal(plain.load(episode, training), kept(episode))
+    seconds: dict[str, list[float]] = {name: [] for name in peaks}
+    calls = loaders()
+    for start in range(0, len(episodes), BLOCK):  # taking turns: a busy machine slows all of them
+        for name, call in calls.items():
+            seconds[name].append(_seconds(call, episodes[start : start + BLOCK]))
+    lines = []
+    for name, times in seconds.items():
+        ratio = median(a / b for a, b in zip(seconds["plain"], times, strict=True))
+        whole = sum(seconds["plain"]) / sum(times)
+        lines.append(
+            f"  {name:13} {BLOCK / median(times):7.1f} episodes/s {ratio:6.1f}x {whole:6.1f}x {peaks[name]:6.0f} MiB"
+        )
+    return lines
+
+
+def normalised(batch: EpisodeBatch) -> list[Tensor]:
+    return [batch.pixels(row) for row in range(len(batch.images))]
+
+
+def _seconds(call: Callable[[Episode], object], episodes: Sequence[Episode]) -> float:
+    started = time.process_time()
+    for episode in episodes:
+        call(episode)
+    return time.process_time() - started
+
+
+def _peak(call: Callable[[Episode], object], episodes: Sequence[Episode]) -> float:
+    before, meter = resident_mib(), Meter(torch.device("cpu"))
+    _seconds(call, episodes)
+    return meter.peak_mib - before
+
+
+def apart(call: Callable[[], T]) -> T:
+    """What `call` returns in a process of its own, whose memory holds nothing of earlier calls."""
+    receive, send = multiprocessing.Pipe(duplex=False)
+    child = multiprocessing.get_context("fork").Process(target=lambda: send.send(call()))
+    child.start()
+    send.close()
+    result: T = receive.recv()
+    child.join()
+    return result
+
+
+def training_episodes(data: EpisodicDataModule, count: int) -> list[Episode]:
+    """1-way 1-shot episodes of base classes, queries in random order."""
+    pool = data.training_pool
+    order = np.random.RandomState(0).randint(len(pool.pairs), size=count)
+    return [draw_episode(int(i), np.random.RandomState(i), pool, way=1, shot=1, empty=True) for i in order]
+
+
+def memory(data: EpisodicDataModule, cache_mib: int) -> None:
+    """Resident memory while 10,000 evaluation episodes go by."""
+    load, episodes = our_loader(data, False, cache_mib), evaluation_order(data.manifest.episodes)
+    for done in range(10_001):
+        if done in (0, 100, 2500, 5000, 7500, 10_000):
+            print(f"  after {done:6} episodes: {resident_mib():6.0f} MiB", flush=True)
+        load(episodes[done % len(episodes)])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", choices=list(DATASETS))
+    parser.add_argument("--root", help="folder of --dataset instead of the samples")
+    parser.add_argument("--fold", type=int, default=1)
+    parser.add_argument("--size", type=int, default=700)
+    parser.add_argument("--episodes", type=int, default=100)
+    parser.add_argument("--cache-mib", type=int, default=1024)
+    parser.add_argument("--memory", action="store_true", help="resident memory over 10,000 episodes")
+    options = parser.parse_args()
+    samples = os.environ.get("FSBENCH_TEST_DATA")
+    if options.root is None and samples is None:
+        parser.error("give --dataset and --root, or set FSBENCH_TEST_DATA")
+    torch.set_num_threads(1)  # as in a loader process
+    for name in [options.dataset] if options.dataset else DATASETS:
+        index = DATASETS[name](options.root or str(Path(samples or "") / SAMPLES[name]))
+
+        def module(way: int, shot: int, index: AnnotationIndex = index) -> EpisodicDataModule:
+            settings: dict[str, Any] = {"image_size": options.size, "episodes": 1000, "drop_small_classes": True}
+            return EpisodicDataModule(index, fold=options.fold, way=way, shot=shot, **settings)
+
+        print(f"{name}, {options.size} pixels, {options.cache_mib} MiB", flush=True)
+        if options.memory:
+            memory(module(1, 1), options.cache_mib)
+            continue
+        tasks = [("training, 1-way 1-shot", module(1, 1), training_episodes(module(1, 1), options.episodes), True)]
+        for way, shot in ((1, 1), (2, 5)):
+            data = module(way, shot)
+            episodes = evaluation_order(data.manifest.episodes)[: options.episodes]
+            tasks.append((f"evaluation, {way}-way {shot}-shot", data, episodes, False))
+        for title, data, episodes, training in tasks:
+            lines = apart(partial(compare, data, episodes, training, options.cache_mib))
+            print(title, *lines, sep="\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()
