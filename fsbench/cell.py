@@ -41,6 +41,8 @@ class Cell:
         self.data: Episodes = cli.datamodule
         self.checkpoint = Path(self.options.checkpoint) if self.options.checkpoint else None
         self.method.backbone.check_image_size(self.data.image_size)
+        if self.method.backbone.trained_on:
+            self.data.check_unseen(self.method.backbone.trained_on, f"the backbone {self.method.backbone.weights_id}")
         self.processes = self._processes()
         if self.checkpoint is not None:
             trained_on = load_checkpoint(self.method, self.checkpoint).get(TRAINED_ON)
@@ -75,6 +77,7 @@ class Cell:
             "precision": self.trainer_settings["precision"],
             "tf32": self.options.tf32,
             "training": self._training(),
+            **self.data.test_options,
         }
         return dict(json.loads(json.dumps(identity)))
 
@@ -99,6 +102,7 @@ class Cell:
             "processes": self.processes,
             "validation": self.data.validation,
             "validation_sha256": self.data.validation_manifest.sha256,
+            **self.data.training_options,
             **base_classes,
         }
 
