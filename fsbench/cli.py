@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fsbench import __version__, manifest_commands
+from fsbench import __version__, cost_command, explain_command, manifest_commands
 from fsbench.errors import FsbenchError, SettingsError, user_message
 
 if TYPE_CHECKING:
@@ -100,6 +100,8 @@ def _parser() -> argparse.ArgumentParser:
     protocols.set_defaults(function=_protocols)
 
     manifest_commands.add_parser(commands)
+    cost_command.add_parser(commands)
+    explain_command.add_parser(commands)
 
     checkpoint = commands.add_parser("checkpoint", help="convert a checkpoint: authors' <-> ours")
     checkpoint.add_argument("source", type=Path)
