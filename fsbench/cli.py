@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fsbench import __version__, manifest_commands
+from fsbench import __version__, compare_commands, manifest_commands
 from fsbench.errors import FsbenchError, SettingsError, user_message
 
 if TYPE_CHECKING:
@@ -100,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     protocols.set_defaults(function=_protocols)
 
     manifest_commands.add_parser(commands)
+    compare_commands.add_parser(commands)
 
     checkpoint = commands.add_parser("checkpoint", help="convert a checkpoint: authors' <-> ours")
     checkpoint.add_argument("source", type=Path)
@@ -197,9 +198,10 @@ def _table(options: argparse.Namespace, extra: list[str]) -> int:
 
 def _print_table(folders: Sequence[Path], options: argparse.Namespace) -> None:
     from fsbench.render import render
+    from fsbench.scores import metric_names
     from fsbench.tables import DEFAULT, build_blocks
 
-    metrics = _metrics(options.metrics) if options.metrics is not None else DEFAULT
+    metrics = metric_names(options.metrics) if options.metrics is not None else DEFAULT
     records = _records(folders)
     by_class = options.by_class or "class" in options.by
     blocks = build_blocks(records, by_class=by_class, trivial=not options.no_trivial, metrics=metrics)
@@ -221,17 +223,6 @@ def _records(folders: Sequence[Path]) -> list["Record"]:
     if not records:
         raise SettingsError(f"no finished run in {', '.join(map(str, folders))}; make one with: make bench")
     return records
-
-
-def _metrics(text: str) -> list[str]:
-    from fsbench.scores import SCORES
-
-    names = list(dict.fromkeys(_split(text)))
-    unknown = [name for name in names if name not in SCORES]
-    if unknown or not names:
-        what = f"unknown metric '{unknown[0]}'" if unknown else "no metric was named"
-        raise SettingsError(f"{what}; there are: {', '.join(SCORES)}")
-    return names
 
 
 def _rescore(options: argparse.Namespace, extra: list[str]) -> int:
