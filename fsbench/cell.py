@@ -8,6 +8,7 @@ from typing import Any
 from fsbench.checkpoints import TRAINED_ON, load_checkpoint
 from fsbench.composition import SuiteCLI
 from fsbench.contracts import Episodes, Method
+from fsbench.ensembles import ENSEMBLES
 from fsbench.errors import SettingsError
 from fsbench.files import sha256_file
 from fsbench.records import Record, fingerprint, read_record
@@ -41,6 +42,14 @@ class Cell:
         self.data: Episodes = cli.datamodule
         self.checkpoint = Path(self.options.checkpoint) if self.options.checkpoint else None
         self.method.backbone.check_image_size(self.data.image_size)
+        self.method.nshot_strategy = self.options.nshot_strategy
+        if self.options.nshot_strategy == "one_pass" and not self.method.sees_all_shots:
+            raise SettingsError(
+                f"nshot_strategy is one_pass, but {self.options.name} takes one shot at a time; expected own or an "
+                f"ensemble: {', '.join(ENSEMBLES)}"
+            )
+        if self.method.backbone.trained_on:
+            self.data.check_unseen(self.method.backbone.trained_on, f"the backbone {self.method.backbone.weights_id}")
         self.processes = self._processes()
         if self.checkpoint is not None:
             trained_on = load_checkpoint(self.method, self.checkpoint).get(TRAINED_ON)
@@ -62,6 +71,8 @@ class Cell:
         model = self.config["model"].as_dict()
         dataset = self.config["data"].init_args.dataset.init_args.as_dict()
         own = {key: value for key, value in model["init_args"].items() if key != "backbone"}
+        if self.options.nshot_strategy in ENSEMBLES:
+            own["nshot_strategy"] = self.options.nshot_strategy
         identity = {
             "method": {"name": self.options.name, "class": model["class_path"], **own},
             "backbone": {"name": self.method.backbone.name, "weights": self.method.backbone.weights_id},
@@ -75,6 +86,7 @@ class Cell:
             "precision": self.trainer_settings["precision"],
             "tf32": self.options.tf32,
             "training": self._training(),
+            **self.data.test_options,
         }
         return dict(json.loads(json.dumps(identity)))
 
@@ -99,6 +111,7 @@ class Cell:
             "processes": self.processes,
             "validation": self.data.validation,
             "validation_sha256": self.data.validation_manifest.sha256,
+            **self.data.training_options,
             **base_classes,
         }
 

@@ -37,6 +37,7 @@ class DCAMA(OneWaySegmenter):
         attn_scales: scales that are attended (Table S4).
         support_pixels: "all", or how many of the foreground and of the background each (600 in Table S5 b).
         heads, dropout, pe: of the attention (§4, §5).
+        width: of the decoder (§6).
     """
 
     sees_all_shots = True
@@ -58,6 +59,7 @@ class DCAMA(OneWaySegmenter):
         heads: int = 8,
         dropout: float = 0.5,
         pe: Literal["sin1d", "none"] = "sin1d",
+        width: int = 128,
     ):
         super().__init__(backbone)
         self.learning_rate, self.momentum, self.weight_decay = learning_rate, momentum, weight_decay
@@ -70,6 +72,7 @@ class DCAMA(OneWaySegmenter):
             heads,
             dropout,
             pe,
+            width,
         )
         self.model = DCAMAHead(self.backbone.channels, self.backbone.blocks, self.options)
 
@@ -81,6 +84,7 @@ class DCAMA(OneWaySegmenter):
             "attn_scales": sorted(o.attn_scales),
             "heads": o.heads,
             "pe": o.pe,
+            "width": o.width,
         }
 
     def logits(self, query: list[Tensor], support: list[Tensor], masks: Tensor, episodes: Tensor) -> Tensor:

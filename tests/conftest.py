@@ -4,6 +4,12 @@ import os
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # short parallel regions crawl on a busy machine otherwise
 
+import torch
+
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # its kernels then run on the CPU, slowly
+
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +20,11 @@ from tests.datamodules.builders import save_labels, save_names
 
 CLASSES = ["red", "green", "blue", "yellow", "cyan", "magenta"]
 COLOURS = np.array([[220, 40, 40], [40, 200, 60], [50, 70, 220], [220, 210, 50], [60, 210, 210], [210, 60, 200]])
+
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+"""Where Triton kernels run in tests."""
+needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs triton")
 
 
 @pytest.fixture(autouse=True)

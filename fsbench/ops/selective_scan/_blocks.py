@@ -1,0 +1,273 @@
+"""The scan in blocks of a few tokens whose states stay in the processor's cache (selective-scan §3).
+
+Of a block, all exponentials and inputs are made at once; one fused multiply-add per token remains. The backward pass
+keeps the state at the entry of each block and recomputes the others, so that the states of all tokens never exist.
+
+Shapes: t tokens of a block; b samples; D = G·H channels, H in each of G groups; N states. Inside, tokens come first and
+channels last, so that every operation runs along contiguous channels.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+TOKENS = 16
+"""Tokens of a block."""
+BLOCK_NUMBERS = 2**19
+"""Numbers in the states of a block: 2 MB in fp32. Samples are scanned one after the other rather than exceed it."""
+
+
+def scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    bias: Tensor | None,
+    softplus: bool,
+    state: Tensor,
+    window: int,
+    decay: Tensor | None,
+    offset: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """See `_reference.scan`."""
+    arguments = (u, delta, A, B, C, D, bias, softplus, state, window, decay, offset)
+    return cast(tuple[Tensor, Tensor], _Scan.apply(*arguments))
+
+
+@dataclass
+class _Inputs:
+    """What the scan was given, with A (G, N, H), D and bias (G, H)."""
+
+    u: Tensor
+    delta: Tensor
+    A: Tensor
+    B: Tensor
+    C: Tensor
+    D: Tensor | None
+    bias: Tensor | None
+    softplus: bool
+
+    @classmethod
+    def of(
+        cls,
+        u: Tensor,
+        delta: Tensor,
+        A: Tensor,
+        B: Tensor,
+        C: Tensor,
+        D: Tensor | None,
+        bias: Tensor | None,
+        softplus: bool,
+    ) -> "_Inputs":
+        groups = B.shape[1]
+        skip, offset = (None if t is None else t.unflatten(0, (groups, -1)) for t in (D, bias))
+        return cls(u, delta, channels_last(A[None], groups)[0], B, C, skip, offset, softplus)
+
+
+class _Block:
+    """The tensors of some tokens of some samples: raw and step (Delta before and after the softplus), u (t, b, G, H);
+    B, C (t, b, G, N); decay = exp(Delta A) and inflow = Delta u B (t, b, G, N, H)."""
+
+    def __init__(self, x: _Inputs, samples: slice, tokens: slice, room: "_Room"):
+        dtype, groups = x.A.dtype, len(x.A)
+        self.u, self.raw = (_time_first(t[samples, :, tokens], groups, dtype) for t in (x.u, x.delta))
+        self.B, self.C = (
+            t[samples, :, :, tokens].permute(3, 0, 1, 2).to(dtype, memory_format=torch.contiguous_format)
+            for t in (x.B, x.C)
+        )
+        if x.bias is not None:
+            self.raw = self.raw + x.bias
+        self.step = _softplus(self.raw) if x.softplus else self.raw
+        self.scaled = self.step * self.u
+        t = len(self.u)
+        self.decay = torch.mul(self.step[..., None, :], x.A, out=room.decay[:t]).exp_()
+        self.inflow = torch.mul(self.scaled[..., None, :], self.B[..., None], out=room.inflow[:t])
+        self.room = room
+
+    def states(self, entry: Tensor) -> Tensor:
+        """(t, b, G, N, H), from the state before the block (b, G, N, H)."""
+        states = self.room.states[: len(self.u)]
+        for inflow, decay, state in zip(self.inflow, self.decay, states, strict=True):
+            entry = torch.addcmul(inflow, decay, entry, out=state)
+        return states
+
+
+class _Room:
+    """Memory for the large tensors of a block, used again and again: fresh pages would cost as much as the numbers."""
+
+    def __init__(self, x: _Inputs, samples: slice):
+        shape = (TOKENS, samples.stop - samples.start, *x.A.shape)
+        self.decay, self.inflow, self.states, self.flow = (x.A.new_empty(shape) for _ in range(4))
+
+
+class _Scan(torch.autograd.Function):
+    """Saves its inputs and the states at the entries of blocks and, with a map between windows, at their ends."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        u: Tensor,
+        delta: Tensor,
+        A: Tensor,
+        B: Tensor,
+        C: Tensor,
+        D: Tensor | None,
+        bias: Tensor | None,
+        softplus: bool,
+        state: Tensor,
+        window: int,
+        decay: Tensor | None,
+        offset: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        x = _Inputs.of(u, delta, A, B, C, D, bias, softplus)
+        y = torch.empty(u.shape, dtype=A.dtype, device=u.device)
+        last = torch.empty(state.shape, dtype=A.dtype, device=u.device)
+        blocks = _blocks(u, window)
+        keep = any(ctx.needs_input_grad)
+        entries = A.new_empty(len(blocks) if keep else 0, len(u), *x.A.shape)
+        exits = A.new_empty(u.shape[2] // window if keep and decay is not None else 0, len(u), *x.A.shape)
+        for samples in _samples(u, A):
+            h, decayed, added = (_states(t, samples, x) for t in (state, decay, offset))
+            room = _Room(x, samples)
+            for number, tokens in enumerate(blocks):
+                if keep:
+                    entries[number, samples] = h
+                block = _Block(x, samples, tokens, room)
+                states = block.states(h)
+                out = torch.einsum("tbgnh,tbgn->tbgh", states, block.C)
+                y[samples, :, tokens] = _channels_first(out if x.D is None else out + x.D * block.u)
+                h = states[-1].clone()
+                if decay is not None and tokens.stop % window == 0 and tokens.stop < u.shape[2]:
+                    if keep:
+                        exits[tokens.stop // window - 1, samples] = h
+                    h = torch.addcmul(added, decayed, h)
+            last[samples] = states_last(h)
+        ctx.save_for_backward(u, delta, A, B, C, D, bias, decay, entries, exits)
+        ctx.softplus, ctx.window = softplus, window
+        return y, last
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, grad_last: Tensor) -> tuple[Tensor | None, ...]:
+        with torch.autocast(grad.device.type, enabled=False):
+            return _Scan._backward(ctx, grad, grad_last)
+
+    @staticmethod
+    def _backward(ctx: Any, grad: Tensor, grad_last: Tensor) -> tuple[Tensor | None, ...]:
+        """Formulas of selective-scan §1.1 and §4.1: `carried` is the gradient of the state after the current token."""
+        u, delta, A, B, C, D, bias, decay, entries, exits = ctx.saved_tensors
+        x = _Inputs.of(u, delta, A, B, C, D, bias, ctx.softplus)
+        sums = _Sums(x, decay is not None, grad_last)
+        for samples in _samples(u, A):
+            carried, decayed = (_states(t, samples, x) for t in (grad_last, decay))
+            room = _Room(x, samples)
+            for number, tokens in reversed(list(enumerate(_blocks(u, ctx.window)))):
+                if decay is not None and tokens.stop % ctx.window == 0 and tokens.stop < u.shape[2]:
+                    sums.decay[samples] += states_last(carried * exits[tokens.stop // ctx.window - 1, samples])
+                    sums.offset[samples] += states_last(carried)
+                    carried *= decayed
+                block = _Block(x, samples, tokens, room)
+                g = _time_first(grad[samples, :, tokens], len(x.A), A.dtype)
+                sums.add(samples, tokens, block, entries[number, samples], g, carried)
+            sums.state[samples] = states_last(carried)
+        per_channel = (None if t is None else t.flatten() for t in (sums.D, sums.bias))
+        maps = (None, None) if decay is None else (sums.decay, sums.offset)
+        grad_A = states_last(sums.A[None])[0]
+        return sums.u, sums.delta, grad_A, sums.B, sums.C, *per_channel, None, sums.state, None, *maps
+
+
+class _Sums:
+    """Gradients, to which blocks add theirs."""
+
+    def __init__(self, x: _Inputs, recap: bool, grad_last: Tensor):
+        self.x = x
+        self.u, self.delta, self.B, self.C = (torch.empty_like(t) for t in (x.u, x.delta, x.B, x.C))
+        self.A, self.state = torch.zeros_like(x.A), torch.empty_like(grad_last)
+        self.D, self.bias = (None if t is None else torch.zeros_like(t) for t in (x.D, x.bias))
+        self.decay, self.offset = (torch.zeros_like(grad_last) if recap else grad_last[:0] for _ in range(2))
+
+    def add(self, samples: slice, tokens: slice, block: _Block, entry: Tensor, g: Tensor, carried: Tensor) -> None:
+        """Gradients of a block with output gradient `g` (t, b, G, H); `carried` becomes that of its entry state."""
+        x, states = self.x, block.states(entry)
+        flow = torch.mul(g[..., None, :], block.C[..., None], out=block.room.flow[: len(g)])
+        for t in reversed(range(len(flow))):
+            flow[t] += carried
+            torch.mul(block.decay[t], flow[t], out=carried)
+        self.B[samples, :, :, tokens] = _sum_channels(flow, block.scaled)
+        self.C[samples, :, :, tokens] = _sum_channels(states, g)
+        into = torch.einsum("tbgnh,tbgn->tbgh", flow, block.B)
+        through = into * block.step
+        decayed = block.inflow  # a_t h_{t-1} g_t in its place
+        torch.mul(block.decay[0], entry, out=decayed[0])
+        torch.mul(block.decay[1:], states[:-1], out=decayed[1:])
+        decayed *= flow
+        product = block.decay  # room that is free again; an einsum here would copy all of it
+        self.A += torch.mul(decayed, block.step[..., None, :], out=product).sum((0, 1))
+        step = torch.mul(decayed, x.A, out=product).sum(3) + into * block.u
+        if x.softplus:
+            step *= block.raw.sigmoid()
+        if x.D is not None and self.D is not None:
+            through += x.D * g
+            self.D += (g * block.u).sum((0, 1))
+        if self.bias is not None:
+            self.bias += step.sum((0, 1))
+        self.u[samples, :, tokens] = _channels_first(through)
+        self.delta[samples, :, tokens] = _channels_first(step)
+
+
+def channels_last(state: Tensor, groups: int) -> Tensor:
+    """(b, D, N) -> (b, G, N, H), contiguous."""
+    return state.unflatten(1, (groups, -1)).transpose(2, 3).contiguous()
+
+
+def states_last(state: Tensor) -> Tensor:
+    """(b, G, N, H) -> (b, D, N)."""
+    return state.transpose(2, 3).flatten(1, 2)
+
+
+def _sum_channels(states: Tensor, channels: Tensor) -> Tensor:
+    """(t, b, G, N, H), (t, b, G, H) -> (b, G, N, t)."""
+    return torch.einsum("tbgnh,tbgh->tbgn", states, channels).permute(1, 2, 3, 0)
+
+
+def _states(state: Tensor | None, samples: slice, x: _Inputs) -> Tensor:
+    """(b, D, N) -> (samples, G, N, H), a copy; an empty tensor for None."""
+    return x.A.new_empty(0) if state is None else channels_last(state[samples], len(x.A)).clone()
+
+
+def _samples(u: Tensor, A: Tensor) -> Iterator[slice]:
+    step = max(1, BLOCK_NUMBERS // (TOKENS * A.numel()))
+    return (slice(start, min(start + step, len(u))) for start in range(0, len(u), step))
+
+
+def _blocks(u: Tensor, window: int) -> list[slice]:
+    """Blocks of tokens; none crosses the end of a window."""
+    starts = range(0, u.shape[2], window)
+    return [slice(t, min(t + TOKENS, start + window)) for start in starts for t in range(start, start + window, TOKENS)]
+
+
+def _softplus(x: Tensor) -> Tensor:
+    """log(1 + exp(x)), x above 20. As exact as `F.softplus` and a few times as fast on a CPU: the quotient undoes the
+    rounding of 1 + exp(x)."""
+    small = x.exp()
+    one_more = small + 1
+    exact = one_more.log().mul_(small / (one_more - 1))
+    return torch.where(x > 20, x, torch.where(one_more == 1, small, exact))
+
+
+def _time_first(x: Tensor, groups: int, dtype: torch.dtype) -> Tensor:
+    """(b, D, t) -> (t, b, G, H). Two copies: a transposition of contiguous matrices is ten times as fast as one of
+    slices."""
+    rows = x.to(dtype).contiguous().flatten(0, 1)
+    return rows.t().contiguous().view(x.shape[2], x.shape[0], groups, -1)
+
+
+def _channels_first(x: Tensor) -> Tensor:
+    """(t, b, G, H) -> (b, D, t)."""
+    return x.flatten(1).t().contiguous().view(x.shape[1], -1, len(x))

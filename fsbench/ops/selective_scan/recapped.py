@@ -1,0 +1,104 @@
+"""The scan of a sequence [S, Q_0, S, Q_1, ..., S, Q_{W-1}] in which one segment S comes before every window Q_w.
+
+S acts on the state as one affine map, exit = exp(A ΣDelta) · entry + exit from zero (selective-scan §2, §4). It is
+scanned once; at every later occurrence the map is applied instead. That is W + 1 segments instead of 2 W, and S's
+inputs exist once.
+
+Shapes: b samples, D channels, G groups, N states, T tokens of S, (W, Tq) windows of Tq tokens.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fsbench.ops.selective_scan import Backend, choose_backend, implementation, selective_scan
+
+
+def recapped_scan(
+    u_s: Tensor,
+    delta_s: Tensor,
+    B_s: Tensor,
+    C_s: Tensor,
+    u_q: Tensor,
+    delta_q: Tensor,
+    B_q: Tensor,
+    C_q: Tensor,
+    A: Tensor,
+    D: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    delta_softplus: bool = False,
+    backend: Backend | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Scan with the segment S recapped before each window, from a zero state.
+
+    Args:
+        u_s, delta_s: (b, D, T) inputs of S; B_s, C_s: (b, G, N, T).
+        u_q, delta_q: (b, D, W, Tq) inputs of the windows; B_q, C_q: (b, G, N, W, Tq).
+        A, D, delta_bias, delta_softplus, backend: see `selective_scan`. "mamba_ssm", which has no initial state, scans
+            the whole sequence.
+
+    Returns:
+        outputs of the first S (b, D, T) and of the windows (b, D, W, Tq), in u's dtype, and the state after the first S
+        (b, D, N); all differentiable (the state not with "mamba_ssm").
+    """
+    chosen = choose_backend(u_q, backend)
+    if chosen == "mamba_ssm":
+        return long_scan(
+            u_s, delta_s, B_s, C_s, u_q, delta_q, B_q, C_q, A, D, delta_bias, delta_softplus, backend=chosen
+        )
+    y_s, state = selective_scan(
+        u_s, delta_s, A, B_s, C_s, D, None, delta_bias, delta_softplus, return_last_state=True, backend=chosen
+    )
+    with torch.autocast(u_q.device.type, enabled=False):
+        wide = state.dtype
+        A = A.to(wide)
+        D, delta_bias = (None if t is None else t.to(wide) for t in (D, delta_bias))
+        step = delta_s.to(wide) if delta_bias is None else delta_s.to(wide) + delta_bias[:, None]
+        total = (F.softplus(step) if delta_softplus else step).sum(2)
+        y_q, _ = implementation(chosen)(
+            *(t.flatten(2) for t in (u_q, delta_q)),
+            A,
+            *(t.flatten(3) for t in (B_q, C_q)),
+            D,
+            delta_bias,
+            delta_softplus,
+            state,
+            u_q.shape[3],
+            torch.exp(A * total[..., None]),
+            state,
+        )
+    return y_s, y_q.to(u_q.dtype).view(u_q.shape), state
+
+
+def long_scan(
+    u_s: Tensor,
+    delta_s: Tensor,
+    B_s: Tensor,
+    C_s: Tensor,
+    u_q: Tensor,
+    delta_q: Tensor,
+    B_q: Tensor,
+    C_q: Tensor,
+    A: Tensor,
+    D: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    delta_softplus: bool = False,
+    backend: Backend | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The same by its definition: the whole sequence is written down and scanned."""
+    length = u_s.shape[-1]
+
+    def sequence(s: Tensor, q: Tensor) -> Tensor:
+        repeated = s.unsqueeze(-2).expand(*q.shape[:-1], length)
+        return torch.cat([repeated, q], -1).flatten(-2)
+
+    with torch.no_grad():
+        _, state = selective_scan(
+            u_s, delta_s, A, B_s, C_s, D, None, delta_bias, delta_softplus, return_last_state=True, backend=backend
+        )
+    pairs = ((u_s, u_q), (delta_s, delta_q), (B_s, B_q), (C_s, C_q))
+    u, delta, B, C = (sequence(*pair) for pair in pairs)
+    y = selective_scan(u, delta, A, B, C, D, None, delta_bias, delta_softplus, backend=backend)
+    assert isinstance(y, Tensor)
+    y = y.unflatten(2, (u_q.shape[2], -1))
+    return y[:, :, 0, :length], y[..., length:], state

@@ -1,0 +1,183 @@
+"""HMNet's scan modules and hybrid Mamba network, reduced and at true size (hmnet.md §6)."""
+
+import zlib
+from collections.abc import Iterator
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from methods import _mamba
+from methods._mamba import SS2D, HybridMamba, Mixing, resize, sum_directions
+from tests.goldens.harness import Case, Comparison, Tolerance, absolute, relative
+
+VALUES = relative(1e-5)
+GRADIENTS = relative(1e-4)
+NAMES = ("row", "col", "row_inv", "col_inv")
+
+
+def module(case: Case) -> Iterator[Comparison]:
+    """One SS2D; intermediate values come from its parts."""
+    c = case.config
+    hybrid = case.entry["kind"] == "hybrid_mamba"
+    mixing = Mixing(ratio=c["ratio"], states=c["d_state"], hybrid=hybrid)
+    net = SS2D(c["d_model"], mixing, hybrid)
+    net.load_state_dict(case.state())
+    q, s = (case.tensors[f"in.{name}"].requires_grad_() for name in "qs")
+    core: dict[str, Tensor] = {}
+    original = net.mix if hybrid else net.scan
+
+    def watched(*x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        core["in_q"], core["in_s"] = x if hybrid else x[0].chunk(2)
+        y = original(*x)
+        core["out_q"], core["out_s"] = (t.flatten(2) for t in (y if hybrid else y.chunk(2)))
+        return y
+
+    with patch.object(net, "mix" if hybrid else "scan", watched):
+        out_q, out_s = net(q, s)
+    yield case.compare("out.q", out_q, VALUES)
+    yield case.compare("out.s", out_s, VALUES)
+    for name, value in core.items():
+        yield case.compare(f"mid.core_{name}", value, VALUES)
+    ((out_q * case.tensors["in.weight_q"]).sum() + (out_s * case.tensors["in.weight_s"]).sum()).backward()
+    yield from _gradients(case, net, {"q": q, "s": s})
+    with torch.no_grad():
+        yield from _parts(case, net, core["in_q"], core["in_s"], hybrid)
+
+
+def _parts(case: Case, net: SS2D, x_q: Tensor, x_s: Tensor, hybrid: bool) -> Iterator[Comparison]:
+    found: dict[str, Tensor] = {}
+    directions: list[Tensor] = []
+
+    def watch_directions(y: Tensor, side: int, ratio: int = 1) -> Tensor:
+        if side == x_q.shape[-1] and not directions:
+            kept = torch.eye(4)[:, None, :, None, None]  # one direction at a time, the others 0
+            directions.extend(sum_directions(part, side, ratio).flatten(2) for part in y[None] * kept)
+        return sum_directions(y, side, ratio)
+
+    with patch.object(_mamba, "sum_directions", watch_directions):
+        if hybrid:
+            small = x_q.shape[-1] // net.mixing.ratio
+            found["q_dwn"], found["s_dwn"] = resize(x_q, small), resize(x_s, small)
+            y_q, y_s, found["h_mean"] = net.recap(x_q, found["s_dwn"])
+            found["srm_q_sum_fullres"], found["srm_s_sum_lowres"] = y_q.flatten(2), y_s.flatten(2)
+            found["qim_lowres"] = net.intercept(found["q_dwn"], found["h_mean"]).flatten(2)
+        else:
+            net.scan(x_q)
+    found |= dict(zip((f"{'srm' if hybrid else 'self'}_q_{name}" for name in NAMES), directions, strict=True))
+    for name, value in found.items():
+        yield case.compare(f"mid.{name}", value, VALUES)
+
+
+def network(case: Case) -> Iterator[Comparison]:
+    c = case.config
+    net = HybridMamba(c["dim"], Mixing(blocks=c["n_blocks"], states=c["d_state"]))
+    net.load_state_dict(case.state())
+    q, s = (case.tensors[f"in.{name}"].requires_grad_() for name in "qs")
+    out = net(q, s)
+    yield case.compare("out.q", out, VALUES)
+    (out * case.tensors["in.weight"]).sum().backward()
+    yield from _gradients(case, net, {"q": q, "s": s})
+    for i, (stream_q, stream_s) in enumerate(_streams(net, q, s)):
+        yield case.compare(f"mid.block{i}_q", stream_q, VALUES)
+        yield case.compare(f"mid.block{i}_s", stream_s, VALUES)
+
+
+def _streams(net: HybridMamba, q: Tensor, s: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Query and support after every block, the last one's support included."""
+    q, s = (x.permute(0, 2, 3, 1) for x in (q, s))
+    with torch.no_grad():
+        for block in net.blocks:
+            q, s = block(q, s)
+            yield q, s
+
+
+def _gradients(case: Case, net: nn.Module, inputs: dict[str, Tensor]) -> Iterator[Comparison]:
+    for name, x in inputs.items():
+        assert x.grad is not None
+        yield case.compare(f"grad.{name}", x.grad, GRADIENTS)
+    stored = case.group("grad.state.")
+    for name, parameter in net.named_parameters():
+        if name in stored:
+            assert parameter.grad is not None, name
+            yield case.compare(f"grad.state.{name}", parameter.grad, GRADIENTS)
+        else:
+            assert parameter.grad is None, f"{name} has a gradient, the reference none"
+
+
+def hashed(key: str, shape: tuple[int, ...], salt: str) -> Tensor:
+    """Numbers in [-1, 1] by the integer hash of the index, float64."""
+    x = np.arange(int(np.prod(shape)), dtype=np.uint64) * 0x9E3779B1 + zlib.crc32((salt + key).encode())
+    x &= 0xFFFFFFFF
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
+        x ^= x >> np.uint64(shift)
+        x = x * factor & 0xFFFFFFFF
+    return torch.from_numpy(x / 2**31 - 1).reshape(shape)
+
+
+def hashed_state(own: dict[str, Tensor], salt: str, prefix: str = "") -> dict[str, Tensor]:
+    """Weights by the rules of the index, for the keys and shapes of `own`."""
+    state = {}
+    for key, tensor in own.items():
+        if key.endswith("num_batches_tracked"):
+            state[key] = tensor
+            continue
+        shape = tuple(tensor.shape)
+        h = hashed(prefix + key, shape, salt)
+        state[key] = _rule(key, shape, h, f"{key.rpartition('.')[0]}.running_mean" in own).float()
+    return state
+
+
+def _rule(key: str, shape: tuple[int, ...], h: Tensor, batch_norm: bool) -> Tensor:
+    module, _, name = key.rpartition(".")
+    layer_norm = module.rpartition(".")[2] in ("norm", "ln_1", "ln_2", "out_norm")
+    if name == "running_var":
+        return 1 + 0.2 * h
+    if name == "weight" and (batch_norm or layer_norm):
+        return 1 + 0.1 * h
+    if name == "A_logs":
+        return torch.arange(1, shape[1] + 1).double().log() + 0.1 * h
+    if name == "Ds":
+        return 1 + 0.1 * h
+    if name == "dt_projs_bias":
+        return -4 + h
+    if name == "dt_projs_weight":
+        return h / shape[-1] ** 0.5
+    if name == "x_proj_weight":
+        return h * (3 / shape[-1]) ** 0.5
+    if module in ("gram_merge", "cls_merge"):
+        return torch.tensor([1.0, 0.0]).double().view(shape) + 0.1 * h
+    if name == "weight":
+        return h * (3 * shape[0] / h.numel()) ** 0.5
+    return 0.1 * h
+
+
+def statistics(x: Tensor) -> Tensor:
+    x = x.double()
+    return torch.stack([x.mean(), x.std(correction=0), x.min(), x.max(), x.abs().sum()])
+
+
+STATISTICS = Tolerance("sum of |.| 1e-5 rel, rest 2e-5", lambda ref: torch.tensor([2e-5] * 4 + [1e-5 * float(ref[4])]))
+
+
+def true_network(case: Case) -> Iterator[Comparison]:
+    c, salt = case.config, case.entry["salt"]
+    net = HybridMamba(c["dim"], Mixing(blocks=c["n_blocks"]))
+    net.load_state_dict(hashed_state(net.state_dict(), salt, "mamba."))
+    shape = (c["b"], c["dim"], c["S"], c["S"])
+    q, s = (hashed(key, shape, salt).float() for key in ("query", "support"))
+    yield case.compare("in.first8_query", q.flatten()[:8], absolute(0))
+    first = net.blocks[0].self_attention.x_proj_weight.flatten()[:4]
+    yield case.compare("in.first4_x_proj_block0", first, absolute(0))
+    with torch.no_grad():
+        for i, streams in enumerate(_streams(net, q, s)):
+            for name, x in zip("qs", streams, strict=True):
+                yield case.compare(f"mid.block_{name}{i}_slice", x[:, ::4, ::4, ::16], absolute(2e-5))
+                yield case.compare(f"mid.block_{name}{i}_stats", statistics(x), STATISTICS)
+        out = net.norm(streams[0]).permute(0, 3, 1, 2)
+    yield case.compare("out.q_slice", out[:, ::16, ::4, ::4], absolute(2e-5))
+    yield case.compare("out.q_stats", statistics(out), STATISTICS)
+
+
+KINDS = {"self_mamba": module, "hybrid_mamba": module, "vssm": network, "vssm_true": true_network}
