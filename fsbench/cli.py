@@ -217,10 +217,10 @@ def _list(options: argparse.Namespace, extra: list[str]) -> int:
     for title, kind in (("methods", "methods"), ("data sets", "data"), ("protocols", "protocols")):
         print(f"{title}:")
         for name, line in names(kind).items():
-            print(f"  {name:14} {line}")
+            print(f"  {name:16} {line}")
     print("metrics (fsbench table --metrics …):")
     for name, line in SCORES.items():
-        print(f"  {name:14} {line}")
+        print(f"  {name:16} {line}")
     return 0
 
 
