@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,8 +12,10 @@ import torch
 import torch.distributed
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from datamodules.augment import Augmentation
 from datamodules.loading import Loading, ManifestEpisodes, TrainingEpisodes, load_episode
 from datamodules.shares import EpochShuffle, RankShare
+from datamodules.training import TrainingImages, augmented_episode
 from fsbench.annotations import AnnotationIndex
 from fsbench.checkpoints import TRAINED_ON
 from fsbench.episodes import EpisodeBatch, collate
@@ -50,7 +52,12 @@ class EpisodicDataModule(L.LightningDataModule):
         dataset: the annotation index.
         protocol: name in configs/protocols.
         fold: fold whose classes are novel.
-        way, shot: N and K of the test; training and validation are 1-way 1-shot.
+        way, shot: N and K of the test; training and validation are 1-way, with `training_shot` supports.
+        training_shot: see `shot`.
+        training_items: "episodes", or "images" with the labels of all base classes, for methods that learn these.
+        augmentation: random changes of training pictures as PFENet's followers make them, with their factors of size
+            for PASCAL or COCO (hmnet.md §10.1).
+        support_annotation: "mask", or "bbox" for boxes around the test's support masks.
         setting: one of `fsbench.manifest.SETTINGS`.
         empty_masks: queries may show none of the support classes, where the protocol allows that (false for methods
             that only segment).
@@ -92,8 +99,13 @@ class EpisodicDataModule(L.LightningDataModule):
         manifest: str | None = None,
         drop_small_classes: bool = False,
         cache_mib: int = 1024,
+        training_shot: int = 1,
+        training_items: Literal["episodes", "images"] = "episodes",
+        augmentation: Literal["none", "pascal", "coco"] = "none",
+        support_annotation: Literal["mask", "bbox"] = "mask",
     ):
         super().__init__()
+        _at_least(1, {"training_shot": training_shot})
         counts = {"batch_size": batch_size, "eval_batch_size": eval_batch_size, "episodes": episodes}
         _at_least(1, counts | {"validation_episodes": validation_episodes})
         _at_least(0, {"workers": workers, "seed": seed, "cache_mib": cache_mib})
@@ -116,6 +128,9 @@ class EpisodicDataModule(L.LightningDataModule):
         self.manifest_file = manifest
         self.drop_small_classes = drop_small_classes
         self.cache_mib = cache_mib
+        self.training_shot, self.training_items = training_shot, training_items
+        self.augmentation = augmentation
+        self.support_annotation = support_annotation
         self.done: frozenset[int] = frozenset()
         """Test episodes that are finished already (an interrupted evaluation)."""
 
@@ -163,11 +178,11 @@ class EpisodicDataModule(L.LightningDataModule):
 
     @cached_property
     def validation_manifest(self) -> Manifest:
-        """1-way 1-shot episodes that choose the checkpoint."""
+        """1-way episodes that choose the checkpoint."""
         task = replace(
             self.task,
             way=1,
-            shot=1,
+            shot=self.training_shot,
             setting="original",
             classes=self.validation,
             episodes=self.validation_episodes,
@@ -213,10 +228,28 @@ class EpisodicDataModule(L.LightningDataModule):
                 f"{', '.join(seen[:3])}: novel classes of fold {self.fold}; give the checkpoint of this fold"
             )
 
+    @property
+    def training_options(self) -> dict[str, Any]:
+        """Of the settings that only some methods use, those of training that are not the usual ones."""
+        usual = {"training_shot": 1, "training_items": "episodes", "augmentation": "none"}
+        return {name: getattr(self, name) for name, value in usual.items() if getattr(self, name) != value}
+
+    @property
+    def test_options(self) -> dict[str, Any]:
+        """The same of the test."""
+        return {} if self.support_annotation == "mask" else {"support_annotation": self.support_annotation}
+
     def train_dataloader(self) -> DataLoader[EpisodeBatch]:
-        how = self._loading(training=True)
-        episodes = TrainingEpisodes(self.dataset, self.training_pool, how, self._empty, self.seed)
-        return self._loader(episodes, EpochShuffle(len(episodes), self.seed), self.batch_size)
+        how, pool = self._loading(training=True), self.training_pool
+        factors = {"pascal": (0.9, 1.1), "coco": (0.8, 1.25)}.get(self.augmentation)
+        augmentation = Augmentation(self.image_size, factors) if factors else None
+        items: TrainingImages | TrainingEpisodes
+        if self.training_items == "images":
+            items = TrainingImages(self.dataset, pool, how, augmentation, self.seed)
+        else:
+            change = partial(augmented_episode, augmentation=augmentation) if augmentation else None
+            items = TrainingEpisodes(self.dataset, pool, how, self._empty, self.seed, self.training_shot, change)
+        return self._loader(items, EpochShuffle(len(items), self.seed), self.batch_size)
 
     def val_dataloader(self) -> DataLoader[EpisodeBatch]:
         return self._evaluation_loader(evaluation_order(self.validation_manifest.episodes))
@@ -249,7 +282,8 @@ class EpisodicDataModule(L.LightningDataModule):
     def _loading(self, training: bool) -> Loading:
         small_query = training or self.protocol.query_size == "input"
         cache_bytes = self.cache_mib * 2**20 // max(self.workers, 1)
-        return Loading(self.image_size, self.protocol.resize, small_query, cache_bytes)
+        boxes = self.support_annotation == "bbox" and not training
+        return Loading(self.image_size, self.protocol.resize, small_query, cache_bytes, boxes)
 
     def _evaluation_loader(self, episodes: Sequence[Episode]) -> DataLoader[EpisodeBatch]:
         data = ManifestEpisodes(self.dataset, episodes, self._loading(training=False))

@@ -1,12 +1,13 @@
 """From the names of an episode to its tensors (decode, resize, rename), and the two sets of episodes loaders read."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from datamodules.augment import bounding_boxes
 from datamodules.decoding import DecodedFiles
 from fsbench.annotations import AnnotationIndex
 from fsbench.episodes import EpisodeBatch, Truth
@@ -27,12 +28,14 @@ class Loading:
         resize: key of `RESIZES`.
         small_query: the query's label map becomes S x S, too: in training, and where the protocol evaluates there.
         cache_bytes: memory of a loader process for decoded files that other episodes need as well.
+        boxes: support labels are bounding boxes of the masks.
     """
 
     size: int
     resize: Resize = "pil"
     small_query: bool = False
     cache_bytes: int = 0
+    boxes: bool = False
 
     def files(self, index: AnnotationIndex) -> DecodedFiles:
         """An empty memory of decoded files."""
@@ -55,9 +58,10 @@ def load_episode(
         images.append(image)
     query = way_labels(labels[episode.query], index.label_values(episode.query, episode.classes))
     present = [n in query for n in range(1, len(episode.classes) + 1)]  # anywhere at original size, also in training
+    weaken = bounding_boxes if how.boxes else np.asarray
     support_labels = [
         [
-            shrink_labels(way_labels(labels[name], index.label_values(name, [number])), how.size, how.size)
+            shrink_labels(weaken(way_labels(labels[name], index.label_values(name, [number]))), how.size, how.size)
             for name in way
         ]
         for number, way in zip(episode.classes, episode.supports, strict=True)
@@ -94,15 +98,28 @@ class ManifestEpisodes(Dataset[EpisodeBatch]):
 
 
 class TrainingEpisodes(Dataset[EpisodeBatch]):
-    """1-way 1-shot episodes drawn on the fly; item (epoch, i) is a function of (seed, epoch, i) alone.
+    """1-way episodes of `shot` supports drawn on the fly; item (epoch, i) is a function of (seed, epoch, i) alone.
+
+    `change` loads episodes in another way, from (index, episode, (seed, epoch, i)).
 
     An epoch has one item per training pair where queries are listed (PASCAL), else one per distinct training image
     (COCO, fscs-protocol §3; PFENet's protocol).
     """
 
-    def __init__(self, index: AnnotationIndex, pool: Pool, how: Loading, empty: bool, seed: int):
+    def __init__(
+        self,
+        index: AnnotationIndex,
+        pool: Pool,
+        how: Loading,
+        empty: bool,
+        seed: int,
+        shot: int = 1,
+        change: Callable[[AnnotationIndex, Episode, tuple[int, ...]], EpisodeBatch] | None = None,
+    ):
         self.index = index
         self.pool = pool
+        self.shot = shot
+        self.change = change
         self.how = how
         self.files = how.files(index)
         self.empty = empty
@@ -114,5 +131,7 @@ class TrainingEpisodes(Dataset[EpisodeBatch]):
     def __getitem__(self, item: tuple[int, int]) -> EpisodeBatch:
         epoch, i = item
         rng = np.random.RandomState([self.seed, 1, epoch, i])
-        episode = draw_episode(i, rng, self.pool, way=1, shot=1, empty=self.empty)
+        episode = draw_episode(i, rng, self.pool, way=1, shot=self.shot, empty=self.empty)
+        if self.change is not None:
+            return self.change(self.index, episode, (self.seed, epoch, i))
         return load_episode(self.index, episode, self.how, self.files)

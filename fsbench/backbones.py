@@ -200,6 +200,8 @@ class FrozenBackbone:
     """
 
     spec: Published
+    trained_on: dict[str, Any] | None = None
+    """Data set, fold and classes of one's own training, where that made the weights."""
 
     def __init__(self, config: BackboneConfig):
         self.name = config.name

@@ -28,8 +28,8 @@ class Request:
     """What `fsbench bench` was asked for; None and False leave the configuration's value.
 
     `extra` are further arguments in LightningCLI's form. `checkpoint` may contain `{fold}`, or be a folder with
-    `fold-<f>/best.ckpt` (the authors' layout). `manifest` may contain `{fold}`, too; it says what is tested where the
-    other settings do not.
+    `fold-<f>/best.ckpt` (the authors' layout). `weights` and `manifest` may contain `{fold}`, too; the manifest says
+    what is tested where the other settings do not.
     """
 
     methods: Sequence[str]
@@ -63,7 +63,7 @@ class Request:
             "seed_everything": self.seed,
             "trainer.devices": self.devices,
             "trainer.strategy": "ddp" if self.devices is not None and self.devices > 1 else None,
-            "model.backbone.weights": self.weights,
+            "model.backbone.weights": self.weights and self.weights.replace("{fold}", str(fold)),
             "data.fold": fold,
             **self._task(fold),
             "data.drop_small_classes": "true" if self.drop_small else None,

@@ -49,6 +49,8 @@ class Cell:
                 f"nshot_strategy is one_pass, but {self.options.name} takes one shot at a time; expected own or an "
                 f"ensemble: {', '.join(ENSEMBLES)}"
             )
+        if self.method.backbone.trained_on:
+            self.data.check_unseen(self.method.backbone.trained_on, f"the backbone {self.method.backbone.weights_id}")
         self.processes = self._processes()
         if self.checkpoint is not None:
             trained_on = load_checkpoint(self.method, self.checkpoint).get(TRAINED_ON)
@@ -85,6 +87,7 @@ class Cell:
             "precision": self.trainer_settings["precision"],
             "tf32": self.options.tf32,
             "training": self._training(),
+            **self.data.test_options,
         }
         return dict(json.loads(json.dumps(identity)))
 
@@ -109,6 +112,7 @@ class Cell:
             "processes": self.processes,
             "validation": self.data.validation,
             "validation_sha256": self.data.validation_manifest.sha256,
+            **self.data.training_options,
             **base_classes,
         }
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from fsbench.counts import VoidPolicy
 from fsbench.errors import SettingsError
-from fsbench.metrics import VoidPolicy
 from fsbench.paths import CONFIGS
 
 Sampler = Literal["fscs", "hsnet", "pfenet"]

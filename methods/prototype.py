@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsbench.backbones import BackboneConfig, FrozenViT
+from fsbench.counts import intersection_union, mean_iou
 from fsbench.episodes import EpisodeBatch
-from fsbench.metrics import count, intersection_union, mean_iou
+from fsbench.metrics import count
 from methods.base import FewShotMethod, Prediction
 
 INVALID = -1e4  # logit of a way without any foreground in its supports
