@@ -8,6 +8,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from datamodules.episodic import EpisodicDataModule
 from datamodules.folder import Folder
 from fsbench.backbones import BackboneConfig, state_digest
+from fsbench.callbacks import Validation
 from fsbench.checkpoints import WRITTEN_BY, convert, load_checkpoint
 from fsbench.errors import CheckpointError, SettingsError
 from methods._hmnet_head import HMNetHead, best_priors, dice_loss, prior_maps
@@ -36,7 +37,8 @@ def on_pspnet(**options):
 def fit(method, module, steps=2, callbacks=()):
     trainer = L.Trainer(
         max_epochs=1, limit_train_batches=steps, limit_val_batches=1, logger=False,
-        enable_checkpointing=bool(callbacks), callbacks=list(callbacks), enable_progress_bar=False, enable_model_summary=False, accelerator="cpu", use_distributed_sampler=False,
+        enable_checkpointing=bool(callbacks), callbacks=list(callbacks), enable_progress_bar=False,
+        enable_model_summary=False, accelerator="cpu", use_distributed_sampler=False,
     )  # fmt: skip
     trainer.fit(method, module)
     return trainer
@@ -126,7 +128,7 @@ def test_the_chain_from_the_base_learner_to_hmnet(blocks_folder, tmp_path):
     torch.manual_seed(0)
     learner = BaseLearner(BackboneConfig("dilated_vgg16", "random"), classes=3)
     module = data(blocks_folder, training_items="images", validation="base")
-    fit(learner, module, 1, [ModelCheckpoint(tmp_path, "base")])
+    fit(learner, module, 1, [ModelCheckpoint(tmp_path, "base"), Validation(module)])
     frozen = FrozenPSPNet(BackboneConfig("pspnet_vgg16", str(tmp_path / "base.ckpt")))
     assert frozen.classes == 3 and frozen.trained_on["classes"] == ["yellow", "cyan", "magenta"]
     pixels = torch.randn(3, 33, 33)
