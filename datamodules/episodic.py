@@ -179,11 +179,16 @@ class EpisodicDataModule(L.LightningDataModule):
     @cached_property
     def validation_manifest(self) -> Manifest:
         """1-way episodes that choose the checkpoint."""
-        count = self.validation_episodes or self.protocol.validation_episodes
         task = replace(
-            self.task, way=1, shot=self.training_shot, setting="original", classes=self.validation, episodes=count
+            self.task,
+            way=1,
+            shot=self.training_shot,
+            setting="original",
+            classes=self.validation,
+            episodes=self.validation_episodes,
+            seed=None,
         )
-        return build_manifest(self.dataset, self.protocol, replace(task, seed=None))
+        return build_manifest(self.dataset, self.protocol, task)
 
     @cached_property
     def training_pool(self) -> Pool:

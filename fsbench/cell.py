@@ -8,6 +8,7 @@ from typing import Any
 from fsbench.checkpoints import TRAINED_ON, load_checkpoint
 from fsbench.composition import SuiteCLI
 from fsbench.contracts import Episodes, Method
+from fsbench.ensembles import ENSEMBLES
 from fsbench.errors import SettingsError
 from fsbench.files import sha256_file
 from fsbench.records import Record, fingerprint, read_record
@@ -35,12 +36,19 @@ class Cell:
 
     def __init__(self, cli: SuiteCLI):
         self.config = cli.config
+        self.config_text: str = cli.parser.dump(cli.config, skip_none=False)
         self.trainer_arguments: dict[str, Any] = dict(cli.config_init["trainer"])
         self.options = cli.config["run"]
         self.method: Method = cli.model
         self.data: Episodes = cli.datamodule
         self.checkpoint = Path(self.options.checkpoint) if self.options.checkpoint else None
         self.method.backbone.check_image_size(self.data.image_size)
+        self.method.nshot_strategy = self.options.nshot_strategy
+        if self.options.nshot_strategy == "one_pass" and not self.method.sees_all_shots:
+            raise SettingsError(
+                f"nshot_strategy is one_pass, but {self.options.name} takes one shot at a time; expected own or an "
+                f"ensemble: {', '.join(ENSEMBLES)}"
+            )
         if self.method.backbone.trained_on:
             self.data.check_unseen(self.method.backbone.trained_on, f"the backbone {self.method.backbone.weights_id}")
         self.processes = self._processes()
@@ -64,6 +72,8 @@ class Cell:
         model = self.config["model"].as_dict()
         dataset = self.config["data"].init_args.dataset.init_args.as_dict()
         own = {key: value for key, value in model["init_args"].items() if key != "backbone"}
+        if self.options.nshot_strategy in ENSEMBLES:
+            own["nshot_strategy"] = self.options.nshot_strategy
         identity = {
             "method": {"name": self.options.name, "class": model["class_path"], **own},
             "backbone": {"name": self.method.backbone.name, "weights": self.method.backbone.weights_id},

@@ -16,6 +16,7 @@ from typing import Any
 from lightning import LightningDataModule, LightningModule
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
+from fsbench.ensembles import NShotStrategy
 from fsbench.errors import FsbenchError, SettingsError
 
 
@@ -29,6 +30,7 @@ class RunOptions:
         checkpoint: evaluate this checkpoint (ours or the authors') instead of training.
         force: run again although the record exists.
         tf32: allow TF32 on CUDA; off, since it changes results in the third digit.
+        nshot_strategy: how K shots become one prediction: as the method does it, or an ensemble of one-shot ones.
     """
 
     name: str = "unnamed"
@@ -36,6 +38,7 @@ class RunOptions:
     checkpoint: str | None = None
     force: bool = False
     tf32: bool = False
+    nshot_strategy: NShotStrategy = "own"
 
 
 class SuiteCLI(LightningCLI):

@@ -26,7 +26,7 @@ def combine(logits: Tensor, strategy: str, weights: Tensor | None = None) -> tup
     all 0, "average".
 
     Returns:
-        scores (N, h, w) in [0, 1], and foreground (N, h, w) bool.
+        scores (N, h, w) in [0, 1], by which ways are compared, and foreground (N, h, w) bool.
     """
     shots = len(logits)
     if strategy == "average_logit":
@@ -40,7 +40,8 @@ def combine(logits: Tensor, strategy: str, weights: Tensor | None = None) -> tup
     votes = (logits[:, :, 1] > logits[:, :, 0]).sum(0)
     most = votes.amax((1, 2), keepdim=True).clamp(min=1) if strategy == "hsnet_vote" else shots
     agreed = votes / most
-    return agreed, agreed >= 0.5
+    probability = logits.softmax(2)[:, :, 1].mean(0)  # decides between ways with equally many votes
+    return (agreed * (shots + 1) + probability) / (shots + 2), agreed >= 0.5
 
 
 def label_map(scores: Tensor, foreground: Tensor) -> Tensor:

@@ -6,24 +6,13 @@ episodes before it divides (fscs-protocol §7); torchmetrics' MeanIoU, which ave
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
 from fsbench.annotations import VOID
-
-VoidPolicy = Literal["background", "ignore"]
-"""What void pixels are: background that counts in unions, or no pixels at all."""
-
-COUNTS = ("tp", "pred", "gt", "pred_void", "void", "valid")
-"""Columns of a count table: pixels that are the slot in both, in the prediction, in the truth (void pixels left out),
-predicted as the slot on void pixels, void pixels, other pixels. The last two are the same in all slots."""
-
-REGIONS = ("rom", "rum")
-"""Columns of a count table that are no counts: region measures; older records lack them."""
+from fsbench.counts import COUNTS, VoidPolicy, background_intersection_union, fb_iou, intersection_union, mean_iou
 
 
 def count(prediction: Tensor, truth: Tensor, ways: int) -> Tensor:
@@ -75,45 +64,6 @@ class EpisodeResult:
     label_map: Tensor
     rom: Tensor | None = None
     rum: Tensor | None = None
-
-
-def intersection_union(counts: np.ndarray, void: VoidPolicy) -> tuple[np.ndarray, np.ndarray]:
-    """Counts (..., 6) of way slots -> intersections and unions (...)."""
-    tp, pred, gt, pred_void = (counts[..., i] for i in range(4))
-    return tp, pred + gt - tp + (pred_void if void == "background" else 0)
-
-
-def background_intersection_union(counts: np.ndarray, void: VoidPolicy) -> tuple[np.ndarray, np.ndarray]:
-    """Counts (..., 6) of slot 0 (any foreground) -> intersections and unions of the background."""
-    tp, pred, gt, pred_void, void_pixels, valid = (counts[..., i] for i in range(6))
-    if void == "background":
-        pred, valid = pred + pred_void, valid + void_pixels
-    return valid - (pred + gt - tp), valid - tp
-
-
-def mean_iou(intersection: np.ndarray, union: np.ndarray) -> np.ndarray:
-    """Class sums (..., classes) -> mIoU in percent (...). A class without pixels counts as 0."""
-    return 100 * (intersection / np.maximum(union, 1)).mean(-1)
-
-
-def class_accuracy(right: np.ndarray, total: np.ndarray) -> np.ndarray:
-    """Right and all presence decisions by class (..., classes) -> per-class accuracy in percent (...), the mean over
-    the classes that were asked about. An error rate is 100 minus an accuracy."""
-    asked = (total > 0).sum(-1)
-    return 100 * (right / np.maximum(total, 1)).sum(-1) / np.maximum(asked, 1)
-
-
-def pixel_accuracy(intersection: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Class sums (..., classes) of hits and of the truth's pixels -> mean class pixel accuracy in percent (...), which
-    PFENet's programs print beside the mIoU. A class without pixels counts as 0."""
-    return mean_iou(intersection, truth)
-
-
-def fb_iou(intersection: np.ndarray, union: np.ndarray, background: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """Class sums (..., classes) and background sums (...) -> FB-IoU in percent: mean of the IoU of all classes taken
-    together and the IoU of the background (fscs-protocol §7)."""
-    foreground = intersection.sum(-1) / np.maximum(union.sum(-1), 1)
-    return 50 * (foreground + background[0] / np.maximum(background[1], 1))
 
 
 class EpisodicScores(Metric):

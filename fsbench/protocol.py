@@ -5,8 +5,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from fsbench.counts import VoidPolicy
 from fsbench.errors import SettingsError
-from fsbench.metrics import VoidPolicy
 from fsbench.paths import CONFIGS
 
 Sampler = Literal["fscs", "hsnet", "pfenet"]
@@ -24,9 +24,8 @@ class Protocol:
         sampler: rule that draws the episodes.
         seed: of the sampler; None where every episode is seeded with its own index.
         streams: by data set, number of random streams that take turns (loader processes of the official program).
-        episodes: by data set, number of test episodes, or "all" for one per listed pair. Size-restricted settings
-            have their own, smaller number.
-        validation_episodes: number of fixed validation episodes.
+        episodes: by data set, number of test and of validation episodes, or "all" for one per listed pair.
+            Size-restricted settings have their own, smaller number.
         ways: "any" number of classes in an episode, or "one".
         empty_queries: whether a query may show none of its episode's classes.
         settings: evaluation settings that are defined.
@@ -45,7 +44,6 @@ class Protocol:
     seed: int | None
     streams: dict[str, int]
     episodes: dict[str, int | Literal["all"]]
-    validation_episodes: int
     ways: Literal["any", "one"]
     empty_queries: bool
     settings: Literal["fscs", "original"]
@@ -57,7 +55,7 @@ class Protocol:
     averaging: Literal["class_sums"]
 
     def episode_count(self, dataset: str, pairs: int) -> int:
-        """Number of test episodes on `dataset`, whose list has `pairs` (image, class) pairs."""
+        """Number of episodes on `dataset`, whose list has `pairs` (image, class) pairs."""
         count = self.episodes.get(dataset, self.episodes[OTHERS])
         return pairs if count == "all" else count
 

@@ -23,6 +23,8 @@ Pyramid = tuple[Tensor, Tensor, Tensor, Tensor]
 methods use it to sharpen edges, not to compare images."""
 
 SCALES = (4, 8, 16, 32)
+VIT_SCALE = 2.0
+"""Tokens have a standard deviation near 1, features of a ResNet several; attention starts as sharp as with those."""
 BUFFERS = ("attn_mask", "relative_position_index", "num_batches_tracked")
 """Entries of weight files that no feature depends on."""
 
@@ -237,10 +239,10 @@ def vit_pyramid(vit: nn.Module, images: Tensor) -> Pyramid:
     """A pyramid from the tokens of a plain ViT with patches of 8 pixels, without any weights of its own.
 
     At 1/8 stand the tokens of the last four blocks, at 1/16 and 1/32 the same averaged over 2x2 and 4x4 patches; at 1/4
-    those of the first block, enlarged bilinearly: it is nearest to the pixels.
+    those of the first block, enlarged bilinearly: it is nearest to the pixels. All are scaled by `VIT_SCALE`.
     """
     tokens = vit_tokens(vit, images)[0, :, 1:]
-    maps = rearrange(tokens, "l (y x) c -> l c y x", y=images.shape[2] // 8)
+    maps = VIT_SCALE * rearrange(tokens, "l (y x) c -> l c y x", y=images.shape[2] // 8)
     fine = F.interpolate(maps[:1], scale_factor=2, mode="bilinear", align_corners=True)
     last = maps[-4:].contiguous()
     return fine, last, F.avg_pool2d(last, 2), F.avg_pool2d(last, 4)

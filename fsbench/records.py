@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fsbench.counts import COUNTS, REGIONS
 from fsbench.errors import RecordError
 from fsbench.files import replacing, write_text
 from fsbench.manifest import Manifest, read_manifest
-from fsbench.metrics import COUNTS, REGIONS, EpisodeResult
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from fsbench.metrics import EpisodeResult
 
 
 def fingerprint(values: Any) -> str:
@@ -77,7 +79,7 @@ def find_records(root: Path) -> list[Record]:
     return [record for folder in folders if (record := read_record(folder)) is not None]
 
 
-def result_rows(result: EpisodeResult) -> list[dict[str, Any]]:
+def result_rows(result: "EpisodeResult") -> list[dict[str, Any]]:
     """Rows of one episode: slot 0 (any foreground) and the ways 1..N."""
     counts = result.counts.tolist()
     present, decided = result.present.tolist(), result.decided.tolist()
@@ -189,7 +191,7 @@ class JournalWriter:
         self.file.write(header + "\n")
         self.file.flush()
 
-    def add(self, results: Iterable[EpisodeResult]) -> None:
+    def add(self, results: Iterable["EpisodeResult"]) -> None:
         for result in results:
             self.file.write(json.dumps(result_rows(result)) + "\n")
         self.file.flush()

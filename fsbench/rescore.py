@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from fsbench.counts import VoidPolicy
 from fsbench.grouping import comparable, fold_of, notes, title, variants
 from fsbench.layout import INTERVAL_NOTE, Sheet, figure
-from fsbench.metrics import VoidPolicy
 from fsbench.protocol import Protocol, load_protocol
 from fsbench.records import Record
 from fsbench.scores import SCORES, Sums

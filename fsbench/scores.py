@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fsbench.metrics import class_accuracy, fb_iou, mean_iou, pixel_accuracy
+from fsbench.counts import class_accuracy, fb_iou, mean_iou, pixel_accuracy
+from fsbench.errors import SettingsError
 
 SCORES = {
     "mIoU": "mean over the classes of summed intersections / summed unions, background not included",
@@ -20,6 +21,16 @@ SCORES = {
     "RUM": "several objects predicted as one (dcama.md §12), mean over (episode, way) pairs; 0 to 1, 0 is best",
 }
 """Every score of a run and what it is; in percent but for ROM and RUM."""
+
+
+def metric_names(text: str) -> list[str]:
+    """Names of `SCORES` written with commas between; raises SettingsError for others."""
+    names = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    unknown = [name for name in names if name not in SCORES]
+    if unknown or not names:
+        what = f"unknown metric '{unknown[0]}'" if unknown else "no metric was named"
+        raise SettingsError(f"{what}; there are: {', '.join(SCORES)}")
+    return names
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,13 @@ Episodes that share a query image are not independent (a PASCAL fold has 1000 ep
 whole query images are drawn. All scores are ratios of sums; a resample is a weight per query image.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fsbench.metrics import COUNTS, REGIONS, VoidPolicy, background_intersection_union, intersection_union
+from fsbench.counts import COUNTS, REGIONS, VoidPolicy, background_intersection_union, intersection_union
 from fsbench.scores import Sums
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 RESAMPLES = 2000
 LEVEL = 0.95
+AT_ONCE = 1000
+"""Resamples in memory at a time: 4000 query images make 32 MB of weights."""
 
 
 @dataclass(frozen=True)
@@ -30,16 +33,26 @@ class Interval:
 
 def resampled_scores(sums: Sums, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, np.ndarray]:
     """Scores (R,) of bootstrap resamples of the query images; the same seed gives the same resamples."""
-    clusters = len(sums.right)
+    return resampled_alike([sums], resamples, seed)[0]
+
+
+def resampled_alike(several: Sequence[Sums], resamples: int, seed: int) -> list[dict[str, np.ndarray]]:
+    """Scores (R,) of each of `several`, which are about the same query images: every resample is that of all."""
+    clusters = len(several[0].right)
     rng = np.random.default_rng(seed)
-    weights = rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples).astype(float)
-    return sums.scores(weights)
+    drawn: list[list[dict[str, np.ndarray]]] = [[] for _ in several]
+    for start in range(0, resamples, AT_ONCE):
+        size = min(AT_ONCE, resamples - start)
+        weights = rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=size).astype(float)
+        for scores, sums in zip(drawn, several, strict=True):
+            scores.append(sums.scores(weights))
+    return [{name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]} for chunks in drawn]
 
 
 def intervals(parts: list[Sums], resamples: int = RESAMPLES) -> dict[str, Interval]:
     """Percentile intervals of the mean over `parts` (folds), each resampled by itself, of the scores that all have."""
     values, draws = _mean_scores(parts, resamples)
-    return {name: _interval(values[name], draws[name]) for name in values}
+    return {name: interval(values[name], draws[name]) for name in values}
 
 
 def differences(parts: list[Sums], others: list[Sums], resamples: int = RESAMPLES) -> dict[str, Interval]:
@@ -48,7 +61,7 @@ def differences(parts: list[Sums], others: list[Sums], resamples: int = RESAMPLE
     values, draws = _mean_scores(parts, resamples)
     other_values, other_draws = _mean_scores(others, resamples)
     return {
-        name: _interval(other_values[name] - values[name], other_draws[name] - draws[name])
+        name: interval(other_values[name] - values[name], other_draws[name] - draws[name])
         for name in values
         if name in other_values
     }
@@ -63,7 +76,8 @@ def _mean_scores(parts: list[Sums], resamples: int) -> tuple[dict[str, float], d
     return means, {name: np.mean([draw[name] for draw in draws], 0) for name in names}
 
 
-def _interval(value: float, draws: np.ndarray) -> Interval:
+def interval(value: float, draws: np.ndarray) -> Interval:
+    """Percentile interval of the draws (R,) around `value`."""
     tail = 50 * (1 - LEVEL)
     low, high = np.percentile(draws, [tail, 100 - tail])
     return Interval(value, float(low), float(high))

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fsbench.counts import VoidPolicy
 from fsbench.grouping import comparable, fold_of, notes, title, variants
+from fsbench.manifest import Manifest
 from fsbench.protocol import load_protocol
 from fsbench.records import Record
 from fsbench.scores import SCORES, Sums
@@ -122,22 +124,35 @@ def _block(records: list[Record], by_class: bool, trivial: bool, metrics: tuple[
     return Block(title(records), rows, [*notes(records), *meanings, *missing], metrics)
 
 
+def pairs_by_size(frame: "pl.DataFrame") -> dict[str, np.ndarray]:
+    """Which rows of a count table are the (episode, way) pairs of each bin of `SIZES`, and of `ABSENT`."""
+    way, shown = (frame["slot"] > 0).to_numpy(), frame["present"].to_numpy()
+    share = (frame["gt"] / (frame["void"] + frame["valid"])).to_numpy()
+    bins = {name: way & shown & (lower <= share) & (share < upper) for name, (lower, upper) in SIZES.items()}
+    return bins | {ABSENT: way & ~shown}
+
+
+def pairs_by_class(frame: "pl.DataFrame", manifest: Manifest) -> dict[str, np.ndarray]:
+    """Which rows of a count table are the (episode, way) pairs of each class, by its name."""
+    way, number = (frame["slot"] > 0).to_numpy(), frame["class_id"].to_numpy()
+    return {name: way & (number == int(key)) for key, name in manifest.header["class_names"].items()}
+
+
+def pairs_sums(frame: "pl.DataFrame", keep: np.ndarray, void: VoidPolicy) -> Sums:
+    """Sums over the pairs `keep`, of the classes that are among them."""
+    return pair_sums(frame, keep, sorted(set(frame["class_id"].to_numpy()[keep].tolist())), void)
+
+
 def _part(frame: "pl.DataFrame", record: Record) -> _Part:
     manifest = record.manifest
     void = load_protocol(manifest.header["protocol"]).void
-    way = (frame["slot"] > 0).to_numpy()
-    share = (frame["gt"] / (frame["void"] + frame["valid"])).to_numpy()
-    number, shown = frame["class_id"].to_numpy(), frame["present"].to_numpy()
 
     def pairs(keep: np.ndarray) -> _Pairs:
-        seen = sorted(set(number[keep].tolist()))
         episodes = frame["episode"].to_numpy()[keep]
-        return _Pairs(int(keep.sum()), len(np.unique(episodes)), pair_sums(frame, keep, seen, void))
+        return _Pairs(int(keep.sum()), len(np.unique(episodes)), pairs_sums(frame, keep, void))
 
-    sizes = {
-        name: pairs(way & shown & (lower <= share) & (share < upper)) for name, (lower, upper) in SIZES.items()
-    } | {ABSENT: pairs(way & ~shown)}
-    classes = {name: pairs(way & (number == int(key))) for key, name in manifest.header["class_names"].items()}
+    sizes = {name: pairs(keep) for name, keep in pairs_by_size(frame).items()}
+    classes = {name: pairs(keep) for name, keep in pairs_by_class(frame, manifest).items()}
     return _Part(episode_sums(frame, manifest.class_ids, void), sizes, classes)
 
 

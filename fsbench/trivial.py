@@ -5,7 +5,7 @@ They follow from the counts alone, because the counts hold the truth's pixels of
 
 from typing import TYPE_CHECKING
 
-from fsbench.metrics import REGIONS
+from fsbench.counts import REGIONS
 
 if TYPE_CHECKING:
     import polars as pl

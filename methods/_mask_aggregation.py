@@ -19,12 +19,11 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from fsbench.errors import SettingsError
-from fsbench.ops.mask_value_attention import chosen_backend, mask_value_attention
+from fsbench.ops.mask_value_attention import attention_weights, chosen_backend, mask_value_attention
 from fsbench.ops.upsampled_conv import upsampled_conv
 
 SCALES = (4, 8, 16, 32)
 GROUPS = 4  # of every GroupNorm, §6
-WIDTH = 128  # channels of the decoder, §6
 POSITIONS = 10_000  # rows of the authors' table, §4
 
 
@@ -41,6 +40,7 @@ class HeadOptions:
         heads: of every attention.
         dropout: of tokens and of attention weights, while training.
         pe: "sin1d" adds the positions, "none" does not.
+        width: of the decoder; not varied in the paper.
     """
 
     support_background: Literal["keep", "zero"] = "keep"
@@ -51,6 +51,7 @@ class HeadOptions:
     heads: int = 8
     dropout: float = 0.5
     pe: Literal["sin1d", "none"] = "sin1d"
+    width: int = 128
 
     def check(self) -> None:
         """Raise SettingsError for what the head cannot be built with."""
@@ -63,6 +64,8 @@ class HeadOptions:
             raise SettingsError(f"support_pixels is {self.support_pixels}, expected all, or a number from 1 on")
         if not 0 <= self.dropout < 1:
             raise SettingsError(f"dropout is {self.dropout}, expected a number from 0 to below 1")
+        if self.width < 8 * GROUPS or self.width % (8 * GROUPS):
+            raise SettingsError(f"width is {self.width}, expected a multiple of {8 * GROUPS}")
 
 
 def position_table(length: int, channels: int) -> Tensor:
@@ -167,20 +170,21 @@ class DCAMAHead(nn.Module):
         self.pe = nn.ModuleDict({names[s]: Positions(width[s], o.dropout, o.pe) for s in attended})
         self.names = {scale: names[scale] for scale in attended}
 
-        self.conv1 = conv_block((depth[32], 16, 64, WIDTH), (3, 3, 3))
+        full, half, eighth = o.width, o.width // 2, o.width // 8
+        self.conv1 = conv_block((depth[32], eighth, half, full), (3, 3, 3))
         if 16 in attended:
-            self.conv2 = conv_block((depth[16], 16, 64, WIDTH), (5, 3, 3))
+            self.conv2 = conv_block((depth[16], eighth, half, full), (5, 3, 3))
         if 8 in attended:
-            self.conv3 = conv_block((depth[8], 16, 64, WIDTH), (5, 5, 3))
-        self.conv4 = conv_block((WIDTH, WIDTH, WIDTH, WIDTH), (3, 3, 3))
-        self.conv5 = conv_block((WIDTH, WIDTH, WIDTH, WIDTH), (3, 3, 3))
+            self.conv3 = conv_block((depth[8], eighth, half, full), (5, 5, 3))
+        self.conv4 = conv_block((full, full, full, full), (3, 3, 3))
+        self.conv5 = conv_block((full, full, full, full), (3, 3, 3))
         sides = 2 if o.skip_support else 1
         if 16 in o.skip_scales:  # our definition, §11
-            self.skip16 = nn.Sequential(nn.Conv2d(WIDTH + sides * width[16], WIDTH, 3, padding=1), nn.ReLU())
-        joined = WIDTH + sides * sum(width[scale] for scale in (4, 8) if scale in o.skip_scales)
-        self.mixer1 = mixer(joined, 128, 64)
-        self.mixer2 = mixer(64, 64, 16)
-        self.mixer3 = mixer(16, 16, 2, last_relu=False)
+            self.skip16 = nn.Sequential(nn.Conv2d(full + sides * width[16], full, 3, padding=1), nn.ReLU())
+        joined = full + sides * sum(width[scale] for scale in (4, 8) if scale in o.skip_scales)
+        self.mixer1 = mixer(joined, full, half)
+        self.mixer2 = mixer(half, half, eighth)
+        self.mixer3 = mixer(eighth, eighth, 2, last_relu=False)
 
     def forward(
         self,
@@ -238,6 +242,19 @@ class DCAMAHead(nn.Module):
     ) -> Tensor:
         found = self.DCAMA_blocks[self.names[scale]](*self.tokens(scale, query, support, masks, generator))
         return found.view(query.shape[0], query.shape[1], *query.shape[-2:])
+
+    def attention_row(
+        self, scale: int, query: Sequence[Tensor], support: Sequence[Tensor], masks: Tensor, row: int, column: int
+    ) -> Tensor:
+        """Attention of the token at (row, column) of the first sample to its supports, mean of the heads: (L, K, h, w).
+        Of all support pixels, also where the head is trained on a sample of them."""
+        q, s, _ = self.tokens(scale, query[SCALES.index(scale)][:1], support[SCALES.index(scale)][:1], masks[:1])
+        block = self.DCAMA_blocks[self.names[scale]]
+        assert isinstance(block, MaskAttention)
+        height, width = query[SCALES.index(scale)].shape[-2:]
+        one = q[..., row * width + column, None]
+        weights = attention_weights(block.project(0, one), block.project(1, s), block.heads).mean(1)
+        return rearrange(weights, "l 1 (k h w) -> l k h w", h=height, w=width)
 
     def decode(self, coarse: dict[int, Tensor], query: Sequence[Tensor], support: Sequence[Tensor]) -> Tensor:
         """Coarse masks and skips -> logits (§6, §7). Skips of several shots are joined by their maximum (§8)."""

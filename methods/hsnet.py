@@ -16,12 +16,12 @@ from fsbench.backbones import BackboneConfig
 from fsbench.checkpoints import AuthorsForm
 from fsbench.ensembles import combine, label_map
 from fsbench.episodes import EpisodeBatch
+from fsbench.errors import SettingsError
 from fsbench.ops.correlation import CenterPivotConv4d, hyper_correlation
 from methods._one_way import OneWaySegmenter, resize
 from methods.base import Prediction
 
-WIDTHS = (16, 64, 128)  # §4.4
-GROUPS = 4
+GROUPS = 4  # of every GroupNorm, §4.4
 
 
 class HSNet(OneWaySegmenter):
@@ -30,14 +30,18 @@ class HSNet(OneWaySegmenter):
     Args:
         backbone: a pyramid: `resnet50_v1` or `resnet101_v1` in the paper (§4.1).
         learning_rate: of Adam, constant (§4.5).
+        width: channels after the squeeze; 128 in the paper (§4.4).
     """
 
     authors_form = AuthorsForm("module.", "backbone.")
 
-    def __init__(self, backbone: BackboneConfig, learning_rate: float = 1e-3):
+    def __init__(self, backbone: BackboneConfig, learning_rate: float = 1e-3, width: int = 128):
         super().__init__(backbone)
+        if width < 8 * GROUPS or width % (8 * GROUPS):
+            raise SettingsError(f"width is {width}, expected a multiple of {8 * GROUPS}")
         self.learning_rate = learning_rate
-        self.hpn_learner = HyperpixelLearner(self.backbone.blocks[1:])
+        self.width = width
+        self.hpn_learner = HyperpixelLearner(self.backbone.blocks[1:], width)
 
     def forward(self, episode: EpisodeBatch) -> Prediction:
         """K one-shot passes, whose votes are divided by the most that any pixel has (§4.5)."""
@@ -66,12 +70,10 @@ class HSNet(OneWaySegmenter):
         return torch.optim.Adam(self.parameters(), self.learning_rate)
 
     def checkpoint_settings(self) -> dict[str, Any]:
-        return {}
+        return {"width": self.width}
 
 
-def squeeze(
-    inner: int, kernels: Sequence[int], strides: Sequence[int], widths: Sequence[int] = WIDTHS
-) -> nn.Sequential:
+def squeeze(inner: int, widths: Sequence[int], kernels: Sequence[int], strides: Sequence[int]) -> nn.Sequential:
     """Three times 4-D convolution, GroupNorm, ReLU."""
     layers: list[nn.Module] = []
     for outer, kernel, stride in zip(widths, kernels, strides, strict=True):
@@ -85,21 +87,22 @@ class HyperpixelLearner(nn.Module):
 
     Args:
         blocks: number of correlated blocks at 1/8, 1/16 and 1/32.
+        width: channels after the squeeze.
     """
 
-    def __init__(self, blocks: Sequence[int]):
+    def __init__(self, blocks: Sequence[int], width: int = 128):
         super().__init__()
         fine, middle, coarse = blocks
-        wide = (128, 128, 128)
-        self.encoder_layer4 = squeeze(coarse, (3, 3, 3), (2, 2, 2))
-        self.encoder_layer3 = squeeze(middle, (5, 3, 3), (4, 2, 2))
-        self.encoder_layer2 = squeeze(fine, (5, 5, 3), (4, 4, 2))
-        self.encoder_layer4to3 = squeeze(128, (3, 3, 3), (1, 1, 1), wide)
-        self.encoder_layer3to2 = squeeze(128, (3, 3, 3), (1, 1, 1), wide)
+        half, grow, keep = width // 2, (width // 8, width // 2, width), (width, width, width)
+        self.encoder_layer4 = squeeze(coarse, grow, (3, 3, 3), (2, 2, 2))
+        self.encoder_layer3 = squeeze(middle, grow, (5, 3, 3), (4, 2, 2))
+        self.encoder_layer2 = squeeze(fine, grow, (5, 5, 3), (4, 4, 2))
+        self.encoder_layer4to3 = squeeze(width, keep, (3, 3, 3), (1, 1, 1))
+        self.encoder_layer3to2 = squeeze(width, keep, (3, 3, 3), (1, 1, 1))
         self.decoder1 = nn.Sequential(
-            nn.Conv2d(128, 128, 3, padding=1), nn.ReLU(), nn.Conv2d(128, 64, 3, padding=1), nn.ReLU()
+            nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, half, 3, padding=1), nn.ReLU()
         )
-        self.decoder2 = nn.Sequential(nn.Conv2d(64, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 2, 3, padding=1))
+        self.decoder2 = nn.Sequential(nn.Conv2d(half, half, 3, padding=1), nn.ReLU(), nn.Conv2d(half, 2, 3, padding=1))
 
     def forward(self, correlations: Sequence[Tensor]) -> Tensor:
         """Correlations (B, L, h, w, hs, ws), coarsest scale first -> logits (B, 2, 2h, 2w) of the finest."""

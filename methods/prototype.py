@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsbench.backbones import BackboneConfig, FrozenViT
+from fsbench.counts import intersection_union, mean_iou
 from fsbench.episodes import EpisodeBatch
-from fsbench.metrics import count, intersection_union, mean_iou
+from fsbench.metrics import count
 from methods.base import FewShotMethod, Prediction
 
 INVALID = -1e4  # logit of a way without any foreground in its supports
@@ -93,6 +94,13 @@ def resize_logits(logits: Tensor, grid: tuple[int, int], size: tuple[int, int]) 
     return F.interpolate(logits.view(1, -1, *grid), size, mode="bilinear", align_corners=False)[0]
 
 
+def one_against_rest(logits: Tensor) -> Tensor:
+    """Logits (N + 1, h, w) of background and ways -> (N, 2, h, w), each way against all others together."""
+    ways = range(1, len(logits))
+    rest = [torch.cat([logits[:way], logits[way + 1 :]]).logsumexp(0) for way in ways]
+    return torch.stack([torch.stack([other, logits[way]]) for way, other in zip(ways, rest, strict=True)])
+
+
 class Prototype(FewShotMethod):
     """Nearest prototype on frozen tokens.
 
@@ -147,8 +155,8 @@ class Prototype(FewShotMethod):
         if self.gate:
             logits[1:][~decided] = INVALID
         side = round(logits.shape[1] ** 0.5)
-        label_map = resize_logits(logits, (side, side), _size(episode)).argmax(0)
-        return Prediction(label_map, decided, score)
+        full = resize_logits(logits, (side, side), _size(episode))
+        return Prediction(full.argmax(0), decided, score, one_against_rest(full))
 
     def calibrate(self, episodes: Iterable[EpisodeBatch]) -> dict[str, float]:
         """Choose (alpha, delta) by mIoU and then theta by exact-match accuracy; first best on ties (§2.1, `base`)."""

@@ -42,7 +42,7 @@ def refused(capsys, tmp_path, monkeypatch):
         (["--way", "0"], "way is 0, expected 1 or more"),
         (["--way", "6"], "way 6 is more than the 5 classes of fold 0"),
         (["--shot", "-2"], "shot is -2, expected 1 or more"),
-        (["--shot", "500"], "too few images of some classes for 500 shots"),
+        (["--shot", "500"], "too few images of some classes for a query and its supports ("),
         (["--setting", "partial"], "unknown setting 'partial'; there are: original, partially_augmented"),
         (["--data.fodl=1"], "datamodules.episodic.EpisodicDataModule has no option 'fodl'; did you mean 'fold'?"),
         (["--model.learning=1"], "methods.emat.EMAT has no option 'learning'; did you mean 'learning_rate'?"),

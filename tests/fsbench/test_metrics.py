@@ -6,18 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fsbench.metrics import (
-    EpisodeResult,
-    EpisodicScores,
+from fsbench.counts import (
     background_intersection_union,
     class_accuracy,
-    count,
     fb_iou,
     intersection_union,
     mean_iou,
     pixel_accuracy,
-    presence_from_mask,
 )
+from fsbench.metrics import EpisodeResult, EpisodicScores, count, presence_from_mask
 
 
 def maps(ways, void):

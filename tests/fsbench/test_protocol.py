@@ -54,8 +54,7 @@ def test_every_choice_is_explained_in_words():
     for protocol in protocols:
         words = choices(protocol)
         assert set(LABELS) <= set(words)
-        plain = {key for key in LABELS if words[key] == str(getattr(protocol, key))}
-        assert plain <= {"validation_episodes"}  # a number that speaks for itself
+        assert not [key for key in LABELS if words[key] == str(getattr(protocol, key))]
     text = side_by_side(protocols, 140)
     assert max(map(len, text.splitlines())) <= 140
     assert all(label in text for label in LABELS.values())

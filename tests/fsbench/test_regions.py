@@ -1,6 +1,7 @@
 """ROM and RUM against a plain implementation: regions by flood fill, overlaps by sets of pixels (dcama.md §12)."""
 
 from math import tanh
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -119,6 +120,6 @@ def test_the_evaluation_measures_regions():
         torch.tensor([[2, 5]]), torch.tensor([7]),
         Truth([truth], torch.tensor([[True, True]]), torch.tensor([[3, 4]])),
     )  # fmt: skip
-    result = FewShotMethod.evaluate(lambda without_truth: Prediction(label_map), episode)
+    result = FewShotMethod.evaluate(SimpleNamespace(_predict=lambda without_truth: Prediction(label_map)), episode)
     assert result.rom.tolist() == pytest.approx([tanh(1 * 2 / (2 * 3)), tanh(1), 0])
     assert result.rum.tolist() == [0, 0, 0]

@@ -11,7 +11,7 @@ import pytest
 
 from datamodules.folder import Folder
 from fsbench.cli import main
-from fsbench.metrics import intersection_union, mean_iou
+from fsbench.counts import intersection_union, mean_iou
 from fsbench.protocol import load_protocol
 from fsbench.records import Record, find_records
 from fsbench.render import FORMATS, render

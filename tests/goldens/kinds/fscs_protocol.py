@@ -9,8 +9,9 @@ from PIL import Image
 
 from datamodules.official_lists import read_official
 from fsbench.annotations import VOID, PairList
+from fsbench.counts import background_intersection_union, intersection_union
 from fsbench.episodes import IMAGENET_MEAN, IMAGENET_STD
-from fsbench.metrics import EpisodeResult, EpisodicScores, background_intersection_union, count, intersection_union
+from fsbench.metrics import EpisodeResult, EpisodicScores, count
 from fsbench.preprocess import resize_image, resize_labels, way_labels
 from fsbench.samplers import Episode, Pool, augment, draw_episode, size_pool
 from tests.goldens.harness import EXACT, Case, Comparison, Skipped, absolute, compare, equal

@@ -8,13 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsbench.annotations import VOID
-from fsbench.metrics import (
-    background_intersection_union,
-    count,
-    fb_iou,
-    intersection_union,
-    mean_iou,
-)
+from fsbench.counts import background_intersection_union, fb_iou, intersection_union, mean_iou
+from fsbench.metrics import count
 from fsbench.regions import region_measures
 from tests.goldens.harness import EXACT, Case, Comparison, absolute
 

@@ -1,0 +1,39 @@
+"""`fsbench compare`: its arguments."""
+
+import argparse
+from pathlib import Path
+
+BREAKDOWNS = ("fold", "size", "class")
+FORMATS = ("text", "markdown", "latex", "json")
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser("compare", help="what sets methods apart that saw the same episodes")
+    parser.add_argument("runs", nargs="+", type=Path, help="folders of runs; several runs may be in one")
+    parser.add_argument("--metrics", default="mIoU,FB-IoU,accuracy", help="with commas (see: fsbench list)")
+    parser.add_argument("--by", action="append", choices=BREAKDOWNS, default=[], help="break down; may be repeated")
+    parser.add_argument("--fold", type=int, action="append", default=[], help="only this fold; may be repeated")
+    parser.add_argument("--baseline", metavar="METHOD", help="compare every other method with this one only")
+    parser.add_argument("--resamples", type=int, help="of the bootstrap and the test; default 10000")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="critical-difference diagram: .png, .svg or .pdf")
+    parser.add_argument("--format", choices=FORMATS, default="text")
+    parser.set_defaults(function=_compare)
+
+
+def _compare(options: argparse.Namespace, extra: list[str]) -> int:
+    from fsbench.compare import compare
+    from fsbench.compare_layout import lay_out, plot
+    from fsbench.errors import SettingsError
+    from fsbench.paired import RESAMPLES
+    from fsbench.render import SHEETS, as_json
+    from fsbench.scores import metric_names
+
+    resamples = RESAMPLES if options.resamples is None else options.resamples
+    if resamples < 100:
+        raise SettingsError(f"--resamples is {resamples}, expected 100 or more")
+    metrics = metric_names(options.metrics)
+    comparison = compare(options.runs, metrics, options.by, options.baseline, options.fold, resamples)
+    if options.plot is not None:
+        plot(options.plot, comparison)
+    print(as_json([comparison]) if options.format == "json" else SHEETS[options.format]([lay_out(comparison)]))
+    return 0

@@ -1,0 +1,120 @@
+"""What `fsbench compare` shows: its comparison as grids of words, and as a plot."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fsbench.compare import Comparison, Line, scores_in
+from fsbench.errors import SettingsError
+from fsbench.files import replacing
+from fsbench.layout import Grid, Sheet
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+CAPTIONS = {"all": "", "fold": " by fold", "size": " by object size", "class": " by class"}
+PLOTS = (".png", ".svg", ".pdf")
+
+
+def lay_out(comparison: Comparison) -> Sheet:
+    """A grid per table and metric, and the groups of methods that are not told apart."""
+    parts = [
+        (f"{metric}{CAPTIONS[kind]}", _grid(lines, kind, metric))
+        for kind, metrics in comparison.tables.items()
+        for metric, lines in metrics.items()
+    ]
+    notes = [
+        f"not told apart in {metric} ({_fold(fold)}): {', '.join(group)}"
+        for metric, folds in comparison.alike.items()
+        for fold, groups in folds.items()
+        for group in groups
+    ]
+    return Sheet(comparison.title, parts, [*notes, *comparison.notes])
+
+
+def _grid(lines: list[Line], kind: str, metric: str) -> Grid:
+    digits = 3 if metric in ("ROM", "RUM") else 2
+    what = {"size": ["object size"], "class": ["class"]}.get(kind, [])
+    grid = [["first", "second", "fold", *what, "first", "second", "difference", "p", "corrected"]]
+    grid[0] += ["images"] if what else ["episodes"]
+    for line in lines:
+        d = line.difference
+        moved = " ".join(
+            f"{value:+.{digits}f}" for value in (d.difference.value, d.difference.low, d.difference.high)
+        ).split()
+        grid.append(
+            [
+                d.method,
+                d.other,
+                line.fold,
+                *([line.part] if what else []),
+                *(f"{score:.{digits}f}" for score in d.scores),
+                f"{moved[0]} [{moved[1]}, {moved[2]}]",
+                _probability(d.p),
+                _probability(line.corrected) + ("*" if line.significant else " "),
+                str(line.images) if what else "–" if line.needed is None else f"{line.needed:,}",
+            ]
+        )
+    return grid
+
+
+def _probability(p: float) -> str:
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _fold(fold: str) -> str:
+    return "mean over folds" if fold == "mean" else f"fold {fold}"
+
+
+def plot(path: Path, comparison: Comparison) -> None:
+    """The critical-difference diagram of every fold (or their mean) and metric: methods at their scores, and a bar over
+    those that are not told apart. `path` ends in one of `PLOTS`."""
+    if path.suffix not in PLOTS:
+        raise SettingsError(f"--plot is {path}, expected a name that ends in {', '.join(PLOTS)}")
+    if not comparison.alike:
+        raise SettingsError("--plot needs every two methods compared; leave --baseline out")
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    metrics = comparison.tables["all"]
+    folds = list(dict.fromkeys(line.fold for lines in metrics.values() for line in lines))
+    names = len(comparison.methods)
+    figure = Figure((5.5 * len(metrics), (1.1 + 0.3 * names) * len(folds)), layout="constrained")
+    axes = figure.subplots(len(folds), len(metrics), squeeze=False)
+    for row, fold in zip(axes, folds, strict=True):
+        for axis, (metric, lines) in zip(row, metrics.items(), strict=True):
+            here = scores_in([line for line in lines if line.fold == fold])
+            _diagram(axis, here, comparison.alike[metric][fold], f"{metric}, {_fold(fold)}")
+    figure.suptitle(comparison.title, fontsize="small")
+    with replacing(path) as temporary, rc_context({"svg.hashsalt": "fsbench"}):  # the same file from the same runs
+        stamp = {"Date": None} if path.suffix == ".svg" else {"CreationDate": None} if path.suffix == ".pdf" else {}
+        figure.savefig(temporary, format=path.suffix[1:], dpi=150, metadata=stamp)
+
+
+def _diagram(axis: "Axes", scores: dict[str, float], groups: list[list[str]], title: str) -> None:
+    low, high = min(scores.values()), max(scores.values())
+    margin = max(high - low, 0.5) * 0.08
+    edges = low - margin, high + margin
+    ranked = sorted(scores, key=lambda name: scores[name])
+    left = [name for name in ranked if scores[name] < (low + high) / 2]
+    halves = left, ranked[::-1][: len(ranked) - len(left)]
+    axis.set_xlim(*edges)
+    axis.set_ylim(-max(map(len, halves)) + 0.5, 1.0 + 0.25 * len(groups))
+    axis.set_title(title)
+    for edge, half, side in zip(edges, halves, ("right", "left"), strict=True):
+        for number, name in enumerate(half):  # the outermost first, so that no two lines cross
+            at = scores[name]
+            axis.plot([at, at, edge], [0.5, -number, -number], color="0.6", linewidth=0.8)
+            axis.plot(at, 0.5, "o", color="black", markersize=4)
+            axis.annotate(f" {name}  {at:.2f} ", (edge, -number), ha=side, va="center", fontsize="small")
+    for number, group in enumerate(groups):
+        ends = [scores[name] for name in group]
+        height = 0.8 + 0.25 * number
+        axis.plot(
+            [min(ends) - margin / 4, max(ends) + margin / 4],
+            [height, height],
+            color="tab:red",
+            linewidth=3,
+            solid_capstyle="round",
+        )
+    axis.yaxis.set_visible(False)
+    axis.spines[["left", "right", "top"]].set_visible(False)

@@ -1,0 +1,137 @@
+"""Differences of methods on the same episodes: intervals, tests, and how many episodes would settle one.
+
+Every resample draws whole query images and is the same for all methods, so what is hard for all cancels. The test swaps
+the two methods' answers, query image by query image: if it does not matter which method answered, the difference that
+was found is one like any other of the swapped ones. Neither assumes a distribution, and both know that scores are
+ratios of sums.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from math import ceil
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+
+from fsbench.scores import Sums
+from fsbench.stats import AT_ONCE, LEVEL, Interval, interval, resampled_alike
+
+RESAMPLES = 10_000
+POWER = 0.80
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The score of `other` minus that of `method`, in points.
+
+    Attributes:
+        scores: of the two.
+        difference: with the interval of the difference itself.
+        error: its standard error, the standard deviation of its resamples.
+        p: of the swap test, two-sided, for this pair alone.
+    """
+
+    method: str
+    other: str
+    scores: tuple[float, float]
+    difference: Interval
+    error: float
+    p: float
+
+
+def paired_differences(
+    parts: Mapping[str, Sequence[Sums]], pairs: Sequence[tuple[str, str]], resamples: int = RESAMPLES
+) -> dict[str, list[Difference]]:
+    """Metric -> the difference of every pair of methods, for the mean over folds.
+
+    Args:
+        parts: method -> sums of each fold; the folds of all methods, and their query images, are the same.
+        pairs: (method, other) names.
+    """
+    values = {name: _mean([sums.scores() for sums in folds]) for name, folds in parts.items()}
+    by_fold = [resampled_alike(same, resamples, seed) for seed, same in enumerate(zip(*parts.values(), strict=True))]
+    draws = {name: _mean([fold[i] for fold in by_fold]) for i, name in enumerate(parts)}
+    found: dict[str, list[Difference]] = {}
+    for method, other in pairs:
+        swapped = _mean(
+            [_swapped(a, b, resamples, s) for s, (a, b) in enumerate(zip(parts[method], parts[other], strict=True))]
+        )
+        for metric in swapped:
+            first, second = (float(values[name][metric][0]) for name in (method, other))
+            moved = draws[other][metric] - draws[method][metric]
+            extreme = int((np.abs(swapped[metric]) >= abs(second - first) - 1e-9).sum())
+            found.setdefault(metric, []).append(
+                Difference(
+                    method,
+                    other,
+                    (first, second),
+                    interval(second - first, moved),
+                    float(moved.std()),
+                    (extreme + 1) / (resamples + 1),
+                )
+            )
+    return found
+
+
+def _mean(folds: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Means over folds of the scores that all have."""
+    names = [name for name in folds[0] if all(name in fold for fold in folds)]
+    return {name: np.mean([fold[name] for fold in folds], 0) for name in names}
+
+
+def _swapped(first: Sums, second: Sums, resamples: int, seed: int) -> dict[str, np.ndarray]:
+    """Differences (R,) when each query image's answers change sides with probability 1/2."""
+    both, images = _joined(first, second), len(first.right)
+    rng = np.random.default_rng([seed, 1])  # other numbers than the bootstrap's
+    chunks = []
+    for start in range(0, resamples, AT_ONCE):
+        size = min(AT_ONCE, resamples - start)
+        stay = rng.integers(0, 2, (size, images), dtype=np.int8).astype(float)
+        ours, theirs = (both.scores(np.hstack(sides)) for sides in ((stay, 1 - stay), (1 - stay, stay)))
+        chunks.append({name: theirs[name] - ours[name] for name in ours})
+    return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
+
+
+def _joined(first: Sums, second: Sums) -> Sums:
+    """Query images of both, one after the other; what one of them lacks is left out."""
+    arrays: dict[str, Any] = {}
+    for name in (f.name for f in fields(Sums) if f.name != "absent_is_zero"):
+        ours, theirs = getattr(first, name), getattr(second, name)
+        arrays[name] = None if ours is None or theirs is None else np.concatenate([ours, theirs])
+    return Sums(**arrays, absent_is_zero=first.absent_is_zero)
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Holm's adjusted p-values: those below 0.05 are differences, with a chance of 5 % that any of them is none."""
+    values = np.asarray(p, dtype=float)
+    order = np.argsort(values, kind="stable")
+    factors = len(values) - np.arange(len(values))
+    adjusted = np.empty(len(values))
+    adjusted[order] = np.minimum(np.maximum.accumulate(values[order] * factors), 1)
+    return [float(value) for value in adjusted]
+
+
+def episodes_needed(difference: float, error: float, episodes: int) -> int | None:
+    """How many episodes would show a true difference of this size with a power of 80 % at the level of 5 %.
+
+    The variance of the difference of `episodes` episodes is `error`²; that of n times as many is taken as 1/n of it,
+    which holds while new episodes bring new query images. None where there is no difference to find.
+    """
+    if abs(difference) < 1e-9:
+        return None
+    wanted = abs(difference) / (NormalDist().inv_cdf(0.5 + LEVEL / 2) + NormalDist().inv_cdf(POWER))
+    return max(ceil(episodes * (error / wanted) ** 2), 1)
+
+
+def alike(ranked: Sequence[str], told_apart: set[frozenset[str]]) -> list[list[str]]:
+    """Longest stretches of `ranked` methods no two of which are told apart; single methods are left out."""
+    stretches: list[list[str]] = []
+    for start in range(len(ranked)):
+        end = start + 1
+        while end < len(ranked) and not any(frozenset((name, ranked[end])) in told_apart for name in ranked[start:end]):
+            end += 1
+        stretch = list(ranked[start:end])
+        if len(stretch) > 1 and not (stretches and set(stretch) <= set(stretches[-1])):
+            stretches.append(stretch)
+    return stretches
