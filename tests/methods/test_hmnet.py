@@ -260,3 +260,17 @@ def test_half_precision_of_the_head_stays_near():
         with torch.autocast("cpu", dtype=torch.bfloat16):
             half = head(*features, labels).final
     assert float((half.float() - exact).norm() / exact.norm()) < 0.02
+
+
+def test_a_recapped_scan_remembers_the_support(blocks_folder):
+    """The curve starts near the support's state; where it is read again, the state comes back to it."""
+    method = on_vit(feature_side=16)
+    for name, parameter in method.named_parameters():
+        if name.endswith("dt_projs_bias"):
+            parameter.data += 3  # start values forget too slowly to see it
+    curves = method.memory_of(episode(data(blocks_folder, 64)))
+    assert set(curves) == {"block 1: support recapped", "block 1: support once"}
+    recapped, once = curves["block 1: support recapped"], curves["block 1: support once"]
+    assert recapped.shape == once.shape == (16 * 4,)
+    torch.testing.assert_close(recapped[:4], once[:4])  # before the first recap
+    assert recapped.abs().max() <= 1 + 1e-5 and recapped[4::4].mean() > once[4::4].mean()
