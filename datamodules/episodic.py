@@ -245,6 +245,12 @@ class EpisodicDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[EpisodeBatch]:
         how, pool = self._loading(training=True), self.training_pool
+        enough = [number for number in pool.class_ids if len(pool.images_of.get(number, ())) > self.training_shot]
+        if len(enough) < len(pool.class_ids):
+            raise DataError(
+                f"{self.dataset.name} fold {self.fold}: {len(enough)} of {len(pool.class_ids)} base classes have more "
+                f"than {self.training_shot} training images; expected all; lower --data.training_shot"
+            )
         factors = {"pascal": (0.9, 1.1), "coco": (0.8, 1.25)}.get(self.augmentation)
         augmentation = Augmentation(self.image_size, factors) if factors else None
         items: TrainingImages | TrainingEpisodes
