@@ -1,12 +1,13 @@
 """How many points does the protocol alone move? The same methods and weights under every protocol and setting.
 
-    python -m benchmarks.protocols --dataset pascal --data-root DIR --method prototype --method emat=best.ckpt -- ARGS
+    python -m benchmarks.protocols --dataset pascal --data-root DIR --method prototype --method "emat=CKPT ARGS" -- ARGS
 
-Arguments after `--` go to every run in LightningCLI's form. Runs are found again in `--runs`; a condition that the data
-cannot supply is named with its reason.
+Arguments behind a method go to its runs, those after `--` to every run, in LightningCLI's form. Runs are found again in
+`--runs`; a condition that the data cannot supply is named with its reason.
 """
 
 import argparse
+import shlex
 import sys
 from dataclasses import dataclass
 
@@ -42,20 +43,21 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data-root")
     parser.add_argument("--lists", action="append", default=[])
     parser.add_argument("--fold", type=int, default=0)
-    parser.add_argument("--method", action="append", required=True, help="name, or name=checkpoint")
+    parser.add_argument("--method", action="append", required=True, help="name or name=checkpoint, then arguments")
     parser.add_argument("--runs", default="runs")
     parser.add_argument("extra", nargs="*", help="arguments of every run")
     options = parser.parse_args(argv)
-    methods = [method.partition("=")[::2] for method in options.method]
+    methods = [shlex.split(method) for method in options.method]
     rows: list[tuple[Condition, list[Record | str]]] = []
     for condition in CONDITIONS:
-        rows.append((condition, [_evaluate(condition, *method, options) for method in methods]))
-    print(_table([name for name, _ in methods], rows))
+        rows.append((condition, [_evaluate(condition, *method, options=options) for method in methods]))
+    print(_table([name.partition("=")[0] for name, *_ in methods], rows))
     return 0
 
 
-def _evaluate(condition: Condition, method: str, checkpoint: str, options: argparse.Namespace) -> Record | str:
+def _evaluate(condition: Condition, named: str, *own: str, options: argparse.Namespace) -> Record | str:
     """The record, or why there is none."""
+    method, _, checkpoint = named.partition("=")
     request = Request(
         methods=[method],
         dataset=options.dataset,
@@ -69,7 +71,7 @@ def _evaluate(condition: Condition, method: str, checkpoint: str, options: argpa
         data_root=options.data_root,
         lists=options.lists,
         drop_small=True,
-        extra=options.extra,
+        extra=[*own, *options.extra],
     )
     try:
         records, failures = bench(request)

@@ -3,10 +3,12 @@
 import importlib
 import inspect
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fsbench.annotations import AnnotationIndex
+from fsbench.backbones import BackboneConfig
 from fsbench.errors import SettingsError
 from fsbench.paths import CONFIGS
 
@@ -55,6 +57,24 @@ def method_classes() -> dict[str, Any]:
             module, _, name = dotted.rpartition(".")
             found[dotted] = getattr(importlib.import_module(module), name)
     return found
+
+
+def build_method(name: str, backbone: BackboneConfig) -> tuple[Any, int]:
+    """The method of configs/methods/`name` and the image size it is made for. An empty name of `backbone` stands for
+    the method's own backbone.
+
+    Raises SettingsError for an unknown method, CheckpointError for missing weights.
+    """
+    import yaml
+
+    _known("methods", "method", name)
+    config = yaml.safe_load((CONFIGS / "methods" / f"{name}.yaml").read_text())
+    settings = dict(config["model"].get("init_args") or {})
+    own = settings.pop("backbone", {})
+    module, _, kind = config["model"]["class_path"].rpartition(".")
+    chosen = replace(backbone, name=backbone.name or own["name"])
+    method = getattr(importlib.import_module(module), kind)(chosen, **settings)
+    return method, int(config["data"]["init_args"]["image_size"])
 
 
 def config_files(method: str, dataset: str, fast: bool = False) -> list[Path]:

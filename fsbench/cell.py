@@ -36,6 +36,7 @@ class Cell:
 
     def __init__(self, cli: SuiteCLI):
         self.config = cli.config
+        self.config_text: str = cli.parser.dump(cli.config, skip_none=False)
         self.trainer_arguments: dict[str, Any] = dict(cli.config_init["trainer"])
         self.options = cli.config["run"]
         self.method: Method = cli.model

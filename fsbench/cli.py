@@ -1,14 +1,13 @@
 """The `fsbench` command."""
 
 import argparse
-import importlib
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from fsbench import __version__, compare_commands, manifest_commands
+from fsbench import __version__, compare_commands, cost_command, data_commands, explain_command, manifest_commands
 from fsbench.errors import FsbenchError, SettingsError, user_message
 
 if TYPE_CHECKING:
@@ -100,6 +99,8 @@ def _parser() -> argparse.ArgumentParser:
     protocols.set_defaults(function=_protocols)
 
     manifest_commands.add_parser(commands)
+    cost_command.add_parser(commands)
+    explain_command.add_parser(commands)
     compare_commands.add_parser(commands)
 
     checkpoint = commands.add_parser("checkpoint", help="convert a checkpoint: authors' <-> ours")
@@ -107,35 +108,8 @@ def _parser() -> argparse.ArgumentParser:
     checkpoint.add_argument("target", type=Path)
     checkpoint.add_argument("--backbone", type=Path, help="backbone weights to put into an authors' checkpoint")
     checkpoint.set_defaults(function=_checkpoint)
-    _add_data(commands)
+    data_commands.add_parser(commands)
     return parser
-
-
-def _add_data(commands: Any) -> None:
-    data = commands.add_parser("data", help="prepare a data set, or check what is there")
-    actions = data.add_subparsers(dest="action", required=True)
-
-    prepare = actions.add_parser("prepare", help="from the publishers' archives to the folders the suite reads")
-    prepare.add_argument("dataset", choices=("pascal", "coco", "fss1000"))
-    prepare.add_argument("--root", required=True, help="folder of the data set, made when absent")
-    prepare.add_argument("--from", dest="source", metavar="DIR", help="folder with archives that are there already")
-    lists = prepare.add_mutually_exclusive_group()
-    lists.add_argument("--lists", metavar="DIR", help="folder with released lists, taken instead of a download")
-    lists.add_argument("--no-lists", action="store_true", help="do without released lists")
-    prepare.add_argument("--render", action="store_true", help="COCO: write label PNGs, too, for other programs")
-    prepare.add_argument("--validation-only", action="store_true", help="COCO: leave the training part out")
-    prepare.add_argument("--url-base", metavar="URL", help="mirror: URL/<archive>, URL/lists/<file>")
-    prepare.add_argument("--allow-unverified", action="store_true", help="use archives of another checksum")
-    prepare.add_argument("--timeout", type=float, default=30.0, help="seconds to wait for an answer")
-    prepare.add_argument("--retries", type=int, default=5, help="fruitless attempts before it gives up")
-    prepare.add_argument("--backoff", type=float, default=1.0, help="seconds before the second attempt; doubles")
-    prepare.set_defaults(function=_data)
-
-    check = actions.add_parser("check", help="what is missing or damaged; counts and lists against the official ones")
-    check.add_argument("dataset", choices=("pascal", "coco", "fss1000", "folder"))
-    check.add_argument("--root", required=True, help="folder of the data set")
-    check.add_argument("--lists", metavar="DIR", help="folder with released lists; default: <root>/lists")
-    check.set_defaults(function=_data)
 
 
 def _add_table_options(parser: argparse.ArgumentParser) -> None:
@@ -248,10 +222,10 @@ def _list(options: argparse.Namespace, extra: list[str]) -> int:
     for title, kind in (("methods", "methods"), ("data sets", "data"), ("protocols", "protocols")):
         print(f"{title}:")
         for name, line in names(kind).items():
-            print(f"  {name:14} {line}")
+            print(f"  {name:16} {line}")
     print("metrics (fsbench table --metrics …):")
     for name, line in SCORES.items():
-        print(f"  {name:14} {line}")
+        print(f"  {name:16} {line}")
     return 0
 
 
@@ -275,11 +249,6 @@ def _checkpoint(options: argparse.Namespace, extra: list[str]) -> int:
     direction = convert(options.source, options.target, options.backbone, forms)
     print(f"{options.target}: {direction}")
     return 0
-
-
-def _data(options: argparse.Namespace, extra: list[str]) -> int:
-    commands = importlib.import_module("datamodules.commands")  # by name: fsbench does not depend on the data sets
-    return int(getattr(commands, options.action)(options))
 
 
 def _split(text: str) -> list[str]:

@@ -1,7 +1,10 @@
 """What a stage of a run costs: time and peak memory of this process."""
 
+import ctypes
+import gc
 import resource
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -31,6 +34,13 @@ class Meter:
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device) / 2**20
         return resident_mib("VmHWM")
+
+
+def release_memory() -> None:
+    """Give freed memory back to the system, so that it does not hide what comes next (glibc only)."""
+    gc.collect()
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _reset_resident_peak() -> None:

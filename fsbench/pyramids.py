@@ -23,7 +23,7 @@ Pyramid = tuple[Tensor, Tensor, Tensor, Tensor]
 methods use it to sharpen edges, not to compare images."""
 
 SCALES = (4, 8, 16, 32)
-VIT_SCALE = 4.0
+VIT_SCALE = 2.0
 """Tokens have a standard deviation near 1, features of a ResNet several; attention starts as sharp as with those."""
 BUFFERS = ("attn_mask", "relative_position_index", "num_batches_tracked")
 """Entries of weight files that no feature depends on."""

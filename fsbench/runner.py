@@ -72,6 +72,7 @@ def run(cell: Cell) -> Record | None:
 def _run_in(work: Path, cell: Cell) -> Record | None:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = cell.options.tf32
     _rank_zero_write(work / "identity.json", cell.identity)
+    rank_zero_only(write_text)(work / "config.yaml", cell.config_text)  # what `fsbench explain` reads
     keeper = ModelCheckpoint(
         work / "checkpoints", "best", monitor="val/mIoU", mode="max", save_last=True, enable_version_counter=False
     )

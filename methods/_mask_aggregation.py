@@ -19,7 +19,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from fsbench.errors import SettingsError
-from fsbench.ops.mask_value_attention import chosen_backend, mask_value_attention
+from fsbench.ops.mask_value_attention import attention_weights, chosen_backend, mask_value_attention
 from fsbench.ops.upsampled_conv import upsampled_conv
 
 SCALES = (4, 8, 16, 32)
@@ -242,6 +242,19 @@ class DCAMAHead(nn.Module):
     ) -> Tensor:
         found = self.DCAMA_blocks[self.names[scale]](*self.tokens(scale, query, support, masks, generator))
         return found.view(query.shape[0], query.shape[1], *query.shape[-2:])
+
+    def attention_row(
+        self, scale: int, query: Sequence[Tensor], support: Sequence[Tensor], masks: Tensor, row: int, column: int
+    ) -> Tensor:
+        """Attention of the token at (row, column) of the first sample to its supports, mean of the heads: (L, K, h, w).
+        Of all support pixels, also where the head is trained on a sample of them."""
+        q, s, _ = self.tokens(scale, query[SCALES.index(scale)][:1], support[SCALES.index(scale)][:1], masks[:1])
+        block = self.DCAMA_blocks[self.names[scale]]
+        assert isinstance(block, MaskAttention)
+        height, width = query[SCALES.index(scale)].shape[-2:]
+        one = q[..., row * width + column, None]
+        weights = attention_weights(block.project(0, one), block.project(1, s), block.heads).mean(1)
+        return rearrange(weights, "l 1 (k h w) -> l k h w", h=height, w=width)
 
     def decode(self, coarse: dict[int, Tensor], query: Sequence[Tensor], support: Sequence[Tensor]) -> Tensor:
         """Coarse masks and skips -> logits (§6, §7). Skips of several shots are joined by their maximum (§8)."""

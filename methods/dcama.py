@@ -8,10 +8,12 @@ to at once. The defaults are the released program's; sections are those of dcama
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fsbench.backbones import BackboneConfig
 from fsbench.checkpoints import AuthorsForm
+from fsbench.episodes import EpisodeBatch
 from methods._mask_aggregation import POSITIONS, DCAMAHead, HeadOptions, position_table
 from methods._one_way import OneWaySegmenter
 
@@ -94,6 +96,43 @@ class DCAMA(OneWaySegmenter):
             drawn = torch.Generator().manual_seed(int(episodes[0]))  # the same pixels whenever it is evaluated
         logits: Tensor = self.model(query, support, masks, drawn)
         return logits
+
+    def coarse_masks(self, episode: EpisodeBatch) -> dict[int, Tensor]:
+        """Coarse masks (L, h, w) of every attended scale, for the first way of an episode (§12)."""
+        query, support = self._pyramids(episode)
+        with torch.no_grad():
+            return {s: m[0] for s, m in self.model.coarse_masks(query, support, episode.support_masks[0, :1]).items()}
+
+    def attention_of(self, episode: EpisodeBatch, row: int, column: int) -> Tensor:
+        """Where a query pixel looks in the supports: mean over heads, blocks and scales of its attention, enlarged to
+        the image, (K, S, S) (§12)."""
+        query, support = self._pyramids(episode)
+        masks = episode.support_masks[0, :1]
+        side = masks.shape[-1]
+        found = []
+        with torch.no_grad():
+            for scale in self.model.names:
+                weights = self.model.attention_row(scale, query, support, masks, row // scale, column // scale)
+                found.append(F.interpolate(weights, (side, side), mode="bilinear", align_corners=True))
+        return torch.cat(found).mean(0)
+
+    def pixel_features(self, episode: EpisodeBatch) -> dict[str, Tensor]:
+        """Features of the query's pixels before and after (§12): "backbone", the last block at 1/8 (C, h, w), and
+        "penultimate", before the last convolution (C, S, S)."""
+        query, support = self._pyramids(episode)
+        caught: list[Tensor] = []
+        hook = self.model.mixer3[1].register_forward_hook(lambda m, args, out: caught.append(out.detach()))
+        try:
+            with torch.no_grad():
+                self.logits(query, support, episode.support_masks[0, :1], episode.episodes[:1])
+        finally:
+            hook.remove()
+        return {"backbone": query[1][0, -1], "penultimate": caught[0][0]}
+
+    def _pyramids(self, episode: EpisodeBatch) -> tuple[list[Tensor], list[Tensor]]:
+        """Of the query (1, L, C, h, w) and of the first way's supports (1, K, L, C, h, w)."""
+        query = [scale[None] for scale in self.pyramid(episode, int(episode.query[0]))]
+        return query, self._supports(episode, episode.support[0, :1])
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(

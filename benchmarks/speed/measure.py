@@ -1,13 +1,12 @@
 """Time and peak memory of a call, for the benchmarks beside this file."""
 
-import gc
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
-from fsbench.cost import Meter, resident_mib
+from fsbench.cost import Meter, release_memory, resident_mib
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ def measure(call: Callable[[], object], device: torch.device, repeats: int = 3) 
     """One warm-up call, then `repeats` timed ones, then one whose memory is watched."""
     call()
     seconds = sorted(_timed(call, device) for _ in range(repeats))
-    gc.collect()
+    release_memory()
     cuda = device.type == "cuda"
     before = torch.cuda.memory_allocated(device) / 2**20 if cuda else resident_mib()
     meter = Meter(device)

@@ -1,0 +1,142 @@
+"""What a finished run's method saw on the way to its masks: coarse masks, attention, features (dcama.md §12).
+
+A method takes part that has the three functions of `Explainable`.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, cast, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fsbench.cell import Cell
+from fsbench.checkpoints import load_checkpoint
+from fsbench.coarse import binary_sum
+from fsbench.composition import parse
+from fsbench.episodes import EpisodeBatch
+from fsbench.errors import RecordError, SettingsError
+from fsbench.metrics import EpisodeResult, EpisodicScores, count, presence_from_mask
+
+
+@runtime_checkable
+class Explainable(Protocol):
+    """What a method must tell about one 1-way episode."""
+
+    def coarse_masks(self, episode: EpisodeBatch) -> dict[int, Tensor]:
+        """Coarse masks (L, h, w) by scale."""
+
+    def attention_of(self, episode: EpisodeBatch, row: int, column: int) -> Tensor:
+        """Attention (K, S, S) of a query pixel to the supports."""
+
+    def pixel_features(self, episode: EpisodeBatch) -> dict[str, Tensor]:
+        """Features of the query's pixels (C, ·, ·) by name."""
+
+
+@dataclass
+class Explained:
+    """One episode: sums of coarse masks (h, w) and their binary masks by name, "final" being the prediction."""
+
+    episode: EpisodeBatch
+    sums: dict[str, Tensor]
+    masks: dict[str, Tensor]
+
+
+def open_run(folder: Path) -> Cell:
+    """The cell of a finished run with its trained method in eval mode.
+
+    Raises RecordError when the run is not finished, SettingsError when its method cannot be explained.
+    """
+    config = folder / "config.yaml"
+    if not (folder / "run.json").is_file() or not config.is_file():
+        raise RecordError(f"{folder} is no finished run with a config.yaml; expected a folder that `make bench` wrote")
+    cell = Cell(parse([f"--config={config}"]))
+    if not isinstance(cell.method, Explainable):
+        raise SettingsError(f"{cell.options.name} has no coarse masks and attention to explain; methods that do: dcama")
+    if cell.data.way != 1:
+        raise SettingsError(f"the run is {cell.data.way}-way; only 1-way runs can be explained")
+    if cell.trains:
+        made: dict[str, Any] = json.loads((folder / "checkpoints" / "finished.json").read_text())
+        load_checkpoint(cell.method, folder / "checkpoints" / made["checkpoint"])
+    cast(torch.nn.Module, cell.method).eval()
+    return cell
+
+
+def explained(cell: Cell, limit: int | None = None) -> Iterator[Explained]:
+    """Test episodes one by one, the first `limit` in the order of evaluation."""
+    method: Any = cell.method
+    loader: Iterable[EpisodeBatch] = cast(Any, cell.data).test_dataloader()
+    done = 0
+    for batch in loader:
+        for episode in batch.split():
+            if limit is not None and done >= limit:
+                return
+            hidden = episode.without_truth()
+            with torch.inference_mode():
+                coarse = method.coarse_masks(hidden)
+                final = method._predict(hidden).label_map
+            size = (int(episode.query_sizes[0, 0]), int(episode.query_sizes[0, 1]))
+            masks = {f"1/{s}": binary_sum(m, size)[1] for s, m in coarse.items()}
+            yield Explained(episode, {f"1/{s}": m.sum(0) for s, m in coarse.items()}, masks | {"final": final})
+            done += 1
+
+
+class MaskScores:
+    """mIoU and FB-IoU of each kind of mask, as the run's table has them for its predictions."""
+
+    def __init__(self, cell: Cell):
+        self.cell = cell
+        self.scores: dict[str, EpisodicScores] = {}
+
+    def add(self, seen: Explained) -> None:
+        truth = seen.episode.known_truth()
+        for name, mask in seen.masks.items():
+            if name not in self.scores:
+                self.scores[name] = EpisodicScores(self.cell.data.manifest.class_ids, self.cell.data.protocol.void)
+            decided, score = presence_from_mask(mask, 1)
+            counts = count(mask, truth.label_maps[0], 1)
+            number = int(seen.episode.episodes[0])
+            self.scores[name].update(
+                EpisodeResult(number, truth.classes[0], counts, truth.presence[0], decided, score, mask)
+            )
+
+    def table(self) -> dict[str, dict[str, float]]:
+        found = {name: scores.compute() for name, scores in self.scores.items()}
+        return {name: {key: found[name][key] for key in ("mIoU", "FB-IoU")} for name in found}
+
+
+def tsne(points: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Points (n, C) -> (n, 2) by t-SNE (scikit-learn), seeded."""
+    from sklearn.manifold import TSNE
+
+    perplexity = min(30.0, (len(points) - 1) / 3)
+    embedded = TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(points.astype(np.float64))
+    return np.asarray(embedded)
+
+
+class PixelSample:
+    """Features of foreground and background pixels of queries that show one class."""
+
+    def __init__(self, per_episode: int, seed: int = 0):
+        self.per_episode = per_episode
+        self.generator = np.random.RandomState(seed)
+        self.points: dict[str, list[np.ndarray]] = {}
+        self.labels: list[np.ndarray] = []
+
+    def add(self, cell: Cell, episode: EpisodeBatch) -> None:
+        """Draw pixels of the query, half of them foreground where there are enough; void ones are left out."""
+        truth = episode.known_truth().label_maps[0].cpu().numpy()
+        features = cast(Any, cell.method).pixel_features(episode.without_truth())
+        places = []
+        for label in (0, 1):
+            inside = np.argwhere(truth == label)
+            if len(inside):
+                places.append(inside[self.generator.permutation(len(inside))[: self.per_episode // 2]])
+        chosen = np.concatenate(places)
+        self.labels.append(truth[tuple(chosen.T)])
+        for name, maps in features.items():
+            rows, columns = (chosen * maps.shape[1:] // truth.shape).T
+            self.points.setdefault(name, []).append(maps[:, rows, columns].T.float().cpu().numpy())
