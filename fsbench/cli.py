@@ -36,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{below_progress}fsbench: error: {user_message(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nfsbench: stopped; the same command goes on from here", file=sys.stderr)
+        resumes = options.command in ("bench", "run") or getattr(options, "action", "") == "prepare"
+        print(f"\nfsbench: stopped{'; the same command goes on from here' * resumes}", file=sys.stderr)
         return 130
 
 
@@ -119,6 +120,7 @@ def _add_table_options(parser: argparse.ArgumentParser) -> None:
         "--by", action="append", choices=BREAKDOWNS, default=[], help="break down in full; may be repeated"
     )
     parser.add_argument("--by-class", action="store_true", help="break the table down by class, too")
+    parser.add_argument("--published", action="store_true", help="reported figures beside the measured ones")
     parser.add_argument("--no-trivial", action="store_true", help="leave out the answers that need no model")
 
 
@@ -171,6 +173,7 @@ def _table(options: argparse.Namespace, extra: list[str]) -> int:
 
 
 def _print_table(folders: Sequence[Path], options: argparse.Namespace) -> None:
+    from fsbench.published import read_published
     from fsbench.render import render
     from fsbench.scores import metric_names
     from fsbench.tables import DEFAULT, build_blocks
@@ -178,7 +181,10 @@ def _print_table(folders: Sequence[Path], options: argparse.Namespace) -> None:
     metrics = metric_names(options.metrics) if options.metrics is not None else DEFAULT
     records = _records(folders)
     by_class = options.by_class or "class" in options.by
-    blocks = build_blocks(records, by_class=by_class, trivial=not options.no_trivial, metrics=metrics)
+    published = read_published() if options.published else ()
+    blocks = build_blocks(
+        records, by_class=by_class, trivial=not options.no_trivial, metrics=metrics, published=published
+    )
     print(render(blocks, options.format, options.by))
     if options.format == "text":
         for record in records:

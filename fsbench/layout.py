@@ -17,6 +17,12 @@ SIZE_NOTES = (
     "accuracy is how often that is said",
 )
 
+PUBLISHED_NOTES = (
+    "reported: as printed, made under the protocol and setting named after it; difference: measured minus reported; "
+    "above and below: measured is, by more than its interval and the rounding of what is reported",
+    "a reported figure has an uncertainty of its own (training, choice of checkpoint) that is not known here",
+)
+
 
 @dataclass(frozen=True)
 class Sheet:
@@ -40,7 +46,9 @@ def lay_out(block: Block, by: Sequence[str] = ()) -> Sheet:
     if "size" in by:
         parts.append((f"by object size, over the (episode, way) pairs of these episodes; {accuracy}", _strata(block)))
     parts.append(("by class, over all its (episode, way) pairs", _classes(block)))
-    notes = [*block.notes, *(SIZE_NOTES if "size" in by else ()), INTERVAL_NOTE]
+    parts.append(("reported beside measured", _published(block)))
+    published = PUBLISHED_NOTES if block.published else ()
+    notes = [*block.notes, *(SIZE_NOTES if "size" in by else ()), *published, INTERVAL_NOTE]
     return Sheet(block.title, [(caption, grid) for caption, grid in parts if len(grid) > 1], notes)
 
 
@@ -114,6 +122,20 @@ def _classes(block: Block) -> Grid:
             for name, cell in row.by_class.items()
         ),
     ]
+
+
+def _published(block: Block) -> Grid:
+    """One line per score of ours and reported score of the same method on the same task."""
+    head = ["method", "fold", "metric", "measured", "reported", "difference", "verdict", "reported as", "source"]
+    grid = [head]
+    for item in block.published:
+        r, digits = item.reported, 3 if item.metric in ("ROM", "RUM") else 2
+        moved = "–" if item.difference is None else f"{item.difference:+.{digits}f}"
+        stated = f"{r.method}, {r.backbone}, {r.protocol}, {r.stated}"
+        measured = figure(item.measured, item.metric)
+        line = [item.method, item.fold, item.metric, measured, f"{r.value:.{r.digits}f}", moved, item.verdict, stated]
+        grid.append([*line, r.source])
+    return grid
 
 
 def _known(block: Block, cells: list[Cell]) -> list[str]:

@@ -86,7 +86,7 @@ def latex(sheets: list[Sheet]) -> str:
 
 def _csv(blocks: list[Block]) -> str:
     """One line per number: block, method, fold, part (all, a size, a class), metric, value, low, high, pairs,
-    episodes, run, and the block's notes."""
+    episodes, run, and the block's notes. Of the part "reported", run is the source and the notes are the verdict."""
 
     def numbers(interval: Interval) -> list[str]:
         return [f"{value:.4f}" for value in (interval.value, interval.low, interval.high)]
@@ -118,6 +118,11 @@ def _csv(blocks: list[Block]) -> str:
                 for metric, i in cell.scores.items():
                     counts = (cell.pairs, cell.episodes)
                     writer.writerow([*line(row), part, metric, *numbers(i), *counts, row.run, notes])
+        for item in block.published:
+            r = item.reported
+            value, said = f"{r.value:.{r.digits}f}", f"{r.stated}: {item.verdict}"
+            row_of = [block.title, item.method, item.fold, "reported", item.metric]
+            writer.writerow([*row_of, value, *[""] * 4, r.source, said])
     return out.getvalue()
 
 

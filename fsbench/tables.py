@@ -13,6 +13,7 @@ from fsbench.counts import VoidPolicy
 from fsbench.grouping import comparable, fold_of, notes, title, variants
 from fsbench.manifest import Manifest
 from fsbench.protocol import load_protocol
+from fsbench.published import Beside, Figure, beside
 from fsbench.records import Record
 from fsbench.scores import SCORES, Sums
 from fsbench.stats import Interval, episode_sums, intervals, pair_sums
@@ -68,6 +69,7 @@ class Block:
     rows: list[Row]
     notes: list[str]
     metrics: tuple[str, ...] = DEFAULT
+    published: list[Beside] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -89,18 +91,26 @@ class _Part:
 
 
 def build_blocks(
-    records: Iterable[Record], *, by_class: bool = False, trivial: bool = False, metrics: Sequence[str] = DEFAULT
+    records: Iterable[Record],
+    *,
+    by_class: bool = False,
+    trivial: bool = False,
+    metrics: Sequence[str] = DEFAULT,
+    published: Sequence[Figure] = (),
 ) -> list[Block]:
     """Table blocks of finished runs. `trivial` adds the answers that need no model, on the same episodes; `metrics` are
-    names of `SCORES`."""
-    return [_block(group, by_class, trivial, tuple(metrics)) for group in comparable(records)]
+    names of `SCORES`; `published` is set beside the rows it belongs to."""
+    return [_block(group, by_class, trivial, tuple(metrics), published) for group in comparable(records)]
 
 
-def _block(records: list[Record], by_class: bool, trivial: bool, metrics: tuple[str, ...]) -> Block:
+def _block(
+    records: list[Record], by_class: bool, trivial: bool, metrics: tuple[str, ...], published: Sequence[Figure]
+) -> Block:
     def row(method: str, fold: str, parts: list[_Part]) -> Row:
         return _row(method, fold, parts, by_class, metrics)
 
     rows: list[Row] = []
+    reported: list[Beside] = []
     for label, members in variants(records).items():
         parts = {fold_of(record): _part(record.episodes, record) for record in members}
         rows += [row(label, str(fold), [part]) for fold, part in sorted(parts.items())]
@@ -112,6 +122,9 @@ def _block(records: list[Record], by_class: bool, trivial: bool, metrics: tuple[
             made.run = record.path.name
         if len(parts) == records[0].manifest.header["folds"] > 1:
             rows.append(row(label, "mean", [parts[fold] for fold in sorted(parts)]))
+        for made in (row for row in rows if row.method == label):
+            of_row = [record for record in members if made.fold in ("mean", str(fold_of(record)))]
+            reported += beside(label, made.fold, made.scores, of_row, published)
     if trivial:
         one_per_fold = {fold_of(record): record for record in records}
         answers = {fold: trivial_answers(r.episodes) for fold, r in sorted(one_per_fold.items())}
@@ -121,7 +134,7 @@ def _block(records: list[Record], by_class: bool, trivial: bool, metrics: tuple[
     meanings = [f"{name}: {SCORES[name]}" for name in metrics if name not in DEFAULT]
     lacking = [row.run for row in rows if row.run and {"ROM", "RUM"} & set(metrics) - set(row.scores)]
     missing = [f"{run}: made before ROM and RUM were measured; FORCE=1 repeats the run" for run in lacking]
-    return Block(title(records), rows, [*notes(records), *meanings, *missing], metrics)
+    return Block(title(records), rows, [*notes(records), *meanings, *missing], metrics, reported)
 
 
 def pairs_by_size(frame: "pl.DataFrame") -> dict[str, np.ndarray]:

@@ -1,0 +1,215 @@
+"""Reported figures: every row of every file is understood, and what stands beside ours may stand there."""
+
+import csv
+import shutil
+from pathlib import Path
+
+import pytest
+
+from fsbench.catalogue import names
+from fsbench.cli import main
+from fsbench.errors import DataError
+from fsbench.layout import lay_out
+from fsbench.manifest import read_manifest
+from fsbench.paths import CONFIGS, REPOSITORY
+from fsbench.published import FOLDER, Figure, beside, read_published
+from fsbench.records import Record, to_frame, write_record
+from fsbench.stats import Interval
+from fsbench.tables import build_blocks
+
+FROZEN = REPOSITORY / "benchmarks/manifests/pascal"
+EMAT = {"name": "emat", "class": "methods.emat.EMAT", "support_side": 20}
+DCAMA = {
+    "name": "dcama", "class": "methods.dcama.DCAMA", "support_background": "keep", "skip_scales": [4, 8],
+    "skip_support": True, "attn_scales": [8, 16, 32], "support_pixels": "all",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def figures():
+    return read_published()
+
+
+@pytest.fixture
+def official(tmp_path):
+    """official(method, backbone, fold, task) -> a record on frozen official episodes, an answer that is always the
+    same: the way is found, and 300 pixels too much."""
+
+    def make(method, backbone, fold=0, task="fscs-2way1shot-original", weights="official x", **header) -> Record:
+        protocol, *rest = task.split("-", 1)
+        manifest = read_manifest(FROZEN / f"{protocol}-fold{fold}-{rest[0]}.jsonl.gz")
+        manifest = type(manifest)(manifest.header | header, manifest.episodes)
+        rows = [
+            dict(
+                episode=e.index, slot=slot, class_id=number, tp=700, pred=1000, gt=700, pred_void=0, void=0, valid=4000
+            )
+            | dict(present=True, decided=True, score=1.0, rom=0.0, rum=0.0)
+            for e in manifest.episodes
+            for slot, number in enumerate([0, *e.classes])
+        ]
+        folder = tmp_path / f"{method['name']}-{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        manifest.write(folder / "manifest.jsonl")
+        identity = {
+            "method": method, "backbone": {"name": backbone, "weights": weights}, "fold": fold, "seed": 0,
+            "image_size": 384, "manifest_sha256": manifest.sha256, "training": None,
+        }  # fmt: skip
+        cost = {"trainable_parameters": 0, "episodes_per_second": 1.0, "peak_mib": 1.0}
+        run = {"id": folder.name, "identity": identity, "presence": "predicted", "cost": cost}
+        return write_record(folder, run, to_frame(rows, manifest))
+
+    return make
+
+
+def test_every_row_of_every_file_is_understood(figures):
+    assert len(figures) > 400
+    by_source = {(f.method, f.backbone, f.dataset, f.fold, f.way, f.shot, f.stated, f.metric): f for f in figures}
+    emat = by_source["EMAT", "DINOv2 ViT-S/14", "coco", "mean", 2, 1, "fully-augmented", "mIoU"]
+    assert (emat.value, emat.protocol, emat.setting, emat.backbones) == (
+        51.99, "fscs", "fully_augmented", ("dinov2_vits14",),
+    )  # fmt: skip
+    fss = by_source["DCAMA", "ResNet-50", "fss1000", "0", 1, 1, "main", "mIoU"]
+    assert fss.protocol == "hsnet" and fss.value == 88.2
+    seed = by_source["HMNet", "ResNet-50", "coco", "0", 1, 1, "4000 episodes, seed 3", "mIoU"]
+    assert (seed.episodes, seed.seed, seed.protocol) == (4000, 3, "pfenet")
+    scales = by_source["DCAMA", "Swin-B", "pascal", "mean", 1, 1, "skip_scales=4+8+16", "mIoU"]
+    assert dict(scales.options)["skip_scales"] == (4, 8, 16) and dict(scales.options)["skip_support"] is True
+    assert dict(by_source["HMNet", "VGG-16", "pascal", "mean", 1, 5, "with BAM ensemble", "mIoU"].options)["shots"] == 5
+    assert len({f for f in figures if "(DCAMA authors" in f.method}) == 34  # though two files hold them
+    assert not any(f.fold in ("std", "") for f in figures)
+
+
+def test_rows_and_figures_can_be_counted(figures):
+    """Independent of the reader: rows of the csv files that are scores of our methods, each once."""
+    ours = {"EMAT", "CST*", "CST (pixel-level labels)", "HSNet", "HSNet (DCAMA authors re-impl.)", "DCAMA", "HMNet"}
+    rows = {
+        (*(row[key] for key in row),)
+        for path in FOLDER.glob("*.csv")
+        for row in csv.DictReader(path.open(newline=""))
+        if row["method"] in ours
+        and row["metric"] in ("mIoU", "FB-IoU", "accuracy", "ROM", "RUM")
+        and row["dataset"] in ("PASCAL-5i", "COCO-20i", "FSS-1000")
+        and row["fold"] not in ("std", "")
+        and not row["setting"].endswith((": std", ": spread"))
+        and not (row["method"] == "HSNet" and "iFSL" in row["source"])
+    }
+    assert len(figures) == len(rows)
+
+
+def test_the_mapping_names_methods_and_options_there_are(figures):
+    import yaml
+
+    known = {}
+    for name in names("methods"):
+        model = yaml.safe_load((CONFIGS / "methods" / f"{name}.yaml").read_text())["model"]
+        known.setdefault(model["class_path"], set()).add(model["init_args"]["backbone"]["name"])
+    used = {(f.kind, backbone) for f in figures for backbone in f.backbones}
+    assert {kind for kind, _ in used} <= set(known)
+    assert {pair for pair in used if pair[1] not in known[pair[0]]} == {("methods.hsnet.HSNet", "swin_base")}
+
+
+def test_verdicts(official, figures):
+    record = official(EMAT, "dinov2_vits14")
+    figure = Figure(
+        "EMAT", "DINOv2 ViT-S/14", "original", "pascal", "0", 2, 1, "mIoU", 63.4, 1, "s", "fscs", "methods.emat.EMAT",
+        backbones=("dinov2_vits14",),
+    )  # fmt: skip
+
+    def verdict(low, high):
+        (item,) = beside("emat", "0", {"mIoU": Interval((low + high) / 2, low, high)}, [record], [figure])
+        assert item.difference == pytest.approx((low + high) / 2 - 63.4)
+        return item.verdict
+
+    assert [verdict(63, 64), verdict(63.46, 65), verdict(60, 63.34), verdict(63.44, 65), verdict(60, 63.36)] == [
+        "within the interval", "above", "below", "within the interval", "within the interval",
+    ]  # fmt: skip
+
+
+def test_why_not(official):
+    figures = [
+        Figure("EMAT", "DINOv2 ViT-S/14", "x", "pascal", "0", 2, 1, "mIoU", 60.0, 1, "s", "fscs", "methods.emat.EMAT",
+               backbones=("dinov2_vits14",), options=(("support_side", 20),))
+    ]  # fmt: skip
+    scores = {"mIoU": Interval(50, 49, 51)}
+
+    def why(record, *more):
+        (item,) = beside("emat", "0", scores, [record, *more], figures)
+        assert item.difference is None
+        return item.verdict.removeprefix("not comparable: ")
+
+    assert why(official(EMAT, "dino_vits8")) == "backbone dino_vits8 here, dinov2_vits14 there"
+    assert why(official(EMAT, "dinov2_vits14", weights="random (seed 0)")) == "the backbone's weights are random"
+    small = official(EMAT, "dinov2_vits14", requested=20, lists="derived")
+    assert why(small) == "20 episodes here, 1000 there; image lists here are derived, not the official ones"
+    augmented = official(EMAT, "dinov2_vits14", task="fscs-2way1shot-partially-augmented")
+    assert why(augmented) == "setting partially_augmented here, original there"
+    assert why(official(EMAT, "dinov2_vits14"), small) == why(small)  # a mean is as good as its worst fold
+    assert why(official(EMAT, "dinov2_vits14", seed=5)) == "test seed 5 here, None there"
+    assert why(official(EMAT, "dinov2_vits14", empty=False)) == "queries may be empty there"
+    other = official(EMAT | {"support_side": 12}, "dinov2_vits14")
+    assert not beside("emat", "0", scores, [other], figures)  # another method
+
+
+def test_a_table_has_the_reported_means(official, figures):
+    records = [official(EMAT, "dinov2_vits14", fold) for fold in range(4)]
+    (block,) = build_blocks(records, published=figures)
+    assert {(item.fold, item.metric, item.reported.value) for item in block.published} == {
+        ("mean", "mIoU", 63.38), ("mean", "accuracy", 82.70),
+    }  # fmt: skip
+    (iou, accuracy) = sorted(block.published, key=lambda item: item.metric == "accuracy")
+    assert iou.verdict == "above" and iou.difference == pytest.approx(70 - 63.38) and accuracy.verdict == "above"
+    caption, grid = lay_out(block).parts[-1]
+    assert caption == "reported beside measured" and len(grid) == 3
+    assert next(line for line in grid if line[2] == "mIoU")[3:8] == [
+        "70.00 [70.00, 70.00]", "63.38", "+6.62", "above", "EMAT, DINOv2 ViT-S/14, fscs, original",
+    ]  # fmt: skip
+
+
+def test_what_can_be_compared_hides_what_cannot(official, figures):
+    (block,) = build_blocks([official(DCAMA, "swin_base", task="hsnet-1way1shot-original")], published=figures)
+    assert [(x.reported.stated, x.reported.backbone, x.metric) for x in block.published] == [("main", "Swin-B", "mIoU")]
+    ablated = official(DCAMA | {"support_background": "zero"}, "swin_base", task="hsnet-1way1shot-original")
+    (block,) = build_blocks([ablated], published=figures)
+    assert [x.reported.stated for x in block.published] == ["support_background=zero"]
+    other = official(DCAMA, "swin_base", task="fscs-1way1shot-original")
+    (block,) = build_blocks([other], published=figures)
+    assert {x.verdict for x in block.published} == {"not comparable: protocol fscs here, hsnet there"}
+    assert {x.reported.backbone for x in block.published} == {"Swin-B", "ResNet-50", "ResNet-101"}
+
+
+def test_on_the_command_line(official, tmp_path, capsys):
+    official(DCAMA, "swin_base", task="hsnet-1way1shot-original")
+    assert main(["table", str(tmp_path), "--no-trivial", "--published"]) == 0
+    text = capsys.readouterr().out
+    assert "reported beside measured" in text and "DCAMA ECCV2022 Table 1" in text
+    assert main(["table", str(tmp_path), "--no-trivial", "--published", "--format", "csv"]) == 0
+    rows = [row for row in csv.DictReader(capsys.readouterr().out.splitlines()) if row["part"] == "reported"]
+    assert [(row["fold"], row["metric"], row["value"], row["notes"]) for row in rows] == [
+        ("0", "mIoU", "72.2", "main: below")
+    ]
+    assert main(["table", str(tmp_path), "--no-trivial"]) == 0
+    assert "reported" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ("EMAT,DINOv2", "EMAT2,DINOv2", "emat.csv, line 8: method is 'EMAT2', which mapping.yaml does not know"),
+        ("original,acc", "orig,acc", "emat.csv, line 2: setting is 'orig', which mapping.yaml does not know"),
+        (
+            "backbone,",
+            "trunk,",
+            "emat.csv has the columns dataset, fold, method, metric, setting, shot, source, trunk",
+        ),
+    ],
+)
+def test_names_that_are_not_known_are_refused(tmp_path, before, after, expected):
+    folder = Path(shutil.copytree(FOLDER, tmp_path / "published"))
+    text = (folder / "emat.csv").read_text()
+    (folder / "emat.csv").write_text(text.replace(before, after, 1))
+    with pytest.raises(DataError) as refused:
+        read_published(folder)
+    assert expected in str(refused.value)
+    (folder / "emat.csv").unlink()
+    with pytest.raises(DataError, match=r"emat\.csv: either not in"):
+        read_published(folder)
