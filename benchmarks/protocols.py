@@ -32,6 +32,7 @@ CONDITIONS = [
     *(Condition("fscs", "original", way, shot) for way in (1, 2) for shot in (1, 5)),
     *(Condition("fscs", setting, 2, 1) for setting in ("partially_augmented", "fully_augmented")),
     *(Condition("fscs", size, 1, 1) for size in SIZE_BINS),
+    *(Condition("fscs", "0-15", way, shot) for way, shot in ((2, 1), (1, 5))),
     *(Condition(protocol, "original", 1, shot) for protocol in ("hsnet", "pfenet") for shot in (1, 5)),
 ]
 """The first one is what the others are compared with."""
@@ -83,25 +84,32 @@ def _evaluate(condition: Condition, named: str, *own: str, options: argparse.Nam
 def _table(methods: list[str], rows: list[tuple[Condition, list[Record | str]]]) -> str:
     head = ["condition", *(f"{name} {score}" for name in methods for score in ("mIoU (change)", "FB-IoU", "accuracy"))]
     lines = [head, ["---"] * len(head)]
-    first = [_score(record, "mIoU") for record in rows[0][1]]
     reasons = []
     for condition, records in rows:
         cells = [str(condition)]
-        for record, base in zip(records, first, strict=True):
+        for record, base in zip(records, rows[0][1], strict=True):
             if isinstance(record, str):
                 reasons.append(f"{condition}: {record}")
                 cells += ["-", "-", "-"]
                 continue
-            value = record.run["scores"]["mIoU"]
-            change = "" if base is None or condition == rows[0][0] else f" ({value - base:+.1f})"
-            cells += [f"{value:.1f}{change}", *(f"{record.run['scores'][name]:.1f}" for name in ("FB-IoU", "accuracy"))]
+            scores = record.run["scores"]
+            cells += [
+                f"{scores['mIoU']:.1f}{_change(record, base)}",
+                *(f"{scores[n]:.1f}" for n in ("FB-IoU", "accuracy")),
+            ]
         lines.append(cells)
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
     return "\n".join([table, *(f"\n{reason}" for reason in dict.fromkeys(reasons))])
 
 
-def _score(record: Record | str, name: str) -> float | None:
-    return None if isinstance(record, str) else float(record.run["scores"][name])
+def _change(record: Record, base: Record | str) -> str:
+    """How far mIoU moved; not said where the mean is over other classes (some have too few images for 5 shots)."""
+    if isinstance(base, str) or record.run["id"] == base.run["id"]:
+        return ""
+    here, there = record.manifest.class_ids, base.manifest.class_ids
+    if here != there:
+        return f" ({len(here)} instead of {len(there)} classes)"
+    return f" ({record.run['scores']['mIoU'] - base.run['scores']['mIoU']:+.1f})"
 
 
 if __name__ == "__main__":

@@ -7,14 +7,18 @@ from pathlib import Path
 from datamodules.check.report import Report
 from datamodules.prepare.download import Patience
 from datamodules.prepare.job import Job, read_note
+from fsbench.errors import SettingsError
 
 
 def prepare(options: Namespace) -> int:
     """Bring the data set `options.dataset` into `options.root`; see `datamodules.prepare.job.Job`."""
+    for name, least in (("timeout", 0.001), ("retries", 0), ("backoff", 0)):
+        if getattr(options, name) < least:
+            raise SettingsError(f"--{name} is {getattr(options, name)}, expected {least} or more")
     job = Job(
         root=Path(options.root).expanduser(),
-        source=_folder(options.source),
-        lists=_folder(options.lists),
+        source=_folder(options.source, "--from"),
+        lists=_folder(options.lists, "--lists"),
         without_lists=options.no_lists,
         url_base=options.url_base,
         allow_unverified=options.allow_unverified,
@@ -43,5 +47,8 @@ def check(options: Namespace) -> int:
     return 0 if report.usable else 1
 
 
-def _folder(text: str | None) -> Path | None:
-    return Path(text).expanduser() if text else None
+def _folder(text: str | None, option: str) -> Path | None:
+    path = Path(text).expanduser() if text else None
+    if path is not None and not path.is_dir():
+        raise SettingsError(f"{option} is {path}, which is no folder; expected the folder that holds the files")
+    return path

@@ -16,7 +16,7 @@ from datamodules.augment import Augmentation
 from datamodules.loading import Loading, ManifestEpisodes, TrainingEpisodes, load_episode
 from datamodules.shares import EpochShuffle, RankShare
 from datamodules.training import TrainingImages, augmented_episode
-from fsbench.annotations import AnnotationIndex
+from fsbench.annotations import SIZE_BINS, AnnotationIndex
 from fsbench.checkpoints import TRAINED_ON
 from fsbench.episodes import EpisodeBatch, collate
 from fsbench.errors import DataError, SettingsError
@@ -58,7 +58,7 @@ class EpisodicDataModule(L.LightningDataModule):
         augmentation: random changes of training pictures as PFENet's followers make them, with their factors of size
             for PASCAL or COCO (hmnet.md §10.1).
         support_annotation: "mask", or "bbox" for boxes around the test's support masks.
-        setting: one of `fsbench.manifest.SETTINGS`.
+        setting: one of `fsbench.tasks.SETTINGS`.
         empty_masks: queries may show none of the support classes, where the protocol allows that (false for methods
             that only segment).
         image_size: side S that images are resized to.
@@ -168,9 +168,13 @@ class EpisodicDataModule(L.LightningDataModule):
             "way": self.way,
             "shot": self.shot,
             "setting": self.setting,
+            "empty": self._empty and self.setting not in SIZE_BINS,
+            "seed": self.test_seed,
+            "requested": self.episodes,
+            "drop_small": self.drop_small_classes or None,
         }
         for name, value in asked.items():
-            if manifest.header[name] != value:
+            if value is not None and manifest.header[name] != value:
                 raise SettingsError(
                     f"the manifest {self.manifest_file} has {name} {manifest.header[name]}, the settings say {value}; "
                     "give the settings it was made for"
@@ -241,6 +245,12 @@ class EpisodicDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[EpisodeBatch]:
         how, pool = self._loading(training=True), self.training_pool
+        enough = [number for number in pool.class_ids if len(pool.images_of.get(number, ())) > self.training_shot]
+        if len(enough) < len(pool.class_ids):
+            raise DataError(
+                f"{self.dataset.name} fold {self.fold}: {len(enough)} of {len(pool.class_ids)} base classes have more "
+                f"than {self.training_shot} training images; expected all; lower --data.training_shot"
+            )
         factors = {"pascal": (0.9, 1.1), "coco": (0.8, 1.25)}.get(self.augmentation)
         augmentation = Augmentation(self.image_size, factors) if factors else None
         items: TrainingImages | TrainingEpisodes

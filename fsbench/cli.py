@@ -44,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{below_progress}fsbench: error: {user_message(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nfsbench: stopped; the same command goes on from here", file=sys.stderr)
+        resumes = options.command in ("bench", "run") or getattr(options, "action", "") == "prepare"
+        print(f"\nfsbench: stopped{'; the same command goes on from here' * resumes}", file=sys.stderr)
         return 130
 
 

@@ -36,7 +36,7 @@ CONSEQUENCES: dict[tuple[str, Any], str] = {
     "drawn among all that the image shows, also tiny ones; K different supports",
     ("seed", None): "the episode's index",
     ("seed", 0): "0; --data.test_seed repeats a test with other episodes",
-    ("seed", 321): "321; --data.test_seed repeats a test with other episodes, as the papers' seed studies do",
+    ("seed", 321): "321; HMNet's seed study (Table 6) repeats the test with 0, 1, 2 and 3: --data.test_seed",
     ("ways", "any"): "N classes at once; with N > 1 classes compete for a pixel",
     ("ways", "one"): "one class at a time; foreground against background, easier than N ways",
     ("empty_queries", True): "allowed: a method must also say that a class is absent; a false alarm costs IoU of the "
@@ -46,8 +46,12 @@ CONSEQUENCES: dict[tuple[str, Any], str] = {
     ("settings", "fscs"): "original, partially and fully augmented supports, and the size-restricted sets 0-5, 5-10, "
     "10-15, 0-15 %",
     ("settings", "original"): "original only",
-    ("resize", "pil"): "bilinear with antialiasing (PIL), masks nearest with index floor(i*in/out)",
-    ("resize", "cv2"): "linear without antialiasing (OpenCV), masks nearest: details alias when an image shrinks",
+    ("resize", "pil"): "bilinear with antialiasing (PIL), masks nearest with index floor(i*in/out); S is the method's",
+    (
+        "resize",
+        "cv2",
+    ): "linear without antialiasing (OpenCV), masks nearest: details alias when an image shrinks; S is 473 "
+    "on PASCAL and 633 on COCO in the official programs",
     (
         "query_size",
         "original",

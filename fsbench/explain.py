@@ -36,6 +36,14 @@ class Explainable(Protocol):
         """Features of the query's pixels (C, ·, ·) by name."""
 
 
+@runtime_checkable
+class Remembers(Protocol):
+    """What a method with a state must tell about one 1-way episode."""
+
+    def memory_of(self, episode: EpisodeBatch) -> dict[str, Tensor]:
+        """Curves (points,) by name: similarity of the state to the support while the query is read."""
+
+
 @dataclass
 class Explained:
     """One episode: sums of coarse masks (h, w) and their binary masks by name, "final" being the prediction."""
@@ -54,8 +62,10 @@ def open_run(folder: Path) -> Cell:
     if not (folder / "run.json").is_file() or not config.is_file():
         raise RecordError(f"{folder} is no finished run with a config.yaml; expected a folder that `make bench` wrote")
     cell = Cell(parse([f"--config={config}"]))
-    if not isinstance(cell.method, Explainable):
-        raise SettingsError(f"{cell.options.name} has no coarse masks and attention to explain; methods that do: dcama")
+    if not isinstance(cell.method, Explainable | Remembers):
+        raise SettingsError(
+            f"{cell.options.name} has no coarse masks and attention to explain; methods that do: dcama, hmnet"
+        )
     if cell.data.way != 1:
         raise SettingsError(f"the run is {cell.data.way}-way; only 1-way runs can be explained")
     if cell.trains:
@@ -82,6 +92,20 @@ def explained(cell: Cell, limit: int | None = None) -> Iterator[Explained]:
             masks = {f"1/{s}": binary_sum(m, size)[1] for s, m in coarse.items()}
             yield Explained(episode, {f"1/{s}": m.sum(0) for s, m in coarse.items()}, masks | {"final": final})
             done += 1
+
+
+def memory(cell: Cell, limit: int | None = None) -> tuple[dict[str, Tensor], int]:
+    """Curves of the scan's memory, averaged over the first `limit` test episodes, and the number of these."""
+    loader: Iterable[EpisodeBatch] = cast(Any, cell.data).test_dataloader()
+    sums: dict[str, Tensor] = {}
+    done = 0
+    for episode in (one for batch in loader for one in batch.split()):
+        if limit is not None and done >= limit:
+            break
+        for name, curve in cast(Any, cell.method).memory_of(episode.without_truth()).items():
+            sums[name] = sums.get(name, 0) + curve.double().cpu()
+        done += 1
+    return {name: total / done for name, total in sums.items()}, done
 
 
 class MaskScores:

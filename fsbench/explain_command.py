@@ -31,7 +31,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def _explain(options: argparse.Namespace, extra: list[str]) -> int:
-    from fsbench.explain import MaskScores, PixelSample, explained, open_run
+    from fsbench.explain import MaskScores, PixelSample, Remembers, explained, open_run
     from fsbench.explain_pictures import sheet
     from fsbench.files import make_folder, write_text
 
@@ -41,6 +41,8 @@ def _explain(options: argparse.Namespace, extra: list[str]) -> int:
             raise SettingsError(f"--{name} is {getattr(options, name)}, expected {least} or more")
     cell = open_run(options.run)
     out = make_folder(options.out or options.run / "explain")
+    if isinstance(cell.method, Remembers):
+        return _explain_memory(cell, out, options.episodes)
     scores, sample = MaskScores(cell), PixelSample(per_episode=50)
     rows: list[Sequence[Panel]] = []
     attention: list[Sequence[Panel]] = []
@@ -69,6 +71,29 @@ def _explain(options: argparse.Namespace, extra: list[str]) -> int:
     print(f"{'mask':8} {'mIoU':>7} {'FB-IoU':>7}   ({episodes} episodes)")
     for name, figures in numbers["masks"].items():
         print(f"{name:8} {figures['mIoU']:7.2f} {figures['FB-IoU']:7.2f}")
+    print(f"{out}: {', '.join(sorted(path.name for path in out.iterdir() if not path.name.startswith('.')))}")
+    return 0
+
+
+def _explain_memory(cell: "Cell", out: Path, episodes: int | None) -> int:
+    """Of methods with a state: its similarity to the support while the query is read."""
+    from fsbench.explain import memory
+    from fsbench.explain_pictures import curves, sheet
+    from fsbench.files import write_text
+
+    found, done = memory(cell, episodes)
+    numbers = {"episodes": done, "memory": {name: curve.tolist() for name, curve in found.items()}}
+    write_text(out / "explain.json", json.dumps(numbers, indent=2) + "\n")
+    names = list(dict.fromkeys(name.partition(":")[0] for name in found))
+    panels = [
+        (f"{name}: similarity to the support", curves({k: v for k, v in found.items() if k.startswith(f"{name}:")}))
+        for name in names
+    ]
+    if panels:
+        sheet(out / "memory.png", [panels], tile=480)
+    print(f"{'state':32} {'lowest':>7} {'mean':>7} {'end':>7}   ({done} episodes)")
+    for name, curve in found.items():
+        print(f"{name:32} {curve.min():7.3f} {curve.mean():7.3f} {curve[-1]:7.3f}")
     print(f"{out}: {', '.join(sorted(path.name for path in out.iterdir() if not path.name.startswith('.')))}")
     return 0
 

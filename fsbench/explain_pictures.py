@@ -54,6 +54,27 @@ def mark(image: np.ndarray, row: int, column: int) -> np.ndarray:
     return np.array(picture)
 
 
+def curves(found: dict[str, Tensor], side: int = 480) -> np.ndarray:
+    """Curves (points,) of values up to 1 over a common axis from 0 (or their least value) to 1, with their names."""
+    picture = Image.new("RGB", (side, side), "white")
+    draw = ImageDraw.Draw(picture)
+    low, edge = min([0.0, *(float(c.min()) for c in found.values())]), 24
+    height = side - 2 * edge
+
+    def y(value: float) -> float:
+        return edge + height * (1 - value) / (1 - low)
+
+    for value in (0.0, 0.5, 1.0):
+        draw.line((edge, y(value), side - edge, y(value)), fill=(210, 210, 210))
+        draw.text((2, y(value) - 5), f"{value:g}", fill="black")
+    for number, (name, curve) in enumerate(found.items()):
+        colour = (QUERY, SUPPORT)[number % 2]
+        step = (side - 2 * edge) / max(len(curve) - 1, 1)
+        draw.line([(edge + i * step, y(float(v))) for i, v in enumerate(curve)], fill=colour, width=2)
+        draw.text((edge + 6, side - edge - 14 * (len(found) - number)), name, fill=colour)
+    return np.array(picture)
+
+
 def scatter(points: np.ndarray, labels: np.ndarray, side: int = 480) -> np.ndarray:
     """Points (n, 2), those of label 1 red on the others, which are blue."""
     picture = Image.new("RGB", (side, side), "white")

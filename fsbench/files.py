@@ -40,6 +40,6 @@ def make_folder(path: Path) -> Path:
     except OSError as error:
         raise SettingsError(
             f"cannot write to {path} ({error.strerror}); expected a folder that can be created and written to; "
-            "choose another with RUNS=<folder> or --runs <folder>"
+            "choose another (of runs with RUNS=<folder> or --runs <folder>)"
         ) from error
     return path

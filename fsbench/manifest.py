@@ -1,8 +1,8 @@
 """A manifest: the frozen list of episodes that an evaluation runs, with the hash that names it.
 
 Text, one JSON object a line: first what was asked for, then the episodes in order, last the sha256 of the lines before
-and, where the manifest is to travel, hashes of the images and label maps that it is about. A name that ends in .gz
-holds the same, compressed.
+and, where the manifest is to travel, hashes of the images and label maps that it is about, with a sha256 of their
+own. A name that ends in .gz holds the same, compressed.
 """
 
 import gzip
@@ -57,10 +57,14 @@ class Manifest:
         )
 
     def write(self, path: Path) -> None:
-        end = {"sha256": self.sha256, **({"images": dict(self.images)} if self.images else {})}
+        end = {"sha256": self.sha256, "images": dict(self.images), "images_sha256": _hash(self.images)}
         data = (self.text + json.dumps(end, separators=(",", ":")) + "\n").encode()
         with replacing(path) as temporary:  # without a time stamp: equal manifests are equal files
             temporary.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
+
+
+def _hash(images: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(sorted(images.items())).encode()).hexdigest()
 
 
 def read_manifest(path: Path, sha256: str | None = None) -> Manifest:
@@ -69,18 +73,28 @@ def read_manifest(path: Path, sha256: str | None = None) -> Manifest:
         data = path.read_bytes()
         text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
         header, *rows, end = (json.loads(line) for line in text.splitlines())
-        stated, images = end["sha256"], end.get("images", {})
+        stated, images = end["sha256"], end["images"]
+        altered = _hash(images) != end["images_sha256"]
         episodes = tuple(
             Episode(**row | {"classes": tuple(row["classes"]), "supports": tuple(map(tuple, row["supports"]))})
             for row in rows
         )
         header["class_ids"], header["class_names"], header["fold"]
+    except FileNotFoundError:
+        raise RecordError(f"there is no manifest {path}; expected a file that fsbench manifest build wrote") from None
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zlib.error) as error:
-        raise RecordError(f"{path} is no manifest ({error}); expected JSON lines written by fsbench") from error
+        raise RecordError(
+            f"{path} is no manifest ({error}); expected JSON lines written by this version of fsbench; make it again "
+            "(a run's with FORCE=1)"
+        ) from error
     manifest = Manifest(header, episodes, images)
     for expected in (stated, sha256 or stated):
         if manifest.sha256 != expected:
-            raise RecordError(f"{path} has sha256 {manifest.sha256}, expected {expected}; it was changed since")
+            raise RecordError(
+                f"{path} has sha256 {manifest.sha256}, expected {expected}; it was changed since; get it again"
+            )
+    if altered:
+        raise RecordError(f"{path} has other image hashes than it was written with; it was changed since; get it again")
     return manifest
 
 

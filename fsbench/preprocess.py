@@ -18,7 +18,8 @@ def resize_image(image: Image.Image | np.ndarray, size: int) -> Tensor:
     PIL filters one axis after the other and rounds in between, so the order shows in the last bit. Until version 12 it
     was always the width first; version 13 takes the height first where it shrinks by more than twice what the width
     shrinks. Both passes are made here in the order of version 13, whatever version is installed. The orders differ for
-    images taller than `size` only: never at 700 pixels for PASCAL and COCO.
+    images taller than `size` only: never at 700 pixels for PASCAL and COCO; at 384 or 400 by one grey level here and
+    there. The goldens have tall images as version 13 resizes them.
     """
     pixels = np.asarray(image)
     height, width, _ = pixels.shape

@@ -52,7 +52,10 @@ def _measure(one: np.ndarray, other: np.ndarray, ones: int, others: int) -> floa
 
 
 def slot_regions(prediction: Tensor, truth: Tensor, ways: int) -> tuple[Tensor, Tensor]:
-    """ROM and RUM, each (ways + 1,) float32, of slot 0 (any foreground) and of the ways; void pixels belong to nothing.
+    """ROM and RUM, each (ways + 1,) float32, of slot 0 (any foreground) and of the ways.
+
+    Void pixels belong to no object; a prediction that covers some is not cut there, so that one that joins two objects
+    across a void border counts as joining them.
 
     Args:
         prediction: (h, w) integers in 0..ways.
@@ -60,8 +63,7 @@ def slot_regions(prediction: Tensor, truth: Tensor, ways: int) -> tuple[Tensor, 
         ways: number of ways N.
     """
     said, shown = prediction.cpu().numpy(), truth.cpu().numpy()
-    void = shown == VOID
-    said, shown = np.where(void, 0, said), np.where(void, 0, shown)
+    shown = np.where(shown == VOID, 0, shown)
     of_ways = [region_measures(said == slot, shown == slot) for slot in range(1, ways + 1)]
     any_foreground = of_ways[0] if ways == 1 else region_measures(said > 0, shown > 0)
     rom, rum = torch.tensor([any_foreground, *of_ways], dtype=torch.float32).T

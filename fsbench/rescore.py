@@ -72,11 +72,10 @@ def views(record: Record, target: Protocol) -> list[View]:
     """The run's own metric, that of `target`, and each choice by itself that counts can follow."""
     own = load_protocol(record.manifest.header["protocol"])
     reason = undefined(record, own, target)
-    same = "" if own.name == target.name else ", same episodes"
-    found = [
-        View(f"own metric: {own.name} v{own.version}", own.void),
-        View(f"metric of {target.name} v{target.version}{same}", target.void, undefined=reason),
-    ]
+    found = [View(f"own metric: {own.name} v{own.version}", own.void)]
+    if own.name != target.name:
+        label = f"metric of {target.name} v{target.version}, same episodes"
+        found.append(View(label, target.void, undefined=reason))
     if reason and target.void != own.void:
         found.append(View(f"only void: {target.void}", target.void))
     if record.run["presence"] == "predicted":

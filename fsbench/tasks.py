@@ -75,7 +75,7 @@ def build_manifest(index: AnnotationIndex, protocol: Protocol, task: Task) -> Ma
     if not pool.pairs:
         raise DataError(f"{index.name} fold {task.fold} has no usable query for the setting {task.setting}")
     official = protocol.episode_count(index.name, len(pairs.pairs))
-    requested = task.episodes or official
+    requested = official if task.episodes is None else task.episodes
     number = min(requested, length) if length else requested
     try:
         episodes = tuple(islice(_episodes(index, protocol, pool, task), number))
@@ -202,7 +202,7 @@ def _too_few(index: AnnotationIndex, pairs: PairList, pool: Pool, fold: int, nee
     return (
         f"{index.name} fold {fold}: too few images of some classes for a query and its supports "
         f"({small}; {needed} each are needed); add images, lower SHOT, or leave these classes out with "
-        "DROP_SMALL=1 (--data.drop_small_classes true), which the record will say"
+        "DROP_SMALL=1 (--drop-small), which the record will say"
     )
 
 
@@ -216,6 +216,8 @@ def _check(index: AnnotationIndex, protocol: Protocol, task: Task) -> None:
         raise SettingsError(f"protocol {protocol.name} is 1-way, found way {task.way}; choose WAY=1, or fscs")
     if protocol.seed is None and task.seed is not None:
         raise SettingsError(f"protocol {protocol.name} seeds episodes by their index; found test seed {task.seed}")
-    for name, value in (("way", task.way), ("shot", task.shot)):
-        if value < 1:
+    if task.seed is not None and not 0 <= task.seed < 2**32:
+        raise SettingsError(f"test seed is {task.seed}, expected 0 to {2**32 - 1}")
+    for name, value in (("way", task.way), ("shot", task.shot), ("episodes", task.episodes)):
+        if value is not None and value < 1:
             raise SettingsError(f"{name} is {value}, expected 1 or more")

@@ -187,15 +187,19 @@ class HMNetHead(nn.Module):
             own_class: (b,) number of the episode's class among the base classes, from 0, while training.
         """
         query, support = _aligned(query), _aligned(support)
-        masks = resize((labels == 1).float().flatten(0, 1)[:, None], self.side).unflatten(0, labels.shape[:2])
-        prepared = self.prepare(query, support, masks)
-        meta = self.decode(*self.merge(prepared, self.priors(query, support, masks)))
+        meta = self.decode(*self.inputs(query, support, labels))
         if not self.ensemble:
             return Output(meta, meta)
         assert base_logits is not None and query.f4 is not None
         distance = self.style_distance(query.f1, support.f1.unflatten(0, labels.shape[:2]))
         base = self.base_map(base_logits(resize(query.f4, self.side)), own_class)
         return Output(self.join(meta.float().softmax(1), distance, base), meta)
+
+    def inputs(self, query: Features, support: Features, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs of the hybrid Mamba network, query and support (b, C, S, S); arguments as in `forward`."""
+        query, support = _aligned(query), _aligned(support)
+        masks = resize((labels == 1).float().flatten(0, 1)[:, None], self.side).unflatten(0, labels.shape[:2])
+        return self.merge(self.prepare(query, support, masks), self.priors(query, support, masks))
 
     def prepare(self, query: Features, support: Features, masks: Tensor) -> Prepared:
         """Masks (b, K, 1, S, S)."""

@@ -131,6 +131,9 @@ class FewShotMethod(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[WRITTEN_BY] = describe(self)
+        data = None if self._trainer is None else self.trainer.datamodule  # type: ignore[attr-defined]
+        if data is not None:  # Lightning calls this hook of the method alone
+            data.on_save_checkpoint(checkpoint)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         return batch.to(device, non_blocking=True)

@@ -22,6 +22,7 @@ from fsbench.episodes import EpisodeBatch
 from fsbench.errors import SettingsError
 from methods._hmnet_features import frozen_features, widths
 from methods._hmnet_head import HMNetHead, Output
+from methods._hmnet_memory import memory_curves
 from methods._mamba import Mixing, resize
 from methods._pspnet import FROZEN, Features, FrozenPSPNet
 from methods.base import FewShotMethod, Prediction
@@ -155,6 +156,15 @@ class HMNet(FewShotMethod):
             query, support, batch.support_labels[:, 0], self._base_logits, self._own_class(truth.classes[:, 0])
         )
         return self.head.losses(output, torch.stack(truth.label_maps))
+
+    def memory_of(self, episode: EpisodeBatch) -> dict[str, Tensor]:
+        """Curves of a 1-way episode: similarity of the scan's state to the support, see `memory_curves`."""
+        if self.head.mamba is None:
+            raise SettingsError("this HMNet has no Mamba network, so there is no state to look at")
+        query = self._features(episode, [int(episode.query[0])])
+        support = self._features(episode, episode.support[0, 0].tolist())
+        with torch.no_grad():
+            return memory_curves(self.head.mamba, *self.head.inputs(query, support, episode.support_labels[0, :1]))
 
     def on_fit_start(self) -> None:
         self.base_classes = sorted(self.trainer.datamodule.training_pool.class_ids)  # type: ignore[attr-defined]

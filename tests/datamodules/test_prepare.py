@@ -90,7 +90,7 @@ def voc_archives(tmp_path: Path) -> Path:
 
 def prepare(*arguments: str | Path) -> int:
     quick = ["--backoff", "0", "--retries", "2", "--timeout", "5"]
-    return main(["data", "prepare", *map(str, arguments), *quick])
+    return main(["data", "prepare", *quick, *map(str, arguments)])
 
 
 def times(root: Path) -> dict[Path, int]:
@@ -385,8 +385,25 @@ def test_lists_are_copied(ready: Path, few_lists: Path, layout: str, capsys) -> 
 def test_folder_without_lists_is_refused(ready: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert prepare("pascal", "--root", ready, "--lists", tmp_path) == 2
     assert "has none of the 45 lists, such as" in capsys.readouterr().err
-    assert prepare("pascal", "--root", ready, "--lists", tmp_path / "none") == 2
-    assert "does not exist" in capsys.readouterr().err
+    for option in ("--lists", "--from"):
+        assert prepare("pascal", "--root", ready, option, tmp_path / "none") == 2
+        assert f"{option} is {tmp_path / 'none'}, which is no folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--timeout", "-5", "--timeout is -5.0, expected 0.001 or more"),
+        ("--retries", "-1", "--retries is -1, expected 0 or more"),
+        ("--url-base", "http://[bad", "expected an address that begins with http:// or https://"),
+        ("--url-base", "ftp://here", "expected an address that begins with http:// or https://"),
+    ],
+)
+def test_settings_of_downloads_are_checked(  # type: ignore[no-untyped-def]
+    tmp_path: Path, capsys, option: str, value: str, message: str
+) -> None:
+    assert prepare("coco", "--root", tmp_path / "coco", "--no-lists", option, value) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_released_lists_are_taken_as_they_are(real_data: Path, ready: Path) -> None:

@@ -1,6 +1,7 @@
 """Archives that are damaged or mean harm."""
 
 import io
+import os
 import stat
 import tarfile
 import zipfile
@@ -54,6 +55,16 @@ def test_wanted_files_are_written(make: Callable, tmp_path: Path) -> None:
         path.relative_to(tmp_path / "out").as_posix(): path.read_bytes() for path in (tmp_path / "out").rglob("*.*")
     }
     assert found == {name.removeprefix("top/"): content for name, content in FILES.items() if name.endswith(".txt")}
+
+
+def test_what_another_archive_left_behind_is_removed(make: Callable, tmp_path: Path) -> None:
+    """A refused archive may have left files, some of the right name and size."""
+    unpack(make({"top/a/1.txt": b"bad", "top/a/old.txt": b"x"}), tmp_path / "out", below_top)
+    os.utime(make({"top/a/1.txt": b"one"}), ns=(1, 1))
+    archive = next(path for path in tmp_path.iterdir() if path.name.startswith("x."))
+    assert unpack(archive, tmp_path / "out", below_top) == 1
+    assert [path.name for path in (tmp_path / "out/a").iterdir()] == ["1.txt"]
+    assert (tmp_path / "out/a/1.txt").read_bytes() == b"one"
 
 
 def test_interrupted_call_is_taken_up(make: Callable, tmp_path: Path) -> None:

@@ -85,6 +85,7 @@ def test_augmented_settings_use_what_the_supports_show(index, setting):
         (Task(7), "unknown fold 7 for blocks; it has folds 0 to 1"),
         (Task(0, way=0), "way is 0, expected 1 or more"),
         (Task(0, shot=-1), "shot is -1, expected 1 or more"),
+        (Task(0, episodes=0), "episodes is 0, expected 1 or more"),
         (Task(0, way=4), "way 4 is more than the 3 classes of fold 0"),
         (Task(0, setting="augmented"), "unknown setting 'augmented'; there are: original, partially_augmented"),
     ],

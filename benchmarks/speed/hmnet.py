@@ -1,0 +1,213 @@
+"""Time and memory of HMNet's scans: long scan against affine shortcut, interception with and without a state axis, the
+mixing block, the whole network.
+
+python -m benchmarks.speed.hmnet [--device cuda] [--side 64] [--batch 1] [--width 256] [--what scan,qim,block,network]
+
+"plain" is what the authors' PyTorch code does: the sequence [S, Q0, S, Q1, ...] is written down, the decays and inflows
+of all its tokens are made at once (b, D, L, N), and a loop runs over them; the interception has its state axis. "long"
+scans the same sequence with our back end. Speed-ups and shares of memory are against the first column.
+"""
+
+import argparse
+import os
+from collections.abc import Callable
+from unittest.mock import patch
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmarks.speed.measure import Cost, device_name, measure
+from fsbench.ops.selective_scan import Backend, recapped
+from fsbench.ops.selective_scan.intercepted import intercept, intercept_materialised
+from fsbench.ops.selective_scan.recapped import long_scan, recapped_scan
+from methods import _mamba
+from methods._mamba import SS2D, HybridMamba, Mixing
+
+Call = Callable[[], object]
+PATCHES = 16
+
+
+def materialised_scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    z: None = None,
+    delta_bias: Tensor | None = None,
+    delta_softplus: bool = True,
+    return_last_state: bool = False,
+    backend: str | None = None,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """The scan with (b, D, L, N) tensors and a loop over tokens."""
+    assert delta_bias is not None and delta_softplus
+    step = F.softplus(delta + delta_bias[:, None])
+    B, C = (t.repeat_interleave(len(A) // t.shape[1], 1) for t in (B, C))  # (b, D, N, L)
+    decay = torch.exp(step[..., None] * A[:, None])
+    inflow = torch.einsum("bdl,bdnl,bdl->bdln", step, B, u)
+    state, outputs = torch.zeros_like(decay[:, :, 0]), []
+    for t in range(u.shape[2]):
+        state = decay[:, :, t] * state + inflow[:, :, t]
+        outputs.append(torch.einsum("bdn,bdn->bd", state, C[..., t]))
+    y = torch.stack(outputs, 2) + D[:, None] * u
+    return (y, state) if return_last_state else y
+
+
+def scan_inputs(options: argparse.Namespace) -> list[Tensor]:
+    """What the recapped scan takes, with the statistics of HMNet's start values."""
+    generator = torch.Generator().manual_seed(0)
+    tokens, inner, states = options.side**2 // PATCHES, 8 * options.width, 16
+
+    def random(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator).to(options.device)
+
+    tensors = []
+    for lead in ((tokens,), (PATCHES, tokens)):
+        tensors += [random(options.batch, inner, *lead), 0.5 * random(options.batch, inner, *lead)]
+        tensors += [random(options.batch, 4, states, *lead) for _ in range(2)]
+    decays = -torch.arange(1.0, states + 1).repeat(inner, 1)
+    return [*tensors, *(t.to(options.device) for t in (decays, torch.ones(inner), torch.full((inner,), -4.0)))]
+
+
+def scan(options: argparse.Namespace) -> dict[str, dict[str, Call]]:
+    x = scan_inputs(options)
+    fast: Backend = "triton" if options.device.type == "cuda" else "torch"
+
+    def plain() -> object:
+        with patch.object(recapped, "selective_scan", materialised_scan):
+            return long_scan(*x, True)
+
+    def shortcut() -> tuple[Tensor, Tensor, Tensor]:
+        return recapped_scan(*x, True, backend=fast)
+
+    def long() -> tuple[Tensor, Tensor, Tensor]:
+        return long_scan(*x, True, backend=fast)
+
+    torch.testing.assert_close(shortcut(), long(), atol=1e-4, rtol=1e-4)
+    return _both(
+        "scan", {"plain": plain, "long": long, "shortcut": shortcut}, x, lambda out: out[0].sum() + out[1].sum()
+    )
+
+
+def qim(options: argparse.Namespace) -> dict[str, dict[str, Call]]:
+    generator = torch.Generator().manual_seed(0)
+    inner, tokens = 2 * options.width, options.side**2 // PATCHES
+    shapes = [(options.batch, inner, tokens)] * 2 + [(inner, 16)] + [(options.batch, 16, tokens)] * 2
+    x = [torch.randn(shape, generator=generator) for shape in [*shapes, (), (options.batch, inner, 16)]]
+    x[1], x[2] = 0.05 * x[1].abs(), -x[2].exp()
+    x = [t.to(options.device) for t in x]
+    paths = {"plain": lambda: intercept_materialised(*x), "fused": lambda: intercept(*x)}
+    torch.testing.assert_close(paths["fused"](), paths["plain"](), atol=1e-4, rtol=1e-4)
+    return _both("interception", paths, x, lambda out: out.sum())
+
+
+def block(options: argparse.Namespace) -> dict[str, dict[str, Call]]:
+    """The hybrid core of one block, between its projections."""
+    torch.manual_seed(0)
+    net = SS2D(options.width, Mixing(), hybrid=True).to(options.device)
+    shape = (options.batch, 2 * options.width, options.side, options.side)
+    q, s = (torch.randn(shape, device=options.device, requires_grad=True) for _ in range(2))
+    return _as_authors("mix block", options, lambda: net.mix(q, s), lambda out: out[0].sum() + out[1].sum())
+
+
+def network(options: argparse.Namespace) -> dict[str, dict[str, Call]]:
+    torch.manual_seed(0)
+    net = HybridMamba(options.width, Mixing(blocks=options.blocks)).to(options.device)
+    shape = (options.batch, options.width, options.side, options.side)
+    q, s = (torch.randn(shape, device=options.device) for _ in range(2))
+    what = f"network, {options.blocks} blocks"
+    return _as_authors(what, options, lambda: net(q, s), lambda out: out.sum())
+
+
+def _as_authors(
+    what: str, options: argparse.Namespace, call: Call, loss: Callable[..., Tensor]
+) -> dict[str, dict[str, Call]]:
+    """The call as the authors' code does it, with our long scan, and as it is."""
+    os.environ["FSBENCH_SCAN"] = "triton" if options.device.type == "cuda" else "torch"
+
+    def plain() -> object:
+        as_authors = {"attribute": "selective_scan", "new": materialised_scan}
+        with patch.object(_mamba, **as_authors), patch.object(recapped, **as_authors):
+            return long()
+
+    def long() -> object:
+        with patch.object(_mamba, "recapped_scan", long_scan), patch.object(_mamba, "intercept", _plain_interception):
+            return call()
+
+    return _both(what, {"plain": plain, "long": long, "ours": call}, [], loss)
+
+
+def _plain_interception(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    state: Tensor,
+    bias: Tensor,
+    softplus: bool,
+) -> Tensor:
+    return intercept_materialised(u, F.softplus(delta + bias[:, None]), A, B, C, D, state)
+
+
+def _both(
+    what: str, paths: dict[str, Call], leaves: list[Tensor], loss: Callable[..., Tensor]
+) -> dict[str, dict[str, Call]]:
+    """Forward pass and training step of every path."""
+
+    def forward(path: Call) -> Call:
+        def run() -> None:
+            with torch.no_grad():
+                path()
+
+        return run
+
+    def step(path: Call) -> Call:
+        def run() -> None:
+            for leaf in leaves:
+                leaf.requires_grad_(leaf.is_floating_point())
+            loss(path()).backward()
+
+        return run
+
+    kinds = {"forward": forward, "training step": step}
+    return {f"{what}, {kind}": {name: make(path) for name, path in paths.items()} for kind, make in kinds.items()}
+
+
+PARTS = {"scan": scan, "qim": qim, "block": block, "network": network}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", type=torch.device)
+    parser.add_argument("--side", type=int, default=64, help="of the features: 64 or 80 in the paper")
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--width", type=int, default=256)
+    parser.add_argument("--blocks", type=int, default=8, help="of the whole network")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--what", default=",".join(PARTS), help="parts to measure")
+    parser.add_argument("--skip", default="", help="column to leave out: plain needs some 5 GB a sample")
+    parser.add_argument("--forward", action="store_true", help="without training steps")
+    options = parser.parse_args()
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    print(f"{device_name(options.device)}; {options.side}² features of {options.width}, batch {options.batch}, fp32")
+    for part in options.what.split(","):
+        for what, calls in PARTS[part](options).items():
+            if options.forward and "training" in what:
+                continue
+            wanted = {k: call for k, call in calls.items() if k != options.skip}
+            costs = {k: measure(call, options.device, options.repeats) for k, call in wanted.items()}
+            first = next(iter(costs.values()))
+            print(f"{what:28} " + "  ".join(_cell(name, cost, first) for name, cost in costs.items()), flush=True)
+
+
+def _cell(name: str, cost: Cost, first: Cost) -> str:
+    memory = f"{cost.peak_mib:6.0f} MiB ({cost.peak_mib / max(first.peak_mib, 1):4.2f})"
+    return f"[{name}: {cost.seconds:7.3f} s {first.seconds / cost.seconds:5.1f}x {memory}]"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""`fsbench explain` and `fsbench cost` as a user calls them."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from fsbench.cli import main
+from fsbench.coarse import binary_sum
+from fsbench.explain_pictures import heat, overlay, scatter
+from fsbench.method_cost import _measure, noise_episode
+from fsbench.records import find_records
+
+
+def test_cost_tells_parameters_arithmetic_time_and_memory_by_shots(capsys):
+    arguments = ["cost", "--method", "dcama,hsnet", "--backbone", "demo", "--image-size", "64", "--repeats", "1"]
+    assert main([*arguments, "--shots", "1,3", "--format", "json"]) == 0
+    lines = json.loads(capsys.readouterr().out)["costs"]
+    assert [(line["method"], line["shots"]) for line in lines] == [
+        ("dcama", 1), ("dcama", 3), ("hsnet", 1), ("hsnet", 3),
+    ]  # fmt: skip
+    for one, three in (lines[:2], lines[2:]):
+        assert three["gmac"] > one["gmac"] > 0 and one["seconds"] > 0
+        assert one["total"] - one["trainable"] == 714_528  # of the demo's ViT
+        assert one["trainable"] == three["trainable"] > 1_000_000
+    assert main([*arguments, "--method", "hsnet"]) == 0
+    printed = capsys.readouterr().out
+    assert "GMAC" in printed and "hsnet" in printed and "CPU, " in printed
+
+
+def test_arithmetic_is_counted_as_multiply_accumulates():
+    layer = nn.Linear(1000, 1000, bias=False)
+    x = torch.randn(100, 1000)
+    gmac, seconds, _ = _measure(lambda: layer(x), torch.device("cpu"), 1)
+    assert gmac == pytest.approx(0.1) and seconds > 0
+
+
+def test_the_noise_has_distinct_images_and_a_disc():
+    episode = noise_episode(32, 2, torch.device("cpu"))
+    assert episode.images.shape == (3, 3, 32, 32) and episode.support.tolist() == [[[1, 2]]]
+    assert not torch.equal(episode.images[0], episode.images[1])
+    assert 0.2 < float(episode.support_masks[0, 0, 0].float().mean()) < 0.35
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--method", "nothing"], "unknown method 'nothing'"),
+        (["--shots", "0"], "shots is 0, expected 1 or more"),
+        (["--shots", "x"], "--shots x"),
+        (["--image-size", "50"], "image size 50 is not a multiple of 32"),
+        (["--repeats", "0"], "--repeats is 0"),
+    ],
+)
+def test_cost_refuses_in_one_line(arguments, message, capsys):
+    base = ["cost", "--method", "hsnet", "--backbone", "demo"]
+    assert main([*base, *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error and len(error.strip().splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_explain_a_run(fsbench, bench_arguments, tmp_path):
+    runs = tmp_path / "runs"
+    done = fsbench(*bench_arguments("dcama", runs))
+    assert done.returncode == 0, done.stderr
+    assert "dcama only segments" in done.stdout  # the footnote about presence
+    (record,) = find_records(runs)
+    seen = fsbench("explain", str(record.path), "--pixel", "0.5,0.5", "--points", "60")
+    assert seen.returncode == 0, seen.stderr
+    numbers = json.loads((record.path / "explain" / "explain.json").read_text())
+    assert list(numbers["masks"]) == ["1/8", "1/16", "1/32", "final"] and numbers["episodes"] == 9
+    # the final masks are the run's predictions
+    assert numbers["masks"]["final"]["mIoU"] == pytest.approx(record.run["scores"]["mIoU"])
+    assert numbers["masks"]["final"]["FB-IoU"] == pytest.approx(record.run["scores"]["FB-IoU"])
+    assert 0 < numbers["tsne"]["pixels"] <= 60
+    for name in ("masks.png", "attention.png", "tsne.png"):
+        pixels = np.array(Image.open(record.path / "explain" / name))
+        assert pixels.shape[0] > 100 and pixels.std() > 10
+
+
+def test_explain_refuses_what_is_no_run(tmp_path, capsys):
+    assert main(["explain", str(tmp_path)]) == 2
+    assert "is no finished run with a config.yaml" in capsys.readouterr().err
+    assert main(["explain", str(tmp_path), "--pixel", "1,2"]) == 2
+    assert "--pixel is '1,2', expected two numbers from 0 to below 1" in capsys.readouterr().err
+
+
+def test_otsu_splits_the_sum_of_the_blocks():
+    coarse = torch.zeros(2, 4, 4)
+    coarse[0, :2], coarse[1, :, :2] = 0.3, 0.5  # sums 0, 0.3, 0.5, 0.8: the widest gap of the classes decides
+    threshold, mask = binary_sum(coarse, (8, 8))
+    assert 0.3 <= threshold < 0.5
+    assert torch.equal(mask.bool(), (coarse.sum(0) > threshold).repeat_interleave(2, 0).repeat_interleave(2, 1))
+    assert not binary_sum(torch.ones(3, 4, 4), (8, 8))[1].any()
+
+
+def test_pictures_show_what_they_are_given():
+    image = np.full((8, 8, 3), 100, np.uint8)
+    mask = np.zeros((4, 4), np.uint8)
+    mask[:2] = 1
+    shown = overlay(image, mask, (200, 0, 0))
+    assert (shown[:4] == [150, 50, 50]).all() and (shown[4:] == 100).all()
+    warm = heat(np.array([[0.0, 1.0]]))
+    assert warm[0, 0, 2] > warm[0, 0, 0] and warm[0, 1, 0] > warm[0, 1, 2]
+    drawn = scatter(np.array([[0.0, 0.0], [1.0, 1.0]]), np.array([0, 1]), side=100)
+    assert drawn[10, 10].tolist() == [60, 110, 230] and drawn[90, 90].tolist() == [230, 60, 60]

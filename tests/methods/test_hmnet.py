@@ -1,0 +1,276 @@
+"""HMNet around its goldens: settings, shots, training of both optimisers, the base learner, checkpoints both ways."""
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from datamodules.episodic import EpisodicDataModule
+from datamodules.folder import Folder
+from fsbench.backbones import BackboneConfig, state_digest
+from fsbench.callbacks import Validation
+from fsbench.checkpoints import WRITTEN_BY, convert, load_checkpoint
+from fsbench.errors import CheckpointError, SettingsError
+from methods._hmnet_head import HMNetHead, best_priors, dice_loss, prior_maps
+from methods._pspnet import Features, FrozenPSPNet, PSPNet, from_imagenet, under_hmnets_names
+from methods.base_learner import BaseLearner
+from methods.hmnet import HMNet
+
+SMALL = dict(width=8, feature_side=8, blocks=2, states=2)
+
+
+def data(folder, size=33, **options):
+    settings = dict(image_size=size, batch_size=2, workers=0, empty_masks=False, episodes=4, validation_episodes=2)
+    return EpisodicDataModule(Folder(str(folder)), **settings | options)
+
+
+def on_vit(**options):
+    torch.manual_seed(0)
+    return HMNet(BackboneConfig("demo"), **SMALL | {"bam": False} | options).eval()
+
+
+def on_pspnet(**options):
+    torch.manual_seed(0)
+    return HMNet(BackboneConfig("pspnet_vgg16", "random"), **SMALL | options).eval()
+
+
+def fit(method, module, steps=2, callbacks=()):
+    trainer = L.Trainer(
+        max_epochs=1, limit_train_batches=steps, limit_val_batches=1, logger=False,
+        enable_checkpointing=bool(callbacks), callbacks=list(callbacks), enable_progress_bar=False,
+        enable_model_summary=False, accelerator="cpu", use_distributed_sampler=False,
+    )  # fmt: skip
+    trainer.fit(method, module)
+    return trainer
+
+
+def episode(module):
+    return next(iter(module.test_dataloader())).without_truth()
+
+
+def test_predictions_have_the_size_that_is_asked_for(blocks_folder):
+    found = episode(data(blocks_folder, 64))
+    with torch.no_grad():
+        prediction = on_vit()(found)
+    assert prediction.label_map.shape == tuple(found.query_sizes[0].tolist())
+    assert prediction.logits.shape == (1, 2, *prediction.label_map.shape)
+    expected = prediction.logits[0].argmax(0)
+    assert torch.equal(prediction.label_map, expected)
+
+
+def test_the_order_of_ways_only_renames_the_answer(blocks_folder):
+    module = data(blocks_folder, 64, way=2, empty_masks=True)
+    found, method = episode(module), on_vit()
+    swapped = found.__class__(**{k: getattr(found, k) for k in found.__dataclass_fields__})
+    swapped.support, swapped.support_labels = found.support.flip(1), found.support_labels.flip(1)
+    with torch.no_grad():
+        torch.testing.assert_close(method(found).logits, method(swapped).logits.flip(0), atol=1e-5, rtol=1e-5)
+
+
+def test_shots_are_averaged_whatever_their_order_and_number(blocks_folder):
+    module = data(blocks_folder, shot=3)
+    found, method = episode(module), on_pspnet()
+    turned = found.__class__(**{k: getattr(found, k) for k in found.__dataclass_fields__})
+    turned.support, turned.support_labels = found.support.roll(1, 2), found.support_labels.roll(1, 2)
+    with torch.no_grad():
+        torch.testing.assert_close(method(found).logits, method(turned).logits, atol=1e-5, rtol=1e-5)
+
+
+def test_learned_weights_of_shots_need_that_many(blocks_folder):
+    method = on_pspnet(shots=3)
+    assert sum(p.numel() for p in method.head.kshot_rw.parameters()) == 2 * 3 + 2 + 3 * 2 + 3
+    with pytest.raises(SettingsError, match="weights of 3 shots were learned, but there are 1; test with SHOT=3"):
+        method(episode(data(blocks_folder)))
+    assert method(episode(data(blocks_folder, shot=3))).label_map.dim() == 2
+
+
+def test_settings_that_do_not_fit_are_refused():
+    with pytest.raises(SettingsError, match="bam needs a backbone with a base learner, found demo"):
+        on_vit(bam=True)
+    with pytest.raises(SettingsError, match="feature_side is 9, expected a multiple of the 4 patches a side"):
+        on_vit(feature_side=9)
+    with pytest.raises(SettingsError, match="'dinov2_vits14' gives no features for HMNet; there are: pspnet_resnet50"):
+        HMNet(BackboneConfig("dinov2_vits14"))
+    with pytest.raises(SettingsError, match="image size 472 does not fit pspnet_vgg16; expected 8 n \\+ 1"):
+        on_pspnet().backbone.check_image_size(472)
+    with pytest.raises(CheckpointError, match="train them with METHOD=pspnet"):
+        HMNet(BackboneConfig("pspnet_resnet50", "nowhere.pth"))
+
+
+def test_a_training_of_both_optimisers(blocks_folder):
+    """Everything that has a use moves, SGD's rate reaches 0 with the last step, AdamW's stays, the rest is frozen."""
+    method, module = on_pspnet(), data(blocks_folder)
+    before = {name: p.clone() for name, p in method.named_parameters()}
+    frozen = method.backbone.digest
+    trainer = fit(method, module)
+    sgd, adamw = trainer.optimizers
+    assert {g["lr"] for g in sgd.param_groups} == {0.0} and {g["lr"] for g in adamw.param_groups} == {6e-5}
+    moved = {name for name, p in method.named_parameters() if not torch.equal(p, before[name])}
+    assert moved == {name for name, p in method.named_parameters() if p.requires_grad}
+    assert method.base_classes == [4, 5, 6] and state_digest(method.backbone.state) == frozen
+    assert trainer.callback_metrics["train/loss"] == pytest.approx(
+        float(trainer.callback_metrics["train/main"] + trainer.callback_metrics["train/dice"]), abs=1e-5
+    )
+
+
+def test_the_base_learner_must_know_the_folds_classes(blocks_folder, tmp_path):
+    with torch.random.fork_rng():
+        state = PSPNet("vgg16", 5).state_dict()
+    torch.save({f"module.{k}": v for k, v in state.items()}, tmp_path / "five.pth")
+    method = HMNet(BackboneConfig("pspnet_vgg16", str(tmp_path / "five.pth")), **SMALL)
+    assert method.backbone.classes == 5
+    with pytest.raises(SettingsError, match="tells 5 classes apart, but the fold has 3 base classes"):
+        fit(method, data(blocks_folder))
+
+
+def test_the_chain_from_the_base_learner_to_hmnet(blocks_folder, tmp_path):
+    """A PSPNet is trained on the base classes; its checkpoint is HMNet's backbone and knows its fold."""
+    torch.manual_seed(0)
+    learner = BaseLearner(BackboneConfig("dilated_vgg16", "random"), classes=3)
+    module = data(blocks_folder, training_items="images", validation="base")
+    fit(learner, module, 1, [ModelCheckpoint(tmp_path, "base"), Validation(module)])
+    frozen = FrozenPSPNet(BackboneConfig("pspnet_vgg16", str(tmp_path / "base.ckpt")))
+    assert frozen.classes == 3 and frozen.trained_on["classes"] == ["yellow", "cyan", "magenta"]
+    pixels = torch.randn(3, 33, 33)
+    with torch.no_grad():
+        expected = learner.eval().model(pixels[None])
+    for found, value in zip(frozen.encode(pixels), expected, strict=True):
+        torch.testing.assert_close(found, value[0])
+    module.check_unseen(frozen.trained_on, "the backbone")
+    with pytest.raises(SettingsError, match="was trained on fold 0 of blocks, whose base classes include yellow"):
+        data(blocks_folder, fold=1).check_unseen(frozen.trained_on, "the backbone")
+    with pytest.raises(SettingsError, match="classes is 15, but the fold has 3 base classes"):
+        fit(BaseLearner(BackboneConfig("dilated_vgg16", "random")), module)
+
+
+def test_the_base_learner_answers_with_what_it_sees_under_the_mask(blocks_folder, monkeypatch):
+    """With logits that are given: class 2 under the support mask, so class 2 of the query."""
+    learner = BaseLearner(BackboneConfig("dilated_vgg16", "random"), classes=3)
+    found = episode(data(blocks_folder))
+    mask = torch.nn.functional.interpolate(found.support_masks[0, 0, :, None].float(), (33, 33))[0, 0] > 0
+    support, query = torch.zeros(4, 33, 33), torch.zeros(4, 33, 33)
+    support[2, mask], support[3, ~mask] = 1, 1
+    query[2, :, :16], query[1, :, 16:] = 1, 1
+    images = iter([query, support])
+    monkeypatch.setattr(learner, "_probabilities", lambda episode, rows: next(images)[None])
+    answer = learner(found).label_map
+    assert (answer[:, 0] == 1).all() and (answer[:, -1] == 0).all()
+
+
+def test_authors_checkpoints_and_back(tmp_path):
+    """Ours -> the authors' (with the PSPNet) -> ours: the same weights, and both load."""
+    method = on_pspnet(shots=5)
+    weights = tmp_path / "pspnet.pth"
+    torch.save(method.backbone.state, weights)
+    checkpoint = {"state_dict": method.state_dict()}
+    method.on_save_checkpoint(checkpoint)
+    torch.save(checkpoint, tmp_path / "ours.ckpt")
+    forms = [("methods.hmnet.HMNet", HMNet.authors_form)]
+    assert convert(tmp_path / "ours.ckpt", tmp_path / "theirs.pth", weights, forms) == "ours to authors'"
+    theirs = torch.load(tmp_path / "theirs.pth", weights_only=True)["state_dict"]
+    assert next(iter(theirs)) == "module.layer0.0.weight" and "module.mamba.norm.weight" in theirs
+    assert convert(tmp_path / "theirs.pth", tmp_path / "again.ckpt", None, forms) == "authors' to ours"
+    again = torch.load(tmp_path / "again.ckpt", weights_only=True)
+    assert again["state_dict"].keys() == method.state_dict().keys()
+    assert all(torch.equal(v, method.state_dict()[k]) for k, v in again["state_dict"].items())
+    assert again[WRITTEN_BY]["backbone_sha256"] == method.backbone.digest
+    other = HMNet(BackboneConfig("pspnet_vgg16", "random:1"), **SMALL, shots=5)
+    bare = {key.removeprefix("module."): value for key, value in theirs.items()}
+    torch.save({"epoch": 3, "state_dict": bare, "optimizer": {}}, tmp_path / "bare.pth")  # without the wrapper
+    load_checkpoint(other, tmp_path / "bare.pth")
+    assert other.backbone.digest == method.backbone.digest
+    assert all(torch.equal(v, method.state_dict()[k]) for k, v in other.state_dict().items())
+
+
+def test_weights_of_a_pspnet_alone():
+    """The authors' base learners: last layers cls.{0..4}, and everything twice under `encoder.`."""
+    state = PSPNet("vgg16", 2).state_dict()
+    alone = {"module." + k.replace("base_learner.2", "cls.4"): v for k, v in state.items()}
+    alone |= {f"module.encoder.0.{k}": v for k, v in list(state.items())[:3]}
+    assert under_hmnets_names(alone).keys() == state.keys()
+
+
+def test_imagenet_weights_under_their_usual_names():
+    own = {k: v for k, v in PSPNet("resnet50", 1).state_dict().items() if k.startswith("layer")}
+    stem = {"layer0.0": "conv1", "layer0.1": "bn1", "layer0.3": "conv2", "layer0.4": "bn2"}
+    stem |= {"layer0.6": "conv3", "layer0.7": "bn3"}
+    usual = {
+        stem.get(".".join(k.split(".")[:2]), ".".join(k.split(".")[:2])) + "." + k.split(".", 2)[2]: v
+        for k, v in own.items()
+    }
+    found = from_imagenet("resnet50", usual | {"fc.weight": torch.zeros(2, 2)}, "weights")
+    assert list(found) == list(own) and all(torch.equal(found[k], own[k]) for k in own)
+    from torchvision.models import vgg16_bn
+
+    torch.manual_seed(1)
+    vgg = vgg16_bn()
+    net = PSPNet("vgg16", 1)
+    net.load_state_dict(from_imagenet("vgg16", vgg.state_dict(), "weights"), strict=False)
+    image = torch.randn(1, 3, 64, 64)  # even sides: pools that round up are as others
+    with torch.no_grad():
+        torch.testing.assert_close(net.eval().trunk(image)[2], vgg.eval().features[:43](image))
+    with pytest.raises(CheckpointError, match=r"weights cannot be used with this model: .* keys missing"):
+        from_imagenet("vgg16", {"features.0.weight": torch.zeros(64, 3, 3, 3)}, "weights")
+
+
+def test_the_own_class_is_left_out_of_the_base_map_in_training():
+    head = HMNetHead((4, 4), 4, 4, None, True)
+    logits = torch.randn(2, 6, 4, 4)
+    probability = logits.softmax(1)
+    torch.testing.assert_close(head.base_map(logits, None)[:, 0], 1 - probability[:, 0])
+    found = head.base_map(logits, torch.tensor([0, 3]))
+    torch.testing.assert_close(found[0, 0], 1 - probability[0, 0] - probability[0, 1])
+    torch.testing.assert_close(found[1, 0], 1 - probability[1, 0] - probability[1, 4])
+
+
+def test_the_ensemble_starts_with_the_meta_learner_alone():
+    head = HMNetHead((4, 4), 4, 4, None, True)
+    meta = torch.rand(2, 2, 4, 4)
+    torch.testing.assert_close(head.join(meta, torch.rand(2, 1, 1, 1), torch.rand(2, 1, 4, 4)), meta)
+
+
+def test_priors_come_from_the_level_that_answers_most():
+    torch.manual_seed(0)
+    query, support, masks = torch.rand(2, 5, 6, 6), torch.rand(2, 3, 5, 8, 8), (torch.rand(2, 3, 1, 8, 8) > 0.6).float()
+    low, high = prior_maps(query - 0.5, support, masks), prior_maps(query, support, masks)
+    assert (low.fg_max < high.fg_max).all()
+    found = best_priors([low, high])
+    torch.testing.assert_close(found[:, 0], high.fg.mean(1))
+    chosen = torch.where((low.corr_max < high.corr_max)[..., None, None], high.corr, low.corr)
+    torch.testing.assert_close(found[:, 1], chosen.mean(1))
+
+
+def test_dice_of_a_perfect_answer_is_nothing_but_void():
+    target = torch.tensor([[[0, 1], [1, 255]]])
+    logits = torch.stack([target == 0, target == 1], 1).float() * 200 - 100
+    assert dice_loss(logits, target) < 1e-6
+    logits[0, :, 1, 1] = 100  # what is said on void still counts in the denominator
+    assert dice_loss(logits, target) == pytest.approx((1 - 2 / 3) + (1 - 4 / 5), abs=1e-5)
+
+
+def test_half_precision_of_the_head_stays_near():
+    torch.manual_seed(0)
+    from methods._mamba import Mixing
+
+    head = HMNetHead((6, 6), 8, 8, Mixing(blocks=2, states=2), False).eval()
+    features = [Features(*(torch.rand(2, 6, 8, 8) for _ in range(3)), None) for _ in range(2)]
+    labels = torch.randint(0, 2, (2, 1, 32, 32))
+    with torch.no_grad():
+        exact = head(*features, labels).final
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            half = head(*features, labels).final
+    assert float((half.float() - exact).norm() / exact.norm()) < 0.02
+
+
+def test_a_recapped_scan_remembers_the_support(blocks_folder):
+    """The curve starts near the support's state; where it is read again, the state comes back to it."""
+    method = on_vit(feature_side=16)
+    for name, parameter in method.named_parameters():
+        if name.endswith("dt_projs_bias"):
+            parameter.data += 3  # start values forget too slowly to see it
+    curves = method.memory_of(episode(data(blocks_folder, 64)))
+    assert set(curves) == {"block 1: support recapped", "block 1: support once"}
+    recapped, once = curves["block 1: support recapped"], curves["block 1: support once"]
+    assert recapped.shape == once.shape == (16 * 4,)
+    torch.testing.assert_close(recapped[:4], once[:4])  # before the first recap
+    assert recapped.abs().max() <= 1 + 1e-5 and recapped[4::4].mean() > once[4::4].mean()
