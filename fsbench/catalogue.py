@@ -5,12 +5,14 @@ import inspect
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fsbench.annotations import AnnotationIndex
-from fsbench.backbones import BackboneConfig
 from fsbench.errors import SettingsError
 from fsbench.paths import CONFIGS
+
+if TYPE_CHECKING:
+    from fsbench.backbones import BackboneConfig
 
 
 def names(kind: str) -> dict[str, str]:
@@ -59,7 +61,7 @@ def method_classes() -> dict[str, Any]:
     return found
 
 
-def build_method(name: str, backbone: BackboneConfig) -> tuple[Any, int]:
+def build_method(name: str, backbone: "BackboneConfig") -> tuple[Any, int]:
     """The method of configs/methods/`name` and the image size it is made for. An empty name of `backbone` stands for
     the method's own backbone.
 

@@ -7,7 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fsbench import __version__, compare_commands, cost_command, data_commands, explain_command, manifest_commands
+from fsbench import (
+    __version__,
+    compare_commands,
+    cost_command,
+    data_commands,
+    explain_command,
+    grid_commands,
+    manifest_commands,
+)
 from fsbench.errors import FsbenchError, SettingsError, user_message
 
 if TYPE_CHECKING:
@@ -103,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     cost_command.add_parser(commands)
     explain_command.add_parser(commands)
     compare_commands.add_parser(commands)
+    grid_commands.add_parser(commands)
 
     checkpoint = commands.add_parser("checkpoint", help="convert a checkpoint: authors' <-> ours")
     checkpoint.add_argument("source", type=Path)
@@ -125,7 +134,8 @@ def _add_table_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _bench(options: argparse.Namespace, extra: list[str]) -> int:
-    from fsbench.bench import Request, bench
+    from fsbench.bench import bench
+    from fsbench.request import Request
 
     folds = [_number(fold, "fold") for fold in _split(options.fold)]
     request = Request(

@@ -1,0 +1,127 @@
+"""Where cells run: in processes of this machine, or as jobs through submitit (SLURM, or its local stand-in).
+
+A cell is a process of its own either way, so that its memory is its own and its failure, too. With several devices on
+SLURM every task of the job is one rank, as Lightning's own SLURM support wants it.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from fsbench.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class Job:
+    """`fsbench run` with `arguments`; what it prints goes to `log`. `tasks` are its ranks."""
+
+    arguments: tuple[str, ...]
+    log: Path
+    tasks: int = 1
+
+
+class Running(Protocol):
+    """A started job."""
+
+    def poll(self) -> int | None:
+        """The exit status, or None while it runs."""
+
+    def stop(self) -> None:
+        """Interrupt it; what it finished is kept."""
+
+
+class Executor(Protocol):
+    """Starts jobs; `at_once` of them at a time."""
+
+    at_once: int
+
+    def start(self, jobs: Sequence[Job]) -> list[Running]: ...
+
+
+def run_cell(arguments: Sequence[str], log: Path) -> int:
+    """`fsbench run` in a process of its own; its exit status."""
+    with log.open("a") as out:
+        return subprocess.run(_command(arguments), stdout=out, stderr=out, check=False).returncode
+
+
+def _command(arguments: Sequence[str]) -> list[str]:
+    return [sys.executable, "-m", "fsbench", "run", *arguments]
+
+
+class LocalProcesses:
+    """Processes of this machine."""
+
+    def __init__(self, at_once: int):
+        self.at_once = at_once
+
+    def start(self, jobs: Sequence[Job]) -> list[Running]:
+        return [_Process(job) for job in jobs]
+
+
+class _Process:
+    def __init__(self, job: Job):
+        with job.log.open("a") as out:
+            self.process = subprocess.Popen(
+                _command(job.arguments), stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+            )
+
+    def poll(self) -> int | None:
+        return self.process.poll()
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGINT)
+            try:
+                self.process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
+
+
+class Submitit:
+    """Jobs through submitit.
+
+    Args:
+        cluster: "slurm", or "local" for processes that submitit starts.
+        folder: of submitit's scripts and logs, visible to all nodes.
+        at_once: jobs of an array that run at a time.
+        parameters: of submitit, e.g. slurm_partition, timeout_min, mem_gb, gpus_per_node.
+    """
+
+    def __init__(self, cluster: str, folder: Path, at_once: int, parameters: Mapping[str, Any]):
+        import submitit
+
+        self.at_once = at_once if cluster == "local" else sys.maxsize  # SLURM itself holds an array's jobs back
+        try:
+            self.executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
+            self.executor.update_parameters(**parameters)
+            if cluster == "slurm":
+                self.executor.update_parameters(slurm_array_parallelism=at_once)
+        except (RuntimeError, TypeError, ValueError, NameError) as error:
+            raise SettingsError(f"{cluster}: {' '.join(str(error).split())}") from error
+
+    def start(self, jobs: Sequence[Job]) -> list[Running]:
+        self.executor.update_parameters(tasks_per_node=max(job.tasks for job in jobs))
+        with self.executor.batch():
+            started = [self.executor.submit(run_cell, job.arguments, job.log) for job in jobs]
+        return [_SubmititJob(job) for job in started]
+
+
+class _SubmititJob:
+    def __init__(self, job: Any):
+        self.job = job
+
+    def poll(self) -> int | None:
+        if not self.job.done():
+            return None
+        if self.job.exception() is not None:  # the job itself: killed, out of time, no node
+            return 1
+        return max(map(abs, self.job.results()))
+
+    def stop(self) -> None:
+        self.job.cancel()

@@ -1,0 +1,103 @@
+"""`fsbench grid`: its arguments."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fsbench.errors import SettingsError
+
+if TYPE_CHECKING:
+    from fsbench.executors import Executor
+    from fsbench.grid_plan import Planned
+
+EXECUTORS = ("local", "slurm", "submitit-local")
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser("grid", help="what of a grid is done, missing, and what it costs; run the missing")
+    parser.add_argument("files", nargs="+", type=Path, help="grids, see configs/grids")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
+    parser.add_argument("--run", action="store_true", help="run what is missing")
+    parser.add_argument("--executor", choices=EXECUTORS, default="local", help="where; default: this machine")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="cells at a time; of a SLURM array, too")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="of submitit: slurm_partition=gpu, timeout_min=600",
+    )
+    parser.add_argument("--data-root", action="append", default=[], metavar="DATASET=DIR", help="folder of a data set")
+    parser.add_argument("--fast", action="store_true", help="trials of a few minutes")
+    parser.add_argument("--recheck", action="store_true", help="look every cell's identity up again")
+    parser.add_argument("--metrics", default="mIoU,FB-IoU,accuracy", help="with commas (see: fsbench list)")
+    parser.add_argument("--format", choices=("text", "markdown", "latex", "json"), default="text")
+    parser.set_defaults(function=_grid)
+
+
+def _grid(options: argparse.Namespace, extra: list[str]) -> int:
+    from tqdm import tqdm
+
+    from fsbench.grid import read_grid
+    from fsbench.grid_layout import as_json, lay_out
+    from fsbench.grid_plan import plan, summaries
+    from fsbench.render import SHEETS
+    from fsbench.scores import metric_names
+
+    if options.jobs < 1:
+        raise SettingsError(f"--jobs is {options.jobs}, expected 1 or more")
+    metrics = metric_names(options.metrics)
+    executor = _executor(options) if options.run else None
+    roots = dict(_pairs(options.data_root, "--data-root", "DATASET=DIR"))
+    cells = read_grid(options.files, roots, options.fast)
+
+    def progress(items: Any) -> Any:
+        return tqdm(items, desc="Looking up", unit="cell", leave=False, disable=None)
+
+    planned = plan(cells, options.runs, options.recheck, progress)
+    failed = False
+    if executor is not None:
+        failed = _run(options, planned, executor)
+        planned = plan(cells, options.runs)
+    found = summaries(planned, metrics)
+    print(as_json(planned, found) if options.format == "json" else SHEETS[options.format]([lay_out(planned, found)]))
+    return 1 if failed else 0
+
+
+def _run(options: argparse.Namespace, planned: "Sequence[Planned]", executor: "Executor") -> bool:
+    """Run what is missing; whether something of it failed or was refused, which is said."""
+    from fsbench.grid_run import run_missing
+
+    failures = run_missing(planned, options.runs, executor)
+    for failure in failures:
+        print(f"fsbench: {failure.label} failed (status {failure.status}); the end of {failure.log}:", file=sys.stderr)
+        print("\n".join(f"    {line}" for line in failure.lines), file=sys.stderr)
+    refused = [item for item in planned if item.refused]
+    for item in refused:
+        print(f"fsbench: {item.cell.label} cannot be run: {item.refused}", file=sys.stderr)
+    return bool(failures or refused)
+
+
+def _executor(options: argparse.Namespace) -> "Executor":
+    from fsbench.executors import LocalProcesses, Submitit
+    from fsbench.files import make_folder
+
+    make_folder(options.runs)
+    parameters = dict(_pairs(options.set, "--set", "KEY=VALUE"))
+    if options.executor == "local":
+        if parameters:
+            raise SettingsError("--set is for --executor slurm; this machine has nothing to set")
+        return LocalProcesses(options.jobs)
+    cluster = options.executor.removeprefix("submitit-")
+    values = {key: int(value) if value.isdecimal() else value for key, value in parameters.items()}
+    return Submitit(cluster, options.runs / ".grid" / "submitit", options.jobs, values)
+
+
+def _pairs(texts: list[str], option: str, form: str) -> list[tuple[str, str]]:
+    pairs = [text.partition("=") for text in texts]
+    for text, (key, sign, value) in zip(texts, pairs, strict=True):
+        if not (key and sign and value):
+            raise SettingsError(f"{option} is '{text}', expected {form}")
+    return [(key, value) for key, _, value in pairs]

@@ -1,0 +1,95 @@
+"""What `fsbench grid` shows: the cells and their cost, and the scores of what is done."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from fsbench.grid import GridCell
+from fsbench.grid_plan import Planned, Summary
+from fsbench.layout import Grid, Sheet
+
+NOTES = (
+    "cost: the median of earlier runs of the method, on their machine; ? where there are none",
+    "scores: mean over the folds of the grid, then mean ± standard deviation over all its seeds; – until all are done",
+)
+
+
+def lay_out(planned: Sequence[Planned], found: Sequence[Summary]) -> Sheet:
+    """A line per cell that is not done (done ones are counted), and a line per variant."""
+    states = [item.state for item in planned]
+    counted = ", ".join(f"{states.count(state)} {state}" for state in ("done", "begun", "missing", "refused"))
+    parts = [("to do", _cells(planned)), ("scores", _scores(found))]
+    return Sheet(
+        f"{len(planned)} cells: {counted}; left to do: {_total(planned)}",
+        [(caption, grid) for caption, grid in parts if len(grid) > 1],
+        list(NOTES),
+    )
+
+
+def _cells(planned: Sequence[Planned]) -> Grid:
+    grid: Grid = [["method", "dataset", "fold", *TASK, "seed", "state", "time", "memory", "known from"]]
+    for item in planned:
+        if item.state == "done":
+            continue
+        cell, cost = item.cell, item.cost
+        known = ["?", "?", item.refused or "no run of this method"]
+        if cost is not None:
+            known = [duration(cost.seconds), f"{cost.peak_mib:,.0f} MiB", cost.source]
+        seed = "–" if cell.seed is None else str(cell.seed)
+        grid.append([cell.method, cell.dataset, str(cell.fold), *_task(cell), seed, item.state, *known])
+    return grid
+
+
+TASK = ("way", "shot", "setting", "protocol")
+
+
+def _task(cell: GridCell) -> list[str]:
+    return ["–" if value is None else str(value) for value in (cell.way, cell.shot, cell.setting, cell.protocol)]
+
+
+def _scores(found: Sequence[Summary]) -> Grid:
+    metrics = list(dict.fromkeys(item.metric for item in found))
+    grid: Grid = [["method", "dataset", *TASK, "folds", "seeds done", *metrics]]
+    by_variant: dict[tuple[str, ...], list[Summary]] = {}
+    for item in found:
+        by_variant.setdefault(item.variant.variant, []).append(item)
+    for items in by_variant.values():
+        first = items[0]
+        cell = first.variant
+        done = f"{len(first.seeds)} of {first.wanted}"
+        grid.append([cell.method, cell.dataset, *_task(cell), str(first.folds), done, *map(_score, items)])
+    return grid
+
+
+def _score(item: Summary) -> str:
+    digits = 3 if item.metric in ("ROM", "RUM") else 2
+    if item.value is None:
+        return "–"
+    deviation = "" if item.deviation is None else f" ± {item.deviation:.{digits}f}"
+    return f"{item.value:.{digits}f}{deviation}"
+
+
+def _total(planned: Sequence[Planned]) -> str:
+    left = [item for item in planned if item.state in ("missing", "begun")]
+    unknown = sum(item.cost is None for item in left)
+    known = duration(sum(item.cost.seconds for item in left if item.cost is not None))
+    return f"{known}{f' and {unknown} cells of unknown cost' if unknown else ''}"
+
+
+def duration(seconds: float) -> str:
+    """ "3 h 05 min", "12 min", "40 s"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
+
+
+def as_json(planned: Sequence[Planned], found: Sequence[Summary]) -> str:
+    """All cells, and the scores of every variant with those of each seed."""
+    cells = [
+        asdict(item.cell)
+        | {"state": item.state, "folder": item.folder and str(item.folder), "refused": item.refused}
+        | {"cost": item.cost and asdict(item.cost)}
+        for item in planned
+    ]
+    return json.dumps({"cells": cells, "scores": [asdict(item) for item in found]}, indent=2) + "\n"

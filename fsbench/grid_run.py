@@ -1,0 +1,125 @@
+"""Run the missing cells of a grid: a live line per running cell, and what became of each when it ends."""
+
+import csv
+import re
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from fsbench.executors import Executor, Job, Running
+from fsbench.files import make_folder
+from fsbench.grid_plan import Planned
+from fsbench.records import read_record
+
+POLL_SECONDS = 0.3
+LAST_LINES = 8
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A cell that ended without a record: its exit status, its log, and the last lines of what it said."""
+
+    label: str
+    status: int
+    log: Path
+    lines: list[str]
+
+
+def run_missing(
+    planned: Sequence[Planned], runs: Path, executor: Executor, screen: bool | None = None
+) -> list[Failure]:
+    """Run every cell that is missing or was begun; a failed one stops no other.
+
+    `screen` shows progress on the standard error (None: where that is a terminal). On KeyboardInterrupt the running
+    cells are stopped, and keep what they finished.
+    """
+    logs = make_folder(runs / ".grid" / "logs")
+    waiting = deque(item for item in planned if item.state in ("missing", "begun"))
+    running: list[tuple[Planned, Job, Running, _Line]] = []
+    failures: list[Failure] = []
+    hidden = None if screen is None else not screen
+    with tqdm(total=len(waiting), desc="cells", file=sys.stderr, disable=hidden) as bar:
+        try:
+            while waiting or running:
+                batch = [waiting.popleft() for _ in range(min(len(waiting), executor.at_once - len(running)))]
+                if batch:
+                    jobs = [_job(item, runs, logs) for item in batch]
+                    for item, job, started in zip(batch, jobs, executor.start(jobs), strict=True):
+                        running.append((item, job, started, _Line(item, len(running) + 1, hidden)))
+                for entry in list(running):
+                    item, job, started, line = entry
+                    status = started.poll()
+                    if status is None:
+                        line.update()
+                        continue
+                    running.remove(entry)
+                    line.close()
+                    bar.update()
+                    failed = status != 0 or item.folder is None or read_record(item.folder) is None
+                    if failed:
+                        failures.append(Failure(item.cell.label, status, job.log, last_lines(job.log)))
+                    tqdm.write(f"{item.cell.label}: {'failed' if failed else 'done'}", file=sys.stderr)
+                if running:
+                    time.sleep(POLL_SECONDS)
+        finally:
+            for _, _, started, line in running:
+                started.stop()
+                line.close()
+    return failures
+
+
+def _job(item: Planned, runs: Path, logs: Path) -> Job:
+    log = logs / (re.sub(r"[^\w.-]+", "-", item.cell.label) + ".log")
+    log.unlink(missing_ok=True)
+    return Job(tuple(item.cell.arguments(runs)), log, item.cell.devices or 1)
+
+
+def last_lines(log: Path, count: int = LAST_LINES) -> list[str]:
+    """The last lines with something in them; of progress bars only their last state."""
+    if not log.is_file():
+        return []
+    lines = [line.rpartition("\r")[2].rstrip() for line in log.read_bytes().decode(errors="replace").split("\n")]
+    return [line for line in lines if line][-count:]
+
+
+class _Line:
+    """One running cell on the screen: what it does now."""
+
+    def __init__(self, item: Planned, position: int, hidden: bool | None):
+        self.folder = item.folder
+        self.bar = tqdm(
+            desc=item.cell.label,
+            position=position,
+            leave=False,
+            file=sys.stderr,
+            disable=hidden,
+            bar_format="  {desc}: {postfix} [{elapsed}]",
+            postfix="starts",
+        )
+
+    def update(self) -> None:
+        if not self.bar.disable:
+            self.bar.set_postfix_str(doing(self.folder))
+
+    def close(self) -> None:
+        self.bar.close()
+
+
+def doing(folder: Path | None) -> str:
+    """What the run in `folder` is at."""
+    if folder is None or not folder.is_dir():
+        return "starts"
+    parts = list(folder.glob("evaluation/part-*.jsonl"))
+    if parts:
+        done = sum(max(part.read_bytes().count(b"\n") - 1, 0) for part in parts)
+        return f"evaluates, {done} episodes done"
+    for curves in folder.glob("curves/**/metrics.csv"):
+        with curves.open(newline="") as file:
+            epochs = [row.get("epoch") for row in csv.DictReader(file)]
+        return f"trains, epoch {epochs[-1]}" if epochs else "trains"
+    return "begins"

@@ -1,0 +1,63 @@
+"""`fsbench grid --run` with real processes, of this machine and through submitit."""
+
+import json
+
+import pytest
+import yaml
+
+from fsbench.records import find_records
+from tests.cli.conftest import FEW
+
+
+@pytest.fixture
+def grid(small_demo, tmp_path):
+    """grid(name, **values) -> a grid's file on the small data set."""
+
+    def write(name, **values):
+        extra = [*FEW, "--data.dataset=datamodules.folder.Folder", *values.pop("extra", [])]
+        file = tmp_path / f"{name}.yaml"
+        given = {"methods": ["prototype"], "datasets": ["demo"], "folds": [0], "data_roots": {"demo": str(small_demo)}}
+        file.write_text(yaml.safe_dump(given | values | {"extra": extra}))
+        return str(file)
+
+    return write
+
+
+@pytest.mark.slow
+def test_a_grid_runs_what_is_missing_and_goes_past_failures(fsbench, grid, tmp_path):
+    runs = ["--runs", "runs"]
+    good = grid("good", seeds=[0, 1])
+    bad = grid("bad", methods=["emat"], extra=["--trainer.limit_train_batches=0"])
+    listed = fsbench("grid", bad, good, *runs, "--format", "json")
+    assert listed.returncode == 0, listed.stderr
+    assert [cell["state"] for cell in json.loads(listed.stdout)["cells"]] == ["missing"] * 3
+    done = fsbench("grid", bad, good, *runs, "--run", "--jobs", "2")
+    assert done.returncode == 1
+    assert "emat demo fold 0 failed (status 2); the end of runs/.grid/logs/emat-demo-fold-0.log:" in done.stderr
+    assert "training ended without a validation" in done.stderr and done.stderr.count(": done") == 2
+    assert "3 cells: 2 done, 1 begun, 0 missing" in done.stdout and "2 of 2" in done.stdout and " ± " in done.stdout
+    records = find_records(tmp_path / "runs")
+    assert sorted(record.run["identity"]["seed"] for record in records) == [0, 1]
+    before = [(r.path / "run.json").stat().st_mtime_ns for r in records]
+    again = fsbench("grid", good, *runs, "--run")
+    assert again.returncode == 0 and again.stderr.count(": done") == 0 and "2 cells: 2 done" in again.stdout
+    assert [(r.path / "run.json").stat().st_mtime_ns for r in records] == before
+
+
+@pytest.mark.slow
+def test_submitit_runs_cells_in_jobs_of_their_own(fsbench, grid, tmp_path):
+    good, bad = grid("good"), grid("bad", methods=["emat"], extra=["--trainer.limit_train_batches=0"])
+    done = fsbench("grid", good, bad, "--runs", "runs", "--run", "--executor", "submitit-local", "--jobs", "2", "--set",
+                   "timeout_min=10")  # fmt: skip
+    assert done.returncode == 1 and "training ended without a validation" in done.stderr, done.stderr
+    (record,) = find_records(tmp_path / "runs")
+    assert record.run["identity"]["method"]["name"] == "prototype"
+    assert list((tmp_path / "runs/.grid/submitit").glob("*_submitted.pkl"))  # it was a job of submitit
+
+
+def test_slurm_that_is_not_there_is_said(fsbench, grid):
+    done = fsbench("grid", grid("good"), "--runs", "runs", "--run", "--executor", "slurm", PATH="/usr/bin:/bin")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("fsbench: error: slurm: ")
+    wrong = fsbench("grid", grid("good"), "--run", "--set", "timeout_min")
+    assert wrong.returncode == 2 and "--set is 'timeout_min', expected KEY=VALUE" in wrong.stderr

@@ -1,0 +1,255 @@
+"""Grids: what a file asks for, what is done of it, what the rest costs, and scores over all seeds."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from statistics import mean, stdev
+
+import pytest
+import yaml
+
+from fsbench.catalogue import names
+from fsbench.cli import main
+from fsbench.errors import SettingsError
+from fsbench.executors import Job, LocalProcesses
+from fsbench.grid import GridCell, read_grid
+from fsbench.grid_layout import duration
+from fsbench.grid_plan import Estimates, Planned, plan, summaries
+from fsbench.grid_run import doing, last_lines, run_missing
+from fsbench.paths import CONFIGS
+from fsbench.records import Record
+
+
+@pytest.fixture
+def write(tmp_path):
+    """write(**values) -> a grid's file."""
+
+    def call(**values) -> Path:
+        file = tmp_path / f"grid{len(list(tmp_path.iterdir()))}.yaml"
+        file.write_text(yaml.safe_dump({"methods": ["prototype"], "datasets": ["demo"], "folds": [0]} | values))
+        return file
+
+    return call
+
+
+def test_all_combinations_in_order(write):
+    file = write(methods=["prototype", "emat"], folds=[0, 2], ways=[1, 2], seeds=[0, 1], data_roots={"demo": "there"})
+    cells = read_grid([file])
+    assert len(cells) == len(set(cells)) == 16
+    assert cells[0] == GridCell("prototype", "demo", 0, 1, None, None, 0, data_root="there")
+    assert cells[1].seed == 1 and cells[2].way == 2 and cells[4].fold == 2 and cells[8].method == "emat"
+    assert len(read_grid([file, file])) == 16
+    assert read_grid([file], {"demo": "here"}, fast=True)[0].data_root == "here"
+
+
+def test_arguments_are_those_of_bench(write):
+    checkpoint = "c/{method}-{seed}-{fold}.ckpt"
+    file = write(
+        shots=[5], settings=["0-5"], protocol="fscs", checkpoint=checkpoint, extra=["--a=1"], seeds=[3], devices=2
+    )
+    (cell,) = read_grid([file])
+    arguments = cell.arguments(Path("runs"))
+    assert {
+        "--run.name=prototype", "--run.runs=runs", "--data.fold=0", "--data.shot=5", "--data.setting=0-5", "--a=1",
+        "--run.checkpoint=c/prototype-3-0.ckpt", "--seed_everything=3", "--trainer.devices=2", "--data.protocol=fscs",
+    } <= set(arguments)  # fmt: skip
+
+
+def test_the_fingerprint_is_of_what_is_asked_for(write, tmp_path):
+    def one(runs="runs", **values):
+        (cell,) = read_grid([write(**values)])
+        return cell.fingerprint(Path(runs))
+
+    assert one() == one() == one(runs="elsewhere")
+    checkpoint = tmp_path / "best.ckpt"
+    others = [one(shots=[2]), one(seeds=[1]), one(methods=["emat"]), one(extra=["--x=1"]), one(fast=True)]
+    others.append(one(checkpoint=str(checkpoint)))
+    checkpoint.write_text("trained")
+    others.append(one(checkpoint=str(checkpoint)))
+    assert len({one(), *others}) == 8
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"method": ["emat"]}, "has the unknown key 'method'; did you mean 'methods'?"),
+        ({"methods": ["emta"]}, "unknown method 'emta'"),
+        ({"datasets": []}, "has no datasets; expected a list of them"),
+        ({"folds": [0, "1"]}, "folds is [0, '1'], expected a list of int"),
+        ({"seeds": 3}, "seeds is 3, expected a list of int"),
+        ({"fast": "yes"}, "fast is 'yes', expected bool"),
+    ],
+)
+def test_bad_grids_are_refused(write, values, expected):
+    with pytest.raises(SettingsError) as refused:
+        read_grid([write(**values)])
+    assert expected in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_files_that_are_no_grids_are_refused(tmp_path):
+    for text, expected in (("[1]", "holds list"), ("a: [", "cannot read")):
+        (tmp_path / "x.yaml").write_text(text)
+        with pytest.raises(SettingsError, match=expected):
+            read_grid([tmp_path / "x.yaml"])
+    with pytest.raises(SettingsError, match="cannot read"):
+        read_grid([tmp_path / "nowhere.yaml"])
+
+
+@pytest.mark.parametrize("file", sorted((CONFIGS / "grids").glob("*.yaml")), ids=lambda file: file.stem)
+def test_the_grids_that_come_along(file):
+    cells = read_grid([file])
+    assert len(cells) >= 8 and {cell.method for cell in cells} <= set(names("methods"))
+
+
+def cells_with(states):
+    """Planned cells of one variant: {(fold, seed): mIoU or None}."""
+    return [
+        Planned(
+            GridCell("m", "d", fold, 1, 1, None, seed),
+            Path("x"),
+            None if score is None else Record(Path("x"), {"scores": {"mIoU": score}}),
+        )
+        for (fold, seed), score in states.items()
+    ]
+
+
+def test_scores_are_those_of_all_seeds_or_none():
+    scores = {(0, 0): 50.0, (1, 0): 60.0, (0, 1): 52.0, (1, 1): 64.0, (0, 2): 70.0, (1, 2): 80.0}
+    (found,) = summaries(cells_with(scores), ["mIoU"])
+    assert found.seeds == {0: 55, 1: 58, 2: 75}
+    assert found.value == mean([55, 58, 75]) and found.deviation == stdev([55, 58, 75])
+    (partly,) = summaries(cells_with(scores | {(1, 1): None}), ["mIoU"])
+    assert partly.seeds == {0: 55, 2: 75} and partly.wanted == 3
+    assert partly.value is None and partly.deviation is None
+    (one,) = summaries(cells_with({(0, 0): 50.0, (1, 0): 60.0}), ["mIoU"])
+    assert one.value == 55 and one.deviation is None
+
+
+def test_costs_come_from_the_runs_that_are_most_alike(make):
+    def record(seconds, speed, **task):
+        made = make("prototype", 0, **task)
+        made.run["made"] = {"training_seconds": seconds}
+        made.run["cost"] = {"episodes_per_second": speed, "peak_mib": 100.0 * speed}
+        return made
+
+    estimates = Estimates(
+        [record(100, 2), record(300, 4), record(900, 8, way=2), record(0, 16, training={"checkpoint_sha256": "a"})]
+    )
+    cost = estimates.of(GridCell("prototype", "blocks", 1, 1, 1, "original", 5))
+    assert (cost.training, cost.evaluation, cost.peak_mib) == (200, 24 * (1 / 2 + 1 / 4) / 2, 400)
+    assert cost.source == "2 runs of this task"
+    assert estimates.of(GridCell("prototype", "blocks", 0, 2, 1, None, None)).training == 900
+    five = estimates.of(GridCell("prototype", "blocks", 0, 1, 5, None, None))
+    assert five.training == 300 and five.source == "3 runs of other tasks on blocks"
+    assert estimates.of(GridCell("prototype", "pascal", 0, 1, 1, None, None)).source == "3 runs of other data"
+    tested = estimates.of(GridCell("prototype", "blocks", 0, 1, 1, None, None, checkpoint="c"))
+    assert tested.training == 0 and tested.source == "3 runs of this task"
+    assert estimates.of(GridCell("emat", "blocks", 0, 1, 1, None, None)) is None
+    assert [duration(s) for s in (40, 600, 3700)] == ["40 s", "10 min", "1 h 02 min"]
+
+
+def test_what_is_noted_needs_no_model(make, write, tmp_path, capsys):
+    """A grid whose cells are known is listed without torch."""
+    runs = make("prototype", 0).path.parent
+    file = write(seeds=[0, 1])
+    for cell, name in zip(read_grid([file]), (next(runs.glob("prototype-*")).name, "other"), strict=True):
+        note = runs / ".grid/cells" / f"{cell.fingerprint(runs)}.json"
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(json.dumps({"folder": name}))
+    code = "import sys; from fsbench.cli import main; main(sys.argv[1:]); sys.exit('torch' in sys.modules)"
+    arguments = [sys.executable, "-c", code, "grid", str(file), "--runs", str(runs), "--format", "json"]
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    stated = json.loads(done.stdout)
+    assert [cell["state"] for cell in stated["cells"]] == ["done", "missing"]
+    assert stated["cells"][1]["cost"]["source"] == "1 run of other data"
+    assert main(["grid", str(file), "--runs", str(runs)]) == 0
+    assert "2 cells: 1 done, 0 begun, 1 missing, 0 refused; left to do: 2 s" in capsys.readouterr().out
+
+
+def test_cells_that_cannot_be_built_are_refused_by_themselves(write, tmp_path):
+    planned = plan(
+        read_grid([write(folds=[9], datasets=["folder"], data_roots={"folder": str(tmp_path / "no")})]), tmp_path
+    )
+    assert planned[0].state == "refused" and "no" in planned[0].refused and planned[0].folder is None
+
+
+class Pretended:
+    """An executor whose jobs end with given statuses; counts how many ran at once."""
+
+    def __init__(self, at_once, statuses):
+        self.at_once, self.statuses, self.running, self.most = at_once, list(statuses), 0, 0
+
+    def start(self, jobs):
+        self.running += len(jobs)
+        self.most = max(self.most, self.running)
+        return [PretendedJob(self, self.statuses.pop(0), job) for job in jobs]
+
+
+class PretendedJob:
+    def __init__(self, executor, status, job):
+        self.executor, self.status, self.job, self.polls, self.stopped = executor, status, job, 0, False
+
+    def poll(self):
+        self.polls += 1
+        if self.polls < 2:
+            return None
+        if self.status == "interrupt":
+            raise KeyboardInterrupt
+        self.executor.running -= 1
+        self.job.log.write_text(f"first\r second\r third\n\nended with {self.status}\n")
+        return self.status
+
+    def stop(self):
+        self.stopped = True
+
+
+def test_failures_stop_no_other_cell(tmp_path, monkeypatch):
+    monkeypatch.setattr("fsbench.grid_run.POLL_SECONDS", 0)
+    monkeypatch.setattr("fsbench.grid_run.read_record", lambda folder: folder.name)
+    cells = [Planned(GridCell("prototype", "demo", fold, 1, 1, None, 0), tmp_path / str(fold)) for fold in range(5)]
+    executor = Pretended(2, [0, 3, 0, 0, 2])
+    failures = run_missing(cells, tmp_path, executor, screen=False)
+    assert {(failure.label, failure.status) for failure in failures} == {
+        ("prototype demo fold 1 1-way 1-shot seed 0", 3), ("prototype demo fold 4 1-way 1-shot seed 0", 2),
+    }  # fmt: skip
+    assert executor.most == 2 and not executor.statuses
+    assert failures[0].lines == [" third", "ended with 3"]
+
+
+def test_a_status_of_0_without_a_record_is_a_failure(tmp_path, monkeypatch):
+    monkeypatch.setattr("fsbench.grid_run.POLL_SECONDS", 0)
+    cells = [Planned(GridCell("prototype", "demo", 0, 1, 1, None, 0), tmp_path / "none")]
+    assert len(run_missing(cells, tmp_path, Pretended(1, [0]), screen=False)) == 1
+
+
+def test_an_interrupt_stops_what_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr("fsbench.grid_run.POLL_SECONDS", 0)
+    cells = [Planned(GridCell("prototype", "demo", fold, 1, 1, None, 0), tmp_path / str(fold)) for fold in range(3)]
+    executor = Pretended(2, ["interrupt", 0, 0])
+    started = []
+    real = executor.start
+    executor.start = lambda jobs: started.extend(real(jobs)) or started[-len(jobs) :]
+    with pytest.raises(KeyboardInterrupt):
+        run_missing(cells, tmp_path, executor, screen=False)
+    assert len(started) == 2 and all(job.stopped for job in started)
+
+
+def test_what_a_run_is_at(tmp_path):
+    assert doing(None) == doing(tmp_path / "nowhere") == "starts" and doing(tmp_path) == "begins"
+    (tmp_path / "curves/version_0").mkdir(parents=True)
+    (tmp_path / "curves/version_0/metrics.csv").write_text("loss,epoch,step\n0.5,0,10\n0.4,1,20\n")
+    assert doing(tmp_path) == "trains, epoch 1"
+    (tmp_path / "evaluation").mkdir()
+    for name, lines in (("part-1-a", 4), ("part-2-b", 3)):
+        (tmp_path / f"evaluation/{name}.jsonl").write_text("{}\n" * lines)
+    assert doing(tmp_path) == "evaluates, 5 episodes done"
+    assert last_lines(tmp_path / "nowhere") == []
+
+
+def test_a_process_that_is_stopped_ends(tmp_path):
+    job = Job(("--config=/dev/stdin",), tmp_path / "log")
+    (process,) = LocalProcesses(1).start([job])
+    process.stop()
+    assert process.poll() not in (None, 0)
