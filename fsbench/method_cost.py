@@ -48,6 +48,8 @@ def method_costs(
 
     Raises SettingsError for unknown names and for image sizes that the backbone does not take.
     """
+    if min(shots) < 1:
+        raise SettingsError(f"shots is {min(shots)}, expected 1 or more")
     device = device or torch.device("cpu")
     for name in names:
         method, size = build_method(name, BackboneConfig(backbone or "", weights))
@@ -56,8 +58,6 @@ def method_costs(
         method = method.to(device).eval()
         trainable = sum(parameter.numel() for parameter in method.parameters())
         for count in shots:
-            if count < 1:
-                raise SettingsError(f"shots is {count}, expected 1 or more")
             episode = noise_episode(size, count, device)
 
             def predict(method: Any = method, episode: EpisodeBatch = episode) -> None:

@@ -55,6 +55,6 @@ def memory_curve(scan: SS2D, x_q: Tensor, x_s: Tensor, recap: bool) -> Tensor:
         window = [t[..., patch * length : (patch + 1) * length].tensor_split(pieces, -1) for t in whole]
         for tokens in zip(*window, strict=True):
             state = last(tokens, state)
-            pair = (x.unflatten(1, (DIRECTIONS, -1)).flatten(2) for x in (state, remembered))
-            similarity.append(F.cosine_similarity(*pair, dim=2).mean())
+            now, then = (x.unflatten(1, (DIRECTIONS, -1)).flatten(2) for x in (state, remembered))
+            similarity.append(F.cosine_similarity(now, then, dim=2).mean())
     return torch.stack(similarity)

@@ -1,7 +1,6 @@
 """DCAMA's head: the plain path (all attention weights in memory, mixer on the enlarged map) and the fast one.
 
     python -m benchmarks.speed.dcama [--device cuda] [--backbone swin_base,resnet50] [--shots 1,5] [--repeats 1]
-        [--side 384]
 
 Time and peak memory, forward and training step (forward, backward; dropout on), batch 1, of the attention of all blocks
 alone and of the whole head, on random features of the shapes that an image of 384 pixels gives. Both paths give the

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from fsbench.catalogue import names
 from fsbench.cli import main
 from fsbench.demo.classes import object_class
 
@@ -34,7 +35,7 @@ def refused(capsys, tmp_path, monkeypatch):
     [
         (
             ["--method", "emta"],
-            "unknown method 'emta'; there are: cst, cst_large, cst_original, emat, emat_seg, prototype",
+            f"unknown method 'emta'; there are: {', '.join(names('methods'))}",
         ),
         (["--dataset", "ade"], "unknown data set 'ade'; there are: coco, demo, folder, fss1000, pascal"),
         (["--fold", "4"], "unknown fold 4 for demo; it has folds 0 to 3"),
