@@ -10,6 +10,8 @@ PIP_ARGS    ?=
 METHOD      ?= prototype,emat
 DATASET     ?= demo
 ARGS        ?=
+COUNT       ?= 20
+WANDB_PROJECT ?= fsbench
 FORCE_BUILD ?= FALSE
 
 BIN   := $(VENV)/bin
@@ -27,7 +29,7 @@ BENCH_OPTIONS = $(call option,FOLD,--fold) $(call option,WAY,--way) $(call optio
   $(call switch,FAST,--fast) $(call switch,FORCE,--force) $(call switch,DROP_SMALL,--drop-small) \
   $(call switch,DEBUG,--debug)
 
-.PHONY: help venv bench test check cuda lock clean-venv
+.PHONY: help venv bench sweep test check cuda lock clean-venv
 
 help:  ## show this list
 	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -44,6 +46,13 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 
 bench: $(STAMP)  ## train, evaluate, print the table, e.g. make bench METHOD=emat DATASET=coco FOLD=0,1,2,3 WAY=2
 	@$(BIN)/python -m fsbench bench --method '$(METHOD)' --dataset '$(DATASET)' $(BENCH_OPTIONS) $(ARGS)
+
+sweep: $(if $(wildcard configs/sweeps/$(METHOD).yaml),,$(if $(filter sweep,$(MAKECMDGOALS)),$(error no \
+  configs/sweeps/$(METHOD).yaml; there are: $(basename $(notdir $(wildcard configs/sweeps/*.yaml)))))) $(STAMP)
+sweep:  ## a W&B sweep and an agent for it, e.g. make sweep METHOD=emat COUNT=20
+	@set -x; id=$$($(BIN)/wandb sweep --project '$(WANDB_PROJECT)' configs/sweeps/$(METHOD).yaml 2>&1 | tee /dev/stderr | \
+	  sed -n 's/.*wandb agent //p'); \
+	WANDB=online PATH="$(abspath $(BIN)):$$PATH" $(BIN)/wandb agent --count $(COUNT) $$id
 
 test: $(STAMP)  ## run the tests, e.g. make test ARGS='-m "not slow"'
 	$(BIN)/python -m pytest $(ARGS)

@@ -34,6 +34,7 @@ from fsbench.files import make_folder, sha256_file, write_text
 from fsbench.paths import REPOSITORY
 from fsbench.records import Journal, Record, fingerprint, to_frame, write_record
 from fsbench.stats import episode_sums
+from fsbench.tracking import log_record, wandb_logger
 
 log = logging.getLogger("fsbench")
 LIGHTNING = ("lightning.pytorch", "lightning.fabric")  # these have handlers of their own
@@ -78,11 +79,12 @@ def _run_in(work: Path, cell: Cell) -> Record | None:
     )
     arguments = cell.trainer_arguments
     curves = [CSVLogger(work, "curves")] if cell.trains else []
+    followed = wandb_logger(cell, work)
     trainer = L.Trainer(
         **arguments
         | {
             "default_root_dir": str(work),
-            "logger": [*curves, *_listed(arguments["logger"])],
+            "logger": [*curves, *_listed(followed), *_listed(arguments["logger"])],
             "callbacks": [keeper, Validation(cell.data), TQDMProgressBar(leave=True), *_listed(arguments["callbacks"])],
             "use_distributed_sampler": False,  # ours neither pads nor repeats
             "num_sanity_val_steps": 0,
@@ -194,6 +196,7 @@ def _evaluate(work: Path, cell: Cell, trainer: L.Trainer, made: dict[str, Any]) 
         frame,
     )
     shutil.rmtree(work / "evaluation")
+    log_record(trainer.loggers, record, trainer.global_step)
     return record
 
 

@@ -1,0 +1,95 @@
+"""Loggers with real runs: an offline run of W&B is read back, TensorBoard's and the CSV file as well."""
+
+import json
+import struct
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from fsbench.errors import SettingsError
+from fsbench.records import find_records
+from fsbench.tracking import wandb_mode
+
+
+def offline_records(file: Path):
+    """Protocol buffers in a .wandb file: blocks of 32 KiB with pieces of records, each behind its checksum, length and
+    kind (1 whole, 2 first, 3 middle, 4 last); the first seven bytes are the file's head."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    data, at, whole = file.read_bytes(), 7, b""
+    while at + 7 <= len(data):
+        if 32768 - at % 32768 < 7:
+            at += 32768 - at % 32768
+            continue
+        _, length, kind = struct.unpack_from("<IHB", data, at)
+        whole += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):
+            record = Record()
+            record.ParseFromString(whole)
+            yield record
+            whole = b""
+
+
+def tree(items):
+    """Items with keys like ("scores", "path") as nested dictionaries."""
+    found = {}
+    for item in items:
+        *above, last = [item.key] if item.key else item.nested_key
+        inner = found
+        for key in above:
+            inner = inner.setdefault(key, {})
+        inner[last] = json.loads(item.value_json)
+    return found
+
+
+@pytest.mark.slow
+def test_an_offline_run_holds_what_it_should(fsbench, bench_arguments, tmp_path):
+    more = ["--trainer.logger=TensorBoardLogger", f"--trainer.logger.save_dir={tmp_path / 'board'}"]
+    done = fsbench(*bench_arguments("emat", tmp_path / "runs", *more), WANDB="offline")
+    assert done.returncode == 0, done.stderr
+    (record,) = find_records(tmp_path / "runs")
+    (file,) = record.path.glob("wandb/offline-run-*/*.wandb")
+    records = list(offline_records(file))
+    (run,) = [r.run for r in records if r.HasField("run") and r.run.run_group]
+    assert (run.project, run.run_group, run.job_type, run.display_name) == (
+        "fsbench", "demo-fscs-1way1shot-original", "train", record.path.name,
+    )  # fmt: skip
+    assert set(run.tags) == {"emat", "demo", "fscs", "1way1shot-original", "fold0"}
+    config = tree(run.config.update)
+    assert config["fold"] == 0 and config["method"]["class"] == "methods.emat.EMAT"
+    assert config["trainer"]["max_epochs"] == 2 and config["folder"] == record.path.name
+    history = [tree(r.history.item) for r in records if r.HasField("history")]
+    assert len([row for row in history if "val/mIoU" in row]) == 2  # one for each epoch
+    logged = {key: value for row in history for key, value in row.items()}
+    assert logged["test/mIoU"] == pytest.approx(record.run["scores"]["mIoU"])
+    panels = {key: value["_type"] for key, value in logged.items() if isinstance(value, dict) and "_type" in value}
+    assert panels["scores"] == panels["by class"] == panels["by size"] == "table-file"
+    assert panels["predictions"] == "image-file"
+    assert {"mIoU by class_table", "accuracy by class_table", "mIoU by size_table"} <= set(panels)
+    media = file.parent / "files"
+    table = json.loads((media / logged["by class"]["path"]).read_text())
+    assert table["columns"][:3] == ["class", "pairs", "mIoU"] and sum(line[1] for line in table["data"]) == 9
+    assert (media / logged["predictions"]["path"]).stat().st_size > 1000
+    summary = tree([item for r in records if r.HasField("summary") for item in r.summary.update])
+    assert summary["mIoU"] == pytest.approx(record.run["scores"]["mIoU"])
+
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    (events,) = (tmp_path / "board").glob("**/events.out.tfevents.*0")
+    board = EventAccumulator(str(events.parent)).Reload()
+    assert board.Scalars("test/mIoU")[0].value == pytest.approx(record.run["scores"]["mIoU"], rel=1e-5)
+    assert len(board.Scalars("val/mIoU")) == 2 and board.Images("predictions")
+    (curves,) = record.path.glob("curves/**/metrics.csv")
+    assert pl.read_csv(curves)["test/mIoU"].drop_nulls().to_list() == [pytest.approx(record.run["scores"]["mIoU"])]
+
+
+def test_wandb_is_off_unless_asked_for(monkeypatch):
+    monkeypatch.delenv("WANDB", raising=False)
+    assert wandb_mode() == "off"
+    monkeypatch.setenv("WANDB", "")
+    assert wandb_mode() == "off"
+    monkeypatch.setenv("WANDB", "yes")
+    with pytest.raises(SettingsError, match="WANDB is 'yes', expected one of online, offline, off"):
+        wandb_mode()
