@@ -184,12 +184,14 @@ class Journal:
 
 
 class JournalWriter:
-    """Appends one process's results; each call reaches the file before it returns."""
+    """Appends one process's results; each call reaches the file before it returns.
+
+    The file has its header when it gets its name: other processes remove files without theirs.
+    """
 
     def __init__(self, path: Path, header: str):
+        write_text(path, header + "\n")
         self.file = path.open("a")
-        self.file.write(header + "\n")
-        self.file.flush()
 
     def add(self, results: Iterable["EpisodeResult"]) -> None:
         for result in results:

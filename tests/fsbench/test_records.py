@@ -1,6 +1,7 @@
 """Records are complete or absent; nothing that is finished is lost."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -151,3 +152,17 @@ def test_files_are_replaced_whole(tmp_path):
         temporary.write_text("new")
         raise RuntimeError
     assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_journals_file_is_never_there_without_its_header(tmp_path, monkeypatch):
+    """Another process that starts at the same time removes files without theirs."""
+    there = {}
+    opened = Path.open
+
+    def watched(path, *args, **kwargs):
+        there.setdefault(path.name, path.exists())
+        return opened(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", watched)
+    Journal(tmp_path, "a").open().close()
+    assert [existed for name, existed in there.items() if name.startswith("part-")] == [True]
