@@ -27,6 +27,10 @@ class RecordError(FsbenchError):
     """A run's record is missing, incomplete or was changed."""
 
 
+class NumericsError(FsbenchError):
+    """A computation met numbers it cannot work with, or did not converge."""
+
+
 def user_message(error: BaseException) -> str:
     """The message of `error`, without the traceback that a data loader's worker wrapped around it."""
     text = str(error)

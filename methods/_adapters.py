@@ -1,0 +1,119 @@
+"""What is trained of a vision transformer: all of it, low-rank adapters, scales and shifts, or prompts (fort.md §8).
+
+Networks are timm's `VisionTransformer` and `SwinTransformer` without a classifier. An adapter is put into the network
+in place; its parameters are the only ones that are trained then.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from fsbench.errors import SettingsError
+
+Tuning = Literal["full", "lora", "ssf", "vpt"]
+
+LORA_RANK = 4
+LORA_ALPHA = 1
+LORA_LAYERS = r".*attn\.(qkv|proj)"  # a list of names would also match the projection of the patches
+PROMPTS = 10
+
+
+class ScaleShift(nn.Module):
+    """`x * scale + shift` for every channel of a layer's output (SSF)."""
+
+    def __init__(self, channels: int, axis: int):
+        super().__init__()
+        self.axis = axis
+        self.ssf_scale = nn.Parameter(torch.ones(channels))
+        self.ssf_shift = nn.Parameter(torch.zeros(channels))
+
+    def reset(self) -> None:
+        nn.init.ones_(self.ssf_scale)
+        nn.init.zeros_(self.ssf_shift)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shape = [1] * x.ndim
+        shape[self.axis] = -1
+        return x * self.ssf_scale.view(shape) + self.ssf_shift.view(shape)
+
+
+class DeepPrompts(nn.Module):
+    """Prompts of every block of a ViT, between the class token and the patches, which they give no position."""
+
+    def __init__(self, depth: int, width: int, patch: int):
+        super().__init__()
+        self.bound = math.sqrt(6 / (3 * patch * patch + width))
+        self.deep_prompt_embeddings = nn.Parameter(torch.empty(depth, PROMPTS, width))
+        self.reset()
+
+    def reset(self) -> None:
+        nn.init.uniform_(self.deep_prompt_embeddings, -self.bound, self.bound)
+
+    def forward(self, tokens: Tensor, block: int) -> Tensor:
+        """Tokens (B, 1 + N, D) of the first block, (B, 1 + prompts + N, D) of others, whose prompts are replaced."""
+        prompts = self.deep_prompt_embeddings[block].expand(len(tokens), -1, -1)
+        patches = tokens[:, 1:] if block == 0 else tokens[:, 1 + PROMPTS :]
+        return torch.cat([tokens[:, :1], prompts, patches], 1)
+
+
+def insert(encoder: nn.Module, tuning: Tuning) -> None:
+    """Put the adapter into `encoder` (§8) and leave exactly its parameters trainable; "full" leaves them all.
+
+    Raises SettingsError for prompts in a network that is no ViT.
+    """
+    encoder.requires_grad_(tuning == "full")
+    if tuning == "lora":
+        _insert_lora(encoder)
+    elif tuning == "ssf":
+        _insert_scale_shift(encoder)
+    elif tuning == "vpt":
+        _insert_prompts(encoder)
+
+
+def reset(encoder: nn.Module) -> None:
+    """Give every adapter in `encoder` fresh initial values, from torch's global generator where they are random."""
+    for module in encoder.modules():
+        if isinstance(module, ScaleShift | DeepPrompts):
+            module.reset()
+        elif hasattr(module, "reset_lora_parameters"):
+            module.reset_lora_parameters("default", init_lora_weights=True)
+
+
+def _insert_lora(encoder: nn.Module) -> None:
+    from peft import LoraConfig, inject_adapter_in_model  # it imports much
+
+    inject_adapter_in_model(
+        LoraConfig(r=LORA_RANK, lora_alpha=LORA_ALPHA, lora_dropout=0.0, bias="none", target_modules=LORA_LAYERS),
+        encoder,
+    )
+
+
+def _insert_scale_shift(encoder: nn.Module) -> None:
+    for layer, channels, axis in list(_scaled_layers(encoder)):
+        adapter = ScaleShift(channels, axis)
+        layer.add_module("ssf", adapter)
+        layer.register_forward_hook(lambda layer, args, out: layer.ssf(out))
+
+
+def _scaled_layers(encoder: nn.Module) -> Iterator[tuple[nn.Module, int, int]]:
+    """(layer, channels, their axis): the projection of patches, every norm, every linear layer but a merging's."""
+    for name, layer in encoder.named_modules():
+        if isinstance(layer, nn.Conv2d):
+            yield layer, layer.out_channels, 1
+        elif isinstance(layer, nn.LayerNorm):
+            yield layer, layer.normalized_shape[0], -1
+        elif isinstance(layer, nn.Linear) and not name.endswith("reduction"):
+            yield layer, layer.out_features, -1
+
+
+def _insert_prompts(encoder: nn.Module) -> None:
+    blocks = getattr(encoder, "blocks", None)
+    if blocks is None:
+        raise SettingsError("prompts need a ViT, and the backbone is none; choose lora, ssf or full")
+    adapter = DeepPrompts(len(blocks), encoder.embed_dim, encoder.patch_embed.patch_size[0])  # type: ignore[arg-type,index,union-attr]
+    encoder.add_module("prompts", adapter)
+    for index, block in enumerate(blocks):
+        block.register_forward_pre_hook(lambda block, args, index=index: (adapter(args[0], index), *args[1:]))
