@@ -6,7 +6,7 @@ in place; its parameters are the only ones that are trained then.
 
 import math
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -75,11 +75,12 @@ def insert(encoder: nn.Module, tuning: Tuning) -> None:
 
 def reset(encoder: nn.Module) -> None:
     """Give every adapter in `encoder` fresh initial values, from torch's global generator where they are random."""
-    for module in encoder.modules():
-        if isinstance(module, ScaleShift | DeepPrompts):
-            module.reset()
-        elif hasattr(module, "reset_lora_parameters"):
-            module.reset_lora_parameters("default", init_lora_weights=True)
+    layer: Any
+    for layer in encoder.modules():
+        if isinstance(layer, ScaleShift | DeepPrompts):
+            layer.reset()
+        elif hasattr(layer, "reset_lora_parameters"):
+            layer.reset_lora_parameters("default", init_lora_weights=True)
 
 
 def _insert_lora(encoder: nn.Module) -> None:
@@ -110,10 +111,11 @@ def _scaled_layers(encoder: nn.Module) -> Iterator[tuple[nn.Module, int, int]]:
 
 
 def _insert_prompts(encoder: nn.Module) -> None:
-    blocks = getattr(encoder, "blocks", None)
+    net: Any = encoder
+    blocks = getattr(net, "blocks", None)
     if blocks is None:
         raise SettingsError("prompts need a ViT, and the backbone is none; choose lora, ssf or full")
-    adapter = DeepPrompts(len(blocks), encoder.embed_dim, encoder.patch_embed.patch_size[0])  # type: ignore[arg-type,index,union-attr]
-    encoder.add_module("prompts", adapter)
+    adapter = DeepPrompts(len(blocks), net.embed_dim, net.patch_embed.patch_size[0])
+    net.add_module("prompts", adapter)
     for index, block in enumerate(blocks):
         block.register_forward_pre_hook(lambda block, args, index=index: (adapter(args[0], index), *args[1:]))

@@ -91,12 +91,12 @@ def attention_and_gradient(
 @contextmanager
 def _attention_maps(encoder: nn.Module, maps: list[Tensor]) -> Iterator[None]:
     """Collect every block's attention among patches, the smallest over the heads, while it runs."""
-    layers = [module for module in encoder.modules() if hasattr(module, "attn_drop")]
+    layers: list[Any] = [module for module in encoder.modules() if hasattr(module, "attn_drop")]
     fused = [layer.fused_attn for layer in layers]
     hooks = []
     for layer in layers:
         layer.fused_attn = False  # a fused kernel never has the weights
-        hook = layer.attn_drop.register_forward_hook(  # type: ignore[union-attr,operator]
+        hook = layer.attn_drop.register_forward_hook(
             lambda module, args, out: maps.append(args[0][:, :, 1:, 1:].amin(1))
         )
         hooks.append(hook)
