@@ -42,7 +42,7 @@ class Cell:
         self.method: Method = cli.model
         self.data: Episodes = cli.datamodule
         self.checkpoint = Path(self.options.checkpoint) if self.options.checkpoint else None
-        self.method.backbone.check_image_size(self.data.image_size)
+        self.method.check_image_size(self.data.image_size)
         self.method.nshot_strategy = self.options.nshot_strategy
         if self.options.nshot_strategy == "one_pass" and not self.method.sees_all_shots:
             raise SettingsError(

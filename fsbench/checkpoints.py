@@ -4,7 +4,7 @@ Authors' files are Lightning checkpoints whose `state_dict` has `backbone.*` and
 or the bare `state_dict` of a model wrapped for several GPUs (DCAMA, dcama.md §10, and HSNet).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,7 @@ def load_checkpoint(method: Method, path: Path) -> dict[str, Any]:
     checkpoint = read_checkpoint(path)
     learned, backbone = method.authors_form.split(checkpoint["state_dict"]) or (checkpoint["state_dict"], {})
     written_by = checkpoint.get(WRITTEN_BY, {})
-    name = written_by.get("method")
+    name = written_by.get("method")  # none in a converted one, whose file does not tell
     whose = f"the checkpoint {path}" + (f" (of {name})" if name else "")
     check_keys(method.state_dict(), learned, whose)
     mine = describe(method)
@@ -123,14 +123,14 @@ def convert(source: Path, target: Path, backbone_weights: Path | None, forms: Se
     """
     checkpoint = read_checkpoint(source)
     state, written_by = checkpoint["state_dict"], checkpoint.get(WRITTEN_BY, {})
-    found = [parts for _, form in forms if (parts := form.split(state)) and parts[0]]
+    found = [(name, parts) for name, form in forms if (parts := form.split(state)) and parts[0]]
     if written_by:
-        form = dict(forms).get(written_by.get("method", ""), AuthorsForm())
+        form = _form_of(source, written_by, dict(forms))
         converted, direction = form.join(state, _trained_on(source, written_by, backbone_weights)), "ours to authors'"
     elif found:
-        learned, backbone = found[0]
+        form_of, (learned, backbone) = found[0]
         digest = state_digest(under_timms_names(backbone))
-        origin = {"backbone": f"in the checkpoint {source.name}", "backbone_sha256": digest}
+        origin = {"form_of": form_of, "backbone": f"in the checkpoint {source.name}", "backbone_sha256": digest}
         converted, direction = {"state_dict": learned, WRITTEN_BY: origin}, "authors' to ours"
     else:
         raise CheckpointError(
@@ -140,6 +140,16 @@ def convert(source: Path, target: Path, backbone_weights: Path | None, forms: Se
     with replacing(target) as temporary:
         torch.save(converted, temporary)
     return direction
+
+
+def _form_of(source: Path, written_by: dict[str, Any], forms: Mapping[str, AuthorsForm]) -> AuthorsForm:
+    """How the authors store what `source` holds: it names its method, or, where it was converted, one of that form."""
+    name = str(written_by.get("method") or written_by.get("form_of"))
+    if name not in forms:
+        raise CheckpointError(
+            f"{source} is of the method '{name}', which this version does not know; expected one of {', '.join(forms)}"
+        )
+    return forms[name]
 
 
 def _trained_on(source: Path, written_by: dict[str, Any], weights: Path | None) -> dict[str, Tensor]:
@@ -152,5 +162,10 @@ def _trained_on(source: Path, written_by: dict[str, Any], weights: Path | None) 
     if state_digest(under_timms_names(frozen)) != written_by.get("backbone_sha256"):
         raise CheckpointError(
             f"{source} was trained on the backbone weights '{written_by.get('backbone')}', not on {weights}; give those"
+        )
+    if "layers.0.blocks.0.attn.qkv.weight" in frozen and "layers.0.downsample.norm.weight" not in frozen:
+        raise CheckpointError(
+            f"{weights} has Swin's weights under timm's names, which the authors' program would load in wrong places; "
+            "give the file of Swin's authors with the same weights"
         )
     return frozen

@@ -18,7 +18,7 @@ def binary_sum(coarse: Tensor, size: tuple[int, int]) -> tuple[float, Tensor]:
     """
     from skimage.filters import threshold_otsu
 
-    summed = coarse.detach().float().cpu().sum(0).numpy()
+    summed = coarse.detach().float().cpu().sum(0).double().numpy()  # bins of nearly equal values need fp64
     if summed.min() == summed.max():
         return float(summed.flat[0]), torch.zeros(size, dtype=torch.uint8)
     threshold = float(threshold_otsu(summed, nbins=256))

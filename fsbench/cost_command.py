@@ -34,6 +34,8 @@ def _cost(options: argparse.Namespace, extra: list[str]) -> int:
     if options.repeats < 1:
         raise SettingsError(f"--repeats is {options.repeats}, expected 1 or more")
     names = [name.strip() for name in options.method.split(",") if name.strip()]
+    if not names:
+        raise SettingsError("--method names no method; see: fsbench list")
     costs = list(
         method_costs(names, shots, options.weights, device, options.repeats, options.backbone, options.image_size)
     )
@@ -52,5 +54,7 @@ def _cost(options: argparse.Namespace, extra: list[str]) -> int:
             left = zip(row, widths, range(len(row)), strict=True)
             print("  ".join(c.ljust(w) if i < 2 else c.rjust(w) for c, w, i in left).rstrip())
         print(f"\n1-way, one query, every image encoded anew, fp32; {where}")
-        print("GMAC: 10^9 multiply-accumulates of products and convolutions, which papers call FLOPs")
+        print(
+            "GMAC (papers: FLOPs): 10^9 multiply-accumulates of products and convolutions that the back ends in use do"
+        )
     return 0

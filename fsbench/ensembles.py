@@ -47,5 +47,5 @@ def combine(logits: Tensor, strategy: str, weights: Tensor | None = None) -> tup
 def label_map(scores: Tensor, foreground: Tensor) -> Tensor:
     """Scores (N, h, w) and foreground (N, h, w) -> (h, w) int64: of the ways that are foreground the one with the
     highest score (the first on ties), else 0."""
-    value, way = torch.where(foreground, scores, -1.0).max(0)
-    return torch.where(value >= 0, way + 1, 0)
+    way = torch.where(foreground, scores, -torch.inf).argmax(0)
+    return torch.where(foreground.any(0), way + 1, 0)

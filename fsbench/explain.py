@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fsbench.catalogue import method_classes
 from fsbench.cell import Cell
 from fsbench.checkpoints import load_checkpoint
 from fsbench.coarse import binary_sum
@@ -46,10 +47,12 @@ class Remembers(Protocol):
 
 @dataclass
 class Explained:
-    """One episode: sums of coarse masks (h, w) and their binary masks by name, "final" being the prediction."""
+    """One episode: sums of coarse masks (h, w), Otsu's thresholds of them, and the binary masks by name, "final" being
+    the prediction."""
 
     episode: EpisodeBatch
     sums: dict[str, Tensor]
+    thresholds: dict[str, float]
     masks: dict[str, Tensor]
 
 
@@ -63,14 +66,17 @@ def open_run(folder: Path) -> Cell:
         raise RecordError(f"{folder} is no finished run with a config.yaml; expected a folder that `make bench` wrote")
     cell = Cell(parse([f"--config={config}"]))
     if not isinstance(cell.method, Explainable | Remembers):
+        able = [name for name, method in method_classes().items() if issubclass(method, Explainable | Remembers)]
         raise SettingsError(
-            f"{cell.options.name} has no coarse masks and attention to explain; methods that do: dcama, hmnet"
+            f"{cell.options.name} has no coarse masks and attention to explain; methods that do: {', '.join(able)}"
         )
     if cell.data.way != 1:
         raise SettingsError(f"the run is {cell.data.way}-way; only 1-way runs can be explained")
     if cell.trains:
-        made: dict[str, Any] = json.loads((folder / "checkpoints" / "finished.json").read_text())
-        load_checkpoint(cell.method, folder / "checkpoints" / made["checkpoint"])
+        finished = folder / "checkpoints" / "finished.json"
+        if not finished.is_file():
+            raise RecordError(f"there is no {finished}; expected the checkpoint that the run trained; run it again")
+        load_checkpoint(cell.method, finished.with_name(json.loads(finished.read_text())["checkpoint"]))
     cast(torch.nn.Module, cell.method).eval()
     return cell
 
@@ -89,8 +95,13 @@ def explained(cell: Cell, limit: int | None = None) -> Iterator[Explained]:
                 coarse = method.coarse_masks(hidden)
                 final = method._predict(hidden).label_map
             size = (int(episode.query_sizes[0, 0]), int(episode.query_sizes[0, 1]))
-            masks = {f"1/{s}": binary_sum(m, size)[1] for s, m in coarse.items()}
-            yield Explained(episode, {f"1/{s}": m.sum(0) for s, m in coarse.items()}, masks | {"final": final})
+            split = {f"1/{s}": binary_sum(m, size) for s, m in coarse.items()}
+            yield Explained(
+                episode,
+                {f"1/{s}": m.sum(0) for s, m in coarse.items()},
+                {name: threshold for name, (threshold, _) in split.items()},
+                {name: mask for name, (_, mask) in split.items()} | {"final": final},
+            )
             done += 1
 
 

@@ -4,7 +4,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fsbench.errors import SettingsError
 
@@ -26,6 +26,10 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "0.5,0.5 (default: the middle of the object)",
     )  # fmt: skip
     parser.add_argument("--points", type=int, default=1000, help="pixels in the t-SNE; 0: none")
+    parser.add_argument(
+        "--class", dest="class_name", metavar="NAME",
+        help="class of the t-SNE, e.g. aeroplane (default: that of the first query that shows one)",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, help="folder for pictures and numbers (default: <run>/explain)")
     parser.set_defaults(function=_explain)
 
@@ -43,36 +47,57 @@ def _explain(options: argparse.Namespace, extra: list[str]) -> int:
     out = make_folder(options.out or options.run / "explain")
     if isinstance(cell.method, Remembers):
         return _explain_memory(cell, out, options.episodes)
+    the_class = _class_number(cell, options.class_name)
     scores, sample = MaskScores(cell), PixelSample(per_episode=50)
     rows: list[Sequence[Panel]] = []
     attention: list[Sequence[Panel]] = []
-    the_class: int | None = None
+    drawn: list[dict[str, Any]] = []
     episodes = 0
     for seen in explained(cell, options.episodes):
         scores.add(seen)
         episodes += 1
         truth = seen.episode.known_truth()
-        shows = bool((truth.label_maps[0] == 1).any())
-        if shows and len(rows) < options.pictures:
+        if not bool((truth.label_maps[0] == 1).any()):
+            continue
+        if len(rows) < options.pictures:
+            looked = _look_at_pixel(cell, seen, pixel)
             rows.append(_mask_row(seen))
-            attention.append(_attention_row(cell, seen, pixel))
+            attention.append(looked.panels)
+            drawn.append(
+                {
+                    "episode": int(seen.episode.episodes[0]),
+                    "otsu_thresholds": seen.thresholds,
+                    "pixel": looked.pixel,
+                    "attention_in_mask": looked.shares,
+                }
+            )
         number = int(truth.classes[0, 0])
-        the_class = number if the_class is None and shows else the_class
-        if shows and number == the_class and sum(map(len, sample.labels)) < options.points:
+        the_class = the_class or number
+        if number == the_class and sum(map(len, sample.labels)) < options.points:
             sample.add(cell, seen.episode)
-    numbers: dict[str, Any] = {"episodes": episodes, "masks": scores.table()}
+    numbers: dict[str, Any] = {"episodes": episodes, "masks": scores.table(), "drawn": drawn}
     if rows:
         sheet(out / "masks.png", rows)
         sheet(out / "attention.png", attention)
-    if options.points and sample.labels:
-        name = cell.data.dataset.class_names[the_class - 1] if the_class else ""
-        numbers["tsne"] = {"class": name, "pixels": _draw_tsne(out / "tsne.png", sample, options.points)}
+    if options.points and the_class:
+        name = cell.data.dataset.class_names[the_class - 1]
+        numbers["tsne"] = {"class": name, "pixels": _draw_tsne(out, sample, options.points)}
     write_text(out / "explain.json", json.dumps(numbers, indent=2) + "\n")
     print(f"{'mask':8} {'mIoU':>7} {'FB-IoU':>7}   ({episodes} episodes)")
     for name, figures in numbers["masks"].items():
         print(f"{name:8} {figures['mIoU']:7.2f} {figures['FB-IoU']:7.2f}")
     print(f"{out}: {', '.join(sorted(path.name for path in out.iterdir() if not path.name.startswith('.')))}")
     return 0
+
+
+def _class_number(cell: "Cell", name: str | None) -> int | None:
+    """The class's number in the data set; raises SettingsError unless the test is about it."""
+    if name is None:
+        return None
+    names = {found: int(number) for number, found in cell.data.manifest.header["class_names"].items()}
+    if name not in names:
+        raise SettingsError(f"--class is '{name}', expected one of the run's: {', '.join(names)}")
+    return names[name]
 
 
 def _explain_memory(cell: "Cell", out: Path, episodes: int | None) -> int:
@@ -114,13 +139,15 @@ def _mask_row(seen: "Explained") -> "list[Panel]":
     from fsbench.explain_pictures import QUERY, SUPPORT, heat, image_of, overlay
 
     episode = seen.episode
-    support = image_of(episode.images[int(episode.support[0, 0, 0])])
     query = image_of(episode.images[int(episode.query[0])])
     truth = episode.known_truth().label_maps[0].cpu().numpy() == 1
     row = [
-        ("support", overlay(support, episode.support_masks[0, 0, 0].cpu().numpy(), SUPPORT)),
-        (f"{int(episode.episodes[0])}: truth", overlay(query, truth, QUERY)),
+        (f"support {shot + 1}", overlay(image_of(episode.images[image]), mask.cpu().numpy(), SUPPORT))
+        for shot, (image, mask) in enumerate(
+            zip(episode.support[0, 0].tolist(), episode.support_masks[0, 0], strict=True)
+        )
     ]
+    row.append((f"{int(episode.episodes[0])}: truth", overlay(query, truth, QUERY)))
     for name, mask in seen.masks.items():
         if name in seen.sums:
             row.append((f"{name} sum", heat(seen.sums[name].cpu().numpy(), query)))
@@ -128,7 +155,15 @@ def _mask_row(seen: "Explained") -> "list[Panel]":
     return row
 
 
-def _attention_row(cell: "Cell", seen: "Explained", pixel: tuple[float, float] | None) -> "list[Panel]":
+class _Looked(NamedTuple):
+    """Where a query's pixel (row, column) looks: the share of its attention in each support's mask, and pictures."""
+
+    pixel: tuple[int, int]
+    shares: list[float]
+    panels: "list[Panel]"
+
+
+def _look_at_pixel(cell: "Cell", seen: "Explained", pixel: tuple[float, float] | None) -> _Looked:
     import numpy as np
 
     from fsbench.explain_pictures import SUPPORT, heat, image_of, mark, overlay
@@ -145,29 +180,34 @@ def _attention_row(cell: "Cell", seen: "Explained", pixel: tuple[float, float] |
         row, column = int(pixel[0] * side), int(pixel[1] * side)
     method: Any = cell.method
     weights = method.attention_of(episode.without_truth(), row, column).cpu().numpy()
-    panels = [(f"{int(episode.episodes[0])}: query", mark(query, row, column))]
+    panels, shares = [(f"{int(episode.episodes[0])}: query", mark(query, row, column))], []
     for shot, values in enumerate(weights):
         support = image_of(episode.images[int(episode.support[0, 0, shot])])
         mask = episode.support_masks[0, 0, shot].cpu().numpy()
-        share = float(values[mask].sum() / values.sum())
+        shares.append(float(values[mask].sum() / weights.sum()))
         panels.append((f"support {shot + 1}", overlay(support, mask, SUPPORT)))
-        panels.append((f"attention, {share:.0%} in mask", heat(values, support)))
-    return panels
+        panels.append((f"attention, {shares[-1]:.0%} in mask", heat(values, support)))
+    return _Looked((row, column), shares, panels)
 
 
-def _draw_tsne(path: Path, sample: Any, points: int) -> int:
-    """Two scatter plots side by side; returns the number of points."""
+def _draw_tsne(out: Path, sample: Any, points: int) -> int:
+    """Scatter plots side by side, and their points as a table; returns the number of points."""
     import numpy as np
 
     from fsbench.explain import tsne
     from fsbench.explain_pictures import scatter, sheet
+    from fsbench.files import write_text
 
-    labels = np.concatenate(sample.labels)[:points]
+    labels = np.concatenate([np.zeros(0, int), *sample.labels])[:points]
     if len(labels) < 5:
         return 0
-    panels = [
-        (f"{name}: foreground red", scatter(tsne(np.concatenate(found)[:points]), labels))
-        for name, found in sample.points.items()
+    placed = {name: tsne(np.concatenate(found)[:points]) for name, found in sample.points.items()}
+    panels = [(f"{name}: foreground red", scatter(at, labels)) for name, at in placed.items()]
+    sheet(out / "tsne.png", [panels], tile=480)
+    lines = [
+        f"{name},{int(label)},{x:.6g},{y:.6g}"
+        for name, at in placed.items()
+        for label, (x, y) in zip(labels, at, strict=True)
     ]
-    sheet(path, [panels], tile=480)
+    write_text(out / "tsne.csv", "\n".join(["features,foreground,x,y", *lines]) + "\n")
     return len(labels)

@@ -54,7 +54,7 @@ def method_costs(
     for name in names:
         method, size = build_method(name, BackboneConfig(backbone or "", weights))
         size = image_size or size
-        method.backbone.check_image_size(size)
+        method.check_image_size(size)
         method = method.to(device).eval()
         trainable = sum(parameter.numel() for parameter in method.parameters())
         for count in shots:

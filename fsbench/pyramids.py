@@ -22,7 +22,6 @@ Pyramid = tuple[Tensor, Tensor, Tensor, Tensor]
 """Features of an image at 1/4, 1/8, 1/16, 1/32, each (L, C, h, w). Of the finest scale only the last block is kept:
 methods use it to sharpen edges, not to compare images."""
 
-SCALES = (4, 8, 16, 32)
 VIT_SCALE = 2.0
 """Tokens have a standard deviation near 1, features of a ResNet several; attention starts as sharp as with those."""
 BUFFERS = ("attn_mask", "relative_position_index", "num_batches_tracked")
@@ -34,14 +33,14 @@ class PyramidNet:
     """A network the suite knows, and its official weight file.
 
     Attributes:
-        kind: "resnet" and "swin" are timm's, `arguments` its constructor's; "vit" makes a pyramid from the ViT of the
-            demo, see `vit_pyramid`.
+        kind: "resnet" and "swin" are timm's, `arguments` its constructor's; "vgg" is VGG-16's convolutions; "vit"
+            makes a pyramid from the ViT of the demo, see `vit_pyramid`.
         blocks: number of blocks of each stage.
         channels: of the maps of each stage.
         multiple: of this many pixels must the side of an image be.
     """
 
-    kind: Literal["resnet", "swin", "vit"]
+    kind: Literal["resnet", "swin", "vgg", "vit"]
     arguments: dict[str, Any]
     blocks: tuple[int, int, int, int]
     channels: tuple[int, int, int, int]
@@ -57,6 +56,8 @@ TIMM = "https://github.com/huggingface/pytorch-image-models/releases/download/v0
 TORCHVISION = "https://download.pytorch.org/models/"
 SWIN = "https://github.com/SwinTransformer/storage/releases/download/v1.0.0/"
 WIDTHS = (256, 512, 1024, 2048)
+VGG_TAPS = (14, 17, 19, 21, 24, 26, 28, 30)
+"""Layers of VGG-16 whose outputs are features: conv3_3, conv4_1 to conv5_3 before their ReLU, and the last pooling."""
 
 
 def _resnet(blocks: tuple[int, int, int, int], root: str, file: str, page: str) -> PyramidNet:
@@ -70,6 +71,20 @@ def _resnet(blocks: tuple[int, int, int, int], root: str, file: str, page: str) 
         page=page,
         url=root + file,
         sha256=file.split("-")[-1].removesuffix(".pth"),  # the name ends with the start of it
+    )
+
+
+def _vgg(file: str) -> PyramidNet:
+    return PyramidNet(
+        "vgg",
+        {},
+        (1, 3, 3, 1),
+        (256, 512, 512, 512),
+        8,
+        file=f"weights/{file}",
+        page=TORCHVISION_PAGE,
+        url=TORCHVISION + file,
+        sha256=file.split("-")[-1].removesuffix(".pth"),
     )
 
 
@@ -104,6 +119,7 @@ PYRAMIDS = {
     # HSNet's: torchvision's first ImageNet weights
     "resnet50_v1": _resnet((3, 4, 6, 3), TORCHVISION, "resnet50-0676ba61.pth", TORCHVISION_PAGE),
     "resnet101_v1": _resnet((3, 4, 23, 3), TORCHVISION, "resnet101-63fe2227.pth", TORCHVISION_PAGE),
+    "vgg16": _vgg("vgg16-397923af.pth"),
     "demo": PyramidNet(
         "vit", {}, (1, 4, 4, 4), (96, 96, 96, 96), 32, file=VITS["demo"].file, sha256=VITS["demo"].sha256
     ),
@@ -146,7 +162,7 @@ class FrozenPyramid(FrozenBackbone):
         if self.spec.kind == "vit":
             return build_vit(VITS[self.name].arguments, self.state, height, width)
         self.check_image_size(height)
-        model = new_network(self.spec)
+        model = new_network(self.spec, height)
         model.load_state_dict({key: value.float() for key, value in self.state.items()}, strict=False)  # checked before
         return model.eval().requires_grad_(False)
 
@@ -175,8 +191,12 @@ class FrozenPyramid(FrozenBackbone):
         return state
 
 
-def new_network(spec: PyramidNet) -> nn.Module:
-    """timm's network without its classifier and with fresh weights."""
+def new_network(spec: PyramidNet, side: int | None = None) -> nn.Module:
+    """The network without its classifier and with fresh weights, for images of `side` (a Swin's own where None)."""
+    if spec.kind == "vgg":
+        from torchvision.models.vgg import cfgs, make_layers  # timm's has classifiers of 400 MB that nobody looks at
+
+        return nn.ModuleDict({"features": make_layers(cfgs["D"])})
     if spec.kind == "resnet":
         from timm.models.resnet import Bottleneck, ResNet
 
@@ -184,17 +204,20 @@ def new_network(spec: PyramidNet) -> nn.Module:
         return ResNet(block, **spec.arguments, num_classes=0, zero_init_last=False)
     from timm.models.swin_transformer import SwinTransformer
 
-    model = SwinTransformer(**spec.arguments, num_classes=0)
+    model = SwinTransformer(**spec.arguments | ({"img_size": side} if side else {}), num_classes=0)
     model.norm = nn.Identity()  # only the classifier would see it
     return model
 
 
 def block_features(model: Any, images: Tensor) -> list[Tensor]:
-    """Images (B, 3, H, W) -> maps (B, C, h, w) of every block of timm's ResNet or Swin, in forward order."""
+    """Images (B, 3, H, W) -> maps (B, C, h, w) of every block of timm's ResNet or Swin, or of VGG-16's taps, in forward
+    order."""
     found: list[Tensor] = []
-    if hasattr(model, "layer1"):
+    vgg: Any = model["features"] if isinstance(model, nn.ModuleDict) else None
+    if vgg is not None:  # cloned: the ReLU that follows works in place
+        hooks = [vgg[i].register_forward_hook(lambda m, args, out: found.append(out.clone())) for i in VGG_TAPS]
+    elif hasattr(model, "layer1"):
         blocks = [block for stage in (model.layer1, model.layer2, model.layer3, model.layer4) for block in stage]
-        # cloned: the ReLU that follows works in place
         hooks = [b.act3.register_forward_pre_hook(lambda m, args: found.append(args[0].clone())) for b in blocks]
     else:
         blocks = [block for stage in model.layers for block in stage.blocks]
@@ -205,7 +228,7 @@ def block_features(model: Any, images: Tensor) -> list[Tensor]:
             for b in blocks
         ]
     try:
-        model.forward_features(images)
+        (vgg or model.forward_features)(images)
     finally:
         for hook in hooks:
             hook.remove()
@@ -220,9 +243,10 @@ def under_timms_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     back as they are.
     """
     swin = any(".relative_position_bias_table" in key for key in state)
-    if not swin and "layer1.0.conv1.weight" not in state:
+    vgg = "features.28.weight" in state
+    if not (swin or vgg or "layer1.0.conv1.weight" in state):
         return state
-    dropped = ("head.", "norm.") if swin else ("fc.",)
+    dropped = ("head.", "norm.") if swin else ("classifier.",) if vgg else ("fc.",)
     shift = 1 if "layers.0.downsample.norm.weight" in state else 0
     renamed = {}
     for key, value in state.items():

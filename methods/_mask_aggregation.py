@@ -62,6 +62,8 @@ class HeadOptions:
             raise SettingsError(f"skip_scales is {list(self.skip_scales)}, expected some of 4, 8, 16, each once")
         if self.support_pixels != "all" and self.support_pixels < 1:
             raise SettingsError(f"support_pixels is {self.support_pixels}, expected all, or a number from 1 on")
+        if self.heads < 1:
+            raise SettingsError(f"heads is {self.heads}, expected 1 or more")
         if not 0 <= self.dropout < 1:
             raise SettingsError(f"dropout is {self.dropout}, expected a number from 0 to below 1")
         if self.width < 8 * GROUPS or self.width % (8 * GROUPS):
@@ -200,7 +202,7 @@ class DCAMAHead(nn.Module):
         if masks.shape[-1] != masks.shape[-2] or masks.shape[-1] != 4 * query[0].shape[-1]:
             raise SettingsError(
                 f"DCAMA got an image of {masks.shape[-2]}x{masks.shape[-1]} pixels whose finest features are "
-                f"{query[0].shape[-2]}x{query[0].shape[-1]}; expected a square whose side is a multiple of 32"
+                f"{query[0].shape[-2]}x{query[0].shape[-1]}; expected a square of four times their side"
             )
         return self.decode(self.coarse_masks(query, support, masks, generator), query, support)
 
@@ -217,30 +219,26 @@ class DCAMAHead(nn.Module):
             for scale in self.names
         }
 
-    def tokens(
-        self, scale: int, query: Tensor, support: Tensor, masks: Tensor, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def tokens(self, scale: int, query: Tensor, support: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens of one scale with their positions, blocks beside samples: of the query (B·L, C, T), of the support
         (B·L, C, K·T), shot by shot, and their values (B·L, K·T)."""
-        o, pe = self.options, self.pe[self.names[scale]]
-        depth = query.shape[1]
+        pe = self.pe[self.names[scale]]
         values = resize_mask(masks, query.shape[-2], query.shape[-1])
-        if o.support_background == "zero":
+        if self.options.support_background == "zero":
             support = support * values[:, :, None, None]
         q = pe(rearrange(query, "b l c h w -> (b l) c (h w)"))
         s = pe(rearrange(support, "b k l c h w -> (b l) k c (h w)"))
         s = rearrange(s, "n k c t -> n c (k t)")
-        value = rearrange(values, "b k h w -> b (k h w)")
-        if o.support_pixels != "all":
-            drawn = torch.stack([balanced_sample(v, o.support_pixels, generator) for v in value])
-            value = value.gather(1, drawn)
-            s = s.gather(2, repeat(drawn, "b t -> (b l) c t", l=depth, c=s.shape[1]))
-        return q, s, repeat(value, "b t -> (b l) t", l=depth)
+        return q, s, repeat(values, "b k h w -> (b l) (k h w)", l=query.shape[1])
 
     def _aggregate(
         self, scale: int, query: Tensor, support: Tensor, masks: Tensor, generator: torch.Generator | None
     ) -> Tensor:
-        found = self.DCAMA_blocks[self.names[scale]](*self.tokens(scale, query, support, masks, generator))
+        q, s, value = self.tokens(scale, query, support, masks)
+        if self.options.support_pixels != "all":
+            drawn = torch.stack([balanced_sample(v, self.options.support_pixels, generator) for v in value])
+            value, s = value.gather(1, drawn), s.gather(2, repeat(drawn, "n t -> n c t", c=s.shape[1]))
+        found = self.DCAMA_blocks[self.names[scale]](q, s, value)
         return found.view(query.shape[0], query.shape[1], *query.shape[-2:])
 
     def attention_row(

@@ -71,6 +71,10 @@ class FewShotMethod(L.LightningModule):
         """True for methods whose `Prediction` has no decisions; presence then follows from the mask."""
         return False
 
+    def check_image_size(self, size: int) -> None:
+        """Raise SettingsError for a side of images that the method cannot take."""
+        self.backbone.check_image_size(size)
+
     def checkpoint_settings(self) -> dict[str, Any]:
         """Settings that what was learned depends on; a checkpoint trained with others is refused."""
         return {}

@@ -14,6 +14,7 @@ from torch import Tensor
 from fsbench.backbones import BackboneConfig
 from fsbench.checkpoints import AuthorsForm
 from fsbench.episodes import EpisodeBatch
+from fsbench.errors import SettingsError
 from methods._mask_aggregation import POSITIONS, DCAMAHead, HeadOptions, position_table
 from methods._one_way import OneWaySegmenter
 
@@ -78,9 +79,16 @@ class DCAMA(OneWaySegmenter):
         )
         self.model = DCAMAHead(self.backbone.channels, self.backbone.blocks, self.options)
 
+    def check_image_size(self, size: int) -> None:
+        super().check_image_size(size)
+        if size % 32:
+            raise SettingsError(f"image size {size} is not a multiple of 32, which DCAMA's decoder needs")
+
     def checkpoint_settings(self) -> dict[str, Any]:
         o = self.options
         return {
+            "support_background": o.support_background,
+            "support_pixels": o.support_pixels,
             "skip_scales": sorted(o.skip_scales),
             "skip_support": o.skip_support,
             "attn_scales": sorted(o.attn_scales),
@@ -91,17 +99,20 @@ class DCAMA(OneWaySegmenter):
 
     def logits(self, query: list[Tensor], support: list[Tensor], masks: Tensor, episodes: Tensor) -> Tensor:
         """One pass over all shots (§8)."""
-        drawn = None
-        if self.options.support_pixels != "all" and not self.training:
-            drawn = torch.Generator().manual_seed(int(episodes[0]))  # the same pixels whenever it is evaluated
-        logits: Tensor = self.model(query, support, masks, drawn)
+        logits: Tensor = self.model(query, support, masks, self._generator(episodes))
         return logits
+
+    def _generator(self, episodes: Tensor) -> torch.Generator | None:
+        """What draws support pixels: in evaluation the same ones for an episode whenever it is looked at."""
+        return None if self.training else torch.Generator().manual_seed(int(episodes[0]))
 
     def coarse_masks(self, episode: EpisodeBatch) -> dict[int, Tensor]:
         """Coarse masks (L, h, w) of every attended scale, for the first way of an episode (§12)."""
         query, support = self._pyramids(episode)
+        drawn = self._generator(episode.episodes)
         with torch.no_grad():
-            return {s: m[0] for s, m in self.model.coarse_masks(query, support, episode.support_masks[0, :1]).items()}
+            found = self.model.coarse_masks(query, support, episode.support_masks[0, :1], drawn)
+        return {scale: masks[0] for scale, masks in found.items()}
 
     def attention_of(self, episode: EpisodeBatch, row: int, column: int) -> Tensor:
         """Where a query pixel looks in the supports: mean over heads, blocks and scales of its attention, enlarged to

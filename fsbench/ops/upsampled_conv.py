@@ -29,7 +29,8 @@ def upsampled_conv(x: Tensor, weight: Tensor, size: tuple[int, int]) -> Tensor:
     batch, channels, height, width = x.shape
     taps = weight.permute(2, 3, 0, 1).reshape(-1, channels)  # (3·3·D, C)
     small = torch.matmul(taps, x.flatten(2)).view(batch, 3, 3, -1, height, width)
-    rows, columns = (_shifted(n, m, x.device).to(x.dtype) for n, m in ((height, size[0]), (width, size[1])))
+    wide_dtype = torch.promote_types(x.dtype, torch.float32)
+    rows, columns = (_shifted(n, m, wide_dtype, x.device).to(x.dtype) for n, m in ((height, size[0]), (width, size[1])))
     wide = torch.einsum("bijdyx,jXx->bidyX", small, columns)
     return torch.einsum("bidyX,iYy->bdYX", wide, rows)
 
@@ -40,9 +41,10 @@ def reference(x: Tensor, weight: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 @lru_cache(maxsize=32)
-def _shifted(small: int, large: int, device: torch.device) -> Tensor:
+@torch.inference_mode(False)  # the matrices outlive the call: training takes them as well
+def _shifted(small: int, large: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """(3, large, small): bilinear enlarging, shifted by -1, 0, 1 with zeros beyond the edge, like the padding."""
-    unit = torch.eye(small, device=device)[None, None]
+    unit = torch.eye(small, dtype=dtype, device=device)[None, None]
     enlarge = F.interpolate(unit, (large, small), mode="bilinear", align_corners=True)[0, 0]
     padded = F.pad(enlarge, (0, 0, 1, 1))
     return torch.stack([padded[tap : tap + large] for tap in range(3)])

@@ -49,6 +49,7 @@ def test_the_noise_has_distinct_images_and_a_disc():
     ("arguments", "message"),
     [
         (["--method", "nothing"], "unknown method 'nothing'"),
+        (["--method", ""], "--method names no method"),
         (["--shots", "0"], "shots is 0, expected 1 or more"),
         (["--shots", "x"], "--shots x"),
         (["--image-size", "50"], "image size 50 is not a multiple of 32"),
@@ -77,9 +78,18 @@ def test_explain_a_run(fsbench, bench_arguments, tmp_path):
     assert numbers["masks"]["final"]["mIoU"] == pytest.approx(record.run["scores"]["mIoU"])
     assert numbers["masks"]["final"]["FB-IoU"] == pytest.approx(record.run["scores"]["FB-IoU"])
     assert 0 < numbers["tsne"]["pixels"] <= 60
+    assert numbers["drawn"][0]["pixel"] == [64, 64] and 0 < sum(numbers["drawn"][0]["attention_in_mask"]) < 1
+    assert set(numbers["drawn"][0]["otsu_thresholds"]) == {"1/8", "1/16", "1/32"}
+    rows = (record.path / "explain" / "tsne.csv").read_text().splitlines()
+    assert len(rows) == 1 + 2 * numbers["tsne"]["pixels"] and rows[0] == "features,foreground,x,y"
     for name in ("masks.png", "attention.png", "tsne.png"):
         pixels = np.array(Image.open(record.path / "explain" / name))
         assert pixels.shape[0] > 100 and pixels.std() > 10
+    other = fsbench("explain", str(record.path), "--class", "unicorn")
+    assert other.returncode == 2 and "--class is 'unicorn', expected one of the run's: " in other.stderr
+    (record.path / "checkpoints" / "finished.json").unlink()
+    lost = fsbench("explain", str(record.path))
+    assert lost.returncode == 2 and "expected the checkpoint that the run trained" in lost.stderr
 
 
 def test_explain_refuses_what_is_no_run(tmp_path, capsys):
@@ -96,6 +106,29 @@ def test_otsu_splits_the_sum_of_the_blocks():
     assert 0.3 <= threshold < 0.5
     assert torch.equal(mask.bool(), (coarse.sum(0) > threshold).repeat_interleave(2, 0).repeat_interleave(2, 1))
     assert not binary_sum(torch.ones(3, 4, 4), (8, 8))[1].any()
+
+
+def test_otsu_splits_what_differs_by_rounding_alone():
+    """A support mask that fills the image: every average is 1, up to rounding."""
+    coarse = torch.ones(1, 4, 4)
+    coarse[0, 0] = torch.nextafter(torch.tensor(1.0), torch.tensor(2.0))
+    threshold, mask = binary_sum(coarse, (4, 4))
+    assert 1 < threshold < coarse[0, 0, 0] and mask.sum() == 4
+
+
+def test_otsu_is_the_formula_of_the_spec():
+    """Between-class variance of 256 bins in fp64; the first maximum (dcama.md §12)."""
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(200):
+        coarse = torch.rand(3, 6, 7, generator=generator)
+        values = coarse.sum(0).double().numpy().ravel()
+        counts, edges = np.histogram(values, 256, (values.min(), values.max()))
+        centres = (edges[1:] + edges[:-1]) / 2
+        below, above = np.cumsum(counts), np.cumsum(counts[::-1])[::-1]
+        mean_below = np.cumsum(counts * centres) / below
+        mean_above = (np.cumsum((counts * centres)[::-1]) / np.maximum(above[::-1], 1))[::-1]
+        best = (below[:-1] * above[1:] * (mean_below[:-1] - mean_above[1:]) ** 2).argmax()
+        assert binary_sum(coarse, (6, 7))[0] == pytest.approx(centres[best], rel=1e-12)
 
 
 def test_pictures_show_what_they_are_given():

@@ -60,3 +60,9 @@ def test_the_way_of_the_highest_score_among_the_foreground_ones():
     scores = torch.tensor([[[0.9, 0.4, 0.7, 0.2]], [[0.8, 0.6, 0.7, 0.3]]])
     foreground = torch.tensor([[[True, False, True, False]], [[True, True, True, False]]])
     assert label_map(scores, foreground).tolist() == [[1, 2, 1, 0]]
+
+
+def test_a_foreground_pixel_is_one_whatever_its_score():
+    scores = torch.tensor([[[-3.0, -1.0]], [[-2.0, -5.0]]])
+    foreground = torch.tensor([[[True, False]], [[True, False]]])
+    assert label_map(scores, foreground).tolist() == [[2, 0]]

@@ -101,6 +101,33 @@ def test_swins_features_are_block_outputs():
         torch.testing.assert_close(f, e)
 
 
+def test_a_swin_takes_multiples_of_the_side_it_was_made_for():
+    frozen = FrozenPyramid(BackboneConfig("small_swin", "random:1"))
+    assert [tuple(scale.shape[-2:]) for scale in frozen.encode(torch.randn(3, 128, 128))] == [
+        (32, 32), (16, 16), (8, 8), (4, 4),
+    ]  # fmt: skip
+
+
+def test_vggs_features_are_those_before_the_relu_and_the_last_pooling():
+    """HSNet's taps, 17 to 28 and 30 (classical-baselines §4.1)."""
+    frozen = FrozenPyramid(BackboneConfig("vgg16", "random:1"))
+    pixels = torch.randn(3, 72, 72)
+    pyramid = frozen.encode(pixels)
+    assert [tuple(scale.shape) for scale in pyramid] == [
+        (1, 256, 18, 18), (3, 512, 9, 9), (3, 512, 4, 4), (1, 512, 2, 2),
+    ]  # fmt: skip
+    x, outputs = pixels[None], []
+    with torch.no_grad():
+        for layer in frozen.network(pixels)["features"]:
+            x = layer(x.clone())
+            outputs.append(x.clone())  # the next ReLU works in place
+    for found, taps in zip(pyramid, ((14,), (17, 19, 21), (24, 26, 28), (30,)), strict=True):
+        torch.testing.assert_close(found, torch.cat([outputs[i] for i in taps]))
+    assert sum(p.numel() for p in frozen.network(pixels).parameters()) == 14_714_688
+    whole = {f"features.{k}": v for k, v in frozen.network(pixels)["features"].state_dict().items()}
+    assert under_timms_names(whole | {"classifier.0.bias": torch.zeros(4)}).keys() == whole.keys()
+
+
 def test_official_architectures_have_the_published_sizes():
     """Parameters without the classifier (dcama.md §10); Swin's buffers and last norm are none of ours."""
     heads = {"resnet50": 2048 * 1000 + 1000, "resnet101": 2048 * 1000 + 1000, "swin_base": 1024 * 1000 + 1000 + 2048}

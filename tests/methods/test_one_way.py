@@ -1,16 +1,19 @@
 """DCAMA and HSNet beyond their goldens: sizes, variants, shots, independence from the batch, checkpoints."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from datamodules.episodic import EpisodicDataModule
 from datamodules.folder import Folder
-from fsbench.backbones import VITS, BackboneConfig
+from fsbench.backbones import VITS, BackboneConfig, state_digest
 from fsbench.checkpoints import convert, load_checkpoint
 from fsbench.episodes import collate
 from fsbench.errors import CheckpointError, SettingsError
 from fsbench.pyramids import PYRAMIDS, PyramidNet, new_network
-from methods._mask_aggregation import DCAMAHead, HeadOptions, balanced_sample
+from methods._mask_aggregation import DCAMAHead, HeadOptions, balanced_sample, resize_mask
+from methods.cst import CST
 from methods.dcama import DCAMA
 from methods.emat import EMAT
 from methods.hsnet import HSNet, HyperpixelLearner
@@ -24,6 +27,7 @@ SMALL = PyramidNet(
 @pytest.fixture(autouse=True)
 def small(monkeypatch, tmp_path):
     monkeypatch.setitem(PYRAMIDS, "small", SMALL)
+    monkeypatch.setitem(PYRAMIDS, "eight", replace(SMALL, multiple=8))
     tiny = dict(patch_size=8, embed_dim=24, depth=3, num_heads=2)
     vit = type(VITS["dinov2_vits14"])(tiny, table_side=4, file=str(tmp_path / "tiny.pth"))
     monkeypatch.setitem(VITS, "tiny", vit)
@@ -163,9 +167,42 @@ def test_support_pixels_are_balanced_and_the_same_in_every_evaluation():
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
+def test_a_pixels_attention_is_what_its_coarse_mask_is_averaged_with():
+    method = DCAMA(backbone(), heads=2).eval()
+    generator = torch.Generator().manual_seed(3)
+    shapes = [(1, 16, 16, 16), (2, 32, 8, 8), (1, 32, 4, 4), (1, 64, 2, 2)]
+    query = [torch.randn(1, *shape, generator=generator) for shape in shapes]
+    support = [torch.randn(1, 2, *shape, generator=generator) for shape in shapes]
+    coarse = method.model.coarse_masks(query, support, masks(2)[:1])
+    for scale, (row, column) in {8: (5, 2), 16: (1, 3), 32: (0, 1)}.items():
+        weights = method.model.attention_row(scale, query, support, masks(2)[:1], row, column)
+        values = resize_mask(masks(2)[:1], *weights.shape[-2:])
+        assert torch.allclose(weights.sum((1, 2, 3)), torch.ones(len(weights)))
+        assert torch.allclose((weights * values).sum((1, 2, 3)), coarse[scale][0, :, row, column], atol=1e-6)
+
+
+def test_what_is_explained_of_sampled_support_pixels_is_what_was_predicted_with(data):
+    method = DCAMA(backbone(), support_pixels=6, heads=2).eval()
+    episode = next(iter(data.test_dataloader())).without_truth()
+    first, again = method.coarse_masks(episode), method.coarse_masks(episode)
+    assert all(torch.equal(first[scale], again[scale]) for scale in first)
+    seen = {}
+    method.model.conv3.register_forward_pre_hook(lambda module, args: seen.update(coarse=args[0][0]))
+    one = replace(episode, support=episode.support[:, :1], support_labels=episode.support_labels[:, :1])
+    method(one)
+    assert torch.equal(seen["coarse"], first[8])
+    assert method.attention_of(episode, 10, 20).shape == (2, 64, 64)
+
+
+def test_images_that_the_decoder_cannot_double_are_refused():
+    with pytest.raises(SettingsError, match="image size 72 is not a multiple of 32"):
+        DCAMA(BackboneConfig("eight", "random:0")).check_image_size(72)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"heads": 0}, "heads is 0, expected 1 or more"),
         ({"attn_scales": (8,)}, r"attn_scales is \[8\], expected \[32\], \[16, 32\] or \[8, 16, 32\]"),
         ({"skip_scales": (4, 32)}, r"skip_scales is \[4, 32\], expected some of 4, 8, 16"),
         ({"heads": 3}, "3 heads do not divide the 16 channels"),
@@ -232,9 +269,10 @@ def test_optimisers_are_the_papers():
         lambda: DCAMA(backbone()),
         lambda: HSNet(backbone(), width=32),
         lambda: EMAT(backbone(name="tiny"), support_side=8),
+        lambda: CST(backbone(name="tiny"), support_side=8),
         lambda: Prototype(backbone(name="tiny")),
     ],
-    ids=["dcama", "hsnet", "emat", "prototype"],
+    ids=["dcama", "hsnet", "emat", "cst", "prototype"],
 )
 def test_every_ensemble_works_for_every_method(strategy, method, data):
     """Equal shots say what one says, whatever the ensemble; different ones are counted."""
@@ -310,6 +348,22 @@ def test_checkpoints_of_the_authors_both_ways(make, prefix, frozen, tmp_path):
     assert direction == "ours to authors'"
     back = torch.load(tmp_path / "back.pt", weights_only=True)
     assert list(back) == list(theirs) and all(torch.equal(back[k], theirs[k]) for k in back)
+
+    convert(tmp_path / "ours.ckpt", tmp_path / "again.pt", tmp_path / "backbone.pth", FORMS)  # the converted one
+    again = torch.load(tmp_path / "again.pt", weights_only=True)
+    assert list(again) == list(theirs) and all(torch.equal(again[k], theirs[k]) for k in again)
+    form = FORMS[0][1]
+    with pytest.raises(CheckpointError, match=r"is of the method '.*', which this version does not know"):
+        convert(tmp_path / "ours.ckpt", tmp_path / "x.pt", tmp_path / "backbone.pth", [("methods.emat.EMAT", form)])
+
+
+def test_swin_weights_under_timms_names_are_not_handed_to_the_authors_program(tmp_path):
+    state = {"layers.0.blocks.0.attn.qkv.weight": torch.zeros(3, 1), "layers.1.downsample.norm.weight": torch.zeros(4)}
+    torch.save(state, tmp_path / "timm.pth")
+    ours = {"state_dict": {}, "fsbench": {"method": "methods.dcama.DCAMA", "backbone_sha256": state_digest(state)}}
+    torch.save(ours, tmp_path / "ours.ckpt")
+    with pytest.raises(CheckpointError, match="has Swin's weights under timm's names"):
+        convert(tmp_path / "ours.ckpt", tmp_path / "theirs.pt", tmp_path / "timm.pth", FORMS)
 
 
 def test_dcamas_tables_of_positions_stand_where_the_authors_have_them():

@@ -17,5 +17,14 @@ def test_values_and_gradients_equal_enlarging_first(small, large):
         y = function(*leaves, large)
         y.square().sum().backward()
         results.append([y, *(leaf.grad for leaf in leaves)])
-    # torch enlarges in double precision with weights of its own rounding, ours are single
-    torch.testing.assert_close(*results, atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(*results, atol=1e-11, rtol=1e-11)
+
+
+@pytest.mark.parametrize("small", [(1, 1), (3, 3)])
+def test_what_evaluation_kept_serves_training(small):
+    large = (small[0] + 4, small[1] + 5)  # of no other test
+    x, weight = torch.randn(1, 2, *small), torch.randn(3, 2, 3, 3, requires_grad=True)
+    with torch.inference_mode():
+        upsampled_conv(x, weight, large)
+    upsampled_conv(x.requires_grad_(), weight, large).sum().backward()
+    assert weight.grad is not None and bool(weight.grad.isfinite().all())

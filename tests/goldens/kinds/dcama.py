@@ -1,5 +1,6 @@
 """DCAMA: positions, attention, head, features of its backbones, whole model, training steps, ensembles, analyses."""
 
+import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -117,7 +118,14 @@ def weights(case: Case) -> Iterator[Comparison]:
     yield Comparison("names and shapes", 0.0, 0.0, "exact", state == own)
 
 
-def _head(case: Case, options: HeadOptions | None = None) -> DCAMAHead:
+def _switches(case: Case) -> dict[str, Any]:
+    """Options of the head that the configuration of a case names."""
+    names = {field.name for field in dataclasses.fields(HeadOptions)}
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in case.config.items() if k in names}
+
+
+def _head(case: Case, **fixed: Any) -> DCAMAHead:
+    options = HeadOptions(**_switches(case) | fixed)
     head = DCAMAHead(tuple(case.config["channels"]), tuple(case.config["nlayers"]), options).eval()
     stored = case.entry.get("state", "hash_weights")
     if stored.endswith(".safetensors"):
@@ -134,16 +142,22 @@ def _scales(layers: list[Tensor], nlayers: Iterable[int], dim: int) -> list[Tens
     return [torch.stack(layers[a:b], dim) for a, b in itertools.pairwise(ends)]
 
 
-def _stored_pyramids(case: Case, prefix: str = "in.", shots: int | None = None) -> tuple[list[Tensor], list[Tensor]]:
-    """Query and support pyramids; `shots` None where the supports have no shot index."""
+def _stored_pyramids(case: Case, prefix: str = "in.") -> tuple[list[Tensor], list[Tensor]]:
+    """Query and support pyramids; the supports have an index of the shot, or are one shot without."""
     nlayers, t = case.config["nlayers"], case.tensors
     layers = range(sum(nlayers))
     query = _scales([t[f"{prefix}query_feat.{i}"] for i in layers], nlayers, 1)
-    if shots is None:
+    if f"{prefix}support_feat.0" in t:
         support = [t[f"{prefix}support_feat.{i}"][:, None] for i in layers]
     else:
+        shots = len([k for k in t if k.startswith(f"{prefix}support_feat.") and k.endswith(".0")])
         support = [torch.stack([t[f"{prefix}support_feat.{k}.{i}"] for k in range(shots)], 1) for i in layers]
     return query, _scales(support, nlayers, 2)
+
+
+def _by_shot(masks: Tensor) -> Tensor:
+    """(B, S, S) of one shot or (B, K, S, S) -> (B, K, S, S)"""
+    return masks if masks.ndim == 4 else masks[:, None]
 
 
 def _coarse(head: DCAMAHead, query: list[Tensor], support: list[Tensor], masks: Tensor) -> list[Tensor]:
@@ -171,8 +185,8 @@ def _watch(net: DCAMAHead) -> dict[str, Tensor]:
 
 
 def head(case: Case) -> Iterator[Comparison]:
-    c, t, tolerance = case.config, case.tensors, case.entry["tolerance"]
-    query, support = _stored_pyramids(case, shots=c["shot"])
+    t, tolerance = case.tensors, case.entry["tolerance"]
+    query, support = _stored_pyramids(case)
     masks = t["in.support_mask"]
     for path in PATHS:
         with pytest.MonkeyPatch.context() as patch:
@@ -182,8 +196,10 @@ def head(case: Case) -> Iterator[Comparison]:
             logits = net(query, support, masks)
             yield case.compare("out.logits", logits, absolute(tolerance["out_logits_abs"]))
             for i, coarse in enumerate(_coarse(net, query, support, masks)):
-                yield case.compare(f"mid.coarse.{i}", coarse, absolute(tolerance["coarse_abs"]))
-            yield _decided(case, "out.pred", logits, t["out.logits"], tolerance["out_logits_abs"])
+                if f"mid.coarse.{i}" in t:
+                    yield case.compare(f"mid.coarse.{i}", coarse, absolute(tolerance["coarse_abs"]))
+            if "out.pred" in t:
+                yield _decided(case, "out.pred", logits, t["out.logits"], tolerance["out_logits_abs"])
             for name, value in caught.items():
                 yield from _forms(case, f"mid.{name}", value, lambda ref: absolute(tolerance["out_logits_abs"]))
             if "in.query_mask" not in t:
@@ -373,12 +389,12 @@ def train_steps(case: Case) -> Iterator[Comparison]:
 
 
 def _train(case: Case, t: dict[str, Tensor], tolerance: dict[str, float]) -> Iterator[Comparison]:
-    method = _Bare(_head(case, HeadOptions(dropout=0.0)))
+    method = _Bare(_head(case, dropout=0.0))
     optimiser = method.configure_optimizers()
     before = {name: p.detach().clone() for name, p in method.model.named_parameters()}
     for step in range(case.config["steps"]):
         query, support = _stored_pyramids(case, f"in.step{step}.")
-        masks = t[f"in.step{step}.support_mask"][:, None]
+        masks = _by_shot(t[f"in.step{step}.support_mask"])
         logits = method.logits(query, support, masks, torch.zeros(len(masks)))
         loss = F.cross_entropy(logits, t[f"in.step{step}.query_mask"].long())
         yield case.compare(f"out.step{step}.loss", loss, absolute(tolerance["loss_abs"]))
@@ -404,14 +420,16 @@ class _Bare(DCAMA):
 
 
 def ablation(case: Case) -> Iterator[Comparison]:
-    c, tolerance = case.config, case.entry["tolerance"]
+    """A variant that the configuration names; where it names none, that of Table 3."""
+    t, tolerance = case.tensors, case.entry["tolerance"]
     query, support = _stored_pyramids(case)
-    masks = case.tensors["in.support_mask"][:, None]
-    net = _head(case, HeadOptions(support_background=c.get("support_background", "zero")))
+    masks = _by_shot(t["in.support_mask"])
+    net = _head(case) if _switches(case) else _head(case, support_background="zero")
     with torch.no_grad():
         yield case.compare("out.logits", net(query, support, masks), absolute(tolerance["logits_abs"]))
         for i, coarse in enumerate(_coarse(net, query, support, masks)):
-            yield case.compare(f"mid.coarse.{i}", coarse, absolute(1e-5))
+            if f"mid.coarse.{i}" in t:
+                yield case.compare(f"mid.coarse.{i}", coarse, absolute(1e-5))
 
 
 def analysis(case: Case) -> Iterator[Comparison]:
@@ -442,5 +460,5 @@ KINDS = {
     ),
     "ensembles": ensembles,
     "train_steps": (lambda case: "out.step0.loss" in case.tensors and "nlayers" in case.config, train_steps),
-    "ablation": (lambda case: "mid.coarse.0" in case.tensors, ablation),
+    "ablation": (lambda case: "nlayers" in case.config, ablation),
 }
