@@ -11,6 +11,7 @@ scans the same sequence with our back end. Speed-ups and shares of memory are ag
 import argparse
 import os
 from collections.abc import Callable
+from functools import partial
 from unittest.mock import patch
 
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from benchmarks.speed.measure import Cost, device_name, measure
 from fsbench.ops.selective_scan import Backend, recapped
-from fsbench.ops.selective_scan.intercepted import intercept, intercept_materialised
+from fsbench.ops.selective_scan.intercepted import intercept
 from fsbench.ops.selective_scan.recapped import long_scan, recapped_scan
 from methods import _mamba
 from methods._mamba import SS2D, HybridMamba, Mixing
@@ -98,7 +99,7 @@ def qim(options: argparse.Namespace) -> dict[str, dict[str, Call]]:
     x = [torch.randn(shape, generator=generator) for shape in [*shapes, (), (options.batch, inner, 16)]]
     x[1], x[2] = 0.05 * x[1].abs(), -x[2].exp()
     x = [t.to(options.device) for t in x]
-    paths = {"plain": lambda: intercept_materialised(*x), "fused": lambda: intercept(*x)}
+    paths = {"plain": lambda: intercept(*x, backend="reference"), "fused": lambda: intercept(*x)}
     torch.testing.assert_close(paths["fused"](), paths["plain"](), atol=1e-4, rtol=1e-4)
     return _both("interception", paths, x, lambda out: out.sum())
 
@@ -133,24 +134,11 @@ def _as_authors(
             return long()
 
     def long() -> object:
-        with patch.object(_mamba, "recapped_scan", long_scan), patch.object(_mamba, "intercept", _plain_interception):
+        by_definition = partial(intercept, backend="reference")
+        with patch.object(_mamba, "recapped_scan", long_scan), patch.object(_mamba, "intercept", by_definition):
             return call()
 
     return _both(what, {"plain": plain, "long": long, "ours": call}, [], loss)
-
-
-def _plain_interception(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor,
-    state: Tensor,
-    bias: Tensor,
-    softplus: bool,
-) -> Tensor:
-    return intercept_materialised(u, F.softplus(delta + bias[:, None]), A, B, C, D, state)
 
 
 def _both(

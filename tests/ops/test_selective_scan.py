@@ -308,16 +308,20 @@ def test_softplus_is_exact():
 
 @needs_triton
 @pytest.mark.slow
-def test_kernels_compile_for_gpus_within_their_limits():
+@pytest.mark.parametrize(
+    ("module", "kernels"),
+    [("_kernels", {"ends", "chain", "scan", "backward"}), ("_interception", {"read", "read_backward"})],
+)
+def test_kernels_compile_for_gpus_within_their_limits(module, kernels):
     """Ahead of time, in a process without the interpreter; no GPU is needed."""
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    command = [sys.executable, "-m", "tests.ops.ahead_of_time", "fsbench.ops.selective_scan._kernels"]
+    command = [sys.executable, "-m", "tests.ops.ahead_of_time", f"fsbench.ops.selective_scan.{module}"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if "ImportError" in done.stderr:
         pytest.skip(f"this Triton has no such compiler interface: {done.stderr.splitlines()[-1]}")
     assert done.returncode == 0, done.stderr
     shared = {tuple(line.split()[:2]): int(line.split()[2]) for line in done.stdout.splitlines()}
-    assert {name for name, _ in shared} == {"ends", "chain", "scan", "backward"} and max(shared.values()) <= 99 * 1024
+    assert {name for name, _ in shared} == kernels and max(shared.values()) <= 99 * 1024
 
 
 @pytest.mark.cuda

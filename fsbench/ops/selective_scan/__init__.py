@@ -21,6 +21,7 @@ from fsbench.errors import SettingsError
 
 Backend = Literal["reference", "torch", "triton", "mamba_ssm"]
 MOST_STATES = 256  # as the CUDA kernel of mamba-ssm
+IN_SINGLE = "the scan back end triton computes in fp32, found float64; choose torch"
 
 
 def selective_scan(
@@ -61,7 +62,7 @@ def selective_scan(
 
     Raises SettingsError for arguments that do not fit together or a back end that cannot do what is asked.
     """
-    b, channels, length = _check(u, delta, A, B, C, D, z, delta_bias, initial_state)
+    b, channels, length = check_arguments(u, delta, A, B, C, D, z, delta_bias, initial_state)
     stateless = initial_state is None and not (return_last_state and torch.is_grad_enabled())
     chosen = choose_backend(u, backend, stateless)
     if chosen == "mamba_ssm":
@@ -139,7 +140,7 @@ def _per_token(t: Tensor, b: int, length: int) -> Tensor:
     return t[:, None] if t.dim() == 3 else t
 
 
-def _check(
+def check_arguments(
     u: Tensor,
     delta: Tensor,
     A: Tensor,

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from fsbench.errors import SettingsError
+from fsbench.ops.selective_scan import IN_SINGLE
 
 CHANNELS = 16
 """Channels of a tile."""
@@ -32,7 +33,7 @@ def scan(
 ) -> tuple[Tensor, Tensor]:
     """See `_reference.scan`."""
     if u.dtype == torch.float64:
-        raise SettingsError("the scan back end triton computes in fp32, found float64; choose torch")
+        raise SettingsError(IN_SINGLE)
     arguments = (u, delta, A.contiguous(), B, C, D, bias, softplus, state, window, decay, offset)
     return cast(tuple[Tensor, Tensor], _Scan.apply(*arguments))
 
