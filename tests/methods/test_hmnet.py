@@ -200,15 +200,25 @@ def test_imagenet_weights_under_their_usual_names():
     }
     found = from_imagenet("resnet50", usual | {"fc.weight": torch.zeros(2, 2)}, "weights")
     assert list(found) == list(own) and all(torch.equal(found[k], own[k]) for k in own)
-    from torchvision.models import vgg16_bn
+
+
+def test_networks_of_other_libraries_give_the_same_features():
+    import timm
+    from torchvision.models.vgg import cfgs, make_layers
 
     torch.manual_seed(1)
-    vgg = vgg16_bn()
-    net = PSPNet("vgg16", 1)
-    net.load_state_dict(from_imagenet("vgg16", vgg.state_dict(), "weights"), strict=False)
-    image = torch.randn(1, 3, 64, 64)  # even sides: pools that round up are as others
+    image = torch.randn(1, 3, 64, 64)  # even sides: VGG's pools, which round up, are as others
+    timms = timm.create_model("resnet50s").eval()
+    resnet, vgg = PSPNet("resnet50", 1).eval(), PSPNet("vgg16", 1).eval()
+    resnet.load_state_dict(from_imagenet("resnet50", timms.state_dict(), "weights"), strict=False)
+    features = make_layers(cfgs["D"], batch_norm=True).eval()
+    state = {f"features.{key}": value for key, value in features.state_dict().items()}
+    vgg.load_state_dict(from_imagenet("vgg16", state, "weights"), strict=False)
     with torch.no_grad():
-        torch.testing.assert_close(net.eval().trunk(image)[2], vgg.eval().features[:43](image))
+        stem = timms.maxpool(timms.act1(timms.bn1(timms.conv1(image))))
+        before_dilation = timms.layer2(timms.layer1(stem))
+        torch.testing.assert_close(resnet.trunk(image)[0], before_dilation)
+        torch.testing.assert_close(vgg.trunk(image)[2], features[:43](image))
     with pytest.raises(CheckpointError, match=r"weights cannot be used with this model: .* keys missing"):
         from_imagenet("vgg16", {"features.0.weight": torch.zeros(64, 3, 3, 3)}, "weights")
 
