@@ -175,7 +175,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--blocks", type=int, default=8, help="of the whole network")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=3, help="0: a single call for time and memory")
+    parser.add_argument("--processor", action="store_true", help="processor seconds, for a machine with other work")
     parser.add_argument("--what", default=",".join(PARTS), help="parts to measure")
     parser.add_argument("--skip", default="", help="column to leave out: plain needs some 5 GB a sample")
     parser.add_argument("--forward", action="store_true", help="without training steps")
@@ -187,7 +188,7 @@ def main() -> None:
             if options.forward and "training" in what:
                 continue
             wanted = {k: call for k, call in calls.items() if k != options.skip}
-            costs = {k: measure(call, options.device, options.repeats) for k, call in wanted.items()}
+            costs = {k: measure(call, options.device, options.repeats, options.processor) for k, call in wanted.items()}
             first = next(iter(costs.values()))
             print(f"{what:28} " + "  ".join(_cell(name, cost, first) for name, cost in costs.items()), flush=True)
 
