@@ -1,4 +1,4 @@
-"""The selective scan under every combination of its options equals a plain loop in double precision."""
+"""The selective scan and the recapped one equal a plain loop in double precision under all combinations of options."""
 
 from unittest.mock import patch
 
@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fsbench.ops.selective_scan import _triton, selective_scan
+from fsbench.ops.selective_scan.recapped import recapped_scan
 from tests.conftest import DEVICE, needs_triton
 
 OPTIONAL = ("D", "z", "delta_bias", "initial_state")
@@ -72,10 +73,42 @@ def calls(draw, dtypes, widths, most):
     return x, softplus, wanted, draw(st.sampled_from([("y",), ("last",), ("y", "last")]))
 
 
-def results(function, x, wanted, read, device, **options):
+@st.composite
+def recaps(draw, dtypes, most):
+    """The same of a recapped scan; `most`: of samples, states, tokens of the segment, windows and tokens of these."""
+    groups, width = draw(st.sampled_from([(1, 2), (2, 1), (2, 3)]))
+    b, n, tokens, windows, window = (draw(st.integers(1, limit)) for limit in most)
+    d, dtype, softplus = groups * width, draw(st.sampled_from(dtypes)), draw(st.booleans())
+    wide = torch.promote_types(dtype, torch.float32)
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 999)))
+
+    def random(*shape: int, to: torch.dtype = dtype) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64).to(to)
+
+    x = {}
+    for part, last in (("s", (tokens,)), ("q", (windows, window))):
+        delta = random(b, d, *last)
+        x |= {f"u_{part}": random(b, d, *last), f"delta_{part}": delta if softplus else delta.abs() / 4}
+        x |= {f"{name}_{part}": random(b, groups, n, *last) for name in "BC"}
+    x["A"] = -random(d, n, to=wide).exp()
+    x |= {name: random(d, to=wide).abs() for name in draw(st.sets(st.sampled_from(["D", "delta_bias"])))}
+    wanted = draw(st.sets(st.sampled_from(sorted(x)), min_size=1))
+    return x, softplus, wanted, draw(st.sampled_from([("y_s",), ("y_q",), ("last",), ("y_s", "y_q", "last")]))
+
+
+def written_out(u_s, delta_s, B_s, C_s, u_q, delta_q, B_q, C_q, A, D=None, delta_bias=None, delta_softplus=False):
+    """The whole sequence [S, Q_0, S, Q_1, ...] in the loop."""
+    pairs = ((u_s, u_q), (delta_s, delta_q), (B_s, B_q), (C_s, C_q))
+    whole = [torch.cat([t for w in q.unbind(-2) for t in (s, w)], -1) for s, q in pairs]
+    y, _ = loop(whole[0], whole[1], A, *whole[2:], D, None, delta_bias, delta_softplus)
+    y_s, last = loop(u_s, delta_s, A, B_s, C_s, D, None, delta_bias, delta_softplus)
+    return y_s, y.unflatten(2, (u_q.shape[2], -1))[..., u_s.shape[2] :], last
+
+
+def results(function, names, x, wanted, read, device, **options):
     """What the function returns, and the gradients of a loss that weighs every number of it differently."""
     leaves = {k: v.to(device).requires_grad_(k in wanted) for k, v in ((k, v.detach()) for k, v in x.items())}
-    found = dict(zip(("y", "last"), function(**leaves, **options), strict=True))
+    found = dict(zip(names, function(**leaves, **options), strict=True))
     used = [found[name] for name in read if found[name].requires_grad]
     weights = [torch.linspace(-1, 1, t.numel()).to(torch.bfloat16).view(t.shape).to(t) for t in used]
     if used:
@@ -83,19 +116,20 @@ def results(function, x, wanted, read, device, **options):
     return {**found, **{f"gradient of {k}": v.grad for k, v in leaves.items() if v.grad is not None}}
 
 
-def check(call, backend, device="cpu"):
+def check(function, plain, names, call, device="cpu", roundings=1, **options):
+    """`roundings`: how many rounded numbers a gradient is the sum of."""
     x, softplus, wanted, read = call
-    found = results(
-        selective_scan, x, wanted, read, device, delta_softplus=softplus, return_last_state=True, backend=backend
-    )
+    found = results(function, names, x, wanted, read, device, delta_softplus=softplus, **options)
     doubled = {k: v.double() for k, v in x.items()}
-    expected = results(loop, doubled, wanted, read, "cpu", delta_softplus=softplus)
+    expected = results(plain, names, doubled, wanted, read, "cpu", delta_softplus=softplus)
+    tokens = next(iter(x.values())).dtype
     for name, value in expected.items():
         if name not in found:  # there is no way from it to what the loss reads
             assert value.abs().max() == 0, name
             continue
-        assert found[name].dtype == (x["u"] if name == "y" else x.get(name.split()[-1], x["A"])).dtype, name
-        own = torch.finfo(found[name].dtype).eps
+        of = x.get(name.split()[-1])
+        assert found[name].dtype == (of.dtype if of is not None else x["A"].dtype if name == "last" else tokens), name
+        own = roundings * torch.finfo(found[name].dtype).eps
         error = (found[name].cpu().double() - value).abs().max()
         assert error <= (own + (2e-5 if own > 1e-10 else 1e-11)) * value.abs().max().clamp(min=1), (name, error)
 
@@ -104,13 +138,28 @@ def check(call, backend, device="cpu"):
 @given(call=calls([torch.float32, torch.float64, *HALF], [(1, 1), (1, 5), (2, 3), (3, 1), (4, 2), (2, 20)], (3, 5, 40)))
 @pytest.mark.parametrize("backend", ["reference", "torch"])
 def test_torch_paths(backend, call):
-    check(call, backend)
+    check(selective_scan, loop, ("y", "last"), call, return_last_state=True, backend=backend)
 
 
 @needs_triton
-@settings(max_examples=20, deadline=None, phases=[Phase.explicit, Phase.generate])  # to shrink would take minutes
+@settings(max_examples=15, deadline=None, phases=[Phase.explicit, Phase.generate])  # to shrink would take minutes
 @given(call=calls([torch.float32, *HALF], [(1, 1), (1, 3), (2, 1), (2, 3)], (2, 3, 40)))
 def test_triton(call):
     """With tiles so small that tokens and channels fill several, also in the interpreter's patience."""
     with patch.object(_triton, "TOKENS", 16), patch.object(_triton, "CHANNELS", 2):
-        check(call, "triton", DEVICE)
+        check(selective_scan, loop, ("y", "last"), call, DEVICE, return_last_state=True, backend="triton")
+
+
+@settings(max_examples=60, deadline=None)
+@given(call=recaps([torch.float32, torch.float64, *HALF], (3, 4, 20, 4, 20)))
+@pytest.mark.parametrize("backend", ["reference", "torch"])
+def test_recapped_torch_paths(backend, call):
+    check(recapped_scan, written_out, ("y_s", "y_q", "last"), call, roundings=3, backend=backend)
+
+
+@needs_triton
+@settings(max_examples=6, deadline=None, phases=[Phase.explicit, Phase.generate])
+@given(call=recaps([torch.float32, *HALF], (2, 3, 20, 3, 20)))
+def test_recapped_triton(call):
+    with patch.object(_triton, "TOKENS", 16), patch.object(_triton, "CHANNELS", 2):
+        check(recapped_scan, written_out, ("y_s", "y_q", "last"), call, DEVICE, roundings=3, backend="triton")
