@@ -117,9 +117,15 @@ def test_boxes_weaken_the_test_supports_only(blocks_folder):
     assert torch.equal(batch_of(masks).support_labels, batch_of(boxes).support_labels)
 
 
-def test_more_training_shots_than_images_are_refused(blocks_folder):
-    with pytest.raises(DataError, match="of 3 base classes have more than 30 training images"):
+def test_base_classes_with_fewer_images_than_training_shots(blocks_folder):
+    with pytest.raises(DataError, match=r"\(.* 31 each are needed\); add images, lower --data.training_shot, or leave"):
         module(blocks_folder, training_shot=30).train_dataloader()
+    data = module(blocks_folder)
+    sizes = {number: len(data.training_pool.images_of[number]) for number in data.training_pool.class_ids}
+    smallest = min(sizes, key=sizes.get)
+    fewer = module(blocks_folder, training_shot=sizes[smallest], drop_small_classes=True)
+    assert list(fewer.training_pool.class_ids) == [n for n in sizes if sizes[n] > sizes[smallest]]
+    assert batch_of(fewer).support.shape[2] == sizes[smallest]
 
 
 def test_no_shots_are_refused(blocks_folder):

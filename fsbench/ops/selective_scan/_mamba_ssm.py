@@ -36,7 +36,8 @@ def scan(
         ) from error
     if state is not None:
         raise SettingsError("the scan back end mamba_ssm has no initial state; choose triton or torch")
-    A, D, bias = (None if t is None else t.float() for t in (A, D, bias))  # the kernel takes nothing else
+    A = A.float()  # like D and the bias: the kernel takes nothing else
+    D, bias = (None if t is None else t.float() for t in (D, bias))
     B, C = (t.float() if t.dim() == 2 else t for t in (B, C))
     found = selective_scan_fn(u, delta, A, B, C, D, z, bias, softplus, return_last_state)
     if not return_last_state:

@@ -44,8 +44,8 @@ def recapped_scan(
     """
     if u_q.dim() != 4:
         raise SettingsError(f"recapped_scan: u_q is {tuple(u_q.shape)}, expected (b, D, W, Tq)")
-    flat = [t.flatten(-2) for t in (u_q, delta_q, B_q, C_q)]
-    check_arguments(*flat[:2], A, *flat[2:], D, None, delta_bias, None)
+    u, delta, B, C = (t.flatten(-2) for t in (u_q, delta_q, B_q, C_q))
+    check_arguments(u, delta, A, B, C, D, None, delta_bias, None)
     chosen = choose_backend(u_q, backend)
     if chosen == "mamba_ssm":
         return long_scan(
@@ -60,18 +60,8 @@ def recapped_scan(
         D, delta_bias = (None if t is None else t.to(wide) for t in (D, delta_bias))
         step = delta_s.to(wide) if delta_bias is None else delta_s.to(wide) + delta_bias[:, None]
         total = (F.softplus(step) if delta_softplus else step).sum(2)
-        y_q, _ = implementation(chosen)(
-            *flat[:2],
-            A,
-            *flat[2:],
-            D,
-            delta_bias,
-            delta_softplus,
-            state,
-            u_q.shape[3],
-            torch.exp(A * total[..., None]),
-            state,
-        )
+        of_segment = (u_q.shape[3], torch.exp(A * total[..., None]), state)
+        y_q, _ = implementation(chosen)(u, delta, A, B, C, D, delta_bias, delta_softplus, state, *of_segment)
     return y_s, y_q.to(u_q.dtype).view(u_q.shape), state
 
 
