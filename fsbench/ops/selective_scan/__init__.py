@@ -54,7 +54,8 @@ def selective_scan(
         backend: "reference" (token by token, everything kept for autograd), "torch" (in blocks, states recomputed in
             the backward pass), "triton" (chunks in parallel, forward and backward) or "mamba_ssm" (its CUDA kernel,
             which has no initial state and no gradient of the last state). Default: `$FSBENCH_SCAN`; else on CUDA
-            "mamba_ssm" where it is installed and has what the call needs, or "triton"; "torch" otherwise.
+            "mamba_ssm" where it is installed, has what the call needs and torch is not asked for deterministic
+            gradients, or "triton"; "torch" otherwise.
 
     Returns:
         (b, D, L) in u's dtype, and with `return_last_state` the differentiable last state (b, D, N), fp32 or wider.
@@ -106,7 +107,9 @@ def choose_backend(u: Tensor, backend: Backend | None = None, stateless: bool = 
 def _automatic(u: Tensor, stateless: bool) -> Backend:
     if not u.is_cuda or u.dtype == torch.float64:
         return "torch"
-    if stateless and _installed("mamba_ssm") and _installed("selective_scan_cuda"):
+    # mamba-ssm's backward pass adds with atomic operations, in any order
+    ordered = torch.are_deterministic_algorithms_enabled() and torch.is_grad_enabled()
+    if stateless and not ordered and _installed("mamba_ssm") and _installed("selective_scan_cuda"):
         return "mamba_ssm"
     return "triton" if _installed("triton") else "torch"
 
