@@ -196,7 +196,8 @@ class EpisodicDataModule(L.LightningDataModule):
 
     @cached_property
     def training_pool(self) -> Pool:
-        return training_pool(self.dataset, self.protocol, self.fold, self.drop_small_classes, self._empty)
+        drop, shot = self.drop_small_classes, self.training_shot
+        return training_pool(self.dataset, self.protocol, self.fold, drop, self._empty, shot)
 
     @property
     def _empty(self) -> bool:
@@ -245,12 +246,6 @@ class EpisodicDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[EpisodeBatch]:
         how, pool = self._loading(training=True), self.training_pool
-        enough = [number for number in pool.class_ids if len(pool.images_of.get(number, ())) > self.training_shot]
-        if len(enough) < len(pool.class_ids):
-            raise DataError(
-                f"{self.dataset.name} fold {self.fold}: {len(enough)} of {len(pool.class_ids)} base classes have more "
-                f"than {self.training_shot} training images; expected all; lower --data.training_shot"
-            )
         factors = {"pascal": (0.9, 1.1), "coco": (0.8, 1.25)}.get(self.augmentation)
         augmentation = Augmentation(self.image_size, factors) if factors else None
         items: TrainingImages | TrainingEpisodes

@@ -109,11 +109,10 @@ def _explain_memory(cell: "Cell", out: Path, episodes: int | None) -> int:
     found, done = memory(cell, episodes)
     numbers = {"episodes": done, "memory": {name: curve.tolist() for name, curve in found.items()}}
     write_text(out / "explain.json", json.dumps(numbers, indent=2) + "\n")
-    names = list(dict.fromkeys(name.partition(":")[0] for name in found))
-    panels = [
-        (f"{name}: similarity to the support", curves({k: v for k, v in found.items() if k.startswith(f"{name}:")}))
-        for name in names
-    ]
+    panels = []
+    for block in dict.fromkeys(name.partition(":")[0] for name in found):
+        of_block = {k: v for k, v in found.items() if k.startswith(f"{block}:")}
+        panels.append((f"{block}: similarity of the state to the support", curves(of_block, "query, as it is scanned")))
     if panels:
         sheet(out / "memory.png", [panels], tile=480)
     print(f"{'state':32} {'lowest':>7} {'mean':>7} {'end':>7}   ({done} episodes)")

@@ -54,8 +54,9 @@ def mark(image: np.ndarray, row: int, column: int) -> np.ndarray:
     return np.array(picture)
 
 
-def curves(found: dict[str, Tensor], side: int = 480) -> np.ndarray:
-    """Curves (points,) of values up to 1 over a common axis from 0 (or their least value) to 1, with their names."""
+def curves(found: dict[str, Tensor], below: str = "", side: int = 480) -> np.ndarray:
+    """Curves (points,) of values up to 1 over a common axis from 0 (or their least value) to 1, with their names and
+    what the other axis is."""
     picture = Image.new("RGB", (side, side), "white")
     draw = ImageDraw.Draw(picture)
     low, edge = min([0.0, *(float(c.min()) for c in found.values())]), 24
@@ -71,7 +72,8 @@ def curves(found: dict[str, Tensor], side: int = 480) -> np.ndarray:
         colour = (QUERY, SUPPORT)[number % 2]
         step = (side - 2 * edge) / max(len(curve) - 1, 1)
         draw.line([(edge + i * step, y(float(v))) for i, v in enumerate(curve)], fill=colour, width=2)
-        draw.text((edge + 6, side - edge - 14 * (len(found) - number)), name, fill=colour)
+        draw.text((0.55 * side, edge + 4 + 14 * number), name, fill=colour)
+    draw.text((edge, side - edge + 6), below, fill="black")
     return np.array(picture)
 
 

@@ -169,18 +169,20 @@ def training_split(protocol: Protocol) -> str:
     return "pfenet-trn" if protocol.sampler == "pfenet" else "trn"
 
 
-def training_pool(index: AnnotationIndex, protocol: Protocol, fold: int, drop_small: bool, empty: bool = True) -> Pool:
-    """Pool of 1-way 1-shot training episodes: base classes in training images.
+def training_pool(
+    index: AnnotationIndex, protocol: Protocol, fold: int, drop_small: bool, empty: bool = True, shot: int = 1
+) -> Pool:
+    """Pool of 1-way training episodes of `shot` supports: base classes in training images.
 
-    Raises DataError when a base class has fewer than the two images that a query and its support need, or when there
-    are too few base classes (`empty`: queries without the support class need a second one).
+    Raises DataError when a base class has fewer images than a query and its supports need, or when there are too few
+    base classes (`empty`: queries without the support class need a second one).
     """
     pairs = index.pair_list(training_split(protocol), fold)
     make_pool = image_pool if protocol.sampler == "pfenet" else ordinary_pool
     pool = make_pool(index, pairs, index.train_classes(fold))
-    small = [number for number in pool.class_ids if len(pairs.images_of.get(number, ())) < 2]
+    small = [number for number in pool.class_ids if len(pairs.images_of.get(number, ())) <= shot]
     if small and not drop_small:
-        raise DataError(_too_few(index, pairs, pool, fold, 2))
+        raise DataError(_too_few(index, pairs, pool, fold, shot + 1, "SHOT" if shot == 1 else "--data.training_shot"))
     pool = _without(pool, small)
     needed = 2 if empty else 1
     if len(pool.class_ids) < needed:
@@ -196,12 +198,12 @@ def _without(pool: Pool, classes: Sequence[int]) -> Pool:
     return replace(pool, pairs=[pair for pair in pool.pairs if pair[1] in kept], class_ids=kept)
 
 
-def _too_few(index: AnnotationIndex, pairs: PairList, pool: Pool, fold: int, needed: int) -> str:
+def _too_few(index: AnnotationIndex, pairs: PairList, pool: Pool, fold: int, needed: int, setting: str = "SHOT") -> str:
     found = {index.class_names[number - 1]: len(pairs.images_of.get(number, ())) for number in pool.class_ids}
     small = ", ".join(f"{name} {n}" for name, n in found.items() if n < needed)
     return (
         f"{index.name} fold {fold}: too few images of some classes for a query and its supports "
-        f"({small}; {needed} each are needed); add images, lower SHOT, or leave these classes out with "
+        f"({small}; {needed} each are needed); add images, lower {setting}, or leave these classes out with "
         "DROP_SMALL=1 (--drop-small), which the record will say"
     )
 

@@ -154,6 +154,8 @@ class HMNetHead(nn.Module):
         self.init_merge_query = nn.Sequential(nn.Conv2d(2 * width + 2, width, 1, bias=False))
         self.init_merge_supp = nn.Sequential(nn.Conv2d(2 * width + 1, width, 1, bias=False))
         self.mamba = None if mixing is None else HybridMamba(width, mixing)
+        if self.mamba is None or not self.mamba.learns_from_support:
+            self.init_merge_supp.requires_grad_(False)  # without use, see `Block.freeze_support`
         self.ASPP_meta = ASPP(width)
         self.res1_meta = nn.Sequential(nn.Conv2d(5 * width, width, 1, bias=False), nn.ReLU())
         self.res2_meta = nn.Sequential(

@@ -271,11 +271,12 @@ class Block(nn.Module):
         return q, s + self.mlp_s(self.ln_2(s))
 
     def freeze_support(self) -> None:
-        """Of a block behind the last hybrid one, whose support nobody reads: parameters without use get no gradient,
-        which a distributed optimiser must know."""
+        """Of a block whose support no later one learns from: parameters without use get no gradient, which several
+        processes must know."""
         scan = self.self_attention
         unused: list[nn.Module] = [scan.out_proj_s, self.mlp_s]
-        for module in unused if scan.hybrid else [*unused, scan.in_proj_s, scan.conv2d_s]:
+        own_use = scan.hybrid and scan.mixing.srm != "off"
+        for module in unused if own_use else [*unused, scan.in_proj_s, scan.conv2d_s]:
             module.requires_grad_(False)
 
 
@@ -300,7 +301,9 @@ class HybridMamba(nn.Module):
                     nn.init.zeros_(module.bias)
         self.readers = mixing.blocks // 2 * 2 - 1 if mixing.hybrid else 0
         """Blocks before the last hybrid one: their support is read."""
-        for block in blocks[max(self.readers, 0) :]:
+        self.learns_from_support = mixing.hybrid and mixing.srm != "off" and mixing.blocks > 1
+        """Whether the support has a gradient; the interception's state has none."""
+        for block in blocks[max(self.readers, 0) if self.learns_from_support else 0 :]:
             block.freeze_support()
 
     @property

@@ -312,8 +312,9 @@ class FrozenTrunk(FrozenBackbone):
 
     def _how_to_get(self, path: Path) -> str:
         nets = {
-            "resnet50": "a ResNet-50 with a deep stem of 64, 64 and 128 channels (resnet50_v2 of the semseg project)",
-            "vgg16": "torchvision's vgg16_bn, https://download.pytorch.org/models/vgg16_bn-6c64b313.pth",
+            "resnet50": "a ResNet-50 with a deep stem of 64, 64 and 128 channels: resnet50_v2 of the semseg project or "
+            "timm's resnet50s.gluon_in1k",
+            "vgg16": "torchvision's or timm's vgg16_bn, https://download.pytorch.org/models/vgg16_bn-6c64b313.pth",
         }
         return (
             f"the ImageNet weights of {self.name} are not at {path}\n  expected {nets[self.spec.kind]}\n"
@@ -322,14 +323,16 @@ class FrozenTrunk(FrozenBackbone):
 
 
 def from_imagenet(kind: Literal["resnet50", "vgg16"], state: dict[str, Tensor], what: str) -> dict[str, Tensor]:
-    """ImageNet weights -> `layer0..4` of a PSPNet: of the ResNet-50 with a deep stem (names conv1..3, bn1..3,
-    layer1..4), torchvision's VGG16-bn (names features.N), or already under these names."""
-    own_names = "layer0.0.weight" in state
+    """ImageNet weights -> `layer0..4` of a PSPNet: of the ResNet-50 with a deep stem (semseg's names conv1..3, bn1..3,
+    or those of timm's resnet50s, conv1.N, bn1), torchvision's or timm's VGG16-bn (features.N), or already renamed."""
+    own_names, timms = "layer0.0.weight" in state, "conv1.0.weight" in state
     renamed = {}
     for key, value in state.items():
         head, _, rest = key.partition(".")
         if head.startswith("layer") and (kind == "resnet50" or own_names):
             renamed[key] = value
+        elif kind == "resnet50" and timms and head in ("conv1", "bn1"):
+            renamed[f"layer0.{rest}" if head == "conv1" else f"layer0.7.{rest}"] = value
         elif kind == "resnet50" and head in ("conv1", "bn1", "conv2", "bn2", "conv3", "bn3"):
             renamed[f"layer0.{3 * (int(head[-1]) - 1) + head.startswith('bn')}.{rest}"] = value
         elif kind == "vgg16" and head == "features":

@@ -11,6 +11,7 @@ scans the same sequence with our back end. Speed-ups and shares of memory are ag
 import argparse
 import os
 from collections.abc import Callable
+from functools import partial
 from unittest.mock import patch
 
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from benchmarks.speed.measure import Cost, device_name, measure
 from fsbench.ops.selective_scan import Backend, recapped
-from fsbench.ops.selective_scan.intercepted import intercept, intercept_materialised
+from fsbench.ops.selective_scan.intercepted import intercept
 from fsbench.ops.selective_scan.recapped import long_scan, recapped_scan
 from methods import _mamba
 from methods._mamba import SS2D, HybridMamba, Mixing
@@ -41,16 +42,17 @@ def materialised_scan(
     return_last_state: bool = False,
     backend: str | None = None,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """The scan with (b, D, L, N) tensors and a loop over tokens."""
+    """The scan with (b, D, L, N) tensors and a loop over tokens, which are taken apart at once: the authors' indexing
+    makes the backward pass quadratic in L."""
     assert delta_bias is not None and delta_softplus
     step = F.softplus(delta + delta_bias[:, None])
     B, C = (t.repeat_interleave(len(A) // t.shape[1], 1) for t in (B, C))  # (b, D, N, L)
     decay = torch.exp(step[..., None] * A[:, None])
     inflow = torch.einsum("bdl,bdnl,bdl->bdln", step, B, u)
     state, outputs = torch.zeros_like(decay[:, :, 0]), []
-    for t in range(u.shape[2]):
-        state = decay[:, :, t] * state + inflow[:, :, t]
-        outputs.append(torch.einsum("bdn,bdn->bd", state, C[..., t]))
+    for kept, added, read in zip(decay.unbind(2), inflow.unbind(2), C.unbind(3), strict=True):  # tokens
+        state = kept * state + added
+        outputs.append(torch.einsum("bdn,bdn->bd", state, read))
     y = torch.stack(outputs, 2) + D[:, None] * u
     return (y, state) if return_last_state else y
 
@@ -98,7 +100,7 @@ def qim(options: argparse.Namespace) -> dict[str, dict[str, Call]]:
     x = [torch.randn(shape, generator=generator) for shape in [*shapes, (), (options.batch, inner, 16)]]
     x[1], x[2] = 0.05 * x[1].abs(), -x[2].exp()
     x = [t.to(options.device) for t in x]
-    paths = {"plain": lambda: intercept_materialised(*x), "fused": lambda: intercept(*x)}
+    paths = {"plain": lambda: intercept(*x, backend="reference"), "fused": lambda: intercept(*x)}
     torch.testing.assert_close(paths["fused"](), paths["plain"](), atol=1e-4, rtol=1e-4)
     return _both("interception", paths, x, lambda out: out.sum())
 
@@ -133,24 +135,11 @@ def _as_authors(
             return long()
 
     def long() -> object:
-        with patch.object(_mamba, "recapped_scan", long_scan), patch.object(_mamba, "intercept", _plain_interception):
+        by_definition = partial(intercept, backend="reference")
+        with patch.object(_mamba, "recapped_scan", long_scan), patch.object(_mamba, "intercept", by_definition):
             return call()
 
     return _both(what, {"plain": plain, "long": long, "ours": call}, [], loss)
-
-
-def _plain_interception(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor,
-    state: Tensor,
-    bias: Tensor,
-    softplus: bool,
-) -> Tensor:
-    return intercept_materialised(u, F.softplus(delta + bias[:, None]), A, B, C, D, state)
 
 
 def _both(
@@ -187,7 +176,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--blocks", type=int, default=8, help="of the whole network")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=3, help="0: a single call for time and memory")
+    parser.add_argument("--processor", action="store_true", help="processor seconds, for a machine with other work")
     parser.add_argument("--what", default=",".join(PARTS), help="parts to measure")
     parser.add_argument("--skip", default="", help="column to leave out: plain needs some 5 GB a sample")
     parser.add_argument("--forward", action="store_true", help="without training steps")
@@ -199,7 +189,7 @@ def main() -> None:
             if options.forward and "training" in what:
                 continue
             wanted = {k: call for k, call in calls.items() if k != options.skip}
-            costs = {k: measure(call, options.device, options.repeats) for k, call in wanted.items()}
+            costs = {k: measure(call, options.device, options.repeats, options.processor) for k, call in wanted.items()}
             first = next(iter(costs.values()))
             print(f"{what:28} " + "  ".join(_cell(name, cost, first) for name, cost in costs.items()), flush=True)
 

@@ -17,24 +17,29 @@ class Cost:
     peak_mib: float
 
 
-def measure(call: Callable[[], object], device: torch.device, repeats: int = 3) -> Cost:
-    """One warm-up call, then `repeats` timed ones, then one whose memory is watched."""
-    call()
-    seconds = sorted(_timed(call, device) for _ in range(repeats))
+def measure(call: Callable[[], object], device: torch.device, repeats: int = 3, processor: bool = False) -> Cost:
+    """One warm-up call, then `repeats` timed ones, then one whose memory is watched; 0 repeats: a single call for both.
+
+    `processor`: processor seconds of all threads, which other programs on the machine hardly change.
+    """
+    if repeats:
+        call()
+    seconds = sorted(_timed(call, device, processor) for _ in range(repeats))
     release_memory()
     cuda = device.type == "cuda"
     before = torch.cuda.memory_allocated(device) / 2**20 if cuda else resident_mib()
     meter = Meter(device)
-    call()
-    return Cost(seconds[len(seconds) // 2], max(meter.peak_mib - before, 0))
+    watched = _timed(call, device, processor)
+    return Cost(seconds[len(seconds) // 2] if seconds else watched, max(meter.peak_mib - before, 0))
 
 
-def _timed(call: Callable[[], object], device: torch.device) -> float:
+def _timed(call: Callable[[], object], device: torch.device, processor: bool) -> float:
+    clock = time.process_time if processor else time.perf_counter
     _wait(device)
-    started = time.perf_counter()
+    started = clock()
     call()
     _wait(device)
-    return time.perf_counter() - started
+    return clock() - started
 
 
 def _wait(device: torch.device) -> None:

@@ -10,7 +10,7 @@ from torch import nn
 
 from fsbench.cli import main
 from fsbench.coarse import binary_sum
-from fsbench.explain_pictures import heat, overlay, scatter
+from fsbench.explain_pictures import QUERY, SUPPORT, curves, heat, overlay, scatter
 from fsbench.method_cost import _measure, noise_episode
 from fsbench.records import find_records
 
@@ -90,6 +90,30 @@ def test_explain_a_run(fsbench, bench_arguments, tmp_path):
     (record.path / "checkpoints" / "finished.json").unlink()
     lost = fsbench("explain", str(record.path))
     assert lost.returncode == 2 and "expected the checkpoint that the run trained" in lost.stderr
+
+
+@pytest.mark.slow
+def test_explain_a_method_with_a_state(fsbench, bench_arguments, tmp_path, capsys):
+    runs = tmp_path / "runs"
+    done = fsbench(*bench_arguments("hmnet", runs))
+    assert done.returncode == 0, done.stderr
+    (record,) = find_records(runs)
+    assert main(["explain", str(record.path), "--episodes", "3"]) == 0
+    numbers = json.loads((record.path / "explain" / "explain.json").read_text())
+    recapped, once = (numbers["memory"][f"block 1: support {how}"] for how in ("recapped", "once"))
+    assert numbers["episodes"] == 3 and len(recapped) == len(once) == 16 * 4
+    assert recapped[:4] == once[:4] and recapped[4:] != once[4:]  # the support comes again after the first patch
+    assert f"{min(recapped):7.3f}" in capsys.readouterr().out
+    pixels = np.array(Image.open(record.path / "explain" / "memory.png").convert("RGB"))
+    for colour in (QUERY, SUPPORT):
+        assert (pixels == colour).all(-1).sum() > 400  # a curve across the picture, and its name
+
+
+def test_curves_lie_where_their_values_are():
+    picture = curves({"high": torch.full((9,), 0.75), "low": torch.full((9,), -1.0)}, side=248)  # 200 for 1 to -1
+    middle = picture[:, 124]
+    assert (middle == QUERY).all(-1).nonzero()[0].tolist() == pytest.approx([48, 49], abs=1)
+    assert (middle == SUPPORT).all(-1).nonzero()[0][-1] == pytest.approx(224, abs=1)
 
 
 def test_explain_refuses_what_is_no_run(tmp_path, capsys):

@@ -1,5 +1,6 @@
 """Random changes of training pictures, boxes around masks, and what loaders make of them."""
 
+import itertools
 import random
 
 import numpy as np
@@ -108,7 +109,7 @@ def test_boxes_weaken_the_test_supports_only(blocks_folder):
     masks, boxes = (module(blocks_folder, support_annotation=a) for a in ("mask", "bbox"))
     pairs = zip(masks.test_dataloader(), boxes.test_dataloader(), strict=True)
     grown = 0
-    for mask, box in list(pairs)[:10]:
+    for mask, box in itertools.islice(pairs, 10):
         assert ((mask.support_labels == 1) <= (box.support_labels != 0)).all()
         assert torch.equal(mask.truth.label_maps[0], box.truth.label_maps[0])
         grown += int((box.support_labels == 1).sum() - (mask.support_labels == 1).sum())
@@ -116,9 +117,15 @@ def test_boxes_weaken_the_test_supports_only(blocks_folder):
     assert torch.equal(batch_of(masks).support_labels, batch_of(boxes).support_labels)
 
 
-def test_more_training_shots_than_images_are_refused(blocks_folder):
-    with pytest.raises(DataError, match="of 3 base classes have more than 30 training images"):
+def test_base_classes_with_fewer_images_than_training_shots(blocks_folder):
+    with pytest.raises(DataError, match=r"\(.* 31 each are needed\); add images, lower --data.training_shot, or leave"):
         module(blocks_folder, training_shot=30).train_dataloader()
+    data = module(blocks_folder)
+    sizes = {number: len(data.training_pool.images_of[number]) for number in data.training_pool.class_ids}
+    smallest = min(sizes, key=sizes.get)
+    fewer = module(blocks_folder, training_shot=sizes[smallest], drop_small_classes=True)
+    assert list(fewer.training_pool.class_ids) == [n for n in sizes if sizes[n] > sizes[smallest]]
+    assert batch_of(fewer).support.shape[2] == sizes[smallest]
 
 
 def test_no_shots_are_refused(blocks_folder):

@@ -12,6 +12,7 @@ from fsbench.callbacks import Validation
 from fsbench.checkpoints import WRITTEN_BY, convert, load_checkpoint
 from fsbench.errors import CheckpointError, SettingsError
 from methods._hmnet_head import HMNetHead, best_priors, dice_loss, prior_maps
+from methods._mamba import Mixing
 from methods._pspnet import Features, FrozenPSPNet, PSPNet, from_imagenet, under_hmnets_names
 from methods.base_learner import BaseLearner
 from methods.hmnet import HMNet
@@ -34,14 +35,23 @@ def on_pspnet(**options):
     return HMNet(BackboneConfig("pspnet_vgg16", "random"), **SMALL | options).eval()
 
 
-def fit(method, module, steps=2, callbacks=()):
+def fit(method, module, steps=2, callbacks=(), **options):
     trainer = L.Trainer(
         max_epochs=1, limit_train_batches=steps, limit_val_batches=1, logger=False,
-        enable_checkpointing=bool(callbacks), callbacks=list(callbacks), enable_progress_bar=False,
-        enable_model_summary=False, accelerator="cpu", use_distributed_sampler=False,
+        enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks), callbacks=list(callbacks),
+        enable_progress_bar=False, enable_model_summary=False, accelerator="cpu", use_distributed_sampler=False,
+        **options,
     )  # fmt: skip
     trainer.fit(method, module)
     return trainer
+
+
+def without_dropout(method):
+    """Which draws from the generator of each process."""
+    for module in method.modules():
+        if isinstance(module, torch.nn.Dropout2d):
+            module.p = 0.0
+    return method.train()
 
 
 def episode(module):
@@ -200,15 +210,25 @@ def test_imagenet_weights_under_their_usual_names():
     }
     found = from_imagenet("resnet50", usual | {"fc.weight": torch.zeros(2, 2)}, "weights")
     assert list(found) == list(own) and all(torch.equal(found[k], own[k]) for k in own)
-    from torchvision.models import vgg16_bn
+
+
+def test_networks_of_other_libraries_give_the_same_features():
+    import timm
+    from torchvision.models.vgg import cfgs, make_layers
 
     torch.manual_seed(1)
-    vgg = vgg16_bn()
-    net = PSPNet("vgg16", 1)
-    net.load_state_dict(from_imagenet("vgg16", vgg.state_dict(), "weights"), strict=False)
-    image = torch.randn(1, 3, 64, 64)  # even sides: pools that round up are as others
+    image = torch.randn(1, 3, 64, 64)  # even sides: VGG's pools, which round up, are as others
+    timms = timm.create_model("resnet50s").eval()
+    resnet, vgg = PSPNet("resnet50", 1).eval(), PSPNet("vgg16", 1).eval()
+    resnet.load_state_dict(from_imagenet("resnet50", timms.state_dict(), "weights"), strict=False)
+    features = make_layers(cfgs["D"], batch_norm=True).eval()
+    state = {f"features.{key}": value for key, value in features.state_dict().items()}
+    vgg.load_state_dict(from_imagenet("vgg16", state, "weights"), strict=False)
     with torch.no_grad():
-        torch.testing.assert_close(net.eval().trunk(image)[2], vgg.eval().features[:43](image))
+        stem = timms.maxpool(timms.act1(timms.bn1(timms.conv1(image))))
+        before_dilation = timms.layer2(timms.layer1(stem))
+        torch.testing.assert_close(resnet.trunk(image)[0], before_dilation)
+        torch.testing.assert_close(vgg.trunk(image)[2], features[:43](image))
     with pytest.raises(CheckpointError, match=r"weights cannot be used with this model: .* keys missing"):
         from_imagenet("vgg16", {"features.0.weight": torch.zeros(64, 3, 3, 3)}, "weights")
 
@@ -221,6 +241,22 @@ def test_the_own_class_is_left_out_of_the_base_map_in_training():
     found = head.base_map(logits, torch.tensor([0, 3]))
     torch.testing.assert_close(found[0, 0], 1 - probability[0, 0] - probability[0, 1])
     torch.testing.assert_close(found[1, 0], 1 - probability[1, 0] - probability[1, 4])
+
+
+@pytest.mark.parametrize(
+    "mixing", [None, {}, {"hybrid": False}, {"srm": "basic", "qim": "off"}, {"srm": "off"}], ids=str
+)
+def test_every_trainable_weight_of_an_ablation_has_a_use(mixing):
+    """On several GPUs an optimiser waits for the gradient of each."""
+    torch.manual_seed(0)
+    head = HMNetHead((6, 6), 8, 8, None if mixing is None else Mixing(blocks=2, states=2, **mixing), True).eval()
+    features = [Features(*(torch.rand(2, 6, 8, 8) for _ in range(4))) for _ in range(2)]
+    output = head(*features, torch.randint(0, 2, (2, 1, 16, 16)), lambda f4: f4)
+    head.losses(output, torch.randint(0, 2, (2, 16, 16)))["loss"].backward()
+    assert all((p.grad is not None) == p.requires_grad for p in head.parameters())
+    frozen = {name.split(".")[0] for name, p in head.named_parameters() if not p.requires_grad}
+    learns = mixing is not None and mixing.get("hybrid", True) and mixing.get("srm") != "off"
+    assert ("init_merge_supp" in frozen) != learns and frozen <= {"init_merge_supp", "mamba"}
 
 
 def test_the_ensemble_starts_with_the_meta_learner_alone():
@@ -248,18 +284,75 @@ def test_dice_of_a_perfect_answer_is_nothing_but_void():
     assert dice_loss(logits, target) == pytest.approx((1 - 2 / 3) + (1 - 4 / 5), abs=1e-5)
 
 
-def test_half_precision_of_the_head_stays_near():
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("scale", [1, 300])  # products of such features overflow half precision
+def test_half_precision_of_the_head_stays_near(dtype, scale):
     torch.manual_seed(0)
-    from methods._mamba import Mixing
+    head = HMNetHead((6, 6), 8, 8, Mixing(blocks=2, states=2), True, shots=2).eval()
+    features = [
+        Features(*(scale * torch.rand(2 * n, 6, 8, 8) for _ in range(3)), torch.rand(2 * n, 6, 8, 8)) for n in (1, 2)
+    ]
+    labels, target = torch.randint(0, 2, (2, 2, 32, 32)), torch.randint(0, 2, (2, 32, 32))
+    arguments = (*features, labels, lambda f4: f4.float())
+    exact = head(*arguments).final
+    with torch.autocast("cpu", dtype=dtype):
+        output = head(*arguments)
+        loss = head.losses(output, target)["loss"]
+    loss.backward()
+    assert float(((output.final.float() - exact).norm() / exact.norm()).detach()) < 8 * torch.finfo(dtype).eps
+    assert loss.dtype == torch.float32 and all(p.grad is None or p.grad.isfinite().all() for p in head.parameters())
 
-    head = HMNetHead((6, 6), 8, 8, Mixing(blocks=2, states=2), False).eval()
-    features = [Features(*(torch.rand(2, 6, 8, 8) for _ in range(3)), None) for _ in range(2)]
-    labels = torch.randint(0, 2, (2, 1, 32, 32))
-    with torch.no_grad():
-        exact = head(*features, labels).final
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            half = head(*features, labels).final
-    assert float((half.float() - exact).norm() / exact.norm()) < 0.02
+
+def test_a_training_in_mixed_precision(blocks_folder):
+    """By Lightning's setting, with both optimisers: single-precision weights that move, a loss near the other."""
+    losses = []
+    for precision in ("32-true", "bf16-mixed"):
+        method = without_dropout(on_vit())
+        before = {name: p.clone() for name, p in method.named_parameters()}
+        trainer = fit(method, data(blocks_folder, 64), precision=precision)
+        losses.append(float(trainer.callback_metrics["train/loss"]))
+        moved = {name for name, p in method.named_parameters() if not torch.equal(p, before[name])}
+        assert moved == {name for name, p in method.named_parameters() if p.requires_grad}
+        assert {p.dtype for p in method.parameters()} == {torch.float32}
+    assert losses[1] == pytest.approx(losses[0], rel=0.02) and losses[0] != losses[1]
+
+
+class Gradients(L.Callback):
+    """Writes the gradients of the first step, of each process."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def on_train_batch_end(self, trainer, method, outputs, batch, batch_idx):
+        if batch_idx == 0:
+            found = {name: p.grad for name, p in method.named_parameters() if p.grad is not None}
+            torch.save(found, self.folder / f"{trainer.world_size}-{trainer.global_rank}.pt")
+
+
+class WithoutVoid(HMNet):
+    """Its loss is a mean over equally many pixels of each episode, and so of each process."""
+
+    def loss(self, batch):
+        for label_map in batch.known_truth().label_maps:
+            label_map[label_map == 255] = 0
+        return super().loss(batch)
+
+
+def test_two_processes_train_as_one(blocks_folder, tmp_path):
+    """Real processes with an episode each get the gradients of one with both; a second step shows that none waits for a
+    gradient that never comes."""
+    for world in (1, 2):
+        torch.manual_seed(0)
+        method = without_dropout(WithoutVoid(BackboneConfig("demo"), **SMALL, bam=False))
+        module = data(blocks_folder, 64, batch_size=2 // world)
+        fit(
+            method, module, callbacks=[Gradients(tmp_path)], devices=world, strategy="ddp_fork" if world > 1 else "auto"
+        )
+    alone, *ranks = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("1-0", "2-0", "2-1"))
+    for found in ranks:
+        assert found.keys() == alone.keys()
+        for name, gradient in alone.items():
+            assert (found[name] - gradient).abs().max() <= 1e-5 * gradient.abs().max().clamp(min=1e-3), name
 
 
 def test_a_recapped_scan_remembers_the_support(blocks_folder):

@@ -2,8 +2,11 @@
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from fsbench.ops.selective_scan.intercepted import intercept, intercept_materialised
+from fsbench.errors import SettingsError
+from fsbench.ops.selective_scan.intercepted import intercept
 from fsbench.ops.selective_scan.recapped import long_scan, recapped_scan
 from tests.conftest import DEVICE, needs_triton
 
@@ -67,39 +70,107 @@ def test_gradients_of_the_state_reach_the_segment():
     assert torch.autograd.gradcheck(state, segment, fast_mode=True)
 
 
-def intercept_inputs(dtype=torch.float64):
+def test_windows_that_do_not_fit_are_named():
+    x = inputs()
+    with pytest.raises(SettingsError, match=r"u_q is \(2, 6, 15\), expected \(b, D, W, Tq\)"):
+        recapped_scan(*x[:4], x[4].flatten(2), *x[5:])
+    with pytest.raises(SettingsError, match=r"delta is \(2, 6, 10\), expected \(2, 6, 15\)"):
+        recapped_scan(*x[:5], x[5][:, :, :2], *x[6:])
+
+
+def intercept_inputs(b=2, d=5, length=7, n=3, dtype=torch.float64, skip=()):
     generator = torch.Generator().manual_seed(1)
-    shapes = [(2, 5, 7), (2, 5, 7), (5, 3), (2, 3, 7), (2, 3, 7), (), (2, 5, 3)]
+    shapes = [(b, d, length), (b, d, length), (d, n), (b, n, length), (b, n, length), skip, (b, d, n), (d,)]
     x = [torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype) for shape in shapes]
-    x[1], x[2] = x[1].abs(), -x[2].exp()
+    x[2] = -x[2].exp()
     return x
 
 
-def test_interception_equals_its_definition():
-    x = intercept_inputs()
-    torch.testing.assert_close(intercept(*x), intercept_materialised(*x), atol=1e-12, rtol=1e-12)
-    x[5] = torch.randn(5, dtype=torch.float64)  # a skip for each channel
-    torch.testing.assert_close(intercept(*x), intercept_materialised(*x), atol=1e-12, rtol=1e-12)
+def defined(u, delta, A, B, C, D, state, bias, softplus):
+    """Token by token: a step of the scan from the same state."""
+    step = delta + bias[:, None]
+    step = torch.nn.functional.softplus(step) if softplus else step
+    outputs = []
+    for t in range(u.shape[2]):
+        after = torch.exp(step[:, :, t, None] * A) * state + (step * u)[:, :, t, None] * B[:, None, :, t]
+        outputs.append(torch.einsum("bdn,bn->bd", after, C[..., t]) + D * u[:, :, t])
+    return torch.stack(outputs, 2)
+
+
+def outcome(function, x, softplus, **options):
+    leaves = [t.clone().requires_grad_() for t in x]
+    y = function(*leaves, softplus, **options)
+    (y * torch.linspace(-1, 1, y.numel(), dtype=y.dtype, device=y.device).view_as(y)).sum().backward()
+    return [y.detach().cpu(), *(leaf.grad.cpu() for leaf in leaves)]
+
+
+@pytest.mark.parametrize("backend", FAST)
+@pytest.mark.parametrize(
+    ("shape", "skip", "softplus"),
+    [((2, 5, 7, 3), (), True), ((1, 18, 70, 2), (18,), True), ((3, 1, 1, 1), (1,), False), ((2, 3, 20, 4), (), False)],
+)
+def test_interception_equals_steps_of_the_scan(backend, shape, skip, softplus):
+    """Values and gradients, also over several tiles of channels and tokens."""
+    x = intercept_inputs(*shape, skip=skip)
+    if not softplus:
+        x[1], x[7] = x[1].abs(), x[7].abs()
+    device = DEVICE if backend == "triton" else "cpu"
+    found = outcome(intercept, [t.float().to(device) for t in x], softplus, backend=backend)
+    for value, expected in zip(found, outcome(defined, x, softplus), strict=True):
+        assert (value - expected).abs().max() <= 1e-5 * expected.abs().max().clamp(min=1)
 
 
 def test_gradients_of_the_interception_equal_numerical_ones():
-    assert torch.autograd.gradcheck(intercept, [t.requires_grad_() for t in intercept_inputs()], fast_mode=True)
-
-
-def test_bias_and_softplus_of_the_interception():
-    u, delta, A, B, C, D, state = intercept_inputs()
-    bias = torch.linspace(-3, 2, 5, dtype=torch.float64)
-    step = torch.nn.functional.softplus(delta + bias[:, None])
-    expected = intercept_materialised(u, step, A, B, C, D, state)
-    torch.testing.assert_close(intercept(u, delta, A, B, C, D, state, bias, True), expected)
-
-
-def test_the_interception_keeps_no_tensor_with_a_state_axis():
-    sizes = []
     x = [t.requires_grad_() for t in intercept_inputs()]
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, lambda t: t):
-        intercept(*x)
-    assert max(sizes) == 2 * 5 * 7  # b d l, without n
+    assert torch.autograd.gradcheck(lambda *x: intercept(*x, True, backend="torch"), x, fast_mode=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_interception_of_halves_is_rounded_once(dtype):
+    x = intercept_inputs(dtype=dtype)
+    y = intercept(*x, True, backend="torch")
+    exact = defined(*(t.double() for t in x), True)
+    assert y.dtype == dtype
+    assert ((y.double() - exact).abs() / exact.abs().clamp(min=0.1)).max() < torch.finfo(dtype).eps
+
+
+def test_the_interception_never_has_a_tensor_with_channels_tokens_and_states():
+    """Every tensor that any operation of either pass makes is counted."""
+    b, d, length, n = 2, 12, 30, 9
+    x = [t.requires_grad_() for t in intercept_inputs(b, d, length, n)]
+    with Sizes() as made:
+        intercept(*x, True, backend="torch").sum().backward()
+    assert max(made.numbers) == b * d * length
+    with Sizes() as made:
+        intercept(*x, True, backend="reference").sum().backward()
+    assert max(made.numbers) == b * d * length * n  # the count sees it where it is
+
+
+class Sizes(TorchDispatchMode):
+    """Numbers of elements of all tensors that operations return."""
+
+    def __init__(self):
+        super().__init__()
+        self.numbers = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        self.numbers += [t.numel() for t in tree_leaves(out) if isinstance(t, torch.Tensor)]
+        return out
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({1: torch.zeros(2, 5, 6)}, r"delta is \(2, 5, 6\), expected \(2, 5, 7\)"),
+        ({3: torch.zeros(2, 1, 3, 7)}, r"B and C have 4 and 3 dimensions, expected \(b, n, l\)"),
+        ({6: torch.zeros(2, 5)}, r"state is \(2, 5\), expected \(2, 5, 3\)"),
+    ],
+)
+def test_arguments_of_the_interception_that_do_not_fit_are_named(change, words):
+    x = intercept_inputs(dtype=torch.float32)
+    with pytest.raises(SettingsError, match=words):
+        intercept(*(change.get(i, t) for i, t in enumerate(x)), True)
 
 
 @pytest.mark.cuda

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from fsbench.errors import SettingsError
-from fsbench.ops.selective_scan import _blocks, selective_scan
+from fsbench.ops import selective_scan as scans
+from fsbench.ops.selective_scan import _blocks, choose_backend, selective_scan
 from tests.conftest import DEVICE, needs_triton
 
 FAST = ["torch", pytest.param("triton", marks=needs_triton)]
@@ -86,21 +87,21 @@ def test_values_equal_a_loop_over_every_number(backend):
 @pytest.mark.parametrize("backend", FAST)
 @pytest.mark.parametrize("length", [1, 16, 37, 130])  # one token, one block, an unfinished one, several chunks
 def test_values_and_gradients_equal_the_reference(backend, length):
-    x = inputs(length=length)
+    x = inputs(b=1, n=2, length=length)
     assert_near(run(x, backend, DEVICE if backend == "triton" else "cpu"), run(x, "reference"), 2e-5)
 
 
 @pytest.mark.parametrize("backend", FAST)
 @pytest.mark.parametrize(("bc", "groups"), [("4d", 3), ("3d", 1), ("fixed", 1)])
 def test_groups_and_fixed_matrices(backend, bc, groups):
-    x = inputs(bc=bc, groups=groups, length=20)
+    x = inputs(b=1, bc=bc, groups=groups, length=20)
     assert_near(run(x, backend, DEVICE if backend == "triton" else "cpu"), run(x, "reference"), 2e-5)
 
 
 @pytest.mark.parametrize("backend", FAST)
 def test_large_steps_stay_finite_and_exact(backend):
     """Deltas of hundreds, where a form with exp(-sum) would overflow; the state is forgotten at once."""
-    x = inputs(scale=200, length=70)
+    x = inputs(b=1, n=2, scale=200, length=70)
     found = run(x, backend, DEVICE if backend == "triton" else "cpu")
     assert all(v.isfinite().all() for v in found.values())
     assert_near(found, run(x, "reference"), 2e-5)
@@ -121,7 +122,7 @@ def test_gradients_equal_numerical_ones(backend):
 @pytest.mark.parametrize("backend", ["reference", *FAST])
 def test_two_halves_with_the_state_handed_over_equal_the_whole(backend):
     device = DEVICE if backend == "triton" else "cpu"
-    x = {k: v.to(device) for k, v in inputs(length=100).items()}
+    x = {k: v.to(device) for k, v in inputs(b=1, n=2, length=100).items()}
     per_token = ("u", "delta", "B", "C", "z")
     whole = selective_scan(**x, delta_softplus=True, return_last_state=True, backend=backend)
     first = {k: v[..., :41] if k in per_token else v for k, v in x.items()}
@@ -137,7 +138,7 @@ def test_two_halves_with_the_state_handed_over_equal_the_whole(backend):
 def test_half_precision_inputs_are_summed_in_single_precision(backend, dtype):
     """The output is rounded once: it equals the exact result of the rounded inputs to half a unit in the last place."""
     device = DEVICE if backend == "triton" else "cpu"
-    x = {k: v.to(device) for k, v in inputs(dtype=dtype, length=80).items()}
+    x = {k: v.to(device) for k, v in inputs(b=1, n=2, dtype=dtype, length=70).items()}
     y, last = selective_scan(**x, delta_softplus=True, return_last_state=True, backend=backend)
     exact, state = selective_scan(
         **{k: v.double().cpu() for k, v in x.items()}, delta_softplus=True, return_last_state=True, backend="reference"
@@ -216,17 +217,46 @@ def test_the_environment_chooses_the_back_end(monkeypatch):
         selective_scan(**inputs())
 
 
-def test_what_the_package_mamba_ssm_lacks_is_said(monkeypatch):
-    """With a stand-in that has the package's signature, since its kernel needs a GPU."""
-    from fsbench.ops.selective_scan import _mamba_ssm
+def test_the_automatic_choice(monkeypatch):
+    """mamba-ssm where it is installed and has what a call needs; Triton on other CUDA machines; torch elsewhere."""
+    packages = {"triton", "mamba_ssm", "selective_scan_cuda"}
+    monkeypatch.setattr("fsbench.ops.selective_scan._installed", lambda name: name in packages)
+    monkeypatch.delenv("FSBENCH_SCAN", raising=False)
+    cuda = types.SimpleNamespace(is_cuda=True, dtype=torch.bfloat16)
+    assert choose_backend(torch.zeros(1), stateless=True) == "torch"
+    assert choose_backend(types.SimpleNamespace(is_cuda=True, dtype=torch.float64), stateless=True) == "torch"
+    assert choose_backend(cuda, stateless=True) == "mamba_ssm" and choose_backend(cuda) == "triton"
+    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: True)
+    assert choose_backend(cuda, stateless=True) == "triton"  # whose sums have an order
+    with torch.no_grad():
+        assert choose_backend(cuda, stateless=True) == "mamba_ssm"
+    packages.remove("selective_scan_cuda")  # installed without its kernel
+    with torch.no_grad():
+        assert choose_backend(cuda, stateless=True) == "triton"
+    packages.clear()
+    assert choose_backend(cuda) == "torch"
+    with pytest.raises(SettingsError, match="triton needs the package triton, which is not installed; choose torch"):
+        choose_backend(cuda, "triton")
+    packages.add("triton")
+    monkeypatch.setenv("TRITON_INTERPRET", "0")
+    with pytest.raises(SettingsError, match="triton needs CUDA tensors, found cpu; choose torch"):
+        choose_backend(torch.zeros(1), "triton")
 
-    x = inputs()
-    arguments = [x[k] for k in NAMES[:8]]
-    monkeypatch.setitem(sys.modules, "mamba_ssm", None)
-    with pytest.raises(SettingsError, match=r"cannot be imported .* install it with make cuda"):
-        _mamba_ssm.scan(*arguments, True, None, False)
 
-    def selective_scan_fn(u, delta, A, B, C, D, z, delta_bias, delta_softplus, return_last_state):
+@pytest.fixture
+def mamba_ssm(monkeypatch):
+    """A stand-in for the package, whose kernel needs a GPU: its signature, and what its kernel asks of arguments.
+    Tensors on the CPU are let through to it."""
+
+    def selective_scan_fn(
+        u, delta, A, B, C, D=None, z=None, delta_bias=None, delta_softplus=False, return_last_state=False
+    ):
+        assert u.dtype in (torch.float32, torch.float16, torch.bfloat16)
+        weights = [A, D, delta_bias, *(t for t in (B, C) if t.dim() == 2)]
+        assert all(t.dtype == torch.float32 for t in weights if t is not None)
+        variable = [t for t in (B, C) if t.dim() > 2]
+        assert all(t.dtype == u.dtype for t in (delta, z, *variable) if t is not None)
+        assert len({t.shape[1] if t.dim() == 4 else 1 for t in variable}) <= 1
         return selective_scan(
             u, delta, A, B, C, D, z, delta_bias, delta_softplus, return_last_state=return_last_state, backend="torch"
         )
@@ -234,15 +264,45 @@ def test_what_the_package_mamba_ssm_lacks_is_said(monkeypatch):
     interface = types.SimpleNamespace(selective_scan_fn=selective_scan_fn)
     for name in ("mamba_ssm", "mamba_ssm.ops", "mamba_ssm.ops.selective_scan_interface"):
         monkeypatch.setitem(sys.modules, name, interface)
+    chosen = scans.choose_backend
+
+    def choose(u, backend=None, stateless=False):
+        return backend if backend == "mamba_ssm" else chosen(u, backend, stateless)
+
+    monkeypatch.setattr(scans, "choose_backend", choose)
+
+
+@pytest.mark.parametrize("bc", ["4d", "3d", "fixed"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_mamba_ssm_gets_what_its_kernel_takes(mamba_ssm, bc, dtype):
+    x = inputs(bc=bc, dtype=dtype) | {"initial_state": None}
+    x["A"], x["D"] = x["A"].double(), x["D"].to(dtype)
+    if bc != "fixed":
+        x["B"] = inputs(bc="3d", dtype=dtype)["B"]  # one group beside C's
+    found = selective_scan(**x, delta_softplus=True, return_last_state=True, backend="mamba_ssm")
+    expected = selective_scan(**x, delta_softplus=True, return_last_state=True, backend="torch")
+    torch.testing.assert_close(found, expected)
+
+
+def test_what_the_package_mamba_ssm_lacks_is_said(mamba_ssm):
+    x = inputs(length=5)
     with pytest.raises(SettingsError, match="has no initial state"):
-        _mamba_ssm.scan(*arguments, True, x["initial_state"], False)
-    arguments[0].requires_grad_()
-    y, last = _mamba_ssm.scan(*arguments, True, None, True)
-    expected = selective_scan(*arguments, True, return_last_state=True, backend="reference")
-    torch.testing.assert_close((y, last), expected, atol=1e-5, rtol=1e-5)
+        selective_scan(**x, backend="mamba_ssm")
+    with pytest.raises(SettingsError, match="computes in fp32, found float64"):
+        selective_scan(**{k: v.double() for k, v in x.items()}, backend="mamba_ssm")
+    x |= {"u": x["u"].requires_grad_(), "initial_state": None}
+    y, last = selective_scan(**x, return_last_state=True, backend="mamba_ssm")
     y.sum().backward()
+    assert x["u"].grad is not None
     with pytest.raises(SettingsError, match="no gradient of the last state"):
         last.sum().backward()
+
+
+def test_a_missing_mamba_ssm_is_said(mamba_ssm, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mamba_ssm.ops.selective_scan_interface", None)
+    x = inputs() | {"initial_state": None}
+    with pytest.raises(SettingsError, match=r"cannot be imported .* install it with make cuda"):
+        selective_scan(**x, backend="mamba_ssm")
 
 
 def test_softplus_is_exact():
@@ -253,16 +313,20 @@ def test_softplus_is_exact():
 
 @needs_triton
 @pytest.mark.slow
-def test_kernels_compile_for_gpus_within_their_limits():
+@pytest.mark.parametrize(
+    ("module", "kernels"),
+    [("_kernels", {"ends", "chain", "scan", "backward"}), ("_interception", {"read", "read_backward"})],
+)
+def test_kernels_compile_for_gpus_within_their_limits(module, kernels):
     """Ahead of time, in a process without the interpreter; no GPU is needed."""
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    command = [sys.executable, "-m", "tests.ops.ahead_of_time", "fsbench.ops.selective_scan._kernels"]
+    command = [sys.executable, "-m", "tests.ops.ahead_of_time", f"fsbench.ops.selective_scan.{module}"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if "ImportError" in done.stderr:
         pytest.skip(f"this Triton has no such compiler interface: {done.stderr.splitlines()[-1]}")
     assert done.returncode == 0, done.stderr
     shared = {tuple(line.split()[:2]): int(line.split()[2]) for line in done.stdout.splitlines()}
-    assert {name for name, _ in shared} == {"ends", "chain", "scan", "backward"} and max(shared.values()) <= 99 * 1024
+    assert {name for name, _ in shared} == kernels and max(shared.values()) <= 99 * 1024
 
 
 @pytest.mark.cuda

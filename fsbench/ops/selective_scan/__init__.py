@@ -21,6 +21,7 @@ from fsbench.errors import SettingsError
 
 Backend = Literal["reference", "torch", "triton", "mamba_ssm"]
 MOST_STATES = 256  # as the CUDA kernel of mamba-ssm
+IN_SINGLE = "the scan back end triton computes in fp32, found float64; choose torch"
 
 
 def selective_scan(
@@ -52,8 +53,9 @@ def selective_scan(
         return_last_state: also return the state after the last token.
         backend: "reference" (token by token, everything kept for autograd), "torch" (in blocks, states recomputed in
             the backward pass), "triton" (chunks in parallel, forward and backward) or "mamba_ssm" (its CUDA kernel,
-            which has no initial state and no gradient of the last state). Default: `$FSBENCH_SCAN`, else "triton" on
-            CUDA where it is installed, "torch" otherwise.
+            which has no initial state and no gradient of the last state). Default: `$FSBENCH_SCAN`; else on CUDA
+            "mamba_ssm" where it is installed, has what the call needs and torch is not asked for deterministic
+            gradients, or "triton"; "torch" otherwise.
 
     Returns:
         (b, D, L) in u's dtype, and with `return_last_state` the differentiable last state (b, D, N), fp32 or wider.
@@ -61,11 +63,14 @@ def selective_scan(
 
     Raises SettingsError for arguments that do not fit together or a back end that cannot do what is asked.
     """
-    b, channels, length = _check(u, delta, A, B, C, D, z, delta_bias, initial_state)
-    chosen = choose_backend(u, backend)
+    b, channels, length = check_arguments(u, delta, A, B, C, D, z, delta_bias, initial_state)
+    stateless = initial_state is None and not (return_last_state and torch.is_grad_enabled())
+    chosen = choose_backend(u, backend, stateless)
     if chosen == "mamba_ssm":
         from fsbench.ops.selective_scan import _mamba_ssm
 
+        if B.dim() > 2 and C.dim() > 2:
+            B, C = _groups(B, C, b, length)
         return _mamba_ssm.scan(u, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state, return_last_state)
     wide = torch.promote_types(u.dtype, torch.float32)
     if initial_state is None:
@@ -82,22 +87,35 @@ def selective_scan(
     return (y, last) if return_last_state else y
 
 
-def choose_backend(u: Tensor, backend: Backend | None = None) -> Backend:
-    """The back end that `selective_scan` takes for tokens like `u`. Raises SettingsError for an unknown one, and for
-    one that cannot run here."""
-    chosen = backend or os.environ.get("FSBENCH_SCAN") or _automatic(u)
+def choose_backend(u: Tensor, backend: Backend | None = None, stateless: bool = False) -> Backend:
+    """The back end for tokens like `u`; `stateless`: no initial state and no gradient of the last state is needed.
+
+    Raises SettingsError for an unknown back end, and for one that cannot run here.
+    """
+    chosen = backend or os.environ.get("FSBENCH_SCAN") or _automatic(u, stateless)
     if chosen not in get_args(Backend):
         raise SettingsError(f"unknown selective-scan back end '{chosen}'; there are {', '.join(get_args(Backend))}")
     if chosen == "mamba_ssm" and not u.is_cuda:
         raise SettingsError(f"the scan back end mamba_ssm needs CUDA tensors, found {u.device.type}; choose torch")
+    if chosen == "triton" and not _installed("triton"):
+        raise SettingsError("the scan back end triton needs the package triton, which is not installed; choose torch")
     if chosen == "triton" and not (u.is_cuda or os.environ.get("TRITON_INTERPRET") == "1"):
         raise SettingsError(f"the scan back end triton needs CUDA tensors, found {u.device.type}; choose torch")
     return chosen  # type: ignore[return-value]
 
 
-def _automatic(u: Tensor) -> str:
-    has_triton = u.is_cuda and u.dtype != torch.float64 and importlib.util.find_spec("triton") is not None
-    return "triton" if has_triton else "torch"
+def _automatic(u: Tensor, stateless: bool) -> Backend:
+    if not u.is_cuda or u.dtype == torch.float64:
+        return "torch"
+    # mamba-ssm's backward pass adds with atomic operations, in any order
+    ordered = torch.are_deterministic_algorithms_enabled() and torch.is_grad_enabled()
+    if stateless and not ordered and _installed("mamba_ssm") and _installed("selective_scan_cuda"):
+        return "mamba_ssm"
+    return "triton" if _installed("triton") else "torch"
+
+
+def _installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
 
 
 def implementation(backend: str) -> Callable[..., tuple[Tensor, Tensor]]:
@@ -125,7 +143,7 @@ def _per_token(t: Tensor, b: int, length: int) -> Tensor:
     return t[:, None] if t.dim() == 3 else t
 
 
-def _check(
+def check_arguments(
     u: Tensor,
     delta: Tensor,
     A: Tensor,

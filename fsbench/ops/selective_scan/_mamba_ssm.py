@@ -21,8 +21,13 @@ def scan(
     state: Tensor | None,
     return_last_state: bool,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """Arguments and result of `selective_scan`. Raises SettingsError without the package, for an initial state, which
-    the kernel lacks, and when a gradient reaches the last state, which the kernel would ignore."""
+    """Arguments and result of `selective_scan`; variable B and C have the same number of groups.
+
+    Raises SettingsError without the package, for what the kernel lacks (fp64, an initial state), and when a gradient
+    reaches the last state, which it would ignore.
+    """
+    if u.dtype == torch.float64:
+        raise SettingsError("the scan back end mamba_ssm computes in fp32, found float64; choose torch")
     try:
         from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
     except ImportError as error:
@@ -31,6 +36,9 @@ def scan(
         ) from error
     if state is not None:
         raise SettingsError("the scan back end mamba_ssm has no initial state; choose triton or torch")
+    A = A.float()  # like D and the bias: the kernel takes nothing else
+    D, bias = (None if t is None else t.float() for t in (D, bias))
+    B, C = (t.float() if t.dim() == 2 else t for t in (B, C))
     found = selective_scan_fn(u, delta, A, B, C, D, z, bias, softplus, return_last_state)
     if not return_last_state:
         return cast(Tensor, found)

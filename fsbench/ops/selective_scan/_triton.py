@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from fsbench.errors import SettingsError
+from fsbench.ops.selective_scan import IN_SINGLE
 
 CHANNELS = 16
 """Channels of a tile."""
@@ -32,7 +33,7 @@ def scan(
 ) -> tuple[Tensor, Tensor]:
     """See `_reference.scan`."""
     if u.dtype == torch.float64:
-        raise SettingsError("the scan back end triton computes in fp32, found float64; choose torch")
+        raise SettingsError(IN_SINGLE)
     arguments = (u, delta, A.contiguous(), B, C, D, bias, softplus, state, window, decay, offset)
     return cast(tuple[Tensor, Tensor], _Scan.apply(*arguments))
 
@@ -145,7 +146,7 @@ class _Scan(torch.autograd.Function):
             HAS_D=D is not None, HAS_BIAS=bias is not None, SOFTPLUS=ctx.softplus, **x.tile,
         )  # fmt: skip
         per_channel = (None if t is None else t.sum((0, 1)) for t in (grad_D, grad_bias))
-        per_group = (t.sum(0).to(u.dtype) for t in (grad_B, grad_C))
+        per_group = (t.sum(0).to(of.dtype) for t, of in ((grad_B, B), (grad_C, C)))  # fixed ones are wider than u
         maps = (None if t is None else t.mT for t in of_map)
         per_token = (grad_u.to(u.dtype), grad_delta.to(u.dtype))
         return *per_token, grad_A.sum((0, 1)).mT, *per_group, *per_channel, None, grad_state.mT, None, *maps

@@ -8,12 +8,16 @@ so no (b, d, l, n) tensor exists in either pass (selective-scan §5).
 Shapes: b samples, d channels, l tokens, n states.
 """
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from fsbench.errors import SettingsError
+from fsbench.ops.selective_scan import IN_SINGLE, Backend, check_arguments, choose_backend
 
 
 def intercept(
@@ -26,6 +30,7 @@ def intercept(
     state: Tensor,
     delta_bias: Tensor | None = None,
     delta_softplus: bool = False,
+    backend: Backend | None = None,
 ) -> Tensor:
     """Read `state` with every token.
 
@@ -33,30 +38,48 @@ def intercept(
         u, delta: (b, d, l); A: (d, n); B, C: (b, n, l); D: (d,), or () for one skip of all channels.
         state: (b, d, n), the same for all tokens.
         delta_bias: (d,); delta_softplus: whether Delta is softplus(delta + bias).
+        backend: as that of `selective_scan`; "reference" is the definition with its (b, d, l, n) tensors, and for
+            "mamba_ssm", which has no such step, it is "torch".
 
     Returns:
         (b, d, l) in u's dtype. Sums are fp32 or wider. All arguments get gradients.
+
+    Raises SettingsError for arguments that do not fit together or a back end that cannot run here.
     """
+    check_arguments(u, delta, A, B, C, D if D.dim() else None, None, delta_bias, state)
+    if B.dim() != 3 or C.dim() != 3:
+        raise SettingsError(f"intercept: B and C have {B.dim()} and {C.dim()} dimensions, expected (b, n, l)")
     wide = torch.promote_types(u.dtype, torch.float32)
     with torch.autocast(u.device.type, enabled=False):
         step = delta.to(wide) if delta_bias is None else delta.to(wide) + delta_bias.to(wide)[:, None]
         step = F.softplus(step) if delta_softplus else step
         values = u.to(wide)
         arguments = (values, step, *(t.to(wide) for t in (A, B, C, state)))
-        y = cast(Tensor, _Intercept.apply(*arguments)) + D.to(wide).expand(len(A))[:, None] * values
+        y = _function(values, backend)(*arguments) + D.to(wide).expand(len(A))[:, None] * values
         return y.to(u.dtype)
 
 
-def intercept_materialised(
-    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, state: Tensor
-) -> Tensor:
-    """The same by its definition, with (b, d, l, n) tensors; `delta` is Delta."""
-    states = torch.exp(delta[..., None] * A[:, None]) * state[:, :, None]
-    states = states + (delta * u)[..., None] * B.mT[:, None]
-    return torch.einsum("bdln,bnl->bdl", states, C) + D.expand(len(A))[:, None] * u
+def _function(u: Tensor, backend: Backend | None) -> Callable[..., Tensor]:
+    """(u, Delta, A, B, C, state) -> outputs without the skip."""
+    chosen = choose_backend(u, backend)
+    if chosen == "reference":
+        return _by_definition
+    if chosen == "triton":
+        if u.dtype == torch.float64:
+            raise SettingsError(IN_SINGLE)
+        from fsbench.ops.selective_scan._interception import Interception as OfTriton
+
+        return cast(Callable[..., Tensor], OfTriton.apply)
+    return cast(Callable[..., Tensor], Interception.apply)
 
 
-class _Intercept(torch.autograd.Function):
+def _by_definition(u: Tensor, step: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor) -> Tensor:
+    states = torch.exp(step[..., None] * A[:, None]) * state[:, :, None]
+    states = states + (step * u)[..., None] * B.mT[:, None]
+    return torch.einsum("bdln,bnl->bdl", states, C)
+
+
+class Interception(torch.autograd.Function):
     """Without the skip. Saves its inputs only."""
 
     @staticmethod

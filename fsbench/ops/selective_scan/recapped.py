@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsbench.ops.selective_scan import Backend, choose_backend, implementation, selective_scan
+from fsbench.errors import SettingsError
+from fsbench.ops.selective_scan import Backend, check_arguments, choose_backend, implementation, selective_scan
 
 
 def recapped_scan(
@@ -41,6 +42,10 @@ def recapped_scan(
         outputs of the first S (b, D, T) and of the windows (b, D, W, Tq), in u's dtype, and the state after the first S
         (b, D, N); all differentiable (the state not with "mamba_ssm").
     """
+    if u_q.dim() != 4:
+        raise SettingsError(f"recapped_scan: u_q is {tuple(u_q.shape)}, expected (b, D, W, Tq)")
+    u, delta, B, C = (t.flatten(-2) for t in (u_q, delta_q, B_q, C_q))
+    check_arguments(u, delta, A, B, C, D, None, delta_bias, None)
     chosen = choose_backend(u_q, backend)
     if chosen == "mamba_ssm":
         return long_scan(
@@ -55,18 +60,8 @@ def recapped_scan(
         D, delta_bias = (None if t is None else t.to(wide) for t in (D, delta_bias))
         step = delta_s.to(wide) if delta_bias is None else delta_s.to(wide) + delta_bias[:, None]
         total = (F.softplus(step) if delta_softplus else step).sum(2)
-        y_q, _ = implementation(chosen)(
-            *(t.flatten(2) for t in (u_q, delta_q)),
-            A,
-            *(t.flatten(3) for t in (B_q, C_q)),
-            D,
-            delta_bias,
-            delta_softplus,
-            state,
-            u_q.shape[3],
-            torch.exp(A * total[..., None]),
-            state,
-        )
+        of_segment = (u_q.shape[3], torch.exp(A * total[..., None]), state)
+        y_q, _ = implementation(chosen)(u, delta, A, B, C, D, delta_bias, delta_softplus, state, *of_segment)
     return y_s, y_q.to(u_q.dtype).view(u_q.shape), state
 
 
