@@ -145,7 +145,7 @@ class HMNet(FewShotMethod):
         height, width = episode.query_sizes[0].tolist()
         final = resize(torch.cat(outputs).float(), episode.images.shape[-1])
         final = F.interpolate(final, (height, width), mode="bilinear", align_corners=True)
-        return Prediction(label_map(final[:, 1], final[:, 1] > final[:, 0]), logits=final)
+        return Prediction(label_map(final.softmax(1)[:, 1], final[:, 1] > final[:, 0]), logits=final)
 
     def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         truth = batch.known_truth()
