@@ -7,6 +7,8 @@ Mamba). A decoder follows, and an ensemble with a base learner, as in BAM. Secti
 Shapes: B episodes, N ways, K shots, S image side, (h, w) the map that is asked for.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -45,6 +47,21 @@ def decay_groups(mamba: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     for name, parameter in mamba.named_parameters():
         groups["norm" in name]["params"].append(parameter)
     return groups
+
+
+@contextmanager
+def one_update(scaler: torch.amp.GradScaler | None) -> Iterator[None]:
+    """Of several optimisers' steps in fp16: Lightning updates the scale of gradients after each, and would divide the
+    next one's gradients by another scale than they have."""
+    if scaler is None:
+        yield
+        return
+    vars(scaler)["update"] = lambda: None
+    try:
+        yield
+    finally:
+        del vars(scaler)["update"]
+    scaler.update()
 
 
 @dataclass(frozen=True)
@@ -188,8 +205,9 @@ class HMNet(FewShotMethod):
         for optimizer in optimizers:
             optimizer.zero_grad()
         self.manual_backward(loss)
-        for optimizer in optimizers:
-            optimizer.step()
+        with one_update(getattr(self.trainer.precision_plugin, "scaler", None)):
+            for optimizer in optimizers:
+                optimizer.step()
         return loss
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:

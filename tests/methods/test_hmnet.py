@@ -4,6 +4,7 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins.precision import MixedPrecision
 
 from datamodules.episodic import EpisodicDataModule
 from datamodules.folder import Folder
@@ -327,6 +328,21 @@ class Gradients(L.Callback):
         if batch_idx == 0:
             found = {name: p.grad for name, p in method.named_parameters() if p.grad is not None}
             torch.save(found, self.folder / f"{trainer.world_size}-{trainer.global_rank}.pt")
+
+
+def test_gradients_in_half_precision_are_scaled_back_alike(blocks_folder, tmp_path):
+    """Both optimisers step with the gradients themselves, though the scale doubles after every training step."""
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, growth_interval=1)
+    found = []
+    for plugins in ([], [MixedPrecision("16-mixed", "cpu", scaler)]):
+        method = without_dropout(on_vit())
+        fit(method, data(blocks_folder, 64), 2, [Gradients(tmp_path)], plugins=plugins)
+        found.append(torch.load(tmp_path / "1-0.pt", weights_only=True))
+    single, half = found
+    for part in ("head.mamba.", "head.cls_meta."):
+        expected, gradient = (torch.cat([g[n].flatten() for n in g if n.startswith(part)]) for g in (single, half))
+        assert (gradient - expected).norm() < 0.02 * expected.norm()
+    assert scaler.get_scale() == 4096  # two steps
 
 
 class WithoutVoid(HMNet):
