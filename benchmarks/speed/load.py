@@ -169,7 +169,7 @@ def main() -> None:
             "table, 1000 runs, all breakdowns": ["table", str(many), "--by", "size", "--by", "class"],
             "table, 12 long runs": ["table", str(long)],
             "compare, 12 long runs": ["compare", str(long)],
-            "compare, 100 of 1000 runs": ["compare", *task, "--baseline", "emat"],
+            "compare, 100 of 1000 runs": ["compare", *task, "--baseline", "emat (seed 0)"],
             "grid, 1200 cells": ["grid", f"{many}.yaml", "--runs", str(many)],
             "grid, 1200 cells, JSON": ["grid", f"{many}.yaml", "--runs", str(many), "--format", "json"],
         }
