@@ -3,6 +3,8 @@
 `benchmarks/regression/cases.yaml` says what is run, `<case>.json` beside it what came out when it was last accepted.
 Other processors and other versions of torch round differently, which moves single pixels of an outline; so a mask may
 differ in `PIXELS`, and everything that follows from it by as much. Where no pixel differs, all counts must be the same.
+Measured on one machine: without vector instructions and oneDNN (ATEN_CPU_CAPABILITY=default) against AVX-512, at most 2
+pixels of some 20,000 and 4e-5 of a loss.
 """
 
 import json
@@ -24,7 +26,7 @@ PIXELS = 8
 """Pixels of one episode's mask that may differ."""
 SCORE = 1e-4
 """By how much a presence score may differ."""
-LOSS = 1e-3
+LOSS = 3e-4
 """By which share a loss may differ."""
 
 COLUMNS = ("slot", "class_id", *COUNTS, "present", "decided", "score", *REGIONS)

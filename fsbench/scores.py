@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -74,8 +75,8 @@ class Sums:
 
     def only(self, names: Collection[str]) -> "Sums":
         """Without the sums that the scores `names` do not need."""
-        unused = [field for field, scores in NEEDED_BY.items() if not scores & set(names)]
-        return replace(self, **dict.fromkeys(unused))
+        unused: dict[str, Any] = {field: None for field, scores in NEEDED_BY.items() if not scores & set(names)}
+        return replace(self, **unused)
 
     def scores(self, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Scores (R,), in the order of `SCORES`, for weights (R, Q) of the query images; all ones when None."""
