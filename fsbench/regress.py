@@ -186,10 +186,10 @@ def _episode(before: Answer, now: Answer) -> Moved:
         return Moved(now.index, 0, [f"size {now.size}, was {before.size}; {len(b)} slots, were {len(a)}"], same=False)
     pixels = int((before.label_map() != now.label_map()).sum())
     reasons = [f"{pixels} pixels differ"] if pixels > PIXELS else []
-    for was, found in zip(a, b, strict=True):
+    for then, here in zip(a, b, strict=True):
         for name in COLUMNS:
-            if not _alike(name, was[name], found[name], pixels):
-                reasons.append(f"slot {found['slot']} {name} {_shown(found[name])}, was {_shown(was[name])}")
+            if not _alike(name, then[name], here[name], pixels):
+                reasons.append(f"slot {here['slot']} {name} {_shown(here[name])}, was {_shown(then[name])}")
     return Moved(now.index, pixels, reasons)
 
 

@@ -120,7 +120,7 @@ def _block(
             return asdict(_scored([part(record, answer) for record in of], by_class, metrics))
 
         scored = kept_row(of, [answer, by_class, metrics], make)
-        return Row(method, fold, **{name: _from_plain(scored[name]) for name in ("scores", "by_size", "by_class")})
+        return Row(method, fold, *(_from_plain(scored[name]) for name in ("scores", "by_size", "by_class")))
 
     rows: list[Row] = []
     reported: list[Beside] = []
