@@ -120,7 +120,8 @@ def _block(
             return asdict(_scored([part(record, answer) for record in of], by_class, metrics))
 
         scored = kept_row(of, [answer, by_class, metrics], make)
-        return Row(method, fold, *(_from_plain(scored[name]) for name in ("scores", "by_size", "by_class")))
+        scores, by_size, by_class_ = (_from_plain(scored[name]) for name in ("scores", "by_size", "by_class"))
+        return Row(method, fold, scores, by_size, by_class_)
 
     rows: list[Row] = []
     reported: list[Beside] = []

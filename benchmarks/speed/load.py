@@ -3,9 +3,9 @@
     python -m benchmarks.speed.load [--folder FOLDER]
 
 Writes finished runs with the suite's own writer of records and calls the real command line, the interpreter's start
-included: 1000 runs of 100 episodes (five methods x four folds x two data sets x 1- and 2-way x 1- and 5-shot ... five
-seeds), and three methods on four folds of 1000 episodes each. Counts are drawn so that better methods are better; the
-images they stand for are the same for all methods.
+included: 2000 runs of 100 episodes (five methods, two data sets, four folds, 1 and 5 shots, five settings, five seeds),
+and three methods on four folds of 1000 episodes each. Counts are drawn so that better methods are better; the images
+they stand for are the same for all methods.
 """
 
 import argparse
