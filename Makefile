@@ -29,7 +29,7 @@ BENCH_OPTIONS = $(call option,FOLD,--fold) $(call option,WAY,--way) $(call optio
   $(call switch,FAST,--fast) $(call switch,FORCE,--force) $(call switch,DROP_SMALL,--drop-small) \
   $(call switch,DEBUG,--debug)
 
-.PHONY: help venv bench sweep test check cuda lock clean-venv
+.PHONY: help venv bench sweep test regress check cuda lock clean-venv
 
 help:  ## show this list
 	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ sweep:  ## a W&B sweep and an agent for it, e.g. make sweep METHOD=emat COUNT=20
 
 test: $(STAMP)  ## run the tests, e.g. make test ARGS='-m "not slow"'
 	$(BIN)/python -m pytest $(ARGS)
+
+regress: $(STAMP)  ## a few answers of every method against accepted ones, e.g. make regress METHOD=emat ARGS=--accept
+	@$(BIN)/python -m fsbench regress $(if $(filter file,$(origin METHOD)),,--method '$(METHOD)') $(ARGS)
 
 check: $(STAMP)  ## ruff and the type checker
 	$(BIN)/ruff check .

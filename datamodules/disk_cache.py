@@ -3,7 +3,6 @@
 A file is a convenience: an unreadable one counts as absent, and a folder that cannot be written to costs only time.
 """
 
-import os
 import warnings
 import zipfile
 import zlib
@@ -13,11 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from fsbench.files import replacing
-
-
-def cache_folder() -> Path:
-    """`$FSBENCH_CACHE`, or `~/.cache/fsbench`."""
-    return Path(os.environ.get("FSBENCH_CACHE") or "~/.cache/fsbench").expanduser()
+from fsbench.paths import cache_folder
 
 
 def load_arrays(kind: str, key: str) -> dict[str, np.ndarray] | None:

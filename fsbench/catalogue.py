@@ -4,6 +4,7 @@ import importlib
 import inspect
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from fsbench.backbones import BackboneConfig
 
 
+@cache
 def names(kind: str) -> dict[str, str]:
     """Names in configs/`kind`, with the first comment line of each file."""
     files = sorted((CONFIGS / kind).glob("*.yaml"))

@@ -15,6 +15,7 @@ from fsbench import (
     explain_command,
     grid_commands,
     manifest_commands,
+    regress_commands,
 )
 from fsbench.errors import FsbenchError, SettingsError, user_message
 
@@ -112,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     explain_command.add_parser(commands)
     compare_commands.add_parser(commands)
     grid_commands.add_parser(commands)
+    regress_commands.add_parser(commands)
 
     checkpoint = commands.add_parser("checkpoint", help="convert a checkpoint: authors' <-> ours")
     checkpoint.add_argument("source", type=Path)

@@ -76,7 +76,7 @@ def compare(
     check_same(methods)
     pairs = _pairs(list(methods), baseline)
     together = sorted(next(iter(methods.values())))
-    complete = len(together) == first_of(methods, together[0]).manifest.header["folds"] > 1
+    complete = len(together) == first_of(methods, together[0]).header["folds"] > 1
 
     def table(scopes: _Scopes) -> dict[str, list[Line]]:
         return _table(methods, pairs, metrics, scopes, resamples)
@@ -93,7 +93,7 @@ def compare(
             if metric in tables["size"]:
                 tables["size"][metric] = [line for line in tables["size"][metric] if line.part != ABSENT]
     if "class" in by:
-        names = {f: pairs_by_class(first_of(methods, f).episodes, first_of(methods, f).manifest) for f in together}
+        names = {f: pairs_by_class(first_of(methods, f).episodes, first_of(methods, f).header) for f in together}
         tables["class"] = table({(str(f), name): ([f], _class(name)) for f in together for name in names[f]})
     records = [record for of_method in methods.values() for record in of_method.values()]
     return Comparison(
@@ -113,7 +113,7 @@ _Scopes = dict[tuple[str, str], tuple[list[int], _Choose]]
 
 
 def _whole(record: Record, _: Record) -> Sums:
-    return episode_sums(record.episodes, record.manifest.class_ids, _void(record))
+    return episode_sums(record.episodes, record.header["class_ids"], _void(record))
 
 
 def _size(name: str) -> _Choose:
@@ -121,7 +121,7 @@ def _size(name: str) -> _Choose:
 
 
 def _class(name: str) -> _Choose:
-    return lambda record, first: _kept(record, pairs_by_class(first.episodes, first.manifest)[name])
+    return lambda record, first: _kept(record, pairs_by_class(first.episodes, first.header)[name])
 
 
 def _kept(record: Record, keep: np.ndarray) -> Sums | None:
@@ -129,7 +129,7 @@ def _kept(record: Record, keep: np.ndarray) -> Sums | None:
 
 
 def _void(record: Record) -> Any:
-    return load_protocol(record.manifest.header["protocol"]).void
+    return load_protocol(record.header["protocol"]).void
 
 
 def _pairs(labels: list[str], baseline: str | None) -> list[tuple[str, str]]:
@@ -153,11 +153,11 @@ def _table(
         parts = {
             label: [choose(records[n], first_of(methods, n)) for n in numbers] for label, records in methods.items()
         }
-        filled = {label: [s for s in sums if s is not None] for label, sums in parts.items()}
+        filled = {label: [s.only(metrics) for s in sums if s is not None] for label, sums in parts.items()}
         if any(len(sums) < len(numbers) for sums in filled.values()):
             continue
         images = sum(len(sums.right) for sums in next(iter(filled.values())))
-        episodes = round(np.mean([len(first_of(methods, n).manifest.episodes) for n in numbers]))
+        episodes = round(np.mean([first_of(methods, n).episodes["episode"].n_unique() for n in numbers]))
         for metric, differences in paired_differences(filled, pairs, resamples).items():
             if metric in found:
                 for d in differences:

@@ -60,7 +60,7 @@ def check_same(methods: Methods) -> None:
                     f"one list of episodes ({mine.path}, {record.path})"
                 )
             keys = ["episode", "slot", "class_id"]
-            size = ["image_size"] if load_protocol(mine.manifest.header["protocol"]).query_size == "input" else []
+            size = ["image_size"] if load_protocol(mine.header["protocol"]).query_size == "input" else []
             if all(mine.run["identity"].get(key) == record.run["identity"].get(key) for key in size):
                 keys += ["gt", "void", "valid", "present"]
             if not mine.episodes.select(keys).equals(record.episodes.select(keys)):
@@ -75,7 +75,7 @@ def numbers_of(folds: Iterable[int]) -> str:
 
 
 def _differing(first: Record, second: Record) -> str:
-    ours, theirs = first.manifest.header, second.manifest.header
+    ours, theirs = first.header, second.header
     keys = [key for key in sorted(ours.keys() | theirs.keys()) if ours.get(key) != theirs.get(key)]
     plain = [key for key in keys if not isinstance(ours.get(key), (list, dict)) and not key.endswith("sha256")]
     words = [f"{key} is {ours.get(key)} and {theirs.get(key)}" for key in plain] or [f"{key} differs" for key in keys]

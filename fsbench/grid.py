@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -79,11 +80,17 @@ class GridCell:
 
     def fingerprint(self, runs: Path) -> str:
         """Of everything that is asked for, the text of the configuration files included; where the runs are is not."""
-        configs = {path.name: path.read_text() for path in config_files(self.method, self.dataset, self.fast)}
+        configs = _texts(self.method, self.dataset, self.fast)
         given = [text for text in self.arguments(runs) if not text.startswith(("--config=", "--run.runs="))]
         files = [Path(text.partition("=")[2]) for text in given if text.startswith("--run.checkpoint=")]
         states = [(path.stat().st_mtime_ns, path.stat().st_size) if path.is_file() else None for path in files]
         return hashlib.sha256(json.dumps([__version__, configs, given, states]).encode()).hexdigest()[:20]
+
+
+@cache
+def _texts(method: str, dataset: str, fast: bool) -> dict[str, str]:
+    """The configuration's files."""
+    return {path.name: path.read_text() for path in config_files(method, dataset, fast)}
 
 
 def read_grid(files: Sequence[Path], data_roots: Mapping[str, str] = {}, fast: bool = False) -> list[GridCell]:

@@ -21,7 +21,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
     parser.add_argument("--run", action="store_true", help="run what is missing")
     parser.add_argument("--executor", choices=EXECUTORS, default="local", help="where; default: this machine")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="cells at a time; of a SLURM array, too")
+    parser.add_argument("--array", type=int, default=1, metavar="N", help="cells at a time; of a SLURM array, too")
     parser.add_argument(
         "--set",
         action="append",
@@ -46,8 +46,8 @@ def _grid(options: argparse.Namespace, extra: list[str]) -> int:
     from fsbench.render import SHEETS
     from fsbench.scores import metric_names
 
-    if options.jobs < 1:
-        raise SettingsError(f"--jobs is {options.jobs}, expected 1 or more")
+    if options.array < 1:
+        raise SettingsError(f"--array is {options.array}, expected 1 or more")
     metrics = metric_names(options.metrics)
     executor = _executor(options) if options.run else None
     roots = dict(_pairs(options.data_root, "--data-root", "DATASET=DIR"))
@@ -89,10 +89,10 @@ def _executor(options: argparse.Namespace) -> "Executor":
     if options.executor == "local":
         if parameters:
             raise SettingsError("--set is for --executor slurm; this machine has nothing to set")
-        return LocalProcesses(options.jobs)
+        return LocalProcesses(options.array)
     cluster = options.executor.removeprefix("submitit-")
     values = {key: int(value) if value.isdecimal() else value for key, value in parameters.items()}
-    return Submitit(cluster, options.runs / ".grid" / "submitit", options.jobs, values)
+    return Submitit(cluster, options.runs / ".grid" / "submitit", options.array, values)
 
 
 def _pairs(texts: list[str], option: str, form: str) -> list[tuple[str, str]]:

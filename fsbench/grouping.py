@@ -17,7 +17,7 @@ def comparable(records: Iterable[Record]) -> list[list[Record]]:
 
 
 def _key(record: Record) -> tuple[Any, ...]:
-    header = record.manifest.header
+    header = record.header
     names = (
         "protocol", "version", "dataset", "way", "shot", "setting", "classes", "empty", "seed", "lists",
         "all_lists_sha256", "dropped_classes",
@@ -32,10 +32,10 @@ def _same_episodes(groups: Iterable[list[Record]]) -> list[list[Record]]:
         seen: dict[int, list[str]] = {}
         split: dict[int, list[Record]] = {}
         for record in group:
-            manifests = seen.setdefault(record.manifest.header["fold"], [])
-            if record.manifest.sha256 not in manifests:
-                manifests.append(record.manifest.sha256)
-            split.setdefault(manifests.index(record.manifest.sha256), []).append(record)
+            manifests = seen.setdefault(record.header["fold"], [])
+            if record.manifest_sha256 not in manifests:
+                manifests.append(record.manifest_sha256)
+            split.setdefault(manifests.index(record.manifest_sha256), []).append(record)
         result += split.values()
     return result
 
@@ -88,12 +88,12 @@ def _flat(record: Record) -> dict[str, Any]:
 
 
 def fold_of(record: Record) -> int:
-    return int(record.manifest.header["fold"])
+    return int(record.header["fold"])
 
 
 def title(records: list[Record]) -> str:
     """What the runs of a group have in common."""
-    header = records[0].manifest.header
+    header = records[0].header
     empty = "queries may be empty" if header["empty"] else "no empty queries"
     return (
         f"{header['dataset']} · {header['way']}-way {header['shot']}-shot · {header['setting'].replace('_', ' ')} · "
@@ -104,7 +104,7 @@ def title(records: list[Record]) -> str:
 def notes(records: list[Record]) -> list[str]:
     """What a reader must know of the runs of a group."""
     found = []
-    header = records[0].manifest.header
+    header = records[0].header
     official, protocol = header["official_episodes"], load_protocol(header["protocol"])
     if header["seed"] != protocol.seed:
         found.append(f"test seed {header['seed']} instead of the protocol's {protocol.seed}: other episodes")
@@ -115,7 +115,7 @@ def notes(records: list[Record]) -> list[str]:
     if header["requested"] != official:
         found.append(f"{header['requested']} instead of the protocol's {official} episodes: a trial, not a result")
     found.append(f"image lists: {header['lists']}")
-    dropped = sorted({number for r in records for number in r.manifest.header["dropped_classes"]})
+    dropped = sorted({number for r in records for number in r.header["dropped_classes"]})
     if dropped:
         found.append(f"classes left out for want of images (DROP_SMALL): {', '.join(map(str, dropped))}")
     for record in records:

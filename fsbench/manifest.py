@@ -10,7 +10,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ class Manifest:
 
     @cached_property
     def text(self) -> str:
-        rows = [self.header, *(asdict(episode) for episode in self.episodes)]
+        rows = [self.header, *map(vars, self.episodes)]
         return "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
 
     @cached_property
@@ -96,6 +96,17 @@ def read_manifest(path: Path, sha256: str | None = None) -> Manifest:
     if altered:
         raise RecordError(f"{path} has other image hashes than it was written with; it was changed since; get it again")
     return manifest
+
+
+def read_header(path: Path, sha256: str) -> dict[str, Any]:
+    """What the manifest of a file was drawn for, its episodes unread. Raises RecordError as `read_manifest` does."""
+    try:
+        lines, _, _ = path.read_bytes().rstrip(b"\n").rpartition(b"\n")
+        if hashlib.sha256(lines + b"\n").hexdigest() == sha256:
+            return dict(json.loads(lines.partition(b"\n")[0]))
+    except (OSError, ValueError):
+        pass
+    return read_manifest(path, sha256).header  # which says what is wrong with it
 
 
 def image_hash(index: AnnotationIndex, name: str) -> str:

@@ -6,7 +6,7 @@ was found is one like any other of the swapped ones. Neither assumes a distribut
 ratios of sums.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from math import ceil
 from statistics import NormalDist
@@ -82,23 +82,27 @@ def _mean(folds: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
 
 def _swapped(first: Sums, second: Sums, resamples: int, seed: int) -> dict[str, np.ndarray]:
     """Differences (R,) when each query image's answers change sides with probability 1/2."""
-    both, images = _joined(first, second), len(first.right)
+    both = _together(first, second, lambda ours, theirs: np.concatenate([ours, theirs]))
+    apart = _together(first, second, np.subtract)
+    whole, of_second = both.totals(), second.totals()
     rng = np.random.default_rng([seed, 1])  # other numbers than the bootstrap's
     chunks = []
     for start in range(0, resamples, AT_ONCE):
         size = min(AT_ONCE, resamples - start)
-        stay = rng.integers(0, 2, (size, images), dtype=np.int8).astype(float)
-        ours, theirs = (both.scores(np.hstack(sides)) for sides in ((stay, 1 - stay), (1 - stay, stay)))
+        stay = rng.integers(0, 2, (size, len(first.right)), dtype=np.int8).astype(float)
+        one = {name: of_second[name] + moved for name, moved in apart.totals(stay).items()}
+        other = {name: whole[name] - total for name, total in one.items()}
+        ours, theirs = both.figures(one), both.figures(other)
         chunks.append({name: theirs[name] - ours[name] for name in ours})
     return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
 
-def _joined(first: Sums, second: Sums) -> Sums:
-    """Query images of both, one after the other; what one of them lacks is left out."""
+def _together(first: Sums, second: Sums, join: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Sums:
+    """The sums of both, joined; what one of them lacks is left out."""
     arrays: dict[str, Any] = {}
     for name in (f.name for f in fields(Sums) if f.name != "absent_is_zero"):
         ours, theirs = getattr(first, name), getattr(second, name)
-        arrays[name] = None if ours is None or theirs is None else np.concatenate([ours, theirs])
+        arrays[name] = None if ours is None or theirs is None else join(ours, theirs)
     return Sums(**arrays, absent_is_zero=first.absent_is_zero)
 
 

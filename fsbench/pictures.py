@@ -1,6 +1,6 @@
-"""A contact sheet of predictions: support with its mask, the query's truth, the prediction."""
+"""A contact sheet of predictions: support with its mask, the query's truth, the prediction, and what it was before."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,11 @@ def choose(episodes: Sequence[Episode], count: int = 8) -> list[Episode]:
 
 
 def contact_sheet(
-    path: Path, index: AnnotationIndex, predictions: dict[int, tuple[np.ndarray, list[bool]]], episodes: list[Episode]
+    path: Path,
+    index: AnnotationIndex,
+    predictions: dict[int, tuple[np.ndarray, list[bool]]],
+    episodes: Sequence[Episode],
+    before: Mapping[int, np.ndarray] | None = None,
 ) -> None:
     """Write a PNG, one row an episode.
 
@@ -35,8 +39,13 @@ def contact_sheet(
         predictions: episode index -> (label map (h, w) in way slots, decision per way); one of another size than its
             image (metrics at the input size) is stretched over it.
         episodes: rows of the sheet; those without a prediction are left out.
+        before: earlier label maps, which are shown beside the predictions, and where the two differ.
     """
-    rows = [_row(index, episode, *predictions[episode.index]) for episode in episodes if episode.index in predictions]
+    rows = [
+        _row(index, episode, *predictions[episode.index], (before or {}).get(episode.index))
+        for episode in episodes
+        if episode.index in predictions
+    ]
     width = max(sum(tile.width for tile in row) for row in rows)
     sheet = Image.new("RGB", (width, len(rows) * (TILE[1] + CAPTION)), "white")
     for y, row in enumerate(rows):
@@ -48,7 +57,9 @@ def contact_sheet(
         sheet.save(temporary, format="PNG")
 
 
-def _row(index: AnnotationIndex, episode: Episode, label_map: np.ndarray, decided: list[bool]) -> list[Image.Image]:
+def _row(
+    index: AnnotationIndex, episode: Episode, label_map: np.ndarray, decided: list[bool], before: np.ndarray | None
+) -> list[Image.Image]:
     names = [index.class_names[number - 1] for number in episode.classes]
     tiles = []
     for way, (number, shots) in enumerate(zip(episode.classes, episode.supports, strict=True)):
@@ -60,6 +71,10 @@ def _row(index: AnnotationIndex, episode: Episode, label_map: np.ndarray, decide
     tiles.append(_tile(index, episode.query, truth, f"{episode.index}: truth {', '.join(there) or 'none'}"))
     found = [name for name, decision in zip(names, decided, strict=True) if decision]
     tiles.append(_tile(index, episode.query, label_map, f"predicted {', '.join(found) or 'none'}"))
+    if before is not None:
+        differs = (before != label_map).astype(np.uint8)
+        tiles.append(_tile(index, episode.query, before, "before"))
+        tiles.append(_tile(index, episode.query, differs, f"{int(differs.sum())} pixels differ"))
     return tiles
 
 

@@ -1,6 +1,7 @@
 """A protocol: the choices that make two figures comparable, written down in `configs/protocols/*.yaml`."""
 
 from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -64,6 +65,7 @@ def protocol_names() -> list[str]:
     return sorted(path.stem for path in (CONFIGS / "protocols").glob("*.yaml"))
 
 
+@cache
 def load_protocol(name: str) -> Protocol:
     """The protocol `name` of `configs/protocols`. Raises SettingsError for an unknown name or a bad value."""
     path = CONFIGS / "protocols" / f"{name}.yaml"

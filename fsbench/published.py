@@ -176,7 +176,7 @@ def beside(
     Where some of it can be compared, what cannot is left out; a figure that several tables repeat stands once.
     """
     found: list[Beside] = []
-    identity, header = members[0].run["identity"], members[0].manifest.header
+    identity, header = members[0].run["identity"], members[0].header
     for figure in figures:
         same = (figure.kind, figure.dataset, figure.way, figure.shot, figure.fold) == (
             identity["method"].get("class"), header["dataset"], header["way"], header["shot"], fold,
@@ -209,7 +209,7 @@ def _verdict(measured: Interval, figure: Figure) -> str:
 
 def _differing(record: Record, figure: Figure) -> list[str]:
     """Why a run's score and a reported one may not be compared, a reason each."""
-    header, backbone = record.manifest.header, record.run["identity"]["backbone"]
+    header, backbone = record.header, record.run["identity"]["backbone"]
     if header["protocol"] != figure.protocol:
         return [f"protocol {header['protocol']} here, {figure.protocol} there"]
     if figure.doubt:

@@ -14,7 +14,7 @@ import numpy as np
 from fsbench.counts import COUNTS, REGIONS
 from fsbench.errors import RecordError
 from fsbench.files import replacing, write_text
-from fsbench.manifest import Manifest, read_manifest
+from fsbench.manifest import Manifest, read_header, read_manifest
 
 if TYPE_CHECKING:
     import polars as pl
@@ -34,9 +34,18 @@ class Record:
     path: Path
     run: dict[str, Any]
 
+    @property
+    def manifest_sha256(self) -> str:
+        return str(self.run["identity"]["manifest_sha256"])
+
+    @cached_property
+    def header(self) -> dict[str, Any]:
+        """Of the manifest: what was tested."""
+        return read_header(self.path / "manifest.jsonl", self.manifest_sha256)
+
     @cached_property
     def manifest(self) -> Manifest:
-        return read_manifest(self.path / "manifest.jsonl", self.run["identity"]["manifest_sha256"])
+        return read_manifest(self.path / "manifest.jsonl", self.manifest_sha256)
 
     @cached_property
     def episodes(self) -> "pl.DataFrame":

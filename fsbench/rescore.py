@@ -70,7 +70,7 @@ def rescore(records: Iterable[Record], target: Protocol) -> list[Rescored]:
 
 def views(record: Record, target: Protocol) -> list[View]:
     """The run's own metric, that of `target`, and each choice by itself that counts can follow."""
-    own = load_protocol(record.manifest.header["protocol"])
+    own = load_protocol(record.header["protocol"])
     reason = undefined(record, own, target)
     found = [View(f"own metric: {own.name} v{own.version}", own.void)]
     if own.name != target.name:
@@ -85,7 +85,7 @@ def views(record: Record, target: Protocol) -> list[View]:
 
 def undefined(record: Record, own: Protocol, target: Protocol) -> str:
     """Why the counts of `record` do not give the metric of `target`; "" when they do."""
-    way = record.manifest.header["way"]
+    way = record.header["way"]
     if target.ways == "one" and way > 1:
         return f"{target.name} knows one way, the run has {way}"
     if target.query_size != own.query_size:
@@ -105,7 +105,7 @@ def presence_from_counts(frame: "pl.DataFrame") -> "pl.DataFrame":
 
 
 def _group(records: list[Record], target: Protocol) -> Rescored:
-    header = records[0].manifest.header
+    header = records[0].header
     metrics = MANY_WAYS if header["way"] > 1 else ONE_WAY
     lines: list[Line] = []
     for label, members in variants(records).items():
@@ -133,7 +133,7 @@ def _lines(method: str, fold: str, records: list[Record], target: Protocol, metr
 
 def _sums(record: Record, view: View) -> Sums:
     frame = presence_from_counts(record.episodes) if view.from_mask else record.episodes
-    return episode_sums(frame, record.manifest.class_ids, view.void)
+    return episode_sums(frame, record.header["class_ids"], view.void)
 
 
 def _chosen(scores: dict[str, Interval], metrics: tuple[str, ...]) -> dict[str, Interval]:
@@ -141,7 +141,7 @@ def _chosen(scores: dict[str, Interval], metrics: tuple[str, ...]) -> dict[str, 
 
 
 def _warnings(records: list[Record], target: Protocol) -> list[str]:
-    header = records[0].manifest.header
+    header = records[0].header
     own = load_protocol(header["protocol"])
     found = []
     if own.name != target.name:

@@ -80,12 +80,13 @@ def _run_in(work: Path, cell: Cell) -> Record | None:
     arguments = cell.trainer_arguments
     curves = [CSVLogger(work, "curves")] if cell.trains else []
     followed = wandb_logger(cell, work)
+    bars = [] if arguments["enable_progress_bar"] is False else [TQDMProgressBar(leave=True)]
     trainer = L.Trainer(
         **arguments
         | {
             "default_root_dir": str(work),
             "logger": [*curves, *_listed(followed), *_listed(arguments["logger"])],
-            "callbacks": [keeper, Validation(cell.data), TQDMProgressBar(leave=True), *_listed(arguments["callbacks"])],
+            "callbacks": [keeper, Validation(cell.data), *bars, *_listed(arguments["callbacks"])],
             "use_distributed_sampler": False,  # ours neither pads nor repeats
             "num_sanity_val_steps": 0,
             "enable_model_summary": False,

@@ -1,6 +1,8 @@
 """Every score of a run as arithmetic on sums by query image and class."""
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +23,16 @@ SCORES = {
     "RUM": "several objects predicted as one (dcama.md §12), mean over (episode, way) pairs; 0 to 1, 0 is best",
 }
 """Every score of a run and what it is; in percent but for ROM and RUM."""
+
+
+NEEDED_BY = {
+    "background": {"FB-IoU", "FB-IoU-any"},
+    "foreground": {"FB-IoU-any"},
+    "decisions": {"way-error", "class-accuracy", "class-error"},
+    "truth": {"pixel-accuracy"},
+    "regions": {"ROM", "RUM"},
+}
+"""Attributes of `Sums` that may be None, and the scores that are made of them."""
 
 
 def metric_names(text: str) -> list[str]:
@@ -61,33 +73,43 @@ class Sums:
     decisions: np.ndarray | None = None
     regions: np.ndarray | None = None
 
+    def only(self, names: Collection[str]) -> "Sums":
+        """Without the sums that the scores `names` do not need."""
+        unused: dict[str, Any] = {field: None for field, scores in NEEDED_BY.items() if not scores & set(names)}
+        return replace(self, **unused)
+
     def scores(self, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Scores (R,), in the order of `SCORES`, for weights (R, Q) of the query images; all ones when None."""
+        return self.figures(self.totals(weights))
+
+    def totals(self, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Attribute -> its weighted sum over the query images (R, ...)."""
         weights = np.ones((1, len(self.right))) if weights is None else weights
+        arrays = {name: array for name, array in vars(self).items() if isinstance(array, np.ndarray)}
+        return {name: np.tensordot(weights, array.astype(float), 1) for name, array in arrays.items()}
 
-        def total(array: np.ndarray) -> np.ndarray:
-            return np.tensordot(weights, array.astype(float), 1)
-
-        i, u, right = total(self.intersection), total(self.union), total(self.right)
+    def figures(self, totals: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Scores (R,) of `totals`, in the order of `SCORES`."""
+        i, u, right = totals["intersection"], totals["union"], totals["right"]
         found = {"mIoU": self._among_seen(mean_iou(i, u), u, self.union)}
         found["accuracy"] = 100 * right[:, 0] / np.maximum(right[:, 1], 1e-9)
         found["error"] = 100 - found["accuracy"]
-        if self.background is not None:
-            background = tuple(total(self.background).T)
+        if "background" in totals:
+            background = tuple(totals["background"].T)
             found["FB-IoU"] = fb_iou(i, u, background)
-            if self.foreground is not None:
-                any_way = total(self.foreground)
+            if "foreground" in totals:
+                any_way = totals["foreground"]
                 found["FB-IoU-any"] = fb_iou(any_way[:, :1], any_way[:, 1:], background)
-        if self.decisions is not None:
-            d = total(self.decisions)
+        if "decisions" in totals:
+            d = totals["decisions"]
             found["way-error"] = 100 - 100 * d[..., 0].sum(-1) / np.maximum(d[..., 1].sum(-1), 1e-9)
             found["class-accuracy"] = class_accuracy(d[..., 0], d[..., 1])
             found["class-error"] = 100 - found["class-accuracy"]
         if self.truth is not None:
-            t = total(self.truth)
+            t = totals["truth"]
             found["pixel-accuracy"] = self._among_seen(pixel_accuracy(i, t), t, self.truth)
-        if self.regions is not None:
-            rom, rum, pairs = total(self.regions).T
+        if "regions" in totals:
+            rom, rum, pairs = totals["regions"].T
             found |= {"ROM": rom / np.maximum(pairs, 1e-9), "RUM": rum / np.maximum(pairs, 1e-9)}
         return {name: found[name] for name in SCORES if name in found}
 

@@ -4,8 +4,9 @@ Episodes that share a query image are not independent (a PASCAL fold has 1000 ep
 whole query images are drawn. All scores are ratios of sums; a resample is a weight per query image.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +21,8 @@ RESAMPLES = 2000
 LEVEL = 0.95
 AT_ONCE = 1000
 """Resamples in memory at a time: 4000 query images make 32 MB of weights."""
+KEPT = 1 << 21
+"""Draws of all resamples up to which they are kept for runs with as many query images; 64 of these are 128 MB."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +42,28 @@ def resampled_scores(sums: Sums, resamples: int = RESAMPLES, seed: int = 0) -> d
 def resampled_alike(several: Sequence[Sums], resamples: int, seed: int) -> list[dict[str, np.ndarray]]:
     """Scores (R,) of each of `several`, which are about the same query images: every resample is that of all."""
     clusters = len(several[0].right)
-    rng = np.random.default_rng(seed)
+    draw = _kept_weights if clusters * resamples <= KEPT else _weights
     drawn: list[list[dict[str, np.ndarray]]] = [[] for _ in several]
-    for start in range(0, resamples, AT_ONCE):
-        size = min(AT_ONCE, resamples - start)
-        weights = rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=size).astype(float)
+    for chunk in draw(clusters, resamples, seed):
+        weights = chunk.astype(float)
         for scores, sums in zip(drawn, several, strict=True):
             scores.append(sums.scores(weights))
     return [{name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]} for chunks in drawn]
+
+
+def _weights(clusters: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each of the clusters is drawn (AT_ONCE, clusters), until there are all resamples; one is never drawn
+    256 times, of which the chance is 1 in 10^500."""
+    rng = np.random.default_rng(seed)
+    for start in range(0, resamples, AT_ONCE):
+        size = min(AT_ONCE, resamples - start)
+        yield rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=size).astype(np.uint8)
+
+
+@lru_cache(maxsize=64)
+def _kept_weights(clusters: int, resamples: int, seed: int) -> list[np.ndarray]:
+    """The same for many runs: drawing takes longer than all that follows."""
+    return list(_weights(clusters, resamples, seed))
 
 
 def intervals(parts: list[Sums], resamples: int = RESAMPLES) -> dict[str, Interval]:

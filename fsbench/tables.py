@@ -3,21 +3,22 @@
 Only runs of one protocol, data set and setting stand in one block; others get a block of their own.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fsbench.counts import VoidPolicy
 from fsbench.grouping import comparable, fold_of, notes, title, variants
-from fsbench.manifest import Manifest
+from fsbench.kept_rows import kept_row
 from fsbench.protocol import load_protocol
 from fsbench.published import Beside, Figure, beside
 from fsbench.records import Record
 from fsbench.scores import SCORES, Sums
 from fsbench.stats import Interval, episode_sums, intervals, pair_sums
-from fsbench.trivial import trivial_answers
+from fsbench.trivial import ANSWERS, trivial_answers
 
 if TYPE_CHECKING:
     import polars as pl
@@ -106,31 +107,42 @@ def build_blocks(
 def _block(
     records: list[Record], by_class: bool, trivial: bool, metrics: tuple[str, ...], published: Sequence[Figure]
 ) -> Block:
-    def row(method: str, fold: str, parts: list[_Part]) -> Row:
-        return _row(method, fold, parts, by_class, metrics)
+    parts: dict[tuple[Path, str], _Part] = {}
+
+    def part(record: Record, answer: str) -> _Part:
+        if (record.path, answer) not in parts:
+            frame = record.episodes
+            parts[record.path, answer] = _part(trivial_answers(frame)[answer] if answer else frame, record, by_class)
+        return parts[record.path, answer]
+
+    def row(method: str, fold: str, of: list[Record], answer: str = "") -> Row:
+        def make() -> dict[str, Any]:
+            return asdict(_scored([part(record, answer) for record in of], by_class, metrics))
+
+        scored = kept_row(of, [answer, by_class, metrics], make)
+        scores, by_size, by_class_ = (_from_plain(scored[name]) for name in ("scores", "by_size", "by_class"))
+        return Row(method, fold, scores, by_size, by_class_)
 
     rows: list[Row] = []
     reported: list[Beside] = []
     for label, members in variants(records).items():
-        parts = {fold_of(record): _part(record.episodes, record) for record in members}
-        rows += [row(label, str(fold), [part]) for fold, part in sorted(parts.items())]
-        for made, record in zip(rows[-len(parts) :], sorted(members, key=fold_of), strict=True):
-            cost = record.run["cost"]
+        ordered = sorted(members, key=fold_of)
+        for record in ordered:
+            made, cost = row(label, str(fold_of(record)), [record]), record.run["cost"]
             made.trainable = cost["trainable_parameters"]
             made.episodes_per_second = cost["episodes_per_second"]
             made.peak_mib = cost["peak_mib"]
             made.run = record.path.name
-        if len(parts) == records[0].manifest.header["folds"] > 1:
-            rows.append(row(label, "mean", [parts[fold] for fold in sorted(parts)]))
+            rows.append(made)
+        if len(ordered) == records[0].header["folds"] > 1:
+            rows.append(row(label, "mean", ordered))
         for made in (row for row in rows if row.method == label):
             of_row = [record for record in members if made.fold in ("mean", str(fold_of(record)))]
             reported += beside(label, made.fold, made.scores, of_row, published)
     if trivial:
-        one_per_fold = {fold_of(record): record for record in records}
-        answers = {fold: trivial_answers(r.episodes) for fold, r in sorted(one_per_fold.items())}
-        for name in next(iter(answers.values())):
-            for fold, frames in answers.items():
-                rows.append(row(name, str(fold), [_part(frames[name], one_per_fold[fold])]))
+        one_per_fold = {fold_of(record): record for record in reversed(records)}  # the first, which stays it
+        for answer in ANSWERS:
+            rows += [row(answer, str(fold), [record], answer) for fold, record in sorted(one_per_fold.items())]
     meanings = [f"{name}: {SCORES[name]}" for name in metrics if name not in DEFAULT]
     lacking = [row.run for row in rows if row.run and {"ROM", "RUM"} & set(metrics) - set(row.scores)]
     missing = [f"{run}: made before ROM and RUM were measured; FORCE=1 repeats the run" for run in lacking]
@@ -145,10 +157,10 @@ def pairs_by_size(frame: "pl.DataFrame") -> dict[str, np.ndarray]:
     return bins | {ABSENT: way & ~shown}
 
 
-def pairs_by_class(frame: "pl.DataFrame", manifest: Manifest) -> dict[str, np.ndarray]:
+def pairs_by_class(frame: "pl.DataFrame", header: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Which rows of a count table are the (episode, way) pairs of each class, by its name."""
     way, number = (frame["slot"] > 0).to_numpy(), frame["class_id"].to_numpy()
-    return {name: way & (number == int(key)) for key, name in manifest.header["class_names"].items()}
+    return {name: way & (number == int(key)) for key, name in header["class_names"].items()}
 
 
 def pairs_sums(frame: "pl.DataFrame", keep: np.ndarray, void: VoidPolicy) -> Sums:
@@ -156,21 +168,21 @@ def pairs_sums(frame: "pl.DataFrame", keep: np.ndarray, void: VoidPolicy) -> Sum
     return pair_sums(frame, keep, sorted(set(frame["class_id"].to_numpy()[keep].tolist())), void)
 
 
-def _part(frame: "pl.DataFrame", record: Record) -> _Part:
-    manifest = record.manifest
-    void = load_protocol(manifest.header["protocol"]).void
+def _part(frame: "pl.DataFrame", record: Record, by_class: bool) -> _Part:
+    void = load_protocol(record.header["protocol"]).void
 
     def pairs(keep: np.ndarray) -> _Pairs:
         episodes = frame["episode"].to_numpy()[keep]
         return _Pairs(int(keep.sum()), len(np.unique(episodes)), pairs_sums(frame, keep, void))
 
     sizes = {name: pairs(keep) for name, keep in pairs_by_size(frame).items()}
-    classes = {name: pairs(keep) for name, keep in pairs_by_class(frame, manifest).items()}
-    return _Part(episode_sums(frame, manifest.class_ids, void), sizes, classes)
+    classes = {name: pairs(keep) for name, keep in pairs_by_class(frame, record.header).items()} if by_class else {}
+    return _Part(episode_sums(frame, record.header["class_ids"], void), sizes, classes)
 
 
-def _row(method: str, fold: str, parts: list[_Part], by_class: bool, metrics: tuple[str, ...]) -> Row:
-    row = Row(method, fold, _chosen(intervals([part.whole for part in parts]), metrics))
+def _scored(parts: list[_Part], by_class: bool, metrics: tuple[str, ...]) -> Row:
+    """A row with scores alone."""
+    row = Row("", "", _intervals([part.whole for part in parts], metrics))
     for name in parts[0].sizes:
         cells = [part.sizes[name] for part in parts]
         complete = all(cell.pairs for cell in cells)  # no mean of some folds only
@@ -184,9 +196,18 @@ def _row(method: str, fold: str, parts: list[_Part], by_class: bool, metrics: tu
 
 
 def _cell(filled: list[_Pairs], metrics: tuple[str, ...]) -> Cell:
-    scores = _chosen(intervals([cell.sums for cell in filled]), metrics) if filled else {}
+    scores = _intervals([cell.sums for cell in filled], metrics) if filled else {}
     return Cell(sum(cell.pairs for cell in filled), sum(cell.episodes for cell in filled), scores)
 
 
-def _chosen(scores: dict[str, Interval], metrics: tuple[str, ...]) -> dict[str, Interval]:
+def _intervals(parts: list[Sums], metrics: tuple[str, ...]) -> dict[str, Interval]:
+    scores = intervals([part.only(metrics) for part in parts])
     return {name: scores[name] for name in metrics if name in scores}
+
+
+def _from_plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Intervals and cells of `asdict`."""
+    return {
+        name: Cell(v["pairs"], v["episodes"], _from_plain(v["scores"])) if "pairs" in v else Interval(**v)
+        for name, v in values.items()
+    }

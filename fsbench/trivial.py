@@ -10,6 +10,8 @@ from fsbench.counts import REGIONS
 if TYPE_CHECKING:
     import polars as pl
 
+ANSWERS = ("(all foreground)", "(all background)", "(majority)")
+
 
 def trivial_answers(frame: "pl.DataFrame") -> dict[str, "pl.DataFrame"]:
     """Count tables of three answers: everything is way 1 and every way is there; everything is background and no way
@@ -25,7 +27,7 @@ def trivial_answers(frame: "pl.DataFrame") -> dict[str, "pl.DataFrame"]:
     majority = (foreground if mostly_foreground else background).with_columns(
         (foreground if mostly_present else background)["decided"]
     )
-    return {"(all foreground)": foreground, "(all background)": background, "(majority)": majority}
+    return dict(zip(ANSWERS, (foreground, background, majority), strict=True))
 
 
 def _foreground(frame: "pl.DataFrame") -> "pl.DataFrame":

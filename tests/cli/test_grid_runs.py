@@ -31,7 +31,7 @@ def test_a_grid_runs_what_is_missing_and_goes_past_failures(fsbench, grid, tmp_p
     listed = fsbench("grid", bad, good, *runs, "--format", "json")
     assert listed.returncode == 0, listed.stderr
     assert [cell["state"] for cell in json.loads(listed.stdout)["cells"]] == ["missing"] * 3
-    done = fsbench("grid", bad, good, *runs, "--run", "--jobs", "2")
+    done = fsbench("grid", bad, good, *runs, "--run", "--array", "2")
     assert done.returncode == 1
     assert "emat demo fold 0 failed (status 2); the end of runs/.grid/logs/emat-demo-fold-0.log:" in done.stderr
     assert "training ended without a validation" in done.stderr and done.stderr.count(": done") == 2
@@ -47,8 +47,8 @@ def test_a_grid_runs_what_is_missing_and_goes_past_failures(fsbench, grid, tmp_p
 @pytest.mark.slow
 def test_submitit_runs_cells_in_jobs_of_their_own(fsbench, grid, tmp_path):
     good, bad = grid("good"), grid("bad", methods=["emat"], extra=["--trainer.limit_train_batches=0"])
-    done = fsbench("grid", good, bad, "--runs", "runs", "--run", "--executor", "submitit-local", "--jobs", "2", "--set",
-                   "timeout_min=10")  # fmt: skip
+    done = fsbench("grid", good, bad, "--runs", "runs", "--run", "--executor", "submitit-local", "--array", "2",
+                   "--set", "timeout_min=10")  # fmt: skip
     assert done.returncode == 1 and "training ended without a validation" in done.stderr, done.stderr
     (record,) = find_records(tmp_path / "runs")
     assert record.run["identity"]["method"]["name"] == "prototype"

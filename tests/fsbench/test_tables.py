@@ -84,9 +84,9 @@ def test_no_mean_by_size_over_some_folds_only(make, monkeypatch):
 
     real = tables._part
 
-    def part(frame, record):
-        made = real(frame, record)
-        if record.manifest.header["fold"] == 1:
+    def part(frame, record, by_class):
+        made = real(frame, record, by_class)
+        if record.header["fold"] == 1:
             made.sizes["0-5"] = replace(made.sizes["0-5"], pairs=0)
         return made
 

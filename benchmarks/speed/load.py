@@ -1,0 +1,195 @@
+"""How long `fsbench table`, `compare` and `grid` take where there are many runs, and how much memory.
+
+    python -m benchmarks.speed.load [--folder FOLDER]
+
+Writes finished runs with the suite's own writer of records and calls the real command line, the interpreter's start
+included: 2000 runs of 100 episodes (five methods, two data sets, four folds, 1 and 5 shots, five settings, five seeds),
+and three methods on four folds of 1000 episodes each. Counts are drawn so that better methods are better; the images
+they stand for are the same for all methods.
+
+Two CPU cores that four times as much other work shared, so that processor seconds tell more; peak memory:
+
+    table, 2000 runs, first      40   user   201 MiB    compare, 12 long runs       1.7 user  103 MiB
+    table, 2000 runs, again       1.2 user    73 MiB    compare, 100 runs, 24 pairs 1.9 user  136 MiB
+      with all breakdowns, again  1.6 user   102 MiB    grid, 2400 cells            1.1 user   58 MiB
+    table, 12 long runs, first    1.6 user   117 MiB      the same as JSON          1.1 user   62 MiB
+
+Each answered in 2.5 to 4.3 s of the clock there but the first table (94 s) and the 100 runs (9.7 s).
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from fsbench.grid import GridCell, read_grid
+from fsbench.manifest import Manifest
+from fsbench.metrics import EpisodeResult
+from fsbench.records import fingerprint, result_rows, to_frame, write_record
+from fsbench.samplers import Episode
+
+GRID: dict[str, Any] = {
+    "methods": ["prototype", "cst", "emat", "hsnet", "dcama"],
+    "datasets": ["pascal", "coco"],
+    "folds": [0, 1, 2, 3],
+    "ways": [1],
+    "shots": [1, 5],
+    "settings": ["original", "0-5", "5-10", "10-15", "0-15"],
+    "seeds": [0, 1, 2, 3, 4],
+}
+MORE_SEEDS = [5]
+"""Of the grid that is listed: cells that are missing."""
+LONG = GRID | {
+    "methods": ["cst", "emat", "dcama"],
+    "datasets": ["pascal"],
+    "shots": [1],
+    "settings": ["original"],
+    "seeds": [0],
+}
+WATCH = """
+import os, subprocess, sys, time
+started = time.perf_counter()
+process = subprocess.Popen(sys.argv[1:])
+_, status, used = os.wait4(process.pid, 0)
+print(time.perf_counter() - started, used.ru_utime, used.ru_stime, used.ru_maxrss, status, file=sys.stderr)
+"""
+"""A small process that starts the command: a child's peak memory counts that of the process it was forked from."""
+QUALITY = {"prototype": 0.5, "cst": 0.6, "emat": 0.7, "hsnet": 0.55, "dcama": 0.65}
+PIXELS = 400 * 500
+
+
+def make_runs(runs: Path, grid: dict[str, Any], episodes: int) -> None:
+    """A finished run for every cell of `grid`, and the notes from which `fsbench grid` knows where they are."""
+    file = runs.with_suffix(".yaml")
+    runs.mkdir(parents=True)
+    file.write_text(yaml.safe_dump(grid))
+    cells = read_grid([file])
+    file.write_text(yaml.safe_dump(grid | {"seeds": grid["seeds"] + MORE_SEEDS}))
+    for cell in cells:
+        _note(runs, cell, write_run(runs, cell, episodes))
+    for cell in read_grid([file]):
+        if cell.seed in MORE_SEEDS:
+            _note(runs, cell, "missing-" + cell.fingerprint(runs))
+
+
+def _note(runs: Path, cell: GridCell, folder: str) -> None:
+    note = runs / ".grid" / "cells" / f"{cell.fingerprint(runs)}.json"
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.write_text(json.dumps({"folder": folder, "cell": cell.label}))
+
+
+def write_run(runs: Path, cell: GridCell, episodes: int) -> str:
+    """A finished run of `cell`; the name of its folder."""
+    manifest = _manifest(cell, episodes)
+    rows = [row for result in _results(cell, manifest) for row in result_rows(result)]
+    identity = {
+        "method": {"name": cell.method, "class": f"methods.{cell.method}"},
+        "backbone": {"name": "dinov2_vits14", "weights": "official"},
+        "dataset": {"name": cell.dataset},
+        "fold": cell.fold,
+        "image_size": 700,
+        "manifest_sha256": manifest.sha256,
+        "seed": cell.seed,
+        "training": {"max_epochs": 80},
+    }
+    name = f"{cell.method}-{cell.dataset}-fold{cell.fold}-{cell.shot}shot-{cell.setting}-{fingerprint(identity)[:10]}"
+    folder = runs / name
+    folder.mkdir()
+    manifest.write(folder / "manifest.jsonl")
+    cost = {"trainable_parameters": 86020, "episodes_per_second": 5.0, "peak_mib": 900.0}
+    scores = {"mIoU": 50.0, "FB-IoU": 70.0, "accuracy": 80.0}
+    run = {"id": name, "identity": identity, "presence": "predicted", "cost": cost, "scores": scores}
+    write_record(folder, run, to_frame(rows, manifest))
+    return name
+
+
+def _manifest(cell: GridCell, count: int) -> Manifest:
+    classes = [5 * cell.fold + n for n in range(1, 6)]
+    rng = np.random.RandomState([cell.fold, cell.shot or 1])
+    images = [f"2008_{n:06d}" for n in range(400)]
+    episodes = []
+    for index in range(count):
+        names = [images[n] for n in rng.choice(400, 1 + (cell.shot or 1), replace=False)]
+        number = int(rng.choice(classes))
+        episodes.append(Episode(index, names[0], number, (number,), (tuple(names[1:]),)))
+    header = {
+        "protocol": "fscs", "version": 1, "dataset": cell.dataset, "fold": cell.fold, "way": 1, "shot": cell.shot,
+        "setting": cell.setting, "empty": True, "classes": "novel", "episodes": count, "drop_small": False,
+        "seed": None, "class_ids": classes, "class_names": {str(n): f"class {n}" for n in classes}, "folds": 4,
+        "requested": count, "official_episodes": 1000, "dropped_classes": [], "lists": "official",
+        "lists_sha256": "0", "all_lists_sha256": "0",
+    }  # fmt: skip
+    return Manifest(header, tuple(episodes))
+
+
+def _results(cell: GridCell, manifest: Manifest) -> Iterator[EpisodeResult]:
+    images = np.random.RandomState([cell.fold, cell.shot or 1, 1])  # what the queries show: the same for all methods
+    answers = np.random.RandomState([cell.fold, cell.seed or 0, *cell.method.encode()])
+    for episode in manifest.episodes:
+        present = images.uniform() < 0.6
+        truth = int(images.uniform(0.005, 0.3) * PIXELS) * present
+        tp = int(truth * answers.beta(8 * QUALITY[cell.method], 3))
+        pred = tp + int(answers.exponential(0.02) * PIXELS)
+        decided = present if answers.uniform() < QUALITY[cell.method] + 0.2 else not present
+        counts = torch.tensor([[tp, pred, truth, 0, 1000, PIXELS - 1000]] * 2)
+        yield EpisodeResult(
+            episode.index,
+            torch.tensor(episode.classes),
+            counts,
+            torch.tensor([present]),
+            torch.tensor([decided]),
+            torch.tensor([float(decided)]),
+            torch.empty(0),
+            torch.zeros(2),
+            torch.zeros(2),
+        )
+
+
+def call(*arguments: str) -> str:
+    """The command line in a process of its own: what it took."""
+    command = [sys.executable, "-c", WATCH, sys.executable, "-m", "fsbench", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    seconds, user, system, peak, status = map(float, done.stderr.splitlines()[-1].split())
+    took = f"{seconds:6.2f} s ({user:5.2f} user, {system:4.2f} system) {peak / 1024:4.0f} MiB"
+    return f"{took}, {len(done.stdout.splitlines())} lines{'' if status == 0 else f', FAILED with {status:.0f}'}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, help="where runs are made, or were; default: a temporary one")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.folder or Path(temporary)
+        many, long = folder / "many", folder / "long"
+        for runs, grid, episodes in ((many, GRID, 100), (long, LONG, 1000)):
+            if not runs.is_dir():
+                make_runs(runs, grid, episodes)
+        task = folder / "task"  # what of them can be compared
+        if not task.is_dir():
+            for run in many.glob("*-pascal-*-1shot-original-*"):
+                shutil.copytree(run, task / run.name)
+        commands = {
+            "table, 2000 runs": ["table", str(many)],
+            "table, 2000 runs, all breakdowns": ["table", str(many), "--by", "size", "--by", "class"],
+            "table, 12 long runs": ["table", str(long)],
+            "compare, 12 long runs": ["compare", str(long)],
+            "compare, 100 runs, 24 pairs": ["compare", str(task), "--baseline", "emat (seed 0)"],
+            "grid, 2400 cells": ["grid", f"{many}.yaml", "--runs", str(many)],
+            "grid, 2400 cells, JSON": ["grid", f"{many}.yaml", "--runs", str(many), "--format", "json"],
+        }
+        for name, arguments in commands.items():
+            for turn in ("first", "again"):
+                print(f"{name:34} {turn} {call(*arguments)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

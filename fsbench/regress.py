@@ -1,0 +1,259 @@
+"""Regression: the answers that methods gave on a few episodes, kept as files, and what differs from them now.
+
+`benchmarks/regression/cases.yaml` says what is run, `<case>.json` beside it what came out when it was last accepted.
+Other processors and other versions of torch round differently, which moves single pixels of an outline; so a mask may
+differ in `PIXELS`, and everything that follows from it by as much. Where no pixel differs, all counts must be the same.
+Measured on one machine: without vector instructions and oneDNN (ATEN_CPU_CAPABILITY=default) against AVX-512, at most 2
+pixels of some 20,000 and 4e-5 of a loss.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fsbench.counts import COUNTS, REGIONS
+from fsbench.errors import RecordError, SettingsError
+from fsbench.files import write_text
+from fsbench.paths import REPOSITORY
+from fsbench.request import Request
+
+FOLDER = REPOSITORY / "benchmarks" / "regression"
+PIXELS = 8
+"""Pixels of one episode's mask that may differ."""
+SCORE = 1e-4
+"""By how much a presence score may differ."""
+LOSS = 3e-4
+"""By which share a loss may differ."""
+
+COLUMNS = ("slot", "class_id", *COUNTS, "present", "decided", "score", *REGIONS)
+"""Of a row of `Answer.slots`."""
+TRUTH = ("slot", "class_id", "gt", "void", "valid", "present")
+"""Columns that do not depend on a prediction."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is run.
+
+    Attributes:
+        options: of `Request`, and `backbone`, one whose weights are random.
+        settings, test, training, random_backbone: arguments of all, of the test, of the training, with a `backbone`.
+    """
+
+    name: str
+    method: str
+    options: Mapping[str, Any]
+    settings: tuple[str, ...]
+    test: tuple[str, ...]
+    training: tuple[str, ...]
+    random_backbone: tuple[str, ...]
+
+    @property
+    def seed(self) -> int:
+        return int(self.options.get("seed", 0))
+
+    def arguments(self, data: Path, runs: Path, more: Sequence[str], checkpoint: Path | None = None) -> list[str]:
+        """Of `fsbench run`; `more` are those of the test or of the training."""
+        options = dict(self.options) | {"checkpoint": None if checkpoint is None else str(checkpoint)}
+        backbone = options.pop("backbone", None)
+        own = [f"--model.backbone.name={backbone}", *self.random_backbone] if backbone else []
+        extra = [*self.settings, *more, *own, *options.pop("extra", ())]
+        request = Request([self.method], "demo", [0], str(runs), data_root=str(data), extra=extra, **options)
+        return request.arguments(self.method, 0)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was answered in one episode.
+
+    Attributes:
+        episode: as the manifest has it.
+        slots: rows of the record, in the order of `COLUMNS`.
+        size: of the label map.
+        masks: of the ways, run lengths as COCO compresses them.
+    """
+
+    episode: dict[str, Any]
+    slots: list[list[Any]]
+    size: list[int]
+    masks: list[str]
+
+    @property
+    def index(self) -> int:
+        return int(self.episode["index"])
+
+    def label_map(self) -> np.ndarray:
+        """(h, w) uint8 in way slots."""
+        from pycocotools import mask
+
+        found = np.zeros(self.size, dtype=np.uint8)
+        for way, counts in enumerate(self.masks, 1):
+            found[mask.decode({"size": self.size, "counts": counts.encode()}) == 1] = way
+        return found
+
+
+def encoded(label_map: np.ndarray, ways: int) -> list[str]:
+    """`Answer.masks` of a label map."""
+    from pycocotools import mask
+
+    layers = (np.asfortranarray(label_map == way, dtype=np.uint8) for way in range(1, ways + 1))
+    return [mask.encode(layer)["counts"].decode() for layer in layers]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a case gave: what exactly was run, with what, the losses of its training's steps, and its answers."""
+
+    identity: dict[str, Any]
+    made_with: dict[str, str]
+    losses: list[float]
+    answers: list[Answer]
+
+
+@dataclass(frozen=True)
+class Moved:
+    """An episode that is answered otherwise; `pixels` of its mask differ. `same` says that the episode is the same."""
+
+    index: int
+    pixels: int
+    reasons: list[str]
+    same: bool = True
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What differs by more than it may.
+
+    Attributes:
+        settings: what was asked for differs, so that nothing else is compared.
+        moved: episodes.
+        losses: a sentence each.
+        pixels, loss: the most that differs, whether or not it may.
+    """
+
+    settings: list[str]
+    moved: list[Moved]
+    losses: list[str]
+    pixels: int = 0
+    loss: float = 0.0
+
+    @property
+    def any(self) -> bool:
+        return bool(self.settings or self.moved or self.losses)
+
+
+def compare(before: Outcome, now: Outcome) -> Findings:
+    """Hold a case's outcome against the accepted one."""
+    settings = _settings(before.identity, now.identity)
+    if settings:
+        return Findings(settings, [], [])
+    found = [_episode(a, b) for a, b in zip(before.answers, now.answers, strict=False)]
+    losses = [abs(b - a) / max(abs(a), 1e-9) for a, b in zip(before.losses, now.losses, strict=False)]
+    said = [
+        f"loss of step {step}: {now.losses[step - 1]:.6g}, was {before.losses[step - 1]:.6g}"
+        for step, share in enumerate(losses, 1)
+        if not share <= LOSS
+    ]
+    for what, a, b in (("answers", before.answers, now.answers), ("losses", before.losses, now.losses)):
+        if len(a) != len(b):
+            said.append(f"{len(b)} {what}, there were {len(a)}")
+    moved = [item for item in found if item.reasons]
+    return Findings([], moved, said, max((item.pixels for item in found), default=0), max(losses, default=0.0))
+
+
+def _settings(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
+    found = []
+    for key in sorted(before.keys() | now.keys()):
+        a, b = before.get(key), now.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            found += _settings(a, b, f"{prefix}{key}.")
+        elif a != b:
+            found.append(f"{prefix}{key} is {b}, was {a}")
+    return found
+
+
+def _episode(before: Answer, now: Answer) -> Moved:
+    if before.episode != now.episode:
+        differing = [key for key in now.episode if now.episode[key] != before.episode.get(key)]
+        was = ", ".join(f"{key} is {now.episode[key]}, was {before.episode.get(key)}" for key in differing)
+        return Moved(now.index, 0, [f"another episode: {was}"], same=False)
+    a, b = ([dict(zip(COLUMNS, row, strict=True)) for row in answer.slots] for answer in (before, now))
+    if before.size != now.size or len(a) != len(b):
+        return Moved(now.index, 0, [f"size {now.size}, was {before.size}; {len(b)} slots, were {len(a)}"], same=False)
+    pixels = int((before.label_map() != now.label_map()).sum())
+    reasons = [f"{pixels} pixels differ"] if pixels > PIXELS else []
+    for then, here in zip(a, b, strict=True):
+        for name in COLUMNS:
+            if not _alike(name, then[name], here[name], pixels):
+                reasons.append(f"slot {here['slot']} {name} {_shown(here[name])}, was {_shown(then[name])}")
+    return Moved(now.index, pixels, reasons)
+
+
+def _alike(name: str, was: Any, found: Any, pixels: int) -> bool:
+    """Whether a figure is the same, or differs by no more than the mask's `pixels` explain."""
+    if name in TRUTH or name == "decided":
+        return bool(was == found)
+    if name in COUNTS:
+        return bool(abs(found - was) <= pixels)
+    if name in REGIONS:  # one pixel may part a region
+        return pixels > 0 or abs(found - was) <= 1e-6
+    return bool(abs(found - was) <= SCORE)
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def read_cases(names: Sequence[str] = ()) -> list[Case]:
+    """The cases of `cases.yaml`, or those of the methods (or cases) `names`. Raises SettingsError for unknown ones."""
+    import yaml
+
+    content = yaml.safe_load((FOLDER / "cases.yaml").read_text())
+    common = [tuple(content[key]) for key in ("settings", "test", "training", "random_backbone")]
+    cases = []
+    for name, options in content["cases"].items():
+        options = dict(options)
+        cases.append(Case(name, options.pop("method", name), options, *common))
+    known = [case.name for case in cases]
+    unknown = [name for name in names if name not in {*known, *(case.method for case in cases)}]
+    if unknown:
+        raise SettingsError(
+            f"no case or method '{unknown[0]}' in {FOLDER / 'cases.yaml'}; there are: {', '.join(known)}"
+        )
+    return [case for case in cases if not names or case.name in names or case.method in names]
+
+
+def expected_file(case: Case) -> Path:
+    return FOLDER / f"{case.name}.json"
+
+
+def read_outcome(path: Path) -> Outcome | None:
+    """The accepted outcome; None where there is no file. Raises RecordError for one that is damaged."""
+    try:
+        content = json.loads(path.read_text())
+        answers = [Answer(**answer) for answer in content.pop("answers")]
+        outcome = Outcome(**content, answers=answers)
+        for answer in answers:
+            if any(len(row) != len(COLUMNS) for row in answer.slots):
+                raise ValueError(f"episode {answer.index} has rows of another length")
+            answer.label_map()
+        return outcome
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # whatever a damaged file makes the decoders say
+        raise RecordError(
+            f"{path} holds no regression figures ({type(error).__name__}: {' '.join(str(error).split())}); restore it "
+            "with git checkout, or make it anew: remove it, then fsbench regress --accept"
+        ) from error
+
+
+def write_outcome(path: Path, outcome: Outcome) -> None:
+    """Write JSON, a line for each answer, so that a change shows which episodes moved."""
+    head = {key: value for key, value in vars(outcome).items() if key != "answers"}
+    lines = [f"  {json.dumps(key)}: {json.dumps(value)},\n" for key, value in head.items()]
+    answers = ",\n".join(f"    {json.dumps(asdict(answer))}" for answer in outcome.answers)
+    write_text(path, f'{{\n{"".join(lines)}  "answers": [\n{answers}\n  ]\n}}\n')

@@ -1,0 +1,150 @@
+"""`fsbench regress`: nothing moved where nothing was changed, and a change of one line anywhere is seen."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pkgutil import resolve_name
+
+import numpy as np
+import pytest
+import torch.nn.functional as F
+import yaml
+
+from fsbench import regress
+from fsbench.cli import main
+from fsbench.metrics import count
+from fsbench.paths import REPOSITORY
+
+CASES = ["prototype", "emat"]
+
+
+@pytest.fixture(scope="module")
+def accepted(tmp_path_factory, small_demo):
+    """A folder with two cases of few episodes and their figures, made by the command itself."""
+    folder = tmp_path_factory.mktemp("regression")
+    content = yaml.safe_load((regress.FOLDER / "cases.yaml").read_text())
+    content["cases"] = {name: content["cases"][name] for name in CASES}
+    content["test"] = ["--data.episodes=4"]
+    (folder / "cases.yaml").write_text(yaml.safe_dump(content))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(regress, "FOLDER", folder)
+        patch.setattr("fsbench.regress_run.draw_demo", lambda _: small_demo)
+        assert main(["regress", "--method", "prototype"]) == 1  # there are no figures yet
+        assert not list(folder.glob("*.json"))
+        assert main(["regress", "--accept"]) == 0
+    return folder
+
+
+@pytest.fixture
+def run(accepted, small_demo, tmp_path, monkeypatch, capsys):
+    """run(*arguments) -> (exit status, what was printed); pictures go to tmp_path / "out"."""
+    shutil.copytree(accepted, tmp_path / "figures")
+    monkeypatch.setattr(regress, "FOLDER", tmp_path / "figures")
+    monkeypatch.setattr("fsbench.regress_run.draw_demo", lambda _: small_demo)
+
+    def call(*arguments: str) -> tuple[int, str]:
+        status = main(["regress", "--out", str(tmp_path / "out"), *arguments])
+        return status, capsys.readouterr().out
+
+    return call
+
+
+def test_what_was_not_changed_has_not_moved(run, tmp_path):
+    status, printed = run()
+    assert status == 0 and "2 cases, 0 changed, 0 failed" in printed
+    assert not (tmp_path / "out").exists()
+
+
+def corners_aligned(real):
+    def resize_logits(logits, grid, size):
+        return F.interpolate(logits.view(1, -1, *grid), size, mode="bilinear", align_corners=True)[0]
+
+    return resize_logits
+
+
+def a_higher_threshold(real):
+    return lambda labels, masks: real(labels, masks + masks.new_tensor([0.1, 0.0])[:, None, None])
+
+
+def off_by_a_pixel(real):
+    def count(*args):
+        counts = real(*args)
+        counts[1, 0] -= 1
+        return counts
+
+    return count
+
+
+def another_seed(real):
+    return lambda i, rng, *args, **more: real(i, np.random.RandomState(i + 1), *args, **more)
+
+
+def without_antialiasing(real):
+    return real | {"pil": (real["cv2"][0], real["pil"][1])}
+
+
+def a_row_lower(real):
+    image, labels = real["pil"]
+    return real | {"pil": (image, lambda *args: np.roll(labels(*args), 2, 0))}
+
+
+DEFECTS = {
+    "method": ("methods.prototype.resize_logits", corners_aligned, "prototype", "pixels differ"),
+    "decision": ("methods._fscs.decide", a_higher_threshold, "emat", "pixels differ"),
+    "loss": ("methods._fscs.segmentation_loss", lambda real: lambda a, b: 1.01 * real(a, b), "emat", "loss of step 1"),
+    "metric": ("methods.base.count", off_by_a_pixel, "prototype", " tp "),
+    "sampler": ("fsbench.tasks.draw_episode", another_seed, "prototype", "another episode: "),
+    "training sampler": ("datamodules.loading.draw_episode", another_seed, "emat", "loss of step 1"),
+    "resized image": ("datamodules.loading.RESIZES", without_antialiasing, "prototype", "pixels differ"),
+    "resized mask": ("datamodules.loading.RESIZES", a_row_lower, "prototype", "pixels differ"),
+    "normalisation": ("fsbench.episodes.IMAGENET_MEAN", lambda _: (0.5, 0.5, 0.5), "prototype", "pixels differ"),
+}
+
+
+@pytest.mark.parametrize("defect", DEFECTS)
+def test_a_defect_of_one_line_is_seen(defect, run, tmp_path, monkeypatch):
+    """In a method, its decision, its loss, the metric, the samplers, the loader."""
+    target, change, method, said = DEFECTS[defect]
+    monkeypatch.setattr(target, change(resolve_name(target)))
+    status, printed = run("--method", method)
+    assert status == 1 and said in printed and "1 changed, 0 failed" in printed, printed
+    assert (tmp_path / "out" / f"{method}.png").is_file() == ("loss" not in said)
+
+
+def test_a_change_is_accepted_on_request_only(run, monkeypatch):
+    monkeypatch.setattr("methods.base.count", off_by_a_pixel(count))
+    assert run("--method", "prototype")[0] == 1
+    status, printed = run("--method", "prototype", "--accept")
+    assert status == 0 and "accepted: prototype" in printed
+    assert run("--method", "prototype")[0] == 0
+
+
+def test_a_method_that_fails_does_not_hide_the_others(run, monkeypatch):
+    monkeypatch.setattr("methods.prototype.Prototype.forward", lambda *_: 1 / 0)
+    status, printed = run()
+    assert status == 2 and "prototype            failed: ZeroDivisionError" in printed
+    assert "emat                 ok " in printed and "2 cases, 0 changed, 1 failed" in printed
+
+
+@pytest.mark.slow
+def test_a_changed_copy_of_the_suite_against_the_figures_that_come_along(tmp_path):
+    """The real command in a copy in which one line was changed."""
+    for name in ("fsbench", "methods", "datamodules", "configs", "benchmarks"):
+        ignored = shutil.ignore_patterns("__pycache__", "manifests")
+        shutil.copytree(REPOSITORY / name, tmp_path / name, ignore=ignored)
+    metrics = tmp_path / "fsbench" / "metrics.py"
+    before = metrics.read_text()
+    metrics.write_text(before.replace("inside[1:, 1:].sum()", "inside[1:].sum()", 1))
+    assert metrics.read_text() != before
+    done = subprocess.run(
+        [sys.executable, "-m", "fsbench", "regress", "--method", "prototype_small"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert done.returncode == 1 and "slot 0 tp" in done.stdout, done.stdout + done.stderr
+    assert "pixels differ" not in done.stdout  # what is predicted is what was accepted
+    assert (tmp_path / "regress" / "prototype_small.png").is_file()

@@ -1,0 +1,73 @@
+"""Rows of tables that were made before, and tables of many runs."""
+
+import subprocess
+import sys
+from dataclasses import asdict
+
+import polars as pl
+import pytest
+
+from fsbench import tables
+from fsbench.errors import RecordError
+from fsbench.records import Record, find_records
+from fsbench.tables import build_blocks
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """Rows that were made and not found."""
+    made = []
+    real = tables._scored
+    monkeypatch.setattr(tables, "_scored", lambda *args: made.append(real(*args)) or made[-1])
+    return made
+
+
+def test_rows_are_made_once(make, counted, cache):
+    runs = [make("m", 0), make("m", 1), make("n", 0, quality=2)]
+    fresh = build_blocks(runs, by_class=True, trivial=True)
+    assert len(counted) == 4 + 2 * 3  # two folds and their mean, another method; three trivial answers a fold
+    again = [Record(record.path, record.run) for record in runs]
+    assert [asdict(b) for b in build_blocks(again, by_class=True, trivial=True)] == [asdict(b) for b in fresh]
+    assert len(counted) == 10 and not any("episodes" in vars(record) for record in again)
+    build_blocks([*runs, make("n", 1, quality=2)], by_class=True, trivial=True)
+    assert len(counted) == 12
+    build_blocks(runs, metrics=("mIoU",))
+    assert len(counted) == 16
+
+
+def test_what_is_kept_is_not_trusted_blindly(make, counted, cache):
+    record = make("m", 0)
+    fresh = build_blocks([record])
+    (file,) = (cache / "rows").glob("*/*.json")
+    file.write_text('{"scores": ')
+    assert [asdict(b) for b in build_blocks([record])] == [asdict(b) for b in fresh] and len(counted) == 2
+    frame = record.episodes.with_columns(tp=pl.col("tp") + 1)
+    frame.write_parquet(record.path / "episodes.parquet")
+    with pytest.raises(RecordError, match="does not hold the counts"):
+        build_blocks([Record(record.path, record.run)])
+
+
+def test_a_cache_that_cannot_be_written_to_costs_only_time(make, counted, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FSBENCH_CACHE", str(tmp_path / "file" / "below"))
+    record = make("m", 0)
+    assert build_blocks([record])[0].rows[0].scores and build_blocks([record]) and len(counted) == 2
+
+
+def test_a_run_in_a_table_of_many_is_as_in_one_of_its_own(make, monkeypatch, tmp_path):
+    runs = [make("m", fold, quality, seed) for fold in (0, 1) for quality in (1, 2, 3) for seed in (0, 1)]
+    (together,) = build_blocks(runs)
+    for record in find_records(tmp_path):
+        monkeypatch.setenv("FSBENCH_CACHE", str(tmp_path / f"cache-{record.path.name}"))
+        ((alone,),) = (block.rows for block in build_blocks([record]))
+        (same,) = (row for row in together.rows if row.run == record.path.name)
+        assert asdict(same) | {"method": ""} == asdict(alone) | {"method": ""}
+
+
+@pytest.mark.parametrize("command", ["table", "compare"])
+def test_reading_runs_needs_no_torch(make, command):
+    runs = make("m", 0).path.parent
+    make("n", 0, quality=2)
+    code = "import sys; from fsbench.cli import main; main(sys.argv[1:]); sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, command, str(runs)], capture_output=True, text=True)
+    assert done.returncode == 0 and "mIoU" in done.stdout, done.stderr
