@@ -6,6 +6,9 @@ command line prints it without a traceback (unless `--debug`) and exits with sta
 
 import re
 
+GOES_ON = "the same command goes on from here"
+"""What stopped commands say that lose nothing."""
+
 
 class FsbenchError(Exception):
     """Something about the input, the files or the settings is wrong; the message is meant for the user."""
@@ -25,6 +28,10 @@ class CheckpointError(FsbenchError):
 
 class RecordError(FsbenchError):
     """A run's record is missing, incomplete or was changed."""
+
+
+class RunError(FsbenchError):
+    """A process of a run ended before the run did."""
 
 
 def user_message(error: BaseException) -> str:
