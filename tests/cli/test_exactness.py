@@ -49,7 +49,9 @@ ONLY_FSCS = ("--data.way", "--data.setting")
 
 def protocol_of(method: str) -> str:
     """Each method under one, each protocol with several methods, among them all options that only one protocol has."""
-    return "fscs" if any(o.startswith(ONLY_FSCS) for o in METHODS[method]) else PROTOCOLS[list(METHODS).index(method) % 3]
+    return (
+        "fscs" if any(o.startswith(ONLY_FSCS) for o in METHODS[method]) else PROTOCOLS[list(METHODS).index(method) % 3]
+    )
 
 
 @pytest.fixture(scope="module")

@@ -40,12 +40,11 @@ class Started:
         return time.monotonic() - self.began
 
     def ranks(self) -> list[int]:
-        """Ids of the processes `fsbench run`, rank 0 first."""
+        """Ids of the processes of the run, rank 0 first, which is the one that was started."""
         listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True)
-        found = [line.split(None, 2) for line in listed.stdout.splitlines() if "fsbench run " in line]
-        parents = {int(pid): int(parent) for pid, parent, _ in found}
-        rank = [pid for pid, parent in parents.items() if self.process.pid in (pid, parent)]
-        return rank + [pid for pid, parent in parents.items() if parent in rank and pid not in rank]
+        found = [line.split(None, 2) for line in listed.stdout.splitlines()]
+        own = self.process.pid
+        return [own, *(int(pid) for pid, parent, words in found if int(parent) == own and "-m fsbench" in words)]
 
 
 def kill_all(started: Started) -> None:
@@ -108,12 +107,16 @@ def survives(spawn, small_demo, tmp_path):
         return Request([method], "demo", [0], str(runs), extra=extra).arguments(method, 0)
 
     def check(method: str, points: list[tuple[When, Kill]], *options: str, devices: str = "1") -> None:
-        options = (*options, f"--trainer.devices={devices}", f"--trainer.strategy={'auto' if devices == '1' else 'ddp'}")
+        options = (
+            *options,
+            f"--trainer.devices={devices}",
+            f"--trainer.strategy={'auto' if devices == '1' else 'ddp'}",
+        )
         process = spawn("run", *arguments(method, tmp_path / "whole", options))
         _, err = process.communicate(timeout=400)
         assert process.returncode == 0, err
         whole = the_record(tmp_path / "whole")
-        number, finished = 0, 0
+        number = 0
         for when, kill in points:
             runs = tmp_path / f"killed-{number}"
             started = Started(spawn("run", *arguments(method, runs, options)), runs, time.monotonic())
@@ -121,7 +124,6 @@ def survives(spawn, small_demo, tmp_path):
                 assert started.seconds < 240
                 time.sleep(0.002)
             alive = started.process.poll() is None
-            assert alive or finished < len(points), err
             if alive:
                 kill(started)
             _, err = started.process.communicate(timeout=60)  # until no process holds the other end: all have ended
