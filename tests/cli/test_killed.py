@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,7 +98,7 @@ def same(record: Record, whole: Record) -> None:
 
 @pytest.fixture
 def survives(spawn, small_demo, tmp_path):
-    """survives(method, [(when, kill), ...], *options) kills a run at each moment and starts it again."""
+    """survives(name, method, [(when, kill), ...], *options) kills a run at each moment and starts it again."""
 
     def arguments(method: str, runs: Path, options: tuple[str, ...]) -> list[str]:
         extra = [
@@ -106,19 +107,15 @@ def survives(spawn, small_demo, tmp_path):
         ]  # fmt: skip
         return Request([method], "demo", [0], str(runs), extra=extra).arguments(method, 0)
 
-    def check(method: str, points: list[tuple[When, Kill]], *options: str, devices: str = "1") -> None:
-        options = (
-            *options,
-            f"--trainer.devices={devices}",
-            f"--trainer.strategy={'auto' if devices == '1' else 'ddp'}",
-        )
-        process = spawn("run", *arguments(method, tmp_path / "whole", options))
+    def check(name: str, method: str, points: list[tuple[When, Kill]], *options: str, devices: int = 1) -> None:
+        options = (*options, f"--trainer.devices={devices}", f"--trainer.strategy={'ddp' if devices > 1 else 'auto'}")
+        process = spawn("run", *arguments(method, tmp_path / name / "whole", options))
         _, err = process.communicate(timeout=400)
         assert process.returncode == 0, err
-        whole = the_record(tmp_path / "whole")
+        whole = the_record(tmp_path / name / "whole")
         number = 0
         for when, kill in points:
-            runs = tmp_path / f"killed-{number}"
+            runs = tmp_path / name / f"killed-{number}"
             started = Started(spawn("run", *arguments(method, runs, options)), runs, time.monotonic())
             while not when(started) and started.process.poll() is None:
                 assert started.seconds < 240
@@ -128,13 +125,13 @@ def survives(spawn, small_demo, tmp_path):
                 kill(started)
             _, err = started.process.communicate(timeout=60)  # until no process holds the other end: all have ended
             assert "Traceback" not in err, err
-            if alive and kill is not kill_all and devices != "1":
+            if alive and kill is not kill_all and devices > 1:
                 assert GOES_ON in err, err
             found = find_records(runs) if runs.is_dir() else []
             for record in found:  # it was complete when it was killed
                 same(record, whole)
             number += bool(found)
-        runs = tmp_path / f"killed-{number}"
+        runs = tmp_path / name / f"killed-{number}"
         process = spawn("run", *arguments(method, runs, options))
         _, err = process.communicate(timeout=400)
         assert process.returncode == 0, err
@@ -146,33 +143,56 @@ def survives(spawn, small_demo, tmp_path):
 
 
 @pytest.mark.slow
-def test_evaluation_killed_at_ten_points(survives):
+def test_runs_killed_at_twenty_points(survives):
+    """An evaluation, one in two processes, and a training with dropout, all at the same time."""
     rng = random.Random(0)
-    points = [after(rng.uniform(0, 4)) for _ in range(2)]
-    points += [evaluated(n) for n in sorted(rng.sample(range(1, 120), 5))]
-    points += [soon_after("manifest.jsonl", rng.uniform(0, 0.3)) for _ in range(2)]
-    points += [soon_after("episodes.parquet", rng.uniform(0, 0.02))]
-    survives("prototype", [(when, kill_all) for when in points], "--data.episodes=120")
-
-
-@pytest.mark.slow
-def test_one_rank_or_all_killed_at_five_points(survives):
-    rng = random.Random(1)
-    lines = sorted(rng.sample(range(1, 120), 4))
+    alone = [after(rng.uniform(0, 4)) for _ in range(2)]
+    alone += [evaluated(n) for n in sorted(rng.sample(range(1, 120), 5))]
+    alone += [soon_after("manifest.jsonl", rng.uniform(0, 0.3)) for _ in range(2)]
+    alone += [soon_after("episodes.parquet", rng.uniform(0, 0.02))]
+    ranks = [(lambda started: len(started.ranks()) > 1, kill_started)]  # before they have found each other
     kills = [kill_rank_1, kill_started, kill_all, kill_rank_1]
-    points = [(evaluated(n), kill) for n, kill in zip(lines, kills, strict=True)]
-    points.insert(0, (lambda started: len(started.ranks()) > 1, kill_started))  # before they have found each other
-    survives("prototype", points, "--data.episodes=160", devices="2")
+    ranks += [(evaluated(n), kill) for n, kill in zip(sorted(rng.sample(range(1, 120), 4)), kills, strict=True)]
+    training = [soon_after("checkpoints/.best.ckpt.*.new", 0), soon_after("checkpoints/last.ckpt", rng.uniform(0, 0.1))]
+    training += [soon_after("checkpoints/last.ckpt", rng.uniform(0.1, 2)), soon_after("checkpoints/finished.json", 0)]
+    training += [evaluated(rng.randrange(1, 9))]
+    few = ["--data.episodes=9", "--model.dropout=0.5", "--trainer.max_epochs=4", "--trainer.limit_train_batches=2"]
+    with ThreadPoolExecutor() as chains:
+        running = [
+            chains.submit(survives, "alone", "prototype", [(when, kill_all) for when in alone], "--data.episodes=120"),
+            chains.submit(survives, "ranks", "prototype", ranks, "--data.episodes=160", devices=2),
+            chains.submit(survives, "training", "dcama", [(when, kill_all) for when in training], *few),
+        ]
+    for chain in running:
+        chain.result()
 
 
 @pytest.mark.slow
-def test_training_killed_at_five_points(survives):
-    """With dropout, whose random numbers must not depend on where a training was stopped."""
-    rng = random.Random(2)
-    points = [soon_after("checkpoints/.best.ckpt.*.new", 0), soon_after("checkpoints/last.ckpt", rng.uniform(0, 0.1))]
-    points += [soon_after("checkpoints/last.ckpt", rng.uniform(0.1, 2)), soon_after("checkpoints/finished.json", 0)]
-    points += [evaluated(rng.randrange(1, 9))]
-    survives(
-        "dcama", [(when, kill_all) for when in points], "--data.episodes=9", "--model.dropout=0.5",
-        "--trainer.max_epochs=4", "--trainer.limit_train_batches=2",
-    )  # fmt: skip
+def test_two_starts_of_the_same_run_race(spawn, bench_arguments, tmp_path):
+    """Both at once, and once more: one works, the other finds its record or says that the first is at work."""
+    arguments = bench_arguments("prototype", tmp_path / "runs", "--data.episodes=60")
+    for _ in range(2):
+        racing = [spawn(*arguments) for _ in range(2)]
+        ended = [(process.communicate(timeout=400)[1], process.returncode) for process in racing]
+        for err, status in ended:
+            assert status == 0 or (status == 1 and "another process is working on" in err), err
+            assert "Traceback" not in err
+        assert 0 in [status for _, status in ended]
+    record = the_record(tmp_path / "runs")
+    log = (record.path / "run.log").read_text()
+    assert log.count("evaluation: 60 of 60 episodes are left") == 1 and "evaluation: 0" not in log
+    assert len(record.episodes) == 120 and [path.name for path in (tmp_path / "runs").iterdir()] == [record.path.name]
+
+
+@pytest.mark.slow
+def test_a_run_ends_with_the_command_that_started_it(spawn, bench_arguments, tmp_path):
+    """SIGKILL of `fsbench bench` alone: `fsbench run` says so and ends, and its lock with it."""
+    arguments = bench_arguments("prototype", tmp_path / "runs", "--data.episodes=900")
+    started = Started(spawn(*arguments), tmp_path / "runs", time.monotonic())
+    while not evaluated(5)(started):
+        assert started.process.poll() is None and started.seconds < 240
+        time.sleep(0.01)
+    kill_started(started)
+    _, err = started.process.communicate(timeout=60)
+    assert f"the process that started this one ended; {GOES_ON}" in err and started.lines < 900
+    assert not find_records(tmp_path / "runs")
