@@ -48,7 +48,7 @@ def run(cell: Cell) -> Record | None:
     make_folder(cell.folder.parent)
     with _locked(cell.folder):
         repeats = cell.record() is not None  # the old record stays until the new one is complete
-        if rank_zero_only.rank == 0 and repetition.cut_off(cell.folder):
+        if _rank() == 0 and repetition.cut_off(cell.folder):
             repetition.replace(cell.folder)
             return cell.record()
         if repeats and not cell.options.force:
@@ -231,6 +231,11 @@ def _largest(value: float) -> float:
     return max(values)
 
 
+def _rank() -> int:
+    """Of this process, also before there is a trainer."""
+    return int(getattr(rank_zero_only, "rank", 0))
+
+
 @rank_zero_only
 def _rank_zero_write(path: Path, values: dict[str, Any]) -> None:
     write_text(path, json.dumps(values, indent=2) + "\n")
@@ -263,7 +268,7 @@ def _commit() -> str | None:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """One run at a time works in `folder` and beside it; rank 0 holds the lock."""
-    if rank_zero_only.rank != 0:
+    if _rank() != 0:
         yield
         return
     with ExitStack() as stack:
