@@ -3,6 +3,7 @@
 A process per cell keeps peak memory honest and one cell's failure its own.
 """
 
+import os
 import signal
 import subprocess
 import sys
@@ -10,8 +11,9 @@ from pathlib import Path
 from types import FrameType
 
 from fsbench.cell import Cell
+from fsbench.companions import PARENT, ending
 from fsbench.composition import parse
-from fsbench.errors import SettingsError
+from fsbench.errors import GOES_ON, SettingsError
 from fsbench.files import make_folder
 from fsbench.records import Record, read_record
 from fsbench.request import Request
@@ -32,7 +34,7 @@ def bench(request: Request) -> tuple[list[Record], list[str]]:
     folders: dict[tuple[str, int], tuple[Path, bool]] = {}
     for method, fold in cells:
         cell = Cell(parse(request.arguments(method, fold)))
-        folders[method, fold] = (cell.folder, cell.record() is not None and not request.force)
+        folders[method, fold] = (cell.folder, cell.is_done)
     records, failures = [], []
     for number, (method, fold) in enumerate(cells, 1):
         folder, done = folders[method, fold]
@@ -41,19 +43,20 @@ def bench(request: Request) -> tuple[list[Record], list[str]]:
         status = 0 if done else _run_cell(request.arguments(method, fold), request.debug)
         record = read_record(folder)
         if status or record is None:
-            failures.append(f"{what} failed (status {status}); its log is {folder / 'run.log'}")
+            hint = f"; {GOES_ON}" if status < 0 else ""
+            failures.append(f"{what} failed ({ending(status)}){hint}; its log is {folder / 'run.log'}")
         else:
             records.append(record)
     return records, failures
 
 
 def _run_cell(arguments: list[str], debug: bool) -> int:
-    """`fsbench run` in a process of its own, which an interrupt stops, too; this one waits for it.
+    """`fsbench run` in a process of its own, which ends when this one is interrupted or killed; this one waits for it.
 
     It prints progress, which goes to the standard error: the table alone is output.
     """
     command = [sys.executable, "-m", "fsbench", *(["--debug"] if debug else []), "run", *arguments]
-    child = subprocess.Popen(command, stdout=STDERR)
+    child = subprocess.Popen(command, stdout=STDERR, env=os.environ | {PARENT: str(os.getpid())})
 
     def stop(signum: int, frame: FrameType | None) -> None:
         child.terminate()

@@ -1,15 +1,33 @@
-"""What happens to evaluated episodes: summed for the validation score, or written to the journal of a test."""
+"""What happens around the steps of a run: a seed before each of training; results of validation are summed, those of a
+test written to the journal."""
 
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import numpy as np
+import torch
 from lightning.pytorch.callbacks import Callback
 
 from fsbench.contracts import Episodes
+from fsbench.files import replacing
 from fsbench.metrics import EpisodeResult, EpisodicScores
 from fsbench.records import Journal, JournalWriter
+
+THREADS = torch.get_num_threads()
+"""What this process has before Lightning divides the cores among the ranks of a machine."""
+
+
+class StepSeed(Callback):
+    """Draws dropout from (seed, epoch, step, rank) alone, so that a training that was stopped goes on as if it had not
+    been, whatever the loaders drew from the global generator."""
+
+    def __init__(self, seed: int):
+        self.seed = seed
+
+    def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+        words = [self.seed, trainer.current_epoch, batch_idx, trainer.global_rank]
+        torch.manual_seed(int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0]))
 
 
 class Validation(Callback):
@@ -41,13 +59,19 @@ class Validation(Callback):
 class Recorder(Callback):
     """Writes every result to the journal as it comes, and keeps the label maps that the picture shows."""
 
-    def __init__(self, journal: Journal, folder: Path, shown: set[int]):
+    def __init__(self, data: Episodes, journal: Journal, folder: Path, shown: set[int]):
+        self.data = data
         self.journal = journal
         self.folder = folder
         self.shown = shown
         self.writer: JournalWriter | None = None
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """All ranks share what rank 0 found undone, though an orphan of a killed run may still write to the journal."""
+        self.data.done = trainer.strategy.broadcast(self.data.done)
+
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        torch.set_num_threads(THREADS)  # some kernels sum in another order with another number
         self.folder.mkdir(exist_ok=True)
         self.writer = self.journal.open()
 
@@ -65,8 +89,8 @@ class Recorder(Callback):
             self.writer.close()
 
     def _keep(self, result: EpisodeResult) -> None:
-        path = self.folder / f"{result.episode:06d}.npz"
-        np.savez_compressed(path, label_map=result.label_map.numpy(), decided=result.decided.numpy())
+        with replacing(self.folder / f"{result.episode:06d}.npz") as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, label_map=result.label_map.numpy(), decided=result.decided.numpy())
 
 
 def kept_predictions(folder: Path) -> dict[int, tuple[np.ndarray, list[bool]]]:

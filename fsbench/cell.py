@@ -12,6 +12,7 @@ from fsbench.ensembles import ENSEMBLES
 from fsbench.errors import SettingsError
 from fsbench.files import sha256_file
 from fsbench.records import Record, fingerprint, read_record
+from fsbench.repetition import cut_off
 
 INDIFFERENT_TRAINER = {
     "accelerator", "strategy", "devices", "num_nodes", "logger", "default_root_dir", "profiler",
@@ -135,3 +136,8 @@ class Cell:
     def record(self) -> Record | None:
         """The finished run, if there is one."""
         return read_record(self.folder)
+
+    @property
+    def is_done(self) -> bool:
+        """Nothing is left to do: there is a record, which is not to be repeated nor was while it was."""
+        return self.record() is not None and not self.options.force and not cut_off(self.folder)

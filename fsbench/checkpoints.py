@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from fsbench.backbones import check_keys, read_weights, state_digest
@@ -56,6 +57,16 @@ class AuthorsForm:
         state = {self.backbone + key: value for key, value in backbone.items()} | self.complete(learned)
         wrapped = {self.wrapper + key: value for key, value in state.items()}
         return wrapped if self.wrapper else {"state_dict": wrapped}
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Lightning's own goes through the system's temporary folder: where that is another disk, a killed process leaves
+    half of a checkpoint."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with replacing(Path(path)) as temporary:
+            torch.save(checkpoint, temporary)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from fsbench import (
     manifest_commands,
     regress_commands,
 )
-from fsbench.errors import FsbenchError, SettingsError, user_message
+from fsbench.errors import GOES_ON, FsbenchError, SettingsError, user_message
 
 if TYPE_CHECKING:
     from fsbench.records import Record
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         resumes = options.command in ("bench", "run") or getattr(options, "action", "") == "prepare"
-        print(f"\nfsbench: stopped{'; the same command goes on from here' * resumes}", file=sys.stderr)
+        print(f"\nfsbench: stopped{f'; {GOES_ON}' * resumes}", file=sys.stderr)
         return 130
 
 

@@ -56,6 +56,7 @@ class Episodes(Protocol):
     image_size: int
     batch_size: int
     validation: str
+    seed: int
     done: frozenset[int]
 
     @property

@@ -6,6 +6,9 @@ command line prints it without a traceback (unless `--debug`) and exits with sta
 
 import re
 
+GOES_ON = "the same command goes on from here"
+"""What stopped commands say that lose nothing."""
+
 
 class FsbenchError(Exception):
     """Something about the input, the files or the settings is wrong; the message is meant for the user."""
@@ -29,6 +32,10 @@ class RecordError(FsbenchError):
 
 class NumericsError(FsbenchError):
     """A computation met numbers it cannot work with, or did not converge."""
+
+
+class RunError(FsbenchError):
+    """A process of a run ended before the run did."""
 
 
 def user_message(error: BaseException) -> str:

@@ -11,7 +11,7 @@ F = TypeVar("F", bound=Features)
 
 
 class FeatureCache:
-    """Tensors, or tuples of them, by kind and key, at most `max_bytes` in all.
+    """Tensors, or tuples of them, by kind and key, at most `max_bytes` in all; `bytes` are there now.
 
     What makes room for a new tensor is the kind with the biggest tensors, and in it what was used longest ago: every
     entry saves the encoding of one image, and a query's features are several times as big as a support's.
@@ -21,7 +21,7 @@ class FeatureCache:
         self.max_bytes = max_bytes
         self.hits = 0
         self.misses = 0
-        self._bytes = 0
+        self.bytes = 0
         self._kinds: dict[str, OrderedDict[Hashable, Features]] = {}
 
     def get(self, kind: str, key: Hashable, compute: Callable[[], F]) -> F:
@@ -35,8 +35,8 @@ class FeatureCache:
         value = compute()
         if _nbytes(value) <= self.max_bytes:
             self._kinds.setdefault(kind, OrderedDict())[key] = value  # looked up again: computing may clear the cache
-            self._bytes += _nbytes(value)
-            while self._bytes > self.max_bytes:
+            self.bytes += _nbytes(value)
+            while self.bytes > self.max_bytes:
                 self._evict(keep=value)
         return value
 
@@ -46,11 +46,11 @@ class FeatureCache:
         candidates = [(_nbytes(value), key, entries) for (key, value), entries in oldest if value is not keep]
         size, key, entries = max(candidates, key=lambda candidate: candidate[0])
         del entries[key]
-        self._bytes -= size
+        self.bytes -= size
 
     def clear(self) -> None:
         self._kinds.clear()
-        self._bytes = 0
+        self.bytes = 0
 
 
 def _nbytes(value: Features) -> int:

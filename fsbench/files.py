@@ -1,5 +1,7 @@
 """Files are written to a temporary name and renamed, so that a reader never sees half of one."""
 
+import errno
+import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
@@ -28,6 +30,44 @@ def replacing(path: Path) -> Iterator[Path]:
 def write_text(path: Path, text: str) -> None:
     with replacing(path) as temporary:
         temporary.write_text(text)
+
+
+def remove_halves(folder: Path) -> None:
+    """Remove what killed processes left of files they were writing in `folder`; for who alone writes there."""
+    for path in folder.rglob(".*.new"):
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file `path`; BlockingIOError when another process does.
+
+    The lock ends with this process, however that ends: no child inherits it (as `flock` would have it: workers of a
+    killed loader hold on for seconds). The file is gone when nobody needs it.
+    """
+    while True:
+        file = path.open("w")
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.close()
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                raise BlockingIOError(error.errno, "locked", str(path)) from error
+            raise SettingsError(
+                f"cannot lock {path} ({error.strerror}); expected a file system with locks, so that two processes "
+                "never work on the same run; choose another folder of runs with RUNS=<folder>"
+            ) from error
+        try:
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                break
+        except FileNotFoundError:
+            pass
+        file.close()  # who held it before removed it: ours is no longer the one that others see
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        file.close()
 
 
 def make_folder(path: Path) -> Path:

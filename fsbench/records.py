@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,7 @@ from fsbench.counts import COUNTS, REGIONS
 from fsbench.errors import RecordError
 from fsbench.files import replacing, write_text
 from fsbench.manifest import Manifest, read_header, read_manifest
+from fsbench.repetition import stands
 
 if TYPE_CHECKING:
     import polars as pl
@@ -80,11 +82,12 @@ def read_record(path: Path) -> Record | None:
 
 
 def find_records(root: Path) -> list[Record]:
-    """All finished runs below `root` (or `root` itself), sorted by folder."""
+    """All finished runs below `root` (or `root` itself), sorted by folder; see `fsbench.repetition` for runs that are
+    being repeated."""
     if not root.is_dir():
         raise RecordError(f"{root} is no folder; expected the folder of runs that `make bench` writes")
     files = sorted(root.rglob("run.json"))
-    folders = [file.parent for file in files if not file.parent.name.endswith((".again", ".old"))]
+    folders = [file.parent for file in files if stands(file.parent)]
     return [record for folder in folders if (record := read_record(folder)) is not None]
 
 
@@ -162,9 +165,11 @@ def write_record(path: Path, run: dict[str, Any], frame: "pl.DataFrame") -> Reco
 
 
 class Journal:
-    """Results of an unfinished evaluation, a line each, so that nothing finished is lost.
+    """Results of an unfinished evaluation, a line for each episode, so that nothing finished is lost.
 
-    Every process appends to a file of its own. A journal belongs to one `identity`; files of another are removed.
+    Every process appends to a file of its own. A journal belongs to one `identity`; files of another are removed. A
+    line that was cut off by a crash, or is not what was written for another reason, is left out: its episode is
+    evaluated again.
     """
 
     def __init__(self, folder: Path, identity: str):
@@ -172,24 +177,48 @@ class Journal:
         self.header = json.dumps({"identity": identity})
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Rows of all processes; a line that was cut off by a crash is left out."""
-        for file in sorted(self.folder.glob("part-*.jsonl")):
-            lines = file.read_text().split("\n")
-            if lines[0] != self.header:
-                continue
-            for line in lines[1:-1]:
-                yield from json.loads(line)
+        """Rows of all processes."""
+        for lines in self._lines().values():
+            yield from (row for rows in lines if rows is not None for row in rows)
 
     def done(self) -> frozenset[int]:
         return frozenset(row["episode"] for row in self.rows())
 
+    def damaged(self) -> list[str]:
+        """File and number of every line that is left out."""
+        numbered = [(name, enumerate(lines, 2)) for name, lines in self._lines().items()]
+        return [f"{name} line {number}" for name, lines in numbered for number, rows in lines if rows is None]
+
     def open(self) -> "JournalWriter":
         self.folder.mkdir(parents=True, exist_ok=True)
         for file in self.folder.glob("part-*.jsonl"):
-            with file.open() as opened:
-                if opened.readline() != self.header + "\n":
+            with file.open("rb") as opened:
+                if opened.readline() != self.header.encode() + b"\n":
                     file.unlink(missing_ok=True)
         return JournalWriter(self.folder / f"part-{os.getpid()}-{os.urandom(3).hex()}.jsonl", self.header)
+
+    def _lines(self) -> dict[str, list[list[dict[str, Any]] | None]]:
+        """By file, the rows of every line after the header; None for a line that is damaged."""
+        found = {}
+        for file in sorted(self.folder.glob("part-*.jsonl")):
+            header, *lines = file.read_bytes().split(b"\n")
+            if header == self.header.encode():
+                found[file.name] = [_read_line(line) for line in (lines if lines[-1:] != [b""] else lines[:-1])]
+        return found
+
+
+def _line(rows: list[dict[str, Any]]) -> str:
+    """A line of the journal: a checksum, and the rows of an episode."""
+    text = json.dumps(rows)
+    return f"{zlib.crc32(text.encode()):08x} {text}\n"
+
+
+def _read_line(line: bytes) -> list[dict[str, Any]] | None:
+    checksum, _, text = line.partition(b" ")
+    if checksum != b"%08x" % zlib.crc32(text):
+        return None
+    rows: list[dict[str, Any]] = json.loads(text)
+    return rows
 
 
 class JournalWriter:
@@ -204,7 +233,7 @@ class JournalWriter:
 
     def add(self, results: Iterable["EpisodeResult"]) -> None:
         for result in results:
-            self.file.write(json.dumps(result_rows(result)) + "\n")
+            self.file.write(_line(result_rows(result)))
         self.file.flush()
 
     def close(self) -> None:

@@ -3,14 +3,13 @@
 An unfinished run goes on where it was: training from its last epoch, evaluation from the last finished episode.
 """
 
-import fcntl
 import json
 import logging
 import platform
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -21,16 +20,18 @@ import torch
 import torch.distributed
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from fsbench import __version__, pictures
-from fsbench.callbacks import Recorder, Validation, kept_predictions
+from fsbench import __version__, pictures, repetition
+from fsbench.callbacks import THREADS, Recorder, StepSeed, Validation, kept_predictions
 from fsbench.cell import Cell
-from fsbench.checkpoints import load_checkpoint
+from fsbench.checkpoints import WholeCheckpoints, load_checkpoint
+from fsbench.companions import Companions
 from fsbench.cost import Meter
-from fsbench.errors import FsbenchError, RecordError, SettingsError, user_message
-from fsbench.files import make_folder, sha256_file, write_text
+from fsbench.errors import GOES_ON, FsbenchError, RecordError, RunError, SettingsError, user_message
+from fsbench.files import locked, make_folder, remove_halves, sha256_file, write_text
 from fsbench.paths import REPOSITORY
 from fsbench.records import Journal, Record, fingerprint, to_frame, write_record
 from fsbench.stats import episode_sums
@@ -42,32 +43,35 @@ LIGHTNING = ("lightning.pytorch", "lightning.fabric")  # these have handlers of 
 
 def run(cell: Cell) -> Record | None:
     """Do what is left to do of `cell`. Every rank calls this; rank 0 writes and gets the record."""
-    found = cell.record()
-    if found is not None and not cell.options.force:
-        return found
-    again = found is not None  # the old record stays until the new one is complete
-    work = cell.folder.with_name(cell.folder.name + ".again") if again else cell.folder
-    make_folder(work)
-    with _locked(work), _logged(work):
-        try:
-            record = _run_in(work, cell)
-        except MisconfigurationException as error:  # Lightning's: settings of the trainer that it refuses
-            log.error("%s", error)
-            raise SettingsError(f"trainer: {error}") from error
-        except FsbenchError as error:
-            log.error("%s", user_message(error))
-            raise
-        except Exception:
-            log.exception("failed")
-            raise
-    if again and record is not None:
-        old = cell.folder.with_name(cell.folder.name + ".old")
-        shutil.rmtree(old, ignore_errors=True)
-        cell.folder.rename(old)
-        work.rename(cell.folder)
-        shutil.rmtree(old)
-        return Record(cell.folder, record.run)
-    return record
+    if cell.is_done:
+        return cell.record()
+    make_folder(cell.folder.parent)
+    with _locked(cell.folder):
+        repeats = cell.record() is not None  # the old record stays until the new one is complete
+        if _rank() == 0 and repetition.cut_off(cell.folder):
+            repetition.replace(cell.folder)
+            return cell.record()
+        if repeats and not cell.options.force:
+            return cell.record()  # another process made it just now
+        work = repetition.beside(cell.folder) if repeats else cell.folder
+        make_folder(work)
+        rank_zero_only(remove_halves)(work)
+        with _logged(work):
+            try:
+                record = _run_in(work, cell)
+            except MisconfigurationException as error:  # Lightning's: settings of the trainer that it refuses
+                log.error("%s", error)
+                raise SettingsError(f"trainer: {error}") from error
+            except FsbenchError as error:
+                log.error("%s", user_message(error))
+                raise
+            except Exception:
+                log.exception("failed")
+                raise
+        if repeats and record is not None:
+            repetition.replace(cell.folder)
+            return Record(cell.folder, record.run)
+        return record
 
 
 def _run_in(work: Path, cell: Cell) -> Record | None:
@@ -81,23 +85,39 @@ def _run_in(work: Path, cell: Cell) -> Record | None:
     curves = [CSVLogger(work, "curves")] if cell.trains else []
     followed = wandb_logger(cell, work)
     bars = [] if arguments["enable_progress_bar"] is False else [TQDMProgressBar(leave=True)]
+    torch.set_num_threads(THREADS)
     trainer = L.Trainer(
         **arguments
         | {
             "default_root_dir": str(work),
             "logger": [*curves, *_listed(followed), *_listed(arguments["logger"])],
-            "callbacks": [keeper, Validation(cell.data), *bars, *_listed(arguments["callbacks"])],
+            "callbacks": [
+                keeper,
+                Validation(cell.data),
+                StepSeed(cell.data.seed),
+                *bars,
+                *_listed(arguments["callbacks"]),
+            ],
             "use_distributed_sampler": False,  # ours neither pads nor repeats
             "num_sanity_val_steps": 0,
             "enable_model_summary": False,
         }
     )
-    made: dict[str, Any] = {}
-    if cell.trains:
-        made = _train(work / "checkpoints", cell, trainer, keeper)
-    elif cell.method.calibrates:
-        made = {"calibration": _calibrate(cell, trainer.strategy.root_device)}
-    return _evaluate(work, cell, trainer, made)
+    if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+        trainer.strategy.checkpoint_io = WholeCheckpoints()
+    with Companions(lambda: getattr(trainer.strategy.launcher, "procs", ())) as companions:
+        try:
+            made: dict[str, Any] = {}
+            if cell.trains:
+                made = _train(work / "checkpoints", cell, trainer, keeper)
+            elif cell.method.calibrates:
+                made = {"calibration": _calibrate(cell, trainer.strategy.root_device)}
+            return _evaluate(work, cell, trainer, made)
+        except RuntimeError as error:  # a collective's, when another rank is no more
+            lost = companions.lost(seconds=1) if trainer.world_size > 1 else None
+            if lost is None:
+                raise
+            raise RunError(f"{lost}; {GOES_ON}") from error
 
 
 def _listed(value: Any) -> list[Any]:
@@ -154,12 +174,14 @@ def _evaluate(work: Path, cell: Cell, trainer: L.Trainer, made: dict[str, Any]) 
     checkpoint = made.pop("checkpoint_sha256", None)
     journal = Journal(work / "evaluation", fingerprint([cell.identity, checkpoint, made.get("calibration")]))
     cell.data.done = journal.done()
+    for line in journal.damaged():
+        log.warning("%s of the journal is cut off or damaged; its episode is evaluated again", line)
     shown = pictures.choose(manifest.episodes)
     meter = Meter(trainer.strategy.root_device)
     fresh = len(manifest.episodes) - len(cell.data.done)
     log.info("evaluation: %d of %d episodes are left", fresh, len(manifest.episodes))
     if fresh:
-        recorder = Recorder(journal, work / "predictions", {episode.index for episode in shown})
+        recorder = Recorder(cell.data, journal, work / "predictions", {episode.index for episode in shown})
         trainer.callbacks.append(recorder)  # type: ignore[attr-defined]
         trainer.test(cell.method, cell.data, verbose=False)  # type: ignore[arg-type]
         trainer.strategy.barrier("evaluated")
@@ -210,6 +232,11 @@ def _largest(value: float) -> float:
     return max(values)
 
 
+def _rank() -> int:
+    """Of this process, also before there is a trainer."""
+    return int(getattr(rank_zero_only, "rank", 0))
+
+
 @rank_zero_only
 def _rank_zero_write(path: Path, values: dict[str, Any]) -> None:
     write_text(path, json.dumps(values, indent=2) + "\n")
@@ -240,16 +267,16 @@ def _commit() -> str | None:
 
 
 @contextmanager
-def _locked(work: Path) -> Iterator[None]:
-    """One run at a time works in a folder; rank 0 holds the lock, which ends with its process."""
-    if getattr(rank_zero_only, "rank", 0) != 0:
+def _locked(folder: Path) -> Iterator[None]:
+    """One run at a time works in `folder` and beside it; rank 0 holds the lock."""
+    if _rank() != 0:
         yield
         return
-    with (work / ".lock").open("w") as file:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise SettingsError(f"another process is working on {work}; wait for it or stop it") from error
+            stack.enter_context(locked(folder.with_name(f".{folder.name}.lock")))
+        except BlockingIOError as error:
+            raise SettingsError(f"another process is working on {folder}; wait for it or stop it") from error
         yield
 
 

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 import torch
 
+from fsbench import repetition
 from fsbench.errors import RecordError
 from fsbench.files import replacing, write_text
 from fsbench.manifest import Manifest
@@ -106,13 +107,43 @@ def test_a_written_record_is_found_and_a_changed_one_refused(tmp_path):
             _ = find_records(tmp_path)[0].episodes
 
 
+def finished(folder, counts="x"):
+    folder.mkdir()
+    (folder / "run.json").write_text(json.dumps({"id": "run", "identity": {}, "cost": {}, "counts_sha256": counts}))
+
+
 def test_runs_that_are_being_repeated_are_no_records(tmp_path):
     for name in ("run", "run.again", "run.old"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "run.json").write_text(
-            json.dumps(dict.fromkeys(["id", "identity", "cost", "counts_sha256"]))
-        )
+        finished(tmp_path / name)
     assert [record.path.name for record in find_records(tmp_path)] == ["run"]
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        {"run": "first", "run.again": "second"},
+        {"run.old": "first", "run.again": "second"},  # killed between the two renames
+        {"run": "second", "run.old": "first"},
+    ],
+)
+def test_a_repetition_killed_at_any_step_leaves_one_record(tmp_path, left):
+    """What a process that is killed can leave; the next one does the rest."""
+    run = tmp_path / "run"
+    for name, counts in left.items():
+        finished(tmp_path / name, counts)
+    assert [record.run["counts_sha256"] for record in find_records(tmp_path)] == [left.get("run", "first")]
+    assert repetition.cut_off(run)
+    repetition.replace(run)
+    assert [record.run["counts_sha256"] for record in find_records(tmp_path)] == ["second"]
+    assert [path.name for path in tmp_path.iterdir()] == ["run"] and not repetition.cut_off(run)
+
+
+def test_an_unfinished_repetition_replaces_nothing(tmp_path):
+    finished(tmp_path / "run", "first")
+    (tmp_path / "run.again").mkdir()
+    assert not repetition.cut_off(tmp_path / "run")
+    repetition.replace(tmp_path / "run")
+    assert [record.run["counts_sha256"] for record in find_records(tmp_path)] == ["first"]
 
 
 def test_a_damaged_run_json_is_named(tmp_path):
@@ -131,11 +162,28 @@ def test_the_journal_keeps_what_was_finished_before_a_crash(tmp_path):
     with file.open("a") as opened:
         opened.write(json.dumps(result_rows(result(2)))[:25])  # cut off by a crash
     again = Journal(tmp_path, "a")
-    assert again.done() == {0, 1}
+    assert again.done() == {0, 1} and again.damaged() == [f"{file.name} line 4"]
     again.open().add([result(2)])
     assert counts_sha256(to_frame(Journal(tmp_path, "a").rows(), manifest(3))) == counts_sha256(
         to_frame(rows(range(3)), manifest(3))
     )
+
+
+def test_a_damaged_line_costs_its_own_episode_alone(tmp_path):
+    Journal(tmp_path, "a").open().add([result(i) for i in range(4)])
+    (file,) = tmp_path.glob("part-*.jsonl")
+    whole = file.read_bytes().split(b"\n")
+    tp = whole[2].index(b'"tp": ') + 6
+    for damaged in (whole[2][:40], b"\xff\x00" + whole[2][2:], whole[2][:tp] + b"9" + whole[2][tp:], b""):
+        file.write_bytes(b"\n".join([*whole[:2], damaged, *whole[3:]]))
+        journal = Journal(tmp_path, "a")
+        assert journal.done() == {0, 2, 3} and journal.damaged() == [f"{file.name} line 3"]
+        journal.open().add([result(1)])
+        assert counts_sha256(to_frame(journal.rows(), manifest(4))) == counts_sha256(
+            to_frame(rows(range(4)), manifest(4))
+        )
+        for other in set(tmp_path.glob("part-*.jsonl")) - {file}:
+            other.unlink()
 
 
 def test_a_journal_of_another_run_is_not_used(tmp_path):

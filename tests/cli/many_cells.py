@@ -1,0 +1,22 @@
+"""Evaluate several cells one after the other in one group of processes: `python -m tests.cli.many_cells FILE`.
+
+FILE is JSON: a list of argument lists, each of a cell. Lightning starts the other ranks with the first cell that needs
+them; they run this program as well, so that starting up is paid once.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from fsbench.cell import Cell
+from fsbench.composition import parse
+from fsbench.runner import run
+
+
+def main() -> None:
+    for arguments in json.loads(Path(sys.argv[1]).read_text()):
+        run(Cell(parse(arguments)))
+
+
+if __name__ == "__main__":
+    main()

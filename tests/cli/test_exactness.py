@@ -1,0 +1,118 @@
+"""A result depends neither on processes nor on loader workers nor on the batch: one hash, from real processes.
+
+Weights are random, so that many pixels are near a tie. The number of threads is the system's, which Lightning would
+divide among the processes.
+"""
+
+import hashlib
+import itertools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+
+from fsbench.cell import Cell
+from fsbench.checkpoints import WRITTEN_BY, describe
+from fsbench.composition import parse
+from fsbench.paths import REPOSITORY
+from fsbench.records import find_records
+from fsbench.request import Request
+
+ALONE = (1, 0, 1)
+"""Processes, workers, batch: what all others are held against."""
+FEW = ((2, 2, 3), (4, 0, 8))
+EVERY = tuple(itertools.product((1, 2, 4), (0, 2), (1, 3, 8)))
+
+PROTOCOLS = ("fscs", "hsnet", "pfenet")
+METHODS = {
+    "prototype": ["--model.selection=support"],
+    "emat": ["--data.way=2", "--data.shot=2"],
+    "emat_seg": ["--seed_everything=6"],
+    "cst": ["--data.setting=fully_augmented"],  # as many ways and shots as each query asks for
+    "cst_large": [],
+    "cst_original": ["--data.shot=2"],
+    "dcama": ["--model.support_pixels=40"],
+    "dcama_resnet50": ["--model.backbone.name=resnet50", "--model.backbone.weights=random:5", "--data.image_size=64",
+                       "--seed_everything=5"],
+    "hsnet": ["--data.shot=2"],
+    "hmnet": [],
+    "pspnet": ["--model.backbone.name=dilated_resnet50", "--model.backbone.weights=random", "--data.image_size=65",
+               "--data.augmentation=none"],
+}  # fmt: skip
+ONLY_FSCS = ("--data.way", "--data.setting")
+
+
+def protocol_of(method: str) -> str:
+    """Each method under one, each protocol with several methods, among them all options that only one protocol has."""
+    return (
+        "fscs" if any(o.startswith(ONLY_FSCS) for o in METHODS[method]) else PROTOCOLS[list(METHODS).index(method) % 3]
+    )
+
+
+@pytest.fixture(scope="module")
+def cells(small_demo, tmp_path_factory):
+    """cells(method, protocol) -> arguments of a cell with random weights, without those that must not matter."""
+    folder = tmp_path_factory.mktemp("weights")
+
+    def arguments(method: str, protocol: str) -> list[str]:
+        options = [o for o in METHODS[method] if protocol == "fscs" or not o.startswith(ONLY_FSCS)]
+        extra = ["--data.episodes=11", "--data.validation_episodes=1", "--data.dataset=datamodules.folder.Folder",
+                 f"--data.dataset.root={small_demo}", f"--data.protocol={protocol}", *options]  # fmt: skip
+        given = Request([method], "demo", [0], extra=extra).arguments(method, 0)
+        cell = Cell(parse(given))
+        if not cell.method.learns:
+            return given
+        weights = folder / f"{method}.ckpt"
+        if not weights.is_file():
+            torch.save({"state_dict": cell.method.state_dict(), WRITTEN_BY: describe(cell.method)}, weights)
+        return [*given, f"--run.checkpoint={weights}"]
+
+    return arguments
+
+
+def evaluate(
+    folder: Path, cells: list[list[str]], processes: int, workers: int, batch: int
+) -> dict[str, tuple[str, int]]:
+    """Run -> hash of its whole table (counts, decisions, scores and region measures), and the number of threads."""
+    name = f"{processes}-{workers}-{batch}"
+    indifferent = [
+        f"--trainer.devices={processes}", f"--trainer.strategy={'ddp' if processes > 1 else 'auto'}",
+        f"--data.workers={workers}", f"--data.eval_batch_size={batch}", f"--run.runs={folder / name}",
+    ]  # fmt: skip
+    plan = folder / f"{name}.json"
+    plan.write_text(json.dumps([[*cell, *indifferent] for cell in cells]))
+    environment = {key: value for key, value in os.environ.items() if key not in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    command = [sys.executable, "-m", "tests.cli.many_cells", str(plan)]
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=1200)
+    assert done.returncode == 0, done.stderr
+    records = find_records(folder / name)
+    assert len(records) == len(cells) and {r.run["provenance"]["processes"] for r in records} == {processes}
+    return {
+        r.path.name: (hashlib.sha256(r.episodes.write_csv().encode()).hexdigest(), r.run["provenance"]["threads"])
+        for r in records
+    }
+
+
+@pytest.mark.slow
+def test_every_method_gives_the_same_bits_in_1_2_and_4_processes(cells, tmp_path):
+    chosen = [cells(method, protocol_of(method)) for method in METHODS]
+    alone = evaluate(tmp_path, chosen, *ALONE)
+    for configuration in FEW:
+        assert evaluate(tmp_path, chosen, *configuration) == alone, configuration
+    for record in find_records(tmp_path / "1-0-1"):
+        assert record.episodes.filter(pl.col("slot") > 0)["pred"].n_unique() > 1, record.path.name  # no constant answer
+
+
+@pytest.mark.skipif(not os.environ.get("FSBENCH_EVERY_CONFIGURATION"), reason="an hour: FSBENCH_EVERY_CONFIGURATION=1")
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_every_method_gives_the_same_bits_in_every_configuration(cells, tmp_path, protocol):
+    chosen = [cells(method, protocol) for method in METHODS]
+    alone = evaluate(tmp_path, chosen, *ALONE)
+    for configuration in EVERY:
+        if configuration != ALONE:
+            assert evaluate(tmp_path, chosen, *configuration) == alone, configuration

@@ -1,0 +1,198 @@
+"""SIGKILL at any moment: the next start finishes the rest and gives the same record; nothing partial looks complete."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from fsbench.records import Record, find_records
+from fsbench.request import Request
+from tests.cli.test_flows import the_record
+
+GOES_ON = "the same command goes on from here"
+
+
+@dataclass
+class Started:
+    """A started command and the folder of its runs."""
+
+    process: subprocess.Popen[str]
+    runs: Path
+    began: float
+
+    @property
+    def lines(self) -> int:
+        """Episodes in the journal."""
+        parts = self.runs.glob("*/evaluation/part-*.jsonl")
+        return sum(max(part.read_bytes().count(b"\n") - 1, 0) for part in parts)
+
+    def has(self, pattern: str) -> bool:
+        return any(self.runs.glob(f"*/{pattern}"))
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.began
+
+    def ranks(self) -> list[int]:
+        """Ids of the processes of the run, rank 0 first, which is the one that was started."""
+        listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True)
+        found = [line.split(None, 2) for line in listed.stdout.splitlines()]
+        own = self.process.pid
+        return [own, *(int(pid) for pid, parent, words in found if int(parent) == own and "-m fsbench" in words)]
+
+
+def kill_all(started: Started) -> None:
+    os.killpg(started.process.pid, signal.SIGKILL)
+
+
+def kill_started(started: Started) -> None:
+    """The process that a user started, alone."""
+    started.process.kill()
+
+
+def kill_rank_1(started: Started) -> None:
+    os.kill(started.ranks()[1], signal.SIGKILL)
+
+
+When = Callable[[Started], bool]
+Kill = Callable[[Started], None]
+
+
+def after(seconds: float) -> When:
+    return lambda started: started.seconds > seconds
+
+
+def evaluated(lines: int) -> When:
+    return lambda started: started.lines >= lines
+
+
+def soon_after(pattern: str, seconds: float) -> When:
+    """A moment after a file came into being."""
+
+    def reached(started: Started) -> bool:
+        if not started.has(pattern):
+            return False
+        time.sleep(seconds)
+        return True
+
+    return reached
+
+
+def same(record: Record, whole: Record) -> None:
+    assert record.path.name == whole.path.name
+    for key in ("identity", "scores", "presence", "counts_sha256"):
+        assert record.run[key] == whole.run[key]
+    assert record.run["made"].get("validation_mIoU") == whole.run["made"].get("validation_mIoU")
+    assert record.episodes.equals(whole.episodes)  # scores and region measures, too
+    for name in ("manifest.jsonl", "predictions.png", "config.yaml", "identity.json"):
+        ours, theirs = ((r.path / name).read_text(errors="replace") for r in (record, whole))
+        assert ours.replace(str(record.path.parent), "") == theirs.replace(str(whole.path.parent), ""), name
+
+
+@pytest.fixture
+def survives(spawn, small_demo, tmp_path):
+    """survives(name, method, [(when, kill), ...], *options) kills a run at each moment and starts it again."""
+
+    def arguments(method: str, runs: Path, options: tuple[str, ...]) -> list[str]:
+        extra = [
+            "--data.workers=0", "--data.validation_episodes=3", "--data.dataset=datamodules.folder.Folder",
+            f"--data.dataset.root={small_demo}", *options,
+        ]  # fmt: skip
+        return Request([method], "demo", [0], str(runs), extra=extra).arguments(method, 0)
+
+    def check(name: str, method: str, points: list[tuple[When, Kill]], *options: str, devices: int = 1) -> None:
+        options = (*options, f"--trainer.devices={devices}", f"--trainer.strategy={'ddp' if devices > 1 else 'auto'}")
+        process = spawn("run", *arguments(method, tmp_path / name / "whole", options))
+        _, err = process.communicate(timeout=400)
+        assert process.returncode == 0, err
+        whole = the_record(tmp_path / name / "whole")
+        number = 0
+        for when, kill in points:
+            runs = tmp_path / name / f"killed-{number}"
+            started = Started(spawn("run", *arguments(method, runs, options)), runs, time.monotonic())
+            while not when(started) and started.process.poll() is None:
+                assert started.seconds < 240
+                time.sleep(0.002)
+            alive = started.process.poll() is None
+            if alive:
+                kill(started)
+            _, err = started.process.communicate(timeout=60)  # until no process holds the other end: all have ended
+            assert "Traceback" not in err, err
+            if alive and kill is not kill_all and devices > 1:
+                assert GOES_ON in err, err
+            found = find_records(runs) if runs.is_dir() else []
+            for record in found:  # it was complete when it was killed
+                same(record, whole)
+            number += bool(found)
+        runs = tmp_path / name / f"killed-{number}"
+        process = spawn("run", *arguments(method, runs, options))
+        _, err = process.communicate(timeout=400)
+        assert process.returncode == 0, err
+        same(the_record(runs), whole)
+        (folder,) = runs.iterdir()  # and no lock
+        assert not (folder / "evaluation").exists() and not list(folder.rglob("*.new"))
+
+    return check
+
+
+@pytest.mark.slow
+def test_runs_killed_at_twenty_points(survives):
+    """An evaluation, one in two processes, and a training with dropout, all at the same time."""
+    rng = random.Random(0)
+    alone = [after(rng.uniform(0, 4)) for _ in range(2)]
+    alone += [evaluated(n) for n in sorted(rng.sample(range(1, 120), 5))]
+    alone += [soon_after("manifest.jsonl", rng.uniform(0, 0.3)) for _ in range(2)]
+    alone += [soon_after("episodes.parquet", rng.uniform(0, 0.02))]
+    ranks = [(lambda started: len(started.ranks()) > 1, kill_started)]  # before they have found each other
+    kills = [kill_rank_1, kill_started, kill_all, kill_rank_1]
+    ranks += [(evaluated(n), kill) for n, kill in zip(sorted(rng.sample(range(1, 120), 4)), kills, strict=True)]
+    training = [soon_after("checkpoints/.best.ckpt.*.new", 0), soon_after("checkpoints/last.ckpt", rng.uniform(0, 0.1))]
+    training += [soon_after("checkpoints/last.ckpt", rng.uniform(0.1, 2)), soon_after("checkpoints/finished.json", 0)]
+    training += [evaluated(rng.randrange(1, 9))]
+    few = ["--data.episodes=9", "--model.dropout=0.5", "--trainer.max_epochs=4", "--trainer.limit_train_batches=2"]
+    with ThreadPoolExecutor() as chains:
+        running = [
+            chains.submit(survives, "alone", "prototype", [(when, kill_all) for when in alone], "--data.episodes=120"),
+            chains.submit(survives, "ranks", "prototype", ranks, "--data.episodes=160", devices=2),
+            chains.submit(survives, "training", "dcama", [(when, kill_all) for when in training], *few),
+        ]
+    for chain in running:
+        chain.result()
+
+
+@pytest.mark.slow
+def test_two_starts_of_the_same_run_race(spawn, bench_arguments, tmp_path):
+    """Both at once, and once more: one works, the other finds its record or says that the first is at work."""
+    arguments = bench_arguments("prototype", tmp_path / "runs", "--data.episodes=60")
+    for _ in range(2):
+        racing = [spawn(*arguments) for _ in range(2)]
+        ended = [(process.communicate(timeout=400)[1], process.returncode) for process in racing]
+        for err, status in ended:
+            assert status == 0 or (status == 1 and "another process is working on" in err), err
+            assert "Traceback" not in err
+        assert 0 in [status for _, status in ended]
+    record = the_record(tmp_path / "runs")
+    log = (record.path / "run.log").read_text()
+    assert log.count("evaluation: 60 of 60 episodes are left") == 1 and "evaluation: 0" not in log
+    assert len(record.episodes) == 120 and [path.name for path in (tmp_path / "runs").iterdir()] == [record.path.name]
+
+
+@pytest.mark.slow
+def test_a_run_ends_with_the_command_that_started_it(spawn, bench_arguments, tmp_path):
+    """SIGKILL of `fsbench bench` alone: `fsbench run` says so and ends, and its lock with it."""
+    arguments = bench_arguments("prototype", tmp_path / "runs", "--data.episodes=900")
+    started = Started(spawn(*arguments), tmp_path / "runs", time.monotonic())
+    while not evaluated(5)(started):
+        assert started.process.poll() is None and started.seconds < 240
+        time.sleep(0.01)
+    kill_started(started)
+    _, err = started.process.communicate(timeout=60)
+    assert f"the process that started this one ended; {GOES_ON}" in err and started.lines < 900
+    assert not find_records(tmp_path / "runs")
