@@ -88,6 +88,15 @@ def shot_weights(distances: Tensor, reweight: nn.Module) -> Tensor:
     return weights.softmax(1)
 
 
+def _reweight(shots: int, width: int) -> nn.Module:
+    """Sorted distances (b, K, 1, 1) -> weights before the softmax (§9.2)."""
+    if width:
+        return nn.Sequential(nn.Conv2d(shots, width, 1), nn.ReLU(), nn.Conv2d(width, shots, 1))
+    conv = nn.Conv2d(shots, shots, 1, bias=False)
+    nn.init.constant_(conv.weight, 1 / shots)
+    return conv
+
+
 def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Dice of both channels (b, 2, H, W) against target (b, H, W); void belongs to neither, but its probability
     counts (§10)."""
@@ -142,10 +151,18 @@ class HMNetHead(nn.Module):
         mixing: the hybrid Mamba network; None leaves it out (§7).
         ensemble: join the base learner's opinion (BAM).
         shots: above 1, weights of that many shots' style distances are learned; with 1, they are averaged.
+        reweight_width: hidden channels of these weights' network; 0 is one layer that starts as the mean.
     """
 
     def __init__(
-        self, channels: tuple[int, int], width: int, side: int, mixing: Mixing | None, ensemble: bool, shots: int = 1
+        self,
+        channels: tuple[int, int],
+        width: int,
+        side: int,
+        mixing: Mixing | None,
+        ensemble: bool,
+        shots: int = 1,
+        reweight_width: int = 2,
     ):
         super().__init__()
         self.side, self.ensemble = side, ensemble
@@ -170,7 +187,7 @@ class HMNetHead(nn.Module):
         if ensemble:
             self.gram_merge, self.cls_merge = _merge(), _merge()
         if ensemble and shots > 1:
-            self.kshot_rw = nn.Sequential(nn.Conv2d(shots, 2, 1), nn.ReLU(), nn.Conv2d(2, shots, 1))
+            self.kshot_rw = _reweight(shots, reweight_width)
 
     def forward(
         self,

@@ -12,7 +12,7 @@ from fsbench.backbones import BackboneConfig, state_digest
 from fsbench.callbacks import Validation
 from fsbench.checkpoints import WRITTEN_BY, convert, load_checkpoint
 from fsbench.errors import CheckpointError, SettingsError
-from methods._hmnet_head import HMNetHead, best_priors, dice_loss, prior_maps
+from methods._hmnet_head import HMNetHead, best_priors, dice_loss, prior_maps, shot_weights
 from methods._mamba import Mixing
 from methods._pspnet import Features, FrozenPSPNet, PSPNet, from_imagenet, under_hmnets_names
 from methods.base_learner import BaseLearner
@@ -93,6 +93,13 @@ def test_learned_weights_of_shots_need_that_many(blocks_folder):
     with pytest.raises(SettingsError, match="weights of 3 shots were learned, but there are 1; test with SHOT=3"):
         method(episode(data(blocks_folder)))
     assert method(episode(data(blocks_folder, shot=3))).label_map.dim() == 2
+
+
+def test_weights_of_shots_without_hidden_channels_start_as_the_mean():
+    net = HMNetHead((4, 4), 4, 4, None, True, 3, reweight_width=0)
+    assert {k: tuple(v.shape) for k, v in net.kshot_rw.state_dict().items()} == {"weight": (3, 3, 1, 1)}
+    weights = shot_weights(torch.rand(2, 3, 1, 1), net.kshot_rw)
+    torch.testing.assert_close(weights, torch.full((2, 3, 1, 1), 1 / 3))
 
 
 def test_settings_that_do_not_fit_are_refused():

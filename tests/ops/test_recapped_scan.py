@@ -72,10 +72,19 @@ def test_gradients_of_the_state_reach_the_segment():
 
 def test_windows_that_do_not_fit_are_named():
     x = inputs()
-    with pytest.raises(SettingsError, match=r"u_q is \(2, 6, 15\), expected \(b, D, W, Tq\)"):
+    axes = r"expected \(b, D, T\) and \(b, D, W, Tq\)"
+    with pytest.raises(SettingsError, match=rf"u_q \(2, 6, 15\) torch.float32, {axes}"):
         recapped_scan(*x[:4], x[4].flatten(2), *x[5:])
-    with pytest.raises(SettingsError, match=r"delta is \(2, 6, 10\), expected \(2, 6, 15\)"):
+    with pytest.raises(SettingsError, match=r"delta_s, delta_q have .* tokens, expected .* as u"):
         recapped_scan(*x[:5], x[5][:, :, :2], *x[6:])
+    with pytest.raises(SettingsError, match=r"u_s is \(4, 6, .*\) torch.float32 and u_q \(2, 6, "):
+        recapped_scan(torch.cat([x[0], x[0]]), *x[1:])  # supports of more samples than there are
+    with pytest.raises(SettingsError, match=r"B_s is .*torch.float32 and B_q .*torch.float64"):
+        recapped_scan(*x[:6], x[6].double(), *x[7:])
+    with pytest.raises(SettingsError, match="B has 4 groups, C 2; expected the same number"):
+        recapped_scan(
+            *x[:2], *(t.repeat_interleave(2, 1) if i % 4 == 2 else t for i, t in enumerate(x[2:8], 2)), *x[8:]
+        )
 
 
 def intercept_inputs(b=2, d=5, length=7, n=3, dtype=torch.float64, skip=()):

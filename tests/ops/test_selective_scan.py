@@ -201,6 +201,10 @@ def test_memory_of_the_torch_back_end_has_no_state_of_every_token():
         ({"C": torch.zeros(2, 3, 3, 37)}, "B has 2 groups and C 3"),
         ({"initial_state": torch.zeros(2, 6)}, r"initial_state is \(2, 6\), expected \(2, 6, 3\)"),
         ({"u": torch.zeros(2, 6, 0)}, "without empty dimensions"),
+        ({"u": torch.zeros(2, 6, 37, dtype=torch.int64)}, "u is .* torch.int64, expected real"),
+        ({"B": torch.zeros(2, 0, 3, 37)}, r"B is \(2, 0, 3, 37\), expected \(2, G, 3, 37\)"),
+        ({"D": torch.zeros(6, dtype=torch.complex64)}, "D is torch.complex64 on cpu, expected real numbers on cpu"),
+        ({"delta_bias": torch.zeros(6, device="meta")}, "delta_bias is torch.float32 on meta, expected real"),
     ],
 )
 def test_arguments_that_do_not_fit_are_named(change, words):

@@ -100,7 +100,10 @@ def choose_backend(u: Tensor, backend: Backend | None = None, stateless: bool = 
     if chosen == "triton" and not _installed("triton"):
         raise SettingsError("the scan back end triton needs the package triton, which is not installed; choose torch")
     if chosen == "triton" and not (u.is_cuda or os.environ.get("TRITON_INTERPRET") == "1"):
-        raise SettingsError(f"the scan back end triton needs CUDA tensors, found {u.device.type}; choose torch")
+        raise SettingsError(
+            f"the scan back end triton needs CUDA tensors, found {u.device.type}; choose torch, or set "
+            "TRITON_INTERPRET=1 to try it slowly"
+        )
     return chosen  # type: ignore[return-value]
 
 
@@ -155,8 +158,10 @@ def check_arguments(
     state: Tensor | None,
 ) -> tuple[int, int, int]:
     """(b, D, L). Raises SettingsError naming the argument that does not fit."""
-    if u.dim() != 3 or 0 in u.shape:
-        raise SettingsError(f"selective_scan: u is {tuple(u.shape)}, expected (b, D, L) without empty dimensions")
+    if u.dim() != 3 or 0 in u.shape or not u.is_floating_point():
+        raise SettingsError(
+            f"selective_scan: u is {tuple(u.shape)} {u.dtype}, expected real (b, D, L) without empty dimensions"
+        )
     if A.dim() != 2 or A.is_complex() or not 1 <= A.shape[1] <= MOST_STATES:
         raise SettingsError(
             f"selective_scan: A is {tuple(A.shape)} {A.dtype}, expected real (D, N) with N of at most {MOST_STATES}"
@@ -181,13 +186,19 @@ def check_arguments(
             3: (b, states, length),
             4: (b, groups, states, length),
         }.get(tensor.dim())
-        if tuple(tensor.shape) != fits or channels % groups:
+        if tuple(tensor.shape) != fits or not groups or channels % groups:
             raise SettingsError(
                 f"selective_scan: {name} is {tuple(tensor.shape)}, expected ({b}, G, {states}, {length}) with G a "
                 f"divisor of {channels}, ({b}, {states}, {length}) or ({channels}, {states})"
             )
     if max(B.shape[1], C.shape[1]) % min(B.shape[1], C.shape[1]) and B.dim() == C.dim() == 4:
         raise SettingsError(f"selective_scan: B has {B.shape[1]} groups and C {C.shape[1]}, expected the same number")
+    others = {"D": D, "delta_bias": bias, "initial_state": state, "B": B, "C": C}
+    for name, tensor in {"A": A, "delta": delta, "z": z, **others}.items():
+        if tensor is not None and (tensor.device != u.device or not tensor.is_floating_point()):
+            raise SettingsError(
+                f"selective_scan: {name} is {tensor.dtype} on {tensor.device}, expected real numbers on {u.device}"
+            )
     tokens = {"delta": delta, "z": z, "B": B if B.dim() > 2 else None, "C": C if C.dim() > 2 else None}
     for name, token in tokens.items():
         if token is not None and token.dtype != u.dtype:

@@ -34,6 +34,7 @@ def scan(
     """See `_reference.scan`."""
     if u.dtype == torch.float64:
         raise SettingsError(IN_SINGLE)
+    D, bias = (None if t is None else t.contiguous() for t in (D, bias))  # the kernels step through these by 1
     arguments = (u, delta, A.contiguous(), B, C, D, bias, softplus, state, window, decay, offset)
     return cast(tuple[Tensor, Tensor], _Scan.apply(*arguments))
 

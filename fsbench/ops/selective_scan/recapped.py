@@ -42,8 +42,7 @@ def recapped_scan(
         outputs of the first S (b, D, T) and of the windows (b, D, W, Tq), in u's dtype, and the state after the first S
         (b, D, N); all differentiable (the state not with "mamba_ssm").
     """
-    if u_q.dim() != 4:
-        raise SettingsError(f"recapped_scan: u_q is {tuple(u_q.shape)}, expected (b, D, W, Tq)")
+    _check_parts({"u": u_s, "delta": delta_s, "B": B_s, "C": C_s}, {"u": u_q, "delta": delta_q, "B": B_q, "C": C_q})
     u, delta, B, C = (t.flatten(-2) for t in (u_q, delta_q, B_q, C_q))
     check_arguments(u, delta, A, B, C, D, None, delta_bias, None)
     chosen = choose_backend(u_q, backend)
@@ -63,6 +62,29 @@ def recapped_scan(
         of_segment = (u_q.shape[3], torch.exp(A * total[..., None]), state)
         y_q, _ = implementation(chosen)(u, delta, A, B, C, D, delta_bias, delta_softplus, state, *of_segment)
     return y_s, y_q.to(u_q.dtype).view(u_q.shape), state
+
+
+def _check_parts(segment: dict[str, Tensor], windows: dict[str, Tensor]) -> None:
+    """Raise SettingsError unless segment and windows agree in all but the number of tokens."""
+    for name in segment:
+        s, q = segment[name], windows[name]
+        tokens = segment["u"].shape[-1:], windows["u"].shape[-2:]
+        wanted = 3 if name in ("u", "delta") else 4
+        if s.dim() != wanted or q.dim() != wanted + 1 or s.shape[:-1] != q.shape[:-2] or s.dtype != q.dtype:
+            axes = "(b, D, T) and (b, D, W, Tq)" if wanted == 3 else "(b, G, N, T) and (b, G, N, W, Tq)"
+            raise SettingsError(
+                f"recapped_scan: {name}_s is {tuple(s.shape)} {s.dtype} and {name}_q {tuple(q.shape)} {q.dtype}, "
+                f"expected {axes} of one dtype"
+            )
+        if (s.shape[-1:], q.shape[-2:]) != tokens:
+            raise SettingsError(
+                f"recapped_scan: {name}_s, {name}_q have {s.shape[-1]} and {tuple(q.shape[-2:])} tokens, expected "
+                f"{tokens[0][0]} and {tuple(tokens[1])} as u"
+            )
+    if segment["B"].shape[1] != segment["C"].shape[1]:
+        raise SettingsError(
+            f"recapped_scan: B has {segment['B'].shape[1]} groups, C {segment['C'].shape[1]}; expected the same number"
+        )
 
 
 def long_scan(

@@ -1,6 +1,9 @@
 """HMNet's head, losses, optimisers, layout of weights, and the whole model at true size (hmnet.md §2-§5, §8-§12)."""
 
+import inspect
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +13,7 @@ from methods import _hmnet_head as parts
 from methods._hmnet_head import HMNetHead
 from methods._mamba import Mixing
 from methods._pspnet import Features, PSPNet, PyramidPooling
-from methods.hmnet import MODULES, decay_groups, poly_rate
+from methods.hmnet import HMNet, poly_rate
 from tests.goldens.harness import EXACT, Case, Comparison, Tolerance, absolute, compare, equal, relative
 from tests.goldens.kinds.hmnet_mamba import hashed, hashed_state, statistics
 
@@ -21,7 +24,9 @@ CLOSE = 2e-5  # channels nearer than this may be decided either way
 
 def head(case: Case) -> Iterator[Comparison]:
     c, t = case.config, case.tensors
-    net = HMNetHead((c["f1"], c["f2"]), c["C"], c["S"], Mixing(blocks=c["n_blocks"]), True, c["shot"])
+    net = HMNetHead(
+        (c["f1"], c["f2"]), c["C"], c["S"], Mixing(blocks=c["n_blocks"]), True, c["shot"], c["kshot_trans_dim"]
+    )
     ppm, cls = PyramidPooling(c["f3"]), nn.Sequential(nn.Conv2d(2 * c["f3"], c["f4"], 3, padding=1, bias=False))
     cls.append(nn.BatchNorm2d(c["f4"]))
     state = case.state()
@@ -126,9 +131,10 @@ def priors(case: Case) -> Iterator[Comparison]:
 
 
 def kshot_reweight(case: Case) -> Iterator[Comparison]:
-    distances = case.tensors["in.est_total"]
-    net = HMNetHead((4, 4), 4, 4, None, True, distances.shape[1])
-    net.kshot_rw.load_state_dict({k.removeprefix("kshot_rw."): v for k, v in case.state().items()})
+    distances, state = case.tensors["in.est_total"], case.group("state.kshot_rw.")
+    width = len(state["0.weight"]) if "0.weight" in state else 0
+    net = HMNetHead((4, 4), 4, 4, None, True, distances.shape[1], width)
+    net.kshot_rw.load_state_dict(state)
     weights = parts.shot_weights(distances, net.kshot_rw)
     yield case.compare("mid.weight_softmax", weights, absolute(1e-6))
     yield case.compare("out.est_val", (weights * distances).sum(1, keepdim=True), absolute(1e-6))
@@ -157,12 +163,20 @@ def lr_schedule(case: Case) -> Iterator[Comparison]:
 def optimizers(case: Case) -> Iterator[Comparison]:
     c, stored = case.config, case.data
     with torch.device("meta"):
-        net = HMNetHead((512, 1024), 256, 64, Mixing(blocks=c["n_blocks"]), True, c["shot"])
-    groups = [[f"{m}.{n}" for n, _ in getattr(net, m).named_parameters()] for m in MODULES if hasattr(net, m)]
+        net = HMNetHead((512, 1024), 256, 64, Mixing(blocks=c["n_blocks"]), True, c["shot"], c["kshot_trans_dim"])
+    usual = {name: p.default for name, p in inspect.signature(HMNet.__init__).parameters.items()}
+    rates = tuple(usual[name] for name in ("learning_rate", "momentum", "weight_decay"))
+    mamba_rates = tuple(usual[name] for name in ("mamba_learning_rate", "mamba_weight_decay"))
+    bare: Any = SimpleNamespace(head=net, rates=rates, mamba_rates=mamba_rates)
+    sgd, adamw = HMNet.configure_optimizers(bare)
+    names = {id(p): n for n, p in net.named_parameters()}
+    groups = [[names[id(p)] for p in group["params"]] for group in sgd.param_groups]
     yield equal("groups of SGD", groups, stored["sgd"]["groups"])
+    yield equal("rate in the configuration", usual["learning_rate"], stored["sgd"]["lr_config"])
+    for group in sgd.param_groups:
+        for key, name in (("lr", "lr_start_effective"), ("momentum", "momentum"), ("weight_decay", "weight_decay")):
+            yield equal(f"{key} of SGD", group[key], stored["sgd"][name])
     yield equal("first rate", poly_rate(stored["sgd"]["lr_config"], 0, 1), stored["sgd"]["lr_start_effective"])
-    names = {id(p): f"mamba.{n}" for n, p in net.mamba.named_parameters()}
-    adamw = torch.optim.AdamW(decay_groups(net.mamba, 0.01), 6e-5)
     for number, (group, reference) in enumerate(zip(adamw.param_groups, stored["adamw"], strict=True)):
         for key in ("lr", "weight_decay", "eps"):
             yield equal(f"{key} of AdamW's group {number}", group[key], reference[key])
@@ -173,17 +187,18 @@ def optimizers(case: Case) -> Iterator[Comparison]:
         yield equal(f"names of group {number}", found[: len(listed)], listed)
 
 
-def _whole(kind: str, classes: int, shots: int, blocks: int, side: int) -> dict[str, nn.Module]:
+def _whole(kind: str, classes: int, c: dict[str, Any], side: int) -> dict[str, nn.Module]:
     """Frozen network and head."""
     net = PSPNet("vgg16" if kind == "vgg16" else "resnet50", classes)
     channels = (256, 512) if kind == "vgg16" else (512, 1024)
-    return {"": net, "head": HMNetHead(channels, 256, side, Mixing(blocks=blocks), True, shots)}
+    mixing, reweight = Mixing(blocks=c["n_blocks"]), c.get("kshot_trans_dim", 2)
+    return {"": net, "head": HMNetHead(channels, 256, side, mixing, True, c["shot"], reweight)}
 
 
 def layout(case: Case) -> Iterator[Comparison]:
     c = case.config
     with torch.device("meta"):
-        modules = _whole(c["backbone"], {"pascal": 15, "coco": 60}[c["dataset"]], c["shot"], c["n_blocks"], 64)
+        modules = _whole(c["backbone"], {"pascal": 15, "coco": 60}[c["dataset"]], c, 64)
     found = [(key, list(v.shape)) for module in modules.values() for key, v in module.state_dict().items()]
     yield equal("names, shapes, order", found, [(key, list(shape)) for key, shape in case.data.items()])
 
@@ -192,7 +207,7 @@ def true_model(case: Case) -> Iterator[Comparison]:
     c, salt, size = case.config, case.entry["salt"], case.config["image"]
     kind = "vgg16" if c["vgg"] else "resnet50"
     classes = {"pascal": 15, "coco": 60}[c["dataset"]]
-    modules = _whole(kind, classes, c["shot"], c["n_blocks"], c["S"])
+    modules = _whole(kind, classes, c, c["S"])
     for module in modules.values():
         module.load_state_dict(hashed_state(module.state_dict(), salt))
         module.eval()

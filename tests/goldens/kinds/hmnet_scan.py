@@ -18,15 +18,19 @@ GRADIENTS = relative(1e-4)
 
 
 def scan(case: Case) -> Iterator[Comparison]:
-    x = leaves(case, "weight")
+    x = leaves(case, "weight", "weight_last")
     out, last = selective_scan(
         *(x.get(name) for name in ("u", "delta", "A", "B", "C", "D", "z", "delta_bias")),
         delta_softplus=case.config["softplus"],
+        initial_state=x.get("initial_state"),
         return_last_state=True,
     )
     yield case.compare("out.out", out, OUTPUTS)
     yield case.compare("out.last_state", last, OUTPUTS)
-    (out * case.tensors["in.weight"]).sum().backward()
+    loss = (out * case.tensors["in.weight"]).sum()
+    if "weight_last" in x:
+        loss = loss + (last * x["weight_last"]).sum()
+    loss.backward()
     yield from gradients(case, x)
 
 
