@@ -5,7 +5,7 @@
 Time and peak memory, forward and training step (forward, backward; dropout on), batch 1, of the attention of all blocks
 alone and of the whole head, on random features of the shapes that an image of 384 pixels gives. Both paths give the
 same numbers: outputs and gradients are compared before they are timed. To compare, both drop the same weights; when it
-is timed, the plain path drops them with torch's dropout, as plain code does.
+is timed, the plain path drops them with torch's dropout, as plain code does. Times on a CPU are processor seconds.
 """
 
 import argparse
@@ -124,7 +124,7 @@ def main() -> None:
                 costs = []
                 for path in (with_torch_dropout(plain), quick):
                     release_memory()
-                    costs.append(measure(path, options.device, options.repeats))
+                    costs.append(measure(path, options.device, options.repeats, processor=options.device.type == "cpu"))
                 print(_line(net, shots, what, costs[0], costs[1], difference), flush=True)
 
 
