@@ -49,9 +49,17 @@ class GridCell:
         return f"{self.method} {self.dataset} fold {self.fold}{task}{setting}{seed}"
 
     @property
+    def options(self) -> str:
+        """What else was asked for, in words."""
+        words = [f"checkpoint {self.checkpoint}"] if self.checkpoint else []
+        words += ["trial"] * self.fast + [f"{self.devices} devices"] * (self.devices is not None)
+        return ", ".join([*words, *self.extra]) or "–"
+
+    @property
     def variant(self) -> tuple[str, ...]:
-        """What the cell has in common with those of other folds and seeds."""
-        parts = asdict(self) | {"fold": None, "seed": None, "checkpoint": None}
+        """What the cell has in common with those of other folds and seeds. A cell without a seed has the
+        configuration's, which may be one of theirs: it stands alone, lest a run be counted twice."""
+        parts = asdict(self) | {"fold": None, "seed": self.seed is None}
         return tuple(str(value) for value in parts.values())
 
     def arguments(self, runs: Path) -> list[str]:

@@ -42,7 +42,8 @@ def _grid(options: argparse.Namespace, extra: list[str]) -> int:
 
     from fsbench.grid import read_grid
     from fsbench.grid_layout import as_json, lay_out
-    from fsbench.grid_plan import plan, summaries
+    from fsbench.grid_plan import plan
+    from fsbench.grid_scores import summaries
     from fsbench.render import SHEETS
     from fsbench.scores import metric_names
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from fsbench.grid import GridCell
-from fsbench.grid_plan import Planned, Summary
+from fsbench.grid_plan import Planned
+from fsbench.grid_scores import Summary
 from fsbench.layout import Grid, Sheet
 
 NOTES = (
@@ -18,7 +19,8 @@ def lay_out(planned: Sequence[Planned], found: Sequence[Summary]) -> Sheet:
     """A line per cell that is not done (done ones are counted), and a line per variant."""
     states = [item.state for item in planned]
     counted = ", ".join(f"{states.count(state)} {state}" for state in ("done", "begun", "missing", "refused"))
-    parts = [("to do", _cells(planned)), ("scores", _scores(found))]
+    options = ["options"] * (len({item.cell.options for item in planned}) > 1)
+    parts = [("to do", _cells(planned, [*TASK, *options])), ("scores", _scores(found, [*TASK, *options]))]
     return Sheet(
         f"{len(planned)} cells: {counted}; left to do: {_total(planned)}",
         [(caption, grid) for caption, grid in parts if len(grid) > 1],
@@ -26,8 +28,8 @@ def lay_out(planned: Sequence[Planned], found: Sequence[Summary]) -> Sheet:
     )
 
 
-def _cells(planned: Sequence[Planned]) -> Grid:
-    grid: Grid = [["method", "dataset", "fold", *TASK, "seed", "state", "time", "memory", "known from"]]
+def _cells(planned: Sequence[Planned], task: Sequence[str]) -> Grid:
+    grid: Grid = [["method", "dataset", "fold", *task, "seed", "state", "time", "memory", "known from"]]
     for item in planned:
         if item.state == "done":
             continue
@@ -36,28 +38,28 @@ def _cells(planned: Sequence[Planned]) -> Grid:
         if cost is not None:
             known = [duration(cost.seconds), f"{cost.peak_mib:,.0f} MiB", cost.source]
         seed = "–" if cell.seed is None else str(cell.seed)
-        grid.append([cell.method, cell.dataset, str(cell.fold), *_task(cell), seed, item.state, *known])
+        grid.append([cell.method, cell.dataset, str(cell.fold), *_task(cell, task), seed, item.state, *known])
     return grid
 
 
 TASK = ("way", "shot", "setting", "protocol")
 
 
-def _task(cell: GridCell) -> list[str]:
-    return ["–" if value is None else str(value) for value in (cell.way, cell.shot, cell.setting, cell.protocol)]
+def _task(cell: GridCell, names: Sequence[str]) -> list[str]:
+    return ["–" if value is None else str(value) for value in (getattr(cell, name) for name in names)]
 
 
-def _scores(found: Sequence[Summary]) -> Grid:
+def _scores(found: Sequence[Summary], task: Sequence[str]) -> Grid:
     metrics = list(dict.fromkeys(item.metric for item in found))
-    grid: Grid = [["method", "dataset", *TASK, "folds", "seeds done", *metrics]]
+    grid: Grid = [["method", "dataset", *task, "folds", "seeds done", *metrics]]
     by_variant: dict[tuple[str, ...], list[Summary]] = {}
     for item in found:
         by_variant.setdefault(item.variant.variant, []).append(item)
     for items in by_variant.values():
         first = items[0]
         cell = first.variant
-        done = f"{len(first.seeds)} of {first.wanted}"
-        grid.append([cell.method, cell.dataset, *_task(cell), str(first.folds), done, *map(_score, items)])
+        done = f"{first.done} of {first.wanted}"
+        grid.append([cell.method, cell.dataset, *_task(cell, task), str(first.folds), done, *map(_score, items)])
     return grid
 
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, median, stdev
+from statistics import median
 from typing import Any
 
 from fsbench.errors import FsbenchError, user_message
@@ -49,23 +49,6 @@ class Planned:
             return "done"
         begun = self.folder is not None and (self.folder / "identity.json").is_file()
         return "begun" if begun else "missing"
-
-
-@dataclass(frozen=True)
-class Summary:
-    """A variant's score: mean over folds for each seed, then mean and standard deviation over the seeds.
-
-    `seeds` has the scores of the seeds all whose folds are done; `value` and `deviation` are None unless all seeds are
-    (and there are two), so that no seed is ever chosen.
-    """
-
-    variant: GridCell
-    folds: int
-    wanted: int
-    metric: str
-    seeds: dict[int | None, float]
-    value: float | None
-    deviation: float | None
 
 
 def plan(
@@ -137,31 +120,3 @@ class Estimates:
 def _from_checkpoint(record: Record) -> bool:
     training = record.run["identity"]["training"]
     return bool(training and "checkpoint_sha256" in training)
-
-
-def summaries(planned: Sequence[Planned], metrics: Sequence[str]) -> list[Summary]:
-    """Scores of every variant of the grid, over the folds and seeds that the grid names."""
-    variants: dict[tuple[str, ...], list[Planned]] = {}
-    for item in planned:
-        variants.setdefault(item.cell.variant, []).append(item)
-    found = []
-    for items in variants.values():
-        folds = {item.cell.fold for item in items}
-        seeds = dict.fromkeys(item.cell.seed for item in items)
-        for metric in metrics:
-            by_seed: dict[int | None, float] = {}
-            for seed in seeds:
-                values = [
-                    item.record.run["scores"][metric]
-                    for item in items
-                    if item.cell.seed == seed
-                    and item.record is not None
-                    and metric in item.record.run.get("scores", {})
-                ]
-                if len(values) == len(folds):
-                    by_seed[seed] = mean(values)
-            complete = len(by_seed) == len(seeds)
-            value = mean(by_seed.values()) if complete else None
-            deviation = stdev(by_seed.values()) if complete and len(seeds) > 1 else None
-            found.append(Summary(items[0].cell, len(folds), len(seeds), metric, by_seed, value, deviation))
-    return found

@@ -14,9 +14,10 @@ from fsbench.cli import main
 from fsbench.errors import SettingsError
 from fsbench.executors import Job, LocalProcesses
 from fsbench.grid import GridCell, read_grid
-from fsbench.grid_layout import duration
-from fsbench.grid_plan import Estimates, Planned, plan, summaries
+from fsbench.grid_layout import duration, lay_out
+from fsbench.grid_plan import Estimates, Planned, plan
 from fsbench.grid_run import doing, last_lines, run_missing
+from fsbench.grid_scores import summaries
 from fsbench.paths import CONFIGS
 from fsbench.records import Record
 
@@ -124,6 +125,31 @@ def test_scores_are_those_of_all_seeds_or_none():
     assert partly.value is None and partly.deviation is None
     (one,) = summaries(cells_with({(0, 0): 50.0, (1, 0): 60.0}), ["mIoU"])
     assert one.value == 55 and one.deviation is None
+
+
+def test_runs_of_other_weights_never_fill_up_a_score(write):
+    """Of two grids of checkpoints and one of trainings each has one fold done: no score is complete, and each is told
+    from the others."""
+    files = [write(folds=[0, 1], seeds=[0], **more) for more in ({}, {"checkpoint": "x/{fold}"}, {"checkpoint": "y"})]
+    done = {(None, 0), ("x/{fold}", 1), ("y", 0)}
+    planned = [
+        Planned(cell, Path("x"), record if (cell.checkpoint, cell.fold) in done else None)
+        for record in [Record(Path("x"), {"scores": {"mIoU": 50.0}})]
+        for cell in read_grid(files)
+    ]
+    found = summaries(planned, ["mIoU"])
+    assert [(one.variant.checkpoint, one.done, one.wanted, one.value) for one in found] == [
+        (None, 0, 1, None), ("x/{fold}", 0, 1, None), ("y", 0, 1, None),
+    ]  # fmt: skip
+    (_, cells), (_, scores) = lay_out(planned, found).parts
+    assert [row[cells[0].index("options")] for row in cells[1:]] == ["–", "checkpoint x/{fold}", "checkpoint y"]
+    assert len({tuple(row) for row in scores}) == 4
+
+
+def test_a_cell_without_a_seed_is_no_seed_more():
+    """It has the configuration's seed, which may be the one that another cell names."""
+    found = summaries(cells_with({(0, 0): 50.0, (0, None): 50.0}), ["mIoU"])
+    assert [(one.wanted, one.value, one.deviation) for one in found] == [(1, 50, None)] * 2
 
 
 def test_costs_come_from_the_runs_that_are_most_alike(make):
