@@ -43,10 +43,14 @@ class GridCell:
 
     @property
     def label(self) -> str:
-        task = "" if self.way is None and self.shot is None else f" {self.way or 1}-way {self.shot or 1}-shot"
-        setting = f" {self.setting}" if self.setting else ""
-        seed = "" if self.seed is None else f" seed {self.seed}"
-        return f"{self.method} {self.dataset} fold {self.fold}{task}{setting}{seed}"
+        seed = "" if self.seed is None else f"seed {self.seed}"
+        return " ".join(word for word in (self.method, self.dataset, f"fold {self.fold}", self.task, seed) if word)
+
+    @property
+    def task(self) -> str:
+        """As far as it was asked for."""
+        words = [] if self.way is None and self.shot is None else [f"{self.way or 1}-way {self.shot or 1}-shot"]
+        return " ".join([*words, *[self.setting] * bool(self.setting), *[self.protocol] * bool(self.protocol)])
 
     @property
     def options(self) -> str:

@@ -43,7 +43,7 @@ def _grid(options: argparse.Namespace, extra: list[str]) -> int:
     from fsbench.grid import read_grid
     from fsbench.grid_layout import as_json, lay_out
     from fsbench.grid_plan import plan
-    from fsbench.grid_scores import summaries
+    from fsbench.grid_scores import remarks, summaries
     from fsbench.render import SHEETS
     from fsbench.scores import metric_names
 
@@ -62,8 +62,8 @@ def _grid(options: argparse.Namespace, extra: list[str]) -> int:
     if executor is not None:
         failed = _run(options, planned, executor)
         planned = plan(cells, options.runs)
-    found = summaries(planned, metrics)
-    print(as_json(planned, found) if options.format == "json" else SHEETS[options.format]([lay_out(planned, found)]))
+    shown = planned, summaries(planned, metrics), remarks(planned)
+    print(as_json(*shown) if options.format == "json" else SHEETS[options.format]([lay_out(*shown)]))
     return 1 if failed else 0
 
 

@@ -11,12 +11,13 @@ from fsbench.layout import Grid, Sheet
 
 NOTES = (
     "cost: the median of earlier runs of the method, on their machine; ? where there are none",
-    "scores: mean over the folds of the grid, then mean ± standard deviation over all its seeds; – until all are done",
+    "scores: mean over all folds of the data set, then mean ± standard deviation over all seeds of the grid; – until "
+    "all are done, or where the grid lacks a fold",
 )
 
 
-def lay_out(planned: Sequence[Planned], found: Sequence[Summary]) -> Sheet:
-    """A line per cell that is not done (done ones are counted), and a line per variant."""
+def lay_out(planned: Sequence[Planned], found: Sequence[Summary], remarks: Sequence[str] = ()) -> Sheet:
+    """A line per cell that is not done (done ones are counted), and a line per variant; `remarks` are of the runs."""
     states = [item.state for item in planned]
     counted = ", ".join(f"{states.count(state)} {state}" for state in ("done", "begun", "missing", "refused"))
     options = ["options"] * (len({item.cell.options for item in planned}) > 1)
@@ -24,7 +25,7 @@ def lay_out(planned: Sequence[Planned], found: Sequence[Summary]) -> Sheet:
     return Sheet(
         f"{len(planned)} cells: {counted}; left to do: {_total(planned)}",
         [(caption, grid) for caption, grid in parts if len(grid) > 1],
-        list(NOTES),
+        [*NOTES, *remarks],
     )
 
 
@@ -58,8 +59,8 @@ def _scores(found: Sequence[Summary], task: Sequence[str]) -> Grid:
     for items in by_variant.values():
         first = items[0]
         cell = first.variant
-        done = f"{first.done} of {first.wanted}"
-        grid.append([cell.method, cell.dataset, *_task(cell, task), str(first.folds), done, *map(_score, items)])
+        folds, done = f"{first.folds} of {first.of or '?'}", f"{first.done} of {first.wanted}"
+        grid.append([cell.method, cell.dataset, *_task(cell, task), folds, done, *map(_score, items)])
     return grid
 
 
@@ -86,12 +87,13 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
 
 
-def as_json(planned: Sequence[Planned], found: Sequence[Summary]) -> str:
-    """All cells, and the scores of every variant with those of each seed."""
+def as_json(planned: Sequence[Planned], found: Sequence[Summary], remarks: Sequence[str]) -> str:
+    """All cells, the scores of every variant with those of each seed, and `remarks` on the runs."""
     cells = [
         asdict(item.cell)
         | {"state": item.state, "folder": item.folder and str(item.folder), "refused": item.refused}
         | {"cost": item.cost and asdict(item.cost)}
         for item in planned
     ]
-    return json.dumps({"cells": cells, "scores": [asdict(item) for item in found]}, indent=2) + "\n"
+    scores = [asdict(item) for item in found]
+    return json.dumps({"cells": cells, "scores": scores, "notes": list(remarks)}, indent=2) + "\n"

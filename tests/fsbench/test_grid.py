@@ -17,7 +17,7 @@ from fsbench.grid import GridCell, read_grid
 from fsbench.grid_layout import duration, lay_out
 from fsbench.grid_plan import Estimates, Planned, plan
 from fsbench.grid_run import doing, last_lines, run_missing
-from fsbench.grid_scores import summaries
+from fsbench.grid_scores import remarks, summaries
 from fsbench.paths import CONFIGS
 from fsbench.records import Record
 
@@ -103,13 +103,20 @@ def test_the_grids_that_come_along(file):
     assert len(cells) >= 8 and {cell.method for cell in cells} <= set(names("methods"))
 
 
-def cells_with(states):
+def finished(score, folds=2):
+    """A record of a data set with `folds`."""
+    record = Record(Path("x"), {"scores": {"mIoU": score}})
+    record.__dict__["header"] = {"folds": folds}
+    return record
+
+
+def cells_with(states, folds=2):
     """Planned cells of one variant: {(fold, seed): mIoU or None}."""
     return [
         Planned(
             GridCell("m", "d", fold, 1, 1, None, seed),
             Path("x"),
-            None if score is None else Record(Path("x"), {"scores": {"mIoU": score}}),
+            None if score is None else finished(score, folds),
         )
         for (fold, seed), score in states.items()
     ]
@@ -120,6 +127,8 @@ def test_scores_are_those_of_all_seeds_or_none():
     (found,) = summaries(cells_with(scores), ["mIoU"])
     assert found.seeds == {0: 55, 1: 58, 2: 75}
     assert found.value == mean([55, 58, 75]) and found.deviation == stdev([55, 58, 75])
+    ((_, shown),) = lay_out(cells_with(scores), [found]).parts
+    assert shown[1][-3:] == ["2 of 2", "3 of 3", "62.67 ± 10.79"]
     (partly,) = summaries(cells_with(scores | {(1, 1): None}), ["mIoU"])
     assert partly.seeds == {0: 55, 2: 75} and partly.wanted == 3
     assert partly.value is None and partly.deviation is None
@@ -133,8 +142,7 @@ def test_runs_of_other_weights_never_fill_up_a_score(write):
     files = [write(folds=[0, 1], seeds=[0], **more) for more in ({}, {"checkpoint": "x/{fold}"}, {"checkpoint": "y"})]
     done = {(None, 0), ("x/{fold}", 1), ("y", 0)}
     planned = [
-        Planned(cell, Path("x"), record if (cell.checkpoint, cell.fold) in done else None)
-        for record in [Record(Path("x"), {"scores": {"mIoU": 50.0}})]
+        Planned(cell, Path("x"), finished(50.0) if (cell.checkpoint, cell.fold) in done else None)
         for cell in read_grid(files)
     ]
     found = summaries(planned, ["mIoU"])
@@ -146,9 +154,36 @@ def test_runs_of_other_weights_never_fill_up_a_score(write):
     assert len({tuple(row) for row in scores}) == 4
 
 
+def test_a_mean_stands_only_where_every_fold_of_the_data_set_is_there():
+    planned = cells_with({(fold, seed): 50.0 for fold in (0, 1) for seed in (0, 1)}, folds=4)
+    (found,) = summaries(planned, ["mIoU"])
+    assert (found.folds, found.of, found.done, found.wanted) == (2, 4, 2, 2)
+    assert found.value is None and found.deviation is None and found.seeds == {}
+    ((_, scores),) = lay_out(planned, [found]).parts
+    assert [scores[1][scores[0].index(name)] for name in ("folds", "seeds done", "mIoU")] == ["2 of 4", "2 of 2", "–"]
+
+
+def test_what_makes_scores_no_results_is_said(make):
+    """A trial with random weights beside a run with all episodes, and one whose manifest is gone."""
+
+    def planned(method, record):
+        return Planned(GridCell(method, "blocks", 0, 1, 1, None, 0), record.path, record)
+
+    trial = make("emat", 0, weights="random (seed 0)", episodes=6)
+    lost = make("cst", 0)
+    (lost.path / "manifest.jsonl").unlink()
+    items = [planned("emat", trial), planned("prototype", make("prototype", 0, episodes=1000)), planned("cst", lost)]
+    few, lists, random, left = remarks(items)
+    assert lists.startswith("image lists: ")
+    assert few == "emat blocks 1-way 1-shot: 6 instead of the protocol's 1000 episodes: a trial, not a result"
+    assert random.startswith("emat blocks 1-way 1-shot: emat: backbone b has random (seed 0) weights")
+    assert left.startswith("cst blocks 1-way 1-shot: left out: there is no manifest")
+    assert [found.done for found in summaries(items, ["mIoU"])] == [1, 1, 0]
+
+
 def test_a_cell_without_a_seed_is_no_seed_more():
     """It has the configuration's seed, which may be the one that another cell names."""
-    found = summaries(cells_with({(0, 0): 50.0, (0, None): 50.0}), ["mIoU"])
+    found = summaries(cells_with({(0, 0): 50.0, (0, None): 50.0}, folds=1), ["mIoU"])
     assert [(one.wanted, one.value, one.deviation) for one in found] == [(1, 50, None)] * 2
 
 
