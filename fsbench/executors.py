@@ -1,6 +1,7 @@
 """Where cells run: in processes of this machine, or as jobs through submitit (SLURM, or its local stand-in).
 
-A cell is a process of its own either way, so that its memory is its own and its failure, too. With several devices on
+A cell is a process of its own either way, so that its memory is its own and its failure, too; it ends when the process
+that started it does (of a job, the job's: SLURM's jobs go on without the grid). With several devices on
 SLURM every task of the job is one rank, as Lightning's own SLURM support wants it.
 """
 
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from fsbench.companions import child_environment
 from fsbench.errors import SettingsError
 
 
@@ -46,7 +48,8 @@ class Executor(Protocol):
 def run_cell(arguments: Sequence[str], log: Path) -> int:
     """`fsbench run` in a process of its own; its exit status."""
     with log.open("a") as out:
-        return subprocess.run(_command(arguments), stdout=out, stderr=out, check=False).returncode
+        ended = subprocess.run(_command(arguments), stdout=out, stderr=out, env=child_environment(), check=False)
+    return ended.returncode
 
 
 def _command(arguments: Sequence[str]) -> list[str]:
@@ -67,7 +70,12 @@ class _Process:
     def __init__(self, job: Job):
         with job.log.open("a") as out:
             self.process = subprocess.Popen(
-                _command(job.arguments), stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+                _command(job.arguments),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                env=child_environment(),
+                start_new_session=True,  # Ctrl-C reaches this process alone, which then stops them all
             )
 
     def poll(self) -> int | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from fsbench.companions import sigterm_exits
 from fsbench.executors import Executor, Job, Running
 from fsbench.files import make_folder
 from fsbench.grid_plan import Planned
@@ -35,15 +36,15 @@ def run_missing(
 ) -> list[Failure]:
     """Run every cell that is missing or was begun; a failed one stops no other.
 
-    `screen` shows progress on the standard error (None: where that is a terminal). On KeyboardInterrupt the running
-    cells are stopped, and keep what they finished.
+    `screen` shows progress on the standard error (None: where that is a terminal). On KeyboardInterrupt and SIGTERM the
+    running cells are stopped, and keep what they finished.
     """
     logs = make_folder(runs / ".grid" / "logs")
     waiting = deque(item for item in planned if item.state in ("missing", "begun"))
     running: list[tuple[Planned, Job, Running, _Line]] = []
     failures: list[Failure] = []
     hidden = None if screen is None else not screen
-    with tqdm(total=len(waiting), desc="cells", file=sys.stderr, disable=hidden) as bar:
+    with sigterm_exits(), tqdm(total=len(waiting), desc="cells", file=sys.stderr, disable=hidden) as bar:
         try:
             while waiting or running:
                 batch = [waiting.popleft() for _ in range(min(len(waiting), executor.at_once - len(running)))]
