@@ -1,6 +1,7 @@
 """Grids: what a file asks for, what is done of it, what the rest costs, and scores over all seeds."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import yaml
 from fsbench.catalogue import names
 from fsbench.cli import main
 from fsbench.errors import SettingsError
-from fsbench.executors import Job, LocalProcesses
+from fsbench.executors import Job, LocalProcesses, Submitit
 from fsbench.grid import GridCell, read_grid
 from fsbench.grid_layout import duration, lay_out
 from fsbench.grid_plan import Estimates, Planned, plan
@@ -314,3 +315,51 @@ def test_a_process_that_is_stopped_ends(tmp_path):
     (process,) = LocalProcesses(1).start([job])
     process.stop()
     assert process.poll() not in (None, 0)
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """slurm() -> the scripts that a pretended cluster was given; it refuses jobs of 8 tasks."""
+    bin, given = tmp_path / "bin", tmp_path / "given"
+    bin.mkdir()
+    given.mkdir()
+    sbatch = f"""#!/bin/sh
+    if grep -q ntasks-per-node=8 "$1"; then echo "sbatch: error: no node has 8" >&2; exit 1; fi
+    cp "$1" {given}/
+    echo "Submitted batch job $(ls {given} | wc -l)"
+    """
+    for name, text in (("sbatch", sbatch), ("srun", "#!/bin/sh\n")):
+        (bin / name).write_text(text)
+        (bin / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{bin}:{os.environ['PATH']}")
+    return lambda: [file.read_text() for file in given.iterdir()]
+
+
+def test_jobs_of_an_array_have_one_number_of_tasks(slurm, tmp_path):
+    executor = Submitit("slurm", tmp_path / "submitit", 2, {})
+    jobs = [Job(("--a",), tmp_path / f"log{place}", tasks) for place, tasks in enumerate((4, 1, 8, 4))]
+    started = executor.start(jobs)
+    scripts = {line: script for script in slurm() for line in script.splitlines() if "ntasks-per-node" in line}
+    assert set(scripts) == {"#SBATCH --ntasks-per-node=4", "#SBATCH --ntasks-per-node=1"}
+    assert "--array=0-1%2" in scripts["#SBATCH --ntasks-per-node=4"]
+    assert all("#SBATCH --time=1440\n" in script for script in scripts.values())
+    submitted = [None if place == 2 else job.job.submission().args[1] for place, job in enumerate(started)]
+    assert submitted == [jobs[0].log, jobs[1].log, None, jobs[3].log]
+    assert started[2].poll() == 1
+    assert last_lines(jobs[2].log) == ["slurm refused the job: sbatch: error: no node has 8"]
+
+
+def test_limits_that_are_given_hold(slurm, tmp_path):
+    for number, given in enumerate(({"timeout_min": 30}, {"slurm_time": 30}, {"slurm_timeout_min": 30})):
+        Submitit("slurm", tmp_path / "submitit", 1, given).start([Job((), tmp_path / f"log{number}")])
+        assert sum("#SBATCH --time=30\n" in script for script in slurm()) == number + 1
+    with pytest.raises(SettingsError, match="timeout_min"):
+        Submitit("slurm", tmp_path / "submitit", 1, {"timeout_min": "long"})
+
+
+def test_without_slurm_a_job_is_one_task(tmp_path):
+    (job,) = Submitit("local", tmp_path / "submitit", 1, {}).start([Job(("--a",), tmp_path / "log", 4)])
+    try:
+        assert job.job.num_tasks == 1
+    finally:
+        job.stop()
