@@ -155,9 +155,11 @@ def _read(file: Path) -> dict[str, Any]:
             raise SettingsError(f"{file} has the unknown key '{key}'; {hint}")
     for key, kind in AXES.items():
         entries = values.get(key)
-        if key in ("methods", "datasets", "folds") and not entries:
-            raise SettingsError(f"{file} has no {key}; expected a list of them")
-        if entries is not None and not (isinstance(entries, list) and all(type(entry) is kind for entry in entries)):
+        needed = key in ("methods", "datasets", "folds")
+        if not entries and (needed or (key in values and entries in (None, []))):
+            left = "" if needed else ", or the key left out for the configuration's value"
+            raise SettingsError(f"{file} has no {key}; expected a list of them{left}")
+        if key in values and not (isinstance(entries, list) and all(type(entry) is kind for entry in entries)):
             raise SettingsError(f"{file}: {key} is {entries!r}, expected a list of {kind.__name__}")
     for key, kind in OPTIONS.items():
         if key in values and type(values[key]) is not kind:

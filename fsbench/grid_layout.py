@@ -10,7 +10,7 @@ from fsbench.grid_scores import Summary
 from fsbench.layout import Grid, Sheet
 
 NOTES = (
-    "cost: the median of earlier runs of the method, on their machine; ? where there are none",
+    "cost: the median of earlier runs of the method, on their machine; ? where none tells (a trial tells no training)",
     "scores: mean over all folds of the data set, then mean ± standard deviation over all seeds of the grid; – until "
     "all are done, or where the grid lacks a fold",
 )
@@ -35,7 +35,7 @@ def _cells(planned: Sequence[Planned], task: Sequence[str]) -> Grid:
         if item.state == "done":
             continue
         cell, cost = item.cell, item.cost
-        known = ["?", "?", item.refused or "no run of this method"]
+        known = ["?", "?", item.refused or "no run like it"]
         if cost is not None:
             known = [duration(cost.seconds), f"{cost.peak_mib:,.0f} MiB", cost.source]
         seed = "–" if cell.seed is None else str(cell.seed)

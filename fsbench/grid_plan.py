@@ -1,34 +1,20 @@
-"""What of a grid is done, what is missing, and what that will cost.
+"""What of a grid is done and what is missing.
 
 Where a cell's record is follows from its identity, for which the data set is read and the model built. That is done
 once for each cell and noted in `<runs>/.grid/cells`, under a hash of everything that was asked for.
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from fsbench.errors import FsbenchError, user_message
 from fsbench.files import write_text
 from fsbench.grid import GridCell
+from fsbench.grid_cost import Cost, Estimates
 from fsbench.records import Record, find_records, read_record
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Expected of a cell: seconds of training and of evaluation, memory, and what that is known from."""
-
-    training: float
-    evaluation: float
-    peak_mib: float
-    source: str
-
-    @property
-    def seconds(self) -> float:
-        return self.training + self.evaluation
 
 
 @dataclass(frozen=True)
@@ -61,7 +47,7 @@ def plan(
     planned = []
     for cell in progress(cells):
         try:
-            folder = _folder(cell, runs, recheck)
+            folder = folder_of(cell, runs, recheck)
         except FsbenchError as error:
             planned.append(Planned(cell, None, refused=user_message(error).splitlines()[0]))
             continue
@@ -70,11 +56,12 @@ def plan(
     return planned
 
 
-def _folder(cell: GridCell, runs: Path, recheck: bool) -> Path:
-    """Of the cell's record. Raises FsbenchError when the cell cannot be built."""
+def folder_of(cell: GridCell, runs: Path, recheck: bool = False) -> Path:
+    """Of the cell's record; `recheck` trusts no earlier note. Raises FsbenchError when the cell cannot be built."""
     note = runs / ".grid" / "cells" / f"{cell.fingerprint(runs)}.json"
-    if note.is_file() and not recheck:
-        return runs / str(json.loads(note.read_text())["folder"])
+    name = None if recheck else _noted(note)
+    if name is not None:
+        return runs / name
     from fsbench.cell import Cell  # with torch, which a grid whose cells are all known does not need
     from fsbench.composition import parse
 
@@ -84,39 +71,10 @@ def _folder(cell: GridCell, runs: Path, recheck: bool) -> Path:
     return folder
 
 
-class Estimates:
-    """What cells will cost, from what finished runs did cost."""
-
-    def __init__(self, records: Iterable[Record]):
-        self.by_method: dict[str, list[tuple[dict[str, Any], Record]]] = {}
-        for record in records:
-            with (record.path / "manifest.jsonl").open() as file:
-                header = json.loads(file.readline())
-            self.by_method.setdefault(record.run["identity"]["method"]["name"], []).append((header, record))
-
-    def of(self, cell: GridCell) -> Cost | None:
-        """The median of the runs that are most like it: same data set, way, shot and setting; the same data set; the
-        same method. A run with a checkpoint says nothing of a training."""
-        trains = cell.checkpoint is None
-        like = [
-            (header, record)
-            for header, record in self.by_method.get(cell.method, ())
-            if not trains or not _from_checkpoint(record)
-        ]
-        task = {"way": cell.way or 1, "shot": cell.shot or 1, "setting": cell.setting or "original"}
-        here = [(h, r) for h, r in like if h["dataset"] == cell.dataset]
-        same = [(h, r) for h, r in here if all(h[key] == value for key, value in task.items())]
-        for chosen, what in ((same, "this task"), (here, f"other tasks on {cell.dataset}"), (like, "other data")):
-            measured = [(h, r) for h, r in chosen if r.run["cost"].get("episodes_per_second")]
-            if measured:
-                training = [(r.run.get("made") or {}).get("training_seconds") or 0.0 for _, r in measured]
-                evaluation = [h["requested"] / r.run["cost"]["episodes_per_second"] for h, r in measured]
-                peak = max(r.run["cost"]["peak_mib"] for _, r in measured)
-                runs = f"{len(measured)} run{'s' * (len(measured) > 1)} of {what}"
-                return Cost(median(training) if trains else 0.0, median(evaluation), peak, runs)
+def _noted(note: Path) -> str | None:
+    """The folder's name, or None where there is no note or a damaged one."""
+    try:
+        name = json.loads(note.read_text())["folder"]
+    except (OSError, ValueError, TypeError, KeyError):
         return None
-
-
-def _from_checkpoint(record: Record) -> bool:
-    training = record.run["identity"]["training"]
-    return bool(training and "checkpoint_sha256" in training)
+    return name if isinstance(name, str) and name else None

@@ -12,11 +12,13 @@ import yaml
 
 from fsbench.catalogue import names
 from fsbench.cli import main
+from fsbench.demo.dataset import generate
 from fsbench.errors import SettingsError
 from fsbench.executors import Job, LocalProcesses, Submitit
 from fsbench.grid import GridCell, read_grid
+from fsbench.grid_cost import Estimates
 from fsbench.grid_layout import duration, lay_out
-from fsbench.grid_plan import Estimates, Planned, plan
+from fsbench.grid_plan import Planned, plan
 from fsbench.grid_run import doing, last_lines, run_missing
 from fsbench.grid_scores import remarks, summaries
 from fsbench.paths import CONFIGS
@@ -79,6 +81,8 @@ def test_the_fingerprint_is_of_what_is_asked_for(write, tmp_path):
         ({"methods": ["emta"]}, "unknown method 'emta'"),
         ({"datasets": []}, "has no datasets; expected a list of them"),
         ({"folds": [0, "1"]}, "folds is [0, '1'], expected a list of int"),
+        ({"seeds": []}, "has no seeds; expected a list of them, or the key left out"),
+        ({"shots": None}, "has no shots; expected a list of them, or the key left out"),
         ({"seeds": 3}, "seeds is 3, expected a list of int"),
         ({"fast": "yes"}, "fast is 'yes', expected bool"),
     ],
@@ -199,7 +203,7 @@ def test_costs_come_from_the_runs_that_are_most_alike(make):
         [record(100, 2), record(300, 4), record(900, 8, way=2), record(0, 16, training={"checkpoint_sha256": "a"})]
     )
     cost = estimates.of(GridCell("prototype", "blocks", 1, 1, 1, "original", 5))
-    assert (cost.training, cost.evaluation, cost.peak_mib) == (200, 24 * (1 / 2 + 1 / 4) / 2, 400)
+    assert (cost.training, cost.evaluation, cost.peak_mib) == (200, 1000 * (1 / 2 + 1 / 4) / 2, 400)
     assert cost.source == "2 runs of this task"
     assert estimates.of(GridCell("prototype", "blocks", 0, 2, 1, None, None)).training == 900
     five = estimates.of(GridCell("prototype", "blocks", 0, 1, 5, None, None))
@@ -209,6 +213,55 @@ def test_costs_come_from_the_runs_that_are_most_alike(make):
     assert tested.training == 0 and tested.source == "3 runs of this task"
     assert estimates.of(GridCell("emat", "blocks", 0, 1, 1, None, None)) is None
     assert [duration(s) for s in (40, 600, 3700)] == ["40 s", "10 min", "1 h 02 min"]
+
+
+def test_trials_tell_how_fast_a_cell_is_tested_but_not_how_long_it_is_trained(make):
+    """The runs that are known are trials of one that trains and of one that does not."""
+    fast = {"max_epochs": 1, "limit_train_batches": 4}
+    records = [make(method, 0, episodes=20, training=training) for method, training in
+               (("emat", fast), ("prototype", {"base_lists": "x"}))]  # fmt: skip
+    for record, made in zip(records, ({"training_seconds": 40.0}, {}), strict=True):
+        record.run["made"] = made
+        record.run["cost"] = {"episodes_per_second": 4.0, "peak_mib": 10.0}
+    estimates = Estimates(records)
+
+    def of(method, **more):
+        cost = estimates.of(GridCell(method, "blocks", 0, 1, 1, None, 0, **more))
+        return cost and (cost.training, cost.evaluation)
+
+    assert of("emat") is None and of("emat", fast=True) == (40, 20 / 4)
+    assert of("emat", checkpoint="c") == of("prototype") == (0, 1000 / 4)
+    assert of("prototype", extra=("--data.episodes=9",)) == (0, 9 / 4)
+    assert of("prototype", protocol="hsnet") == (0, 1000 / 4)  # as configs/protocols/hsnet.yaml has it
+
+
+def test_runs_without_a_manifest_are_left_out_of_the_estimates(make, caplog):
+    lost, sound = make("prototype", 0), make("prototype", 1)
+    (lost.path / "manifest.jsonl").unlink()
+    estimates = Estimates([lost, sound])
+    for _ in range(2):
+        assert estimates.of(GridCell("prototype", "blocks", 0, 1, 1, None, 0)).source == "1 run of this task"
+    (said,) = caplog.messages
+    assert f"{lost.path} is left out of the estimates: there is no manifest" in said
+
+
+def test_damaged_notes_count_as_none(make, write, demo_folder):
+    """Each is written anew, with the folder that the cell has."""
+    runs = demo_folder.parent / "runs"
+    cells = read_grid([write(extra=["--data.dataset=datamodules.folder.Folder", "--data.episodes=3"])],
+                      {"demo": str(demo_folder)})  # fmt: skip
+    (planned,) = plan(cells, runs)
+    (note,) = (runs / ".grid/cells").iterdir()
+    sound = note.read_text()
+    for damaged in ("", "[]", "{", '{"folder": 3}', "null", '{"cell": "x"}'):
+        note.write_text(damaged)
+        assert plan(cells, runs) == [planned] and note.read_text() == sound
+
+
+@pytest.fixture
+def demo_folder(tmp_path):
+    generate(tmp_path / "small", seed=3, train=40, val=40)
+    return tmp_path / "small"
 
 
 def test_what_is_noted_needs_no_model(make, write, tmp_path, capsys):
@@ -227,7 +280,7 @@ def test_what_is_noted_needs_no_model(make, write, tmp_path, capsys):
     assert [cell["state"] for cell in stated["cells"]] == ["done", "missing"]
     assert stated["cells"][1]["cost"]["source"] == "1 run of other data"
     assert main(["grid", str(file), "--runs", str(runs)]) == 0
-    assert "2 cells: 1 done, 0 begun, 1 missing, 0 refused; left to do: 2 s" in capsys.readouterr().out
+    assert "2 cells: 1 done, 0 begun, 1 missing, 0 refused; left to do: 81 s" in capsys.readouterr().out
 
 
 def test_cells_that_cannot_be_built_are_refused_by_themselves(write, tmp_path):
