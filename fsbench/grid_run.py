@@ -12,9 +12,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from fsbench.companions import sigterm_exits
+from fsbench.errors import FsbenchError
 from fsbench.executors import Executor, Job, Running
 from fsbench.files import make_folder
-from fsbench.grid_plan import Planned
+from fsbench.grid_plan import Planned, folder_of
 from fsbench.records import read_record
 
 POLL_SECONDS = 0.3
@@ -61,7 +62,7 @@ def run_missing(
                     running.remove(entry)
                     line.close()
                     bar.update()
-                    failed = status != 0 or item.folder is None or read_record(item.folder) is None
+                    failed = status != 0 or not _has_record(item, runs)
                     if failed:
                         failures.append(Failure(item.cell.label, status, job.log, last_lines(job.log)))
                     tqdm.write(f"{item.cell.label}: {'failed' if failed else 'done'}", file=sys.stderr)
@@ -74,8 +75,21 @@ def run_missing(
     return failures
 
 
+def _has_record(item: Planned, runs: Path) -> bool:
+    """Whether the cell's record is there. Its folder is looked up again if not: where it was noted to be, it no longer
+    belongs when the data or the code changed since."""
+    try:
+        if item.folder is not None and read_record(item.folder) is not None:
+            return True
+        return read_record(folder_of(item.cell, runs, recheck=True)) is not None
+    except FsbenchError:
+        return False
+
+
 def _job(item: Planned, runs: Path, logs: Path) -> Job:
-    log = logs / (re.sub(r"[^\w.-]+", "-", item.cell.label) + ".log")
+    """The log's name ends with a hash: labels leave out what cells may differ in."""
+    words = re.sub(r"[^\w.-]+", "-", item.cell.label)
+    log = logs / f"{words}-{item.cell.fingerprint(runs)[:8]}.log"
     log.unlink(missing_ok=True)
     return Job(tuple(item.cell.arguments(runs)), log, item.cell.devices or 1)
 

@@ -232,7 +232,8 @@ def test_trials_tell_how_fast_a_cell_is_tested_but_not_how_long_it_is_trained(ma
     assert of("emat") is None and of("emat", fast=True) == (40, 20 / 4)
     assert of("emat", checkpoint="c") == of("prototype") == (0, 1000 / 4)
     assert of("prototype", extra=("--data.episodes=9",)) == (0, 9 / 4)
-    assert of("prototype", protocol="hsnet") == (0, 1000 / 4)  # as configs/protocols/hsnet.yaml has it
+    coco = estimates.of(GridCell("prototype", "coco", 0, 1, 1, None, 0, protocol="pfenet"))
+    assert coco is not None and coco.evaluation == 4000 / 4  # as configs/protocols/pfenet.yaml has it
 
 
 def test_runs_without_a_manifest_are_left_out_of_the_estimates(make, caplog):
@@ -331,6 +332,37 @@ def test_failures_stop_no_other_cell(tmp_path, monkeypatch):
     }  # fmt: skip
     assert executor.most == 2 and not executor.statuses
     assert failures[0].lines == [" third", "ended with 3"]
+
+
+def test_cells_that_differ_in_anything_have_logs_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr("fsbench.grid_run.POLL_SECONDS", 0)
+    alike = ("prototype", "demo", 0, 1, 1, None, 0)
+    more = ({}, {"protocol": "hsnet"}, {"checkpoint": "c"}, {"fast": True}, {"extra": ("--a=1",)}, {"devices": 2})
+    cells = [Planned(GridCell(*alike, **one), None) for one in more]
+    monkeypatch.setattr("fsbench.grid_run.folder_of", lambda *_, **__: tmp_path / "none")
+    failures = run_missing(cells, tmp_path, Pretended(6, range(6)), screen=False)
+    assert [failure.lines[-1] for failure in failures] == [f"ended with {status}" for status in range(6)]
+
+
+def test_a_folder_that_is_no_longer_the_cells_is_looked_up_again(tmp_path, monkeypatch):
+    """The run went well and its record is where its identity says now; the note is of the time before."""
+    monkeypatch.setattr("fsbench.grid_run.POLL_SECONDS", 0)
+    asked = []
+
+    def now(cell, runs, recheck):
+        asked.append((cell, recheck))
+        return runs / f"now-{cell.fold}"
+
+    monkeypatch.setattr("fsbench.grid_run.folder_of", now)
+    (tmp_path / "now-0").mkdir()
+    record = {"id": "now-0", "identity": {}, "cost": {}, "counts_sha256": ""}
+    (tmp_path / "now-0/run.json").write_text(json.dumps(record))
+    (tmp_path / "now-2").mkdir()
+    (tmp_path / "now-2/run.json").write_text("{")
+    cells = [Planned(GridCell("prototype", "demo", fold, 1, 1, None, 0), tmp_path / "before") for fold in range(3)]
+    failures = run_missing(cells, tmp_path, Pretended(1, [0, 0, 0]), screen=False)
+    assert asked == [(item.cell, True) for item in cells]
+    assert [failure.label for failure in failures] == [item.cell.label for item in cells[1:]]
 
 
 def test_a_status_of_0_without_a_record_is_a_failure(tmp_path, monkeypatch):
