@@ -3,15 +3,13 @@
 A process per cell keeps peak memory honest and one cell's failure its own.
 """
 
-import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import FrameType
 
 from fsbench.cell import Cell
-from fsbench.companions import PARENT, ending
+from fsbench.companions import child_environment, ending, sigterm_exits
 from fsbench.composition import parse
 from fsbench.errors import GOES_ON, SettingsError
 from fsbench.files import make_folder
@@ -56,21 +54,17 @@ def _run_cell(arguments: list[str], debug: bool) -> int:
     It prints progress, which goes to the standard error: the table alone is output.
     """
     command = [sys.executable, "-m", "fsbench", *(["--debug"] if debug else []), "run", *arguments]
-    child = subprocess.Popen(command, stdout=STDERR, env=os.environ | {PARENT: str(os.getpid())})
-
-    def stop(signum: int, frame: FrameType | None) -> None:
-        child.terminate()
-        raise SystemExit(128 + signum)
-
-    previous = signal.signal(signal.SIGTERM, stop)
-    try:
-        return child.wait()
-    except KeyboardInterrupt:
+    child = subprocess.Popen(command, stdout=STDERR, env=child_environment())
+    with sigterm_exits():
         try:
-            child.wait(timeout=3)  # Ctrl-C in a terminal reached it as well
-        except subprocess.TimeoutExpired:
-            child.send_signal(signal.SIGINT)
-            child.wait()
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+            return child.wait()
+        except SystemExit:
+            child.terminate()
+            raise
+        except KeyboardInterrupt:
+            try:
+                child.wait(timeout=3)  # Ctrl-C in a terminal reached it as well
+            except subprocess.TimeoutExpired:
+                child.send_signal(signal.SIGINT)
+                child.wait()
+            raise

@@ -11,7 +11,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 from fsbench.errors import GOES_ON
 
@@ -28,6 +30,25 @@ log = logging.getLogger("fsbench")
 def ending(status: int) -> str:
     """How a process with the exit status `status` ended, in words."""
     return f"status {status}" if status >= 0 else f"killed by {signal.Signals(-status).name}"
+
+
+def child_environment() -> dict[str, str]:
+    """Of a process that is to end when this one does, however that happens."""
+    return os.environ | {PARENT: str(os.getpid())}
+
+
+@contextmanager
+def sigterm_exits() -> Iterator[None]:
+    """Within the block SIGTERM raises SystemExit, so that what runs can be stopped first."""
+
+    def leave(signum: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + signum)
+
+    previous = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 class Companions:

@@ -1,6 +1,7 @@
 """Where cells run: in processes of this machine, or as jobs through submitit (SLURM, or its local stand-in).
 
-A cell is a process of its own either way, so that its memory is its own and its failure, too. With several devices on
+A cell is a process of its own either way, so that its memory is its own and its failure, too; it ends when the process
+that started it does (of a job, the job's: SLURM's jobs go on without the grid). With several devices on
 SLURM every task of the job is one rank, as Lightning's own SLURM support wants it.
 """
 
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from fsbench.companions import child_environment
 from fsbench.errors import SettingsError
 
 
@@ -46,7 +48,8 @@ class Executor(Protocol):
 def run_cell(arguments: Sequence[str], log: Path) -> int:
     """`fsbench run` in a process of its own; its exit status."""
     with log.open("a") as out:
-        return subprocess.run(_command(arguments), stdout=out, stderr=out, check=False).returncode
+        ended = subprocess.run(_command(arguments), stdout=out, stderr=out, env=child_environment(), check=False)
+    return ended.returncode
 
 
 def _command(arguments: Sequence[str]) -> list[str]:
@@ -67,7 +70,12 @@ class _Process:
     def __init__(self, job: Job):
         with job.log.open("a") as out:
             self.process = subprocess.Popen(
-                _command(job.arguments), stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+                _command(job.arguments),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                env=child_environment(),
+                start_new_session=True,  # Ctrl-C reaches this process alone, which then stops them all
             )
 
     def poll(self) -> int | None:
@@ -83,6 +91,10 @@ class _Process:
                 self.process.wait()
 
 
+TIMEOUT_MIN = 24 * 60
+"""Of a job, unless another limit is set; submitit's own is five minutes."""
+
+
 class Submitit:
     """Jobs through submitit.
 
@@ -96,20 +108,48 @@ class Submitit:
     def __init__(self, cluster: str, folder: Path, at_once: int, parameters: Mapping[str, Any]):
         import submitit
 
+        self.cluster = cluster
         self.at_once = at_once if cluster == "local" else sys.maxsize  # SLURM itself holds an array's jobs back
         try:
             self.executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
-            self.executor.update_parameters(**parameters)
+            self.executor.update_parameters(**{"timeout_min": TIMEOUT_MIN} | dict(parameters))
             if cluster == "slurm":
                 self.executor.update_parameters(slurm_array_parallelism=at_once)
-        except (RuntimeError, TypeError, ValueError, NameError) as error:
+        except (RuntimeError, TypeError, ValueError, NameError, AssertionError) as error:
             raise SettingsError(f"{cluster}: {' '.join(str(error).split())}") from error
 
     def start(self, jobs: Sequence[Job]) -> list[Running]:
-        self.executor.update_parameters(tasks_per_node=max(job.tasks for job in jobs))
-        with self.executor.batch():
-            started = [self.executor.submit(run_cell, job.arguments, job.log) for job in jobs]
+        """One array for each number of tasks, which all jobs of an array have in common. Without SLURM, Lightning
+        starts the ranks itself."""
+        tasks = [job.tasks if self.cluster == "slurm" else 1 for job in jobs]
+        started: dict[int, Running] = {}
+        for number in sorted(set(tasks)):
+            places = [place for place, of_job in enumerate(tasks) if of_job == number]
+            started |= zip(places, self._array([jobs[place] for place in places], number), strict=True)
+        return [started[place] for place in range(len(jobs))]
+
+    def _array(self, jobs: Sequence[Job], tasks: int) -> list[Running]:
+        """Jobs that the cluster refuses have failed, with its words in their logs."""
+        self.executor.update_parameters(tasks_per_node=tasks)
+        try:
+            with self.executor.batch():
+                started = [self.executor.submit(run_cell, job.arguments, job.log) for job in jobs]
+        except (RuntimeError, OSError) as error:  # submitit's are RuntimeErrors
+            for job in jobs:
+                with job.log.open("a") as out:
+                    out.write(f"{self.cluster} refused the job: {' '.join(str(error).split())}\n")
+            return [_Refused() for _ in jobs]
         return [_SubmititJob(job) for job in started]
+
+
+class _Refused:
+    """A job that never began."""
+
+    def poll(self) -> int:
+        return 1
+
+    def stop(self) -> None:
+        pass
 
 
 class _SubmititJob:

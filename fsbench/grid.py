@@ -43,15 +43,27 @@ class GridCell:
 
     @property
     def label(self) -> str:
-        task = "" if self.way is None and self.shot is None else f" {self.way or 1}-way {self.shot or 1}-shot"
-        setting = f" {self.setting}" if self.setting else ""
-        seed = "" if self.seed is None else f" seed {self.seed}"
-        return f"{self.method} {self.dataset} fold {self.fold}{task}{setting}{seed}"
+        seed = "" if self.seed is None else f"seed {self.seed}"
+        return " ".join(word for word in (self.method, self.dataset, f"fold {self.fold}", self.task, seed) if word)
+
+    @property
+    def task(self) -> str:
+        """As far as it was asked for."""
+        words = [] if self.way is None and self.shot is None else [f"{self.way or 1}-way {self.shot or 1}-shot"]
+        return " ".join([*words, *[self.setting] * bool(self.setting), *[self.protocol] * bool(self.protocol)])
+
+    @property
+    def options(self) -> str:
+        """What else was asked for, in words."""
+        words = [f"checkpoint {self.checkpoint}"] if self.checkpoint else []
+        words += ["trial"] * self.fast + [f"{self.devices} devices"] * (self.devices is not None)
+        return ", ".join([*words, *self.extra]) or "–"
 
     @property
     def variant(self) -> tuple[str, ...]:
-        """What the cell has in common with those of other folds and seeds."""
-        parts = asdict(self) | {"fold": None, "seed": None, "checkpoint": None}
+        """What the cell has in common with those of other folds and seeds. A cell without a seed has the
+        configuration's, which may be one of theirs: it stands alone, lest a run be counted twice."""
+        parts = asdict(self) | {"fold": None, "seed": self.seed is None}
         return tuple(str(value) for value in parts.values())
 
     def arguments(self, runs: Path) -> list[str]:
@@ -143,9 +155,11 @@ def _read(file: Path) -> dict[str, Any]:
             raise SettingsError(f"{file} has the unknown key '{key}'; {hint}")
     for key, kind in AXES.items():
         entries = values.get(key)
-        if key in ("methods", "datasets", "folds") and not entries:
-            raise SettingsError(f"{file} has no {key}; expected a list of them")
-        if entries is not None and not (isinstance(entries, list) and all(type(entry) is kind for entry in entries)):
+        needed = key in ("methods", "datasets", "folds")
+        if not entries and (needed or (key in values and entries in (None, []))):
+            left = "" if needed else ", or the key left out for the configuration's value"
+            raise SettingsError(f"{file} has no {key}; expected a list of them{left}")
+        if key in values and not (isinstance(entries, list) and all(type(entry) is kind for entry in entries)):
             raise SettingsError(f"{file}: {key} is {entries!r}, expected a list of {kind.__name__}")
     for key, kind in OPTIONS.items():
         if key in values and type(values[key]) is not kind:

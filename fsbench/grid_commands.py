@@ -27,7 +27,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="of submitit: slurm_partition=gpu, timeout_min=600",
+        help="of submitit: slurm_partition=gpu, timeout_min=600 (24 h unless given)",
     )
     parser.add_argument("--data-root", action="append", default=[], metavar="DATASET=DIR", help="folder of a data set")
     parser.add_argument("--fast", action="store_true", help="trials of a few minutes")
@@ -42,7 +42,8 @@ def _grid(options: argparse.Namespace, extra: list[str]) -> int:
 
     from fsbench.grid import read_grid
     from fsbench.grid_layout import as_json, lay_out
-    from fsbench.grid_plan import plan, summaries
+    from fsbench.grid_plan import plan
+    from fsbench.grid_scores import remarks, summaries
     from fsbench.render import SHEETS
     from fsbench.scores import metric_names
 
@@ -61,8 +62,8 @@ def _grid(options: argparse.Namespace, extra: list[str]) -> int:
     if executor is not None:
         failed = _run(options, planned, executor)
         planned = plan(cells, options.runs)
-    found = summaries(planned, metrics)
-    print(as_json(planned, found) if options.format == "json" else SHEETS[options.format]([lay_out(planned, found)]))
+    shown = planned, summaries(planned, metrics), remarks(planned)
+    print(as_json(*shown) if options.format == "json" else SHEETS[options.format]([lay_out(*shown)]))
     return 1 if failed else 0
 
 
@@ -81,7 +82,7 @@ def _run(options: argparse.Namespace, planned: "Sequence[Planned]", executor: "E
 
 
 def _executor(options: argparse.Namespace) -> "Executor":
-    from fsbench.executors import LocalProcesses, Submitit
+    from fsbench.executors import TIMEOUT_MIN, LocalProcesses, Submitit
     from fsbench.files import make_folder
 
     make_folder(options.runs)
@@ -92,6 +93,9 @@ def _executor(options: argparse.Namespace) -> "Executor":
         return LocalProcesses(options.array)
     cluster = options.executor.removeprefix("submitit-")
     values = {key: int(value) if value.isdecimal() else value for key, value in parameters.items()}
+    if not {"timeout_min", f"{cluster}_timeout_min", "slurm_time"} & values.keys():
+        limit = f"fsbench: a job may take {TIMEOUT_MIN // 60} h; --set timeout_min=<minutes> gives another limit"
+        print(limit, file=sys.stderr)
     return Submitit(cluster, options.runs / ".grid" / "submitit", options.array, values)
 
 

@@ -5,59 +5,62 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from fsbench.grid import GridCell
-from fsbench.grid_plan import Planned, Summary
+from fsbench.grid_plan import Planned
+from fsbench.grid_scores import Summary
 from fsbench.layout import Grid, Sheet
 
 NOTES = (
-    "cost: the median of earlier runs of the method, on their machine; ? where there are none",
-    "scores: mean over the folds of the grid, then mean ± standard deviation over all its seeds; – until all are done",
+    "cost: the median of earlier runs of the method, on their machine; ? where none tells (a trial tells no training)",
+    "scores: mean over all folds of the data set, then mean ± standard deviation over all seeds of the grid; – until "
+    "all are done, or where the grid lacks a fold",
 )
 
 
-def lay_out(planned: Sequence[Planned], found: Sequence[Summary]) -> Sheet:
-    """A line per cell that is not done (done ones are counted), and a line per variant."""
+def lay_out(planned: Sequence[Planned], found: Sequence[Summary], remarks: Sequence[str] = ()) -> Sheet:
+    """A line per cell that is not done (done ones are counted), and a line per variant; `remarks` are of the runs."""
     states = [item.state for item in planned]
     counted = ", ".join(f"{states.count(state)} {state}" for state in ("done", "begun", "missing", "refused"))
-    parts = [("to do", _cells(planned)), ("scores", _scores(found))]
+    options = ["options"] * (len({item.cell.options for item in planned}) > 1)
+    parts = [("to do", _cells(planned, [*TASK, *options])), ("scores", _scores(found, [*TASK, *options]))]
     return Sheet(
         f"{len(planned)} cells: {counted}; left to do: {_total(planned)}",
         [(caption, grid) for caption, grid in parts if len(grid) > 1],
-        list(NOTES),
+        [*NOTES, *remarks],
     )
 
 
-def _cells(planned: Sequence[Planned]) -> Grid:
-    grid: Grid = [["method", "dataset", "fold", *TASK, "seed", "state", "time", "memory", "known from"]]
+def _cells(planned: Sequence[Planned], task: Sequence[str]) -> Grid:
+    grid: Grid = [["method", "dataset", "fold", *task, "seed", "state", "time", "memory", "known from"]]
     for item in planned:
         if item.state == "done":
             continue
         cell, cost = item.cell, item.cost
-        known = ["?", "?", item.refused or "no run of this method"]
+        known = ["?", "?", item.refused or "no run like it"]
         if cost is not None:
             known = [duration(cost.seconds), f"{cost.peak_mib:,.0f} MiB", cost.source]
         seed = "–" if cell.seed is None else str(cell.seed)
-        grid.append([cell.method, cell.dataset, str(cell.fold), *_task(cell), seed, item.state, *known])
+        grid.append([cell.method, cell.dataset, str(cell.fold), *_task(cell, task), seed, item.state, *known])
     return grid
 
 
 TASK = ("way", "shot", "setting", "protocol")
 
 
-def _task(cell: GridCell) -> list[str]:
-    return ["–" if value is None else str(value) for value in (cell.way, cell.shot, cell.setting, cell.protocol)]
+def _task(cell: GridCell, names: Sequence[str]) -> list[str]:
+    return ["–" if value is None else str(value) for value in (getattr(cell, name) for name in names)]
 
 
-def _scores(found: Sequence[Summary]) -> Grid:
+def _scores(found: Sequence[Summary], task: Sequence[str]) -> Grid:
     metrics = list(dict.fromkeys(item.metric for item in found))
-    grid: Grid = [["method", "dataset", *TASK, "folds", "seeds done", *metrics]]
+    grid: Grid = [["method", "dataset", *task, "folds", "seeds done", *metrics]]
     by_variant: dict[tuple[str, ...], list[Summary]] = {}
     for item in found:
         by_variant.setdefault(item.variant.variant, []).append(item)
     for items in by_variant.values():
         first = items[0]
         cell = first.variant
-        done = f"{len(first.seeds)} of {first.wanted}"
-        grid.append([cell.method, cell.dataset, *_task(cell), str(first.folds), done, *map(_score, items)])
+        folds, done = f"{first.folds} of {first.of or '?'}", f"{first.done} of {first.wanted}"
+        grid.append([cell.method, cell.dataset, *_task(cell, task), folds, done, *map(_score, items)])
     return grid
 
 
@@ -84,12 +87,13 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
 
 
-def as_json(planned: Sequence[Planned], found: Sequence[Summary]) -> str:
-    """All cells, and the scores of every variant with those of each seed."""
+def as_json(planned: Sequence[Planned], found: Sequence[Summary], remarks: Sequence[str]) -> str:
+    """All cells, the scores of every variant with those of each seed, and `remarks` on the runs."""
     cells = [
         asdict(item.cell)
         | {"state": item.state, "folder": item.folder and str(item.folder), "refused": item.refused}
         | {"cost": item.cost and asdict(item.cost)}
         for item in planned
     ]
-    return json.dumps({"cells": cells, "scores": [asdict(item) for item in found]}, indent=2) + "\n"
+    scores = [asdict(item) for item in found]
+    return json.dumps({"cells": cells, "scores": scores, "notes": list(remarks)}, indent=2) + "\n"

@@ -1,34 +1,20 @@
-"""What of a grid is done, what is missing, and what that will cost.
+"""What of a grid is done and what is missing.
 
 Where a cell's record is follows from its identity, for which the data set is read and the model built. That is done
 once for each cell and noted in `<runs>/.grid/cells`, under a hash of everything that was asked for.
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, median, stdev
 from typing import Any
 
 from fsbench.errors import FsbenchError, user_message
 from fsbench.files import write_text
 from fsbench.grid import GridCell
+from fsbench.grid_cost import Cost, Estimates
 from fsbench.records import Record, find_records, read_record
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Expected of a cell: seconds of training and of evaluation, memory, and what that is known from."""
-
-    training: float
-    evaluation: float
-    peak_mib: float
-    source: str
-
-    @property
-    def seconds(self) -> float:
-        return self.training + self.evaluation
 
 
 @dataclass(frozen=True)
@@ -51,23 +37,6 @@ class Planned:
         return "begun" if begun else "missing"
 
 
-@dataclass(frozen=True)
-class Summary:
-    """A variant's score: mean over folds for each seed, then mean and standard deviation over the seeds.
-
-    `seeds` has the scores of the seeds all whose folds are done; `value` and `deviation` are None unless all seeds are
-    (and there are two), so that no seed is ever chosen.
-    """
-
-    variant: GridCell
-    folds: int
-    wanted: int
-    metric: str
-    seeds: dict[int | None, float]
-    value: float | None
-    deviation: float | None
-
-
 def plan(
     cells: Sequence[GridCell], runs: Path, recheck: bool = False, progress: Callable[..., Any] = iter
 ) -> list[Planned]:
@@ -78,7 +47,7 @@ def plan(
     planned = []
     for cell in progress(cells):
         try:
-            folder = _folder(cell, runs, recheck)
+            folder = folder_of(cell, runs, recheck)
         except FsbenchError as error:
             planned.append(Planned(cell, None, refused=user_message(error).splitlines()[0]))
             continue
@@ -87,11 +56,12 @@ def plan(
     return planned
 
 
-def _folder(cell: GridCell, runs: Path, recheck: bool) -> Path:
-    """Of the cell's record. Raises FsbenchError when the cell cannot be built."""
+def folder_of(cell: GridCell, runs: Path, recheck: bool = False) -> Path:
+    """Of the cell's record; `recheck` trusts no earlier note. Raises FsbenchError when the cell cannot be built."""
     note = runs / ".grid" / "cells" / f"{cell.fingerprint(runs)}.json"
-    if note.is_file() and not recheck:
-        return runs / str(json.loads(note.read_text())["folder"])
+    name = None if recheck else _noted(note)
+    if name is not None:
+        return runs / name
     from fsbench.cell import Cell  # with torch, which a grid whose cells are all known does not need
     from fsbench.composition import parse
 
@@ -101,67 +71,10 @@ def _folder(cell: GridCell, runs: Path, recheck: bool) -> Path:
     return folder
 
 
-class Estimates:
-    """What cells will cost, from what finished runs did cost."""
-
-    def __init__(self, records: Iterable[Record]):
-        self.by_method: dict[str, list[tuple[dict[str, Any], Record]]] = {}
-        for record in records:
-            with (record.path / "manifest.jsonl").open() as file:
-                header = json.loads(file.readline())
-            self.by_method.setdefault(record.run["identity"]["method"]["name"], []).append((header, record))
-
-    def of(self, cell: GridCell) -> Cost | None:
-        """The median of the runs that are most like it: same data set, way, shot and setting; the same data set; the
-        same method. A run with a checkpoint says nothing of a training."""
-        trains = cell.checkpoint is None
-        like = [
-            (header, record)
-            for header, record in self.by_method.get(cell.method, ())
-            if not trains or not _from_checkpoint(record)
-        ]
-        task = {"way": cell.way or 1, "shot": cell.shot or 1, "setting": cell.setting or "original"}
-        here = [(h, r) for h, r in like if h["dataset"] == cell.dataset]
-        same = [(h, r) for h, r in here if all(h[key] == value for key, value in task.items())]
-        for chosen, what in ((same, "this task"), (here, f"other tasks on {cell.dataset}"), (like, "other data")):
-            measured = [(h, r) for h, r in chosen if r.run["cost"].get("episodes_per_second")]
-            if measured:
-                training = [(r.run.get("made") or {}).get("training_seconds") or 0.0 for _, r in measured]
-                evaluation = [h["requested"] / r.run["cost"]["episodes_per_second"] for h, r in measured]
-                peak = max(r.run["cost"]["peak_mib"] for _, r in measured)
-                runs = f"{len(measured)} run{'s' * (len(measured) > 1)} of {what}"
-                return Cost(median(training) if trains else 0.0, median(evaluation), peak, runs)
+def _noted(note: Path) -> str | None:
+    """The folder's name, or None where there is no note or a damaged one."""
+    try:
+        name = json.loads(note.read_text())["folder"]
+    except (OSError, ValueError, TypeError, KeyError):
         return None
-
-
-def _from_checkpoint(record: Record) -> bool:
-    training = record.run["identity"]["training"]
-    return bool(training and "checkpoint_sha256" in training)
-
-
-def summaries(planned: Sequence[Planned], metrics: Sequence[str]) -> list[Summary]:
-    """Scores of every variant of the grid, over the folds and seeds that the grid names."""
-    variants: dict[tuple[str, ...], list[Planned]] = {}
-    for item in planned:
-        variants.setdefault(item.cell.variant, []).append(item)
-    found = []
-    for items in variants.values():
-        folds = {item.cell.fold for item in items}
-        seeds = dict.fromkeys(item.cell.seed for item in items)
-        for metric in metrics:
-            by_seed: dict[int | None, float] = {}
-            for seed in seeds:
-                values = [
-                    item.record.run["scores"][metric]
-                    for item in items
-                    if item.cell.seed == seed
-                    and item.record is not None
-                    and metric in item.record.run.get("scores", {})
-                ]
-                if len(values) == len(folds):
-                    by_seed[seed] = mean(values)
-            complete = len(by_seed) == len(seeds)
-            value = mean(by_seed.values()) if complete else None
-            deviation = stdev(by_seed.values()) if complete and len(seeds) > 1 else None
-            found.append(Summary(items[0].cell, len(folds), len(seeds), metric, by_seed, value, deviation))
-    return found
+    return name if isinstance(name, str) and name else None

@@ -11,9 +11,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from fsbench.companions import sigterm_exits
+from fsbench.errors import FsbenchError
 from fsbench.executors import Executor, Job, Running
 from fsbench.files import make_folder
-from fsbench.grid_plan import Planned
+from fsbench.grid_plan import Planned, folder_of
 from fsbench.records import read_record
 
 POLL_SECONDS = 0.3
@@ -35,15 +37,15 @@ def run_missing(
 ) -> list[Failure]:
     """Run every cell that is missing or was begun; a failed one stops no other.
 
-    `screen` shows progress on the standard error (None: where that is a terminal). On KeyboardInterrupt the running
-    cells are stopped, and keep what they finished.
+    `screen` shows progress on the standard error (None: where that is a terminal). On KeyboardInterrupt and SIGTERM the
+    running cells are stopped, and keep what they finished.
     """
     logs = make_folder(runs / ".grid" / "logs")
     waiting = deque(item for item in planned if item.state in ("missing", "begun"))
     running: list[tuple[Planned, Job, Running, _Line]] = []
     failures: list[Failure] = []
     hidden = None if screen is None else not screen
-    with tqdm(total=len(waiting), desc="cells", file=sys.stderr, disable=hidden) as bar:
+    with sigterm_exits(), tqdm(total=len(waiting), desc="cells", file=sys.stderr, disable=hidden) as bar:
         try:
             while waiting or running:
                 batch = [waiting.popleft() for _ in range(min(len(waiting), executor.at_once - len(running)))]
@@ -60,7 +62,7 @@ def run_missing(
                     running.remove(entry)
                     line.close()
                     bar.update()
-                    failed = status != 0 or item.folder is None or read_record(item.folder) is None
+                    failed = status != 0 or not _has_record(item, runs)
                     if failed:
                         failures.append(Failure(item.cell.label, status, job.log, last_lines(job.log)))
                     tqdm.write(f"{item.cell.label}: {'failed' if failed else 'done'}", file=sys.stderr)
@@ -73,8 +75,21 @@ def run_missing(
     return failures
 
 
+def _has_record(item: Planned, runs: Path) -> bool:
+    """Whether the cell's record is there. Its folder is looked up again if not: where it was noted to be, it no longer
+    belongs when the data or the code changed since."""
+    try:
+        if item.folder is not None and read_record(item.folder) is not None:
+            return True
+        return read_record(folder_of(item.cell, runs, recheck=True)) is not None
+    except FsbenchError:
+        return False
+
+
 def _job(item: Planned, runs: Path, logs: Path) -> Job:
-    log = logs / (re.sub(r"[^\w.-]+", "-", item.cell.label) + ".log")
+    """The log's name ends with a hash: labels leave out what cells may differ in."""
+    words = re.sub(r"[^\w.-]+", "-", item.cell.label)
+    log = logs / f"{words}-{item.cell.fingerprint(runs)[:8]}.log"
     log.unlink(missing_ok=True)
     return Job(tuple(item.cell.arguments(runs)), log, item.cell.devices or 1)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
 from fsbench.records import Record, find_records
 from fsbench.request import Request
@@ -46,6 +47,12 @@ class Started:
         found = [line.split(None, 2) for line in listed.stdout.splitlines()]
         own = self.process.pid
         return [own, *(int(pid) for pid, parent, words in found if int(parent) == own and "-m fsbench" in words)]
+
+
+def runs_on(process: int) -> bool:
+    """Whether a process is there and no zombie, which somebody has yet to fetch the status of."""
+    shown = subprocess.run(["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True, check=False)
+    return not shown.stdout.startswith("Z") if shown.stdout.strip() else False
 
 
 def kill_all(started: Started) -> None:
@@ -196,3 +203,35 @@ def test_a_run_ends_with_the_command_that_started_it(spawn, bench_arguments, tmp
     _, err = started.process.communicate(timeout=60)
     assert f"the process that started this one ended; {GOES_ON}" in err and started.lines < 900
     assert not find_records(tmp_path / "runs")
+
+
+@pytest.mark.slow
+def test_cells_of_a_grid_end_with_it(spawn, small_demo, tmp_path):
+    """SIGKILL and SIGTERM of `fsbench grid --run` alone: its cell ends each time, and the next start goes on."""
+    episodes, lines = 200, 0
+    extra = [f"--data.episodes={episodes}", "--data.workers=0", "--data.dataset=datamodules.folder.Folder"]
+    grid = {"methods": ["prototype"], "datasets": ["demo"], "folds": [0], "data_roots": {"demo": str(small_demo)}}
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump(grid | {"extra": extra}))
+    command = ["grid", "grid.yaml", "--runs", "runs", "--run"]
+    for number, said in ((signal.SIGKILL, f"the process that started this one ended; {GOES_ON}"), (signal.SIGTERM, "")):
+        started = Started(spawn(*command), tmp_path / "runs", time.monotonic())
+        while not evaluated(lines + 5)(started):
+            assert started.process.poll() is None and started.seconds < 240
+            time.sleep(0.01)
+        (cell,) = started.ranks()[1:]
+        started.process.send_signal(number)
+        started.process.communicate(timeout=60)
+        assert started.process.returncode == (-number if number == signal.SIGKILL else 128 + number)
+        end = time.monotonic() + 20
+        while runs_on(cell):
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        (log,) = (tmp_path / "runs/.grid/logs").iterdir()
+        assert said in log.read_text()
+        lines = started.lines
+        assert lines < episodes and not find_records(tmp_path / "runs")
+    process = spawn(*command)
+    _, err = process.communicate(timeout=400)
+    assert process.returncode == 0, err
+    record = the_record(tmp_path / "runs")
+    assert f"evaluation: {episodes - lines} of {episodes} episodes are left" in (record.path / "run.log").read_text()

@@ -1,6 +1,7 @@
 """Grids: what a file asks for, what is done of it, what the rest costs, and scores over all seeds."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +12,15 @@ import yaml
 
 from fsbench.catalogue import names
 from fsbench.cli import main
+from fsbench.demo.dataset import generate
 from fsbench.errors import SettingsError
-from fsbench.executors import Job, LocalProcesses
+from fsbench.executors import Job, LocalProcesses, Submitit
 from fsbench.grid import GridCell, read_grid
-from fsbench.grid_layout import duration
-from fsbench.grid_plan import Estimates, Planned, plan, summaries
+from fsbench.grid_cost import Estimates
+from fsbench.grid_layout import duration, lay_out
+from fsbench.grid_plan import Planned, plan
 from fsbench.grid_run import doing, last_lines, run_missing
+from fsbench.grid_scores import remarks, summaries
 from fsbench.paths import CONFIGS
 from fsbench.records import Record
 
@@ -77,6 +81,8 @@ def test_the_fingerprint_is_of_what_is_asked_for(write, tmp_path):
         ({"methods": ["emta"]}, "unknown method 'emta'"),
         ({"datasets": []}, "has no datasets; expected a list of them"),
         ({"folds": [0, "1"]}, "folds is [0, '1'], expected a list of int"),
+        ({"seeds": []}, "has no seeds; expected a list of them, or the key left out"),
+        ({"shots": None}, "has no shots; expected a list of them, or the key left out"),
         ({"seeds": 3}, "seeds is 3, expected a list of int"),
         ({"fast": "yes"}, "fast is 'yes', expected bool"),
     ],
@@ -102,13 +108,20 @@ def test_the_grids_that_come_along(file):
     assert len(cells) >= 8 and {cell.method for cell in cells} <= set(names("methods"))
 
 
-def cells_with(states):
+def finished(score, folds=2):
+    """A record of a data set with `folds`."""
+    record = Record(Path("x"), {"scores": {"mIoU": score}})
+    record.__dict__["header"] = {"folds": folds}
+    return record
+
+
+def cells_with(states, folds=2):
     """Planned cells of one variant: {(fold, seed): mIoU or None}."""
     return [
         Planned(
             GridCell("m", "d", fold, 1, 1, None, seed),
             Path("x"),
-            None if score is None else Record(Path("x"), {"scores": {"mIoU": score}}),
+            None if score is None else finished(score, folds),
         )
         for (fold, seed), score in states.items()
     ]
@@ -119,11 +132,64 @@ def test_scores_are_those_of_all_seeds_or_none():
     (found,) = summaries(cells_with(scores), ["mIoU"])
     assert found.seeds == {0: 55, 1: 58, 2: 75}
     assert found.value == mean([55, 58, 75]) and found.deviation == stdev([55, 58, 75])
+    ((_, shown),) = lay_out(cells_with(scores), [found]).parts
+    assert shown[1][-3:] == ["2 of 2", "3 of 3", "62.67 ± 10.79"]
     (partly,) = summaries(cells_with(scores | {(1, 1): None}), ["mIoU"])
     assert partly.seeds == {0: 55, 2: 75} and partly.wanted == 3
     assert partly.value is None and partly.deviation is None
     (one,) = summaries(cells_with({(0, 0): 50.0, (1, 0): 60.0}), ["mIoU"])
     assert one.value == 55 and one.deviation is None
+
+
+def test_runs_of_other_weights_never_fill_up_a_score(write):
+    """Of two grids of checkpoints and one of trainings each has one fold done: no score is complete, and each is told
+    from the others."""
+    files = [write(folds=[0, 1], seeds=[0], **more) for more in ({}, {"checkpoint": "x/{fold}"}, {"checkpoint": "y"})]
+    done = {(None, 0), ("x/{fold}", 1), ("y", 0)}
+    planned = [
+        Planned(cell, Path("x"), finished(50.0) if (cell.checkpoint, cell.fold) in done else None)
+        for cell in read_grid(files)
+    ]
+    found = summaries(planned, ["mIoU"])
+    assert [(one.variant.checkpoint, one.done, one.wanted, one.value) for one in found] == [
+        (None, 0, 1, None), ("x/{fold}", 0, 1, None), ("y", 0, 1, None),
+    ]  # fmt: skip
+    (_, cells), (_, scores) = lay_out(planned, found).parts
+    assert [row[cells[0].index("options")] for row in cells[1:]] == ["–", "checkpoint x/{fold}", "checkpoint y"]
+    assert len({tuple(row) for row in scores}) == 4
+
+
+def test_a_mean_stands_only_where_every_fold_of_the_data_set_is_there():
+    planned = cells_with({(fold, seed): 50.0 for fold in (0, 1) for seed in (0, 1)}, folds=4)
+    (found,) = summaries(planned, ["mIoU"])
+    assert (found.folds, found.of, found.done, found.wanted) == (2, 4, 2, 2)
+    assert found.value is None and found.deviation is None and found.seeds == {}
+    ((_, scores),) = lay_out(planned, [found]).parts
+    assert [scores[1][scores[0].index(name)] for name in ("folds", "seeds done", "mIoU")] == ["2 of 4", "2 of 2", "–"]
+
+
+def test_what_makes_scores_no_results_is_said(make):
+    """A trial with random weights beside a run with all episodes, and one whose manifest is gone."""
+
+    def planned(method, record):
+        return Planned(GridCell(method, "blocks", 0, 1, 1, None, 0), record.path, record)
+
+    trial = make("emat", 0, weights="random (seed 0)", episodes=6)
+    lost = make("cst", 0)
+    (lost.path / "manifest.jsonl").unlink()
+    items = [planned("emat", trial), planned("prototype", make("prototype", 0, episodes=1000)), planned("cst", lost)]
+    few, lists, random, left = remarks(items)
+    assert lists.startswith("image lists: ")
+    assert few == "emat blocks 1-way 1-shot: 6 instead of the protocol's 1000 episodes: a trial, not a result"
+    assert random.startswith("emat blocks 1-way 1-shot: emat: backbone b has random (seed 0) weights")
+    assert left.startswith("cst blocks 1-way 1-shot: left out: there is no manifest")
+    assert [found.done for found in summaries(items, ["mIoU"])] == [1, 1, 0]
+
+
+def test_a_cell_without_a_seed_is_no_seed_more():
+    """It has the configuration's seed, which may be the one that another cell names."""
+    found = summaries(cells_with({(0, 0): 50.0, (0, None): 50.0}, folds=1), ["mIoU"])
+    assert [(one.wanted, one.value, one.deviation) for one in found] == [(1, 50, None)] * 2
 
 
 def test_costs_come_from_the_runs_that_are_most_alike(make):
@@ -137,7 +203,7 @@ def test_costs_come_from_the_runs_that_are_most_alike(make):
         [record(100, 2), record(300, 4), record(900, 8, way=2), record(0, 16, training={"checkpoint_sha256": "a"})]
     )
     cost = estimates.of(GridCell("prototype", "blocks", 1, 1, 1, "original", 5))
-    assert (cost.training, cost.evaluation, cost.peak_mib) == (200, 24 * (1 / 2 + 1 / 4) / 2, 400)
+    assert (cost.training, cost.evaluation, cost.peak_mib) == (200, 1000 * (1 / 2 + 1 / 4) / 2, 400)
     assert cost.source == "2 runs of this task"
     assert estimates.of(GridCell("prototype", "blocks", 0, 2, 1, None, None)).training == 900
     five = estimates.of(GridCell("prototype", "blocks", 0, 1, 5, None, None))
@@ -147,6 +213,56 @@ def test_costs_come_from_the_runs_that_are_most_alike(make):
     assert tested.training == 0 and tested.source == "3 runs of this task"
     assert estimates.of(GridCell("emat", "blocks", 0, 1, 1, None, None)) is None
     assert [duration(s) for s in (40, 600, 3700)] == ["40 s", "10 min", "1 h 02 min"]
+
+
+def test_trials_tell_how_fast_a_cell_is_tested_but_not_how_long_it_is_trained(make):
+    """The runs that are known are trials of one that trains and of one that does not."""
+    fast = {"max_epochs": 1, "limit_train_batches": 4}
+    records = [make(method, 0, episodes=20, training=training) for method, training in
+               (("emat", fast), ("prototype", {"base_lists": "x"}))]  # fmt: skip
+    for record, made in zip(records, ({"training_seconds": 40.0}, {}), strict=True):
+        record.run["made"] = made
+        record.run["cost"] = {"episodes_per_second": 4.0, "peak_mib": 10.0}
+    estimates = Estimates(records)
+
+    def of(method, **more):
+        cost = estimates.of(GridCell(method, "blocks", 0, 1, 1, None, 0, **more))
+        return cost and (cost.training, cost.evaluation)
+
+    assert of("emat") is None and of("emat", fast=True) == (40, 20 / 4)
+    assert of("emat", checkpoint="c") == of("prototype") == (0, 1000 / 4)
+    assert of("prototype", extra=("--data.episodes=9",)) == (0, 9 / 4)
+    coco = estimates.of(GridCell("prototype", "coco", 0, 1, 1, None, 0, protocol="pfenet"))
+    assert coco is not None and coco.evaluation == 4000 / 4  # as configs/protocols/pfenet.yaml has it
+
+
+def test_runs_without_a_manifest_are_left_out_of_the_estimates(make, caplog):
+    lost, sound = make("prototype", 0), make("prototype", 1)
+    (lost.path / "manifest.jsonl").unlink()
+    estimates = Estimates([lost, sound])
+    for _ in range(2):
+        assert estimates.of(GridCell("prototype", "blocks", 0, 1, 1, None, 0)).source == "1 run of this task"
+    (said,) = caplog.messages
+    assert f"{lost.path} is left out of the estimates: there is no manifest" in said
+
+
+def test_damaged_notes_count_as_none(make, write, demo_folder):
+    """Each is written anew, with the folder that the cell has."""
+    runs = demo_folder.parent / "runs"
+    cells = read_grid([write(extra=["--data.dataset=datamodules.folder.Folder", "--data.episodes=3"])],
+                      {"demo": str(demo_folder)})  # fmt: skip
+    (planned,) = plan(cells, runs)
+    (note,) = (runs / ".grid/cells").iterdir()
+    sound = note.read_text()
+    for damaged in ("", "[]", "{", '{"folder": 3}', "null", '{"cell": "x"}'):
+        note.write_text(damaged)
+        assert plan(cells, runs) == [planned] and note.read_text() == sound
+
+
+@pytest.fixture
+def demo_folder(tmp_path):
+    generate(tmp_path / "small", seed=3, train=40, val=40)
+    return tmp_path / "small"
 
 
 def test_what_is_noted_needs_no_model(make, write, tmp_path, capsys):
@@ -165,7 +281,7 @@ def test_what_is_noted_needs_no_model(make, write, tmp_path, capsys):
     assert [cell["state"] for cell in stated["cells"]] == ["done", "missing"]
     assert stated["cells"][1]["cost"]["source"] == "1 run of other data"
     assert main(["grid", str(file), "--runs", str(runs)]) == 0
-    assert "2 cells: 1 done, 0 begun, 1 missing, 0 refused; left to do: 2 s" in capsys.readouterr().out
+    assert "2 cells: 1 done, 0 begun, 1 missing, 0 refused; left to do: 81 s" in capsys.readouterr().out
 
 
 def test_cells_that_cannot_be_built_are_refused_by_themselves(write, tmp_path):
@@ -218,6 +334,37 @@ def test_failures_stop_no_other_cell(tmp_path, monkeypatch):
     assert failures[0].lines == [" third", "ended with 3"]
 
 
+def test_cells_that_differ_in_anything_have_logs_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr("fsbench.grid_run.POLL_SECONDS", 0)
+    alike = ("prototype", "demo", 0, 1, 1, None, 0)
+    more = ({}, {"protocol": "hsnet"}, {"checkpoint": "c"}, {"fast": True}, {"extra": ("--a=1",)}, {"devices": 2})
+    cells = [Planned(GridCell(*alike, **one), None) for one in more]
+    monkeypatch.setattr("fsbench.grid_run.folder_of", lambda *_, **__: tmp_path / "none")
+    failures = run_missing(cells, tmp_path, Pretended(6, range(6)), screen=False)
+    assert [failure.lines[-1] for failure in failures] == [f"ended with {status}" for status in range(6)]
+
+
+def test_a_folder_that_is_no_longer_the_cells_is_looked_up_again(tmp_path, monkeypatch):
+    """The run went well and its record is where its identity says now; the note is of the time before."""
+    monkeypatch.setattr("fsbench.grid_run.POLL_SECONDS", 0)
+    asked = []
+
+    def now(cell, runs, recheck):
+        asked.append((cell, recheck))
+        return runs / f"now-{cell.fold}"
+
+    monkeypatch.setattr("fsbench.grid_run.folder_of", now)
+    (tmp_path / "now-0").mkdir()
+    record = {"id": "now-0", "identity": {}, "cost": {}, "counts_sha256": ""}
+    (tmp_path / "now-0/run.json").write_text(json.dumps(record))
+    (tmp_path / "now-2").mkdir()
+    (tmp_path / "now-2/run.json").write_text("{")
+    cells = [Planned(GridCell("prototype", "demo", fold, 1, 1, None, 0), tmp_path / "before") for fold in range(3)]
+    failures = run_missing(cells, tmp_path, Pretended(1, [0, 0, 0]), screen=False)
+    assert asked == [(item.cell, True) for item in cells]
+    assert [failure.label for failure in failures] == [item.cell.label for item in cells[1:]]
+
+
 def test_a_status_of_0_without_a_record_is_a_failure(tmp_path, monkeypatch):
     monkeypatch.setattr("fsbench.grid_run.POLL_SECONDS", 0)
     cells = [Planned(GridCell("prototype", "demo", 0, 1, 1, None, 0), tmp_path / "none")]
@@ -253,3 +400,51 @@ def test_a_process_that_is_stopped_ends(tmp_path):
     (process,) = LocalProcesses(1).start([job])
     process.stop()
     assert process.poll() not in (None, 0)
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """slurm() -> the scripts that a pretended cluster was given; it refuses jobs of 8 tasks."""
+    bin, given = tmp_path / "bin", tmp_path / "given"
+    bin.mkdir()
+    given.mkdir()
+    sbatch = f"""#!/bin/sh
+    if grep -q ntasks-per-node=8 "$1"; then echo "sbatch: error: no node has 8" >&2; exit 1; fi
+    cp "$1" {given}/
+    echo "Submitted batch job $(ls {given} | wc -l)"
+    """
+    for name, text in (("sbatch", sbatch), ("srun", "#!/bin/sh\n")):
+        (bin / name).write_text(text)
+        (bin / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{bin}:{os.environ['PATH']}")
+    return lambda: [file.read_text() for file in given.iterdir()]
+
+
+def test_jobs_of_an_array_have_one_number_of_tasks(slurm, tmp_path):
+    executor = Submitit("slurm", tmp_path / "submitit", 2, {})
+    jobs = [Job(("--a",), tmp_path / f"log{place}", tasks) for place, tasks in enumerate((4, 1, 8, 4))]
+    started = executor.start(jobs)
+    scripts = {line: script for script in slurm() for line in script.splitlines() if "ntasks-per-node" in line}
+    assert set(scripts) == {"#SBATCH --ntasks-per-node=4", "#SBATCH --ntasks-per-node=1"}
+    assert "--array=0-1%2" in scripts["#SBATCH --ntasks-per-node=4"]
+    assert all("#SBATCH --time=1440\n" in script for script in scripts.values())
+    submitted = [None if place == 2 else job.job.submission().args[1] for place, job in enumerate(started)]
+    assert submitted == [jobs[0].log, jobs[1].log, None, jobs[3].log]
+    assert started[2].poll() == 1
+    assert last_lines(jobs[2].log) == ["slurm refused the job: sbatch: error: no node has 8"]
+
+
+def test_limits_that_are_given_hold(slurm, tmp_path):
+    for number, given in enumerate(({"timeout_min": 30}, {"slurm_time": 30}, {"slurm_timeout_min": 30})):
+        Submitit("slurm", tmp_path / "submitit", 1, given).start([Job((), tmp_path / f"log{number}")])
+        assert sum("#SBATCH --time=30\n" in script for script in slurm()) == number + 1
+    with pytest.raises(SettingsError, match="timeout_min"):
+        Submitit("slurm", tmp_path / "submitit", 1, {"timeout_min": "long"})
+
+
+def test_without_slurm_a_job_is_one_task(tmp_path):
+    (job,) = Submitit("local", tmp_path / "submitit", 1, {}).start([Job(("--a",), tmp_path / "log", 4)])
+    try:
+        assert job.job.num_tasks == 1
+    finally:
+        job.stop()
