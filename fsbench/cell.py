@@ -50,6 +50,8 @@ class Cell:
                 f"nshot_strategy is one_pass, but {self.options.name} takes one shot at a time; expected own or an "
                 f"ensemble: {', '.join(ENSEMBLES)}"
             )
+        at_a_time = 1 if self.options.nshot_strategy in ENSEMBLES else self.data.shot
+        self.method.check_shots(at_a_time, self.data.training_shot if self.trains else None)
         if self.method.backbone.trained_on:
             self.data.check_unseen(self.method.backbone.trained_on, f"the backbone {self.method.backbone.weights_id}")
         self.processes = self._processes()

@@ -33,6 +33,8 @@ class Method(Protocol):
 
     def check_image_size(self, size: int) -> None: ...
 
+    def check_shots(self, test: int, training: int | None) -> None: ...
+
     def checkpoint_settings(self) -> dict[str, Any]: ...
 
     def calibrate(self, episodes: Iterable[EpisodeBatch]) -> dict[str, float]: ...
@@ -52,6 +54,7 @@ class Episodes(Protocol):
     fold: int
     way: int
     shot: int
+    training_shot: int
     setting: str
     image_size: int
     batch_size: int

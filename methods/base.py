@@ -75,6 +75,10 @@ class FewShotMethod(L.LightningModule):
         """Raise SettingsError for a side of images that the method cannot take."""
         self.backbone.check_image_size(size)
 
+    def check_shots(self, test: int, training: int | None) -> None:
+        """Raise SettingsError for a number of shots that the method cannot take at a time; `training` is None where
+        nothing is trained."""
+
     def checkpoint_settings(self) -> dict[str, Any]:
         """Settings that what was learned depends on; a checkpoint trained with others is refused."""
         return {}

@@ -133,6 +133,11 @@ class HMNet(FewShotMethod):
             raise SettingsError(f"bam needs a backbone with a base learner, found {backbone.name}; give a pspnet_*")
         if width < 4 or shots < 1:
             raise SettingsError(f"width and shots are {width} and {shots}; expected 4 and 1 or more")
+        if shots > 1 and not bam:
+            raise SettingsError(
+                f"shots is {shots}, but without a base learner (bam: false) there are no weights of shots; give shots: "
+                "1, which serves every number"
+            )
         mixing = Mixing(blocks, hybrid, srm, qim, qim_scalar_skip, ratio, states)
         mixing.check(feature_side)
         self.shots = shots
@@ -148,13 +153,24 @@ class HMNet(FewShotMethod):
     def segments_only(self) -> bool:
         return True
 
+    def check_shots(self, test: int, training: int | None) -> None:
+        for found, what, option in (
+            (training, "data.training_shot is {}", "data.training_shot: {}"),
+            (test, "the test shows {} at a time", "SHOT={} and no ensemble of single shots"),
+        ):
+            if self.shots > 1 and found not in (None, self.shots):
+                raise SettingsError(
+                    f"weights of {self.shots} shots are learned (shots: {self.shots}), but {what.format(found)}; give "
+                    f"{option.format(self.shots)}, or shots: 1, which serves every number"
+                )
+
     def checkpoint_settings(self) -> dict[str, Any]:
         return self.settings
 
     def forward(self, episode: EpisodeBatch) -> Prediction:
         query = self._features(episode, [int(episode.query[0])])
         labels = episode.support_labels[0]
-        self._check_shots(labels.shape[1])
+        self.check_shots(labels.shape[1], None)
         outputs = []
         for way, rows in enumerate(episode.support[0]):
             support = self._features(episode, rows.tolist())
@@ -166,7 +182,7 @@ class HMNet(FewShotMethod):
 
     def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         truth = batch.known_truth()
-        self._check_shots(batch.support.shape[2])
+        self.check_shots(self.shots, batch.support.shape[2])
         query = self._features(batch, batch.query.tolist())
         support = self._features(batch, batch.support[:, 0].flatten().tolist())
         output: Output = self.head(
@@ -223,13 +239,6 @@ class HMNet(FewShotMethod):
     def _set_rate(optimizer: LightningOptimizer | torch.optim.Optimizer, rate: float) -> None:
         for group in optimizer.param_groups:
             group["lr"] = rate
-
-    def _check_shots(self, shots: int) -> None:
-        if self.shots > 1 and shots != self.shots:
-            raise SettingsError(
-                f"weights of {self.shots} shots were learned, but there are {shots}; test with SHOT={self.shots}, or "
-                "train with shots: 1, which serves every number"
-            )
 
     def _own_class(self, numbers: Tensor) -> Tensor | None:
         """Class numbers (B,) -> places among the base classes, from 0."""

@@ -90,7 +90,7 @@ def test_shots_are_averaged_whatever_their_order_and_number(blocks_folder):
 def test_learned_weights_of_shots_need_that_many(blocks_folder):
     method = on_pspnet(shots=3)
     assert sum(p.numel() for p in method.head.kshot_rw.parameters()) == 2 * 3 + 2 + 3 * 2 + 3
-    with pytest.raises(SettingsError, match="weights of 3 shots were learned, but there are 1; test with SHOT=3"):
+    with pytest.raises(SettingsError, match="but the test shows 1 at a time; give SHOT=3"):
         method(episode(data(blocks_folder)))
     assert method(episode(data(blocks_folder, shot=3))).label_map.dim() == 2
 
@@ -98,6 +98,8 @@ def test_learned_weights_of_shots_need_that_many(blocks_folder):
 def test_settings_that_do_not_fit_are_refused():
     with pytest.raises(SettingsError, match="bam needs a backbone with a base learner, found demo"):
         on_vit(bam=True)
+    with pytest.raises(SettingsError, match="shots is 5, but without a base learner"):
+        on_vit(shots=5)
     with pytest.raises(SettingsError, match="feature_side is 9, expected a multiple of the 4 patches a side"):
         on_vit(feature_side=9)
     with pytest.raises(SettingsError, match="'dinov2_vits14' gives no features for HMNet; there are: pspnet_resnet50"):
