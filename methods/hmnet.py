@@ -138,6 +138,11 @@ class HMNet(FewShotMethod):
                 f"shots is {shots}, but without a base learner (bam: false) there are no weights of shots; give shots: "
                 "1, which serves every number"
             )
+        rates = {"learning_rate": learning_rate, "mamba_learning_rate": mamba_learning_rate, "momentum": momentum}
+        rates |= {"weight_decay": weight_decay, "mamba_weight_decay": mamba_weight_decay}
+        for option, value in rates.items():
+            if not 0 <= value < float("inf"):
+                raise SettingsError(f"{option} is {value}, expected 0 or more")
         mixing = Mixing(blocks, hybrid, srm, qim, qim_scalar_skip, ratio, states)
         mixing.check(feature_side)
         self.shots = shots
@@ -194,6 +199,11 @@ class HMNet(FewShotMethod):
         """Curves of a 1-way episode: similarity of the scan's state to the support, see `memory_curves`."""
         if self.head.mamba is None:
             raise SettingsError("this HMNet has no Mamba network, so there is no state to look at")
+        if self.settings["srm"] == "off" or not any(b.self_attention.hybrid for b in self.head.mamba.blocks):
+            raise SettingsError(
+                "the query's scan of this HMNet reads no support, so there is nothing to remember; expected srm recap "
+                "or basic, hybrid: true and 2 blocks or more"
+            )
         query = self._features(episode, [int(episode.query[0])])
         support = self._features(episode, episode.support[0, 0].tolist())
         with torch.no_grad():

@@ -102,6 +102,16 @@ def test_settings_that_do_not_fit_are_refused():
         on_vit(shots=5)
     with pytest.raises(SettingsError, match="feature_side is 9, expected a multiple of the 4 patches a side"):
         on_vit(feature_side=9)
+    for side in (0, -4):
+        with pytest.raises(SettingsError, match=f"feature_side is {side}, expected a multiple"):
+            on_vit(feature_side=side)
+    with pytest.raises(SettingsError, match="states is 300, expected at most 256"):
+        on_vit(states=300)
+    for rate in ("learning_rate", "mamba_learning_rate", "momentum", "weight_decay", "mamba_weight_decay"):
+        with pytest.raises(SettingsError, match=f"^{rate} is -1, expected 0 or more"):
+            on_vit(**{rate: -1})
+    with pytest.raises(SettingsError, match="'demo' is no dilated network; give --model"):
+        BaseLearner(BackboneConfig("demo"))
     with pytest.raises(SettingsError, match="'dinov2_vits14' gives no features for HMNet; there are: pspnet_resnet50"):
         HMNet(BackboneConfig("dinov2_vits14"))
     with pytest.raises(SettingsError, match="image size 472 does not fit pspnet_vgg16; expected 8 n \\+ 1"):
@@ -385,3 +395,14 @@ def test_a_recapped_scan_remembers_the_support(blocks_folder):
     assert recapped.shape == once.shape == (16 * 4,)
     torch.testing.assert_close(recapped[:4], once[:4])  # before the first recap
     assert recapped.abs().max() <= 1 + 1e-5 and recapped[4::4].mean() > once[4::4].mean()
+
+
+@pytest.mark.parametrize("options", [{"srm": "off"}, {"hybrid": False}, {"blocks": 1}], ids=str)
+def test_a_scan_without_support_has_no_memory_to_draw(blocks_folder, options):
+    with pytest.raises(SettingsError, match="reads no support, so there is nothing to remember"):
+        on_vit(**options).memory_of(episode(data(blocks_folder, 64)))
+
+
+def test_a_scan_that_reads_the_support_once_is_not_drawn_recapped(blocks_folder):
+    curves = on_vit(srm="basic").memory_of(episode(data(blocks_folder, 64)))
+    assert set(curves) == {"block 1: support once"}
