@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fsbench.checkpoints import TRAINED_ON, load_checkpoint
+from fsbench.checkpoints import TRAINED_ON, TRAINED_WITH, load_checkpoint
 from fsbench.composition import SuiteCLI
 from fsbench.contracts import Episodes, Method
 from fsbench.ensembles import ENSEMBLES
@@ -55,8 +55,10 @@ class Cell:
         if self.method.backbone.trained_on:
             self.data.check_unseen(self.method.backbone.trained_on, f"the backbone {self.method.backbone.weights_id}")
         self.processes = self._processes()
+        self.trained_with: dict[str, Any] = {}
         if self.checkpoint is not None:
-            trained_on = load_checkpoint(self.method, self.checkpoint).get(TRAINED_ON)
+            content = load_checkpoint(self.method, self.checkpoint)
+            trained_on, self.trained_with = content.get(TRAINED_ON), content[TRAINED_WITH]
             if trained_on:
                 self.data.check_unseen(trained_on, f"the checkpoint {self.checkpoint}")
 
@@ -96,7 +98,8 @@ class Cell:
 
     def _training(self) -> dict[str, Any] | None:
         if self.checkpoint is not None:
-            return {"checkpoint_sha256": sha256_file(self.checkpoint)}
+            found: dict[str, Any] = {"checkpoint_sha256": sha256_file(self.checkpoint)}
+            return found | ({TRAINED_WITH: self.trained_with} if self.trained_with else {})
         if not (self.method.learns or self.method.calibrates):
             return None
         base_classes = {

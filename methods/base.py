@@ -83,6 +83,11 @@ class FewShotMethod(L.LightningModule):
         """Settings that what was learned depends on; a checkpoint trained with others is refused."""
         return {}
 
+    def select_learned(self, learned: dict[str, Tensor], whose: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """What of a checkpoint's weights is used, and those of `checkpoint_settings` that it may have been trained with
+        although the method goes without: all, and none."""
+        return learned, {}
+
     def forward(self, episode: EpisodeBatch) -> Prediction:
         """Predict the one episode of `episode` (no padding, no truth)."""
         raise NotImplementedError

@@ -21,7 +21,7 @@ from fsbench.backbones import BackboneConfig
 from fsbench.checkpoints import AuthorsForm
 from fsbench.ensembles import label_map
 from fsbench.episodes import EpisodeBatch
-from fsbench.errors import SettingsError
+from fsbench.errors import CheckpointError, SettingsError
 from methods._hmnet_features import frozen_features, widths
 from methods._hmnet_head import HMNetHead, Output
 from methods._hmnet_memory import memory_curves
@@ -34,6 +34,9 @@ MODULES = (
     "gram_merge", "cls_merge", "kshot_rw",
 )  # fmt: skip
 """What SGD trains, a group each, in the authors' order (§10)."""
+
+ENSEMBLE = ("head.gram_merge.", "head.cls_merge.", "head.kshot_rw.")
+"""What names of weights begin with that only `bam` has."""
 
 
 def poly_rate(base: float, step: int, steps: int, factor: float = 10, power: float = 0.9) -> float:
@@ -90,7 +93,8 @@ class HMNet(FewShotMethod):
         feature_side: side of the features in the head, 64 for images of 473 and 80 for 633.
         mamba: False leaves the hybrid Mamba network out (Table 3's first row).
         blocks, hybrid, srm, qim, qim_scalar_skip, ratio, states: see `methods._mamba.Mixing`.
-        bam: join the base learner's opinion (§9).
+        bam: join the base learner's opinion (§9). False takes checkpoints that were trained with it as well and reads
+            their meta learner alone (§7, the evaluation-only variant).
         shots: 1 averages the shots' style distances, as the paper says, whatever K is tested: the default, since one
             training then serves every K. With more, weights of so many shots are learned, as in the authors' code,
             which trains a model for each K; K must be the same in training and test.
@@ -171,6 +175,20 @@ class HMNet(FewShotMethod):
 
     def checkpoint_settings(self) -> dict[str, Any]:
         return self.settings
+
+    def select_learned(self, learned: dict[str, Tensor], whose: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        if "head.gram_merge.weight" not in learned:
+            return learned, {}
+        reweight = learned.get("head.kshot_rw.0.weight")
+        shots = 1 if reweight is None else reweight.shape[1]
+        if not self.head.ensemble:
+            kept = {key: value for key, value in learned.items() if not key.startswith(ENSEMBLE)}
+            return kept, {"bam": True, "shots": shots}
+        if shots != self.shots:
+            raise CheckpointError(
+                f"{whose} was trained with shots: {shots}; found shots: {self.shots}; give --model.shots {shots}"
+            )
+        return learned, {}
 
     def forward(self, episode: EpisodeBatch) -> Prediction:
         query = self._features(episode, [int(episode.query[0])])

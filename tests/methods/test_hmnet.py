@@ -10,7 +10,7 @@ from datamodules.episodic import EpisodicDataModule
 from datamodules.folder import Folder
 from fsbench.backbones import BackboneConfig, state_digest
 from fsbench.callbacks import Validation
-from fsbench.checkpoints import WRITTEN_BY, convert, load_checkpoint
+from fsbench.checkpoints import TRAINED_WITH, WRITTEN_BY, convert, load_checkpoint
 from fsbench.errors import CheckpointError, SettingsError
 from methods._hmnet_head import HMNetHead, best_priors, dice_loss, prior_maps
 from methods._mamba import Mixing
@@ -203,6 +203,34 @@ def test_authors_checkpoints_and_back(tmp_path):
     load_checkpoint(other, tmp_path / "bare.pth")
     assert other.backbone.digest == method.backbone.digest
     assert all(torch.equal(v, method.state_dict()[k]) for k, v in other.state_dict().items())
+
+
+@pytest.mark.parametrize("authors", [False, True])
+def test_the_meta_learner_alone_of_a_checkpoint_with_the_ensemble(blocks_folder, tmp_path, authors):
+    """What is read are the meta logits that the ensemble starts from; the rest of the settings must be the same."""
+    method = on_pspnet(shots=2)
+    checkpoint = {"state_dict": method.state_dict()}
+    method.on_save_checkpoint(checkpoint)
+    if authors:
+        checkpoint = HMNet.authors_form.join(method.state_dict(), method.backbone.state)
+    torch.save(checkpoint, tmp_path / "bam.ckpt")
+    alone = on_pspnet(bam=False)
+    assert load_checkpoint(alone, tmp_path / "bam.ckpt")[TRAINED_WITH] == {"bam": True, "shots": 2}
+    found = episode(data(blocks_folder, shot=2))
+    inputs = (
+        method._features(found, [int(found.query[0])]),
+        method._features(found, found.support[0, 0].tolist()),
+        found.support_labels[0, :1],
+        method._base_logits,
+    )
+    with torch.no_grad():
+        both, one = method.head(*inputs), alone.head(*inputs)
+    assert torch.equal(one.final, both.meta) and not torch.equal(one.final, both.final)
+    with pytest.raises(CheckpointError, match=r"was trained with shots: 2; found shots: 1; give --model\.shots 2"):
+        load_checkpoint(on_pspnet(), tmp_path / "bam.ckpt")
+    if not authors:
+        with pytest.raises(CheckpointError, match=r"was trained with .*'srm': 'recap'.*; expected .*'srm': 'basic'"):
+            load_checkpoint(on_pspnet(bam=False, srm="basic"), tmp_path / "bam.ckpt")
 
 
 def test_weights_of_a_pspnet_alone():
