@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fsbench.checkpoints import TRAINED_ON, load_checkpoint
+from fsbench.checkpoints import TRAINED_ON, TRAINED_WITH, load_checkpoint
 from fsbench.composition import SuiteCLI
 from fsbench.contracts import Episodes, Method
 from fsbench.ensembles import ENSEMBLES
@@ -50,11 +50,15 @@ class Cell:
                 f"nshot_strategy is one_pass, but {self.options.name} takes one shot at a time; expected own or an "
                 f"ensemble: {', '.join(ENSEMBLES)}"
             )
+        at_a_time = 1 if self.options.nshot_strategy in ENSEMBLES else self.data.shot
+        self.method.check_shots(at_a_time, self.data.training_shot if self.trains else None)
         if self.method.backbone.trained_on:
             self.data.check_unseen(self.method.backbone.trained_on, f"the backbone {self.method.backbone.weights_id}")
         self.processes = self._processes()
+        self.trained_with: dict[str, Any] = {}
         if self.checkpoint is not None:
-            trained_on = load_checkpoint(self.method, self.checkpoint).get(TRAINED_ON)
+            content = load_checkpoint(self.method, self.checkpoint)
+            trained_on, self.trained_with = content.get(TRAINED_ON), content[TRAINED_WITH]
             if trained_on:
                 self.data.check_unseen(trained_on, f"the checkpoint {self.checkpoint}")
 
@@ -94,7 +98,8 @@ class Cell:
 
     def _training(self) -> dict[str, Any] | None:
         if self.checkpoint is not None:
-            return {"checkpoint_sha256": sha256_file(self.checkpoint)}
+            found: dict[str, Any] = {"checkpoint_sha256": sha256_file(self.checkpoint)}
+            return found | ({TRAINED_WITH: self.trained_with} if self.trained_with else {})
         if not (self.method.learns or self.method.calibrates):
             return None
         base_classes = {

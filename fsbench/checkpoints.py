@@ -26,6 +26,9 @@ WRITTEN_BY = "fsbench"
 TRAINED_ON = "fsbench_data"
 """Key under which our checkpoints name the data set, the fold and the classes they were trained on."""
 
+TRAINED_WITH = "trained_with"
+"""Key of what `load_checkpoint` returns: settings of the training that the method goes without (`select_learned`)."""
+
 
 @dataclass(frozen=True)
 class AuthorsForm:
@@ -90,17 +93,19 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 def load_checkpoint(method: Method, path: Path) -> dict[str, Any]:
     """Load trained weights, ours or the authors', into `method`; an authors' backbone replaces the one in use.
 
-    Returns the file's content. Raises CheckpointError naming the keys when the file belongs to another method or
-    another backbone.
+    Returns the file's content and `TRAINED_WITH`. Raises CheckpointError naming the keys when the file belongs to
+    another method or another backbone.
     """
     checkpoint = read_checkpoint(path)
     learned, backbone = method.authors_form.split(checkpoint["state_dict"]) or (checkpoint["state_dict"], {})
     written_by = checkpoint.get(WRITTEN_BY, {})
     name = written_by.get("method")  # none in a converted one, whose file does not tell
     whose = f"the checkpoint {path}" + (f" (of {name})" if name else "")
+    learned, without = method.select_learned(learned, whose)
     check_keys(method.state_dict(), learned, whose)
     mine = describe(method)
-    if name and (name, written_by.get("settings")) != (mine["method"], mine["settings"]):
+    expected = mine["settings"] | without
+    if name and (name, written_by.get("settings")) != (mine["method"], expected):
         raise CheckpointError(
             f"{whose} was trained with {written_by.get('settings')}; expected {mine['method']} with "
             f"{mine['settings']}; give the checkpoint of the method that is evaluated"
@@ -113,7 +118,7 @@ def load_checkpoint(method: Method, path: Path) -> dict[str, Any]:
     method.load_state_dict(learned)
     if backbone:
         method.backbone.replace_weights(backbone, f"in the checkpoint {path.name} sha256 {sha256_file(path)}")
-    return checkpoint
+    return checkpoint | {TRAINED_WITH: without}
 
 
 def describe(method: Method) -> dict[str, Any]:

@@ -33,7 +33,11 @@ class Method(Protocol):
 
     def check_image_size(self, size: int) -> None: ...
 
+    def check_shots(self, test: int, training: int | None) -> None: ...
+
     def checkpoint_settings(self) -> dict[str, Any]: ...
+
+    def select_learned(self, learned: dict[str, Any], whose: str) -> tuple[dict[str, Any], dict[str, Any]]: ...
 
     def calibrate(self, episodes: Iterable[EpisodeBatch]) -> dict[str, float]: ...
 
@@ -52,6 +56,7 @@ class Episodes(Protocol):
     fold: int
     way: int
     shot: int
+    training_shot: int
     setting: str
     image_size: int
     batch_size: int

@@ -19,8 +19,8 @@ def memory_curves(net: HybridMamba, query: Tensor, support: Tensor) -> dict[str,
         net: the trained network; query, support: its inputs (b, C, S, S).
 
     Returns:
-        for each hybrid block, "block 1: support recapped" and "block 1: support once": (patches · PIECES,) cosines of
-        all states of a direction, averaged over directions and samples.
+        for each hybrid block, "block 1: support once" and, where the network recaps, "block 1: support recapped":
+        (patches · PIECES,) cosines of all states of a direction, averaged over directions and samples.
     """
     q, s = (x.permute(0, 2, 3, 1) for x in (query, support))
     curves = {}
@@ -30,7 +30,8 @@ def memory_curves(net: HybridMamba, query: Tensor, support: Tensor) -> dict[str,
             x_q, _ = scan._enter(block.ln_1(q), scan.in_proj_q, scan.conv2d_q)
             x_s, _ = scan._enter(block.ln_1(s), scan.in_proj_s, scan.conv2d_s)
             for name, recap in (("support recapped", True), ("support once", False)):
-                curves[f"block {i}: {name}"] = memory_curve(scan, x_q, x_s, recap)
+                if not recap or scan.mixing.srm == "recap":
+                    curves[f"block {i}: {name}"] = memory_curve(scan, x_q, x_s, recap)
         q, s = block(q, s)
     return curves
 

@@ -16,7 +16,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from fsbench.errors import SettingsError
-from fsbench.ops.selective_scan import selective_scan
+from fsbench.ops.selective_scan import MOST_STATES, selective_scan
 from fsbench.ops.selective_scan.intercepted import intercept
 from fsbench.ops.selective_scan.recapped import recapped_scan
 
@@ -52,7 +52,9 @@ class Mixing:
             raise SettingsError(
                 f"blocks, ratio and states are {self.blocks}, {self.ratio}, {self.states}; expected 1 or more"
             )
-        if side % self.ratio:
+        if self.states > MOST_STATES:
+            raise SettingsError(f"states is {self.states}, expected at most {MOST_STATES}, as the scan takes")
+        if side < 1 or side % self.ratio:
             raise SettingsError(f"feature_side is {side}, expected a multiple of the {self.ratio} patches a side")
 
 

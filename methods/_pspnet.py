@@ -275,7 +275,10 @@ class FrozenTrunk(FrozenBackbone):
 
     def __init__(self, config: BackboneConfig):
         if config.name not in TRUNKS:
-            raise SettingsError(f"'{config.name}' is no dilated network; there are: {', '.join(TRUNKS)}")
+            raise SettingsError(
+                f"'{config.name}' is no dilated network; give --model.backbone.name {' or '.join(TRUNKS)}, "
+                "and images of 8 n + 1 pixels a side (--data.image_size 129)"
+            )
         self.spec = TRUNKS[config.name]
         super().__init__(config)
 

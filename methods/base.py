@@ -75,9 +75,18 @@ class FewShotMethod(L.LightningModule):
         """Raise SettingsError for a side of images that the method cannot take."""
         self.backbone.check_image_size(size)
 
+    def check_shots(self, test: int, training: int | None) -> None:
+        """Raise SettingsError for a number of shots that the method cannot take at a time; `training` is None where
+        nothing is trained."""
+
     def checkpoint_settings(self) -> dict[str, Any]:
         """Settings that what was learned depends on; a checkpoint trained with others is refused."""
         return {}
+
+    def select_learned(self, learned: dict[str, Tensor], whose: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """What of a checkpoint's weights is used, and those of `checkpoint_settings` that it may have been trained with
+        although the method goes without: all, and none."""
+        return learned, {}
 
     def forward(self, episode: EpisodeBatch) -> Prediction:
         """Predict the one episode of `episode` (no padding, no truth)."""

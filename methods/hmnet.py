@@ -21,7 +21,7 @@ from fsbench.backbones import BackboneConfig
 from fsbench.checkpoints import AuthorsForm
 from fsbench.ensembles import label_map
 from fsbench.episodes import EpisodeBatch
-from fsbench.errors import SettingsError
+from fsbench.errors import CheckpointError, SettingsError
 from methods._hmnet_features import frozen_features, widths
 from methods._hmnet_head import HMNetHead, Output
 from methods._hmnet_memory import memory_curves
@@ -34,6 +34,9 @@ MODULES = (
     "gram_merge", "cls_merge", "kshot_rw",
 )  # fmt: skip
 """What SGD trains, a group each, in the authors' order (§10)."""
+
+ENSEMBLE = ("head.gram_merge.", "head.cls_merge.", "head.kshot_rw.")
+"""What names of weights begin with that only `bam` has."""
 
 
 def poly_rate(base: float, step: int, steps: int, factor: float = 10, power: float = 0.9) -> float:
@@ -90,7 +93,8 @@ class HMNet(FewShotMethod):
         feature_side: side of the features in the head, 64 for images of 473 and 80 for 633.
         mamba: False leaves the hybrid Mamba network out (Table 3's first row).
         blocks, hybrid, srm, qim, qim_scalar_skip, ratio, states: see `methods._mamba.Mixing`.
-        bam: join the base learner's opinion (§9).
+        bam: join the base learner's opinion (§9). False takes checkpoints that were trained with it as well and reads
+            their meta learner alone (§7, the evaluation-only variant).
         shots: 1 averages the shots' style distances, as the paper says, whatever K is tested: the default, since one
             training then serves every K. With more, weights of so many shots are learned, as in the authors' code,
             which trains a model for each K; K must be the same in training and test.
@@ -133,6 +137,16 @@ class HMNet(FewShotMethod):
             raise SettingsError(f"bam needs a backbone with a base learner, found {backbone.name}; give a pspnet_*")
         if width < 4 or shots < 1:
             raise SettingsError(f"width and shots are {width} and {shots}; expected 4 and 1 or more")
+        if shots > 1 and not bam:
+            raise SettingsError(
+                f"shots is {shots}, but without a base learner (bam: false) there are no weights of shots; give shots: "
+                "1, which serves every number"
+            )
+        rates = {"learning_rate": learning_rate, "mamba_learning_rate": mamba_learning_rate, "momentum": momentum}
+        rates |= {"weight_decay": weight_decay, "mamba_weight_decay": mamba_weight_decay}
+        for option, value in rates.items():
+            if not 0 <= value < float("inf"):
+                raise SettingsError(f"{option} is {value}, expected 0 or more")
         mixing = Mixing(blocks, hybrid, srm, qim, qim_scalar_skip, ratio, states)
         mixing.check(feature_side)
         self.shots = shots
@@ -148,13 +162,38 @@ class HMNet(FewShotMethod):
     def segments_only(self) -> bool:
         return True
 
+    def check_shots(self, test: int, training: int | None) -> None:
+        for found, what, option in (
+            (training, "data.training_shot is {}", "data.training_shot: {}"),
+            (test, "the test shows {} at a time", "SHOT={} and no ensemble of single shots"),
+        ):
+            if self.shots > 1 and found not in (None, self.shots):
+                raise SettingsError(
+                    f"weights of {self.shots} shots are learned (shots: {self.shots}), but {what.format(found)}; give "
+                    f"{option.format(self.shots)}, or shots: 1, which serves every number"
+                )
+
     def checkpoint_settings(self) -> dict[str, Any]:
         return self.settings
+
+    def select_learned(self, learned: dict[str, Tensor], whose: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        if "head.gram_merge.weight" not in learned:
+            return learned, {}
+        reweight = learned.get("head.kshot_rw.0.weight")
+        shots = 1 if reweight is None else reweight.shape[1]
+        if not self.head.ensemble:
+            kept = {key: value for key, value in learned.items() if not key.startswith(ENSEMBLE)}
+            return kept, {"bam": True, "shots": shots}
+        if shots != self.shots:
+            raise CheckpointError(
+                f"{whose} was trained with shots: {shots}; found shots: {self.shots}; give --model.shots {shots}"
+            )
+        return learned, {}
 
     def forward(self, episode: EpisodeBatch) -> Prediction:
         query = self._features(episode, [int(episode.query[0])])
         labels = episode.support_labels[0]
-        self._check_shots(labels.shape[1])
+        self.check_shots(labels.shape[1], None)
         outputs = []
         for way, rows in enumerate(episode.support[0]):
             support = self._features(episode, rows.tolist())
@@ -166,7 +205,7 @@ class HMNet(FewShotMethod):
 
     def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         truth = batch.known_truth()
-        self._check_shots(batch.support.shape[2])
+        self.check_shots(self.shots, batch.support.shape[2])
         query = self._features(batch, batch.query.tolist())
         support = self._features(batch, batch.support[:, 0].flatten().tolist())
         output: Output = self.head(
@@ -178,6 +217,11 @@ class HMNet(FewShotMethod):
         """Curves of a 1-way episode: similarity of the scan's state to the support, see `memory_curves`."""
         if self.head.mamba is None:
             raise SettingsError("this HMNet has no Mamba network, so there is no state to look at")
+        if self.settings["srm"] == "off" or not any(b.self_attention.hybrid for b in self.head.mamba.blocks):
+            raise SettingsError(
+                "the query's scan of this HMNet reads no support, so there is nothing to remember; expected srm recap "
+                "or basic, hybrid: true and 2 blocks or more"
+            )
         query = self._features(episode, [int(episode.query[0])])
         support = self._features(episode, episode.support[0, 0].tolist())
         with torch.no_grad():
@@ -223,13 +267,6 @@ class HMNet(FewShotMethod):
     def _set_rate(optimizer: LightningOptimizer | torch.optim.Optimizer, rate: float) -> None:
         for group in optimizer.param_groups:
             group["lr"] = rate
-
-    def _check_shots(self, shots: int) -> None:
-        if self.shots > 1 and shots != self.shots:
-            raise SettingsError(
-                f"weights of {self.shots} shots were learned, but there are {shots}; test with SHOT={self.shots}, or "
-                "train with shots: 1, which serves every number"
-            )
 
     def _own_class(self, numbers: Tensor) -> Tensor | None:
         """Class numbers (B,) -> places among the base classes, from 0."""

@@ -1,4 +1,4 @@
-"""DCAMA's ablation files and the sweep that runs them."""
+"""Ablation files of DCAMA and HMNet, and the sweeps that run them."""
 
 import pytest
 import yaml
@@ -8,16 +8,62 @@ from fsbench.cell import Cell
 from fsbench.cli import main
 from fsbench.composition import parse
 from fsbench.paths import CONFIGS, REPOSITORY
+from fsbench.published import FOLDER as PUBLISHED
 
 ABLATIONS = sorted((CONFIGS / "ablations" / "dcama").glob("*.yaml"))
 SWEEP = yaml.safe_load((CONFIGS / "sweeps" / "dcama_ablations.yaml").read_text())
 SKIPS = {(), (4,), (8,), (16,), (4, 8), (4, 16), (8, 16), (4, 8, 16)}
 
 
-def cell(small_demo, *extra):
-    arguments = Request(["dcama"], "demo", [0], shot=2, extra=extra).arguments("dcama", 0)
+HMNET = sorted((CONFIGS / "ablations" / "hmnet").glob("*.yaml"))
+HMNET_SWEEP = yaml.safe_load((CONFIGS / "sweeps" / "hmnet_ablations.yaml").read_text())
+
+
+def cell(small_demo, *extra, method="dcama"):
+    arguments = Request([method], "demo", [0], shot=2, extra=extra).arguments(method, 0)
     folder = ["--data.dataset=datamodules.folder.Folder", f"--data.dataset.root={small_demo}"]
     return Cell(parse([*arguments, *folder, "--data.episodes=4", "--data.validation_episodes=4"]))
+
+
+def test_hmnets_are_the_rows_of_the_papers_table():
+    """As the published figures are mapped, a file each, whose first line names the row."""
+    rules = yaml.safe_load((PUBLISHED / "mapping.yaml").read_text())["files"]["hmnet.csv"]
+    full = rules["methods"]["HMNet"]["options"]
+    rows = {name.removeprefix("ablation: "): row for name, row in rules["settings"].items() if "ablation" in name}
+    del rows["SMB + SRM recap + QIM share + BAM"]  # the default
+    wanted = {name: full | row["options"] for name, row in rows.items()}
+    found = {}
+    for path in HMNET:
+        options = dict(yaml.safe_load(path.read_text())["model"]["init_args"])
+        assert options.pop("backbone") == {"name": "dilated_resnet50"}  # not fine-tuned on the base classes
+        found[path.read_text().removeprefix("# ").split(": ")[0]] = full | options
+    assert found == wanted and len(found) == 7
+
+
+@pytest.mark.parametrize("dataset", ["pascal", "coco"])
+def test_hmnets_keep_the_settings_of_their_data_set(dataset, capsys):
+    """Size of images and features, length of the training and changes of pictures, also of the five-shot method."""
+    expected = {"pascal": (473, 64, 300, "pascal"), "coco": (633, 80, 75, "coco")}[dataset]
+    runs = [["--method=hmnet", f"--config={path}"] for path in HMNET]
+    for run in [*runs, ["--method=hmnet_5shot", "--shot=5"]]:
+        with pytest.raises(SystemExit) as stopped:
+            main(["bench", *run, f"--dataset={dataset}", "--print_config"])
+        assert stopped.value.code == 0
+        config = yaml.safe_load(capsys.readouterr().out)
+        model, data = config["model"]["init_args"], config["data"]["init_args"]
+        found = (data["image_size"], model["feature_side"], config["trainer"]["max_epochs"], data["augmentation"])
+        assert found == expected, run
+
+
+def test_hmnets_can_run_on_the_demo(small_demo):
+    options = ("--model.backbone.name=demo", "--data.protocol=pfenet")
+    folders = {cell(small_demo, f"--config={path}", *options, method="hmnet").folder for path in HMNET}
+    assert len(folders) == len(HMNET)
+
+
+def test_hmnets_sweep_trains_all():
+    assert sorted(HMNET_SWEEP["parameters"]["config"]["values"]) == [str(p.relative_to(REPOSITORY)) for p in HMNET]
+    assert "--method=hmnet" in HMNET_SWEEP["command"]
 
 
 @pytest.mark.parametrize("path", ABLATIONS, ids=lambda path: path.stem)

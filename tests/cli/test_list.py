@@ -58,7 +58,6 @@ def test_paper_settings_of_every_method(method, small_demo):
         "hsnet": 2_573_794,
         "hmnet": 14_887_942,
         "hmnet_5shot": 14_887_942 + 27,
-        "hmnet_plain": 14_887_942 - 4,  # without the base learner's two merges
         "hmnet_vgg": 14_494_726,
     }
     families = {

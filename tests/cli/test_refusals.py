@@ -64,6 +64,25 @@ def test_settings(refused, small_demo, arguments, expected):
     assert expected in refused("bench", "--method", "emat", *arguments)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "weights of 5 shots are learned (shots: 5), but the test shows 1 at a time; give SHOT=5"),
+        (
+            ["--shot=5", "--data.training_shot=1"],
+            "but data.training_shot is 1; give data.training_shot: 5, or",
+        ),
+        (["--shot=5", "--run.nshot_strategy=vote"], "the test shows 1 at a time; give SHOT=5 and no ensemble"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_learned_weights_of_shots_before_the_training(refused, small_demo, arguments, expected):
+    """Not after it, at the test."""
+    folder = ["--dataset=folder", f"--data.dataset.root={small_demo}", "--weights=random"]
+    vgg = ["--model.backbone.name=pspnet_vgg16", "--model.width=8", "--model.blocks=1"]
+    assert expected in refused("bench", "--method=hmnet_5shot", *folder, *vgg, *arguments)
+
+
 def test_missing_data_and_weights_say_what_to_fetch(refused, tmp_path):
     weights = ["--weights", "random"]
     pascal = refused("bench", "--method", "cst", "--dataset", "pascal", *weights, lines=0)

@@ -99,10 +99,15 @@ def test_rows_and_figures_can_be_counted(figures):
 def test_the_mapping_names_methods_and_options_there_are(figures):
     import yaml
 
-    known = {}
+    known, kinds = {}, {}
     for name in names("methods"):
         model = yaml.safe_load((CONFIGS / "methods" / f"{name}.yaml").read_text())["model"]
+        kinds[name] = model["class_path"]
         known.setdefault(model["class_path"], set()).add(model["init_args"]["backbone"]["name"])
+    for path in (CONFIGS / "ablations").glob("*/*.yaml"):
+        options = yaml.safe_load(path.read_text()).get("model", {}).get("init_args", {})
+        if "backbone" in options:
+            known[kinds[path.parent.name]].add(options["backbone"]["name"])
     used = {(f.kind, backbone) for f in figures for backbone in f.backbones}
     assert {kind for kind, _ in used} <= set(known)
     assert {pair for pair in used if pair[1] not in known[pair[0]]} == {("methods.hsnet.HSNet", "swin_base")}

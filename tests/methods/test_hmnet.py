@@ -10,7 +10,7 @@ from datamodules.episodic import EpisodicDataModule
 from datamodules.folder import Folder
 from fsbench.backbones import BackboneConfig, state_digest
 from fsbench.callbacks import Validation
-from fsbench.checkpoints import WRITTEN_BY, convert, load_checkpoint
+from fsbench.checkpoints import TRAINED_WITH, WRITTEN_BY, convert, load_checkpoint
 from fsbench.errors import CheckpointError, SettingsError
 from methods._hmnet_head import HMNetHead, best_priors, dice_loss, prior_maps, shot_weights
 from methods._mamba import Mixing
@@ -90,7 +90,7 @@ def test_shots_are_averaged_whatever_their_order_and_number(blocks_folder):
 def test_learned_weights_of_shots_need_that_many(blocks_folder):
     method = on_pspnet(shots=3)
     assert sum(p.numel() for p in method.head.kshot_rw.parameters()) == 2 * 3 + 2 + 3 * 2 + 3
-    with pytest.raises(SettingsError, match="weights of 3 shots were learned, but there are 1; test with SHOT=3"):
+    with pytest.raises(SettingsError, match="but the test shows 1 at a time; give SHOT=3"):
         method(episode(data(blocks_folder)))
     assert method(episode(data(blocks_folder, shot=3))).label_map.dim() == 2
 
@@ -105,8 +105,20 @@ def test_weights_of_shots_without_hidden_channels_start_as_the_mean():
 def test_settings_that_do_not_fit_are_refused():
     with pytest.raises(SettingsError, match="bam needs a backbone with a base learner, found demo"):
         on_vit(bam=True)
+    with pytest.raises(SettingsError, match="shots is 5, but without a base learner"):
+        on_vit(shots=5)
     with pytest.raises(SettingsError, match="feature_side is 9, expected a multiple of the 4 patches a side"):
         on_vit(feature_side=9)
+    for side in (0, -4):
+        with pytest.raises(SettingsError, match=f"feature_side is {side}, expected a multiple"):
+            on_vit(feature_side=side)
+    with pytest.raises(SettingsError, match="states is 300, expected at most 256"):
+        on_vit(states=300)
+    for rate in ("learning_rate", "mamba_learning_rate", "momentum", "weight_decay", "mamba_weight_decay"):
+        with pytest.raises(SettingsError, match=f"^{rate} is -1, expected 0 or more"):
+            on_vit(**{rate: -1})
+    with pytest.raises(SettingsError, match="'demo' is no dilated network; give --model"):
+        BaseLearner(BackboneConfig("demo"))
     with pytest.raises(SettingsError, match="'dinov2_vits14' gives no features for HMNet; there are: pspnet_resnet50"):
         HMNet(BackboneConfig("dinov2_vits14"))
     with pytest.raises(SettingsError, match="image size 472 does not fit pspnet_vgg16; expected 8 n \\+ 1"):
@@ -198,6 +210,34 @@ def test_authors_checkpoints_and_back(tmp_path):
     load_checkpoint(other, tmp_path / "bare.pth")
     assert other.backbone.digest == method.backbone.digest
     assert all(torch.equal(v, method.state_dict()[k]) for k, v in other.state_dict().items())
+
+
+@pytest.mark.parametrize("authors", [False, True])
+def test_the_meta_learner_alone_of_a_checkpoint_with_the_ensemble(blocks_folder, tmp_path, authors):
+    """What is read are the meta logits that the ensemble starts from; the rest of the settings must be the same."""
+    method = on_pspnet(shots=2)
+    checkpoint = {"state_dict": method.state_dict()}
+    method.on_save_checkpoint(checkpoint)
+    if authors:
+        checkpoint = HMNet.authors_form.join(method.state_dict(), method.backbone.state)
+    torch.save(checkpoint, tmp_path / "bam.ckpt")
+    alone = on_pspnet(bam=False)
+    assert load_checkpoint(alone, tmp_path / "bam.ckpt")[TRAINED_WITH] == {"bam": True, "shots": 2}
+    found = episode(data(blocks_folder, shot=2))
+    inputs = (
+        method._features(found, [int(found.query[0])]),
+        method._features(found, found.support[0, 0].tolist()),
+        found.support_labels[0, :1],
+        method._base_logits,
+    )
+    with torch.no_grad():
+        both, one = method.head(*inputs), alone.head(*inputs)
+    assert torch.equal(one.final, both.meta) and not torch.equal(one.final, both.final)
+    with pytest.raises(CheckpointError, match=r"was trained with shots: 2; found shots: 1; give --model\.shots 2"):
+        load_checkpoint(on_pspnet(), tmp_path / "bam.ckpt")
+    if not authors:
+        with pytest.raises(CheckpointError, match=r"was trained with .*'srm': 'recap'.*; expected .*'srm': 'basic'"):
+            load_checkpoint(on_pspnet(bam=False, srm="basic"), tmp_path / "bam.ckpt")
 
 
 def test_weights_of_a_pspnet_alone():
@@ -390,3 +430,14 @@ def test_a_recapped_scan_remembers_the_support(blocks_folder):
     assert recapped.shape == once.shape == (16 * 4,)
     torch.testing.assert_close(recapped[:4], once[:4])  # before the first recap
     assert recapped.abs().max() <= 1 + 1e-5 and recapped[4::4].mean() > once[4::4].mean()
+
+
+@pytest.mark.parametrize("options", [{"srm": "off"}, {"hybrid": False}, {"blocks": 1}], ids=str)
+def test_a_scan_without_support_has_no_memory_to_draw(blocks_folder, options):
+    with pytest.raises(SettingsError, match="reads no support, so there is nothing to remember"):
+        on_vit(**options).memory_of(episode(data(blocks_folder, 64)))
+
+
+def test_a_scan_that_reads_the_support_once_is_not_drawn_recapped(blocks_folder):
+    curves = on_vit(srm="basic").memory_of(episode(data(blocks_folder, 64)))
+    assert set(curves) == {"block 1: support once"}
