@@ -1,5 +1,7 @@
 """Scores with intervals from count tables."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -74,6 +76,26 @@ def random_sums(clusters, seed=0):
         (union * rng.rand(clusters, 3)).astype(int), union, np.tile([90, 100], (clusters, 1)),
         np.stack([rng.randint(0, 4, clusters), np.full(clusters, 3)], 1),
     )  # fmt: skip
+
+
+def test_the_totals_of_a_resample_are_those_of_the_drawn_images_one_after_the_other():
+    sums = replace(random_sums(7), decisions=np.random.RandomState(1).randint(0, 9, (7, 3, 2)))
+    drawn = np.random.RandomState(2).randint(0, 7, (4, 7))
+    totals = sums.totals(np.stack([np.bincount(images, minlength=7) for images in drawn]))
+    for name in ("intersection", "union", "background", "right", "decisions"):
+        array = getattr(sums, name)
+        assert (totals[name] == np.stack([sum(array[image] for image in images) for images in drawn])).all()
+    assert (sums.totals()["decisions"] == sums.decisions.sum(0)).all() and "truth" not in totals
+
+
+def test_intervals_are_percentiles_of_the_resampled_scores():
+    """However many query images there are: few draws are kept as they are multiplied, many as bytes."""
+    for clusters in (20, 400, 3000):
+        sums = random_sums(clusters)
+        drawn = np.random.default_rng(0).multinomial(clusters, np.full(clusters, 1 / clusters), size=2000)
+        found = intervals([sums])
+        for name, values in sums.scores(drawn.astype(float)).items():
+            assert (found[name].low, found[name].high) == pytest.approx(tuple(np.percentile(values, [2.5, 97.5])))
 
 
 def test_intervals_shrink_with_the_square_root_of_the_query_images():
