@@ -143,10 +143,10 @@ def pair_sums(frame: "pl.DataFrame", keep: np.ndarray, class_ids: list[int], voi
     return Sums(
         intersection=_add(shape, where, intersection),
         union=_add(shape, where, union),
+        truth=_add(shape, where, counts[:, COUNTS.index("gt")]),
         background=None,
         right=decisions.sum(1),
         absent_is_zero=False,
-        truth=_add(shape, where, counts[:, COUNTS.index("gt")]),
         decisions=decisions,
         regions=_region_sums(frame, keep, clusters, query),
     )

@@ -61,11 +61,9 @@ def test_parts_of_a_run_leave_missing_classes_out():
 
 
 def test_a_class_that_a_resample_misses_is_no_zero():
-    rare = Sums(
-        np.array([[10, 0]] * 9 + [[0, 10]]), np.array([[10, 0]] * 9 + [[0, 10]]), np.ones((10, 2)), np.ones((10, 2))
-    )
+    rare = Sums(*[np.array([[10, 0]] * 9 + [[0, 10]])] * 3, np.ones((10, 2)), np.ones((10, 2)))
     assert intervals([rare])["mIoU"].low == 100
-    never = Sums(np.array([[10, 0]] * 9), np.array([[10, 0]] * 9), np.ones((9, 2)), np.ones((9, 2)))
+    never = Sums(*[np.array([[10, 0]] * 9)] * 3, np.ones((9, 2)), np.ones((9, 2)))
     assert intervals([never])["mIoU"].high == 50
 
 
@@ -73,7 +71,7 @@ def random_sums(clusters, seed=0):
     rng = np.random.RandomState(seed)
     union = rng.randint(50, 100, (clusters, 3))
     return Sums(
-        (union * rng.rand(clusters, 3)).astype(int), union, np.tile([90, 100], (clusters, 1)),
+        (union * rng.rand(clusters, 3)).astype(int), union, union, np.tile([90, 100], (clusters, 1)),
         np.stack([rng.randint(0, 4, clusters), np.full(clusters, 3)], 1),
     )  # fmt: skip
 
@@ -85,7 +83,7 @@ def test_the_totals_of_a_resample_are_those_of_the_drawn_images_one_after_the_ot
     for name in ("intersection", "union", "background", "right", "decisions"):
         array = getattr(sums, name)
         assert (totals[name] == np.stack([sum(array[image] for image in images) for images in drawn])).all()
-    assert (sums.totals()["decisions"] == sums.decisions.sum(0)).all() and "truth" not in totals
+    assert (sums.totals()["decisions"] == sums.decisions.sum(0)).all() and "foreground" not in totals
 
 
 def test_intervals_are_percentiles_of_the_resampled_scores():
@@ -109,7 +107,9 @@ def test_intervals_shrink_with_the_square_root_of_the_query_images():
 def test_whole_query_images_are_resampled():
     """Copies of the same ten images are no new evidence: the interval stays as wide as that of ten."""
     few = random_sums(10)
-    many = Sums(*(np.repeat(array, 1, 0) * 100 for array in (few.intersection, few.union, few.background, few.right)))
+    many = Sums(
+        *(np.repeat(array, 1, 0) * 100 for array in (few.intersection, few.union, few.truth, few.background, few.right))
+    )
     assert intervals([few])["mIoU"].high == pytest.approx(intervals([many])["mIoU"].high)
 
 
@@ -130,7 +130,7 @@ def test_interval_agrees_with_scipys_normal_theory():
     rng = np.random.RandomState(0)
     right = (rng.rand(800) < 0.7).astype(int)
     zero = np.zeros((800, 1))
-    sums = Sums(zero, zero, np.zeros((800, 2)), np.stack([right, np.ones(800)], 1))
+    sums = Sums(zero, zero, zero, np.zeros((800, 2)), np.stack([right, np.ones(800)], 1))
     interval = intervals([sums])["accuracy"]
     error = 196 * np.sqrt(right.mean() * (1 - right.mean()) / 800)
     assert interval.high - interval.value == pytest.approx(error, rel=0.12)
