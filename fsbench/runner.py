@@ -190,7 +190,7 @@ def _evaluate(work: Path, cell: Cell, trainer: L.Trainer, made: dict[str, Any]) 
         return None
     frame = to_frame(journal.rows(), manifest)
     manifest.write(work / "manifest.jsonl")
-    predictions = kept_predictions(work / "predictions")
+    predictions = kept_predictions(work / "predictions", shown)
     if predictions:
         pictures.contact_sheet(work / "predictions.png", cell.data.dataset, predictions, shown)
     trainable = sum(parameter.numel() for parameter in cell.method.parameters())
