@@ -24,6 +24,7 @@ SCORES = {
 }
 """Every score of a run and what it is; in percent but for ROM and RUM."""
 
+LOWER_IS_BETTER = {"error", "way-error", "class-error", "ROM", "RUM"}
 
 NEEDED_BY = {
     "background": {"FB-IoU", "FB-IoU-any"},
