@@ -86,14 +86,24 @@ def read_record(path: Path) -> Record | None:
     return Record(path, run)
 
 
-def find_records(root: Path) -> list[Record]:
+def find_records(root: Path, refused: list[str] | None = None) -> list[Record]:
     """All finished runs below `root` (or `root` itself), sorted by folder; see `fsbench.repetition` for runs that are
-    being repeated."""
+    being repeated. One that is damaged raises RecordError, or its message goes to `refused`."""
     if not root.is_dir():
         raise RecordError(f"{root} is no folder; expected the folder of runs that `make bench` writes")
     files = sorted(root.rglob("run.json"))
     folders = [file.parent for file in files if stands(file.parent)]
-    return [record for folder in folders if (record := read_record(folder)) is not None]
+    records = []
+    for folder in folders:
+        try:
+            record = read_record(folder)
+        except RecordError as error:
+            if refused is None:
+                raise
+            refused.append(str(error))
+        else:
+            records += [] if record is None else [record]
+    return records
 
 
 def result_rows(result: "EpisodeResult") -> list[dict[str, Any]]:
