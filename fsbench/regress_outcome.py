@@ -123,7 +123,8 @@ def _check(outcome: Outcome) -> None:
     for name in ("identity", "made_with", "scores"):
         if not isinstance(getattr(outcome, name), dict):
             raise ValueError(f"{name} is {getattr(outcome, name)!r}, expected a mapping")
-    class_ids, void = (outcome.identity.get(name) for name in ("class_ids", "void"))
+    class_ids: Any = outcome.identity.get("class_ids")
+    void = outcome.identity.get("void")
     if void not in get_args(VoidPolicy):
         raise ValueError(f"void is {void!r}, expected one of {', '.join(get_args(VoidPolicy))}")
     _all_of(int, class_ids, "class_ids")
