@@ -1,6 +1,8 @@
 """What happens around the steps of a run: a seed before each of training; results of validation are summed, those of a
 test written to the journal."""
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,9 @@ from fsbench.contracts import Episodes
 from fsbench.files import replacing
 from fsbench.metrics import EpisodeResult, EpisodicScores
 from fsbench.records import Journal, JournalWriter
+from fsbench.samplers import Episode
 
+log = logging.getLogger("fsbench")
 THREADS = torch.get_num_threads()
 """What this process has before Lightning divides the cores among the ranks of a machine."""
 
@@ -93,10 +97,20 @@ class Recorder(Callback):
             np.savez_compressed(file, label_map=result.label_map.numpy(), decided=result.decided.numpy())
 
 
-def kept_predictions(folder: Path) -> dict[int, tuple[np.ndarray, list[bool]]]:
-    """Episode -> (label map, decision per way), as `Recorder` kept them."""
+def kept_predictions(folder: Path, episodes: Sequence[Episode]) -> dict[int, tuple[np.ndarray, list[bool]]]:
+    """Episode -> (label map, decision per way), as `Recorder` kept them. A damaged file counts as absent."""
     found = {}
-    for path in sorted(folder.glob("*.npz")):
-        with np.load(path, allow_pickle=False) as stored:
-            found[int(path.stem)] = (stored["label_map"], stored["decided"].tolist())
+    for episode in episodes:
+        path = folder / f"{episode.index:06d}.npz"
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                label_map, decided = stored["label_map"], stored["decided"]
+            if (label_map.dtype, label_map.ndim, decided.shape) != (np.uint8, 2, (len(episode.classes),)):
+                raise ValueError("arrays of another kind")
+        except FileNotFoundError:
+            continue
+        except Exception as error:  # whatever a damaged file makes zip and numpy say
+            log.warning("%s cannot be read (%s); its episode is left out of the picture", path, type(error).__name__)
+            continue
+        found[episode.index] = (label_map, decided.tolist())
     return found

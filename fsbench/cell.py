@@ -145,4 +145,4 @@ class Cell:
     @property
     def is_done(self) -> bool:
         """Nothing is left to do: there is a record, which is not to be repeated nor was while it was."""
-        return self.record() is not None and not self.options.force and not cut_off(self.folder)
+        return not self.options.force and not cut_off(self.folder) and self.record() is not None

@@ -17,7 +17,7 @@ from fsbench import (
     manifest_commands,
     regress_commands,
 )
-from fsbench.errors import GOES_ON, FsbenchError, SettingsError, user_message
+from fsbench.errors import GOES_ON, FsbenchError, RecordError, SettingsError, user_message
 
 if TYPE_CHECKING:
     from fsbench.records import Record
@@ -164,7 +164,7 @@ def _bench(options: argparse.Namespace, extra: list[str]) -> int:
     )
     records, failures = bench(request)
     if records:
-        _print_table([record.path for record in records], options)
+        failures += _print_table([record.path for record in records], options)
     for failure in failures:
         print(f"fsbench: error: {failure}", file=sys.stderr)
     return 1 if failures else 0
@@ -180,18 +180,27 @@ def _run(options: argparse.Namespace, extra: list[str]) -> int:
 
 
 def _table(options: argparse.Namespace, extra: list[str]) -> int:
-    _print_table(options.runs, options)
-    return 0
+    # numpy is not loaded yet; its products are small, and more threads wait for each other longer than they compute
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    return _refuse(_print_table(options.runs, options))
 
 
-def _print_table(folders: Sequence[Path], options: argparse.Namespace) -> None:
+def _refuse(refused: Sequence[str]) -> int:
+    """Say which runs are not in what was printed; the exit status."""
+    for message in refused:
+        print(f"fsbench: error: left out: {message}", file=sys.stderr)
+    return 1 if refused else 0
+
+
+def _print_table(folders: Sequence[Path], options: argparse.Namespace) -> list[str]:
+    """Messages about runs that are damaged, which are left out."""
     from fsbench.published import read_published
     from fsbench.render import render
     from fsbench.scores import metric_names
     from fsbench.tables import DEFAULT, build_blocks
 
     metrics = metric_names(options.metrics) if options.metrics is not None else DEFAULT
-    records = _records(folders)
+    records, refused = _records(folders)
     by_class = options.by_class or "class" in options.by
     published = read_published() if options.published else ()
     blocks = build_blocks(
@@ -206,15 +215,19 @@ def _print_table(folders: Sequence[Path], options: argparse.Namespace) -> None:
                 if (record.path / name).is_file()
             )
             print(f"{record.path}: {files}")
+    return refused
 
 
-def _records(folders: Sequence[Path]) -> list["Record"]:
+def _records(folders: Sequence[Path]) -> tuple[list["Record"], list[str]]:
+    """The finished runs in `folders`, and messages about those that are damaged."""
     from fsbench.records import find_records
 
-    records = [record for folder in folders for record in find_records(folder)]
+    refused: list[str] = []
+    records = [record for folder in folders for record in find_records(folder, refused)]
     if not records:
-        raise SettingsError(f"no finished run in {', '.join(map(str, folders))}; make one with: make bench")
-    return records
+        none = f"no finished run in {', '.join(map(str, folders))}; make one with: make bench"
+        raise RecordError("\n".join(refused)) if refused else SettingsError(none)
+    return records, refused
 
 
 def _rescore(options: argparse.Namespace, extra: list[str]) -> int:
@@ -223,9 +236,10 @@ def _rescore(options: argparse.Namespace, extra: list[str]) -> int:
     from fsbench.rescore import lay_out, rescore
 
     target = load_protocol(options.protocol)
-    groups = rescore(_records(options.runs), target)
+    records, refused = _records(options.runs)
+    groups = rescore(records, target)
     print(as_json(groups) if options.format == "json" else SHEETS[options.format]([lay_out(g) for g in groups]))
-    return 0
+    return _refuse(refused)
 
 
 def _list(options: argparse.Namespace, extra: list[str]) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from fsbench.grouping import notes, title
 from fsbench.paired import RESAMPLES, Difference, alike, episodes_needed, holm, paired_differences
 from fsbench.protocol import load_protocol
 from fsbench.records import Record
-from fsbench.scores import Sums
+from fsbench.scores import LOWER_IS_BETTER, Sums
 from fsbench.stats import LEVEL, episode_sums
 from fsbench.tables import ABSENT, SIZES, pairs_by_class, pairs_by_size, pairs_sums
 
@@ -100,8 +101,10 @@ def compare(
         title(records),
         {label: [str(record.path) for _, record in sorted(of.items())] for label, of in methods.items()},
         tables,
-        {metric: _groups(list(methods), lines) for metric, lines in tables["all"].items()} if baseline is None else {},
-        [*notes(records), *_remarks(together, complete, resamples)],
+        {metric: _groups(list(methods), metric, lines) for metric, lines in tables["all"].items()}
+        if baseline is None
+        else {},
+        [*notes(records), *_remarks(together, complete, resamples), *_too_few(tables, resamples)],
     )
 
 
@@ -174,14 +177,15 @@ def _corrected(lines: list[Line]) -> list[Line]:
     ]
 
 
-def _groups(labels: list[str], lines: list[Line]) -> dict[str, list[list[str]]]:
+def _groups(labels: list[str], metric: str, lines: list[Line]) -> dict[str, list[list[str]]]:
     """Fold -> groups of methods, best first, no two of which are told apart."""
     groups = {}
     for fold in dict.fromkeys(line.fold for line in lines):
         here = [line for line in lines if line.fold == fold]
         scores = scores_in(here)
         told_apart = {frozenset((x.difference.method, x.difference.other)) for x in here if x.significant}
-        groups[fold] = alike(sorted(labels, key=lambda label: -scores[label]), told_apart)
+        ranked = sorted(labels, key=lambda label: scores[label], reverse=metric not in LOWER_IS_BETTER)
+        groups[fold] = alike(ranked, told_apart)
     return groups
 
 
@@ -192,6 +196,19 @@ def scores_in(lines: list[Line]) -> dict[str, float]:
         for line in lines
         for name, score in zip((line.difference.method, line.difference.other), line.difference.scores, strict=True)
     }
+
+
+def _too_few(tables: dict[str, dict[str, list[Line]]], resamples: int) -> list[str]:
+    """That no line can be significant: p is never below 1 / (resamples + 1), and a correction multiplies it."""
+    lines = max((len(lines) for metrics in tables.values() for lines in metrics.values()), default=0)
+    least = lines / (resamples + 1)
+    if least < 1 - LEVEL:
+        return []
+    enough = ceil(lines / (1 - LEVEL))
+    return [
+        f"{lines} lines in a table are too many for {resamples:,} resamples: no corrected p there can be below "
+        f"{min(least, 1):.3f}, whatever differs; give --resamples {enough} or more, or fewer lines with --baseline"
+    ]
 
 
 def _remarks(folds: list[int], complete: bool, resamples: int) -> list[str]:

@@ -7,7 +7,7 @@ ratios of sums.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from math import ceil
 from statistics import NormalDist
 from typing import Any
@@ -82,28 +82,33 @@ def _mean(folds: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
 
 def _swapped(first: Sums, second: Sums, resamples: int, seed: int) -> dict[str, np.ndarray]:
     """Differences (R,) when each query image's answers change sides with probability 1/2."""
-    both = _together(first, second, lambda ours, theirs: np.concatenate([ours, theirs]))
-    apart = _together(first, second, np.subtract)
-    whole, of_second = both.totals(), second.totals()
     rng = np.random.default_rng([seed, 1])  # other numbers than the bootstrap's
     chunks = []
     for start in range(0, resamples, AT_ONCE):
         size = min(AT_ONCE, resamples - start)
         stay = rng.integers(0, 2, (size, len(first.right)), dtype=np.int8).astype(float)
-        one = {name: of_second[name] + moved for name, moved in apart.totals(stay).items()}
-        other = {name: whole[name] - total for name, total in one.items()}
-        ours, theirs = both.figures(one), both.figures(other)
-        chunks.append({name: theirs[name] - ours[name] for name in ours})
+        chunks.append(exchanged(first, second, stay))
     return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
+
+
+def exchanged(first: Sums, second: Sums, stay: np.ndarray) -> dict[str, np.ndarray]:
+    """Differences (R,) when each query image's answers stay on their side (1) or change it (0), (R, Q)."""
+    both = _together(first, second, lambda ours, theirs: np.concatenate([ours, theirs]))
+    whole, of_second = both.totals(), second.totals()
+    apart = _together(first, second, np.subtract).totals(stay)
+    one = {name: of_second[name] + moved for name, moved in apart.items()}
+    other = {name: whole[name] - total for name, total in one.items()}
+    ours, theirs = both.figures(one), both.figures(other)
+    return {name: theirs[name] - ours[name] for name in ours}
 
 
 def _together(first: Sums, second: Sums, join: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Sums:
     """The sums of both, joined; what one of them lacks is left out."""
     arrays: dict[str, Any] = {}
-    for name in (f.name for f in fields(Sums) if f.name != "absent_is_zero"):
+    for name in (f.name for f in fields(Sums) if f.name not in ("absent_is_zero", "asked")):
         ours, theirs = getattr(first, name), getattr(second, name)
         arrays[name] = None if ours is None or theirs is None else join(ours, theirs)
-    return Sums(**arrays, absent_is_zero=first.absent_is_zero)
+    return replace(first, **arrays)
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from fsbench.metrics import EpisodeResult
 
 
+REPEAT = "expected the counts of a finished run; run it again with FORCE=1"
+"""What is said where they cannot be read."""
+
+
 def fingerprint(values: Any) -> str:
     """sha256 of plain values in canonical JSON; names what a run is."""
     return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
@@ -58,8 +62,7 @@ class Record:
             frame = pl.read_parquet(self.path / "episodes.parquet")
         except (OSError, pl.exceptions.PolarsError) as error:
             raise RecordError(
-                f"cannot read {self.path / 'episodes.parquet'} ({type(error).__name__}); expected the counts of a "
-                "finished run; run it again with FORCE=1"
+                f"cannot read {self.path / 'episodes.parquet'} ({type(error).__name__}); {REPEAT}"
             ) from error
         if counts_sha256(frame) != self.run["counts_sha256"]:
             raise RecordError(f"{self.path / 'episodes.parquet'} does not hold the counts that run.json names")
@@ -78,17 +81,29 @@ def read_record(path: Path) -> Record | None:
     missing = sorted({"id", "identity", "cost", "counts_sha256"} - set(run if isinstance(run, dict) else ()))
     if missing:
         raise RecordError(f"{file} lacks {', '.join(missing)}; expected a record of fsbench; remove it or run it again")
+    if not (path / "episodes.parquet").is_file():
+        raise RecordError(f"{path / 'episodes.parquet'} is missing; {REPEAT}")
     return Record(path, run)
 
 
-def find_records(root: Path) -> list[Record]:
+def find_records(root: Path, refused: list[str] | None = None) -> list[Record]:
     """All finished runs below `root` (or `root` itself), sorted by folder; see `fsbench.repetition` for runs that are
-    being repeated."""
+    being repeated. One that is damaged raises RecordError, or its message goes to `refused`."""
     if not root.is_dir():
         raise RecordError(f"{root} is no folder; expected the folder of runs that `make bench` writes")
     files = sorted(root.rglob("run.json"))
     folders = [file.parent for file in files if stands(file.parent)]
-    return [record for folder in folders if (record := read_record(folder)) is not None]
+    records = []
+    for folder in folders:
+        try:
+            record = read_record(folder)
+        except RecordError as error:
+            if refused is None:
+                raise
+            refused.append(str(error))
+        else:
+            records += [] if record is None else [record]
+    return records
 
 
 def result_rows(result: "EpisodeResult") -> list[dict[str, Any]]:

@@ -3,22 +3,21 @@
 `benchmarks/regression/cases.yaml` says what is run, `<case>.json` beside it what came out when it was last accepted.
 Other processors and other versions of torch round differently, which moves single pixels of an outline; so a mask may
 differ in `PIXELS`, and everything that follows from it by as much. Where no pixel differs, all counts must be the same.
+The scores of the accepted counts are computed anew and must be the same in any case.
 Measured on one machine: without vector instructions and oneDNN (ATEN_CPU_CAPABILITY=default) against AVX-512, at most 2
 pixels of some 20,000 and 4e-5 of a loss.
 """
 
-import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fsbench.counts import COUNTS, REGIONS
-from fsbench.errors import RecordError, SettingsError
-from fsbench.files import write_text
+from fsbench.errors import SettingsError
 from fsbench.paths import REPOSITORY
+from fsbench.regress_outcome import COLUMNS, Answer, Outcome, scored
 from fsbench.request import Request
 
 FOLDER = REPOSITORY / "benchmarks" / "regression"
@@ -28,9 +27,9 @@ SCORE = 1e-4
 """By how much a presence score may differ."""
 LOSS = 3e-4
 """By which share a loss may differ."""
+ROUNDING = 1e-9
+"""By which share a score of the same counts may differ."""
 
-COLUMNS = ("slot", "class_id", *COUNTS, "present", "decided", "score", *REGIONS)
-"""Of a row of `Answer.slots`."""
 TRUTH = ("slot", "class_id", "gt", "void", "valid", "present")
 """Columns that do not depend on a prediction."""
 
@@ -67,54 +66,6 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What was answered in one episode.
-
-    Attributes:
-        episode: as the manifest has it.
-        slots: rows of the record, in the order of `COLUMNS`.
-        size: of the label map.
-        masks: of the ways, run lengths as COCO compresses them.
-    """
-
-    episode: dict[str, Any]
-    slots: list[list[Any]]
-    size: list[int]
-    masks: list[str]
-
-    @property
-    def index(self) -> int:
-        return int(self.episode["index"])
-
-    def label_map(self) -> np.ndarray:
-        """(h, w) uint8 in way slots."""
-        from pycocotools import mask
-
-        found = np.zeros(self.size, dtype=np.uint8)
-        for way, counts in enumerate(self.masks, 1):
-            found[mask.decode({"size": self.size, "counts": counts.encode()}) == 1] = way
-        return found
-
-
-def encoded(label_map: np.ndarray, ways: int) -> list[str]:
-    """`Answer.masks` of a label map."""
-    from pycocotools import mask
-
-    layers = (np.asfortranarray(label_map == way, dtype=np.uint8) for way in range(1, ways + 1))
-    return [mask.encode(layer)["counts"].decode() for layer in layers]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a case gave: what exactly was run, with what, the losses of its training's steps, and its answers."""
-
-    identity: dict[str, Any]
-    made_with: dict[str, str]
-    losses: list[float]
-    answers: list[Answer]
-
-
-@dataclass(frozen=True)
 class Moved:
     """An episode that is answered otherwise; `pixels` of its mask differ. `same` says that the episode is the same."""
 
@@ -131,19 +82,20 @@ class Findings:
     Attributes:
         settings: what was asked for differs, so that nothing else is compared.
         moved: episodes.
-        losses: a sentence each.
+        losses, scores: a sentence each.
         pixels, loss: the most that differs, whether or not it may.
     """
 
     settings: list[str]
     moved: list[Moved]
     losses: list[str]
+    scores: list[str] = field(default_factory=list)
     pixels: int = 0
     loss: float = 0.0
 
     @property
     def any(self) -> bool:
-        return bool(self.settings or self.moved or self.losses)
+        return bool(self.settings or self.moved or self.losses or self.scores)
 
 
 def compare(before: Outcome, now: Outcome) -> Findings:
@@ -162,7 +114,21 @@ def compare(before: Outcome, now: Outcome) -> Findings:
         if len(a) != len(b):
             said.append(f"{len(b)} {what}, there were {len(a)}")
     moved = [item for item in found if item.reasons]
-    return Findings([], moved, said, max((item.pixels for item in found), default=0), max(losses, default=0.0))
+    pixels = max((item.pixels for item in found), default=0)
+    return Findings([], moved, said, _scores(before, now), pixels, max(losses, default=0.0))
+
+
+def _scores(before: Outcome, now: Outcome) -> list[str]:
+    """The same counts give the same scores, whatever moved: present code scores the accepted counts, and those of now
+    give what the run says of itself."""
+    found = []
+    for outcome, whose in ((before, "accepted counts"), (now, "run's own counts")):
+        fresh = scored(outcome.identity, outcome.answers)
+        for name in fresh.keys() | outcome.scores.keys():
+            a, b = outcome.scores.get(name, math.nan), fresh.get(name, math.nan)
+            if not math.isclose(a, b, rel_tol=ROUNDING, abs_tol=ROUNDING):
+                found.append(f"{name} of the {whose}: {b:.9g}, was {a:.9g}")
+    return sorted(found)
 
 
 def _settings(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -229,31 +195,3 @@ def read_cases(names: Sequence[str] = ()) -> list[Case]:
 
 def expected_file(case: Case) -> Path:
     return FOLDER / f"{case.name}.json"
-
-
-def read_outcome(path: Path) -> Outcome | None:
-    """The accepted outcome; None where there is no file. Raises RecordError for one that is damaged."""
-    try:
-        content = json.loads(path.read_text())
-        answers = [Answer(**answer) for answer in content.pop("answers")]
-        outcome = Outcome(**content, answers=answers)
-        for answer in answers:
-            if any(len(row) != len(COLUMNS) for row in answer.slots):
-                raise ValueError(f"episode {answer.index} has rows of another length")
-            answer.label_map()
-        return outcome
-    except FileNotFoundError:
-        return None
-    except Exception as error:  # whatever a damaged file makes the decoders say
-        raise RecordError(
-            f"{path} holds no regression figures ({type(error).__name__}: {' '.join(str(error).split())}); restore it "
-            "with git checkout, or make it anew: remove it, then fsbench regress --accept"
-        ) from error
-
-
-def write_outcome(path: Path, outcome: Outcome) -> None:
-    """Write JSON, a line for each answer, so that a change shows which episodes moved."""
-    head = {key: value for key, value in vars(outcome).items() if key != "answers"}
-    lines = [f"  {json.dumps(key)}: {json.dumps(value)},\n" for key, value in head.items()]
-    answers = ",\n".join(f"    {json.dumps(asdict(answer))}" for answer in outcome.answers)
-    write_text(path, f'{{\n{"".join(lines)}  "answers": [\n{answers}\n  ]\n}}\n')

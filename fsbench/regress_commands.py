@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from fsbench.errors import FsbenchError, SettingsError, user_message
 
 if TYPE_CHECKING:
-    from fsbench.regress import Case, Findings, Outcome
+    from fsbench.regress import Case, Findings
+    from fsbench.regress_outcome import Outcome
     from fsbench.regress_run import Observed
 
 SHOWN = 12
@@ -26,7 +27,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def _regress(options: argparse.Namespace, extra: list[str]) -> int:
-    from fsbench.regress import expected_file, read_cases, read_outcome, write_outcome
+    from fsbench.regress import expected_file, read_cases
+    from fsbench.regress_outcome import read_outcome, write_outcome
 
     names = [] if options.method is None else [word.strip() for word in options.method.split(",") if word.strip()]
     if options.method is not None and not names:
@@ -92,6 +94,7 @@ def _lines(findings: "Findings") -> Iterable[str]:
     if findings.settings:
         yield f"something else was run, so nothing is compared: {'; '.join(findings.settings)}"
     yield from findings.losses
+    yield from findings.scores
     for moved in findings.moved[:SHOWN]:
         yield f"episode {moved.index}: {'; '.join(moved.reasons)}"
     if len(findings.moved) > SHOWN:

@@ -24,7 +24,8 @@ from fsbench.contracts import Method
 from fsbench.demo.dataset import generate
 from fsbench.metrics import EpisodeResult
 from fsbench.records import Record
-from fsbench.regress import COLUMNS, Answer, Case, Moved, Outcome, encoded
+from fsbench.regress import Case, Moved
+from fsbench.regress_outcome import COLUMNS, Answer, Outcome, encoded, scored
 from fsbench.runner import run
 from fsbench.samplers import Episode
 
@@ -75,9 +76,11 @@ def observe(case: Case, data: Path) -> Observed:
         cell = Cell(parse(case.arguments(data, runs, case.test, first)))
         record = _run(cell, seen)
         identity = {key: value for key, value in cell.identity.items() if key not in COMPARED_OTHERWISE}
-        training = training or cell.identity["training"]
+        identity |= {"void": cell.data.protocol.void, "class_ids": record.manifest.class_ids}
+        identity |= {"training": training or cell.identity["training"]}
         answers = _answers(record, seen.results)
-    outcome = Outcome(identity | {"training": training}, environment(), seen.losses, answers)
+    scores = scored(identity, answers) | record.run["scores"]
+    outcome = Outcome(identity, environment(), seen.losses, scores, answers)
     return Observed(outcome, cell.data.dataset, record.manifest.episodes)
 
 

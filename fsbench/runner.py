@@ -47,7 +47,7 @@ def run(cell: Cell) -> Record | None:
         return cell.record()
     make_folder(cell.folder.parent)
     with _locked(cell.folder):
-        repeats = cell.record() is not None  # the old record stays until the new one is complete
+        repeats = (cell.folder / repetition.COMPLETE).is_file()  # the old record stays until the new one is complete
         if _rank() == 0 and repetition.cut_off(cell.folder):
             repetition.replace(cell.folder)
             return cell.record()
@@ -190,7 +190,7 @@ def _evaluate(work: Path, cell: Cell, trainer: L.Trainer, made: dict[str, Any]) 
         return None
     frame = to_frame(journal.rows(), manifest)
     manifest.write(work / "manifest.jsonl")
-    predictions = kept_predictions(work / "predictions")
+    predictions = kept_predictions(work / "predictions", shown)
     if predictions:
         pictures.contact_sheet(work / "predictions.png", cell.data.dataset, predictions, shown)
     trainable = sum(parameter.numel() for parameter in cell.method.parameters())

@@ -45,7 +45,7 @@ def resampled_alike(several: Sequence[Sums], resamples: int, seed: int) -> list[
     draw = _kept_weights if clusters * resamples <= KEPT else _weights
     drawn: list[list[dict[str, np.ndarray]]] = [[] for _ in several]
     for chunk in draw(clusters, resamples, seed):
-        weights = chunk.astype(float)
+        weights = chunk.astype(float, copy=False)
         for scores, sums in zip(drawn, several, strict=True):
             scores.append(sums.scores(weights))
     return [{name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]} for chunks in drawn]
@@ -62,14 +62,16 @@ def _weights(clusters: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
 
 @lru_cache(maxsize=64)
 def _kept_weights(clusters: int, resamples: int, seed: int) -> list[np.ndarray]:
-    """The same for many runs: drawing takes longer than all that follows."""
-    return list(_weights(clusters, resamples, seed))
+    """The same for many runs, and at once: drawing takes longer than all that follows."""
+    weights = np.concatenate(list(_weights(clusters, resamples, seed)))
+    return [weights.astype(float) if 8 * weights.size <= KEPT else weights]
 
 
 def intervals(parts: list[Sums], resamples: int = RESAMPLES) -> dict[str, Interval]:
     """Percentile intervals of the mean over `parts` (folds), each resampled by itself, of the scores that all have."""
     values, draws = _mean_scores(parts, resamples)
-    return {name: interval(values[name], draws[name]) for name in values}
+    ends = _ends(np.stack(list(draws.values()))) if draws else ()
+    return {name: Interval(value, low, high) for (name, value), (low, high) in zip(values.items(), ends, strict=True)}
 
 
 def differences(parts: list[Sums], others: list[Sums], resamples: int = RESAMPLES) -> dict[str, Interval]:
@@ -95,9 +97,15 @@ def _mean_scores(parts: list[Sums], resamples: int) -> tuple[dict[str, float], d
 
 def interval(value: float, draws: np.ndarray) -> Interval:
     """Percentile interval of the draws (R,) around `value`."""
+    ((low, high),) = _ends(draws[None])
+    return Interval(value, low, high)
+
+
+def _ends(draws: np.ndarray) -> list[tuple[float, float]]:
+    """Ends of the percentile intervals of several scores' draws (scores, R)."""
     tail = 50 * (1 - LEVEL)
-    low, high = np.percentile(draws, [tail, 100 - tail])
-    return Interval(value, float(low), float(high))
+    low, high = np.percentile(draws, [tail, 100 - tail], -1)
+    return list(zip(low.tolist(), high.tolist(), strict=True))
 
 
 def episode_sums(frame: "pl.DataFrame", class_ids: list[int], void: VoidPolicy) -> Sums:
@@ -105,7 +113,7 @@ def episode_sums(frame: "pl.DataFrame", class_ids: list[int], void: VoidPolicy) 
     slot = frame["slot"].to_numpy()
     ways, first = slot > 0, slot == 0
     clusters, query = _queries(frame)
-    counts = frame.select(COUNTS).to_numpy()[first]
+    counts = _columns(frame, COUNTS)[first]
     episode = frame["episode"].to_numpy()
     wrong = episode[ways][(frame["present"] != frame["decided"]).to_numpy()[ways]]
     right = ~np.isin(episode[first], wrong)
@@ -125,7 +133,7 @@ def episode_sums(frame: "pl.DataFrame", class_ids: list[int], void: VoidPolicy) 
 def pair_sums(frame: "pl.DataFrame", keep: np.ndarray, class_ids: list[int], void: VoidPolicy) -> Sums:
     """Sums over the (episode, way) rows `keep` alone; accuracy is that of single decisions."""
     clusters, query = _queries(frame, keep)
-    counts = frame.select(COUNTS).to_numpy()[keep]
+    counts = _columns(frame, COUNTS)[keep]
     column = {number: i for i, number in enumerate(class_ids)}
     columns = np.array([column[number] for number in frame["class_id"].to_numpy()[keep]], dtype=int)
     shape, where = (clusters, len(class_ids)), (query, columns)
@@ -135,10 +143,10 @@ def pair_sums(frame: "pl.DataFrame", keep: np.ndarray, class_ids: list[int], voi
     return Sums(
         intersection=_add(shape, where, intersection),
         union=_add(shape, where, union),
+        truth=_add(shape, where, counts[:, COUNTS.index("gt")]),
         background=None,
         right=decisions.sum(1),
         absent_is_zero=False,
-        truth=_add(shape, where, counts[:, COUNTS.index("gt")]),
         decisions=decisions,
         regions=_region_sums(frame, keep, clusters, query),
     )
@@ -148,8 +156,13 @@ def _region_sums(frame: "pl.DataFrame", keep: np.ndarray, clusters: int, query: 
     """See `Sums.regions`; None for records that were made before regions were measured."""
     if not set(REGIONS) <= set(frame.columns) or any(frame[name].has_nulls() for name in REGIONS):
         return None
-    values = frame.select(REGIONS).to_numpy()[keep].astype(float)
+    values = _columns(frame, REGIONS)[keep].astype(float)
     return _add((clusters, 3), (query,), np.column_stack([values, np.ones(len(values))]))
+
+
+def _columns(frame: "pl.DataFrame", names: Sequence[str]) -> np.ndarray:
+    """Columns side by side; a query of polars takes longer than all that follows."""
+    return np.column_stack([frame[name].to_numpy() for name in names])
 
 
 def _queries(frame: "pl.DataFrame", keep: np.ndarray | slice = slice(None)) -> tuple[int, np.ndarray]:

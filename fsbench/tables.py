@@ -119,9 +119,13 @@ def _block(
         def make() -> dict[str, Any]:
             return asdict(_scored([part(record, answer) for record in of], by_class, metrics))
 
-        scored = kept_row(of, [answer, by_class, metrics], make)
-        scores, by_size, by_class_ = (_from_plain(scored[name]) for name in ("scores", "by_size", "by_class"))
-        return Row(method, fold, scores, by_size, by_class_)
+        def read(scored: dict[str, Any]) -> Row:
+            scores, by_size, by_class_ = (_from_plain(scored[name]) for name in ("scores", "by_size", "by_class"))
+            if by_size.keys() != {*SIZES, ABSENT}:
+                raise ValueError(f"sizes are {', '.join(by_size)}")
+            return Row(method, fold, scores, by_size, by_class_)
+
+        return kept_row(of, [answer, by_class, metrics], make, read)
 
     rows: list[Row] = []
     reported: list[Beside] = []
@@ -208,6 +212,8 @@ def _intervals(parts: list[Sums], metrics: tuple[str, ...]) -> dict[str, Interva
 def _from_plain(values: dict[str, Any]) -> dict[str, Any]:
     """Intervals and cells of `asdict`."""
     return {
-        name: Cell(v["pairs"], v["episodes"], _from_plain(v["scores"])) if "pairs" in v else Interval(**v)
+        name: Cell(int(v["pairs"]), int(v["episodes"]), _from_plain(v["scores"]))
+        if "pairs" in v
+        else Interval(**{end: float(number) for end, number in v.items()})
         for name, v in values.items()
     }

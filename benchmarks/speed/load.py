@@ -9,12 +9,12 @@ they stand for are the same for all methods.
 
 Two CPU cores that four times as much other work shared, so that processor seconds tell more; peak memory:
 
-    table, 2000 runs, first      40   user   201 MiB    compare, 12 long runs       1.7 user  103 MiB
+    table, 1000 runs, first      10.2 user   162 MiB    compare, 12 long runs       1.7 user  103 MiB
     table, 2000 runs, again       1.2 user    73 MiB    compare, 100 runs, 24 pairs 1.9 user  136 MiB
       with all breakdowns, again  1.6 user   102 MiB    grid, 2400 cells            1.1 user   58 MiB
     table, 12 long runs, first    1.6 user   117 MiB      the same as JSON          1.1 user   62 MiB
 
-Each answered in 2.5 to 4.3 s of the clock there but the first table (94 s) and the 100 runs (9.7 s).
+Each answered in 2.5 to 4.3 s of the clock there but the first table (27 s) and the 100 runs (9.7 s).
 """
 
 import argparse

@@ -55,6 +55,17 @@ def test_forced_repetition_gives_the_same_counts(fsbench, bench_arguments, tmp_p
     assert [path.name for path in runs.iterdir()] == [after.path.name]
 
 
+def test_a_run_that_lost_its_counts_is_made_again_by_force(fsbench, bench_arguments, tmp_path):
+    runs = tmp_path / "runs"
+    assert fsbench(*bench_arguments("prototype", runs)).returncode == 0
+    before = the_record(runs)
+    (before.path / "episodes.parquet").unlink()
+    refused = fsbench(*bench_arguments("prototype", runs))
+    assert refused.returncode == 2 and "run it again with FORCE=1" in refused.stderr.splitlines()[-1]
+    assert fsbench(*bench_arguments("prototype", runs, "--force")).returncode == 0
+    assert the_record(runs).run["counts_sha256"] == before.run["counts_sha256"]
+
+
 @pytest.mark.slow
 def test_counts_do_not_depend_on_processes_workers_or_batch(fsbench, bench_arguments, tmp_path):
     """The real command line with 1 and 2 processes, 0 and 2 workers, batch 1 and 3, an odd number of episodes."""

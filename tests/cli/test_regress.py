@@ -89,11 +89,48 @@ def a_row_lower(real):
     return real | {"pil": (image, lambda *args: np.roll(labels(*args), 2, 0))}
 
 
+def more_by_one(real):
+    def intersection_union(*args):
+        intersection, union = real(*args)
+        return intersection, union + 1
+
+    return intersection_union
+
+
+def without_the_last_episode(real):
+    return lambda self, result: None if result.episode == 3 else real(self, result)
+
+
 DEFECTS = {
     "method": ("methods.prototype.resize_logits", corners_aligned, "prototype", "pixels differ"),
     "decision": ("methods._fscs.decide", a_higher_threshold, "emat", "pixels differ"),
     "loss": ("methods._fscs.segmentation_loss", lambda real: lambda a, b: 1.01 * real(a, b), "emat", "loss of step 1"),
     "metric": ("methods.base.count", off_by_a_pixel, "prototype", " tp "),
+    "mIoU": (
+        "fsbench.counts.mean_iou",
+        lambda real: lambda *args: real(*args) / 2,
+        "prototype",
+        "mIoU of the accepted",
+    ),
+    "FB-IoU": (
+        "fsbench.counts.fb_iou",
+        lambda real: lambda i, *_: 50.0 + 0 * i[..., 0],
+        "prototype",
+        "FB-IoU of the accepted",
+    ),
+    "unions": ("fsbench.counts.intersection_union", more_by_one, "prototype", "mIoU of the accepted counts"),
+    "class accuracy": (
+        "fsbench.counts.class_accuracy",
+        lambda real: lambda *args: real(*args) + 1,
+        "prototype",
+        "class-error of the accepted",
+    ),
+    "validation": (
+        "fsbench.metrics.EpisodicScores.update",
+        without_the_last_episode,
+        "prototype",
+        "validation mIoU of the accepted",
+    ),
     "sampler": ("fsbench.tasks.draw_episode", another_seed, "prototype", "another episode: "),
     "training sampler": ("datamodules.loading.draw_episode", another_seed, "emat", "loss of step 1"),
     "resized image": ("datamodules.loading.RESIZES", without_antialiasing, "prototype", "pixels differ"),
@@ -104,12 +141,17 @@ DEFECTS = {
 
 @pytest.mark.parametrize("defect", DEFECTS)
 def test_a_defect_of_one_line_is_seen(defect, run, tmp_path, monkeypatch):
-    """In a method, its decision, its loss, the metric, the samplers, the loader."""
+    """In a method, its decision, its loss, the metric, the scores, the samplers, the loader."""
     target, change, method, said = DEFECTS[defect]
-    monkeypatch.setattr(target, change(resolve_name(target)))
+    real = resolve_name(target)
+    changed = change(real)
+    monkeypatch.setattr(target, changed)
+    for module in [module for name, module in sys.modules.items() if name.startswith("fsbench.")]:
+        if target.startswith("fsbench.counts.") and getattr(module, real.__name__, None) is real:
+            monkeypatch.setattr(module, real.__name__, changed)  # who imported the function
     status, printed = run("--method", method)
     assert status == 1 and said in printed and "1 changed, 0 failed" in printed, printed
-    assert (tmp_path / "out" / f"{method}.png").is_file() == ("loss" not in said)
+    assert (tmp_path / "out" / f"{method}.png").is_file() == ("loss" not in said and "accepted" not in said)
 
 
 def test_a_change_is_accepted_on_request_only(run, monkeypatch):

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from fsbench.cli import main
-from fsbench.compare import compare
+from fsbench.compare import compare, scores_in
 from fsbench.records import Record, write_record
 from fsbench.stats import differences, episode_sums
 from fsbench.tables import SIZES
@@ -53,6 +53,28 @@ def test_the_mean_over_folds_and_each_fold(three):
     assert by_fold[0].difference.scores == (pytest.approx(100 * 23 / 24), pytest.approx(75))
     assert by_fold[0].needed > 24 / 10
     assert found.alike["mIoU"] == {"mean": [["fair", "bad"]]}
+
+
+@pytest.mark.parametrize(("resamples", "said"), [(118, True), (120, False)])
+def test_lines_that_are_too_many_for_the_resamples_are_said(three, resamples, said):
+    found = compare(three[:2], ["mIoU"], by=["class"], resamples=resamples)
+    lines = found.tables["class"]["mIoU"]
+    assert len(lines) == 6 and min(line.corrected for line in lines) >= 6 / (resamples + 1) - 1e-12
+    notes = [note for note in found.notes if "too many" in note]
+    assert [note.startswith("6 lines in a table are too many for 118 resamples") for note in notes] == [True] * said
+    assert all("give --resamples 120 or more" in note for note in notes)
+
+
+def test_the_best_stands_first_whichever_way_a_score_goes(three):
+    found = compare(three, ["accuracy", "error", "RUM"], resamples=100)
+    assert found.alike["accuracy"]["mean"][0] == ["fair", "bad"]
+    assert found.alike["error"]["mean"] == found.alike["accuracy"]["mean"]
+    lines = found.tables["all"]
+    for metric, groups in found.alike.items():
+        scores = scores_in(lines[metric])
+        for group in groups["mean"]:
+            values = [scores[name] for name in group]
+            assert values == sorted(values, reverse=metric == "accuracy")
 
 
 def test_by_size_and_class(three):

@@ -2,13 +2,15 @@
 
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import polars as pl
 import pytest
 
 from fsbench import tables
+from fsbench.cli import main
 from fsbench.errors import RecordError
+from fsbench.protocol import load_protocol
 from fsbench.records import Record, find_records
 from fsbench.tables import build_blocks
 
@@ -33,6 +35,44 @@ def test_rows_are_made_once(make, counted, cache):
     assert len(counted) == 12
     build_blocks(runs, metrics=("mIoU",))
     assert len(counted) == 16
+
+
+@pytest.mark.parametrize(
+    "kept", ["{}", "null", "[1]", '{"scores": {}, "by_size": {}, "by_class": {}}', '{"scores": {"mIoU": {"value": 1}}}']
+)
+def test_a_damaged_row_counts_as_absent(make, counted, cache, kept):
+    record = make("m", 0)
+    fresh = build_blocks([record])
+    (file,) = (cache / "rows").glob("*/*.json")
+    whole = file.read_text()
+    file.write_text(kept)
+    assert [asdict(b) for b in build_blocks([record])] == [asdict(b) for b in fresh] and len(counted) == 2
+    assert file.read_text() == whole
+    file.write_text(whole.replace('"low": ', '"low": "x", "was": '))
+    assert [asdict(b) for b in build_blocks([record])] == [asdict(b) for b in fresh] and len(counted) == 3
+
+
+def test_a_row_follows_from_its_protocol(make, counted, monkeypatch):
+    record = make("m", 0, spill=True)
+    first, second = build_blocks([record]), build_blocks([record])
+    assert len(counted) == 1
+    other = replace(load_protocol("fscs"), void="ignore")
+    monkeypatch.setattr("fsbench.kept_rows.load_protocol", lambda _: other)
+    monkeypatch.setattr("fsbench.tables.load_protocol", lambda _: other)
+    changed = build_blocks([record])[0].rows[0].scores["mIoU"].value
+    assert (
+        len(counted) == 2 and changed > first[0].rows[0].scores["mIoU"].value == second[0].rows[0].scores["mIoU"].value
+    )
+
+
+def test_counts_that_are_gone_are_said_in_one_line(make, tmp_path, capsys):
+    record = make("m", 0)
+    build_blocks([record])
+    (record.path / "episodes.parquet").unlink()
+    with pytest.raises(RecordError, match=r"cannot read .*episodes.parquet .*FORCE=1"):
+        build_blocks([record])
+    assert main(["table", str(tmp_path)]) == 2
+    assert "FORCE=1" in capsys.readouterr().err
 
 
 def test_what_is_kept_is_not_trusted_blindly(make, counted, cache):

@@ -1,16 +1,20 @@
 """Paired differences: against plain loops, and by simulation of experiments whose true difference is known."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.stats import false_discovery_control, norm
 
-from fsbench.paired import alike, episodes_needed, holm, paired_differences
+from fsbench.paired import alike, episodes_needed, exchanged, holm, paired_differences
 from fsbench.scores import Sums
-from fsbench.stats import differences, resampled_alike, resampled_scores
+from fsbench.stats import differences, intervals, resampled_alike, resampled_scores
 
 IMAGES, CLASSES = 80, 3
+ARRAYS = ("intersection", "union", "truth")
 
 
 def experiment(rng, images=IMAGES, gain=0.04, episodes=3):
@@ -22,8 +26,9 @@ def experiment(rng, images=IMAGES, gain=0.04, episodes=3):
 
     def method(shift):
         iou = np.clip(hard + shift + rng.normal(0, 0.08, (images, 1)), 0, 1)
+        arrays = (union * iou).astype(np.int64), union.astype(np.int64), union.astype(np.int64)
         right = rng.binomial(number, np.clip(hard[:, 0] + shift, 0, 1))
-        return Sums((union * iou).astype(np.int64), union.astype(np.int64), None, np.stack([right, number], 1), False)
+        return Sums(*arrays, None, np.stack([right, number], 1), False)
 
     return method(0.0), method(gain)
 
@@ -52,8 +57,8 @@ def test_intervals_that_do_not_cluster_are_too_narrow():
         rng = np.random.default_rng(seed)
         right = rng.random(60) < 0.5  # an image's 6 episodes are all right or all wrong
         outcomes = np.repeat(right, 6)
-        loose = Sums(np.zeros((360, 1)), np.zeros((360, 1)), None, np.stack([outcomes, np.ones(360)], 1), False)
-        whole = Sums(np.zeros((60, 1)), np.zeros((60, 1)), None, np.stack([right * 6, np.full(60, 6)], 1), False)
+        loose = Sums(*[np.zeros((360, 1))] * 3, None, np.stack([outcomes, np.ones(360)], 1), False)
+        whole = Sums(*[np.zeros((60, 1))] * 3, None, np.stack([right * 6, np.full(60, 6)], 1), False)
         ends = [np.percentile(resampled_scores(s, 400)["accuracy"], [2.5, 97.5]) for s in (loose, whole)]
         held.append([low <= 50 <= high for low, high in ends])
     without, with_clusters = np.mean(held, 0)
@@ -120,6 +125,48 @@ def test_resamples_are_the_same_for_all_methods_and_as_for_one():
         assert all((alone[name] == drawn[name]).all() for name in alone) and len(drawn["mIoU"]) == 1500
     (same,) = paired_differences({"a": [first], "b": [first]}, [("a", "b")], 200)["mIoU"]
     assert same.difference == type(same.difference)(0, 0, 0) and same.p == 1
+
+
+@st.composite
+def two_methods(draw):
+    """Sums of two methods on the same truth: classes that are never shown, pixels of them that are predicted."""
+    rng = np.random.default_rng(draw(st.integers(0, 10**6)))
+    truth = rng.integers(1, 50, (8, 4)) * (rng.random((8, 4)) < draw(st.sampled_from([0.1, 0.6])))
+    truth[:, : draw(st.integers(0, 3))] = 0
+
+    def method():
+        found = rng.integers(0, truth + 1)
+        stray = rng.integers(0, 9, truth.shape) * (rng.random(truth.shape) < 0.2)
+        flags = np.stack([rng.integers(0, 2, truth.shape), np.ones_like(truth)], -1)
+        background = np.sort(rng.integers(1, 99, (8, 2)))
+        return Sums(found, truth + stray, truth, background, flags.sum(1), draw(whole), background, flags)
+
+    whole = st.just(draw(st.booleans()))
+    return method(), method()
+
+
+@given(two_methods())
+@settings(max_examples=60, deadline=None)
+def test_swapping_nothing_and_swapping_all_is_what_was_found(both):
+    first, second = both
+    found = exchanged(first, second, np.array([[0.0] * 8, [1.0] * 8]))
+    for name, (none, every) in found.items():
+        observed = second.scores()[name][0] - first.scores()[name][0]
+        assert (none, every) == pytest.approx((-observed, observed), abs=1e-9), name
+    assert set(found) == set(first.scores())
+
+
+def test_a_stray_pixel_of_a_class_that_is_never_shown_moves_no_interval():
+    first, second = (replace(sums, absent_is_zero=True) for sums in experiment(np.random.default_rng(1)))
+    never = [replace(s, **{n: np.pad(getattr(s, n), ((0, 0), (0, 1))) for n in ARRAYS}) for s in (first, second)]
+    stray = replace(never[1], union=never[1].union.copy())
+    stray.union[0, -1] = 1
+    (without,) = paired_differences({"a": never[:1], "b": never[1:]}, [("a", "b")], 500)["mIoU"]
+    (found,) = paired_differences({"a": never[:1], "b": [stray]}, [("a", "b")], 500)["mIoU"]
+    assert found == without
+    assert intervals([stray])["mIoU"] == intervals([never[1]])["mIoU"]
+    shown = intervals([second])["mIoU"]
+    assert intervals([stray])["mIoU"].high == pytest.approx(shown.high * CLASSES / (CLASSES + 1))
 
 
 def test_folds_are_averaged():

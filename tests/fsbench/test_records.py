@@ -103,13 +103,14 @@ def test_a_written_record_is_found_and_a_changed_one_refused(tmp_path):
         (folder / "episodes.parquet").unlink()
         if content:
             (folder / "episodes.parquet").write_bytes(content)
-        with pytest.raises(RecordError, match=r"cannot read .*episodes.parquet"):
+        with pytest.raises(RecordError, match=r"episodes.parquet.*FORCE=1"):
             _ = find_records(tmp_path)[0].episodes
 
 
 def finished(folder, counts="x"):
     folder.mkdir()
     (folder / "run.json").write_text(json.dumps({"id": "run", "identity": {}, "cost": {}, "counts_sha256": counts}))
+    (folder / "episodes.parquet").touch()
 
 
 def test_runs_that_are_being_repeated_are_no_records(tmp_path):
@@ -153,6 +154,14 @@ def test_a_damaged_run_json_is_named(tmp_path):
     (tmp_path / "run.json").write_text('{"id": "x"}')
     with pytest.raises(RecordError, match=r"run.json lacks cost, counts_sha256, identity"):
         find_records(tmp_path)
+
+
+def test_a_run_without_its_counts_is_not_done(tmp_path):
+    finished(tmp_path / "run")
+    assert read_record(tmp_path / "run") is not None
+    (tmp_path / "run" / "episodes.parquet").unlink()
+    with pytest.raises(RecordError, match=r"episodes.parquet is missing; .* run it again with FORCE=1"):
+        read_record(tmp_path / "run")
 
 
 def test_the_journal_keeps_what_was_finished_before_a_crash(tmp_path):

@@ -12,20 +12,8 @@ from fsbench.catalogue import names
 from fsbench.cli import main
 from fsbench.errors import RecordError, SettingsError
 from fsbench.paths import CONFIGS
-from fsbench.regress import (
-    COLUMNS,
-    LOSS,
-    PIXELS,
-    SCORE,
-    Answer,
-    Outcome,
-    compare,
-    encoded,
-    expected_file,
-    read_cases,
-    read_outcome,
-    write_outcome,
-)
+from fsbench.regress import LOSS, PIXELS, SCORE, compare, expected_file, read_cases
+from fsbench.regress_outcome import COLUMNS, Answer, Outcome, encoded, read_outcome, scored, write_outcome
 
 MAP = np.zeros((20, 30), dtype=np.uint8)
 MAP[3:12, 4:20] = 1
@@ -42,7 +30,8 @@ def outcome(label_map=MAP, losses=(0.5, 0.25), identity=None, episode=None, **ch
         )
         rows.append(list((row | (changes if slot == 1 else {})).values()))
     answer = Answer({"index": 0, "query": "a"} | (episode or {}), rows, [20, 30], encoded(label_map, 2))
-    return Outcome({"method": {"name": "m"}} | (identity or {}), {"torch": "2"}, list(losses), [answer])
+    what = {"method": {"name": "m"}, "void": "background", "class_ids": [5, 10]} | (identity or {})
+    return Outcome(what, {"torch": "2"}, list(losses), scored(what, [answer]), [answer])
 
 
 def moved_by(pixels: int) -> np.ndarray:
@@ -69,6 +58,7 @@ def test_an_outline_may_differ_in_a_few_pixels(pixels, moved):
     after = outcome(moved_by(pixels), **truth_of(moved_by(pixels)))
     for row in after.answers[0].slots:  # any foreground: the truth is as it was
         row[COLUMNS.index("gt")] = outcome().answers[0].slots[row[0]][COLUMNS.index("gt")]
+    after.scores.update(scored(after.identity, after.answers))
     findings = compare(outcome(), after)
     assert findings.pixels == pixels and findings.any == moved
     if moved:
@@ -110,17 +100,50 @@ def test_other_episodes_and_settings_are_not_compared():
     assert compare(outcome(), fewer).losses == ["0 answers, there were 1"]
 
 
-@pytest.mark.parametrize("damage", ["{", "[]", '{"answers": [1]}', "mask", "row"])
+def test_scores_of_the_same_counts_are_the_same():
+    accepted = outcome(tp=130)
+    assert accepted.scores["mIoU"] == pytest.approx(100 * (130 / 150 + 1) / 2)
+    assert accepted.scores["validation mIoU"] == accepted.scores["mIoU"]
+    for change, said in ((1e-7, True), (1e-10, False)):
+        other = dataclasses.replace(accepted, scores=accepted.scores | {"mIoU": accepted.scores["mIoU"] * (1 + change)})
+        assert [line.startswith("mIoU of the accepted counts: ") for line in compare(other, accepted).scores] == (
+            [True] if said else []
+        )
+        assert compare(other, accepted).any == said
+    lacking = dataclasses.replace(accepted, scores={k: v for k, v in accepted.scores.items() if k != "accuracy"})
+    assert compare(accepted, lacking).scores == ["accuracy of the run's own counts: 100, was nan"]
+
+
+DAMAGES = {
+    "mask": lambda content: content["answers"][0].update(masks=["\x01\x02"]),
+    "row": lambda content: content["answers"][0]["slots"][0].pop(),
+    "words for losses": lambda content: content.update(losses=["x"]),
+    "no losses": lambda content: content.update(losses=None),
+    "a list for the identity": lambda content: content.update(identity=[]),
+    "no scores": lambda content: content.pop("scores"),
+    "words for scores": lambda content: content["scores"].update(mIoU="x"),
+    "no versions": lambda content: content.update(made_with=None),
+    "no class numbers": lambda content: content["identity"].pop("class_ids"),
+    "another void": lambda content: content["identity"].update(void="x"),
+    "no episode": lambda content: content["answers"][0].update(episode=None),
+    "an episode without a number": lambda content: content["answers"][0]["episode"].pop("index"),
+    "a word in a row": lambda content: content["answers"][0]["slots"][1].__setitem__(2, "x"),
+    "nothing in a row": lambda content: content["answers"][0]["slots"][1].__setitem__(10, None),
+    "another class": lambda content: content["answers"][0]["slots"][1].__setitem__(1, 99),
+    "no size": lambda content: content["answers"][0].update(size=None),
+    "no answers": lambda content: content.update(answers=[]),
+}
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", '{"answers": [1]}', *DAMAGES])
 def test_a_damaged_file_is_said_in_one_line_before_anything_runs(damage, tmp_path, monkeypatch, capsys):
     case = read_cases(["prototype_small"])[0]
     content = json.loads(expected_file(case).read_text())
-    if damage == "mask":
-        content["answers"][0]["masks"] = ["\x01\x02"]
-    elif damage == "row":
-        content["answers"][0]["slots"][0].pop()
+    if damage in DAMAGES:
+        DAMAGES[damage](content)
     for name in ("cases.yaml", "prototype_small.json"):
         (tmp_path / name).write_text((regress.FOLDER / name).read_text())
-    (tmp_path / "prototype_small.json").write_text(json.dumps(content) if damage in ("mask", "row") else damage)
+    (tmp_path / "prototype_small.json").write_text(json.dumps(content) if damage in DAMAGES else damage)
     monkeypatch.setattr(regress, "FOLDER", tmp_path)
     with pytest.raises(RecordError, match="holds no regression figures"):
         read_outcome(expected_file(case))

@@ -1,5 +1,7 @@
 """Scores with intervals from count tables."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -59,11 +61,9 @@ def test_parts_of_a_run_leave_missing_classes_out():
 
 
 def test_a_class_that_a_resample_misses_is_no_zero():
-    rare = Sums(
-        np.array([[10, 0]] * 9 + [[0, 10]]), np.array([[10, 0]] * 9 + [[0, 10]]), np.ones((10, 2)), np.ones((10, 2))
-    )
+    rare = Sums(*[np.array([[10, 0]] * 9 + [[0, 10]])] * 3, np.ones((10, 2)), np.ones((10, 2)))
     assert intervals([rare])["mIoU"].low == 100
-    never = Sums(np.array([[10, 0]] * 9), np.array([[10, 0]] * 9), np.ones((9, 2)), np.ones((9, 2)))
+    never = Sums(*[np.array([[10, 0]] * 9)] * 3, np.ones((9, 2)), np.ones((9, 2)))
     assert intervals([never])["mIoU"].high == 50
 
 
@@ -71,9 +71,29 @@ def random_sums(clusters, seed=0):
     rng = np.random.RandomState(seed)
     union = rng.randint(50, 100, (clusters, 3))
     return Sums(
-        (union * rng.rand(clusters, 3)).astype(int), union, np.tile([90, 100], (clusters, 1)),
+        (union * rng.rand(clusters, 3)).astype(int), union, union, np.tile([90, 100], (clusters, 1)),
         np.stack([rng.randint(0, 4, clusters), np.full(clusters, 3)], 1),
     )  # fmt: skip
+
+
+def test_the_totals_of_a_resample_are_those_of_the_drawn_images_one_after_the_other():
+    sums = replace(random_sums(7), decisions=np.random.RandomState(1).randint(0, 9, (7, 3, 2)))
+    drawn = np.random.RandomState(2).randint(0, 7, (4, 7))
+    totals = sums.totals(np.stack([np.bincount(images, minlength=7) for images in drawn]))
+    for name in ("intersection", "union", "background", "right", "decisions"):
+        array = getattr(sums, name)
+        assert (totals[name] == np.stack([sum(array[image] for image in images) for images in drawn])).all()
+    assert (sums.totals()["decisions"] == sums.decisions.sum(0)).all() and "foreground" not in totals
+
+
+def test_intervals_are_percentiles_of_the_resampled_scores():
+    """However many query images there are: few draws are kept as they are multiplied, many as bytes."""
+    for clusters in (20, 400, 3000):
+        sums = random_sums(clusters)
+        drawn = np.random.default_rng(0).multinomial(clusters, np.full(clusters, 1 / clusters), size=2000)
+        found = intervals([sums])
+        for name, values in sums.scores(drawn.astype(float)).items():
+            assert (found[name].low, found[name].high) == pytest.approx(tuple(np.percentile(values, [2.5, 97.5])))
 
 
 def test_intervals_shrink_with_the_square_root_of_the_query_images():
@@ -87,7 +107,9 @@ def test_intervals_shrink_with_the_square_root_of_the_query_images():
 def test_whole_query_images_are_resampled():
     """Copies of the same ten images are no new evidence: the interval stays as wide as that of ten."""
     few = random_sums(10)
-    many = Sums(*(np.repeat(array, 1, 0) * 100 for array in (few.intersection, few.union, few.background, few.right)))
+    many = Sums(
+        *(np.repeat(array, 1, 0) * 100 for array in (few.intersection, few.union, few.truth, few.background, few.right))
+    )
     assert intervals([few])["mIoU"].high == pytest.approx(intervals([many])["mIoU"].high)
 
 
@@ -108,7 +130,7 @@ def test_interval_agrees_with_scipys_normal_theory():
     rng = np.random.RandomState(0)
     right = (rng.rand(800) < 0.7).astype(int)
     zero = np.zeros((800, 1))
-    sums = Sums(zero, zero, np.zeros((800, 2)), np.stack([right, np.ones(800)], 1))
+    sums = Sums(zero, zero, zero, np.zeros((800, 2)), np.stack([right, np.ones(800)], 1))
     interval = intervals([sums])["accuracy"]
     error = 196 * np.sqrt(right.mean() * (1 - right.mean()) / 800)
     assert interval.high - interval.value == pytest.approx(error, rel=0.12)

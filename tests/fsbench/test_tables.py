@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -184,6 +185,22 @@ def test_by_fold_sets_the_folds_side_by_side(table):
     bad, good = sorted(lines[heads[0] + 2 : heads[0] + 4])
     assert bad[-2:] == ["–", "–"] and "–" not in good
     assert lines[heads[1] + 2][2] == lines[heads[1] + 3][2] == "12.50"
+
+
+@pytest.mark.parametrize("command", [["table"], ["rescore", "--protocol", "hsnet"]])
+def test_a_damaged_run_does_not_hide_the_others(make, tmp_path, capsys, command):
+    whole, cut_off, lost = (make(name, 0) for name in ("whole", "cut", "lost"))
+    assert main([*command, str(tmp_path)]) == 0
+    (cut_off.path / "run.json").write_text("{")
+    (lost.path / "episodes.parquet").unlink()
+    capsys.readouterr()
+    assert main([*command, str(tmp_path)]) == 1
+    printed = capsys.readouterr()
+    assert "whole" in printed.out and "cut" not in printed.out and "lost" not in printed.out
+    assert [line.startswith("fsbench: error: left out: ") for line in printed.err.splitlines()] == [True, True]
+    assert f"{cut_off.path}/run.json is no JSON" in printed.err and "episodes.parquet is missing" in printed.err
+    shutil.rmtree(whole.path)
+    assert main([*command, str(tmp_path)]) == 2 and capsys.readouterr().out == ""
 
 
 def test_by_class_and_csv_and_json(table):
