@@ -50,7 +50,7 @@ class GridCell:
     def task(self) -> str:
         """As far as it was asked for."""
         words = [] if self.way is None and self.shot is None else [f"{self.way or 1}-way {self.shot or 1}-shot"]
-        return " ".join([*words, *[self.setting] * bool(self.setting), *[self.protocol] * bool(self.protocol)])
+        return " ".join([*words, *(word for word in (self.setting, self.protocol) if word)])
 
     @property
     def options(self) -> str:
