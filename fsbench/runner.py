@@ -35,6 +35,7 @@ from fsbench.files import locked, make_folder, remove_halves, sha256_file, write
 from fsbench.paths import REPOSITORY
 from fsbench.records import Journal, Record, fingerprint, to_frame, write_record
 from fsbench.stats import episode_sums
+from fsbench.tables import build_blocks
 from fsbench.tracking import log_record, wandb_logger
 
 log = logging.getLogger("fsbench")
@@ -220,6 +221,7 @@ def _evaluate(work: Path, cell: Cell, trainer: L.Trainer, made: dict[str, Any]) 
     )
     shutil.rmtree(work / "evaluation")
     log_record(trainer.loggers, record, trainer.global_step)
+    build_blocks([record])  # keeps its row, so that a table of many runs only reads
     return record
 
 
