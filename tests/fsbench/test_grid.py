@@ -357,6 +357,7 @@ def test_a_folder_that_is_no_longer_the_cells_is_looked_up_again(tmp_path, monke
     (tmp_path / "now-0").mkdir()
     record = {"id": "now-0", "identity": {}, "cost": {}, "counts_sha256": ""}
     (tmp_path / "now-0/run.json").write_text(json.dumps(record))
+    (tmp_path / "now-0/episodes.parquet").touch()
     (tmp_path / "now-2").mkdir()
     (tmp_path / "now-2/run.json").write_text("{")
     cells = [Planned(GridCell("prototype", "demo", fold, 1, 1, None, 0), tmp_path / "before") for fold in range(3)]
