@@ -46,7 +46,11 @@ class Started:
         listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True)
         found = [line.split(None, 2) for line in listed.stdout.splitlines()]
         own = self.process.pid
-        return [own, *(int(pid) for pid, parent, words in found if int(parent) == own and "-m fsbench" in words)]
+        # Lightning starts the module by its full name; a child that has yet to become another program has our words
+        return [
+            own,
+            *(int(pid) for pid, parent, words in found if int(parent) == own and "-m fsbench.__main__" in words),
+        ]
 
 
 def runs_on(process: int) -> bool:
