@@ -46,11 +46,10 @@ class Started:
         listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True)
         found = [line.split(None, 2) for line in listed.stdout.splitlines()]
         own = self.process.pid
-        # Lightning starts the module by its full name; a child that has yet to become another program has our words
-        return [
-            own,
-            *(int(pid) for pid, parent, words in found if int(parent) == own and "-m fsbench.__main__" in words),
-        ]
+        words_of = {int(pid): words for pid, _, words in found}
+        # a child that has yet to become another program still has our words
+        started = [int(pid) for pid, parent, words in found if int(parent) == own and words != words_of.get(own)]
+        return [own, *(pid for pid in started if "-m fsbench" in words_of[pid])]
 
 
 def runs_on(process: int) -> bool:
