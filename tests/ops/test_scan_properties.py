@@ -165,3 +165,16 @@ def test_recapped_torch_paths(backend, call):
 def test_recapped_triton(call):
     with patch.object(_triton, "TOKENS", 16), patch.object(_triton, "CHANNELS", 2):
         check(recapped_scan, written_out, ("y_s", "y_q", "last"), call, DEVICE, roundings=3, backend="triton")
+
+
+@pytest.mark.parametrize("backend", ["reference", "torch", pytest.param("triton", marks=needs_triton)])
+def test_a_small_gradient_behind_a_large_inflow(backend):
+    """What a token keeps of the state before it may be a millionth of what it adds, so no difference may give it."""
+    generator = torch.Generator().manual_seed(0)
+    u, delta, B, C = (torch.randn(1, d, 16, generator=generator) for d in (4, 4, 3, 3))
+    x = {"u": u, "delta": 50 * delta.sigmoid(), "A": -torch.linspace(0.2, 2, 12).view(4, 3), "B": B, "C": C}
+    read = (("y", "last"), {"A"}, ("y",))
+    found = results(selective_scan, read[0], x, *read[1:], DEVICE, backend=backend, return_last_state=True)
+    expected = results(loop, read[0], {k: v.double() for k, v in x.items()}, *read[1:], "cpu")
+    name = "gradient of A"
+    torch.testing.assert_close(found[name].cpu().double(), expected[name], rtol=1e-5, atol=1e-7)

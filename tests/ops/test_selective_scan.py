@@ -226,6 +226,7 @@ def test_the_automatic_choice(monkeypatch):
     packages = {"triton", "mamba_ssm", "selective_scan_cuda"}
     monkeypatch.setattr("fsbench.ops.selective_scan._installed", lambda name: name in packages)
     monkeypatch.delenv("FSBENCH_SCAN", raising=False)
+    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: False)
     cuda = types.SimpleNamespace(is_cuda=True, dtype=torch.bfloat16)
     assert choose_backend(torch.zeros(1), stateless=True) == "torch"
     assert choose_backend(types.SimpleNamespace(is_cuda=True, dtype=torch.float64), stateless=True) == "torch"

@@ -186,10 +186,14 @@ def backward(
     delta += sample * delta_b + channel * delta_d + time * delta_t
     step, raw = _step(delta, bias, channel, own, mask, HAS_BIAS, SOFTPLUS)
     next_step, _ = _step(delta + delta_t, bias, channel, own, own & later, HAS_BIAS, SOFTPLUS)
-    value = _load(u + sample * u_b + channel * u_d + time * u_t, mask)
+    u += sample * u_b + channel * u_d + time * u_t
+    value = _load(u, mask)
     g = _load(grad + sample * grad_b + channel * grad_d + time * grad_t, mask)
     row = sample * chunks + chunk
     place = tl.arange(0, BT)[None, :]
+    earlier = place > 0  # whose token before is in the same chunk
+    past_step, _ = _step(delta - delta_t, bias, channel, own, mask & earlier, HAS_BIAS, SOFTPLUS)
+    past_value = past_step * _load(u - u_t, mask & earlier)
     into, through = tl.zeros([BD, BT], tl.float32), tl.zeros([BD, BT], tl.float32)
     B += sample * B_b + group * B_g + time * B_t
     C += sample * C_b + group * C_g + time * C_t
@@ -198,19 +202,20 @@ def backward(
         at = (row * states + n) * channels + channel
         a = _load(A + channel * states + n, own)
         b = _load(B + n * B_n, token)
-        decay = tl.exp(a * step)
-        inflow = step * value * b
-        entering = tl.where(place == 0, decay * _load(entries + at, own), 0.0)
-        _, state = tl.associative_scan((decay, inflow + entering), 1, _compose)
+        past_inflow = past_value * _load(B + n * B_n - B_t, token & earlier)
+        entering = tl.where(earlier, past_inflow, _load(entries + at, own))
+        # the state before each token: h_t - Delta u B, where that is large, has no digits of a_t h_{t-1} left
+        _, past = tl.associative_scan((tl.exp(a * past_step), entering), 1, _compose)
+        kept = tl.exp(a * step) * past
         leaving = tl.where(place == BT - 1, _load(exits + at, own), 0.0)
         received = g * _load(C + n * C_n, token) + leaving
         _, flow = tl.associative_scan((tl.exp(a * next_step), received), 1, _compose, reverse=True)
-        decayed = flow * (state - inflow)  # a_t h_{t-1} g_t
+        decayed = flow * kept  # a_t h_{t-1} g_t
         through += a * decayed
         into += flow * b
         tl.store(grad_A + at, tl.sum(decayed * step, 1)[:, None], mask=own)
         tl.store(grad_B + columns + n * length, tl.sum(flow * step * value, 0)[None, :], mask=token)
-        tl.store(grad_C + columns + n * length, tl.sum(state * g, 0)[None, :], mask=token)
+        tl.store(grad_C + columns + n * length, tl.sum((kept + step * value * b) * g, 0)[None, :], mask=token)
     out = into * step
     if HAS_D:
         out += _load(D + channel, own) * g
