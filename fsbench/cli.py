@@ -17,7 +17,7 @@ from fsbench import (
     manifest_commands,
     regress_commands,
 )
-from fsbench.errors import GOES_ON, FsbenchError, RecordError, SettingsError, user_message
+from fsbench.errors import GOES_ON, FsbenchError, RecordError, SettingsError, say_left_out, user_message
 
 if TYPE_CHECKING:
     from fsbench.records import Record
@@ -182,14 +182,7 @@ def _run(options: argparse.Namespace, extra: list[str]) -> int:
 def _table(options: argparse.Namespace, extra: list[str]) -> int:
     # numpy is not loaded yet; its products are small, and more threads wait for each other longer than they compute
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    return _refuse(_print_table(options.runs, options))
-
-
-def _refuse(refused: Sequence[str]) -> int:
-    """Say which runs are not in what was printed; the exit status."""
-    for message in refused:
-        print(f"fsbench: error: left out: {message}", file=sys.stderr)
-    return 1 if refused else 0
+    return say_left_out(_print_table(options.runs, options))
 
 
 def _print_table(folders: Sequence[Path], options: argparse.Namespace) -> list[str]:
@@ -239,7 +232,7 @@ def _rescore(options: argparse.Namespace, extra: list[str]) -> int:
     records, refused = _records(options.runs)
     groups = rescore(records, target)
     print(as_json(groups) if options.format == "json" else SHEETS[options.format]([lay_out(g) for g in groups]))
-    return _refuse(refused)
+    return say_left_out(refused)
 
 
 def _list(options: argparse.Namespace, extra: list[str]) -> int:

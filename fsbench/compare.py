@@ -68,12 +68,14 @@ def compare(
     baseline: str | None = None,
     folds: Sequence[int] = (),
     resamples: int = RESAMPLES,
+    refused: list[str] | None = None,
 ) -> Comparison:
     """Compare every two methods whose runs are in `folders`, or each with `baseline`.
 
-    `folds` leaves others out. Raises RecordError where the runs are not on the same episodes.
+    `folds` leaves others out. Raises RecordError where the runs are not on the same episodes, or where one is damaged,
+    unless there is a list `refused` for such messages.
     """
-    methods = find_methods(folders, folds)
+    methods = find_methods(folders, folds, refused)
     check_same(methods)
     pairs = _pairs(list(methods), baseline)
     together = sorted(next(iter(methods.values())))

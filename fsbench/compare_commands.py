@@ -23,7 +23,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def _compare(options: argparse.Namespace, extra: list[str]) -> int:
     from fsbench.compare import compare
     from fsbench.compare_layout import lay_out, plot
-    from fsbench.errors import SettingsError
+    from fsbench.errors import SettingsError, say_left_out
     from fsbench.paired import RESAMPLES
     from fsbench.render import SHEETS, as_json
     from fsbench.scores import metric_names
@@ -32,8 +32,9 @@ def _compare(options: argparse.Namespace, extra: list[str]) -> int:
     if resamples < 100:
         raise SettingsError(f"--resamples is {resamples}, expected 100 or more")
     metrics = metric_names(options.metrics)
-    comparison = compare(options.runs, metrics, options.by, options.baseline, options.fold, resamples)
+    refused: list[str] = []
+    comparison = compare(options.runs, metrics, options.by, options.baseline, options.fold, resamples, refused)
     if options.plot is not None:
         plot(options.plot, comparison)
     print(as_json([comparison]) if options.format == "json" else SHEETS[options.format]([lay_out(comparison)]))
-    return 0
+    return say_left_out(refused)

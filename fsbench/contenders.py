@@ -12,14 +12,14 @@ Methods = dict[str, dict[int, Record]]
 """Label of a method -> its record of each fold."""
 
 
-def find_methods(folders: Sequence[Path], folds: Sequence[int]) -> Methods:
+def find_methods(folders: Sequence[Path], folds: Sequence[int], refused: list[str] | None = None) -> Methods:
     """The methods in `folders`, with their runs of `folds` (all when empty). A folder's runs of one method belong
-    together where it has one of each fold."""
+    together where it has one of each fold. `refused`: see `find_records`."""
     found: Methods = {}
     seen: set[str] = set()
     by_folder: dict[Path, dict[str, list[Record]]] = {}
     for folder in dict.fromkeys(folders):
-        fresh = [record for record in find_records(folder) if record.run["id"] not in seen]
+        fresh = [record for record in find_records(folder, refused) if record.run["id"] not in seen]
         seen |= {record.run["id"] for record in fresh}
         by_folder[folder] = variants(list({record.run["id"]: record for record in fresh}.values()))
     labels = [label for methods in by_folder.values() for label in methods]

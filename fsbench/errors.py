@@ -5,6 +5,8 @@ command line prints it without a traceback (unless `--debug`) and exits with sta
 """
 
 import re
+import sys
+from collections.abc import Sequence
 
 GOES_ON = "the same command goes on from here"
 """What stopped commands say that lose nothing."""
@@ -44,3 +46,10 @@ def user_message(error: BaseException) -> str:
     if text.startswith("Caught "):  # torch's loader quotes the worker's traceback; the last entry is ours
         text = re.split(rf"\n[\w.]*{type(error).__name__}: ", text)[-1]
     return text.strip()
+
+
+def say_left_out(refused: Sequence[str]) -> int:
+    """Say which runs are not in what was printed, a message each; the exit status."""
+    for message in refused:
+        print(f"fsbench: error: left out: {message}", file=sys.stderr)
+    return 1 if refused else 0

@@ -40,18 +40,19 @@ class Planned:
 def plan(
     cells: Sequence[GridCell], runs: Path, recheck: bool = False, progress: Callable[..., Any] = iter
 ) -> list[Planned]:
-    """Look every cell up. `recheck` trusts no earlier note; `progress` wraps the loop over the cells."""
-    known = find_records(runs) if runs.is_dir() else []
+    """Look every cell up. `recheck` trusts no earlier note; `progress` wraps the loop over the cells. A cell whose
+    record is damaged is refused."""
+    known = find_records(runs, []) if runs.is_dir() else []
     by_name = {record.path.name: record for record in known}
     estimates = Estimates(known)
     planned = []
     for cell in progress(cells):
         try:
             folder = folder_of(cell, runs, recheck)
+            record = (by_name.get(folder.name) if folder.parent == runs else None) or read_record(folder)
         except FsbenchError as error:
             planned.append(Planned(cell, None, refused=user_message(error).splitlines()[0]))
             continue
-        record = by_name.get(folder.name) if folder.parent == runs else read_record(folder)
         planned.append(Planned(cell, folder, record, cost=None if record else estimates.of(cell)))
     return planned
 

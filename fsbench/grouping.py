@@ -4,6 +4,7 @@ that differ in the fold only."""
 from collections.abc import Iterable
 from typing import Any
 
+from fsbench.determinism import ALLOWED
 from fsbench.protocol import load_protocol
 from fsbench.records import Record
 
@@ -128,4 +129,11 @@ def notes(records: list[Record]) -> list[str]:
             found.append(f"{name}: backbone {backbone['name']} has weights other than the official ones")
         if record.run["presence"] == "any_pixel":
             found.append(f"{name} only segments; a way counts as present where any pixel is predicted as it")
+        for what, follows in (
+            ("made", "training it again gives other weights"),
+            ("provenance", f"a repeated test may count up to {ALLOWED:.1%} of an episode's pixels otherwise"),
+        ):
+            kernels = record.run.get(what, {}).get("unordered_kernels")
+            if kernels:
+                found.append(f"{name}: {', '.join(kernels)} add in no fixed order, so {follows}")
     return list(dict.fromkeys(found))

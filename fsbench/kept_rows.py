@@ -1,7 +1,8 @@
-"""Rows of tables that were made before, in the user's cache folder: their intervals take longer than all else.
+"""Rows of tables that were made before: their intervals take longer than all else.
 
-A row is found under a hash of everything it follows from, the code included. A file is a convenience: a damaged one
-counts as absent, and a folder that cannot be written to costs only time.
+A run's own rows are in its folder and travel with it, those of several runs in the user's cache folder. A row is found
+under a hash of everything it follows from, the code included. A file is a convenience: a damaged one counts as absent,
+and a folder that cannot be written to costs only time.
 """
 
 import json
@@ -29,26 +30,30 @@ def kept_row(
 ) -> Row:
     """What `read` makes of the plain values that `make` returns, or returned when the same was `asked` of the same
     `records`."""
-    key = fingerprint([_code(), asked, [_state(record) for record in records]])
-    file = cache_folder() / "rows" / key[:2] / f"{key[2:32]}.json"
-    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # what damaged values make `read` say
-        return read(json.loads(file.read_text()))
+    name = fingerprint([_code(), asked, [_state(record) for record in records]])[:32]
+    files = [cache_folder() / "rows" / name[:2] / f"{name[2:]}.json"]
+    if len(records) == 1:
+        files.insert(0, records[0].path / "rows" / f"{name}.json")
+    for file in files:
+        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # what damaged values make `read` say
+            return read(json.loads(file.read_text()))
     made = make()
-    with suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_text(file, json.dumps(made))
+    for file in files:
+        with suppress(OSError):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_text(file, json.dumps(made))
+            break
     return read(made)
 
 
 def _state(record: Record) -> list[Any]:
-    """Of a record's counts: what they are, whether their file is as it was when they were read, and the protocol that
-    says how they are scored."""
+    """Of a record's counts: what they are, the file they are in, and the protocol that says how they are scored."""
     try:
-        file = (record.path / "episodes.parquet").stat()
+        file = sha256_file(record.path / "episodes.parquet")
     except OSError as error:
         raise RecordError(f"cannot read {record.path / 'episodes.parquet'} ({error.strerror}); {REPEAT}") from error
     rules = asdict(load_protocol(record.header["protocol"]))
-    return [record.run["counts_sha256"], record.manifest_sha256, rules, file.st_size, file.st_mtime_ns]
+    return [record.run["counts_sha256"], record.manifest_sha256, rules, file]
 
 
 @cache

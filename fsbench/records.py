@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -170,13 +170,20 @@ def counts_sha256(frame: "pl.DataFrame") -> str:
     return hashlib.sha256(np.ascontiguousarray(table).tobytes()).hexdigest()
 
 
-def write_record(path: Path, run: dict[str, Any], frame: "pl.DataFrame") -> Record:
-    """Write both files, `run.json` last: a folder with it is complete."""
+def write_record(
+    path: Path, run: dict[str, Any], frame: "pl.DataFrame", tell: Callable[[Record], Any] = lambda _: None
+) -> Record:
+    """Write both files, `run.json` last: a folder with it is complete. `tell` gets the record before that: a run that
+    is killed while others are told of it is not complete either. Its errors do not keep the file from being written.
+    """
     with replacing(path / "episodes.parquet") as temporary:
         frame.write_parquet(temporary)
-    run = {**run, "counts_sha256": counts_sha256(frame)}
-    write_text(path / "run.json", json.dumps(run, indent=2) + "\n")
-    return Record(path, run)
+    record = Record(path, {**run, "counts_sha256": counts_sha256(frame)})
+    try:
+        tell(record)
+    finally:
+        write_text(path / "run.json", json.dumps(record.run, indent=2) + "\n")
+    return record
 
 
 class Journal:

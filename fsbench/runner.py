@@ -30,6 +30,7 @@ from fsbench.cell import Cell
 from fsbench.checkpoints import WholeCheckpoints, load_checkpoint
 from fsbench.companions import Companions
 from fsbench.cost import Meter
+from fsbench.determinism import unordered_kernels
 from fsbench.errors import GOES_ON, FsbenchError, RecordError, RunError, SettingsError, user_message
 from fsbench.files import locked, make_folder, remove_halves, sha256_file, write_text
 from fsbench.paths import REPOSITORY
@@ -135,7 +136,8 @@ def _train(folder: Path, cell: Cell, trainer: L.Trainer, keeper: ModelCheckpoint
         last = folder / "last.ckpt"
         log.info("training %s", f"goes on from {last}" if last.is_file() else "starts")
         meter = Meter(trainer.strategy.root_device)
-        trainer.fit(cell.method, cell.data, ckpt_path=last if last.is_file() else None, weights_only=True)  # type: ignore[arg-type]
+        with unordered_kernels() as kernels:
+            trainer.fit(cell.method, cell.data, ckpt_path=last if last.is_file() else None, weights_only=True)  # type: ignore[arg-type]
         best = Path(keeper.best_model_path)
         if not best.is_file():
             raise SettingsError(
@@ -152,6 +154,7 @@ def _train(folder: Path, cell: Cell, trainer: L.Trainer, keeper: ModelCheckpoint
                 "epochs": trainer.current_epoch,
                 "training_seconds": meter.seconds,
                 "training_peak_mib": peak,
+                "unordered_kernels": sorted(kernels),
             },
         )
         trainer.strategy.barrier("trained")
@@ -181,10 +184,12 @@ def _evaluate(work: Path, cell: Cell, trainer: L.Trainer, made: dict[str, Any]) 
     meter = Meter(trainer.strategy.root_device)
     fresh = len(manifest.episodes) - len(cell.data.done)
     log.info("evaluation: %d of %d episodes are left", fresh, len(manifest.episodes))
+    kernels: set[str] = set()
     if fresh:
         recorder = Recorder(cell.data, journal, work / "predictions", {episode.index for episode in shown})
         trainer.callbacks.append(recorder)  # type: ignore[attr-defined]
-        trainer.test(cell.method, cell.data, verbose=False)  # type: ignore[arg-type]
+        with unordered_kernels() as kernels:
+            trainer.test(cell.method, cell.data, verbose=False)  # type: ignore[arg-type]
         trainer.strategy.barrier("evaluated")
     seconds, peak = meter.seconds, _largest(meter.peak_mib)
     if trainer.global_rank != 0:
@@ -195,6 +200,11 @@ def _evaluate(work: Path, cell: Cell, trainer: L.Trainer, made: dict[str, Any]) 
     if predictions:
         pictures.contact_sheet(work / "predictions.png", cell.data.dataset, predictions, shown)
     trainable = sum(parameter.numel() for parameter in cell.method.parameters())
+
+    def tell(record: Record) -> None:
+        log_record(trainer.loggers, record, trainer.global_step)
+        build_blocks([record])  # keeps its row, so that a table of many runs only reads
+
     record = write_record(
         work,
         {
@@ -215,13 +225,12 @@ def _evaluate(work: Path, cell: Cell, trainer: L.Trainer, made: dict[str, Any]) 
                 "peak_mib": peak,
             },
             "made": made,
-            "provenance": _provenance(trainer),
+            "provenance": {**_provenance(trainer), "unordered_kernels": sorted(kernels)},
         },
         frame,
+        tell,
     )
     shutil.rmtree(work / "evaluation")
-    log_record(trainer.loggers, record, trainer.global_step)
-    build_blocks([record])  # keeps its row, so that a table of many runs only reads
     return record
 
 

@@ -282,6 +282,10 @@ def test_what_is_noted_needs_no_model(make, write, tmp_path, capsys):
     assert stated["cells"][1]["cost"]["source"] == "1 run of other data"
     assert main(["grid", str(file), "--runs", str(runs)]) == 0
     assert "2 cells: 1 done, 0 begun, 1 missing, 0 refused; left to do: 81 s" in capsys.readouterr().out
+    (next(runs.glob("prototype-*")) / "run.json").write_text("{")
+    assert [(cell.state, "is no JSON" in cell.refused) for cell in plan(read_grid([file]), runs)] == [
+        ("refused", True), ("missing", False),
+    ]  # fmt: skip
 
 
 def test_cells_that_cannot_be_built_are_refused_by_themselves(write, tmp_path):

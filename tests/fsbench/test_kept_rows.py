@@ -1,5 +1,6 @@
 """Rows of tables that were made before, and tables of many runs."""
 
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -43,7 +44,7 @@ def test_rows_are_made_once(make, counted, cache):
 def test_a_damaged_row_counts_as_absent(make, counted, cache, kept):
     record = make("m", 0)
     fresh = build_blocks([record])
-    (file,) = (cache / "rows").glob("*/*.json")
+    (file,) = (record.path / "rows").iterdir()
     whole = file.read_text()
     file.write_text(kept)
     assert [asdict(b) for b in build_blocks([record])] == [asdict(b) for b in fresh] and len(counted) == 2
@@ -78,7 +79,7 @@ def test_counts_that_are_gone_are_said_in_one_line(make, tmp_path, capsys):
 def test_what_is_kept_is_not_trusted_blindly(make, counted, cache):
     record = make("m", 0)
     fresh = build_blocks([record])
-    (file,) = (cache / "rows").glob("*/*.json")
+    (file,) = (record.path / "rows").iterdir()
     file.write_text('{"scores": ')
     assert [asdict(b) for b in build_blocks([record])] == [asdict(b) for b in fresh] and len(counted) == 2
     frame = record.episodes.with_columns(tp=pl.col("tp") + 1)
@@ -87,18 +88,31 @@ def test_what_is_kept_is_not_trusted_blindly(make, counted, cache):
         build_blocks([Record(record.path, record.run)])
 
 
-def test_a_cache_that_cannot_be_written_to_costs_only_time(make, counted, tmp_path, monkeypatch):
+def test_folders_that_cannot_be_written_to_cost_only_time(make, counted, cache, tmp_path, monkeypatch):
+    record = make("m", 0)
+    (record.path / "rows").touch()  # no folder
+    assert build_blocks([record]) and build_blocks([record]) and len(counted) == 1
+    assert len(list((cache / "rows").glob("*/*.json"))) == 1
     (tmp_path / "file").touch()
     monkeypatch.setenv("FSBENCH_CACHE", str(tmp_path / "file" / "below"))
-    record = make("m", 0)
-    assert build_blocks([record])[0].rows[0].scores and build_blocks([record]) and len(counted) == 2
+    assert build_blocks([record])[0].rows[0].scores and build_blocks([record]) and len(counted) == 3
 
 
-def test_a_run_in_a_table_of_many_is_as_in_one_of_its_own(make, monkeypatch, tmp_path):
+def test_rows_travel_with_their_run(make, counted, tmp_path, monkeypatch):
+    first = make("m", 0)
+    build_blocks([first])
+    monkeypatch.setenv("FSBENCH_CACHE", str(tmp_path / "of somebody else"))
+    shutil.copytree(first.path, tmp_path / "elsewhere" / first.path.name)
+    (copy,) = find_records(tmp_path / "elsewhere")
+    build_blocks([copy])
+    assert len(counted) == 1
+
+
+def test_a_run_in_a_table_of_many_is_as_in_one_of_its_own(make, tmp_path):
     runs = [make("m", fold, quality, seed) for fold in (0, 1) for quality in (1, 2, 3) for seed in (0, 1)]
     (together,) = build_blocks(runs)
     for record in find_records(tmp_path):
-        monkeypatch.setenv("FSBENCH_CACHE", str(tmp_path / f"cache-{record.path.name}"))
+        shutil.rmtree(record.path / "rows")
         ((alone,),) = (block.rows for block in build_blocks([record]))
         (same,) = (row for row in together.rows if row.run == record.path.name)
         assert asdict(same) | {"method": ""} == asdict(alone) | {"method": ""}

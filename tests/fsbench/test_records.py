@@ -107,6 +107,20 @@ def test_a_written_record_is_found_and_a_changed_one_refused(tmp_path):
             _ = find_records(tmp_path)[0].episodes
 
 
+def test_a_run_is_complete_when_others_were_told_of_it(tmp_path):
+    """Or could not be."""
+    values = {"id": "run", "identity": {}, "cost": {}}
+
+    def tell(record):
+        assert record.episodes.height == 6 and find_records(tmp_path) == []
+        raise ValueError("the network is down")
+
+    with pytest.raises(ValueError, match="the network"):
+        write_record(tmp_path, values, to_frame(rows(range(3)), manifest(3)), tell)
+    (record,) = find_records(tmp_path)
+    assert record.run == values | {"counts_sha256": record.run["counts_sha256"]}
+
+
 def finished(folder, counts="x"):
     folder.mkdir()
     (folder / "run.json").write_text(json.dumps({"id": "run", "identity": {}, "cost": {}, "counts_sha256": counts}))

@@ -187,9 +187,9 @@ def test_by_fold_sets_the_folds_side_by_side(table):
     assert lines[heads[1] + 2][2] == lines[heads[1] + 3][2] == "12.50"
 
 
-@pytest.mark.parametrize("command", [["table"], ["rescore", "--protocol", "hsnet"]])
+@pytest.mark.parametrize("command", [["table"], ["rescore", "--protocol", "hsnet"], ["compare"]])
 def test_a_damaged_run_does_not_hide_the_others(make, tmp_path, capsys, command):
-    whole, cut_off, lost = (make(name, 0) for name in ("whole", "cut", "lost"))
+    whole, sound, cut_off, lost = (make(name, 0) for name in ("whole", "sound", "cut", "lost"))
     assert main([*command, str(tmp_path)]) == 0
     (cut_off.path / "run.json").write_text("{")
     (lost.path / "episodes.parquet").unlink()
@@ -200,6 +200,7 @@ def test_a_damaged_run_does_not_hide_the_others(make, tmp_path, capsys, command)
     assert [line.startswith("fsbench: error: left out: ") for line in printed.err.splitlines()] == [True, True]
     assert f"{cut_off.path}/run.json is no JSON" in printed.err and "episodes.parquet is missing" in printed.err
     shutil.rmtree(whole.path)
+    shutil.rmtree(sound.path)
     assert main([*command, str(tmp_path)]) == 2 and capsys.readouterr().out == ""
 
 

@@ -107,6 +107,12 @@ def test_large_steps_stay_finite_and_exact(backend):
     assert_near(found, run(x, "reference"), 2e-5)
 
 
+def test_the_softplus_is_straight_above_20_also_in_double_precision():
+    x = inputs(b=1, n=2, length=30, dtype=torch.float64)
+    x["delta"] = torch.linspace(19.9, 20.3, 30, dtype=torch.float64).expand_as(x["delta"]) - x["delta_bias"][:, None]
+    assert_near(run(x, "torch"), run(x, "reference"), 1e-13)
+
+
 @pytest.mark.parametrize("backend", ["reference", "torch"])
 def test_gradients_equal_numerical_ones(backend):
     x = inputs(b=2, d=4, length=18, n=2, dtype=torch.float64)

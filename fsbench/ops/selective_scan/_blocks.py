@@ -222,7 +222,7 @@ class _Sums:
         self.A += torch.mul(decayed, block.step[..., None, :], out=product).sum((0, 1))
         step = torch.mul(decayed, x.A, out=product).sum(3) + into * block.u
         if x.softplus:
-            step *= block.raw.sigmoid()
+            step *= _softplus_slope(block.raw)
         if x.D is not None and self.D is not None:
             through += x.D * g
             self.D += (g * block.u).sum((0, 1))
@@ -265,6 +265,12 @@ def _softplus(x: Tensor) -> Tensor:
     one_more = small + 1
     exact = one_more.log().mul_(small / (one_more - 1))
     return torch.where(x > 20, x, torch.where(one_more == 1, small, exact))
+
+
+def _softplus_slope(x: Tensor) -> Tensor:
+    """Of `_softplus`: above 20 it is 1, which the sigmoid is there to the last digit in fp32 but not in fp64."""
+    slope = x.sigmoid()
+    return slope.masked_fill_(x > 20, 1) if x.dtype == torch.float64 else slope
 
 
 def _time_first(x: Tensor, groups: int, dtype: torch.dtype) -> Tensor:
