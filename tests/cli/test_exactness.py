@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -76,12 +77,13 @@ def cells(small_demo, tmp_path_factory):
 
 
 def evaluate(
-    folder: Path, cells: list[list[str]], processes: int, workers: int, batch: int
+    folder: Path, cells: list[list[str]], processes: int, workers: int, batch: int, accelerator: str = "cpu"
 ) -> dict[str, tuple[str, int]]:
     """Run -> hash of its whole table (counts, decisions, scores and region measures), and the number of threads."""
     name = f"{processes}-{workers}-{batch}"
     indifferent = [
-        f"--trainer.devices={processes}", f"--trainer.strategy={'ddp' if processes > 1 else 'auto'}",
+        f"--trainer.accelerator={accelerator}", f"--trainer.devices={processes}",
+        f"--trainer.strategy={'ddp' if processes > 1 else 'auto'}",
         f"--data.workers={workers}", f"--data.eval_batch_size={batch}", f"--run.runs={folder / name}",
     ]  # fmt: skip
     plan = folder / f"{name}.json"
@@ -106,6 +108,42 @@ def test_every_method_gives_the_same_bits_in_1_2_and_4_processes(cells, tmp_path
         assert evaluate(tmp_path, chosen, *configuration) == alone, configuration
     for record in find_records(tmp_path / "1-0-1"):
         assert record.episodes.filter(pl.col("slot") > 0)["pred"].n_unique() > 1, record.path.name  # no constant answer
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_every_method_gives_the_same_bits_on_two_gpus(cells, tmp_path):
+    """Through NCCL. Kernels that add in no fixed order are named, and none is used in an evaluation."""
+    chosen = [cells(method, protocol_of(method)) for method in METHODS]
+    assert evaluate(tmp_path, chosen, 2, 2, 3, "cuda") == evaluate(tmp_path, chosen, *ALONE, "cuda")
+    for record in find_records(tmp_path / "2-2-3"):
+        assert record.run["provenance"]["unordered_kernels"] == [], record.path.name
+
+
+@pytest.mark.slow
+def test_two_nodes_of_torchrun_give_the_same_bits(cells, tmp_path):
+    cell = cells("prototype", "fscs")
+    alone = evaluate(tmp_path, [cell], *ALONE)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = ["--master-addr=127.0.0.1", f"--master-port={free.getsockname()[1]}"]
+    options = ["--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.num_nodes=2", "--trainer.strategy=ddp"]
+    run = ["-m", "fsbench", "run", *cell, *options, "--data.workers=0", f"--run.runs={tmp_path / 'nodes'}"]
+    nodes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", f"--node-rank={node}", *address, *run],
+            cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, stderr=subprocess.PIPE, text=True,
+        )
+        for node in (0, 1)
+    ]  # fmt: skip
+    for node in nodes:
+        _, err = node.communicate(timeout=400)
+        assert node.returncode == 0, err
+    (record,) = find_records(tmp_path / "nodes")
+    assert record.run["provenance"]["processes"] == 2
+    assert {record.path.name: hashlib.sha256(record.episodes.write_csv().encode()).hexdigest()} == {
+        name: counted for name, (counted, _) in alone.items()
+    }
 
 
 @pytest.mark.skipif(not os.environ.get("FSBENCH_EVERY_CONFIGURATION"), reason="an hour: FSBENCH_EVERY_CONFIGURATION=1")

@@ -41,7 +41,7 @@ def test_the_schema_refuses_what_is_none(key, value):
 
 
 def test_every_family_of_methods_has_a_sweep():
-    assert {"prototype", "emat", "cst", "hsnet", "dcama", "hmnet"} <= {file.stem for file in SWEEPS}
+    assert {"prototype", "emat", "cst", "hsnet", "dcama", "hmnet", "pspnet"} <= {file.stem for file in SWEEPS}
 
 
 @pytest.mark.parametrize("file", [f for f in SWEEPS if f.stem in names("methods")], ids=lambda file: file.stem)
