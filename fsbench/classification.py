@@ -7,30 +7,27 @@ list can be reproduced. These follow from (seed, episode index) alone and are th
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from fsbench.errors import DataError, SettingsError
+from fsbench.images import ImageIndex
+from fsbench.manifest import CLASSIFICATION, Manifest
+from fsbench.samplers import ClassificationEpisode, Episode
+from fsbench.scores import Sums
+from fsbench.stats import Interval
+
+if TYPE_CHECKING:
+    import polars as pl
+
+PROTOCOL, VERSION = "fort", 1
+EPISODES = 2000
 
 OFFICIAL_CLASS_SIZE = 50
 """Classes with fewer images are repeated up to so many entries in the authors' program; an image may then be support
 and query of one episode (§2). Without, `min_class_size` is None."""
-
-
-@dataclass(frozen=True)
-class ClassificationEpisode:
-    """One task: positions of its classes in the data set's sorted list, and of images in each class's.
-
-    Attributes:
-        index: number in the list of episodes.
-        classes: N positions; a label is a place in this tuple.
-        support, query: for each class K and q positions of images.
-    """
-
-    index: int
-    classes: tuple[int, ...]
-    support: tuple[tuple[int, ...], ...]
-    query: tuple[tuple[int, ...], ...]
 
 
 def classification_episodes(
@@ -80,6 +77,98 @@ def _draw(
             tuple(tuple(images[shot:]) for images in drawn),
         )
         index += 1
+
+
+@dataclass(frozen=True)
+class NamedQueries:
+    """What is kept of one evaluated episode.
+
+    Attributes:
+        episode: its index.
+        classes: numbers of its classes, from 1, as records have them.
+        named: (N, q) for each query image, way by way, the way from 0 that it was taken for.
+    """
+
+    episode: int
+    classes: tuple[int, ...]
+    named: np.ndarray
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Rows of a count table, one a way, whose unit is a query image: `tp` are taken for the way rightly, `pred` in
+        all, `gt` show it. What only masks have is None."""
+        ways = len(self.classes)
+        taken = np.bincount(self.named.ravel(), minlength=ways)
+        right = (self.named == np.arange(ways)[:, None]).sum(1)
+        return [
+            {
+                "episode": self.episode,
+                "slot": way + 1,
+                "class_id": number,
+                "tp": int(right[way]),
+                "pred": int(taken[way]),
+                "gt": self.named.shape[1],
+                "pred_void": 0,
+                "void": 0,
+                "valid": self.named.size,
+                "present": True,
+                "decided": bool(taken[way]),
+                "score": None,
+                "rom": None,
+                "rum": None,
+            }
+            for way, number in enumerate(self.classes)
+        ]
+
+
+def build_manifest(
+    index: ImageIndex, way: int, shot: int, queries: int, episodes: int, seed: int, min_class_size: int | None
+) -> Manifest:
+    """The list of episodes that all methods share. Raises as `classification_episodes` does."""
+    sizes = [len(images) for images in index.images]
+    numbers = range(1, len(sizes) + 1)
+    drawn = classification_episodes(sizes, way, shot, queries, seed, min_class_size)
+    header = {
+        "kind": CLASSIFICATION,
+        "protocol": PROTOCOL,
+        "version": VERSION,
+        "dataset": index.name,
+        "fold": 0,
+        "folds": 1,
+        "way": way,
+        "shot": shot,
+        "queries": queries,
+        "setting": "original",
+        "classes": "all",
+        "empty": False,
+        "seed": seed,
+        "min_class_size": min_class_size,
+        "filled_classes": sum(size < (min_class_size or 0) for size in sizes),
+        "lists": index.origin,
+        "all_lists_sha256": index.sha256,
+        "dropped_classes": [],
+        "requested": episodes,
+        "official_episodes": EPISODES,
+        "class_ids": list(numbers),
+        "class_names": {str(number): name for number, name in zip(numbers, index.class_names, strict=True)},
+    }
+    return Manifest(header, cast("tuple[Episode, ...]", tuple(islice(drawn, episodes))))
+
+
+def accuracy_sums(frame: "pl.DataFrame", keep: np.ndarray | None = None) -> Sums:
+    """Right and all query images of every episode, of the rows `keep` (all when None)."""
+    columns = [frame[name].to_numpy() for name in ("episode", "tp", "gt")]
+    episode, right, shown = columns if keep is None else (column[keep] for column in columns)
+    places = np.unique(episode, return_inverse=True)[1]
+    sums = np.zeros((int(places.max()) + 1, 2), dtype=np.int64)
+    np.add.at(sums, places, np.stack([right, shown], 1))
+    no_masks = np.zeros((len(sums), 0))
+    return Sums(no_masks, no_masks, no_masks, None, sums)
+
+
+def accuracy_interval(sums: Sums) -> Interval:
+    """Mean accuracy of the episodes with its 95 % interval (§1)."""
+    mean, half = mean_interval(100 * sums.right[:, 0] / sums.right[:, 1])
+    return Interval(mean, mean - half, mean + half)
 
 
 def mean_interval(accuracies: Sequence[float] | np.ndarray) -> tuple[float, float]:

@@ -15,13 +15,16 @@ import numpy as np
 from fsbench.counts import COUNTS, REGIONS
 from fsbench.errors import RecordError
 from fsbench.files import replacing, write_text
-from fsbench.manifest import Manifest, read_header, read_manifest
+from fsbench.manifest import Manifest, classifies, read_header, read_manifest
 from fsbench.repetition import stands
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from fsbench.classification import NamedQueries
     from fsbench.metrics import EpisodeResult
+
+    Result = EpisodeResult | NamedQueries
 
 
 REPEAT = "expected the counts of a finished run; run it again with FORCE=1"
@@ -106,8 +109,10 @@ def find_records(root: Path, refused: list[str] | None = None) -> list[Record]:
     return records
 
 
-def result_rows(result: "EpisodeResult") -> list[dict[str, Any]]:
-    """Rows of one episode: slot 0 (any foreground) and the ways 1..N."""
+def result_rows(result: "Result") -> list[dict[str, Any]]:
+    """Rows of one episode: slot 0 (any foreground) and the ways 1..N; of a classification the ways alone."""
+    if not hasattr(result, "counts"):
+        return result.rows()
     counts = result.counts.tolist()
     present, decided = result.present.tolist(), result.decided.tolist()
     scores = result.score.tolist()
@@ -154,8 +159,9 @@ def to_frame(rows: Iterable[dict[str, Any]], manifest: Manifest) -> "pl.DataFram
             f"{len(missing)} of {len(manifest.episodes)} episodes were not evaluated (first: {missing[:3]}); "
             "run the same command again to finish them"
         )
+    names = [None if classifies(manifest.header) else e.query for e in manifest.episodes]
     queries = pl.DataFrame(
-        {"episode": [e.index for e in manifest.episodes], "query": [e.query for e in manifest.episodes]},
+        {"episode": [e.index for e in manifest.episodes], "query": names},
         schema={"episode": pl.Int32, "query": pl.String},
     )
     return frame.join(queries, on="episode", how="left").sort("episode", "slot")
@@ -246,7 +252,7 @@ class JournalWriter:
         write_text(path, header + "\n")
         self.file = path.open("a")
 
-    def add(self, results: Iterable["EpisodeResult"]) -> None:
+    def add(self, results: Iterable["Result"]) -> None:
         for result in results:
             self.file.write(_line(result_rows(result)))
         self.file.flush()
