@@ -1,8 +1,8 @@
 """Episodes of few-shot classification from any data set of labelled photos (fort.md §1-§4)."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, ClassVar
 
 import lightning as L
 import torch
@@ -51,7 +51,7 @@ class ClassificationDataModule(L.LightningDataModule):
     protocol = Protocol()
     setting = "original"
     training_shot = 1
-    test_options: dict[str, Any] = {}
+    test_options: ClassVar[dict[str, Any]] = {}
 
     def __init__(
         self,
@@ -152,7 +152,7 @@ class ClassificationDataModule(L.LightningDataModule):
         return DataLoader(
             items,
             batch_size,
-            sampler=sampler,  # type: ignore[arg-type]
+            sampler=sampler,
             num_workers=self.workers,
             collate_fn=_first if single else list,
         )
@@ -221,4 +221,4 @@ class ImageEpisodes(Dataset[ImageEpisode]):
     def _decoded(self, places: Sequence[int]) -> Iterator[Tensor]:
         for place in places:
             name = self.names[place]
-            yield self.kept.get("image", name, lambda name=name: photo(self.index, name, self.size))
+            yield self.kept.get("image", name, partial(photo, self.index, name, self.size))

@@ -89,6 +89,11 @@ class Encoder(FrozenBackbone):
         feature: Tensor = super().encode(pixels)
         return feature
 
+    def check_tunable(self) -> None:
+        """Raise SettingsError for a network that only gives features."""
+        if isinstance(self.spec, EncoderNet) and self.spec.unit:
+            raise SettingsError(f"{self.name} only gives features here; expected another backbone for fine-tuning")
+
     def fresh(self, pixels: Tensor) -> nn.Module:
         """A network of its own, images (B, 3, H, W) -> (B, D), for images like `pixels` (3, H, W), in eval mode."""
         return self._build(pixels.shape[1], pixels.shape[2]).to(pixels.device)
@@ -139,7 +144,7 @@ def new_network(spec: EncoderNet, meta: bool = False) -> Any:
     """timm's network with fresh weights; without any memory where `meta`. Nothing in it is random once it runs."""
     from timm import create_model
 
-    path = {"drop_path_rate": 0.0} if spec.timm.startswith("swin") else {}
+    path: dict[str, Any] = {"drop_path_rate": 0.0} if spec.timm.startswith("swin") else {}
     with torch.device("meta" if meta else "cpu"):
         return create_model(spec.timm, pretrained=False, num_classes=spec.outputs, **path)
 

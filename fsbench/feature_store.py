@@ -1,9 +1,9 @@
 """Features of a data set's images on disk: each is encoded once, whatever the number of runs, episodes and processes.
 
 A file holds (images, D) float32 numbers, mapped into memory; another a checksum of every row. Any number of processes
-fill it at the same time, in any order: what is written for an image is the same whoever writes it, and a row counts only
-when its checksum fits, so half-written and damaged ones are encoded again. Folders that cannot be written to cost time
-only: the features then live in memory.
+fill it at the same time, in any order: what is written for an image is the same whoever writes it, and a row counts
+only when its checksum fits, so half-written and damaged ones are encoded again. Folders that cannot be written to cost
+time only: the features then live in memory.
 """
 
 import os

@@ -9,8 +9,8 @@ from typing import Any
 
 from fsbench.errors import RecordError, user_message
 from fsbench.grid import GridCell
-from fsbench.paths import CONFIGS
 from fsbench.manifest import classifies
+from fsbench.paths import CONFIGS
 from fsbench.protocol import load_protocol
 from fsbench.records import Record
 

@@ -124,8 +124,8 @@ def notes(records: list[Record]) -> list[str]:
     if header.get("filled_classes"):
         found.append(
             f"{header['filled_classes']} of {len(header['class_ids'])} classes have fewer than "
-            f"{header['min_class_size']} images and are repeated up to that, as the authors do: an image may be support "
-            "and query of one episode"
+            f"{header['min_class_size']} images and are repeated up to that, as the authors do: an image may be a "
+            "support and a query of one episode"
         )
     if header["requested"] != official:
         found.append(f"{header['requested']} instead of the protocol's {official} episodes: a trial, not a result")

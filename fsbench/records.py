@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fsbench.classification import NamedQueries
 from fsbench.counts import COUNTS, REGIONS
 from fsbench.errors import RecordError
 from fsbench.files import replacing, write_text
@@ -21,10 +22,7 @@ from fsbench.repetition import stands
 if TYPE_CHECKING:
     import polars as pl
 
-    from fsbench.classification import NamedQueries
     from fsbench.metrics import EpisodeResult
-
-    Result = EpisodeResult | NamedQueries
 
 
 REPEAT = "expected the counts of a finished run; run it again with FORCE=1"
@@ -109,9 +107,9 @@ def find_records(root: Path, refused: list[str] | None = None) -> list[Record]:
     return records
 
 
-def result_rows(result: "Result") -> list[dict[str, Any]]:
+def result_rows(result: "EpisodeResult | NamedQueries") -> list[dict[str, Any]]:
     """Rows of one episode: slot 0 (any foreground) and the ways 1..N; of a classification the ways alone."""
-    if not hasattr(result, "counts"):
+    if isinstance(result, NamedQueries):
         return result.rows()
     counts = result.counts.tolist()
     present, decided = result.present.tolist(), result.decided.tolist()
@@ -252,7 +250,7 @@ class JournalWriter:
         write_text(path, header + "\n")
         self.file = path.open("a")
 
-    def add(self, results: Iterable["Result"]) -> None:
+    def add(self, results: "Iterable[EpisodeResult | NamedQueries]") -> None:
         for result in results:
             self.file.write(_line(result_rows(result)))
         self.file.flush()

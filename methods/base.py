@@ -48,7 +48,7 @@ class FewShotMethod(L.LightningModule):
         backbone: the frozen backbone; raises CheckpointError when its weights are missing.
     """
 
-    answers: ClassVar[str] = "segmentation"
+    answers = "segmentation"
     backbone: FrozenBackbone
     backbone_type: ClassVar[type[FrozenBackbone]] = FrozenViT
     """What kind of features the method takes; `fsbench.pyramids.FrozenPyramid` is another."""

@@ -1,7 +1,7 @@
 """The contract of a method that classifies images: name the class of every query image of an episode.
 
-Evaluation is written here once. What a method draws follows from the seed and the episode's number alone, and nothing is
-left of an episode when the next one comes.
+Evaluation is written here once. What a method draws follows from the seed and the episode's number alone, and nothing
+is left of an episode when the next one comes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -35,7 +35,7 @@ class Classifier(L.LightningModule):
         backbone: the pre-trained network; raises CheckpointError when its weights are missing.
     """
 
-    answers: ClassVar[str] = CLASSIFICATION
+    answers = CLASSIFICATION
     authors_form: ClassVar[AuthorsForm] = AuthorsForm()
     asks_for_features: ClassVar[bool] = False
     """True for methods that see features of the frozen network and no images."""

@@ -1,9 +1,9 @@
 """Fine-tuning in every episode, with FORT's attention term or without (fort.md §7-§9).
 
 A network that is pre-trained gets a linear head made of the supports' features and is tuned on the supports for a few
-steps: all of it (FT), low-rank adapters (LoRA), scales and shifts (SSF) or prompts (VPT). FORT looks first which patches
-of the supports matter (`_attention_focus`) and adds a term that draws the last attention to them. After the episode
-every number that was tuned is as it was.
+steps: all of it (FT), low-rank adapters (LoRA), scales and shifts (SSF) or prompts (VPT). FORT looks first which
+patches of the supports matter (`_attention_focus`) and adds a term that draws the last attention to them. After the
+episode every number that was tuned is as it was.
 
 Shapes: N ways, B = N·K supports, M = N·q queries.
 """
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fsbench.backbones import BackboneConfig
 from fsbench.errors import SettingsError
@@ -69,6 +69,7 @@ class FineTuned(Classifier):
 
     def _check_network(self) -> None:
         """Say at once where the backbone cannot be tuned in this way."""
+        self.backbone.check_tunable()
         net = self.backbone.outline()
         if self.schedule.alpha:
             check_encoder(net)

@@ -1,4 +1,4 @@
-"""Linear probing (fort.md §8): a linear head on frozen features, trained on the supports by stochastic gradient descent."""
+"""Linear probing (fort.md §8): a linear head on frozen features, trained on the supports by gradient descent."""
 
 from collections.abc import Sequence
 

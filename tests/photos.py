@@ -10,7 +10,7 @@ from fsbench.images import ImageIndex
 CLASSES = 6
 
 
-def draw_photos(root: Path, sizes: list[int] | None = None, side: int = 40, noise: float = 60) -> Path:
+def draw_photos(root: Path, sizes: list[int] | None = None, side: int = 40, noise: float = 15) -> Path:
     """JPEGs in a folder for each class; `sizes` are the numbers of images."""
     rng = np.random.default_rng(0)
     for number, size in enumerate(sizes or [12] * CLASSES):
