@@ -8,22 +8,46 @@ episode every number that was tuned is as it was.
 Shapes: N ways, B = N·K supports, M = N·q queries.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fsbench.backbones import BackboneConfig
 from fsbench.errors import SettingsError
 from fsbench.image_episodes import ImageEpisode
 from methods import _adapters
-from methods._attention_focus import Focus, check_encoder, find_focus
+from methods._attention_focus import Focus, attention_logits, check_encoder, find_focus
 from methods._fine_tuning import LinearClassifier, Optimiser, Schedule, fine_tune, visiting_order
 from methods._published_settings import remark
 from methods._solvers import HeadKind, initial_head
 from methods.classifier import Classifier, drawing
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What an episode starts from: the network, supports (B, 3, S, S) and their labels, queries (M, 3, S, S), FORT's
+    prompts if they were asked for, and the supports of every step."""
+
+    net: LinearClassifier
+    support: Tensor
+    labels: Tensor
+    query: Tensor
+    focus: Focus | None
+    order: Iterable[Tensor]
+
+
+@dataclass(frozen=True)
+class Looked:
+    """Maps (B, h, w) of the last attention over the patches of the supports, each of sum 1: where FORT wants it to be,
+    where it was, and where it is after tuning."""
+
+    focus: Tensor
+    before: Tensor
+    after: Tensor
 
 
 class FineTuned(Classifier):
@@ -90,41 +114,55 @@ class FineTuned(Classifier):
     def classify(self, episodes: Sequence[ImageEpisode]) -> list[Tensor]:
         found = []
         for episode in episodes:
-            with torch.inference_mode(False), self.tuned(episode) as (net, _, query), torch.no_grad():
-                found.append(net(query).argmax(1))
+            with torch.inference_mode(False), self.begun(episode, with_focus=bool(self.schedule.alpha)) as begun:
+                self.tune(begun)
+                with torch.no_grad():
+                    found.append(begun.net(begun.query).argmax(1))
         return found
 
+    def look(self, episode: ImageEpisode) -> Looked:
+        """Where the network looks in the supports, before it is tuned and after, and FORT's prompts, whether or not
+        they are asked for."""
+        with torch.inference_mode(False), self.begun(episode, with_focus=True) as begun:
+            assert begun.focus is not None
+            before = last_attention(begun.net.encoder, begun.support)
+            self.tune(begun)
+            after = last_attention(begun.net.encoder, begun.support)
+            focus = begun.focus[-1].flatten(1)
+        return Looked(*(as_map(part / part.sum(1, keepdim=True)) for part in (focus, before, after)))
+
     @contextmanager
-    def tuned(self, episode: ImageEpisode) -> Iterator[tuple[LinearClassifier, Focus | None, Tensor]]:
-        """Inside, the network as the episode tuned it, FORT's position prompts (None without FORT), and the queries
-        (M, 3, S, S); afterwards the network is what it was."""
+    def begun(self, episode: ImageEpisode, with_focus: bool) -> Iterator[Begun]:
+        """An episode before its first step; afterwards the network is what it was."""
         support, query = episode.pixels()
         labels = episode.labels(support.device)
         net = self._fresh(support, episode.ways)
         try:
             with drawing(episode) as rng:
-                focus = self.prepare(net, support, labels)
+                self._draw_and_solve(net, support, labels)
+                focus = find_focus(net.encoder, net.head, support, labels, self.patches) if with_focus else None
                 order = visiting_order(len(support), episode.ways, self.epochs, rng)
-                with torch.enable_grad():
-                    for _ in fine_tune(net, self.schedule, support, labels, order, focus):
-                        pass
-            yield net, focus, query
+                yield Begun(net, support, labels, query, focus, order)
         finally:
             self.restore()
 
-    def prepare(self, net: LinearClassifier, support: Tensor, labels: Tensor) -> Focus | None:
-        """Draw and solve what an episode starts from; FORT's prompts of the supports."""
+    def tune(self, begun: Begun) -> None:
+        with torch.enable_grad():
+            for _ in fine_tune(begun.net, self.schedule, begun.support, begun.labels, begun.order, begun.focus):
+                pass
+
+    def _draw_and_solve(self, net: LinearClassifier, support: Tensor, labels: Tensor) -> None:
+        """The first weights of adapter and head (§7), drawn on the CPU whatever the device."""
+        drawn = net.head if self.tuning == "full" else net
+        drawn.to("cpu")
         _adapters.reset(net.encoder)
-        net.head.to("cpu").reset_parameters()  # drawn on the CPU, whatever the device
-        net.head.to(support.device)
+        net.head.reset_parameters()
+        drawn.to(support.device)
         if self.head_kind != "default":
             with torch.no_grad():
                 features = net.encoder(support)
             ways = net.head.out_features
             net.set_head(*initial_head(self.head_kind, features, labels, ways, self.schedule.temperature))
-        if not self.schedule.alpha:
-            return None
-        return find_focus(net.encoder, net.head, support, labels, self.patches)
 
     def _fresh(self, images: Tensor, ways: int) -> LinearClassifier:
         """The network before its first step; made anew where the number of ways is another."""
@@ -144,3 +182,20 @@ class FineTuned(Classifier):
                 if name in self._first:
                     parameter.copy_(self._first[name])
                 parameter.grad = None
+
+
+def last_attention(encoder: nn.Module, images: Tensor) -> Tensor:
+    """Attention (B, patches) of the last block, mean of the heads' logits: of a ViT's class token, of a Swin's patches
+    on average."""
+    with torch.no_grad(), attention_logits(encoder) as stages:
+        encoder(images)
+        logits = stages[-1]()
+    if logits.ndim == 4:  # B heads queries keys
+        return logits.mean(1)[:, 0].softmax(-1)
+    return logits.mean(2).softmax(-1).mean(2).flatten(1)  # B windows heads queries keys
+
+
+def as_map(values: Tensor) -> Tensor:
+    """(B, patches) -> (B, side, side)"""
+    side = round(values.shape[1] ** 0.5)
+    return values.view(-1, side, side)
