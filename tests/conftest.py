@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from tests.datamodules.builders import save_labels, save_names
+from tests.photos import draw_photos
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell runs the tests in the background
 
@@ -72,3 +73,9 @@ def blocks_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_names(root, **names)
     (root / "folds.yaml").write_text(f"name: blocks\nclasses: {CLASSES}\nfolds: [[1, 2, 3], [4, 5, 6]]\n")
     return root
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders of labelled photos, 6 classes of 12."""
+    return draw_photos(tmp_path_factory.mktemp("photos") / "all")

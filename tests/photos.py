@@ -6,8 +6,11 @@ import numpy as np
 from PIL import Image
 
 from fsbench.images import ImageIndex
+from fsbench.request import Request
 
 CLASSES = 6
+DATA = "tinycls"
+"""A data set whose settings are taken, with other photos."""
 
 
 def draw_photos(root: Path, sizes: list[int] | None = None, side: int = 40, noise: float = 15) -> Path:
@@ -38,3 +41,19 @@ class Photos(ImageIndex):
 
     def image_path(self, name: str) -> Path:
         return self.root / name
+
+
+def arguments(method: str, root: Path, runs: Path, *more: str) -> list[str]:
+    """Of `fsbench run`: 5-way 1-shot episodes with 4 queries a class on the photos in `root`, with the demo's ViT."""
+    given = {
+        "data.dataset": "tests.photos.Photos",
+        "data.dataset.root": root,
+        "data.way": 5,
+        "data.queries": 4,
+        "data.episodes": 6,
+        "data.workers": 0,
+        "trainer.accelerator": "cpu",
+        "trainer.enable_progress_bar": "false",
+    }
+    extra = [f"--{name}={value}" for name, value in given.items()]
+    return Request([method], DATA, [0], str(runs), extra=[*extra, *more]).arguments(method, 0)
