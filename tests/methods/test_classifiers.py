@@ -1,4 +1,4 @@
-"""Methods of classification in the suite's own runner: what is in their records, and that nothing outlives an episode."""
+"""Methods of classification in the suite's own runner: what is in their records, and what outlives an episode."""
 
 import hashlib
 import logging
@@ -20,17 +20,17 @@ from fsbench.classification import mean_interval
 from fsbench.composition import parse
 from fsbench.demo.vit import DEMO_VIT, WEIGHTS
 from fsbench.encoders import ENCODERS, Encoder, new_network
-from fsbench.errors import CheckpointError, SettingsError
+from fsbench.errors import CheckpointError, DataError, SettingsError
 from fsbench.explain import Looks
 from fsbench.records import read_record
 from fsbench.runner import run
 from fsbench.tables import build_blocks
 from methods.classifier import Classifier
 from methods.fine_tuned import FineTuned
-from tests.photos import arguments
+from tests.photos import arguments, draw_photos
 
-FROZEN = ("nn", "ridge", "svm", "protonet", "r2d2", "metaoptnet")
-TUNED = ("ft", "vpt", "lora", "ssf", "fort", "fort_lora", "fort_ssf")
+SMALL = "--data.image_size=64"
+TUNED = ("ft", "vpt", "fort", "fort_lora", "fort_ssf")
 
 
 @pytest.fixture
@@ -123,6 +123,14 @@ def test_metaoptnet_solves_episodes_together_as_it_does_one_by_one(cell):
     )
 
 
+def test_an_image_that_cannot_be_read_is_named(cell, tmp_path):
+    root = draw_photos(tmp_path / "photos", [6] * 5)
+    (root / "class_2" / "03.jpg").write_bytes(b"no photo")
+    for name in ("nn", "fort"):
+        with pytest.raises(DataError, match=r"class_2/03\.jpg"):
+            run(cell(name, "--data.episodes=30", root=root))
+
+
 def first_episodes(cell, count=3):
     batches = iter(cell.data.test_dataloader())
     return [next(batches)[0] for _ in range(count)]
@@ -138,9 +146,9 @@ def state(method: FineTuned) -> str:
 @pytest.mark.parametrize("name", TUNED)
 def test_an_episode_leaves_nothing_behind(cell, name):
     """Pre-trained weights are back bit by bit, adapters too, and an episode after others ends as it does alone."""
-    faster = ["--model.epochs=2", "--model.learning_rate=1e-3"]
+    faster = ["--model.epochs=2", "--model.learning_rate=1e-3", SMALL]
     method, fresh = cell(name, *faster).method, cell(name, *faster).method
-    episodes = first_episodes(cell(name))
+    episodes = first_episodes(cell(name, SMALL))
     scores = {}
     for model, seen in ((method, episodes), (fresh, episodes[2:])):
         for episode in seen:
@@ -164,10 +172,10 @@ def test_an_episode_leaves_nothing_behind(cell, name):
 
 
 def test_draws_follow_from_the_seed_and_the_episode(cell):
-    (episode,) = first_episodes(cell("vpt"), 1)
+    (episode,) = first_episodes(cell("vpt", SMALL), 1)
 
     def prompts(index, seed):
-        model = cell("vpt").method
+        model = cell("vpt", SMALL).method
         torch.manual_seed(index)  # must not matter
         moved = type(episode)(**{**vars(episode), "index": index, "seed": seed})
         with model.begun(moved, with_focus=False) as begun:
@@ -180,7 +188,7 @@ def test_draws_follow_from_the_seed_and_the_episode(cell):
 
 
 class Stop(L.Callback):
-    """Ends a test after two episodes, as a crash does."""
+    """Ends a test before the second episode is written down, as a crash does."""
 
     def on_test_batch_end(self, trainer, module, outputs, batch, batch_idx, dataloader_idx=0):
         if batch_idx == 1:
@@ -188,7 +196,7 @@ class Stop(L.Callback):
 
 
 def test_a_run_that_was_stopped_goes_on_with_the_same_record(cell, tmp_path):
-    settings = ["--model.epochs=1", "--model.learning_rate=1e-3", "--data.episodes=4"]
+    settings = ["--model.epochs=1", "--model.learning_rate=1e-3", "--data.episodes=4", SMALL]
     whole = run(cell("fort_lora", *settings))
     again = cell("fort_lora", *settings)
     again.options.runs = str(tmp_path / "other")
@@ -198,21 +206,21 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_record(cell, tmp_path):
     rest = cell("fort_lora", *settings)
     rest.options.runs = str(tmp_path / "other")
     done = run(rest)
-    assert "evaluation: 2 of 4 episodes are left" in (done.path / "run.log").read_text()
+    assert "evaluation: 3 of 4 episodes are left" in (done.path / "run.log").read_text()
     assert done.run["counts_sha256"] == whole.run["counts_sha256"]
     logging.getLogger("fsbench").handlers = []
 
 
 def test_fort_turns_attention_to_its_patches(cell):
     """More than tuning without its term does; the maps are distributions."""
-    settings = ["--model.epochs=6", "--model.learning_rate=3e-4", "--model.patches=20"]
-    (episode,) = first_episodes(cell("fort"), 1)
+    settings = ["--model.epochs=6", "--model.learning_rate=3e-4", "--model.patches=20", SMALL]
+    (episode,) = first_episodes(cell("fort", SMALL), 1)
     with_term, without = (
         cell("fort", *settings, f"--model.alpha={alpha}").method.look(episode) for alpha in (1.0, 0.0)
     )
     assert torch.equal(with_term.focus, without.focus) and torch.equal(with_term.before, without.before)
     for part in vars(with_term).values():
-        assert part.shape == (5, 16, 16) and torch.allclose(part.sum((1, 2)), torch.ones(5), atol=1e-5)
+        assert part.shape == (5, 8, 8) and torch.allclose(part.sum((1, 2)), torch.ones(5), atol=1e-5)
     key = with_term.focus > 0
     assert (key.sum((1, 2)) == 20).all()
     before, after, plain = ((part * key).sum() for part in (with_term.before, with_term.after, without.after))
@@ -249,7 +257,7 @@ def test_a_swin_of_its_authors_loads_and_gives_the_same_feature(tmp_path):
         expected = own.forward_features(image[None]).mean((1, 2))[0]  # of the tokens after the final norm
     assert encoder.width == 768 and torch.allclose(encoder.encode(image), expected, atol=1e-6)
     torch.save({"state_dict": {k: v for k, v in theirs.items() if k != "norm.bias"}}, file)
-    with pytest.raises(CheckpointError, match="1 keys missing: norm.bias"):
+    with pytest.raises(CheckpointError, match=r"1 keys missing: norm\.bias"):
         Encoder(BackboneConfig("ibot_swin_tiny", str(file)))
 
 
