@@ -98,10 +98,15 @@ class FeatureClassifier(Classifier):
 
     asks_for_features = True
     store: FeatureStore | None = None
+    data: Any = None
 
     def on_test_start(self) -> None:
-        """Encode what the episodes that are left show and no earlier run has encoded, a share on each rank."""
-        self.data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        self.encode_shown(self.trainer.datamodule)  # type: ignore[attr-defined]
+        self.trainer.strategy.barrier("encoded")
+
+    def encode_shown(self, data: Any) -> None:
+        """Encode what the episodes of `data` that are left show and no earlier run has encoded, a share on each rank."""
+        self.data = data
         if not self.backbone.cache.max_bytes:
             return
         self.store = FeatureStore(cache_folder() / "features" / self._what(), len(self.data.names), self.backbone.width)
@@ -109,7 +114,6 @@ class FeatureClassifier(Classifier):
         missing = [place for place in sorted(shown) if not self.store.has(place)]
         for place, image in self.data.images(self.data.share(missing)):
             self.store.put(int(place), self._encode(image).cpu().numpy())
-        self.trainer.strategy.barrier("encoded")
 
     def _what(self) -> str:
         """Of all that a feature follows from."""
