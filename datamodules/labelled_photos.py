@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cache
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -134,6 +135,21 @@ def require_images(folders: Mapping[str, Collection[str]], folder: Path) -> None
         )
 
 
+def rows(source: Path, columns: int, form: str) -> list[list[str]]:
+    """Words of every line of the text file `source` but comments; what is left goes into the last of `columns`.
+
+    Raises DataError unless every line has the `form`.
+    """
+    try:
+        lines = [line.split(maxsplit=columns - 1) for line in source.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{source} cannot be read ({error}); expected lines {form}; fetch it again") from error
+    lines = [line for line in lines if line and not line[0].startswith("#")]
+    if not lines or any(len(line) != columns for line in lines):
+        raise DataError(f"{source} has a line of another form; expected {form} in each; fetch it again")
+    return lines
+
+
 def by_class(labels: Mapping[str, str], folder: Path, source: Path) -> dict[str, list[str]]:
     """{image: class}, as the file `source` says, as {class: its images}, both sorted.
 
@@ -174,7 +190,7 @@ def read_list(path: Path, folder: Path) -> list[tuple[str, Sequence[str]]]:
     classes: dict[int, list[str]] = {number: [] for number in numbers}
     for name, number in zip(images, labels, strict=True):
         classes[number].append(below[name])
-    listed = [(own[number], tuple(classes[number])) for number in numbers]
+    listed: list[tuple[str, Sequence[str]]] = [(own[number], tuple(classes[number])) for number in numbers]
     if sha256 is not None and sha256 != list_sha256(*zip(*listed, strict=True)):
         raise DataError(f"list file {path} was altered: it holds other names than its sha256 says; fetch it again")
     return listed
@@ -199,15 +215,15 @@ def _read_arrays(path: Path) -> tuple[list[str], list[str], list[int], str | Non
 
 def _local_names(images: Sequence[str], folder: Path) -> dict[str, str]:
     """Listed name -> name below `folder`, for those that are there."""
-    found, cut = {}, 0
+    found = {}
+    is_folder = cache(Path.is_dir)  # spares most of the look-ups of files
     for name in images:
         parts = PurePath(name).parts
-        if ".." in parts:
-            continue
-        for start in (cut, *range(len(parts))):  # what held for the image before mostly holds for this one
-            below = "/".join(parts[start:])
-            if below and not below.startswith("/") and (folder / below).is_file():
-                found[name], cut = below, start
+        ends = (PurePath(*parts[start:]) for start in range(len(parts)))
+        inside = (end for end in ends if not end.is_absolute() and ".." not in end.parts)
+        for end in inside:
+            if is_folder(folder / end.parent) and (folder / end).is_file():
+                found[name] = end.as_posix()
                 break
     return found
 

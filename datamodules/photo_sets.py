@@ -14,6 +14,7 @@ from datamodules.labelled_photos import (
     by_class,
     class_folders,
     require_images,
+    rows,
     spoken,
 )
 from fsbench.errors import DataError
@@ -129,9 +130,7 @@ class Aircraft(LabelledPhotos):
 
     def derive(self) -> Classes:
         source = self.root / self.parts[1]
-        lines = [line.split(maxsplit=1) for line in source.read_text(encoding="utf-8").splitlines() if line.strip()]
-        if not lines or any(len(line) != 2 for line in lines):
-            raise DataError(f"{source} has a line of another form; expected <image> <family>; fetch it again")
+        lines = rows(source, 2, "<image> <family>")
         classes = by_class({f"{image}.jpg": family.strip() for image, family in lines}, self.folder, source)
         return [(spoken(family), images) for family, images in classes.items()]
 
@@ -148,12 +147,9 @@ class Pets(LabelledPhotos):
 
     def derive(self) -> Classes:
         source = self.root / self.parts[1]
-        lines = [line.split() for line in source.read_text(encoding="utf-8").splitlines() if line.strip()]
-        lines = [line for line in lines if not line[0].startswith("#")]
-        if not lines or any(len(line) != 4 or not line[1].isdigit() for line in lines):
-            raise DataError(
-                f"{source} has a line of another form; expected <image> <class> <species> <breed>; fetch it again"
-            )
+        lines = rows(source, 4, "<image> <class> <species> <breed>")
+        if not all(line[1].isdigit() for line in lines):
+            raise DataError(f"{source} has a class that is no number; expected numbers from 1; fetch it again")
         labels = {f"{image}.jpg": f"{int(number):03d}" for image, number, *_ in lines}
         classes = by_class(labels, self.folder, source)
         return [(spoken(images[0].rpartition("_")[0]), images) for images in classes.values()]

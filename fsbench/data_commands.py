@@ -35,12 +35,14 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     check.set_defaults(function=_data)
 
-    lists = actions.add_parser("lists", help="the list of a classification data set as a file in the authors' form")
-    lists.add_argument("dataset", choices=(*PHOTO_SETS, "imagefolder"))
-    lists.add_argument("--root", required=True, help="folder of the data set")
-    lists.add_argument("--out", required=True, metavar="FILE", help="JSON file to write")
-    lists.add_argument("--lists", metavar="FILE", help="a list file in the authors' form, taken instead of the derived")
-    lists.set_defaults(function=_data)
+    listing = actions.add_parser("lists", help="the list of a classification data set as a file in the authors' form")
+    listing.add_argument("dataset", choices=(*PHOTO_SETS, "imagefolder"))
+    listing.add_argument("--root", required=True, help="folder of the data set")
+    listing.add_argument("--out", required=True, metavar="FILE", help="JSON file to write")
+    listing.add_argument(
+        "--lists", metavar="FILE", help="a list file in the authors' form, taken instead of the derived"
+    )
+    listing.set_defaults(function=_data)
 
 
 def _data(options: argparse.Namespace, extra: list[str]) -> int:

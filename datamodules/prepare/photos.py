@@ -1,7 +1,6 @@
 """Labelled photos for classification: of every archive, the files that the lists need."""
 
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -10,7 +9,7 @@ from datamodules.labelled_photos import LabelledPhotos
 from datamodules.photo_sets import Places
 from datamodules.prepare.download import Digest
 from datamodules.prepare.job import Archive, Job
-from datamodules.prepare.unpack import publish, unpack
+from datamodules.prepare.unpack import Place, publish, unpack
 from fsbench.errors import DataError, SettingsError
 
 
@@ -99,7 +98,7 @@ def _provide(job: Job, source: Source) -> None:
         return
     archive = job.obtain(source.archive)
     making = job.root / f".{source.archive.name}.making"
-    place = partial(_place, source.wanted)
+    place: Place = partial(_place, source.wanted)
     if source.most is not None:
         place = _first(archive, making, place, source.most)
     unpack(archive, making, place)
@@ -121,9 +120,7 @@ def _place(wanted: tuple[str, ...], name: PurePosixPath) -> str | None:
     return None
 
 
-def _first(
-    archive: Path, making: Path, place: Callable[[PurePosixPath], str | None], most: int
-) -> Callable[[PurePosixPath], str | None]:
+def _first(archive: Path, making: Path, place: Place, most: int) -> Place:
     """`place`, for the first files of every folder alone. Reads the names of the whole archive."""
     names: dict[str, list[str]] = {}
 

@@ -145,9 +145,15 @@ def test_aircraft_and_pets_follow_their_lists(tmp_path: Path) -> None:
     pets = Pets(str(tmp_path / "p"))
     assert pets.class_names == ("great pyrenees", "bengal")  # 2 before 10
     assert pets.images == (("great_pyrenees_12.jpg",), ("Bengal_10.jpg", "Bengal_7.jpg"))
-    (tmp_path / "p/annotations/list.txt").write_text("Bengal_7 ten 1 2\n")
-    with pytest.raises(DataError, match="line of another form; expected <image> <class> <species> <breed>"):
-        Pets(str(tmp_path / "p"))
+    for content, message in (
+        (b"Bengal_7 ten 1 2\n", "class that is no number"),
+        (b"Bengal_7 10\n", "line of another form; expected <image> <class> <species> <breed> in each"),
+        (b"", "line of another form"),
+        (b"\xff\xfe", "cannot be read"),
+    ):
+        (tmp_path / "p/annotations/list.txt").write_bytes(content)
+        with pytest.raises(DataError, match=message):
+            Pets(str(tmp_path / "p"))
 
 
 def test_image_folder_of_many_formats(tmp_path: Path) -> None:
