@@ -37,6 +37,7 @@ def classification_episodes(
     queries: int,
     seed: int = 0,
     min_class_size: int | None = None,
+    names: Sequence[str] = (),
 ) -> Iterator[ClassificationEpisode]:
     """Episodes without end.
 
@@ -45,6 +46,7 @@ def classification_episodes(
         way, shot, queries: N, K and q, the queries of each class.
         seed: of the list; every episode is drawn from (seed, its index).
         min_class_size: smaller classes are repeated in a circle up to so many entries; None leaves them as they are.
+        names: of the classes, for what is said about them; their positions are said without.
 
     Raises SettingsError for more ways than classes, DataError for classes with fewer than K + q entries.
     """
@@ -55,8 +57,9 @@ def classification_episodes(
     entries = [max(size, min_class_size or 0) if size else 0 for size in class_sizes]
     small = [number for number, count in enumerate(entries) if count < shot + queries]
     if small:
+        first = repr(names[small[0]]) if names else small[0]
         raise DataError(
-            f"{len(small)} of {len(entries)} classes have fewer than {shot + queries} images (class {small[0]} has "
+            f"{len(small)} of {len(entries)} classes have fewer than {shot + queries} images (class {first} has "
             f"{class_sizes[small[0]]}), expected {shot} for support and {queries} queries; lower SHOT or the queries"
         )
     return _draw(class_sizes, entries, way, shot, queries, seed)
