@@ -17,7 +17,7 @@ from fsbench.feature_cache import FeatureCache
 from fsbench.image_episodes import ImageEpisode
 from fsbench.images import ImageIndex
 from fsbench.manifest import CLASSIFICATION, Manifest
-from fsbench.preprocess import resize_image
+from fsbench.preprocess import centre_square
 from fsbench.records import fingerprint
 from fsbench.samplers import ClassificationEpisode
 
@@ -176,10 +176,8 @@ def _size(index: ImageIndex, name: str) -> int:
 
 
 def photo(index: ImageIndex, name: str, size: int) -> Tensor:
-    """Image `name` resized to 1.15 times `size` and its middle cut out: (3, S, S) uint8 (§3)."""
-    whole = resize_image(read_pixels(index.image_path(name)), int(size * 1.15))
-    start = round((whole.shape[1] - size) / 2)
-    return whole[:, start : start + size, start : start + size].contiguous()
+    """Image `name` as (3, S, S) uint8 (§3)."""
+    return centre_square(read_pixels(index.image_path(name)), size)
 
 
 class Photos(Dataset[tuple[int, Tensor]]):

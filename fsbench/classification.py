@@ -129,7 +129,7 @@ def build_manifest(
     """The list of episodes that all methods share. Raises as `classification_episodes` does."""
     sizes = [len(images) for images in index.images]
     numbers = range(1, len(sizes) + 1)
-    drawn = classification_episodes(sizes, way, shot, queries, seed, min_class_size)
+    drawn = classification_episodes(sizes, way, shot, queries, seed, min_class_size, index.class_names)
     header = {
         "kind": CLASSIFICATION,
         "protocol": PROTOCOL,
@@ -146,6 +146,7 @@ def build_manifest(
         "seed": seed,
         "min_class_size": min_class_size,
         "filled_classes": sum(size < (min_class_size or 0) for size in sizes),
+        "small_classes": sum(size < OFFICIAL_CLASS_SIZE for size in sizes),
         "lists": index.origin,
         "all_lists_sha256": index.sha256,
         "dropped_classes": [],

@@ -259,6 +259,11 @@ def _differing_classification(record: Record) -> list[str]:
     header = record.header
     asked = {"queries": (header["queries"], 15), "episodes": (header["requested"], header["official_episodes"])}
     found = [f"{here} {name} here, {there} there" for name, (here, there) in asked.items() if here != there]
-    if header["min_class_size"] != OFFICIAL_CLASS_SIZE:
-        found.append(f"small classes are repeated up to {OFFICIAL_CLASS_SIZE} images there, not here")
+    if header["small_classes"] and header["min_class_size"] != OFFICIAL_CLASS_SIZE:
+        found.append(
+            f"{header['small_classes']} small classes are repeated up to {OFFICIAL_CLASS_SIZE} images there, not here "
+            f"(--data.min_class_size={OFFICIAL_CLASS_SIZE})"
+        )
+    if header["lists"] == "derived, incomplete":
+        found.append("the list of images is not complete here")
     return [*found, *record.run.get("remarks", ())]

@@ -9,7 +9,7 @@ from fsbench.images import ImageIndex
 from fsbench.request import Request
 
 CLASSES = 6
-DATA = "tinycls"
+DATA = "demo-cls"
 """A data set whose settings are taken, with other photos."""
 
 

@@ -58,7 +58,9 @@ def dense(gram: np.ndarray, labels: np.ndarray, ways: int) -> np.ndarray:
 
 def solver(options: argparse.Namespace) -> None:
     device = torch.device(options.device)
-    print(f"{'programme':>16} {'dense QP':>10} {'ours':>10} {f'ours, {TOGETHER}':>10} {'one':>8} {'together':>8}  apart")
+    print(
+        f"{'programme':>16} {'dense QP':>10} {'ours':>10} {f'ours, {TOGETHER}':>10} {'one':>8} {'together':>8}  apart"
+    )
     for ways, shots in ((5, 1), (20, 1), (20, 5)):
         grams, labels = (t.to(device) for t in programme(TOGETHER, ways, shots))
         started = time.perf_counter()
