@@ -105,7 +105,7 @@ class FeatureClassifier(Classifier):
         self.trainer.strategy.barrier("encoded")
 
     def encode_shown(self, data: Any) -> None:
-        """Encode what the episodes of `data` that are left show and no earlier run has encoded, a share on each rank."""
+        """Encode what the episodes of `data` that are left show and nobody has encoded yet, a share on each rank."""
         self.data = data
         if not self.backbone.cache.max_bytes:
             return

@@ -114,7 +114,7 @@ def refused(capsys, tmp_path, monkeypatch):
         (["--data.way=7"], "way 7 is more than the 6 classes of the data set; lower WAY"),
         (
             ["--shot=9"],
-            "6 of 6 classes have fewer than 13 images (class 0 has 12), expected 9 for support and 4 queries",
+            "6 of 6 classes have fewer than 13 images (class 'class_0' has 12), expected 9 for support and 4 queries",
         ),
         (["--fold=1"], "unknown fold 1 for photos; classification has no folds, only 0"),
         (["--data.image_size=100"], "image size 100x100 is not a multiple of the backbone's patch size 8"),
