@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from fsbench import regress
-from fsbench.catalogue import names
+from fsbench.catalogue import answers, names
 from fsbench.cli import main
 from fsbench.errors import RecordError, SettingsError
 from fsbench.paths import CONFIGS
