@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +14,7 @@ import numpy as np
 from fsbench.counts import COUNTS, REGIONS
 from fsbench.errors import RecordError
 from fsbench.files import replacing, write_text
+from fsbench.lines import checked_line, read_line
 from fsbench.manifest import Manifest, read_header, read_manifest
 from fsbench.repetition import stands
 
@@ -218,22 +218,8 @@ class Journal:
         for file in sorted(self.folder.glob("part-*.jsonl")):
             header, *lines = file.read_bytes().split(b"\n")
             if header == self.header.encode():
-                found[file.name] = [_read_line(line) for line in (lines if lines[-1:] != [b""] else lines[:-1])]
+                found[file.name] = [read_line(line) for line in (lines if lines[-1:] != [b""] else lines[:-1])]
         return found
-
-
-def _line(rows: list[dict[str, Any]]) -> str:
-    """A line of the journal: a checksum, and the rows of an episode."""
-    text = json.dumps(rows)
-    return f"{zlib.crc32(text.encode()):08x} {text}\n"
-
-
-def _read_line(line: bytes) -> list[dict[str, Any]] | None:
-    checksum, _, text = line.partition(b" ")
-    if checksum != b"%08x" % zlib.crc32(text):
-        return None
-    rows: list[dict[str, Any]] = json.loads(text)
-    return rows
 
 
 class JournalWriter:
@@ -248,7 +234,7 @@ class JournalWriter:
 
     def add(self, results: Iterable["EpisodeResult"]) -> None:
         for result in results:
-            self.file.write(_line(result_rows(result)))
+            self.file.write(checked_line(result_rows(result)))
         self.file.flush()
 
     def close(self) -> None:
