@@ -78,6 +78,8 @@ def _read(
 ) -> Iterator[tuple[Support, str]]:
     name, photo, file = _split(text)
     if file.suffix.lower() == ".json":
+        if name:
+            raise SettingsError(f"--support {text} names a class, but the labels in {file} do; leave out '{name}='")
         content = _json(file)
         if "shapes" in content:
             labels, names = paint_labelme(content, file)
@@ -154,7 +156,7 @@ def _coco(path: Path, content: dict[str, Any], wanted: Sequence[str], root: Path
     if len(names) >= VOID:
         raise DataError(f"{path} has {len(names)} categories, expected at most {VOID - 1}; leave some out")
     instances = read_instances(path, sha256_file(path), names)
-    for row, file_name in enumerate(instances.file_names):
+    for file_name in instances.file_names:
         labels = instances.paint(file_name)
         found = {int(number): names[number - 1] for number in np.unique(labels) if number}
         chosen = _chosen(found, wanted)

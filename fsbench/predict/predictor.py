@@ -3,13 +3,12 @@
 import importlib
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from fsbench.catalogue import Recipe, method_recipe, read_recipe
 from fsbench.checkpoints import load_checkpoint
@@ -116,7 +115,7 @@ class Predictor:
 
         Raises DataError for unusable files and where the sizes differ.
         """
-        found = []
+        found: list[Support] = []
         for photo, mask in pairs:
             if isinstance(photo, np.ndarray):
                 labels = (np.asarray(mask) != 0).astype(np.uint8)
@@ -146,8 +145,8 @@ class Predictor:
         if self._support is None:
             made = stack_supports(self.supports, self.image_size, self.resize)
             self.method.check_shots(made.rows.shape[2], None)
-            tensors = [tensor.to(self.device) for tensor in (made.images, made.rows, made.labels)]
-            self._support = SupportSet(made.classes, *tensors, made.shots)
+            images, rows, labels = (tensor.to(self.device) for tensor in (made.images, made.rows, made.labels))
+            self._support = replace(made, images=images, rows=rows, labels=labels)
         return self._support
 
     @property
@@ -198,8 +197,10 @@ class Predictor:
         height, width = pixels.shape[:2]
         preview, longest = pixels, max(height, width)
         if longest > PREVIEW:
+            import cv2
+
             size = (max(1, width * PREVIEW // longest), max(1, height * PREVIEW // longest))
-            preview = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
+            preview = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
         return Loaded(name, RESIZES[self.resize][0](pixels, self.image_size), (height, width), preview)
 
     def predict(self, photo: Loaded | np.ndarray) -> Result:
@@ -218,9 +219,12 @@ class Predictor:
         if self.only_present:
             keep = np.array([True, *(present for present, _ in said)] + [False] * (255 - len(said)))
             label_map = np.where(keep[label_map], label_map, 0).astype(np.uint8)
-        pixels = np.bincount(label_map.ravel(), minlength=len(said) + 1)[1:].tolist()
-        rows = enumerate(zip(self.classes, said, pixels, strict=True), 1)
-        found = tuple(Found(number, name, *known, count) for number, (name, known, count) in rows)
+        found = tuple(
+            Found(
+                number, name, *known, int(np.count_nonzero(label_map == number))
+            )  # bincount would take 8 bytes a pixel
+            for number, (name, known) in enumerate(zip(self.classes, said, strict=True), 1)
+        )
         return Result(photo.name, label_map, found, photo.preview)
 
     def episode(self, photo: Loaded) -> EpisodeBatch:

@@ -101,13 +101,12 @@ class Result:
         The photo's own suffix stays in these names, so that a.jpg and a.png do not meet.
         """
         labels, overlay = output_files(Path(out), self.photo)
-        for path, picture, options in (
-            (labels, self.labels(), {"format": "PNG", "compress_level": 1}),
-            (overlay, self.overlay(), {"format": "JPEG", "quality": 88}),
-        ):
+        for path in (labels, overlay):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as temporary:
-                picture.save(temporary, **options)
+        with replacing(labels) as temporary:
+            self.labels().save(temporary, "PNG", compress_level=1)
+        with replacing(overlay) as temporary:
+            self.overlay().save(temporary, "JPEG", quality=88)
         height, width = self.label_map.shape
         return {"photo": self.photo, "height": height, "width": width, "classes": [self._said(f) for f in self.found]}
 
