@@ -12,6 +12,7 @@ from fsbench import (
     compare_commands,
     cost_command,
     data_commands,
+    demo_command,
     explain_command,
     grid_commands,
     manifest_commands,
@@ -112,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     manifest_commands.add_parser(commands)
     cost_command.add_parser(commands)
     predict_command.add_parser(commands)
+    demo_command.add_parser(commands)
     explain_command.add_parser(commands)
     compare_commands.add_parser(commands)
     grid_commands.add_parser(commands)

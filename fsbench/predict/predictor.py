@@ -139,6 +139,11 @@ class Predictor:
         self.method.backbone.cache.clear()
         return self
 
+    def clear(self) -> "Predictor":
+        """Without support, for another."""
+        self.supports.clear()
+        return self.add(())
+
     @property
     def support_set(self) -> SupportSet:
         """All supports as tensors on the device."""
