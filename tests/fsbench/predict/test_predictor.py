@@ -166,7 +166,7 @@ def test_pictures_show_what_was_found(demo, tmp_path):
     assert overlay.shape == (60 + 20, 80, 3)
     np.testing.assert_array_equal(overlay[:60][result.label_map == 0], pixels[result.label_map == 0])
     inside = overlay[:60][result.label_map == 1]
-    mixed = (pixels[result.label_map == 1].astype(int) + palette()[1]) // 2
+    mixed = pixels[result.label_map == 1].astype(int) // 2 + palette()[1] // 2
     border = (inside == palette()[1]).all(1)
     assert border.any() and (inside[~border] == mixed[~border]).all() and (~border).any()
     assert said["classes"][0]["pixels"] == (result.label_map == 1).sum() and (tmp_path / "overlays/photo.jpg").is_file()
