@@ -63,15 +63,18 @@ def photo_size(path: Path) -> tuple[int, int, int]:
 
     Raises DataError for what is no image, and for pictures of more than `MAX_PIXELS`.
     """
+    too_large = f"photo {path} has more than {MAX_PIXELS:,} pixels; make it smaller"
     try:
         with Image.open(path) as image:
             width, height, orientation = *image.size, _orientation(image)
     except FileNotFoundError:
         raise DataError(f"photo {path} does not exist; correct the path") from None
     except Image.DecompressionBombError:
-        raise DataError(f"photo {path} has more than {MAX_PIXELS:,} pixels; make it smaller") from None
+        raise DataError(too_large) from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise DataError(f"photo {path} cannot be read ({error}); expected a complete JPEG, PNG or TIFF file") from error
+    if width * height > MAX_PIXELS:  # PIL's limit may have been lifted
+        raise DataError(too_large)
     return height, width, orientation
 
 

@@ -90,7 +90,9 @@ def build(predictor: Predictor, toy: bool) -> gr.Blocks:
             except FsbenchError as error:
                 raise gr.Error(str(error), print_exception=False) from error
 
-        button.click(segment, [editor, mask, name, queries], [gallery, said], concurrency_limit=1, api_visibility="private")
+        button.click(
+            segment, [editor, mask, name, queries], [gallery, said], concurrency_limit=1, api_visibility="private"
+        )
     return page
 
 

@@ -9,9 +9,10 @@ lengths and the journal; the two take turns, and each round has its ratio.
 """
 
 import argparse
-import statistics
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,14 +35,19 @@ def draw_photos(folder: Path, count: int, side: int) -> None:
         picture.save(folder / f"{number:04d}.jpg", quality=90)
 
 
-def plain(predictor: Predictor, loaded: list[Loaded]) -> float:
-    """Seconds of the method's own forward on photos that are ready."""
-    started = time.perf_counter()
+def plain(predictor: Predictor, loaded: list[Loaded]) -> None:
+    """The method's own forward on photos that are ready."""
     for photo in loaded:
         with torch.inference_mode():
             predictor.method._predict(predictor.episode(photo)).label_map.cpu()
         predictor.method.backbone.cache.forget(QUERY)
-    return time.perf_counter() - started
+
+
+def timed(call: Callable[[], object]) -> np.ndarray:
+    """Seconds on the clock, and of the processor in all threads."""
+    started = time.perf_counter(), time.process_time()
+    call()
+    return np.array([time.perf_counter() - started[0], time.process_time() - started[1]])
 
 
 def main() -> None:
@@ -84,18 +90,19 @@ def main() -> None:
         )
         ratios = []
         for round_number in range(options.rounds):
-            own = plain(predictor, loaded)
+            out = folder / f"out{round_number}"
+            own = timed(lambda: plain(predictor, loaded))
             release_memory()
             before, meter = resident_mib(), Meter(torch.device("cpu"))
-            predict_folder(
-                predictor, photos, folder / f"out{round_number}", threads=options.threads, report=lambda line: None
-            )
-            ratios.append(meter.seconds / own)
+            ours = timed(partial(predict_folder, predictor, photos, out, threads=options.threads, report=len))
+            ratios.append(ours / own)
+            (clock, processor), (our_clock, our_processor) = 1000 * own / len(photos), 1000 * ours / len(photos)
             print(
-                f"forward {1000 * own / len(photos):.1f} ms, predict {1000 * meter.seconds / len(photos):.1f} ms a photo"
-                f": {ratios[-1]:.2f}x; {meter.peak_mib - before:.0f} MiB on top"
+                f"a photo: forward {clock:.1f} ms ({processor:.1f} of the processor), predict {our_clock:.1f} ms "
+                f"({our_processor:.1f}): {ratios[-1][0]:.2f}x ({ratios[-1][1]:.2f}x); {meter.peak_mib - before:.0f} MiB"
             )
-        print(f"median {statistics.median(ratios):.2f}x")
+        clock, processor = np.median(ratios, axis=0)
+        print(f"median {clock:.2f}x on the clock, {processor:.2f}x of processor seconds")
 
 
 if __name__ == "__main__":
