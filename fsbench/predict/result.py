@@ -88,7 +88,7 @@ class Result:
 
         height, width = self.preview.shape[:2]
         labels = resize_labels(self.label_map, height, width)
-        colours = cv2.LUT(cv2.merge([labels] * 3), palette()[None])
+        colours = np.asarray(cv2.LUT(cv2.merge([labels] * 3), palette()[None]), dtype=np.uint8)
         shown = cv2.copyTo((self.preview >> 1) + (colours >> 1), labels, self.preview.copy())
         shown = cv2.copyTo(colours, _outline(labels), shown)
         sheet = Image.new("RGB", (width, height + LINE * len(self.found)), "white")
