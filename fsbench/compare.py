@@ -73,7 +73,17 @@ def compare(
 
     `folds` leaves others out. Raises RecordError where the runs are not on the same episodes.
     """
-    methods = find_methods(folders, folds)
+    return compare_methods(find_methods(folders, folds), metrics, by, baseline, resamples)
+
+
+def compare_methods(
+    methods: Methods,
+    metrics: Sequence[str],
+    by: Sequence[str] = (),
+    baseline: str | None = None,
+    resamples: int = RESAMPLES,
+) -> Comparison:
+    """The same of methods that were found already."""
     check_same(methods)
     pairs = _pairs(list(methods), baseline)
     together = sorted(next(iter(methods.values())))
