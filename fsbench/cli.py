@@ -16,6 +16,7 @@ from fsbench import (
     grid_commands,
     manifest_commands,
     regress_commands,
+    report_command,
 )
 from fsbench.errors import GOES_ON, FsbenchError, RecordError, SettingsError, user_message
 
@@ -114,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     compare_commands.add_parser(commands)
     grid_commands.add_parser(commands)
     regress_commands.add_parser(commands)
+    report_command.add_parser(commands)
 
     checkpoint = commands.add_parser("checkpoint", help="convert a checkpoint: authors' <-> ours")
     checkpoint.add_argument("source", type=Path)
