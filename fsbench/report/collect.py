@@ -41,6 +41,12 @@ class Study:
     pairing: "Future[tuple[Comparison | None, str]]"
 
     @property
+    def rows(self) -> list[Row]:
+        """All rows of the table, those of the best method first and of trivial answers last."""
+        place = {label: n for n, label in enumerate(self.methods)}
+        return sorted(self.block.rows, key=lambda row: place.get(row.method, len(place)))
+
+    @property
     def shown_rows(self) -> list[Row]:
         """A row of each method that has the shown fold, the best first."""
         fold = shown_fold(self.block)

@@ -53,11 +53,12 @@ class Pages:
         return self.root / f"study-{study.number}"
 
     def index(self) -> None:
-        top = {
-            study.number: [(row.method, row.scores[m]) for row in study.shown_rows if (m := study.block.metrics[0]) in row.scores]
-            for study in self.studies
-        }
-        self._write(self.root / "index.html", "index.html", up="", top=top, fold={s.number: shown_fold(s.block) for s in self.studies})
+        top, folds = {}, {}
+        for study in self.studies:
+            metric = study.block.metrics[0]
+            top[study.number] = [(r.method, r.scores[metric]) for r in study.shown_rows if metric in r.scores]
+            folds[study.number] = shown_fold(study.block)
+        self._write(self.root / "index.html", "index.html", up="", top=top, fold=folds)
 
     def study(self, study: Study, pictures: Pictures) -> None:
         folder, up = self.folder(study), "../"
@@ -78,8 +79,8 @@ class Pages:
         self._write(
             folder / "index.html", "study.html", up=up, study=study, metric=metric, plots=plots,
             comparison=comparison, remark=remark, cells=cells, published=published,
-            notes=sheet.notes, anchors=anchors(study), folds=fold_heat(study.block, metric),
-            classes=class_heat(study.block, metric), scales={m: score_scale(study.block, m) for m in study.block.metrics},
+            notes=sheet.notes, anchors=anchors(study), folds=fold_heat(study.rows, metric),
+            classes=class_heat(study.rows, metric), scales={m: score_scale(study.block, m) for m in study.block.metrics},
             costs=costs_of(study, metric), cost_names=COSTS, devices=devices(study), protocol=protocol, labels=LABELS,
             choices=choices(protocol), table_command=table_command, fold=shown_fold(study.block),
             manifests={r.header["fold"]: r.manifest_sha256 for r in study.records}, header=study.records[0].header,
@@ -104,7 +105,7 @@ class Pages:
         if curves:
             made["curves"] = curve_plot(curves, f"{study.number}curves")
         files = dict(made)
-        for name, heat in (("folds", fold_heat(study.block, metric)), ("classes", class_heat(study.block, metric))):
+        for name, heat in (("folds", fold_heat(study.rows, metric)), ("classes", class_heat(study.rows, metric))):
             if heat.columns:
                 plain = [[None if i is None else i.value for i in line] for line in heat.values]
                 files[name] = heat_plot(heat.rows, heat.columns, plain, f"{study.number}{name}")

@@ -1,5 +1,6 @@
 """A study's figures in the shapes that pages show: heat maps, scales, and the data of the gallery."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 from fsbench.report.collect import Study
 from fsbench.report.gallery import Pictures
 from fsbench.stats import Interval
-from fsbench.tables import Block
+from fsbench.tables import Block, Row
 
 
 @dataclass(frozen=True)
@@ -26,25 +27,25 @@ class Heat:
         ]
 
 
-def fold_heat(block: Block, metric: str) -> Heat:
+def fold_heat(table: Sequence[Row], metric: str) -> Heat:
     """The score of every method on every fold, and the mean."""
-    found = {(row.method, row.fold): row.scores.get(metric) for row in block.rows}
-    rows = list(dict.fromkeys(row.method for row in block.rows))
-    columns = sorted({row.fold for row in block.rows}, key=lambda fold: (fold == "mean", len(fold), fold))
+    found = {(row.method, row.fold): row.scores.get(metric) for row in table}
+    rows = list(dict.fromkeys(row.method for row in table))
+    columns = sorted({row.fold for row in table}, key=lambda fold: (fold == "mean", len(fold), fold))
     return Heat(rows, columns, [[found.get((name, fold)) for fold in columns] for name in rows])
 
 
-def class_heat(block: Block, metric: str) -> Heat:
+def class_heat(table: Sequence[Row], metric: str) -> Heat:
     """The score of every method on every class; a class is tested on one fold."""
     found: dict[tuple[str, str], Interval | None] = {}
     columns: dict[str, None] = {}
-    for row in block.rows:
+    for row in table:
         for name, cell in row.by_class.items():
             if row.fold != "mean":
                 column = f"{name} (fold {row.fold})"
                 columns[column] = None
                 found[row.method, column] = cell.scores.get(metric)
-    rows = list(dict.fromkeys(row.method for row in block.rows))
+    rows = list(dict.fromkeys(row.method for row in table))
     ordered = sorted(columns, key=lambda name: name.rpartition(" ")[2])
     return Heat(rows, ordered, [[found.get((name, column)) for column in ordered] for name in rows])
 

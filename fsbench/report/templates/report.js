@@ -51,7 +51,6 @@
         const rows = [...body.rows].map((row) => [row, value(row, i)]);
         const order = (a, b) => {
           const x = Number(a), y = Number(b);
-          if (a === "–" || b === "–") return (b === "–") - (a === "–") || 0;
           return Number.isNaN(x) || Number.isNaN(y) ? String(a).localeCompare(b) : x - y;
         };
         rows.sort(([, a], [, b]) => {
