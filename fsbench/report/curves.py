@@ -35,5 +35,3 @@ def curves_of(methods: Methods) -> list[Curve]:
                 epochs = sorted(points)
                 found.append(Curve(label, fold, epochs, [points[epoch] for epoch in epochs]))
     return found
-
-

@@ -41,7 +41,9 @@ def picture(study: Study, folder: Path, count: int, say: Callable[[str], None]) 
     if not count:
         found.missing.append("Pictures were not asked for (--gallery 0).")
         return found
-    able = [label for label, of in study.methods.items() if all((r.path / "config.yaml").is_file() for r in of.values())]
+    able = [
+        label for label, of in study.methods.items() if all((r.path / "config.yaml").is_file() for r in of.values())
+    ]
     without = [label for label in study.methods if label not in able]
     if without:
         found.missing.append(f"No pictures of {', '.join(without)}: there is no config.yaml beside the record.")

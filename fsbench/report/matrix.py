@@ -47,7 +47,9 @@ def compared(
     pairs = len(taken) * (len(taken) - 1) // 2 * lines
     resamples = max(RESAMPLES, ceil(MARGIN * pairs / (1 - LEVEL)))
     try:
-        return compare_methods(taken, metrics if len(taken) <= ALL_METRICS else metrics[:1], (), None, resamples), remark
+        return compare_methods(
+            taken, metrics if len(taken) <= ALL_METRICS else metrics[:1], (), None, resamples
+        ), remark
     except FsbenchError as error:
         return None, f"Not compared: {error}"
 

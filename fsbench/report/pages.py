@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import io
-import json
 from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path

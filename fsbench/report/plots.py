@@ -27,7 +27,7 @@ def draw(paint: "Callable[[Axes], None]", salt: str, width: float = 6.0, height:
     from matplotlib.figure import Figure
 
     parts = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
-    style = {name: INK for name in parts} | {"svg.fonttype": "none", "svg.hashsalt": salt, "font.size": 10}
+    style = dict.fromkeys(parts, INK) | {"svg.fonttype": "none", "svg.hashsalt": salt, "font.size": 10}
     style |= {"axes.spines.top": False, "axes.spines.right": False, "text.parse_math": False}
     out = io.StringIO()
     with rc_context(style):

@@ -19,7 +19,7 @@ from fsbench.report.site import MARK
 from fsbench.samplers import Episode
 from fsbench.tables import build_blocks
 
-HOSTILE = ['<script>alert(1)</script>', '"><img src=x onerror=alert(2)>', "__proto__", "</script><b>", "{{ 7*7 }}"]  # fmt: skip
+HOSTILE = ["<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "__proto__", "</script><b>", "{{ 7*7 }}"]
 
 
 @pytest.fixture
@@ -41,7 +41,9 @@ def test_numbers_are_those_of_the_tables(report, tmp_path):
     rows = re.findall(r'<tr data-method="([^"]*)" data-fold="([^"]*)".*?</tr>', page, re.DOTALL)
     assert sorted(rows) == sorted((row.method, row.fold) for row in block.rows)
     for row in block.rows:
-        line = re.search(rf'<tr data-method="{re.escape(row.method)}" data-fold="{row.fold}".*?</tr>', page, re.DOTALL)[0]
+        line = re.search(rf'<tr data-method="{re.escape(row.method)}" data-fold="{row.fold}".*?</tr>', page, re.DOTALL)[
+            0
+        ]
         for interval in row.scores.values():
             assert f"{interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}]" in line
     heat = list(csv.reader((report / "study-1/folds.csv").open()))
@@ -62,7 +64,7 @@ def test_numbers_are_those_of_the_tables(report, tmp_path):
 
 def test_the_matrix_is_the_comparison(report, tmp_path):
     page = (report / "study-1/index.html").read_text()
-    moved = {m: v for m, v in re.findall(r'title="(\w+ minus \w+): ([+-][\d.]+)', page)[:2]}
+    moved = dict(re.findall(r'title="(\w+ minus \w+): ([+-][\d.]+)', page)[:2])
     (block,) = build_blocks(find_records(tmp_path))
     mean = {row.method: row.scores["mIoU"].value for row in block.rows if row.fold == "mean"}
     assert float(moved["good minus bad"]) == pytest.approx(mean["good"] - mean["bad"], abs=1e-3)
