@@ -104,8 +104,9 @@ class _Side:
         return cls(sums, sums.totals(), sums.totals(stay))
 
     def with_other(self, other: "_Side") -> dict[str, np.ndarray]:
-        """Differences (R,): answers that do not stay are those of the other side. What one of them lacks is left out."""
-        one, two = {}, {}
+        """Differences (R,): answers that do not stay are the other side's. What one of them lacks is left out."""
+        one: dict[str, np.ndarray] = {}
+        two: dict[str, np.ndarray] = {}
         for name in self.staying.keys() & other.staying.keys():
             moved = self.staying[name] - other.staying[name]
             one[name], two[name] = other.whole[name] + moved, self.whole[name] - moved
