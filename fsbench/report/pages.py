@@ -119,7 +119,8 @@ class Pages:
         from fsbench.report.plots import themed
 
         plot(folder / "apart.svg", comparison)
-        svg = themed((folder / "apart.svg").read_text())
+        svg = themed((folder / "apart.svg").read_text()).replace("#ffffff", "none")
+        svg = svg.replace("<svg ", '<svg fill="currentColor" ', 1)  # letters are shapes there
         write_text(folder / "apart.svg", svg)
         return Markup(svg)
 

@@ -3,7 +3,7 @@
 import io
 import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fsbench.report.costs import COSTS, Cost, front
 from fsbench.report.curves import Curve
@@ -64,7 +64,7 @@ def _attributes(style: str) -> str:
     return " " + " ".join(found)
 
 
-def _look(number: int) -> dict[str, str]:
+def _look(number: int) -> dict[str, Any]:
     return {"color": COLOURS[number % len(COLOURS)], "marker": MARKS[number // len(COLOURS) % len(MARKS)]}
 
 
@@ -80,7 +80,7 @@ def cost_plot(costs: Sequence[Cost], kind: str, metric: str, salt: str) -> str:
             x, y = cost.values[kind] or 0.0, cost.score
             ends = [[max(y.value - y.low, 0)], [max(y.high - y.value, 0)]]
             look = _look(number)
-            axis.errorbar(x, y.value, ends, markersize=6, elinewidth=1, linestyle="", **look)  # type: ignore[arg-type]
+            axis.errorbar(x, y.value, ends, markersize=6, elinewidth=1, linestyle="", **look)
             if number < NAMED:
                 axis.annotate(_short(cost.method), (x, y.value), (6, 4), textcoords="offset points", fontsize=9)
         axis.set_xlabel(COSTS[kind])
@@ -107,9 +107,9 @@ def size_plot(rows: Sequence[Row], metric: str, salt: str) -> str:
             ends = [[max(i.value - i.low, 0) for i in values], [max(i.high - i.value, 0) for i in values]]
             label = _short(row.method)
             look = _look(number)
-            axis.errorbar(  # type: ignore[misc]
+            axis.errorbar(
                 at, [i.value for i in values], ends, label=label, linewidth=1.2, elinewidth=1, markersize=4, **look
-            )  # type: ignore[arg-type]
+            )
         axis.set_xticks(range(len(SIZES)), [f"{name} %" for name in SIZES])
         axis.set_xlabel("object's share of the query image")
         axis.set_ylabel(metric)
@@ -127,7 +127,7 @@ def curve_plot(curves: Sequence[Curve], salt: str) -> str:
             for n, curve in enumerate(c for c in curves if c.method == label):
                 look = _look(number)
                 name = _short(label) if n == 0 and number < NAMED else None
-                axis.plot(curve.epochs, curve.values, label=name, linewidth=1.2, markersize=3.5, **look)  # type: ignore[arg-type]
+                axis.plot(curve.epochs, curve.values, label=name, linewidth=1.2, markersize=3.5, **look)
         axis.set_xlabel("epoch")
         axis.set_ylabel("validation mIoU")
         axis.legend(frameon=False, fontsize=9)
