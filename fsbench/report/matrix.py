@@ -33,7 +33,8 @@ def compared(
     methods = {label: {fold: _record(path) for fold, path in of.items()} for label, of in paths.items()}
     if len(methods) < 2:
         return None, "One method alone: there is nothing to compare."
-    folds = set(max(methods.values(), key=lambda runs: len(runs)))
+    widest: dict[int, Record] = max(methods.values(), key=lambda runs: len(runs))
+    folds = set(widest)
     same = [label for label, runs in methods.items() if set(runs) == folds]
     lines = 1 if _complete(methods, folds) else len(folds)
     limit = most if most is not None else _most(lines)
