@@ -3,7 +3,7 @@
 import io
 import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from fsbench.report.costs import COSTS, Cost, front
 from fsbench.report.curves import Curve
@@ -30,7 +30,7 @@ def draw(paint: "Callable[[Axes], None]", salt: str, width: float = 6.0, height:
     style = dict.fromkeys(parts, INK) | {"svg.fonttype": "none", "svg.hashsalt": salt, "font.size": 10}
     style |= {"axes.spines.top": False, "axes.spines.right": False, "text.parse_math": False}
     out = io.StringIO()
-    with rc_context(style):
+    with rc_context(cast(Any, style)):
         figure = Figure((width, height), layout="constrained")
         figure.patch.set_alpha(0)
         axis = figure.subplots()
