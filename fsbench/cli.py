@@ -18,6 +18,7 @@ from fsbench import (
     manifest_commands,
     predict_command,
     regress_commands,
+    report_command,
 )
 from fsbench.errors import GOES_ON, FsbenchError, RecordError, SettingsError, say_left_out, user_message
 
@@ -118,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     compare_commands.add_parser(commands)
     grid_commands.add_parser(commands)
     regress_commands.add_parser(commands)
+    report_command.add_parser(commands)
 
     checkpoint = commands.add_parser("checkpoint", help="convert a checkpoint: authors' <-> ours")
     checkpoint.add_argument("source", type=Path)

@@ -12,9 +12,6 @@ import pytest
 from PIL import Image
 
 from fsbench.cli import main
-from tests.browser import chromium
-
-__all__ = ["chromium"]
 
 
 @pytest.fixture
