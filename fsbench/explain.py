@@ -45,6 +45,15 @@ class Remembers(Protocol):
 
 
 @runtime_checkable
+class Attends(Protocol):
+    """What a method that attends to its supports under their masks must tell about an episode."""
+
+    def support_attention(self, episode: EpisodeBatch, row: float, column: float) -> dict[str, Tensor]:
+        """Of the query's point at these shares of height and width to the supports (K, s, s) of the first way:
+        "attention", and "without the mask"."""
+
+
+@runtime_checkable
 class Looks(Protocol):
     """What a method that tunes its attention must tell about an episode of classification."""
 

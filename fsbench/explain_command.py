@@ -1,7 +1,8 @@
-"""`fsbench explain`: intermediate masks, the attention of a pixel, and t-SNE of features, of a finished run."""
+"""`fsbench explain`: single episodes of runs side by side; or what one run's method saw, over its test episodes."""
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,9 +17,14 @@ if TYPE_CHECKING:
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser(
-        "explain", help="what a run's method saw: coarse masks, attention of a pixel, t-SNE of features"
+        "explain", help="single episodes of runs side by side; what a run's method saw: masks, attention, features"
     )
-    parser.add_argument("run", type=Path, help="folder of a finished run")
+    parser.add_argument("run", type=Path, nargs="+", help="folders of finished runs; several with --episode")
+    parser.add_argument(
+        "--episode", type=int, action="append", default=[], metavar="N",
+        help="draw this test episode: supports, query, truth, every run's masks and IoU, and what its method shows of "
+        "itself; may be repeated",
+    )  # fmt: skip
     parser.add_argument("--episodes", type=int, help="look at so many test episodes (default: all)")
     parser.add_argument("--pictures", type=int, default=6, help="episodes drawn")
     parser.add_argument(
@@ -30,7 +36,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--class", dest="class_name", metavar="NAME",
         help="class of the t-SNE, e.g. aeroplane (default: that of the first query that shows one)",
     )  # fmt: skip
-    parser.add_argument("--out", type=Path, help="folder for pictures and numbers (default: <run>/explain)")
+    parser.add_argument("--out", type=Path, help="folder for pictures and numbers (default: explain in the first run)")
     parser.set_defaults(function=_explain)
 
 
@@ -43,8 +49,13 @@ def _explain(options: argparse.Namespace, extra: list[str]) -> int:
     for name, least in (("episodes", 1), ("pictures", 1), ("points", 0)):
         if getattr(options, name) is not None and getattr(options, name) < least:
             raise SettingsError(f"--{name} is {getattr(options, name)}, expected {least} or more")
-    cell = open_run(options.run)
-    out = make_folder(options.out or options.run / "explain")
+    out = options.out or options.run[0] / "explain"
+    if options.episode:
+        return _explain_episodes(options.run, options.episode, pixel, out)
+    if len(options.run) > 1:
+        raise SettingsError(f"{len(options.run)} runs were given; expected one, or --episode N to compare episodes")
+    cell = open_run(options.run[0])
+    make_folder(out)
     if isinstance(cell.method, Remembers):
         return _explain_memory(cell, out, options.episodes)
     if isinstance(cell.method, Looks):
@@ -89,6 +100,30 @@ def _explain(options: argparse.Namespace, extra: list[str]) -> int:
     for name, figures in numbers["masks"].items():
         print(f"{name:8} {figures['mIoU']:7.2f} {figures['FB-IoU']:7.2f}")
     print(f"{out}: {', '.join(sorted(path.name for path in out.iterdir() if not path.name.startswith('.')))}")
+    return 0
+
+
+def _explain_episodes(runs: Sequence[Path], chosen: Sequence[int], pixel: tuple[float, float] | None, out: Path) -> int:
+    """A contact sheet for each episode, and their numbers."""
+    from fsbench.explain_episodes import compare_episodes, draw
+    from fsbench.files import make_folder, write_text
+
+    found, remarks = compare_episodes(list(dict.fromkeys(runs)), list(dict.fromkeys(chosen)), pixel)
+    make_folder(out)
+    numbers = []
+    for number, shown in found.items():
+        draw(out / f"episode-{number:06d}.png", shown)
+        print(f"episode {number}: {', '.join(shown.classes)}")
+        for label, answer in shown.answers.items():
+            numbers.append({"episode": number, "method": label, "classes": shown.classes, **answer.numbers})
+            stated = ", ".join("–" if value is None else f"{100 * value:.2f}" for value in answer.iou)
+            said = ", ".join("present" if there else "not present" for there in answer.present)
+            print(f"  {label:32} IoU {stated}   {said}")
+    write_text(out / "episodes.json", json.dumps(numbers, indent=2) + "\n")
+    for remark in remarks:
+        print(f"fsbench: {remark}", file=sys.stderr)
+    print("pixels beside the IoU: right green, false alarms orange, missed blue, another way's purple, void white")
+    print(f"{out}: {', '.join(f'episode-{number:06d}.png' for number in found)}, episodes.json")
     return 0
 
 

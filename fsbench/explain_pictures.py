@@ -30,9 +30,10 @@ def overlay(image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int]) -
     return np.where(inside, mixed, image).astype(np.uint8)
 
 
-def heat(values: np.ndarray, image: np.ndarray | None = None) -> np.ndarray:
-    """Values (h, w), the least blue, the greatest red; over half of `image` where one is given."""
-    low, high = float(values.min()), float(values.max())
+def heat(values: np.ndarray, image: np.ndarray | None = None, ends: tuple[float, float] | None = None) -> np.ndarray:
+    """Values (h, w), the least (or the first of `ends`) blue, the greatest red; over half of `image` where one is
+    given."""
+    low, high = ends or (float(values.min()), float(values.max()))
     level = (values - low) / max(high - low, 1e-12) * (len(RAMP) - 1)
     lower = np.clip(level.astype(int), 0, len(RAMP) - 2)
     part = (level - lower)[..., None]

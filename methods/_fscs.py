@@ -98,8 +98,7 @@ class FewShotClassifierSegmenter(FewShotMethod):
         )
         decided, label_map = decide(label_sums, mask_sums)
         score = None if label_sums is None else label_sums[..., 1] / label_sums.sum(-1)
-        one_shot = episode.support.shape[2] == 1
-        return Prediction(label_map, decided, score, mask_sums.clamp(min=1e-30).log() if one_shot else None)
+        return Prediction(label_map, decided, score, mask_sums.clamp(min=1e-30).log())
 
     def sum_over_shots(
         self, query: Tensor, supports: Tensor, masks: Tensor, size: tuple[int, int]

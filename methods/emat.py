@@ -16,10 +16,11 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from fsbench.backbones import BackboneConfig
+from fsbench.episodes import EpisodeBatch
 from fsbench.errors import SettingsError
 from fsbench.ops.masked_attention import masked_attention
 from methods._fscs import FewShotClassifierSegmenter
-from methods._layers import HEADS, AttentionBlock, Learner, norm, pool_tokens
+from methods._layers import HEADS, AttentionBlock, Learner, kept_tokens, norm, pool_tokens
 
 WIDTHS = (64, 32)  # channels after the first and the second layer, §0
 
@@ -47,6 +48,21 @@ class EMAT(FewShotClassifierSegmenter):
             raise SettingsError(f"support_side is {support_side}, expected a multiple of 4: it is halved twice")
         super().__init__(backbone, support_side, class_token, learning_rate, presence_weight)
         self.learner = emat_learner(self.channels, support_side, class_token)
+
+    def support_attention(self, episode: EpisodeBatch, row: float, column: float) -> dict[str, Tensor]:
+        """Where the query patch at `row`, `column` (shares of height and width) looks in the supports of the first way,
+        in the first layer: (K, s, s) each, "attention", and "without the mask", if nothing were dropped.
+        Of every shot they sum to 1 together with the class token's part, which is left out."""
+        query = self._query(episode, int(episode.query[0]))
+        side = round(query.shape[1] ** 0.5)
+        patch = int(row * side) * side + int(column * side)
+        x = query[None, :, patch : patch + 1] @ self._supports(episode, episode.support[0, 0]).mT
+        keep = kept_tokens(episode.support_masks[0, 0], self.support_side, self.class_token)
+        layer = self.learner.corrtransformer[0].attn
+        assert isinstance(layer, EfficientMaskedAttention)
+        found = {"attention": layer.weights(x, keep), "without the mask": layer.weights(x, torch.ones_like(keep))}
+        start = int(self.class_token)
+        return {k: rearrange(w[:, start:], "k (y x) -> k y x", y=self.support_side) for k, w in found.items()}
 
 
 def emat_learner(channels: int, side: int, class_token: bool = True) -> Learner:
@@ -120,3 +136,12 @@ class EfficientMaskedAttention(nn.Module):
         short, q = downscale(x, [down, self.q])
         attended = masked_attention(q, x, self.kv.weight[..., 0, 0], bias, keep, HEADS)
         return self.out_norm(self.agg(attended) + self.short_cut[1:](short))
+
+    def weights(self, x: Tensor, keep: Tensor) -> Tensor:
+        """Attention (B, Ts) of one query position, x (B, C, 1, Ts): mean over heads and its downscaled queries."""
+        hidden = self.q.q_seg.out_channels
+        bias = self.kv.bias
+        assert bias is not None
+        q = rearrange(self.q(x), "b (h e) 1 d -> b h d e", h=HEADS)
+        k = rearrange(F.conv2d(x, self.kv.weight[:hidden], bias[:hidden]), "b (h e) 1 m -> b h e m", h=HEADS)
+        return (q @ k).masked_fill(~keep[:, None, None], -torch.inf).softmax(-1).mean((1, 2))

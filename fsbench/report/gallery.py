@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from fsbench.annotations import VOID
-from fsbench.counts import COUNTS
-from fsbench.errors import FsbenchError, RecordError, user_message
-from fsbench.records import Record, result_rows
+from fsbench.errors import FsbenchError, user_message
+from fsbench.records import Record
 from fsbench.report.collect import Study
 from fsbench.report.episodes import worth_a_look
 
@@ -75,40 +74,13 @@ def again(record: Record, chosen: Iterable[int]) -> "tuple[AnnotationIndex, list
     Raises RecordError where the data or the counts are others than the record's."""
     import torch
 
-    from fsbench.episodes import EpisodeBatch
-    from fsbench.reopen import reopen
+    from fsbench.reopen import check_counts, reopen_at
 
-    cell = reopen(record.path)
-    data, method = cast(Any, cell.data), cast(Any, cell.method)
-    if data.manifest.sha256 != record.manifest_sha256 or data.files_sha256 != record.run["identity"]["files_sha256"]:
-        raise RecordError("the data at hand are not those that the run was tested on")
-    wanted = set(chosen)
-    data.workers = 0
-    data.done = frozenset(episode.index for episode in data.manifest.episodes) - wanted
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    method.to(device)
-    results: list[EpisodeResult] = []
+    cell, episodes = reopen_at(record, chosen)
     with torch.inference_mode():
-        if method.calibrates and not cell.trains:
-            method.calibrate(episode.to(device) for episode in data.calibration_episodes())
-        batches: Iterable[EpisodeBatch] = data.test_dataloader()
-        for batch in batches:
-            results += method.test_step(batch.to(device), 0)["results"]
+        results: list[EpisodeResult] = [cast(Any, cell.method).evaluate(episode) for episode in episodes]
     check_counts(record, results)
-    return data.dataset, results
-
-
-def check_counts(record: Record, results: "Iterable[EpisodeResult]") -> None:
-    """Raise RecordError unless the counts and decisions of `results` are the record's."""
-    columns = ["class_id", *COUNTS, "decided"]
-    kept = {(row["episode"], row["slot"]): [row[name] for name in columns] for row in record.episodes.to_dicts()}
-    for result in results:
-        for row in result_rows(result):
-            if kept[row["episode"], row["slot"]] != [row[name] for name in columns]:
-                raise RecordError(
-                    f"episode {result.episode} has other counts now than in the record (another device, other versions "
-                    "or other weights); a picture would not be of what was scored"
-                )
+    return cell.data.dataset, results
 
 
 def _keep(
