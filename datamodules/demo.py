@@ -1,8 +1,10 @@
-"""The demo dataset: textured shapes on cluttered grounds, drawn on first use."""
+"""The demo datasets: textured shapes on cluttered grounds, drawn on first use."""
 
 from pathlib import Path
 
 from datamodules.folder import Folder
+from datamodules.labelled_photos import ImageFolder
+from fsbench.demo import photos
 from fsbench.demo.dataset import generate, is_current
 
 
@@ -21,3 +23,18 @@ class Demo(Folder):
         if not is_current(folder, seed):
             generate(folder, seed)
         super().__init__(root)
+
+
+class DemoPhotos(ImageFolder):
+    """The same 20 classes for classification: 30 photos each, which show one object.
+
+    They are drawn as `Demo` is. The demo's backbone saw none of the classes in its pre-training.
+    """
+
+    name = "demo-cls"
+
+    def __init__(self, root: str = "data/demo-cls", seed: int = 0, lists: str | list[str] | None = None):
+        folder = Path(root).expanduser()
+        if not photos.is_current(folder, seed):
+            photos.generate(folder, seed)
+        super().__init__(root, lists)

@@ -78,6 +78,8 @@ class EpisodicDataModule(L.LightningDataModule):
             depend on it.
     """
 
+    answers = "segmentation"
+
     def __init__(
         self,
         dataset: AnnotationIndex,

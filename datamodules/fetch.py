@@ -44,6 +44,55 @@ Give the folder data/splits of a checkout, or a folder with several such folders
   <folder>/fss/test.txt           <folder>/pascal/fss_list/val/data_list_0.txt
 Without lists the suite derives its own from the annotations and the record says so."""
 
+CUB = """\
+`fsbench data prepare cub --root <root>` fetches and arranges everything. By hand, from the page
+https://data.caltech.edu/records/65de6-vp158 fetch
+  CUB_200_2011.tgz              md5 97eceeb196236b17998738112f37df78
+and unpack it; <root> is its folder CUB_200_2011 with
+  images/                       200 folders, 11788 photos"""
+
+CARS = """\
+The publisher's page is gone. Put copies of his archives into DIR,
+  car_devkit.tgz                md5 c3b158d763b6e2245038c8ad08e45376
+  cars_train.tgz                md5 065e5b463ae28d29e77c1b4b166cfe61
+and run `fsbench data prepare cars --root <root> --from DIR`. <root> then holds
+  cars_train/   8144 photos     devkit/cars_train_annos.mat   devkit/cars_meta.mat"""
+
+PLACES = """\
+`fsbench data prepare places --root <root>` fetches and arranges everything (more than 20 GB to fetch, 73000 photos are
+kept). By hand, from the page http://places2.csail.mit.edu/download-private.html fetch
+  places365standard_easyformat.tar   no checksum is published
+and unpack it; <root> is its folder places365_standard with
+  train/                        365 folders with 3068 to 5000 photos each"""
+
+PLANTAE = """\
+`fsbench data prepare plantae --root <root>` fetches and arranges everything (120 GB to fetch). By hand, from the page
+https://github.com/visipedia/inat_comp/tree/master/2018 fetch
+  train_val2018.tar.gz          md5 b1c6952ce38f31868cc50ea72d066cc3
+  categories.json.tar.gz        no checksum is published
+and unpack both; <root> is the folder with
+  Plantae/                      a folder of photos for each category
+  categories.json"""
+
+AIRCRAFT = """\
+`fsbench data prepare aircraft --root <root>` fetches and arranges everything. By hand, from the page
+https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/ fetch
+  fgvc-aircraft-2013b.tar.gz    md5 d4acdd33327262359767eeaa97a4f732
+and unpack it; <root> is its folder data with
+  images/   10000 photos        images_family_trainval.txt"""
+
+PETS = """\
+`fsbench data prepare pets --root <root>` fetches and arranges everything. By hand, from the page
+https://www.robots.ox.ac.uk/~vgg/data/pets/ fetch
+  images.tar.gz                 md5 5c4f3ee8e5d25df40f4fd59a7f44e54c
+  annotations.tar.gz            md5 95a8c909bbe2e81eed6a22bccdf3f68f
+and unpack both in <root>, which then holds
+  images/   7390 photos         annotations/list.txt"""
+
+IMAGE_FOLDER = """\
+Give a folder that holds a folder for each class with its images in it:
+  <root>/<class>/<image>        .jpg, .jpeg, .png, .webp, .bmp, .gif, .tif, .tiff, .ppm"""
+
 
 def missing(problem: str, guide: str) -> DataError:
     """A DataError: `problem` on the first line (found, expected), then the lines of `guide`, indented."""

@@ -75,6 +75,13 @@ VITS = {
         size=86_728_949,
         sha256="230cd5",
     ),
+    "dino_vitb16": ViT(
+        dict(patch_size=16, embed_dim=768, depth=12, num_heads=12),
+        table_side=14,
+        file="weights/dino_vitbase16_pretrain.pth",
+        page="https://github.com/facebookresearch/dino",
+        url="https://dl.fbaipublicfiles.com/dino/dino_vitbase16_pretrain/dino_vitbase16_pretrain.pth",
+    ),
     "demo": ViT(DEMO_VIT, TABLE_SIDE, file="fsbench/demo/vit.safetensors", sha256=WEIGHTS_SHA256),
 }
 
@@ -84,7 +91,8 @@ class BackboneConfig:
     """Which frozen backbone a method stands on.
 
     Args:
-        name: a key of `fsbench.backbones.VITS`, or of `fsbench.pyramids.PYRAMIDS` for methods that take pyramids.
+        name: a key of `fsbench.backbones.VITS`, or of `fsbench.pyramids.PYRAMIDS` for methods that take pyramids, or
+            of `fsbench.encoders.ENCODERS` for classifiers.
         weights: weight file (.pth or .safetensors); `random` or `random:SEED` for random weights, which exercise the
             path and nothing else; None for the file's usual place, `weights/` in the repository.
         cache_mib: bound on the features kept in memory for images that come again.
@@ -181,8 +189,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             f"cannot read {path}: {type(error).__name__}; expected a .pth or .safetensors file with tensors only; "
             "fetch it again or convert it"
         ) from error
-    if isinstance(loaded, dict) and isinstance(loaded.get("model"), dict):
-        loaded = loaded["model"]  # how Swin's authors store it
+    for inside in ("model", "state_dict"):  # how Swin's and iBOT's authors store it
+        if isinstance(loaded, dict) and isinstance(loaded.get(inside), dict):
+            loaded = loaded[inside]
     if not isinstance(loaded, dict) or not all(isinstance(v, Tensor) for v in loaded.values()):
         raise CheckpointError(f"{path} holds no plain state_dict of tensors; expected the official backbone file")
     return loaded

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fsbench.annotations import AnnotationIndex
 from fsbench.errors import SettingsError
+from fsbench.manifest import CLASSIFICATION
 from fsbench.paths import CONFIGS
 
 if TYPE_CHECKING:
@@ -21,6 +22,15 @@ def names(kind: str) -> dict[str, str]:
     """Names in configs/`kind`, with the first comment line of each file."""
     files = sorted((CONFIGS / kind).glob("*.yaml"))
     return {f.stem: f.read_text().split("\n")[0].removeprefix("# ") for f in files if "." not in f.stem}
+
+
+@cache
+def answers(kind: str, name: str) -> str:
+    """What configs/`kind`/`name` is for: "classification" of images or "segmentation". The data module says it."""
+    import yaml
+
+    data = (yaml.safe_load((CONFIGS / kind / f"{name}.yaml").read_text()) or {}).get("data") or {}
+    return CLASSIFICATION if ".classification." in data.get("class_path", "") else "segmentation"
 
 
 def _known(kind: str, what: str, name: str) -> None:
@@ -37,6 +47,8 @@ def load_index(dataset: str, root: str | None = None, lists: Sequence[str] = ())
 
     _known("data", "data set", dataset)
     config = yaml.safe_load((CONFIGS / "data" / f"{dataset}.yaml").read_text())["data"]["init_args"]["dataset"]
+    if answers("data", dataset) == CLASSIFICATION:
+        raise SettingsError(f"{dataset} is a data set for classification without label maps; expected one with masks")
     module, _, name = config["class_path"].rpartition(".")
     kind = getattr(importlib.import_module(module), name)
     given: dict[str, Any] = {"root": root} if root else {}
@@ -72,6 +84,8 @@ def build_method(name: str, backbone: "BackboneConfig") -> tuple[Any, int]:
     import yaml
 
     _known("methods", "method", name)
+    if answers("methods", name) == CLASSIFICATION:
+        raise SettingsError(f"{name} classifies images; expected a method that segments (see: fsbench list)")
     config = yaml.safe_load((CONFIGS / "methods" / f"{name}.yaml").read_text())
     settings = dict(config["model"].get("init_args") or {})
     own = settings.pop("backbone", {})
@@ -82,12 +96,20 @@ def build_method(name: str, backbone: "BackboneConfig") -> tuple[Any, int]:
 
 
 def config_files(method: str, dataset: str, fast: bool = False) -> list[Path]:
-    """base.yaml, the method's, the data set's, what the two need together, and fast.yaml if wanted.
+    """base.yaml, the method's, the data set's, what the two need together, and that of a trial if wanted.
 
-    Raises SettingsError for an unknown method or data set.
+    Raises SettingsError for an unknown method or data set, and where the two do not belong together.
     """
     _known("methods", "method", method)
     _known("data", "data set", dataset)
+    kind, other = answers("methods", method), answers("data", dataset)
+    if kind != other:
+        fitting = [name for name in names("data") if answers("data", name) == kind]
+        raise SettingsError(
+            f"{method} is a method of {kind}, and {dataset} a data set for {other}; data sets for {method}: "
+            f"{', '.join(fitting)} (see: fsbench list)"
+        )
+    fast_file = CONFIGS / ("fast_classification.yaml" if kind == CLASSIFICATION else "fast.yaml")
     together = CONFIGS / "methods" / f"{method}.{dataset}.yaml"
     files = [CONFIGS / "base.yaml", CONFIGS / "methods" / f"{method}.yaml", CONFIGS / "data" / f"{dataset}.yaml"]
-    return files + [together] * together.is_file() + [CONFIGS / "fast.yaml"] * fast
+    return files + [together] * together.is_file() + [fast_file] * fast

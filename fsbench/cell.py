@@ -42,6 +42,11 @@ class Cell:
         self.options = cli.config["run"]
         self.method: Method = cli.model
         self.data: Episodes = cli.datamodule
+        if self.method.answers != self.data.answers:
+            raise SettingsError(
+                f"{self.options.name} is a method of {self.method.answers}, and the data module one of "
+                f"{self.data.answers}; expected both of one kind (see: fsbench list)"
+            )
         self.checkpoint = Path(self.options.checkpoint) if self.options.checkpoint else None
         self.method.check_image_size(self.data.image_size)
         self.method.nshot_strategy = self.options.nshot_strategy

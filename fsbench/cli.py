@@ -236,13 +236,18 @@ def _rescore(options: argparse.Namespace, extra: list[str]) -> int:
 
 
 def _list(options: argparse.Namespace, extra: list[str]) -> int:
-    from fsbench.catalogue import names
+    from fsbench.catalogue import answers, names
     from fsbench.scores import SCORES
 
-    for title, kind in (("methods", "methods"), ("data sets", "data"), ("protocols", "protocols")):
-        print(f"{title}:")
-        for name, line in names(kind).items():
-            print(f"  {name:16} {line}")
+    for answer in ("segmentation", "classification"):
+        for title, kind in (("methods", "methods"), ("data sets", "data")):
+            print(f"{answer}, {title}:")
+            for name, line in names(kind).items():
+                if answers(kind, name) == answer:
+                    print(f"  {name:16} {line}")
+    print("protocols (of segmentation; classification has one, fort):")
+    for name, line in names("protocols").items():
+        print(f"  {name:16} {line}")
     print("metrics (fsbench table --metrics …):")
     for name, line in SCORES.items():
         print(f"  {name:16} {line}")

@@ -5,19 +5,18 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from math import ceil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from fsbench.contenders import Methods, check_same, find_methods, first_of, numbers_of
 from fsbench.errors import SettingsError
 from fsbench.grouping import notes, title
+from fsbench.manifest import classifies
 from fsbench.paired import RESAMPLES, Difference, alike, episodes_needed, holm, paired_differences
-from fsbench.protocol import load_protocol
 from fsbench.records import Record
 from fsbench.scores import LOWER_IS_BETTER, Sums
-from fsbench.stats import LEVEL, episode_sums
-from fsbench.tables import ABSENT, SIZES, pairs_by_class, pairs_by_size, pairs_sums
+from fsbench.stats import LEVEL
+from fsbench.tables import ABSENT, SIZES, pairs_by_class, pairs_by_size, pairs_sums, whole_sums
 
 BREAKDOWNS = ("fold", "size", "class")
 
@@ -77,6 +76,9 @@ def compare(
     """
     methods = find_methods(folders, folds, refused)
     check_same(methods)
+    images_only = any(classifies(of_fold.header) for of in methods.values() for of_fold in of.values())
+    if images_only and "size" in by:
+        raise SettingsError("--by size: classification has no object sizes; expected --by class, or nothing")
     pairs = _pairs(list(methods), baseline)
     together = sorted(next(iter(methods.values())))
     complete = len(together) == first_of(methods, together[0]).header["folds"] > 1
@@ -106,7 +108,11 @@ def compare(
         {metric: _groups(list(methods), metric, lines) for metric, lines in tables["all"].items()}
         if baseline is None
         else {},
-        [*notes(records), *_remarks(together, complete, resamples), *_too_few(tables, resamples)],
+        [
+            *notes(records),
+            *_remarks(together, complete, resamples, "episodes" if images_only else "query images"),
+            *_too_few(tables, resamples),
+        ],
     )
 
 
@@ -118,7 +124,7 @@ _Scopes = dict[tuple[str, str], tuple[list[int], _Choose]]
 
 
 def _whole(record: Record, _: Record) -> Sums:
-    return episode_sums(record.episodes, record.header["class_ids"], _void(record))
+    return whole_sums(record.episodes, record.header)
 
 
 def _size(name: str) -> _Choose:
@@ -130,11 +136,7 @@ def _class(name: str) -> _Choose:
 
 
 def _kept(record: Record, keep: np.ndarray) -> Sums | None:
-    return pairs_sums(record.episodes, keep, _void(record)) if keep.any() else None
-
-
-def _void(record: Record) -> Any:
-    return load_protocol(record.header["protocol"]).void
+    return pairs_sums(record.episodes, keep, record.header) if keep.any() else None
 
 
 def _pairs(labels: list[str], baseline: str | None) -> list[tuple[str, str]]:
@@ -213,12 +215,12 @@ def _too_few(tables: dict[str, dict[str, list[Line]]], resamples: int) -> list[s
     ]
 
 
-def _remarks(folds: list[int], complete: bool, resamples: int) -> list[str]:
+def _remarks(folds: list[int], complete: bool, resamples: int, units: str) -> list[str]:
     found = [
         "difference: second minus first in points; all methods see the same episodes, so what is hard for all cancels",
-        f"[low, high]: 95 % interval of the difference itself, {resamples:,} resamples of whole query images",
-        "p: two-sided, from swapping the two methods' answers query image by query image; corrected: Holm over the "
-        "lines of that table; * where it is below 0.05",
+        f"[low, high]: 95 % interval of the difference itself, {resamples:,} resamples of whole {units}",
+        f"p: two-sided, from swapping the two methods' answers to each of the {units}; corrected: Holm over the lines "
+        "of that table; * where it is below 0.05",
         "episodes: a fold, that would show a true difference of this size in 80 of 100 experiments at the level of "
         "5 %, while new episodes bring new query images",
         "one training each: how much another training's seed moves a score is not in these intervals",

@@ -1,10 +1,12 @@
 """Which methods stand against each other: what is in the folders, and that all of it is on the same episodes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from fsbench.errors import RecordError, SettingsError
 from fsbench.grouping import comparable, fold_of, variants
+from fsbench.manifest import classifies
 from fsbench.protocol import load_protocol
 from fsbench.records import Record, find_records
 
@@ -60,7 +62,7 @@ def check_same(methods: Methods) -> None:
                     f"one list of episodes ({mine.path}, {record.path})"
                 )
             keys = ["episode", "slot", "class_id"]
-            size = ["image_size"] if load_protocol(mine.header["protocol"]).query_size == "input" else []
+            size = ["image_size"] if counted_at_input(mine.header) else []
             if all(mine.run["identity"].get(key) == record.run["identity"].get(key) for key in size):
                 keys += ["gt", "void", "valid", "present"]
             if not mine.episodes.select(keys).equals(record.episodes.select(keys)):
@@ -72,6 +74,11 @@ def check_same(methods: Methods) -> None:
 
 def numbers_of(folds: Iterable[int]) -> str:
     return ", ".join(map(str, sorted(folds)))
+
+
+def counted_at_input(header: Mapping[str, Any]) -> bool:
+    """Whether pixels are counted at the size of the method's input."""
+    return not classifies(header) and load_protocol(header["protocol"]).query_size == "input"
 
 
 def _differing(first: Record, second: Record) -> str:

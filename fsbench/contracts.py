@@ -1,6 +1,7 @@
 """What the runner needs of a method and of a data module; it knows no method and no data set by name.
 
-`methods.base.FewShotMethod` and `datamodules.episodic.EpisodicDataModule` fulfil these.
+`methods.base.FewShotMethod` and `datamodules.episodic.EpisodicDataModule` fulfil these; so do
+`methods.classifier.Classifier` and `datamodules.classification.ClassificationDataModule`, which never train.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
 
 
 class Method(Protocol):
-    """A LightningModule whose validation and test steps return {"results": [EpisodeResult, ...]}."""
+    """A LightningModule whose validation and test steps return {"results": [EpisodeResult, ...]}; or NamedQueries where
+    it `answers` "classification"."""
 
+    answers: str
     backbone: FrozenBackbone
     authors_form: "ClassVar[AuthorsForm]"
     learns: bool
@@ -30,6 +33,8 @@ class Method(Protocol):
 
     @property
     def segments_only(self) -> bool: ...
+
+    def remarks(self, data: "Episodes") -> list[str]: ...
 
     def check_image_size(self, size: int) -> None: ...
 
@@ -41,6 +46,10 @@ class Method(Protocol):
 
     def calibrate(self, episodes: Iterable[EpisodeBatch]) -> dict[str, float]: ...
 
+    def trainable(self, ways: int) -> int: ...
+
+    def total(self, ways: int) -> int: ...
+
     def parameters(self) -> Iterator[Any]: ...
 
     def state_dict(self) -> dict[str, Any]: ...
@@ -49,8 +58,9 @@ class Method(Protocol):
 
 
 class Episodes(Protocol):
-    """A LightningDataModule that draws its episodes from manifests."""
+    """A LightningDataModule that draws its episodes from manifests, for methods that have the same `answers`."""
 
+    answers: str
     dataset: AnnotationIndex
     protocol: Rules
     fold: int

@@ -1,7 +1,10 @@
-"""`fsbench data prepare | check`: the arguments; what they do is in `datamodules.commands`."""
+"""`fsbench data prepare | check | lists`: the arguments; what they do is in `datamodules.commands`."""
 
 import argparse
 import importlib
+
+PHOTO_SETS = ("cub", "cars", "places", "plantae", "aircraft", "pets")
+"""Data sets for classification that are fetched."""
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -9,7 +12,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     actions = data.add_subparsers(dest="action", required=True)
 
     prepare = actions.add_parser("prepare", help="from the publishers' archives to the folders the suite reads")
-    prepare.add_argument("dataset", choices=("pascal", "coco", "fss1000"))
+    prepare.add_argument("dataset", choices=("pascal", "coco", "fss1000", *PHOTO_SETS))
     prepare.add_argument("--root", required=True, help="folder of the data set, made when absent")
     prepare.add_argument("--from", dest="source", metavar="DIR", help="folder with archives that are there already")
     lists = prepare.add_mutually_exclusive_group()
@@ -25,10 +28,21 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     prepare.set_defaults(function=_data)
 
     check = actions.add_parser("check", help="what is missing or damaged; counts and lists against the official ones")
-    check.add_argument("dataset", choices=("pascal", "coco", "fss1000", "folder"))
+    check.add_argument("dataset", choices=("pascal", "coco", "fss1000", "folder", *PHOTO_SETS, "imagefolder"))
     check.add_argument("--root", required=True, help="folder of the data set")
-    check.add_argument("--lists", metavar="DIR", help="folder with released lists; default: <root>/lists")
+    check.add_argument(
+        "--lists", metavar="DIR", help="folder with released lists (photos: a list file); default: <root>/lists"
+    )
     check.set_defaults(function=_data)
+
+    listing = actions.add_parser("lists", help="the list of a classification data set as a file in the authors' form")
+    listing.add_argument("dataset", choices=(*PHOTO_SETS, "imagefolder"))
+    listing.add_argument("--root", required=True, help="folder of the data set")
+    listing.add_argument("--out", required=True, metavar="FILE", help="JSON file to write")
+    listing.add_argument(
+        "--lists", metavar="FILE", help="a list file in the authors' form, taken instead of the derived"
+    )
+    listing.set_defaults(function=_data)
 
 
 def _data(options: argparse.Namespace, extra: list[str]) -> int:

@@ -20,6 +20,7 @@ from fsbench.coarse import binary_sum
 from fsbench.composition import parse
 from fsbench.episodes import EpisodeBatch
 from fsbench.errors import RecordError, SettingsError
+from fsbench.image_episodes import ImageEpisode
 from fsbench.metrics import EpisodeResult, EpisodicScores, count, presence_from_mask
 
 
@@ -45,6 +46,14 @@ class Remembers(Protocol):
         """Curves (points,) by name: similarity of the state to the support while the query is read."""
 
 
+@runtime_checkable
+class Looks(Protocol):
+    """What a method that tunes its attention must tell about an episode of classification."""
+
+    def look(self, episode: ImageEpisode) -> Any:
+        """Maps (B, h, w) of the supports, of sum 1: `focus`, `before` and `after`."""
+
+
 @dataclass
 class Explained:
     """One episode: sums of coarse masks (h, w), Otsu's thresholds of them, and the binary masks by name, "final" being
@@ -65,12 +74,13 @@ def open_run(folder: Path) -> Cell:
     if not (folder / "run.json").is_file() or not config.is_file():
         raise RecordError(f"{folder} is no finished run with a config.yaml; expected a folder that `make bench` wrote")
     cell = Cell(parse([f"--config={config}"]))
-    if not isinstance(cell.method, Explainable | Remembers):
-        able = [name for name, method in method_classes().items() if issubclass(method, Explainable | Remembers)]
+    kinds = Explainable | Remembers | Looks
+    if not isinstance(cell.method, kinds):
+        able = [name for name, method in method_classes().items() if issubclass(method, kinds)]
         raise SettingsError(
             f"{cell.options.name} has no coarse masks and attention to explain; methods that do: {', '.join(able)}"
         )
-    if cell.data.way != 1:
+    if cell.data.way != 1 and not isinstance(cell.method, Looks):
         raise SettingsError(f"the run is {cell.data.way}-way; only 1-way runs can be explained")
     if cell.trains:
         finished = folder / "checkpoints" / "finished.json"

@@ -35,7 +35,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def _explain(options: argparse.Namespace, extra: list[str]) -> int:
-    from fsbench.explain import MaskScores, PixelSample, Remembers, explained, open_run
+    from fsbench.explain import Looks, MaskScores, PixelSample, Remembers, explained, open_run
     from fsbench.explain_pictures import sheet
     from fsbench.files import make_folder, write_text
 
@@ -47,6 +47,8 @@ def _explain(options: argparse.Namespace, extra: list[str]) -> int:
     out = make_folder(options.out or options.run / "explain")
     if isinstance(cell.method, Remembers):
         return _explain_memory(cell, out, options.episodes)
+    if isinstance(cell.method, Looks):
+        return _explain_attention(cell, out, options.episodes or 1, options.pictures)
     the_class = _class_number(cell, options.class_name)
     scores, sample = MaskScores(cell), PixelSample(per_episode=50)
     rows: list[Sequence[Panel]] = []
@@ -118,6 +120,39 @@ def _explain_memory(cell: "Cell", out: Path, episodes: int | None) -> int:
     print(f"{'state':32} {'lowest':>7} {'mean':>7} {'end':>7}   ({done} episodes)")
     for name, curve in found.items():
         print(f"{name:32} {curve.min():7.3f} {curve.mean():7.3f} {curve[-1]:7.3f}")
+    print(f"{out}: {', '.join(sorted(path.name for path in out.iterdir() if not path.name.startswith('.')))}")
+    return 0
+
+
+def _explain_attention(cell: "Cell", out: Path, episodes: int, pictures: int) -> int:
+    """Of methods that tune their attention: FORT's key patches, and the last attention before tuning and after."""
+    from itertools import islice
+
+    from fsbench.explain_pictures import heat, image_of, sheet
+    from fsbench.files import write_text
+
+    method: Any = cell.method
+    data: Any = cell.data
+    rows: list[Sequence[Panel]] = []
+    shares: dict[str, list[float]] = {"before": [], "after": []}
+    batches = islice(data.test_dataloader(), episodes)
+    for episode in (one for batch in batches for one in batch):
+        seen = method.look(episode)
+        key = seen.focus > 0
+        for name, found in shares.items():
+            found += (getattr(seen, name) * key).sum((1, 2)).tolist()
+        names = [data.dataset.class_names[number - 1] for number in episode.classes]
+        for row, label in enumerate(episode.labels(key.device).tolist()):
+            if len(rows) < pictures:
+                image = image_of(episode.images[row])
+                maps = {"key patches": seen.focus, "attention before": seen.before, "attention after": seen.after}
+                drawn = [(name, heat(part[row].cpu().numpy(), image)) for name, part in maps.items()]
+                rows.append([(names[label], image), *drawn])
+    numbers = {name: sum(found) / len(found) for name, found in shares.items()}
+    write_text(out / "explain.json", json.dumps({"supports": len(shares["before"]), "on_key_patches": numbers}) + "\n")
+    sheet(out / "attention.png", rows)
+    print(f"share of the last attention on the key patches, mean of {len(shares['before'])} supports:")
+    print(f"before tuning {numbers['before']:.3f}, after {numbers['after']:.3f}")
     print(f"{out}: {', '.join(sorted(path.name for path in out.iterdir() if not path.name.startswith('.')))}")
     return 0
 

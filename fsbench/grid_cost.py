@@ -9,6 +9,7 @@ from typing import Any
 
 from fsbench.errors import RecordError, user_message
 from fsbench.grid import GridCell
+from fsbench.manifest import classifies
 from fsbench.paths import CONFIGS
 from fsbench.protocol import load_protocol
 from fsbench.records import Record
@@ -101,7 +102,7 @@ def _episodes(cell: GridCell, header: Mapping[str, Any]) -> int:
     official = int(header["official_episodes"])
     protocol = cell.protocol or header["protocol"]
     alike = (header["dataset"], header["protocol"]) == (cell.dataset, protocol)
-    return official if alike else load_protocol(protocol).episode_count(cell.dataset, official)
+    return official if alike or classifies(header) else load_protocol(protocol).episode_count(cell.dataset, official)
 
 
 @cache

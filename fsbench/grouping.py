@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from fsbench.determinism import ALLOWED
+from fsbench.manifest import classifies
 from fsbench.protocol import load_protocol
 from fsbench.records import Record
 
@@ -23,7 +24,8 @@ def _key(record: Record) -> tuple[Any, ...]:
         "protocol", "version", "dataset", "way", "shot", "setting", "classes", "empty", "seed", "lists",
         "all_lists_sha256", "dropped_classes",
     )  # fmt: skip
-    return (*(str(header[name]) for name in names), header["requested"])
+    tasks = (header.get(name) for name in ("kind", "queries", "min_class_size"))
+    return (*(str(header[name]) for name in names), *tasks, header["requested"])
 
 
 def _same_episodes(groups: Iterable[list[Record]]) -> list[list[Record]]:
@@ -95,6 +97,11 @@ def fold_of(record: Record) -> int:
 def title(records: list[Record]) -> str:
     """What the runs of a group have in common."""
     header = records[0].header
+    if classifies(header):
+        return (
+            f"{header['dataset']} · classification · {header['way']}-way {header['shot']}-shot, {header['queries']} "
+            f"queries a class · protocol {header['protocol']} v{header['version']} · {header['requested']} episodes"
+        )
     empty = "queries may be empty" if header["empty"] else "no empty queries"
     return (
         f"{header['dataset']} · {header['way']}-way {header['shot']}-shot · {header['setting'].replace('_', ' ')} · "
@@ -106,13 +113,21 @@ def notes(records: list[Record]) -> list[str]:
     """What a reader must know of the runs of a group."""
     found = []
     header = records[0].header
-    official, protocol = header["official_episodes"], load_protocol(header["protocol"])
-    if header["seed"] != protocol.seed:
-        found.append(f"test seed {header['seed']} instead of the protocol's {protocol.seed}: other episodes")
-    if protocol.query_size == "input":
+    official = header["official_episodes"]
+    protocol = None if classifies(header) else load_protocol(header["protocol"])
+    seed = 0 if protocol is None else protocol.seed
+    if header["seed"] != seed:
+        found.append(f"test seed {header['seed']} instead of the protocol's {seed}: other episodes")
+    if protocol is not None and protocol.query_size == "input":
         sides = {r.run["identity"]["method"]["name"]: r.run["identity"]["image_size"] for r in records}
         at = ", ".join(f"{name} {side} x {side}" for name, side in sides.items())
         found.append(f"pixels are counted at the input size: {at}")
+    if header.get("filled_classes"):
+        found.append(
+            f"{header['filled_classes']} of {len(header['class_ids'])} classes have fewer than "
+            f"{header['min_class_size']} images and are repeated up to that, as the authors do: an image may be a "
+            "support and a query of one episode"
+        )
     if header["requested"] != official:
         found.append(f"{header['requested']} instead of the protocol's {official} episodes: a trial, not a result")
     found.append(f"image lists: {header['lists']}")
@@ -127,11 +142,13 @@ def notes(records: list[Record]) -> list[str]:
             )
         elif backbone["weights"].startswith("unofficial"):
             found.append(f"{name}: backbone {backbone['name']} has weights other than the official ones")
+        found += [f"{name}: {remark}" for remark in record.run.get("remarks", ())]
         if record.run["presence"] == "any_pixel":
             found.append(f"{name} only segments; a way counts as present where any pixel is predicted as it")
+        counted = "name query images" if protocol is None else f"count up to {ALLOWED:.1%} of an episode's pixels"
         for what, follows in (
             ("made", "training it again gives other weights"),
-            ("provenance", f"a repeated test may count up to {ALLOWED:.1%} of an episode's pixels otherwise"),
+            ("provenance", f"a repeated test may {counted} otherwise"),
         ):
             kernels = record.run.get(what, {}).get("unordered_kernels")
             if kernels:

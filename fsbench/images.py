@@ -3,6 +3,7 @@
 import hashlib
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -28,5 +29,10 @@ class ImageIndex(ABC):
 
     @cached_property
     def sha256(self) -> str:
-        """Of class names and image names in order, as canonical JSON; names the list."""
-        return hashlib.sha256(json.dumps([self.class_names, self.images], separators=(",", ":")).encode()).hexdigest()
+        """Of the list; names it."""
+        return list_sha256(self.class_names, self.images)
+
+
+def list_sha256(class_names: Sequence[str], images: Sequence[Sequence[str]]) -> str:
+    """Of class names and, for every class, image names in order, as canonical JSON."""
+    return hashlib.sha256(json.dumps([class_names, images], separators=(",", ":")).encode()).hexdigest()

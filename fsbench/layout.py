@@ -8,7 +8,7 @@ from fsbench.tables import ABSENT, SIZES, Block, Cell, Row
 
 Grid = list[list[str]]
 
-INTERVAL_NOTE = "[low, high]: 95 % interval, bootstrap over query images; scores in percent"
+INTERVAL_NOTE = "[low, high]: 95 % interval, {}; scores in percent"
 SIZE_NOTES = (
     "by object size: these very episodes, sorted by the share of the query's pixels (void included) that shows the "
     "way; the size-restricted settings 0-5, 5-10, 10-15 and 0-15 are something else: other episodes, whose supports "
@@ -48,7 +48,12 @@ def lay_out(block: Block, by: Sequence[str] = ()) -> Sheet:
     parts.append(("by class, over all its (episode, way) pairs", _classes(block)))
     parts.append(("reported beside measured", _published(block)))
     published = PUBLISHED_NOTES if block.published else ()
-    notes = [*block.notes, *(SIZE_NOTES if "size" in by else ()), *published, INTERVAL_NOTE]
+    notes = [
+        *block.notes,
+        *(SIZE_NOTES if "size" in by and any(row.by_size for row in block.rows) else ()),
+        *published,
+        INTERVAL_NOTE.format(block.interval),
+    ]
     return Sheet(block.title, [(caption, grid) for caption, grid in parts if len(grid) > 1], notes)
 
 
@@ -91,7 +96,7 @@ def _sizes(block: Block, metric: str) -> Grid:
         return f"{figure(cell.scores.get(metric), metric)} ({cell.pairs})"
 
     head = ["method", "fold", *(f"{name} % of the image" for name in SIZES)]
-    return [head, *([r.method, r.fold, *(cell(r.by_size[name]) for name in SIZES)] for r in block.rows)]
+    return [head, *([r.method, r.fold, *(cell(r.by_size[name]) for name in SIZES)] for r in block.rows if r.by_size)]
 
 
 def _strata(block: Block) -> Grid:

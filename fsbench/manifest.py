@@ -20,12 +20,21 @@ import numpy as np
 from fsbench.annotations import AnnotationIndex
 from fsbench.errors import DataError, RecordError
 from fsbench.files import replacing, sha256_file
-from fsbench.samplers import Episode
+from fsbench.samplers import ClassificationEpisode, Episode
+
+CLASSIFICATION = "classification"
+"""What a header has as its `kind` where whole images are told apart; no `kind` stands for masks."""
+
+
+def classifies(header: Mapping[str, Any]) -> bool:
+    """Whether the episodes are those of few-shot classification."""
+    return header.get("kind") == CLASSIFICATION
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """Episodes and what they were drawn for; `header` holds plain JSON values.
+    """Episodes and what they were drawn for; `header` holds plain JSON values. Where these `classifies`, an episode is
+    a `ClassificationEpisode`, which names images by their places in the data set's list.
 
     `images` maps names to `image_hash`; it is empty unless the manifest is to be used with other copies of the data,
     and not part of the hash.
@@ -75,10 +84,8 @@ def read_manifest(path: Path, sha256: str | None = None) -> Manifest:
         header, *rows, end = (json.loads(line) for line in text.splitlines())
         stated, images = end["sha256"], end["images"]
         altered = _hash(images) != end["images_sha256"]
-        episodes = tuple(
-            Episode(**row | {"classes": tuple(row["classes"]), "supports": tuple(map(tuple, row["supports"]))})
-            for row in rows
-        )
+        kind: Any = ClassificationEpisode if classifies(header) else Episode
+        episodes = tuple(kind(**{key: _tuples(value) for key, value in row.items()}) for row in rows)
         header["class_ids"], header["class_names"], header["fold"]
     except FileNotFoundError:
         raise RecordError(f"there is no manifest {path}; expected a file that fsbench manifest build wrote") from None
@@ -96,6 +103,10 @@ def read_manifest(path: Path, sha256: str | None = None) -> Manifest:
     if altered:
         raise RecordError(f"{path} has other image hashes than it was written with; it was changed since; get it again")
     return manifest
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def read_header(path: Path, sha256: str) -> dict[str, Any]:

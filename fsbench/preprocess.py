@@ -30,6 +30,16 @@ def resize_image(image: Image.Image | np.ndarray, size: int) -> Tensor:
     return resize_with_pil(Image.fromarray(pixels), size, height_first)
 
 
+def centre_square(image: Image.Image | np.ndarray, size: int) -> Tensor:
+    """RGB image -> (3, size, size) uint8: resized to 1.15 times `size` both ways, then the middle of it (fort.md §3).
+
+    An odd margin is cut as torchvision does, which rounds half of it to the even number: 16 of 257 - 224 = 33.
+    """
+    whole = resize_image(image, int(size * 1.15))
+    start = round((whole.shape[1] - size) / 2)
+    return whole[:, start : start + size, start : start + size].contiguous()
+
+
 def resize_with_pil(image: Image.Image, size: int, height_first: bool) -> Tensor:
     """`resize_image` by PIL itself: where numba is not installed, and the oracle of the compiled one."""
     between = (image.width, size) if height_first else (size, image.height)

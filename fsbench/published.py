@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fsbench.classification import OFFICIAL_CLASS_SIZE
 from fsbench.errors import DataError
 from fsbench.grouping import fold_of
+from fsbench.manifest import classifies
 from fsbench.paths import REPOSITORY
 from fsbench.protocol import load_protocol
 from fsbench.records import Record
@@ -111,7 +113,7 @@ def _figure(row: Mapping[str, str], rules: Mapping[str, Any], names: Mapping[str
     for column, known in ours.items():
         if row[column] not in known and row[column] not in others[column]:
             raise DataError(f"{where}: {column} is '{row[column]}', which mapping.yaml does not know; add it there")
-    fold = row.get("fold", "")
+    fold = row.get("fold", rules.get("fold", ""))
     if any(row[column] not in known for column, known in ours.items()) or fold in NO_SCORE:
         return None
     method = rules["methods"][row["method"]]
@@ -182,7 +184,7 @@ def beside(
             identity["method"].get("class"), header["dataset"], header["way"], header["shot"], fold,
         )  # fmt: skip
         method = {key: _frozen(value) for key, value in identity["method"].items()}
-        if not same or figure.metric not in scores or any(method.get(k) != v for k, v in figure.options):
+        if not same or figure.metric not in scores or any(not _is(method.get(k), v) for k, v in figure.options):
             continue
         reasons = list(dict.fromkeys(reason for record in members for reason in _differing(record, figure)))
         measured = scores[figure.metric]
@@ -200,6 +202,10 @@ def beside(
     return list(once.values())
 
 
+def _is(found: Any, wanted: Any) -> bool:
+    return bool(found) if wanted == "any" else bool(found == wanted)
+
+
 def _verdict(measured: Interval, figure: Figure) -> str:
     rounding = 0.5 * 10**-figure.digits
     if figure.value + rounding < measured.low:
@@ -214,19 +220,15 @@ def _differing(record: Record, figure: Figure) -> list[str]:
         return [f"protocol {header['protocol']} here, {figure.protocol} there"]
     if figure.doubt:
         return [figure.doubt]
+    found = _differing_backbone(backbone, figure)
+    if classifies(header):
+        return [*found, *_differing_classification(record)]
     protocol = load_protocol(figure.protocol)
-    found = []
     if header["setting"] != figure.setting:
         found.append(f"setting {header['setting']} here, {figure.setting} there")
     if header["empty"] != protocol.empty_queries:
         empty = "may be" if protocol.empty_queries else "are never"
         found.append(f"queries {empty} empty there")
-    if not figure.backbones:
-        found.append(f"backbone {backbone['name']} here, {figure.backbone} there")
-    elif backbone["name"] not in figure.backbones:
-        found.append(f"backbone {backbone['name']} here, {' or '.join(figure.backbones)} there")
-    if backbone["weights"].startswith(("random", "unofficial")):
-        found.append(f"the backbone's weights are {backbone['weights'].split()[0]}")
     episodes = figure.episodes or header["official_episodes"]
     if header["requested"] != episodes:
         found.append(f"{header['requested']} episodes here, {episodes} there")
@@ -238,3 +240,30 @@ def _differing(record: Record, figure: Figure) -> list[str]:
     if header["dropped_classes"]:
         found.append(f"fold {fold_of(record)} lacks classes")
     return found
+
+
+def _differing_backbone(backbone: Mapping[str, str], figure: Figure) -> list[str]:
+    found = []
+    if not figure.backbones:
+        found.append(f"backbone {backbone['name']} here, {figure.backbone} there")
+    elif backbone["name"] not in figure.backbones:
+        found.append(f"backbone {backbone['name']} here, {' or '.join(figure.backbones)} there")
+    if backbone["weights"].startswith(("random", "unofficial")):
+        found.append(f"the backbone's weights are {backbone['weights'].split()[0]}")
+    return found
+
+
+def _differing_classification(record: Record) -> list[str]:
+    """The authors' episodes cannot be drawn again; another list of as many moves a score by less than half a point
+    (fort.md §4), so it is no reason. Its seed therefore is none either."""
+    header = record.header
+    asked = {"queries": (header["queries"], 15), "episodes": (header["requested"], header["official_episodes"])}
+    found = [f"{here} {name} here, {there} there" for name, (here, there) in asked.items() if here != there]
+    if header["small_classes"] and header["min_class_size"] != OFFICIAL_CLASS_SIZE:
+        found.append(
+            f"{header['small_classes']} small classes are repeated up to {OFFICIAL_CLASS_SIZE} images there, not here "
+            f"(--data.min_class_size={OFFICIAL_CLASS_SIZE})"
+        )
+    if header["lists"] == "derived, incomplete":
+        found.append("the list of images is not complete here")
+    return [*found, *record.run.get("remarks", ())]

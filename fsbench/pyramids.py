@@ -243,18 +243,24 @@ def under_timms_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     back as they are.
     """
     swin = any(".relative_position_bias_table" in key for key in state)
+    state = merging_one_later(state) if swin else state
     vgg = "features.28.weight" in state
     if not (swin or vgg or "layer1.0.conv1.weight" in state):
         return state
     dropped = ("head.", "norm.") if swin else ("classifier.",) if vgg else ("fc.",)
-    shift = 1 if "layers.0.downsample.norm.weight" in state else 0
+    return {key: value for key, value in state.items() if not key.startswith(dropped) and not key.endswith(BUFFERS)}
+
+
+def merging_one_later(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A Swin's weights with every merging counted to the stage after it, as timm does, and not to the one before it;
+    weights of other networks as they are."""
+    if "layers.0.downsample.norm.weight" not in state:
+        return state
     renamed = {}
     for key, value in state.items():
-        if key.startswith(dropped) or key.endswith(BUFFERS):
-            continue
-        if shift and ".downsample." in key:
+        if ".downsample." in key:
             stage, _, rest = key.removeprefix("layers.").partition(".")
-            key = f"layers.{int(stage) + shift}.{rest}"
+            key = f"layers.{int(stage) + 1}.{rest}"
         renamed[key] = value
     return renamed
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fsbench.classification import NamedQueries
 from fsbench.counts import COUNTS, REGIONS
 from fsbench.errors import RecordError
 from fsbench.files import replacing, write_text
-from fsbench.manifest import Manifest, read_header, read_manifest
+from fsbench.manifest import Manifest, classifies, read_header, read_manifest
 from fsbench.repetition import stands
 
 if TYPE_CHECKING:
@@ -106,8 +107,10 @@ def find_records(root: Path, refused: list[str] | None = None) -> list[Record]:
     return records
 
 
-def result_rows(result: "EpisodeResult") -> list[dict[str, Any]]:
-    """Rows of one episode: slot 0 (any foreground) and the ways 1..N."""
+def result_rows(result: "EpisodeResult | NamedQueries") -> list[dict[str, Any]]:
+    """Rows of one episode: slot 0 (any foreground) and the ways 1..N; of a classification the ways alone."""
+    if isinstance(result, NamedQueries):
+        return result.rows()
     counts = result.counts.tolist()
     present, decided = result.present.tolist(), result.decided.tolist()
     scores = result.score.tolist()
@@ -154,8 +157,9 @@ def to_frame(rows: Iterable[dict[str, Any]], manifest: Manifest) -> "pl.DataFram
             f"{len(missing)} of {len(manifest.episodes)} episodes were not evaluated (first: {missing[:3]}); "
             "run the same command again to finish them"
         )
+    names = [None if classifies(manifest.header) else e.query for e in manifest.episodes]
     queries = pl.DataFrame(
-        {"episode": [e.index for e in manifest.episodes], "query": [e.query for e in manifest.episodes]},
+        {"episode": [e.index for e in manifest.episodes], "query": names},
         schema={"episode": pl.Int32, "query": pl.String},
     )
     return frame.join(queries, on="episode", how="left").sort("episode", "slot")
@@ -253,7 +257,7 @@ class JournalWriter:
         write_text(path, header + "\n")
         self.file = path.open("a")
 
-    def add(self, results: Iterable["EpisodeResult"]) -> None:
+    def add(self, results: "Iterable[EpisodeResult | NamedQueries]") -> None:
         for result in results:
             self.file.write(_line(result_rows(result)))
         self.file.flush()

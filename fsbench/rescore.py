@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fsbench.counts import VoidPolicy
+from fsbench.errors import SettingsError
 from fsbench.grouping import comparable, fold_of, notes, title, variants
 from fsbench.layout import INTERVAL_NOTE, Sheet, figure
+from fsbench.manifest import classifies
 from fsbench.protocol import Protocol, load_protocol
 from fsbench.records import Record
 from fsbench.scores import SCORES, Sums
@@ -65,7 +67,11 @@ class Rescored:
 
 def rescore(records: Iterable[Record], target: Protocol) -> list[Rescored]:
     """Figures of `records` under their own protocol's metric and under that of `target`."""
-    return [_group(group, target) for group in comparable(records)]
+    groups = comparable(records)
+    images = [record.path.name for group in groups for record in group if classifies(record.header)]
+    if images:
+        raise SettingsError(f"{images[0]} is a run of classification, which has one metric; expected runs with masks")
+    return [_group(group, target) for group in groups]
 
 
 def views(record: Record, target: Protocol) -> list[View]:
@@ -169,7 +175,9 @@ def lay_out(item: Rescored) -> Sheet:
             cells += [figure(line.scores.get(metric), metric), _signed(line.difference.get(metric))]
         grid.append(cells)
     difference = "difference: to the run's own figure in points, with the interval of the difference itself"
-    return Sheet(item.title, [("", grid)], [*item.notes, difference, INTERVAL_NOTE])
+    return Sheet(
+        item.title, [("", grid)], [*item.notes, difference, INTERVAL_NOTE.format("bootstrap over query images")]
+    )
 
 
 def _signed(moved: Interval | None) -> str:

@@ -33,10 +33,10 @@ from fsbench.cost import Meter
 from fsbench.determinism import unordered_kernels
 from fsbench.errors import GOES_ON, FsbenchError, RecordError, RunError, SettingsError, user_message
 from fsbench.files import locked, make_folder, remove_halves, sha256_file, write_text
+from fsbench.manifest import classifies
 from fsbench.paths import REPOSITORY
 from fsbench.records import Journal, Record, fingerprint, to_frame, write_record
-from fsbench.stats import episode_sums
-from fsbench.tables import build_blocks
+from fsbench.tables import build_blocks, whole_sums
 from fsbench.tracking import log_record, wandb_logger
 
 log = logging.getLogger("fsbench")
@@ -180,7 +180,7 @@ def _evaluate(work: Path, cell: Cell, trainer: L.Trainer, made: dict[str, Any]) 
     cell.data.done = journal.done()
     for line in journal.damaged():
         log.warning("%s of the journal is cut off or damaged; its episode is evaluated again", line)
-    shown = pictures.choose(manifest.episodes)
+    shown = [] if classifies(manifest.header) else pictures.choose(manifest.episodes)
     meter = Meter(trainer.strategy.root_device)
     fresh = len(manifest.episodes) - len(cell.data.done)
     log.info("evaluation: %d of %d episodes are left", fresh, len(manifest.episodes))
@@ -199,7 +199,6 @@ def _evaluate(work: Path, cell: Cell, trainer: L.Trainer, made: dict[str, Any]) 
     predictions = kept_predictions(work / "predictions", shown)
     if predictions:
         pictures.contact_sheet(work / "predictions.png", cell.data.dataset, predictions, shown)
-    trainable = sum(parameter.numel() for parameter in cell.method.parameters())
 
     def tell(record: Record) -> None:
         log_record(trainer.loggers, record, trainer.global_step)
@@ -212,14 +211,12 @@ def _evaluate(work: Path, cell: Cell, trainer: L.Trainer, made: dict[str, Any]) 
             "identity": cell.identity,
             "checkpoint_sha256": checkpoint or (cell.identity["training"] or {}).get("checkpoint_sha256"),
             "presence": cell.data.protocol.presence if cell.method.segments_only else "predicted",
-            "scores": {
-                name: float(value[0])
-                for name, value in episode_sums(frame, manifest.class_ids, cell.data.protocol.void).scores().items()
-            },
-            "augmented_episodes": sum(episode.augmented for episode in manifest.episodes),
+            "scores": {name: float(value[0]) for name, value in whole_sums(frame, manifest.header).scores().items()},
+            "augmented_episodes": sum(getattr(episode, "augmented", False) for episode in manifest.episodes),
+            "remarks": cell.method.remarks(cell.data),
             "cost": {
-                "trainable_parameters": trainable,
-                "total_parameters": trainable + cell.method.backbone.parameters,
+                "trainable_parameters": cell.method.trainable(cell.data.way),
+                "total_parameters": cell.method.total(cell.data.way),
                 "evaluation_seconds": seconds,
                 "episodes_per_second": fresh / seconds if fresh else None,
                 "peak_mib": peak,

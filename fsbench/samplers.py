@@ -34,6 +34,22 @@ class Episode:
     augmented: bool = False
 
 
+@dataclass(frozen=True)
+class ClassificationEpisode:
+    """One task: positions of its classes in the data set's sorted list, and of images in each class's.
+
+    Attributes:
+        index: number in the list of episodes.
+        classes: N positions; a label is a place in this tuple.
+        support, query: for each class K and q positions of images.
+    """
+
+    index: int
+    classes: tuple[int, ...]
+    support: tuple[tuple[int, ...], ...]
+    query: tuple[tuple[int, ...], ...]
+
+
 class TooFewImages(DataError):
     """A class cannot supply the supports that were asked for."""
 

@@ -13,7 +13,8 @@ from fsbench.errors import SettingsError
 SCORES = {
     "mIoU": "mean over the classes of summed intersections / summed unions, background not included",
     "FB-IoU": "mean of the IoU of all classes taken together and the IoU of the background, sums over all test pixels",
-    "accuracy": "episodes in which presence is decided rightly for every way (exact match; called ER elsewhere)",
+    "accuracy": "episodes in which presence is decided rightly for every way (exact match; called ER elsewhere); "
+    "of classification: query images whose class is named rightly, mean over the episodes",
     "error": "100 - accuracy: episodes in which presence is decided wrongly for some way",
     "way-error": "wrong presence decisions among those on all (episode, way) pairs",
     "class-accuracy": "right presence decisions by class, mean over the classes",
@@ -51,9 +52,9 @@ class Sums:
     """What scores are made of, summed by query image (first axis Q); classes on the second axis C.
 
     Attributes:
-        intersection, union, truth: (Q, C) pixels of the ways, the last in the truth.
+        intersection, union, truth: (Q, C) pixels of the ways, the last in the truth; no class where there are no masks.
         background: (Q, 2) intersection and union of the background; None where it has no meaning (parts of a run).
-        right: (Q, 2) episodes (or single decisions) that are right, and all.
+        right: (Q, 2) episodes (or single decisions, or query images of a classification) that are right, and all.
         absent_is_zero: a class that the run never shows counts as IoU 0 (the protocol's rule for a whole run);
             otherwise it is left out of the mean (parts of a run).
         asked: names of the scores that are wanted.
@@ -93,12 +94,12 @@ class Sums:
         side_by_side = np.concatenate(flat, 1, dtype=float)
         total = (side_by_side.T @ weights.T).T  # all at once, and resamples adjacent in memory: several times as fast
         parts = np.split(total, np.cumsum(widths)[:-1], 1)
-        return {name: t.reshape(-1, *a.shape[1:]) for (name, a), t in zip(arrays.items(), parts, strict=True)}
+        return {name: t.reshape(len(t), *a.shape[1:]) for (name, a), t in zip(arrays.items(), parts, strict=True)}
 
     def figures(self, totals: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Scores (R,) of `totals`, in the order of `SCORES`."""
         i, u, t, right = (totals[name] for name in ("intersection", "union", "truth", "right"))
-        found = {"mIoU": self._among_seen(mean_iou(i, u), t)}
+        found = {"mIoU": self._among_seen(mean_iou(i, u), t)} if t.shape[1] else {}
         found["accuracy"] = 100 * right[:, 0] / np.maximum(right[:, 1], 1e-9)
         found["error"] = 100 - found["accuracy"]
         if "background" in totals:
@@ -112,7 +113,7 @@ class Sums:
             found["way-error"] = 100 - 100 * d[..., 0].sum(-1) / np.maximum(d[..., 1].sum(-1), 1e-9)
             found["class-accuracy"] = class_accuracy(d[..., 0], d[..., 1])
             found["class-error"] = 100 - found["class-accuracy"]
-        if "pixel-accuracy" in self.asked:
+        if "pixel-accuracy" in self.asked and t.shape[1]:
             found["pixel-accuracy"] = self._among_seen(pixel_accuracy(i, t), t)
         if "regions" in totals:
             rom, rum, pairs = totals["regions"].T

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fsbench.counts import VoidPolicy
+from fsbench.classification import accuracy_interval, accuracy_sums
 from fsbench.grouping import comparable, fold_of, notes, title, variants
 from fsbench.kept_rows import kept_row
+from fsbench.manifest import classifies
 from fsbench.protocol import load_protocol
 from fsbench.published import Beside, Figure, beside
 from fsbench.records import Record
@@ -71,6 +72,7 @@ class Block:
     notes: list[str]
     metrics: tuple[str, ...] = DEFAULT
     published: list[Beside] = field(default_factory=list)
+    interval: str = "bootstrap over query images"
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,10 @@ def build_blocks(
 ) -> list[Block]:
     """Table blocks of finished runs. `trivial` adds the answers that need no model, on the same episodes; `metrics` are
     names of `SCORES`; `published` is set beside the rows it belongs to."""
-    return [_block(group, by_class, trivial, tuple(metrics), published) for group in comparable(records)]
+    return [
+        (_image_block if classifies(group[0].header) else _block)(group, by_class, trivial, tuple(metrics), published)
+        for group in comparable(records)
+    ]
 
 
 def _block(
@@ -153,6 +158,38 @@ def _block(
     return Block(title(records), rows, [*notes(records), *meanings, *missing], metrics, reported)
 
 
+def _image_block(
+    records: list[Record], by_class: bool, trivial: bool, metrics: tuple[str, ...], published: Sequence[Figure]
+) -> Block:
+    """Of classification: no folds, no sizes, one score, and chance for an answer that needs no model."""
+    rows: list[Row] = []
+    reported: list[Beside] = []
+    for label, (record,) in variants(records).items():
+        cost = record.run["cost"]
+        row = Row(label, "all", {"accuracy": accuracy_interval(accuracy_sums(record.episodes))}, run=record.path.name)
+        row.trainable, row.peak_mib = cost["trainable_parameters"], cost["peak_mib"]
+        row.episodes_per_second = cost["episodes_per_second"]
+        if by_class:
+            for name, keep in pairs_by_class(record.episodes, record.header).items():
+                sums = accuracy_sums(record.episodes, keep) if keep.any() else None
+                scores = {} if sums is None else {"accuracy": accuracy_interval(sums)}
+                row.by_class[name] = Cell(int(keep.sum()), int(keep.sum()), scores)
+        rows.append(row)
+        reported += beside(label, row.fold, row.scores, [record], published)
+    if trivial:
+        share = 100 / records[0].header["way"]
+        rows.append(Row("(chance)", "all", {"accuracy": Interval(share, share, share)}))
+    how = "1.96 standard errors of the episodes' mean"
+    return Block(title(records), rows, notes(records), ("accuracy",), reported, how)
+
+
+def whole_sums(frame: "pl.DataFrame", header: Mapping[str, Any]) -> Sums:
+    """Sums of a whole run: every score of it."""
+    if classifies(header):
+        return accuracy_sums(frame)
+    return episode_sums(frame, header["class_ids"], load_protocol(header["protocol"]).void)
+
+
 def pairs_by_size(frame: "pl.DataFrame") -> dict[str, np.ndarray]:
     """Which rows of a count table are the (episode, way) pairs of each bin of `SIZES`, and of `ABSENT`."""
     way, shown = (frame["slot"] > 0).to_numpy(), frame["present"].to_numpy()
@@ -167,21 +204,22 @@ def pairs_by_class(frame: "pl.DataFrame", header: Mapping[str, Any]) -> dict[str
     return {name: way & (number == int(key)) for key, name in header["class_names"].items()}
 
 
-def pairs_sums(frame: "pl.DataFrame", keep: np.ndarray, void: VoidPolicy) -> Sums:
+def pairs_sums(frame: "pl.DataFrame", keep: np.ndarray, header: Mapping[str, Any]) -> Sums:
     """Sums over the pairs `keep`, of the classes that are among them."""
+    if classifies(header):
+        return accuracy_sums(frame, keep)
+    void = load_protocol(header["protocol"]).void
     return pair_sums(frame, keep, sorted(set(frame["class_id"].to_numpy()[keep].tolist())), void)
 
 
 def _part(frame: "pl.DataFrame", record: Record, by_class: bool) -> _Part:
-    void = load_protocol(record.header["protocol"]).void
-
     def pairs(keep: np.ndarray) -> _Pairs:
         episodes = frame["episode"].to_numpy()[keep]
-        return _Pairs(int(keep.sum()), len(np.unique(episodes)), pairs_sums(frame, keep, void))
+        return _Pairs(int(keep.sum()), len(np.unique(episodes)), pairs_sums(frame, keep, record.header))
 
     sizes = {name: pairs(keep) for name, keep in pairs_by_size(frame).items()}
     classes = {name: pairs(keep) for name, keep in pairs_by_class(frame, record.header).items()} if by_class else {}
-    return _Part(episode_sums(frame, record.header["class_ids"], void), sizes, classes)
+    return _Part(whole_sums(frame, record.header), sizes, classes)
 
 
 def _scored(parts: list[_Part], by_class: bool, metrics: tuple[str, ...]) -> Row:

@@ -48,6 +48,7 @@ class FewShotMethod(L.LightningModule):
         backbone: the frozen backbone; raises CheckpointError when its weights are missing.
     """
 
+    answers = "segmentation"
     backbone: FrozenBackbone
     backbone_type: ClassVar[type[FrozenBackbone]] = FrozenViT
     """What kind of features the method takes; `fsbench.pyramids.FrozenPyramid` is another."""
@@ -70,6 +71,18 @@ class FewShotMethod(L.LightningModule):
     def segments_only(self) -> bool:
         """True for methods whose `Prediction` has no decisions; presence then follows from the mask."""
         return False
+
+    def remarks(self, data: Any) -> list[str]:
+        """What a reader of the record must know of the method's settings on `data`; the table says it."""
+        return []
+
+    def trainable(self, ways: int) -> int:
+        """Number of parameters that are learned."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def total(self, ways: int) -> int:
+        """Number of all parameters."""
+        return self.trainable(ways) + self.backbone.parameters
 
     def check_image_size(self, size: int) -> None:
         """Raise SettingsError for a side of images that the method cannot take."""

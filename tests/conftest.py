@@ -19,6 +19,7 @@ from hypothesis import settings
 from PIL import Image
 
 from tests.datamodules.builders import save_labels, save_names
+from tests.photos import draw_photos
 
 settings.register_profile("same", derandomize=True)  # the same examples every time; "default" looks for others
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
@@ -76,3 +77,9 @@ def blocks_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_names(root, **names)
     (root / "folds.yaml").write_text(f"name: blocks\nclasses: {CLASSES}\nfolds: [[1, 2, 3], [4, 5, 6]]\n")
     return root
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders of labelled photos, 6 classes of 12."""
+    return draw_photos(tmp_path_factory.mktemp("photos") / "all")

@@ -17,11 +17,11 @@ NOTE = "prepared.json"
 
 @dataclass(frozen=True)
 class Archive:
-    """A published archive and its published checksum."""
+    """A published archive and its published checksum, None where there is none."""
 
     name: str
     url: str
-    digest: Digest
+    digest: Digest | None
 
 
 @dataclass(frozen=True)
@@ -84,18 +84,20 @@ class Job:
         url = self.url(archive.url, archive.name)
         print(f"fetching {url}")
         download(url, kept, None if self.allow_unverified else archive.digest, self.patience)
-        if self.allow_unverified:
+        if self.allow_unverified or archive.digest is None:
             self._verify(kept, archive)
         else:
             self.note(kept, f"{archive.digest.kind} {archive.digest.value}", verified=True)
         return kept
 
     def note(self, path: Path, digest: str | None, verified: bool) -> None:
-        """Remember in `NOTE` that the archive `path` was used."""
+        """Remember in `NOTE` that the archive `path` was used; without a published `digest`, with its sha256."""
         entry = {"verified": verified, "checksum": digest or f"sha256 {sha256_file(path)}"}
         write_text(self.root / NOTE, json.dumps(read_note(self.root) | {path.name: entry}, indent=1) + "\n")
 
     def _verify(self, path: Path, archive: Archive) -> None:
+        if archive.digest is None:
+            return self.note(path, None, verified=False)
         found = archive.digest.of(path)
         verified = found == archive.digest.value
         if not verified and not self.allow_unverified:
@@ -104,7 +106,7 @@ class Job:
                 f"{archive.digest.value}; it is truncated or altered: remove it and fetch it again, or use it with "
                 "--allow-unverified"
             )
-        self.note(path, f"{archive.digest.kind} {found}", verified)
+        return self.note(path, f"{archive.digest.kind} {found}", verified)
 
 
 def read_note(root: Path) -> dict[str, dict[str, object]]:

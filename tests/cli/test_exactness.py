@@ -23,6 +23,7 @@ from fsbench.composition import parse
 from fsbench.paths import REPOSITORY
 from fsbench.records import find_records
 from fsbench.request import Request
+from tests.photos import arguments
 
 ALONE = (1, 0, 1)
 """Processes, workers, batch: what all others are held against."""
@@ -45,6 +46,12 @@ METHODS = {
     "pspnet": ["--model.backbone.name=dilated_resnet50", "--model.backbone.weights=random", "--data.image_size=65",
                "--data.augmentation=none"],
 }  # fmt: skip
+CLASSIFIERS = {
+    "metaoptnet": [],
+    "lp": [],
+    "vpt": ["--model.epochs=2", "--data.image_size=64"],
+    "fort_lora": ["--model.epochs=2", "--data.image_size=64"],
+}
 ONLY_FSCS = ("--data.way", "--data.setting")
 
 
@@ -101,8 +108,9 @@ def evaluate(
 
 
 @pytest.mark.slow
-def test_every_method_gives_the_same_bits_in_1_2_and_4_processes(cells, tmp_path):
+def test_every_method_gives_the_same_bits_in_1_2_and_4_processes(cells, photos, tmp_path):
     chosen = [cells(method, protocol_of(method)) for method in METHODS]
+    chosen += [arguments(method, photos, tmp_path, *more) for method, more in CLASSIFIERS.items()]
     alone = evaluate(tmp_path, chosen, *ALONE)
     for configuration in FEW:
         assert evaluate(tmp_path, chosen, *configuration) == alone, configuration

@@ -37,7 +37,7 @@ def refused(capsys, tmp_path, monkeypatch):
             ["--method", "emta"],
             f"unknown method 'emta'; there are: {', '.join(names('methods'))}",
         ),
-        (["--dataset", "ade"], "unknown data set 'ade'; there are: coco, demo, folder, fss1000, pascal"),
+        (["--dataset", "ade"], f"unknown data set 'ade'; there are: {', '.join(names('data'))}"),
         (["--fold", "4"], "unknown fold 4 for demo; it has folds 0 to 3"),
         (["--fold", "x"], "fold is 'x', expected a number"),
         (["--way", "0"], "way is 0, expected 1 or more"),

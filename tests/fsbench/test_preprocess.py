@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fsbench import preprocess
-from fsbench.preprocess import resize_image, resize_labels, resize_with_pil, way_labels
+from fsbench.preprocess import centre_square, resize_image, resize_labels, resize_with_pil, way_labels
 
 
 @given(st.integers(1, 500), st.integers(1, 500), st.integers(1, 720), st.integers(1, 720))
@@ -85,3 +85,18 @@ def test_images_are_resized_without_numba(monkeypatch):
         assert preprocess._compiled_resize() is None and torch.equal(resize_image(image, 20), compiled)
     finally:
         preprocess._compiled_resize.cache_clear()
+
+
+@pytest.mark.parametrize(("height", "width", "size"), [(300, 400, 224), (50, 41, 128), (257, 257, 224), (9, 700, 84)])
+def test_centre_square_is_torchvisions(height: int, width: int, size: int) -> None:
+    from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
+
+    from fsbench.episodes import IMAGENET_MEAN, IMAGENET_STD
+
+    image = Image.fromarray(np.random.RandomState(0).randint(0, 256, (height, width, 3)).astype(np.uint8))
+    found = centre_square(image, size)
+    assert (found.dtype, found.shape) == (torch.uint8, (3, size, size))
+    side = int(size * 1.15)  # 257 of 224
+    plain = Compose([Resize((side, side)), CenterCrop(size), ToTensor(), Normalize(IMAGENET_MEAN, IMAGENET_STD)])
+    mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+    torch.testing.assert_close((found.float() / 255 - mean) / std, plain(image), rtol=0, atol=1e-6)

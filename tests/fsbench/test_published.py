@@ -4,11 +4,15 @@ import csv
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fsbench.catalogue import names
+from fsbench.classification import NamedQueries
+from fsbench.classification import build_manifest as build_image_manifest
 from fsbench.cli import main
 from fsbench.errors import DataError
+from fsbench.images import ImageIndex
 from fsbench.layout import lay_out
 from fsbench.manifest import read_manifest
 from fsbench.paths import CONFIGS, REPOSITORY
@@ -16,6 +20,7 @@ from fsbench.published import FOLDER, Figure, beside, read_published
 from fsbench.records import Record, to_frame, write_record
 from fsbench.stats import Interval
 from fsbench.tables import build_blocks
+from methods._published_settings import remark
 
 FROZEN = REPOSITORY / "benchmarks/manifests/pascal"
 EMAT = {"name": "emat", "class": "methods.emat.EMAT", "support_side": 20}
@@ -93,7 +98,13 @@ def test_rows_and_figures_can_be_counted(figures):
         and not row["setting"].endswith((": std", ": spread"))
         and not (row["method"] == "HSNet" and "iFSL" in row["source"])
     }
-    assert len(figures) == len(rows)
+    with (FOLDER / "fort.csv").open(newline="") as file:
+        images = [
+            row
+            for row in csv.DictReader(file)
+            if row["metric"] == "accuracy_%" and row["method"] not in ("zero-shot", "CoOp", "Tip-Adapter-F", "PLOT++")
+        ]
+    assert len(figures) == len(rows) + len(images) > len(rows) + 200
 
 
 def test_the_mapping_names_methods_and_options_there_are(figures):
@@ -218,3 +229,103 @@ def test_names_that_are_not_known_are_refused(tmp_path, before, after, expected)
     (folder / "emat.csv").unlink()
     with pytest.raises(DataError, match=r"emat\.csv: either not in"):
         read_published(folder)
+
+
+@pytest.fixture
+def classified(tmp_path):
+    """classified(method, backbone, sizes, **task) -> a record of 20-way 1-shot episodes of "cub", all answers right."""
+
+    class Index(ImageIndex):
+        name, origin = "cub", "derived"
+
+        def __init__(self, sizes):
+            self.class_names = tuple(f"class {n}" for n in range(len(sizes)))
+            self.images = tuple(tuple(map(str, range(size))) for size in sizes)
+
+        def image_path(self, name):
+            return Path(name)
+
+    def make(method, backbone="dino_vitb16", smallest=50, remarks=(), **task) -> Record:
+        settings = {"way": 20, "shot": 1, "queries": 15, "episodes": 2000, "seed": 0, "min_class_size": None} | task
+        manifest = build_image_manifest(Index([smallest] * 30), **settings)
+        right = np.arange(20).repeat(settings["queries"]).reshape(20, -1)
+        rows = [
+            row
+            for e in manifest.episodes
+            for row in NamedQueries(e.index, tuple(c + 1 for c in e.classes), right).rows()
+        ]
+        folder = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        manifest.write(folder / "manifest.jsonl")
+        identity = {
+            "method": {"name": "m", **method}, "backbone": {"name": backbone, "weights": "official"}, "fold": 0,
+            "seed": 0, "image_size": 224, "manifest_sha256": manifest.sha256, "training": None,
+        }  # fmt: skip
+        cost = {"trainable_parameters": 0, "episodes_per_second": 1.0, "peak_mib": 1.0}
+        run = {"id": folder.name, "identity": identity, "presence": "predicted", "cost": cost, "remarks": remarks}
+        return write_record(folder, run, to_frame(rows, manifest))
+
+    return make
+
+
+def test_classification_beside_its_paper(classified, figures):
+    def beside_it(record, *scores):
+        low, high = scores or (57.9, 58.1)
+        return beside("m", "all", {"accuracy": Interval((low + high) / 2, low, high)}, [record], figures)
+
+    solver = {"class": "methods.frozen_classifiers.FrozenClassifier", "solver": "metaoptnet"}
+    with (FOLDER / "fort.csv").open(newline="") as file:
+        printed = {
+            float(row["value"])
+            for row in csv.DictReader(file)
+            if (row["method"], row["backbone"], row["dataset"], row["shot"])
+            == ("MetaOptNet", "DINO ViT-B/16 IN1K", "CUB", "1")
+        }
+    found = beside_it(classified(solver))
+    assert {item.reported.value for item in found} == printed and all(item.difference is not None for item in found)
+
+    def why(*arguments, **task):
+        found = beside_it(classified(*arguments, **task))
+        of_backbone = [item for item in found if "dino_vitb16" in item.reported.backbones]
+        (verdict,) = {item.verdict if item.difference is None else "" for item in of_backbone}
+        return verdict.removeprefix("not comparable: ")
+
+    assert (
+        why(solver, smallest=40) == "30 small classes are repeated up to 50 images there, not here "
+        "(--data.min_class_size=50)"
+    )
+    assert why(solver, smallest=40, min_class_size=50) == ""
+    assert why(solver, episodes=3) == "3 episodes here, 2000 there"
+    assert why(solver, queries=5) == "5 queries here, 15 there"
+    tuned = {"class": "methods.fine_tuned.FineTuned", "tuning": "lora", "head": "metaoptnet", "temperature": 20.0}
+    assert "are not published" in why(tuned | {"alpha": 0.5}, remarks=["hyper-parameters are not published"])
+    names = {
+        alpha: {item.reported.method for item in beside_it(classified(tuned | {"alpha": alpha}))}
+        for alpha in (0.0, 0.5)
+    }
+    assert names == {0.0: {"LoRA"}, 0.5: {"LoRA+FORT"}}
+
+
+def test_remarks_on_hyper_parameters():
+    """None for the authors' own commands, which the configurations are."""
+    from types import SimpleNamespace as Plain
+
+    import yaml
+
+    def said(name, dataset, shot=1):
+        options = {}
+        for path in (CONFIGS / "methods" / f"{name}.yaml", CONFIGS / "methods" / f"{name}.{dataset}.yaml"):
+            if path.is_file():
+                options |= yaml.safe_load(path.read_text())["model"]["init_args"]
+        schedule = Plain(**{key: options.get(key, 0) for key in ("learning_rate", "alpha", "tau")})
+        method = Plain(
+            schedule=schedule, backbone=Plain(**options["backbone"]), tuning=options["tuning"],
+            epochs=options["epochs"], patches=options.get("patches"),
+        )  # fmt: skip
+        return remark(method, Plain(shot=shot, dataset=Plain(name=dataset)))
+
+    vit, swin = ("ft", "lora", "ssf", "fort", "fort_lora", "fort_ssf"), ("ft_swin", "fort_swin", "fort_ssf_swin")
+    assert not any(said(name, "cub") for name in (*vit, *swin, "vpt"))
+    assert not any(said(name, "pets") for name in vit)
+    for unknown in (said("fort", "cub", shot=5), said("ft", "cars"), said("fort_swin", "pets"), said("vpt", "pets")):
+        assert "are not published" in unknown[0]

@@ -1,0 +1,222 @@
+"""Episodes of few-shot classification from any data set of labelled photos (fort.md §1-§4)."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property, partial
+from typing import Any, ClassVar
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from datamodules.label_maps import read_pixels
+from datamodules.shares import RankShare, ranks
+from fsbench.classification import PROTOCOL, build_manifest
+from fsbench.errors import SettingsError
+from fsbench.feature_cache import FeatureCache
+from fsbench.image_episodes import ImageEpisode
+from fsbench.images import ImageIndex
+from fsbench.manifest import CLASSIFICATION, Manifest
+from fsbench.preprocess import centre_square
+from fsbench.records import fingerprint
+from fsbench.samplers import ClassificationEpisode
+
+
+class Protocol:
+    """The one protocol of classification: its name is part of a run's folder and record."""
+
+    name = PROTOCOL
+    presence = "predicted"
+
+
+class ClassificationDataModule(L.LightningDataModule):
+    """Test episodes of one data set; all its classes take part, and nothing is trained before.
+
+    Args:
+        dataset: the photos and their classes.
+        way, shot, queries: N, K, and query images of each class.
+        episodes: in the manifest.
+        test_seed: of the manifest.
+        min_class_size: smaller classes are repeated up to so many images before drawing, which lets an image be support
+            and query at once: 50 is what the published figures were made with. None leaves them as they are.
+        image_size: side of the images.
+        eval_batch_size: episodes handed to the method at once; figures do not depend on it.
+        workers: loader processes.
+        cache_mib: memory for decoded images, shared equally by the `workers` of a loader.
+        fold: 0; there are no folds.
+        seed: of what methods draw (first weights, order of visits), together with the episode's number.
+    """
+
+    answers = CLASSIFICATION
+    protocol = Protocol()
+    setting = "original"
+    training_shot = 1
+    test_options: ClassVar[dict[str, Any]] = {}
+
+    def __init__(
+        self,
+        dataset: ImageIndex,
+        way: int = 20,
+        shot: int = 1,
+        queries: int = 15,
+        episodes: int = 2000,
+        test_seed: int = 0,
+        min_class_size: int | None = None,
+        image_size: int = 224,
+        eval_batch_size: int = 1,
+        workers: int = 2,
+        cache_mib: int = 1024,
+        fold: int = 0,
+        seed: int = 0,
+    ):
+        super().__init__()
+        least = {"episodes": (episodes, 1), "eval_batch_size": (eval_batch_size, 1), "workers": (workers, 0)}
+        least |= {"cache_mib": (cache_mib, 0), "seed": (seed, 0), "test_seed": (test_seed, 0)}
+        for name, (value, lowest) in least.items():
+            if value < lowest:
+                raise SettingsError(f"{name} is {value}, expected {lowest} or more")
+        if fold != 0:
+            raise SettingsError(f"unknown fold {fold} for {dataset.name}; classification has no folds, only 0")
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer episodes left than processes
+        self.dataset = dataset
+        self.way, self.shot, self.queries = way, shot, queries
+        self.episodes = episodes
+        self.test_seed = test_seed
+        self.min_class_size = min_class_size
+        self.image_size = image_size
+        self.eval_batch_size = eval_batch_size
+        self.workers = workers
+        self.cache_mib = cache_mib
+        self.fold = fold
+        self.seed = seed
+        self.done: frozenset[int] = frozenset()
+        """Test episodes that are finished already (an interrupted evaluation)."""
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        return build_manifest(
+            self.dataset, self.way, self.shot, self.queries, self.episodes, self.test_seed, self.min_class_size
+        )
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Of all images, class by class; a place in it is what episodes and features call an image."""
+        return tuple(name for images in self.dataset.images for name in images)
+
+    @cached_property
+    def files_sha256(self) -> str:
+        """Of the list, and of the sizes of all files: exchanged files make another run, and other features."""
+        sizes = [_size(self.dataset, name) for name in self.names]
+        return fingerprint([self.dataset.sha256, sizes])
+
+    def check_unseen(self, trained_on: dict[str, Any], what: str) -> None:
+        """Classes of classification are all seen by a pre-trained backbone, or none; nothing to refuse."""
+
+    def left(self) -> list[ClassificationEpisode]:
+        """Episodes that are still to be done."""
+        return [episode for episode in self._episodes if episode.index not in self.done]
+
+    @property
+    def _episodes(self) -> Sequence[ClassificationEpisode]:
+        return self.manifest.episodes  # type: ignore[return-value]
+
+    @cached_property
+    def starts(self) -> list[int]:
+        """Place of every class's first image in `names`."""
+        starts = [0]
+        for images in self.dataset.images:
+            starts.append(starts[-1] + len(images))
+        return starts
+
+    def places(self, episode: ClassificationEpisode) -> tuple[Tensor, Tensor]:
+        """Places in `names` of an episode's supports (N, K) and queries (N, q)."""
+        first = torch.tensor([self.starts[number] for number in episode.classes])[:, None]
+        return torch.tensor(episode.support) + first, torch.tensor(episode.query) + first
+
+    def image(self, place: int) -> Tensor:
+        """One image, (3, S, S) uint8. Raises DataError naming a file that cannot be read."""
+        return photo(self.dataset, self.names[place], self.image_size)
+
+    def images(self, places: Sequence[int]) -> Iterable[tuple[int, Tensor]]:
+        """(place, image) of many, decoded by the loader's processes."""
+        return self._loader(Photos(self, places), range(len(places)), 1)
+
+    def test_dataloader(self) -> DataLoader[ImageEpisode]:
+        """What is left of the manifest, with images where the method looks at them."""
+        module: Any = None if self.trainer is None else self.trainer.lightning_module
+        items = ImageEpisodes(self, self.left(), with_images=not getattr(module, "asks_for_features", False))
+        return self._loader(items, RankShare(len(items)), self.eval_batch_size)
+
+    def _loader(self, items: Dataset[Any], sampler: Iterable[int], batch_size: int) -> DataLoader[Any]:
+        single = isinstance(items, Photos)
+        return DataLoader(
+            items,
+            batch_size,
+            sampler=sampler,
+            num_workers=self.workers,
+            collate_fn=_first if single else list,
+        )
+
+    def share(self, places: Sequence[int]) -> Sequence[int]:
+        """Those that this rank is to encode."""
+        rank, world = ranks()
+        return places[rank::world]
+
+
+def _first(items: list[Any]) -> Any:
+    return items[0]
+
+
+def _size(index: ImageIndex, name: str) -> int:
+    """Bytes; -1 where there is no file, which decoding will say."""
+    try:
+        return index.image_path(name).stat().st_size
+    except OSError:
+        return -1
+
+
+def photo(index: ImageIndex, name: str, size: int) -> Tensor:
+    """Image `name` as (3, S, S) uint8 (§3)."""
+    return centre_square(read_pixels(index.image_path(name)), size)
+
+
+class Photos(Dataset[tuple[int, Tensor]]):
+    """Images by themselves."""
+
+    def __init__(self, data: ClassificationDataModule, places: Sequence[int]):
+        self.index, self.size = data.dataset, data.image_size
+        self.items = [(place, data.names[place]) for place in places]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, i: int) -> tuple[int, Tensor]:
+        place, name = self.items[i]
+        return place, photo(self.index, name, self.size)
+
+
+class ImageEpisodes(Dataset[ImageEpisode]):
+    """The episodes of a manifest."""
+
+    def __init__(self, data: ClassificationDataModule, episodes: Sequence[ClassificationEpisode], with_images: bool):
+        self.index, self.size, self.seed = data.dataset, data.image_size, data.seed
+        self.names = data.names
+        self.episodes = [(episode, *data.places(episode)) for episode in episodes]
+        self.with_images = with_images
+        self.kept = FeatureCache(data.cache_mib * 2**20 // max(data.workers, 1))
+
+    def __len__(self) -> int:
+        return len(self.episodes)
+
+    def __getitem__(self, i: int) -> ImageEpisode:
+        episode, support, query = self.episodes[i]
+        numbers = tuple(number + 1 for number in episode.classes)
+        if not self.with_images:
+            return ImageEpisode(episode.index, self.seed, numbers, support, query)
+        images = torch.stack(list(self._decoded([*support.flatten().tolist(), *query.flatten().tolist()])))
+        return ImageEpisode(episode.index, self.seed, numbers, support, query, images)
+
+    def _decoded(self, places: Sequence[int]) -> Iterator[Tensor]:
+        for place in places:
+            name = self.names[place]
+            yield self.kept.get("image", name, partial(photo, self.index, name, self.size))

@@ -1,0 +1,133 @@
+"""Labelled photos for classification: of every archive, the files that the lists need."""
+
+import shutil
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from datamodules.labelled_photos import LabelledPhotos
+from datamodules.photo_sets import Places
+from datamodules.prepare.download import Digest
+from datamodules.prepare.job import Archive, Job
+from datamodules.prepare.unpack import Place, publish, unpack
+from fsbench.errors import DataError, SettingsError
+
+
+@dataclass(frozen=True)
+class Source:
+    """An archive and what is wanted of it.
+
+    Attributes:
+        wanted: patterns of the ends of names; a file lies under that end of its name in the root.
+        most: files of each folder, the first by name; None takes all.
+    """
+
+    archive: Archive
+    wanted: tuple[str, ...]
+    most: int | None = None
+
+
+def _source(name: str, folder: str, md5: str | None, *wanted: str, most: int | None = None) -> Source:
+    return Source(Archive(name, f"{folder}/{name}", Digest("md5", md5) if md5 else None), wanted, most)
+
+
+_OXFORD = "https://www.robots.ox.ac.uk/~vgg/data"
+_STANFORD = "https://ai.stanford.edu/~jkrause"
+_INAT = "https://ml-inat-competition-datasets.s3.amazonaws.com/2018"
+
+SOURCES = {
+    "cub": (
+        _source(
+            "CUB_200_2011.tgz",
+            "https://data.caltech.edu/records/65de6-vp158/files",
+            "97eceeb196236b17998738112f37df78",
+            "images/*/*.jpg",
+        ),
+    ),
+    "cars": (
+        _source("car_devkit.tgz", f"{_STANFORD}/cars", "c3b158d763b6e2245038c8ad08e45376", "devkit/*.mat"),
+        _source("cars_train.tgz", f"{_STANFORD}/car196", "065e5b463ae28d29e77c1b4b166cfe61", "cars_train/*.jpg"),
+    ),
+    "places": (
+        _source(
+            "places365standard_easyformat.tar",
+            "http://data.csail.mit.edu/places/places365",
+            None,
+            "train/*/*.jpg",
+            most=Places.most,  # of 1.8 million
+        ),
+    ),
+    "plantae": (
+        _source("categories.json.tar.gz", _INAT, None, "categories.json"),
+        _source("train_val2018.tar.gz", _INAT, "b1c6952ce38f31868cc50ea72d066cc3", "Plantae/*/*.jpg"),
+    ),
+    "aircraft": (
+        _source(
+            "fgvc-aircraft-2013b.tar.gz",
+            f"{_OXFORD}/fgvc-aircraft/archives",
+            "d4acdd33327262359767eeaa97a4f732",
+            "images/*.jpg",
+            "images_family_trainval.txt",
+        ),
+    ),
+    "pets": (
+        _source(
+            "annotations.tar.gz", f"{_OXFORD}/pets/data", "95a8c909bbe2e81eed6a22bccdf3f68f", "annotations/list.txt"
+        ),
+        _source("images.tar.gz", f"{_OXFORD}/pets/data", "5c4f3ee8e5d25df40f4fd59a7f44e54c", "images/*.jpg"),
+    ),
+}
+"""The smaller archive first, so that a wrong address shows early."""
+
+
+def prepare(kind: type[LabelledPhotos], job: Job) -> list[str]:
+    """The archives' wanted files in the root; an archive is left out where its result is there."""
+    if job.lists is not None:
+        raise SettingsError(f"{kind.name} has no released lists; leave --lists out, and give a list file to the run")
+    if kind.present(job.root):
+        return []
+    for source in SOURCES[kind.name]:
+        _provide(job, source)
+    unpublished = [source.archive.name for source in SOURCES[kind.name] if source.archive.digest is None]
+    return [f"{name}: no checksum is published; its sha256 is in prepared.json" for name in unpublished]
+
+
+def _provide(job: Job, source: Source) -> None:
+    parts = [PurePosixPath(pattern).parts[0] for pattern in source.wanted]
+    if all((job.root / part).exists() for part in parts):
+        return
+    archive = job.obtain(source.archive)
+    making = job.root / f".{source.archive.name}.making"
+    place: Place = partial(_place, source.wanted)
+    if source.most is not None:
+        place = _first(archive, making, place, source.most)
+    unpack(archive, making, place)
+    for part in parts:
+        if not (making / part).exists():
+            raise DataError(
+                f"archive {archive} has no {' and no '.join(source.wanted)}; expected the publisher's; fetch it again"
+            )
+    for part in parts:
+        publish(making / part, job.root / part)
+    shutil.rmtree(making)
+    making.with_name(f"{making.name}.from").unlink(missing_ok=True)
+
+
+def _place(wanted: tuple[str, ...], name: PurePosixPath) -> str | None:
+    for pattern in wanted:
+        if name.match(pattern) and not name.name.startswith("._"):  # what other systems' tar leaves behind
+            return "/".join(name.parts[-len(PurePosixPath(pattern).parts) :])
+    return None
+
+
+def _first(archive: Path, making: Path, place: Place, most: int) -> Place:
+    """`place`, for the first files of every folder alone. Reads the names of the whole archive."""
+    names: dict[str, list[str]] = {}
+
+    def remember(name: PurePosixPath) -> None:
+        folder, _, file = (place(name) or "").rpartition("/")
+        names.setdefault(folder, []).append(file)
+
+    unpack(archive, making, remember)
+    kept = {f"{folder}/{file}" for folder, files in names.items() for file in sorted(files)[:most]}
+    return lambda name: inner if (inner := place(name)) in kept else None

@@ -1,0 +1,45 @@
+"""Which hyper-parameters of fine-tuning are the authors' and which nobody has printed (fort.md §8, §9.4)."""
+
+from typing import Any
+
+CUB, PETS = "cub", "pets"
+
+TUNING: dict[tuple[str, str, str], tuple[float, int]] = {
+    ("dino_vitb16", "full", CUB): (1e-5, 5),
+    ("dino_vitb16", "ssf", CUB): (5e-3, 10),
+    ("dino_vitb16", "lora", CUB): (5e-3, 10),
+    ("dino_vitb16", "vpt", CUB): (1e-2, 10),
+    ("dino_vitb16", "full", PETS): (1e-5, 5),
+    ("dino_vitb16", "ssf", PETS): (5e-3, 10),
+    ("dino_vitb16", "lora", PETS): (5e-3, 10),
+    ("ibot_swin_tiny", "full", CUB): (5e-5, 5),
+    ("ibot_swin_tiny", "ssf", CUB): (5e-3, 10),
+    ("ibot_swin_tiny", "lora", CUB): (5e-3, 10),
+}
+"""(backbone, what is tuned, data set) -> learning rate and epochs, 1-shot."""
+
+FORT: dict[tuple[str, str, str], tuple[int, float, float]] = {
+    ("dino_vitb16", "full", CUB): (14, 1, 0.03),
+    ("dino_vitb16", "ssf", CUB): (14, 1, 0.1),
+    ("dino_vitb16", "lora", CUB): (14, 1, 0.5),
+    ("dino_vitb16", "full", PETS): (14, 10, 1.0),
+    ("dino_vitb16", "ssf", PETS): (14, 1, 0.08),
+    ("dino_vitb16", "lora", PETS): (14, 1, 0.1),
+    ("ibot_swin_tiny", "full", CUB): (7, 10, 0.3),
+    ("ibot_swin_tiny", "ssf", CUB): (7, 20, 0.5),
+    ("ibot_swin_tiny", "lora", CUB): (7, 10, 0.3),
+}
+"""The same -> P, tau, alpha."""
+
+
+def remark(method: Any, data: Any) -> list[str]:
+    """What to say of a fine-tuned method's settings on `data`: nothing where they are the authors'."""
+    key = (method.backbone.name, method.tuning, data.dataset.name)
+    known = data.shot == 1 and key in TUNING and (not method.schedule.alpha or key in FORT)
+    if not known:
+        return [f"hyper-parameters are our tuning: those for {data.dataset.name} {data.shot}-shot are not published"]
+    schedule = method.schedule
+    same = TUNING[key] == (schedule.learning_rate, method.epochs)
+    if schedule.alpha:
+        same = same and FORT[key] == (method.patches, schedule.tau, schedule.alpha)
+    return [] if same else ["hyper-parameters are other than the published ones"]

@@ -1,0 +1,42 @@
+"""Linear probing (fort.md §8): a linear head on frozen features, trained on the supports by gradient descent."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from fsbench.backbones import BackboneConfig
+from fsbench.image_episodes import ImageEpisode
+from methods._fine_tuning import LinearClassifier, Schedule, fine_tune, visiting_order
+from methods.classifier import FeatureClassifier, drawing
+
+
+class LinearProbe(FeatureClassifier):
+    """A head with torch's first weights, a step for every N supports.
+
+    Args:
+        backbone: the frozen network.
+        learning_rate: of SGD with momentum and dampening 0.9, weight decay 1e-3.
+        epochs: passes over the supports.
+    """
+
+    def __init__(self, backbone: BackboneConfig, learning_rate: float = 1e-2, epochs: int = 20):
+        super().__init__(backbone)
+        self.schedule = Schedule("sgd", learning_rate)
+        self.epochs = epochs
+
+    def trainable(self, ways: int) -> int:
+        return (self.backbone.width + 1) * ways
+
+    def classify(self, episodes: Sequence[ImageEpisode]) -> list[Tensor]:
+        return [self._classify(episode) for episode in episodes]
+
+    def _classify(self, episode: ImageEpisode) -> Tensor:
+        support, query = (self.features(part).flatten(0, 1) for part in (episode.support, episode.query))
+        with torch.inference_mode(False), torch.enable_grad(), drawing(episode) as rng:
+            head = LinearClassifier(nn.Identity(), self.backbone.width, episode.ways).to(self.device)
+            order = visiting_order(len(support), episode.ways, self.epochs, rng)
+            for _ in fine_tune(head, self.schedule, support.clone(), episode.labels(self.device), order):
+                pass
+        with torch.no_grad():
+            return head(query).argmax(1)

@@ -1,0 +1,148 @@
+"""Classification from the command line: tables, comparisons, explanations and refusals."""
+
+import json
+import re
+
+import pytest
+import torch
+
+from fsbench.catalogue import answers, config_files, names
+from fsbench.cli import main
+from fsbench.composition import parse
+from fsbench.encoders import Encoder
+from tests.photos import DATA, arguments
+
+METHODS = [name for name in names("methods") if answers("methods", name) == "classification"]
+
+
+@pytest.fixture
+def bench(photos):
+    """bench(method, runs, *more) -> arguments of `fsbench bench`."""
+
+    def make(method, runs, *more, root=photos):
+        extra = [
+            "--data.dataset=tests.photos.Photos", f"--data.dataset.root={root}", "--data.way=5", "--data.queries=4",
+            "--data.workers=0",
+        ]  # fmt: skip
+        return ["bench", "--method", method, "--dataset", DATA, "--runs", str(runs), *extra, *more]
+
+    return make
+
+
+def zeros(encoder, seed):
+    return {name: torch.zeros(value.shape) for name, value in encoder.outline().state_dict().items()}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_paper_settings_of_every_method(method, photos, monkeypatch):
+    monkeypatch.setattr(Encoder, "_random_state", zeros)  # which takes seconds for 86 million
+    given = [f"--config={path}" for path in config_files(method, DATA)[:2]]  # without the data set's backbone
+    data = ["--data.dataset=tests.photos.Photos", f"--data.dataset.root={photos}"]
+    cli = parse([*given, *data, "--model.backbone.weights=random"])
+    assert (cli.datamodule.way, cli.datamodule.queries, cli.datamodule.episodes) == (20, 15, 2000)
+    found = cli.model.trainable(20)
+    vit, swin = (  # fort.md §13, and the head
+        {"ft": 85_798_656, "lora": 221_184, "ssf": 205_824, "vpt": 92_160},
+        {"ft": 27_519_354, "lora": 105_984, "ssf": 104_448},
+    )
+    kind = method.removesuffix("_swin").replace("fort_", "").replace("fort", "ft")
+    tuned = (swin if method.endswith("_swin") else vit).get(kind)
+    assert found == (15_380 if method == "lp" else 0 if tuned is None else tuned + 15_380)
+
+
+def test_bench_table_compare_and_explain(bench, tmp_path, fsbench):
+    """As a user does it; a second call repeats nothing."""
+    settings = ["--model.patches=6", "--fast", "--data.episodes=4", "--data.image_size=64"]
+    done = fsbench(*bench("fort", tmp_path / "runs", *settings))
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"photos · classification · 5-way 1-shot, 4 queries a class · protocol fort v1", done.stdout)
+    assert re.search(r"fort +all +\d+\.\d\d \[", done.stdout) and "(chance)  all   20.00" in done.stdout
+    assert "hyper-parameters are our tuning: those for photos 1-shot are not published" in done.stdout
+    assert "mIoU" not in done.stdout
+    (folder,) = (tmp_path / "runs").glob("fort-*")
+    run = json.loads((folder / "run.json").read_text())
+    assert run["cost"]["trainable_parameters"] == run["cost"]["total_parameters"]
+
+
+def test_compare_rescore_explain_and_formats(photos, tmp_path, capsys):
+    from fsbench.cell import Cell
+    from fsbench.runner import run
+
+    runs = tmp_path / "runs"
+    fort = ["--model.patches=6", "--model.epochs=1", "--data.image_size=64"]
+    folders = {
+        method: run(Cell(parse(arguments(method, photos, runs, "--data.episodes=4", *more)))).path
+        for method, more in {"nn": [], "lp": [], "fort_ssf": fort}.items()
+    }
+    capsys.readouterr()
+    assert main(["compare", str(runs), "--metrics", "accuracy", "--resamples", "200", "--format", "json"]) == 0
+    (compared,) = json.loads(capsys.readouterr().out)
+    assert [line["images"] for line in compared["tables"]["all"]["accuracy"]] == [4] * 3
+    assert main(["compare", str(runs), "--by", "class", "--resamples", "200"]) == 0
+    assert "resamples of whole episodes" in capsys.readouterr().out
+    assert main(["compare", str(runs), "--by", "size"]) == 2
+    assert "classification has no object sizes" in capsys.readouterr().err
+    assert main(["rescore", str(runs), "--protocol", "hsnet"]) == 2
+    assert "is a run of classification, which has one metric" in capsys.readouterr().err
+    for form in ("markdown", "csv", "latex", "json"):
+        assert main(["table", str(runs), "--by", "size", "--by", "class", "--published", "--format", form]) == 0
+        assert "class_3" in capsys.readouterr().out.replace("\\", "")
+    assert main(["explain", str(folders["fort_ssf"]), "--pictures", "3"]) == 0
+    assert "share of the last attention on the key patches, mean of 5 supports" in capsys.readouterr().out
+    assert (folders["fort_ssf"] / "explain" / "attention.png").is_file()
+    assert main(["explain", str(folders["nn"])]) == 2
+    assert "nn has no coarse masks and attention to explain; methods that do:" in capsys.readouterr().err
+
+
+@pytest.fixture
+def refused(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def call(*given):
+        assert main(list(given)) == 2
+        err = capsys.readouterr().err
+        message = err[err.index("fsbench: error: ") :].strip()
+        assert len(message.splitlines()) == 1 and "Traceback" not in err
+        return message
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        (["--data.way=7"], "way 7 is more than the 6 classes of the data set; lower WAY"),
+        (
+            ["--shot=9"],
+            "6 of 6 classes have fewer than 13 images (class 'class_0' has 12), expected 9 for support and 4 queries",
+        ),
+        (["--fold=1"], "unknown fold 1 for photos; classification has no folds, only 0"),
+        (["--data.image_size=100"], "image size 100x100 is not a multiple of the backbone's patch size 8"),
+        (["--model.backbone.name=vgg16"], "unknown backbone 'vgg16' of a classifier"),
+        (["--protocol=hsnet"], "ClassificationDataModule has no option 'protocol'"),
+        (["--ckpt=x.ckpt"], "no checkpoint at x.ckpt"),
+        (["--run.nshot_strategy=vote"], "nshot_strategy is vote, but classifiers see all shots; expected own"),
+        (["--data.queries=0"], "expected 1 or more of each"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_settings(refused, bench, more, expected):
+    assert expected in refused(*bench("nn", "runs", *more))
+
+
+def test_methods_and_data_sets_that_do_not_belong_together(refused):
+    assert "emat is a method of segmentation, and" in refused("bench", "--method=emat", f"--dataset={DATA}")
+    message = refused("bench", "--method=nn", "--dataset=pascal")
+    assert "nn is a method of classification, and pascal a data set for segmentation; data sets for nn: " in message
+    assert "nn classifies images; expected a method that segments" in refused("cost", "--method=nn")
+    assert "for classification without label maps" in refused(
+        "manifest", "build", f"--dataset={DATA}", "--out=x.jsonl", "--fold=0"
+    )
+
+
+def test_list_keeps_the_kinds_apart(capsys):
+    assert main(["list"]) == 0
+    printed = capsys.readouterr().out
+    masks, images = printed.split("classification, methods:")
+    assert "  fort " in images and "  nn " in images and "  emat " not in images
+    assert "  emat " in masks and "  fort " not in masks

@@ -1,0 +1,59 @@
+"""Small folders of labelled photos: colour tells the class, more or less."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from fsbench.images import ImageIndex
+from fsbench.request import Request
+
+CLASSES = 6
+DATA = "demo-cls"
+"""A data set whose settings are taken, with other photos."""
+
+
+def draw_photos(root: Path, sizes: list[int] | None = None, side: int = 40, noise: float = 15) -> Path:
+    """JPEGs in a folder for each class; `sizes` are the numbers of images."""
+    rng = np.random.default_rng(0)
+    for number, size in enumerate(sizes or [12] * CLASSES):
+        folder = root / f"class_{number}"
+        folder.mkdir(parents=True)
+        colour = rng.uniform(60, 200, 3)
+        pattern = rng.normal(0, 40, (5, 5, 1)).repeat(side // 5, 0).repeat(side // 5, 1)
+        for i in range(size):
+            pixels = colour + pattern + rng.normal(0, noise, 3) + rng.normal(0, 20, (side, side, 3))
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{i:02d}.jpg", quality=95)
+    return root
+
+
+class Photos(ImageIndex):
+    """The folders of `root`."""
+
+    origin = "derived"
+
+    def __init__(self, root: str = "photos"):
+        self.name = "photos"
+        self.root = Path(root)
+        folders = sorted(path for path in self.root.iterdir() if path.is_dir())
+        self.class_names = tuple(folder.name for folder in folders)
+        self.images = tuple(tuple(sorted(f"{f.name}/{path.name}" for path in f.iterdir())) for f in folders)
+
+    def image_path(self, name: str) -> Path:
+        return self.root / name
+
+
+def arguments(method: str, root: Path, runs: Path, *more: str) -> list[str]:
+    """Of `fsbench run`: 5-way 1-shot episodes with 4 queries a class on the photos in `root`, with the demo's ViT."""
+    given = {
+        "data.dataset": "tests.photos.Photos",
+        "data.dataset.root": root,
+        "data.way": 5,
+        "data.queries": 4,
+        "data.episodes": 6,
+        "data.workers": 0,
+        "trainer.accelerator": "cpu",
+        "trainer.enable_progress_bar": "false",
+    }
+    extra = [f"--{name}={value}" for name, value in given.items()]
+    return Request([method], DATA, [0], str(runs), extra=[*extra, *more]).arguments(method, 0)
