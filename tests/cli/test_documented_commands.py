@@ -29,7 +29,6 @@ RUN = [
     r"fsbench (table|compare|rescore) runs/.*",
     r"fsbench data check folder .*",
     r"fsbench manifest (build|show|verify) (?!benchmarks).*",
-    r"fsbench grid configs/grids/demo.yaml",
     r"export .*",
 ]
 """On a small demo, on which `make bench` (with few episodes) was run first."""
