@@ -11,6 +11,7 @@ METHOD      ?= prototype,emat
 DATASET     ?= demo
 ARGS        ?=
 COUNT       ?= 20
+JOBS        ?= auto
 WANDB_PROJECT ?= fsbench
 FORCE_BUILD ?= FALSE
 
@@ -55,8 +56,8 @@ sweep:  ## a W&B sweep and an agent for it, e.g. make sweep METHOD=emat COUNT=20
 	  sed -n 's/.*wandb agent //p'); \
 	WANDB=online PATH="$(abspath $(BIN)):$$PATH" $(BIN)/wandb agent --count $(COUNT) $$id
 
-test: $(STAMP)  ## run the tests, e.g. make test ARGS='-m "not slow"'
-	$(BIN)/python -m pytest $(ARGS)
+test: $(STAMP)  ## run the tests on JOBS cores, e.g. make test ARGS='-m "not slow"'
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --maxprocesses 4 --dist worksteal $(ARGS)
 
 regress: $(STAMP)  ## a few answers of every method against accepted ones, e.g. make regress METHOD=emat ARGS=--accept
 	@$(BIN)/python -m fsbench regress $(if $(filter file,$(origin METHOD)),,--method '$(METHOD)') $(ARGS)

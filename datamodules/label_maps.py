@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from fsbench.colours import voc_colours
 from fsbench.errors import DataError
 
 _GREY_STEP = {2: 85, 4: 17}
@@ -16,7 +17,7 @@ _GREY_STEP = {2: 85, 4: 17}
 
 
 @contextmanager
-def _opened(path: Path, kind: str) -> Iterator[Image.Image]:
+def opened(path: Path, kind: str) -> Iterator[Image.Image]:
     """`path`, opened; its decoding errors become a DataError. A truncated file is one whatever PIL was told before."""
     from PIL import ImageFile
 
@@ -38,7 +39,7 @@ def read_image(path: Path) -> Image.Image:
 
     Raises DataError for files that are absent, truncated, not images, or deeper than 8 bits.
     """
-    with _opened(path, "image") as image:
+    with opened(path, "image") as image:
         if image.mode.startswith(("I", "F")):
             raise DataError(f"image {path} has {image.mode} pixels; expected 8 bits per channel; convert it")
         return image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
@@ -84,9 +85,9 @@ def read_label_map(path: Path) -> np.ndarray:
 
     Void 255 is kept. Raises DataError for undecodable files, class numbers above 255 and unknown colours.
     """
-    with _opened(path, "label map") as image:
+    with opened(path, "label map") as image:
         if image.mode in ("RGB", "RGBA"):
-            return _from_colours(np.asarray(image)[..., :3], path)
+            return from_colours(np.asarray(image)[..., :3], path)
         if image.mode not in ("P", "L", "1", "I", "I;16", "I;16B"):
             raise DataError(
                 f"label map {path} has {image.mode} pixels; expected a PNG of class numbers (palette or grey) or of "
@@ -105,19 +106,7 @@ def _png_bit_depth(path: Path) -> int:
         return file.read(25)[24]
 
 
-@cache
-def voc_colours() -> np.ndarray:
-    """The VOC colour map (256, 3) uint8: the bits of a class number spread over red, green and blue."""
-    colours = np.zeros((256, 3), dtype=np.uint8)
-    number = np.arange(256)
-    for shift in range(8):
-        for channel in range(3):
-            bit = (number >> (3 * shift + channel)) & 1
-            colours[:, channel] |= (bit << (7 - shift)).astype(np.uint8)
-    return colours
-
-
-def _from_colours(pixels: np.ndarray, path: Path) -> np.ndarray:
+def from_colours(pixels: np.ndarray, path: Path) -> np.ndarray:
     """(H, W, 3) uint8 in VOC colours -> class numbers (H, W) uint8."""
     shifts = np.array([16, 8, 0])
     codes = (voc_colours().astype(np.int64) << shifts).sum(1)

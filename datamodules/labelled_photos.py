@@ -48,15 +48,15 @@ class LabelledPhotos(ImageIndex):
         files = [lists] if isinstance(lists, str) else lists or []
         if len(files) > 1:
             raise DataError(f"{self.name} was given {len(files)} list files; expected one with all classes")
-        listed, self.origin = (read_list(Path(files[0]).expanduser(), self.folder), "given") if files else (None, "")
-        classes = self.derive() if listed is None else listed
+        classes = read_list(Path(files[0]).expanduser(), self.folder) if files else self.derive()
         self.class_names = tuple(name for name, _ in classes)
         self.images = tuple(tuple(images) for _, images in classes)
-        if listed is None:
-            found = (len(classes), sum(map(len, self.images)))
-            classes_of, images_of = self.official or found
-            complete = found == (classes_of, images_of or found[1])
-            self.origin = "derived" if complete else "derived, incomplete"
+        self.origin = "given" if files else "derived" if self._complete() else "derived, incomplete"
+
+    def _complete(self) -> bool:
+        """Whether the list has as many classes and images as the publisher's."""
+        classes, images = self.official or (len(self.images), None)
+        return len(self.images) == classes and images in (None, sum(map(len, self.images)))
 
     def image_path(self, name: str) -> Path:
         return self.folder / name

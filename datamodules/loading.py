@@ -11,12 +11,9 @@ from datamodules.augment import bounding_boxes
 from datamodules.decoding import DecodedFiles
 from fsbench.annotations import AnnotationIndex
 from fsbench.episodes import EpisodeBatch, Truth
-from fsbench.preprocess import resize_image, resize_image_cv2, resize_labels, resize_labels_cv2, way_labels
+from fsbench.preprocess import RESIZES, way_labels
 from fsbench.protocol import Resize
 from fsbench.samplers import Episode, Pool, draw_episode
-
-RESIZES = {"pil": (resize_image, resize_labels), "cv2": (resize_image_cv2, resize_labels_cv2)}
-"""`Protocol.resize` -> how images and label maps become S x S."""
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from torch.utils.data import Dataset
 from datamodules.augment import Augmentation
 from datamodules.decoding import DecodedFiles
 from datamodules.label_maps import check_sizes, read_pixels
-from datamodules.loading import RESIZES, Loading
+from datamodules.loading import Loading
 from fsbench.annotations import AnnotationIndex
 from fsbench.episodes import EpisodeBatch, Truth
-from fsbench.preprocess import way_labels
+from fsbench.preprocess import RESIZES, way_labels
 from fsbench.samplers import Episode, Pool
 
 

@@ -297,7 +297,7 @@ class FrozenBackbone:
             f"the weights of the backbone {self.name} are not at {path}\n"
             f"  fetch {spec.url}\n"
             f"        (official page: {spec.page})\n"
-            f"  put it at {path}, or say where it is: WEIGHTS=<file> (make bench) or --model.backbone.weights <file>\n"
+            f"  put it at {path}, or say where it is: WEIGHTS=<file> (make bench), --weights <file> (fsbench)\n"
             f"  check it with sha256sum: {sha256}{f', {spec.size} bytes' if spec.size else ''}\n"
             "  to try the path without it: WEIGHTS=random (its figures mean nothing)"
         )

@@ -3,7 +3,7 @@
 import importlib
 import inspect
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,24 +75,75 @@ def method_classes() -> dict[str, Any]:
     return found
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """How a method is built: its class (dotted), the class's arguments besides the backbone and those of the backbone,
+    the side of its images, the name of its protocol, and how K shots become one prediction."""
+
+    name: str
+    kind: str
+    arguments: dict[str, Any]
+    backbone: dict[str, Any]
+    image_size: int
+    protocol: str
+    nshot_strategy: str = "own"
+
+    def build(self, **backbone: Any) -> Any:
+        """The method, with other arguments of the backbone where given. Raises CheckpointError for missing weights."""
+        from fsbench.backbones import BackboneConfig
+
+        given = {key: value for key, value in backbone.items() if value is not None}
+        module, _, name = self.kind.rpartition(".")
+        kind = getattr(importlib.import_module(module), name)
+        return kind(BackboneConfig(**self.backbone | given), **self.arguments)
+
+
+def method_recipe(name: str, dataset: str | None = None) -> Recipe:
+    """The recipe of configs/methods/`name`, or of what it is with a data set, as `fsbench bench` would compose it.
+
+    Raises SettingsError for an unknown method or data set, and for a method of classification.
+    """
+    _known("methods", "method", name)
+    if answers("methods", name) == CLASSIFICATION:
+        raise SettingsError(f"{name} classifies images; expected a method that segments (see: fsbench list)")
+    own = [CONFIGS / "base.yaml", CONFIGS / "methods" / f"{name}.yaml"]
+    return read_recipe(config_files(name, dataset) if dataset else own, name)
+
+
+def read_recipe(files: Sequence[Path], name: str | None = None) -> Recipe:
+    """The recipe of configuration files, later ones over earlier ones; `name` where they do not say theirs."""
+    import yaml
+
+    config: dict[str, Any] = {}
+    for file in files:
+        config = _merged(config, yaml.safe_load(file.read_text()))
+    arguments, data, run = dict(config["model"]["init_args"]), config["data"]["init_args"], config.get("run", {})
+    backbone = arguments.pop("backbone")
+    return Recipe(
+        name or run["name"],
+        config["model"]["class_path"],
+        arguments,
+        backbone,
+        int(data["image_size"]),
+        data["protocol"],
+        run.get("nshot_strategy", "own"),
+    )
+
+
+def _merged(below: Any, above: Any) -> Any:
+    if not (isinstance(below, dict) and isinstance(above, dict)):
+        return above
+    return below | {key: _merged(below.get(key), value) for key, value in above.items()}
+
+
 def build_method(name: str, backbone: "BackboneConfig") -> tuple[Any, int]:
     """The method of configs/methods/`name` and the image size it is made for. An empty name of `backbone` stands for
     the method's own backbone.
 
     Raises SettingsError for an unknown method, CheckpointError for missing weights.
     """
-    import yaml
-
-    _known("methods", "method", name)
-    if answers("methods", name) == CLASSIFICATION:
-        raise SettingsError(f"{name} classifies images; expected a method that segments (see: fsbench list)")
-    config = yaml.safe_load((CONFIGS / "methods" / f"{name}.yaml").read_text())
-    settings = dict(config["model"].get("init_args") or {})
-    own = settings.pop("backbone", {})
-    module, _, kind = config["model"]["class_path"].rpartition(".")
-    chosen = replace(backbone, name=backbone.name or own["name"])
-    method = getattr(importlib.import_module(module), kind)(chosen, **settings)
-    return method, int(config["data"]["init_args"]["image_size"])
+    recipe = method_recipe(name)
+    return recipe.build(**asdict(backbone) | {"name": backbone.name or None}), recipe.image_size
 
 
 def config_files(method: str, dataset: str, fast: bool = False) -> list[Path]:

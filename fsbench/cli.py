@@ -12,10 +12,13 @@ from fsbench import (
     compare_commands,
     cost_command,
     data_commands,
+    demo_command,
     explain_command,
     grid_commands,
     manifest_commands,
+    predict_command,
     regress_commands,
+    report_command,
 )
 from fsbench.errors import GOES_ON, FsbenchError, RecordError, SettingsError, say_left_out, user_message
 
@@ -45,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{below_progress}fsbench: error: {user_message(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        resumes = options.command in ("bench", "run") or getattr(options, "action", "") == "prepare"
+        resumes = options.command in ("bench", "run", "predict") or getattr(options, "action", "") == "prepare"
         print(f"\nfsbench: stopped{f'; {GOES_ON}' * resumes}", file=sys.stderr)
         return 130
 
@@ -110,10 +113,13 @@ def _parser() -> argparse.ArgumentParser:
 
     manifest_commands.add_parser(commands)
     cost_command.add_parser(commands)
+    predict_command.add_parser(commands)
+    demo_command.add_parser(commands)
     explain_command.add_parser(commands)
     compare_commands.add_parser(commands)
     grid_commands.add_parser(commands)
     regress_commands.add_parser(commands)
+    report_command.add_parser(commands)
 
     checkpoint = commands.add_parser("checkpoint", help="convert a checkpoint: authors' <-> ours")
     checkpoint.add_argument("source", type=Path)

@@ -74,7 +74,17 @@ def compare(
     `folds` leaves others out. Raises RecordError where the runs are not on the same episodes, or where one is damaged,
     unless there is a list `refused` for such messages.
     """
-    methods = find_methods(folders, folds, refused)
+    return compare_methods(find_methods(folders, folds, refused), metrics, by, baseline, resamples)
+
+
+def compare_methods(
+    methods: Methods,
+    metrics: Sequence[str],
+    by: Sequence[str] = (),
+    baseline: str | None = None,
+    resamples: int = RESAMPLES,
+) -> Comparison:
+    """The same of methods that were found already."""
     check_same(methods)
     images_only = any(classifies(of_fold.header) for of in methods.values() for of_fold in of.values())
     if images_only and "size" in by:

@@ -3,7 +3,6 @@
 A method takes part that has the three functions of `Explainable`.
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +14,12 @@ from torch import Tensor
 
 from fsbench.catalogue import method_classes
 from fsbench.cell import Cell
-from fsbench.checkpoints import load_checkpoint
 from fsbench.coarse import binary_sum
-from fsbench.composition import parse
 from fsbench.episodes import EpisodeBatch
-from fsbench.errors import RecordError, SettingsError
+from fsbench.errors import SettingsError
 from fsbench.image_episodes import ImageEpisode
 from fsbench.metrics import EpisodeResult, EpisodicScores, count, presence_from_mask
+from fsbench.reopen import reopen
 
 
 @runtime_checkable
@@ -70,10 +68,7 @@ def open_run(folder: Path) -> Cell:
 
     Raises RecordError when the run is not finished, SettingsError when its method cannot be explained.
     """
-    config = folder / "config.yaml"
-    if not (folder / "run.json").is_file() or not config.is_file():
-        raise RecordError(f"{folder} is no finished run with a config.yaml; expected a folder that `make bench` wrote")
-    cell = Cell(parse([f"--config={config}"]))
+    cell = reopen(folder)
     kinds = Explainable | Remembers | Looks
     if not isinstance(cell.method, kinds):
         able = [name for name, method in method_classes().items() if issubclass(method, kinds)]
@@ -82,12 +77,6 @@ def open_run(folder: Path) -> Cell:
         )
     if cell.data.way != 1 and not isinstance(cell.method, Looks):
         raise SettingsError(f"the run is {cell.data.way}-way; only 1-way runs can be explained")
-    if cell.trains:
-        finished = folder / "checkpoints" / "finished.json"
-        if not finished.is_file():
-            raise RecordError(f"there is no {finished}; expected the checkpoint that the run trained; run it again")
-        load_checkpoint(cell.method, finished.with_name(json.loads(finished.read_text())["checkpoint"]))
-    cast(torch.nn.Module, cell.method).eval()
     return cell
 
 

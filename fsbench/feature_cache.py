@@ -48,6 +48,12 @@ class FeatureCache:
         del entries[key]
         self.bytes -= size
 
+    def forget(self, key: Hashable) -> None:
+        """Drop what is kept of `key`, of every kind."""
+        for entries in self._kinds.values():
+            value = entries.pop(key, None)
+            self.bytes -= 0 if value is None else _nbytes(value)
+
     def clear(self) -> None:
         self._kinds.clear()
         self.bytes = 0

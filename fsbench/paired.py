@@ -6,11 +6,10 @@ was found is one like any other of the swapped ones. Neither assumes a distribut
 ratios of sums.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import ceil
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 
@@ -52,25 +51,19 @@ def paired_differences(
     values = {name: _mean([sums.scores() for sums in folds]) for name, folds in parts.items()}
     by_fold = [resampled_alike(same, resamples, seed) for seed, same in enumerate(zip(*parts.values(), strict=True))]
     draws = {name: _mean([fold[i] for fold in by_fold]) for i, name in enumerate(parts)}
+    extreme: dict[tuple[str, str, str], int] = {}
+    for pair, swapped in _swapped(parts, pairs, resamples):
+        for metric, moved in swapped.items():
+            first, second = (float(values[name][metric][0]) for name in pair)
+            count = int((np.abs(moved) >= abs(second - first) - 1e-9).sum())
+            extreme[metric, *pair] = extreme.get((metric, *pair), 0) + count
     found: dict[str, list[Difference]] = {}
-    for method, other in pairs:
-        swapped = _mean(
-            [_swapped(a, b, resamples, s) for s, (a, b) in enumerate(zip(parts[method], parts[other], strict=True))]
-        )
-        for metric in swapped:
-            first, second = (float(values[name][metric][0]) for name in (method, other))
-            moved = draws[other][metric] - draws[method][metric]
-            extreme = int((np.abs(swapped[metric]) >= abs(second - first) - 1e-9).sum())
-            found.setdefault(metric, []).append(
-                Difference(
-                    method,
-                    other,
-                    (first, second),
-                    interval(second - first, moved),
-                    float(moved.std()),
-                    (extreme + 1) / (resamples + 1),
-                )
-            )
+    for (metric, method, other), count in extreme.items():
+        first, second = (float(values[name][metric][0]) for name in (method, other))
+        moved = draws[other][metric] - draws[method][metric]
+        difference, error = interval(second - first, moved), float(moved.std())
+        p = (count + 1) / (resamples + 1)
+        found.setdefault(metric, []).append(Difference(method, other, (first, second), difference, error, p))
     return found
 
 
@@ -80,35 +73,51 @@ def _mean(folds: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.mean([fold[name] for fold in folds], 0) for name in names}
 
 
-def _swapped(first: Sums, second: Sums, resamples: int, seed: int) -> dict[str, np.ndarray]:
-    """Differences (R,) when each query image's answers change sides with probability 1/2."""
-    rng = np.random.default_rng([seed, 1])  # other numbers than the bootstrap's
-    chunks = []
+def _swapped(
+    parts: Mapping[str, Sequence[Sums]], pairs: Sequence[tuple[str, str]], resamples: int
+) -> Iterator[tuple[tuple[str, str], dict[str, np.ndarray]]]:
+    """Differences (AT_ONCE,) of each pair when each query image's answers change sides with probability 1/2, until
+    there are all resamples. Which images do is the same for all pairs, so that a method is summed once for all."""
+    folds = list(zip(*parts.values(), strict=True))
+    generators = [np.random.default_rng([seed, 1]) for seed in range(len(folds))]  # other numbers than the bootstrap's
     for start in range(0, resamples, AT_ONCE):
         size = min(AT_ONCE, resamples - start)
-        stay = rng.integers(0, 2, (size, len(first.right)), dtype=np.int8).astype(float)
-        chunks.append(exchanged(first, second, stay))
-    return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
+        stays = [
+            rng.integers(0, 2, (size, len(same[0].right)), dtype=np.int8).astype(float)
+            for rng, same in zip(generators, folds, strict=True)
+        ]
+        sides = {name: [_Side.of(*x) for x in zip(of, stays, strict=True)] for name, of in parts.items()}
+        for first, second in pairs:
+            yield (first, second), _mean([a.with_other(b) for a, b in zip(sides[first], sides[second], strict=True)])
+
+
+@dataclass(frozen=True)
+class _Side:
+    """A method's sums over all query images, and (R, ...) over those whose answers stay."""
+
+    sums: Sums
+    whole: dict[str, np.ndarray]
+    staying: dict[str, np.ndarray]
+
+    @classmethod
+    def of(cls, sums: Sums, stay: np.ndarray) -> "_Side":
+        return cls(sums, sums.totals(), sums.totals(stay))
+
+    def with_other(self, other: "_Side") -> dict[str, np.ndarray]:
+        """Differences (R,): answers that do not stay are the other side's. What one of them lacks is left out."""
+        one: dict[str, np.ndarray] = {}
+        two: dict[str, np.ndarray] = {}
+        for name in self.staying.keys() & other.staying.keys():
+            moved = self.staying[name] - other.staying[name]
+            one[name], two[name] = other.whole[name] + moved, self.whole[name] - moved
+        both = replace(self.sums, truth=self.sums.truth + other.sums.truth)  # shown to either
+        ours, theirs = both.figures(one), both.figures(two)
+        return {name: theirs[name] - ours[name] for name in ours}
 
 
 def exchanged(first: Sums, second: Sums, stay: np.ndarray) -> dict[str, np.ndarray]:
     """Differences (R,) when each query image's answers stay on their side (1) or change it (0), (R, Q)."""
-    both = _together(first, second, lambda ours, theirs: np.concatenate([ours, theirs]))
-    whole, of_second = both.totals(), second.totals()
-    apart = _together(first, second, np.subtract).totals(stay)
-    one = {name: of_second[name] + moved for name, moved in apart.items()}
-    other = {name: whole[name] - total for name, total in one.items()}
-    ours, theirs = both.figures(one), both.figures(other)
-    return {name: theirs[name] - ours[name] for name in ours}
-
-
-def _together(first: Sums, second: Sums, join: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Sums:
-    """The sums of both, joined; what one of them lacks is left out."""
-    arrays: dict[str, Any] = {}
-    for name in (f.name for f in fields(Sums) if f.name not in ("absent_is_zero", "asked")):
-        ours, theirs = getattr(first, name), getattr(second, name)
-        arrays[name] = None if ours is None or theirs is None else join(ours, theirs)
-    return replace(first, **arrays)
+    return _Side.of(first, stay).with_other(_Side.of(second, stay))
 
 
 def holm(p: Sequence[float]) -> list[float]:

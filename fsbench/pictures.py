@@ -64,9 +64,8 @@ def _row(
     tiles = []
     for way, (number, shots) in enumerate(zip(episode.classes, episode.supports, strict=True)):
         for shot in shots[:MAX_SHOTS]:
-            mask = (index.label_map(shot) == index.label_values(shot, [number])[0]).astype(np.uint8) * (way + 1)
-            tiles.append(_tile(index, shot, mask, f"support: {names[way]}"))
-    truth = way_labels(index.label_map(episode.query), index.label_values(episode.query, episode.classes))
+            tiles.append(_tile(index, shot, support_slots(index, shot, number, way), f"support: {names[way]}"))
+    truth = query_slots(index, episode)
     there = [name for n, name in enumerate(names) if (truth == n + 1).any()]
     tiles.append(_tile(index, episode.query, truth, f"{episode.index}: truth {', '.join(there) or 'none'}"))
     found = [name for name, decision in zip(names, decided, strict=True) if decision]
@@ -78,14 +77,29 @@ def _row(
     return tiles
 
 
-def _tile(index: AnnotationIndex, name: str, slots: np.ndarray, caption: str) -> Image.Image:
+def support_slots(index: AnnotationIndex, shot: str, number: int, way: int) -> np.ndarray:
+    """Where the support image `shot` shows class `number`, of the way that is the `way`-th from 0."""
+    return (index.label_map(shot) == index.label_values(shot, [number])[0]).astype(np.uint8) * (way + 1)
+
+
+def query_slots(index: AnnotationIndex, episode: Episode) -> np.ndarray:
+    """The truth of an episode in way slots."""
+    return way_labels(index.label_map(episode.query), index.label_values(episode.query, episode.classes))
+
+
+def painted(index: AnnotationIndex, name: str, slots: np.ndarray, colours: np.ndarray = COLOURS) -> Image.Image:
+    """The photo `name` with the colour of each slot over it, and void white; slots of another size are stretched."""
     with Image.open(index.image_path(name)) as opened:
         image = np.array(opened.convert("RGB"))
     slots = resize_labels(slots, *image.shape[:2])
-    colour = COLOURS[(slots.astype(int) - 1) % len(COLOURS)]
+    colour = colours[(slots.astype(int) - 1) % len(colours)]
     shown = np.where((slots > 0)[..., None] & (slots != VOID)[..., None], image // 2 + colour // 2, image)
     shown[slots == VOID] = 255
-    picture = Image.fromarray(shown)
+    return Image.fromarray(shown)
+
+
+def _tile(index: AnnotationIndex, name: str, slots: np.ndarray, caption: str) -> Image.Image:
+    picture = painted(index, name, slots)
     picture.thumbnail(TILE)
     tile = Image.new("RGB", (TILE[0] + 4, TILE[1] + CAPTION), "white")
     tile.paste(picture, (0, CAPTION))

@@ -90,6 +90,10 @@ def resize_labels_cv2(labels: np.ndarray, height: int, width: int) -> np.ndarray
     return np.asarray(cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST))
 
 
+RESIZES = {"pil": (resize_image, resize_labels), "cv2": (resize_image_cv2, resize_labels_cv2)}
+"""`Protocol.resize` -> how images and label maps become S x S."""
+
+
 def way_labels(labels: np.ndarray, classes: Sequence[int]) -> np.ndarray:
     """Label values -> way slots: the n-th of `classes` becomes n (from 1), other values 0; void stays 255."""
     slots = np.zeros(256, dtype=np.uint8)

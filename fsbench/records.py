@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +15,7 @@ from fsbench.classification import NamedQueries
 from fsbench.counts import COUNTS, REGIONS
 from fsbench.errors import RecordError
 from fsbench.files import replacing, write_text
+from fsbench.lines import checked_line, read_line
 from fsbench.manifest import Manifest, classifies, read_header, read_manifest
 from fsbench.repetition import stands
 
@@ -229,22 +229,8 @@ class Journal:
         for file in sorted(self.folder.glob("part-*.jsonl")):
             header, *lines = file.read_bytes().split(b"\n")
             if header == self.header.encode():
-                found[file.name] = [_read_line(line) for line in (lines if lines[-1:] != [b""] else lines[:-1])]
+                found[file.name] = [read_line(line) for line in (lines if lines[-1:] != [b""] else lines[:-1])]
         return found
-
-
-def _line(rows: list[dict[str, Any]]) -> str:
-    """A line of the journal: a checksum, and the rows of an episode."""
-    text = json.dumps(rows)
-    return f"{zlib.crc32(text.encode()):08x} {text}\n"
-
-
-def _read_line(line: bytes) -> list[dict[str, Any]] | None:
-    checksum, _, text = line.partition(b" ")
-    if checksum != b"%08x" % zlib.crc32(text):
-        return None
-    rows: list[dict[str, Any]] = json.loads(text)
-    return rows
 
 
 class JournalWriter:
@@ -259,7 +245,7 @@ class JournalWriter:
 
     def add(self, results: "Iterable[EpisodeResult | NamedQueries]") -> None:
         for result in results:
-            self.file.write(_line(result_rows(result)))
+            self.file.write(checked_line(result_rows(result)))
         self.file.flush()
 
     def close(self) -> None:

@@ -99,9 +99,12 @@ class Sums:
     def figures(self, totals: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Scores (R,) of `totals`, in the order of `SCORES`."""
         i, u, t, right = (totals[name] for name in ("intersection", "union", "truth", "right"))
-        found = {"mIoU": self._among_seen(mean_iou(i, u), t)} if t.shape[1] else {}
-        found["accuracy"] = 100 * right[:, 0] / np.maximum(right[:, 1], 1e-9)
-        found["error"] = 100 - found["accuracy"]
+        found: dict[str, np.ndarray] = {}
+        if "mIoU" in self.asked and t.shape[1]:
+            found["mIoU"] = self._among_seen(mean_iou(i, u), t)
+        if "accuracy" in self.asked or "error" in self.asked:
+            found["accuracy"] = 100 * right[:, 0] / np.maximum(right[:, 1], 1e-9)
+            found["error"] = 100 - found["accuracy"]
         if "background" in totals:
             background = tuple(totals["background"].T)
             found["FB-IoU"] = fb_iou(i, u, background)

@@ -9,7 +9,11 @@ from pathlib import Path
 
 from fsbench.paths import REPOSITORY
 
-DOCUMENTS = [REPOSITORY / "README.md", REPOSITORY / "docs" / "index.md", *sorted(REPOSITORY.glob("docs/guides/*.md"))]
+DOCUMENTS = [
+    REPOSITORY / "README.md",
+    *sorted(REPOSITORY.glob("docs/*.md")),
+    *sorted(REPOSITORY.glob("docs/guides/*.md")),
+]
 SHELL = {"sh", "bash", "console"}
 PROGRAMS = "make|fsbench|pip|python|torchrun|srun|wandb|export"
 COMMAND = re.compile(rf"(?:\$ )?(?:\w+=\S+ )*(?:{PROGRAMS})\b|…")

@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fsbench.images import ImageIndex
 from fsbench.request import Request
 
 CLASSES = 6
 DATA = "demo-cls"
 """A data set whose settings are taken, with other photos."""
+INDEX = "datamodules.labelled_photos.ImageFolder"
+"""Their class."""
 
 
 def draw_photos(root: Path, sizes: list[int] | None = None, side: int = 40, noise: float = 15) -> Path:
@@ -27,26 +28,10 @@ def draw_photos(root: Path, sizes: list[int] | None = None, side: int = 40, nois
     return root
 
 
-class Photos(ImageIndex):
-    """The folders of `root`."""
-
-    origin = "derived"
-
-    def __init__(self, root: str = "photos"):
-        self.name = "photos"
-        self.root = Path(root)
-        folders = sorted(path for path in self.root.iterdir() if path.is_dir())
-        self.class_names = tuple(folder.name for folder in folders)
-        self.images = tuple(tuple(sorted(f"{f.name}/{path.name}" for path in f.iterdir())) for f in folders)
-
-    def image_path(self, name: str) -> Path:
-        return self.root / name
-
-
 def arguments(method: str, root: Path, runs: Path, *more: str) -> list[str]:
     """Of `fsbench run`: 5-way 1-shot episodes with 4 queries a class on the photos in `root`, with the demo's ViT."""
     given = {
-        "data.dataset": "tests.photos.Photos",
+        "data.dataset": INDEX,
         "data.dataset.root": root,
         "data.way": 5,
         "data.queries": 4,

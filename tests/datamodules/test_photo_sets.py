@@ -1,6 +1,7 @@
 """Data sets of labelled photos: lists against plain rules, list files, bad input."""
 
 import hashlib
+import importlib
 import json
 import os
 import random
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
+import yaml
 from PIL import Image
 
 from datamodules import labelled_photos
@@ -17,11 +19,13 @@ from datamodules.demo import DemoPhotos
 from datamodules.label_maps import read_pixels
 from datamodules.labelled_photos import ImageFolder
 from datamodules.photo_sets import PHOTO_SETS, Aircraft, Cars, Cub, Pets, Places, Plantae
+from fsbench import data_commands
 from fsbench.classification import classification_episodes
 from fsbench.cli import main
 from fsbench.demo import photos
 from fsbench.demo.classes import object_class
 from fsbench.errors import DataError
+from fsbench.paths import CONFIGS
 
 
 def save(path: Path) -> None:
@@ -180,6 +184,21 @@ def test_a_list_is_kept_until_a_folder_changes(tmp_path: Path, monkeypatch: pyte
     assert asked == [tmp_path / "images"]
     save(tmp_path / "images/002.Laysan_Albatross/new.jpg")
     assert Cub(str(tmp_path)).images[1] == ("002.Laysan_Albatross/b_2.jpg", "002.Laysan_Albatross/new.jpg")
+
+
+@pytest.mark.parametrize("name", [*PHOTO_SETS, "demo-cls"])
+def test_configuration_names_the_data_set(name: str) -> None:
+    data = yaml.safe_load((CONFIGS / f"data/{name}.yaml").read_text())["data"]
+    assert data["class_path"] == "datamodules.classification.ClassificationDataModule"
+    dataset = data["init_args"]["dataset"]
+    module, _, kind = dataset["class_path"].rpartition(".")
+    assert getattr(importlib.import_module(module), kind) is (PHOTO_SETS | {"demo-cls": DemoPhotos})[name]
+    assert dataset["init_args"] == {"root": f"data/{name}"}
+
+
+def test_names_on_the_command_line() -> None:
+    assert (*data_commands.PHOTO_SETS, "imagefolder") == tuple(PHOTO_SETS)
+    assert all(kind.name == name for name, kind in PHOTO_SETS.items())
 
 
 @pytest.mark.parametrize("name", PHOTO_SETS)

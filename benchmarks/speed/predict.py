@@ -1,0 +1,109 @@
+"""`fsbench predict` against the method's own forward, in one process.
+
+    python -m benchmarks.speed.predict [--method prototype] [--dataset demo] [--weights random] [--photos 24]
+        [--side 1200] [--classes 1] [--shots 1] [--threads 2] [--rounds 3] [--device cpu]
+
+The plain way holds the photos decoded and resized, and calls the method on one after the other: backbone, head, and the
+mask at the photo's size. `predict` does the same from JPEG files in a folder, with decoding, label PNGs, overlays, run
+lengths and the journal; the two take turns, and each round has its ratio.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageFilter
+
+from benchmarks.speed.measure import device_name
+from datamodules.photos import find_photos
+from fsbench.cost import Meter, release_memory, resident_mib
+from fsbench.predict.job import predict_folder
+from fsbench.predict.predictor import QUERY, Loaded, Predictor
+
+
+def draw_photos(folder: Path, count: int, side: int) -> None:
+    """JPEGs of side x 3/4 side: blurred noise, which compresses about as photos do."""
+    rng = np.random.RandomState(0)
+    for number in range(count):
+        noise = Image.fromarray(rng.randint(0, 256, (side * 3 // 16, side // 4, 3)).astype(np.uint8))
+        picture = noise.resize((side, side * 3 // 4), Image.Resampling.BICUBIC).filter(ImageFilter.GaussianBlur(1))
+        picture.save(folder / f"{number:04d}.jpg", quality=90)
+
+
+def plain(predictor: Predictor, loaded: list[Loaded]) -> None:
+    """The method's own forward on photos that are ready."""
+    for photo in loaded:
+        with torch.inference_mode():
+            predictor.method._predict(predictor.episode(photo)).label_map.cpu()
+        predictor.method.backbone.cache.forget(QUERY)
+
+
+def timed(call: Callable[[], object]) -> np.ndarray:
+    """Seconds on the clock, and of the processor in all threads."""
+    started = time.perf_counter(), time.process_time()
+    call()
+    return np.array([time.perf_counter() - started[0], time.process_time() - started[1]])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--method", default="prototype")
+    parser.add_argument("--dataset", help="settings of the method for this data set, e.g. demo")
+    parser.add_argument("--weights", default="random")
+    parser.add_argument("--checkpoint")
+    parser.add_argument("--photos", type=int, default=24)
+    parser.add_argument("--side", type=int, default=1200, help="the longer one of the photos")
+    parser.add_argument("--classes", type=int, default=1)
+    parser.add_argument("--shots", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    options = parser.parse_args()
+    weights = None if options.dataset == "demo" else options.weights
+    predictor = Predictor(
+        options.method,
+        dataset=options.dataset,
+        weights=weights,
+        checkpoint=options.checkpoint,
+        device=options.device,
+    )
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "photos").mkdir()
+        draw_photos(folder / "photos", options.photos, options.side)
+        photos, _ = find_photos([folder / "photos"])
+        mask = np.zeros((options.side * 3 // 4, options.side), dtype=np.uint8)
+        mask[mask.shape[0] // 4 : mask.shape[0] // 2, options.side // 4 : options.side // 2] = 1
+        for number in range(options.classes):
+            predictor.support(f"class {number + 1}", [(photos[number].path, mask)] * options.shots)
+        loaded = [photo for photo in predictor.loaded(photos, 2) if isinstance(photo, Loaded)]
+        plain(predictor, loaded[:2])  # builds the backbone, encodes the support
+        print(
+            f"{device_name(predictor.device)}; {options.method}, {predictor.image_size} pixels, {options.classes}-way "
+            f"{options.shots}-shot, {len(photos)} photos of {options.side}x{options.side * 3 // 4}, "
+            f"{options.threads} threads"
+        )
+        ratios = []
+        for round_number in range(options.rounds):
+            out = folder / f"out{round_number}"
+            own = timed(lambda: plain(predictor, loaded))
+            release_memory()
+            before, meter = resident_mib(), Meter(torch.device("cpu"))
+            ours = timed(partial(predict_folder, predictor, photos, out, threads=options.threads, report=len))
+            ratios.append(ours / own)
+            (clock, processor), (our_clock, our_processor) = 1000 * own / len(photos), 1000 * ours / len(photos)
+            print(
+                f"a photo: forward {clock:.1f} ms ({processor:.1f} of the processor), predict {our_clock:.1f} ms "
+                f"({our_processor:.1f}): {ratios[-1][0]:.2f}x ({ratios[-1][1]:.2f}x); {meter.peak_mib - before:.0f} MiB"
+            )
+        clock, processor = np.median(ratios, axis=0)
+        print(f"median {clock:.2f}x on the clock, {processor:.2f}x of processor seconds")
+
+
+if __name__ == "__main__":
+    main()

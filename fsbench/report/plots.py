@@ -1,0 +1,160 @@
+"""Plots of a study as SVG: text stays text, black follows the colour of the page around it."""
+
+import io
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from fsbench.report.costs import COSTS, Cost, front
+from fsbench.report.curves import Curve
+from fsbench.tables import SIZES, Row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+INK = "#010203"
+"""Stands for the colour of the page's text."""
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a7000", "#7f7f7f")
+"""Told apart by the colour-blind (Okabe and Ito), with other marks where there are more methods."""
+MARKS = "os^Dv<>P"
+NAMED = 16
+"""Methods that a plot names, the best."""
+
+
+def draw(paint: "Callable[[Axes], None]", salt: str, width: float = 6.0, height: float = 3.8) -> str:
+    """The SVG of what `paint` does to axes; `salt` keeps the ids of plots on one page apart."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    parts = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
+    style = dict.fromkeys(parts, INK) | {"svg.fonttype": "none", "svg.hashsalt": salt, "font.size": 10}
+    style |= {"axes.spines.top": False, "axes.spines.right": False, "text.parse_math": False}
+    out = io.StringIO()
+    with rc_context(cast(Any, style)):
+        figure = Figure((width, height), layout="constrained")
+        figure.patch.set_alpha(0)
+        axis = figure.subplots()
+        axis.patch.set_alpha(0)
+        axis.grid(color="#888888", alpha=0.25)
+        paint(axis)
+        figure.savefig(out, format="svg", metadata={"Date": None})
+    return themed(out.getvalue())
+
+
+def themed(svg: str) -> str:
+    """An SVG for a page without inline styles: `style` becomes attributes, ink the text's colour."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<style.*?</style>|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r' style="([^"]*)"', lambda found: _attributes(found[1]), svg)
+    return svg.replace(INK, "currentColor").replace("#000000", "currentColor")
+
+
+def _attributes(style: str) -> str:
+    pairs = [part.partition(":") for part in style.split(";") if ":" in part]
+    found = []
+    for name, _, value in pairs:
+        name, value = name.strip(), value.strip()
+        if name == "font":  # a shorthand has no attribute
+            size = re.search(r"([\d.]+px)", value)
+            found.append(f'font-size="{size[1] if size else "10px"}" font-family="sans-serif"')
+        elif name == "font-family":
+            found.append('font-family="sans-serif"')
+        else:
+            found.append(f'{name}="{value}"')
+    return " " + " ".join(found)
+
+
+def _look(number: int) -> dict[str, Any]:
+    return {"color": COLOURS[number % len(COLOURS)], "marker": MARKS[number // len(COLOURS) % len(MARKS)]}
+
+
+def cost_plot(costs: Sequence[Cost], kind: str, metric: str, salt: str) -> str:
+    """The score against a cost; the Pareto front is a line: no other method is better and cheaper."""
+
+    def paint(axis: "Axes") -> None:
+        known = [cost for cost in costs if cost.values.get(kind) is not None]
+        best = front([(cost.values[kind] or 0.0, cost.score.value) for cost in known])
+        steps = sorted((known[i].values[kind] or 0.0, known[i].score.value) for i in best)
+        axis.plot(*zip(*steps, strict=True), color=INK, linewidth=1, linestyle="--", drawstyle="steps-post", alpha=0.6)
+        for number, cost in enumerate(known):
+            x, y = cost.values[kind] or 0.0, cost.score
+            ends = [[max(y.value - y.low, 0)], [max(y.high - y.value, 0)]]
+            look = _look(number)
+            axis.errorbar(x, y.value, ends, markersize=6, elinewidth=1, linestyle="", **look)
+            if number < NAMED:
+                axis.annotate(_short(cost.method), (x, y.value), (6, 4), textcoords="offset points", fontsize=9)
+        axis.set_xlabel(COSTS[kind])
+        axis.set_ylabel(metric)
+        positive = [cost.values[kind] or 0.0 for cost in known]
+        if min(positive) > 0 and max(positive) > 20 * min(positive):
+            axis.set_xscale("log")
+        axis.margins(x=0.2)
+
+    return draw(paint, salt)
+
+
+def size_plot(rows: Sequence[Row], metric: str, salt: str) -> str:
+    """The score in each bin of object sizes, with its interval."""
+
+    def paint(axis: "Axes") -> None:
+        shown = rows[:NAMED]
+        for number, row in enumerate(shown):
+            known = [(at, row.by_size[name].scores.get(metric)) for at, name in enumerate(SIZES) if name in row.by_size]
+            points = [(at + 0.5 * (number / max(len(shown), 1) - 0.5), i) for at, i in known if i is not None]
+            if not points:
+                continue
+            at, values = zip(*points, strict=True)
+            ends = [[max(i.value - i.low, 0) for i in values], [max(i.high - i.value, 0) for i in values]]
+            label = _short(row.method)
+            look = _look(number)
+            axis.errorbar(
+                at, [i.value for i in values], ends, label=label, linewidth=1.2, elinewidth=1, markersize=4, **look
+            )
+        axis.set_xticks(range(len(SIZES)), [f"{name} %" for name in SIZES])
+        axis.set_xlabel("object's share of the query image")
+        axis.set_ylabel(metric)
+        axis.legend(frameon=False, fontsize=9, ncols=1 + (len(shown) > 6), loc="best")
+
+    return draw(paint, salt, 7.5)
+
+
+def curve_plot(curves: Sequence[Curve], salt: str) -> str:
+    """Scores of the validation by epoch; folds of a method share its colour."""
+
+    def paint(axis: "Axes") -> None:
+        labels = list(dict.fromkeys(curve.method for curve in curves))
+        for number, label in enumerate(labels):
+            for n, curve in enumerate(c for c in curves if c.method == label):
+                look = _look(number)
+                name = _short(label) if n == 0 and number < NAMED else None
+                axis.plot(curve.epochs, curve.values, label=name, linewidth=1.2, markersize=3.5, **look)
+        axis.set_xlabel("epoch")
+        axis.set_ylabel("validation mIoU")
+        axis.legend(frameon=False, fontsize=9)
+
+    return draw(paint, salt, 7.5)
+
+
+def heat_plot(rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float | None]], salt: str) -> str:
+    """A heat map with its numbers; cells without one stay empty."""
+
+    def paint(axis: "Axes") -> None:
+        axis.grid(False)
+        filled = [[float("nan") if value is None else value for value in line] for line in values]
+        image = axis.imshow(filled, cmap="cividis", vmin=0, vmax=100, aspect="auto")
+        axis.set_xticks(range(len(columns)), [_short(name) for name in columns], rotation=60, ha="right", fontsize=8)
+        axis.set_yticks(range(len(rows)), [_short(name) for name in rows], fontsize=8)
+        if len(rows) * len(columns) <= 400:
+            for y, line in enumerate(values):
+                for x, value in enumerate(line):
+                    if value is not None:
+                        light = "#111111" if value > 55 else "#ffffff"
+                        axis.text(x, y, f"{value:.0f}", ha="center", va="center", fontsize=7, color=light)
+        assert axis.figure is not None
+        axis.figure.colorbar(image, ax=axis, fraction=0.03, pad=0.01)
+
+    return draw(paint, salt, min(3 + 0.45 * len(columns), 30), min(1.6 + 0.28 * len(rows), 24))
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 34 else name[:33] + "…"

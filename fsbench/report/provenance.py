@@ -1,0 +1,61 @@
+"""Where a number comes from: the run, the manifest and the command that makes it again."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fsbench.grouping import fold_of
+from fsbench.records import Record
+from fsbench.report.collect import Study
+
+
+@dataclass(frozen=True)
+class RunCard:
+    """A run as the page of runs shows it: `facts` are (what, value) in order."""
+
+    anchor: str
+    method: str
+    fold: int
+    facts: list[tuple[str, str]]
+
+
+def run_cards(study: Study) -> list[RunCard]:
+    numbered = ((label, record) for label, of in study.methods.items() for record in of.values())
+    return [RunCard(f"run-{n}", label, fold_of(r), _facts(r)) for n, (label, r) in enumerate(numbered, 1)]
+
+
+def anchors(study: Study) -> dict[tuple[str, int], str]:
+    """(method, fold) -> the anchor of its run's card."""
+    return {(card.method, card.fold): card.anchor for card in run_cards(study)}
+
+
+def _facts(record: Record) -> list[tuple[str, str]]:
+    run, identity = record.run, record.run["identity"]
+    provenance: dict[str, Any] = run.get("provenance") or {}
+    config = record.path / "config.yaml"
+    facts = [
+        ("run", run["id"]),
+        ("folder", str(record.path)),
+        ("its scores", shlex.join(["fsbench", "table", str(record.path)])),
+    ]
+    if config.is_file():
+        again = ["fsbench", "run", f"--config={config}", "--run.force=true"]
+        facts.append(("run it again", shlex.join(again)))
+    facts += [
+        ("manifest sha256", record.manifest_sha256),
+        ("manifest", shlex.join(["fsbench", "manifest", "show", str(record.path / "manifest.jsonl")])),
+        ("counts sha256", str(run["counts_sha256"])),
+        ("checkpoint sha256", str(run.get("checkpoint_sha256") or "")),
+        ("backbone", f"{identity['backbone']['name']}, weights {identity['backbone']['weights']}"),
+        ("presence", str(run.get("presence", ""))),
+    ]
+    names = ("finished", "commit", "device", "processes", "threads", "python")
+    facts += [(name, str(provenance.get(name) or "")) for name in names]
+    facts.append(("versions", ", ".join(f"{k} {v}" for k, v in (provenance.get("versions") or {}).items())))
+    return [(what, value) for what, value in facts if value]
+
+
+def table_command(records: Sequence[Record], *more: str) -> str:
+    """The command that prints the scores of `records`."""
+    return shlex.join(["fsbench", "table", *(str(record.path) for record in records), *more])

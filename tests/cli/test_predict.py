@@ -1,0 +1,209 @@
+"""`fsbench predict` as its users have it: folders, resumption, kills, broken photos, files that other programs read."""
+
+import contextlib
+import csv
+import io
+import json
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pycocotools.coco import COCO
+
+from fsbench.catalogue import config_files
+from fsbench.cell import Cell
+from fsbench.checkpoints import WRITTEN_BY, describe
+from fsbench.cli import main
+from fsbench.composition import parse
+
+PROTOTYPE = ("--dataset", "demo")
+
+
+@pytest.fixture
+def photos(small_demo: Path, tmp_path: Path) -> Path:
+    """Five photos of the demo in two folders, two of them with one stem, and one that is broken."""
+    sources = sorted((small_demo / "JPEGImages").iterdir())[:5]
+    names = ["a.jpg", "a.png", "sub/a.jpg", "sub/with space.jpeg", "z.jpg"]
+    for source, name in zip(sources, names, strict=True):
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.open(source).save(path)
+    (tmp_path / "photos" / "m.jpg").write_bytes(sources[0].read_bytes()[:900])
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def support(small_demo: Path) -> list[str]:
+    """Two classes, the first with two supports."""
+    masks = sorted((small_demo / "SegmentationClassAug").iterdir())[:12]
+    chosen: dict[int, list[str]] = {}
+    for mask in masks:
+        for number in np.unique(np.asarray(Image.open(mask))).tolist():
+            if number not in (0, 255):
+                photo = small_demo / "JPEGImages" / f"{mask.stem}.jpg"
+                chosen.setdefault(number, []).append(f"{photo}:{mask}")
+    first, second = [number for number, found in chosen.items() if len(found) > 1][:2]
+    options = [f"--support={text}" for text in dict.fromkeys([*chosen[first][:2], chosen[second][0]])]
+    return [*options, "--classes", f"{first}=first,{second}=second"]
+
+
+def predict(*arguments: object) -> tuple[int, str]:
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        status = main(["predict", *PROTOTYPE, *map(str, arguments)])
+    return status, said.getvalue()
+
+
+def files(folder: Path) -> dict[str, int]:
+    return {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_folder_becomes_masks_and_goes_on_where_it_was(photos, support, tmp_path, capsys):
+    out = tmp_path / "photos" / "out"  # inside what is searched
+    status, said = predict(*support, "--query", photos, "--out", out)
+    errors = capsys.readouterr().err
+    assert status == 1 and "5 of 6 photos predicted" in said and "left out: image" in said
+    assert re.search(r"error: left out: image .*m\.jpg cannot be decoded", errors) and "Traceback" not in errors
+    names = ["a.jpg", "a.png", "sub/a.jpg", "sub/with space.jpeg", "z.jpg"]
+    expected = {f"labels/{n}.png" for n in names} | {f"overlays/{n}.jpg" for n in names}
+    assert set(files(out)) == expected | {"annotations.json", "scores.csv", "journal.jsonl"}
+    _check_coco(out, photos, names, said)
+    before = files(out)
+
+    status, said = predict(*support, "--query", photos, "--out", out)
+    assert status == 1 and "5 of 6 photos predicted (5 of them before)" in said
+    unchanged = {name for name, time in files(out).items() if before[name] == time}
+    assert unchanged == expected | {"journal.jsonl"}
+
+    (photos / "m.jpg").unlink()
+    Image.open(photos / "z.jpg").rotate(90, expand=True).save(photos / "a.png")  # exchanged
+    (out / "labels" / "z.jpg.png").unlink()
+    status, said = predict(*support, "--query", photos, "--out", out)
+    assert status == 0 and "5 of 5 photos predicted (3 of them before)" in said
+    _check_coco(out, photos, names, said)
+
+
+def _check_coco(out: Path, photos: Path, names: list[str], said: str) -> None:
+    """pycocotools reads the file, and what it says is in the label PNGs, the table and on the screen."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO(str(out / "annotations.json"))
+    assert [c["name"] for c in coco.loadCats(coco.getCatIds())] == ["first", "second"]
+    rows = {(r["photo"], r["class"]): r for r in csv.DictReader((out / "scores.csv").open())}
+    assert {photo for photo, _ in rows} == set(names) and len(rows) == 2 * len(names)
+    present = {"first": 0, "second": 0}
+    for image in coco.loadImgs(coco.getImgIds()):
+        with Image.open(photos / image["file_name"]) as photo:
+            assert photo.size == (image["width"], image["height"])
+        labels = np.asarray(Image.open(out / "labels" / f"{image['file_name']}.png"))
+        assert labels.shape == (image["height"], image["width"])
+        annotations = coco.loadAnns(coco.getAnnIds(image["id"]))
+        rebuilt = sum(coco.annToMask(a).astype(int) * a["category_id"] for a in annotations)
+        np.testing.assert_array_equal(rebuilt, labels)
+        for number, name in enumerate(("first", "second"), 1):
+            row = rows[image["file_name"], name]
+            pixels = int((labels == number).sum())
+            assert int(row["pixels"]) == pixels and float(row["share"]) == pytest.approx(pixels / labels.size, abs=1e-6)
+            present[name] += row["present"] == "present"
+            for a in annotations:
+                if a["category_id"] == number:
+                    x, y, w, h = map(int, a["bbox"])
+                    assert a["area"] == pixels == (labels[y : y + h, x : x + w] == number).sum()
+                    assert a["score"] == pytest.approx(float(row["score"]), abs=1e-6)
+                    assert a["present"] == (row["present"] == "present")
+    for name, count in present.items():
+        assert f"  {name}: present in {count}, not present in {len(names) - count}" in said
+
+
+def test_results_of_other_settings_are_kept_unless_forced(photos, support, tmp_path, capsys):
+    (photos / "m.jpg").unlink()
+    out = tmp_path / "out"
+    assert predict(*support, "--query", photos, "--out", out)[0] == 0
+    before = files(out)
+    for change, reason in (
+        (["--only-present"], "only_present was False, is True"),
+        (["--image-size", "160"], "image_size was 128, is 160"),
+        (["--weights", "random"], "weights was official"),
+    ):
+        assert predict(*support, "--query", photos, "--out", out, *change)[0] == 2
+        *notes, error = capsys.readouterr().err.splitlines()
+        assert reason in error and "choose another --out, or --force" in error
+        assert all(note.startswith("fsbench: note: ") for note in notes), notes
+    assert predict(*support[1:], "--query", photos, "--out", out)[0] == 2
+    assert "another support" in capsys.readouterr().err
+    assert files(out) == before
+    assert predict(*support[1:], "--query", photos / "z.jpg", "--out", out, "--force")[0] == 0
+    assert {n for n in files(out) if "/" in n} == {"labels/z.jpg.png", "overlays/z.jpg.jpg"}
+
+
+def test_a_torn_journal_loses_only_its_last_line(photos, support, tmp_path):
+    out = tmp_path / "out"
+    predict(*support, "--query", photos, "--out", out)
+    whole = (out / "annotations.json").read_text()
+    with (out / "journal.jsonl").open("rb+") as file:
+        file.truncate((out / "journal.jsonl").stat().st_size - 9)
+    (out / "labels" / ".x.png.1.new").write_text("half")
+    _, said = predict(*support, "--query", photos, "--out", out)
+    assert "5 of 6 photos predicted (4 of them before)" in said
+    assert (out / "annotations.json").read_text() == whole and not (out / "labels" / ".x.png.1.new").exists()
+    _, said = predict(*support, "--query", photos, "--out", out)
+    assert "(5 of them before)" in said
+
+
+def test_ctrl_c_leaves_what_is_finished(small_demo, support, tmp_path, spawn):
+    arguments = [*support, "--query", str(small_demo / "JPEGImages"), "--out", str(tmp_path / "out")]
+    process = spawn("predict", *PROTOTYPE, *arguments)
+    journal = tmp_path / "out" / "journal.jsonl"
+    end = time.monotonic() + 120
+    while not (journal.is_file() and journal.read_bytes().count(b"\n") > 5):
+        assert time.monotonic() < end and process.poll() is None, process.communicate()
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "the same command goes on from here" in err and "Traceback" not in err
+    kept = journal.read_bytes().count(b"\n") - 1
+    assert 5 <= kept < 160 and not (tmp_path / "out" / "annotations.json").exists()
+    status, said = predict(*arguments)
+    assert status == 0 and f"160 of 160 photos predicted ({kept} of them before)" in said
+    assert len(json.loads((tmp_path / "out" / "annotations.json").read_text())["images"]) == 160
+
+
+def test_the_checkpoint_of_a_run_brings_its_settings(small_demo, photos, support, tmp_path, capsys):
+    """The folder of a run with settings of its own, as `fsbench run` leaves it; its checkpoint alone says so."""
+    (photos / "m.jpg").unlink()
+    configs = [f"--config={file}" for file in config_files("emat", "demo")]
+    own = ["--run.name=emat", "--model.support_side=4", "--data.image_size=96"]
+    dataset = ["--data.dataset=datamodules.folder.Folder", f"--data.dataset.root={small_demo}"]
+    cell = Cell(parse([*configs, *own, *dataset]))
+    checkpoint = tmp_path / "runs" / "mine" / "checkpoints" / "best.ckpt"
+    checkpoint.parent.mkdir(parents=True)
+    (checkpoint.parent.parent / "config.yaml").write_text(cell.config_text)
+    torch.save({"state_dict": cell.method.state_dict(), WRITTEN_BY: describe(cell.method)}, checkpoint)
+    said = io.StringIO()
+    arguments = [*support, "--query", str(photos), "--ckpt", str(checkpoint)]
+    with contextlib.redirect_stdout(said):
+        assert main(["predict", "--method", "emat", *arguments, "--out", str(tmp_path / "out")]) == 0
+    assert "emat on official vit.safetensors" in said.getvalue() and "96 pixels" in said.getvalue()
+    assert main(["predict", "--method", "hsnet", *arguments, "--out", str(tmp_path / "other")]) == 2
+    assert "is of a run of emat, but the method is hsnet" in capsys.readouterr().err
+
+
+def test_bad_input_is_one_line(photos, support, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    for arguments, expected in (
+        ([*support, "--query", tmp_path / "absent"], "--query .* does not exist"),
+        ([*support, "--query", tmp_path / "empty"], "there is no photo in"),
+        (["--support", "x.jpg:y.png", "--query", photos], "there is no file x.jpg and no file y.png"),
+        ([*support, "--query", photos, "--threads", "0"], "--threads is 0"),
+        ([*support, "--query", photos, "--method", "emat"], "emat has to be trained; give its checkpoint"),
+        ([*support, "--query", photos, "--weights", tmp_path / "w.pth"], "the weights"),
+    ):
+        status, said = predict(*arguments, "--out", tmp_path / "out")
+        error = capsys.readouterr().err
+        assert status == 2 and not said and re.search(expected, error.splitlines()[0]), error
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,204 @@
+"""Predictions equal the evaluation's, in bits; supports are encoded once; large photos and masks stay bounded."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import fsbench
+from datamodules.folder import Folder
+from datamodules.loading import Loading, load_episode
+from datamodules.supports import read_supports
+from fsbench.cost import Meter, release_memory, resident_mib
+from fsbench.errors import CheckpointError, DataError, SettingsError
+from fsbench.metrics import presence_from_mask
+from fsbench.predict.result import palette
+from fsbench.predict.support import Support, stack_supports
+from fsbench.preprocess import resize_labels
+from fsbench.samplers import Episode
+from methods.base import FewShotMethod
+
+
+@pytest.fixture
+def demo() -> fsbench.Predictor:
+    return fsbench.Predictor("prototype", dataset="demo")
+
+
+@pytest.fixture(scope="session")
+def emat(tmp_path_factory) -> str:
+    """An untrained checkpoint of EMAT as it is on the demo."""
+    from fsbench.catalogue import method_recipe
+
+    torch.manual_seed(0)
+    method = method_recipe("emat", "demo").build()
+    path = tmp_path_factory.mktemp("emat") / "emat.ckpt"
+    torch.save({"state_dict": method.state_dict()}, path)
+    return str(path)
+
+
+def an_episode(index: Folder) -> Episode:
+    """2-way 2-shot of images of several sizes."""
+    pairs = index.pair_list("val", 0)
+    first, second = list(pairs.images_of)[:2]
+    return Episode(
+        0, pairs.images_of[first][4], first, (first, second), (pairs.images_of[first][:2], pairs.images_of[second][:2])
+    )
+
+
+@pytest.mark.parametrize("name", ["prototype", "emat", "hsnet"])
+def test_a_prediction_is_the_evaluations(blocks_folder, emat, name, monkeypatch):
+    """The same supports and query through the data module's path and through files a user names."""
+    torch.manual_seed(3)
+    monkeypatch.setattr(FewShotMethod, "learns", name == "emat")  # HSNet's random weights will do to compare two ways
+    predictor = fsbench.Predictor(name, dataset="demo", checkpoint=emat if name == "emat" else None)
+    index = Folder(str(blocks_folder))
+    episode = an_episode(index)
+    batch = load_episode(index, episode, Loading(predictor.image_size))
+    with torch.inference_mode():
+        evaluated = predictor.method.evaluate(batch)
+    for number, shots in zip(episode.classes, episode.supports, strict=True):
+        texts = [f"{index.image_path(shot)}:{index.label_file(shot)}" for shot in shots]
+        predictor.add(read_supports(texts, f"{number}=class {number}")[0])
+    (result,) = predictor(index.image_path(episode.query))
+    assert (result.label_map > 0).any()
+    np.testing.assert_array_equal(result.label_map, evaluated.label_map.numpy())
+    assert [found.present for found in result.found] == evaluated.decided.tolist()
+    assert [found.score for found in result.found] == evaluated.score.tolist()
+    pixels, share = presence_from_mask(evaluated.label_map, 2)
+    assert [found.pixels > 0 for found in result.found] == pixels.tolist()
+    assert [found.pixels / result.label_map.size for found in result.found] == pytest.approx(share.tolist())
+    assert predictor.score_means.startswith("share of the photo" if name == "hsnet" else "the method's own")
+
+
+def test_supports_are_encoded_once_and_queries_are_forgotten(blocks_folder, demo, monkeypatch):
+    index = Folder(str(blocks_folder))
+    names = sorted(p.name for p in (blocks_folder / "JPEGImages").iterdir())[:9]
+    paths = [blocks_folder / "JPEGImages" / name for name in names]
+    masks = [index.label_map(path.stem) for path in paths]
+    demo.support("first", list(zip(paths[:3], [m == m.max() for m in masks[:3]], strict=True)))
+    demo.support("second", [(paths[0], masks[0] > 0)])
+    encoded = []
+    encode = demo.method.backbone.encode
+    monkeypatch.setattr(demo.method.backbone, "encode", lambda pixels: encoded.append(1) or encode(pixels))
+    kept = []
+    for _result in demo(paths[3:]):
+        kept.append(demo.method.backbone.cache.bytes)
+    assert len(encoded) == 3 + 6  # one of the supports shows both classes
+    assert len(set(kept)) == 1 and kept[0] == 3 * 16 * 16 * 96 * 4  # the supports' tokens
+
+
+def test_fewer_supports_are_repeated_in_turn():
+    masks = [np.zeros((8, 8), dtype=np.uint8) for _ in range(4)]
+    for number, mask in enumerate(masks):
+        mask[number : number + 4] = 1
+    pixels = np.zeros((8, 8, 3), dtype=np.uint8)
+    supports = [Support(f"a{n}", pixels, mask, {1: "a"}) for n, mask in enumerate(masks[:3])]
+    supports += [Support("b0", pixels, masks[3], {1: "b"}), Support("a0", pixels, masks[1], {1: "b"})]
+    made = stack_supports(supports, 8, "pil")
+    assert made.classes == ("a", "b") and made.shots == (3, 2) and len(made.images) == 4
+    assert made.rows.tolist() == [[[0, 1, 2], [3, 0, 3]]]
+    np.testing.assert_array_equal(made.labels[0, 1].numpy(), [masks[3], masks[1], masks[3]])
+    assert "those of b (2) are repeated in turn up to 3" in made.note
+    assert not stack_supports(supports[:3], 8, "pil").note
+
+
+def test_a_mask_that_vanishes_is_said():
+    mask = np.zeros((400, 400), dtype=np.uint8)
+    mask[7, 7] = 1
+    with pytest.raises(DataError, match=r"mask of a on p has 1 pixels, of which none is left at 16x16"):
+        stack_supports([Support("p", np.zeros((400, 400, 3), dtype=np.uint8), mask, {1: "a"})], 16, "pil")
+
+
+def scene(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    mask = np.zeros((height, width), dtype=np.uint8)
+    mask[height // 4 : height // 2, width // 4 : width // 2] = 1
+    pixels = np.full((height, width, 3), 90, dtype=np.uint8)
+    pixels[mask == 1] = (220, 40, 30)
+    return pixels, mask
+
+
+def test_masks_of_large_photos_are_enlarged(demo):
+    demo.support("block", [scene(96, 128)])
+    pixels, mask = scene(300, 400)
+    whole = demo.predict(pixels)
+    demo.max_pixels = 75 * 100
+    small = demo.predict(pixels)
+    assert small.label_map.shape == whole.label_map.shape == (300, 400)
+    np.testing.assert_array_equal(small.label_map, resize_labels(small.label_map[::4, ::4], 300, 400))
+    both, either = (small.mask("block") & (mask == 1)).sum(), (small.mask("block") | (mask == 1)).sum()
+    assert both / either > 0.5
+
+
+def test_a_huge_photo_takes_bounded_memory(demo, tmp_path):
+    """80 megapixels are 229 MiB of RGB, of which PIL holds 3.4 times as much while it decodes a PNG; no more comes on
+    top."""
+    Image.new("RGB", (10_000, 8_000), (90, 90, 90)).save(tmp_path / "huge.png", compress_level=1)
+    demo.support("block", [scene(96, 128)])
+    demo.max_pixels = 1_000_000
+    release_memory()
+    before, meter = resident_mib(), Meter(torch.device("cpu"))
+    (result,) = demo(tmp_path / "huge.png")
+    assert result.label_map.shape == (8_000, 10_000) and result.preview.shape == (1280, 1600, 3)
+    assert meter.peak_mib - before < 3.5 * 229
+
+
+def test_absent_classes_can_be_removed(demo):
+    demo.support("block", [scene(96, 128)])
+    pixels, _ = scene(60, 80)
+    demo.method.theta = 2.0  # nothing is ever present
+    (found,) = demo.predict(pixels).found
+    assert not found.present and found.pixels > 0
+    assert f"block not present ({found.score:.2f}; {found.pixels} pixels are labelled as it all the same)" == str(found)
+    demo.only_present = True
+    result = demo.predict(pixels)
+    assert not result.label_map.any() and str(result.found[0]) == f"block not present ({found.score:.2f})"
+
+
+def test_pictures_show_what_was_found(demo, tmp_path):
+    demo.support("block", [scene(96, 128)])
+    pixels, _ = scene(60, 80)
+    result = demo.predict(pixels)
+    said = result.save(tmp_path)
+    with Image.open(tmp_path / "labels" / "photo.png") as labels:
+        assert labels.mode == "P" and labels.getpalette()[:6] == [0, 0, 0, *palette()[1].tolist()]
+        np.testing.assert_array_equal(np.asarray(labels), result.label_map)
+    overlay = np.asarray(result.overlay()).astype(int)
+    assert overlay.shape == (60 + 20, 80, 3)
+    np.testing.assert_array_equal(overlay[:60][result.label_map == 0], pixels[result.label_map == 0])
+    inside = overlay[:60][result.label_map == 1]
+    mixed = pixels[result.label_map == 1].astype(int) // 2 + palette()[1] // 2
+    border = (inside == palette()[1]).all(1)
+    assert border.any() and (inside[~border] == mixed[~border]).all() and (~border).any()
+    assert said["classes"][0]["pixels"] == (result.label_map == 1).sum() and (tmp_path / "overlays/photo.jpg").is_file()
+
+
+def test_what_does_not_fit_is_said_in_one_line(demo, emat, tmp_path, monkeypatch):
+    with pytest.raises(SettingsError, match="there is no support"):
+        demo.predict(scene(9, 9)[0])
+    with pytest.raises(SettingsError, match="emat has to be trained; give its checkpoint"):
+        fsbench.Predictor("emat", dataset="demo")
+    with pytest.raises(SettingsError, match="unknown method 'elephant'"):
+        fsbench.Predictor("elephant")
+    with pytest.raises(SettingsError, match="device is 'tpu9x'"):
+        fsbench.Predictor(dataset="demo", device="tpu9x")
+    with pytest.raises(SettingsError, match="not a multiple of the backbone's patch size"):
+        fsbench.Predictor(dataset="demo", image_size=121)
+    with pytest.raises(SettingsError, match="megapixels is 0"):
+        fsbench.Predictor(dataset="demo", megapixels=0)
+    with pytest.raises(CheckpointError, match="no checkpoint at"):
+        fsbench.Predictor("emat", dataset="demo", checkpoint=tmp_path / "absent.ckpt")
+    with pytest.raises(CheckpointError, match="cannot be used with this model"):
+        fsbench.Predictor("emat_seg", dataset="demo", checkpoint=emat)
+    with pytest.raises(DataError, match="is 9x8 pixels and its mask 9x9"):
+        demo.support("x", [(np.zeros((8, 9, 3), np.uint8), np.ones((9, 9)))])
+
+
+def test_a_broken_photo_is_told(demo, tmp_path):
+    demo.support("block", [scene(96, 128)])
+    Image.fromarray(scene(60, 80)[0]).save(tmp_path / "b.png")
+    (tmp_path / "a.jpg").write_text("no photo")
+    refused: list[str] = []
+    assert [result.photo for result in demo(tmp_path, refused)] == ["b.png"]
+    assert len(refused) == 1 and "a.jpg cannot be read" in refused[0]
+    with pytest.raises(DataError, match=r"a\.jpg"):
+        list(demo(tmp_path))

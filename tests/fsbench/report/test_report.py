@@ -1,0 +1,168 @@
+"""The report's numbers against the tables', its place on disk, and names that mean harm."""
+
+import csv
+import html
+import json
+import re
+
+import numpy as np
+import pytest
+
+from fsbench.cli import main
+from fsbench.records import find_records
+from fsbench.render import render
+from fsbench.report.costs import front
+from fsbench.report.episodes import FoldEpisodes, episode_figures, worth_a_look
+from fsbench.report.gallery import ALARM, HIT, MISSED, OTHER, errors
+from fsbench.report.plots import themed
+from fsbench.report.site import MARK
+from fsbench.samplers import Episode
+from fsbench.tables import build_blocks
+
+HOSTILE = ["<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "__proto__", "</script><b>", "{{ 7*7 }}"]
+
+
+@pytest.fixture
+def report(make, tmp_path):
+    """Two methods on both folds and one on a single fold, and the report of them."""
+    for method, quality in (("good", 1), ("bad", 3)):
+        for fold in (0, 1):
+            make(method, fold, quality=quality, wrong=4 * (quality - 1))
+    make("half", 0, quality=2)
+    assert main(["report", str(tmp_path), "--out", str(tmp_path / "report")]) == 0
+    return tmp_path / "report"
+
+
+def test_numbers_are_those_of_the_tables(report, tmp_path):
+    records = find_records(tmp_path)
+    (block,) = build_blocks(records, by_class=True, trivial=True)
+    assert (report / "study-1/table.csv").read_text() == render([block], "csv")
+    page = (report / "study-1/index.html").read_text()
+    rows = re.findall(r'<tr data-method="([^"]*)" data-fold="([^"]*)".*?</tr>', page, re.DOTALL)
+    assert sorted(rows) == sorted((row.method, row.fold) for row in block.rows)
+    for row in block.rows:
+        line = re.search(rf'<tr data-method="{re.escape(row.method)}" data-fold="{row.fold}".*?</tr>', page, re.DOTALL)[
+            0
+        ]
+        for interval in row.scores.values():
+            assert f"{interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}]" in line
+    heat = list(csv.reader((report / "study-1/folds.csv").open()))
+    assert heat[0] == ["method", "0", "1", "mean"]
+    found = {(row.method, row.fold): row.scores["mIoU"].value for row in block.rows}
+    for name, *values in heat[1:]:
+        for fold, value in zip(heat[0][1:], values, strict=True):
+            assert (float(value) == pytest.approx(found[name, fold], abs=1e-4)) if value else (name, fold) not in found
+    runs = (report / "study-1/runs.html").read_text()
+    for record in records:
+        assert record.run["id"] in runs and record.manifest_sha256 in runs
+        assert html.escape(str(record.path)) in runs
+    assert "half" in re.search(r'<p class="remark">(.*?)</p>', page)[1]  # has not the folds of the others
+    assert {"comparison.csv", "comparison.tex", "table.tex", "sizes.svg", "classes.svg"} <= {
+        path.name for path in (report / "study-1").iterdir()
+    }
+
+
+def test_the_matrix_is_the_comparison(report, tmp_path):
+    page = (report / "study-1/index.html").read_text()
+    moved = dict(re.findall(r'title="(\w+ minus \w+): ([+-][\d.]+)', page)[:2])
+    (block,) = build_blocks(find_records(tmp_path))
+    mean = {row.method: row.scores["mIoU"].value for row in block.rows if row.fold == "mean"}
+    assert float(moved["good minus bad"]) == pytest.approx(mean["good"] - mean["bad"], abs=1e-3)
+    assert float(moved["bad minus good"]) == -float(moved["good minus bad"])
+
+
+def test_episodes_are_those_of_the_record(make):
+    record = make("m", 0, quality=3, way=2, wrong=5)
+    iou, right = episode_figures(record.episodes, "background")
+    for (number,), frame in record.episodes.group_by("episode"):
+        ways = [row for row in frame.to_dicts() if row["slot"] > 0]
+        each = [
+            row["tp"] / union for row in ways if (union := row["pred"] + row["pred_void"] + row["gt"] - row["tp"]) > 0
+        ]
+        assert right[number] == all(row["present"] == row["decided"] for row in ways)
+        assert iou[number] == pytest.approx(np.mean(each)) if each else np.isnan(iou[number])
+    assert not right[:5].any() and right[5:].all()
+
+
+def test_best_worst_and_most_disagreeing_are_chosen():
+    episodes = tuple(Episode(i, "q", 1, (1,), (("s",),)) for i in range(6))
+    iou = {"a": np.array([0.9, 0.5, 0.1, 0.9, np.nan, 0.6]), "b": np.array([0.9, 0.5, 0.1, 0.2, np.nan, 0.6])}
+    fold = FoldEpisodes(episodes, {1: "x"}, iou, {})
+    assert worth_a_look({0: fold}, ["a", "b"], 3) == {0: [0, 2, 3]}
+    assert worth_a_look({0: fold}, ["a", "b"], 0) == {0: []}
+
+
+def test_pareto_front_by_hand():
+    assert front([(1, 10), (2, 9), (2, 12), (3, 12), (3, 20), (1, 10)]) == [0, 2, 4, 5]
+
+
+def test_kinds_of_errors():
+    truth = np.array([[0, 1, 2, 255]], dtype=np.uint8).repeat(3, 0)
+    answer = np.array([[0, 0, 0, 0], [1, 1, 1, 1], [2, 2, 2, 2]], dtype=np.uint8)
+    assert errors(answer, truth).tolist() == [
+        [0, MISSED, MISSED, 255], [ALARM, HIT, OTHER, 255], [ALARM, OTHER, HIT, 255],
+    ]  # fmt: skip
+
+
+def test_styles_become_attributes():
+    svg = themed('<?xml?><svg><style>x</style><path style="fill: none; stroke: #010203"/></svg>')
+    assert svg == '<svg><path fill="none" stroke="currentColor"/></svg>'
+
+
+def test_a_folder_that_is_no_report_is_left_alone(make, tmp_path, capsys):
+    make("m", 0)
+    out = tmp_path / "mine"
+    out.mkdir()
+    (out / "thesis.txt").write_text("mine")
+    assert main(["report", str(tmp_path), "--out", str(out)]) == 2
+    assert "is no report" in capsys.readouterr().err and (out / "thesis.txt").read_text() == "mine"
+    (out / "thesis.txt").unlink()
+    for _ in range(2):  # an empty folder is taken, a report is replaced
+        assert main(["report", str(tmp_path), "--out", str(out)]) == 0
+    assert (out / MARK).is_file() and not list(tmp_path.glob(".mine*"))
+
+
+def test_damaged_records_are_said_and_left_out(make, tmp_path, capsys):
+    make("good", 0)
+    (make("broken", 0).path / "episodes.parquet").write_bytes(b"nothing")
+    (make("strange", 0).path / "run.json").write_text("{")
+    assert main(["report", str(tmp_path), "--out", str(tmp_path / "r")]) == 1
+    error = capsys.readouterr().err
+    page = (tmp_path / "r/index.html").read_text()
+    assert error.count("left out") == 2 and "broken-" in page and "strange-" in page and 'role="alert"' in page
+    assert main(["report", str(tmp_path / "nothing"), "--out", str(tmp_path / "r2")]) == 2
+
+
+def test_hostile_names_stay_text(make, tmp_path):
+    paths = [make(f"m{n}", 0, quality=1 + n).path for n in range(2)]
+    for path in paths:
+        _spoil(path)
+    assert main(["report", str(tmp_path), "--out", str(tmp_path / "r")]) == 0
+    for page in (tmp_path / "r").rglob("*.html"):
+        text = page.read_text()
+        assert "<img src=x" not in text and "alert(1)</script" not in text and "</script><b>" not in text
+        assert text.count("<script") == 1 + (page.name == "gallery.html")
+    data = re.search(r'id="data">(.*?)</script>', (tmp_path / "r/study-1/gallery.html").read_text(), re.DOTALL)[1]
+    assert set(HOSTILE) & {name for names in json.loads(data)["folds"][0]["classes"] for name in names}
+
+
+def _spoil(folder):
+    """Give a record's method, classes and images names that mean harm, with all hashes as they should be."""
+    from dataclasses import replace
+
+    import polars as pl
+
+    from fsbench.manifest import Manifest, read_manifest
+    from fsbench.records import read_record, write_record
+
+    record = read_record(folder)
+    old = read_manifest(folder / "manifest.jsonl")
+    names = dict(zip(old.header["class_names"], HOSTILE, strict=False))
+    bad = HOSTILE[1]
+    episodes = tuple(replace(e, query=bad + e.query, supports=tuple((bad,) for _ in e.supports)) for e in old.episodes)
+    manifest = Manifest(old.header | {"class_names": names}, episodes)
+    manifest.write(folder / "manifest.jsonl")
+    run = record.run
+    run["identity"]["manifest_sha256"] = manifest.sha256
+    run["identity"]["method"]["name"] = HOSTILE[0] + run["identity"]["method"]["name"]
+    write_record(folder, run, record.episodes.with_columns(query=pl.lit(bad) + pl.col("query")))
