@@ -39,6 +39,8 @@ PARSED = {
     r"fsbench data (prepare|lists|check) .*": "needs official archives; tests/datamodules make such archives",
     r"fsbench manifest verify benchmarks/.*": "needs PASCAL",
     r"fsbench explain .*": "tests/cli/test_explain_cost.py runs it",
+    r"fsbench report .*": "tests/cli/test_report.py runs it",
+    r"fsbench predict .*": "needs photos and weights; tests/cli/test_predict.py runs it",
     r"fsbench cost .*": "tests/cli/test_explain_cost.py runs it",
     r"fsbench grid .*": "looks 100 cells up, trains them, or needs SLURM; tests/cli/test_grid_runs.py runs such",
     r"(srun|torchrun) .*": "needs several machines; tests/cli start several processes",
@@ -59,7 +61,8 @@ def is_one_of(text: str, patterns: Sequence[str]) -> bool:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
 def test_blocks_are_commands_or_say_what_they_are(document):
-    assert all(line.startswith("demo · 1-way") for line in other_blocks(document))
+    """Blocks without a label that hold no commands are tables of the suite."""
+    assert all(re.match(r"demo(-cls)? · ", line) for line in other_blocks(document))
 
 
 def test_every_command_is_run_or_there_is_a_reason():
@@ -126,10 +129,11 @@ class Typed:
         from pip._internal.commands import create_command
         from pip._vendor.packaging.requirements import Requirement
 
-        options, _ = create_command(words[0]).parse_args(words[1:])
+        options, projects = create_command(words[0]).parse_args(words[1:])
         extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-        for place in options.editables:
-            assert Requirement(f"fsbench{place.removeprefix('.')}").extras <= set(extras)
+        places = [f"fsbench{place.removeprefix('.')}" for place in options.editables]
+        for requirement in map(Requirement, [*places, *projects]):
+            assert requirement.name == "fsbench" and requirement.extras <= set(extras)
 
     def python(self, words: list[str], run: bool) -> None:
         """`python -m module …`, until its arguments are parsed."""
