@@ -235,6 +235,7 @@ def why_refused(typed: Typed, command: Command) -> str | None:
     return reasons[0]
 
 
+@pytest.mark.slow
 def test_every_command_is_understood(typed):
     """One test, since all of them share the runs that the first of them makes."""
     typed.make(["bench"], run=True)
