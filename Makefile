@@ -17,6 +17,7 @@ FORCE_BUILD ?= FALSE
 
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.fsbench-installed
+DOCS_STAMP := $(VENV)/.fsbench-docs-installed
 PIP   := $(BIN)/python -m pip --disable-pip-version-check
 
 # make variables -> options of `fsbench bench`: "--option value" for NAME=value, "--option" for NAME=1
@@ -30,7 +31,7 @@ BENCH_OPTIONS = $(call option,FOLD,--fold) $(call option,WAY,--way) $(call optio
   $(call switch,FAST,--fast) $(call switch,FORCE,--force) $(call switch,DROP_SMALL,--drop-small) \
   $(call switch,DEBUG,--debug)
 
-.PHONY: help venv bench sweep test regress check cuda lock clean-venv
+.PHONY: help venv bench sweep test regress check docs cuda lock clean-venv
 
 help:  ## show this list
 	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -65,6 +66,14 @@ check: $(STAMP)  ## ruff and the type checker
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(DOCS_STAMP)  ## build the manual into site/; what a link does not find is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict $(ARGS)
+	@echo 'site/index.html is the manual'
+
+$(DOCS_STAMP): $(STAMP)
+	$(PIP) install --quiet $(PIP_ARGS) $(addprefix -c ,$(CONSTRAINTS)) -e '.[docs]'
+	@touch $@
 
 cuda: $(STAMP)  ## build the optional CUDA packages (needs a GPU toolkit; see README)
 	$(PIP) install wheel ninja packaging 'setuptools>=77'

@@ -7,6 +7,7 @@ import pytest
 
 from fsbench.paths import REPOSITORY
 from fsbench.records import find_records
+from tests.documents import DOCUMENTS
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 EXAMPLES = dict(re.findall(r"<!-- example: (\S+) -->\n```\w+\n(.*?)```", README, re.DOTALL))
@@ -33,6 +34,16 @@ def test_example_method_runs_from_the_command_line(fsbench, bench_arguments, tmp
     assert "nearest" in done.stdout
 
 
-def test_links_lead_somewhere():
-    for target in re.findall(r"\]\((?!http)([^)#]+)", README):
-        assert (REPOSITORY / target).exists(), f"README.md links to {target}"
+def headings(text: str) -> set[str]:
+    """Anchors that a page of Markdown has, as GitHub names them."""
+    titles = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda path: path.stem)
+def test_links_lead_somewhere(page):
+    """Pages, images and anchors, as in the repository; those of the site are checked where it is built."""
+    for target, anchor in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", page.read_text(encoding="utf-8")):
+        file = page.parent / target if target else page
+        assert file.exists(), f"{page.name} links to {target}"
+        assert not anchor or anchor in headings(file.read_text(encoding="utf-8")), f"{page.name} links to #{anchor}"

@@ -1,0 +1,205 @@
+"""The pictures of the guide to the protocols, drawn from the demo by the suite's own samplers, resizes and counts.
+
+python docs/make_pictures.py data/demo
+"""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib import pyplot
+from PIL import Image
+
+from datamodules.demo import Demo
+from fsbench.annotations import VOID
+from fsbench.counts import VoidPolicy, intersection_union
+from fsbench.metrics import count
+from fsbench.pictures import COLOURS
+from fsbench.preprocess import resize_image, resize_image_cv2, resize_labels, way_labels
+from fsbench.protocol import load_protocol
+from fsbench.samplers import Episode
+from fsbench.tasks import Task, build_manifest
+
+OUT = Path(__file__).parent / "pictures"
+GREY, RED = "#888888", "#c81e1e"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("root", help="folder of the demo data set; drawn when absent")
+    index = Demo(parser.parse_args().root)
+    OUT.mkdir(exist_ok=True)
+    for picture in (episodes, drawing, void, resolution, settings, resizing):
+        picture(index)
+
+
+def photo(index: Demo, name: str) -> np.ndarray:
+    with Image.open(index.image_path(name)) as image:
+        return np.array(image.convert("RGB"))
+
+
+def slots(index: Demo, name: str, classes: Sequence[int]) -> np.ndarray:
+    return way_labels(index.label_map(name), classes)
+
+
+def painted(image: np.ndarray, ways: np.ndarray) -> np.ndarray:
+    """Ways over half of the image, void pixels white."""
+    colour = COLOURS[(ways.astype(int) - 1) % len(COLOURS)]
+    shown = np.where((ways > 0)[..., None], image // 2 + colour // 2, image)
+    shown[ways == VOID] = 255
+    return shown
+
+
+def support(index: Demo, episode: Episode, way: int, shot: int) -> np.ndarray:
+    """A support image with the mask that the method gets: its own way alone."""
+    name, number = episode.supports[way][shot], episode.classes[way]
+    return painted(photo(index, name), np.where(index.label_map(name) == number, way + 1, 0))
+
+
+def drawn(index: Demo, protocol: str, number: int = 60, **task: object) -> Sequence[Episode]:
+    return build_manifest(index, load_protocol(protocol), Task(0, episodes=number, **task)).episodes  # type: ignore[arg-type]
+
+
+def panels(rows: int, columns: int, name: str, side: float = 1.5) -> Iterator[Iterator[pyplot.Axes]]:
+    """Rows of axes without ticks; the picture is written when all are used, what stays empty is blank."""
+    figure, grid = pyplot.subplots(rows, columns, figsize=(columns * side, rows * side * 1.17), squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    yield from (iter(row) for row in grid)
+    figure.tight_layout(pad=0.9, w_pad=0.5, h_pad=1.6)
+    figure.savefig(OUT / name, dpi=110)
+    pyplot.close(figure)
+    with Image.open(OUT / name) as image:  # 128 colours are enough, and a third of the size
+        image.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(OUT / name, optimize=True)
+
+
+def show(axes: pyplot.Axes, image: np.ndarray, title: str, colour: str = "black", frame: str = "") -> None:
+    axes.imshow(image, interpolation="nearest")
+    axes.set_title(title, fontsize=7.5, color=colour, pad=3)
+    if frame:
+        axes.set_axis_on()
+        axes.set(xticks=[], yticks=[])
+        for spine in axes.spines.values():
+            spine.set(color=frame, linewidth=2.5)
+
+
+def names_of(index: Demo, numbers: Sequence[int]) -> list[str]:
+    return [index.class_names[number - 1] for number in numbers]
+
+
+def present(index: Demo, episode: Episode) -> list[int]:
+    truth = index.label_map(episode.query)
+    return [number for number in episode.classes if (truth == number).any()]
+
+
+def episodes(index: Demo) -> None:
+    """2-way 1-shot episodes of `fscs` whose query shows both ways, one, none."""
+    found = {len(present(index, e)): e for e in reversed(drawn(index, "fscs", way=2))}
+    for row, seen in zip(panels(3, 4, "episodes.png", 1.75), (2, 1, 0), strict=False):
+        episode = found[seen]
+        for way, name in enumerate(names_of(index, episode.classes)):
+            show(next(row), support(index, episode, way, 0), f"way {way + 1}: {name}")
+        query = photo(index, episode.query)
+        show(next(row), query, f"query of episode {episode.index}")
+        said = {2: "both ways", 1: names_of(index, present(index, episode) or [1])[0], 0: "neither way"}[seen]
+        show(next(row), painted(query, slots(index, episode.query, episode.classes)), f"truth: {said}")
+
+
+def drawing(index: Demo) -> None:
+    """The first queries of each protocol, with the class that is asked for."""
+    names = ("fscs", "hsnet", "pfenet")
+    for row, protocol in zip(panels(3, 7, "drawing.png", 1.25), names, strict=False):
+        for axes, episode in zip(row, drawn(index, protocol, 7), strict=True):
+            there = bool(present(index, episode))
+            image = painted(photo(index, episode.query), slots(index, episode.query, episode.classes))
+            title = f"{protocol} {episode.index}\n{names_of(index, episode.classes)[0]}"
+            show(axes, image, title, "black" if there else RED, "" if there else RED)
+
+
+def iou(answer: np.ndarray, truth: np.ndarray, policy: VoidPolicy) -> float:
+    counts = count(torch.from_numpy(answer.astype(np.uint8)), torch.from_numpy(truth), 1).numpy()
+    inside, union = intersection_union(counts[1], policy)
+    return float(100 * inside / union)
+
+
+def void(index: Demo) -> None:
+    """An answer that is right but for the border band, under both rules."""
+    episode = next(e for e in drawn(index, "hsnet") if 0.03 < share(index, e) < 0.08)
+    truth = slots(index, episode.query, episode.classes)
+    rows, columns = np.nonzero(truth == 1)
+    top, left = max(rows.min() - 8, 0), max(columns.min() - 8, 0)
+    window = (slice(top, rows.max() + 9), slice(left, columns.max() + 9))
+    image, truth = photo(index, episode.query)[window], truth[window]
+    near = np.zeros(truth.shape, bool)  # the object and the pixels within two of it
+    for dy in range(-2, 3):
+        for dx in range(-2, 3):
+            near |= np.roll(truth == 1, (dy, dx), (0, 1))
+    answer = (near & ((truth == 1) | (truth == VOID))).astype(np.uint8)
+    for row in panels(1, 4, "void.png", 1.75):
+        show(next(row), image, "query")
+        show(next(row), painted(image, truth), "truth, void band white")
+        show(next(row), painted(image, answer), "answer: object with its band")
+        axes = next(row)
+        axes.set_title("IoU in percent", fontsize=7.5, pad=3)
+        for y, policy, who in ((0.68, "background", "fscs"), (0.3, "ignore", "hsnet, pfenet")):
+            axes.text(0.0, y, f"{who}\nvoid: {policy}", fontsize=8, transform=axes.transAxes)
+            axes.text(0.68, y, f"{iou(answer, truth, policy):.1f}", fontsize=14, transform=axes.transAxes)
+
+
+def share(index: Demo, episode: Episode) -> float:
+    pixels, total = index.class_pixels(episode.query)
+    return pixels.get(episode.classes[0], 0) / total
+
+
+def resolution(index: Demo) -> None:
+    """The same coarse answer of 24 x 24 cells, scored at the query's size and at 400 x 400."""
+    found = [e for e in drawn(index, "hsnet", 200) if np.divide(*photo(index, e.query).shape[1::-1]) > 1.3]
+    small, large = min(found, key=lambda e: share(index, e)), max(found, key=lambda e: share(index, e))
+    for row, episode in zip(panels(2, 4, "resolution.png", 1.75), (small, large), strict=False):
+        image, truth = photo(index, episode.query), slots(index, episode.query, episode.classes)
+        cells = np.array(Image.fromarray(((truth == 1) * 255).astype(np.uint8)).resize((24, 24), Image.Resampling.BOX))
+        show(next(row), painted(image, truth), f"truth, {100 * share(index, episode):.0f} % of the image")
+        show(next(row), np.repeat(cells[..., None], 3, 2), "answer, 24 x 24 cells")
+        for who, (height, width) in (("fscs, pfenet", truth.shape), ("hsnet", (400, 400))):
+            soft = Image.fromarray(cells).resize((width, height), Image.Resampling.BILINEAR)
+            answer = (np.array(soft) > 127).astype(np.uint8)
+            score = iou(answer, resize_labels(truth, height, width), "ignore")
+            picture = np.array(Image.fromarray(image).resize((width, height)))
+            show(next(row), painted(picture, answer), f"{who}: {width} x {height}\nIoU {score:.1f}")
+
+
+def settings(index: Demo) -> None:
+    """One 2-way 1-shot episode in the three settings of `fscs`: which supports and which ways the method gets."""
+    kinds = ("original", "partially_augmented", "fully_augmented")
+    by_kind = {kind: drawn(index, "fscs", 400, way=2, setting=kind) for kind in kinds}
+    wanted = next(
+        i
+        for i, (partly, fully) in enumerate(zip(by_kind[kinds[1]], by_kind[kinds[2]], strict=True))
+        if partly.augmented and len(fully.classes) == 3
+    )
+    for row, kind in zip(panels(3, 6, "settings.png", 1.45), kinds, strict=False):
+        episode = by_kind[kind][wanted]
+        for way, names in enumerate(episode.supports):
+            name = names_of(index, episode.classes)[way]
+            for shot in range(len(names)):
+                words = kind.replace("_", " ") if way == shot == 0 else ""
+                show(next(row), support(index, episode, way, shot), f"{words}\nway {way + 1}: {name}")
+
+
+def resizing(index: Demo) -> None:
+    """What becomes of a photo when it shrinks to a quarter with and without antialiasing."""
+    name = next(e.query for e in drawn(index, "hsnet", 200) if share(index, e) > 0.25)
+    image = photo(index, name)
+    for row in panels(1, 3, "resizing.png", 2.0):
+        show(next(row), image, f"{image.shape[1]} x {image.shape[0]}")
+        for who, resize in (("fscs, hsnet: antialiased", resize_image), ("pfenet: not", resize_image_cv2)):
+            pixels = resize(image, 32).permute(1, 2, 0).numpy().round().astype(np.uint8)
+            show(next(row), pixels, f"{who}, 32 x 32")
+
+
+if __name__ == "__main__":
+    matplotlib.use("agg")
+    main()

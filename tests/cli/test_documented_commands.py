@@ -1,0 +1,263 @@
+"""Every command of the README and the guides is typed: cheap ones run on small data, others are given to the parsers
+that would read them, down to the last option of the configuration."""
+
+import argparse
+import contextlib
+import io
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+import methods
+from fsbench import catalogue, cli
+from fsbench.composition import SuiteCLI, parse
+from fsbench.paths import CONFIGS, REPOSITORY
+from tests.cli.test_readme import EXAMPLES
+from tests.documents import DOCUMENTS, Command, commands, other_blocks
+
+RUN = [
+    r"make bench",
+    r"fsbench (--version|list|protocols)",
+    r"fsbench bench .*--(print_config|help).*",
+    r"fsbench (table|compare|rescore) runs/.*",
+    r"fsbench data check folder .*",
+    r"fsbench manifest (build|show|verify) (?!benchmarks).*",
+    r"export .*",
+]
+"""On a small demo, on which `make bench` (with few episodes) was run first."""
+
+PARSED = {
+    r"\w+=\S+ make bench.*|make bench .+": "trains for minutes or needs data; tests/cli/test_flows.py runs such calls",
+    r"(\w+=\S+ )?make (venv|cuda|help|docs|test|check|regress|sweep)\b.*": "installs, or runs what CI runs anyway",
+    r"fsbench data (prepare|lists|check) .*": "needs official archives; tests/datamodules make such archives",
+    r"fsbench manifest verify benchmarks/.*": "needs PASCAL",
+    r"fsbench explain .*": "tests/cli/test_explain_cost.py runs it",
+    r"fsbench report .*": "tests/cli/test_report.py runs it",
+    r"fsbench predict .*": "needs photos and weights; tests/cli/test_predict.py runs it",
+    r"fsbench cost .*": "tests/cli/test_explain_cost.py runs it",
+    r"fsbench grid .*": "looks 100 cells up, trains them, or needs SLURM; tests/cli/test_grid_runs.py runs such",
+    r"(srun|torchrun) .*": "needs several machines; tests/cli start several processes",
+    r"(\w+=\S+ )?wandb .*": "needs an account",
+    r"pip install .*": "needs a network",
+    r"python -m .*": "needs the authors' lists, or takes long",
+}
+"""Not run unless one of `RUN`, only parsed, and why."""
+
+
+CONTEXTS = ["METHOD=emat", "METHOD=dcama", "METHOD=hmnet", "METHOD=nn DATASET=cub", "METHOD=nn DATASET=imagefolder"]
+"""What sentences that show one option are about."""
+
+
+def is_one_of(text: str, patterns: Sequence[str]) -> bool:
+    return any(re.fullmatch(pattern, text) for pattern in patterns)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
+def test_blocks_are_commands_or_say_what_they_are(document):
+    """Blocks without a label that hold no commands are tables of the suite."""
+    assert all(re.match(r"demo(-cls)? · ", line) for line in other_blocks(document))
+
+
+def test_every_command_is_run_or_there_is_a_reason():
+    found = {command for document in DOCUMENTS for command in commands(document) if not command.mention}
+    assert len(found) > 80
+    for command in found:
+        assert is_one_of(command.text, RUN) or is_one_of(command.text, list(PARSED)), command.text
+    for pattern in [*RUN, *PARSED]:
+        assert any(re.fullmatch(pattern, command.text) for command in found), f"nothing is {pattern}"
+
+
+class Typed:
+    """A working folder as the reader's, and what becomes of commands in it."""
+
+    def __init__(self, folder: Path, small: list[str]):
+        self.folder, self.small = folder, small
+
+    def type(self, words: Sequence[str], run: bool = False) -> None:
+        """Run the command, or parse it; raises what the reader would see."""
+        while re.match(r"[A-Z_]+=", words[0]):
+            words = words[1:]
+        words = [str(path) for word in words for path in (sorted(Path().glob(word)) if "*" in word else [word])]
+        program, *rest = words
+        if program not in ("make", "fsbench", "pip", "python", "torchrun", "srun", "wandb", "export"):
+            raise AssertionError(f"unknown program {program}")
+        getattr(self, program)(rest, run)
+
+    def make(self, words: list[str], run: bool) -> None:
+        done = subprocess.run(["make", "-n", "-o", ".venv/.fsbench-installed", *words], cwd=REPOSITORY,
+                              capture_output=True, text=True, check=False)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        for line in done.stdout.splitlines():
+            if " -m fsbench " in line:
+                self.fsbench(shlex.split(line.partition(" -m fsbench ")[2]), run)
+
+    def fsbench(self, words: list[str], run: bool) -> None:
+        out = None
+        if ">" in words:
+            *words, _, out = words
+        if run and words[0] == "bench" and "--print_config" not in words:
+            words = [*words, *self.small]
+        printed = io.StringIO()
+        try:
+            with contextlib.redirect_stdout(printed):
+                if run:
+                    status = cli.main(words)
+                elif words[0] in ("bench", "run"):
+                    with pytest.MonkeyPatch.context() as patch:
+                        patch.setattr("fsbench.bench.bench", compose)
+                        patch.setattr("fsbench.cell.Cell", lambda composed: composed)
+                        patch.setattr("fsbench.runner.run", lambda composed: None)
+                        patch.setattr(SuiteCLI, "instantiate_classes", lambda composed: None)
+                        status = cli.main(words)
+                else:
+                    _, strange = cli._parser().parse_known_args(words)
+                    status = f"unrecognised {strange}" if strange else 0
+        except SystemExit as stopped:
+            status = stopped.code
+        assert not status, f"exit status {status}"
+        if out is not None:
+            Path(out).write_text(printed.getvalue())
+
+    def pip(self, words: list[str], run: bool) -> None:
+        from pip._internal.commands import create_command
+        from pip._vendor.packaging.requirements import Requirement
+
+        options, projects = create_command(words[0]).parse_args(words[1:])
+        extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+        places = [f"fsbench{place.removeprefix('.')}" for place in options.editables]
+        for requirement in map(Requirement, [*places, *projects]):
+            assert requirement.name == "fsbench" and requirement.extras <= set(extras)
+
+    def python(self, words: list[str], run: bool) -> None:
+        """`python -m module …`, until its arguments are parsed."""
+
+        class Parsed(Exception):
+            pass
+
+        def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None) -> None:
+            original(parser, arguments)
+            raise Parsed
+
+        assert words[0] == "-m"
+        if words[1] == "fsbench":
+            return self.fsbench(words[2:], run)
+        original = argparse.ArgumentParser.parse_args
+        with pytest.MonkeyPatch.context() as patch, contextlib.suppress(Parsed):
+            patch.setattr(argparse.ArgumentParser, "parse_args", parse)
+            patch.setattr(sys, "argv", [words[1], *words[2:]])
+            runpy.run_module(words[1], run_name="__main__")
+            raise AssertionError(f"{words[1]} reads no arguments")
+
+    def torchrun(self, words: list[str], run: bool) -> None:
+        from torch.distributed.run import parse_args
+
+        options = parse_args(words)
+        assert options.module
+        self.python(["-m", options.training_script, *options.training_script_args], run)
+
+    def srun(self, words: list[str], run: bool) -> None:
+        self.type(words)
+
+    def wandb(self, words: list[str], run: bool) -> None:
+        from wandb.cli.cli import cli as commands_of_wandb
+
+        with commands_of_wandb.make_context("wandb", list(words)) as context:
+            name, command, rest = commands_of_wandb.resolve_command(context, list(words))
+            command.make_context(name, rest, parent=context)
+
+    def export(self, words: list[str], run: bool) -> None:
+        line = "export " + " ".join(f'"{word}"' for word in words)
+        subprocess.run(["bash", "-euc", line], check=True)
+
+
+@pytest.fixture
+def folder(small_demo, tmp_path):
+    """Where the reader is: in the repository, with data and the method of the README's example."""
+    folder = tmp_path / "reader"
+    folder.mkdir()
+    for name in ("benchmarks", "tests"):
+        (folder / name).symlink_to(REPOSITORY / name)
+    for path in CONFIGS.rglob("*.yaml"):
+        copy = folder / "configs" / path.relative_to(CONFIGS)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.symlink_to(path)
+    for path, text in EXAMPLES.items():
+        (folder / path).parent.mkdir(exist_ok=True)
+        (folder / path).write_text(text)
+    (folder / "my").mkdir()
+    (folder / "my" / "folder").symlink_to(small_demo)
+    (folder / "emat-pascal").mkdir()
+    return folder
+
+
+@pytest.fixture
+def typed(folder, small_demo, monkeypatch, bench_arguments):
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(catalogue, "CONFIGS", folder / "configs")
+    monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(folder / "methods")])
+    catalogue.names.cache_clear()
+    small = bench_arguments("", "")
+    typed = Typed(folder, small[small.index("--runs") + 2 :])
+    yield typed
+    catalogue.names.cache_clear()
+
+
+def compose(request):
+    """In the place of `fsbench.bench.bench`: the configuration of each method, read and checked, and no run."""
+    for method in request.methods:
+        parse(request.arguments(method, request.folds[0]))
+    return [], []
+
+
+def why_refused(typed: Typed, command: Command) -> str | None:
+    words = command.words
+    if command.mention and words[0] in ("fsbench", "python", "srun", "torchrun"):
+        words = (*words, "--help")
+    attempts = [words]
+    if words[:2] == ("make", "bench") and len(words) > 2 and not any(word.startswith("METHOD=") for word in words):
+        attempts += [("make", "bench", *context.split(), *words[2:]) for context in CONTEXTS]
+    reasons = []
+    for attempt in attempts:
+        try:
+            typed.type(attempt, run=is_one_of(command.text, RUN) and not command.mention)
+            return None
+        except (Exception, SystemExit) as error:
+            if isinstance(error, SystemExit) and not error.code:
+                return None
+            reasons.append(f"{command.text}: {type(error).__name__}: {error}")
+    return reasons[0]
+
+
+@pytest.mark.slow
+def test_every_command_is_understood(typed):
+    """One test, since all of them share the runs that the first of them makes."""
+    typed.make(["bench"], run=True)
+    refused = {
+        document.name: [why_refused(typed, command) for command in dict.fromkeys(commands(document))]
+        for document in DOCUMENTS
+    }
+    assert not {name: reasons for name, found in refused.items() if (reasons := list(filter(None, found)))}
+
+
+def test_mistyped_commands_are_seen(typed):
+    for line in (
+        "make bench METHOD=emat ARGS='--model.learning_ratee 1e-4'",
+        "make bench METHOD=emat ARGS='--model.learning_rate fast'",
+        "make bench METHOD=emmat DATASET=pascal",
+        "make bensh",
+        "make sweep METHOD=nothing",
+        "fsbench table runs/ --bye size",
+        "fsbench run --config emat.yam",
+        "torchrun --nnodez=2 -m fsbench run",
+        "pip install -e '.[tests]'",
+        "wandb logn",
+        "python -m benchmarks.protocols --method emat",
+    ):
+        assert why_refused(typed, Command(tuple(shlex.split(line)))), line

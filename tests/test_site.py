@@ -1,0 +1,49 @@
+"""The manual builds, and a link that leads nowhere stops it."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fsbench.paths import REPOSITORY
+
+pytestmark = pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, ("material", "mkdocstrings"))), reason="needs mkdocs; install: make docs"
+)
+
+
+def build(configuration: Path, site: Path) -> subprocess.CompletedProcess[str]:
+    """`make docs`, with what is installed."""
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-f", str(configuration), "-d", str(site)]
+    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_site_builds_and_fetches_nothing_from_elsewhere(tmp_path):
+    done = build(REPOSITORY / "mkdocs.yml", tmp_path / "site")
+    assert done.returncode == 0, done.stderr
+    reference = (tmp_path / "site" / "reference" / "methods.html").read_text(encoding="utf-8")
+    assert "Prediction" in reference and "one episode at a time" in reference  # from the docstrings of methods/base.py
+    for page in (tmp_path / "site").rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        for outside in ('<script src="http', 'href="https://fonts', '<img src="http', "cdn."):
+            assert outside not in text, f"{page.name}: {outside}"
+
+
+def test_a_broken_link_stops_the_build(tmp_path):
+    """Of pages without the reference, which takes most of the time."""
+    for name in ("README.md", "docs"):
+        copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy
+        copy(REPOSITORY / name, tmp_path / name)
+    configuration = (REPOSITORY / "mkdocs.yml").read_text(encoding="utf-8")
+    head, _, rest = configuration.partition("  - mkdocstrings:")
+    (tmp_path / "mkdocs.yml").write_text(head + rest[rest.index("\nmarkdown_extensions") :], encoding="utf-8")
+    shutil.rmtree(tmp_path / "docs" / "specs")
+    done = build(tmp_path / "mkdocs.yml", tmp_path / "site")
+    assert done.returncode != 0 and "specs/README.md" in done.stderr
+    (tmp_path / "docs" / "guides" / "sweeps.md").write_text("[x](install.md#no-such-place)", encoding="utf-8")
+    assert "no-such-place" in build(tmp_path / "mkdocs.yml", tmp_path / "site").stderr
