@@ -10,6 +10,7 @@ from fsbench.checkpoints import convert, load_checkpoint
 from fsbench.episodes import collate
 from fsbench.errors import CheckpointError
 from fsbench.order import supports_of
+from methods._layers import kept_tokens
 from methods.cst import CST, cst_learner
 from methods.emat import EMAT, emat_learner
 from tests.fsbench.test_order import encoded_twice
@@ -223,3 +224,26 @@ def test_what_is_no_checkpoint_is_said(tmp_path, content):
         load_checkpoint(EMAT(backbone(), support_side=8), tmp_path / "x.ckpt")
     with pytest.raises(CheckpointError, match="no checkpoint at"):
         load_checkpoint(EMAT(backbone(), support_side=8), tmp_path / "y.ckpt")
+
+
+def test_support_attention_is_the_first_layers(data):
+    """Against the definition, written out for one query patch; and nothing outside the mask."""
+    method = EMAT(backbone(), support_side=4)
+    episode = next(iter(data.test_dataloader())).without_truth()
+    found = method.support_attention(episode, 0.4, 0.9)
+    query, support = method._query(episode, int(episode.query[0])), method._supports(episode, episode.support[0, 0])
+    side = int(query.shape[1] ** 0.5)
+    patch = int(0.4 * side) * side + int(0.9 * side)
+    layer, masks = method.learner.corrtransformer[0].attn, episode.support_masks[0, 0]
+    for shot in range(2):
+        x = torch.einsum("cte,cse->cts", query, support[shot])[None]
+        q, k = layer.q(x)[0, :, patch], layer.kv(x)[0, : layer.q.q_seg.out_channels, patch]
+        keep = kept_tokens(masks[shot, None], 4, True)[0]
+        for name, kept in (("attention", keep), ("without the mask", torch.ones_like(keep))):
+            total = torch.zeros(17)
+            for head in range(8):
+                rows = slice(head * len(q) // 8, (head + 1) * len(q) // 8)
+                for token in q[rows].T:
+                    total[kept] += (token @ k[rows][:, kept]).softmax(0) / (8 * q.shape[1])
+            torch.testing.assert_close(found[name][shot].flatten(), total[1:], atol=1e-6, rtol=1e-5)
+    assert (found["attention"] <= 1).all() and found["attention"].flatten(1)[:, ~keep[1:]][1].eq(0).all()
