@@ -9,12 +9,15 @@ they stand for are the same for all methods.
 
 Two CPU cores that four times as much other work shared, so that processor seconds tell more; peak memory:
 
-    table, 1000 runs, first      10.2 user   162 MiB    compare, 12 long runs       1.7 user  103 MiB
-    table, 2000 runs, again       1.2 user    73 MiB    compare, 100 runs, 24 pairs 1.9 user  136 MiB
-      with all breakdowns, again  1.6 user   102 MiB    grid, 2400 cells            1.1 user   58 MiB
-    table, 12 long runs, first    1.6 user   117 MiB      the same as JSON          1.1 user   62 MiB
+    table, 2000 runs, again        1.0 user   74 MiB    compare, 12 long runs        1.2 user  119 MiB
+      with all breakdowns, again   1.4 user  104 MiB    compare, 100 runs, 24 pairs  1.2 user  154 MiB
+    table, 12 long runs, first     1.2 user  140 MiB    grid, 2400 cells             1.1 user   59 MiB
+    table, 2000 runs, first        7.0 user  196 MiB      the same as JSON           1.1 user   69 MiB
+      with all breakdowns, first  19.4 user  262 MiB    table, 1000 runs without
+                                                          rows, first               10.9 user  177 MiB
 
-Each answered in 2.5 to 4.3 s of the clock there but the first table (27 s) and the 100 runs (9.7 s).
+The first table of many runs computes the rows of means over folds and of answers without a model, which no single run
+keeps; "without rows" are runs of another version of the code.
 """
 
 import argparse
