@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fsbench.scores import digits
 from fsbench.stats import Interval
 from fsbench.tables import ABSENT, SIZES, Block, Cell, Row
 
@@ -61,8 +62,8 @@ def figure(interval: Interval | None, metric: str) -> str:
     """A score with its interval; ROM and RUM, which end at 1, with a third digit."""
     if interval is None:
         return "–"
-    digits = 3 if metric in ("ROM", "RUM") else 2
-    return f"{interval.value:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
+    n = digits(metric)
+    return f"{interval.value:.{n}f} [{interval.low:.{n}f}, {interval.high:.{n}f}]"
 
 
 def _main(block: Block) -> Grid:
@@ -134,8 +135,8 @@ def _published(block: Block) -> Grid:
     head = ["method", "fold", "metric", "measured", "reported", "difference", "verdict", "reported as", "source"]
     grid = [head]
     for item in block.published:
-        r, digits = item.reported, 3 if item.metric in ("ROM", "RUM") else 2
-        moved = "–" if item.difference is None else f"{item.difference:+.{digits}f}"
+        r = item.reported
+        moved = "–" if item.difference is None else f"{item.difference:+.{digits(item.metric)}f}"
         stated = f"{r.method}, {r.backbone}, {r.protocol}, {r.stated}"
         measured = figure(item.measured, item.metric)
         line = [item.method, item.fold, item.metric, measured, f"{r.value:.{r.digits}f}", moved, item.verdict, stated]

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 from fsbench.compare import Comparison
@@ -14,6 +15,7 @@ from fsbench.published import Figure
 from fsbench.records import Record, find_records, read_record
 from fsbench.report.episodes import FoldEpisodes, episodes_by_fold
 from fsbench.report.matrix import compared
+from fsbench.scores import sign
 from fsbench.tables import Block, Row, build_blocks
 
 CHUNK = 8
@@ -98,9 +100,9 @@ def _study(
 ) -> Study:
     (block,) = build_blocks(group, by_class=True, trivial=True, metrics=metrics, published=published)
     methods = {label: {fold_of(r): r for r in of} for label, of in variants(group).items()}
-    scores = {(row.method, row.fold): row.scores[metrics[0]].value for row in block.rows if metrics[0] in row.scores}
-    fold = shown_fold(block)
-    ranked = sorted(methods, key=lambda label: -scores.get((label, fold), float("-inf")))
+    metric, fold = block.metrics[0], shown_fold(block)
+    scores = {row.method: row.scores[metric].value for row in block.rows if row.fold == fold and metric in row.scores}
+    ranked = sorted(methods, key=lambda label: sign(metric) * scores[label] if label in scores else -inf, reverse=True)
     methods = {label: dict(sorted(methods[label].items())) for label in ranked}
     paths = {label: {fold: record.path for fold, record in of.items()} for label, of in methods.items()}
     pairing = pool.submit(compared, paths, tuple(metrics), most)

@@ -26,6 +26,7 @@ from fsbench.report.matrix import cells
 from fsbench.report.plots import cost_plot, curve_plot, heat_plot, size_plot
 from fsbench.report.provenance import anchors, run_cards, table_command
 from fsbench.report.views import class_heat, fold_heat, gallery_data, score_scale
+from fsbench.scores import digits, sign, top
 from fsbench.stats import Interval
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -46,7 +47,14 @@ class Pages:
             "style": Markup(style), "script": Markup(script), "style_hash": _hash(style), "script_hash": _hash(script),
             "command": command, "refused": refused, "version": __version__, "studies": studies,
         }  # fmt: skip
-        self.environment.filters |= {"figure": layout.figure, "place": _place, "level": _level}
+        self.environment.filters |= {
+            "sign": sign,
+            "top": top,
+            "digits": digits,
+            "figure": layout.figure,
+            "place": _place,
+            "level": _level,
+        }
 
     def folder(self, study: Study) -> Path:
         return self.root / f"study-{study.number}"
@@ -108,7 +116,7 @@ class Pages:
         for name, heat in (("folds", fold_heat(study.rows, metric)), ("classes", class_heat(study.rows, metric))):
             if heat.columns:
                 plain = [[None if i is None else i.value for i in line] for line in heat.values]
-                files[name] = heat_plot(heat.rows, heat.columns, plain, f"{study.number}{name}")
+                files[name] = heat_plot(heat.rows, heat.columns, plain, metric, f"{study.number}{name}")
                 write_text(self.folder(study) / f"{name}.csv", _csv([["method", *heat.columns], *heat.lines()]))
         for name, svg in files.items():
             write_text(self.folder(study) / f"{name}.svg", svg)
@@ -145,6 +153,6 @@ def _place(value: float, scale: tuple[float, float]) -> str:
     return f"{100 * min(max((value - low) / (high - low), 0), 1):.1f}"
 
 
-def _level(interval: Interval | None) -> str:
+def _level(interval: Interval | None, metric: str) -> str:
     """The class of a cell of a heat map: one of 11 colours."""
-    return "none" if interval is None else f"h{round(min(max(interval.value, 0), 100) / 10)}"
+    return "none" if interval is None else f"h{round(10 * min(max(interval.value / top(metric), 0), 1))}"

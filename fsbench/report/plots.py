@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from fsbench.report.costs import COSTS, Cost, front
 from fsbench.report.curves import Curve
+from fsbench.scores import digits, sign, top
 from fsbench.tables import SIZES, Row
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def cost_plot(costs: Sequence[Cost], kind: str, metric: str, salt: str) -> str:
 
     def paint(axis: "Axes") -> None:
         known = [cost for cost in costs if cost.values.get(kind) is not None]
-        best = front([(cost.values[kind] or 0.0, cost.score.value) for cost in known])
+        best = front([(cost.values[kind] or 0.0, sign(metric) * cost.score.value) for cost in known])
         steps = sorted((known[i].values[kind] or 0.0, known[i].score.value) for i in best)
         axis.plot(*zip(*steps, strict=True), color=INK, linewidth=1, linestyle="--", drawstyle="steps-post", alpha=0.6)
         for number, cost in enumerate(known):
@@ -135,21 +136,25 @@ def curve_plot(curves: Sequence[Curve], salt: str) -> str:
     return draw(paint, salt, 7.5)
 
 
-def heat_plot(rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float | None]], salt: str) -> str:
+def heat_plot(
+    rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float | None]], metric: str, salt: str
+) -> str:
     """A heat map with its numbers; cells without one stay empty."""
 
     def paint(axis: "Axes") -> None:
         axis.grid(False)
         filled = [[float("nan") if value is None else value for value in line] for line in values]
-        image = axis.imshow(filled, cmap="cividis", vmin=0, vmax=100, aspect="auto")
+        image = axis.imshow(filled, cmap="cividis", vmin=0, vmax=top(metric), aspect="auto")
         axis.set_xticks(range(len(columns)), [_short(name) for name in columns], rotation=60, ha="right", fontsize=8)
         axis.set_yticks(range(len(rows)), [_short(name) for name in rows], fontsize=8)
         if len(rows) * len(columns) <= 400:
             for y, line in enumerate(values):
                 for x, value in enumerate(line):
                     if value is not None:
-                        light = "#111111" if value > 55 else "#ffffff"
-                        axis.text(x, y, f"{value:.0f}", ha="center", va="center", fontsize=7, color=light)
+                        light = "#111111" if value > 0.55 * top(metric) else "#ffffff"
+                        axis.text(
+                            x, y, f"{value:.{digits(metric, 0)}f}", ha="center", va="center", fontsize=7, color=light
+                        )
         assert axis.figure is not None
         axis.figure.colorbar(image, ax=axis, fraction=0.03, pad=0.01)
 

@@ -11,12 +11,13 @@ import pytest
 from fsbench.cli import main
 from fsbench.records import find_records
 from fsbench.render import render
-from fsbench.report.costs import front
+from fsbench.report.costs import Cost, front
 from fsbench.report.episodes import FoldEpisodes, episode_figures, worth_a_look
 from fsbench.report.gallery import ALARM, HIT, MISSED, OTHER, errors
-from fsbench.report.plots import themed
+from fsbench.report.plots import cost_plot, themed
 from fsbench.report.site import MARK
 from fsbench.samplers import Episode
+from fsbench.stats import Interval
 from fsbench.tables import build_blocks
 
 HOSTILE = ["<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "__proto__", "</script><b>", "{{ 7*7 }}"]
@@ -90,6 +91,35 @@ def test_best_worst_and_most_disagreeing_are_chosen():
     fold = FoldEpisodes(episodes, {1: "x"}, iou, {})
     assert worth_a_look({0: fold}, ["a", "b"], 3) == {0: [0, 2, 3]}
     assert worth_a_look({0: fold}, ["a", "b"], 0) == {0: []}
+
+
+def test_the_lower_score_is_the_better_where_the_metric_says_so(make, tmp_path):
+    for number, wrong in enumerate((12, 0, 6)):
+        record = make(f"m{wrong}", 0, wrong=wrong, quality=1 + wrong // 6)
+        record.run["cost"]["trainable_parameters"] = 100 - number
+        (record.path / "run.json").write_text(json.dumps(record.run))
+    for metric in ("error", "ROM", "accuracy"):
+        assert main(["report", str(tmp_path), "--out", str(tmp_path / "r"), "--metrics", metric, "--compare", "2"]) == 0
+        page = (tmp_path / "r/study-1/index.html").read_text()
+        ranked = list(dict.fromkeys(re.findall(r'<tr data-method="(m\d+)"', page)))
+        (block,) = build_blocks(find_records(tmp_path), metrics=[metric])
+        value = {row.method: row.scores[metric].value for row in block.rows}
+        assert ranked == sorted(value, key=value.__getitem__, reverse=metric == "accuracy")
+        assert re.findall(r'title="(\w+) minus (\w+):', page)[0] == tuple(ranked[:2])  # the matrix has the two best
+        gallery = (tmp_path / "r/study-1/gallery.html").read_text()
+        assert json.loads(re.search(r'id="data">(.*?)</script>', gallery, re.DOTALL)[1])["methods"] == ranked
+        heat = re.findall(r'<td class="(h\d+)" title="([\d.]+) [^"]*">([\d.]+)</td>', page)
+        top, digits = (1, 3) if metric == "ROM" else (100, 1)
+        assert heat and all(level == f"h{round(10 * float(exact) / top)}" for level, exact, _ in heat)
+        assert all(len(shown.partition(".")[2]) == digits for *_, shown in heat)
+
+
+def test_pareto_front_of_an_error():
+    costs = [Cost(name, Interval(y, y, y), {"total": x}) for name, x, y in (("a", 1, 9), ("b", 2, 5), ("c", 3, 7))]
+    drawn = {metric: cost_plot(costs, "total", metric, "s").count("stroke-dasharray") for metric in ("error", "mIoU")}
+    assert drawn == {"error": 1, "mIoU": 1}  # a line of two steps, and a line of one point
+    lines = {m: re.search(r'd="([^"]*)"[^>]*stroke-dasharray', cost_plot(costs, "total", m, "s"))[1] for m in drawn}
+    assert lines["error"].count("L") == 2 and lines["mIoU"].count("L") == 0  # b beats c; nothing beats a in mIoU
 
 
 def test_pareto_front_by_hand():
