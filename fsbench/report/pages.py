@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import re
 from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from fsbench.compare_layout import lay_out as lay_out_comparison
 from fsbench.consequences import LABELS, choices
 from fsbench.files import write_text
 from fsbench.protocol import load_protocol
-from fsbench.report.collect import Study, shown_fold
+from fsbench.report.collect import Study
 from fsbench.report.costs import COSTS, costs_of, devices
 from fsbench.report.curves import curves_of
 from fsbench.report.episodes import IOU_MEANING
@@ -54,18 +55,18 @@ class Pages:
             "figure": layout.figure,
             "place": _place,
             "level": _level,
+            "bare": _bare,
         }
 
     def folder(self, study: Study) -> Path:
         return self.root / f"study-{study.number}"
 
     def index(self) -> None:
-        top, folds = {}, {}
+        best = {}
         for study in self.studies:
             metric = study.block.metrics[0]
-            top[study.number] = [(r.method, r.scores[metric]) for r in study.shown_rows if metric in r.scores]
-            folds[study.number] = shown_fold(study.block)
-        self._write(self.root / "index.html", "index.html", up="", top=top, fold=folds)
+            best[study.number] = [(r.method, r.scores[metric]) for r in study.shown_rows if metric in r.scores]
+        self._write(self.root / "index.html", "index.html", up="", best=best)
 
     def study(self, study: Study, pictures: Pictures) -> None:
         folder, up = self.folder(study), "../"
@@ -82,18 +83,21 @@ class Pages:
             if comparison.alike and len(comparison.methods) <= 30:
                 plots["apart"] = self._apart(folder, comparison)
         published = next((grid for caption, grid in sheet.parts if caption == "reported beside measured"), [])
-        protocol = load_protocol(study.records[0].header["protocol"])
+        header = study.records[0].header
+        protocol = None if study.classifies else load_protocol(header["protocol"])
         self._write(
             folder / "index.html", "study.html", up=up, study=study, metric=metric, plots=plots,
             comparison=comparison, remark=remark, cells=cells, published=published,
-            notes=sheet.notes, anchors=anchors(study), folds=fold_heat(study.rows, metric),
-            classes=class_heat(study.rows, metric),
+            notes=sheet.notes, anchors=anchors(study), folds=fold_heat(study, metric),
+            classes=class_heat(study, metric),
             scales={m: score_scale(study.block, m) for m in study.block.metrics},
             costs=costs_of(study, metric), cost_names=COSTS, devices=devices(study), protocol=protocol, labels=LABELS,
-            choices=choices(protocol), table_command=table_command, fold=shown_fold(study.block),
-            manifests={r.header["fold"]: r.manifest_sha256 for r in study.records}, header=study.records[0].header,
+            choices=choices(protocol) if protocol else {}, table_command=table_command,
+            manifests={r.header["fold"]: r.manifest_sha256 for r in study.records}, header=header,
         )  # fmt: skip
         self._write(folder / "runs.html", "runs.html", up=up, study=study, cards=run_cards(study))
+        if study.classifies:
+            return
         data, lines = gallery_data(study, pictures)
         write_text(folder / "episodes.csv", _csv(lines))
         self._write(
@@ -113,7 +117,7 @@ class Pages:
         if curves:
             made["curves"] = curve_plot(curves, f"{study.number}curves")
         files = dict(made)
-        for name, heat in (("folds", fold_heat(study.rows, metric)), ("classes", class_heat(study.rows, metric))):
+        for name, heat in (("folds", fold_heat(study, metric)), ("classes", class_heat(study, metric))):
             if heat.columns:
                 plain = [[None if i is None else i.value for i in line] for line in heat.values]
                 files[name] = heat_plot(heat.rows, heat.columns, plain, metric, f"{study.number}{name}")
@@ -143,7 +147,9 @@ def _hash(text: str) -> str:
 
 def _csv(lines: Sequence[Sequence[Any]]) -> str:
     out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows(lines)
+    csv.writer(out, lineterminator="\n").writerows(
+        [[render.word(cell) if isinstance(cell, str) else cell for cell in line] for line in lines]
+    )
     return out.getvalue()
 
 
@@ -151,6 +157,12 @@ def _place(value: float, scale: tuple[float, float]) -> str:
     """Where a value lies on a scale, from 0 to 100."""
     low, high = scale
     return f"{100 * min(max((value - low) / (high - low), 0), 1):.1f}"
+
+
+def _bare(word: str) -> str:
+    """The number that a cell shows, without its interval; "" of other words."""
+    found = re.fullmatch(r"([+-]?[\d.]+)( \[.*\])?", word)
+    return found[1] if found else ""
 
 
 def _level(interval: Interval | None, metric: str) -> str:
