@@ -12,7 +12,7 @@ from fsbench.layout import Sheet, lay_out
 from fsbench.stats import Interval
 from fsbench.tables import Block, Row
 
-NUMBER = re.compile(r"[+-]?[\d.]+( \[[-\d., ]+\])?\*?")
+NUMBER = re.compile(r"[+-]?[\d.]+( \[[-+\d., ]+\])?\*?")
 
 
 def word(text: str) -> str:

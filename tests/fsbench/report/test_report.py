@@ -266,7 +266,8 @@ def classified(tmp_path):
     every episode."""
     header = {
         "kind": "classification", "protocol": "fort", "version": 1, "dataset": "photos", "fold": 0, "folds": 1,
-        "way": 2, "shot": 1, "queries": 3, "setting": "original", "classes": "all", "empty": False, "seed": 0, "lists": "derived",
+        "way": 2, "shot": 1, "queries": 3, "setting": "original", "classes": "all", "empty": False,
+        "seed": 0, "lists": "derived",
         "min_class_size": None, "filled_classes": 0, "all_lists_sha256": "", "dropped_classes": [], "requested": 30,
         "official_episodes": 30, "class_ids": [1, 2], "class_names": {"1": "a", "2": "b"},
     }  # fmt: skip
