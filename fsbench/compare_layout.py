@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from fsbench.compare import Comparison, Line, scores_in
 from fsbench.errors import SettingsError
 from fsbench.files import replacing
-from fsbench.layout import Grid, Sheet
+from fsbench.layout import Grid, Sheet, shortened
 from fsbench.scores import digits, top
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ def plot(path: Path, comparison: Comparison) -> None:
     metrics = comparison.tables["all"]
     folds = list(dict.fromkeys(line.fold for lines in metrics.values() for line in lines))
     names = len(comparison.methods)
-    figure = Figure((5.5 * len(metrics), (1.1 + 0.3 * names) * len(folds)), layout="constrained")
+    wide = max(5.5, 3.5 + 0.15 * max(map(len, shortened(comparison.methods).values())))  # names stand on both sides
+    figure = Figure((wide * len(metrics), (1.1 + 0.3 * names) * len(folds)), layout="constrained")
     axes = figure.subplots(len(folds), len(metrics), squeeze=False)
     for row, fold in zip(axes, folds, strict=True):
         for axis, (metric, lines) in zip(row, metrics.items(), strict=True):
@@ -92,6 +93,7 @@ def plot(path: Path, comparison: Comparison) -> None:
 
 
 def _diagram(axis: "Axes", scores: dict[str, float], groups: list[list[str]], metric: str, fold: str) -> None:
+    short = shortened(scores)
     low, high = min(scores.values()), max(scores.values())
     margin = max(high - low, 0.005 * top(metric)) * 0.08
     edges = low - margin, high + margin
@@ -106,7 +108,9 @@ def _diagram(axis: "Axes", scores: dict[str, float], groups: list[list[str]], me
             at = scores[name]
             axis.plot([at, at, edge], [0.5, -number, -number], color="0.6", linewidth=0.8)
             axis.plot(at, 0.5, "o", color="black", markersize=4)
-            axis.annotate(f" {name}  {at:.{digits(metric)}f} ", (edge, -number), ha=side, va="center", fontsize="small")
+            axis.annotate(
+                f" {short[name]}  {at:.{digits(metric)}f} ", (edge, -number), ha=side, va="center", fontsize="small"
+            )
     for number, group in enumerate(groups):
         ends = [scores[name] for name in group]
         height = 0.8 + 0.25 * number

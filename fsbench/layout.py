@@ -1,6 +1,6 @@
 """What a block shows: its rows as grids of words, and the breakdowns that were asked for."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from fsbench.scores import digits
@@ -56,6 +56,21 @@ def lay_out(block: Block, by: Sequence[str] = ()) -> Sheet:
         INTERVAL_NOTE.format(block.interval),
     ]
     return Sheet(block.title, [(caption, grid) for caption, grid in parts if len(grid) > 1], notes)
+
+
+def shortened(names: Iterable[str]) -> dict[str, str]:
+    """Name -> what a plot has room for: the ends of a long one, since variants differ there. No two are the same; those
+    that differ in the middle alone are numbered."""
+    names = list(dict.fromkeys(names))
+    for width in (34, 46, 58):
+        short = {name: _ends(name, width) for name in names}
+        if len(set(short.values())) == len(names):
+            return short
+    return {name: f"{number}: {_ends(name, 58)}" for number, name in enumerate(names, 1)}
+
+
+def _ends(name: str, width: int) -> str:
+    return name if len(name) <= width else f"{name[: (width - 1) // 2]}…{name[-(width // 2) :]}"
 
 
 def figure(interval: Interval | None, metric: str) -> str:

@@ -2,10 +2,11 @@
 
 import io
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from math import ceil
 from typing import TYPE_CHECKING, Any, cast
 
+from fsbench.layout import shortened
 from fsbench.report.costs import COSTS, Cost, front
 from fsbench.report.curves import Curve
 from fsbench.scores import digits, sign, top
@@ -164,18 +165,3 @@ def heat_plot(
         axis.figure.colorbar(image, ax=axis, fraction=0.03, pad=0.01)
 
     return draw(paint, salt, min(3 + 0.45 * len(columns), 30), min(1.6 + 0.28 * len(rows), 24))
-
-
-def shortened(names: Iterable[str]) -> dict[str, str]:
-    """Name -> what a plot has room for: the ends of a long one, since variants differ there. No two are the same; those
-    that differ in the middle alone are numbered."""
-    names = list(dict.fromkeys(names))
-    for width in (34, 46, 58):
-        short = {name: _ends(name, width) for name in names}
-        if len(set(short.values())) == len(names):
-            return short
-    return {name: f"{number}: {_ends(name, 58)}" for number, name in enumerate(names, 1)}
-
-
-def _ends(name: str, width: int) -> str:
-    return name if len(name) <= width else f"{name[: (width - 1) // 2]}…{name[-(width // 2) :]}"

@@ -13,14 +13,14 @@ import pytest
 
 from fsbench.classification import NamedQueries, accuracy_interval, accuracy_sums, classification_episodes
 from fsbench.cli import main
-from fsbench.layout import Sheet
+from fsbench.layout import Sheet, shortened
 from fsbench.manifest import Manifest
 from fsbench.records import Record, find_records, to_frame, write_record
 from fsbench.render import latex, render
 from fsbench.report.costs import Cost, front
 from fsbench.report.episodes import FoldEpisodes, episode_figures, worth_a_look
 from fsbench.report.gallery import ALARM, HIT, MISSED, OTHER, errors
-from fsbench.report.plots import cost_plot, shortened, themed
+from fsbench.report.plots import cost_plot, themed
 from fsbench.report.site import MARK
 from fsbench.runner import processor
 from fsbench.samplers import Episode
