@@ -91,6 +91,8 @@ def cost_plot(costs: Sequence[Cost], kind: str, metric: str, salt: str) -> str:
         positive = [cost.values[kind] or 0.0 for cost in known]
         if min(positive) > 0 and max(positive) > 20 * min(positive):
             axis.set_xscale("log")
+            axis.xaxis.set_major_formatter("{x:g}")  # its own are formulas, which names are not to be
+            axis.xaxis.set_minor_formatter("")
         axis.margins(x=0.1)
         assert axis.figure is not None
         axis.figure.legend(loc="outside lower left", frameon=False, fontsize=8, ncols=columns)

@@ -130,6 +130,12 @@ def test_pareto_front_of_an_error():
     assert lines["error"].count("L") == 2 and lines["mIoU"].count("L") == 0  # b beats c; nothing beats a in mIoU
 
 
+def test_a_wide_range_of_costs_has_plain_numbers():
+    costs = [Cost(name, Interval(5, 4, 6), {"total": x}) for name, x in (("a", 10.0), ("b", 90000.0))]
+    drawn = cost_plot(costs, "total", "mIoU", "s")
+    assert "$" not in drawn and ">100<" in drawn and ">10000<" in drawn
+
+
 def test_pareto_front_by_hand():
     assert front([(1, 10), (2, 9), (2, 12), (3, 12), (3, 20), (1, 10)]) == [0, 2, 4, 5]
 
