@@ -170,17 +170,24 @@ def test_long_names_and_commands_are_readable(chromium, make, tmp_path):
                 assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_reported_figures_sort_as_numbers(chromium, site):
-    path = site / "study-1/index.html"
-    cells = [("9.50 [9.00, 9.90]", "9.50"), ("80.10 [79.00, 81.00]", "80.10"), ("10.00 [9.00, 11.00]", "10.00")]
-    assert [_bare(word) for word, _ in cells] == [number for _, number in cells]
+def test_reported_figures_sort_as_numbers(chromium, make, tmp_path, monkeypatch):
+    from fsbench import layout
+
     assert [_bare(word) for word in ("–", "+0.10", "-3.2", "mIoU", "above")] == ["", "+0.10", "-3.2", "", ""]
-    rows = "".join(f'<tr><th>m</th><td data-value="{_bare(word)}">{word}</td></tr>' for word, _ in cells)
-    table = f'<table class="sortable" id="t"><thead><tr><th>a</th><th>b</th></tr></thead><tbody>{rows}</tbody></table>'
-    path.write_text(path.read_text().replace('<section id="reported">', f'{table}<section id="reported">'))
-    with opened(chromium, path) as page:
-        page.locator("#t thead button").nth(1).click()
-        assert [word[:2] for word in page.locator("#t tbody td").all_inner_texts()] == ["80", "10", "9."]
+    measured = ("9.50 [9.00, 9.90]", "80.10 [79.00, 81.00]", "10.00 [9.00, 11.00]")
+    lay_out, part = layout.lay_out, [["method", "measured"], *(["m", words] for words in measured)]
+
+    def with_reported(block, by):
+        sheet = lay_out(block, by)
+        sheet.parts.append(("reported beside measured", part))
+        return sheet
+
+    make("m", 0)
+    monkeypatch.setattr(layout, "lay_out", with_reported)
+    assert main(["report", str(tmp_path), "--out", str(tmp_path / "r"), "--gallery", "0"]) == 0
+    with opened(chromium, tmp_path / "r/study-1/index.html") as page:
+        page.locator("#reported thead button").nth(1).click()
+        assert page.locator("#reported tbody td").all_inner_texts() == [measured[i] for i in (1, 2, 0)]
 
 
 def test_commands_can_be_copied(chromium, site):
