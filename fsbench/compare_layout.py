@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 from fsbench.compare import Comparison, Line, scores_in
 from fsbench.errors import SettingsError
 from fsbench.files import replacing
-from fsbench.layout import Grid, Sheet
+from fsbench.layout import Grid, Sheet, shortened
+from fsbench.scores import digits, top
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,14 +33,14 @@ def lay_out(comparison: Comparison) -> Sheet:
 
 
 def _grid(lines: list[Line], kind: str, metric: str) -> Grid:
-    digits = 3 if metric in ("ROM", "RUM") else 2
+    n = digits(metric)
     what = {"size": ["object size"], "class": ["class"]}.get(kind, [])
     grid = [["first", "second", "fold", *what, "first", "second", "difference", "p", "corrected"]]
     grid[0] += ["images"] if what else ["episodes"]
     for line in lines:
         d = line.difference
         moved = " ".join(
-            f"{value:+.{digits}f}" for value in (d.difference.value, d.difference.low, d.difference.high)
+            f"{value:+.{n}f}" for value in (d.difference.value, d.difference.low, d.difference.high)
         ).split()
         grid.append(
             [
@@ -47,7 +48,7 @@ def _grid(lines: list[Line], kind: str, metric: str) -> Grid:
                 d.other,
                 line.fold,
                 *([line.part] if what else []),
-                *(f"{score:.{digits}f}" for score in d.scores),
+                *(f"{score:.{n}f}" for score in d.scores),
                 f"{moved[0]} [{moved[1]}, {moved[2]}]",
                 _probability(d.p),
                 _probability(line.corrected) + ("*" if line.significant else " "),
@@ -78,34 +79,38 @@ def plot(path: Path, comparison: Comparison) -> None:
     metrics = comparison.tables["all"]
     folds = list(dict.fromkeys(line.fold for lines in metrics.values() for line in lines))
     names = len(comparison.methods)
-    figure = Figure((5.5 * len(metrics), (1.1 + 0.3 * names) * len(folds)), layout="constrained")
+    wide = max(5.5, 3.5 + 0.15 * max(map(len, shortened(comparison.methods).values())))  # names stand on both sides
+    figure = Figure((wide * len(metrics), (1.1 + 0.3 * names) * len(folds)), layout="constrained")
     axes = figure.subplots(len(folds), len(metrics), squeeze=False)
     for row, fold in zip(axes, folds, strict=True):
         for axis, (metric, lines) in zip(row, metrics.items(), strict=True):
             here = scores_in([line for line in lines if line.fold == fold])
-            _diagram(axis, here, comparison.alike[metric][fold], f"{metric}, {_fold(fold)}")
+            _diagram(axis, here, comparison.alike[metric][fold], metric, _fold(fold))
     figure.suptitle(comparison.title, fontsize="small")
     with replacing(path) as temporary, rc_context({"svg.hashsalt": "fsbench"}):  # the same file from the same runs
         stamp = {"Date": None} if path.suffix == ".svg" else {"CreationDate": None} if path.suffix == ".pdf" else {}
         figure.savefig(temporary, format=path.suffix[1:], dpi=150, metadata=stamp)
 
 
-def _diagram(axis: "Axes", scores: dict[str, float], groups: list[list[str]], title: str) -> None:
+def _diagram(axis: "Axes", scores: dict[str, float], groups: list[list[str]], metric: str, fold: str) -> None:
+    short = shortened(scores)
     low, high = min(scores.values()), max(scores.values())
-    margin = max(high - low, 0.5) * 0.08
+    margin = max(high - low, 0.005 * top(metric)) * 0.08
     edges = low - margin, high + margin
     ranked = sorted(scores, key=lambda name: scores[name])
     left = [name for name in ranked if scores[name] < (low + high) / 2]
     halves = left, ranked[::-1][: len(ranked) - len(left)]
     axis.set_xlim(*edges)
     axis.set_ylim(-max(map(len, halves)) + 0.5, 1.0 + 0.25 * len(groups))
-    axis.set_title(title)
+    axis.set_title(f"{metric}, {fold}")
     for edge, half, side in zip(edges, halves, ("right", "left"), strict=True):
         for number, name in enumerate(half):  # the outermost first, so that no two lines cross
             at = scores[name]
             axis.plot([at, at, edge], [0.5, -number, -number], color="0.6", linewidth=0.8)
             axis.plot(at, 0.5, "o", color="black", markersize=4)
-            axis.annotate(f" {name}  {at:.2f} ", (edge, -number), ha=side, va="center", fontsize="small")
+            axis.annotate(
+                f" {short[name]}  {at:.{digits(metric)}f} ", (edge, -number), ha=side, va="center", fontsize="small"
+            )
     for number, group in enumerate(groups):
         ends = [scores[name] for name in group]
         height = 0.8 + 0.25 * number

@@ -8,6 +8,7 @@ from fsbench.grid import GridCell
 from fsbench.grid_plan import Planned
 from fsbench.grid_scores import Summary
 from fsbench.layout import Grid, Sheet
+from fsbench.scores import digits
 
 NOTES = (
     "cost: the median of earlier runs of the method, on their machine; ? where none tells (a trial tells no training)",
@@ -65,11 +66,11 @@ def _scores(found: Sequence[Summary], task: Sequence[str]) -> Grid:
 
 
 def _score(item: Summary) -> str:
-    digits = 3 if item.metric in ("ROM", "RUM") else 2
+    n = digits(item.metric)
     if item.value is None:
         return "–"
-    deviation = "" if item.deviation is None else f" ± {item.deviation:.{digits}f}"
-    return f"{item.value:.{digits}f}{deviation}"
+    deviation = "" if item.deviation is None else f" ± {item.deviation:.{n}f}"
+    return f"{item.value:.{n}f}{deviation}"
 
 
 def _total(planned: Sequence[Planned]) -> str:

@@ -1,8 +1,9 @@
 """What a block shows: its rows as grids of words, and the breakdowns that were asked for."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from fsbench.scores import digits
 from fsbench.stats import Interval
 from fsbench.tables import ABSENT, SIZES, Block, Cell, Row
 
@@ -57,12 +58,27 @@ def lay_out(block: Block, by: Sequence[str] = ()) -> Sheet:
     return Sheet(block.title, [(caption, grid) for caption, grid in parts if len(grid) > 1], notes)
 
 
+def shortened(names: Iterable[str]) -> dict[str, str]:
+    """Name -> what a plot has room for: the ends of a long one, since variants differ there. No two are the same; those
+    that differ in the middle alone are numbered."""
+    names = list(dict.fromkeys(names))
+    for width in (34, 46, 58):
+        short = {name: _ends(name, width) for name in names}
+        if len(set(short.values())) == len(names):
+            return short
+    return {name: f"{number}: {_ends(name, 58)}" for number, name in enumerate(names, 1)}
+
+
+def _ends(name: str, width: int) -> str:
+    return name if len(name) <= width else f"{name[: (width - 1) // 2]}…{name[-(width // 2) :]}"
+
+
 def figure(interval: Interval | None, metric: str) -> str:
     """A score with its interval; ROM and RUM, which end at 1, with a third digit."""
     if interval is None:
         return "–"
-    digits = 3 if metric in ("ROM", "RUM") else 2
-    return f"{interval.value:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
+    n = digits(metric)
+    return f"{interval.value:.{n}f} [{interval.low:.{n}f}, {interval.high:.{n}f}]"
 
 
 def _main(block: Block) -> Grid:
@@ -134,8 +150,8 @@ def _published(block: Block) -> Grid:
     head = ["method", "fold", "metric", "measured", "reported", "difference", "verdict", "reported as", "source"]
     grid = [head]
     for item in block.published:
-        r, digits = item.reported, 3 if item.metric in ("ROM", "RUM") else 2
-        moved = "–" if item.difference is None else f"{item.difference:+.{digits}f}"
+        r = item.reported
+        moved = "–" if item.difference is None else f"{item.difference:+.{digits(item.metric)}f}"
         stated = f"{r.method}, {r.backbone}, {r.protocol}, {r.stated}"
         measured = figure(item.measured, item.metric)
         line = [item.method, item.fold, item.metric, measured, f"{r.value:.{r.digits}f}", moved, item.verdict, stated]

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -10,6 +11,13 @@ from typing import Any
 from fsbench.layout import Sheet, lay_out
 from fsbench.stats import Interval
 from fsbench.tables import Block, Row
+
+NUMBER = re.compile(r"[+-]?[\d.]+( \[[-+\d., ]+\])?\*?")
+
+
+def word(text: str) -> str:
+    """A cell of CSV that no spreadsheet takes for a formula: names may be anybody's."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") and not NUMBER.fullmatch(text) else text
 
 
 def render(blocks: list[Block], form: str, by: Sequence[str] = ()) -> str:
@@ -69,19 +77,25 @@ def latex(sheets: list[Sheet]) -> str:
             "~": r"\textasciitilde{}",
             "^": r"\textasciicircum{}",
             "<": "$<$",
+            "\n": " ",
+            "\r": " ",
         }
     )
     lines: list[str] = []
     for sheet in sheets:
-        lines.append("% " + sheet.title)
+        lines.append(_comment(sheet.title))
         for caption, grid in sheet.parts:
-            lines += [f"% {caption}"] if caption else []
+            lines += [_comment(caption)] if caption else []
             lines.append(r"\begin{tabular}{ll" + "r" * (len(grid[0]) - 2) + "}")
             lines += [r"\hline", " & ".join(cell.translate(special) for cell in grid[0]) + r" \\", r"\hline"]
             lines += [" & ".join(cell.translate(special) for cell in row) + r" \\" for row in grid[1:]]
             lines += [r"\hline", r"\end{tabular}", ""]
-        lines += [f"% {note}" for note in sheet.notes] + [""]
+        lines += [_comment(note) for note in sheet.notes] + [""]
     return "\n".join(lines)
+
+
+def _comment(text: str) -> str:
+    return "% " + " ".join(text.splitlines())
 
 
 def _csv(blocks: list[Block]) -> str:
@@ -97,10 +111,10 @@ def _csv(blocks: list[Block]) -> str:
         ["block", "method", "fold", "part", "metric", "value", "low", "high", "pairs", "episodes", "run", "notes"]
     )
     for block in blocks:
-        notes = "; ".join(block.notes)
+        notes = word("; ".join(block.notes))
 
         def line(row: Row, title: str = block.title) -> list[str]:
-            return [title, row.method, row.fold]
+            return [word(title), word(row.method), row.fold]
 
         for row in block.rows:
             costs = {
@@ -111,17 +125,17 @@ def _csv(blocks: list[Block]) -> str:
             for metric, cost in costs.items():
                 if cost is not None:
                     number = f"{cost:.10g}"
-                    writer.writerow([*line(row), "all", metric, number, *[""] * 4, row.run, notes])
+                    writer.writerow([*line(row), "all", metric, number, *[""] * 4, word(row.run), notes])
             for metric, i in row.scores.items():
-                writer.writerow([*line(row), "all", metric, *numbers(i), "", "", row.run, notes])
+                writer.writerow([*line(row), "all", metric, *numbers(i), "", "", word(row.run), notes])
             for part, cell in (row.by_size | row.by_class).items():
                 for metric, i in cell.scores.items():
                     counts = (cell.pairs, cell.episodes)
-                    writer.writerow([*line(row), part, metric, *numbers(i), *counts, row.run, notes])
+                    writer.writerow([*line(row), word(part), metric, *numbers(i), *counts, word(row.run), notes])
         for item in block.published:
             r = item.reported
             value, said = f"{r.value:.{r.digits}f}", f"{r.stated}: {item.verdict}"
-            row_of = [block.title, item.method, item.fold, "reported", item.metric]
+            row_of = [word(block.title), word(item.method), item.fold, "reported", item.metric]
             writer.writerow([*row_of, value, *[""] * 4, r.source, said])
     return out.getvalue()
 

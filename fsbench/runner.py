@@ -6,10 +6,11 @@ An unfinished run goes on where it was: training from its last epoch, evaluation
 import json
 import logging
 import platform
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -259,10 +260,19 @@ def _provenance(trainer: L.Trainer) -> dict[str, Any]:
         "commit": _commit(),
         "versions": {name: metadata.version(name) for name in packages} | {"fsbench": __version__},
         "python": platform.python_version(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
         "processes": trainer.world_size,
         "threads": torch.get_num_threads(),
     }
+
+
+def processor() -> str:
+    """The model of this machine's CPU, or what is known of it."""
+    with suppress(OSError):
+        named = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        if named:
+            return named[1].strip()
+    return platform.processor() or platform.machine()
 
 
 def _commit() -> str | None:

@@ -28,6 +28,9 @@ SCORES = {
 
 LOWER_IS_BETTER = {"error", "way-error", "class-error", "ROM", "RUM"}
 
+UP_TO_ONE = {"ROM", "RUM"}
+"""Scores that are no percentages."""
+
 NEEDED_BY = {
     "background": {"FB-IoU", "FB-IoU-any"},
     "foreground": {"FB-IoU-any"},
@@ -35,6 +38,21 @@ NEEDED_BY = {
     "regions": {"ROM", "RUM"},
 }
 """Attributes of `Sums` that may be None, and the scores that are made of them."""
+
+
+def sign(metric: str) -> int:
+    """What a score is multiplied by so that more is better."""
+    return -1 if metric in LOWER_IS_BETTER else 1
+
+
+def top(metric: str) -> float:
+    """The largest value that a score can have."""
+    return 1.0 if metric in UP_TO_ONE else 100.0
+
+
+def digits(metric: str, percent: int = 2) -> int:
+    """Digits after the point of a score, of which percentages have `percent`."""
+    return 3 if metric in UP_TO_ONE else percent
 
 
 def metric_names(text: str) -> list[str]:

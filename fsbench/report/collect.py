@@ -3,17 +3,20 @@
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 from fsbench.compare import Comparison
 from fsbench.contenders import Methods
 from fsbench.errors import FsbenchError
 from fsbench.grouping import comparable, fold_of, variants
+from fsbench.manifest import classifies
 from fsbench.protocol import load_protocol
 from fsbench.published import Figure
 from fsbench.records import Record, find_records, read_record
 from fsbench.report.episodes import FoldEpisodes, episodes_by_fold
 from fsbench.report.matrix import compared
+from fsbench.scores import sign
 from fsbench.tables import Block, Row, build_blocks
 
 CHUNK = 8
@@ -29,7 +32,7 @@ class Study:
         block: the table, with the breakdown by class.
         records: all runs, in the order of `methods`.
         methods: label -> its run of each fold; the best first.
-        folds: single episodes.
+        folds: single episodes; none of classification, whose queries have no masks.
         pairing: the comparison of the methods in pairs, or None, and why, or which methods it leaves out.
     """
 
@@ -39,6 +42,17 @@ class Study:
     methods: Methods
     folds: dict[int, FoldEpisodes]
     pairing: "Future[tuple[Comparison | None, str]]"
+
+    @property
+    def classifies(self) -> bool:
+        """Whether it is about few-shot classification."""
+        return classifies(self.records[0].header)
+
+    @property
+    def scope(self) -> str:
+        """What the figures of plots are of, in words; "" where there are no folds."""
+        fold = shown_fold(self.block)
+        return {"mean": "mean over folds", "all": ""}.get(fold, f"fold {fold}")
 
     @property
     def rows(self) -> list[Row]:
@@ -61,12 +75,14 @@ def read_runs(folders: Iterable[Path]) -> tuple[list[Record], list[str]]:
     usable = []
     for record in found.values():
         try:
-            load_protocol(record.header["protocol"])
+            if not classifies(record.header):
+                load_protocol(record.header["protocol"])
             fold_of(record)
             if record.episodes.is_empty():
                 raise ValueError("no episodes")
         except FsbenchError as error:
-            refused.append(str(error))
+            named = str(record.path) in str(error)
+            refused.append(str(error) if named else f"{record.path}: {error}")
         except (KeyError, TypeError, ValueError) as error:  # what a manifest or run.json of another kind says
             refused.append(f"{record.path} is no record that can be shown ({type(error).__name__}: {error})")
         else:
@@ -98,14 +114,16 @@ def _study(
 ) -> Study:
     (block,) = build_blocks(group, by_class=True, trivial=True, metrics=metrics, published=published)
     methods = {label: {fold_of(r): r for r in of} for label, of in variants(group).items()}
-    scores = {(row.method, row.fold): row.scores[metrics[0]].value for row in block.rows if metrics[0] in row.scores}
-    fold = shown_fold(block)
-    ranked = sorted(methods, key=lambda label: -scores.get((label, fold), float("-inf")))
+    metric, fold = block.metrics[0], shown_fold(block)
+    scores = {row.method: row.scores[metric].value for row in block.rows if row.fold == fold and metric in row.scores}
+    ranked = sorted(methods, key=lambda label: sign(metric) * scores[label] if label in scores else -inf, reverse=True)
     methods = {label: dict(sorted(methods[label].items())) for label in ranked}
     paths = {label: {fold: record.path for fold, record in of.items()} for label, of in methods.items()}
-    pairing = pool.submit(compared, paths, tuple(metrics), most)
+    pairing = pool.submit(compared, paths, block.metrics, most)
     records = [record for of in methods.values() for record in of.values()]
-    return Study(number, block, records, methods, episodes_by_fold(methods), pairing)
+    return Study(
+        number, block, records, methods, {} if classifies(group[0].header) else episodes_by_fold(methods), pairing
+    )
 
 
 def shown_fold(block: Block) -> str:

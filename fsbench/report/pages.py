@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import re
 from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from fsbench.compare_layout import lay_out as lay_out_comparison
 from fsbench.consequences import LABELS, choices
 from fsbench.files import write_text
 from fsbench.protocol import load_protocol
-from fsbench.report.collect import Study, shown_fold
+from fsbench.report.collect import Study
 from fsbench.report.costs import COSTS, costs_of, devices
 from fsbench.report.curves import curves_of
 from fsbench.report.episodes import IOU_MEANING
@@ -26,6 +27,7 @@ from fsbench.report.matrix import cells
 from fsbench.report.plots import cost_plot, curve_plot, heat_plot, size_plot
 from fsbench.report.provenance import anchors, run_cards, table_command
 from fsbench.report.views import class_heat, fold_heat, gallery_data, score_scale
+from fsbench.scores import digits, sign, top
 from fsbench.stats import Interval
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -46,18 +48,25 @@ class Pages:
             "style": Markup(style), "script": Markup(script), "style_hash": _hash(style), "script_hash": _hash(script),
             "command": command, "refused": refused, "version": __version__, "studies": studies,
         }  # fmt: skip
-        self.environment.filters |= {"figure": layout.figure, "place": _place, "level": _level}
+        self.environment.filters |= {
+            "sign": sign,
+            "top": top,
+            "digits": digits,
+            "figure": layout.figure,
+            "place": _place,
+            "level": _level,
+            "bare": _bare,
+        }
 
     def folder(self, study: Study) -> Path:
         return self.root / f"study-{study.number}"
 
     def index(self) -> None:
-        top, folds = {}, {}
+        best = {}
         for study in self.studies:
             metric = study.block.metrics[0]
-            top[study.number] = [(r.method, r.scores[metric]) for r in study.shown_rows if metric in r.scores]
-            folds[study.number] = shown_fold(study.block)
-        self._write(self.root / "index.html", "index.html", up="", top=top, fold=folds)
+            best[study.number] = [(r.method, r.scores[metric]) for r in study.shown_rows if metric in r.scores]
+        self._write(self.root / "index.html", "index.html", up="", best=best)
 
     def study(self, study: Study, pictures: Pictures) -> None:
         folder, up = self.folder(study), "../"
@@ -74,18 +83,21 @@ class Pages:
             if comparison.alike and len(comparison.methods) <= 30:
                 plots["apart"] = self._apart(folder, comparison)
         published = next((grid for caption, grid in sheet.parts if caption == "reported beside measured"), [])
-        protocol = load_protocol(study.records[0].header["protocol"])
+        header = study.records[0].header
+        protocol = None if study.classifies else load_protocol(header["protocol"])
         self._write(
             folder / "index.html", "study.html", up=up, study=study, metric=metric, plots=plots,
             comparison=comparison, remark=remark, cells=cells, published=published,
-            notes=sheet.notes, anchors=anchors(study), folds=fold_heat(study.rows, metric),
-            classes=class_heat(study.rows, metric),
+            notes=sheet.notes, anchors=anchors(study), folds=fold_heat(study, metric),
+            classes=class_heat(study, metric),
             scales={m: score_scale(study.block, m) for m in study.block.metrics},
             costs=costs_of(study, metric), cost_names=COSTS, devices=devices(study), protocol=protocol, labels=LABELS,
-            choices=choices(protocol), table_command=table_command, fold=shown_fold(study.block),
-            manifests={r.header["fold"]: r.manifest_sha256 for r in study.records}, header=study.records[0].header,
+            choices=choices(protocol) if protocol else {}, table_command=table_command,
+            manifests={r.header["fold"]: r.manifest_sha256 for r in study.records}, header=header,
         )  # fmt: skip
         self._write(folder / "runs.html", "runs.html", up=up, study=study, cards=run_cards(study))
+        if study.classifies:
+            return
         data, lines = gallery_data(study, pictures)
         write_text(folder / "episodes.csv", _csv(lines))
         self._write(
@@ -105,10 +117,10 @@ class Pages:
         if curves:
             made["curves"] = curve_plot(curves, f"{study.number}curves")
         files = dict(made)
-        for name, heat in (("folds", fold_heat(study.rows, metric)), ("classes", class_heat(study.rows, metric))):
+        for name, heat in (("folds", fold_heat(study, metric)), ("classes", class_heat(study, metric))):
             if heat.columns:
                 plain = [[None if i is None else i.value for i in line] for line in heat.values]
-                files[name] = heat_plot(heat.rows, heat.columns, plain, f"{study.number}{name}")
+                files[name] = heat_plot(heat.rows, heat.columns, plain, metric, f"{study.number}{name}")
                 write_text(self.folder(study) / f"{name}.csv", _csv([["method", *heat.columns], *heat.lines()]))
         for name, svg in files.items():
             write_text(self.folder(study) / f"{name}.svg", svg)
@@ -135,7 +147,9 @@ def _hash(text: str) -> str:
 
 def _csv(lines: Sequence[Sequence[Any]]) -> str:
     out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows(lines)
+    csv.writer(out, lineterminator="\n").writerows(
+        [[render.word(cell) if isinstance(cell, str) else cell for cell in line] for line in lines]
+    )
     return out.getvalue()
 
 
@@ -145,6 +159,12 @@ def _place(value: float, scale: tuple[float, float]) -> str:
     return f"{100 * min(max((value - low) / (high - low), 0), 1):.1f}"
 
 
-def _level(interval: Interval | None) -> str:
+def _bare(word: str) -> str:
+    """The number that a cell shows, without its interval; "" of other words."""
+    found = re.fullmatch(r"([+-]?[\d.]+)( \[.*\])?", word)
+    return found[1] if found else ""
+
+
+def _level(interval: Interval | None, metric: str) -> str:
     """The class of a cell of a heat map: one of 11 colours."""
-    return "none" if interval is None else f"h{round(min(max(interval.value, 0), 100) / 10)}"
+    return "none" if interval is None else f"h{round(10 * min(max(interval.value / top(metric), 0), 1))}"

@@ -3,10 +3,13 @@
 import io
 import re
 from collections.abc import Callable, Sequence
+from math import ceil
 from typing import TYPE_CHECKING, Any, cast
 
+from fsbench.layout import shortened
 from fsbench.report.costs import COSTS, Cost, front
 from fsbench.report.curves import Curve
+from fsbench.scores import digits, sign, top
 from fsbench.tables import SIZES, Row
 
 if TYPE_CHECKING:
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
 INK = "#010203"
 """Stands for the colour of the page's text."""
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a7000", "#7f7f7f")
-"""Told apart by the colour-blind (Okabe and Ito), with other marks where there are more methods."""
+"""Told apart by the colour-blind (Okabe and Ito), and each has a mark of its own."""
 MARKS = "os^Dv<>P"
 NAMED = 16
 """Methods that a plot names, the best."""
@@ -65,32 +68,36 @@ def _attributes(style: str) -> str:
 
 
 def _look(number: int) -> dict[str, Any]:
-    return {"color": COLOURS[number % len(COLOURS)], "marker": MARKS[number // len(COLOURS) % len(MARKS)]}
+    return {"color": COLOURS[number % len(COLOURS)], "marker": MARKS[(number + number // len(COLOURS)) % len(MARKS)]}
 
 
 def cost_plot(costs: Sequence[Cost], kind: str, metric: str, salt: str) -> str:
     """The score against a cost; the Pareto front is a line: no other method is better and cheaper."""
+    known = [cost for cost in costs if cost.values.get(kind) is not None]
+    short = shortened(cost.method for cost in known[:NAMED])
+    columns = 2 if max(map(len, short.values())) <= 34 else 1  # below the axes: beside points they cover each other
 
     def paint(axis: "Axes") -> None:
-        known = [cost for cost in costs if cost.values.get(kind) is not None]
-        best = front([(cost.values[kind] or 0.0, cost.score.value) for cost in known])
+        best = front([(cost.values[kind] or 0.0, sign(metric) * cost.score.value) for cost in known])
         steps = sorted((known[i].values[kind] or 0.0, known[i].score.value) for i in best)
         axis.plot(*zip(*steps, strict=True), color=INK, linewidth=1, linestyle="--", drawstyle="steps-post", alpha=0.6)
         for number, cost in enumerate(known):
             x, y = cost.values[kind] or 0.0, cost.score
             ends = [[max(y.value - y.low, 0)], [max(y.high - y.value, 0)]]
-            look = _look(number)
+            look = _look(number) | {"label": short.get(cost.method)}
             axis.errorbar(x, y.value, ends, markersize=6, elinewidth=1, linestyle="", **look)
-            if number < NAMED:
-                axis.annotate(_short(cost.method), (x, y.value), (6, 4), textcoords="offset points", fontsize=9)
         axis.set_xlabel(COSTS[kind])
         axis.set_ylabel(metric)
         positive = [cost.values[kind] or 0.0 for cost in known]
         if min(positive) > 0 and max(positive) > 20 * min(positive):
             axis.set_xscale("log")
-        axis.margins(x=0.2)
+            axis.xaxis.set_major_formatter("{x:g}")  # its own are formulas, which names are not to be
+            axis.xaxis.set_minor_formatter("")
+        axis.margins(x=0.1)
+        assert axis.figure is not None
+        axis.figure.legend(loc="outside lower left", frameon=False, fontsize=8, ncols=columns)
 
-    return draw(paint, salt)
+    return draw(paint, salt, height=3.8 + 0.18 * ceil(len(short) / columns))
 
 
 def size_plot(rows: Sequence[Row], metric: str, salt: str) -> str:
@@ -98,6 +105,7 @@ def size_plot(rows: Sequence[Row], metric: str, salt: str) -> str:
 
     def paint(axis: "Axes") -> None:
         shown = rows[:NAMED]
+        short = shortened(row.method for row in shown)
         for number, row in enumerate(shown):
             known = [(at, row.by_size[name].scores.get(metric)) for at, name in enumerate(SIZES) if name in row.by_size]
             points = [(at + 0.5 * (number / max(len(shown), 1) - 0.5), i) for at, i in known if i is not None]
@@ -105,7 +113,7 @@ def size_plot(rows: Sequence[Row], metric: str, salt: str) -> str:
                 continue
             at, values = zip(*points, strict=True)
             ends = [[max(i.value - i.low, 0) for i in values], [max(i.high - i.value, 0) for i in values]]
-            label = _short(row.method)
+            label = short[row.method]
             look = _look(number)
             axis.errorbar(
                 at, [i.value for i in values], ends, label=label, linewidth=1.2, elinewidth=1, markersize=4, **look
@@ -123,10 +131,11 @@ def curve_plot(curves: Sequence[Curve], salt: str) -> str:
 
     def paint(axis: "Axes") -> None:
         labels = list(dict.fromkeys(curve.method for curve in curves))
+        short = shortened(labels)
         for number, label in enumerate(labels):
             for n, curve in enumerate(c for c in curves if c.method == label):
                 look = _look(number)
-                name = _short(label) if n == 0 and number < NAMED else None
+                name = short[label] if n == 0 and number < NAMED else None
                 axis.plot(curve.epochs, curve.values, label=name, linewidth=1.2, markersize=3.5, **look)
         axis.set_xlabel("epoch")
         axis.set_ylabel("validation mIoU")
@@ -135,26 +144,26 @@ def curve_plot(curves: Sequence[Curve], salt: str) -> str:
     return draw(paint, salt, 7.5)
 
 
-def heat_plot(rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float | None]], salt: str) -> str:
+def heat_plot(
+    rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float | None]], metric: str, salt: str
+) -> str:
     """A heat map with its numbers; cells without one stay empty."""
 
     def paint(axis: "Axes") -> None:
         axis.grid(False)
         filled = [[float("nan") if value is None else value for value in line] for line in values]
-        image = axis.imshow(filled, cmap="cividis", vmin=0, vmax=100, aspect="auto")
-        axis.set_xticks(range(len(columns)), [_short(name) for name in columns], rotation=60, ha="right", fontsize=8)
-        axis.set_yticks(range(len(rows)), [_short(name) for name in rows], fontsize=8)
+        image = axis.imshow(filled, cmap="cividis", vmin=0, vmax=top(metric), aspect="auto")
+        axis.set_xticks(range(len(columns)), list(shortened(columns).values()), rotation=60, ha="right", fontsize=8)
+        axis.set_yticks(range(len(rows)), list(shortened(rows).values()), fontsize=8)
         if len(rows) * len(columns) <= 400:
             for y, line in enumerate(values):
                 for x, value in enumerate(line):
                     if value is not None:
-                        light = "#111111" if value > 55 else "#ffffff"
-                        axis.text(x, y, f"{value:.0f}", ha="center", va="center", fontsize=7, color=light)
+                        light = "#111111" if value > 0.55 * top(metric) else "#ffffff"
+                        axis.text(
+                            x, y, f"{value:.{digits(metric, 0)}f}", ha="center", va="center", fontsize=7, color=light
+                        )
         assert axis.figure is not None
         axis.figure.colorbar(image, ax=axis, fraction=0.03, pad=0.01)
 
     return draw(paint, salt, min(3 + 0.45 * len(columns), 30), min(1.6 + 0.28 * len(rows), 24))
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 34 else name[:33] + "…"

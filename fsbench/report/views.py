@@ -1,6 +1,5 @@
 """A study's figures in the shapes that pages show: heat maps, scales, and the data of the gallery."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +8,7 @@ import numpy as np
 from fsbench.report.collect import Study
 from fsbench.report.gallery import Pictures
 from fsbench.stats import Interval
-from fsbench.tables import Block, Row
+from fsbench.tables import Block
 
 
 @dataclass(frozen=True)
@@ -27,16 +26,18 @@ class Heat:
         ]
 
 
-def fold_heat(table: Sequence[Row], metric: str) -> Heat:
-    """The score of every method on every fold, and the mean."""
+def fold_heat(study: Study, metric: str) -> Heat:
+    """The score of every method on every fold, and the mean; nothing where there are no folds."""
+    table = [row for row in study.rows if row.fold != "all"]
     found = {(row.method, row.fold): row.scores.get(metric) for row in table}
     rows = list(dict.fromkeys(row.method for row in table))
     columns = sorted({row.fold for row in table}, key=lambda fold: (fold == "mean", len(fold), fold))
     return Heat(rows, columns, [[found.get((name, fold)) for fold in columns] for name in rows])
 
 
-def class_heat(table: Sequence[Row], metric: str) -> Heat:
+def class_heat(study: Study, metric: str) -> Heat:
     """The score of every method on every class; a class is tested on one fold."""
+    table = [row for row in study.rows if row.fold != "all"]
     found: dict[tuple[str, str], Interval | None] = {}
     columns: dict[str, None] = {}
     for row in table:

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from fsbench.cli import main
-from fsbench.report import gallery
+from fsbench.reopen import check_counts
 from fsbench.report.gallery import Pictures
+from fsbench.report.pages import _bare
 from tests.fsbench.report.test_report import HOSTILE, _spoil
 
 
@@ -155,6 +156,40 @@ def test_dark_narrow_and_printed(chromium, site):
             assert not page.locator("header").is_visible() and background(page) == "rgb(255, 255, 255)"
 
 
+def test_long_names_and_commands_are_readable(chromium, make, tmp_path):
+    for end in ("one", "two"):
+        make(f"{'variant_' * 8}{end}", 0)
+    assert main(["report", str(tmp_path), "--out", str(tmp_path / "r"), "--gallery", "0"]) == 0
+    for width in (360, 1200):
+        viewport = {"width": width, "height": 740}
+        for name in ("index.html", "study-1/index.html", "study-1/runs.html"):
+            with opened(chromium, tmp_path / "r" / name, viewport=viewport) as page:
+                cut = """all => all.filter(x => x.checkVisibility() && x.scrollWidth > x.clientWidth + 1
+                    && getComputedStyle(x).display !== "inline").length"""
+                assert page.eval_on_selector_all("th[scope=row], .copied code", cut) == 0
+                assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_reported_figures_sort_as_numbers(chromium, make, tmp_path, monkeypatch):
+    from fsbench import layout
+
+    assert [_bare(word) for word in ("–", "+0.10", "-3.2", "mIoU", "above")] == ["", "+0.10", "-3.2", "", ""]
+    measured = ("9.50 [9.00, 9.90]", "80.10 [79.00, 81.00]", "10.00 [9.00, 11.00]")
+    lay_out, part = layout.lay_out, [["method", "measured"], *(["m", words] for words in measured)]
+
+    def with_reported(block, by):
+        sheet = lay_out(block, by)
+        sheet.parts.append(("reported beside measured", part))
+        return sheet
+
+    make("m", 0)
+    monkeypatch.setattr(layout, "lay_out", with_reported)
+    assert main(["report", str(tmp_path), "--out", str(tmp_path / "r"), "--gallery", "0"]) == 0
+    with opened(chromium, tmp_path / "r/study-1/index.html") as page:
+        page.locator("#reported thead button").nth(1).click()
+        assert page.locator("#reported tbody td").all_inner_texts() == [measured[i] for i in (1, 2, 0)]
+
+
 def test_commands_can_be_copied(chromium, site):
     with opened(chromium, site / "study-1/runs.html") as page:
         page.locator("dd .copy").first.click()
@@ -176,7 +211,7 @@ def test_what_is_drawn_is_what_was_scored(make):
         torch.tensor(ways["present"].to_list()), torch.tensor(ways["decided"].to_list()),
         torch.tensor(ways["score"].to_list()), torch.empty(0),
     )  # fmt: skip
-    gallery.check_counts(record, [result])
+    check_counts(record, [result])
     result.counts[1, 1] += 1
     with pytest.raises(RecordError, match="episode 0 has other counts"):
-        gallery.check_counts(record, [result])
+        check_counts(record, [result])

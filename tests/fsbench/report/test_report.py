@@ -3,22 +3,31 @@
 import csv
 import html
 import json
+import platform
 import re
+from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from fsbench.classification import NamedQueries, accuracy_interval, accuracy_sums, classification_episodes
 from fsbench.cli import main
-from fsbench.records import find_records
-from fsbench.render import render
-from fsbench.report.costs import front
+from fsbench.layout import Sheet, shortened
+from fsbench.manifest import Manifest
+from fsbench.records import Record, find_records, to_frame, write_record
+from fsbench.render import latex, render
+from fsbench.report.costs import Cost, front
 from fsbench.report.episodes import FoldEpisodes, episode_figures, worth_a_look
 from fsbench.report.gallery import ALARM, HIT, MISSED, OTHER, errors
-from fsbench.report.plots import themed
+from fsbench.report.plots import cost_plot, themed
 from fsbench.report.site import MARK
+from fsbench.runner import processor
 from fsbench.samplers import Episode
+from fsbench.stats import Interval
 from fsbench.tables import build_blocks
 
+CPU_INFO = Path("/proc/cpuinfo").is_file()
 HOSTILE = ["<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "__proto__", "</script><b>", "{{ 7*7 }}"]
 
 
@@ -92,6 +101,41 @@ def test_best_worst_and_most_disagreeing_are_chosen():
     assert worth_a_look({0: fold}, ["a", "b"], 0) == {0: []}
 
 
+def test_the_lower_score_is_the_better_where_the_metric_says_so(make, tmp_path):
+    for number, wrong in enumerate((12, 0, 6)):
+        record = make(f"m{wrong}", 0, wrong=wrong, quality=1 + wrong // 6)
+        record.run["cost"]["trainable_parameters"] = 100 - number
+        (record.path / "run.json").write_text(json.dumps(record.run))
+    for metric in ("error", "ROM", "accuracy"):
+        assert main(["report", str(tmp_path), "--out", str(tmp_path / "r"), "--metrics", metric, "--compare", "2"]) == 0
+        page = (tmp_path / "r/study-1/index.html").read_text()
+        ranked = list(dict.fromkeys(re.findall(r'<tr data-method="(m\d+)"', page)))
+        (block,) = build_blocks(find_records(tmp_path), metrics=[metric])
+        value = {row.method: row.scores[metric].value for row in block.rows}
+        assert ranked == sorted(value, key=value.__getitem__, reverse=metric == "accuracy")
+        assert re.findall(r'title="(\w+) minus (\w+):', page)[0] == tuple(ranked[:2])  # the matrix has the two best
+        gallery = (tmp_path / "r/study-1/gallery.html").read_text()
+        assert json.loads(re.search(r'id="data">(.*?)</script>', gallery, re.DOTALL)[1])["methods"] == ranked
+        heat = re.findall(r'<td class="(h\d+)" title="([\d.]+) [^"]*">([\d.]+)</td>', page)
+        top, digits = (1, 3) if metric == "ROM" else (100, 1)
+        assert heat and all(level == f"h{round(10 * float(exact) / top)}" for level, exact, _ in heat)
+        assert all(len(shown.partition(".")[2]) == digits for *_, shown in heat)
+
+
+def test_pareto_front_of_an_error():
+    costs = [Cost(name, Interval(y, y, y), {"total": x}) for name, x, y in (("a", 1, 9), ("b", 2, 5), ("c", 3, 7))]
+    drawn = {metric: cost_plot(costs, "total", metric, "s").count("stroke-dasharray") for metric in ("error", "mIoU")}
+    assert drawn == {"error": 1, "mIoU": 1}  # a line of two steps, and a line of one point
+    lines = {m: re.search(r'd="([^"]*)"[^>]*stroke-dasharray', cost_plot(costs, "total", m, "s"))[1] for m in drawn}
+    assert lines["error"].count("L") == 2 and lines["mIoU"].count("L") == 0  # b beats c; nothing beats a in mIoU
+
+
+def test_a_wide_range_of_costs_has_plain_numbers():
+    costs = [Cost(name, Interval(5, 4, 6), {"total": x}) for name, x in (("a", 10.0), ("b", 90000.0))]
+    drawn = cost_plot(costs, "total", "mIoU", "s")
+    assert "$" not in drawn and ">100<" in drawn and ">10000<" in drawn
+
+
 def test_pareto_front_by_hand():
     assert front([(1, 10), (2, 9), (2, 12), (3, 12), (3, 20), (1, 10)]) == [0, 2, 4, 5]
 
@@ -102,6 +146,37 @@ def test_kinds_of_errors():
     assert errors(answer, truth).tolist() == [
         [0, MISSED, MISSED, 255], [ALARM, HIT, OTHER, 255], [ALARM, OTHER, HIT, 255],
     ]  # fmt: skip
+
+
+def test_names_are_cut_in_the_middle_and_stay_apart():
+    long = "a" * 40
+    assert shortened(["short", long]) == {"short": "short", long: "a" * 16 + "…" + "a" * 17}
+    names = [f"{long}{middle}{long}" for middle in "xyz"]
+    for some in (names, [f"{name} {end}" for name in names for end in ("one", "two")]):
+        short = shortened(some)
+        assert list(short) == some and len(set(short.values())) == len(some) and max(map(len, short.values())) < 70
+
+
+def test_names_that_look_like_formulas_stay_words_in_csv(make, tmp_path):
+    make("=1+1", 0)
+    make("@SUM(A1)", 0, quality=3)
+    assert main(["report", str(tmp_path), "--out", str(tmp_path / "r"), "--gallery", "0"]) == 0
+    for name in ("table.csv", "episodes.csv", "folds.csv", "comparison.csv"):
+        cells = [cell for line in csv.reader((tmp_path / "r/study-1" / name).open()) for cell in line]
+        assert "'=1+1" in cells and "'@SUM(A1)" in cells and not {"=1+1", "@SUM(A1)"} & set(cells)
+        assert not any(cell.startswith("'") for cell in cells if cell.lstrip("'")[:1] in "+-")  # numbers stay numbers
+
+
+def test_a_line_break_does_not_end_a_comment_in_latex():
+    sheet = Sheet("title\n\\input{x}", [("caption\rmore", [["a", "b"], ["c\nd", "e"]])], ["note\nmore"])
+    made = latex([sheet])
+    assert made.splitlines()[0] == "% title \\input{x}" and "% caption more" in made and "c d & e" in made
+    assert "% note more" in made
+
+
+def test_a_cpu_is_named():
+    named = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text() if CPU_INFO else "")
+    assert processor() == (named[1].strip() if named else platform.processor() or platform.machine())
 
 
 def test_styles_become_attributes():
@@ -122,6 +197,37 @@ def test_a_folder_that_is_no_report_is_left_alone(make, tmp_path, capsys):
     assert (out / MARK).is_file() and not list(tmp_path.glob(".mine*"))
 
 
+def test_a_link_stays_and_the_working_folder_is_refused(make, tmp_path, capsys, monkeypatch):
+    make("m", 0)
+    (tmp_path / "place").mkdir()
+    (tmp_path / "link").symlink_to("place")
+    assert main(["report", str(tmp_path), "--out", str(tmp_path / "link"), "--gallery", "0"]) == 0
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "place" / MARK).is_file()
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert main(["report", str(tmp_path), "--out", "."]) == 2
+    assert "is the working folder" in capsys.readouterr().err
+
+
+def test_the_old_report_is_put_back_where_the_new_one_cannot_be(tmp_path, monkeypatch):
+    from fsbench.report import site
+
+    out, rename = tmp_path / "report", Path.rename
+    out.mkdir()
+    (out / MARK).write_text("old")
+
+    def fail(path, target):
+        if path.name.endswith(".new"):
+            raise PermissionError("no")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(PermissionError), site._place(out):
+        pass
+    assert (out / MARK).read_text() == "old" and list(tmp_path.iterdir()) == [out]
+
+
 def test_damaged_records_are_said_and_left_out(make, tmp_path, capsys):
     make("good", 0)
     (make("broken", 0).path / "episodes.parquet").write_bytes(b"nothing")
@@ -131,6 +237,66 @@ def test_damaged_records_are_said_and_left_out(make, tmp_path, capsys):
     page = (tmp_path / "r/index.html").read_text()
     assert error.count("left out") == 2 and "broken-" in page and "strange-" in page and 'role="alert"' in page
     assert main(["report", str(tmp_path / "nothing"), "--out", str(tmp_path / "r2")]) == 2
+
+
+def test_classification_is_reported(classified, make, tmp_path, capsys):
+    near, far = classified("near", 0), classified("far", 1)
+    make("masks", 0)
+    assert main(["report", str(tmp_path), "--out", str(tmp_path / "r"), "--gallery", "0"]) == 0
+    pages = [path.read_text() for path in sorted((tmp_path / "r").glob("study-*/index.html"))]
+    (page,) = (page for page in pages if "· classification ·" in page)
+    assert len(pages) == 2 and re.findall(r'<tr data-method="(\w+)"', page) == ["near", "far"]
+    for record in (near, far):
+        interval = accuracy_interval(accuracy_sums(record.episodes))
+        assert f"{interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}]" in page and str(record.path) in page
+    moved = float(re.search('title="near minus far: ([+-][0-9.]+)', page)[1])
+    assert moved == pytest.approx(100 / 3, abs=1e-3)  # one of three queries a class is named wrongly
+    assert 'id="sizes"' not in page and "gallery.html" not in page
+
+
+def test_a_refused_record_is_named(make, tmp_path, capsys):
+    make("good", 0)
+    old = make("old", 1)
+    manifest = old.manifest
+    changed = Manifest(manifest.header | {"protocol": "other"}, manifest.episodes)
+    changed.write(old.path / "manifest.jsonl")
+    old.run["identity"]["manifest_sha256"] = changed.sha256
+    (old.path / "run.json").write_text(json.dumps(old.run))
+    assert main(["report", str(tmp_path), "--out", str(tmp_path / "r"), "--gallery", "0"]) == 1
+    assert f"left out: {old.path}: unknown protocol 'other'" in capsys.readouterr().err
+
+
+@pytest.fixture
+def classified(tmp_path):
+    """classified(method, wrong) -> a record of 2-way classification, `wrong` of three queries a class named wrongly in
+    every episode."""
+    header = {
+        "kind": "classification", "protocol": "fort", "version": 1, "dataset": "photos", "fold": 0, "folds": 1,
+        "way": 2, "shot": 1, "queries": 3, "setting": "original", "classes": "all", "empty": False,
+        "seed": 0, "lists": "derived",
+        "min_class_size": None, "filled_classes": 0, "all_lists_sha256": "", "dropped_classes": [], "requested": 30,
+        "official_episodes": 30, "class_ids": [1, 2], "class_names": {"1": "a", "2": "b"},
+    }  # fmt: skip
+    manifest = Manifest(header, tuple(islice(classification_episodes([9, 9], 2, 1, 3), 30)))
+
+    def make(method: str, wrong: int) -> Record:
+        rows = []
+        for e in manifest.episodes:
+            named = np.arange(2)[:, None].repeat(3, 1)
+            named[:, :wrong] = 1 - named[:, :wrong]
+            rows += NamedQueries(e.index, tuple(c + 1 for c in e.classes), named).rows()
+        folder = tmp_path / method
+        folder.mkdir()
+        manifest.write(folder / "manifest.jsonl")
+        identity = {
+            "method": {"name": method}, "backbone": {"name": "b", "weights": "official x"}, "fold": 0, "seed": 0,
+            "manifest_sha256": manifest.sha256, "training": None,
+        }  # fmt: skip
+        cost = {"trainable_parameters": 0, "episodes_per_second": 1.0, "peak_mib": 1.0}
+        run = {"id": method, "identity": identity, "presence": "predicted", "cost": cost}
+        return write_record(folder, run, to_frame(rows, manifest))
+
+    return make
 
 
 def test_hostile_names_stay_text(make, tmp_path):
