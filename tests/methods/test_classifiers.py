@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 from collections import Counter
 
 import lightning as L
@@ -279,3 +280,25 @@ def test_networks_that_cannot_do_it_are_refused():
     assert "prompts need a ViT" in refused("ibot_swin_tiny", tuning="vpt")
     assert "unknown backbone 'resnet50' of a classifier; there are: dinov2_vits14" in refused("resnet50", alpha=0.1)
     assert "epochs is 0" in refused("demo", epochs=0)
+
+
+def test_exchanged_photos_and_another_code_make_other_features(cell, tmp_path, monkeypatch):
+    """Also where the file is as long as before and has its old time."""
+    root = draw_photos(tmp_path / "photos", [6] * 5)
+
+    def names():
+        asked = cell("nn", root=root)
+        asked.method.data = asked.data
+        return asked.data.files_sha256, asked.method._what()
+
+    before = names()
+    assert names() == before
+    file = root / "class_1" / "02.jpg"
+    was, content = file.stat(), file.read_bytes()
+    file.write_bytes(content[:-40] + bytes(40))
+    os.utime(file, ns=(was.st_atime_ns, was.st_mtime_ns))
+    assert file.stat().st_size == was.st_size and not set(names()) & set(before)
+    file.write_bytes(content)
+    assert names() == before
+    monkeypatch.setattr("methods.classifier._code", lambda: ["another"])
+    assert names()[0] == before[0] and names()[1] != before[1]
