@@ -51,7 +51,7 @@ class LabelledPhotos(ImageIndex):
         classes = read_list(Path(files[0]).expanduser(), self.folder) if files else self.derive()
         self.class_names = tuple(name for name, _ in classes)
         self.images = tuple(tuple(images) for _, images in classes)
-        self.origin = "given" if files else "derived" if self._complete() else "derived, incomplete"
+        self.origin = ("given" if files else "derived") + ("" if self._complete() else ", incomplete")
 
     def _complete(self) -> bool:
         """Whether the list has as many classes and images as the publisher's."""

@@ -1,5 +1,6 @@
 """Methods of classification in the suite's own runner: what is in their records, and what outlives an episode."""
 
+import errno
 import hashlib
 import logging
 import os
@@ -23,6 +24,7 @@ from fsbench.demo.vit import DEMO_VIT, WEIGHTS
 from fsbench.encoders import ENCODERS, Encoder, new_network
 from fsbench.errors import CheckpointError, DataError, SettingsError
 from fsbench.explain import Looks
+from fsbench.feature_store import FeatureStore
 from fsbench.records import read_record
 from fsbench.runner import run
 from fsbench.tables import build_blocks
@@ -115,6 +117,22 @@ def test_every_image_is_encoded_once_and_a_damaged_feature_again(cell, cache, mo
     encoded.clear()
     without = run(cell("nn", "--model.backbone.cache_mib=0", "--data.episodes=6", "--run.force=true"))
     assert table(without).equals(first) and sum(encoded.values()) == 6 * 25
+
+
+def test_features_have_their_place_on_the_disk_before_they_are_written(tmp_path, monkeypatch):
+    """A hole that a full disk cannot fill would kill the process; where there is no place, they are in memory."""
+    FeatureStore(tmp_path / "f", 100, 96).put(3, np.ones(96))
+    assert (tmp_path / "f.f32").stat().st_blocks * 512 >= 100 * 96 * 4
+    again = FeatureStore(tmp_path / "f", 100, 96)
+    assert again.has(3) and not again.has(2)
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    store = FeatureStore(tmp_path / "g", 100, 96)
+    store.put(3, np.ones(96))
+    assert store.has(3) and not isinstance(store.values, np.memmap)
 
 
 def test_metaoptnet_solves_episodes_together_as_it_does_one_by_one(cell):
@@ -280,6 +298,26 @@ def test_networks_that_cannot_do_it_are_refused():
     assert "prompts need a ViT" in refused("ibot_swin_tiny", tuning="vpt")
     assert "unknown backbone 'resnet50' of a classifier; there are: dinov2_vits14" in refused("resnet50", alpha=0.1)
     assert "epochs is 0" in refused("demo", epochs=0)
+    assert "learning_rate is inf" in refused("demo", learning_rate=float("inf"))
+    assert "FORT is not defined with prompts" in refused("demo", tuning="vpt", alpha=0.1)
+
+
+@pytest.mark.parametrize("patches", [0, 65])
+def test_fort_needs_as_many_patches_as_it_chooses(cell, patches):
+    with pytest.raises(SettingsError, match=f"patches is {patches}, expected 1 to 64, which an image has"):
+        cell("fort", SMALL, f"--model.patches={patches}")
+
+
+def test_prompts_are_no_patches(cell, monkeypatch):
+    """Where a network with prompts looks is a map of the image; and an episode moves nothing but what is tuned."""
+    method = cell("vpt", SMALL, "--model.epochs=1").method
+    first, second = first_episodes(cell("vpt", SMALL), 2)
+    for part in vars(method.look(first)).values():
+        assert part.shape == (5, 8, 8) and torch.allclose(part.sum((1, 2)), torch.ones(5), atol=1e-5)
+    monkeypatch.setattr(nn.Module, "to", lambda *args: pytest.fail("the network was moved"))
+    where = [p.data_ptr() for p in method._net.parameters()]
+    with method.begun(second, with_focus=False) as begun:
+        assert [p.data_ptr() for p in begun.net.parameters()] == where
 
 
 def test_exchanged_photos_and_another_code_make_other_features(cell, tmp_path, monkeypatch):
