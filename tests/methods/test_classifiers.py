@@ -146,7 +146,7 @@ def test_an_image_that_cannot_be_read_is_named(cell, tmp_path):
     root = draw_photos(tmp_path / "photos", [6] * 5)
     (root / "class_2" / "03.jpg").write_bytes(b"no photo")
     for name in ("nn", "fort"):
-        with pytest.raises(DataError, match=r"class_2/03\.jpg"):
+        with pytest.raises(DataError, match=r"class_2/03\.jpg cannot be decoded .* BMP"):
             run(cell(name, "--data.episodes=30", root=root))
 
 
