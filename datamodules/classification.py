@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from datamodules.contents import content_digests
 from datamodules.label_maps import read_pixels
 from datamodules.shares import RankShare, ranks
 from fsbench.classification import PROTOCOL, build_manifest
@@ -105,9 +106,9 @@ class ClassificationDataModule(L.LightningDataModule):
 
     @cached_property
     def files_sha256(self) -> str:
-        """Of the list, and of the sizes of all files: exchanged files make another run, and other features."""
-        sizes = [_size(self.dataset, name) for name in self.names]
-        return fingerprint([self.dataset.sha256, sizes])
+        """Of the list, and of the contents of all files: exchanged files make another run, and other features."""
+        digests = content_digests([self.dataset.image_path(name) for name in self.names])
+        return fingerprint([self.dataset.sha256, digests])
 
     def check_unseen(self, trained_on: dict[str, Any], what: str) -> None:
         """Classes of classification are all seen by a pre-trained backbone, or none; nothing to refuse."""
@@ -165,14 +166,6 @@ class ClassificationDataModule(L.LightningDataModule):
 
 def _first(items: list[Any]) -> Any:
     return items[0]
-
-
-def _size(index: ImageIndex, name: str) -> int:
-    """Bytes; -1 where there is no file, which decoding will say."""
-    try:
-        return index.image_path(name).stat().st_size
-    except OSError:
-        return -1
 
 
 def photo(index: ImageIndex, name: str, size: int) -> Tensor:

@@ -51,7 +51,7 @@ class LabelledPhotos(ImageIndex):
         classes = read_list(Path(files[0]).expanduser(), self.folder) if files else self.derive()
         self.class_names = tuple(name for name, _ in classes)
         self.images = tuple(tuple(images) for _, images in classes)
-        self.origin = "given" if files else "derived" if self._complete() else "derived, incomplete"
+        self.origin = ("given" if files else "derived") + ("" if self._complete() else ", incomplete")
 
     def _complete(self) -> bool:
         """Whether the list has as many classes and images as the publisher's."""
@@ -187,6 +187,7 @@ def read_list(path: Path, folder: Path) -> list[tuple[str, Sequence[str]]]:
     own = {number: names[number] if numbers[-1] < len(names) else names[rank] for rank, number in enumerate(numbers)}
     below = _local_names(images, folder)
     require_present([name for name in images if name not in below], len(images), folder, path)
+    _require_different(images, below, folder, path)
     classes: dict[int, list[str]] = {number: [] for number in numbers}
     for name, number in zip(images, labels, strict=True):
         classes[number].append(below[name])
@@ -194,6 +195,19 @@ def read_list(path: Path, folder: Path) -> list[tuple[str, Sequence[str]]]:
     if sha256 is not None and sha256 != list_sha256(*zip(*listed, strict=True)):
         raise DataError(f"list file {path} was altered: it holds other names than its sha256 says; fetch it again")
     return listed
+
+
+def _require_different(images: Sequence[str], below: Mapping[str, str], folder: Path, source: Path) -> None:
+    """Raise DataError where two entries are one file, which could be support and query of an episode at once."""
+    first: dict[str, str] = {}
+    for name in images:
+        file = os.path.realpath(folder / below[name])
+        if file in first:
+            raise DataError(
+                f"list file {source} has the image {name} twice (also as {first[file]}); expected every image once, or "
+                "a support may be a query; take one out"
+            )
+        first[file] = name
 
 
 def _read_arrays(path: Path) -> tuple[list[str], list[str], list[int], str | None]:

@@ -33,6 +33,15 @@ def answers(kind: str, name: str) -> str:
     return CLASSIFICATION if ".classification." in data.get("class_path", "") else "segmentation"
 
 
+def backbone(name: str, kind: str = "methods") -> str | None:
+    """The backbone that configs/`kind`/`name` asks for; None where it asks for none, or is not there."""
+    import yaml
+
+    file = CONFIGS / kind / f"{name}.yaml"
+    model = (yaml.safe_load(file.read_text()) or {}).get("model") or {} if file.is_file() else {}
+    return model.get("init_args", {}).get("backbone", {}).get("name")  # type: ignore[no-any-return]
+
+
 def _known(kind: str, what: str, name: str) -> None:
     if name not in names(kind):
         raise SettingsError(f"unknown {what} '{name}'; there are: {', '.join(names(kind))} (see: fsbench list)")

@@ -11,6 +11,7 @@ from fsbench.contracts import Episodes, Method
 from fsbench.ensembles import ENSEMBLES
 from fsbench.errors import SettingsError
 from fsbench.files import sha256_file
+from fsbench.manifest import CLASSIFICATION
 from fsbench.records import Record, fingerprint, read_record
 from fsbench.repetition import cut_off
 
@@ -46,6 +47,12 @@ class Cell:
             raise SettingsError(
                 f"{self.options.name} is a method of {self.method.answers}, and the data module one of "
                 f"{self.data.answers}; expected both of one kind (see: fsbench list)"
+            )
+        precision = str(self.trainer_settings["precision"])
+        if self.data.answers == CLASSIFICATION and precision.endswith("true") and precision != "32-true":
+            raise SettingsError(
+                f"precision is {precision}, which classification does not have; expected 32-true, 16-mixed "
+                "or bf16-mixed"
             )
         self.checkpoint = Path(self.options.checkpoint) if self.options.checkpoint else None
         self.method.check_image_size(self.data.image_size)

@@ -193,6 +193,7 @@ def _table(options: argparse.Namespace, extra: list[str]) -> int:
 
 def _print_table(folders: Sequence[Path], options: argparse.Namespace) -> list[str]:
     """Messages about runs that are damaged, which are left out."""
+    from fsbench.manifest import classifies
     from fsbench.published import read_published
     from fsbench.render import render
     from fsbench.scores import metric_names
@@ -200,6 +201,11 @@ def _print_table(folders: Sequence[Path], options: argparse.Namespace) -> list[s
 
     metrics = metric_names(options.metrics) if options.metrics is not None else DEFAULT
     records, refused = _records(folders)
+    if all(classifies(record.header) for record in records):
+        if "size" in options.by:
+            raise SettingsError("--by size: classification has no object sizes; expected --by class, or nothing")
+        if "accuracy" not in metrics and options.metrics is not None:
+            raise SettingsError(f"--metrics {options.metrics}: classification has accuracy alone; expected accuracy")
     by_class = options.by_class or "class" in options.by
     published = read_published() if options.published else ()
     blocks = build_blocks(

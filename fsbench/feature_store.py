@@ -8,7 +8,6 @@ time only: the features then live in memory.
 
 import os
 import zlib
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -64,8 +63,9 @@ def _mapped(path: Path | None, images: int, width: int) -> tuple[np.ndarray, np.
 def _file(path: Path, shape: tuple[int, ...], kind: type) -> np.ndarray:
     """A mapped file, of zeros where there was none."""
     size = int(np.prod(shape)) * np.dtype(kind).itemsize
-    with suppress(FileExistsError), path.open("xb") as file:  # the name is there once; what it holds, checksums say
-        file.truncate(size)
-    if path.stat().st_size < size:  # whoever made it is about to
-        os.truncate(path, size)
+    with path.open("ab") as file:  # the name is there once; what it holds, checksums say
+        if hasattr(os, "posix_fallocate"):  # a write to a mapped hole of a full disk would kill the process
+            os.posix_fallocate(file.fileno(), 0, size)
+        elif path.stat().st_size < size:
+            file.truncate(size)
     return np.memmap(path, dtype=kind, mode="r+", shape=shape)

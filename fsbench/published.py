@@ -6,6 +6,7 @@
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from fsbench.stats import Interval
 
 FOLDER = REPOSITORY / "benchmarks" / "published"
 COLUMNS = {"method", "backbone", "dataset", "way", "shot", "setting", "metric", "value", "source"}
+OFFICIAL_IMAGE_SIZE = 224
+"""Of classification (fort.md §3)."""
 NO_SCORE = ("std", "")
 """Folds of rows that are no score of a fold or of all."""
 
@@ -66,7 +69,8 @@ class Beside:
     """A score of ours and a reported one.
 
     `difference` is ours minus theirs; `verdict` "within the interval", "above" or "below" (ours is, and by more than
-    the interval and the rounding), or "not comparable: …", then without a difference.
+    the interval, of classification sqrt(2) times as wide, and the rounding), or "not comparable: …", then without a
+    difference.
     """
 
     method: str
@@ -192,7 +196,7 @@ def beside(
             verdict = f"not comparable: {'; '.join(reasons)}"
             found.append(Beside(label, fold, figure.metric, measured, figure, None, verdict))
         else:
-            verdict = _verdict(measured, figure)
+            verdict = _verdict(measured, figure, sqrt(2) if classifies(header) else 1)
             found.append(Beside(label, fold, figure.metric, measured, figure, measured.value - figure.value, verdict))
     comparable = {item.metric for item in found if item.difference is not None}
     once: dict[tuple[str, str, float], Beside] = {}
@@ -206,11 +210,15 @@ def _is(found: Any, wanted: Any) -> bool:
     return bool(found) if wanted == "any" else bool(found == wanted)
 
 
-def _verdict(measured: Interval, figure: Figure) -> str:
+def _verdict(measured: Interval, figure: Figure, widening: float) -> str:
+    """`widening`, of the interval: sqrt(2) where the printed figure was made with as many episodes, but others, and
+    therefore has as much noise of its own."""
     rounding = 0.5 * 10**-figure.digits
-    if figure.value + rounding < measured.low:
+    value = measured.value
+    if figure.value + rounding < value - widening * (value - measured.low):
         return "above"
-    return "below" if figure.value - rounding > measured.high else "within the interval"
+    high = value + widening * (measured.high - value)
+    return "below" if figure.value - rounding > high else "within the interval"
 
 
 def _differing(record: Record, figure: Figure) -> list[str]:
@@ -264,6 +272,12 @@ def _differing_classification(record: Record) -> list[str]:
             f"{header['small_classes']} small classes are repeated up to {OFFICIAL_CLASS_SIZE} images there, not here "
             f"(--data.min_class_size={OFFICIAL_CLASS_SIZE})"
         )
-    if header["lists"] == "derived, incomplete":
+    identity = record.run["identity"]
+    if identity["image_size"] != OFFICIAL_IMAGE_SIZE:
+        found.append(f"images of {identity['image_size']} pixels here, {OFFICIAL_IMAGE_SIZE} there")
+    precision = str(identity.get("precision", "32-true"))
+    if precision not in ("32", "32-true"):
+        found.append(f"precision {precision} here, 32-true there")
+    if header["lists"].endswith("incomplete"):
         found.append("the list of images is not complete here")
     return [*found, *record.run.get("remarks", ())]

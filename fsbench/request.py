@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fsbench.catalogue import config_files
+from fsbench.catalogue import answers, backbone, config_files
 from fsbench.errors import SettingsError
-from fsbench.manifest import read_manifest
+from fsbench.manifest import CLASSIFICATION, read_manifest
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,10 @@ class Request:
     extra: Sequence[str] = ()
 
     def arguments(self, method: str, fold: int) -> list[str]:
-        """Arguments of one cell, in LightningCLI's form."""
+        """Arguments of one cell, in LightningCLI's form. Raises SettingsError for what the data set does not have."""
+        configs = [f"--config={path}" for path in config_files(method, self.dataset, self.fast)]
+        if answers("data", self.dataset) == CLASSIFICATION:
+            self._check_classification(method)
         values = {
             "run.name": method,
             "run.runs": self.runs,
@@ -57,8 +60,23 @@ class Request:
             "data.dataset.root": self.data_root,
             "data.dataset.lists": "[" + ",".join(self.lists) + "]" if self.lists else None,
         }
-        configs = [f"--config={path}" for path in config_files(method, self.dataset, self.fast)]
         return configs + [f"--{key}={value}" for key, value in values.items() if value is not None] + list(self.extra)
+
+    def _check_classification(self, method: str) -> None:
+        none = {"SETTING": self.setting, "PROTOCOL": self.protocol, "MANIFEST": self.manifest}
+        none["DROP_SMALL"] = self.drop_small or None
+        given = [name for name, value in none.items() if value is not None]
+        if given:
+            raise SettingsError(
+                f"classification has no {given[0]} (--{given[0].lower().replace('_', '-')}), and {self.dataset} is a "
+                "data set for it; leave it out"
+            )
+        own, plain, here = backbone(method), backbone(method.rpartition("_")[0]), backbone(self.dataset, "data")
+        if here and own != plain is not None and not any(part.startswith("--model.backbone") for part in self.extra):
+            raise SettingsError(
+                f"{method} is {method.rpartition('_')[0]} with the backbone {own}, and {self.dataset} comes with "
+                f"{here}; expected {method.rpartition('_')[0]}, or another data set"
+            )
 
     def _task(self, fold: int) -> dict[str, Any]:
         """What is tested, as it was asked for or as the manifest's file says."""

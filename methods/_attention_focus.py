@@ -10,6 +10,7 @@ Shapes: B images, N patches, H heads, D channels; a Swin's stage has W windows o
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from fsbench.errors import SettingsError
+from methods._adapters import PROMPTS, DeepPrompts
 
 Focus = list[Tensor]
 """Weights of the patches: one tensor (B, N) of a ViT, one (B, W, M) for each stage of a Swin."""
@@ -36,6 +38,11 @@ def check_encoder(encoder: nn.Module) -> None:
         raise SettingsError(f"FORT needs a ViT or a Swin with attention maps, and the backbone is {type(encoder)}")
     if isinstance(encoder, VisionTransformer) and encoder.num_prefix_tokens != 1:
         raise SettingsError(f"FORT needs a ViT with one class token; this one has {encoder.num_prefix_tokens}")
+
+
+def first_patch(encoder: nn.Module) -> int:
+    """Place of the first patch among a ViT's tokens: after the class token, and the prompts where there are some."""
+    return 1 + sum(PROMPTS for module in encoder.modules() if isinstance(module, DeepPrompts))
 
 
 def find_focus(
@@ -85,7 +92,7 @@ def attention_and_gradient(
         features = encoder.forward_head(encoder.norm(last(tokens)), pre_logits=True)
         total = score(features).gather(1, labels[:, None]).mean()
         (gradient,) = torch.autograd.grad(total, tokens)
-    return maps, gradient[:, 1:]
+    return maps, gradient[:, first_patch(encoder) :]
 
 
 @contextmanager
@@ -94,10 +101,11 @@ def _attention_maps(encoder: nn.Module, maps: list[Tensor]) -> Iterator[None]:
     layers: list[Any] = [module for module in encoder.modules() if hasattr(module, "attn_drop")]
     fused = [layer.fused_attn for layer in layers]
     hooks = []
+    first = first_patch(encoder)
     for layer in layers:
         layer.fused_attn = False  # a fused kernel never has the weights
         hook = layer.attn_drop.register_forward_hook(
-            lambda module, args, out: maps.append(args[0][:, :, 1:, 1:].amin(1))
+            lambda module, args, out: maps.append(args[0][:, :, first:, first:].amin(1))
         )
         hooks.append(hook)
     try:
@@ -156,6 +164,16 @@ def window_focus(importance: Tensor, patches: int) -> Tensor:
     return torch.zeros_like(importance).scatter(-1, importance.topk(patches, -1).indices, 1)
 
 
+def check_patches(encoder: nn.Module, size: int, patches: int) -> None:
+    """Raise SettingsError unless images of side `size`, or the windows of a Swin, have so many patches."""
+    net: Any = encoder
+    if isinstance(encoder, SwinTransformer):
+        sizes = [stage.blocks[-1].window_size for stage in net.layers]
+        _check_count(patches, min(height * width for height, width in sizes), "window")
+    else:
+        _check_count(patches, (size // net.patch_embed.patch_size[0]) ** 2, "image")
+
+
 def _check_count(patches: int, there: int, of: str) -> None:
     if not 1 <= patches <= there:
         raise SettingsError(f"patches is {patches}, expected 1 to {there}, which an {of} has")
@@ -172,7 +190,7 @@ def attention_logits(encoder: nn.Module) -> Iterator[list[Callable[[], Tensor]]]
     caught: dict[int, Tensor] = {}
     stages: list[Any] = list(encoder.layers) if isinstance(encoder, SwinTransformer) else [encoder]
     blocks = [stage.blocks[-1] for stage in stages]
-    found = _window_logits if isinstance(encoder, SwinTransformer) else _patch_logits
+    found = _window_logits if isinstance(encoder, SwinTransformer) else partial(_patch_logits, first_patch(encoder))
 
     def entry(index: int, block: Any) -> Callable[[], Tensor]:
         return lambda: found(block, caught[index])
@@ -188,10 +206,10 @@ def attention_logits(encoder: nn.Module) -> Iterator[list[Callable[[], Tensor]]]
             hook.remove()
 
 
-def _patch_logits(block: Any, qkv: Tensor) -> Tensor:
-    """Logits of a ViT's block, of all queries and the patches as keys: (B, H, N + 1, N)."""
+def _patch_logits(first: int, block: Any, qkv: Tensor) -> Tensor:
+    """Logits of a ViT's block, of all queries and the patches, from place `first` on, as keys: (B, H, N + first, N)."""
     q, k, _ = rearrange(qkv, "b t (three h d) -> three b h t d", three=3, h=block.attn.num_heads)
-    return q * block.attn.scale @ k[:, :, 1:].mT
+    return q * block.attn.scale @ k[:, :, first:].mT
 
 
 def _window_logits(block: Any, qkv: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 Shapes: B support images (B, 3, S, S) with labels (B,) in 0..n-1; scores (·, n).
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -12,9 +13,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fsbench.errors import SettingsError
 from methods._attention_focus import Focus, attention_logits, attention_loss
 
 Optimiser = Literal["sgd", "adamw"]
+
+
+def check_positive(name: str, value: float) -> None:
+    """Raise SettingsError unless `value` is finite and above 0."""
+    if not 0 < value < math.inf:
+        raise SettingsError(f"{name} is {value}, expected a finite number above 0")
 
 
 class LinearClassifier(nn.Module):

@@ -5,6 +5,7 @@ from typing import Any
 CUB, PETS = "cub", "pets"
 
 TUNING: dict[tuple[str, str, str], tuple[float, int]] = {
+    ("dino_vitb16", "head", CUB): (1e-2, 20),
     ("dino_vitb16", "full", CUB): (1e-5, 5),
     ("dino_vitb16", "ssf", CUB): (5e-3, 10),
     ("dino_vitb16", "lora", CUB): (5e-3, 10),
@@ -17,6 +18,10 @@ TUNING: dict[tuple[str, str, str], tuple[float, int]] = {
     ("ibot_swin_tiny", "lora", CUB): (5e-3, 10),
 }
 """(backbone, what is tuned, data set) -> learning rate and epochs, 1-shot."""
+
+OPTIMISERS = {"head": "sgd", "vpt": "sgd", "full": "adamw", "lora": "adamw", "ssf": "adamw"}
+TEMPERATURES = {"vpt": 20.0, "lora": 20.0, "ssf": 20.0}
+"""What is tuned -> T of a solved head; 1 else."""
 
 FORT: dict[tuple[str, str, str], tuple[int, float, float]] = {
     ("dino_vitb16", "full", CUB): (14, 1, 0.03),
@@ -39,7 +44,11 @@ def remark(method: Any, data: Any) -> list[str]:
     if not known:
         return [f"hyper-parameters are our tuning: those for {data.dataset.name} {data.shot}-shot are not published"]
     schedule = method.schedule
+    solved = method.head_kind != "default"  # figures without initialisation are printed too
+    temperature = TEMPERATURES.get(method.tuning, 1.0) if solved else 1.0
     same = TUNING[key] == (schedule.learning_rate, method.epochs)
+    same = same and (OPTIMISERS[method.tuning], temperature) == (schedule.optimiser, schedule.temperature)
+    same = same and method.head_kind in ("metaoptnet", "default")
     if schedule.alpha:
         same = same and FORT[key] == (method.patches, schedule.tau, schedule.alpha)
     return [] if same else ["hyper-parameters are other than the published ones"]

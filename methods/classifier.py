@@ -5,7 +5,10 @@ is left of an episode when the next one comes.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any, ClassVar
 
 import lightning as L
@@ -20,10 +23,19 @@ from fsbench.encoders import Encoder
 from fsbench.ensembles import NShotStrategy
 from fsbench.errors import SettingsError
 from fsbench.feature_store import FeatureStore
+from fsbench.files import sha256_file
 from fsbench.image_episodes import ImageEpisode, normalised
 from fsbench.manifest import CLASSIFICATION
 from fsbench.paths import cache_folder
 from fsbench.records import fingerprint
+
+CODE = (
+    "datamodules/label_maps.py", "fsbench/backbones.py", "fsbench/encoders.py", "fsbench/image_episodes.py",
+    "fsbench/pil_resize.py", "fsbench/preprocess.py", "fsbench/pyramids.py",
+)  # fmt: skip
+"""Modules that a feature is made by."""
+PACKAGES = ("timm", "pillow", "simplejpeg")
+"""Packages that it is made by, beside torch."""
 
 
 class Classifier(L.LightningModule):
@@ -121,7 +133,7 @@ class FeatureClassifier(Classifier):
         where = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.get_num_threads()
         rounding = [torch.__version__, device.type, where, torch.backends.cuda.matmul.allow_tf32]
         name, digest = self.backbone.name, self.backbone.digest
-        return fingerprint([name, digest, self.data.files_sha256, self.data.image_size, rounding])[:32]
+        return fingerprint([name, digest, self.data.files_sha256, self.data.image_size, rounding, _code()])[:32]
 
     def _encode(self, image: Tensor) -> Tensor:
         with torch.autocast(self.device.type, enabled=False):
@@ -138,6 +150,16 @@ class FeatureClassifier(Classifier):
                     self.store.put(place, self._encode(self.data.image(place)).cpu().numpy())
             found = torch.from_numpy(self.store.rows(np.asarray(flat))).to(self.device)
         return found.view(*places.shape, -1)
+
+
+@cache
+def _code() -> list[str]:
+    """Of all that decodes and encodes, here and in other packages."""
+    there = []
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):  # simplejpeg need not be installed
+            there.append(f"{name} {version(name)}")
+    return [*there, *(sha256_file(Path(__file__).parents[1] / name) for name in CODE)]
 
 
 @contextmanager

@@ -8,6 +8,7 @@ episode every number that was tuned is as it was.
 Shapes: N ways, B = N·K supports, M = N·q queries.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,8 +21,8 @@ from fsbench.backbones import BackboneConfig
 from fsbench.errors import SettingsError
 from fsbench.image_episodes import ImageEpisode
 from methods import _adapters
-from methods._attention_focus import Focus, attention_logits, check_encoder, find_focus
-from methods._fine_tuning import LinearClassifier, Optimiser, Schedule, fine_tune, visiting_order
+from methods._attention_focus import Focus, attention_logits, check_encoder, check_patches, find_focus
+from methods._fine_tuning import LinearClassifier, Optimiser, Schedule, check_positive, fine_tune, visiting_order
 from methods._published_settings import remark
 from methods._solvers import HeadKind, initial_head
 from methods.classifier import Classifier, drawing
@@ -78,10 +79,11 @@ class FineTuned(Classifier):
     ):
         super().__init__(backbone)
         for name, value in {"learning_rate": learning_rate, "temperature": temperature, "tau": tau}.items():
-            if not value > 0:
-                raise SettingsError(f"{name} is {value}, expected a number above 0")
-        if epochs < 1 or alpha < 0:
+            check_positive(name, value)
+        if epochs < 1 or not 0 <= alpha < math.inf:
             raise SettingsError(f"epochs is {epochs} and alpha {alpha}; expected 1 or more, and 0 or more")
+        if tuning == "vpt" and alpha:
+            raise SettingsError(f"alpha is {alpha}, but FORT is not defined with prompts (tuning: vpt); expected 0")
         self.tuning = tuning
         self.schedule = Schedule(optimiser, learning_rate, temperature, alpha, tau)
         self.epochs = epochs
@@ -100,6 +102,12 @@ class FineTuned(Classifier):
         with torch.device("meta"):
             _adapters.insert(net, self.tuning)
         self._tuned = sum(p.numel() for p in net.parameters() if p.requires_grad)
+
+    def check_image_size(self, size: int) -> None:
+        """Also that an image or a window has as many patches as FORT is to choose."""
+        super().check_image_size(size)
+        if self.schedule.alpha:
+            check_patches(self.backbone.outline(), size, self.patches)
 
     def trainable(self, ways: int) -> int:
         return self._tuned + (self.backbone.width + 1) * ways
@@ -153,11 +161,9 @@ class FineTuned(Classifier):
 
     def _draw_and_solve(self, net: LinearClassifier, support: Tensor, labels: Tensor) -> None:
         """The first weights of adapter and head (§7), drawn on the CPU whatever the device."""
-        drawn = net.head if self.tuning == "full" else net
-        drawn.to("cpu")
-        _adapters.reset(net.encoder)
-        net.head.reset_parameters()
-        drawn.to(support.device)
+        with on_cpu(net.head if self.tuning == "full" else net):
+            _adapters.reset(net.encoder)
+            net.head.reset_parameters()
         if self.head_kind != "default":
             with torch.no_grad():
                 features = net.encoder(support)
@@ -182,6 +188,21 @@ class FineTuned(Classifier):
                 if name in self._first:
                     parameter.copy_(self._first[name])
                 parameter.grad = None
+
+
+@contextmanager
+def on_cpu(module: nn.Module) -> Iterator[None]:
+    """Inside, the parameters of `module` that are trained are unset memory of the CPU; what they are given there, they
+    are afterwards where they were. All others stay."""
+    trained = [(p, p.data) for p in module.parameters() if p.requires_grad]
+    for parameter, own in trained:
+        parameter.data = torch.empty_like(own, device="cpu")
+    try:
+        yield
+    finally:
+        for parameter, own in trained:
+            own.copy_(parameter.data)
+            parameter.data = own
 
 
 def last_attention(encoder: nn.Module, images: Tensor) -> Tensor:

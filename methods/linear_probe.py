@@ -1,13 +1,16 @@
 """Linear probing (fort.md §8): a linear head on frozen features, trained on the supports by gradient descent."""
 
 from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from fsbench.backbones import BackboneConfig
+from fsbench.errors import SettingsError
 from fsbench.image_episodes import ImageEpisode
-from methods._fine_tuning import LinearClassifier, Schedule, fine_tune, visiting_order
+from methods._fine_tuning import LinearClassifier, Schedule, check_positive, fine_tune, visiting_order
+from methods._published_settings import remark
 from methods.classifier import FeatureClassifier, drawing
 
 
@@ -20,10 +23,19 @@ class LinearProbe(FeatureClassifier):
         epochs: passes over the supports.
     """
 
+    tuning: ClassVar[str] = "head"
+    head_kind: ClassVar[str] = "default"
+
     def __init__(self, backbone: BackboneConfig, learning_rate: float = 1e-2, epochs: int = 20):
         super().__init__(backbone)
+        check_positive("learning_rate", learning_rate)
+        if epochs < 1:
+            raise SettingsError(f"epochs is {epochs}, expected 1 or more")
         self.schedule = Schedule("sgd", learning_rate)
         self.epochs = epochs
+
+    def remarks(self, data: Any) -> list[str]:
+        return remark(self, data)
 
     def trainable(self, ways: int) -> int:
         return (self.backbone.width + 1) * ways

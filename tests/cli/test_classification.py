@@ -82,10 +82,14 @@ def test_compare_rescore_explain_and_formats(photos, tmp_path, capsys):
     assert "resamples of whole episodes" in capsys.readouterr().out
     assert main(["compare", str(runs), "--by", "size"]) == 2
     assert "classification has no object sizes" in capsys.readouterr().err
+    assert main(["table", str(runs), "--by", "size"]) == 2
+    assert "classification has no object sizes" in capsys.readouterr().err
+    assert main(["table", str(runs), "--metrics", "mIoU"]) == 2
+    assert "--metrics mIoU: classification has accuracy alone" in capsys.readouterr().err
     assert main(["rescore", str(runs), "--protocol", "hsnet"]) == 2
     assert "is a run of classification, which has one metric" in capsys.readouterr().err
     for form in ("markdown", "csv", "latex", "json"):
-        assert main(["table", str(runs), "--by", "size", "--by", "class", "--published", "--format", form]) == 0
+        assert main(["table", str(runs), "--by", "class", "--published", "--format", form]) == 0
         assert "class_3" in capsys.readouterr().out.replace("\\", "")
     assert main(["explain", str(folders["fort_ssf"]), "--pictures", "3"]) == 0
     assert "share of the last attention on the key patches, mean of 5 supports" in capsys.readouterr().out
@@ -119,7 +123,10 @@ def refused(capsys, tmp_path, monkeypatch):
         (["--fold=1"], "unknown fold 1 for imagefolder; classification has no folds, only 0"),
         (["--data.image_size=100"], "image size 100x100 is not a multiple of the backbone's patch size 8"),
         (["--model.backbone.name=vgg16"], "unknown backbone 'vgg16' of a classifier"),
-        (["--protocol=hsnet"], "ClassificationDataModule has no option 'protocol'"),
+        (["--protocol=hsnet"], "classification has no PROTOCOL (--protocol), and demo-cls is a data set for it"),
+        (["--setting=original"], "classification has no SETTING (--setting)"),
+        (["--drop-small"], "classification has no DROP_SMALL (--drop-small)"),
+        (["--trainer.precision=bf16-true"], "precision is bf16-true, which classification does not have"),
         (["--ckpt=x.ckpt"], "no checkpoint at x.ckpt"),
         (["--run.nshot_strategy=vote"], "nshot_strategy is vote, but classifiers see all shots; expected own"),
         (["--data.queries=0"], "expected 1 or more of each"),
@@ -134,6 +141,9 @@ def test_methods_and_data_sets_that_do_not_belong_together(refused):
     assert "emat is a method of segmentation, and" in refused("bench", "--method=emat", f"--dataset={DATA}")
     message = refused("bench", "--method=nn", "--dataset=pascal")
     assert "nn is a method of classification, and pascal a data set for segmentation; data sets for nn: " in message
+    for method, own in {"fort_swin": "ibot_swin_tiny", "metaoptnet_clip": "clip_vitb16"}.items():
+        message = refused("bench", f"--method={method}", f"--dataset={DATA}")
+        assert f"with the backbone {own}, and {DATA} comes with demo; expected {method.split('_')[0]}" in message
     assert "nn classifies images; expected a method that segments" in refused("cost", "--method=nn")
     assert "for classification without label maps" in refused(
         "manifest", "build", f"--dataset={DATA}", "--out=x.jsonl", "--fold=0"

@@ -370,3 +370,16 @@ def test_demo_photos_are_drawn_once_and_the_same(tmp_path: Path, monkeypatch: py
     save(tmp_path / "mine/a/1.jpg")
     with pytest.raises(DataError, match="holds files that are not the demo's"):
         DemoPhotos(str(tmp_path / "mine"))
+
+
+def test_a_list_with_one_file_twice_is_refused(tmp_path: Path) -> None:
+    """By its name, by two names of one place, through a link, in one class or in two."""
+    for name in ("a/1.jpg", "b/2.jpg"):
+        save(tmp_path / "photos" / name)
+    (tmp_path / "photos/b/link.jpg").symlink_to(tmp_path / "photos/a/1.jpg")
+    for second in ("a/1.jpg", "/elsewhere/a/1.jpg", "b/link.jpg"):
+        for labels in ([0, 0, 1], [0, 1, 1]):
+            content = {"label_names": ["a", "b"], "image_names": ["a/1.jpg", second, "b/2.jpg"], "image_labels": labels}
+            (tmp_path / "list.json").write_text(json.dumps(content))
+            with pytest.raises(DataError, match=rf"has the image {second} twice"):
+                ImageFolder(str(tmp_path / "photos"), str(tmp_path / "list.json"))

@@ -245,9 +245,14 @@ def classified(tmp_path):
         def image_path(self, name):
             return Path(name)
 
-    def make(method, backbone="dino_vitb16", smallest=50, remarks=(), **task) -> Record:
+    def make(
+        method, backbone="dino_vitb16", smallest=50, remarks=(), lists="derived", image_size=224, precision="32-true",
+        **task,
+    ) -> Record:  # fmt: skip
         settings = {"way": 20, "shot": 1, "queries": 15, "episodes": 2000, "seed": 0, "min_class_size": None} | task
-        manifest = build_image_manifest(Index([smallest] * 30), **settings)
+        index = Index([smallest] * 30)
+        index.origin = lists
+        manifest = build_image_manifest(index, **settings)
         right = np.arange(20).repeat(settings["queries"]).reshape(20, -1)
         rows = [
             row
@@ -259,7 +264,8 @@ def classified(tmp_path):
         manifest.write(folder / "manifest.jsonl")
         identity = {
             "method": {"name": "m", **method}, "backbone": {"name": backbone, "weights": "official"}, "fold": 0,
-            "seed": 0, "image_size": 224, "manifest_sha256": manifest.sha256, "training": None,
+            "seed": 0, "image_size": image_size, "manifest_sha256": manifest.sha256, "training": None,
+            "precision": precision,
         }  # fmt: skip
         cost = {"trainable_parameters": 0, "episodes_per_second": 1.0, "peak_mib": 1.0}
         run = {"id": folder.name, "identity": identity, "presence": "predicted", "cost": cost, "remarks": remarks}
@@ -297,6 +303,14 @@ def test_classification_beside_its_paper(classified, figures):
     assert why(solver, smallest=40, min_class_size=50) == ""
     assert why(solver, episodes=3) == "3 episodes here, 2000 there"
     assert why(solver, queries=5) == "5 queries here, 15 there"
+    assert why(solver, lists="given, incomplete") == "the list of images is not complete here"
+    assert why(solver, lists="given") == ""
+    assert why(solver, image_size=128) == "images of 128 pixels here, 224 there"
+    assert why(solver, precision="bf16-mixed") == "precision bf16-mixed here, 32-true there"
+    for low, high, verdict in ((57.1, 57.2, "above"), (57.05, 57.35, "within"), (56.65, 56.93, "within")):
+        (item,) = [item for item in beside_it(classified(solver), low, high) if item.reported.value == 57.0]
+        assert item.verdict.startswith(verdict)  # 57.0 may be 57.05; 57.2 - sqrt(2) * 0.15 is 56.99
+    assert {f.dataset for f in figures if f.doubt and f.protocol == "fort"} == {"aircraft", "pets"}
     tuned = {"class": "methods.fine_tuned.FineTuned", "tuning": "lora", "head": "metaoptnet", "temperature": 20.0}
     assert "are not published" in why(tuned | {"alpha": 0.5}, remarks=["hyper-parameters are not published"])
     names = {
@@ -312,20 +326,28 @@ def test_remarks_on_hyper_parameters():
 
     import yaml
 
-    def said(name, dataset, shot=1):
-        options = {}
+    def said(name, dataset, shot=1, **other):
+        options = {"tuning": "head", "head": "default" if name == "lp" else "metaoptnet", "temperature": 1.0}
+        options |= {"optimiser": "sgd"} if name == "lp" else {}
         for path in (CONFIGS / "methods" / f"{name}.yaml", CONFIGS / "methods" / f"{name}.{dataset}.yaml"):
             if path.is_file():
                 options |= yaml.safe_load(path.read_text())["model"]["init_args"]
+        options |= other
         schedule = Plain(**{key: options.get(key, 0) for key in ("learning_rate", "alpha", "tau")})
+        schedule.optimiser, schedule.temperature = options["optimiser"], options["temperature"]
         method = Plain(
             schedule=schedule, backbone=Plain(**options["backbone"]), tuning=options["tuning"],
-            epochs=options["epochs"], patches=options.get("patches"),
+            epochs=options["epochs"], patches=options.get("patches"), head_kind=options["head"],
         )  # fmt: skip
         return remark(method, Plain(shot=shot, dataset=Plain(name=dataset)))
 
     vit, swin = ("ft", "lora", "ssf", "fort", "fort_lora", "fort_ssf"), ("ft_swin", "fort_swin", "fort_ssf_swin")
-    assert not any(said(name, "cub") for name in (*vit, *swin, "vpt"))
+    assert not any(said(name, "cub") for name in (*vit, *swin, "vpt", "lp"))
+    assert not said("lora", "cub", head="default", temperature=1.0)
+    changes = {"optimiser": "sgd"}, {"temperature": 1.0}, {"head": "protonet"}, {"head": "default"}, {"epochs": 9}
+    assert all("other than the published" in said("lora", "cub", **change)[0] for change in changes)
+    assert "other than the published" in said("lp", "cub", epochs=21)[0]
+    assert "are not published" in said("lp", "cub", shot=5)[0] and "are not published" in said("lp", "cars")[0]
     assert not any(said(name, "pets") for name in vit)
     for unknown in (said("fort", "cub", shot=5), said("ft", "cars"), said("fort_swin", "pets"), said("vpt", "pets")):
         assert "are not published" in unknown[0]

@@ -1,7 +1,9 @@
 """Methods of classification in the suite's own runner: what is in their records, and what outlives an episode."""
 
+import errno
 import hashlib
 import logging
+import os
 from collections import Counter
 
 import lightning as L
@@ -22,6 +24,7 @@ from fsbench.demo.vit import DEMO_VIT, WEIGHTS
 from fsbench.encoders import ENCODERS, Encoder, new_network
 from fsbench.errors import CheckpointError, DataError, SettingsError
 from fsbench.explain import Looks
+from fsbench.feature_store import FeatureStore
 from fsbench.records import read_record
 from fsbench.runner import run
 from fsbench.tables import build_blocks
@@ -116,6 +119,22 @@ def test_every_image_is_encoded_once_and_a_damaged_feature_again(cell, cache, mo
     assert table(without).equals(first) and sum(encoded.values()) == 6 * 25
 
 
+def test_features_have_their_place_on_the_disk_before_they_are_written(tmp_path, monkeypatch):
+    """A hole that a full disk cannot fill would kill the process; where there is no place, they are in memory."""
+    FeatureStore(tmp_path / "f", 100, 96).put(3, np.ones(96))
+    assert (tmp_path / "f.f32").stat().st_blocks * 512 >= 100 * 96 * 4
+    again = FeatureStore(tmp_path / "f", 100, 96)
+    assert again.has(3) and not again.has(2)
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    store = FeatureStore(tmp_path / "g", 100, 96)
+    store.put(3, np.ones(96))
+    assert store.has(3) and not isinstance(store.values, np.memmap)
+
+
 def test_metaoptnet_solves_episodes_together_as_it_does_one_by_one(cell):
     single = table(run(cell("metaoptnet", "--data.shot=3")))
     assert table(run(cell("metaoptnet", "--data.shot=3", "--data.eval_batch_size=4", "--run.force=true"))).equals(
@@ -127,7 +146,7 @@ def test_an_image_that_cannot_be_read_is_named(cell, tmp_path):
     root = draw_photos(tmp_path / "photos", [6] * 5)
     (root / "class_2" / "03.jpg").write_bytes(b"no photo")
     for name in ("nn", "fort"):
-        with pytest.raises(DataError, match=r"class_2/03\.jpg"):
+        with pytest.raises(DataError, match=r"class_2/03\.jpg cannot be decoded .* BMP"):
             run(cell(name, "--data.episodes=30", root=root))
 
 
@@ -279,3 +298,45 @@ def test_networks_that_cannot_do_it_are_refused():
     assert "prompts need a ViT" in refused("ibot_swin_tiny", tuning="vpt")
     assert "unknown backbone 'resnet50' of a classifier; there are: dinov2_vits14" in refused("resnet50", alpha=0.1)
     assert "epochs is 0" in refused("demo", epochs=0)
+    assert "learning_rate is inf" in refused("demo", learning_rate=float("inf"))
+    assert "FORT is not defined with prompts" in refused("demo", tuning="vpt", alpha=0.1)
+
+
+@pytest.mark.parametrize("patches", [0, 65])
+def test_fort_needs_as_many_patches_as_it_chooses(cell, patches):
+    with pytest.raises(SettingsError, match=f"patches is {patches}, expected 1 to 64, which an image has"):
+        cell("fort", SMALL, f"--model.patches={patches}")
+
+
+def test_prompts_are_no_patches(cell, monkeypatch):
+    """Where a network with prompts looks is a map of the image; and an episode moves nothing but what is tuned."""
+    method = cell("vpt", SMALL, "--model.epochs=1").method
+    first, second = first_episodes(cell("vpt", SMALL), 2)
+    for part in vars(method.look(first)).values():
+        assert part.shape == (5, 8, 8) and torch.allclose(part.sum((1, 2)), torch.ones(5), atol=1e-5)
+    monkeypatch.setattr(nn.Module, "to", lambda *args: pytest.fail("the network was moved"))
+    where = [p.data_ptr() for p in method._net.parameters()]
+    with method.begun(second, with_focus=False) as begun:
+        assert [p.data_ptr() for p in begun.net.parameters()] == where
+
+
+def test_exchanged_photos_and_another_code_make_other_features(cell, tmp_path, monkeypatch):
+    """Also where the file is as long as before and has its old time."""
+    root = draw_photos(tmp_path / "photos", [6] * 5)
+
+    def names():
+        asked = cell("nn", root=root)
+        asked.method.data = asked.data
+        return asked.data.files_sha256, asked.method._what()
+
+    before = names()
+    assert names() == before
+    file = root / "class_1" / "02.jpg"
+    was, content = file.stat(), file.read_bytes()
+    file.write_bytes(content[:-40] + bytes(40))
+    os.utime(file, ns=(was.st_atime_ns, was.st_mtime_ns))
+    assert file.stat().st_size == was.st_size and not set(names()) & set(before)
+    file.write_bytes(content)
+    assert names() == before
+    monkeypatch.setattr("methods.classifier._code", lambda: ["another"])
+    assert names()[0] == before[0] and names()[1] != before[1]
