@@ -28,7 +28,7 @@ def content_digests(paths: Sequence[Path]) -> list[str]:
         known = (kept["states"] == states).all(1)
         digests[known] = kept["digests"][known]
     known |= states[:, 0] < 0
-    for place in np.flatnonzero(~known):
+    for place in np.flatnonzero(~known).tolist():
         with suppress(OSError):
             digests[place] = np.frombuffer(bytes.fromhex(sha256_file(paths[place])), np.uint8)
     if not known.all():

@@ -39,7 +39,7 @@ def backbone(name: str, kind: str = "methods") -> str | None:
 
     file = CONFIGS / kind / f"{name}.yaml"
     model = (yaml.safe_load(file.read_text()) or {}).get("model") or {} if file.is_file() else {}
-    return model.get("init_args", {}).get("backbone", {}).get("name")  # type: ignore[no-any-return]
+    return model.get("init_args", {}).get("backbone", {}).get("name")
 
 
 def _known(kind: str, what: str, name: str) -> None:

@@ -63,7 +63,7 @@ class Request:
         return configs + [f"--{key}={value}" for key, value in values.items() if value is not None] + list(self.extra)
 
     def _check_classification(self, method: str) -> None:
-        none = {"SETTING": self.setting, "PROTOCOL": self.protocol, "MANIFEST": self.manifest}
+        none: dict[str, Any] = {"SETTING": self.setting, "PROTOCOL": self.protocol, "MANIFEST": self.manifest}
         none["DROP_SMALL"] = self.drop_small or None
         given = [name for name, value in none.items() if value is not None]
         if given:
