@@ -27,14 +27,21 @@ class Photo(NamedTuple):
 def find_photos(queries: Sequence[Path], leave_out: Path | None = None) -> tuple[list[Photo], list[str]]:
     """The photos of folders, with all their sub-folders, and single ones, by name; and names of other files there.
 
-    Hidden files are passed over, and so is the folder `leave_out`. Raises SettingsError where there is no such path or
-    two photos would have the same name, DataError where there is no photo at all.
+    Hidden files are passed over, and so is the folder `leave_out`, of the results. Raises SettingsError where that is a
+    photo's own folder or holds it, there is no such path, or two photos would have the same name, DataError where there
+    is no photo at all.
     """
     found: dict[str, Path] = {}
     others: list[str] = []
     for query in queries:
         if not query.exists():
             raise SettingsError(f"--query {query} does not exist; expected a folder of photos, or a photo")
+        folder = query.parent if query.is_file() else query
+        if leave_out is not None and folder.resolve().is_relative_to(leave_out.resolve()):
+            raise SettingsError(
+                f"--out {leave_out} is or holds the folder {folder} of --query, where results would become photos; "
+                "choose another folder for them, e.g. a new one below it"
+            )
         for name, path in [(query.name, query)] if query.is_file() else _below(query, leave_out):
             if query.is_dir() and not name.lower().endswith(SUFFIXES):
                 others.append(name)

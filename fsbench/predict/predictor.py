@@ -187,6 +187,7 @@ class Predictor:
 
     def _try_load(self, photo: Any) -> Loaded | DataError:
         try:
+            photo.name.encode()
             height, width, _ = photos.photo_size(photo.path)
             if height * width <= HUGE:
                 return self.load(photos.read_photo(photo.path)[0], photo.name)
@@ -194,6 +195,8 @@ class Predictor:
                 return self.load(photos.read_photo(photo.path)[0], photo.name)
         except DataError as error:
             return error
+        except UnicodeEncodeError:
+            return DataError(f"photo {ascii(photo.name)} has a name that is not UTF-8; rename it")
         except OSError as error:  # not allowed, gone in the meantime
             return DataError(f"photo {photo.path} cannot be read ({error.strerror}); check the file")
 
