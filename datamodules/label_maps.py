@@ -30,7 +30,7 @@ def opened(path: Path, kind: str) -> Iterator[Image.Image]:
         raise DataError(f"{kind} {path} does not exist; put it there or take its name out of the lists") from None
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise DataError(
-            f"{kind} {path} cannot be decoded ({error}); expected a complete JPEG or PNG file; fetch it again"
+            f"{kind} {path} cannot be decoded ({error}); expected a complete JPEG or PNG file; put a sound copy there"
         ) from error
 
 

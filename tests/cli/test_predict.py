@@ -21,6 +21,8 @@ from fsbench.cell import Cell
 from fsbench.checkpoints import WRITTEN_BY, describe
 from fsbench.cli import main
 from fsbench.composition import parse
+from fsbench.predict.result import Found
+from fsbench.predict.sheets import write_scores
 
 PROTOTYPE = ("--dataset", "demo")
 
@@ -171,6 +173,13 @@ def test_results_of_other_settings_are_kept_unless_forced(photos, support, tmp_p
     assert {n for n in files(out) if "/" in n} == {"labels/z.jpg.png", "overlays/z.jpg.jpg"}
 
 
+def test_names_are_no_formulas_in_the_table(tmp_path):
+    entry = {"photo": "=1+1.jpg", "height": 2, "width": 2, "classes": [vars(Found(1, "@cat", True, 0.5, 1))]}
+    write_scores(tmp_path / "s.csv", lambda: [entry])
+    (row,) = csv.DictReader((tmp_path / "s.csv").open())
+    assert row["photo"] == "'=1+1.jpg" and row["class"] == "'@cat"
+
+
 def test_a_torn_journal_loses_only_its_last_line(photos, support, tmp_path):
     out = tmp_path / "out"
     predict(*support, "--query", photos, "--out", out)
@@ -230,6 +239,8 @@ def test_bad_input_is_one_line(photos, support, tmp_path, capsys):
         ([*support, "--query", tmp_path / "empty"], "there is no photo in"),
         (["--support", "x.jpg:y.png", "--query", photos], "there is no file x.jpg and no file y.png"),
         ([*support, "--query", photos, "--threads", "0"], "--threads is 0"),
+        ([*support, "--query", photos, "--image-size", "0"], "image_size is 0"),
+        ([*support, "--query", photos, "--megapixels", "inf"], "megapixels is inf"),
         ([*support, "--query", photos, "--method", "emat"], "emat has to be trained; give its checkpoint"),
         ([*support, "--query", photos, "--weights", tmp_path / "w.pth"], "the weights"),
     ):
