@@ -56,4 +56,4 @@ def is_smoothed(path: Path, labels: np.ndarray) -> bool:
             return False
     between = labels[(labels > 0) & (labels < 255)]
     levels = len(np.unique(between))
-    return levels > 32 or (levels >= 3 and len(between) < np.count_nonzero(labels == 255))
+    return levels > 32 or (levels >= 3 and len(between) < int(np.count_nonzero(labels == 255)))
