@@ -55,8 +55,8 @@ def read_instances(path: Path, sha256: str, class_names: Sequence[str]) -> Insta
         raise DataError(f"annotation file {path} cannot be read ({error.strerror}); check the file") from error
     except (ValueError, TypeError) as error:
         raise DataError(
-            f"annotation file {path} cannot be used: {error}; expected the complete instances file of COCO; fetch "
-            "it again"
+            f"annotation file {path} cannot be used: {error}; expected a complete instances file of COCO's form; put a "
+            "sound copy there"
         ) from error
 
 
@@ -108,7 +108,7 @@ def _class_numbers(categories: list[dict[str, Any]], class_names: Sequence[str])
     for category in categories:
         _require(category, ("id", "name"), "category")
     ordered = sorted(categories, key=lambda category: category["id"])
-    names = [category["name"] for category in ordered]
+    names = [str(category["name"]) for category in ordered]
     if names != list(class_names):
         strange = next((name for name in names if name not in class_names), None)
         found = f"{len(names)} categories" + (f", among them {strange!r}" if strange else "")

@@ -31,7 +31,7 @@ def opened(path: Path, kind: str) -> Iterator[Image.Image]:
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise DataError(
             f"{kind} {path} cannot be decoded ({error}); expected a complete file of a format that PIL reads (JPEG, "
-            "PNG, WebP, BMP, GIF, TIFF, PPM); fetch it again"
+            "PNG, WebP, BMP, GIF, TIFF, PPM); put a sound copy there"
         ) from error
 
 

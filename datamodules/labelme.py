@@ -12,32 +12,39 @@ from PIL import Image
 from fsbench.errors import DataError
 
 EXPECTED = "expected the JSON file that LabelMe writes: shapes, imagePath, imageHeight, imageWidth"
+WITHOUT_AREA = ("point", "points", "line", "linestrip")
 
 
-def paint_labelme(content: dict[str, Any], path: Path) -> tuple[np.ndarray, dict[int, str]]:
-    """Label map (H, W) uint8 and the classes of its numbers, which are the labels in order of appearance.
+def paint_labelme(content: dict[str, Any], path: Path) -> tuple[np.ndarray, dict[int, str], str]:
+    """Label map (H, W) uint8, the classes of its numbers, which are the labels in order of appearance, and a remark
+    where shapes without area (points, lines) were passed over.
 
     Every shape is filled with its boundary, later ones over earlier ones, points truncated toward zero. Raises
-    DataError for files that do not fit together and for shapes without area (lines, points).
+    DataError for files that do not fit together.
     """
     import cv2
 
     try:
         labels = np.zeros((int(content["imageHeight"]), int(content["imageWidth"])), dtype=np.uint8)
         numbers: dict[str, int] = {}
+        passed: set[str] = set()
         for shape in content["shapes"]:
+            kind = shape.get("shape_type") or "polygon"
+            if kind in WITHOUT_AREA:
+                passed.add(kind)
+                continue
             number = numbers.setdefault(str(shape["label"]), len(numbers) + 1)
             if number > 254:
                 raise ValueError("more than 254 labels")
             points = np.asarray(shape["points"], dtype=np.float64).reshape(-1, 2)
-            kind = shape.get("shape_type") or "polygon"
             if kind == "mask":
                 _paste(labels, points, shape["mask"], number)
             else:
                 cv2.fillPoly(labels, [_outline(kind, points).astype(np.int32)], number)
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise DataError(f"{path} cannot be used ({type(error).__name__}: {error}); {EXPECTED}") from error
-    return labels, {number: name for name, number in numbers.items()}
+    note = f"{path}: shapes without area ({', '.join(sorted(passed))}) are passed over" if passed else ""
+    return labels, {number: name for name, number in numbers.items()}, note
 
 
 def _outline(kind: str, points: np.ndarray) -> np.ndarray:

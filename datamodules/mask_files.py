@@ -11,6 +11,9 @@ from fsbench.errors import DataError
 WHITE = {"1": (1,), "L": (255,), "LA": (255,), "I": (255, 65535), "I;16": (255, 65535), "RGB": (255,), "RGBA": (255,)}
 """Modes in which a picture of black and one of these values is one mask, not a label map."""
 
+HALF = 128
+"""Grey from which on a smoothed mask is taken."""
+
 
 def read_mask(path: Path) -> np.ndarray:
     """Label map (H, W) uint8: 0 is unmarked, 255 void, anything else the number of a class.
@@ -43,3 +46,14 @@ def _visible(image: Image.Image) -> tuple[np.ndarray | None, np.ndarray | None]:
         grey = colours[..., 0] if (colours == colours[..., :1]).all() else None
         return grey, colours
     return (np.asarray(image) if image.mode in WHITE else None), None
+
+
+def is_smoothed(path: Path, labels: np.ndarray) -> bool:
+    """Whether what `read_mask` read of a grey file is black and white with edges in between, not class numbers: at
+    least three levels between, on fewer pixels than white, or more levels than a photo has classes."""
+    with opened(path, "mask") as image:
+        if image.mode != "L":
+            return False
+    between = labels[(labels > 0) & (labels < 255)]
+    levels = len(np.unique(between))
+    return levels > 32 or (levels >= 3 and len(between) < int(np.count_nonzero(labels == 255)))

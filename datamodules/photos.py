@@ -24,18 +24,27 @@ class Photo(NamedTuple):
     path: Path
 
 
-def find_photos(queries: Sequence[Path], leave_out: Path | None = None) -> tuple[list[Photo], list[str]]:
+def find_photos(
+    queries: Sequence[Path], leave_out: Path | None = None, refused: list[str] | None = None
+) -> tuple[list[Photo], list[str]]:
     """The photos of folders, with all their sub-folders, and single ones, by name; and names of other files there.
 
-    Hidden files are passed over, and so is the folder `leave_out`. Raises SettingsError where there is no such path or
-    two photos would have the same name, DataError where there is no photo at all.
+    Hidden files are passed over, and so is the folder `leave_out`, of the results. Raises SettingsError where that is a
+    photo's own folder or holds it, there is no such path, or two photos would have the same name, DataError where there
+    is no photo at all. A folder that cannot be read raises DataError, or its message goes to `refused`.
     """
     found: dict[str, Path] = {}
     others: list[str] = []
     for query in queries:
         if not query.exists():
             raise SettingsError(f"--query {query} does not exist; expected a folder of photos, or a photo")
-        for name, path in [(query.name, query)] if query.is_file() else _below(query, leave_out):
+        folder = query.parent if query.is_file() else query
+        if leave_out is not None and folder.resolve().is_relative_to(leave_out.resolve()):
+            raise SettingsError(
+                f"--out {leave_out} is or holds the folder {folder} of --query, where results would become photos; "
+                "choose another folder for them, e.g. a new one below it"
+            )
+        for name, path in [(query.name, query)] if query.is_file() else _below(query, leave_out, refused):
             if query.is_dir() and not name.lower().endswith(SUFFIXES):
                 others.append(name)
             elif name in found:
@@ -49,10 +58,17 @@ def find_photos(queries: Sequence[Path], leave_out: Path | None = None) -> tuple
     return [Photo(name, found[name]) for name in sorted(found)], sorted(others)
 
 
-def _below(folder: Path, leave_out: Path | None) -> list[tuple[str, Path]]:
+def _below(folder: Path, leave_out: Path | None, refused: list[str] | None) -> list[tuple[str, Path]]:
     own = None if leave_out is None else leave_out.resolve()
     found = []
-    for parent, folders, files in os.walk(folder):
+
+    def unread(error: OSError) -> None:
+        broken = DataError(f"folder {error.filename} cannot be read ({error.strerror}); check its permissions")
+        if refused is None:
+            raise broken from error
+        refused.append(str(broken))
+
+    for parent, folders, files in os.walk(folder, onerror=unread):
         folders[:] = [f for f in folders if not f.startswith(".") and (own is None or Path(parent, f).resolve() != own)]
         found += [Path(parent, file) for file in files if not file.startswith(".")]
     return [(path.relative_to(folder).as_posix(), path) for path in found]

@@ -10,7 +10,7 @@ import numpy as np
 from datamodules.coco_json import read_instances
 from datamodules.label_maps import check_sizes
 from datamodules.labelme import labelme_photo, paint_labelme
-from datamodules.mask_files import read_mask
+from datamodules.mask_files import HALF, is_smoothed, read_mask
 from datamodules.photos import read_photo, turned
 from fsbench.annotations import VOID
 from fsbench.errors import DataError, SettingsError
@@ -18,13 +18,17 @@ from fsbench.files import sha256_file
 from fsbench.predict.support import Support
 
 FORMS = "[name=]photo:mask.png, photo:labelme.json, labelme.json or coco.json"
+Named = tuple[str, Path | None, Path]
+"""Name of the class, if any; photo, if the file does not say; mask or JSON file."""
 
 
-def read_supports(texts: Sequence[str], classes: str = "", root: Path | None = None) -> tuple[list[Support], list[str]]:
+def read_supports(
+    given: Sequence[str | Named], classes: str = "", root: Path | None = None
+) -> tuple[list[Support], list[str]]:
     """The supports that the command line names, each like one of `FORMS`, and remarks for the user.
 
     Args:
-        texts: what was given.
+        given: texts of these forms, or what they mean.
         classes: "1=cat,2=dog" names the numbers of label maps (others are no classes); "cat,dog" chooses among the
             classes that have names.
         root: folder of the photos of JSON files, instead of the file's own.
@@ -33,8 +37,8 @@ def read_supports(texts: Sequence[str], classes: str = "", root: Path | None = N
     """
     numbered, wanted = _parsed(classes)
     supports, notes = [], []
-    for text in texts:
-        for support, note in _read(text, numbered, wanted, root):
+    for one in given:
+        for support, note in _read(_split(one) if isinstance(one, str) else one, numbered, wanted, root):
             supports.append(support)
             notes += [note] if note else []
     there = {name for support in supports for name in support.classes.values()}
@@ -74,25 +78,39 @@ def _parsed(classes: str) -> tuple[dict[int, str], list[str]]:
 
 
 def _read(
-    text: str, numbered: dict[int, str], wanted: Sequence[str], root: Path | None
+    named: Named, numbered: dict[int, str], wanted: Sequence[str], root: Path | None
 ) -> Iterator[tuple[Support, str]]:
-    name, photo, file = _split(text)
+    name, photo, file = named
     if file.suffix.lower() == ".json":
         if name:
-            raise SettingsError(f"--support {text} names a class, but the labels in {file} do; leave out '{name}='")
+            raise SettingsError(
+                f"--support {name}={photo}:{file} names a class, but the labels in {file} do; leave out '{name}='"
+            )
         content = _json(file)
         if "shapes" in content:
-            labels, names = paint_labelme(content, file)
+            labels, names, passed = paint_labelme(content, file)
             if not names:
-                raise DataError(f"{file} has no shape; expected at least one")
+                raise DataError(
+                    f"{file} has no shape with an area; expected at least one polygon, rectangle, circle or mask"
+                )
             chosen = _chosen(names, wanted)
             if chosen:
-                yield labelled(photo or labelme_photo(content, file, root), labels, chosen, file)
+                support, note = labelled(photo or labelme_photo(content, file, root), labels, chosen, file)
+                yield support, "; ".join(filter(None, (passed, note)))
         else:
             yield from _coco(file, content, wanted, root or file.parent)
         return
     assert photo is not None
     labels = read_mask(file)
+    note = ""
+    if not numbered and is_smoothed(file, labels):
+        if not name:
+            raise DataError(
+                f"mask {file} has {len(np.unique(labels))} grey levels, as smoothed edges have; name its one class "
+                "(name=photo:mask), or its numbers with --classes"
+            )
+        labels = (labels >= HALF).astype(np.uint8)
+        note = f"the edges of mask {file} are smoothed; what is at least half white ({HALF}) is taken"
     values = [value for value in np.unique(labels).tolist() if value not in (0, VOID)]
     if not values:
         void = " but void (255)" if (labels == VOID).any() else ""
@@ -110,14 +128,15 @@ def _read(
         raise DataError(f"mask {file} has the numbers {_listed(values)}, none of which --classes names; name one")
     chosen = _chosen(classes, wanted)
     if chosen:
-        yield labelled(photo, labels, chosen, file)
+        support, turned_note = labelled(photo, labels, chosen, file)
+        yield support, "; ".join(filter(None, (note, turned_note)))
 
 
 def _chosen(classes: dict[int, str], wanted: Sequence[str]) -> dict[int, str]:
     return {value: name for value, name in classes.items() if not wanted or name in wanted}
 
 
-def _split(text: str) -> tuple[str, Path | None, Path]:
+def _split(text: str) -> Named:
     """Name, photo and mask. Paths may hold "=" and ":" themselves: what exists decides."""
     prefix, equals, rest = text.partition("=")
     readings = [("", text)] + ([(prefix.strip(), rest)] if equals and prefix.strip() else [])

@@ -1,6 +1,7 @@
 """`fsbench demo`: a local page on which a photo is painted and others are segmented."""
 
 import argparse
+import math
 import os
 import socket
 import sys
@@ -32,7 +33,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def _demo(options: argparse.Namespace, extra: list[str]) -> int:
-    if not options.max_upload_mb > 0:
+    if not 0 < options.max_upload_mb < math.inf:
         raise SettingsError(f"--max-upload-mb is {options.max_upload_mb}, expected a number above 0")
     port = _free_port(options.host, options.port)
     try:

@@ -135,7 +135,8 @@ def support_of(painted: Any, mask_file: str | None) -> tuple[np.ndarray, np.ndar
     photo = np.ascontiguousarray(background[..., :3])
     if mask_file is not None:
         labels = mask_files.read_mask(Path(mask_file))
-        mask = (labels > 0) & (labels < 255)
+        smoothed = mask_files.is_smoothed(Path(mask_file), labels)
+        mask = labels >= mask_files.HALF if smoothed else (labels > 0) & (labels < 255)
     else:
         mask = np.zeros(photo.shape[:2], dtype=bool)
         for layer in painted["layers"]:

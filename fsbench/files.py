@@ -4,11 +4,14 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from fsbench.errors import SettingsError
+
+_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.\d+\.new")
 
 
 def sha256_file(path: Path) -> str:
@@ -19,7 +22,8 @@ def sha256_file(path: Path) -> str:
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside `path` to write to; renamed to `path` when the block ends well, removed otherwise."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    short = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]  # a long name with more to it would be too long
+    temporary = path.with_name(f".{short}.{os.getpid()}.new")
     try:
         yield temporary
         temporary.replace(path)
@@ -32,10 +36,12 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text)
 
 
-def remove_halves(folder: Path) -> None:
-    """Remove what killed processes left of files they were writing in `folder`; for who alone writes there."""
-    for path in folder.rglob(".*.new"):
-        path.unlink(missing_ok=True)
+def remove_halves(folder: Path, deep: bool = True) -> None:
+    """Remove what killed processes left of files they were writing in `folder` (`deep`: and below it); for who alone
+    writes there."""
+    for path in folder.rglob(".*.new") if deep else folder.glob(".*.new"):
+        if _TEMPORARY.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 @contextmanager

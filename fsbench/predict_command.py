@@ -1,6 +1,7 @@
 """`fsbench predict`: masks of one's own photos, by example."""
 
 import argparse
+import functools
 import importlib
 import sys
 from pathlib import Path
@@ -80,7 +81,8 @@ def _predict(options: argparse.Namespace, extra: list[str]) -> int:
     if options.threads < 1:
         raise SettingsError(f"--threads is {options.threads}, expected 1 or more")
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # larger ones than we take are refused
-    found, others = importlib.import_module("datamodules.photos").find_photos(options.query, options.out)
+    unsearched: list[str] = []
+    found, others = importlib.import_module("datamodules.photos").find_photos(options.query, options.out, unsearched)
     supports, notes = importlib.import_module("datamodules.supports").read_supports(
         options.support, options.classes, options.support_root
     )
@@ -105,7 +107,7 @@ def _predict(options: argparse.Namespace, extra: list[str]) -> int:
         f"{predictor.recipe.name} on {predictor.method.backbone.weights_id}, {predictor.image_size} pixels, "
         f"{predictor.device}; support: {shots}; scores: {predictor.score_means}"
     )
-    report = _silent if options.quiet else print
+    report = _silent if options.quiet else functools.partial(print, flush=True)
     done = predict_folder(predictor, found, options.out, force=options.force, threads=options.threads, report=report)
     total = done.predicted + done.found
     before = f" ({done.found} of them before)" if done.found else ""
@@ -113,9 +115,9 @@ def _predict(options: argparse.Namespace, extra: list[str]) -> int:
     for name in predictor.classes:
         print(f"  {name}: present in {done.present[name]}, not present in {total - done.present[name]}")
     print(f"{options.out}: labels/, overlays/, annotations.json, scores.csv")
-    for message in done.broken:
+    for message in (refused := [*unsearched, *done.broken]):
         print(f"fsbench: error: left out: {message}", file=sys.stderr)
-    return 1 if done.broken else 0
+    return 1 if refused else 0
 
 
 def _silent(line: str) -> None:

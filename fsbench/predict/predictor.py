@@ -1,6 +1,7 @@
 """A method with its support, ready for any number of photos."""
 
 import importlib
+import math
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -75,11 +76,13 @@ class Predictor:
     ):
         self.checkpoint = Path(checkpoint) if checkpoint else None
         self.recipe = _recipe(method, dataset, self.checkpoint)
+        if image_size is not None and image_size < 1:
+            raise SettingsError(f"image_size is {image_size}, expected a number of pixels above 0")
         self.image_size = image_size or self.recipe.image_size
         self.resize = load_protocol(self.recipe.protocol).resize
         self.device = _device(device)
         self.only_present = only_present
-        if not megapixels > 0:
+        if not 0 < megapixels < math.inf:
             raise SettingsError(f"megapixels is {megapixels}, expected a number above 0")
         self.max_pixels = int(megapixels * 1e6)
         self.method = self.recipe.build(name=backbone, weights=None if weights is None else str(weights))
@@ -129,7 +132,7 @@ class Predictor:
             elif isinstance(mask, np.ndarray):
                 found.append(support_files.labelled(Path(photo), (mask != 0).astype(np.uint8), {1: name})[0])
             else:
-                found += support_files.read_supports([f"{name}={photo}:{mask}"])[0]
+                found += support_files.read_supports([(name, Path(photo), Path(mask))])[0]
         return self.add(found)
 
     def add(self, supports: Sequence[Support]) -> "Predictor":
@@ -172,7 +175,7 @@ class Predictor:
         A photo that cannot be read raises DataError, or its message goes to `refused`.
         """
         paths = [query] if isinstance(query, str | Path) else query
-        found, _ = photos.find_photos([Path(path) for path in paths])
+        found, _ = photos.find_photos([Path(path) for path in paths], refused=refused)
         for loaded in self.loaded(found, threads):
             if isinstance(loaded, Loaded):
                 yield self.predict(loaded)
@@ -187,6 +190,7 @@ class Predictor:
 
     def _try_load(self, photo: Any) -> Loaded | DataError:
         try:
+            photo.name.encode()
             height, width, _ = photos.photo_size(photo.path)
             if height * width <= HUGE:
                 return self.load(photos.read_photo(photo.path)[0], photo.name)
@@ -194,6 +198,8 @@ class Predictor:
                 return self.load(photos.read_photo(photo.path)[0], photo.name)
         except DataError as error:
             return error
+        except UnicodeEncodeError:
+            return DataError(f"photo {photo.name!a} has a name that is not UTF-8; rename it")
         except OSError as error:  # not allowed, gone in the meantime
             return DataError(f"photo {photo.path} cannot be read ({error.strerror}); check the file")
 

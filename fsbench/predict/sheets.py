@@ -56,7 +56,8 @@ def _annotations(entries: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def write_scores(path: Path, entries: Entries) -> None:
-    """A line for every photo and class: whether it is there, its score, and its pixels."""
+    """A line for every photo and class: whether it is there, its score, and its pixels. Names that a spreadsheet would
+    take as a formula get an apostrophe in front."""
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["photo", "class", "present", "score", "pixels", "share"])
@@ -65,5 +66,15 @@ def write_scores(path: Path, entries: Entries) -> None:
                 share = found["pixels"] / (entry["height"] * entry["width"])
                 said = "present" if found["present"] else "not present"
                 writer.writerow(
-                    [entry["photo"], found["name"], said, f"{found['score']:.6f}", found["pixels"], f"{share:.6f}"]
+                    [
+                        *map(_plain, (entry["photo"], found["name"])),
+                        said,
+                        f"{found['score']:.6f}",
+                        found["pixels"],
+                        f"{share:.6f}",
+                    ]
                 )
+
+
+def _plain(name: str) -> str:
+    return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name

@@ -119,6 +119,7 @@ def test_without_gradio_one_line_says_how_to_get_it(monkeypatch, capsys):
         (["--port", "99999"], "cannot listen at 127.0.0.1:99999"),
         (["--host", "192.0.2.7", "--port", "0"], "cannot listen at 192.0.2.7:0"),
         (["--max-upload-mb", "0"], "--max-upload-mb is 0.0, expected a number above 0"),
+        (["--max-upload-mb", "inf"], "--max-upload-mb is inf, expected"),
     ],
 )
 def test_where_it_cannot_listen_is_said(arguments, expected, capsys):

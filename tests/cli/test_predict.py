@@ -21,6 +21,8 @@ from fsbench.cell import Cell
 from fsbench.checkpoints import WRITTEN_BY, describe
 from fsbench.cli import main
 from fsbench.composition import parse
+from fsbench.predict.result import Found
+from fsbench.predict.sheets import write_scores
 
 PROTOTYPE = ("--dataset", "demo")
 
@@ -89,6 +91,36 @@ def test_a_folder_becomes_masks_and_goes_on_where_it_was(photos, support, tmp_pa
     _check_coco(out, photos, names, said)
 
 
+def test_out_never_holds_the_photos_and_files_of_others_stay(photos, support, tmp_path, capsys):
+    mine = photos / ".mine.new"
+    mine.write_text("a user's")
+    for query, out in ((photos, photos), (photos / "sub", photos), (photos / "a.jpg", photos), (photos, tmp_path)):
+        assert predict(*support, "--query", query, "--out", out)[0] == 2
+        assert "of --query, where results would become photos" in capsys.readouterr().err
+    out = tmp_path / "out"
+    (out / "labels").mkdir(parents=True)
+    kept = out / "labels" / ".0123456789abcdef.1.new"
+    kept.write_text("without a journal, not ours")
+    assert predict(*support, "--query", photos / "a.jpg", "--out", out)[0] == 0
+    assert mine.exists() and kept.exists()
+
+
+def test_a_photo_that_broke_or_cannot_be_written_leaves_no_result(photos, support, tmp_path):
+    out = tmp_path / "out"
+    (photos / "m.jpg").unlink()
+    assert predict(*support, "--query", photos, "--out", out)[0] == 0
+    sound = (photos / "z.jpg").read_bytes()
+    (photos / "z.jpg").write_bytes(sound[:900])
+    for name in ("x" * 240 + ".jpg", "x" * 251 + ".jpg", os.fsdecode(b"caf\xe9.jpg")):
+        (photos / name).write_bytes(sound)
+    status, said = predict(*support, "--query", photos, "--out", out)
+    assert status == 1 and "5 of 8 photos predicted (4 of them before)" in said
+    assert said.count("left out: ") == 3 and r"caf\udce9.jpg" in said
+    assert not [name for name in files(out) if "z.jpg" in name or "x" * 251 in name or name.endswith(".new")]
+    assert "z.jpg" not in (out / "scores.csv").read_text() + (out / "annotations.json").read_text()
+    assert (out / "labels" / ("x" * 240 + ".jpg.png")).is_file()
+
+
 def _check_coco(out: Path, photos: Path, names: list[str], said: str) -> None:
     """pycocotools reads the file, and what it says is in the label PNGs, the table and on the screen."""
     with contextlib.redirect_stdout(io.StringIO()):
@@ -141,16 +173,23 @@ def test_results_of_other_settings_are_kept_unless_forced(photos, support, tmp_p
     assert {n for n in files(out) if "/" in n} == {"labels/z.jpg.png", "overlays/z.jpg.jpg"}
 
 
+def test_names_are_no_formulas_in_the_table(tmp_path):
+    entry = {"photo": "=1+1.jpg", "height": 2, "width": 2, "classes": [vars(Found(1, "@cat", True, 0.5, 1))]}
+    write_scores(tmp_path / "s.csv", lambda: [entry])
+    (row,) = csv.DictReader((tmp_path / "s.csv").open())
+    assert row["photo"] == "'=1+1.jpg" and row["class"] == "'@cat"
+
+
 def test_a_torn_journal_loses_only_its_last_line(photos, support, tmp_path):
     out = tmp_path / "out"
     predict(*support, "--query", photos, "--out", out)
     whole = (out / "annotations.json").read_text()
     with (out / "journal.jsonl").open("rb+") as file:
         file.truncate((out / "journal.jsonl").stat().st_size - 9)
-    (out / "labels" / ".x.png.1.new").write_text("half")
+    (out / "labels" / ".0123456789abcdef.1.new").write_text("half")
     _, said = predict(*support, "--query", photos, "--out", out)
     assert "5 of 6 photos predicted (4 of them before)" in said
-    assert (out / "annotations.json").read_text() == whole and not (out / "labels" / ".x.png.1.new").exists()
+    assert (out / "annotations.json").read_text() == whole and not (out / "labels" / ".0123456789abcdef.1.new").exists()
     _, said = predict(*support, "--query", photos, "--out", out)
     assert "(5 of them before)" in said
 
@@ -200,6 +239,8 @@ def test_bad_input_is_one_line(photos, support, tmp_path, capsys):
         ([*support, "--query", tmp_path / "empty"], "there is no photo in"),
         (["--support", "x.jpg:y.png", "--query", photos], "there is no file x.jpg and no file y.png"),
         ([*support, "--query", photos, "--threads", "0"], "--threads is 0"),
+        ([*support, "--query", photos, "--image-size", "0"], "image_size is 0"),
+        ([*support, "--query", photos, "--megapixels", "inf"], "megapixels is inf"),
         ([*support, "--query", photos, "--method", "emat"], "emat has to be trained; give its checkpoint"),
         ([*support, "--query", photos, "--weights", tmp_path / "w.pth"], "the weights"),
     ):

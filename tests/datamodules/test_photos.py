@@ -1,5 +1,6 @@
 """Photos of any kind, upright as PIL's own transposition has them."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,24 @@ def test_folders_are_searched_through(tmp_path):
     assert found[1].path == tmp_path / "sub" / "a.png" and others == ["sub/notes.txt"]
     single, _ = find_photos([tmp_path / "b.JPG", tmp_path / "sub" / "a.png"])
     assert [photo.name for photo in single] == ["a.png", "b.JPG"]
+
+
+def test_folders_that_cannot_be_read_are_said(tmp_path, monkeypatch):
+    for name in ("a.png", "locked/b.png"):
+        save(tmp_path / name)
+
+    def scandir(path, real=os.scandir):
+        if os.fspath(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    refused: list[str] = []
+    found, _ = find_photos([tmp_path], refused=refused)
+    assert [photo.name for photo in found] == ["a.png"]
+    assert len(refused) == 1 and "locked cannot be read (Permission denied)" in refused[0]
+    with pytest.raises(DataError, match="locked cannot be read"):
+        find_photos([tmp_path])
 
 
 def test_what_cannot_be_searched_is_said(tmp_path):

@@ -55,6 +55,45 @@ def test_black_and_white_in_every_mode(folder, mode):
     assert only("a.png:m.png")[0].classes == {1: "class 1"}
 
 
+def smooth() -> Image.Image:
+    sharp = np.zeros_like(MASK)
+    sharp[2:18, 2:28] = 255
+    return Image.fromarray(cv2.GaussianBlur(sharp, (3, 3), 0))
+
+
+def test_smoothed_masks_are_cut_at_half_white(folder):
+    smooth().save("m.png")
+    support, (note,) = only("cat=a.png:m.png")
+    np.testing.assert_array_equal(support.labels, np.asarray(smooth()) >= 128)
+    assert "smoothed" in note and support.classes == {1: "cat"}
+    # a label map with much void is none
+    labels = np.where(LABELS > 0, LABELS, 255)
+    labels[8, 8] = 2
+    Image.fromarray(labels).save("m.png")
+    assert only("a.png:m.png", "1=a,3=b")[0].classes == {1: "a", 3: "b"}
+
+
+def test_names_and_paths_need_no_text(folder):
+    Image.fromarray(PHOTO).save("x=1:y.png")
+    white("L").save("c:m.png")
+    ((support,), _) = read_supports([("a=b", Path("x=1:y.png"), Path("c:m.png"))])
+    assert support.classes == {1: "a=b"} and support.photo == "x=1:y.png"
+
+
+def test_points_and_lines_are_passed_over_with_a_note(folder):
+    shapes = [shape("eye", "point", (3, 3)), shape("cat", "rectangle", (2, 2), (9, 9))]
+    (folder / "l.json").write_text(json.dumps(labelme(shapes=shapes)))
+    support, (note,) = only("l.json")
+    assert support.classes == {1: "cat"} and "without area (point) are passed over" in note
+
+
+def test_categories_may_be_numbers(folder):
+    content = coco()
+    content["categories"] = [{"id": 90, "name": 5}, {"id": 17, "name": "cat"}]
+    (folder / "c.json").write_text(json.dumps(content))
+    assert only("c.json")[0].classes == {1: "cat", 2: "5"}
+
+
 @pytest.mark.parametrize("kind", ["palette", "grey", "colours", "colours with alpha"])
 def test_class_numbers_in_every_form(folder, kind):
     picture = Image.fromarray(LABELS)
@@ -182,6 +221,7 @@ def refusals(folder: Path) -> dict[str, tuple[str, str, str]]:
     Image.fromarray(LABELS).save("two.png")
     white("L").save("m.png")
     white("L").save("m.jpg")
+    smooth().save("smooth.png")
     (folder / "no.png").write_text("no picture")
     (folder / "no.json").write_text("{}")
     (folder / "cut.json").write_text("{")
@@ -205,7 +245,8 @@ def refusals(folder: Path) -> dict[str, tuple[str, str, str]]:
         "bad classes": ("a.png:two.png", "1=cat,x", "expected numbers from 1 to 254 and names"),
         "other JSON": ("no.json", "", "neither shapes nor annotations"),
         "cut JSON": ("cut.json", "", "is no JSON file"),
-        "a line": ("line.json", "", "a line of 2 points; a mask needs polygons"),
+        "a line": ("line.json", "", "has no shape with an area"),
+        "smoothed, no name": ("a.png:smooth.png", "", "grey levels, as smoothed edges have; name its one class"),
         "no shape": ("none.json", "", "has no shape"),
         "no photo": ("gone.json", "", "is about the photo gone.jpg, which is not in"),
         "named JSON": ("cat=none.json:none.json", "", "leave out 'cat='"),

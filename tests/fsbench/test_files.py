@@ -69,9 +69,10 @@ def test_halves_that_a_killed_process_left_are_removed(tmp_path):
     with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "deep" / "x.json") as temporary:
         temporary.write_text("half")
         temporary.with_name(".kept.json").write_text("other")
-        half = temporary.with_name(temporary.name.replace(str(os.getpid()), "1"))
+        temporary.with_name(".photo.jpg.new").write_text("a user's")
+        half = temporary.with_name(temporary.name.replace(f".{os.getpid()}.", ".1."))
         half.write_text("half")
         raise KeyboardInterrupt
     assert half.exists()
     remove_halves(tmp_path)
-    assert [path.name for path in (tmp_path / "deep").iterdir()] == [".kept.json"]
+    assert sorted(path.name for path in (tmp_path / "deep").iterdir()) == [".kept.json", ".photo.jpg.new"]
