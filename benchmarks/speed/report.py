@@ -2,14 +2,14 @@
 
     python -m benchmarks.speed.report [--folder FOLDER]
 
-The runs are written as in `benchmarks.speed.load` (five methods, ten seeds: 200 records). Nothing of an earlier report
-is in the cache folder, so every interval is computed. They have no data beside them: pictures are not in the time.
+The runs are written as in `benchmarks.speed.load` (five methods, ten seeds: 200 records), with the rows that a run keeps
+for tables; nothing else of an earlier report is in the cache folder. They have no data beside them: pictures are not in
+the time.
 
-Processor seconds of all processes, on two cores that other work shared (load 4.7, so that the clock tells little: 56 s,
-then 31 s; 28 s at a load of 3.9), and the peak memory of the largest process:
+Two quiet CPU cores; the peak memory of the largest process:
 
-    first   17.8 user, 1.2 system   237 MiB
-    again    7.8 user, 0.6 system   237 MiB
+    first    7.3 s (11.1 user, 0.7 system)   248 MiB
+    again    5.0 s ( 6.7 user, 0.5 system)   248 MiB
 """
 
 import argparse
