@@ -7,9 +7,9 @@ The plain way holds the photos decoded and resized, and calls the method on one 
 mask at the photo's size. `predict` does the same from JPEG files in a folder, with decoding, label PNGs, overlays, run
 lengths and the journal; the two take turns, and each round has its ratio.
 
-Two quiet CPU cores, prototype with ViT-S/14 (random weights) at 700 pixels: 1718 ms a photo for the forward, 1676 ms for
-`predict`, 0.98 times as long (0.97 of the processor seconds); 270 MiB on top. With the demo's small network at 128 pixels
-1.17 times the processor seconds at 1600 x 1200, 1.22 times at 500 x 375 (while other work shared the cores).
+Two quiet CPU cores, prototype with ViT-S/14 (random weights) at 700 pixels, one round: 1718 ms a photo for the forward,
+1676 ms for `predict`, 0.98 times as long (0.97 of the processor seconds); 270 MiB. With the demo's small network at 128
+pixels 1.17 times the processor seconds at 1600 x 1200, 1.22 times at 500 x 375 (while other work shared the cores).
 """
 
 import argparse

@@ -2,9 +2,9 @@
 
     python -m benchmarks.speed.report [--folder FOLDER]
 
-The runs are written as in `benchmarks.speed.load` (five methods, ten seeds: 200 records), with the rows that a run keeps
-for tables; nothing else of an earlier report is in the cache folder. They have no data beside them: pictures are not in
-the time.
+The runs are written as in `benchmarks.speed.load` (five methods, ten seeds: 200 records), with the rows that a run
+keeps for tables; nothing else of an earlier report is in the cache folder. They have no data beside them: pictures are
+not in the time.
 
 Two quiet CPU cores; the peak memory of the largest process:
 
