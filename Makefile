@@ -17,21 +17,19 @@ FORCE_BUILD ?= FALSE
 
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.fsbench-installed
+PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --maxprocesses 4 --dist worksteal
 DOCS_STAMP := $(VENV)/.fsbench-docs-installed
 PIP   := $(BIN)/python -m pip --disable-pip-version-check
 
-# make variables -> options of `fsbench bench`: "--option value" for NAME=value, "--option" for NAME=1
-option = $(if $($(1)),$(2) '$($(1))')
-switch = $(if $(filter-out 0 no No NO false False FALSE,$($(1))),$(2))
-BENCH_OPTIONS = $(call option,FOLD,--fold) $(call option,WAY,--way) $(call option,SHOT,--shot) \
-  $(call option,SETTING,--setting) $(call option,PROTOCOL,--protocol) $(call option,MANIFEST,--manifest) \
-  $(call option,DEVICES,--devices) $(call option,CKPT,--ckpt) \
-  $(call option,SEED,--seed) $(call option,DATA_ROOT,--data-root) $(call option,WEIGHTS,--weights) \
-  $(call option,LISTS,--lists) $(call option,RUNS,--runs) $(call option,FORMAT,--format) \
-  $(call switch,FAST,--fast) $(call switch,FORCE,--force) $(call switch,DROP_SMALL,--drop-small) \
-  $(call switch,DEBUG,--debug)
+# Variables that are options of `fsbench bench`: "--drop-small" for DROP_SMALL=1, "--data-root 'x'" for DATA_ROOT=x
+SWITCHES := FAST FORCE DROP_SMALL DEBUG
+OPTIONS  := METHOD DATASET BACKBONE FOLD WAY SHOT SETTING PROTOCOL MANIFEST DEVICES CKPT SEED DATA_ROOT WEIGHTS LISTS \
+  RUNS FORMAT
+flag = --$(shell tr A-Z_ a-z- <<< $(1))
+BENCH_OPTIONS = $(foreach name,$(OPTIONS),$(if $($(name)),$(call flag,$(name)) '$($(name))')) \
+  $(foreach name,$(SWITCHES),$(if $(filter-out 0 no No NO false False FALSE,$($(name))),$(call flag,$(name))))
 
-.PHONY: help venv bench sweep test regress check docs cuda lock clean-venv
+.PHONY: help venv bench sweep test test-all regress check docs cuda lock clean-venv
 
 help:  ## show this list
 	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -39,15 +37,15 @@ help:  ## show this list
 venv: $(STAMP)  ## create the virtual environment and install fsbench in it
 
 $(STAMP): pyproject.toml $(CONSTRAINTS)
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "fsbench needs Python 3.11 or newer; try: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 4))' || \
+	  { echo "fsbench needs Python 3.11.4 or newer; try: make PYTHON=python3.12 ..." >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet $(PIP_ARGS) $(addprefix -c ,$(CONSTRAINTS)) -e '.[test]'
 	$(PIP) check
 	@touch $@
 
 bench: $(STAMP)  ## train, evaluate, print the table, e.g. make bench METHOD=emat DATASET=coco FOLD=0,1,2,3 WAY=2
-	@$(BIN)/python -m fsbench bench --method '$(METHOD)' --dataset '$(DATASET)' $(BENCH_OPTIONS) $(ARGS)
+	@$(BIN)/python -m fsbench bench $(BENCH_OPTIONS) $(ARGS)
 
 sweep: $(if $(wildcard configs/sweeps/$(METHOD).yaml),,$(if $(filter sweep,$(MAKECMDGOALS)),$(error no \
   configs/sweeps/$(METHOD).yaml; there are: $(basename $(notdir $(wildcard configs/sweeps/*.yaml)))))) $(STAMP)
@@ -56,16 +54,20 @@ sweep:  ## a W&B sweep and an agent for it, e.g. make sweep METHOD=emat COUNT=20
 	  sed -n 's/.*wandb agent //p'); \
 	WANDB=online PATH="$(abspath $(BIN)):$$PATH" $(BIN)/wandb agent --count $(COUNT) $$id
 
-test: $(STAMP)  ## run the tests on JOBS cores, e.g. make test ARGS='-m "not slow"'
-	$(BIN)/python -m pytest --numprocesses $(JOBS) --maxprocesses 4 --dist worksteal $(ARGS)
+test: $(STAMP)  ## run the tests on JOBS cores, all but the slow ones, e.g. make test ARGS='-k prototype'
+	$(PYTEST) -m 'not slow' $(ARGS)
+
+test-all: $(STAMP)  ## run all tests: kills, whole trainings and every configuration, too
+	$(PYTEST) $(ARGS)
 
 regress: $(STAMP)  ## a few answers of every method against accepted ones, e.g. make regress METHOD=emat ARGS=--accept
 	@$(BIN)/python -m fsbench regress $(if $(filter file,$(origin METHOD)),,--method '$(METHOD)') $(ARGS)
 
-check: $(STAMP)  ## ruff and the type checker
+check: $(STAMP)  ## ruff, the type checker and the order of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 docs: $(DOCS_STAMP)  ## build the manual into site/; what a link does not find is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict $(ARGS)
@@ -75,7 +77,7 @@ $(DOCS_STAMP): $(STAMP)
 	$(PIP) install --quiet $(PIP_ARGS) $(addprefix -c ,$(CONSTRAINTS)) -e '.[docs]'
 	@touch $@
 
-cuda: $(STAMP)  ## build the optional CUDA packages (needs a GPU toolkit; see README)
+cuda: $(STAMP)  ## build the optional CUDA packages (needs a GPU toolkit; see docs/guides/install.md)
 	$(PIP) install wheel ninja packaging 'setuptools>=77'
 	CAUSAL_CONV1D_FORCE_BUILD=$(FORCE_BUILD) MAMBA_FORCE_BUILD=$(FORCE_BUILD) MAMBA_KEEP_CUDA_BUILD=TRUE \
 	  $(PIP) install --no-build-isolation $(PIP_ARGS) $(addprefix -c ,$(CONSTRAINTS)) -e '.[cuda]'

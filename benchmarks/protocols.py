@@ -1,4 +1,4 @@
-"""How many points does the protocol alone move? The same methods and weights under every protocol and setting.
+"""Measure how many points the protocol alone moves: the same methods and weights under every protocol and setting.
 
     python -m benchmarks.protocols --dataset pascal --data-root DIR --method prototype --method "emat=CKPT ARGS" -- ARGS
 
@@ -11,14 +11,18 @@ import shlex
 import sys
 from dataclasses import dataclass
 
-from fsbench.annotations import SIZE_BINS
-from fsbench.bench import Request, bench
+from fsbench.engine.bench import Request, bench
+from fsbench.episodes.lists import SIZE_BINS
 from fsbench.errors import FsbenchError, user_message
-from fsbench.records import Record
+from fsbench.records.record import Record
+from fsbench.tables.formats import markdown
+from fsbench.tables.layout import Sheet
 
 
 @dataclass(frozen=True)
 class Condition:
+    """Protocol and setting of an evaluation."""
+
     protocol: str
     setting: str
     way: int
@@ -35,7 +39,7 @@ CONDITIONS = [
     *(Condition("fscs", "0-15", way, shot) for way, shot in ((2, 1), (1, 5))),
     *(Condition(protocol, "original", 1, shot) for protocol in ("hsnet", "pfenet") for shot in (1, 5)),
 ]
-"""The first one is what the others are compared with."""
+"""Conditions in the order of the table; the others are compared with the first one."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -57,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _evaluate(condition: Condition, named: str, *own: str, options: argparse.Namespace) -> Record | str:
-    """The record, or why there is none."""
+    """Return the record, or the reason why there is none."""
     method, _, checkpoint = named.partition("=")
     request = Request(
         methods=[method],
@@ -82,8 +86,9 @@ def _evaluate(condition: Condition, named: str, *own: str, options: argparse.Nam
 
 
 def _table(methods: list[str], rows: list[tuple[Condition, list[Record | str]]]) -> str:
+    """Return the table in Markdown, followed by the reasons why conditions are missing."""
     head = ["condition", *(f"{name} {score}" for name in methods for score in ("mIoU (change)", "FB-IoU", "accuracy"))]
-    lines = [head, ["---"] * len(head)]
+    lines = [head]
     reasons = []
     for condition, records in rows:
         cells = [str(condition)]
@@ -98,17 +103,17 @@ def _table(methods: list[str], rows: list[tuple[Condition, list[Record | str]]])
                 *(f"{scores[n]:.1f}" for n in ("FB-IoU", "accuracy")),
             ]
         lines.append(cells)
-    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-    return "\n".join([table, *(f"\n{reason}" for reason in dict.fromkeys(reasons))])
+    sheet = Sheet("Scores by protocol and setting", [("", lines)], list(dict.fromkeys(reasons)))
+    return markdown([sheet])
 
 
 def _change(record: Record, base: Record | str) -> str:
-    """How far mIoU moved; not said where the mean is over other classes (some have too few images for 5 shots)."""
+    """Return how far mIoU moved, or that it is over other classes (some have too few images for 5 shots)."""
     if isinstance(base, str) or record.run["id"] == base.run["id"]:
         return ""
-    here, there = record.manifest.class_ids, base.manifest.class_ids
-    if here != there:
-        return f" ({len(here)} instead of {len(there)} classes)"
+    classes, base_classes = record.manifest.class_ids, base.manifest.class_ids
+    if classes != base_classes:
+        return f" ({len(classes)} instead of {len(base_classes)} classes)"
     return f" ({record.run['scores']['mIoU'] - base.run['scores']['mIoU']:+.1f})"
 
 

@@ -9,25 +9,18 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from datamodules.contents import content_digests
-from datamodules.label_maps import read_pixels
-from datamodules.shares import RankShare, ranks
-from fsbench.classification import PROTOCOL, build_manifest
+from datamodules.loading.distributed import ContiguousDistributedSampler, ranks
+from datamodules.loading.file_digests import content_digests
+from fsbench.data.batch import ImageEpisode
+from fsbench.data.dataset import ClassificationIndex
+from fsbench.data.image_io import read_pixels
+from fsbench.data.transforms import centre_square
+from fsbench.episodes.classification import PROTOCOL, draw_classification_manifest
+from fsbench.episodes.manifest import CLASSIFICATION, Manifest
+from fsbench.episodes.samplers import ClassificationEpisode
 from fsbench.errors import SettingsError
-from fsbench.feature_cache import FeatureCache
-from fsbench.image_episodes import ImageEpisode
-from fsbench.images import ImageIndex
-from fsbench.manifest import CLASSIFICATION, Manifest
-from fsbench.preprocess import centre_square
-from fsbench.records import fingerprint
-from fsbench.samplers import ClassificationEpisode
-
-
-class Protocol:
-    """The one protocol of classification: its name is part of a run's folder and record."""
-
-    name = PROTOCOL
-    presence = "predicted"
+from fsbench.files import fingerprint
+from fsbench.tensor_cache import FeatureCache
 
 
 class ClassificationDataModule(L.LightningDataModule):
@@ -48,15 +41,12 @@ class ClassificationDataModule(L.LightningDataModule):
         seed: of what methods draw (first weights, order of visits), together with the episode's number.
     """
 
-    answers = CLASSIFICATION
-    protocol = Protocol()
-    setting = "original"
-    training_shot = 1
+    task = CLASSIFICATION
     test_options: ClassVar[dict[str, Any]] = {}
 
     def __init__(
         self,
-        dataset: ImageIndex,
+        dataset: ClassificationIndex,
         way: int = 20,
         shot: int = 1,
         queries: int = 15,
@@ -93,20 +83,25 @@ class ClassificationDataModule(L.LightningDataModule):
         self.done: frozenset[int] = frozenset()
         """Test episodes that are finished already (an interrupted evaluation)."""
 
+    @property
+    def test_words(self) -> tuple[str, ...]:
+        """Words for people that name the test in folders and loggers."""
+        return self.dataset.name, PROTOCOL, f"{self.way}way{self.shot}shot"
+
     @cached_property
     def manifest(self) -> Manifest:
-        return build_manifest(
+        return draw_classification_manifest(
             self.dataset, self.way, self.shot, self.queries, self.episodes, self.test_seed, self.min_class_size
         )
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Of all images, class by class; a place in it is what episodes and features call an image."""
+        """Names of all images, class by class; episodes and features call an image by its place in this list."""
         return tuple(name for images in self.dataset.images for name in images)
 
     @cached_property
     def files_sha256(self) -> str:
-        """Of the list, and of the contents of all files: exchanged files make another run, and other features."""
+        """Hash of the list and of all files' contents: exchanged files make another run, and other features."""
         digests = content_digests([self.dataset.image_path(name) for name in self.names])
         return fingerprint([self.dataset.sha256, digests])
 
@@ -143,10 +138,10 @@ class ClassificationDataModule(L.LightningDataModule):
         return self._loader(Photos(self, places), range(len(places)), 1)
 
     def test_dataloader(self) -> DataLoader[ImageEpisode]:
-        """What is left of the manifest, with images where the method looks at them."""
+        """Return a loader of the episodes that are left, with images where the method looks at them."""
         module: Any = None if self.trainer is None else self.trainer.lightning_module
         items = ImageEpisodes(self, self.left(), with_images=not getattr(module, "asks_for_features", False))
-        return self._loader(items, RankShare(len(items)), self.eval_batch_size)
+        return self._loader(items, ContiguousDistributedSampler(len(items)), self.eval_batch_size)
 
     def _loader(self, items: Dataset[Any], sampler: Iterable[int], batch_size: int) -> DataLoader[Any]:
         single = isinstance(items, Photos)
@@ -168,7 +163,7 @@ def _first(items: list[Any]) -> Any:
     return items[0]
 
 
-def photo(index: ImageIndex, name: str, size: int) -> Tensor:
+def photo(index: ClassificationIndex, name: str, size: int) -> Tensor:
     """Image `name` as (3, S, S) uint8 (§3)."""
     return centre_square(read_pixels(index.image_path(name)), size)
 
@@ -196,7 +191,7 @@ class ImageEpisodes(Dataset[ImageEpisode]):
         self.names = data.names
         self.episodes = [(episode, *data.places(episode)) for episode in episodes]
         self.with_images = with_images
-        self.kept = FeatureCache(data.cache_mib * 2**20 // max(data.workers, 1))
+        self.cache = FeatureCache(data.cache_mib * 2**20 // max(data.workers, 1))
 
     def __len__(self) -> int:
         return len(self.episodes)
@@ -212,4 +207,4 @@ class ImageEpisodes(Dataset[ImageEpisode]):
     def _decoded(self, places: Sequence[int]) -> Iterator[Tensor]:
         for place in places:
             name = self.names[place]
-            yield self.kept.get("image", name, partial(photo, self.index, name, self.size))
+            yield self.cache.get("image", name, partial(photo, self.index, name, self.size))

@@ -1,4 +1,4 @@
-"""The one data module: episodes of any dataset, for training, validation and test, on any number of ranks."""
+"""The data module of segmentation: episodes of any data set, on any number of ranks."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -7,39 +7,48 @@ from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
-import numpy as np
 import torch
 import torch.distributed
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from datamodules.augment import Augmentation
-from datamodules.loading import Loading, ManifestEpisodes, TrainingEpisodes, load_episode
-from datamodules.shares import EpochShuffle, RankShare
-from datamodules.training import TrainingImages, augmented_episode
-from fsbench.annotations import SIZE_BINS, AnnotationIndex
-from fsbench.checkpoints import TRAINED_ON
-from fsbench.episodes import EpisodeBatch, collate
-from fsbench.errors import DataError, SettingsError
-from fsbench.manifest import Manifest, check_fits, read_manifest
-from fsbench.order import evaluation_order
-from fsbench.protocol import load_protocol
-from fsbench.records import fingerprint
-from fsbench.samplers import Episode, Pool, draw_episode
-from fsbench.tasks import Task, build_manifest, training_pool, training_split
+from datamodules.loading.augment import Augmentation
+from datamodules.loading.calibration import calibration_episodes
+from datamodules.loading.distributed import ContiguousDistributedSampler, ShuffledDistributedSampler
+from datamodules.loading.episodes import LoadingConfig, ManifestEpisodes, TrainingEpisodes
+from datamodules.loading.given_manifest import read_given_manifest
+from datamodules.loading.training import TrainingImages, augmented_episode
+from fsbench.data.batch import EpisodeBatch, collate
+from fsbench.data.dataset import SegmentationIndex
+from fsbench.engine.checkpoint import TRAINED_ON
+from fsbench.episodes.draw import draw_manifest
+from fsbench.episodes.evaluation_order import evaluation_order
+from fsbench.episodes.lists import pair_list, training_split
+from fsbench.episodes.manifest import Manifest
+from fsbench.episodes.pools import Pool, training_pool
+from fsbench.episodes.protocol import load_protocol
+from fsbench.episodes.samplers import Episode
+from fsbench.episodes.task import EpisodeTask
+from fsbench.errors import SettingsError
+from fsbench.files import fingerprint
 
 
 def _at_least(lowest: int, settings: dict[str, int | None]) -> None:
+    """Raise SettingsError for a setting below `lowest`."""
     for name, value in settings.items():
         if value is not None and value < lowest:
             raise SettingsError(f"{name} is {value}, expected {lowest} or more")
 
 
 def _size(path: Path) -> int:
-    """Bytes; -1 where there is no file, which decoding will say."""
+    """Return the size in bytes; -1 where there is no file, which decoding will report."""
     try:
         return path.stat().st_size
     except OSError:
         return -1
+
+
+SCALE_FACTORS = {"pascal": (0.9, 1.1), "coco": (0.8, 1.25)}
+"""Range of the random scale of training images, by `augmentation` (hmnet.md §10.1)."""
 
 
 class EpisodicDataModule(L.LightningDataModule):
@@ -49,16 +58,16 @@ class EpisodicDataModule(L.LightningDataModule):
     override them.
 
     Args:
-        dataset: the annotation index.
+        dataset: the data set.
         protocol: name in configs/protocols.
         fold: fold whose classes are novel.
         way, shot: N and K of the test; training and validation are 1-way, with `training_shot` supports.
-        training_shot: see `shot`.
+        training_shot: K of training and validation.
         training_items: "episodes", or "images" with the labels of all base classes, for methods that learn these.
-        augmentation: random changes of training pictures as PFENet's followers make them, with their factors of size
+        augmentation: random changes of training images as PFENet's followers make them, with their factors of size
             for PASCAL or COCO (hmnet.md §10.1).
         support_annotation: "mask", or "bbox" for boxes around the test's support masks.
-        setting: one of `fsbench.tasks.SETTINGS`.
+        setting: one of `fsbench.episodes.task.SETTINGS`.
         empty_masks: queries may show none of the support classes, where the protocol allows that (false for methods
             that only segment).
         image_size: side S that images are resized to.
@@ -78,11 +87,11 @@ class EpisodicDataModule(L.LightningDataModule):
             depend on it.
     """
 
-    answers = "segmentation"
+    task = "segmentation"
 
     def __init__(
         self,
-        dataset: AnnotationIndex,
+        dataset: SegmentationIndex,
         protocol: str = "fscs",
         fold: int = 0,
         way: int = 1,
@@ -137,9 +146,9 @@ class EpisodicDataModule(L.LightningDataModule):
         """Test episodes that are finished already (an interrupted evaluation)."""
 
     @property
-    def task(self) -> Task:
-        """What is tested."""
-        return Task(
+    def episode_task(self) -> EpisodeTask:
+        """The task of the test."""
+        return EpisodeTask(
             self.fold,
             self.way,
             self.shot,
@@ -151,42 +160,24 @@ class EpisodicDataModule(L.LightningDataModule):
             self.test_seed,
         )
 
+    @property
+    def test_words(self) -> tuple[str, ...]:
+        """Words for people that name the test in folders and loggers."""
+        task = f"{self.way}way{self.shot}shot-{self.setting.replace('_', '-')}"
+        return self.dataset.name, self.protocol.name, f"fold{self.fold}", task
+
     @cached_property
     def manifest(self) -> Manifest:
         """The test episodes."""
         if self.manifest_file is None:
-            return build_manifest(self.dataset, self.protocol, self.task)
-        manifest = read_manifest(Path(self.manifest_file).expanduser())
-        self._check_task(manifest)
-        check_fits(manifest, self.dataset, self.manifest_file)
-        return manifest
-
-    def _check_task(self, manifest: Manifest) -> None:
-        """Raise SettingsError where the manifest of a file is for something else than the settings say."""
-        asked = {
-            "protocol": self.protocol.name,
-            "version": self.protocol.version,
-            "fold": self.fold,
-            "way": self.way,
-            "shot": self.shot,
-            "setting": self.setting,
-            "empty": self._empty and self.setting not in SIZE_BINS,
-            "seed": self.test_seed,
-            "requested": self.episodes,
-            "drop_small": self.drop_small_classes or None,
-        }
-        for name, value in asked.items():
-            if value is not None and manifest.header[name] != value:
-                raise SettingsError(
-                    f"the manifest {self.manifest_file} has {name} {manifest.header[name]}, the settings say {value}; "
-                    "give the settings it was made for"
-                )
+            return draw_manifest(self.dataset, self.protocol, self.episode_task)
+        return read_given_manifest(self.manifest_file, self.dataset, self.protocol, self.episode_task)
 
     @cached_property
     def validation_manifest(self) -> Manifest:
-        """1-way episodes that choose the checkpoint."""
+        """The 1-way episodes that choose the checkpoint."""
         task = replace(
-            self.task,
+            self.episode_task,
             way=1,
             shot=self.training_shot,
             setting="original",
@@ -194,25 +185,26 @@ class EpisodicDataModule(L.LightningDataModule):
             episodes=self.validation_episodes,
             seed=None,
         )
-        return build_manifest(self.dataset, self.protocol, task)
+        return draw_manifest(self.dataset, self.protocol, task)
 
     @cached_property
     def training_pool(self) -> Pool:
-        drop, shot = self.drop_small_classes, self.training_shot
-        return training_pool(self.dataset, self.protocol, self.fold, drop, self._empty, shot)
+        """Images and base classes that training episodes are drawn from."""
+        skip, shot = self.drop_small_classes, self.training_shot
+        return training_pool(self.dataset, self.protocol, self.fold, skip, self._background, shot)
 
     @property
-    def _empty(self) -> bool:
+    def _background(self) -> bool:
         return self.empty_masks and self.protocol.empty_queries
 
     @property
     def training_lists(self) -> str:
-        """Where the lists of base classes come from."""
-        return self.dataset.pair_list(training_split(self.protocol), self.fold).origin
+        """Origin of the lists of base classes."""
+        return pair_list(self.dataset, training_split(self.protocol), self.fold).origin
 
     @cached_property
     def files_sha256(self) -> str:
-        """Of names and sizes of the test episodes' images and label files: exchanged files make another run."""
+        """Hash of names and sizes of the test episodes' images and label files: exchanged files make another run."""
         names = self.manifest.image_names
         sizes = [(name, _size(self.dataset.image_path(name)), _size(self.dataset.label_file(name))) for name in names]
         return fingerprint(sorted(sizes))
@@ -237,64 +229,51 @@ class EpisodicDataModule(L.LightningDataModule):
 
     @property
     def training_options(self) -> dict[str, Any]:
-        """Of the settings that only some methods use, those of training that are not the usual ones."""
+        """Non-default settings of training that only some methods use, for the run's identity."""
         usual = {"training_shot": 1, "training_items": "episodes", "augmentation": "none"}
         return {name: getattr(self, name) for name, value in usual.items() if getattr(self, name) != value}
 
     @property
     def test_options(self) -> dict[str, Any]:
-        """The same of the test."""
+        """Non-default settings of the test that only some methods use, for the run's identity."""
         return {} if self.support_annotation == "mask" else {"support_annotation": self.support_annotation}
 
     def train_dataloader(self) -> DataLoader[EpisodeBatch]:
-        how, pool = self._loading(training=True), self.training_pool
-        factors = {"pascal": (0.9, 1.1), "coco": (0.8, 1.25)}.get(self.augmentation)
+        config, pool = self._loading(training=True), self.training_pool
+        factors = SCALE_FACTORS.get(self.augmentation)
         augmentation = Augmentation(self.image_size, factors) if factors else None
         items: TrainingImages | TrainingEpisodes
         if self.training_items == "images":
-            items = TrainingImages(self.dataset, pool, how, augmentation, self.seed)
+            items = TrainingImages(self.dataset, pool, config, augmentation, self.seed)
         else:
             change = partial(augmented_episode, augmentation=augmentation) if augmentation else None
-            items = TrainingEpisodes(self.dataset, pool, how, self._empty, self.seed, self.training_shot, change)
-        return self._loader(items, EpochShuffle(len(items), self.seed), self.batch_size)
+            items = TrainingEpisodes(
+                self.dataset, pool, config, self._background, self.seed, self.training_shot, change
+            )
+        return self._loader(items, ShuffledDistributedSampler(len(items), self.seed), self.batch_size)
 
     def val_dataloader(self) -> DataLoader[EpisodeBatch]:
         return self._evaluation_loader(evaluation_order(self.validation_manifest.episodes))
 
     def test_dataloader(self) -> DataLoader[EpisodeBatch]:
-        """What is left of the manifest, in an order that encodes few images twice."""
+        """Return the unfinished episodes of the manifest, in an order that encodes few images twice."""
         left = [episode for episode in self.manifest.episodes if episode.index not in self.done]
         return self._evaluation_loader(evaluation_order(left))
 
-    def _calibration_pool(self) -> Pool:
-        pool = self.training_pool
-        enough = [number for number in pool.class_ids if len(pool.images_of.get(number, ())) > self.shot]
-        if len(enough) < len(pool.class_ids) or len(enough) < self.way:
-            raise DataError(
-                f"{self.dataset.name} fold {self.fold} has {len(enough)} of {len(pool.class_ids)} base classes with "
-                f"more than {self.shot} training images; expected all, and {self.way} or more, to calibrate on; lower "
-                "WAY or SHOT"
-            )
-        return pool
-
     def calibration_episodes(self, count: int = 200) -> Iterator[EpisodeBatch]:
-        """Labelled episodes of base classes in training images, with the test's N and K (classical-baselines §2.1)."""
-        pool, how = self._calibration_pool(), self._loading(training=False)
-        files = how.files(self.dataset)
-        for i in range(count):
-            rng = np.random.RandomState(i)
-            episode = draw_episode(i, rng, pool, way=self.way, shot=self.shot, empty=self._empty)
-            yield load_episode(self.dataset, episode, how, files)
+        """Return labelled episodes of base classes in training images, with the test's N and K."""
+        task = replace(self.episode_task, allow_background_queries=self._background)
+        return calibration_episodes(self.dataset, self.training_pool, task, self._loading(training=False), count)
 
-    def _loading(self, training: bool) -> Loading:
-        small_query = training or self.protocol.query_size == "input"
+    def _loading(self, training: bool) -> LoadingConfig:
+        resize_query_mask = training or self.protocol.query_size == "input"
         cache_bytes = self.cache_mib * 2**20 // max(self.workers, 1)
-        boxes = self.support_annotation == "bbox" and not training
-        return Loading(self.image_size, self.protocol.resize, small_query, cache_bytes, boxes)
+        box_supervision = self.support_annotation == "bbox" and not training
+        return LoadingConfig(self.image_size, self.protocol.resize, resize_query_mask, cache_bytes, box_supervision)
 
     def _evaluation_loader(self, episodes: Sequence[Episode]) -> DataLoader[EpisodeBatch]:
         data = ManifestEpisodes(self.dataset, episodes, self._loading(training=False))
-        return self._loader(data, RankShare(len(data)), self.eval_batch_size)
+        return self._loader(data, ContiguousDistributedSampler(len(data)), self.eval_batch_size)
 
     def _loader(
         self, data: Dataset[EpisodeBatch], sampler: Sampler[int] | Sampler[tuple[int, int]], batch_size: int

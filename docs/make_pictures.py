@@ -1,27 +1,33 @@
-"""The pictures of the guide to the protocols, drawn from the demo by the suite's own samplers, resizes and counts.
+"""Draw the manual's pictures from the demo, by the suite's own samplers, resizes and counts.
 
-python docs/make_pictures.py data/demo
+python docs/make_pictures.py data/demo                            # those of the guide to the protocols
+python docs/make_pictures.py data/demo --run runs/emat-demo-…     # the front page's, from a finished 1-way 1-shot run
 """
 
 import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import cv2
 import matplotlib
 import numpy as np
 import torch
 from matplotlib import pyplot
 from PIL import Image
 
-from datamodules.demo import Demo
-from fsbench.annotations import VOID
-from fsbench.counts import VoidPolicy, intersection_union
-from fsbench.metrics import count
-from fsbench.pictures import COLOURS
-from fsbench.preprocess import resize_image, resize_image_cv2, resize_labels, way_labels
-from fsbench.protocol import load_protocol
-from fsbench.samplers import Episode
-from fsbench.tasks import Task, build_manifest
+from datamodules.datasets.demo import Demo
+from fsbench.data.dataset import VOID, VoidPolicy
+from fsbench.data.transforms import resize_image, resize_image_cv2, resize_labels, way_labels
+from fsbench.engine.restore import check_counts, reopen_at
+from fsbench.episodes.draw import draw_manifest
+from fsbench.episodes.protocol import load_protocol
+from fsbench.episodes.samplers import Episode
+from fsbench.episodes.task import EpisodeTask
+from fsbench.metrics.confusion import intersection_union
+from fsbench.metrics.episodic import count
+from fsbench.records.record import read_record
+from fsbench.visualization.colors import WAY_COLORS
+from fsbench.visualization.contact_sheet import choose
 
 OUT = Path(__file__).parent / "pictures"
 GREY, RED = "#888888", "#c81e1e"
@@ -30,8 +36,12 @@ GREY, RED = "#888888", "#c81e1e"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", help="folder of the demo data set; drawn when absent")
-    index = Demo(parser.parse_args().root)
+    parser.add_argument("--run", type=Path, help="finished 1-way 1-shot run, for the front page's picture alone")
+    options = parser.parse_args()
+    index = Demo(options.root)
     OUT.mkdir(exist_ok=True)
+    if options.run:
+        return front_page(index, options.run)
     for picture in (episodes, drawing, void, resolution, settings, resizing):
         picture(index)
 
@@ -47,7 +57,7 @@ def slots(index: Demo, name: str, classes: Sequence[int]) -> np.ndarray:
 
 def painted(image: np.ndarray, ways: np.ndarray) -> np.ndarray:
     """Ways over half of the image, void pixels white."""
-    colour = COLOURS[(ways.astype(int) - 1) % len(COLOURS)]
+    colour = WAY_COLORS[(ways.astype(int) - 1) % len(WAY_COLORS)]
     shown = np.where((ways > 0)[..., None], image // 2 + colour // 2, image)
     shown[ways == VOID] = 255
     return shown
@@ -60,7 +70,7 @@ def support(index: Demo, episode: Episode, way: int, shot: int) -> np.ndarray:
 
 
 def drawn(index: Demo, protocol: str, number: int = 60, **task: object) -> Sequence[Episode]:
-    return build_manifest(index, load_protocol(protocol), Task(0, episodes=number, **task)).episodes  # type: ignore[arg-type]
+    return draw_manifest(index, load_protocol(protocol), EpisodeTask(0, episodes=number, **task)).episodes  # type: ignore[arg-type]
 
 
 def panels(rows: int, columns: int, name: str, side: float = 1.5) -> Iterator[Iterator[pyplot.Axes]]:
@@ -198,6 +208,38 @@ def resizing(index: Demo) -> None:
         for who, resize in (("fscs, hsnet: antialiased", resize_image), ("pfenet: not", resize_image_cv2)):
             pixels = resize(image, 32).permute(1, 2, 0).numpy().round().astype(np.uint8)
             show(next(row), pixels, f"{who}, 32 x 32")
+
+
+def front_page(index: Demo, run: Path) -> None:
+    """Eight test episodes spread evenly over the list: the marked support, the truth and the prediction."""
+    record = read_record(run)
+    assert record is not None, f"{run} is no finished run"
+    chosen = {episode.index: episode for episode in choose(record.manifest.episodes)}
+    experiment, batches = reopen_at(record, chosen)
+    with torch.inference_mode():
+        results = {int(batch.episodes[0]): experiment.method.evaluate(batch) for batch in batches}  # type: ignore[operator]
+    check_counts(record, results.values())
+    drawn_episodes = list(chosen.values())
+    pairs = zip(drawn_episodes[::2], drawn_episodes[1::2], strict=True)
+    for row, pair in zip(panels(4, 6, "../demo.png", 1.5), pairs, strict=False):
+        for episode in pair:
+            name, result = names_of(index, episode.classes)[0], results[episode.index]
+            shot, query = episode.supports[0][0], photo(index, episode.query)
+            truth = slots(index, episode.query, episode.classes) == 1
+            answer = result.label_map.numpy() == 1
+            marked = outlined(photo(index, shot), index.label_map(shot) == episode.classes[0])
+            show(next(row), marked, f"support: {name}")
+            show(next(row), outlined(query, truth), "truth" if truth.any() else "truth: not there")
+            show(next(row), outlined(query, answer), "predicted" if answer.any() else "predicted: none")
+
+
+def outlined(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Dim everything outside the mask and draw its border, white in black: visible on dark, bright and red images."""
+    shown = np.where(mask[..., None], image, (0.45 * image).astype(np.uint8))
+    for thickness, color in ((3, 0), (1, 255)):
+        lines = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)[0]
+        shown = cv2.drawContours(np.ascontiguousarray(shown), lines, -1, (color,) * 3, thickness)
+    return shown
 
 
 if __name__ == "__main__":

@@ -2,6 +2,6 @@
 
 import sys
 
-from fsbench.cli import main
+from fsbench.cli.main import main
 
 sys.exit(main())

@@ -1,15 +1,23 @@
 """Files are written to a temporary name and renamed, so that a reader never sees half of one."""
 
+import dataclasses
+import difflib
 import errno
 import fcntl
 import hashlib
+import json
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from fsbench.errors import SettingsError
+
+if TYPE_CHECKING:
+    pass
+
 
 _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.\d+\.new")
 
@@ -89,3 +97,69 @@ def make_folder(path: Path) -> Path:
             "choose another (of runs with RUNS=<folder> or --runs <folder>)"
         ) from error
     return path
+
+
+def fingerprint(values: Any) -> str:
+    """sha256 of plain values in canonical JSON; names what a run is."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def read_yaml(file: Path, schema: Any, what: str) -> Any:
+    """Read and validate a YAML file.
+
+    Args:
+        file: the YAML file, a mapping.
+        schema: a pydantic model or a dataclass.
+        what: what the file should hold, for messages: "a grid".
+
+    Returns:
+        An instance of `schema`.
+
+    Raises:
+        SettingsError: the file cannot be read, a key is missing or unknown, or a value is of another kind.
+    """
+    # spared until it is needed
+    import yaml
+    from pydantic import TypeAdapter, ValidationError  # a quarter of a second, which most commands are spared
+
+    try:
+        content = yaml.safe_load(file.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(f"cannot read {file} ({' '.join(str(error).split())}); expected {what} in YAML") from error
+    keys = list(getattr(schema, "model_fields", None) or [f.name for f in dataclasses.fields(schema)])
+    if not isinstance(content, dict):
+        raise SettingsError(f"{file} holds {type(content).__name__}, expected a mapping with {', '.join(keys)}")
+    try:  # as JSON, where strictness takes a mapping for a dataclass
+        return TypeAdapter(schema).validate_json(json.dumps(content, default=str), strict=True)
+    except ValidationError as error:
+        raise SettingsError(_explain_validation(file, content, keys, error.errors(include_url=False))) from error
+
+
+_KINDS = {
+    "list_type": "a list", "too_short": "a list of one or more", "dict_type": "a mapping", "int_type": "a number",
+    "int_from_float": "a whole number", "bool_type": "true or false", "string_type": "text", "none_required": "nothing",
+}  # fmt: skip
+"""Pydantic's types of errors in words of YAML."""
+
+
+def _explain_validation(file: Path, content: dict[str, Any], keys: list[str], errors: list[Any]) -> str:
+    """Return one line about the first of pydantic's errors: the file, the key, the value, what was expected."""
+    first = min(errors, key=lambda error: error["type"] == "missing")  # a wrong name before the one that it was for
+    key = str(first["loc"][0])
+    if first["type"] == "missing":
+        return f"{file} has no {key}; expected the keys {', '.join(keys)}"
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        close = difflib.get_close_matches(key, keys, 1)
+        hint = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(keys)}"
+        return f"{file} has the unknown key '{key}'; {hint}"
+    place, value = key, content[key]
+    for part in first["loc"][1:]:  # pydantic's path goes on with the alternatives of a type
+        if not ((isinstance(value, list) and isinstance(part, int)) or (isinstance(value, dict) and part in value)):
+            break
+        place, value = f"{place}[{part}]" if isinstance(part, int) else f"{place}.{part}", value[part]
+    expected = [
+        _KINDS.get(error["type"]) or error["msg"].removeprefix("Input should be ")
+        for error in errors
+        if error["loc"][0] == key and (error["input"] == value or error is first)
+    ]
+    return f"{file}: {place} is {value!r}, expected {' or '.join(dict.fromkeys(expected))}"

@@ -1,4 +1,4 @@
-"""Where the suite's own files are."""
+"""Folders of the suite's own files."""
 
 import os
 from pathlib import Path
@@ -8,5 +8,5 @@ CONFIGS = REPOSITORY / "configs"
 
 
 def cache_folder() -> Path:
-    """Where what takes long to make is kept: `$FSBENCH_CACHE`, or `~/.cache/fsbench`."""
+    """Return the folder of caches: `$FSBENCH_CACHE`, or `~/.cache/fsbench`."""
     return Path(os.environ.get("FSBENCH_CACHE") or "~/.cache/fsbench").expanduser()

@@ -1,1 +1,1 @@
-"""The methods: one self-contained file each, on the contract of `methods.base`."""
+"""Methods: prototype, CST, EMAT and HSNet in a file each, DCAMA, HMNet and the classifiers in a folder each."""

@@ -1,21 +1,22 @@
 """CST: correlation transformer for few-shot classification and segmentation, and its variants.
 
-`support_side` 12 with DINOv2 is the CST* of the EMAT paper, 18 is CST-large; 12 with DINO ViT-S/8 at 400 pixels and
-averaged shots is the CST of 2023. Sections are those of emat.md.
+Correlation tokens of all ViT layers and heads are reduced along the support axis by two attention layers, which attend
+only to support tokens inside the mask and pool. `support_side` 12 with DINOv2 is the CST* of the EMAT paper, 18 is
+CST-large; 12 with DINO ViT-S/8 at 400 pixels and averaged shots is the CST of 2023. Sections are those of emat.md.
 
 Shapes: B samples (episodes x ways), C channels, T query tokens, Ts support tokens (class token first), Td pooled ones.
 """
 
 from torch import Tensor, nn
 
-from fsbench.backbones import BackboneConfig
+from fsbench.backbones.base import BackboneConfig
 from fsbench.errors import SettingsError
 from fsbench.ops.masked_attention import masked_attention
-from methods._fscs import FewShotClassifierSegmenter
-from methods._layers import HEADS, AttentionBlock, Learner, norm, pool_tokens
+from methods.modules.correlation import HEADS, AttentionBlock, Learner, norm, pool_tokens
+from methods.modules.segmenter import FewShotClassifierSegmenter
 
-WIDTHS = (32, 128)  # channels after the first and the second layer, §0
-FIRST_POOL = {12: 4, 18: 3}  # support side -> pooling of the first layer; the second pools what is left, §0
+WIDTHS = (32, 128)  # channels after the first and the second layer, first table of emat.md
+FIRST_POOL = {12: 4, 18: 3}  # support side -> pooling of the first layer; the second pools to 1
 
 
 class CST(FewShotClassifierSegmenter):
@@ -23,18 +24,18 @@ class CST(FewShotClassifierSegmenter):
 
     Args:
         backbone: the frozen ViT.
-        support_side: side of the support token grid; 12 or 18 in the papers (§0).
-        learning_rate: of Adam (§5).
-        presence_weight: of the presence loss (§5).
-        average_shots: True for the CST of 2023 (§6).
+        support_side: side of the support token grid; 12 or 18 in the papers.
+        learning_rate: rate of Adam.
+        presence_weight: weight of the presence loss.
+        average_shots: average the shots' probabilities, as the CST of 2023 (§6).
     """
 
     def __init__(
         self,
         backbone: BackboneConfig,
         support_side: int = 12,
-        learning_rate: float = 1e-3,
-        presence_weight: float = 0.1,
+        learning_rate: float = 1e-3,  # §5
+        presence_weight: float = 0.1,  # §5
         average_shots: bool = False,
     ):
         if support_side < 3:
@@ -44,7 +45,7 @@ class CST(FewShotClassifierSegmenter):
 
 
 def cst_learner(channels: int, side: int) -> Learner:
-    """Two layers that pool the support side to 1, class token kept apart."""
+    """Build CST's learner: two layers pool the support side to 1; the class token is kept apart."""
     pool = FIRST_POOL.get(side, side // 3)
     first = MaskedAttention(channels, WIDTHS[0], pool)
     second = MaskedAttention(WIDTHS[0], WIDTHS[1], side // pool)
@@ -53,9 +54,14 @@ def cst_learner(channels: int, side: int) -> Learner:
 
 
 class MaskedAttention(nn.Module):
-    """Attention of pooled support tokens over the kept ones, with a pooled residual path (§3.2).
+    """Attention of pooled support tokens to the kept ones, with a pooled residual path (§3.2).
 
     The authors fill the dropped tokens' logits with -1e9; with the class token always kept that equals removing them.
+
+    Args:
+        channels: C.
+        out: output channels.
+        pool: side of the pooling.
     """
 
     def __init__(self, channels: int, out: int, pool: int):
@@ -72,7 +78,7 @@ class MaskedAttention(nn.Module):
         self.out_norm = norm(out)
 
     def forward(self, x: Tensor, keep: Tensor) -> Tensor:
-        """(B, C, T, Ts) and kept tokens (B, Ts) -> (B, out, T, Td)."""
+        """Tokens (B, C, T, Ts) and kept tokens (B, Ts) -> (B, out, T, Td)."""
         pooled = pool_tokens(x, self.pool, class_token=True)  # pooling commutes with the linear maps (§8, 5)
         weight, bias = self.qkv.weight[..., 0, 0], self.qkv.bias
         assert bias is not None

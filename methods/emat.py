@@ -15,14 +15,14 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from fsbench.backbones import BackboneConfig
-from fsbench.episodes import EpisodeBatch
+from fsbench.backbones.base import BackboneConfig
+from fsbench.data.batch import EpisodeBatch
 from fsbench.errors import SettingsError
 from fsbench.ops.masked_attention import masked_attention
-from methods._fscs import FewShotClassifierSegmenter
-from methods._layers import HEADS, AttentionBlock, Learner, kept_tokens, norm, pool_tokens
+from methods.modules.correlation import HEADS, AttentionBlock, Learner, kept_tokens, norm, pool_tokens
+from methods.modules.segmenter import FewShotClassifierSegmenter
 
-WIDTHS = (64, 32)  # channels after the first and the second layer, §0
+WIDTHS = (64, 32)  # channels after the first and the second layer, first table of emat.md
 
 
 class EMAT(FewShotClassifierSegmenter):
@@ -30,10 +30,10 @@ class EMAT(FewShotClassifierSegmenter):
 
     Args:
         backbone: the frozen ViT, DINOv2 ViT-S/14 in the paper (§1).
-        support_side: side of the support token grid, a multiple of 4; 20 in the paper, i.e. 401 tokens (§0).
+        support_side: side of the support token grid, a multiple of 4; 20 in the paper, i.e. 401 tokens.
         class_token: False for EMAT-seg.
-        learning_rate: of Adam (§5).
-        presence_weight: of the presence loss (§5).
+        learning_rate: rate of Adam.
+        presence_weight: weight of the presence loss.
     """
 
     def __init__(
@@ -41,8 +41,8 @@ class EMAT(FewShotClassifierSegmenter):
         backbone: BackboneConfig,
         support_side: int = 20,
         class_token: bool = True,
-        learning_rate: float = 1e-3,
-        presence_weight: float = 0.1,
+        learning_rate: float = 1e-3,  # §5
+        presence_weight: float = 0.1,  # §5
     ):
         if support_side < 4 or support_side % 4:
             raise SettingsError(f"support_side is {support_side}, expected a multiple of 4: it is halved twice")
@@ -50,9 +50,16 @@ class EMAT(FewShotClassifierSegmenter):
         self.learner = emat_learner(self.channels, support_side, class_token)
 
     def support_attention(self, episode: EpisodeBatch, row: float, column: float) -> dict[str, Tensor]:
-        """Where the query patch at `row`, `column` (shares of height and width) looks in the supports of the first way,
-        in the first layer: (K, s, s) each, "attention", and "without the mask", if nothing were dropped.
-        Of every shot they sum to 1 together with the class token's part, which is left out."""
+        """Return the first layer's attention of a query patch to the supports of the first way.
+
+        Args:
+            episode: one episode.
+            row, column: place of the patch as shares of height and width.
+
+        Returns:
+            "attention", and "without the mask" as if no token were dropped: (K, side, side) each. For every shot they
+            sum to 1 together with the class token's part, which is left out.
+        """
         query = self._query(episode, int(episode.query[0]))
         side = round(query.shape[1] ** 0.5)
         patch = int(row * side) * side + int(column * side)
@@ -60,13 +67,13 @@ class EMAT(FewShotClassifierSegmenter):
         keep = kept_tokens(episode.support_masks[0, 0], self.support_side, self.class_token)
         layer = self.learner.corrtransformer[0].attn
         assert isinstance(layer, EfficientMaskedAttention)
-        found = {"attention": layer.weights(x, keep), "without the mask": layer.weights(x, torch.ones_like(keep))}
+        weights = {"attention": layer.weights(x, keep), "without the mask": layer.weights(x, torch.ones_like(keep))}
         start = int(self.class_token)
-        return {k: rearrange(w[:, start:], "k (y x) -> k y x", y=self.support_side) for k, w in found.items()}
+        return {k: rearrange(w[:, start:], "k (y x) -> k y x", y=self.support_side) for k, w in weights.items()}
 
 
 def emat_learner(channels: int, side: int, class_token: bool = True) -> Learner:
-    """Two layers: side -> side/2 by convolution, then side/4 by convolution and 1 by pooling."""
+    """Build EMAT's learner: the support side goes to side/2, then to side/4 by convolution and to 1 by pooling."""
     first = EfficientMaskedAttention(channels, WIDTHS[0], pool=0, class_token=class_token)
     second = EfficientMaskedAttention(WIDTHS[0], WIDTHS[1], pool=side // 4, class_token=class_token)
     blocks = [AttentionBlock(first, WIDTHS[0], side), AttentionBlock(second, WIDTHS[1], side // 2)]
@@ -74,9 +81,16 @@ def emat_learner(channels: int, side: int, class_token: bool = True) -> Learner:
 
 
 class LearnableDownscaling(nn.Module):
-    """Halve the support side with a strided convolution, then average-pool it by `pool` (0: not) (§3.3, `Down`).
+    """Halve the support side with a strided convolution, then average-pool it (§3.3, `Down`).
 
-    (B, C, T, Ts) -> (B, out, T, Td). The class token goes through a linear map of its own.
+    The class token goes through a linear map of its own.
+
+    Args:
+        channels: C.
+        out: output channels.
+        pool: side of the pooling; 0 for none.
+        class_token: tokens start with a class token.
+        bias: whether the maps have a bias.
     """
 
     def __init__(self, channels: int, out: int, pool: int, class_token: bool, bias: bool):
@@ -87,11 +101,12 @@ class LearnableDownscaling(nn.Module):
         self.q_seg = nn.Conv3d(channels, out, (1, 2, 2), stride=(1, 2, 2), bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Tokens (B, C, T, Ts) -> (B, out, T, Td)."""
         return downscale(x, [self])[0]
 
 
 def downscale(x: Tensor, modules: list[LearnableDownscaling]) -> list[Tensor]:
-    """Outputs of several `LearnableDownscaling` of equal geometry on the same input, by one convolution (§8, 3).
+    """Apply several `LearnableDownscaling` of equal geometry to the same input by one convolution (§8, 3).
 
     The kernel has depth 1 along T, so the rows of all T maps are stacked into one 2-d image of even height.
     """
@@ -109,7 +124,7 @@ def downscale(x: Tensor, modules: list[LearnableDownscaling]) -> list[Tensor]:
 
 
 def _joint(convolutions: Sequence[nn.Conv2d | nn.Conv3d]) -> tuple[Tensor, Tensor | None]:
-    """Weights and biases of 1x1 or depth-1 convolutions as those of one 2-d convolution with all their outputs."""
+    """Join the weights and biases of 1x1 or depth-1 convolutions to those of one 2-d convolution."""
     weight = torch.cat([c.weight[:, :, 0] if c.weight.dim() == 5 else c.weight for c in convolutions])
     if all(c.bias is None for c in convolutions):
         return weight, None
@@ -117,7 +132,10 @@ def _joint(convolutions: Sequence[nn.Conv2d | nn.Conv3d]) -> tuple[Tensor, Tenso
 
 
 class EfficientMaskedAttention(nn.Module):
-    """Attention of downscaled support tokens over the kept ones, with a downscaled residual path (§3.3)."""
+    """Attention of downscaled support tokens to the kept ones, with a downscaled residual path (§3.3).
+
+    Args: as those of `LearnableDownscaling`.
+    """
 
     def __init__(self, channels: int, out: int, pool: int, class_token: bool):
         super().__init__()
@@ -130,7 +148,7 @@ class EfficientMaskedAttention(nn.Module):
         self.out_norm = norm(out)
 
     def forward(self, x: Tensor, keep: Tensor) -> Tensor:
-        """(B, C, T, Ts) and kept tokens (B, Ts) -> (B, out, T, Td)."""
+        """Tokens (B, C, T, Ts) and kept tokens (B, Ts) -> (B, out, T, Td)."""
         down, bias = self.short_cut[0], self.kv.bias
         assert isinstance(down, LearnableDownscaling) and bias is not None
         short, q = downscale(x, [down, self.q])
@@ -138,7 +156,7 @@ class EfficientMaskedAttention(nn.Module):
         return self.out_norm(self.agg(attended) + self.short_cut[1:](short))
 
     def weights(self, x: Tensor, keep: Tensor) -> Tensor:
-        """Attention (B, Ts) of one query position, x (B, C, 1, Ts): mean over heads and its downscaled queries."""
+        """Return the attention (B, Ts) of one position, x (B, C, 1, Ts): mean over heads and downscaled queries."""
         hidden = self.q.q_seg.out_channels
         bias = self.kv.bias
         assert bias is not None

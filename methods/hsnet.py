@@ -3,6 +3,8 @@
 Cosines between all pixels of query and masked support, for every block of three scales, are squeezed by centre-pivot
 4-D convolutions along the support's plane until a mask of the query is left. K shots are K passes that vote. Sections
 are those of classical-baselines.md.
+
+Shapes: B samples, L blocks of a scale, (h, w) and (hs, ws) the maps of query and support.
 """
 
 from collections.abc import Sequence
@@ -12,16 +14,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fsbench.backbones import BackboneConfig
-from fsbench.checkpoints import AuthorsForm
-from fsbench.ensembles import combine, label_map
-from fsbench.episodes import EpisodeBatch
+from fsbench.backbones.base import BackboneConfig
+from fsbench.core.prediction import Prediction
+from fsbench.core.released_format import ReleasedFormat
+from fsbench.core.shot_ensemble import combine, label_map
+from fsbench.data.batch import EpisodeBatch
 from fsbench.errors import SettingsError
 from fsbench.ops.correlation import CenterPivotConv4d, hyper_correlation
-from methods._one_way import OneWaySegmenter, resize
-from methods.base import Prediction
+from methods.modules.pyramid_segmenter import OneWaySegmenter, resize
 
-GROUPS = 4  # of every GroupNorm, §4.4
+GROUPS = 4  # groups of every GroupNorm, §4.4
 
 
 class HSNet(OneWaySegmenter):
@@ -29,11 +31,11 @@ class HSNet(OneWaySegmenter):
 
     Args:
         backbone: a pyramid: `resnet50_v1` or `resnet101_v1` in the paper (§4.1).
-        learning_rate: of Adam, constant (§4.5).
+        learning_rate: constant rate of Adam (§4.5).
         width: channels after the squeeze; 128 in the paper (§4.4).
     """
 
-    authors_form = AuthorsForm("module.", "backbone.")
+    released_format = ReleasedFormat("module.", "backbone.")
 
     def __init__(self, backbone: BackboneConfig, learning_rate: float = 1e-3, width: int = 128):
         super().__init__(backbone)
@@ -44,22 +46,22 @@ class HSNet(OneWaySegmenter):
         self.hpn_learner = HyperpixelLearner(self.backbone.blocks[1:], width)
 
     def forward(self, episode: EpisodeBatch) -> Prediction:
-        """K one-shot passes, whose votes are divided by the most that any pixel has (§4.5)."""
+        """Predict by K one-shot passes whose votes are divided by the most votes that any pixel has (§4.5)."""
         shots = episode.support.shape[2]
         height, width = episode.query_sizes[0].tolist()
         ways = episode.support.shape[1]
         query = [scale[None].expand(ways, *scale.shape) for scale in self.pyramid(episode, int(episode.query[0]))]
-        found = []
+        logits = []
         for shot in range(shots):
             support = self._supports(episode, episode.support[0, :, shot : shot + 1])
             masks = episode.support_masks[0, :, shot : shot + 1]
-            found.append(resize(self.logits(query, support, masks, episode.episodes.expand(ways)), (height, width)))
+            logits.append(resize(self.logits(query, support, masks, episode.episodes.expand(ways)), (height, width)))
         if shots == 1:
-            return self.predict(found[0], episode)
-        return Prediction(label_map(*combine(torch.stack(found), "hsnet_vote")))
+            return self.predict(logits[0], episode)
+        return Prediction(label_map(*combine(torch.stack(logits), "hsnet_vote")))
 
     def logits(self, query: list[Tensor], support: list[Tensor], masks: Tensor, episodes: Tensor) -> Tensor:
-        """One shot (K = 1); the coarsest scale first."""
+        """Return logits for one shot (K = 1); see `OneWaySegmenter.logits`."""
         correlations = [
             hyper_correlation(q, s[:, 0], masks[:, 0]) for q, s in zip(query[:0:-1], support[:0:-1], strict=True)
         ]
@@ -74,7 +76,7 @@ class HSNet(OneWaySegmenter):
 
 
 def squeeze(inner: int, widths: Sequence[int], kernels: Sequence[int], strides: Sequence[int]) -> nn.Sequential:
-    """Three times 4-D convolution, GroupNorm, ReLU."""
+    """Build three times 4-D convolution, GroupNorm, ReLU (§4.4)."""
     layers: list[nn.Module] = []
     for outer, kernel, stride in zip(widths, kernels, strides, strict=True):
         layers += [CenterPivotConv4d(inner, outer, kernel, stride), nn.GroupNorm(GROUPS, outer), nn.ReLU()]
@@ -83,7 +85,7 @@ def squeeze(inner: int, widths: Sequence[int], kernels: Sequence[int], strides: 
 
 
 class HyperpixelLearner(nn.Module):
-    """Correlations of three scales -> two-class logits at twice the finest one's side (§4.4).
+    """Squeeze the correlations of three scales to two-class logits (§4.4).
 
     Args:
         blocks: number of correlated blocks at 1/8, 1/16 and 1/32.
@@ -105,7 +107,7 @@ class HyperpixelLearner(nn.Module):
         self.decoder2 = nn.Sequential(nn.Conv2d(half, half, 3, padding=1), nn.ReLU(), nn.Conv2d(half, 2, 3, padding=1))
 
     def forward(self, correlations: Sequence[Tensor]) -> Tensor:
-        """Correlations (B, L, h, w, hs, ws), coarsest scale first -> logits (B, 2, 2h, 2w) of the finest."""
+        """Correlations (B, L, h, w, hs, ws), coarsest scale first -> logits (B, 2, 2h, 2w), at twice the finest map."""
         coarse, middle, fine = correlations
         squeezed = self.encoder_layer3(middle)
         x = enlarge_query(self.encoder_layer4(coarse), squeezed) + squeezed
@@ -120,7 +122,7 @@ class HyperpixelLearner(nn.Module):
 
 
 def enlarge_query(x: Tensor, like: Tensor) -> Tensor:
-    """Resize the query's plane of (B, C, hq, wq, hs, ws) to that of `like`, at every support position."""
+    """Resize the query's plane of (B, C, h, w, hs, ws) to that of `like`, at every support position."""
     batch, channels, _, _, height, width = x.shape
     planes = x.permute(0, 1, 4, 5, 2, 3).flatten(1, 3)
     planes = F.interpolate(planes, like.shape[2:4], mode="bilinear", align_corners=True)

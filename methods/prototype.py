@@ -1,9 +1,10 @@
-"""Frozen-feature prototypes: the training-free baseline (classical-baselines §2).
+"""Frozen-feature prototypes: the training-free baseline (classical-baselines.md §2).
 
 Foreground and background prototypes are masked means of normalised tokens of the supports; a query token takes the
-class of the most similar prototype. There is no published figure to match: the definition is this project's.
+class of the most similar prototype. There is no published score to match: the definition is this project's. Steps are
+those of §2.
 
-Shapes: N ways, K shots, Z backbone layers, T = side² patch tokens, C channels.
+Shapes: N ways, K shots, Z backbone layers, T = side² patch tokens, C channels, (h, w) the query's original size.
 """
 
 from collections.abc import Iterable
@@ -15,13 +16,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsbench.backbones import BackboneConfig, FrozenViT
-from fsbench.counts import intersection_union, mean_iou
-from fsbench.episodes import EpisodeBatch
-from fsbench.metrics import count
-from methods.base import FewShotMethod, Prediction
+from fsbench.backbones.base import BackboneConfig
+from fsbench.backbones.vit import FrozenViT
+from fsbench.core.prediction import Prediction
+from fsbench.core.segmenter import Segmenter
+from fsbench.data.batch import EpisodeBatch
+from fsbench.metrics.confusion import intersection_union, mean_iou
+from fsbench.metrics.episodic import count
 
-INVALID = -1e4  # logit of a way without any foreground in its supports
+INVALID = -1e4  # logit of a way without foreground in its supports, step 5
 DELTAS = sorted(np.arange(-4, 4.5, 0.5).tolist(), key=abs)  # `selection: support`, smallest first
 GRID = [(alpha, delta) for alpha in (10, 20, 40, 80) for delta in (-2, -1, 0, 1, 2, 3)]  # `selection: base`
 THETAS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -29,7 +32,13 @@ THETAS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 @dataclass
 class Prototypes:
-    """Unit vectors of a support set: foreground (N, Z, C), background (Z, C); valid (N,) bool, way has foreground."""
+    """Prototypes of a support set, unit vectors.
+
+    Attributes:
+        foreground: (N, Z, C).
+        background: (Z, C).
+        valid: (N,) bool, True for ways with foreground in their supports.
+    """
 
     foreground: Tensor
     background: Tensor
@@ -37,20 +46,29 @@ class Prototypes:
 
 
 def normalise(x: Tensor) -> Tensor:
+    """Scale vectors (..., C) to length 1 (step 1)."""
     return F.normalize(x, dim=-1, eps=1e-12)
 
 
 def cell_weights(masks: Tensor, height: int, width: int) -> Tensor:
-    """Masks (..., H, W), positive is foreground -> share of foreground in every patch cell (..., T) (step 2)."""
+    """Return the share of foreground in every patch cell (..., T) (step 2).
+
+    Args:
+        masks: (..., H, W); positive is foreground.
+        height, width: patches of a column and of a row.
+    """
     binary = masks.clamp(max=1).float()
     cell = (binary.shape[-2] // height, binary.shape[-1] // width)
     return F.avg_pool2d(binary.flatten(0, -3)[:, None], cell).reshape(*masks.shape[:-2], height * width)
 
 
 def build_prototypes(supports: Tensor, weights: Tensor, pool: str = "shot") -> Prototypes:
-    """Normalised support tokens (N, K, Z, T, C) and cell weights (N, K, T) -> prototypes (steps 3 and 4).
+    """Build the prototypes of a support set (steps 3 and 4).
 
-    `pool` "shot" averages each shot and then the shots, "pixel" all tokens of a way at once.
+    Args:
+        supports: normalised tokens (N, K, Z, T, C).
+        weights: share of foreground (N, K, T).
+        pool: "shot" averages each shot and then the shots, "pixel" all tokens of a way at once.
     """
     mass = weights.sum(-1)
     sums = torch.einsum("nkt,nkztc->nkzc", weights, supports)
@@ -69,13 +87,20 @@ def build_prototypes(supports: Tensor, weights: Tensor, pool: str = "shot") -> P
 
 
 def cosines(query: Tensor, prototypes: Prototypes) -> Tensor:
-    """Normalised query tokens (Z, T, C) -> cosines (N + 1, T), background first, mean of layers."""
+    """Return the cosines (N + 1, T) of normalised query tokens (Z, T, C), background first, mean over layers."""
     every = torch.cat([prototypes.background[None], prototypes.foreground])
     return torch.einsum("ztc,nzc->nt", query, every) / len(query)
 
 
 def token_logits(similar: Tensor, valid: Tensor, alpha: float, delta: float) -> Tensor:
-    """Cosines (N + 1, T) -> logits (N + 1, T) (step 5)."""
+    """Turn cosines (N + 1, T) into logits (N + 1, T) (step 5).
+
+    Args:
+        similar: cosines.
+        valid: (N,) bool; the others get `INVALID`.
+        alpha: scale of the cosines.
+        delta: added to the background's logit.
+    """
     logits = alpha * similar
     logits[0] += delta
     logits[1:][~valid] = INVALID
@@ -83,40 +108,40 @@ def token_logits(similar: Tensor, valid: Tensor, alpha: float, delta: float) -> 
 
 
 def presence(logits: Tensor, top_fraction: float = 0.01) -> Tensor:
-    """Token logits (N + 1, T) -> presence scores (N,): mean of the largest probabilities (step 7)."""
+    """Return the presence scores (N,) of token logits (N + 1, T): mean of the largest probabilities (step 7)."""
     tokens = logits.shape[1]
     top = max(1, round(top_fraction * tokens))
     return logits.softmax(0)[1:].topk(top, dim=1).values.mean(1)
 
 
 def resize_logits(logits: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """Token logits (N + 1, T) -> (N + 1, h, w), bilinear without aligned corners (step 8)."""
+    """Resize token logits (N + 1, T) to (N + 1, h, w), bilinear without aligned corners (step 8)."""
     return F.interpolate(logits.view(1, -1, *grid), size, mode="bilinear", align_corners=False)[0]
 
 
 def one_against_rest(logits: Tensor) -> Tensor:
-    """Logits (N + 1, h, w) of background and ways -> (N, 2, h, w), each way against all others together."""
+    """Turn logits (N + 1, h, w) of background and ways into (N, 2, h, w): each way against all others together."""
     ways = range(1, len(logits))
     rest = [torch.cat([logits[:way], logits[way + 1 :]]).logsumexp(0) for way in ways]
     return torch.stack([torch.stack([other, logits[way]]) for way, other in zip(ways, rest, strict=True)])
 
 
-class Prototype(FewShotMethod):
-    """Nearest prototype on frozen tokens.
+class Prototype(Segmenter):
+    """Segment by the nearest prototype of frozen tokens.
 
     Args:
         backbone: the frozen ViT.
         alpha: scale of the cosines.
-        delta: added to the background logit.
-        theta: a way is present above this score.
-        top_fraction: share of the tokens whose mean probability is the score.
-        selection: "fixed" takes alpha, delta, theta as given; "base" chooses them on labelled episodes of base classes
-            (§2.1); "support" chooses delta per episode on the support masks alone.
+        delta: added to the background's logit.
+        theta: presence score above which a way is present.
+        top_fraction: share of the tokens whose mean probability is the presence score.
+        selection: "fixed" takes alpha, delta and theta as given; "base" chooses them on labelled episodes of base
+            classes; "support" chooses delta for each episode on the support masks alone (§2.1).
         pool: "shot" or "pixel", see `build_prototypes`.
-        background: "support" for the background prototype, "none" for a constant cosine `background_cosine`.
-        background_cosine: see `background`.
+        background: "support" for a background prototype, "none" for a constant cosine `background_cosine` (§2.2).
+        background_cosine: cosine of the background without a prototype.
         layers: backbone blocks whose cosines are averaged, negative from the end.
-        gate: remove the masks of ways decided absent.
+        gate: remove the masks of ways that are predicted absent.
     """
 
     backbone: FrozenViT
@@ -151,17 +176,17 @@ class Prototype(FewShotMethod):
         similar, prototypes, delta = self._similar(episode)
         logits = token_logits(similar, prototypes.valid, self.alpha, delta)
         score = presence(logits, self.top_fraction)
-        decided = score > self.theta
+        present = score > self.theta
         if self.gate:
-            logits[1:][~decided] = INVALID
+            logits[1:][~present] = INVALID
         side = round(logits.shape[1] ** 0.5)
         full = resize_logits(logits, (side, side), _size(episode))
-        return Prediction(full.argmax(0), decided, score, one_against_rest(full))
+        return Prediction(full.argmax(0), present, score, one_against_rest(full))
 
     def calibrate(self, episodes: Iterable[EpisodeBatch]) -> dict[str, float]:
         """Choose (alpha, delta) by mIoU and then theta by exact-match accuracy; first best on ties (§2.1, `base`)."""
-        sums: dict[int, np.ndarray] = {}
-        seen: list[tuple[Tensor, Tensor, Tensor]] = []
+        sums: dict[int, np.ndarray] = {}  # class -> intersection and union for every (alpha, delta)
+        seen: list[tuple[Tensor, Tensor, Tensor]] = []  # cosines, valid ways and true presence of every episode
         for episode in episodes:
             truth = episode.known_truth()
             similar, prototypes, _ = self._similar(episode.without_truth())
@@ -174,8 +199,8 @@ class Prototype(FewShotMethod):
                 counts = count(label_map, truth.label_maps[0], len(classes))[1:].cpu().numpy()
                 for number, slot in zip(classes, np.stack(intersection_union(counts, "background"), 1), strict=True):
                     sums.setdefault(number, np.zeros((len(GRID), 2), dtype=np.int64))[row] += slot
-        table = np.stack(list(sums.values()), 1)
-        self.alpha, self.delta = GRID[int(mean_iou(table[..., 0], table[..., 1]).argmax())]
+        by_class = np.stack(list(sums.values()), 1)
+        self.alpha, self.delta = GRID[int(mean_iou(by_class[..., 0], by_class[..., 1]).argmax())]
         scores = [presence(token_logits(s, valid, self.alpha, self.delta), self.top_fraction) for s, valid, _ in seen]
         exact = [
             sum(bool(((score > theta) == present).all()) for score, (_, _, present) in zip(scores, seen, strict=True))
@@ -185,7 +210,7 @@ class Prototype(FewShotMethod):
         return {"alpha": self.alpha, "delta": self.delta, "theta": self.theta}
 
     def _similar(self, episode: EpisodeBatch) -> tuple[Tensor, Prototypes, float]:
-        """Cosines (N + 1, T) of the query, prototypes, and delta."""
+        """Return the query's cosines (N + 1, T), the prototypes, and delta."""
         rows = episode.support[0]
         features = {row: self._tokens(episode, row) for row in {int(episode.query[0]), *rows.flatten().tolist()}}
         supports = torch.stack([torch.stack([features[row] for row in way]) for way in rows.tolist()])
@@ -199,7 +224,7 @@ class Prototype(FewShotMethod):
         return similar, prototypes, delta
 
     def _support_delta(self, supports: Tensor, weights: Tensor, prototypes: Prototypes) -> float:
-        """The delta that segments the supports themselves best, mean IoU over supports (§2.1, `support`)."""
+        """Return the delta with the best mean IoU of the supports' own segmentation (§2.1, `support`)."""
         layers = supports.shape[2]
         own = torch.einsum("nkztc,nzc->nkt", supports, prototypes.foreground)
         other = torch.einsum("nkztc,zc->nkt", supports, prototypes.background)
@@ -207,14 +232,14 @@ class Prototype(FewShotMethod):
         truth = weights > 0.5
 
         def quality(delta: float) -> float:
-            found = margin > delta
-            union = (found | truth).sum(-1).clamp(min=1)
-            return float(((found & truth).sum(-1) / union).mean())
+            foreground = margin > delta
+            union = (foreground | truth).sum(-1).clamp(min=1)
+            return float(((foreground & truth).sum(-1) / union).mean())
 
         return max(DELTAS, key=quality)
 
     def _tokens(self, episode: EpisodeBatch, row: int) -> Tensor:
-        """Normalised patch tokens (Z, T, C) of image `row`."""
+        """Return the normalised patch tokens (Z, T, C) of image `row`; cached by image."""
         return self.backbone.cache.get(
             "tokens",
             episode.image_names[row],
@@ -223,5 +248,6 @@ class Prototype(FewShotMethod):
 
 
 def _size(episode: EpisodeBatch) -> tuple[int, int]:
+    """Return the original size (h, w) of an episode's query."""
     height, width = episode.query_sizes[0].tolist()
     return height, width

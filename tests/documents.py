@@ -1,4 +1,4 @@
-"""What the README and the guides tell a reader to type."""
+"""Commands that the README and the manual tell a reader to type."""
 
 import re
 import shlex
@@ -13,18 +13,24 @@ DOCUMENTS = [
     REPOSITORY / "README.md",
     *sorted(REPOSITORY.glob("docs/*.md")),
     *sorted(REPOSITORY.glob("docs/guides/*.md")),
+    *sorted(REPOSITORY.glob("docs/methods/*.md")),
 ]
 SHELL = {"sh", "bash", "console"}
 PROGRAMS = "make|fsbench|pip|python|torchrun|srun|wandb|export"
 COMMAND = re.compile(rf"(?:\$ )?(?:\w+=\S+ )*(?:{PROGRAMS})\b|…")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-VARIABLE = "(?:METHOD|DATASET|ARGS|CKPT|WEIGHTS|LISTS|DEVICES)="
+VARIABLE = "(?:METHOD|BACKBONE|DATASET|ARGS|CKPT|WEIGHTS|LISTS|DEVICES)="
 INLINE = re.compile(rf"(?<!`)`((?:[A-Z_]+=\S+ )*(?:{PROGRAMS})(?:\s[^`]+)?|{VARIABLE}[^`]+)`")
 
 
 @dataclass(frozen=True)
 class Command:
-    """`words` as a shell would split them; `mention` where a sentence names a command without what it needs."""
+    """A command of a document.
+
+    Attributes:
+        words: as a shell splits them.
+        mention: True where a sentence names a command without the arguments that it needs.
+    """
 
     words: tuple[str, ...]
     mention: bool = False
@@ -35,19 +41,19 @@ class Command:
 
 
 def commands(document: Path) -> list[Command]:
-    """All of `document`, in their order: lines of blocks of shell code, then what stands in sentences."""
+    """Return all commands of `document`: lines of blocks of shell code first, then those inside sentences."""
     text = document.read_text(encoding="utf-8")
-    found = [command for kind, block in FENCE.findall(text) for command in _of_block(kind, block)]
+    listed = [command for kind, block in FENCE.findall(text) for command in _commands_of_block(kind, block)]
     for span in INLINE.findall(FENCE.sub("", text)):
         for words in _alternatives(_words(" ".join(span.split()))):
-            if re.match(VARIABLE, words[0]):  # what is added to a call
+            if re.match(VARIABLE, words[0]):  # an addition to `make bench`
                 words = ["make", "bench", *words]
             bare = all(re.fullmatch(r"-m|[a-z][\w.]*", word) for word in words)
-            found.append(Command(tuple(words), bare or "…" in span.split()))
-    return found
+            listed.append(Command(tuple(words), bare or "…" in span.split()))
+    return listed
 
 
-def _of_block(kind: str, block: str) -> Iterator[Command]:
+def _commands_of_block(kind: str, block: str) -> Iterator[Command]:
     if kind and kind not in SHELL:
         return
     lines = block.replace("\\\n", " ").splitlines()
@@ -65,19 +71,19 @@ def _of_block(kind: str, block: str) -> Iterator[Command]:
 
 
 def _words(line: str) -> list[str]:
-    """As a shell splits them; a blank to be filled in, `<…>`, is a part of its word."""
+    """Split a line as a shell does; a blank to be filled in, `<…>`, is a part of its word."""
     return shlex.split(
         re.sub(r"<[^>]+>", lambda blank: blank[0].replace(" ", "-").replace("'", ""), line), comments=True
     )
 
 
 def other_blocks(document: Path) -> list[str]:
-    """First lines of unlabelled blocks that hold no commands: there is one way to miss a command, this is it."""
+    """Return the first lines of blocks without a label that `commands` takes for something else than commands."""
     blocks = FENCE.findall(document.read_text(encoding="utf-8"))
     return [block.splitlines()[0] for kind, block in blocks if not kind and not COMMAND.match(block)]
 
 
 def _alternatives(words: list[str]) -> Iterator[list[str]]:
-    """`a|b` stands for either."""
+    """Yield the words of every choice, where a word `a|b` stands for either."""
     choices = [word.split("|") if re.fullmatch(r"[\w|]+", word) else [word] for word in words if word != "…"]
     yield from map(list, product(*choices))

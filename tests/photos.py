@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fsbench.request import Request
+from fsbench.config.request import Request
 
 CLASSES = 6
 DATA = "demo-cls"
 """A data set whose settings are taken, with other photos."""
-INDEX = "datamodules.labelled_photos.ImageFolder"
+INDEX = "datamodules.datasets.image_folder.ImageFolder"
 """Their class."""
 
 

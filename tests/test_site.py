@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def build(configuration: Path, site: Path) -> subprocess.CompletedProcess[str]:
-    """`make docs`, with what is installed."""
+    """Build the manual as `make docs` does, with the packages that are installed."""
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-f", str(configuration), "-d", str(site)]
     environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
@@ -27,7 +27,7 @@ def test_site_builds_and_fetches_nothing_from_elsewhere(tmp_path):
     done = build(REPOSITORY / "mkdocs.yml", tmp_path / "site")
     assert done.returncode == 0, done.stderr
     reference = (tmp_path / "site" / "reference" / "methods.html").read_text(encoding="utf-8")
-    assert "Prediction" in reference and "one episode at a time" in reference  # from the docstrings of methods/base.py
+    assert "Prediction" in reference and "one episode at a time" in reference  # from fsbench/core/segmenter.py
     for page in (tmp_path / "site").rglob("*.html"):
         text = page.read_text(encoding="utf-8")
         for outside in ('<script src="http', 'href="https://fonts', '<img src="http', "cdn."):
@@ -35,10 +35,8 @@ def test_site_builds_and_fetches_nothing_from_elsewhere(tmp_path):
 
 
 def test_a_broken_link_stops_the_build(tmp_path):
-    """Of pages without the reference, which takes most of the time."""
-    for name in ("README.md", "docs"):
-        copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy
-        copy(REPOSITORY / name, tmp_path / name)
+    """The pages without the reference, which takes most of the time."""
+    shutil.copytree(REPOSITORY / "docs", tmp_path / "docs")
     configuration = (REPOSITORY / "mkdocs.yml").read_text(encoding="utf-8")
     head, _, rest = configuration.partition("  - mkdocstrings:")
     (tmp_path / "mkdocs.yml").write_text(head + rest[rest.index("\nmarkdown_extensions") :], encoding="utf-8")

@@ -1,33 +1,40 @@
 """Freeze the official PASCAL-5i episodes of every protocol and setting: `python -m benchmarks.manifests DATA_ROOT`.
 
-Needs the label maps and the names of the photos, not the photos. The lists are derived from the label maps; a list that
-has not the official checksum stops the program.
+Needs the label maps and the names of the images, not the images. The lists are derived from the label maps; a list
+without the official checksum stops the program.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-from datamodules.official_lists import OFFICIAL
-from datamodules.pascal import Pascal
-from fsbench.annotations import SIZE_BINS
+from datamodules.datasets.pascal import Pascal
+from datamodules.lists.official import OFFICIAL
+from fsbench.episodes.draw import draw_manifest
+from fsbench.episodes.lists import SIZE_BINS
+from fsbench.episodes.protocol import load_protocol
+from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError
-from fsbench.protocol import load_protocol
-from fsbench.tasks import Task, build_manifest
 
 FOLDER = Path(__file__).parent / "pascal"
 TASKS = [
-    *(("fscs", Task(fold, way, shot)) for fold in range(4) for way in (1, 2) for shot in (1, 5)),
-    *(("fscs", Task(fold, 1, shot, empty=False)) for fold in range(4) for shot in (1, 5)),
-    *(("fscs", Task(fold, 2, 1, f"{part}_augmented")) for fold in range(4) for part in ("partially", "fully")),
-    *(("fscs", Task(fold, setting=size)) for fold in range(4) for size in SIZE_BINS),
-    *((protocol, Task(fold, 1, shot)) for protocol in ("hsnet", "pfenet") for fold in range(4) for shot in (1, 5)),
+    *(("fscs", EpisodeTask(fold, way, shot)) for fold in range(4) for way in (1, 2) for shot in (1, 5)),
+    *(("fscs", EpisodeTask(fold, 1, shot, allow_background_queries=False)) for fold in range(4) for shot in (1, 5)),
+    *(("fscs", EpisodeTask(fold, 2, 1, f"{part}_augmented")) for fold in range(4) for part in ("partially", "fully")),
+    *(("fscs", EpisodeTask(fold, setting=size)) for fold in range(4) for size in SIZE_BINS),
+    *(
+        (protocol, EpisodeTask(fold, 1, shot))
+        for protocol in ("hsnet", "pfenet")
+        for fold in range(4)
+        for shot in (1, 5)
+    ),
 ]
-"""What the papers' tables are made of: (protocol, task)."""
+"""(protocol, task) of the papers' tables."""
 
 
-def file_of(protocol: str, task: Task) -> Path:
-    setting = task.setting.replace("_", "-") + "-no-empty" * (not task.empty)
+def file_of(protocol: str, task: EpisodeTask) -> Path:
+    """Return the file of the frozen episodes of a task."""
+    setting = task.setting.replace("_", "-") + "-no-empty" * (not task.allow_background_queries)
     return FOLDER / f"{protocol}-fold{task.fold}-{task.way}way{task.shot}shot-{setting}.jsonl.gz"
 
 
@@ -37,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     index = Pascal(parser.parse_args(argv).root, lists=[])
     FOLDER.mkdir(exist_ok=True)
     for protocol, task in TASKS:
-        manifest = build_manifest(index, load_protocol(protocol), task)
+        manifest = draw_manifest(index, load_protocol(protocol), task)
         if manifest.header["lists"] != OFFICIAL:
             raise DataError(f"the list of {protocol} {task} is {manifest.header['lists']}; expected the official one")
         manifest.write(file_of(protocol, task))

@@ -1,4 +1,4 @@
-"""DCAMA's head: the plain path (all attention weights in memory, mixer on the enlarged map) and the fast one.
+"""Compare DCAMA's head on its plain path (all attention weights in memory, mixer on the enlarged map) and its fast one.
 
     python -m benchmarks.speed.dcama [--device cuda] [--backbone swin_base,resnet50] [--shots 1,5] [--repeats 1]
 
@@ -20,13 +20,13 @@ from torch import Tensor
 
 import fsbench.ops.mask_value_attention as op
 from benchmarks.speed.measure import Cost, device_name, measure
-from fsbench.cost import release_memory
-from fsbench.pyramids import PYRAMIDS
-from methods._mask_aggregation import SCALES, DCAMAHead
+from fsbench.backbones.pyramid_networks import PYRAMIDS
+from fsbench.engine.meter import release_memory
+from methods.dcama.head import SCALES, DCAMAHead
 
 
 def features(net: str, side: int, lead: tuple[int, ...], seed: int, device: torch.device) -> list[Tensor]:
-    """A random pyramid (*lead, L, C, h, w) of the network's shapes, the finest scale its last block alone."""
+    """Draw a random pyramid (*lead, L, C, h, w) of the network's shapes, the finest scale of its last block alone."""
     generator = torch.Generator().manual_seed(seed)
     spec = PYRAMIDS[net]
     depths = (1, *spec.blocks[1:])
@@ -36,8 +36,8 @@ def features(net: str, side: int, lead: tuple[int, ...], seed: int, device: torc
     ]
 
 
-def calls(net: str, shots: int, options: argparse.Namespace) -> dict[str, Callable[[], Tensor]]:
-    """What is timed, by name; the path is the environment's."""
+def build_calls(net: str, shots: int, options: argparse.Namespace) -> dict[str, Callable[[], Tensor]]:
+    """Return the calls to time, by name; the environment chooses their path."""
     torch.manual_seed(0)
     spec, device = PYRAMIDS[net], options.device
     head = DCAMAHead(spec.channels, (1, *spec.blocks[1:])).to(device)
@@ -70,21 +70,25 @@ def calls(net: str, shots: int, options: argparse.Namespace) -> dict[str, Callab
 
         return run
 
-    found = {"attention, forward": forward(attention), "head, forward": forward(whole)}
+    calls = {"attention, forward": forward(attention), "head, forward": forward(whole)}
     if shots == 1:  # training is 1-shot
-        found |= {"attention, training step": step(attention), "head, training step": step(whole)}
-    return found
+        calls |= {"attention, training step": step(attention), "head, training step": step(whole)}
+    return calls
 
 
 def on_path(path: str, call: Callable[[], Tensor]) -> Callable[[], Tensor]:
-    def chosen() -> Tensor:
+    """Return `call` on the given path of the attention."""
+
+    def run() -> Tensor:
         os.environ["FSBENCH_MASK_ATTENTION"] = path
         return call()
 
-    return chosen
+    return run
 
 
 def with_torch_dropout(call: Callable[[], Tensor]) -> Callable[[], Tensor]:
+    """Return `call` with torch's dropout in place of the one that all paths share."""
+
     def drawn(weights: Tensor, dropout: float, *place: Any) -> Tensor:
         return F.dropout(torch.ones_like(weights), dropout)
 
@@ -96,7 +100,7 @@ def with_torch_dropout(call: Callable[[], Tensor]) -> Callable[[], Tensor]:
 
 
 def largest_difference(first: Tensor, second: Tensor) -> float:
-    """Relative to the largest number."""
+    """Return the largest difference, relative to the largest number."""
     return float((first - second).abs().max() / first.abs().max())
 
 
@@ -116,7 +120,7 @@ def main() -> None:
     )
     for net in options.backbone.split(","):
         for shots in map(int, options.shots.split(",")):
-            for what, call in calls(net, shots, options).items():
+            for what, call in build_calls(net, shots, options).items():
                 plain, quick = on_path("reference", call), on_path(fast, call)
                 # dropped weights differ between fused kernels and ours, so steps are compared on the CPU alone
                 comparable = options.device.type == "cpu" or "step" not in what
@@ -129,6 +133,7 @@ def main() -> None:
 
 
 def _line(net: str, shots: int, what: str, plain: Cost, fast: Cost, difference: float) -> str:
+    """Return one line of the table."""
     cells = [f"{cost.seconds:8.3f} s {cost.peak_mib:7.0f} MiB" for cost in (plain, fast)]
     return (
         f"{net:10} {shots:5} {what:24} {cells[0]:>22} {cells[1]:>22} {plain.seconds / fast.seconds:5.1f}x "

@@ -1,10 +1,10 @@
-"""Masked attention of EMAT: a loop over samples, a dense mask, and the two fast paths.
+"""Compare EMAT's masked attention as a loop over samples, with a dense mask, and on its two fast paths.
 
     python -m benchmarks.speed.emat [--device cuda] [--query-side 25] [--batch 2] [--repeats 3]
 
-For three shares of foreground, time and peak memory, forward and training step, beside the plain loop, which is the
-oracle of the tests: of the operation (layer 1 at the paper's widths) for 145, 325 and 401 support tokens, and of the
-whole EMAT learner for 401, without the dense mask, which it does not know.
+Time and peak memory of forward pass and training step for three shares of foreground, beside the plain loop, which is
+the oracle of the tests: of the operation (layer 1 at the paper's widths) with 145, 325 and 401 support tokens, and of
+the whole EMAT learner with 401, without the dense mask, which it does not know.
 """
 
 import argparse
@@ -17,15 +17,15 @@ from torch import Tensor
 
 from benchmarks.speed.measure import Cost, device_name, measure
 from fsbench.ops.masked_attention import masked_attention
-from methods._layers import HEADS
 from methods.emat import emat_learner
+from methods.modules.correlation import HEADS
 
 CHANNELS, HIDDEN, WIDTH = 72, 32, 64  # correlation channels, D and head width of the features
 PATHS = ("reference", "dense", "packed", "fused")
 
 
 def dense_masked(q: Tensor, x: Tensor, weight: Tensor, bias: Tensor, keep: Tensor, heads: int) -> Tensor:
-    """All keys and values, -1e9 where the mask drops a token: how CST masks."""
+    """Attend over all keys and values with -1e9 where the mask drops a token, as CST does."""
     k, v = F.conv2d(x, weight[:, :, None, None], bias).unflatten(1, (2, heads, -1)).unbind(1)
     logits = torch.einsum("bhetd,bhetm->bhtdm", q.unflatten(1, (heads, -1)), k)
     attention = logits.masked_fill(~keep[:, None, None, None], -1e9).softmax(-1)
@@ -33,13 +33,14 @@ def dense_masked(q: Tensor, x: Tensor, weight: Tensor, bias: Tensor, keep: Tenso
 
 
 def attend(path: str, *arguments: Tensor) -> Tensor:
+    """Run the attention on the given path."""
     if path == "dense":
         return dense_masked(*arguments, heads=HEADS)
     return masked_attention(*arguments, HEADS, path)  # type: ignore[arg-type]
 
 
 def operation(side: int, share: float, options: argparse.Namespace) -> dict[str, dict[str, Callable[[], object]]]:
-    """Forward pass and training step of the attention alone, by path; all give the same numbers."""
+    """Return forward pass and training step of the attention alone, by path, after a check that all agree."""
     tokens, positions = side * side + 1, options.query_side**2
     queries = (side // 2) ** 2 + 1
     generator = torch.Generator().manual_seed(0)
@@ -69,7 +70,7 @@ def operation(side: int, share: float, options: argparse.Namespace) -> dict[str,
 
 
 def _foreground(batch: int, side: int, share: float) -> Tensor:
-    """Class token and about `share` of the others, the same number in every sample."""
+    """Return a mask (batch, 1 + side²) that keeps the class token and about `share` of the others in every sample."""
     kept = max(1, round(share * side * side))
     order = torch.rand(batch, side * side, generator=torch.Generator().manual_seed(1)).argsort(1)
     keep = torch.zeros(batch, side * side, dtype=torch.bool).scatter(1, order[:, :kept], True)
@@ -77,7 +78,7 @@ def _foreground(batch: int, side: int, share: float) -> Tensor:
 
 
 def learner(side: int, share: float, options: argparse.Namespace) -> dict[str, dict[str, Callable[[], object]]]:
-    """Forward pass and training step of the whole learner, from features to the gradient of a loss."""
+    """Return forward pass and training step of the whole learner, from features to the gradient of a loss, by path."""
     torch.manual_seed(0)
     net = emat_learner(CHANNELS, side).to(options.device)
     query = F.normalize(torch.randn(options.batch, CHANNELS, options.query_side**2, WIDTH), dim=-1).to(options.device)
@@ -92,11 +93,11 @@ def learner(side: int, share: float, options: argparse.Namespace) -> dict[str, d
         return maps.square().mean() + labels.square().mean()
 
     def with_path(path: str, call: Callable[[], object]) -> Callable[[], object]:
-        def chosen() -> None:
+        def run() -> None:
             os.environ["FSBENCH_ATTENTION"] = path
             call()
 
-        return chosen
+        return run
 
     paths = ("reference", "packed", "fused")
     return {
@@ -127,6 +128,7 @@ def main() -> None:
 
 
 def _cell(cost: Cost | None, plain: Cost) -> str:
+    """Return one cell of the table; blank where nothing was measured."""
     if cost is None:
         return " " * 26
     return f"{cost.seconds:7.3f} s {plain.seconds / cost.seconds:4.1f}x {cost.peak_mib:7.0f} MiB"

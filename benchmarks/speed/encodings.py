@@ -1,4 +1,4 @@
-"""How many images a full evaluation encodes: the plain way, and with the suite's order and cache.
+"""Count the images that a full evaluation encodes: the plain way, and with the suite's order and cache.
 
     python -m benchmarks.speed.encodings LISTS [--dataset pascal] [--cache-mib 6144]
 
@@ -8,27 +8,30 @@ real sizes in it.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from datamodules.official_lists import read_official
-from fsbench.annotations import AnnotationIndex, PairList
-from fsbench.backbones import VITS, BackboneConfig
-from fsbench.feature_cache import FeatureCache
-from fsbench.order import evaluation_order
-from fsbench.protocol import load_protocol
-from fsbench.samplers import Episode
-from fsbench.tasks import Task, build_manifest
+from datamodules.lists.official import read_official
+from fsbench.backbones.base import BackboneConfig
+from fsbench.backbones.vit import VITS
+from fsbench.data.dataset import PairList, Part, SegmentationIndex
+from fsbench.episodes.draw import draw_manifest
+from fsbench.episodes.evaluation_order import evaluation_order
+from fsbench.episodes.lists import pair_list
+from fsbench.episodes.protocol import load_protocol
+from fsbench.episodes.samplers import Episode
+from fsbench.episodes.task import EpisodeTask
+from fsbench.tensor_cache import FeatureCache
 
 BACKBONE_GFLOP, LEARNER_GFLOP = 221, 41
 QUERY, SUPPORT = (72, 2500, 64), (72, 401, 64)  # features of EMAT at 700 pixels
 
 
-class ListsOnly(AnnotationIndex):
-    """An index that knows the official lists and no files."""
+class ListsOnly(SegmentationIndex):
+    """Index of the official lists alone, without files."""
 
     class_names = tuple(map(str, range(1, 81)))
     folds = 4
@@ -37,15 +40,16 @@ class ListsOnly(AnnotationIndex):
     def __init__(self, folder: str, dataset: str):
         self.folder = folder
         self.name = dataset
-        self.query_rule = "listed" if dataset == "pascal" else "drawn"
+        self.query_sampling = "sequential" if dataset == "pascal" else "class_first"
 
     def test_classes(self, fold: int) -> list[int]:
-        return sorted(self.pair_list("val", fold).images_of)
+        return sorted(pair_list(self, "val", fold).images_of)
 
-    def pair_list(self, split: str, fold: int) -> PairList:
-        pairs = read_official([self.folder], self.name, split, fold)
-        assert pairs is not None
-        return pairs
+    def released_pairs(self, split: str, fold: int) -> PairList | None:
+        return read_official([self.folder], self.name, split, fold)
+
+    def candidates(self, part: Part) -> Sequence[str]:
+        raise AssertionError("all lists are official")
 
     def image_path(self, name: str) -> Path:
         raise AssertionError("no image is opened")
@@ -55,7 +59,7 @@ class ListsOnly(AnnotationIndex):
 
 
 def encodings(episodes: list[Episode], cache: FeatureCache) -> int:
-    """Images encoded when episodes of one query stand together and features are kept as far as they fit."""
+    """Count the images encoded when episodes of one query follow each other and features are kept while they fit."""
     encoded = 0
 
     def query(name: str) -> torch.Tensor:
@@ -77,9 +81,10 @@ def encodings(episodes: list[Episode], cache: FeatureCache) -> int:
 
 
 def rows(index: ListsOnly, cache_mib: int) -> Iterator[str]:
+    """Yield the lines of the table."""
     for way, shot in ((1, 1), (2, 1), (1, 5), (2, 5)):
         for fold in range(4):
-            manifest = build_manifest(index, load_protocol("fscs"), Task(fold, way, shot))
+            manifest = draw_manifest(index, load_protocol("fscs"), EpisodeTask(fold, way, shot))
             count = len(manifest.episodes)
             plain = count * shot * (way + 1)
             alone = sum(1 + len({n for w in e.supports for n in w}) for e in manifest.episodes)

@@ -1,4 +1,4 @@
-"""Evaluation as the suite does it, against the plain way of the authors' programs.
+"""Compare an evaluation by the suite with the plain way of the authors' programs.
 
     python -m benchmarks.speed.evaluation [--method emat] [--dataset demo] [--way 1] [--shot 1] [--episodes 200]
         [--cache-mib 6144] [further arguments of `fsbench bench`'s configuration, e.g. --model.backbone.weights random]
@@ -17,18 +17,18 @@ from typing import Any
 import torch
 
 from benchmarks.speed.measure import device_name
-from datamodules.loading import Loading, load_episode
-from fsbench.catalogue import config_files
-from fsbench.composition import parse
-from fsbench.cost import Meter
-from fsbench.episodes import EpisodeBatch
-from fsbench.metrics import EpisodeResult
-from methods._fscs import FewShotClassifierSegmenter
-from methods._layers import query_features, support_features
+from datamodules.loading.episodes import LoadingConfig, load_episode
+from fsbench.config.compose import parse
+from fsbench.config.registry import config_files
+from fsbench.data.batch import EpisodeBatch
+from fsbench.engine.meter import Meter
+from fsbench.metrics.episodic import SegmentationResult
+from methods.modules.correlation import query_features, support_features
+from methods.modules.segmenter import FewShotClassifierSegmenter
 
 
 def count_encodings(method: FewShotClassifierSegmenter) -> list[int]:
-    """A list that grows by one entry with each image the backbone encodes from now on."""
+    """Return a list that grows by one entry with each image the backbone encodes from now on."""
     encoded: list[int] = []
     encode = method.backbone.encode
 
@@ -41,7 +41,7 @@ def count_encodings(method: FewShotClassifierSegmenter) -> list[int]:
 
 
 def plain_sums(method: FewShotClassifierSegmenter, episode: EpisodeBatch) -> Any:
-    """Summed probabilities with every image encoded anew for every shot."""
+    """Return the summed probabilities of labels and masks, with every image encoded anew for every shot."""
     heads, side = method.backbone.heads, method.support_side
     label_sums: Any = 0
     mask_sums: Any = 0
@@ -60,7 +60,7 @@ def plain_sums(method: FewShotClassifierSegmenter, episode: EpisodeBatch) -> Any
 
 def evaluate(
     method: FewShotClassifierSegmenter, batches: Iterable[EpisodeBatch], device: torch.device
-) -> dict[int, EpisodeResult]:
+) -> dict[int, SegmentationResult]:
     with torch.inference_mode():
         results = [r for b in batches for r in method.validation_step(b.to(device), 0)["results"]]
     return {result.episode: result for result in results}
@@ -91,9 +91,9 @@ def main() -> None:
 
     def in_manifest_order() -> Iterator[EpisodeBatch]:
         for episode in data.manifest.episodes:
-            yield load_episode(data.dataset, episode, Loading(data.image_size))
+            yield load_episode(data.dataset, episode, LoadingConfig(data.image_size))
 
-    def plain() -> dict[int, EpisodeResult]:
+    def plain() -> dict[int, SegmentationResult]:
         os.environ["FSBENCH_ATTENTION"] = "reference"
         ours, forward = method.sum_over_shots, method.forward
         try:
@@ -103,7 +103,7 @@ def main() -> None:
             method.forward, method.sum_over_shots = forward, ours  # type: ignore[method-assign]
             os.environ.pop("FSBENCH_ATTENTION")
 
-    def suite() -> dict[int, EpisodeResult]:
+    def suite() -> dict[int, SegmentationResult]:
         return evaluate(method, data.test_dataloader(), options.device)
 
     evaluate(method, [next(in_manifest_order())], options.device)  # builds the backbone for the image size
@@ -115,8 +115,8 @@ def main() -> None:
 
 
 def _predict(method: FewShotClassifierSegmenter, episode: EpisodeBatch) -> Any:
-    from methods._fscs import decide
-    from methods.base import Prediction
+    from fsbench.core.prediction import Prediction
+    from methods.modules.segmenter import decide
 
     labels, masks = plain_sums(method, episode)
     decided, label_map = decide(labels, masks)
@@ -124,8 +124,8 @@ def _predict(method: FewShotClassifierSegmenter, episode: EpisodeBatch) -> Any:
 
 
 def _timed(
-    name: str, call: Callable[[], dict[int, EpisodeResult]], encoded: list[int], options: argparse.Namespace
-) -> tuple[dict[int, EpisodeResult], float]:
+    name: str, call: Callable[[], dict[int, SegmentationResult]], encoded: list[int], options: argparse.Namespace
+) -> tuple[dict[int, SegmentationResult], float]:
     before = len(encoded)
     meter, started = Meter(options.device), time.perf_counter()
     results = call()

@@ -1,5 +1,5 @@
-"""Time and memory of HMNet's scans: long scan against affine shortcut, interception with and without a state axis, the
-mixing block, the whole network.
+"""Measure HMNet's scans: long scan against affine shortcut, interception with and without a state axis, mixing block,
+whole network.
 
 python -m benchmarks.speed.hmnet [--device cuda] [--side 64] [--batch 1] [--width 256] [--what scan,qim,block,network]
 
@@ -19,11 +19,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.speed.measure import Cost, device_name, measure
-from fsbench.ops.selective_scan import Backend, recapped
-from fsbench.ops.selective_scan.intercepted import intercept
-from fsbench.ops.selective_scan.recapped import long_scan, recapped_scan
-from methods import _mamba
-from methods._mamba import SS2D, HybridMamba, Mixing
+from fsbench.ops.selective_scan import recapped_scan as recapped
+from fsbench.ops.selective_scan._backends import Backend
+from fsbench.ops.selective_scan.interception import intercept
+from fsbench.ops.selective_scan.recapped_scan import long_scan, recapped_scan
+from methods.hmnet.mamba import ss2d
+from methods.hmnet.mamba.config import HybridMambaConfig
+from methods.hmnet.mamba.network import HybridMamba
+from methods.hmnet.mamba.ss2d import SS2D
 
 Call = Callable[[], object]
 PATCHES = 16
@@ -42,8 +45,10 @@ def materialised_scan(
     return_last_state: bool = False,
     backend: str | None = None,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """The scan with (b, D, L, N) tensors and a loop over tokens, which are taken apart at once: the authors' indexing
-    makes the backward pass quadratic in L."""
+    """Scan with (b, D, L, N) tensors and a loop over tokens, as the authors' code does.
+
+    The tokens are taken apart at once: the authors' indexing makes the backward pass quadratic in L.
+    """
     assert delta_bias is not None and delta_softplus
     step = F.softplus(delta + delta_bias[:, None])
     B, C = (t.repeat_interleave(len(A) // t.shape[1], 1) for t in (B, C))  # (b, D, N, L)
@@ -58,7 +63,7 @@ def materialised_scan(
 
 
 def scan_inputs(options: argparse.Namespace) -> list[Tensor]:
-    """What the recapped scan takes, with the statistics of HMNet's start values."""
+    """Draw the arguments of the recapped scan with the statistics of HMNet's initial values."""
     generator = torch.Generator().manual_seed(0)
     tokens, inner, states = options.side**2 // PATCHES, 8 * options.width, 16
 
@@ -74,6 +79,7 @@ def scan_inputs(options: argparse.Namespace) -> list[Tensor]:
 
 
 def scan(options: argparse.Namespace) -> dict[str, dict[str, Call]]:
+    """Return the calls of the scan alone."""
     x = scan_inputs(options)
     fast: Backend = "triton" if options.device.type == "cuda" else "torch"
 
@@ -94,6 +100,7 @@ def scan(options: argparse.Namespace) -> dict[str, dict[str, Call]]:
 
 
 def qim(options: argparse.Namespace) -> dict[str, dict[str, Call]]:
+    """Return the calls of the interception alone."""
     generator = torch.Generator().manual_seed(0)
     inner, tokens = 2 * options.width, options.side**2 // PATCHES
     shapes = [(options.batch, inner, tokens)] * 2 + [(inner, 16)] + [(options.batch, 16, tokens)] * 2
@@ -106,17 +113,18 @@ def qim(options: argparse.Namespace) -> dict[str, dict[str, Call]]:
 
 
 def block(options: argparse.Namespace) -> dict[str, dict[str, Call]]:
-    """The hybrid core of one block, between its projections."""
+    """Return the calls of the hybrid core of one block, between its projections."""
     torch.manual_seed(0)
-    net = SS2D(options.width, Mixing(), hybrid=True).to(options.device)
+    net = SS2D(options.width, HybridMambaConfig(), hybrid=True).to(options.device)
     shape = (options.batch, 2 * options.width, options.side, options.side)
     q, s = (torch.randn(shape, device=options.device, requires_grad=True) for _ in range(2))
     return _as_authors("mix block", options, lambda: net.mix(q, s), lambda out: out[0].sum() + out[1].sum())
 
 
 def network(options: argparse.Namespace) -> dict[str, dict[str, Call]]:
+    """Return the calls of the whole network."""
     torch.manual_seed(0)
-    net = HybridMamba(options.width, Mixing(blocks=options.blocks)).to(options.device)
+    net = HybridMamba(options.width, HybridMambaConfig(blocks=options.blocks)).to(options.device)
     shape = (options.batch, options.width, options.side, options.side)
     q, s = (torch.randn(shape, device=options.device) for _ in range(2))
     what = f"network, {options.blocks} blocks"
@@ -126,17 +134,17 @@ def network(options: argparse.Namespace) -> dict[str, dict[str, Call]]:
 def _as_authors(
     what: str, options: argparse.Namespace, call: Call, loss: Callable[..., Tensor]
 ) -> dict[str, dict[str, Call]]:
-    """The call as the authors' code does it, with our long scan, and as it is."""
+    """Return `call` as the authors' code does it, with our long scan, and as it is."""
     os.environ["FSBENCH_SCAN"] = "triton" if options.device.type == "cuda" else "torch"
 
     def plain() -> object:
         as_authors = {"attribute": "selective_scan", "new": materialised_scan}
-        with patch.object(_mamba, **as_authors), patch.object(recapped, **as_authors):
+        with patch.object(ss2d, **as_authors), patch.object(recapped, **as_authors):
             return long()
 
     def long() -> object:
         by_definition = partial(intercept, backend="reference")
-        with patch.object(_mamba, "recapped_scan", long_scan), patch.object(_mamba, "intercept", by_definition):
+        with patch.object(ss2d, "recapped_scan", long_scan), patch.object(ss2d, "intercept", by_definition):
             return call()
 
     return _both(what, {"plain": plain, "long": long, "ours": call}, [], loss)
@@ -145,7 +153,7 @@ def _as_authors(
 def _both(
     what: str, paths: dict[str, Call], leaves: list[Tensor], loss: Callable[..., Tensor]
 ) -> dict[str, dict[str, Call]]:
-    """Forward pass and training step of every path."""
+    """Return forward pass and training step of every path."""
 
     def forward(path: Call) -> Call:
         def run() -> None:
@@ -167,6 +175,7 @@ def _both(
 
 
 PARTS = {"scan": scan, "qim": qim, "block": block, "network": network}
+"""Parts that can be measured, by the name of `--what`."""
 
 
 def main() -> None:
@@ -195,6 +204,7 @@ def main() -> None:
 
 
 def _cell(name: str, cost: Cost, first: Cost) -> str:
+    """Return one cell of the table."""
     memory = f"{cost.peak_mib:6.0f} MiB ({cost.peak_mib / max(first.peak_mib, 1):4.2f})"
     return f"[{name}: {cost.seconds:7.3f} s {first.seconds / cost.seconds:5.1f}x {memory}]"
 

@@ -1,4 +1,4 @@
-"""How long `fsbench table`, `compare` and `grid` take where there are many runs, and how much memory.
+"""Measure time and memory of `fsbench table`, `compare` and `grid` on many runs.
 
     python -m benchmarks.speed.load [--folder FOLDER]
 
@@ -16,8 +16,8 @@ Two CPU cores that four times as much other work shared, so that processor secon
       with all breakdowns, first  19.4 user  262 MiB    table, 1000 runs without
                                                           rows, first               10.9 user  177 MiB
 
-The first table of many runs computes the rows of means over folds and of answers without a model, which no single run
-keeps; "without rows" are runs of another version of the code.
+The first table of many runs computes the rows of means over folds and of predictions without a model, which no single
+run keeps; "without rows" are runs of another version of the code.
 """
 
 import argparse
@@ -34,12 +34,13 @@ import numpy as np
 import torch
 import yaml
 
-from fsbench.grid import GridCell, read_grid
-from fsbench.manifest import Manifest
-from fsbench.metrics import EpisodeResult
-from fsbench.records import Record, fingerprint, result_rows, to_frame, write_record
-from fsbench.samplers import Episode
-from fsbench.tables import build_blocks
+from fsbench.episodes.manifest import Manifest
+from fsbench.episodes.samplers import Episode
+from fsbench.files import fingerprint
+from fsbench.grid.spec import GridCell, read_grid
+from fsbench.metrics.episodic import SegmentationResult
+from fsbench.records.record import Record, to_frame, write_record
+from fsbench.tables.table import build_blocks
 
 GRID: dict[str, Any] = {
     "methods": ["prototype", "cst", "emat", "hsnet", "dcama"],
@@ -51,7 +52,7 @@ GRID: dict[str, Any] = {
     "seeds": [0, 1, 2, 3, 4],
 }
 MORE_SEEDS = [5]
-"""Of the grid that is listed: cells that are missing."""
+"""Seeds of the listed grid that have no runs."""
 LONG = GRID | {
     "methods": ["cst", "emat", "dcama"],
     "datasets": ["pascal"],
@@ -66,13 +67,16 @@ process = subprocess.Popen(sys.argv[1:])
 _, status, used = os.wait4(process.pid, 0)
 print(time.perf_counter() - started, used.ru_utime, used.ru_stime, used.ru_maxrss, status, file=sys.stderr)
 """
-"""A small process that starts the command: a child's peak memory counts that of the process it was forked from."""
+"""Program of a small process that starts the command: a child's peak memory counts that of the process it was forked
+from, so this one must be small."""
 QUALITY = {"prototype": 0.5, "cst": 0.6, "emat": 0.7, "hsnet": 0.55, "dcama": 0.65}
+"""How good the drawn predictions of each method are, in [0, 1]."""
 PIXELS = 400 * 500
+"""Pixels of an image."""
 
 
 def make_runs(runs: Path, grid: dict[str, Any], episodes: int) -> None:
-    """A finished run for every cell of `grid`, and the notes from which `fsbench grid` knows where they are."""
+    """Write a finished run for every cell of `grid`, and the notes that tell `fsbench grid` where they are."""
     file = runs.with_suffix(".yaml")
     runs.mkdir(parents=True)
     file.write_text(yaml.safe_dump(grid))
@@ -81,31 +85,33 @@ def make_runs(runs: Path, grid: dict[str, Any], episodes: int) -> None:
     for cell in cells:
         _note(runs, cell, write_run(runs, cell, episodes))
     for cell in read_grid([file]):
-        if cell.seed in MORE_SEEDS:
+        if cell.request.seed in MORE_SEEDS:
             _note(runs, cell, "missing-" + cell.fingerprint(runs))
 
 
 def _note(runs: Path, cell: GridCell, folder: str) -> None:
+    """Write the note that the run of `cell` is in `folder`."""
     note = runs / ".grid" / "cells" / f"{cell.fingerprint(runs)}.json"
     note.parent.mkdir(parents=True, exist_ok=True)
     note.write_text(json.dumps({"folder": folder, "cell": cell.label}))
 
 
 def write_run(runs: Path, cell: GridCell, episodes: int) -> str:
-    """A finished run of `cell`; the name of its folder."""
+    """Write a finished run of `cell`; returns the name of its folder."""
     manifest = _manifest(cell, episodes)
-    rows = [row for result in _results(cell, manifest) for row in result_rows(result)]
+    rows = [row for result in _results(cell, manifest) for row in result.rows()]
     identity = {
-        "method": {"name": cell.method, "class": f"methods.{cell.method}"},
+        "method": {"name": cell.method, "type": cell.method},
         "backbone": {"name": "dinov2_vits14", "weights": "official"},
-        "dataset": {"name": cell.dataset},
+        "dataset": {"name": cell.request.dataset},
         "fold": cell.fold,
         "image_size": 700,
         "manifest_sha256": manifest.sha256,
-        "seed": cell.seed,
+        "seed": cell.request.seed,
         "training": {"max_epochs": 80},
     }
-    name = f"{cell.method}-{cell.dataset}-fold{cell.fold}-{cell.shot}shot-{cell.setting}-{fingerprint(identity)[:10]}"
+    task = f"{cell.request.dataset}-fold{cell.fold}-{cell.request.shot}shot-{cell.request.setting}"
+    name = f"{cell.method}-{task}-{fingerprint(identity)[:10]}"
     folder = runs / name
     folder.mkdir()
     manifest.write(folder / "manifest.jsonl")
@@ -117,23 +123,25 @@ def write_run(runs: Path, cell: GridCell, episodes: int) -> str:
 
 
 def keep_rows(record: Record) -> None:
-    """As a run does at its end."""
+    """Store the rows of the run's tables, as a run does at its end."""
     for by_class in (False, True):
         build_blocks([record], by_class=by_class)
 
 
 def _manifest(cell: GridCell, count: int) -> Manifest:
+    """Draw a manifest of `count` 1-way episodes, the same for all methods."""
     classes = [5 * cell.fold + n for n in range(1, 6)]
-    rng = np.random.RandomState([cell.fold, cell.shot or 1])
+    rng = np.random.RandomState([cell.fold, cell.request.shot or 1])
     images = [f"2008_{n:06d}" for n in range(400)]
     episodes = []
     for index in range(count):
-        names = [images[n] for n in rng.choice(400, 1 + (cell.shot or 1), replace=False)]
+        names = [images[n] for n in rng.choice(400, 1 + (cell.request.shot or 1), replace=False)]
         number = int(rng.choice(classes))
         episodes.append(Episode(index, names[0], number, (number,), (tuple(names[1:]),)))
     header = {
-        "protocol": "fscs", "version": 1, "dataset": cell.dataset, "fold": cell.fold, "way": 1, "shot": cell.shot,
-        "setting": cell.setting, "empty": True, "classes": "novel", "episodes": count, "drop_small": False,
+        "protocol": "fscs", "version": 1, "dataset": cell.request.dataset, "fold": cell.fold, "way": 1,
+        "shot": cell.request.shot, "setting": cell.request.setting, "empty": True,
+        "classes": "novel", "episodes": count, "drop_small": False,
         "seed": None, "class_ids": classes, "class_names": {str(n): f"class {n}" for n in classes}, "folds": 4,
         "requested": count, "official_episodes": 1000, "dropped_classes": [], "lists": "official",
         "lists_sha256": "0", "all_lists_sha256": "0",
@@ -141,17 +149,18 @@ def _manifest(cell: GridCell, count: int) -> Manifest:
     return Manifest(header, tuple(episodes))
 
 
-def _results(cell: GridCell, manifest: Manifest) -> Iterator[EpisodeResult]:
-    images = np.random.RandomState([cell.fold, cell.shot or 1, 1])  # what the queries show: the same for all methods
-    answers = np.random.RandomState([cell.fold, cell.seed or 0, *cell.method.encode()])
+def _results(cell: GridCell, manifest: Manifest) -> Iterator[SegmentationResult]:
+    """Draw the result of every episode; better methods have better ones."""
+    images = np.random.RandomState([cell.fold, cell.request.shot or 1, 1])  # the queries, the same for all
+    predictions = np.random.RandomState([cell.fold, cell.request.seed or 0, *cell.method.encode()])
     for episode in manifest.episodes:
         present = images.uniform() < 0.6
         truth = int(images.uniform(0.005, 0.3) * PIXELS) * present
-        tp = int(truth * answers.beta(8 * QUALITY[cell.method], 3))
-        pred = tp + int(answers.exponential(0.02) * PIXELS)
-        decided = present if answers.uniform() < QUALITY[cell.method] + 0.2 else not present
+        tp = int(truth * predictions.beta(8 * QUALITY[cell.method], 3))
+        pred = tp + int(predictions.exponential(0.02) * PIXELS)
+        decided = present if predictions.uniform() < QUALITY[cell.method] + 0.2 else not present
         counts = torch.tensor([[tp, pred, truth, 0, 1000, PIXELS - 1000]] * 2)
-        yield EpisodeResult(
+        yield SegmentationResult(
             episode.index,
             torch.tensor(episode.classes),
             counts,
@@ -165,17 +174,21 @@ def _results(cell: GridCell, manifest: Manifest) -> Iterator[EpisodeResult]:
 
 
 def call(*arguments: str) -> str:
-    """The command line in a process of its own: what it took."""
+    """Run the command line in a process of its own; returns its seconds, memory and number of lines as text."""
     command = [sys.executable, "-c", WATCH, sys.executable, "-m", "fsbench", *arguments]
     done = subprocess.run(command, capture_output=True, text=True)
     seconds, user, system, peak, status = map(float, done.stderr.splitlines()[-1].split())
-    took = f"{seconds:6.2f} s ({user:5.2f} user, {system:4.2f} system) {peak / 1024:4.0f} MiB"
-    return f"{took}, {len(done.stdout.splitlines())} lines{'' if status == 0 else f', FAILED with {status:.0f}'}"
+    cost = f"{seconds:6.2f} s ({user:5.2f} user, {system:4.2f} system) {peak / 1024:4.0f} MiB"
+    return f"{cost}, {len(done.stdout.splitlines())} lines{'' if status == 0 else f', FAILED with {status:.0f}'}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, help="where runs are made, or were; default: a temporary one")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        help="where the runs are written, or were by an earlier call; default: a temporary folder",
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
@@ -183,7 +196,7 @@ def main() -> None:
         for runs, grid, episodes in ((many, GRID, 100), (long, LONG, 1000)):
             if not runs.is_dir():
                 make_runs(runs, grid, episodes)
-        task = folder / "task"  # what of them can be compared
+        task = folder / "task"  # those that can be compared
         if not task.is_dir():
             for run in many.glob("*-pascal-*-1shot-original-*"):
                 shutil.copytree(run, task / run.name)

@@ -1,4 +1,4 @@
-"""Episodes a second of one loader process: the suite's loader against the plain one of the authors' programs.
+"""Compare one loader process of the suite with the plain loader of the authors' programs, in episodes a second.
 
     python -m benchmarks.speed.loader [--dataset pascal --root FOLDER] [--size 700] [--episodes 100] [--cache-mib 1024]
     python -m benchmarks.speed.loader --memory [...]     # resident memory over 10,000 episodes instead
@@ -47,15 +47,15 @@ from torch import Tensor
 from torch.utils.data import default_collate
 from torchvision import transforms
 
-from datamodules.coco import Coco
+from datamodules.datasets.coco import Coco
+from datamodules.datasets.pascal import Pascal
 from datamodules.episodic import EpisodicDataModule
-from datamodules.loading import Loading, load_episode
-from datamodules.pascal import Pascal
-from fsbench.annotations import AnnotationIndex
-from fsbench.cost import Meter, resident_mib
-from fsbench.episodes import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch, collate
-from fsbench.order import evaluation_order
-from fsbench.samplers import Episode, draw_episode
+from datamodules.loading.episodes import LoadingConfig, load_episode
+from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch, collate
+from fsbench.data.dataset import SegmentationIndex
+from fsbench.engine.meter import Meter, resident_mib
+from fsbench.episodes.evaluation_order import evaluation_order
+from fsbench.episodes.samplers import Episode, draw_episode
 
 DATASETS: dict[str, type[Pascal] | type[Coco]] = {"pascal": Pascal, "coco": Coco}
 SAMPLES = {"pascal": "voc-mini", "coco": "coco-mini"}
@@ -64,16 +64,16 @@ BLOCK = 10  # episodes that each loader takes before it is the next one's turn
 
 
 class PlainLoader:
-    """One sample at a time, nothing kept but the parsed COCO annotations."""
+    """Loader of one sample at a time that keeps nothing but the parsed COCO annotations."""
 
-    def __init__(self, index: AnnotationIndex, size: int):
+    def __init__(self, index: SegmentationIndex, size: int):
         self.index = index
         self.size = size
         normalise = transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD)
         self.transform = transforms.Compose([transforms.Resize((size, size)), transforms.ToTensor(), normalise])
 
     def load(self, episode: Episode, training: bool) -> dict[str, Tensor]:
-        """Images (3, S, S) float32 normalised, masks uint8; void is background (fscs-protocol §6)."""
+        """Return images (3, S, S) float32 normalised and masks uint8; void is background (fscs-protocol §6)."""
         labels = self.label_map(episode.query)
         presence = torch.tensor([bool((labels == number).any()) for number in episode.classes])
         if training:
@@ -89,22 +89,24 @@ class PlainLoader:
         return default_collate([sample | {"supports": torch.stack(images), "support_masks": torch.stack(masks)}])
 
     def image(self, name: str) -> Tensor:
+        """Return an image (3, S, S) float32, normalised."""
         image = Image.open(self.index.image_path(name)).convert("RGB")
-        if image.height - self.size > max(0, 2 * (image.width - self.size)):  # `resize_image` says why
-            image = image.resize((image.width, self.size), Image.Resampling.BILINEAR)
+        image = image.resize((self.size, image.height), Image.Resampling.BILINEAR)  # `resize_image` says why
         return self.transform(image)
 
     def resized(self, labels: Tensor) -> Tensor:
+        """Resize a label map (h, w) to (S, S)."""
         shape = (self.size, self.size)
         return torch.nn.functional.interpolate(labels[None, None].float(), shape, mode="nearest")[0, 0]
 
     def label_map(self, name: str) -> Tensor:
+        """Decode or paint the label map (h, w) of an image."""
         if isinstance(self.index, Coco):
             return torch.from_numpy(self._painted(name))
         return torch.from_numpy(np.array(Image.open(self.index.label_file(name))))
 
     def _painted(self, name: str) -> np.ndarray:
-        import cv2
+        import cv2  # optional, and needed for COCO alone
         from pycocotools import mask
 
         folder, _, file_name = name.partition("/")
@@ -123,8 +125,8 @@ class PlainLoader:
 
     @cached_property
     def _annotations(self) -> dict[str, Any]:
-        """Folder -> class numbers by category id, and (size, objects that are no crowd) by file name."""
-        found = {}
+        """Return for each folder class numbers by category id, and (size, objects that are no crowd) by file name."""
+        annotations = {}
         for path in (self.index.label_file(f"{folder}/") for folder in ("train2014", "val2014")):
             content = json.loads(path.read_text())
             objects = defaultdict(list)
@@ -133,8 +135,8 @@ class PlainLoader:
                     objects[item["image_id"]].append(item)
             numbers = {c: n for n, c in enumerate(sorted(c["id"] for c in content["categories"]), 1)}
             images = {i["file_name"]: ((i["height"], i["width"]), objects[i["id"]]) for i in content["images"]}
-            found[path.stem.removeprefix("instances_")] = (numbers, images)
-        return found
+            annotations[path.stem.removeprefix("instances_")] = (numbers, images)
+        return annotations
 
 
 def check_equal(plain: dict[str, Tensor], ours: EpisodeBatch) -> None:
@@ -151,18 +153,22 @@ def check_equal(plain: dict[str, Tensor], ours: EpisodeBatch) -> None:
 
 
 def our_loader(data: EpisodicDataModule, training: bool, cache_mib: int) -> Callable[[Episode], EpisodeBatch]:
-    how = Loading(data.image_size, small_query=training, cache_bytes=cache_mib * 2**20)
-    files = how.files(data.dataset)
+    """Return the suite's loader, which keeps up to `cache_mib` MiB of decoded images."""
+    config = LoadingConfig(data.image_size, resize_query_mask=training, cache_bytes=cache_mib * 2**20)
+    files = config.files(data.dataset)
 
     def load(episode: Episode) -> EpisodeBatch:
-        return collate([load_episode(data.dataset, episode, how, files)])
+        return collate([load_episode(data.dataset, episode, config, files)])
 
     return load
 
 
 def compare(data: EpisodicDataModule, episodes: Sequence[Episode], training: bool, cache_mib: int) -> list[str]:
-    """A line for each loader: episodes/s in the median block, the median of the blocks' ratios to the plain loader, the
-    ratio of the whole times, and the peak memory that the episodes took."""
+    """Measure every loader and return a line for each.
+
+    It has episodes/s in the median block, the median of the blocks' ratios to the plain loader, the ratio of the whole
+    times, and the peak memory that the episodes took.
+    """
     plain = PlainLoader(data.dataset, data.image_size)
 
     def loaders() -> dict[str, Callable[[Episode], object]]:
@@ -175,10 +181,10 @@ def compare(data: EpisodicDataModule, episodes: Sequence[Episode], training: boo
         }
 
     plain.load(episodes[0], training)  # reads the annotations
-    peaks = {name: apart(partial(_peak, call, episodes)) for name, call in loaders().items()}
-    kept = our_loader(data, training, cache_mib)
+    peaks = {name: in_child_process(partial(_peak, call, episodes)) for name, call in loaders().items()}
+    load = our_loader(data, training, cache_mib)
     for episode in [*episodes[: 2 * BLOCK], *episodes[: 2 * BLOCK]]:  # the second time from memory
-        check_equal(plain.load(episode, training), kept(episode))
+        check_equal(plain.load(episode, training), load(episode))
     seconds: dict[str, list[float]] = {name: [] for name in peaks}
     calls = loaders()
     for start in range(0, len(episodes), BLOCK):  # taking turns: a busy machine slows all of them
@@ -195,10 +201,12 @@ def compare(data: EpisodicDataModule, episodes: Sequence[Episode], training: boo
 
 
 def normalised(batch: EpisodeBatch) -> list[Tensor]:
+    """Return all images of a batch, normalised, as the suite does on the device."""
     return [batch.pixels(row) for row in range(len(batch.images))]
 
 
 def _seconds(call: Callable[[Episode], object], episodes: Sequence[Episode]) -> float:
+    """Return the processor seconds of loading the episodes."""
     started = time.process_time()
     for episode in episodes:
         call(episode)
@@ -206,13 +214,14 @@ def _seconds(call: Callable[[Episode], object], episodes: Sequence[Episode]) -> 
 
 
 def _peak(call: Callable[[Episode], object], episodes: Sequence[Episode]) -> float:
+    """Return the peak memory in MiB of loading the episodes, beyond what was held before."""
     before, meter = resident_mib(), Meter(torch.device("cpu"))
     _seconds(call, episodes)
     return meter.peak_mib - before
 
 
-def apart(call: Callable[[], T]) -> T:
-    """What `call` returns in a process of its own, whose memory holds nothing of earlier calls."""
+def in_child_process(call: Callable[[], T]) -> T:
+    """Return `call()`, computed in a process of its own whose memory holds nothing of earlier calls."""
     receive, send = multiprocessing.Pipe(duplex=False)
     child = multiprocessing.get_context("fork").Process(target=lambda: send.send(call()))
     child.start()
@@ -223,14 +232,14 @@ def apart(call: Callable[[], T]) -> T:
 
 
 def training_episodes(data: EpisodicDataModule, count: int) -> list[Episode]:
-    """1-way 1-shot episodes of base classes, queries in random order."""
+    """Draw `count` 1-way 1-shot episodes of base classes, queries in random order."""
     pool = data.training_pool
     order = np.random.RandomState(0).randint(len(pool.pairs), size=count)
-    return [draw_episode(int(i), np.random.RandomState(i), pool, way=1, shot=1, empty=True) for i in order]
+    return [draw_episode(int(i), np.random.RandomState(i), pool, way=1, shot=1, background=True) for i in order]
 
 
 def memory(data: EpisodicDataModule, cache_mib: int) -> None:
-    """Resident memory while 10,000 evaluation episodes go by."""
+    """Print the resident memory while 10,000 evaluation episodes are loaded."""
     load, episodes = our_loader(data, False, cache_mib), evaluation_order(data.manifest.episodes)
     for done in range(10_001):
         if done in (0, 100, 2500, 5000, 7500, 10_000):
@@ -255,7 +264,7 @@ def main() -> None:
     for name in [options.dataset] if options.dataset else DATASETS:
         index = DATASETS[name](options.root or str(Path(samples or "") / SAMPLES[name]))
 
-        def module(way: int, shot: int, index: AnnotationIndex = index) -> EpisodicDataModule:
+        def module(way: int, shot: int, index: SegmentationIndex = index) -> EpisodicDataModule:
             settings: dict[str, Any] = {"image_size": options.size, "episodes": 1000, "drop_small_classes": True}
             return EpisodicDataModule(index, fold=options.fold, way=way, shot=shot, **settings)
 
@@ -269,7 +278,7 @@ def main() -> None:
             episodes = evaluation_order(data.manifest.episodes)[: options.episodes]
             tasks.append((f"evaluation, {way}-way {shot}-shot", data, episodes, False))
         for title, data, episodes, training in tasks:
-            lines = apart(partial(compare, data, episodes, training, options.cache_mib))
+            lines = in_child_process(partial(compare, data, episodes, training, options.cache_mib))
             print(title, *lines, sep="\n", flush=True)
 
 

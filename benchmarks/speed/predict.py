@@ -1,4 +1,4 @@
-"""`fsbench predict` against the method's own forward, in one process.
+"""Compare the speed of `fsbench predict` with that of the method's own forward pass, in one process.
 
     python -m benchmarks.speed.predict [--method prototype] [--dataset demo] [--weights random] [--photos 24]
         [--side 1200] [--classes 1] [--shots 1] [--threads 2] [--rounds 3] [--device cpu]
@@ -24,31 +24,32 @@ import torch
 from PIL import Image, ImageFilter
 
 from benchmarks.speed.measure import device_name
-from datamodules.photos import find_photos
-from fsbench.cost import Meter, release_memory, resident_mib
-from fsbench.predict.job import predict_folder
-from fsbench.predict.predictor import QUERY, Loaded, Predictor
+from fsbench.engine.meter import Meter, release_memory, resident_mib
+from fsbench.predict.folder import predict_folder
+from fsbench.predict.load_images import LoadedImage
+from fsbench.predict.predictor import QUERY, Predictor
+from fsbench.predict.query_images import find_images
 
 
-def draw_photos(folder: Path, count: int, side: int) -> None:
-    """JPEGs of side x 3/4 side: blurred noise, which compresses about as photos do."""
+def draw_images(folder: Path, count: int, side: int) -> None:
+    """Write `count` JPEGs of side x 3/4 side: blurred noise, which compresses about as photos do."""
     rng = np.random.RandomState(0)
     for number in range(count):
         noise = Image.fromarray(rng.randint(0, 256, (side * 3 // 16, side // 4, 3)).astype(np.uint8))
-        picture = noise.resize((side, side * 3 // 4), Image.Resampling.BICUBIC).filter(ImageFilter.GaussianBlur(1))
-        picture.save(folder / f"{number:04d}.jpg", quality=90)
+        image = noise.resize((side, side * 3 // 4), Image.Resampling.BICUBIC).filter(ImageFilter.GaussianBlur(1))
+        image.save(folder / f"{number:04d}.jpg", quality=90)
 
 
-def plain(predictor: Predictor, loaded: list[Loaded]) -> None:
-    """The method's own forward on photos that are ready."""
-    for photo in loaded:
+def plain(predictor: Predictor, loaded: list[LoadedImage]) -> None:
+    """Run the method's own forward pass on decoded and resized images."""
+    for image in loaded:
         with torch.inference_mode():
-            predictor.method._predict(predictor.episode(photo)).label_map.cpu()
+            predictor.method.predict_shots(predictor.episode(image)).label_map.cpu()
         predictor.method.backbone.cache.forget(QUERY)
 
 
 def timed(call: Callable[[], object]) -> np.ndarray:
-    """Seconds on the clock, and of the processor in all threads."""
+    """Return the seconds of `call` on the clock, and of the processor in all threads."""
     started = time.perf_counter(), time.process_time()
     call()
     return np.array([time.perf_counter() - started[0], time.process_time() - started[1]])
@@ -79,17 +80,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "photos").mkdir()
-        draw_photos(folder / "photos", options.photos, options.side)
-        photos, _ = find_photos([folder / "photos"])
+        draw_images(folder / "photos", options.photos, options.side)
+        images, _ = find_images([folder / "photos"])
         mask = np.zeros((options.side * 3 // 4, options.side), dtype=np.uint8)
         mask[mask.shape[0] // 4 : mask.shape[0] // 2, options.side // 4 : options.side // 2] = 1
         for number in range(options.classes):
-            predictor.support(f"class {number + 1}", [(photos[number].path, mask)] * options.shots)
-        loaded = [photo for photo in predictor.loaded(photos, 2) if isinstance(photo, Loaded)]
+            predictor.support(f"class {number + 1}", [(images[number].path, mask)] * options.shots)
+        loaded = [image for image in predictor.load_images(images, 2) if isinstance(image, LoadedImage)]
         plain(predictor, loaded[:2])  # builds the backbone, encodes the support
         print(
             f"{device_name(predictor.device)}; {options.method}, {predictor.image_size} pixels, {options.classes}-way "
-            f"{options.shots}-shot, {len(photos)} photos of {options.side}x{options.side * 3 // 4}, "
+            f"{options.shots}-shot, {len(images)} photos of {options.side}x{options.side * 3 // 4}, "
             f"{options.threads} threads"
         )
         ratios = []
@@ -98,9 +99,9 @@ def main() -> None:
             own = timed(lambda: plain(predictor, loaded))
             release_memory()
             before, meter = resident_mib(), Meter(torch.device("cpu"))
-            ours = timed(partial(predict_folder, predictor, photos, out, threads=options.threads, report=len))
+            ours = timed(partial(predict_folder, predictor, images, out, threads=options.threads, report=len))
             ratios.append(ours / own)
-            (clock, processor), (our_clock, our_processor) = 1000 * own / len(photos), 1000 * ours / len(photos)
+            (clock, processor), (our_clock, our_processor) = 1000 * own / len(images), 1000 * ours / len(images)
             print(
                 f"a photo: forward {clock:.1f} ms ({processor:.1f} of the processor), predict {our_clock:.1f} ms "
                 f"({our_processor:.1f}): {ratios[-1][0]:.2f}x ({ratios[-1][1]:.2f}x); {meter.peak_mib - before:.0f} MiB"

@@ -1,10 +1,10 @@
-"""How long `fsbench report` takes, and how much memory: 50 runs of 1000 episodes on each of 4 folds.
+"""Measure time and memory of `fsbench report` on 50 runs of 1000 episodes on each of 4 folds.
 
     python -m benchmarks.speed.report [--folder FOLDER]
 
 The runs are written as in `benchmarks.speed.load` (five methods, ten seeds: 200 records), with the rows that a run
-keeps for tables; nothing else of an earlier report is in the cache folder. They have no data beside them: pictures are
-not in the time.
+keeps for tables; the cache folder holds nothing else of an earlier report. They have no data beside them, so pictures
+are not part of the time.
 
 Two quiet CPU cores; the peak memory of the largest process:
 
@@ -22,7 +22,11 @@ from benchmarks.speed.load import GRID, LONG, call, make_runs
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, help="where runs are made, or were; default: a temporary one")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        help="where the runs are written, or were by an earlier call; default: a temporary folder",
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         runs = (options.folder or Path(temporary)) / "fifty"

@@ -1,1 +1,1 @@
-"""`fsbench data check`: what of a data set is missing, damaged, or other than the official data."""
+"""Compare a data set on disk with the official data: missing, damaged and different files (`fsbench data check`)."""

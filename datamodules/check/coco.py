@@ -1,24 +1,26 @@
-"""COCO 2014."""
+"""Check a folder of COCO 2014."""
 
 from pathlib import Path
 
 from datamodules.check.lists import check_lists
 from datamodules.check.media import check_files
 from datamodules.check.report import Report, some
-from datamodules.coco import Coco
-from datamodules.official_lists import default_lists
-from fsbench.annotations import SIZE_BINS
+from datamodules.datasets.coco import Coco
+from datamodules.lists.official import default_lists
+from fsbench.episodes.lists import SIZE_BINS, pair_list
 
-_PHOTOS = {"train2014": 82783, "val2014": 40504}
+_IMAGES = {"train2014": 82783, "val2014": 40504}
+"""Images of each part of the official data."""
 
 
 def check(report: Report, root: Path, lists: list[str] | None) -> None:
+    """Report on images, annotations and lists in `root`; `lists` are folders of released lists."""
     index = report.attempt("folders", lambda: Coco(str(root), lists=[]))
     if index is None:
         return
     report.ok("folders", str(index.root))
-    complete = {}
-    for folder in _PHOTOS:
+    complete: dict[str, bool] = {}
+    for folder in _IMAGES:
         absent = index._absent_parts(folder)
         complete[folder] = not absent
         if absent and folder == "train2014" and len(absent) == 2:
@@ -32,29 +34,31 @@ def check(report: Report, root: Path, lists: list[str] | None) -> None:
         check_lists(
             report,
             index,
-            lambda split, fold: index.pair_list(split, fold).pairs,
+            lambda split, fold: pair_list(index, split, fold).pairs,
             (*splits, "val", *SIZE_BINS, "pfenet-val"),
             default_lists(lists, root),
         )
 
 
 def _check_part(report: Report, index: Coco, folder: str) -> None:
+    """Report on the images of `folder` and their annotations."""
     instances = report.attempt(folder, lambda: index._annotations(folder))
     if instances is None:
         return
-    photos = index._photos[folder]
-    report.count(folder, len(photos), _PHOTOS[folder], "photos")
+    images = index._image_names[folder]
+    report.count(folder, len(images), _IMAGES[folder], "photos")
     annotated = [f"{folder}/{name}" for name in instances.file_names]
-    report.count(f"annotations/instances_{folder}.json", len(annotated), _PHOTOS[folder], "images")
-    strange = sorted(photos.difference(annotated))
-    if strange:
-        report.differs(folder, f"{len(strange)} photos without an entry in the annotations: {some(strange)}")
-    without = sorted(set(annotated) - photos)
-    if without:
-        report.problem(folder, f"{len(without)} annotated images have no photo: {some(without)}; expected one for each")
+    report.count(f"annotations/instances_{folder}.json", len(annotated), _IMAGES[folder], "images")
+    unlisted = sorted(images.difference(annotated))
+    if unlisted:
+        report.differs(folder, f"{len(unlisted)} photos without an entry in the annotations: {some(unlisted)}")
+    missing = sorted(set(annotated) - images)
+    if missing:
+        report.problem(folder, f"{len(missing)} annotated images have no photo: {some(missing)}; expected one for each")
 
     def sources(name: str) -> tuple[Path, tuple[int, int]]:
+        """Return the image file and the (width, height) that the annotations give it."""
         height, width = instances.sizes[instances.row_of[name.partition("/")[2]]].tolist()
         return index.image_path(name), (width, height)
 
-    check_files(report, f"{folder}, files", [name for name in annotated if name in photos], sources)
+    check_files(report, f"{folder}, files", [name for name in annotated if name in images], sources)

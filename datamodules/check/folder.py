@@ -1,15 +1,17 @@
-"""Any folder with a folds.yaml; there is no official data to compare with."""
+"""Check a user's folder with a folds.yaml; there are no official data to compare it with."""
 
 from collections import Counter
 from pathlib import Path
 
 from datamodules.check.media import check_files, report_absent
 from datamodules.check.report import Report
-from datamodules.folder import Folder
-from datamodules.mask_folder import read_names
+from datamodules.datasets.folder import Folder
+from datamodules.datasets.mask_folder import read_names
+from fsbench.episodes.lists import pair_list
 
 
 def check(report: Report, root: Path, lists: list[str] | None) -> None:
+    """Report on images, label maps and lists in `root`; `lists` is not used."""
     report.complete = "usable"
     index = report.attempt("folds.yaml", lambda: Folder(str(root)))
     files = report.attempt("images", lambda: index._image_files) if index else None
@@ -17,7 +19,7 @@ def check(report: Report, root: Path, lists: list[str] | None) -> None:
         return
     report.ok("folds.yaml", f"{index.name}: {len(index.class_numbers)} classes, {index.folds} folds")
     labels = set(index.label_names())
-    for split, path in index._list_files.items():
+    for split, path in index.list_files.items():
         names = report.attempt(f"{path.name}", lambda path=path: read_names(path))  # type: ignore[misc]
         if names is None:
             continue
@@ -28,10 +30,10 @@ def check(report: Report, root: Path, lists: list[str] | None) -> None:
         check_files(report, f"{split} images", both, lambda name: (index.image_path(name), index.label_file(name)))
     if not report.usable:
         return
-    for split in index._list_files:
+    for split in index.list_files:
         for fold in range(index.folds):
             subject = f"list {split} fold {fold}"
-            pairs = report.attempt(subject, lambda split=split, fold=fold: index.pair_list(split, fold).pairs)  # type: ignore[misc]
+            pairs = report.attempt(subject, lambda split=split, fold=fold: pair_list(index, split, fold).pairs)  # type: ignore[misc]
             if pairs:
                 counts = Counter(index.class_names[number - 1] for _, number in pairs)
                 report.ok(subject, f"{len(pairs)} pairs: {', '.join(f'{name} {n}' for name, n in counts.items())}")

@@ -1,12 +1,12 @@
-"""The class lists that the data at hand give, beside the official ones."""
+"""Compare the class lists derived from the data with the official ones."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from datamodules.check.report import Report, some
-from datamodules.official_lists import DERIVED, OFFICIAL, REORDERED, checksums, read_official, verdict
-from fsbench.annotations import AnnotationIndex, Pair
+from datamodules.lists.official import DERIVED, OFFICIAL, REORDERED, checksums, read_official, verdict
+from fsbench.data.dataset import Pair, SegmentationIndex
 from fsbench.errors import DataError
 
 _PER_CLASS = {
@@ -21,21 +21,33 @@ _PER_CLASS = {
         1031 641 3229 1276 785 1167 826 1031 809 630 1817 821 1697 7449 2980 2321 2514 7894 2211 2872 2126 397 597 1184
         734 863 1875 88 2306 1626 2419 1354 1399 369 1337 53 190""",
 }
-"""Pairs of classes 1, 2, … in the official lists (fscs-protocol §2.1)."""
+"""Number of pairs of class 1, 2, … in the official lists (fscs-protocol §2.1)."""
 
-Own = Callable[[str, int], tuple[Pair, ...]]
-"""(split, fold) -> our list, with the classes that the official file of this name holds."""
+DerivedPairs = Callable[[str, int], tuple[Pair, ...]]
+"""Function (split, fold) -> derived pairs of the classes that the official file of this name holds."""
 
 
 def check_lists(
-    report: Report, index: AnnotationIndex, own: Own, splits: Sequence[str], folders: Sequence[str | Path]
+    report: Report,
+    index: SegmentationIndex,
+    derived: DerivedPairs,
+    splits: Sequence[str],
+    folders: Sequence[str | Path],
 ) -> None:
-    """Counts per fold and class, and whether our lists are the official ones; with `folders`, which names differ."""
+    """Report the sizes of all lists, and whether they are the official ones.
+
+    Args:
+        report: where the findings go.
+        index: the data set.
+        derived: gives the lists that follow from the data.
+        splits: splits to compare.
+        folders: folders of released lists; with some, the pairs that differ are named.
+    """
     for split in splits:
         for fold in range(index.folds):
             subject = f"list {split} fold {fold}"
             try:
-                pairs = own(split, fold)
+                pairs = derived(split, fold)
             except DataError as error:
                 if "qualifies" not in str(error):
                     report.problem(subject, str(error).splitlines()[0])
@@ -45,18 +57,19 @@ def check_lists(
             if folders:
                 _compare_file(report, subject, index, split, fold, pairs, folders)
         if (index.name, split) in _PER_CLASS:
-            _compare_classes(report, index, own, split)
+            _compare_classes(report, index, derived, split)
 
 
 def _compare(
     report: Report,
     subject: str,
-    index: AnnotationIndex,
+    index: SegmentationIndex,
     split: str,
     fold: int,
     pairs: tuple[Pair, ...],
     with_files: bool,
 ) -> None:
+    """Report whether `pairs` have the official number and checksum; `with_files` leaves their order to the file."""
     known = checksums().get((index.name, split, fold))
     images = len({name for name, _ in pairs})
     text = f"{len(pairs)} pairs, {images} images"
@@ -77,13 +90,13 @@ def _compare(
 def _compare_file(
     report: Report,
     subject: str,
-    index: AnnotationIndex,
+    index: SegmentationIndex,
     split: str,
     fold: int,
     pairs: tuple[Pair, ...],
     folders: Sequence[str | Path],
 ) -> None:
-    """Which pairs of the released file are not ours, and the reverse."""
+    """Report which pairs are in the released file only, and which in `pairs` only."""
     if split.startswith("pfenet"):
         return
     with report.errors(f"{subject}, file"):
@@ -96,9 +109,11 @@ def _compare_file(
             order = "equal" if official.pairs == pairs else "equal in another order; the file's is used"
             report.ok(f"{subject}, file", f"checksum right; {order}")
             return
-        lacking, more = (sorted(f"{name} {number}" for name, number in diff) for diff in (theirs - ours, ours - theirs))
-        parts = [f"{len(lacking)} pairs only there: {some(lacking, 3)}"] * bool(lacking)
-        parts += [f"{len(more)} only here: {some(more, 3)}"] * bool(more)
+        missing, extra = (
+            sorted(f"{name} {number}" for name, number in diff) for diff in (theirs - ours, ours - theirs)
+        )
+        parts = [f"{len(missing)} pairs only there: {some(missing, 3)}"] * bool(missing)
+        parts += [f"{len(extra)} only here: {some(extra, 3)}"] * bool(extra)
         report.differs(f"{subject}, file", "; ".join(parts))
         absent = sorted({name for name, _ in theirs - ours if not index.image_path(name).is_file()})
         if absent:
@@ -109,30 +124,32 @@ def _compare_file(
             )
 
 
-def _compare_classes(report: Report, index: AnnotationIndex, own: Own, split: str) -> None:
+def _compare_classes(report: Report, index: SegmentationIndex, derived: DerivedPairs, split: str) -> None:
+    """Report the number of pairs of every class beside the official one."""
     official = [int(number) for number in _PER_CLASS[index.name, split].split()]
-    found = [0] * len(official)
+    counts = [0] * len(official)
     for fold in range(index.folds):
         with report.errors(f"classes of {split}"):
-            for number, pairs in Counter(number for _, number in _or_nothing(own, split, fold)).items():
-                found[number - 1] = pairs  # COCO has a training class in three folds, with the same images
-    other = [
+            for number, pairs in Counter(number for _, number in _pairs_or_none(derived, split, fold)).items():
+                counts[number - 1] = pairs  # COCO has a training class in three folds, with the same images
+    different = [
         f"{name} {ours} of {theirs}"
-        for name, ours, theirs in zip(index.class_names, found, official, strict=True)
+        for name, ours, theirs in zip(index.class_names, counts, official, strict=True)
         if ours != theirs
     ]
     subject = f"classes of {split}"
-    if other:
-        none = [name for name, ours in zip(index.class_names, found, strict=True) if not ours]
+    if different:
+        empty = [name for name, ours in zip(index.class_names, counts, strict=True) if not ours]
         report.differs(
-            subject, f"{some(other, len(official))}" + (f"; without any image: {some(none, 100)}" if none else "")
+            subject, f"{some(different, len(official))}" + (f"; without any image: {some(empty, 100)}" if empty else "")
         )
     else:
-        report.ok(subject, " ".join(f"{name} {n}" for name, n in zip(index.class_names, found, strict=True)))
+        report.ok(subject, " ".join(f"{name} {n}" for name, n in zip(index.class_names, counts, strict=True)))
 
 
-def _or_nothing(own: Own, split: str, fold: int) -> tuple[Pair, ...]:
+def _pairs_or_none(derived: DerivedPairs, split: str, fold: int) -> tuple[Pair, ...]:
+    """Return the derived pairs, none where they cannot be derived."""
     try:
-        return own(split, fold)
-    except DataError:  # said before
+        return derived(split, fold)
+    except DataError:  # reported with the list itself
         return ()

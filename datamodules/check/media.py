@@ -1,4 +1,4 @@
-"""Are image files whole, and how large are their images? Without decoding them, so that thousands take seconds."""
+"""Check that image files are whole and of the right size, by their headers and ends, so that thousands take seconds."""
 
 import os
 import struct
@@ -7,25 +7,27 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from datamodules.check.report import Report, some
-from datamodules.label_maps import read_image
+from fsbench.data.image_io import read_image
 from fsbench.errors import DataError
 
 _HEAD, _TAIL = 1 << 16, 1 << 12
+"""Bytes read at the beginning and the end of a file."""
 _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB\x60\x82"
 _NO_FRAME = {0xC4, 0xC8, 0xCC}
 """JPEG markers of the range C0 to CF that do not begin a frame."""
 _DECODED = 40
-"""So many files of each kind are decoded as a sample."""
+"""Number of files of each kind that are decoded as a sample."""
 
 
 class Damage(Exception):
-    """A file is no whole image."""
+    """Raised for a file that is no whole image."""
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """(width, height) of a JPEG or PNG from its header, after a look at its end; a file in doubt is decoded.
+    """Return (width, height) of a JPEG or PNG from its header, if its end is present; decode a file in doubt.
 
-    Raises Damage for files that are absent, empty, cut off or no images.
+    Raises:
+        Damage: the file is absent, empty, cut off or no image.
     """
     try:
         with path.open("rb") as file:
@@ -50,6 +52,7 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def _decoded_size(path: Path) -> tuple[int, int]:
+    """Decode the image and return (width, height); Damage where that fails."""
     try:
         return read_image(path).size
     except DataError as error:
@@ -57,7 +60,7 @@ def _decoded_size(path: Path) -> tuple[int, int]:
 
 
 def _frame_size(head: bytes) -> tuple[int, int] | None:
-    """(width, height) of a JPEG's first frame, where that begins in `head`."""
+    """Return (width, height) of a JPEG's first frame, None where that does not begin in `head`."""
     at = 2
     while at + 9 <= len(head) and head[at] == 0xFF:
         marker = head[at + 1]
@@ -74,12 +77,20 @@ def _frame_size(head: bytes) -> tuple[int, int] | None:
 def check_files(
     report: Report, subject: str, names: Sequence[str], files: Callable[[str], Iterable[Path | tuple[int, int]]]
 ) -> None:
-    """Report damaged files, and names whose files (or sizes given as numbers) have not all the same size."""
-    from tqdm import tqdm
+    """Report damaged files, and names whose files do not all have the same size.
+
+    Args:
+        report: where the findings go.
+        subject: what the files are called in the report.
+        names: images to check.
+        files: function from a name to its files; a (width, height) in place of a file is a size it must have.
+    """
+    from tqdm import tqdm  # spares commands that draw no progress its import
 
     sample = set(names[:: max(1, len(names) // _DECODED)])
 
-    def one(name: str) -> str | None:
+    def problem(name: str) -> str | None:
+        """Return what is wrong with the files of `name`, None where nothing is."""
         sizes: dict[tuple[int, int], str] = {}
         for source in files(name):
             if not isinstance(source, Path):
@@ -94,15 +105,13 @@ def check_files(
                     f"{source} {damage}" if "damaged" not in str(damage) else str(damage).removeprefix("is damaged: ")
                 )
         if len(sizes) > 1:
-            said = " and ".join(f"{width}x{height} by {source}" for (width, height), source in sizes.items())
-            return f"{name} is {said}; expected equal sizes (width x height)"
+            stated = " and ".join(f"{width}x{height} by {source}" for (width, height), source in sizes.items())
+            return f"{name} is {stated}; expected equal sizes (width x height)"
         return None
 
     with ThreadPoolExecutor(min(16, 4 * (os.cpu_count() or 1))) as pool:
-        found = list(
-            tqdm(pool.map(one, names), total=len(names), desc=f"Checking {subject}", unit="image", disable=None)
-        )
-    damaged = [text for text in found if text]
+        progress = tqdm(pool.map(problem, names), f"Checking {subject}", len(names), unit="image", disable=None)
+        damaged = [text for text in progress if text]
     for text in damaged[:10]:
         report.problem(subject, text)
     if len(damaged) > 10:
@@ -112,6 +121,6 @@ def check_files(
 
 
 def report_absent(report: Report, subject: str, absent: Sequence[str], expected: str) -> None:
-    """A problem that names files which are not there; nothing where there are none."""
+    """Report `absent` files as a problem, if there are any."""
     if absent:
         report.problem(subject, f"{len(absent)} missing: {some(sorted(absent))}; expected {expected}")

@@ -1,19 +1,22 @@
-"""VOC 2012 with SBD."""
+"""Check a folder of VOC 2012 with SBD."""
 
 from pathlib import Path
 
 from datamodules.check.lists import check_lists
 from datamodules.check.media import check_files, report_absent
 from datamodules.check.report import Report
-from datamodules.mask_folder import read_names
-from datamodules.official_lists import default_lists
-from datamodules.pascal import Pascal
-from fsbench.annotations import SIZE_BINS, Pair
+from datamodules.datasets.mask_folder import read_names
+from datamodules.datasets.pascal import Pascal
+from datamodules.lists.official import default_lists
+from fsbench.data.dataset import Pair
+from fsbench.episodes.lists import SIZE_BINS, pair_list
 
 _LABELS, _VAL, _TRAIN = 12031, 1449, 1464
+"""Label maps, validation names and training names of the official data."""
 
 
 def check(report: Report, root: Path, lists: list[str] | None) -> None:
+    """Report on images, label maps and lists in `root`; `lists` are folders of released lists."""
     index = report.attempt("folders", lambda: Pascal(str(root), lists=[]))
     if index is None:
         return
@@ -33,18 +36,19 @@ def check(report: Report, root: Path, lists: list[str] | None) -> None:
         listed = report.attempt(f"{name}.txt", lambda path=path: read_names(path)) if path.is_file() else None  # type: ignore[misc]
         if listed is not None:
             report.count(f"{name}.txt", len(listed), official, "names")
-            without = [f"{entry}.png" for entry in listed if not index.label_file(entry).is_file()]
-            report_absent(report, f"{name}.txt", without, "a label map for each name")
+            unlabelled = [f"{entry}.png" for entry in listed if not index.label_file(entry).is_file()]
+            report_absent(report, f"{name}.txt", unlabelled, "a label map for each name")
         elif name == "val" and not path.is_file():
             report.problem("val.txt", f"{path} does not exist; expected the {_VAL} validation names of VOC 2012")
     if report.usable:
         folders = default_lists(lists, root, index.root)
 
-        def own_classes(split: str, fold: int) -> tuple[Pair, ...]:
+        def derived(split: str, fold: int) -> tuple[Pair, ...]:
+            """Return the list with the fold's own classes, which the official training files hold."""
             if split != "trn":
-                return index.pair_list(split, fold).pairs
+                return pair_list(index, split, fold).pairs
             classes = index.test_classes(fold)
-            joined = index.pair_list("trn", (fold + 1) % index.folds).pairs
+            joined = pair_list(index, "trn", (fold + 1) % index.folds).pairs
             return tuple(pair for pair in joined if pair[1] in classes)
 
-        check_lists(report, index, own_classes, ("trn", "val", *SIZE_BINS, "pfenet-trn", "pfenet-val"), folders)
+        check_lists(report, index, derived, ("trn", "val", *SIZE_BINS, "pfenet-trn", "pfenet-val"), folders)

@@ -1,4 +1,4 @@
-"""What a check found, as a table and a verdict."""
+"""Findings of a check, as a table and a verdict."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -8,42 +8,50 @@ from typing import Literal, TypeVar
 from fsbench.errors import FsbenchError
 
 Level = Literal["ok", "differs", "PROBLEM"]
-"""As it should be; usable, but not the complete official data; not usable."""
+"""Meaning: complete; usable, but not the complete official data; not usable."""
 T = TypeVar("T")
 
 
 @dataclass
 class Report:
-    """The findings in the order they were made."""
+    """Findings about a data set, in the order in which they were made.
+
+    Attributes:
+        complete: verdict on data without problems and differences.
+        findings: (level, subject, text) of each.
+    """
 
     complete: str = "complete official data"
-    """What data without problems and differences are called."""
     findings: list[tuple[Level, str, str]] = field(default_factory=list)
 
     def ok(self, subject: str, text: str) -> None:
+        """Add a finding that is as it should be."""
         self.findings.append(("ok", subject, text))
 
     def differs(self, subject: str, text: str) -> None:
+        """Add a difference from the official data that does not stand in the way of use."""
         self.findings.append(("differs", subject, text))
 
     def problem(self, subject: str, text: str) -> None:
+        """Add a finding that makes the data unusable."""
         self.findings.append(("PROBLEM", subject, text))
 
-    def count(self, subject: str, found: int, official: int | None, what: str) -> None:
-        """A number of things, compared with the official one."""
-        if official is None or found == official:
-            self.ok(subject, f"{found} {what}")
+    def count(self, subject: str, number: int, official: int | None, unit: str) -> None:
+        """Add a number of things beside the official number, if there is one."""
+        if official is None or number == official:
+            self.ok(subject, f"{number} {unit}")
         else:
-            self.differs(subject, f"{found} {what}; the official data have {official}")
+            self.differs(subject, f"{number} {unit}; the official data have {official}")
 
-    def attempt(self, subject: str, make: Callable[[], T]) -> T | None:
-        """`make()`, or None and a problem where it raises an error meant for the user."""
+    def attempt(self, subject: str, compute: Callable[[], T]) -> T | None:
+        """Return `compute()`; where it raises an error meant for the user, add that as a problem and return None."""
         with self.errors(subject):
-            return make()
+            return compute()
         return None
 
     @contextmanager
     def errors(self, subject: str) -> Iterator[None]:
+        """Turn an error meant for the user into a problem."""
         try:
             yield
         except FsbenchError as error:
@@ -51,10 +59,12 @@ class Report:
 
     @property
     def usable(self) -> bool:
+        """True if there is no problem."""
         return not any(level == "PROBLEM" for level, _, _ in self.findings)
 
     @property
     def verdict(self) -> str:
+        """One sentence on the data as a whole."""
         if not self.usable:
             problems = sum(level == "PROBLEM" for level, _, _ in self.findings)
             return f"not usable as it is: {problems} problem{'s' * (problems > 1)}"
@@ -63,10 +73,11 @@ class Report:
         return self.complete
 
     def text(self) -> str:
+        """Return the findings as aligned lines."""
         width = max((len(subject) for _, subject, _ in self.findings), default=0)
         return "\n".join(f"{level:8} {subject:{width}}  {text}" for level, subject, text in self.findings)
 
 
 def some(names: Sequence[str], most: int = 5) -> str:
-    """The first names, and that there are more."""
+    """Return the first `most` names, with an ellipsis where there are more."""
     return ", ".join(names[:most]) + (", …" if len(names) > most else "")

@@ -1,1 +1,1 @@
-"""`fsbench data prepare`: from the publishers' archives to the folders that the data sets read."""
+"""Turn the publishers' archives into the folders that the data sets read (`fsbench data prepare`)."""

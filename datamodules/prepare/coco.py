@@ -1,21 +1,21 @@
-"""COCO 2014: photos and instance annotations; label PNGs where they are asked for."""
+"""Prepare COCO 2014: images and instance annotations; label PNGs where requested."""
 
 import os
-import shutil
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path, PurePosixPath
 
-from datamodules.coco import Coco
+from datamodules.datasets.coco import Coco
 from datamodules.prepare.download import Digest
 from datamodules.prepare.job import Archive, Job
 from datamodules.prepare.list_files import provide_lists
 from datamodules.prepare.sbd import write_label_map
-from datamodules.prepare.unpack import publish, unpack
+from datamodules.prepare.unpack import discard, publish, unpack
 from fsbench.errors import DataError
 from fsbench.files import sha256_file, write_text
 
 _BASE = "http://images.cocodataset.org"
-PHOTOS = {
+IMAGES = {
     "train2014": Archive(
         "train2014.zip", f"{_BASE}/zips/train2014.zip", Digest("md5", "0da8c0bd3d6becc4dcb32757491aca88")
     ),
@@ -27,13 +27,16 @@ ANNOTATIONS = Archive(
     Digest("md5", "0a379cfc70b0e71301e0f377548639bd"),
 )
 RENDERED = "rendered-from.txt"
-"""Beside rendered label maps: sha256 of the annotation file they show."""
+"""File beside rendered label maps with the sha256 of the annotation file they show."""
 
 
 def prepare(job: Job) -> list[str]:
-    """`<root>/{train2014,val2014,annotations}`; each step is left out where its result is there."""
+    """Make `<root>/{train2014,val2014,annotations}`; steps whose result is present are left out.
+
+    Returns remarks for the user.
+    """
     remarks = provide_lists(job, "coco")
-    folders = ["val2014"] if job.validation_only else list(PHOTOS)
+    folders = ["val2014"] if job.validation_only else list(IMAGES)
     files = [f"instances_{folder}.json" for folder in folders]
     if not all((job.root / "annotations" / file).is_file() for file in files):
         making = job.root / ".annotations.making"
@@ -42,13 +45,13 @@ def prepare(job: Job) -> list[str]:
         (job.root / "annotations").mkdir(exist_ok=True)
         for file in files:
             (making / file).replace(job.root / "annotations" / file)
-        shutil.rmtree(making)
+        discard(making)
     for folder in folders:
         if not (job.root / folder).is_dir():
             making = job.root / f".{folder}.making"
-            photos = unpack(job.obtain(PHOTOS[folder]), making, lambda name, folder=folder: _photo(name, folder))  # type: ignore[misc]
-            if not photos:
-                raise DataError(f"archive {PHOTOS[folder].name} has no {folder}/*.jpg; expected COCO's photos of 2014")
+            count = unpack(job.obtain(IMAGES[folder]), making, partial(_image, folder))
+            if not count:
+                raise DataError(f"archive {IMAGES[folder].name} has no {folder}/*.jpg; expected COCO's photos of 2014")
             publish(making, job.root / folder)
     if job.render:
         for folder in folders:
@@ -56,20 +59,25 @@ def prepare(job: Job) -> list[str]:
     return remarks
 
 
-def _photo(name: PurePosixPath, folder: str) -> str | None:
+def _image(folder: str, name: PurePosixPath) -> str | None:
+    """Return the file name of an image directly in `folder`; None for anything else."""
     return name.name if name.parent.name == folder and name.suffix == ".jpg" else None
 
 
 def _require(archive: Archive, making: Path, files: list[str]) -> None:
+    """Raise DataError unless all `files` of `archive` were unpacked to `making`."""
     for file in files:
         if not (making / file).is_file():
             raise DataError(f"archive {archive.name} has no {file}; expected COCO's annotations of 2014")
 
 
 def _render(root: Path, folder: str) -> None:
-    """`annotations/<folder>/<photo>.png`, class numbers 1 to 80 by the painting rule (fscs-protocol §2.2), as the
-    official programs read them. The suite itself goes on painting, which is three times as fast as decoding."""
-    from tqdm import tqdm
+    """Write `annotations/<folder>/<image>.png`: class numbers 1 to 80 by the painting rule (fscs-protocol §2.2).
+
+    For other programs, which read such files; the suite paints label maps itself, three times as fast as decoding.
+    Rendered files of the same annotations are kept, so that an interrupted call goes on where it stopped.
+    """
+    from tqdm import tqdm  # spares commands that draw no progress its import
 
     index = Coco(str(root), lists=[])
     target = root / "annotations" / folder
@@ -84,13 +92,13 @@ def _render(root: Path, folder: str) -> None:
             path.unlink()
         write_text(part, f"{sha256}\n")
     present = {path.stem for path in target.glob("*.png")}
-    wanted = [photo.stem for photo in sorted((root / folder).glob("*.jpg")) if photo.stem not in present]
+    wanted = [path.stem for path in sorted((root / folder).glob("*.jpg")) if path.stem not in present]
 
-    def one(name: str) -> None:
+    def render(name: str) -> None:
         write_label_map(target / f"{name}.png", index.label_map(f"{folder}/{name}.jpg"))
 
     for name in wanted[:1]:
-        one(name)  # reads the annotations, which the threads then share
+        render(name)  # reads the annotations, which the threads then share
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        list(tqdm(pool.map(one, wanted), total=len(wanted), desc=f"Painting {folder}", unit="image", disable=None))
+        list(tqdm(pool.map(render, wanted), total=len(wanted), desc=f"Painting {folder}", unit="image", disable=None))
     part.replace(marker)

@@ -1,4 +1,4 @@
-"""One file over HTTP: goes on where it broke off, tries again, and is used only when its checksum is right."""
+"""Download one file over HTTP: resume where it broke off, retry, and use it only when its checksum is right."""
 
 import hashlib
 import http.client
@@ -15,19 +15,20 @@ from typing import IO, Any, Literal
 from fsbench.errors import DataError, SettingsError
 
 CHUNK = 1 << 20
+"""Bytes read at a time."""
 _BUSY = {408, 425, 429}
-"""Answers, besides 5xx, that another attempt may change."""
+"""HTTP status codes, besides 5xx, after which another attempt may succeed."""
 
 
 @dataclass(frozen=True)
 class Digest:
-    """A published checksum."""
+    """A published checksum: its kind and hexadecimal value."""
 
     kind: Literal["md5", "sha256"]
     value: str
 
     def of(self, path: Path) -> str:
-        """The checksum of `path` of the same kind; shows progress for large files."""
+        """Return the checksum of the same kind of the file `path`; shows progress for large files."""
         digest = hashlib.new(self.kind)
         size = path.stat().st_size
         with path.open("rb") as file, _bar(size, 0, f"Checking {path.name}") as bar:
@@ -38,36 +39,48 @@ class Digest:
 
 
 @dataclass(frozen=True)
-class Patience:
-    """How long to wait for one answer, and how often to try again without getting any further."""
+class RetryPolicy:
+    """Waiting times and attempts of a download.
+
+    Attributes:
+        timeout: seconds to wait for one answer.
+        retries: attempts after the first one that gain no byte before the download fails.
+        backoff: seconds before the second attempt; doubles with every fruitless one.
+    """
 
     timeout: float = 30.0
     retries: int = 5
     backoff: float = 1.0
-    """Seconds before the second attempt; doubles with every fruitless one."""
 
 
 class _BrokenOff(Exception):
-    """Another attempt may succeed."""
+    """A failed attempt after which another one may succeed."""
 
 
-def _splits(url: str) -> bool:
+def _has_host(url: str) -> bool:
+    """Return True if `url` can be parsed and names a host."""
     try:
         return bool(urllib.parse.urlsplit(url).netloc)
     except ValueError:
         return False
 
 
-def download(url: str, path: Path, digest: Digest | None = None, patience: Patience | None = None) -> None:
-    """Fetch `url` to `path`, through `<path>.part`, which a later call goes on with.
+def download(url: str, path: Path, digest: Digest | None = None, retry: RetryPolicy | None = None) -> None:
+    """Download `url` to `path` by way of `<path>.part`, which a later call resumes.
+
+    Args:
+        url: an http or https address.
+        path: target file; its folder is created.
+        digest: published checksum of the file; None takes it unchecked.
+        retry: waiting times and attempts.
 
     Raises:
-        SettingsError: an address of another kind than http(s).
+        SettingsError: the address is of another kind than http(s).
         DataError: refused, not found, no answer in time, no space, or bytes of another checksum; those are kept as
             `<path>.bad` and never used.
     """
-    patience = patience or Patience()
-    if not url.startswith(("http://", "https://")) or not _splits(url):
+    retry = retry or RetryPolicy()
+    if not url.startswith(("http://", "https://")) or not _has_host(url):
         raise SettingsError(f"cannot download from {url}; expected an address that begins with http:// or https://")
     part = path.with_name(f"{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,37 +88,37 @@ def download(url: str, path: Path, digest: Digest | None = None, patience: Patie
     while True:
         before = _size(part)
         try:
-            _fetch(url, part, patience.timeout)
+            _fetch(url, part, retry.timeout)
         except _BrokenOff as error:
             fruitless = 0 if _size(part) > before else fruitless + 1
             resumed = True
-            if fruitless > patience.retries:
+            if fruitless > retry.retries:
                 kept = f" ({_size(part)} bytes are kept in {part.name})" if part.exists() else ""
                 times = f"{fruitless} time{'s' * (fruitless > 1)}"
                 raise DataError(
                     f"cannot download {url}: {error}, {times}{kept}; expected the file; run the same command again "
                     "later, or put the file in place by hand (--from DIR)"
                 ) from error
-            time.sleep(patience.backoff * 2 ** max(0, fruitless - 1))
+            time.sleep(retry.backoff * 2 ** max(0, fruitless - 1))
             continue
-        found = digest.of(part) if digest else None
-        if digest is None or found == digest.value:
+        checksum = digest.of(part) if digest else None
+        if digest is None or checksum == digest.value:
             part.replace(path)
             return
-        if resumed:  # its beginning may be of another file: once more as a whole
+        if resumed:  # the part kept before may be of another file: download it once more as a whole
             part.unlink()
             resumed = False
             continue
         bad = path.with_name(f"{path.name}.bad")
         part.replace(bad)
         raise DataError(
-            f"{url} gave other bytes: {digest.kind} {found}; expected {digest.value}; they are kept as {bad} and not "
-            "used; try again later, or give another source (--url-base or --from)"
+            f"{url} gave other bytes: {digest.kind} {checksum}; expected {digest.value}; they are kept as {bad} and "
+            "not used; try again later, or give another source (--url-base or --from)"
         )
 
 
 def require_space(folder: Path, needed: int) -> None:
-    """Raise DataError unless the disk of `folder` has `needed` bytes left."""
+    """Raise DataError unless the disk of `folder` has `needed` bytes free."""
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise DataError(
@@ -115,7 +128,10 @@ def require_space(folder: Path, needed: int) -> None:
 
 
 def _fetch(url: str, part: Path, timeout: float) -> None:
-    """Append to `part` what is missing, or write it anew where the server does not send parts."""
+    """Append the missing bytes to `part`, or write it anew where the server does not send ranges.
+
+    Raises _BrokenOff where another attempt may succeed, DataError otherwise.
+    """
     offset = _size(part)
     request = urllib.request.Request(url, headers={"User-Agent": "fsbench", "Accept-Encoding": "identity"})
     if offset:
@@ -124,7 +140,7 @@ def _fetch(url: str, part: Path, timeout: float) -> None:
         response = urllib.request.urlopen(request, timeout=timeout)
     except urllib.error.HTTPError as error:
         with error:
-            _refused(url, error, part, offset)
+            _handle_http_error(url, error, part, offset)
         return
     except (OSError, http.client.HTTPException) as error:
         raise _BrokenOff(_reason(error, timeout)) from error
@@ -151,8 +167,8 @@ def _fetch(url: str, part: Path, timeout: float) -> None:
         raise _BrokenOff(f"the connection ended after {_size(part)} of {total} bytes")
 
 
-def _refused(url: str, error: urllib.error.HTTPError, part: Path, offset: int) -> None:
-    """Returns when `part` is complete already; raises otherwise."""
+def _handle_http_error(url: str, error: urllib.error.HTTPError, part: Path, offset: int) -> None:
+    """Return if the error says that `part` is complete already; raise _BrokenOff or DataError otherwise."""
     if error.code == 416 and offset:
         if error.headers.get("Content-Range", "") == f"bytes */{offset}":
             return
@@ -167,6 +183,7 @@ def _refused(url: str, error: urllib.error.HTTPError, part: Path, offset: int) -
 
 
 def _write(file: IO[bytes], chunk: bytes, part: Path) -> None:
+    """Write `chunk`; DataError where the disk is full."""
     try:
         file.write(chunk)
     except OSError as error:
@@ -174,6 +191,7 @@ def _write(file: IO[bytes], chunk: bytes, part: Path) -> None:
 
 
 def _reason(error: BaseException, timeout: float) -> str:
+    """Return in words why a connection failed."""
     reason = getattr(error, "reason", None)
     if isinstance(reason, BaseException):
         error = reason
@@ -183,17 +201,19 @@ def _reason(error: BaseException, timeout: float) -> str:
 
 
 def _starts_at(content_range: str, offset: int) -> bool:
+    """Return True if the header Content-Range says that the answer begins at byte `offset`."""
     match = re.match(r"bytes (\d+)-", content_range)
     return match is not None and int(match[1]) == offset
 
 
 def _bar(total: int | None, initial: int, description: str) -> Any:
-    """Progress in bytes, on a terminal and for files worth it."""
-    from tqdm import tqdm
+    """Return a progress bar in bytes; silent off a terminal and for files below 10 MiB."""
+    from tqdm import tqdm  # spares commands that draw no progress its import
 
     silent = True if total is not None and total < 10 * CHUNK else None
     return tqdm(total=total, initial=initial, desc=description, unit="B", unit_scale=True, disable=silent)
 
 
 def _size(path: Path) -> int:
+    """Return the bytes of the file `path`, 0 where it is absent."""
     return path.stat().st_size if path.is_file() else 0

@@ -1,10 +1,10 @@
-"""FSS-1000: an archive that only a browser gets; its structure is verified."""
+"""Prepare FSS-1000 from an archive that only a browser can fetch; its structure is verified."""
 
 import re
 from pathlib import Path, PurePosixPath
 
-from datamodules.fetch import FSS1000, missing
-from datamodules.fss1000 import IMAGES_PER_CLASS, INNER_FOLDERS
+from datamodules.datasets.fss1000 import IMAGES_PER_CLASS, INNER_FOLDERS
+from datamodules.instructions import FSS1000, missing
 from datamodules.prepare.job import Job
 from datamodules.prepare.list_files import provide_lists
 from datamodules.prepare.unpack import publish, unpack
@@ -15,12 +15,16 @@ ARCHIVES = tuple(
     for stem in ("fewshot_data", "FSS-1000", "fss-1000", "fss1000", "FSS1000")
     for suffix in (".zip", ".tar.gz", ".tgz", ".tar")
 )
-"""Names that the archive goes by."""
+"""File names under which the archive is known."""
 CLASSES = 1000
+"""Classes of the complete data set."""
 
 
 def prepare(job: Job) -> list[str]:
-    """`<root>/FSS-1000/<class>/<number>.{jpg,png}`; nothing is unpacked where class folders are there."""
+    """Make `<root>/FSS-1000/<class>/<number>.{jpg,png}`; nothing is unpacked where class folders are present.
+
+    Returns remarks for the user.
+    """
     remarks = provide_lists(job, "fss")
     folders = (job.root, *(job.root / inner for inner in INNER_FOLDERS))
     if not any(any(folder.glob("*/[0-9]*.jpg")) for folder in folders):
@@ -35,6 +39,7 @@ def prepare(job: Job) -> list[str]:
 
 
 def _find(job: Job) -> Path:
+    """Return the archive; DataError with instructions to fetch it where there is none."""
     places = [folder for folder in (job.source, job.root / "archives", job.root) if folder]
     for folder in places:
         for name in ARCHIVES:
@@ -48,18 +53,19 @@ def _find(job: Job) -> Path:
 
 
 def _image(name: PurePosixPath) -> str | None:
-    """`<class>/<number>.jpg` of whatever lies deeper; the rest of the archive is not wanted."""
+    """Return `<class>/<number>.{jpg,png}` of an image or mask at any depth; None for the rest of the archive."""
     wanted = len(name.parts) >= 2 and "__MACOSX" not in name.parts and re.fullmatch(r"\d+\.(jpg|png)", name.name)
     return f"{name.parent.name}/{name.name}" if wanted else None
 
 
-def _check_structure(making: Path, archive: Path, incomplete: bool) -> None:
-    found = {path.name: {entry.name for entry in path.iterdir()} for path in making.iterdir()}
+def _check_structure(making: Path, archive: Path, allow_incomplete: bool) -> None:
+    """Raise DataError unless `making` holds all classes with all images, or some classes with `allow_incomplete`."""
+    classes = {path.name: {entry.name for entry in path.iterdir()} for path in making.iterdir()}
     expected = {f"{n}.{suffix}" for n in range(1, IMAGES_PER_CLASS + 1) for suffix in ("jpg", "png")}
-    short = sorted(f"{name}/{min(expected - files)}" for name, files in found.items() if expected - files)
-    if (len(found) != CLASSES or short) and not (incomplete and found):
-        lacking = f", and {len(short)} of them lack images, such as {short[0]}" if short else ""
+    missing_files = sorted(f"{name}/{min(expected - files)}" for name, files in classes.items() if expected - files)
+    if (len(classes) != CLASSES or missing_files) and not (allow_incomplete and classes):
+        example = f", and {len(missing_files)} of them lack images, such as {missing_files[0]}" if missing_files else ""
         raise DataError(
-            f"archive {archive} has {len(found)} class folders{lacking}; expected {CLASSES} with 1 to "
+            f"archive {archive} has {len(classes)} class folders{example}; expected {CLASSES} with 1 to "
             f"{IMAGES_PER_CLASS}; fetch it again, or use what is there with --allow-unverified"
         )

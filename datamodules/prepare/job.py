@@ -1,18 +1,17 @@
-"""One call of `fsbench data prepare`: its options, the archives it gets, and the note of what it used."""
+"""Options of one `fsbench data prepare`, its archives, and the note of which archives were used."""
 
-import fcntl
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from datamodules.prepare.download import Digest, Patience, download
+from datamodules.prepare.download import Digest, RetryPolicy, download
 from fsbench.errors import DataError, SettingsError
-from fsbench.files import sha256_file, write_text
+from fsbench.files import locked, sha256_file, write_text
 
 NOTE = "prepared.json"
-"""In the root: which archives the data were made from."""
+"""File in the root that names the archives the data were made from."""
 
 
 @dataclass(frozen=True)
@@ -26,17 +25,18 @@ class Archive:
 
 @dataclass(frozen=True)
 class Job:
-    """What to do where.
+    """Folders and options of one preparation.
 
     Attributes:
-        root: Folder of the data set, made when absent.
-        source: Folder with archives that are already there; others are downloaded to `<root>/archives`.
-        lists: Folder with released lists; None downloads them.
-        without_lists: Leave the lists out.
-        url_base: Address that takes the place of the publishers': `<url_base>/<archive>`, `<url_base>/lists/<file>`.
-        allow_unverified: Use archives whose checksum is not the published one; `NOTE` says so.
-        render: Write label PNGs where the data set paints its label maps.
-        validation_only: Leave the training part out where that is an archive of its own.
+        root: folder of the data set, created when absent.
+        source: folder with archives that are already present; others are downloaded to `<root>/archives`.
+        lists: folder with released lists; None downloads them.
+        without_lists: leave the lists out.
+        url_base: mirror instead of the publishers' addresses: `<url_base>/<archive>`, `<url_base>/lists/<file>`.
+        allow_unverified: use archives whose checksum is not the published one; `NOTE` says so.
+        render: write label PNGs where the data set paints its label maps.
+        validation_only: leave the training part out where it is an archive of its own.
+        retry: waiting times and attempts of downloads.
     """
 
     root: Path
@@ -47,34 +47,40 @@ class Job:
     allow_unverified: bool = False
     render: bool = False
     validation_only: bool = False
-    patience: Patience = field(default_factory=Patience)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
 
     def url(self, published: str, name: str) -> str:
-        """The address of file `name`."""
+        """Return the address of file `name`: the mirror's where one is given, else the published one."""
         return f"{self.url_base.rstrip('/')}/{name}" if self.url_base else published
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Make the root and keep other calls out of it. Raises SettingsError where that is impossible."""
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            lock = (self.root / ".prepare.lock").open("w")
-        except OSError as error:
-            raise SettingsError(
-                f"cannot write to {self.root} ({error.strerror}); expected a folder that can be written to; give "
-                "another one with --root"
-            ) from error
-        with lock:
+        """Create the root and lock it against other calls.
+
+        Raises:
+            SettingsError: another call holds the lock, or the root cannot be written to.
+        """
+        with ExitStack() as stack:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+                self.root.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(locked(self.root / ".prepare.lock"))
+            except BlockingIOError as error:
                 raise SettingsError(
                     f"another `fsbench data prepare` works in {self.root}; wait for it, or stop it"
+                ) from error
+            except OSError as error:
+                raise SettingsError(
+                    f"cannot write to {self.root} ({error.strerror}); expected a folder that can be written to; give "
+                    "another one with --root"
                 ) from error
             yield
 
     def obtain(self, archive: Archive) -> Path:
-        """The verified file of `archive`: from `source`, from `<root>/archives`, or downloaded to there."""
+        """Return the verified file of `archive`: from `source`, from `<root>/archives`, or downloaded to the latter.
+
+        Raises:
+            DataError: the file has another checksum and `allow_unverified` is not set, or cannot be downloaded.
+        """
         kept = self.root / "archives" / archive.name
         places = [self.source / archive.name] if self.source else []
         for path in (*places, kept):
@@ -83,7 +89,7 @@ class Job:
                 return path
         url = self.url(archive.url, archive.name)
         print(f"fetching {url}")
-        download(url, kept, None if self.allow_unverified else archive.digest, self.patience)
+        download(url, kept, None if self.allow_unverified else archive.digest, self.retry)
         if self.allow_unverified or archive.digest is None:
             self._verify(kept, archive)
         else:
@@ -91,26 +97,33 @@ class Job:
         return kept
 
     def note(self, path: Path, digest: str | None, verified: bool) -> None:
-        """Remember in `NOTE` that the archive `path` was used; without a published `digest`, with its sha256."""
+        """Record in `NOTE` that the archive `path` was used.
+
+        Args:
+            path: the archive.
+            digest: its kind and checksum, "md5 …"; None computes and records its sha256.
+            verified: True when the checksum is the published one.
+        """
         entry = {"verified": verified, "checksum": digest or f"sha256 {sha256_file(path)}"}
         write_text(self.root / NOTE, json.dumps(read_note(self.root) | {path.name: entry}, indent=1) + "\n")
 
     def _verify(self, path: Path, archive: Archive) -> None:
+        """Compare `path` with the published checksum and record it; DataError where an unverified one is refused."""
         if archive.digest is None:
             return self.note(path, None, verified=False)
-        found = archive.digest.of(path)
-        verified = found == archive.digest.value
+        checksum = archive.digest.of(path)
+        verified = checksum == archive.digest.value
         if not verified and not self.allow_unverified:
             raise DataError(
-                f"archive {path} ({path.stat().st_size} bytes) has {archive.digest.kind} {found}; expected "
+                f"archive {path} ({path.stat().st_size} bytes) has {archive.digest.kind} {checksum}; expected "
                 f"{archive.digest.value}; it is truncated or altered: remove it and fetch it again, or use it with "
                 "--allow-unverified"
             )
-        return self.note(path, f"{archive.digest.kind} {found}", verified)
+        return self.note(path, f"{archive.digest.kind} {checksum}", verified)
 
 
 def read_note(root: Path) -> dict[str, dict[str, object]]:
-    """Archive -> {"verified", "checksum"}; empty where there is no note."""
+    """Return {archive: {"verified", "checksum"}} from the root's note, empty where it is absent or unreadable."""
     try:
         content = json.loads((root / NOTE).read_text())
     except (OSError, ValueError):

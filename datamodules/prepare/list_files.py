@@ -1,4 +1,4 @@
-"""The released list files: fetched from the authors' repositories at a fixed commit, or copied, and verified."""
+"""Provide the released list files: download them at a fixed commit or copy them, and verify their checksums."""
 
 import csv
 import shutil
@@ -13,12 +13,18 @@ from fsbench.files import replacing, sha256_file
 
 REPOSITORIES = "https://raw.githubusercontent.com"
 OPTIONAL = ("emat-size", "hmnet")
-"""Lists that can do without: the suite derives the size splits, and PFENet's lists up to COCO's order."""
+"""Groups of lists that may be absent: the suite derives the size splits, and PFENet's lists up to COCO's order."""
 
 
 @dataclass(frozen=True)
 class ListFile:
-    """A released file. `source` is its path below `REPOSITORIES`, empty where only its content is known."""
+    """A released list file.
+
+    Attributes:
+        file: path below the folder of lists, `<group>/<dataset>/…`.
+        source: path below `REPOSITORIES`, empty where no address is known.
+        sha256: checksum of its content.
+    """
 
     file: str
     source: str
@@ -26,31 +32,37 @@ class ListFile:
 
     @property
     def group(self) -> str:
+        """First folder of `file`: whose release it belongs to, such as hsnet."""
         return self.file.partition("/")[0]
 
 
 @cache
 def list_files(dataset: str) -> tuple[ListFile, ...]:
-    """The files of "pascal", "coco" or "fss", in order of their paths below the folder of lists."""
+    """Return the files of `dataset` ("pascal", "coco" or "fss"), sorted by their paths below the folder of lists."""
     with Path(__file__).with_name("list_files.csv").open(newline="") as file:
         rows = [ListFile(**row) for row in csv.DictReader(file)]
     return tuple(row for row in rows if row.file.split("/")[1] == dataset)
 
 
 def provide_lists(job: Job, dataset: str) -> list[str]:
-    """Put the lists of `dataset` into `<root>/lists`; returns what is to be said about those that are not there.
+    """Put the lists of `dataset` into `<root>/lists`.
 
-    Raises DataError when a list that cannot be derived is not to be had, or has another content.
+    Returns:
+        Remarks for the user about lists that are not provided.
+
+    Raises:
+        DataError: a list that cannot be derived is not available, or a file has another content.
     """
     if job.without_lists:
         return ["no lists were taken; the suite derives its own, and records say so"]
-    wanted = [row for row in list_files(dataset) if not _present(job.root / "lists" / row.file, row.sha256)]
+    wanted = [row for row in list_files(dataset) if not _is_intact(job.root / "lists" / row.file, row.sha256)]
     if not wanted:
         return []
-    return _copied(job.lists, job.root / "lists", wanted) if job.lists else _fetched(job, wanted)
+    return _copy(job.lists, job.root / "lists", wanted) if job.lists else _fetch(job, wanted)
 
 
-def _fetched(job: Job, wanted: list[ListFile]) -> list[str]:
+def _fetch(job: Job, wanted: list[ListFile]) -> list[str]:
+    """Download the wanted lists; returns remarks. A group that may be absent is given up after its first failure."""
     remarks = []
     failed: set[str] = set()
     for row in wanted:
@@ -58,7 +70,7 @@ def _fetched(job: Job, wanted: list[ListFile]) -> list[str]:
             continue
         url = job.url(f"{REPOSITORIES}/{row.source}", f"lists/{row.file}")
         try:
-            download(url, job.root / "lists" / row.file, Digest("sha256", row.sha256), job.patience)
+            download(url, job.root / "lists" / row.file, Digest("sha256", row.sha256), job.retry)
         except DataError as error:
             if row.group not in OPTIONAL:
                 raise DataError(
@@ -71,34 +83,36 @@ def _fetched(job: Job, wanted: list[ListFile]) -> list[str]:
     return remarks
 
 
-def _copied(folder: Path, target: Path, wanted: list[ListFile]) -> list[str]:
+def _copy(folder: Path, target: Path, wanted: list[ListFile]) -> list[str]:
+    """Copy the wanted lists from `folder` to `target`; returns remarks about absent ones."""
     if not folder.is_dir():
         raise DataError(f"the folder of lists {folder} does not exist; expected one with hsnet, emat-size or hmnet")
     absent = []
     for row in wanted:
-        found = next((path for path in _places(folder, row) if path.is_file()), None)
-        if found is None:
+        path = next((path for path in _places(folder, row) if path.is_file()), None)
+        if path is None:
             absent.append(row.file)
             continue
-        sha256 = sha256_file(found)
+        sha256 = sha256_file(path)
         if sha256 != row.sha256:
             raise DataError(
-                f"list {found} was altered: found sha256 {sha256}; expected {row.sha256}; fetch the authors' file again"
+                f"list {path} was altered: found sha256 {sha256}; expected {row.sha256}; fetch the authors' file again"
             )
         (target / row.file).parent.mkdir(parents=True, exist_ok=True)
         with replacing(target / row.file) as temporary:
-            shutil.copyfile(found, temporary)
+            shutil.copyfile(path, temporary)
     if len(absent) == len(wanted):
         raise DataError(f"{folder} has none of the {len(wanted)} lists, such as {absent[0]}; expected them there")
     return [f"{len(absent)} lists are not in {folder}: {absent[0]}{', …' * (len(absent) > 1)}"] if absent else []
 
 
 def _places(folder: Path, row: ListFile) -> list[Path]:
-    """Where a user may have the file: in a folder of all lists, or in the folder data/splits of a checkout."""
+    """Return where a user may have the file: in a folder of all lists, or in data/splits of the authors' checkout."""
     inner = row.file.partition("/")[2]
     custom = row.source.rpartition("data/splits/")[2]
     return [folder / row.file, folder / inner, *([folder / row.group / custom, folder / custom] if custom else [])]
 
 
-def _present(path: Path, sha256: str) -> bool:
+def _is_intact(path: Path, sha256: str) -> bool:
+    """Return True if `path` is a file with this checksum."""
     return path.is_file() and sha256_file(path) == sha256

@@ -1,14 +1,14 @@
-"""PASCAL VOC 2012 and SBD: photos, VOC's label maps, and SBD's for all other images."""
+"""Prepare PASCAL VOC 2012 with SBD: images, VOC's label maps, and SBD's for all other images."""
 
 import shutil
 from pathlib import Path, PurePosixPath
 
-from datamodules.pascal import SBD_TRAIN
+from datamodules.datasets.pascal import SBD_TRAIN
 from datamodules.prepare.download import Digest
 from datamodules.prepare.job import Archive, Job
 from datamodules.prepare.list_files import provide_lists
 from datamodules.prepare.sbd import convert
-from datamodules.prepare.unpack import publish, unpack
+from datamodules.prepare.unpack import discard, publish, unpack
 from fsbench.errors import DataError
 from fsbench.files import replacing
 
@@ -23,10 +23,14 @@ SBD = Archive(
     Digest("md5", "82b4d87ceb2ed10f6038a1cba92111cb"),
 )
 PARTS = ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation")
+"""Folders of the VOC archive that are unpacked."""
 
 
 def prepare(job: Job) -> list[str]:
-    """`<root>/VOC2012` as `datamodules.pascal` reads it; each step is left out where its result is there."""
+    """Make `<root>/VOC2012` as `datamodules.datasets.pascal` reads it; steps whose result is present are left out.
+
+    Returns remarks for the user.
+    """
     remarks = provide_lists(job, "pascal")
     folders = (job.root, job.root / "VOC2012", job.root / "VOCdevkit/VOC2012")
     voc = next((folder for folder in folders if (folder / "JPEGImages").is_dir()), job.root / "VOC2012")
@@ -38,6 +42,7 @@ def prepare(job: Job) -> list[str]:
 
 
 def _unpack_voc(job: Job, voc: Path) -> None:
+    """Unpack `PARTS` of the VOC archive to the folder `voc`."""
     making = job.root / ".voc.making"
     unpack(job.obtain(VOC), making, _voc_part)
     for part in PARTS:
@@ -46,17 +51,17 @@ def _unpack_voc(job: Job, voc: Path) -> None:
     for part in PARTS:
         if not (voc / part).is_dir():
             publish(making / part, voc / part)
-    shutil.rmtree(making)
+    discard(making)
 
 
 def _voc_part(name: PurePosixPath) -> str | None:
-    """Where a file of the VOC archive belongs below VOC2012."""
+    """Return the path below VOC2012 of a file in the VOC archive; None for what is not wanted."""
     inner = "/".join(name.parts[name.parts.index("VOC2012") + 1 :]) if "VOC2012" in name.parts else ""
     return inner if any(inner.startswith(f"{part}/") for part in PARTS) else None
 
 
 def _merge_sbd(job: Job, voc: Path) -> None:
-    """SegmentationClassAug: VOC's own label maps as they are, SBD's for every image that VOC has none of."""
+    """Make SegmentationClassAug: VOC's label maps unchanged, SBD's for every image without one of VOC."""
     raw, making = job.root / ".sbd.making", voc / ".SegmentationClassAug.making"
     unpack(job.obtain(SBD), raw, _sbd_part)
     annotations = {path.stem: path for path in sorted((raw / "cls").glob("*.mat"))}
@@ -72,10 +77,11 @@ def _merge_sbd(job: Job, voc: Path) -> None:
     if (raw / "train.txt").is_file():  # PFENet-like training lists follow it
         shutil.copyfile(raw / "train.txt", voc / "ImageSets/Segmentation" / SBD_TRAIN)
     publish(making, voc / "SegmentationClassAug")
-    shutil.rmtree(raw)
+    discard(raw)
 
 
 def _sbd_part(name: PurePosixPath) -> str | None:
+    """Return the path below dataset/ of an annotation or the training list of SBD; None for what is not wanted."""
     if "dataset" not in name.parts or name.name.startswith("._"):
         return None
     inner = name.parts[name.parts.index("dataset") + 1 :]

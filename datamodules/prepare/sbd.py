@@ -1,4 +1,4 @@
-"""SBD's annotations as label PNGs like those of VOC."""
+"""Convert SBD's annotations to label PNGs like those of VOC."""
 
 import os
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from datamodules.label_maps import voc_colours
+from fsbench.data.image_io import voc_colors
 from fsbench.errors import DataError
 from fsbench.files import replacing
 
@@ -16,11 +16,15 @@ CLASSES = 20
 
 
 def read_segmentation(path: Path) -> np.ndarray:
-    """Label map (H, W) uint8, `GTcls.Segmentation` of a `.mat` file: 0 background, 1 to 20; SBD has no void.
+    """Read `GTcls.Segmentation` of a `.mat` file.
 
-    Raises DataError for anything else.
+    Returns:
+        Label map (H, W) uint8: 0 background, classes 1 to 20; SBD has no void.
+
+    Raises:
+        DataError: the file cannot be read or holds anything else.
     """
-    import scipy.io
+    import scipy.io  # takes a second that other commands are spared
 
     try:
         labels = np.asarray(scipy.io.loadmat(path)["GTcls"][0, 0]["Segmentation"])
@@ -44,22 +48,27 @@ def read_segmentation(path: Path) -> np.ndarray:
 
 
 def write_label_map(path: Path, labels: np.ndarray) -> None:
-    """A palette PNG in VOC's colours of (H, W) uint8."""
+    """Write the label map (H, W) uint8 as a palette PNG in VOC's colors."""
     image = Image.frombytes("P", labels.shape[::-1], np.ascontiguousarray(labels).tobytes())
-    image.putpalette(voc_colours().tobytes())
+    image.putpalette(voc_colors().tobytes())
     with replacing(path) as temporary:
         image.save(temporary, format="PNG")
 
 
 def convert(annotations: Mapping[str, Path], folder: Path) -> None:
-    """`<folder>/<name>.png` of every annotation; those that are there are kept."""
-    from tqdm import tqdm
+    """Write `<folder>/<name>.png` for every annotation without one.
+
+    Args:
+        annotations: image name -> `.mat` file.
+        folder: where label PNGs are written; existing ones are kept.
+    """
+    from tqdm import tqdm  # spares commands that draw no progress its import
 
     present = {path.stem for path in folder.iterdir() if path.suffix == ".png"}
     wanted = sorted(annotations.keys() - present)
 
-    def one(name: str) -> None:
+    def write(name: str) -> None:
         write_label_map(folder / f"{name}.png", read_segmentation(annotations[name]))
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        list(tqdm(pool.map(one, wanted), total=len(wanted), desc="Converting SBD", unit="image", disable=None))
+        list(tqdm(pool.map(write, wanted), total=len(wanted), desc="Converting SBD", unit="image", disable=None))

@@ -1,4 +1,4 @@
-"""Archives, unpacked without trusting them: plain files only, to places that the caller chooses."""
+"""Unpack archives without trusting them: plain files only, to places that the caller chooses."""
 
 import lzma
 import re
@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -18,54 +19,97 @@ from fsbench.errors import DataError
 from fsbench.files import write_text
 
 Place = Callable[[PurePosixPath], str | None]
-"""Name inside the archive -> path below the target folder, or None for what is not wanted."""
+"""Function from a name inside the archive to a path below the target folder, or None to leave the file out."""
 
 
 @dataclass(frozen=True)
 class _Member:
+    """An entry of an archive that is no folder.
+
+    Attributes:
+        name: its name inside the archive.
+        size: bytes of its content.
+        leads_out: True when its name leads out of the folder it is unpacked to.
+        refusal: why it cannot be unpacked, empty for a plain file.
+        open: opens its content.
+    """
+
     name: str
     size: int
-    kind: str
-    """"file", "folder", or in words what it is else."""
+    leads_out: bool
+    refusal: str
     open: Callable[[], IO[bytes] | None]
 
 
 def unpack(archive: Path, folder: Path, place: Place) -> int:
-    """Write the files of a tar or zip archive that `place` wants below `folder`; returns their number.
+    """Write the files of a tar or zip archive that `place` wants below `folder`.
 
-    A file that an interrupted call wrote from the same archive is kept; what another archive left behind is removed.
+    Files that an interrupted call wrote from the same archive are kept; what another archive left behind is removed.
 
-    Raises DataError for an archive that is truncated, damaged or no archive; for a name that leads out of the folder,
-    whether wanted or not; for a wanted link, device or encrypted file; for two files of one place; without space.
+    Args:
+        archive: the tar (plain or compressed) or zip file.
+        folder: target folder, created when absent.
+        place: gives each file its path below `folder`, or None to leave it out.
+
+    Returns:
+        Number of files that `place` wanted.
+
+    Raises:
+        DataError: the archive is truncated, damaged or no archive; a name leads out of the folder, wanted or not; a
+            wanted entry is a link, a device or encrypted; two files have one place; no space is left.
     """
-    from tqdm import tqdm
+    from tqdm import tqdm  # spares the commands that unpack nothing its import
 
     _start_over_unless_same(archive, folder)
-    taken: dict[str, str] = {}
+    sources: dict[str, str] = {}
     with _opened(archive, folder) as members, tqdm(desc=f"Unpacking {archive.name}", unit="file", disable=None) as bar:
         for member in members:
-            name = _safe(member.name, archive)
-            target = place(name) if member.kind != "folder" else None
+            if member.leads_out:
+                raise DataError(
+                    f"archive {archive} holds the name {member.name!r}, which leads out of its folder; expected "
+                    "relative names; nothing of it was used; fetch the publisher's archive"
+                )
+            target = place(PurePosixPath(member.name))
             if target is None:
                 continue
-            if member.kind != "file":
+            if member.refusal:
                 raise DataError(
-                    f"archive {archive} holds {member.kind} {member.name}; expected plain files only; it is not the "
-                    "publisher's archive; fetch it again"
+                    f"archive {archive} holds {member.name}, {member.refusal}; expected plain files only; it is not "
+                    "the publisher's archive; fetch it again"
                 )
-            if target in taken:
+            if target in sources:
                 raise DataError(
-                    f"archive {archive} holds {target} twice, as {taken[target]} and {member.name}; expected it once"
+                    f"archive {archive} holds {target} twice, as {sources[target]} and {member.name}; expected it once"
                 )
-            taken[target] = member.name
-            _write(member, folder / target, archive)
+            sources[target] = member.name
+            _write(member, folder / target)
             bar.update()
-    return len(taken)
+    return len(sources)
+
+
+def publish(making: Path, target: Path) -> None:
+    """Rename the finished folder or file `making` to `target`, replacing what is there."""
+    if target.exists():
+        shutil.rmtree(target) if target.is_dir() else target.unlink()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    making.replace(target)
+    _source_note(making).unlink(missing_ok=True)
+
+
+def discard(making: Path) -> None:
+    """Remove the folder `making`, all of whose wanted files are in their places."""
+    shutil.rmtree(making)
+    _source_note(making).unlink(missing_ok=True)
+
+
+def _source_note(folder: Path) -> Path:
+    """Return the file beside `folder` that names the archive its contents come from."""
+    return folder.with_name(f"{folder.name}.from")
 
 
 def _start_over_unless_same(archive: Path, folder: Path) -> None:
-    """Empty `folder` unless what is in it came from this very file, which a note beside the folder says."""
-    note = _note_of(folder)
+    """Empty `folder` unless its contents come from this very archive, which the note beside it tells."""
+    note = _source_note(folder)
     status = archive.stat() if archive.is_file() else None
     source = f"{archive.name} {status.st_size} {status.st_mtime_ns}\n" if status else ""
     if folder.exists() and (not note.is_file() or note.read_text() != source):
@@ -74,27 +118,14 @@ def _start_over_unless_same(archive: Path, folder: Path) -> None:
     write_text(note, source)
 
 
-def _note_of(folder: Path) -> Path:
-    return folder.with_name(f"{folder.name}.from")
-
-
-def _safe(name: str, archive: Path) -> PurePosixPath:
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or re.match(r"[A-Za-z]:", name):
-        raise DataError(
-            f"archive {archive} holds the name {name!r}, which leads out of its folder; expected relative names; "
-            "nothing of it was used; fetch the publisher's archive"
-        )
-    return path
-
-
-def _write(member: _Member, target: Path, archive: Path) -> None:
+def _write(member: _Member, target: Path) -> None:
+    """Write the content of `member` to `target`, unless a file of its size is there."""
     if target.is_file() and not target.is_symlink() and target.stat().st_size == member.size:
         return
     source = member.open()
     if source is None:
         raise EOFError(f"no content for {member.name}")
-    with source, _writing(target), target.open("wb") as file:
+    with source, _disk_errors(target), target.open("wb") as file:
         for chunk in iter(lambda: _read(source), b""):
             file.write(chunk)
     if target.stat().st_size != member.size:
@@ -102,14 +133,16 @@ def _write(member: _Member, target: Path, archive: Path) -> None:
 
 
 def _read(source: IO[bytes]) -> bytes:
+    """Read the next MiB; errors of decompression that are OSErrors are told from those of writing."""
     try:
         return source.read(1 << 20)
-    except OSError as error:  # gzip's complaints are of this kind, too
+    except OSError as error:
         raise tarfile.ReadError(str(error)) from error
 
 
 @contextmanager
-def _writing(target: Path) -> Iterator[None]:
+def _disk_errors(target: Path) -> Iterator[None]:
+    """Create the folder of `target`, and turn failures to write into DataErrors."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield
@@ -119,7 +152,7 @@ def _writing(target: Path) -> Iterator[None]:
 
 @contextmanager
 def _opened(archive: Path, folder: Path) -> Iterator[Iterator[_Member]]:
-    """The members of `archive`; what its reading raises becomes a DataError."""
+    """Yield the members of `archive`; whatever reading it raises becomes a DataError."""
     damaged = (
         tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError,
         NotImplementedError, RuntimeError,
@@ -131,14 +164,14 @@ def _opened(archive: Path, folder: Path) -> Iterator[Iterator[_Member]]:
                 raise EOFError("it is empty")
             is_zip = start in (b"PK\3\4", b"PK\5\6")
         if is_zip:
-            with zipfile.ZipFile(archive) as zipped:
-                require_space(folder, sum(info.file_size for info in zipped.infolist()) - _present(folder))
-                yield _zip_members(zipped)
+            with zipfile.ZipFile(archive) as zip_file:
+                require_space(folder, sum(info.file_size for info in zip_file.infolist()) - _bytes_in(folder))
+                yield _zip_members(zip_file)
         else:
-            if _plain(archive):
-                require_space(folder, archive.stat().st_size - _present(folder))
+            if _is_uncompressed_tar(archive):
+                require_space(folder, archive.stat().st_size - _bytes_in(folder))
             with tarfile.open(archive) as tar:
-                yield _tar_members(tar, archive)
+                yield _tar_members(tar, archive, folder)
     except DataError:
         raise
     except damaged as error:
@@ -148,45 +181,47 @@ def _opened(archive: Path, folder: Path) -> Iterator[Iterator[_Member]]:
         ) from error
 
 
-def _present(folder: Path) -> int:
+def _bytes_in(folder: Path) -> int:
+    """Sum of the sizes of all files below `folder`."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _tar_members(tar: tarfile.TarFile, archive: Path) -> Iterator[_Member]:
-    kinds = {
-        tarfile.SYMTYPE: "the link", tarfile.LNKTYPE: "the hard link", tarfile.CHRTYPE: "the device",
-        tarfile.BLKTYPE: "the device", tarfile.FIFOTYPE: "the pipe",
-    }  # fmt: skip
+def _tar_members(tar: tarfile.TarFile, archive: Path, folder: Path) -> Iterator[_Member]:
+    """Yield the entries of `tar` as `tarfile.data_filter` judges them; EOFError where its end is missing."""
     for member in tar:
-        kind = "file" if member.isreg() else "folder" if member.isdir() else kinds.get(member.type, "the strange entry")
-        yield _Member(member.name, member.size, kind, lambda member=member: tar.extractfile(member))  # type: ignore[misc]
+        if member.isdir():
+            continue
+        leads_out, refusal = member.name.startswith("/"), "" if member.isreg() else "a link"
+        try:
+            tarfile.data_filter(member, str(folder))
+        except (tarfile.OutsideDestinationError, tarfile.AbsolutePathError):
+            leads_out = True
+        except tarfile.FilterError as error:
+            refusal = str(error).removeprefix(f"{member.name!r} is ")
+        content = partial(tar.extractfile, member)
+        yield _Member(member.name, member.size, leads_out, refusal, content)
     while tar.fileobj and tar.fileobj.read(1 << 20):  # a compressed one is checked at its very end
         pass
     # a plain tar that ends between two files looks complete to tarfile, but for the empty block at the end
-    if _plain(archive) and archive.stat().st_size < tar.offset + tarfile.BLOCKSIZE:
+    if _is_uncompressed_tar(archive) and archive.stat().st_size < tar.offset + tarfile.BLOCKSIZE:
         raise EOFError("its end is missing")
 
 
-def _plain(archive: Path) -> bool:
+def _is_uncompressed_tar(archive: Path) -> bool:
     with archive.open("rb") as file:
         return file.read(262)[257:] == b"ustar"
 
 
-def _zip_members(zipped: zipfile.ZipFile) -> Iterator[_Member]:
-    for info in zipped.infolist():
-        mode = info.external_attr >> 16
-        kind = "folder" if info.is_dir() else "file"
-        if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-            kind = "the link" if stat.S_ISLNK(mode) else "the strange entry"
-        elif info.flag_bits & 1:
-            kind = "the encrypted file"
-        yield _Member(info.filename, info.file_size, kind, lambda info=info: zipped.open(info))  # type: ignore[misc]
-
-
-def publish(making: Path, target: Path) -> None:
-    """Give the finished folder `making` its name."""
-    if target.exists():
-        shutil.rmtree(target) if target.is_dir() else target.unlink()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    making.replace(target)
-    _note_of(making).unlink(missing_ok=True)
+def _zip_members(zip_file: zipfile.ZipFile) -> Iterator[_Member]:
+    """Yield the entries of `zip_file`, whose own module filters neither names nor links."""
+    for info in zip_file.infolist():
+        if info.is_dir():
+            continue
+        name, kind = info.filename, stat.S_IFMT(info.external_attr >> 16)
+        path = PurePosixPath(name)
+        leads_out = path.is_absolute() or ".." in path.parts or "\\" in name or bool(re.match("[A-Za-z]:", name))
+        if kind not in (0, stat.S_IFREG):
+            refusal = "a link" if stat.S_ISLNK(kind) else "a special file"
+        else:
+            refusal = "an encrypted file" if info.flag_bits & 1 else ""
+        yield _Member(name, info.file_size, leads_out, refusal, partial(zip_file.open, info))

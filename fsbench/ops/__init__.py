@@ -1,1 +1,1 @@
-"""Tensor operations that methods share: one public function a file, with a plain reference beside the fast paths."""
+"""Tensor operations that methods share: a public function or layer a file, plain references beside fast paths."""

@@ -1,7 +1,9 @@
-"""Correlation of every query pixel with every support pixel, and the 4-D convolution that reads it.
+"""Correlation of query and support pixels: HSNet's hyper-correlation and 4-D convolution, PFENet's prior mask.
 
-Both are HSNet's (classical-baselines §4.2, §4.3). Shapes: B samples, L blocks of a scale, C channels of its features,
-(hq, wq) and (hs, ws) the maps of query and support.
+Sections are those of classical-baselines.md.
+
+Shapes: B samples, L blocks of a scale, C channels of its features, D output channels, (hq, wq) and (hs, ws) the maps of
+query and support.
 """
 
 import torch
@@ -13,7 +15,7 @@ EPSILON = 1e-5
 
 
 def hyper_correlation(query: Tensor, support: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Cosines of all pairs of pixels, negative ones as 0.
+    """Return the cosines of all pairs of query and support pixels, negative ones as 0 (§4.2).
 
     Args:
         query: (B, L, C, hq, wq) features.
@@ -27,8 +29,8 @@ def hyper_correlation(query: Tensor, support: Tensor, mask: Tensor | None = None
         resized = F.interpolate(mask[:, None].float(), support.shape[-2:], mode="bilinear", align_corners=True)
         support = support * resized[:, None]
     q, s = (_unit(rearrange(x, "b l c h w -> b l c (h w)")) for x in (query, support))
-    found = (q.mT @ s).clamp_(min=0)
-    return found.unflatten(3, support.shape[-2:]).unflatten(2, query.shape[-2:])
+    cosines = (q.mT @ s).clamp_(min=0)
+    return cosines.unflatten(3, support.shape[-2:]).unflatten(2, query.shape[-2:])
 
 
 def _unit(x: Tensor) -> Tensor:
@@ -36,10 +38,16 @@ def _unit(x: Tensor) -> Tensor:
 
 
 class CenterPivotConv4d(nn.Module):
-    """A 4-D convolution of which only the kernel's two centre planes are kept, with a stride on the support side.
+    """4-D convolution with the two centre planes of its kernel, strided on the support side (§4.3).
 
     One 2-D convolution runs over the query's plane at the support positions 0, stride, 2·stride, …, the other over the
     support's plane, with that stride, at every query position; their sum is the output.
+
+    Args:
+        inner: C.
+        outer: D.
+        kernel: side of both kernels.
+        stride: stride on the support's plane.
     """
 
     def __init__(self, inner: int, outer: int, kernel: int, stride: int):
@@ -69,7 +77,7 @@ class CenterPivotConv4d(nn.Module):
         return over_query + over_support.unflatten(2, x.shape[2:4])
 
     def reference(self, x: Tensor) -> Tensor:
-        """The same as batches of planes, which is the definition."""
+        """Return the output of `forward` by the definition: 2-D convolutions of batches of planes."""
         pruned = x[..., :: self.stride, :: self.stride]
         results = []
         for conv, source, batch, plane in (
@@ -85,11 +93,11 @@ class CenterPivotConv4d(nn.Module):
 
 @torch.no_grad()
 def prior_mask(query: Tensor, support: Tensor, masks: Tensor, size: tuple[int, int]) -> Tensor:
-    """PFENet's training-free prior: how like some foreground pixel each query pixel is (classical-baselines §3).
+    """Return PFENet's training-free prior: each query pixel's largest similarity to a foreground pixel (§3).
 
     Args:
         query: (B, C, n, n) high-level features.
-        support: (B, K, C, n, n) those of the supports, before the mask.
+        support: (B, K, C, n, n) features of the supports, not masked.
         masks: (B, K, S, S) support masks in [0, 1].
         size: (H, W) of the result.
 

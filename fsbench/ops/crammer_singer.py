@@ -12,20 +12,20 @@ from torch import Tensor
 
 from fsbench.errors import NumericsError
 
-RIDGE = 1.0
-CAP = 0.1
+RIDGE = 1.0  # fort.md §6
+CAP = 0.1  # C, fort.md §6
 ITERATIONS = 10_000
 
 
 def crammer_singer(gram: Tensor, labels: Tensor, ways: int, cap: float = CAP, tol: float = 1e-9) -> Tensor:
-    """Solve the programme of every episode, all of them together.
+    """Solve the quadratic programmes of all episodes at once by ADMM.
 
     Args:
-        gram: (E, B, B), float; the work is done in float64.
+        gram: Gram matrices (E, B, B); the work is done in float64.
         labels: (E, B), int64 in 0..ways-1.
         ways: number of classes n.
         cap: C, the bound of a vector's own entry.
-        tol: largest distance between the two copies of Z, and largest change, with which an episode is done.
+        tol: an episode is solved when the two copies of Z differ, and change, by no more than this.
 
     Returns:
         Z (E, B, n) in the dtype of `gram`; every entry keeps the bounds exactly, rows sum to 0 up to rounding.
@@ -44,30 +44,30 @@ def crammer_singer(gram: Tensor, labels: Tensor, ways: int, cap: float = CAP, to
     inverse = (u / (w + rho)[:, None]) @ u.mT
     copy = torch.zeros_like(y)
     scaled = torch.zeros_like(y)
-    done = torch.zeros_like(copy)
-    left = torch.arange(len(gram), device=gram.device)  # episodes that still move
+    solved = torch.zeros_like(copy)
+    unsolved = torch.arange(len(gram), device=gram.device)  # episodes that still change
     rho = rho[..., None]
     for _ in range(ITERATIONS):
         z = inverse @ (y + rho * (copy - scaled))
         projected = project(z + scaled, bound)
         scaled = scaled + z - projected
-        apart = torch.maximum((z - projected).abs(), (projected - copy).abs()).flatten(1).amax(1)
+        difference = torch.maximum((z - projected).abs(), (projected - copy).abs()).flatten(1).amax(1)
         copy = projected
-        moving = apart > tol
+        moving = difference > tol
         if not bool(moving.all()):
-            done[left[~moving]] = copy[~moving]
-            left = left[moving]
-            if not len(left):
-                return done.to(gram.dtype)
+            solved[unsolved[~moving]] = copy[~moving]
+            unsolved = unsolved[moving]
+            if not len(unsolved):
+                return solved.to(gram.dtype)
             inverse, y, rho, copy, scaled, bound = (t[moving] for t in (inverse, y, rho, copy, scaled, bound))
-    raise NumericsError(f"MetaOptNet's programme has not converged in {ITERATIONS} steps for {len(left)} episodes")
+    raise NumericsError(f"MetaOptNet's programme has not converged in {ITERATIONS} steps for {len(unsolved)} episodes")
 
 
 def project(x: Tensor, bound: Tensor) -> Tensor:
-    """The nearest point (Euclidean) to each row of `x` (..., n) that is at most `bound` and sums to 0.
+    """Project each row of `x` (..., n) to the nearest point that is at most `bound` and sums to 0.
 
     It is `min(x - t, bound)` for the t that makes the sum 0. The entries that reach their bound are those with the
-    largest `x - bound`; how many these are is tried for all numbers at once.
+    largest `x - bound`; all possible numbers of them are tried at once.
     """
     slack, order = (x - bound).sort(-1, descending=True)
     bounds, free = bound.gather(-1, order), x.gather(-1, order)

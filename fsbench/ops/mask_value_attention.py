@@ -22,15 +22,15 @@ from fsbench.errors import SettingsError
 Backend = Literal["reference", "chunked", "fused"]
 
 CHUNK = 2**18
-"""Attention weights (numbers, not bytes) of a chunk on the CPU: 1 MB in fp32, so that they stay in cache."""
+"""Number of attention weights in a chunk on the CPU: 1 MB in fp32, so that they stay in cache."""
 CUDA_CHUNK = 2**26
-"""The same on a GPU: 256 MB in fp32."""
+"""Number of attention weights in a chunk on a GPU: 256 MB in fp32."""
 VALUE_WIDTH = 8
-"""Channels that the one of the value is filled up to for fused kernels."""
+"""Channels to which the value's single one is padded for fused kernels."""
 
 
 def chosen_backend(device: torch.device) -> str:
-    """`$FSBENCH_MASK_ATTENTION`, else "fused" on CUDA and "chunked" elsewhere."""
+    """Return the back end: `$FSBENCH_MASK_ATTENTION`, else "fused" on CUDA and "chunked" elsewhere."""
     return os.environ.get("FSBENCH_MASK_ATTENTION") or ("fused" if device.type == "cuda" else "chunked")
 
 
@@ -42,10 +42,10 @@ def mask_value_attention(
     Args:
         q: (B, C, T) queries, channels first, head-major.
         k: (B, C, Ts) keys.
-        value: (B, Ts), what is averaged.
+        value: (B, Ts) numbers to average.
         heads: number of heads; divides C.
-        dropout: probability with which an attention weight is dropped (the others grow by 1 / (1 - dropout)); "chunked"
-            and "reference" drop the same ones for the same state of torch's CPU generator.
+        dropout: probability of dropping an attention weight (the others grow by 1 / (1 - dropout)); "chunked" and
+            "reference" drop the same ones for the same state of torch's CPU generator.
         backend: "reference" (all weights of a sample at once), "chunked" (chunks of query positions; recomputed in the
             backward pass) or "fused" (`scaled_dot_product_attention`). Default: see `chosen_backend`.
 
@@ -68,7 +68,7 @@ def mask_value_attention(
 
 
 def attention_weights(q: Tensor, k: Tensor, heads: int) -> Tensor:
-    """Weights (B, heads, T, Ts) of all of `q` (B, C, T) and `k` (B, C, Ts); the softmax runs in fp32 or wider."""
+    """Return the attention weights (B, heads, T, Ts) of `q` (B, C, T) and `k` (B, C, Ts); softmax in fp32 or wider."""
     query, key = (rearrange(t, "b (h d) t -> b h d t", h=heads) for t in (q, k))
     logits = query.mT @ key * query.shape[2] ** -0.5
     return logits.softmax(-1, dtype=_at_least_single(logits)).to(logits.dtype)
@@ -79,7 +79,7 @@ def _at_least_single(tensor: Tensor) -> torch.dtype:
 
 
 def _reference(q: Tensor, k: Tensor, value: Tensor, heads: int, dropout: float, seed: int) -> Tensor:
-    """The definition, one sample at a time."""
+    """Compute the average by its definition, one sample at a time."""
     weights_of = [attention_weights(q[s, None], k[s, None], heads)[0] for s in range(len(q))]
     if dropout:
         kept = torch.empty(len(q) * heads, q.shape[2], k.shape[2], dtype=q.dtype, device=q.device)
@@ -90,8 +90,10 @@ def _reference(q: Tensor, k: Tensor, value: Tensor, heads: int, dropout: float, 
 
 
 def _chunks(weights: Tensor) -> Iterator[tuple[slice, slice]]:
-    """(samples and heads, query positions) of weights (B·heads, T, Ts), so that those of a chunk fit the bound: some
-    heads with all their positions, or one head with some of them."""
+    """Yield chunks of weights (B·heads, T, Ts) within the bound: (samples and heads, query positions).
+
+    A chunk is some heads with all their positions, or one head with some of them.
+    """
     groups, positions, tokens = weights.shape
     bound = CUDA_CHUNK if weights.is_cuda else CHUNK
     step = max(1, bound // (positions * tokens))
@@ -102,7 +104,7 @@ def _chunks(weights: Tensor) -> Iterator[tuple[slice, slice]]:
 
 
 def _kept(weights: Tensor, dropout: float, seed: int, group: slice, rows: slice) -> Tensor:
-    """Factors of the weights of a chunk, 0 or 1 / (1 - dropout): a function of the seed and the place alone."""
+    """Return the dropout factors of a chunk's weights, 0 or 1 / (1 - dropout), from the seed and the place alone."""
     generator = torch.Generator(weights.device).manual_seed(seed + (group.start << 16) + rows.start)
     if dropout != 0.5:
         kept = torch.empty(weights.shape, dtype=weights.dtype, device=weights.device)
@@ -116,13 +118,13 @@ def _kept(weights: Tensor, dropout: float, seed: int, group: slice, rows: slice)
 
 @cache
 def _byte_factors(dtype: torch.dtype, device: torch.device) -> Tensor:
-    """(256, 8): the bits of every byte, times 2."""
+    """Return the bits of every byte, times 2, (256, 8)."""
     byte = torch.arange(256, device=device)[:, None]
     return ((byte >> torch.arange(8, device=device)) & 1).to(dtype) * 2
 
 
 class _Chunked(torch.autograd.Function):
-    """Saves its inputs, and one number per head and query position: the average."""
+    """Average in chunks; saves its inputs, and one number per head and query position: the average."""
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, value: Tensor, heads: int, dropout: float, seed: int) -> Tensor:
@@ -182,22 +184,22 @@ class _Chunked(torch.autograd.Function):
 
 
 def _shape(query: Tensor, key: Tensor) -> Tensor:
-    """A tensor of the shape of all weights that takes no memory."""
+    """Return a tensor of the shape of all weights that takes no memory."""
     return query.new_empty(()).expand(len(query), query.shape[1], key.shape[1])
 
 
 def _values(value: Tensor, heads: int) -> Tensor:
-    """(B, Ts) -> (B·heads, Ts) in fp32 or wider."""
+    """Repeat values (B, Ts) for every head, (B·heads, Ts), in fp32 or wider."""
     return value.to(_at_least_single(value)).repeat_interleave(heads, 0)
 
 
 def _by_head(x: Tensor, heads: int) -> Tensor:
-    """(B, C, T) -> (B·heads, T, d), each head's matrix in one piece."""
+    """Rearrange (B, C, T) to (B·heads, T, d), each head's matrix contiguous."""
     return rearrange(x, "b (h d) t -> (b h) t d", h=heads).contiguous()
 
 
 def _fused(q: Tensor, k: Tensor, value: Tensor, heads: int, dropout: float) -> Tensor:
-    """One fused kernel, with the value filled up to `VALUE_WIDTH` channels."""
+    """Average with one fused kernel, the value padded to `VALUE_WIDTH` channels."""
     query, key = (_by_head(t, heads).unflatten(0, (len(q), heads)) for t in (q, k))
     narrow = F.pad(value[:, None, :, None], (0, VALUE_WIDTH - 1)).expand(-1, heads, -1, -1).contiguous()
     return F.scaled_dot_product_attention(query, key, narrow, dropout_p=dropout)[..., 0].mean(1)

@@ -1,8 +1,8 @@
-"""Masked attention over a support axis: keys and values exist only for the support tokens that a mask keeps.
+"""Masked attention along a support axis: keys and values exist only for the support tokens that a mask keeps.
 
-Every query position attends by itself over the support tokens of its row (EMAT, section "masked attention", and CST;
-emat.md §3.2-§3.3): `softmax(q·k) v` per head, without a 1/√e scale. Removing the dropped tokens equals filling their
-logits with -∞, so the three paths below give the same numbers.
+Every query position attends by itself to the support tokens of its row (EMAT, section "masked attention", and CST;
+emat.md §3.2, §3.3): `softmax(q·k) v` per head, without a 1/√e scale. Removing the dropped tokens equals filling their
+logits with -∞, so all back ends give the same numbers.
 
 Shapes: B samples (episodes x ways), D = heads x e channels, T query positions, Td queries of a position (downscaled
 support tokens), Ts support tokens, M of them kept, C input channels.
@@ -23,12 +23,12 @@ from fsbench.errors import SettingsError
 Backend = Literal["reference", "packed", "fused"]
 
 PACKED_CHUNK = 2**21
-"""Numbers (not bytes) in the largest array of a chunk of the packed path, usually the attention weights: 8 MB in fp32,
-so that they stay in cache."""
+"""Size of the largest array in a chunk of the packed path, usually the attention weights: 8 MB in fp32, so that it
+stays in cache."""
 FUSED_CHUNK = 2**26
-"""The same for the fused path: 256 MB in fp32."""
+"""Size of the largest array in a chunk of the fused path: 256 MB in fp32."""
 HEAD_ALIGNMENT = 8
-"""Channels of a head that every fused kernel takes, in full and half precision; fewer are filled up with zeros."""
+"""Multiple of channels of a head that every fused kernel takes; missing ones are filled with zeros."""
 
 
 def masked_attention(
@@ -40,7 +40,7 @@ def masked_attention(
     heads: int,
     backend: Backend | None = None,
 ) -> Tensor:
-    """Attend from `q` over the kept support tokens of `x`.
+    """Attend from `q` to the kept support tokens of `x`.
 
     Args:
         q: (B, D, T, Td) queries.
@@ -74,6 +74,7 @@ def masked_attention(
 
 
 def _autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Convert tensors to the autocast dtype where autocast is on."""
     device = tensors[0].device.type
     if not torch.is_autocast_enabled(device):
         return tensors
@@ -81,7 +82,7 @@ def _autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
 
 
 def _reference(q: Tensor, x: Tensor, weight: Tensor, bias: Tensor, keep: Tensor, heads: int) -> Tensor:
-    """The definition, read off the paper: project everything, drop what the mask drops, one sample at a time."""
+    """Attend by the paper's definition: project all tokens, remove the dropped ones, one sample at a time."""
     outputs = []
     for sample in range(len(q)):
         kv = F.conv2d(x[sample, None], weight[:, :, None, None], bias)[0][..., keep[sample]]
@@ -94,7 +95,7 @@ def _reference(q: Tensor, x: Tensor, weight: Tensor, bias: Tensor, keep: Tensor,
 
 
 class _Packed(torch.autograd.Function):
-    """Sample by sample and chunk by chunk of query positions; saves its inputs and output only."""
+    """Attend sample by sample in chunks of query positions; saves only its inputs and output."""
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, x: Tensor, weight: Tensor, bias: Tensor, keep: Tensor, heads: int) -> Tensor:
@@ -146,7 +147,7 @@ class _Packed(torch.autograd.Function):
 
 
 def _chunks(q: Tensor, x: Tensor, keep: Tensor, heads: int) -> list[tuple[int, Tensor | slice, slice]]:
-    """(sample, its kept tokens, query positions): tokens, keys with values, and weights of each fit the bound."""
+    """Return chunks (sample, its kept tokens, query positions) whose tokens, keys with values, and weights fit."""
     channels, positions, queries = q.shape[1:]
     widest = max(heads * queries, 2 * channels, x.shape[1])
     chunks: list[tuple[int, Tensor | slice, slice]] = []
@@ -161,13 +162,13 @@ def _chunks(q: Tensor, x: Tensor, keep: Tensor, heads: int) -> list[tuple[int, T
 
 
 def _project(tokens: Tensor, weight: Tensor, bias: Tensor, heads: int) -> Tensor:
-    """(C, T, M) -> keys and values (2, heads, e, T, M)."""
+    """Project tokens (C, T, M) to keys and values (2, heads, e, T, M)."""
     kv = torch.addmm(bias[:, None], weight, tokens.reshape(len(tokens), -1))
     return kv.view(2, heads, -1, *tokens.shape[1:])
 
 
 def _weights(query: Tensor, k: Tensor) -> Tensor:
-    """Attention weights (heads, T, Td, M); the softmax runs in fp32 or wider."""
+    """Return attention weights (heads, T, Td, M); softmax in fp32 or wider."""
     logits = torch.einsum("hetd,hetm->htdm", query, k)
     return logits.softmax(-1, dtype=_at_least_single(logits)).to(logits.dtype)
 
@@ -177,7 +178,7 @@ def _at_least_single(tensor: Tensor) -> torch.dtype:
 
 
 def _fused(q: Tensor, x: Tensor, weight: Tensor, bias: Tensor, keep: Tensor, heads: int) -> Tensor:
-    """Kept tokens first, padded to the longest sample; `scaled_dot_product_attention` on chunks of query positions.
+    """Attend with `scaled_dot_product_attention` in chunks of query positions; kept tokens first, samples padded.
 
     While training each chunk is recomputed in the backward pass, so that keys and values are stored for one at a time.
     """

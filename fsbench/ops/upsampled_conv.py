@@ -1,9 +1,9 @@
-"""A 3 x 3 convolution of an enlarged map, computed before it is enlarged.
+"""Convolve a map as if it had been enlarged first, for a quarter of the multiplications.
 
 A decoder that enlarges a wide map bilinearly and convolves the result spends most of its time there (DCAMA's first
 mixer: 24 of 27 GFLOP). Both steps are linear: the convolution is nine 1 x 1 convolutions whose outputs are shifted and
 added, and a 1 x 1 convolution commutes with enlarging. So the nine are applied to the small map, and one matrix per
-axis and tap enlarges and shifts: a quarter of the multiplications at twice the side.
+axis and tap enlarges and shifts. The saving is that at twice the side.
 
 Shapes: B samples, C channels in, D channels out, (h, w) the small map, (H, W) the enlarged one.
 """
@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 def upsampled_conv(x: Tensor, weight: Tensor, size: tuple[int, int]) -> Tensor:
-    """`conv2d(interpolate(x, size, bilinear, align_corners=True), weight, padding=1)`.
+    """Compute `conv2d(interpolate(x, size, bilinear, align_corners=True), weight, padding=1)`.
 
     Args:
         x: (B, C, h, w).
@@ -36,14 +36,14 @@ def upsampled_conv(x: Tensor, weight: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def reference(x: Tensor, weight: Tensor, size: tuple[int, int]) -> Tensor:
-    """The same, step by step."""
+    """Compute `upsampled_conv` by its definition: enlarge, then convolve."""
     return F.conv2d(F.interpolate(x, size, mode="bilinear", align_corners=True), weight, padding=1)
 
 
 @lru_cache(maxsize=32)
 @torch.inference_mode(False)  # the matrices outlive the call: training takes them as well
 def _shifted(small: int, large: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """(3, large, small): bilinear enlarging, shifted by -1, 0, 1 with zeros beyond the edge, like the padding."""
+    """Return matrices (3, large, small) that enlarge bilinearly and shift by -1, 0, 1, with zeros beyond the edge."""
     unit = torch.eye(small, dtype=dtype, device=device)[None, None]
     enlarge = F.interpolate(unit, (large, small), mode="bilinear", align_corners=True)[0, 0]
     padded = F.pad(enlarge, (0, 0, 1, 1))

@@ -1,4 +1,4 @@
-"""What is finished of a folder: a line for every photo, so that a stopped command goes on where it was."""
+"""The journal of a folder's predictions, by which a stopped command resumes."""
 
 import json
 from collections.abc import Iterator
@@ -6,98 +6,85 @@ from pathlib import Path
 from typing import Any
 
 from fsbench.errors import SettingsError
-from fsbench.files import write_text
-from fsbench.lines import checked_line, read_line
 from fsbench.predict.result import output_files
+from fsbench.records.checked_jsonl import CheckedJsonl, checked_line, read_line
 
 FILE = "journal.jsonl"
-NOT_TOLD = ("support", "checkpoint")  # hashes tell a reader nothing
+HASHED = ("support", "checkpoint")
+"""Keys of an identity whose values are hashes, which tell a reader nothing."""
 
 
-class Journal:
-    """Finished photos in `out/journal.jsonl`, whose first line says what the predictions were made with.
+class PredictionJournal:
+    """Finished images in `out/journal.jsonl`, whose first line is the identity of the predictions.
 
     Args:
-        out: folder of the predictions.
-        identity: what they depend on. Raises SettingsError where the folder has those of another, unless `force`,
-            which removes them.
+        out: Folder of the predictions.
+        identity: Everything they depend on.
+        force: Remove what is there instead of refusing predictions of another identity.
+
+    Raises:
+        SettingsError: the folder has predictions of another identity.
     """
 
     def __init__(self, out: Path, identity: dict[str, Any], force: bool = False):
         self.out = out
         self.path = out / FILE
-        self.places: dict[str, int] = {}
-        """Photo -> where its line begins in the file."""
+        self.lines = CheckedJsonl(self.path)
+        self.offsets: dict[str, int] = {}
+        """Byte offset of each image's line."""
         if self.path.is_file():
-            self._open(identity, force)
+            self._read_offsets()
+            written = read_line(self.lines.header())
+            self._check_identity(written.get("identity") if isinstance(written, dict) else None, identity, force)
         if not self.path.is_file():
-            write_text(self.path, checked_line({"identity": identity}))
-        else:
-            self._end_line()
-        self.file = self.path.open("ab")
+            self.lines.create(checked_line({"identity": identity}))
 
-    def _open(self, identity: dict[str, Any], force: bool) -> None:
-        with self.path.open("rb") as file:
-            header = read_line(file.readline().rstrip(b"\n"))
-            at = file.tell()
-            for line in file:
-                entry = read_line(line.rstrip(b"\n"))
-                if entry is not None:
-                    self.places[entry["photo"]] = at
-                at += len(line)
-        made_with = header.get("identity") if isinstance(header, dict) else None
-        if made_with == json.loads(json.dumps(identity)) and not force:
-            return
-        if not force:
+    def _read_offsets(self) -> None:
+        for offset, entry in self.lines.entries():
+            if entry is not None:
+                self.offsets[entry["photo"]] = offset
+
+    def _check_identity(self, written: Any, identity: dict[str, Any], force: bool) -> None:
+        if force:
+            self._remove_predictions()
+        elif written != json.loads(json.dumps(identity)):
             raise SettingsError(
-                f"{self.out} has predictions that were made otherwise ({_difference(made_with, identity)}); choose "
+                f"{self.out} has predictions that were made otherwise ({_difference(written, identity)}); choose "
                 "another --out, or --force to remove them"
             )
-        for photo in self.places:
-            for path in output_files(self.out, photo):
+
+    def _remove_predictions(self) -> None:
+        for image_name in self.offsets:
+            for path in output_files(self.out, image_name):
                 path.unlink(missing_ok=True)
-        self.places.clear()
+        self.offsets.clear()
         self.path.unlink()
 
-    def _end_line(self) -> None:
-        """End a line that a crash cut off, so that the next one is whole."""
-        with self.path.open("rb+") as file:
-            file.seek(-1, 2)
-            if file.read(1) != b"\n":
-                file.write(b"\n")
-
     def add(self, entry: dict[str, Any]) -> None:
-        """Keep what is said about a photo; it has reached the file when this returns."""
-        at = self.file.tell()
-        self.file.write(checked_line(entry).encode())
-        self.file.flush()
-        self.places[entry["photo"]] = at
+        """Append an image's entry; it has reached the file when this returns."""
+        self.offsets[entry["photo"]] = self.lines.append(entry)
 
-    def get(self, photo: str) -> dict[str, Any] | None:
-        """The entry of a photo."""
-        return next(self.entries([photo]), None) if photo in self.places else None
+    def get(self, image_name: str) -> dict[str, Any] | None:
+        """Return an image's entry, or None."""
+        return next(self.entries([image_name]), None)
 
-    def entries(self, photos: list[str]) -> Iterator[dict[str, Any]]:
-        """Of those `photos` that are finished; one is in memory at a time."""
-        with self.path.open("rb") as file:
-            for photo in photos:
-                if photo in self.places:
-                    file.seek(self.places[photo])
-                    entry: dict[str, Any] | None = read_line(file.readline().rstrip(b"\n"))
-                    assert entry is not None, "read before"
-                    yield entry
+    def entries(self, image_names: list[str]) -> Iterator[dict[str, Any]]:
+        """Yield the entries of those images that are finished; one is in memory at a time."""
+        return self.lines.read(self.offsets[name] for name in image_names if name in self.offsets)
 
     def close(self) -> None:
-        self.file.close()
+        """Close the file."""
+        self.lines.close()
 
 
-def _difference(made_with: Any, identity: dict[str, Any]) -> str:
-    if not isinstance(made_with, dict):
+def _difference(written: Any, identity: dict[str, Any]) -> str:
+    """Describe in what an identity differs from the written one, in the words of an error message."""
+    if not isinstance(written, dict):
         return "the journal says not how"
     for key, value in identity.items():
-        if made_with.get(key) != value:
-            known = made_with.get(key)
+        if written.get(key) != value:
+            before = written.get(key)
             if key == "method":
-                known, value = (known or {}).get("name"), value["name"]
-            return f"another {key}" if key in NOT_TOLD or known == value else f"{key} was {known}, is {value}"
+                before, value = (before or {}).get("name"), value["name"]
+            return f"another {key}" if key in HASHED or before == value else f"{key} was {before}, is {value}"
     return "by another version"

@@ -1,64 +1,52 @@
-"""A method with its support, ready for any number of photos."""
+"""`fsbench.Predictor`: a method with its support, which segments any number of images."""
 
-import importlib
+import hashlib
+import json
 import math
-import threading
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from fsbench.catalogue import Recipe, method_recipe, read_recipe
-from fsbench.checkpoints import load_checkpoint
-from fsbench.episodes import EpisodeBatch
+from fsbench.data.batch import EpisodeBatch
+from fsbench.data.transforms import resize_labels
+from fsbench.engine.checkpoint import load_checkpoint
+from fsbench.episodes.protocol import load_protocol
 from fsbench.errors import DataError, SettingsError
-from fsbench.files import sha256_file
-from fsbench.metrics import presence_from_mask
-from fsbench.predict.pipeline import ahead
-from fsbench.predict.result import PREVIEW, Found, Result
+from fsbench.files import fingerprint, sha256_file
+from fsbench.metrics.episodic import presence_from_mask
+from fsbench.predict.load_images import ImageLoader, LoadedImage
+from fsbench.predict.prefetch import prefetch_map
+from fsbench.predict.query_images import QueryImage, find_images
+from fsbench.predict.read_supports import pair_labels, read_supports
+from fsbench.predict.result import ClassPresence, Result
+from fsbench.predict.settings import choose_device, compose_settings
 from fsbench.predict.support import Support, SupportSet, stack_supports
-from fsbench.preprocess import RESIZES, resize_labels
-from fsbench.protocol import load_protocol
-from fsbench.records import fingerprint
 
 QUERY = "query"
-"""Name of the query among the episode's images; the features of the others stay in memory."""
-HUGE = 50_000_000
-"""Photos of more pixels are decoded one at a time."""
-
-photos: Any = importlib.import_module("datamodules.photos")  # by name: fsbench does not depend on the data sets
-support_files: Any = importlib.import_module("datamodules.supports")
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A photo as a method takes it: (3, S, S), its own height and width, and its preview."""
-
-    name: str
-    image: torch.Tensor
-    size: tuple[int, int]
-    preview: np.ndarray
+"""Name of the query among the episode's images; the features of the supports stay cached."""
 
 
 class Predictor:
-    """Segments photos by example.
+    """Segments images by example.
 
     Args:
-        method: of configs/methods; the prototype needs no checkpoint.
-        checkpoint: ours or the authors'. One inside the folder of a run takes all settings from there.
-        weights: file of the backbone's weights, or random.
-        backbone: another backbone than the method's own; "demo" comes along, but knows little of real photos.
-        dataset: settings that the method has for this data set, e.g. coco.
-        image_size: another side of images than the method's own.
+        method: A method of configs/methods; the prototype needs no checkpoint.
+        checkpoint: Ours or the authors'. One inside a run's folder takes all settings from there.
+        weights: File of the backbone's weights, or "random".
+        backbone: Another backbone than the method's own; "demo" is included, but knows little of real images.
+        dataset: Take the method's settings for this data set, e.g. "coco".
+        image_size: Another side of images than the method's own.
         device: cpu, cuda, cuda:1 …; auto takes a GPU if there is one.
-        only_present: remove the pixels of classes that the method says are not present, from the mask of a method that
-            decides both.
-        megapixels: larger masks are computed at this size and enlarged.
+        only_present: Remove the pixels of classes that a method, deciding both, says are not present.
+        megapixels: Larger masks are computed at this size and enlarged.
 
-    Raises SettingsError for settings that do not fit together, CheckpointError for missing or unfit weights.
+    Raises:
+        SettingsError: settings do not fit together.
+        CheckpointError: weights are missing or do not fit.
     """
 
     def __init__(
@@ -75,194 +63,173 @@ class Predictor:
         megapixels: float = 16.0,
     ):
         self.checkpoint = Path(checkpoint) if checkpoint else None
-        self.recipe = _recipe(method, dataset, self.checkpoint)
+        composed = compose_settings(
+            method, dataset, self.checkpoint, backbone, None if weights is None else str(weights)
+        )
+        self.settings: dict[str, Any] = composed.config.as_dict()
+        self.name: str = self.settings["run"]["name"]
+        data = self.settings["data"]["init_args"]
         if image_size is not None and image_size < 1:
             raise SettingsError(f"image_size is {image_size}, expected a number of pixels above 0")
-        self.image_size = image_size or self.recipe.image_size
-        self.resize = load_protocol(self.recipe.protocol).resize
-        self.device = _device(device)
+        self.image_size = image_size or data["image_size"]
+        self.resize = load_protocol(data["protocol"]).resize
+        self.loader = ImageLoader(self.image_size, self.resize)
+        self.device = choose_device(device)
         self.only_present = only_present
         if not 0 < megapixels < math.inf:
             raise SettingsError(f"megapixels is {megapixels}, expected a number above 0")
         self.max_pixels = int(megapixels * 1e6)
-        self.method = self.recipe.build(name=backbone, weights=None if weights is None else str(weights))
-        self.method.nshot_strategy = self.recipe.nshot_strategy
-        self._check_trained()
+        self.method = composed.build_method()
+        self.method.nshot_strategy = self.settings["run"]["nshot_strategy"]
+        self._load_weights()
         self.method.check_image_size(self.image_size)
         self.method.to(self.device).eval()
         self.supports: list[Support] = []
-        self._support: SupportSet | None = None
-        self._huge = threading.Lock()
+        self._support_set: SupportSet | None = None
 
-    def _check_trained(self) -> None:
+    def _load_weights(self) -> None:
         if self.checkpoint is not None:
             load_checkpoint(self.method, self.checkpoint)
         elif self.method.learns:
             raise SettingsError(
-                f"{self.recipe.name} has to be trained; give its checkpoint (--ckpt FILE), or take the training-free "
-                "prototype"
+                f"{self.name} has to be trained; give its checkpoint (--ckpt FILE), or take the training-free prototype"
             )
         if self.method.calibrates:
             raise SettingsError(
-                f"{self.recipe.name} is set to calibrate itself on base classes, of which there are none here; take "
+                f"{self.name} is set to calibrate itself on base classes, of which there are none here; take "
                 "another selection"
             )
 
     def support(self, name: str, pairs: Iterable[tuple[Any, Any]]) -> "Predictor":
-        """Add labelled photos of the class `name`.
+        """Add labeled images of one class.
 
         Args:
-            name: of the class.
-            pairs: photos, files or (H, W, 3) uint8, each with its mask: a PNG, black and white or with one number, or
+            name: Name of the class.
+            pairs: Images, files or (H, W, 3) uint8, each with its mask: a PNG, black and white or with one number, or
                 an array (H, W) that is not 0 where the object is.
 
-        Raises DataError for unusable files and where the sizes differ.
+        Raises:
+            DataError: a file is unusable, or image and mask differ in size.
         """
-        found: list[Support] = []
-        for photo, mask in pairs:
-            if isinstance(photo, np.ndarray):
-                labels = (np.asarray(mask) != 0).astype(np.uint8)
-                if labels.shape != photo.shape[:2]:
-                    sizes = [f"{w}x{h}" for h, w in (photo.shape[:2], labels.shape)]
-                    raise DataError(
-                        f"a support photo is {sizes[0]} pixels and its mask {sizes[1]}; expected equal sizes"
-                    )
-                number = len(self.supports) + len(found)
-                found.append(Support(f"support {number + 1}", photo, labels, {1: name}))
+        added: list[Support] = []
+        for image, mask in pairs:
+            if isinstance(image, np.ndarray):
+                added.append(_array_support(f"support {len(self.supports) + len(added) + 1}", name, image, mask))
             elif isinstance(mask, np.ndarray):
-                found.append(support_files.labelled(Path(photo), (mask != 0).astype(np.uint8), {1: name})[0])
+                added.append(pair_labels(Path(image), (mask != 0).astype(np.uint8), {1: name})[0])
             else:
-                found += support_files.read_supports([(name, Path(photo), Path(mask))])[0]
-        return self.add(found)
+                added += read_supports([(name, Path(image), Path(mask))])[0]
+        return self.add(added)
 
     def add(self, supports: Sequence[Support]) -> "Predictor":
-        """Add what `datamodules.supports.read_supports` read."""
+        """Add supports that `read_supports` returned."""
         self.supports += supports
-        self._support = None
+        self._support_set = None
         self.method.backbone.cache.clear()
         return self
 
     def clear(self) -> "Predictor":
-        """Without support, for another."""
+        """Remove all supports."""
         self.supports.clear()
         return self.add(())
 
     @property
     def support_set(self) -> SupportSet:
         """All supports as tensors on the device."""
-        if self._support is None:
-            made = stack_supports(self.supports, self.image_size, self.resize)
-            self.method.check_shots(made.rows.shape[2], None)
-            images, rows, labels = (tensor.to(self.device) for tensor in (made.images, made.rows, made.labels))
-            self._support = replace(made, images=images, rows=rows, labels=labels)
-        return self._support
+        if self._support_set is None:
+            stacked = stack_supports(self.supports, self.image_size, self.resize)
+            self.method.check_shots(stacked.rows.shape[2], None)
+            images, rows, labels = (tensor.to(self.device) for tensor in (stacked.images, stacked.rows, stacked.labels))
+            self._support_set = replace(stacked, images=images, rows=rows, labels=labels)
+        return self._support_set
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class number n of a label map is `classes[n - 1]`."""
+        """Names of the classes; number n of a label map is `classes[n - 1]`."""
         return self.support_set.classes
 
     @property
-    def score_means(self) -> str:
-        """What a class's score is."""
-        return "share of the photo's pixels" if self.method.segments_only else "the method's own, of presence"
+    def score_meaning(self) -> str:
+        """Meaning of a class's score, in words."""
+        return "the method's own, of presence" if self.method.predicts_presence else "share of the photo's pixels"
 
     def __call__(
         self, query: str | Path | Sequence[str | Path], refused: list[str] | None = None, threads: int = 2
     ) -> Iterator[Result]:
-        """Results of a folder's photos (or of some photos) by name, one after the other.
+        """Segment the images of folders and single images, one by one, sorted by name.
 
-        A photo that cannot be read raises DataError, or its message goes to `refused`.
+        An image that cannot be read raises DataError; with `refused`, its message is appended there instead.
         """
         paths = [query] if isinstance(query, str | Path) else query
-        found, _ = photos.find_photos([Path(path) for path in paths], refused=refused)
-        for loaded in self.loaded(found, threads):
-            if isinstance(loaded, Loaded):
+        images, _ = find_images([Path(path) for path in paths], refused=refused)
+        for loaded in self.load_images(images, threads):
+            if isinstance(loaded, LoadedImage):
                 yield self.predict(loaded)
             elif refused is None:
                 raise loaded
             else:
                 refused.append(str(loaded))
 
-    def loaded(self, found: Iterable[Any], threads: int) -> Iterator[Loaded | DataError]:
-        """Photos, decoded in threads ahead of their prediction; of a broken one, the error."""
-        return ahead(self._try_load, found, threads)
+    def load_images(self, images: Iterable[QueryImage], threads: int) -> Iterator[LoadedImage | DataError]:
+        """Decode images in threads ahead of their prediction; an unreadable one yields its error."""
+        return prefetch_map(self.loader.load_file, images, threads)
 
-    def _try_load(self, photo: Any) -> Loaded | DataError:
-        try:
-            photo.name.encode()
-            height, width, _ = photos.photo_size(photo.path)
-            if height * width <= HUGE:
-                return self.load(photos.read_photo(photo.path)[0], photo.name)
-            with self._huge:
-                return self.load(photos.read_photo(photo.path)[0], photo.name)
-        except DataError as error:
-            return error
-        except UnicodeEncodeError:
-            return DataError(f"photo {photo.name!a} has a name that is not UTF-8; rename it")
-        except OSError as error:  # not allowed, gone in the meantime
-            return DataError(f"photo {photo.path} cannot be read ({error.strerror}); check the file")
-
-    def load(self, pixels: np.ndarray, name: str = "photo") -> Loaded:
-        """Of pixels (H, W, 3) uint8."""
-        height, width = pixels.shape[:2]
-        preview, longest = pixels, max(height, width)
-        if longest > PREVIEW:
-            import cv2
-
-            size = (max(1, width * PREVIEW // longest), max(1, height * PREVIEW // longest))
-            preview = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
-        return Loaded(name, RESIZES[self.resize][0](pixels, self.image_size), (height, width), preview)
-
-    def predict(self, photo: Loaded | np.ndarray) -> Result:
-        """Segment one photo, given as (H, W, 3) uint8 or as `load` made it."""
-        photo = self.load(photo) if isinstance(photo, np.ndarray) else photo
+    def predict(self, image: LoadedImage | np.ndarray) -> Result:
+        """Segment one image, (H, W, 3) uint8 or loaded."""
+        image = self.loader.load(image) if isinstance(image, np.ndarray) else image
         with torch.inference_mode():
-            prediction = self.method._predict(self.episode(photo))
+            prediction = self.method.predict_shots(self.episode(image))
         self.method.backbone.cache.forget(QUERY)
-        decided, score = prediction.decided, prediction.score
-        if decided is None or score is None:
-            decided, score = presence_from_mask(prediction.label_map, len(self.classes))
+        present, score = prediction.present, prediction.presence_score
+        if present is None or score is None:
+            present, score = presence_from_mask(prediction.label_map, len(self.classes))
         label_map = prediction.label_map.to("cpu", torch.uint8).numpy()
-        if label_map.shape != photo.size:
-            label_map = resize_labels(label_map, *photo.size)
-        said = list(zip(decided.tolist(), score.float().tolist(), strict=True))
+        if label_map.shape != image.size:
+            label_map = resize_labels(label_map, *image.size)
         if self.only_present:
-            keep = np.array([True, *(present for present, _ in said)] + [False] * (255 - len(said)))
-            label_map = np.where(keep[label_map], label_map, 0).astype(np.uint8)
-        found = tuple(
-            Found(
-                number, name, *known, int(np.count_nonzero(label_map == number))
-            )  # bincount would take 8 bytes a pixel
-            for number, (name, known) in enumerate(zip(self.classes, said, strict=True), 1)
+            label_map = _remove_absent(label_map, present.tolist())
+        decisions = zip(self.classes, present.tolist(), score.float().tolist(), strict=True)
+        classes = tuple(
+            # bincount would take 8 bytes a pixel
+            ClassPresence(number, name, present, score, int(np.count_nonzero(label_map == number)))
+            for number, (name, present, score) in enumerate(decisions, 1)
         )
-        return Result(photo.name, label_map, found, photo.preview)
+        return Result(image.name, label_map, classes, image.preview)
 
-    def episode(self, photo: Loaded) -> EpisodeBatch:
-        """The episode whose query is the photo."""
+    def episode(self, image: LoadedImage) -> EpisodeBatch:
+        """Build the episode whose query is `image`."""
         support = self.support_set
         return EpisodeBatch(
-            images=torch.cat([photo.image[None].to(self.device), support.images]),
+            images=torch.cat([image.pixels[None].to(self.device), support.images]),
             image_names=[QUERY, *(f"support {row}" for row in range(len(support.images)))],
             query=torch.zeros(1, dtype=torch.int64, device=self.device),
             support=support.rows + 1,
             support_labels=support.labels,
             valid=torch.ones_like(support.rows, dtype=torch.bool),
-            query_sizes=torch.tensor([self._mask_size(*photo.size)], device=self.device),
+            query_sizes=torch.tensor([self._mask_size(*image.size)], device=self.device),
             episodes=torch.zeros(1, dtype=torch.int64, device=self.device),
             truth=None,
         )
 
     def _mask_size(self, height: int, width: int) -> tuple[int, int]:
-        shrink = (self.max_pixels / (height * width)) ** 0.5
-        return (height, width) if shrink >= 1 else (max(1, int(height * shrink)), max(1, int(width * shrink)))
+        """Return the height and width at which a mask is computed."""
+        scale = (self.max_pixels / (height * width)) ** 0.5
+        return (height, width) if scale >= 1 else (max(1, int(height * scale)), max(1, int(width * scale)))
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Everything that a prediction depends on, as plain values, but for the device."""
+        """Everything that a prediction depends on except the device, as plain values."""
         support = self.support_set
+        arguments = {key: value for key, value in self.settings["model"]["init_args"].items() if key != "backbone"}
         return {
-            "method": asdict(self.recipe) | {"backbone": self.method.backbone.name},
+            "method": {
+                "name": self.name,
+                "kind": self.method.registry_name,
+                "arguments": json.loads(json.dumps(arguments)),  # tuples are lists in the journal, too
+                "backbone": self.method.backbone.name,
+                "resize": self.resize,
+                "nshot_strategy": self.method.nshot_strategy,
+            },
             "checkpoint": self.checkpoint and sha256_file(self.checkpoint),
             "weights": self.method.backbone.weights_id,
             "image_size": self.image_size,
@@ -273,36 +240,19 @@ class Predictor:
         }
 
 
+def _array_support(image_name: str, class_name: str, pixels: np.ndarray, mask: Any) -> Support:
+    labels = (np.asarray(mask) != 0).astype(np.uint8)
+    if labels.shape != pixels.shape[:2]:
+        sizes = [f"{w}x{h}" for h, w in (pixels.shape[:2], labels.shape)]
+        raise DataError(f"a support photo is {sizes[0]} pixels and its mask {sizes[1]}; expected equal sizes")
+    return Support(image_name, pixels, labels, {1: class_name})
+
+
+def _remove_absent(label_map: np.ndarray, present: Sequence[bool]) -> np.ndarray:
+    """Set the pixels of classes that are not present to background."""
+    keep = np.array([True, *present] + [False] * (255 - len(present)))
+    return np.where(keep[label_map], label_map, 0).astype(np.uint8)
+
+
 def _digest(tensor: torch.Tensor) -> str:
-    import hashlib
-
     return hashlib.sha256(tensor.cpu().numpy().tobytes()).hexdigest()
-
-
-def _recipe(method: str, dataset: str | None, checkpoint: Path | None) -> Recipe:
-    """Of the run that a checkpoint lies in, unless a data set is named; else of configs/methods."""
-    config = checkpoint and checkpoint.resolve().parent.parent / "config.yaml"
-    recipe = method_recipe(method, dataset)
-    if config is None or dataset is not None or checkpoint is None or not config.is_file():
-        return recipe
-    of_run = read_recipe([config])
-    if of_run.kind != recipe.kind:
-        raise SettingsError(
-            f"the checkpoint {checkpoint} is of a run of {of_run.name}, but the method is {method}; give the method "
-            f"of the run: {of_run.name}"
-        )
-    return of_run
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise SettingsError(f"device is '{name}', expected auto, cpu, cuda or cuda:<number>") from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise SettingsError(
-            f"device is '{name}', but torch sees {torch.cuda.device_count()} GPUs; expected cpu or auto"
-        )
-    return device

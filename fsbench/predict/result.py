@@ -1,9 +1,9 @@
-"""What a method says about a photo, and the pictures of it.
+"""The prediction for one image, and its files: a label PNG and an overlay.
 
-Shapes: (H, W) the photo, upright; (h, w) its preview.
+Shapes: (H, W) the image, upright; (h, w) its preview.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,22 +11,23 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from fsbench.colours import voc_colours
+from fsbench.data.image_io import voc_colors
+from fsbench.data.transforms import resize_labels
 from fsbench.files import replacing
-from fsbench.pictures import COLOURS
-from fsbench.preprocess import resize_labels
+from fsbench.visualization.colors import WAY_COLORS
 
 PREVIEW = 1600
-"""The longest side of an overlay."""
-LINE = 20  # pixels of a line of the legend
+"""Longest side of an overlay in pixels."""
+LEGEND_LINE = 20
+"""Height of a line of the legend in pixels."""
 
 
 @cache
 def palette() -> np.ndarray:
-    """Colours (256, 3) uint8 of label PNGs and overlays: bright ones first, then those of VOC."""
-    colours = voc_colours().copy()
-    colours[1 : 1 + len(COLOURS)] = COLOURS
-    return colours
+    """Return the colors (256, 3) uint8 of label PNGs and overlays: five bright ones first, then the VOC color map."""
+    colors = voc_colors().copy()
+    colors[1 : 1 + len(WAY_COLORS)] = WAY_COLORS
+    return colors
 
 
 @cache
@@ -35,9 +36,16 @@ def _font() -> Any:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What is said about one class: its number in the label map, whether it is there, how sure the method is of that
-    (0 to 1), and the number of pixels that are labelled as it."""
+class ClassPresence:
+    """The prediction about one class.
+
+    Attributes:
+        number: Its number in the label map.
+        name: Its name.
+        present: Whether the method decides that the image shows it.
+        score: Confidence that it does, from 0 to 1.
+        pixels: Number of pixels labeled as the class.
+    """
 
     number: int
     name: str
@@ -54,58 +62,61 @@ class Found:
 
 @dataclass(frozen=True)
 class Result:
-    """The prediction for one photo.
+    """The prediction for one image.
 
     Attributes:
-        photo: its name.
+        image_name: The image's name.
         label_map: (H, W) uint8, 0 background, 1..N the classes.
-        found: the N classes.
-        preview: (h, w, 3) uint8, the photo, at most `PREVIEW` pixels wide and high.
+        classes: The N classes.
+        preview: (h, w, 3) uint8, the image, at most `PREVIEW` pixels wide and high.
     """
 
-    photo: str
+    image_name: str
     label_map: np.ndarray
-    found: tuple[Found, ...]
+    classes: tuple[ClassPresence, ...]
     preview: np.ndarray
 
     def __str__(self) -> str:
-        return f"{self.photo}: {', '.join(map(str, self.found))}"
+        return f"{self.image_name}: {', '.join(map(str, self.classes))}"
 
     def mask(self, name: str) -> np.ndarray:
-        """(H, W) bool of the class `name`."""
-        (number,) = (found.number for found in self.found if found.name == name)
+        """Return the mask (H, W) bool of the class `name`."""
+        (number,) = (presence.number for presence in self.classes if presence.name == name)
         return np.asarray(self.label_map == number)
 
     def labels(self) -> Image.Image:
-        """The label map as a palette picture."""
-        picture = Image.fromarray(self.label_map, "P")
-        picture.putpalette(palette().tobytes())
-        return picture
+        """Return the label map as a palette image."""
+        image = Image.fromarray(self.label_map, "P")
+        image.putpalette(palette().tobytes())
+        return image
 
     def overlay(self) -> Image.Image:
-        """The preview under its classes with their outlines, and below it what is said of each."""
-        import cv2  # five times as fast here as indexing, and other threads go on meanwhile
+        """Draw the classes with outlines over the preview, and a legend below it."""
+        import cv2  # five times as fast here as indexing, and it releases the GIL
 
         height, width = self.preview.shape[:2]
         labels = resize_labels(self.label_map, height, width)
-        colours = np.asarray(cv2.LUT(cv2.merge([labels] * 3), palette()[None]), dtype=np.uint8)
-        shown = cv2.copyTo((self.preview >> 1) + (colours >> 1), labels, self.preview.copy())
-        shown = cv2.copyTo(colours, _outline(labels), shown)
-        sheet = Image.new("RGB", (width, height + LINE * len(self.found)), "white")
-        sheet.paste(Image.fromarray(shown))
-        draw = ImageDraw.Draw(sheet)
-        for line, found in enumerate(self.found):
-            top = height + LINE * line
-            draw.rectangle((4, top + 4, 15, top + 15), fill=tuple(palette()[found.number].tolist()))
-            draw.text((21, top + 2), str(found), fill="black", font=_font())
-        return sheet
+        colors = np.asarray(cv2.LUT(cv2.merge([labels] * 3), palette()[None]), dtype=np.uint8)
+        painted = cv2.copyTo((self.preview >> 1) + (colors >> 1), labels, self.preview.copy())
+        painted = cv2.copyTo(colors, _outline(labels), painted)
+        figure = Image.new("RGB", (width, height + LEGEND_LINE * len(self.classes)), "white")
+        figure.paste(Image.fromarray(painted))
+        draw = ImageDraw.Draw(figure)
+        for line, presence in enumerate(self.classes):
+            top = height + LEGEND_LINE * line
+            draw.rectangle((4, top + 4, 15, top + 15), fill=tuple(palette()[presence.number].tolist()))
+            draw.text((21, top + 2), str(presence), fill="black", font=_font())
+        return figure
 
     def save(self, out: str | Path) -> dict[str, Any]:
-        """Write `labels/<photo>.png` and `overlays/<photo>.jpg` below `out`; what is said, as plain values.
+        """Write `labels/<image>.png` and `overlays/<image>.jpg` below `out`.
 
-        The photo's own suffix stays in these names, so that a.jpg and a.png do not meet.
+        The image's own suffix stays in these names, so that a.jpg and a.png do not collide.
+
+        Returns:
+            The prediction as plain values, for the journal.
         """
-        labels, overlay = output_files(Path(out), self.photo)
+        labels, overlay = output_files(Path(out), self.image_name)
         for path in (labels, overlay):
             path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(labels) as temporary:
@@ -113,28 +124,29 @@ class Result:
         with replacing(overlay) as temporary:
             self.overlay().save(temporary, "JPEG", quality=88)
         height, width = self.label_map.shape
-        return {"photo": self.photo, "height": height, "width": width, "classes": [self._said(f) for f in self.found]}
+        classes = [self._class_entry(presence) for presence in self.classes]
+        return {"photo": self.image_name, "height": height, "width": width, "classes": classes}
 
-    def _said(self, found: Found) -> dict[str, Any]:
-        said: dict[str, Any] = dict(vars(found))
-        if found.pixels:
-            from pycocotools import mask
+    def _class_entry(self, presence: ClassPresence) -> dict[str, Any]:
+        """Return a class's plain values, with its box and run lengths in COCO's form where it has pixels."""
+        entry = asdict(presence)
+        if presence.pixels:
+            from pycocotools import mask  # not needed to predict
 
-            rle = mask.encode(np.asfortranarray(self.label_map == found.number))
-            box = mask.toBbox(rle).tolist()
-            said |= {"bbox": box, "counts": rle["counts"].decode("ascii")}
-        return said
+            run_lengths = mask.encode(np.asfortranarray(self.label_map == presence.number))
+            entry |= {"bbox": mask.toBbox(run_lengths).tolist(), "counts": run_lengths["counts"].decode("ascii")}
+        return entry
 
 
-def output_files(out: Path, photo: str) -> tuple[Path, Path]:
-    """The label PNG and the overlay of a photo."""
-    return out / "labels" / f"{photo}.png", out / "overlays" / f"{photo}.jpg"
+def output_files(out: Path, image_name: str) -> tuple[Path, Path]:
+    """Return the paths of an image's label PNG and overlay."""
+    return out / "labels" / f"{image_name}.png", out / "overlays" / f"{image_name}.jpg"
 
 
 def _outline(labels: np.ndarray) -> np.ndarray:
-    """(h, w) uint8: 1 for labelled pixels of which another label is at most two pixels away."""
-    import cv2
+    """Return (h, w) uint8: 1 for labeled pixels at most two pixels away from another label."""
+    import cv2  # see Result.overlay
 
-    around = np.ones((5, 5), dtype=np.uint8)
-    uniform = cv2.erode(labels, around) == cv2.dilate(labels, around)
+    window = np.ones((5, 5), dtype=np.uint8)
+    uniform = cv2.erode(labels, window) == cv2.dilate(labels, window)
     return np.asarray(~uniform & (labels > 0)).astype(np.uint8)

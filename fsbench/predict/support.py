@@ -1,6 +1,6 @@
-"""The labelled photos that say what is looked for, as the support of an episode.
+"""Turn labeled images, the examples of what is looked for, into the support of an episode.
 
-Shapes: M distinct photos, N classes, K shots, S image side.
+Shapes: M distinct images, N classes, K shots, S image side.
 """
 
 from collections.abc import Sequence
@@ -10,25 +10,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fsbench.data.transforms import RESIZES, way_labels
+from fsbench.episodes.protocol import Resize
 from fsbench.errors import DataError, SettingsError
-from fsbench.preprocess import RESIZES, way_labels
-from fsbench.protocol import Resize
 
 MAX_CLASSES = 254
 
 
 @dataclass(frozen=True)
 class Support:
-    """A labelled photo.
+    """A labeled image.
 
     Attributes:
-        photo: its name; supports of one name share their pixels.
+        image_name: Supports of one name share their pixels.
         pixels: (H, W, 3) uint8, upright.
-        labels: (H, W) uint8: 0 unmarked, 255 void, anything else the number of a class.
-        classes: numbers that count, and the names of their classes.
+        labels: (H, W) uint8: 0 unmarked, 255 void, anything else a class number.
+        classes: Names of the numbers that count as classes.
     """
 
-    photo: str
+    image_name: str
     pixels: np.ndarray
     labels: np.ndarray
     classes: dict[int, str]
@@ -36,14 +36,14 @@ class Support:
 
 @dataclass(frozen=True)
 class SupportSet:
-    """Supports as tensors, like those of an `EpisodeBatch` without its query.
+    """Supports as tensors, in the form of an `EpisodeBatch` without its query.
 
     Attributes:
         classes: N names, in order of appearance.
-        images: (M, 3, S, S), each photo once.
+        images: (M, 3, S, S), each image once.
         rows: (1, N, K) int64, rows of `images`.
         labels: (1, N, K, S, S) uint8.
-        shots: N numbers of supports that were given.
+        shots: N numbers of supports as given, before repetition.
     """
 
     classes: tuple[str, ...]
@@ -54,7 +54,7 @@ class SupportSet:
 
     @property
     def note(self) -> str:
-        """Says which supports were repeated; empty where none was."""
+        """A sentence about the classes whose supports were repeated, or ""."""
         most = max(self.shots)
         fewer = [f"{name} ({n})" for name, n in zip(self.classes, self.shots, strict=True) if n < most]
         if not fewer:
@@ -66,38 +66,46 @@ class SupportSet:
 
 
 def stack_supports(supports: Sequence[Support], size: int, resize: Resize) -> SupportSet:
-    """Resize and sort by class. Classes with fewer supports than others repeat theirs in turn, as those of the
-    protocol's augmented settings are repeated (fscs-protocol §4).
+    """Resize supports and group them by class.
 
-    Raises SettingsError without supports, DataError naming a photo in whose mask nothing is left of a class.
+    Classes with fewer supports than others repeat theirs in turn, as the protocol's augmented settings do
+    (fscs-protocol §4).
+
+    Raises:
+        SettingsError: there are no supports, or more than `MAX_CLASSES` classes.
+        DataError: no pixel of a class is left in a resized mask; the message names the image.
     """
     if not supports:
         raise SettingsError("there is no support; expected at least one photo with its mask")
-    shrink_image, shrink_labels = RESIZES[resize]
+    resize_image, resize_mask = RESIZES[resize]
     rows: dict[str, int] = {}
     images: list[Tensor] = []
     shots: dict[str, list[tuple[int, np.ndarray]]] = {}
     for support in supports:
-        if support.photo not in rows:
-            rows[support.photo] = len(images)
-            images.append(shrink_image(support.pixels, size))
-        for value, name in support.classes.items():
-            labels = shrink_labels(way_labels(support.labels, [value]), size, size)
-            if not (labels == 1).any():
-                marked = int((support.labels == value).sum())
-                raise DataError(
-                    f"the mask of {name} on {support.photo} has {marked} pixels, of which none is left at {size}x{size}"
-                    f"; expected an object that can be seen at that size; mark {'more' if marked else 'something'}"
-                )
-            shots.setdefault(name, []).append((rows[support.photo], labels))
+        if support.image_name not in rows:
+            rows[support.image_name] = len(images)
+            images.append(resize_image(support.pixels, size))
+        for number, name in support.classes.items():
+            mask = resize_mask(way_labels(support.labels, [number]), size, size)
+            if not (mask == 1).any():
+                raise DataError(_vanished(support, number, name, size))
+            shots.setdefault(name, []).append((rows[support.image_name], mask))
     if len(shots) > MAX_CLASSES:
         raise SettingsError(f"there are {len(shots)} classes, expected at most {MAX_CLASSES}; choose some of them")
     most = max(map(len, shots.values()))
-    repeated = [[found[shot % len(found)] for shot in range(most)] for found in shots.values()]
+    repeated = [[given[shot % len(given)] for shot in range(most)] for given in shots.values()]
     return SupportSet(
         classes=tuple(shots),
         images=torch.stack(images),
         rows=torch.tensor([[[row for row, _ in way] for way in repeated]]),
-        labels=torch.from_numpy(np.array([[[labels for _, labels in way] for way in repeated]])),
+        labels=torch.from_numpy(np.array([[[mask for _, mask in way] for way in repeated]])),
         shots=tuple(map(len, shots.values())),
+    )
+
+
+def _vanished(support: Support, number: int, name: str, size: int) -> str:
+    marked = int((support.labels == number).sum())
+    return (
+        f"the mask of {name} on {support.image_name} has {marked} pixels, of which none is left at {size}x{size}"
+        f"; expected an object that can be seen at that size; mark {'more' if marked else 'something'}"
     )

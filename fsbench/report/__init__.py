@@ -1,1 +1,1 @@
-"""The report: finished runs as pages to look at. `collect` gathers, `plots` and `gallery` draw, `site` writes."""
+"""Make pages of finished runs that open from disk: tables, plots, comparisons, and a gallery of episodes."""

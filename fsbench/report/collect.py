@@ -1,4 +1,4 @@
-"""What a report is about: a study for each group of runs that may be compared, all of it taken from records."""
+"""Collect a report's content from records: a study for each group of runs that may be compared."""
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor, Future
@@ -6,21 +6,21 @@ from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 
-from fsbench.compare import Comparison
-from fsbench.contenders import Methods
 from fsbench.errors import FsbenchError
-from fsbench.grouping import comparable, fold_of, variants
-from fsbench.manifest import classifies
-from fsbench.protocol import load_protocol
-from fsbench.published import Figure
-from fsbench.records import Record, find_records, read_record
+from fsbench.metrics.scores import METRICS
+from fsbench.records.grouping import comparable, fold_of, variants
+from fsbench.records.record import Record, find_records, read_record
+from fsbench.records.task import Task
 from fsbench.report.episodes import FoldEpisodes, episodes_by_fold
-from fsbench.report.matrix import compared
-from fsbench.scores import sign
-from fsbench.tables import Block, Row, build_blocks
+from fsbench.report.matrix import compare_study
+from fsbench.tables.blocks import Block, Row
+from fsbench.tables.comparable import Methods
+from fsbench.tables.compare import Comparison
+from fsbench.tables.published_scores import PublishedScore
+from fsbench.tables.table import build_blocks
 
 CHUNK = 8
-"""Runs that a process takes at a time."""
+"""Number of runs that a process takes at a time."""
 
 
 @dataclass
@@ -28,12 +28,12 @@ class Study:
     """Runs that may be compared.
 
     Attributes:
-        number: from 1, in the order of the pages.
-        block: the table, with the breakdown by class.
-        records: all runs, in the order of `methods`.
-        methods: label -> its run of each fold; the best first.
-        folds: single episodes; none of classification, whose queries have no masks.
-        pairing: the comparison of the methods in pairs, or None, and why, or which methods it leaves out.
+        number: From 1, in the order of the pages.
+        block: The table, with the breakdown by class.
+        records: All runs, in the order of `methods`.
+        methods: Label -> its run of each fold; the best first.
+        folds: Single episodes by fold; empty for classification, whose queries have no masks.
+        pairing: The comparison of the methods in pairs, or None; and a remark, see `compare_study`.
     """
 
     number: int
@@ -44,46 +44,45 @@ class Study:
     pairing: "Future[tuple[Comparison | None, str]]"
 
     @property
-    def classifies(self) -> bool:
-        """Whether it is about few-shot classification."""
-        return classifies(self.records[0].header)
+    def task(self) -> Task:
+        """Few-shot segmentation or classification."""
+        return self.records[0].task
 
     @property
     def scope(self) -> str:
-        """What the figures of plots are of, in words; "" where there are no folds."""
+        """The fold that plots show, in words; "" where there are no folds."""
         fold = shown_fold(self.block)
         return {"mean": "mean over folds", "all": ""}.get(fold, f"fold {fold}")
 
     @property
     def rows(self) -> list[Row]:
         """All rows of the table, those of the best method first and of trivial answers last."""
-        place = {label: n for n, label in enumerate(self.methods)}
-        return sorted(self.block.rows, key=lambda row: place.get(row.method, len(place)))
+        rank = {label: n for n, label in enumerate(self.methods)}
+        return sorted(self.block.rows, key=lambda row: rank.get(row.method, len(rank)))
 
     @property
     def shown_rows(self) -> list[Row]:
-        """A row of each method that has the shown fold, the best first."""
+        """The row of the shown fold of each method that has it, the best first."""
         fold = shown_fold(self.block)
         rows = {row.method: row for row in self.block.rows if row.fold == fold}
         return [rows[label] for label in self.methods if label in rows]
 
 
 def read_runs(folders: Iterable[Path]) -> tuple[list[Record], list[str]]:
-    """The finished runs in `folders`, each once, and messages about those that cannot be used."""
+    """Read the finished runs in `folders`, each once; returns them and messages about unusable ones."""
     refused: list[str] = []
-    found = {record.run["id"]: record for folder in folders for record in find_records(folder, refused)}
+    records = {record.run["id"]: record for folder in folders for record in find_records(folder, refused)}
     usable = []
-    for record in found.values():
+    for record in records.values():
         try:
-            if not classifies(record.header):
-                load_protocol(record.header["protocol"])
+            record.task.check_rules(record.header)
             fold_of(record)
             if record.episodes.is_empty():
                 raise ValueError("no episodes")
         except FsbenchError as error:
-            named = str(record.path) in str(error)
-            refused.append(str(error) if named else f"{record.path}: {error}")
-        except (KeyError, TypeError, ValueError) as error:  # what a manifest or run.json of another kind says
+            names_path = str(record.path) in str(error)
+            refused.append(str(error) if names_path else f"{record.path}: {error}")
+        except (KeyError, TypeError, ValueError) as error:  # from a manifest or run.json of another kind
             refused.append(f"{record.path} is no record that can be shown ({type(error).__name__}: {error})")
         else:
             usable.append(record)
@@ -94,13 +93,20 @@ def collect(
     records: Sequence[Record],
     metrics: Sequence[str],
     pool: Executor,
-    published: Sequence[Figure] = (),
+    published: Sequence[PublishedScore] = (),
     most: int | None = None,
 ) -> list[Study]:
-    """The studies of `records`; of each, no more than `most` methods are compared in pairs. `pool` does what takes
-    long; see `workers`."""
+    """Group records into studies.
+
+    Args:
+        records: Finished runs.
+        metrics: Metrics of the tables; the first ranks.
+        pool: Does what takes long, see `workers`.
+        published: Scores of papers.
+        most: Largest number of methods that are compared in pairs; None: about 20.
+    """
     groups = comparable(records)
-    _warm(groups, tuple(metrics), pool)
+    _cache_rows(groups, tuple(metrics), pool)
     return [_study(number, group, metrics, pool, published, most) for number, group in enumerate(groups, 1)]
 
 
@@ -109,45 +115,54 @@ def _study(
     group: list[Record],
     metrics: Sequence[str],
     pool: Executor,
-    published: Sequence[Figure],
+    published: Sequence[PublishedScore],
     most: int | None,
 ) -> Study:
     (block,) = build_blocks(group, by_class=True, trivial=True, metrics=metrics, published=published)
-    methods = {label: {fold_of(r): r for r in of} for label, of in variants(group).items()}
+    methods = _rank_methods(group, block)
+    paths = {label: {fold: record.path for fold, record in runs.items()} for label, runs in methods.items()}
+    pairing = pool.submit(compare_study, paths, block.metrics, most)
+    records = [record for runs in methods.values() for record in runs.values()]
+    folds = episodes_by_fold(methods) if group[0].task.has_masks else {}
+    return Study(number, block, records, methods, folds, pairing)
+
+
+def _rank_methods(group: list[Record], block: Block) -> Methods:
+    """Return label -> its run of each fold, the method of the best score first and those without one last."""
+    runs_of = {label: {fold_of(record): record for record in records} for label, records in variants(group).items()}
     metric, fold = block.metrics[0], shown_fold(block)
     scores = {row.method: row.scores[metric].value for row in block.rows if row.fold == fold and metric in row.scores}
-    ranked = sorted(methods, key=lambda label: sign(metric) * scores[label] if label in scores else -inf, reverse=True)
-    methods = {label: dict(sorted(methods[label].items())) for label in ranked}
-    paths = {label: {fold: record.path for fold, record in of.items()} for label, of in methods.items()}
-    pairing = pool.submit(compared, paths, block.metrics, most)
-    records = [record for of in methods.values() for record in of.values()]
-    return Study(
-        number, block, records, methods, {} if classifies(group[0].header) else episodes_by_fold(methods), pairing
-    )
+
+    def quality(label: str) -> float:
+        return METRICS[metric].sign * scores[label] if label in scores else -inf
+
+    return {label: dict(sorted(runs_of[label].items())) for label in sorted(runs_of, key=quality, reverse=True)}
 
 
 def shown_fold(block: Block) -> str:
-    """The fold whose figures stand for a method in plots: the mean where a method has all folds."""
+    """Return the fold whose scores stand for a method in plots: the mean where a method has all folds."""
     folds = [row.fold for row in block.rows if row.run or row.fold == "mean"]
     return "mean" if "mean" in folds else max(sorted(set(folds)), key=folds.count)
 
 
-def _warm(groups: Sequence[Sequence[Record]], metrics: tuple[str, ...], pool: Executor) -> None:
-    """Have the rows of tables made on all cores; they are kept in the cache folder, from where tables take them.
+def _cache_rows(groups: Sequence[Sequence[Record]], metrics: tuple[str, ...], pool: Executor) -> None:
+    """Compute the rows of tables on all cores; they are cached on disk, from where the tables take them.
 
-    Folds come one after the other: runs of one fold have the same query images, so the same resamples."""
+    Folds come one after the other: runs of one fold have the same query images, so the same resamples.
+    """
     for group in groups:
         by_fold: dict[int, list[Path]] = {}
         for record in group:
             by_fold.setdefault(fold_of(record), []).append(record.path)
-        single = [([path], metrics, path == of[0]) for _, of in sorted(by_fold.items()) for path in of]
-        together = [([r.path for r in of], metrics, False) for of in variants(list(group)).values() if len(of) > 1]
-        for tasks in (single, together):
-            for _ in pool.map(_make_rows, tasks, chunksize=CHUNK):
-                pass
+        single = [([path], metrics, path == paths[0]) for _, paths in sorted(by_fold.items()) for path in paths]
+        several = [runs for runs in variants(list(group)).values() if len(runs) > 1]
+        means = [([record.path for record in runs], metrics, False) for runs in several]
+        for tasks in (single, means):
+            list(pool.map(_compute_rows, tasks, chunksize=CHUNK))
 
 
-def _make_rows(task: tuple[list[Path], tuple[str, ...], bool]) -> None:
+def _compute_rows(task: tuple[list[Path], tuple[str, ...], bool]) -> None:
+    """Compute the rows of (folders of runs, metrics, whether to score trivial answers)."""
     paths, metrics, trivial = task
     records = [record for record in map(read_record, paths) if record is not None]
     build_blocks(records, by_class=True, trivial=trivial, metrics=metrics)

@@ -1,12 +1,12 @@
-"""What a method costs, from its runs, and which methods no other one beats at a lower cost."""
+"""Costs of methods, from their runs, and the Pareto front of score against cost."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from fsbench.records import Record
+from fsbench.metrics.bootstrap import Interval
+from fsbench.records.record import Record
 from fsbench.report.collect import Study
-from fsbench.stats import Interval
 
 COSTS = {
     "trainable": "trainable parameters",
@@ -17,24 +17,24 @@ COSTS = {
 
 
 @dataclass(frozen=True)
-class Cost:
-    """A method's score and, where its runs say them, its costs by the names of `COSTS`."""
+class RunCost:
+    """A method's score, and its costs by the keys of `COSTS`; None where its runs do not state them."""
 
     method: str
     score: Interval
     values: dict[str, float | None]
 
 
-def costs_of(study: Study, metric: str) -> list[Cost]:
-    """Of the methods with a score: the mean of the seconds of its runs, the largest of the rest."""
+def costs_of(study: Study, metric: str) -> list[RunCost]:
+    """Return the costs of all methods that have a score: mean seconds over their runs, the largest of the rest."""
     return [
-        Cost(row.method, row.scores[metric], _values(list(study.methods[row.method].values())))
+        RunCost(row.method, row.scores[metric], _mean_costs(list(study.methods[row.method].values())))
         for row in study.shown_rows
         if metric in row.scores
     ]
 
 
-def _values(runs: Sequence[Record]) -> dict[str, float | None]:
+def _mean_costs(runs: Sequence[Record]) -> dict[str, float | None]:
     def known(key: str) -> list[float]:
         return [float(run.run["cost"][key]) for run in runs if run.run["cost"].get(key) is not None]
 
@@ -47,14 +47,16 @@ def _values(runs: Sequence[Record]) -> dict[str, float | None]:
 
 
 def devices(study: Study) -> list[str]:
-    """Where time and memory were measured."""
-    found = (record.run.get("provenance", {}).get("device") for record in study.records)
-    return sorted({str(device) for device in found if device})
+    """Return the devices on which time and memory were measured."""
+    names = (record.run.get("provenance", {}).get("device") for record in study.records)
+    return sorted({str(device) for device in names if device})
 
 
-def front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Which of (cost, score) no other point beats: none costs less or the same at a higher score, none costs less at
-    the same."""
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Return the positions of points (cost, score) that no other one beats.
+
+    A point is beaten by a higher score at the same or a lower cost, and by the same score at a lower cost.
+    """
     return [
         i
         for i, (cost, score) in enumerate(points)

@@ -1,17 +1,18 @@
-"""Learning curves that runs keep beside their records."""
+"""Read the learning curves that runs keep beside their records."""
 
 import csv
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
-from fsbench.contenders import Methods
+from fsbench.tables.comparable import Methods
 
 COLUMN = "val/mIoU"
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The validation's mIoU by epoch of one run."""
+    """Validation mIoU of one run by epoch."""
 
     method: str
     fold: int
@@ -20,18 +21,24 @@ class Curve:
 
 
 def curves_of(methods: Methods) -> list[Curve]:
-    """Of all runs that have one; a line that is damaged is left out."""
-    found = []
+    """Return the curves of all runs that have one; damaged lines are left out."""
+    curves = []
     for label, runs in methods.items():
         for fold, record in runs.items():
-            points: dict[int, float] = {}
-            for file in sorted((record.path / "curves").glob("version_*/metrics.csv")):
-                with suppress(OSError, csv.Error, UnicodeDecodeError), file.open(newline="") as opened:
-                    for row in csv.DictReader(opened):
-                        with suppress(ValueError, TypeError):
-                            if row.get(COLUMN):
-                                points[int(float(row["epoch"]))] = float(row[COLUMN])
+            points = _read_points(record.path)
             if points:
                 epochs = sorted(points)
-                found.append(Curve(label, fold, epochs, [points[epoch] for epoch in epochs]))
-    return found
+                curves.append(Curve(label, fold, epochs, [points[epoch] for epoch in epochs]))
+    return curves
+
+
+def _read_points(run: Path) -> dict[int, float]:
+    """Read epoch -> value; a resumed run has several files, of which later ones win."""
+    points: dict[int, float] = {}
+    for file in sorted((run / "curves").glob("version_*/metrics.csv")):
+        with suppress(OSError, csv.Error, UnicodeDecodeError), file.open(newline="") as lines:
+            for row in csv.DictReader(lines):
+                with suppress(ValueError, TypeError):
+                    if row.get(COLUMN):
+                        points[int(float(row["epoch"]))] = float(row[COLUMN])
+    return points

@@ -1,4 +1,4 @@
-"""Single episodes of a study: the IoU that every method reached in each, and which of them are worth a look."""
+"""Single episodes of a study: the IoU of every method in each, and the choice of those to draw."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fsbench.contenders import Methods
-from fsbench.counts import COUNTS, VoidPolicy, intersection_union
-from fsbench.protocol import load_protocol
-from fsbench.samplers import Episode
+from fsbench.data.dataset import VoidPolicy
+from fsbench.episodes.protocol import load_protocol
+from fsbench.episodes.samplers import Episode
+from fsbench.metrics.confusion import COUNTS, intersection_union
+from fsbench.tables.comparable import Methods
 
 if TYPE_CHECKING:
     import polars as pl
@@ -19,19 +20,19 @@ IOU_MEANING = (
     "IoU of an episode: intersection over union of each way with a pixel in the truth or the prediction, mean over the "
     "ways; none where there is nothing to find and nothing was predicted. Runs are not scored by its mean"
 )
-PICTURED_AT_MOST = 200
-"""Episodes of a study, however many pairs of methods there are."""
+MOST_DRAWN = 200
+"""Largest number of episodes drawn for a study, however many pairs of methods there are."""
 
 
 @dataclass(frozen=True)
 class FoldEpisodes:
-    """A fold's episodes, in the order of their index.
+    """The E episodes of a fold, in the order of their index.
 
     Attributes:
-        episodes: of the manifest.
-        class_names: of the manifest, by number.
-        iou: label of a method -> (E,) from 0 to 1, NaN where there is none.
-        right: label of a method -> (E,) presence is decided rightly for every way.
+        episodes: The manifest's.
+        class_names: The manifest's, by number.
+        iou: Label of a method -> (E,) from 0 to 1, NaN where there is none.
+        right: Label of a method -> (E,) bool, whether presence is decided rightly for every way.
     """
 
     episodes: tuple[Episode, ...]
@@ -41,25 +42,27 @@ class FoldEpisodes:
 
 
 def episodes_by_fold(methods: Methods) -> dict[int, FoldEpisodes]:
-    """By fold, the episodes of `methods`; a method without a run of the fold, or without pixel counts, is left out."""
-    found: dict[int, FoldEpisodes] = {}
+    """Return the episodes by fold; a method without a run of the fold, or without pixel counts, is left out."""
+    folds: dict[int, FoldEpisodes] = {}
     for fold in sorted({fold for runs in methods.values() for fold in runs}):
-        runs = {label: of[fold] for label, of in methods.items() if fold in of}
+        runs = {label: by_fold[fold] for label, by_fold in methods.items() if fold in by_fold}
         first = next(iter(runs.values()))
         void = load_protocol(first.header["protocol"]).void
-        known = {label: r.episodes for label, r in runs.items() if set(COUNTS) <= set(r.episodes.columns)}
-        figures = {label: episode_figures(frame, void) for label, frame in known.items()}
-        found[fold] = FoldEpisodes(
+        tables = {label: record.episodes for label, record in runs.items()}
+        scores = {
+            label: episode_scores(table, void) for label, table in tables.items() if set(COUNTS) <= set(table.columns)
+        }
+        folds[fold] = FoldEpisodes(
             tuple(sorted(first.manifest.episodes, key=lambda episode: episode.index)),
             {int(number): name for number, name in first.header["class_names"].items()},
-            {label: iou for label, (iou, _) in figures.items()},
-            {label: right for label, (_, right) in figures.items()},
+            {label: iou for label, (iou, _) in scores.items()},
+            {label: right for label, (_, right) in scores.items()},
         )
-    return found
+    return folds
 
 
-def episode_figures(frame: "pl.DataFrame", void: VoidPolicy) -> tuple[np.ndarray, np.ndarray]:
-    """IoU (E,) and whether every decision is right (E,), of the episodes of a count table by ascending index."""
+def episode_scores(frame: "pl.DataFrame", void: VoidPolicy) -> tuple[np.ndarray, np.ndarray]:
+    """Return the IoU (E,) of a count table's episodes by ascending index, and whether every decision is right (E,)."""
     _, episode = np.unique(frame["episode"].to_numpy(), return_inverse=True)
     ways = (frame["slot"] > 0).to_numpy()
     counts = np.column_stack([frame[name].to_numpy() for name in COUNTS])
@@ -74,29 +77,48 @@ def episode_figures(frame: "pl.DataFrame", void: VoidPolicy) -> tuple[np.ndarray
 
 
 def worth_a_look(folds: Mapping[int, FoldEpisodes], labels: Sequence[str], count: int) -> dict[int, list[int]]:
-    """Fold -> positions of episodes: for each pair of `labels`, `count` in all, as many of the best, of the worst and
-    of those that the two disagree about; pairs of the first labels come first, until there are PICTURED_AT_MOST."""
+    """Choose the episodes to draw: for each pair of methods the best, the worst and those they disagree about.
+
+    Pairs of the first labels come first, until `MOST_DRAWN` episodes are chosen.
+
+    Args:
+        folds: The study's episodes.
+        labels: Methods, the best first.
+        count: Number of episodes for each pair, split evenly over the three kinds.
+
+    Returns:
+        Fold -> positions of episodes.
+    """
     chosen: dict[tuple[int, int], None] = {}
     for a, b in sorted(combinations(range(len(labels)), 2), key=sum):
-        here = [(fold, labels[a], labels[b]) for fold, f in folds.items() if {labels[a], labels[b]} <= f.iou.keys()]
-        if not here:
-            continue
-        place = [(fold, i) for fold, _, _ in here for i in range(len(folds[fold].episodes))]
-        ours = np.concatenate([folds[fold].iou[first] for fold, first, _ in here])
-        theirs = np.concatenate([folds[fold].iou[second] for fold, _, second in here])
-        picked: dict[tuple[int, int], None] = {}
-        for n, (values, sign) in enumerate(((ours + theirs, -1), (ours + theirs, 1), (_apart(ours, theirs), -1))):
-            known = np.flatnonzero(~np.isnan(values))
-            order = known[np.argsort(sign * values[known], kind="stable")]
-            share = count // 3 + (n < count % 3)
-            picked |= dict.fromkeys(place[i] for i in order[:share])
-        if len(chosen | picked) > PICTURED_AT_MOST:
+        picked = _choose_for_pair(folds, labels[a], labels[b], count)
+        if len(chosen | picked) > MOST_DRAWN:
             break
         chosen |= picked
-    return {fold: sorted(i for f, i in chosen if f == fold) for fold in folds}
+    return {fold: sorted(position for f, position in chosen if f == fold) for fold in folds}
 
 
-def _apart(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    """How much two methods disagree; one that rightly predicts nothing has IoU 1 against one that does not."""
-    filled = [np.where(np.isnan(values), 1.0, values) for values in (ours, theirs)]
-    return np.where(np.isnan(ours) & np.isnan(theirs), np.nan, np.abs(filled[0] - filled[1]))
+def _choose_for_pair(
+    folds: Mapping[int, FoldEpisodes], first: str, second: str, count: int
+) -> dict[tuple[int, int], None]:
+    """Return the chosen (fold, position) of a pair of methods, in order; empty where they share no fold."""
+    shared = [fold for fold, episodes in folds.items() if {first, second} <= episodes.iou.keys()]
+    if not shared:
+        return {}
+    places = [(fold, position) for fold in shared for position in range(len(folds[fold].episodes))]
+    first_iou = np.concatenate([folds[fold].iou[first] for fold in shared])
+    second_iou = np.concatenate([folds[fold].iou[second] for fold in shared])
+    total = first_iou + second_iou
+    picked: dict[tuple[int, int], None] = {}
+    for n, lowest_first in enumerate((-total, total, -_disagreement(first_iou, second_iou))):
+        known = np.flatnonzero(~np.isnan(lowest_first))
+        order = known[np.argsort(lowest_first[known], kind="stable")]
+        share = count // 3 + (n < count % 3)
+        picked |= dict.fromkeys(places[i] for i in order[:share])
+    return picked
+
+
+def _disagreement(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the difference of two IoUs; rightly predicting nothing counts as 1 if the other method does not."""
+    filled = [np.where(np.isnan(values), 1.0, values) for values in (first, second)]
+    return np.where(np.isnan(first) & np.isnan(second), np.nan, np.abs(filled[0] - filled[1]))

@@ -1,4 +1,4 @@
-"""Pictures of chosen episodes: every method predicts them once more, and its counts must be the record's."""
+"""Draw chosen episodes for the gallery: every method predicts them again, and its counts must equal the record's."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -6,129 +6,149 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from PIL import Image
 
-from fsbench.annotations import VOID
 from fsbench.errors import FsbenchError, user_message
-from fsbench.records import Record
+from fsbench.records.record import Record
 from fsbench.report.collect import Study
 from fsbench.report.episodes import worth_a_look
 
 if TYPE_CHECKING:
-    from fsbench.annotations import AnnotationIndex
-    from fsbench.metrics import EpisodeResult
-    from fsbench.samplers import Episode
+    from fsbench.data.dataset import SegmentationIndex
+    from fsbench.episodes.samplers import Episode
+    from fsbench.metrics.episodic import SegmentationResult
 
 SIDE = 240
-"""Of a thumbnail's longer edge."""
-HIT, ALARM, MISSED, OTHER = 1, 2, 3, 4
-"""Kinds of pixels: rightly found, found where there is none, not found, taken for another way."""
-ERRORS = np.array([[0, 158, 115], [213, 94, 0], [86, 180, 233], [204, 121, 167]], dtype=np.uint8)
+"""Longer side of a thumbnail in pixels."""
 
 
 @dataclass
-class Pictures:
-    """Files, relative to the study's folder: fold -> episode -> {"support": [...], "query", "truth", "methods":
-    {position of the method: [prediction, errors]}}; and why there are none of a run."""
+class Gallery:
+    """The figures of a study.
+
+    Attributes:
+        files: Fold -> episode -> {"support": [...], "query", "truth", "methods": {position of the method:
+            [prediction, errors]}}; paths relative to the study's folder.
+        missing: Why runs or methods have no figures.
+    """
 
     files: dict[int, dict[int, dict[str, Any]]] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
 
 
-def picture(study: Study, folder: Path, count: int, say: Callable[[str], None]) -> Pictures:
-    """Draw `count` episodes of each pair of methods into `folder`/gallery."""
-    found = Pictures()
+def draw_gallery(study: Study, folder: Path, count: int, report: Callable[[str], None]) -> Gallery:
+    """Draw `count` episodes of each pair of methods into `folder`/gallery.
+
+    Args:
+        study: The runs.
+        folder: The study's folder.
+        count: Number of episodes; 0: none.
+        report: Gets a line of progress for each run.
+    """
+    gallery = Gallery()
     if not count:
-        found.missing.append("Pictures were not asked for (--gallery 0).")
-        return found
-    able = [
-        label for label, of in study.methods.items() if all((r.path / "config.yaml").is_file() for r in of.values())
-    ]
+        gallery.missing.append("Pictures were not asked for (--gallery 0).")
+        return gallery
+    able = _methods_with_config(study)
     without = [label for label in study.methods if label not in able]
     if without:
-        found.missing.append(f"No pictures of {', '.join(without)}: there is no config.yaml beside the record.")
+        gallery.missing.append(f"No pictures of {', '.join(without)}: there is no config.yaml beside the record.")
     if not able:
-        return found
+        return gallery
     labels = able if len(able) > 1 else able * 2
     for fold, positions in worth_a_look(study.folds, labels, count).items():
-        chosen = {study.folds[fold].episodes[i].index: study.folds[fold].episodes[i] for i in positions}
+        chosen = [study.folds[fold].episodes[position] for position in positions]
         for label in able:
             record = study.methods[label].get(fold)
-            if record is None or not chosen:
-                continue
-            say(f"gallery: {label}, fold {fold}: {len(chosen)} episodes")
-            number = list(study.methods).index(label)
-            try:
-                index, results = again(record, chosen.keys())
-                for result in results:
-                    _keep(found, index, folder, fold, number, chosen[result.episode], result)
-            except FsbenchError as error:
-                found.missing.append(f"No pictures of {label}, fold {fold}: {user_message(error).splitlines()[0]}")
-            except Exception as error:  # images that cannot be read, memory that is not there: numbers are shown alone
-                found.missing.append(f"No pictures of {label}, fold {fold}: {type(error).__name__}: {error}")
-    return found
+            if record is not None and chosen:
+                report(f"gallery: {label}, fold {fold}: {len(chosen)} episodes")
+                number = list(study.methods).index(label)
+                _draw_run(gallery, folder, record, chosen, (label, number, fold))
+    return gallery
 
 
-def again(record: Record, chosen: Iterable[int]) -> "tuple[AnnotationIndex, list[EpisodeResult]]":
-    """The data set and the results of the episodes `chosen`, which are those of the record.
+def _methods_with_config(study: Study) -> list[str]:
+    """Return the methods all of whose runs have the configuration that it takes to predict again."""
+    return [
+        label
+        for label, runs in study.methods.items()
+        if all((record.path / "config.yaml").is_file() for record in runs.values())
+    ]
 
-    Raises RecordError where the data or the counts are others than the record's."""
-    import torch
 
-    from fsbench.reopen import check_counts, reopen_at
+def _draw_run(
+    gallery: Gallery, folder: Path, record: Record, chosen: "list[Episode]", place: tuple[str, int, int]
+) -> None:
+    """Draw a run's episodes; `place` is the method's label, its position and the fold."""
+    label, number, fold = place
+    episodes = {episode.index: episode for episode in chosen}
+    try:
+        index, results = predict_again(record, episodes)
+        for result in results:
+            entries = gallery.files.setdefault(fold, {})
+            _draw_result(entries, index, folder, f"gallery/f{fold}", number, episodes[result.episode], result)
+    except FsbenchError as error:
+        gallery.missing.append(f"No pictures of {label}, fold {fold}: {user_message(error).splitlines()[0]}")
+    except Exception as error:  # unreadable images, too little memory: the numbers are shown without figures
+        gallery.missing.append(f"No pictures of {label}, fold {fold}: {type(error).__name__}: {error}")
 
-    cell, episodes = reopen_at(record, chosen)
+
+def predict_again(record: Record, chosen: Iterable[int]) -> "tuple[SegmentationIndex, list[SegmentationResult]]":
+    """Predict the episodes `chosen` (indices) again.
+
+    Returns:
+        The data set and the results.
+
+    Raises:
+        RecordError: the data or the counts differ from the record's.
+    """
+    import torch  # slow to import; a report without figures needs none
+
+    from fsbench.engine.restore import check_counts, reopen_at
+
+    experiment, episodes = reopen_at(record, chosen)
     with torch.inference_mode():
-        results: list[EpisodeResult] = [cast(Any, cell.method).evaluate(episode) for episode in episodes]
+        results: list[SegmentationResult] = [cast(Any, experiment.method).evaluate(episode) for episode in episodes]
     check_counts(record, results)
-    return cell.data.dataset, results
+    return experiment.data.dataset, results
 
 
-def _keep(
-    found: Pictures,
-    index: "AnnotationIndex",
+def _draw_result(
+    entries: dict[int, dict[str, Any]],
+    index: "SegmentationIndex",
     folder: Path,
-    fold: int,
+    prefix: str,
     number: int,
     episode: "Episode",
-    result: "EpisodeResult",
+    result: "SegmentationResult",
 ) -> None:
-    from fsbench.pictures import COLOURS, painted, query_slots, support_slots
+    """Write the figures of one method's prediction and, where they are not there yet, those of its episode."""
+    from fsbench.visualization.episodes import paint_errors, paint_slots, query_image, support_images  # needs torch
 
-    name = f"gallery/f{fold}-{episode.index:06d}"
-    truth = query_slots(index, episode)
-
-    def write(what: str, image: str, slots: np.ndarray, colours: np.ndarray = COLOURS) -> str:
-        shown = painted(index, image, slots, colours)
-        shown.thumbnail((SIDE, SIDE))
-        (folder / "gallery").mkdir(exist_ok=True)
-        shown.save(folder / f"{name}-{what}.jpg", quality=85)
-        return f"{name}-{what}.jpg"
-
-    entry = found.files.setdefault(fold, {}).get(episode.index)
-    if entry is None:
+    name = f"{prefix}-{episode.index:06d}"
+    query = query_image(index, episode)
+    if episode.index not in entries:
         supports = [
-            write(f"s{way}-{n}", shot, support_slots(index, shot, number_, way))
-            for way, (number_, shots) in enumerate(zip(episode.classes, episode.supports, strict=True))
-            for n, shot in enumerate(shots)
+            _write_thumbnail(folder, f"{name}-s{n}.jpg", support.painted())
+            for n, support in enumerate(support_images(index, episode))
         ]
-        entry = {"support": supports, "query": write("q", episode.query, np.zeros_like(truth)), "methods": {}}
-        entry["truth"] = write("t", episode.query, truth)
-        found.files[fold][episode.index] = entry
-    answer = result.label_map.numpy()
-    files = [write(f"m{number}", episode.query, answer)]
-    files.append(write(f"e{number}", episode.query, errors(answer, truth), ERRORS))
-    entry["methods"][number] = files
+        entries[episode.index] = {
+            "support": supports,
+            "query": _write_thumbnail(folder, f"{name}-q.jpg", query.pixels),
+            "truth": _write_thumbnail(folder, f"{name}-t.jpg", query.painted()),
+            "methods": {},
+        }
+    prediction = result.label_map.numpy()
+    entries[episode.index]["methods"][number] = [
+        _write_thumbnail(folder, f"{name}-m{number}.jpg", paint_slots(query.pixels, prediction)),
+        _write_thumbnail(folder, f"{name}-e{number}.jpg", paint_errors(query.pixels, prediction, query.slots)),
+    ]
 
 
-def errors(answer: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Kind of every pixel of the prediction (h, w), of which the truth may have another size; void stays void."""
-    from fsbench.preprocess import resize_labels
-
-    truth = resize_labels(truth, *answer.shape)
-    kinds = np.zeros(answer.shape, dtype=np.uint8)
-    kinds[(answer > 0) & (truth == answer)] = HIT
-    kinds[(answer > 0) & (truth == 0)] = ALARM
-    kinds[(answer == 0) & (truth > 0)] = MISSED
-    kinds[(answer > 0) & (truth > 0) & (truth != answer)] = OTHER
-    kinds[truth == VOID] = VOID
-    return kinds
+def _write_thumbnail(folder: Path, file: str, pixels: np.ndarray) -> str:
+    """Write a small JPEG; returns its path relative to `folder`."""
+    image = Image.fromarray(pixels)
+    image.thumbnail((SIDE, SIDE))
+    (folder / file).parent.mkdir(exist_ok=True)
+    image.save(folder / file, quality=85)
+    return file

@@ -1,4 +1,4 @@
-"""Plots of a study as SVG: text stays text, black follows the colour of the page around it."""
+"""Plots of a study as SVG: text stays text, black follows the color of the page around it."""
 
 import io
 import re
@@ -6,27 +6,35 @@ from collections.abc import Callable, Sequence
 from math import ceil
 from typing import TYPE_CHECKING, Any, cast
 
-from fsbench.layout import shortened
-from fsbench.report.costs import COSTS, Cost, front
+from fsbench.metrics.scores import METRICS
+from fsbench.report.costs import COSTS, RunCost, pareto_front
 from fsbench.report.curves import Curve
-from fsbench.scores import digits, sign, top
-from fsbench.tables import SIZES, Row
+from fsbench.tables.blocks import Row
+from fsbench.tables.layout import shortened
+from fsbench.tables.subsets import SIZES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 INK = "#010203"
-"""Stands for the colour of the page's text."""
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a7000", "#7f7f7f")
-"""Told apart by the colour-blind (Okabe and Ito), and each has a mark of its own."""
-MARKS = "os^Dv<>P"
+"""Placeholder for the color of the page's text."""
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a7000", "#7f7f7f")
+"""Colors that the color-blind can tell apart (Okabe and Ito); each also has a marker of its own."""
+MARKERS = "os^Dv<>P"
 NAMED = 16
-"""Methods that a plot names, the best."""
+"""Number of methods that a plot names, the best ones."""
 
 
-def draw(paint: "Callable[[Axes], None]", salt: str, width: float = 6.0, height: float = 3.8) -> str:
-    """The SVG of what `paint` does to axes; `salt` keeps the ids of plots on one page apart."""
-    from matplotlib import rc_context
+def draw_svg(paint: "Callable[[Axes], None]", salt: str, width: float = 6.0, height: float = 3.8) -> str:
+    """Draw an SVG.
+
+    Args:
+        paint: Draws on the axes.
+        salt: Keeps the ids of plots on one page apart.
+        width: In inches.
+        height: In inches.
+    """
+    from matplotlib import rc_context  # slow to import
     from matplotlib.figure import Figure
 
     parts = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
@@ -45,40 +53,42 @@ def draw(paint: "Callable[[Axes], None]", salt: str, width: float = 6.0, height:
 
 
 def themed(svg: str) -> str:
-    """An SVG for a page without inline styles: `style` becomes attributes, ink the text's colour."""
+    """Adapt an SVG to a page without inline styles: `style` becomes attributes, `INK` the text's color."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<style.*?</style>|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r' style="([^"]*)"', lambda found: _attributes(found[1]), svg)
+    svg = re.sub(r' style="([^"]*)"', lambda match: _attributes(match[1]), svg)
     return svg.replace(INK, "currentColor").replace("#000000", "currentColor")
 
 
 def _attributes(style: str) -> str:
+    """Turn CSS declarations into XML attributes."""
     pairs = [part.partition(":") for part in style.split(";") if ":" in part]
-    found = []
+    attributes = []
     for name, _, value in pairs:
         name, value = name.strip(), value.strip()
         if name == "font":  # a shorthand has no attribute
             size = re.search(r"([\d.]+px)", value)
-            found.append(f'font-size="{size[1] if size else "10px"}" font-family="sans-serif"')
+            attributes.append(f'font-size="{size[1] if size else "10px"}" font-family="sans-serif"')
         elif name == "font-family":
-            found.append('font-family="sans-serif"')
+            attributes.append('font-family="sans-serif"')
         else:
-            found.append(f'{name}="{value}"')
-    return " " + " ".join(found)
+            attributes.append(f'{name}="{value}"')
+    return " " + " ".join(attributes)
 
 
 def _look(number: int) -> dict[str, Any]:
-    return {"color": COLOURS[number % len(COLOURS)], "marker": MARKS[(number + number // len(COLOURS)) % len(MARKS)]}
+    """Return color and marker of a method by its rank."""
+    return {"color": COLORS[number % len(COLORS)], "marker": MARKERS[(number + number // len(COLORS)) % len(MARKERS)]}
 
 
-def cost_plot(costs: Sequence[Cost], kind: str, metric: str, salt: str) -> str:
-    """The score against a cost; the Pareto front is a line: no other method is better and cheaper."""
+def cost_plot(costs: Sequence[RunCost], kind: str, metric: str, salt: str) -> str:
+    """Plot the score against a cost, with the Pareto front: methods than which no other is better and cheaper."""
     known = [cost for cost in costs if cost.values.get(kind) is not None]
     short = shortened(cost.method for cost in known[:NAMED])
     columns = 2 if max(map(len, short.values())) <= 34 else 1  # below the axes: beside points they cover each other
 
     def paint(axis: "Axes") -> None:
-        best = front([(cost.values[kind] or 0.0, sign(metric) * cost.score.value) for cost in known])
+        best = pareto_front([(cost.values[kind] or 0.0, METRICS[metric].sign * cost.score.value) for cost in known])
         steps = sorted((known[i].values[kind] or 0.0, known[i].score.value) for i in best)
         axis.plot(*zip(*steps, strict=True), color=INK, linewidth=1, linestyle="--", drawstyle="steps-post", alpha=0.6)
         for number, cost in enumerate(known):
@@ -97,18 +107,18 @@ def cost_plot(costs: Sequence[Cost], kind: str, metric: str, salt: str) -> str:
         assert axis.figure is not None
         axis.figure.legend(loc="outside lower left", frameon=False, fontsize=8, ncols=columns)
 
-    return draw(paint, salt, height=3.8 + 0.18 * ceil(len(short) / columns))
+    return draw_svg(paint, salt, height=3.8 + 0.18 * ceil(len(short) / columns))
 
 
 def size_plot(rows: Sequence[Row], metric: str, salt: str) -> str:
-    """The score in each bin of object sizes, with its interval."""
+    """Plot the score in each bin of object sizes, with its interval."""
 
     def paint(axis: "Axes") -> None:
-        shown = rows[:NAMED]
-        short = shortened(row.method for row in shown)
-        for number, row in enumerate(shown):
+        named = rows[:NAMED]
+        short = shortened(row.method for row in named)
+        for number, row in enumerate(named):
             known = [(at, row.by_size[name].scores.get(metric)) for at, name in enumerate(SIZES) if name in row.by_size]
-            points = [(at + 0.5 * (number / max(len(shown), 1) - 0.5), i) for at, i in known if i is not None]
+            points = [(at + 0.5 * (number / max(len(named), 1) - 0.5), i) for at, i in known if i is not None]
             if not points:
                 continue
             at, values = zip(*points, strict=True)
@@ -121,13 +131,13 @@ def size_plot(rows: Sequence[Row], metric: str, salt: str) -> str:
         axis.set_xticks(range(len(SIZES)), [f"{name} %" for name in SIZES])
         axis.set_xlabel("object's share of the query image")
         axis.set_ylabel(metric)
-        axis.legend(frameon=False, fontsize=9, ncols=1 + (len(shown) > 6), loc="best")
+        axis.legend(frameon=False, fontsize=9, ncols=1 + (len(named) > 6), loc="best")
 
-    return draw(paint, salt, 7.5)
+    return draw_svg(paint, salt, 7.5)
 
 
 def curve_plot(curves: Sequence[Curve], salt: str) -> str:
-    """Scores of the validation by epoch; folds of a method share its colour."""
+    """Plot validation scores by epoch; folds of a method share its color."""
 
     def paint(axis: "Axes") -> None:
         labels = list(dict.fromkeys(curve.method for curve in curves))
@@ -141,29 +151,35 @@ def curve_plot(curves: Sequence[Curve], salt: str) -> str:
         axis.set_ylabel("validation mIoU")
         axis.legend(frameon=False, fontsize=9)
 
-    return draw(paint, salt, 7.5)
+    return draw_svg(paint, salt, 7.5)
 
 
 def heat_plot(
     rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float | None]], metric: str, salt: str
 ) -> str:
-    """A heat map with its numbers; cells without one stay empty."""
+    """Draw a heat map with its numbers; cells without one stay empty."""
 
     def paint(axis: "Axes") -> None:
         axis.grid(False)
         filled = [[float("nan") if value is None else value for value in line] for line in values]
-        image = axis.imshow(filled, cmap="cividis", vmin=0, vmax=top(metric), aspect="auto")
+        image = axis.imshow(filled, cmap="cividis", vmin=0, vmax=METRICS[metric].maximum, aspect="auto")
         axis.set_xticks(range(len(columns)), list(shortened(columns).values()), rotation=60, ha="right", fontsize=8)
         axis.set_yticks(range(len(rows)), list(shortened(rows).values()), fontsize=8)
         if len(rows) * len(columns) <= 400:
             for y, line in enumerate(values):
                 for x, value in enumerate(line):
                     if value is not None:
-                        light = "#111111" if value > 0.55 * top(metric) else "#ffffff"
+                        light = "#111111" if value > 0.55 * METRICS[metric].maximum else "#ffffff"
                         axis.text(
-                            x, y, f"{value:.{digits(metric, 0)}f}", ha="center", va="center", fontsize=7, color=light
+                            x,
+                            y,
+                            f"{value:.{METRICS[metric].digits(0)}f}",
+                            ha="center",
+                            va="center",
+                            fontsize=7,
+                            color=light,
                         )
         assert axis.figure is not None
         axis.figure.colorbar(image, ax=axis, fraction=0.03, pad=0.01)
 
-    return draw(paint, salt, min(3 + 0.45 * len(columns), 30), min(1.6 + 0.28 * len(rows), 24))
+    return draw_svg(paint, salt, min(3 + 0.45 * len(columns), 30), min(1.6 + 0.28 * len(rows), 24))

@@ -1,18 +1,18 @@
-"""Where a number comes from: the run, the manifest and the command that makes it again."""
+"""State where numbers come from: the run, the manifest and the command that reproduces them."""
 
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fsbench.grouping import fold_of
-from fsbench.records import Record
+from fsbench.records.grouping import fold_of
+from fsbench.records.record import Record
 from fsbench.report.collect import Study
 
 
 @dataclass(frozen=True)
 class RunCard:
-    """A run as the page of runs shows it: `facts` are (what, value) in order."""
+    """A run on the page of runs; `facts` are (name, value) in order."""
 
     anchor: str
     method: str
@@ -21,12 +21,16 @@ class RunCard:
 
 
 def run_cards(study: Study) -> list[RunCard]:
-    numbered = ((label, record) for label, of in study.methods.items() for record in of.values())
-    return [RunCard(f"run-{n}", label, fold_of(r), _facts(r)) for n, (label, r) in enumerate(numbered, 1)]
+    """Return a card for every run of a study."""
+    cards: list[RunCard] = []
+    for label, runs in study.methods.items():
+        for record in runs.values():
+            cards.append(RunCard(f"run-{len(cards) + 1}", label, fold_of(record), _facts(record)))
+    return cards
 
 
 def anchors(study: Study) -> dict[tuple[str, int], str]:
-    """(method, fold) -> the anchor of its run's card."""
+    """Return (method, fold) -> anchor of the run's card."""
     return {(card.method, card.fold): card.anchor for card in run_cards(study)}
 
 
@@ -40,8 +44,7 @@ def _facts(record: Record) -> list[tuple[str, str]]:
         ("its scores", shlex.join(["fsbench", "table", str(record.path)])),
     ]
     if config.is_file():
-        again = ["fsbench", "run", f"--config={config}", "--run.force=true"]
-        facts.append(("run it again", shlex.join(again)))
+        facts.append(("run it again", shlex.join(["fsbench", "run", f"--config={config}", "--run.force=true"])))
     facts += [
         ("manifest sha256", record.manifest_sha256),
         ("manifest", shlex.join(["fsbench", "manifest", "show", str(record.path / "manifest.jsonl")])),
@@ -53,9 +56,9 @@ def _facts(record: Record) -> list[tuple[str, str]]:
     names = ("finished", "commit", "device", "processes", "threads", "python")
     facts += [(name, str(provenance.get(name) or "")) for name in names]
     facts.append(("versions", ", ".join(f"{k} {v}" for k, v in (provenance.get("versions") or {}).items())))
-    return [(what, value) for what, value in facts if value]
+    return [(name, value) for name, value in facts if value]
 
 
 def table_command(records: Sequence[Record], *more: str) -> str:
-    """The command that prints the scores of `records`."""
+    """Return the command that prints the scores of `records`, with further arguments `more`."""
     return shlex.join(["fsbench", "table", *(str(record.path) for record in records), *more])

@@ -1,4 +1,4 @@
-"""The report's folder: written beside its place, put there whole, and never over something that is not a report."""
+"""Write a report's folder: beside its place first, then moved there whole, never over anything but a report."""
 
 import json
 import os
@@ -10,19 +10,28 @@ from pathlib import Path
 
 from fsbench.errors import SettingsError
 from fsbench.files import make_folder, write_text
-from fsbench.published import Figure
 from fsbench.report.collect import collect, read_runs
-from fsbench.report.gallery import Pictures, picture
+from fsbench.report.gallery import Gallery, draw_gallery
 from fsbench.report.pages import Pages
 from fsbench.report.workers import workers
+from fsbench.tables.published_scores import PublishedScore
 
 MARK = "fsbench-report.json"
-"""The file that says that a folder is a report."""
+"""File by which a folder is known to be a report."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a report was asked for; `command` is how."""
+class ReportOptions:
+    """The content and place of a report.
+
+    Attributes:
+        runs: Folders of runs.
+        out: Folder of the report.
+        metrics: Metrics; the first ranks.
+        gallery: Number of episodes drawn for each pair of methods.
+        most: Largest number of methods that are compared in pairs; None: about 20.
+        command: The command that makes the report.
+    """
 
     runs: Sequence[Path]
     out: Path
@@ -32,29 +41,44 @@ class Asked:
     command: str
 
 
-def write_report(asked: Asked, published: Sequence[Figure], say: Callable[[str], None]) -> list[str]:
-    """Write the report; messages about runs that are left out."""
-    out = Path(os.path.realpath(asked.out))  # where a link leads to: the link stays
-    _check_place(out)
-    records, refused = read_runs(asked.runs)
+def write_report(
+    options: ReportOptions, published: Sequence[PublishedScore], report: Callable[[str], None]
+) -> list[str]:
+    """Write a report.
+
+    Args:
+        options: Its content and place.
+        published: Scores of papers, to be shown beside the measured ones.
+        report: Gets lines of progress.
+
+    Returns:
+        Messages about runs that are left out.
+
+    Raises:
+        SettingsError: there is no run, or `options.out` is not free.
+    """
+    out = Path(os.path.realpath(options.out))  # a symbolic link stays; its target is replaced
+    _check_free(out)
+    records, refused = read_runs(options.runs)
     if not records:
-        folders = ", ".join(map(str, asked.runs))
+        folders = ", ".join(map(str, options.runs))
         none = f"no finished run in {folders}; make one with: make bench"
         raise SettingsError("\n".join(refused) if refused else none)
-    with _place(out) as folder, workers(len(records)) as pool:
-        studies = collect(records, asked.metrics, pool, published, asked.most)
-        pages = Pages(folder, studies, asked.command, refused)
+    with _replacing_folder(out) as folder, workers(len(records)) as pool:
+        studies = collect(records, options.metrics, pool, published, options.most)
+        pages = Pages(folder, studies, options.command, refused)
         for study in studies:
             pages.folder(study).mkdir()
-            pages.study(
-                study, Pictures() if study.classifies else picture(study, pages.folder(study), asked.gallery, say)
-            )
+            drawn = study.task.has_masks
+            gallery = draw_gallery(study, pages.folder(study), options.gallery, report) if drawn else Gallery()
+            pages.study(study, gallery)
         pages.index()
-        write_text(folder / MARK, json.dumps({"made by": asked.command, "runs": len(records)}) + "\n")
+        write_text(folder / MARK, json.dumps({"made by": options.command, "runs": len(records)}) + "\n")
     return refused
 
 
-def _check_place(out: Path) -> None:
+def _check_free(out: Path) -> None:
+    """Raise SettingsError unless `out` is a report, empty or absent, and not the working folder."""
     if Path.cwd().is_relative_to(out):
         raise SettingsError(f"--out {out} is the working folder or holds it; expected a new folder, such as report")
     if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / MARK).is_file()):
@@ -62,15 +86,15 @@ def _check_place(out: Path) -> None:
 
 
 @contextmanager
-def _place(out: Path) -> Iterator[Path]:
-    """A folder to write to, which takes the place of `out` when the block ends well."""
+def _replacing_folder(out: Path) -> Iterator[Path]:
+    """Give a folder to write to, which takes the place of `out` when the block ends without an error."""
     make_folder(out.parent)
     new, old = (out.with_name(f".{out.name}.{os.getpid()}.{word}") for word in ("new", "old"))
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir()
     try:
         yield new
-        _check_place(out)
+        _check_free(out)
         if out.exists():
             out.rename(old)
         new.rename(out)

@@ -1,4 +1,4 @@
-"""Processes that share the work of a report; none where there is little to do."""
+"""Processes that share the work of a report."""
 
 import multiprocessing
 import os
@@ -6,25 +6,28 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from typing import Any
 
-FEW = 8
-"""Runs up to which a second process takes longer to start than it saves."""
+SERIAL_RUNS = 8
+"""Largest number of runs for which a second process takes longer to start than it saves."""
 
 
-class Here(Executor):
-    """Does everything at once, in this process."""
+class SerialExecutor(Executor):
+    """An executor that does everything at once, in this process."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
         future: Future[Any] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
-        except Exception as error:  # belongs to who asks for the result
+        except Exception as error:  # raised where the result is asked for
             future.set_exception(error)
         return future
 
 
 def workers(runs: int) -> Executor:
-    """As many processes as there are cores; spawned, since threads of polars do not survive a fork."""
+    """Return an executor for `runs` runs: a process per core, or this process alone where there are few.
+
+    Processes are spawned, since the threads of polars do not survive a fork.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if runs <= FEW or cores < 2:
-        return Here()
+    if runs <= SERIAL_RUNS or cores < 2:
+        return SerialExecutor()
     return ProcessPoolExecutor(cores, multiprocessing.get_context("spawn"))

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks.manifests.__main__ import FOLDER, TASKS, file_of
-from fsbench.annotations import SIZE_BINS, AnnotationIndex, PairList
-from fsbench.manifest import read_manifest
-from fsbench.protocol import load_protocol
-from fsbench.tasks import build_manifest
+from fsbench.data.dataset import PairList, SegmentationIndex
+from fsbench.episodes.draw import draw_manifest
+from fsbench.episodes.lists import SIZE_BINS
+from fsbench.episodes.manifest import read_manifest
+from fsbench.episodes.protocol import load_protocol
 from tests.goldens.kinds.fss_protocol import line_of
 
 LISTS = Path(__file__).parents[1] / "goldens" / "protocols"
@@ -20,13 +21,13 @@ def lines_of(name):
     return gzip.decompress((LISTS / name).read_bytes()).decode().splitlines()
 
 
-class OfficialNames(AnnotationIndex):
+class OfficialNames(SegmentationIndex):
     """PASCAL-5i as far as names go: the lists of the golden, no files."""
 
     name = "pascal"
     class_names = tuple(f"class {number}" for number in range(1, 21))
     folds = 4
-    query_rule = "listed"
+    query_sampling = "sequential"
 
     def __init__(self):
         self.pairs: dict[tuple[str, int], list[tuple[str, int]]] = {}
@@ -38,13 +39,13 @@ class OfficialNames(AnnotationIndex):
     def test_classes(self, fold):
         return list(range(5 * fold + 1, 5 * fold + 6))
 
-    def pair_list(self, split, fold):
+    def released_pairs(self, split, fold):
         return PairList(tuple(self.pairs[split, fold]), "official")
 
     def image_path(self, name):
         raise AssertionError("names only")
 
-    label_map = image_path
+    label_map = candidates = image_path
 
 
 def test_every_file_is_there_and_is_what_its_name_says():
@@ -54,12 +55,14 @@ def test_every_file_is_there_and_is_what_its_name_says():
         assert (header["protocol"], header["version"]) == (protocol, load_protocol(protocol).version)
         stated = [header[key] for key in ("dataset", "lists", "fold", "way", "shot", "setting")]
         assert stated == ["pascal", "official", task.fold, task.way, task.shot, task.setting]
-        assert header["empty"] == (protocol == "fscs" and task.empty and task.setting not in SIZE_BINS)
+        assert header["empty"] == (
+            protocol == "fscs" and task.allow_background_queries and task.setting not in SIZE_BINS
+        )
 
 
 @pytest.mark.parametrize(("protocol", "task"), NAMES_ONLY, ids=lambda value: str(value)[:40])
 def test_official_lists_draw_the_same_episodes(protocol, task):
-    drawn = build_manifest(OfficialNames(), load_protocol(protocol), task)
+    drawn = draw_manifest(OfficialNames(), load_protocol(protocol), task)
     kept = read_manifest(file_of(protocol, task))
     assert drawn.episodes == kept.episodes
     assert drawn.header["lists_sha256"] == kept.header["lists_sha256"]

@@ -3,12 +3,15 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from fsbench.demo.dataset import generate
+from datamodules.demo.dataset import generate
+from fsbench.config.request import Request
+from fsbench.paths import REPOSITORY
+from tests.warm import Warm
 
 FEW = ["--data.episodes=9", "--data.validation_episodes=5", "--data.workers=0"]
 """A run that is over in seconds."""
@@ -22,10 +25,16 @@ def small_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def _environment(tmp_path: Path) -> dict[str, str]:
+    """One thread, a cache of the test's own, and this checkout before an installed one."""
+    own = {"OMP_NUM_THREADS": "1", "FSBENCH_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(REPOSITORY)}
+    return os.environ | own
+
+
 @pytest.fixture
 def spawn(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
     """spawn(*arguments) -> the started `fsbench` process, in an empty working folder."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "FSBENCH_CACHE": str(tmp_path / "cache")}
+    environment = _environment(tmp_path)
 
     def start(*arguments: str, **more: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "fsbench", *arguments]
@@ -49,6 +58,40 @@ def fsbench(spawn: Callable[..., subprocess.Popen[str]]) -> Callable[..., subpro
     return call
 
 
+@pytest.fixture(scope="session")
+def warm_process() -> Iterator[Warm]:
+    process = Warm(os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)})
+    yield process
+    process.close()
+
+
+@pytest.fixture
+def warm(warm_process: Warm, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """warm(*arguments) -> the finished `fsbench` command, like `fsbench`, in a fork of a process that is ready.
+
+    For one process and one device: the command itself starts others as always, from nothing.
+    """
+
+    def call(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        return warm_process.call(arguments, tmp_path, _environment(tmp_path) | more)
+
+    return call
+
+
+@pytest.fixture
+def run_arguments(small_demo: Path) -> Callable[..., list[str]]:
+    """Arguments of `fsbench run` for what `bench_arguments` runs in a process of its own."""
+
+    def arguments(method: str, runs: Path | str, *more: str) -> list[str]:
+        extra = [
+            *FEW, "--trainer.max_epochs=2", "--trainer.limit_train_batches=3",
+            "--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}", *more,
+        ]  # fmt: skip
+        return ["run", *Request([method], "demo", [0], str(runs), extra=extra).arguments(method, 0)]
+
+    return arguments
+
+
 @pytest.fixture
 def bench_arguments(small_demo: Path) -> Callable[..., list[str]]:
     """Arguments of `fsbench bench` on the small data set with the demo's backbone and sizes."""
@@ -56,7 +99,7 @@ def bench_arguments(small_demo: Path) -> Callable[..., list[str]]:
     def arguments(method: str, runs: Path | str, *more: str) -> list[str]:
         return [
             "bench", "--method", method, "--dataset", "demo", "--runs", str(runs), *FEW, "--trainer.max_epochs=2",
-            "--trainer.limit_train_batches=3", "--data.dataset=datamodules.folder.Folder",
+            "--trainer.limit_train_batches=3", "--data.dataset=datamodules.datasets.folder.Folder",
             f"--data.dataset.root={small_demo}", *more,
         ]  # fmt: skip
 

@@ -8,14 +8,14 @@ import json
 import sys
 from pathlib import Path
 
-from fsbench.cell import Cell
-from fsbench.composition import parse
-from fsbench.runner import run
+from fsbench.config.compose import parse
+from fsbench.engine.experiment import Experiment
+from fsbench.engine.runner import run
 
 
 def main() -> None:
     for arguments in json.loads(Path(sys.argv[1]).read_text()):
-        run(Cell(parse(arguments)))
+        run(Experiment(parse(arguments)))
 
 
 if __name__ == "__main__":

@@ -3,12 +3,12 @@
 import pytest
 import yaml
 
-from fsbench.bench import Request
-from fsbench.cell import Cell
-from fsbench.cli import main
-from fsbench.composition import parse
+from fsbench.cli.main import main
+from fsbench.config.compose import parse
+from fsbench.engine.bench import Request
+from fsbench.engine.experiment import Experiment
 from fsbench.paths import CONFIGS, REPOSITORY
-from fsbench.published import FOLDER as PUBLISHED
+from fsbench.tables.published_scores import FOLDER as PUBLISHED
 
 ABLATIONS = sorted((CONFIGS / "ablations" / "dcama").glob("*.yaml"))
 SWEEP = yaml.safe_load((CONFIGS / "sweeps" / "dcama_ablations.yaml").read_text())
@@ -19,10 +19,10 @@ HMNET = sorted((CONFIGS / "ablations" / "hmnet").glob("*.yaml"))
 HMNET_SWEEP = yaml.safe_load((CONFIGS / "sweeps" / "hmnet_ablations.yaml").read_text())
 
 
-def cell(small_demo, *extra, method="dcama"):
+def experiment(small_demo, *extra, method="dcama"):
     arguments = Request([method], "demo", [0], shot=2, extra=extra).arguments(method, 0)
-    folder = ["--data.dataset=datamodules.folder.Folder", f"--data.dataset.root={small_demo}"]
-    return Cell(parse([*arguments, *folder, "--data.episodes=4", "--data.validation_episodes=4"]))
+    folder = ["--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
+    return Experiment(parse([*arguments, *folder, "--data.episodes=4", "--data.validation_episodes=4"]))
 
 
 def test_hmnets_are_the_rows_of_the_papers_table():
@@ -57,7 +57,7 @@ def test_hmnets_keep_the_settings_of_their_data_set(dataset, capsys):
 
 def test_hmnets_can_run_on_the_demo(small_demo):
     options = ("--model.backbone.name=demo", "--data.protocol=pfenet")
-    folders = {cell(small_demo, f"--config={path}", *options, method="hmnet").folder for path in HMNET}
+    folders = {experiment(small_demo, f"--config={path}", *options, method="hmnet").folder for path in HMNET}
     assert len(folders) == len(HMNET)
 
 
@@ -69,7 +69,7 @@ def test_hmnets_sweep_trains_all():
 @pytest.mark.parametrize("path", ABLATIONS, ids=lambda path: path.stem)
 def test_each_is_a_run_of_its_own(path, small_demo):
     """But for the one that says what the demo's configuration says anyway."""
-    plain, varied = cell(small_demo), cell(small_demo, f"--config={path}")
+    plain, varied = experiment(small_demo), experiment(small_demo, f"--config={path}")
     content = yaml.safe_load(path.read_text())
     if "run" in content:
         assert varied.method.nshot_strategy == content["run"]["nshot_strategy"]
@@ -111,8 +111,8 @@ def test_wandb_accepts_the_sweep():
 
 
 def test_one_pass_is_for_methods_that_see_all_shots(small_demo, capsys):
-    assert cell(small_demo, "--run.nshot_strategy=one_pass").folder == cell(small_demo).folder
+    assert experiment(small_demo, "--run.nshot_strategy=one_pass").folder == experiment(small_demo).folder
     arguments = ["bench", "--method", "emat", "--dataset", "demo", "--run.nshot_strategy", "one_pass"]
-    folder = ["--data.dataset=datamodules.folder.Folder", f"--data.dataset.root={small_demo}"]
+    folder = ["--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
     assert main([*arguments, *folder]) == 2
     assert "nshot_strategy is one_pass, but emat takes one shot at a time" in capsys.readouterr().err

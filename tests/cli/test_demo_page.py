@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fsbench.cli import main
+from fsbench.cli.main import main
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_paint_drop_press_and_see(address, chromium, tmp_path):
 
 def test_without_gradio_one_line_says_how_to_get_it(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "gradio", None)
-    monkeypatch.delitem(sys.modules, "fsbench.demo_page", raising=False)
+    monkeypatch.delitem(sys.modules, "fsbench.predict.app", raising=False)
     assert main(["demo", "--port", "0"]) == 2
     error = capsys.readouterr().err
     assert error == "fsbench: error: the page needs gradio, which is not installed; pip install 'fsbench[demo]'\n"

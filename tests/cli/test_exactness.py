@@ -17,12 +17,12 @@ import polars as pl
 import pytest
 import torch
 
-from fsbench.cell import Cell
-from fsbench.checkpoints import WRITTEN_BY, describe
-from fsbench.composition import parse
+from fsbench.config.compose import parse
+from fsbench.config.request import Request
+from fsbench.core.released_format import WRITTEN_BY
+from fsbench.engine.experiment import Experiment
 from fsbench.paths import REPOSITORY
-from fsbench.records import find_records
-from fsbench.request import Request
+from fsbench.records.record import find_records
 from tests.photos import arguments
 
 ALONE = (1, 0, 1)
@@ -40,7 +40,7 @@ METHODS = {
     "cst_original": ["--data.shot=2"],
     "dcama": ["--model.support_pixels=40"],
     "dcama_resnet50": ["--model.backbone.name=resnet50", "--model.backbone.weights=random:5", "--data.image_size=64",
-                       "--seed_everything=5"],
+                       "--model.width=128", "--model.skip_scales=[4,8]", "--model.dropout=0.5", "--seed_everything=5"],
     "hsnet": ["--data.shot=2"],
     "hmnet": [],
     "pspnet": ["--model.backbone.name=dilated_resnet50", "--model.backbone.weights=random", "--data.image_size=65",
@@ -69,15 +69,18 @@ def cells(small_demo, tmp_path_factory):
 
     def arguments(method: str, protocol: str) -> list[str]:
         options = [o for o in METHODS[method] if protocol == "fscs" or not o.startswith(ONLY_FSCS)]
-        extra = ["--data.episodes=11", "--data.validation_episodes=1", "--data.dataset=datamodules.folder.Folder",
+        extra = ["--data.episodes=11", "--data.validation_episodes=1",
+                 "--data.dataset=datamodules.datasets.folder.Folder",
                  f"--data.dataset.root={small_demo}", f"--data.protocol={protocol}", *options]  # fmt: skip
         given = Request([method], "demo", [0], extra=extra).arguments(method, 0)
-        cell = Cell(parse(given))
-        if not cell.method.learns:
+        experiment = Experiment(parse(given))
+        if not experiment.method.learns:
             return given
         weights = folder / f"{method}.ckpt"
         if not weights.is_file():
-            torch.save({"state_dict": cell.method.state_dict(), WRITTEN_BY: describe(cell.method)}, weights)
+            torch.save(
+                {"state_dict": experiment.method.state_dict(), WRITTEN_BY: experiment.method.describe()}, weights
+            )
         return [*given, f"--run.checkpoint={weights}"]
 
     return arguments

@@ -7,21 +7,21 @@ import pytest
 import torch
 from PIL import Image
 
-from fsbench.cell import Cell
-from fsbench.checkpoints import WRITTEN_BY, describe
-from fsbench.cli import main
-from fsbench.composition import parse
-from fsbench.explain_episodes import compare_episodes
-from fsbench.records import Record
-from fsbench.request import Request
-from fsbench.runner import run
+from fsbench.cli.main import main
+from fsbench.config.compose import parse
+from fsbench.config.request import Request
+from fsbench.core.released_format import WRITTEN_BY
+from fsbench.engine.experiment import Experiment
+from fsbench.engine.runner import run
+from fsbench.explain.episodes import compare_episodes
+from fsbench.records.record import Record
 
 OWN = {
     "emat": {"looks from", "attention", "without the mask"},
     "dcama": {"1/8 sum", "1/8 Otsu", "1/16 sum", "1/16 Otsu", "1/32 sum", "1/32 Otsu"},
     "hmnet": {"block 1: state ~ support"},
 }
-"""Pictures that only these methods have."""
+"""Figures that only these methods have."""
 
 
 @pytest.fixture(scope="module")
@@ -32,15 +32,17 @@ def made(small_demo, tmp_path_factory):
     def make(method: str, *options: str) -> Record:
         if (method, options) not in runs:
             extra = ["--data.episodes=6", "--data.workers=0", "--data.empty_masks=false", "--trainer.accelerator=cpu",
-                     "--trainer.enable_progress_bar=false", "--data.dataset=datamodules.folder.Folder",
+                     "--trainer.enable_progress_bar=false", "--data.dataset=datamodules.datasets.folder.Folder",
                      f"--data.dataset.root={small_demo}", *options]  # fmt: skip
             given = Request([method], "demo", [0], str(folder), extra=extra).arguments(method, 0)
-            cell = Cell(parse(given))
-            if cell.method.learns:
+            experiment = Experiment(parse(given))
+            if experiment.method.learns:
                 weights = folder / f"{method}.ckpt"
-                torch.save({"state_dict": cell.method.state_dict(), WRITTEN_BY: describe(cell.method)}, weights)
-                cell = Cell(parse([*given, f"--run.checkpoint={weights}"]))
-            runs[method, options] = run(cell)
+                torch.save(
+                    {"state_dict": experiment.method.state_dict(), WRITTEN_BY: experiment.method.describe()}, weights
+                )
+                experiment = Experiment(parse([*given, f"--run.checkpoint={weights}"]))
+            runs[method, options] = run(experiment)
         return runs[method, options]
 
     return make
@@ -55,7 +57,7 @@ def test_every_method_side_by_side(made, tmp_path, capsys):
     printed = capsys.readouterr()
     assert printed.err == "" and printed.out.count(" present") == 10
     with Image.open(tmp_path / "out/episode-000004.png") as sheet:
-        assert sheet.height == 6 * (200 + 16 + 4)
+        assert sheet.height == 6 * (200 + 16 + 4) + 4
     numbers = json.loads((tmp_path / "out/episodes.json").read_text())
     assert [(line["episode"], line["method"]) for line in numbers] == [(n, m) for n in (1, 4) for m in methods]
     for line in numbers:
@@ -67,10 +69,10 @@ def test_every_method_side_by_side(made, tmp_path, capsys):
 
 @pytest.mark.parametrize("method", ["prototype", "cst", "hsnet", *OWN])
 def test_what_a_method_shows_of_itself(made, method):
-    found, remarks = compare_episodes([made(method).path], [2], None)
-    (answer,) = found[2].answers.values()
+    episodes, notes = compare_episodes([made(method).path], [2], None)
+    (answer,) = episodes[2].predictions.values()
     captions = [caption for caption, _ in answer.panels]
-    assert remarks == [] and captions[1].startswith("IoU ") and captions[2] == "soft mask"
+    assert notes == [] and captions[1].startswith("IoU ") and captions[2] == "soft mask"
     assert {c for c in captions[3:] if not c.startswith("removed")} == OWN.get(method, set())
     assert all(picture.dtype == np.uint8 and picture.shape[2] == 3 for _, picture in answer.panels)
 
@@ -79,7 +81,7 @@ def test_several_ways_and_shots(made):
     record = made("emat", "--data.way=2", "--data.shot=2")
     shown = compare_episodes([record.path], [0], None)[0][0]
     assert len(shown.classes) == 2 and [c.split(":")[0] for c, _ in shown.panels[:4]] == ["support 1", "support 2"] * 2
-    (answer,) = shown.answers.values()
+    (answer,) = shown.predictions.values()
     assert [c for c, _ in answer.panels[2:]] == ["soft mask 1", "soft mask 2"] and len(answer.iou) == 2
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from fsbench.records import find_records
+from fsbench.records.record import find_records
+from tests.cli.pausing import pause_after
 
 
 def the_record(runs: Path):
@@ -17,7 +18,7 @@ def the_record(runs: Path):
     return record
 
 
-def test_train_evaluate_and_find_again(fsbench, bench_arguments, tmp_path):
+def test_train_evaluate_and_find_again(fsbench, warm, bench_arguments, tmp_path):
     runs = tmp_path / "runs"
     first = fsbench(*bench_arguments("emat", runs))
     assert first.returncode == 0, first.stderr
@@ -33,12 +34,12 @@ def test_train_evaluate_and_find_again(fsbench, bench_arguments, tmp_path):
     assert not (record.path / "evaluation").exists()
     changed = (record.path / "run.json").stat().st_mtime_ns
 
-    again = fsbench(*bench_arguments("emat", runs))
+    again = warm(*bench_arguments("emat", runs))
     assert again.returncode == 0 and ": found " in again.stderr
     assert again.stdout == first.stdout
     assert (record.path / "run.json").stat().st_mtime_ns == changed
 
-    table = fsbench("table", str(runs), "--format", "json")
+    table = warm("table", str(runs), "--format", "json")
     (block,) = json.loads(table.stdout)
     assert block["rows"][0]["scores"]["mIoU"]["value"] == pytest.approx(run["scores"]["mIoU"])
 
@@ -55,14 +56,14 @@ def test_forced_repetition_gives_the_same_counts(fsbench, bench_arguments, tmp_p
     assert [path.name for path in runs.iterdir()] == [after.path.name]
 
 
-def test_a_run_that_lost_its_counts_is_made_again_by_force(fsbench, bench_arguments, tmp_path):
+def test_a_run_that_lost_its_counts_is_made_again_by_force(warm, run_arguments, tmp_path):
     runs = tmp_path / "runs"
-    assert fsbench(*bench_arguments("prototype", runs)).returncode == 0
+    assert warm(*run_arguments("prototype", runs)).returncode == 0
     before = the_record(runs)
     (before.path / "episodes.parquet").unlink()
-    refused = fsbench(*bench_arguments("prototype", runs))
+    refused = warm(*run_arguments("prototype", runs))
     assert refused.returncode == 2 and "run it again with FORCE=1" in refused.stderr.splitlines()[-1]
-    assert fsbench(*bench_arguments("prototype", runs, "--force")).returncode == 0
+    assert warm(*run_arguments("prototype", runs, "--run.force=true")).returncode == 0
     assert the_record(runs).run["counts_sha256"] == before.run["counts_sha256"]
 
 
@@ -145,32 +146,29 @@ def test_stopped_training_goes_on_from_its_last_epoch(spawn, fsbench, bench_argu
     assert the_record(tmp_path / "whole").run["counts_sha256"] == record.run["counts_sha256"]
 
 
-@pytest.mark.slow
-def test_stopped_evaluation_loses_nothing(spawn, fsbench, bench_arguments, tmp_path):
-    arguments = bench_arguments("prototype", tmp_path / "runs", "--data.episodes=900")
-    process = spawn(*arguments)
+def finished_lines(runs):
+    return sum(len(part.read_text().splitlines()) - 1 for part in runs.glob("*/evaluation/part-*.jsonl"))
 
-    def finished_lines():
-        return sum(len(p.read_text().splitlines()) - 1 for p in (tmp_path / "runs").glob("*/evaluation/part-*.jsonl"))
 
-    wait_for(lambda: finished_lines() >= 20)
+def test_stopped_evaluation_loses_nothing(spawn, warm, bench_arguments, run_arguments, tmp_path):
+    more = ["--data.episodes=40", "--data.eval_batch_size=1"]
+    process = spawn(*bench_arguments("prototype", tmp_path / "runs", *more), *pause_after(20))
+    wait_for(lambda: finished_lines(tmp_path / "runs") >= 20)
     interrupt(process, alone=True)
-    kept = finished_lines()
-    assert 20 <= kept < 900 and not find_records(tmp_path / "runs")
-    done = fsbench(*arguments)
+    assert finished_lines(tmp_path / "runs") == 20 and not find_records(tmp_path / "runs")
+    done = warm(*run_arguments("prototype", tmp_path / "runs", *more))
     assert done.returncode == 0, done.stderr
     record = the_record(tmp_path / "runs")
-    assert f"evaluation: {900 - kept} of 900 episodes are left" in (record.path / "run.log").read_text()
-    whole = bench_arguments("prototype", tmp_path / "whole", "--data.episodes=900")
-    assert fsbench(*whole).returncode == 0
+    assert "evaluation: 20 of 40 episodes are left" in (record.path / "run.log").read_text()
+    assert warm(*run_arguments("prototype", tmp_path / "whole", *more)).returncode == 0
     assert the_record(tmp_path / "whole").run["counts_sha256"] == record.run["counts_sha256"]
 
 
 @pytest.mark.slow
 def test_a_folder_is_worked_on_by_one_process_at_a_time(spawn, fsbench, bench_arguments, tmp_path):
-    arguments = bench_arguments("prototype", tmp_path / "runs", "--data.episodes=900")
-    process = spawn(*arguments)
-    wait_for(lambda: list((tmp_path / "runs").glob("*/evaluation/part-*.jsonl")))
+    arguments = bench_arguments("prototype", tmp_path / "runs", "--data.eval_batch_size=1")
+    process = spawn(*arguments, *pause_after(2))
+    wait_for(lambda: finished_lines(tmp_path / "runs") >= 2)
     second = fsbench(*arguments)
     assert second.returncode != 0 and "another process is working on" in second.stderr
     interrupt(process)

@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 
-from fsbench.records import find_records
+from fsbench.records.record import find_records
 from tests.cli.conftest import FEW
 
 
@@ -14,7 +14,7 @@ def grid(small_demo, tmp_path):
     """grid(name, **values) -> a grid's file on the small data set."""
 
     def write(name, **values):
-        extra = [*FEW, "--data.dataset=datamodules.folder.Folder", *values.pop("extra", [])]
+        extra = [*FEW, "--data.dataset=datamodules.datasets.folder.Folder", *values.pop("extra", [])]
         file = tmp_path / f"{name}.yaml"
         given = {"methods": ["prototype"], "datasets": ["demo"], "folds": [0], "data_roots": {"demo": str(small_demo)}}
         file.write_text(yaml.safe_dump(given | values | {"extra": extra}))
@@ -58,9 +58,11 @@ def test_submitit_runs_cells_in_jobs_of_their_own(fsbench, grid, tmp_path):
     assert list((tmp_path / "runs/.grid/submitit").glob("*_submitted.pkl"))  # it was a job of submitit
 
 
-def test_slurm_that_is_not_there_is_said(fsbench, grid):
-    done = fsbench("grid", grid("good"), "--runs", "runs", "--run", "--executor", "slurm", PATH="/usr/bin:/bin")
+def test_slurm_that_is_not_there_is_said(warm, grid, tmp_path):
+    """On a path without sbatch and srun, whatever is installed."""
+    (tmp_path / "bin").mkdir()
+    done = warm("grid", grid("good"), "--runs", "runs", "--run", "--executor", "slurm", PATH=str(tmp_path / "bin"))
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith("fsbench: error: slurm: ")
-    wrong = fsbench("grid", grid("good"), "--run", "--set", "timeout_min")
+    wrong = warm("grid", grid("good"), "--run", "--set", "timeout_min")
     assert wrong.returncode == 2 and "--set is 'timeout_min', expected KEY=VALUE" in wrong.stderr

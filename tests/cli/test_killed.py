@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fsbench.records import Record, find_records
-from fsbench.request import Request
+from fsbench.config.request import Request
+from fsbench.records.record import Record, find_records
+from tests.cli.pausing import pause_after
 from tests.cli.test_flows import the_record
 
 GOES_ON = "the same command goes on from here"
@@ -119,7 +120,7 @@ def survives(spawn, small_demo, tmp_path):
 
     def arguments(method: str, runs: Path, options: tuple[str, ...]) -> list[str]:
         extra = [
-            "--data.workers=0", "--data.validation_episodes=3", "--data.dataset=datamodules.folder.Folder",
+            "--data.workers=0", "--data.validation_episodes=3", "--data.dataset=datamodules.datasets.folder.Folder",
             f"--data.dataset.root={small_demo}", *options,
         ]  # fmt: skip
         return Request([method], "demo", [0], str(runs), extra=extra).arguments(method, 0)
@@ -205,24 +206,25 @@ def test_two_starts_of_the_same_run_race(spawn, bench_arguments, tmp_path):
 @pytest.mark.slow
 def test_a_run_ends_with_the_command_that_started_it(spawn, bench_arguments, tmp_path):
     """SIGKILL of `fsbench bench` alone: `fsbench run` says so and ends, and its lock with it."""
-    arguments = bench_arguments("prototype", tmp_path / "runs", "--data.episodes=900")
+    arguments = bench_arguments("prototype", tmp_path / "runs", "--data.eval_batch_size=1", *pause_after(5))
     started = Started(spawn(*arguments), tmp_path / "runs", 0, time.monotonic())
     while not evaluated(5)(started):
         assert started.process.poll() is None and started.seconds < 240
         time.sleep(0.01)
     kill_started(started)
     _, err = started.process.communicate(timeout=60)
-    assert f"the process that started this one ended; {GOES_ON}" in err and started.evaluated < 900
+    assert f"the process that started this one ended; {GOES_ON}" in err and started.evaluated == 5
     assert not find_records(tmp_path / "runs")
 
 
 @pytest.mark.slow
 def test_cells_of_a_grid_end_with_it(spawn, small_demo, tmp_path):
     """SIGKILL and SIGTERM of `fsbench grid --run` alone: its cell ends each time, and the next start goes on."""
-    episodes, lines = 200, 0
-    extra = [f"--data.episodes={episodes}", "--data.workers=0", "--data.dataset=datamodules.folder.Folder"]
+    episodes, lines = 30, 0
+    extra = [f"--data.episodes={episodes}", "--data.workers=0", "--data.eval_batch_size=1"]
+    extra += ["--data.dataset=datamodules.datasets.folder.Folder"]
     grid = {"methods": ["prototype"], "datasets": ["demo"], "folds": [0], "data_roots": {"demo": str(small_demo)}}
-    (tmp_path / "grid.yaml").write_text(yaml.safe_dump(grid | {"extra": extra}))
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump(grid | {"extra": [*extra, *pause_after(5)]}))
     command = ["grid", "grid.yaml", "--runs", "runs", "--run"]
     for number, said in ((signal.SIGKILL, f"the process that started this one ended; {GOES_ON}"), (signal.SIGTERM, "")):
         started = Started(spawn(*command), tmp_path / "runs", lines, time.monotonic())
@@ -241,6 +243,7 @@ def test_cells_of_a_grid_end_with_it(spawn, small_demo, tmp_path):
         assert said in log.read_text()
         lines = in_journal(tmp_path / "runs")
         assert lines < episodes and not find_records(tmp_path / "runs")
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump(grid | {"extra": extra}))
     process = spawn(*command)
     _, err = process.communicate(timeout=400)
     assert process.returncode == 0, err

@@ -3,9 +3,9 @@
 import pytest
 import yaml
 
-from fsbench.catalogue import answers, config_files, names
-from fsbench.cli import main
-from fsbench.composition import parse
+from fsbench.cli.main import main
+from fsbench.config.compose import parse
+from fsbench.config.registry import aliases, config_files, names, task_of
 
 
 def test_list_names_what_there_is(capsys):
@@ -23,6 +23,8 @@ def test_list_names_what_there_is(capsys):
         "folder",
         "demo",
         "fscs",
+        "dcama_resnet50",
+        "swin_base ",
     ):
         assert f"  {word}" in printed
     assert "CST*" in printed
@@ -35,11 +37,15 @@ def test_print_config_shows_everything(capsys):
     assert stopped.value.code == 0
     config = yaml.safe_load(capsys.readouterr().out)
     assert config["model"]["init_args"]["learning_rate"] == 1e-3
-    assert config["data"]["init_args"]["dataset"]["class_path"] == "datamodules.demo.Demo"
+    assert config["data"]["init_args"]["dataset"]["class_path"] == "datamodules.datasets.demo.Demo"
     assert config["trainer"]["max_epochs"] and config["seed_everything"] == 0
 
 
-@pytest.mark.parametrize("method", [name for name in names("methods") if answers("methods", name) == "segmentation"])
+@pytest.mark.parametrize(
+    "method",
+    [name for name in names("methods") if task_of("methods", name) == "segmentation"]
+    + [name for name, choice in aliases().items() if task_of("methods", choice.method) == "segmentation"],
+)
 def test_paper_settings_of_every_method(method, small_demo):
     """The configuration of the official data sets, with the data and the weights that are at hand."""
     configs = [f"--config={path}" for path in config_files(method, "folder")]

@@ -5,9 +5,9 @@ import shutil
 import polars as pl
 import pytest
 
-from fsbench.cli import main
-from fsbench.manifest import read_manifest
-from fsbench.records import find_records
+from fsbench.cli.main import main
+from fsbench.episodes.manifest import read_manifest
+from fsbench.records.record import find_records
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_diff(build, capsys):
         (["--seed", "3"], "protocol fscs seeds episodes by their index; found test seed 3"),
         (["--protocol", "hsnte"], "unknown protocol 'hsnte'; there are: fscs, hsnet, pfenet"),
         (["--dataset", "ade"], "unknown data set 'ade'"),
-        (["--lists", "somewhere"], "data set folder has no lists; it has: root"),
+        (["--lists", "somewhere"], "datamodules.datasets.folder.Folder has no option 'lists'; there are: root"),
         (["--out", "m.txt"], "--out is m.txt, expected a name that ends in .jsonl or .jsonl.gz"),
     ],
 )

@@ -16,13 +16,13 @@ import torch
 from PIL import Image
 from pycocotools.coco import COCO
 
-from fsbench.catalogue import config_files
-from fsbench.cell import Cell
-from fsbench.checkpoints import WRITTEN_BY, describe
-from fsbench.cli import main
-from fsbench.composition import parse
-from fsbench.predict.result import Found
-from fsbench.predict.sheets import write_scores
+from fsbench.cli.main import main
+from fsbench.config.compose import parse
+from fsbench.config.registry import config_files
+from fsbench.core.released_format import WRITTEN_BY
+from fsbench.engine.experiment import Experiment
+from fsbench.predict.outputs import write_scores
+from fsbench.predict.result import ClassPresence
 
 PROTOTYPE = ("--dataset", "demo")
 
@@ -174,7 +174,7 @@ def test_results_of_other_settings_are_kept_unless_forced(photos, support, tmp_p
 
 
 def test_names_are_no_formulas_in_the_table(tmp_path):
-    entry = {"photo": "=1+1.jpg", "height": 2, "width": 2, "classes": [vars(Found(1, "@cat", True, 0.5, 1))]}
+    entry = {"photo": "=1+1.jpg", "height": 2, "width": 2, "classes": [vars(ClassPresence(1, "@cat", True, 0.5, 1))]}
     write_scores(tmp_path / "s.csv", lambda: [entry])
     (row,) = csv.DictReader((tmp_path / "s.csv").open())
     assert row["photo"] == "'=1+1.jpg" and row["class"] == "'@cat"
@@ -217,12 +217,12 @@ def test_the_checkpoint_of_a_run_brings_its_settings(small_demo, photos, support
     (photos / "m.jpg").unlink()
     configs = [f"--config={file}" for file in config_files("emat", "demo")]
     own = ["--run.name=emat", "--model.support_side=4", "--data.image_size=96"]
-    dataset = ["--data.dataset=datamodules.folder.Folder", f"--data.dataset.root={small_demo}"]
-    cell = Cell(parse([*configs, *own, *dataset]))
+    dataset = ["--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
+    experiment = Experiment(parse([*configs, *own, *dataset]))
     checkpoint = tmp_path / "runs" / "mine" / "checkpoints" / "best.ckpt"
     checkpoint.parent.mkdir(parents=True)
-    (checkpoint.parent.parent / "config.yaml").write_text(cell.config_text)
-    torch.save({"state_dict": cell.method.state_dict(), WRITTEN_BY: describe(cell.method)}, checkpoint)
+    (checkpoint.parent.parent / "config.yaml").write_text(experiment.config_text)
+    torch.save({"state_dict": experiment.method.state_dict(), WRITTEN_BY: experiment.method.describe()}, checkpoint)
     said = io.StringIO()
     arguments = [*support, "--query", str(photos), "--ckpt", str(checkpoint)]
     with contextlib.redirect_stdout(said):

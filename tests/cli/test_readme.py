@@ -1,23 +1,58 @@
-"""The README's example is a method that runs beside the others, and its links lead somewhere."""
+"""The README's example runs as printed, and what the README and the manual name exists: links, files, settings."""
 
+import importlib
+import inspect
 import re
 import shutil
 
 import pytest
+import yaml
 
-from fsbench.paths import REPOSITORY
-from fsbench.records import find_records
+from fsbench.paths import CONFIGS, REPOSITORY
+from fsbench.records.record import find_records
 from tests.documents import DOCUMENTS
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-EXAMPLES = dict(re.findall(r"<!-- example: (\S+) -->\n```\w+\n(.*?)```", README, re.DOTALL))
+EXAMPLE = re.compile(r"<!-- example: (\S+) -->\n```\w+\n(.*?)```", re.DOTALL)
+EXAMPLES = dict(EXAMPLE.findall(README))
 CODE = ("fsbench", "methods", "datamodules", "configs")
+
+FILE = re.compile(r"(?<![\w/.<])(?:fsbench|methods|datamodules|configs|benchmarks|tests|docs)/[\w./*{}<>-]+")
+"""A path of the repository in running text or in a drawing."""
+TO_BE_WRITTEN = re.compile(r"\b(?:nearest|mine)\b|[{<]")
+"""Marks of files that a reader is told to write, and of names with a blank to be filled in."""
+
+PAGES = {
+    "emat": ["emat", "emat_seg"],
+    "cst": ["cst", "cst_large", "cst_original"],
+    "dcama": ["dcama"],
+    "hsnet": ["hsnet"],
+    "hmnet": ["hmnet", "hmnet_5shot", "pspnet"],
+    "prototype": ["prototype"],
+    "classifiers": ["nn", "lp"],
+    "fine-tuning": ["ft"],
+    "fort": ["fort"],
+}
+"""Page of docs/methods -> methods whose settings it lists."""
 
 
 def test_example_method_is_short():
     assert list(EXAMPLES) == ["methods/nearest.py", "configs/methods/nearest.yaml"]
     lines = EXAMPLES["methods/nearest.py"].splitlines()
     assert len([line for line in lines if line.strip()]) <= 40
+
+
+def test_guide_shows_the_same_example():
+    guide = (REPOSITORY / "docs" / "guides" / "add-a-method.md").read_text(encoding="utf-8")
+    assert dict(EXAMPLE.findall(guide)) == EXAMPLES
+
+
+def test_readme_is_short_and_narrow():
+    """Details belong to the manual; what a terminal prints fits a narrow page."""
+    lines = README.splitlines()
+    assert len(lines) <= 180
+    blocks = re.findall(r"^```\w*\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    assert max(len(line) for block in blocks for line in block.splitlines()) <= 120
 
 
 @pytest.mark.slow
@@ -35,7 +70,7 @@ def test_example_method_runs_from_the_command_line(fsbench, bench_arguments, tmp
 
 
 def headings(text: str) -> set[str]:
-    """Anchors that a page of Markdown has, as GitHub names them."""
+    """Return the anchors of a page of Markdown, as GitHub names them."""
     titles = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
@@ -47,3 +82,44 @@ def test_links_lead_somewhere(page):
         file = page.parent / target if target else page
         assert file.exists(), f"{page.name} links to {target}"
         assert not anchor or anchor in headings(file.read_text(encoding="utf-8")), f"{page.name} links to #{anchor}"
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda path: path.stem)
+def test_named_files_exist(page):
+    """Also in drawings: a moved file must be moved in the manual."""
+    text = re.sub(r"\]\([^)]*\)|https?://\S+", "", page.read_text(encoding="utf-8"))
+    named = {path.rstrip("./") for path in FILE.findall(text) if not TO_BE_WRITTEN.search(path)}
+    absent = sorted(path for path in named if not any(REPOSITORY.glob(path)))
+    assert not absent, f"{page.name} names {', '.join(absent)}"
+    for path, symbol in re.findall(r"`([\w/]+\.py)` \(`(\w+)`", text):
+        assert symbol in (REPOSITORY / path).read_text(encoding="utf-8"), f"{page.name} says that {path} has {symbol}"
+
+
+@pytest.mark.parametrize(
+    ("page", "kind"), [("manual.md", "data"), ("manual.md", "backbones"), ("methods/README.md", "methods")]
+)
+def test_a_page_names_all_there_is_to_choose(page, kind):
+    text = (REPOSITORY / "docs" / page).read_text(encoding="utf-8")
+    chosen = {file.stem for file in (CONFIGS / kind).glob("*.yaml") if "." not in file.stem}
+    assert not {name for name in chosen if f"`{name}`" not in text}
+
+
+def test_the_manual_names_all_aliases():
+    text = (REPOSITORY / "docs" / "manual.md").read_text(encoding="utf-8")
+    aliases = yaml.safe_load((CONFIGS / "aliases.yaml").read_text())
+    assert not {alias for alias in aliases if f"`{alias}`" not in text}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_settings_of_a_method_are_all_listed(page):
+    text = (REPOSITORY / "docs" / "methods" / f"{page}.md").read_text(encoding="utf-8")
+    if page == "fort":
+        text += (REPOSITORY / "docs" / "methods" / "fine-tuning.md").read_text(encoding="utf-8")
+    if page == "fine-tuning":
+        text += (REPOSITORY / "docs" / "methods" / "fort.md").read_text(encoding="utf-8")
+    for name in PAGES[page]:
+        path = yaml.safe_load((CONFIGS / "methods" / f"{name}.yaml").read_text())["model"]["class_path"]
+        module, _, kind = path.rpartition(".")
+        arguments = set(inspect.signature(getattr(importlib.import_module(module), kind)).parameters) - {"backbone"}
+        unlisted = sorted(argument for argument in arguments if f"`--model.{argument}`" not in text)
+        assert not unlisted, f"{page}.md does not list {', '.join(unlisted)} of {name}"

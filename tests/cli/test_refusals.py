@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from fsbench.catalogue import names
-from fsbench.cli import main
-from fsbench.demo.classes import object_class
+from datamodules.demo.classes import object_class
+from fsbench.cli.main import main
+from fsbench.config.registry import aliases, names
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def refused(capsys, tmp_path, monkeypatch):
     [
         (
             ["--method", "emta"],
-            f"unknown method 'emta'; there are: {', '.join(names('methods'))}",
+            f"unknown method 'emta'; there are: {', '.join([*names('methods'), *aliases()])}",
         ),
         (["--dataset", "ade"], f"unknown data set 'ade'; there are: {', '.join(names('data'))}"),
         (["--fold", "4"], "unknown fold 4 for demo; it has folds 0 to 3"),
@@ -53,12 +53,12 @@ def refused(capsys, tmp_path, monkeypatch):
         (["--model.support_side=6"], "support_side is 6, expected a multiple of 4"),
         (["--ckpt", "nowhere.ckpt"], "no checkpoint at nowhere.ckpt"),
         (["--fold", "0,1", "--ckpt", "one.ckpt"], "one checkpoint for 2 folds: each fold needs its own"),
-        (["--lists", "lists"], "datamodules.demo.Demo has no option 'lists'; there are: root, seed"),
+        (["--lists", "lists"], "datamodules.datasets.demo.Demo has no option 'lists'; there are: root, seed"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_settings(refused, small_demo, arguments, expected):
-    folder = ["--data.dataset=datamodules.folder.Folder", f"--data.dataset.root={small_demo}"]
+    folder = ["--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
     if "--dataset" not in arguments:
         arguments = [*folder, *arguments]
     assert expected in refused("bench", "--method", "emat", *arguments)
@@ -106,7 +106,7 @@ def test_a_checkpoint_of_another_method(refused, tmp_path, small_demo):
     state = {f"learner.{k}": v for k, v in cst_learner(24, 12).state_dict().items()}
     torch.save({"state_dict": state}, tmp_path / "cst.ckpt")
     message = refused(
-        "bench", "--method", "emat", "--ckpt", "cst.ckpt", "--data.dataset=datamodules.folder.Folder",
+        "bench", "--method", "emat", "--ckpt", "cst.ckpt", "--data.dataset=datamodules.datasets.folder.Folder",
         f"--data.dataset.root={small_demo}",
     )  # fmt: skip
     assert "cst.ckpt cannot be used with this model" in message and "missing: learner." in message
@@ -120,7 +120,7 @@ def test_a_checkpoint_that_was_trained_on_the_test_classes(refused, tmp_path, sm
     torch.save(
         {"state_dict": state, "fsbench_data": {"dataset": "demo", "fold": 0, "classes": names}}, tmp_path / "0.ckpt"
     )
-    data = ["--data.dataset=datamodules.folder.Folder", f"--data.dataset.root={small_demo}"]
+    data = ["--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
     message = refused("bench", "--method", "cst", "--fold", "1", "--ckpt", "0.ckpt", *data)
     assert "was trained on fold 0 of demo" in message and "novel classes of fold 1" in message
 
@@ -136,17 +136,17 @@ def test_a_checkpoint_that_was_trained_on_the_test_classes(refused, tmp_path, sm
     ],
 )
 def test_values_out_of_range(refused, small_demo, arguments, expected):
-    data = ["--data.dataset=datamodules.folder.Folder", f"--data.dataset.root={small_demo}"]
+    data = ["--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
     assert expected in refused("bench", "--method", "emat", *data, *arguments)
 
 
-def test_settings_that_the_trainer_refuses(fsbench, bench_arguments, tmp_path):
+def test_settings_that_the_trainer_refuses(warm, run_arguments, tmp_path):
     for more, expected in (
         (["--trainer.enable_checkpointing=false"], "trainer: Trainer was configured with `enable_checkpointing=False`"),
         (["--trainer.max_epochs=0"], "training ended without a validation"),
     ):
-        done = fsbench(*bench_arguments("emat", tmp_path / "runs", *more))
-        assert done.returncode == 1 and expected in done.stderr and "Traceback" not in done.stderr
+        done = warm(*run_arguments("emat", tmp_path / "runs", *more))
+        assert done.returncode == 2 and expected in done.stderr and "Traceback" not in done.stderr
         (log,) = (tmp_path / "runs").glob("*/run.log")
         assert expected.removeprefix("trainer: ") in log.read_text()
         shutil.rmtree(tmp_path / "runs")
@@ -174,33 +174,28 @@ def test_an_altered_list(refused, tmp_path, real_data):
     assert "fold0.txt" in message and "sha256" in message
 
 
-def test_a_corrupt_image_during_the_run(fsbench, small_demo, tmp_path):
+def test_a_corrupt_image_during_the_run(warm, run_arguments, small_demo, tmp_path):
     copy = Path(shutil.copytree(small_demo, tmp_path / "copy"))
     for path in copy.glob("JPEGImages/*.jpg"):
         path.write_bytes(path.read_bytes()[:300])
-    done = fsbench(
-        "bench", "--method", "prototype", "--runs", "runs", "--data.dataset=datamodules.folder.Folder",
-        f"--data.dataset.root={copy}", "--data.episodes=3",
-    )  # fmt: skip
-    assert done.returncode == 1 and "Traceback" not in done.stderr
+    done = warm(*run_arguments("prototype", "runs", f"--data.dataset.root={copy}", "--data.episodes=3"))
+    assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "cannot be decoded" in done.stderr and ".jpg" in done.stderr
     assert not list(tmp_path.glob("runs/*/run.json"))
 
 
-def test_a_mask_of_another_size_during_the_run(fsbench, small_demo, tmp_path):
+def test_a_mask_of_another_size_during_the_run(warm, run_arguments, small_demo, tmp_path):
     copy = Path(shutil.copytree(small_demo, tmp_path / "copy"))
     for path in copy.glob("JPEGImages/*.jpg"):
         Image.open(path).resize((50, 50)).save(path)
-    done = fsbench(
-        "bench", "--method", "prototype", "--runs", "runs", "--data.dataset=datamodules.folder.Folder",
-        f"--data.dataset.root={copy}", "--data.episodes=3", "--data.workers=1",
-    )  # fmt: skip
-    assert done.returncode == 1 and "Traceback" not in done.stderr and "50" in done.stderr
+    more = [f"--data.dataset.root={copy}", "--data.episodes=3", "--data.workers=1"]
+    done = warm(*run_arguments("prototype", "runs", *more))
+    assert done.returncode == 2 and "Traceback" not in done.stderr and "50" in done.stderr
 
 
-def test_debug_shows_the_traceback(fsbench):
+def test_debug_shows_the_traceback(warm):
     for arguments in (["--debug", "bench"], ["bench", "--debug"]):
-        done = fsbench(*arguments, "--method", "emta")
+        done = warm(*arguments, "--method", "emta")
         assert done.returncode == 1 and "Traceback" in done.stderr and "unknown method 'emta'" in done.stderr
 
 

@@ -11,10 +11,10 @@ import pytest
 import torch.nn.functional as F
 import yaml
 
-from fsbench import regress
-from fsbench.cli import main
-from fsbench.metrics import count
+from fsbench.cli.main import main
+from fsbench.metrics.episodic import count
 from fsbench.paths import REPOSITORY
+from fsbench.regression import cases as regress
 
 CASES = ["prototype", "emat"]
 
@@ -29,7 +29,7 @@ def accepted(tmp_path_factory, small_demo):
     (folder / "cases.yaml").write_text(yaml.safe_dump(content))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(regress, "FOLDER", folder)
-        patch.setattr("fsbench.regress_run.draw_demo", lambda _: small_demo)
+        patch.setattr("fsbench.regression.run.draw_dataset", lambda _: small_demo)
         assert main(["regress", "--method", "prototype"]) == 1  # there are no figures yet
         assert not list(folder.glob("*.json"))
         assert main(["regress", "--accept"]) == 0
@@ -41,7 +41,7 @@ def run(accepted, small_demo, tmp_path, monkeypatch, capsys):
     """run(*arguments) -> (exit status, what was printed); pictures go to tmp_path / "out"."""
     shutil.copytree(accepted, tmp_path / "figures")
     monkeypatch.setattr(regress, "FOLDER", tmp_path / "figures")
-    monkeypatch.setattr("fsbench.regress_run.draw_demo", lambda _: small_demo)
+    monkeypatch.setattr("fsbench.regression.run.draw_dataset", lambda _: small_demo)
 
     def call(*arguments: str) -> tuple[int, str]:
         status = main(["regress", "--out", str(tmp_path / "out"), *arguments])
@@ -103,39 +103,44 @@ def without_the_last_episode(real):
 
 DEFECTS = {
     "method": ("methods.prototype.resize_logits", corners_aligned, "prototype", "pixels differ"),
-    "decision": ("methods._fscs.decide", a_higher_threshold, "emat", "pixels differ"),
-    "loss": ("methods._fscs.segmentation_loss", lambda real: lambda a, b: 1.01 * real(a, b), "emat", "loss of step 1"),
-    "metric": ("methods.base.count", off_by_a_pixel, "prototype", " tp "),
+    "decision": ("methods.modules.segmenter.decide", a_higher_threshold, "emat", "pixels differ"),
+    "loss": (
+        "methods.modules.segmenter.segmentation_loss",
+        lambda real: lambda a, b: 1.01 * real(a, b),
+        "emat",
+        "loss of step 1",
+    ),
+    "metric": ("fsbench.core.segmenter.count", off_by_a_pixel, "prototype", " tp "),
     "mIoU": (
-        "fsbench.counts.mean_iou",
+        "fsbench.metrics.confusion.mean_iou",
         lambda real: lambda *args: real(*args) / 2,
         "prototype",
         "mIoU of the accepted",
     ),
     "FB-IoU": (
-        "fsbench.counts.fb_iou",
+        "fsbench.metrics.confusion.fb_iou",
         lambda real: lambda i, *_: 50.0 + 0 * i[..., 0],
         "prototype",
         "FB-IoU of the accepted",
     ),
-    "unions": ("fsbench.counts.intersection_union", more_by_one, "prototype", "mIoU of the accepted counts"),
+    "unions": ("fsbench.metrics.confusion.intersection_union", more_by_one, "prototype", "mIoU of the accepted counts"),
     "class accuracy": (
-        "fsbench.counts.class_accuracy",
+        "fsbench.metrics.confusion.class_accuracy",
         lambda real: lambda *args: real(*args) + 1,
         "prototype",
         "class-error of the accepted",
     ),
     "validation": (
-        "fsbench.metrics.EpisodicScores.update",
+        "fsbench.metrics.episodic.EpisodicScores.update",
         without_the_last_episode,
         "prototype",
         "validation mIoU of the accepted",
     ),
-    "sampler": ("fsbench.tasks.draw_episode", another_seed, "prototype", "another episode: "),
-    "training sampler": ("datamodules.loading.draw_episode", another_seed, "emat", "loss of step 1"),
-    "resized image": ("datamodules.loading.RESIZES", without_antialiasing, "prototype", "pixels differ"),
-    "resized mask": ("datamodules.loading.RESIZES", a_row_lower, "prototype", "pixels differ"),
-    "normalisation": ("fsbench.episodes.IMAGENET_MEAN", lambda _: (0.5, 0.5, 0.5), "prototype", "pixels differ"),
+    "sampler": ("fsbench.episodes.draw.draw_episode", another_seed, "prototype", "another episode: "),
+    "training sampler": ("datamodules.loading.episodes.draw_episode", another_seed, "emat", "loss of step 1"),
+    "resized image": ("datamodules.loading.episodes.RESIZES", without_antialiasing, "prototype", "pixels differ"),
+    "resized mask": ("datamodules.loading.episodes.RESIZES", a_row_lower, "prototype", "pixels differ"),
+    "normalisation": ("fsbench.data.batch.IMAGENET_MEAN", lambda _: (0.5, 0.5, 0.5), "prototype", "pixels differ"),
 }
 
 
@@ -147,7 +152,7 @@ def test_a_defect_of_one_line_is_seen(defect, run, tmp_path, monkeypatch):
     changed = change(real)
     monkeypatch.setattr(target, changed)
     for module in [module for name, module in sys.modules.items() if name.startswith("fsbench.")]:
-        if target.startswith("fsbench.counts.") and getattr(module, real.__name__, None) is real:
+        if target.startswith("fsbench.metrics.confusion.") and getattr(module, real.__name__, None) is real:
             monkeypatch.setattr(module, real.__name__, changed)  # who imported the function
     status, printed = run("--method", method)
     assert status == 1 and said in printed and "1 changed, 0 failed" in printed, printed
@@ -155,7 +160,7 @@ def test_a_defect_of_one_line_is_seen(defect, run, tmp_path, monkeypatch):
 
 
 def test_a_change_is_accepted_on_request_only(run, monkeypatch):
-    monkeypatch.setattr("methods.base.count", off_by_a_pixel(count))
+    monkeypatch.setattr("fsbench.core.segmenter.count", off_by_a_pixel(count))
     assert run("--method", "prototype")[0] == 1
     status, printed = run("--method", "prototype", "--accept")
     assert status == 0 and "accepted: prototype" in printed
@@ -175,7 +180,7 @@ def test_a_changed_copy_of_the_suite_against_the_figures_that_come_along(tmp_pat
     for name in ("fsbench", "methods", "datamodules", "configs", "benchmarks"):
         ignored = shutil.ignore_patterns("__pycache__", "manifests")
         shutil.copytree(REPOSITORY / name, tmp_path / name, ignore=ignored)
-    metrics = tmp_path / "fsbench" / "metrics.py"
+    metrics = tmp_path / "fsbench" / "metrics" / "episodic.py"
     before = metrics.read_text()
     metrics.write_text(before.replace("inside[1:, 1:].sum()", "inside[1:].sum()", 1))
     assert metrics.read_text() != before

@@ -8,8 +8,8 @@ import jsonschema
 import pytest
 import yaml
 
-from fsbench.catalogue import names
-from fsbench.cli import main
+from fsbench.cli.main import main
+from fsbench.config.registry import names
 from fsbench.paths import CONFIGS, REPOSITORY
 
 SCHEMA = json.loads((Path(__file__).parent / "sweep_schema.json").read_text())

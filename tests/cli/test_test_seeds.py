@@ -2,25 +2,26 @@
 
 import torch
 
-from datamodules.folder import Folder
-from fsbench.cell import Cell
-from fsbench.checkpoints import WRITTEN_BY, describe
-from fsbench.cli import main
-from fsbench.composition import parse
-from fsbench.protocol import load_protocol
-from fsbench.records import find_records
-from fsbench.request import Request
-from fsbench.tasks import Task, build_manifest
+from datamodules.datasets.folder import Folder
+from fsbench.cli.main import main
+from fsbench.config.compose import parse
+from fsbench.config.request import Request
+from fsbench.core.released_format import WRITTEN_BY
+from fsbench.engine.experiment import Experiment
+from fsbench.episodes.draw import draw_manifest
+from fsbench.episodes.protocol import load_protocol
+from fsbench.episodes.task import EpisodeTask
+from fsbench.records.record import find_records
 
 SMALL = ["--model.width=8", "--model.feature_side=8", "--model.states=2", "--data.workers=0"]
 
 
 def test_one_checkpoint_under_several_test_seeds(small_demo, tmp_path):
     """Nothing is trained; the episodes differ, the checkpoint and the rest of what a run is do not."""
-    extra = ["--data.dataset=datamodules.folder.Folder", f"--data.dataset.root={small_demo}", *SMALL]
+    extra = ["--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}", *SMALL]
     method = parse(Request(["hmnet"], "demo", [0], protocol="pfenet", extra=extra).arguments("hmnet", 0)).model
     checkpoint = tmp_path / "best.ckpt"
-    torch.save({"state_dict": method.state_dict(), WRITTEN_BY: describe(method)}, checkpoint)
+    torch.save({"state_dict": method.state_dict(), WRITTEN_BY: method.describe()}, checkpoint)
     common = ["bench", "--method=hmnet", "--dataset=demo", "--protocol=pfenet", f"--runs={tmp_path}", "--no-trivial"]
     for seed in (0, 1, 321):
         own = [f"--ckpt={checkpoint}", "--data.episodes=3", f"--data.test_seed={seed}"]
@@ -37,7 +38,10 @@ def test_one_checkpoint_under_several_test_seeds(small_demo, tmp_path):
 
 def test_pfenets_episodes_beyond_its_own_number(small_demo):
     index, protocol = Folder(str(small_demo)), load_protocol("pfenet")
-    few, many = (build_manifest(index, protocol, Task(0, episodes=n, empty=False, seed=0)) for n in (1000, 2000))
+    few, many = (
+        draw_manifest(index, protocol, EpisodeTask(0, episodes=n, allow_background_queries=False, seed=0))
+        for n in (1000, 2000)
+    )
     assert len(many.episodes) == 2000 and [episode.index for episode in many.episodes] == list(range(2000))
     assert len(few.episodes) == 1000 and few.sha256 != many.sha256
 
@@ -46,11 +50,11 @@ def test_a_record_says_that_the_base_learner_was_left_out(small_demo, tmp_path):
     extra = [f"--data.dataset.root={small_demo}", "--model.backbone.name=pspnet_vgg16", "--data.image_size=65", *SMALL]
     request = dict(dataset="folder", folds=[0], weights="random")
     method = parse(Request(["hmnet"], **request, extra=extra).arguments("hmnet", 0)).model
-    torch.save({"state_dict": method.state_dict(), WRITTEN_BY: describe(method)}, tmp_path / "best.ckpt")
+    torch.save({"state_dict": method.state_dict(), WRITTEN_BY: method.describe()}, tmp_path / "best.ckpt")
     found = []
     for bam in ("true", "false"):
         own = Request(
             ["hmnet"], **request, checkpoint=str(tmp_path / "best.ckpt"), extra=[*extra, f"--model.bam={bam}"]
         )
-        found.append(Cell(parse(own.arguments("hmnet", 0))).identity["training"])
+        found.append(Experiment(parse(own.arguments("hmnet", 0))).identity["training"])
     assert set(found[0]) == {"checkpoint_sha256"} and found[1] == found[0] | {"trained_with": {"bam": True, "shots": 1}}

@@ -7,9 +7,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from fsbench.engine.loggers import wandb_mode
 from fsbench.errors import SettingsError
-from fsbench.records import find_records
-from fsbench.tracking import wandb_mode
+from fsbench.records.record import find_records
 
 
 def offline_records(file: Path):
@@ -58,7 +58,7 @@ def test_an_offline_run_holds_what_it_should(fsbench, bench_arguments, tmp_path)
     )  # fmt: skip
     assert set(run.tags) == {"emat", "demo", "fscs", "1way1shot-original", "fold0"}
     config = tree(run.config.update)
-    assert config["fold"] == 0 and config["method"]["class"] == "methods.emat.EMAT"
+    assert config["fold"] == 0 and config["method"]["type"] == "emat"
     assert config["trainer"]["max_epochs"] == 2 and config["folder"] == record.path.name
     history = [tree(r.history.item) for r in records if r.HasField("history")]
     assert len([row for row in history if "val/mIoU" in row]) == 2  # one for each epoch

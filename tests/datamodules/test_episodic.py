@@ -5,15 +5,15 @@ import pytest
 import torch
 from PIL import Image
 
-from datamodules import decoding
-from datamodules import shares as shares_module
+from datamodules.datasets.folder import Folder
 from datamodules.episodic import EpisodicDataModule
-from datamodules.folder import Folder
-from datamodules.loading import Loading, load_episode
-from datamodules.shares import EpochShuffle, RankShare
+from datamodules.loading import decoding
+from datamodules.loading import distributed as shares_module
+from datamodules.loading.distributed import ContiguousDistributedSampler, ShuffledDistributedSampler
+from datamodules.loading.episodes import LoadingConfig, load_episode
+from fsbench.data.transforms import resize_image, resize_labels
+from fsbench.episodes.samplers import Episode
 from fsbench.errors import DataError, user_message
-from fsbench.preprocess import resize_image, resize_labels
-from fsbench.samplers import Episode
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def module(index, **settings):
 
 def test_an_episode_holds_its_files_pixels_and_labels(index):
     episode = Episode(7, "image_030", 1, (2, 1), (("image_031", "image_026"), ("image_024", "image_031")))
-    batch = load_episode(index, episode, Loading(32))
+    batch = load_episode(index, episode, LoadingConfig(32))
     assert batch.image_names == ["image_030", "image_031", "image_026", "image_024"]
     image = Image.open(index.image_path("image_026")).convert("RGB")
     assert torch.equal(batch.images[batch.support[0, 0, 1]], resize_image(image, 32))
@@ -49,7 +49,7 @@ def test_presence_is_that_of_the_original_mask_also_in_training(index, monkeypat
     monkeypatch.setattr(index, "label_map", lambda name: tiny)
     monkeypatch.setattr(decoding, "check_sizes", lambda *args: None)
     truth = load_episode(
-        index, Episode(0, "image_030", 3, (3,), (("image_031",),)), Loading(16, small_query=True)
+        index, Episode(0, "image_030", 3, (3,), (("image_031",),)), LoadingConfig(16, resize_query_mask=True)
     ).known_truth()
     assert truth.presence.tolist() == [[True]] and not (truth.label_maps[0] == 1).any()
 
@@ -79,8 +79,8 @@ def test_ranks_share_test_episodes_without_repetition(world, monkeypatch):
     shares = []
     for rank in range(world):
         monkeypatch.setattr(shares_module, "ranks", lambda rank=rank: (rank, world))
-        shares.append(list(RankShare(11)))
-        assert len(RankShare(11)) == len(shares[-1])
+        shares.append(list(ContiguousDistributedSampler(11)))
+        assert len(ContiguousDistributedSampler(11)) == len(shares[-1])
     assert sorted(i for share in shares for i in share) == list(range(11))
 
 
@@ -89,11 +89,11 @@ def test_ranks_make_equally_many_training_steps(world, monkeypatch):
     shares = []
     for rank in range(world):
         monkeypatch.setattr(shares_module, "ranks", lambda rank=rank: (rank, world))
-        shares.append([i for _, i in EpochShuffle(10, seed=3)])
+        shares.append([i for _, i in ShuffledDistributedSampler(10, seed=3)])
     assert len({len(share) for share in shares}) == 1
     together = [i for round_ in zip(*shares, strict=True) for i in round_]
     monkeypatch.setattr(shares_module, "ranks", lambda: (0, 1))
-    alone = [i for _, i in EpochShuffle(10, seed=3)]
+    alone = [i for _, i in ShuffledDistributedSampler(10, seed=3)]
     assert together[:10] == alone and set(together) == set(range(10))
 
 

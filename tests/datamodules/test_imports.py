@@ -5,7 +5,8 @@ import sys
 def test_datasets_do_not_load_heavy_packages_before_they_are_used() -> None:
     program = """
 import sys
-import datamodules.coco, datamodules.demo, datamodules.folder, datamodules.pascal, datamodules.photo_sets
+import datamodules.datasets.coco, datamodules.datasets.demo, datamodules.datasets.folder
+import datamodules.datasets.fine_grained, datamodules.datasets.pascal
 print(*sorted({"torch", "cv2", "polars", "pycocotools", "yaml", "lightning"} & sys.modules.keys()))
 """
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -3,13 +3,14 @@
 import pytest
 import torch
 
-from datamodules.folder import Folder
-from fsbench.metrics import EpisodeResult, count
-from fsbench.preprocess import way_labels
-from fsbench.protocol import load_protocol
-from fsbench.records import Record, result_rows, to_frame, write_record
-from fsbench.regions import slot_regions
-from fsbench.tasks import Task, build_manifest
+from datamodules.datasets.folder import Folder
+from fsbench.data.transforms import way_labels
+from fsbench.episodes.draw import draw_manifest
+from fsbench.episodes.protocol import load_protocol
+from fsbench.episodes.task import EpisodeTask
+from fsbench.metrics.episodic import SegmentationResult, count
+from fsbench.metrics.regions import slot_regions
+from fsbench.records.record import Record, to_frame, write_record
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def make(blocks_folder, tmp_path):
         method: str, fold: int, quality: int = 1, seed: int = 0, weights: str = "official x", training=None,
         spill: bool = False, wrong: int = 0, presence: str = "predicted", regions: bool = True, **task,
     ) -> Record:  # fmt: skip
-        manifest = build_manifest(index, protocol, Task(fold, **{"episodes": 24, **task}))
+        manifest = draw_manifest(index, protocol, EpisodeTask(fold, **{"episodes": 24, **task}))
         rows = []
         for e in manifest.episodes:
             truth = torch.from_numpy(way_labels(index.label_map(e.query), e.classes))
@@ -35,10 +36,10 @@ def make(blocks_folder, tmp_path):
             decided = ~present if e.index < wrong else present
             measured = slot_regions(prediction, truth, ways) if regions else ()
             counts = count(prediction, truth, ways)
-            result = EpisodeResult(
+            result = SegmentationResult(
                 e.index, torch.tensor(e.classes), counts, present, decided, decided.float(), prediction, *measured
             )
-            rows += result_rows(result)
+            rows += result.rows()
         folder = tmp_path / f"{method}-{fold}-{quality}-{seed}-{len(list(tmp_path.iterdir()))}"
         folder.mkdir()
         manifest.write(folder / "manifest.jsonl")

@@ -60,6 +60,31 @@ def test_a_result_that_nothing_checks_fails(tmp_path, capsys):
     assert "out.more: not checked" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["mid.more", "grad_absmean.more"])
+def test_every_prefix_but_those_of_inputs_is_a_result(tmp_path, capsys, name):
+    from safetensors.torch import load_file, save_file
+
+    copy_case(tmp_path, "feed_forward_0.safetensors")
+    tensors = load_file(tmp_path / "feed_forward_0.safetensors") | {name: torch.zeros(2)}
+    save_file(tensors, tmp_path / "feed_forward_0.safetensors")
+    assert main([str(tmp_path)]) == 1
+    assert f"{name}: not checked" in capsys.readouterr().out
+
+
+def test_a_case_may_lack_results_that_its_kind_has_elsewhere(tmp_path, capsys):
+    from safetensors.torch import load_file, save_file
+
+    copy_case(tmp_path, "feed_forward_0.safetensors")
+    tensors = load_file(tmp_path / "feed_forward_0.safetensors")
+    lacking = {name: value for name, value in tensors.items() if not name.startswith("grad.")}
+    save_file(lacking, tmp_path / "feed_forward_0.safetensors")
+    assert main([str(tmp_path)]) == 0
+    assert "grad." not in capsys.readouterr().out
+    nothing = {name: value for name, value in lacking.items() if not name.startswith("out.")}
+    save_file(nothing, tmp_path / "feed_forward_0.safetensors")
+    assert main([str(tmp_path)]) == 1  # nothing compared is no pass
+
+
 def test_an_unknown_kind_fails(tmp_path, capsys):
     entry = copy_case(tmp_path, "feed_forward_0.safetensors") | {"kind": "quantum"}
     (tmp_path / "index.json").write_text(json.dumps({"cases": [entry]}))

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from datamodules.datasets.folder import Folder
 from datamodules.episodic import EpisodicDataModule
-from datamodules.folder import Folder
-from fsbench.backbones import VITS, BackboneConfig
-from fsbench.episodes import EpisodeBatch
+from fsbench.backbones.base import BackboneConfig
+from fsbench.backbones.vit import VITS
+from fsbench.data.batch import EpisodeBatch
 from methods.prototype import (
     Prototype,
     build_prototypes,
@@ -154,7 +155,7 @@ def test_calibration_on_base_classes_improves_on_them(data):
     assert (chosen.alpha, chosen.delta, chosen.theta) == (picked["alpha"], picked["delta"], picked["theta"])
 
     def score(method):
-        from fsbench.metrics import EpisodicScores
+        from fsbench.metrics.episodic import EpisodicScores
 
         scores = EpisodicScores([4, 5, 6], "background")
         for episode in episodes:

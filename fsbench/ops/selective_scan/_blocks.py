@@ -1,6 +1,6 @@
-"""The scan in blocks of a few tokens whose states stay in the processor's cache (selective-scan §3).
+"""Selective scan in blocks of a few tokens whose states stay in the processor's cache (selective-scan §3).
 
-Of a block, all exponentials and inputs are made at once; one fused multiply-add per token remains. The backward pass
+All exponentials and inputs of a block are computed at once; one fused multiply-add per token remains. The backward pass
 keeps the state at the entry of each block and recomputes the others, so that the states of all tokens never exist.
 
 Shapes: t tokens of a block; b samples; D = G·H channels, H in each of G groups; N states. Inside, tokens come first and
@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 TOKENS = 16
 """Tokens of a block."""
 BLOCK_NUMBERS = 2**19
-"""Numbers in the states of a block: 2 MB in fp32. Samples are scanned one after the other rather than exceed it."""
+"""Most numbers in the states of a block, 2 MB in fp32; samples are scanned one after the other to stay below it."""
 
 
 def scan(
@@ -35,14 +35,14 @@ def scan(
     decay: Tensor | None,
     offset: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """See `_reference.scan`."""
+    """Scan tokens; see `_reference.scan`."""
     arguments = (u, delta, A, B, C, D, bias, softplus, state, window, decay, offset)
     return cast(tuple[Tensor, Tensor], _Scan.apply(*arguments))
 
 
 @dataclass
 class _Inputs:
-    """What the scan was given, with A (G, N, H), D and bias (G, H)."""
+    """Arguments of the scan, with A (G, N, H), D and bias (G, H)."""
 
     u: Tensor
     delta: Tensor
@@ -54,7 +54,7 @@ class _Inputs:
     softplus: bool
 
     @classmethod
-    def of(
+    def build(
         cls,
         u: Tensor,
         delta: Tensor,
@@ -71,10 +71,16 @@ class _Inputs:
 
 
 class _Block:
-    """The tensors of some tokens of some samples: raw and step (Delta before and after the softplus), u (t, b, G, H);
-    B, C (t, b, G, N); decay = exp(Delta A) and inflow = Delta u B (t, b, G, N, H)."""
+    """Tensors of some tokens of some samples.
 
-    def __init__(self, x: _Inputs, samples: slice, tokens: slice, room: "_Room"):
+    Attributes:
+        raw, step, u: Delta before and after the softplus, and u (t, b, G, H).
+        B, C: (t, b, G, N).
+        scaled: Delta u (t, b, G, H).
+        decay, inflow: exp(Delta A) and Delta u B (t, b, G, N, H).
+    """
+
+    def __init__(self, x: _Inputs, samples: slice, tokens: slice, workspace: "_Workspace"):
         dtype, groups = x.A.dtype, len(x.A)
         self.u, self.raw = (_time_first(t[samples, :, tokens], groups, dtype) for t in (x.u, x.delta))
         self.B, self.C = (
@@ -86,31 +92,31 @@ class _Block:
         self.step = _softplus(self.raw) if x.softplus else self.raw
         self.scaled = self.step * self.u
         t = len(self.u)
-        self.decay = torch.mul(self.step[..., None, :], x.A, out=room.decay[:t]).exp_()
-        self.inflow = torch.mul(self.scaled[..., None, :], self.B[..., None], out=room.inflow[:t])
-        self.room = room
+        self.decay = torch.mul(self.step[..., None, :], x.A, out=workspace.decay[:t]).exp_()
+        self.inflow = torch.mul(self.scaled[..., None, :], self.B[..., None], out=workspace.inflow[:t])
+        self.workspace = workspace
 
     def states(self, entry: Tensor) -> Tensor:
-        """(t, b, G, N, H), from the state before the block (b, G, N, H)."""
-        states = self.room.states[: len(self.u)]
+        """Return the states (t, b, G, N, H) of the block from the state before it (b, G, N, H)."""
+        states = self.workspace.states[: len(self.u)]
         for inflow, decay, state in zip(self.inflow, self.decay, states, strict=True):
             entry = torch.addcmul(inflow, decay, entry, out=state)
         return states
 
-    # Products are written where the inflow was, which nobody needs once there are states. Batched matrix products of
-    # these sizes take up to seven times as long.
+    # Products are written where the inflow was, which is not needed once the states are known. Batched matrix products
+    # of these sizes take up to seven times as long.
 
-    def over_states(self, states: Tensor, vectors: Tensor) -> Tensor:
-        """(t, b, G, N, H), (t, b, G, N) -> (t, b, G, H)."""
+    def sum_over_states(self, states: Tensor, vectors: Tensor) -> Tensor:
+        """Multiply states (t, b, G, N, H) by vectors (t, b, G, N) and sum over states: (t, b, G, H)."""
         return torch.mul(states, vectors[..., None], out=self.inflow).sum(3)
 
-    def over_channels(self, states: Tensor, channels: Tensor) -> Tensor:
-        """(t, b, G, N, H), (t, b, G, H) -> (b, G, N, t)."""
+    def sum_over_channels(self, states: Tensor, channels: Tensor) -> Tensor:
+        """Multiply states (t, b, G, N, H) by channels (t, b, G, H) and sum over channels: (b, G, N, t)."""
         return torch.mul(states, channels[..., None, :], out=self.inflow).sum(4).permute(1, 2, 3, 0)
 
 
-class _Room:
-    """Memory for the large tensors of a block, used again and again: fresh pages would cost as much as the numbers."""
+class _Workspace:
+    """Memory for the large tensors of a block, reused by all blocks: new pages would cost as much as the numbers."""
 
     def __init__(self, x: _Inputs, samples: slice):
         shape = (TOKENS, samples.stop - samples.start, *x.A.shape)
@@ -118,7 +124,7 @@ class _Room:
 
 
 class _Scan(torch.autograd.Function):
-    """Saves its inputs and the states at the entries of blocks and, with a map between windows, at their ends."""
+    """Scan that saves its inputs and the states at the entries of blocks and, with a map, at the ends of windows."""
 
     @staticmethod
     def forward(
@@ -136,7 +142,7 @@ class _Scan(torch.autograd.Function):
         decay: Tensor | None,
         offset: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        x = _Inputs.of(u, delta, A, B, C, D, bias, softplus)
+        x = _Inputs.build(u, delta, A, B, C, D, bias, softplus)
         y = torch.empty(u.shape, dtype=A.dtype, device=u.device)
         last = torch.empty(state.shape, dtype=A.dtype, device=u.device)
         blocks = _blocks(u, window)
@@ -145,13 +151,13 @@ class _Scan(torch.autograd.Function):
         exits = A.new_empty(u.shape[2] // window if keep and decay is not None else 0, len(u), *x.A.shape)
         for samples in _samples(u, A):
             h, decayed, added = (_states(t, samples, x) for t in (state, decay, offset))
-            room = _Room(x, samples)
+            workspace = _Workspace(x, samples)
             for number, tokens in enumerate(blocks):
                 if keep:
                     entries[number, samples] = h
-                block = _Block(x, samples, tokens, room)
+                block = _Block(x, samples, tokens, workspace)
                 states = block.states(h)
-                out = block.over_states(states, block.C)
+                out = block.sum_over_states(states, block.C)
                 y[samples, :, tokens] = _channels_first(out if x.D is None else out + x.D * block.u)
                 h = states[-1].clone()
                 if decay is not None and tokens.stop % window == 0 and tokens.stop < u.shape[2]:
@@ -173,28 +179,39 @@ class _Scan(torch.autograd.Function):
     def _backward(ctx: Any, grad: Tensor, grad_last: Tensor) -> tuple[Tensor | None, ...]:
         """Formulas of selective-scan §1.1 and §4.1: `carried` is the gradient of the state after the current token."""
         u, delta, A, B, C, D, bias, decay, entries, exits = ctx.saved_tensors
-        x = _Inputs.of(u, delta, A, B, C, D, bias, ctx.softplus)
-        sums = _Sums(x, decay is not None, grad_last)
+        x = _Inputs.build(u, delta, A, B, C, D, bias, ctx.softplus)
+        gradients = _Gradients(x, decay is not None, grad_last)
         for samples in _samples(u, A):
             carried, decayed = (_states(t, samples, x) for t in (grad_last, decay))
-            room = _Room(x, samples)
+            workspace = _Workspace(x, samples)
             for number, tokens in reversed(list(enumerate(_blocks(u, ctx.window)))):
                 if decay is not None and tokens.stop % ctx.window == 0 and tokens.stop < u.shape[2]:
-                    sums.decay[samples] += states_last(carried * exits[tokens.stop // ctx.window - 1, samples])
-                    sums.offset[samples] += states_last(carried)
+                    gradients.decay[samples] += states_last(carried * exits[tokens.stop // ctx.window - 1, samples])
+                    gradients.offset[samples] += states_last(carried)
                     carried *= decayed
-                block = _Block(x, samples, tokens, room)
+                block = _Block(x, samples, tokens, workspace)
                 g = _time_first(grad[samples, :, tokens], len(x.A), A.dtype)
-                sums.add(samples, tokens, block, entries[number, samples], g, carried)
-            sums.state[samples] = states_last(carried)
-        per_channel = (None if t is None else t.flatten() for t in (sums.D, sums.bias))
-        maps = (None, None) if decay is None else (sums.decay, sums.offset)
-        grad_A = states_last(sums.A[None])[0]
-        return sums.u, sums.delta, grad_A, sums.B, sums.C, *per_channel, None, sums.state, None, *maps
+                gradients.add(samples, tokens, block, entries[number, samples], g, carried)
+            gradients.state[samples] = states_last(carried)
+        per_channel = (None if t is None else t.flatten() for t in (gradients.D, gradients.bias))
+        maps = (None, None) if decay is None else (gradients.decay, gradients.offset)
+        grad_A = states_last(gradients.A[None])[0]
+        return (
+            gradients.u,
+            gradients.delta,
+            grad_A,
+            gradients.B,
+            gradients.C,
+            *per_channel,
+            None,
+            gradients.state,
+            None,
+            *maps,
+        )
 
 
-class _Sums:
-    """Gradients, to which blocks add theirs."""
+class _Gradients:
+    """Gradients of the scan's arguments, summed over blocks."""
 
     def __init__(self, x: _Inputs, recap: bool, grad_last: Tensor):
         self.x = x
@@ -204,15 +221,18 @@ class _Sums:
         self.decay, self.offset = (torch.zeros_like(grad_last) if recap else grad_last[:0] for _ in range(2))
 
     def add(self, samples: slice, tokens: slice, block: _Block, entry: Tensor, g: Tensor, carried: Tensor) -> None:
-        """Gradients of a block with output gradient `g` (t, b, G, H); `carried` becomes that of its entry state."""
+        """Add the gradients of a block with output gradient `g` (t, b, G, H).
+
+        `carried`, the gradient of the state after the block, becomes in place that of the state before it.
+        """
         x, states = self.x, block.states(entry)
-        flow = torch.mul(g[..., None, :], block.C[..., None], out=block.room.flow[: len(g)])
+        flow = torch.mul(g[..., None, :], block.C[..., None], out=block.workspace.flow[: len(g)])
         for t in reversed(range(len(flow))):
             flow[t] += carried
             torch.mul(block.decay[t], flow[t], out=carried)
-        self.B[samples, :, :, tokens] = block.over_channels(flow, block.scaled)
-        self.C[samples, :, :, tokens] = block.over_channels(states, g)
-        into = block.over_states(flow, block.B)
+        self.B[samples, :, :, tokens] = block.sum_over_channels(flow, block.scaled)
+        self.C[samples, :, :, tokens] = block.sum_over_channels(states, g)
+        into = block.sum_over_states(flow, block.B)
         through = into * block.step
         decayed = block.inflow  # a_t h_{t-1} g_t in its place
         torch.mul(block.decay[0], entry, out=decayed[0])
@@ -233,34 +253,37 @@ class _Sums:
 
 
 def channels_last(state: Tensor, groups: int) -> Tensor:
-    """(b, D, N) -> (b, G, N, H), contiguous."""
+    """Rearrange states (b, D, N) to (b, G, N, H), contiguous."""
     return state.unflatten(1, (groups, -1)).transpose(2, 3).contiguous()
 
 
 def states_last(state: Tensor) -> Tensor:
-    """(b, G, N, H) -> (b, D, N)."""
+    """Rearrange states (b, G, N, H) to (b, D, N)."""
     return state.transpose(2, 3).flatten(1, 2)
 
 
 def _states(state: Tensor | None, samples: slice, x: _Inputs) -> Tensor:
-    """(b, D, N) -> (samples, G, N, H), a copy; an empty tensor for None."""
+    """Copy the states of some samples, (b, D, N) to (samples, G, N, H); an empty tensor for None."""
     return x.A.new_empty(0) if state is None else channels_last(state[samples], len(x.A)).clone()
 
 
 def _samples(u: Tensor, A: Tensor) -> Iterator[slice]:
+    """Yield slices of samples whose states fit in the cache together."""
     step = max(1, BLOCK_NUMBERS // (TOKENS * A.numel()))
     return (slice(start, min(start + step, len(u))) for start in range(0, len(u), step))
 
 
 def _blocks(u: Tensor, window: int) -> list[slice]:
-    """Blocks of tokens; none crosses the end of a window."""
+    """Return the blocks of tokens; none crosses the end of a window."""
     starts = range(0, u.shape[2], window)
     return [slice(t, min(t + TOKENS, start + window)) for start in starts for t in range(start, start + window, TOKENS)]
 
 
 def _softplus(x: Tensor) -> Tensor:
-    """log(1 + exp(x)), x above 20. As exact as `F.softplus` and a few times as fast on a CPU: the quotient undoes the
-    rounding of 1 + exp(x)."""
+    """Return log(1 + exp(x)), or x above 20: as exact as `F.softplus` and a few times as fast on a CPU.
+
+    The quotient undoes the rounding of 1 + exp(x).
+    """
     small = x.exp()
     one_more = small + 1
     exact = one_more.log().mul_(small / (one_more - 1))
@@ -268,18 +291,20 @@ def _softplus(x: Tensor) -> Tensor:
 
 
 def _softplus_slope(x: Tensor) -> Tensor:
-    """Of `_softplus`: above 20 it is 1, which the sigmoid is there to the last digit in fp32 but not in fp64."""
+    """Return the derivative of `_softplus`: the sigmoid, but 1 above 20, where fp64's sigmoid is not exactly 1."""
     slope = x.sigmoid()
     return slope.masked_fill_(x > 20, 1) if x.dtype == torch.float64 else slope
 
 
 def _time_first(x: Tensor, groups: int, dtype: torch.dtype) -> Tensor:
-    """(b, D, t) -> (t, b, G, H). Two copies: a transposition of contiguous matrices is ten times as fast as one of
-    slices."""
+    """Rearrange (b, D, t) to (t, b, G, H).
+
+    It takes two copies: a transposition of contiguous matrices is ten times as fast as one of slices.
+    """
     rows = x.to(dtype).contiguous().flatten(0, 1)
     return rows.t().contiguous().view(x.shape[2], x.shape[0], groups, -1)
 
 
 def _channels_first(x: Tensor) -> Tensor:
-    """(t, b, G, H) -> (b, D, t)."""
+    """Rearrange (t, b, G, H) to (b, D, t)."""
     return x.flatten(1).t().contiguous().view(x.shape[1], -1, len(x))

@@ -1,4 +1,4 @@
-"""The CUDA kernel of the package mamba-ssm, where that is installed (`make cuda`)."""
+"""Selective scan by the CUDA kernel of the package mamba-ssm, if it is installed (`make cuda`)."""
 
 from typing import Any, cast
 
@@ -21,14 +21,15 @@ def scan(
     state: Tensor | None,
     return_last_state: bool,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """Arguments and result of `selective_scan`; variable B and C have the same number of groups.
+    """Scan tokens; arguments and result are those of `selective_scan`, with as many groups in B as in C.
 
-    Raises SettingsError without the package, for what the kernel lacks (fp64, an initial state), and when a gradient
-    reaches the last state, which it would ignore.
+    Raises:
+        SettingsError: the package is missing; the kernel cannot do it (fp64, an initial state); or, later, a gradient
+            reaches the last state, which the kernel would ignore.
     """
     if u.dtype == torch.float64:
         raise SettingsError("the scan back end mamba_ssm computes in fp32, found float64; choose torch")
-    try:
+    try:  # optional
         from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
     except ImportError as error:
         raise SettingsError(
@@ -39,15 +40,15 @@ def scan(
     A = A.float()  # like D and the bias: the kernel takes nothing else
     D, bias = (None if t is None else t.float() for t in (D, bias))
     B, C = (t.float() if t.dim() == 2 else t for t in (B, C))
-    found = selective_scan_fn(u, delta, A, B, C, D, z, bias, softplus, return_last_state)
+    result = selective_scan_fn(u, delta, A, B, C, D, z, bias, softplus, return_last_state)
     if not return_last_state:
-        return cast(Tensor, found)
-    y, last = found
+        return cast(Tensor, result)
+    y, last = result
     return y, cast(Tensor, _WithoutGradient.apply(last, y))
 
 
 class _WithoutGradient(torch.autograd.Function):
-    """Passes the last state on and refuses its gradient."""
+    """Pass the last state on and refuse its gradient."""
 
     @staticmethod
     def forward(ctx: Any, last: Tensor, y: Tensor) -> Tensor:

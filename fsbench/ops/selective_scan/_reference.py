@@ -1,4 +1,4 @@
-"""The scan as it is defined, token by token; autograd keeps every state."""
+"""Selective scan by its definition, token by token; autograd keeps every state."""
 
 import torch
 import torch.nn.functional as F
@@ -19,14 +19,21 @@ def scan(
     decay: Tensor | None,
     offset: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """Outputs (b, D, L) and last state (b, D, N), both in A's dtype.
+    """Scan tokens; the contract of every back end.
 
     Args:
-        u, delta: (b, D, L); A: (D, N); B, C: (b, G, N, L); D, bias: (D,).
-        state: (b, D, N) before the first token.
-        window: number of tokens, a divisor of L, after which the state becomes decay · state + offset, but not after
+        u, delta: (b, D, L).
+        A: (D, N).
+        B, C: (b, G, N, L).
+        D, bias: (D,) or None.
+        softplus: take the softplus of delta and bias.
+        state: state before the first token (b, D, N).
+        window: number of tokens, a divisor of L, after which the state becomes decay · state + offset, except after
             the last one.
         decay, offset: (b, D, N), or None for no such map.
+
+    Returns:
+        outputs (b, D, L) and last state (b, D, N), both in A's dtype.
     """
     u, delta, B, C = (t.to(A.dtype) for t in (u, delta, B, C))
     if bias is not None:

@@ -1,4 +1,7 @@
-"""The scan by Triton kernels: on CUDA, and with TRITON_INTERPRET=1 slowly anywhere."""
+"""Selective scan by Triton kernels: on CUDA, and with TRITON_INTERPRET=1 slowly anywhere (selective-scan §6).
+
+Triton is optional, so the kernels are imported where they are launched.
+"""
 
 from typing import Any, cast
 
@@ -7,14 +10,14 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from fsbench.errors import SettingsError
-from fsbench.ops.selective_scan import IN_SINGLE
+from fsbench.ops.selective_scan._arguments import FLOAT64_REFUSED
 
 CHANNELS = 16
 """Channels of a tile."""
 TOKENS = 64
-"""Tokens of a tile, that is of a chunk."""
+"""Tokens of a tile, which is a chunk."""
 COLUMNS = 64
-"""Channels that a program of the chain takes."""
+"""Channels of a program of the kernel `chain`."""
 
 
 def scan(
@@ -31,9 +34,9 @@ def scan(
     decay: Tensor | None,
     offset: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """See `_reference.scan`."""
+    """Scan tokens in fp32; see `_reference.scan`."""
     if u.dtype == torch.float64:
-        raise SettingsError(IN_SINGLE)
+        raise SettingsError(FLOAT64_REFUSED)
     D, bias = (None if t is None else t.contiguous() for t in (D, bias))  # the kernels step through these by 1
     arguments = (u, delta, A.contiguous(), B, C, D, bias, softplus, state, window, decay, offset)
     return cast(tuple[Tensor, Tensor], _Scan.apply(*arguments))
@@ -57,6 +60,7 @@ class _Launch:
         self.empty = A.new_empty
 
     def states_of(self, *positions: int) -> Tensor:
+        """Allocate states (b, *positions, N, D)."""
         return self.empty(self.b, *positions, self.states, self.channels)
 
     def boundaries(
@@ -71,9 +75,16 @@ class _Launch:
         recap: tuple[Tensor | None, ...],
         reverse: bool,
     ) -> tuple[Tensor, Tensor]:
-        """States before each chunk (b, chunks, N, D) and after the last (b, N, D), from `start` (b, N, D), or gradients
-        the other way round. `recap`: decay, offset, exits and gradients of decay and offset, see the kernel."""
-        from fsbench.ops.selective_scan import _kernels as kernels
+        """Return the states before each chunk (b, chunks, N, D) and after the last one (b, N, D).
+
+        Args:
+            values, delta, A, vectors, bias, softplus: see the kernel `ends`.
+            start: state before the first chunk (b, N, D).
+            recap: decay, offset, exits, and gradients of decay and offset; see the kernel `chain`.
+            reverse: return gradients instead, from the last chunk to the first.
+        """
+        # needs Triton, which is optional
+        from fsbench.ops.selective_scan import _triton_kernels as kernels
 
         sums = self.empty(self.b, self.chunks, self.channels)
         ends, entries, last = self.states_of(self.chunks), self.states_of(self.chunks), self.states_of()
@@ -90,7 +101,7 @@ class _Launch:
 
 
 class _Scan(torch.autograd.Function):
-    """Saves its inputs and the states at the entries of chunks and, with a map between windows, at their ends."""
+    """Scan that saves its inputs and the states at the entries of chunks and, with a map, at the ends of windows."""
 
     @staticmethod
     def forward(
@@ -108,7 +119,8 @@ class _Scan(torch.autograd.Function):
         decay: Tensor | None,
         offset: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        from fsbench.ops.selective_scan import _kernels as kernels
+        # needs Triton, which is optional
+        from fsbench.ops.selective_scan import _triton_kernels as kernels
 
         x = _Launch(u, A, B, window)
         decay, offset, start = (None if t is None else t.mT.contiguous() for t in (decay, offset, state))
@@ -128,13 +140,14 @@ class _Scan(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, grad_last: Tensor) -> tuple[Tensor | None, ...]:
-        from fsbench.ops.selective_scan import _kernels as kernels
+        # needs Triton, which is optional
+        from fsbench.ops.selective_scan import _triton_kernels as kernels
 
         u, delta, A, B, C, D, bias, entries, decay, offset, exits = ctx.saved_tensors
         x = _Launch(u, A, B, ctx.window)
-        of_map = [None if t is None else torch.empty_like(t) for t in (decay, offset)]
+        map_gradients = [None if t is None else torch.empty_like(t) for t in (decay, offset)]
         start = grad_last.mT.contiguous()
-        recap = (decay, offset, exits, *of_map)
+        recap = (decay, offset, exits, *map_gradients)
         leaving, grad_state = x.boundaries(grad, delta, A, C, bias, ctx.softplus, start, recap, reverse=True)
         grad_u, grad_delta = A.new_empty(u.shape), A.new_empty(u.shape)
         grad_A = x.states_of(x.chunks)
@@ -147,12 +160,14 @@ class _Scan(torch.autograd.Function):
             HAS_D=D is not None, HAS_BIAS=bias is not None, SOFTPLUS=ctx.softplus, **x.tile,
         )  # fmt: skip
         per_channel = (None if t is None else t.sum((0, 1)) for t in (grad_D, grad_bias))
-        per_group = (t.sum(0).to(of.dtype) for t, of in ((grad_B, B), (grad_C, C)))  # fixed ones are wider than u
-        maps = (None if t is None else t.mT for t in of_map)
+        per_group = (
+            t.sum(0).to(source.dtype) for t, source in ((grad_B, B), (grad_C, C))
+        )  # fixed ones are wider than u
+        maps = (None if t is None else t.mT for t in map_gradients)
         per_token = (grad_u.to(u.dtype), grad_delta.to(u.dtype))
         return *per_token, grad_A.sum((0, 1)).mT, *per_group, *per_channel, None, grad_state.mT, None, *maps
 
 
 def _power_of_two(number: int) -> int:
-    """The smallest one that is not below `number`."""
+    """Return the smallest power of two that is not below `number`."""
     return 1 << (number - 1).bit_length()

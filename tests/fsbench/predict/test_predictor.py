@@ -6,17 +6,18 @@ import torch
 from PIL import Image
 
 import fsbench
-from datamodules.folder import Folder
-from datamodules.loading import Loading, load_episode
-from datamodules.supports import read_supports
-from fsbench.cost import Meter, release_memory, resident_mib
+from datamodules.datasets.folder import Folder
+from datamodules.loading.episodes import LoadingConfig, load_episode
+from fsbench.core.segmenter import Segmenter
+from fsbench.data.transforms import resize_labels
+from fsbench.engine.meter import Meter, release_memory, resident_mib
+from fsbench.episodes.lists import pair_list
+from fsbench.episodes.samplers import Episode
 from fsbench.errors import CheckpointError, DataError, SettingsError
-from fsbench.metrics import presence_from_mask
+from fsbench.metrics.episodic import presence_from_mask
+from fsbench.predict.read_supports import read_supports
 from fsbench.predict.result import palette
 from fsbench.predict.support import Support, stack_supports
-from fsbench.preprocess import resize_labels
-from fsbench.samplers import Episode
-from methods.base import FewShotMethod
 
 
 @pytest.fixture
@@ -27,10 +28,10 @@ def demo() -> fsbench.Predictor:
 @pytest.fixture(scope="session")
 def emat(tmp_path_factory) -> str:
     """An untrained checkpoint of EMAT as it is on the demo."""
-    from fsbench.catalogue import method_recipe
+    from fsbench.config.compose import compose_method
 
     torch.manual_seed(0)
-    method = method_recipe("emat", "demo").build()
+    method = compose_method("emat", "demo").build_method()
     path = tmp_path_factory.mktemp("emat") / "emat.ckpt"
     torch.save({"state_dict": method.state_dict()}, path)
     return str(path)
@@ -38,7 +39,7 @@ def emat(tmp_path_factory) -> str:
 
 def an_episode(index: Folder) -> Episode:
     """2-way 2-shot of images of several sizes."""
-    pairs = index.pair_list("val", 0)
+    pairs = pair_list(index, "val", 0)
     first, second = list(pairs.images_of)[:2]
     return Episode(
         0, pairs.images_of[first][4], first, (first, second), (pairs.images_of[first][:2], pairs.images_of[second][:2])
@@ -49,11 +50,11 @@ def an_episode(index: Folder) -> Episode:
 def test_a_prediction_is_the_evaluations(blocks_folder, emat, name, monkeypatch):
     """The same supports and query through the data module's path and through files a user names."""
     torch.manual_seed(3)
-    monkeypatch.setattr(FewShotMethod, "learns", name == "emat")  # HSNet's random weights will do to compare two ways
+    monkeypatch.setattr(Segmenter, "learns", name == "emat")  # HSNet's random weights will do to compare two ways
     predictor = fsbench.Predictor(name, dataset="demo", checkpoint=emat if name == "emat" else None)
     index = Folder(str(blocks_folder))
     episode = an_episode(index)
-    batch = load_episode(index, episode, Loading(predictor.image_size))
+    batch = load_episode(index, episode, LoadingConfig(predictor.image_size))
     with torch.inference_mode():
         evaluated = predictor.method.evaluate(batch)
     for number, shots in zip(episode.classes, episode.supports, strict=True):
@@ -62,12 +63,12 @@ def test_a_prediction_is_the_evaluations(blocks_folder, emat, name, monkeypatch)
     (result,) = predictor(index.image_path(episode.query))
     assert (result.label_map > 0).any()
     np.testing.assert_array_equal(result.label_map, evaluated.label_map.numpy())
-    assert [found.present for found in result.found] == evaluated.decided.tolist()
-    assert [found.score for found in result.found] == evaluated.score.tolist()
+    assert [presence.present for presence in result.classes] == evaluated.decided.tolist()
+    assert [presence.score for presence in result.classes] == evaluated.score.tolist()
     pixels, share = presence_from_mask(evaluated.label_map, 2)
-    assert [found.pixels > 0 for found in result.found] == pixels.tolist()
-    assert [found.pixels / result.label_map.size for found in result.found] == pytest.approx(share.tolist())
-    assert predictor.score_means.startswith("share of the photo" if name == "hsnet" else "the method's own")
+    assert [presence.pixels > 0 for presence in result.classes] == pixels.tolist()
+    assert [presence.pixels / result.label_map.size for presence in result.classes] == pytest.approx(share.tolist())
+    assert predictor.score_meaning.startswith("share of the photo" if name == "hsnet" else "the method's own")
 
 
 def test_supports_are_encoded_once_and_queries_are_forgotten(blocks_folder, demo, monkeypatch):
@@ -146,12 +147,14 @@ def test_absent_classes_can_be_removed(demo):
     demo.support("block", [scene(96, 128)])
     pixels, _ = scene(60, 80)
     demo.method.theta = 2.0  # nothing is ever present
-    (found,) = demo.predict(pixels).found
-    assert not found.present and found.pixels > 0
-    assert f"block not present ({found.score:.2f}; {found.pixels} pixels are labelled as it all the same)" == str(found)
+    (presence,) = demo.predict(pixels).classes
+    assert not presence.present and presence.pixels > 0
+    assert f"block not present ({presence.score:.2f}; {presence.pixels} pixels are labelled as it all the same)" == str(
+        presence
+    )
     demo.only_present = True
     result = demo.predict(pixels)
-    assert not result.label_map.any() and str(result.found[0]) == f"block not present ({found.score:.2f})"
+    assert not result.label_map.any() and str(result.classes[0]) == f"block not present ({presence.score:.2f})"
 
 
 def test_pictures_show_what_was_found(demo, tmp_path):
@@ -198,7 +201,7 @@ def test_a_broken_photo_is_told(demo, tmp_path):
     Image.fromarray(scene(60, 80)[0]).save(tmp_path / "b.png")
     (tmp_path / "a.jpg").write_text("no photo")
     refused: list[str] = []
-    assert [result.photo for result in demo(tmp_path, refused)] == ["b.png"]
+    assert [result.image_name for result in demo(tmp_path, refused)] == ["b.png"]
     assert len(refused) == 1 and "a.jpg cannot be read" in refused[0]
     with pytest.raises(DataError, match=r"a\.jpg"):
         list(demo(tmp_path))

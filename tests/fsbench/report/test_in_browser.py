@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fsbench.cli import main
-from fsbench.reopen import check_counts
-from fsbench.report.gallery import Pictures
-from fsbench.report.pages import _bare
+from fsbench.cli.main import main
+from fsbench.engine.restore import check_counts
+from fsbench.report.gallery import Gallery
+from fsbench.report.pages import _bare_number
 from tests.fsbench.report.test_report import HOSTILE, _spoil
 
 
-def drawn(study, folder, count, say):
+def drawn(study, folder, count, report):
     """Pictures of all episodes as if every run had been evaluated again."""
     (folder / "gallery").mkdir()
     Image.fromarray(np.zeros((20, 30, 3), dtype=np.uint8)).save(folder / "gallery/x.jpg")
     one = "gallery/x.jpg"
     entry = {"support": [one], "query": one, "truth": one, "methods": {0: [one, one], 1: [one, one]}}
-    return Pictures({fold: {e.index: entry for e in f.episodes[::2]} for fold, f in study.folds.items()}, [])
+    return Gallery({fold: {e.index: entry for e in f.episodes[::2]} for fold, f in study.folds.items()}, [])
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def site(make, tmp_path, monkeypatch):
     """A report of two methods on two folds, with hostile names in one of them."""
     from fsbench.report import site
 
-    monkeypatch.setattr(site, "picture", drawn)
+    monkeypatch.setattr(site, "draw_gallery", drawn)
     for number, fold in ((0, 0), (1, 0), (0, 1), (1, 1)):
         record = make(f"m{number}", fold, quality=1 + 2 * number, wrong=6 * number, way=2)
         if fold == 0:
@@ -171,19 +171,19 @@ def test_long_names_and_commands_are_readable(chromium, make, tmp_path):
 
 
 def test_reported_figures_sort_as_numbers(chromium, make, tmp_path, monkeypatch):
-    from fsbench import layout
+    from fsbench.tables import layout
 
-    assert [_bare(word) for word in ("–", "+0.10", "-3.2", "mIoU", "above")] == ["", "+0.10", "-3.2", "", ""]
+    assert [_bare_number(word) for word in ("–", "+0.10", "-3.2", "mIoU", "above")] == ["", "+0.10", "-3.2", "", ""]
     measured = ("9.50 [9.00, 9.90]", "80.10 [79.00, 81.00]", "10.00 [9.00, 11.00]")
-    lay_out, part = layout.lay_out, [["method", "measured"], *(["m", words] for words in measured)]
+    to_sheet, part = layout.to_sheet, [["method", "measured"], *(["m", words] for words in measured)]
 
     def with_reported(block, by):
-        sheet = lay_out(block, by)
+        sheet = to_sheet(block, by)
         sheet.parts.append(("reported beside measured", part))
         return sheet
 
     make("m", 0)
-    monkeypatch.setattr(layout, "lay_out", with_reported)
+    monkeypatch.setattr(layout, "to_sheet", with_reported)
     assert main(["report", str(tmp_path), "--out", str(tmp_path / "r"), "--gallery", "0"]) == 0
     with opened(chromium, tmp_path / "r/study-1/index.html") as page:
         page.locator("#reported thead button").nth(1).click()
@@ -201,12 +201,12 @@ def test_what_is_drawn_is_what_was_scored(make):
     first = record.episodes.filter(record.episodes["episode"] == 0)
     import torch
 
-    from fsbench.counts import COUNTS
     from fsbench.errors import RecordError
-    from fsbench.metrics import EpisodeResult
+    from fsbench.metrics.confusion import COUNTS
+    from fsbench.metrics.episodic import SegmentationResult
 
     ways = first.filter(first["slot"] > 0)
-    result = EpisodeResult(
+    result = SegmentationResult(
         0, torch.tensor(ways["class_id"].to_list()), torch.tensor(first.select(COUNTS).rows()),
         torch.tensor(ways["present"].to_list()), torch.tensor(ways["decided"].to_list()),
         torch.tensor(ways["score"].to_list()), torch.empty(0),

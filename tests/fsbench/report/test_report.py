@@ -11,21 +11,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fsbench.classification import NamedQueries, accuracy_interval, accuracy_sums, classification_episodes
-from fsbench.cli import main
-from fsbench.layout import Sheet, shortened
-from fsbench.manifest import Manifest
-from fsbench.records import Record, find_records, to_frame, write_record
-from fsbench.render import latex, render
-from fsbench.report.costs import Cost, front
-from fsbench.report.episodes import FoldEpisodes, episode_figures, worth_a_look
-from fsbench.report.gallery import ALARM, HIT, MISSED, OTHER, errors
+from fsbench.cli.main import main
+from fsbench.engine.provenance import processor
+from fsbench.episodes.classification import classification_episodes
+from fsbench.episodes.manifest import Manifest
+from fsbench.episodes.samplers import Episode
+from fsbench.metrics.bootstrap import Interval
+from fsbench.metrics.classification import ClassificationResult, accuracy_interval, accuracy_statistics
+from fsbench.records.record import Record, find_records, to_frame, write_record
+from fsbench.report.costs import RunCost, pareto_front
+from fsbench.report.episodes import FoldEpisodes, episode_scores, worth_a_look
 from fsbench.report.plots import cost_plot, themed
 from fsbench.report.site import MARK
-from fsbench.runner import processor
-from fsbench.samplers import Episode
-from fsbench.stats import Interval
-from fsbench.tables import build_blocks
+from fsbench.tables.formats import latex, render
+from fsbench.tables.layout import Sheet, shortened
+from fsbench.tables.table import build_blocks
 
 CPU_INFO = Path("/proc/cpuinfo").is_file()
 HOSTILE = ["<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "__proto__", "</script><b>", "{{ 7*7 }}"]
@@ -82,7 +82,7 @@ def test_the_matrix_is_the_comparison(report, tmp_path):
 
 def test_episodes_are_those_of_the_record(make):
     record = make("m", 0, quality=3, way=2, wrong=5)
-    iou, right = episode_figures(record.episodes, "background")
+    iou, right = episode_scores(record.episodes, "background")
     for (number,), frame in record.episodes.group_by("episode"):
         ways = [row for row in frame.to_dicts() if row["slot"] > 0]
         each = [
@@ -123,7 +123,7 @@ def test_the_lower_score_is_the_better_where_the_metric_says_so(make, tmp_path):
 
 
 def test_pareto_front_of_an_error():
-    costs = [Cost(name, Interval(y, y, y), {"total": x}) for name, x, y in (("a", 1, 9), ("b", 2, 5), ("c", 3, 7))]
+    costs = [RunCost(name, Interval(y, y, y), {"total": x}) for name, x, y in (("a", 1, 9), ("b", 2, 5), ("c", 3, 7))]
     drawn = {metric: cost_plot(costs, "total", metric, "s").count("stroke-dasharray") for metric in ("error", "mIoU")}
     assert drawn == {"error": 1, "mIoU": 1}  # a line of two steps, and a line of one point
     lines = {m: re.search(r'd="([^"]*)"[^>]*stroke-dasharray', cost_plot(costs, "total", m, "s"))[1] for m in drawn}
@@ -131,21 +131,13 @@ def test_pareto_front_of_an_error():
 
 
 def test_a_wide_range_of_costs_has_plain_numbers():
-    costs = [Cost(name, Interval(5, 4, 6), {"total": x}) for name, x in (("a", 10.0), ("b", 90000.0))]
+    costs = [RunCost(name, Interval(5, 4, 6), {"total": x}) for name, x in (("a", 10.0), ("b", 90000.0))]
     drawn = cost_plot(costs, "total", "mIoU", "s")
     assert "$" not in drawn and ">100<" in drawn and ">10000<" in drawn
 
 
 def test_pareto_front_by_hand():
-    assert front([(1, 10), (2, 9), (2, 12), (3, 12), (3, 20), (1, 10)]) == [0, 2, 4, 5]
-
-
-def test_kinds_of_errors():
-    truth = np.array([[0, 1, 2, 255]], dtype=np.uint8).repeat(3, 0)
-    answer = np.array([[0, 0, 0, 0], [1, 1, 1, 1], [2, 2, 2, 2]], dtype=np.uint8)
-    assert errors(answer, truth).tolist() == [
-        [0, MISSED, MISSED, 255], [ALARM, HIT, OTHER, 255], [ALARM, OTHER, HIT, 255],
-    ]  # fmt: skip
+    assert pareto_front([(1, 10), (2, 9), (2, 12), (3, 12), (3, 20), (1, 10)]) == [0, 2, 4, 5]
 
 
 def test_names_are_cut_in_the_middle_and_stay_apart():
@@ -223,7 +215,7 @@ def test_the_old_report_is_put_back_where_the_new_one_cannot_be(tmp_path, monkey
         return rename(path, target)
 
     monkeypatch.setattr(Path, "rename", fail)
-    with pytest.raises(PermissionError), site._place(out):
+    with pytest.raises(PermissionError), site._replacing_folder(out):
         pass
     assert (out / MARK).read_text() == "old" and list(tmp_path.iterdir()) == [out]
 
@@ -247,7 +239,7 @@ def test_classification_is_reported(classified, make, tmp_path, capsys):
     (page,) = (page for page in pages if "· classification ·" in page)
     assert len(pages) == 2 and re.findall(r'<tr data-method="(\w+)"', page) == ["near", "far"]
     for record in (near, far):
-        interval = accuracy_interval(accuracy_sums(record.episodes))
+        interval = accuracy_interval(accuracy_statistics(record.episodes))
         assert f"{interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}]" in page and str(record.path) in page
     moved = float(re.search('title="near minus far: ([+-][0-9.]+)', page)[1])
     assert moved == pytest.approx(100 / 3, abs=1e-3)  # one of three queries a class is named wrongly
@@ -284,7 +276,7 @@ def classified(tmp_path):
         for e in manifest.episodes:
             named = np.arange(2)[:, None].repeat(3, 1)
             named[:, :wrong] = 1 - named[:, :wrong]
-            rows += NamedQueries(e.index, tuple(c + 1 for c in e.classes), named).rows()
+            rows += ClassificationResult(e.index, tuple(c + 1 for c in e.classes), named).rows()
         folder = tmp_path / method
         folder.mkdir()
         manifest.write(folder / "manifest.jsonl")
@@ -318,8 +310,8 @@ def _spoil(folder):
 
     import polars as pl
 
-    from fsbench.manifest import Manifest, read_manifest
-    from fsbench.records import read_record, write_record
+    from fsbench.episodes.manifest import Manifest, read_manifest
+    from fsbench.records.record import read_record, write_record
 
     record = read_record(folder)
     old = read_manifest(folder / "manifest.jsonl")

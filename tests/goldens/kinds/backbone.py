@@ -1,12 +1,10 @@
 """The frozen ViT: position table and tokens of all blocks (emat.md §1)."""
 
-from collections.abc import Iterator
-
-from fsbench.backbones import build_vit, resize_position_table, vit_tokens
-from tests.goldens.harness import Case, Comparison, absolute, relative
+from fsbench.backbones.vit import build_vit, resize_position_table, vit_tokens
+from tests.goldens.harness import Case, Comparisons, absolute, relative
 
 
-def position_embedding(case: Case) -> Iterator[Comparison]:
+def position_embedding(case: Case) -> Comparisons:
     """Results are named `out.<table>.<height>x<width>` of the image; the patch is 14."""
     for name in case.group("out."):
         table, size = name.split(".")
@@ -16,7 +14,7 @@ def position_embedding(case: Case) -> Iterator[Comparison]:
         )
 
 
-def vit_tokens_of_all_blocks(case: Case) -> Iterator[Comparison]:
+def vit_tokens_of_all_blocks(case: Case) -> Comparisons:
     c = case.config
     arguments = dict(
         patch_size=c["patch"],

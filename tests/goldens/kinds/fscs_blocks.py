@@ -1,41 +1,39 @@
 """Single blocks of EMAT and CST: forward, intermediate values and all gradients of sum(y * w) (emat.md §3)."""
 
-from collections.abc import Iterator
-
 from torch import Tensor, nn
 
 from methods import cst, emat
-from methods._layers import FeedForward, kept_tokens
-from tests.goldens.harness import EXACT, Case, Comparison, relative, scaled
+from methods.modules.correlation import FeedForward, kept_tokens
+from tests.goldens.harness import EXACT, Case, Comparisons, relative, scaled
 
 VALUES = scaled(2e-5)
 GRADIENTS = relative(1e-4, floor=1e-6)
 
 
-def downscaling(case: Case) -> Iterator[Comparison]:
+def downscaling(case: Case) -> Comparisons:
     c = case.config
     block = emat.LearnableDownscaling(c["Cin"], c["Cout"], c["pool"], c["class_token"], c["bias"])
     yield from _forward_backward(case, block)
 
 
-def feed_forward(case: Case) -> Iterator[Comparison]:
+def feed_forward(case: Case) -> Comparisons:
     yield from _forward_backward(case, FeedForward(case.config["C"]))
 
 
-def emat_attention(case: Case) -> Iterator[Comparison]:
+def emat_attention(case: Case) -> Comparisons:
     c = case.config
     block = emat.EfficientMaskedAttention(c["Cin"], c["Cout"], c["pool"], c["class_token"])
     yield from _attention(case, block, c["class_token"])
 
 
-def cst_attention(case: Case) -> Iterator[Comparison]:
+def cst_attention(case: Case) -> Comparisons:
     c = case.config
     yield from _attention(case, cst.MaskedAttention(c["Cin"], c["Cout"], c["pool"]), c["class_token"])
 
 
 def _attention(
     case: Case, block: emat.EfficientMaskedAttention | cst.MaskedAttention, class_token: bool
-) -> Iterator[Comparison]:
+) -> Comparisons:
     keep = kept_tokens(case.tensors["in.mask"], case.config["support_side"], class_token)
     yield case.compare("mid.kept", keep[:, 1:] if class_token else keep, EXACT)
     caught: dict[str, Tensor] = {}
@@ -46,7 +44,7 @@ def _attention(
         yield case.compare(name, value, VALUES)
 
 
-def _forward_backward(case: Case, block: nn.Module, *arguments: Tensor) -> Iterator[Comparison]:
+def _forward_backward(case: Case, block: nn.Module, *arguments: Tensor) -> Comparisons:
     block.load_state_dict(case.state())
     x = case.tensors["in.x"].requires_grad_()
     y = block(x, *arguments)

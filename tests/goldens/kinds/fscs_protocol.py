@@ -1,25 +1,25 @@
 """Episodes, preprocessing and metrics of the FS-CS protocol (fscs-protocol)."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
-from datamodules.official_lists import read_official
-from fsbench.annotations import VOID, PairList
-from fsbench.counts import background_intersection_union, intersection_union
-from fsbench.episodes import IMAGENET_MEAN, IMAGENET_STD
-from fsbench.metrics import EpisodeResult, EpisodicScores, count
-from fsbench.preprocess import resize_image, resize_labels, way_labels
-from fsbench.samplers import Episode, Pool, augment, draw_episode, size_pool
-from tests.goldens.harness import EXACT, Case, Comparison, Skipped, absolute, compare, equal
+from datamodules.lists.official import read_official
+from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD
+from fsbench.data.dataset import VOID, PairList
+from fsbench.data.transforms import resize_image, resize_labels, way_labels
+from fsbench.episodes.pools import Pool, size_pool
+from fsbench.episodes.samplers import Episode, augment, draw_episode
+from fsbench.metrics.confusion import background_intersection_union, intersection_union
+from fsbench.metrics.episodic import EpisodicScores, SegmentationResult, count
+from tests.goldens.harness import EXACT, Case, Comparisons, Skipped, absolute, compare, equal
 
-QUERY_RULES = {"pascal": "listed", "coco": "drawn"}
+QUERY_RULES = {"pascal": "sequential", "coco": "class_first"}
 
 
-def preprocess(case: Case) -> Iterator[Comparison]:
+def preprocess(case: Case) -> Comparisons:
     size = case.config["size"]
     mean, std = (torch.tensor(v)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
     for i in sorted({name.split(".")[1] for name in case.tensors}):
@@ -42,7 +42,7 @@ def preprocess(case: Case) -> Iterator[Comparison]:
             yield case.compare(f"out.{i}.{name}", mask, EXACT)
 
 
-def metrics(case: Case) -> Iterator[Comparison]:
+def metrics(case: Case) -> Comparisons:
     data = case.data
     class_ids = data["class_ids"]
     scores = EpisodicScores(class_ids, void="background")
@@ -53,7 +53,7 @@ def metrics(case: Case) -> Iterator[Comparison]:
         present, decided = (torch.tensor(episode[key]).bool() for key in ("presence", "pred_labels"))
         counts = count(pred, truth, len(episode["classes"]))
         scores.update(
-            EpisodeResult(i, torch.tensor(episode["classes"]), counts, present, decided, decided.float(), pred)
+            SegmentationResult(i, torch.tensor(episode["classes"]), counts, present, decided, decided.float(), pred)
         )
     expected, values = data["expected"], scores.compute()
     sums = scores.slots.numpy()
@@ -66,7 +66,7 @@ def metrics(case: Case) -> Iterator[Comparison]:
     yield compare("accuracy", values["accuracy"], expected["accuracy"], absolute(1e-9))
 
 
-def episodes(case: Case) -> Iterator[Comparison]:
+def episodes(case: Case) -> Comparisons:
     """Episodes of a synthetic annotation list: classes, supports, presence and mask pixels of every item."""
     data = case.data
     for sub in case.data["cases"]:
@@ -100,7 +100,7 @@ def _synthetic_pool(data: dict[str, Any], sub: dict[str, Any]) -> tuple[Pool, in
 def _item(data: dict[str, Any], sub: dict[str, Any], pool: Pool, index: int) -> dict[str, Any]:
     """Episode `index` in the form of the golden."""
     rng = np.random.RandomState(index)
-    drawn = draw_episode(index, rng, pool, way=sub["way"], shot=sub["shot"], empty=sub["empty_masks"])
+    drawn = draw_episode(index, rng, pool, way=sub["way"], shot=sub["shot"], background=sub["empty_masks"])
     episode = drawn
     if "augmented" in sub["setting"]:
         targets = sub["class_ids"] if sub["setting"].startswith("fully") else None
@@ -150,7 +150,7 @@ def _support_masks(data: dict[str, Any], episode: Episode) -> tuple[list[list[in
     return pixels, [way + 1 if any(row) else 0 for way, row in enumerate(pixels)]
 
 
-def official_episodes(case: Case) -> Iterator[Comparison]:
+def official_episodes(case: Case) -> Comparisons:
     """Episodes drawn from the authors' list files, which are looked for outside the goldens."""
     if case.lists is None or not case.lists.is_dir():
         raise Skipped("needs the official lists: give --lists DIR or set FSBENCH_TEST_DATA")
@@ -171,7 +171,7 @@ def official_episodes(case: Case) -> Iterator[Comparison]:
         found = []
         for item in sub["items"]:
             rng = np.random.RandomState(item["idx"])
-            e = draw_episode(item["idx"], rng, pool, way=sub["way"], shot=sub["shot"], empty=sub["empty_masks"])
+            e = draw_episode(item["idx"], rng, pool, way=sub["way"], shot=sub["shot"], background=sub["empty_masks"])
             found.append(
                 {
                     "idx": e.index,

@@ -2,7 +2,7 @@
 
 import hashlib
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from datamodules.official_lists import checksums, read_official
-from fsbench.annotations import VOID, Pair, PairList, pairs_sha256
-from fsbench.episodes import IMAGENET_MEAN, IMAGENET_STD
-from fsbench.preprocess import resize_image, resize_labels, way_labels
-from fsbench.samplers import Episode, Pool, hsnet_episodes, loader_seeds, pfenet_episode
-from tests.goldens.harness import EXACT, Case, Comparison, Skipped, absolute, equal
+from datamodules.lists.official import checksums, read_official
+from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD
+from fsbench.data.dataset import VOID, Pair, PairList, pairs_sha256
+from fsbench.data.transforms import resize_image, resize_labels, way_labels
+from fsbench.episodes.pools import Pool
+from fsbench.episodes.samplers import Episode, hsnet_episodes, loader_seeds, pfenet_episode
+from tests.goldens.harness import EXACT, Case, Comparison, Comparisons, Skipped, absolute, equal
 
 FSS_OFFSETS = {"trn": 0, "val": 520, "test": 760}
 FSS_SHA256 = {  # of the sorted class names, a line each (fss-protocol §3.3)
@@ -25,7 +26,7 @@ FSS_SHA256 = {  # of the sorted class names, a line each (fss-protocol §3.3)
 }
 
 
-def episodes(case: Case) -> Iterator[Comparison]:
+def episodes(case: Case) -> Comparisons:
     """Episodes of synthetic lists, as text lines (fss-protocol §11)."""
     for name, lines in case.data["episodes"].items():
         words = name.split("_")  # <data set>[_<split>]_<K>shot
@@ -40,9 +41,9 @@ def _synthetic_pool(data: dict[str, Any], dataset: str, split: str | None) -> Po
         return _fss_pool(classes, split or "test")
     if dataset == "pascal":
         pairs = [_pascal_pair(line) for line in data["pascal"]["list"]]
-        return _pool(pairs, "listed")
+        return _pool(pairs, "sequential")
     by_class = {int(key): names for key, names in data["coco"]["classwise"].items() if names}
-    return _pool([(name, key + 1) for key in sorted(by_class) for name in by_class[key]], "drawn")
+    return _pool([(name, key + 1) for key in sorted(by_class) for name in by_class[key]], "class_first")
 
 
 def _pascal_pair(line: Any) -> Pair:
@@ -64,7 +65,7 @@ def _fss_pool(classes: Sequence[str], split: str) -> Pool:
     named = {name: FSS_OFFSETS[split] + rank + 1 for rank, name in enumerate(sorted(classes))}
     pairs = [(f"{name}/{number}", rank) for name, rank in named.items() for number in numbers]
     supports = {rank: [f"{name}/{number}" for number in range(1, 11)] for name, rank in named.items()}
-    return Pool(pairs, supports, sorted(supports), "listed")
+    return Pool(pairs, supports, sorted(supports), "sequential")
 
 
 def _lines(pool: Pool, shot: int, count: int) -> list[str]:
@@ -75,7 +76,7 @@ def line_of(episode: Episode) -> str:
     return f"{episode.index}\t{episode.query_class - 1}\t{episode.query}\t{','.join(episode.supports[0])}"
 
 
-def official_episodes(case: Case) -> Iterator[Comparison]:
+def official_episodes(case: Case) -> Comparisons:
     """Episodes of the official lists; the lists come from `--lists`."""
     if case.lists is None or not (case.lists / "hsnet").is_dir():
         raise Skipped("it needs the official lists: --lists DIR (with the folder hsnet) or $FSBENCH_TEST_DATA")
@@ -86,13 +87,13 @@ def official_episodes(case: Case) -> Iterator[Comparison]:
     else:
         pairs = read_official([case.lists / "hsnet"], config["dataset"], config["split"], config["fold"])
         assert pairs is not None
-        pool = _pool(pairs.pairs, "listed" if config["dataset"] == "pascal" else "drawn")
+        pool = _pool(pairs.pairs, "sequential" if config["dataset"] == "pascal" else "class_first")
     yield equal(f"{len(lines)} episodes", _lines(pool, config["shot"], len(lines)), lines)
     if "sha256_of_text" in case.entry:
         yield equal("sha256 of the text", hashlib.sha256(case.data.encode()).hexdigest(), case.entry["sha256_of_text"])
 
 
-def pascal_lists(case: Case) -> Iterator[Comparison]:
+def pascal_lists(case: Case) -> Comparisons:
     """The released lists against the checksums that ours are verified with."""
     found: dict[tuple[str, int], list[Pair]] = {}
     for line in case.data.splitlines():
@@ -102,7 +103,7 @@ def pascal_lists(case: Case) -> Iterator[Comparison]:
         yield _list_comparison("pascal", split, fold, pairs)
 
 
-def coco_order(case: Case) -> Iterator[Comparison]:
+def coco_order(case: Case) -> Comparisons:
     names = {
         int(words[0]): [f"val2014/COCO_val2014_{int(image):012d}.jpg" for image in words[1:]]
         for words in map(str.split, case.data.splitlines())
@@ -120,7 +121,7 @@ def _list_comparison(dataset: str, split: str, fold: int, pairs: Sequence[Pair])
     return equal(f"{dataset} {split} fold {fold}", found, expected)
 
 
-def fss_splits(case: Case) -> Iterator[Comparison]:
+def fss_splits(case: Case) -> Comparisons:
     splits: dict[str, list[str]] = {}
     for line in case.data.splitlines():
         split, name = line.split()
@@ -130,7 +131,7 @@ def fss_splits(case: Case) -> Iterator[Comparison]:
         yield equal(f"{split}: {len(splits[split])} classes", hashlib.sha256(text.encode()).hexdigest(), expected)
 
 
-def preprocess(case: Case) -> Iterator[Comparison]:
+def preprocess(case: Case) -> Comparisons:
     size = case.config["S"]
     picture, labels = (case.tensors[name].numpy().astype(np.uint8) for name in ("in.image_uint8", "in.label"))
     mean, std = (torch.tensor(v)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
@@ -151,19 +152,21 @@ def preprocess(case: Case) -> Iterator[Comparison]:
             yield case.compare(f"out.{name}", resize_labels((grey >= 128).astype(np.uint8), size, size), EXACT)
 
 
-def nearest_resize(case: Case) -> Iterator[Comparison]:
+def nearest_resize(case: Case) -> Comparisons:
     size = case.config["out"]
     for name, labels in case.group("in.").items():
         yield case.compare(f"out.{name}", resize_labels(labels.numpy(), size, size), EXACT)
 
 
-def pfenet_pass(case: Case) -> Iterator[Comparison]:
+def pfenet_pass(case: Case) -> Comparisons:
     """A pass over a list with one stream, and the seeds that torch gives the loader processes."""
     shot = case.data["config"]["shot"]
     for mode in ("val", "train"):
         data = case.data[mode]
         files = {int(number): names for number, names in data["class_files"].items()}
-        pool = Pool([(name, 0) for name in data["list"]], files, sorted(files), "image", data["labels"].__getitem__)
+        pool = Pool(
+            [(name, 0) for name in data["list"]], files, sorted(files), "image_first", data["labels"].__getitem__
+        )
         rng = random.Random(data["random_seed"])
         found = [pfenet_episode(i, name, rng, pool, shot=shot) for i, name in enumerate(pool.images)]
         for key, value in (
@@ -178,7 +181,7 @@ def pfenet_pass(case: Case) -> Iterator[Comparison]:
         yield equal(f"loader seeds after {seed}", list(islice(loader_seeds(int(seed)), len(seeds))), seeds)
 
 
-def any_episodes(case: Case) -> Iterator[Comparison]:
+def any_episodes(case: Case) -> Comparisons:
     return episodes(case) if "fss" in case.data else pfenet_pass(case)
 
 

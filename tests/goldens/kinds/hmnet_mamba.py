@@ -8,21 +8,24 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from methods import _mamba
-from methods._mamba import SS2D, HybridMamba, Mixing, resize, sum_directions
-from tests.goldens.harness import Case, Comparison, Tolerance, absolute, relative
+from methods.hmnet.mamba import ss2d as _mamba
+from methods.hmnet.mamba.config import HybridMambaConfig
+from methods.hmnet.mamba.maps import resize, sum_directions
+from methods.hmnet.mamba.network import HybridMamba
+from methods.hmnet.mamba.ss2d import SS2D
+from tests.goldens.harness import Case, Comparisons, Tolerance, absolute, relative
 
 VALUES = relative(1e-5)
 GRADIENTS = relative(1e-4)
 NAMES = ("row", "col", "row_inv", "col_inv")
 
 
-def module(case: Case) -> Iterator[Comparison]:
+def module(case: Case) -> Comparisons:
     """One SS2D; intermediate values come from its parts."""
     c = case.config
     hybrid = case.entry["kind"] == "hybrid_mamba"
-    mixing = Mixing(ratio=c["ratio"], states=c["d_state"], hybrid=hybrid)
-    net = SS2D(c["d_model"], mixing, hybrid)
+    config = HybridMambaConfig(ratio=c["ratio"], states=c["d_state"], hybrid=hybrid)
+    net = SS2D(c["d_model"], config, hybrid)
     net.load_state_dict(case.state())
     q, s = (case.tensors[f"in.{name}"].requires_grad_() for name in "qs")
     core: dict[str, Tensor] = {}
@@ -46,7 +49,7 @@ def module(case: Case) -> Iterator[Comparison]:
         yield from _parts(case, net, core["in_q"], core["in_s"], hybrid)
 
 
-def _parts(case: Case, net: SS2D, x_q: Tensor, x_s: Tensor, hybrid: bool) -> Iterator[Comparison]:
+def _parts(case: Case, net: SS2D, x_q: Tensor, x_s: Tensor, hybrid: bool) -> Comparisons:
     found: dict[str, Tensor] = {}
     directions: list[Tensor] = []
 
@@ -58,7 +61,7 @@ def _parts(case: Case, net: SS2D, x_q: Tensor, x_s: Tensor, hybrid: bool) -> Ite
 
     with patch.object(_mamba, "sum_directions", watch_directions):
         if hybrid:
-            small = x_q.shape[-1] // net.mixing.ratio
+            small = x_q.shape[-1] // net.config.ratio
             found["q_dwn"], found["s_dwn"] = resize(x_q, small), resize(x_s, small)
             y_q, y_s, found["h_mean"] = net.recap(x_q, found["s_dwn"])
             found["srm_q_sum_fullres"], found["srm_s_sum_lowres"] = y_q.flatten(2), y_s.flatten(2)
@@ -70,9 +73,10 @@ def _parts(case: Case, net: SS2D, x_q: Tensor, x_s: Tensor, hybrid: bool) -> Ite
         yield case.compare(f"mid.{name}", value, VALUES)
 
 
-def network(case: Case) -> Iterator[Comparison]:
+def network(case: Case) -> Comparisons:
     c = case.config
-    net = HybridMamba(c["dim"], Mixing(blocks=c["n_blocks"], states=c["d_state"]))
+    settings = {key: c[name] for key, name in (("states", "d_state"), ("ratio", "ratio")) if name in c}
+    net = HybridMamba(c["dim"], HybridMambaConfig(blocks=c["n_blocks"], **settings))
     net.load_state_dict(case.state())
     q, s = (case.tensors[f"in.{name}"].requires_grad_() for name in "qs")
     out = net(q, s)
@@ -93,11 +97,13 @@ def _streams(net: HybridMamba, q: Tensor, s: Tensor) -> Iterator[tuple[Tensor, T
             yield q, s
 
 
-def _gradients(case: Case, net: nn.Module, inputs: dict[str, Tensor]) -> Iterator[Comparison]:
+def _gradients(case: Case, net: nn.Module, inputs: dict[str, Tensor]) -> Comparisons:
     for name, x in inputs.items():
         assert x.grad is not None
         yield case.compare(f"grad.{name}", x.grad, GRADIENTS)
     stored = case.group("grad.state.")
+    if not stored:
+        return
     for name, parameter in net.named_parameters():
         if name in stored:
             assert parameter.grad is not None, name
@@ -161,9 +167,10 @@ def statistics(x: Tensor) -> Tensor:
 STATISTICS = Tolerance("sum of |.| 1e-5 rel, rest 2e-5", lambda ref: torch.tensor([2e-5] * 4 + [1e-5 * float(ref[4])]))
 
 
-def true_network(case: Case) -> Iterator[Comparison]:
+def true_network(case: Case) -> Comparisons:
     c, salt = case.config, case.entry["salt"]
-    net = HybridMamba(c["dim"], Mixing(blocks=c["n_blocks"]))
+    settings = {key: c[name] for key, name in (("states", "d_state"), ("ratio", "ratio")) if name in c}
+    net = HybridMamba(c["dim"], HybridMambaConfig(blocks=c["n_blocks"], **settings))
     net.load_state_dict(hashed_state(net.state_dict(), salt, "mamba."))
     shape = (c["b"], c["dim"], c["S"], c["S"])
     q, s = (hashed(key, shape, salt).float() for key in ("query", "support"))

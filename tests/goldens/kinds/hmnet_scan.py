@@ -3,21 +3,19 @@
 `FSBENCH_SCAN` chooses the back end.
 """
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
 from fsbench.ops.selective_scan import selective_scan
-from fsbench.ops.selective_scan.intercepted import intercept
-from fsbench.ops.selective_scan.recapped import recapped_scan
-from tests.goldens.harness import Case, Comparison, Tolerance, absolute, relative
+from fsbench.ops.selective_scan.interception import intercept
+from fsbench.ops.selective_scan.recapped_scan import recapped_scan
+from tests.goldens.harness import Case, Comparisons, Tolerance, absolute, relative
 
 OUTPUTS = Tolerance("1e-6*max|ref|+1e-5", lambda ref: 1e-6 * float(ref.abs().max()) + 1e-5)
 GRADIENTS = relative(1e-4)
 
 
-def scan(case: Case) -> Iterator[Comparison]:
+def scan(case: Case) -> Comparisons:
     x = leaves(case, "weight", "weight_last")
     out, last = selective_scan(
         *(x.get(name) for name in ("u", "delta", "A", "B", "C", "D", "z", "delta_bias")),
@@ -34,7 +32,7 @@ def scan(case: Case) -> Iterator[Comparison]:
     yield from gradients(case, x)
 
 
-def recapped_and_intercepted(case: Case) -> Iterator[Comparison]:
+def recapped_and_intercepted(case: Case) -> Comparisons:
     """Inputs hold raw deltas; QIM takes direction 0's parameters, a scalar skip and the detached mean state."""
     c = case.config
     x = leaves(case, "weight_s", "weight_q", "weight_qim")
@@ -66,7 +64,7 @@ def leaves(case: Case, *constants: str) -> dict[str, Tensor]:
     return {k: v.requires_grad_(k not in constants) for k, v in case.group("in.").items()}
 
 
-def gradients(case: Case, x: dict[str, Tensor]) -> Iterator[Comparison]:
+def gradients(case: Case, x: dict[str, Tensor]) -> Comparisons:
     for name in case.group("grad."):
         gradient = x[name].grad
         assert gradient is not None, name

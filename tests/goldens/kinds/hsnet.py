@@ -1,21 +1,19 @@
 """HSNet's correlation, 4-D convolution, learner and vote, and PFENet's prior (classical-baselines §3, §4)."""
 
-from collections.abc import Iterator
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsbench.ensembles import combine
+from fsbench.core.shot_ensemble import combine
 from fsbench.ops.correlation import CenterPivotConv4d, hyper_correlation, prior_mask
 from methods.hsnet import HyperpixelLearner
-from tests.goldens.harness import EXACT, Case, Comparison, Tolerance, absolute, relative
+from tests.goldens.harness import EXACT, Case, Comparison, Comparisons, Tolerance, absolute, relative
 from tests.goldens.hashed import value
 
 SUMMARY = Tolerance("1e-5 each", lambda ref: 1e-5 * ref.abs())
 
 
-def center_pivot(case: Case) -> Iterator[Comparison]:
+def center_pivot(case: Case) -> Comparisons:
     """The stored gradients are those of sum(y * linspace(-1, 1)); both forms of the operation are held against them."""
     c, t = case.config, case.tensors
     for form in ("forward", "reference"):
@@ -30,7 +28,7 @@ def center_pivot(case: Case) -> Iterator[Comparison]:
             yield case.compare(f"grad.{name}", gradient, relative(1e-4))
 
 
-def learner(case: Case) -> Iterator[Comparison]:
+def learner(case: Case) -> Comparisons:
     c, _t = case.config, case.tensors
     counts = c.get("channels") or {"layer4": 3, "layer3": 6, "layer2": 4}
     net = HyperpixelLearner([counts[name] for name in ("layer2", "layer3", "layer4")])
@@ -78,7 +76,7 @@ def _summary(x: Tensor) -> Tensor:
     return torch.stack([x.double().abs().mean(), x.double().sum()])
 
 
-def correlation_vote(case: Case) -> Iterator[Comparison]:
+def correlation_vote(case: Case) -> Comparisons:
     t = case.tensors
     maps = {
         side: [t[f"in.{side}.{i:02d}"] for i in range(len(case.group(f"in.{side}.")))] for side in ("query", "support")
@@ -96,7 +94,7 @@ def correlation_vote(case: Case) -> Iterator[Comparison]:
     yield case.compare("out.vote_mask", combine(t["in.vote_logits"], "hsnet_vote")[1], EXACT)
 
 
-def prior(case: Case) -> Iterator[Comparison]:
+def prior(case: Case) -> Comparisons:
     t, size = case.tensors, case.config["out_size"]
     found = prior_mask(t["in.query_feat4"], t["in.support_feat4"], t["in.support_masks"], (size[0], size[1]))
     yield case.compare("out.prior_per_shot", found, absolute(1e-5))

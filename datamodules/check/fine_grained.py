@@ -1,0 +1,23 @@
+"""Check a data set for classification: its size against the official one, and whether its images can be read."""
+
+from pathlib import Path
+
+from datamodules.check.media import check_files
+from datamodules.check.report import Report
+from datamodules.datasets.labelled_images import LabelledImages
+
+
+def check(kind: type[LabelledImages], report: Report, root: Path, lists: list[str] | None) -> None:
+    """Report on the list and the images of data set `kind` in `root`; `lists` may name a list file."""
+    if kind.official is None:
+        report.complete = "usable"
+    index = report.attempt("list", lambda: kind(str(root), lists))
+    if index is None:
+        return
+    classes, images = kind.official or (None, None)
+    sizes = [len(of_class) for of_class in index.images]
+    report.count("classes", len(sizes), classes, "classes")
+    report.count("images", sum(sizes), images, f"images, {min(sizes)} to {max(sizes)} a class")
+    names = [name for of_class in index.images for name in of_class]
+    check_files(report, "files", names, lambda name: [index.image_path(name)])
+    report.ok("list", f"{index.origin}, sha256 {index.sha256}")

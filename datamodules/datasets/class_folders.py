@@ -1,0 +1,106 @@
+"""Scan folders with a sub-folder of images for each class."""
+
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+
+from datamodules.lists.image_list import require_present
+from fsbench.data.disk_cache import load_json, save_json
+from fsbench.errors import DataError
+from fsbench.files import fingerprint
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm")
+
+
+def class_folders(folder: Path) -> dict[str, tuple[str, ...]]:
+    """Return sub-folder -> its image files, both sorted by name; hidden files and other kinds are left out.
+
+    The result is kept in the disk cache and used as long as no folder changes. Raises DataError for a folder
+    that cannot be read and names that are no text.
+    """
+    folders = sorted((entry for entry in _entries(folder) if entry.is_dir()), key=lambda entry: entry.name)
+    state = [str(folder.resolve()), [(entry.name, entry.stat().st_mtime_ns) for entry in folders]]
+    key = fingerprint(state)
+    cached = load_json("images", key)
+    if cached is not None:
+        return {name: tuple(files) for name, files in cached.items()}
+    listing = {
+        entry.name: tuple(
+            sorted(
+                f.name for f in _entries(Path(entry.path)) if f.name.lower().endswith(IMAGE_SUFFIXES) and f.is_file()
+            )
+        )
+        for entry in folders
+    }
+    save_json("images", key, listing)
+    return listing
+
+
+def _entries(folder: Path) -> list["os.DirEntry[str]"]:
+    """Return the entries of `folder` that are not hidden."""
+    try:
+        with os.scandir(folder) as entries:
+            visible = [entry for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        raise DataError(f"folder {folder} cannot be read ({error.strerror}); make it readable") from error
+    for entry in visible:
+        try:
+            entry.name.encode()
+        except UnicodeEncodeError:
+            raise DataError(
+                f"folder {folder} has the name {os.fsencode(entry.name)!r}, which is not UTF-8; expected names that "
+                "can be written into a list; rename it"
+            ) from None
+    return visible
+
+
+def require_images(folders: Mapping[str, Collection[str]], folder: Path) -> None:
+    """Raise DataError where there are no class folders or one has no images."""
+    if not folders:
+        raise DataError(f"{folder} has no class folders; expected a folder for each class with its images in it")
+    empty = [name for name, files in folders.items() if not files]
+    if empty:
+        raise DataError(
+            f"{len(empty)} of {len(folders)} class folders in {folder} have no images (first: {empty[0]}); expected "
+            f"{', '.join(IMAGE_SUFFIXES)} files directly in each; put images there, or remove the folder"
+        )
+
+
+def below_folders(
+    folders: Mapping[str, Sequence[str]], spoken_name: Callable[[str], str], most: int | None = None
+) -> list[tuple[str, Sequence[str]]]:
+    """Return the classes of class folders, with the first `most` images of each."""
+    return [(spoken_name(name), [f"{name}/{file}" for file in files[:most]]) for name, files in folders.items()]
+
+
+def rows(source: Path, columns: int, form: str) -> list[list[str]]:
+    """Split every line of the text file `source` into `columns` words, the last one with the rest; skip comments.
+
+    Raises DataError unless every line has the `form`.
+    """
+    try:
+        lines = [line.split(maxsplit=columns - 1) for line in source.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{source} cannot be read ({error}); expected lines {form}; fetch it again") from error
+    lines = [line for line in lines if line and not line[0].startswith("#")]
+    if not lines or any(len(line) != columns for line in lines):
+        raise DataError(f"{source} has a line of another form; expected {form} in each; fetch it again")
+    return lines
+
+
+def by_class(labels: Mapping[str, str], folder: Path, source: Path) -> dict[str, list[str]]:
+    """Turn {image: class}, as read from `source`, into {class: its images}, both sorted.
+
+    Raises DataError for images that are not in `folder`.
+    """
+    present = {entry.name for entry in _entries(folder)}
+    require_present([name for name in labels if name not in present], len(labels), folder, source)
+    classes: dict[str, list[str]] = {}
+    for name in sorted(labels):
+        classes.setdefault(labels[name], []).append(name)
+    return {name: classes[name] for name in sorted(classes)}
+
+
+def spoken(text: str) -> str:
+    """Write a class's name as in a text prompt: `Black_footed_Albatross` -> `black footed albatross`."""
+    return text.replace("_", " ").lower()

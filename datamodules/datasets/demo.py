@@ -1,0 +1,46 @@
+"""The demo datasets: textured shapes on cluttered grounds, drawn on first use."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from datamodules.datasets.folder import Folder
+from datamodules.datasets.image_folder import ImageFolder
+from datamodules.demo import classification
+from datamodules.demo.dataset import TRAIN, VAL, generate, is_current
+
+
+class Demo(Folder):
+    """The demo dataset in `root`: 20 classes, four folds of five.
+
+    The files are generated when the folder is absent or holds those of other arguments or another version (some
+    seconds).
+
+    Args:
+        root: folder of the dataset; its parent is created.
+        seed: seed of the scenes.
+        train: number of training images.
+        val: number of validation images.
+    """
+
+    identity_defaults: ClassVar[dict[str, Any]] = {"train": TRAIN, "val": VAL}
+
+    def __init__(self, root: str = "data/demo", seed: int = 0, train: int = TRAIN, val: int = VAL):
+        folder = Path(root).expanduser()
+        if not is_current(folder, seed, train, val):
+            generate(folder, seed, train, val)
+        super().__init__(root)
+
+
+class DemoImages(ImageFolder):
+    """The demo's 20 classes for classification: 30 images each, which show one object.
+
+    They are drawn as `Demo` is. The demo's backbone saw none of the classes in its pre-training.
+    """
+
+    name = "demo-cls"
+
+    def __init__(self, root: str = "data/demo-cls", seed: int = 0, lists: str | list[str] | None = None):
+        folder = Path(root).expanduser()
+        if not classification.is_current(folder, seed):
+            classification.generate(folder, seed)
+        super().__init__(root, lists)

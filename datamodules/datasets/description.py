@@ -1,0 +1,173 @@
+"""The file `folds.yaml` that describes a folder of images and label maps, validated by pydantic."""
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from fsbench.data.dataset import VOID, QuerySampling
+from fsbench.errors import DataError
+
+EXAMPLE = """\
+name: shapes
+classes: [circle, square, star, ring]     # numbers 1, 2, … in the label maps; or {1: circle, 5: square}
+folds: [[circle, square], [star, ring]]   # novel classes of fold 0, fold 1, …
+images: JPEGImages
+masks: SegmentationClassAug
+train: ImageSets/Segmentation/train.txt
+val: ImageSets/Segmentation/val.txt"""
+
+_EXPECTED = "expected, for example:\n  " + EXAMPLE.replace("\n", "\n  ")
+_OLD_SAMPLING = {"listed": "sequential", "drawn": "class_first"}
+
+
+def _wrong(expected: str) -> PydanticCustomError:
+    """Return an error whose message is what was expected, to be completed by `_message`."""
+    return PydanticCustomError("expected", "{expected}", {"expected": expected})
+
+
+def _numbered(classes: Any) -> dict[int, str]:
+    """Turn a list of names into {number: name} from 1 and check numbers and names."""
+    numbered = dict(enumerate(classes, start=1)) if isinstance(classes, list) else classes
+    if not isinstance(numbered, dict) or not numbered:
+        raise _wrong(f"is {classes!r}; expected a list of names or {{number: name}}")
+    for number, name in numbered.items():
+        if type(number) is not int or not 0 < number < VOID:
+            raise _wrong(f"has the number {number!r}; expected whole numbers 1 to 254")
+        if not isinstance(name, str):  # YAML reads a bare on, off, yes, no or 1 as something else
+            raise _wrong(f"has the name {name!r}; expected text; put it in quotes")
+        if not name.strip():
+            raise _wrong(f"has an empty name for number {number}; expected text")
+    if len(set(numbered.values())) < len(numbered):
+        raise _wrong("has the same name twice; expected different names")
+    return numbered
+
+
+def _check_folds(folds: Any) -> Any:
+    if not isinstance(folds, list) or not folds or not all(isinstance(fold, list) and fold for fold in folds):
+        raise _wrong(f"is {folds!r}; expected one list of novel classes per fold")
+    return folds
+
+
+def _check_text(text: Any) -> str:
+    if not isinstance(text, str) or not text.strip():
+        raise _wrong(f"is {text!r}; expected text that is not empty; put it in quotes")
+    return text
+
+
+def _check_pixels(pixels: Any) -> int:
+    if type(pixels) is not int or pixels < 0:
+        raise _wrong(f"is {pixels!r}; expected a whole number, 0 or more")
+    return pixels
+
+
+def _check_share(share: Any) -> float:
+    if type(share) not in (int, float) or not 0 <= share < float("inf"):
+        raise _wrong(f"is {share!r}; expected a finite number, 0 or more, like 0.07")
+    return float(share)
+
+
+def _new_sampling(sampling: Any) -> Any:
+    return _OLD_SAMPLING.get(sampling, sampling) if isinstance(sampling, str) else sampling
+
+
+Text = Annotated[str, BeforeValidator(_check_text)]
+
+
+class FolderDescription(BaseModel):
+    """The entries of `folds.yaml`.
+
+    Attributes:
+        name: name of the data set in records and tables.
+        classes: class number in the label maps -> name; in the file also a list of names, numbered from 1.
+        folds: numbers of the novel classes of every fold, ascending; in the file also names.
+        images, masks: folders of the images and of the label maps, relative to the file.
+        train, val: files with the names of the training and of the test images.
+        min_pixels: pixels of a class from which on an image is listed for it.
+        query_sampling: "sequential" goes through all (image, class) pairs, "class_first" draws a class and then an
+            image of it. The old spelling is `query_rule: listed` or `drawn`.
+        augment_threshold: share of an image that a further class must cover in the augmented settings.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    name: Text
+    classes: Annotated[dict[int, str], BeforeValidator(_numbered)]
+    folds: Annotated[list[list[Any]], BeforeValidator(_check_folds)]
+    images: Text = "JPEGImages"
+    masks: Text = "SegmentationClassAug"
+    train: Text = "ImageSets/Segmentation/train.txt"
+    val: Text = "ImageSets/Segmentation/val.txt"
+    min_pixels: Annotated[int, BeforeValidator(_check_pixels)] = 1
+    query_sampling: Annotated[QuerySampling, BeforeValidator(_new_sampling)] = Field(
+        default="sequential", validation_alias=AliasChoices("query_sampling", "query_rule")
+    )
+    augment_threshold: Annotated[float, BeforeValidator(_check_share)] = 0.07
+
+    @model_validator(mode="after")
+    def _number_folds(self) -> "FolderDescription":
+        """Replace the names in `folds` by class numbers, ascending."""
+        number_of = {name: number for number, name in self.classes.items()}
+        for place, fold in enumerate(self.folds):
+            for entry in fold:
+                if type(entry) not in (int, str) or (entry not in self.classes and entry not in number_of):
+                    raise _wrong(f"folds: has {entry!r}; expected names or numbers of its classes")
+            self.folds[place] = sorted(entry if entry in self.classes else number_of[entry] for entry in fold)
+        flat = [number for fold in self.folds for number in fold]
+        if len(set(flat)) < len(flat):
+            raise _wrong("folds: has a class twice; expected each class in one fold at most")
+        return self
+
+
+def read_description(path: Path) -> FolderDescription:
+    """Read a `folds.yaml`.
+
+    Raises:
+        DataError: the file is absent, not YAML, or an entry is missing, unknown or wrong; names file, key, what was
+            found and what was expected.
+    """
+    if not path.is_file():
+        raise DataError(f"{path} does not exist; put a file there that describes the folder; {_EXPECTED}")
+    try:
+        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not YAML ({' '.join(str(error).split())}); {_EXPECTED}") from error
+    if not isinstance(entries, dict):
+        raise DataError(f"{path} holds {type(entries).__name__}; {_EXPECTED}")
+    if {"query_rule", "query_sampling"} <= entries.keys():
+        raise DataError(
+            f"{path} has query_rule, the old spelling, beside query_sampling; expected one; remove query_rule"
+        )
+    try:
+        return FolderDescription(**{str(key): value for key, value in entries.items()})
+    except ValidationError as error:
+        details = error.errors()
+        raise DataError(_message(path, details[0])) from error
+
+
+def _message(path: Path, detail: ErrorDetails) -> str:
+    key = str(detail["loc"][0]) if detail["loc"] else ""
+    if detail["type"] == "missing":
+        return f"{path} has no entry {key!r}; {_EXPECTED}"
+    if detail["type"] == "extra_forbidden":
+        close = get_close_matches(key, FolderDescription.model_fields, 1)
+        meant = f"; did you mean {close[0]!r}?" if close else ""
+        return f"{path} has the unknown entry {key!r}{meant}; {_EXPECTED}"
+    if detail["type"] == "literal_error":
+        choices = "listed or drawn" if key == "query_rule" else "sequential or class_first"
+        return f"{key} in {path} is {detail['input']!r}; expected {choices}"
+    if not key:  # of several entries together; the message begins with the key
+        key, _, text = detail["msg"].partition(": ")
+        return f"{key} in {path} {text}"
+    return f"{key} in {path} {detail['msg']}"

@@ -1,0 +1,59 @@
+"""Any data set of images and label PNGs in the VOC layout, described by a `folds.yaml` beside them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from datamodules.datasets.mask_folder import MaskFolder, read_names
+from fsbench.data.dataset import Part
+from fsbench.errors import DataError
+
+DESCRIPTION = "folds.yaml"
+
+
+class Folder(MaskFolder):
+    """A folder of images and label PNGs with a `folds.yaml`.
+
+    A pair is every (image, class) with at least `min_pixels` pixels of the class. The test list is sorted by (name,
+    class), the training list by (class, name), as PASCAL's official lists are; the lists for PFENet-like programs keep
+    the order of the list files.
+
+    Args:
+        root: folder that holds `folds.yaml`; the paths in it are relative to this folder.
+    """
+
+    def __init__(self, root: str):
+        from datamodules.datasets.description import read_description  # pydantic and yaml are needed for folders only
+
+        self.root = Path(root).expanduser()
+        file = self.root / DESCRIPTION
+        description = read_description(file)
+        self.name = description.name
+        # numbers that the description leaves out have no name and belong to no fold
+        highest = max(description.classes)
+        self.class_names = tuple(description.classes.get(number, "") for number in range(1, highest + 1))
+        self._novel_classes = description.folds
+        self.folds = len(description.folds)
+        self.min_pixels = description.min_pixels
+        self.query_sampling = description.query_sampling
+        self.augment_threshold = description.augment_threshold
+        self.list_files = {"trn": self.root / description.train, "val": self.root / description.val}
+        super().__init__(self.root / description.images, self.root / description.masks, description.classes)
+        for folder in (self.image_folder, self.label_folder):
+            if not folder.is_dir():
+                raise DataError(
+                    f"{folder} does not exist; expected the folder that {file} names; correct the path there or put "
+                    "the files in place"
+                )
+
+    def test_classes(self, fold: int) -> list[int]:
+        self.check_fold(fold)
+        return self._novel_classes[fold]
+
+    def train_classes(self, fold: int) -> list[int]:
+        return sorted(self.class_numbers.difference(self.test_classes(fold)))
+
+    def candidates(self, part: Part) -> Sequence[str]:
+        """Return the names of the list file of `part`."""
+        names = read_names(self.list_files[part])
+        self.require_files(names, self.list_files[part])
+        return names

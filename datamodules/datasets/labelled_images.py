@@ -1,0 +1,72 @@
+"""Base class of classification data sets: images below one folder, listed by a rule or by a file."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+
+from datamodules.instructions import missing
+from datamodules.lists.image_list import read_list
+from fsbench.data.dataset import ClassificationIndex
+from fsbench.errors import DataError
+
+
+class LabelledImages(ClassificationIndex):
+    """Photos below one folder; an image's name is its path there.
+
+    A subclass says in which folder the photos are and how the list follows from the files (fort.md §2).
+
+    Args:
+        root: the publisher's folder, or one that holds it.
+        lists: a list file in the authors' form, which takes the place of the derived list; also as a list of one.
+
+    Raises DataError for a missing folder, classes without images, listed images that are not there.
+    """
+
+    parts: tuple[str, ...] = ()
+    """Names in the publisher's folder, by which it is recognised."""
+    inner: tuple[str, ...] = ()
+    """Folders below `root` that the publisher's may be."""
+    photos = "."
+    """Folder of the photos below the publisher's."""
+    official: tuple[int, int | None] | None = None
+    """Classes and images of the complete list."""
+    guide = ""
+    """Instructions on what to fetch."""
+
+    def __init__(self, root: str, lists: str | list[str] | None = None):
+        self.root = self._find(Path(root).expanduser())
+        self.folder = self.root / self.photos
+        files = [lists] if isinstance(lists, str) else lists or []
+        if len(files) > 1:
+            raise DataError(f"{self.name} was given {len(files)} list files; expected one with all classes")
+        classes = read_list(Path(files[0]).expanduser(), self.folder) if files else self.derive()
+        self.class_names = tuple(name for name, _ in classes)
+        self.images = tuple(tuple(images) for _, images in classes)
+        self.origin = ("given" if files else "derived") + ("" if self._complete() else ", incomplete")
+
+    def _complete(self) -> bool:
+        """Return True if the list has as many classes and images as the publisher's."""
+        classes, images = self.official or (len(self.images), None)
+        return len(self.images) == classes and images in (None, sum(map(len, self.images)))
+
+    def image_path(self, name: str) -> Path:
+        return self.folder / name
+
+    @abstractmethod
+    def derive(self) -> list[tuple[str, Sequence[str]]]:
+        """Return name and images of every class, by the data set's rule."""
+
+    @classmethod
+    def present(cls, root: Path) -> Path | None:
+        """The publisher's folder in `root`, or `root` itself; None where it is not, or not complete."""
+        folders = (root, *(root / inner for inner in cls.inner))
+        complete = (f for f in folders if f.is_dir() and all((f / part).exists() for part in cls.parts))
+        return next(complete, None)
+
+    def _find(self, root: Path) -> Path:
+        folder = self.present(root)
+        if folder is not None:
+            return folder
+        expected = " and ".join(self.parts) or "a folder for each class"
+        problem = f"{root} has no {expected}" if root.is_dir() else f"{root} does not exist"
+        raise missing(f"{problem}; expected the {self.name} folder with {expected}", self.guide)

@@ -1,0 +1,159 @@
+"""PASCAL-5i: VOC 2012 with the SBD label maps, 20 classes in four folds."""
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from datamodules.datasets.base import OfficialIndex
+from datamodules.datasets.mask_folder import MaskFolder, read_names
+from datamodules.instructions import PASCAL, missing
+from datamodules.lists.official import default_lists, joined_origin
+from datamodules.lists.pascal_rule import MIN_SAMPLES, set_samples
+from datamodules.lists.pfenet import MIN_PIXELS, find_image_list
+from datamodules.lists.pixel_counts import count_labels
+from fsbench.data.dataset import VOID, Pair, PairList, Part, QuerySampling, ReleasedImages
+from fsbench.errors import DataError
+
+_NAMES = (
+    "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant sheep "
+    "sofa train tvmonitor"
+)
+CLASS_NAMES = tuple(_NAMES.split())
+_PARTS = ("JPEGImages", "SegmentationClassAug")
+SBD_TRAIN = "sbd_train.txt"
+"""In `ImageSets/Segmentation`: train.txt of SBD, put there by `fsbench data prepare`."""
+
+
+class Pascal(OfficialIndex, MaskFolder):
+    """PASCAL-5i (fscs-protocol §1, §2). Fold f tests classes 5f+1 to 5f+5.
+
+    Args:
+        root: The folder VOC2012 with `JPEGImages` and `SegmentationClassAug`, or a folder that holds it as `VOC2012` or
+            `VOCdevkit/VOC2012`.
+        lists: Folders with official lists (see `read_official`). None takes the folder `lists` in `root` where there is
+            one; without official lists they are derived from the label maps, which gives the same.
+        allow_unverified_lists: Use lists whose checksum is not the official one; the record says so.
+    """
+
+    name = "pascal"
+    class_names = CLASS_NAMES
+    folds = 4
+    query_sampling: QuerySampling = "sequential"
+    augment_threshold = 0.07
+    min_pixels = MIN_PIXELS
+
+    def __init__(self, root: str, lists: list[str] | None = None, allow_unverified_lists: bool = False):
+        self.root = _voc_folder(Path(root).expanduser())
+        self.lists = default_lists(lists, Path(root).expanduser(), self.root)
+        self.allow_unverified_lists = allow_unverified_lists
+        images, labels = (self.root / part for part in _PARTS)
+        super().__init__(images, labels, range(1, len(CLASS_NAMES) + 1))
+
+    def test_classes(self, fold: int) -> list[int]:
+        self.check_fold(fold)
+        return list(range(5 * fold + 1, 5 * fold + 6))
+
+    def candidates(self, part: Part) -> Sequence[str]:
+        """Return VOC's segmentation val; for training `train_aug.txt` where it exists, else every other label map."""
+        folder = self.root / "ImageSets/Segmentation"
+        source = folder / "val.txt"
+        if not source.is_file():
+            raise missing(f"{source} does not exist; expected the 1449 validation names of VOC 2012", PASCAL)
+        names = read_names(source)
+        if part == "trn":
+            test_images = set(names)
+            source = folder / "train_aug.txt"
+            listed = source.is_file()
+            if not listed:
+                source = self.label_folder
+            names = read_names(source) if listed else [name for name in self.label_names() if name not in test_images]
+            both = test_images.intersection(names)
+            if both:
+                raise DataError(
+                    f"{source} has {min(both)}, which is in val.txt too; expected separate lists; remove it"
+                )
+        self.require_files(names, source)
+        return sorted(names)
+
+    def image_order(self, part: Part) -> Sequence[str]:
+        """Return val in the order of val.txt; trn in that of SBD's training images, then VOC's that SBD lacks."""
+        folder = self.root / "ImageSets/Segmentation"
+        sbd, voc = folder / SBD_TRAIN, folder / "train.txt"
+        if part == "val" or not (
+            sbd.is_file() and voc.is_file()
+        ):  # only SBD's own list says which were its training images
+            return self.candidates(part)
+        test_images = set(self.candidates("val"))
+        names = [name for name in dict.fromkeys(read_names(sbd) + read_names(voc)) if name not in test_images]
+        self.require_files(names, "the candidate images")
+        return names
+
+    def listed_pairs(self, part: Part) -> Iterable[Pair]:
+        """Yield the pairs with enough samples on the grid of fss-protocol §3.1."""
+        names = self.candidates(part)
+        split: Literal["trn", "val"] = "trn" if part == "trn" else "val"
+        table = self.counted(names, f"PASCAL-5i {split}", partial(_count, split))
+        for name in names:
+            for number, _, samples in table[name].tolist():
+                if number not in (0, VOID) and samples >= MIN_SAMPLES:
+                    yield name, number
+
+    def released_pairs(self, split: str, fold: int) -> PairList | None:
+        """Return the official list; a training list is joined from the own lists of the other folds."""
+        if split != "trn":
+            return super().released_pairs(split, fold)
+        parts = [super(Pascal, self).released_pairs("trn", other) for other in range(self.folds) if other != fold]
+        released = [part for part in parts if part is not None]
+        if not released:
+            return None
+        pairs = tuple(pair for part in released for pair in part.pairs)
+        return PairList(pairs, joined_origin([part.origin for part in released]))
+
+    def check_released(self, pairs: PairList, split: str, fold: int) -> None:
+        source = f"the official list {split}/fold{fold}"
+        foreign = set(pairs.images_of).difference(self.test_classes(fold))
+        if foreign:
+            raise DataError(f"{source} has class {min(foreign)}; expected classes {5 * fold + 1} to {5 * fold + 5}")
+        self.require_files([name for name, _ in pairs.pairs], source)
+
+    def released_images(self, part: Part, fold: int) -> ReleasedImages | None:
+        """Return the released list of PFENet-like programs (hmnet.md §11.1)."""
+        released = find_image_list(self.lists, self.name, part, fold, lambda image: image.stem)
+        if released is not None:
+            self.require_files(released.names, released.path)
+            classes = self.train_classes(fold) if part == "trn" else self.test_classes(fold)
+            if not {number for _, number in released.members or ()} <= set(classes):
+                raise DataError(
+                    f"{released.path} has classes of another fold than {fold}; fetch the authors' file again"
+                )
+        return released
+
+    def list_origin(self, pairs: Sequence[Pair], split: str, fold: int, file: Path | None = None) -> str:
+        """Compare `pairs` with the official list; a derived training list part by part, as the files hold them."""
+        if split != "trn":
+            return super().list_origin(pairs, split, fold, file)
+        others = [other for other in range(self.folds) if other != fold]
+        own = {other: [pair for pair in pairs if pair[1] in self.test_classes(other)] for other in others}
+        return joined_origin([super(Pascal, self).list_origin(own[other], split, other) for other in others])
+
+
+def _count(split: Literal["trn", "val"], labels: np.ndarray) -> np.ndarray:
+    """Return (label, pixels, grid samples) rows (n, 3) int32 of a label map."""
+    rows = count_labels(labels)
+    return np.column_stack([rows, set_samples(labels, split)[rows[:, 0]]]).astype(np.int32)
+
+
+def _voc_folder(root: Path) -> Path:
+    for folder in (root, root / "VOC2012", root / "VOCdevkit/VOC2012"):
+        if all((folder / part).is_dir() for part in _PARTS):
+            return folder
+    if not root.is_dir():
+        raise missing(
+            f"the PASCAL VOC folder {root} does not exist; expected VOC2012 with {' and '.join(_PARTS)}", PASCAL
+        )
+    inner = next((f for f in (root / "VOC2012", root / "VOCdevkit/VOC2012") if f.is_dir()), root)
+    absent = [part for part in _PARTS if not (inner / part).is_dir()]
+    raise missing(f"{inner} has no {' and no '.join(absent)}; expected VOC2012 with {' and '.join(_PARTS)}", PASCAL)

@@ -1,0 +1,182 @@
+"""The image lists that published results use, as their authors released them, checked against known checksums.
+
+Text files (PASCAL) hold lines `<name>__<class>`, pickles (COCO) {class - 1: [names]}; `pfenet_lists` reads the lists of
+PFENet-like programs. The order of a list decides the episodes. Formats and checksums: fscs-protocol §2,
+`official_lists.csv`.
+"""
+
+import csv
+import pickle
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from datamodules.instructions import LISTS, missing
+from fsbench.data.dataset import Pair, PairList, pairs_sha256
+from fsbench.errors import DataError
+
+OFFICIAL = "official"
+"""The list has the official checksum, whether it was read from the authors' file or derived."""
+UNVERIFIED = "official, unverified"
+REORDERED = "derived, official set in another order"
+DERIVED = "derived"
+
+DATASETS = ("pascal", "coco", "fss")
+"""Folder names of the data sets in the authors' repositories."""
+
+
+@dataclass(frozen=True)
+class Checksum:
+    """Size and checksums of one official list (see `fsbench.data.dataset.pairs_sha256`)."""
+
+    pairs: int
+    images: int
+    sha256_sorted: str
+    sha256_ordered: str
+
+
+@cache
+def checksums() -> dict[tuple[str, str, int], Checksum]:
+    """(dataset, split, fold) -> checksum of the official list. PASCAL's trn lists hold their own fold's classes."""
+    with Path(__file__).with_suffix(".csv").open(newline="") as file:
+        return {
+            (row["dataset"], row["split"], int(row["fold"])): Checksum(
+                int(row["pairs"]), int(row["images"]), row["sha256_sorted"], row["sha256_ordered"]
+            )
+            for row in csv.DictReader(file)
+        }
+
+
+def default_lists(lists: Sequence[str] | None, *roots: Path) -> list[str]:
+    """`lists`, or where they are None the first folder `lists` in one of `roots`."""
+    if lists is not None:
+        return list(lists)
+    return [str(root / "lists") for root in dict.fromkeys(roots) if (root / "lists").is_dir()][:1]
+
+
+def list_folders(folders: Sequence[str | Path], dataset: str) -> list[Path]:
+    """Folders that hold the lists of `dataset` ("pascal", "coco", "fss"): of `folders` themselves, or one level below
+    them (`hsnet`, `emat-size`, `hmnet` in a folder of all lists).
+
+    Raises DataError for a folder without lists of any data set, and when none has those of `dataset`.
+    """
+    found: list[Path] = []
+    for folder in (Path(entry).expanduser() for entry in folders):
+        inner = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+        places = [path for path in (folder, *inner) if any((path / name).is_dir() for name in DATASETS)]
+        if not places:
+            raise missing(
+                f"no lists for {dataset} in {folder}; expected the folder {folder / dataset} with val/fold0 … fold3",
+                LISTS,
+            )
+        found += [path for path in places if (path / dataset).is_dir()]
+    if folders and not found:
+        raise missing(
+            f"no lists for {dataset} in {', '.join(map(str, folders))}; expected a folder {dataset} there", LISTS
+        )
+    return found
+
+
+def read_official(
+    folders: Sequence[str | Path], dataset: str, split: str, fold: int, allow_unverified: bool = False
+) -> PairList | None:
+    """The official list of `split` and `fold`, or None where no folder has that split.
+
+    Files are looked for as `<folder>/<dataset>/<split>/fold<f>.txt` or `.pkl`, and under `<dataset>/custom/<split>`,
+    where the authors of the size splits keep them; `<folder>` is one of `list_folders`. The first one that holds the
+    file is used.
+
+    Raises:
+        DataError: a folder has no lists, a split lacks this fold, a file cannot be read, or (unless `allow_unverified`)
+            its checksum is not the official one.
+    """
+    incomplete = None
+    for folder in list_folders(folders, dataset):
+        for parent in (folder / dataset / split, folder / dataset / "custom" / split):
+            for path in (parent / f"fold{fold}.txt", parent / f"fold{fold}.pkl"):
+                if path.is_file():
+                    pairs = _read_text(path) if path.suffix == ".txt" else _read_pickle(path)
+                    return verified(pairs, path, dataset, split, fold, allow_unverified)
+            if any(parent.glob("fold*")):
+                incomplete = parent
+    if incomplete:
+        raise missing(f"no list of fold {fold} in {incomplete}; expected fold{fold}.txt or fold{fold}.pkl", LISTS)
+    return None
+
+
+def verdict(pairs: Sequence[Pair], dataset: str, split: str, fold: int) -> str:
+    """Compare a list of ours with the official one; return `OFFICIAL`, `REORDERED` or `DERIVED`."""
+    known = checksums().get((dataset, split, fold))
+    if known is None or len(pairs) != known.pairs:
+        return DERIVED
+    pairs = tuple(pairs)
+    if pairs_sha256(pairs, ordered=True) == known.sha256_ordered:
+        return OFFICIAL
+    return REORDERED if pairs_sha256(pairs, ordered=False) == known.sha256_sorted else DERIVED
+
+
+def joined_origin(origins: Sequence[str]) -> str:
+    """The origin of a list joined from several: that of its least certain part."""
+    certainty = [OFFICIAL, REORDERED, DERIVED, UNVERIFIED]
+    return max(origins, key=certainty.index)
+
+
+def verified(
+    pairs: tuple[Pair, ...], path: Path, dataset: str, split: str, fold: int, allow_unverified: bool
+) -> PairList:
+    """`pairs` of the file `path` as an official list, which its origin calls unverified where no checksum is known.
+    Raises DataError where the checksum is another and `allow_unverified` does not accept that."""
+    known = checksums().get((dataset, split, fold))
+    found = pairs_sha256(pairs, ordered=True)
+    if known is not None and found == known.sha256_ordered:
+        return PairList(pairs, OFFICIAL)
+    if allow_unverified or known is None:  # of COCO's training lists for PFENet no checksum is known
+        return PairList(pairs, UNVERIFIED)
+    expected = f"{known.pairs} pairs, sha256 {known.sha256_ordered}"
+    raise missing(
+        f"list {path} was altered: found {len(pairs)} pairs, sha256 {found}; expected {expected}; fetch the authors' "
+        "file again, or set allow_unverified_lists to use it and have the record say so",
+        LISTS,
+    )
+
+
+def _read_text(path: Path) -> tuple[Pair, ...]:
+    pairs = []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"list {path} cannot be read ({error}); expected a text file; fetch it again") from error
+    for number, line in enumerate(lines, start=1):
+        match = re.fullmatch(r"([\w.-]+)__(\d{1,2})", line.strip())
+        if not match or int(match[2]) == 0:
+            raise DataError(
+                f"line {number} of list {path} is {line[:80]!r}; expected <image name>__<class number>, for example "
+                "2007_000033__01; fetch it again"
+            )
+        pairs.append((match[1], int(match[2])))
+    return tuple(pairs)
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Reads containers, strings and numbers; anything that would run code is refused."""
+
+    def find_class(self, module: str, name: str) -> object:
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+
+
+def _read_pickle(path: Path) -> tuple[Pair, ...]:
+    expected = "expected a pickle with nothing but {class number - 1: [image names]}; fetch it again"
+    try:
+        with path.open("rb") as file:
+            lists = _PlainUnpickler(file).load()
+    except Exception as error:  # a damaged pickle can raise nearly anything
+        raise DataError(f"list {path} cannot be read ({error}); {expected}") from error
+    plain = isinstance(lists, dict) and all(
+        type(key) is int and key >= 0 and isinstance(names, list) and all(type(name) is str for name in names)
+        for key, names in lists.items()
+    )
+    if not plain:
+        raise DataError(f"list {path} holds something else; {expected}")
+    return tuple((name, key + 1) for key in sorted(lists) for name in lists[key])

@@ -1,0 +1,82 @@
+"""Pixels of every class in every image of a split: counted once, kept as a small file."""
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from fsbench.data.disk_cache import load_arrays, save_arrays
+
+
+@dataclass(frozen=True)
+class PixelTable:
+    """Rows (label, pixels, further counts) of every image, labels ascending.
+
+    Attributes:
+        names: M image names.
+        starts: (M + 1,) int64; the rows of image m are `rows[starts[m] : starts[m + 1]]`.
+        rows: (P, C) int32 with C >= 2: label, its pixels, and what else the counting function counted.
+    """
+
+    names: tuple[str, ...]
+    starts: np.ndarray
+    rows: np.ndarray
+
+    @cached_property
+    def _row_of(self) -> dict[str, int]:
+        return {name: row for row, name in enumerate(self.names)}
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._row_of
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        row = self._row_of[name]
+        return self.rows[self.starts[row] : self.starts[row + 1]]
+
+    def class_pixels(self, name: str) -> tuple[dict[int, int], int]:
+        """Pixels of every label of image `name`, and pixels in all; see `SegmentationIndex.class_pixels`."""
+        rows = self[name]
+        return dict(rows[:, :2].tolist()), int(rows[:, 1].sum())
+
+
+def count_labels(labels: np.ndarray) -> np.ndarray:
+    """(label, pixels) rows (n, 2) int32 of a label map (H, W) uint8, labels ascending."""
+    counts = np.bincount(labels.ravel(), minlength=256)
+    present = counts.nonzero()[0]
+    return np.stack([present, counts[present]], axis=1).astype(np.int32)
+
+
+def pixel_table(
+    names: Sequence[str], count: Callable[[str], np.ndarray], *, fingerprint: str, description: str
+) -> PixelTable:
+    """The rows `count(name)` of all `names`, from the cache where it holds them.
+
+    Args:
+        names: Image names.
+        count: Image name -> rows (n, C) int32 as in `PixelTable`; runs in threads.
+        fingerprint: Says what the rows depend on: the source's content and the counting rule.
+        description: Shown beside the progress bar.
+    """
+    key = hashlib.sha256("\n".join([fingerprint, *names]).encode()).hexdigest()
+    saved = load_arrays("pixels", key)
+    if saved is not None and saved.keys() == {"starts", "rows"} and len(saved["starts"]) == len(names) + 1:
+        return PixelTable(tuple(names), **saved)
+    table = _count(names, count, description)
+    save_arrays("pixels", key, {"starts": table.starts, "rows": table.rows})
+    return table
+
+
+def _count(names: Sequence[str], count: Callable[[str], np.ndarray], description: str) -> PixelTable:
+    # spared until it is needed
+    from tqdm import tqdm
+
+    workers = min(8, os.cpu_count() or 1)  # threads: decoding and painting leave the interpreter lock
+    with ThreadPoolExecutor(workers) as pool:
+        counted = list(tqdm(pool.map(count, names), total=len(names), desc=description, unit="image", disable=None))
+    starts = np.cumsum([0, *map(len, counted)], dtype=np.int64)
+    rows = np.concatenate(counted) if counted else np.zeros((0, 2), dtype=np.int32)
+    return PixelTable(tuple(names), starts, rows)

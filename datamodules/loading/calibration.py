@@ -1,0 +1,40 @@
+"""Labelled episodes of base classes, with which training-free methods choose their thresholds."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from datamodules.loading.episodes import LoadingConfig, load_episode
+from fsbench.data.batch import EpisodeBatch
+from fsbench.data.dataset import SegmentationIndex
+from fsbench.episodes.pools import Pool
+from fsbench.episodes.samplers import draw_episode
+from fsbench.episodes.task import EpisodeTask
+from fsbench.errors import DataError
+
+
+def calibration_episodes(
+    index: SegmentationIndex, pool: Pool, task: EpisodeTask, config: LoadingConfig, count: int
+) -> Iterator[EpisodeBatch]:
+    """Yield `count` episodes from `pool` with the test's N and K (classical-baselines §2.1).
+
+    Raises DataError where a base class has too few training images for the test's shots.
+    """
+    enough = [number for number in pool.class_ids if len(pool.images_of.get(number, ())) > task.shot]
+    if len(enough) < len(pool.class_ids) or len(enough) < task.way:
+        raise DataError(
+            f"{index.name} fold {task.fold} has {len(enough)} of {len(pool.class_ids)} base classes with "
+            f"more than {task.shot} training images; expected all, and {task.way} or more, to calibrate on; lower "
+            "WAY or SHOT"
+        )
+    files = config.files(index)
+    for i in range(count):
+        episode = draw_episode(
+            i,
+            np.random.RandomState(i),
+            pool,
+            way=task.way,
+            shot=task.shot,
+            background=task.allow_background_queries,
+        )
+        yield load_episode(index, episode, config, files)

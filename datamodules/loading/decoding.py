@@ -1,0 +1,46 @@
+"""A bounded cache of decoded images and label maps."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.image_io import check_sizes, read_pixels
+from fsbench.tensor_cache import FeatureCache
+
+
+class DecodedImageCache:
+    """The decoded files of one data set; the least recently used ones give way beyond `max_bytes`.
+
+    Every loader process has a cache of its own. Returned arrays belong to it and must not be changed.
+
+    Args:
+        index: the data set.
+        resize: pixels (H, W, 3) uint8, S -> image (3, S, S).
+        size: S.
+        max_bytes: size of all cached pixels and labels; 0 decodes every time.
+    """
+
+    def __init__(
+        self, index: SegmentationIndex, resize: Callable[[np.ndarray, int], Tensor], size: int, max_bytes: int = 0
+    ):
+        self.index = index
+        self.resize = resize
+        self.size = size
+        self.cache = FeatureCache(max_bytes)
+
+    def decoded(self, name: str) -> tuple[Tensor, np.ndarray]:
+        """Return image `name` as (3, S, S), and its label map (H, W) uint8 at its original size.
+
+        Raises DataError naming the file that cannot be decoded or whose label map has another size.
+        """
+        labels = self.cache.get("labels", name, lambda: torch.from_numpy(self.index.label_map(name))).numpy()
+        return self.cache.get("image", name, lambda: self._resized(name, labels)), labels
+
+    def _resized(self, name: str, labels: np.ndarray) -> Tensor:
+        path = self.index.image_path(name)
+        pixels = read_pixels(path)
+        check_sizes(path, pixels, labels, self.index.label_file(name))
+        return self.resize(pixels, self.size)

@@ -1,0 +1,136 @@
+"""Turn the names of an episode into tensors: decode, resize, rename; and the data sets that loaders read."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from datamodules.loading.augment import bounding_boxes
+from datamodules.loading.decoding import DecodedImageCache
+from fsbench.data.batch import EpisodeBatch, Truth
+from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.transforms import RESIZES, way_labels
+from fsbench.episodes.pools import Pool
+from fsbench.episodes.protocol import Resize
+from fsbench.episodes.samplers import Episode, draw_episode
+
+
+@dataclass(frozen=True)
+class LoadingConfig:
+    """Settings of loading that decide the tensors of an episode.
+
+    Attributes:
+        size: side S of images in pixels.
+        resize: key of `RESIZES`.
+        resize_query_mask: resize the query's label map to S x S, too: in training, and where the protocol evaluates so.
+        cache_bytes: memory of a loader process for decoded files that other episodes need as well.
+        box_supervision: support labels are bounding boxes of the masks.
+    """
+
+    size: int
+    resize: Resize = "pil"
+    resize_query_mask: bool = False
+    cache_bytes: int = 0
+    box_supervision: bool = False
+
+    def files(self, index: SegmentationIndex) -> DecodedImageCache:
+        """Return an empty cache of decoded files."""
+        return DecodedImageCache(index, RESIZES[self.resize][0], self.size, self.cache_bytes)
+
+
+def load_episode(
+    index: SegmentationIndex, episode: Episode, config: LoadingConfig, files: DecodedImageCache | None = None
+) -> EpisodeBatch:
+    """Decode one episode (a batch of one); `files` caches what earlier episodes decoded.
+
+    Raises DataError naming the file that cannot be decoded or whose mask has another size.
+    """
+    files, resize_labels = files or config.files(index), RESIZES[config.resize][1]
+    names = list(dict.fromkeys([episode.query, *(name for way in episode.supports for name in way)]))
+    rows = {name: row for row, name in enumerate(names)}
+    images, labels = [], {}
+    for name in names:
+        image, labels[name] = files.decoded(name)
+        images.append(image)
+    query = way_labels(labels[episode.query], index.label_values(episode.query, episode.classes))
+    present = [n in query for n in range(1, len(episode.classes) + 1)]  # anywhere at original size, also in training
+    side = config.size
+    to_boxes = bounding_boxes if config.box_supervision else np.asarray
+    support_labels = [
+        [
+            resize_labels(to_boxes(way_labels(labels[name], index.label_values(name, [number]))), side, side)
+            for name in way
+        ]
+        for number, way in zip(episode.classes, episode.supports, strict=True)
+    ]
+    target = resize_labels(query, side, side) if config.resize_query_mask else query
+    support = torch.tensor([[[rows[name] for name in way] for way in episode.supports]])
+    return EpisodeBatch(
+        images=torch.stack(images),
+        image_names=names,
+        query=torch.zeros(1, dtype=torch.int64),
+        support=support,
+        support_labels=torch.from_numpy(np.array([support_labels])),
+        valid=torch.ones(support.shape, dtype=torch.bool),
+        query_sizes=torch.tensor([target.shape]),
+        episodes=torch.tensor([episode.index]),
+        truth=Truth([torch.from_numpy(target)], torch.tensor([present]), torch.tensor([episode.classes])),
+    )
+
+
+class ManifestEpisodes(Dataset[EpisodeBatch]):
+    """The episodes of a manifest."""
+
+    def __init__(self, index: SegmentationIndex, episodes: Sequence[Episode], config: LoadingConfig):
+        self.index = index
+        self.episodes = episodes
+        self.config = config
+        self.files = config.files(index)
+
+    def __len__(self) -> int:
+        return len(self.episodes)
+
+    def __getitem__(self, i: int) -> EpisodeBatch:
+        return load_episode(self.index, self.episodes[i], self.config, self.files)
+
+
+class TrainingEpisodes(Dataset[EpisodeBatch]):
+    """1-way episodes of `shot` supports drawn on the fly; item (epoch, i) is a function of (seed, epoch, i) alone.
+
+    `change` loads episodes in another way, from (index, episode, (seed, epoch, i)).
+
+    An epoch has one item per training pair where queries are listed (PASCAL), else one per distinct training image
+    (COCO, fscs-protocol §3; PFENet's protocol).
+    """
+
+    def __init__(
+        self,
+        index: SegmentationIndex,
+        pool: Pool,
+        config: LoadingConfig,
+        allow_background_queries: bool,
+        seed: int,
+        shot: int = 1,
+        change: Callable[[SegmentationIndex, Episode, tuple[int, ...]], EpisodeBatch] | None = None,
+    ):
+        self.index = index
+        self.pool = pool
+        self.shot = shot
+        self.change = change
+        self.config = config
+        self.files = config.files(index)
+        self.allow_background_queries = allow_background_queries
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.pool.pairs if self.pool.query_sampling == "sequential" else self.pool.images)
+
+    def __getitem__(self, item: tuple[int, int]) -> EpisodeBatch:
+        epoch, i = item
+        rng = np.random.RandomState([self.seed, 1, epoch, i])
+        episode = draw_episode(i, rng, self.pool, way=1, shot=self.shot, background=self.allow_background_queries)
+        if self.change is not None:
+            return self.change(self.index, episode, (self.seed, epoch, i))
+        return load_episode(self.index, episode, self.config, self.files)

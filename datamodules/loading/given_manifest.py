@@ -1,0 +1,42 @@
+"""Test episodes from a manifest's file, checked against the settings and the data."""
+
+from pathlib import Path
+from typing import Any
+
+from fsbench.data.dataset import SegmentationIndex
+from fsbench.episodes.lists import SIZE_BINS
+from fsbench.episodes.manifest import Manifest, check_fits, read_manifest
+from fsbench.episodes.protocol import Protocol
+from fsbench.episodes.task import EpisodeTask
+from fsbench.errors import SettingsError
+
+
+def read_given_manifest(file: str, index: SegmentationIndex, protocol: Protocol, task: EpisodeTask) -> Manifest:
+    """Read the manifest `file` for a test of `task`.
+
+    Raises:
+        SettingsError: it was drawn for other settings.
+        DataError: it does not fit the data.
+    """
+    manifest = read_manifest(Path(file).expanduser())
+    background = task.allow_background_queries and protocol.empty_queries and task.setting not in SIZE_BINS
+    expected: dict[str, Any] = {
+        "protocol": protocol.name,
+        "version": protocol.version,
+        "fold": task.fold,
+        "way": task.way,
+        "shot": task.shot,
+        "setting": task.setting,
+        "empty": background,
+        "seed": task.seed,
+        "requested": task.episodes,
+        "drop_small": task.skip_small_classes or None,
+    }
+    for name, value in expected.items():
+        if value is not None and manifest.header[name] != value:
+            raise SettingsError(
+                f"the manifest {file} has {name} {manifest.header[name]}, the settings say {value}; give the "
+                "settings it was made for"
+            )
+    check_fits(manifest, index, file)
+    return manifest

@@ -1,0 +1,138 @@
+"""Prepare data sets for classification: unpack from every archive the files that the lists need."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from datamodules.datasets.fine_grained import Places
+from datamodules.datasets.labelled_images import LabelledImages
+from datamodules.prepare.download import Digest
+from datamodules.prepare.job import Archive, Job
+from datamodules.prepare.unpack import Place, discard, publish, unpack
+from fsbench.errors import DataError, SettingsError
+
+
+@dataclass(frozen=True)
+class Source:
+    """An archive and the files to take from it.
+
+    Attributes:
+        archive: the published archive.
+        wanted: patterns that match the end of a file's name; that end becomes its path in the root.
+        most: how many files of each folder are taken, the first by name; None takes all.
+    """
+
+    archive: Archive
+    wanted: tuple[str, ...]
+    most: int | None = None
+
+
+def _source(name: str, folder: str, md5: str | None, *wanted: str, most: int | None = None) -> Source:
+    """Return the source of archive `name` at the address `folder`/`name`."""
+    return Source(Archive(name, f"{folder}/{name}", Digest("md5", md5) if md5 else None), wanted, most)
+
+
+_OXFORD = "https://www.robots.ox.ac.uk/~vgg/data"
+_STANFORD = "https://ai.stanford.edu/~jkrause"
+_INAT = "https://ml-inat-competition-datasets.s3.amazonaws.com/2018"
+
+SOURCES = {
+    "cub": (
+        _source(
+            "CUB_200_2011.tgz",
+            "https://data.caltech.edu/records/65de6-vp158/files",
+            "97eceeb196236b17998738112f37df78",
+            "images/*/*.jpg",
+        ),
+    ),
+    "cars": (
+        _source("car_devkit.tgz", f"{_STANFORD}/cars", "c3b158d763b6e2245038c8ad08e45376", "devkit/*.mat"),
+        _source("cars_train.tgz", f"{_STANFORD}/car196", "065e5b463ae28d29e77c1b4b166cfe61", "cars_train/*.jpg"),
+    ),
+    "places": (
+        _source(
+            "places365standard_easyformat.tar",
+            "http://data.csail.mit.edu/places/places365",
+            None,
+            "train/*/*.jpg",
+            most=Places.most,  # of 1.8 million
+        ),
+    ),
+    "plantae": (
+        _source("categories.json.tar.gz", _INAT, None, "categories.json"),
+        _source("train_val2018.tar.gz", _INAT, "b1c6952ce38f31868cc50ea72d066cc3", "Plantae/*/*.jpg"),
+    ),
+    "aircraft": (
+        _source(
+            "fgvc-aircraft-2013b.tar.gz",
+            f"{_OXFORD}/fgvc-aircraft/archives",
+            "d4acdd33327262359767eeaa97a4f732",
+            "images/*.jpg",
+            "images_family_trainval.txt",
+        ),
+    ),
+    "pets": (
+        _source(
+            "annotations.tar.gz", f"{_OXFORD}/pets/data", "95a8c909bbe2e81eed6a22bccdf3f68f", "annotations/list.txt"
+        ),
+        _source("images.tar.gz", f"{_OXFORD}/pets/data", "5c4f3ee8e5d25df40f4fd59a7f44e54c", "images/*.jpg"),
+    ),
+}
+"""Archives of every data set, the smaller one first, so that a wrong address shows early."""
+
+
+def prepare(kind: type[LabelledImages], job: Job) -> list[str]:
+    """Put the wanted files of the archives of data set `kind` into the root; archives already unpacked are left out.
+
+    Returns remarks for the user.
+    """
+    if job.lists is not None:
+        raise SettingsError(f"{kind.name} has no released lists; leave --lists out, and give a list file to the run")
+    if kind.present(job.root):
+        return []
+    for source in SOURCES[kind.name]:
+        _provide(job, source)
+    unpublished = [source.archive.name for source in SOURCES[kind.name] if source.archive.digest is None]
+    return [f"{name}: no checksum is published; its sha256 is in prepared.json" for name in unpublished]
+
+
+def _provide(job: Job, source: Source) -> None:
+    """Unpack one source to the root, unless its files are present."""
+    parts = [PurePosixPath(pattern).parts[0] for pattern in source.wanted]
+    if all((job.root / part).exists() for part in parts):
+        return
+    archive = job.obtain(source.archive)
+    making = job.root / f".{source.archive.name}.making"
+    place: Place = partial(_place, source.wanted)
+    if source.most is not None:
+        place = _first_of_folders(archive, making, place, source.most)
+    unpack(archive, making, place)
+    for part in parts:
+        if not (making / part).exists():
+            raise DataError(
+                f"archive {archive} has no {' and no '.join(source.wanted)}; expected the publisher's; fetch it again"
+            )
+    for part in parts:
+        publish(making / part, job.root / part)
+    discard(making)
+
+
+def _place(wanted: tuple[str, ...], name: PurePosixPath) -> str | None:
+    """Return the end of `name` that matches one of the `wanted` patterns; None where none does."""
+    for pattern in wanted:
+        if name.match(pattern) and not name.name.startswith("._"):  # what other systems' tar leaves behind
+            return "/".join(name.parts[-len(PurePosixPath(pattern).parts) :])
+    return None
+
+
+def _first_of_folders(archive: Path, making: Path, place: Place, most: int) -> Place:
+    """Return `place` restricted to the first `most` files of every folder, by name; reads the whole archive's names."""
+    names: dict[str, list[str]] = {}
+
+    def collect(name: PurePosixPath) -> None:
+        folder, _, file = (place(name) or "").rpartition("/")
+        names.setdefault(folder, []).append(file)
+
+    unpack(archive, making, collect)
+    kept = {f"{folder}/{file}" for folder, files in names.items() for file in sorted(files)[:most]}
+    return lambda name: inner if (inner := place(name)) in kept else None

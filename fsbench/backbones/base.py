@@ -1,0 +1,152 @@
+"""Base class of frozen backbones: one network, its weights, its features and a cache of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fsbench.backbones.weight_files import ReleasedWeights, describe_weights, how_to_get, read_weights, state_digest
+from fsbench.errors import CheckpointError, SettingsError
+from fsbench.paths import REPOSITORY
+from fsbench.tensor_cache import FeatureCache
+
+
+@dataclass
+class BackboneConfig:
+    """Name and weights of the frozen network a method builds on.
+
+    Args:
+        name: a key of `fsbench.backbones.vit.VITS`; for methods on pyramids, of
+            `fsbench.backbones.pyramid_networks.PYRAMIDS`; for classifiers, also of
+            `fsbench.backbones.encoder.ENCODERS`.
+        weights: weight file (.pth or .safetensors); `random` or `random:SEED` for random weights, which exercise the
+            path and nothing else; None for the file's usual place, `weights/` in the repository.
+        cache_mib: bound in MiB on the features kept in memory for images that come again.
+    """
+
+    name: str = "dinov2_vits14"
+    weights: str | None = None
+    cache_mib: int = 6144
+
+
+TRUSTED_WEIGHTS = ("random ", "official ")
+"""Starts of a `weights_id` whose weights fit by construction or by their published hash."""
+
+
+class FrozenBackbone:
+    """Frozen network that encodes one image at a time and keeps features of images that come again.
+
+    Deliberately no `nn.Module`: its weights are in no checkpoint, no optimizer and no DDP bucket. Images are encoded
+    singly, so that a feature cannot depend on the rest of a batch. The network is built for the size of the first
+    image. Weights that are sure to fit are read when they are first needed, so that a run's identity costs no more than
+    their file's hash. Subclasses set `spec` before `__init__`, and define the network and its features.
+
+    Attributes:
+        name: the backbone's name in the configuration.
+        cache: features kept in memory.
+        weights_id: file and checksum of the weights, for records.
+        trained_on: data set, fold and classes of the user's own training, if that made the weights.
+
+    Raises:
+        CheckpointError: the weights are missing, unreadable or do not fit.
+        SettingsError: the backbone or its weights are not known by that name.
+    """
+
+    spec: ReleasedWeights
+    trained_on: dict[str, Any] | None = None
+
+    def __init__(self, config: BackboneConfig):
+        self.name = config.name
+        self.cache = FeatureCache(config.cache_mib * 2**20)
+        self._read_weights, self.weights_id = self._load(config.weights)
+        self._model: nn.Module | None = None
+        self._size: tuple[int, int] | None = None
+        if not self.weights_id.startswith(TRUSTED_WEIGHTS):
+            self.state  # noqa: B018  (an unknown file is read and checked at once)
+
+    @cached_property
+    def state(self) -> dict[str, Tensor]:
+        """Weights under this suite's names, on the CPU."""
+        return self.convert_state_dict(self._read_weights())
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of frozen parameters as stored, including the position table."""
+        return sum(tensor.numel() for tensor in self.state.values())
+
+    def check_image_size(self, size: int) -> None:
+        """Raise SettingsError unless images of size x size can be encoded."""
+        raise NotImplementedError
+
+    def replace_weights(self, state: dict[str, Tensor], weights_id: str) -> None:
+        """Use other weights of the same architecture, such as those inside an authors' checkpoint.
+
+        Args:
+            state: weights under any names that `convert_state_dict` knows.
+            weights_id: where they come from, for records.
+        """
+        self.state, self.weights_id = self.convert_state_dict(state), weights_id
+        self._model = None
+        self.__dict__.pop("digest", None)
+        self.cache.clear()
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of the weights themselves, whatever file they came in."""
+        return state_digest(self.state)
+
+    def encode(self, pixels: Tensor) -> Any:
+        """Return the features of one normalised image (3, H, W)."""
+        model = self.network(pixels)
+        with torch.no_grad():
+            return self._features(model, pixels[None])
+
+    def network(self, pixels: Tensor) -> nn.Module:
+        """Return the network for images of the size and device of `pixels` (3, H, W), in eval mode."""
+        size = (pixels.shape[1], pixels.shape[2])
+        if self._size != size:
+            self.cache.clear()
+        if self._model is None or self._size != size:
+            self._model = self._build(*size).to(pixels.device)
+            self._size = size
+        return self._model
+
+    def _build(self, height: int, width: int) -> nn.Module:
+        """Build the frozen network with the weights `self.state` for images of height x width."""
+        raise NotImplementedError
+
+    def _features(self, model: nn.Module, images: Tensor) -> Any:
+        """Return the features of one normalised image (1, 3, H, W)."""
+        raise NotImplementedError
+
+    def _random_state(self, seed: int) -> dict[str, Tensor]:
+        """Return seeded random weights, under the names of released files."""
+        raise NotImplementedError
+
+    def convert_state_dict(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the weights in `state` that features depend on, under this suite's names; `state` is not changed.
+
+        Raises:
+            CheckpointError: keys or shapes do not fit the network.
+        """
+        raise NotImplementedError
+
+    def _load(self, weights: str | None) -> tuple[Callable[[], dict[str, Tensor]], str]:
+        """Return a function that reads the weights named by the configuration, and their origin for records."""
+        if weights is not None and weights.split(":")[0] == "random":
+            number = weights.partition(":")[2] or "0"
+            if not number.isdecimal():
+                raise SettingsError(f"weights are '{weights}', expected a file, random or random:SEED")
+            return partial(self._random_state, int(number)), f"random (seed {int(number)})"
+        path = Path(weights) if weights else REPOSITORY / self.spec.file
+        if not path.is_file():
+            raise CheckpointError(self._how_to_get(path))
+        return partial(read_weights, path), describe_weights(self.spec, path)
+
+    def _how_to_get(self, path: Path) -> str:
+        """Return the message for the user when the weights are not at `path`."""
+        return how_to_get(self.spec, self.name, path)

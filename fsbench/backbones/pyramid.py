@@ -1,0 +1,107 @@
+"""Frozen networks whose features are a pyramid: maps of every block at 1/4, 1/8, 1/16 and 1/32 of the image.
+
+Shapes: one scale (L, C, h, w), L its blocks in forward order, C channels.
+"""
+
+import itertools
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from fsbench.backbones.base import BackboneConfig, FrozenBackbone
+from fsbench.backbones.pyramid_networks import PYRAMIDS, PyramidNet, block_features, build_pyramid_network
+from fsbench.backbones.timm_names import to_timm_names
+from fsbench.backbones.vit import VITS, build_vit, random_state, vit_tokens
+from fsbench.backbones.weight_files import check_keys
+from fsbench.errors import SettingsError
+
+Pyramid = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Features of an image at 1/4, 1/8, 1/16, 1/32, each (L, C, h, w). Of the finest scale only the last block is kept:
+methods use it to sharpen edges, not to compare images."""
+VIT_SCALE = 2.0
+"""Factor on a ViT's tokens: their standard deviation is near 1, that of a ResNet's features several times that;
+attention starts as sharp as with those."""
+
+
+class FrozenPyramid(FrozenBackbone):
+    """Frozen network that gives a pyramid of features."""
+
+    spec: PyramidNet
+
+    def __init__(self, config: BackboneConfig):
+        if config.name not in PYRAMIDS:
+            raise SettingsError(
+                f"the backbone '{config.name}' gives no pyramid of features; there are: {', '.join(sorted(PYRAMIDS))}"
+            )
+        self.spec = PYRAMIDS[config.name]
+        super().__init__(config)
+
+    @property
+    def blocks(self) -> tuple[int, int, int, int]:
+        """Number of maps at each scale: (1, L8, L16, L32)."""
+        return (1, *self.spec.blocks[1:])
+
+    @property
+    def channels(self) -> tuple[int, int, int, int]:
+        """Channels of the maps at each scale."""
+        return self.spec.channels
+
+    def check_image_size(self, size: int) -> None:
+        if size < self.spec.multiple or size % self.spec.multiple:
+            raise SettingsError(f"image size {size} is not a multiple of {self.spec.multiple}, which {self.name} needs")
+
+    def encode(self, pixels: Tensor) -> Pyramid:
+        """Return the pyramid, float32, of a normalised image (3, H, W)."""
+        return cast(Pyramid, super().encode(pixels))
+
+    def _build(self, height: int, width: int) -> nn.Module:
+        if self.spec.kind == "vit":
+            return build_vit(VITS[self.name].arguments, self.state, height, width)
+        self.check_image_size(height)
+        model = build_pyramid_network(self.spec, height)
+        model.load_state_dict({key: value.float() for key, value in self.state.items()}, strict=False)  # checked before
+        return model.eval().requires_grad_(False)
+
+    def _features(self, model: nn.Module, images: Tensor) -> Pyramid:
+        if self.spec.kind == "vit":
+            return vit_pyramid(model, images)
+        maps = block_features(model, images)
+        ends = torch.tensor(self.spec.blocks).cumsum(0).tolist()
+        stages = [maps[ends[0] - 1 : ends[0]], *(maps[start:end] for start, end in itertools.pairwise(ends))]
+        return cast(Pyramid, tuple(torch.cat(stage) for stage in stages))
+
+    def _random_state(self, seed: int) -> dict[str, Tensor]:
+        if self.spec.kind == "vit":
+            return random_state(VITS[self.name], seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return to_timm_names(build_pyramid_network(self.spec).state_dict())
+
+    def convert_state_dict(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        if self.spec.kind == "vit":
+            return state
+        state = to_timm_names(state)
+        with torch.device("meta"):
+            own = to_timm_names(build_pyramid_network(self.spec).state_dict())
+        check_keys(own, state, f"backbone weights for {self.name}")
+        return state
+
+
+def vit_pyramid(vit: nn.Module, images: Tensor) -> Pyramid:
+    """Make a pyramid from the tokens of a plain ViT with patches of 8 pixels, without any weights of its own.
+
+    At 1/8 are the tokens of the last four blocks, at 1/16 and 1/32 their averages over 2x2 and 4x4 patches; at 1/4 the
+    tokens of the first block, which is nearest to the pixels, enlarged bilinearly. All are scaled by `VIT_SCALE`.
+
+    Args:
+        vit: timm's VisionTransformer.
+        images: one normalised image (1, 3, H, W).
+    """
+    tokens = vit_tokens(vit, images)[0, :, 1:]
+    maps = VIT_SCALE * rearrange(tokens, "l (y x) c -> l c y x", y=images.shape[2] // 8)
+    fine = F.interpolate(maps[:1], scale_factor=2, mode="bilinear", align_corners=True)
+    last = maps[-4:].contiguous()
+    return fine, last, F.avg_pool2d(last, 2), F.avg_pool2d(last, 4)

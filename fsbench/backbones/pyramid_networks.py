@@ -1,0 +1,180 @@
+"""Networks whose blocks give a pyramid of features, their official weight files, and the hooks that take the maps.
+
+ResNets and Swin-B are timm's with the authors' weights and give the tensors that the authors' hooks give: of a ResNet's
+bottleneck the sum before its last ReLU, of a Swin block its output before any merging or norm (dcama.md §2).
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from einops import rearrange
+from torch import Tensor, nn
+
+from fsbench.backbones.vit import VITS
+
+
+@dataclass(frozen=True)
+class PyramidNet:
+    """Architecture of a network with a pyramid of features, and its official weight file.
+
+    Attributes:
+        kind: "resnet" and "swin" are timm's; "vgg" is VGG-16's convolutions; "vit" makes a pyramid from the demo's
+            ViT (`fsbench.backbones.pyramid.vit_pyramid`).
+        arguments: arguments of timm's constructor.
+        blocks: number of blocks of each stage.
+        channels: width of the maps of each stage.
+        multiple: the side of an image must be a multiple of this many pixels.
+        file, page, url, size, sha256: the weight file, see `fsbench.backbones.weight_files.ReleasedWeights`.
+    """
+
+    kind: Literal["resnet", "swin", "vgg", "vit"]
+    arguments: dict[str, Any]
+    blocks: tuple[int, int, int, int]
+    channels: tuple[int, int, int, int]
+    multiple: int
+    file: str
+    page: str = ""
+    url: str = ""
+    size: int = 0
+    sha256: str = ""
+
+
+TIMM = "https://github.com/huggingface/pytorch-image-models/releases/download/v0.1-rsb-weights/"
+
+
+TORCHVISION = "https://download.pytorch.org/models/"
+
+
+SWIN = "https://github.com/SwinTransformer/storage/releases/download/v1.0.0/"
+
+
+WIDTHS = (256, 512, 1024, 2048)
+"""Channels of the stages of ResNet-50 and ResNet-101."""
+
+
+VGG_TAPS = (14, 17, 19, 21, 24, 26, 28, 30)
+"""Indices of VGG-16's layers whose outputs are features: conv3_3, conv4_1 to conv5_3 before the ReLU, last pooling."""
+
+
+def _resnet(blocks: tuple[int, int, int, int], root: str, file: str, page: str) -> PyramidNet:
+    return PyramidNet(
+        "resnet",
+        dict(layers=blocks),
+        blocks,
+        WIDTHS,
+        8,
+        file=f"weights/{file}",
+        page=page,
+        url=root + file,
+        sha256=file.split("-")[-1].removesuffix(".pth"),  # the name ends with the start of it
+    )
+
+
+def _vgg(file: str) -> PyramidNet:
+    return PyramidNet(
+        "vgg",
+        {},
+        (1, 3, 3, 1),
+        (256, 512, 512, 512),
+        8,
+        file=f"weights/{file}",
+        page=TORCHVISION_PAGE,
+        url=TORCHVISION + file,
+        sha256=file.split("-")[-1].removesuffix(".pth"),
+    )
+
+
+def _swin(file: str) -> PyramidNet:
+    return PyramidNet(
+        "swin",
+        dict(
+            img_size=384,
+            window_size=12,
+            embed_dim=128,
+            depths=(2, 2, 18, 2),
+            num_heads=(4, 8, 16, 32),
+        ),
+        (2, 2, 18, 2),
+        (128, 256, 512, 1024),
+        384,
+        file=f"weights/{file}",
+        page="https://github.com/microsoft/Swin-Transformer",
+        url=SWIN + file,
+    )
+
+
+RSB_PAGE = "https://github.com/huggingface/pytorch-image-models/releases/tag/v0.1-rsb-weights"
+
+
+TORCHVISION_PAGE = "https://pytorch.org/vision/stable/models.html"
+
+
+PYRAMIDS = {
+    # DCAMA's (dcama.md §13.5): timm's ResNets trained after "ResNet strikes back", Swin-B tuned from ImageNet-22K
+    "resnet50": _resnet((3, 4, 6, 3), TIMM, "resnet50_a1h-35c100f8.pth", RSB_PAGE),
+    "resnet101": _resnet((3, 4, 23, 3), TIMM, "resnet101_a1h-36d3f2aa.pth", RSB_PAGE),
+    "swin_base": _swin("swin_base_patch4_window12_384_22kto1k.pth"),
+    "swin_base_1k": _swin("swin_base_patch4_window12_384.pth"),
+    # HSNet's: torchvision's first ImageNet weights
+    "resnet50_v1": _resnet((3, 4, 6, 3), TORCHVISION, "resnet50-0676ba61.pth", TORCHVISION_PAGE),
+    "resnet101_v1": _resnet((3, 4, 23, 3), TORCHVISION, "resnet101-63fe2227.pth", TORCHVISION_PAGE),
+    "vgg16": _vgg("vgg16-397923af.pth"),
+    "demo": PyramidNet(
+        "vit", {}, (1, 4, 4, 4), (96, 96, 96, 96), 32, file=VITS["demo"].file, sha256=VITS["demo"].sha256
+    ),
+}
+
+
+def build_pyramid_network(spec: PyramidNet, side: int | None = None) -> nn.Module:
+    """Build the network without its classifier, with freshly initialized weights.
+
+    Args:
+        spec: its architecture; kinds "resnet", "swin" and "vgg".
+        side: side of the images in pixels; None for the Swin's own.
+    """
+    if spec.kind == "vgg":
+        from torchvision.models.vgg import cfgs, make_layers  # timm's has classifiers of 400 MB that nobody looks at
+
+        return nn.ModuleDict({"features": make_layers(cfgs["D"])})
+    if spec.kind == "resnet":
+        from timm.models.resnet import Bottleneck, ResNet  # timm takes seconds, which other commands are spared
+
+        block: Any = Bottleneck
+        return ResNet(block, **spec.arguments, num_classes=0, zero_init_last=False)
+    # spared until it is needed
+    from timm.models.swin_transformer import SwinTransformer
+
+    model = SwinTransformer(**spec.arguments | ({"img_size": side} if side else {}), num_classes=0)
+    model.norm = nn.Identity()  # only the classifier would see it
+    return model
+
+
+def block_features(model: Any, images: Tensor) -> list[Tensor]:
+    """Compute the maps of every block of timm's ResNet or Swin, or of VGG-16's layers `VGG_TAPS`.
+
+    Args:
+        model: a network of `build_pyramid_network`.
+        images: (B, 3, H, W) normalised.
+
+    Returns:
+        Maps (B, C, h, w) in forward order.
+    """
+    maps: list[Tensor] = []
+    vgg: Any = model["features"] if isinstance(model, nn.ModuleDict) else None
+    if vgg is not None:  # cloned: the ReLU that follows works in place
+        hooks = [vgg[i].register_forward_hook(lambda m, args, out: maps.append(out.clone())) for i in VGG_TAPS]
+    elif hasattr(model, "layer1"):
+        blocks = [block for stage in (model.layer1, model.layer2, model.layer3, model.layer4) for block in stage]
+        hooks = [b.act3.register_forward_pre_hook(lambda m, args: maps.append(args[0].clone())) for b in blocks]
+    else:
+        blocks = [block for stage in model.layers for block in stage.blocks]
+        hooks = [
+            b.register_forward_hook(lambda m, args, out: maps.append(rearrange(out, "b h w c -> b c h w").contiguous()))
+            for b in blocks
+        ]
+    try:
+        (vgg or model.forward_features)(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return maps

@@ -1,0 +1,79 @@
+"""`fsbench cost`: parameters, arithmetic, time and memory of methods by number of shots."""
+
+import argparse
+import json
+from typing import TYPE_CHECKING
+
+from fsbench.errors import SettingsError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser("cost", help="measure what a method's prediction costs by number of shots")
+    parser.add_argument("--method", default="emat,dcama,hsnet", help="names with commas (see: fsbench list)")
+    parser.add_argument("--shots", default="1", help="numbers with commas")
+    parser.add_argument("--weights", default="random", help="file of the backbone's weights; costs do not depend on it")
+    parser.add_argument("--backbone", help="another backbone than the method's own")
+    parser.add_argument("--image-size", type=int, help="another side than the method's own")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 …")
+    parser.add_argument("--repeats", type=int, default=3, help="number of predictions whose median time is taken")
+    parser.add_argument("--format", choices=("text", "markdown", "csv", "json"), default="text")
+    parser.set_defaults(function=_cost)
+
+
+def _cost(options: argparse.Namespace, extra: list[str]) -> int:
+    # heavy: other commands spare it
+    import torch
+
+    from fsbench.engine.method_cost import cost_rows, method_costs, plain
+    from fsbench.tables.formats import aligned, markdown_table
+
+    shots, device, names = _parse(options)
+    costs = list(
+        method_costs(names, shots, options.weights, device, options.repeats, options.backbone, options.image_size)
+    )
+    device_name = (
+        torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    )
+    if options.format == "json":
+        print(json.dumps({"device": device_name, "costs": plain(costs)}, indent=2))
+        return 0
+    rows = cost_rows(costs)
+    if options.format == "csv":
+        print(_as_csv(rows))
+    elif options.format == "markdown":
+        print("\n".join(markdown_table(rows)))
+    else:
+        print("\n".join(aligned(rows, rule=False)))
+        print(f"\n1-way, one query, every image encoded anew, fp32; {device_name}")
+        print(
+            "GMAC (papers: FLOPs): 10^9 multiply-accumulates of products and convolutions that the back ends in use do"
+        )
+    return 0
+
+
+def _parse(options: argparse.Namespace) -> "tuple[list[int], torch.device, list[str]]":
+    """Return the shots, the device and the methods' names. Raises SettingsError for unusable options."""
+    # heavy: other commands spare it
+    import torch
+
+    try:
+        shots = [int(number) for number in options.shots.split(",")]
+        device = torch.device(options.device)
+    except (ValueError, RuntimeError) as error:
+        raise SettingsError(f"--shots {options.shots} --device {options.device}: {error}") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise SettingsError("--device cuda, but torch sees no GPU; expected cpu")
+    if options.repeats < 1:
+        raise SettingsError(f"--repeats is {options.repeats}, expected 1 or more")
+    names = [name.strip() for name in options.method.split(",") if name.strip()]
+    if not names:
+        raise SettingsError("--method names no method; see: fsbench list")
+    return shots, device, names
+
+
+def _as_csv(rows: list[list[str]]) -> str:
+    """Join words by commas; numbers lose the commas between thousands."""
+    return "\n".join(",".join(word.replace(",", "") for word in row) for row in rows)

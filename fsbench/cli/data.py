@@ -1,0 +1,125 @@
+"""Subcommand `fsbench data`: prepare a data set, check one, or write its list."""
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+from fsbench.errors import SettingsError
+
+FETCHED = ("cub", "cars", "places", "plantae", "aircraft", "pets")
+"""Data sets for classification whose archives are fetched.
+
+The handlers below import the data sets inside: they bring numpy, which other commands load with settings of their own.
+"""
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    data = commands.add_parser("data", help="prepare a data set or check a prepared one")
+    actions = data.add_subparsers(dest="action", required=True)
+
+    prepare = actions.add_parser("prepare", help="from the publishers' archives to the folders the suite reads")
+    prepare.add_argument("dataset", choices=("pascal", "coco", "fss1000", *FETCHED))
+    prepare.add_argument("--root", required=True, help="folder of the data set, made when absent")
+    prepare.add_argument("--from", dest="source", metavar="DIR", help="folder with archives that are there already")
+    lists = prepare.add_mutually_exclusive_group()
+    lists.add_argument("--lists", metavar="DIR", help="folder with released lists, taken instead of a download")
+    lists.add_argument("--no-lists", action="store_true", help="do without released lists")
+    prepare.add_argument("--render", action="store_true", help="COCO: write label PNGs, too, for other programs")
+    prepare.add_argument("--validation-only", action="store_true", help="COCO: leave the training part out")
+    prepare.add_argument("--url-base", metavar="URL", help="mirror: URL/<archive>, URL/lists/<file>")
+    prepare.add_argument("--allow-unverified", action="store_true", help="use archives of another checksum")
+    prepare.add_argument("--timeout", type=float, default=30.0, help="seconds to wait for an answer")
+    prepare.add_argument("--retries", type=int, default=5, help="fruitless attempts before it gives up")
+    prepare.add_argument("--backoff", type=float, default=1.0, help="seconds before the second attempt; doubles")
+    prepare.set_defaults(function=_prepare)
+
+    check = actions.add_parser("check", help="what is missing or damaged; counts and lists against the official ones")
+    check.add_argument("dataset", choices=("pascal", "coco", "fss1000", "folder", *FETCHED, "imagefolder"))
+    check.add_argument("--root", required=True, help="folder of the data set")
+    check.add_argument(
+        "--lists", metavar="DIR", help="folder with released lists (photos: a list file); default: <root>/lists"
+    )
+    check.set_defaults(function=_check)
+
+    listing = actions.add_parser("lists", help="the list of a classification data set as a file in the authors' form")
+    listing.add_argument("dataset", choices=(*FETCHED, "imagefolder"))
+    listing.add_argument("--root", required=True, help="folder of the data set")
+    listing.add_argument("--out", required=True, metavar="FILE", help="JSON file to write")
+    listing.add_argument(
+        "--lists", metavar="FILE", help="a list file in the authors' form, taken instead of the derived"
+    )
+    listing.set_defaults(function=_lists)
+
+
+def _prepare(options: argparse.Namespace, extra: list[str]) -> int:
+    """Bring the data set `options.dataset` into `options.root`; see `datamodules.prepare.job.Job`."""
+    # heavy: other commands spare it
+    from datamodules.datasets.fine_grained import IMAGE_DATASETS
+    from datamodules.prepare import coco, fine_grained, fss1000, pascal
+    from datamodules.prepare.download import RetryPolicy
+    from datamodules.prepare.job import Job
+
+    for name, least in (("timeout", 0.001), ("retries", 0), ("backoff", 0)):
+        if getattr(options, name) < least:
+            raise SettingsError(f"--{name} is {getattr(options, name)}, expected {least} or more")
+    job = Job(
+        root=Path(options.root).expanduser(),
+        source=_folder(options.source, "--from"),
+        lists=_folder(options.lists, "--lists"),
+        without_lists=options.no_lists,
+        url_base=options.url_base,
+        allow_unverified=options.allow_unverified,
+        render=options.render,
+        validation_only=options.validation_only,
+        retry=RetryPolicy(options.timeout, options.retries, options.backoff),
+    )
+    steps = {"pascal": pascal.prepare, "coco": coco.prepare, "fss1000": fss1000.prepare}
+    prepare = steps.get(options.dataset) or partial(fine_grained.prepare, IMAGE_DATASETS[options.dataset])
+    with job.alone():
+        for remark in prepare(job):
+            print(f"note: {remark}")
+    print(f"{job.root}: ready; see what is in it with: fsbench data check {options.dataset} --root {job.root}")
+    return 0
+
+
+def _check(options: argparse.Namespace, extra: list[str]) -> int:
+    """Print what is missing, damaged or different in `options.root`; 0 when the data set can be used, else 1."""
+    # heavy: other commands spare it
+    from datamodules.check import coco, fine_grained, folder, fss1000, pascal
+    from datamodules.check.report import Report
+    from datamodules.datasets.fine_grained import IMAGE_DATASETS
+    from datamodules.prepare.job import read_note
+
+    steps = {"pascal": pascal.check, "coco": coco.check, "fss1000": fss1000.check, "folder": folder.check}
+    check = steps.get(options.dataset) or partial(fine_grained.check, IMAGE_DATASETS[options.dataset])
+    root = Path(options.root).expanduser()
+    report = Report()
+    lists = None if options.lists is None else [options.lists]
+    check(report, root, lists)
+    for archive, entry in read_note(root).items():
+        if not entry.get("verified") and not str(entry.get("checksum")).startswith("sha256"):  # none is published
+            report.differs("archives", f"{archive} had not the published checksum but {entry.get('checksum')}")
+    print(report.text())
+    print(f"{options.dataset} in {root}: {report.verdict}")
+    return 0 if report.usable else 1
+
+
+def _lists(options: argparse.Namespace, extra: list[str]) -> int:
+    """Write the list of a classification data set in `options.root` to `options.out`."""
+    # heavy: other commands spare it
+    from datamodules.datasets.fine_grained import IMAGE_DATASETS
+    from datamodules.lists.image_list import write_list
+
+    index = IMAGE_DATASETS[options.dataset](options.root, options.lists)
+    write_list(index, Path(options.out).expanduser())
+    images = sum(map(len, index.images))
+    print(f"{options.out}: {len(index.images)} classes, {images} images, {index.origin}, sha256 {index.sha256}")
+    return 0
+
+
+def _folder(text: str | None, option: str) -> Path | None:
+    """Return the folder an option names; SettingsError where it does not exist."""
+    path = Path(text).expanduser() if text else None
+    if path is not None and not path.is_dir():
+        raise SettingsError(f"{option} is {path}, which is no folder; expected the folder that holds the files")
+    return path

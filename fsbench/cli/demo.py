@@ -1,0 +1,91 @@
+"""`fsbench demo`: a local web page on which an image is painted and others are segmented."""
+
+import argparse
+import math
+import os
+import socket
+import sys
+import tempfile
+import threading
+from typing import TYPE_CHECKING
+
+from fsbench.cli.predict import add_method_options, make_predictor
+from fsbench.errors import CheckpointError, SettingsError
+
+if TYPE_CHECKING:
+    from fsbench.predict.predictor import Predictor
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "demo",
+        allow_abbrev=False,
+        help="serve a page on which you paint an object and segment images",
+        description="Serves a page on this machine alone. Nothing is fetched from or sent to anywhere else.",
+    )
+    add_method_options(parser)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: this machine alone)")
+    parser.add_argument("--port", type=int, default=7860, help="0 takes any that is free (default: 7860)")
+    parser.add_argument("--max-upload-mb", type=float, default=20.0, help="largest file that is taken (default: 20)")
+    parser.set_defaults(function=_demo)
+
+
+def _demo(options: argparse.Namespace, extra: list[str]) -> int:
+    if not 0 < options.max_upload_mb < math.inf:
+        raise SettingsError(f"--max-upload-mb is {options.max_upload_mb}, expected a number above 0")
+    port = _free_port(options.host, options.port)
+    try:
+        from fsbench.predict.app import serve
+    except ModuleNotFoundError as error:
+        if error.name != "gradio":
+            raise
+        raise SettingsError("the page needs gradio, which is not installed; pip install 'fsbench[demo]'") from None
+    predictor, toy = _predictor(options)
+    uploads = tempfile.TemporaryDirectory(prefix="fsbench-demo-")
+    os.environ["GRADIO_TEMP_DIR"] = uploads.name
+    page = serve(predictor, toy, options.host, port, int(options.max_upload_mb * 1e6))
+    print(f"http://{options.host}:{port} (Ctrl-C ends it)", flush=True)
+    if options.host not in LOOPBACK:
+        print(f"fsbench: note: whoever reaches {options.host} can use this page; there is no password", file=sys.stderr)
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        print()
+    finally:
+        page.close(verbose=False)
+        uploads.cleanup()
+    return 0
+
+
+def _predictor(options: argparse.Namespace) -> tuple["Predictor", bool]:
+    """Build the predictor, and whether its network is the small one that fsbench includes.
+
+    That one is taken where nothing was asked for and the default's weights are missing.
+    """
+    chosen = (options.ckpt, options.weights, options.backbone, options.dataset, options.image_size)
+    try:
+        predictor = make_predictor(options)
+    except CheckpointError:
+        if options.method != "prototype" or any(chosen):
+            raise
+        options.dataset = "demo"
+        predictor = make_predictor(options)
+    return predictor, predictor.method.backbone.name == "demo"
+
+
+def _free_port(host: str, port: int) -> int:
+    """Return `port`, or any free one for 0.
+
+    Raises:
+        SettingsError: the port is taken, or the address is not this machine's.
+    """
+    try:
+        family = socket.getaddrinfo(host, port)[0][0]
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+            return int(probe.getsockname()[1])
+    except (OSError, OverflowError) as error:
+        raise SettingsError(f"cannot listen at {host}:{port} ({error}); choose another --port or --host") from None

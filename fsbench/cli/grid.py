@@ -1,0 +1,110 @@
+"""`fsbench grid`: show what of a grid is done, and run the rest."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fsbench.errors import SettingsError
+from fsbench.files import make_folder
+
+if TYPE_CHECKING:
+    from fsbench.grid.executors import Executor
+    from fsbench.grid.plan import PlannedRun
+
+EXECUTORS = ("local", "slurm", "submitit-local")
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser("grid", help="show which runs of a grid are missing and run them")
+    parser.add_argument("files", nargs="+", type=Path, help="grids, see configs/grids")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
+    parser.add_argument("--run", action="store_true", help="run what is missing")
+    parser.add_argument("--executor", choices=EXECUTORS, default="local", help="where; default: this machine")
+    parser.add_argument("--array", type=int, default=1, metavar="N", help="runs at a time; of a SLURM array, too")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="of submitit: slurm_partition=gpu, timeout_min=600 (24 h unless given)",
+    )
+    parser.add_argument("--data-root", action="append", default=[], metavar="DATASET=DIR", help="folder of a data set")
+    parser.add_argument("--fast", action="store_true", help="trials of a few minutes")
+    parser.add_argument("--recheck", action="store_true", help="look every run's identity up again")
+    parser.add_argument("--metrics", default="mIoU,FB-IoU,accuracy", help="with commas (see: fsbench list)")
+    parser.add_argument("--format", choices=("text", "markdown", "latex", "json"), default="text")
+    parser.set_defaults(function=_grid)
+
+
+def _grid(options: argparse.Namespace, extra: list[str]) -> int:
+    # heavy: other commands spare it
+    from tqdm import tqdm
+
+    from fsbench.grid.layout import as_json, to_sheet
+    from fsbench.grid.plan import plan
+    from fsbench.grid.spec import read_grid
+    from fsbench.grid.summary import remarks, summaries
+    from fsbench.metrics.scores import metric_names
+    from fsbench.tables.formats import SHEETS
+
+    if options.array < 1:
+        raise SettingsError(f"--array is {options.array}, expected 1 or more")
+    metrics = metric_names(options.metrics)
+    executor = _executor(options) if options.run else None
+    roots = dict(_pairs(options.data_root, "--data-root", "DATASET=DIR"))
+    cells = read_grid(options.files, roots, options.fast)
+
+    def progress(items: Any) -> Any:
+        return tqdm(items, desc="Looking up", unit="cell", leave=False, disable=None)
+
+    planned = plan(cells, options.runs, options.recheck, progress)
+    failed = False
+    if executor is not None:
+        failed = _run(options, planned, executor)
+        planned = plan(cells, options.runs)
+    shown = planned, summaries(planned, metrics), remarks(planned)
+    print(as_json(*shown) if options.format == "json" else SHEETS[options.format]([to_sheet(*shown)]))
+    return 1 if failed else 0
+
+
+def _run(options: argparse.Namespace, planned: "Sequence[PlannedRun]", executor: "Executor") -> bool:
+    """Run the missing cells and print failures. Returns whether any failed or was refused."""
+    # heavy: other commands spare it
+    from fsbench.grid.schedule import run_missing
+
+    failures = run_missing(planned, options.runs, executor)
+    for failure in failures:
+        print(f"fsbench: {failure.label} failed (status {failure.status}); the end of {failure.log}:", file=sys.stderr)
+        print("\n".join(f"    {line}" for line in failure.lines), file=sys.stderr)
+    refused = [item for item in planned if item.refused]
+    for item in refused:
+        print(f"fsbench: {item.cell.label} cannot be run: {item.refused}", file=sys.stderr)
+    return bool(failures or refused)
+
+
+def _executor(options: argparse.Namespace) -> "Executor":
+    # heavy: other commands spare it
+    from fsbench.grid.executors import TIMEOUT_MIN, LocalProcesses, Submitit
+
+    make_folder(options.runs)
+    parameters = dict(_pairs(options.set, "--set", "KEY=VALUE"))
+    if options.executor == "local":
+        if parameters:
+            raise SettingsError("--set is for --executor slurm; this machine has nothing to set")
+        return LocalProcesses(options.array)
+    cluster = options.executor.removeprefix("submitit-")
+    values = {key: int(value) if value.isdecimal() else value for key, value in parameters.items()}
+    if not {"timeout_min", f"{cluster}_timeout_min", "slurm_time"} & values.keys():
+        limit = f"fsbench: a job may take {TIMEOUT_MIN // 60} h; --set timeout_min=<minutes> gives another limit"
+        print(limit, file=sys.stderr)
+    return Submitit(cluster, options.runs / ".grid" / "submitit", options.array, values)
+
+
+def _pairs(texts: list[str], option: str, form: str) -> list[tuple[str, str]]:
+    pairs = [text.partition("=") for text in texts]
+    for text, (key, sign, value) in zip(texts, pairs, strict=True):
+        if not (key and sign and value):
+            raise SettingsError(f"{option} is '{text}', expected {form}")
+    return [(key, value) for key, _, value in pairs]

@@ -1,0 +1,199 @@
+"""`fsbench manifest build | show | verify | diff`: episode lists as files."""
+
+import argparse
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fsbench.errors import SettingsError
+from fsbench.files import make_folder
+
+if TYPE_CHECKING:
+    from fsbench.data.dataset import SegmentationIndex
+    from fsbench.episodes.manifest import Manifest
+    from fsbench.episodes.samplers import Episode
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser("manifest", help="write, show, verify or compare episode lists")
+    actions = parser.add_subparsers(dest="action", required=True)
+
+    build = actions.add_parser("build", help="draw the episodes of a test and write them to a file")
+    _add_dataset(build, required=True)
+    build.add_argument("--protocol", default="fscs", help="see: fsbench protocols")
+    build.add_argument("--fold", type=int, default=0)
+    build.add_argument("--way", type=int, default=1)
+    build.add_argument("--shot", type=int, default=1)
+    build.add_argument("--setting", default="original", help="of the protocol fscs")
+    build.add_argument("--no-empty", action="store_true", help="every query shows a class of its episode")
+    build.add_argument("--episodes", type=int, help="instead of the protocol's number")
+    build.add_argument("--seed", type=int, help="instead of the protocol's")
+    build.add_argument("--drop-small", action="store_true", help="leave out classes with too few images")
+    build.add_argument("--names-only", action="store_true", help="without hashes of the photos and label maps")
+    build.add_argument("--out", type=Path, required=True, help="file, .jsonl or .jsonl.gz")
+    build.set_defaults(function=_build)
+
+    show = actions.add_parser("show", help="describe a manifest and list its episodes")
+    show.add_argument("file", type=Path)
+    show.add_argument("--episodes", type=int, default=0, help="list so many of them")
+    show.set_defaults(function=_show)
+
+    verify = actions.add_parser("verify", help="check that a manifest is intact and fits the local data")
+    verify.add_argument("file", type=Path)
+    _add_dataset(verify, required=False)
+    verify.set_defaults(function=_verify)
+
+    diff = actions.add_parser("diff", help="compare two manifests; exit status 1 if they differ")
+    diff.add_argument("first", type=Path)
+    diff.add_argument("second", type=Path)
+    diff.set_defaults(function=_diff)
+
+
+def _add_dataset(parser: argparse.ArgumentParser, required: bool) -> None:
+    parser.add_argument("--dataset", required=required, help="see: fsbench list")
+    parser.add_argument("--data-root", help="folder of the data set")
+    parser.add_argument("--lists", help="folders with official list files, with commas")
+
+
+def _index(dataset: str, options: argparse.Namespace) -> "SegmentationIndex":
+    # heavy: other commands spare it
+    from fsbench.config.compose import load_index
+
+    lists = [word.strip() for word in (options.lists or "").split(",") if word.strip()]
+    return load_index(dataset, options.data_root, lists)
+
+
+def _progress(names: list[str]) -> Iterable[str]:
+    # heavy: other commands spare it
+    from tqdm import tqdm
+
+    return tqdm(names, desc="Reading images", unit="image", disable=None)
+
+
+def _build(options: argparse.Namespace, extra: list[str]) -> int:
+
+    # heavy: other commands spare it
+    from fsbench.episodes.draw import draw_manifest
+    from fsbench.episodes.manifest import hash_images
+    from fsbench.episodes.protocol import load_protocol
+    from fsbench.episodes.task import EpisodeTask
+
+    if not options.out.name.endswith((".jsonl", ".jsonl.gz")):
+        raise SettingsError(f"--out is {options.out}, expected a name that ends in .jsonl or .jsonl.gz")
+    index = _index(options.dataset, options)
+    task = EpisodeTask(
+        options.fold,
+        options.way,
+        options.shot,
+        options.setting,
+        not options.no_empty,
+        episodes=options.episodes,
+        skip_small_classes=options.drop_small,
+        seed=options.seed,
+    )
+    manifest = draw_manifest(index, load_protocol(options.protocol), task)
+    if not options.names_only:
+        manifest = replace(manifest, images=hash_images(manifest, index, _progress))
+    make_folder(options.out.absolute().parent)
+    manifest.write(options.out)
+    print(f"{options.out}: {_summary(manifest)}")
+    return 0
+
+
+def _summary(manifest: "Manifest") -> str:
+    """Describe a manifest in one line."""
+    header = manifest.header
+    task = f"{header['way']}-way {header['shot']}-shot, {header['setting'].replace('_', ' ')}"
+    return (
+        f"{len(manifest.episodes)} episodes, {header['dataset']} fold {header['fold']}, {task}, "
+        f"protocol {header['protocol']} v{header['version']}, sha256 {manifest.sha256}"
+    )
+
+
+def _show(options: argparse.Namespace, extra: list[str]) -> int:
+    # heavy: other commands spare it
+    from fsbench.episodes.manifest import read_manifest
+
+    manifest = read_manifest(options.file)
+    header = manifest.header
+    print(_summary(manifest))
+    print(f"image lists: {header['lists']} (sha256 {header['lists_sha256']})")
+    queries = {episode.query for episode in manifest.episodes}
+    hashed = "with hashes" if manifest.images else "without hashes"
+    print(f"{len(queries)} query images, {len(manifest.image_names)} images in all, {hashed} of photos and label maps")
+    augmented = sum(episode.augmented for episode in manifest.episodes)
+    ways = Counter(len(episode.classes) for episode in manifest.episodes)
+    shots = Counter(len(way) for episode in manifest.episodes for way in episode.supports)
+    print(f"{augmented} episodes augmented; ways {_counts(ways)}; shots {_counts(shots)}")
+    queries_of = Counter(episode.query_class for episode in manifest.episodes)
+    for number in manifest.class_ids:
+        print(f"  {number:3} {header['class_names'][str(number)]:20} query of {queries_of[number]} episodes")
+    for episode in manifest.episodes[: options.episodes]:
+        print(_line(episode))
+    return 0
+
+
+def _counts(counter: Counter[int]) -> str:
+    return ", ".join(f"{value} ({times} times)" for value, times in sorted(counter.items()))
+
+
+def _line(episode: "Episode") -> str:
+    """Describe an episode in one line."""
+    pairs = zip(episode.classes, episode.supports, strict=True)
+    ways = "  ".join(f"{number}: {','.join(names)}" for number, names in pairs)
+    return f"{episode.index}  query {episode.query} ({episode.query_class})  {ways}"
+
+
+def _verify(options: argparse.Namespace, extra: list[str]) -> int:
+    # heavy: other commands spare it
+    from fsbench.episodes.manifest import mismatches, read_manifest
+
+    manifest = read_manifest(options.file)
+    header = manifest.header
+    print(f"intact: {_summary(manifest)}")
+    index = _index(options.dataset or header["dataset"], options)
+    problems = mismatches(manifest, index, _progress)
+    for problem in problems:
+        print(f"does not fit the data: {problem}")
+    if problems:
+        return 1
+    hashed = "photos and label maps are those it was made with"
+    named = "every image is there and shows its class"
+    print(f"fits the data: {hashed if manifest.images else named}")
+    same = _redrawn(manifest, index).episodes == manifest.episodes
+    print(f"the local lists draw {'the same' if same else 'other'} episodes")
+    return 0
+
+
+def _redrawn(manifest: "Manifest", index: "SegmentationIndex") -> "Manifest":
+    """Draw the episodes of the same task from the local lists."""
+    # heavy: other commands spare it
+    from fsbench.episodes.draw import draw_manifest
+    from fsbench.episodes.protocol import load_protocol
+    from fsbench.episodes.task import EpisodeTask
+
+    header = manifest.header
+    protocol = load_protocol(header["protocol"])
+    return draw_manifest(index, protocol, EpisodeTask.from_header(header, protocol))
+
+
+def _diff(options: argparse.Namespace, extra: list[str]) -> int:
+    # heavy: other commands spare it
+    from fsbench.episodes.manifest import read_manifest
+
+    first, second = read_manifest(options.first), read_manifest(options.second)
+    if first.sha256 == second.sha256:
+        print("equal")
+        return 0
+    for key in sorted(first.header.keys() | second.header.keys()):
+        ours, theirs = first.header.get(key), second.header.get(key)
+        if ours != theirs:
+            print(f"{key}: {ours} | {theirs}")
+    pairs = list(zip(first.episodes, second.episodes, strict=False))
+    different = [pair for pair in pairs if pair[0] != pair[1]]
+    print(f"{len(different)} of {len(pairs)} episodes differ; lengths {len(first.episodes)} | {len(second.episodes)}")
+    for ours_episode, theirs_episode in different[:3]:
+        print(f"  {_line(ours_episode)}\n  {_line(theirs_episode)}")
+    return 1

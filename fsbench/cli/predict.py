@@ -1,0 +1,137 @@
+"""`fsbench predict`: segment one's own images by example."""
+
+import argparse
+import functools
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fsbench.errors import SettingsError
+
+if TYPE_CHECKING:
+    from fsbench.predict.predictor import Predictor
+
+EXAMPLES = """\
+examples:
+  fsbench predict --support cat=cat1.jpg:cat1.png --support cat=cat2.jpg:cat2.png --query photos/ --out masks/
+  fsbench predict --support scene.jpg:labels.png --classes 1=cat,2=dog --query photos/ --out masks/
+  fsbench predict --support labelme/cat1.json --support coco.json --query photos/ --out masks/
+  fsbench predict --method emat --ckpt best.ckpt --support cat=cat1.jpg:cat1.png --query photos/ --out masks/
+
+a mask is a PNG as large as its photo: black and white, or with class numbers (grey or palette, 255 is void).
+--out gets labels/<photo>.png, overlays/<photo>.jpg, annotations.json (COCO's format) and scores.csv.
+The same command goes on where it was stopped. Exit status: 1 when a photo was broken and left out, 2 for bad input."""
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "predict",
+        allow_abbrev=False,
+        help="segment your own images from a few labeled ones",
+        description="Segments photos by example: a few labelled photos say what is looked for.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--support", action="append", required=True, metavar="[NAME=]PHOTO:MASK",
+        help="a labelled photo; or a JSON file of LabelMe or COCO, by itself; may be repeated, also for more classes",
+    )  # fmt: skip
+    parser.add_argument("--query", nargs="+", type=Path, required=True, help="folder of photos, or photos")
+    parser.add_argument("--out", type=Path, default=Path("predictions"), help="folder of the results")
+    parser.add_argument(
+        "--classes", default="", help="names of a mask's numbers, 1=cat,2=dog; or which to take, cat,dog"
+    )
+    parser.add_argument("--support-root", type=Path, help="folder of the photos of --support's JSON files")
+    add_method_options(parser)
+    parser.add_argument(
+        "--only-present", action="store_true", help="no pixels of classes that the method says are not present"
+    )
+    parser.add_argument(
+        "--megapixels", type=float, default=16.0,
+        help="masks of larger photos are computed at this size and enlarged (default: 16)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--threads", type=int, default=2, help="that decode photos, and as many that write (default: 2)"
+    )
+    parser.add_argument("--force", action="store_true", help="remove results in --out that were made otherwise")
+    parser.add_argument("--quiet", action="store_true", help="no line for every photo")
+    parser.set_defaults(function=_predict)
+
+
+def add_method_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose the method; `fsbench demo` has them, too."""
+    parser.add_argument(
+        "--method", default="prototype", help="see: fsbench list (default: prototype, which is not trained)"
+    )
+    parser.add_argument(
+        "--ckpt", type=Path, help="its checkpoint, ours or the authors'; a run's brings its settings along"
+    )
+    parser.add_argument("--weights", help="file of the backbone's weights")
+    parser.add_argument("--backbone", help="another backbone than the method's; demo comes along, to try it out")
+    parser.add_argument("--dataset", help="settings that the method has for this data set, e.g. coco or demo")
+    parser.add_argument("--image-size", type=int, help="side that photos are resized to (default: the method's)")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 … (default: a GPU if there is one)")
+
+
+def make_predictor(options: argparse.Namespace) -> "Predictor":
+    """Build the predictor that the options of `add_method_options` describe."""
+    from fsbench.predict.predictor import Predictor  # imports torch
+
+    return Predictor(
+        options.method,
+        checkpoint=options.ckpt,
+        weights=options.weights,
+        backbone=options.backbone,
+        dataset=options.dataset,
+        image_size=options.image_size,
+        device=options.device,
+        only_present=getattr(options, "only_present", False),
+        megapixels=getattr(options, "megapixels", 16.0),
+    )
+
+
+def _predict(options: argparse.Namespace, extra: list[str]) -> int:
+
+    # heavy: other commands spare it
+    from PIL import Image
+
+    from fsbench.predict.folder import predict_folder
+    from fsbench.predict.query_images import find_images
+    from fsbench.predict.read_supports import read_supports
+
+    if options.threads < 1:
+        raise SettingsError(f"--threads is {options.threads}, expected 1 or more")
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # images beyond our own limit are refused
+    refused: list[str] = []
+    images, other_files = find_images(options.query, options.out, refused)
+    supports, notes = read_supports(options.support, options.classes, options.support_root)
+    predictor = make_predictor(options).add(supports)
+    if other_files:
+        notes.append(f"{len(other_files)} files that are no photos are passed over, e.g. {other_files[0]}")
+    for note in [*notes, predictor.support_set.note]:
+        if note:
+            print(f"fsbench: note: {note}", file=sys.stderr)
+    shots = ", ".join(f"{n} of {name}" for name, n in zip(predictor.classes, predictor.support_set.shots, strict=True))
+    print(
+        f"{predictor.name} on {predictor.method.backbone.weights_id}, {predictor.image_size} pixels, "
+        f"{predictor.device}; support: {shots}; scores: {predictor.score_meaning}"
+    )
+    report = _silent if options.quiet else functools.partial(print, flush=True)
+    summary = predict_folder(
+        predictor, images, options.out, force=options.force, threads=options.threads, report=report
+    )
+    total = summary.predicted + summary.resumed
+    resumed = f" ({summary.resumed} of them before)" if summary.resumed else ""
+    print(f"{total} of {len(images)} photos predicted{resumed}")
+    for name in predictor.classes:
+        print(f"  {name}: present in {summary.present[name]}, not present in {total - summary.present[name]}")
+    print(f"{options.out}: labels/, overlays/, annotations.json, scores.csv")
+    refused += summary.broken
+    for message in refused:
+        print(f"fsbench: error: left out: {message}", file=sys.stderr)
+    return 1 if refused else 0
+
+
+def _silent(line: str) -> None:
+    """Print nothing, for --quiet."""

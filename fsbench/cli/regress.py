@@ -1,0 +1,111 @@
+"""`fsbench regress`: compare every method's predictions on a few episodes with those accepted before."""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fsbench.errors import FsbenchError, SettingsError, user_message
+from fsbench.files import make_folder
+
+if TYPE_CHECKING:
+    from fsbench.regression.cases import Case, Findings
+    from fsbench.regression.outcome import Outcome
+    from fsbench.regression.run import CaseRun
+
+MAX_EPISODES = 12
+"""Number of a case's moved episodes that are drawn and listed."""
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser("regress", help="check every method's predictions against accepted ones")
+    parser.add_argument("--method", help="only these, with commas: methods or cases of benchmarks/regression")
+    parser.add_argument("--accept", action="store_true", help="what comes out is what is expected from now on")
+    parser.add_argument("--out", type=Path, default=Path("regress"), help="folder for pictures of what moved")
+    parser.set_defaults(function=_regress)
+
+
+def _regress(options: argparse.Namespace, extra: list[str]) -> int:
+    # heavy: other commands spare it
+    from fsbench.regression.cases import expected_file, read_cases
+    from fsbench.regression.outcome import read_outcome, write_outcome
+
+    names = [] if options.method is None else [word.strip() for word in options.method.split(",") if word.strip()]
+    if options.method is not None and not names:
+        raise SettingsError(f"--method is '{options.method}', expected methods with commas between")
+    cases = read_cases(names)
+    expected = [read_outcome(expected_file(case)) for case in cases]  # a damaged file is reported before anything runs
+
+    from fsbench.regression.run import draw_dataset, observe
+
+    changed: list[str] = []
+    failed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        data = draw_dataset(Path(folder) / "dataset")
+        for case, before in zip(cases, expected, strict=True):
+            started = time.perf_counter()
+            try:
+                now = observe(case, data)
+            except Exception as error:  # of one method; the others run all the same
+                if options.debug:
+                    raise
+                reason = user_message(error) if isinstance(error, FsbenchError) else f"{type(error).__name__}: {error}"
+                print(f"{case.name:20} failed: {' '.join(reason.split())}", flush=True)
+                failed += 1
+                continue
+            if not _report(case, before, now, options.out, time.perf_counter() - started):
+                changed.append(case.name)
+                if options.accept:
+                    write_outcome(expected_file(case), now.outcome)
+    print(_conclusion(len(cases), changed, failed, options.accept))
+    return 2 if failed else int(bool(changed) and not options.accept)
+
+
+def _report(case: "Case", before: "Outcome | None", now: "CaseRun", out: Path, seconds: float) -> bool:
+    """Print how a case compares with its accepted outcome, draw the episodes that moved; return True if none did."""
+    # heavy: other commands spare it
+    from fsbench.regression.cases import diff_outcomes
+
+    if before is None:
+        print(f"{case.name:20} new    {len(now.outcome.answers)} episodes; {seconds:.1f} s", flush=True)
+        return False
+    findings = diff_outcomes(before, now.outcome)
+    print(
+        f"{case.name:20} {'moved' if findings.any else 'ok':5} {len(findings.moved):2} of {len(now.outcome.answers)} "
+        f"episodes, at most {findings.pixels} pixels, losses by {findings.loss:.1e}; {seconds:.1f} s",
+        flush=True,
+    )
+    for line in _lines(findings):
+        print(f"    {line}")
+    if findings.any:
+        accepted_with, made_with = before.made_with, now.outcome.made_with
+        for key, value in made_with.items():
+            if accepted_with.get(key) != value:
+                print(f"    {key} {value} (accepted with {accepted_with.get(key)})")
+    if findings.moved:
+        image_file = make_folder(out) / f"{case.name}.png"
+        now.draw(image_file, before, findings.moved[:MAX_EPISODES])
+        print(f"    pictures: {image_file}")
+    return not findings.any
+
+
+def _lines(findings: "Findings") -> Iterable[str]:
+    if findings.settings:
+        yield f"something else was run, so nothing is compared: {'; '.join(findings.settings)}"
+    yield from findings.losses
+    yield from findings.scores
+    for moved in findings.moved[:MAX_EPISODES]:
+        yield f"episode {moved.index}: {'; '.join(moved.reasons)}"
+    if len(findings.moved) > MAX_EPISODES:
+        yield f"and {len(findings.moved) - MAX_EPISODES} episodes more"
+
+
+def _conclusion(cases: int, changed: list[str], failed: int, accept: bool) -> str:
+    parts = [f"{cases} cases, {len(changed)} changed, {failed} failed"]
+    if changed and accept:
+        parts.append(f"accepted: {', '.join(changed)}")
+    elif changed:
+        parts.append("if that is meant, look at the pictures and accept it: fsbench regress --accept")
+    return "; ".join(parts)

@@ -1,0 +1,42 @@
+"""`fsbench report`: pages of finished runs."""
+
+import argparse
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from fsbench.errors import SettingsError
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser("report", help="make pages of finished runs to open in a browser")
+    parser.add_argument("runs", nargs="+", type=Path, help="folders of runs")
+    parser.add_argument("--out", type=Path, default=Path("report"), help="folder of the pages; a report is replaced")
+    parser.add_argument("--metrics", default="mIoU,FB-IoU,accuracy", help="with commas, the first ranks (fsbench list)")
+    parser.add_argument("--gallery", type=int, default=12, metavar="N", help="episodes drawn for each two methods")
+    parser.add_argument("--compare", type=int, metavar="N", help="methods in the matrix, the best (default: about 20)")
+    parser.set_defaults(function=_report)
+
+
+def _report(options: argparse.Namespace, extra: list[str]) -> int:
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy is imported: one process per core does the work
+    from fsbench.metrics.scores import metric_names
+    from fsbench.report.site import ReportOptions, write_report
+    from fsbench.tables.published_scores import read_published
+
+    if options.gallery < 0:
+        raise SettingsError(f"--gallery is {options.gallery}, expected 0 or more")
+    if options.compare is not None and options.compare < 2:
+        raise SettingsError(f"--compare is {options.compare}, expected 2 or more")
+    words = ["fsbench", "report", *map(str, options.runs), "--out", str(options.out)]
+    words += ["--metrics", options.metrics] if options.metrics != "mIoU,FB-IoU,accuracy" else []
+    words += ["--gallery", str(options.gallery)] if options.gallery != 12 else []
+    words += ["--compare", str(options.compare)] if options.compare is not None else []
+    metrics = metric_names(options.metrics)
+    chosen = ReportOptions(options.runs, options.out, metrics, options.gallery, options.compare, shlex.join(words))
+    refused = write_report(chosen, read_published(), lambda line: print(line, file=sys.stderr))
+    print(f"{options.out / 'index.html'}")
+    for message in refused:
+        print(f"fsbench: error: left out: {message}", file=sys.stderr)
+    return 1 if refused else 0

@@ -1,0 +1,106 @@
+"""`fsbench table` and `fsbench rescore`."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fsbench.errors import RecordError, SettingsError, say_left_out
+
+if TYPE_CHECKING:
+    from fsbench.records.record import Record
+
+FORMATS = ("text", "markdown", "csv", "latex", "json")
+RESCORE_FORMATS = ("text", "markdown", "latex", "json")
+BREAKDOWNS = ("size", "class", "fold")
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    table = commands.add_parser("table", help="print the table of finished runs")
+    table.add_argument("runs", nargs="+", type=Path, help="folders of runs")
+    add_table_options(table)
+    table.set_defaults(function=_table)
+
+    rescore = commands.add_parser("rescore", help="score the predictions of finished runs by another protocol's metric")
+    rescore.add_argument("runs", nargs="+", type=Path, help="folders of runs; nothing is written")
+    rescore.add_argument("--protocol", required=True, help="see: fsbench list")
+    rescore.add_argument("--format", choices=RESCORE_FORMATS, default="text", help="of the table")
+    rescore.set_defaults(function=_rescore)
+
+
+def add_table_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--format", choices=FORMATS, default="text", help="of the table")
+    parser.add_argument("--metrics", help="scores to show, with commas (see: fsbench list)")
+    parser.add_argument(
+        "--by", action="append", choices=BREAKDOWNS, default=[], help="break down in full; may be repeated"
+    )
+    parser.add_argument("--by-class", action="store_true", help="break the table down by class, too")
+    parser.add_argument("--published", action="store_true", help="reported figures beside the measured ones")
+    parser.add_argument("--no-trivial", action="store_true", help="leave out the answers that need no model")
+
+
+def _table(options: argparse.Namespace, extra: list[str]) -> int:
+    # numpy is not loaded yet; its products are small, and more threads wait for each other longer than they compute
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    return say_left_out(print_table(options.runs, options))
+
+
+def print_table(folders: Sequence[Path], options: argparse.Namespace) -> list[str]:
+    """Print the table of the runs in `folders`; returns messages about damaged runs, which are left out."""
+    # heavy: other commands spare it
+    from fsbench.metrics.scores import metric_names
+    from fsbench.tables.blocks import DEFAULT
+    from fsbench.tables.formats import render
+    from fsbench.tables.published_scores import read_published
+    from fsbench.tables.table import build_blocks
+
+    metrics = metric_names(options.metrics) if options.metrics is not None else DEFAULT
+    records, refused = _records(folders)
+    tasks = {record.task for record in records}
+    if len(tasks) == 1:  # what one of several lacks is left out of its tables
+        (task,) = tasks
+        task.check_breakdowns(options.by)
+        if options.metrics is not None:
+            task.check_metrics(metrics, options.metrics)
+    by_class = options.by_class or "class" in options.by
+    published = read_published() if options.published else ()
+    blocks = build_blocks(
+        records, by_class=by_class, trivial=not options.no_trivial, metrics=metrics, published=published
+    )
+    print(render(blocks, options.format, options.by))
+    if options.format == "text":
+        for record in records:
+            files = ", ".join(
+                name
+                for name in ("run.json", "episodes.parquet", "predictions.png", "run.log")
+                if (record.path / name).is_file()
+            )
+            print(f"{record.path}: {files}")
+    return refused
+
+
+def _records(folders: Sequence[Path]) -> tuple[list["Record"], list[str]]:
+    """Find the finished runs in `folders`, and messages about those that are damaged."""
+    # heavy: other commands spare it
+    from fsbench.records.record import find_records
+
+    refused: list[str] = []
+    records = [record for folder in folders for record in find_records(folder, refused)]
+    if not records:
+        none = f"no finished run in {', '.join(map(str, folders))}; make one with: make bench"
+        raise RecordError("\n".join(refused)) if refused else SettingsError(none)
+    return records, refused
+
+
+def _rescore(options: argparse.Namespace, extra: list[str]) -> int:
+    # heavy: other commands spare it
+    from fsbench.episodes.protocol import load_protocol
+    from fsbench.tables.formats import SHEETS, as_json
+    from fsbench.tables.rescore import rescore, to_sheet
+
+    target = load_protocol(options.protocol)
+    records, refused = _records(options.runs)
+    groups = rescore(records, target)
+    print(as_json(groups) if options.format == "json" else SHEETS[options.format]([to_sheet(g) for g in groups]))
+    return say_left_out(refused)

@@ -1,0 +1,209 @@
+"""The configuration of one run (a method on one fold): YAML files listed one after the other, then the command line.
+
+This is the only module, besides the command line, that knows jsonargparse and LightningCLI.
+"""
+
+import difflib
+import inspect
+import logging
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pkgutil import resolve_name
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser
+from lightning import LightningDataModule, LightningModule
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+
+from fsbench.config.registry import TaskName, check_known, choose_method, config_files, task_of
+from fsbench.core.shot_ensemble import NShotStrategy
+from fsbench.data.dataset import SegmentationIndex
+from fsbench.errors import FsbenchError, SettingsError
+from fsbench.paths import CONFIGS
+
+NO_DATASET = "folder"
+"""Stands where the configuration of a method alone needs a data set: it sets nothing, and is not built."""
+
+
+@dataclass
+class RunOptions:
+    """Settings of a run besides model, data and trainer.
+
+    Args:
+        name: of the method in tables, the stem of its file in configs/methods.
+        runs: folder of all runs.
+        checkpoint: evaluate this checkpoint (ours or the authors') instead of training.
+        force: run again although the record exists.
+        tf32: allow TF32 on CUDA; off, since it changes results in the third digit.
+        nshot_strategy: how K shots become one prediction: as the method does it, or an ensemble of one-shot ones.
+    """
+
+    name: str = "unnamed"
+    runs: str = "runs"
+    checkpoint: str | None = None
+    force: bool = False
+    tf32: bool = False
+    nshot_strategy: NShotStrategy = "own"
+
+
+class SuiteCLI(LightningCLI):
+    """LightningCLI for one run, with `task` and the group `run` beside model, data and trainer.
+
+    Args:
+        args: arguments in LightningCLI's form.
+        build: whether to seed the random numbers and build model and data module.
+    """
+
+    def __init__(self, args: ArgsType, build: bool = True):
+        self.build = build
+        super().__init__(
+            LightningModule,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            run=False,
+            args=args,
+            save_config_callback=None,
+            seed_everything_default=0,
+            parser_kwargs={"exit_on_error": False, "allow_abbrev": False},
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--task", type=TaskName | None, default=None, help="task of the method and the data set")
+        parser.add_class_arguments(RunOptions, "run")
+        parser.link_arguments("seed_everything", "data.init_args.seed")
+
+    def instantiate_classes(self) -> None:
+        if self.build:
+            super().instantiate_classes()
+
+    def instantiate_trainer(self, **kwargs: Any) -> Any:
+        """Build no trainer: the runner does when it is known that something is to be done."""
+        return None
+
+    def build_method(self) -> Any:
+        """Build the method alone. Raises CheckpointError for missing weights."""
+        config = self.config.clone()
+        config.pop("data")
+        with _plain_errors():
+            return self.parser.instantiate_classes(config)["model"]
+
+    def _set_seed(self) -> None:
+        if self.build:
+            super()._set_seed()
+
+
+def parse(arguments: Sequence[str], build: bool = True) -> SuiteCLI:
+    """Compose a configuration from arguments in LightningCLI's form.
+
+    Args:
+        arguments: the command line: `--config` files and single settings, later ones over earlier ones.
+        build: whether to build model and data module, too.
+
+    Raises:
+        FsbenchError: a constructor raised it.
+        SettingsError: the parser does not accept an argument.
+    """
+    quiet()
+    with _plain_errors():
+        return SuiteCLI(list(arguments), build)
+
+
+def compose_method(
+    method: str, dataset: str | None = None, backbone: str | None = None, weights: str | None = None
+) -> SuiteCLI:
+    """Compose a method of segmentation without building it or any data; `build_method` of the result builds it.
+
+    Args:
+        method: a method or an alias.
+        dataset: a data set whose settings of the method hold; None for the method's own settings.
+        backbone: a backbone instead of the method's and the data set's.
+        weights: the backbone's weights, as in `BackboneConfig`.
+
+    Raises:
+        SettingsError: a name is unknown, or the method classifies images.
+    """
+    choice = choose_method(method, backbone)
+    if task_of("methods", choice.method) != "segmentation":
+        raise SettingsError(f"{method} classifies images; expected a method that segments (see: fsbench list)")
+    files = config_files(method, dataset or NO_DATASET, backbone=backbone)
+    given = [f"--config={file}" for file in files] + [f"--run.name={choice.name}"]
+    return parse(given + [f"--model.backbone.weights={weights}"] * (weights is not None), build=False)
+
+
+def load_index(dataset: str, root: str | None = None, lists: Sequence[str] = ()) -> SegmentationIndex:
+    """Build the annotation index of a data set of configs/data.
+
+    Args:
+        dataset: its name.
+        root: its folder instead of the configuration's.
+        lists: its folders with official list files instead of the configuration's.
+
+    Raises:
+        SettingsError: the data set is unknown, is one for classification, or has no such setting.
+        DataError: its files are unusable.
+    """
+    check_known("data", "data set", dataset)
+    if task_of("data", dataset) != "segmentation":
+        raise SettingsError(f"{dataset} is a data set for classification without label maps; expected one with masks")
+    content = yaml.safe_load((CONFIGS / "data" / f"{dataset}.yaml").read_text())["data"]["init_args"]["dataset"]
+    settings = content.get("init_args", {}) | ({"root": root} if root else {}) | ({"lists": [*lists]} if lists else {})
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(SegmentationIndex, "dataset")
+    with _plain_errors():
+        config = parser.parse_object({"dataset": content | {"init_args": settings}})
+        index: SegmentationIndex = parser.instantiate_classes(config)["dataset"]
+    return index
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Turn the parser's errors into SettingsErrors of one line, or the FsbenchError that a constructor raised."""
+    try:
+        yield
+    except (ArgumentError, ValueError, TypeError, FsbenchError) as error:
+        own = _find_own(error)
+        if own is not None:
+            raise own from error
+        raise SettingsError(_explain(str(error))) from error
+
+
+def quiet() -> None:
+    """Keep Lightning's notices (seeds, devices, tips) off the screen; a run's go to its log."""
+    warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+    warnings.filterwarnings("ignore", message=r".*configure_optimizers` will be overridden")  # as was asked for
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _find_own(error: BaseException | None) -> FsbenchError | None:
+    """Return the FsbenchError behind `error`, if any: the parser wraps what constructors raise."""
+    while error is not None:
+        if isinstance(error, FsbenchError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _explain(text: str) -> str:
+    """Return the parser's message in one line: which option, of what, and what was expected."""
+    refused = re.search(r"class_path '([\w.]+)':\s*Option '(\w+)' is not accepted", text)
+    if refused:
+        known = list(inspect.signature(resolve_name(refused[1])).parameters)
+        close = difflib.get_close_matches(refused[2], known, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(known)}"
+        return f"{refused[1]} has no option '{refused[2]}'; {hint}"
+    keys = re.findall(r'Parser key "([\w.]+)":', text)
+    where = ".".join(dict.fromkeys(keys))
+    value = text.rpartition(f'"{keys[-1]}":')[2].strip().splitlines()[0] if keys else ""
+    if value and not value.startswith("Does not validate"):
+        return f"{where}: {value}"
+    # of several things that a value may be, why it is not the first; a reason that ends with a colon has a second line
+    reasons = re.findall(r"^ *- (.+:\n.+|.+)$", text, re.MULTILINE)
+    if reasons:
+        return f"{where or 'configuration'}: {' '.join(reasons[0].split())}"
+    return " ".join(text.split())

@@ -1,0 +1,161 @@
+"""The options of `fsbench bench`, written once: the command line, make's variables and grids follow from `Request`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from fsbench.config.registry import choose_method, config_files, task_of
+from fsbench.errors import SettingsError
+
+
+def _option(
+    default: Any,
+    help: str = "",
+    *,
+    flag: str | None = None,
+    key: str | None = None,
+    axis: str | None = None,
+    grid: bool = True,
+    segmentation_only: bool = False,
+) -> Any:
+    """Declare one option of a run.
+
+    Args:
+        default: what holds when it is not given.
+        help: its line in `fsbench bench --help`.
+        flag: its name on the command line without the dashes; None for the field's name, "" for none at all.
+        key: the configuration's key that it sets, as it is.
+        axis: its key in a grid's file where that lists several of it.
+        grid: whether a grid's file may set it.
+        segmentation_only: whether classification has no such option.
+    """
+    names = {"help": help, "flag": flag, "key": key, "axis": axis, "grid": grid, "segmentation_only": segmentation_only}
+    return field(default=default, metadata=names)
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request for runs; None, False and () leave the configuration's value.
+
+    `{fold}`, `{method}`, `{dataset}` and `{seed}` may stand in `checkpoint`, `weights` and `manifest`. `checkpoint` may
+    also be a folder with `fold-<f>/best.ckpt` (the authors' layout). The manifest says what is tested where the other
+    settings do not. `extra` are further arguments in LightningCLI's form.
+    """
+
+    methods: Sequence[str] = _option(
+        ("emat",), "name, or several with commas (see: fsbench list)", flag="method", axis="methods"
+    )
+    dataset: str = _option("demo", "see: fsbench list", axis="datasets")
+    folds: Sequence[int] = _option((0,), "number, or several with commas", flag="fold", axis="folds")
+    runs: str = _option("runs", "folder of all runs", key="run.runs", grid=False)
+    backbone: str | None = _option(None, "backbone instead of the method's and the data set's own (see: fsbench list)")
+    way: int | None = _option(None, "classes of an episode", key="data.way", axis="ways")
+    shot: int | None = _option(None, "labelled images of a class", key="data.shot", axis="shots")
+    protocol: str | None = _option(
+        None, "fscs (the default), hsnet, pfenet; see: fsbench protocols", key="data.protocol", segmentation_only=True
+    )
+    manifest: str | None = _option(
+        None,
+        "file of test episodes, which fixes way, shot, setting and protocol; {fold} stands for the fold",
+        segmentation_only=True,
+    )
+    setting: str | None = _option(
+        None,
+        "original, partially_augmented, fully_augmented, 0-5, 5-10, 10-15, 0-15",
+        key="data.setting",
+        axis="settings",
+        segmentation_only=True,
+    )
+    devices: int | None = _option(None, "processes on this machine, one per device", key="trainer.devices")
+    checkpoint: str | None = _option(
+        None, "evaluate this checkpoint (ours or the authors'); {fold} stands for the fold", flag="ckpt"
+    )
+    seed: int | None = _option(
+        None, "seed of first weights and of training episodes", key="seed_everything", axis="seeds"
+    )
+    data_root: str | None = _option(None, "folder of the data set", key="data.dataset.root", grid=False)
+    weights: str | None = _option(None, "file of the backbone's weights, or random")
+    lists: Sequence[str] = _option((), "folders with official list files, with commas", key="data.dataset.lists")
+    fast: bool = _option(False, "a trial of a few minutes")
+    force: bool = _option(False, "repeat what is done", key="run.force", grid=False)
+    drop_small: bool = _option(
+        False, "leave out classes with too few images", key="data.drop_small_classes", segmentation_only=True
+    )
+    debug: bool = _option(False, "show the traceback of an error", grid=False)
+    extra: Sequence[str] = _option((), flag="")
+
+    def arguments(self, method: str, fold: int) -> list[str]:
+        """Return the arguments of the run of `method` on `fold`, in LightningCLI's form.
+
+        Raises SettingsError for what the data set does not have, and for unknown names.
+        """
+        files = config_files(method, self.dataset, self.fast, self.backbone)
+        if task_of("data", self.dataset) == "classification":
+            self._check_classification()
+        keys = {f.metadata["key"]: getattr(self, f.name) for f in fields(self) if f.metadata["key"]}
+        values = {
+            **{key: value for key, value in keys.items() if _is_given(value)},
+            "run.name": choose_method(method, self.backbone).name,
+            "run.checkpoint": self._checkpoint(method, fold),
+            "trainer.strategy": "ddp" if self.devices is not None and self.devices > 1 else None,
+            "model.backbone.weights": self._fill_in(self.weights, method, fold),
+            "data.fold": fold,
+        }
+        stated = self._of_manifest(method, fold)
+        return [
+            *(f"--config={file}" for file in files),
+            *(f"--{key}={_text(value)}" for key, value in (stated | values).items() if value is not None),
+            *self.extra,
+        ]
+
+    def _check_classification(self) -> None:
+        """Raise SettingsError for an option that only segmentation has."""
+        for f in fields(self):
+            if f.metadata["segmentation_only"] and _is_given(getattr(self, f.name)):
+                raise SettingsError(
+                    f"classification has no {f.name.upper()} (--{f.name.replace('_', '-')}), and {self.dataset} is a "
+                    "data set for it; leave it out"
+                )
+
+    def _of_manifest(self, method: str, fold: int) -> dict[str, Any]:
+        """Return the manifest and the task that its header states."""
+        path = self._fill_in(self.manifest, method, fold)
+        if path is None:
+            return {}
+        from fsbench.episodes.manifest import read_manifest  # with numpy, which a command line that is parsed spares
+
+        header = read_manifest(Path(path).expanduser()).header
+        return {f"data.{name}": header[name] for name in ("protocol", "way", "shot", "setting")} | {
+            "data.manifest": path
+        }
+
+    def _checkpoint(self, method: str, fold: int) -> str | None:
+        """Return the checkpoint of one run. Raises SettingsError where several folds would share one."""
+        path = self._fill_in(self.checkpoint, method, fold)
+        if self.checkpoint is None or path is None:
+            return None
+        if len(self.folds) > 1 and "{fold}" not in self.checkpoint and not Path(path).is_dir():
+            raise SettingsError(
+                f"one checkpoint for {len(self.folds)} folds: each fold needs its own, or base classes would be tested;"
+                " give a folder with fold-<f>/best.ckpt or a path with {fold}"
+            )
+        return str(Path(path) / f"fold-{fold}" / "best.ckpt") if Path(path).is_dir() else path
+
+    def _fill_in(self, path: str | None, method: str, fold: int) -> str | None:
+        """Replace the placeholders of a path."""
+        for name, value in {"method": method, "dataset": self.dataset, "fold": fold, "seed": self.seed}.items():
+            path = path and path.replace(f"{{{name}}}", str(value))
+        return path
+
+
+def _is_given(value: Any) -> bool:
+    """Return whether an option differs from the one that leaves the configuration's value."""
+    return value is not None and value is not False and value not in ((), [])
+
+
+def _text(value: Any) -> str:
+    """Write a value as the configuration's parser reads it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, str | int) else "[" + ",".join(value) + "]"

@@ -1,0 +1,145 @@
+"""The base class of every method that classifies: name the class of every query image of an episode.
+
+Evaluation is written here once. What a method draws follows from the seed and the episode's number alone, and nothing
+is left of an episode when the next one comes.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fsbench.backbones.encoder import FEATURE_VERSION, Encoder
+from fsbench.backbones.feature_store import FeatureStore
+from fsbench.core.method import Method
+from fsbench.data.batch import ImageEpisode, normalised
+from fsbench.errors import SettingsError
+from fsbench.files import fingerprint
+from fsbench.metrics.classification import ClassificationResult
+from fsbench.paths import cache_folder
+
+PACKAGES = ("timm", "pillow", "simplejpeg")
+"""Packages, beside torch, that a feature depends on."""
+
+
+class Classifier(Method):
+    """Base of the methods of few-shot classification.
+
+    Subclasses implement `classify`. They learn in an episode, if at all, so there is no training and no checkpoint.
+    """
+
+    task = "classification"
+    backbone: Encoder
+    backbone_type = Encoder
+    asks_for_features: ClassVar[bool] = False
+    """True for methods that see features of the frozen network and no images."""
+    learns = False
+    sees_all_shots = True
+
+    def classify(self, episodes: Sequence[ImageEpisode]) -> list[Tensor]:
+        """Return for each episode the label of each query image, (N·q,) int64, way by way."""
+        raise NotImplementedError
+
+    def num_trainable_parameters(self, ways: int) -> int:
+        """Return the number of parameters that are learned in an episode, in the network or beside it."""
+        return 0
+
+    def check_shots(self, test: int, training: int | None) -> None:
+        if self.nshot_strategy != "own":
+            raise SettingsError(f"nshot_strategy is {self.nshot_strategy}, but classifiers see all shots; expected own")
+
+    def filter_state_dict(self, learned: dict[str, Tensor], whose: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        raise SettingsError(f"{whose}: classifiers learn anew in every episode; expected no checkpoint")
+
+    def test_step(self, batch: Sequence[ImageEpisode], batch_idx: int) -> dict[str, list[ClassificationResult]]:
+        named = self.classify(batch)
+        return {
+            "results": [
+                ClassificationResult(episode.index, episode.classes, labels.view(episode.query.shape).cpu().numpy())
+                for episode, labels in zip(batch, named, strict=True)
+            ]
+        }
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        return [episode.to(device, non_blocking=True) for episode in batch]
+
+
+class FeatureClassifier(Classifier):
+    """Base of methods on features of the frozen network, of which every image has one.
+
+    An image is encoded by itself, once for all episodes, runs and processes (`fsbench.backbones.feature_store`; the
+    backbone's `cache_mib: 0` encodes it for every episode again).
+    """
+
+    asks_for_features = True
+    store: FeatureStore | None = None
+    data: Any = None
+
+    def on_test_start(self) -> None:
+        self.encode_shown(self.trainer.datamodule)  # type: ignore[attr-defined]
+        self.trainer.strategy.barrier("encoded")
+
+    def encode_shown(self, data: Any) -> None:
+        """Encode the images of the unfinished episodes that are not stored yet, a share on each rank.
+
+        Args:
+            data: the data module of classification.
+        """
+        self.data = data
+        if not self.backbone.cache.max_bytes:
+            return
+        self.store = FeatureStore(
+            cache_folder() / "features" / self._feature_id(), len(self.data.names), self.backbone.width
+        )
+        shown = {int(p) for e in self.data.left() for part in self.data.places(e) for p in part.flatten()}
+        missing = [place for place in sorted(shown) if not self.store.has(place)]
+        for place, image in self.data.images(self.data.share(missing)):
+            self.store.put(int(place), self._encode(image).cpu().numpy())
+
+    def _feature_id(self) -> str:
+        """Hash everything that a feature follows from: weights, files, size, rounding, code."""
+        device = self.device
+        processor = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.get_num_threads()
+        rounding = [torch.__version__, device.type, processor, torch.backends.cuda.matmul.allow_tf32]
+        name, digest = self.backbone.name, self.backbone.digest
+        return fingerprint([name, digest, self.data.files_sha256, self.data.image_size, rounding, _versions()])[:32]
+
+    def _encode(self, image: Tensor) -> Tensor:
+        with torch.autocast(self.device.type, enabled=False):
+            return self.backbone.encode(normalised(image.to(self.device)))
+
+    def features(self, places: Tensor) -> Tensor:
+        """Return the features (…, D) float32 of the images at `places` (…,)."""
+        flat = places.flatten().tolist()
+        if self.store is None:
+            rows = torch.stack([self._encode(self.data.image(place)) for place in flat])
+        else:
+            for place in flat:
+                if not self.store.has(place):  # another rank's, whose disk is another
+                    self.store.put(place, self._encode(self.data.image(place)).cpu().numpy())
+            rows = torch.from_numpy(self.store.rows(np.asarray(flat))).to(self.device)
+        return rows.view(*places.shape, -1)
+
+
+@cache
+def _versions() -> list[str]:
+    """Return the versions of everything that decodes and encodes, here and in other packages."""
+    packages = []
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):  # simplejpeg need not be installed
+            packages.append(f"{name} {version(name)}")
+    return [*packages, f"features {FEATURE_VERSION}"]
+
+
+@contextmanager
+def drawing(episode: ImageEpisode) -> Iterator[np.random.Generator]:
+    """Seed torch's CPU generator from the episode within the block; yield a numpy generator seeded from it, too."""
+    numbers = np.random.SeedSequence([episode.seed, episode.index])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(numbers.generate_state(1, np.uint64)[0]))
+        yield np.random.default_rng(numbers.spawn(1)[0])

@@ -1,0 +1,122 @@
+"""The base class of every method, of segmentation and of classification."""
+
+from collections.abc import Iterable
+from typing import Any, ClassVar, Literal
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from fsbench.backbones.base import BackboneConfig, FrozenBackbone
+from fsbench.core.released_format import WRITTEN_BY, ReleasedFormat
+from fsbench.core.shot_ensemble import NShotStrategy
+
+
+class Method(L.LightningModule):
+    """A LightningModule on a frozen backbone whose test step returns `{"results": [one result per episode]}`.
+
+    Subclass `fsbench.core.segmenter.Segmenter` or `fsbench.core.classifier.Classifier`. Modules and parameters that a
+    subclass registers are trainable and stored in checkpoints; the frozen backbone is neither.
+
+    Args:
+        backbone: the frozen backbone.
+
+    Raises:
+        CheckpointError: its weights are missing.
+    """
+
+    task: ClassVar[Literal["segmentation", "classification"]]
+    registry_name: ClassVar[str]
+    """Name in identities and checkpoints: the class's, in lower case. It outlives a move of the class."""
+    backbone: FrozenBackbone
+    backbone_type: ClassVar[type[FrozenBackbone]]
+    """Kind of features that the method takes."""
+    released_format: ClassVar[ReleasedFormat] = ReleasedFormat()
+    """Layout of the authors' checkpoints."""
+    learns: bool = True
+    """False for methods without training: the run goes straight to the evaluation."""
+    calibrates: bool = False
+    """True for training-free methods that look at base classes first; see `calibrate`."""
+    sees_all_shots: bool = False
+    """True for methods that take K shots in one pass."""
+    nshot_strategy: NShotStrategy = "own"
+    """How K shots become one prediction; set by the run's option of this name."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.registry_name = cls.__name__.lower()
+
+    def __init__(self, backbone: BackboneConfig):
+        super().__init__()
+        self.backbone = self.backbone_type(backbone)
+
+    @property
+    def predicts_presence(self) -> bool:
+        """False for methods that only segment: presence then follows from the mask."""
+        return True
+
+    def record_notes(self, data: Any) -> list[str]:
+        """Return notes on the method's settings on `data` that a reader of the record needs; tables print them."""
+        return []
+
+    def num_trainable_parameters(self, ways: int) -> int:
+        """Return the number of learned parameters for episodes of `ways` ways."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def num_parameters(self, ways: int) -> int:
+        """Return the number of all parameters, frozen ones included, for episodes of `ways` ways."""
+        return self.num_trainable_parameters(ways) + self.backbone.num_parameters
+
+    def check_image_size(self, size: int) -> None:
+        """Raise SettingsError if the method cannot take square images of `size` pixels."""
+        self.backbone.check_image_size(size)
+
+    def check_shots(self, test: int, training: int | None) -> None:
+        """Raise SettingsError if the method cannot take this many shots at a time.
+
+        Args:
+            test: shots of a test episode.
+            training: shots of a training episode; None where nothing is trained.
+        """
+
+    def checkpoint_settings(self) -> dict[str, Any]:
+        """Return the settings that learned weights depend on; a checkpoint trained with others is refused."""
+        return {}
+
+    def filter_state_dict(self, learned: dict[str, Tensor], whose: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Filter a checkpoint's weights.
+
+        Args:
+            learned: the checkpoint's weights, without the backbone's.
+            whose: the checkpoint's description, for error messages.
+
+        Returns:
+            The weights to load, and those of `checkpoint_settings` that are allowed to differ.
+        """
+        return learned, {}
+
+    def calibrate(self, episodes: Iterable[Any]) -> dict[str, float]:
+        """Choose settings on labelled single episodes of base classes; called only if `calibrates`.
+
+        Returns:
+            The chosen settings, for the record.
+        """
+        raise NotImplementedError
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the method's checkpoints state about it: name, settings, backbone and its weights."""
+        return {
+            "method": self.registry_name,
+            "settings": self.checkpoint_settings(),
+            "backbone": self.backbone.weights_id,
+            "backbone_sha256": self.backbone.digest,
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint[WRITTEN_BY] = self.describe()
+        data = None if self._trainer is None else self.trainer.datamodule  # type: ignore[attr-defined]
+        if data is not None:  # Lightning calls this hook of the method alone
+            data.on_save_checkpoint(checkpoint)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        return batch.to(device, non_blocking=True)

@@ -1,0 +1,46 @@
+"""Layouts of the checkpoints that the authors of methods release."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+WRITTEN_BY = "fsbench"
+"""Key under which our checkpoints say which method, settings and backbone weights they belong to."""
+
+
+@dataclass(frozen=True)
+class ReleasedFormat:
+    """The layout of a method's checkpoints as its authors store them.
+
+    Attributes:
+        wrapper: prefix of every name; a file that has one is a bare state_dict, no Lightning checkpoint.
+        backbone: prefix of the names of the frozen backbone, after the wrapper.
+        complete: adds to the learned weights what the authors store and we compute.
+        stored: False for names of theirs that we compute.
+    """
+
+    wrapper: str = ""
+    backbone: str = "backbone."
+    complete: Callable[[dict[str, Tensor]], dict[str, Tensor]] = lambda learned: learned
+    stored: Callable[[str], bool] = lambda key: True
+
+    def split(self, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]] | None:
+        """Split a checkpoint into the learned weights and the backbone's, under their own names.
+
+        Returns:
+            Both state dicts, or None if `state` has another layout.
+        """
+        frozen = self.wrapper + self.backbone
+        backbone = {key.removeprefix(frozen): value for key, value in state.items() if key.startswith(frozen)}
+        if not backbone or not all(key.startswith(self.wrapper) for key in state):
+            return None
+        own = {k.removeprefix(self.wrapper): value for k, value in state.items() if not k.startswith(frozen)}
+        return {key: value for key, value in own.items() if self.stored(key)}, backbone
+
+    def join(self, learned: dict[str, Tensor], backbone: dict[str, Tensor]) -> dict[str, Any]:
+        """Return the content of the authors' file, the backbone's weights first."""
+        state = {self.backbone + key: value for key, value in backbone.items()} | self.complete(learned)
+        wrapped = {self.wrapper + key: value for key, value in state.items()}
+        return wrapped if self.wrapper else {"state_dict": wrapped}

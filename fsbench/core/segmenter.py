@@ -1,0 +1,83 @@
+"""The base class of every method that segments: encode an episode, predict it, and (if it learns) give a loss.
+
+Evaluation is written here once. It hands a method one episode at a time, without the truth, so that no figure can
+depend on the batch, and no method can peek.
+"""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from fsbench.backbones.base import FrozenBackbone
+from fsbench.backbones.vit import FrozenViT
+from fsbench.core.method import Method
+from fsbench.core.prediction import Prediction
+from fsbench.core.shot_ensemble import ENSEMBLES, ensemble
+from fsbench.data.batch import EpisodeBatch
+from fsbench.metrics.episodic import SegmentationResult, count, presence_from_mask
+from fsbench.metrics.regions import slot_regions
+
+
+class Segmenter(Method):
+    """Base of the methods of few-shot segmentation.
+
+    Subclasses implement `forward` (one episode) and, if they learn, `loss` and `configure_optimizers`.
+    `backbone_type` is a vision transformer unless a subclass says otherwise; `fsbench.backbones.pyramid.FrozenPyramid`
+    is another.
+    """
+
+    task = "segmentation"
+    backbone_type: ClassVar[type[FrozenBackbone]] = FrozenViT
+
+    def forward(self, episode: EpisodeBatch) -> Prediction:
+        """Predict a batch of exactly one episode, without padding and without its truth."""
+        raise NotImplementedError
+
+    def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
+        """Return the training losses of a batch; the entry "loss" is minimised, all are logged."""
+        raise NotImplementedError
+
+    def training_step(self, batch: EpisodeBatch, batch_idx: int) -> Tensor:
+        losses = self.loss(batch)
+        self.log_dict({f"train/{name}": value.detach() for name, value in losses.items()}, batch_size=len(batch))
+        return losses["loss"]
+
+    def validation_step(self, batch: EpisodeBatch, batch_idx: int) -> dict[str, list[SegmentationResult]]:
+        return {"results": [self.evaluate(episode) for episode in batch.split()]}
+
+    def test_step(self, batch: EpisodeBatch, batch_idx: int) -> dict[str, list[SegmentationResult]]:
+        return self.validation_step(batch, batch_idx)
+
+    def evaluate(self, episode: EpisodeBatch) -> SegmentationResult:
+        """Predict one episode and count its pixels against the truth."""
+        truth = episode.known_truth()
+        prediction = self.predict_shots(episode.without_truth())
+        ways = truth.classes.shape[1]
+        present, presence_score = prediction.present, prediction.presence_score
+        if present is None or presence_score is None:
+            present, presence_score = presence_from_mask(prediction.label_map, ways)
+        label_map = prediction.label_map.to("cpu", torch.uint8)
+        rom, rum = slot_regions(label_map, truth.label_maps[0], ways)
+        return SegmentationResult(
+            episode=int(episode.episodes[0]),
+            classes=truth.classes[0].cpu(),
+            counts=count(prediction.label_map, truth.label_maps[0], ways).cpu(),
+            present=truth.presence[0].cpu(),
+            decided=present.cpu(),
+            score=presence_score.float().cpu(),
+            label_map=label_map,
+            rom=rom,
+            rum=rum,
+        )
+
+    def predict_shots(self, episode: EpisodeBatch) -> Prediction:
+        """Predict one episode by the run's `nshot_strategy`: in the method's own way, or as an ensemble of shots.
+
+        Raises:
+            SettingsError: an ensemble is asked for, and the method gives no logits.
+        """
+        if self.nshot_strategy not in ENSEMBLES or episode.support.shape[2] == 1:
+            prediction: Prediction = self(episode)
+            return prediction
+        return ensemble(self, episode, self.nshot_strategy)

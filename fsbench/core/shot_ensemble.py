@@ -1,0 +1,123 @@
+"""Ensembles of K one-shot predictions, which DCAMA's one pass is compared with (dcama.md §8).
+
+They need nothing of a method but its two-class logits, so any method that can do one shot can do K this way.
+
+Shapes: K shots, N ways, S image side, (h, w) the predicted map.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from fsbench.core.prediction import Prediction
+from fsbench.data.batch import EpisodeBatch
+from fsbench.errors import SettingsError
+
+NShotStrategy = Literal["own", "one_pass", "vote", "average", "average_logit", "hsnet_vote", "cross_guided"]
+"""How K shots become one prediction: "own" in the method's own way; "one_pass" the same, only for methods that take all
+shots at once; the others are ensembles, see `combine`."""
+
+Predict = Callable[[EpisodeBatch], Prediction]
+
+ENSEMBLES = tuple(name for name in get_args(NShotStrategy) if name not in ("own", "one_pass"))
+
+
+def ensemble(predict: Predict, episode: EpisodeBatch, strategy: NShotStrategy) -> Prediction:
+    """Predict with each shot by itself and combine the K predictions.
+
+    Presence, where the method decides it, goes by its mean score and by the majority of its decisions (half is enough).
+
+    Args:
+        predict: the method, from a batch of one 1-shot episode to its prediction.
+        episode: one episode with K shots.
+        strategy: one of `ENSEMBLES`.
+
+    Raises:
+        SettingsError: the method gives no logits.
+    """
+    shots = [_one_shot(predict, episode, shot) for shot in range(episode.support.shape[2])]
+    logits = torch.stack([_logits(shot, strategy) for shot in shots])
+    weights = _guidance(predict, episode) if strategy == "cross_guided" else None
+    scores, foreground = combine(logits, strategy, weights)
+    present = presence_score = None
+    if all(shot.present is not None and shot.presence_score is not None for shot in shots):
+        present = torch.stack([shot.present for shot in shots if shot.present is not None]).float().mean(0) >= 0.5
+        presence_score = torch.stack([shot.presence_score for shot in shots if shot.presence_score is not None]).mean(0)
+    return Prediction(label_map(scores, foreground), present, presence_score)
+
+
+def _logits(prediction: Prediction, strategy: str) -> Tensor:
+    if prediction.logits is None:
+        raise SettingsError(f"the method gives no logits for each way, which nshot_strategy {strategy} needs; use own")
+    return prediction.logits
+
+
+def _one_shot(predict: Predict, episode: EpisodeBatch, shot: int) -> Prediction:
+    one = slice(shot, shot + 1)
+    return predict(
+        replace(
+            episode,
+            support=episode.support[:, :, one],
+            support_labels=episode.support_labels[:, :, one],
+            valid=episode.valid[:, :, one],
+        )
+    )
+
+
+def _guidance(predict: Predict, episode: EpisodeBatch) -> Tensor:
+    """Return the mean IoU (K, N) with which each shot segments all supports of its way, itself included."""
+    ways, shots = episode.support.shape[1:]
+    side = torch.tensor([episode.support_labels.shape[-2:]], device=episode.query_sizes.device)
+    ious = torch.zeros(shots, ways, device=episode.support.device)
+    for way in range(ways):
+        for shot in range(shots):
+            for query in range(shots):
+                as_query = replace(
+                    episode,
+                    query=episode.support[:, way, query],
+                    query_sizes=side,
+                    support=episode.support[:, way : way + 1, shot : shot + 1],
+                    support_labels=episode.support_labels[:, way : way + 1, shot : shot + 1],
+                    valid=episode.valid[:, way : way + 1, shot : shot + 1],
+                )
+                predicted = predict(as_query).label_map == 1
+                truth = episode.support_masks[0, way, query]
+                ious[shot, way] += (predicted & truth).sum() / (predicted | truth).sum().clamp(min=1) / shots
+    return ious
+
+
+def combine(logits: Tensor, strategy: str, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Join one-shot logits (K, N, 2, h, w); entry 1 is foreground.
+
+    "vote": foreground where at least half of the hard masks say so. "average": mean probability above 0.5.
+    "average_logit": mean logits. "hsnet_vote": votes over the most votes of any pixel (at least 1), 0.5 or more.
+    "cross_guided": probabilities weighted with `weights` (K, N), how well a shot segments the supports; where they are
+    all 0, "average".
+
+    Returns:
+        scores (N, h, w) in [0, 1], by which ways are compared, and foreground (N, h, w) bool.
+    """
+    shots = len(logits)
+    if strategy == "average_logit":
+        mean = logits.mean(0)
+        return mean.softmax(1)[:, 1], mean[:, 1] > mean[:, 0]
+    if strategy in ("average", "cross_guided"):
+        share = logits.new_ones(logits.shape[:2]) if weights is None else weights
+        share = torch.where(share.sum(0) > 0, share, 1.0)
+        probability = (share[..., None, None] * logits.softmax(2)[:, :, 1]).sum(0) / share.sum(0)[:, None, None]
+        return probability, probability > 0.5
+    votes = (logits[:, :, 1] > logits[:, :, 0]).sum(0)
+    most = votes.amax((1, 2), keepdim=True).clamp(min=1) if strategy == "hsnet_vote" else shots
+    agreed = votes / most
+    probability = logits.softmax(2)[:, :, 1].mean(0)  # decides between ways with equally many votes
+    return (agreed * (shots + 1) + probability) / (shots + 2), agreed >= 0.5
+
+
+def label_map(scores: Tensor, foreground: Tensor) -> Tensor:
+    """Return the label map (h, w) int64 of scores (N, h, w) and foreground (N, h, w): of the ways that are foreground
+    the one with the highest score (the first on ties), else 0."""
+    way = torch.where(foreground, scores, -torch.inf).argmax(0)
+    return torch.where(foreground.any(0), way + 1, 0)

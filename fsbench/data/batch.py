@@ -1,0 +1,198 @@
+"""Episodes as tensors: what the data module hands to a method.
+
+Shapes: B episodes, N ways, K shots, M distinct images, S image side, (h, w) a query's label map.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+
+
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass
+class Truth:
+    """The labels of a batch, which only the evaluation and the loss may see.
+
+    Attributes:
+        label_maps: B maps (h, w) uint8: 0 background, 1..N ways, 255 void. At original size in evaluation, (S, S) in
+            training.
+        presence: (B, N) bool, way occurs anywhere in the query at its original size.
+        classes: (B, N) int64 class numbers, 0 where a way is padding.
+    """
+
+    label_maps: list[Tensor]
+    presence: Tensor
+    classes: Tensor
+
+
+@dataclass
+class EpisodeBatch:
+    """B episodes. Each distinct image is there once; episodes refer to its row.
+
+    Attributes:
+        images: (M, 3, S, S) uint8 RGB; `pixels` normalises them on the device.
+        image_names: M names, unique in the data set.
+        query: (B,) int64 rows of `images`.
+        support: (B, N, K) int64 rows of `images`.
+        support_labels: (B, N, K, S, S) uint8: 1 the way's class, 0 anything else, 255 void.
+        valid: (B, N, K) bool; False where ragged support sets are padded.
+        query_sizes: (B, 2) int64, original (height, width) of the query, the size of a predicted label map.
+        episodes: (B,) int64 indices in the manifest.
+        truth: None when a method predicts.
+    """
+
+    images: Tensor
+    image_names: list[str]
+    query: Tensor
+    support: Tensor
+    support_labels: Tensor
+    valid: Tensor
+    query_sizes: Tensor
+    episodes: Tensor
+    truth: Truth | None
+
+    def __len__(self) -> int:
+        return len(self.query)
+
+    @property
+    def support_masks(self) -> Tensor:
+        """(B, N, K, S, S) bool: the way's class; void counts as background."""
+        return self.support_labels == 1
+
+    def pixels(self, row: int) -> Tensor:
+        """Image `row` as (3, S, S) float32, normalised with the ImageNet statistics."""
+        mean, std = (torch.tensor(v, device=self.images.device)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
+        return (self.images[row].float() / 255 - mean) / std
+
+    def known_truth(self) -> Truth:
+        assert self.truth is not None, "a method must not ask for the truth while it predicts"
+        return self.truth
+
+    def without_truth(self) -> "EpisodeBatch":
+        return replace(self, truth=None)
+
+    def split(self) -> Iterator["EpisodeBatch"]:
+        """The episodes one by one, without the padding of ragged support sets."""
+        for b in range(len(self)):
+            ways, shots = self.valid[b].any(1), self.valid[b].any(0)
+            truth = self.truth and Truth(
+                [self.truth.label_maps[b]], self.truth.presence[b : b + 1, ways], self.truth.classes[b : b + 1, ways]
+            )
+            yield replace(
+                self,
+                query=self.query[b : b + 1],
+                support=self.support[b : b + 1, ways][:, :, shots],
+                support_labels=self.support_labels[b : b + 1, ways][:, :, shots],
+                valid=self.valid[b : b + 1, ways][:, :, shots],
+                query_sizes=self.query_sizes[b : b + 1],
+                episodes=self.episodes[b : b + 1],
+                truth=truth,
+            )
+
+    def to(self, *args: Any, **kwargs: Any) -> "EpisodeBatch":
+        """Move every tensor, as `Tensor.to` does."""
+        return _map(self, lambda t: t.to(*args, **kwargs))
+
+    def pin_memory(self) -> "EpisodeBatch":
+        return _map(self, lambda t: t.pin_memory())
+
+
+def _map(item: Any, move: Any) -> Any:
+    if isinstance(item, Tensor):
+        return move(item)
+    if isinstance(item, list):
+        return [_map(value, move) for value in item]
+    if isinstance(item, Truth | EpisodeBatch):
+        return type(item)(**{f.name: _map(getattr(item, f.name), move) for f in fields(item)})
+    return item
+
+
+def collate(items: Sequence[EpisodeBatch]) -> EpisodeBatch:
+    """Join episodes: distinct images once, support sets padded to the most ways and shots."""
+    if len(items) == 1:
+        return items[0]  # a copy of its images would take as long as decoding one
+    rows: dict[str, int] = {}
+    images: list[Tensor] = []
+    for item in items:
+        for name, image in zip(item.image_names, item.images, strict=True):
+            if name not in rows:
+                rows[name] = len(images)
+                images.append(image)
+    shape = [max(sizes) for sizes in zip(*(item.valid.shape[1:] for item in items), strict=True)]
+    new_row = [torch.tensor([rows[name] for name in item.image_names]) for item in items]
+    truths = [item.known_truth() for item in items]
+    return EpisodeBatch(
+        images=torch.stack(images),
+        image_names=list(rows),
+        query=torch.cat([new[item.query] for item, new in zip(items, new_row, strict=True)]),
+        support=torch.cat([_pad(new[item.support], shape) for item, new in zip(items, new_row, strict=True)]),
+        support_labels=torch.cat([_pad(item.support_labels, shape) for item in items]),
+        valid=torch.cat([_pad(item.valid, shape) for item in items]),
+        query_sizes=torch.cat([item.query_sizes for item in items]),
+        episodes=torch.cat([item.episodes for item in items]),
+        truth=Truth(
+            [label_map for truth in truths for label_map in truth.label_maps],
+            torch.cat([_pad(truth.presence, shape[:1]) for truth in truths]),
+            torch.cat([_pad(truth.classes, shape[:1]) for truth in truths]),
+        ),
+    )
+
+
+def _pad(tensor: Tensor, shape: Sequence[int]) -> Tensor:
+    """Grow dimensions 1.. of `tensor` to `shape` with zeros."""
+    sizes = list(tensor.shape)
+    sizes[1 : 1 + len(shape)] = shape
+    if sizes == list(tensor.shape):
+        return tensor
+    padded = tensor.new_zeros(sizes)
+    padded[tuple(slice(n) for n in tensor.shape)] = tensor
+    return padded
+
+
+@dataclass(frozen=True)
+class ImageEpisode:
+    """One task.
+
+    Attributes:
+        index: number in the manifest.
+        seed: of whatever a method draws; together with `index` it is all that this may depend on.
+        classes: (N,) numbers of the classes in the data set, from 1. A label is a place in it, from 0.
+        support, query: (N, K) and (N, q) int64 places of the images in the data set, way by way.
+        images: uint8 RGB (N·K + N·q, 3, S, S), supports first; None for methods that ask for features.
+    """
+
+    index: int
+    seed: int
+    classes: tuple[int, ...]
+    support: Tensor
+    query: Tensor
+    images: Tensor | None = None
+
+    @property
+    def ways(self) -> int:
+        return len(self.classes)
+
+    def labels(self, device: torch.device) -> Tensor:
+        """Labels of the supports, (N·K,) int64."""
+        return torch.arange(self.ways, device=device).repeat_interleave(self.support.shape[1])
+
+    def pixels(self) -> tuple[Tensor, Tensor]:
+        """Supports and queries, normalised, float32."""
+        assert self.images is not None, "the method asked for features only"
+        return normalised(self.images[: self.support.numel()]), normalised(self.images[self.support.numel() :])
+
+    def to(self, *args: Any, **kwargs: Any) -> "ImageEpisode":
+        return self if self.images is None else replace(self, images=self.images.to(*args, **kwargs))
+
+
+def normalised(images: Tensor) -> Tensor:
+    """uint8 (B, 3, S, S) -> float32 with the ImageNet statistics, for every backbone (fort.md §3)."""
+    mean, std = (torch.tensor(v, device=images.device)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
+    return (images.float() / 255 - mean) / std

@@ -1,0 +1,127 @@
+"""The objects of a COCO annotation file as compact arrays, and label maps painted from them (fscs-protocol §2.2)."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fsbench.data.disk_cache import load_arrays, save_arrays
+from fsbench.errors import DataError
+from fsbench.files import sha256_file
+
+_FORMAT = "instances-1"
+"""To be changed with the meaning of the arrays, so that older files are not used."""
+
+
+@dataclass(frozen=True)
+class Instances:
+    """The non-crowd objects of all images of one annotation file.
+
+    Attributes:
+        path: The file.
+        sha256: Of the file.
+        file_names: M image file names, ascending.
+        sizes: (M, 2) int32 height and width.
+        starts: (M + 1,) int64; image m has the objects starts[m] to starts[m + 1], ascending annotation id.
+        classes: (J,) uint8 class number of every object: the rank of its category id, from 1.
+        polygon_starts: (J + 1,) int64, the polygons of every object.
+        vertex_starts: (Q + 1,) int64, the vertices of every polygon.
+        vertices: (V, 2) int16 x and y, truncated toward zero.
+        rles: Object -> run-length mask, for the objects that are given as one.
+    """
+
+    path: Path
+    sha256: str
+    file_names: tuple[str, ...]
+    sizes: np.ndarray
+    starts: np.ndarray
+    classes: np.ndarray
+    polygon_starts: np.ndarray
+    vertex_starts: np.ndarray
+    vertices: np.ndarray
+    rles: dict[int, dict[str, Any]]
+
+    @cached_property
+    def row_of(self) -> dict[str, int]:
+        """File name -> image m."""
+        return {name: row for row, name in enumerate(self.file_names)}
+
+    def paint(self, file_name: str) -> np.ndarray:
+        """Label map (H, W) uint8: every polygon filled with its boundary, later objects over earlier ones."""
+        # spared until it is needed
+        import cv2
+
+        row = self.row_of[file_name]
+        labels = np.zeros(self.sizes[row], dtype=np.uint8)
+        for item in range(self.starts[row], self.starts[row + 1]):
+            number = int(self.classes[item])
+            for polygon in range(self.polygon_starts[item], self.polygon_starts[item + 1]):
+                vertices = self.vertices[self.vertex_starts[polygon] : self.vertex_starts[polygon + 1]]
+                cv2.fillPoly(labels, [vertices.astype(np.int32)], number)
+            if item in self.rles:
+                labels[self._decoded(self.rles[item], file_name, labels.shape)] = number
+        return labels
+
+    def _decoded(self, rle: dict[str, Any], file_name: str, shape: tuple[int, ...]) -> np.ndarray:
+        height, width = shape
+        try:
+            return decode_rle(rle, height, width)
+        except (ValueError, TypeError) as error:
+            raise DataError(
+                f"annotation file {self.path} has an unusable run-length mask on {file_name} ({error}); expected one "
+                f"of {height} rows and {width} columns; fetch the file again"
+            ) from error
+
+
+def cached_instances(path: Path, read: Callable[[Path, str], Instances]) -> Instances:
+    """`read(path, sha256)`, or what an earlier call kept of it: the real training file takes 20 s and 1 GB to parse."""
+    # spared until it is needed
+    from tqdm import tqdm
+
+    sha256 = sha256_file(path)
+    saved = load_arrays(_FORMAT, sha256)
+    if saved is not None:
+        try:
+            texts = {name: saved.pop(name).tobytes().decode() for name in ("file_names", "rles")}
+            rles = {int(item): rle for item, rle in json.loads(texts["rles"]).items()}
+            return Instances(path, sha256, tuple(texts["file_names"].split("\n")), rles=rles, **saved)
+        except (KeyError, TypeError, ValueError):
+            pass  # written by another version: read the file again
+    with tqdm(total=1, desc=f"Reading {path.name}", unit="file", disable=None) as progress:
+        instances = read(path, sha256)
+        progress.update()
+    values = {field.name: getattr(instances, field.name) for field in fields(instances)}
+    arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+    names, rles_text = "\n".join(instances.file_names), json.dumps(instances.rles)
+    arrays |= {"file_names": _bytes(names), "rles": _bytes(rles_text)}
+    save_arrays(_FORMAT, sha256, arrays)
+    return instances
+
+
+def _bytes(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode(), dtype=np.uint8)
+
+
+def decode_rle(rle: dict[str, Any], height: int, width: int) -> np.ndarray:
+    """Mask (height, width) bool of {"size": [h, w], "counts": runs or their compressed text}.
+
+    Raises ValueError for a mask of another size and for runs that do not fill it: pycocotools would return
+    uninitialised memory for those.
+    """
+    # spared until it is needed
+    from pycocotools import mask
+
+    counts = rle.get("counts")
+    if list(rle.get("size", ())) != [height, width]:
+        raise ValueError(f"its size is {rle.get('size')}")
+    if isinstance(counts, list):
+        if min(counts, default=0) < 0 or sum(counts) != height * width:
+            raise ValueError(f"its runs do not fill {height * width} pixels")
+        rle = mask.frPyObjects(rle, height, width)
+    elif not counts:
+        raise ValueError("it has no runs")
+    return mask.decode(rle).astype(bool)

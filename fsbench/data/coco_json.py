@@ -1,0 +1,150 @@
+"""Reads a COCO `instances_*.json` into compact arrays.
+
+Objects become small arrays while the file is parsed, so that the floats of a 330 MB file are never all in memory.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fsbench.data.coco_instances import Instances
+from fsbench.errors import DataError
+
+_FAR = 1 << 15
+"""Vertices this far out are damage; nearer ones fit into int16."""
+
+
+class _Image(NamedTuple):
+    file_name: str
+    id: int
+    height: int
+    width: int
+
+
+class _Object(NamedTuple):
+    image_id: int
+    id: int
+    category_id: int
+    polygons: list[np.ndarray]
+    rle: dict[str, Any] | None
+
+
+_CROWD = object()
+"""Stands for a crowd region, which is not painted."""
+
+
+def read_instances(path: Path, sha256: str, class_names: Sequence[str]) -> Instances:
+    """Read an annotation file; its categories, ascending by id, must be `class_names`.
+
+    Args:
+        path: The annotation file.
+        sha256: Its checksum, kept in the result.
+        class_names: Class 1, 2, … in ascending category id.
+
+    Raises:
+        DataError: not a complete JSON file, not instance annotations, or entries that do not fit together.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), object_hook=_compact)
+        images, objects = _lists(content)
+        return _arrays(path, sha256, images, objects, _class_numbers(content["categories"], class_names))
+    except OSError as error:
+        raise DataError(f"annotation file {path} cannot be read ({error.strerror}); check the file") from error
+    except (ValueError, TypeError) as error:
+        raise DataError(
+            f"annotation file {path} cannot be used: {error}; expected a complete instances file of COCO's form; put a "
+            "sound copy there"
+        ) from error
+
+
+def _compact(entry: dict[str, Any]) -> Any:
+    """Called for every JSON object, innermost first; keeps of images and objects what is needed."""
+    if "image_id" in entry:
+        _require(entry, ("id", "category_id", "segmentation"), "annotation")
+        if entry.get("iscrowd", 0):
+            return _CROWD
+        shape = entry["segmentation"]
+        polygons = [] if isinstance(shape, dict) else [_vertices(polygon, entry["id"]) for polygon in shape]
+        rle = shape if isinstance(shape, dict) else None
+        return _Object(int(entry["image_id"]), int(entry["id"]), int(entry["category_id"]), polygons, rle)
+    if "file_name" in entry:
+        _require(entry, ("id", "height", "width"), "image")
+        return _Image(str(entry["file_name"]), int(entry["id"]), int(entry["height"]), int(entry["width"]))
+    return entry
+
+
+def _require(entry: dict[str, Any], keys: Iterable[str], kind: str) -> None:
+    for key in keys:
+        if key not in entry:
+            raise ValueError(f"an {kind} entry has no {key!r}")
+
+
+def _vertices(polygon: Any, annotation: int) -> np.ndarray:
+    """[x, y, x, y, …] -> (n, 2) int16, truncated toward zero."""
+    numbers = np.asarray(polygon, dtype=np.float64)
+    if numbers.ndim != 1 or numbers.size % 2 or not (np.abs(numbers) < _FAR).all():
+        raise ValueError(f"annotation {annotation} has a polygon that is not a list of x, y in pixels")
+    return numbers.astype(np.int16).reshape(-1, 2)
+
+
+def _lists(content: Any) -> tuple[list[_Image], list[_Object]]:
+    """The images ascending by file name and the painted objects ascending by image id and annotation id."""
+    kinds = {"images": _Image, "annotations": object, "categories": dict}
+    for key, kind in kinds.items():
+        entries = content.get(key) if isinstance(content, dict) else None
+        if not isinstance(entries, list) or not all(isinstance(entry, kind) for entry in entries):
+            raise ValueError(f"it has no list of {key}")
+    objects = [entry for entry in content.pop("annotations") if entry is not _CROWD]
+    if not all(isinstance(entry, _Object) for entry in objects):
+        raise ValueError("an annotation entry has no 'image_id'")
+    return sorted(content["images"]), sorted(objects, key=lambda entry: entry[:2])
+
+
+def _class_numbers(categories: list[dict[str, Any]], class_names: Sequence[str]) -> dict[int, int]:
+    """Category id -> class number."""
+    for category in categories:
+        _require(category, ("id", "name"), "category")
+    ordered = sorted(categories, key=lambda category: category["id"])
+    names = [str(category["name"]) for category in ordered]
+    if names != list(class_names):
+        strange = next((name for name in names if name not in class_names), None)
+        found = f"{len(names)} categories" + (f", among them {strange!r}" if strange else "")
+        raise ValueError(f"it has {found}, not the {len(class_names)} of COCO")
+    return {category["id"]: number for number, category in enumerate(ordered, start=1)}
+
+
+def _arrays(
+    path: Path, sha256: str, images: list[_Image], objects: list[_Object], number_of: dict[int, int]
+) -> Instances:
+    row_of_id = {image.id: row for row, image in enumerate(images)}
+    names = tuple(image.file_name for image in images)
+    if len(row_of_id) < len(images) or len(set(names)) < len(images):
+        raise ValueError("two images have the same id or file name")
+    for entry in objects:
+        if entry.image_id not in row_of_id:
+            raise ValueError(f"annotation {entry.id} is on image {entry.image_id}, which is not listed")
+        if entry.category_id not in number_of:
+            raise ValueError(f"annotation {entry.id} has the category id {entry.category_id}, which is not listed")
+    rows = np.array([row_of_id[entry.image_id] for entry in objects], dtype=np.int64)
+    order = np.argsort(rows, kind="stable")
+    objects = [objects[item] for item in order]
+    polygons = [polygon for entry in objects for polygon in entry.polygons]
+    return Instances(
+        path=path,
+        sha256=sha256,
+        file_names=names,
+        sizes=np.array([image[2:] for image in images], dtype=np.int32).reshape(-1, 2),
+        starts=_starts(np.bincount(rows, minlength=len(images))),
+        classes=np.array([number_of[entry.category_id] for entry in objects], dtype=np.uint8),
+        polygon_starts=_starts([len(entry.polygons) for entry in objects]),
+        vertex_starts=_starts([len(polygon) for polygon in polygons]),
+        vertices=np.concatenate([np.zeros((0, 2), dtype=np.int16), *polygons]),
+        rles={item: entry.rle for item, entry in enumerate(objects) if entry.rle is not None},
+    )
+
+
+def _starts(lengths: Sequence[int] | np.ndarray) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)

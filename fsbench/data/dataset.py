@@ -1,0 +1,237 @@
+"""The contract of a data set: its classes and folds, its images, and the pixels that show a class."""
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from fsbench.errors import SettingsError
+
+Pair = tuple[str, int]
+"""An image name and the number (from 1) of a class it shows."""
+
+Part = Literal["trn", "val", "held_out"]
+"""Part of a data set's images: for training, for the test, or for the choice of a checkpoint."""
+
+QuerySampling = Literal["sequential", "class_first"]
+"""Rule for queries: pair `index mod length` of the list, or a class drawn first and then one of its images."""
+
+VoidPolicy = Literal["background", "ignore"]
+"""Meaning of void pixels: background that counts in unions, or no pixels at all."""
+
+VOID = 255
+"""Label of void pixels; the protocol decides what they count as."""
+
+DERIVED = "derived"
+"""Origin of a list made by a rule of the suite."""
+
+
+def pairs_sha256(pairs: tuple[Pair, ...], *, ordered: bool) -> str:
+    """Return the sha256 of the lines "name class", sorted as strings or in list order (fscs-protocol §2.1)."""
+    lines = [f"{name} {number}" for name, number in pairs]
+    return hashlib.sha256("\n".join(lines if ordered else sorted(lines)).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class PairList:
+    """The (image, class) pairs of one split and fold; their order decides the episodes.
+
+    Attributes:
+        pairs: the pairs in list order.
+        origin: source of list and order: "official" (it has the checksum of the authors' file, read or derived),
+            "official, unverified", or "derived" (by a rule of the suite).
+    """
+
+    pairs: tuple[Pair, ...]
+    origin: str
+
+    @cached_property
+    def images_of(self) -> dict[int, tuple[str, ...]]:
+        """Class number -> image names in list order; classes in order of first appearance."""
+        grouped: dict[int, list[str]] = {}
+        for name, number in self.pairs:
+            grouped.setdefault(number, []).append(name)
+        return {number: tuple(names) for number, names in grouped.items()}
+
+    @cached_property
+    def sha256(self) -> str:
+        """Checksum of the pairs in list order."""
+        return pairs_sha256(self.pairs, ordered=True)
+
+
+@dataclass(frozen=True)
+class ReleasedImages:
+    """The image list of one fold as the authors of a PFENet-like program released it.
+
+    Attributes:
+        path: file of the list.
+        names: image names in list order.
+        members: (image, class) pairs of the second released file; None where only the images are known.
+    """
+
+    path: Path
+    names: tuple[str, ...]
+    members: frozenset[Pair] | None
+
+
+class SegmentationIndex(ABC):
+    """A data set of images with label maps. Opens no image until asked for one.
+
+    A new data set implements four methods and sets five attributes; the lists of every protocol follow from them
+    (`fsbench.episodes.lists`):
+
+    1. `test_classes(fold)`: numbers of the novel classes.
+    2. `candidates(part)`: names of the images that training or test may use.
+    3. `image_path(name)`: file of an image.
+    4. `label_map(name)`: its label map.
+
+    `class_pixels(name)` may be the fifth, where pixel counts are known without opening the label map. Everything else
+    has a default that fits a data set without published lists, and is overridden only for official peculiarities.
+
+    Attributes:
+        name: name of the data set in records and tables.
+        class_names: `class_names[c - 1]` names class number c.
+        folds: number of folds.
+        query_sampling: how a protocol with a choice draws queries.
+        augment_threshold: share of an image that a further class must cover to be used by the augmented settings (θ of
+            fscs-protocol §4).
+        min_pixels: pixels of a class from which on an image is listed for it.
+        list_order: order of the derived test list: images ascending, or classes ascending with their images. Training
+            lists have the classes ascending.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    folds: int
+    query_sampling: QuerySampling = "sequential"
+    augment_threshold: float = 0.07
+    min_pixels: int = 1
+    list_order: Literal["image", "class"] = "image"
+
+    @abstractmethod
+    def test_classes(self, fold: int) -> list[int]:
+        """Return the numbers of the novel classes of `fold`, ascending."""
+
+    @abstractmethod
+    def candidates(self, part: Part) -> Sequence[str]:
+        """Return the names of all images of `part`, each once, in the order of the data set's own files.
+
+        Raises:
+            DataError: the list of images cannot be read, or files of it are absent.
+        """
+
+    @abstractmethod
+    def image_path(self, name: str) -> Path:
+        """Return the file of image `name`."""
+
+    @abstractmethod
+    def label_map(self, name: str) -> np.ndarray:
+        """Return the label map (H, W) uint8 of image `name`: 0 background, class numbers, 255 void."""
+
+    def class_pixels(self, name: str) -> tuple[dict[int, int], int]:
+        """Count the pixels of image `name`.
+
+        Returns:
+            The pixels of every label, ascending (background and void included), and the number of all pixels.
+        """
+        labels, counts = np.unique(self.label_map(name), return_counts=True)
+        return dict(zip(labels.tolist(), counts.tolist(), strict=True)), int(counts.sum())
+
+    def count_pixels(self, part: Part, names: Sequence[str]) -> None:  # noqa: B027 (nothing to prepare by default)
+        """Prepare `class_pixels` for many images of `part` at once; a data set with a table of counts fills it here."""
+
+    def train_classes(self, fold: int) -> list[int]:
+        """Return the numbers of the base classes of `fold`, ascending."""
+        novel = {*self.test_classes(fold), *self.val_classes(fold)}
+        return [number for number in range(1, len(self.class_names) + 1) if number not in novel]
+
+    def val_classes(self, fold: int) -> list[int]:
+        """Return the numbers of classes kept for choosing a checkpoint, neither base nor novel (FSS-1000 has some)."""
+        return []
+
+    def label_file(self, name: str) -> Path:
+        """Return the file that the label map of image `name` comes from, for messages."""
+        return self.image_path(name)
+
+    def label_values(self, name: str, classes: Sequence[int]) -> list[int]:
+        """Return the value of each of `classes` in the label map of image `name`.
+
+        It is the class number, except where a data set has more classes than a label map has values.
+        """
+        return list(classes)
+
+    def support_images(self, pairs: PairList) -> Mapping[int, Sequence[str]]:
+        """Return class number -> images in the order that supports are drawn from: that of the list by default."""
+        return pairs.images_of
+
+    def listed_pairs(self, part: Part) -> Iterable[Pair]:
+        """Yield every (image, class) of `part` that is large enough to be listed, of all classes, in any order."""
+        names = self.candidates(part)
+        self.count_pixels(part, names)
+        for name in names:
+            for number, pixels in self.class_pixels(name)[0].items():
+                if number not in (0, VOID) and pixels >= self.min_pixels:
+                    yield name, number
+
+    def image_order(self, part: Part) -> Sequence[str]:
+        """Return the images of `part` in the order that PFENet-like programs go through them."""
+        return self.candidates(part)
+
+    def released_pairs(self, split: str, fold: int) -> PairList | None:
+        """Return the published list of `split` (see `fsbench.episodes.lists.SPLITS`), or None to have it derived."""
+        return None
+
+    def released_images(self, part: Part, fold: int) -> ReleasedImages | None:
+        """Return the published image list of PFENet-like programs, or None to have it derived."""
+        return None
+
+    def list_origin(self, pairs: Sequence[Pair], split: str, fold: int, file: Path | None = None) -> str:
+        """Return where `pairs` come from, derived by our rule or with the help of a released `file`.
+
+        Raises:
+            DataError: the pairs contradict the released file, or an image of theirs is absent.
+        """
+        return DERIVED
+
+    def check_fold(self, fold: int) -> None:
+        """Raise SettingsError unless the data set has `fold`."""
+        if fold not in range(self.folds):
+            raise SettingsError(f"unknown fold {fold} for {self.name}; it has folds 0 to {self.folds - 1}")
+
+
+class ClassificationIndex(ABC):
+    """A data set of images with one class each. Opens no image.
+
+    A new data set sets the four attributes and implements `image_path`.
+
+    Attributes:
+        name: name of the data set in records and tables.
+        class_names: names of the classes, in the order that episodes number them from 0.
+        images: for every class, the names of its images in list order.
+        origin: source of the list: "derived" (by a rule of the suite), or another word of the data set.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    images: tuple[tuple[str, ...], ...]
+    origin: str
+
+    @abstractmethod
+    def image_path(self, name: str) -> Path:
+        """Return the file of image `name`."""
+
+    @cached_property
+    def sha256(self) -> str:
+        """Checksum of the list."""
+        return list_sha256(self.class_names, self.images)
+
+
+def list_sha256(class_names: Sequence[str], images: Sequence[Sequence[str]]) -> str:
+    """Return the sha256 of class names and, for every class, image names in order, as canonical JSON."""
+    return hashlib.sha256(json.dumps([class_names, images], separators=(",", ":")).encode()).hexdigest()

@@ -1,0 +1,74 @@
+"""The disk cache: arrays and plain values that take long to compute, as files in the user's cache folder.
+
+A file is named by its kind and a key, a hash of everything it follows from. It is a convenience: an unreadable one
+counts as absent, and a folder that cannot be written to costs only time. Files of arrays are uncompressed .npz (a COCO
+split has millions of numbers), of values JSON; nothing is pickled.
+"""
+
+import json
+import warnings
+import zipfile
+import zlib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fsbench.files import replacing
+from fsbench.paths import cache_folder
+
+
+def load_arrays(kind: str, key: str) -> dict[str, np.ndarray] | None:
+    """Return the arrays saved under `kind` and `key`; None where there are none or the file is damaged."""
+    try:
+        with np.load(_file(kind, key), allow_pickle=False) as saved:
+            return {name: saved[name] for name in saved.files}
+    except (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error):
+        return None
+
+
+def save_arrays(kind: str, key: str, arrays: dict[str, np.ndarray]) -> None:
+    """Keep `arrays` under `kind` and `key`. Warns once where that is impossible."""
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+
+    _save(_file(kind, key), write)
+
+
+def load_json(kind: str, key: str) -> Any | None:
+    """Return the value saved under `kind` and `key`; None where there is none or the file is damaged."""
+    try:
+        return json.loads(_file(kind, key, "json").read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def save_json(kind: str, key: str, value: Any) -> None:
+    """Keep the plain `value` under `kind` and `key`. Warns once where that is impossible."""
+    _save(_file(kind, key, "json"), lambda temporary: temporary.write_text(json.dumps(value)))
+
+
+def _save(path: Path, write: Callable[[Path], Any]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            write(temporary)
+    except OSError as error:
+        _warn(path.parent, error.strerror or str(error))
+
+
+def _file(kind: str, key: str, suffix: str = "npz") -> Path:
+    return cache_folder() / f"{kind}-{key[:32]}.{suffix}"
+
+
+@cache
+def _warn(folder: Path, reason: str) -> None:
+    warnings.warn(
+        f"cannot keep counts and annotations in {folder} ({reason}); they are made again in every run; set "
+        "FSBENCH_CACHE to a folder that can be written to",
+        stacklevel=2,
+    )

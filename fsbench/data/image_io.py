@@ -1,0 +1,148 @@
+"""Images and label maps from files; whatever cannot be decoded is named in the error."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from fsbench.errors import DataError
+
+_GREY_STEP = {2: 85, 4: 17}
+"""PIL spreads 2- and 4-bit grey over 0..255; dividing gives the stored class numbers back."""
+
+
+@contextmanager
+def opened(path: Path, kind: str) -> Iterator[Image.Image]:
+    """`path`, opened; its decoding errors become a DataError. A truncated file is one whatever PIL was told before."""
+    # spared until it is needed
+    from PIL import ImageFile
+
+    ImageFile.LOAD_TRUNCATED_IMAGES = False  # other packages switch this on, and lost rows would be read as grey
+    try:
+        with Image.open(path) as image:
+            image.load()
+            yield image
+    except FileNotFoundError:
+        raise DataError(f"{kind} {path} does not exist; put it there or take its name out of the lists") from None
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise DataError(
+            f"{kind} {path} cannot be decoded ({error}); expected a complete file of a format that PIL reads (JPEG, "
+            "PNG, WebP, BMP, GIF, TIFF, PPM); put a sound copy there"
+        ) from error
+
+
+def read_image(path: Path) -> Image.Image:
+    """The image as 8-bit RGB, not rotated by its EXIF entry (the annotations are not either).
+
+    Raises DataError for files that are absent, truncated, not images, or deeper than 8 bits.
+    """
+    with opened(path, "image") as image:
+        if image.mode.startswith(("I", "F")):
+            raise DataError(f"image {path} has {image.mode} pixels; expected 8 bits per channel; convert it")
+        return image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
+
+
+def read_pixels(path: Path) -> np.ndarray:
+    """`read_image` as (H, W, 3) uint8; sound JPEG files by a faster decoder where it gives PIL's pixels."""
+    if path.suffix.lower() in (".jpg", ".jpeg") and _jpeg_decoders_agree():
+        with suppress(OSError, ValueError):  # PIL finds out what it is, or says what is wrong
+            return _decode_jpeg(path.read_bytes())
+    return np.asarray(read_image(path))
+
+
+def _decode_jpeg(content: bytes) -> np.ndarray:
+    """(H, W, 3) uint8 of a three-colour JPEG. Raises ValueError for anything else and where a byte is not in order."""
+    # spared until it is needed
+    import simplejpeg
+
+    if simplejpeg.decode_jpeg_header(content)[2] != "YCbCr":
+        raise ValueError("other colours")  # PIL's rules for them are others
+    return np.asarray(simplejpeg.decode_jpeg(content, "RGB", strict=True))
+
+
+@cache
+def _jpeg_decoders_agree() -> bool:
+    """Return True if simplejpeg has the same decoder as PIL, as their published packages do: noise would
+    tell."""
+    noise = Image.fromarray(np.random.RandomState(0).randint(0, 256, (67, 45, 3)).astype(np.uint8))
+    for subsampling in ("4:4:4", "4:2:2", "4:2:0"):
+        file = BytesIO()
+        noise.save(file, "jpeg", quality=80, subsampling=subsampling)
+        with Image.open(file) as image:
+            expected = np.asarray(image)
+        try:
+            if not np.array_equal(_decode_jpeg(file.getvalue()), expected):
+                return False
+        except ImportError:
+            return False
+    return True
+
+
+def read_label_map(path: Path) -> np.ndarray:
+    """Label map (H, W) uint8 of a PNG: palette index or grey value is the class, RGB follows the VOC colour map.
+
+    Void 255 is kept. Raises DataError for undecodable files, class numbers above 255 and unknown colours.
+    """
+    with opened(path, "label map") as image:
+        if image.mode in ("RGB", "RGBA"):
+            return from_colours(np.asarray(image)[..., :3], path)
+        if image.mode not in ("P", "L", "1", "I", "I;16", "I;16B"):
+            raise DataError(
+                f"label map {path} has {image.mode} pixels; expected a PNG of class numbers (palette or grey) or of "
+                "VOC colours; convert it"
+            )
+        labels = np.asarray(image)
+        if image.mode == "L" and image.format == "PNG":
+            labels = labels // _GREY_STEP.get(_png_bit_depth(path), 1)
+    if labels.min(initial=0) < 0 or labels.max(initial=0) > 255:
+        raise DataError(f"label map {path} holds the value {labels.max()}; expected class numbers 0 to 254 or void 255")
+    return labels.astype(np.uint8)
+
+
+def _png_bit_depth(path: Path) -> int:
+    with path.open("rb") as file:
+        return file.read(25)[24]
+
+
+def from_colours(pixels: np.ndarray, path: Path) -> np.ndarray:
+    """(H, W, 3) uint8 in VOC colours -> class numbers (H, W) uint8."""
+    shifts = np.array([16, 8, 0])
+    codes = (voc_colors().astype(np.int64) << shifts).sum(1)
+    order = np.argsort(codes)
+    found, inverse = np.unique((pixels.astype(np.int64) << shifts).sum(-1), return_inverse=True)
+    slot = np.searchsorted(codes[order], found).clip(max=255)
+    unknown = found[codes[order][slot] != found]
+    if len(unknown):
+        red, green, blue = (int(unknown[0]) >> shift & 255 for shift in (16, 8, 0))
+        raise DataError(
+            f"label map {path} holds the colour ({red}, {green}, {blue}), which is not in the VOC colour map; save "
+            "class numbers as a palette or grey PNG"
+        )
+    return order[slot].astype(np.uint8)[inverse].reshape(pixels.shape[:2])
+
+
+def check_sizes(image_file: Path, pixels: np.ndarray, labels: np.ndarray, label_file: Path | None = None) -> None:
+    """Raise DataError, naming the files, unless `labels` (H, W) is as large as the image `pixels` (H, W, 3)."""
+    height, width = labels.shape
+    if labels.shape != pixels.shape[:2]:
+        source = f" {label_file}" if label_file else ""
+        raise DataError(
+            f"image {image_file} is {pixels.shape[1]}x{pixels.shape[0]} pixels and its label map{source} "
+            f"{width}x{height}; expected equal sizes (width x height); replace the wrong one by its original"
+        )
+
+
+@cache
+def voc_colors() -> np.ndarray:
+    """The VOC colour map (256, 3) uint8: the bits of a class number spread over red, green and blue."""
+    colours = np.zeros((256, 3), dtype=np.uint8)
+    number = np.arange(256)
+    for shift in range(8):
+        for channel in range(3):
+            bit = (number >> (3 * shift + channel)) & 1
+            colours[:, channel] |= (bit << (7 - shift)).astype(np.uint8)
+    return colours

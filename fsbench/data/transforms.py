@@ -1,0 +1,102 @@
+"""Images and label maps as the protocols resize and rename them (fscs-protocol §6, fss-protocol §4, hmnet.md §11.3)."""
+
+from collections.abc import Callable, Sequence
+from functools import cache, lru_cache
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from fsbench.data.dataset import VOID
+
+
+def resize_image(image: Image.Image | np.ndarray, size: int) -> Tensor:
+    """Resize an RGB image to (3, size, size) uint8 by PIL's antialiasing bilinear filter, aspect ratio ignored.
+
+    PIL filters one axis after the other and rounds to 8 bits in between, so the order shows in the last bit. It is
+    width first here for images of every shape, as in the Pillow that the authors used (before 13), whatever version is
+    installed (fss-protocol §4, fscs-protocol §6).
+
+    Args:
+        image: PIL's, or (H, W, 3) uint8.
+        size: side of the square in pixels.
+    """
+    pixels = np.asarray(image)
+    compiled = _compiled_resize()
+    if compiled is not None:
+        return torch.from_numpy(compiled(pixels, size))
+    return resize_with_pil(Image.fromarray(pixels), size)
+
+
+def centre_square(image: Image.Image | np.ndarray, size: int) -> Tensor:
+    """RGB image -> (3, size, size) uint8: resized to 1.15 times `size` both ways, then the middle of it (fort.md §3).
+
+    An odd margin is cut as torchvision does, which rounds half of it to the even number: 16 of 257 - 224 = 33.
+    """
+    whole = resize_image(image, int(size * 1.15))
+    start = round((whole.shape[1] - size) / 2)
+    return whole[:, start : start + size, start : start + size].contiguous()
+
+
+def resize_with_pil(image: Image.Image, size: int) -> Tensor:
+    """Do `resize_image` with PIL itself: where numba is not installed, and as the oracle of the compiled loops."""
+    for shape in ((size, image.height), (size, size)):
+        image = image.resize(shape, Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+
+
+@cache
+def _compiled_resize() -> Callable[[np.ndarray, int], np.ndarray] | None:
+    try:
+        from fsbench.data.fast_resize import resize_planes  # needs numba, which is optional
+    except (ImportError, RuntimeError):  # no numba, none for this version of numpy, or nowhere to keep compiled code
+        return None
+    return resize_planes
+
+
+def resize_labels(labels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Label map (h, w) -> (height, width), nearest with source index floor(i · in/out) in float32.
+
+    This is torch's `interpolate(mode="nearest")`; the product is rounded to float32, which differs from the exact
+    integer quotient for some sizes (fss-protocol §4).
+    """
+    rows, columns = _source_index(labels.shape[0], height), _source_index(labels.shape[1], width)
+    return labels.take(columns, axis=1).take(rows, axis=0)  # five times as fast as indexing both at once
+
+
+@lru_cache(maxsize=4096)
+def _source_index(length: int, size: int) -> np.ndarray:
+    scale = np.float32(length) / np.float32(size)
+    index = np.floor(np.arange(size, dtype=np.float32) * scale).astype(np.int64)
+    return np.minimum(index, length - 1)
+
+
+def resize_image_cv2(image: Image.Image | np.ndarray, size: int) -> Tensor:
+    """RGB image -> (3, size, size) float32 in 0..255, OpenCV's linear interpolation without antialiasing."""
+    # spared until it is needed
+    import cv2
+
+    pixels = np.asarray(image, dtype=np.float32)
+    resized = cv2.resize(pixels, (size, size), interpolation=cv2.INTER_LINEAR)
+    return torch.from_numpy(resized).permute(2, 0, 1).contiguous()
+
+
+def resize_labels_cv2(labels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Label map (h, w) -> (height, width), OpenCV's nearest (source index floor(i · in/out) in double)."""
+    # spared until it is needed
+    import cv2
+
+    return np.asarray(cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST))
+
+
+RESIZES = {"pil": (resize_image, resize_labels), "cv2": (resize_image_cv2, resize_labels_cv2)}
+"""`Protocol.resize` -> how images and label maps become S x S."""
+
+
+def way_labels(labels: np.ndarray, classes: Sequence[int]) -> np.ndarray:
+    """Label values -> way slots: the n-th of `classes` becomes n (from 1), other values 0; void stays 255."""
+    slots = np.zeros(256, dtype=np.uint8)
+    slots[list(classes)] = np.arange(1, len(classes) + 1)
+    slots[VOID] = VOID
+    return slots.take(labels)

@@ -1,0 +1,135 @@
+"""Lightning callbacks of a run: seed each training step, sum validation results, write test results to the journal."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from fsbench.core.datamodule import DataModule
+from fsbench.episodes.samplers import Episode
+from fsbench.files import replacing
+from fsbench.metrics.episodic import EpisodicScores, SegmentationResult
+from fsbench.records.journal import Journal, JournalWriter
+
+log = logging.getLogger("fsbench")
+THREADS = torch.get_num_threads()
+"""Number of threads that torch uses before Lightning divides the cores among the ranks of a machine."""
+
+
+class PerStepSeed(Callback):
+    """Seed torch from (seed, epoch, step, rank) before every training step.
+
+    So a training that was stopped goes on as if it had not been, whatever the loaders drew from the global generator.
+
+    Args:
+        seed: the run's seed.
+    """
+
+    def __init__(self, seed: int):
+        self.seed = seed
+
+    def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+        words = [self.seed, trainer.current_epoch, batch_idx, trainer.global_rank]
+        torch.manual_seed(int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0]))
+
+
+class EpisodicValidation(Callback):
+    """Log val/mIoU, val/FB-IoU and val/accuracy of the validation episodes, exact over all ranks.
+
+    Args:
+        data: the data module, which has the validation episodes and the protocol.
+    """
+
+    def __init__(self, data: DataModule):
+        self.data = data
+        self.scores: EpisodicScores | None = None
+
+    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.scores is None:
+            class_ids = self.data.validation_manifest.class_ids
+            self.scores = EpisodicScores(class_ids, self.data.protocol.void).to(pl_module.device)
+        self.scores.reset()
+
+    def on_validation_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        assert self.scores is not None
+        for result in outputs["results"]:
+            self.scores.update(result)
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert self.scores is not None
+        for name, value in self.scores.compute().items():  # sums over all ranks first
+            pl_module.log(f"val/{name}", value, prog_bar=name == "mIoU", sync_dist=False)
+
+
+class ResultWriter(Callback):
+    """Write every test result to the journal as it comes, and keep the label maps that the picture shows.
+
+    Args:
+        data: the data module, whose `done` episodes are left out.
+        journal: where results go.
+        folder: folder of the label maps to keep.
+        drawn: numbers of the episodes that the picture shows.
+    """
+
+    def __init__(self, data: DataModule, journal: Journal, folder: Path, drawn: set[int]):
+        self.data = data
+        self.journal = journal
+        self.folder = folder
+        self.drawn = drawn
+        self.writer: JournalWriter | None = None
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Take the finished episodes from rank 0: an orphan of a killed run may still write to the journal."""
+        self.data.done = trainer.strategy.broadcast(self.data.done)
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        torch.set_num_threads(THREADS)  # some kernels sum in another order with another number
+        self.folder.mkdir(exist_ok=True)
+        self.writer = self.journal.open()
+
+    def on_test_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        assert self.writer is not None
+        for result in outputs["results"]:
+            if result.episode in self.drawn:
+                self._keep(result)
+        self.writer.add(outputs["results"])
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.writer is not None:
+            self.writer.close()
+
+    def _keep(self, result: SegmentationResult) -> None:
+        with replacing(self.folder / f"{result.episode:06d}.npz") as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, label_map=result.label_map.numpy(), decided=result.decided.numpy())
+
+
+def kept_predictions(folder: Path, episodes: Sequence[Episode]) -> dict[int, tuple[np.ndarray, list[bool]]]:
+    """Read the predictions that `ResultWriter` kept; a damaged file counts as absent.
+
+    Returns:
+        For each episode its label map, (h, w) uint8, and the decision about each way.
+    """
+    predictions = {}
+    for episode in episodes:
+        path = folder / f"{episode.index:06d}.npz"
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                label_map, decided = stored["label_map"], stored["decided"]
+            if (label_map.dtype, label_map.ndim, decided.shape) != (np.uint8, 2, (len(episode.classes),)):
+                raise ValueError("arrays of another kind")
+        except FileNotFoundError:
+            continue
+        except Exception as error:  # whatever a damaged file makes zip and numpy say
+            log.warning("%s cannot be read (%s); its episode is left out of the picture", path, type(error).__name__)
+            continue
+        predictions[episode.index] = (label_map, decided.tolist())
+    return predictions

@@ -1,0 +1,135 @@
+"""An experiment: one method on one fold of a data set, and the folder where its record is or will be."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from fsbench.config.compose import SuiteCLI
+from fsbench.core.datamodule import DataModule
+from fsbench.core.method import Method
+from fsbench.core.shot_ensemble import ENSEMBLES
+from fsbench.engine.checkpoint import TRAINED_ON, TRAINED_WITH, load_checkpoint
+from fsbench.engine.identity import folder_name, identity_of
+from fsbench.episodes.manifest import CLASSIFICATION
+from fsbench.errors import SettingsError
+from fsbench.records.record import Record, read_record
+from fsbench.records.run_directory import is_interrupted
+
+
+class Experiment:
+    """A method, its data, and the settings of one run.
+
+    Constructing it runs every check that needs no training: that the parts fit together, that the checkpoint belongs to
+    the method, that nothing was trained on the test's classes. It builds no frozen network: that happens when the first
+    image is encoded.
+
+    Args:
+        cli: parsed configuration with the method and the data module.
+
+    Attributes:
+        config: the parsed configuration.
+        config_text: the same as YAML.
+        options: the group `run` of the configuration.
+        method: the method, with the weights of `checkpoint` if there is one.
+        data: the data module.
+        checkpoint: file that is evaluated instead of training.
+        training_settings: settings of the checkpoint's training that the method now goes without.
+        trainer_arguments: arguments of Lightning's Trainer, with instances of loggers and callbacks.
+        processes: number of processes that share a training step; each takes `batch_size` episodes.
+
+    Raises:
+        SettingsError: the parts do not fit together.
+        CheckpointError: the checkpoint is damaged or belongs to something else.
+    """
+
+    def __init__(self, cli: SuiteCLI):
+        self.config = cli.config
+        self.config_text: str = cli.parser.dump(cli.config, skip_none=False)
+        self.trainer_arguments: dict[str, Any] = dict(cli.config_init["trainer"])
+        self.options = cli.config["run"]
+        self.method: Method = cli.model
+        self.data: DataModule = cli.datamodule
+        self.checkpoint = Path(self.options.checkpoint) if self.options.checkpoint else None
+        self._check_task()
+        self.method.check_image_size(self.data.image_size)
+        self.method.nshot_strategy = self.options.nshot_strategy
+        self._check_shots()
+        self._check_backbone()
+        self.processes = self._count_processes()
+        self.training_settings: dict[str, Any] = {}
+        if self.checkpoint is not None:
+            self._load_checkpoint(self.checkpoint)
+
+    def _check_task(self) -> None:
+        """Raise SettingsError unless method, data and precision are made for the same task."""
+        if self.method.task != self.data.task:
+            raise SettingsError(
+                f"{self.options.name} is a method of {self.method.task}, and the data module one of "
+                f"{self.data.task}; expected both of one kind (see: fsbench list)"
+            )
+        precision = str(self.trainer_settings["precision"])
+        if self.data.task == CLASSIFICATION and precision.endswith("true") and precision != "32-true":
+            raise SettingsError(
+                f"precision is {precision}, which classification does not have; expected 32-true, 16-mixed "
+                "or bf16-mixed"
+            )
+
+    def _check_shots(self) -> None:
+        """Raise SettingsError if the method cannot take the shots of test and training by `nshot_strategy`."""
+        strategy = self.options.nshot_strategy
+        if strategy == "one_pass" and not self.method.sees_all_shots:
+            raise SettingsError(
+                f"nshot_strategy is one_pass, but {self.options.name} takes one shot at a time; expected own or an "
+                f"ensemble: {', '.join(ENSEMBLES)}"
+            )
+        shots_at_a_time = 1 if strategy in ENSEMBLES else self.data.shot
+        self.method.check_shots(shots_at_a_time, self.data.training_shot if self.trains else None)
+
+    def _check_backbone(self) -> None:
+        """Raise SettingsError if the backbone was trained on classes of the test."""
+        backbone = self.method.backbone
+        if backbone.trained_on:
+            self.data.check_unseen(backbone.trained_on, f"the backbone {backbone.weights_id}")
+
+    def _load_checkpoint(self, path: Path) -> None:
+        """Load a checkpoint into the method; SettingsError if it was trained on classes of the test."""
+        content = load_checkpoint(self.method, path)
+        self.training_settings = content[TRAINED_WITH]
+        if content.get(TRAINED_ON):
+            self.data.check_unseen(content[TRAINED_ON], f"the checkpoint {path}")
+
+    def _count_processes(self) -> int:
+        devices = self.trainer_settings["devices"]
+        count = len(devices) if isinstance(devices, list) else int(devices) if str(devices).isdecimal() else 0
+        if count < 1:
+            raise SettingsError(f"devices is {devices}, expected their number (1 or more) or a list of indices")
+        return count * int(self.trainer_settings["num_nodes"])
+
+    @property
+    def trains(self) -> bool:
+        """True if the run trains the method: it learns, and no checkpoint is given."""
+        return self.method.learns and self.checkpoint is None
+
+    @property
+    def trainer_settings(self) -> dict[str, Any]:
+        """Arguments of Lightning's Trainer as plain values."""
+        return dict(self.config["trainer"].as_dict())
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """Everything that can change the result, as plain values."""
+        return identity_of(self)
+
+    @cached_property
+    def folder(self) -> Path:
+        """Folder where the record is or will be."""
+        return Path(self.options.runs) / folder_name(self)
+
+    def record(self) -> Record | None:
+        """Return the record, or None while the run is not finished."""
+        return read_record(self.folder)
+
+    @property
+    def is_done(self) -> bool:
+        """True if a complete record exists and no forced rerun is requested or interrupted."""
+        return not self.options.force and not is_interrupted(self.folder) and self.record() is not None

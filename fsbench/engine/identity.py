@@ -1,0 +1,122 @@
+"""The identity of an experiment: everything that can change its result, whose hash names its folder.
+
+Nothing here builds a network: weights are named by their files' hashes, and the data by those of the manifest, of the
+list of base classes and of the test's files.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Protocol
+
+from fsbench.core.datamodule import DataModule
+from fsbench.core.method import Method
+from fsbench.core.shot_ensemble import ENSEMBLES
+from fsbench.engine.checkpoint import TRAINED_WITH
+from fsbench.files import fingerprint, sha256_file
+
+INDIFFERENT_TRAINER = {
+    "accelerator", "strategy", "devices", "num_nodes", "logger", "default_root_dir", "profiler",
+    "enable_progress_bar", "enable_model_summary", "enable_checkpointing", "log_every_n_steps", "model_registry",
+    "num_sanity_val_steps", "use_distributed_sampler", "enable_autolog_hparams",
+}  # fmt: skip
+"""Settings of the trainer that change no result."""
+
+INDIFFERENT_DATASET = {"root", "lists", "allow_unverified_lists"}
+"""Settings of a data set that say where files are; the manifest's hash covers what is in the lists."""
+
+
+class Identified(Protocol):
+    """The parts of an `fsbench.engine.experiment.Experiment` that its identity follows from."""
+
+    config: Any
+    options: Any
+    method: Method
+    data: DataModule
+    checkpoint: Path | None
+    training_settings: dict[str, Any]
+    processes: int
+
+    @property
+    def trainer_settings(self) -> dict[str, Any]: ...
+
+    @property
+    def identity(self) -> dict[str, Any]: ...
+
+
+def identity_of(experiment: Identified) -> dict[str, Any]:
+    """Return everything that can change the result of `experiment`, as plain JSON values."""
+    method, data, options = experiment.method, experiment.data, experiment.options
+    identity = {
+        "method": {"name": options.name, "type": method.registry_name, **_method_settings(experiment)},
+        "backbone": {"name": method.backbone.name, "weights": method.backbone.weights_id},
+        "dataset": {"name": data.dataset.name, **_dataset_settings(experiment)},
+        "fold": data.fold,
+        "image_size": data.image_size,
+        "manifest_sha256": data.manifest.sha256,
+        "files_sha256": data.files_sha256,
+        "seed": experiment.config["seed_everything"],
+        "precision": experiment.trainer_settings["precision"],
+        "tf32": options.tf32,
+        "training": _training(experiment),
+        **data.test_options,
+    }
+    return dict(json.loads(json.dumps(identity)))
+
+
+def folder_name(experiment: Identified) -> str:
+    """Return the name of the run's folder: words for people, then the first digits of the identity's hash."""
+    digits = fingerprint(experiment.identity)[:10]
+    return "-".join([experiment.options.name, *experiment.data.test_words, digits])
+
+
+def _method_settings(experiment: Identified) -> dict[str, Any]:
+    arguments = experiment.config["model"].as_dict()["init_args"]
+    settings = {key: value for key, value in arguments.items() if key != "backbone"}
+    if experiment.options.nshot_strategy in ENSEMBLES:
+        settings["nshot_strategy"] = experiment.options.nshot_strategy
+    return settings
+
+
+def _dataset_settings(experiment: Identified) -> dict[str, Any]:
+    """Return the data set's arguments that can change a result.
+
+    A data set's `identity_defaults` are arguments that are left out while they have these values: they were added after
+    runs had been recorded without them.
+    """
+    arguments = experiment.config["data"].init_args.dataset.init_args.as_dict()
+    defaults = getattr(experiment.data.dataset, "identity_defaults", {})
+    return {
+        key: value
+        for key, value in arguments.items()
+        if key not in INDIFFERENT_DATASET and not (key in defaults and value == defaults[key])
+    }
+
+
+def _training(experiment: Identified) -> dict[str, Any] | None:
+    """Return what the learned weights or calibrated settings follow from; None for methods without any."""
+    method, data = experiment.method, experiment.data
+    if experiment.checkpoint is not None:
+        checkpoint: dict[str, Any] = {"checkpoint_sha256": sha256_file(experiment.checkpoint)}
+        return checkpoint | ({TRAINED_WITH: experiment.training_settings} if experiment.training_settings else {})
+    if not (method.learns or method.calibrates):
+        return None
+    base_classes = {
+        "base_lists": data.training_lists,
+        "base_classes_sha256": fingerprint(list(data.training_pool.pairs)),
+    }
+    if not method.learns:
+        return base_classes
+    indifferent = INDIFFERENT_TRAINER | {"precision"}
+    trainer = {k: v for k, v in experiment.trainer_settings.items() if k not in indifferent and v is not None}
+    config = experiment.config
+    optimisation = {key: config[key] for key in ("optimizer", "lr_scheduler") if config.get(key)}
+    return {
+        **trainer,
+        **{key: value.as_dict() for key, value in optimisation.items()},  # given instead of the method's own
+        "batch_size": data.batch_size,
+        "processes": experiment.processes,
+        "validation": data.validation,
+        "validation_sha256": data.validation_manifest.sha256,
+        **data.training_options,
+        **base_classes,
+    }

@@ -1,0 +1,153 @@
+"""Measure the cost of one prediction by number of shots: parameters, arithmetic, time and memory (dcama.md §10).
+
+Weights may be random and the images are noise: no measured figure depends on either.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from fsbench.config.compose import compose_method
+from fsbench.data.batch import EpisodeBatch
+from fsbench.engine.meter import Meter, release_memory, resident_mib
+from fsbench.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class MethodCost:
+    """The cost of one prediction of a method with some number of shots.
+
+    Attributes:
+        method: name in configs/methods.
+        backbone: name of its backbone.
+        image_size: side of the images in pixels.
+        shots: K.
+        total: frozen and trainable parameters.
+        trainable: trainable parameters.
+        gmac: 10^9 multiply-accumulates of matrix products and convolutions, which papers call FLOPs.
+        seconds: median time.
+        peak_mib: memory that a prediction needs beyond weights and images.
+    """
+
+    method: str
+    backbone: str
+    image_size: int
+    shots: int
+    total: int
+    trainable: int
+    gmac: float
+    seconds: float
+    peak_mib: float
+
+
+def method_costs(
+    names: Sequence[str],
+    shots: Sequence[int],
+    weights: str = "random",
+    device: torch.device | None = None,
+    repeats: int = 3,
+    backbone: str | None = None,
+    image_size: int | None = None,
+) -> Iterator[MethodCost]:
+    """Measure each method with each number of shots: 1-way, one query, no cached features.
+
+    Args:
+        names: methods of configs/methods.
+        shots: numbers of shots, 1 or more.
+        weights: weights of the backbone, as in `BackboneConfig`.
+        device: where to measure; the CPU if None.
+        repeats: timed predictions.
+        backbone: backbone instead of the method's own.
+        image_size: side of the images instead of the method's own.
+
+    Raises:
+        SettingsError: a name is unknown, or the backbone does not take the image size.
+    """
+    if min(shots) < 1:
+        raise SettingsError(f"shots is {min(shots)}, expected 1 or more")
+    device = device or torch.device("cpu")
+    for name in names:
+        composed = compose_method(name, backbone=backbone, weights=weights)
+        method = composed.build_method()
+        size = image_size or composed.config.data.init_args.image_size
+        method.check_image_size(size)
+        method = method.to(device).eval()
+        trainable = sum(parameter.numel() for parameter in method.parameters())
+        for count in shots:
+            episode = noise_episode(size, count, device)
+
+            def predict(method: Any = method, episode: EpisodeBatch = episode) -> None:
+                method.backbone.cache.clear()
+                with torch.inference_mode():
+                    method(episode)
+
+            gmac, seconds, peak = _measure(predict, device, repeats)
+            total = trainable + method.backbone.num_parameters
+            yield MethodCost(name, method.backbone.name, size, count, total, trainable, gmac, seconds, peak)
+
+
+def noise_episode(size: int, shots: int, device: torch.device) -> EpisodeBatch:
+    """Build a 1-way episode of distinct images of noise, (`size`, `size`), whose support masks are discs."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (1 + shots, 3, size, size), generator=generator, dtype=torch.uint8)
+    y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+    disc = ((y - size / 2) ** 2 + (x - size / 2) ** 2 < (0.3 * size) ** 2).to(torch.uint8)
+    return EpisodeBatch(
+        images=images,
+        image_names=[f"noise {i}" for i in range(1 + shots)],
+        query=torch.zeros(1, dtype=torch.int64),
+        support=torch.arange(1, 1 + shots)[None, None],
+        support_labels=disc.expand(1, 1, shots, size, size).contiguous(),
+        valid=torch.ones(1, 1, shots, dtype=torch.bool),
+        query_sizes=torch.tensor([[size, size]]),
+        episodes=torch.zeros(1, dtype=torch.int64),
+        truth=None,
+    ).to(device)
+
+
+def _measure(call: Callable[[], None], device: torch.device, repeats: int) -> tuple[float, float, float]:
+    """Return 10^9 multiply-accumulates, median seconds, and peak MiB beyond the memory in use before."""
+    with FlopCounterMode(display=False) as counter:
+        call()
+    seconds = []
+    for _ in range(repeats):
+        _wait(device)
+        started = time.perf_counter()
+        call()
+        _wait(device)
+        seconds.append(time.perf_counter() - started)
+    release_memory()
+    before = torch.cuda.memory_allocated(device) / 2**20 if device.type == "cuda" else resident_mib()
+    meter = Meter(device)
+    call()
+    return counter.get_total_flops() / 2e9, statistics.median(seconds), max(meter.peak_mib - before, 0.0)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+HEAD = ("method", "backbone", "image", "shots", "parameters", "trainable", "GMAC", "seconds", "peak MiB")
+
+
+def cost_rows(costs: Sequence[MethodCost]) -> list[list[str]]:
+    """Return the table of costs as text, its head first."""
+    rows = [
+        [
+            *(c.method, c.backbone, str(c.image_size), str(c.shots), f"{c.total:,}", f"{c.trainable:,}"),
+            *(f"{c.gmac:.1f}", f"{c.seconds:.3f}", f"{c.peak_mib:,.0f}"),
+        ]
+        for c in costs
+    ]
+    return [list(HEAD), *rows]
+
+
+def plain(costs: Sequence[MethodCost]) -> list[dict[str, Any]]:
+    """Return the costs as plain values for JSON."""
+    return [asdict(cost) for cost in costs]

@@ -1,0 +1,77 @@
+"""Load a finished run's method and data again, as they were when it was evaluated."""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import torch
+
+from fsbench.config.compose import parse
+from fsbench.data.batch import EpisodeBatch
+from fsbench.engine.checkpoint import load_checkpoint
+from fsbench.engine.experiment import Experiment
+from fsbench.errors import RecordError
+from fsbench.metrics.confusion import COUNTS
+from fsbench.metrics.episodic import SegmentationResult
+from fsbench.records.record import Record
+
+
+def load_run(folder: Path) -> Experiment:
+    """Load the experiment of the finished run in `folder`, with its trained method in eval mode.
+
+    Raises:
+        RecordError: the run is not finished, or its checkpoint is gone.
+    """
+    config = folder / "config.yaml"
+    if not (folder / "run.json").is_file() or not config.is_file():
+        raise RecordError(f"{folder} is no finished run with a config.yaml; expected a folder that `make bench` wrote")
+    experiment = Experiment(parse([f"--config={config}"]))
+    if experiment.trains:
+        finished = folder / "checkpoints" / "finished.json"
+        if not finished.is_file():
+            raise RecordError(f"there is no {finished}; expected the checkpoint that the run trained; run it again")
+        load_checkpoint(experiment.method, finished.with_name(json.loads(finished.read_text())["checkpoint"]))
+    experiment.method.eval()
+    return experiment
+
+
+def reopen_at(record: Record, chosen: Iterable[int]) -> tuple[Experiment, Iterator[EpisodeBatch]]:
+    """Load a run and some of its test episodes, on a GPU if there is one; for use in `torch.inference_mode`.
+
+    Args:
+        record: the finished run.
+        chosen: numbers of test episodes.
+
+    Returns:
+        The experiment, whose method is calibrated if it calibrates, and the chosen episodes with their truth, one by
+        one in the order of evaluation.
+
+    Raises:
+        RecordError: the data at hand are not those of the run.
+    """
+    experiment = load_run(record.path)
+    data, method = experiment.data, experiment.method
+    if data.manifest.sha256 != record.manifest_sha256 or data.files_sha256 != record.run["identity"]["files_sha256"]:
+        raise RecordError("the data at hand are not those that the run was tested on")
+    data.workers = 0
+    data.done = frozenset(episode.index for episode in data.manifest.episodes) - set(chosen)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    method.to(device)
+    if method.calibrates and not experiment.trains:
+        with torch.inference_mode():
+            method.calibrate(episode.to(device) for episode in data.calibration_episodes())
+    batches: Iterable[EpisodeBatch] = data.test_dataloader()
+    return experiment, (episode.to(device) for batch in batches for episode in batch.split())
+
+
+def check_counts(record: Record, results: Iterable[SegmentationResult]) -> None:
+    """Raise RecordError unless the counts and decisions of `results` equal those in the record."""
+    columns = ["class_id", *COUNTS, "decided"]
+    recorded = {(row["episode"], row["slot"]): [row[name] for name in columns] for row in record.episodes.to_dicts()}
+    for result in results:
+        for row in result.rows():
+            if recorded[row["episode"], row["slot"]] != [row[name] for name in columns]:
+                raise RecordError(
+                    f"episode {result.episode} has other counts now than in the record (another device, other versions "
+                    "or other weights); a picture would not be of what was scored"
+                )

@@ -1,0 +1,223 @@
+"""Run an experiment: train if the method learns, evaluate, write the record.
+
+An unfinished run goes on where it was: training from its last epoch, evaluation from the last finished episode.
+"""
+
+import json
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from fsbench.engine.callbacks import ResultWriter, kept_predictions
+from fsbench.engine.checkpoint import load_checkpoint
+from fsbench.engine.determinism import unordered_kernels
+from fsbench.engine.experiment import Experiment
+from fsbench.engine.loggers import log_record
+from fsbench.engine.meter import Meter
+from fsbench.engine.provenance import provenance
+from fsbench.engine.trainer import build_trainer
+from fsbench.engine.watchdog import ProcessWatchdog
+from fsbench.errors import GOES_ON, RecordError, RunError, SettingsError
+from fsbench.files import fingerprint, sha256_file
+from fsbench.records.journal import Journal
+from fsbench.records.record import Record, to_frame, write_record
+from fsbench.records.run_directory import RunDirectory
+from fsbench.records.task import task_of
+from fsbench.tables.table import build_blocks
+from fsbench.visualization import contact_sheet
+
+log = logging.getLogger("fsbench")
+
+
+def run(experiment: Experiment) -> Record | None:
+    """Complete an experiment. Every rank calls this.
+
+    Returns:
+        The record on rank 0, None on the other ranks.
+
+    Raises:
+        FsbenchError: the run cannot be done or finished; its log says the same.
+    """
+    if experiment.is_done:
+        return experiment.record()
+    with RunDirectory(experiment.folder, _rank(), experiment.options.force) as directory:
+        if directory.is_complete:  # another process finished it just now
+            return experiment.record()
+        try:
+            record = _train_and_evaluate(experiment, directory)
+        except MisconfigurationException as error:
+            raise SettingsError(f"trainer: {error}") from error
+        if record is None:
+            return None
+        directory.publish()
+        return Record(experiment.folder, record.run)
+
+
+def _train_and_evaluate(experiment: Experiment, directory: RunDirectory) -> Record | None:
+    directory.write_json("identity.json", experiment.identity)
+    directory.write_text("config.yaml", experiment.config_text)  # what `fsbench explain` reads
+    trainer, best = build_trainer(experiment, directory.path)
+    with ProcessWatchdog(lambda: getattr(trainer.strategy.launcher, "procs", ())) as watchdog:
+        try:
+            training_info: dict[str, Any] = {}
+            if experiment.trains:
+                training_info = _train(experiment, trainer, directory, best)
+            elif experiment.method.calibrates:
+                training_info = {"calibration": _calibrate(experiment, trainer.strategy.root_device)}
+            return _evaluate(experiment, trainer, directory.path, training_info)
+        except RuntimeError as error:  # a collective's, when another rank is no more
+            dead = watchdog.dead_process(seconds=1) if trainer.world_size > 1 else None
+            if dead is None:
+                raise
+            raise RunError(f"{dead}; {GOES_ON}") from error
+
+
+def _train(
+    experiment: Experiment, trainer: L.Trainer, directory: RunDirectory, best: ModelCheckpoint
+) -> dict[str, Any]:
+    """Train unless that is done, and load the best checkpoint into the method.
+
+    Returns:
+        The checkpoint's name, hash and validation mIoU, and what training cost.
+    """
+    folder = directory.path / "checkpoints"
+    finished = folder / "finished.json"
+    if not finished.is_file():
+        directory.write_json("checkpoints/finished.json", _fit(experiment, trainer, folder / "last.ckpt", best))
+        trainer.strategy.barrier("trained")
+    training_info: dict[str, Any] = json.loads(finished.read_text())
+    checkpoint = folder / training_info["checkpoint"]
+    if not checkpoint.is_file() or sha256_file(checkpoint) != training_info["checkpoint_sha256"]:
+        raise RecordError(f"{checkpoint} was changed after training; remove {directory.path} and run again")
+    load_checkpoint(experiment.method, checkpoint)
+    return training_info
+
+
+def _fit(experiment: Experiment, trainer: L.Trainer, last: Path, best: ModelCheckpoint) -> dict[str, Any]:
+    """Train from the checkpoint `last`, or from the first epoch where there is none."""
+    log.info("training %s", f"goes on from {last}" if last.is_file() else "starts")
+    meter = Meter(trainer.strategy.root_device)
+    with unordered_kernels() as kernels:
+        resumed = last if last.is_file() else None
+        trainer.fit(experiment.method, experiment.data, ckpt_path=resumed, weights_only=True)
+    checkpoint = Path(best.best_model_path)
+    if not checkpoint.is_file():
+        raise SettingsError(
+            "training ended without a validation, so there is no best checkpoint; give it at least one epoch, one "
+            "training batch and one validation batch"
+        )
+    return {
+        "checkpoint": checkpoint.name,
+        "checkpoint_sha256": sha256_file(checkpoint),
+        "validation_mIoU": float(best.best_model_score or 0),
+        "epochs": trainer.current_epoch,
+        "training_seconds": meter.seconds,
+        "training_peak_mib": meter.peak_mib_of_all_ranks(),
+        "unordered_kernels": sorted(kernels),
+    }
+
+
+def _calibrate(experiment: Experiment, device: torch.device) -> dict[str, float]:
+    log.info("calibrating on base classes")
+    episodes = experiment.data.calibration_episodes()
+    with torch.inference_mode():
+        return experiment.method.calibrate(episode.to(device) for episode in episodes)
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    """The cost of this start's evaluation: seconds, peak memory, episodes, kernels without a fixed order."""
+
+    seconds: float
+    peak_mib: float
+    episodes: int
+    unordered_kernels: set[str]
+
+
+def _evaluate(experiment: Experiment, trainer: L.Trainer, folder: Path, training_info: dict[str, Any]) -> Record | None:
+    """Evaluate the episodes that are not done yet; rank 0 merges all ranks' journals into the record."""
+    data = experiment.data
+    checkpoint = training_info.pop("checkpoint_sha256", None)
+    checkpoint_and_settings = [experiment.identity, checkpoint, training_info.get("calibration")]
+    journal = Journal(folder / "evaluation", fingerprint(checkpoint_and_settings))
+    data.done = journal.done()
+    for line in journal.damaged():
+        log.warning("%s of the journal is cut off or damaged; its episode is evaluated again", line)
+    cost = _test(experiment, trainer, folder, journal)
+    if trainer.global_rank != 0:
+        return None
+    frame = to_frame(journal.rows(), data.manifest)
+    data.manifest.write(folder / "manifest.jsonl")
+    _draw_predictions(experiment, folder)
+
+    def on_written(record: Record) -> None:
+        log_record(trainer.loggers, record, trainer.global_step)
+        build_blocks([record])  # keeps its row, so that a table of many runs only reads
+
+    scores = task_of(data.manifest.header).statistics(frame, data.manifest.header).scores()
+    content = {
+        "id": experiment.folder.name,
+        "identity": experiment.identity,
+        "checkpoint_sha256": checkpoint or (experiment.identity["training"] or {}).get("checkpoint_sha256"),
+        "presence": "predicted" if experiment.method.predicts_presence else data.protocol.presence,
+        "scores": {name: float(value[0]) for name, value in scores.items()},
+        "augmented_episodes": sum(getattr(episode, "augmented", False) for episode in data.manifest.episodes),
+        "remarks": experiment.method.record_notes(data),
+        "cost": {
+            "trainable_parameters": experiment.method.num_trainable_parameters(data.way),
+            "total_parameters": experiment.method.num_parameters(data.way),
+            "evaluation_seconds": cost.seconds,
+            "episodes_per_second": cost.episodes / cost.seconds if cost.episodes else None,
+            "peak_mib": cost.peak_mib,
+        },
+        "made": training_info,
+        "provenance": {**provenance(trainer), "unordered_kernels": sorted(cost.unordered_kernels)},
+    }
+    record = write_record(folder, content, frame, on_written)
+    shutil.rmtree(folder / "evaluation")
+    return record
+
+
+def _test(experiment: Experiment, trainer: L.Trainer, folder: Path, journal: Journal) -> _Evaluation:
+    """Evaluate what the journal lacks, each result written to it as it comes."""
+    meter = Meter(trainer.strategy.root_device)
+    episodes = experiment.data.manifest.episodes
+    left = len(episodes) - len(experiment.data.done)
+    log.info("evaluation: %d of %d episodes are left", left, len(episodes))
+    kernels: set[str] = set()
+    if left:
+        drawn = {episode.index for episode in _drawn_episodes(experiment)}
+        writer = ResultWriter(experiment.data, journal, folder / "predictions", drawn)
+        trainer.callbacks.append(writer)  # type: ignore[attr-defined]
+        with unordered_kernels() as kernels:
+            trainer.test(experiment.method, experiment.data, verbose=False)
+        trainer.strategy.barrier("evaluated")
+    return _Evaluation(meter.seconds, meter.peak_mib_of_all_ranks(), left, kernels)
+
+
+def _drawn_episodes(experiment: Experiment) -> list[Any]:
+    """Return the episodes that the picture of predictions shows; none of classification."""
+    manifest = experiment.data.manifest
+    return list(contact_sheet.choose(manifest.episodes)) if task_of(manifest.header).has_masks else []
+
+
+def _draw_predictions(experiment: Experiment, folder: Path) -> None:
+    """Draw `predictions.png` from the predictions that the evaluation kept."""
+    episodes = _drawn_episodes(experiment)
+    predictions = kept_predictions(folder / "predictions", episodes)
+    if predictions:
+        dataset = experiment.data.dataset
+        contact_sheet.contact_sheet(folder / "predictions.png", dataset, predictions, episodes)
+
+
+def _rank() -> int:
+    """Return this process's rank, also before there is a trainer."""
+    return int(getattr(rank_zero_only, "rank", 0))

@@ -1,0 +1,121 @@
+"""Draw the episodes of a manifest: (data set, protocol, task) -> manifest."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import count, islice
+
+import numpy as np
+
+from fsbench.data.dataset import PairList, SegmentationIndex
+from fsbench.episodes.lists import SIZE_BINS, base_validation_pairs, pair_list, validation_split
+from fsbench.episodes.manifest import Manifest
+from fsbench.episodes.pools import Pool, TooFewImages, image_pool, ordinary_pool, size_pool, too_few_images
+from fsbench.episodes.protocol import OTHERS, Protocol
+from fsbench.episodes.samplers import Episode, augment, draw_episode, hsnet_episodes, pfenet_episodes
+from fsbench.episodes.task import EpisodeTask
+from fsbench.errors import DataError, SettingsError
+
+
+def draw_manifest(index: SegmentationIndex, protocol: Protocol, task: EpisodeTask) -> Manifest:
+    """Draw the episodes of `task`; opens masks for the augmented and size-restricted settings and PFENet's sampler.
+
+    Raises:
+        SettingsError: unknown fold, way, shot or setting, or a choice that the protocol does not define.
+        DataError: a class has too few images.
+    """
+    task.check(index, protocol)
+    background = task.allow_background_queries and protocol.empty_queries and task.setting not in SIZE_BINS
+    task = replace(task, allow_background_queries=background)
+    pairs, pool, length = _pool(index, protocol, task)
+    needed = 2 if protocol.sampler == "hsnet" else task.shot + 1  # its supports may repeat
+    skipped: list[int] = []
+    if task.skip_small_classes:
+        skipped = [number for number in pool.class_ids if len(pairs.images_of.get(number, ())) < needed]
+        pool = pool.without(skipped)
+    _check_pool(index, pool, task)
+    official = protocol.episode_count(index.name, len(pairs.pairs))
+    requested = official if task.episodes is None else task.episodes
+    number = min(requested, length) if length else requested
+    try:
+        episodes = tuple(islice(_episodes(index, protocol, pool, task), number))
+    except TooFewImages as error:
+        raise DataError(too_few_images(index, pairs, pool, task.fold, needed)) from error
+    header = {
+        "protocol": protocol.name,
+        "version": protocol.version,
+        "dataset": index.name,
+        **task.header(),
+        "seed": protocol.seed if task.seed is None else task.seed,
+        "episodes": number,
+        "class_ids": sorted(pool.class_ids),
+        "class_names": {str(number): index.class_names[number - 1] for number in sorted(pool.class_ids)},
+        "folds": index.folds,
+        "requested": requested,
+        "official_episodes": official,
+        "dropped_classes": skipped,
+        "lists": pairs.origin,
+        "lists_sha256": pairs.sha256,
+        "all_lists_sha256": _all_lists_sha256(index, protocol, task),
+    }
+    return Manifest(header, episodes)
+
+
+def _check_pool(index: SegmentationIndex, pool: Pool, task: EpisodeTask) -> None:
+    """Raise an error unless `pool` has enough classes and a query."""
+    if task.way > len(pool.class_ids):
+        raise SettingsError(f"way {task.way} is more than the {len(pool.class_ids)} classes of fold {task.fold}")
+    if task.allow_background_queries and len(pool.class_ids) < 2:
+        raise SettingsError(
+            f"fold {task.fold} has one class; queries without any support class need a second one; use another "
+            "fold, or exclude them with --data.empty_masks false"
+        )
+    if not pool.pairs:
+        raise DataError(f"{index.name} fold {task.fold} has no usable query for the setting {task.setting}")
+
+
+def _all_lists_sha256(index: SegmentationIndex, protocol: Protocol, task: EpisodeTask) -> str:
+    """Return the hash of the lists of every fold, which tells whether records of several folds share their data."""
+    split = task.setting if task.setting in SIZE_BINS else validation_split(protocol)
+    lists = [pair_list(index, split, fold).sha256 for fold in range(index.folds)]
+    return hashlib.sha256("".join(lists).encode()).hexdigest()
+
+
+def _episodes(index: SegmentationIndex, protocol: Protocol, pool: Pool, task: EpisodeTask) -> Iterator[Episode]:
+    """Yield the episodes of `task` without end."""
+    seed = (protocol.seed if task.seed is None else task.seed) or 0
+    if protocol.sampler == "hsnet":
+        return hsnet_episodes(pool, shot=task.shot, seed=seed)
+    if protocol.sampler == "pfenet":
+        streams = protocol.streams.get(index.name, protocol.streams[OTHERS])
+        return pfenet_episodes(pool, shot=task.shot, seed=seed, streams=streams)
+    return (_fscs_episode(i, index, pool, task) for i in count())
+
+
+def _fscs_episode(i: int, index: SegmentationIndex, pool: Pool, task: EpisodeTask) -> Episode:
+    rng = np.random.RandomState(i)  # the official seed of item i
+    episode = draw_episode(i, rng, pool, way=task.way, shot=task.shot, background=task.allow_background_queries)
+    if task.setting in ("partially_augmented", "fully_augmented"):
+        targets = pool.class_ids if task.setting == "fully_augmented" else None
+        episode = augment(episode, rng, targets, index.class_pixels, index.augment_threshold)
+    return episode
+
+
+def _pool(index: SegmentationIndex, protocol: Protocol, task: EpisodeTask) -> tuple[PairList, Pool, int | None]:
+    """Return pair list, pool, and the number of episodes where the setting has its own."""
+    if task.setting in SIZE_BINS:
+        lists = [pair_list(index, task.setting, fold) for fold in range(index.folds)]
+        pools = [size_pool(pairs, index.query_sampling, way=task.way, shot=task.shot) for pairs in lists]
+        return lists[task.fold], pools[task.fold], max(len(pool.pairs) for pool in pools)
+    split = validation_split(protocol)
+    if task.classes == "base":
+        pairs, class_ids = base_validation_pairs(index, task.fold, split), index.train_classes(task.fold)
+    elif task.classes == "held_out":
+        class_ids = index.val_classes(task.fold)
+        if not class_ids:
+            raise SettingsError(f"{index.name} keeps no classes for validation; choose novel or base ones")
+        pairs = pair_list(index, "held_out", task.fold)
+    else:
+        pairs, class_ids = pair_list(index, split, task.fold), index.test_classes(task.fold)
+    make_pool = image_pool if protocol.sampler == "pfenet" else ordinary_pool
+    return pairs, make_pool(index, pairs, class_ids), None

@@ -1,0 +1,185 @@
+"""A manifest: the frozen list of episodes that an evaluation runs, with the hash that names it.
+
+Text, one JSON object a line: first what was asked for, then the episodes in order, last the sha256 of the lines before
+and, where the manifest is to travel, hashes of the images and label maps that it is about, with a sha256 of their
+own. A name that ends in .gz holds the same, compressed.
+"""
+
+import gzip
+import hashlib
+import json
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fsbench.data.dataset import SegmentationIndex
+from fsbench.episodes.samplers import ClassificationEpisode, Episode
+from fsbench.errors import DataError, RecordError
+from fsbench.files import replacing, sha256_file
+
+CLASSIFICATION = "classification"
+"""`kind` in the header of a classification manifest; headers of segmentation have no `kind`."""
+
+EPISODE_TYPES: dict[str | None, Any] = {None: Episode, CLASSIFICATION: ClassificationEpisode}
+"""`kind` of a header -> the class of its episodes."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Episodes and what they were drawn for; `header` holds plain JSON values. In a manifest of classification they are
+    `ClassificationEpisode`s, which name images by their places in the data set's list.
+
+    `images` maps names to `image_hash`; it is empty unless the manifest is to be used with other copies of the data,
+    and not part of the hash.
+    """
+
+    header: dict[str, Any]
+    episodes: tuple[Episode, ...]
+    images: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def text(self) -> str:
+        rows = [self.header, *map(vars, self.episodes)]
+        return "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
+
+    @cached_property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @property
+    def class_ids(self) -> list[int]:
+        """Classes that the mIoU averages over, whether or not an episode shows them."""
+        return list(self.header["class_ids"])
+
+    @property
+    def image_names(self) -> list[str]:
+        """Distinct images of the episodes, sorted."""
+        return sorted(
+            {name for e in self.episodes for name in (e.query, *(name for way in e.supports for name in way))}
+        )
+
+    def write(self, path: Path) -> None:
+        end = {"sha256": self.sha256, "images": dict(self.images), "images_sha256": _hash(self.images)}
+        data = (self.text + json.dumps(end, separators=(",", ":")) + "\n").encode()
+        with replacing(path) as temporary:  # without a time stamp: equal manifests are equal files
+            temporary.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
+
+
+def _hash(images: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(sorted(images.items())).encode()).hexdigest()
+
+
+def read_manifest(path: Path, sha256: str | None = None) -> Manifest:
+    """The manifest of a file; raises RecordError when it is damaged, was altered, or is not the one of `sha256`."""
+    try:
+        data = path.read_bytes()
+        text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
+        header, *rows, end = (json.loads(line) for line in text.splitlines())
+        stated, images = end["sha256"], end["images"]
+        altered = _hash(images) != end["images_sha256"]
+        episode_type = EPISODE_TYPES.get(header.get("kind"), Episode)
+        episodes = tuple(episode_type(**{key: _tuples(value) for key, value in row.items()}) for row in rows)
+        header["class_ids"], header["class_names"], header["fold"]
+    except FileNotFoundError:
+        raise RecordError(f"there is no manifest {path}; expected a file that fsbench manifest build wrote") from None
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zlib.error) as error:
+        raise RecordError(
+            f"{path} is no manifest ({error}); expected JSON lines written by this version of fsbench; make it again "
+            "(a run's with FORCE=1)"
+        ) from error
+    manifest = Manifest(header, episodes, images)
+    for expected in (stated, sha256 or stated):
+        if manifest.sha256 != expected:
+            raise RecordError(
+                f"{path} has sha256 {manifest.sha256}, expected {expected}; it was changed since; get it again"
+            )
+    if altered:
+        raise RecordError(f"{path} has other image hashes than it was written with; it was changed since; get it again")
+    return manifest
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def read_header(path: Path, sha256: str) -> dict[str, Any]:
+    """Return the header of a manifest's file without reading its episodes; raises RecordError as `read_manifest`."""
+    try:
+        lines, _, _ = path.read_bytes().rstrip(b"\n").rpartition(b"\n")
+        if hashlib.sha256(lines + b"\n").hexdigest() == sha256:
+            return dict(json.loads(lines.partition(b"\n")[0]))
+    except (OSError, ValueError):
+        pass
+    return read_manifest(path, sha256).header  # which says what is wrong with it
+
+
+def image_hash(index: SegmentationIndex, name: str) -> str:
+    """First 16 hex digits of sha256(photo's bytes), then the same of its label map's shape and values."""
+    labels = index.label_map(name)
+    content = f"{labels.shape}".encode() + np.ascontiguousarray(labels).tobytes()
+    return sha256_file(index.image_path(name))[:16] + hashlib.sha256(content).hexdigest()[:16]
+
+
+def hash_images(
+    manifest: Manifest, index: SegmentationIndex, progress: Callable[[list[str]], Any] = iter
+) -> dict[str, str]:
+    """Hashes of all images of `manifest`, as the local data has them. `progress` wraps the loop over names."""
+    return {name: image_hash(index, name) for name in progress(manifest.image_names)}
+
+
+def mismatches(manifest: Manifest, index: SegmentationIndex, progress: Callable[[list[str]], Any] = iter) -> list[str]:
+    """Return the reasons against using `manifest` with the data of `index`, a sentence each; none if it fits.
+
+    With image hashes every photo and label map must be the same; without, every image must be there and show the class
+    that it stands for.
+    """
+    header = manifest.header
+    if header["dataset"] != index.name:
+        return [f"it is for the data set {header['dataset']}, not for {index.name}"]
+    names = {str(number): name for number, name in enumerate(index.class_names, 1)}
+    if any(names.get(number) != name for number, name in header["class_names"].items()):
+        wrong = next(number for number, name in header["class_names"].items() if names.get(number) != name)
+        return [f"its class {wrong} is {header['class_names'][wrong]}, here it is {names.get(wrong, 'unknown')}"]
+    images = manifest.image_names
+    absent = [name for name in images if not index.image_path(name).is_file()]
+    if absent:
+        return [f"{len(absent)} of its {len(images)} images are not there, for example {index.image_path(absent[0])}"]
+    if manifest.images:
+        pairs = {name: (manifest.images.get(name, ""), image_hash(index, name)) for name in progress(images)}
+        photos = [name for name, (stated, found) in pairs.items() if stated[:16] != found[:16]]
+        labels = [name for name, (stated, found) in pairs.items() if stated[16:] != found[16:]]
+        return _differing(photos, "photos") + _differing(labels, "label maps")
+    return _without_class(manifest, index, progress)
+
+
+def _differing(names: list[str], what: str) -> list[str]:
+    if not names:
+        return []
+    return [f"{len(names)} {what} differ from those it was made with: {', '.join(names[:5])}{', …' * (len(names) > 5)}"]
+
+
+def _without_class(manifest: Manifest, index: SegmentationIndex, progress: Callable[[list[str]], Any]) -> list[str]:
+    needed: dict[str, set[int]] = {}
+    for episode in manifest.episodes:
+        needed.setdefault(episode.query, set()).add(episode.query_class)
+        for number, way in zip(episode.classes, episode.supports, strict=True):
+            for name in way:
+                needed.setdefault(name, set()).add(number)
+    wrong = [name for name in progress(list(needed)) if not needed[name] <= set(index.class_pixels(name)[0])]
+    if not wrong:
+        return []
+    return [f"{len(wrong)} images do not show the class they stand for, for example {wrong[0]}"]
+
+
+def check_fits(manifest: Manifest, index: SegmentationIndex, source: str) -> None:
+    """Raise DataError unless `manifest`, read from `source`, fits the local data."""
+    found = mismatches(manifest, index)
+    if found:
+        raise DataError(
+            f"the manifest {source} does not fit the data: {'; '.join(found)}; use the data it was made with"
+        )

@@ -1,0 +1,86 @@
+"""A protocol: the choices that make two figures comparable, written down in `configs/protocols/*.yaml`."""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from fsbench.data.dataset import VoidPolicy
+from fsbench.errors import SettingsError
+from fsbench.files import read_yaml
+from fsbench.paths import CONFIGS
+
+Sampler = Literal["fscs", "hsnet", "pfenet"]
+Resize = Literal["pil", "cv2"]
+OTHERS = "others"
+"""Key of a per-dataset setting that holds for data sets that are not named."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """`fsbench protocols` says what follows from each choice.
+
+    Attributes:
+        name, version: together part of every record's identity; the version grows when a choice changes.
+        sampler: rule that draws the episodes.
+        seed: of the sampler; None where every episode is seeded with its own index.
+        streams: by data set, number of random streams that take turns (loader processes of the official program).
+        episodes: by data set, number of test and of validation episodes, or "all" for one per listed pair.
+            Size-restricted settings have their own, smaller number.
+        ways: "any" number of classes in an episode, or "one".
+        empty_queries: whether a query may show none of its episode's classes.
+        settings: evaluation settings that are defined.
+        resize: how images and masks become S x S.
+        query_size: resolution of the metrics: the query's "original" size or the method's "input" size.
+        void: what void pixels count as.
+        shots: who turns K shots into one answer.
+        presence: how presence follows from the mask for methods that only segment.
+        averaging: what is summed before intersections are divided by unions.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    name: str
+    version: int
+    summary: str
+    sampler: Sampler
+    seed: int | None
+    streams: dict[str, int]
+    episodes: dict[str, int | Literal["all"]]
+    ways: Literal["any", "one"]
+    empty_queries: bool
+    settings: Literal["fscs", "original"]
+    resize: Resize
+    query_size: Literal["original", "input"]
+    void: VoidPolicy
+    shots: Literal["method"]
+    presence: Literal["any_pixel"]
+    averaging: Literal["class_sums"]
+
+    def episode_count(self, dataset: str, pairs: int) -> int:
+        """Number of episodes on `dataset`, whose list has `pairs` (image, class) pairs."""
+        count = self.episodes.get(dataset, self.episodes[OTHERS])
+        return pairs if count == "all" else count
+
+
+def protocol_names() -> list[str]:
+    return sorted(path.stem for path in (CONFIGS / "protocols").glob("*.yaml"))
+
+
+@cache
+def load_protocol(name: str) -> Protocol:
+    """The protocol `name` of `configs/protocols`. Raises SettingsError for an unknown name or a bad value."""
+    path = CONFIGS / "protocols" / f"{name}.yaml"
+    if not path.is_file():
+        raise SettingsError(f"unknown protocol '{name}'; there are: {', '.join(protocol_names())}")
+    return read_protocol(path)
+
+
+def read_protocol(path: Path) -> Protocol:
+    """Read the protocol of a YAML file. Raises SettingsError unless every key is there with an allowed value."""
+    protocol: Protocol = read_yaml(path, Protocol, "a protocol")
+    for key in ("streams", "episodes"):
+        if OTHERS not in getattr(protocol, key):
+            datasets = ", ".join(getattr(protocol, key))
+            raise SettingsError(f"{path}: {key} has {datasets}, expected an entry '{OTHERS}', too")
+    return protocol

@@ -1,0 +1,100 @@
+"""Binary masks from coarse ones, and how good they are (dcama.md §12, "intermediate masks")."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fsbench.data.batch import EpisodeBatch
+from fsbench.data.transforms import resize_labels
+from fsbench.engine.experiment import Experiment
+from fsbench.metrics.episodic import EpisodicScores, SegmentationResult, count, presence_from_mask
+
+
+def binary_sum(coarse: Tensor, size: tuple[int, int]) -> tuple[float, Tensor]:
+    """Sum coarse masks (L, h, w) over their blocks, split at Otsu's threshold, resize.
+
+    The threshold is the center of one of 256 bins between the least and the greatest value; foreground is above it. A
+    constant map has no foreground.
+
+    Returns:
+        The threshold, and the mask (H, W) uint8.
+    """
+    from skimage.filters import threshold_otsu  # slow to import
+
+    summed = coarse.detach().float().cpu().sum(0).double().numpy()  # bins of nearly equal values need fp64
+    if summed.min() == summed.max():
+        return float(summed.flat[0]), torch.zeros(size, dtype=torch.uint8)
+    threshold = float(threshold_otsu(summed, nbins=256))
+    return threshold, torch.from_numpy(resize_labels((summed > threshold).astype(np.uint8), *size))
+
+
+@dataclass
+class EpisodeMasks:
+    """The coarse and final masks of one episode.
+
+    Attributes:
+        episode: A batch of the episode alone, with its truth.
+        sums: Sums of coarse masks (h, w) by name, such as "1/8".
+        thresholds: Otsu's thresholds of `sums`.
+        masks: Binary masks (H, W) by name; "final" is the prediction.
+    """
+
+    episode: EpisodeBatch
+    sums: dict[str, Tensor]
+    thresholds: dict[str, float]
+    masks: dict[str, Tensor]
+
+
+def episode_masks(experiment: Experiment, limit: int | None = None) -> Iterator[EpisodeMasks]:
+    """Yield the masks of the first `limit` test episodes, in the order of evaluation."""
+    method = cast(Any, experiment.method)
+    for episode in evaluated_episodes(experiment, limit):
+        hidden = episode.without_truth()
+        with torch.inference_mode():
+            coarse = method.coarse_masks(hidden)
+            final = method.predict_shots(hidden).label_map
+        size = (int(episode.query_sizes[0, 0]), int(episode.query_sizes[0, 1]))
+        masks = EpisodeMasks(episode, {}, {}, {})
+        for scale, blocks in coarse.items():
+            masks.sums[f"1/{scale}"] = blocks.sum(0)
+            masks.thresholds[f"1/{scale}"], masks.masks[f"1/{scale}"] = binary_sum(blocks, size)
+        masks.masks["final"] = final
+        yield masks
+
+
+def evaluated_episodes(experiment: Experiment, limit: int | None = None) -> Iterator[EpisodeBatch]:
+    """Yield the first `limit` test episodes one by one, in the order of evaluation."""
+    loader: Iterable[EpisodeBatch] = experiment.data.test_dataloader()
+    return islice((episode for batch in loader for episode in batch.split()), limit)
+
+
+class MaskScores:
+    """Accumulates mIoU and FB-IoU of each kind of mask, as the run's table has them for its predictions."""
+
+    def __init__(self, experiment: Experiment):
+        self.experiment = experiment
+        self.scores: dict[str, EpisodicScores] = {}
+
+    def add(self, masks: EpisodeMasks) -> None:
+        """Count the masks of one episode."""
+        truth = masks.episode.known_truth()
+        number = int(masks.episode.episodes[0])
+        data = self.experiment.data
+        for name, mask in masks.masks.items():
+            if name not in self.scores:
+                self.scores[name] = EpisodicScores(data.manifest.class_ids, data.protocol.void)
+            present, score = presence_from_mask(mask, 1)
+            counts = count(mask, truth.label_maps[0], 1)
+            self.scores[name].update(
+                SegmentationResult(number, truth.classes[0], counts, truth.presence[0], present, score, mask)
+            )
+
+    def table(self) -> dict[str, dict[str, float]]:
+        """Return the scores by kind of mask and metric."""
+        computed = {name: scores.compute() for name, scores in self.scores.items()}
+        return {name: {metric: scores[metric] for metric in ("mIoU", "FB-IoU")} for name, scores in computed.items()}

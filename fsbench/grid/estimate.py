@@ -1,0 +1,129 @@
+"""Estimate the cost of a grid's cells from finished runs."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from statistics import median
+from typing import Any
+
+from fsbench.errors import RecordError, user_message
+from fsbench.grid.spec import GridCell
+from fsbench.paths import CONFIGS
+from fsbench.records.record import Record
+from fsbench.records.task import task_of
+
+log = logging.getLogger("fsbench")
+
+
+@dataclass(frozen=True)
+class CostEstimate:
+    """Estimated training time, evaluation time and memory of a run, and the source of the estimate."""
+
+    training: float
+    evaluation: float
+    peak_mib: float
+    source: str
+
+    @property
+    def seconds(self) -> float:
+        return self.training + self.evaluation
+
+
+class Estimates:
+    """Estimates from finished runs; runs with an unreadable manifest are left out with a warning."""
+
+    def __init__(self, records: Iterable[Record]):
+        self.records: dict[str, list[Record]] = {}
+        for record in records:
+            self.records.setdefault(record.run["identity"]["method"]["name"], []).append(record)
+
+    def _runs(self, method: str) -> list[Record]:
+        self.records[method] = [record for record in self.records.get(method, ()) if _is_sound(record)]
+        return self.records[method]
+
+    def estimate(self, cell: GridCell) -> CostEstimate | None:
+        """Estimate a cell's cost by the median of the most similar runs of its method.
+
+        The most similar ones have the same data set, way, shot and setting, else the same data set, else any. Seconds
+        of evaluation are for as many episodes as the cell has.
+
+        A run with a checkpoint says nothing of a training, and a training of a trial nothing of a whole one.
+        """
+        trains = cell.request.checkpoint is None
+        like = [
+            record
+            for record in self._runs(cell.method)
+            if record.run["cost"].get("episodes_per_second") and (not trains or _trained_like(record, cell))
+        ]
+        task = {
+            "way": cell.request.way or 1,
+            "shot": cell.request.shot or 1,
+            "setting": cell.request.setting or "original",
+        }
+        here = [record for record in like if record.header["dataset"] == cell.request.dataset]
+        same = [record for record in here if all(record.header[key] == value for key, value in task.items())]
+        for chosen, what in (
+            (same, "this task"),
+            (here, f"other tasks on {cell.request.dataset}"),
+            (like, "other data"),
+        ):
+            if chosen:
+                training = [_training_seconds(record) or 0.0 for record in chosen]
+                evaluation = [_episodes(cell, r.header) / r.run["cost"]["episodes_per_second"] for r in chosen]
+                peak = max(record.run["cost"]["peak_mib"] for record in chosen)
+                runs = f"{len(chosen)} run{'s' * (len(chosen) > 1)} of {what}"
+                return CostEstimate(median(training) if trains else 0.0, median(evaluation), peak, runs)
+        return None
+
+
+def _is_sound(record: Record) -> bool:
+    try:
+        return bool(record.header)
+    except RecordError as error:
+        log.warning("fsbench: %s is left out of the estimates: %s", record.path, user_message(error))
+        return False
+
+
+def _training_seconds(record: Record) -> float | None:
+    """Return the seconds of a run's training, or None where nothing was trained."""
+    seconds: float | None = (record.run.get("made") or {}).get("training_seconds")
+    return seconds
+
+
+def _trained_like(record: Record, cell: GridCell) -> bool:
+    """Return whether the run's training time holds for the cell; that of a method without training always does."""
+    training = record.run["identity"]["training"] or {}
+    if "checkpoint_sha256" in training:
+        return False
+    trial = all(training.get(key) == value for key, value in _trial()["trainer"].items())
+    return _training_seconds(record) is None or trial == cell.request.fast
+
+
+def _episodes(cell: GridCell, header: Mapping[str, Any]) -> int:
+    """Return the cell's number of test episodes as far as it is known without its data.
+
+    `header` is the manifest's of a similar run.
+    """
+    names = ("--data.episodes=", "--data.init_args.episodes=")
+    given = [
+        value for name, sign, value in (text.partition("=") for text in cell.request.extra) if name + sign in names
+    ]
+    if given and given[-1].isdecimal():
+        return int(given[-1])
+    if cell.request.fast:
+        return int(_trial()["data"]["init_args"]["episodes"])
+    official = int(header["official_episodes"])
+    protocol = cell.request.protocol or header["protocol"]
+    alike = (header["dataset"], header["protocol"]) == (cell.request.dataset, protocol)
+    return official if alike else task_of(header).episode_count(protocol, cell.request.dataset, official)
+
+
+@cache
+def _trial() -> dict[str, Any]:
+    """Return the settings that make a run a trial."""
+    # spared until it is needed
+    import yaml
+
+    values: dict[str, Any] = yaml.safe_load((CONFIGS / "fast.yaml").read_text())
+    return values

@@ -1,0 +1,170 @@
+"""Executors run the cells of a grid, in processes of this machine or as jobs of submitit (SLURM, or a stand-in).
+
+A cell is a process of its own either way, so that its memory is its own and its failure, too; it ends when the process
+that started it does (of a job, the job's: SLURM's jobs go on without the grid). With several devices on
+SLURM every task of the job is one rank, as Lightning's own SLURM support wants it.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from fsbench.engine.watchdog import child_environment
+from fsbench.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class Job:
+    """A call of `fsbench run` with `arguments`, whose output goes to `log`; `tasks` is its number of ranks."""
+
+    arguments: tuple[str, ...]
+    log: Path
+    tasks: int = 1
+
+
+class Running(Protocol):
+    """A started job."""
+
+    def poll(self) -> int | None:
+        """Return the exit status, or None while it runs."""
+
+    def stop(self) -> None:
+        """Interrupt the job; finished episodes and epochs are kept."""
+
+
+class Executor(Protocol):
+    """Starts jobs, at most `at_once` at a time."""
+
+    at_once: int
+
+    def start(self, jobs: Sequence[Job]) -> list[Running]: ...
+
+
+def run_cell(arguments: Sequence[str], log: Path) -> int:
+    """Call `fsbench run` in a process of its own and return the exit status."""
+    with log.open("a") as out:
+        ended = subprocess.run(_command(arguments), stdout=out, stderr=out, env=child_environment(), check=False)
+    return ended.returncode
+
+
+def _command(arguments: Sequence[str]) -> list[str]:
+    return [sys.executable, "-m", "fsbench", "run", *arguments]
+
+
+class LocalProcesses:
+    """Runs jobs as processes of this machine."""
+
+    def __init__(self, at_once: int):
+        self.at_once = at_once
+
+    def start(self, jobs: Sequence[Job]) -> list[Running]:
+        return [_Process(job) for job in jobs]
+
+
+class _Process:
+    def __init__(self, job: Job):
+        with job.log.open("a") as out:
+            self.process = subprocess.Popen(
+                _command(job.arguments),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                env=child_environment(),
+                start_new_session=True,  # Ctrl-C reaches this process alone, which then stops them all
+            )
+
+    def poll(self) -> int | None:
+        return self.process.poll()
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGINT)
+            try:
+                self.process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
+
+
+TIMEOUT_MIN = 24 * 60
+"""Time limit of a job unless another is set, in minutes; submitit's own is five minutes."""
+
+
+class Submitit:
+    """Runs jobs through submitit.
+
+    Args:
+        cluster: "slurm", or "local" for processes that submitit starts.
+        folder: of submitit's scripts and logs, visible to all nodes.
+        at_once: jobs of an array that run at a time.
+        parameters: of submitit, e.g. slurm_partition, timeout_min, mem_gb, gpus_per_node.
+    """
+
+    def __init__(self, cluster: str, folder: Path, at_once: int, parameters: Mapping[str, Any]):
+        # spared until it is needed
+        import submitit
+
+        self.cluster = cluster
+        self.at_once = at_once if cluster == "local" else sys.maxsize  # SLURM itself holds an array's jobs back
+        try:
+            self.executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
+            self.executor.update_parameters(**{"timeout_min": TIMEOUT_MIN} | dict(parameters))
+            if cluster == "slurm":
+                self.executor.update_parameters(slurm_array_parallelism=at_once)
+        except (RuntimeError, TypeError, ValueError, NameError, AssertionError) as error:
+            raise SettingsError(f"{cluster}: {' '.join(str(error).split())}") from error
+
+    def start(self, jobs: Sequence[Job]) -> list[Running]:
+        """Start one array for each number of tasks, which all jobs of an array share.
+
+        Without SLURM, Lightning starts the ranks itself.
+        """
+        tasks = [job.tasks if self.cluster == "slurm" else 1 for job in jobs]
+        started: dict[int, Running] = {}
+        for number in sorted(set(tasks)):
+            places = [place for place, count in enumerate(tasks) if count == number]
+            started |= zip(places, self._array([jobs[place] for place in places], number), strict=True)
+        return [started[place] for place in range(len(jobs))]
+
+    def _array(self, jobs: Sequence[Job], tasks: int) -> list[Running]:
+        """Start the jobs of one array. Jobs that the cluster refuses have failed, with its message in their logs."""
+        self.executor.update_parameters(tasks_per_node=tasks)
+        try:
+            with self.executor.batch():
+                started = [self.executor.submit(run_cell, job.arguments, job.log) for job in jobs]
+        except (RuntimeError, OSError) as error:  # submitit's are RuntimeErrors
+            for job in jobs:
+                with job.log.open("a") as out:
+                    out.write(f"{self.cluster} refused the job: {' '.join(str(error).split())}\n")
+            return [_RefusedJob() for _ in jobs]
+        return [_SubmititJob(job) for job in started]
+
+
+class _RefusedJob:
+    """A job that never began."""
+
+    def poll(self) -> int:
+        return 1
+
+    def stop(self) -> None:
+        pass
+
+
+class _SubmititJob:
+    def __init__(self, job: Any):
+        self.job = job
+
+    def poll(self) -> int | None:
+        if not self.job.done():
+            return None
+        if self.job.exception() is not None:  # the job itself: killed, out of time, no node
+            return 1
+        return max(map(abs, self.job.results()))
+
+    def stop(self) -> None:
+        self.job.cancel()

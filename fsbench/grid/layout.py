@@ -1,0 +1,101 @@
+"""Lay out a grid as a sheet or JSON: the cells to do with their cost, and the scores of the variants."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from fsbench.grid.plan import PlannedRun
+from fsbench.grid.spec import GridCell
+from fsbench.grid.summary import Summary
+from fsbench.metrics.scores import METRICS
+from fsbench.tables.layout import Grid, Sheet
+
+NOTES = (
+    "cost: the median of earlier runs of the method, on their machine; ? where none tells (a trial tells no training)",
+    "scores: mean over all folds of the data set, then mean ± standard deviation over all seeds of the grid; – until "
+    "all are done, or where the grid lacks a fold",
+)
+
+
+def to_sheet(planned: Sequence[PlannedRun], results: Sequence[Summary], remarks: Sequence[str] = ()) -> Sheet:
+    """Return the sheet of a grid: a line for each cell that is not done, one for each variant, and `remarks`."""
+    states = [item.state for item in planned]
+    counted = ", ".join(f"{states.count(state)} {state}" for state in ("done", "begun", "missing", "refused"))
+    options = ["options"] * (len({item.cell.options for item in planned}) > 1)
+    parts = [("to do", _cells(planned, [*TASK, *options])), ("scores", _scores(results, [*TASK, *options]))]
+    return Sheet(
+        f"{len(planned)} cells: {counted}; left to do: {_total(planned)}",
+        [(caption, grid) for caption, grid in parts if len(grid) > 1],
+        [*NOTES, *remarks],
+    )
+
+
+def _cells(planned: Sequence[PlannedRun], task: Sequence[str]) -> Grid:
+    grid: Grid = [["method", "dataset", "fold", *task, "seed", "state", "time", "memory", "known from"]]
+    for item in planned:
+        if item.state == "done":
+            continue
+        cell, cost = item.cell, item.cost
+        known = ["?", "?", item.refused or "no run like it"]
+        if cost is not None:
+            known = [duration(cost.seconds), f"{cost.peak_mib:,.0f} MiB", cost.source]
+        seed = "–" if cell.request.seed is None else str(cell.request.seed)
+        grid.append([cell.method, cell.request.dataset, str(cell.fold), *_task(cell, task), seed, item.state, *known])
+    return grid
+
+
+TASK = ("way", "shot", "setting", "protocol")
+
+
+def _task(cell: GridCell, names: Sequence[str]) -> list[str]:
+    values = vars(cell.request) | {"options": cell.options}
+    return ["–" if values[name] is None else str(values[name]) for name in names]
+
+
+def _scores(results: Sequence[Summary], task: Sequence[str]) -> Grid:
+    metrics = list(dict.fromkeys(item.metric for item in results))
+    grid: Grid = [["method", "dataset", *task, "folds", "seeds done", *metrics]]
+    by_variant: dict[tuple[str, ...], list[Summary]] = {}
+    for item in results:
+        by_variant.setdefault(item.variant.variant, []).append(item)
+    for items in by_variant.values():
+        first = items[0]
+        cell = first.variant
+        folds, done = f"{first.folds} of {first.of or '?'}", f"{first.done} of {first.wanted}"
+        grid.append([cell.method, cell.request.dataset, *_task(cell, task), folds, done, *map(_score, items)])
+    return grid
+
+
+def _score(item: Summary) -> str:
+    n = METRICS[item.metric].digits()
+    if item.value is None:
+        return "–"
+    deviation = "" if item.deviation is None else f" ± {item.deviation:.{n}f}"
+    return f"{item.value:.{n}f}{deviation}"
+
+
+def _total(planned: Sequence[PlannedRun]) -> str:
+    left = [item for item in planned if item.state in ("missing", "begun")]
+    unknown = sum(item.cost is None for item in left)
+    known = duration(sum(item.cost.seconds for item in left if item.cost is not None))
+    return f"{known}{f' and {unknown} cells of unknown cost' if unknown else ''}"
+
+
+def duration(seconds: float) -> str:
+    """Write a time in words: "3 h 05 min", "12 min", "40 s"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
+
+
+def as_json(planned: Sequence[PlannedRun], results: Sequence[Summary], remarks: Sequence[str]) -> str:
+    """Return as JSON all cells, the scores of every variant with those of each seed, and `remarks`."""
+    cells = [
+        item.cell.as_dict()
+        | {"state": item.state, "folder": item.folder and str(item.folder), "refused": item.refused}
+        | {"cost": item.cost and asdict(item.cost)}
+        for item in planned
+    ]
+    scores = [vars(item) | {"variant": item.variant.as_dict()} for item in results]
+    return json.dumps({"cells": cells, "scores": scores, "notes": list(remarks)}, indent=2) + "\n"

@@ -1,0 +1,98 @@
+"""Score statistics of a count table: a run of segmentation as a whole, or some of its (episode, way) pairs."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fsbench.data.dataset import VoidPolicy
+from fsbench.metrics.confusion import COUNTS, REGIONS, background_intersection_union, intersection_union
+from fsbench.metrics.scores import ScoreStatistics
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def episode_statistics(frame: "pl.DataFrame", class_ids: Sequence[int], void: VoidPolicy) -> ScoreStatistics:
+    """Sum a whole run by query image: every score of it (fscs-protocol §7, fss-protocol §7).
+
+    Args:
+        frame: the count table, with a column `query`.
+        class_ids: numbers of the classes that means are taken over.
+        void: how void pixels count.
+    """
+    slot = frame["slot"].to_numpy()
+    ways, first = slot > 0, slot == 0
+    clusters, query = _queries(frame)
+    counts = _columns(frame, COUNTS)[first]
+    episode = frame["episode"].to_numpy()
+    wrong = episode[ways][(frame["present"] != frame["decided"]).to_numpy()[ways]]
+    right = ~np.isin(episode[first], wrong)
+
+    def by_query(*values: np.ndarray) -> np.ndarray:
+        return _sum_at((clusters, len(values)), (query[first],), np.stack(values, 1))
+
+    return replace(
+        pair_statistics(frame, ways, class_ids, void),
+        background=by_query(*background_intersection_union(counts, void)),
+        foreground=by_query(*intersection_union(counts, void)),
+        right=by_query(right, np.ones_like(right)),
+        absent_is_zero=True,
+    )
+
+
+def pair_statistics(
+    frame: "pl.DataFrame", keep: np.ndarray, class_ids: Sequence[int], void: VoidPolicy
+) -> ScoreStatistics:
+    """Sum the (episode, way) rows `keep` alone by query image; accuracy is that of single presence decisions.
+
+    Args:
+        frame: the count table, with a column `query`.
+        keep: (rows,) bool.
+        class_ids: numbers of the classes of these rows at least.
+        void: how void pixels count.
+    """
+    clusters, query = _queries(frame, keep)
+    counts = _columns(frame, COUNTS)[keep]
+    column = {number: i for i, number in enumerate(class_ids)}
+    columns = np.array([column[number] for number in frame["class_id"].to_numpy()[keep]], dtype=int)
+    shape, where = (clusters, len(class_ids)), (query, columns)
+    intersection, union = intersection_union(counts, void)
+    right = (frame["present"] == frame["decided"]).to_numpy()[keep]
+    decisions = _sum_at((*shape, 2), where, np.stack([right, np.ones_like(right)], 1))
+    return ScoreStatistics(
+        intersection=_sum_at(shape, where, intersection),
+        union=_sum_at(shape, where, union),
+        truth=_sum_at(shape, where, counts[:, COUNTS.index("gt")]),
+        right=decisions.sum(1),
+        decisions=decisions,
+        regions=_region_sums(frame, keep, clusters, query),
+        absent_is_zero=False,
+    )
+
+
+def _region_sums(frame: "pl.DataFrame", keep: np.ndarray, clusters: int, query: np.ndarray) -> np.ndarray | None:
+    """Sum the region measures, see `ScoreStatistics.regions`; None for records made before they were measured."""
+    if not set(REGIONS) <= set(frame.columns) or any(frame[name].has_nulls() for name in REGIONS):
+        return None
+    values = _columns(frame, REGIONS)[keep].astype(float)
+    return _sum_at((clusters, 3), (query,), np.column_stack([values, np.ones(len(values))]))
+
+
+def _columns(frame: "pl.DataFrame", names: Sequence[str]) -> np.ndarray:
+    """Stack columns side by side (rows, names); a query of polars would take longer than all that follows."""
+    return np.column_stack([frame[name].to_numpy() for name in names])
+
+
+def _queries(frame: "pl.DataFrame", keep: np.ndarray | slice = slice(None)) -> tuple[int, np.ndarray]:
+    """Return the number of distinct query images in the rows `keep`, and each row's."""
+    names, index = np.unique(frame["query"].to_numpy()[keep], return_inverse=True)
+    return len(names), index
+
+
+def _sum_at(shape: tuple[int, ...], where: tuple[np.ndarray, ...], values: np.ndarray) -> np.ndarray:
+    """Sum `values` at their places `where`: int64, or float64 of real numbers."""
+    total = np.zeros(shape, dtype=np.float64 if values.dtype.kind == "f" else np.int64)
+    np.add.at(total, where, values)
+    return total

@@ -1,0 +1,133 @@
+"""Metrics in two steps: int64 counts per (episode, slot), and every score as a function of summed counts.
+
+A slot is a way (1..N) or, as slot 0, "any foreground". The field sums intersections and unions per class over all
+episodes before it divides (fscs-protocol §7); torchmetrics' MeanIoU, which averages per sample, is another number.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from fsbench.data.dataset import VOID, VoidPolicy
+from fsbench.metrics.confusion import (
+    COUNTS,
+    REGIONS,
+    background_intersection_union,
+    fb_iou,
+    intersection_union,
+    mean_iou,
+)
+
+
+def count(prediction: Tensor, truth: Tensor, ways: int) -> Tensor:
+    """Count the pixels of one episode: (ways + 1, 6) int64 in the order of `COUNTS`.
+
+    Args:
+        prediction: (h, w) integers in 0..ways.
+        truth: (h, w) integers in 0..ways, or 255 for void.
+        ways: number of ways N.
+    """
+    slots = ways + 1
+    row = torch.where(truth == VOID, slots, truth.long())
+    joint = torch.bincount((row * slots + prediction.long()).flatten(), minlength=slots * (slots + 1))
+    joint = joint.view(slots + 1, slots)  # rows: truth with void last, columns: prediction
+    inside, void = joint[:slots], joint[slots]
+    table = torch.stack([inside.diagonal(), inside.sum(0), inside.sum(1), void], 1)
+    table[0] = torch.stack([inside[1:, 1:].sum(), inside[:, 1:].sum(), inside[1:].sum(), void[1:].sum()])
+    totals = torch.stack([void.sum(), inside.sum()]).expand(slots, 2)
+    return torch.cat([table, totals], 1)
+
+
+def presence_from_mask(prediction: Tensor, ways: int) -> tuple[Tensor, Tensor]:
+    """Derive presence for methods that only segment (protocol rule `any_pixel`).
+
+    Returns:
+        decisions (N,) bool, a way is present iff some pixel is predicted as it; scores (N,) float32, the share of such
+        pixels.
+    """
+    pixels = torch.bincount(prediction.long().flatten(), minlength=ways + 1)[1:]
+    return pixels > 0, pixels.float() / prediction.numel()
+
+
+@dataclass(frozen=True)
+class SegmentationResult:
+    """Counts and decisions of one evaluated episode; enough for every metric.
+
+    Attributes:
+        episode: index in the manifest.
+        classes: (N,) int64 class numbers of the ways.
+        counts: (N + 1, 6) int64, see `COUNTS`.
+        present, decided: (N,) bool, truth and decision.
+        score: (N,) float32, how sure the method is that the way is present, in [0, 1].
+        label_map: (h, w) uint8, the prediction.
+        rom, rum: (N + 1,) float32 region measures of every slot (`fsbench.metrics.regions`); None if not measured.
+    """
+
+    episode: int
+    classes: Tensor
+    counts: Tensor
+    present: Tensor
+    decided: Tensor
+    score: Tensor
+    label_map: Tensor
+    rom: Tensor | None = None
+    rum: Tensor | None = None
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return rows of a count table: slot 0 (any foreground), then the ways 1..N."""
+        present, decided, scores = self.present.tolist(), self.decided.tolist(), self.score.tolist()
+        columns = {
+            "slot": range(len(self.counts)),
+            "class_id": [0, *self.classes.tolist()],
+            **dict(zip(COUNTS, self.counts.T.tolist(), strict=True)),
+            "present": [any(present), *present],
+            "decided": [any(decided), *decided],
+            "score": [max(scores), *scores],
+            **{
+                name: [None] * len(self.counts) if values is None else values.tolist()
+                for name, values in zip(REGIONS, (self.rom, self.rum), strict=True)
+            },
+        }
+        return [
+            {"episode": self.episode, **dict(zip(columns, values, strict=True))}
+            for values in zip(*columns.values(), strict=True)
+        ]
+
+
+class EpisodicScores(Metric):
+    """mIoU, FB-IoU and exact-match accuracy of the episodes seen on all ranks, for progress during training.
+
+    States are int64 sums, so the result does not depend on how episodes were spread over ranks.
+    """
+
+    full_state_update = False
+    slots: Tensor
+    exact: Tensor
+
+    def __init__(self, class_ids: Sequence[int], void: VoidPolicy):
+        super().__init__()
+        self.class_ids = list(class_ids)
+        self.void: VoidPolicy = void
+        self.add_state("slots", torch.zeros(max(class_ids) + 1, len(COUNTS), dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("exact", torch.zeros(2, dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, result: SegmentationResult) -> None:
+        row = torch.cat([result.classes.new_zeros(1), result.classes])
+        self.slots.index_add_(0, row.to(self.slots.device), result.counts.to(self.slots.device))
+        exact = bool((result.present == result.decided).all())
+        self.exact += torch.tensor([exact, 1], device=self.exact.device)
+
+    def compute(self) -> dict[str, float]:
+        slots = self.slots.cpu().numpy()
+        intersection, union = intersection_union(slots[self.class_ids], self.void)
+        background = background_intersection_union(slots[0], self.void)
+        right, total = self.exact.tolist()
+        return {
+            "mIoU": float(mean_iou(intersection, union)),
+            "FB-IoU": float(fb_iou(intersection, union, background)),
+            "accuracy": 100 * right / max(total, 1),
+        }

@@ -1,0 +1,267 @@
+"""Every score of a run: the table of metrics, and the sums by query image that they are computed from."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from fsbench.errors import SettingsError
+from fsbench.metrics.confusion import class_accuracy, fb_iou, mean_iou, pixel_accuracy
+
+Totals = Mapping[str, np.ndarray]
+"""Name of a statistic -> its sum over weighted query images, (R, ...) for R resamples; see `ScoreStatistics`."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score of a run.
+
+    Attributes:
+        name: as tables and the command line have it.
+        meaning: a line for readers.
+        needs: attributes of `ScoreStatistics` that it is computed from; without one of them there is no such score.
+        compute: (totals, classes that count as 0 for want of pixels) -> scores (R,).
+        higher_is_better: False for error rates and the like.
+        maximum: the largest value; 100 for percentages.
+    """
+
+    name: str
+    meaning: str
+    needs: tuple[str, ...]
+    compute: Callable[[Totals, int], np.ndarray]
+    higher_is_better: bool = True
+    maximum: float = 100.0
+
+    @property
+    def sign(self) -> int:
+        """Factor that makes more of the score better."""
+        return 1 if self.higher_is_better else -1
+
+    def digits(self, percent: int = 2) -> int:
+        """Return the digits after the point to print; percentages have `percent`, scores up to 1 have three."""
+        return 3 if self.maximum == 1 else percent
+
+
+def _class_mean(mean: np.ndarray, truth: np.ndarray, absent: int) -> np.ndarray:
+    """Turn a mean over all C classes (R,) into one over the classes with pixels in `truth` (R, C), and `absent` more.
+
+    A class that only a resample misses is so left out. Predictions play no part: all methods are treated alike.
+    """
+    counted = (truth > 0).sum(-1) + absent
+    return mean * truth.shape[-1] / np.maximum(counted, 1)
+
+
+def _miou(totals: Totals, absent: int) -> np.ndarray:
+    return _class_mean(mean_iou(totals["intersection"], totals["union"]), totals["truth"], absent)
+
+
+def _pixel_accuracy(totals: Totals, absent: int) -> np.ndarray:
+    return _class_mean(pixel_accuracy(totals["intersection"], totals["truth"]), totals["truth"], absent)
+
+
+def _background(totals: Totals) -> tuple[np.ndarray, np.ndarray]:
+    intersection, union = totals["background"].T
+    return intersection, union
+
+
+def _fb_iou(totals: Totals, _: int) -> np.ndarray:
+    return fb_iou(totals["intersection"], totals["union"], _background(totals))
+
+
+def _fb_iou_any(totals: Totals, _: int) -> np.ndarray:
+    foreground = totals["foreground"]
+    return fb_iou(foreground[:, :1], foreground[:, 1:], _background(totals))
+
+
+def _accuracy(totals: Totals, _: int) -> np.ndarray:
+    right, total = totals["right"].T
+    return 100 * right / np.maximum(total, 1e-9)
+
+
+def _way_error(totals: Totals, _: int) -> np.ndarray:
+    right, total = totals["decisions"][..., 0].sum(-1), totals["decisions"][..., 1].sum(-1)
+    return 100 - 100 * right / np.maximum(total, 1e-9)
+
+
+def _class_accuracy(totals: Totals, _: int) -> np.ndarray:
+    return class_accuracy(totals["decisions"][..., 0], totals["decisions"][..., 1])
+
+
+def _region_mean(column: int) -> Callable[[Totals, int], np.ndarray]:
+    return lambda totals, _: totals["regions"][:, column] / np.maximum(totals["regions"][:, 2], 1e-9)
+
+
+_CLASS_SUMS = ("intersection", "union", "truth")
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric(
+            "mIoU",
+            "mean over the classes of summed intersections / summed unions, background not included",
+            _CLASS_SUMS,
+            _miou,
+        ),
+        Metric(
+            "FB-IoU",
+            "mean of the IoU of all classes taken together and the IoU of the background, sums over all test pixels",
+            ("intersection", "union", "background"),
+            _fb_iou,
+        ),
+        Metric(
+            "accuracy",
+            "episodes in which presence is decided rightly for every way (exact match; called ER elsewhere); "
+            "of classification: query images whose class is named rightly, mean over the episodes",
+            ("right",),
+            _accuracy,
+        ),
+        Metric(
+            "error",
+            "100 - accuracy: episodes in which presence is decided wrongly for some way",
+            ("right",),
+            lambda totals, absent: 100 - _accuracy(totals, absent),
+            higher_is_better=False,
+        ),
+        Metric(
+            "way-error",
+            "wrong presence decisions among those on all (episode, way) pairs",
+            ("decisions",),
+            _way_error,
+            higher_is_better=False,
+        ),
+        Metric(
+            "class-accuracy",
+            "right presence decisions by class, mean over the classes",
+            ("decisions",),
+            _class_accuracy,
+        ),
+        Metric(
+            "class-error",
+            "100 - class-accuracy",
+            ("decisions",),
+            lambda totals, absent: 100 - _class_accuracy(totals, absent),
+            higher_is_better=False,
+        ),
+        Metric(
+            "pixel-accuracy",
+            "share of a class's pixels that is found, mean over the classes (mAcc)",
+            _CLASS_SUMS,
+            _pixel_accuracy,
+        ),
+        Metric(
+            "FB-IoU-any",
+            "FB-IoU whose foreground is one class: a pixel of one way taken for another way is right",
+            ("foreground", "background"),
+            _fb_iou_any,
+        ),
+        Metric(
+            "ROM",
+            "objects predicted in several pieces (dcama.md §12), mean over (episode, way) pairs; 0 to 1, 0 is best",
+            ("regions",),
+            _region_mean(0),
+            higher_is_better=False,
+            maximum=1.0,
+        ),
+        Metric(
+            "RUM",
+            "several objects predicted as one (dcama.md §12), mean over (episode, way) pairs; 0 to 1, 0 is best",
+            ("regions",),
+            _region_mean(1),
+            higher_is_better=False,
+            maximum=1.0,
+        ),
+    )
+}
+"""Every score of a run by its name; tables show them in this order."""
+
+
+def metric_names(text: str) -> list[str]:
+    """Split names of `METRICS` written with commas between; raises SettingsError for others."""
+    names = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    unknown = [name for name in names if name not in METRICS]
+    if unknown or not names:
+        problem = f"unknown metric '{unknown[0]}'" if unknown else "no metric was named"
+        raise SettingsError(f"{problem}; there are: {', '.join(METRICS)}")
+    return names
+
+
+_ARRAYS = (*_CLASS_SUMS, "background", "right", "foreground", "decisions", "regions")
+"""Attributes of `ScoreStatistics` that are sums, in the order in which they are multiplied by weights."""
+
+_DISPENSABLE = {"background", "foreground", "decisions", "regions"}
+"""Those that `ScoreStatistics.only` drops; the class sums say which classes were shown, `right` the clusters."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreStatistics:
+    """Sufficient statistics of every score of a run, or of a part of one.
+
+    Axes: `Q` clusters that resamples draw whole (query images; episodes of a classification), `C` classes. A statistic
+    that is None does not exist (a classification has no pixels, a part of a run no background), nor do its scores.
+
+    Attributes:
+        right: (Q, 2) right answers, and all of them: episodes of a whole run, presence decisions of a part of one,
+            query images of a classification.
+        intersection, union: (Q, C) pixels of the ways.
+        truth: (Q, C) pixels of the ways in the truth.
+        background: (Q, 2) intersection and union of the background.
+        foreground: (Q, 2) intersection and union of any foreground (slot 0).
+        decisions: (Q, C, 2) right presence decisions, and all.
+        regions: (Q, 3) sums of ROM and of RUM, and the number of (episode, way) pairs.
+        absent_is_zero: a class that the run never shows counts as IoU 0 (the protocol's rule for a whole run), or is
+            left out of the mean (parts of a run).
+        metrics: names of the wanted scores.
+    """
+
+    right: np.ndarray
+    intersection: np.ndarray | None = None
+    union: np.ndarray | None = None
+    truth: np.ndarray | None = None
+    background: np.ndarray | None = None
+    foreground: np.ndarray | None = None
+    decisions: np.ndarray | None = None
+    regions: np.ndarray | None = None
+    absent_is_zero: bool = True
+    metrics: Collection[str] = tuple(METRICS)
+
+    @property
+    def clusters(self) -> int:
+        """Number Q of clusters."""
+        return len(self.right)
+
+    def only(self, names: Collection[str]) -> "ScoreStatistics":
+        """Keep what the scores `names` need."""
+        needed = {need for name in names for need in METRICS[name].needs}
+        dropped: dict[str, Any] = dict.fromkeys(_DISPENSABLE - needed)
+        return replace(self, metrics=tuple(names), **dropped)
+
+    def scores(self, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Compute the wanted scores (R,) for weights (R, Q) of the clusters; all ones when None."""
+        return self.scores_of(self.totals(weights))
+
+    def totals(self, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Sum every statistic over the clusters with weights (R, Q): name -> (R, ...)."""
+        weights = np.ones((1, self.clusters)) if weights is None else weights
+        arrays = {name: array for name in _ARRAYS if (array := getattr(self, name)) is not None}
+        widths = [prod(array.shape[1:]) for array in arrays.values()]
+        flat = [array.reshape(len(array), width) for array, width in zip(arrays.values(), widths, strict=True)]
+        side_by_side = np.concatenate(flat, 1, dtype=float)
+        total = (side_by_side.T @ weights.T).T  # all at once, and resamples adjacent in memory: several times as fast
+        parts = np.split(total, np.cumsum(widths)[:-1], 1)
+        return {name: t.reshape(len(t), *a.shape[1:]) for (name, a), t in zip(arrays.items(), parts, strict=True)}
+
+    def scores_of(self, totals: Totals) -> dict[str, np.ndarray]:
+        """Compute the wanted scores (R,) from `totals`, in the order of `METRICS`."""
+        absent = self._classes_counted_as_zero()
+        return {
+            name: metric.compute(totals, absent)
+            for name, metric in METRICS.items()
+            if name in self.metrics and all(need in totals for need in metric.needs)
+        }
+
+    def _classes_counted_as_zero(self) -> int:
+        if self.truth is None or not self.absent_is_zero:
+            return 0
+        return int((self.truth.sum(0) == 0).sum())

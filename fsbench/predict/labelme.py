@@ -1,0 +1,95 @@
+"""Read LabelMe annotation files: paint their shapes as a label map, find their image."""
+
+import base64
+import io
+import math
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from fsbench.errors import DataError
+
+EXPECTED = "expected the JSON file that LabelMe writes: shapes, imagePath, imageHeight, imageWidth"
+KINDS_WITHOUT_AREA = ("point", "points", "line", "linestrip")
+
+
+def paint_labelme(content: dict[str, Any], path: Path) -> tuple[np.ndarray, dict[int, str], str]:
+    """Paint the shapes of a LabelMe file.
+
+    Every shape is filled including its boundary, later ones over earlier ones, with coordinates truncated toward zero.
+
+    Args:
+        content: The parsed JSON.
+        path: The file, for messages.
+
+    Returns:
+        The label map (H, W) uint8; class names by number, in order of appearance; and a note about skipped shapes
+        without area (points, lines), or "".
+
+    Raises:
+        DataError: the content is not LabelMe's.
+    """
+    import cv2  # slow to import
+
+    try:
+        labels = np.zeros((int(content["imageHeight"]), int(content["imageWidth"])), dtype=np.uint8)
+        numbers: dict[str, int] = {}
+        skipped: set[str] = set()
+        for shape in content["shapes"]:
+            kind = shape.get("shape_type") or "polygon"
+            if kind in KINDS_WITHOUT_AREA:
+                skipped.add(kind)
+                continue
+            number = numbers.setdefault(str(shape["label"]), len(numbers) + 1)
+            if number > 254:
+                raise ValueError("more than 254 labels")
+            points = np.asarray(shape["points"], dtype=np.float64).reshape(-1, 2)
+            if kind == "mask":
+                _paste_mask(labels, points, shape["mask"], number)
+            else:
+                cv2.fillPoly(labels, [_polygon(kind, points).astype(np.int32)], number)
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        raise DataError(f"{path} cannot be used ({type(error).__name__}: {error}); {EXPECTED}") from error
+    note = f"{path}: shapes without area ({', '.join(sorted(skipped))}) are passed over" if skipped else ""
+    return labels, {number: name for name, number in numbers.items()}, note
+
+
+def _polygon(kind: str, points: np.ndarray) -> np.ndarray:
+    """Return the corners (n, 2), as x and y, of a polygon, rectangle or circle."""
+    if kind == "polygon" and len(points) >= 3:
+        return points
+    if kind == "rectangle" and len(points) >= 2:
+        (left, top), (right, bottom) = points.min(0), points.max(0)
+        return np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
+    if kind == "circle" and len(points) == 2:
+        center, radius = points[0], math.dist(*points)
+        angle = np.linspace(0, 2 * np.pi, 180, endpoint=False)
+        return np.asarray(center + radius * np.stack([np.cos(angle), np.sin(angle)], 1))
+    raise ValueError(f"a {kind} of {len(points)} points; a mask needs polygons, rectangles or circles")
+
+
+def _paste_mask(labels: np.ndarray, points: np.ndarray, encoded: str, number: int) -> None:
+    """Paint a shape stored as a small base64 PNG at its box, as LabelMe's automatic tools write it."""
+    left, top = points.min(0).astype(int)
+    with Image.open(io.BytesIO(base64.b64decode(encoded))) as image:
+        mask = np.asarray(image) > 0
+    window = labels[top : top + mask.shape[0], left : left + mask.shape[1]]
+    window[mask[: window.shape[0], : window.shape[1]]] = number
+
+
+def labelme_image(content: dict[str, Any], path: Path, root: Path | None) -> Path:
+    """Find the image of a LabelMe file: at its stated path or, by name, in `root` (default: the file's folder).
+
+    Raises:
+        DataError: the image is in neither place.
+    """
+    stated = PurePosixPath(str(content.get("imagePath") or "").replace("\\", "/"))
+    folder = root or path.parent
+    for candidate in (folder / stated, folder / stated.name):
+        if candidate.is_file():
+            return candidate
+    raise DataError(
+        f"{path} is about the photo {stated}, which is not in {folder}; put it there or give --support-root"
+    )

@@ -1,0 +1,79 @@
+"""Write the predictions of a folder as one COCO file and one CSV table, streamed from the journal."""
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from fsbench.files import replacing
+
+ReadEntries = Callable[[], Iterable[dict[str, Any]]]
+"""Reads the journal's entries, from the start with each call."""
+
+
+def write_coco(path: Path, read_entries: ReadEntries, classes: Sequence[str], description: str) -> None:
+    """Write COCO's instances format: one annotation for every class that has pixels in an image.
+
+    Masks are run-length encoded; beside COCO's keys an annotation has the class's `score` and whether it is `present`.
+    Category ids are the numbers in the label PNGs.
+    """
+    categories = [{"id": number, "name": name, "supercategory": ""} for number, name in enumerate(classes, 1)]
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write(f'{{"info": {json.dumps({"description": description})},\n"licenses": [],\n')
+        file.write(f'"categories": {json.dumps(categories, ensure_ascii=False)},\n')
+        images = (_image(number, entry) for number, entry in enumerate(read_entries(), 1))
+        file.write(f'"images": [\n{_joined(images)}')
+        file.write('],\n"annotations": [\n')
+        first = True
+        for annotation in _annotations(read_entries()):
+            file.write(("" if first else ",\n") + json.dumps(annotation))
+            first = False
+        file.write("\n]}\n")
+
+
+def _joined(items: Iterator[dict[str, Any]]) -> str:
+    return ",\n".join(json.dumps(item, ensure_ascii=False) for item in items) + "\n"
+
+
+def _image(number: int, entry: dict[str, Any]) -> dict[str, Any]:
+    return {"id": number, "file_name": entry["photo"], "height": entry["height"], "width": entry["width"]}
+
+
+def _annotations(entries: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    number = 0
+    for image_id, entry in enumerate(entries, 1):
+        for presence in entry["classes"]:
+            if presence["pixels"]:
+                number += 1
+                yield {
+                    "id": number,
+                    "image_id": image_id,
+                    "category_id": presence["number"],
+                    "segmentation": {"size": [entry["height"], entry["width"]], "counts": presence["counts"]},
+                    "area": presence["pixels"],
+                    "bbox": presence["bbox"],
+                    "iscrowd": 0,
+                    "score": presence["score"],
+                    "present": presence["present"],
+                }
+
+
+def write_scores(path: Path, read_entries: ReadEntries) -> None:
+    """Write a CSV line for every image and class: presence, score, pixels, and their share of the image.
+
+    Names that a spreadsheet would take for a formula get an apostrophe in front.
+    """
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["photo", "class", "present", "score", "pixels", "share"])
+        for entry in read_entries():
+            for presence in entry["classes"]:
+                share = presence["pixels"] / (entry["height"] * entry["width"])
+                present = "present" if presence["present"] else "not present"
+                names = [_no_formula(entry["photo"]), _no_formula(presence["name"])]
+                writer.writerow([*names, present, f"{presence['score']:.6f}", presence["pixels"], f"{share:.6f}"])
+
+
+def _no_formula(name: str) -> str:
+    return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name

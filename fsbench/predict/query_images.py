@@ -1,0 +1,142 @@
+"""Find images in folders and decode them upright."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from fsbench.data.image_io import read_pixels
+from fsbench.errors import DataError, SettingsError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+MAX_PIXELS = 178_956_970
+"""PIL's own limit, beyond which it suspects a small file that decompresses to a huge image: 512 MiB of RGB."""
+_ORIENTATION_TAG = 0x0112
+
+
+class QueryImage(NamedTuple):
+    """An image to segment. `name` is its path below the searched folder, with forward slashes."""
+
+    name: str
+    path: Path
+
+
+def find_images(
+    queries: Sequence[Path], out: Path | None = None, refused: list[str] | None = None
+) -> tuple[list[QueryImage], list[str]]:
+    """Find the images in folders (searched recursively) and among single files.
+
+    Hidden files and folders are skipped.
+
+    Args:
+        queries: Folders, or image files.
+        out: The results' folder, which is skipped.
+        refused: Collects messages about folders that cannot be read; without it they raise DataError.
+
+    Returns:
+        The images sorted by name, and the names of other files in the folders.
+
+    Raises:
+        SettingsError: a path does not exist, `out` contains a query's folder, or two images have the same name.
+        DataError: there is no image, or a folder cannot be read.
+    """
+    paths: dict[str, Path] = {}
+    others: list[str] = []
+    for query in queries:
+        _check_query(query, out)
+        for name, path in [(query.name, query)] if query.is_file() else _files_below(query, out, refused):
+            if query.is_dir() and not name.lower().endswith(SUFFIXES):
+                others.append(name)
+            elif name in paths:
+                raise SettingsError(f"{paths[name]} and {path} would have the same name; give the folder above both")
+            else:
+                paths[name] = path
+    if not paths:
+        raise DataError(
+            f"there is no photo in {', '.join(map(str, queries))}; expected files that end with {', '.join(SUFFIXES)}"
+        )
+    return [QueryImage(name, paths[name]) for name in sorted(paths)], sorted(others)
+
+
+def _check_query(query: Path, out: Path | None) -> None:
+    if not query.exists():
+        raise SettingsError(f"--query {query} does not exist; expected a folder of photos, or a photo")
+    folder = query.parent if query.is_file() else query
+    if out is not None and folder.resolve().is_relative_to(out.resolve()):
+        raise SettingsError(
+            f"--out {out} is or holds the folder {folder} of --query, where results would become photos; "
+            "choose another folder for them, e.g. a new one below it"
+        )
+
+
+def _files_below(folder: Path, skip: Path | None, refused: list[str] | None) -> Iterator[tuple[str, Path]]:
+    """Yield (name relative to `folder`, path) of every visible file outside `skip`."""
+
+    def on_error(error: OSError) -> None:
+        unreadable = DataError(f"folder {error.filename} cannot be read ({error.strerror}); check its permissions")
+        if refused is None:
+            raise unreadable from error
+        refused.append(str(unreadable))
+
+    skipped = None if skip is None else skip.resolve()
+    for parent, folders, files in os.walk(folder, onerror=on_error):
+        visible = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in visible if skipped is None or Path(parent, name).resolve() != skipped]
+        for file in files:
+            if not file.startswith("."):
+                path = Path(parent, file)
+                yield path.relative_to(folder).as_posix(), path
+
+
+def read_header(path: Path) -> tuple[int, int, int]:
+    """Read the stored height, the stored width and the EXIF orientation from the start of an image file.
+
+    Raises:
+        DataError: the file is no image, or has more than `MAX_PIXELS` pixels.
+    """
+    too_large = f"photo {path} has more than {MAX_PIXELS:,} pixels; make it smaller"
+    try:
+        with Image.open(path) as image:
+            width, height, orientation = *image.size, _exif_orientation(image)
+    except FileNotFoundError:
+        raise DataError(f"photo {path} does not exist; correct the path") from None
+    except Image.DecompressionBombError:
+        raise DataError(too_large) from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise DataError(f"photo {path} cannot be read ({error}); expected a complete JPEG, PNG or TIFF file") from error
+    if width * height > MAX_PIXELS:  # PIL's limit may have been lifted
+        raise DataError(too_large)
+    return height, width, orientation
+
+
+def _exif_orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:  # PIL raises many kinds; a damaged entry is no reason to refuse the image
+        return 1
+
+
+def read_upright(path: Path) -> tuple[np.ndarray, int]:
+    """Decode an image as a viewer shows it.
+
+    Returns:
+        Pixels (H, W, 3) uint8, and the EXIF orientation that was applied.
+
+    Raises:
+        DataError: the file cannot be decoded; the message names it.
+    """
+    orientation = read_header(path)[2]
+    return apply_orientation(read_pixels(path), orientation), orientation
+
+
+def apply_orientation(stored: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn and mirror an array (H, W, …) from its stored form to its EXIF orientation (1 to 8)."""
+    if orientation not in range(2, 9):
+        return stored
+    if orientation >= 5:
+        stored = np.swapaxes(stored, 0, 1)
+    flips = {2: (1,), 3: (0, 1), 4: (0,), 5: (), 6: (1,), 7: (0, 1), 8: (0,)}
+    return np.ascontiguousarray(np.flip(stored, flips[orientation]))

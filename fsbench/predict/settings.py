@@ -1,0 +1,56 @@
+"""Choose what a predictor runs with: the method's settings, and the device."""
+
+from pathlib import Path
+
+import torch
+
+from fsbench.config.compose import SuiteCLI, compose_method, parse
+from fsbench.errors import SettingsError
+
+
+def compose_settings(
+    method: str, dataset: str | None, checkpoint: Path | None, backbone: str | None, weights: str | None
+) -> SuiteCLI:
+    """Compose the settings of the run that a checkpoint lies in, else those of configs/methods. Nothing is built.
+
+    Args:
+        method: a method or an alias.
+        dataset: a data set whose settings of the method hold, instead of the run's.
+        checkpoint: the method's checkpoint.
+        backbone: a backbone instead of the method's.
+        weights: the backbone's weights.
+
+    Raises:
+        SettingsError: the checkpoint's run is of another method.
+    """
+    composed = compose_method(method, dataset, backbone, weights)
+    if checkpoint is None or dataset is not None:
+        return composed
+    config = checkpoint.resolve().parent.parent / "config.yaml"
+    if not config.is_file():
+        return composed
+    own = {"name": backbone, "weights": weights}
+    given = [f"--model.backbone.{key}={value}" for key, value in own.items() if value is not None]
+    run = parse([f"--config={config}", *given], build=False)
+    if run.config.model.class_path != composed.config.model.class_path:
+        name = run.config.run.name
+        raise SettingsError(
+            f"the checkpoint {checkpoint} is of a run of {name}, but the method is {method}; give the method of the "
+            f"run: {name}"
+        )
+    return run
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of that name; "auto" is the GPU if there is one. Raises SettingsError for unavailable ones."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise SettingsError(f"device is '{name}', expected auto, cpu, cuda or cuda:<number>") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise SettingsError(
+            f"device is '{name}', but torch sees {torch.cuda.device_count()} GPUs; expected cpu or auto"
+        )
+    return device

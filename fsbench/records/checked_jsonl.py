@@ -1,0 +1,84 @@
+"""A file of JSON lines with checksums, so that what a crash or a disk damaged is noticed and left out."""
+
+import json
+import os
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from fsbench.files import write_text
+
+
+def checked_line(value: Any) -> str:
+    """Return `value` as a line of JSON behind its CRC-32, with the line's end."""
+    text = json.dumps(value)
+    return f"{zlib.crc32(text.encode()):08x} {text}\n"
+
+
+def read_line(line: bytes) -> Any | None:
+    """Return the value of a line of `checked_line`, given without its end; None where it is damaged."""
+    checksum, _, text = line.partition(b" ")
+    return json.loads(text) if checksum == b"%08x" % zlib.crc32(text) else None
+
+
+class CheckedJsonl:
+    """A file that is only appended to: a header line, then one checked line for each entry.
+
+    An entry has reached the file when `append` returns. A line that a crash cut off is ended by the next `append`.
+
+    Args:
+        path: the file; it need not exist before `create`.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._file: IO[bytes] | None = None
+
+    def create(self, header: str) -> None:
+        """Start the file with the line `header` (with its end); the file has it from the moment it has its name."""
+        write_text(self.path, header)
+        self._opened()
+
+    def header(self) -> bytes:
+        """Return the first line without its end."""
+        with self.path.open("rb") as file:
+            return file.readline().rstrip(b"\n")
+
+    def entries(self) -> Iterator[tuple[int, Any | None]]:
+        """Yield (byte offset, value) of every line after the header; the value of a damaged line is None."""
+        with self.path.open("rb") as file:
+            offset = len(file.readline())
+            for line in file:
+                yield offset, read_line(line.rstrip(b"\n"))
+                offset += len(line)
+
+    def read(self, offsets: Iterable[int]) -> Iterator[Any]:
+        """Yield the entries whose lines begin at `offsets`; one is in memory at a time."""
+        with self.path.open("rb") as file:
+            for offset in offsets:
+                file.seek(offset)
+                yield read_line(file.readline().rstrip(b"\n"))
+
+    def append(self, *values: Any) -> int:
+        """Write entries at the end; returns the byte offset of the first."""
+        file = self._opened()
+        offset = file.tell()
+        for value in values:
+            file.write(checked_line(value).encode())
+        file.flush()
+        return offset
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def _opened(self) -> IO[bytes]:
+        if self._file is None:
+            with self.path.open("rb") as file:
+                file.seek(-1, os.SEEK_END)
+                cut_off = file.read() != b"\n"
+            self._file = self.path.open("ab")
+            if cut_off:
+                self._file.write(b"\n")
+        return self._file

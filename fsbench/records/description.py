@@ -1,0 +1,50 @@
+"""Title and notes of a group of runs: what stands over and under every table of them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fsbench.records.record import Record
+
+
+def title(records: Sequence[Record]) -> str:
+    """Describe what the runs of a group have in common."""
+    return records[0].task.title(records[0].header)
+
+
+def notes(records: Sequence[Record]) -> list[str]:
+    """List what a reader must know of the runs of a group: its rules first, then each run's peculiarities."""
+    task, header = records[0].task, records[0].header
+    lines = task.rule_notes(header, [record.run for record in records])
+    if header["requested"] != header["official_episodes"]:
+        lines.append(
+            f"{header['requested']} instead of the protocol's {header['official_episodes']} episodes: a trial, not a "
+            "result"
+        )
+    lines.append(f"image lists: {header['lists']}")
+    dropped = sorted({number for record in records for number in record.header["dropped_classes"]})
+    if dropped:
+        lines.append(f"classes left out for want of images (DROP_SMALL): {', '.join(map(str, dropped))}")
+    for record in records:
+        lines += _run_notes(record.run, task.on_repetition)
+    return list(dict.fromkeys(lines))
+
+
+def _run_notes(run: Mapping[str, Any], on_repetition: str) -> list[str]:
+    """List what is peculiar to one run."""
+    name, backbone = run["identity"]["method"]["name"], run["identity"]["backbone"]
+    lines = []
+    if backbone["weights"].startswith("random"):
+        lines.append(f"{name}: backbone {backbone['name']} has {backbone['weights']} weights; its figures mean nothing")
+    elif backbone["weights"].startswith("unofficial"):
+        lines.append(f"{name}: backbone {backbone['name']} has weights other than the official ones")
+    lines += [f"{name}: {remark}" for remark in run.get("remarks", ())]
+    if run["presence"] == "any_pixel":
+        lines.append(f"{name} only segments; a way counts as present where any pixel is predicted as it")
+    for stage, consequence in (
+        ("made", "training it again gives other weights"),
+        ("provenance", f"a repeated test may {on_repetition} otherwise"),
+    ):
+        kernels = run.get(stage, {}).get("unordered_kernels")
+        if kernels:
+            lines.append(f"{name}: {', '.join(kernels)} add in no fixed order, so {consequence}")
+    return lines

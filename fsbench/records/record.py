@@ -1,0 +1,173 @@
+"""Records of finished runs: `run.json` and `episodes.parquet`, written once."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fsbench.episodes.manifest import Manifest, read_header, read_manifest
+from fsbench.errors import RecordError
+from fsbench.files import replacing, write_text
+from fsbench.metrics.confusion import COUNTS, REGIONS
+from fsbench.records.run_directory import is_current
+from fsbench.records.task import Task, task_of
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+REPEAT = "expected the counts of a finished run; run it again with FORCE=1"
+"""End of the message where counts cannot be read."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """A finished run."""
+
+    path: Path
+    run: dict[str, Any]
+
+    @property
+    def manifest_sha256(self) -> str:
+        return str(self.run["identity"]["manifest_sha256"])
+
+    @property
+    def task(self) -> Task:
+        """Few-shot segmentation or classification."""
+        return task_of(self.header)
+
+    @cached_property
+    def header(self) -> dict[str, Any]:
+        """First line of the manifest: what was tested."""
+        return read_header(self.path / "manifest.jsonl", self.manifest_sha256)
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        return read_manifest(self.path / "manifest.jsonl", self.manifest_sha256)
+
+    @cached_property
+    def episodes(self) -> "pl.DataFrame":
+        """One row per (episode, slot), sorted; see `SegmentationResult.rows`.
+
+        Raises RecordError when the counts were changed.
+        """
+        # spared until it is needed
+        import polars as pl
+
+        try:
+            frame = pl.read_parquet(self.path / "episodes.parquet")
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise RecordError(
+                f"cannot read {self.path / 'episodes.parquet'} ({type(error).__name__}); {REPEAT}"
+            ) from error
+        if counts_sha256(frame) != self.run["counts_sha256"]:
+            raise RecordError(f"{self.path / 'episodes.parquet'} does not hold the counts that run.json names")
+        return frame
+
+
+def read_record(path: Path) -> Record | None:
+    """Read the record in folder `path`; None when the run is not finished. Raises RecordError when it is damaged."""
+    file = path / "run.json"
+    if not file.is_file():
+        return None
+    try:
+        run = json.loads(file.read_text())
+    except ValueError as error:
+        raise RecordError(f"{file} is no JSON ({error}); remove the folder and run it again") from error
+    missing = sorted({"id", "identity", "cost", "counts_sha256"} - set(run if isinstance(run, dict) else ()))
+    if missing:
+        raise RecordError(f"{file} lacks {', '.join(missing)}; expected a record of fsbench; remove it or run it again")
+    if not (path / "episodes.parquet").is_file():
+        raise RecordError(f"{path / 'episodes.parquet'} is missing; {REPEAT}")
+    return Record(path, run)
+
+
+def find_records(root: Path, refused: list[str] | None = None) -> list[Record]:
+    """Find all finished runs below `root` (or `root` itself), sorted by folder; see `fsbench.records.run_directory` for
+    runs that are being repeated. One that is damaged raises RecordError, or its message goes to `refused`."""
+    if not root.is_dir():
+        raise RecordError(f"{root} is no folder; expected the folder of runs that `make bench` writes")
+    files = sorted(root.rglob("run.json"))
+    folders = [file.parent for file in files if is_current(file.parent)]
+    records = []
+    for folder in folders:
+        try:
+            record = read_record(folder)
+        except RecordError as error:
+            if refused is None:
+                raise
+            refused.append(str(error))
+        else:
+            records += [] if record is None else [record]
+    return records
+
+
+def to_frame(rows: Iterable[dict[str, Any]], manifest: Manifest) -> "pl.DataFrame":
+    """Build the count table: rows sorted by (episode, slot), with each episode's query; every episode exactly once.
+
+    Raises RecordError when episodes are missing, so that a partial result never looks complete.
+    """
+    # spared until it is needed
+    import polars as pl
+
+    schema = {
+        "episode": pl.Int32,
+        "slot": pl.Int16,
+        "class_id": pl.Int16,
+        **dict.fromkeys(COUNTS, pl.Int64),
+        "present": pl.Boolean,
+        "decided": pl.Boolean,
+        "score": pl.Float32,
+        **dict.fromkeys(REGIONS, pl.Float32),
+    }
+    frame = pl.DataFrame(list(rows), schema=schema).unique(["episode", "slot"], keep="first", maintain_order=True)
+    evaluated = set(frame["episode"].to_list())
+    missing = [episode.index for episode in manifest.episodes if episode.index not in evaluated]
+    if missing or len(evaluated) != len(manifest.episodes):
+        raise RecordError(
+            f"{len(missing)} of {len(manifest.episodes)} episodes were not evaluated (first: {missing[:3]}); "
+            "run the same command again to finish them"
+        )
+    names = [task_of(manifest.header).query_name(episode) for episode in manifest.episodes]
+    queries = pl.DataFrame(
+        {"episode": [e.index for e in manifest.episodes], "query": names},
+        schema={"episode": pl.Int32, "query": pl.String},
+    )
+    return frame.join(queries, on="episode", how="left").sort("episode", "slot")
+
+
+def counts_sha256(frame: "pl.DataFrame") -> str:
+    """Hash all counts and decisions; the same for any number of ranks, workers and any batch size.
+
+    Scores and region measures, which are real numbers, are not in it: records without the latter keep their hash.
+    """
+    columns = ["episode", "slot", "class_id", *COUNTS, "present", "decided"]
+    table = np.stack([frame[name].cast(int).to_numpy() for name in columns], 1).astype("<i8")
+    return hashlib.sha256(np.ascontiguousarray(table).tobytes()).hexdigest()
+
+
+def write_record(
+    path: Path, run: dict[str, Any], frame: "pl.DataFrame", on_written: Callable[[Record], Any] = lambda _: None
+) -> Record:
+    """Write both files of a finished run, `run.json` last: a folder with it is complete.
+
+    Args:
+        path: folder of the run.
+        run: contents of `run.json`, without the hash of the counts.
+        frame: the count table.
+        on_written: called with the record before `run.json` is written, so that a run that is killed while loggers are
+            told of it is not complete either. Its errors do not keep the file from being written.
+    """
+    with replacing(path / "episodes.parquet") as temporary:
+        frame.write_parquet(temporary)
+    record = Record(path, {**run, "counts_sha256": counts_sha256(frame)})
+    try:
+        on_written(record)
+    finally:
+        write_text(path / "run.json", json.dumps(record.run, indent=2) + "\n")
+    return record

@@ -1,0 +1,58 @@
+"""Cache of computed table rows, whose intervals take longer than all else of a table.
+
+A run's own rows are in its folder and travel with it, those of several runs in the user's cache folder. A row is stored
+under a hash of everything it follows from, the version of the code included. A file is a convenience: a damaged one
+counts as absent, and a folder that cannot be written to costs only time.
+"""
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from fsbench.errors import RecordError
+from fsbench.files import fingerprint, sha256_file, write_text
+from fsbench.paths import cache_folder
+from fsbench.records.record import REPEAT, Record
+
+Row = TypeVar("Row")
+
+
+def cached_row(
+    records: list[Record],
+    options: list[Any],
+    compute: Callable[[], dict[str, Any]],
+    decode: Callable[[dict[str, Any]], Row],
+) -> Row:
+    """Return the cached row for (records, options), computing and storing it if absent.
+
+    Args:
+        records: that the row is about.
+        options: whatever else it depends on, as JSON values; the version of the code is one of them.
+        compute: makes the row as JSON values.
+        decode: turns these into the row; raises ValueError and the like for values that are none.
+    """
+    name = fingerprint([options, [_state(record) for record in records]])[:32]
+    files = [cache_folder() / "rows" / name[:2] / f"{name[2:]}.json"]
+    if len(records) == 1:
+        files.insert(0, records[0].path / "rows" / f"{name}.json")
+    for file in files:
+        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # whatever `decode` raises of damage
+            return decode(json.loads(file.read_text()))
+    values = compute()
+    for file in files:
+        with suppress(OSError):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_text(file, json.dumps(values))
+            break
+    return decode(values)
+
+
+def _state(record: Record) -> list[Any]:
+    """List what a record's scores follow from: its counts, the file they are in, and the rules they are scored by."""
+    try:
+        file = sha256_file(record.path / "episodes.parquet")
+    except OSError as error:
+        raise RecordError(f"cannot read {record.path / 'episodes.parquet'} ({error.strerror}); {REPEAT}") from error
+    rules = record.task.scoring_rules(record.header)
+    return [record.run["counts_sha256"], record.manifest_sha256, rules, file]

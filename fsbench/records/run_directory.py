@@ -1,0 +1,171 @@
+"""The folder of a run: its lock, its log, where to write, and how a finished rerun takes the place of the old record.
+
+A finished run is repeated (FORCE=1) in a staging folder beside its own. At every moment one complete record of the run
+exists, also when a process is killed between two renames.
+"""
+
+import json
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from fsbench.errors import FsbenchError, SettingsError, user_message
+from fsbench.files import locked, make_folder, remove_halves, write_text
+
+COMPLETE = "run.json"
+"""File of a record that is written last."""
+LOGGERS = ("fsbench", "lightning", "lightning.pytorch", "lightning.fabric", "py.warnings")
+"""Loggers whose messages go to a run's log; Lightning's have handlers of their own."""
+
+log = logging.getLogger("fsbench")
+
+
+class RunDirectory:
+    """The folder of a run, held by one process group at a time.
+
+    Entering it takes the run's lock, finishes a replacement that a killed process began, and decides what is left to
+    do. Unless `is_complete`, it also creates the folder to write to, removes half-written files of killed processes,
+    and sends log messages and warnings to `run.log` there instead of the screen; an exception that leaves the block is
+    logged.
+
+    The lock ends with this process, however that ends, and no child process inherits it: loader workers of a killed
+    run must not hold it. (A lock by `flock`, as in the package filelock, is shared with forked children.)
+
+    Args:
+        folder: the run's folder; it and its parents are created when needed.
+        rank: number of this process among those that share the run. Rank 0 alone locks, cleans up and replaces.
+        force: repeat the run if it is finished.
+
+    Attributes:
+        is_complete: True if the record exists and is not to be repeated; then there is nothing to do.
+        path: folder to write to: `folder`, or its staging folder while a finished run is repeated.
+
+    Raises:
+        SettingsError: another process works on the run, or the folder cannot be written or locked.
+    """
+
+    def __init__(self, folder: Path, rank: int = 0, force: bool = False):
+        self.folder = folder
+        self.path = folder
+        self.rank = rank
+        self.force = force
+        self.is_complete = False
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "RunDirectory":
+        make_folder(self.folder.parent)
+        with self._stack:
+            if self.rank == 0:
+                self._stack.enter_context(_run_lock(self.folder))
+            self._open()
+            self._stack = self._stack.pop_all()  # nothing failed: hold everything until the end of the block
+        return self
+
+    def _open(self) -> None:
+        exists = (self.folder / COMPLETE).is_file()
+        if self.rank == 0 and is_interrupted(self.folder):
+            replace(self.folder)
+            self.is_complete = True
+            return
+        if exists and not self.force:
+            self.is_complete = True
+            return
+        self.path = staging_folder(self.folder) if exists else self.folder
+        make_folder(self.path)
+        if self.rank == 0:
+            remove_halves(self.path)
+        self._stack.enter_context(_logging_to(self.path / "run.log"))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with self._stack:
+            if isinstance(error, FsbenchError):
+                log.error("%s", user_message(error))
+            elif isinstance(error, Exception):
+                log.error("failed", exc_info=error)
+
+    def write_json(self, name: str, values: Any) -> None:
+        """Write plain values to the file `name` of `path`; other ranks than 0 write nothing."""
+        if self.rank == 0:
+            write_text(self.path / name, json.dumps(values, indent=2) + "\n")
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write `text` to the file `name` of `path`; other ranks than 0 write nothing."""
+        if self.rank == 0:
+            write_text(self.path / name, text)
+
+    def publish(self) -> None:
+        """Let the complete record in `path` take its place; called by rank 0 after the last file was written."""
+        if self.path != self.folder:
+            replace(self.folder)
+
+
+@contextmanager
+def _run_lock(folder: Path) -> Iterator[None]:
+    """Hold the lock of the run in `folder`, a file beside it; SettingsError at once if another process does."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder.with_name(f".{folder.name}.lock")))
+        except BlockingIOError as error:
+            raise SettingsError(f"another process is working on {folder}; wait for it or stop it") from error
+        yield
+
+
+@contextmanager
+def _logging_to(file: Path) -> Iterator[None]:
+    """Send messages of the suite and of Lightning, and warnings, to `file` instead of the screen."""
+    handler = logging.FileHandler(file)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    logging.captureWarnings(True)
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    for logger in loggers:
+        logger.handlers = [handler]
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.handlers = []
+        logging.captureWarnings(False)
+        handler.close()
+
+
+def staging_folder(folder: Path) -> Path:
+    """Return the folder in which the finished run of `folder` is repeated."""
+    return folder.with_name(folder.name + ".again")
+
+
+def _replaced_folder(folder: Path) -> Path:
+    """Return the name that the old record has while the new one takes its place."""
+    return folder.with_name(folder.name + ".old")
+
+
+def is_current(folder: Path) -> bool:
+    """Return whether the record in `folder` counts: it is neither a rerun in progress nor a run already replaced."""
+    if folder.name.endswith(".old"):
+        return not folder.with_suffix("").exists()
+    return not folder.name.endswith(".again")
+
+
+def is_interrupted(folder: Path) -> bool:
+    """Return whether a process was killed while a finished rerun took the place of `folder`."""
+    return (staging_folder(folder) / COMPLETE).is_file() or _replaced_folder(folder).exists()
+
+
+def replace(folder: Path) -> None:
+    """Atomically replace `folder` by its finished rerun; resume an interrupted replacement. Requires the run's lock."""
+    new, old = staging_folder(folder), _replaced_folder(folder)
+    if (new / COMPLETE).is_file():
+        if folder.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            folder.rename(old)
+        new.rename(folder)
+    elif old.exists() and not folder.exists():  # the rerun was removed by hand
+        old.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,231 @@
+"""Regression cases: methods on a few episodes, whose predictions are compared with accepted ones in files.
+
+`benchmarks/regression/cases.yaml` lists the cases; `<case>.json` beside it is the outcome that was last accepted.
+Other processors and other versions of torch round differently, which moves single pixels of an outline; so a mask may
+differ in `PIXELS`, and everything that follows from it by as much. Where no pixel differs, all counts must be the same.
+The scores of the accepted counts are computed anew and must be the same in any case.
+Measured on one machine: without vector instructions and oneDNN (ATEN_CPU_CAPABILITY=default) against AVX-512, at most 2
+pixels of some 20,000 and 4e-5 of a loss.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fsbench.config.request import Request
+from fsbench.errors import SettingsError
+from fsbench.metrics.confusion import COUNTS, REGIONS
+from fsbench.paths import REPOSITORY
+from fsbench.regression.outcome import COLUMNS, CaseEpisode, Outcome, scored
+
+FOLDER = REPOSITORY / "benchmarks" / "regression"
+PIXELS = 8
+"""Number of pixels of one episode's mask that may differ."""
+SCORE = 1e-4
+"""Allowed difference of a presence score, beside the share of the mask's pixels that differ: a method that only
+segments takes the mask's share of the image for it."""
+LOSS = 3e-4
+"""Allowed relative difference of a loss."""
+ROUNDING = 1e-9
+"""Allowed relative difference of a score of the same counts."""
+
+TRUTH = ("slot", "class_id", "gt", "void", "valid", "present")
+"""Columns that do not depend on a prediction."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A regression case.
+
+    Attributes:
+        name: name of the case and of its file.
+        method: name in configs/methods.
+        options: options of `Request`; `backbone` names a backbone whose weights are random.
+        settings: arguments of `fsbench run` for all cases.
+        test: further arguments of the test.
+        training: further arguments of the training.
+        random_backbone: further arguments with a `backbone`.
+    """
+
+    name: str
+    method: str
+    options: Mapping[str, Any]
+    settings: tuple[str, ...]
+    test: tuple[str, ...]
+    training: tuple[str, ...]
+    random_backbone: tuple[str, ...]
+
+    @property
+    def seed(self) -> int:
+        return int(self.options.get("seed", 0))
+
+    def arguments(self, data: Path, runs: Path, more: Sequence[str], checkpoint: Path | None = None) -> list[str]:
+        """Return the arguments of `fsbench run`.
+
+        Args:
+            data: folder of the data set.
+            runs: folder of runs.
+            more: arguments of the test or of the training.
+            checkpoint: checkpoint to test.
+        """
+        options = dict(self.options) | {"checkpoint": None if checkpoint is None else str(checkpoint)}
+        own = self.random_backbone if "backbone" in options else ()
+        extra = [*self.settings, *more, *own, *options.pop("extra", ())]
+        request = Request([self.method], "demo", [0], str(runs), data_root=str(data), extra=extra, **options)
+        return request.arguments(self.method, 0)
+
+
+@dataclass(frozen=True)
+class EpisodeDiff:
+    """An episode whose prediction differs from the accepted one.
+
+    Attributes:
+        index: number of the episode.
+        pixels: number of its mask's pixels that differ.
+        reasons: what differs by more than it may, in words.
+        same: True if the episode itself is the same.
+    """
+
+    index: int
+    pixels: int
+    reasons: list[str]
+    same: bool = True
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Differences between two outcomes of a case that exceed what is allowed.
+
+    Attributes:
+        settings: differing settings; where there are any, nothing else is compared.
+        moved: differing episodes.
+        losses: differing losses, a sentence each.
+        scores: differing scores, a sentence each.
+        pixels: largest number of differing pixels in an episode, allowed or not.
+        loss: largest relative difference of a loss, allowed or not.
+    """
+
+    settings: list[str]
+    moved: list[EpisodeDiff]
+    losses: list[str]
+    scores: list[str] = field(default_factory=list)
+    pixels: int = 0
+    loss: float = 0.0
+
+    @property
+    def any(self) -> bool:
+        """True if anything differs by more than it may."""
+        return bool(self.settings or self.moved or self.losses or self.scores)
+
+
+def diff_outcomes(before: Outcome, now: Outcome) -> Findings:
+    """Compare a case's outcome with the accepted one."""
+    settings = _settings(before.identity, now.identity)
+    if settings:
+        return Findings(settings, [], [])
+    episodes = [_episode(a, b) for a, b in zip(before.answers, now.answers, strict=False)]
+    losses = [abs(b - a) / max(abs(a), 1e-9) for a, b in zip(before.losses, now.losses, strict=False)]
+    loss_messages = [
+        f"loss of step {step}: {now.losses[step - 1]:.6g}, was {before.losses[step - 1]:.6g}"
+        for step, share in enumerate(losses, 1)
+        if not share <= LOSS
+    ]
+    for what, a, b in (("answers", before.answers, now.answers), ("losses", before.losses, now.losses)):
+        if len(a) != len(b):
+            loss_messages.append(f"{len(b)} {what}, there were {len(a)}")
+    moved = [item for item in episodes if item.reasons]
+    pixels = max((item.pixels for item in episodes), default=0)
+    return Findings([], moved, loss_messages, _scores(before, now), pixels, max(losses, default=0.0))
+
+
+def _scores(before: Outcome, now: Outcome) -> list[str]:
+    """Compare scores of equal counts: the accepted counts scored by today's code with the accepted scores, and today's
+    counts with the scores in the run's record."""
+    messages = []
+    for outcome, whose in ((before, "accepted counts"), (now, "run's own counts")):
+        fresh = scored(outcome.identity, outcome.answers)
+        for name in fresh.keys() | outcome.scores.keys():
+            a, b = outcome.scores.get(name, math.nan), fresh.get(name, math.nan)
+            if not math.isclose(a, b, rel_tol=ROUNDING, abs_tol=ROUNDING):
+                messages.append(f"{name} of the {whose}: {b:.9g}, was {a:.9g}")
+    return sorted(messages)
+
+
+def _settings(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Describe every differing setting in words, nested ones by their dotted name."""
+    messages = []
+    for key in sorted(before.keys() | now.keys()):
+        a, b = before.get(key), now.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            messages += _settings(a, b, f"{prefix}{key}.")
+        elif a != b:
+            messages.append(f"{prefix}{key} is {b}, was {a}")
+    return messages
+
+
+def _episode(before: CaseEpisode, now: CaseEpisode) -> EpisodeDiff:
+    if before.episode != now.episode:
+        differing = [key for key in now.episode if now.episode[key] != before.episode.get(key)]
+        was = ", ".join(f"{key} is {now.episode[key]}, was {before.episode.get(key)}" for key in differing)
+        return EpisodeDiff(now.index, 0, [f"another episode: {was}"], same=False)
+    a, b = ([dict(zip(COLUMNS, row, strict=True)) for row in answer.slots] for answer in (before, now))
+    if before.size != now.size or len(a) != len(b):
+        return EpisodeDiff(
+            now.index, 0, [f"size {now.size}, was {before.size}; {len(b)} slots, were {len(a)}"], same=False
+        )
+    pixels = int((before.label_map() != now.label_map()).sum())
+    reasons = [f"{pixels} pixels differ"] if pixels > PIXELS else []
+    for old, new in zip(a, b, strict=True):
+        for name in COLUMNS:
+            if not _is_close(name, old[name], new[name], pixels, pixels / (now.size[0] * now.size[1])):
+                reasons.append(f"slot {new['slot']} {name} {_as_text(new[name])}, was {_as_text(old[name])}")
+    return EpisodeDiff(now.index, pixels, reasons)
+
+
+def _is_close(name: str, old: Any, new: Any, pixels: int, share: float) -> bool:
+    """Return whether a figure differs by no more than `pixels` differing pixels, a `share` of the mask, explain."""
+    if name in TRUTH or name == "decided":
+        return bool(old == new)
+    if name in COUNTS:
+        return bool(abs(new - old) <= pixels)
+    if name in REGIONS:  # one pixel may part a region
+        return pixels > 0 or abs(new - old) <= 1e-6
+    return bool(abs(new - old) <= SCORE + share)
+
+
+def _as_text(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def read_cases(names: Sequence[str] = ()) -> list[Case]:
+    """Read the cases of `cases.yaml`.
+
+    Args:
+        names: methods or cases to read alone; all without any.
+
+    Raises:
+        SettingsError: a name is unknown.
+    """
+    # spared until it is needed
+    import yaml
+
+    content = yaml.safe_load((FOLDER / "cases.yaml").read_text())
+    common = [tuple(content[key]) for key in ("settings", "test", "training", "random_backbone")]
+    cases = []
+    for name, options in content["cases"].items():
+        options = dict(options)
+        cases.append(Case(name, options.pop("method", name), options, *common))
+    known = [case.name for case in cases]
+    unknown = [name for name in names if name not in {*known, *(case.method for case in cases)}]
+    if unknown:
+        raise SettingsError(
+            f"no case or method '{unknown[0]}' in {FOLDER / 'cases.yaml'}; there are: {', '.join(known)}"
+        )
+    return [case for case in cases if not names or case.name in names or case.method in names]
+
+
+def expected_file(case: Case) -> Path:
+    """Return the file of a case's accepted outcome."""
+    return FOLDER / f"{case.name}.json"

@@ -1,0 +1,70 @@
+"""Rows of tables and the blocks they stand in: what a table holds, whatever it is written as."""
+
+from dataclasses import dataclass, field
+
+from fsbench.metrics.bootstrap import Interval
+from fsbench.tables.published import PublishedComparison
+
+DEFAULT = ("mIoU", "FB-IoU", "accuracy")
+"""Scores of a table that does not ask for others."""
+
+
+@dataclass
+class Subset:
+    """Some (episode, way) pairs of a run: their number, that of their episodes, and scores where there are pairs."""
+
+    pairs: int
+    episodes: int
+    scores: dict[str, Interval]
+
+
+@dataclass
+class Row:
+    """One line of a table.
+
+    Attributes:
+        method: label of the method, or of an answer that needs none.
+        fold: a number, "mean", or "all" where there are no folds.
+        scores: metric -> interval.
+        by_size: bin of object sizes (`fsbench.tables.subsets`) -> that part of the run.
+        by_class: name of a class -> that part of the run.
+        trainable, episodes_per_second, peak_mib: costs; None for a mean or a trivial answer.
+        run: name of the run's folder; "" of several.
+    """
+
+    method: str
+    fold: str
+    scores: dict[str, Interval]
+    by_size: dict[str, Subset] = field(default_factory=dict)
+    by_class: dict[str, Subset] = field(default_factory=dict)
+    trainable: int | None = None
+    episodes_per_second: float | None = None
+    peak_mib: float | None = None
+    run: str = ""
+
+
+@dataclass
+class Block:
+    """Rows that may be compared, what they have in common, and what a reader must know."""
+
+    title: str
+    rows: list[Row]
+    notes: list[str]
+    metrics: tuple[str, ...] = DEFAULT
+    published: list[PublishedComparison] = field(default_factory=list)
+    interval: str = "bootstrap over query images"
+
+
+@dataclass(frozen=True)
+class TableOptions:
+    """Everything a table can be asked for.
+
+    Attributes:
+        by_class: break rows down by class.
+        trivial: add the answers that need no model, on the same episodes.
+        metrics: names of `fsbench.metrics.scores.METRICS`.
+    """
+
+    by_class: bool = False
+    trivial: bool = False
+    metrics: tuple[str, ...] = DEFAULT

@@ -1,0 +1,293 @@
+"""Compare methods on the same episodes: paired differences of their finished runs (`fsbench compare`)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+
+from fsbench.errors import SettingsError
+from fsbench.metrics.bootstrap import LEVEL
+from fsbench.metrics.paired import (
+    RESAMPLES,
+    Difference,
+    episodes_needed,
+    holm,
+    indistinguishable,
+    paired_differences,
+)
+from fsbench.metrics.scores import METRICS, ScoreStatistics
+from fsbench.records.description import notes, title
+from fsbench.records.record import Record
+from fsbench.tables.comparable import Methods, check_same, find_methods, numbers_of
+from fsbench.tables.subsets import ABSENT, NOT_OF_ABSENT, SIZES, pairs_by_class, pairs_by_size
+
+
+@dataclass(frozen=True)
+class ComparisonLine:
+    """One comparison. `part` is "all", a bin of object sizes or a class.
+
+    `corrected` is p after Holm's correction over the lines of the same table and metric; `images` the number of query
+    images that were resampled; `needed` the number of episodes a fold that would tell the two apart.
+    """
+
+    fold: str
+    part: str
+    difference: Difference
+    corrected: float
+    images: int
+    needed: int | None = None
+
+    @property
+    def significant(self) -> bool:
+        return self.corrected < 1 - LEVEL
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The tables of a comparison.
+
+    Attributes:
+        title: what the runs have in common.
+        methods: labels, and the folders of their runs.
+        tables: kind ("all", "fold", "size", "class") -> metric -> lines.
+        alike: metric -> fold -> groups of methods that are not told apart, best first.
+        notes: what a reader must know.
+    """
+
+    title: str
+    methods: dict[str, list[str]]
+    tables: dict[str, dict[str, list[ComparisonLine]]]
+    alike: dict[str, dict[str, list[list[str]]]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def compare(
+    folders: Sequence[Path],
+    metrics: Sequence[str],
+    by: Sequence[str] = (),
+    baseline: str | None = None,
+    folds: Sequence[int] = (),
+    resamples: int = RESAMPLES,
+    refused: list[str] | None = None,
+) -> Comparison:
+    """Compare every two methods whose runs are in `folders`, or each with `baseline`.
+
+    Args:
+        folders: of the runs.
+        metrics: names of scores.
+        by: breakdowns: "fold", "size", "class".
+        baseline: label of the only method that others are compared with.
+        folds: to compare; all when empty.
+        resamples: of the bootstrap and of the swap test.
+        refused: takes messages about damaged runs, which are then left out.
+
+    Raises RecordError where the runs are not on the same episodes, or where one is damaged and there is no `refused`.
+    """
+    return compare_methods(find_methods(folders, folds, refused), metrics, by, baseline, resamples)
+
+
+def compare_methods(
+    methods: Methods,
+    metrics: Sequence[str],
+    by: Sequence[str] = (),
+    baseline: str | None = None,
+    resamples: int = RESAMPLES,
+) -> Comparison:
+    """Compare methods whose records are read already; see `compare`."""
+    check_same(methods)
+    first = next(iter(methods.values()))
+    folds = sorted(first)
+    header, task = first[folds[0]].header, first[folds[0]].task
+    task.check_breakdowns(by)
+    complete = len(folds) == header["folds"] > 1
+    test = _PairedTest(methods, _pairs(list(methods), baseline), metrics, resamples)
+    tables = {kind: test.table(scopes) for kind, scopes in _scopes(first, complete, by).items()}
+    for metric in tables.get("size", {}).keys() & set(NOT_OF_ABSENT):
+        tables["size"][metric] = [line for line in tables["size"][metric] if line.part != ABSENT]
+    records = [record for of_method in methods.values() for record in of_method.values()]
+    return Comparison(
+        title=title(records),
+        methods={label: [str(of[fold].path) for fold in sorted(of)] for label, of in methods.items()},
+        tables=tables,
+        alike={metric: _groups(list(methods), metric, lines) for metric, lines in tables["all"].items()}
+        if baseline is None
+        else {},
+        notes=[
+            *notes(records),
+            *_explanations(folds, complete, resamples, task.resampled),
+            *_too_few_resamples(tables, resamples),
+        ],
+    )
+
+
+@dataclass(frozen=True)
+class _Scope:
+    """The part of the runs that a line of a table is about.
+
+    Attributes:
+        fold, part: as in `ComparisonLine`.
+        folds: numbers of the folds whose mean is compared.
+        select: chooses rows (rows,) bool by the first method's record, the same for all methods; None for all rows.
+    """
+
+    fold: str
+    part: str
+    folds: Sequence[int]
+    select: Callable[[Record], np.ndarray] | None = None
+
+    def statistics(self, records: Mapping[int, Record], first: Mapping[int, Record]) -> list[ScoreStatistics] | None:
+        """Sum a method's part of each fold; None where one of them has no rows."""
+        statistics = []
+        for fold in self.folds:
+            record = records[fold]
+            if self.select is None:
+                statistics.append(record.task.statistics(record.episodes, record.header))
+                continue
+            keep = self.select(first[fold])
+            if not keep.any():
+                return None
+            statistics.append(record.task.subset_statistics(record.episodes, keep, record.header))
+        return statistics
+
+
+def _scopes(first: Mapping[int, Record], complete: bool, by: Sequence[str]) -> dict[str, list[_Scope]]:
+    """List the lines of every kind of table: of the mean over folds where all are there, else of single folds."""
+    folds = sorted(first)
+    single = [_Scope(str(fold), "all", [fold]) for fold in folds]
+    scopes = {"all": [_Scope("mean", "all", folds)] if complete else single}
+    if "fold" in by and complete:
+        scopes["fold"] = single
+    if "size" in by:
+        scopes["size"] = [
+            _Scope(scope.fold, name, scope.folds, _size_selector(name))
+            for scope in scopes["all"]
+            for name in (*SIZES, ABSENT)
+        ]
+    if "class" in by:
+        scopes["class"] = [
+            _Scope(str(fold), name, [fold], _class_selector(name))
+            for fold in folds
+            for name in pairs_by_class(first[fold].episodes, first[fold].header)
+        ]
+    return scopes
+
+
+def _size_selector(name: str) -> Callable[[Record], np.ndarray]:
+    return lambda record: pairs_by_size(record.episodes)[name]
+
+
+def _class_selector(name: str) -> Callable[[Record], np.ndarray]:
+    return lambda record: pairs_by_class(record.episodes, record.header)[name]
+
+
+def _pairs(labels: list[str], baseline: str | None) -> list[tuple[str, str]]:
+    if baseline is None:
+        return list(combinations(labels, 2))
+    if baseline not in labels:
+        raise SettingsError(f"no method '{baseline}' to compare with; there are: {', '.join(labels)}")
+    return [(baseline, label) for label in labels if label != baseline]
+
+
+@dataclass(frozen=True)
+class _PairedTest:
+    """Methods that saw the same episodes, and which pairs of them are tested on which scores."""
+
+    methods: Methods
+    pairs: list[tuple[str, str]]
+    metrics: Sequence[str]
+    resamples: int
+
+    def table(self, scopes: Sequence[_Scope]) -> dict[str, list[ComparisonLine]]:
+        """Compute metric -> a line for each scope and pair; p-values are corrected over the lines of a metric."""
+        lines: dict[str, list[ComparisonLine]] = {metric: [] for metric in self.metrics}
+        for scope in scopes:
+            for metric, scope_lines in self._lines(scope).items():
+                lines[metric] += scope_lines
+        return {metric: _corrected(of_metric) for metric, of_metric in lines.items() if of_metric}
+
+    def _lines(self, scope: _Scope) -> dict[str, list[ComparisonLine]]:
+        """Compute metric -> a line for each pair; none where a fold of the scope has no rows."""
+        first = next(iter(self.methods.values()))
+        statistics: dict[str, list[ScoreStatistics]] = {}
+        for label, records in self.methods.items():
+            folds = scope.statistics(records, first)
+            if folds is None:
+                return {}
+            statistics[label] = [fold.only(self.metrics) for fold in folds]
+        images = sum(fold.clusters for fold in next(iter(statistics.values())))
+        episodes = round(np.mean([first[fold].episodes["episode"].n_unique() for fold in scope.folds]))
+        return {
+            metric: [
+                ComparisonLine(
+                    fold=scope.fold,
+                    part=scope.part,
+                    difference=item,
+                    corrected=1.0,
+                    images=images,
+                    needed=episodes_needed(item.difference.value, item.error, episodes)
+                    if scope.part == "all"
+                    else None,
+                )
+                for item in differences
+            ]
+            for metric, differences in paired_differences(statistics, self.pairs, self.resamples).items()
+        }
+
+
+def _corrected(lines: list[ComparisonLine]) -> list[ComparisonLine]:
+    """Correct the p-values of the lines by Holm's method."""
+    adjusted = holm([line.difference.p for line in lines])
+    return [replace(line, corrected=p) for line, p in zip(lines, adjusted, strict=True)]
+
+
+def _groups(labels: list[str], metric: str, lines: list[ComparisonLine]) -> dict[str, list[list[str]]]:
+    """Group the methods that are not told apart: fold -> groups, best first."""
+    groups = {}
+    for fold in dict.fromkeys(line.fold for line in lines):
+        of_fold = [line for line in lines if line.fold == fold]
+        scores = scores_in(of_fold)
+        different = {frozenset((x.difference.method, x.difference.other)) for x in of_fold if x.significant}
+        ranked = sorted(labels, key=lambda label: scores[label], reverse=METRICS[metric].higher_is_better)
+        groups[fold] = indistinguishable(ranked, different)
+    return groups
+
+
+def scores_in(lines: list[ComparisonLine]) -> dict[str, float]:
+    """Collect each method's score from lines of one fold and metric."""
+    return {
+        name: score
+        for line in lines
+        for name, score in zip((line.difference.method, line.difference.other), line.difference.scores, strict=True)
+    }
+
+
+def _too_few_resamples(tables: dict[str, dict[str, list[ComparisonLine]]], resamples: int) -> list[str]:
+    """Warn where no line can be significant: p is never below 1 / (resamples + 1), and a correction multiplies it."""
+    lines = max((len(lines) for metrics in tables.values() for lines in metrics.values()), default=0)
+    least = lines / (resamples + 1)
+    if least < 1 - LEVEL:
+        return []
+    enough = ceil(lines / (1 - LEVEL))
+    return [
+        f"{lines} lines in a table are too many for {resamples:,} resamples: no corrected p there can be below "
+        f"{min(least, 1):.3f}, whatever differs; give --resamples {enough} or more, or fewer lines with --baseline"
+    ]
+
+
+def _explanations(folds: list[int], complete: bool, resamples: int, units: str) -> list[str]:
+    """Explain the columns of the tables; `units` are what resamples draw."""
+    lines = [
+        "difference: second minus first in points; all methods see the same episodes, so what is hard for all cancels",
+        f"[low, high]: 95 % interval of the difference itself, {resamples:,} resamples of whole {units}",
+        f"p: two-sided, from swapping the two methods' answers to each of the {units}; corrected: Holm over the lines "
+        "of that table; * where it is below 0.05",
+        "episodes: a fold, that would show a true difference of this size in 80 of 100 experiments at the level of "
+        "5 %, while new episodes bring new query images",
+        "one training each: how much another training's seed moves a score is not in these intervals",
+    ]
+    if not complete and len(folds) > 1:
+        lines.append(f"folds {numbers_of(folds)} only: no mean, which needs all")
+    return lines

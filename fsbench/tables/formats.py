@@ -1,0 +1,175 @@
+"""Write sheets as aligned text, Markdown or LaTeX, and what they were made of as CSV or JSON."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from fsbench.metrics.bootstrap import Interval
+from fsbench.tables.blocks import Block, Row
+from fsbench.tables.layout import Sheet, to_sheet
+
+NUMBER = re.compile(r"[+-]?[\d.]+( \[[-+\d., ]+\])?\*?")
+
+
+Grid = Sequence[Sequence[str]]
+
+
+def aligned(grid: Grid, rule: bool = True) -> list[str]:
+    """Align the cells of a grid in columns, two words and then numbers; returns a line each.
+
+    Args:
+        grid: rows of cells, the head first.
+        rule: put a line under the head.
+    """
+    widths = [max(len(row[i]) for row in grid) for i in range(len(grid[0]))]
+    lines = []
+    for row in grid:
+        cells = [c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
+        lines.append("  ".join(cells).rstrip())
+    return [lines[0], "  ".join("-" * width for width in widths), *lines[1:]] if rule else lines
+
+
+def markdown_row(cells: Sequence[str]) -> str:
+    """Write a row of a Markdown table."""
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def markdown_table(grid: Grid) -> list[str]:
+    """Write a grid, whose first row is the head, as the lines of a Markdown table."""
+    return [markdown_row(grid[0]), "|" + "---|" * len(grid[0]), *map(markdown_row, grid[1:])]
+
+
+def word(text: str) -> str:
+    """Write a cell of CSV so that no spreadsheet takes it for a formula: names may be anybody's."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") and not NUMBER.fullmatch(text) else text
+
+
+def render(blocks: list[Block], form: str, by: Sequence[str] = ()) -> str:
+    """Write blocks in the format `form`, one of `FORMATS`.
+
+    `by` are the breakdowns of `to_sheet`; CSV and JSON hold all that the blocks have.
+    """
+    if form == "csv":
+        return _csv(blocks)
+    if form == "json":
+        return as_json(blocks)
+    return SHEETS[form]([to_sheet(block, by) for block in blocks])
+
+
+def text(sheets: list[Sheet]) -> str:
+    """Write sheets as aligned text."""
+    lines: list[str] = []
+    for sheet in sheets:
+        lines += [sheet.title, ""]
+        for caption, grid in sheet.parts:
+            lines += [caption] if caption else []
+            lines += [*aligned(grid), ""]
+        lines += [f"* {note}" for note in sheet.notes] + [""]
+    return "\n".join(lines)
+
+
+def markdown(sheets: list[Sheet]) -> str:
+    """Write sheets as Markdown."""
+    lines: list[str] = []
+    for sheet in sheets:
+        lines += [f"### {sheet.title}", ""]
+        for caption, grid in sheet.parts:
+            lines += [f"*{caption}*", ""] if caption else []
+            lines += [*markdown_table(grid), ""]
+        lines += [f"- {note}" for note in sheet.notes] + [""]
+    return "\n".join(lines)
+
+
+def latex(sheets: list[Sheet]) -> str:
+    special = str.maketrans(
+        {
+            "_": r"\_",
+            "%": r"\%",
+            "&": r"\&",
+            "#": r"\#",
+            "–": "--",
+            "·": r"$\cdot$",
+            ">": "$>$",
+            "×": r"$\times$",
+            "*": r"$^*$",
+            "$": r"\$",
+            "{": r"\{",
+            "}": r"\}",
+            "\\": r"\textbackslash{}",
+            "~": r"\textasciitilde{}",
+            "^": r"\textasciicircum{}",
+            "<": "$<$",
+            "\n": " ",
+            "\r": " ",
+        }
+    )
+    lines: list[str] = []
+    for sheet in sheets:
+        lines.append(_comment(sheet.title))
+        for caption, grid in sheet.parts:
+            lines += [_comment(caption)] if caption else []
+            lines.append(r"\begin{tabular}{ll" + "r" * (len(grid[0]) - 2) + "}")
+            lines += [r"\hline", " & ".join(cell.translate(special) for cell in grid[0]) + r" \\", r"\hline"]
+            lines += [" & ".join(cell.translate(special) for cell in row) + r" \\" for row in grid[1:]]
+            lines += [r"\hline", r"\end{tabular}", ""]
+        lines += [_comment(note) for note in sheet.notes] + [""]
+    return "\n".join(lines)
+
+
+def _comment(text: str) -> str:
+    return "% " + " ".join(text.splitlines())
+
+
+def _csv(blocks: list[Block]) -> str:
+    """Write one line per number: block, method, fold, part (all, a size, a class), metric, value, low, high, pairs,
+    episodes, run, and the block's notes. Of the part "reported", run is the source and the notes are the verdict."""
+
+    def numbers(interval: Interval) -> list[str]:
+        return [f"{value:.4f}" for value in (interval.value, interval.low, interval.high)]
+
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(
+        ["block", "method", "fold", "part", "metric", "value", "low", "high", "pairs", "episodes", "run", "notes"]
+    )
+    for block in blocks:
+        notes = word("; ".join(block.notes))
+
+        def line(row: Row, title: str = block.title) -> list[str]:
+            return [word(title), word(row.method), row.fold]
+
+        for row in block.rows:
+            costs = {
+                "trainable parameters": row.trainable,
+                "episodes/s": row.episodes_per_second,
+                "peak memory MiB": row.peak_mib,
+            }
+            for metric, cost in costs.items():
+                if cost is not None:
+                    number = f"{cost:.10g}"
+                    writer.writerow([*line(row), "all", metric, number, *[""] * 4, word(row.run), notes])
+            for metric, i in row.scores.items():
+                writer.writerow([*line(row), "all", metric, *numbers(i), "", "", word(row.run), notes])
+            for part, cell in (row.by_size | row.by_class).items():
+                for metric, i in cell.scores.items():
+                    counts = (cell.pairs, cell.episodes)
+                    writer.writerow([*line(row), word(part), metric, *numbers(i), *counts, word(row.run), notes])
+        for item in block.published:
+            r = item.reported
+            value, verdict = f"{r.value:.{r.digits}f}", f"{r.stated}: {item.verdict}"
+            cells = [word(block.title), word(item.method), item.fold, "reported", item.metric]
+            writer.writerow([*cells, value, *[""] * 4, r.source, verdict])
+    return out.getvalue()
+
+
+def as_json(items: list[Any]) -> str:
+    """Write dataclasses as JSON."""
+    return json.dumps([asdict(item) for item in items], indent=2, ensure_ascii=False) + "\n"
+
+
+SHEETS: dict[str, Callable[[list[Sheet]], str]] = {"text": text, "markdown": markdown, "latex": latex}
+FORMATS = (*SHEETS, "csv", "json")

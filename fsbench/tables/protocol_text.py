@@ -1,0 +1,126 @@
+"""The consequences of a protocol's choices in words, and the table that sets protocols side by side."""
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+from fsbench.episodes.protocol import OTHERS, Protocol
+from fsbench.tables.formats import markdown_row
+
+LABELS = {
+    "sampler": "episodes are drawn",
+    "seed": "seed",
+    "streams": "random streams",
+    "episodes": "episodes a fold",
+    "ways": "ways",
+    "empty_queries": "empty queries",
+    "settings": "settings",
+    "resize": "images become S x S",
+    "query_size": "metrics at",
+    "void": "void pixels (255)",
+    "shots": "K shots become one answer",
+    "presence": "presence of segmenters",
+    "averaging": "mIoU",
+}
+"""Choice -> its name in the table; `name`, `version` and `summary` stand in the head."""
+
+CONSEQUENCES: dict[tuple[str, Any], str] = {
+    (
+        "sampler",
+        "fscs",
+    ): "each by itself: PASCAL's queries go through the list, COCO's are drawn class first; K different "
+    "supports. Any episode can be made again without those before it",
+    ("sampler", "hsnet"): "one after the other from one stream: PASCAL's queries go through the list, COCO's are drawn "
+    "class first; an image may be drawn twice as a support, so 5 shots can be fewer images",
+    ("sampler", "pfenet"): "query images go through a list of their own (2048 pixels of a class or more), the class is "
+    "drawn among all that the image shows, also tiny ones; K different supports",
+    ("seed", None): "the episode's index",
+    ("seed", 0): "0; --data.test_seed repeats a test with other episodes",
+    ("seed", 321): "321; HMNet's seed study (Table 6) repeats the test with 0, 1, 2 and 3: --data.test_seed",
+    ("ways", "any"): "N classes at once; with N > 1 classes compete for a pixel",
+    ("ways", "one"): "one class at a time; foreground against background, easier than N ways",
+    ("empty_queries", True): "allowed: a method must also say that a class is absent; a false alarm costs IoU of the "
+    "class and the episode's accuracy",
+    ("empty_queries", False): "none: the class is always there, so predicting it everywhere is never punished as a "
+    "false alarm",
+    ("settings", "fscs"): "original, partially and fully augmented supports, and the size-restricted sets 0-5, 5-10, "
+    "10-15, 0-15 %",
+    ("settings", "original"): "original only",
+    ("resize", "pil"): "bilinear with antialiasing (PIL), masks nearest with index floor(i*in/out); S is the method's",
+    (
+        "resize",
+        "cv2",
+    ): "linear without antialiasing (OpenCV), masks nearest: details alias when an image shrinks; S is 473 "
+    "on PASCAL and 633 on COCO in the official programs",
+    (
+        "query_size",
+        "original",
+    ): "the query's own size: thin and small objects count as they are; a low-resolution answer "
+    "pays for its coarse edges",
+    ("query_size", "input"): "the method's input size S x S: aspect ratio is lost, every image has equal weight, and S "
+    "differs between methods (HSNet 400, DCAMA 384)",
+    ("void", "background"): "background: predicting the object's border band costs IoU",
+    ("void", "ignore"): "left out: the uncertain border band costs nothing, worth points on PASCAL; COCO has no void",
+    ("shots", "method"): "by the method (EMAT and CST add probabilities, DCAMA attends to all at once, HSNet votes)",
+    ("presence", "any_pixel"): "a way is present where any pixel is predicted as it; said in a note under the table",
+    ("averaging", "class_sums"): "intersections and unions of a class are summed over all episodes, then divided, then "
+    "averaged over the fold's classes: big objects weigh more than in a mean over images; a class that no episode is "
+    "about counts as 0",
+}
+"""(choice, value) -> consequence; other values speak for themselves."""
+
+
+def choices(protocol: Protocol) -> dict[str, str]:
+    """Explain every choice of a protocol: choice -> its value and what follows, in words."""
+    values = {f.name: getattr(protocol, f.name) for f in fields(Protocol)}
+    return {
+        key: _by_dataset(value) if isinstance(value, dict) else _explained(key, value) for key, value in values.items()
+    }
+
+
+def _explained(key: str, value: Any) -> str:
+    return CONSEQUENCES.get((key, value), str(value))
+
+
+def _by_dataset(value: dict[str, Any]) -> str:
+    others = [f"{count} on {name}" for name, count in value.items() if name != OTHERS]
+    words = [str(value[OTHERS]), *(word.replace("all on", "every image of") for word in others)]
+    return ", ".join(words)
+
+
+def side_by_side(protocols: Sequence[Protocol], width: int = 120) -> str:
+    """A text table `width` characters wide or a little less: a row for each choice, a column for each protocol; below
+    it the choices in which they agree."""
+    explained = [choices(protocol) for protocol in protocols]
+    agreed = {key for key in LABELS if len(protocols) > 1 and len({words[key] for words in explained}) == 1}
+    rows = [("protocol", [f"{p.name} (version {p.version})" for p in protocols]), ("", [p.summary for p in protocols])]
+    rows += [(label, [words[key] for words in explained]) for key, label in LABELS.items() if key not in agreed]
+    first = max(map(len, LABELS.values()))
+    column = max(24, (width - first) // len(protocols) - 3)
+    lines = [line for label, cells in rows for line in _row(label, cells, first, column)]
+    if agreed:
+        lines += ["The same in all of them", ""]
+        same = [(LABELS[key], explained[0][key]) for key in LABELS if key in agreed]
+        lines += [line for label, cell in same for line in _row(label, [cell], first, width - first - 3)]
+    return "\n".join(lines[:-1])
+
+
+def _row(label: str, cells: Sequence[str], first: int, column: int) -> list[str]:
+    """Lines of a table row, an empty one last."""
+    wrapped = [textwrap.wrap(cell, column) for cell in cells]
+    lines = []
+    for i in range(max(map(len, wrapped))):
+        parts = [(label if i == 0 else "").ljust(first)]
+        parts += [(cell[i] if i < len(cell) else "").ljust(column) for cell in wrapped]
+        lines.append("   ".join(parts).rstrip())
+    return [*lines, ""]
+
+
+def as_markdown(protocols: Sequence[Protocol]) -> str:
+    """Write protocols side by side as a Markdown table."""
+    explained = [choices(protocol) for protocol in protocols]
+    head = [f"{p.name} (version {p.version})" for p in protocols]
+    rows = [["", *head], ["---"] * (len(protocols) + 1), ["", *(p.summary for p in protocols)]]
+    rows += [[label, *(words[key] for words in explained)] for key, label in LABELS.items()]
+    return "\n".join(map(markdown_row, rows))

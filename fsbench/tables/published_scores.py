@@ -1,0 +1,190 @@
+"""Scores that papers report: how the csv files of `benchmarks/published` are read.
+
+`benchmarks/published/mapping.yaml` says how the columns of each file are read.
+"""
+
+import csv
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fsbench.errors import DataError
+from fsbench.paths import REPOSITORY
+
+FOLDER = REPOSITORY / "benchmarks" / "published"
+COLUMNS = {"method", "backbone", "dataset", "way", "shot", "setting", "metric", "value", "source"}
+NO_SCORE = ("std", "")
+"""Folds of rows that are no score of a fold or of all."""
+
+
+@dataclass(frozen=True)
+class PublishedScore:
+    """A reported score.
+
+    Attributes:
+        method, backbone, stated: names as printed; `stated` is the setting.
+        dataset, fold, way, shot, metric: as ours; `fold` is a number or "mean".
+        value, digits: the score, and digits after its point.
+        source: where it is printed.
+        protocol: that it was made under.
+        kind: class of our method, and `options` that make it the same method.
+        setting: of the test, as ours.
+        backbones: ours that are the printed one; none where the source does not say.
+        options: settings of the method, "any" for any but false.
+        episodes, seed: of the test, where they are not the protocol's.
+        doubt: why it is no target; "" where it is one.
+    """
+
+    method: str
+    backbone: str
+    stated: str
+    dataset: str
+    fold: str
+    way: int
+    shot: int
+    metric: str
+    value: float
+    digits: int
+    source: str
+    protocol: str
+    kind: str
+    setting: str = "original"
+    backbones: tuple[str, ...] = ()
+    options: tuple[tuple[str, Any], ...] = ()
+    episodes: int | None = None
+    seed: int | None = None
+    doubt: str = ""
+
+
+def read_published(folder: Path = FOLDER) -> list[PublishedScore]:
+    """Read the scores of our methods in all csv files of `folder`, each once.
+
+    Raises DataError for whatever the mapping does not know.
+    """
+    import yaml  # only tables with --published need it
+
+    file = folder / "mapping.yaml"
+    if not file.is_file():
+        raise DataError(f"{file} is not there; expected the folder benchmarks/published of a checkout")
+    mapping = yaml.safe_load(file.read_text())
+    unmatched = {path.name for path in folder.glob("*.csv")} ^ set(mapping["files"])
+    if unmatched:
+        raise DataError(f"{', '.join(sorted(unmatched))}: either not in {folder} or not in mapping.yaml; expected both")
+    scores: list[PublishedScore] = []
+    for name, rules in mapping["files"].items():
+        for line, row in _read_rows(folder / name):
+            score = _Line(row, rules, mapping, f"{name}, line {line}").score()
+            scores += [score] if score is not None else []
+    return list(dict.fromkeys(scores))
+
+
+def _read_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the number and the cells of each line. Raises DataError for other columns than `COLUMNS` and fold."""
+    with path.open(newline="") as opened:
+        reader = csv.DictReader(opened)
+        columns = set(reader.fieldnames or ())
+        if columns - {"fold"} != COLUMNS:
+            raise DataError(
+                f"{path} has the columns {', '.join(sorted(columns))}; expected "
+                f"{', '.join(sorted(COLUMNS))}, and fold where there are folds"
+            )
+        for row in reader:
+            yield reader.line_num, row
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A line of a csv file, with the rules by which it is read.
+
+    Attributes:
+        cells: column -> text.
+        rules: of this file in the mapping.
+        names: the whole mapping, whose names hold for all files.
+        where: file and line, for messages.
+    """
+
+    cells: Mapping[str, str]
+    rules: Mapping[str, Any]
+    names: Mapping[str, Any]
+    where: str
+
+    def score(self) -> PublishedScore | None:
+        """Return the line's score; None where it is none of ours."""
+        cells = self.cells
+        fold = cells.get("fold", self.rules.get("fold", ""))
+        if not self._is_ours() or fold in NO_SCORE:
+            return None
+        setting = self._setting()
+        if setting.get("skip"):
+            return None
+        method = self.rules["methods"][cells["method"]]
+        return PublishedScore(
+            method=cells["method"],
+            backbone=cells["backbone"],
+            stated=cells["setting"],
+            dataset=self.names["datasets"][cells["dataset"]],
+            fold="0" if fold == "test" else fold,
+            way=int(cells["way"]),
+            shot=int(cells["shot"]),
+            metric=self.names["metrics"][cells["metric"]],
+            value=float(cells["value"]),
+            digits=len(cells["value"].partition(".")[2]),
+            source=cells["source"],
+            protocol=self.rules["protocol"],
+            kind=method["type"],
+            setting=setting.get("setting", "original"),
+            backbones=self._backbones(method),
+            options=self._options(method.get("options", {}) | setting.get("options", {})),
+            episodes=setting.get("episodes"),
+            seed=setting.get("seed"),
+            doubt="; ".join(self._doubts(setting)),
+        )
+
+    def _is_ours(self) -> bool:
+        """Return True if data set, metric and method are ours. Raises DataError for names that the mapping lacks."""
+        known = {
+            "dataset": (self.names["datasets"], self.names["other_datasets"]),
+            "metric": (self.names["metrics"], self.names["other_metrics"]),
+            "method": (self.rules["methods"], self.rules.get("other_methods", ())),
+        }
+        for column, (ours, others) in known.items():
+            name = self.cells[column]
+            if name not in ours and name not in others:
+                raise DataError(f"{self.where}: {column} is '{name}', which mapping.yaml does not know; add it there")
+        return all(self.cells[column] in ours for column, (ours, _) in known.items())
+
+    def _setting(self) -> dict[str, Any]:
+        """Read the printed setting: as the mapping says, or option=value;option=value."""
+        text, settings = self.cells["setting"], self.rules["settings"]
+        if text in settings:
+            return dict(settings[text])
+        pairs = [part.partition("=") for part in text.split(";")]
+        if not all(sign for _, sign, _ in pairs):
+            raise DataError(f"{self.where}: setting is '{text}', which mapping.yaml does not know; add it there")
+        return {"options": {key: _option(key, value) for key, _, value in pairs}}
+
+    def _backbones(self, method: Mapping[str, Any]) -> tuple[str, ...]:
+        backbones = method["backbones"].get(self.cells["backbone"], ())
+        return (backbones,) if isinstance(backbones, str) else tuple(backbones)
+
+    def _options(self, options: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+        shot = int(self.cells["shot"])
+        return tuple((key, shot if value == "{shot}" else frozen(value)) for key, value in options.items())
+
+    def _doubts(self, setting: Mapping[str, Any]) -> list[str]:
+        of_source = [reason for text, reason in self.rules.get("doubts", {}).items() if text in self.cells["source"]]
+        return of_source + ([setting["doubt"]] if "doubt" in setting else [])
+
+
+def _option(key: str, value: str) -> Any:
+    """Parse a value: "4+8" -> (4, 8) and "none" -> () of options that end in "scales"; true, false; numbers; words."""
+    if key.endswith("scales"):
+        return () if value == "none" else tuple(int(part) for part in value.split("+"))
+    words = {"true": True, "false": False}
+    return words.get(value, int(value) if value.isdecimal() else value)
+
+
+def frozen(value: Any) -> Any:
+    """Turn a list into a tuple, as options are compared and hashed."""
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,180 @@
+"""A block of segmentation: a row for each method and fold, and a mean only where every fold is there."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fsbench.metrics.bootstrap import Interval, intervals
+from fsbench.metrics.scores import METRICS, ScoreStatistics
+from fsbench.metrics.trivial import ANSWERS, trivial_answers
+from fsbench.records.description import notes, title
+from fsbench.records.grouping import fold_of, variants
+from fsbench.records.record import Record
+from fsbench.records.row_cache import cached_row
+from fsbench.tables.blocks import DEFAULT, Block, Row, Subset, TableOptions
+from fsbench.tables.published import PublishedComparison, match_published
+from fsbench.tables.published_scores import PublishedScore
+from fsbench.tables.subsets import ABSENT, NOT_OF_ABSENT, SIZES, pairs_by_class, pairs_by_size
+
+if TYPE_CHECKING:
+    import polars as pl
+
+ROW_VERSION = 1
+"""Version of everything that a row's scores and intervals follow from: counts, scores, bootstrap, trivial answers, this
+module. It grows when a result changes; rows of another version are computed again."""
+
+
+def segmentation_block(records: list[Record], options: TableOptions, published: Sequence[PublishedScore] = ()) -> Block:
+    """Build the block of runs that may be compared, with reported scores beside the rows they belong to."""
+    rows: list[Row] = []
+    comparisons: list[PublishedComparison] = []
+    statistics = _StatisticsCache(options.by_class)
+    for label, members in variants(records).items():
+        folds = sorted(members, key=fold_of)
+        of_method = [(_run_row(label, record, options, statistics), [record]) for record in folds]
+        if len(folds) == records[0].header["folds"] > 1:
+            of_method.append((_scored_row(label, "mean", folds, options, statistics), members))
+        for row, row_records in of_method:
+            rows.append(row)
+            comparisons += match_published(label, row.fold, row.scores, row_records, published)
+    if options.trivial:
+        rows += _trivial_rows(records, options, statistics)
+    lines = [*notes(records), *_metric_notes(rows, options.metrics)]
+    return Block(title(records), rows, lines, options.metrics, comparisons)
+
+
+def _metric_notes(rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:
+    """Explain uncommon scores, and name the runs that lack region measures."""
+    meanings = [f"{name}: {METRICS[name].meaning}" for name in metrics if name not in DEFAULT]
+    unmeasured = [row.run for row in rows if row.run and {"ROM", "RUM"} & set(metrics) - set(row.scores)]
+    return meanings + [f"{run}: made before ROM and RUM were measured; FORCE=1 repeats the run" for run in unmeasured]
+
+
+@dataclass(frozen=True)
+class SubsetStatistics:
+    """Statistics of some (episode, way) pairs of one record, with the number of the pairs and of their episodes."""
+
+    pairs: int
+    episodes: int
+    statistics: ScoreStatistics
+
+
+@dataclass(frozen=True)
+class RunStatistics:
+    """Statistics of one record (one fold): of whole episodes, and of its pairs by size and by class."""
+
+    whole: ScoreStatistics
+    sizes: dict[str, SubsetStatistics]
+    classes: dict[str, SubsetStatistics]
+
+
+class _StatisticsCache:
+    """Statistics of records and of the trivial answers on them, each computed when a row first needs it."""
+
+    def __init__(self, by_class: bool):
+        self.by_class = by_class
+        self._computed: dict[tuple[Path, str], RunStatistics] = {}
+
+    def get(self, record: Record, answer: str) -> RunStatistics:
+        """Return the statistics of the record's predictions, or of the trivial `answer` unless that is ""."""
+        key = (record.path, answer)
+        if key not in self._computed:
+            frame = trivial_answers(record.episodes)[answer] if answer else record.episodes
+            self._computed[key] = run_statistics(frame, record, self.by_class)
+        return self._computed[key]
+
+
+def run_statistics(frame: "pl.DataFrame", record: Record, by_class: bool) -> RunStatistics:
+    """Sum a count table on the episodes of `record`."""
+
+    def subset(keep: np.ndarray) -> SubsetStatistics:
+        episodes = len(np.unique(frame["episode"].to_numpy()[keep]))
+        return SubsetStatistics(int(keep.sum()), episodes, record.task.subset_statistics(frame, keep, record.header))
+
+    sizes = {name: subset(keep) for name, keep in pairs_by_size(frame).items()}
+    classes = {name: subset(keep) for name, keep in pairs_by_class(frame, record.header).items()} if by_class else {}
+    return RunStatistics(record.task.statistics(frame, record.header), sizes, classes)
+
+
+def _run_row(label: str, record: Record, options: TableOptions, statistics: _StatisticsCache) -> Row:
+    """Return the row of one run, with its costs."""
+    row, cost = _scored_row(label, str(fold_of(record)), [record], options, statistics), record.run["cost"]
+    row.trainable = cost["trainable_parameters"]
+    row.episodes_per_second = cost["episodes_per_second"]
+    row.peak_mib = cost["peak_mib"]
+    row.run = record.path.name
+    return row
+
+
+def _trivial_rows(records: Sequence[Record], options: TableOptions, statistics: _StatisticsCache) -> list[Row]:
+    """Return rows of the answers that need no model, for every fold."""
+    one_per_fold = {fold_of(record): record for record in reversed(records)}  # the first, so that cached rows stay
+    return [
+        _scored_row(answer, str(fold), [record], options, statistics, answer)
+        for answer in ANSWERS
+        for fold, record in sorted(one_per_fold.items())
+    ]
+
+
+def _scored_row(
+    label: str,
+    fold: str,
+    records: list[Record],
+    options: TableOptions,
+    statistics: _StatisticsCache,
+    answer: str = "",
+) -> Row:
+    """Return the row of `records` (one fold, or all for a mean), from the cache where it was computed before."""
+
+    def compute() -> dict[str, Any]:
+        return asdict(compute_row([statistics.get(record, answer) for record in records], options))
+
+    key = [ROW_VERSION, answer, options.by_class, options.metrics]
+    return cached_row(records, key, compute, partial(_decode_row, label, fold))
+
+
+def _decode_row(label: str, fold: str, values: dict[str, Any]) -> Row:
+    """Turn the values of a cached row into a row. Raises ValueError for other bins of sizes than today's."""
+    scores, by_size, by_class = (_decode(values[name]) for name in ("scores", "by_size", "by_class"))
+    if by_size.keys() != {*SIZES, ABSENT}:
+        raise ValueError(f"sizes are {', '.join(by_size)}")
+    return Row(label, fold, scores, by_size, by_class)
+
+
+def _decode(values: dict[str, Any]) -> dict[str, Any]:
+    """Turn the plain values of intervals and subsets back into these."""
+    return {
+        name: Subset(int(v["pairs"]), int(v["episodes"]), _decode(v["scores"]))
+        if "pairs" in v
+        else Interval(**{end: float(number) for end, number in v.items()})
+        for name, v in values.items()
+    }
+
+
+def compute_row(folds: Sequence[RunStatistics], options: TableOptions) -> Row:
+    """Compute the scores of a row, of the mean over `folds` where there are several; label and fold are left empty."""
+    row = Row("", "", _score_intervals([fold.whole for fold in folds], options.metrics))
+    for name in folds[0].sizes:
+        subsets = [fold.sizes[name] for fold in folds]
+        complete = all(subset.pairs for subset in subsets)  # no mean of some folds only
+        row.by_size[name] = _score_subset(subsets if complete else [], options.metrics)
+    for name in NOT_OF_ABSENT:
+        row.by_size[ABSENT].scores.pop(name, None)
+    for fold in folds:
+        for name, subset in fold.classes.items():
+            row.by_class[name] = _score_subset([subset] if subset.pairs else [], options.metrics)
+    return row
+
+
+def _score_subset(folds: Sequence[SubsetStatistics], metrics: Sequence[str]) -> Subset:
+    scores = _score_intervals([fold.statistics for fold in folds], metrics) if folds else {}
+    return Subset(sum(fold.pairs for fold in folds), sum(fold.episodes for fold in folds), scores)
+
+
+def _score_intervals(folds: Sequence[ScoreStatistics], metrics: Sequence[str]) -> dict[str, Interval]:
+    scores = intervals([fold.only(metrics) for fold in folds])
+    return {name: scores[name] for name in metrics if name in scores}

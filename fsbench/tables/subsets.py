@@ -1,0 +1,33 @@
+"""The parts of a run that tables and comparisons break it down into: object sizes and classes."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import polars as pl
+
+SIZES = {"0-5": (0.0, 0.05), "5-10": (0.05, 0.10), "10-15": (0.10, 0.15), ">15": (0.15, np.inf)}
+"""Share of the query's pixels, void included, that shows the way: [lower, upper)."""
+
+ABSENT = "absent"
+"""The pairs whose query does not show the way. The run's mIoU counts what is predicted there; by itself, its IoU would
+be 0 or nothing."""
+
+NOT_OF_ABSENT = ("mIoU", "pixel-accuracy")
+"""Scores that mean nothing where there is nothing to find."""
+
+
+def pairs_by_size(frame: "pl.DataFrame") -> dict[str, np.ndarray]:
+    """Select the (episode, way) pairs of each bin of `SIZES`, and of `ABSENT`: name -> (rows,) bool."""
+    way, present = (frame["slot"] > 0).to_numpy(), frame["present"].to_numpy()
+    share = (frame["gt"] / (frame["void"] + frame["valid"])).to_numpy()
+    bins = {name: way & present & (lower <= share) & (share < upper) for name, (lower, upper) in SIZES.items()}
+    return bins | {ABSENT: way & ~present}
+
+
+def pairs_by_class(frame: "pl.DataFrame", header: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Select the (episode, way) pairs of each class: name of the class -> (rows,) bool."""
+    way, number = (frame["slot"] > 0).to_numpy(), frame["class_id"].to_numpy()
+    return {name: way & (number == int(key)) for key, name in header["class_names"].items()}

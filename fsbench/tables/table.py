@@ -1,0 +1,36 @@
+"""From records to a table: only runs of one protocol, data set and setting stand in one block."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from fsbench.records.grouping import comparable
+from fsbench.records.record import Record
+from fsbench.records.task import CLASSIFICATION, SEGMENTATION
+from fsbench.tables.blocks import DEFAULT, Block, TableOptions
+from fsbench.tables.classification import classification_block
+from fsbench.tables.published_scores import PublishedScore
+from fsbench.tables.segmentation import segmentation_block
+
+_BLOCKS: dict[str, Callable[[list[Record], TableOptions, Sequence[PublishedScore]], Block]] = {
+    SEGMENTATION.name: segmentation_block,
+    CLASSIFICATION.name: classification_block,
+}
+"""Name of a task -> how its blocks are built."""
+
+
+def build_blocks(
+    records: Iterable[Record],
+    *,
+    by_class: bool = False,
+    trivial: bool = False,
+    metrics: Sequence[str] = DEFAULT,
+    published: Sequence[PublishedScore] = (),
+) -> list[Block]:
+    """Build the table blocks of finished runs.
+
+    Args:
+        records: in any order; each group that may be compared is a block.
+        by_class, trivial, metrics: see `TableOptions`.
+        published: reported scores, set beside the rows they belong to.
+    """
+    options = TableOptions(by_class, trivial, tuple(metrics))
+    return [_BLOCKS[group[0].task.name](group, options, published) for group in comparable(records)]

@@ -1,0 +1,29 @@
+"""Maps of errors: where a prediction misses, invents or confuses a way."""
+
+import numpy as np
+
+from fsbench.data.dataset import VOID
+from fsbench.data.transforms import resize_labels
+
+HIT, ALARM, MISSED, OTHER = 1, 2, 3, 4
+"""Kinds of pixels: right foreground, false alarm, missed foreground, foreground of another way."""
+
+ERROR_COLORS = np.array([[0, 158, 115], [213, 94, 0], [86, 180, 233], [204, 121, 167]], dtype=np.uint8)
+"""RGB colors of the kinds from 1: green, orange, blue, purple."""
+
+
+def error_map(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Return the kind of every pixel (h, w) of a prediction; 0 is right background, void stays 255.
+
+    Args:
+        prediction: Label map (h, w) in way slots.
+        truth: Label map in way slots, of any size; it is resized to the prediction's.
+    """
+    truth = resize_labels(truth, *prediction.shape)
+    kinds = np.zeros(prediction.shape, dtype=np.uint8)
+    kinds[(prediction > 0) & (truth == prediction)] = HIT
+    kinds[(prediction > 0) & (truth == 0)] = ALARM
+    kinds[(prediction == 0) & (truth > 0)] = MISSED
+    kinds[(prediction > 0) & (truth > 0) & (truth != prediction)] = OTHER
+    kinds[truth == VOID] = VOID
+    return kinds

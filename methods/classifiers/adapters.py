@@ -1,0 +1,140 @@
+"""Trainable parts of a vision transformer: all of it, low-rank adapters, scales and shifts, or prompts (fort.md §8).
+
+Networks are timm's `VisionTransformer` and `SwinTransformer` without a classifier. An adapter is inserted into the
+network in place; only its parameters are trained then.
+
+Shapes: B images, N patches, D channels.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from fsbench.errors import SettingsError
+
+Tuning = Literal["full", "lora", "ssf", "vpt"]
+
+LORA_RANK = 4  # §8
+LORA_ALPHA = 1  # §8
+LORA_LAYERS = r".*attn\.(qkv|proj)"  # a list of names would also match the projection of the patches
+PROMPTS = 10  # prompts of a block, §8
+
+
+class ScaleShift(nn.Module):
+    """Scale and shift every channel of a layer's output (SSF).
+
+    Args:
+        channels: number of channels.
+        axis: dimension of the channels.
+    """
+
+    def __init__(self, channels: int, axis: int):
+        super().__init__()
+        self.axis = axis
+        self.ssf_scale = nn.Parameter(torch.ones(channels))
+        self.ssf_shift = nn.Parameter(torch.zeros(channels))
+
+    def reset(self) -> None:
+        """Start as the identity."""
+        nn.init.ones_(self.ssf_scale)
+        nn.init.zeros_(self.ssf_shift)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shape = [1] * x.ndim
+        shape[self.axis] = -1
+        return x * self.ssf_scale.view(shape) + self.ssf_shift.view(shape)
+
+
+class DeepPrompts(nn.Module):
+    """Prompts of every block of a ViT, between the class token and the patches; they have no position (VPT-deep).
+
+    Args:
+        depth: number of blocks.
+        width: D.
+        patch: patch side, for the range of the initial values.
+    """
+
+    def __init__(self, depth: int, width: int, patch: int):
+        super().__init__()
+        self.bound = math.sqrt(6 / (3 * patch * patch + width))
+        self.deep_prompt_embeddings = nn.Parameter(torch.empty(depth, PROMPTS, width))
+        self.reset()
+
+    def reset(self) -> None:
+        """Draw the prompts uniformly from [-bound, bound]."""
+        nn.init.uniform_(self.deep_prompt_embeddings, -self.bound, self.bound)
+
+    def forward(self, tokens: Tensor, block: int) -> Tensor:
+        """Insert the prompts of a block into its tokens, (B, 1 + prompts + N, D).
+
+        Tokens of the first block are (B, 1 + N, D); in those of the others, the prompts before are replaced.
+        """
+        prompts = self.deep_prompt_embeddings[block].expand(len(tokens), -1, -1)
+        patches = tokens[:, 1:] if block == 0 else tokens[:, 1 + PROMPTS :]
+        return torch.cat([tokens[:, :1], prompts, patches], 1)
+
+
+def insert(encoder: nn.Module, tuning: Tuning) -> None:
+    """Insert an adapter into `encoder` and leave only its parameters trainable; "full" leaves all (§8).
+
+    Raises:
+        SettingsError: prompts are wanted in a network that is no ViT.
+    """
+    encoder.requires_grad_(tuning == "full")
+    if tuning == "lora":
+        _insert_lora(encoder)
+    elif tuning == "ssf":
+        _insert_scale_shift(encoder)
+    elif tuning == "vpt":
+        _insert_prompts(encoder)
+
+
+def reset(encoder: nn.Module) -> None:
+    """Reset every adapter in `encoder` to initial values; random ones come from torch's global generator."""
+    layer: Any
+    for layer in encoder.modules():
+        if isinstance(layer, ScaleShift | DeepPrompts):
+            layer.reset()
+        elif hasattr(layer, "reset_lora_parameters"):
+            layer.reset_lora_parameters("default", init_lora_weights=True)
+
+
+def _insert_lora(encoder: nn.Module) -> None:
+    from peft import LoraConfig, inject_adapter_in_model  # it imports much
+
+    inject_adapter_in_model(
+        LoraConfig(r=LORA_RANK, lora_alpha=LORA_ALPHA, lora_dropout=0.0, bias="none", target_modules=LORA_LAYERS),
+        encoder,
+    )
+
+
+def _insert_scale_shift(encoder: nn.Module) -> None:
+    for layer, channels, axis in list(_scaled_layers(encoder)):
+        adapter = ScaleShift(channels, axis)
+        layer.add_module("ssf", adapter)
+        layer.register_forward_hook(lambda layer, args, out: layer.ssf(out))
+
+
+def _scaled_layers(encoder: nn.Module) -> Iterator[tuple[nn.Module, int, int]]:
+    """Yield (layer, channels, their axis) of the patch projection, all norms, and linear layers that do not merge."""
+    for name, layer in encoder.named_modules():
+        if isinstance(layer, nn.Conv2d):
+            yield layer, layer.out_channels, 1
+        elif isinstance(layer, nn.LayerNorm):
+            yield layer, layer.normalized_shape[0], -1
+        elif isinstance(layer, nn.Linear) and not name.endswith("reduction"):
+            yield layer, layer.out_features, -1
+
+
+def _insert_prompts(encoder: nn.Module) -> None:
+    net: Any = encoder
+    blocks = getattr(net, "blocks", None)
+    if blocks is None:
+        raise SettingsError("prompts need a ViT, and the backbone is none; choose lora, ssf or full")
+    adapter = DeepPrompts(len(blocks), net.embed_dim, net.patch_embed.patch_size[0])
+    net.add_module("prompts", adapter)
+    for index, block in enumerate(blocks):
+        block.register_forward_pre_hook(lambda block, args, index=index: (adapter(args[0], index), *args[1:]))

@@ -1,0 +1,247 @@
+"""Fine-tuning in every episode, with FORT's attention loss or without (fort.md §7-§9).
+
+A pre-trained network gets a linear head that is solved from the supports' features, and is tuned on the supports for a
+few steps: all of it (FT), low-rank adapters (LoRA), scales and shifts (SSF) or prompts (VPT). FORT first finds the
+patches of the supports that matter (`methods.classifiers.fort`) and adds a loss that draws the last attention to them.
+After the episode every tuned number is restored.
+
+Shapes: N ways, B = N·K supports, M = N·q queries.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from fsbench.backbones.base import BackboneConfig
+from fsbench.core.classifier import Classifier, drawing
+from fsbench.data.batch import ImageEpisode
+from fsbench.errors import SettingsError
+from methods.classifiers import adapters
+from methods.classifiers.attention_maps import attention_logits, check_encoder
+from methods.classifiers.fort import PositionPrompts, check_patches, position_prompts
+from methods.classifiers.published_settings import tuning_notes
+from methods.classifiers.solvers import HeadKind, initial_head
+from methods.classifiers.tuning import LinearClassifier, Optimiser, Schedule, check_positive, fine_tune, visiting_order
+
+
+@dataclass(frozen=True)
+class EpisodeState:
+    """An episode before its first step.
+
+    Attributes:
+        net: the network with its initial head.
+        support, labels: supports (B, 3, S, S) and their labels (B,).
+        query: (M, 3, S, S).
+        focus: FORT's position prompts of the supports; None if they are not needed.
+        order: indices of the supports of every step.
+    """
+
+    net: LinearClassifier
+    support: Tensor
+    labels: Tensor
+    query: Tensor
+    focus: PositionPrompts | None
+    order: Iterable[Tensor]
+
+
+@dataclass(frozen=True)
+class AttentionMaps:
+    """Maps (B, h, w) over the patches of the supports, each of sum 1.
+
+    Attributes:
+        focus: FORT's position prompts.
+        before, after: attention of the last block before and after tuning.
+    """
+
+    focus: Tensor
+    before: Tensor
+    after: Tensor
+
+
+class FineTuned(Classifier):
+    """Tune a network in every episode.
+
+    Args:
+        backbone: the pre-trained network.
+        tuning: part that is tuned besides the head: "full" for all, or an adapter.
+        optimiser, learning_rate: of the tuning (§8).
+        epochs: passes over the supports, in steps of N supports.
+        head: initial head: solved from the supports' features, or "default" for torch's random weights (§7).
+        temperature: multiplies the head's initial weights and divides the scores in the loss (§7).
+        alpha: weight of FORT's attention loss; 0 leaves FORT out.
+        patches: P, patches that are position prompts (§9).
+        tau: temperature of the attention in FORT's loss (§9.2).
+    """
+
+    def __init__(
+        self,
+        backbone: BackboneConfig,
+        tuning: adapters.Tuning = "full",
+        optimiser: Optimiser = "adamw",
+        learning_rate: float = 1e-5,  # §8
+        epochs: int = 5,  # §8
+        head: HeadKind | Literal["default"] = "metaoptnet",
+        temperature: float = 1.0,
+        alpha: float = 0.0,
+        patches: int = 14,  # §9.4
+        tau: float = 1.0,  # §9.4
+    ):
+        super().__init__(backbone)
+        for name, value in {"learning_rate": learning_rate, "temperature": temperature, "tau": tau}.items():
+            check_positive(name, value)
+        if epochs < 1 or not 0 <= alpha < math.inf:
+            raise SettingsError(f"epochs is {epochs} and alpha {alpha}; expected 1 or more, and 0 or more")
+        if tuning == "vpt" and alpha:
+            raise SettingsError(f"alpha is {alpha}, but FORT is not defined with prompts (tuning: vpt); expected 0")
+        self.tuning = tuning
+        self.schedule = Schedule(optimiser, learning_rate, temperature, alpha, tau)
+        self.epochs = epochs
+        self.head_kind = head
+        self.patches = patches
+        self._check_network()
+        self._net: LinearClassifier | None = None
+        self._first: dict[str, Tensor] = {}
+
+    def _check_network(self) -> None:
+        """Count the tuned parameters; raise SettingsError if the backbone cannot be tuned in this way."""
+        self.backbone.check_tunable()
+        net = self.backbone.meta_network()
+        if self.schedule.alpha:
+            check_encoder(net)
+        with torch.device("meta"):
+            adapters.insert(net, self.tuning)
+        self._tuned = sum(p.numel() for p in net.parameters() if p.requires_grad)
+
+    def check_image_size(self, size: int) -> None:
+        """Raise SettingsError unless the backbone takes the size, and an image or window has P patches for FORT."""
+        super().check_image_size(size)
+        if self.schedule.alpha:
+            check_patches(self.backbone.meta_network(), size, self.patches)
+
+    def num_trainable_parameters(self, ways: int) -> int:
+        return self._tuned + (self.backbone.width + 1) * ways
+
+    def num_parameters(self, ways: int) -> int:
+        inside = self.backbone.num_parameters if self.tuning == "full" else 0
+        return self.num_trainable_parameters(ways) + self.backbone.num_parameters - inside
+
+    def record_notes(self, data: Any) -> list[str]:
+        return tuning_notes(self, data)
+
+    def classify(self, episodes: Sequence[ImageEpisode]) -> list[Tensor]:
+        predictions = []
+        for episode in episodes:
+            with (
+                torch.inference_mode(False),
+                self.start_episode(episode, with_prompts=bool(self.schedule.alpha)) as state,
+            ):
+                self.tune(state)
+                with torch.no_grad():
+                    predictions.append(state.net(state.query).argmax(1))
+        return predictions
+
+    def look(self, episode: ImageEpisode) -> AttentionMaps:
+        """Return the attention to the supports before and after tuning, and FORT's position prompts.
+
+        The prompts are computed whether or not the tuning uses them.
+        """
+        with torch.inference_mode(False), self.start_episode(episode, with_prompts=True) as state:
+            assert state.focus is not None
+            before = last_attention(state.net.encoder, state.support)
+            self.tune(state)
+            after = last_attention(state.net.encoder, state.support)
+            focus = state.focus[-1].flatten(1)
+        return AttentionMaps(*(as_map(part / part.sum(1, keepdim=True)) for part in (focus, before, after)))
+
+    @contextmanager
+    def start_episode(self, episode: ImageEpisode, with_prompts: bool) -> Iterator[EpisodeState]:
+        """Yield an episode before its first step; restores the network afterwards.
+
+        Args:
+            episode: the episode.
+            with_prompts: compute FORT's position prompts.
+        """
+        support, query = episode.pixels()
+        labels = episode.labels(support.device)
+        net = self._fresh(support, episode.ways)
+        try:
+            with drawing(episode) as rng:
+                self._draw_and_solve(net, support, labels)
+                focus = position_prompts(net.encoder, net.head, support, labels, self.patches) if with_prompts else None
+                order = visiting_order(len(support), episode.ways, self.epochs, rng)
+                yield EpisodeState(net, support, labels, query, focus, order)
+        finally:
+            self.restore_weights()
+
+    def tune(self, state: EpisodeState) -> None:
+        with torch.enable_grad():
+            for _ in fine_tune(state.net, self.schedule, state.support, state.labels, state.order, state.focus):
+                pass
+
+    def _draw_and_solve(self, net: LinearClassifier, support: Tensor, labels: Tensor) -> None:
+        """Set the initial weights of adapter and head (§7); random ones are drawn on the CPU whatever the device."""
+        with on_cpu(net.head if self.tuning == "full" else net):
+            adapters.reset(net.encoder)
+            net.head.reset_parameters()
+        if self.head_kind != "default":
+            with torch.no_grad():
+                features = net.encoder(support)
+            ways = net.head.out_features
+            net.set_head(*initial_head(self.head_kind, features, labels, ways, self.schedule.temperature))
+
+    def _fresh(self, images: Tensor, ways: int) -> LinearClassifier:
+        """Return the pre-trained network with adapter and head; built again if the number of ways differs."""
+        if self._net is None or self._net.head.out_features != ways:
+            encoder = self.backbone.new_copy(images[0])
+            adapters.insert(encoder, self.tuning)
+            self._net = LinearClassifier(encoder, self.backbone.width, ways).to(images.device).eval()
+            trained = {name for name, p in self._net.named_parameters() if p.requires_grad}
+            self._first = {n: t.detach().clone() for n, t in self._net.state_dict().items() if n in trained}
+        return self._net
+
+    def restore_weights(self) -> None:
+        """Restore the tuned parameters bit by bit and drop their gradients."""
+        assert self._net is not None
+        with torch.no_grad():
+            for name, parameter in self._net.named_parameters():
+                if name in self._first:
+                    parameter.copy_(self._first[name])
+                parameter.grad = None
+
+
+@contextmanager
+def on_cpu(module: nn.Module) -> Iterator[None]:
+    """Temporarily replace trainable parameters by uninitialised CPU tensors and copy them back on exit."""
+    trained = [(p, p.data) for p in module.parameters() if p.requires_grad]
+    for parameter, own in trained:
+        parameter.data = torch.empty_like(own, device="cpu")
+    try:
+        yield
+    finally:
+        for parameter, own in trained:
+            own.copy_(parameter.data)
+            parameter.data = own
+
+
+def last_attention(encoder: nn.Module, images: Tensor) -> Tensor:
+    """Return the last block's attention to the patches (B, N), of the mean of the heads' logits.
+
+    It is that of a ViT's class token, and the average of a Swin's patches.
+    """
+    with torch.no_grad(), attention_logits(encoder) as stages:
+        encoder(images)
+        logits = stages[-1]()
+    if logits.ndim == 4:  # B heads queries keys
+        return logits.mean(1)[:, 0].softmax(-1)
+    return logits.mean(2).softmax(-1).mean(2).flatten(1)  # B windows heads queries keys
+
+
+def as_map(values: Tensor) -> Tensor:
+    """Reshape patches (B, N) to maps (B, side, side)."""
+    side = round(values.shape[1] ** 0.5)
+    return values.view(-1, side, side)

@@ -1,0 +1,138 @@
+"""FORT's position prompts and attention loss (NeurIPS 2023; fort.md §9).
+
+Position prompts weigh the patches of a support image that show its class; the loss draws the last attention to them.
+They come from the network before it is tuned. On a ViT, attention rolled out over all blocks and the gradient of the
+class scores choose P patches of an image and weigh them (§9.1). On a Swin, the attention logits of every stage's last
+block choose P patches of every window (§9.3). The loss is a cross-entropy of these weights and the attention (§9.2).
+
+Shapes: B images, N patches, H heads, D channels; a Swin's stage has W windows of M patches an image.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from timm.models.swin_transformer import SwinTransformer
+from torch import Tensor, nn
+
+from fsbench.errors import SettingsError
+from methods.classifiers.attention_maps import attention_and_gradient, attention_logits, check_encoder
+
+PositionPrompts = list[Tensor]
+"""Weights of the patches: one tensor (B, N) for a ViT, one (B, W, M) for each stage of a Swin."""
+
+GRADIENT_WEIGHT = 1.0
+"""Weight lambda of the gradient beside the attention (§9.4)."""
+ZEROED = 0.9
+"""Share of every row of an attention map that the roll-out sets to zero (§9.1)."""
+
+
+def position_prompts(
+    encoder: nn.Module,
+    score: Callable[[Tensor], Tensor],
+    images: Tensor,
+    labels: Tensor,
+    patches: int,
+    gradient_weight: float = GRADIENT_WEIGHT,
+) -> PositionPrompts:
+    """Return the position prompts of images: §9.1 for a ViT, §9.3 for a Swin.
+
+    Args:
+        encoder: the network before it is tuned.
+        score: function from features (B, D) to class scores (B, n), the head's temperature included.
+        images: (B, 3, S, S).
+        labels: (B,).
+        patches: P, number of patches of an image (ViT) or a window (Swin).
+        gradient_weight: lambda of §9.1; a Swin has no gradient term.
+    """
+    check_encoder(encoder)
+    if isinstance(encoder, SwinTransformer):
+        with torch.no_grad(), attention_logits(encoder) as logits:
+            encoder(images)
+            return [window_focus(window_importance(stage()), patches) for stage in logits]
+    attention, gradient = attention_and_gradient(encoder, score, images, labels)
+    importance = roll_out(attention, principal_component(gradient), gradient_weight)
+    return [weighted_focus(importance, patches)]
+
+
+def principal_component(gradient: Tensor) -> Tensor:
+    """Project an image's gradient (B, N, D) on its first right singular vector, (B, N) (§9.1, step 3).
+
+    The vector's sign is LAPACK's, as in the authors' program, and the result depends on it; the decomposition therefore
+    runs on the CPU, on every device.
+    """
+    centred = gradient.nan_to_num(nan=0.0)
+    centred = centred - centred.mean(1, keepdim=True)
+    rows = torch.linalg.svd(centred.cpu(), full_matrices=False).Vh[:, 0]
+    return torch.einsum("bnd,bd->bn", centred, rows.to(centred.device))
+
+
+def roll_out(attention: Sequence[Tensor], component: Tensor, gradient_weight: float = GRADIENT_WEIGHT) -> Tensor:
+    """Roll out attention over all blocks to the importance of the patches (B, N) (§9.1, steps 4 and 5).
+
+    Args:
+        attention: maps (B, N, N) from the first block to the last.
+        component: the gradient's term (B, N), added to every row.
+        gradient_weight: lambda.
+    """
+    tokens = component.shape[1]
+    unit = torch.eye(tokens, dtype=component.dtype, device=component.device)
+    rolled = unit.expand(len(component), -1, -1)
+    for weights in attention:
+        kept = weights + gradient_weight * component[:, None]
+        smallest = kept.topk(int(tokens * ZEROED), -1, largest=False).indices
+        mixed = (kept.scatter(-1, smallest, 0) + unit) / 2
+        rolled = mixed / mixed.sum(-1, keepdim=True) @ rolled
+    return rolled.mean(1)
+
+
+def weighted_focus(importance: Tensor, patches: int) -> Tensor:
+    """Return the P largest entries of every row (B, N), scaled to sum P; zero elsewhere (§9.1, step 6)."""
+    _check_count(patches, importance.shape[1], "image")
+    kept, places = importance.topk(patches, -1)
+    return torch.zeros_like(importance).scatter(-1, places, kept * patches / kept.sum(-1, keepdim=True))
+
+
+def window_importance(logits: Tensor) -> Tensor:
+    """Average a stage's attention logits (B, W, H, M, M) to the importance of its keys (B, W, M) (§9.3)."""
+    return logits.mean((2, 3))
+
+
+def window_focus(importance: Tensor, patches: int) -> Tensor:
+    """Return 1 at the P most important keys of every window (B, W, M), 0 elsewhere (§9.3)."""
+    _check_count(patches, importance.shape[-1], "window")
+    return torch.zeros_like(importance).scatter(-1, importance.topk(patches, -1).indices, 1)
+
+
+def check_patches(encoder: nn.Module, size: int, patches: int) -> None:
+    """Raise SettingsError unless images of side `size`, or the windows of a Swin, have at least `patches` patches."""
+    net: Any = encoder
+    if isinstance(encoder, SwinTransformer):
+        sizes = [stage.blocks[-1].window_size for stage in net.layers]
+        _check_count(patches, min(height * width for height, width in sizes), "window")
+    else:
+        _check_count(patches, (size // net.patch_embed.patch_size[0]) ** 2, "image")
+
+
+def _check_count(patches: int, available: int, area: Literal["image", "window"]) -> None:
+    if not 1 <= patches <= available:
+        raise SettingsError(f"patches is {patches}, expected 1 to {available}, which an {area} has")
+
+
+def attention_loss(logits: Sequence[Tensor], focus: PositionPrompts, temperature: float) -> Tensor:
+    """Return the cross-entropy of the position prompts and the attention of every stage, (stages,) (§9.2, §9.3).
+
+    Args:
+        logits: attention logits of each stage, (B, H, queries, N) or (B, W, H, M, M); the heads' mean counts.
+        focus: position prompts of the same images.
+        temperature: tau, divides the logits.
+
+    Each entry is the mean over images, windows and queries.
+    """
+    losses = []
+    for stage, weights in zip(logits, focus, strict=True):
+        heads = stage.ndim - 3
+        log_attention = F.log_softmax(stage.mean(heads) / temperature, -1)  # (B, [W,] queries, keys)
+        losses.append(-(weights[..., None, :] * log_attention).sum(-1).mean())
+    return torch.stack(losses)

@@ -1,0 +1,126 @@
+"""Tune a transformer and a linear head on the support images of one episode (fort.md §8, §9).
+
+Shapes: B support images (B, 3, S, S) with labels (B,) in 0..n-1; scores (·, n).
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fsbench.errors import SettingsError
+from methods.classifiers.attention_maps import attention_logits
+from methods.classifiers.fort import PositionPrompts, attention_loss
+
+Optimiser = Literal["sgd", "adamw"]
+
+
+def check_positive(name: str, value: float) -> None:
+    """Raise SettingsError unless `value` is finite and above 0."""
+    if not 0 < value < math.inf:
+        raise SettingsError(f"{name} is {value}, expected a finite number above 0")
+
+
+class LinearClassifier(nn.Module):
+    """An encoder and a linear head.
+
+    Args:
+        encoder: network from images (B, 3, S, S) to features (B, D).
+        width: D.
+        ways: n.
+    """
+
+    def __init__(self, encoder: nn.Module, width: int, ways: int):
+        super().__init__()
+        self.encoder = encoder
+        self.head = nn.Linear(width, ways)
+
+    def set_head(self, weight: Tensor, bias: Tensor) -> None:
+        """Copy weight (n, D) and bias (n,) into the head."""
+        with torch.no_grad():
+            self.head.weight.copy_(weight)
+            self.head.bias.copy_(bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        scores: Tensor = self.head(self.encoder(images))
+        return scores
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Settings of an episode's tuning (§8).
+
+    Attributes:
+        optimiser: "sgd" has momentum 0.9, dampening 0.9 and weight decay 1e-3; "adamw" torch's defaults.
+        learning_rate: constant rate.
+        temperature: divides the scores in the loss.
+        alpha: weight of FORT's attention loss; 0 leaves it out.
+        tau: divides the attention logits in the attention loss.
+    """
+
+    optimiser: Optimiser
+    learning_rate: float
+    temperature: float = 1.0
+    alpha: float = 0.0
+    tau: float = 1.0
+
+    def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """Build the optimiser of the parameters that require a gradient."""
+        trained = [p for p in parameters if p.requires_grad]
+        if self.optimiser == "adamw":
+            return torch.optim.AdamW(trained, self.learning_rate)
+        return torch.optim.SGD(trained, self.learning_rate, momentum=0.9, dampening=0.9, weight_decay=1e-3)  # §8
+
+
+def visiting_order(images: int, batch: int, epochs: int, rng: np.random.Generator) -> Iterator[Tensor]:
+    """Yield the indices of each step's support images: each epoch is a fresh permutation, cut into batches (§8)."""
+    for _ in range(epochs):
+        order = torch.from_numpy(rng.permutation(images))
+        yield from order.split(batch)
+
+
+def fine_tune(
+    network: LinearClassifier,
+    schedule: Schedule,
+    images: Tensor,
+    labels: Tensor,
+    steps: Iterable[Tensor],
+    focus: PositionPrompts | None = None,
+) -> Iterator[tuple[float, float]]:
+    """Tune `network` step by step and yield each step's loss and its cross-entropy.
+
+    Args:
+        network: changed in place.
+        schedule: settings.
+        images, labels: the whole support set.
+        steps: indices of the images of every step.
+        focus: position prompts of all of `images`; needed unless `schedule.alpha` is 0.
+    """
+    optimiser = schedule.build(network.parameters())
+    for step in steps:
+        index = step.to(images.device)
+        entropy, attention = losses(
+            network, schedule, images[index], labels[index], focus and [f[index] for f in focus]
+        )
+        loss = entropy + schedule.alpha * attention.sum()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        yield float(loss.detach()), float(entropy.detach())
+
+
+def losses(
+    network: LinearClassifier, schedule: Schedule, images: Tensor, labels: Tensor, focus: PositionPrompts | None
+) -> tuple[Tensor, Tensor]:
+    """Return the cross-entropy of a batch and the attention loss of every stage, (0,) without prompts or alpha."""
+    if not schedule.alpha or focus is None:
+        return F.cross_entropy(network(images) / schedule.temperature, labels), images.new_zeros(0)
+    with attention_logits(network.encoder) as logits:
+        scores = network(images)
+        attention = attention_loss([stage() for stage in logits], focus, schedule.tau)
+    return F.cross_entropy(scores / schedule.temperature, labels), attention

@@ -1,0 +1,148 @@
+"""DCAMA: dense cross-query-and-support attention weighted mask aggregation (ECCV 2022).
+
+Every query pixel's coarse foreground score is a mean of the support mask's values, foreground and background alike,
+weighted by attention between frozen features; a decoder refines the coarse masks of all blocks. All shots are attended
+to at once. The defaults are the released program's; sections are those of dcama.md.
+
+Shapes: B episodes, K shots, L blocks of a scale, C channels, (h, w) its map, S image side.
+"""
+
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fsbench.backbones.base import BackboneConfig
+from fsbench.core.released_format import ReleasedFormat
+from fsbench.data.batch import EpisodeBatch
+from fsbench.errors import SettingsError
+from methods.dcama.attention import POSITIONS, position_table
+from methods.dcama.head import DCAMAHead
+from methods.dcama.options import HeadOptions
+from methods.modules.pyramid_segmenter import OneWaySegmenter
+
+
+def _add_position_tables(learned: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Add the position tables, which the authors' files hold and ours do not, in their order of names (§10)."""
+    attention = {key: value for key, value in learned.items() if ".DCAMA_blocks." in key}
+    widths = {key.split(".")[2]: len(value) for key, value in attention.items()}
+    tables = {f"model.pe.{name}.pe": position_table(POSITIONS, width)[None] for name, width in widths.items()}
+    return attention | tables | {key: value for key, value in learned.items() if key not in attention}
+
+
+class DCAMA(OneWaySegmenter):
+    """DCAMA and its ablations.
+
+    Args:
+        backbone: a pyramid: `resnet50`, `resnet101`, `swin_base` in the paper (§2).
+        learning_rate: constant rate of SGD with Nesterov's momentum.
+        momentum, weight_decay: of SGD; the decay is a tenth of the learning rate in the paper.
+        support_background, skip_scales, skip_support, attn_scales, support_pixels, heads, dropout, pe, width: see
+            `methods.dcama.options.HeadOptions`.
+    """
+
+    sees_all_shots = True
+    released_format = ReleasedFormat(
+        "module.", "feature_extractor.", _add_position_tables, lambda key: not key.startswith("model.pe.")
+    )
+
+    def __init__(
+        self,
+        backbone: BackboneConfig,
+        learning_rate: float = 1e-3,  # §9
+        momentum: float = 0.9,  # §9
+        weight_decay: float = 1e-4,  # §9
+        support_background: Literal["keep", "zero"] = "keep",
+        skip_scales: tuple[int, ...] = (4, 8),
+        skip_support: bool = True,
+        attn_scales: tuple[int, ...] = (8, 16, 32),
+        support_pixels: int | Literal["all"] = "all",
+        heads: int = 8,
+        dropout: float = 0.5,
+        pe: Literal["sin1d", "none"] = "sin1d",
+        width: int = 128,
+    ):
+        super().__init__(backbone)
+        self.learning_rate, self.momentum, self.weight_decay = learning_rate, momentum, weight_decay
+        self.options = HeadOptions(
+            support_background, tuple(skip_scales), skip_support, tuple(attn_scales), support_pixels, heads, dropout,
+            pe, width,
+        )  # fmt: skip
+        self.model = DCAMAHead(self.backbone.channels, self.backbone.blocks, self.options)
+
+    def check_image_size(self, size: int) -> None:
+        super().check_image_size(size)
+        if size % 32:
+            raise SettingsError(f"image size {size} is not a multiple of 32, which DCAMA's decoder needs")
+
+    def checkpoint_settings(self) -> dict[str, Any]:
+        o = self.options
+        return {
+            "support_background": o.support_background,
+            "support_pixels": o.support_pixels,
+            "skip_scales": sorted(o.skip_scales),
+            "skip_support": o.skip_support,
+            "attn_scales": sorted(o.attn_scales),
+            "heads": o.heads,
+            "pe": o.pe,
+            "width": o.width,
+        }
+
+    def logits(self, query: list[Tensor], support: list[Tensor], masks: Tensor, episodes: Tensor) -> Tensor:
+        """Return logits of one pass over all shots (§8); see `OneWaySegmenter.logits`."""
+        logits: Tensor = self.model(query, support, masks, self._generator(episodes))
+        return logits
+
+    def _generator(self, episodes: Tensor) -> torch.Generator | None:
+        """Return the generator that draws support pixels: in evaluation one seeded by the episode's number."""
+        return None if self.training else torch.Generator().manual_seed(int(episodes[0]))
+
+    def coarse_masks(self, episode: EpisodeBatch) -> dict[int, Tensor]:
+        """Return the coarse masks (L, h, w) of every attended scale for the first way of an episode (§12)."""
+        query, support = self._pyramids(episode)
+        generator = self._generator(episode.episodes)
+        with torch.no_grad():
+            coarse = self.model.coarse_masks(query, support, episode.support_masks[0, :1], generator)
+        return {scale: masks[0] for scale, masks in coarse.items()}
+
+    def attention_of(self, episode: EpisodeBatch, row: int, column: int) -> Tensor:
+        """Return the attention of a query pixel to the supports of the first way, (K, S, S) (§12).
+
+        Mean over heads, blocks and scales, enlarged to the image.
+        """
+        query, support = self._pyramids(episode)
+        masks = episode.support_masks[0, :1]
+        side = masks.shape[-1]
+        maps = []
+        with torch.no_grad():
+            for scale in self.model.names:
+                weights = self.model.attention_row(scale, query, support, masks, row // scale, column // scale)
+                maps.append(F.interpolate(weights, (side, side), mode="bilinear", align_corners=True))
+        return torch.cat(maps).mean(0)
+
+    def pixel_features(self, episode: EpisodeBatch) -> dict[str, Tensor]:
+        """Return features of the query's pixels before and after the head (§12).
+
+        Returns:
+            "backbone": the last block at 1/8 (C, h, w); "penultimate": before the last convolution (C, S, S).
+        """
+        query, support = self._pyramids(episode)
+        caught: list[Tensor] = []
+        hook = self.model.mixer3[1].register_forward_hook(lambda m, args, out: caught.append(out.detach()))
+        try:
+            with torch.no_grad():
+                self.logits(query, support, episode.support_masks[0, :1], episode.episodes[:1])
+        finally:
+            hook.remove()
+        return {"backbone": query[1][0, -1], "penultimate": caught[0][0]}
+
+    def _pyramids(self, episode: EpisodeBatch) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the pyramids of the query (1, L, C, h, w) and of the first way's supports (1, K, L, C, h, w)."""
+        query = [scale[None] for scale in self.pyramid(episode, int(episode.query[0]))]
+        return query, self._supports(episode, episode.support[0, :1])
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(
+            self.parameters(), self.learning_rate, self.momentum, weight_decay=self.weight_decay, nesterov=True
+        )

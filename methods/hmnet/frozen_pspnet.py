@@ -1,0 +1,210 @@
+"""Frozen PSPNets and their trunks as backbones, with the files that hold their weights (hmnet.md §2).
+
+Shapes: b images, c channels of f4, n base classes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fsbench.backbones.base import BackboneConfig, FrozenBackbone
+from fsbench.backbones.timm_names import to_timm_names
+from fsbench.backbones.weight_files import check_keys, state_digest
+from fsbench.engine.checkpoint import TRAINED_ON, read_checkpoint
+from fsbench.errors import CheckpointError, SettingsError
+from fsbench.files import sha256_file
+from methods.hmnet.pspnet import WIDTH, Features, PSPNet
+from methods.hmnet.weights import from_imagenet, to_hmnet_names
+
+ANY_CLASSES = 60  # base classes of random weights: enough for every data set of the field
+
+
+@dataclass(frozen=True)
+class PSPNetSpec:
+    """A network and the default place of its weights; nobody publishes one address for all folds.
+
+    Attributes:
+        kind: network of the trunk.
+        channels: channels of f1 to f4; 0 for no f4.
+        file: default weight file, relative to the repository.
+        page: web page with the weights.
+        url, size, sha256: a direct download; empty for none.
+    """
+
+    kind: Literal["resnet50", "vgg16"]
+    channels: tuple[int, int, int, int]
+    file: str
+    page: str = "https://github.com/chunbolang/BAM"
+    url: str = ""
+    size: int = 0
+    sha256: str = ""
+
+
+PSPNETS = {
+    "pspnet_resnet50": PSPNetSpec("resnet50", (512, 1024, 2048, WIDTH), "weights/pspnet_resnet50.pth"),
+    "pspnet_vgg16": PSPNetSpec("vgg16", (256, 512, 512, WIDTH), "weights/pspnet_vgg16.pth"),
+}
+
+
+class FrozenPSPNet(FrozenBackbone):
+    """PSPNet trained on the base classes of a fold; gives `Features` of one image, without gradient."""
+
+    spec: PSPNetSpec
+
+    def __init__(self, config: BackboneConfig):
+        if config.name not in PSPNETS:
+            raise SettingsError(f"'{config.name}' is no PSPNet; there are: {', '.join(PSPNETS)}")
+        self.spec = PSPNETS[config.name]
+        super().__init__(config)
+
+    @property
+    def channels(self) -> tuple[int, int, int, int]:
+        return self.spec.channels
+
+    @property
+    def classes(self) -> int:
+        """Number of base classes that the base learner distinguishes."""
+        return len(self.state["base_learner.2.bias"]) - 1
+
+    def base_logits(self, f4: Tensor, training: bool) -> Tensor:
+        """Classify f4 (b, c, h, w) into background and base classes (b, n + 1, h, w).
+
+        The authors' dropout stays active in training, although nothing here is trained (§2.3).
+        """
+        weight, bias = (self.state[f"base_learner.2.{name}"].to(f4) for name in ("weight", "bias"))
+        return F.conv2d(F.dropout2d(F.relu(f4), 0.1, training), weight, bias)
+
+    @property
+    def num_parameters(self) -> int:
+        buffers = ("running_mean", "running_var", "num_batches_tracked")
+        return sum(tensor.numel() for key, tensor in self.state.items() if not key.endswith(buffers))
+
+    @cached_property
+    def digest(self) -> str:
+        return state_digest(to_timm_names(self.state))
+
+    def check_image_size(self, size: int) -> None:
+        if size % 8 != 1 or size < 9:
+            raise SettingsError(f"image size {size} does not fit {self.name}; expected 8 n + 1, such as 473 or 633")
+
+    def encode(self, pixels: Tensor) -> Features:
+        """Encode a normalised image (3, H, W); the features have no batch dimension."""
+        features: Features = super().encode(pixels)
+        return features
+
+    def _build(self, height: int, width: int) -> nn.Module:
+        model = PSPNet(self.spec.kind, self.classes)
+        model.load_state_dict(self.state)
+        return model.eval().requires_grad_(False)
+
+    def _features(self, model: nn.Module, images: Tensor) -> Features:
+        return Features(*(f[0] for f in model(images)))
+
+    def _random_state(self, seed: int) -> dict[str, Tensor]:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return PSPNet(self.spec.kind, ANY_CLASSES).state_dict()
+
+    def convert_state_dict(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        state = to_hmnet_names(state)
+        bias = state.get("base_learner.2.bias")
+        if bias is None or bias.dim() != 1 or len(bias) < 2:
+            raise CheckpointError(
+                f"the weights for {self.name} hold no base learner (cls.4.* or base_learner.2.*); expected a PSPNet "
+                "trained on base classes: train one with METHOD=pspnet, or give an authors' file"
+            )
+        with torch.device("meta"):
+            own = PSPNet(self.spec.kind, len(bias) - 1).state_dict()
+        counts = {k: torch.zeros((), dtype=torch.int64) for k in own if k.endswith("num_batches_tracked")}
+        state = counts | state
+        check_keys(own, state, f"backbone weights for {self.name}")
+        return {key: state[key] for key in own}
+
+    def _load(self, weights: str | None) -> tuple[Callable[[], dict[str, Tensor]], str]:
+        path = Path(weights or "")
+        if weights is None or weights.startswith("random") or path.suffix == ".safetensors" or not path.is_file():
+            return super()._load(weights)
+        checkpoint = read_checkpoint(path)  # authors' files and ours hold more than a plain state_dict
+        self.trained_on = checkpoint.get(TRAINED_ON)
+        return partial(dict, checkpoint["state_dict"]), f"{path.name} sha256 {sha256_file(path)}"
+
+    def _how_to_get(self, path: Path) -> str:
+        return (
+            f"the weights of {self.name} are not at {path}\n"
+            "  they must come from the base classes of the fold that is tested: train them with METHOD=pspnet and\n"
+            "  say where the checkpoint is with WEIGHTS=<file>; {fold} in it stands for the fold's number\n"
+            f"  the authors of BAM and HMNet offer theirs at {self.spec.page}\n"
+            "  to try the path without it: WEIGHTS=random (its figures mean nothing)"
+        )
+
+
+TRUNKS = {
+    "dilated_resnet50": PSPNetSpec("resnet50", (512, 1024, 2048, 0), "weights/resnet50_v2.pth"),
+    "dilated_vgg16": PSPNetSpec("vgg16", (256, 512, 512, 0), "weights/vgg16_bn-6c64b313.pth"),
+}
+
+
+class FrozenTrunk(FrozenBackbone):
+    """Layers 0 to 4 of a PSPNet with ImageNet weights.
+
+    The base learner's training starts from them; without a base learner they give HMNet's features (§7, `bam: off`).
+    """
+
+    spec: PSPNetSpec
+
+    def __init__(self, config: BackboneConfig):
+        if config.name not in TRUNKS:
+            raise SettingsError(
+                f"'{config.name}' is no dilated network; give --model.backbone.name {' or '.join(TRUNKS)}, "
+                "and images of 8 n + 1 pixels a side (--data.image_size 129)"
+            )
+        self.spec = TRUNKS[config.name]
+        super().__init__(config)
+
+    @property
+    def channels(self) -> tuple[int, int, int, int]:
+        return self.spec.channels
+
+    def check_image_size(self, size: int) -> None:
+        if size % 8 != 1 or size < 9:
+            raise SettingsError(f"image size {size} does not fit {self.name}; expected 8 n + 1, such as 473 or 633")
+
+    def encode(self, pixels: Tensor) -> Features:
+        """Encode a normalised image (3, H, W); the features have no batch dimension and no f4."""
+        features: Features = super().encode(pixels)
+        return features
+
+    def _build(self, height: int, width: int) -> nn.Module:
+        model = PSPNet(self.spec.kind, 1)
+        model.load_state_dict(self.state, strict=False)  # checked before; the rest is unused
+        return model.eval().requires_grad_(False)
+
+    def _features(self, model: nn.Module, images: Tensor) -> Features:
+        assert isinstance(model, PSPNet)
+        f1, f2, f3 = model.trunk(images)
+        return Features(f1[0], f2[0], f3[0], None)
+
+    def _random_state(self, seed: int) -> dict[str, Tensor]:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return PSPNet(self.spec.kind, 1).state_dict()
+
+    def convert_state_dict(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        return from_imagenet(self.spec.kind, state, f"ImageNet weights for {self.name}")
+
+    def _how_to_get(self, path: Path) -> str:
+        nets = {
+            "resnet50": "a ResNet-50 with a deep stem of 64, 64 and 128 channels: resnet50_v2 of the semseg project or "
+            "timm's resnet50s.gluon_in1k",
+            "vgg16": "torchvision's or timm's vgg16_bn, https://download.pytorch.org/models/vgg16_bn-6c64b313.pth",
+        }
+        return (
+            f"the ImageNet weights of {self.name} are not at {path}\n  expected {nets[self.spec.kind]}\n"
+            "  say where they are with WEIGHTS=<file>; to try the path without them: WEIGHTS=random"
+        )

@@ -1,0 +1,246 @@
+"""HMNet's head on frozen features (hmnet.md §3-§5, §8-§10).
+
+Priors and prototypes are merged with the features, the hybrid Mamba network mixes query and support, a decoder gives
+the meta learner's logits, and an ensemble joins them with the base learner's. Names are those of the authors'
+checkpoints.
+
+Shapes: b samples, K shots, C model width, S feature side, h' backbone side, H image side, c channels.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from methods.hmnet.mamba.config import HybridMambaConfig
+from methods.hmnet.mamba.maps import resize
+from methods.hmnet.mamba.network import HybridMamba
+from methods.hmnet.priors import best_priors, masked_mean, prior_maps
+from methods.hmnet.pspnet import Features
+from methods.hmnet.style import gram_distance, reweight_network, shot_weights
+
+PRIOR_SCALE = 10  # §4
+
+
+def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Return the Dice loss of both channels (b, 2, H, W) against a target (b, H, W) (§10).
+
+    Void pixels belong to neither channel, but their probability counts.
+    """
+    probability = logits.float().sigmoid().flatten(2)
+    truth = torch.stack([target == 0, target == 1], 1).float().flatten(2)
+    squares = (probability**2).sum(2) + (truth**2).sum(2)
+    return (1 - 2 * (probability * truth).sum(2) / squares.clamp(min=1e-8)).sum() / len(logits)
+
+
+class ASPP(nn.Module):
+    """Global mean, 1x1 and three dilated convolutions (§8): (b, C, S, S) -> (b, 5C, S, S)."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        for i, dilation in enumerate((0, 0, 6, 12, 18)):  # §8
+            size = 3 if dilation else 1
+            conv = nn.Conv2d(width, width, size, padding=dilation, dilation=max(dilation, 1))
+            nn.init.kaiming_normal_(conv.weight)
+            self.add_module(f"layer6_{i}", nn.Sequential(conv, nn.ReLU()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        branches = list(self.children())
+        overall = branches[0](x.mean((2, 3), keepdim=True)).expand_as(x)
+        return torch.cat([overall, *(branch(x) for branch in branches[1:])], 1)
+
+
+@dataclass
+class PreparedFeatures:
+    """Features at side S, those of the support as means over shots (§3).
+
+    Attributes:
+        query, support: (b, C, S, S); the support's are masked.
+        prototype: (b, C, 1, 1).
+        mask: support mask (b, 1, S, S).
+    """
+
+    query: Tensor
+    support: Tensor
+    prototype: Tensor
+    mask: Tensor
+
+
+@dataclass
+class Output:
+    """Outputs of the head (b, 2, S, S).
+
+    Attributes:
+        final: decides the prediction: probabilities of the ensemble, or `meta` without one.
+        meta: logits of the meta learner.
+    """
+
+    final: Tensor
+    meta: Tensor
+
+
+class HMNetHead(nn.Module):
+    """All trainable parts of HMNet.
+
+    Args:
+        channels: channels of f1 and f2.
+        width: C.
+        side: S.
+        config: settings of the hybrid Mamba network; None leaves it out (§7).
+        ensemble: join the base learner's prediction, as BAM does (§9).
+        shots: above 1, weights of that many shots' style distances are learned; 1 averages the distances.
+        reweight_width: hidden channels of these weights' network; 0 is one layer that starts as the mean.
+    """
+
+    def __init__(
+        self,
+        channels: tuple[int, int],
+        width: int,
+        side: int,
+        config: HybridMambaConfig | None,
+        ensemble: bool,
+        shots: int = 1,
+        reweight_width: int = 2,
+    ):
+        super().__init__()
+        self.side, self.ensemble = side, ensemble
+        self.down_query = nn.Sequential(nn.Conv2d(sum(channels), width, 1, bias=False), nn.ReLU(), nn.Dropout2d(0.5))
+        self.down_supp = nn.Sequential(nn.Conv2d(sum(channels), width, 1, bias=False), nn.ReLU(), nn.Dropout2d(0.5))
+        self.init_merge_query = nn.Sequential(nn.Conv2d(2 * width + 2, width, 1, bias=False))
+        self.init_merge_supp = nn.Sequential(nn.Conv2d(2 * width + 1, width, 1, bias=False))
+        self.mamba = None if config is None else HybridMamba(width, config)
+        if self.mamba is None or not self.mamba.learns_from_support:
+            self.init_merge_supp.requires_grad_(False)  # no loss depends on it, see `Block.freeze_support`
+        self.ASPP_meta = ASPP(width)
+        self.res1_meta = nn.Sequential(nn.Conv2d(5 * width, width, 1, bias=False), nn.ReLU())
+        self.res2_meta = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            nn.ReLU(),
+        )
+        self.cls_meta = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1, bias=False), nn.ReLU(), nn.Dropout2d(0.1), nn.Conv2d(width, 2, 1)
+        )
+        if ensemble:
+            self.gram_merge, self.cls_merge = _merge_layer(), _merge_layer()
+        if ensemble and shots > 1:
+            self.kshot_rw = reweight_network(shots, reweight_width)
+
+    def forward(
+        self,
+        query: Features,
+        support: Features,
+        labels: Tensor,
+        base_logits: Callable[[Tensor], Tensor] | None = None,
+        own_class: Tensor | None = None,
+    ) -> Output:
+        """Segment the queries.
+
+        Args:
+            query: features (b, c, ·, ·).
+            support: features (b·K, c, ·, ·), shots fastest.
+            labels: support labels (b, K, H, W); 1 is foreground, anything else is not.
+            base_logits: function from f4 (b, c, S, S) to logits of the base learner (b, n + 1, S, S); needed with
+                `ensemble`.
+            own_class: (b,) number of the episode's class among the base classes, from 0, while training.
+        """
+        query, support = _aligned(query), _aligned(support)
+        meta = self.decode(*self.inputs(query, support, labels))
+        if not self.ensemble:
+            return Output(meta, meta)
+        assert base_logits is not None and query.f4 is not None
+        distance = self.style_distance(query.f1, support.f1.unflatten(0, labels.shape[:2]))
+        base = self.base_map(base_logits(resize(query.f4, self.side)), own_class)
+        return Output(self.join(meta.float().softmax(1), distance, base), meta)
+
+    def inputs(self, query: Features, support: Features, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the inputs of the hybrid Mamba network, query and support (b, C, S, S); arguments as in `forward`."""
+        query, support = _aligned(query), _aligned(support)
+        masks = resize((labels == 1).float().flatten(0, 1)[:, None], self.side).unflatten(0, labels.shape[:2])
+        return self.merge(self.prepare(query, support, masks), self.priors(query, support, masks))
+
+    def prepare(self, query: Features, support: Features, masks: Tensor) -> PreparedFeatures:
+        """Reduce f1 and f2 to C channels and average the supports under their masks (b, K, 1, S, S) (§3)."""
+        shots = masks.shape[:2]
+        query_map = resize(self.down_query(torch.cat([query.f1, query.f2], 1)), self.side)
+        support_map = resize(self.down_supp(torch.cat([support.f1, support.f2], 1)), self.side)
+        prototypes = masked_mean(support_map, masks.flatten(0, 1)).unflatten(0, shots)
+        masked = support_map.unflatten(0, shots) * masks
+        return PreparedFeatures(query_map, masked.mean(1), prototypes.mean(1), masks.mean(1))
+
+    def priors(self, query: Features, support: Features, masks: Tensor) -> Tensor:
+        """Return the priors (b, 2, S, S) of the deep features: f3 and, with a base learner, f4 (§4)."""
+        levels = []
+        with torch.no_grad(), torch.autocast(masks.device.type, enabled=False):
+            for query_level, support_level in ((query.f3, support.f3), (query.f4, support.f4)):
+                if query_level is not None and support_level is not None:
+                    large = resize(support_level.float(), self.side).unflatten(0, masks.shape[:2])
+                    levels.append(prior_maps(query_level, large, masks))
+        return best_priors(levels)
+
+    def merge(self, x: PreparedFeatures, priors: Tensor) -> tuple[Tensor, Tensor]:
+        """Merge features, prototype and priors to query and support (b, C, S, S) for the Mamba network (§5)."""
+        prototype = x.prototype.expand_as(x.query)
+        query = self.init_merge_query(torch.cat([x.query, prototype, PRIOR_SCALE * priors], 1))
+        return query, self.init_merge_supp(torch.cat([x.support, prototype, x.mask], 1))
+
+    def decode(self, query: Tensor, support: Tensor) -> Tensor:
+        """Mix query and support and decode the query to the meta learner's logits (b, 2, S, S) (§6, §8)."""
+        mixed = F.relu(query if self.mamba is None else self.mamba(query, support))
+        x = self.res1_meta(self.ASPP_meta(mixed))
+        logits: Tensor = self.cls_meta(self.res2_meta(x) + x)
+        return logits
+
+    def style_distance(self, query: Tensor, support: Tensor) -> Tensor:
+        """Return one distance of styles (b, 1, 1, 1) for all shots (§9.2).
+
+        Args:
+            query: f1 (b, c, h', h').
+            support: f1 (b, K, c, h', h').
+        """
+        with torch.autocast(query.device.type, enabled=False):
+            distances = gram_distance(query, support)
+            if hasattr(self, "kshot_rw"):
+                return (shot_weights(distances, self.kshot_rw) * distances).sum(1, keepdim=True)
+            return distances.mean(1, keepdim=True)
+
+    def base_map(self, logits: Tensor, own_class: Tensor | None) -> Tensor:
+        """Return the probability of any base class but the episode's own (b, 1, S, S) (§9.3)."""
+        probability = logits.float().softmax(1)
+        total = probability[:, 1:].sum(1, keepdim=True)
+        if own_class is None:
+            return total
+        own = probability[torch.arange(len(probability)), own_class + 1]
+        return total - own[:, None]
+
+    def join(self, meta: Tensor, distance: Tensor, base: Tensor) -> Tensor:
+        """Join meta probabilities (b, 2, S, S), style distance (b, 1, 1, 1) and base map (b, 1, S, S) (§9.3)."""
+        with torch.autocast(meta.device.type, enabled=False):
+            distance = distance.expand_as(base)
+            background, foreground = (self.gram_merge(torch.cat([m, distance], 1)) for m in meta.split(1, 1))
+            return torch.cat([self.cls_merge(torch.cat([background, base], 1)), foreground], 1)
+
+    def losses(self, output: Output, target: Tensor) -> dict[str, Tensor]:
+        """Return the losses of an output at S against a target (b, H, W) with void 255 (§10).
+
+        The cross-entropy takes the ensemble's probabilities as logits, as the authors do.
+        """
+        final, meta = (resize(x.float(), target.shape[-1]) for x in (output.final, output.meta))
+        entropy = F.cross_entropy(final, target.long(), ignore_index=255)
+        dice = dice_loss(meta, target)
+        return {"loss": entropy + dice, "main": entropy, "dice": dice}
+
+
+def _aligned(x: Features) -> Features:
+    """Resize f1 to f2: VGG's f1 is twice as large as the others (§2.3)."""
+    return x._replace(f1=resize(x.f1, x.f2.shape[-1]))
+
+
+def _merge_layer() -> nn.Conv2d:
+    """Build the layer that weighs two maps; it starts with the first alone."""
+    conv = nn.Conv2d(2, 1, 1, bias=False)
+    conv.weight.data = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1)
+    return conv

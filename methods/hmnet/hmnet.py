@@ -1,0 +1,241 @@
+"""HMNet: hybrid Mamba network for few-shot segmentation (NeurIPS 2024).
+
+A state-space scan reads the query; before every patch of it the support is read again, so that it is not forgotten
+(support recapped Mamba), and query pixels read the support's state without seeing each other (query intercepted
+Mamba). A decoder follows, and an ensemble with a base learner, as in BAM. Sections are those of hmnet.md.
+
+Shapes: B episodes, N ways, K shots, S image side, (h, w) a query's original size, c channels.
+"""
+
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import Tensor
+
+from fsbench.backbones.base import BackboneConfig
+from fsbench.core.prediction import Prediction
+from fsbench.core.segmenter import Segmenter
+from fsbench.core.shot_ensemble import label_map
+from fsbench.data.batch import EpisodeBatch
+from fsbench.errors import CheckpointError, SettingsError
+from methods.hmnet.features import frozen_features, widths
+from methods.hmnet.frozen_pspnet import FrozenPSPNet
+from methods.hmnet.head import HMNetHead, Output
+from methods.hmnet.mamba.config import HybridMambaConfig
+from methods.hmnet.mamba.maps import resize
+from methods.hmnet.mamba.memory import memory_curves
+from methods.hmnet.optimization import MODULES, decay_groups, one_update, poly_rate
+from methods.hmnet.pspnet import Features
+from methods.hmnet.weights import ENSEMBLE, HMNetReleasedFormat
+
+
+class HMNet(Segmenter):
+    """HMNet and its ablations.
+
+    Args:
+        backbone: `pspnet_resnet50` or `pspnet_vgg16`; without a base learner also `dilated_resnet50`, `dilated_vgg16`
+            or a pyramid.
+        width: channels of the head.
+        feature_side: side of the features in the head, 64 for images of 473 and 80 for 633.
+        mamba: False leaves the hybrid Mamba network out (Table 3, first row).
+        blocks, hybrid, srm, qim, qim_scalar_skip, ratio, states: see `methods.hmnet.mamba.config.HybridMambaConfig`.
+        bam: join the base learner's prediction (§9). False also loads checkpoints that were trained with it, and uses
+            their meta learner alone (§7, the evaluation-only variant).
+        shots: 1 averages the shots' style distances, as the paper says, whatever K is tested, so that one training
+            serves every K. More learns weights of that many shots, as the authors' code does, which trains a model for
+            each K; K must then be the same in training and test.
+        learning_rate: rate of SGD before the factor 10 of the authors' rule (§10); it falls to 0.
+        momentum, weight_decay: of SGD.
+        mamba_learning_rate: constant rate of AdamW for the hybrid Mamba network.
+        mamba_weight_decay: of AdamW.
+        mamba_schedule: "constant" as the authors', "poly" falls like SGD's.
+    """
+
+    automatic_optimization = False  # two optimisers step together
+    sees_all_shots = True
+    backbone_type: ClassVar[Any] = staticmethod(frozen_features)
+    released_format = HMNetReleasedFormat("module.")
+
+    def __init__(
+        self,
+        backbone: BackboneConfig,
+        width: int = 256,  # §3
+        feature_side: int = 64,  # §1
+        mamba: bool = True,
+        blocks: int = 8,
+        hybrid: bool = True,
+        srm: Literal["recap", "basic", "off"] = "recap",
+        qim: Literal["share", "basic", "off"] = "share",
+        qim_scalar_skip: bool = True,
+        ratio: int = 4,
+        states: int = 16,
+        bam: bool = True,
+        shots: int = 1,
+        learning_rate: float = 5e-3,  # §10
+        momentum: float = 0.9,  # §10
+        weight_decay: float = 1e-4,  # §10
+        mamba_learning_rate: float = 6e-5,  # §10
+        mamba_weight_decay: float = 0.01,  # §10
+        mamba_schedule: Literal["constant", "poly"] = "constant",
+    ):
+        super().__init__(backbone)
+        if bam and not isinstance(self.backbone, FrozenPSPNet):
+            raise SettingsError(f"bam needs a backbone with a base learner, found {backbone.name}; give a pspnet_*")
+        if width < 4 or shots < 1:
+            raise SettingsError(f"width and shots are {width} and {shots}; expected 4 and 1 or more")
+        if shots > 1 and not bam:
+            raise SettingsError(
+                f"shots is {shots}, but without a base learner (bam: false) there are no weights of shots; give shots: "
+                "1, which serves every number"
+            )
+        rates = {"learning_rate": learning_rate, "mamba_learning_rate": mamba_learning_rate, "momentum": momentum}
+        rates |= {"weight_decay": weight_decay, "mamba_weight_decay": mamba_weight_decay}
+        for option, value in rates.items():
+            if not 0 <= value < float("inf"):
+                raise SettingsError(f"{option} is {value}, expected 0 or more")
+        config = HybridMambaConfig(blocks, hybrid, srm, qim, qim_scalar_skip, ratio, states)
+        config.check(feature_side)
+        self.shots = shots
+        self.rates = (learning_rate, momentum, weight_decay)
+        self.mamba_rates = (mamba_learning_rate, mamba_weight_decay)
+        self.mamba_schedule = mamba_schedule
+        self.settings = {"width": width, "bam": bam, "shots": shots, "mamba": mamba, **vars(config)}
+        self.head = HMNetHead(widths(self.backbone), width, feature_side, config if mamba else None, bam, shots)
+        self.base_classes: list[int] = []
+        """Class numbers of the fold in training, ascending, in the order of the base learner's outputs."""
+
+    @property
+    def predicts_presence(self) -> bool:
+        return False
+
+    def check_shots(self, test: int, training: int | None) -> None:
+        for given, what, option in (
+            (training, "data.training_shot is {}", "data.training_shot: {}"),
+            (test, "the test shows {} at a time", "SHOT={} and no ensemble of single shots"),
+        ):
+            if self.shots > 1 and given not in (None, self.shots):
+                raise SettingsError(
+                    f"weights of {self.shots} shots are learned (shots: {self.shots}), but {what.format(given)}; give "
+                    f"{option.format(self.shots)}, or shots: 1, which serves every number"
+                )
+
+    def checkpoint_settings(self) -> dict[str, Any]:
+        return self.settings
+
+    def filter_state_dict(self, learned: dict[str, Tensor], whose: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        if "head.gram_merge.weight" not in learned:
+            return learned, {}
+        reweight = learned.get("head.kshot_rw.0.weight")
+        shots = 1 if reweight is None else reweight.shape[1]
+        if not self.head.ensemble:
+            kept = {key: value for key, value in learned.items() if not key.startswith(ENSEMBLE)}
+            return kept, {"bam": True, "shots": shots}
+        if shots != self.shots:
+            raise CheckpointError(
+                f"{whose} was trained with shots: {shots}; found shots: {self.shots}; give --model.shots {shots}"
+            )
+        return learned, {}
+
+    def forward(self, episode: EpisodeBatch) -> Prediction:
+        query = self._features(episode, [int(episode.query[0])])
+        labels = episode.support_labels[0]
+        self.check_shots(labels.shape[1], None)
+        outputs = []
+        for way, rows in enumerate(episode.support[0]):
+            support = self._features(episode, rows.tolist())
+            outputs.append(self.head(query, support, labels[way, None], self._base_logits).final)
+        height, width = episode.query_sizes[0].tolist()
+        final = resize(torch.cat(outputs).float(), episode.images.shape[-1])
+        final = F.interpolate(final, (height, width), mode="bilinear", align_corners=True)
+        return Prediction(label_map(final.softmax(1)[:, 1], final[:, 1] > final[:, 0]), logits=final)
+
+    def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
+        truth = batch.known_truth()
+        self.check_shots(self.shots, batch.support.shape[2])
+        query = self._features(batch, batch.query.tolist())
+        support = self._features(batch, batch.support[:, 0].flatten().tolist())
+        output: Output = self.head(
+            query, support, batch.support_labels[:, 0], self._base_logits, self._own_class(truth.classes[:, 0])
+        )
+        return self.head.losses(output, torch.stack(truth.label_maps))
+
+    def memory_of(self, episode: EpisodeBatch) -> dict[str, Tensor]:
+        """Return how much of the support the scan remembers in a 1-way episode; see `memory_curves`."""
+        if self.head.mamba is None:
+            raise SettingsError("this HMNet has no Mamba network, so there is no state to look at")
+        if self.settings["srm"] == "off" or not any(b.self_attention.hybrid for b in self.head.mamba.blocks):
+            raise SettingsError(
+                "the query's scan of this HMNet reads no support, so there is nothing to remember; expected srm recap "
+                "or basic, hybrid: true and 2 blocks or more"
+            )
+        query = self._features(episode, [int(episode.query[0])])
+        support = self._features(episode, episode.support[0, 0].tolist())
+        with torch.no_grad():
+            return memory_curves(self.head.mamba, *self.head.inputs(query, support, episode.support_labels[0, :1]))
+
+    def on_fit_start(self) -> None:
+        self.base_classes = sorted(self.trainer.datamodule.training_pool.class_ids)  # type: ignore[attr-defined]
+        if isinstance(self.backbone, FrozenPSPNet) and not self.backbone.weights_id.startswith("random"):
+            known, needed = self.backbone.classes, len(self.base_classes)
+            if self.head.ensemble and known != needed:
+                raise SettingsError(
+                    f"the base learner of {self.backbone.weights_id} tells {known} classes apart, but the fold has "
+                    f"{needed} base classes; give the one that was trained on this fold"
+                )
+
+    def training_step(self, batch: EpisodeBatch, batch_idx: int) -> Tensor:
+        per_epoch = int(self.trainer.num_training_batches)
+        step, steps = self.current_epoch * per_epoch + batch_idx + 1, (self.trainer.max_epochs or 1) * per_epoch
+        optimizers = self.optimizers()
+        optimizers = optimizers if isinstance(optimizers, list) else [optimizers]
+        self._set_rate(optimizers[0], poly_rate(self.rates[0], step, steps))
+        if len(optimizers) > 1 and self.mamba_schedule == "poly":
+            self._set_rate(optimizers[1], poly_rate(self.mamba_rates[0], step, steps, factor=1))
+        loss = super().training_step(batch, batch_idx)
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        self.manual_backward(loss)
+        with one_update(getattr(self.trainer.precision_plugin, "scaler", None)):
+            for optimizer in optimizers:
+                optimizer.step()
+        return loss
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        rate, momentum, decay = self.rates
+        groups = [list(getattr(self.head, name).parameters()) for name in MODULES if hasattr(self.head, name)]
+        sgd = torch.optim.SGD([{"params": g} for g in groups], 10 * rate, momentum, weight_decay=decay)
+        if self.head.mamba is None:
+            return [sgd]
+        mamba_rate, mamba_decay = self.mamba_rates
+        return [sgd, torch.optim.AdamW(decay_groups(self.head.mamba, mamba_decay), mamba_rate)]
+
+    @staticmethod
+    def _set_rate(optimizer: LightningOptimizer | torch.optim.Optimizer, rate: float) -> None:
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+
+    def _own_class(self, numbers: Tensor) -> Tensor | None:
+        """Return the places of class numbers (B,) among the base classes, from 0; None without an ensemble."""
+        if not self.head.ensemble:
+            return None
+        return torch.tensor([self.base_classes.index(int(n)) for n in numbers], device=numbers.device)
+
+    def _base_logits(self, f4: Tensor) -> Tensor:
+        """Return the base learner's logits of f4 (B, c, ·, ·), without gradient."""
+        assert isinstance(self.backbone, FrozenPSPNet)
+        with torch.no_grad():
+            return self.backbone.base_logits(f4, self.training)
+
+    def _features(self, episode: EpisodeBatch, rows: list[int]) -> Features:
+        """Return the features of images `rows`, stacked (rows, c, ·, ·); cached by image."""
+        pyramids = []
+        for row in rows:
+
+            def compute(row: int = row) -> tuple[Tensor, ...]:
+                return tuple(f for f in self.backbone.encode(episode.pixels(row)) if f is not None)
+
+            pyramids.append(self.backbone.cache.get("features", episode.image_names[row], compute))
+        stacked = [torch.stack(level) for level in zip(*pyramids, strict=True)]
+        return Features(stacked[0], stacked[1], stacked[2], stacked[3] if len(stacked) > 3 else None)

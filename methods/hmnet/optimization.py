@@ -1,0 +1,44 @@
+"""HMNet's two optimisers: SGD for the head and AdamW for the hybrid Mamba network step together (hmnet.md §10)."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+MODULES = (
+    "down_query", "down_supp", "init_merge_query", "init_merge_supp", "ASPP_meta", "res1_meta", "res2_meta", "cls_meta",
+    "gram_merge", "cls_merge", "kshot_rw",
+)  # fmt: skip
+"""Modules of the head that SGD trains, a parameter group each, in the authors' order."""
+
+
+def poly_rate(base: float, step: int, steps: int, factor: float = 10, power: float = 0.9) -> float:
+    """Return SGD's learning rate at step 1..`steps`; the authors' rule multiplies all groups by ten."""
+    return factor * base * (1 - step / steps) ** power
+
+
+def decay_groups(mamba: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Return AdamW's parameter groups: no decay for names that contain "norm", so `ln_1` and `ln_2` are decayed."""
+    groups: list[dict[str, Any]] = [{"params": [], "weight_decay": d} for d in (weight_decay, 0.0)]
+    for name, parameter in mamba.named_parameters():
+        groups["norm" in name]["params"].append(parameter)
+    return groups
+
+
+@contextmanager
+def one_update(scaler: torch.amp.GradScaler | None) -> Iterator[None]:
+    """Update the gradient scale of fp16 once, after the steps of all optimisers inside.
+
+    Lightning updates it after each step, and would divide the next optimiser's gradients by another scale than theirs.
+    """
+    if scaler is None:
+        yield
+        return
+    vars(scaler)["update"] = lambda: None
+    try:
+        yield
+    finally:
+        del vars(scaler)["update"]
+    scaler.update()

@@ -1,0 +1,131 @@
+"""PSPNet with a dilated ResNet-50 or VGG16-bn: the network of HMNet's features and of its base learner (hmnet.md §2).
+
+Module names are those of HMNet's checkpoints: `layer0..4`, `ppm`, `cls`, `base_learner`.
+
+Shapes: b images, c channels of layer4, n base classes.
+"""
+
+import itertools
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+WIDTH = 512  # channels of `cls`, §2.3
+CUTS = (0, 7, 14, 24, 34, 43)  # layers of VGG16-bn by module index, §2.2
+
+
+class Bottleneck(nn.Module):
+    """Residual block of a ResNet-50; stride and dilation are those of the 3x3 convolution (§2.1)."""
+
+    def __init__(self, channels: int, planes: int, stride: int, dilation: int, downsample: bool):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, planes, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2 = nn.Conv2d(planes, planes, 3, stride, dilation, dilation, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.conv3 = nn.Conv2d(planes, 4 * planes, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(4 * planes)
+        self.downsample = None
+        if downsample:
+            shortcut = nn.Conv2d(channels, 4 * planes, 1, stride, bias=False)
+            self.downsample = nn.Sequential(shortcut, nn.BatchNorm2d(4 * planes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn1(self.conv1(x)))
+        y = F.relu(self.bn2(self.conv2(y)))
+        return F.relu(self.bn3(self.conv3(y)) + (x if self.downsample is None else self.downsample(x)))
+
+
+def resnet50_layers() -> list[nn.Sequential]:
+    """Build a ResNet-50 with a deep stem; its last two stages are dilated instead of strided (§2.1)."""
+    stem: list[nn.Module] = []
+    for channels, out, stride in ((3, 64, 2), (64, 64, 1), (64, 128, 1)):
+        stem += [nn.Conv2d(channels, out, 3, stride, 1, bias=False), nn.BatchNorm2d(out), nn.ReLU()]
+    layers = [nn.Sequential(*stem, nn.MaxPool2d(3, 2, 1))]
+    channels = 128
+    for planes, blocks, stride, dilation in ((64, 3, 1, 1), (128, 4, 2, 1), (256, 6, 1, 2), (512, 3, 1, 4)):
+        first = Bottleneck(channels, planes, stride, dilation, downsample=True)
+        channels = 4 * planes
+        rest = (Bottleneck(channels, planes, 1, dilation, downsample=False) for _ in range(blocks - 1))
+        layers.append(nn.Sequential(first, *rest))
+    return layers
+
+
+def vgg16_layers() -> list[nn.Sequential]:
+    """Build VGG16-bn without its fifth pool; pools round up (§2.2)."""
+    modules: list[nn.Module] = []
+    channels = 3
+    for out in (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512):
+        if out:
+            modules += [nn.Conv2d(channels, out, 3, padding=1), nn.BatchNorm2d(out), nn.ReLU()]
+            channels = out
+        else:
+            modules.append(nn.MaxPool2d(2, 2, ceil_mode=True))
+    return [nn.Sequential(*modules[start:end]) for start, end in itertools.pairwise(CUTS)]
+
+
+class PyramidPooling(nn.Module):
+    """Join features with their averages over grids of several sizes: (b, c, h, w) -> (b, 2c, h, w) (§2.3)."""
+
+    def __init__(self, channels: int, bins: tuple[int, ...] = (1, 2, 3, 6)):
+        super().__init__()
+        out = channels // len(bins)
+        self.features = nn.ModuleList(
+            nn.Sequential(
+                nn.AdaptiveAvgPool2d(n), nn.Conv2d(channels, out, 1, bias=False), nn.BatchNorm2d(out), nn.ReLU()
+            )
+            for n in bins
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled = [F.interpolate(f(x), x.shape[-2:], mode="bilinear", align_corners=True) for f in self.features]
+        return torch.cat([x, *pooled], 1)
+
+
+class Features(NamedTuple):
+    """Outputs of layer2, layer3 and layer4, and f4 = cls(ppm(layer4)), which is None without a base learner (§2.3)."""
+
+    f1: Tensor
+    f2: Tensor
+    f3: Tensor
+    f4: Tensor | None
+
+
+class PSPNet(nn.Module):
+    """Semantic segmentation of base classes; class 0 is background.
+
+    Args:
+        kind: network of the trunk.
+        classes: n.
+    """
+
+    def __init__(self, kind: Literal["resnet50", "vgg16"], classes: int):
+        super().__init__()
+        layers = resnet50_layers() if kind == "resnet50" else vgg16_layers()
+        channels = 2048 if kind == "resnet50" else 512
+        self.layer0, self.layer1, self.layer2, self.layer3, self.layer4 = layers
+        self.ppm = PyramidPooling(channels)
+        self.cls = nn.Sequential(nn.Conv2d(2 * channels, WIDTH, 3, padding=1, bias=False), nn.BatchNorm2d(WIDTH))
+        self.base_learner = base_head(WIDTH, classes)
+
+    def trunk(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return f1, f2 and f3 of images (b, 3, H, W)."""
+        f1 = self.layer2(self.layer1(self.layer0(images)))
+        f2 = self.layer3(f1)
+        return f1, f2, self.layer4(f2)
+
+    def forward(self, images: Tensor) -> Features:
+        f1, f2, f3 = self.trunk(images)
+        return Features(f1, f2, f3, self.cls(self.ppm(f3)))
+
+    def segment(self, images: Tensor) -> Tensor:
+        """Segment images (b, 3, H, W); return logits (b, n + 1, h, w)."""
+        logits: Tensor = self.base_learner(self(images).f4)
+        return logits
+
+
+def base_head(channels: int, classes: int) -> nn.Sequential:
+    """Build the last layers of PSPNet: from f4 to logits of background and `classes` base classes."""
+    return nn.Sequential(nn.ReLU(), nn.Dropout2d(0.1), nn.Conv2d(channels, classes + 1, 1))

@@ -1,0 +1,190 @@
+"""Base class of CST and EMAT: correlate frozen tokens, learn to read the correlation, classify and segment N ways.
+
+Sections are those of emat.md.
+
+Shapes: B episodes, N ways, K shots, S image side, (h, w) the query's original size, C correlation channels, T query
+tokens, Ts support tokens, e channels of a ViT head.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fsbench.backbones.base import BackboneConfig
+from fsbench.backbones.vit import FrozenViT
+from fsbench.core.prediction import Prediction
+from fsbench.core.segmenter import Segmenter
+from fsbench.data.batch import EpisodeBatch
+from methods.modules.correlation import Learner, query_features, support_features
+
+
+def decide(label_sums: Tensor | None, mask_sums: Tensor) -> tuple[Tensor | None, Tensor]:
+    """Decide presence and label map by the authors' rules: a second softmax over the two summed probabilities (§6).
+
+    Args:
+        label_sums: (..., N, 2) sums over shots of the presence probabilities, or None.
+        mask_sums: (..., N, 2, h, w) sums of the mask probabilities.
+
+    Returns:
+        presence (..., N) bool (strictly above 0.5), or None, and label maps (..., h, w) int64: the way of the largest
+        foreground probability (the first on ties), 0 where that is below 0.5.
+    """
+    present = None if label_sums is None else label_sums.softmax(-1)[..., 1] > 0.5
+    foreground = mask_sums.softmax(-3)[..., 1, :, :]
+    value, way = foreground.max(-3)
+    return present, torch.where(value < 0.5, 0, way + 1)
+
+
+def resize_masks(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize mask logits (N, 2, ·, ·) to (N, 2, h, w), bilinear with aligned corners (§3.5)."""
+    return F.interpolate(logits, size, mode="bilinear", align_corners=True)
+
+
+def segmentation_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Return the mean cross-entropy of all pixels of logits (B, 2, S, S) against a binary mask (B, S, S) (§5)."""
+    return F.cross_entropy(at_least_single(logits), target.long())
+
+
+def at_least_single(logits: Tensor) -> Tensor:
+    """Convert half precision to float32; wider numbers stay."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+class FewShotClassifierSegmenter(Segmenter):
+    """Base of methods that classify and segment by the correlation of frozen tokens; subclasses set `learner`.
+
+    Args:
+        backbone: the frozen ViT.
+        support_side: side of the support token grid.
+        class_token: False segments only: no presence head, the support's class token is unused.
+        learning_rate: rate of Adam (§5).
+        presence_weight: weight of the presence loss beside the mask loss (§5).
+        average_shots: divide summed probabilities by K before the decision, as CST of 2023; EMAT and CST* do not.
+    """
+
+    backbone: FrozenViT
+    learner: Learner
+
+    def __init__(
+        self,
+        backbone: BackboneConfig,
+        support_side: int,
+        class_token: bool = True,
+        learning_rate: float = 1e-3,
+        presence_weight: float = 0.1,
+        average_shots: bool = False,
+    ):
+        super().__init__(backbone)
+        self.support_side = support_side
+        self.class_token = class_token
+        self.learning_rate = learning_rate
+        self.presence_weight = presence_weight
+        self.average_shots = average_shots
+
+    @property
+    def channels(self) -> int:
+        """Number of correlation channels: ViT layers x heads."""
+        return self.backbone.depth * self.backbone.heads
+
+    @property
+    def predicts_presence(self) -> bool:
+        return self.class_token
+
+    def checkpoint_settings(self) -> dict[str, Any]:
+        return {"support_side": self.support_side, "class_token": self.class_token}
+
+    def forward(self, episode: EpisodeBatch) -> Prediction:
+        query = self._query(episode, int(episode.query[0]))
+        size = (int(episode.query_sizes[0, 0]), int(episode.query_sizes[0, 1]))
+        label_sums, mask_sums = self.sum_over_shots(
+            query, self._supports(episode, episode.support[0]), episode.support_masks[0], size
+        )
+        present, label_map = decide(label_sums, mask_sums)
+        score = None if label_sums is None else label_sums[..., 1] / label_sums.sum(-1)
+        return Prediction(label_map, present, score, mask_sums.clamp(min=1e-30).log())
+
+    def sum_over_shots(
+        self, query: Tensor, supports: Tensor, masks: Tensor, size: tuple[int, int]
+    ) -> tuple[Tensor | None, Tensor]:
+        """Sum the probabilities of all shots (§6).
+
+        Args:
+            query: query features (C, T, e).
+            supports: support features (N, K, C, Ts, e).
+            masks: support masks (N, K, S, S).
+            size: (h, w).
+
+        Returns:
+            presence sums (N, 2), None without class token, and mask sums (N, 2, h, w).
+        """
+        label_sums: Tensor | None = None
+        mask_sums: Tensor | None = None
+        for shot in range(supports.shape[1]):
+            labels, maps = self.learner(query[None], supports[:, shot], masks[:, shot])
+            probabilities = resize_masks(at_least_single(maps), size).softmax(1)
+            mask_sums = probabilities if mask_sums is None else mask_sums + probabilities
+            if labels is not None:
+                present = at_least_single(labels).softmax(1)
+                label_sums = present if label_sums is None else label_sums + present
+        assert mask_sums is not None
+        divisor = supports.shape[1] if self.average_shots else 1
+        return None if label_sums is None else label_sums / divisor, mask_sums / divisor
+
+    def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
+        truth = batch.known_truth()
+        query = torch.stack([self._query(batch, int(row)) for row in batch.query])
+        support = self._supports(batch, batch.support[:, 0, 0])
+        labels, maps = self.learner(query, support, batch.support_masks[:, 0, 0])
+        target = torch.stack(truth.label_maps) == 1  # void is background
+        return self.losses(labels, maps, truth.presence[:, 0], target)
+
+    def losses(self, labels: Tensor | None, maps: Tensor, present: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Return the losses of the learner's logits at the size of the mask (§5).
+
+        Args:
+            labels: presence logits (B, 2), or None.
+            maps: mask logits (B, 2, ·, ·).
+            present: (B,).
+            target: binary mask (B, S, S).
+        """
+        mask_loss = segmentation_loss(resize_masks(maps, (target.shape[1], target.shape[2])), target)
+        if labels is None:
+            return {"loss": mask_loss}
+        presence_loss = F.cross_entropy(at_least_single(labels), present.long())
+        return {
+            "loss": mask_loss + self.presence_weight * presence_loss,
+            "mask": mask_loss,
+            "presence": presence_loss,
+        }
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.learner.parameters(), lr=self.learning_rate)  # no schedule, no decay (§5)
+
+    def _query(self, batch: EpisodeBatch, row: int) -> Tensor:
+        """Return the features (C, T, e) of image `row` as a query; caches its support features as well."""
+        name = batch.image_names[row]
+
+        def compute() -> Tensor:
+            tokens = self.backbone.encode(batch.pixels(row))
+            self.backbone.cache.get("support", name, lambda: self._support_features(tokens))
+            return query_features(tokens, self.backbone.heads)
+
+        return self.backbone.cache.get("query", name, compute)
+
+    def _supports(self, batch: EpisodeBatch, rows: Tensor) -> Tensor:
+        """Return the features (*rows.shape, C, Ts, e) of images `rows` as supports."""
+        features = {row: self._support(batch, row) for row in set(rows.flatten().tolist())}
+        stacked = torch.stack([features[row] for row in rows.flatten().tolist()])
+        return stacked.view(*rows.shape, *stacked.shape[1:])
+
+    def _support(self, batch: EpisodeBatch, row: int) -> Tensor:
+        return self.backbone.cache.get(
+            "support",
+            batch.image_names[row],
+            lambda: self._support_features(self.backbone.encode(batch.pixels(row))),
+        )
+
+    def _support_features(self, tokens: Tensor) -> Tensor:
+        return support_features(tokens, self.backbone.heads, self.support_side, self.class_token)

@@ -1,0 +1,58 @@
+"""`fsbench cost` as a user calls it."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from fsbench.cli.main import main
+from fsbench.engine.method_cost import _measure, noise_episode
+
+
+def test_cost_tells_parameters_arithmetic_time_and_memory_by_shots(capsys):
+    arguments = ["cost", "--method", "dcama,hsnet", "--backbone", "demo", "--image-size", "64", "--repeats", "1"]
+    assert main([*arguments, "--shots", "1,3", "--format", "json"]) == 0
+    lines = json.loads(capsys.readouterr().out)["costs"]
+    assert [(line["method"], line["shots"]) for line in lines] == [
+        ("dcama", 1), ("dcama", 3), ("hsnet", 1), ("hsnet", 3),
+    ]  # fmt: skip
+    for one, three in (lines[:2], lines[2:]):
+        assert three["gmac"] > one["gmac"] > 0 and one["seconds"] > 0
+        assert one["total"] - one["trainable"] == 714_528  # of the demo's ViT
+        assert one["trainable"] == three["trainable"] > 1_000_000
+    assert main([*arguments, "--method", "hsnet"]) == 0
+    printed = capsys.readouterr().out
+    assert "GMAC" in printed and "hsnet" in printed and "CPU, " in printed
+
+
+def test_arithmetic_is_counted_as_multiply_accumulates():
+    layer = nn.Linear(1000, 1000, bias=False)
+    x = torch.randn(100, 1000)
+    gmac, seconds, _ = _measure(lambda: layer(x), torch.device("cpu"), 1)
+    assert gmac == pytest.approx(0.1) and seconds > 0
+
+
+def test_the_noise_has_distinct_images_and_a_disc():
+    episode = noise_episode(32, 2, torch.device("cpu"))
+    assert episode.images.shape == (3, 3, 32, 32) and episode.support.tolist() == [[[1, 2]]]
+    assert not torch.equal(episode.images[0], episode.images[1])
+    assert 0.2 < float(episode.support_masks[0, 0, 0].float().mean()) < 0.35
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--method", "nothing"], "unknown method 'nothing'"),
+        (["--method", ""], "--method names no method"),
+        (["--shots", "0"], "shots is 0, expected 1 or more"),
+        (["--shots", "x"], "--shots x"),
+        (["--image-size", "50"], "image size 50 is not a multiple of 32"),
+        (["--repeats", "0"], "--repeats is 0"),
+    ],
+)
+def test_cost_refuses_in_one_line(arguments, message, capsys):
+    base = ["cost", "--method", "hsnet", "--backbone", "demo"]
+    assert main([*base, *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error and len(error.strip().splitlines()) == 1

@@ -1,0 +1,314 @@
+"""`fsbench data check` on intact and damaged data."""
+
+import io
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datamodules.check import pascal as pascal_check
+from datamodules.check.media import Damage, image_size
+from datamodules.datasets.pascal import Pascal
+from datamodules.lists import official as official_lists
+from datamodules.lists.official import Checksum
+from fsbench.cli.main import main
+from fsbench.data.dataset import pairs_sha256
+from fsbench.episodes.lists import SIZE_BINS, pair_list
+from tests.datamodules.builders import blocks, save_coco, save_names, save_pairs
+from tests.datamodules.datasets.test_fss1000 import NAMES, lists, save_class  # noqa: F401
+
+EpisodePanels = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def shown(capsys: pytest.CaptureFixture) -> EpisodePanels:
+    """shown(dataset, root, …) -> exit status and what was printed."""
+
+    def call(dataset: str, root: Path, *more: str) -> tuple[int, str]:
+        status = main(["data", "check", dataset, "--root", str(root), *more])
+        return status, capsys.readouterr().out
+
+    return call
+
+
+@pytest.fixture
+def voc(tmp_path: Path) -> Path:
+    root = tmp_path / "VOC2012"
+    classes = {f"2007_{i:06d}": blocks(120, 130, (i, 0, 0, 110, 110)) for i in range(1, 21)}
+    save_pairs(root, classes | {f"2008_{i:06d}": blocks(130, 120, (i, 0, 0, 110, 110)) for i in range(1, 21)})
+    save_names(root, val=[f"2008_{i:06d}" for i in range(1, 21)], train=["2007_000001"])
+    return root
+
+
+def test_small_pascal_is_a_usable_subset(voc: Path, shown: EpisodePanels) -> None:
+    status, text = shown("pascal", voc.parent)
+    assert status == 0
+    assert "differs  label maps              40 in SegmentationClassAug; the official data have 12031" in text
+    assert "ok       photos, label maps      40 are whole and of the right size (40 were decoded)" in text
+    assert "differs  list val fold 0         5 pairs, 5 images; the official list has 346 and 345" in text
+    assert "aeroplane 1 of 80, bicycle 1 of 57" in text
+    assert text.splitlines()[-1].startswith(f"pascal in {voc.parent}: usable subset: not the complete official data")
+
+
+@pytest.fixture
+def known(voc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the small data were the official ones."""
+    table = {}
+    index = Pascal(str(voc), [])
+    for split in ("trn", "val", *SIZE_BINS, "pfenet-trn", "pfenet-val"):
+        for fold in range(4):
+            try:
+                pairs = pair_list(index, split, (fold + 1) % 4 if split == "trn" else fold).pairs
+            except official_lists.DataError:
+                pairs = ()
+            pairs = tuple(pair for pair in pairs if split != "trn" or pair[1] in index.test_classes(fold))
+            sums = (pairs_sha256(pairs, ordered=ordered) for ordered in (False, True))
+            table["pascal", split, fold] = Checksum(len(pairs), len({name for name, _ in pairs}), *sums)
+    for module in ("datamodules.lists.official", "datamodules.check.lists"):
+        monkeypatch.setattr(f"{module}.checksums", lambda: table)
+    counts = {("pascal", split): " ".join(["1"] * 20) for split in ("trn", "val")}
+    monkeypatch.setattr("datamodules.check.lists._PER_CLASS", counts)
+    for name, number in (("_LABELS", 40), ("_VAL", 20), ("_TRAIN", 1)):
+        monkeypatch.setattr(pascal_check, name, number)
+
+
+def write_list(folder: Path, fold: int, names: list[tuple[str, int]]) -> str:
+    path = folder / f"pascal/val/fold{fold}.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{name}__{number:02d}\n" for name, number in names))
+    return str(folder)
+
+
+VAL = [(f"2008_{i:06d}", i) for i in range(1, 6)]
+
+
+@pytest.mark.usefixtures("known")
+def test_complete_pascal_is_called_so(voc: Path, shown: EpisodePanels, tmp_path: Path) -> None:
+    status, text = shown("pascal", voc)
+    assert (status, text.splitlines()[-1]) == (0, f"pascal in {voc}: complete official data")
+    assert "list val fold 0         5 pairs, 5 images: equal to the official list" in text
+    folder = write_list(tmp_path / "lists", 0, VAL)
+    for fold in (1, 2, 3):
+        write_list(tmp_path / "lists", fold, [(f"2008_{i:06d}", i) for i in range(5 * fold + 1, 5 * fold + 6)])
+    status, text = shown("pascal", voc, "--lists", folder)
+    assert status == 0
+    assert "list val fold 3, file    checksum right; equal" in text
+    (voc.parent / "prepared.json").write_text(json.dumps({"x.tar": {"verified": False, "checksum": "md5 0"}}))
+    assert shown("pascal", voc.parent)[1].splitlines()[-2].endswith("x.tar had not the published checksum but md5 0")
+
+
+@pytest.mark.usefixtures("known")
+def test_differing_names_of_a_list_are_shown(voc: Path, shown: EpisodePanels, tmp_path: Path) -> None:
+    (voc / "SegmentationClassAug/2008_000002.png").write_bytes(
+        (voc / "SegmentationClassAug/2007_000001.png").read_bytes()
+    )
+    Image.new("RGB", (130, 120)).save(voc / "JPEGImages/2008_000002.jpg")
+    folder = write_list(tmp_path / "lists", 0, VAL)
+    for fold in (1, 2, 3):
+        write_list(tmp_path / "lists", fold, [(f"2008_{i:06d}", i) for i in range(5 * fold + 1, 5 * fold + 6)])
+    status, text = shown("pascal", voc, "--lists", folder)
+    assert status == 0
+    assert "1 pairs only there: 2008_000002 2; 1 only here: 2008_000002 1" in text
+    (voc / "SegmentationClassAug/2008_000002.png").unlink()
+    (voc / "JPEGImages/2008_000002.jpg").unlink()
+    save_names(voc, val=[f"2008_{i:06d}" for i in range(1, 21) if i != 2])
+    status, text = shown("pascal", voc, "--lists", folder)
+    assert status == 1
+    assert "PROBLEM  list val fold 0, file    names 1 images that are not there: 2008_000002" in text
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda r: cut(r / "JPEGImages/2008_000007.jpg"), r"2008_000007\.jpg cannot be decoded"),
+        (lambda r: cut(r / "SegmentationClassAug/2008_000007.png"), r"2008_000007\.png cannot be decoded"),
+        (lambda r: (r / "JPEGImages/2007_000009.jpg").write_bytes(b""), r"2007_000009\.jpg is empty"),
+        (lambda r: (r / "JPEGImages/2007_000009.jpg").write_text("<html>"), r"2007_000009\.jpg cannot be decoded"),
+        (lambda r: (r / "JPEGImages/2007_000009.jpg").unlink(), r"photos +1 missing: 2007_000009\.jpg"),
+        (lambda r: (r / "SegmentationClassAug/2008_000007.png").unlink(), r"val\.txt +1 missing: 2008_000007\.png"),
+        (
+            lambda r: Image.new("L", (9, 8)).save(r / "SegmentationClassAug/2008_000007.png"),
+            r"2008_000007 is 120x130 by 2008_000007\.jpg and 9x8 by 2008_000007\.png",
+        ),
+        (lambda r: (r / "ImageSets/Segmentation/val.txt").unlink(), r"val\.txt .*does not exist"),
+        (lambda r: save_names(r, val=["2008_000001"] * 2), r"has the name 2008_000001 twice"),
+        (lambda r: Image.new("RGB", (9, 9)).save(r / "JPEGImages/2007_000001.png"), "two images named 2007_000001"),
+        (lambda r: (r / "JPEGImages").rename(r / "photos"), "has no JPEGImages"),
+    ],
+    ids=range(11),
+)
+def test_damaged_pascal(voc: Path, shown: EpisodePanels, damage: Callable[[Path], object], message: str) -> None:
+    damage(voc)
+    status, text = shown("pascal", voc)
+    assert status == 1
+    problems = [line for line in text.splitlines() if line.startswith("PROBLEM")]
+    assert len(problems) == 1
+    assert re.search(message, problems[0]), problems
+    assert "not usable as it is: 1 problem" in text
+
+
+def test_many_damaged_files_are_counted(voc: Path, shown: EpisodePanels) -> None:
+    for path in (voc / "JPEGImages").glob("2007*"):
+        path.write_bytes(b"")
+    text = shown("pascal", voc)[1]
+    assert text.count("is empty") == 10 and "and 10 more of 40" in text
+
+
+def test_absent_folder(tmp_path: Path, shown: EpisodePanels) -> None:
+    for dataset in ("pascal", "coco", "fss1000", "folder"):
+        status, text = shown(dataset, tmp_path / "none")
+        assert status == 1 and "does not exist" in text and len(text.splitlines()) == 2
+
+
+@pytest.fixture
+def coco(tmp_path: Path) -> Path:
+    for split in ("train2014", "val2014"):
+        square = {"class": 3, "segmentation": [[0, 0, 69, 0, 69, 69, 0, 69]]}
+        save_coco(tmp_path, split, {f"{i}.jpg": (90, 100, [square | {"id": i}]) for i in range(1, 5)})
+    return tmp_path
+
+
+def test_small_coco_is_a_usable_subset(coco: Path, shown: EpisodePanels) -> None:
+    status, text = shown("coco", coco)
+    assert status == 0
+    assert re.search("differs  list val fold 2 +4 pairs, 4 images; the official list has 14563 and 13138", text)
+    assert "car 4 of 5651" in text  # counted once, though three folds train on it
+    for path in (coco / "train2014").iterdir():
+        path.unlink()
+    (coco / "train2014").rmdir()
+    (coco / "annotations/instances_train2014.json").unlink()
+    status, text = shown("coco", coco)
+    assert status == 0 and "not there; enough for evaluation, not for training" in text
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda r: (r / "val2014/2.jpg").unlink(), r"1 annotated images have no photo: val2014/2\.jpg"),
+        (lambda r: cut(r / "annotations/instances_val2014.json"), "cannot be used"),
+        (
+            lambda r: (r / "annotations/instances_train2014.json").unlink(),
+            r"has no annotations/instances_train2014\.json",
+        ),
+        (
+            lambda r: Image.new("RGB", (50, 60)).save(r / "val2014/2.jpg"),
+            r"2\.jpg is 50x60 by 2\.jpg and 100x90 by the",
+        ),
+        (lambda r: (r / "train2014/3.jpg").write_bytes(b""), r"3\.jpg is empty"),
+    ],
+    ids=range(5),
+)
+def test_damaged_coco(coco: Path, shown: EpisodePanels, damage: Callable[[Path], object], message: str) -> None:
+    damage(coco)
+    status, text = shown("coco", coco)
+    assert status == 1
+    assert re.search(rf"PROBLEM .*{message}", text), text
+
+
+@pytest.fixture
+def fss(tmp_path: Path) -> Path:
+    for names in NAMES.values():
+        for name in names:
+            save_class(tmp_path / "fss", name)
+    return tmp_path / "fss"
+
+
+def test_fss1000(fss: Path, lists: str, shown: EpisodePanels) -> None:  # noqa: F811
+    status, text = shown("fss1000", fss)
+    assert status == 0
+    assert "no lists given: splits are drawn; the official ones cannot be derived" in text
+    status, text = shown("fss1000", fss, "--lists", lists)
+    assert status == 0
+    assert "classes of val   240: equal to the official list" in text
+    assert "list test        20 items of 2 classes" in text
+    (fss / "cup").rename(fss / "mug")
+    status, text = shown("fss1000", fss, "--lists", lists)
+    assert status == 1
+    assert "1 of 240 have no folder: cup" in text and "1 folders of no listed class: mug" in text
+    assert "PROBLEM  lists" in text and "lacks 1 of 1000 class folders (cup)" in text
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda r: (r / "cup/3.png").unlink(), r"cup/3\.jpg has no \.png beside it"),
+        (lambda r: cut(r / "cup/3.jpg"), r"3\.jpg cannot be decoded"),
+        (lambda r: Image.new("L", (9, 9)).save(r / "cup/3.png"), r"cup/3 is 20x10 by 3\.jpg and 9x9 by 3\.png"),
+    ],
+    ids=range(3),
+)
+def test_damaged_fss1000(fss: Path, shown: EpisodePanels, damage: Callable[[Path], object], message: str) -> None:
+    damage(fss)
+    status, text = shown("fss1000", fss)
+    assert status == 1
+    assert re.search(rf"PROBLEM .*{message}", text), text
+
+
+def test_folder(blocks_folder: Path, shown: EpisodePanels, tmp_path: Path) -> None:
+    status, text = shown("folder", blocks_folder)
+    assert status == 0
+    assert text.splitlines()[-1] == f"folder in {blocks_folder}: usable"
+    assert "ok       folds.yaml       blocks: 6 classes, 2 folds" in text
+    (tmp_path / "folds.yaml").write_text((blocks_folder / "folds.yaml").read_text())
+    for part in ("JPEGImages", "SegmentationClassAug"):
+        (tmp_path / part).mkdir()
+    save_names(tmp_path, train=["x"], val=["y"])
+    status, text = shown("folder", tmp_path)
+    assert status == 1
+    assert "PROBLEM  train.txt   1 missing: x; expected images in" in text
+
+
+def test_real_samples(real_data: Path, shown: EpisodePanels) -> None:
+    for dataset, name in (("pascal", "voc-mini"), ("coco", "coco-mini"), ("fss1000", "fss1000-mini")):
+        status, text = shown(dataset, real_data / name)
+        assert status == 0 and "usable subset" in text
+        if dataset != "coco":  # whose long lists take a while
+            status, text = shown(dataset, real_data / name, "--lists", str(real_data / "official-lists"))
+            assert status == 1 and "PROBLEM" in text  # the official lists name images that are not in the sample
+
+
+def encoded(image: Image.Image, **options: object) -> bytes:
+    content = io.BytesIO()
+    image.save(content, **options)  # type: ignore[arg-type]
+    return content.getvalue()
+
+
+def test_sizes_come_from_headers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = Image.fromarray(np.random.RandomState(0).randint(0, 255, (37, 53, 3), dtype=np.uint8))
+    exif = Image.Exif()
+    exif[0x010E] = "x" * 5000
+    files = {
+        "plain.jpg": encoded(image, format="JPEG"),
+        "progressive.jpg": encoded(image, format="JPEG", progressive=True),
+        "exif.jpg": encoded(image, format="JPEG", exif=exif),
+        "grey.jpg": encoded(image.convert("L"), format="JPEG"),
+        "longer.jpg": encoded(image, format="JPEG") + b"\0" * 100,
+        "colour.png": encoded(image, format="PNG"),
+        "palette.png": encoded(image.convert("P"), format="PNG"),
+    }
+    monkeypatch.setattr("datamodules.check.media.read_image", None)  # nothing is decoded
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+        assert image_size(tmp_path / name) == (53, 37)
+
+
+def test_files_in_doubt_are_decoded(tmp_path: Path) -> None:
+    image = Image.new("RGB", (53, 37))
+    (tmp_path / "a.jpg").write_bytes(encoded(image, format="JPEG") + b"\0" * 10_000)
+    assert image_size(tmp_path / "a.jpg") == (53, 37)
+    (tmp_path / "b.jpg").write_bytes(encoded(image, format="BMP"))
+    assert image_size(tmp_path / "b.jpg") == (53, 37)
+    for content in (encoded(image, format="JPEG")[:300], encoded(image, format="PNG")[:60], b"\xff\xd8\xff"):
+        (tmp_path / "c.jpg").write_bytes(content)
+        with pytest.raises(Damage, match="is damaged"):
+            image_size(tmp_path / "c.jpg")
+    with pytest.raises(Damage, match="is missing"):
+        image_size(tmp_path / "none.jpg")

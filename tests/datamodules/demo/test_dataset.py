@@ -1,0 +1,110 @@
+"""The demo on disk: complete or absent, balanced, readable as a dataset; the weights that come with it."""
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datamodules.datasets import demo
+from datamodules.demo import dataset
+from datamodules.demo.classes import DEMO_CLASSES
+from fsbench.episodes.lists import pair_list
+from fsbench.errors import DataError
+
+TRAIN, VAL = 14, 10
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("demo") / "demo"
+    dataset.generate(root, 0, TRAIN, VAL)
+    return root
+
+
+def pixels_digest(root: Path) -> str:
+    """Of the label maps; JPEG bytes depend on the version of the encoder."""
+    digest = hashlib.sha256()
+    for path in sorted((root / "SegmentationClassAug").iterdir()):
+        digest.update(np.asarray(Image.open(path)).tobytes())
+    return digest.hexdigest()
+
+
+def files(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_same_seed_same_dataset(root: Path, tmp_path: Path) -> None:
+    for seed, same in ((0, True), (1, False)):
+        dataset.generate(tmp_path / str(seed), seed, TRAIN, VAL)
+        assert (pixels_digest(tmp_path / str(seed)) == pixels_digest(root)) is same
+
+
+def test_layout_is_that_of_voc(root: Path) -> None:
+    train = (root / "ImageSets/Segmentation/train.txt").read_text().split()
+    val = (root / "ImageSets/Segmentation/val.txt").read_text().split()
+    assert (len(train), len(val)) == (TRAIN, VAL)
+    assert not set(train) & set(val)
+    assert files(root / "JPEGImages") == {f"{name}.jpg" for name in train + val}
+    assert files(root / "SegmentationClassAug") == {f"{name}.png" for name in train + val}
+    mask = Image.open(root / "SegmentationClassAug" / f"{train[0]}.png")
+    assert mask.mode == "P"
+    assert mask.getpalette()[3 * 15 : 3 * 16] == [192, 128, 128]  # VOC's colour of class 15
+    assert mask.size == Image.open(root / "JPEGImages" / f"{train[0]}.jpg").size
+
+
+def test_demo_is_an_annotation_index_of_twenty_classes_in_four_folds(root: Path) -> None:
+    index = demo.Demo(str(root), train=TRAIN, val=VAL)
+    assert (index.name, index.folds, len(set(index.class_names))) == ("demo", 4, DEMO_CLASSES)
+    assert [index.test_classes(fold)[0] for fold in range(4)] == [16, 1, 6, 11]
+    assert all(len(pair_list(index, "trn", fold).pairs) for fold in range(4))
+
+
+def test_every_class_has_enough_images_and_scenes_show_several() -> None:
+    for seed, count, least in ((0, dataset.TRAIN, 45), (1, dataset.VAL, 25)):
+        scenes = dataset.scene_classes(seed, count)
+        shown = np.bincount([number for scene in scenes for number in set(scene)], minlength=DEMO_CLASSES + 1)[1:]
+        assert shown.min() >= least
+        assert shown.max() - shown.min() <= 1
+        assert np.mean([len(set(scene)) > 1 for scene in scenes]) > 0.5
+
+
+def test_absent_and_stale_folders_are_generated_and_current_ones_kept(tmp_path: Path) -> None:
+    root = tmp_path / "new" / "demo"
+    demo.Demo(str(root), train=TRAIN, val=VAL)
+    description = root / dataset.DESCRIPTION
+    made = description.stat().st_mtime_ns
+    demo.Demo(str(root), train=TRAIN, val=VAL)
+    assert description.stat().st_mtime_ns == made
+    description.write_text(description.read_text().replace("version 1", "version 0"))
+    (root / "JPEGImages" / "left-over.jpg").touch()
+    demo.Demo(str(root), train=TRAIN, val=VAL)
+    assert dataset.is_current(root, 0, TRAIN, VAL)
+    assert "left-over.jpg" not in files(root / "JPEGImages")
+
+
+def test_interrupted_generation_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def interrupted(seed: list[int], classes: list[int]) -> None:
+        if seed[1] == 3:
+            raise KeyboardInterrupt
+
+    real = dataset.draw_scene
+    monkeypatch.setattr(dataset, "draw_scene", lambda *scene: interrupted(*scene) or real(*scene))
+    with pytest.raises(KeyboardInterrupt):
+        dataset.generate(tmp_path / "demo", 0, TRAIN, VAL)
+    assert not files(tmp_path)
+
+
+def test_somebody_elses_folder_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").touch()
+    with pytest.raises(DataError, match="not the demo's"):
+        dataset.generate(tmp_path, 0, TRAIN, VAL)
+    assert files(tmp_path) == {"photo.jpg"}
+
+
+def test_drawing_does_not_import_torch() -> None:
+    code = "import sys, datamodules.demo.scenes, datamodules.demo.dataset; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,0 +1,178 @@
+import os
+import pickle
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from datamodules.lists import official as official_lists
+from datamodules.lists.official import Checksum, checksums, joined_origin, read_official, verdict
+from fsbench.data.dataset import pairs_sha256
+from fsbench.errors import DataError
+
+TEXT = "2007_000033__01\n2007_000061__4\n"
+PAIRS = (("2007_000033", 1), ("2007_000061", 4))
+LISTS = {7: ["val2014/b.jpg", "val2014/a.jpg"], 3: ["val2014/c.jpg"], 5: []}
+COCO_PAIRS = (("val2014/c.jpg", 4), ("val2014/b.jpg", 8), ("val2014/a.jpg", 8))
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checksums of the two small lists above in place of the real ones."""
+    table = {
+        (dataset, split, 0): Checksum(
+            len(pairs), 3, pairs_sha256(pairs, ordered=False), pairs_sha256(pairs, ordered=True)
+        )
+        for dataset, split, pairs in (("pascal", "val", PAIRS), ("pascal", "0-5", PAIRS), ("coco", "val", COCO_PAIRS))
+    }
+    monkeypatch.setattr(official_lists, "checksums", lambda: table)
+
+
+def write(path: Path, content: str | bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def test_the_table_has_every_list_of_the_protocol() -> None:
+    splits = ["trn", "val", "pfenet-trn", "pfenet-val", "0-5", "5-10", "10-15", "0-15"]
+    everything = {(d, s, f) for d in ("pascal", "coco") for s in splits for f in range(4)}
+    assert everything - set(checksums()) == {
+        ("coco", "pfenet-trn", f) for f in range(4)
+    }  # not at hand when it was made
+    assert checksums()["pascal", "val", 0].pairs == 346
+    assert checksums()["coco", "trn", 0].images == 62040
+
+
+@pytest.mark.usefixtures("known")
+def test_text_list_with_and_without_padded_classes(tmp_path: Path) -> None:
+    write(tmp_path / "pascal/val/fold0.txt", TEXT)
+    pairs = read_official([tmp_path], "pascal", "val", 0)
+    assert pairs is not None
+    assert (pairs.pairs, pairs.origin) == (PAIRS, "official")
+
+
+@pytest.mark.usefixtures("known")
+def test_pickle_has_keys_one_below_the_class_and_keeps_its_order(tmp_path: Path) -> None:
+    write(tmp_path / "coco/val/fold0.pkl", pickle.dumps(LISTS))
+    pairs = read_official([str(tmp_path)], "coco", "val", 0)
+    assert pairs is not None
+    assert (pairs.pairs, pairs.origin) == (COCO_PAIRS, "official")
+
+
+@pytest.mark.usefixtures("known")
+def test_size_splits_lie_in_another_folder_or_under_custom(tmp_path: Path) -> None:
+    write(tmp_path / "one/pascal/val/fold0.txt", TEXT)
+    write(tmp_path / "two/pascal/custom/0-5/fold0.txt", TEXT)
+    folders = [tmp_path / "one", tmp_path / "two"]
+    assert read_official(folders, "pascal", "0-5", 0) is not None
+    assert read_official(folders[:1], "pascal", "0-5", 0) is None
+
+
+@pytest.mark.usefixtures("known")
+def test_altered_list_is_refused_with_both_checksums(tmp_path: Path) -> None:
+    swapped = "\n".join(reversed(TEXT.split()))
+    write(tmp_path / "pascal/val/fold0.txt", swapped)
+    found, expected = pairs_sha256(PAIRS[::-1], ordered=True), pairs_sha256(PAIRS, ordered=True)
+    message = rf"found 2 pairs, sha256 {found}; expected 2 pairs, sha256 {expected}; .*allow_unverified_lists"
+    with pytest.raises(DataError, match=message):
+        read_official([tmp_path], "pascal", "val", 0)
+    pairs = read_official([tmp_path], "pascal", "val", 0, allow_unverified=True)
+    assert pairs is not None
+    assert (pairs.pairs, pairs.origin) == (PAIRS[::-1], "official, unverified")
+
+
+@pytest.mark.usefixtures("known")
+def test_lists_lie_one_folder_deeper_in_a_folder_of_all_lists(tmp_path: Path) -> None:
+    write(tmp_path / "hsnet/coco/val/fold0.pkl", pickle.dumps(LISTS))
+    write(tmp_path / "hsnet/pascal/val/fold0.txt", TEXT)
+    write(tmp_path / "emat-size/pascal/0-5/fold0.txt", TEXT)
+    write(tmp_path / "alone/coco/val/fold0.pkl", pickle.dumps(LISTS))
+    write(tmp_path / "hmnet/pascal/val/data_list_0.txt", "a.jpg a.png\n")  # no list of this form, nor an incomplete one
+    for folders in ([tmp_path], [tmp_path / "alone", tmp_path / "emat-size", tmp_path / "hsnet"]):
+        for split in ("val", "0-5"):
+            pairs = read_official(folders, "pascal", split, 0)
+            assert pairs is not None and pairs.origin == "official"
+    assert read_official([tmp_path / "hmnet"], "pascal", "val", 0) is None
+    with pytest.raises(DataError, match=r"no lists for coco in .*emat-size"):
+        read_official([tmp_path / "emat-size"], "coco", "val", 0)
+
+
+def test_folder_without_the_dataset_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no lists for coco in") as caught:
+        read_official([tmp_path / "wrong"], "coco", "val", 0)
+    assert "github.com/juhongm999/hsnet" in str(caught.value)
+
+
+def test_split_without_this_fold_is_an_error(tmp_path: Path) -> None:
+    write(tmp_path / "pascal/val/fold0.txt", TEXT)
+    with pytest.raises(DataError, match=r"no list of fold 2 in .*val; expected fold2\.txt"):
+        read_official([tmp_path], "pascal", "val", 2)
+
+
+@pytest.mark.parametrize("line", ["2007_000033", "2007_000033__00", "2007_000033__123", "../x__01"])
+def test_line_of_another_form_is_named(tmp_path: Path, line: str) -> None:
+    write(tmp_path / "pascal/val/fold0.txt", f"2007_000033__01\n{line}\n")
+    with pytest.raises(DataError, match=r"line 2 of list .*fold0\.txt"):
+        read_official([tmp_path], "pascal", "val", 0)
+
+
+class Malicious:
+    """A pickle that would run a command."""
+
+    def __init__(self, target: Path):
+        self.target = target
+
+    def __reduce__(self) -> tuple:
+        return os.mkdir, (str(self.target),)
+
+
+def test_pickle_that_runs_code_is_refused_and_not_run(tmp_path: Path) -> None:
+    write(tmp_path / "coco/val/fold0.pkl", pickle.dumps({0: [Malicious(tmp_path / "made")]}))
+    with pytest.raises(DataError, match=r"fold0\.pkl cannot be read \(it asks for posix\.mkdir\)"):
+        read_official([tmp_path], "coco", "val", 0, allow_unverified=True)
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("content", [{"0": ["a"]}, {0: [b"a"]}, {0: ("a",)}, {-1: ["a"]}, [["a"]], 3])
+def test_pickle_of_anything_else_is_refused(tmp_path: Path, content: object) -> None:
+    write(tmp_path / "coco/val/fold0.pkl", pickle.dumps(content))
+    with pytest.raises(DataError, match="holds something else"):
+        read_official([tmp_path], "coco", "val", 0, allow_unverified=True)
+
+
+def test_truncated_pickle_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "coco/val/fold0.pkl", pickle.dumps(LISTS)[:-20])
+    with pytest.raises(DataError, match=r"list .*fold0\.pkl cannot be read"):
+        read_official([tmp_path], "coco", "val", 0)
+
+
+@pytest.mark.usefixtures("known")
+def test_verdict_tells_set_from_order() -> None:
+    assert verdict(PAIRS, "pascal", "val", 0) == "official"
+    assert verdict(PAIRS[::-1], "pascal", "val", 0) == "derived, official set in another order"
+    assert verdict(PAIRS[:1], "pascal", "val", 0) == "derived"
+    assert verdict(PAIRS, "shapes", "val", 0) == "derived"
+
+
+def test_joined_list_is_as_certain_as_its_weakest_part() -> None:
+    assert joined_origin(["official", "official"]) == "official"
+    assert joined_origin(["official", "official, unverified", "official"]) == "official, unverified"
+    same, reordered = "official", "derived, official set in another order"
+    assert joined_origin([same, reordered, same]) == reordered
+
+
+def test_all_official_files_have_the_published_checksums(real_data: Path, tmp_path: Path) -> None:
+    lists = real_data / "official-lists"
+    with tarfile.open(lists / "large-lists.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    for (dataset, split, fold), known in checksums().items():
+        if split.startswith("pfenet"):
+            continue
+        large = dataset == "coco" and split == "trn"
+        folders = [tmp_path / "hsnet"] if large else [lists / "hsnet", lists / "emat-size"]
+        pairs = read_official(folders, dataset, split, fold)
+        assert pairs is not None
+        assert pairs.origin == "official"
+        assert len({name for name, _ in pairs.pairs}) == known.images
+        assert pairs_sha256(pairs.pairs, ordered=False) == known.sha256_sorted

@@ -1,0 +1,96 @@
+"""The memory of decoded files: bounded, never wrong, and invisible in what episodes hold."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from datamodules.datasets.folder import Folder
+from datamodules.episodic import EpisodicDataModule
+from datamodules.loading.decoding import DecodedImageCache
+from datamodules.loading.episodes import LoadingConfig, load_episode
+from fsbench.data.batch import EpisodeBatch
+from fsbench.engine.meter import resident_mib
+from fsbench.errors import SettingsError
+
+NAMES = [f"image_{i:03d}" for i in range(24, 36)]
+
+
+@pytest.fixture(scope="module")
+def index(blocks_folder):
+    return Folder(str(blocks_folder))
+
+
+def held_bytes(files: DecodedImageCache) -> int:
+    return sum(tensor.nbytes for entries in files.cache._kinds.values() for tensor in entries.values())
+
+
+def parts(batch: EpisodeBatch) -> list[Tensor]:
+    truth = batch.known_truth()
+    return [batch.images, batch.support, batch.support_labels, batch.query_sizes, *truth.label_maps, truth.presence]
+
+
+@given(names=st.lists(st.sampled_from(NAMES), max_size=40), max_bytes=st.integers(0, 40_000))
+@settings(max_examples=60, deadline=None)
+def test_the_bound_holds_and_what_is_kept_is_right(index, names, max_bytes):
+    """An image takes 3 · 32 · 32 bytes and a label map 1600 to 4096: none, some or all fit."""
+    files, fresh = (LoadingConfig(32, cache_bytes=n).files(index) for n in (max_bytes, 0))
+    for name in names:
+        (image, labels), (expected_image, expected_labels) = files.decoded(name), fresh.decoded(name)
+        assert torch.equal(image, expected_image)
+        np.testing.assert_array_equal(labels, expected_labels)
+        assert held_bytes(files) <= max_bytes and held_bytes(fresh) == 0
+
+
+def test_a_file_is_decoded_once(index, monkeypatch):
+    read = []
+    label_map = index.label_map
+    monkeypatch.setattr(index, "label_map", lambda name: read.append(name) or label_map(name))
+    files = LoadingConfig(32, cache_bytes=10**7).files(index)
+    for name in NAMES * 3:
+        files.decoded(name)
+    assert read == NAMES and (files.cache.hits, files.cache.misses) == (4 * len(NAMES), 2 * len(NAMES))
+
+
+@pytest.mark.parametrize("resize", ["pil", "cv2"])
+def test_episodes_do_not_show_what_was_kept(index, resize):
+    """Episodes that are loaded twice, and changed in between by whoever got them, are those of a fresh loader."""
+    config = LoadingConfig(40, resize, resize_query_mask=True, cache_bytes=10**7)
+    files = config.files(index)
+    manifest = EpisodicDataModule(index, image_size=40, way=2, shot=2, workers=0, episodes=12).manifest
+    for episode in manifest.episodes * 2:
+        batch = load_episode(index, episode, config, files)
+        for mine, expected in zip(parts(batch), parts(load_episode(index, episode, config)), strict=True):
+            assert torch.equal(mine, expected)
+            mine.zero_()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_size_of_the_memory_changes_no_batch(index, workers):
+    settings = {"image_size": 64, "episodes": 30, "batch_size": 4, "workers": workers}
+    plain, kept = (EpisodicDataModule(index, **settings, cache_mib=n) for n in (0, 1))
+    for a, b in zip(plain.test_dataloader(), kept.test_dataloader(), strict=True):
+        assert a.image_names == b.image_names
+        assert all(torch.equal(x, y) for x, y in zip(parts(a), parts(b), strict=True))
+
+
+def test_the_memory_is_shared_by_the_workers(index):
+    share = [EpisodicDataModule(index, workers=w, cache_mib=6).test_dataloader().dataset.files for w in (0, 1, 2)]
+    assert [files.cache.max_bytes for files in share] == [6 * 2**20, 6 * 2**20, 3 * 2**20]
+    with pytest.raises(SettingsError, match="cache_mib is -1"):
+        EpisodicDataModule(index, cache_mib=-1)
+
+
+def test_memory_stays_flat(index):
+    """500 episodes of images that need ten times the bound: 64 MiB pass through a memory of 1 MiB."""
+    data = EpisodicDataModule(index, image_size=256, workers=0, episodes=100, cache_mib=1)
+    dataset = data.test_dataloader().dataset
+    for i in range(100):
+        dataset[i]
+    before = resident_mib()
+    for i in range(500):
+        dataset[i % 100]
+    assert held_bytes(dataset.files) <= 2**20
+    assert resident_mib() - before < 16

@@ -1,0 +1,136 @@
+"""`fsbench data prepare` for data sets of labelled photos, on small archives in the publishers' layout."""
+
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from datamodules.datasets.fine_grained import IMAGE_DATASETS, Places, Plantae
+from datamodules.prepare.fine_grained import SOURCES
+from tests.datamodules.datasets.test_fine_grained import (
+    save,
+    save_aircraft,
+    save_cars,
+    save_cub,
+    save_pets,
+    save_plantae,
+)
+from tests.datamodules.prepare.test_prepare import packed, prepare, times
+from tests.datamodules.web import Web, serve
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    with serve() as server:
+        yield server
+
+
+def save_places(root: Path) -> None:
+    for i in (1, 2, 3, 10):
+        save(root / f"train/beer_hall/{i:08d}.jpg")
+    save(root / "val/beer_hall/1.jpg")
+
+
+@pytest.fixture
+def archives(tmp_path: Path) -> Path:
+    """All archives, with files that nobody wants among them."""
+    source, archives = tmp_path / "source", tmp_path / "archives"
+    save_cub(source / "cub/CUB_200_2011")
+    save_cars(source / "cars")
+    (source / "devkit").mkdir()
+    (source / "cars/devkit").rename(source / "devkit/devkit")
+    save_aircraft(source / "aircraft/fgvc-aircraft-2013b")
+    save_pets(source / "pets")
+    (source / "notes").mkdir()
+    (source / "pets/annotations").rename(source / "notes/annotations")
+    (source / "pets/images/._Bengal_7.jpg").touch()
+    (source / "pets/images/Bengal_7.mat").touch()
+    save_places(source / "places/places365_standard")
+    save_plantae(source / "plantae/train_val2018", {"12": 2, "7": 3})
+    save(source / "plantae/train_val2018/Aves/3/bird.jpg")
+    (source / "categories").mkdir()
+    (source / "plantae/train_val2018/categories.json").rename(source / "categories/categories.json")
+    folders = {"devkit": "car_devkit.tgz", "notes": "annotations.tar.gz", "categories": "categories.json.tar.gz"}
+    folders |= {name: sources[-1].archive.name for name, sources in SOURCES.items()}
+    for folder, name in folders.items():
+        packed(source / folder, archives / name)
+    return archives
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_archives_become_what_the_data_set_reads(
+    name: str, archives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(Plantae, "largest", 1)
+    root = tmp_path / "data"
+    arguments = (name, "--root", root, "--from", archives)
+    published = [source.archive.name for source in SOURCES[name] if source.archive.digest]
+    if published:
+        assert prepare(*arguments) == 2
+        assert f"{published[0]} (" in (error := capsys.readouterr().err) and "it is truncated or altered" in error
+    assert prepare(*arguments, "--allow-unverified") == 0
+    printed = capsys.readouterr().out
+    for source in SOURCES[name]:
+        unpublished = f"{source.archive.name}: no checksum is published; its sha256 is in prepared.json"
+        assert (unpublished in printed) == (source.archive.digest is None)
+    index = IMAGE_DATASETS[name](str(root))
+    shown = {"cub": 3, "cars": 3, "places": 4, "plantae": 3, "aircraft": 3, "pets": 3}
+    assert sum(map(len, index.images)) == shown[name]
+    assert all(index.image_path(image).is_file() for images in index.images for image in images)
+    note = json.loads((root / "prepared.json").read_text())
+    assert {key: entry["checksum"][:3] for key, entry in note.items()} == {
+        source.archive.name: "md5" if source.archive.digest else "sha" for source in SOURCES[name]
+    }
+    unwanted = ("._Bengal_7.jpg", "Bengal_7.mat", "bird.jpg", "notes.txt")
+    assert not any(path.name in unwanted or ".making" in path.name for path in root.rglob("*"))
+    before = times(root)
+    assert prepare(name, "--root", root) == 0  # complete: needs no archive
+    assert times(root) == before
+
+
+def test_only_the_first_places_are_unpacked(archives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace
+
+    (source,) = SOURCES["places"]
+    assert source.most == Places.most == 200
+    monkeypatch.setitem(SOURCES, "places", (replace(source, most=2),))
+    assert prepare("places", "--root", tmp_path / "data", "--from", archives) == 0
+    assert {path.name for path in (tmp_path / "data").rglob("*.jpg")} == {"00000001.jpg", "00000002.jpg"}
+
+
+def test_download_that_breaks_off_goes_on(archives: Path, tmp_path: Path, web: Web) -> None:
+    web.files = {f"/{path.name}": path.read_bytes() for path in archives.iterdir()}
+    web.break_after = [400]
+    root = tmp_path / "data"
+    assert prepare("pets", "--root", root, "--url-base", web.url, "--allow-unverified") == 0
+    sizes = {name: len(content) for name, content in web.files.items()}
+    cut = min(400, sizes["/annotations.tar.gz"])
+    assert web.requests[:1] == [("/annotations.tar.gz", None)]
+    assert (("/annotations.tar.gz", f"bytes={cut}-") in web.requests) == (cut < sizes["/annotations.tar.gz"])
+    assert len(IMAGE_DATASETS["pets"](str(root)).images) == 2
+    assert prepare("pets", "--root", tmp_path / "other", "--url-base", web.url) == 2  # not the published bytes
+    assert not (tmp_path / "other/annotations").exists()
+
+
+def test_archive_of_another_kind_is_named(archives: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (archives / "images.tar.gz").replace(archives / "CUB_200_2011.tgz")
+    assert prepare("cub", "--root", tmp_path / "data", "--from", archives, "--allow-unverified") == 2
+    assert "CUB_200_2011.tgz has no images/*/*.jpg; expected the publisher's" in capsys.readouterr().err
+    assert not (tmp_path / "data/images").exists()
+
+
+def test_names_that_lead_out_are_refused(archives: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    with tarfile.open(archives / "CUB_200_2011.tgz", "w:gz") as tar:
+        member = tarfile.TarInfo("../images/001.a/x.jpg")
+        member.size = 1
+        tar.addfile(member, io.BytesIO(b"x"))
+    assert prepare("cub", "--root", tmp_path / "data", "--from", archives, "--allow-unverified") == 2
+    assert "which leads out of its folder" in capsys.readouterr().err
+
+
+def test_released_lists_do_not_exist(archives: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert prepare("cub", "--root", tmp_path / "data", "--lists", archives) == 2
+    assert "cub has no released lists" in capsys.readouterr().err

@@ -1,0 +1,173 @@
+"""Archives that are damaged or mean harm."""
+
+import io
+import os
+import stat
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from datamodules.prepare.unpack import unpack
+from fsbench.errors import DataError
+
+FILES = {"top/a/1.txt": b"one" * 1000, "top/a/2.txt": b"two" * 70_000, "top/b/3.txt": b"", "top/c.bin": bytes(9)}
+
+
+def tar(path: Path, files: dict[str, bytes], *more: tarfile.TarInfo) -> Path:
+    mode = "w:gz" if path.suffix == ".tgz" else "w"
+    with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+        for info in more:
+            archive.addfile(info)
+    return path
+
+
+def zipped(path: Path, files: dict[str, bytes], link: str | None = None) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+        if link:
+            info = zipfile.ZipInfo(link)
+            info.external_attr = (stat.S_IFLNK | 0o777) << 16
+            archive.writestr(info, "/etc/passwd")
+    return path
+
+
+def below_top(name: PurePosixPath) -> str | None:
+    return "/".join(name.parts[1:]) if name.suffix == ".txt" else None
+
+
+@pytest.fixture(params=["x.tar", "x.tgz", "x.zip"])
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[dict[str, bytes]], Path]:
+    path = tmp_path / request.param
+    return lambda files: (zipped if path.suffix == ".zip" else tar)(path, files)
+
+
+def test_wanted_files_are_written(make: Callable, tmp_path: Path) -> None:
+    assert unpack(make(FILES), tmp_path / "out", below_top) == 3
+    found = {
+        path.relative_to(tmp_path / "out").as_posix(): path.read_bytes() for path in (tmp_path / "out").rglob("*.*")
+    }
+    assert found == {name.removeprefix("top/"): content for name, content in FILES.items() if name.endswith(".txt")}
+
+
+def test_what_another_archive_left_behind_is_removed(make: Callable, tmp_path: Path) -> None:
+    """A refused archive may have left files, some of the right name and size."""
+    unpack(make({"top/a/1.txt": b"bad", "top/a/old.txt": b"x"}), tmp_path / "out", below_top)
+    os.utime(make({"top/a/1.txt": b"one"}), ns=(1, 1))
+    archive = next(path for path in tmp_path.iterdir() if path.name.startswith("x."))
+    assert unpack(archive, tmp_path / "out", below_top) == 1
+    assert [path.name for path in (tmp_path / "out/a").iterdir()] == ["1.txt"]
+    assert (tmp_path / "out/a/1.txt").read_bytes() == b"one"
+
+
+def test_interrupted_call_is_taken_up(make: Callable, tmp_path: Path) -> None:
+    archive = make(FILES)
+    unpack(archive, tmp_path / "out", below_top)
+    before = (tmp_path / "out/a/1.txt").stat().st_mtime_ns
+    (tmp_path / "out/a/2.txt").write_bytes(b"two")  # cut off
+    assert unpack(archive, tmp_path / "out", below_top) == 3
+    assert (tmp_path / "out/a/2.txt").read_bytes() == FILES["top/a/2.txt"]
+    assert (tmp_path / "out/a/1.txt").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("name", ["../evil.txt", "top/../../evil.txt", "/evil.txt"])
+def test_names_that_lead_out_are_refused(make: Callable, tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match="which leads out of its folder"):
+        unpack(make({name: b"x"}), tmp_path / "deep/out", below_top)
+    assert list(tmp_path.rglob("*evil*")) == []
+
+
+@pytest.mark.parametrize("name", ["top\\..\\evil.txt", "C:evil.txt"])
+def test_names_that_lead_out_on_other_systems_are_refused(make: Callable, tmp_path: Path, name: str) -> None:
+    """In a zip as such; `tarfile` takes them for what they are on this system, plain names without a folder."""
+    with pytest.raises(DataError):
+        unpack(make({name: b"x"}), tmp_path / "deep/out", below_top)
+    assert list(tmp_path.rglob("*evil*")) == []
+
+
+def test_unwanted_links_and_folders_do_no_harm(tmp_path: Path) -> None:
+    link, folder = tarfile.TarInfo("top/etc"), tarfile.TarInfo("top/a")
+    link.type, link.linkname, folder.type = tarfile.SYMTYPE, "/etc", tarfile.DIRTYPE
+    assert unpack(tar(tmp_path / "x.tar", FILES, link, folder), tmp_path / "out", below_top) == 3
+    assert not (tmp_path / "out/etc").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "target", "word"),
+    [
+        (tarfile.SYMTYPE, "/etc/passwd", "a link to an absolute path"), (tarfile.SYMTYPE, "1.txt", "a link"),
+        (tarfile.LNKTYPE, "/etc/passwd", "a link to an absolute path"), (tarfile.LNKTYPE, "top/a/1.txt", "a link"),
+        (tarfile.CHRTYPE, "", "a special file"), (tarfile.FIFOTYPE, "", "a special file"),
+    ],
+)  # fmt: skip
+def test_links_and_devices_in_tar_are_refused(tmp_path: Path, kind: bytes, target: str, word: str) -> None:
+    info = tarfile.TarInfo("top/a/evil.txt")
+    info.type, info.linkname = kind, target
+    with pytest.raises(DataError, match=f"holds top/a/evil.txt, {word}; expected plain files only"):
+        unpack(tar(tmp_path / "x.tar", FILES, info), tmp_path / "out", below_top)
+    assert not os.path.lexists(tmp_path / "out/a/evil.txt")
+
+
+def test_encrypted_file_in_zip_is_refused(tmp_path: Path) -> None:
+    content = bytearray(zipped(tmp_path / "x.zip", {"top/a.txt": b"secret"}).read_bytes())
+    for start, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        content[content.index(start) + flags] |= 1
+    (tmp_path / "x.zip").write_bytes(content)
+    with pytest.raises(DataError, match=r"holds top/a\.txt, an encrypted file; expected plain files only"):
+        unpack(tmp_path / "x.zip", tmp_path / "out", below_top)
+
+
+def test_link_in_zip_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"holds top/a/evil\.txt, a link; expected plain files only"):
+        unpack(zipped(tmp_path / "x.zip", FILES, "top/a/evil.txt"), tmp_path / "out", below_top)
+
+
+def test_two_files_for_one_place_are_refused(tmp_path: Path) -> None:
+    archive = tar(tmp_path / "x.tar", {"top/a.txt": b"1", "other/a.txt": b"2"})
+    with pytest.raises(DataError, match=r"holds a\.txt twice, as top/a\.txt and other/a\.txt"):
+        unpack(archive, tmp_path / "out", below_top)
+
+
+@pytest.mark.parametrize("kept", [0.05, 0.5, 0.95, 0.0])
+def test_truncated_archive_is_named(make: Callable, tmp_path: Path, kept: float) -> None:
+    archive = make(FILES)
+    content = archive.read_bytes()
+    end = len(content) if archive.suffix != ".tar" else len(content.rstrip(b"\0"))  # a tar is filled up with zeros
+    archive.write_bytes(content[: int(kept * end)])
+    with pytest.raises(DataError, match=r"archive .*x\.(tar|tgz|zip) is truncated or damaged .*fetch it again"):
+        unpack(archive, tmp_path / "out", below_top)
+
+
+def test_tar_that_ends_between_two_files_is_truncated(tmp_path: Path) -> None:
+    archive = tar(tmp_path / "x.tar", FILES)
+    with tarfile.open(archive) as reader:
+        boundary = reader.getmembers()[2].offset
+    archive.write_bytes(archive.read_bytes()[:boundary])
+    with pytest.raises(DataError, match=r"truncated or damaged .its end is missing"):
+        unpack(archive, tmp_path / "out", below_top)
+
+
+def test_changed_bytes_in_a_zip_are_found(tmp_path: Path) -> None:
+    archive = zipped(tmp_path / "x.zip", {"top/a.txt": bytes(range(256)) * 9})
+    content = bytearray(archive.read_bytes())
+    content[45] ^= 255
+    archive.write_bytes(content)
+    with pytest.raises(DataError, match="truncated or damaged"):
+        unpack(archive, tmp_path / "out", below_top)
+
+
+def test_no_space_is_said_before_unpacking(make: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = make(FILES)
+    if archive.suffix == ".tgz":
+        pytest.skip("the size of a compressed tar is not known beforehand")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("usage", (), {"free": 1000}))
+    with pytest.raises(DataError, match="of space left"):
+        unpack(archive, tmp_path / "out", below_top)
+    assert list((tmp_path / "out").iterdir()) == []

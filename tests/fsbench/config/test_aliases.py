@@ -1,0 +1,107 @@
+"""Every alias composes to the arguments that its own file of configs/methods had, written down here."""
+
+import pytest
+
+from fsbench.config.compose import SuiteCLI
+from fsbench.config.registry import aliases, names, task_of
+from fsbench.config.request import Request
+
+DCAMA = {
+    "attn_scales": (8, 16, 32), "dropout": 0.5, "heads": 8, "learning_rate": 1e-3, "momentum": 0.9, "pe": "sin1d",
+    "skip_scales": (4, 8), "skip_support": True, "support_background": "keep", "support_pixels": "all",
+    "weight_decay": 1e-4, "width": 128,
+}  # fmt: skip
+HSNET = {"learning_rate": 1e-3, "width": 128}
+HMNET = {
+    "bam": True, "blocks": 8, "feature_side": 64, "hybrid": True, "learning_rate": 5e-3, "mamba": True,
+    "mamba_learning_rate": 6e-5, "mamba_schedule": "constant", "mamba_weight_decay": 0.01, "momentum": 0.9,
+    "qim": "share", "qim_scalar_skip": True, "ratio": 4, "shots": 1, "srm": "recap", "states": 16,
+    "weight_decay": 1e-4, "width": 256,
+}  # fmt: skip
+FULL = {
+    "alpha": 0.0, "epochs": 5, "head": "metaoptnet", "learning_rate": 5e-5, "optimiser": "adamw", "patches": 14,
+    "tau": 1.0, "temperature": 1.0, "tuning": "full",
+}  # fmt: skip
+LORA = FULL | {"epochs": 10, "learning_rate": 5e-3, "temperature": 20.0, "tuning": "lora"}
+SSF = LORA | {"tuning": "ssf"}
+
+METHODS = {  # class, backbone, its cache in MiB, the other arguments
+    "dcama_resnet50": ("dcama.DCAMA", "resnet50", 6144, DCAMA),
+    "dcama_resnet101": ("dcama.DCAMA", "resnet101", 6144, DCAMA),
+    "hsnet_resnet101": ("hsnet.HSNet", "resnet101_v1", 6144, HSNET),
+    "hsnet_vgg16": ("hsnet.HSNet", "vgg16", 6144, HSNET),
+    "hmnet_vgg": ("hmnet.HMNet", "pspnet_vgg16", 1024, HMNET),
+    "ft_swin": ("classifiers.FineTuned", "ibot_swin_tiny", 6144, FULL),
+    "lora_swin": ("classifiers.FineTuned", "ibot_swin_tiny", 6144, LORA),
+    "ssf_swin": ("classifiers.FineTuned", "ibot_swin_tiny", 6144, SSF),
+    "fort_swin": ("classifiers.FineTuned", "ibot_swin_tiny", 6144, FULL | {"alpha": 0.3, "patches": 7, "tau": 10.0}),
+    "fort_lora_swin": (
+        "classifiers.FineTuned", "ibot_swin_tiny", 6144, LORA | {"alpha": 0.3, "patches": 7, "tau": 10.0},
+    ),
+    "fort_ssf_swin": (
+        "classifiers.FineTuned", "ibot_swin_tiny", 6144, SSF | {"alpha": 0.5, "patches": 7, "tau": 20.0},
+    ),
+    "metaoptnet_swin": ("classifiers.FrozenClassifier", "ibot_swin_tiny", 6144, {"solver": "metaoptnet"}),
+    "metaoptnet_clip": ("classifiers.FrozenClassifier", "clip_vitb16", 6144, {"solver": "metaoptnet"}),
+}  # fmt: skip
+RUNS = {  # image size, batch size, epochs, protocol, augmentation
+    "dcama": (384, 12, 1000, "fscs", "none"),
+    "hsnet": (400, 20, 2000, "fscs", "none"),
+    "hmnet": (473, 2, 300, "pfenet", "pascal"),
+    "classification": (224, None, 80, None, None),
+}
+ON_DATA = {  # what a data set changes of the run, and of the method
+    ("dcama", "coco"): ((384, 12, 500, "fscs", "none"), {}),
+    ("dcama", "fss1000"): ((384, 10, 1000, "fscs", "none"), {}),
+    ("hsnet", "coco"): ((400, 40, 2000, "fscs", "none"), {}),
+    ("hmnet", "coco"): ((633, 2, 75, "pfenet", "coco"), {"feature_side": 80}),
+}
+
+
+def compose(method, dataset, **options):
+    """The configuration of a run on fold 0, nothing built."""
+
+    class Composed(SuiteCLI):
+        def instantiate_classes(self):
+            pass
+
+    return Composed(Request([method], dataset, [0], **options).arguments(method, 0)).config
+
+
+def test_every_alias_is_held_here():
+    assert set(aliases()) == set(METHODS)
+
+
+@pytest.mark.parametrize("alias", METHODS)
+def test_an_alias_has_the_arguments_that_it_always_had(alias):
+    kind, backbone, cache, arguments = METHODS[alias]
+    choice = aliases()[alias]
+    task = task_of("methods", choice.method)
+    for dataset in names("data"):
+        if task_of("data", dataset) != task or dataset in ("demo", "demo-cls"):
+            continue
+        plain = RUNS["classification" if task == "classification" else choice.method], {}
+        run, changes = ON_DATA.get((choice.method, dataset), plain)
+        for config in (
+            compose(alias, dataset),
+            *([compose(choice.method, dataset, backbone=backbone)] if dataset in ("coco", "pets") else []),
+        ):
+            assert config.run.name == alias
+            assert config.model.class_path == f"methods.{kind}"
+            assert config.model.init_args.as_dict() == {
+                "backbone": {"name": backbone, "weights": None, "cache_mib": cache}, **arguments, **changes,
+            }  # fmt: skip
+            data = config.data.init_args
+            assert (
+                data.image_size, data.get("batch_size"), config.trainer.max_epochs, data.get("protocol"),
+                data.get("augmentation"),
+            ) == run  # fmt: skip
+            assert config.get("optimizer") is None and config.get("lr_scheduler") is None
+
+
+@pytest.mark.parametrize(("backbone", "expected"), [(None, "demo"), ("resnet50", "resnet50")])
+def test_an_explicit_backbone_wins_over_the_data_sets(backbone, expected):
+    config = compose("dcama", "demo", backbone=backbone)
+    assert config.model.init_args.backbone.name == expected
+    assert config.run.name == ("dcama" if backbone is None else "dcama_resnet50")
+    assert config.task == "segmentation"

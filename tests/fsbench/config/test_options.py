@@ -1,0 +1,66 @@
+"""The options of a request: the same on the command line, in the Makefile and in grids."""
+
+import argparse
+import os
+import re
+import subprocess
+from dataclasses import fields
+
+import pytest
+
+from fsbench.config.options import add_bench_options, bench_options, read_request
+from fsbench.config.request import Request
+from fsbench.errors import SettingsError
+from fsbench.grid.spec import AXES, grid_schema
+from fsbench.paths import REPOSITORY
+
+
+def read(*words):
+    parser = argparse.ArgumentParser()
+    add_bench_options(parser)
+    return read_request(*parser.parse_known_args(words))
+
+
+def test_every_field_but_extra_is_an_option():
+    assert [option.field for option in bench_options()] == [f.name for f in fields(Request) if f.name != "extra"]
+    assert all(option.help for option in bench_options())
+
+
+def test_what_is_not_given_stays_the_default():
+    assert read() == Request()
+    given = read(
+        "--method=a,b", "--fold", "0, 2", "--ckpt=x", "--fast", "--lists=u,v", "--seed=0", "--model.width", "3"
+    )
+    assert given == Request(
+        ("a", "b"), folds=(0, 2), checkpoint="x", fast=True, lists=("u", "v"), seed=0, extra=("--model.width", "3")
+    )
+    with pytest.raises(SettingsError, match="fold is '0,x', expected a number"):
+        read("--fold=0,x")
+
+
+def test_the_makefile_passes_every_option():
+    text = (REPOSITORY / "Makefile").read_text().replace("\\\n", " ")
+    passed = {
+        name: set(re.search(rf"^{name} *:= (.*)$", text, re.MULTILINE)[1].split()) for name in ("OPTIONS", "SWITCHES")
+    }
+    switches = {option.make_variable for option in bench_options() if option.kind is bool}
+    assert passed["SWITCHES"] == switches
+    assert passed["OPTIONS"] == {option.make_variable for option in bench_options()} - switches | {"FORMAT"}
+
+
+def test_make_variables_become_options():
+    words = ["METHOD=emat", "DATA_ROOT=a b", "DROP_SMALL=1", "FAST=no", "SHOT=5"]
+    done = subprocess.run(
+        ["make", "-n", "-o", ".venv/.fsbench-installed", "bench", *words], cwd=REPOSITORY, capture_output=True,
+        text=True, check=True, env={"PATH": os.environ["PATH"]},
+    )  # fmt: skip  # nothing of the make that runs the tests
+    called = done.stdout.partition("fsbench bench")[2].split()
+    assert called == ["--method", "'emat'", "--dataset", "'demo'", "--shot", "'5'", "--data-root", "'a", "b'",
+                      "--drop-small"]  # fmt: skip
+
+
+def test_a_grid_takes_the_options_that_are_no_axis():
+    taken = {f.name for f in fields(Request) if f.metadata["grid"] and f.metadata["axis"] is None}
+    assert set(grid_schema().model_fields) == {*AXES, *taken, "data_roots"}
+    assert {"backbone", "protocol", "devices", "fast", "checkpoint", "extra"} <= taken
+    assert not {"runs", "force", "debug", "data_root"} & taken

@@ -1,0 +1,63 @@
+"""Batches of episodes: distinct images once, ragged support sets padded and taken apart again."""
+
+import torch
+
+from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch, Truth, collate
+
+
+def episode(index: int, names: list[str], ways: int, shots: int) -> EpisodeBatch:
+    """An episode whose query is the first of `names`; image i is filled with i."""
+    support = torch.arange(ways * shots).reshape(1, ways, shots) % (len(names) - 1) + 1
+    return EpisodeBatch(
+        images=torch.stack([torch.full((3, 4, 4), int(name[1:]), dtype=torch.uint8) for name in names]),
+        image_names=names,
+        query=torch.zeros(1, dtype=torch.int64),
+        support=support,
+        support_labels=torch.randint(0, 2, (1, ways, shots, 4, 4), dtype=torch.uint8) + 1,
+        valid=torch.ones(1, ways, shots, dtype=torch.bool),
+        query_sizes=torch.tensor([[5 + index, 6]]),
+        episodes=torch.tensor([index]),
+        truth=Truth(
+            [torch.full((5 + index, 6), index, dtype=torch.uint8)],
+            torch.ones(1, ways, dtype=torch.bool),
+            torch.arange(1, ways + 1)[None],
+        ),
+    )
+
+
+def test_images_that_episodes_share_are_there_once():
+    batch = collate([episode(0, ["i1", "i2"], 1, 1), episode(1, ["i2", "i1", "i3"], 1, 2)])
+    assert batch.image_names == ["i1", "i2", "i3"]
+    assert batch.query.tolist() == [0, 1]
+    assert batch.support.tolist() == [[[1, 0]], [[0, 2]]]  # padded with row 0
+    assert batch.valid.tolist() == [[[True, False]], [[True, True]]]
+    assert batch.images[:, 0, 0, 0].tolist() == [1, 2, 3]
+
+
+def test_split_gives_back_what_was_collated():
+    singles = [episode(0, ["i1", "i2"], 1, 1), episode(1, ["i4", "i2", "i3"], 3, 2), episode(2, ["i9", "i1"], 2, 1)]
+    for single, part in zip(singles, collate(singles).split(), strict=True):
+        for rows in ("query", "support"):
+            images = [s.images[getattr(s, rows)] for s in (single, part)]
+            assert torch.equal(*images)
+        assert torch.equal(single.support_labels, part.support_labels)
+        assert torch.equal(single.query_sizes, part.query_sizes) and torch.equal(single.episodes, part.episodes)
+        assert torch.equal(single.known_truth().classes, part.known_truth().classes)
+        assert torch.equal(single.known_truth().label_maps[0], part.known_truth().label_maps[0])
+
+
+def test_pixels_are_normalised_floats():
+    batch = episode(0, ["i7", "i2"], 1, 1)
+    expected = torch.tensor([(7 / 255 - m) / s for m, s in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)])
+    torch.testing.assert_close(batch.pixels(0)[:, 2, 3], expected)
+
+
+def test_void_is_no_foreground_of_a_support():
+    batch = episode(0, ["i7", "i2"], 1, 1)
+    batch.support_labels[:] = torch.tensor([0, 1, 255, 0], dtype=torch.uint8)
+    assert batch.support_masks.float().mean() == 0.25
+
+
+def test_batches_move_as_one():
+    moved = collate([episode(0, ["i1", "i2"], 1, 1)]).to("meta")
+    assert moved.images.is_meta and moved.known_truth().label_maps[0].is_meta

@@ -1,0 +1,51 @@
+"""Episodes of few-shot classification."""
+
+from itertools import islice
+
+import pytest
+
+from fsbench.episodes.classification import classification_episodes
+from fsbench.errors import DataError, SettingsError
+from fsbench.metrics.classification import mean_interval
+
+
+def first(count, *args, **kwargs):
+    return list(islice(classification_episodes(*args, **kwargs), count))
+
+
+def test_an_episode_follows_from_the_seed_and_its_number_alone():
+    sizes = [20, 30, 25, 40]
+    assert first(8, sizes, 3, 2, 5) == first(20, sizes, 3, 2, 5)[:8]
+    assert first(8, sizes, 3, 2, 5, seed=1) != first(8, sizes, 3, 2, 5)
+
+
+def test_no_support_image_is_a_query_unless_classes_are_filled():
+    sizes = [8] * 6
+
+    def shared(episodes):
+        return sum(len(set(s) & set(q)) for e in episodes for s, q in zip(e.support, e.query, strict=True))
+
+    clean, filled = first(50, sizes, 3, 2, 6), first(50, sizes, 3, 2, 6, min_class_size=50)
+    assert shared(clean) == 0 and shared(filled) > 0
+    for episode in clean:
+        assert len(set(episode.classes)) == 3
+        assert all(sorted(s + q) == list(range(8)) for s, q in zip(episode.support, episode.query, strict=True))
+    assert all(0 <= image < 8 for e in filled for row in e.support + e.query for image in row)
+
+
+def test_too_few_images_or_classes_are_one_clear_line():
+    with pytest.raises(DataError, match=r"1 of 3 classes have fewer than 16 images \(class 1 has 15\), expected 1 for"):
+        classification_episodes([30, 15, 40], 2, 1, 15)
+    with pytest.raises(DataError, match=r"\(class 2 has 0\)"):  # nothing to repeat
+        classification_episodes([30, 20, 0], 2, 1, 15, min_class_size=50)
+    with pytest.raises(SettingsError, match="way 5 is more than the 3 classes"):
+        classification_episodes([30, 30, 30], 5, 1, 15)
+    with pytest.raises(SettingsError, match="expected 1 or more"):
+        classification_episodes([30, 30, 30], 2, 0, 15)
+
+
+def test_interval():
+    mean, half = mean_interval([50.0, 70.0])
+    assert mean == 60 and half == pytest.approx(1.96 * 10 / 2**0.5)
+    with pytest.raises(SettingsError, match="no episode"):
+        mean_interval([])

@@ -1,0 +1,63 @@
+"""Protocol files: every choice is there and of a known value, and is explained."""
+
+import re
+
+import pytest
+import yaml
+
+from fsbench.episodes.protocol import load_protocol, protocol_names, read_protocol
+from fsbench.errors import SettingsError
+from fsbench.paths import CONFIGS
+from fsbench.tables.protocol_text import LABELS, as_markdown, choices, side_by_side
+
+
+def written(tmp_path, **changes):
+    values = yaml.safe_load((CONFIGS / "protocols" / "hsnet.yaml").read_text()) | changes
+    path = tmp_path / "p.yaml"
+    path.write_text(yaml.safe_dump({key: value for key, value in values.items() if value != "absent"}))
+    return path
+
+
+def test_the_official_numbers_of_episodes():
+    counts = {name: load_protocol(name).episode_count for name in protocol_names()}
+    assert [counts["fscs"](dataset, 346) for dataset in ("pascal", "coco")] == [1000, 1000]
+    assert [counts["hsnet"](dataset, 2400) for dataset in ("pascal", "fss1000")] == [1000, 2400]
+    assert [counts["pfenet"](dataset, 364) for dataset in ("pascal", "coco")] == [1000, 4000]
+
+
+def test_an_unknown_protocol_is_named_with_the_known_ones():
+    with pytest.raises(SettingsError, match="unknown protocol 'pfscs'; there are: fscs, hsnet, pfenet"):
+        load_protocol("pfscs")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"void": "maybe"}, "void is 'maybe', expected 'background' or 'ignore'"),
+        ({"void": "absent"}, "has no void; expected the keys name, version, "),
+        ({"querysize": "input"}, "has the unknown key 'querysize'; did you mean 'query_size'?"),
+        ({"seed": "zero"}, "seed is 'zero', expected a number"),
+        ({"empty_queries": 1}, "empty_queries is 1, expected true or false"),
+        ({"episodes": 1000}, "episodes is 1000, expected a mapping"),
+        ({"episodes": {"coco": 1000}}, "episodes has coco, expected an entry 'others', too"),
+        ({"episodes": {"others": "most"}}, "episodes.others is 'most', expected a number or 'all'"),
+    ],
+)
+def test_a_protocol_with_a_wrong_choice_is_refused(tmp_path, changes, message):
+    with pytest.raises(SettingsError, match=re.escape(message)):
+        read_protocol(written(tmp_path, **changes))
+    assert read_protocol(written(tmp_path)) == load_protocol("hsnet")
+
+
+def test_every_choice_is_explained_in_words():
+    protocols = [load_protocol(name) for name in protocol_names()]
+    for protocol in protocols:
+        words = choices(protocol)
+        assert set(LABELS) <= set(words)
+        assert not [key for key in LABELS if words[key] == str(getattr(protocol, key))]
+    text = side_by_side(protocols, 140)
+    assert max(map(len, text.splitlines())) <= 140
+    assert all(label in text for label in LABELS.values())
+    shared = text.partition("The same in all of them")[2]
+    assert LABELS["averaging"] in shared and LABELS["void"] not in shared
+    assert len(as_markdown(protocols).splitlines()) == len(LABELS) + 3

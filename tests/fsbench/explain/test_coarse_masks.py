@@ -1,0 +1,39 @@
+"""Otsu's threshold on sums of coarse masks."""
+
+import numpy as np
+import pytest
+import torch
+
+from fsbench.explain.coarse_masks import binary_sum
+
+
+def test_otsu_splits_the_sum_of_the_blocks():
+    coarse = torch.zeros(2, 4, 4)
+    coarse[0, :2], coarse[1, :, :2] = 0.3, 0.5  # sums 0, 0.3, 0.5, 0.8: the widest gap of the classes decides
+    threshold, mask = binary_sum(coarse, (8, 8))
+    assert 0.3 <= threshold < 0.5
+    assert torch.equal(mask.bool(), (coarse.sum(0) > threshold).repeat_interleave(2, 0).repeat_interleave(2, 1))
+    assert not binary_sum(torch.ones(3, 4, 4), (8, 8))[1].any()
+
+
+def test_otsu_splits_what_differs_by_rounding_alone():
+    """A support mask that fills the image: every average is 1, up to rounding."""
+    coarse = torch.ones(1, 4, 4)
+    coarse[0, 0] = torch.nextafter(torch.tensor(1.0), torch.tensor(2.0))
+    threshold, mask = binary_sum(coarse, (4, 4))
+    assert 1 < threshold < coarse[0, 0, 0] and mask.sum() == 4
+
+
+def test_otsu_is_the_formula_of_the_spec():
+    """Between-class variance of 256 bins in fp64; the first maximum (dcama.md §12)."""
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(200):
+        coarse = torch.rand(3, 6, 7, generator=generator)
+        values = coarse.sum(0).double().numpy().ravel()
+        counts, edges = np.histogram(values, 256, (values.min(), values.max()))
+        centres = (edges[1:] + edges[:-1]) / 2
+        below, above = np.cumsum(counts), np.cumsum(counts[::-1])[::-1]
+        mean_below = np.cumsum(counts * centres) / below
+        mean_above = (np.cumsum((counts * centres)[::-1]) / np.maximum(above[::-1], 1))[::-1]
+        best = (below[:-1] * above[1:] * (mean_below[:-1] - mean_above[1:]) ** 2).argmax()
+        assert binary_sum(coarse, (6, 7))[0] == pytest.approx(centres[best], rel=1e-12)

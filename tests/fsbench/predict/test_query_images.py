@@ -1,0 +1,98 @@
+"""Images are found in folders and decoded upright, as PIL's own transposition has them."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from fsbench.errors import DataError, SettingsError
+from fsbench.predict.query_images import MAX_PIXELS, apply_orientation, find_images, read_header, read_upright
+
+PIXELS = np.random.RandomState(0).randint(0, 256, (5, 9, 3)).astype(np.uint8)
+
+
+def save(path: Path, pixels: np.ndarray = PIXELS, orientation: int = 1, **options) -> Path:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, exif=exif, **options)
+    return path
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_orientation_is_pils(tmp_path, orientation, suffix):
+    path = save(tmp_path / f"a.{suffix}", orientation=orientation)
+    with Image.open(path) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image))
+    pixels, applied = read_upright(path)
+    assert applied == orientation
+    np.testing.assert_array_equal(pixels, expected)
+    assert read_header(path) == (5, 9, orientation)
+
+
+def test_a_strange_orientation_is_none():
+    np.testing.assert_array_equal(apply_orientation(PIXELS, 77), PIXELS)
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1"])
+def test_other_kinds_of_pixels_become_rgb(tmp_path, mode):
+    suffix = "tif" if mode == "CMYK" else "png"
+    picture = Image.fromarray(PIXELS).convert(mode)
+    picture.save(tmp_path / f"a.{suffix}")
+    np.testing.assert_array_equal(read_upright(tmp_path / f"a.{suffix}")[0], np.asarray(picture.convert("RGB")))
+
+
+def test_broken_photos_are_named(tmp_path, monkeypatch):
+    whole = save(tmp_path / "a.jpg", np.repeat(np.repeat(PIXELS, 40, 0), 40, 1)).read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "text.png").write_text("no picture")
+    for name in ("cut.jpg", "text.png", "absent.jpg"):
+        with pytest.raises(DataError, match=name):
+            read_upright(tmp_path / name)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # PIL refuses twice as many
+    with pytest.raises(DataError, match="more than 178,956,970 pixels; make it smaller"):
+        read_upright(tmp_path / "a.jpg")
+    assert MAX_PIXELS == 2 * (1024 * 1024 * 1024 // 4 // 3)
+
+
+def test_folders_are_searched_through(tmp_path):
+    for name in ("b.JPG", "sub/a.png", "sub/deep/c.webp", ".hidden.jpg", ".git/d.jpg", "out/overlays/b.jpg"):
+        save(tmp_path / name, format="png")
+    (tmp_path / "sub" / "notes.txt").write_text("")
+    images, others = find_images([tmp_path], out=tmp_path / "out")
+    assert [image.name for image in images] == ["b.JPG", "sub/a.png", "sub/deep/c.webp"]
+    assert images[1].path == tmp_path / "sub" / "a.png" and others == ["sub/notes.txt"]
+    single, _ = find_images([tmp_path / "b.JPG", tmp_path / "sub" / "a.png"])
+    assert [image.name for image in single] == ["a.png", "b.JPG"]
+
+
+def test_folders_that_cannot_be_read_are_said(tmp_path, monkeypatch):
+    for name in ("a.png", "locked/b.png"):
+        save(tmp_path / name)
+
+    def scandir(path, real=os.scandir):
+        if os.fspath(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    refused: list[str] = []
+    images, _ = find_images([tmp_path], refused=refused)
+    assert [image.name for image in images] == ["a.png"]
+    assert len(refused) == 1 and "locked cannot be read (Permission denied)" in refused[0]
+    with pytest.raises(DataError, match="locked cannot be read"):
+        find_images([tmp_path])
+
+
+def test_what_cannot_be_searched_is_said(tmp_path):
+    with pytest.raises(SettingsError, match="does not exist"):
+        find_images([tmp_path / "absent"])
+    with pytest.raises(DataError, match="no photo in"):
+        find_images([tmp_path])
+    for name in ("x/a.png", "y/a.png"):
+        save(tmp_path / name)
+    with pytest.raises(SettingsError, match="the same name"):
+        find_images([tmp_path / "x", tmp_path / "y"])

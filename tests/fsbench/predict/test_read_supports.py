@@ -1,0 +1,264 @@
+"""Supports as people give them: masks of all kinds, LabelMe, COCO; and what is wrong with them in one line."""
+
+import base64
+import io
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from fsbench.data.image_io import voc_colors
+from fsbench.errors import DataError, FsbenchError, SettingsError
+from fsbench.predict.read_supports import read_supports
+
+HEIGHT, WIDTH = 20, 30
+MASK = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
+MASK[4:12, 5:20] = 1
+LABELS = MASK.copy()
+LABELS[14:18, 2:9] = 3
+LABELS[0] = 255
+PHOTO = np.random.RandomState(0).randint(0, 256, (HEIGHT, WIDTH, 3)).astype(np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, with a photo."""
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(PHOTO).save("a.png")
+    return tmp_path
+
+
+def only(text: str, classes: str = "", root: Path | None = None):
+    ((support,), notes) = read_supports([text], classes, root)
+    return support, notes
+
+
+def white(mode: str) -> Image.Image:
+    picture = Image.fromarray(MASK * 255).convert(mode)
+    if mode in ("LA", "RGBA"):  # white all over, and transparent where nothing is marked
+        picture = Image.new(mode, picture.size, "white")
+        picture.putalpha(Image.fromarray(MASK * 255))
+    return picture
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "I;16", "LA", "RGB", "RGBA"])
+def test_black_and_white_in_every_mode(folder, mode):
+    picture = Image.fromarray(MASK.astype(np.uint16) * 65535) if mode == "I;16" else white(mode)
+    picture.save("m.png")
+    support, notes = only("cat=a.png:m.png")
+    np.testing.assert_array_equal(support.labels, MASK)
+    np.testing.assert_array_equal(support.pixels, PHOTO)
+    assert support.classes == {1: "cat"} and support.image_name == "a.png" and not notes
+    assert only("a.png:m.png")[0].classes == {1: "class 1"}
+
+
+def smooth() -> Image.Image:
+    sharp = np.zeros_like(MASK)
+    sharp[2:18, 2:28] = 255
+    return Image.fromarray(cv2.GaussianBlur(sharp, (3, 3), 0))
+
+
+def test_smoothed_masks_are_cut_at_half_white(folder):
+    smooth().save("m.png")
+    support, (note,) = only("cat=a.png:m.png")
+    np.testing.assert_array_equal(support.labels, np.asarray(smooth()) >= 128)
+    assert "smoothed" in note and support.classes == {1: "cat"}
+    # a label map with much void is none
+    labels = np.where(LABELS > 0, LABELS, 255)
+    labels[8, 8] = 2
+    Image.fromarray(labels).save("m.png")
+    assert only("a.png:m.png", "1=a,3=b")[0].classes == {1: "a", 3: "b"}
+
+
+def test_names_and_paths_need_no_text(folder):
+    Image.fromarray(PHOTO).save("x=1:y.png")
+    white("L").save("c:m.png")
+    ((support,), _) = read_supports([("a=b", Path("x=1:y.png"), Path("c:m.png"))])
+    assert support.classes == {1: "a=b"} and support.image_name == "x=1:y.png"
+
+
+def test_points_and_lines_are_passed_over_with_a_note(folder):
+    shapes = [shape("eye", "point", (3, 3)), shape("cat", "rectangle", (2, 2), (9, 9))]
+    (folder / "l.json").write_text(json.dumps(labelme(shapes=shapes)))
+    support, (note,) = only("l.json")
+    assert support.classes == {1: "cat"} and "without area (point) are passed over" in note
+
+
+def test_categories_may_be_numbers(folder):
+    content = coco()
+    content["categories"] = [{"id": 90, "name": 5}, {"id": 17, "name": "cat"}]
+    (folder / "c.json").write_text(json.dumps(content))
+    assert only("c.json")[0].classes == {1: "cat", 2: "5"}
+
+
+@pytest.mark.parametrize("kind", ["palette", "grey", "colours", "colours with alpha"])
+def test_class_numbers_in_every_form(folder, kind):
+    picture = Image.fromarray(LABELS)
+    if kind == "palette":
+        picture.putpalette(voc_colors().tobytes())
+    if kind.startswith("colours"):
+        picture = Image.fromarray(voc_colors()[LABELS]).convert("RGBA" if "alpha" in kind else "RGB")
+    picture.save("m.png")
+    support, _ = only("a.png:m.png")
+    np.testing.assert_array_equal(support.labels, LABELS)
+    assert support.classes == {1: "class 1", 3: "class 3"}
+    assert only("a.png:m.png", "3=dog, 1=cat")[0].classes == {1: "cat", 3: "dog"}
+    assert only("a.png:m.png", "3=dog")[0].classes == {3: "dog"}
+
+
+def test_masks_turn_with_their_photo(folder):
+    """Stored lying, shown upright: a mask of either size fits; of a half turn both have the same size."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(PHOTO).save("t.jpg", exif=exif, quality=95)
+    Image.fromarray(MASK * 255).save("lying.png")
+    upright = Image.fromarray(MASK * 255).transpose(Image.Transpose.ROTATE_270)
+    upright.save("upright.png")
+    for name in ("lying", "upright"):
+        support, notes = only(f"cat=t.jpg:{name}.png")
+        assert support.pixels.shape == (WIDTH, HEIGHT, 3) and not notes
+        np.testing.assert_array_equal(support.labels, np.asarray(upright) // 255)
+    exif[0x0112] = 3
+    Image.fromarray(PHOTO).save("t.jpg", exif=exif)
+    support, (note,) = only("cat=t.jpg:lying.png")
+    np.testing.assert_array_equal(support.labels, MASK)
+    assert "taken as drawn on the turned picture" in note
+
+
+def test_paths_may_hold_the_signs_between_them(folder):
+    Image.fromarray(PHOTO).save("x=1:y.png")
+    white("L").save("x=1:y.mask.png")
+    assert only("x=1:y.png:x=1:y.mask.png")[0].image_name == "x=1:y.png"
+    assert only("my cat=x=1:y.png:x=1:y.mask.png")[0].classes == {1: "my cat"}
+
+
+def labelme(**shapes) -> dict:
+    return {
+        "shapes": list(shapes.get("shapes", ())),
+        "imagePath": shapes.get("photo", "a.png"),
+        "imageHeight": HEIGHT,
+        "imageWidth": WIDTH,
+    }
+
+
+def shape(label: str, kind: str, *points, **more) -> dict:
+    return {"label": label, "shape_type": kind, "points": [list(map(float, p)) for p in points], **more}
+
+
+def test_labelme_shapes_are_painted_in_order(folder):
+    patch = io.BytesIO()
+    Image.fromarray(np.array([[0, 255], [255, 255]], dtype=np.uint8)).save(patch, "png")
+    shapes = [
+        shape("cat", "polygon", (2.7, 3.2), (15.9, 3.2), (15.9, 10.9)),
+        shape("dog", "rectangle", (20, 15), (12, 8)),
+        shape("cat", "circle", (24, 5), (24, 8)),
+        shape("eye", "mask", (1, 17), (2, 18), mask=base64.b64encode(patch.getvalue()).decode()),
+    ]
+    (folder / "l.json").write_text(json.dumps(labelme(shapes=shapes, photo="..\\elsewhere\\a.png")))
+    support, _ = only("l.json")
+    expected = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
+    cv2.fillPoly(expected, [np.array([[2, 3], [15, 3], [15, 10]], dtype=np.int32)], 1)
+    expected[8:16, 12:21] = 2
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    circle = (y - 5) ** 2 + (x - 24) ** 2
+    assert (support.labels[circle <= 4] == 1).all() and (support.labels[(circle > 20) & (x > 20) & (y < 8)] == 0).all()
+    away = (circle > 20) & ~((x < 3) & (y > 16))
+    np.testing.assert_array_equal(support.labels[away], expected[away])
+    np.testing.assert_array_equal(support.labels[17:19, 1:3], [[0, 3], [3, 3]])
+    assert support.classes == {1: "cat", 2: "dog", 3: "eye"} and support.image_name == "a.png"
+    assert only("l.json", "dog")[0].classes == {2: "dog"}
+
+
+def coco() -> dict:
+    square = [4, 4, 12, 4, 12, 12, 4, 12]
+    return {
+        "images": [
+            {"id": 7, "file_name": "a.png", "height": HEIGHT, "width": WIDTH},
+            {"id": 8, "file_name": "not here.png", "height": 4, "width": 4},
+        ],
+        "categories": [{"id": 90, "name": "dog"}, {"id": 17, "name": "cat"}],
+        "annotations": [
+            {"id": 1, "image_id": 7, "category_id": 17, "segmentation": [square], "iscrowd": 0},
+            {
+                "id": 2,
+                "image_id": 7,
+                "category_id": 90,
+                "segmentation": {"size": [HEIGHT, WIDTH], "counts": [HEIGHT * 20, 40, HEIGHT * 10 - 40]},
+            },
+        ],
+    }
+
+
+def test_coco_files_are_painted_as_the_data_set_is(folder):
+    (folder / "c.json").write_text(json.dumps(coco()))
+    support, _ = only("c.json")
+    expected = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
+    expected[4:13, 4:13] = 1
+    expected[:, 20:22] = 2
+    np.testing.assert_array_equal(support.labels, expected)
+    assert support.classes == {1: "cat", 2: "dog"} and support.image_name == "a.png"
+    (folder / "sub").mkdir()
+    (folder / "c.json").rename(folder / "sub" / "c.json")
+    assert only("sub/c.json", "cat", folder)[0].classes == {1: "cat"}
+
+
+@pytest.mark.parametrize("size", [(WIDTH, HEIGHT + 1), (HEIGHT, WIDTH)])
+def test_another_size_is_said_with_both(folder, size):
+    Image.new("L", size, 255).save("m.png")
+    with pytest.raises(DataError, match=rf"a.png is 30x20 pixels and its label map m.png {size[0]}x{size[1]}"):
+        only("cat=a.png:m.png")
+
+
+def refusals(folder: Path) -> dict[str, tuple[str, str, str]]:
+    Image.new("L", (WIDTH, HEIGHT)).save("empty.png")
+    void = Image.fromarray(np.full((HEIGHT, WIDTH), 255, dtype=np.uint8))
+    void.putpalette(voc_colors().tobytes())
+    void.save("void.png")
+    Image.new("RGB", (WIDTH, HEIGHT), (1, 2, 3)).save("odd.png")
+    Image.fromarray(LABELS).save("two.png")
+    white("L").save("m.png")
+    white("L").save("m.jpg")
+    smooth().save("smooth.png")
+    (folder / "no.png").write_text("no picture")
+    (folder / "no.json").write_text("{}")
+    (folder / "cut.json").write_text("{")
+    (folder / "line.json").write_text(json.dumps(labelme(shapes=[shape("cat", "line", (1, 1), (9, 9))])))
+    (folder / "none.json").write_text(json.dumps(labelme()))
+    (folder / "gone.json").write_text(
+        json.dumps(labelme(shapes=[shape("cat", "circle", (5, 5), (9, 9))], photo="gone.jpg"))
+    )
+    return {
+        "empty": ("cat=a.png:empty.png", "", "marks nothing; expected white"),
+        "only void": ("cat=a.png:void.png", "", r"marks nothing but void \(255\)"),
+        "colours": ("cat=a.png:odd.png", "", r"colour \(1, 2, 3\)"),
+        "two numbers, one name": ("cat=a.png:two.png", "", "--classes 1=cat,3=… and leave out 'cat='"),
+        "JPEG": ("cat=a.png:m.jpg", "", "is a JPEG, which smears"),
+        "no picture": ("cat=a.png:no.png", "", "mask no.png cannot be decoded"),
+        "broken photo": ("cat=no.png:m.png", "", "photo no.png cannot be read"),
+        "no mask": ("cat=a.png", "", r"names no mask; expected \[name=\]photo:mask.png"),
+        "absent": ("cat=b.png:m2.png", "", "there is no file b.png and no file m2.png"),
+        "no such number": ("a.png:two.png", "9=cat", "the numbers 1, 3, none of which --classes names"),
+        "no such name": ("cat=a.png:m.png", "bird", "no support shows the class 'bird' of --classes"),
+        "bad classes": ("a.png:two.png", "1=cat,x", "expected numbers from 1 to 254 and names"),
+        "other JSON": ("no.json", "", "neither shapes nor annotations"),
+        "cut JSON": ("cut.json", "", "is no JSON file"),
+        "a line": ("line.json", "", "has no shape with an area"),
+        "smoothed, no name": ("a.png:smooth.png", "", "grey levels, as smoothed edges have; name its one class"),
+        "no shape": ("none.json", "", "has no shape"),
+        "no photo": ("gone.json", "", "is about the photo gone.jpg, which is not in"),
+        "named JSON": ("cat=none.json:none.json", "", "leave out 'cat='"),
+    }
+
+
+def test_what_cannot_be_used_is_said_in_one_line(folder):
+    import re
+
+    for what, (text, classes, expected) in refusals(folder).items():
+        with pytest.raises((DataError, SettingsError)) as caught:
+            read_supports([text], classes)
+            pytest.fail(f"{what} was accepted")
+        assert isinstance(caught.value, FsbenchError) and "\n" not in str(caught.value), what
+        assert re.search(expected, str(caught.value)), (what, str(caught.value))

@@ -1,0 +1,211 @@
+"""Records are complete or absent; nothing that is finished is lost."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from fsbench.episodes.manifest import Manifest
+from fsbench.episodes.samplers import Episode
+from fsbench.errors import RecordError
+from fsbench.files import replacing, write_text
+from fsbench.metrics.episodic import SegmentationResult, count
+from fsbench.metrics.regions import slot_regions
+from fsbench.records.journal import Journal
+from fsbench.records.record import counts_sha256, find_records, read_record, to_frame, write_record
+
+
+def result(index, ways=1, regions=True):
+    rng = np.random.RandomState(index)
+    prediction, truth = (torch.from_numpy(rng.randint(0, ways + 1, (6, 5))) for _ in range(2))
+    present = torch.tensor([bool((truth == n).any()) for n in range(1, ways + 1)])
+    return SegmentationResult(
+        index,
+        torch.arange(1, ways + 1),
+        count(prediction, truth, ways),
+        present,
+        ~present,
+        torch.rand(ways),
+        prediction,
+        *(slot_regions(prediction, truth, ways) if regions else ()),
+    )
+
+
+def manifest(count, ways=1):
+    classes = tuple(range(1, ways + 1))
+    episodes = tuple(Episode(i, f"q{i // 2}", 1, classes, (("s",),) * ways) for i in range(count))
+    return Manifest({"fold": 0, "class_ids": list(classes)}, episodes)
+
+
+def rows(indices, ways=1):
+    return [row for i in indices for row in result(i, ways).rows()]
+
+
+def test_rows_hold_the_counts_of_every_slot():
+    first, second, third = result(3, ways=2).rows()
+    assert [first["slot"], second["slot"], third["slot"]] == [0, 1, 2]
+    assert [first["class_id"], second["class_id"], third["class_id"]] == [0, 1, 2]
+    assert third["tp"] == int(result(3, ways=2).counts[2, 0])
+
+
+def test_region_measures_are_kept_as_they_are():
+    """Also through the journal's text, and in slot 0, which is any foreground."""
+    expected = result(3, ways=2)
+    stored = to_frame(json.loads(json.dumps(rows([0, 1, 2, 3], 2))), manifest(4, 2)).filter(pl.col("episode") == 3)
+    assert stored["rom"].dtype == pl.Float32
+    assert stored["rom"].to_list() == expected.rom.tolist() and stored["rum"].to_list() == expected.rum.tolist()
+
+
+def test_records_without_region_measures_stay_valid(tmp_path):
+    """Their counts have the hash that they had, and can be read."""
+    full = to_frame(rows(range(3)), manifest(3))
+    assert counts_sha256(full.drop("rom", "rum")) == counts_sha256(full)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    write_record(folder, {"id": "run", "identity": {}, "cost": {}}, full.drop("rom", "rum"))
+    assert find_records(tmp_path)[0].episodes["tp"].to_list() == full["tp"].to_list()
+    bare = to_frame([row for i in range(3) for row in result(i, regions=False).rows()], manifest(3))
+    assert bare["rom"].null_count() == len(bare) and counts_sha256(bare) == counts_sha256(full)
+
+
+def test_order_and_repetition_of_results_do_not_matter():
+    frames = [to_frame(rows(order, 2), manifest(4, 2)) for order in ([0, 1, 2, 3], [3, 1, 0, 2], [0, 2, 2, 1, 3, 0])]
+    assert len({counts_sha256(frame) for frame in frames}) == 1
+    assert frames[1]["episode"].to_list() == [e for e in range(4) for _ in range(3)]
+    assert frames[0].filter(pl.col("slot") == 0)["query"].to_list() == ["q0", "q0", "q1", "q1"]
+
+
+def test_one_pixel_changes_the_hash():
+    changed = rows(range(3))
+    changed[1]["tp"] += 1
+    assert counts_sha256(to_frame(rows(range(3)), manifest(3))) != counts_sha256(to_frame(changed, manifest(3)))
+
+
+def test_a_partial_result_is_no_record():
+    with pytest.raises(RecordError, match=r"2 of 4 episodes were not evaluated \(first: \[1, 3\]\)"):
+        to_frame(rows([0, 2]), manifest(4))
+
+
+def test_a_written_record_is_found_and_a_changed_one_refused(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    assert read_record(folder) is None
+    write_record(folder, {"id": "run", "identity": {}, "cost": {}}, to_frame(rows(range(3)), manifest(3)))
+    (record,) = find_records(tmp_path)
+    assert record.episodes["tp"].to_list() == to_frame(rows(range(3)), manifest(3))["tp"].to_list()
+    record.episodes.with_columns(pl.col("tp") + 1).write_parquet(folder / "episodes.parquet")
+    with pytest.raises(RecordError, match=r"does not hold the counts that run.json names"):
+        _ = find_records(tmp_path)[0].episodes
+    for content in (b"PAR1 no more", None):
+        (folder / "episodes.parquet").unlink()
+        if content:
+            (folder / "episodes.parquet").write_bytes(content)
+        with pytest.raises(RecordError, match=r"episodes.parquet.*FORCE=1"):
+            _ = find_records(tmp_path)[0].episodes
+
+
+def test_a_run_is_complete_when_others_were_told_of_it(tmp_path):
+    """Or could not be."""
+    values = {"id": "run", "identity": {}, "cost": {}}
+
+    def tell(record):
+        assert record.episodes.height == 6 and find_records(tmp_path) == []
+        raise ValueError("the network is down")
+
+    with pytest.raises(ValueError, match="the network"):
+        write_record(tmp_path, values, to_frame(rows(range(3)), manifest(3)), tell)
+    (record,) = find_records(tmp_path)
+    assert record.run == values | {"counts_sha256": record.run["counts_sha256"]}
+
+
+def finished(folder, counts="x"):
+    folder.mkdir()
+    (folder / "run.json").write_text(json.dumps({"id": "run", "identity": {}, "cost": {}, "counts_sha256": counts}))
+    (folder / "episodes.parquet").touch()
+
+
+def test_runs_that_are_being_repeated_are_no_records(tmp_path):
+    for name in ("run", "run.again", "run.old"):
+        finished(tmp_path / name)
+    assert [record.path.name for record in find_records(tmp_path)] == ["run"]
+
+
+def test_a_damaged_run_json_is_named(tmp_path):
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(RecordError, match=r"run.json is no JSON"):
+        find_records(tmp_path)
+    (tmp_path / "run.json").write_text('{"id": "x"}')
+    with pytest.raises(RecordError, match=r"run.json lacks cost, counts_sha256, identity"):
+        find_records(tmp_path)
+
+
+def test_a_run_without_its_counts_is_not_done(tmp_path):
+    finished(tmp_path / "run")
+    assert read_record(tmp_path / "run") is not None
+    (tmp_path / "run" / "episodes.parquet").unlink()
+    with pytest.raises(RecordError, match=r"episodes.parquet is missing; .* run it again with FORCE=1"):
+        read_record(tmp_path / "run")
+
+
+def test_the_journal_keeps_what_was_finished_before_a_crash(tmp_path):
+    writer = Journal(tmp_path, "a").open()
+    writer.add([result(0), result(1)])
+    file = next(tmp_path.glob("*.jsonl"))
+    with file.open("a") as opened:
+        opened.write(json.dumps(result(2).rows())[:25])  # cut off by a crash
+    again = Journal(tmp_path, "a")
+    assert again.done() == {0, 1} and again.damaged() == [f"{file.name} line 4"]
+    again.open().add([result(2)])
+    assert counts_sha256(to_frame(Journal(tmp_path, "a").rows(), manifest(3))) == counts_sha256(
+        to_frame(rows(range(3)), manifest(3))
+    )
+
+
+def test_a_damaged_line_costs_its_own_episode_alone(tmp_path):
+    Journal(tmp_path, "a").open().add([result(i) for i in range(4)])
+    (file,) = tmp_path.glob("part-*.jsonl")
+    whole = file.read_bytes().split(b"\n")
+    tp = whole[2].index(b'"tp": ') + 6
+    for damaged in (whole[2][:40], b"\xff\x00" + whole[2][2:], whole[2][:tp] + b"9" + whole[2][tp:], b""):
+        file.write_bytes(b"\n".join([*whole[:2], damaged, *whole[3:]]))
+        journal = Journal(tmp_path, "a")
+        assert journal.done() == {0, 2, 3} and journal.damaged() == [f"{file.name} line 3"]
+        journal.open().add([result(1)])
+        assert counts_sha256(to_frame(journal.rows(), manifest(4))) == counts_sha256(
+            to_frame(rows(range(4)), manifest(4))
+        )
+        for other in set(tmp_path.glob("part-*.jsonl")) - {file}:
+            other.unlink()
+
+
+def test_a_journal_of_another_run_is_not_used(tmp_path):
+    Journal(tmp_path, "a").open().add([result(0)])
+    assert Journal(tmp_path, "b").done() == set()
+    Journal(tmp_path, "b").open()
+    assert Journal(tmp_path, "a").done() == set()
+
+
+def test_files_are_replaced_whole(tmp_path):
+    path = tmp_path / "x"
+    write_text(path, "old")
+    with pytest.raises(RuntimeError), replacing(path) as temporary:
+        temporary.write_text("new")
+        raise RuntimeError
+    assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_journals_file_is_never_there_without_its_header(tmp_path, monkeypatch):
+    """Another process that starts at the same time removes files without theirs."""
+    there = {}
+    opened = Path.open
+
+    def watched(path, *args, **kwargs):
+        there.setdefault(path.name, path.exists())
+        return opened(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", watched)
+    Journal(tmp_path, "a").open().close()
+    assert [existed for name, existed in there.items() if name.startswith("part-")] == [True]

@@ -1,0 +1,126 @@
+"""Rows of tables that were made before, and tables of many runs."""
+
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, replace
+
+import polars as pl
+import pytest
+
+from fsbench.cli.main import main
+from fsbench.episodes.protocol import load_protocol
+from fsbench.errors import RecordError
+from fsbench.records.record import Record, find_records
+from fsbench.tables import segmentation
+from fsbench.tables.table import build_blocks
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """The rows that were computed and not taken from the cache."""
+    computed = []
+    real = segmentation.compute_row
+    monkeypatch.setattr(segmentation, "compute_row", lambda *args: computed.append(real(*args)) or computed[-1])
+    return computed
+
+
+def test_rows_are_made_once(make, counted, cache):
+    runs = [make("m", 0), make("m", 1), make("n", 0, quality=2)]
+    fresh = build_blocks(runs, by_class=True, trivial=True)
+    assert len(counted) == 4 + 2 * 3  # two folds and their mean, another method; three trivial answers a fold
+    again = [Record(record.path, record.run) for record in runs]
+    assert [asdict(b) for b in build_blocks(again, by_class=True, trivial=True)] == [asdict(b) for b in fresh]
+    assert len(counted) == 10 and not any("episodes" in vars(record) for record in again)
+    build_blocks([*runs, make("n", 1, quality=2)], by_class=True, trivial=True)
+    assert len(counted) == 12
+    build_blocks(runs, metrics=("mIoU",))
+    assert len(counted) == 16
+
+
+@pytest.mark.parametrize(
+    "kept", ["{}", "null", "[1]", '{"scores": {}, "by_size": {}, "by_class": {}}', '{"scores": {"mIoU": {"value": 1}}}']
+)
+def test_a_damaged_row_counts_as_absent(make, counted, cache, kept):
+    record = make("m", 0)
+    fresh = build_blocks([record])
+    (file,) = (record.path / "rows").iterdir()
+    whole = file.read_text()
+    file.write_text(kept)
+    assert [asdict(b) for b in build_blocks([record])] == [asdict(b) for b in fresh] and len(counted) == 2
+    assert file.read_text() == whole
+    file.write_text(whole.replace('"low": ', '"low": "x", "was": '))
+    assert [asdict(b) for b in build_blocks([record])] == [asdict(b) for b in fresh] and len(counted) == 3
+
+
+def test_a_row_follows_from_its_protocol(make, counted, monkeypatch):
+    record = make("m", 0, spill=True)
+    first, second = build_blocks([record]), build_blocks([record])
+    assert len(counted) == 1
+    other = replace(load_protocol("fscs"), void="ignore")
+    monkeypatch.setattr("fsbench.records.task.load_protocol", lambda _: other)
+    changed = build_blocks([record])[0].rows[0].scores["mIoU"].value
+    assert (
+        len(counted) == 2 and changed > first[0].rows[0].scores["mIoU"].value == second[0].rows[0].scores["mIoU"].value
+    )
+
+
+def test_counts_that_are_gone_are_said_in_one_line(make, tmp_path, capsys):
+    record = make("m", 0)
+    build_blocks([record])
+    (record.path / "episodes.parquet").unlink()
+    with pytest.raises(RecordError, match=r"cannot read .*episodes.parquet .*FORCE=1"):
+        build_blocks([record])
+    assert main(["table", str(tmp_path)]) == 2
+    assert "FORCE=1" in capsys.readouterr().err
+
+
+def test_what_is_kept_is_not_trusted_blindly(make, counted, cache):
+    record = make("m", 0)
+    fresh = build_blocks([record])
+    (file,) = (record.path / "rows").iterdir()
+    file.write_text('{"scores": ')
+    assert [asdict(b) for b in build_blocks([record])] == [asdict(b) for b in fresh] and len(counted) == 2
+    frame = record.episodes.with_columns(tp=pl.col("tp") + 1)
+    frame.write_parquet(record.path / "episodes.parquet")
+    with pytest.raises(RecordError, match="does not hold the counts"):
+        build_blocks([Record(record.path, record.run)])
+
+
+def test_folders_that_cannot_be_written_to_cost_only_time(make, counted, cache, tmp_path, monkeypatch):
+    record = make("m", 0)
+    (record.path / "rows").touch()  # no folder
+    assert build_blocks([record]) and build_blocks([record]) and len(counted) == 1
+    assert len(list((cache / "rows").glob("*/*.json"))) == 1
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FSBENCH_CACHE", str(tmp_path / "file" / "below"))
+    assert build_blocks([record])[0].rows[0].scores and build_blocks([record]) and len(counted) == 3
+
+
+def test_rows_travel_with_their_run(make, counted, tmp_path, monkeypatch):
+    first = make("m", 0)
+    build_blocks([first])
+    monkeypatch.setenv("FSBENCH_CACHE", str(tmp_path / "of somebody else"))
+    shutil.copytree(first.path, tmp_path / "elsewhere" / first.path.name)
+    (copy,) = find_records(tmp_path / "elsewhere")
+    build_blocks([copy])
+    assert len(counted) == 1
+
+
+def test_a_run_in_a_table_of_many_is_as_in_one_of_its_own(make, tmp_path):
+    runs = [make("m", fold, quality, seed) for fold in (0, 1) for quality in (1, 2, 3) for seed in (0, 1)]
+    (together,) = build_blocks(runs)
+    for record in find_records(tmp_path):
+        shutil.rmtree(record.path / "rows")
+        ((alone,),) = (block.rows for block in build_blocks([record]))
+        (same,) = (row for row in together.rows if row.run == record.path.name)
+        assert asdict(same) | {"method": ""} == asdict(alone) | {"method": ""}
+
+
+@pytest.mark.parametrize("command", ["table", "compare"])
+def test_reading_runs_needs_no_torch(make, command):
+    runs = make("m", 0).path.parent
+    make("n", 0, quality=2)
+    code = "import sys; from fsbench.cli.main import main; main(sys.argv[1:]); sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, command, str(runs)], capture_output=True, text=True)
+    assert done.returncode == 0 and "mIoU" in done.stdout, done.stderr

@@ -1,0 +1,107 @@
+"""A run's folder: who works in it, where a rerun is written, and what a killed process leaves."""
+
+import logging
+import subprocess
+import sys
+
+import pytest
+
+from fsbench.errors import RunError, SettingsError
+from fsbench.records.record import find_records
+from fsbench.records.run_directory import RunDirectory, is_interrupted, replace
+from tests.fsbench.records.test_record import finished
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        {"run": "first", "run.again": "second"},
+        {"run.old": "first", "run.again": "second"},  # killed between the two renames
+        {"run": "second", "run.old": "first"},
+    ],
+)
+def test_a_repetition_killed_at_any_step_leaves_one_record(tmp_path, left):
+    """Every state that a killed process can leave; the next process does the rest."""
+    run = tmp_path / "run"
+    for name, counts in left.items():
+        finished(tmp_path / name, counts)
+    assert [record.run["counts_sha256"] for record in find_records(tmp_path)] == [left.get("run", "first")]
+    assert is_interrupted(run)
+    replace(run)
+    assert [record.run["counts_sha256"] for record in find_records(tmp_path)] == ["second"]
+    assert [path.name for path in tmp_path.iterdir()] == ["run"] and not is_interrupted(run)
+
+
+def test_an_unfinished_repetition_replaces_nothing(tmp_path):
+    finished(tmp_path / "run", "first")
+    (tmp_path / "run.again").mkdir()
+    assert not is_interrupted(tmp_path / "run")
+    replace(tmp_path / "run")
+    assert [record.run["counts_sha256"] for record in find_records(tmp_path)] == ["first"]
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from fsbench.records.run_directory import RunDirectory
+with RunDirectory(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_second_process_is_refused_at_once(tmp_path):
+    run = tmp_path / "run"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(run)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(SettingsError, match="another process is working on"), RunDirectory(run):
+            pass
+        with RunDirectory(run, rank=1) as directory:  # another rank of the run that holds it
+            assert directory.path == run
+    finally:
+        holder.kill()
+        holder.communicate()
+    with RunDirectory(run) as directory:  # the lock ended with its process
+        assert not directory.is_complete
+
+
+def test_a_finished_run_is_complete_unless_forced(tmp_path):
+    finished(tmp_path / "run", "first")
+    with RunDirectory(tmp_path / "run") as directory:
+        assert directory.is_complete
+    assert not (tmp_path / "run" / "run.log").exists()
+    with RunDirectory(tmp_path / "run", force=True) as directory:
+        assert not directory.is_complete and directory.path == tmp_path / "run.again"
+        directory.write_text("run.json", (tmp_path / "run" / "run.json").read_text().replace("first", "second"))
+        directory.write_text("episodes.parquet", "")
+        directory.publish()
+    assert [record.run["counts_sha256"] for record in find_records(tmp_path)] == ["second"]
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_an_interrupted_replacement_is_finished_on_entry(tmp_path):
+    finished(tmp_path / "run.old", "first")
+    finished(tmp_path / "run.again", "second")
+    with RunDirectory(tmp_path / "run", force=True) as directory:
+        assert directory.is_complete
+    assert [record.run["counts_sha256"] for record in find_records(tmp_path)] == ["second"]
+
+
+def test_messages_and_errors_go_to_the_log(tmp_path):
+    with pytest.raises(RunError), RunDirectory(tmp_path / "run"):
+        logging.getLogger("fsbench").info("a message")
+        raise RunError("it broke")
+    text = (tmp_path / "run" / "run.log").read_text()
+    assert "a message" in text and "ERROR it broke" in text and "Traceback" not in text
+    with pytest.raises(ZeroDivisionError), RunDirectory(tmp_path / "run"):
+        print(1 / 0)
+    assert "Traceback" in (tmp_path / "run" / "run.log").read_text()
+
+
+def test_other_ranks_write_nothing(tmp_path):
+    with RunDirectory(tmp_path / "run", rank=1) as directory:
+        directory.write_json("identity.json", {})
+    assert not (tmp_path / "run" / "identity.json").exists()

@@ -1,0 +1,201 @@
+"""`fsbench compare` on records whose predictions are known."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import polars as pl
+import pytest
+
+from fsbench.cli.main import main
+from fsbench.metrics.bootstrap import differences
+from fsbench.metrics.count_table import episode_statistics
+from fsbench.records.record import Record, write_record
+from fsbench.tables.compare import compare, scores_in
+from fsbench.tables.subsets import SIZES
+
+
+@pytest.fixture
+def three(make, tmp_path):
+    """Folders good, fair and bad, each with two folds; fair and bad are nearly the same."""
+    folders = []
+    for method, quality, wrong in (("good", 1, 1), ("fair", 2, 6), ("bad", 2, 7)):
+        folder = tmp_path / method
+        folder.mkdir()
+        for fold in (0, 1):
+            record = make(method, fold, quality, wrong=wrong)
+            shutil.move(record.path, folder / str(fold))
+        folders.append(folder)
+    return folders
+
+
+def sums(folder):
+    frames = [(Record(path, json.loads((path / "run.json").read_text()))) for path in sorted(folder.iterdir())]
+    return [episode_statistics(record.episodes, record.manifest.class_ids, "background") for record in frames]
+
+
+def test_the_mean_over_folds_and_each_fold(three):
+    found = compare(three, ["mIoU", "accuracy"], by=["fold"], resamples=2000)
+    assert list(found.methods) == ["good", "fair", "bad"] and all(len(paths) == 2 for paths in found.methods.values())
+    lines = found.tables["all"]["mIoU"]
+    assert [(x.difference.method, x.difference.other, x.fold) for x in lines] == [
+        ("good", "fair", "mean"), ("good", "bad", "mean"), ("fair", "bad", "mean"),
+    ]  # fmt: skip
+    expected = differences(sums(three[0]), sums(three[1]), 2000)["mIoU"]
+    assert lines[0].difference.difference == expected and expected.high < 0
+    assert lines[0].significant and lines[1].significant
+    assert lines[2].difference.difference.value == 0 and lines[2].needed is None and lines[2].corrected == 1
+    assert lines[0].corrected == pytest.approx(3 * min(lines[0].difference.p, lines[1].difference.p))
+    assert lines[0].images == sum(len(part.right) for part in sums(three[0]))
+    by_fold = found.tables["fold"]["accuracy"]
+    assert [x.fold for x in by_fold] == ["0"] * 3 + ["1"] * 3
+    assert by_fold[0].difference.scores == (pytest.approx(100 * 23 / 24), pytest.approx(75))
+    assert by_fold[0].needed > 24 / 10
+    assert found.alike["mIoU"] == {"mean": [["fair", "bad"]]}
+
+
+@pytest.mark.parametrize(("resamples", "said"), [(118, True), (120, False)])
+def test_lines_that_are_too_many_for_the_resamples_are_said(three, resamples, said):
+    found = compare(three[:2], ["mIoU"], by=["class"], resamples=resamples)
+    lines = found.tables["class"]["mIoU"]
+    assert len(lines) == 6 and min(line.corrected for line in lines) >= 6 / (resamples + 1) - 1e-12
+    notes = [note for note in found.notes if "too many" in note]
+    assert [note.startswith("6 lines in a table are too many for 118 resamples") for note in notes] == [True] * said
+    assert all("give --resamples 120 or more" in note for note in notes)
+
+
+def test_the_best_stands_first_whichever_way_a_score_goes(three):
+    found = compare(three, ["accuracy", "error", "RUM"], resamples=100)
+    assert found.alike["accuracy"]["mean"][0] == ["fair", "bad"]
+    assert found.alike["error"]["mean"] == found.alike["accuracy"]["mean"]
+    lines = found.tables["all"]
+    for metric, groups in found.alike.items():
+        scores = scores_in(lines[metric])
+        for group in groups["mean"]:
+            values = [scores[name] for name in group]
+            assert values == sorted(values, reverse=metric == "accuracy")
+
+
+def test_by_size_and_class(three):
+    found = compare(three[:2], ["mIoU", "accuracy"], by=["size", "class"], resamples=500)
+    sizes = found.tables["size"]
+    assert {line.part for line in sizes["mIoU"]} <= set(SIZES) and "absent" in {x.part for x in sizes["accuracy"]}
+    classes = found.tables["class"]["mIoU"]
+    assert [(x.fold, x.part) for x in classes] == [
+        ("0", "red"), ("0", "green"), ("0", "blue"), ("1", "yellow"), ("1", "cyan"), ("1", "magenta"),
+    ]  # fmt: skip
+    record = Record(three[1] / "0", json.loads((three[1] / "0/run.json").read_text()))
+    red = record.episodes.filter((pl.col("slot") > 0) & (pl.col("class_id") == 1))
+    union = red["pred"] + red["gt"] - red["tp"] + red["pred_void"]
+    assert classes[0].difference.scores[1] == pytest.approx(100 * red["tp"].sum() / union.sum())
+    assert classes[0].images == red["query"].n_unique() and classes[0].needed is None
+    p = [line.difference.p for line in classes]
+    assert min(x.corrected for x in classes) == pytest.approx(min(len(p) * min(p), 1))
+
+
+def test_some_folds_and_a_baseline(three, make, tmp_path):
+    one = tmp_path / "one"
+    one.mkdir()
+    shutil.move(make("late", 1, 3).path, one / "1")
+    found = compare([*three, one], ["mIoU"], baseline="late", folds=[1], resamples=200)
+    assert [(x.difference.method, x.difference.other, x.fold) for x in found.tables["all"]["mIoU"]] == [
+        ("late", name, "1") for name in ("good", "fair", "bad")
+    ]
+    assert found.alike == {}
+
+
+@pytest.fixture
+def refusal(capsys):
+    def call(*arguments: object) -> str:
+        assert main(["compare", *map(str, arguments)]) == 2
+        err = capsys.readouterr().err
+        assert "Traceback" not in err and len(err.splitlines()) == 1
+        return err.removeprefix("fsbench: error: ")
+
+    return call
+
+
+def test_refusals(three, make, tmp_path, refusal):
+    assert "found only good in" in refusal(three[0]) and "two or more methods" in refusal(three[0])
+    assert "no method 'best' to compare with; there are: good, fair, bad" in refusal(*three, "--baseline", "best")
+    assert "--resamples is 5" in refusal(*three, "--resamples", "5")
+    assert "unknown metric 'iou'" in refusal(*three, "--metrics", "iou")
+    assert "expected a name that ends in .png" in refusal(*three, "--resamples", "100", "--plot", "x.gif")
+    assert "is no folder" in refusal(tmp_path / "nowhere")
+    lone = make("lone", 0).path
+    assert "good has runs of fold 0, 1, lone of 0; run what is missing" in refusal(three[0], lone)
+    two_way = make("m", 0, way=2).path
+    message = refusal(three[0], two_way, "--fold", "0")
+    assert message.startswith("good and m are not on the same episodes: way is 1 and 2; expected runs of one list")
+    assert str(two_way) in message
+    fewer = make("n", 0, episodes=20).path
+    assert "n are not on the same episodes: episodes is 24 and 20, requested is 24" in refusal(
+        three[0], fewer, "--fold", "0"
+    )
+
+
+def test_other_label_maps_are_refused(three, refusal):
+    path = three[1] / "0"
+    record = Record(path, json.loads((path / "run.json").read_text()))
+    changed = record.episodes.with_columns(gt=pl.col("gt") + 1)
+    write_record(path, record.run, changed)
+    message = refusal(*three[:2])
+    assert "have the same episodes but other label maps" in message
+
+
+def test_runs_of_one_name_are_told_apart_by_their_folders(three, tmp_path):
+    copy = shutil.copytree(three[1], tmp_path / "again")
+    for path in copy.iterdir():
+        run = json.loads((path / "run.json").read_text())
+        (path / "run.json").write_text(json.dumps(run | {"id": f"other-{path.name}"}))
+    found = compare([three[1], copy], ["mIoU"], resamples=100)
+    assert list(found.methods) == ["fair: fair", "again: fair"]
+    both = compare([three[0], three[1], three[1] / "0", tmp_path / "fair"], ["mIoU"], resamples=100)
+    assert list(both.methods) == ["good", "fair"]  # found three times, stands once
+
+
+def test_what_is_printed(three, capsys, tmp_path):
+    folders = [str(folder) for folder in three]
+    more = ["--resamples", "300", "--by", "fold", "--by", "class", "--plot", str(tmp_path / "cd.svg")]
+    assert main(["compare", *folders, *more]) == 0
+    printed = capsys.readouterr().out
+    lines = printed.splitlines()
+    assert lines[0].startswith("blocks · 1-way 1-shot") and "mIoU by class" in lines and "accuracy by fold" in lines
+    head = next(line for line in lines if line.startswith("first"))
+    assert head.split() == ["first", "second", "fold", "first", "second", "difference", "p", "corrected", "episodes"]
+    assert "* not told apart in mIoU (mean over folds): fair, bad" in lines
+    assert any(line.startswith("good") and "0.0" in line and "*" in line for line in lines)
+    assert "a trial, not a result" in printed
+    drawn = (tmp_path / "cd.svg").read_text()
+    assert drawn.count(" good  ") == 3 and "<!-- mIoU, mean over folds -->" in drawn
+    assert main(["compare", *folders, *more]) == 0
+    assert (tmp_path / "cd.svg").read_text() == drawn
+    capsys.readouterr()
+    assert main(["compare", *folders, "--resamples", "300", "--format", "json"]) == 0
+    (stated,) = json.loads(capsys.readouterr().out)
+    assert stated["tables"]["all"]["mIoU"][0]["difference"]["difference"]["high"] < 0
+    assert main(["compare", *folders, "--resamples", "300", "--format", "markdown"]) == 0
+    assert "| good | fair | mean | 100.00 |" in capsys.readouterr().out
+
+
+def test_the_picture_shows_methods_at_their_scores(three, tmp_path):
+    from PIL import Image
+
+    from fsbench.tables.compare_layout import plot
+
+    plot(tmp_path / "cd.png", compare(three, ["mIoU"], resamples=300))
+    pixels = np.asarray(Image.open(tmp_path / "cd.png").convert("RGB")).astype(int)
+    red = (pixels[..., 0] > 180) & (pixels[..., 1] < 80)  # the bar over fair and bad, which are alike to the digit
+    columns = np.nonzero(red.any(0))[0]
+    assert len(columns) and columns.max() < pixels.shape[1] / 3  # good, the best, is on the right
+
+
+def test_finished_runs_are_read_without_torch(three):
+    """Torch alone takes seconds and hundreds of megabytes."""
+    code = "import sys; from fsbench.cli.main import main; main(sys.argv[1:]); sys.exit('torch' in sys.modules)"
+    for command in ("compare", "table"):
+        arguments = [sys.executable, "-c", code, command, *map(str, three)]
+        done = subprocess.run(arguments, capture_output=True, text=True)
+        assert done.returncode == 0 and "good" in done.stdout, done.stderr

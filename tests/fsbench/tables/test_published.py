@@ -1,0 +1,356 @@
+"""Reported figures: every row of every file is understood, and what stands beside ours may stand there."""
+
+import csv
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fsbench.cli.main import main
+from fsbench.config.registry import aliases, config_files, names
+from fsbench.data.dataset import ClassificationIndex
+from fsbench.episodes.classification import draw_classification_manifest
+from fsbench.episodes.manifest import read_manifest
+from fsbench.errors import DataError
+from fsbench.metrics.bootstrap import Interval
+from fsbench.metrics.classification import ClassificationResult
+from fsbench.paths import CONFIGS, REPOSITORY
+from fsbench.records.record import Record, to_frame, write_record
+from fsbench.tables.layout import to_sheet
+from fsbench.tables.published import match_published
+from fsbench.tables.published_scores import FOLDER, PublishedScore, read_published
+from fsbench.tables.table import build_blocks
+from methods.classifiers.published_settings import tuning_notes
+
+FROZEN = REPOSITORY / "benchmarks/manifests/pascal"
+EMAT = {"name": "emat", "type": "emat", "support_side": 20}
+DCAMA = {
+    "name": "dcama", "type": "dcama", "support_background": "keep", "skip_scales": [4, 8],
+    "skip_support": True, "attn_scales": [8, 16, 32], "support_pixels": "all",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def figures():
+    return read_published()
+
+
+@pytest.fixture
+def official(tmp_path):
+    """official(method, backbone, fold, task) -> a record on frozen official episodes, an answer that is always the
+    same: the way is found, and 300 pixels too much."""
+
+    def make(method, backbone, fold=0, task="fscs-2way1shot-original", weights="official x", **header) -> Record:
+        protocol, *rest = task.split("-", 1)
+        manifest = read_manifest(FROZEN / f"{protocol}-fold{fold}-{rest[0]}.jsonl.gz")
+        manifest = type(manifest)(manifest.header | header, manifest.episodes)
+        rows = [
+            dict(
+                episode=e.index, slot=slot, class_id=number, tp=700, pred=1000, gt=700, pred_void=0, void=0, valid=4000
+            )
+            | dict(present=True, decided=True, score=1.0, rom=0.0, rum=0.0)
+            for e in manifest.episodes
+            for slot, number in enumerate([0, *e.classes])
+        ]
+        folder = tmp_path / f"{method['name']}-{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        manifest.write(folder / "manifest.jsonl")
+        identity = {
+            "method": method, "backbone": {"name": backbone, "weights": weights}, "fold": fold, "seed": 0,
+            "image_size": 384, "manifest_sha256": manifest.sha256, "training": None,
+        }  # fmt: skip
+        cost = {"trainable_parameters": 0, "episodes_per_second": 1.0, "peak_mib": 1.0}
+        run = {"id": folder.name, "identity": identity, "presence": "predicted", "cost": cost}
+        return write_record(folder, run, to_frame(rows, manifest))
+
+    return make
+
+
+def test_every_row_of_every_file_is_understood(figures):
+    assert len(figures) > 400
+    by_source = {(f.method, f.backbone, f.dataset, f.fold, f.way, f.shot, f.stated, f.metric): f for f in figures}
+    emat = by_source["EMAT", "DINOv2 ViT-S/14", "coco", "mean", 2, 1, "fully-augmented", "mIoU"]
+    assert (emat.value, emat.protocol, emat.setting, emat.backbones) == (
+        51.99, "fscs", "fully_augmented", ("dinov2_vits14",),
+    )  # fmt: skip
+    fss = by_source["DCAMA", "ResNet-50", "fss1000", "0", 1, 1, "main", "mIoU"]
+    assert fss.protocol == "hsnet" and fss.value == 88.2
+    seed = by_source["HMNet", "ResNet-50", "coco", "0", 1, 1, "4000 episodes, seed 3", "mIoU"]
+    assert (seed.episodes, seed.seed, seed.protocol) == (4000, 3, "pfenet")
+    scales = by_source["DCAMA", "Swin-B", "pascal", "mean", 1, 1, "skip_scales=4+8+16", "mIoU"]
+    assert dict(scales.options)["skip_scales"] == (4, 8, 16) and dict(scales.options)["skip_support"] is True
+    assert dict(by_source["HMNet", "VGG-16", "pascal", "mean", 1, 5, "with BAM ensemble", "mIoU"].options)["shots"] == 5
+    assert len({f for f in figures if "(DCAMA authors" in f.method}) == 34  # though two files hold them
+    assert not any(f.fold in ("std", "") for f in figures)
+
+
+def test_rows_and_figures_can_be_counted(figures):
+    """Independent of the reader: rows of the csv files that are scores of our methods, each once."""
+    ours = {"EMAT", "CST*", "CST (pixel-level labels)", "HSNet", "HSNet (DCAMA authors re-impl.)", "DCAMA", "HMNet"}
+    rows = {
+        (*(row[key] for key in row),)
+        for path in FOLDER.glob("*.csv")
+        for row in csv.DictReader(path.open(newline=""))
+        if row["method"] in ours
+        and row["metric"] in ("mIoU", "FB-IoU", "accuracy", "ROM", "RUM")
+        and row["dataset"] in ("PASCAL-5i", "COCO-20i", "FSS-1000")
+        and row["fold"] not in ("std", "")
+        and not row["setting"].endswith((": std", ": spread"))
+        and not (row["method"] == "HSNet" and "iFSL" in row["source"])
+    }
+    with (FOLDER / "fort.csv").open(newline="") as file:
+        images = [
+            row
+            for row in csv.DictReader(file)
+            if row["metric"] == "accuracy_%" and row["method"] not in ("zero-shot", "CoOp", "Tip-Adapter-F", "PLOT++")
+        ]
+    assert len(figures) == len(rows) + len(images) > len(rows) + 200
+
+
+def test_the_mapping_names_methods_and_options_there_are(figures):
+    import yaml
+
+    known, kinds = {}, {}
+    for name in names("methods"):
+        model = yaml.safe_load((CONFIGS / "methods" / f"{name}.yaml").read_text())["model"]
+        kinds[name] = model["class_path"].rpartition(".")[2].lower()
+        known.setdefault(kinds[name], set()).add(model["init_args"]["backbone"]["name"])
+    for choice in aliases().values():
+        known[kinds[choice.method]].add(choice.backbone)
+    for path in (CONFIGS / "ablations").glob("*/*.yaml"):
+        options = yaml.safe_load(path.read_text()).get("model", {}).get("init_args", {})
+        if "backbone" in options:
+            known[kinds[path.parent.name]].add(options["backbone"]["name"])
+    used = {(f.kind, backbone) for f in figures for backbone in f.backbones}
+    assert {kind for kind, _ in used} <= set(known)
+    assert {pair for pair in used if pair[1] not in known[pair[0]]} == {("hsnet", "swin_base")}
+
+
+def test_verdicts(official, figures):
+    record = official(EMAT, "dinov2_vits14")
+    figure = PublishedScore(
+        "EMAT", "DINOv2 ViT-S/14", "original", "pascal", "0", 2, 1, "mIoU", 63.4, 1, "s", "fscs", "emat",
+        backbones=("dinov2_vits14",),
+    )  # fmt: skip
+
+    def verdict(low, high):
+        (item,) = match_published("emat", "0", {"mIoU": Interval((low + high) / 2, low, high)}, [record], [figure])
+        assert item.difference == pytest.approx((low + high) / 2 - 63.4)
+        return item.verdict
+
+    assert [verdict(63, 64), verdict(63.46, 65), verdict(60, 63.34), verdict(63.44, 65), verdict(60, 63.36)] == [
+        "within the interval", "above", "below", "within the interval", "within the interval",
+    ]  # fmt: skip
+
+
+def test_why_not(official):
+    figures = [
+        PublishedScore("EMAT", "DINOv2 ViT-S/14", "x", "pascal", "0", 2, 1, "mIoU", 60.0, 1, "s", "fscs", "emat",
+               backbones=("dinov2_vits14",), options=(("support_side", 20),))
+    ]  # fmt: skip
+    scores = {"mIoU": Interval(50, 49, 51)}
+
+    def why(record, *more):
+        (item,) = match_published("emat", "0", scores, [record, *more], figures)
+        assert item.difference is None
+        return item.verdict.removeprefix("not comparable: ")
+
+    assert why(official(EMAT, "dino_vits8")) == "backbone dino_vits8 here, dinov2_vits14 there"
+    assert why(official(EMAT, "dinov2_vits14", weights="random (seed 0)")) == "the backbone's weights are random"
+    small = official(EMAT, "dinov2_vits14", requested=20, lists="derived")
+    assert why(small) == "20 episodes here, 1000 there; image lists here are derived, not the official ones"
+    augmented = official(EMAT, "dinov2_vits14", task="fscs-2way1shot-partially-augmented")
+    assert why(augmented) == "setting partially_augmented here, original there"
+    assert why(official(EMAT, "dinov2_vits14"), small) == why(small)  # a mean is as good as its worst fold
+    assert why(official(EMAT, "dinov2_vits14", seed=5)) == "test seed 5 here, None there"
+    assert why(official(EMAT, "dinov2_vits14", empty=False)) == "queries may be empty there"
+    other = official(EMAT | {"support_side": 12}, "dinov2_vits14")
+    assert not match_published("emat", "0", scores, [other], figures)  # another method
+
+
+def test_a_table_has_the_reported_means(official, figures):
+    records = [official(EMAT, "dinov2_vits14", fold) for fold in range(4)]
+    (block,) = build_blocks(records, published=figures)
+    assert {(item.fold, item.metric, item.reported.value) for item in block.published} == {
+        ("mean", "mIoU", 63.38), ("mean", "accuracy", 82.70),
+    }  # fmt: skip
+    (iou, accuracy) = sorted(block.published, key=lambda item: item.metric == "accuracy")
+    assert iou.verdict == "above" and iou.difference == pytest.approx(70 - 63.38) and accuracy.verdict == "above"
+    caption, grid = to_sheet(block).parts[-1]
+    assert caption == "reported beside measured" and len(grid) == 3
+    assert next(line for line in grid if line[2] == "mIoU")[3:8] == [
+        "70.00 [70.00, 70.00]", "63.38", "+6.62", "above", "EMAT, DINOv2 ViT-S/14, fscs, original",
+    ]  # fmt: skip
+
+
+def test_what_can_be_compared_hides_what_cannot(official, figures):
+    (block,) = build_blocks([official(DCAMA, "swin_base", task="hsnet-1way1shot-original")], published=figures)
+    assert [(x.reported.stated, x.reported.backbone, x.metric) for x in block.published] == [("main", "Swin-B", "mIoU")]
+    ablated = official(DCAMA | {"support_background": "zero"}, "swin_base", task="hsnet-1way1shot-original")
+    (block,) = build_blocks([ablated], published=figures)
+    assert [x.reported.stated for x in block.published] == ["support_background=zero"]
+    other = official(DCAMA, "swin_base", task="fscs-1way1shot-original")
+    (block,) = build_blocks([other], published=figures)
+    assert {x.verdict for x in block.published} == {"not comparable: protocol fscs here, hsnet there"}
+    assert {x.reported.backbone for x in block.published} == {"Swin-B", "ResNet-50", "ResNet-101"}
+
+
+def test_on_the_command_line(official, tmp_path, capsys):
+    official(DCAMA, "swin_base", task="hsnet-1way1shot-original")
+    assert main(["table", str(tmp_path), "--no-trivial", "--published"]) == 0
+    text = capsys.readouterr().out
+    assert "reported beside measured" in text and "DCAMA ECCV2022 Table 1" in text
+    assert main(["table", str(tmp_path), "--no-trivial", "--published", "--format", "csv"]) == 0
+    rows = [row for row in csv.DictReader(capsys.readouterr().out.splitlines()) if row["part"] == "reported"]
+    assert [(row["fold"], row["metric"], row["value"], row["notes"]) for row in rows] == [
+        ("0", "mIoU", "72.2", "main: below")
+    ]
+    assert main(["table", str(tmp_path), "--no-trivial"]) == 0
+    assert "reported" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ("EMAT,DINOv2", "EMAT2,DINOv2", "emat.csv, line 8: method is 'EMAT2', which mapping.yaml does not know"),
+        ("original,acc", "orig,acc", "emat.csv, line 2: setting is 'orig', which mapping.yaml does not know"),
+        (
+            "backbone,",
+            "trunk,",
+            "emat.csv has the columns dataset, fold, method, metric, setting, shot, source, trunk",
+        ),
+    ],
+)
+def test_names_that_are_not_known_are_refused(tmp_path, before, after, expected):
+    folder = Path(shutil.copytree(FOLDER, tmp_path / "published"))
+    text = (folder / "emat.csv").read_text()
+    (folder / "emat.csv").write_text(text.replace(before, after, 1))
+    with pytest.raises(DataError) as refused:
+        read_published(folder)
+    assert expected in str(refused.value)
+    (folder / "emat.csv").unlink()
+    with pytest.raises(DataError, match=r"emat\.csv: either not in"):
+        read_published(folder)
+
+
+@pytest.fixture
+def classified(tmp_path):
+    """classified(method, backbone, sizes, **task) -> a record of 20-way 1-shot episodes of "cub", all answers right."""
+
+    class Index(ClassificationIndex):
+        name, origin = "cub", "derived"
+
+        def __init__(self, sizes):
+            self.class_names = tuple(f"class {n}" for n in range(len(sizes)))
+            self.images = tuple(tuple(map(str, range(size))) for size in sizes)
+
+        def image_path(self, name):
+            return Path(name)
+
+    def make(
+        method, backbone="dino_vitb16", smallest=50, remarks=(), lists="derived", image_size=224, precision="32-true",
+        **task,
+    ) -> Record:  # fmt: skip
+        settings = {"way": 20, "shot": 1, "queries": 15, "episodes": 2000, "seed": 0, "min_class_size": None} | task
+        index = Index([smallest] * 30)
+        index.origin = lists
+        manifest = draw_classification_manifest(index, **settings)
+        right = np.arange(20).repeat(settings["queries"]).reshape(20, -1)
+        rows = [
+            row
+            for e in manifest.episodes
+            for row in ClassificationResult(e.index, tuple(c + 1 for c in e.classes), right).rows()
+        ]
+        folder = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        manifest.write(folder / "manifest.jsonl")
+        identity = {
+            "method": {"name": "m", **method}, "backbone": {"name": backbone, "weights": "official"}, "fold": 0,
+            "seed": 0, "image_size": image_size, "manifest_sha256": manifest.sha256, "training": None,
+            "precision": precision,
+        }  # fmt: skip
+        cost = {"trainable_parameters": 0, "episodes_per_second": 1.0, "peak_mib": 1.0}
+        run = {"id": folder.name, "identity": identity, "presence": "predicted", "cost": cost, "remarks": remarks}
+        return write_record(folder, run, to_frame(rows, manifest))
+
+    return make
+
+
+def test_classification_beside_its_paper(classified, figures):
+    def beside_it(record, *scores):
+        low, high = scores or (57.9, 58.1)
+        return match_published("m", "all", {"accuracy": Interval((low + high) / 2, low, high)}, [record], figures)
+
+    solver = {"type": "frozenclassifier", "solver": "metaoptnet"}
+    with (FOLDER / "fort.csv").open(newline="") as file:
+        printed = {
+            float(row["value"])
+            for row in csv.DictReader(file)
+            if (row["method"], row["backbone"], row["dataset"], row["shot"])
+            == ("MetaOptNet", "DINO ViT-B/16 IN1K", "CUB", "1")
+        }
+    found = beside_it(classified(solver))
+    assert {item.reported.value for item in found} == printed and all(item.difference is not None for item in found)
+
+    def why(*arguments, **task):
+        found = beside_it(classified(*arguments, **task))
+        of_backbone = [item for item in found if "dino_vitb16" in item.reported.backbones]
+        (verdict,) = {item.verdict if item.difference is None else "" for item in of_backbone}
+        return verdict.removeprefix("not comparable: ")
+
+    assert (
+        why(solver, smallest=40) == "30 small classes are repeated up to 50 images there, not here "
+        "(--data.min_class_size=50)"
+    )
+    assert why(solver, smallest=40, min_class_size=50) == ""
+    assert why(solver, episodes=3) == "3 episodes here, 2000 there"
+    assert why(solver, queries=5) == "5 queries here, 15 there"
+    assert why(solver, lists="given, incomplete") == "the list of images is not complete here"
+    assert why(solver, lists="given") == ""
+    assert why(solver, image_size=128) == "images of 128 pixels here, 224 there"
+    assert why(solver, precision="bf16-mixed") == "precision bf16-mixed here, 32-true there"
+    for low, high, verdict in ((57.1, 57.2, "above"), (57.05, 57.35, "within"), (56.65, 56.93, "within")):
+        (item,) = [item for item in beside_it(classified(solver), low, high) if item.reported.value == 57.0]
+        assert item.verdict.startswith(verdict)  # 57.0 may be 57.05; 57.2 - sqrt(2) * 0.15 is 56.99
+    assert {f.dataset for f in figures if f.doubt and f.protocol == "fort"} == {"aircraft", "pets"}
+    tuned = {"type": "finetuned", "tuning": "lora", "head": "metaoptnet", "temperature": 20.0}
+    assert "are not published" in why(tuned | {"alpha": 0.5}, remarks=["hyper-parameters are not published"])
+    names = {
+        alpha: {item.reported.method for item in beside_it(classified(tuned | {"alpha": alpha}))}
+        for alpha in (0.0, 0.5)
+    }
+    assert names == {0.0: {"LoRA"}, 0.5: {"LoRA+FORT"}}
+
+
+def test_remarks_on_hyper_parameters():
+    """None for the authors' own commands, which the configurations are."""
+    from types import SimpleNamespace as Plain
+
+    import yaml
+
+    def said(name, dataset, shot=1, **other):
+        options = {"tuning": "head", "head": "default" if name == "lp" else "metaoptnet", "temperature": 1.0}
+        options |= {"optimiser": "sgd"} if name == "lp" else {}
+        for path in config_files(name, dataset):
+            if path.parent.name in ("methods", "backbones"):
+                options |= yaml.safe_load(path.read_text())["model"]["init_args"]
+        options |= other
+        schedule = Plain(**{key: options.get(key, 0) for key in ("learning_rate", "alpha", "tau")})
+        schedule.optimiser, schedule.temperature = options["optimiser"], options["temperature"]
+        method = Plain(
+            schedule=schedule, backbone=Plain(**options["backbone"]), tuning=options["tuning"],
+            epochs=options["epochs"], patches=options.get("patches"), head_kind=options["head"],
+        )  # fmt: skip
+        return tuning_notes(method, Plain(shot=shot, dataset=Plain(name=dataset)))
+
+    vit, swin = ("ft", "lora", "ssf", "fort", "fort_lora", "fort_ssf"), ("ft_swin", "fort_swin", "fort_ssf_swin")
+    assert not any(said(name, "cub") for name in (*vit, *swin, "vpt", "lp"))
+    assert not said("lora", "cub", head="default", temperature=1.0)
+    changes = {"optimiser": "sgd"}, {"temperature": 1.0}, {"head": "protonet"}, {"head": "default"}, {"epochs": 9}
+    assert all("other than the published" in said("lora", "cub", **change)[0] for change in changes)
+    assert "other than the published" in said("lp", "cub", epochs=21)[0]
+    assert "are not published" in said("lp", "cub", shot=5)[0] and "are not published" in said("lp", "cars")[0]
+    assert not any(said(name, "pets") for name in vit)
+    for unknown in (said("fort", "cub", shot=5), said("ft", "cars"), said("fort_swin", "pets"), said("vpt", "pets")):
+        assert "are not published" in unknown[0]

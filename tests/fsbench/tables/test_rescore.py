@@ -1,0 +1,134 @@
+"""Another protocol's metric on the same predictions: what counts decide, and what they do not."""
+
+import json
+from dataclasses import replace
+
+import polars as pl
+import pytest
+
+from fsbench.cli.main import main
+from fsbench.episodes.protocol import load_protocol
+from fsbench.tables.rescore import rescore, undefined
+
+FSCS, PFENET, HSNET = (load_protocol(name) for name in ("fscs", "pfenet", "hsnet"))
+
+
+def by_figures(group, fold="0"):
+    return {line.figures: line for line in group.lines if line.fold == fold}
+
+
+def test_void_policy_by_hand(make):
+    """The truth on every second row, and way 1 on its void pixels."""
+    record = make("m", 0, quality=2, spill=True)
+    (group,) = rescore([record], PFENET)
+    lines = by_figures(group)
+    assert list(lines) == ["own metric: fscs v1", "metric of pfenet v1, same episodes", "only presence: any_pixel"]
+    own, other, _ = lines.values()
+    sums = record.episodes.filter(pl.col("slot") == 1).group_by("class_id").agg(
+        pl.col("tp", "pred", "gt", "pred_void").sum()
+    )  # fmt: skip
+    tp, union = sums["tp"], sums["pred"] + sums["gt"] - sums["tp"]
+    assert own.scores["mIoU"].value == pytest.approx(100 * (tp / (union + sums["pred_void"])).sum() / 3)
+    assert other.scores["mIoU"].value == pytest.approx(100 * (tp / union).sum() / 3)
+    difference = other.difference["mIoU"]
+    assert difference.value == pytest.approx(other.scores["mIoU"].value - own.scores["mIoU"].value)
+    assert 0 < difference.low < difference.value < difference.high
+    assert other.difference["accuracy"].value == 0 and not own.difference
+
+
+def test_presence_from_the_mask_counts_void_pixels_too(make):
+    """Decisions were right but for 6 episodes; the masks show the way where any pixel, void or not, is predicted."""
+    record = make("m", 0, quality=1, spill=True, wrong=6)
+    line = by_figures(rescore([record], FSCS)[0])["only presence: any_pixel"]
+    ways = record.episodes.filter(pl.col("slot") == 1)
+    derived = (ways["pred"] + ways["pred_void"] > 0) == ways["present"]
+    assert line.scores["accuracy"].value == pytest.approx(100 * derived.mean())
+    assert derived.mean() < 1  # void of other objects was predicted in some empty queries
+    assert line.difference["accuracy"].value == pytest.approx(100 * derived.mean() - 75)
+    assert line.difference["mIoU"].value == 0
+
+
+def test_methods_that_only_segment_have_no_other_presence(make):
+    (group,) = rescore([make("m", 0, presence="any_pixel")], PFENET)
+    assert not any("presence" in line.figures for line in group.lines)
+
+
+def test_another_resolution_is_not_defined_and_void_alone_is(make):
+    (group,) = rescore([make("m", 0, quality=2, spill=True)], HSNET)
+    lines = by_figures(group)
+    line = lines["metric of hsnet v1, same episodes"]
+    reason = "hsnet counts pixels at the method's input size, the run's counts are at the query's original size"
+    assert not line.scores and line.undefined.startswith(reason)
+    assert any(reason in note for note in group.notes)
+    (same,) = rescore([make("m", 0, quality=2, spill=True)], PFENET)
+    expected = by_figures(same)["metric of pfenet v1, same episodes"]
+    assert lines["only void: ignore"].scores == expected.scores
+
+
+def test_several_ways_under_a_protocol_of_one_are_not_defined(make):
+    record = make("m", 0, quality=2, way=2)
+    assert undefined(record, FSCS, PFENET) == "pfenet knows one way, the run has 2"
+    (group,) = rescore([record], PFENET)
+    own = by_figures(group)["own metric: fscs v1"]
+    assert group.metrics == ("mIoU", "FB-IoU", "FB-IoU-any", "accuracy")
+    assert own.scores["FB-IoU-any"].value >= own.scores["FB-IoU"].value
+
+
+def test_the_own_protocol_is_not_shown_twice(make):
+    lines = by_figures(rescore([make("m", 0, quality=2)], FSCS)[0])
+    assert "own metric: fscs v1" in lines and not [name for name in lines if name.startswith("metric of")]
+
+
+def test_readers_are_told_whose_episodes_these_are(make):
+    (group,) = rescore([make("m", 0)], PFENET)
+    text = "\n".join(group.notes)
+    assert "same episodes: drawn and predicted under fscs; pfenet's own figure needs a run under it" in text
+    assert "queries may be empty here; under pfenet every query shows the class" in text
+    assert "24 instead of the protocol's 1000 episodes: a trial, not a result" in text
+    record = make("m", 0)
+    record.header["version"] = 0
+    assert "made under fscs v0; the own metric here is that of v1" in rescore([record], PFENET)[0].notes
+
+
+def test_a_mean_only_over_every_fold(make):
+    whole = [make("m", fold, quality=2, spill=True) for fold in (0, 1)]
+    (group,) = rescore([*whole, make("part", 0)], PFENET)
+    assert {(line.method, line.fold) for line in group.lines} == {("m", "0"), ("m", "1"), ("m", "mean"), ("part", "0")}
+    label = "metric of pfenet v1, same episodes"
+    folds = [by_figures(group, fold)[label].difference["mIoU"].value for fold in ("1", "mean")]
+    first = next(line for line in group.lines if (line.method, line.fold, line.figures) == ("m", "0", label))
+    assert folds[1] == pytest.approx((folds[0] + first.difference["mIoU"].value) / 2)
+
+
+def test_the_command_prints_and_writes_nothing(make, tmp_path, capsys):
+    record = make("m", 0, quality=2, spill=True)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    printed = {}
+    for form in ("text", "markdown", "latex", "json"):
+        assert main(["rescore", str(record.path), "--protocol", "pfenet", "--format", form]) == 0
+        printed[form] = capsys.readouterr().out
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    (group,) = json.loads(printed["json"])
+    value, moved = group["lines"][1]["scores"]["mIoU"]["value"], group["lines"][1]["difference"]["mIoU"]["value"]
+    assert f" {value:.2f} [" in printed["text"] and f" {moved:+.2f} [" in printed["text"]
+    assert f"| {moved:+.2f} [" in printed["markdown"] and f"& {moved:+.2f} [" in printed["latex"]
+    head = printed["text"].splitlines()[2].split()
+    assert head == ["method", "fold", "figures", "mIoU", "difference", "FB-IoU", "difference", "accuracy", "difference"]
+
+
+def test_what_cannot_be_rescored_is_refused(make, tmp_path, capsys):
+    record = make("m", 0)
+    assert main(["rescore", str(record.path), "--protocol", "pascal"]) == 2
+    assert "unknown protocol 'pascal'; there are: fscs, hsnet, pfenet" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    assert main(["rescore", str(tmp_path / "empty"), "--protocol", "fscs"]) == 2
+    assert "no finished run in" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["rescore", str(record.path)])
+
+
+def test_counts_at_the_input_size_do_not_give_those_at_the_original(make):
+    record = make("m", 0)
+    inputs = replace(FSCS, query_size="input")
+    assert undefined(record, inputs, FSCS).endswith("at the method's input size; evaluate again under fscs")
+    assert undefined(record, inputs, inputs) == ""

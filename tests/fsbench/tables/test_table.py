@@ -1,0 +1,260 @@
+"""Tables from records: what stands together, when there is a mean, and the five formats."""
+
+import csv
+import io
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from datamodules.datasets.folder import Folder
+from fsbench.cli.main import main
+from fsbench.episodes.draw import draw_manifest
+from fsbench.episodes.protocol import load_protocol
+from fsbench.episodes.task import EpisodeTask
+from fsbench.metrics.confusion import intersection_union, mean_iou
+from fsbench.records.record import Record, find_records
+from fsbench.tables.blocks import Subset
+from fsbench.tables.formats import FORMATS, render
+from fsbench.tables.subsets import ABSENT, SIZES
+from fsbench.tables.table import build_blocks
+from tests.conftest import CLASSES
+
+
+def lines(blocks):
+    return [(row.method, row.fold) for block in blocks for row in block.rows]
+
+
+def test_a_mean_only_where_every_fold_is_there(make):
+    records = [make("good", 0), make("good", 1), make("bad", 0, quality=2)]
+    (block,) = build_blocks(records)
+    assert lines([block]) == [("good", "0"), ("good", "1"), ("good", "mean"), ("bad", "0")]
+    by_key = {(row.method, row.fold): row for row in block.rows}
+    folds = [by_key["good", fold].scores["mIoU"].value for fold in ("0", "1")]
+    assert by_key["good", "mean"].scores["mIoU"].value == pytest.approx(sum(folds) / 2)
+    assert folds[0] == pytest.approx(100) and by_key["bad", "0"].scores["mIoU"].value < 60
+    assert by_key["good", "0"].trainable == 86020 and by_key["good", "mean"].trainable is None
+
+
+def test_other_settings_and_other_episodes_never_share_a_block(make):
+    records = [make("m", 0), make("m", 0, way=2), make("m", 0, setting="0-5"), make("m", 0, episodes=10)]
+    blocks = build_blocks(records)
+    assert len(blocks) == 4 and all(len(block.rows) == 1 for block in blocks)
+    assert "2-way 1-shot" in blocks[1].title and "0-5" in blocks[2].title and "10 episodes" in blocks[3].title
+
+
+def test_runs_of_one_method_that_differ_say_how(make):
+    (block,) = build_blocks([make("m", 0, seed=0), make("m", 0, seed=1)])
+    assert lines([block]) == [("m (seed 0)", "0"), ("m (seed 1)", "0")]
+
+
+def test_records_that_were_found_twice_stand_once(make):
+    record = make("m", 0)
+    copy = Record(record.path, record.run)
+    assert lines(build_blocks([record, copy])) == [("m", "0")]
+
+
+def test_trained_runs_and_checkpoints_are_told_apart_shortly(make):
+    checkpoints = [make("m", 0, training={"checkpoint_sha256": digit * 64}) for digit in "ab"]
+    trained = [make("m", 0, training={"max_epochs": n, "validation_sha256": "0"}) for n in (1, 2)]
+    (block,) = build_blocks([*checkpoints, *trained])
+    labels = [row.method for row in block.rows]
+    assert len(set(labels)) == 4 and all(len(label) < 70 for label in labels)
+    assert "m (max_epochs 1, weights from training)" in labels
+    assert sum("weights from checkpoint" in label for label in labels) == 2
+
+
+def test_folds_of_different_data_are_never_averaged(make, blocks_folder, tmp_path_factory):
+    """A data set of the same name with another list of images: its fold 1 is not the mate of the first one's fold 0."""
+    import shutil
+
+    other = Path(shutil.copytree(blocks_folder, tmp_path_factory.mktemp("other") / "blocks"))
+    names = (other / "ImageSets/Segmentation/val.txt").read_text().split()
+    (other / "ImageSets/Segmentation/val.txt").write_text("\n".join(names[:-2]) + "\n")
+    first, protocol = make("m", 0), load_protocol("fscs")
+    manifest = draw_manifest(Folder(str(other)), protocol, EpisodeTask(1, episodes=24))
+    second = make("m", 1)
+    second.run["identity"]["manifest_sha256"] = manifest.sha256
+    manifest.write(second.path / "manifest.jsonl")
+    blocks = build_blocks([first, Record(second.path, second.run)])
+    assert [lines([block]) for block in blocks] == [[("m", "0")], [("m", "1")]]
+
+
+def test_no_mean_by_size_over_some_folds_only(make, monkeypatch):
+    from fsbench.tables import segmentation
+
+    real = segmentation.run_statistics
+
+    def run_statistics(frame, record, by_class):
+        statistics = real(frame, record, by_class)
+        if record.header["fold"] == 1:
+            statistics.sizes["0-5"] = replace(statistics.sizes["0-5"], pairs=0)
+        return statistics
+
+    monkeypatch.setattr(segmentation, "run_statistics", run_statistics)
+    (block,) = build_blocks([make("m", 0), make("m", 1)])
+    mean = block.rows[-1]
+    assert mean.fold == "mean" and mean.by_size["0-5"] == Subset(0, 0, {}) and mean.by_size["5-10"].scores
+
+
+def test_breakdown_by_size_and_class(make):
+    record = make("m", 0, quality=3, way=2)
+    (row,) = build_blocks([record], by_class=True)[0].rows
+    ways = record.episodes.filter(pl.col("slot") > 0).with_columns(
+        share=pl.col("gt") / (pl.col("void") + pl.col("valid"))
+    )
+    bins = {name: ways.filter(pl.col("gt") > 0, pl.col("share") >= low, pl.col("share") < high)
+            for name, (low, high) in SIZES.items()}  # fmt: skip
+    bins[ABSENT] = ways.filter(pl.col("gt") == 0)
+    assert list(row.by_size) == list(bins) and sum(map(len, bins.values())) == 48
+    for name, part in bins.items():
+        cell = row.by_size[name]
+        assert (cell.pairs, cell.episodes) == (len(part), part["episode"].n_unique())
+        if name != ABSENT:
+            sums = part.group_by("class_id").agg(pl.col("tp", "pred", "gt", "pred_void").sum())
+            expected = mean_iou(
+                *intersection_union(sums.select("tp", "pred", "gt", "pred_void").to_numpy(), "background")
+            )
+            assert cell.scores["mIoU"].value == pytest.approx(float(expected))
+            assert cell.scores["mIoU"].low <= expected <= cell.scores["mIoU"].high
+    assert list(row.by_size[ABSENT].scores) == ["accuracy"]  # an IoU of nothing means nothing
+    assert list(row.by_class) == ["red", "green", "blue"]
+    assert sum(cell.pairs for cell in row.by_class.values()) == 48
+
+
+def test_other_metrics_can_be_asked_for(make):
+    blocks = build_blocks([make("m", 0, quality=3, wrong=6)], trivial=True, metrics=["mIoU", "error", "ROM", "RUM"])
+    (block,) = blocks
+    row, *trivial = block.rows
+    frame = find_records(make("m", 0, quality=3).path)[0].episodes.filter(pl.col("slot") == 1)
+    assert list(row.scores) == ["mIoU", "error", "ROM", "RUM"]
+    assert row.scores["error"].value == pytest.approx(25)
+    assert row.scores["ROM"].value == pytest.approx(frame["rom"].mean()) and row.scores["ROM"].value > 0.3
+    assert all(list(answer.scores) == ["mIoU", "error"] for answer in trivial)
+    assert any(note.startswith("ROM: objects predicted in several pieces") for note in block.notes)
+    text = render(blocks, "text").splitlines()
+    assert text[2].split()[:6] == ["method", "fold", "mIoU", "error", "ROM", "RUM"]
+    assert f"{row.scores['ROM'].value:.3f} [" in text[4] and text[5].split()[-5:-3] == ["–", "–"]
+
+
+def test_a_run_without_region_measures_says_so(make):
+    old, new = make("old", 0, regions=False), make("new", 0)
+    (block,) = build_blocks([old, new], metrics=["ROM"])
+    assert [list(row.scores) for row in block.rows] == [[], ["ROM"]]
+    assert f"{old.path.name}: made before ROM and RUM were measured; FORCE=1 repeats the run" in block.notes
+    assert not any(new.path.name in note for note in block.notes)
+
+
+@pytest.fixture
+def table(make, tmp_path, capsys):
+    """table(*arguments) -> what `fsbench table` prints of two methods, one of them on one fold only."""
+    for method, fold, quality in (("good", 0, 1), ("good", 1, 1), ("bad", 0, 2)):
+        make(method, fold, quality, wrong=3)
+
+    def call(*arguments: str) -> str:
+        assert main(["table", str(tmp_path), "--no-trivial", *arguments]) == 0
+        return capsys.readouterr().out
+
+    return call
+
+
+def test_the_ordinary_table_has_the_ordinary_columns(table):
+    printed = table().splitlines()
+    assert printed[2].split()[:5] == ["method", "fold", "mIoU", "FB-IoU", "accuracy"]
+    assert sum(line.startswith("method ") for line in printed) == 3 and ABSENT not in "".join(printed)
+
+
+def test_by_size_tells_strata_from_size_restricted_settings(table):
+    printed = table("--by", "size")
+    lines = [line.split() for line in printed.splitlines()]
+    start = next(i for i, words in enumerate(lines) if words[2:4] == ["object", "size"])
+    assert lines[start] == ["method", "fold", "object", "size", "episodes", "pairs", "mIoU", "accuracy"]
+    rows = lines[start + 2 : start + 7]
+    assert [words[2] for words in rows] == ["0-5", "5-10", "10-15", ">15", ABSENT]
+    assert sum(int(words[-7]) for words in rows[:-1]) + int(rows[-1][4]) == 24
+    assert rows[-1][5] == "–"
+    assert "by object size: these very episodes" in printed
+    assert "the size-restricted settings 0-5, 5-10, 10-15 and 0-15 are something else" in printed
+
+
+def test_by_fold_sets_the_folds_side_by_side(table):
+    lines = [line.split() for line in table("--by", "fold", "--metrics", "mIoU,error").splitlines()]
+    heads = [i for i, words in enumerate(lines) if words[:1] == ["method"]]
+    assert lines[heads[0]] == ["method", "metric", "fold", "0", "fold", "1", "mean"]
+    assert [lines[i - 1] for i in heads] == [["mIoU", "by", "fold"], ["error", "by", "fold"]]
+    bad, good = sorted(lines[heads[0] + 2 : heads[0] + 4])
+    assert bad[-2:] == ["–", "–"] and "–" not in good
+    assert lines[heads[1] + 2][2] == lines[heads[1] + 3][2] == "12.50"
+
+
+@pytest.mark.parametrize("command", [["table"], ["rescore", "--protocol", "hsnet"], ["compare"]])
+def test_a_damaged_run_does_not_hide_the_others(make, tmp_path, capsys, command):
+    whole, sound, interrupted, lost = (make(name, 0) for name in ("whole", "sound", "cut", "lost"))
+    assert main([*command, str(tmp_path)]) == 0
+    (interrupted.path / "run.json").write_text("{")
+    (lost.path / "episodes.parquet").unlink()
+    capsys.readouterr()
+    assert main([*command, str(tmp_path)]) == 1
+    printed = capsys.readouterr()
+    assert "whole" in printed.out and "cut" not in printed.out and "lost" not in printed.out
+    assert [line.startswith("fsbench: error: left out: ") for line in printed.err.splitlines()] == [True, True]
+    assert f"{interrupted.path}/run.json is no JSON" in printed.err and "episodes.parquet is missing" in printed.err
+    shutil.rmtree(whole.path)
+    shutil.rmtree(sound.path)
+    assert main([*command, str(tmp_path)]) == 2 and capsys.readouterr().out == ""
+
+
+def test_by_class_and_csv_and_json(table):
+    assert " red " in table("--by", "class") and " red " not in table("--by", "size")
+    rows = list(csv.DictReader(io.StringIO(table("--format", "csv", "--by", "class", "--metrics", "class-error"))))
+    assert {row["part"] for row in rows} == {
+        "all",
+        *SIZES,
+        ABSENT,
+        *CLASSES,
+    }
+    assert {row["metric"] for row in rows if row["part"] != "all"} == {"class-error"}
+    (block,) = json.loads(table("--format", "json"))
+    assert set(block["rows"][0]["by_size"]["absent"]) == {"pairs", "episodes", "scores"}
+
+
+@pytest.mark.parametrize(("metrics", "expected"), [("mIoU,miou", "unknown metric 'miou'; there are: mIoU, FB-IoU, acc"),
+                                                   (",", "no metric was named; there are: mIoU")])  # fmt: skip
+def test_unknown_metrics_are_refused(make, tmp_path, capsys, metrics, expected):
+    make("m", 0)
+    assert main(["table", str(tmp_path), "--metrics", metrics]) == 2
+    assert expected in capsys.readouterr().err
+
+
+def test_readers_are_told_what_a_number_is_not(make):
+    (block,) = build_blocks([make("m", 0, weights="random (seed 0)")], trivial=True)
+    text = " ".join(block.notes)
+    assert "24 instead of the protocol's 1000 episodes: a trial, not a result" in text
+    assert "backbone b has random (seed 0) weights; its figures mean nothing" in text
+    assert "image lists: derived" in text
+    assert [row.method for row in block.rows] == ["m", "(all foreground)", "(all background)", "(majority)"]
+
+
+def test_formats(make):
+    blocks = build_blocks([make("a_b", 0), make("a_b", 1)], by_class=True, trivial=True)
+    text = {form: render(blocks, form) for form in FORMATS}
+    table = text["text"].split("\n\n")[1].splitlines()
+    assert len({len(line) for line in table[:2]}) == 1 and "100.00 [100.00, 100.00]" in table[2]
+    assert "| a_b | 0 | 100.00 [100.00, 100.00] |" in text["markdown"]
+    rows = list(csv.DictReader(io.StringIO(text["csv"])))
+    means = [r for r in rows if r["fold"] == "mean" and r["part"] == "all" and r["metric"] == "mIoU"]
+    assert [r["value"] for r in means] == ["100.0000"]
+    assert {r["metric"] for r in rows} >= {"trainable parameters", "episodes/s", "peak memory MiB"}
+    assert "a trial, not a result" in rows[0]["notes"]
+    assert r"a\_b & 0 & 100.00" in text["latex"] and text["latex"].count(r"\begin{tabular}") == 4
+    loaded = json.loads(text["json"])
+    assert loaded[0]["rows"][0]["scores"]["mIoU"]["value"] == pytest.approx(100)
+
+
+def test_the_order_of_the_folders_does_not_matter(make):
+    records = [make("m", fold) for fold in (1, 0)]
+    assert render(build_blocks(records), "json") == render(build_blocks(records[::-1]), "json")
+    assert isinstance(records[0].path, Path)

@@ -1,0 +1,120 @@
+"""DCAMA's positions, attention and mask resize (dcama.md §3-§5)."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from fsbench.ops import mask_value_attention as attention_module
+from fsbench.paths import REPOSITORY
+from methods.dcama.attention import MaskAttention, position_table, resize_mask
+from tests.goldens.harness import Case, Comparisons, absolute
+from tests.goldens.hashed import hash_state, hash_values
+
+PATHS = ("reference", "chunked", "fused")
+"""Back ends of the attention; each is compared with the golden."""
+TABLES = """
+import sys, torch
+from methods.dcama.attention import position_table
+lengths = [int(text) for text in sys.argv[2:]]
+torch.save({width: position_table(lengths[0], width) for width in lengths[1:]}, sys.argv[1])
+"""
+
+
+def positions(case: Case) -> Comparisons:
+    """Compare the tables in a process where MKL takes the path on which the golden was measured.
+
+    The last bit of `torch.exp` is MKL's: on Intel's CPUs it takes another path than elsewhere, and at position 2303 one
+    bit of a frequency near 1 is 1e-4 of a sine.
+    """
+    rows, widths = case.config["positions"], case.config["C"]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "tables.pt"
+        command = [sys.executable, "-c", TABLES, str(file), str(max(rows) + 1), *map(str, widths)]
+        subprocess.run(command, check=True, cwd=REPOSITORY, env=os.environ | {"MKL_CBWR": "COMPATIBLE"})
+        tables = torch.load(file, weights_only=True)
+    for width in widths:
+        yield case.compare(f"out.pe.C{width}", tables[width][rows], absolute(case.entry["tolerance"]["abs"]))
+
+
+def _block(case: Case, state: dict[str, Tensor]) -> MaskAttention:
+    block = MaskAttention(case.config["C"], case.config["heads"], 0.5).eval()
+    block.load_state_dict(state)
+    return block
+
+
+def attention(case: Case) -> Comparisons:
+    t, tolerance = case.tensors, case.entry["tolerance"]
+    for path in PATHS:
+        block = _block(case, case.state())
+        query, key, value = (t[f"in.{name}"].clone().requires_grad_() for name in ("query", "key", "value"))
+        q, k = block.project(0, query.mT), block.project(1, key.mT)
+        found = attention_module.mask_value_attention(q, k, value, block.heads, 0.0, path)[..., None]
+        loss = (found * t["in.loss_weight"]).sum()
+        loss.backward()
+        yield case.compare("out.out", found, absolute(tolerance["abs"]))
+        yield case.compare("out.loss", loss, absolute(tolerance["abs"]))
+        gradients = {"query": query.grad, "key": key.grad, "value": value.grad}
+        for name, gradient in (gradients | {n: p.grad for n, p in block.named_parameters()}).items():
+            assert gradient is not None
+            yield case.compare(f"grad.{name}", gradient, absolute(tolerance["grad_abs"]))
+    weights = attention_module.attention_weights(q, k, block.heads)
+    yield case.compare("mid.attn", weights, absolute(tolerance["abs"]))
+
+
+def attention_dropout(case: Case) -> Comparisons:
+    """The stored coins in place of random ones, in both paths that draw theirs by place."""
+    t, c = case.tensors, case.config
+    block = _block(case, case.state())
+    tokens = []
+    for side in ("query", "support"):
+        x = t[f"in.{side}_feat"]
+        placed = x + position_table(x.shape[1], c["C"])
+        tokens.append((placed * t[f"in.keep_pe_{side}"] * 2).mT)
+    q, k = block.project(0, tokens[0]), block.project(1, tokens[1])
+    coins = t["in.keep_attn"].flatten(0, 1).float() * 2
+    for path in ("reference", "chunked"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(attention_module, "_kept", lambda weights, p, seed, group, rows: coins[group, rows].clone())
+            found = attention_module.mask_value_attention(q, k, t["in.value"], block.heads, 0.5, path)
+        yield case.compare("out.out", found[..., None], absolute(case.entry["tolerance"]["abs"]))
+
+
+def attention_true(case: Case) -> Comparisons:
+    c = case.config
+    width, length, shots = c["C"], c["N"], c["shot"]
+    shapes = {f"linears.{i}.{n}": s for i in (0, 1) for n, s in (("weight", (width, width)), ("bias", (width,)))}
+    block = _block(case, hash_state(shapes))
+    table = position_table(length, width)
+    query = hash_values(101, (1, length, width), -3, 3) + table
+    support = (hash_values(102, (shots, length, width), -3, 3) + table).reshape(1, -1, width)
+    q, k = block.project(0, query.mT), block.project(1, support.mT)
+    tolerance = absolute(case.entry["tolerance"]["abs"])
+    for path in PATHS:
+        value = hash_values(103, (1, shots * length), 0, 1)
+        found = attention_module.mask_value_attention(q, k, value, block.heads, 0.0, path)[..., None]
+        yield case.compare("out.out", found, tolerance)
+    weights = attention_module.attention_weights(q[..., :4], k, block.heads)
+    yield case.compare("mid.attn_head0_first4", weights[0, 0], tolerance)
+
+
+def mask_resize(case: Case) -> Comparisons:
+    for name in case.group("out.bilinear."):
+        source, side = name.split(".")
+        masks = case.tensors[f"in.mask.{source}"]
+        found = resize_mask(masks, int(side), int(side))
+        yield case.compare(f"out.bilinear.{name}", found, absolute(case.entry["tolerance"]["abs"]))
+
+
+KINDS = {
+    "positional_encoding": positions,
+    "attention": attention,
+    "attention_dropout": attention_dropout,
+    "attention_true": attention_true,
+    "mask_resize": mask_resize,
+}

@@ -1,0 +1,122 @@
+"""Classifiers on frozen features, episodes and the interval of few-shot classification (fort.md §2, §4, §6, §7)."""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from fsbench.episodes.classification import classification_episodes
+from fsbench.metrics.classification import mean_interval
+from fsbench.ops import crammer_singer as programme
+from fsbench.ops.crammer_singer import crammer_singer
+from methods.classifiers import solvers
+from methods.classifiers.solvers import (
+    classify,
+    initial_head,
+    metaoptnet_weights,
+    protonet_scores,
+    r2d2_weights,
+    scikit_model,
+)
+from tests.goldens.harness import EXACT, Case, Comparisons, absolute, compare, equal, relative
+from tests.goldens.kinds.fort import either
+
+
+def heads(case: Case) -> Comparisons:
+    """Classifiers and initial heads on given features, with the constants that the case states."""
+    c = case.config
+    constants = {"RIDGE_ALPHA": "rr_alpha", "SVM_C": "svm_C", "R2D2_RIDGE": "r2d2_lambda"}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, key in constants.items():
+            patch.setattr(solvers, name, c.get(key, getattr(solvers, name)))
+        patch.setattr(programme, "RIDGE", c.get("metaopt_ridge", programme.RIDGE))
+        patch.setattr(solvers, "crammer_singer", partial(crammer_singer, cap=c.get("metaopt_C", programme.CAP)))
+        yield from _heads(case)
+
+
+def _heads(case: Case) -> Comparisons:
+    c, t = case.config, case.tensors
+    ways, shots = c["n_way"], c["k_shot"]
+    features = t["in.features"].clone().requires_grad_()
+    support, query = features[:, :shots].flatten(0, 1), features[:, shots:].flatten(0, 1)
+    labels = torch.arange(ways).repeat_interleave(shots)
+    truth = torch.arange(ways).repeat_interleave(c["n_query"])
+    usual, solved = either(1e-4, 1e-4), relative(2e-3)
+    fixed = support.detach(), labels, query.detach(), ways
+
+    for solver, name in (("nn", "nn"), ("ridge", "rr"), ("svm", "svm")):
+        yield case.compare(f"out.{name}.pred", classify(solver, *fixed), EXACT)  # type: ignore[arg-type]
+    ridge, svm = scikit_model("ridge", *fixed[:2]), scikit_model("svm", *fixed[:2])
+    yield case.compare("out.rr.scores", ridge.decision_function(fixed[2].numpy()), usual)
+    yield case.compare("out.rr.coef", ridge.coef_, usual)
+    yield case.compare("out.rr.intercept", ridge.intercept_, usual)
+    yield case.compare("out.svm.ovr_decision", svm.decision_function(fixed[2].numpy()), usual)
+    yield case.compare("mid.svm.gamma", np.array([svm._gamma]), usual)
+
+    for name, scores in (
+        ("proto", protonet_scores(support, labels, query, ways)),
+        ("r2d2", query @ r2d2_weights(support, labels, ways)),
+    ):
+        (gradient,) = torch.autograd.grad(loss := F.cross_entropy(scores, truth), features, retain_graph=True)
+        yield case.compare(f"out.{name}.scores", scores, usual)
+        yield case.compare(f"out.{name}.query_ce", loss[None], usual)
+        yield case.compare(f"grad.{name}.features", gradient, either(1e-3, 1e-5))
+
+    scores = query @ metaoptnet_weights(support, labels, ways)
+    wide = support.detach().double()
+    z = solvers.crammer_singer((wide @ wide.T)[None], labels[None], ways)[0]
+    yield case.compare("out.metaopt.scores", scores, solved)
+    yield case.compare("out.metaopt.scores_exact", scores, relative(1e-6))
+    yield case.compare("out.metaopt.query_ce", F.cross_entropy(scores, truth)[None], solved)
+    yield case.compare("out.metaopt.z_exact", z, relative(1e-6))
+    yield case.compare("out.metaopt.z_fp32", z, absolute(2e-4))
+    for temperature in (1, 20):
+        for kind in ("protonet", "r2d2", "metaoptnet"):
+            weight, bias = initial_head(kind, *fixed[:2], ways, temperature)  # type: ignore[arg-type]
+            stem = f"out.head_T{temperature}.{kind}"
+            if f"{stem}.weight" in t:
+                yield case.compare(f"{stem}.weight", weight, solved if kind == "metaoptnet" else usual)
+            if f"{stem}.bias" in t:
+                yield case.compare(f"{stem}.bias", bias, usual)
+
+
+def episodes(case: Case) -> Comparisons:
+    d = case.data
+    sizes = d["class_sizes"]
+    lists = classification_episodes(
+        sizes, d["n_way"], d["k_shot"], d["n_query"], seed=d["seed"], min_class_size=d["min_class_size"]
+    )
+    for stored, found in zip(d["episodes"], lists, strict=False):
+        classes = stored["classes"]
+
+        def images(
+            side: str, classes: list[int] = classes, stored: dict[str, Any] = stored
+        ) -> tuple[tuple[int, ...], ...]:
+            return tuple(tuple(entry % sizes[c] for entry in row) for c, row in zip(classes, stored[side], strict=True))
+
+        name = f"episode {found.index}"
+        yield equal(f"{name} classes", found.classes, tuple(classes))
+        yield equal(f"{name} support", found.support, images("support"))
+        yield equal(f"{name} query", found.query, images("query"))
+        shared = sum(len(set(s) & set(q)) for s, q in zip(found.support, found.query, strict=True))
+        yield equal(f"{name} shared images", shared, stored["support_query_shared_images"])
+
+
+def ci95(case: Case) -> Comparisons:
+    mean, half = mean_interval(case.data["accuracies"])
+    yield compare("mean", [mean], [case.data["mean"]], absolute(1e-4))
+    yield compare("half_width_95", [half], [case.data["half_width_95"]], absolute(1e-4))
+
+
+def list_of_classes(case: Case) -> bool:
+    return isinstance(case.data, dict) and "class_sizes" in case.data
+
+
+KINDS = {
+    "heads": heads,
+    "episodes": (list_of_classes, episodes),
+    "ci95": ci95,
+}

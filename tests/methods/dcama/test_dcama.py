@@ -1,0 +1,189 @@
+"""DCAMA beyond its goldens: sizes, variants, shots, sampled support pixels, explanations."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from fsbench.backbones.base import BackboneConfig
+from fsbench.errors import SettingsError
+from methods.dcama.attention import balanced_sample, resize_mask
+from methods.dcama.dcama import DCAMA
+from methods.dcama.head import DCAMAHead
+from methods.dcama.options import HeadOptions
+from tests.methods.modules.small import backbone
+
+
+@pytest.mark.parametrize(
+    ("channels", "blocks", "count"),
+    [
+        ((256, 512, 1024, 2048), (3, 4, 6, 3), 14_215_394),
+        ((256, 512, 1024, 2048), (3, 4, 23, 3), 14_222_194),
+        ((128, 256, 512, 1024), (2, 2, 18, 2), 5_073_394),
+    ],
+    ids=["resnet50", "resnet101", "swin_base"],
+)
+def test_parameter_counts_of_the_paper(channels, blocks, count):
+    with torch.device("meta"):
+        head = DCAMAHead(channels, blocks)
+    assert sum(p.numel() for p in head.parameters()) == count
+    assert not any(name.startswith("pe") for name in head.state_dict())
+
+
+def test_both_projections_start_alike():
+    head = DCAMAHead((8, 16, 16, 16), (1, 1, 1, 1))
+    for block in head.DCAMA_blocks.values():
+        first, second = block.linears
+        assert torch.equal(first.weight, second.weight) and torch.equal(first.bias, second.bias)
+        assert first.weight is not second.weight
+
+
+def pyramid(shots=None, seed=0, side=64):
+    generator = torch.Generator().manual_seed(seed)
+    lead = (2,) if shots is None else (2, shots)
+    shapes = [(1, 8, side // 4), (2, 16, side // 8), (1, 16, side // 16), (1, 32, side // 32)]
+    return [torch.randn(*lead, depth, width, s, s, generator=generator) for depth, width, s in shapes]
+
+
+def head(**options):
+    torch.manual_seed(0)
+    return DCAMAHead((8, 16, 16, 32), (1, 2, 1, 1), HeadOptions(**options)).eval()
+
+
+def masks(shots=1):
+    found = torch.zeros(2, shots, 64, 64)
+    found[:, :, 10:40, 20:50] = 1
+    return found
+
+
+@pytest.mark.parametrize("skips", [(), (4,), (8,), (16,), (4, 8), (4, 16), (8, 16), (4, 8, 16)])
+@pytest.mark.parametrize("skip_support", [True, False])
+def test_skips_widen_the_first_mixer(skips, skip_support):
+    net = head(skip_scales=skips, skip_support=skip_support)
+    width = {4: 8, 8: 16}
+    sides = 2 if skip_support else 1
+    assert net.mixer1[0].in_channels == 128 + sides * sum(width[s] for s in skips if s in width)
+    query, support = pyramid(), pyramid(1, seed=1)
+    logits = net(query, support, masks())
+    assert logits.shape == (2, 2, 64, 64)
+    for scale, index in ((4, 0), (8, 1), (16, 2)):
+        changed = [s.clone() for s in support]
+        changed[index][:, :, -1] += 1.0  # the last block of the scale
+        decoded = net.decode(net.coarse_masks(query, support, masks()), query, changed)
+        assert torch.equal(decoded, logits) == (not skip_support or scale not in skips)
+
+
+@pytest.mark.parametrize("scales", [(8, 16, 32), (16, 32), (32,)])
+def test_attended_scales(scales):
+    net = head(attn_scales=scales)
+    assert sorted(net.coarse_masks(pyramid(), pyramid(1), masks())) == sorted(scales)
+    assert hasattr(net, "conv3") == (8 in scales) and hasattr(net, "conv2") == (16 in scales)
+    assert net(pyramid(), pyramid(1, seed=1), masks()).shape == (2, 2, 64, 64)
+
+
+def test_shots_are_a_set_and_repeating_them_changes_nothing():
+    net, query, support = head(), pyramid(), pyramid(2, seed=1)
+    mask = masks(2)
+    mask[:, 1] = mask[:, 1].flip(-1)
+    both = net(query, support, mask)
+    turned = net(query, [s.flip(1) for s in support], mask.flip(1))
+    torch.testing.assert_close(both, turned, atol=2e-5, rtol=1e-4)
+    twice = net(query, [torch.cat([s, s], 1) for s in support], torch.cat([mask, mask], 1))
+    torch.testing.assert_close(both, twice, atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"attn_scales": (16, 32)}, {"skip_scales": (8,)}, {"skip_scales": ()}], ids=str
+)
+def test_the_fast_paths_equal_the_plain_one_with_gradients_and_dropout(options, monkeypatch):
+    results = []
+    for path in ("reference", "chunked"):
+        monkeypatch.setenv("FSBENCH_MASK_ATTENTION", path)
+        net = head(**options).train()
+        torch.manual_seed(3)
+        logits = net(pyramid(), pyramid(1, seed=1), masks())
+        logits.square().mean().backward()
+        results.append([logits, *(p.grad for p in net.parameters())])
+    for plain, fast in zip(*results, strict=True):
+        torch.testing.assert_close(fast, plain, atol=2e-5, rtol=1e-3)
+
+
+def test_zeroed_background_is_the_mask_on_the_support_alone():
+    query, support = pyramid(), pyramid(1, seed=1)
+    everything = torch.ones(2, 1, 64, 64)
+    kept, zeroed = head(), head(support_background="zero")
+    assert torch.equal(kept(query, support, everything), zeroed(query, support, everything))
+    assert not torch.allclose(kept(query, support, masks()), zeroed(query, support, masks()))
+
+
+def test_support_pixels_are_balanced_and_the_same_in_every_evaluation():
+    values = torch.cat([torch.ones(5), torch.zeros(40)])
+    drawn = balanced_sample(values, 8, torch.Generator().manual_seed(0))
+    assert (values[drawn[:8]] == 1).all() and (values[drawn[8:]] == 0).all()
+    assert len(set(drawn[8:].tolist())) == 8  # enough of these: none twice
+    assert (balanced_sample(torch.zeros(4), 3, None) < 4).all()  # no foreground at all
+    method = DCAMA(backbone(), support_pixels=6).eval()
+    arguments = [torch.randn(1, 1, 16, 16, 16), torch.randn(1, 2, 32, 8, 8), torch.randn(1, 1, 32, 4, 4)]
+    arguments.append(torch.randn(1, 1, 64, 2, 2))
+    support = [a[:, None] for a in arguments]
+    first, again, other = (
+        method.logits(arguments, support, masks()[:1], torch.tensor([number])) for number in (4, 4, 5)
+    )
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_a_pixels_attention_is_what_its_coarse_mask_is_averaged_with():
+    method = DCAMA(backbone(), heads=2).eval()
+    generator = torch.Generator().manual_seed(3)
+    shapes = [(1, 16, 16, 16), (2, 32, 8, 8), (1, 32, 4, 4), (1, 64, 2, 2)]
+    query = [torch.randn(1, *shape, generator=generator) for shape in shapes]
+    support = [torch.randn(1, 2, *shape, generator=generator) for shape in shapes]
+    coarse = method.model.coarse_masks(query, support, masks(2)[:1])
+    for scale, (row, column) in {8: (5, 2), 16: (1, 3), 32: (0, 1)}.items():
+        weights = method.model.attention_row(scale, query, support, masks(2)[:1], row, column)
+        values = resize_mask(masks(2)[:1], *weights.shape[-2:])
+        assert torch.allclose(weights.sum((1, 2, 3)), torch.ones(len(weights)))
+        assert torch.allclose((weights * values).sum((1, 2, 3)), coarse[scale][0, :, row, column], atol=1e-6)
+
+
+def test_what_is_explained_of_sampled_support_pixels_is_what_was_predicted_with(data):
+    method = DCAMA(backbone(), support_pixels=6, heads=2).eval()
+    episode = next(iter(data.test_dataloader())).without_truth()
+    first, again = method.coarse_masks(episode), method.coarse_masks(episode)
+    assert all(torch.equal(first[scale], again[scale]) for scale in first)
+    seen = {}
+    method.model.conv3.register_forward_pre_hook(lambda module, args: seen.update(coarse=args[0][0]))
+    one = replace(episode, support=episode.support[:, :1], support_labels=episode.support_labels[:, :1])
+    method(one)
+    assert torch.equal(seen["coarse"], first[8])
+    assert method.attention_of(episode, 10, 20).shape == (2, 64, 64)
+
+
+def test_images_that_the_decoder_cannot_double_are_refused():
+    with pytest.raises(SettingsError, match="image size 72 is not a multiple of 32"):
+        DCAMA(BackboneConfig("eight", "random:0")).check_image_size(72)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"heads": 0}, "heads is 0, expected 1 or more"),
+        ({"attn_scales": (8,)}, r"attn_scales is \[8\], expected \[32\], \[16, 32\] or \[8, 16, 32\]"),
+        ({"skip_scales": (4, 32)}, r"skip_scales is \[4, 32\], expected some of 4, 8, 16"),
+        ({"heads": 3}, "3 heads do not divide the 16 channels"),
+        ({"dropout": 1.0}, "dropout is 1.0, expected"),
+        ({"support_pixels": 0}, "support_pixels is 0, expected all"),
+        ({"width": 40}, "width is 40, expected a multiple of 32"),
+    ],
+)
+def test_bad_options_are_refused(options, message):
+    with pytest.raises(SettingsError, match=message):
+        head(**options)
+
+
+def test_dcamas_tables_of_positions_stand_where_the_authors_have_them():
+    learned = DCAMA(backbone()).state_dict()
+    names = list(DCAMA.released_format.complete(learned))
+    tables = [name for name in names if name.startswith("model.pe.")]
+    assert tables == [f"model.pe.{i}.pe" for i in range(3)]
+    assert names.index(tables[0]) == 12 and names.index("model.conv1.0.weight") == 15

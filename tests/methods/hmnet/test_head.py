@@ -1,0 +1,89 @@
+"""HMNet's head: priors, ensemble, losses, unused weights of ablations, half precision."""
+
+import pytest
+import torch
+
+from methods.hmnet.head import HMNetHead, dice_loss
+from methods.hmnet.mamba.config import HybridMambaConfig
+from methods.hmnet.priors import best_priors, prior_maps
+from methods.hmnet.pspnet import Features
+from methods.hmnet.style import shot_weights
+
+
+def test_weights_of_shots_without_hidden_channels_start_as_the_mean():
+    net = HMNetHead((4, 4), 4, 4, None, True, 3, reweight_width=0)
+    assert {k: tuple(v.shape) for k, v in net.kshot_rw.state_dict().items()} == {"weight": (3, 3, 1, 1)}
+    weights = shot_weights(torch.rand(2, 3, 1, 1), net.kshot_rw)
+    torch.testing.assert_close(weights, torch.full((2, 3, 1, 1), 1 / 3))
+
+
+def test_the_own_class_is_left_out_of_the_base_map_in_training():
+    head = HMNetHead((4, 4), 4, 4, None, True)
+    logits = torch.randn(2, 6, 4, 4)
+    probability = logits.softmax(1)
+    torch.testing.assert_close(head.base_map(logits, None)[:, 0], 1 - probability[:, 0])
+    found = head.base_map(logits, torch.tensor([0, 3]))
+    torch.testing.assert_close(found[0, 0], 1 - probability[0, 0] - probability[0, 1])
+    torch.testing.assert_close(found[1, 0], 1 - probability[1, 0] - probability[1, 4])
+
+
+@pytest.mark.parametrize(
+    "config", [None, {}, {"hybrid": False}, {"srm": "basic", "qim": "off"}, {"srm": "off"}], ids=str
+)
+def test_every_trainable_weight_of_an_ablation_has_a_use(config):
+    """On several GPUs an optimiser waits for the gradient of each."""
+    torch.manual_seed(0)
+    head = HMNetHead(
+        (6, 6), 8, 8, None if config is None else HybridMambaConfig(blocks=2, states=2, **config), True
+    ).eval()
+    features = [Features(*(torch.rand(2, 6, 8, 8) for _ in range(4))) for _ in range(2)]
+    output = head(*features, torch.randint(0, 2, (2, 1, 16, 16)), lambda f4: f4)
+    head.losses(output, torch.randint(0, 2, (2, 16, 16)))["loss"].backward()
+    assert all((p.grad is not None) == p.requires_grad for p in head.parameters())
+    frozen = {name.split(".")[0] for name, p in head.named_parameters() if not p.requires_grad}
+    learns = config is not None and config.get("hybrid", True) and config.get("srm") != "off"
+    assert ("init_merge_supp" in frozen) != learns and frozen <= {"init_merge_supp", "mamba"}
+
+
+def test_the_ensemble_starts_with_the_meta_learner_alone():
+    head = HMNetHead((4, 4), 4, 4, None, True)
+    meta = torch.rand(2, 2, 4, 4)
+    torch.testing.assert_close(head.join(meta, torch.rand(2, 1, 1, 1), torch.rand(2, 1, 4, 4)), meta)
+
+
+def test_priors_come_from_the_level_that_answers_most():
+    torch.manual_seed(0)
+    query, support, masks = torch.rand(2, 5, 6, 6), torch.rand(2, 3, 5, 8, 8), (torch.rand(2, 3, 1, 8, 8) > 0.6).float()
+    low, high = prior_maps(query - 0.5, support, masks), prior_maps(query, support, masks)
+    assert (low.fg_max < high.fg_max).all()
+    found = best_priors([low, high])
+    torch.testing.assert_close(found[:, 0], high.fg.mean(1))
+    chosen = torch.where((low.corr_max < high.corr_max)[..., None, None], high.corr, low.corr)
+    torch.testing.assert_close(found[:, 1], chosen.mean(1))
+
+
+def test_dice_of_a_perfect_answer_is_nothing_but_void():
+    target = torch.tensor([[[0, 1], [1, 255]]])
+    logits = torch.stack([target == 0, target == 1], 1).float() * 200 - 100
+    assert dice_loss(logits, target) < 1e-6
+    logits[0, :, 1, 1] = 100  # what is said on void still counts in the denominator
+    assert dice_loss(logits, target) == pytest.approx((1 - 2 / 3) + (1 - 4 / 5), abs=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("scale", [1, 300])  # products of such features overflow half precision
+def test_half_precision_of_the_head_stays_near(dtype, scale):
+    torch.manual_seed(0)
+    head = HMNetHead((6, 6), 8, 8, HybridMambaConfig(blocks=2, states=2), True, shots=2).eval()
+    features = [
+        Features(*(scale * torch.rand(2 * n, 6, 8, 8) for _ in range(3)), torch.rand(2 * n, 6, 8, 8)) for n in (1, 2)
+    ]
+    labels, target = torch.randint(0, 2, (2, 2, 32, 32)), torch.randint(0, 2, (2, 32, 32))
+    arguments = (*features, labels, lambda f4: f4.float())
+    exact = head(*arguments).final
+    with torch.autocast("cpu", dtype=dtype):
+        output = head(*arguments)
+        loss = head.losses(output, target)["loss"]
+    loss.backward()
+    assert float(((output.final.float() - exact).norm() / exact.norm()).detach()) < 8 * torch.finfo(dtype).eps
+    assert loss.dtype == torch.float32 and all(p.grad is None or p.grad.isfinite().all() for p in head.parameters())

@@ -1,0 +1,192 @@
+"""DCAMA and HSNet beyond their goldens: independence from the batch, training, ensembles of shots, checkpoints."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from datamodules.datasets.folder import Folder
+from datamodules.episodic import EpisodicDataModule
+from fsbench.backbones.pyramid_networks import PYRAMIDS, build_pyramid_network
+from fsbench.backbones.vit import VITS
+from fsbench.backbones.weight_files import state_digest
+from fsbench.data.batch import collate
+from fsbench.engine.checkpoint import convert, load_checkpoint
+from fsbench.errors import CheckpointError
+from methods.cst import CST
+from methods.dcama.dcama import DCAMA
+from methods.emat import EMAT
+from methods.hsnet import HSNet, HyperpixelLearner
+from methods.prototype import Prototype
+from tests.methods.modules.small import SMALL, backbone
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch, tmp_path):
+    monkeypatch.setitem(PYRAMIDS, "small", SMALL)
+    monkeypatch.setitem(PYRAMIDS, "eight", replace(SMALL, multiple=8))
+    tiny = dict(patch_size=8, embed_dim=24, depth=3, num_heads=2)
+    vit = type(VITS["dinov2_vits14"])(tiny, table_side=4, file=str(tmp_path / "tiny.pth"))
+    monkeypatch.setitem(VITS, "tiny", vit)
+
+
+@pytest.fixture
+def data(blocks_folder):
+    return EpisodicDataModule(
+        Folder(str(blocks_folder)), image_size=64, way=2, shot=2, episodes=6, batch_size=3, workers=0
+    )
+
+
+def test_hsnet_has_the_papers_parameters():
+    with torch.device("meta"):
+        assert sum(p.numel() for p in HyperpixelLearner([4, 6, 3]).parameters()) == 2_573_794
+
+
+METHODS = {
+    "dcama": lambda: DCAMA(backbone()),
+    "hsnet": lambda: HSNet(backbone(), width=32),
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_results_do_not_depend_on_the_batch_or_on_what_came_before(name, data):
+    torch.manual_seed(0)
+    method = METHODS[name]().eval()
+    singles = list(data.test_dataloader())
+    with torch.no_grad():
+        alone = [method.validation_step(batch, 0)["results"][0] for batch in singles]
+        together = method.validation_step(collate(singles), 0)["results"]
+        method.backbone.cache.clear()
+        backwards = [method.validation_step(batch, 0)["results"][0] for batch in singles[::-1]][::-1]
+    for first, second, third in zip(alone, together, backwards, strict=True):
+        assert torch.equal(first.counts, second.counts) and torch.equal(first.counts, third.counts)
+        assert torch.equal(first.decided, first.counts[1:, 1] + first.counts[1:, 3] > 0)  # presence from the mask
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_training_step_lowers_the_loss(name, data):
+    torch.manual_seed(0)
+    method = METHODS[name]()
+    batch = next(iter(data.train_dataloader()))
+    optimiser = torch.optim.Adam(method.parameters(), 1e-3)
+    losses = []
+    for _ in range(8):
+        loss = method.loss(batch)["loss"]
+        losses.append(float(loss.detach()))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert min(losses[4:]) < losses[0]
+
+
+def test_optimisers_are_the_papers():
+    sgd = DCAMA(backbone()).configure_optimizers()
+    group = sgd.param_groups[0]
+    assert isinstance(sgd, torch.optim.SGD) and len(sgd.param_groups) == 1
+    assert (group["lr"], group["momentum"], group["nesterov"], group["weight_decay"]) == (1e-3, 0.9, True, 1e-4)
+    adam = HSNet(backbone(), width=32).configure_optimizers()
+    assert isinstance(adam, torch.optim.Adam) and adam.param_groups[0]["lr"] == 1e-3
+
+
+@pytest.mark.parametrize("strategy", ["vote", "average", "average_logit", "hsnet_vote", "cross_guided"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        lambda: DCAMA(backbone()),
+        lambda: HSNet(backbone(), width=32),
+        lambda: EMAT(backbone(name="tiny"), support_side=8),
+        lambda: CST(backbone(name="tiny"), support_side=8),
+        lambda: Prototype(backbone(name="tiny")),
+    ],
+    ids=["dcama", "hsnet", "emat", "cst", "prototype"],
+)
+def test_every_ensemble_works_for_every_method(strategy, method, data):
+    """Equal shots say what one says, whatever the ensemble; different ones are counted."""
+    torch.manual_seed(0)
+    method = method().eval()
+    batch = next(iter(data.test_dataloader()))
+    single, twin = (next(batch.split()).without_truth() for _ in range(2))
+    single.support, single.support_labels, single.valid = (
+        t[:, :, :1] for t in (single.support, single.support_labels, single.valid)
+    )
+    twin.support, twin.support_labels, twin.valid = (
+        torch.cat([t, t], 2) for t in (single.support, single.support_labels, single.valid)
+    )
+    with torch.no_grad():
+        expected = method(single)
+        method.nshot_strategy = strategy
+        found = method.predict_shots(twin)
+        several = method.validation_step(batch, 0)["results"][0]
+    assert torch.equal(found.label_map, expected.label_map)
+    if expected.present is not None:
+        assert torch.equal(found.present, expected.present)
+    assert int(several.counts[0, :1].sum()) >= 0 and several.label_map.shape == batch.truth.label_maps[0].shape
+
+
+def test_hsnets_own_rule_is_its_vote(data):
+    torch.manual_seed(0)
+    method = HSNet(backbone(), width=32).eval()
+    for batch in data.test_dataloader():
+        episode = next(batch.split()).without_truth()
+        with torch.no_grad():
+            method.nshot_strategy = "own"
+            own = method.predict_shots(episode).label_map
+            method.nshot_strategy = "hsnet_vote"
+            assert torch.equal(own, method.predict_shots(episode).label_map)
+
+
+FORMS = {m.registry_name: m.released_format for m in (EMAT, DCAMA, HSNet)}
+
+
+@pytest.mark.parametrize(
+    ("make", "prefix", "frozen"),
+    [
+        (lambda w: DCAMA(backbone(w)), "module.model.", "module.feature_extractor."),
+        (lambda w: HSNet(backbone(w), width=32), "module.hpn_learner.", "module.backbone."),
+    ],
+    ids=["dcama", "hsnet"],
+)
+def test_checkpoints_of_the_authors_both_ways(make, prefix, frozen, tmp_path):
+    """A file in the authors' form evaluates, becomes ours, and comes back with the same tensors in the same order."""
+    torch.manual_seed(1)
+    weights = build_pyramid_network(SMALL).state_dict() | {"fc.weight": torch.randn(3, 64), "fc.bias": torch.randn(3)}
+    torch.save(weights, tmp_path / "backbone.pth")
+    method = make(str(tmp_path / "backbone.pth"))
+    learned = {f"module.{k}": v for k, v in method.released_format.complete(method.state_dict()).items()}
+    theirs = {frozen + key: value for key, value in weights.items()} | learned
+    assert all(key.startswith((prefix, frozen)) for key in theirs)
+    torch.save(theirs, tmp_path / "theirs.pt")
+
+    other = make("random:5")
+    load_checkpoint(other, tmp_path / "theirs.pt")
+    assert all(torch.equal(v, method.state_dict()[k]) for k, v in other.state_dict().items())
+    assert other.backbone.digest == method.backbone.digest and "theirs.pt" in other.backbone.weights_id
+
+    assert convert(tmp_path / "theirs.pt", tmp_path / "ours.ckpt", None, FORMS) == "authors' to ours"
+    load_checkpoint(method, tmp_path / "ours.ckpt")
+    with pytest.raises(CheckpointError, match="trained on the backbone weights"):
+        load_checkpoint(make("random:5"), tmp_path / "ours.ckpt")
+
+    checkpoint = {"state_dict": method.state_dict()}
+    method.on_save_checkpoint(checkpoint)
+    torch.save(checkpoint, tmp_path / "trained.ckpt")
+    direction = convert(tmp_path / "trained.ckpt", tmp_path / "back.pt", tmp_path / "backbone.pth", FORMS)
+    assert direction == "ours to authors'"
+    back = torch.load(tmp_path / "back.pt", weights_only=True)
+    assert list(back) == list(theirs) and all(torch.equal(back[k], theirs[k]) for k in back)
+
+    convert(tmp_path / "ours.ckpt", tmp_path / "again.pt", tmp_path / "backbone.pth", FORMS)  # the converted one
+    again = torch.load(tmp_path / "again.pt", weights_only=True)
+    assert list(again) == list(theirs) and all(torch.equal(again[k], theirs[k]) for k in again)
+    form = FORMS["emat"]
+    with pytest.raises(CheckpointError, match=r"is of the method '.*', which this version does not know"):
+        convert(tmp_path / "ours.ckpt", tmp_path / "x.pt", tmp_path / "backbone.pth", {"emat": form})
+
+
+def test_swin_weights_under_timms_names_are_not_handed_to_the_authors_program(tmp_path):
+    state = {"layers.0.blocks.0.attn.qkv.weight": torch.zeros(3, 1), "layers.1.downsample.norm.weight": torch.zeros(4)}
+    torch.save(state, tmp_path / "timm.pth")
+    ours = {"state_dict": {}, "fsbench": {"method": "dcama", "backbone_sha256": state_digest(state)}}
+    torch.save(ours, tmp_path / "ours.ckpt")
+    with pytest.raises(CheckpointError, match="has Swin's weights under timm's names"):
+        convert(tmp_path / "ours.ckpt", tmp_path / "theirs.pt", tmp_path / "timm.pth", FORMS)
