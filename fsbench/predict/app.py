@@ -1,5 +1,6 @@
 """The page of `fsbench demo`; the only module that imports gradio."""
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read by its import: no usage
 
 import gradio as gr
 import numpy as np
+from starlette.requests import ClientDisconnect
 
 from fsbench.errors import DataError, FsbenchError
 from fsbench.predict.load_images import LoadedImage
@@ -38,6 +40,7 @@ def serve(predictor: Predictor, toy: bool, host: str, port: int, max_upload: int
         max_upload: Largest accepted file in bytes.
     """
     page = build(predictor, toy)
+    logging.getLogger("uvicorn.error").addFilter(is_worth_a_line)
     page.launch(
         server_name=host,
         server_port=port,
@@ -54,6 +57,11 @@ def serve(predictor: Predictor, toy: bool, host: str, port: int, max_upload: int
         theme=gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["monospace"]),  # no fonts from elsewhere
     )
     return page
+
+
+def is_worth_a_line(record: logging.LogRecord) -> bool:
+    """Return False for what the web server logs when a browser leaves in the middle of an upload, which is no error."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], ClientDisconnect)
 
 
 def build(predictor: Predictor, toy: bool) -> gr.Blocks:
