@@ -1,10 +1,10 @@
 """Base class of frozen backbones: one network, its weights, its features and a cache of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,7 @@ class FrozenBackbone:
     their file's hash. Subclasses set `spec` before `__init__`, and define the network and its features.
 
     Attributes:
+        known: backbones of the same kind by their names, whose official files are refused for this one.
         name: the backbone's name in the configuration.
         cache: features kept in memory.
         weights_id: file and checksum of the weights, for records.
@@ -56,6 +57,7 @@ class FrozenBackbone:
         SettingsError: the backbone or its weights are not known by that name.
     """
 
+    known: ClassVar[Mapping[str, ReleasedWeights]] = {}
     spec: ReleasedWeights
     trained_on: dict[str, Any] | None = None
 
@@ -145,7 +147,7 @@ class FrozenBackbone:
         path = Path(weights) if weights else REPOSITORY / self.spec.file
         if not path.is_file():
             raise CheckpointError(self._how_to_get(path))
-        return partial(read_weights, path), describe_weights(self.spec, path)
+        return partial(read_weights, path), describe_weights(self.spec, path, self.known)
 
     def _how_to_get(self, path: Path) -> str:
         """Return the message for the user when the weights are not at `path`."""

@@ -4,7 +4,7 @@ Methods on fixed features call `Encoder.encode`; methods that tune the network t
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -70,11 +70,12 @@ ENCODERS = {
 class Encoder(FrozenBackbone):
     """Frozen network with one feature vector (D,) for each image."""
 
+    known: ClassVar = {**VITS, **ENCODERS}
+
     def __init__(self, config: BackboneConfig):
-        known = {**VITS, **ENCODERS}
-        if config.name not in known:
-            raise SettingsError(f"unknown backbone '{config.name}' of a classifier; there are: {', '.join(known)}")
-        self.spec: Any = known[config.name]
+        if config.name not in self.known:
+            raise SettingsError(f"unknown backbone '{config.name}' of a classifier; there are: {', '.join(self.known)}")
+        self.spec: Any = self.known[config.name]
         super().__init__(config)
 
     @property

@@ -75,6 +75,13 @@ VITS = {
         size=86_728_949,
         sha256="230cd5",
     ),
+    "dino_vits8_300ep": ViT(  # another training of the same network, that of CST (2023); no checksum is stated (§1.2)
+        dict(patch_size=8, embed_dim=384, depth=12, num_heads=6),
+        table_side=28,
+        file="weights/dino_deitsmall8_300ep_pretrain.pth",
+        page="https://github.com/facebookresearch/dino",
+        url="https://dl.fbaipublicfiles.com/dino/dino_deitsmall8_300ep_pretrain/dino_deitsmall8_300ep_pretrain.pth",
+    ),
     "dino_vitb16": ViT(
         dict(patch_size=16, embed_dim=768, depth=12, num_heads=12),
         table_side=14,
@@ -155,6 +162,7 @@ def random_state(vit: ViT, seed: int) -> dict[str, Tensor]:
 class FrozenViT(FrozenBackbone):
     """Frozen ViT whose features are the tokens of all blocks."""
 
+    known = VITS
     spec: ViT
 
     def __init__(self, config: BackboneConfig):

@@ -1,6 +1,7 @@
 """Weight files of backbones: where they are published, how they are read and checked."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -90,11 +91,28 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return loaded
 
 
-def describe_weights(spec: ReleasedWeights, path: Path) -> str:
-    """Return "official", "unofficial" or "unverified", the name and the sha256 of the weight file `path`."""
+def describe_weights(spec: ReleasedWeights, path: Path, known: Mapping[str, ReleasedWeights] | None = None) -> str:
+    """Return "official", "unofficial" or "unverified", the name and the sha256 of the weight file `path`.
+
+    Args:
+        spec: the file that is expected.
+        path: the file that is used.
+        known: backbones by their names, whose official files are not to be taken for one another: files of two
+            trainings of one network have the same keys.
+
+    Raises:
+        CheckpointError: `path` is the official file of another backbone.
+    """
     digest = sha256_file(path)
-    kind = ("official" if digest.startswith(spec.sha256) else "unofficial") if spec.sha256 else "unverified"
-    return f"{kind} {path.name} sha256 {digest}"
+    if spec.sha256 and digest.startswith(spec.sha256):
+        return f"official {path.name} sha256 {digest}"
+    for name, other in (known or {}).items():
+        if other.sha256 and digest.startswith(other.sha256):
+            raise CheckpointError(
+                f"{path} is the official file {Path(other.file).name} of the backbone {name}; expected "
+                f"{Path(spec.file).name}; give that file with WEIGHTS=<file>, or take BACKBONE={name}"
+            )
+    return f"{'unofficial' if spec.sha256 else 'unverified'} {path.name} sha256 {digest}"
 
 
 def how_to_get(spec: ReleasedWeights, name: str, path: Path) -> str:

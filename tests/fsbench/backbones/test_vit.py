@@ -1,15 +1,19 @@
 """Frozen transformers: weights, position table, clear errors."""
 
+from dataclasses import replace
+
 import pytest
 import timm
 import torch
 from safetensors.torch import save_file
 
 from fsbench.backbones.base import BackboneConfig
-from fsbench.backbones.vit import VITS, FrozenViT, build_vit, random_state, resize_position_table
+from fsbench.backbones.vit import VITS, FrozenViT, ViT, build_vit, random_state, resize_position_table
 from fsbench.errors import CheckpointError, SettingsError
+from fsbench.files import sha256_file
 
 TINY = dict(patch_size=4, embed_dim=8, depth=2, num_heads=2)
+CST = "dino_vits8_300ep"
 
 
 @pytest.fixture
@@ -122,6 +126,35 @@ def test_first_features_are_kept(tiny):
 class Evil:
     def __reduce__(self):
         return (print, ("pickled code ran",))
+
+
+def test_cst_of_2023_takes_its_own_training_of_dino(monkeypatch, tmp_path):
+    """The small stand-in is laid out as DINO's release: a bare state dict without a head, on a 28 x 28 grid."""
+    torch.manual_seed(0)
+    net = dict(patch_size=8, embed_dim=8, depth=2, num_heads=2)
+    names = {name: f"dino_deitsmall8{part}_pretrain.pth" for name, part in (("dino_vits8", ""), (CST, "_300ep"))}
+    assert {name: VITS[name].url.split("/")[-1] for name in names} == names
+    for name, file in names.items():
+        path = tmp_path / file
+        state = {key: torch.randn_like(value) for key, value in random_state(ViT(net, 28, ""), 0).items()}
+        torch.save(state, path)
+        digest = sha256_file(path) if VITS[name].sha256 else ""
+        assert VITS[name].file == f"weights/{file}"
+        monkeypatch.setitem(VITS, name, replace(VITS[name], arguments=net, file=str(path), sha256=digest[:6]))
+
+    frozen = FrozenViT(BackboneConfig(CST))  # the last state that was written
+    assert frozen.weights_id.startswith(f"unverified {names[CST]} sha256 ")
+    assert torch.equal(frozen.state["pos_embed"], state["pos_embed"])
+    assert frozen.encode(torch.randn(3, 32, 32)).shape == (2, 1 + 16, 8)
+    with pytest.raises(CheckpointError) as error:
+        FrozenViT(BackboneConfig(CST, VITS["dino_vits8"].file))
+    assert str(error.value).endswith(
+        "is the official file dino_deitsmall8_pretrain.pth of the backbone dino_vits8; expected "
+        "dino_deitsmall8_300ep_pretrain.pth; give that file with WEIGHTS=<file>, or take BACKBONE=dino_vits8"
+    )
+    torch.save(state | {"head.weight": torch.zeros(2, 8)}, tmp_path / "head.pth")
+    with pytest.raises(CheckpointError, match=r"1 keys not known: head\.weight"):
+        FrozenViT(BackboneConfig(CST, str(tmp_path / "head.pth")))
 
 
 def test_pickled_code_is_never_run(tiny, tmp_path, capsys):
