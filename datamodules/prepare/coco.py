@@ -6,11 +6,11 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from datamodules.datasets.coco import Coco
-from datamodules.prepare.download import Digest
 from datamodules.prepare.job import Archive, Job
 from datamodules.prepare.list_files import provide_lists
 from datamodules.prepare.sbd import write_label_map
 from datamodules.prepare.unpack import discard, publish, unpack
+from fsbench.download import Digest
 from fsbench.errors import DataError
 from fsbench.files import sha256_file, write_text
 

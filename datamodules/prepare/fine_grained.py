@@ -6,9 +6,9 @@ from pathlib import Path, PurePosixPath
 
 from datamodules.datasets.fine_grained import Places
 from datamodules.datasets.labelled_images import LabelledImages
-from datamodules.prepare.download import Digest
 from datamodules.prepare.job import Archive, Job
 from datamodules.prepare.unpack import Place, discard, publish, unpack
+from fsbench.download import Digest
 from fsbench.errors import DataError, SettingsError
 
 

@@ -6,12 +6,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from datamodules.prepare.download import Digest, RetryPolicy, download
+from fsbench.download import Digest, RetryPolicy, download
 from fsbench.errors import DataError, SettingsError
 from fsbench.files import locked, sha256_file, write_text
 
 NOTE = "prepared.json"
 """File in the root that names the archives the data were made from."""
+ELSEWHERE = "give another source (--url-base), put the file in place by hand (--from DIR), or use another disk (--root)"
+"""Ways out of a failed download."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class Job:
                 return path
         url = self.url(archive.url, archive.name)
         print(f"fetching {url}")
-        download(url, kept, None if self.allow_unverified else archive.digest, self.retry)
+        download(url, kept, None if self.allow_unverified else archive.digest, self.retry, ELSEWHERE)
         if self.allow_unverified or archive.digest is None:
             self._verify(kept, archive)
         else:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from datamodules.prepare.download import Digest, download
-from datamodules.prepare.job import Job
+from datamodules.prepare.job import ELSEWHERE, Job
+from fsbench.download import Digest, download
 from fsbench.errors import DataError
 from fsbench.files import replacing, sha256_file
 
@@ -70,7 +70,7 @@ def _fetch(job: Job, wanted: list[ListFile]) -> list[str]:
             continue
         url = job.url(f"{REPOSITORIES}/{row.source}", f"lists/{row.file}")
         try:
-            download(url, job.root / "lists" / row.file, Digest("sha256", row.sha256), job.retry)
+            download(url, job.root / "lists" / row.file, Digest("sha256", row.sha256), job.retry, ELSEWHERE)
         except DataError as error:
             if row.group not in OPTIONAL:
                 raise DataError(

@@ -4,11 +4,11 @@ import shutil
 from pathlib import Path, PurePosixPath
 
 from datamodules.datasets.pascal import SBD_TRAIN
-from datamodules.prepare.download import Digest
 from datamodules.prepare.job import Archive, Job
 from datamodules.prepare.list_files import provide_lists
 from datamodules.prepare.sbd import convert
 from datamodules.prepare.unpack import discard, publish, unpack
+from fsbench.download import Digest
 from fsbench.errors import DataError
 from fsbench.files import replacing
 

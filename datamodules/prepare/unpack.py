@@ -14,12 +14,16 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from datamodules.prepare.download import require_space
+from fsbench.download import require_space
 from fsbench.errors import DataError
 from fsbench.files import write_text
 
 Place = Callable[[PurePosixPath], str | None]
 """Function from a name inside the archive to a path below the target folder, or None to leave the file out."""
+
+
+OTHER_DISK = "use another disk (--root, --from)"
+"""Way out of a full disk."""
 
 
 @dataclass(frozen=True)
@@ -165,11 +169,13 @@ def _opened(archive: Path, folder: Path) -> Iterator[Iterator[_Member]]:
             is_zip = start in (b"PK\3\4", b"PK\5\6")
         if is_zip:
             with zipfile.ZipFile(archive) as zip_file:
-                require_space(folder, sum(info.file_size for info in zip_file.infolist()) - _bytes_in(folder))
+                require_space(
+                    folder, sum(info.file_size for info in zip_file.infolist()) - _bytes_in(folder), OTHER_DISK
+                )
                 yield _zip_members(zip_file)
         else:
             if _is_uncompressed_tar(archive):
-                require_space(folder, archive.stat().st_size - _bytes_in(folder))
+                require_space(folder, archive.stat().st_size - _bytes_in(folder), OTHER_DISK)
             with tarfile.open(archive) as tar:
                 yield _tar_members(tar, archive, folder)
     except DataError:

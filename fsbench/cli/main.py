@@ -8,14 +8,11 @@ from collections.abc import Sequence
 from fsbench import __version__
 from fsbench.cli import (
     bench,
-    checkpoint,
     compare,
     cost,
-    data,
     demo,
     explain,
     grid,
-    manifest,
     predict,
     regress,
     report,
@@ -24,6 +21,7 @@ from fsbench.cli import (
 from fsbench.cli import (
     list as listing,
 )
+from fsbench.cli.inputs import checkpoint, data, manifest
 from fsbench.errors import GOES_ON, FsbenchError, user_message
 
 COMMANDS = (

@@ -10,8 +10,9 @@ from fsbench.cli import main
 
 
 def test_every_module_is_registered():
-    modules = {module.name for module in pkgutil.iter_modules(fsbench.cli.__path__)} - {"main"}
-    assert {module.__name__.rpartition(".")[2] for module in main.COMMANDS} == modules
+    walk = pkgutil.walk_packages(fsbench.cli.__path__, "fsbench.cli.")
+    modules = {module.name for module in walk if not module.ispkg} - {main.__name__}
+    assert {module.__name__ for module in main.COMMANDS} == modules
     assert len(main.COMMANDS) == len(modules)
 
 

@@ -20,7 +20,7 @@ from datamodules.datasets.fine_grained import IMAGE_DATASETS, Aircraft, Cars, Cu
 from datamodules.datasets.image_folder import ImageFolder
 from datamodules.demo import classification
 from datamodules.demo.classes import object_class
-from fsbench.cli import data as data_commands
+from fsbench.cli.inputs import data as data_commands
 from fsbench.cli.main import main
 from fsbench.data.image_io import read_pixels
 from fsbench.episodes.classification import classification_episodes

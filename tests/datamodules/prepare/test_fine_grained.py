@@ -19,7 +19,7 @@ from tests.datamodules.datasets.test_fine_grained import (
     save_plantae,
 )
 from tests.datamodules.prepare.test_prepare import packed, prepare, times
-from tests.datamodules.web import Web, serve
+from tests.web import Web, serve
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from fsbench.episodes.lists import pair_list
 from fsbench.errors import DataError
 from tests.datamodules.builders import blocks, save_coco, save_labels, save_names, save_photo
 from tests.datamodules.datasets.test_fss1000 import save_class
-from tests.datamodules.web import Web, serve
+from tests.web import Web, serve
 
 VOC_MAPS = {
     "2007_000001": blocks(120, 130, (2, 0, 0, 110, 110), (255, 110, 0, 3, 90)),

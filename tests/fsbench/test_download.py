@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datamodules.prepare import download as module
-from datamodules.prepare.download import Digest, RetryPolicy, download
+from fsbench import download as module
+from fsbench.download import Digest, RetryPolicy, download
 from fsbench.errors import DataError, SettingsError
-from tests.datamodules.web import Web, serve
+from tests.web import Web, serve
 
 BODY = np.random.RandomState(0).bytes(300_000)
 DIGEST = Digest("md5", hashlib.md5(BODY).hexdigest())
@@ -26,7 +26,7 @@ def web() -> Iterator[Web]:
 
 
 def fetch(web: Web, path: Path, digest: Digest | None = DIGEST, retry: RetryPolicy = QUICK) -> bytes:
-    download(f"{web.url}/a.tar", path, digest, retry)
+    download(f"{web.url}/a.tar", path, digest, retry, "take it by hand")
     assert not path.with_name(f"{path.name}.part").exists()
     return path.read_bytes()
 
@@ -82,7 +82,7 @@ def test_wrong_bytes_are_put_aside_and_not_used(web: Web, tmp_path: Path) -> Non
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
 def test_refusal_is_final(web: Web, tmp_path: Path, status: int) -> None:
     web.answers = [status]
-    with pytest.raises(DataError, match=rf"a\.tar was refused: HTTP {status} .*--from DIR"):
+    with pytest.raises(DataError, match=rf"a\.tar was refused: HTTP {status} .*; try again later, or take it by hand"):
         fetch(web, tmp_path / "a.tar")
     assert len(web.requests) == 1
     assert list(tmp_path.glob("a.tar*")) == []

@@ -10,7 +10,7 @@ import urllib.parse
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal, Protocol
 
 from fsbench.errors import DataError, SettingsError
 
@@ -20,9 +20,17 @@ _BUSY = {408, 425, 429}
 """HTTP status codes, besides 5xx, after which another attempt may succeed."""
 
 
+class Expectation(Protocol):
+    """A judgement of a downloaded file."""
+
+    def problem(self, path: Path) -> str:
+        """Return in words how the file `path` differs from the one that was published; empty where it does not."""
+        ...
+
+
 @dataclass(frozen=True)
 class Digest:
-    """A published checksum: its kind and hexadecimal value."""
+    """A published checksum: its kind and hexadecimal value, or the published beginning of it."""
 
     kind: Literal["md5", "sha256"]
     value: str
@@ -36,6 +44,12 @@ class Digest:
                 digest.update(chunk)
                 bar.update(len(chunk))
         return digest.hexdigest()
+
+    def problem(self, path: Path) -> str:
+        """Return in words how the checksum of `path` differs; empty where it does not."""
+        checksum = self.of(path)
+        more = "…" if len(self.value) < len(checksum) else ""
+        return "" if checksum.startswith(self.value) else f"{self.kind} {checksum}; expected {self.value}{more}"
 
 
 @dataclass(frozen=True)
@@ -65,18 +79,21 @@ def _has_host(url: str) -> bool:
         return False
 
 
-def download(url: str, path: Path, digest: Digest | None = None, retry: RetryPolicy | None = None) -> None:
+def download(
+    url: str, path: Path, expected: Expectation | None = None, retry: RetryPolicy | None = None, instead: str = ""
+) -> None:
     """Download `url` to `path` by way of `<path>.part`, which a later call resumes.
 
     Args:
         url: an http or https address.
         path: target file; its folder is created.
-        digest: published checksum of the file; None takes it unchecked.
+        expected: tells whether the bytes are those that were published, such as a `Digest`; None takes any.
         retry: waiting times and attempts.
+        instead: other ways to get the file, which end the messages: "put it there by hand (--from DIR)".
 
     Raises:
         SettingsError: the address is of another kind than http(s).
-        DataError: refused, not found, no answer in time, no space, or bytes of another checksum; those are kept as
+        DataError: refused, not found, no answer in time, no space, or other bytes than expected; those are kept as
             `<path>.bad` and never used.
     """
     retry = retry or RetryPolicy()
@@ -88,7 +105,7 @@ def download(url: str, path: Path, digest: Digest | None = None, retry: RetryPol
     while True:
         before = _size(part)
         try:
-            _fetch(url, part, retry.timeout)
+            _fetch(url, part, retry.timeout, instead)
         except _BrokenOff as error:
             fruitless = 0 if _size(part) > before else fruitless + 1
             resumed = True
@@ -97,12 +114,12 @@ def download(url: str, path: Path, digest: Digest | None = None, retry: RetryPol
                 times = f"{fruitless} time{'s' * (fruitless > 1)}"
                 raise DataError(
                     f"cannot download {url}: {error}, {times}{kept}; expected the file; run the same command again "
-                    "later, or put the file in place by hand (--from DIR)"
+                    f"later{_or(instead)}"
                 ) from error
             time.sleep(retry.backoff * 2 ** max(0, fruitless - 1))
             continue
-        checksum = digest.of(part) if digest else None
-        if digest is None or checksum == digest.value:
+        problem = expected.problem(part) if expected else ""
+        if not problem:
             part.replace(path)
             return
         if resumed:  # the part kept before may be of another file: download it once more as a whole
@@ -112,22 +129,25 @@ def download(url: str, path: Path, digest: Digest | None = None, retry: RetryPol
         bad = path.with_name(f"{path.name}.bad")
         part.replace(bad)
         raise DataError(
-            f"{url} gave other bytes: {digest.kind} {checksum}; expected {digest.value}; they are kept as {bad} and "
-            "not used; try again later, or give another source (--url-base or --from)"
+            f"{url} gave other bytes: {problem}; they are kept as {bad} and not used; try again later{_or(instead)}"
         )
 
 
-def require_space(folder: Path, needed: int) -> None:
-    """Raise DataError unless the disk of `folder` has `needed` bytes free."""
+def require_space(folder: Path, needed: int, instead: str = "") -> None:
+    """Raise DataError, which ends with `instead`, unless the disk of `folder` has `needed` bytes free."""
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise DataError(
-            f"{folder} has {free / 1e9:.1f} GB of space left; expected {needed / 1e9:.1f} GB; make space, or use "
-            "another disk (--root, --from)"
+            f"{folder} has {free / 1e9:.1f} GB of space left; expected {needed / 1e9:.1f} GB; make space{_or(instead)}"
         )
 
 
-def _fetch(url: str, part: Path, timeout: float) -> None:
+def _or(instead: str) -> str:
+    """Return the end of a message that names other ways, empty for none."""
+    return f", or {instead}" if instead else ""
+
+
+def _fetch(url: str, part: Path, timeout: float, instead: str) -> None:
     """Append the missing bytes to `part`, or write it anew where the server does not send ranges.
 
     Raises _BrokenOff where another attempt may succeed, DataError otherwise.
@@ -140,7 +160,7 @@ def _fetch(url: str, part: Path, timeout: float) -> None:
         response = urllib.request.urlopen(request, timeout=timeout)
     except urllib.error.HTTPError as error:
         with error:
-            _handle_http_error(url, error, part, offset)
+            _handle_http_error(url, error, part, offset, instead)
         return
     except (OSError, http.client.HTTPException) as error:
         raise _BrokenOff(_reason(error, timeout)) from error
@@ -152,22 +172,21 @@ def _fetch(url: str, part: Path, timeout: float) -> None:
             offset = 0
         length = response.headers.get("Content-Length")
         total = offset + int(length) if length and length.isdigit() else None
-        require_space(part.parent, (total or 0) - offset)
-        with part.open("ab" if offset else "wb") as file, _bar(total, offset, part.stem) as bar:
-            while True:
-                try:
-                    chunk = response.read(CHUNK)
-                except (OSError, http.client.HTTPException) as error:
-                    raise _BrokenOff(_reason(error, timeout)) from error
-                if not chunk:
-                    break
-                _write(file, chunk, part)
-                bar.update(len(chunk))
+        require_space(part.parent, (total or 0) - offset, instead)
+        try:
+            with part.open("ab" if offset else "wb") as file, _bar(total, offset, part.stem) as bar:
+                while chunk := _read(response, timeout):
+                    file.write(chunk)
+                    bar.update(len(chunk))
+        except OSError as error:
+            raise DataError(
+                f"cannot write {part} ({error.strerror}); make space and run the same command again"
+            ) from error
     if total is not None and _size(part) < total:
         raise _BrokenOff(f"the connection ended after {_size(part)} of {total} bytes")
 
 
-def _handle_http_error(url: str, error: urllib.error.HTTPError, part: Path, offset: int) -> None:
+def _handle_http_error(url: str, error: urllib.error.HTTPError, part: Path, offset: int, instead: str) -> None:
     """Return if the error says that `part` is complete already; raise _BrokenOff or DataError otherwise."""
     if error.code == 416 and offset:
         if error.headers.get("Content-Range", "") == f"bytes */{offset}":
@@ -177,17 +196,16 @@ def _handle_http_error(url: str, error: urllib.error.HTTPError, part: Path, offs
     if error.code in _BUSY or error.code >= 500:
         raise _BrokenOff(f"HTTP {error.code} {error.reason}")
     raise DataError(
-        f"{url} was refused: HTTP {error.code} {error.reason}; expected the file; give another source (--url-base), or "
-        "put the file in place by hand (--from DIR)"
+        f"{url} was refused: HTTP {error.code} {error.reason}; expected the file; try again later{_or(instead)}"
     )
 
 
-def _write(file: IO[bytes], chunk: bytes, part: Path) -> None:
-    """Write `chunk`; DataError where the disk is full."""
+def _read(response: http.client.HTTPResponse, timeout: float) -> bytes:
+    """Read the next bytes of an answer; _BrokenOff where the connection fails."""
     try:
-        file.write(chunk)
-    except OSError as error:
-        raise DataError(f"cannot write {part} ({error.strerror}); make space and run the same command again") from error
+        return response.read(CHUNK)
+    except (OSError, http.client.HTTPException) as error:
+        raise _BrokenOff(_reason(error, timeout)) from error
 
 
 def _reason(error: BaseException, timeout: float) -> str:

@@ -56,8 +56,8 @@ def _prepare(options: argparse.Namespace, extra: list[str]) -> int:
     # heavy: other commands spare it
     from datamodules.datasets.fine_grained import IMAGE_DATASETS
     from datamodules.prepare import coco, fine_grained, fss1000, pascal
-    from datamodules.prepare.download import RetryPolicy
     from datamodules.prepare.job import Job
+    from fsbench.download import RetryPolicy
 
     for name, least in (("timeout", 0.001), ("retries", 0), ("backoff", 0)):
         if getattr(options, name) < least:

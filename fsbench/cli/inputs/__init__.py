@@ -1,0 +1,1 @@
+"""Subcommands for what a run starts from: data, weights, checkpoints, lists of episodes."""
