@@ -1,0 +1,69 @@
+"""The rules by which a training validates, keeps its best checkpoint and stops: pure functions of epochs and scores.
+
+The rules of the base learner and of HMNet are those of the authors' programs (hmnet.md §2.4.4, §10). Epochs are counted
+from 0, steps within an epoch from 1.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class ValidationSchedule:
+    """When a training validates.
+
+    Attributes:
+        first_epoch: the first epoch that ends with a validation.
+        first_middle: the first epoch with a validation in its middle, too; None for no epoch.
+    """
+
+    first_epoch: int = 0
+    first_middle: int | None = None
+
+    def validations(self, epoch: int, steps_per_epoch: int) -> list[tuple[int, float]]:
+        """Return the validations of `epoch` in order; a short epoch may have both after its last step.
+
+        Returns:
+            For each the step after which it follows, and the epoch's number in a checkpoint stored then, which is half
+            an epoch less in the middle.
+        """
+        middle = self.first_middle is not None and epoch >= self.first_middle
+        in_the_middle = [(round(steps_per_epoch / 2) + 1, epoch - 0.5)] if middle else []
+        return in_the_middle + ([(steps_per_epoch, epoch)] if epoch >= self.first_epoch else [])
+
+
+def hmnet_schedule(epochs: int) -> ValidationSchedule:
+    """Return HMNet's rule for a training of `epochs` epochs: long ones have validations in the middle later (§10)."""
+    return ValidationSchedule(first_epoch=26, first_middle=26 if epochs <= 100 else 101)
+
+
+@dataclass
+class BestScore:
+    """The best validation score so far and the number of epochs begun since.
+
+    A score is an improvement if it is strictly greater than the best so far, which is 0 at first.
+
+    Attributes:
+        patience: number of epochs without an improvement after which the training ends; None for no end.
+        best: the best score.
+        waited: epochs begun since the last improvement, those without a validation included.
+    """
+
+    patience: int | None = None
+    best: float = field(default=0.0, init=False)
+    waited: int = field(default=0, init=False)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the training ends before the next epoch."""
+        return self.patience is not None and self.waited >= self.patience
+
+    def begin_epoch(self) -> None:
+        """Count an epoch that begins."""
+        self.waited += 1
+
+    def update(self, score: float) -> bool:
+        """Take a validation's score; return whether it is an improvement."""
+        if score <= self.best:
+            return False
+        self.best, self.waited = score, 0
+        return True

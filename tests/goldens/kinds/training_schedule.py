@@ -1,0 +1,38 @@
+"""When a training validates, which checkpoints it keeps and when it stops (hmnet.md §2.4.4, §10)."""
+
+from typing import Any
+
+from fsbench.core.validation_schedule import BestScore, ValidationSchedule, hmnet_schedule
+from tests.goldens.harness import Case, Comparisons, equal
+
+
+def validation_schedule(case: Case) -> Comparisons:
+    """`data` lists trainings; each result that is stored is compared."""
+    for number, training in enumerate(case.data):
+        found = simulated(case.config["method"], training)
+        for name, value in training["result"].items():
+            yield equal(f"{number}: {name}", found.get(name, f"nothing known about {name}"), value)
+
+
+def simulated(method: str, training: dict[str, Any]) -> dict[str, Any]:
+    """Return what a training does whose validations have the scores `miou`, in order of use."""
+    epochs, steps = training["epochs"], training["steps_per_epoch"]
+    schedule = {"pspnet": ValidationSchedule(), "hmnet": hmnet_schedule(epochs)}[method]
+    best, scores = BestScore(training["stop_interval"]), iter(training["miou"])
+    used: list[float] = []
+    validations: list[list[int]] = []
+    saved: list[float] = []
+    begun = 0
+    while begun < epochs and not best.is_over:
+        best.begin_epoch()
+        for step, stored_epoch in schedule.validations(begun, steps):
+            validations.append([begun, step])
+            used.append(next(scores))
+            if best.update(used[-1]):
+                saved.append(stored_epoch)
+        begun += 1
+    result = {"validations": validations, "used": used, "saved": saved, "best": saved[-1] if saved else None}
+    return result | {"last_iteration": begun * steps, "epochs_run": begun}
+
+
+KINDS = {"validation_schedule": validation_schedule}
