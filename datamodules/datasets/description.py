@@ -17,6 +17,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from fsbench.data.dataset import VOID, QuerySampling
+from fsbench.data.image_io import MASK_PIXELS
 from fsbench.errors import DataError
 
 EXAMPLE = """\
@@ -67,14 +68,14 @@ def _check_text(text: Any) -> str:
 
 
 def _check_pixels(pixels: Any) -> int:
-    if type(pixels) is not int or pixels < 0:
-        raise _wrong(f"is {pixels!r}; expected a whole number, 0 or more")
+    if type(pixels) is not int or not 0 <= pixels <= MASK_PIXELS:
+        raise _wrong(f"is {pixels!r}; expected a whole number, 0 to {MASK_PIXELS}")
     return pixels
 
 
 def _check_share(share: Any) -> float:
-    if type(share) not in (int, float) or not 0 <= share < float("inf"):
-        raise _wrong(f"is {share!r}; expected a finite number, 0 or more, like 0.07")
+    if type(share) not in (int, float) or not 0 <= share <= 1:
+        raise _wrong(f"is {share!r}; expected a share from 0 to 1, like 0.07")
     return float(share)
 
 

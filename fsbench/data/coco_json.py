@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fsbench.data.coco_instances import Instances
+from fsbench.data.image_io import MASK_PIXELS
 from fsbench.errors import DataError
 
 _FAR = 1 << 15
@@ -53,7 +54,7 @@ def read_instances(path: Path, sha256: str, class_names: Sequence[str]) -> Insta
         return _arrays(path, sha256, images, objects, _class_numbers(content["categories"], class_names))
     except OSError as error:
         raise DataError(f"annotation file {path} cannot be read ({error.strerror}); check the file") from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise DataError(
             f"annotation file {path} cannot be used: {error}; expected a complete instances file of COCO's form; put a "
             "sound copy there"
@@ -69,11 +70,25 @@ def _compact(entry: dict[str, Any]) -> Any:
         shape = entry["segmentation"]
         polygons = [] if isinstance(shape, dict) else [_vertices(polygon, entry["id"]) for polygon in shape]
         rle = shape if isinstance(shape, dict) else None
-        return _Object(int(entry["image_id"]), int(entry["id"]), int(entry["category_id"]), polygons, rle)
+        return _Object(_whole(entry, "image_id"), _whole(entry, "id"), _whole(entry, "category_id"), polygons, rle)
     if "file_name" in entry:
         _require(entry, ("id", "height", "width"), "image")
-        return _Image(str(entry["file_name"]), int(entry["id"]), int(entry["height"]), int(entry["width"]))
+        name, height, width = str(entry["file_name"]), _whole(entry, "height"), _whole(entry, "width")
+        if min(height, width) < 1 or height * width > MASK_PIXELS:
+            raise ValueError(
+                f"the image {name!r} is stated to have {width}x{height} pixels, expected 1 to {MASK_PIXELS // 10**6} "
+                "megapixels"
+            )
+        return _Image(name, _whole(entry, "id"), height, width)
     return entry
+
+
+def _whole(entry: dict[str, Any], key: str) -> int:
+    """Return a value of 64 bits. Raises ValueError for anything but a whole number."""
+    value = entry[key]
+    if type(value) is not int or abs(value) >= 1 << 63:
+        raise ValueError(f"{key} is {str(value)[:40]!r}, not a whole number")
+    return value
 
 
 def _require(entry: dict[str, Any], keys: Iterable[str], kind: str) -> None:
@@ -84,8 +99,8 @@ def _require(entry: dict[str, Any], keys: Iterable[str], kind: str) -> None:
 
 def _vertices(polygon: Any, annotation: int) -> np.ndarray:
     """[x, y, x, y, …] -> (n, 2) int16, truncated toward zero."""
-    numbers = np.asarray(polygon, dtype=np.float64)
-    if numbers.ndim != 1 or numbers.size % 2 or not (np.abs(numbers) < _FAR).all():
+    numbers = np.asarray(polygon) if polygon else np.zeros(0)
+    if numbers.dtype.kind not in "iuf" or numbers.ndim != 1 or numbers.size % 2 or not (np.abs(numbers) < _FAR).all():
         raise ValueError(f"annotation {annotation} has a polygon that is not a list of x, y in pixels")
     return numbers.astype(np.int16).reshape(-1, 2)
 
@@ -132,18 +147,32 @@ def _arrays(
     order = np.argsort(rows, kind="stable")
     objects = [objects[item] for item in order]
     polygons = [polygon for entry in objects for polygon in entry.polygons]
+    sizes = np.array([image[2:] for image in images], dtype=np.int32).reshape(-1, 2)
+    vertices = np.concatenate([np.zeros((0, 2), dtype=np.int16), *polygons])
+    lengths = [sum(map(len, entry.polygons)) for entry in objects]
+    _check_near(vertices, np.repeat(sizes[rows[order]], lengths, axis=0))
     return Instances(
         path=path,
         sha256=sha256,
         file_names=names,
-        sizes=np.array([image[2:] for image in images], dtype=np.int32).reshape(-1, 2),
+        sizes=sizes,
         starts=_starts(np.bincount(rows, minlength=len(images))),
         classes=np.array([number_of[entry.category_id] for entry in objects], dtype=np.uint8),
         polygon_starts=_starts([len(entry.polygons) for entry in objects]),
         vertex_starts=_starts([len(polygon) for polygon in polygons]),
-        vertices=np.concatenate([np.zeros((0, 2), dtype=np.int16), *polygons]),
+        vertices=vertices,
         rles={item: entry.rle for item, entry in enumerate(objects) if entry.rle is not None},
     )
+
+
+def _check_near(vertices: np.ndarray, sizes: np.ndarray) -> None:
+    """Raise ValueError for a vertex (x, y) farther outside its image (height, width) than twice its longer side."""
+    margin = 2 * sizes.max(1, keepdims=True)
+    far = ((vertices < -margin) | (vertices > sizes[:, ::-1] + margin)).any(1)
+    if far.any():
+        place = int(far.argmax())
+        height, width = sizes[place].tolist()
+        raise ValueError(f"the vertex {vertices[place].tolist()} is not near its image of {width}x{height} pixels")
 
 
 def _starts(lengths: Sequence[int] | np.ndarray) -> np.ndarray:

@@ -11,6 +11,9 @@ from PIL import Image
 
 from fsbench.errors import DataError
 
+MASK_PIXELS = 100_000_000
+"""Label maps and masks have at most as many pixels: reading one takes some bytes for each."""
+
 _GREY_STEP = {2: 85, 4: 17}
 """PIL spreads 2- and 4-bit grey over 0..255; dividing gives the stored class numbers back."""
 

@@ -5,7 +5,6 @@ An unfinished run goes on where it was: training from its last epoch, evaluation
 
 import json
 import logging
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,7 +149,7 @@ def _evaluate(experiment: Experiment, trainer: L.Trainer, folder: Path, training
     journal = Journal(folder / "evaluation", fingerprint(checkpoint_and_settings))
     data.done = journal.done()
     for line in journal.damaged():
-        log.warning("%s of the journal is cut off or damaged; its episode is evaluated again", line)
+        log.warning("%s of the journal is cut off or damaged; %s", line, _consequence(line))
     cost = _test(experiment, trainer, folder, journal)
     if trainer.global_rank != 0:
         return None
@@ -182,8 +181,16 @@ def _evaluate(experiment: Experiment, trainer: L.Trainer, folder: Path, training
         "provenance": {**provenance(trainer), "unordered_kernels": sorted(cost.unordered_kernels)},
     }
     record = write_record(folder, content, frame, on_written)
-    shutil.rmtree(folder / "evaluation")
+    for path in journal.remove():
+        log.warning("the damaged file of the journal is kept as %s", path)
     return record
+
+
+def _consequence(line: str) -> str:
+    """Return what follows from a damaged line of the journal."""
+    if line.endswith(" line 1"):
+        return "it is the header: sound lines below it count, and the file is kept under the name damaged-…"
+    return "its episode is evaluated again"
 
 
 def _test(experiment: Experiment, trainer: L.Trainer, folder: Path, journal: Journal) -> _Evaluation:

@@ -79,7 +79,15 @@ def load_protocol(name: str) -> Protocol:
 def read_protocol(path: Path) -> Protocol:
     """Read the protocol of a YAML file. Raises SettingsError unless every key is there with an allowed value."""
     protocol: Protocol = read_yaml(path, Protocol, "a protocol")
+    if protocol.version < 1 or not (protocol.seed is None or 0 <= protocol.seed < 1 << 32):
+        raise SettingsError(
+            f"{path}: version is {protocol.version} and seed {protocol.seed}, expected a version from 1 and a seed "
+            "from 0 to 4294967295 or nothing"
+        )
     for key in ("streams", "episodes"):
+        few = {name: count for name, count in getattr(protocol, key).items() if count != "all" and count < 1}
+        if few:
+            raise SettingsError(f"{path}: {key} is {few}, expected 1 or more")
         if OTHERS not in getattr(protocol, key):
             datasets = ", ".join(getattr(protocol, key))
             raise SettingsError(f"{path}: {key} has {datasets}, expected an entry '{OTHERS}', too")

@@ -106,6 +106,10 @@ NEEDED = ("methods", "datasets", "folds")
 """Axes that a grid must name."""
 
 
+RANGES = {"folds": (0, 9999), "ways": (1, 9999), "shots": (1, 9999), "seeds": (0, 2**32 - 1), "devices": (1, 9999)}
+"""Least and largest numbers of a grid's file."""
+
+
 @cache
 def grid_schema() -> Any:
     """Return the pydantic model of a grid's file: lists for axes, single values for the other options of a request."""
@@ -117,11 +121,15 @@ def grid_schema() -> Any:
     for key, axis in AXES.items():
         default: Any = axis.default
         item = get_args(hints[axis.name])[0] if get_args(hints[axis.name]) else hints[axis.name]
+        if key in RANGES:
+            item = Annotated[item, Field(ge=RANGES[key][0], le=RANGES[key][1])]
         kind = Annotated[list[item], Field(min_length=1)]  # type: ignore[valid-type]
         schema[key] = (kind, ... if key in NEEDED else [default])
     for f in fields(Request):
         if f.metadata["grid"] and f.metadata["axis"] is None:
             schema[f.name] = (hints[f.name], f.default)
+            if f.name in RANGES:
+                schema[f.name] = (hints[f.name], Field(f.default, ge=RANGES[f.name][0], le=RANGES[f.name][1]))
     schema["data_roots"] = (dict[str, str], {})
     return create_model("Grid", __config__=ConfigDict(extra="forbid"), **schema)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from fsbench.data.image_io import MASK_PIXELS
 from fsbench.errors import DataError
 
 EXPECTED = "expected the JSON file that LabelMe writes: shapes, imagePath, imageHeight, imageWidth"
@@ -34,7 +35,7 @@ def paint_labelme(content: dict[str, Any], path: Path) -> tuple[np.ndarray, dict
     import cv2  # slow to import
 
     try:
-        labels = np.zeros((int(content["imageHeight"]), int(content["imageWidth"])), dtype=np.uint8)
+        labels = np.zeros(_size(content), dtype=np.uint8)
         numbers: dict[str, int] = {}
         skipped: set[str] = set()
         for shape in content["shapes"]:
@@ -42,18 +43,44 @@ def paint_labelme(content: dict[str, Any], path: Path) -> tuple[np.ndarray, dict
             if kind in KINDS_WITHOUT_AREA:
                 skipped.add(kind)
                 continue
-            number = numbers.setdefault(str(shape["label"]), len(numbers) + 1)
+            if not isinstance(shape["label"], str) or not shape["label"].strip():
+                raise ValueError(f"a shape's label is {shape['label']!r}, not a name")
+            number = numbers.setdefault(shape["label"], len(numbers) + 1)
             if number > 254:
                 raise ValueError("more than 254 labels")
-            points = np.asarray(shape["points"], dtype=np.float64).reshape(-1, 2)
+            points = _points(shape["points"], labels.shape)
             if kind == "mask":
                 _paste_mask(labels, points, shape["mask"], number)
             else:
                 cv2.fillPoly(labels, [_polygon(kind, points).astype(np.int32)], number)
-    except (KeyError, TypeError, ValueError, OSError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError, OSError) as error:
         raise DataError(f"{path} cannot be used ({type(error).__name__}: {error}); {EXPECTED}") from error
     note = f"{path}: shapes without area ({', '.join(sorted(skipped))}) are passed over" if skipped else ""
     return labels, {number: name for name, number in numbers.items()}, note
+
+
+def _size(content: dict[str, Any]) -> tuple[int, int]:
+    """Return the stated height and width."""
+    height, width = content["imageHeight"], content["imageWidth"]
+    if type(height) is not int or type(width) is not int or min(height, width) < 1:
+        raise ValueError(f"imageHeight is {height!r} and imageWidth {width!r}, not whole numbers from 1")
+    if height * width > MASK_PIXELS:
+        raise ValueError(f"its image of {width}x{height} pixels is larger than {MASK_PIXELS // 10**6} megapixels")
+    return height, width
+
+
+def _points(corners: Any, size: tuple[int, ...]) -> np.ndarray:
+    """Return corners (n, 2), as x and y, of a shape on an image of `size` (H, W). Raises ValueError for corners that
+    are no numbers, or farther outside than twice the image's longer side."""
+    if not all(type(value) in (int, float) for corner in corners for value in corner):
+        raise ValueError("a shape's points are not all numbers")
+    points = np.asarray(corners, dtype=np.float64).reshape(-1, 2)
+    margin = 2 * max(size)
+    near = (points >= -margin) & (points <= np.array([size[1], size[0]]) + margin)
+    if not near.all():
+        far = points[~near.all(1)][0].tolist()
+        raise ValueError(f"the point {far} is not near the image of {size[1]}x{size[0]} pixels")
+    return points
 
 
 def _polygon(kind: str, points: np.ndarray) -> np.ndarray:
@@ -75,6 +102,10 @@ def _paste_mask(labels: np.ndarray, points: np.ndarray, encoded: str, number: in
     left, top = points.min(0).astype(int)
     with Image.open(io.BytesIO(base64.b64decode(encoded))) as image:
         mask = np.asarray(image) > 0
+    if mask.ndim != 2:
+        raise ValueError("the picture of a mask is not black and white")
+    mask = mask[max(-top, 0) :, max(-left, 0) :]  # without what lies above and left of the image
+    top, left = max(top, 0), max(left, 0)
     window = labels[top : top + mask.shape[0], left : left + mask.shape[1]]
     window[mask[: window.shape[0], : window.shape[1]]] = number
 

@@ -217,6 +217,8 @@ def _read_coco(path: Path, content: dict[str, Any], choice: ClassChoice, root: P
     """Yield a support for every image of a COCO file that shows a chosen class."""
     try:
         ordered = sorted(content["categories"], key=lambda category: category["id"])
+        if any(category["name"] is None for category in ordered):
+            raise TypeError("a category without a name")
         names = [str(category["name"]) for category in ordered]
     except (KeyError, TypeError) as error:
         raise DataError(f"{path} has no categories with id and name; expected COCO's instances") from error

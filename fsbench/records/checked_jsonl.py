@@ -10,16 +10,22 @@ from typing import IO, Any
 from fsbench.files import write_text
 
 
-def checked_line(value: Any) -> str:
-    """Return `value` as a line of JSON behind its CRC-32, with the line's end."""
+def checked_line(value: Any, key: str = "") -> str:
+    """Return `value` as a line of JSON behind the CRC-32 of `key` and that text, with the line's end."""
     text = json.dumps(value)
-    return f"{zlib.crc32(text.encode()):08x} {text}\n"
+    return f"{zlib.crc32(text.encode(), zlib.crc32(key.encode())):08x} {text}\n"
 
 
-def read_line(line: bytes) -> Any | None:
-    """Return the value of a line of `checked_line`, given without its end; None where it is damaged."""
+def read_line(line: bytes, key: str = "") -> Any | None:
+    """Return the value of a line of `checked_line`, given without its end; None where it is damaged or of another
+    key."""
     checksum, _, text = line.partition(b" ")
-    return json.loads(text) if checksum == b"%08x" % zlib.crc32(text) else None
+    if checksum != b"%08x" % zlib.crc32(text, zlib.crc32(key.encode())):
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):  # not written by `checked_line`
+        return None
 
 
 class CheckedJsonl:
@@ -29,10 +35,12 @@ class CheckedJsonl:
 
     Args:
         path: the file; it need not exist before `create`.
+        key: what the checksums of the entries include, so that lines of another key count as damaged.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, key: str = ""):
         self.path = path
+        self.key = key
         self._file: IO[bytes] | None = None
 
     def create(self, header: str) -> None:
@@ -50,7 +58,7 @@ class CheckedJsonl:
         with self.path.open("rb") as file:
             offset = len(file.readline())
             for line in file:
-                yield offset, read_line(line.rstrip(b"\n"))
+                yield offset, read_line(line.rstrip(b"\n"), self.key)
                 offset += len(line)
 
     def read(self, offsets: Iterable[int]) -> Iterator[Any]:
@@ -58,14 +66,14 @@ class CheckedJsonl:
         with self.path.open("rb") as file:
             for offset in offsets:
                 file.seek(offset)
-                yield read_line(file.readline().rstrip(b"\n"))
+                yield read_line(file.readline().rstrip(b"\n"), self.key)
 
     def append(self, *values: Any) -> int:
         """Write entries at the end; returns the byte offset of the first."""
         file = self._opened()
         offset = file.tell()
         for value in values:
-            file.write(checked_line(value).encode())
+            file.write(checked_line(value, self.key).encode())
         file.flush()
         return offset
 

@@ -2,11 +2,14 @@
 
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from fsbench.records.checked_jsonl import CheckedJsonl
+from fsbench.records.checked_jsonl import CheckedJsonl, checked_line, read_line
 
 if TYPE_CHECKING:
     from fsbench.metrics.classification import ClassificationResult
@@ -16,7 +19,8 @@ if TYPE_CHECKING:
 class Journal:
     """Rows of the episodes that are evaluated already, in a folder where every process appends to a file of its own.
 
-    A damaged line is left out: its episode is evaluated again.
+    A damaged line is left out: its episode is evaluated again. Where the header is damaged, the other lines still
+    count, because their checksums include the identity.
 
     Args:
         folder: of the files.
@@ -25,43 +29,99 @@ class Journal:
 
     def __init__(self, folder: Path, identity: str):
         self.folder = folder
-        self.header = json.dumps({"identity": identity})
+        self.identity = identity
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield the rows of all processes."""
-        for _, episodes in self._files():
-            yield from (row for rows in episodes if rows is not None for row in rows)
+        for part in self._parts():
+            yield from (row for rows in part.episodes.values() if rows is not None for row in rows)
 
     def done(self) -> frozenset[int]:
         """Return the indices of the episodes that are evaluated."""
         return frozenset(row["episode"] for row in self.rows())
 
     def damaged(self) -> list[str]:
-        """List the file and number of every line that is left out."""
+        """List the file and number of every line that is left out; line 1 is a header."""
         return [
-            f"{name} line {number}"
-            for name, episodes in self._files()
-            for number, rows in enumerate(episodes, 2)
-            if rows is None
+            f"{part.path.name} line {number}"
+            for part in self._parts()
+            if part.header != "foreign"
+            for number in [1] * (part.header == "damaged") + [n for n, rows in part.episodes.items() if rows is None]
         ]
 
     def open(self) -> "JournalWriter":
         """Start this process's file, and remove files of another identity."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        for path in self._paths():
-            if CheckedJsonl(path).header() != self.header.encode():
-                path.unlink(missing_ok=True)
-        return JournalWriter(self.folder / f"part-{os.getpid()}-{os.urandom(3).hex()}.jsonl", self.header)
+        for part in self._parts():
+            if part.header == "foreign":
+                part.path.unlink(missing_ok=True)
+        name = f"part-{os.getpid()}-{os.urandom(3).hex()}.jsonl"
+        return JournalWriter(self.folder / name, self.identity)
 
-    def _paths(self) -> list[Path]:
-        return sorted(self.folder.glob("part-*.jsonl"))
+    def remove(self) -> list[Path]:
+        """Remove the folder of a finished evaluation. Files whose header is damaged are kept beside it under the name
+        `damaged-…`; returns these."""
+        kept = []
+        for part in self._parts():
+            if part.header == "damaged":
+                kept.append(part.path.replace(self.folder.with_name(f"damaged-{part.path.name}")))
+        shutil.rmtree(self.folder)
+        return kept
 
-    def _files(self) -> Iterator[tuple[str, list[list[dict[str, Any]] | None]]]:
-        """Yield the name of each file of this identity, and the rows of each of its lines, None of a damaged one."""
-        for path in self._paths():
-            file = CheckedJsonl(path)
-            if file.header() == self.header.encode():
-                yield path.name, [rows for _, rows in file.entries()]
+    def _parts(self) -> "list[_Part]":
+        parts = []
+        for path in sorted(self.folder.glob("part-*.jsonl")):
+            with suppress(FileNotFoundError):  # removed by another process of this run
+                parts.append(_Part.read(path, self.identity))
+        return parts
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A file of the journal.
+
+    Attributes:
+        path: the file.
+        header: "ours"; "foreign" where it names another identity; "damaged" where it cannot be believed.
+        episodes: line number -> rows; None of a damaged line. None at all of a foreign file.
+    """
+
+    path: Path
+    header: Literal["ours", "foreign", "damaged"]
+    episodes: dict[int, list[dict[str, Any]] | None]
+
+    @classmethod
+    def read(cls, path: Path, identity: str) -> "_Part":
+        first = CheckedJsonl(path).header()
+        written = read_line(first)
+        plain = _plain_header(identity)
+        if isinstance(written, dict) and "identity" in written:
+            header, key = ("ours", identity) if written["identity"] == identity else ("foreign", "")
+        elif first == plain:
+            header, key = "ours", ""
+        else:
+            header, key = "damaged", "" if _is_nearly(first, plain) else identity
+        entries = [] if header == "foreign" else CheckedJsonl(path, key).entries()
+        rows = {number: _checked_rows(value) for number, (_, value) in enumerate(entries, 2)}
+        return cls(path, header, rows)  # type: ignore[arg-type]
+
+
+def _plain_header(identity: str) -> bytes:
+    """Return the header of files before headers had a checksum; their lines' checksums do not include the identity."""
+    return json.dumps({"identity": identity}).encode()
+
+
+def _is_nearly(first: bytes, plain: bytes) -> bool:
+    """True if a line is `plain` but for a few bytes: no other hash is as near as that."""
+    return len(first) == len(plain) > 60 and sum(a != b for a, b in zip(first, plain, strict=True)) <= 8
+
+
+def _checked_rows(value: Any) -> list[dict[str, Any]] | None:
+    """Return the rows of a line; None where they are none."""
+    is_rows = isinstance(value, list) and all(
+        isinstance(row, dict) and type(row.get("episode")) is int for row in value
+    )
+    return value if is_rows else None
 
 
 class JournalWriter:
@@ -70,9 +130,9 @@ class JournalWriter:
     The file has its header when it gets its name: other processes remove files without theirs.
     """
 
-    def __init__(self, path: Path, header: str):
-        self.file = CheckedJsonl(path)
-        self.file.create(header + "\n")
+    def __init__(self, path: Path, identity: str):
+        self.file = CheckedJsonl(path, identity)
+        self.file.create(checked_line({"identity": identity}))
 
     def add(self, results: "Iterable[SegmentationResult | ClassificationResult]") -> None:
         """Write the rows of each result, an episode a line."""

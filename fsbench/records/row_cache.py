@@ -1,8 +1,9 @@
 """Cache of computed table rows, whose intervals take longer than all else of a table.
 
 A run's own rows are in its folder and travel with it, those of several runs in the user's cache folder. A row is stored
-under a hash of everything it follows from, the version of the code included. A file is a convenience: a damaged one
-counts as absent, and a folder that cannot be written to costs only time.
+under a hash of everything it follows from, the version of the code included, with a digest of that hash and its values.
+A file is a convenience: a damaged or edited one counts as absent, and a folder that cannot be written to costs only
+time.
 """
 
 import json
@@ -32,18 +33,21 @@ def cached_row(
         compute: makes the row as JSON values.
         decode: turns these into the row; raises ValueError and the like for values that are none.
     """
-    name = fingerprint([options, [_state(record) for record in records]])[:32]
+    source = fingerprint([options, [_state(record) for record in records]])
+    name = source[:32]
     files = [cache_folder() / "rows" / name[:2] / f"{name[2:]}.json"]
     if len(records) == 1:
         files.insert(0, records[0].path / "rows" / f"{name}.json")
     for file in files:
         with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # whatever `decode` raises of damage
-            return decode(json.loads(file.read_text()))
-    values = compute()
+            kept = json.loads(file.read_text())
+            if kept["sha256"] == fingerprint([source, kept["row"]]):
+                return decode(kept["row"])
+    values = json.loads(json.dumps(compute()))  # as they are read back
     for file in files:
         with suppress(OSError):
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_text(file, json.dumps(values))
+            write_text(file, json.dumps({"sha256": fingerprint([source, values]), "row": values}))
             break
     return decode(values)
 

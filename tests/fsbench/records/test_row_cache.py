@@ -1,5 +1,6 @@
 """Rows of tables that were made before, and tables of many runs."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -51,6 +52,21 @@ def test_a_damaged_row_counts_as_absent(make, counted, cache, kept):
     assert file.read_text() == whole
     file.write_text(whole.replace('"low": ', '"low": "x", "was": '))
     assert [asdict(b) for b in build_blocks([record])] == [asdict(b) for b in fresh] and len(counted) == 3
+
+
+def test_an_edited_row_is_computed_again(make, counted, cache):
+    record, other = make("m", 0), make("n", 0, quality=2)
+    fresh = build_blocks([record])
+    build_blocks([other])
+    (file,), (foreign,) = (list((r.path / "rows").iterdir()) for r in (record, other))
+    whole = file.read_text()
+    value = json.loads(whole)["row"]["scores"]["mIoU"]["value"]
+    for edited in (whole.replace(str(value), "99.9"), foreign.read_text()):
+        assert edited != whole
+        file.write_text(edited)
+        assert [asdict(b) for b in build_blocks([record])] == [asdict(b) for b in fresh]
+        assert file.read_text() == whole
+    assert len(counted) == 4
 
 
 def test_a_row_follows_from_its_protocol(make, counted, monkeypatch):

@@ -1,0 +1,101 @@
+"""Corners of LabelMe's and COCO's files: near the image they are painted, elsewhere they are refused."""
+
+import base64
+import io
+import json
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fsbench.data.coco_json import read_instances
+from fsbench.errors import DataError
+from fsbench.predict.labelme import paint_labelme
+
+SQUARE = [[10, 10], [20, 10], [20, 20], [10, 20]]
+
+
+def content(points=SQUARE, kind="polygon", height=50, width=40, label="cat", **more):
+    shape = {"label": label, "points": points, "shape_type": kind, **more}
+    return {"shapes": [shape], "imageHeight": height, "imageWidth": width, "imagePath": "a.jpg"}
+
+
+@pytest.mark.parametrize(
+    "value", [math.nan, math.inf, -math.inf, 1e30, -1e30, 151, -101, 10**400, "10", None, True, [1]]
+)
+@pytest.mark.parametrize("kind", ["polygon", "rectangle", "circle"])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_corner_that_is_no_place_near_the_image_is_refused(tmp_path, value, kind, axis):
+    points = [list(corner) for corner in (SQUARE if kind == "polygon" else SQUARE[::2])]
+    points[1][axis] = value
+    with pytest.raises(DataError, match=r"^\S+ cannot be used \(.*\); expected the JSON file that LabelMe writes"):
+        paint_labelme(content(points, kind), tmp_path / "a.json")
+
+
+def test_a_shape_may_reach_out_of_the_image(tmp_path):
+    labels, names, _ = paint_labelme(content([[-30, -30], [79, -30], [79, 25], [-30, 25]]), tmp_path / "a.json")
+    assert names == {1: "cat"} and labels[:26].all() and not labels[26:].any()
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [(100_000, 40_000), (0, 40), (-5, 40), (50.5, 40), (math.inf, 40), (True, 40), ("50", 40), (None, 40), (10**30, 1)],
+)
+def test_a_size_that_no_image_has_is_refused_without_painting(tmp_path, sizes):
+    with pytest.raises(DataError, match="cannot be used"):
+        paint_labelme(content(height=sizes[0], width=sizes[1]), tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("label", [None, "", " ", 3, ["cat"], True])
+def test_a_class_has_a_name(tmp_path, label):
+    with pytest.raises(DataError, match=r"label is .*, not a name"):
+        paint_labelme(content(label=label), tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(("left", "top"), [(0, 0), (-3, -2), (37, 48), (-8, 0), (41, 0)])
+def test_a_small_mask_is_cut_at_the_borders(tmp_path, left, top):
+    patch = np.arange(48).reshape(6, 8) % 3 > 0
+    file = io.BytesIO()
+    Image.fromarray(patch).save(file, "png")
+    given = content([[left, top], [left + 8, top + 6]], "mask", mask=base64.b64encode(file.getvalue()).decode())
+    expected = np.zeros((50, 40), np.uint8)
+    for y, x in np.argwhere(patch):
+        if 0 <= y + top < 50 and 0 <= x + left < 40:
+            expected[y + top, x + left] = 1
+    np.testing.assert_array_equal(paint_labelme(given, tmp_path / "a.json")[0], expected)
+
+
+def coco(tmp_path, **changes):
+    file = tmp_path / "instances.json"
+    annotation = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [[1, 1, 9, 1, 9, 9]]}
+    image = {"id": 1, "file_name": "a.jpg", "height": 10, "width": 20}
+    for key, value in changes.items():
+        (annotation if key in annotation else image)[key] = value
+    categories = [{"id": 1, "name": "cat"}]
+    file.write_text(json.dumps({"images": [image], "annotations": [annotation], "categories": categories}))
+    return read_instances(file, "0", ["cat"])
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1e30, 61, -41, 10**400, "x", None])
+def test_a_vertex_of_coco_is_near_its_image(tmp_path, value):
+    with pytest.raises(DataError, match="cannot be used"):
+        coco(tmp_path, segmentation=[[1, 1, value, 1, 9, 9]])
+
+
+def test_a_vertex_of_coco_may_be_outside(tmp_path):
+    assert coco(tmp_path, segmentation=[[-19.5, -9.5, 39.5, 1, 39.5, 19.5]]).paint("a.jpg").any()
+
+
+@pytest.mark.parametrize("key", ["height", "width", "id", "image_id", "category_id"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1.5, "1", None, True, 10**30, [1]])
+def test_numbers_of_coco_are_whole_numbers(tmp_path, key, value):
+    with pytest.raises(DataError, match="cannot be used"):
+        coco(tmp_path, **{key: value})
+
+
+@pytest.mark.parametrize("counts", ["P1", "0" * 9, [200.0], [True] * 200, [201], "no", "\u20ac"])
+def test_runs_fill_the_image(tmp_path, counts):
+    instances = coco(tmp_path, segmentation={"size": [10, 20], "counts": counts})
+    with pytest.raises(DataError, match="unusable run-length mask"):
+        instances.paint("a.jpg")

@@ -1,0 +1,77 @@
+"""A journal whose bytes were changed: what is sound counts, nothing unreadable is lost."""
+
+import json
+import zlib
+
+import pytest
+
+from fsbench.records.checked_jsonl import checked_line
+from fsbench.records.journal import Journal
+from tests.fsbench.records.test_record import result
+
+ID = "ab" * 32
+
+
+def journal_of(folder, episodes=4):
+    writer = Journal(folder, ID).open()
+    writer.add([result(i) for i in range(episodes)])
+    writer.close()
+    (file,) = folder.glob("part-*.jsonl")
+    return file
+
+
+def test_any_byte_of_the_header_may_be_damaged(tmp_path):
+    folder = tmp_path / "evaluation"
+    file = journal_of(folder)
+    whole = file.read_bytes()
+    header = whole.index(b"\n") + 1
+    for place in range(header):
+        for byte in (0, ord("\n"), whole[place] ^ 1):
+            file.write_bytes(whole[:place] + bytes([byte]) + whole[place + 1 :])
+            journal = Journal(folder, ID)
+            lost = {0} if place == header - 1 and byte != ord("\n") else set()  # its line became the header's end
+            assert journal.done() == {0, 1, 2, 3} - lost, (place, byte)
+            journal.open().close()
+            assert file.exists(), "a file that cannot be read is not another run's"
+            for other in set(folder.glob("part-*.jsonl")) - {file}:
+                other.unlink()
+
+
+def test_the_damaged_file_is_kept_when_the_evaluation_is_over(tmp_path):
+    file = journal_of(tmp_path / "evaluation")
+    content = b"x" + file.read_bytes()[1:]
+    file.write_bytes(content)
+    journal = Journal(tmp_path / "evaluation", ID)
+    assert journal.damaged() == [f"{file.name} line 1"]
+    (kept,) = journal.remove()
+    assert kept == tmp_path / f"damaged-{file.name}" and kept.read_bytes() == content
+    assert [path.name for path in tmp_path.iterdir()] == [kept.name]
+
+
+def test_lines_of_another_run_are_not_taken_for_ones_own(tmp_path):
+    file = journal_of(tmp_path)
+    file.write_bytes(b"x" + file.read_bytes()[1:])
+    other = Journal(tmp_path, "cd" * 32)
+    assert other.done() == set() and len(other.damaged()) == 5
+    other.open().close()
+    assert file.exists()
+
+
+@pytest.mark.parametrize("damage", [False, True])
+def test_journals_without_a_checksum_of_the_header_are_read(tmp_path, damage):
+    header = json.dumps({"identity": ID}).encode()
+    lines = [json.dumps(result(i).rows()).encode() for i in range(3)]
+    content = b"".join(b"%08x %s\n" % (zlib.crc32(line), line) for line in lines)
+    if damage:
+        header = header[:30] + b"?" + header[31:]
+    (tmp_path / "part-1-abc.jsonl").write_bytes(header + b"\n" + content)
+    journal = Journal(tmp_path, ID)
+    assert journal.done() == {0, 1, 2} and journal.damaged() == (["part-1-abc.jsonl line 1"] if damage else [])
+
+
+@pytest.mark.parametrize("value", [{}, 3, None, [3], [{"episode": "1"}], [{"episode": True}], [{}], "x"])
+def test_a_line_that_holds_no_rows_is_left_out(tmp_path, value):
+    file = journal_of(tmp_path, 1)
+    with file.open("a") as opened:
+        opened.write(checked_line(value, ID))
+    assert Journal(tmp_path, ID).done() == {0} and Journal(tmp_path, ID).damaged() == [f"{file.name} line 3"]
