@@ -29,7 +29,7 @@ flag = --$(shell tr A-Z_ a-z- <<< $(1))
 BENCH_OPTIONS = $(foreach name,$(OPTIONS),$(if $($(name)),$(call flag,$(name)) '$($(name))')) \
   $(foreach name,$(SWITCHES),$(if $(filter-out 0 no No NO false False FALSE,$($(name))),$(call flag,$(name))))
 
-.PHONY: help venv bench sweep test test-all regress check docs cuda lock clean-venv
+.PHONY: help venv bench weights sweep test test-all regress check docs cuda lock clean-venv
 
 help:  ## show this list
 	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 
 bench: $(STAMP)  ## train, evaluate, print the table, e.g. make bench METHOD=emat DATASET=coco FOLD=0,1,2,3 WAY=2
 	@$(BIN)/python -m fsbench bench $(BENCH_OPTIONS) $(ARGS)
+
+weights: $(STAMP)  ## list weight files, or fetch some, e.g. make weights NAMES=dinov2_vits14 ARGS=--accept-licence
+	@$(BIN)/python -m fsbench weights $(if $(NAMES),fetch $(NAMES) $(ARGS),list $(ARGS))
 
 sweep: $(if $(wildcard configs/sweeps/$(METHOD).yaml),,$(if $(filter sweep,$(MAKECMDGOALS)),$(error no \
   configs/sweeps/$(METHOD).yaml; there are: $(basename $(notdir $(wildcard configs/sweeps/*.yaml)))))) $(STAMP)

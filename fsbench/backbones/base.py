@@ -9,9 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from fsbench.backbones.weight_files import ReleasedWeights, describe_weights, how_to_get, read_weights, state_digest
+from fsbench.backbones.weight_files import Architecture, describe_weights, how_to_get, read_weights, state_digest
 from fsbench.errors import CheckpointError, SettingsError
-from fsbench.paths import REPOSITORY
 from fsbench.tensor_cache import FeatureCache
 
 
@@ -24,7 +23,7 @@ class BackboneConfig:
             `fsbench.backbones.pyramid_networks.PYRAMIDS`; for classifiers, also of
             `fsbench.backbones.encoder.ENCODERS`.
         weights: weight file (.pth or .safetensors); `random` or `random:SEED` for random weights, which exercise the
-            path and nothing else; None for the file's usual place, `weights/` in the repository.
+            path and nothing else; None for the file's usual place, in `weights/`.
         cache_mib: bound in MiB on the features kept in memory for images that come again.
     """
 
@@ -57,8 +56,8 @@ class FrozenBackbone:
         SettingsError: the backbone or its weights are not known by that name.
     """
 
-    known: ClassVar[Mapping[str, ReleasedWeights]] = {}
-    spec: ReleasedWeights
+    known: ClassVar[Mapping[str, Architecture]] = {}
+    spec: Architecture
     trained_on: dict[str, Any] | None = None
 
     def __init__(self, config: BackboneConfig):
@@ -144,11 +143,7 @@ class FrozenBackbone:
             if not number.isdecimal():
                 raise SettingsError(f"weights are '{weights}', expected a file, random or random:SEED")
             return partial(self._random_state, int(number)), f"random (seed {int(number)})"
-        path = Path(weights) if weights else REPOSITORY / self.spec.file
+        path = Path(weights) if weights else self.spec.weights.path
         if not path.is_file():
-            raise CheckpointError(self._how_to_get(path))
-        return partial(read_weights, path), describe_weights(self.spec, path, self.known)
-
-    def _how_to_get(self, path: Path) -> str:
-        """Return the message for the user when the weights are not at `path`."""
-        return how_to_get(self.spec, self.name, path)
+            raise CheckpointError(how_to_get(self.spec.weights, self.name, path))
+        return partial(read_weights, path), describe_weights(self.spec.weights, path, self.known)

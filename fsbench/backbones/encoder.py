@@ -15,6 +15,7 @@ from fsbench.backbones.timm_names import encoder_to_timm_names, without_buffers
 from fsbench.backbones.vit import VITS, build_vit, check_size, new_vit, random_state
 from fsbench.backbones.weight_files import check_keys
 from fsbench.errors import SettingsError
+from fsbench.weights.table import WeightFile, weight_files
 
 FEATURE_VERSION = 2
 """Version of the code that an image's feature follows from: decoding, resizing, normalisation, the network. Raise it
@@ -30,38 +31,23 @@ class EncoderNet:
         side: side of the images in pixels.
         outputs: width of its last layer, 0 without one.
         unit: True scales features to length 1.
-        file, page, url, size, sha256: the weight file, see `fsbench.backbones.weight_files.ReleasedWeights`.
+        weights: the published weight file.
     """
 
     timm: str
     side: int
     outputs: int
     unit: bool
-    file: str
-    page: str
-    url: str
-    size: int = 0
-    sha256: str = ""
+    weights: WeightFile
 
 
+_PUBLISHED = weight_files()
 ENCODERS = {
     "ibot_swin_tiny": EncoderNet(
-        "swin_tiny_patch4_window7_224",
-        side=224,
-        outputs=0,
-        unit=False,
-        file="weights/ibot_swint_7_checkpoint_teacher.pth",
-        page="https://github.com/bytedance/ibot",
-        url="https://lf3-nlp-opensource.bytetos.com/obj/nlp-opensource/archive/2022/ibot/swint_7/checkpoint_teacher.pth",
+        "swin_tiny_patch4_window7_224", side=224, outputs=0, unit=False, weights=_PUBLISHED["ibot_swin_tiny"]
     ),
     "clip_vitb16": EncoderNet(  # the image's part alone; another activation than the model without quickgelu (§5)
-        "vit_base_patch16_clip_quickgelu_224",
-        side=224,
-        outputs=512,
-        unit=True,
-        file="weights/vit_base_patch16_clip_quickgelu_224.openai.safetensors",
-        page="https://huggingface.co/timm/vit_base_patch16_clip_224.openai",
-        url="https://huggingface.co/timm/vit_base_patch16_clip_224.openai/resolve/main/model.safetensors",
+        "vit_base_patch16_clip_quickgelu_224", side=224, outputs=512, unit=True, weights=_PUBLISHED["clip_vitb16"]
     ),
 }
 """Encoders besides the networks of `fsbench.backbones.vit.VITS`."""

@@ -11,6 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from fsbench.backbones.vit import VITS
+from fsbench.weights.table import WeightFile, weight_files
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class PyramidNet:
         blocks: number of blocks of each stage.
         channels: width of the maps of each stage.
         multiple: the side of an image must be a multiple of this many pixels.
-        file, page, url, size, sha256: the weight file, see `fsbench.backbones.weight_files.ReleasedWeights`.
+        weights: the published weight file.
     """
 
     kind: Literal["resnet", "swin", "vgg", "vit"]
@@ -32,20 +33,7 @@ class PyramidNet:
     blocks: tuple[int, int, int, int]
     channels: tuple[int, int, int, int]
     multiple: int
-    file: str
-    page: str = ""
-    url: str = ""
-    size: int = 0
-    sha256: str = ""
-
-
-TIMM = "https://github.com/huggingface/pytorch-image-models/releases/download/v0.1-rsb-weights/"
-
-
-TORCHVISION = "https://download.pytorch.org/models/"
-
-
-SWIN = "https://github.com/SwinTransformer/storage/releases/download/v1.0.0/"
+    weights: WeightFile
 
 
 WIDTHS = (256, 512, 1024, 2048)
@@ -56,72 +44,27 @@ VGG_TAPS = (14, 17, 19, 21, 24, 26, 28, 30)
 """Indices of VGG-16's layers whose outputs are features: conv3_3, conv4_1 to conv5_3 before the ReLU, last pooling."""
 
 
-def _resnet(blocks: tuple[int, int, int, int], root: str, file: str, page: str) -> PyramidNet:
-    return PyramidNet(
-        "resnet",
-        dict(layers=blocks),
-        blocks,
-        WIDTHS,
-        8,
-        file=f"weights/{file}",
-        page=page,
-        url=root + file,
-        sha256=file.split("-")[-1].removesuffix(".pth"),  # the name ends with the start of it
-    )
+def _resnet(name: str, blocks: tuple[int, int, int, int]) -> PyramidNet:
+    return PyramidNet("resnet", dict(layers=blocks), blocks, WIDTHS, 8, weight_files()[name])
 
 
-def _vgg(file: str) -> PyramidNet:
-    return PyramidNet(
-        "vgg",
-        {},
-        (1, 3, 3, 1),
-        (256, 512, 512, 512),
-        8,
-        file=f"weights/{file}",
-        page=TORCHVISION_PAGE,
-        url=TORCHVISION + file,
-        sha256=file.split("-")[-1].removesuffix(".pth"),
-    )
-
-
-def _swin(file: str) -> PyramidNet:
-    return PyramidNet(
-        "swin",
-        dict(
-            img_size=384,
-            window_size=12,
-            embed_dim=128,
-            depths=(2, 2, 18, 2),
-            num_heads=(4, 8, 16, 32),
-        ),
-        (2, 2, 18, 2),
-        (128, 256, 512, 1024),
-        384,
-        file=f"weights/{file}",
-        page="https://github.com/microsoft/Swin-Transformer",
-        url=SWIN + file,
-    )
-
-
-RSB_PAGE = "https://github.com/huggingface/pytorch-image-models/releases/tag/v0.1-rsb-weights"
-
-
-TORCHVISION_PAGE = "https://pytorch.org/vision/stable/models.html"
+def _swin(name: str) -> PyramidNet:
+    blocks = (2, 2, 18, 2)
+    arguments = dict(img_size=384, window_size=12, embed_dim=128, depths=blocks, num_heads=(4, 8, 16, 32))
+    return PyramidNet("swin", arguments, blocks, (128, 256, 512, 1024), 384, weight_files()[name])
 
 
 PYRAMIDS = {
     # DCAMA's (dcama.md §13.5): timm's ResNets trained after "ResNet strikes back", Swin-B tuned from ImageNet-22K
-    "resnet50": _resnet((3, 4, 6, 3), TIMM, "resnet50_a1h-35c100f8.pth", RSB_PAGE),
-    "resnet101": _resnet((3, 4, 23, 3), TIMM, "resnet101_a1h-36d3f2aa.pth", RSB_PAGE),
-    "swin_base": _swin("swin_base_patch4_window12_384_22kto1k.pth"),
-    "swin_base_1k": _swin("swin_base_patch4_window12_384.pth"),
+    "resnet50": _resnet("resnet50", (3, 4, 6, 3)),
+    "resnet101": _resnet("resnet101", (3, 4, 23, 3)),
+    "swin_base": _swin("swin_base"),
+    "swin_base_1k": _swin("swin_base_1k"),
     # HSNet's: torchvision's first ImageNet weights
-    "resnet50_v1": _resnet((3, 4, 6, 3), TORCHVISION, "resnet50-0676ba61.pth", TORCHVISION_PAGE),
-    "resnet101_v1": _resnet((3, 4, 23, 3), TORCHVISION, "resnet101-63fe2227.pth", TORCHVISION_PAGE),
-    "vgg16": _vgg("vgg16-397923af.pth"),
-    "demo": PyramidNet(
-        "vit", {}, (1, 4, 4, 4), (96, 96, 96, 96), 32, file=VITS["demo"].file, sha256=VITS["demo"].sha256
-    ),
+    "resnet50_v1": _resnet("resnet50_v1", (3, 4, 6, 3)),
+    "resnet101_v1": _resnet("resnet101_v1", (3, 4, 23, 3)),
+    "vgg16": PyramidNet("vgg", {}, (1, 3, 3, 1), (256, 512, 512, 512), 8, weight_files()["vgg16"]),
+    "demo": PyramidNet("vit", {}, (1, 4, 4, 4), (96, 96, 96, 96), 32, VITS["demo"].weights),
 }
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from fsbench.backbones.base import BackboneConfig, FrozenBackbone
 from fsbench.backbones.weight_files import check_keys
 from fsbench.errors import SettingsError
+from fsbench.weights.table import WeightFile, weight_files
 
 
 @dataclass(frozen=True)
@@ -26,16 +27,12 @@ class ViT:
     Attributes:
         arguments: arguments of timm's VisionTransformer.
         table_side: side M of the stored position grid, in patches.
-        file, page, url, size, sha256: the weight file, see `fsbench.backbones.weight_files.ReleasedWeights`.
+        weights: the published weight file.
     """
 
     arguments: dict[str, Any]
     table_side: int
-    file: str
-    page: str = ""
-    url: str = ""
-    size: int = 0
-    sha256: str = ""
+    weights: WeightFile
 
     @property
     def image_size(self) -> int:
@@ -56,42 +53,23 @@ DEMO_WEIGHTS = Path(__file__).with_name("weights") / "vit.safetensors"
 DEMO_WEIGHTS_SHA256 = "659ed2f53c95c030fef0b3643d5d07f26efe60dc8bd593df8fd9b4c6e0090c57"
 """Checksum of the file that comes with the repository; records say when another one was used."""
 
+_PUBLISHED = weight_files()
 VITS = {
     "dinov2_vits14": ViT(  # without registers
         dict(patch_size=14, embed_dim=384, depth=12, num_heads=6, init_values=1e-5),
         table_side=37,
-        file="weights/dinov2_vits14_pretrain.pth",
-        page="https://github.com/facebookresearch/dinov2",
-        url="https://dl.fbaipublicfiles.com/dinov2/dinov2_vits14/dinov2_vits14_pretrain.pth",
-        size=88_283_115,
-        sha256="b938bf1bc15cd2ec0feacfe3a1bb553fe8ea9ca46a7e1d8d00217f29aef60cd9",
+        weights=_PUBLISHED["dinov2_vits14"],
     ),
     "dino_vits8": ViT(
-        dict(patch_size=8, embed_dim=384, depth=12, num_heads=6),
-        table_side=28,
-        file="weights/dino_deitsmall8_pretrain.pth",
-        page="https://github.com/facebookresearch/dino",
-        url="https://dl.fbaipublicfiles.com/dino/dino_deitsmall8_pretrain/dino_deitsmall8_pretrain.pth",
-        size=86_728_949,
-        sha256="230cd5",
+        dict(patch_size=8, embed_dim=384, depth=12, num_heads=6), table_side=28, weights=_PUBLISHED["dino_vits8"]
     ),
-    "dino_vits8_300ep": ViT(  # another training of the same network, that of CST (2023); no checksum is stated (§1.2)
-        dict(patch_size=8, embed_dim=384, depth=12, num_heads=6),
-        table_side=28,
-        file="weights/dino_deitsmall8_300ep_pretrain.pth",
-        page="https://github.com/facebookresearch/dino",
-        url="https://dl.fbaipublicfiles.com/dino/dino_deitsmall8_300ep_pretrain/dino_deitsmall8_300ep_pretrain.pth",
+    "dino_vits8_300ep": ViT(  # another training of the same network, that of CST (2023); emat.md §1.2
+        dict(patch_size=8, embed_dim=384, depth=12, num_heads=6), table_side=28, weights=_PUBLISHED["dino_vits8_300ep"]
     ),
     "dino_vitb16": ViT(
-        dict(patch_size=16, embed_dim=768, depth=12, num_heads=12),
-        table_side=14,
-        file="weights/dino_vitbase16_pretrain.pth",
-        page="https://github.com/facebookresearch/dino",
-        url="https://dl.fbaipublicfiles.com/dino/dino_vitbase16_pretrain/dino_vitbase16_pretrain.pth",
+        dict(patch_size=16, embed_dim=768, depth=12, num_heads=12), table_side=14, weights=_PUBLISHED["dino_vitb16"]
     ),
-    "demo": ViT(
-        DEMO_VIT, DEMO_TABLE_SIDE, file="fsbench/backbones/weights/vit.safetensors", sha256=DEMO_WEIGHTS_SHA256
-    ),
+    "demo": ViT(DEMO_VIT, DEMO_TABLE_SIDE, WeightFile(str(DEMO_WEIGHTS), sha256=DEMO_WEIGHTS_SHA256)),
 }
 
 

@@ -1,4 +1,4 @@
-"""Weight files of backbones: where they are published, how they are read and checked."""
+"""Weight files of backbones: how they are read, checked and described; `fsbench.weights` knows what is published."""
 
 import hashlib
 from collections.abc import Mapping
@@ -10,29 +10,14 @@ from torch import Tensor
 
 from fsbench.errors import CheckpointError
 from fsbench.files import sha256_file
+from fsbench.weights.table import WeightFile
 
 
-class ReleasedWeights(Protocol):
-    """Published weight file of a backbone.
-
-    Attributes:
-        file: usual place, relative to the repository.
-        page: web page of the release.
-        url: address of the file; empty for weights that come with the repository.
-        size: bytes, 0 where unknown.
-        sha256: checksum or the published beginning of it; empty where none is published.
-    """
+class Architecture(Protocol):
+    """What a table of backbones says of one; here only its weight file counts."""
 
     @property
-    def file(self) -> str: ...
-    @property
-    def page(self) -> str: ...
-    @property
-    def url(self) -> str: ...
-    @property
-    def size(self) -> int: ...
-    @property
-    def sha256(self) -> str: ...
+    def weights(self) -> WeightFile: ...
 
 
 def check_keys(own: dict[str, Tensor], state: dict[str, Tensor], what: str) -> None:
@@ -91,11 +76,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return loaded
 
 
-def describe_weights(spec: ReleasedWeights, path: Path, known: Mapping[str, ReleasedWeights] | None = None) -> str:
+def describe_weights(file: WeightFile, path: Path, known: Mapping[str, Architecture] | None = None) -> str:
     """Return "official", "unofficial" or "unverified", the name and the sha256 of the weight file `path`.
 
     Args:
-        spec: the file that is expected.
+        file: the file that is expected.
         path: the file that is used.
         known: backbones by their names, whose official files are not to be taken for one another: files of two
             trainings of one network have the same keys.
@@ -104,27 +89,32 @@ def describe_weights(spec: ReleasedWeights, path: Path, known: Mapping[str, Rele
         CheckpointError: `path` is the official file of another backbone.
     """
     digest = sha256_file(path)
-    if spec.sha256 and digest.startswith(spec.sha256):
+    if file.checksum and digest.startswith(file.checksum):
         return f"official {path.name} sha256 {digest}"
     for name, other in (known or {}).items():
-        if other.sha256 and digest.startswith(other.sha256):
+        if other.weights.checksum and digest.startswith(other.weights.checksum):
             raise CheckpointError(
-                f"{path} is the official file {Path(other.file).name} of the backbone {name}; expected "
-                f"{Path(spec.file).name}; give that file with WEIGHTS=<file>, or take BACKBONE={name}"
+                f"{path} is the official file {other.weights.name} of the backbone {name}; expected {file.name}; give "
+                f"that file with WEIGHTS=<file>, or take BACKBONE={name}"
             )
-    return f"{'unofficial' if spec.sha256 else 'unverified'} {path.name} sha256 {digest}"
+    return f"{'unofficial' if file.checksum else 'unverified'} {path.name} sha256 {digest}"
 
 
-def how_to_get(spec: ReleasedWeights, name: str, path: Path) -> str:
+def how_to_get(file: WeightFile, name: str, path: Path) -> str:
     """Return the message for the user when the weights of backbone `name` are not at `path`."""
-    if not spec.url:
+    if not file.page:
         return f"the weights {path} that come with the repository are missing; restore them with git checkout"
-    sha256 = f"{spec.sha256}{'…' if len(spec.sha256) < 64 else ''}" if spec.sha256 else "(none is published)"
+    if file.by_hand:
+        way = f"no program can fetch them: {file.by_hand}\n  page: {file.page}"
+    else:
+        more = "…" if len(file.checksum) < 64 else ""
+        checksum = f"{file.checksum}{more}" if file.checksum else "(none is published)"
+        way = (
+            f"fetch them: fsbench weights fetch {name}\n  by hand: {file.address}\n"
+            f"           (official page: {file.page}; sha256 {checksum})"
+        )
     return (
-        f"the weights of the backbone {name} are not at {path}\n"
-        f"  fetch {spec.url}\n"
-        f"        (official page: {spec.page})\n"
-        f"  put it at {path}, or say where it is: WEIGHTS=<file> (make bench), --weights <file> (fsbench)\n"
-        f"  check it with sha256sum: {sha256}{f', {spec.size} bytes' if spec.size else ''}\n"
-        "  to try the path without it: WEIGHTS=random (its figures mean nothing)"
+        f"the weights of the backbone {name} are not at {path}\n  {way}\n  put them at {file.path},\n"
+        "  or say where they are: WEIGHTS=<file> (make bench), --weights <file> (fsbench)\n"
+        "  to try the path without them: WEIGHTS=random (its figures mean nothing)"
     )

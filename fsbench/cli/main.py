@@ -21,11 +21,12 @@ from fsbench.cli import (
 from fsbench.cli import (
     list as listing,
 )
-from fsbench.cli.inputs import checkpoint, data, manifest
+from fsbench.cli.inputs import checkpoint, data, manifest, weights
 from fsbench.errors import GOES_ON, FsbenchError, user_message
 
 COMMANDS = (
     bench, table, listing, manifest, cost, predict, demo, explain, compare, grid, regress, report, checkpoint, data,
+    weights,
 )  # fmt: skip
 """Modules of subcommands, in the order of `fsbench --help`."""
 
@@ -52,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{below_progress}fsbench: error: {user_message(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        resumes = options.command in ("bench", "run", "predict") or getattr(options, "action", "") == "prepare"
+        command, action = options.command, getattr(options, "action", "")
+        resumes = command in ("bench", "run", "predict") or action in ("prepare", "fetch")
         print(f"\nfsbench: stopped{f'; {GOES_ON}' * resumes}", file=sys.stderr)
         return 130
 

@@ -19,6 +19,7 @@ from fsbench.backbones.weight_files import check_keys, state_digest
 from fsbench.engine.checkpoint import TRAINED_ON, read_checkpoint
 from fsbench.errors import CheckpointError, SettingsError
 from fsbench.files import sha256_file
+from fsbench.weights.table import WeightFile, weight_files
 from methods.hmnet.pspnet import WIDTH, Features, PSPNet
 from methods.hmnet.weights import from_imagenet, to_hmnet_names
 
@@ -27,28 +28,23 @@ ANY_CLASSES = 60  # base classes of random weights: enough for every data set of
 
 @dataclass(frozen=True)
 class PSPNetSpec:
-    """A network and the default place of its weights; nobody publishes one address for all folds.
+    """A network and its weight file.
 
     Attributes:
         kind: network of the trunk.
         channels: channels of f1 to f4; 0 for no f4.
-        file: default weight file, relative to the repository.
-        page: web page with the weights.
-        url, size, sha256: a direct download; empty for none.
+        weights: the weight file; of a PSPNet there is one for each data set and fold.
     """
 
     kind: Literal["resnet50", "vgg16"]
     channels: tuple[int, int, int, int]
-    file: str
-    page: str = "https://github.com/chunbolang/BAM"
-    url: str = ""
-    size: int = 0
-    sha256: str = ""
+    weights: WeightFile
 
 
+_PUBLISHED = weight_files()
 PSPNETS = {
-    "pspnet_resnet50": PSPNetSpec("resnet50", (512, 1024, 2048, WIDTH), "weights/pspnet_resnet50.pth"),
-    "pspnet_vgg16": PSPNetSpec("vgg16", (256, 512, 512, WIDTH), "weights/pspnet_vgg16.pth"),
+    "pspnet_resnet50": PSPNetSpec("resnet50", (512, 1024, 2048, WIDTH), _PUBLISHED["pspnet_resnet50"]),
+    "pspnet_vgg16": PSPNetSpec("vgg16", (256, 512, 512, WIDTH), _PUBLISHED["pspnet_vgg16"]),
 }
 
 
@@ -134,19 +130,10 @@ class FrozenPSPNet(FrozenBackbone):
         self.trained_on = checkpoint.get(TRAINED_ON)
         return partial(dict, checkpoint["state_dict"]), f"{path.name} sha256 {sha256_file(path)}"
 
-    def _how_to_get(self, path: Path) -> str:
-        return (
-            f"the weights of {self.name} are not at {path}\n"
-            "  they must come from the base classes of the fold that is tested: train them with METHOD=pspnet and\n"
-            "  say where the checkpoint is with WEIGHTS=<file>; {fold} in it stands for the fold's number\n"
-            f"  the authors of BAM and HMNet offer theirs at {self.spec.page}\n"
-            "  to try the path without it: WEIGHTS=random (its figures mean nothing)"
-        )
-
 
 TRUNKS = {
-    "dilated_resnet50": PSPNetSpec("resnet50", (512, 1024, 2048, 0), "weights/resnet50_v2.pth"),
-    "dilated_vgg16": PSPNetSpec("vgg16", (256, 512, 512, 0), "weights/vgg16_bn-6c64b313.pth"),
+    "dilated_resnet50": PSPNetSpec("resnet50", (512, 1024, 2048, 0), _PUBLISHED["dilated_resnet50"]),
+    "dilated_vgg16": PSPNetSpec("vgg16", (256, 512, 512, 0), _PUBLISHED["dilated_vgg16"]),
 }
 
 
@@ -197,14 +184,3 @@ class FrozenTrunk(FrozenBackbone):
 
     def convert_state_dict(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         return from_imagenet(self.spec.kind, state, f"ImageNet weights for {self.name}")
-
-    def _how_to_get(self, path: Path) -> str:
-        nets = {
-            "resnet50": "a ResNet-50 with a deep stem of 64, 64 and 128 channels: resnet50_v2 of the semseg project or "
-            "timm's resnet50s.gluon_in1k",
-            "vgg16": "torchvision's or timm's vgg16_bn, https://download.pytorch.org/models/vgg16_bn-6c64b313.pth",
-        }
-        return (
-            f"the ImageNet weights of {self.name} are not at {path}\n  expected {nets[self.spec.kind]}\n"
-            "  say where they are with WEIGHTS=<file>; to try the path without them: WEIGHTS=random"
-        )

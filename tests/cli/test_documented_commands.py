@@ -27,6 +27,7 @@ from tests.documents import DOCUMENTS, Command, commands, other_blocks
 RUN = [
     r"make bench",
     r"fsbench (--version|list|protocols)",
+    r"fsbench weights (list|check)",
     r"fsbench bench .*--(print_config|help).*",
     r"fsbench (table|compare|rescore) runs/.*",
     r"fsbench data check folder .*",
@@ -37,8 +38,9 @@ RUN = [
 
 PARSED = {
     r"\w+=\S+ make bench.*|make bench .+": "trains for minutes or needs data; tests/cli/test_flows.py runs such calls",
-    r"(\w+=\S+ )?make (venv|cuda|help|docs|test|check|regress|sweep)\b.*": "installs, or runs what CI runs anyway",
+    r"(\w+=\S+ )?make (venv|cuda|help|docs|test|check|regress|sweep|weights)\b.*": "installs, or CI runs it",
     r"fsbench data (prepare|lists|check) .*": "needs official archives; tests/datamodules make such archives",
+    r"fsbench weights fetch .*": "needs a network; tests/fsbench/weights fetch from a local server",
     r"fsbench manifest verify benchmarks/.*": "needs PASCAL",
     r"fsbench checkpoint .*": "needs a checkpoint of the authors; tests/fsbench/engine converts such",
     r"fsbench explain .*": "tests/cli/test_explain.py runs it",

@@ -9,6 +9,7 @@ from datamodules.episodic import EpisodicDataModule
 from fsbench.backbones.base import BackboneConfig
 from fsbench.backbones.vit import VITS
 from fsbench.data.batch import EpisodeBatch
+from fsbench.weights.table import WeightFile
 from methods.prototype import (
     Prototype,
     build_prototypes,
@@ -24,9 +25,8 @@ SIDE, CHANNELS = 6, 12
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch, tmp_path):
-    vit = type(VITS["dinov2_vits14"])(
-        dict(patch_size=8, embed_dim=24, depth=3, num_heads=2), table_side=4, file=str(tmp_path / "tiny.pth")
-    )
+    net = dict(patch_size=8, embed_dim=24, depth=3, num_heads=2)
+    vit = type(VITS["dinov2_vits14"])(net, table_side=4, weights=WeightFile(str(tmp_path / "tiny.pth")))
     monkeypatch.setitem(VITS, "tiny", vit)
 
 

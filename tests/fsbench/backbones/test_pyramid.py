@@ -10,9 +10,15 @@ from fsbench.backbones.timm_names import to_timm_names
 from fsbench.backbones.vit import VITS
 from fsbench.backbones.weight_files import state_digest
 from fsbench.errors import CheckpointError, SettingsError
+from fsbench.weights.table import WeightFile
 
 SMALL = PyramidNet(
-    "resnet", dict(layers=(2, 1, 2, 1), channels=(4, 8, 8, 16)), (2, 1, 2, 1), (16, 32, 32, 64), 8, file="nowhere.pth"
+    "resnet",
+    dict(layers=(2, 1, 2, 1), channels=(4, 8, 8, 16)),
+    (2, 1, 2, 1),
+    (16, 32, 32, 64),
+    8,
+    weights=WeightFile("nowhere.pth"),
 )
 SWIN = PyramidNet(
     "swin",
@@ -20,7 +26,7 @@ SWIN = PyramidNet(
     (1, 2, 2, 1),
     (8, 16, 32, 64),
     64,
-    file="nowhere.pth",
+    weights=WeightFile("nowhere.pth"),
 )
 
 
@@ -140,7 +146,7 @@ def test_the_demos_pyramid_pools_the_tokens_of_its_vit():
     assert [tuple(scale.shape[1:]) for scale in pyramid] == [(96, 16, 16), (96, 8, 8), (96, 4, 4), (96, 2, 2)]
     assert [len(scale) for scale in pyramid] == [1, 4, 4, 4] == list(frozen.blocks)
     torch.testing.assert_close(pyramid[3][2, :, 1, 0], pyramid[1][2, :, 4:, :4].mean((1, 2)))
-    assert frozen.weights_id.startswith("official") and VITS["demo"].sha256 in frozen.weights_id
+    assert frozen.weights_id.startswith("official") and VITS["demo"].weights.checksum in frozen.weights_id
 
 
 def test_errors_say_what_was_expected(tmp_path):
@@ -150,7 +156,10 @@ def test_errors_say_what_was_expected(tmp_path):
         FrozenPyramid(BackboneConfig("small", "random")).check_image_size(60)
     with pytest.raises(CheckpointError) as missing:
         FrozenPyramid(BackboneConfig("resnet50", "/nowhere/r.pth"))
-    for part in ("/nowhere/r.pth", "v0.1-rsb-weights/resnet50_a1h-35c100f8.pth", "35c100f8…", "WEIGHTS=random"):
+    for part in (
+        "/nowhere/r.pth", "fsbench weights fetch resnet50\n", "v0.1-rsb-weights/resnet50_a1h-35c100f8.pth", "35c100f8…",
+        "WEIGHTS=random",
+    ):  # fmt: skip
         assert part in str(missing.value)
     assert "0 bytes" not in str(missing.value)
     torch.save({"conv1.weight": torch.zeros(1), "layer1.0.conv1.weight": torch.zeros(1)}, tmp_path / "w.pth")

@@ -11,6 +11,8 @@ from fsbench.backbones.base import BackboneConfig
 from fsbench.backbones.vit import VITS, FrozenViT, ViT, build_vit, random_state, resize_position_table
 from fsbench.errors import CheckpointError, SettingsError
 from fsbench.files import sha256_file
+from fsbench.paths import weights_folder
+from fsbench.weights.table import WeightFile
 
 TINY = dict(patch_size=4, embed_dim=8, depth=2, num_heads=2)
 CST = "dino_vits8_300ep"
@@ -19,7 +21,7 @@ CST = "dino_vits8_300ep"
 @pytest.fixture
 def tiny(monkeypatch, tmp_path):
     """A tiny transformer under the name "tiny", and its official weights file (absent)."""
-    vit = type(VITS["dinov2_vits14"])(TINY, table_side=5, file=str(tmp_path / "tiny.pth"), url="https://x", page="p")
+    vit = type(VITS["dinov2_vits14"])(TINY, table_side=5, weights=WeightFile(str(tmp_path / "tiny.pth"), "p"))
     monkeypatch.setitem(VITS, "tiny", vit)
     return vit
 
@@ -96,6 +98,7 @@ def test_missing_weights_say_what_to_fetch_and_where_to_put_it():
         FrozenViT(BackboneConfig("dinov2_vits14", "/nowhere/x.pth"))
     for part in (
         "/nowhere/x.pth",
+        "fsbench weights fetch dinov2_vits14",
         "dinov2_vits14_pretrain.pth",
         "github.com/facebookresearch/dinov2",
         "b938bf1bc15cd2ec",
@@ -133,21 +136,22 @@ def test_cst_of_2023_takes_its_own_training_of_dino(monkeypatch, tmp_path):
     torch.manual_seed(0)
     net = dict(patch_size=8, embed_dim=8, depth=2, num_heads=2)
     names = {name: f"dino_deitsmall8{part}_pretrain.pth" for name, part in (("dino_vits8", ""), (CST, "_300ep"))}
-    assert {name: VITS[name].url.split("/")[-1] for name in names} == names
+    assert {name: VITS[name].weights.url.split("/")[-1] for name in names} == names
     for name, file in names.items():
         path = tmp_path / file
-        state = {key: torch.randn_like(value) for key, value in random_state(ViT(net, 28, ""), 0).items()}
+        state = {key: torch.randn_like(value) for key, value in random_state(ViT(net, 28, WeightFile("")), 0).items()}
         torch.save(state, path)
-        digest = sha256_file(path) if VITS[name].sha256 else ""
-        assert VITS[name].file == f"weights/{file}"
-        monkeypatch.setitem(VITS, name, replace(VITS[name], arguments=net, file=str(path), sha256=digest[:6]))
+        digest = sha256_file(path) if VITS[name].weights.checksum else ""
+        assert VITS[name].weights.path == weights_folder() / file
+        weights = replace(VITS[name].weights, file=str(path), sha256=digest[:6])
+        monkeypatch.setitem(VITS, name, replace(VITS[name], arguments=net, weights=weights))
 
     frozen = FrozenViT(BackboneConfig(CST))  # the last state that was written
     assert frozen.weights_id.startswith(f"unverified {names[CST]} sha256 ")
     assert torch.equal(frozen.state["pos_embed"], state["pos_embed"])
     assert frozen.encode(torch.randn(3, 32, 32)).shape == (2, 1 + 16, 8)
     with pytest.raises(CheckpointError) as error:
-        FrozenViT(BackboneConfig(CST, VITS["dino_vits8"].file))
+        FrozenViT(BackboneConfig(CST, VITS["dino_vits8"].weights.file))
     assert str(error.value).endswith(
         "is the official file dino_deitsmall8_pretrain.pth of the backbone dino_vits8; expected "
         "dino_deitsmall8_300ep_pretrain.pth; give that file with WEIGHTS=<file>, or take BACKBONE=dino_vits8"

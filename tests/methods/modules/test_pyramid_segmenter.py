@@ -13,6 +13,7 @@ from fsbench.backbones.weight_files import state_digest
 from fsbench.data.batch import collate
 from fsbench.engine.checkpoint import convert, load_checkpoint
 from fsbench.errors import CheckpointError
+from fsbench.weights.table import WeightFile
 from methods.cst import CST
 from methods.dcama.dcama import DCAMA
 from methods.emat import EMAT
@@ -26,7 +27,7 @@ def small(monkeypatch, tmp_path):
     monkeypatch.setitem(PYRAMIDS, "small", SMALL)
     monkeypatch.setitem(PYRAMIDS, "eight", replace(SMALL, multiple=8))
     tiny = dict(patch_size=8, embed_dim=24, depth=3, num_heads=2)
-    vit = type(VITS["dinov2_vits14"])(tiny, table_side=4, file=str(tmp_path / "tiny.pth"))
+    vit = type(VITS["dinov2_vits14"])(tiny, table_side=4, weights=WeightFile(str(tmp_path / "tiny.pth")))
     monkeypatch.setitem(VITS, "tiny", vit)
 
 

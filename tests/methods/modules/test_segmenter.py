@@ -11,6 +11,7 @@ from fsbench.data.batch import collate
 from fsbench.engine.checkpoint import convert, load_checkpoint
 from fsbench.episodes.evaluation_order import supports_of
 from fsbench.errors import CheckpointError
+from fsbench.weights.table import WeightFile
 from methods.cst import CST, cst_learner
 from methods.emat import EMAT, emat_learner
 from methods.modules.correlation import kept_tokens
@@ -21,7 +22,7 @@ TINY = dict(patch_size=8, embed_dim=24, depth=3, num_heads=2)
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch, tmp_path):
-    vit = type(VITS["dinov2_vits14"])(TINY, table_side=4, file=str(tmp_path / "tiny.pth"))
+    vit = type(VITS["dinov2_vits14"])(TINY, table_side=4, weights=WeightFile(str(tmp_path / "tiny.pth")))
     monkeypatch.setitem(VITS, "tiny", vit)
 
 

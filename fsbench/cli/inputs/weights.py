@@ -1,0 +1,212 @@
+"""Subcommand `fsbench weights`: which published weight files there are, fetch them, check them."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fsbench.errors import CheckpointError, FsbenchError, SettingsError, user_message
+
+if TYPE_CHECKING:
+    from fsbench.weights.table import CheckpointSet, WeightFile
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    weights = commands.add_parser("weights", help="list, fetch or check published weight files")
+    actions = weights.add_subparsers(dest="action", required=True)
+
+    listing = actions.add_parser("list", help="every weight file that methods name: size, licence, whether it is here")
+    listing.add_argument("--json", action="store_true", help="print all that is known, as JSON")
+    listing.set_defaults(function=_list)
+
+    fetch = actions.add_parser("fetch", help="bring weight files into the folder of weights")
+    fetch.add_argument("names", nargs="*", metavar="NAME", help="a name of `fsbench weights list`")
+    fetch.add_argument("--method", metavar="M[,M]", help="what these methods need")
+    fetch.add_argument("--accept-licence", action="store_true", help="accept the licences that are shown")
+    fetch.add_argument("--from", dest="source", metavar="DIR", help="folder with files that are there already")
+    fetch.add_argument("--url-base", metavar="URL", help="mirror: URL/<file>")
+    fetch.add_argument("--timeout", type=float, default=30.0, help="seconds to wait for an answer")
+    fetch.add_argument("--retries", type=int, default=5, help="fruitless attempts before it gives up")
+    fetch.add_argument("--backoff", type=float, default=1.0, help="seconds before the second attempt; doubles")
+    fetch.set_defaults(function=_fetch)
+
+    check = actions.add_parser("check", help="whether the files that are here are the published ones and load")
+    check.add_argument("names", nargs="*", metavar="NAME", help="default: all; a missing one counts only if named")
+    check.add_argument("--quick", action="store_true", help="do not load them: size and checksum only")
+    check.add_argument("--json", action="store_true", help="print the verdicts as JSON")
+    check.set_defaults(function=_check)
+
+
+def _entries() -> "dict[str, tuple[WeightFile | CheckpointSet, list[str]]]":
+    """Return all entries of the table with the methods that use them."""
+    # 0.2 seconds for pydantic, which other commands are spared
+    from fsbench.config.needed_weights import users
+    from fsbench.weights.table import checkpoint_sets, weight_files
+
+    used = users()
+    files = {name: (file, used[name]) for name, file in weight_files().items()}
+    return {**files, **{name: (entry, entry.methods) for name, entry in checkpoint_sets().items()}}
+
+
+def _list(options: argparse.Namespace, extra: list[str]) -> int:
+    """Print the table of weights."""
+    # spared until it is needed, as above
+    from fsbench.paths import weights_folder
+    from fsbench.weights.state import as_json, here
+    from fsbench.weights.table import CheckpointSet
+
+    entries = _entries()
+    if options.json:
+        print(json.dumps([as_json(name, entry, used) for name, (entry, used) in entries.items()], indent=1))
+        return 0
+    rows = [("name", "size", "licence", "state", "used by")]
+    for name, (entry, used) in entries.items():
+        stated = ("not stated", "not stated")
+        if not isinstance(entry, CheckpointSet):
+            stated = (entry.size_in_words, entry.licence or "not stated")
+        rows.append((name, *stated, here(entry), _shorten(used, 38)))
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    for row in rows:
+        print("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]).rstrip())
+    print(f"\nthe folder of weights is {weights_folder()}; fetch NAME brings a file there, or says what to do by hand")
+    return 0
+
+
+def _shorten(names: list[str], width: int) -> str:
+    """Join names with commas, leaving the last ones out where they are too many."""
+    if not names:
+        return "on request (BACKBONE=)"
+    text, shown = ", ".join(names), len(names)
+    while len(text) > width and shown > 1:
+        shown -= 1
+        text = f"{', '.join(names[:shown])} +{len(names) - shown}"
+    return text
+
+
+def _fetch(options: argparse.Namespace, extra: list[str]) -> int:
+    """Bring the named weights; goes on with the next where one cannot be had. 0 if all are there afterwards."""
+    # spared until it is needed, as above
+    from fsbench.config.needed_weights import needed_weights
+    from fsbench.download import RetryPolicy
+    from fsbench.weights.fetch import Fetcher
+    from fsbench.weights.table import find
+
+    for name, least in (("timeout", 0.001), ("retries", 0), ("backoff", 0)):
+        if getattr(options, name) < least:
+            raise SettingsError(f"--{name} is {getattr(options, name)}, expected {least} or more")
+    source = Path(options.source).expanduser() if options.source else None
+    if source is not None and not source.is_dir():
+        raise SettingsError(f"--from is {source}, which is no folder; expected the folder that holds the files")
+    needed = [needed_weights(method) for method in options.method.split(",")] if options.method else []
+    names = list(dict.fromkeys([*options.names, *(weights.name for weights in needed if weights)]))
+    if not names and not options.method:
+        raise SettingsError("nothing to fetch was named; expected names of `fsbench weights list`, or --method METHOD")
+    for name in names:
+        find(name)  # a wrong name is said before anything is fetched
+
+    def accept(file: "WeightFile") -> bool:
+        print(f"{file.name} comes under the licence {file.licence or '(not stated)'}: {file.licence_page or file.page}")
+        if options.accept_licence or not sys.stdin.isatty():
+            return bool(options.accept_licence)
+        return input("Do you accept it? [y/N] ").strip().lower() in ("y", "yes")
+
+    retry = RetryPolicy(options.timeout, options.retries, options.backoff)
+    fetcher = Fetcher(accept, source, options.url_base, retry, lambda line: print(line, flush=True))
+    failures = []
+    for name in names:
+        try:
+            fetcher.fetch(name)
+        except FsbenchError as error:
+            failures.append(error)
+    for error in failures:
+        print(f"fsbench: error: {user_message(error)}", file=sys.stderr)
+    return 2 if failures else 0
+
+
+def _check(options: argparse.Namespace, extra: list[str]) -> int:
+    """Print the verdict on each file; 1 if one is damaged, or named and not here."""
+    # spared until it is needed, as above
+    from fsbench.weights.state import relative, state_of
+    from fsbench.weights.table import CheckpointSet, find
+
+    entries = _entries()
+    known = {id(entry): name for name, (entry, _) in entries.items()}
+    chosen = [known[id(find(name))] for name in options.names] or list(entries)
+    verdicts: list[dict[str, Any]] = []
+    for name in chosen:
+        entry = entries[name][0]
+        if isinstance(entry, CheckpointSet):
+            verdicts += _check_checkpoints(name, entry, named=bool(options.names), load=not options.quick)
+            continue
+        state = state_of(entry)
+        verdict, problem = str(state.verdict), state.problem
+        if state.usable and not options.quick:
+            problem = _load_problem(name, entry.path)
+            verdict = "does not load" if problem else verdict
+        left = state.leftovers if state.verdict != "incomplete" else []
+        path = relative(entry.path)
+        verdicts.append({"name": name, "file": path, "verdict": verdict, "problem": problem, "leftovers": left})
+    failed = [v for v in verdicts if v["verdict"] in ("damaged", "does not load")]
+    absent = [v for v in verdicts if v["verdict"] in ("missing", "incomplete")]
+    if options.json:
+        print(json.dumps(verdicts, indent=1))
+    else:
+        _print_verdicts(verdicts, all_named=bool(options.names))
+    return 1 if failed or (options.names and absent) else 0
+
+
+def _print_verdicts(verdicts: list[dict[str, Any]], all_named: bool) -> None:
+    """Print a line for each file that is here, in part, or was asked for, and one that counts the rest."""
+    absent = [v["name"] for v in verdicts if v["verdict"] == "missing" and not v["leftovers"]]
+    for verdict in verdicts:
+        if all_named or verdict["name"] not in absent:
+            print(f"{verdict['name']}: {verdict['verdict']}  {verdict['file']}")
+            for line in [verdict["problem"], *(f"beside it: {name}" for name in verdict["leftovers"])]:
+                if line:
+                    print(f"  {line}")
+    if absent and not all_named:
+        print(f"not here: {len(absent)} of {len(verdicts)} (fsbench weights list)")
+
+
+def _load_problem(name: str, path: Path) -> str:
+    """Return why the weights at `path` cannot be used for the backbone `name`, empty if they can.
+
+    Only tensors are ever unpickled. The backbone is built by the first kind of method that knows it.
+    """
+    # torch and all methods: seconds, needed only where a file is here
+    from fsbench.backbones.base import BackboneConfig
+    from fsbench.config.registry import method_classes
+
+    for method in method_classes().values():
+        try:
+            _ = method.backbone_type(BackboneConfig(name, str(path))).state
+            return ""
+        except SettingsError:  # this kind of method takes other backbones
+            continue
+        except CheckpointError as error:
+            return user_message(error)
+    return ""
+
+
+def _check_checkpoints(name: str, entry: "CheckpointSet", named: bool, load: bool) -> list[dict[str, Any]]:
+    """Return the verdicts on the authors' checkpoints that are here; `named`: their absence is said as well."""
+    # torch, as above
+    from fsbench.engine.checkpoint import read_checkpoint
+    from fsbench.weights.state import relative
+
+    present = entry.present()
+    if not present:
+        absent = {"name": name, "file": relative(entry.path), "verdict": "missing", "problem": entry.by_hand}
+        return [{**absent, "leftovers": []}] if named else []
+    verdicts = []
+    for path in present:
+        problem = ""
+        try:
+            if load:
+                read_checkpoint(path)
+        except CheckpointError as error:
+            problem = user_message(error)
+        verdict = "does not load" if problem else "unverified"
+        verdicts.append({"name": name, "file": relative(path), "verdict": verdict, "problem": problem, "leftovers": []})
+    return verdicts
