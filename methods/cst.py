@@ -24,7 +24,8 @@ class CST(FewShotClassifierSegmenter):
 
     Args:
         backbone: the frozen ViT.
-        support_side: side of the support token grid; 12 or 18 in the papers.
+        support_side: side of the support token grid; 12 or 18 in the papers; others must be pooled to 1 without
+            a remainder, as multiples of 3 are.
         learning_rate: rate of Adam.
         presence_weight: weight of the presence loss.
         average_shots: average the shots' probabilities, as the CST of 2023 (§6).
@@ -40,13 +41,23 @@ class CST(FewShotClassifierSegmenter):
     ):
         if support_side < 3:
             raise SettingsError(f"support_side is {support_side}, expected 3 or more: it is pooled twice")
+        if support_side % first_pool(support_side):
+            raise SettingsError(
+                f"support_side is {support_side}, whose pooling would leave tokens out; expected 12 (CST*, CST of "
+                "2023), 18 (CST-large) or another multiple of 3"
+            )
         super().__init__(backbone, support_side, True, learning_rate, presence_weight, average_shots)
         self.learner = cst_learner(self.channels, support_side)
 
 
+def first_pool(side: int) -> int:
+    """Return the side of the first layer's pooling; the second layer's pools what remains to 1."""
+    return FIRST_POOL.get(side, side // 3)
+
+
 def cst_learner(channels: int, side: int) -> Learner:
     """Build CST's learner: two layers pool the support side to 1; the class token is kept apart."""
-    pool = FIRST_POOL.get(side, side // 3)
+    pool = first_pool(side)
     first = MaskedAttention(channels, WIDTHS[0], pool)
     second = MaskedAttention(WIDTHS[0], WIDTHS[1], side // pool)
     blocks = [AttentionBlock(first, WIDTHS[0], side), AttentionBlock(second, WIDTHS[1], side // pool)]

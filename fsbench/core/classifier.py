@@ -26,6 +26,9 @@ from fsbench.paths import cache_folder
 PACKAGES = ("timm", "pillow", "simplejpeg")
 """Packages, beside torch, that a feature depends on."""
 
+RUN = (1,)
+"""Key of the random numbers that are the same in every episode; without one they would be the first episode's."""
+
 
 class Classifier(Method):
     """Base of the methods of few-shot classification.
@@ -140,6 +143,19 @@ def _versions() -> list[str]:
 def drawing(episode: ImageEpisode) -> Iterator[np.random.Generator]:
     """Seed torch's CPU generator from the episode within the block; yield a numpy generator seeded from it, too."""
     numbers = np.random.SeedSequence([episode.seed, episode.index])
+    with _seeded(numbers):
+        yield np.random.default_rng(numbers.spawn(1)[0])
+
+
+@contextmanager
+def drawing_for_the_run(episode: ImageEpisode) -> Iterator[None]:
+    """Seed torch's CPU generator from the run's seed alone within the block, so that every episode draws the same."""
+    with _seeded(np.random.SeedSequence(episode.seed, spawn_key=RUN)):
+        yield
+
+
+@contextmanager
+def _seeded(numbers: np.random.SeedSequence) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(numbers.generate_state(1, np.uint64)[0]))
-        yield np.random.default_rng(numbers.spawn(1)[0])
+        yield

@@ -10,6 +10,7 @@ from torch import Tensor
 from fsbench.backbones.base import BackboneConfig, FrozenBackbone
 from fsbench.core.released_format import WRITTEN_BY, ReleasedFormat
 from fsbench.core.shot_ensemble import NShotStrategy
+from fsbench.errors import SettingsError
 
 
 class Method(L.LightningModule):
@@ -39,6 +40,8 @@ class Method(L.LightningModule):
     """True for training-free methods that look at base classes first; see `calibrate`."""
     sees_all_shots: bool = False
     """True for methods that take K shots in one pass."""
+    trains_one_shot: bool = False
+    """True for methods whose training looks at one support of an episode, whatever K is tested."""
     nshot_strategy: NShotStrategy = "own"
     """How K shots become one prediction; set by the run's option of this name."""
 
@@ -78,6 +81,11 @@ class Method(L.LightningModule):
             test: shots of a test episode.
             training: shots of a training episode; None where nothing is trained.
         """
+        if self.trains_one_shot and training not in (None, 1):
+            raise SettingsError(
+                f"data.training_shot is {training}, but {type(self).__name__} trains 1-shot, as its authors do; "
+                "expected data.training_shot: 1 (SHOT= is the number of shots that are tested)"
+            )
 
     def checkpoint_settings(self) -> dict[str, Any]:
         """Return the settings that learned weights depend on; a checkpoint trained with others is refused."""

@@ -10,7 +10,7 @@ Shapes: N ways, B = N·K supports, M = N·q queries.
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,12 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from fsbench.backbones.base import BackboneConfig
-from fsbench.core.classifier import Classifier, drawing
+from fsbench.core.classifier import Classifier, drawing, drawing_for_the_run
 from fsbench.data.batch import ImageEpisode
 from fsbench.errors import SettingsError
 from methods.classifiers import adapters
 from methods.classifiers.attention_maps import attention_logits, check_encoder
-from methods.classifiers.fort import PositionPrompts, check_patches, position_prompts
+from methods.classifiers.fort import GRADIENT_WEIGHT, PositionPrompts, check_patches, position_prompts
 from methods.classifiers.published_settings import tuning_notes
 from methods.classifiers.solvers import HeadKind, initial_head
 from methods.classifiers.tuning import LinearClassifier, Optimiser, Schedule, check_positive, fine_tune, visiting_order
@@ -76,6 +76,9 @@ class FineTuned(Classifier):
         alpha: weight of FORT's attention loss; 0 leaves FORT out.
         patches: P, patches that are position prompts (§9).
         tau: temperature of the attention in FORT's loss (§9.2).
+        gradient_weight: lambda, weight of the gradient beside the attention where FORT chooses patches of a ViT (§9.1).
+        prompt_draw: "run" draws an adapter's random first values (prompts, A of LoRA) once, from the seed alone, as the
+            authors do, whose network is built once; "episode" draws others for every episode.
     """
 
     def __init__(
@@ -90,12 +93,16 @@ class FineTuned(Classifier):
         alpha: float = 0.0,
         patches: int = 14,  # §9.4
         tau: float = 1.0,  # §9.4
+        gradient_weight: float = GRADIENT_WEIGHT,
+        prompt_draw: Literal["run", "episode"] = "run",
     ):
         super().__init__(backbone)
         for name, value in {"learning_rate": learning_rate, "temperature": temperature, "tau": tau}.items():
             check_positive(name, value)
         if epochs < 1 or not 0 <= alpha < math.inf:
             raise SettingsError(f"epochs is {epochs} and alpha {alpha}; expected 1 or more, and 0 or more")
+        if not 0 <= gradient_weight < math.inf:
+            raise SettingsError(f"gradient_weight is {gradient_weight}, expected a finite number of 0 or more")
         if tuning == "vpt" and alpha:
             raise SettingsError(f"alpha is {alpha}, but FORT is not defined with prompts (tuning: vpt); expected 0")
         self.tuning = tuning
@@ -103,6 +110,8 @@ class FineTuned(Classifier):
         self.epochs = epochs
         self.head_kind = head
         self.patches = patches
+        self.gradient_weight = gradient_weight
+        self.prompt_draw = prompt_draw
         self._check_network()
         self._net: LinearClassifier | None = None
         self._first: dict[str, Tensor] = {}
@@ -171,8 +180,9 @@ class FineTuned(Classifier):
         net = self._fresh(support, episode.ways)
         try:
             with drawing(episode) as rng:
-                self._draw_and_solve(net, support, labels)
-                focus = position_prompts(net.encoder, net.head, support, labels, self.patches) if with_prompts else None
+                self._draw_adapter(net, episode)
+                self._draw_and_solve_head(net, support, labels)
+                focus = self._focus(net, support, labels) if with_prompts else None
                 order = visiting_order(len(support), episode.ways, self.epochs, rng)
                 yield EpisodeState(net, support, labels, query, focus, order)
         finally:
@@ -183,10 +193,20 @@ class FineTuned(Classifier):
             for _ in fine_tune(state.net, self.schedule, state.support, state.labels, state.order, state.focus):
                 pass
 
-    def _draw_and_solve(self, net: LinearClassifier, support: Tensor, labels: Tensor) -> None:
-        """Set the initial weights of adapter and head (§7); random ones are drawn on the CPU whatever the device."""
-        with on_cpu(net.head if self.tuning == "full" else net):
+    def _focus(self, net: LinearClassifier, support: Tensor, labels: Tensor) -> PositionPrompts:
+        return position_prompts(net.encoder, net.head, support, labels, self.patches, self.gradient_weight)
+
+    def _draw_adapter(self, net: LinearClassifier, episode: ImageEpisode) -> None:
+        """Set the initial weights of the adapter; random ones are drawn on the CPU whatever the device."""
+        if self.tuning == "full":
+            return
+        once = drawing_for_the_run(episode) if self.prompt_draw == "run" else nullcontext()
+        with on_cpu(net.encoder), once:
             adapters.reset(net.encoder)
+
+    def _draw_and_solve_head(self, net: LinearClassifier, support: Tensor, labels: Tensor) -> None:
+        """Set the initial weights of the head (§7); random ones are drawn on the CPU whatever the device."""
+        with on_cpu(net.head):
             net.head.reset_parameters()
         if self.head_kind != "default":
             with torch.no_grad():

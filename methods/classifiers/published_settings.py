@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from methods.classifiers.fort import GRADIENT_WEIGHT
+
 CUB, PETS = "cub", "pets"
 
 TUNING: dict[tuple[str, str, str], tuple[float, int]] = {
@@ -36,6 +38,9 @@ FORT: dict[tuple[str, str, str], tuple[int, float, float]] = {
 }
 """(backbone, tuned part, data set) -> P, tau, alpha of FORT, 1-shot (§9.4)."""
 
+RANDOM = ("vpt", "lora")
+"""Tuned parts with random first values."""
+
 
 def tuning_notes(method: Any, data: Any) -> list[str]:
     """Return a note on a fine-tuned method's settings on `data`; none if they are the published ones."""
@@ -51,4 +56,6 @@ def tuning_notes(method: Any, data: Any) -> list[str]:
     same = same and method.head_kind in ("metaoptnet", "default")
     if schedule.alpha:
         same = same and FORT[key] == (method.patches, schedule.tau, schedule.alpha)
+        same = same and method.gradient_weight == GRADIENT_WEIGHT
+    same = same and (method.tuning not in RANDOM or method.prompt_draw == "run")
     return [] if same else ["hyper-parameters are other than the published ones"]

@@ -23,6 +23,7 @@ from fsbench.data.batch import EpisodeBatch
 class OneWaySegmenter(Segmenter):
     """Base of methods with two-class logits; subclasses implement `logits`."""
 
+    trains_one_shot = True  # dcama.md §9, classical-baselines §4.5
     backbone: FrozenPyramid
     backbone_type = FrozenPyramid
 

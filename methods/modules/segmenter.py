@@ -64,6 +64,7 @@ class FewShotClassifierSegmenter(Segmenter):
         average_shots: divide summed probabilities by K before the decision, as CST of 2023; EMAT and CST* do not.
     """
 
+    trains_one_shot = True  # §5
     backbone: FrozenViT
     learner: Learner
 

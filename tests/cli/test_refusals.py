@@ -64,6 +64,23 @@ def test_settings(refused, small_demo, arguments, expected):
     assert expected in refused("bench", "--method", "emat", *arguments)
 
 
+@pytest.mark.parametrize("method", ["emat", "cst", "dcama", "hsnet"])
+def test_more_shots_in_training_than_the_authors_train_with(refused, small_demo, method):
+    """Before, further supports were drawn, and the loss looked at the first."""
+    folder = ["--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
+    message = refused("bench", "--method", method, "--data.training_shot=2", *folder)
+    name = "HSNet" if method == "hsnet" else method.upper()
+    assert f"data.training_shot is 2, but {name} trains 1-shot, as its authors do; expected data.training_shot: 1" in (
+        message
+    )
+
+
+def test_a_support_side_whose_pooling_leaves_tokens_out(refused, small_demo):
+    folder = ["--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
+    message = refused("bench", "--method", "cst", "--model.support_side=20", *folder)
+    assert "support_side is 20, whose pooling would leave tokens out; expected 12 (CST*, CST of 2023), 18" in message
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

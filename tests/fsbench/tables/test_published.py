@@ -341,6 +341,7 @@ def test_remarks_on_hyper_parameters():
         method = Plain(
             schedule=schedule, backbone=Plain(**options["backbone"]), tuning=options["tuning"],
             epochs=options["epochs"], patches=options.get("patches"), head_kind=options["head"],
+            gradient_weight=options.get("gradient_weight"), prompt_draw=options.get("prompt_draw"),
         )  # fmt: skip
         return tuning_notes(method, Plain(shot=shot, dataset=Plain(name=dataset)))
 
@@ -349,6 +350,8 @@ def test_remarks_on_hyper_parameters():
     assert not said("lora", "cub", head="default", temperature=1.0)
     changes = {"optimiser": "sgd"}, {"temperature": 1.0}, {"head": "protonet"}, {"head": "default"}, {"epochs": 9}
     assert all("other than the published" in said("lora", "cub", **change)[0] for change in changes)
+    assert "other than the published" in said("vpt", "cub", prompt_draw="episode")[0]
+    assert "other than the published" in said("fort", "cub", gradient_weight=0.5)[0]
     assert "other than the published" in said("lp", "cub", epochs=21)[0]
     assert "are not published" in said("lp", "cub", shot=5)[0] and "are not published" in said("lp", "cars")[0]
     assert not any(said(name, "pets") for name in vit)

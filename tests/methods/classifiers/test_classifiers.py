@@ -5,6 +5,7 @@ import hashlib
 import logging
 import os
 from collections import Counter
+from dataclasses import replace
 
 import lightning as L
 import numpy as np
@@ -30,7 +31,9 @@ from fsbench.explain.capabilities import HasTunedAttention
 from fsbench.metrics.classification import mean_interval
 from fsbench.records.record import read_record
 from fsbench.tables.table import build_blocks
+from methods.classifiers.attention_maps import attention_and_gradient
 from methods.classifiers.fine_tuned import FineTuned
+from methods.classifiers.fort import principal_component, roll_out, weighted_focus
 from tests.photos import arguments, draw_photos
 
 SMALL = "--data.image_size=64"
@@ -191,20 +194,47 @@ def test_an_episode_leaves_nothing_behind(experiment, name):
     assert torch.equal(method.classify(episodes[2:])[0], scores[method].argmax(1))
 
 
-def test_draws_follow_from_the_seed_and_the_episode(experiment):
-    (episode,) = first_episodes(experiment("vpt", SMALL), 1)
+@pytest.mark.parametrize("name", ["vpt", "lora"])
+@pytest.mark.parametrize("draw", ["run", "episode"])
+def test_first_values_of_adapters_are_drawn_once_in_a_run_or_in_every_episode(experiment, name, draw):
+    """Once: from the seed alone, whichever episode comes first in a process. The order of visits is each episode's."""
+    settings = [SMALL, "--data.shot=3", *(["--model.prompt_draw=episode"] if draw == "episode" else [])]
+    (episode,) = first_episodes(experiment(name, *settings), 1)
 
-    def prompts(index, seed):
-        model = experiment("vpt", SMALL).method
-        torch.manual_seed(index)  # must not matter
-        moved = type(episode)(**{**vars(episode), "index": index, "seed": seed})
-        with model.start_episode(moved, with_prompts=False) as started:
-            order = torch.cat(list(started.order))
-            return started.net.encoder.prompts.deep_prompt_embeddings.detach().clone(), order
+    def first_values(*places):
+        model = experiment(name, *settings).method
+        for index, seed in places:
+            torch.manual_seed(index)  # must not matter
+            moved = replace(episode, index=index, seed=seed)
+            with model.start_episode(moved, with_prompts=False) as started:
+                values = [p.flatten().clone() for p in started.net.encoder.parameters() if p.requires_grad]
+                found, order = torch.cat(values).detach(), torch.cat(list(started.order))
+                model.tune(replace(started, order=order.split(5)))
+        return found, order
 
-    (a, order), (b, same), (c, _), (d, _) = prompts(0, 0), prompts(0, 0), prompts(1, 0), prompts(0, 1)
-    assert torch.equal(a, b) and torch.equal(order, same)
-    assert not torch.equal(a, c) and not torch.equal(a, d)
+    (a, order), (b, same), (after, _) = first_values((0, 0)), first_values((0, 0)), first_values((2, 0), (0, 0))
+    assert torch.equal(a, b) and torch.equal(order, same) and torch.equal(a, after) and a.abs().max() > 0
+    (c, another), (d, _) = first_values((1, 0)), first_values((0, 1))
+    assert torch.equal(a, c) == (draw == "run") and not torch.equal(order, another)
+    assert not torch.equal(a, d)
+
+
+def test_fort_takes_the_weight_of_the_gradient(experiment):
+    """lambda 0 is the roll-out of the attention alone; the setting is part of what a run is."""
+    runs = {weight: experiment("fort", SMALL, f"--model.gradient_weight={weight}") for weight in (0.0, 1.0, 50.0)}
+    (episode,) = first_episodes(runs[1.0], 1)
+    focus = {}
+    for weight, run_ in runs.items():
+        with run_.method.start_episode(episode, with_prompts=True) as started:
+            net, support, labels = started.net, started.support, started.labels
+            maps, gradient = attention_and_gradient(net.encoder, net.head, support, labels)
+            importance = roll_out(maps, weight * principal_component(gradient), 1.0)
+            focus[weight] = started.focus[0]
+        torch.testing.assert_close(focus[weight], weighted_focus(importance, run_.method.patches))
+    assert not torch.allclose(focus[0.0], focus[50.0])
+    assert len({run_.folder for run_ in runs.values()}) == 3 and runs[1.0].folder == experiment("fort", SMALL).folder
+    with pytest.raises(SettingsError, match=r"gradient_weight is -1\.0, expected a finite number of 0 or more"):
+        experiment("fort", SMALL, "--model.gradient_weight=-1")
 
 
 class Stop(L.Callback):
