@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -19,12 +20,15 @@ class ReleasedFormat:
         backbone: prefix of the names of the frozen backbone, after the wrapper.
         complete: adds to the learned weights what the authors store and we compute.
         stored: False for names of theirs that we compute.
+        stated: reads the settings that a file beside a checkpoint states and its weights do not show, under our names;
+            None where the authors keep no such file.
     """
 
     wrapper: str = ""
     backbone: str = "backbone."
     complete: Callable[[dict[str, Tensor]], dict[str, Tensor]] = lambda learned: learned
     stored: Callable[[str], bool] = lambda key: True
+    stated: Callable[[Path], dict[str, Any]] | None = None
 
     def split(self, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]] | None:
         """Split a checkpoint into the learned weights and the backbone's, under their own names.

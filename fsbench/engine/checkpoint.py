@@ -18,6 +18,7 @@ from fsbench.backbones.timm_names import to_timm_names
 from fsbench.backbones.weight_files import check_keys, read_weights, state_digest
 from fsbench.core.method import Method
 from fsbench.core.released_format import WRITTEN_BY, ReleasedFormat
+from fsbench.core.stated_variant import STATED, VARIANT, check_stated, describe_stated
 from fsbench.errors import CheckpointError
 from fsbench.files import replacing, sha256_file
 
@@ -63,11 +64,18 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def load_checkpoint(method: Method, path: Path) -> dict[str, Any]:
+def load_checkpoint(method: Method, path: Path, image_size: int | None = None) -> dict[str, Any]:
     """Load trained weights, ours or the authors', into `method`; an authors' backbone replaces the one in use.
 
+    Args:
+        method: the method.
+        path: the checkpoint.
+        image_size: side of the images that the method gets, to be compared with what is stated beside an authors'
+            checkpoint; None compares it not.
+
     Returns:
-        The file's content, and under `TRAINED_WITH` the settings of its training that the method goes without.
+        The file's content; under `TRAINED_WITH` the settings of its training that the method goes without, and under
+        `VARIANT` whether an authors' checkpoint states its variant.
 
     Raises:
         CheckpointError: the file belongs to another method or another backbone; the message names the keys.
@@ -77,6 +85,10 @@ def load_checkpoint(method: Method, path: Path) -> dict[str, Any]:
     written_by = checkpoint.get(WRITTEN_BY, {})
     name = _registry_name(written_by.get("method"))  # None in a converted file, which does not tell
     whose = f"the checkpoint {path}" + (f" (of {name})" if name else "")
+    variant = None
+    if method.released_format.stated is not None and (backbone or STATED in written_by):
+        stated = method.released_format.stated(path) if backbone else written_by[STATED]
+        variant = check_stated(method, stated, image_size, whose)
     learned, without = method.filter_state_dict(learned, whose)
     check_keys(method.state_dict(), learned, whose)
     mine = method.describe()
@@ -94,7 +106,7 @@ def load_checkpoint(method: Method, path: Path) -> dict[str, Any]:
     method.load_state_dict(learned)
     if backbone:
         method.backbone.replace_weights(backbone, f"in the checkpoint {path.name} sha256 {sha256_file(path)}")
-    return checkpoint | {TRAINED_WITH: without}
+    return checkpoint | {TRAINED_WITH: without, VARIANT: variant}
 
 
 def convert(source: Path, target: Path, backbone_weights: Path | None, forms: Mapping[str, ReleasedFormat]) -> str:
@@ -107,7 +119,8 @@ def convert(source: Path, target: Path, backbone_weights: Path | None, forms: Ma
         forms: registry names of methods, and how their authors store them.
 
     Returns:
-        The direction, "ours to authors'" or "authors' to ours".
+        The direction, "ours to authors'" or "authors' to ours"; with the variant that is stated beside an authors'
+        checkpoint, where authors keep a file of it.
 
     Raises:
         CheckpointError: `source` is neither, or was not trained on the backbone weights.
@@ -121,8 +134,17 @@ def convert(source: Path, target: Path, backbone_weights: Path | None, forms: Ma
     elif matching:
         form_of, (learned, backbone) = matching[0]
         digest = state_digest(to_timm_names(backbone))
-        origin = {"form_of": form_of, "backbone": f"in the checkpoint {source.name}", "backbone_sha256": digest}
-        converted, direction = {"state_dict": learned, WRITTEN_BY: origin}, "authors' to ours"
+        origin: dict[str, Any] = {
+            "form_of": form_of,
+            "backbone": f"in the checkpoint {source.name}",
+            "backbone_sha256": digest,
+        }
+        direction = "authors' to ours"
+        stated_beside = forms[form_of].stated
+        if stated_beside is not None:
+            origin[STATED] = stated_beside(source)
+            direction += f"; its variant: {describe_stated(origin[STATED])}"
+        converted = {"state_dict": learned, WRITTEN_BY: origin}
     else:
         raise CheckpointError(
             f"{source} is no checkpoint of the authors (backbone.* and what was trained) and none of ours; it holds "

@@ -8,6 +8,7 @@ from fsbench.config.compose import SuiteCLI
 from fsbench.core.datamodule import DataModule
 from fsbench.core.method import Method
 from fsbench.core.shot_ensemble import ENSEMBLES
+from fsbench.core.stated_variant import VARIANT
 from fsbench.engine.checkpoint import TRAINED_ON, TRAINED_WITH, load_checkpoint
 from fsbench.engine.identity import folder_name, identity_of
 from fsbench.episodes.manifest import CLASSIFICATION
@@ -34,6 +35,7 @@ class Experiment:
         data: the data module.
         checkpoint: file that is evaluated instead of training.
         training_settings: settings of the checkpoint's training that the method now goes without.
+        checkpoint_variant: whether an authors' checkpoint states its variant, see `fsbench.core.stated_variant`.
         trainer_arguments: arguments of Lightning's Trainer, with instances of loggers and callbacks.
         processes: number of processes that share a training step; each takes `batch_size` episodes.
 
@@ -57,6 +59,7 @@ class Experiment:
         self._check_backbone()
         self.processes = self._count_processes()
         self.training_settings: dict[str, Any] = {}
+        self.checkpoint_variant: str | None = None
         if self.checkpoint is not None:
             self._load_checkpoint(self.checkpoint)
 
@@ -93,8 +96,9 @@ class Experiment:
 
     def _load_checkpoint(self, path: Path) -> None:
         """Load a checkpoint into the method; SettingsError if it was trained on classes of the test."""
-        content = load_checkpoint(self.method, path)
+        content = load_checkpoint(self.method, path, self.data.image_size)
         self.training_settings = content[TRAINED_WITH]
+        self.checkpoint_variant = content[VARIANT]
         if content.get(TRAINED_ON):
             self.data.check_unseen(content[TRAINED_ON], f"the checkpoint {path}")
 

@@ -166,6 +166,7 @@ def _evaluate(experiment: Experiment, trainer: L.Trainer, folder: Path, training
         "id": experiment.folder.name,
         "identity": experiment.identity,
         "checkpoint_sha256": checkpoint or (experiment.identity["training"] or {}).get("checkpoint_sha256"),
+        "checkpoint_variant": experiment.checkpoint_variant,
         "presence": "predicted" if experiment.method.predicts_presence else data.protocol.presence,
         "scores": {name: float(value[0]) for name, value in scores.items()},
         "augmented_episodes": sum(getattr(episode, "augmented", False) for episode in data.manifest.episodes),

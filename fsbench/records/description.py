@@ -5,6 +5,11 @@ from typing import Any
 
 from fsbench.records.record import Record
 
+STATED_VARIANT = "stated beside the checkpoint"
+ON_TRUST = "taken on trust"
+"""Values of a record's `checkpoint_variant`: an authors' checkpoint states settings that its weights do not show
+(support side, image size), or not. None for other runs."""
+
 
 def title(records: Sequence[Record]) -> str:
     """Describe what the runs of a group have in common."""
@@ -37,6 +42,11 @@ def _run_notes(run: Mapping[str, Any], on_repetition: str) -> list[str]:
         lines.append(f"{name}: backbone {backbone['name']} has {backbone['weights']} weights; its figures mean nothing")
     elif backbone["weights"].startswith("unofficial"):
         lines.append(f"{name}: backbone {backbone['name']} has weights other than the official ones")
+    if run.get("checkpoint_variant") == ON_TRUST:
+        lines.append(
+            f"{name}: the authors' checkpoint does not state its variant (support side, image size), which is taken on "
+            "trust; a config.yaml beside it would"
+        )
     lines += [f"{name}: {remark}" for remark in run.get("remarks", ())]
     if run["presence"] == "any_pixel":
         lines.append(f"{name} only segments; a way counts as present where any pixel is predicted as it")

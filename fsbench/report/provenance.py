@@ -50,6 +50,7 @@ def _facts(record: Record) -> list[tuple[str, str]]:
         ("manifest", shlex.join(["fsbench", "manifest", "show", str(record.path / "manifest.jsonl")])),
         ("counts sha256", str(run["counts_sha256"])),
         ("checkpoint sha256", str(run.get("checkpoint_sha256") or "")),
+        ("checkpoint's variant", str(run.get("checkpoint_variant") or "")),
         ("backbone", f"{identity['backbone']['name']}, weights {identity['backbone']['weights']}"),
         ("presence", str(run.get("presence", ""))),
     ]

@@ -15,9 +15,11 @@ from torch import Tensor
 from fsbench.backbones.base import BackboneConfig
 from fsbench.backbones.vit import FrozenViT
 from fsbench.core.prediction import Prediction
+from fsbench.core.released_format import ReleasedFormat
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
 from methods.modules.correlation import Learner, query_features, support_features
+from methods.modules.released_config import stated_settings
 
 
 def decide(label_sums: Tensor | None, mask_sums: Tensor) -> tuple[Tensor | None, Tensor]:
@@ -65,6 +67,7 @@ class FewShotClassifierSegmenter(Segmenter):
     """
 
     trains_one_shot = True  # §5
+    released_format = ReleasedFormat(stated=stated_settings)
     backbone: FrozenViT
     learner: Learner
 
