@@ -21,9 +21,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def _report(options: argparse.Namespace, extra: list[str]) -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy is imported: one process per core does the work
+    from fsbench.config.shipped import published_scores
     from fsbench.metrics.scores import metric_names
     from fsbench.report.site import ReportOptions, write_report
-    from fsbench.tables.published_scores import read_published
 
     if options.gallery < 0:
         raise SettingsError(f"--gallery is {options.gallery}, expected 0 or more")
@@ -35,7 +35,7 @@ def _report(options: argparse.Namespace, extra: list[str]) -> int:
     words += ["--compare", str(options.compare)] if options.compare is not None else []
     metrics = metric_names(options.metrics)
     chosen = ReportOptions(options.runs, options.out, metrics, options.gallery, options.compare, shlex.join(words))
-    refused = write_report(chosen, read_published(), lambda line: print(line, file=sys.stderr))
+    refused = write_report(chosen, published_scores(), lambda line: print(line, file=sys.stderr))
     print(f"{options.out / 'index.html'}")
     for message in refused:
         print(f"fsbench: error: left out: {message}", file=sys.stderr)

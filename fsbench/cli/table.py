@@ -49,10 +49,10 @@ def _table(options: argparse.Namespace, extra: list[str]) -> int:
 def print_table(folders: Sequence[Path], options: argparse.Namespace) -> list[str]:
     """Print the table of the runs in `folders`; returns messages about damaged runs, which are left out."""
     # heavy: other commands spare it
+    from fsbench.config.shipped import published_scores
     from fsbench.metrics.scores import metric_names
     from fsbench.tables.blocks import DEFAULT
     from fsbench.tables.formats import render
-    from fsbench.tables.published_scores import read_published
     from fsbench.tables.table import build_blocks
 
     metrics = metric_names(options.metrics) if options.metrics is not None else DEFAULT
@@ -64,7 +64,7 @@ def print_table(folders: Sequence[Path], options: argparse.Namespace) -> list[st
         if options.metrics is not None:
             task.check_metrics(metrics, options.metrics)
     by_class = options.by_class or "class" in options.by
-    published = read_published() if options.published else ()
+    published = published_scores() if options.published else ()
     blocks = build_blocks(
         records, by_class=by_class, trivial=not options.no_trivial, metrics=metrics, published=published
     )

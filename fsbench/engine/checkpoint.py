@@ -21,9 +21,13 @@ from fsbench.core.released_format import WRITTEN_BY, ReleasedFormat
 from fsbench.core.stated_variant import STATED, VARIANT, check_stated, describe_stated
 from fsbench.errors import CheckpointError
 from fsbench.files import replacing, sha256_file
+from fsbench.records.training import AUTHORS, OTHER_RUN
 
 TRAINED_ON = "fsbench_data"
 """Key under which our checkpoints name the data set, the fold and the classes they were trained on."""
+
+TRAINING = "fsbench_training"
+"""Key under which our checkpoints hold the facts of their training, see `fsbench.engine.training_facts`."""
 
 TRAINED_WITH = "trained_with"
 """Key of `load_checkpoint`'s result: settings of the training that the method now goes without."""
@@ -107,6 +111,16 @@ def load_checkpoint(method: Method, path: Path, image_size: int | None = None) -
     if backbone:
         method.backbone.replace_weights(backbone, f"in the checkpoint {path.name} sha256 {sha256_file(path)}")
     return checkpoint | {TRAINED_WITH: without, VARIANT: variant}
+
+
+def weights_of_checkpoint(method: Method, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the origin of a checkpoint that `method` loaded, and the facts of its training, None where it tells none.
+
+    The origin is "another run" also of a bare state_dict without a backbone, which nothing tells from one of ours.
+    """
+    released = method.released_format.split(checkpoint["state_dict"]) is not None
+    released = released or "form_of" in checkpoint.get(WRITTEN_BY, {})
+    return {"origin": AUTHORS if released else OTHER_RUN, "training": checkpoint.get(TRAINING)}
 
 
 def convert(source: Path, target: Path, backbone_weights: Path | None, forms: Mapping[str, ReleasedFormat]) -> str:

@@ -9,7 +9,7 @@ from fsbench.core.datamodule import DataModule
 from fsbench.core.method import Method
 from fsbench.core.shot_ensemble import ENSEMBLES
 from fsbench.core.stated_variant import VARIANT
-from fsbench.engine.checkpoint import TRAINED_ON, TRAINED_WITH, load_checkpoint
+from fsbench.engine.checkpoint import TRAINED_ON, TRAINED_WITH, load_checkpoint, weights_of_checkpoint
 from fsbench.engine.identity import folder_name, identity_of
 from fsbench.episodes.manifest import CLASSIFICATION
 from fsbench.errors import SettingsError
@@ -36,6 +36,7 @@ class Experiment:
         checkpoint: file that is evaluated instead of training.
         training_settings: settings of the checkpoint's training that the method now goes without.
         checkpoint_variant: whether an authors' checkpoint states its variant, see `fsbench.core.stated_variant`.
+        checkpoint_weights: origin and training of the checkpoint, see `weights_of_checkpoint`; empty without one.
         trainer_arguments: arguments of Lightning's Trainer, with instances of loggers and callbacks.
         processes: number of processes that share a training step; each takes `batch_size` episodes.
 
@@ -60,6 +61,7 @@ class Experiment:
         self.processes = self._count_processes()
         self.training_settings: dict[str, Any] = {}
         self.checkpoint_variant: str | None = None
+        self.checkpoint_weights: dict[str, Any] = {}
         if self.checkpoint is not None:
             self._load_checkpoint(self.checkpoint)
 
@@ -99,6 +101,7 @@ class Experiment:
         content = load_checkpoint(self.method, path, self.data.image_size)
         self.training_settings = content[TRAINED_WITH]
         self.checkpoint_variant = content[VARIANT]
+        self.checkpoint_weights = weights_of_checkpoint(self.method, content)
         if content.get(TRAINED_ON):
             self.data.check_unseen(content[TRAINED_ON], f"the checkpoint {path}")
 

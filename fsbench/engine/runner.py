@@ -23,6 +23,7 @@ from fsbench.engine.loggers import log_record
 from fsbench.engine.meter import Meter
 from fsbench.engine.provenance import provenance
 from fsbench.engine.trainer import build_trainer
+from fsbench.engine.training_facts import weights_of
 from fsbench.engine.watchdog import ProcessWatchdog
 from fsbench.errors import GOES_ON, RecordError, RunError, SettingsError
 from fsbench.files import fingerprint, sha256_file
@@ -167,6 +168,7 @@ def _evaluate(experiment: Experiment, trainer: L.Trainer, folder: Path, training
         "identity": experiment.identity,
         "checkpoint_sha256": checkpoint or (experiment.identity["training"] or {}).get("checkpoint_sha256"),
         "checkpoint_variant": experiment.checkpoint_variant,
+        "weights": weights_of(experiment),
         "presence": "predicted" if experiment.method.predicts_presence else data.protocol.presence,
         "scores": {name: float(value[0]) for name, value in scores.items()},
         "augmented_episodes": sum(getattr(episode, "augmented", False) for episode in data.manifest.episodes),

@@ -13,6 +13,7 @@ from fsbench.engine.callbacks import THREADS, EpisodicValidation, PerStepSeed
 from fsbench.engine.checkpoint import AtomicCheckpointIO
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.loggers import wandb_logger
+from fsbench.engine.training_facts import CHOSEN_BY, TrainingFacts
 
 
 def build_trainer(experiment: Experiment, folder: Path) -> tuple[L.Trainer, ModelCheckpoint]:
@@ -29,7 +30,7 @@ def build_trainer(experiment: Experiment, folder: Path) -> tuple[L.Trainer, Mode
     torch.set_num_threads(THREADS)
     arguments = experiment.trainer_arguments
     best = ModelCheckpoint(
-        folder / "checkpoints", "best", monitor="val/mIoU", mode="max", save_last=True, enable_version_counter=False
+        folder / "checkpoints", "best", monitor=CHOSEN_BY, mode="max", save_last=True, enable_version_counter=False
     )
     curves = [CSVLogger(folder, "curves")] if experiment.trains else []
     wandb = wandb_logger(experiment, folder)
@@ -43,6 +44,7 @@ def build_trainer(experiment: Experiment, folder: Path) -> tuple[L.Trainer, Mode
                 best,
                 EpisodicValidation(experiment.data),
                 PerStepSeed(experiment.data.seed),
+                *([TrainingFacts(experiment)] if experiment.trains else []),
                 *progress,
                 *_as_list(arguments["callbacks"]),
             ],

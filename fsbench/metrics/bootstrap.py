@@ -14,6 +14,8 @@ from fsbench.metrics.scores import ScoreStatistics
 
 RESAMPLES = 2000
 LEVEL = 0.95
+FEW_EPISODES = 50
+"""Number of episodes below which 95 % intervals, of the bootstrap and of standard errors, are clearly too narrow."""
 CHUNK = 1000
 """Resamples in memory at a time: 4000 query images make 32 MB of weights."""
 CACHED_DRAWS = 1 << 21

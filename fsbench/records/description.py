@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fsbench.metrics.bootstrap import FEW_EPISODES
 from fsbench.records.record import Record
 
 STATED_VARIANT = "stated beside the checkpoint"
@@ -24,6 +25,11 @@ def notes(records: Sequence[Record]) -> list[str]:
         lines.append(
             f"{header['requested']} instead of the protocol's {header['official_episodes']} episodes: a trial, not a "
             "result"
+        )
+    if header["requested"] < FEW_EPISODES:
+        lines.append(
+            f"intervals of fewer than {FEW_EPISODES} episodes are too narrow: they hold the truth in less than 95 of "
+            "100 experiments"
         )
     lines.append(f"image lists: {header['lists']}")
     dropped = sorted({number for record in records for number in record.header["dropped_classes"]})

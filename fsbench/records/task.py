@@ -167,6 +167,7 @@ class Classification(Task):
 
     def rule_notes(self, header: Header, runs: Sequence[Mapping[str, Any]]) -> list[str]:
         notes = super().rule_notes(header, runs)
+        notes.append("intervals and tests refer to other episodes of the same images; other images are not in them")
         if header.get("filled_classes"):
             notes.append(
                 f"{header['filled_classes']} of {len(header['class_ids'])} classes have fewer than "

@@ -53,7 +53,7 @@ def to_sheet(block: Block, by: Sequence[str] = ()) -> Sheet:
         parts.append((f"by object size, over the (episode, way) pairs of these episodes; {accuracy}", _strata(block)))
     parts.append(("by class, over all its (episode, way) pairs", _classes(block)))
     parts.append(("reported beside measured", _published(block)))
-    published = PUBLISHED_NOTES if block.published else ()
+    published = [*_differences(block), *PUBLISHED_NOTES] if block.published else []
     notes = [
         *block.notes,
         *(SIZE_NOTES if "size" in by and any(row.by_size for row in block.rows) else ()),
@@ -153,7 +153,11 @@ def _classes(block: Block) -> Grid:
 
 
 def _published(block: Block) -> Grid:
-    """Lay out a line per score of ours and reported score of the same method on the same test."""
+    """Lay out a line per score of ours and reported score of the same method on the same test.
+
+    The verdict of scores that cannot be compared names the note that says why.
+    """
+    numbers = _numbers(block)
     head = ["method", "fold", "metric", "measured", "reported", "difference", "verdict", "reported as", "source"]
     grid = [head]
     for item in block.published:
@@ -161,9 +165,20 @@ def _published(block: Block) -> Grid:
         moved = "–" if item.difference is None else f"{item.difference:+.{METRICS[item.metric].digits()}f}"
         stated = f"{r.method}, {r.backbone}, {r.protocol}, {r.stated}"
         measured = figure(item.measured, item.metric)
-        line = [item.method, item.fold, item.metric, measured, f"{r.value:.{r.digits}f}", moved, item.verdict, stated]
+        verdict = f"not comparable ({numbers[item.differs]})" if item.differs else item.verdict
+        line = [item.method, item.fold, item.metric, measured, f"{r.value:.{r.digits}f}", moved, verdict, stated]
         grid.append([*line, r.source])
     return grid
+
+
+def _numbers(block: Block) -> dict[tuple[str, ...], int]:
+    """Number all that keeps scores of a block from being compared: differences -> number of their note."""
+    return {differs: n for n, differs in enumerate(dict.fromkeys(i.differs for i in block.published if i.differs), 1)}
+
+
+def _differences(block: Block) -> list[str]:
+    """Name what differs, a note for each number in the verdicts."""
+    return [f"({number}) differs from the reported one: {'; '.join(d)}" for d, number in _numbers(block).items()]
 
 
 def _known(block: Block, cells: list[Subset]) -> list[str]:

@@ -4,7 +4,7 @@
 """
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,46 @@ from typing import Any
 from fsbench.errors import DataError
 from fsbench.paths import REPOSITORY
 
+UNSTATED_TRAINING: dict[str, Any] = {
+    "training_shot": 1, "training_items": "episodes", "augmentation": "none", "max_steps": -1, "overfit_batches": 0.0,
+    "check_val_every_n_epoch": 1, "val_check_interval": None, "fast_dev_run": False, "limit_train_batches": None,
+    "limit_val_batches": None, "min_epochs": None, "max_time": None, "gradient_clip_val": None,
+    "gradient_clip_algorithm": None, "callbacks": None,
+}  # fmt: skip
+"""Settings of training data and trainer, besides epochs and batch, that change what is learned or chosen, and their
+values where neither a configuration file nor the identity of a run states them."""
+
 FOLDER = REPOSITORY / "benchmarks" / "published"
 COLUMNS = {"method", "backbone", "dataset", "way", "shot", "setting", "metric", "value", "source"}
 NO_SCORE = ("std", "")
 """Folds of rows that are no score of a fold or of all."""
+
+
+Shipped = Callable[[str, str, str | None], Mapping[str, Any]]
+"""Names of method, data set and backbone -> the settings that configuration files state for them."""
+
+
+@dataclass(frozen=True)
+class PaperSettings:
+    """The settings a reported score was made with, besides those of its test; None where they are not known.
+
+    Attributes:
+        image_size: side of the images in pixels.
+        precision, tf32: of the numbers, in training and test.
+        epochs, batch: of the training; `batch` is that of an optimiser step over all devices.
+        validation: classes of the validation episodes, by which the checkpoint was chosen.
+        training: those of `UNSTATED_TRAINING` that the configuration states, name -> value.
+        method: settings of the method that the configuration states, name -> value.
+    """
+
+    image_size: int | None
+    precision: str | None
+    tf32: bool | None
+    epochs: int | None
+    batch: int | None
+    validation: str | None
+    training: tuple[tuple[str, Any], ...]
+    method: tuple[tuple[str, Any], ...]
 
 
 @dataclass(frozen=True)
@@ -34,6 +70,8 @@ class PublishedScore:
         options: settings of the method, "any" for any but false.
         episodes, seed: of the test, where they are not the protocol's.
         doubt: why it is no target; "" where it is one.
+        configuration: name of our method in `configs/methods`, whose settings are the paper's.
+        made_with: these settings.
     """
 
     method: str
@@ -55,10 +93,16 @@ class PublishedScore:
     episodes: int | None = None
     seed: int | None = None
     doubt: str = ""
+    configuration: str = ""
+    made_with: PaperSettings | None = None
 
 
-def read_published(folder: Path = FOLDER) -> list[PublishedScore]:
+def read_published(shipped: Shipped, folder: Path = FOLDER) -> list[PublishedScore]:
     """Read the scores of our methods in all csv files of `folder`, each once.
+
+    Args:
+        shipped: returns the settings that our configuration files state, which are the papers'.
+        folder: of the csv files and their mapping.
 
     Raises DataError for whatever the mapping does not know.
     """
@@ -74,7 +118,7 @@ def read_published(folder: Path = FOLDER) -> list[PublishedScore]:
     scores: list[PublishedScore] = []
     for name, rules in mapping["files"].items():
         for line, row in _read_rows(folder / name):
-            score = _Line(row, rules, mapping, f"{name}, line {line}").score()
+            score = _Line(row, rules, mapping, f"{name}, line {line}", shipped).score()
             scores += [score] if score is not None else []
     return list(dict.fromkeys(scores))
 
@@ -102,12 +146,14 @@ class _Line:
         rules: of this file in the mapping.
         names: the whole mapping, whose names hold for all files.
         where: file and line, for messages.
+        shipped: see `read_published`.
     """
 
     cells: Mapping[str, str]
     rules: Mapping[str, Any]
     names: Mapping[str, Any]
     where: str
+    shipped: Shipped
 
     def score(self) -> PublishedScore | None:
         """Return the line's score; None where it is none of ours."""
@@ -119,6 +165,10 @@ class _Line:
         if setting.get("skip"):
             return None
         method = self.rules["methods"][cells["method"]]
+        configuration = method["configuration"]
+        if isinstance(configuration, dict):
+            configuration = configuration[int(cells["shot"])]
+        backbones = self._backbones(method)
         return PublishedScore(
             method=cells["method"],
             backbone=cells["backbone"],
@@ -134,12 +184,22 @@ class _Line:
             protocol=self.rules["protocol"],
             kind=method["type"],
             setting=setting.get("setting", "original"),
-            backbones=self._backbones(method),
+            backbones=backbones,
             options=self._options(method.get("options", {}) | setting.get("options", {})),
             episodes=setting.get("episodes"),
             seed=setting.get("seed"),
-            doubt="; ".join(self._doubts(setting)),
+            doubt="; ".join(self._doubts(method, setting)),
+            configuration=configuration,
+            made_with=self._made_with(configuration, backbones[0] if backbones else None, method, setting),
         )
+
+    def _made_with(
+        self, configuration: str, backbone: str | None, method: Mapping[str, Any], setting: Mapping[str, Any]
+    ) -> PaperSettings:
+        """Return what the configuration states, and over it what `made_with` in the mapping does."""
+        stated = self.shipped(configuration, self.names["datasets"][self.cells["dataset"]], backbone)
+        more = [part.get("made_with", {}) for part in (self.rules, method, setting)]
+        return _paper_settings(stated, dict(self.names["made_with"]), {k: v for part in more for k, v in part.items()})
 
     def _is_ours(self) -> bool:
         """Return True if data set, metric and method are ours. Raises DataError for names that the mapping lacks."""
@@ -172,9 +232,29 @@ class _Line:
         shot = int(self.cells["shot"])
         return tuple((key, shot if value == "{shot}" else frozen(value)) for key, value in options.items())
 
-    def _doubts(self, setting: Mapping[str, Any]) -> list[str]:
+    def _doubts(self, method: Mapping[str, Any], setting: Mapping[str, Any]) -> list[str]:
         of_source = [reason for text, reason in self.rules.get("doubts", {}).items() if text in self.cells["source"]]
-        return of_source + ([setting["doubt"]] if "doubt" in setting else [])
+        return of_source + [part["doubt"] for part in (method, setting) if "doubt" in part]
+
+
+def _paper_settings(stated: Mapping[str, Any], defaults: Mapping[str, Any], more: Mapping[str, Any]) -> PaperSettings:
+    """Collect the settings of a paper: `more` over those that our configuration states over `defaults`."""
+    trainer, data = stated.get("trainer", {}), stated.get("data", {}).get("init_args", {})
+    of_training = {key: value for key, value in {**trainer, **data}.items() if key in UNSTATED_TRAINING}
+    values: dict[str, Any] = {
+        "image_size": data.get("image_size"),
+        "precision": str(trainer["precision"]),
+        "epochs": trainer.get("max_epochs"),
+        "batch": data.get("batch_size"),
+    }
+    values |= {"validation": data["validation"]} if "validation" in data else {}
+    values = {**defaults, **values, **more}
+    method = {key: value for key, value in stated["model"]["init_args"].items() if key != "backbone"}
+    return PaperSettings(
+        **values,
+        training=tuple((key, frozen(value)) for key, value in of_training.items()),
+        method=tuple((key, frozen(value)) for key, value in ({"nshot_strategy": None} | method).items()),
+    )
 
 
 def _option(key: str, value: str) -> Any:

@@ -31,6 +31,10 @@ def test_train_evaluate_and_find_again(fsbench, warm, bench_arguments, tmp_path)
     assert run["identity"]["backbone"] == {"name": "demo", "weights": run["identity"]["backbone"]["weights"]}
     assert len(record.episodes.filter(pl.col("slot") == 0)) == 9
     assert (record.path / "checkpoints" / "best.ckpt").is_file()
+    training = run["weights"]["training"]
+    assert run["weights"]["origin"] == "trained here" and training["settings"] == run["identity"]["training"]
+    assert (training["image_size"], training["precision"], training["tf32"]) == (128, "32-true", False)
+    assert (training["chosen_by"], training["episodes"], training["official_episodes"]) == ("val/mIoU", 5, 1000)
     assert not (record.path / "evaluation").exists()
     changed = (record.path / "run.json").stat().st_mtime_ns
 
@@ -71,7 +75,8 @@ def test_a_run_that_lost_its_counts_is_made_again_by_force(warm, run_arguments, 
 def test_counts_do_not_depend_on_processes_workers_or_batch(fsbench, bench_arguments, tmp_path):
     """The real command line with 1 and 2 processes, 0 and 2 workers, batch 1 and 3, an odd number of episodes."""
     assert fsbench(*bench_arguments("emat", tmp_path / "trained")).returncode == 0
-    checkpoint = the_record(tmp_path / "trained").path / "checkpoints" / "best.ckpt"
+    trained = the_record(tmp_path / "trained")
+    checkpoint = trained.path / "checkpoints" / "best.ckpt"
     hashes = {}
     for devices, workers, batch in ((1, 0, 1), (1, 2, 3), (2, 0, 3), (2, 2, 1)):
         runs = tmp_path / f"runs-{devices}-{workers}-{batch}"
@@ -80,6 +85,7 @@ def test_counts_do_not_depend_on_processes_workers_or_batch(fsbench, bench_argum
         assert done.returncode == 0, done.stderr
         record = the_record(runs)
         assert record.run["provenance"]["processes"] == devices
+        assert record.run["weights"] == {"origin": "another run", "training": trained.run["weights"]["training"]}
         hashes[devices, workers, batch] = record.run["counts_sha256"], record.path.name
     assert len(set(hashes.values())) == 1, hashes
 

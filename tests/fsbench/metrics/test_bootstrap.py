@@ -9,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fsbench.metrics.bootstrap import differences, intervals, resampled_scores
+from fsbench.metrics.bootstrap import FEW_EPISODES, differences, intervals, resampled_scores
+from fsbench.metrics.classification import accuracy_interval
 from fsbench.metrics.count_table import episode_statistics, pair_statistics
 from fsbench.metrics.episodic import SegmentationResult, count
 from fsbench.metrics.regions import slot_regions
@@ -255,3 +256,30 @@ def test_trivial_answers_by_hand():
     assert background["FB-IoU"][0] == pytest.approx(50 * 180 / 200)
     majority = episode_statistics(answers["(majority)"], [3, 5], "background").scores()
     assert majority["FB-IoU"] == background["FB-IoU"] and majority["accuracy"][0] == 50
+
+
+def test_intervals_of_few_episodes_hold_the_truth_too_rarely():
+    """Below `FEW_EPISODES`, for the bootstrap and for standard errors; with many episodes both keep what they promise.
+
+    Episodes are drawn again and again from a population whose accuracy is known: a third are hard.
+    """
+    rng = np.random.default_rng(0)
+    repetitions, images = 600, 100
+    truth = 100 * (0.3 / 3 + 0.9 * 2 / 3)
+
+    def coverage(episodes: int) -> tuple[float, float]:
+        hits = np.zeros(2)
+        for _ in range(repetitions):
+            chance = np.where(rng.random(episodes) < 1 / 3, 0.3, 0.9)
+            right = np.stack([rng.binomial(images, chance), np.full(episodes, images)], 1)
+            statistics = ScoreStatistics(right=right, metrics=("accuracy",))
+            ends = (intervals([statistics], resamples=400)["accuracy"], accuracy_interval(statistics))
+            hits += [interval.low <= truth <= interval.high for interval in ends]
+        bootstrap, normal = hits / repetitions
+        return float(bootstrap), float(normal)
+
+    few, edge, many = coverage(10), coverage(FEW_EPISODES - 20), coverage(400)
+    error = (0.95 * 0.05 / repetitions) ** 0.5
+    assert all(value < 0.95 - 5 * error for value in few), few
+    assert all(few[kind] < edge[kind] < 0.95 for kind in (0, 1)), (few, edge)
+    assert all(abs(value - 0.95) < 3 * error for value in many), many

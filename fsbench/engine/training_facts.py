@@ -1,0 +1,50 @@
+"""The training behind a run's weights, told to its record and to its checkpoints, whose later runs tell it again."""
+
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+
+from fsbench.engine.checkpoint import TRAINING
+from fsbench.engine.experiment import Experiment
+from fsbench.records.training import TRAINED_HERE, UNTRAINED
+
+CHOSEN_BY = "val/mIoU"
+"""Score by which the best checkpoint is chosen, the highest."""
+
+
+class TrainingFacts(Callback):
+    """Write the facts of the training into every checkpoint.
+
+    Args:
+        experiment: the run that trains.
+    """
+
+    def __init__(self, experiment: Experiment):
+        self.experiment = experiment
+
+    def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint[TRAINING] = training_facts(self.experiment)
+
+
+def weights_of(experiment: Experiment) -> dict[str, Any]:
+    """Return where the weights of a run come from, and the facts of their training where they are known."""
+    if experiment.trains:
+        return {"origin": TRAINED_HERE, "training": training_facts(experiment)}
+    return experiment.checkpoint_weights or {"origin": UNTRAINED, "training": None}
+
+
+def training_facts(experiment: Experiment) -> dict[str, Any]:
+    """Return the arguments of `fsbench.records.training.Training` for the training of `experiment`, as JSON values."""
+    data, identity = experiment.data, experiment.identity
+    validation = data.validation_manifest.header
+    return {
+        "image_size": data.image_size,
+        "precision": str(identity["precision"]),
+        "tf32": bool(identity["tf32"]),
+        "settings": identity["training"],
+        "method": identity["method"],
+        "chosen_by": CHOSEN_BY,
+        "episodes": validation["requested"],
+        "official_episodes": validation["official_episodes"],
+    }
