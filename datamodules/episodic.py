@@ -16,9 +16,10 @@ from datamodules.loading.calibration import calibration_episodes
 from datamodules.loading.distributed import ContiguousDistributedSampler, ShuffledDistributedSampler
 from datamodules.loading.episodes import LoadingConfig, ManifestEpisodes, TrainingEpisodes
 from datamodules.loading.given_manifest import read_given_manifest
-from datamodules.loading.training import TrainingImages, augmented_episode
+from datamodules.loading.training import augmented_episode
+from datamodules.loading.whole_images import TrainingImages, ValidationImages
 from fsbench.data.batch import EpisodeBatch, collate
-from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.dataset import DERIVED, SegmentationIndex
 from fsbench.engine.checkpoint import TRAINED_ON
 from fsbench.episodes.draw import draw_manifest
 from fsbench.episodes.evaluation_order import evaluation_order
@@ -28,6 +29,7 @@ from fsbench.episodes.pools import Pool, training_pool
 from fsbench.episodes.protocol import load_protocol
 from fsbench.episodes.samplers import Episode
 from fsbench.episodes.task import EpisodeTask
+from fsbench.episodes.whole_images import training_images, validation_images
 from fsbench.errors import SettingsError
 from fsbench.files import fingerprint
 
@@ -47,8 +49,8 @@ def _size(path: Path) -> int:
         return -1
 
 
-SCALE_FACTORS = {"pascal": (0.9, 1.1), "coco": (0.8, 1.25)}
-"""Range of the random scale of training images, by `augmentation` (hmnet.md §10.1)."""
+SCALE_FACTORS = {"pascal": (0.9, 1.1), "coco": (0.8, 1.25), "base_learner": (0.5, 2.0)}
+"""Range of the random scale of training images, by `augmentation` (hmnet.md §10.1, §2.4.2)."""
 
 
 class EpisodicDataModule(L.LightningDataModule):
@@ -63,9 +65,10 @@ class EpisodicDataModule(L.LightningDataModule):
         fold: fold whose classes are novel.
         way, shot: N and K of the test; training and validation are 1-way, with `training_shot` supports.
         training_shot: K of training and validation.
-        training_items: "episodes", or "images" with the labels of all base classes, for methods that learn these.
+        training_items: "episodes", or "images": every training image with the labels of all base classes, for methods
+            that learn these.
         augmentation: random changes of training images as PFENet's followers make them, with their factors of size
-            for PASCAL or COCO (hmnet.md §10.1).
+            for PASCAL or COCO (hmnet.md §10.1) or those of the base learner (§2.4.2).
         support_annotation: "mask", or "bbox" for boxes around the test's support masks.
         setting: one of `fsbench.episodes.task.SETTINGS`.
         empty_masks: queries may show none of the support classes, where the protocol allows that (false for methods
@@ -78,7 +81,8 @@ class EpisodicDataModule(L.LightningDataModule):
         validation_episodes: validation episodes instead of the protocol's number.
         validation: classes of the validation episodes, which choose the checkpoint: "novel" is the official choice
             (the test classes themselves), "base" keeps them unseen, "held_out" are those that the data set keeps for
-            that (FSS-1000).
+            that (FSS-1000); "images" is no episodes, but every test image with the labels of all base classes, for
+            methods that learn these.
         seed: of the training episodes.
         test_seed: of the test episodes instead of the protocol's, to repeat a test with other episodes.
         manifest: file of test episodes, instead of drawing them; it must fit the other settings and the data.
@@ -104,7 +108,7 @@ class EpisodicDataModule(L.LightningDataModule):
         workers: int = 2,
         episodes: int | None = None,
         validation_episodes: int | None = None,
-        validation: Literal["novel", "base", "held_out"] = "novel",
+        validation: Literal["novel", "base", "held_out", "images"] = "novel",
         seed: int = 0,
         test_seed: int | None = None,
         manifest: str | None = None,
@@ -112,7 +116,7 @@ class EpisodicDataModule(L.LightningDataModule):
         cache_mib: int = 1024,
         training_shot: int = 1,
         training_items: Literal["episodes", "images"] = "episodes",
-        augmentation: Literal["none", "pascal", "coco"] = "none",
+        augmentation: Literal["none", "pascal", "coco", "base_learner"] = "none",
         support_annotation: Literal["mask", "bbox"] = "mask",
     ):
         super().__init__()
@@ -175,7 +179,9 @@ class EpisodicDataModule(L.LightningDataModule):
 
     @cached_property
     def validation_manifest(self) -> Manifest:
-        """The 1-way episodes that choose the checkpoint."""
+        """The 1-way episodes or whole images that choose the checkpoint."""
+        if self.validation == "images":
+            return validation_images(self.dataset, self.fold, self.validation_episodes)
         task = replace(
             self.episode_task,
             way=1,
@@ -189,7 +195,9 @@ class EpisodicDataModule(L.LightningDataModule):
 
     @cached_property
     def training_pool(self) -> Pool:
-        """Images and base classes that training episodes are drawn from."""
+        """Images and base classes that training episodes are drawn from, or the images of `training_items`."""
+        if self.training_items == "images":
+            return training_images(self.dataset, self.fold)
         skip, shot = self.drop_small_classes, self.training_shot
         return training_pool(self.dataset, self.protocol, self.fold, skip, self._background, shot)
 
@@ -200,6 +208,8 @@ class EpisodicDataModule(L.LightningDataModule):
     @property
     def training_lists(self) -> str:
         """Origin of the lists of base classes."""
+        if self.training_items == "images":
+            return DERIVED
         return pair_list(self.dataset, training_split(self.protocol), self.fold).origin
 
     @cached_property
@@ -244,7 +254,7 @@ class EpisodicDataModule(L.LightningDataModule):
         augmentation = Augmentation(self.image_size, factors) if factors else None
         items: TrainingImages | TrainingEpisodes
         if self.training_items == "images":
-            items = TrainingImages(self.dataset, pool, config, augmentation, self.seed)
+            items = TrainingImages(self.dataset, pool.images, pool.class_ids, config, augmentation, self.seed)
         else:
             change = partial(augmented_episode, augmentation=augmentation) if augmentation else None
             items = TrainingEpisodes(
@@ -253,6 +263,11 @@ class EpisodicDataModule(L.LightningDataModule):
         return self._loader(items, ShuffledDistributedSampler(len(items), self.seed), self.batch_size)
 
     def val_dataloader(self) -> DataLoader[EpisodeBatch]:
+        if self.validation == "images":
+            manifest = self.validation_manifest
+            names = [episode.query for episode in manifest.episodes]
+            images = ValidationImages(self.dataset, names, manifest.class_ids, self.image_size)
+            return self._loader(images, ContiguousDistributedSampler(len(images)), self.eval_batch_size)
         return self._evaluation_loader(evaluation_order(self.validation_manifest.episodes))
 
     def test_dataloader(self) -> DataLoader[EpisodeBatch]:

@@ -41,7 +41,7 @@ class DataModule(Protocol):
     batch_size: int
     """Training episodes per step and process."""
     validation: str
-    """Classes of the validation episodes: "novel", "base" or "held_out"."""
+    """Classes of the validation episodes: "novel", "base" or "held_out"; or "images", which are no episodes."""
     seed: int
     """Seed of the training episodes."""
     workers: int
@@ -79,7 +79,7 @@ class DataModule(Protocol):
 
     @property
     def validation_manifest(self) -> Manifest:
-        """The 1-way episodes that choose the checkpoint."""
+        """The 1-way episodes or whole images that choose the checkpoint."""
 
     def check_unseen(self, trained_on: dict[str, Any], what: str) -> None:
         """Raise SettingsError if `what` was trained on classes of the test (data set, fold, classes `trained_on`)."""

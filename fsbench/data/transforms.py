@@ -90,6 +90,42 @@ def resize_labels_cv2(labels: np.ndarray, height: int, width: int) -> np.ndarray
     return np.asarray(cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST))
 
 
+def padded_shape(height: int, width: int, size: int) -> tuple[int, int]:
+    """Return height and width of an image inside a square of `size` pixels (hmnet.md §2.4.5).
+
+    The longer side becomes `size` and the other one keeps the aspect ratio, rounded down; then both are rounded down to
+    multiples of 8, at least 8.
+    """
+    ratio = size / max(height, width)
+    inner = (size, int(width * ratio)) if height >= width else (int(height * ratio), size)
+    return max(inner[0] // 8 * 8, 8), max(inner[1] // 8 * 8, 8)
+
+
+def resize_padded(image: Image.Image | np.ndarray, size: int) -> Tensor:
+    """Resize an RGB image to `padded_shape` by OpenCV's linear interpolation, and pad it with black.
+
+    Returns:
+        The image at the top left of (3, size, size), float32 in 0..255.
+    """
+    # spared until it is needed
+    import cv2
+
+    pixels = np.asarray(image, dtype=np.float32)
+    height, width = padded_shape(*pixels.shape[:2], size)
+    canvas = torch.zeros(3, size, size)
+    resized = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
+    canvas[:, :height, :width] = torch.from_numpy(resized).permute(2, 0, 1)
+    return canvas
+
+
+def resize_labels_padded(labels: np.ndarray, size: int) -> np.ndarray:
+    """Resize a label map (h, w) as `resize_padded` does its image, by OpenCV's nearest; void outside of it."""
+    height, width = padded_shape(*labels.shape, size)
+    canvas = np.full((size, size), VOID, dtype=np.uint8)
+    canvas[:height, :width] = resize_labels_cv2(labels, height, width)
+    return canvas
+
+
 RESIZES = {"pil": (resize_image, resize_labels), "cv2": (resize_image_cv2, resize_labels_cv2)}
 """`Protocol.resize` -> how images and label maps become S x S."""
 

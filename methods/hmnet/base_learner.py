@@ -1,25 +1,34 @@
-"""PSPNet on the base classes of a fold: the base learner of BAM and HMNet (hmnet.md §2.3).
+"""PSPNet on the base classes of a fold: the base learner of BAM and HMNet, trained as BAM does (hmnet.md §2.3, §2.4).
 
-It learns from images with the labels of all base classes (`data.training_items: images`). As a few-shot method it
-predicts the base class that it sees most under the support mask. That is correct where base classes are tested (the
-validation that chooses the checkpoint), and a lower bound where novel ones are.
+It learns from whole images with the labels of all base classes (`data.training_items: images`), and the best checkpoint
+is that with the highest mIoU of base classes on all test images (`data.validation: images`). As a few-shot method it
+predicts the base class that it sees most under the support mask. That is correct where base classes are tested, and a
+lower bound where novel ones are.
 
 Shapes: n base classes, (·, ·) the network's map.
 """
 
+import logging
 from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from fsbench.backbones.base import BackboneConfig
 from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
+from fsbench.data.dataset import VOID
 from fsbench.errors import SettingsError
+from fsbench.metrics.episodic import SegmentationResult, count, presence_from_mask
+from methods.hmnet.base_training import label_map, pixel_loss, poly_schedule, sgd
 from methods.hmnet.frozen_pspnet import FrozenTrunk
 from methods.hmnet.pspnet import PSPNet
+
+log = logging.getLogger("fsbench")
+TRAINING_IMAGES = {"pascal": 5953, "coco": 82081}
+"""Number of training images in BAM's lists, by data set (§2.4.1)."""
 
 
 class BaseLearner(Segmenter):
@@ -28,9 +37,10 @@ class BaseLearner(Segmenter):
     Args:
         backbone: `dilated_resnet50` or `dilated_vgg16`, the weights that training starts from.
         classes: number of base classes of a fold: 15 for PASCAL and the demo, 60 for COCO.
-        learning_rate: rate of SGD for the trunk; falls to 0 by the power 0.9.
-        head_factor: multiplies the learning rate of all other layers.
-        momentum, weight_decay: of SGD.
+        learning_rate: rate of SGD at the start; falls to 0 by the power 0.9.
+        index_split: parts of the network after this place in (layers 0 to 4, pyramid pooling, classifier) have ten
+            times the rate: 0 for all but the first, -1 for all.
+        momentum, weight_decay: of SGD, for all weights.
     """
 
     backbone: FrozenTrunk
@@ -41,8 +51,8 @@ class BaseLearner(Segmenter):
         self,
         backbone: BackboneConfig,
         classes: int = 15,
-        learning_rate: float = 2.5e-3,
-        head_factor: float = 10.0,
+        learning_rate: float = 2.5e-4,
+        index_split: int = 0,
         momentum: float = 0.9,
         weight_decay: float = 1e-4,
     ):
@@ -50,7 +60,7 @@ class BaseLearner(Segmenter):
         if classes < 1:
             raise SettingsError(f"classes is {classes}, expected the number of base classes, 1 or more")
         self.classes = classes
-        self.rates = (learning_rate, head_factor, momentum, weight_decay)
+        self.sgd_settings = (learning_rate, index_split, momentum, weight_decay)
         self.model = PSPNet(self.backbone.spec.kind, classes)
         self.model.load_state_dict(self.backbone.state, strict=False)  # checked by the backbone; the rest is new
 
@@ -62,11 +72,28 @@ class BaseLearner(Segmenter):
         return {"classes": self.classes}
 
     def on_fit_start(self) -> None:
-        classes = len(self.trainer.datamodule.training_pool.class_ids)  # type: ignore[attr-defined]
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if data.training_items != "images":
+            raise SettingsError("the base learner learns from images; give data.training_items: images")
+        classes, images = len(data.training_pool.class_ids), len(data.training_pool.images)
         if classes != self.classes:
             raise SettingsError(f"classes is {self.classes}, but the fold has {classes} base classes; give that")
-        if self.trainer.datamodule.training_items != "images":  # type: ignore[attr-defined]
-            raise SettingsError("the base learner learns from images; give data.training_items: images")
+        if images != TRAINING_IMAGES.get(data.dataset.name, images):
+            log.warning(
+                "the base learner is trained on %d images of %s; BAM's list has %d, so this is another training",
+                images,
+                data.dataset.name,
+                TRAINING_IMAGES[data.dataset.name],
+            )
+
+    def on_train_start(self) -> None:
+        together = any(isinstance(module, nn.SyncBatchNorm) for module in self.modules())
+        if self.trainer.world_size > 1 and not (together and self.device.type == "cuda"):
+            raise SettingsError(
+                f"{self.trainer.world_size} processes would each normalise by their own images (sync_batchnorm is "
+                f"{str(together).lower()}, the device {self.device.type}); expected --trainer.sync_batchnorm true and "
+                "CUDA devices, which PyTorch's synchronised BatchNorm needs, or DEVICES=1"
+            )
 
     def forward(self, episode: EpisodeBatch) -> Prediction:
         height, width = episode.query_sizes[0].tolist()
@@ -82,21 +109,43 @@ class BaseLearner(Segmenter):
         return Prediction(label_map)
 
     def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
-        target = torch.stack(batch.known_truth().label_maps)
         images = torch.stack([batch.pixels(row) for row in batch.query.tolist()])
-        logits = self.model.segment(images).float()
-        logits = F.interpolate(logits, target.shape[1:], mode="bilinear", align_corners=True)
-        return {"loss": F.cross_entropy(logits, target.long(), ignore_index=255)}
+        return {"loss": pixel_loss(self.model.segment(images).float(), torch.stack(batch.known_truth().label_maps))}
+
+    def training_step(self, batch: EpisodeBatch, batch_idx: int) -> Tensor:
+        if len(batch) * self.trainer.world_size < 2:
+            raise SettingsError(
+                "BatchNorm has no statistics of a single image, and one was left for a training step; give "
+                "--data.batch_size or MICRO_BATCH 2 or more, and --data.drop_last true"
+            )
+        return super().training_step(batch, batch_idx)
+
+    def validation_step(self, batch: EpisodeBatch, batch_idx: int) -> dict[str, list[SegmentationResult]]:
+        if batch.support.shape[2]:
+            return super().validation_step(batch, batch_idx)
+        return {"results": [self._evaluate_image(batch, place) for place in range(len(batch))]}
+
+    def _evaluate_image(self, batch: EpisodeBatch, place: int) -> SegmentationResult:
+        """Segment one whole image and count the pixels of its base classes; void is not scored (§2.4.5)."""
+        truth = batch.known_truth()
+        target = truth.label_maps[place]
+        logits = self.model.segment(batch.pixels(int(batch.query[place]))[None]).float()
+        found = label_map(logits, target.shape[-1])[0].masked_fill(target == VOID, 0)
+        decided, score = presence_from_mask(found, self.classes)
+        return SegmentationResult(
+            episode=int(batch.episodes[place]),
+            classes=truth.classes[place].cpu(),
+            counts=count(found, target, self.classes).cpu(),
+            present=truth.presence[place].cpu(),
+            decided=decided.cpu(),
+            score=score.cpu(),
+            label_map=found.to("cpu", torch.uint8),
+        )
 
     def configure_optimizers(self) -> Any:
-        rate, factor, momentum, decay = self.rates
-        trunk = [p for name, p in self.model.named_parameters() if name.startswith("layer")]
-        rest = [p for name, p in self.model.named_parameters() if not name.startswith("layer")]
-        groups = [{"params": trunk, "lr": rate}, {"params": rest, "lr": factor * rate}]
-        sgd = torch.optim.SGD(groups, rate, momentum, weight_decay=decay)
-        steps = max(int(self.trainer.estimated_stepping_batches), 1)
-        schedule = torch.optim.lr_scheduler.PolynomialLR(sgd, steps, power=0.9)
-        return {"optimizer": sgd, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        optimizer = sgd(self.model, *self.sgd_settings)
+        schedule = poly_schedule(optimizer, max(int(self.trainer.estimated_stepping_batches), 1))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _probabilities(self, episode: EpisodeBatch, rows: list[int]) -> Tensor:
         """Return the probabilities of background and base classes (rows, n + 1, ·, ·), encoding images one by one."""

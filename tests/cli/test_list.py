@@ -73,7 +73,7 @@ def test_paper_settings_of_every_method(method, small_demo):
         "dcama": (384, 12, 1000),
         "hsnet": (400, 20, 2000),
         "hmnet": (473, 2, 300),
-        "pspnet": (473, 12, 100),
+        "pspnet": (417, 12, 100),
     }
     assert trainable == expected.get(method, trainable)
     family = max((name for name in families if method.startswith(name)), key=len, default="")

@@ -89,22 +89,6 @@ def test_augmented_episodes_have_pictures_of_their_own(blocks_folder):
     assert data.training_options == {"augmentation": "pascal", "training_shot": 2}
 
 
-def test_images_with_the_labels_of_all_base_classes(blocks_folder):
-    data = module(blocks_folder, training_items="images", fold=1)
-    classes = sorted(data.training_pool.class_ids)
-    assert classes == [1, 2, 3]
-    items = data.train_dataloader().dataset
-    for i, name in enumerate(items.images):
-        item = items[0, i]
-        raw = data.dataset.label_map(name)
-        shown = {n for n in item.truth.label_maps[0].unique().tolist() if 0 < n < 255}
-        assert shown <= {classes.index(n) + 1 for n in np.unique(raw) if n in classes}
-    assert len(items) == len(data.training_pool.images)
-    assert batch_of(data).support_labels.sum() == 0
-    augmented = module(blocks_folder, training_items="images", augmentation="coco")
-    assert batch_of(augmented).truth.label_maps[0].shape == (33, 33)
-
-
 def test_boxes_weaken_the_test_supports_only(blocks_folder):
     masks, boxes = (module(blocks_folder, support_annotation=a) for a in ("mask", "bbox"))
     pairs = zip(masks.test_dataloader(), boxes.test_dataloader(), strict=True)

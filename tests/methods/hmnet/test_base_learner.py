@@ -1,10 +1,14 @@
-"""The base learner: its training, its predictions, and HMNet on it."""
+"""The base learner: its training, its validation, its predictions, and HMNet on it."""
 
+import lightning as L
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from datamodules.loading.whole_images import whole_image
 from fsbench.backbones.base import BackboneConfig
+from fsbench.data.batch import collate
 from fsbench.engine.callbacks import EpisodicValidation
 from fsbench.errors import SettingsError
 from methods.hmnet.base_learner import BaseLearner
@@ -28,7 +32,7 @@ def test_the_chain_from_the_base_learner_to_hmnet(blocks_folder, tmp_path):
     """A PSPNet is trained on the base classes; its checkpoint is HMNet's backbone and knows its fold."""
     torch.manual_seed(0)
     learner = BaseLearner(BackboneConfig("dilated_vgg16", "random"), classes=3)
-    module = data(blocks_folder, training_items="images", validation="base")
+    module = data(blocks_folder, training_items="images", validation="images")
     fit(learner, module, 1, [ModelCheckpoint(tmp_path, "base"), EpisodicValidation(module)])
     frozen = FrozenPSPNet(BackboneConfig("pspnet_vgg16", str(tmp_path / "base.ckpt")))
     assert frozen.classes == 3 and frozen.trained_on["classes"] == ["yellow", "cyan", "magenta"]
@@ -56,3 +60,77 @@ def test_the_base_learner_answers_with_what_it_sees_under_the_mask(blocks_folder
     monkeypatch.setattr(learner, "_probabilities", lambda episode, rows: next(images)[None])
     answer = learner(found).label_map
     assert (answer[:, 0] == 1).all() and (answer[:, -1] == 0).all()
+
+
+def learner_of_three(**options):
+    return BaseLearner(BackboneConfig("dilated_vgg16", "random"), classes=3, **options)
+
+
+def images(folder, **options):
+    return data(folder, training_items="images", validation="images", validation_episodes=None, **options)
+
+
+@pytest.mark.parametrize("eval_batch_size", [1, 5])
+def test_validation_is_the_base_miou_of_all_images(blocks_folder, monkeypatch, eval_batch_size):
+    """With logits that follow the colours: intersections and unions by plain sums over all 24 images, without void."""
+    module, learner = images(blocks_folder, eval_batch_size=eval_batch_size), learner_of_three()
+
+    def by_colour(pixels):
+        small = torch.nn.functional.avg_pool2d(pixels, 5, 4)
+        return torch.cat([small.mean(1, keepdim=True) * 0 + 0.3, small], 1)
+
+    monkeypatch.setattr(learner.model, "segment", by_colour)
+    trainer = L.Trainer(
+        logger=False, callbacks=[EpisodicValidation(module)], enable_progress_bar=False, accelerator="cpu",
+        enable_checkpointing=False, use_distributed_sampler=False,
+    )  # fmt: skip
+    found = trainer.validate(learner, module, verbose=False)[0]["val/mIoU"]
+    inside, either = np.zeros(3), np.zeros(3)
+    items = module.val_dataloader().dataset
+    assert len(items) == 24
+    for i in range(24):
+        truth = items[i].truth.label_maps[0]
+        logits = by_colour(items[i].pixels(0)[None])
+        answer = torch.nn.functional.interpolate(logits, (33, 33), mode="bilinear", align_corners=True)[0].argmax(0)
+        for c in range(3):
+            seen, shown = (answer == c + 1) & (truth != 255), truth == c + 1
+            inside[c] += int((seen & shown).sum())
+            either[c] += int((seen | shown).sum())
+    assert (inside > 0).sum() > 1
+    assert found == pytest.approx(100 * np.mean(inside / (either + 1e-10)), abs=1e-4)
+
+
+def test_a_class_that_no_image_shows_counts_as_nothing(monkeypatch):
+    learner = learner_of_three()
+    labels = torch.zeros(9, 9, dtype=torch.uint8)
+    labels[:4], labels[8] = 1, 255
+    monkeypatch.setattr(learner.model, "segment", lambda pixels: torch.tensor([0.0, 1, 0, 0]).view(1, 4, 1, 1))
+    batch = collate([whole_image(name, i, torch.zeros(3, 9, 9), labels, [4, 5, 6]) for i, name in enumerate("ab")])
+    results = learner.validation_step(batch, 0)["results"]
+    assert [r.episode for r in results] == [0, 1] and results[0].present.tolist() == [True, False, False]
+    tp, pred, gt = results[1].counts[1:, :3].T.tolist()
+    assert (tp, pred, gt) == ([36, 0, 0], [72, 0, 0], [36, 0, 0])  # the void row is not scored
+
+
+def test_rates_and_statistics_of_a_training(blocks_folder):
+    """All weights and BatchNorms of the network move; the classifier ten times as fast; the last step has rate 0."""
+    learner = learner_of_three(index_split=1, learning_rate=1e-3)
+    before = {name: value.clone() for name, value in learner.model.state_dict().items()}
+    rates = []
+
+    class Rates(L.Callback):
+        def on_before_optimizer_step(self, trainer, method, optimizer):
+            rates.append([group["lr"] for group in optimizer.param_groups])
+
+    fit(learner, images(blocks_folder, augmentation="base_learner"), 3, [Rates()])
+    expected = [[base * (1 - step / 3) ** 0.9 for base in (1e-3, 1e-3, 1e-2)] for step in (1, 2, 3)]
+    assert np.allclose(rates, expected, rtol=1e-12)
+    moved = {name for name, value in learner.model.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved == set(before)
+
+
+def test_an_image_alone_has_no_statistics(blocks_folder):
+    with pytest.raises(SettingsError, match="BatchNorm has no statistics of a single image"):
+        fit(learner_of_three(), images(blocks_folder, batch_size=1))
+    with pytest.raises(SettingsError, match="learns from images"):
+        fit(learner_of_three(), data(blocks_folder))

@@ -1,0 +1,53 @@
+"""Training and validation of the base learner as BAM makes them: loss, optimiser, schedule, label map (hmnet.md §2.4).
+
+Shapes: b images, n base classes, (h, w) the network's map, S image side.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fsbench.data.dataset import VOID
+from methods.hmnet.optimization import poly_rate
+from methods.hmnet.pspnet import PSPNet
+
+
+def resized_logits(logits: Tensor, size: int) -> Tensor:
+    """Resize logits (b, n + 1, h, w) to (b, n + 1, size, size), corners on corners."""
+    return F.interpolate(logits, (size, size), mode="bilinear", align_corners=True)
+
+
+def pixel_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the cross-entropy of logits (b, n + 1, h, w) with label maps (b, S, S), without void pixels (§2.4.3)."""
+    return F.cross_entropy(resized_logits(logits, labels.shape[-1]), labels.long(), ignore_index=VOID)
+
+
+def label_map(logits: Tensor, size: int) -> Tensor:
+    """Return the classes 0..n (b, size, size) that logits (b, n + 1, h, w) are highest for (§2.4.5)."""
+    return resized_logits(logits, size).argmax(1)
+
+
+def sgd(model: PSPNet, learning_rate: float, index_split: int, momentum: float, weight_decay: float) -> torch.optim.SGD:
+    """Return SGD with three groups: layers 0 to 4, pyramid pooling, classifier (§2.4.4).
+
+    Args:
+        model: the network.
+        learning_rate: rate of the groups up to `index_split`, counted from 0; later ones have ten times as much.
+        index_split: -1 for ten times as much everywhere.
+        momentum, weight_decay: of all groups, biases and BatchNorm included.
+    """
+    trunk = [model.layer0, model.layer1, model.layer2, model.layer3, model.layer4]
+    groups = []
+    for place, part in enumerate((trunk, [model.ppm], [model.cls, model.base_learner])):
+        rate = learning_rate * (10 if place > index_split else 1)
+        groups.append({"params": [p for module in part for p in module.parameters()], "lr": rate})
+    return torch.optim.SGD(groups, learning_rate, momentum, weight_decay=weight_decay)
+
+
+def poly_schedule(
+    optimizer: torch.optim.Optimizer, steps: int, power: float = 0.9
+) -> torch.optim.lr_scheduler.LambdaLR:
+    """Return the schedule by which step i of 1..`steps` has the rate times (1 - i / steps) ** power; the last has 0."""
+    return torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda done: poly_rate(1.0, min(done + 1, steps), steps, factor=1, power=power)
+    )

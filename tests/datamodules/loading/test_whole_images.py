@@ -1,0 +1,126 @@
+"""Whole images with the labels of base classes, against plain loops over label maps."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from datamodules.datasets.coco import Coco
+from datamodules.datasets.pascal import Pascal
+from datamodules.loading.whole_images import ValidationImages, labelled_image
+from fsbench.data.image_io import read_pixels
+from fsbench.data.transforms import padded_shape
+from fsbench.episodes.whole_images import training_images, validation_images
+from tests.methods.hmnet.small import data
+
+
+def remapped(labels, base):
+    """The k-th base class becomes k, all other classes 0, void stays 255."""
+    expected = np.zeros_like(labels)
+    for place, number in enumerate(sorted(base), start=1):
+        expected[labels == number] = place
+    expected[labels == 255] = 255
+    return expected
+
+
+def images_module(folder, **options):
+    return data(folder, training_items="images", validation="images", validation_episodes=None, **options)
+
+
+def test_every_training_image_is_there_with_novel_classes_as_background(blocks_folder):
+    """Also images that show a novel class, which HMNet's own list leaves out."""
+    module = images_module(blocks_folder, size=41, protocol="pfenet")
+    names = (blocks_folder / "ImageSets/Segmentation/train.txt").read_text().split()
+    index, items = module.dataset, module.train_dataloader().dataset
+    assert sorted(items.names) == sorted(names) and len(items) == 24
+    novel = index.test_classes(0)
+    assert sum(bool(np.isin(index.label_map(name), novel).any()) for name in names) > 3
+    for i, name in enumerate(items.names):
+        item = items[0, i]
+        expected = remapped(index.label_map(name), index.train_classes(0))
+        found = item.truth.label_maps[0].numpy()
+        assert np.array_equal(found, cv2.resize(expected, (41, 41), interpolation=cv2.INTER_NEAREST))
+        assert item.truth.presence[0].tolist() == [(found == place).any() for place in (1, 2, 3)]
+
+
+def test_an_augmented_image_is_a_function_of_seed_epoch_and_place(blocks_folder):
+    first, second = (
+        images_module(blocks_folder, augmentation="base_learner").train_dataloader().dataset for _ in range(2)
+    )
+    assert torch.equal(first[1, 3].images, second[1, 3].images)
+    assert not torch.equal(first[1, 3].images, first[2, 3].images)
+    assert first[1, 3].images.shape == (1, 3, 33, 33) and first[1, 3].images.dtype == torch.float32
+
+
+@pytest.mark.parametrize(("data_set", "folder"), [(Pascal, "voc-mini"), (Coco, "coco-mini")])
+@pytest.mark.parametrize("fold", [0, 3])
+def test_labels_of_real_images(data_set, folder, fold, real_data):
+    """All base classes of the fold, novel ones as background, void where it was; none of the images is left out."""
+    index = data_set(str(real_data / folder))
+    pool = training_images(index, fold)
+    names = list(dict.fromkeys(name for name, _ in pool.pairs))
+    assert names == pool.images == list(index.image_order("trn"))
+    base = pool.class_ids
+    assert len(base) == len(index.class_names) * 3 // 4 and not set(base) & set(index.test_classes(fold))
+    novel = 0
+    for name in names[:: max(1, len(names) // 30)]:
+        pixels, labels = labelled_image(index, name, base)
+        expected = remapped(index.label_map(name), base)
+        assert np.array_equal(labels, expected) and np.array_equal(pixels, read_pixels(index.image_path(name)))
+        novel += bool(np.isin(index.label_map(name), index.test_classes(fold)).any())
+    assert novel  # these images are kept
+
+
+def test_validation_is_the_whole_list_by_the_padded_resize(blocks_folder):
+    module = images_module(blocks_folder, size=41)
+    names = (blocks_folder / "ImageSets/Segmentation/val.txt").read_text().split()
+    manifest = module.validation_manifest
+    assert [episode.query for episode in manifest.episodes] == sorted(names) and len(names) == 24
+    assert manifest.class_ids == [4, 5, 6] == list(manifest.header["class_ids"])
+    shapes = set()
+    for batch, name in zip(module.val_dataloader(), sorted(names), strict=True):
+        labels = remapped(module.dataset.label_map(name), [4, 5, 6])
+        height, width = labels.shape
+        long, short = max(height, width), min(height, width)
+        inner = (40, int(short * (41 / long)) // 8 * 8)
+        inner = inner if height >= width else inner[::-1]
+        assert inner == padded_shape(height, width, 41)
+        target = batch.truth.label_maps[0].numpy()
+        resized = cv2.resize(labels, inner[::-1], interpolation=cv2.INTER_NEAREST)
+        assert np.array_equal(target[: inner[0], : inner[1]], resized)
+        outside = np.ones((41, 41), dtype=bool)
+        outside[: inner[0], : inner[1]] = False
+        assert (target[outside] == 255).all() and (batch.images[0][:, torch.from_numpy(outside)] == 0).all()
+        assert batch.images[0][:, : inner[0], : inner[1]].min() > 0
+        shapes.add(inner)
+    assert len(shapes) > 1
+    assert len(validation_images(module.dataset, 0, 5).episodes) == 5
+    assert validation_images(module.dataset, 0).sha256 != validation_images(module.dataset, 1).sha256
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "expected"),
+    [
+        (375, 500, (312, 416)),
+        (500, 333, (416, 272)),
+        (417, 417, (416, 416)),
+        (100, 80, (416, 328)),
+        (2000, 3, (416, 8)),
+    ],
+)
+def test_sizes_of_padded_images(height, width, expected):
+    """By hand: 375 · 417/500 = 312.75, 333 · 417/500 = 277.7; a side is at least 8."""
+    assert padded_shape(height, width, 417) == expected
+
+
+def test_a_portrait_of_the_real_samples(real_data):
+    index = Pascal(str(real_data / "voc-mini"))
+    sizes = {name: index.label_map(name).shape for name in index.image_order("val")}
+    portrait = next(name for name, (height, width) in sizes.items() if height > width)
+    item = ValidationImages(index, [portrait], index.train_classes(0), 417)[0]
+    height, width = padded_shape(*sizes[portrait], 417)
+    assert height == 416 and width < 417 - 8
+    assert (item.images[0, :, :, width:] == 0).all() and item.images[0, :, :, width - 8 : width].max() > 0
+    pixels = read_pixels(index.image_path(portrait)).astype(np.float32)
+    expected = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR).transpose(2, 0, 1)
+    assert np.array_equal(item.images[0, :, :height, :width].numpy(), expected)
