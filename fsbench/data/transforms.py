@@ -111,7 +111,7 @@ def resize_padded(image: Image.Image | np.ndarray, size: int) -> Tensor:
     import cv2
 
     pixels = np.asarray(image, dtype=np.float32)
-    height, width = padded_shape(*pixels.shape[:2], size)
+    height, width = padded_shape(pixels.shape[0], pixels.shape[1], size)
     canvas = torch.zeros(3, size, size)
     resized = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
     canvas[:, :height, :width] = torch.from_numpy(resized).permute(2, 0, 1)
@@ -120,7 +120,7 @@ def resize_padded(image: Image.Image | np.ndarray, size: int) -> Tensor:
 
 def resize_labels_padded(labels: np.ndarray, size: int) -> np.ndarray:
     """Resize a label map (h, w) as `resize_padded` does its image, by OpenCV's nearest; void outside of it."""
-    height, width = padded_shape(*labels.shape, size)
+    height, width = padded_shape(labels.shape[0], labels.shape[1], size)
     canvas = np.full((size, size), VOID, dtype=np.uint8)
     canvas[:height, :width] = resize_labels_cv2(labels, height, width)
     return canvas

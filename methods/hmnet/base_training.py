@@ -5,7 +5,7 @@ Shapes: b images, n base classes, (h, w) the network's map, S image side.
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from fsbench.data.dataset import VOID
 from methods.hmnet.optimization import poly_rate
@@ -36,9 +36,10 @@ def sgd(model: PSPNet, learning_rate: float, index_split: int, momentum: float, 
         index_split: -1 for ten times as much everywhere.
         momentum, weight_decay: of all groups, biases and BatchNorm included.
     """
-    trunk = [model.layer0, model.layer1, model.layer2, model.layer3, model.layer4]
+    trunk: list[nn.Module] = [model.layer0, model.layer1, model.layer2, model.layer3, model.layer4]
+    parts: list[list[nn.Module]] = [trunk, [model.ppm], [model.cls, model.base_learner]]
     groups = []
-    for place, part in enumerate((trunk, [model.ppm], [model.cls, model.base_learner])):
+    for place, part in enumerate(parts):
         rate = learning_rate * (10 if place > index_split else 1)
         groups.append({"params": [p for module in part for p in module.parameters()], "lr": rate})
     return torch.optim.SGD(groups, learning_rate, momentum, weight_decay=weight_decay)
