@@ -96,4 +96,4 @@ Give a folder that holds a folder for each class with its images in it:
 
 def missing(problem: str, guide: str) -> DataError:
     """A DataError: `problem` on the first line (found, expected), then the lines of `guide`, indented."""
-    return DataError("\n  ".join([problem, *guide.splitlines()]))
+    return DataError(problem, *(f"  {line}" for line in guide.splitlines()))

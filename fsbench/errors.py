@@ -1,19 +1,32 @@
 """One family of errors for everything a user can get wrong.
 
 The first line of a message says what was found, what was expected, and what to do; further lines may say how. The
-command line prints it without a traceback (unless `--debug`) and exits with status 2.
+command line prints it without a traceback (unless `--debug`) and exits with status 2. Errors that nobody foresaw are
+put into words here as well (`describe`).
 """
 
+import errno
+import os
 import re
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+
+from fsbench.terminal import one_line, print_error
 
 GOES_ON = "the same command goes on from here"
 """What stopped commands say that lose nothing."""
 
 
 class FsbenchError(Exception):
-    """Something about the input, the files or the settings is wrong; the message is meant for the user."""
+    """Something about the input, the files or the settings is wrong; the message is meant for the user.
+
+    Args:
+        message: one line: what was found, what was expected, what to do. Line ends of a name in it are escaped.
+        *further: lines that say how, each shown on a line of its own. They may also be in the message, each after a
+            line end and two spaces.
+    """
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.args))
 
 
 class DataError(FsbenchError):
@@ -37,19 +50,78 @@ class NumericsError(FsbenchError):
 
 
 class RunError(FsbenchError):
-    """A process of a run ended before the run did."""
+    """A process of a run ended before the run did.
+
+    Attributes:
+        is_told: that process has said why, so that nothing is to be added on the screen.
+    """
+
+    is_told = False
 
 
 def user_message(error: BaseException) -> str:
-    """The message of `error`, without the traceback that a data loader's worker wrapped around it."""
+    """The message of `error`, escaped, without the traceback that a data loader's worker wrapped around it."""
     text = str(error)
     if text.startswith("Caught "):  # torch's loader quotes the worker's traceback; the last entry is ours
-        text = re.split(rf"\n[\w.]*{type(error).__name__}: ", text)[-1]
-    return text.strip()
+        return one_line(re.split(rf"\n[\w.]*{type(error).__name__}: ", text)[-1].strip())
+    lines = error.args if isinstance(error, FsbenchError) else (text,)
+    return "\n  ".join(one_line(part.rstrip()).removeprefix("  ") for line in lines for part in str(line).split("\n  "))
 
 
 def say_left_out(refused: Sequence[str]) -> int:
     """Say which runs are not in what was printed, a message each; the exit status."""
     for message in refused:
-        print(f"fsbench: error: left out: {message}", file=sys.stderr)
+        print_error(f"left out: {message}")
     return 1 if refused else 0
+
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""Error numbers of a disk, a quota or a file that is full."""
+
+
+_MAKE_ROOM = f"make room or choose another folder; {GOES_ON}"
+
+
+def describe(error: BaseException) -> str:
+    """Put an error that is none of ours into one line, its cause first.
+
+    A full disk is found behind the errors that it led to; so is the end of a data loader's worker.
+    """
+    chain = list(_causes(error))
+    for cause in chain:
+        if isinstance(cause, OSError) and cause.errno in _FULL:
+            return f"{_os_error(cause)}; {_MAKE_ROOM}"
+        told = re.search("No space left on device|Disk quota exceeded|File too large", str(cause))
+        if told:  # by a library that has errors of its own
+            return f"{told[0]}; {_MAKE_ROOM}"
+    for cause in chain:
+        lost = re.search(r"DataLoader worker \(pid\(?s?\)? ?([\d, ]+)\) (.+)", str(cause))
+        if lost:
+            how = lost[2].rstrip(". ").replace("is killed by signal: ", "was killed by the signal ")
+            return f"a data loader's process (pid {lost[1]}) {how}; out of memory? take fewer data.workers; {GOES_ON}"
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error) or "OutOfMemory" in type(error).__name__:
+        return f"out of memory ({_first_line(error)}); smaller images, batches or fewer workers need less"
+    if isinstance(error, RecursionError):
+        return "the input is nested too deeply; expected a file that was written by hand or by fsbench"
+    if isinstance(error, OSError) and error.strerror:
+        return _os_error(error)
+    return f"{type(error).__name__}: {_first_line(error)}"
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _os_error(error: OSError) -> str:
+    place = f": {os.fsdecode(error.filename)}" if isinstance(error.filename, str | bytes | os.PathLike) else ""
+    return f"{error.strerror}{place}"
+
+
+def _first_line(error: BaseException) -> str:
+    """The line of a message that says most: of a worker's quoted traceback the last, else the first."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no message"]
+    return lines[-1] if lines[0].startswith("Caught ") else lines[0]

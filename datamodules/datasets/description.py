@@ -29,8 +29,13 @@ masks: SegmentationClassAug
 train: ImageSets/Segmentation/train.txt
 val: ImageSets/Segmentation/val.txt"""
 
-_EXPECTED = "expected, for example:\n  " + EXAMPLE.replace("\n", "\n  ")
+_EXPECTED = "expected, for example:"
+"""End of a message's first line; the example follows."""
 _OLD_SAMPLING = {"listed": "sequential", "drawn": "class_first"}
+
+
+def _example_lines() -> list[str]:
+    return [f"  {line}" for line in EXAMPLE.splitlines()]
 
 
 def _wrong(expected: str) -> PydanticCustomError:
@@ -139,13 +144,17 @@ def read_description(path: Path) -> FolderDescription:
             found and what was expected.
     """
     if not path.is_file():
-        raise DataError(f"{path} does not exist; put a file there that describes the folder; {_EXPECTED}")
+        raise DataError(
+            f"{path} does not exist; put a file there that describes the folder; {_EXPECTED}", *_example_lines()
+        )
     try:
         entries = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not YAML ({' '.join(str(error).split())}); {_EXPECTED}") from error
+        raise DataError(
+            f"{path} is not YAML ({' '.join(str(error).split())}); {_EXPECTED}", *_example_lines()
+        ) from error
     if not isinstance(entries, dict):
-        raise DataError(f"{path} holds {type(entries).__name__}; {_EXPECTED}")
+        raise DataError(f"{path} holds {type(entries).__name__}; {_EXPECTED}", *_example_lines())
     if {"query_rule", "query_sampling"} <= entries.keys():
         raise DataError(
             f"{path} has query_rule, the old spelling, beside query_sampling; expected one; remove query_rule"
@@ -154,7 +163,8 @@ def read_description(path: Path) -> FolderDescription:
         return FolderDescription(**{str(key): value for key, value in entries.items()})
     except ValidationError as error:
         details = error.errors()
-        raise DataError(_message(path, details[0])) from error
+        message = _message(path, details[0])
+        raise DataError(message, *(_example_lines() if message.endswith(_EXPECTED) else ())) from error
 
 
 def _message(path: Path, detail: ErrorDetails) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from fsbench.download import Digest, RetryPolicy, download
 from fsbench.errors import DataError, SettingsError
 from fsbench.files import locked, sha256_file, write_text
+from fsbench.terminal import print_line
 
 NOTE = "prepared.json"
 """File in the root that names the archives the data were made from."""
@@ -90,7 +91,7 @@ class Job:
                 self._verify(path, archive)
                 return path
         url = self.url(archive.url, archive.name)
-        print(f"fetching {url}")
+        print_line(f"fetching {url}")
         download(url, kept, None if self.allow_unverified else archive.digest, self.retry, ELSEWHERE)
         if self.allow_unverified or archive.digest is None:
             self._verify(kept, archive)

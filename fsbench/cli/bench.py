@@ -1,10 +1,10 @@
 """`fsbench bench` and `fsbench run`: train and evaluate methods."""
 
 import argparse
-import sys
 
 from fsbench.cli.table import add_table_options, print_table
 from fsbench.config.options import add_bench_options, read_request
+from fsbench.terminal import print_error
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -32,7 +32,7 @@ def _bench(options: argparse.Namespace, extra: list[str]) -> int:
     if records:
         failures += print_table([record.path for record in records], options)
     for failure in failures:
-        print(f"fsbench: error: {failure}", file=sys.stderr)
+        print_error(failure)
     return 1 if failures else 0
 
 

@@ -3,7 +3,9 @@
 import argparse
 from pathlib import Path
 
-from fsbench.errors import SettingsError, say_left_out
+from fsbench.config.limits import check_output_file, whole
+from fsbench.errors import say_left_out
+from fsbench.terminal import print_block
 
 BREAKDOWNS = ("fold", "size", "class")
 FORMATS = ("text", "markdown", "latex", "json")
@@ -14,9 +16,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("runs", nargs="+", type=Path, help="folders of runs; several runs may be in one")
     parser.add_argument("--metrics", default="mIoU,FB-IoU,accuracy", help="with commas (see: fsbench list)")
     parser.add_argument("--by", action="append", choices=BREAKDOWNS, default=[], help="break down; may be repeated")
-    parser.add_argument("--fold", type=int, action="append", default=[], help="only this fold; may be repeated")
+    parser.add_argument("--fold", type=whole(0), action="append", default=[], help="only this fold; may be repeated")
     parser.add_argument("--baseline", metavar="METHOD", help="compare every other method with this one only")
-    parser.add_argument("--resamples", type=int, help="of the bootstrap and the test; default 10000")
+    parser.add_argument("--resamples", type=whole(100, 10**7), help="of the bootstrap and the test; default 10000")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="critical-difference diagram: .png, .svg or .pdf")
     parser.add_argument("--format", choices=FORMATS, default="text")
     parser.set_defaults(function=_compare)
@@ -31,12 +33,12 @@ def _compare(options: argparse.Namespace, extra: list[str]) -> int:
     from fsbench.tables.formats import SHEETS, as_json
 
     resamples = RESAMPLES if options.resamples is None else options.resamples
-    if resamples < 100:
-        raise SettingsError(f"--resamples is {resamples}, expected 100 or more")
+    if options.plot is not None:
+        check_output_file(options.plot, "--plot")
     metrics = metric_names(options.metrics)
     refused: list[str] = []
     comparison = compare(options.runs, metrics, options.by, options.baseline, options.fold, resamples, refused)
     if options.plot is not None:
         plot(options.plot, comparison)
-    print(as_json([comparison]) if options.format == "json" else SHEETS[options.format]([to_sheet(comparison)]))
+    print_block(as_json([comparison]) if options.format == "json" else SHEETS[options.format]([to_sheet(comparison)]))
     return say_left_out(refused)

@@ -4,7 +4,9 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
+from fsbench.config.limits import whole
 from fsbench.errors import SettingsError
+from fsbench.terminal import print_block, print_line
 
 if TYPE_CHECKING:
     import torch
@@ -16,9 +18,11 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--shots", default="1", help="numbers with commas")
     parser.add_argument("--weights", default="random", help="file of the backbone's weights; costs do not depend on it")
     parser.add_argument("--backbone", help="another backbone than the method's own")
-    parser.add_argument("--image-size", type=int, help="another side than the method's own")
+    parser.add_argument("--image-size", type=whole(1, 16384), help="another side than the method's own")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 …")
-    parser.add_argument("--repeats", type=int, default=3, help="number of predictions whose median time is taken")
+    parser.add_argument(
+        "--repeats", type=whole(1, 10000), default=3, help="number of predictions whose median time is taken"
+    )
     parser.add_argument("--format", choices=("text", "markdown", "csv", "json"), default="text")
     parser.set_defaults(function=_cost)
 
@@ -38,17 +42,18 @@ def _cost(options: argparse.Namespace, extra: list[str]) -> int:
         torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     )
     if options.format == "json":
-        print(json.dumps({"device": device_name, "costs": plain(costs)}, indent=2))
+        print_block(json.dumps({"device": device_name, "costs": plain(costs)}, indent=2))
         return 0
     rows = cost_rows(costs)
     if options.format == "csv":
-        print(_as_csv(rows))
+        print_block(_as_csv(rows))
     elif options.format == "markdown":
-        print("\n".join(markdown_table(rows)))
+        print_block("\n".join(markdown_table(rows)))
     else:
-        print("\n".join(aligned(rows, rule=False)))
-        print(f"\n1-way, one query, every image encoded anew, fp32; {device_name}")
-        print(
+        print_block("\n".join(aligned(rows, rule=False)))
+        print_line()
+        print_line(f"1-way, one query, every image encoded anew, fp32; {device_name}")
+        print_line(
             "GMAC (papers: FLOPs): 10^9 multiply-accumulates of products and convolutions that the back ends in use do"
         )
     return 0
@@ -60,14 +65,12 @@ def _parse(options: argparse.Namespace) -> "tuple[list[int], torch.device, list[
     import torch
 
     try:
-        shots = [int(number) for number in options.shots.split(",")]
+        shots = [whole(1, 1000)(number) for number in options.shots.split(",")]
         device = torch.device(options.device)
-    except (ValueError, RuntimeError) as error:
+    except (argparse.ArgumentTypeError, RuntimeError) as error:
         raise SettingsError(f"--shots {options.shots} --device {options.device}: {error}") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise SettingsError("--device cuda, but torch sees no GPU; expected cpu")
-    if options.repeats < 1:
-        raise SettingsError(f"--repeats is {options.repeats}, expected 1 or more")
     names = [name.strip() for name in options.method.split(",") if name.strip()]
     if not names:
         raise SettingsError("--method names no method; see: fsbench list")

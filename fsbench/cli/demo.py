@@ -1,16 +1,16 @@
 """`fsbench demo`: a local web page on which an image is painted and others are segmented."""
 
 import argparse
-import math
 import os
 import socket
-import sys
 import tempfile
 import threading
 from typing import TYPE_CHECKING
 
 from fsbench.cli.predict import add_method_options, make_predictor
+from fsbench.config.limits import real, whole
 from fsbench.errors import CheckpointError, SettingsError
+from fsbench.terminal import print_line, print_note
 
 if TYPE_CHECKING:
     from fsbench.predict.predictor import Predictor
@@ -27,14 +27,14 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     add_method_options(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: this machine alone)")
-    parser.add_argument("--port", type=int, default=7860, help="0 takes any that is free (default: 7860)")
-    parser.add_argument("--max-upload-mb", type=float, default=20.0, help="largest file that is taken (default: 20)")
+    parser.add_argument("--port", type=whole(0, 65535), default=7860, help="0 takes any that is free (default: 7860)")
+    parser.add_argument(
+        "--max-upload-mb", type=real(0.001, 4096), default=20.0, help="largest file that is taken (default: 20)"
+    )
     parser.set_defaults(function=_demo)
 
 
 def _demo(options: argparse.Namespace, extra: list[str]) -> int:
-    if not 0 < options.max_upload_mb < math.inf:
-        raise SettingsError(f"--max-upload-mb is {options.max_upload_mb}, expected a number above 0")
     port = _free_port(options.host, options.port)
     try:
         from fsbench.predict.app import serve
@@ -46,13 +46,13 @@ def _demo(options: argparse.Namespace, extra: list[str]) -> int:
     uploads = tempfile.TemporaryDirectory(prefix="fsbench-demo-")
     os.environ["GRADIO_TEMP_DIR"] = uploads.name
     page = serve(predictor, toy, options.host, port, int(options.max_upload_mb * 1e6))
-    print(f"http://{options.host}:{port} (Ctrl-C ends it)", flush=True)
+    print_line(f"http://{options.host}:{port} (Ctrl-C ends it)")
     if options.host not in LOOPBACK:
-        print(f"fsbench: note: whoever reaches {options.host} can use this page; there is no password", file=sys.stderr)
+        print_note(f"whoever reaches {options.host} can use this page; there is no password")
     try:
         threading.Event().wait()
     except KeyboardInterrupt:
-        print()
+        print_line()
     finally:
         page.close(verbose=False)
         uploads.cleanup()

@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fsbench.config.limits import whole
 from fsbench.errors import SettingsError
 from fsbench.files import make_folder, write_text
+from fsbench.terminal import print_line
 
 if TYPE_CHECKING:
     from fsbench.engine.experiment import Experiment
@@ -17,17 +19,17 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser = commands.add_parser("explain", help="draw what finished runs predicted and attended to")
     parser.add_argument("run", type=Path, nargs="+", help="folders of finished runs; several with --episode")
     parser.add_argument(
-        "--episode", type=int, action="append", default=[], metavar="N",
+        "--episode", type=whole(0), action="append", default=[], metavar="N",
         help="draw this test episode: supports, query, truth, every run's masks and IoU, and what its method shows of "
         "itself; may be repeated",
     )  # fmt: skip
-    parser.add_argument("--episodes", type=int, help="look at so many test episodes (default: all)")
-    parser.add_argument("--pictures", type=int, default=6, help="episodes drawn")
+    parser.add_argument("--episodes", type=whole(1), help="look at so many test episodes (default: all)")
+    parser.add_argument("--pictures", type=whole(1, 1000), default=6, help="episodes drawn")
     parser.add_argument(
         "--pixel", metavar="Y,X", help="query pixel whose attention is drawn, as shares of height and width, e.g. "
         "0.5,0.5 (default: the middle of the object)",
     )  # fmt: skip
-    parser.add_argument("--points", type=int, default=1000, help="pixels in the t-SNE; 0: none")
+    parser.add_argument("--points", type=whole(0, 10**6), default=1000, help="pixels in the t-SNE; 0: none")
     parser.add_argument(
         "--class", dest="class_name", metavar="NAME",
         help="class of the t-SNE, e.g. aeroplane (default: that of the first query that shows one)",
@@ -40,9 +42,6 @@ def _explain(options: argparse.Namespace, extra: list[str]) -> int:
     from fsbench.explain.capabilities import HasScanMemory, HasTunedAttention, open_run  # imports torch
 
     pixel = _parse_pixel(options.pixel)
-    for name, least in (("episodes", 1), ("pictures", 1), ("points", 0)):
-        if getattr(options, name) is not None and getattr(options, name) < least:
-            raise SettingsError(f"--{name} is {getattr(options, name)}, expected {least} or more")
     out = options.out or options.run[0] / "explain"
     if options.episode:
         return _explain_episodes(options, pixel, out)
@@ -56,7 +55,7 @@ def _explain(options: argparse.Namespace, extra: list[str]) -> int:
         _explain_tuned_attention(experiment, options, out)
     else:
         _explain_masks(experiment, options, pixel, out)
-    print(f"{out}: {', '.join(sorted(path.name for path in out.iterdir() if not path.name.startswith('.')))}")
+    print_line(f"{out}: {', '.join(sorted(path.name for path in out.iterdir() if not path.name.startswith('.')))}")
     return 0
 
 
@@ -70,17 +69,17 @@ def _explain_episodes(options: argparse.Namespace, pixel: tuple[float, float] | 
     numbers = []
     for number, episode in episodes.items():
         write_episode_sheet(out / f"episode-{number:06d}.png", episode)
-        print(f"episode {number}: {', '.join(episode.classes)}")
+        print_line(f"episode {number}: {', '.join(episode.classes)}")
         for label, prediction in episode.predictions.items():
             numbers.append({"episode": number, "method": label, "classes": episode.classes, **prediction.numbers})
             ious = ", ".join("–" if iou is None else f"{100 * iou:.2f}" for iou in prediction.iou)
             presence = ", ".join("present" if present else "not present" for present in prediction.present)
-            print(f"  {label:32} IoU {ious}   {presence}")
+            print_line(f"  {label:32} IoU {ious}   {presence}")
     write_text(out / "episodes.json", json.dumps(numbers, indent=2) + "\n")
     for note in notes:
-        print(f"fsbench: {note}", file=sys.stderr)
-    print("pixels beside the IoU: right green, false alarms orange, missed blue, another way's purple, void white")
-    print(f"{out}: {', '.join(f'episode-{number:06d}.png' for number in episodes)}, episodes.json")
+        print_line(f"fsbench: {note}", sys.stderr)
+    print_line("pixels beside the IoU: right green, false alarms orange, missed blue, another way's purple, void white")
+    print_line(f"{out}: {', '.join(f'episode-{number:06d}.png' for number in episodes)}, episodes.json")
     return 0
 
 
@@ -89,9 +88,9 @@ def _explain_memory(experiment: "Experiment", options: argparse.Namespace, out: 
     from fsbench.explain.scan_memory import explain_memory
 
     curves, episodes = explain_memory(experiment, out, options.episodes)
-    print(f"{'state':32} {'lowest':>7} {'mean':>7} {'end':>7}   ({episodes} episodes)")
+    print_line(f"{'state':32} {'lowest':>7} {'mean':>7} {'end':>7}   ({episodes} episodes)")
     for name, curve in curves.items():
-        print(f"{name:32} {curve.min():7.3f} {curve.mean():7.3f} {curve[-1]:7.3f}")
+        print_line(f"{name:32} {curve.min():7.3f} {curve.mean():7.3f} {curve[-1]:7.3f}")
 
 
 def _explain_tuned_attention(experiment: "Experiment", options: argparse.Namespace, out: Path) -> None:
@@ -99,8 +98,8 @@ def _explain_tuned_attention(experiment: "Experiment", options: argparse.Namespa
     from fsbench.explain.tuned_attention import explain_tuned_attention
 
     shares = explain_tuned_attention(experiment, out, options.episodes or 1, options.pictures)
-    print(f"share of the last attention on the key patches, mean of {shares.supports} supports:")
-    print(f"before tuning {shares.before:.3f}, after {shares.after:.3f}")
+    print_line(f"share of the last attention on the key patches, mean of {shares.supports} supports:")
+    print_line(f"before tuning {shares.before:.3f}, after {shares.after:.3f}")
 
 
 def _explain_masks(
@@ -111,9 +110,9 @@ def _explain_masks(
 
     chosen = MaskOptions(options.episodes, options.pictures, pixel, options.points, options.class_name)
     numbers = explain_masks(experiment, out, chosen)
-    print(f"{'mask':8} {'mIoU':>7} {'FB-IoU':>7}   ({numbers['episodes']} episodes)")
+    print_line(f"{'mask':8} {'mIoU':>7} {'FB-IoU':>7}   ({numbers['episodes']} episodes)")
     for name, scores in numbers["masks"].items():
-        print(f"{name:8} {scores['mIoU']:7.2f} {scores['FB-IoU']:7.2f}")
+        print_line(f"{name:8} {scores['mIoU']:7.2f} {scores['FB-IoU']:7.2f}")
 
 
 def _parse_pixel(text: str | None) -> tuple[float, float] | None:

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fsbench.config.limits import whole
 from fsbench.errors import SettingsError
 from fsbench.files import make_folder
+from fsbench.terminal import one_line, print_block, print_line
 
 if TYPE_CHECKING:
     from fsbench.grid.executors import Executor
@@ -22,7 +24,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
     parser.add_argument("--run", action="store_true", help="run what is missing")
     parser.add_argument("--executor", choices=EXECUTORS, default="local", help="where; default: this machine")
-    parser.add_argument("--array", type=int, default=1, metavar="N", help="runs at a time; of a SLURM array, too")
+    parser.add_argument(
+        "--array", type=whole(1, 10000), default=1, metavar="N", help="runs at a time; of a SLURM array, too"
+    )
     parser.add_argument(
         "--set",
         action="append",
@@ -49,8 +53,6 @@ def _grid(options: argparse.Namespace, extra: list[str]) -> int:
     from fsbench.metrics.scores import metric_names
     from fsbench.tables.formats import SHEETS
 
-    if options.array < 1:
-        raise SettingsError(f"--array is {options.array}, expected 1 or more")
     metrics = metric_names(options.metrics)
     executor = _executor(options) if options.run else None
     roots = dict(_pairs(options.data_root, "--data-root", "DATASET=DIR"))
@@ -65,7 +67,7 @@ def _grid(options: argparse.Namespace, extra: list[str]) -> int:
         failed = _run(options, planned, executor)
         planned = plan(cells, options.runs)
     shown = planned, summaries(planned, metrics), remarks(planned)
-    print(as_json(*shown) if options.format == "json" else SHEETS[options.format]([to_sheet(*shown)]))
+    print_block(as_json(*shown) if options.format == "json" else SHEETS[options.format]([to_sheet(*shown)]))
     return 1 if failed else 0
 
 
@@ -76,11 +78,12 @@ def _run(options: argparse.Namespace, planned: "Sequence[PlannedRun]", executor:
 
     failures = run_missing(planned, options.runs, executor)
     for failure in failures:
-        print(f"fsbench: {failure.label} failed (status {failure.status}); the end of {failure.log}:", file=sys.stderr)
-        print("\n".join(f"    {line}" for line in failure.lines), file=sys.stderr)
+        print_line(f"fsbench: {failure.label} failed (status {failure.status}); the end of {failure.log}:", sys.stderr)
+        for line in failure.lines:
+            print_line(f"    {one_line(line)}", sys.stderr)
     refused = [item for item in planned if item.refused]
     for item in refused:
-        print(f"fsbench: {item.cell.label} cannot be run: {item.refused}", file=sys.stderr)
+        print_line(f"fsbench: {item.cell.label} cannot be run: {item.refused}", sys.stderr)
     return bool(failures or refused)
 
 
@@ -98,7 +101,7 @@ def _executor(options: argparse.Namespace) -> "Executor":
     values = {key: int(value) if value.isdecimal() else value for key, value in parameters.items()}
     if not {"timeout_min", f"{cluster}_timeout_min", "slurm_time"} & values.keys():
         limit = f"fsbench: a job may take {TIMEOUT_MIN // 60} h; --set timeout_min=<minutes> gives another limit"
-        print(limit, file=sys.stderr)
+        print_line(limit, sys.stderr)
     return Submitit(cluster, options.runs / ".grid" / "submitit", options.array, values)
 
 

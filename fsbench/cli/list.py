@@ -3,6 +3,8 @@
 import argparse
 import shutil
 
+from fsbench.terminal import print_block, print_line
+
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     listing = commands.add_parser("list", help="list methods, data sets, protocols and metrics")
@@ -20,23 +22,23 @@ def _list(options: argparse.Namespace, extra: list[str]) -> int:
 
     for task in ("segmentation", "classification"):
         for title, kind in (("methods", "methods"), ("data sets", "data")):
-            print(f"{task}, {title}:")
+            print_line(f"{task}, {title}:")
             for name, line in names(kind).items():
                 if task_of(kind, name) == task:
-                    print(f"  {name:16} {line}")
-        print(f"{task}, aliases:")
+                    print_line(f"  {name:16} {line}")
+        print_line(f"{task}, aliases:")
         for alias, choice in aliases().items():
             if task_of("methods", choice.method) == task:
-                print(f"  {alias:16} {choice.method} with the backbone {choice.backbone}")
-    print("backbones (--backbone …):")
+                print_line(f"  {alias:16} {choice.method} with the backbone {choice.backbone}")
+    print_line("backbones (--backbone …):")
     for name, line in names("backbones").items():
-        print(f"  {name:16} {line}")
-    print("protocols (of segmentation; classification has one, fort):")
+        print_line(f"  {name:16} {line}")
+    print_line("protocols (of segmentation; classification has one, fort):")
     for name, line in names("protocols").items():
-        print(f"  {name:16} {line}")
-    print("metrics (fsbench table --metrics …):")
+        print_line(f"  {name:16} {line}")
+    print_line("metrics (fsbench table --metrics …):")
     for name, metric in METRICS.items():
-        print(f"  {name:16} {metric.meaning}")
+        print_line(f"  {name:16} {metric.meaning}")
     return 0
 
 
@@ -48,5 +50,5 @@ def _protocols(options: argparse.Namespace, extra: list[str]) -> int:
 
     protocols = [load_protocol(name) for name in protocol_names()]
     width = shutil.get_terminal_size((140, 24)).columns
-    print(as_markdown(protocols) if options.format == "markdown" else side_by_side(protocols, width))
+    print_block(as_markdown(protocols) if options.format == "markdown" else side_by_side(protocols, width))
     return 0

@@ -2,8 +2,10 @@
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from fsbench import __version__
 from fsbench.cli import (
@@ -22,7 +24,8 @@ from fsbench.cli import (
     list as listing,
 )
 from fsbench.cli.inputs import checkpoint, data, manifest, weights
-from fsbench.errors import GOES_ON, FsbenchError, user_message
+from fsbench.errors import GOES_ON, FsbenchError, RunError, describe, user_message
+from fsbench.terminal import print_block, print_error, print_line
 
 COMMANDS = (
     bench, table, listing, manifest, cost, predict, demo, explain, compare, grid, regress, report, checkpoint, data,
@@ -35,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        The exit status: 0, 1 (some of the work failed), 2 (bad input, described in one line), 130 (interrupted).
+        The exit status: 0, 1 (some of the work failed), 2 (the work could not be done, for the reason that one line
+        says), 130 (interrupted), 141 (who read the output closed it).
     """
     # Before torch is imported: its threads spin for milliseconds while they wait, which makes a busy machine crawl;
     # 1000 turns (some microseconds) cost nothing on a quiet one.
@@ -44,23 +48,43 @@ def main(argv: Sequence[str] | None = None) -> int:
     options, extra = parser.parse_known_args(argv)
     if extra and options.command not in ("bench", "run"):
         parser.error(f"unrecognized arguments: {' '.join(extra)}")
+    options.debug = options.debug or os.environ.get("FSBENCH_TRACEBACK", "0") not in ("", "0")
     try:
         return int(options.function(options, extra))
-    except FsbenchError as error:
+    except BrokenPipeError:  # as `fsbench list | head` ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that Python's last flush finds a reader
+        return 141
+    except Exception as error:
         if options.debug:
             raise
-        below_progress = "\n" if options.command == "run" else ""
-        print(f"{below_progress}fsbench: error: {user_message(error)}", file=sys.stderr)
+        if isinstance(error, RunError) and error.is_told:
+            return 2
+        if options.command == "run":
+            print_line(file=sys.stderr)  # below the bar of progress
+        if isinstance(error, FsbenchError):
+            print_block(f"fsbench: error: {user_message(error)}", sys.stderr)
+        else:
+            where = "; ".join(getattr(error, "__notes__", ())) or "FSBENCH_TRACEBACK=1 shows where"
+            print_error(f"{describe(error)} ({where})")
         return 2
     except KeyboardInterrupt:
-        command, action = options.command, getattr(options, "action", "")
-        resumes = command in ("bench", "run", "predict") or action in ("prepare", "fetch")
-        print(f"\nfsbench: stopped{f'; {GOES_ON}' * resumes}", file=sys.stderr)
+        resumes = options.command in ("bench", "run", "predict") or getattr(options, "action", "") == "prepare"
+        print_line(file=sys.stderr)
+        print_line(f"fsbench: stopped{f'; {GOES_ON}' * resumes}", sys.stderr)
         return 130
 
 
+class _Parser(argparse.ArgumentParser):
+    """The standard parser, whose refusals show control characters of the arguments and stay short."""
+
+    def error(self, message: str) -> NoReturn:
+        words = re.sub(r"^argument (-\S+)(/\S+)*: is ", r"\1 is ", message)
+        print_error(f"{words}; see: {self.prog} --help")
+        raise SystemExit(2)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="fsbench",
         description="Benchmarks of few-shot segmentation and few-shot classification.",
         allow_abbrev=False,

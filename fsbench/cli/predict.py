@@ -1,13 +1,12 @@
 """`fsbench predict`: segment one's own images by example."""
 
 import argparse
-import functools
-import sys
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fsbench.errors import SettingsError
+from fsbench.config.limits import real, whole
+from fsbench.terminal import print_error, print_line, print_note
 
 if TYPE_CHECKING:
     from fsbench.predict.predictor import Predictor
@@ -48,11 +47,11 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--only-present", action="store_true", help="no pixels of classes that the method says are not present"
     )
     parser.add_argument(
-        "--megapixels", type=float, default=16.0,
+        "--megapixels", type=real(0.001, 1000), default=16.0,
         help="masks of larger photos are computed at this size and enlarged (default: 16)",
     )  # fmt: skip
     parser.add_argument(
-        "--threads", type=int, default=2, help="that decode photos, and as many that write (default: 2)"
+        "--threads", type=whole(1, 256), default=2, help="that decode photos, and as many that write (default: 2)"
     )
     parser.add_argument("--force", action="store_true", help="remove results in --out that were made otherwise")
     parser.add_argument("--quiet", action="store_true", help="no line for every photo")
@@ -70,7 +69,9 @@ def add_method_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", help="file of the backbone's weights")
     parser.add_argument("--backbone", help="another backbone than the method's; demo comes along, to try it out")
     parser.add_argument("--dataset", help="settings that the method has for this data set, e.g. coco or demo")
-    parser.add_argument("--image-size", type=int, help="side that photos are resized to (default: the method's)")
+    parser.add_argument(
+        "--image-size", type=whole(1, 16384), help="side that photos are resized to (default: the method's)"
+    )
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 … (default: a GPU if there is one)")
 
 
@@ -100,8 +101,6 @@ def _predict(options: argparse.Namespace, extra: list[str]) -> int:
     from fsbench.predict.query_images import find_images
     from fsbench.predict.read_supports import read_supports
 
-    if options.threads < 1:
-        raise SettingsError(f"--threads is {options.threads}, expected 1 or more")
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # images beyond our own limit are refused
     refused: list[str] = []
     images, other_files = find_images(options.query, options.out, refused)
@@ -111,25 +110,25 @@ def _predict(options: argparse.Namespace, extra: list[str]) -> int:
         notes.append(f"{len(other_files)} files that are no photos are passed over, e.g. {other_files[0]}")
     for note in [*notes, predictor.support_set.note]:
         if note:
-            print(f"fsbench: note: {note}", file=sys.stderr)
+            print_note(note)
     shots = ", ".join(f"{n} of {name}" for name, n in zip(predictor.classes, predictor.support_set.shots, strict=True))
-    print(
+    print_line(
         f"{predictor.name} on {predictor.method.backbone.weights_id}, {predictor.image_size} pixels, "
         f"{predictor.device}; support: {shots}; scores: {predictor.score_meaning}"
     )
-    report = _silent if options.quiet else functools.partial(print, flush=True)
+    report = _silent if options.quiet else print_line
     summary = predict_folder(
         predictor, images, options.out, force=options.force, threads=options.threads, report=report
     )
     total = summary.predicted + summary.resumed
     resumed = f" ({summary.resumed} of them before)" if summary.resumed else ""
-    print(f"{total} of {len(images)} photos predicted{resumed}")
+    print_line(f"{total} of {len(images)} photos predicted{resumed}")
     for name in predictor.classes:
-        print(f"  {name}: present in {summary.present[name]}, not present in {total - summary.present[name]}")
-    print(f"{options.out}: labels/, overlays/, annotations.json, scores.csv")
+        print_line(f"  {name}: present in {summary.present[name]}, not present in {total - summary.present[name]}")
+    print_line(f"{options.out}: labels/, overlays/, annotations.json, scores.csv")
     refused += summary.broken
     for message in refused:
-        print(f"fsbench: error: left out: {message}", file=sys.stderr)
+        print_error(f"left out: {message}")
     return 1 if refused else 0
 
 

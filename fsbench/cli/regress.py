@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from fsbench.errors import FsbenchError, SettingsError, user_message
 from fsbench.files import make_folder
+from fsbench.terminal import print_line
 
 if TYPE_CHECKING:
     from fsbench.regression.cases import Case, Findings
@@ -52,14 +53,14 @@ def _regress(options: argparse.Namespace, extra: list[str]) -> int:
                 if options.debug:
                     raise
                 reason = user_message(error) if isinstance(error, FsbenchError) else f"{type(error).__name__}: {error}"
-                print(f"{case.name:20} failed: {' '.join(reason.split())}", flush=True)
+                print_line(f"{case.name:20} failed: {' '.join(reason.split())}")
                 failed += 1
                 continue
             if not _report(case, before, now, options.out, time.perf_counter() - started):
                 changed.append(case.name)
                 if options.accept:
                     write_outcome(expected_file(case), now.outcome)
-    print(_conclusion(len(cases), changed, failed, options.accept))
+    print_line(_conclusion(len(cases), changed, failed, options.accept))
     return 2 if failed else int(bool(changed) and not options.accept)
 
 
@@ -69,25 +70,24 @@ def _report(case: "Case", before: "Outcome | None", now: "CaseRun", out: Path, s
     from fsbench.regression.cases import diff_outcomes
 
     if before is None:
-        print(f"{case.name:20} new    {len(now.outcome.answers)} episodes; {seconds:.1f} s", flush=True)
+        print_line(f"{case.name:20} new    {len(now.outcome.answers)} episodes; {seconds:.1f} s")
         return False
     findings = diff_outcomes(before, now.outcome)
-    print(
+    print_line(
         f"{case.name:20} {'moved' if findings.any else 'ok':5} {len(findings.moved):2} of {len(now.outcome.answers)} "
         f"episodes, at most {findings.pixels} pixels, losses by {findings.loss:.1e}; {seconds:.1f} s",
-        flush=True,
     )
     for line in _lines(findings):
-        print(f"    {line}")
+        print_line(f"    {line}")
     if findings.any:
         accepted_with, made_with = before.made_with, now.outcome.made_with
         for key, value in made_with.items():
             if accepted_with.get(key) != value:
-                print(f"    {key} {value} (accepted with {accepted_with.get(key)})")
+                print_line(f"    {key} {value} (accepted with {accepted_with.get(key)})")
     if findings.moved:
         image_file = make_folder(out) / f"{case.name}.png"
         now.draw(image_file, before, findings.moved[:MAX_EPISODES])
-        print(f"    pictures: {image_file}")
+        print_line(f"    pictures: {image_file}")
     return not findings.any
 
 

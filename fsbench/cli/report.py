@@ -6,7 +6,8 @@ import shlex
 import sys
 from pathlib import Path
 
-from fsbench.errors import SettingsError
+from fsbench.config.limits import whole
+from fsbench.terminal import print_error, print_line
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -14,8 +15,12 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("runs", nargs="+", type=Path, help="folders of runs")
     parser.add_argument("--out", type=Path, default=Path("report"), help="folder of the pages; a report is replaced")
     parser.add_argument("--metrics", default="mIoU,FB-IoU,accuracy", help="with commas, the first ranks (fsbench list)")
-    parser.add_argument("--gallery", type=int, default=12, metavar="N", help="episodes drawn for each two methods")
-    parser.add_argument("--compare", type=int, metavar="N", help="methods in the matrix, the best (default: about 20)")
+    parser.add_argument(
+        "--gallery", type=whole(0, 10000), default=12, metavar="N", help="episodes drawn for each two methods"
+    )
+    parser.add_argument(
+        "--compare", type=whole(2, 10000), metavar="N", help="methods in the matrix, the best (default: about 20)"
+    )
     parser.set_defaults(function=_report)
 
 
@@ -25,18 +30,14 @@ def _report(options: argparse.Namespace, extra: list[str]) -> int:
     from fsbench.metrics.scores import metric_names
     from fsbench.report.site import ReportOptions, write_report
 
-    if options.gallery < 0:
-        raise SettingsError(f"--gallery is {options.gallery}, expected 0 or more")
-    if options.compare is not None and options.compare < 2:
-        raise SettingsError(f"--compare is {options.compare}, expected 2 or more")
     words = ["fsbench", "report", *map(str, options.runs), "--out", str(options.out)]
     words += ["--metrics", options.metrics] if options.metrics != "mIoU,FB-IoU,accuracy" else []
     words += ["--gallery", str(options.gallery)] if options.gallery != 12 else []
     words += ["--compare", str(options.compare)] if options.compare is not None else []
     metrics = metric_names(options.metrics)
     chosen = ReportOptions(options.runs, options.out, metrics, options.gallery, options.compare, shlex.join(words))
-    refused = write_report(chosen, published_scores(), lambda line: print(line, file=sys.stderr))
-    print(f"{options.out / 'index.html'}")
+    refused = write_report(chosen, published_scores(), lambda line: print_line(line, sys.stderr))
+    print_line(f"{options.out / 'index.html'}")
     for message in refused:
-        print(f"fsbench: error: left out: {message}", file=sys.stderr)
+        print_error(f"left out: {message}")
     return 1 if refused else 0

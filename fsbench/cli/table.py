@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fsbench.errors import RecordError, SettingsError, say_left_out
+from fsbench.terminal import print_block, print_line
 
 if TYPE_CHECKING:
     from fsbench.records.record import Record
@@ -68,7 +69,7 @@ def print_table(folders: Sequence[Path], options: argparse.Namespace) -> list[st
     blocks = build_blocks(
         records, by_class=by_class, trivial=not options.no_trivial, metrics=metrics, published=published
     )
-    print(render(blocks, options.format, options.by))
+    print_block(render(blocks, options.format, options.by))
     if options.format == "text":
         for record in records:
             files = ", ".join(
@@ -76,7 +77,7 @@ def print_table(folders: Sequence[Path], options: argparse.Namespace) -> list[st
                 for name in ("run.json", "episodes.parquet", "predictions.png", "run.log")
                 if (record.path / name).is_file()
             )
-            print(f"{record.path}: {files}")
+            print_line(f"{record.path}: {files}")
     return refused
 
 
@@ -89,7 +90,7 @@ def _records(folders: Sequence[Path]) -> tuple[list["Record"], list[str]]:
     records = [record for folder in folders for record in find_records(folder, refused)]
     if not records:
         none = f"no finished run in {', '.join(map(str, folders))}; make one with: make bench"
-        raise RecordError("\n".join(refused)) if refused else SettingsError(none)
+        raise RecordError(*refused) if refused else SettingsError(none)
     return records, refused
 
 
@@ -102,5 +103,5 @@ def _rescore(options: argparse.Namespace, extra: list[str]) -> int:
     target = load_protocol(options.protocol)
     records, refused = _records(options.runs)
     groups = rescore(records, target)
-    print(as_json(groups) if options.format == "json" else SHEETS[options.format]([to_sheet(g) for g in groups]))
+    print_block(as_json(groups) if options.format == "json" else SHEETS[options.format]([to_sheet(g) for g in groups]))
     return say_left_out(refused)

@@ -19,6 +19,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from lightning import LightningDataModule, LightningModule
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
+from fsbench.config.limits import check_plain_values
 from fsbench.config.registry import TaskName, check_known, choose_method, config_files, task_of
 from fsbench.core.shot_ensemble import NShotStrategy
 from fsbench.data.dataset import SegmentationIndex
@@ -78,6 +79,7 @@ class SuiteCLI(LightningCLI):
         parser.link_arguments("seed_everything", "data.init_args.seed")
 
     def instantiate_classes(self) -> None:
+        check_plain_values(self.config.as_dict())
         if self.build:
             super().instantiate_classes()
 

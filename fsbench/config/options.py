@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
+from fsbench.config.limits import whole
 from fsbench.config.request import Request
 from fsbench.errors import SettingsError
 
@@ -58,7 +59,7 @@ def add_bench_options(parser: argparse.ArgumentParser) -> None:
         else:
             how["metavar"] = option.make_variable
             if not option.several:
-                how["type"] = option.kind
+                how["type"] = whole() if option.kind is int else option.kind
         parser.add_argument(f"--{option.name}", **how)
 
 
@@ -75,6 +76,6 @@ def read_request(options: argparse.Namespace, extra: Sequence[str]) -> Request:
 def _split(text: str, option: Option) -> tuple[Any, ...]:
     words = [word.strip() for word in text.split(",") if word.strip()]
     try:
-        return tuple(option.kind(word) for word in words)
-    except ValueError:
+        return tuple(whole()(word) if option.kind is int else word for word in words)
+    except argparse.ArgumentTypeError:
         raise SettingsError(f"{option.name} is '{text}', expected a number") from None

@@ -12,10 +12,12 @@ from pathlib import Path
 from fsbench.config.compose import parse
 from fsbench.config.request import Request
 from fsbench.engine.experiment import Experiment
+from fsbench.engine.machine import check_machine
 from fsbench.engine.watchdog import child_environment, describe_exit, sigterm_exits
 from fsbench.errors import GOES_ON, SettingsError
 from fsbench.files import make_folder
 from fsbench.records.record import Record, read_record
+from fsbench.terminal import print_line
 
 STDERR = 2  # the file descriptor
 
@@ -49,7 +51,7 @@ def bench(request: Request) -> tuple[list[Record], list[str]]:
     jobs = _jobs(request)
     for number, job in enumerate(jobs, 1):
         label = f"[{number}/{len(jobs)}] {job.label}"
-        print(f"{label}: {'found' if job.is_done else 'runs in'} {job.folder}", file=sys.stderr, flush=True)
+        print_line(f"{label}: {'found' if job.is_done else 'runs in'} {job.folder}", sys.stderr)
         status = 0 if job.is_done else _run_in_process(job.arguments, request.debug)
         record = read_record(job.folder)
         if status or record is None:
@@ -67,6 +69,7 @@ def _jobs(request: Request) -> list[_Job]:
         for fold in dict.fromkeys(request.folds):
             arguments = request.arguments(method, fold)
             experiment = Experiment(parse(arguments))
+            check_machine(experiment.trainer_settings)
             label = f"{method} on {request.dataset}, fold {fold}"
             jobs.append(_Job(label, arguments, experiment.folder, experiment.is_done))
     return jobs

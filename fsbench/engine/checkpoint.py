@@ -42,8 +42,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with replacing(Path(path)) as temporary:
-            torch.save(checkpoint, temporary)
+        _save(checkpoint, Path(path))
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -164,9 +163,17 @@ def convert(source: Path, target: Path, backbone_weights: Path | None, forms: Ma
             f"{source} is no checkpoint of the authors (backbone.* and what was trained) and none of ours; it holds "
             f"{', '.join(sorted(state)[:4]) or 'nothing'} …"
         )
-    with replacing(target) as temporary:
-        torch.save(converted, temporary)
+    _save(converted, target)
     return direction
+
+
+def _save(checkpoint: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint beside its place and rename it.
+
+    It goes through a file of Python's: torch's own files do not say that a disk is full.
+    """
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        torch.save(checkpoint, file)
 
 
 def _registry_name(method: str | None) -> str | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fsbench.config.compose import SuiteCLI
+from fsbench.config.limits import MOST_PROCESSES, check_name
 from fsbench.core.datamodule import DataModule
 from fsbench.core.method import Method
 from fsbench.core.shot_ensemble import ENSEMBLES
@@ -53,6 +54,7 @@ class Experiment:
         self.method: Method = cli.model
         self.data: DataModule = cli.datamodule
         self.checkpoint = Path(self.options.checkpoint) if self.options.checkpoint else None
+        check_name(self.options.name, "run.name")
         self._check_task()
         self.method.check_image_size(self.data.image_size)
         self.method.nshot_strategy = self.options.nshot_strategy
@@ -110,7 +112,10 @@ class Experiment:
         count = len(devices) if isinstance(devices, list) else int(devices) if str(devices).isdecimal() else 0
         if count < 1:
             raise SettingsError(f"devices is {devices}, expected their number (1 or more) or a list of indices")
-        return count * int(self.trainer_settings["num_nodes"])
+        processes = count * int(self.trainer_settings["num_nodes"])
+        if processes > MOST_PROCESSES:
+            raise SettingsError(f"{processes} processes are asked for, expected at most {MOST_PROCESSES}")
+        return processes
 
     @property
     def trains(self) -> bool:

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any, Protocol
 
+from fsbench.config.limits import check_name
 from fsbench.core.datamodule import DataModule
 from fsbench.core.method import Method
 from fsbench.core.shot_ensemble import ENSEMBLES
@@ -66,7 +67,10 @@ def identity_of(experiment: Identified) -> dict[str, Any]:
 def folder_name(experiment: Identified) -> str:
     """Return the name of the run's folder: words for people, then the first digits of the identity's hash."""
     digits = fingerprint(experiment.identity)[:10]
-    return "-".join([experiment.options.name, *experiment.data.test_words, digits])
+    words = experiment.data.test_words
+    for word in words:
+        check_name(word, "the name of the data set, the protocol or the setting")
+    return "-".join([experiment.options.name, *words, digits])
 
 
 def _method_settings(experiment: Identified) -> dict[str, Any]:

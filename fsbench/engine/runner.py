@@ -20,12 +20,13 @@ from fsbench.engine.checkpoint import load_checkpoint
 from fsbench.engine.determinism import unordered_kernels
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.loggers import log_record
+from fsbench.engine.machine import check_machine
 from fsbench.engine.meter import Meter
 from fsbench.engine.provenance import provenance
 from fsbench.engine.trainer import build_trainer
 from fsbench.engine.training_facts import weights_of
-from fsbench.engine.watchdog import ProcessWatchdog
-from fsbench.errors import GOES_ON, RecordError, RunError, SettingsError
+from fsbench.engine.watchdog import ProcessWatchdog, is_broken_collective
+from fsbench.errors import RecordError, SettingsError
 from fsbench.files import fingerprint, sha256_file
 from fsbench.records.journal import Journal
 from fsbench.records.record import Record, to_frame, write_record
@@ -48,6 +49,7 @@ def run(experiment: Experiment) -> Record | None:
     """
     if experiment.is_done:
         return experiment.record()
+    check_machine(experiment.trainer_settings)
     with RunDirectory(experiment.folder, _rank(), experiment.options.force) as directory:
         if directory.is_complete:  # another process finished it just now
             return experiment.record()
@@ -73,11 +75,10 @@ def _train_and_evaluate(experiment: Experiment, directory: RunDirectory) -> Reco
             elif experiment.method.calibrates:
                 training_info = {"calibration": _calibrate(experiment, trainer.strategy.root_device)}
             return _evaluate(experiment, trainer, directory.path, training_info)
-        except RuntimeError as error:  # a collective's, when another rank is no more
-            dead = watchdog.dead_process(seconds=1) if trainer.world_size > 1 else None
-            if dead is None:
-                raise
-            raise RunError(f"{dead}; {GOES_ON}") from error
+        except RuntimeError as error:
+            if trainer.world_size > 1 and is_broken_collective(error):
+                raise watchdog.lost_peer() from error
+            raise
 
 
 def _train(

@@ -14,9 +14,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 
-from fsbench.errors import GOES_ON
+from fsbench.errors import GOES_ON, RunError
+from fsbench.terminal import print_error, print_line
 
 PARENT = "FSBENCH_PARENT"
 """Environment variable with the id of the process that its child processes must not outlive."""
@@ -24,6 +26,9 @@ PARENT = "FSBENCH_PARENT"
 POLL_SECONDS = 0.25
 GRACE_SECONDS = 2.0
 """Time for a process to end with an error of its own after another failed; its message says more than ours."""
+
+UNWINDING_SECONDS = 20.0
+"""Time for a process that failed to leave its loops and loaders and to end."""
 
 log = logging.getLogger("fsbench")
 
@@ -36,6 +41,13 @@ def describe_exit(status: int) -> str:
 def child_environment() -> dict[str, str]:
     """Return the environment for a child process that is to end when this process does, however that happens."""
     return os.environ | {PARENT: str(os.getpid())}
+
+
+def is_broken_collective(error: RuntimeError) -> bool:
+    """Return whether `error` is that of a collective (gloo's, NCCL's) which another process has left."""
+    kinds = ("DistBackendError", "DistNetworkError", "DistStoreError")
+    words = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer", "Broken pipe")
+    return type(error).__name__ in kinds or any(word in str(error) for word in words)
 
 
 @contextmanager
@@ -69,44 +81,69 @@ class ProcessWatchdog:
         threading.Thread(target=self._watch, daemon=True, name="watchdog").start()
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         self._finished.set()
+        if kind is not None and issubclass(kind, Exception):
+            self._leave_one_message()
         del os.environ[PARENT]
         if self.expected_parent is not None:
             os.environ[PARENT] = self.expected_parent
 
-    def dead_process(self, seconds: float = 0) -> str | None:
-        """Return which process is gone, in words, or None while all are running.
+    def lost_peer(self) -> RunError:
+        """Return the error of a process whose connection to another one of the run broke.
 
-        Args:
-            seconds: time to keep looking; the system may report an end a moment after a connection broke.
+        That one may take a while to end, and to say why: this waits for it.
         """
-        end = time.monotonic() + seconds
+        end = time.monotonic() + UNWINDING_SECONDS
         while (death := self._find_dead()) is None and time.monotonic() < end:
             time.sleep(POLL_SECONDS / 5)
-        return death and death[0]
+        error = RunError(f"{death.words if death else 'another process of this run does not answer'}; {GOES_ON}")
+        error.is_told = death is not None and death.is_told
+        return error
 
-    def _find_dead(self) -> tuple[str, float] | None:
-        """Return which process is gone, and the seconds that this process has to end by itself."""
+    def _leave_one_message(self) -> None:
+        """Let the first process that fails by itself speak for the run.
+
+        Rank 0 ends the others before it speaks, and they wait a moment before they do: one disk that is full stops all.
+        """
+        if os.environ.get("LOCAL_RANK", "0") != "0":
+            time.sleep(GRACE_SECONDS / 2)
+        for child in self.children():
+            child.kill()
+
+    def _find_dead(self) -> "_Death | None":
         for rank, child in enumerate(self.children(), 1):
             status = child.poll()
             if status:
                 sudden = status < 0 and -status not in (signal.SIGINT, signal.SIGTERM)
-                return f"process {rank} of this run ended ({describe_exit(status)})", 0 if sudden else GRACE_SECONDS
+                words = f"process {rank} of this run ended ({describe_exit(status)})"
+                return _Death(words, 0 if sudden else GRACE_SECONDS, is_told=status > 0)
         if self.expected_parent is not None and self.expected_parent != str(os.getppid()):
-            return "the process that started this one ended", 0
+            return _Death("the process that started this one ended", 0, is_told=False)
         return None
 
     def _watch(self) -> None:
         while not self._finished.wait(POLL_SECONDS):
             death = self._find_dead()
-            if death and not self._finished.wait(death[1]):
-                self._end(f"{death[0]}; {GOES_ON}")
+            if death and not self._finished.wait(death.grace):
+                self._end(death)
 
-    def _end(self, message: str) -> None:
+    def _end(self, death: "_Death") -> None:
         """End at once, past the main thread, which may be waiting in a collective that nothing ends."""
+        message = f"{death.words}; {GOES_ON}"
         log.error(message)
-        print(f"\nfsbench: error: {message}", file=sys.stderr, flush=True)
+        if not death.is_told:
+            print_line(file=sys.stderr)  # below the bar of progress
+            print_error(message)
         for child in self.children():
             child.kill()
         os._exit(1)
+
+
+@dataclass(frozen=True)
+class _Death:
+    """A process that is gone, in words; the seconds that this one has to end by itself; whether that one said why."""
+
+    words: str
+    grace: float
+    is_told: bool

@@ -8,7 +8,7 @@ import json
 import logging
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -88,6 +88,7 @@ class RunDirectory:
                 log.error("%s", user_message(error))
             elif isinstance(error, Exception):
                 log.error("failed", exc_info=error)
+                error.add_note(f"the traceback is in {self.path / 'run.log'}")
 
     def write_json(self, name: str, values: Any) -> None:
         """Write plain values to the file `name` of `path`; other ranks than 0 write nothing."""
@@ -116,10 +117,21 @@ def _run_lock(folder: Path) -> Iterator[None]:
         yield
 
 
+class _LogFile(logging.FileHandler):
+    """A log file that a full disk leaves incomplete; the run says by itself why it ends."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Print nothing: the standard way is a traceback for each line that cannot be written."""
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()
+
+
 @contextmanager
 def _logging_to(file: Path) -> Iterator[None]:
     """Send messages of the suite and of Lightning, and warnings, to `file` instead of the screen."""
-    handler = logging.FileHandler(file)
+    handler = _LogFile(file)
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
     logging.captureWarnings(True)
     loggers = [logging.getLogger(name) for name in LOGGERS]

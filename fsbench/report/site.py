@@ -63,7 +63,7 @@ def write_report(
     if not records:
         folders = ", ".join(map(str, options.runs))
         none = f"no finished run in {folders}; make one with: make bench"
-        raise SettingsError("\n".join(refused) if refused else none)
+        raise SettingsError(*(refused or [none]))
     with _replacing_folder(out) as folder, workers(len(records)) as pool:
         studies = collect(records, options.metrics, pool, published, options.most)
         pages = Pages(folder, studies, options.command, refused)

@@ -11,6 +11,7 @@ from typing import Any
 from fsbench.metrics.bootstrap import Interval
 from fsbench.tables.blocks import Block, Row
 from fsbench.tables.layout import Sheet, to_sheet
+from fsbench.terminal import escape
 
 NUMBER = re.compile(r"[+-]?[\d.]+( \[[-+\d., ]+\])?\*?")
 
@@ -25,6 +26,7 @@ def aligned(grid: Grid, rule: bool = True) -> list[str]:
         grid: rows of cells, the head first.
         rule: put a line under the head.
     """
+    grid = [[escape(cell) for cell in row] for row in grid]
     widths = [max(len(row[i]) for row in grid) for i in range(len(grid[0]))]
     lines = []
     for row in grid:
@@ -35,7 +37,7 @@ def aligned(grid: Grid, rule: bool = True) -> list[str]:
 
 def markdown_row(cells: Sequence[str]) -> str:
     """Write a row of a Markdown table."""
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(escape(cell).replace("|", "\\|") for cell in cells) + " |"
 
 
 def markdown_table(grid: Grid) -> list[str]:
@@ -64,11 +66,11 @@ def text(sheets: list[Sheet]) -> str:
     """Write sheets as aligned text."""
     lines: list[str] = []
     for sheet in sheets:
-        lines += [sheet.title, ""]
+        lines += [escape(sheet.title), ""]
         for caption, grid in sheet.parts:
-            lines += [caption] if caption else []
+            lines += [escape(caption)] if caption else []
             lines += [*aligned(grid), ""]
-        lines += [f"* {note}" for note in sheet.notes] + [""]
+        lines += [f"* {escape(note)}" for note in sheet.notes] + [""]
     return "\n".join(lines)
 
 
@@ -76,11 +78,11 @@ def markdown(sheets: list[Sheet]) -> str:
     """Write sheets as Markdown."""
     lines: list[str] = []
     for sheet in sheets:
-        lines += [f"### {sheet.title}", ""]
+        lines += [f"### {escape(sheet.title)}", ""]
         for caption, grid in sheet.parts:
-            lines += [f"*{caption}*", ""] if caption else []
+            lines += [f"*{escape(caption)}*", ""] if caption else []
             lines += [*markdown_table(grid), ""]
-        lines += [f"- {note}" for note in sheet.notes] + [""]
+        lines += [f"- {escape(note)}" for note in sheet.notes] + [""]
     return "\n".join(lines)
 
 

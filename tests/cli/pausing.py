@@ -1,5 +1,6 @@
 """A callback that stops an evaluation in its middle, so that a test can act there however fast the machine is."""
 
+import multiprocessing
 import time
 
 import lightning as L
@@ -20,6 +21,18 @@ class PauseAfter(Callback):
         if self.episodes < 0:
             time.sleep(PATIENCE)
             raise TimeoutError(f"paused for {PATIENCE} seconds, and nobody came")
+
+
+class LoseWorkers(Callback):
+    """Kill the loader's processes of one rank when the evaluation has begun."""
+
+    def __init__(self, rank: int):
+        self.rank = rank
+
+    def on_test_batch_start(self, trainer: L.Trainer, *args: object, **kwargs: object) -> None:
+        if trainer.global_rank == self.rank:
+            for worker in multiprocessing.active_children():
+                worker.kill()
 
 
 def pause_after(episodes: int) -> list[str]:

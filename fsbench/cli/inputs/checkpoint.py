@@ -3,6 +3,9 @@
 import argparse
 from pathlib import Path
 
+from fsbench.config.limits import check_output_file
+from fsbench.terminal import print_line
+
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     checkpoint = commands.add_parser("checkpoint", help="convert a checkpoint between the authors' form and ours")
@@ -17,7 +20,8 @@ def _checkpoint(options: argparse.Namespace, extra: list[str]) -> int:
     from fsbench.config.registry import method_classes
     from fsbench.engine.checkpoint import convert
 
+    check_output_file(options.target, "the target")
     forms = {name: method.released_format for name, method in method_classes().items()}
     direction = convert(options.source, options.target, options.backbone, forms)
-    print(f"{options.target}: {direction}")
+    print_line(f"{options.target}: {direction}")
     return 0

@@ -4,7 +4,9 @@ import argparse
 from functools import partial
 from pathlib import Path
 
+from fsbench.config.limits import check_output_file, real, whole
 from fsbench.errors import SettingsError
+from fsbench.terminal import print_block, print_line
 
 FETCHED = ("cub", "cars", "places", "plantae", "aircraft", "pets")
 """Data sets for classification whose archives are fetched.
@@ -28,9 +30,11 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     prepare.add_argument("--validation-only", action="store_true", help="COCO: leave the training part out")
     prepare.add_argument("--url-base", metavar="URL", help="mirror: URL/<archive>, URL/lists/<file>")
     prepare.add_argument("--allow-unverified", action="store_true", help="use archives of another checksum")
-    prepare.add_argument("--timeout", type=float, default=30.0, help="seconds to wait for an answer")
-    prepare.add_argument("--retries", type=int, default=5, help="fruitless attempts before it gives up")
-    prepare.add_argument("--backoff", type=float, default=1.0, help="seconds before the second attempt; doubles")
+    prepare.add_argument("--timeout", type=real(0.001, 86400), default=30.0, help="seconds to wait for an answer")
+    prepare.add_argument("--retries", type=whole(0, 1000), default=5, help="fruitless attempts before it gives up")
+    prepare.add_argument(
+        "--backoff", type=real(0, 3600), default=1.0, help="seconds before the second attempt; doubles"
+    )
     prepare.set_defaults(function=_prepare)
 
     check = actions.add_parser("check", help="what is missing or damaged; counts and lists against the official ones")
@@ -59,9 +63,6 @@ def _prepare(options: argparse.Namespace, extra: list[str]) -> int:
     from datamodules.prepare.job import Job
     from fsbench.download import RetryPolicy
 
-    for name, least in (("timeout", 0.001), ("retries", 0), ("backoff", 0)):
-        if getattr(options, name) < least:
-            raise SettingsError(f"--{name} is {getattr(options, name)}, expected {least} or more")
     job = Job(
         root=Path(options.root).expanduser(),
         source=_folder(options.source, "--from"),
@@ -77,8 +78,8 @@ def _prepare(options: argparse.Namespace, extra: list[str]) -> int:
     prepare = steps.get(options.dataset) or partial(fine_grained.prepare, IMAGE_DATASETS[options.dataset])
     with job.alone():
         for remark in prepare(job):
-            print(f"note: {remark}")
-    print(f"{job.root}: ready; see what is in it with: fsbench data check {options.dataset} --root {job.root}")
+            print_line(f"note: {remark}")
+    print_line(f"{job.root}: ready; see what is in it with: fsbench data check {options.dataset} --root {job.root}")
     return 0
 
 
@@ -99,8 +100,8 @@ def _check(options: argparse.Namespace, extra: list[str]) -> int:
     for archive, entry in read_note(root).items():
         if not entry.get("verified") and not str(entry.get("checksum")).startswith("sha256"):  # none is published
             report.differs("archives", f"{archive} had not the published checksum but {entry.get('checksum')}")
-    print(report.text())
-    print(f"{options.dataset} in {root}: {report.verdict}")
+    print_block(report.text())
+    print_line(f"{options.dataset} in {root}: {report.verdict}")
     return 0 if report.usable else 1
 
 
@@ -110,10 +111,11 @@ def _lists(options: argparse.Namespace, extra: list[str]) -> int:
     from datamodules.datasets.fine_grained import IMAGE_DATASETS
     from datamodules.lists.image_list import write_list
 
+    check_output_file(Path(options.out).expanduser(), "--out")
     index = IMAGE_DATASETS[options.dataset](options.root, options.lists)
     write_list(index, Path(options.out).expanduser())
     images = sum(map(len, index.images))
-    print(f"{options.out}: {len(index.images)} classes, {images} images, {index.origin}, sha256 {index.sha256}")
+    print_line(f"{options.out}: {len(index.images)} classes, {images} images, {index.origin}, sha256 {index.sha256}")
     return 0
 
 

@@ -7,8 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fsbench.config.limits import whole
 from fsbench.errors import SettingsError
 from fsbench.files import make_folder
+from fsbench.terminal import print_line
 
 if TYPE_CHECKING:
     from fsbench.data.dataset import SegmentationIndex
@@ -23,13 +25,13 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     build = actions.add_parser("build", help="draw the episodes of a test and write them to a file")
     _add_dataset(build, required=True)
     build.add_argument("--protocol", default="fscs", help="see: fsbench protocols")
-    build.add_argument("--fold", type=int, default=0)
-    build.add_argument("--way", type=int, default=1)
-    build.add_argument("--shot", type=int, default=1)
+    build.add_argument("--fold", type=whole(), default=0)
+    build.add_argument("--way", type=whole(), default=1)
+    build.add_argument("--shot", type=whole(), default=1)
     build.add_argument("--setting", default="original", help="of the protocol fscs")
     build.add_argument("--no-empty", action="store_true", help="every query shows a class of its episode")
-    build.add_argument("--episodes", type=int, help="instead of the protocol's number")
-    build.add_argument("--seed", type=int, help="instead of the protocol's")
+    build.add_argument("--episodes", type=whole(), help="instead of the protocol's number")
+    build.add_argument("--seed", type=whole(), help="instead of the protocol's")
     build.add_argument("--drop-small", action="store_true", help="leave out classes with too few images")
     build.add_argument("--names-only", action="store_true", help="without hashes of the photos and label maps")
     build.add_argument("--out", type=Path, required=True, help="file, .jsonl or .jsonl.gz")
@@ -37,7 +39,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
     show = actions.add_parser("show", help="describe a manifest and list its episodes")
     show.add_argument("file", type=Path)
-    show.add_argument("--episodes", type=int, default=0, help="list so many of them")
+    show.add_argument("--episodes", type=whole(0), default=0, help="list so many of them")
     show.set_defaults(function=_show)
 
     verify = actions.add_parser("verify", help="check that a manifest is intact and fits the local data")
@@ -98,7 +100,7 @@ def _build(options: argparse.Namespace, extra: list[str]) -> int:
         manifest = replace(manifest, images=hash_images(manifest, index, _progress))
     make_folder(options.out.absolute().parent)
     manifest.write(options.out)
-    print(f"{options.out}: {_summary(manifest)}")
+    print_line(f"{options.out}: {_summary(manifest)}")
     return 0
 
 
@@ -118,20 +120,22 @@ def _show(options: argparse.Namespace, extra: list[str]) -> int:
 
     manifest = read_manifest(options.file)
     header = manifest.header
-    print(_summary(manifest))
-    print(f"image lists: {header['lists']} (sha256 {header['lists_sha256']})")
+    print_line(_summary(manifest))
+    print_line(f"image lists: {header['lists']} (sha256 {header['lists_sha256']})")
     queries = {episode.query for episode in manifest.episodes}
     hashed = "with hashes" if manifest.images else "without hashes"
-    print(f"{len(queries)} query images, {len(manifest.image_names)} images in all, {hashed} of photos and label maps")
+    print_line(
+        f"{len(queries)} query images, {len(manifest.image_names)} images in all, {hashed} of photos and label maps"
+    )
     augmented = sum(episode.augmented for episode in manifest.episodes)
     ways = Counter(len(episode.classes) for episode in manifest.episodes)
     shots = Counter(len(way) for episode in manifest.episodes for way in episode.supports)
-    print(f"{augmented} episodes augmented; ways {_counts(ways)}; shots {_counts(shots)}")
+    print_line(f"{augmented} episodes augmented; ways {_counts(ways)}; shots {_counts(shots)}")
     queries_of = Counter(episode.query_class for episode in manifest.episodes)
     for number in manifest.class_ids:
-        print(f"  {number:3} {header['class_names'][str(number)]:20} query of {queries_of[number]} episodes")
+        print_line(f"  {number:3} {header['class_names'][str(number)]:20} query of {queries_of[number]} episodes")
     for episode in manifest.episodes[: options.episodes]:
-        print(_line(episode))
+        print_line(_line(episode))
     return 0
 
 
@@ -152,18 +156,18 @@ def _verify(options: argparse.Namespace, extra: list[str]) -> int:
 
     manifest = read_manifest(options.file)
     header = manifest.header
-    print(f"intact: {_summary(manifest)}")
+    print_line(f"intact: {_summary(manifest)}")
     index = _index(options.dataset or header["dataset"], options)
     problems = mismatches(manifest, index, _progress)
     for problem in problems:
-        print(f"does not fit the data: {problem}")
+        print_line(f"does not fit the data: {problem}")
     if problems:
         return 1
     hashed = "photos and label maps are those it was made with"
     named = "every image is there and shows its class"
-    print(f"fits the data: {hashed if manifest.images else named}")
+    print_line(f"fits the data: {hashed if manifest.images else named}")
     same = _redrawn(manifest, index).episodes == manifest.episodes
-    print(f"the local lists draw {'the same' if same else 'other'} episodes")
+    print_line(f"the local lists draw {'the same' if same else 'other'} episodes")
     return 0
 
 
@@ -185,15 +189,18 @@ def _diff(options: argparse.Namespace, extra: list[str]) -> int:
 
     first, second = read_manifest(options.first), read_manifest(options.second)
     if first.sha256 == second.sha256:
-        print("equal")
+        print_line("equal")
         return 0
     for key in sorted(first.header.keys() | second.header.keys()):
         ours, theirs = first.header.get(key), second.header.get(key)
         if ours != theirs:
-            print(f"{key}: {ours} | {theirs}")
+            print_line(f"{key}: {ours} | {theirs}")
     pairs = list(zip(first.episodes, second.episodes, strict=False))
     different = [pair for pair in pairs if pair[0] != pair[1]]
-    print(f"{len(different)} of {len(pairs)} episodes differ; lengths {len(first.episodes)} | {len(second.episodes)}")
+    print_line(
+        f"{len(different)} of {len(pairs)} episodes differ; lengths {len(first.episodes)} | {len(second.episodes)}"
+    )
     for ours_episode, theirs_episode in different[:3]:
-        print(f"  {_line(ours_episode)}\n  {_line(theirs_episode)}")
+        print_line(f"  {_line(ours_episode)}")
+        print_line(f"  {_line(theirs_episode)}")
     return 1

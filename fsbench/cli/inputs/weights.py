@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fsbench.config.limits import real, whole
 from fsbench.errors import CheckpointError, FsbenchError, SettingsError, user_message
+from fsbench.terminal import print_block, print_line
 
 if TYPE_CHECKING:
     from fsbench.weights.table import CheckpointSet, WeightFile
@@ -26,9 +28,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     fetch.add_argument("--accept-licence", action="store_true", help="accept the licences that are shown")
     fetch.add_argument("--from", dest="source", metavar="DIR", help="folder with files that are there already")
     fetch.add_argument("--url-base", metavar="URL", help="mirror: URL/<file>")
-    fetch.add_argument("--timeout", type=float, default=30.0, help="seconds to wait for an answer")
-    fetch.add_argument("--retries", type=int, default=5, help="fruitless attempts before it gives up")
-    fetch.add_argument("--backoff", type=float, default=1.0, help="seconds before the second attempt; doubles")
+    fetch.add_argument("--timeout", type=real(0.001, 86400), default=30.0, help="seconds to wait for an answer")
+    fetch.add_argument("--retries", type=whole(0, 1000), default=5, help="fruitless attempts before it gives up")
+    fetch.add_argument("--backoff", type=real(0, 3600), default=1.0, help="seconds before the second attempt; doubles")
     fetch.set_defaults(function=_fetch)
 
     check = actions.add_parser("check", help="whether the files that are here are the published ones and load")
@@ -58,7 +60,7 @@ def _list(options: argparse.Namespace, extra: list[str]) -> int:
 
     entries = _entries()
     if options.json:
-        print(json.dumps([as_json(name, entry, used) for name, (entry, used) in entries.items()], indent=1))
+        print_block(json.dumps([as_json(name, entry, used) for name, (entry, used) in entries.items()], indent=1))
         return 0
     rows = [("name", "size", "licence", "state", "used by")]
     for name, (entry, used) in entries.items():
@@ -68,8 +70,11 @@ def _list(options: argparse.Namespace, extra: list[str]) -> int:
         rows.append((name, *stated, here(entry), _shorten(used, 38)))
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     for row in rows:
-        print("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]).rstrip())
-    print(f"\nthe folder of weights is {weights_folder()}; fetch NAME brings a file there, or says what to do by hand")
+        print_line("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]).rstrip())
+    print_line()
+    print_line(
+        f"the folder of weights is {weights_folder()}; fetch NAME brings a file there, or says what to do by hand"
+    )
     return 0
 
 
@@ -106,13 +111,15 @@ def _fetch(options: argparse.Namespace, extra: list[str]) -> int:
         find(name)  # a wrong name is said before anything is fetched
 
     def accept(file: "WeightFile") -> bool:
-        print(f"{file.name} comes under the licence {file.licence or '(not stated)'}: {file.licence_page or file.page}")
+        print_line(
+            f"{file.name} comes under the licence {file.licence or '(not stated)'}: {file.licence_page or file.page}"
+        )
         if options.accept_licence or not sys.stdin.isatty():
             return bool(options.accept_licence)
         return input("Do you accept it? [y/N] ").strip().lower() in ("y", "yes")
 
     retry = RetryPolicy(options.timeout, options.retries, options.backoff)
-    fetcher = Fetcher(accept, source, options.url_base, retry, lambda line: print(line, flush=True))
+    fetcher = Fetcher(accept, source, options.url_base, retry, print_line)
     failures = []
     for name in names:
         try:
@@ -120,7 +127,7 @@ def _fetch(options: argparse.Namespace, extra: list[str]) -> int:
         except FsbenchError as error:
             failures.append(error)
     for error in failures:
-        print(f"fsbench: error: {user_message(error)}", file=sys.stderr)
+        print_block(f"fsbench: error: {user_message(error)}", sys.stderr)
     return 2 if failures else 0
 
 
@@ -150,7 +157,7 @@ def _check(options: argparse.Namespace, extra: list[str]) -> int:
     failed = [v for v in verdicts if v["verdict"] in ("damaged", "does not load")]
     absent = [v for v in verdicts if v["verdict"] in ("missing", "incomplete")]
     if options.json:
-        print(json.dumps(verdicts, indent=1))
+        print_block(json.dumps(verdicts, indent=1))
     else:
         _print_verdicts(verdicts, all_named=bool(options.names))
     return 1 if failed or (options.names and absent) else 0
@@ -161,12 +168,12 @@ def _print_verdicts(verdicts: list[dict[str, Any]], all_named: bool) -> None:
     absent = [v["name"] for v in verdicts if v["verdict"] == "missing" and not v["leftovers"]]
     for verdict in verdicts:
         if all_named or verdict["name"] not in absent:
-            print(f"{verdict['name']}: {verdict['verdict']}  {verdict['file']}")
+            print_line(f"{verdict['name']}: {verdict['verdict']}  {verdict['file']}")
             for line in [verdict["problem"], *(f"beside it: {name}" for name in verdict["leftovers"])]:
                 if line:
-                    print(f"  {line}")
+                    print_line(f"  {line}")
     if absent and not all_named:
-        print(f"not here: {len(absent)} of {len(verdicts)} (fsbench weights list)")
+        print_line(f"not here: {len(absent)} of {len(verdicts)} (fsbench weights list)")
 
 
 def _load_problem(name: str, path: Path) -> str:

@@ -1,0 +1,96 @@
+"""Numbers and files of the command line: checked before anything starts."""
+
+import argparse
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fsbench.errors import SettingsError
+
+MOST = 2**32 - 1
+"""Largest seed that numpy takes, and more than any count here can use."""
+
+LONGEST_NAME = 100
+"""Length of a run's name in bytes; with its data, its task and its hash it is a folder's name."""
+
+MOST_PROCESSES = 4096
+"""Number of processes that one run may ask for on all its machines."""
+
+
+def whole(least: int = -MOST, most: int = MOST) -> Callable[[str], int]:
+    """Return a type for argparse: a whole number from `least` to `most`."""
+
+    def parse(text: str) -> int:
+        try:
+            number = int(text) if len(text) <= 20 else None
+        except ValueError:
+            number = None
+        if number is None or not least <= number <= most:
+            raise argparse.ArgumentTypeError(f"is {text}, expected {_range('a whole number', least, most)}")
+        return number
+
+    return parse
+
+
+def real(least: float, most: float) -> Callable[[str], float]:
+    """Return a type for argparse: a finite number from `least` to `most`."""
+
+    def parse(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not least <= number <= most:
+            raise argparse.ArgumentTypeError(f"is {text}, expected {_range('a number', least, most)}")
+        return number
+
+    return parse
+
+
+def _range(kind: str, least: float, most: float) -> str:
+    if most >= MOST:
+        return kind if least <= -MOST else f"{kind}, {least} or more"
+    return f"{kind} from {least} to {most}"
+
+
+def check_output_file(path: Path, option: str) -> None:
+    """Raise SettingsError unless a file can be written at `path`, which `option` gave."""
+    folder = path.absolute().parent
+    if path.is_dir():
+        raise SettingsError(f"{option} is {path}, which is a folder; expected the name of a file")
+    if not folder.is_dir():
+        raise SettingsError(f"{option} is {path}, but there is no folder {path.parent}; make it, or choose another")
+    if not os.access(folder, os.W_OK):
+        raise SettingsError(f"{option} is {path}, but nothing can be written to {path.parent}; choose another folder")
+
+
+def check_name(name: str, what: str) -> None:
+    """Raise SettingsError unless `name` can be part of a folder's name: one path segment, not long, all visible."""
+    if not name or len(os.fsencode(name)) > LONGEST_NAME or not name.isprintable() or set(name) & set("/\\"):
+        raise SettingsError(
+            f"{what} is {name!r}, expected a name of 1 to {LONGEST_NAME} bytes without / and control characters, since "
+            "it begins the name of the run's folder"
+        )
+    if name.startswith("."):
+        raise SettingsError(f"{what} is {name!r}, expected a name that does not begin with a dot; its folder is hidden")
+
+
+def check_plain_values(values: Any, key: str = "") -> None:
+    """Raise SettingsError for a number in a configuration that is beyond 64 bits, or nan.
+
+    Args:
+        values: plain values of a configuration.
+        key: their place in it, for messages.
+    """
+    if isinstance(values, dict):
+        for name, value in values.items():
+            check_plain_values(value, f"{key}.{name}" if key else str(name))
+    elif isinstance(values, list | tuple):
+        for value in values:
+            check_plain_values(value, key)
+    elif isinstance(values, int) and abs(values) >= 2**63:
+        raise SettingsError(f"{key.replace('.init_args', '')} is {values}, expected a number of at most 18 digits")
+    elif isinstance(values, float) and math.isnan(values):
+        raise SettingsError(f"{key.replace('.init_args', '')} is not a number (nan); expected a number")

@@ -1,0 +1,48 @@
+"""Lines for people: everything the command prints goes through here.
+
+Names of files, classes and methods may be anybody's. A control character in one would colour, move or clear what stands
+on the screen, so it is written as JSON writes it, `\\u001b`, instead of being sent.
+"""
+
+import re
+import sys
+from typing import TextIO
+
+LONGEST = 1500
+"""Number of characters of a message that are shown; its middle is left out where it has more."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, line ends, marks that turn the direction of writing, and halves of surrogate pairs (bytes of file
+names that are no UTF-8)."""
+
+
+def escape(text: str, keep: str = "") -> str:
+    """Return `text` with every control character as `\\uXXXX`, but for those in `keep`."""
+    return _CONTROL.sub(lambda found: found[0] if found[0] in keep else f"\\u{ord(found[0]):04x}", text)
+
+
+def one_line(text: str, longest: int = LONGEST) -> str:
+    """Return `text` as one line: escaped, and shortened in the middle to about `longest` characters."""
+    if len(text) > longest:
+        text = f"{text[: longest * 2 // 3]} … {text[-longest // 3 :]}"
+    return escape(text)
+
+
+def print_line(text: str = "", file: TextIO | None = None) -> None:
+    """Print one line, at once, to the standard output or `file`."""
+    print(escape(text), file=file, flush=True)
+
+
+def print_block(text: str, file: TextIO | None = None) -> None:
+    """Print several lines that are laid out already."""
+    print(escape(text, "\n\t"), file=file, flush=True)
+
+
+def print_error(text: str) -> None:
+    """Print a line about something that went wrong, to the standard error."""
+    print_line(f"fsbench: error: {one_line(text)}", sys.stderr)
+
+
+def print_note(text: str) -> None:
+    """Print a remark to the standard error."""
+    print_line(f"fsbench: note: {one_line(text)}", sys.stderr)

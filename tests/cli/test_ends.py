@@ -1,0 +1,179 @@
+"""However a command ends: one line, escaped and short, its cause first; options are checked before anything starts."""
+
+import ast
+import errno
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import fsbench.cli.list
+from fsbench.cli import main as command
+from fsbench.errors import DataError, describe, user_message
+from fsbench.paths import REPOSITORY
+from fsbench.terminal import LONGEST, escape, one_line
+
+
+@pytest.fixture
+def fails(capsys, monkeypatch) -> Callable[[BaseException], tuple[int, str]]:
+    """fails(error) -> exit status and standard error of a command in which `error` is raised."""
+
+    def call(error: BaseException) -> tuple[int, str]:
+        def raises(*_: object) -> int:
+            raise error
+
+        monkeypatch.setattr(fsbench.cli.list, "_list", raises)
+        status = command.main(["list"])
+        return status, capsys.readouterr().err
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.EACCES, "Permission denied", "a.txt"), "Permission denied: a.txt"),
+        (MemoryError("Unable to allocate 3 GiB"), "out of memory (Unable to allocate 3 GiB)"),
+        (RecursionError("maximum recursion depth exceeded"), "the input is nested too deeply"),
+        (ValueError("bad\nsecond line"), "ValueError: bad"),
+        (ValueError(f"\x1b[2J{'x' * 10**6}"), "ValueError: \\u001b[2Jxxx"),
+        (
+            RuntimeError("DataLoader worker (pid 17) is killed by signal: Killed. "),
+            "(pid 17) was killed by the",
+        ),
+        (RuntimeError("DataLoader worker (pid(s) 1, 2) exited unexpectedly"), "process (pid 1, 2) exited unexpectedly"),
+        (KeyError("name"), "KeyError: 'name'"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_nobody_foresaw_is_one_line(fails, error, words):
+    status, err = fails(error)
+    assert status == 2 and err.startswith("fsbench: error: ") and words in err
+    assert len(err.splitlines()) == 1 and len(err) < LONGEST + 200 and "\x1b" not in err
+    assert "FSBENCH_TRACEBACK=1" in err
+
+
+def test_the_traceback_is_there_for_who_asks(fails, monkeypatch):
+    monkeypatch.setenv("FSBENCH_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="bad"):
+        fails(ValueError("bad"))
+
+
+def test_a_full_disk_is_named_behind_the_errors_that_it_led_to():
+    try:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device", "best.ckpt")
+        finally:
+            raise RuntimeError("unexpected pos 768 vs 662")
+    except RuntimeError as error:
+        assert describe(error).startswith("No space left on device: best.ckpt; make room")
+    told = ValueError("parquet: underlying IO error: No space left on device (os error 28)")
+    assert describe(told).startswith("No space left on device; make room")
+
+
+def test_control_characters_are_shown_and_not_sent():
+    assert escape("a\x1b[31m\x07\u202e\udcff\n") == "a\\u001b[31m\\u0007\\u202e\\udcff\\u000a"
+    assert escape("Ω 漢 \n\t", "\n\t") == "Ω 漢 \n\t"
+    assert len(one_line("y" * 10**7)) < LONGEST + 10
+    message = user_message(DataError("no photo a\nfsbench: all is well.jpg", "  put it there"))
+    assert message == "no photo a\\u000afsbench: all is well.jpg\n  put it there"
+
+
+def test_names_of_files_reach_the_screen_escaped(capsys, tmp_path):
+    folder = tmp_path / "\x1b]0;title\x07\nfsbench: fine"
+    folder.mkdir()
+    assert command.main(["table", str(folder)]) == 2
+    err = capsys.readouterr().err
+    assert "\x1b" not in err and "\\u001b]0;title\\u0007\\u000afsbench: fine" in err and len(err.splitlines()) == 1
+
+
+def test_nothing_is_printed_past_the_escape():
+    """No file but fsbench/terminal.py calls print or writes to the standard streams."""
+    found = []
+    for folder in ("fsbench", "methods", "datamodules"):
+        for path in (REPOSITORY / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Call) and ast.unparse(node.func) in (
+                    "print",
+                    "sys.stdout.write",
+                    "sys.stderr.write",
+                ):
+                    found.append(f"{path.relative_to(REPOSITORY)}:{node.lineno}")
+    assert {place.partition(":")[0] for place in found} == {"fsbench/terminal.py"}, found
+
+
+@pytest.mark.slow
+def test_a_reader_that_leaves_is_no_error(tmp_path):
+    environment = {"PYTHONPATH": str(REPOSITORY), "PATH": "/usr/bin:/bin"}
+    words = [sys.executable, "-m", "fsbench", "list"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+        assert process.stdout and process.stderr
+        process.stdout.close()  # before it prints
+        assert process.stderr.read() == b"" and process.wait(60) == 141
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("bench --devices 100000", "100000 processes are asked for, expected at most 4096"),
+        ("bench --devices 500 --trainer.accelerator cpu", "devices is 500, expected at most 64"),
+        ("bench --run.name ../../evil", "run.name is '../../evil', expected a name"),
+        (f"bench --run.name {'x' * 300}", "expected a name of 1 to 100 bytes"),
+        ("bench --run.name .hidden", "expected a name that does not begin with a dot"),
+        ("bench --trainer.accelerator abacus", "trainer.accelerator is 'abacus', expected one of auto, gpu"),
+        ("bench --trainer.strategy wishful", "trainer.strategy is 'wishful', expected auto, ddp"),
+        (f"bench --shot {'1' * 30}", "--shot is 111111111111111111111111111111, expected a whole number"),
+        (f"bench --data.episodes={'1' * 30}", "data.episodes is 1111"),
+        ("data prepare pascal --root x --timeout nan", "--timeout is nan, expected a number from 0.001 to 86400"),
+        ("predict --support a --query b --megapixels 1e308", "--megapixels is 1e308, expected a number from 0.001"),
+        ("compare runs --plot nowhere/x.png", "--plot is nowhere/x.png, but there is no folder nowhere"),
+        ("data lists cub --root x --out nowhere/x.json", "--out is nowhere/x.json, but there is no folder nowhere"),
+        ("checkpoint a.ckpt .", "the target is ., which is a folder"),
+        ("report runs --gallery -1", "--gallery is -1, expected a whole number from 0 to 10000"),
+    ],
+)
+def test_options_are_checked_before_anything_starts(capsys, tmp_path, monkeypatch, small_demo, arguments, expected):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    words = arguments.split()
+    if words[0] == "bench":
+        words += ["--method=prototype", "--data.dataset=datamodules.datasets.folder.Folder"]
+        words += [f"--data.dataset.root={small_demo}"]
+    try:
+        status = command.main(words)
+    except SystemExit as stopped:
+        status = stopped.code
+    err = capsys.readouterr().err
+    assert status == 2 and expected in err and len(err.splitlines()) == 1, err
+    left = [path for path in sorted(tmp_path.rglob("*")) if path not in before and "cache" not in path.parts]
+    assert left in ([], [tmp_path / "runs"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_two_ranks_of_which_one_loses_a_worker(fsbench, run_arguments, rank):
+    more = ["--data.workers=1", "--data.episodes=60", "--trainer.devices=2", "--trainer.strategy=ddp"]
+    more += ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]
+    more += ["--trainer.callbacks+=tests.cli.pausing.LoseWorkers", f"--trainer.callbacks.rank={rank}"]
+    done = fsbench(*run_arguments("prototype", "runs", *more))
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    assert done.returncode in (1, 2) and len(lines) == 1, done.stderr
+    assert "was killed by the signal" in lines[0] and "the same command goes on from here" in lines[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["prototype", "emat"])
+def test_a_disk_that_is_full(spawn, run_arguments, tmp_path, method):
+    """A limit of the size of files stands for it: the checkpoint of emat, prototype's table of counts."""
+    words = run_arguments(method, "runs", "--data.episodes=900" if method == "prototype" else "--data.episodes=5")
+    process = spawn(*words)
+    limit = {"prototype": 60_000, "emat": 200_000}[method]
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
+    _, err = process.communicate(timeout=200)
+    lines = [line for line in err.splitlines() if line.startswith("fsbench")]
+    assert process.returncode == 2 and "Traceback" not in err, err
+    assert len(lines) == 1 and lines[0].startswith("fsbench: error: File too large"), err
+    assert not list(Path(tmp_path).glob("runs/*/run.json"))
