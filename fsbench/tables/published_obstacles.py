@@ -5,6 +5,7 @@ from typing import Any
 
 from fsbench.episodes.classification import OFFICIAL_CLASS_SIZE
 from fsbench.episodes.protocol import load_protocol
+from fsbench.records.description import ON_TRUST
 from fsbench.records.grouping import fold_of
 from fsbench.records.record import Record
 from fsbench.records.task import CLASSIFICATION, SEGMENTATION
@@ -26,9 +27,9 @@ def why_not_comparable(record: Record, published: PublishedScore) -> list[str]:
 
     Compared are data set, fold, way, shot, protocol, setting, episodes and lists; the method's options; the backbone
     and its weights; image size, precision and TF32; and of segmentation the training: the origin of the checkpoint, and
-    unless it is the authors', its epochs, effective batch, data and choice of the checkpoint. Papers' settings are
-    those of the configuration that this project ships for method, data set and backbone, and what
-    `benchmarks/published/mapping.yaml` adds.
+    unless it is the authors' (whose variant must be stated), its epochs, effective batch, data and choice of the
+    checkpoint. Papers' settings are those of the configuration that this project ships for method, data set and
+    backbone, and what `benchmarks/published/mapping.yaml` adds.
 
     Args:
         record: a finished run.
@@ -52,6 +53,8 @@ def why_not_comparable(record: Record, published: PublishedScore) -> list[str]:
     reasons += _method(identity["method"], published, paper)
     if record.task is SEGMENTATION:
         reasons += _training(training_of(record), published, paper)
+        if record.run.get("checkpoint_variant") == ON_TRUST:
+            reasons.append("variant of the authors' checkpoint taken on trust")
     else:
         reasons += record.run.get("remarks", ())
     return list(dict.fromkeys(reasons))

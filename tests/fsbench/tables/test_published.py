@@ -21,6 +21,7 @@ from fsbench.metrics.bootstrap import Interval
 from fsbench.metrics.classification import ClassificationResult
 from fsbench.paths import CONFIGS, REPOSITORY
 from fsbench.records.record import Record, to_frame, write_record
+from fsbench.tables.formats import FORMATS
 from fsbench.tables.layout import to_sheet
 from fsbench.tables.published import match_published
 from fsbench.tables.published_obstacles import why_not_comparable
@@ -235,6 +236,9 @@ def test_why_not(official, reported):
         # checkpoints: the authors' is the paper's, another run's tells of its training, or not
         ({"origin": "the authors' checkpoint", "facts": None, "training": {"max_epochs": 1}}, []),
         ({"origin": "the authors' checkpoint", "identity": {"image_size": 400}}, ["image size 400 instead of 700"]),
+        ({"origin": "the authors' checkpoint", "variant": "stated beside the checkpoint"}, []),
+        ({"origin": "the authors' checkpoint", "variant": "taken on trust"},
+         ["variant of the authors' checkpoint taken on trust"]),
         ({"origin": "another run"}, []),
         ({"origin": "another run", "facts": None}, ["training of the checkpoint not recorded"]),
         ({"origin": "another run", "facts": {"precision": "16-mixed"}},
@@ -257,7 +261,8 @@ def test_each_difference_is_named(tested, reported, changes, expected):
     header = tested(*changes.get("which", ()))
     given = {"method": EMAT, "backbone": "dinov2_vits14", **changes, "training": wanted}
     given.pop("which", None)
-    record = Record(Path("a run"), run_of(header, **given))
+    variant = given.pop("variant", None)
+    record = Record(Path("a run"), run_of(header, **given) | {"checkpoint_variant": variant})
     record.__dict__["header"] = header  # as if it were read
     assert why_not_comparable(record, paper) == expected
 
@@ -460,6 +465,23 @@ def test_classification_beside_its_paper(classified, figures):
         for alpha in (0.0, 0.5)
     }
     assert names == {0.0: {"LoRA"}, 0.5: {"LoRA+FORT"}}
+
+
+SAME_IMAGES = "intervals and tests refer to other episodes of the same images"
+TOO_NARROW = "intervals of fewer than 50 episodes are too narrow"
+
+
+@pytest.mark.parametrize(("episodes", "few"), [(49, True), (50, False)])
+def test_intervals_of_classification_say_which_episodes_they_are_about(classified, tmp_path, capsys, episodes, few):
+    solvers = [{"type": "frozenclassifier", "solver": solver, "name": solver} for solver in ("nn", "svm")]
+    for solver in solvers:
+        classified(solver, episodes=episodes, queries=1)
+    for command, forms in (("table", FORMATS), ("compare", ("text", "markdown", "latex", "json"))):
+        for form in forms:
+            given = ["--metrics", "accuracy"] if command == "compare" else ["--no-trivial"]
+            assert main([command, str(tmp_path), *given, "--format", form]) == 0
+            text = capsys.readouterr().out
+            assert SAME_IMAGES in text and (TOO_NARROW in text) == few, (command, form)
 
 
 def test_remarks_on_hyper_parameters():

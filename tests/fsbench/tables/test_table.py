@@ -232,6 +232,7 @@ def test_unknown_metrics_are_refused(make, tmp_path, capsys, metrics, expected):
 def test_readers_are_told_what_a_number_is_not(make):
     (block,) = build_blocks([make("m", 0, weights="random (seed 0)")], trivial=True)
     text = " ".join(block.notes)
+    assert "intervals of fewer than 50 episodes are too narrow" in text and "of the same images" not in text
     assert "24 instead of the protocol's 1000 episodes: a trial, not a result" in text
     assert "backbone b has random (seed 0) weights; its figures mean nothing" in text
     assert "image lists: derived" in text

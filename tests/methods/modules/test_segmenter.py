@@ -8,7 +8,7 @@ from datamodules.episodic import EpisodicDataModule
 from fsbench.backbones.base import BackboneConfig
 from fsbench.backbones.vit import VITS, random_state
 from fsbench.data.batch import collate
-from fsbench.engine.checkpoint import convert, load_checkpoint
+from fsbench.engine.checkpoint import convert, load_checkpoint, read_checkpoint, weights_of_checkpoint
 from fsbench.episodes.evaluation_order import supports_of
 from fsbench.errors import CheckpointError
 from fsbench.weights.table import WeightFile
@@ -155,6 +155,8 @@ def test_authors_checkpoints_load_with_their_backbone(tmp_path, data):
     assert torch.equal(method.state_dict()["learner.linear.0.weight"], state["learner.linear.0.weight"])
     assert torch.equal(method.backbone.state["cls_token"], state["backbone.cls_token"])
     assert method.backbone.weights_id.startswith("in the checkpoint best.ckpt sha256 ")
+    told = weights_of_checkpoint(method, read_checkpoint(tmp_path / "best.ckpt"))
+    assert told == {"origin": "the authors' checkpoint", "training": None}
     other = EMAT(BackboneConfig("tiny", "random:7"), support_side=8)
     other.load_state_dict(method.state_dict())
     batch = next(iter(data.test_dataloader()))
@@ -179,7 +181,9 @@ def test_checkpoints_convert_both_ways(tmp_path):
     torch.save(frozen | {"cls_token": frozen["cls_token"] + 1}, tmp_path / "others.pth")
     with pytest.raises(CheckpointError, match=r"was trained on .*theirs.ckpt', not on .*others.pth"):
         converted(tmp_path / "ours.ckpt", tmp_path / "x.ckpt", tmp_path / "others.pth")
-    load_checkpoint(EMAT(BackboneConfig("tiny", "random:7"), support_side=8), tmp_path / "ours.ckpt")
+    same = EMAT(BackboneConfig("tiny", "random:7"), support_side=8)
+    content = load_checkpoint(same, tmp_path / "ours.ckpt")
+    assert weights_of_checkpoint(same, content)["origin"] == "the authors' checkpoint"
     with pytest.raises(CheckpointError, match=r"was trained on the backbone weights 'in the .*theirs.ckpt'"):
         load_checkpoint(EMAT(BackboneConfig("tiny", "random:5"), support_side=8), tmp_path / "ours.ckpt")
 
@@ -254,6 +258,8 @@ def test_a_converted_checkpoint_keeps_what_was_stated_beside_it(tmp_path):
     (tmp_path / "config.yaml").unlink()
     trained = CST(BackboneConfig("tiny", "random:7"))
     torch.save({"state_dict": trained.state_dict()}, tmp_path / "bare.ckpt")
+    told = weights_of_checkpoint(trained, read_checkpoint(tmp_path / "bare.ckpt"))
+    assert told == {"origin": "another run", "training": None}
     assert load_checkpoint(trained, tmp_path / "bare.ckpt", 700)["variant"] is None
 
 
