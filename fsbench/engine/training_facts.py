@@ -37,7 +37,6 @@ def weights_of(experiment: Experiment) -> dict[str, Any]:
 def training_facts(experiment: Experiment) -> dict[str, Any]:
     """Return the arguments of `fsbench.records.training.Training` for the training of `experiment`, as JSON values."""
     data, identity = experiment.data, experiment.identity
-    validation = data.validation_manifest.header
     return {
         "image_size": data.image_size,
         "precision": str(identity["precision"]),
@@ -45,6 +44,6 @@ def training_facts(experiment: Experiment) -> dict[str, Any]:
         "settings": identity["training"],
         "method": identity["method"],
         "chosen_by": CHOSEN_BY,
-        "episodes": validation["requested"],
-        "official_episodes": validation["official_episodes"],
+        "episodes": len(data.validation_manifest.episodes),
+        "official_episodes": data.validation_manifest.header.get("official_episodes"),  # whole images have no protocol
     }

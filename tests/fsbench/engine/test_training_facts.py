@@ -1,0 +1,44 @@
+"""The facts of a training, as records and checkpoints hold them."""
+
+from types import SimpleNamespace as Plain
+
+import pytest
+
+from datamodules.datasets.folder import Folder
+from fsbench.engine.training_facts import training_facts, weights_of
+from fsbench.episodes.draw import draw_manifest
+from fsbench.episodes.protocol import load_protocol
+from fsbench.episodes.task import EpisodeTask
+from fsbench.episodes.whole_images import validation_images
+
+
+@pytest.fixture
+def experiment(blocks_folder):
+    """experiment(whole) -> a run that trains, whose checkpoint is chosen on 24 episodes or on all 24 test images."""
+    index = Folder(str(blocks_folder))
+
+    def make(whole: bool, trains: bool = True):
+        drawn = draw_manifest(index, load_protocol("fscs"), EpisodeTask(0, episodes=24))
+        manifest = validation_images(index, 0) if whole else drawn
+        identity = {
+            "training": {"max_epochs": 2, "batch_size": 4}, "method": {"name": "m"}, "precision": 32, "tf32": False,
+        }  # fmt: skip
+        data = Plain(image_size=128, validation_manifest=manifest)
+        return Plain(data=data, identity=identity, trains=trains, checkpoint_weights={})
+
+    return make
+
+
+@pytest.mark.parametrize(("whole", "official"), [(False, 1000), (True, None)])
+def test_facts_of_a_training_on_episodes_and_on_whole_images(experiment, whole, official):
+    assert training_facts(experiment(whole)) == {
+        "image_size": 128, "precision": "32", "tf32": False, "settings": {"max_epochs": 2, "batch_size": 4},
+        "method": {"name": "m"}, "chosen_by": "val/mIoU", "episodes": 24, "official_episodes": official,
+    }  # fmt: skip
+
+
+def test_weights_without_a_training(experiment):
+    assert weights_of(experiment(False, trains=False)) == {"origin": "nothing trained", "training": None}
+    evaluated = experiment(False, trains=False)
+    evaluated.checkpoint_weights = {"origin": "another run", "training": None}
+    assert weights_of(evaluated) == evaluated.checkpoint_weights
