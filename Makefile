@@ -23,8 +23,8 @@ PIP   := $(BIN)/python -m pip --disable-pip-version-check
 
 # Variables that are options of `fsbench bench`: "--drop-small" for DROP_SMALL=1, "--data-root 'x'" for DATA_ROOT=x
 SWITCHES := FAST FORCE DROP_SMALL DEBUG
-OPTIONS  := METHOD DATASET BACKBONE FOLD WAY SHOT SETTING PROTOCOL MANIFEST DEVICES CKPT SEED DATA_ROOT WEIGHTS LISTS \
-  RUNS FORMAT
+OPTIONS  := METHOD DATASET BACKBONE FOLD WAY SHOT SETTING PROTOCOL MANIFEST DEVICES MICRO_BATCH CKPT SEED \
+  DATA_ROOT WEIGHTS LISTS RUNS FORMAT
 flag = --$(shell tr A-Z_ a-z- <<< $(1))
 BENCH_OPTIONS = $(foreach name,$(OPTIONS),$(if $($(name)),$(call flag,$(name)) '$($(name))')) \
   $(foreach name,$(SWITCHES),$(if $(filter-out 0 no No NO false False FALSE,$($(name))),$(call flag,$(name))))

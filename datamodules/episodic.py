@@ -9,17 +9,18 @@ from typing import Any, Literal
 import lightning as L
 import torch
 import torch.distributed
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from datamodules.loading.augment import Augmentation
 from datamodules.loading.calibration import calibration_episodes
-from datamodules.loading.distributed import ContiguousDistributedSampler, ShuffledDistributedSampler
+from datamodules.loading.distributed import ContiguousDistributedSampler, TrainingBatches, ranks
 from datamodules.loading.episodes import LoadingConfig, ManifestEpisodes, TrainingEpisodes
 from datamodules.loading.given_manifest import read_given_manifest
 from datamodules.loading.training import augmented_episode
 from datamodules.loading.whole_images import TrainingImages, ValidationImages
 from fsbench.data.batch import EpisodeBatch, collate
 from fsbench.data.dataset import DERIVED, SegmentationIndex
+from fsbench.data.step_division import StepDivision
 from fsbench.engine.checkpoint import TRAINED_ON
 from fsbench.episodes.draw import draw_manifest
 from fsbench.episodes.evaluation_order import evaluation_order
@@ -74,7 +75,12 @@ class EpisodicDataModule(L.LightningDataModule):
         empty_masks: queries may show none of the support classes, where the protocol allows that (false for methods
             that only segment).
         image_size: side S that images are resized to.
-        batch_size: training episodes per step and process.
+        batch_size: training episodes per optimiser step, over all processes.
+        micro_batch: training episodes that a process takes at once, all of its share unless given; gradients are summed
+            until the step's episodes are done.
+        fill_to: repeat episodes from the start of an epoch until their number is a multiple of this, as PyTorch's
+            distributed sampler does for the authors' number of processes.
+        drop_last: leave the incomplete last step of an epoch out.
         eval_batch_size: evaluation episodes loaded at once; figures do not depend on it.
         workers: loader processes.
         episodes: test episodes instead of the protocol's number.
@@ -103,7 +109,7 @@ class EpisodicDataModule(L.LightningDataModule):
         setting: str = "original",
         empty_masks: bool = True,
         image_size: int = 700,
-        batch_size: int = 9,
+        batch_size: int = 27,
         eval_batch_size: int = 1,
         workers: int = 2,
         episodes: int | None = None,
@@ -118,10 +124,14 @@ class EpisodicDataModule(L.LightningDataModule):
         training_items: Literal["episodes", "images"] = "episodes",
         augmentation: Literal["none", "pascal", "coco", "base_learner"] = "none",
         support_annotation: Literal["mask", "bbox"] = "mask",
+        micro_batch: int | None = None,
+        fill_to: int = 1,
+        drop_last: bool = False,
     ):
         super().__init__()
         _at_least(1, {"training_shot": training_shot})
         counts = {"batch_size": batch_size, "eval_batch_size": eval_batch_size, "episodes": episodes}
+        counts |= {"micro_batch": micro_batch, "fill_to": fill_to}
         _at_least(1, counts | {"validation_episodes": validation_episodes})
         _at_least(0, {"workers": workers, "seed": seed, "cache_mib": cache_mib})
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer episodes left than processes
@@ -132,7 +142,8 @@ class EpisodicDataModule(L.LightningDataModule):
         self.setting = setting
         self.empty_masks = empty_masks
         self.image_size = image_size
-        self.batch_size = batch_size
+        self.batch_size, self.micro_batch = batch_size, micro_batch
+        self.fill_to, self.drop_last = fill_to, drop_last
         self.eval_batch_size = eval_batch_size
         self.workers = workers
         self.episodes = episodes
@@ -146,6 +157,7 @@ class EpisodicDataModule(L.LightningDataModule):
         self.training_shot, self.training_items = training_shot, training_items
         self.augmentation = augmentation
         self.support_annotation = support_annotation
+        self._batches: TrainingBatches | None = None
         self.done: frozenset[int] = frozenset()
         """Test episodes that are finished already (an interrupted evaluation)."""
 
@@ -241,6 +253,7 @@ class EpisodicDataModule(L.LightningDataModule):
     def training_options(self) -> dict[str, Any]:
         """Non-default settings of training that only some methods use, for the run's identity."""
         usual = {"training_shot": 1, "training_items": "episodes", "augmentation": "none"}
+        usual |= {"fill_to": 1, "drop_last": False}
         return {name: getattr(self, name) for name, value in usual.items() if getattr(self, name) != value}
 
     @property
@@ -260,14 +273,26 @@ class EpisodicDataModule(L.LightningDataModule):
             items = TrainingEpisodes(
                 self.dataset, pool, config, self._background, self.seed, self.training_shot, change
             )
-        return self._loader(items, ShuffledDistributedSampler(len(items), self.seed), self.batch_size)
+        self._batches = TrainingBatches(
+            len(items), self.seed, self.step_division(ranks()[1]), self.fill_to, self.drop_last
+        )
+        return self._loader(items, batch_sampler=self._batches)
+
+    def step_division(self, processes: int) -> StepDivision:
+        """Return how a training step is divided over this many processes; SettingsError if it cannot be."""
+        return StepDivision(self.batch_size, processes, self.micro_batch)
+
+    def loss_weight(self, batch_idx: int) -> float:
+        """Return the factor of the loss of this process's micro-batch `batch_idx` of an epoch."""
+        return self._batches.loss_weight(batch_idx) if self._batches is not None else 1.0
 
     def val_dataloader(self) -> DataLoader[EpisodeBatch]:
         if self.validation == "images":
             manifest = self.validation_manifest
             names = [episode.query for episode in manifest.episodes]
             images = ValidationImages(self.dataset, names, manifest.class_ids, self.image_size)
-            return self._loader(images, ContiguousDistributedSampler(len(images)), self.eval_batch_size)
+            sampler = ContiguousDistributedSampler(len(images))
+            return self._loader(images, batch_size=self.eval_batch_size, sampler=sampler)
         return self._evaluation_loader(evaluation_order(self.validation_manifest.episodes))
 
     def test_dataloader(self) -> DataLoader[EpisodeBatch]:
@@ -288,17 +313,15 @@ class EpisodicDataModule(L.LightningDataModule):
 
     def _evaluation_loader(self, episodes: Sequence[Episode]) -> DataLoader[EpisodeBatch]:
         data = ManifestEpisodes(self.dataset, episodes, self._loading(training=False))
-        return self._loader(data, ContiguousDistributedSampler(len(data)), self.eval_batch_size)
+        sampler = ContiguousDistributedSampler(len(data))
+        return self._loader(data, batch_size=self.eval_batch_size, sampler=sampler)
 
-    def _loader(
-        self, data: Dataset[EpisodeBatch], sampler: Sampler[int] | Sampler[tuple[int, int]], batch_size: int
-    ) -> DataLoader[EpisodeBatch]:
+    def _loader(self, data: Dataset[EpisodeBatch], **batches: Any) -> DataLoader[EpisodeBatch]:
         return DataLoader(
             data,
-            batch_size,
-            sampler=sampler,
             num_workers=self.workers,
             collate_fn=collate,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.workers > 0,
+            **batches,
         )

@@ -36,6 +36,7 @@ class HSNet(OneWaySegmenter):
     """
 
     released_format = ReleasedFormat("module.", "backbone.")
+    step_is_a_mean = True
 
     def __init__(self, backbone: BackboneConfig, learning_rate: float = 1e-3, width: int = 128):
         super().__init__(backbone)

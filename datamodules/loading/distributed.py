@@ -1,10 +1,13 @@
-"""Which rank gets which episodes: training in an endless shuffle, evaluation each exactly once."""
+"""Which rank gets which episodes: training in steps of a new order each epoch, evaluation each exactly once."""
 
 from collections.abc import Iterator
 
 import numpy as np
 import torch.distributed
 from torch.utils.data import Sampler
+
+from fsbench.data.step_division import StepDivision
+from fsbench.errors import SettingsError
 
 
 def ranks() -> tuple[int, int]:
@@ -14,26 +17,77 @@ def ranks() -> tuple[int, int]:
     return 0, 1
 
 
-class ShuffledDistributedSampler(Sampler[tuple[int, int]]):
-    """(epoch, item) in an order that depends on (seed, epoch) alone; ranks take turns, the last round is filled up from
-    the start so that all ranks make equally many steps. Lightning calls `set_epoch`."""
+class TrainingBatches(Sampler[list[tuple[int, int]]]):
+    """This process's micro-batches of (epoch, item), of one epoch after the other.
 
-    def __init__(self, length: int, seed: int):
-        self.length = length
-        self.seed = seed
+    The order of the items depends on (seed, epoch) alone. Step by step, the next `batch_size` of them are dealt to the
+    step's micro-batches in turn, and these in turn to the processes; so the episodes of a step are the same for any
+    number of processes. All processes make equally many micro-batches.
+
+    Args:
+        length: number of items.
+        seed: of the order.
+        division: how a step is divided.
+        fill_to: repeat items from the start of an epoch until their number is a multiple of this.
+        drop_last: leave the incomplete last step of an epoch out.
+
+    Raises:
+        SettingsError: no step is left.
+    """
+
+    def __init__(
+        self, length: int, seed: int, division: StepDivision, fill_to: int = 1, drop_last: bool = False
+    ):
+        self.length, self.seed, self.division = length, seed, division
+        filled = -(-length // fill_to) * fill_to
+        self.steps, rest = divmod(filled, division.batch_size)
+        if drop_last and not self.steps:
+            raise SettingsError(
+                f"there are {filled} training items, fewer than the {division.batch_size} of a step (batch_size), and "
+                "drop_last leaves an incomplete step out; give a smaller batch_size or drop_last: false"
+            )
+        self.filled = filled - rest if drop_last else filled
+        self.rest = 0 if drop_last else rest
         self.epoch = 0
+
+    @property
+    def sampler(self) -> "TrainingBatches":
+        """Itself: Lightning calls `set_epoch` of a batch sampler's sampler."""
+        return self
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-self.length // ranks()[1])
+        last = -(-min(self.rest, self.division.groups) // self.division.processes)  # micro-batches of the last step
+        return self.steps * self.division.accumulation + last
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        rank, world = ranks()
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         order = np.random.RandomState([self.seed, 0, self.epoch]).permutation(self.length)
-        filled = np.resize(order, len(self) * world)
-        return ((self.epoch, int(i)) for i in filled[rank::world])
+        items = [(self.epoch, int(item)) for item in np.resize(order, self.filled)]
+        for number in range(len(self)):
+            step, group = self._place(number)
+            start = step * self.division.batch_size
+            episodes = items[start : start + self.division.batch_size]
+            # a process without an episode left in the last step takes its first one, whose loss weighs nothing
+            yield episodes[group :: self.division.groups] or episodes[:1]
+
+    def loss_weight(self, number: int) -> float:
+        """Return the factor of the loss of this process's micro-batch `number` of the epoch.
+
+        It is 1 but for an incomplete last step: there losses are weighted so that the sum of a step's losses, divided
+        by the number of micro-batches of a complete one, is the mean over the step's episodes.
+        """
+        step, group = self._place(number)
+        if step < self.steps:
+            return 1.0
+        episodes = len(range(group, self.rest, self.division.groups))
+        return episodes * self.division.groups / self.rest
+
+    def _place(self, number: int) -> tuple[int, int]:
+        """Return the step of this process's micro-batch `number`, and its place among the step's micro-batches."""
+        step, turn = divmod(number, self.division.accumulation)
+        return step, ranks()[0] + turn * self.division.processes
 
 
 class ContiguousDistributedSampler(Sampler[int]):

@@ -68,6 +68,12 @@ class Request:
         segmentation_only=True,
     )
     devices: int | None = _option(None, "processes on this machine, one per device", key="trainer.devices")
+    micro_batch: int | None = _option(
+        None,
+        "training episodes that a process takes at once, fewer than its share of a step where memory is short",
+        key="data.micro_batch",
+        segmentation_only=True,
+    )
     checkpoint: str | None = _option(
         None, "evaluate this checkpoint (ours or the authors'); {fold} stands for the fold", flag="ckpt"
     )
@@ -99,6 +105,7 @@ class Request:
             "run.name": choose_method(method, self.backbone).name,
             "run.checkpoint": self._checkpoint(method, fold),
             "trainer.strategy": "ddp" if self.devices is not None and self.devices > 1 else None,
+            "data.batch_size": self._fast_batch(),
             "model.backbone.weights": self._fill_in(self.weights, method, fold),
             "data.fold": fold,
         }
@@ -108,6 +115,11 @@ class Request:
             *(f"--{key}={_text(value)}" for key, value in (stated | values).items() if value is not None),
             *self.extra,
         ]
+
+    def _fast_batch(self) -> int | None:
+        """Return the batch of a trial on many devices, an episode for each; its figures are no results in any case."""
+        trial = self.fast and task_of("data", self.dataset) == "segmentation"
+        return self.devices if trial and self.devices is not None and self.devices > 2 else None
 
     def _check_classification(self) -> None:
         """Raise SettingsError for an option that only segmentation has."""

@@ -7,6 +7,7 @@ from torch.utils.data import DataLoader
 
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.step_division import StepDivision
 from fsbench.episodes.manifest import Manifest
 from fsbench.episodes.pools import Pool
 from fsbench.episodes.protocol import Protocol as EvaluationProtocol
@@ -39,7 +40,7 @@ class DataModule(Protocol):
     image_size: int
     """Side in pixels that images are resized to."""
     batch_size: int
-    """Training episodes per step and process."""
+    """Training episodes per optimiser step, over all processes."""
     validation: str
     """Classes of the validation episodes: "novel", "base" or "held_out"; or "images", which are no episodes."""
     seed: int
@@ -83,6 +84,12 @@ class DataModule(Protocol):
 
     def check_unseen(self, trained_on: dict[str, Any], what: str) -> None:
         """Raise SettingsError if `what` was trained on classes of the test (data set, fold, classes `trained_on`)."""
+
+    def step_division(self, processes: int) -> StepDivision:
+        """Return how a training step is divided over this many processes; SettingsError if it cannot be."""
+
+    def loss_weight(self, batch_idx: int) -> float:
+        """Return the factor of the loss of micro-batch `batch_idx` of an epoch; 1 in every complete step."""
 
     def calibration_episodes(self) -> Iterator[EpisodeBatch]:
         """Draw labelled single episodes of base classes, for methods that calibrate."""

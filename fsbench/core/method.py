@@ -38,6 +38,9 @@ class Method(L.LightningModule):
     """False for methods without training: the run goes straight to the evaluation."""
     calibrates: bool = False
     """True for training-free methods that look at base classes first; see `calibrate`."""
+    step_is_a_mean: bool = False
+    """True if the loss of a batch is the mean of its episodes' own losses, without random draws and without statistics
+    of the batch: then a step's division over processes and micro-batches changes no more than rounding."""
     sees_all_shots: bool = False
     """True for methods that take K shots in one pass."""
     trains_one_shot: bool = False
@@ -86,6 +89,12 @@ class Method(L.LightningModule):
                 f"data.training_shot is {training}, but {type(self).__name__} trains 1-shot, as its authors do; "
                 "expected data.training_shot: 1 (SHOT= is the number of shots that are tested)"
             )
+
+    def loss_weight(self, batch_idx: int) -> float:
+        """Return the factor of the loss of micro-batch `batch_idx`, by which a step's gradient is the mean over its
+        episodes; 1 but for the incomplete last step of an epoch."""
+        data = None if self._trainer is None else self.trainer.datamodule  # type: ignore[attr-defined]
+        return 1.0 if data is None else float(data.loss_weight(batch_idx))
 
     def checkpoint_settings(self) -> dict[str, Any]:
         """Return the settings that learned weights depend on; a checkpoint trained with others is refused."""

@@ -41,7 +41,7 @@ class Segmenter(Method):
     def training_step(self, batch: EpisodeBatch, batch_idx: int) -> Tensor:
         losses = self.loss(batch)
         self.log_dict({f"train/{name}": value.detach() for name, value in losses.items()}, batch_size=len(batch))
-        return losses["loss"]
+        return losses["loss"] * self.loss_weight(batch_idx)
 
     def validation_step(self, batch: EpisodeBatch, batch_idx: int) -> dict[str, list[SegmentationResult]]:
         return {"results": [self.evaluate(episode) for episode in batch.split()]}

@@ -10,8 +10,10 @@ from fsbench.core.datamodule import DataModule
 from fsbench.core.method import Method
 from fsbench.core.shot_ensemble import ENSEMBLES
 from fsbench.core.stated_variant import VARIANT
+from fsbench.data.step_division import StepDivision
 from fsbench.engine.checkpoint import TRAINED_ON, TRAINED_WITH, load_checkpoint, weights_of_checkpoint
 from fsbench.engine.identity import folder_name, identity_of
+from fsbench.engine.micro_batches import check_accumulation
 from fsbench.episodes.manifest import CLASSIFICATION
 from fsbench.errors import SettingsError
 from fsbench.records.record import Record, read_record
@@ -39,7 +41,8 @@ class Experiment:
         checkpoint_variant: whether an authors' checkpoint states its variant, see `fsbench.core.stated_variant`.
         checkpoint_weights: origin and training of the checkpoint, see `weights_of_checkpoint`; empty without one.
         trainer_arguments: arguments of Lightning's Trainer, with instances of loggers and callbacks.
-        processes: number of processes that share a training step; each takes `batch_size` episodes.
+        processes: number of processes that share a training step.
+        division: how a training step is divided over processes and micro-batches; None where nothing is trained.
 
     Raises:
         SettingsError: the parts do not fit together.
@@ -61,6 +64,7 @@ class Experiment:
         self._check_shots()
         self._check_backbone()
         self.processes = self._count_processes()
+        self.division = self._divide_steps() if self.trains else None
         self.training_settings: dict[str, Any] = {}
         self.checkpoint_variant: str | None = None
         self.checkpoint_weights: dict[str, Any] = {}
@@ -116,6 +120,12 @@ class Experiment:
         if processes > MOST_PROCESSES:
             raise SettingsError(f"{processes} processes are asked for, expected at most {MOST_PROCESSES}")
         return processes
+
+    def _divide_steps(self) -> StepDivision:
+        """Return how a training step is divided; SettingsError if it cannot be."""
+        division = self.data.step_division(self.processes)
+        check_accumulation(self.trainer_settings, division.accumulation)
+        return division
 
     @property
     def trains(self) -> bool:

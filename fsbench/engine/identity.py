@@ -12,6 +12,7 @@ from fsbench.config.limits import check_name
 from fsbench.core.datamodule import DataModule
 from fsbench.core.method import Method
 from fsbench.core.shot_ensemble import ENSEMBLES
+from fsbench.data.step_division import StepDivision
 from fsbench.engine.checkpoint import TRAINED_WITH
 from fsbench.files import fingerprint, sha256_file
 
@@ -35,7 +36,7 @@ class Identified(Protocol):
     data: DataModule
     checkpoint: Path | None
     training_settings: dict[str, Any]
-    processes: int
+    division: StepDivision | None
 
     @property
     def trainer_settings(self) -> dict[str, Any]: ...
@@ -117,10 +118,17 @@ def _training(experiment: Identified) -> dict[str, Any] | None:
     return {
         **trainer,
         **{key: value.as_dict() for key, value in optimisation.items()},  # given instead of the method's own
-        "batch_size": data.batch_size,
-        "processes": experiment.processes,
+        **_step(experiment),
         "validation": data.validation,
         "validation_sha256": data.validation_manifest.sha256,
         **data.training_options,
         **base_classes,
     }
+
+
+def _step(experiment: Identified) -> dict[str, Any]:
+    """Return the episodes of an optimiser step, and their division where it changes more than rounding."""
+    assert experiment.division is not None
+    step = experiment.division.as_dict()
+    batch = {"batch_size": step.pop("batch_size")}
+    return batch if experiment.method.step_is_a_mean else batch | {"division": step}

@@ -13,6 +13,7 @@ from fsbench.engine.callbacks import THREADS, EpisodicValidation, PerStepSeed
 from fsbench.engine.checkpoint import AtomicCheckpointIO
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.loggers import wandb_logger
+from fsbench.engine.micro_batches import in_micro_batches
 from fsbench.engine.training_facts import CHOSEN_BY, TrainingFacts
 
 
@@ -29,6 +30,9 @@ def build_trainer(experiment: Experiment, folder: Path) -> tuple[L.Trainer, Mode
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = experiment.options.tf32
     torch.set_num_threads(THREADS)
     arguments = experiment.trainer_arguments
+    if experiment.division is not None:
+        automatic = experiment.method.automatic_optimization
+        arguments = arguments | in_micro_batches(arguments, experiment.division.accumulation, automatic)
     best = ModelCheckpoint(
         folder / "checkpoints", "best", monitor=CHOSEN_BY, mode="max", save_last=True, enable_version_counter=False
     )

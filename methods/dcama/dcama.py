@@ -69,6 +69,7 @@ class DCAMA(OneWaySegmenter):
             support_background, tuple(skip_scales), skip_support, tuple(attn_scales), support_pixels, heads, dropout,
             pe, width,
         )  # fmt: skip
+        self.step_is_a_mean = not dropout and support_pixels == "all"
         self.model = DCAMAHead(self.backbone.channels, self.backbone.blocks, self.options)
 
     def check_image_size(self, size: int) -> None:

@@ -7,6 +7,7 @@ Mamba). A decoder follows, and an ensemble with a base learner, as in BAM. Secti
 Shapes: B episodes, N ways, K shots, S image side, (h, w) a query's original size, c channels.
 """
 
+from contextlib import nullcontext
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -26,7 +27,7 @@ from methods.hmnet.head import HMNetHead, Output
 from methods.hmnet.mamba.config import HybridMambaConfig
 from methods.hmnet.mamba.maps import resize
 from methods.hmnet.mamba.memory import memory_curves
-from methods.hmnet.optimization import MODULES, decay_groups, one_update, poly_rate
+from methods.hmnet.optimization import MODULES, decay_groups, keep_gradients_local, one_update, poly_rate
 from methods.hmnet.pspnet import Features
 from methods.hmnet.weights import ENSEMBLE, HMNetReleasedFormat
 
@@ -186,21 +187,33 @@ class HMNet(Segmenter):
                 )
 
     def training_step(self, batch: EpisodeBatch, batch_idx: int) -> Tensor:
-        per_epoch = int(self.trainer.num_training_batches)
-        step, steps = self.current_epoch * per_epoch + batch_idx + 1, (self.trainer.max_epochs or 1) * per_epoch
+        batches, accumulation = int(self.trainer.num_training_batches), self._accumulation()
+        per_epoch = -(-batches // accumulation)
+        step = self.current_epoch * per_epoch + batch_idx // accumulation + 1
+        steps = (self.trainer.max_epochs or 1) * per_epoch
         optimizers = self.optimizers()
         optimizers = optimizers if isinstance(optimizers, list) else [optimizers]
         self._set_rate(optimizers[0], poly_rate(self.rates[0], step, steps))
         if len(optimizers) > 1 and self.mamba_schedule == "poly":
             self._set_rate(optimizers[1], poly_rate(self.mamba_rates[0], step, steps, factor=1))
         loss = super().training_step(batch, batch_idx)
-        for optimizer in optimizers:
-            optimizer.zero_grad()
-        self.manual_backward(loss)
+        if batch_idx % accumulation == 0:
+            for optimizer in optimizers:
+                optimizer.zero_grad()
+        is_last = (batch_idx + 1) % accumulation == 0 or batch_idx + 1 == batches
+        with nullcontext() if is_last else keep_gradients_local(self.trainer.strategy):
+            self.manual_backward(loss / accumulation)
+        if not is_last:
+            return loss
         with one_update(getattr(self.trainer.precision_plugin, "scaler", None)):
             for optimizer in optimizers:
                 optimizer.step()
         return loss
+
+    def _accumulation(self) -> int:
+        """Return the number of a process's micro-batches in one step."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        return int(data.step_division(self.trainer.world_size).accumulation)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         rate, momentum, decay = self.rates

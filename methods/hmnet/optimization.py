@@ -1,10 +1,11 @@
 """HMNet's two optimisers: SGD for the head and AdamW for the hybrid Mamba network step together (hmnet.md §10)."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
+from lightning.pytorch.strategies import ParallelStrategy, Strategy
 from torch import nn
 
 MODULES = (
@@ -25,6 +26,11 @@ def decay_groups(mamba: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     for name, parameter in mamba.named_parameters():
         groups["norm" in name]["params"].append(parameter)
     return groups
+
+
+def keep_gradients_local(strategy: Strategy) -> AbstractContextManager[Any]:
+    """Return a context in which processes do not exchange gradients: the last micro-batch of a step does it for all."""
+    return strategy.block_backward_sync() if isinstance(strategy, ParallelStrategy) else nullcontext()
 
 
 @contextmanager

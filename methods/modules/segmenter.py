@@ -70,6 +70,7 @@ class FewShotClassifierSegmenter(Segmenter):
     released_format = ReleasedFormat(stated=stated_settings)
     backbone: FrozenViT
     learner: Learner
+    step_is_a_mean = True
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from datamodules.datasets.folder import Folder
 from datamodules.episodic import EpisodicDataModule
 from datamodules.loading import decoding
 from datamodules.loading import distributed as shares_module
-from datamodules.loading.distributed import ContiguousDistributedSampler, ShuffledDistributedSampler
+from datamodules.loading.distributed import ContiguousDistributedSampler
 from datamodules.loading.episodes import LoadingConfig, load_episode
 from fsbench.data.transforms import resize_image, resize_labels
 from fsbench.episodes.samplers import Episode
@@ -67,8 +67,8 @@ def test_training_items_depend_on_seed_epoch_and_index_alone(index):
 
 def test_training_shows_every_pair_once_an_epoch(index):
     data = module(index)
-    sampler = data.train_dataloader().sampler
-    queries = [data.training_pool.pairs[i] for _, i in sampler]
+    batches = data.train_dataloader().batch_sampler
+    queries = [data.training_pool.pairs[i] for batch in batches for _, i in batch]
     assert sorted(queries) == sorted(data.training_pool.pairs)
     sampler.set_epoch(1)
     assert [data.training_pool.pairs[i] for _, i in sampler] != queries
@@ -82,19 +82,6 @@ def test_ranks_share_test_episodes_without_repetition(world, monkeypatch):
         shares.append(list(ContiguousDistributedSampler(11)))
         assert len(ContiguousDistributedSampler(11)) == len(shares[-1])
     assert sorted(i for share in shares for i in share) == list(range(11))
-
-
-@pytest.mark.parametrize("world", [1, 2, 3])
-def test_ranks_make_equally_many_training_steps(world, monkeypatch):
-    shares = []
-    for rank in range(world):
-        monkeypatch.setattr(shares_module, "ranks", lambda rank=rank: (rank, world))
-        shares.append([i for _, i in ShuffledDistributedSampler(10, seed=3)])
-    assert len({len(share) for share in shares}) == 1
-    together = [i for round_ in zip(*shares, strict=True) for i in round_]
-    monkeypatch.setattr(shares_module, "ranks", lambda: (0, 1))
-    alone = [i for _, i in ShuffledDistributedSampler(10, seed=3)]
-    assert together[:10] == alone and set(together) == set(range(10))
 
 
 def test_finished_episodes_are_left_out_and_queries_stay_together(index):
