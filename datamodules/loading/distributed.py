@@ -35,9 +35,7 @@ class TrainingBatches(Sampler[list[tuple[int, int]]]):
         SettingsError: no step is left.
     """
 
-    def __init__(
-        self, length: int, seed: int, division: StepDivision, fill_to: int = 1, drop_last: bool = False
-    ):
+    def __init__(self, length: int, seed: int, division: StepDivision, fill_to: int = 1, drop_last: bool = False):
         self.length, self.seed, self.division = length, seed, division
         filled = -(-length // fill_to) * fill_to
         self.steps, rest = divmod(filled, division.batch_size)

@@ -31,8 +31,8 @@ class StepDivision:
             batches = f"{lower} or {lower + self.processes}" if lower else str(self.processes)
             raise SettingsError(
                 f"batch_size is {self.batch_size} episodes per optimiser step, which {self.processes} processes cannot "
-                f"share equally; expected {_divisors(self.batch_size)} processes (DEVICES, times nodes), or "
-                f"--data.batch_size {batches}, which is another training"
+                f"share equally; expected {_divisors(self.batch_size)} as number of processes (DEVICES, times nodes), "
+                f"or --data.batch_size {batches}, which is another training"
             )
         if self.share % self.micro_batch:
             raise SettingsError(

@@ -1,7 +1,11 @@
 """Lightning counts micro-batches where the suite's settings count optimiser steps: one in terms of the other."""
 
-from typing import Any
+from typing import Any, Protocol
 
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from fsbench.core.method import Method
+from fsbench.data.step_division import StepDivision
 from fsbench.errors import SettingsError
 
 STEPS = ("limit_train_batches", "val_check_interval")
@@ -17,9 +21,9 @@ def check_accumulation(trainer: dict[str, Any], accumulation: int) -> None:
     """
     if trainer["accumulate_grad_batches"] != 1:
         raise SettingsError(
-            f"trainer.accumulate_grad_batches is {trainer['accumulate_grad_batches']}, but data.batch_size says how many "
-            "episodes a step has; give MICRO_BATCH (--data.micro_batch), the episodes that a process takes at once: "
-            "the suite accumulates the rest"
+            f"trainer.accumulate_grad_batches is {trainer['accumulate_grad_batches']}, but data.batch_size says how "
+            "many episodes a step has; give MICRO_BATCH (--data.micro_batch), the episodes that a process takes at "
+            "once: the suite accumulates the rest"
         )
     parts = [name for name in STEPS if _whole(trainer[name]) is None and trainer[name] not in (None, 1.0)]
     if accumulation > 1 and (parts or trainer["overfit_batches"]):
@@ -48,3 +52,27 @@ def _whole(value: Any) -> int | None:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     return int(value) if isinstance(value, float) and value > 1 and value.is_integer() else None
+
+
+class Trained(Protocol):
+    """The parts of an `fsbench.engine.experiment.Experiment` that say how a step was made."""
+
+    method: Method
+    division: StepDivision | None
+
+    @property
+    def trainer_settings(self) -> dict[str, Any]: ...
+
+
+def step_of(experiment: Trained) -> dict[str, Any]:
+    """Return the division of a training step for the record.
+
+    Where batch normalisation is trained, `normalised_over` is the number of items that its statistics are of.
+    """
+    division = experiment.division
+    assert division is not None
+    step: dict[str, Any] = division.as_dict()
+    if any(isinstance(m, _BatchNorm) and m.weight.requires_grad for m in experiment.method.modules()):
+        shared = division.processes if experiment.trainer_settings["sync_batchnorm"] else 1
+        step["normalised_over"] = division.micro_batch * shared
+    return step

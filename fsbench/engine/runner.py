@@ -22,6 +22,7 @@ from fsbench.engine.experiment import Experiment
 from fsbench.engine.loggers import log_record
 from fsbench.engine.machine import check_machine
 from fsbench.engine.meter import Meter
+from fsbench.engine.micro_batches import step_of
 from fsbench.engine.provenance import provenance
 from fsbench.engine.trainer import build_trainer
 from fsbench.engine.training_facts import weights_of
@@ -120,6 +121,7 @@ def _fit(experiment: Experiment, trainer: L.Trainer, last: Path, best: ModelChec
         "checkpoint_sha256": sha256_file(checkpoint),
         "validation_mIoU": float(best.best_model_score or 0),
         "epochs": trainer.current_epoch,
+        "step": step_of(experiment),
         "training_seconds": meter.seconds,
         "training_peak_mib": meter.peak_mib_of_all_ranks(),
         "unordered_kernels": sorted(kernels),

@@ -99,10 +99,12 @@ def test_more_processes_than_episodes(fsbench, bench_arguments, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_train_together(fsbench, bench_arguments, tmp_path):
-    done = fsbench(*bench_arguments("cst", tmp_path / "runs", "--devices", "2"))
+    options = ["--devices", "2", "--micro-batch", "3", "--data.batch_size=12"]
+    done = fsbench(*bench_arguments("cst", tmp_path / "runs", *options))
     assert done.returncode == 0, done.stderr
     run = the_record(tmp_path / "runs").run
-    assert run["identity"]["training"]["processes"] == 2 and run["made"]["validation_mIoU"] >= 0
+    assert run["made"]["step"] == {"batch_size": 12, "processes": 2, "micro_batch": 3}
+    assert run["identity"]["training"]["batch_size"] == 12 and run["made"]["validation_mIoU"] >= 0
 
 
 @pytest.mark.slow

@@ -67,12 +67,12 @@ def test_paper_settings_of_every_method(method, small_demo):
         "hmnet_vgg": 14_494_726,
     }
     families = {
-        "emat": (700, 9, 80),
-        "cst": (700, 12, 80),
+        "emat": (700, 27, 80),
+        "cst": (700, 36, 80),
         "cst_original": (400, 12, 2000),
-        "dcama": (384, 12, 1000),
+        "dcama": (384, 48, 1000),
         "hsnet": (400, 20, 2000),
-        "hmnet": (473, 2, 300),
+        "hmnet": (473, 8, 300),
         "pspnet": (417, 12, 100),
     }
     assert trainable == expected.get(method, trainable)

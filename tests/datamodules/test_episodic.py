@@ -70,8 +70,8 @@ def test_training_shows_every_pair_once_an_epoch(index):
     batches = data.train_dataloader().batch_sampler
     queries = [data.training_pool.pairs[i] for batch in batches for _, i in batch]
     assert sorted(queries) == sorted(data.training_pool.pairs)
-    sampler.set_epoch(1)
-    assert [data.training_pool.pairs[i] for _, i in sampler] != queries
+    batches.set_epoch(1)
+    assert [data.training_pool.pairs[i] for batch in batches for _, i in batch] != queries
 
 
 @pytest.mark.parametrize("world", [1, 2, 4])

@@ -57,7 +57,10 @@ def test_micro_batches_are_those_of_the_authors_processes(monkeypatch):
     assert [batch for turn in zip(*shares, strict=True) for batch in turn] == alone
 
 
-@pytest.mark.parametrize(("images", "processes", "each", "steps"), [(4208, 4, 2, 526), (3726, 4, 2, 466), (5953, 4, 3, 496), (82081, 4, 3, 6840), (21917, 8, 2, 1370)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("images", "processes", "each", "steps"),
+    [(4208, 4, 2, 526), (3726, 4, 2, 466), (21917, 8, 2, 1370), (5953, 4, 3, 496), (82081, 4, 3, 6840)],
+)
 def test_steps_per_epoch_of_the_authors_who_drop_the_last(images, processes, each, steps):
     """hmnet.md §10, §2.4.4: floor(ceil(images / processes) / batch of a process)."""
     assert steps == -(-images // processes) // each

@@ -45,16 +45,16 @@ METHODS = {  # class, backbone, its cache in MiB, the other arguments
     "metaoptnet_clip": ("classifiers.FrozenClassifier", "clip_vitb16", 6144, {"solver": "metaoptnet"}),
 }  # fmt: skip
 RUNS = {  # image size, batch size, epochs, protocol, augmentation
-    "dcama": (384, 12, 1000, "fscs", "none"),
+    "dcama": (384, 48, 1000, "fscs", "none"),
     "hsnet": (400, 20, 2000, "fscs", "none"),
-    "hmnet": (473, 2, 300, "pfenet", "pascal"),
+    "hmnet": (473, 8, 300, "pfenet", "pascal"),
     "classification": (224, None, 80, None, None),
 }
 ON_DATA = {  # what a data set changes of the run, and of the method
-    ("dcama", "coco"): ((384, 12, 500, "fscs", "none"), {}),
-    ("dcama", "fss1000"): ((384, 10, 1000, "fscs", "none"), {}),
+    ("dcama", "coco"): ((384, 48, 500, "fscs", "none"), {}),
+    ("dcama", "fss1000"): ((384, 40, 1000, "fscs", "none"), {}),
     ("hsnet", "coco"): ((400, 40, 2000, "fscs", "none"), {}),
-    ("hmnet", "coco"): ((633, 2, 75, "pfenet", "coco"), {"feature_side": 80}),
+    ("hmnet", "coco"): ((633, 16, 75, "pfenet", "coco"), {"feature_side": 80}),
 }
 
 

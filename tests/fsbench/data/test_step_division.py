@@ -8,7 +8,8 @@ from fsbench.errors import SettingsError
 
 @pytest.mark.parametrize(
     ("batch", "processes", "given", "share", "micro", "accumulation", "groups"),
-    [(27, 1, None, 27, 27, 1, 1), (27, 3, None, 9, 9, 1, 3), (27, 3, 3, 9, 3, 3, 9), (8, 1, 2, 8, 2, 4, 4), (8, 4, 2, 2, 2, 1, 4)],
+    [(27, 1, None, 27, 27, 1, 1), (27, 3, None, 9, 9, 1, 3), (27, 3, 3, 9, 3, 3, 9), (8, 1, 2, 8, 2, 4, 4),
+     (8, 4, 2, 2, 2, 1, 4)],
 )  # fmt: skip
 def test_a_step_is_divided(batch, processes, given, share, micro, accumulation, groups):
     division = StepDivision(batch, processes, given)
@@ -20,10 +21,10 @@ def test_a_step_is_divided(batch, processes, given, share, micro, accumulation, 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((27, 2), "27 episodes per optimiser step, which 2 processes cannot share equally; expected 1, 3, 9 or 27 proc"),
+        ((27, 2), "27 episodes per optimiser step, which 2 processes cannot share equally; expected 1, 3, 9 or 27 as"),
         ((27, 4), "--data.batch_size 24 or 28"),
-        ((2, 3), "expected 1 or 2 processes (DEVICES, times nodes), or --data.batch_size 3,"),
-        ((27, 3, 4), "micro_batch is 4 episodes at once, which does not divide the 9 of a process (batch_size 27, proc"),
+        ((2, 3), "expected 1 or 2 as number of processes (DEVICES, times nodes), or --data.batch_size 3,"),
+        ((27, 3, 4), "micro_batch is 4 episodes at once, which does not divide the 9 of a process (batch_size"),
         ((27, 3, 4), "(--data.micro_batch) 1, 3 or 9"),
         ((8, 8, 2), "(--data.micro_batch) 1"),
     ],

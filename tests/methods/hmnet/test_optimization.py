@@ -48,9 +48,9 @@ class Gradients(L.Callback):
         self.folder = folder
 
     def on_train_batch_end(self, trainer, method, outputs, batch, batch_idx):
-        if batch_idx == 0:
-            found = {name: p.grad for name, p in method.named_parameters() if p.grad is not None}
-            torch.save(found, self.folder / f"{trainer.world_size}-{trainer.global_rank}.pt")
+        file = self.folder / f"{trainer.world_size}-{trainer.global_rank}.pt"
+        if trainer.global_step and not file.exists():
+            torch.save({name: p.grad for name, p in method.named_parameters() if p.grad is not None}, file)
 
 
 def test_gradients_in_half_precision_are_scaled_back_alike(blocks_folder, tmp_path):
@@ -78,17 +78,20 @@ class WithoutVoid(HMNet):
 
 
 def test_two_processes_train_as_one(blocks_folder, tmp_path):
-    """Real processes with an episode each get the gradients of one with both; a second step shows that none waits for a
-    gradient that never comes."""
-    for world in (1, 2):
+    """Real processes with two episodes each, one after the other, get the gradients of one process with all four, at
+    once or one by one; a second step shows that none waits for a gradient that never comes."""
+    for name, world, micro in (("whole", 1, None), ("parts", 1, 1), ("two", 2, 1)):
         torch.manual_seed(0)
+        (folder := tmp_path / name).mkdir()
         method = without_dropout(WithoutVoid(BackboneConfig("demo"), **SMALL, bam=False))
-        module = data(blocks_folder, 64, batch_size=2 // world)
-        fit(
-            method, module, callbacks=[Gradients(tmp_path)], devices=world, strategy="ddp_fork" if world > 1 else "auto"
-        )
-    alone, *ranks = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("1-0", "2-0", "2-1"))
-    for found in ranks:
+        module = data(blocks_folder, 64, batch_size=4, micro_batch=micro)
+        strategy = "ddp_fork" if world > 1 else "auto"
+        micro_batches = 2 * module.step_division(world).accumulation
+        trainer = fit(method, module, micro_batches, [Gradients(folder)], devices=world, strategy=strategy)
+        assert world > 1 or trainer.global_step == 2 * 2  # steps of two optimisers
+    names = ("whole/1-0", "parts/1-0", "two/2-0", "two/2-1")
+    alone, *others = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in names)
+    for found in others:
         assert found.keys() == alone.keys()
         for name, gradient in alone.items():
             assert (found[name] - gradient).abs().max() <= 1e-5 * gradient.abs().max().clamp(min=1e-3), name
