@@ -75,7 +75,7 @@ def module(folder, **options):
 
 def batch_of(data, epoch=0):
     loader = data.train_dataloader()
-    loader.sampler.set_epoch(epoch)
+    loader.batch_sampler.set_epoch(epoch)
     return next(iter(loader))
 
 
