@@ -18,6 +18,7 @@ class Web:
         break_after: Bytes of each answer, in turn, after which the connection is cut; then answers are whole.
         answers: HTTP status of each request, in turn; then 200.
         delays: Seconds before the header of each answer, in turn.
+        headers: More headers of every answer.
         requests: (path, Range header) of all requests.
     """
 
@@ -27,6 +28,7 @@ class Web:
         self.break_after: list[int] = []
         self.answers: list[int] = []
         self.delays: list[float] = []
+        self.headers: dict[str, str] = {}
         self.requests: list[tuple[str, str | None]] = []
         self.url = ""
 
@@ -55,12 +57,16 @@ def serve() -> Iterator[Web]:
             more = {"Content-Range": f"bytes {start}-{len(body) - 1}/{len(body)}"} if start else {}
             return self.answer(206 if start else 200, body[start:], more)
 
+        do_HEAD = do_GET
+
         def answer(self, status: int, body: bytes, more: dict[str, str] | None = None) -> None:
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
-            for name, value in (more or {}).items():
+            for name, value in {**web.headers, **(more or {})}.items():
                 self.send_header(name, value)
             self.end_headers()
+            if self.command == "HEAD":
+                return
             cut = web.break_after.pop(0) if web.break_after and status in (200, 206) else len(body)
             with suppress(ConnectionError):  # who asked may be gone
                 self.wfile.write(body[:cut])

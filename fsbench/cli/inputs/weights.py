@@ -125,9 +125,9 @@ def _fetch(options: argparse.Namespace, extra: list[str]) -> int:
         try:
             fetcher.fetch(name)
         except FsbenchError as error:
-            failures.append(error)
-    for error in failures:
-        print_block(f"fsbench: error: {user_message(error)}", sys.stderr)
+            failures.append(user_message(error))
+    for message in failures:
+        print_block(f"fsbench: error: {message}", sys.stderr)
     return 2 if failures else 0
 
 

@@ -52,6 +52,7 @@ def small_table(web: Web, weights: Path, vit_bytes: bytes, tmp_path: Path, monke
         "demo": {"file": "vit.pth", "url": f"{web.url}/vit.pth", "size": len(vit_bytes),
                  "sha256": hashlib.sha256(vit_bytes).hexdigest(), **licence, **page},
         "plain": {"file": "plain.pth", "url": f"{web.url}/plain.pth", **page},
+        "hubbed": {"file": "hubbed.safetensors", "hub": "owner/net/model.safetensors", "licence": "X", **page},
         "manual": {"file": "manual.pth", "by_hand": "ask the authors", **page},
     }  # fmt: skip
     checkpoints = {

@@ -39,7 +39,7 @@ def test_published_truncated_and_missing_files(small_table, weights, vit_bytes, 
     status, verdicts = check(capsys)
     assert status == 0
     assert {name: v["verdict"] for name, v in verdicts.items()} == {
-        "vit.pth": "official", "plain.pth": "incomplete", "manual.pth": "missing",
+        "vit.pth": "official", "plain.pth": "incomplete", "manual.pth": "missing", "hubbed.safetensors": "missing",
     }  # fmt: skip
     assert verdicts["plain.pth"]["problem"] == "only plain.pth.part (10 bytes)"
     (weights / "vit.pth").write_bytes(vit_bytes[:1000])
@@ -51,7 +51,7 @@ def test_published_truncated_and_missing_files(small_table, weights, vit_bytes, 
     assert main(["weights", "check"]) == 1
     printed = capsys.readouterr().out
     assert "demo: damaged" in printed and "beside it: vit.pth.bad (1 bytes)" in printed
-    assert "not here: 1 of 3" in printed
+    assert "not here: 2 of 4" in printed
 
 
 def test_files_that_do_not_load_are_named_and_nothing_is_unpickled(small_table, weights, capsys, monkeypatch):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save
 
 from fsbench.cli.main import main
 from fsbench.files import locked
@@ -115,7 +118,7 @@ def test_names_are_judged_before_anything_is_fetched(fetch, web):
     status, _, err = fetch("demo", "plian")
     assert status == 2 and "no weights are called 'plian'; did you mean 'plain'?" in err and web.requests == []
     status, _, err = fetch("xyzzy")
-    assert "there are: demo, manual, plain, shop (see: fsbench weights list)" in err
+    assert "there are: demo, hubbed, manual, plain, shop (see: fsbench weights list)" in err
     status, _, err = fetch()
     assert status == 2 and "nothing to fetch was named" in err
     assert fetch("vit.pth")[0] == 0  # the file's name will do
@@ -154,8 +157,8 @@ def test_two_at_once(fetch, web, weights):
     assert web.requests == []
 
 
-def command(*names: str) -> "subprocess.Popen[str]":
-    """Start `fsbench weights fetch` with the table of this test in a process of its own."""
+def command(*names: str, **more: str) -> "subprocess.Popen[str]":
+    """Start `fsbench weights fetch` with the table of this test in a process of its own, with more environment."""
     from fsbench.weights import table
 
     code = (
@@ -165,7 +168,7 @@ def command(*names: str) -> "subprocess.Popen[str]":
     )
     arguments = [sys.executable, "-c", code, str(table.TABLE), "weights", "fetch", *names, "--accept-licence"]
     pipe = subprocess.PIPE
-    return subprocess.Popen(arguments, stdout=pipe, stderr=pipe, text=True)
+    return subprocess.Popen(arguments, stdout=pipe, stderr=pipe, text=True, env=os.environ | more)
 
 
 @pytest.mark.slow
@@ -184,6 +187,36 @@ def test_ctrl_c_keeps_the_part_and_the_same_command_goes_on(web: Web, weights: P
     assert process.communicate(timeout=60) and process.returncode == 0
     assert web.requests[-1] == ("/vit.pth", "bytes=50000-")
     assert (weights / "vit.pth").read_bytes() == vit_bytes
+
+
+@pytest.mark.slow
+def test_the_hubs_own_code_fetches_what_is_on_the_hub(web: Web, weights: Path, tmp_path: Path) -> None:
+    body = save({"w": torch.zeros(3)})
+    path = "/owner/net/resolve/main/model.safetensors"
+    web.files[path] = body
+    web.headers = {"ETag": f'"{hashlib.sha256(body).hexdigest()}"', "X-Repo-Commit": "0" * 40}
+    home = {"HF_ENDPOINT": web.url, "HF_HOME": str(tmp_path / "hub")}
+
+    def run(**more: str) -> tuple[int, str]:
+        process = command("hubbed", **home | more)
+        _, err = process.communicate(timeout=60)
+        return process.returncode, err
+
+    status, err = run()
+    assert status == 0, err
+    assert (weights / "hubbed.safetensors").read_bytes() == body
+    (weights / "hubbed.safetensors").unlink()
+    web.requests.clear()
+    assert run(HF_HUB_OFFLINE="1")[0] == 0 and web.requests == []  # from the hub's cache
+    assert (weights / "hubbed.safetensors").read_bytes() == body
+    (weights / "hubbed.safetensors").unlink()
+    status, err = run(HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path / "empty"))
+    assert status == 2 and web.requests == []
+    assert "the hub gave no owner/net/model.safetensors: " in err and "unset HF_HUB_OFFLINE" in err
+    web.files[path] = bytes(len(body))
+    status, err = run(HF_HOME=str(tmp_path / "other"))
+    assert status == 2 and f"expected {hashlib.sha256(body).hexdigest()}; remove it" in err
+    assert not (weights / "hubbed.safetensors").exists()
 
 
 def test_what_methods_need(fetch, capsys):
