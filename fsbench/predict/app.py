@@ -22,8 +22,8 @@ KEEP_UPLOADS = 600
 """Seconds after which an uploaded file is removed."""
 TOY = (
     "**These masks are a toy.** No weights were given, so the small network that comes along looks at your photos; it "
-    "was trained on generated shapes and knows little of the world. For real photos start the page with DINOv2's: "
-    "`fsbench demo --weights dinov2_vits14_pretrain.pth`."
+    "was trained on generated shapes and knows little of the world. For real photos get DINOv2's and start the page "
+    "again: `fsbench weights fetch dinov2_vits14`."
 )
 Overlays = list[tuple[Any, str]]
 """Images with captions, as gradio's gallery takes them."""

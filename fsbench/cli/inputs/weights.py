@@ -198,8 +198,7 @@ def _load_problem(name: str, path: Path) -> str:
 
 def _check_checkpoints(name: str, entry: "CheckpointSet", named: bool, load: bool) -> list[dict[str, Any]]:
     """Return the verdicts on the authors' checkpoints that are here; `named`: their absence is said as well."""
-    # torch, as above
-    from fsbench.engine.checkpoint import read_checkpoint
+    # spared until it is needed, as above
     from fsbench.weights.state import relative
 
     present = entry.present()
@@ -208,12 +207,19 @@ def _check_checkpoints(name: str, entry: "CheckpointSet", named: bool, load: boo
         return [{**absent, "leftovers": []}] if named else []
     verdicts = []
     for path in present:
-        problem = ""
-        try:
-            if load:
-                read_checkpoint(path)
-        except CheckpointError as error:
-            problem = user_message(error)
+        problem = _checkpoint_problem(path) if load else ""
         verdict = "does not load" if problem else "unverified"
         verdicts.append({"name": name, "file": relative(path), "verdict": verdict, "problem": problem, "leftovers": []})
     return verdicts
+
+
+def _checkpoint_problem(path: Path) -> str:
+    """Return why the checkpoint `path` cannot be read, empty if it can; only tensors and plain values are unpickled."""
+    # torch: seconds
+    from fsbench.engine.checkpoint import read_checkpoint
+
+    try:
+        read_checkpoint(path)
+    except CheckpointError as error:
+        return user_message(error)
+    return ""

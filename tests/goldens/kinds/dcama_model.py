@@ -7,6 +7,7 @@ from fsbench.backbones.pyramid_networks import PYRAMIDS, PyramidNet, block_featu
 from fsbench.backbones.timm_names import to_timm_names
 from fsbench.core.shot_ensemble import ENSEMBLES, combine
 from fsbench.explain.coarse_masks import binary_sum
+from fsbench.weights.table import WeightFile
 from methods.dcama.dcama import DCAMA
 from methods.modules.pyramid_segmenter import resize
 from tests.goldens.harness import EXACT, Case, Comparisons, absolute, relative
@@ -35,7 +36,7 @@ def features(case: Case) -> Comparisons:
             tuple(c["depths"]),
             tuple(c["embed_dim"] * 2**i for i in range(4)),  # type: ignore[arg-type]
             1,
-            file="",
+            weights=WeightFile(""),
         )
         state = case.state()
     model = build_pyramid_network(net)
