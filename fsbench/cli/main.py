@@ -68,7 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print_error(f"{describe(error)} ({where})")
         return 2
     except KeyboardInterrupt:
-        resumes = options.command in ("bench", "run", "predict") or getattr(options, "action", "") == "prepare"
+        command, action = options.command, getattr(options, "action", "")
+        resumes = command in ("bench", "run", "predict") or action in ("prepare", "fetch")
         print_line(file=sys.stderr)
         print_line(f"fsbench: stopped{f'; {GOES_ON}' * resumes}", sys.stderr)
         return 130

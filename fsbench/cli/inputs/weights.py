@@ -97,9 +97,6 @@ def _fetch(options: argparse.Namespace, extra: list[str]) -> int:
     from fsbench.weights.fetch import Fetcher
     from fsbench.weights.table import find
 
-    for name, least in (("timeout", 0.001), ("retries", 0), ("backoff", 0)):
-        if getattr(options, name) < least:
-            raise SettingsError(f"--{name} is {getattr(options, name)}, expected {least} or more")
     source = Path(options.source).expanduser() if options.source else None
     if source is not None and not source.is_dir():
         raise SettingsError(f"--from is {source}, which is no folder; expected the folder that holds the files")
