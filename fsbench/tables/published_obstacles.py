@@ -147,8 +147,12 @@ def _training(training: Training, published: PublishedScore, paper: PaperSetting
         *_differs("validation on classes", settings.get("validation"), paper.validation),
         *_differs("validation episodes", training.episodes, training.official_episodes),
     ]
+    stated = dict(paper.training)
+    if stated.get("micro_batch") is not None:  # where the division of a step changes its loss
+        ours = settings.get("division", {}).get("micro_batch")
+        reasons += _differs("micro-batch", ours, stated["micro_batch"])
     for key, unstated in UNSTATED_TRAINING.items():
-        ours, theirs = frozen(settings.get(key, unstated)), dict(paper.training).get(key, unstated)
+        ours, theirs = frozen(settings.get(key, unstated)), stated.get(key, unstated)
         reasons += [f"{key} {_word(ours)} instead of {_word(theirs)}"] if ours != theirs else []
     reasons += [f"another {key} than the method's" for key in ("optimizer", "lr_scheduler") if settings.get(key)]
     if not str(settings.get("base_lists")).startswith("official"):

@@ -16,7 +16,7 @@ UNSTATED_TRAINING: dict[str, Any] = {
     "training_shot": 1, "training_items": "episodes", "augmentation": "none", "max_steps": -1, "overfit_batches": 0.0,
     "check_val_every_n_epoch": 1, "val_check_interval": None, "fast_dev_run": False, "limit_train_batches": None,
     "limit_val_batches": None, "min_epochs": None, "max_time": None, "gradient_clip_val": None,
-    "gradient_clip_algorithm": None, "callbacks": None,
+    "gradient_clip_algorithm": None, "callbacks": None, "fill_to": 1, "drop_last": False,
 }  # fmt: skip
 """Settings of training data and trainer, besides epochs and batch, that change what is learned or chosen, and their
 values where neither a configuration file nor the identity of a run states them."""
@@ -40,7 +40,7 @@ class PaperSettings:
         precision, tf32: of the numbers, in training and test.
         epochs, batch: of the training; `batch` is that of an optimiser step over all devices.
         validation: classes of the validation episodes, by which the checkpoint was chosen.
-        training: those of `UNSTATED_TRAINING` that the configuration states, name -> value.
+        training: those of `UNSTATED_TRAINING`, and the micro-batch, that the configuration states, name -> value.
         method: settings of the method that the configuration states, name -> value.
     """
 
@@ -240,7 +240,8 @@ class _Line:
 def _paper_settings(stated: Mapping[str, Any], defaults: Mapping[str, Any], more: Mapping[str, Any]) -> PaperSettings:
     """Collect the settings of a paper: `more` over those that our configuration states over `defaults`."""
     trainer, data = stated.get("trainer", {}), stated.get("data", {}).get("init_args", {})
-    of_training = {key: value for key, value in {**trainer, **data}.items() if key in UNSTATED_TRAINING}
+    compared = {*UNSTATED_TRAINING, "micro_batch"}
+    of_training = {key: value for key, value in {**trainer, **data}.items() if key in compared}
     values: dict[str, Any] = {
         "image_size": data.get("image_size"),
         "precision": str(trainer["precision"]),

@@ -222,6 +222,11 @@ def test_why_not(official, reported):
         ({"training": {"batch_size": 9, "processes": 3}}, []),
         ({"training": {"batch_size": 3, "processes": 3, "accumulate_grad_batches": 3}}, []),
         ({"training": {"batch_size": 9, "processes": 1}}, ["effective batch 9 instead of 27"]),
+        ({"training": {"fill_to": 3}}, ["fill_to 3 instead of 1"]),
+        ({"paper": {"micro_batch": 2}}, ["micro-batch not recorded"]),
+        ({"paper": {"micro_batch": 2}, "training": {"division": {"processes": 1, "micro_batch": 8}}},
+         ["micro-batch 8 instead of 2"]),
+        ({"paper": {"micro_batch": 2}, "training": {"division": {"processes": 4, "micro_batch": 2}}}, []),
         ({"training": {"validation": "base"}}, ["validation on classes base instead of novel"]),
         ({"training": {"training_shot": 5}}, ["training_shot 5 instead of 1"]),
         ({"training": {"limit_train_batches": 4}}, ["limit_train_batches 4 instead of none"]),
@@ -256,11 +261,14 @@ def test_why_not(official, reported):
     ],
 )  # fmt: skip
 def test_each_difference_is_named(tested, reported, changes, expected):
-    paper = replace(reported, made_with=replace(reported.made_with, batch=27, training=()))
-    wanted = {"batch_size": 27, "fill_to": 1} | changes.get("training", {})
+    paper = replace(
+        reported, made_with=replace(reported.made_with, batch=27, training=tuple(changes.get("paper", {}).items()))
+    )
+    wanted = {"batch_size": 27, "fill_to": 1, "drop_last": False} | changes.get("training", {})
     header = tested(*changes.get("which", ()))
     given = {"method": EMAT, "backbone": "dinov2_vits14", **changes, "training": wanted}
-    given.pop("which", None)
+    for key in ("which", "paper"):
+        given.pop(key, None)
     variant = given.pop("variant", None)
     record = Record(Path("a run"), run_of(header, **given) | {"checkpoint_variant": variant})
     record.__dict__["header"] = header  # as if it were read
