@@ -154,6 +154,15 @@ def config_files(
     return files
 
 
+@cache
+def configured_protocol(files: tuple[Path, ...]) -> str | None:
+    """Return the protocol that configuration files name, the last one's; None for a method of classification."""
+    if any(_read_yaml(file).get("task") == "classification" for file in files):
+        return None
+    named = [_read_yaml(file).get("data", {}).get("init_args", {}).get("protocol") for file in files]
+    return next((name for name in reversed(named) if name is not None), None)
+
+
 def _existing(file: Path) -> list[Path]:
     return [file] if file.is_file() else []
 

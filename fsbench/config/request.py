@@ -5,8 +5,13 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from fsbench.config.registry import choose_method, config_files, task_of
+from fsbench.config.registry import choose_method, config_files, configured_protocol, task_of
 from fsbench.errors import SettingsError
+
+DEFAULT_PROTOCOL = "fscs"
+"""Protocol of methods whose configuration names no other (configs/base.yaml)."""
+PROTOCOL_ARGUMENTS = ("--data.protocol", "--data.init_args.protocol")
+"""Arguments in LightningCLI's form that ask for a protocol."""
 
 
 def _option(
@@ -53,7 +58,10 @@ class Request:
     way: int | None = _option(None, "classes of an episode", key="data.way", axis="ways")
     shot: int | None = _option(None, "labelled images of a class", key="data.shot", axis="shots")
     protocol: str | None = _option(
-        None, "fscs (the default), hsnet, pfenet; see: fsbench protocols", key="data.protocol", segmentation_only=True
+        None,
+        "fscs, hsnet or pfenet for all methods, instead of each one's own; see: fsbench protocols",
+        key="data.protocol",
+        segmentation_only=True,
     )
     manifest: str | None = _option(
         None,
@@ -120,6 +128,15 @@ class Request:
         """Return the batch of a trial on many devices, an episode for each; its figures are no results in any case."""
         trial = self.fast and task_of("data", self.dataset) == "segmentation"
         return self.devices if trial and self.devices is not None and self.devices > 2 else None
+
+    def own_protocol(self, method: str) -> str | None:
+        """Return the protocol that `method` takes by itself.
+
+        None where one was asked for, by option, manifest or argument, and for classification.
+        """
+        if self.protocol or self.manifest or any(text.startswith(PROTOCOL_ARGUMENTS) for text in self.extra):
+            return None
+        return configured_protocol(tuple(config_files(method, self.dataset, self.fast, self.backbone)))
 
     def _check_classification(self) -> None:
         """Raise SettingsError for an option that only segmentation has."""

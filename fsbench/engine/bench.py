@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fsbench.config.compose import parse
-from fsbench.config.request import Request
+from fsbench.config.request import DEFAULT_PROTOCOL, Request
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.machine import check_machine
 from fsbench.engine.watchdog import child_environment, describe_exit, sigterm_exits
@@ -49,6 +49,9 @@ def bench(request: Request) -> tuple[list[Record], list[str]]:
     make_folder(Path(request.runs))
     records, failures = [], []
     jobs = _jobs(request)
+    protocols = describe_protocols(request)
+    if protocols:
+        print(protocols, file=sys.stderr)
     for number, job in enumerate(jobs, 1):
         label = f"[{number}/{len(jobs)}] {job.label}"
         print_line(f"{label}: {'found' if job.is_done else 'runs in'} {job.folder}", sys.stderr)
@@ -73,6 +76,23 @@ def _jobs(request: Request) -> list[_Job]:
             label = f"{method} on {request.dataset}, fold {fold}"
             jobs.append(_Job(label, arguments, experiment.folder, experiment.is_done))
     return jobs
+
+
+def describe_protocols(request: Request) -> str:
+    """Return one line on the protocols that the methods of a request take by themselves.
+
+    It is empty where one was asked for, and where all take fscs, the suite's own.
+    """
+    methods: dict[str, list[str]] = {}
+    for method in dict.fromkeys(request.methods):
+        protocol = request.own_protocol(method)
+        if protocol is not None:
+            methods.setdefault(protocol, []).append(method)
+    if not methods.keys() - {DEFAULT_PROTOCOL}:
+        return ""
+    taken = "; ".join(f"{protocol} for {', '.join(names)}" for protocol, names in methods.items())
+    apart = "a table compares within one protocol; " if len(methods) > 1 else ""
+    return f"protocol, by default: {taken} ({apart}PROTOCOL=<name> sets one for all)"
 
 
 def _run_in_process(arguments: list[str], debug: bool) -> int:

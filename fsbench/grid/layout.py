@@ -48,7 +48,7 @@ TASK = ("way", "shot", "setting", "protocol")
 
 
 def _task(cell: GridCell, names: Sequence[str]) -> list[str]:
-    values = vars(cell.request) | {"options": cell.options}
+    values = vars(cell.request) | {"options": cell.options, "protocol": cell.protocol}
     return ["–" if values[name] is None else str(values[name]) for name in names]
 
 

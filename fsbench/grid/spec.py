@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 from fsbench import __version__
 from fsbench.config.registry import choose_method, config_files
-from fsbench.config.request import Request
+from fsbench.config.request import DEFAULT_PROTOCOL, Request
 from fsbench.files import read_yaml
 from fsbench.paths import CONFIGS
 
@@ -41,10 +41,16 @@ class GridCell:
 
     @property
     def task(self) -> str:
-        """Way, shot, setting and protocol in words, as far as the grid names them."""
+        """Way, shot, setting and protocol in words, as far as the grid names them or the method has its own."""
         way, shot = self.request.way, self.request.shot
         words = [] if way is None and shot is None else [f"{way or 1}-way {shot or 1}-shot"]
-        return " ".join([*words, *(word for word in (self.request.setting, self.request.protocol) if word)])
+        protocol = self.request.protocol or (self.protocol if self.protocol != DEFAULT_PROTOCOL else None)
+        return " ".join([*words, *(word for word in (self.request.setting, protocol) if word)])
+
+    @property
+    def protocol(self) -> str | None:
+        """Name of the protocol; None for classification, and where a manifest or an argument says it."""
+        return self.request.protocol or self.request.own_protocol(self.request.methods[0])
 
     @property
     def options(self) -> str:

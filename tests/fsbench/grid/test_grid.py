@@ -139,7 +139,7 @@ def cells_with(states, folds=2):
     """Planned cells of one variant: {(fold, seed): mIoU or None}."""
     return [
         PlannedRun(
-            cell_of("m", "d", fold, 1, 1, None, seed),
+            cell_of("prototype", "demo", fold, 1, 1, None, seed),
             Path("x"),
             None if score is None else finished(score, folds),
         )
@@ -192,7 +192,7 @@ def test_what_makes_scores_no_results_is_said(make):
     """A trial with random weights beside a run with all episodes, and one whose manifest is gone."""
 
     def planned(method, record):
-        return PlannedRun(cell_of(method, "blocks", 0, 1, 1, None, 0), record.path, record)
+        return PlannedRun(cell_of(method, "folder", 0, 1, 1, None, 0), record.path, record)
 
     trial = make("emat", 0, weights="random (seed 0)", episodes=6)
     lost = make("cst", 0)
@@ -200,9 +200,9 @@ def test_what_makes_scores_no_results_is_said(make):
     items = [planned("emat", trial), planned("prototype", make("prototype", 0, episodes=1000)), planned("cst", lost)]
     few, lists, random, left = remarks(items)
     assert lists.startswith("image lists: ")
-    assert few == "emat blocks 1-way 1-shot: 6 instead of the protocol's 1000 episodes: a trial, not a result"
-    assert random.startswith("emat blocks 1-way 1-shot: emat: backbone b has random (seed 0) weights")
-    assert left.startswith("cst blocks 1-way 1-shot: left out: there is no manifest")
+    assert few == "emat folder 1-way 1-shot: 6 instead of the protocol's 1000 episodes: a trial, not a result"
+    assert random.startswith("emat folder 1-way 1-shot: emat: backbone b has random (seed 0) weights")
+    assert left.startswith("cst folder 1-way 1-shot: left out: there is no manifest")
     assert [found.done for found in summaries(items, ["mIoU"])] == [1, 1, 0]
 
 
