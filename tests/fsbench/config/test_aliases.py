@@ -20,7 +20,7 @@ HMNET = {
 }  # fmt: skip
 FULL = {
     "alpha": 0.0, "epochs": 5, "head": "metaoptnet", "learning_rate": 5e-5, "optimiser": "adamw", "patches": 14,
-    "tau": 1.0, "temperature": 1.0, "tuning": "full",
+    "tau": 1.0, "temperature": 1.0, "tuning": "full", "gradient_weight": 1.0, "prompt_draw": "run",
 }  # fmt: skip
 LORA = FULL | {"epochs": 10, "learning_rate": 5e-3, "temperature": 20.0, "tuning": "lora"}
 SSF = LORA | {"tuning": "ssf"}
@@ -45,15 +45,15 @@ METHODS = {  # class, backbone, its cache in MiB, the other arguments
     "metaoptnet_clip": ("classifiers.FrozenClassifier", "clip_vitb16", 6144, {"solver": "metaoptnet"}),
 }  # fmt: skip
 RUNS = {  # image size, batch size, epochs, protocol, augmentation
-    "dcama": (384, 48, 1000, "fscs", "none"),
-    "hsnet": (400, 20, 2000, "fscs", "none"),
+    "dcama": (384, 48, 1000, "hsnet", "none"),
+    "hsnet": (400, 20, 2000, "hsnet", "none"),
     "hmnet": (473, 8, 300, "pfenet", "pascal"),
     "classification": (224, None, 80, None, None),
 }
 ON_DATA = {  # what a data set changes of the run, and of the method
-    ("dcama", "coco"): ((384, 48, 500, "fscs", "none"), {}),
-    ("dcama", "fss1000"): ((384, 40, 1000, "fscs", "none"), {}),
-    ("hsnet", "coco"): ((400, 40, 2000, "fscs", "none"), {}),
+    ("dcama", "coco"): ((384, 48, 500, "hsnet", "none"), {}),
+    ("dcama", "fss1000"): ((384, 40, 1000, "hsnet", "none"), {}),
+    ("hsnet", "coco"): ((400, 40, 2000, "hsnet", "none"), {}),
     ("hmnet", "coco"): ((633, 16, 75, "pfenet", "coco"), {"feature_side": 80}),
 }
 
