@@ -49,6 +49,10 @@ class Training:
         return int(size * self.settings["processes"] * (self.settings.get("accumulate_grad_batches") or 1))
 
 
+_RECORDED = {f.name for f in fields(Training)} - {"origin", "stated"}
+"""Arguments that a record may state; others are of later versions."""
+
+
 def training_of(record: Record) -> Training:
     """Return what the record tells of the training of its weights."""
     weights = record.run.get("weights")
@@ -56,8 +60,7 @@ def training_of(record: Record) -> Training:
         return _of_old_record(record.run["identity"])
     if not weights["training"]:
         return Training(weights["origin"], stated=False)
-    known = {f.name for f in fields(Training)} - {"origin", "stated"}
-    return Training(weights["origin"], **{key: value for key, value in weights["training"].items() if key in known})
+    return Training(weights["origin"], **{key: value for key, value in weights["training"].items() if key in _RECORDED})
 
 
 def _of_old_record(identity: Mapping[str, Any]) -> Training:

@@ -147,13 +147,14 @@ def _training(training: Training, published: PublishedScore, paper: PaperSetting
         *_differs("validation on classes", settings.get("validation"), paper.validation),
         *_differs("validation episodes", training.episodes, training.official_episodes),
     ]
-    stated = dict(paper.training)
+    stated = UNSTATED_TRAINING | dict(paper.training)
     if stated.get("micro_batch") is not None:  # where the division of a step changes its loss
         ours = settings.get("division", {}).get("micro_batch")
         reasons += _differs("micro-batch", ours, stated["micro_batch"])
     for key, unstated in UNSTATED_TRAINING.items():
-        ours, theirs = frozen(settings.get(key, unstated)), stated.get(key, unstated)
-        reasons += [f"{key} {_word(ours)} instead of {_word(theirs)}"] if ours != theirs else []
+        ours, theirs = frozen(settings.get(key, unstated)), stated[key]
+        if ours != theirs:
+            reasons.append(f"{key} {_word(ours)} instead of {_word(theirs)}")
     reasons += [f"another {key} than the method's" for key in ("optimizer", "lr_scheduler") if settings.get(key)]
     if not str(settings.get("base_lists")).startswith("official"):
         reasons.append(f"training lists are {settings.get('base_lists', 'not recorded')} instead of official")

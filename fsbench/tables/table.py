@@ -33,4 +33,10 @@ def build_blocks(
         published: reported scores, set beside the rows they belong to.
     """
     options = TableOptions(by_class, trivial, tuple(metrics))
-    return [_BLOCKS[group[0].task.name](group, options, published) for group in comparable(records)]
+    blocks = []
+    for group in comparable(records):
+        header = group[0].header
+        test = header["dataset"], header["way"], header["shot"]
+        of_test = [score for score in published if (score.dataset, score.way, score.shot) == test]
+        blocks.append(_BLOCKS[group[0].task.name](group, options, of_test))
+    return blocks
