@@ -105,7 +105,10 @@ def how_to_get(file: WeightFile, name: str, path: Path) -> str:
     if not file.page:
         return f"the weights {path} that come with the repository are missing; restore them with git checkout"
     if file.by_hand:
-        way = f"no program can fetch them: {file.by_hand}\n  page: {file.page}"
+        way = (
+            f"no program can fetch them: {file.by_hand}\n  page: {file.page}\n"
+            f"  a copy at hand is put in place by: fsbench weights fetch {name} --from DIR"
+        )
     else:
         more = "…" if len(file.checksum) < 64 else ""
         checksum = f"{file.checksum}{more}" if file.checksum else "(none is published)"

@@ -13,6 +13,7 @@ from fsbench.errors import CheckpointError, SettingsError
 from fsbench.files import sha256_file
 from fsbench.paths import weights_folder
 from fsbench.weights.table import WeightFile
+from methods.hmnet.frozen_pspnet import FrozenTrunk
 
 TINY = dict(patch_size=4, embed_dim=8, depth=2, num_heads=2)
 CST = "dino_vits8_300ep"
@@ -103,6 +104,13 @@ def test_missing_weights_say_what_to_fetch_and_where_to_put_it():
         "github.com/facebookresearch/dinov2",
         "b938bf1bc15cd2ec",
     ):
+        assert part in str(error.value)
+
+
+def test_missing_weights_that_only_a_person_can_get():
+    with pytest.raises(CheckpointError) as error:
+        FrozenTrunk(BackboneConfig("dilated_resnet50", "/nowhere/x.pth"))
+    for part in ("no program can fetch them", "github.com/hszhao/semseg", "weights fetch dilated_resnet50 --from DIR"):
         assert part in str(error.value)
 
 
