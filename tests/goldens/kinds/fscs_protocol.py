@@ -22,7 +22,7 @@ QUERY_RULES = {"pascal": "sequential", "coco": "class_first"}
 def preprocess(case: Case) -> Comparisons:
     size = case.config["size"]
     mean, std = (torch.tensor(v)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
-    for i in sorted({name.split(".")[1] for name in case.tensors}):
+    for i in sorted({name.split(".")[0] for name in case.group("in.")}):
         image = Image.fromarray(case.tensors[f"in.{i}.image"].numpy())
         labels = case.tensors[f"in.{i}.mask"].numpy()
         small = resize_labels(labels, size, size)

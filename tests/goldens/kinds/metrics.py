@@ -82,6 +82,8 @@ def _by_class(values: np.ndarray, columns: list[int], classes: int) -> np.ndarra
 
 def region_comparisons(case: Case) -> Comparisons:
     """ROM and RUM of the images of a case of kind `analysis`."""
+    if "in.rom_pred" not in case.tensors:
+        return
     maps = zip(case.tensors["in.rom_pred"].numpy() > 0, case.tensors["in.rom_gt"].numpy() > 0, strict=True)
     rom, rum = np.array([region_measures(prediction, truth) for prediction, truth in maps]).T
     yield case.compare("out.rom", rom, absolute(1e-6))
