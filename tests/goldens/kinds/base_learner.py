@@ -10,7 +10,9 @@ from torch import Tensor
 from datamodules.datasets.coco import Coco
 from datamodules.datasets.pascal import Pascal
 from datamodules.loading.augment import Augmentation
+from datamodules.loading.distributed import TrainingBatches
 from fsbench.data.batch import normalised
+from fsbench.data.step_division import StepDivision
 from fsbench.data.transforms import resize_labels_padded, resize_padded, way_labels
 from fsbench.metrics.confusion import background_intersection_union, intersection_union, mean_iou
 from fsbench.metrics.episodic import count
@@ -41,7 +43,8 @@ def base_labels(case: Case) -> Comparisons:
 
 def base_rates(case: Case) -> Comparisons:
     c = case.config
-    steps = -(-c["images"] // c["processes"]) // c["batch_per_process"]
+    division = StepDivision(c["processes"] * c["batch_per_process"], c["processes"])
+    steps = len(TrainingBatches(c["images"], 0, division, fill_to=c["processes"], drop_last=True))
     if "steps_per_epoch" in case.data:
         yield equal("steps of an epoch", steps, case.data["steps_per_epoch"])
     if "max_iter" in case.data:

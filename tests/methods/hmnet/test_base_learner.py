@@ -6,9 +6,11 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from datamodules.loading.distributed import TrainingBatches
 from datamodules.loading.whole_images import whole_image
 from fsbench.backbones.base import BackboneConfig
 from fsbench.data.batch import collate
+from fsbench.data.step_division import StepDivision
 from fsbench.engine.callbacks import EpisodicValidation
 from fsbench.errors import SettingsError
 from methods.hmnet.base_learner import BaseLearner
@@ -130,7 +132,21 @@ def test_rates_and_statistics_of_a_training(blocks_folder):
 
 
 def test_an_image_alone_has_no_statistics(blocks_folder):
-    with pytest.raises(SettingsError, match="BatchNorm has no statistics of a single image"):
-        fit(learner_of_three(), images(blocks_folder, batch_size=1))
+    """Nor has an odd last one, which is left out as the authors' loader does: 24 images, 23 in a step."""
+    odd = images(blocks_folder, batch_size=23)
+    assert [len(places) for places in odd.train_dataloader().batch_sampler] == [23, 1]
+    learner = learner_of_three()
+    learner.loss = lambda batch: {"loss": sum(p.sum() for p in learner.model.cls.parameters()) * 0}
+    with pytest.raises(SettingsError, match="BatchNorm has no statistics of a single image, and one was left"):
+        fit(learner, odd)
+    assert fit(learner, images(blocks_folder, batch_size=23, drop_last=True)).global_step == 1
     with pytest.raises(SettingsError, match="learns from images"):
         fit(learner_of_three(), data(blocks_folder))
+
+
+def test_the_papers_steps():
+    """Of 5953 and 82081 images, on four processes with three each (hmnet.md §2.4.4)."""
+    for length, steps in ((5953, 496), (82081, 6840)):
+        for processes in (1, 2, 4):
+            batches = TrainingBatches(length, 0, StepDivision(12, processes), fill_to=4, drop_last=True)
+            assert len(batches) == steps and {len(places) for places in batches} == {12 // processes}
