@@ -89,7 +89,7 @@ def load_checkpoint(method: Method, path: Path, image_size: int | None = None) -
     name = _registry_name(written_by.get("method"))  # None in a converted file, which does not tell
     whose = f"the checkpoint {path}" + (f" (of {name})" if name else "")
     variant = None
-    if method.released_format.stated is not None and (backbone or STATED in written_by):
+    if method.released_format.stated is not None and (backbone or isinstance(written_by.get(STATED), dict)):
         stated = method.released_format.stated(path) if backbone else written_by[STATED]
         variant = check_stated(method, stated, image_size, whose)
     learned, without = method.filter_state_dict(learned, whose)
