@@ -14,6 +14,7 @@ from fsbench.terminal import one_line, print_block, print_line
 if TYPE_CHECKING:
     from fsbench.grid.executors import Executor
     from fsbench.grid.plan import PlannedRun
+    from fsbench.grid.schedule import Failure
 
 EXECUTORS = ("local", "slurm", "submitit-local")
 
@@ -22,6 +23,16 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser = commands.add_parser("grid", help="show which runs of a grid are missing and run them")
     parser.add_argument("files", nargs="+", type=Path, help="grids, see configs/grids")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
+    add_executor_options(parser)
+    parser.add_argument("--fast", action="store_true", help="trials of a few minutes")
+    parser.add_argument("--recheck", action="store_true", help="look every run's identity up again")
+    parser.add_argument("--metrics", default="mIoU,FB-IoU,accuracy", help="with commas (see: fsbench list)")
+    parser.add_argument("--format", choices=("text", "markdown", "latex", "json"), default="text")
+    parser.set_defaults(function=_grid)
+
+
+def add_executor_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where and how runs are made, and where data sets are."""
     parser.add_argument("--run", action="store_true", help="run what is missing")
     parser.add_argument("--executor", choices=EXECUTORS, default="local", help="where; default: this machine")
     parser.add_argument(
@@ -35,11 +46,6 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="of submitit: slurm_partition=gpu, timeout_min=600 (24 h unless given)",
     )
     parser.add_argument("--data-root", action="append", default=[], metavar="DATASET=DIR", help="folder of a data set")
-    parser.add_argument("--fast", action="store_true", help="trials of a few minutes")
-    parser.add_argument("--recheck", action="store_true", help="look every run's identity up again")
-    parser.add_argument("--metrics", default="mIoU,FB-IoU,accuracy", help="with commas (see: fsbench list)")
-    parser.add_argument("--format", choices=("text", "markdown", "latex", "json"), default="text")
-    parser.set_defaults(function=_grid)
 
 
 def _grid(options: argparse.Namespace, extra: list[str]) -> int:
@@ -54,8 +60,8 @@ def _grid(options: argparse.Namespace, extra: list[str]) -> int:
     from fsbench.tables.formats import SHEETS
 
     metrics = metric_names(options.metrics)
-    executor = _executor(options) if options.run else None
-    roots = dict(_pairs(options.data_root, "--data-root", "DATASET=DIR"))
+    executor = choose_executor(options)
+    roots = data_roots(options)
     cells = read_grid(options.files, roots, options.fast)
 
     def progress(items: Any) -> Any:
@@ -77,6 +83,11 @@ def _run(options: argparse.Namespace, planned: "Sequence[PlannedRun]", executor:
     from fsbench.grid.schedule import run_missing
 
     failures = run_missing(planned, options.runs, executor)
+    return print_failures(failures, planned)
+
+
+def print_failures(failures: "Sequence[Failure]", planned: "Sequence[PlannedRun]") -> bool:
+    """Print the ends of failed runs' logs and why others were refused. Returns whether there were any."""
     for failure in failures:
         print_line(f"fsbench: {failure.label} failed (status {failure.status}); the end of {failure.log}:", sys.stderr)
         for line in failure.lines:
@@ -87,10 +98,20 @@ def _run(options: argparse.Namespace, planned: "Sequence[PlannedRun]", executor:
     return bool(failures or refused)
 
 
-def _executor(options: argparse.Namespace) -> "Executor":
+def data_roots(options: argparse.Namespace) -> dict[str, str]:
+    """Return the folders of data sets that the options name."""
+    return dict(_pairs(options.data_root, "--data-root", "DATASET=DIR"))
+
+
+def choose_executor(options: argparse.Namespace) -> "Executor | None":
+    """Return where the runs are to be made; None without --run. Raises SettingsError for options that do not fit."""
     # heavy: other commands spare it
     from fsbench.grid.executors import TIMEOUT_MIN, LocalProcesses, Submitit
 
+    if options.array < 1:
+        raise SettingsError(f"--array is {options.array}, expected 1 or more")
+    if not options.run:
+        return None
     make_folder(options.runs)
     parameters = dict(_pairs(options.set, "--set", "KEY=VALUE"))
     if options.executor == "local":

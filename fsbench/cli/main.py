@@ -18,6 +18,7 @@ from fsbench.cli import (
     predict,
     regress,
     report,
+    reproduce,
     table,
 )
 from fsbench.cli import (
@@ -28,8 +29,8 @@ from fsbench.errors import GOES_ON, FsbenchError, RunError, describe, user_messa
 from fsbench.terminal import print_block, print_error, print_line
 
 COMMANDS = (
-    bench, table, listing, manifest, cost, predict, demo, explain, compare, grid, regress, report, checkpoint, data,
-    weights,
+    bench, table, listing, manifest, cost, predict, demo, explain, compare, grid, reproduce, regress, report,
+    checkpoint, data, weights,
 )  # fmt: skip
 """Modules of subcommands, in the order of `fsbench --help`."""
 

@@ -1,0 +1,112 @@
+"""`fsbench reproduce`: a paper's tables, what they need, and measured beside reported."""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from fsbench.cli.grid import add_executor_options, choose_executor, data_roots, print_failures
+from fsbench.errors import SettingsError
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser("reproduce", help="show what a paper's tables need, run them, compare the figures")
+    parser.add_argument("paper", nargs="?", help="name in configs/papers, or a file; without it, all are listed")
+    parser.add_argument("--table", metavar="N", help="one table: its rows, and measured beside reported")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
+    add_executor_options(parser)
+    parser.add_argument("--released", action="store_true", help="test the authors' checkpoints instead of training")
+    parser.add_argument("--devices", type=int, help="processes of each run, one per device")
+    parser.add_argument("--seed", type=int, help="of the trainings")
+    parser.add_argument("--fast", action="store_true", help="trials of a few minutes, whose figures are no results")
+    parser.add_argument("--recheck", action="store_true", help="look every run's identity up again")
+    parser.add_argument("--format", choices=("text", "markdown", "latex", "json"), default="text")
+    parser.add_argument("--smoke", action="store_true", help="compose every row of every paper, run some on the demo")
+    parser.set_defaults(function=_reproduce)
+
+
+def _reproduce(options: argparse.Namespace, extra: list[str]) -> int:
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy is not loaded yet; its products are small
+    # heavy: other commands spare it
+    from fsbench.papers.files import papers, rows_of
+    from fsbench.reproduce.layout import list_papers
+    from fsbench.tables.formats import aligned
+
+    if options.smoke:
+        return _smoke(options)
+    if options.paper is not None:
+        return _plan(options)
+    if options.table is not None or options.run:
+        raise SettingsError("--table and --run are of one paper; name it (see: fsbench reproduce)")
+    found = papers()
+    print("\n".join(aligned(list_papers(found, {name: len(rows_of(name, paper)) for name, paper in found.items()}))))
+    return 0
+
+
+def _plan(options: argparse.Namespace) -> int:
+    """Show a paper or one of its tables, after it was run where that was asked for."""
+    # heavy: other commands spare it
+    from tqdm import tqdm
+
+    from fsbench.papers.files import read_paper, rows_of
+    from fsbench.papers.results import row_results
+    from fsbench.reproduce.cells import RunOptions, runs_of, with_preparations
+    from fsbench.reproduce.layout import PaperPlan, as_values, to_sheet
+    from fsbench.reproduce.plan import plan_runs
+    from fsbench.reproduce.run import run_paper
+    from fsbench.tables.formats import SHEETS
+    from fsbench.tables.published_scores import read_published
+
+    name, folder = _paper_file(options.paper)
+    paper = read_paper(name, folder)
+    chosen = rows_of(name, paper, options.table)
+    executor = choose_executor(options)
+    common = RunOptions(data_roots(options), options.released, options.devices, options.seed, options.fast)
+    all_runs = runs_of(rows_of(name, paper), common)
+    ordered = with_preparations([run for row in chosen for run in all_runs[row]], all_runs, common)
+
+    def progress(items: Any) -> Any:
+        return tqdm(items, desc="Looking up", unit="run", leave=False, disable=None)
+
+    planned = plan_runs(ordered, options.runs, options.recheck, progress)
+    failed = False
+    if executor is not None:
+        planned, failures = run_paper(ordered, options.runs, executor)
+        failed = print_failures(failures, [item.planned for item in planned.values() if item.planned is not None])
+    found = {row: [item.record for run in all_runs[row] if (item := planned[run]).record] for row in chosen}
+    records = {row: [record for record in members if record is not None] for row, members in found.items()}
+    results = row_results(records, read_published())
+    not_run = {row: why for row in chosen if (why := common.why_not(row.entry))}
+    plan = PaperPlan(name, paper, {row: all_runs[row] for row in chosen}, planned, not_run, results)
+    if options.format == "json":
+        print(json.dumps(as_values(plan), indent=2))
+    else:
+        print(SHEETS[options.format]([to_sheet(plan, options.table)]))
+    return 1 if failed else 0
+
+
+def _paper_file(text: str) -> tuple[str, Path | None]:
+    """Return a paper's name, and its folder where a file is named."""
+    path = Path(text)
+    return (path.stem, path.parent) if path.suffix in (".yaml", ".yml") else (text, None)
+
+
+def _smoke(options: argparse.Namespace) -> int:
+    """Compose every row of every paper and run some on the demo; 1 where one fails."""
+    # heavy: other commands spare it
+    from fsbench.papers.files import papers
+    from fsbench.reproduce.smoke import check_rows, run_samples
+
+    if options.paper is not None or options.table is not None or options.run:
+        raise SettingsError("--smoke is of all papers; leave the paper, --table and --run out")
+    found = papers()
+
+    def progress(line: str) -> None:
+        print(line, flush=True)
+
+    failures = [*check_rows(found, progress), *run_samples(found, progress)]
+    for failure in failures:
+        print(f"fsbench: error: {failure}", file=sys.stderr)
+    return 1 if failures else 0

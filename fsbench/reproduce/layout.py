@@ -1,0 +1,166 @@
+"""Lay out the plan of a paper: its tables in a line each, or the rows of one table, and what is missing."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from fsbench.config.settings import file_settings, setting
+from fsbench.grid.layout import duration
+from fsbench.papers.files import Paper, PaperRow
+from fsbench.papers.layout import RESULT_NOTES, NumberedNotes, results_grid
+from fsbench.papers.results import RowResult
+from fsbench.reproduce.cells import PaperRun, RowRuns
+from fsbench.reproduce.needs import distinct
+from fsbench.reproduce.plan import PlannedPaperRun
+from fsbench.tables.layout import Grid, Sheet
+
+
+@dataclass(frozen=True)
+class PaperPlan:
+    """All that is known of a paper's runs, or of those of one table.
+
+    Attributes:
+        name, paper: the paper.
+        runs: the runs of the chosen rows.
+        planned: their states, and those of the trainings that they start from.
+        not_run: row -> why it has no runs.
+        results: measured beside reported.
+    """
+
+    name: str
+    paper: Paper
+    runs: RowRuns
+    planned: dict[PaperRun, PlannedPaperRun]
+    not_run: dict[PaperRow, str]
+    results: Sequence[RowResult]
+
+
+def to_sheet(plan: PaperPlan, table: str | None = None) -> Sheet:
+    """Return the sheet of a plan: a line for each table, or with `table` one for each of its rows, and its results."""
+    notes = NumberedNotes()
+    if table is None:
+        parts = [("", _tables(plan))]
+    else:
+        parts = [(plan.paper.tables[table].caption, _rows(plan, notes))]
+        parts.append(("measured beside reported", results_grid(plan.results, notes)))
+    lines = [*_missing_lines(plan), *(notes.lines() if table else _remark_lines(plan))]
+    lines += RESULT_NOTES if table and plan.results else ()
+    where = f"table {table}, " if table else ""
+    title = f"{plan.paper.title}: {where}{_counted(list(plan.planned.values()))}"
+    return Sheet(title, [(caption, grid) for caption, grid in parts if len(grid) > 1], lines)
+
+
+def as_values(plan: PaperPlan) -> dict[str, object]:
+    """Return the plan as plain values for JSON."""
+    return {
+        "paper": plan.name,
+        "title": plan.paper.title,
+        "runs": [
+            item.run.cell().as_dict()
+            | {"state": item.state, "refused": item.refused, "missing": [str(thing) for thing in item.missing]}
+            | {"folder": str(item.planned.folder) if item.planned and item.planned.folder else None}
+            | {"seconds": None if item.cost is None else item.cost.seconds}
+            for item in plan.planned.values()
+        ],
+        "rows": [
+            {"table": row.table, "method": row.method, "task": row.task, "cannot_run": plan.not_run.get(row, "")}
+            | {"remarks": remarks(row)}
+            for row in plan.runs
+        ],
+        "results": [
+            {"table": item.row.table, "method": item.row.method, "task": item.row.task, "fold": item.comparison.fold}
+            | {"metric": item.comparison.metric, "measured": vars(item.comparison.measured)}
+            | {"reported": item.comparison.reported.value, "verdict": item.verdict, "why": item.why}
+            for item in plan.results
+        ],
+    }
+
+
+def list_papers(papers: dict[str, Paper], rows: dict[str, int]) -> Grid:
+    """Lay out a line for each paper: its name, title, tables and number of rows."""
+    grid: Grid = [["paper", "title", "rows", "tables"]]
+    return grid + [[name, paper.title, str(rows[name]), ", ".join(paper.tables)] for name, paper in papers.items()]
+
+
+def remarks(row: PaperRow) -> list[str]:
+    """Return why the figures of a row cannot be expected to come out, as far as that is known before anything runs."""
+    settings = file_settings(row.request)
+    found = list(row.cannot_equal)
+    for what, key in (("batch", "data.batch_size"), ("epochs", "trainer.max_epochs")):
+        stated, ours = row.stated(what), setting(settings, key)  # type: ignore[arg-type]
+        if stated is not None and ours != stated:
+            found.append(f"{what} {ours} here, {stated} in the paper")
+    return found
+
+
+def _tables(plan: PaperPlan) -> Grid:
+    grid: Grid = [["table", "of", "rows", "runs", "done", "can be run", "lack files", "time left"]]
+    for number, table in plan.paper.tables.items():
+        rows = [row for row in plan.runs if row.table == number]
+        items = _items(plan, rows)
+        states = [item.state for item in items]
+        counts = [states.count("done"), sum(state in ("missing", "begun") for state in states)]
+        counts.append(sum(bool(item.missing) for item in items))
+        grid.append([number, table.caption, str(len(rows)), str(len(items)), *map(str, counts), _time_left(items)])
+    return grid
+
+
+def _rows(plan: PaperPlan, notes: NumberedNotes) -> Grid:
+    grid: Grid = [["method", "task", "batch", "epochs", "done", "time left", "remarks"]]
+    for row in plan.runs:
+        items = _items(plan, [row])
+        settings = file_settings(row.request)
+        trained = row.entry.checkpoint == "trained"
+        shown = [str(setting(settings, key)) if trained else "–" for key in ("data.batch_size", "trainer.max_epochs")]
+        done = f"{sum(item.state == 'done' for item in items)} of {len(row.entry.folds)}"
+        why = [plan.not_run[row]] if row in plan.not_run else []
+        why += dict.fromkeys(item.refused for item in items if item.refused)
+        left = "–" if row in plan.not_run else _time_left(items)
+        grid.append([row.method, row.task, *shown, done, left, notes.refer([*why, *remarks(row)])])
+    return grid
+
+
+def _items(plan: PaperPlan, rows: Iterable[PaperRow]) -> list[PlannedPaperRun]:
+    """Return the runs of the rows, each once."""
+    return [plan.planned[run] for run in dict.fromkeys(run for row in rows for run in plan.runs[row])]
+
+
+def _missing_lines(plan: PaperPlan) -> list[str]:
+    items = plan.planned.values()
+    lines = [f"missing: {thing}" for thing in distinct(thing for item in items for thing in item.missing)]
+    waiting = sum(item.state == "waits" for item in items)
+    return lines + [f"{waiting} runs test a checkpoint of a training that is not done yet"] * bool(waiting)
+
+
+def _remark_lines(plan: PaperPlan) -> list[str]:
+    """Return each reason once, with the number of rows that it is about and their tables."""
+    about: dict[str, list[PaperRow]] = {}
+    for row in plan.runs:
+        if row in plan.not_run:
+            about.setdefault(f"cannot be run: {plan.not_run[row]}", []).append(row)
+        for why in remarks(row):
+            about.setdefault(f"cannot be equal: {why}", []).append(row)
+    refused = dict.fromkeys(f"refused: {item.refused}" for item in plan.planned.values() if item.refused)
+    return [f"{why} ({_where(rows)})" for why, rows in about.items()] + list(refused)
+
+
+def _where(rows: Sequence[PaperRow]) -> str:
+    tables = list(dict.fromkeys(row.table for row in rows))
+    return f"{len(rows)} row{'s' * (len(rows) > 1)} of table{'s' * (len(tables) > 1)} {', '.join(tables)}"
+
+
+def _counted(items: Sequence[PlannedPaperRun]) -> str:
+    states = [item.state for item in items]
+    words = ("done", "begun", "missing", "waits", "lacks files", "refused")
+    counted = ", ".join(f"{states.count(state)} {state}" for state in words if state in states)
+    return f"{len(items)} runs: {counted or 'none'}; left to do: {_time_left(items)}"
+
+
+def _time_left(items: Sequence[PlannedPaperRun]) -> str:
+    """Return the estimated time of what is not done; "?" where nothing is known of any run."""
+    left = [item for item in items if item.state not in ("done", "refused")]
+    known = [item.cost.seconds for item in left if item.cost is not None]
+    if not left:
+        return "–"
+    if not known:
+        return "?"
+    return duration(sum(known)) + (" and more" if len(known) < len(left) else "")
