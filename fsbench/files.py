@@ -142,16 +142,24 @@ _KINDS = {
 """Pydantic's types of errors in words of YAML."""
 
 
+def _listed(names: list[str]) -> str:
+    return ", ".join(names)
+
+
 def _explain_validation(file: Path, content: dict[str, Any], keys: list[str], errors: list[Any]) -> str:
     """Return one line about the first of pydantic's errors: the file, the key, the value, what was expected."""
     first = min(errors, key=lambda error: error["type"] == "missing")  # a wrong name before the one that it was for
     key = str(first["loc"][0])
+    *outer, name = first["loc"]
+    inside = f", {'.'.join(map(str, outer))}," if outer else ""
     if first["type"] == "missing":
-        return f"{file} has no {key}; expected the keys {', '.join(keys)}"
+        return f"{file}{inside} has no {name}; expected {'that key' if outer else f'the keys {_listed(keys)}'}"
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        close = difflib.get_close_matches(key, keys, 1)
-        hint = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(keys)}"
-        return f"{file} has the unknown key '{key}'; {hint}"
+        near = sorted({str(error["loc"][-1]) for error in errors if error["type"] == "missing"} if outer else keys)
+        close = difflib.get_close_matches(str(name), near, 1)
+        known = "leave it out" if outer else f"there are: {_listed(keys)}"
+        hint = f"did you mean '{close[0]}'?" if close else known
+        return f"{file}{inside} has the unknown key '{name}'; {hint}"
     place, value = key, content[key]
     for part in first["loc"][1:]:  # pydantic's path goes on with the alternatives of a type
         if not ((isinstance(value, list) and isinstance(part, int)) or (isinstance(value, dict) and part in value)):

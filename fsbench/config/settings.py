@@ -1,6 +1,7 @@
 """A run's configuration files as plain values, read without torch: for what is shown before anything is built."""
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +17,35 @@ def file_settings(request: Request) -> dict[str, Any]:
     nothing.
 
     Returns:
-        Nested values, as the YAML files have them.
+        Nested values, as the YAML files have them; not to be changed.
     """
-    import yaml  # 20 ms, which commands that only look files up are spared
+    return _settings(request.methods[0], request.dataset, request.fast, request.backbone, tuple(request.extra))
 
-    files = config_files(request.methods[0], request.dataset, request.fast, request.backbone)
+
+@cache
+def _settings(method: str, dataset: str, fast: bool, backbone: str | None, extra: tuple[str, ...]) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    for file in files:
-        _merge(values, yaml.safe_load(file.read_text()) or {})
-    for text in request.extra:
+    for file in config_files(method, dataset, fast, backbone):
+        _merge(values, _read(file))
+    for text in extra:
         key, sign, value = text.removeprefix("--").partition("=")
         if not (text.startswith("--") and sign):
             raise SettingsError(f"argument '{text}', expected --key=value")
-        if key == "config":
-            _merge(values, yaml.safe_load(Path(value).read_text()) or {})
-        else:
-            _merge(values, _nested(_full_key(key), yaml.safe_load(value)))
+        _merge(values, _read(Path(value)) if key == "config" else _nested(_full_key(key), _value(value)))
     return values
+
+
+@cache
+def _read(file: Path) -> dict[str, Any]:
+    import yaml  # 20 ms, which commands that only look files up are spared
+
+    return yaml.safe_load(file.read_text()) or {}
+
+
+def _value(text: str) -> Any:
+    import yaml  # as above
+
+    return yaml.safe_load(text)
 
 
 def setting(values: Mapping[str, Any], key: str) -> Any:

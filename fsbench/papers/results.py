@@ -1,12 +1,13 @@
 """Measured beside reported, row by row of a paper's tables."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fsbench.papers.figures import figures_of
 from fsbench.papers.files import Paper, PaperRow, rows_of
 from fsbench.records.grouping import comparable, fold_of, variants
 from fsbench.records.record import Record
+from fsbench.tables.blocks import DEFAULT, Block
 from fsbench.tables.published import PublishedComparison, match_published
 from fsbench.tables.published_scores import PublishedScore
 from fsbench.tables.table import build_blocks
@@ -44,37 +45,39 @@ def row_results(records: Mapping[PaperRow, Sequence[Record]], published: Sequenc
     results: list[RowResult] = []
     for row, members in records.items():
         figures = figures_of(row, published)
-        metrics = tuple(dict.fromkeys(figure.metric for figure in figures))
+        metrics = tuple(dict.fromkeys([*DEFAULT, *(figure.metric for figure in figures)]))
         for group in comparable(members):
-            results += _of_group(row, group, figures, metrics)
+            (block,) = build_blocks(group, metrics=metrics)
+            results += _in_block(row, figures, block, variants(group))
     return results
 
 
-def _of_group(
-    row: PaperRow, group: list[Record], figures: Sequence[PublishedScore], metrics: Sequence[str]
+def results_in_block(
+    papers: Mapping[str, Paper], block: Block, runs: Mapping[str, Sequence[Record]], published: Sequence[PublishedScore]
 ) -> list[RowResult]:
-    """Compare the records of one list of episodes a fold."""
-    by_label = variants(group)
-    (block,) = build_blocks(group, metrics=metrics)
+    """Compare whatever of a table of ours a row of a paper stands for, in the order of papers and rows.
+
+    Args:
+        papers: by their names.
+        block: the table.
+        runs: label of a method in it -> its runs.
+        published: all reported scores.
+    """
+    header = next(record.header for members in runs.values() for record in members)
+    task = (header["dataset"], header["way"], header["shot"], header.get("setting") or "original")
+    rows = [row for name, paper in papers.items() for row in rows_of(name, paper)]
+    alike = [row for row in rows if (row.dataset, row.way, row.shot, row.setting) == task]
+    return [result for row in alike for result in _in_block(row, figures_of(row, published), block, runs)]
+
+
+def _in_block(
+    row: PaperRow, figures: Sequence[PublishedScore], block: Block, runs: Mapping[str, Sequence[Record]]
+) -> list[RowResult]:
     found = []
     for line in block.rows:
-        own = by_label.get(line.method, [])
+        own = runs.get(line.method, [])
         records = own if line.fold in ("mean", "all") else [r for r in own if str(fold_of(r)) == line.fold]
         if records:
             items = match_published(line.method, line.fold, line.scores, records, figures)
             found += [RowResult(row, item) for item in items]
     return found
-
-
-def find_results(
-    papers: Mapping[str, Paper], records: Iterable[Record], published: Sequence[PublishedScore]
-) -> list[RowResult]:
-    """Compare whatever of `records` a row of a paper stands for, in the order of papers and rows."""
-    by_task: dict[tuple[str, int, int, str], list[Record]] = {}
-    for record in records:
-        header = record.header
-        task = (header["dataset"], header["way"], header["shot"], header.get("setting") or "original")
-        by_task.setdefault(task, []).append(record)
-    rows = [row for name, paper in papers.items() for row in rows_of(name, paper)]
-    chosen = {row: by_task.get((row.dataset, row.way, row.shot, row.setting), []) for row in rows}
-    return row_results({row: members for row, members in chosen.items() if members}, published)

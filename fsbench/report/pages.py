@@ -17,6 +17,9 @@ from fsbench.episodes.protocol import load_protocol
 from fsbench.files import write_text
 from fsbench.metrics.bootstrap import Interval
 from fsbench.metrics.scores import METRICS
+from fsbench.papers.files import read_paper
+from fsbench.papers.layout import RESULT_NOTES, NumberedNotes, results_grid
+from fsbench.papers.results import RowResult
 from fsbench.report.collect import Study
 from fsbench.report.costs import COSTS, costs_of, devices
 from fsbench.report.curves import curves_of
@@ -44,10 +47,19 @@ class Pages:
         studies: The runs, by what may be compared.
         command: The command that makes the report.
         refused: Messages about runs that are left out.
+        results: Measured beside reported, of the papers whose rows are there.
     """
 
-    def __init__(self, folder: Path, studies: Sequence[Study], command: str, refused: Sequence[str]):
+    def __init__(
+        self,
+        folder: Path,
+        studies: Sequence[Study],
+        command: str,
+        refused: Sequence[str],
+        results: Sequence[RowResult] = (),
+    ):
         self.root = folder
+        self.results = results
         self.studies = studies
         self.environment = Environment(
             loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
@@ -57,6 +69,7 @@ class Pages:
         self.common = {
             "style": Markup(style), "script": Markup(script), "style_hash": _hash(style), "script_hash": _hash(script),
             "command": command, "refused": refused, "version": __version__, "studies": studies,
+            "has_papers": bool(results),
         }  # fmt: skip
         self.environment.filters |= {
             "sign": lambda metric: METRICS[metric].sign,
@@ -79,6 +92,20 @@ class Pages:
             metric = study.block.metrics[0]
             best[study.number] = [(r.method, r.scores[metric]) for r in study.shown_rows if metric in r.scores]
         self._write(self.root / "index.html", "index.html", up="", best=best)
+
+    def papers(self) -> None:
+        """Write the page of papers, if runs stand for any of their rows: a table for each table."""
+        tables: dict[tuple[str, str], list[RowResult]] = {}
+        for result in self.results:
+            tables.setdefault((result.row.paper, result.row.table), []).append(result)
+        shown = []
+        for (name, number), results in tables.items():
+            notes, paper = NumberedNotes(), read_paper(name)
+            grid = results_grid(results, notes)
+            caption = f"{paper.title}, table {number}: {paper.tables[number].caption}"
+            shown.append({"name": name, "number": number, "caption": caption, "grid": grid, "notes": notes.lines()})
+        if shown:
+            self._write(self.root / "papers.html", "papers.html", up="", tables=shown, notes=RESULT_NOTES)
 
     def study(self, study: Study, gallery: Gallery) -> None:
         """Write a study's pages, tables and plots."""

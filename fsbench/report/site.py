@@ -10,7 +10,9 @@ from pathlib import Path
 
 from fsbench.errors import SettingsError
 from fsbench.files import make_folder, write_text
-from fsbench.report.collect import collect, read_runs
+from fsbench.papers.files import papers
+from fsbench.papers.results import RowResult, results_in_block
+from fsbench.report.collect import Study, collect, read_runs
 from fsbench.report.gallery import Gallery, draw_gallery
 from fsbench.report.pages import Pages
 from fsbench.report.workers import workers
@@ -66,15 +68,26 @@ def write_report(
         raise SettingsError(*(refused or [none]))
     with _replacing_folder(out) as folder, workers(len(records)) as pool:
         studies = collect(records, options.metrics, pool, published, options.most)
-        pages = Pages(folder, studies, options.command, refused)
+        pages = Pages(folder, studies, options.command, refused, _paper_results(studies, published))
         for study in studies:
             pages.folder(study).mkdir()
             drawn = study.task.has_masks
             gallery = draw_gallery(study, pages.folder(study), options.gallery, report) if drawn else Gallery()
             pages.study(study, gallery)
         pages.index()
+        pages.papers()
         write_text(folder / MARK, json.dumps({"made by": options.command, "runs": len(records)}) + "\n")
     return refused
+
+
+def _paper_results(studies: Sequence[Study], published: Sequence[PublishedScore]) -> list[RowResult]:
+    """Compare the runs of all studies with the rows of papers that they stand for, in the order of papers."""
+    found, known = [], papers()
+    for study in studies:
+        runs = {label: list(by_fold.values()) for label, by_fold in study.methods.items()}
+        found += results_in_block(known, study.block, runs, published)
+    tables = [(name, table) for name, paper in known.items() for table in paper.tables]
+    return sorted(found, key=lambda result: tables.index((result.row.paper, result.row.table)))
 
 
 def _check_free(out: Path) -> None:
