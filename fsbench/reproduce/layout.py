@@ -13,6 +13,12 @@ from fsbench.reproduce.needs import distinct
 from fsbench.reproduce.plan import PlannedPaperRun
 from fsbench.tables.layout import Grid, Sheet
 
+STATES = {
+    "done": "done", "begun": "begun", "missing": "can be run", "waits": "wait for a training",
+    "lacks files": "lack files", "refused": "refused",
+}  # fmt: skip
+"""State of a run -> what is said of their number."""
+
 
 @dataclass(frozen=True)
 class PaperPlan:
@@ -150,8 +156,7 @@ def _where(rows: Sequence[PaperRow]) -> str:
 
 def _counted(items: Sequence[PlannedPaperRun]) -> str:
     states = [item.state for item in items]
-    words = ("done", "begun", "missing", "waits", "lacks files", "refused")
-    counted = ", ".join(f"{states.count(state)} {state}" for state in words if state in states)
+    counted = ", ".join(f"{states.count(state)} {words}" for state, words in STATES.items() if state in states)
     return f"{len(items)} runs: {counted or 'none'}; left to do: {_time_left(items)}"
 
 

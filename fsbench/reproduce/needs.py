@@ -63,7 +63,7 @@ def backbone_files() -> dict[str, str]:
     from fsbench.backbones.pyramid_networks import PYRAMIDS
     from fsbench.backbones.vit import VITS
 
-    return {name: spec.file for table in (VITS, PYRAMIDS, ENCODERS) for name, spec in table.items()}  # type: ignore
+    return {name: spec.file for table in (VITS, PYRAMIDS, ENCODERS) for name, spec in table.items()}
 
 
 def distinct(missing: Iterable[Missing]) -> list[Missing]:
