@@ -71,7 +71,7 @@ class RowEntry(_Strict):
         options: arguments in LightningCLI's form that change training or test.
         test_options: arguments that change the test alone, so that the training is shared with other rows.
         checkpoint: "trained" here; "none" where nothing is learned before the test.
-        released: usual place of the authors' checkpoint; `{dataset}` and `{fold}` may stand in it.
+        released: the authors' checkpoint below the folder of weights; `{dataset}` and `{fold}` may stand in it.
         weights_of: training that makes the backbone's weights.
         batch: episodes of an optimiser step over all devices as the paper states them, or by data set.
         epochs: as the paper states them, or by data set.

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from fsbench.config.request import Request
 from fsbench.grid.spec import GridCell
 from fsbench.papers.files import PaperRow, RowEntry
+from fsbench.paths import weights_folder
 
 
 @dataclass(frozen=True)
@@ -118,8 +119,8 @@ def _run(row: PaperRow, fold: int, options: RunOptions, makers: dict[SharedTrain
     changing = (*([entry.ablation] if entry.ablation else []), *entry.options)
     training = SharedTraining(entry.method, entry.backbone, row.dataset, fold, changing, learner)
     if options.released:
-        path = (entry.released or "").replace("{dataset}", row.dataset).replace("{fold}", str(fold))
-        return PaperRun(request, training, trains=False, released=path)
+        place = (entry.released or "").replace("{dataset}", row.dataset).replace("{fold}", str(fold))
+        return PaperRun(request, training, trains=False, released=str(weights_folder() / place))
     return PaperRun(request, training, trains=makers.setdefault(training, request) == request)
 
 

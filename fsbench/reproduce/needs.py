@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
+from fsbench.config.needed_weights import fetch_command
 from fsbench.config.request import Request
 from fsbench.config.settings import file_settings, setting
 from fsbench.paths import REPOSITORY
+from fsbench.weights.table import checkpoint_sets, weight_files
 
 
 @dataclass(frozen=True, order=True)
@@ -40,30 +41,24 @@ def missing_data(request: Request) -> list[Missing]:
 def missing_weights(request: Request, trained: bool) -> list[Missing]:
     """Return the backbone's weights where their file is absent; `trained`: a training here makes them."""
     name = setting(file_settings(request), "model.backbone.name")
-    if trained or name is None:
+    file = weight_files().get(str(name))
+    if trained or file is None or file.path.is_file():
         return []
-    file = backbone_files().get(name)
-    if file is None or (REPOSITORY / file).is_file():
+    return [Missing("weights", str(name), _shown(file.path), fetch_command(str(name)))]
+
+
+def missing_checkpoint(method: str, path: str) -> list[Missing]:
+    """Return the authors' checkpoint of `method` where there is no file of it; "" is no checkpoint."""
+    if not path or Path(path).is_file():
         return []
-    return [Missing("weights", name, file, f"fsbench weights fetch {name}")]
+    sets = [name for name, entry in checkpoint_sets().items() if method in entry.methods]
+    command = fetch_command(sets[0]) if sets else "get it from the authors' page"
+    return [Missing("checkpoint", Path(path).parent.name, _shown(Path(path)), command)]
 
 
-def missing_checkpoint(path: str) -> list[Missing]:
-    """Return the authors' checkpoint where there is no file of it."""
-    if not path or Path(path).expanduser().is_file():
-        return []
-    return [Missing("checkpoint", Path(path).parent.as_posix(), path, "get it from the authors' page, put it there")]
-
-
-@cache
-def backbone_files() -> dict[str, str]:
-    """Return the usual place of every backbone's weights, relative to the repository."""
-    # torch, which is needed anyway once data and weights are there
-    from fsbench.backbones.encoder import ENCODERS
-    from fsbench.backbones.pyramid_networks import PYRAMIDS
-    from fsbench.backbones.vit import VITS
-
-    return {name: spec.file for table in (VITS, PYRAMIDS, ENCODERS) for name, spec in table.items()}
+def _shown(path: Path) -> str:
+    """Write a place as seen from the repository, where it lies in it."""
+    return (path.relative_to(REPOSITORY) if path.is_relative_to(REPOSITORY) else path).as_posix()
 
 
 def distinct(missing: Iterable[Missing]) -> list[Missing]:

@@ -92,7 +92,7 @@ def _levels(ordered: Iterable[PaperRun]) -> list[list[PaperRun]]:
 def _missing(run: PaperRun) -> tuple[Missing, ...]:
     base_is_trained = run.base_learner is not None
     weights = [] if run.released else missing_weights(run.request, base_is_trained)
-    return (*missing_data(run.request), *weights, *missing_checkpoint(run.released))
+    return (*missing_data(run.request), *weights, *missing_checkpoint(run.request.methods[0], run.released))
 
 
 def _cell(run: PaperRun, checkpoints: dict[SharedTraining, str | None]) -> Any:

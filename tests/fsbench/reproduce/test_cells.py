@@ -3,6 +3,7 @@
 import pytest
 
 from fsbench.papers.files import read_paper, rows_of
+from fsbench.paths import weights_folder
 from fsbench.reproduce.cells import RunOptions, runs_of, with_preparations
 
 OPTIONS = RunOptions({})
@@ -67,7 +68,7 @@ def test_released_checkpoints_are_tested_instead():
     one = next(
         run for row, of_row in runs.items() for run in of_row if row.dataset == "coco" and run.request.folds == (2,)
     )
-    assert one.released == "weights/emat-coco/fold-2/best.ckpt" and one.needs == [] and not one.trains
+    assert one.released == str(weights_folder() / "emat-coco/fold-2/best.ckpt") and one.needs == [] and not one.trains
     unknown = all_runs("cst", options)
     assert set(map(len, unknown.values())) == {0}
     (why,) = {options.why_not(row.entry) for row in unknown}
