@@ -50,14 +50,15 @@ def _plan(options: argparse.Namespace) -> int:
     # heavy: other commands spare it
     from tqdm import tqdm
 
+    from fsbench.config.shipped import published_scores
+    from fsbench.papers.figures import figures_of
     from fsbench.papers.files import read_paper, rows_of
     from fsbench.papers.results import row_results
     from fsbench.reproduce.cells import RunOptions, runs_of, with_preparations
-    from fsbench.reproduce.layout import PaperPlan, as_values, to_sheet
+    from fsbench.reproduce.layout import PaperPlan, as_values, remarks, to_sheet
     from fsbench.reproduce.plan import plan_runs
     from fsbench.reproduce.run import run_paper
     from fsbench.tables.formats import SHEETS
-    from fsbench.tables.published_scores import read_published
 
     name, folder = _paper_file(options.paper)
     paper = read_paper(name, folder)
@@ -77,9 +78,16 @@ def _plan(options: argparse.Namespace) -> int:
         failed = print_failures(failures, [item.planned for item in planned.values() if item.planned is not None])
     found = {row: [item.record for run in all_runs[row] if (item := planned[run]).record] for row in chosen}
     records = {row: [record for record in members if record is not None] for row, members in found.items()}
-    results = row_results(records, read_published())
-    not_run = {row: why for row in chosen if (why := common.why_not(row.entry))}
-    plan = PaperPlan(name, paper, {row: all_runs[row] for row in chosen}, planned, not_run, results)
+    published = published_scores()
+    plan = PaperPlan(
+        name,
+        paper,
+        {row: all_runs[row] for row in chosen},
+        planned,
+        not_run={row: why for row in chosen if (why := common.why_not(row.entry))},
+        remarks={row: remarks(row, figures_of(row, published)) for row in chosen},
+        results=row_results(records, published),
+    )
     if options.format == "json":
         print(json.dumps(as_values(plan), indent=2))
     else:

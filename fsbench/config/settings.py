@@ -1,4 +1,4 @@
-"""A run's configuration files as plain values, read without torch: for what is shown before anything is built."""
+"""A request's settings as far as files and arguments state them: what is shown before anything is built."""
 
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -7,6 +7,7 @@ from typing import Any
 
 from fsbench.config.registry import config_files
 from fsbench.config.request import Request
+from fsbench.config.shipped import merge_settings, read_settings
 from fsbench.errors import SettingsError
 
 
@@ -26,24 +27,18 @@ def file_settings(request: Request) -> dict[str, Any]:
 def _settings(method: str, dataset: str, fast: bool, backbone: str | None, extra: tuple[str, ...]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for file in config_files(method, dataset, fast, backbone):
-        _merge(values, _read(file))
+        values = merge_settings(values, read_settings(file))
     for text in extra:
         key, sign, value = text.removeprefix("--").partition("=")
         if not (text.startswith("--") and sign):
             raise SettingsError(f"argument '{text}', expected --key=value")
-        _merge(values, _read(Path(value)) if key == "config" else _nested(_full_key(key), _value(value)))
+        given = read_settings(Path(value)) if key == "config" else _nested(_full_key(key), _value(value))
+        values = merge_settings(values, given)
     return values
 
 
-@cache
-def _read(file: Path) -> dict[str, Any]:
-    import yaml  # 20 ms, which commands that only look files up are spared
-
-    return yaml.safe_load(file.read_text()) or {}
-
-
 def _value(text: str) -> Any:
-    import yaml  # as above
+    import yaml  # with its 20 ms: most commands read no configuration
 
     return yaml.safe_load(text)
 
@@ -71,18 +66,3 @@ def _full_key(key: str) -> list[str]:
 def _nested(parts: Iterable[str], value: Any) -> dict[str, Any]:
     first, *rest = parts
     return {first: _nested(rest, value) if rest else value}
-
-
-def _merge(values: dict[str, Any], more: Mapping[str, Any]) -> None:
-    """Put `more` over `values`, in place. Another class starts from nothing but what `more` gives it."""
-    if "class_path" in more and "class_path" in values and more["class_path"] != values["class_path"]:
-        values.pop("init_args", None)
-    for key, value in more.items():
-        if isinstance(value, Mapping) and isinstance(values.get(key), dict):
-            _merge(values[key], value)
-        else:
-            values[key] = _copied(value)
-
-
-def _copied(value: Any) -> Any:
-    return {key: _copied(inner) for key, inner in value.items()} if isinstance(value, Mapping) else value

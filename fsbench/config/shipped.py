@@ -24,7 +24,7 @@ def shipped_settings(method: str, dataset: str, backbone: str | None = None) -> 
     """
     merged: dict[str, Any] = {}
     for file in config_files(method, dataset, backbone=backbone):
-        merged = _merge(merged, _read(file))
+        merged = merge_settings(merged, read_settings(file))
     return merged
 
 
@@ -36,19 +36,20 @@ def published_scores(folder: Path = FOLDER) -> list[PublishedScore]:
     return read_published(shipped_settings, folder)
 
 
-def _merge(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+def merge_settings(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
     """Return `first` with the entries of `second`; another `class_path` drops the arguments of the class before."""
     if second.get("class_path", first.get("class_path")) != first.get("class_path"):
         first = {key: value for key, value in first.items() if key != "init_args"}
     merged = dict(first)
     for key, value in second.items():
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = _merge(merged[key], value) if both else value
+        merged[key] = merge_settings(merged[key], value) if both else value
     return merged
 
 
 @cache
-def _read(file: Path) -> dict[str, Any]:
+def read_settings(file: Path) -> dict[str, Any]:
+    """Read a configuration file as plain values, which are not to be changed."""
     import yaml  # with its 20 ms: most commands read no configuration
 
     return yaml.safe_load(file.read_text()) or {}

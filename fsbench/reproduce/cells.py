@@ -75,8 +75,10 @@ class RunOptions:
     def why_not(self, entry: RowEntry) -> str:
         """Return why rows have no runs; "" where they have."""
         no_checkpoint = self.released and entry.checkpoint == "trained" and not entry.released
-        return entry.cannot_run or "no checkpoint of the authors is known for it" * no_checkpoint
+        return entry.cannot_run or UNKNOWN_PLACE * no_checkpoint
 
+
+UNKNOWN_PLACE = "where the authors' checkpoints lie is not laid down; test them with make bench CKPT=<file>"
 
 RowRuns = dict[PaperRow, list[PaperRun]]
 """A row of a paper -> its runs, one for each fold; none where it cannot be run."""

@@ -12,6 +12,7 @@ from fsbench.reproduce.cells import PaperRun, RowRuns
 from fsbench.reproduce.needs import distinct
 from fsbench.reproduce.plan import PlannedPaperRun
 from fsbench.tables.layout import Grid, Sheet
+from fsbench.tables.published_scores import PublishedScore
 
 STATES = {
     "done": "done", "begun": "begun", "missing": "can be run", "waits": "wait for a training",
@@ -29,6 +30,7 @@ class PaperPlan:
         runs: the runs of the chosen rows.
         planned: their states, and those of the trainings that they start from.
         not_run: row -> why it has no runs.
+        remarks: row -> why its figures cannot be expected to come out.
         results: measured beside reported.
     """
 
@@ -37,6 +39,7 @@ class PaperPlan:
     runs: RowRuns
     planned: dict[PaperRun, PlannedPaperRun]
     not_run: dict[PaperRow, str]
+    remarks: dict[PaperRow, list[str]]
     results: Sequence[RowResult]
 
 
@@ -69,7 +72,7 @@ def as_values(plan: PaperPlan) -> dict[str, object]:
         ],
         "rows": [
             {"table": row.table, "method": row.method, "task": row.task, "cannot_run": plan.not_run.get(row, "")}
-            | {"remarks": remarks(row)}
+            | {"remarks": plan.remarks[row]}
             for row in plan.runs
         ],
         "results": [
@@ -87,10 +90,12 @@ def list_papers(papers: dict[str, Paper], rows: dict[str, int]) -> Grid:
     return grid + [[name, paper.title, str(rows[name]), ", ".join(paper.tables)] for name, paper in papers.items()]
 
 
-def remarks(row: PaperRow) -> list[str]:
+def remarks(row: PaperRow, figures: Sequence[PublishedScore]) -> list[str]:
     """Return why the figures of a row cannot be expected to come out, as far as that is known before anything runs."""
     settings = file_settings(row.request)
     found = list(row.cannot_equal)
+    if all(figure.doubt for figure in figures):
+        found += dict.fromkeys(figure.doubt for figure in figures)
     for what, key in (("batch", "data.batch_size"), ("epochs", "trainer.max_epochs")):
         stated, ours = row.stated(what), setting(settings, key)  # type: ignore[arg-type]
         if stated is not None and ours != stated:
@@ -121,7 +126,7 @@ def _rows(plan: PaperPlan, notes: NumberedNotes) -> Grid:
         why = [plan.not_run[row]] if row in plan.not_run else []
         why += dict.fromkeys(item.refused for item in items if item.refused)
         left = "–" if row in plan.not_run else _time_left(items)
-        grid.append([row.method, row.task, *shown, done, left, notes.refer([*why, *remarks(row)])])
+        grid.append([row.method, row.task, *shown, done, left, notes.refer([*why, *plan.remarks[row]])])
     return grid
 
 
@@ -143,7 +148,7 @@ def _remark_lines(plan: PaperPlan) -> list[str]:
     for row in plan.runs:
         if row in plan.not_run:
             about.setdefault(f"cannot be run: {plan.not_run[row]}", []).append(row)
-        for why in remarks(row):
+        for why in plan.remarks[row]:
             about.setdefault(f"cannot be equal: {why}", []).append(row)
     refused = dict.fromkeys(f"refused: {item.refused}" for item in plan.planned.values() if item.refused)
     return [f"{why} ({_where(rows)})" for why, rows in about.items()] + list(refused)

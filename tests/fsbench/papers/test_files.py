@@ -6,11 +6,11 @@ import yaml
 from fsbench.config.compose import parse
 from fsbench.config.registry import names
 from fsbench.config.settings import file_settings, setting
+from fsbench.config.shipped import published_scores
 from fsbench.errors import SettingsError
 from fsbench.papers.figures import figures_of
 from fsbench.papers.files import papers, read_paper, rows_of
 from fsbench.reproduce.layout import remarks
-from fsbench.tables.published_scores import read_published
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def all_rows():
 
 
 def test_every_published_figure_of_our_methods_has_a_row_and_every_row_figures(all_rows):
-    published = read_published()
+    published = published_scores()
     assert [row for row in all_rows if not figures_of(row, published)] == []
     claimed = {figure for row in all_rows for figure in figures_of(row, published)}
     assert [figure for figure in published if figure not in claimed] == []
@@ -28,7 +28,7 @@ def test_every_published_figure_of_our_methods_has_a_row_and_every_row_figures(a
 def test_a_row_has_the_figures_of_its_own_line():
     paper = read_paper("emat")
     row = next(r for r in rows_of("emat", paper) if (r.method, r.dataset, r.setting) == ("emat", "coco", "original"))
-    figures = {(figure.fold, figure.metric): figure.value for figure in figures_of(row, read_published())}
+    figures = {(figure.fold, figure.metric): figure.value for figure in figures_of(row, published_scores())}
     assert figures == {("mean", "accuracy"): 80.07, ("mean", "mIoU"): 52.81}
 
 
@@ -39,7 +39,7 @@ def test_a_paper_trains_as_it_states(all_rows):
     differing = {
         f"{row.paper} {row.method} {row.task}: {why}"
         for row in stated
-        for why in remarks(row)
+        for why in remarks(row, ())
         if why.startswith("epochs")
     }
     assert differing == set()
