@@ -29,7 +29,7 @@ flag = --$(shell tr A-Z_ a-z- <<< $(1))
 BENCH_OPTIONS = $(foreach name,$(OPTIONS),$(if $($(name)),$(call flag,$(name)) '$($(name))')) \
   $(foreach name,$(SWITCHES),$(if $(filter-out 0 no No NO false False FALSE,$($(name))),$(call flag,$(name))))
 
-.PHONY: help venv bench weights sweep test test-all regress check docs cuda lock clean-venv
+.PHONY: help venv bench reproduce weights sweep test test-all regress check docs cuda lock clean-venv
 
 help:  ## show this list
 	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ bench: $(STAMP)  ## train, evaluate, print the table, e.g. make bench METHOD=ema
 
 weights: $(STAMP)  ## list weight files, or fetch some, e.g. make weights NAMES=dinov2_vits14 ARGS=--accept-licence
 	@$(BIN)/python -m fsbench weights $(if $(NAMES),fetch $(NAMES) $(ARGS),list $(ARGS))
+
+reproduce: $(STAMP)  ## a paper's tables: what is missing, measured beside reported, e.g. make reproduce PAPER=emat ARGS='--table 1 --run'
+	@$(BIN)/python -m fsbench reproduce $(PAPER) $(ARGS)
 
 sweep: $(if $(wildcard configs/sweeps/$(METHOD).yaml),,$(if $(filter sweep,$(MAKECMDGOALS)),$(error no \
   configs/sweeps/$(METHOD).yaml; there are: $(basename $(notdir $(wildcard configs/sweeps/*.yaml)))))) $(STAMP)

@@ -104,46 +104,51 @@ def test_mistakes_are_one_line(capsys, tmp_path):
 
 @pytest.fixture
 def small_paper(tmp_path, small_demo):
-    """The file of a paper of three rows on the small data set: two tests of one training, and one of no training."""
-    folder = ["--data.dataset=datamodules.datasets.folder.Folder"]
-    short = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=2"]
-    name = {"method": "EMAT", "backbone": "none"}
-    trained = {"method": "emat", "reported": name, "datasets": ["demo"], "folds": [0], "shots": [1, 2]}
-    rows = [
-        trained | {"options": [*folder, *short, *FEW]},
-        {"method": "prototype", "reported": name, "datasets": ["demo"], "folds": [0], "checkpoint": "none",
-         "protocol": "fscs", "options": [*folder, *FEW]},
-    ]  # fmt: skip
-    paper = {"title": "Small", "tables": {"1": {"caption": "c", "source": "none", "rows": rows}}}
-    file = tmp_path / "small.yaml"
-    file.write_text(yaml.safe_dump(paper))
-    return [str(file), "--data-root", f"demo={small_demo}"]
+    """A paper of two rows on the small data set, two tests of one training."""
+    row = {
+        "method": "emat", "reported": {"method": "EMAT", "backbone": "none"}, "datasets": ["demo"], "folds": [0],
+        "shots": [1, 2], "options": ["--data.dataset=datamodules.datasets.folder.Folder", "--trainer.max_epochs=1",
+                                     "--trainer.limit_train_batches=2", *FEW],
+    }  # fmt: skip
+    paper = {"title": "Small", "tables": {"1": {"caption": "c", "source": "none", "rows": [row]}}}
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(paper))
+    return ["reproduce", str(tmp_path / "small.yaml"), "--data-root", f"demo={small_demo}", "--table", "1"]
 
 
 @pytest.mark.slow
-def test_run_makes_each_training_once_tests_its_checkpoint_and_repeats_nothing(fsbench, small_paper, tmp_path):
-    before = fsbench("reproduce", *small_paper, "--table", "1")
-    assert before.returncode == 0 and "3 runs: 2 can be run, 1 wait for a training" in before.stdout, before.stderr
-    done = fsbench("reproduce", *small_paper, "--table", "1", "--run")
-    assert done.returncode == 0 and "3 runs: 3 done" in done.stdout and done.stderr.count(": done") == 3, done.stderr
-    records = find_records(tmp_path / "runs")
-    trained = {
-        record.header["shot"]: record for record in records if record.run["identity"]["method"]["name"] == "emat"
-    }
-    assert "checkpoint_sha256" not in trained[1].run["identity"]["training"]
-    assert trained[2].run["identity"]["training"]["checkpoint_sha256"] == trained[1].run["checkpoint_sha256"]
-    times = [(record.path / "run.json").stat().st_mtime_ns for record in records]
-    again = fsbench("reproduce", *small_paper, "--table", "1", "--run")
-    assert again.returncode == 0 and again.stderr.count(": done") == 0 and "3 runs: 3 done" in again.stdout
-    assert [(record.path / "run.json").stat().st_mtime_ns for record in records] == times
-    plan = json.loads(fsbench("reproduce", *small_paper, "--format", "json").stdout)
-    assert [run["state"] for run in plan["runs"]] == ["done"] * 3 and plan["results"] == []
+def test_run_makes_each_training_once_tests_its_checkpoint_and_repeats_nothing(warm, small_paper, tmp_path):
+    done = warm(*small_paper, "--run")
+    assert done.returncode == 0 and "2 runs: 2 done" in done.stdout and done.stderr.count(": done") == 2, done.stderr
+    records = {record.header["shot"]: record for record in find_records(tmp_path / "runs")}
+    assert "checkpoint_sha256" not in records[1].run["identity"]["training"]
+    assert records[2].run["identity"]["training"]["checkpoint_sha256"] == records[1].run["checkpoint_sha256"]
+    times = {shot: (record.path / "run.json").stat().st_mtime_ns for shot, record in records.items()}
+    again = warm(*small_paper, "--run")
+    assert again.returncode == 0 and again.stderr.count(": done") == 0 and "2 runs: 2 done" in again.stdout
+    after = {record.header["shot"]: record for record in find_records(tmp_path / "runs")}
+    assert {shot: (record.path / "run.json").stat().st_mtime_ns for shot, record in after.items()} == times
 
 
-@pytest.mark.slow
-def test_a_failed_training_is_said_and_its_tests_wait(fsbench, small_paper, tmp_path):
-    file = tmp_path / "small.yaml"
-    file.write_text(file.read_text().replace("limit_train_batches=2", "limit_train_batches=0"))
-    done = fsbench("reproduce", *small_paper, "--run")
-    assert done.returncode == 1 and "training ended without a validation" in done.stderr
-    assert "3 runs: 1 done, 1 begun, 1 wait for a training" in done.stdout
+class Fails:
+    """An executor whose jobs all end with status 3."""
+
+    at_once = 2
+
+    def __init__(self):
+        self.jobs = []
+
+    def start(self, jobs):
+        self.jobs += jobs
+        return [self] * len(jobs)
+
+    def poll(self):
+        return 3
+
+
+def test_a_failed_training_is_tried_once_and_its_tests_wait(small_paper, tmp_path, monkeypatch, capsys):
+    executor = Fails()
+    monkeypatch.setattr("fsbench.cli.reproduce.choose_executor", lambda options: executor)
+    assert main([*small_paper, "--runs", str(tmp_path / "runs"), "--run"]) == 1
+    out, err = capsys.readouterr()
+    assert len(executor.jobs) == 1 and "failed (status 3)" in err
+    assert "2 runs: 1 can be run, 1 wait for a training" in out
