@@ -280,6 +280,14 @@ def test_the_papers_settings_are_those_that_are_shipped(figures):
     settings = {(f.method, f.backbone, f.dataset, f.shot): f.made_with for f in figures if f.stated != "efficiency"}
     assert settings["EMAT", "DINOv2 ViT-S/14", "pascal", 1].image_size == 700
     assert settings["CST (pixel-level labels)", "DINO ViT-S/8", "pascal", 1].epochs == 2000
+    batches = {
+        ("EMAT", "DINOv2 ViT-S/14", "pascal", 1): 27, ("CST*", "DINOv2 ViT-S/14", "coco", 1): 36,
+        ("CST (pixel-level labels)", "DINO ViT-S/8", "pascal", 1): 12, ("DCAMA", "Swin-B", "pascal", 1): 48,
+        ("DCAMA", "ResNet-50", "coco", 5): 48, ("DCAMA", "ResNet-101", "fss1000", 1): 40,
+        ("HSNet", "ResNet-101", "pascal", 1): 20, ("HSNet", "ResNet-101", "coco", 1): 40,
+        ("HMNet", "ResNet-50", "pascal", 1): 8, ("HMNet", "ResNet-50", "coco", 5): 16,
+    }  # fmt: skip
+    assert {row: settings[row].batch for row in batches} == batches
     dcama = [settings["DCAMA", "Swin-B", name, 1] for name in ("pascal", "coco", "fss1000")]
     assert [paper.epochs for paper in dcama] == [1000, 500, 1000]
     assert [paper.validation for paper in dcama] == ["novel", "novel", "held_out"]
