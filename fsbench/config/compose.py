@@ -40,6 +40,11 @@ class RunOptions:
         checkpoint: evaluate this checkpoint (ours or the authors') instead of training.
         force: run again although the record exists.
         tf32: allow TF32 on CUDA; off, since it changes results in the third digit.
+        first_validation: epoch, counted from 0, whose end has the first validation.
+        middle_validation: first epoch that is validated in its middle, too (after step round(L / 2) + 1 of L); none
+            unless given.
+        patience: end the training where this many epochs have begun since the validation mIoU was last exceeded; never
+            unless given.
         nshot_strategy: how K shots become one prediction: as the method does it, or an ensemble of one-shot ones.
     """
 
@@ -48,6 +53,9 @@ class RunOptions:
     checkpoint: str | None = None
     force: bool = False
     tf32: bool = False
+    first_validation: int = 0
+    middle_validation: int | None = None
+    patience: int | None = None
     nshot_strategy: NShotStrategy = "own"
 
 

@@ -14,6 +14,7 @@ from fsbench.data.step_division import StepDivision
 from fsbench.engine.checkpoint import TRAINED_ON, TRAINED_WITH, load_checkpoint, weights_of_checkpoint
 from fsbench.engine.identity import folder_name, identity_of
 from fsbench.engine.micro_batches import check_accumulation
+from fsbench.engine.validation_plan import check_validation
 from fsbench.episodes.manifest import CLASSIFICATION
 from fsbench.errors import SettingsError
 from fsbench.records.record import Record, read_record
@@ -125,6 +126,7 @@ class Experiment:
         """Return how a training step is divided; SettingsError if it cannot be."""
         division = self.data.step_division(self.processes)
         check_accumulation(self.trainer_settings, division.accumulation)
+        check_validation(self.options, self.trainer_settings)
         return division
 
     @property

@@ -14,6 +14,7 @@ from fsbench.core.method import Method
 from fsbench.core.shot_ensemble import ENSEMBLES
 from fsbench.data.step_division import StepDivision
 from fsbench.engine.checkpoint import TRAINED_WITH
+from fsbench.engine.validation_plan import validation_options
 from fsbench.files import fingerprint, sha256_file
 
 INDIFFERENT_TRAINER = {
@@ -119,6 +120,7 @@ def _training(experiment: Identified) -> dict[str, Any] | None:
         **trainer,
         **{key: value.as_dict() for key, value in optimisation.items()},  # given instead of the method's own
         **_step(experiment),
+        **validation_options(experiment.options),
         "validation": data.validation,
         "validation_sha256": data.validation_manifest.sha256,
         **data.training_options,

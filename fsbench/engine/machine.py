@@ -15,7 +15,8 @@ tests alone."""
 
 
 def check_machine(trainer: dict[str, Any]) -> None:
-    """Raise SettingsError for an accelerator, a strategy or a number of devices that this machine does not have.
+    """Raise SettingsError for an accelerator, a strategy, a precision or a number of devices that this machine does not
+    have.
 
     Args:
         trainer: arguments of Lightning's Trainer as plain values.
@@ -32,6 +33,12 @@ def check_machine(trainer: dict[str, Any]) -> None:
     gpus = _gpus()
     if accelerator == "gpu" and not gpus:
         raise SettingsError("trainer.accelerator is gpu, but torch sees none on this machine; take auto or cpu")
+    on_gpus = bool(gpus) and accelerator in ("auto", "gpu", "cuda", "mps")
+    if not on_gpus and accelerator in ("auto", "cpu") and str(trainer["precision"]) in ("16", "16-mixed"):
+        raise SettingsError(  # Lightning would take bf16-mixed, and the record would still say 16-mixed
+            f"precision is {trainer['precision']}, which a CPU does not have; expected a GPU, or another training: "
+            "--trainer.precision bf16-mixed or 32-true"
+        )
     if isinstance(strategy, str) and strategy != "auto":
         strategies = StrategyRegistry.available_strategies()
         if strategy not in strategies:
@@ -39,7 +46,6 @@ def check_machine(trainer: dict[str, Any]) -> None:
                 f"trainer.strategy is '{strategy}', expected auto, ddp or one of {', '.join(strategies)}"
             )
     count = len(devices) if isinstance(devices, list) else int(devices) if str(devices).isdecimal() else 1
-    on_gpus = gpus and accelerator in ("auto", "gpu", "cuda", "mps")
     most = gpus if on_gpus else max(LEAST_LIMIT, os.cpu_count() or 1)
     if count > most:
         raise SettingsError(

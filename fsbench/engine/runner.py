@@ -26,6 +26,7 @@ from fsbench.engine.micro_batches import step_of
 from fsbench.engine.provenance import provenance
 from fsbench.engine.trainer import build_trainer
 from fsbench.engine.training_facts import weights_of
+from fsbench.engine.validation_plan import ValidationPlan
 from fsbench.engine.watchdog import ProcessWatchdog, is_broken_collective
 from fsbench.errors import RecordError, SettingsError
 from fsbench.files import fingerprint, sha256_file
@@ -116,11 +117,13 @@ def _fit(experiment: Experiment, trainer: L.Trainer, last: Path, best: ModelChec
             "training ended without a validation, so there is no best checkpoint; give it at least one epoch, one "
             "training batch and one validation batch"
         )
+    plan = next(item for item in trainer.callbacks if isinstance(item, ValidationPlan))  # type: ignore[attr-defined]
     return {
         "checkpoint": checkpoint.name,
         "checkpoint_sha256": sha256_file(checkpoint),
         "validation_mIoU": float(best.best_model_score or 0),
         "epochs": trainer.current_epoch,
+        **({} if plan.end is None else {"ended_early": plan.end}),
         "step": step_of(experiment),
         "training_seconds": meter.seconds,
         "training_peak_mib": meter.peak_mib_of_all_ranks(),

@@ -15,6 +15,7 @@ from fsbench.engine.experiment import Experiment
 from fsbench.engine.loggers import wandb_logger
 from fsbench.engine.micro_batches import in_micro_batches
 from fsbench.engine.training_facts import CHOSEN_BY, TrainingFacts
+from fsbench.engine.validation_plan import EVERY_EPOCH, ValidationPlan, schedule_of
 
 
 def build_trainer(experiment: Experiment, folder: Path) -> tuple[L.Trainer, ModelCheckpoint]:
@@ -33,9 +34,8 @@ def build_trainer(experiment: Experiment, folder: Path) -> tuple[L.Trainer, Mode
     if experiment.division is not None:
         automatic = experiment.method.automatic_optimization
         arguments = arguments | in_micro_batches(arguments, experiment.division.accumulation, automatic)
-    best = ModelCheckpoint(
-        folder / "checkpoints", "best", monitor=CHOSEN_BY, mode="max", save_last=True, enable_version_counter=False
-    )
+    plan = _validation_plan(experiment)
+    best, *last = _checkpoints(folder / "checkpoints", plan)
     curves = [CSVLogger(folder, "curves")] if experiment.trains else []
     wandb = wandb_logger(experiment, folder)
     progress = [] if arguments["enable_progress_bar"] is False else [TQDMProgressBar(leave=True)]
@@ -46,7 +46,9 @@ def build_trainer(experiment: Experiment, folder: Path) -> tuple[L.Trainer, Mode
             "logger": [*curves, *_as_list(wandb), *_as_list(arguments["logger"])],
             "callbacks": [
                 best,
+                *last,
                 EpisodicValidation(experiment.data),
+                *([plan] if experiment.trains else []),
                 PerStepSeed(experiment.data.seed),
                 *([TrainingFacts(experiment)] if experiment.trains else []),
                 *progress,
@@ -60,6 +62,27 @@ def build_trainer(experiment: Experiment, folder: Path) -> tuple[L.Trainer, Mode
     if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
         trainer.strategy.checkpoint_io = AtomicCheckpointIO()
     return trainer, best
+
+
+def _validation_plan(experiment: Experiment) -> ValidationPlan:
+    """Return when the training of `experiment` validates and ends early."""
+    options, division = experiment.options, experiment.division
+    accumulation = 1 if division is None else division.accumulation
+    return ValidationPlan(schedule_of(options), options.patience, CHOSEN_BY, accumulation)
+
+
+def _checkpoints(folder: Path, plan: ValidationPlan) -> list[ModelCheckpoint]:
+    """Return the callback that keeps the best weights, and if need be one that keeps those of the last epoch.
+
+    One callback does both where every epoch ends with the only validation. Otherwise the best weights are those of a
+    validation, wherever it is, and a training goes on from the end of an epoch, with a validation or without one.
+    """
+    options: dict[str, Any] = {"dirpath": folder, "enable_version_counter": False}
+    chosen = options | {"filename": "best", "monitor": CHOSEN_BY, "mode": "max"}
+    if plan.schedule == EVERY_EPOCH:
+        return [ModelCheckpoint(**chosen, save_last=True)]
+    best = ModelCheckpoint(**chosen, save_on_train_epoch_end=False)
+    return [best, ModelCheckpoint(**options, filename="last", save_on_train_epoch_end=True)]
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -218,17 +218,16 @@ class HMNetHead(nn.Module):
 
     def join(self, meta: Tensor, distance: Tensor, base: Tensor) -> Tensor:
         """Join meta probabilities (b, 2, S, S), style distance (b, 1, 1, 1) and base map (b, 1, S, S) (§9.3)."""
-        with torch.autocast(meta.device.type, enabled=False):
-            distance = distance.expand_as(base)
-            background, foreground = (self.gram_merge(torch.cat([m, distance], 1)) for m in meta.split(1, 1))
-            return torch.cat([self.cls_merge(torch.cat([background, base], 1)), foreground], 1)
+        distance = distance.expand_as(base)
+        background, foreground = (self.gram_merge(torch.cat([m, distance], 1)) for m in meta.split(1, 1))
+        return torch.cat([self.cls_merge(torch.cat([background, base], 1)), foreground], 1)
 
     def losses(self, output: Output, target: Tensor) -> dict[str, Tensor]:
         """Return the losses of an output at S against a target (b, H, W) with void 255 (§10).
 
         The cross-entropy takes the ensemble's probabilities as logits, as the authors do.
         """
-        final, meta = (resize(x.float(), target.shape[-1]) for x in (output.final, output.meta))
+        final, meta = (resize(x, target.shape[-1]).float() for x in (output.final, output.meta))
         entropy = F.cross_entropy(final, target.long(), ignore_index=255)
         dice = dice_loss(meta, target)
         return {"loss": entropy + dice, "main": entropy, "dice": dice}

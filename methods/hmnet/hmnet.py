@@ -148,8 +148,8 @@ class HMNet(Segmenter):
             support = self._features(episode, rows.tolist())
             outputs.append(self.head(query, support, labels[way, None], self._base_logits).final)
         height, width = episode.query_sizes[0].tolist()
-        final = resize(torch.cat(outputs).float(), episode.images.shape[-1])
-        final = F.interpolate(final, (height, width), mode="bilinear", align_corners=True)
+        final = resize(torch.cat(outputs), episode.images.shape[-1])  # in half precision under autocast, as the authors
+        final = F.interpolate(final, (height, width), mode="bilinear", align_corners=True).float()
         return Prediction(label_map(final.softmax(1)[:, 1], final[:, 1] > final[:, 0]), logits=final)
 
     def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
