@@ -2,6 +2,7 @@
 
 from typing import Any, Protocol
 
+import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fsbench.core.method import Method
@@ -76,3 +77,14 @@ def step_of(experiment: Trained) -> dict[str, Any]:
         shared = division.processes if experiment.trainer_settings["sync_batchnorm"] else 1
         step["normalised_over"] = division.micro_batch * shared
     return step
+
+
+def out_of_memory(division: StepDivision, error: torch.OutOfMemoryError) -> str:
+    """Return a message about a training that did not fit into a device's memory."""
+    smaller = [n for n in range(1, division.micro_batch) if division.share % n == 0]
+    advice = (
+        f"give MICRO_BATCH={smaller[-1]} (--data.micro_batch) or less; the batch stays {division.batch_size}"
+        if smaller
+        else "one episode does not fit; expected a device with more memory, or smaller images"
+    )
+    return f"{str(error).splitlines()[0]} A process takes {division.micro_batch} episodes at once: {advice}"

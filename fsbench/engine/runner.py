@@ -22,13 +22,13 @@ from fsbench.engine.experiment import Experiment
 from fsbench.engine.loggers import log_record
 from fsbench.engine.machine import check_machine
 from fsbench.engine.meter import Meter
-from fsbench.engine.micro_batches import step_of
+from fsbench.engine.micro_batches import out_of_memory, step_of
 from fsbench.engine.provenance import provenance
 from fsbench.engine.trainer import build_trainer
 from fsbench.engine.training_facts import weights_of
 from fsbench.engine.validation_plan import ValidationPlan
 from fsbench.engine.watchdog import ProcessWatchdog, is_broken_collective
-from fsbench.errors import RecordError, SettingsError
+from fsbench.errors import RecordError, RunError, SettingsError
 from fsbench.files import fingerprint, sha256_file
 from fsbench.records.journal import Journal
 from fsbench.records.record import Record, to_frame, write_record
@@ -110,7 +110,11 @@ def _fit(experiment: Experiment, trainer: L.Trainer, last: Path, best: ModelChec
     meter = Meter(trainer.strategy.root_device)
     with unordered_kernels() as kernels:
         resumed = last if last.is_file() else None
-        trainer.fit(experiment.method, experiment.data, ckpt_path=resumed, weights_only=True)
+        try:
+            trainer.fit(experiment.method, experiment.data, ckpt_path=resumed, weights_only=True)
+        except torch.OutOfMemoryError as error:
+            assert experiment.division is not None
+            raise RunError(out_of_memory(experiment.division, error)) from error
     checkpoint = Path(best.best_model_path)
     if not checkpoint.is_file():
         raise SettingsError(

@@ -1,6 +1,7 @@
 """The same weights after every optimiser step, however its episodes are divided; and settings that contradict it."""
 
 import shutil
+from types import SimpleNamespace
 
 import lightning as L
 import pytest
@@ -9,7 +10,9 @@ from lightning.pytorch.callbacks import Callback
 
 from fsbench.config.compose import parse
 from fsbench.config.request import Request
+from fsbench.data.step_division import StepDivision
 from fsbench.engine.experiment import Experiment
+from fsbench.engine.micro_batches import out_of_memory, step_of
 from fsbench.engine.trainer import build_trainer
 from fsbench.errors import SettingsError
 
@@ -136,3 +139,31 @@ def test_a_trial_fits_any_number_of_devices(blocks_folder, tmp_path):
         arguments = Request(["emat"], "pascal", fast=True, devices=devices).arguments("emat", 0)
         config = parse(arguments, build=False).config
         assert config["data"].init_args.batch_size == batch
+
+
+def test_a_training_that_does_not_fit_names_the_smaller_micro_batch():
+    error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore.")
+    words = out_of_memory(StepDivision(27, 3), error)
+    assert words == (
+        "CUDA out of memory. Tried to allocate 2.00 GiB. A process takes 9 episodes at once: give MICRO_BATCH=3 "
+        "(--data.micro_batch) or less; the batch stays 27"
+    )
+    assert "one episode does not fit" in out_of_memory(StepDivision(3, 3), error)
+
+
+class Normalised(torch.nn.Module):
+    """As much of a method as has batch normalisation."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = torch.nn.BatchNorm2d(2)
+
+
+@pytest.mark.parametrize(("synchronised", "items"), [(True, 6), (False, 3)])
+def test_the_record_says_what_batch_statistics_are_of(synchronised, items):
+    run = SimpleNamespace(
+        method=Normalised(), division=StepDivision(12, 2, 3), trainer_settings={"sync_batchnorm": synchronised}
+    )
+    assert step_of(run) == {"batch_size": 12, "processes": 2, "micro_batch": 3, "normalised_over": items}
+    run.method.requires_grad_(False)
+    assert "normalised_over" not in step_of(run)
