@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from fsbench.errors import DataError, SettingsError
+from fsbench.files import open_file
 
 CHUNK = 1 << 20
 """Bytes read at a time."""
@@ -39,7 +40,7 @@ class Digest:
         """Return the checksum of the same kind of the file `path`; shows progress for large files."""
         digest = hashlib.new(self.kind)
         size = path.stat().st_size
-        with path.open("rb") as file, _bar(size, 0, f"Checking {path.name}") as bar:
+        with open_file(path, "archive") as file, _bar(size, 0, f"Checking {path.name}") as bar:
             while chunk := file.read(CHUNK):
                 digest.update(chunk)
                 bar.update(len(chunk))

@@ -9,6 +9,7 @@ from pathlib import Path
 from datamodules.check.report import Report, some
 from fsbench.data.image_io import read_image
 from fsbench.errors import DataError
+from fsbench.files import open_file
 
 _HEAD, _TAIL = 1 << 16, 1 << 12
 """Bytes read at the beginning and the end of a file."""
@@ -30,7 +31,7 @@ def image_size(path: Path) -> tuple[int, int]:
         Damage: the file is absent, empty, cut off or no image.
     """
     try:
-        with path.open("rb") as file:
+        with open_file(path, "image") as file:
             head = file.read(_HEAD)
             length = file.seek(0, os.SEEK_END)
             file.seek(max(0, length - _TAIL))

@@ -7,7 +7,7 @@ from pathlib import Path
 from datamodules.lists.image_list import require_present
 from fsbench.data.disk_cache import load_json, save_json
 from fsbench.errors import DataError
-from fsbench.files import fingerprint
+from fsbench.files import fingerprint, read_text
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm")
 
@@ -79,7 +79,7 @@ def rows(source: Path, columns: int, form: str) -> list[list[str]]:
     Raises DataError unless every line has the `form`.
     """
     try:
-        lines = [line.split(maxsplit=columns - 1) for line in source.read_text(encoding="utf-8").splitlines()]
+        lines = [line.split(maxsplit=columns - 1) for line in read_text(source, "list").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{source} cannot be read ({error}); expected lines {form}; fetch it again") from error
     lines = [line for line in lines if line and not line[0].startswith("#")]

@@ -4,7 +4,6 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import (
     AliasChoices,
     BaseModel,
@@ -17,8 +16,9 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from fsbench.data.dataset import VOID, QuerySampling
-from fsbench.data.image_io import MASK_PIXELS
 from fsbench.errors import DataError
+from fsbench.files import load_yaml
+from fsbench.files.images import MASK_PIXELS
 
 EXAMPLE = """\
 name: shapes
@@ -143,16 +143,14 @@ def read_description(path: Path) -> FolderDescription:
         DataError: the file is absent, not YAML, or an entry is missing, unknown or wrong; names file, key, what was
             found and what was expected.
     """
-    if not path.is_file():
+    try:
+        entries = load_yaml(path)
+    except FileNotFoundError:
         raise DataError(
             f"{path} does not exist; put a file there that describes the folder; {_EXPECTED}", *_example_lines()
-        )
-    try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path} is not YAML ({' '.join(str(error).split())}); {_EXPECTED}", *_example_lines()
-        ) from error
+        ) from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is not YAML ({error}); {_EXPECTED}", *_example_lines()) from error
     if not isinstance(entries, dict):
         raise DataError(f"{path} holds {type(entries).__name__}; {_EXPECTED}", *_example_lines())
     if {"query_rule", "query_sampling"} <= entries.keys():

@@ -3,7 +3,6 @@
 All lists are in sorted order. The authors shuffled within a class, which changes nothing that episodes could tell.
 """
 
-import json
 from collections.abc import Sequence
 
 from datamodules import instructions as fetch
@@ -11,6 +10,8 @@ from datamodules.datasets.class_folders import below_folders, by_class, class_fo
 from datamodules.datasets.image_folder import ImageFolder
 from datamodules.datasets.labelled_images import LabelledImages
 from fsbench.errors import DataError
+from fsbench.files import read_json
+from fsbench.files.arrays import read_matlab
 
 Classes = list[tuple[str, Sequence[str]]]
 
@@ -42,13 +43,10 @@ class Cars(LabelledImages):
     guide = fetch.CARS
 
     def derive(self) -> Classes:
-        # spared until it is needed
-        import scipy.io
-
         notes, meta = (self.root / "devkit" / file for file in ("cars_train_annos.mat", "cars_meta.mat"))
         try:
-            entries = scipy.io.loadmat(notes, squeeze_me=True)["annotations"]
-            names = [str(name) for name in scipy.io.loadmat(meta, squeeze_me=True)["class_names"]]
+            entries = read_matlab(notes, squeeze_me=True)["annotations"]
+            names = [str(name) for name in read_matlab(meta, squeeze_me=True)["class_names"]]
             number_of = {str(entry["fname"]): int(entry["class"]) for entry in entries.reshape(-1)}
             labels = {file: f"{number:03d}" for file, number in number_of.items()}
             classes = by_class(labels, self.folder, notes)
@@ -97,7 +95,7 @@ class Plantae(LabelledImages):
     def derive(self) -> Classes:
         source = self.root / "categories.json"
         try:
-            name_of = {str(entry["id"]): str(entry["name"]).lower() for entry in json.loads(source.read_bytes())}
+            name_of = {str(entry["id"]): str(entry["name"]).lower() for entry in read_json(source, "annotations")}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(
                 f"{source} cannot be read ({error}); expected a list of categories with id and name; fetch "

@@ -11,6 +11,7 @@ from datamodules.lists.pixel_counts import PixelTable, count_labels, pixel_table
 from fsbench.data.dataset import VOID, Part, SegmentationIndex
 from fsbench.data.image_io import read_label_map
 from fsbench.errors import DataError
+from fsbench.files import read_text
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -113,7 +114,7 @@ def read_names(path: Path) -> list[str]:
     Raises DataError for unreadable and empty lists and for names that occur twice.
     """
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in read_text(path, "list").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"list {path} cannot be read ({error}); expected a text file with a name on a line") from error
     names = [_name_in(line) for line in lines if line]

@@ -15,6 +15,7 @@ import numpy as np
 from datamodules.instructions import LISTS, missing
 from datamodules.lists.official import DERIVED, OFFICIAL, UNVERIFIED, list_folders
 from fsbench.errors import DataError
+from fsbench.files import read_text
 
 PARTS = ("trn", "val", "test")
 SIZES = {"trn": 520, "val": 240, "test": 240}
@@ -99,7 +100,7 @@ def _names(places: Sequence[Path], part: str) -> tuple[str, ...]:
     if path is None:
         raise missing(f"{paths[0]} does not exist; expected the lists trn.txt, val.txt and test.txt", LISTS)
     try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        names = [line.strip() for line in read_text(path, "list").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"list {path} cannot be read ({error}); expected a text file; fetch it again") from error
     for name in names:

@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 
 from fsbench.data.dataset import ClassificationIndex, list_sha256
 from fsbench.errors import DataError
-from fsbench.files import write_text
+from fsbench.files import read_json, write_text
 
 _KEYS = ("label_names", "image_names", "image_labels")
 
@@ -79,7 +79,7 @@ def _require_different(images: Sequence[str], below: Mapping[str, str], folder: 
 def _read_arrays(path: Path) -> tuple[list[str], list[str], list[int], str | None]:
     form = f"expected a JSON object with {', '.join(_KEYS)}"
     try:
-        content = json.loads(path.read_bytes())
+        content = read_json(path, "annotations")
         names, images, labels = (content[key] for key in _KEYS)
     except OSError as error:
         raise DataError(f"list file {path} cannot be read ({error.strerror}); {form}") from error

@@ -16,6 +16,7 @@ from pathlib import Path
 from datamodules.instructions import LISTS, missing
 from fsbench.data.dataset import Pair, PairList, pairs_sha256
 from fsbench.errors import DataError
+from fsbench.files import open_file, read_text
 
 OFFICIAL = "official"
 """The list has the official checksum, whether it was read from the authors' file or derived."""
@@ -145,7 +146,7 @@ def verified(
 def _read_text(path: Path) -> tuple[Pair, ...]:
     pairs = []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path, "list").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"list {path} cannot be read ({error}); expected a text file; fetch it again") from error
     for number, line in enumerate(lines, start=1):
@@ -169,7 +170,7 @@ class _PlainUnpickler(pickle.Unpickler):
 def _read_pickle(path: Path) -> tuple[Pair, ...]:
     expected = "expected a pickle with nothing but {class number - 1: [image names]}; fetch it again"
     try:
-        with path.open("rb") as file:
+        with open_file(path, "list") as file:
             lists = _PlainUnpickler(file).load()
     except Exception as error:  # a damaged pickle can raise nearly anything
         raise DataError(f"list {path} cannot be read ({error}); {expected}") from error

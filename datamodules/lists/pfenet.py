@@ -11,11 +11,10 @@ from pathlib import Path, PurePosixPath
 from datamodules.lists.official import list_folders
 from fsbench.data.dataset import Pair, Part, ReleasedImages
 from fsbench.errors import DataError
+from fsbench.files import read_text
 
 MIN_PIXELS = 2 * 32 * 32
 """A pair needs this many pixels of its class."""
-MAX_BYTES = 64 << 20
-"""Of a list file; the largest released ones have 12 MB. Parsing needs some fifty times as much memory."""
 
 _FOLDER = {"trn": "train", "val": "val"}
 
@@ -92,9 +91,6 @@ def _is_entry(parts: object) -> bool:
 
 def _read(path: Path) -> str:
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise DataError(f"list {path} has {size >> 20} MiB; expected at most {MAX_BYTES >> 20}; fetch it again")
-        return path.read_text(encoding="utf-8")
+        return read_text(path, "printed list")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"list {path} cannot be read ({error}); expected a text file; fetch it again") from error

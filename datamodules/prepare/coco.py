@@ -12,7 +12,7 @@ from datamodules.prepare.sbd import write_label_map
 from datamodules.prepare.unpack import discard, publish, unpack
 from fsbench.download import Digest
 from fsbench.errors import DataError
-from fsbench.files import sha256_file, write_text
+from fsbench.files import is_file, read_text, sha256_file, write_text
 
 _BASE = "http://images.cocodataset.org"
 IMAGES = {
@@ -84,10 +84,10 @@ def _render(root: Path, folder: str) -> None:
     target.mkdir(exist_ok=True)
     sha256 = sha256_file(root / "annotations" / f"instances_{folder}.json")
     marker = target / RENDERED
-    if marker.is_file() and marker.read_text().strip() == sha256:
+    if is_file(marker) and read_text(marker, "list").strip() == sha256:
         return
     part = target / f"{RENDERED}.part"
-    if not part.is_file() or part.read_text().strip() != sha256:
+    if not is_file(part) or read_text(part, "list").strip() != sha256:
         for path in target.glob("*.png"):  # of another annotation file
             path.unlink()
         write_text(part, f"{sha256}\n")

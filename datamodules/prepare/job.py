@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fsbench.download import Digest, RetryPolicy, download
 from fsbench.errors import DataError, SettingsError
-from fsbench.files import locked, sha256_file, write_text
+from fsbench.files import locked, read_json, sha256_file, write_text
 from fsbench.terminal import print_line
 
 NOTE = "prepared.json"
@@ -128,7 +128,7 @@ class Job:
 def read_note(root: Path) -> dict[str, dict[str, object]]:
     """Return {archive: {"verified", "checksum"}} from the root's note, empty where it is absent or unreadable."""
     try:
-        content = json.loads((root / NOTE).read_text())
+        content = read_json(root / NOTE, "record")
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -11,6 +11,7 @@ from PIL import Image
 from fsbench.data.image_io import voc_colors
 from fsbench.errors import DataError
 from fsbench.files import replacing
+from fsbench.files.arrays import read_matlab
 
 CLASSES = 20
 
@@ -24,10 +25,8 @@ def read_segmentation(path: Path) -> np.ndarray:
     Raises:
         DataError: the file cannot be read or holds anything else.
     """
-    import scipy.io  # takes a second that other commands are spared
-
     try:
-        labels = np.asarray(scipy.io.loadmat(path)["GTcls"][0, 0]["Segmentation"])
+        labels = np.asarray(read_matlab(path)["GTcls"][0, 0]["Segmentation"])
     except Exception as error:  # a damaged file can raise nearly anything
         raise DataError(
             f"annotation {path} cannot be read ({error}); expected GTcls.Segmentation in a .mat file; fetch the SBD "

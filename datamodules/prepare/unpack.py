@@ -16,7 +16,8 @@ from typing import IO
 
 from fsbench.download import require_space
 from fsbench.errors import DataError
-from fsbench.files import write_text
+from fsbench.files import is_file, open_file, read_text, write_text
+from fsbench.files.archives import check_expansion, open_tar, open_zip, read_padding
 
 Place = Callable[[PurePosixPath], str | None]
 """Function from a name inside the archive to a path below the target folder, or None to leave the file out."""
@@ -116,7 +117,7 @@ def _start_over_unless_same(archive: Path, folder: Path) -> None:
     note = _source_note(folder)
     status = archive.stat() if archive.is_file() else None
     source = f"{archive.name} {status.st_size} {status.st_mtime_ns}\n" if status else ""
-    if folder.exists() and (not note.is_file() or note.read_text() != source):
+    if folder.exists() and (not is_file(note) or read_text(note, "list") != source):
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(note, source)
@@ -162,13 +163,13 @@ def _opened(archive: Path, folder: Path) -> Iterator[Iterator[_Member]]:
         NotImplementedError, RuntimeError,
     )  # fmt: skip
     try:
-        with archive.open("rb") as file:
+        with open_file(archive, "archive") as file:
             start = file.read(4)
             if not start:
                 raise EOFError("it is empty")
             is_zip = start in (b"PK\3\4", b"PK\5\6")
         if is_zip:
-            with zipfile.ZipFile(archive) as zip_file:
+            with open_zip(archive) as zip_file:
                 require_space(
                     folder, sum(info.file_size for info in zip_file.infolist()) - _bytes_in(folder), OTHER_DISK
                 )
@@ -176,7 +177,7 @@ def _opened(archive: Path, folder: Path) -> Iterator[Iterator[_Member]]:
         else:
             if _is_uncompressed_tar(archive):
                 require_space(folder, archive.stat().st_size - _bytes_in(folder), OTHER_DISK)
-            with tarfile.open(archive) as tar:
+            with open_tar(archive) as tar:
                 yield _tar_members(tar, archive, folder)
     except DataError:
         raise
@@ -194,7 +195,10 @@ def _bytes_in(folder: Path) -> int:
 
 def _tar_members(tar: tarfile.TarFile, archive: Path, folder: Path) -> Iterator[_Member]:
     """Yield the entries of `tar` as `tarfile.data_filter` judges them; EOFError where its end is missing."""
+    size = 0
     for member in tar:
+        size += member.size
+        check_expansion(archive, size)
         if member.isdir():
             continue
         leads_out, refusal = member.name.startswith("/"), "" if member.isreg() else "a link"
@@ -206,15 +210,14 @@ def _tar_members(tar: tarfile.TarFile, archive: Path, folder: Path) -> Iterator[
             refusal = str(error).removeprefix(f"{member.name!r} is ")
         content = partial(tar.extractfile, member)
         yield _Member(member.name, member.size, leads_out, refusal, content)
-    while tar.fileobj and tar.fileobj.read(1 << 20):  # a compressed one is checked at its very end
-        pass
+    read_padding(tar)
     # a plain tar that ends between two files looks complete to tarfile, but for the empty block at the end
     if _is_uncompressed_tar(archive) and archive.stat().st_size < tar.offset + tarfile.BLOCKSIZE:
         raise EOFError("its end is missing")
 
 
 def _is_uncompressed_tar(archive: Path) -> bool:
-    with archive.open("rb") as file:
+    with open_file(archive, "archive") as file:
         return file.read(262)[257:] == b"ustar"
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fsbench.errors import CheckpointError
-from fsbench.files import sha256_file
+from fsbench.files import open_file, sha256_file
 from fsbench.weights.table import WeightFile
 
 
@@ -61,8 +61,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file  # needed for this kind of file only
 
+            open_file(path, "weights").close()  # it opens by name
             return load_file(path)
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with open_file(path, "weights") as file:
+            loaded = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
         raise CheckpointError(
             f"cannot read {path}: {type(error).__name__}; expected a .pth or .safetensors file with tensors only; "

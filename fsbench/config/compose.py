@@ -8,7 +8,7 @@ import inspect
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pkgutil import resolve_name
@@ -24,6 +24,7 @@ from fsbench.config.registry import TaskName, check_known, choose_method, config
 from fsbench.core.shot_ensemble import NShotStrategy
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.errors import FsbenchError, SettingsError
+from fsbench.files import open_file
 from fsbench.paths import CONFIGS
 
 NO_DATASET = "folder"
@@ -119,8 +120,20 @@ def parse(arguments: Sequence[str], build: bool = True) -> SuiteCLI:
         SettingsError: the parser does not accept an argument.
     """
     quiet()
+    _check_files(arguments)
     with _plain_errors():
         return SuiteCLI(list(arguments), build)
+
+
+def _check_files(arguments: Iterable[str]) -> None:
+    """Raise SettingsError for a configuration file that the parser could not read or would wait for."""
+    for path in (text.partition("=")[2] for text in arguments if text.startswith("--config=")):
+        try:
+            open_file(path, "settings").close()
+        except OSError as error:
+            raise SettingsError(
+                f"cannot read the configuration {path} ({error.strerror}); expected a YAML file; correct the path"
+            ) from error
 
 
 def compose_method(

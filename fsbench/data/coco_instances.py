@@ -11,7 +11,7 @@ import numpy as np
 
 from fsbench.data.disk_cache import load_arrays, save_arrays
 from fsbench.errors import DataError
-from fsbench.files import sha256_file
+from fsbench.files import parse_json, sha256_file
 
 _FORMAT = "instances-2"
 """To be changed with the meaning of the arrays, so that older files are not used."""
@@ -87,7 +87,7 @@ def cached_instances(path: Path, read: Callable[[Path, str], Instances]) -> Inst
     if saved is not None:
         try:
             texts = {name: saved.pop(name).tobytes().decode() for name in ("file_names", "rles")}
-            rles = {int(item): rle for item, rle in json.loads(texts["rles"]).items()}
+            rles = {int(item): rle for item, rle in parse_json(texts["rles"]).items()}
             return Instances(path, sha256, tuple(texts["file_names"].split("\n")), rles=rles, **saved)
         except (KeyError, TypeError, ValueError):
             pass  # written by another version: read the file again

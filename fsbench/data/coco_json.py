@@ -3,7 +3,6 @@
 Objects become small arrays while the file is parsed, so that the floats of a 330 MB file are never all in memory.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,8 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fsbench.data.coco_instances import Instances
-from fsbench.data.image_io import MASK_PIXELS
 from fsbench.errors import DataError
+from fsbench.files import read_json
+from fsbench.files.images import MASK_PIXELS
 
 _FAR = 1 << 15
 """Vertices this far out are damage; nearer ones fit into int16."""
@@ -49,7 +49,7 @@ def read_instances(path: Path, sha256: str, class_names: Sequence[str]) -> Insta
         DataError: not a complete JSON file, not instance annotations, or entries that do not fit together.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), object_hook=_compact)
+        content = read_json(path, "annotations", object_hook=_compact)
         images, objects = _lists(content)
         return _arrays(path, sha256, images, objects, _class_numbers(content["categories"], class_names))
     except OSError as error:

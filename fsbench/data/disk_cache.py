@@ -7,8 +7,6 @@ split has millions of numbers), of values JSON; nothing is pickled.
 
 import json
 import warnings
-import zipfile
-import zlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -16,16 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from fsbench.files import replacing
+from fsbench.files import read_json, replacing
+from fsbench.files.arrays import read_npz
 from fsbench.paths import cache_folder
 
 
 def load_arrays(kind: str, key: str) -> dict[str, np.ndarray] | None:
     """Return the arrays saved under `kind` and `key`; None where there are none or the file is damaged."""
     try:
-        with np.load(_file(kind, key), allow_pickle=False) as saved:
-            return {name: saved[name] for name in saved.files}
-    except (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error):
+        return read_npz(_file(kind, key))
+    except (OSError, ValueError):
         return None
 
 
@@ -42,7 +40,7 @@ def save_arrays(kind: str, key: str, arrays: dict[str, np.ndarray]) -> None:
 def load_json(kind: str, key: str) -> Any | None:
     """Return the value saved under `kind` and `key`; None where there is none or the file is damaged."""
     try:
-        return json.loads(_file(kind, key, "json").read_bytes())
+        return read_json(_file(kind, key, "json"), "cache")
     except (OSError, ValueError):
         return None
 

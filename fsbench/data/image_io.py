@@ -1,7 +1,9 @@
 """Images and label maps from files; whatever cannot be decoded is named in the error."""
 
+import struct
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -10,32 +12,45 @@ import numpy as np
 from PIL import Image
 
 from fsbench.errors import DataError
-
-MASK_PIXELS = 100_000_000
-"""Label maps and masks have at most as many pixels: reading one takes some bytes for each."""
+from fsbench.files import open_file, read_bytes
+from fsbench.files.images import check_pixels, open_image
 
 _GREY_STEP = {2: 85, 4: 17}
 """PIL spreads 2- and 4-bit grey over 0..255; dividing gives the stored class numbers back."""
 
 
+UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError, ZeroDivisionError,
+               OverflowError, AttributeError, AssertionError, struct.error, zlib.error, MemoryError)  # fmt: skip
+"""Errors that PIL raises of damaged files."""
+
+_ROWS = 1 << 20
+"""Pixels of a label map in colours that are looked up at a time."""
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error's message in one line, or its kind where there is none."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 @contextmanager
 def opened(path: Path, kind: str) -> Iterator[Image.Image]:
-    """`path`, opened; its decoding errors become a DataError. A truncated file is one whatever PIL was told before."""
+    """Open and decode `path`; errors become a DataError. A truncated file is one whatever PIL was told before."""
     # spared until it is needed
     from PIL import ImageFile
 
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # other packages switch this on, and lost rows would be read as grey
-    try:
-        with Image.open(path) as image:
+    with ExitStack() as stack:
+        try:
+            image = stack.enter_context(open_image(path, "image" if kind == "image" else "label map"))
             image.load()
-            yield image
-    except FileNotFoundError:
-        raise DataError(f"{kind} {path} does not exist; put it there or take its name out of the lists") from None
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise DataError(
-            f"{kind} {path} cannot be decoded ({error}); expected a complete file of a format that PIL reads (JPEG, "
-            "PNG, WebP, BMP, GIF, TIFF, PPM); put a sound copy there"
-        ) from error
+        except FileNotFoundError:
+            raise DataError(f"{kind} {path} does not exist; put it there or take its name out of the lists") from None
+        except UNDECODABLE as error:
+            raise DataError(
+                f"{kind} {path} cannot be decoded ({one_line(error)}); expected a complete file of a format that PIL "
+                "reads (JPEG, PNG, WebP, BMP, GIF, TIFF, PPM); put a sound copy there"
+            ) from error
+        yield image
 
 
 def read_image(path: Path) -> Image.Image:
@@ -53,7 +68,7 @@ def read_pixels(path: Path) -> np.ndarray:
     """`read_image` as (H, W, 3) uint8; sound JPEG files by a faster decoder where it gives PIL's pixels."""
     if path.suffix.lower() in (".jpg", ".jpeg") and _jpeg_decoders_agree():
         with suppress(OSError, ValueError):  # PIL finds out what it is, or says what is wrong
-            return _decode_jpeg(path.read_bytes())
+            return _decode_jpeg(read_bytes(path, "image"))
     return np.asarray(read_image(path))
 
 
@@ -62,7 +77,9 @@ def _decode_jpeg(content: bytes) -> np.ndarray:
     # spared until it is needed
     import simplejpeg
 
-    if simplejpeg.decode_jpeg_header(content)[2] != "YCbCr":
+    height, width, colors, _ = simplejpeg.decode_jpeg_header(content)
+    check_pixels(width, height)
+    if colors != "YCbCr":
         raise ValueError("other colours")  # PIL's rules for them are others
     return np.asarray(simplejpeg.decode_jpeg(content, "RGB", strict=True))
 
@@ -75,7 +92,7 @@ def _jpeg_decoders_agree() -> bool:
     for subsampling in ("4:4:4", "4:2:2", "4:2:0"):
         file = BytesIO()
         noise.save(file, "jpeg", quality=80, subsampling=subsampling)
-        with Image.open(file) as image:
+        with open_image(file.getvalue()) as image:
             expected = np.asarray(image)
         try:
             if not np.array_equal(_decode_jpeg(file.getvalue()), expected):
@@ -107,12 +124,18 @@ def read_label_map(path: Path) -> np.ndarray:
 
 
 def _png_bit_depth(path: Path) -> int:
-    with path.open("rb") as file:
+    with open_file(path, "label map") as file:
         return file.read(25)[24]
 
 
 def from_colours(pixels: np.ndarray, path: Path) -> np.ndarray:
     """(H, W, 3) uint8 in VOC colours -> class numbers (H, W) uint8."""
+    step = max(1, _ROWS // max(1, pixels.shape[1]))
+    parts = [_from_colours(pixels[row : row + step], path) for row in range(0, max(1, len(pixels)), step)]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _from_colours(pixels: np.ndarray, path: Path) -> np.ndarray:
     shifts = np.array([16, 8, 0])
     codes = (voc_colors().astype(np.int64) << shifts).sum(1)
     order = np.argsort(codes)

@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Callback
 from fsbench.core.datamodule import DataModule
 from fsbench.episodes.samplers import Episode
 from fsbench.files import replacing
+from fsbench.files.arrays import read_npz
 from fsbench.metrics.episodic import EpisodicScores, SegmentationResult
 from fsbench.records.journal import Journal, JournalWriter
 
@@ -122,8 +123,8 @@ def kept_predictions(folder: Path, episodes: Sequence[Episode]) -> dict[int, tup
     for episode in episodes:
         path = folder / f"{episode.index:06d}.npz"
         try:
-            with np.load(path, allow_pickle=False) as stored:
-                label_map, decided = stored["label_map"], stored["decided"]
+            stored = read_npz(path, "label map")
+            label_map, decided = stored["label_map"], stored["decided"]
             if (label_map.dtype, label_map.ndim, decided.shape) != (np.uint8, 2, (len(episode.classes),)):
                 raise ValueError("arrays of another kind")
         except FileNotFoundError:

@@ -20,7 +20,7 @@ from fsbench.core.method import Method
 from fsbench.core.released_format import WRITTEN_BY, ReleasedFormat
 from fsbench.core.stated_variant import STATED, VARIANT, check_stated, describe_stated
 from fsbench.errors import CheckpointError
-from fsbench.files import replacing, sha256_file
+from fsbench.files import is_file, open_file, replacing, sha256_file
 from fsbench.records.training import AUTHORS, OTHER_RUN
 
 TRAINED_ON = "fsbench_data"
@@ -51,10 +51,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: `path` is no such file.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise CheckpointError(f"no checkpoint at {path}; expected a .ckpt file with a state_dict")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        with open_file(path, "weights") as file:
+            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
         raise CheckpointError(
             f"cannot read the checkpoint {path} ({type(error).__name__}); expected a Lightning checkpoint that holds "

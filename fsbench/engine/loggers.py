@@ -143,8 +143,9 @@ def _table(wandb: Any, kind: str, parts: dict[str, Subset], row: Row) -> Any:
 def _log_image(logger: TensorBoardLogger, image_file: Path, step: int) -> None:
     # spared until it is needed
     import numpy as np
-    from PIL import Image
 
-    with Image.open(image_file) as image:
+    from fsbench.files.images import open_image
+
+    with open_image(image_file) as image:
         logger.experiment.add_image("predictions", np.asarray(image.convert("RGB")), step, dataformats="HWC")
     logger.experiment.flush()

@@ -1,6 +1,5 @@
 """Load a finished run's method and data again, as they were when it was evaluated."""
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from fsbench.data.batch import EpisodeBatch
 from fsbench.engine.checkpoint import load_checkpoint
 from fsbench.engine.experiment import Experiment
 from fsbench.errors import RecordError
+from fsbench.files import read_json
 from fsbench.metrics.confusion import COUNTS
 from fsbench.metrics.episodic import SegmentationResult
 from fsbench.records.record import Record
@@ -30,7 +30,11 @@ def load_run(folder: Path) -> Experiment:
         finished = folder / "checkpoints" / "finished.json"
         if not finished.is_file():
             raise RecordError(f"there is no {finished}; expected the checkpoint that the run trained; run it again")
-        load_checkpoint(experiment.method, finished.with_name(json.loads(finished.read_text())["checkpoint"]))
+        try:
+            checkpoint = finished.with_name(read_json(finished, "record")["checkpoint"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RecordError(f"{finished} cannot be read ({error}); expected the name of a checkpoint") from error
+        load_checkpoint(experiment.method, checkpoint)
     experiment.method.eval()
     return experiment
 

@@ -3,7 +3,6 @@
 An unfinished run goes on where it was: training from its last epoch, evaluation from the last finished episode.
 """
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ from fsbench.engine.training_facts import weights_of
 from fsbench.engine.validation_plan import ValidationPlan
 from fsbench.engine.watchdog import ProcessWatchdog, is_broken_collective
 from fsbench.errors import RecordError, RunError, SettingsError
-from fsbench.files import fingerprint, sha256_file
+from fsbench.files import fingerprint, read_json, sha256_file
 from fsbench.records.journal import Journal
 from fsbench.records.record import Record, to_frame, write_record
 from fsbench.records.run_directory import RunDirectory
@@ -96,7 +95,7 @@ def _train(
     if not finished.is_file():
         directory.write_json("checkpoints/finished.json", _fit(experiment, trainer, folder / "last.ckpt", best))
         trainer.strategy.barrier("trained")
-    training_info: dict[str, Any] = json.loads(finished.read_text())
+    training_info: dict[str, Any] = _read_training(finished)
     checkpoint = folder / training_info["checkpoint"]
     if not checkpoint.is_file() or sha256_file(checkpoint) != training_info["checkpoint_sha256"]:
         raise RecordError(f"{checkpoint} was changed after training; remove {directory.path} and run again")
@@ -140,6 +139,19 @@ def _calibrate(experiment: Experiment, device: torch.device) -> dict[str, float]
     episodes = experiment.data.calibration_episodes()
     with torch.inference_mode():
         return experiment.method.calibrate(episode.to(device) for episode in episodes)
+
+
+def _read_training(finished: Path) -> dict[str, Any]:
+    """Read what a finished training left. Raises RecordError where the file is damaged."""
+    try:
+        info = read_json(finished, "record")
+        info["checkpoint_sha256"], info["checkpoint"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RecordError(
+            f"{finished} cannot be read ({type(error).__name__}); expected what a finished training writes; remove the "
+            "file: the training then goes on from its last epoch"
+        ) from error
+    return dict(info)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ own. A name that ends in .gz holds the same, compressed.
 import gzip
 import hashlib
 import json
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,7 +19,8 @@ import numpy as np
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.episodes.samplers import ClassificationEpisode, Episode
 from fsbench.errors import DataError, RecordError
-from fsbench.files import replacing, sha256_file
+from fsbench.files import parse_json, read_bytes, replacing, sha256_file
+from fsbench.files.opening import gunzip
 
 CLASSIFICATION = "classification"
 """`kind` in the header of a classification manifest; headers of segmentation have no `kind`."""
@@ -77,9 +77,9 @@ def _hash(images: Mapping[str, str]) -> str:
 def read_manifest(path: Path, sha256: str | None = None) -> Manifest:
     """The manifest of a file; raises RecordError when it is damaged, was altered, or is not the one of `sha256`."""
     try:
-        data = path.read_bytes()
-        text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
-        header, *rows, end = (json.loads(line) for line in text.splitlines())
+        data = read_bytes(path, "manifest")
+        text = (gunzip(data, "manifest") if path.suffix == ".gz" else data).decode("utf-8-sig")
+        header, *rows, end = (parse_json(line) for line in text.splitlines())
         stated, images = end["sha256"], end["images"]
         altered = _hash(images) != end["images_sha256"]
         episode_type = EPISODE_TYPES.get(header.get("kind"), Episode)
@@ -87,7 +87,7 @@ def read_manifest(path: Path, sha256: str | None = None) -> Manifest:
         header["class_ids"], header["class_names"], header["fold"]
     except FileNotFoundError:
         raise RecordError(f"there is no manifest {path}; expected a file that fsbench manifest build wrote") from None
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zlib.error) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RecordError(
             f"{path} is no manifest ({error}); expected JSON lines written by this version of fsbench; make it again "
             "(a run's with FORCE=1)"
@@ -110,9 +110,9 @@ def _tuples(value: Any) -> Any:
 def read_header(path: Path, sha256: str) -> dict[str, Any]:
     """Return the header of a manifest's file without reading its episodes; raises RecordError as `read_manifest`."""
     try:
-        lines, _, _ = path.read_bytes().rstrip(b"\n").rpartition(b"\n")
+        lines, _, _ = read_bytes(path, "manifest").rstrip(b"\n").rpartition(b"\n")
         if hashlib.sha256(lines + b"\n").hexdigest() == sha256:
-            return dict(json.loads(lines.partition(b"\n")[0]))
+            return dict(parse_json(lines.partition(b"\n")[0]))
     except (OSError, ValueError):
         pass
     return read_manifest(path, sha256).header  # which says what is wrong with it

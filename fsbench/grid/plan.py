@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fsbench.errors import FsbenchError, user_message
-from fsbench.files import write_text
+from fsbench.files import read_json, write_text
 from fsbench.grid.estimate import CostEstimate, Estimates
 from fsbench.grid.spec import GridCell
 from fsbench.records.record import Record, find_records, read_record
@@ -93,7 +93,7 @@ def run_folder(cell: GridCell, runs: Path, recheck: bool = False) -> Path:
 def _noted(note: Path) -> str | None:
     """Return the folder's name, or None where there is no note or a damaged one."""
     try:
-        name = json.loads(note.read_text())["folder"]
+        name = read_json(note, "record")["folder"]
     except (OSError, ValueError, TypeError, KeyError):
         return None
     return name if isinstance(name, str) and name else None

@@ -1,16 +1,16 @@
 """Read LabelMe annotation files: paint their shapes as a label map, find their image."""
 
 import base64
-import io
 import math
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from fsbench.data.image_io import MASK_PIXELS
+from fsbench.data.image_io import UNDECODABLE, one_line
 from fsbench.errors import DataError
+from fsbench.files import is_file
+from fsbench.files.images import MASK_PIXELS, open_image
 
 EXPECTED = "expected the JSON file that LabelMe writes: shapes, imagePath, imageHeight, imageWidth"
 KINDS_WITHOUT_AREA = ("point", "points", "line", "linestrip")
@@ -53,8 +53,8 @@ def paint_labelme(content: dict[str, Any], path: Path) -> tuple[np.ndarray, dict
                 _paste_mask(labels, points, shape["mask"], number)
             else:
                 cv2.fillPoly(labels, [_polygon(kind, points).astype(np.int32)], number)
-    except (KeyError, TypeError, ValueError, OverflowError, AttributeError, OSError) as error:
-        raise DataError(f"{path} cannot be used ({type(error).__name__}: {error}); {EXPECTED}") from error
+    except UNDECODABLE as error:
+        raise DataError(f"{path} cannot be used ({type(error).__name__}: {one_line(error)}); {EXPECTED}") from error
     note = f"{path}: shapes without area ({', '.join(sorted(skipped))}) are passed over" if skipped else ""
     return labels, {number: name for name, number in numbers.items()}, note
 
@@ -100,7 +100,7 @@ def _polygon(kind: str, points: np.ndarray) -> np.ndarray:
 def _paste_mask(labels: np.ndarray, points: np.ndarray, encoded: str, number: int) -> None:
     """Paint a shape stored as a small base64 PNG at its box, as LabelMe's automatic tools write it."""
     left, top = points.min(0).astype(int)
-    with Image.open(io.BytesIO(base64.b64decode(encoded))) as image:
+    with open_image(base64.b64decode(encoded), "label map") as image:
         mask = np.asarray(image) > 0
     if mask.ndim != 2:
         raise ValueError("the picture of a mask is not black and white")
@@ -119,7 +119,7 @@ def labelme_image(content: dict[str, Any], path: Path, root: Path | None) -> Pat
     stated = PurePosixPath(str(content.get("imagePath") or "").replace("\\", "/"))
     folder = root or path.parent
     for candidate in (folder / stated, folder / stated.name):
-        if candidate.is_file():
+        if is_file(candidate):
             return candidate
     raise DataError(
         f"{path} is about the photo {stated}, which is not in {folder}; put it there or give --support-root"

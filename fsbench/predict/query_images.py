@@ -8,12 +8,12 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from fsbench.data.image_io import read_pixels
+from fsbench.data.image_io import UNDECODABLE, one_line, read_pixels
 from fsbench.errors import DataError, SettingsError
+from fsbench.files import is_file
+from fsbench.files.images import open_image
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-MAX_PIXELS = 178_956_970
-"""PIL's own limit, beyond which it suspects a small file that decompresses to a huge image: 512 MiB of RGB."""
 _ORIENTATION_TAG = 0x0112
 
 
@@ -47,8 +47,8 @@ def find_images(
     others: list[str] = []
     for query in queries:
         _check_query(query, out)
-        for name, path in [(query.name, query)] if query.is_file() else _files_below(query, out, refused):
-            if query.is_dir() and not name.lower().endswith(SUFFIXES):
+        for name, path in [(query.name, query)] if is_file(query) else _files_below(query, out, refused):
+            if _is_folder(query) and not name.lower().endswith(SUFFIXES):
                 others.append(name)
             elif name in paths:
                 raise SettingsError(f"{paths[name]} and {path} would have the same name; give the folder above both")
@@ -62,14 +62,21 @@ def find_images(
 
 
 def _check_query(query: Path, out: Path | None) -> None:
-    if not query.exists():
+    if not (is_file(query) or _is_folder(query)):
         raise SettingsError(f"--query {query} does not exist; expected a folder of photos, or a photo")
-    folder = query.parent if query.is_file() else query
+    folder = query.parent if is_file(query) else query
     if out is not None and folder.resolve().is_relative_to(out.resolve()):
         raise SettingsError(
             f"--out {out} is or holds the folder {folder} of --query, where results would become photos; "
             "choose another folder for them, e.g. a new one below it"
         )
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name that is too long
+        return False
 
 
 def _files_below(folder: Path, skip: Path | None, refused: list[str] | None) -> Iterator[tuple[str, Path]]:
@@ -95,20 +102,17 @@ def read_header(path: Path) -> tuple[int, int, int]:
     """Read the stored height, the stored width and the EXIF orientation from the start of an image file.
 
     Raises:
-        DataError: the file is no image, or has more than `MAX_PIXELS` pixels.
+        DataError: the file is no image, or has too many pixels.
     """
-    too_large = f"photo {path} has more than {MAX_PIXELS:,} pixels; make it smaller"
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             width, height, orientation = *image.size, _exif_orientation(image)
     except FileNotFoundError:
         raise DataError(f"photo {path} does not exist; correct the path") from None
-    except Image.DecompressionBombError:
-        raise DataError(too_large) from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise DataError(f"photo {path} cannot be read ({error}); expected a complete JPEG, PNG or TIFF file") from error
-    if width * height > MAX_PIXELS:  # PIL's limit may have been lifted
-        raise DataError(too_large)
+    except UNDECODABLE as error:
+        raise DataError(
+            f"photo {path} cannot be read ({one_line(error)}); expected a complete JPEG, PNG or TIFF file"
+        ) from error
     return height, width, orientation
 
 

@@ -1,6 +1,5 @@
 """Read labeled images as users have them: an image with a mask, a LabelMe file, a COCO annotation file."""
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ from fsbench.data.coco_json import read_instances
 from fsbench.data.dataset import VOID
 from fsbench.data.image_io import check_sizes
 from fsbench.errors import DataError, SettingsError
-from fsbench.files import sha256_file
+from fsbench.files import is_file, read_json, sha256_file
 from fsbench.predict.labelme import labelme_image, paint_labelme
 from fsbench.predict.mask_files import HALF, is_smoothed, read_mask
 from fsbench.predict.query_images import apply_orientation, read_upright
@@ -118,15 +117,15 @@ def parse_support(text: str) -> SupportSpec:
     prefix, equals, rest = text.partition("=")
     readings = [("", text)] + ([(prefix.strip(), rest)] if equals and prefix.strip() else [])
     for name, paths in readings:
-        if not name and paths.lower().endswith(".json") and Path(paths).is_file():
+        if not name and paths.lower().endswith(".json") and is_file(paths):
             return name, None, Path(paths)
         for at in (i for i, letter in enumerate(paths) if letter == ":"):
             image, file = Path(paths[:at]).expanduser(), Path(paths[at + 1 :]).expanduser()
-            if image.is_file() and file.is_file():
+            if is_file(image) and is_file(file):
                 return name, image, file
     name, paths = readings[-1]
     image_text, colon, mask_text = paths.rpartition(":")
-    absent = [path for path in ((image_text, mask_text) if colon else (paths,)) if not Path(path).is_file()]
+    absent = [path for path in ((image_text, mask_text) if colon else (paths,)) if not is_file(path)]
     if colon or paths.lower().endswith(".json"):
         raise SettingsError(f"--support {text}: there is no file {' and no file '.join(absent)}; correct the path")
     raise SettingsError(f"--support {text} names no mask; expected {FORMS}")
@@ -192,7 +191,7 @@ def _classes_of_mask(name: str, file: Path, labels: np.ndarray, choice: ClassCho
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path, "annotations")
     except (OSError, ValueError) as error:
         raise DataError(f"{path} is no JSON file ({error}); expected LabelMe's or COCO's") from error
     if not isinstance(content, dict) or not ("shapes" in content or "annotations" in content):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from fsbench.files import write_text
+from fsbench.files import open_file, write_text
 
 
 def checked_line(value: Any, key: str = "") -> str:
@@ -50,12 +50,12 @@ class CheckedJsonl:
 
     def header(self) -> bytes:
         """Return the first line without its end."""
-        with self.path.open("rb") as file:
+        with open_file(self.path, "journal") as file:
             return file.readline().rstrip(b"\n")
 
     def entries(self) -> Iterator[tuple[int, Any | None]]:
         """Yield (byte offset, value) of every line after the header; the value of a damaged line is None."""
-        with self.path.open("rb") as file:
+        with open_file(self.path, "journal") as file:
             offset = len(file.readline())
             for line in file:
                 yield offset, read_line(line.rstrip(b"\n"), self.key)
@@ -63,7 +63,7 @@ class CheckedJsonl:
 
     def read(self, offsets: Iterable[int]) -> Iterator[Any]:
         """Yield the entries whose lines begin at `offsets`; one is in memory at a time."""
-        with self.path.open("rb") as file:
+        with open_file(self.path, "journal") as file:
             for offset in offsets:
                 file.seek(offset)
                 yield read_line(file.readline().rstrip(b"\n"), self.key)
@@ -83,7 +83,7 @@ class CheckedJsonl:
 
     def _opened(self) -> IO[bytes]:
         if self._file is None:
-            with self.path.open("rb") as file:
+            with open_file(self.path, "journal") as file:
                 file.seek(-1, os.SEEK_END)
                 cut_off = file.read() != b"\n"
             self._file = self.path.open("ab")

@@ -12,7 +12,8 @@ import numpy as np
 
 from fsbench.episodes.manifest import Manifest, read_header, read_manifest
 from fsbench.errors import RecordError
-from fsbench.files import replacing, write_text
+from fsbench.files import is_file, read_json, replacing, write_text
+from fsbench.files.arrays import read_parquet
 from fsbench.metrics.confusion import COUNTS, REGIONS
 from fsbench.records.run_directory import is_current
 from fsbench.records.task import Task, task_of
@@ -56,15 +57,10 @@ class Record:
 
         Raises RecordError when the counts were changed.
         """
-        # spared until it is needed
-        import polars as pl
-
         try:
-            frame = pl.read_parquet(self.path / "episodes.parquet")
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise RecordError(
-                f"cannot read {self.path / 'episodes.parquet'} ({type(error).__name__}); {REPEAT}"
-            ) from error
+            frame = read_parquet(self.path / "episodes.parquet")
+        except (OSError, ValueError) as error:
+            raise RecordError(f"cannot read {self.path / 'episodes.parquet'} ({error}); {REPEAT}") from error
         if counts_sha256(frame) != self.run["counts_sha256"]:
             raise RecordError(f"{self.path / 'episodes.parquet'} does not hold the counts that run.json names")
         return frame
@@ -73,16 +69,16 @@ class Record:
 def read_record(path: Path) -> Record | None:
     """Read the record in folder `path`; None when the run is not finished. Raises RecordError when it is damaged."""
     file = path / "run.json"
-    if not file.is_file():
-        return None
     try:
-        run = json.loads(file.read_text())
-    except ValueError as error:
+        run = read_json(file, "record")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
         raise RecordError(f"{file} is no JSON ({error}); remove the folder and run it again") from error
     missing = sorted({"id", "identity", "cost", "counts_sha256"} - set(run if isinstance(run, dict) else ()))
     if missing:
         raise RecordError(f"{file} lacks {', '.join(missing)}; expected a record of fsbench; remove it or run it again")
-    if not (path / "episodes.parquet").is_file():
+    if not is_file(path / "episodes.parquet"):
         raise RecordError(f"{path / 'episodes.parquet'} is missing; {REPEAT}")
     return Record(path, run)
 

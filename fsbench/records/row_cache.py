@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from fsbench.errors import RecordError
-from fsbench.files import fingerprint, sha256_file, write_text
+from fsbench.files import fingerprint, read_json, sha256_file, write_text
 from fsbench.paths import cache_folder
 from fsbench.records.record import REPEAT, Record
 
@@ -40,7 +40,7 @@ def cached_row(
         files.insert(0, records[0].path / "rows" / f"{name}.json")
     for file in files:
         with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # whatever `decode` raises of damage
-            kept = json.loads(file.read_text())
+            kept = read_json(file, "record")
             if kept["sha256"] == fingerprint([source, kept["row"]]):
                 return decode(kept["row"])
     values = json.loads(json.dumps(compute()))  # as they are read back

@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from fsbench.files import read_text
 from fsbench.tables.comparable import Methods
 
 COLUMN = "val/mIoU"
@@ -36,8 +37,8 @@ def _read_points(run: Path) -> dict[int, float]:
     """Read epoch -> value; a resumed run has several files, of which later ones win."""
     points: dict[int, float] = {}
     for file in sorted((run / "curves").glob("version_*/metrics.csv")):
-        with suppress(OSError, csv.Error, UnicodeDecodeError), file.open(newline="") as lines:
-            for row in csv.DictReader(lines):
+        with suppress(OSError, csv.Error, UnicodeDecodeError):
+            for row in csv.DictReader(read_text(file, "log").splitlines()):
                 with suppress(ValueError, TypeError):
                     if row.get(COLUMN):
                         points[int(float(row["epoch"]))] = float(row[COLUMN])

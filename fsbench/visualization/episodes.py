@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import VOID, SegmentationIndex
+from fsbench.data.image_io import read_image
 from fsbench.data.transforms import resize_labels, way_labels
 from fsbench.episodes.samplers import Episode
 from fsbench.visualization.colors import WAY_COLORS
@@ -56,8 +57,7 @@ def query_image(index: SegmentationIndex, episode: Episode) -> LabeledImage:
 
 
 def _read_pixels(index: SegmentationIndex, name: str) -> np.ndarray:
-    with Image.open(index.image_path(name)) as image:
-        return np.array(image.convert("RGB"))
+    return np.array(read_image(index.image_path(name)))
 
 
 def batch_support_images(episode: EpisodeBatch, names: Sequence[str]) -> list[LabeledImage]:

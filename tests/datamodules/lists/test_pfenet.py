@@ -9,12 +9,12 @@ import pytest
 from datamodules.datasets.coco import Coco
 from datamodules.datasets.folder import Folder
 from datamodules.datasets.pascal import Pascal
-from datamodules.lists import pfenet as pfenet_lists
 from datamodules.lists.official import checksums, read_official
 from datamodules.lists.pfenet import MIN_PIXELS, find_image_list
 from fsbench.data.dataset import pairs_sha256
 from fsbench.episodes.lists import pair_list, pairs_by_pixels
 from fsbench.errors import DataError
+from fsbench.files.opening import LIMITS
 from tests.datamodules.builders import blocks, save_coco, save_names, save_pairs
 
 FULL, HALF, SMALL = (0, 0, 64, 64), (0, 0, 32, 64), (40, 0, 2, 2)
@@ -113,8 +113,8 @@ def test_damaged_image_list_is_named(tmp_path: Path, names: list[str]) -> None:
 
 def test_huge_file_is_not_parsed(tmp_path: Path) -> None:
     write(tmp_path, ["a"], f"{{1: {ENTRY}}}")
-    os.truncate(tmp_path / "pascal/fss_list/val/sub_class_file_list_0.txt", pfenet_lists.MAX_BYTES + 1)
-    with pytest.raises(DataError, match="has 64 MiB; expected at most 64"):
+    os.truncate(tmp_path / "pascal/fss_list/val/sub_class_file_list_0.txt", LIMITS["printed list"] + 1)
+    with pytest.raises(DataError, match="has 24 MiB; expected at most 24"):
         find_image_list([tmp_path], "pascal", "val", 0, lambda photo: photo.stem)
 
 

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from fsbench.errors import DataError, SettingsError
-from fsbench.predict.query_images import MAX_PIXELS, apply_orientation, find_images, read_header, read_upright
+from fsbench.files.images import IMAGE_PIXELS
+from fsbench.predict.query_images import apply_orientation, find_images, read_header, read_upright
 
 PIXELS = np.random.RandomState(0).randint(0, 256, (5, 9, 3)).astype(np.uint8)
 
@@ -53,9 +54,9 @@ def test_broken_photos_are_named(tmp_path, monkeypatch):
         with pytest.raises(DataError, match=name):
             read_upright(tmp_path / name)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # PIL refuses twice as many
-    with pytest.raises(DataError, match="more than 178,956,970 pixels; make it smaller"):
+    with pytest.raises(DataError, match="expected at most 179 megapixels; make it smaller"):
         read_upright(tmp_path / "a.jpg")
-    assert MAX_PIXELS == 2 * (1024 * 1024 * 1024 // 4 // 3)
+    assert IMAGE_PIXELS == 2 * (1024 * 1024 * 1024 // 4 // 3)
 
 
 def test_folders_are_searched_through(tmp_path):

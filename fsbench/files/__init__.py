@@ -1,0 +1,40 @@
+"""Files: written whole or not at all, and read through one door (`opening`)."""
+
+from fsbench.files.opening import (
+    NotReadable,
+    is_file,
+    open_file,
+    parse_json,
+    read_bytes,
+    read_json,
+    read_text,
+)
+from fsbench.files.written import (
+    fingerprint,
+    locked,
+    make_folder,
+    remove_halves,
+    replacing,
+    sha256_file,
+    write_text,
+)
+from fsbench.files.yaml_files import load_yaml, read_yaml
+
+__all__ = [
+    "NotReadable",
+    "fingerprint",
+    "is_file",
+    "load_yaml",
+    "locked",
+    "make_folder",
+    "open_file",
+    "parse_json",
+    "read_bytes",
+    "read_json",
+    "read_text",
+    "read_yaml",
+    "remove_halves",
+    "replacing",
+    "sha256_file",
+    "write_text",
+]

@@ -1,0 +1,56 @@
+"""Image files: known formats alone, of bounded size, through the door for all files."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from fsbench.files.opening import open_file
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+"""Formats as PIL names them; others, of which some run programs (EPS) or fetch files, are not tried."""
+
+IMAGE_PIXELS = 178_956_970
+"""Most pixels of an image; PIL's own limit."""
+MASK_PIXELS = 100_000_000
+"""Most pixels of a label map or mask: reading one takes some bytes for each."""
+
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # too many pixels are an error here
+
+
+@contextmanager
+def open_image(source: Path | bytes, kind: str = "image") -> Iterator[Image.Image]:
+    """Open an image file, or the content of one, without decoding its pixels; closed at the end of the block.
+
+    Args:
+        source: the file or its content.
+        kind: "image" or "label map", which has fewer pixels at most.
+
+    Raises:
+        OSError: as `open_file`, or the file is no image of a known format.
+        ValueError: it has too many pixels.
+    """
+    with ExitStack() as stack:
+        file = BytesIO(source) if isinstance(source, bytes) else stack.enter_context(open_file(source, kind))
+        try:
+            image = stack.enter_context(Image.open(file, formats=FORMATS))
+        except UnidentifiedImageError:
+            raise OSError("cannot identify image file: it is of none of the known formats") from None
+        except Image.DecompressionBombError:
+            raise ValueError(_too_large(IMAGE_PIXELS)) from None
+        check_pixels(*image.size, kind)
+        yield image
+
+
+def check_pixels(width: int, height: int, kind: str = "image") -> None:
+    """Raise ValueError where an image has more pixels than its kind may have."""
+    most = IMAGE_PIXELS if kind == "image" else MASK_PIXELS
+    if width * height > most:
+        raise ValueError(f"it has {width}x{height} pixels; {_too_large(most)}")
+
+
+def _too_large(most: int) -> str:
+    return f"expected at most {most / 1e6:.0f} megapixels; make it smaller"

@@ -1,0 +1,173 @@
+"""The door through which every file comes in that a user or another program made.
+
+Only regular files are opened, each up to the size of its kind. Whatever is in the way is an OSError whose `strerror`
+says it in words, or a ValueError for contents; callers add which file it was and what they expected.
+"""
+
+import errno
+import io
+import json
+import os
+import stat
+import zlib
+from pathlib import Path
+from typing import IO, Any
+
+MIB = 1 << 20
+
+LIMITS = {
+    "image": 1024 * MIB,
+    "label map": 512 * MIB,
+    "annotations": 1024 * MIB,
+    "list": 64 * MIB,
+    "printed list": 24 * MIB,  # parsing takes some fifty times as much memory
+    "settings": MIB // 4,
+    "manifest": 64 * MIB,
+    "record": 16 * MIB,
+    "counts": 512 * MIB,
+    "journal": 1024 * MIB,
+    "log": 64 * MIB,
+    "matlab": 64 * MIB,
+    "cache": 16 * 1024 * MIB,
+    "weights": 32 * 1024 * MIB,
+    "archive": 1024 * 1024 * MIB,
+}
+"""Largest files, in bytes, by kind. COCO's largest annotation file has 470 MB, Places365's archive 100 GB."""
+
+_KINDS = {
+    stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a folder",
+}  # fmt: skip
+
+
+class NotReadable(OSError):
+    """A path that is no regular file, or a file that is too large; `strerror` says which."""
+
+    def __init__(self, reason: str, path: str | Path):
+        super().__init__(errno.EINVAL, reason, str(path))
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+
+def open_file(path: str | Path, kind: str) -> IO[bytes]:
+    """Open a file for reading.
+
+    Args:
+        path: the file.
+        kind: one of `LIMITS`.
+
+    Raises:
+        OSError: there is no such file, it may not be read, is no regular file (nor a link to one), or is larger than
+            files of its kind may be.
+    """
+    try:
+        file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 - Path.open has no opener
+    except (FileNotFoundError, PermissionError):
+        raise
+    except ValueError as error:  # a zero byte, or what no file system's encoding can write
+        raise NotReadable("its name is not valid", ascii(str(path))) from error
+    except OSError as error:
+        raise NotReadable(_reason(error, path), path) from error
+    status = os.fstat(file.fileno())
+    if not stat.S_ISREG(status.st_mode):
+        file.close()
+        raise NotReadable(f"it is {_KINDS.get(stat.S_IFMT(status.st_mode), 'a special file')}, not a file", path)
+    if status.st_size > LIMITS[kind]:
+        file.close()
+        raise NotReadable(f"it has {in_units(status.st_size)}; expected at most {in_units(LIMITS[kind])}", path)
+    return file
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # else opening a named pipe waits for a writer
+
+
+def _reason(error: OSError, path: str | Path) -> str:
+    """Return in words why a path cannot be opened."""
+    if error.errno == errno.EISDIR:
+        return "it is a folder, not a file"
+    if error.errno == errno.ENXIO:
+        return "it is a socket or a device, not a file"
+    if error.errno == errno.ELOOP:
+        return "it is a link that leads in a circle"
+    if error.errno == errno.ENAMETOOLONG:
+        return f"its name has {len(str(path))} characters, which is too long"
+    return error.strerror or str(error)
+
+
+def is_file(path: str | Path) -> bool:
+    """Return whether `path` is a regular file, or may be one that cannot be looked at; never raises."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116 - Path.stat costs twice the time
+    except OSError as error:
+        return error.errno in (errno.EACCES, errno.EPERM)
+    except ValueError:
+        return False
+
+
+def in_units(size: int) -> str:
+    """Return a number of bytes in words: "512 MiB"."""
+    for unit, name in ((1 << 40, "TiB"), (1 << 30, "GiB"), (MIB, "MiB"), (1 << 10, "KiB")):
+        if size >= unit:
+            return f"{size / unit:.3g} {name}"
+    return f"{size} bytes"
+
+
+def read_bytes(path: str | Path, kind: str) -> bytes:
+    """Return the content of a file; raises as `open_file`."""
+    with open_file(path, kind) as file:
+        return file.read()
+
+
+def read_text(path: str | Path, kind: str) -> str:
+    """Return the text of a file in UTF-8, without a byte order mark and with lines that end as Unix has them.
+
+    Raises:
+        OSError: as `open_file`.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    text = read_bytes(path, kind).decode("utf-8-sig")
+    return text.replace("\r\n", "\n") if "\r" in text else text
+
+
+def read_json(path: str | Path, kind: str, **more: Any) -> Any:
+    """Return the value of a JSON file; `more` goes to `json.loads`.
+
+    Raises:
+        OSError: as `open_file`.
+        ValueError: it is no JSON, or nested too deep.
+    """
+    return parse_json(read_bytes(path, kind), **more)
+
+
+def parse_json(content: str | bytes, **more: Any) -> Any:
+    """Return the value of a JSON text; ValueError where it is none, or nested too deep."""
+    if isinstance(content, bytes):
+        content = content.decode("utf-8-sig")
+    try:
+        return json.loads(content, **more)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
+def gunzip(content: bytes, kind: str) -> bytes:
+    """Return the decompressed content of a gzip file of one or more members.
+
+    Raises:
+        ValueError: it is damaged, or larger than `LIMITS` allows.
+    """
+    limit = LIMITS[kind]
+    out = io.BytesIO()
+    while content:
+        stream = zlib.decompressobj(wbits=31)
+        try:
+            out.write(stream.decompress(content, limit + 1 - out.tell()))
+        except zlib.error as error:
+            raise ValueError(f"it is no gzip file ({error})") from None
+        if out.tell() > limit:
+            raise ValueError(f"it decompresses to more than {in_units(limit)}")
+        if not stream.eof:
+            raise ValueError("it is cut off")
+        content = stream.unused_data.lstrip(b"\0")
+    return out.getvalue()

@@ -1,0 +1,100 @@
+"""Files are written to a temporary name and renamed, so that a reader never sees half of one."""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fsbench.errors import SettingsError
+from fsbench.files.opening import open_file
+
+_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.\d+\.new")
+
+
+def sha256_file(path: Path) -> str:
+    """Return the sha256 of a file. Raises OSError where it is none that can be read."""
+    with open_file(path, "archive") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` to write to; renamed to `path` when the block ends well, removed otherwise."""
+    short = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]  # a long name with more to it would be too long
+    temporary = path.with_name(f".{short}.{os.getpid()}.new")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(text)
+
+
+def remove_halves(folder: Path, deep: bool = True) -> None:
+    """Remove what killed processes left of files they were writing in `folder` (`deep`: and below it); for who alone
+    writes there."""
+    for path in folder.rglob(".*.new") if deep else folder.glob(".*.new"):
+        if _TEMPORARY.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file `path`; BlockingIOError when another process does.
+
+    The lock ends with this process, however that ends: no child inherits it (as `flock` would have it: workers of a
+    killed loader hold on for seconds). The file is gone when nobody needs it.
+    """
+    while True:
+        file = path.open("w")
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.close()
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                raise BlockingIOError(error.errno, "locked", str(path)) from error
+            raise SettingsError(
+                f"cannot lock {path} ({error.strerror}); expected a file system with locks, so that two processes "
+                "never work on the same run; choose another folder of runs with RUNS=<folder>"
+            ) from error
+        try:
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                break
+        except FileNotFoundError:
+            pass
+        file.close()  # who held it before removed it: ours is no longer the one that others see
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        file.close()
+
+
+def make_folder(path: Path) -> Path:
+    """Create `path`; a clear error where that cannot be done or nothing can be written to it."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / f".probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise SettingsError(
+            f"cannot write to {path} ({error.strerror}); expected a folder that can be created and written to; "
+            "choose another (of runs with RUNS=<folder> or --runs <folder>)"
+        ) from error
+    return path
+
+
+def fingerprint(values: Any) -> str:
+    """sha256 of plain values in canonical JSON; names what a run is."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

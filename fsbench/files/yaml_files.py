@@ -1,0 +1,144 @@
+"""YAML files: read without aliases and repeated keys, validated against a schema."""
+
+import dataclasses
+import difflib
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from fsbench.errors import SettingsError
+from fsbench.files.opening import read_text
+
+DEPTH = 50
+"""Levels that lists and mappings may be nested to."""
+
+
+@cache
+def _loader() -> Any:
+    """Return PyYAML's safe loader, which also refuses aliases, repeated keys and deep nesting."""
+    import yaml  # spared until it is needed
+
+    class Loader(yaml.SafeLoader):
+        depth = 0
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            if self.check_event(yaml.AliasEvent):
+                raise yaml.YAMLError(f"it has the alias *{self.peek_event().anchor}; expected values written out")
+            self.depth += 1
+            if self.depth > DEPTH:
+                raise yaml.YAMLError(f"it is nested deeper than {DEPTH} levels")
+            node = super().compose_node(parent, index)
+            self.depth -= 1
+            if isinstance(node, yaml.MappingNode):
+                keys: set[str] = set()
+                for key, _ in node.value:
+                    if isinstance(key, yaml.ScalarNode):
+                        if key.value in keys:
+                            raise yaml.YAMLError(f"line {key.start_mark.line + 1} has the key {key.value!r} again")
+                        keys.add(key.value)
+            return node
+
+    return Loader
+
+
+def parse_yaml(text: str) -> Any:
+    """Return the value of a YAML text. Raises ValueError, in one line, where it is none."""
+    import yaml  # spared until it is needed
+
+    try:
+        return yaml.load(text, _loader())
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from error
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    except Exception as error:  # dates, numbers and binary values that are none raise many kinds
+        raise ValueError(f"it has a value that cannot be read ({error})") from error
+
+
+def load_yaml(path: Path) -> Any:
+    """Return the value of a YAML file. Raises OSError and ValueError where that cannot be done."""
+    return parse_yaml(read_text(path, "settings"))
+
+
+def read_yaml(file: Path, schema: Any, what: str) -> Any:
+    """Read and validate a YAML file.
+
+    Args:
+        file: the YAML file, a mapping.
+        schema: a pydantic model or a dataclass.
+        what: what the file should hold, for messages: "a grid".
+
+    Returns:
+        An instance of `schema`.
+
+    Raises:
+        SettingsError: the file cannot be read, a key is missing or unknown, or a value is of another kind.
+    """
+    from pydantic import TypeAdapter, ValidationError  # a quarter of a second, which most commands are spared
+
+    try:
+        content = load_yaml(file)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"cannot read {file} ({error}); expected {what} in YAML") from error
+    keys = list(getattr(schema, "model_fields", None) or [f.name for f in dataclasses.fields(schema)])
+    if not isinstance(content, dict):
+        raise SettingsError(f"{file} holds {type(content).__name__}, expected a mapping with {', '.join(keys)}")
+    strange = _first_strange(content)
+    if strange is not None:
+        raise SettingsError(f"{file} holds {strange}, expected text; put it in quotes")
+    try:  # as JSON, where strictness takes a mapping for a dataclass
+        return TypeAdapter(schema).validate_json(json.dumps(content), strict=True)
+    except ValidationError as error:
+        raise SettingsError(_explain_validation(file, content, keys, error.errors(include_url=False))) from error
+
+
+def _first_strange(value: Any) -> str | None:
+    """Return in words the first key that is no text or value that JSON does not have, such as a date; None if none."""
+    if isinstance(value, dict):
+        key = next((key for key in value if not isinstance(key, str)), "")
+        if key != "":
+            return f"the key {key!r}"
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    found = next(filter(None, map(_first_strange, parts)), None)
+    if found or value is None or isinstance(value, dict | list | str | int | float):
+        return found
+    return f"the {type(value).__name__} {value!s}"
+
+
+_KINDS = {
+    "list_type": "a list", "too_short": "a list of one or more", "dict_type": "a mapping", "int_type": "a number",
+    "int_from_float": "a whole number", "bool_type": "true or false", "string_type": "text", "none_required": "nothing",
+}  # fmt: skip
+"""Pydantic's types of errors in words of YAML."""
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names)
+
+
+def _explain_validation(file: Path, content: dict[str, Any], keys: list[str], errors: list[Any]) -> str:
+    """Return one line about the first of pydantic's errors: the file, the key, the value, what was expected."""
+    first = min(errors, key=lambda error: error["type"] == "missing")  # a wrong name before the one that it was for
+    key = str(first["loc"][0])
+    *outer, name = first["loc"]
+    inside = f", {'.'.join(map(str, outer))}," if outer else ""
+    if first["type"] == "missing":
+        return f"{file}{inside} has no {name}; expected {'that key' if outer else f'the keys {_listed(keys)}'}"
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        near = sorted({str(error["loc"][-1]) for error in errors if error["type"] == "missing"} if outer else keys)
+        close = difflib.get_close_matches(str(name), near, 1)
+        known = "leave it out" if outer else f"there are: {_listed(keys)}"
+        hint = f"did you mean '{close[0]}'?" if close else known
+        return f"{file}{inside} has the unknown key '{name}'; {hint}"
+    place, value = key, content[key]
+    for part in first["loc"][1:]:  # pydantic's path goes on with the alternatives of a type
+        if not ((isinstance(value, list) and isinstance(part, int)) or (isinstance(value, dict) and part in value)):
+            break
+        place, value = f"{place}[{part}]" if isinstance(part, int) else f"{place}.{part}", value[part]
+    expected = [
+        _KINDS.get(error["type"]) or error["msg"].removeprefix("Input should be ")
+        for error in errors
+        if error["loc"][0] == key and (error["input"] == value or error is first)
+    ]
+    return f"{file}: {place} is {value!r}, expected {' or '.join(dict.fromkeys(expected))}"
