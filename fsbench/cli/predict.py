@@ -1,7 +1,6 @@
 """`fsbench predict`: segment one's own images by example."""
 
 import argparse
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,13 +94,10 @@ def make_predictor(options: argparse.Namespace) -> "Predictor":
 def _predict(options: argparse.Namespace, extra: list[str]) -> int:
 
     # heavy: other commands spare it
-    from PIL import Image
-
     from fsbench.predict.folder import predict_folder
     from fsbench.predict.query_images import find_images
     from fsbench.predict.read_supports import read_supports
 
-    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # images beyond our own limit are refused
     refused: list[str] = []
     images, other_files = find_images(options.query, options.out, refused)
     supports, notes = read_supports(options.support, options.classes, options.support_root)

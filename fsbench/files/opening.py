@@ -11,7 +11,7 @@ import os
 import stat
 import zlib
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 MIB = 1 << 20
 
@@ -50,7 +50,7 @@ class NotReadable(OSError):
         return str(self.strerror)
 
 
-def open_file(path: str | Path, kind: str) -> IO[bytes]:
+def open_file(path: str | Path, kind: str) -> io.BufferedReader:
     """Open a file for reading.
 
     Args:

@@ -1,4 +1,4 @@
-"""YAML files: read without aliases and repeated keys, validated against a schema."""
+"""YAML files: read without repeated keys and with few aliases, validated against a schema."""
 
 import dataclasses
 import difflib
@@ -12,34 +12,54 @@ from fsbench.files.opening import read_text
 
 DEPTH = 50
 """Levels that lists and mappings may be nested to."""
+NODES = 100_000
+"""Values that a file may have, with aliases written out."""
 
 
 @cache
 def _loader() -> Any:
-    """Return PyYAML's safe loader, which also refuses aliases, repeated keys and deep nesting."""
+    """Return PyYAML's safe loader, which also refuses repeated keys, deep nesting and aliases that
+    stand for too much."""
     import yaml  # spared until it is needed
 
     class Loader(yaml.SafeLoader):
-        depth = 0
+        def __init__(self, stream: str):
+            super().__init__(stream)
+            self.depth = 0
+            self.sizes: dict[int, int] = {}
 
         def compose_node(self, parent: Any, index: Any) -> Any:
-            if self.check_event(yaml.AliasEvent):
-                raise yaml.YAMLError(f"it has the alias *{self.peek_event().anchor}; expected values written out")
             self.depth += 1
             if self.depth > DEPTH:
                 raise yaml.YAMLError(f"it is nested deeper than {DEPTH} levels")
+            is_alias = self.check_event(yaml.AliasEvent)
             node = super().compose_node(parent, index)
             self.depth -= 1
+            if is_alias:
+                if id(node) not in self.sizes:
+                    raise yaml.YAMLError("it has an alias inside of what it stands for")
+                return node
+            parts = [] if isinstance(node, yaml.ScalarNode) else node.value
             if isinstance(node, yaml.MappingNode):
-                keys: set[str] = set()
-                for key, _ in node.value:
-                    if isinstance(key, yaml.ScalarNode):
-                        if key.value in keys:
-                            raise yaml.YAMLError(f"line {key.start_mark.line + 1} has the key {key.value!r} again")
-                        keys.add(key.value)
+                _check_keys([key for key, _ in parts if isinstance(key, yaml.ScalarNode)])
+                parts = [part for pair in parts for part in pair]
+            self.sizes[id(node)] = size = 1 + sum(self.sizes[id(part)] for part in parts)
+            if size > NODES:
+                raise yaml.YAMLError(f"it has more than {NODES} values, those that aliases stand for included")
             return node
 
     return Loader
+
+
+def _check_keys(keys: list[Any]) -> None:
+    """Raise YAMLError where a mapping has a key twice, of which one would be lost."""
+    import yaml  # spared until it is needed
+
+    seen: set[str] = set()
+    for key in keys:
+        if key.value in seen:
+            raise yaml.YAMLError(f"line {key.start_mark.line + 1} has the key {key.value!r} again")
+        seen.add(key.value)
 
 
 def parse_yaml(text: str) -> Any:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fsbench.download import Digest, RetryPolicy, download
 from fsbench.errors import DataError, SettingsError
-from fsbench.files import locked, replacing, write_text
+from fsbench.files import locked, read_json, replacing, write_text
 from fsbench.paths import weights_folder
 from fsbench.weights.table import CheckpointSet, WeightFile, find
 
@@ -97,7 +97,7 @@ class Fetcher:
 def _read_note(note: Path) -> list[str]:
     """Return the licences that were accepted, none where the file is absent or unreadable."""
     try:
-        content = json.loads(note.read_text())
+        content = read_json(note, "record")
     except (OSError, ValueError):
         return []
     return [key for key in content if isinstance(key, str)] if isinstance(content, list) else []

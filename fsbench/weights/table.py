@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fsbench.download import Digest
 from fsbench.errors import SettingsError
-from fsbench.files import read_yaml
+from fsbench.files import open_file, read_yaml
 from fsbench.paths import CONFIGS, weights_folder
 
 TABLE = CONFIGS / "weights.yaml"
@@ -159,7 +159,7 @@ def find(name: str) -> WeightFile | CheckpointSet:
 
 def _container_problem(path: Path, safetensors: bool) -> str:
     """Return in words what `path` is if it is no weight file by its first bytes; empty if it may be one."""
-    with path.open("rb") as file:
+    with open_file(path, "weights") as file:
         start = file.read(64)
     if safetensors:  # length of the header, then the header in JSON
         good, kind = start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 10**8, ".safetensors file"

@@ -9,9 +9,8 @@ from math import isqrt
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from fsbench.errors import CheckpointError
+from fsbench.files import load_yaml
 
 FILE = "config.yaml"
 """Name of the file, in the folder of the checkpoint."""
@@ -53,8 +52,8 @@ def _read(file: Path) -> dict[Any, Any]:
     try:
         if file.stat().st_size > LARGEST:
             raise CheckpointError(f"{file} has {file.stat().st_size} bytes; {expected}")
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        content = load_yaml(file)
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"cannot read {file} ({' '.join(str(error).split())}); {expected}") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{file} holds {type(content).__name__}; {expected}")

@@ -99,13 +99,16 @@ def test_json_that_is_none_or_too_deep(tmp_path, text):
     assert "\n" not in str(error.value)
 
 
-LAUGHS = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True))
+LAUGHS = "a: &a [x, x, x, x, x]\n" + "".join(
+    f"{b}: &{b} [*{a}, *{a}, *{a}, *{a}, *{a}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
+)
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (LAUGHS, "alias"), ("a: &a [*a]", "alias"), ("[" * 3000, "deeper than 50"), ("a: 1\na: 2", "'a' again"),
+        (LAUGHS, "more than 100000 values"), ("a: &a [*a]", "inside of what it stands for"),
+        ("[" * 3000, "deeper than 50"), ("a: 1\na: 2", "'a' again"),
         ("{a: {b: 1, b: 2}}", "'b' again"), ("a: [", "expected"), ("a: !!python/object:os.system x", "constructor"),
         ("a: 2024-13-45", "month"), ("a: !!int ''", "cannot be read"), ("a: " + "1" * 5000, "cannot be read"),
         ("? [a]\n: b", "unhashable"), ("a: \x1b", "special characters"),
@@ -115,6 +118,10 @@ def test_yaml_that_is_refused(text, reason):
     with pytest.raises(ValueError, match=reason) as error:
         parse_yaml(text)
     assert "\n" not in str(error.value) and len(str(error.value)) < 300
+
+
+def test_aliases_may_stand_for_little():
+    assert parse_yaml("a: &a {b: 1}\nc: {<<: *a, d: [*a]}") == {"a": {"b": 1}, "c": {"b": 1, "d": [{"b": 1}]}}
 
 
 def test_gzip_is_bounded():
