@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from fsbench.config.registry import config_files
+from fsbench.errors import SettingsError
+from fsbench.files import load_yaml
 from fsbench.tables.published_scores import FOLDER, PublishedScore, read_published
 
 
@@ -50,6 +52,10 @@ def merge_settings(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[
 @cache
 def read_settings(file: Path) -> dict[str, Any]:
     """Read a configuration file as plain values, which are not to be changed."""
-    import yaml  # with its 20 ms: most commands read no configuration
-
-    return yaml.safe_load(file.read_text()) or {}
+    try:
+        content = load_yaml(file) or {}
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"cannot read the configuration {file} ({error}); expected a mapping in YAML") from error
+    if not isinstance(content, dict):
+        raise SettingsError(f"{file} holds {type(content).__name__}, expected a mapping of settings")
+    return content
