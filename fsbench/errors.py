@@ -9,6 +9,7 @@ import errno
 import os
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from fsbench.terminal import one_line, print_error
 
@@ -42,7 +43,13 @@ class CheckpointError(FsbenchError):
 
 
 class RecordError(FsbenchError):
-    """A run's record is missing, incomplete or was changed."""
+    """A run's record is missing, incomplete or was changed.
+
+    Attributes:
+        folder: of the run that is at fault, where it is one of several.
+    """
+
+    folder: Path | None = None
 
 
 class NumericsError(FsbenchError):

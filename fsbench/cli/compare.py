@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from fsbench.config.limits import check_output_file, whole
-from fsbench.errors import say_left_out
+from fsbench.errors import SettingsError, say_left_out
 from fsbench.terminal import print_block
 
 BREAKDOWNS = ("fold", "size", "class")
@@ -18,7 +18,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--by", action="append", choices=BREAKDOWNS, default=[], help="break down; may be repeated")
     parser.add_argument("--fold", type=whole(0), action="append", default=[], help="only this fold; may be repeated")
     parser.add_argument("--baseline", metavar="METHOD", help="compare every other method with this one only")
-    parser.add_argument("--resamples", type=whole(100, 10**7), help="of the bootstrap and the test; default 10000")
+    parser.add_argument("--resamples", type=whole(0, 10**7), help="of the bootstrap and the test; default 10000")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="critical-difference diagram: .png, .svg or .pdf")
     parser.add_argument("--format", choices=FORMATS, default="text")
     parser.set_defaults(function=_compare)
@@ -33,6 +33,8 @@ def _compare(options: argparse.Namespace, extra: list[str]) -> int:
     from fsbench.tables.formats import SHEETS, as_json
 
     resamples = RESAMPLES if options.resamples is None else options.resamples
+    if resamples < 100:
+        raise SettingsError(f"--resamples is {resamples}, expected 100 or more")
     if options.plot is not None:
         check_output_file(options.plot, "--plot")
     metrics = metric_names(options.metrics)

@@ -52,6 +52,7 @@ def print_table(folders: Sequence[Path], options: argparse.Namespace) -> list[st
     # heavy: other commands spare it
     from fsbench.config.shipped import published_scores
     from fsbench.metrics.scores import metric_names
+    from fsbench.records.record import leave_out_damaged
     from fsbench.tables.blocks import DEFAULT
     from fsbench.tables.formats import render
     from fsbench.tables.table import build_blocks
@@ -66,9 +67,8 @@ def print_table(folders: Sequence[Path], options: argparse.Namespace) -> list[st
             task.check_metrics(metrics, options.metrics)
     by_class = options.by_class or "class" in options.by
     published = published_scores() if options.published else ()
-    blocks = build_blocks(
-        records, by_class=by_class, trivial=not options.no_trivial, metrics=metrics, published=published
-    )
+    asked = {"by_class": by_class, "trivial": not options.no_trivial, "metrics": metrics, "published": published}
+    blocks = leave_out_damaged(records, refused, lambda sound: build_blocks(sound, **asked))
     print_block(render(blocks, options.format, options.by))
     if options.format == "text":
         for record in records:
@@ -97,11 +97,12 @@ def _records(folders: Sequence[Path]) -> tuple[list["Record"], list[str]]:
 def _rescore(options: argparse.Namespace, extra: list[str]) -> int:
     # heavy: other commands spare it
     from fsbench.episodes.protocol import load_protocol
+    from fsbench.records.record import leave_out_damaged
     from fsbench.tables.formats import SHEETS, as_json
     from fsbench.tables.rescore import rescore, to_sheet
 
     target = load_protocol(options.protocol)
     records, refused = _records(options.runs)
-    groups = rescore(records, target)
+    groups = leave_out_damaged(records, refused, lambda sound: rescore(sound, target))
     print_block(as_json(groups) if options.format == "json" else SHEETS[options.format]([to_sheet(g) for g in groups]))
     return say_left_out(refused)

@@ -2,25 +2,30 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from fsbench.episodes.header import COMPARED, check_header
 from fsbench.episodes.manifest import Manifest, read_header, read_manifest
-from fsbench.errors import RecordError
+from fsbench.errors import RecordError, SettingsError
 from fsbench.files import is_file, read_json, replacing, write_text
 from fsbench.files.arrays import read_parquet
 from fsbench.metrics.confusion import COUNTS, REGIONS
 from fsbench.records.run_directory import is_current
+from fsbench.records.schema import check_complete, check_counts_table, check_run
 from fsbench.records.task import Task, task_of
 
 if TYPE_CHECKING:
     import polars as pl
 
+
+Built = TypeVar("Built")
 
 REPEAT = "expected the counts of a finished run; run it again with FORCE=1"
 """End of the message where counts cannot be read."""
@@ -45,11 +50,13 @@ class Record:
     @cached_property
     def header(self) -> dict[str, Any]:
         """First line of the manifest: what was tested."""
-        return read_header(self.path / "manifest.jsonl", self.manifest_sha256)
+        with _blaming(self.path):
+            return read_header(self.path / "manifest.jsonl", self.manifest_sha256)
 
     @cached_property
     def manifest(self) -> Manifest:
-        return read_manifest(self.path / "manifest.jsonl", self.manifest_sha256)
+        with _blaming(self.path):
+            return read_manifest(self.path / "manifest.jsonl", self.manifest_sha256)
 
     @cached_property
     def episodes(self) -> "pl.DataFrame":
@@ -57,12 +64,19 @@ class Record:
 
         Raises RecordError when the counts were changed.
         """
+        with _blaming(self.path):
+            return self._read_counts()
+
+    def _read_counts(self) -> "pl.DataFrame":
+        file = self.path / "episodes.parquet"
         try:
-            frame = read_parquet(self.path / "episodes.parquet")
+            frame = read_parquet(file)
         except (OSError, ValueError) as error:
-            raise RecordError(f"cannot read {self.path / 'episodes.parquet'} ({error}); {REPEAT}") from error
+            raise RecordError(f"cannot read {file} ({error}); {REPEAT}") from error
+        classes = self.header["class_ids"] if "manifest_sha256" in self.run["identity"] else None
+        check_counts_table(frame, classes, file)
         if counts_sha256(frame) != self.run["counts_sha256"]:
-            raise RecordError(f"{self.path / 'episodes.parquet'} does not hold the counts that run.json names")
+            raise RecordError(f"{file} does not hold the counts that run.json names")
         return frame
 
 
@@ -80,7 +94,37 @@ def read_record(path: Path) -> Record | None:
         raise RecordError(f"{file} lacks {', '.join(missing)}; expected a record of fsbench; remove it or run it again")
     if not is_file(path / "episodes.parquet"):
         raise RecordError(f"{path / 'episodes.parquet'} is missing; {REPEAT}")
-    return Record(path, run)
+    return Record(path, check_run(run, file))
+
+
+@contextmanager
+def _blaming(folder: Path) -> Iterator[None]:
+    """Name the run in `folder` in a RecordError from within the block."""
+    try:
+        yield
+    except RecordError as error:
+        error.folder = folder
+        raise
+
+
+def leave_out_damaged(records: Sequence[Record], refused: list[str], build: Callable[[list[Record]], Built]) -> Built:
+    """Return `build(records)`, without the runs that turn out to be damaged in it.
+
+    Args:
+        records: finished runs.
+        refused: gets a message about each that is left out.
+        build: reads of the records what it needs; raises RecordError for one that is damaged.
+    """
+    left = list(records)
+    while True:
+        try:
+            return build(left)
+        except RecordError as error:
+            sound = [record for record in left if record.path != error.folder]
+            if len(sound) in (0, len(left)):
+                raise
+            refused.append(str(error))
+            left = sound
 
 
 def find_records(root: Path, refused: list[str] | None = None) -> list[Record]:
@@ -94,10 +138,14 @@ def find_records(root: Path, refused: list[str] | None = None) -> list[Record]:
     for folder in folders:
         try:
             record = read_record(folder)
-        except RecordError as error:
+            if record is not None and refused is not None:
+                check_complete(record.run, folder / "run.json")
+                check_header(record.header, folder / "manifest.jsonl", COMPARED)
+                record.task.check_rules(record.header)
+        except (RecordError, SettingsError) as error:
             if refused is None:
                 raise
-            refused.append(str(error))
+            refused.append(str(error) if str(folder) in str(error) else f"{folder}: {error}")
         else:
             records += [] if record is None else [record]
     return records

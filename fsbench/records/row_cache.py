@@ -57,6 +57,8 @@ def _state(record: Record) -> list[Any]:
     try:
         file = sha256_file(record.path / "episodes.parquet")
     except OSError as error:
-        raise RecordError(f"cannot read {record.path / 'episodes.parquet'} ({error.strerror}); {REPEAT}") from error
+        refusal = RecordError(f"cannot read {record.path / 'episodes.parquet'} ({error.strerror}); {REPEAT}")
+        refusal.folder = record.path
+        raise refusal from error
     rules = record.task.scoring_rules(record.header)
     return [record.run["counts_sha256"], record.manifest_sha256, rules, file]

@@ -31,6 +31,8 @@ def find_methods(folders: Sequence[Path], folds: Sequence[int], refused: list[st
             if name in runs:
                 name = f"{folder}: {label}"
             runs[name] = {fold_of(r): r for r in members if not folds or fold_of(r) in folds}
+    if refused is not None:
+        runs = {name: _sound(records, refused) for name, records in runs.items()}
     runs = {name: records for name, records in runs.items() if records}
     if len(runs) < 2:
         named = f"only {next(iter(runs))}" if runs else "no finished run"
@@ -38,6 +40,19 @@ def find_methods(folders: Sequence[Path], folds: Sequence[int], refused: list[st
             f"found {named} in {', '.join(map(str, folders))}; expected runs of two or more methods (make bench)"
         )
     return runs
+
+
+def _sound(records: dict[int, Record], refused: list[str]) -> dict[int, Record]:
+    """Return the records whose counts can be read; messages about the others go to `refused`."""
+    sound = {}
+    for fold, record in records.items():
+        try:
+            record.episodes  # noqa: B018  (reads and checks them)
+        except RecordError as error:
+            refused.append(str(error))
+        else:
+            sound[fold] = record
+    return sound
 
 
 def check_same(methods: Methods) -> None:

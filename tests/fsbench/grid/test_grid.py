@@ -382,7 +382,7 @@ def test_a_folder_that_is_no_longer_the_cells_is_looked_up_again(tmp_path, monke
 
     monkeypatch.setattr("fsbench.grid.schedule.run_folder", now)
     (tmp_path / "now-0").mkdir()
-    record = {"id": "now-0", "identity": {}, "cost": {}, "counts_sha256": ""}
+    record = {"id": "now-0", "identity": {}, "cost": {}, "counts_sha256": "x"}
     (tmp_path / "now-0/run.json").write_text(json.dumps(record))
     (tmp_path / "now-0/episodes.parquet").touch()
     (tmp_path / "now-2").mkdir()

@@ -1,0 +1,109 @@
+"""The schema of a record: what `run.json` and `episodes.parquet` may hold, which may come from anybody."""
+
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fsbench.episodes.header import first_problem
+from fsbench.errors import RecordError
+from fsbench.metrics.confusion import COUNTS, REGIONS
+
+if TYPE_CHECKING:
+    import polars as pl
+    from pydantic import TypeAdapter
+
+
+SHOWN = (
+    ("identity", "method", "name"), ("identity", "backbone", "name"), ("identity", "backbone", "weights"),
+    ("identity", "manifest_sha256"), ("identity", "training"), ("presence",), ("cost", "trainable_parameters"),
+    ("cost", "episodes_per_second"), ("cost", "peak_mib"),
+)  # fmt: skip
+"""Entries of a run.json that tables show or group by."""
+
+
+@cache
+def _schema() -> "TypeAdapter[Any]":
+    # 0.2 seconds for pydantic, which commands that read no record are spared
+
+    from pydantic import Field, TypeAdapter, with_config
+    from typing_extensions import TypedDict
+
+    def entries(label: str, /, **types: Any) -> Any:
+        made = TypedDict(label, types, total=False)  # type: ignore[operator]
+        return with_config({"strict": True, "extra": "allow"})(made)
+
+    name = Annotated[str, Field(max_length=1000, min_length=1)]
+    count = Annotated[int, Field(ge=0, lt=2**63)]
+    measure = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    stage = entries("stage", unordered_kernels=list[name])
+    identity = entries(
+        "identity",
+        method=entries("method", name=name),
+        backbone=entries("backbone", name=name, weights=name),
+        manifest_sha256=name,
+        training=dict[str, Any] | None,
+        image_size=count,
+    )
+    cost = entries("cost", trainable_parameters=count, episodes_per_second=measure | None, peak_mib=measure | None)
+    run = entries(
+        "run",
+        id=name,
+        identity=identity,
+        cost=cost,
+        counts_sha256=name,
+        presence=name,
+        scores=dict[str, float],
+        remarks=list[Annotated[str, Field(max_length=10_000)]],
+        made=stage,
+        provenance=stage,
+    )
+    return TypeAdapter(run)
+
+
+def check_run(run: Any, file: Path) -> dict[str, Any]:
+    """Return `run`, the content of the run.json `file`. Raises RecordError where an entry has another type or range."""
+    from pydantic import ValidationError  # spared as above
+
+    try:
+        _schema().validate_python(run)
+    except ValidationError as error:
+        raise RecordError(
+            f"{file} is no record of fsbench: {first_problem(error)}; remove the folder or run it again"
+        ) from error
+    values: dict[str, Any] = run
+    return values
+
+
+def check_complete(run: dict[str, Any], file: Path) -> None:
+    """Raise RecordError where the run.json `file` lacks what a table needs of it."""
+    for names in SHOWN:
+        value: Any = run
+        for number, name in enumerate(names, 1):
+            if name not in value:
+                raise RecordError(f"{file} lacks {'.'.join(names[:number])}; expected a whole record; run it again")
+            value = value[name]
+
+
+def check_counts_table(frame: "pl.DataFrame", classes: list[int] | None, file: Path) -> None:
+    """Raise RecordError unless `frame`, read from `file`, is a table of counts, on `classes` where these are known."""
+    # spared until it is needed
+    import polars as pl
+
+    whole = ["episode", "slot", "class_id", *COUNTS]
+    kinds = {**dict.fromkeys(whole, pl.Int64), "present": pl.Boolean, "decided": pl.Boolean, "score": pl.Float64}
+    kinds |= {name: pl.Float64 for name in REGIONS if name in frame.columns} | {"query": pl.String}
+    for column, kind in kinds.items():
+        if column not in frame.columns:
+            raise RecordError(f"{file} has no column {column}; expected the counts of a finished run")
+        found = frame.schema[column]
+        alike = found.is_integer() if kind == pl.Int64 else found.is_float() if kind == pl.Float64 else found == kind
+        if not alike and not (column == "query" and found == pl.Null):
+            raise RecordError(f"{file}: the column {column} holds {found}, expected {kind}")
+    for column in [*whole, "present", "decided"]:
+        if frame[column].null_count():
+            raise RecordError(f"{file}: the column {column} has gaps; expected the counts of a finished run")
+    if frame.height and min(int(frame[column].min() or 0) for column in whole) < 0:  # type: ignore[arg-type]
+        raise RecordError(f"{file} has counts below 0; expected the counts of a finished run")
+    unknown = sorted(set(frame["class_id"].unique().to_list()) - {0, *(classes or ())})
+    if unknown and classes is not None:
+        raise RecordError(f"{file} counts the class {unknown[0]}, which is none of its manifest's")

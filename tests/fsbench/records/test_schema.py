@@ -1,0 +1,98 @@
+"""A run that does not fit is left out with a line that says why, and never hides the others."""
+
+import json
+from contextlib import suppress
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from fsbench.cli.main import main
+from fsbench.episodes.manifest import read_manifest
+from fsbench.errors import RecordError
+from fsbench.records.record import Record, counts_sha256
+
+
+def set_run(record: Record, *place: str, value: object) -> None:
+    """Write another value into the run.json of `record`."""
+    run = json.loads((record.path / "run.json").read_text())
+    inner = run
+    for name in place[:-1]:
+        inner = inner[name]
+    inner[place[-1]] = value
+    (record.path / "run.json").write_text(json.dumps(run))
+
+
+def set_counts(record: Record, frame: pl.DataFrame) -> None:
+    """Write another table of counts, with its hash where it has one."""
+    frame.write_parquet(record.path / "episodes.parquet")
+    with suppress(pl.exceptions.PolarsError, TypeError, ValueError):
+        set_run(record, "counts_sha256", value=counts_sha256(frame))
+
+
+def set_header(record: Record, **values: object) -> None:
+    """Write another header into the manifest, with all hashes made anew."""
+    path = record.path / "manifest.jsonl"
+    first = path.read_text().splitlines()[0]
+    manifest = read_manifest(path)
+    object.__setattr__(manifest, "header", json.loads(first) | values)
+    manifest.__dict__.pop("text", None), manifest.__dict__.pop("sha256", None)
+    manifest.write(path)
+    set_run(record, "identity", "manifest_sha256", value=manifest.sha256)
+
+
+DAMAGE = {
+    "a method that is null": (lambda r: set_run(r, "identity", "method", value=None), "identity.method is 'None'"),
+    "a name that is a list": (lambda r: set_run(r, "identity", "method", "name", value=["x"]), "identity.method.name"),
+    "a backbone without weights": (
+        lambda r: set_run(r, "identity", "backbone", value={"name": "b"}),
+        "backbone.weights",
+    ),
+    "costs in words": (lambda r: set_run(r, "cost", "peak_mib", value="much"), "cost.peak_mib is 'much'"),
+    "a cost that is infinite": (lambda r: set_run(r, "cost", "peak_mib", value=float("inf")), "cost.peak_mib"),
+    "remarks that are no list": (lambda r: set_run(r, "remarks", value=3), "remarks is '3'"),
+    "a run that is a list": (lambda r: (r.path / "run.json").write_text("[1]"), "run.json lacks"),
+    "nested JSON": (lambda r: (r.path / "run.json").write_text("[" * 100_000), "run.json"),
+    "a fold in words": (lambda r: set_header(r, fold="first"), "fold is 'first'"),
+    "a way that is true": (lambda r: set_header(r, way=True), "way is 'True'"),
+    "classes that are no numbers": (lambda r: set_header(r, class_ids=["1"]), "class_ids.0 is '1'"),
+    "an unknown protocol": (lambda r: set_header(r, protocol="made-up"), "made-up"),
+    "a column too few": (lambda r: set_counts(r, r.episodes.drop("tp")), "has no column tp"),
+    "a column of text": (lambda r: set_counts(r, r.episodes.with_columns(pl.col("tp").cast(pl.String))), "column tp"),
+    "gaps": (lambda r: set_counts(r, r.episodes.with_columns(tp=pl.lit(None, pl.Int64))), "tp has gaps"),
+    "counts below 0": (lambda r: set_counts(r, r.episodes.with_columns(-pl.col("gt"))), "below 0"),
+    "an unknown class": (lambda r: set_counts(r, r.episodes.with_columns(class_id=pl.lit(99, pl.Int16))), "class 99"),
+    "no parquet": (
+        lambda r: (r.path / "episodes.parquet").write_bytes(b"PAR1\0\0\0\0PAR1"),
+        "episodes.parquet",
+    ),
+}
+
+
+@pytest.mark.parametrize("command", ["table", "rescore --protocol hsnet", "compare --resamples 100"])
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_run_that_does_not_fit_is_left_out_and_said(make, capsys, tmp_path, name, command):
+    if command != "table" and name not in ("a method that is null", "a fold in words", "a column too few", "gaps"):
+        pytest.skip("one command reads them all; of the others some")
+    for method in ("good", "fair"):
+        make(method, 0)
+    bad = make("bad", 0)
+    damage, words = DAMAGE[name]
+    bad.episodes  # noqa: B018  (read before it is damaged)
+    damage(bad)
+    verb, *options = command.split()
+    status = main([verb, str(tmp_path), *options])
+    out, err = capsys.readouterr()
+    assert status == 1 and "good" in out and "fair" in out and "bad" not in out.replace(str(bad.path), "")
+    (line,) = err.splitlines()
+    assert line.startswith("fsbench: error: left out: ") and str(bad.path) in line and words in line
+
+
+def test_episodes_of_a_manifest_have_types(make, tmp_path):
+    path: Path = make("good", 0).path / "manifest.jsonl"
+    first, second, *rest = path.read_text().splitlines()
+    for wrong in ({"query": 3}, {"supports": "x"}, {"index": "0"}, {"classes": [1.5]}):
+        altered = json.dumps(json.loads(second) | wrong)
+        (tmp_path / "m.jsonl").write_text("\n".join([first, altered, *rest]) + "\n")
+        with pytest.raises(RecordError, match=rf"is no manifest \(0\.{next(iter(wrong))}"):
+            read_manifest(tmp_path / "m.jsonl")
