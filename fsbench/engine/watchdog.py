@@ -8,6 +8,7 @@ own observer of child processes looks every 5 s, tells no reason, and does not w
 import logging
 import os
 import signal
+import site
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from types import FrameType
 
 from fsbench.errors import GOES_ON, RunError
+from fsbench.paths import REPOSITORY
 from fsbench.terminal import print_error, print_line
 
 PARENT = "FSBENCH_PARENT"
@@ -40,7 +42,18 @@ def describe_exit(status: int) -> str:
 
 def child_environment() -> dict[str, str]:
     """Return the environment for a child process that is to end when this process does, however that happens."""
-    return os.environ | {PARENT: str(os.getpid())}
+    return os.environ | safe_imports() | {PARENT: str(os.getpid())}
+
+
+def safe_imports() -> dict[str, str]:
+    """Return the variables with which a child process imports this suite, and nothing from its working folder.
+
+    That may be a folder of downloads, where `python -m` would take any `fsbench` for ours. A checkout that is not
+    installed is named in PYTHONPATH, where `python -m fsbench` in it has found it in the working folder.
+    """
+    folders = [str(REPOSITORY)] if str(REPOSITORY) not in site.getsitepackages() else []
+    given = [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder not in ("", *folders)]
+    return {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(folders + given)}
 
 
 def is_broken_collective(error: RuntimeError) -> bool:
@@ -77,7 +90,8 @@ class ProcessWatchdog:
         self._finished = threading.Event()
 
     def __enter__(self) -> "ProcessWatchdog":
-        os.environ[PARENT] = str(os.getpid())
+        self._before = {name: os.environ.get(name) for name in (PARENT, *safe_imports())}
+        os.environ.update({**safe_imports(), PARENT: str(os.getpid())})
         threading.Thread(target=self._watch, daemon=True, name="watchdog").start()
         return self
 
@@ -85,9 +99,11 @@ class ProcessWatchdog:
         self._finished.set()
         if kind is not None and issubclass(kind, Exception):
             self._leave_one_message()
-        del os.environ[PARENT]
-        if self.expected_parent is not None:
-            os.environ[PARENT] = self.expected_parent
+        for name, value in self._before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
     def lost_peer(self) -> RunError:
         """Return the error of a process whose connection to another one of the run broke.

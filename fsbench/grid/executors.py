@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from fsbench.engine.watchdog import child_environment
+from fsbench.engine.watchdog import child_environment, safe_imports
 from fsbench.errors import SettingsError
 
 
@@ -133,6 +133,7 @@ class Submitit:
 
     def _array(self, jobs: Sequence[Job], tasks: int) -> list[Running]:
         """Start the jobs of one array. Jobs that the cluster refuses have failed, with its message in their logs."""
+        os.environ.update(safe_imports())  # which the job's processes inherit
         self.executor.update_parameters(tasks_per_node=tasks)
         try:
             with self.executor.batch():
