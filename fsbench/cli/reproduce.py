@@ -3,12 +3,13 @@
 import argparse
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
 from fsbench.cli.grid import add_executor_options, choose_executor, data_roots, print_failures
+from fsbench.config.limits import whole
 from fsbench.errors import SettingsError
+from fsbench.terminal import print_block, print_error, print_line
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -18,8 +19,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
     add_executor_options(parser)
     parser.add_argument("--released", action="store_true", help="test the authors' checkpoints instead of training")
-    parser.add_argument("--devices", type=int, help="processes of each run, one per device")
-    parser.add_argument("--seed", type=int, help="of the trainings")
+    parser.add_argument("--devices", type=whole(), help="processes of each run, one per device")
+    parser.add_argument("--seed", type=whole(), help="of the trainings")
     parser.add_argument("--fast", action="store_true", help="trials of a few minutes, whose figures are no results")
     parser.add_argument("--recheck", action="store_true", help="look every run's identity up again")
     parser.add_argument("--format", choices=("text", "markdown", "latex", "json"), default="text")
@@ -41,7 +42,9 @@ def _reproduce(options: argparse.Namespace, extra: list[str]) -> int:
     if options.table is not None or options.run:
         raise SettingsError("--table and --run are of one paper; name it (see: fsbench reproduce)")
     found = papers()
-    print("\n".join(aligned(list_papers(found, {name: len(rows_of(name, paper)) for name, paper in found.items()}))))
+    print_block(
+        "\n".join(aligned(list_papers(found, {name: len(rows_of(name, paper)) for name, paper in found.items()})))
+    )
     return 0
 
 
@@ -89,9 +92,9 @@ def _plan(options: argparse.Namespace) -> int:
         results=row_results(records, published),
     )
     if options.format == "json":
-        print(json.dumps(as_values(plan), indent=2))
+        print_block(json.dumps(as_values(plan), indent=2))
     else:
-        print(SHEETS[options.format]([to_sheet(plan, options.table)]))
+        print_block(SHEETS[options.format]([to_sheet(plan, options.table)]))
     return 1 if failed else 0
 
 
@@ -112,9 +115,9 @@ def _smoke(options: argparse.Namespace) -> int:
     found = papers()
 
     def progress(line: str) -> None:
-        print(line, flush=True)
+        print_line(line)
 
     failures = [*check_rows(found, progress), *run_samples(found, progress)]
     for failure in failures:
-        print(f"fsbench: error: {failure}", file=sys.stderr)
+        print_error(failure)
     return 1 if failures else 0

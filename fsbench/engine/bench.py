@@ -17,7 +17,7 @@ from fsbench.engine.watchdog import child_environment, describe_exit, sigterm_ex
 from fsbench.errors import GOES_ON, SettingsError
 from fsbench.files import make_folder
 from fsbench.records.record import Record, read_record
-from fsbench.terminal import print_line
+from fsbench.terminal import print_block, print_line
 
 STDERR = 2  # the file descriptor
 
@@ -51,7 +51,7 @@ def bench(request: Request) -> tuple[list[Record], list[str]]:
     jobs = _jobs(request)
     protocols = describe_protocols(request)
     if protocols:
-        print(protocols, file=sys.stderr)
+        print_block(protocols, sys.stderr)
     for number, job in enumerate(jobs, 1):
         label = f"[{number}/{len(jobs)}] {job.label}"
         print_line(f"{label}: {'found' if job.is_done else 'runs in'} {job.folder}", sys.stderr)
