@@ -40,7 +40,7 @@ def test_a_paper_trains_as_it_states(all_rows):
         f"{row.paper} {row.method} {row.task}: {why}"
         for row in stated
         for why in remarks(row, ())
-        if why.startswith("epochs")
+        if why.startswith(("batch", "epochs"))
     }
     assert differing == set()
 
