@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from fsbench.config.compose import parse
+from fsbench.config.stored_run import parse_stored
 from fsbench.data.batch import EpisodeBatch
 from fsbench.engine.checkpoint import load_checkpoint
 from fsbench.engine.experiment import Experiment
@@ -25,7 +25,7 @@ def load_run(folder: Path) -> Experiment:
     config = folder / "config.yaml"
     if not (folder / "run.json").is_file() or not config.is_file():
         raise RecordError(f"{folder} is no finished run with a config.yaml; expected a folder that `make bench` wrote")
-    experiment = Experiment(parse([f"--config={config}"]))
+    experiment = Experiment(parse_stored(config))
     if experiment.trains:
         finished = folder / "checkpoints" / "finished.json"
         if not finished.is_file():

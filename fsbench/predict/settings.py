@@ -4,7 +4,8 @@ from pathlib import Path
 
 import torch
 
-from fsbench.config.compose import SuiteCLI, compose_method, parse
+from fsbench.config.compose import SuiteCLI, compose_method
+from fsbench.config.stored_run import parse_stored
 from fsbench.errors import SettingsError
 
 
@@ -31,7 +32,7 @@ def compose_settings(
         return composed
     own = {"name": backbone, "weights": weights}
     given = [f"--model.backbone.{key}={value}" for key, value in own.items() if value is not None]
-    run = parse([f"--config={config}", *given], build=False)
+    run = parse_stored(config, given, build=False)
     if run.config.model.class_path != composed.config.model.class_path:
         name = run.config.run.name
         raise SettingsError(

@@ -1,0 +1,66 @@
+"""Of the classes that a run's config.yaml names, only the suite's are imported."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fsbench.config.compose import compose_method
+from fsbench.config.stored_run import parse_stored
+from fsbench.errors import SettingsError
+
+
+@pytest.fixture
+def stored(tmp_path) -> dict:
+    """The configuration of a run, as plain values."""
+    composed = compose_method("prototype", "demo")
+    return yaml.safe_load(composed.parser.dump(composed.config, skip_none=False))
+
+
+@pytest.fixture
+def trap(tmp_path, monkeypatch) -> Path:
+    """A module `evil` that leaves a file when it is imported; the file."""
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'trapped')!r}, 'w')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path / "trapped"
+
+
+def write(folder: Path, values: dict) -> Path:
+    (folder / "config.yaml").write_text(yaml.safe_dump(values))
+    return folder / "config.yaml"
+
+
+def test_a_run_is_read_as_it_was_written(stored, tmp_path):
+    again = parse_stored(write(tmp_path, stored), build=False)
+    assert again.config.model.class_path == "methods.prototype.Prototype"
+    assert again.config.data.init_args.dataset.class_path == stored["data"]["init_args"]["dataset"]["class_path"]
+
+
+@pytest.mark.parametrize(
+    "place", ["model", "data", "model.class_path", "data.class_path", "data.init_args.dataset", "optimizer.class_path",
+              "data.init_args.dataset.class_path", "model.init_args.backbone.class_path"],
+)  # fmt: skip
+def test_a_foreign_class_is_never_imported(stored, tmp_path, trap, place):
+    inner = stored
+    *path, last = place.split(".")
+    for name in path:
+        inner = (
+            inner.setdefault(name, {}) if inner.get(name) is not None else inner.__setitem__(name, {}) or inner[name]
+        )
+    inner[last] = "evil.Net"
+    with pytest.raises(SettingsError, match=r"names the class 'evil.Net', which is none of fsbench's"):
+        parse_stored(write(tmp_path, stored))
+    assert not trap.exists()
+
+
+def test_what_the_trainer_named_is_left_out(stored, tmp_path, trap):
+    stored["trainer"] |= {"callbacks": [{"class_path": "evil.Net"}], "logger": "evil.Net", "plugins": "evil.Net"}
+    assert parse_stored(write(tmp_path, stored), build=False).config.trainer.callbacks is None
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "model: 3", "a: {b", "trainer: 3"])
+def test_what_is_no_configuration_is_said(tmp_path, text):
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(SettingsError, match=r"expected the config\.yaml of a run"):
+        parse_stored(tmp_path / "config.yaml")
