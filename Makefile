@@ -26,7 +26,8 @@ SWITCHES := FAST FORCE DROP_SMALL DEBUG
 OPTIONS  := METHOD DATASET BACKBONE FOLD WAY SHOT SETTING PROTOCOL MANIFEST DEVICES MICRO_BATCH CKPT SEED \
   DATA_ROOT WEIGHTS LISTS RUNS FORMAT
 flag = --$(shell tr A-Z_ a-z- <<< $(1))
-BENCH_OPTIONS = $(foreach name,$(OPTIONS),$(if $($(name)),$(call flag,$(name)) '$($(name))')) \
+quoted = '$(subst ','\'',$(1))'
+BENCH_OPTIONS = $(foreach name,$(OPTIONS),$(if $($(name)),$(call flag,$(name)) $(call quoted,$($(name))))) \
   $(foreach name,$(SWITCHES),$(if $(filter-out 0 no No NO false False FALSE,$($(name))),$(call flag,$(name))))
 
 .PHONY: help venv bench reproduce weights sweep test test-all regress check docs cuda lock clean-venv
@@ -56,9 +57,9 @@ reproduce: $(STAMP)  ## a paper's tables: what is missing, measured beside repor
 sweep: $(if $(wildcard configs/sweeps/$(METHOD).yaml),,$(if $(filter sweep,$(MAKECMDGOALS)),$(error no \
   configs/sweeps/$(METHOD).yaml; there are: $(basename $(notdir $(wildcard configs/sweeps/*.yaml)))))) $(STAMP)
 sweep:  ## a W&B sweep and an agent for it, e.g. make sweep METHOD=emat COUNT=20
-	@set -x; id=$$($(BIN)/wandb sweep --project '$(WANDB_PROJECT)' configs/sweeps/$(METHOD).yaml 2>&1 | tee /dev/stderr | \
+	@set -x; id=$$($(BIN)/wandb sweep --project $(call quoted,$(WANDB_PROJECT)) $(call quoted,configs/sweeps/$(METHOD).yaml) 2>&1 | tee /dev/stderr | \
 	  sed -n 's/.*wandb agent //p'); \
-	WANDB=online PATH="$(abspath $(BIN)):$$PATH" $(BIN)/wandb agent --count $(COUNT) $$id
+	WANDB=online PATH="$(abspath $(BIN)):$$PATH" $(BIN)/wandb agent --count $(call quoted,$(COUNT)) $$id
 
 test: $(STAMP)  ## run the tests on JOBS cores, all but the slow ones, e.g. make test ARGS='-k prototype'
 	$(PYTEST) -m 'not slow' $(ARGS)
@@ -67,7 +68,7 @@ test-all: $(STAMP)  ## run all tests: kills, whole trainings and every configura
 	$(PYTEST) $(ARGS)
 
 regress: $(STAMP)  ## a few answers of every method against accepted ones, e.g. make regress METHOD=emat ARGS=--accept
-	@$(BIN)/python -m fsbench regress $(if $(filter file,$(origin METHOD)),,--method '$(METHOD)') $(ARGS)
+	@$(BIN)/python -m fsbench regress $(if $(filter file,$(origin METHOD)),,--method $(call quoted,$(METHOD))) $(ARGS)
 
 check: $(STAMP)  ## ruff, the type checker and the order of imports
 	$(BIN)/ruff check .

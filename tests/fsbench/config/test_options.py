@@ -3,6 +3,7 @@
 import argparse
 import os
 import re
+import shlex
 import subprocess
 from dataclasses import fields
 
@@ -57,6 +58,17 @@ def test_make_variables_become_options():
     called = done.stdout.partition("fsbench bench")[2].split()
     assert called == ["--method", "'emat'", "--dataset", "'demo'", "--shot", "'5'", "--data-root", "'a", "b'",
                       "--drop-small"]  # fmt: skip
+
+
+def test_make_passes_a_quote_as_a_character():
+    """What stands in a variable is one word, never a command."""
+    words = ["METHOD=a'; touch trapped; echo '", "DATASET=$$(touch trapped)"]
+    done = subprocess.run(
+        ["make", "-n", "-o", ".venv/.fsbench-installed", "bench", *words], cwd=REPOSITORY, capture_output=True,
+        text=True, check=True, env={"PATH": os.environ["PATH"]},
+    )  # fmt: skip
+    called = shlex.split(done.stdout.partition("fsbench bench")[2])
+    assert called == ["--method", "a'; touch trapped; echo '", "--dataset", "$(touch trapped)"]
 
 
 def test_a_grid_takes_the_options_that_are_no_axis():
