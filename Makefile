@@ -11,6 +11,7 @@ METHOD      ?= prototype,emat
 DATASET     ?= demo
 ARGS        ?=
 COUNT       ?= 20
+CASES       ?= 20000
 JOBS        ?= auto
 WANDB_PROJECT ?= fsbench
 FORCE_BUILD ?= FALSE
@@ -30,7 +31,7 @@ quoted = '$(subst ','\'',$(1))'
 BENCH_OPTIONS = $(foreach name,$(OPTIONS),$(if $($(name)),$(call flag,$(name)) $(call quoted,$($(name))))) \
   $(foreach name,$(SWITCHES),$(if $(filter-out 0 no No NO false False FALSE,$($(name))),$(call flag,$(name))))
 
-.PHONY: help venv bench reproduce weights sweep test test-all regress check docs cuda lock clean-venv
+.PHONY: help venv bench reproduce weights sweep test test-all fuzz regress check docs cuda lock clean-venv
 
 help:  ## show this list
 	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -66,6 +67,9 @@ test: $(STAMP)  ## run the tests on JOBS cores, all but the slow ones, e.g. make
 
 test-all: $(STAMP)  ## run all tests: kills, whole trainings and every configuration, too
 	$(PYTEST) $(ARGS)
+
+fuzz: $(STAMP)  ## mutated files of every format against their readers, figures by kind, e.g. make fuzz CASES=20000 SEED=1
+	@$(BIN)/python -m tests.fuzz $(CASES) $(SEED)
 
 regress: $(STAMP)  ## a few answers of every method against accepted ones, e.g. make regress METHOD=emat ARGS=--accept
 	@$(BIN)/python -m fsbench regress $(if $(filter file,$(origin METHOD)),,--method $(call quoted,$(METHOD))) $(ARGS)

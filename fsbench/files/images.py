@@ -19,6 +19,7 @@ MASK_PIXELS = 100_000_000
 """Most pixels of a label map or mask: reading one takes some bytes for each."""
 
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # too many pixels are an error here
+warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged entries that do not matter; what matters is an error
 
 
 @contextmanager

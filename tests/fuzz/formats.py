@@ -1,0 +1,195 @@
+"""File formats that users hand in: for each a valid file, and the reader that takes it."""
+
+import base64
+import gzip
+import io
+import json
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import yaml
+from PIL import Image
+
+from datamodules.datasets.class_folders import rows
+from datamodules.datasets.description import read_description
+from datamodules.datasets.mask_folder import read_names
+from datamodules.lists.image_list import read_list
+from datamodules.prepare.sbd import read_segmentation as read_sbd
+from datamodules.prepare.unpack import unpack
+from fsbench.data.coco_json import read_instances
+from fsbench.data.image_io import read_label_map, read_pixels
+from fsbench.episodes.manifest import Manifest, read_manifest
+from fsbench.episodes.protocol import read_protocol
+from fsbench.episodes.samplers import Episode
+from fsbench.grid.spec import read_grid
+from fsbench.paths import CONFIGS
+from fsbench.predict.labelme import paint_labelme
+from fsbench.predict.mask_files import read_mask
+from fsbench.predict.query_images import read_upright
+from fsbench.predict.read_supports import _read_json
+from fsbench.records.checked_jsonl import checked_line
+from fsbench.records.journal import Journal
+from fsbench.records.record import Record
+
+PIXELS = np.random.RandomState(0).randint(0, 255, (9, 12, 3)).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format: the name of its files, a valid one as a tree of values or as bytes, how a tree is written, a reader."""
+
+    name: str
+    valid: Any
+    read: Callable[[Path], Any]
+    write: Callable[[Any], bytes] = bytes
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+def _yaml(value: Any) -> bytes:
+    return yaml.safe_dump(value).encode()
+
+
+def _lines(value: Any) -> bytes:
+    return b"".join(_json(line) + b"\n" for line in (value if isinstance(value, list) else [value]))
+
+
+def _picture(kind: str, pixels: np.ndarray = PIXELS) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, kind)
+    return file.getvalue()
+
+
+def _manifest() -> list[Any]:
+    header = {"fold": 0, "class_ids": [1], "class_names": ["a"]}
+    episodes = tuple(Episode(i, f"q{i}", 1, (1,), (("s",),)) for i in range(3))
+    with tempfile.TemporaryDirectory() as folder:
+        Manifest(header, episodes).write(Path(folder) / "m.jsonl")
+        return [json.loads(line) for line in (Path(folder) / "m.jsonl").read_text().splitlines()]
+
+
+def _labelme() -> dict[str, Any]:
+    mask = base64.b64encode(_picture("png", PIXELS[:4, :5, 0])).decode()
+    shapes = [
+        {"label": "cat", "points": [[1, 1], [8, 1], [8, 7]], "shape_type": "polygon"},
+        {"label": "dog", "points": [[2, 2], [5.5, 6]], "shape_type": "rectangle"},
+        {"label": "cat", "points": [[4, 4], [6, 4]], "shape_type": "circle"},
+        {"label": "cow", "points": [[1, 1], [5, 4]], "shape_type": "mask", "mask": mask},
+    ]
+    return {"shapes": shapes, "imagePath": "a.jpg", "imageHeight": 9, "imageWidth": 12}
+
+
+def _coco() -> dict[str, Any]:
+    rle = {"size": [9, 12], "counts": [50, 8, 50]}
+    shapes = ([[1, 1, 8, 1, 8, 7]], rle)
+    return {
+        "images": [{"id": 5, "file_name": "a.jpg", "height": 9, "width": 12}],
+        "categories": [{"id": 1, "name": "cat"}, {"id": 7, "name": "dog"}],
+        "annotations": [
+            {"id": n, "image_id": 5, "category_id": 1 + 6 * n, "iscrowd": 0, "segmentation": shape}
+            for n, shape in enumerate(shapes)
+        ],
+    }
+
+
+def _read_coco(path: Path) -> None:
+    instances = read_instances(path, "0", ["cat", "dog"])
+    for name in instances.file_names:
+        instances.paint(name)
+
+
+def _matlab() -> bytes:
+    from scipy.io import savemat
+
+    file = io.BytesIO()
+    savemat(file, {"GTcls": {"Segmentation": PIXELS[..., 0] % 21}}, do_compression=True)
+    return file.getvalue()
+
+
+def _archive(kind: str) -> bytes:
+    file = io.BytesIO()
+    if kind == "zip":
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("a/b.txt", "x" * 500)
+        return file.getvalue()
+    with tarfile.open(fileobj=file, mode=f"w:{kind}", format=tarfile.PAX_FORMAT) as tar:
+        info = tarfile.TarInfo("a/" + "long" * 40)
+        info.size = 500
+        tar.addfile(info, io.BytesIO(b"x" * 500))
+    return file.getvalue()
+
+
+def _unpack(path: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        unpack(path, Path(folder) / "out", str)
+
+
+IDENTITY = "ab" * 32
+
+
+def _journal() -> bytes:
+    lines = [checked_line({"identity": IDENTITY})]
+    lines += [checked_line([{"episode": n, "slot": 0, "tp": n}], IDENTITY) for n in range(4)]
+    return "".join(lines).encode()
+
+
+def _read_journal(path: Path) -> None:
+    journal = Journal(path.parent, IDENTITY)
+    journal.done(), journal.damaged()
+
+
+def _parquet() -> bytes:
+    file = io.BytesIO()
+    pl.DataFrame({"episode": [0, 1], "query": ["a", "b"], "tp": [3, 4]}).write_parquet(file)
+    return file.getvalue()
+
+
+def _read_record(path: Path) -> None:
+    Record(path.parent, {"counts_sha256": "0", "identity": {}}).episodes  # noqa: B018
+
+
+def _read_images_list(path: Path) -> None:
+    read_list(path, path.parent)
+
+
+GRID = {"methods": ["emat"], "datasets": ["demo"], "folds": [0], "shots": [1, 5], "seeds": [3], "fast": True}
+FOLDER = {"name": "x", "classes": ["a", "b"], "folds": [["a"], [2]], "min_pixels": 4, "augment_threshold": 0.1}
+LIST = {"label_names": ["a", "b"], "image_names": ["a/1.jpg", "b/2.jpg"], "image_labels": [0, 1], "sha256": None}
+PROTOCOL = yaml.safe_load((CONFIGS / "protocols" / "fscs.yaml").read_text())
+
+FORMATS = {
+    "grid": Format("grid.yaml", GRID, lambda path: read_grid([path]), _yaml),
+    "protocol": Format("protocol.yaml", PROTOCOL, read_protocol, _yaml),
+    "folds": Format("folds.yaml", FOLDER, read_description, _yaml),
+    "manifest": Format("m.jsonl", _manifest(), read_manifest, _lines),
+    "manifest.gz": Format("m.jsonl.gz", gzip.compress(_lines(_manifest())), read_manifest),
+    "labelme": Format("a.json", _labelme(), lambda path: paint_labelme(_read_json(path), path), _json),
+    "coco": Format("instances.json", _coco(), _read_coco, _json),
+    "image list": Format("list.json", LIST, _read_images_list, _json),
+    "names": Format("train.txt", b"a\nb.jpg\nc/d.png\n", read_names),
+    "rows": Format("list.txt", b"# x\na 1 2 b\nc 2 3 d e\n", partial(rows, columns=4, form="a b c d")),
+    "jpeg": Format("a.jpg", _picture("jpeg"), read_pixels),
+    "png": Format("a.png", _picture("png"), read_upright),
+    "tiff": Format("a.tif", _picture("tiff"), read_upright),
+    "webp": Format("a.webp", _picture("webp"), read_upright),
+    "gif": Format("a.gif", _picture("gif", PIXELS[..., 0]), read_mask),
+    "label map": Format("l.png", _picture("png", PIXELS[..., 0]), read_label_map),
+    "mask": Format("m.png", _picture("png", (PIXELS[..., 0] > 99) * np.uint8(255)), read_mask),
+    "matlab": Format("a.mat", _matlab(), read_sbd),
+    "tar": Format("a.tar", _archive(""), _unpack),
+    "tar.gz": Format("a.tar.gz", _archive("gz"), _unpack),
+    "zip": Format("a.zip", _archive("zip"), _unpack),
+    "journal": Format("part-1-a.jsonl", _journal(), _read_journal),
+    "counts": Format("episodes.parquet", _parquet(), _read_record),
+}
+"""By name."""

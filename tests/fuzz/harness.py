@@ -1,0 +1,72 @@
+"""Hand a file to its reader as the command does, and judge the end."""
+
+import contextlib
+import io
+import resource
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from fsbench.errors import FsbenchError, user_message
+from fsbench.terminal import print_block
+from tests.fuzz.formats import FORMATS
+
+SECONDS = 20
+MEMORY_KIB = 1 << 20
+"""Growth of this process, above what any file of a few bytes needs."""
+
+
+class TooSlow(BaseException):
+    """Raised in a reader that does not come to an end."""
+
+
+def problem(name: str, content: bytes) -> str | None:
+    """Let the reader of the format `name` have a file of `content`.
+
+    Returns:
+        Why that ended badly: neither a value nor one line of error, a file that was made or changed, time or memory
+        beyond bounds. None where it ended well.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / FORMATS[name].name
+        path.write_bytes(content)
+        before = _files(folder)
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        err = io.StringIO()
+        try:
+            with _alarm(), contextlib.redirect_stderr(err):
+                try:
+                    FORMATS[name].read(path)
+                except FsbenchError as error:
+                    print_block(f"fsbench: error: {user_message(error)}", err)
+        except TooSlow:
+            return f"took more than {SECONDS} s"
+        except BaseException as error:
+            return f"{type(error).__name__}: {error}"
+        if _files(folder) != before:
+            return "files were made or changed"
+        if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory > MEMORY_KIB:
+            return "took more than 1 GiB"
+        lines = [line for line in err.getvalue().splitlines() if not line.startswith("  ")]
+        if len(lines) > 1 or not all(line.isprintable() for line in lines):
+            return f"{len(lines)} lines on the standard error: {err.getvalue()[:300]!r}"
+    return None
+
+
+def _files(folder: str) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+
+
+@contextlib.contextmanager
+def _alarm() -> Iterator[None]:
+    def on_alarm(*_: object) -> None:
+        raise TooSlow
+
+    before = signal.signal(signal.SIGALRM, on_alarm)
+    signal.alarm(SECONDS)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)

@@ -1,0 +1,60 @@
+"""Some hundred mutated files of all formats, and those that were once mishandled (`tests/corpus`)."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+
+from tests.fuzz.formats import FORMATS
+from tests.fuzz.harness import problem
+from tests.fuzz.mutations import cases, mutate
+
+CORPUS = Path(__file__).resolve().parent.parent / "corpus"
+"""Files named <format>--<what was wrong>."""
+
+
+@settings(max_examples=500, deadline=None, database=None, derandomize=True, phases=[Phase.generate, Phase.shrink],
+          suppress_health_check=list(HealthCheck))  # fmt: skip
+@given(cases)
+def test_mutated_files_end_well(case):
+    name, *steps = case
+    assert problem(name, mutate(name, *steps)) is None
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_valid_files_are_read(name, tmp_path):
+    """Else a reader that refuses everything would pass."""
+    path = tmp_path / FORMATS[name].name
+    path.write_bytes(mutate(name, [], []))
+    if name in ("image list", "counts"):  # whose images or hash are elsewhere
+        return
+    FORMATS[name].read(path)
+
+
+@pytest.mark.parametrize("file", sorted(CORPUS.iterdir()), ids=lambda file: file.name)
+def test_past_failures_end_well(file):
+    assert problem(file.name.partition("--")[0].replace("_", " "), file.read_bytes()) is None
+
+
+def test_the_harness_finds_what_it_looks_for(monkeypatch):
+    def noisy(path: Path) -> None:
+        import sys
+
+        print("one\ntwo", file=sys.stderr)
+
+    readers = {
+        "ValueError": lambda path: int("x"),
+        "files were made": lambda path: path.with_name("new").touch(),
+        "files were": lambda path: path.write_bytes(b"changed"),
+        "2 lines": noisy,
+        "took more than 1 s": lambda path: _forever(),
+    }
+    monkeypatch.setattr("tests.fuzz.harness.SECONDS", 1)
+    for reason, reader in readers.items():
+        monkeypatch.setitem(FORMATS, "names", type(FORMATS["names"])("x", b"", reader))
+        assert str(problem("names", b"a")).startswith(reason)
+
+
+def _forever() -> None:
+    while True:
+        pass
