@@ -71,7 +71,7 @@ def _picture(kind: str, pixels: np.ndarray = PIXELS) -> bytes:
 
 
 def _manifest() -> list[Any]:
-    header = {"fold": 0, "class_ids": [1], "class_names": ["a"]}
+    header = {"fold": 0, "class_ids": [1], "class_names": {"1": "a"}}
     episodes = tuple(Episode(i, f"q{i}", 1, (1,), (("s",),)) for i in range(3))
     with tempfile.TemporaryDirectory() as folder:
         Manifest(header, episodes).write(Path(folder) / "m.jsonl")
