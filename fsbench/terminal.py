@@ -11,9 +11,11 @@ from typing import TextIO
 LONGEST = 1500
 """Number of characters of a message that are shown; its middle is left out where it has more."""
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters, line ends, marks that turn the direction of writing, and halves of surrogate pairs (bytes of file
-names that are no UTF-8)."""
+_CONTROL = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ud800-\udfff\ufeff]"
+)
+"""Control characters, line ends, what is invisible, marks that turn the direction of writing, and halves of surrogate
+pairs (bytes of file names that are no UTF-8)."""
 
 
 def escape(text: str, keep: str = "") -> str:

@@ -160,7 +160,7 @@ def _opened(archive: Path, folder: Path) -> Iterator[Iterator[_Member]]:
     """Yield the members of `archive`; whatever reading it raises becomes a DataError."""
     damaged = (
         tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError,
-        NotImplementedError, RuntimeError,
+        NotImplementedError, RuntimeError, OverflowError,
     )  # fmt: skip
     try:
         with open_file(archive, "archive") as file:
