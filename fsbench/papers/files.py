@@ -109,7 +109,7 @@ class Table(_Strict):
 
 
 class Paper(_Strict):
-    """A paper: its title, and by their printed numbers its tables, as far as they have rows of methods of this suite."""
+    """A paper: its title and, by their printed numbers, its tables that have rows of methods of this suite."""
 
     title: str
     tables: dict[str, Table] = Field(min_length=1)
