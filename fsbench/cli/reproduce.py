@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,11 @@ def _plan(options: argparse.Namespace) -> int:
     paper = read_paper(name, folder)
     chosen = rows_of(name, paper, options.table)
     executor = choose_executor(options)
-    common = RunOptions(data_roots(options), options.released, options.devices, options.seed, options.fast)
+    roots = data_roots(options)
+    datasets = sorted({row.dataset for row in rows_of(name, paper)})
+    for other in roots.keys() - set(datasets):
+        raise SettingsError(f"--data-root names '{other}', which {name} has no row on; expected {', '.join(datasets)}")
+    common = RunOptions(roots, options.released, options.devices, options.seed, options.fast)
     all_runs = runs_of(rows_of(name, paper), common)
     ordered = with_preparations([run for row in chosen for run in all_runs[row]], all_runs, common)
 
@@ -77,7 +82,11 @@ def _plan(options: argparse.Namespace) -> int:
     planned = plan_runs(ordered, options.runs, options.recheck, progress)
     failed = False
     if executor is not None:
+        before = sum(item.state == "done" for item in planned.values())
         planned, failures = run_paper(ordered, options.runs, executor)
+        left = sum(item.state not in ("done", "refused") for item in planned.values())
+        if left and not failures and before == sum(item.state == "done" for item in planned.values()):
+            print_line(f"nothing was run: {left} runs wait for what is named as missing", sys.stderr)
         failed = print_failures(failures, [item.planned for item in planned.values() if item.planned is not None])
     found = {row: [item.record for run in all_runs[row] if (item := planned[run]).record] for row in chosen}
     records = {row: [record for record in members if record is not None] for row, members in found.items()}

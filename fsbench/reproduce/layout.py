@@ -20,6 +20,9 @@ STATES = {
 }  # fmt: skip
 """State of a run -> what is said of their number."""
 
+LONGEST_NAME = 24
+"""Characters of a method with its variant; the variants of longer ones are notes."""
+
 
 @dataclass(frozen=True)
 class PaperPlan:
@@ -104,7 +107,7 @@ def remarks(row: PaperRow, figures: Sequence[PublishedScore]) -> list[str]:
 
 
 def _tables(plan: PaperPlan) -> Grid:
-    grid: Grid = [["table", "of", "rows", "runs", "done", "can be run", "lack files", "time left"]]
+    grid: Grid = [["table", "of", "rows", "runs", "done", "ready", "lacking", "time left"]]
     for number, table in plan.paper.tables.items():
         rows = [row for row in plan.runs if row.table == number]
         items = _items(plan, rows)
@@ -126,7 +129,11 @@ def _rows(plan: PaperPlan, notes: NumberedNotes) -> Grid:
         why = [plan.not_run[row]] if row in plan.not_run else []
         why += dict.fromkeys(item.refused for item in items if item.refused)
         left = "–" if row in plan.not_run else _time_left(items)
-        grid.append([row.method, row.task, *shown, done, left, notes.refer([*why, *plan.remarks[row]])])
+        name, explained = row.method, []
+        if len(name) > LONGEST_NAME:  # a table stays as wide as a terminal
+            name, explained = name.partition(" (")[0], [row.variant]
+        remarked = notes.refer([*explained, *why, *plan.remarks[row]])
+        grid.append([name, row.task, *shown, done, left, remarked])
     return grid
 
 

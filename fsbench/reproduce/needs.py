@@ -7,7 +7,7 @@ from pathlib import Path
 from fsbench.config.needed_weights import fetch_command
 from fsbench.config.request import Request
 from fsbench.config.settings import file_settings, setting
-from fsbench.paths import REPOSITORY
+from fsbench.weights.state import relative
 from fsbench.weights.table import checkpoint_sets, weight_files
 
 
@@ -44,7 +44,7 @@ def missing_weights(request: Request, trained: bool) -> list[Missing]:
     file = weight_files().get(str(name))
     if trained or file is None or file.path.is_file():
         return []
-    return [Missing("weights", str(name), _shown(file.path), fetch_command(str(name)))]
+    return [Missing("weights", str(name), relative(file.path), fetch_command(str(name)))]
 
 
 def missing_checkpoint(method: str, path: str) -> list[Missing]:
@@ -53,12 +53,7 @@ def missing_checkpoint(method: str, path: str) -> list[Missing]:
         return []
     sets = [name for name, entry in checkpoint_sets().items() if method in entry.methods]
     command = fetch_command(sets[0]) if sets else "get it from the authors' page"
-    return [Missing("checkpoint", Path(path).parent.name, _shown(Path(path)), command)]
-
-
-def _shown(path: Path) -> str:
-    """Write a place as seen from the repository, where it lies in it."""
-    return (path.relative_to(REPOSITORY) if path.is_relative_to(REPOSITORY) else path).as_posix()
+    return [Missing("checkpoint", Path(path).parent.name, relative(Path(path)), command)]
 
 
 def distinct(missing: Iterable[Missing]) -> list[Missing]:

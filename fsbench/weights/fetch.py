@@ -47,7 +47,7 @@ class Fetcher:
         """
         entry = find(name)
         if isinstance(entry, CheckpointSet):
-            raise DataError(_by_hand(name, entry.page, entry.by_hand, entry.path))
+            raise DataError(_by_hand(name, entry.page, entry.by_hand, f"put them below {entry.path}"))
         with _alone(entry):
             if entry.path.is_file():
                 problem = entry.problem(entry.path)
@@ -66,7 +66,8 @@ class Fetcher:
         if self.source is not None and (self.source / file.name).is_file():
             return _take(self.source / file.name, file)
         if not file.address:
-            raise DataError(_by_hand(name, file.page, file.by_hand, file.path))
+            place = f"put it at {file.path} (a file at hand: --from DIR)"
+            raise DataError(_by_hand(name, file.page, file.by_hand, place))
         if self.source is not None:
             raise DataError(f"{self.source} has no {file.name}; expected it there; leave --from out to download it")
         self._require_licence(name, file)
@@ -103,9 +104,9 @@ def _read_note(note: Path) -> list[str]:
     return [key for key in content if isinstance(key, str)] if isinstance(content, list) else []
 
 
-def _by_hand(name: str, page: str, by_hand: str, place: Path) -> str:
+def _by_hand(name: str, page: str, by_hand: str, place: str) -> str:
     """Return the message about weights that only a person can get."""
-    return f"no program can fetch {name}: {by_hand}\n  page: {page}\n  put it at {place} (a file at hand: --from DIR)"
+    return f"no program can fetch {name}: {by_hand}\n  page: {page}\n  {place}"
 
 
 @contextmanager

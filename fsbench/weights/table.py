@@ -151,7 +151,8 @@ def find(name: str) -> WeightFile | CheckpointSet:
     files = {file.name: file for file in weight_files().values()}
     entry = entries.get(name) or files.get(name)
     if entry is None:
-        close = difflib.get_close_matches(name, [*entries, *files], 1)
+        begun = [known for known in entries if name and known.startswith(f"{name}-")]
+        close = begun or difflib.get_close_matches(name, [*entries, *files], 1)
         hint = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(entries)}"
         raise SettingsError(f"no weights are called '{name}'; {hint} (see: fsbench weights list)")
     return entry

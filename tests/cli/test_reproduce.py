@@ -73,8 +73,27 @@ def test_a_table_has_a_line_for_each_row_with_why_it_cannot_be_equal(capsys, not
     assert lines[0].split()[:5] == ["hmnet", "(test_seed=0)", "coco", "1-way", "1-shot"]
     (mean,) = (line for line in out.splitlines() if "a mean over the rows above, not a run" in line)
     assert mean.split()[1] in lines[-1]
-    wide = max(map(len, out.splitlines()[:12]))
-    assert wide <= 120
+
+
+@pytest.mark.parametrize("arguments", [[name] for name in names("papers")] + [["dcama", "--table", "A"]], ids=" ".join)
+def test_tables_are_as_wide_as_a_terminal(capsys, nothing, arguments):
+    status, out = said(capsys, *arguments)
+    lines = out.splitlines()
+    assert status == 0 and max(len(line) for line in lines if not line.startswith("* ")) <= 100
+
+
+def test_the_variant_of_a_long_name_is_a_note(capsys, nothing):
+    status, out = said(capsys, "dcama", "--table", "A")
+    (note,) = (line for line in out.splitlines() if "batch_size=24, learning_rate=5e-4, weight_decay=5e-5" in line)
+    (row,) = (line for line in out.splitlines() if line.startswith("dcama ") and note.split()[1] in line)
+    assert status == 0 and note.startswith("* [") and row.split()[:2] == ["dcama", "pascal"]
+
+
+def test_a_run_of_which_everything_lacks_files_says_that_nothing_was_run(capsys, nothing):
+    assert main(["reproduce", "cst", "--run"]) == 0
+    out, err = capsys.readouterr()
+    assert err == "nothing was run: 16 runs wait for what is named as missing\n" and "0 of" not in out
+    assert "* missing: weights dino_vits8_300ep not in weights/dino_deitsmall8_300ep_pretrain.pth: " in out
 
 
 def test_released_checkpoints_are_asked_for_by_their_places(capsys, nothing):
@@ -95,6 +114,7 @@ def test_mistakes_are_one_line(capsys, tmp_path):
         (["--table", "1"], "--table and --run are of one paper; name it"),
         (["emat", "--smoke"], "--smoke is of all papers"),
         (["emat", "--data-root", "pascal"], "--data-root is 'pascal', expected DATASET=DIR"),
+        (["emat", "--data-root", "voc=x"], "--data-root names 'voc', which emat has no row on; expected coco, pascal"),
         ([str(tmp_path / "wrong.yaml")], "wrong.yaml: tables is [], expected a mapping"),
     ):
         assert main(["reproduce", *arguments]) == 2

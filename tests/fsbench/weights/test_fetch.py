@@ -15,7 +15,10 @@ import torch
 from safetensors.torch import save
 
 from fsbench.cli.main import main
+from fsbench.errors import SettingsError
 from fsbench.files import locked
+from fsbench.paths import CONFIGS
+from fsbench.weights import table
 from tests.web import Web
 
 QUICK = ("--retries", "0", "--backoff", "0", "--timeout", "5")
@@ -130,6 +133,14 @@ def test_what_no_program_can_fetch_says_what_to_do_and_the_rest_is_fetched(fetch
     for part in ("no program can fetch manual: ask the authors", "https://page.invalid", f"{weights / 'manual.pth'}"):
         assert part in err
     assert "no program can fetch shop: ask the authors" in err
+    manual, shop = err.split("no program can fetch shop")
+    assert "(a file at hand: --from DIR)" in manual and "--from" not in shop and f"put them below {weights}" in shop
+
+
+def test_a_method_names_its_authors_checkpoints(monkeypatch):
+    monkeypatch.setattr(table, "TABLE", CONFIGS / "weights.yaml")
+    with pytest.raises(SettingsError, match="no weights are called 'emat'; did you mean 'emat-checkpoints'"):
+        table.find("emat")
 
 
 def test_files_at_hand_are_verified_and_copied(fetch, web, weights, tmp_path, vit_bytes):
