@@ -19,7 +19,7 @@ def shipped_settings(method: str, dataset: str, backbone: str | None = None) -> 
         method, dataset, backbone: names of configs/methods (or an alias), configs/data and configs/backbones.
 
     Returns:
-        The groups `model`, `data` and `trainer` with the settings that a file states; class defaults are not in it.
+        The groups `model`, `data`, `trainer` and `run` with the settings that a file states, without class defaults.
 
     Raises:
         SettingsError: a name is unknown, or the data set is for another task.

@@ -126,7 +126,7 @@ def _fit(experiment: Experiment, trainer: L.Trainer, last: Path, best: ModelChec
         "checkpoint_sha256": sha256_file(checkpoint),
         "validation_mIoU": float(best.best_model_score or 0),
         "epochs": trainer.current_epoch,
-        **({} if plan.end is None else {"ended_early": plan.end}),
+        **({"ended_early": end} if (end := plan.end(trainer)) else {}),
         "step": step_of(experiment),
         "training_seconds": meter.seconds,
         "training_peak_mib": meter.peak_mib_of_all_ranks(),

@@ -43,10 +43,11 @@ def check_validation(options: RunOptions, trainer: dict[str, Any]) -> None:
             f"max_epochs is {epochs}, and the first epoch with a validation is number {options.first_validation} "
             "(counted from 0), so no checkpoint would be chosen; give --run.first_validation 0 or more epochs"
         )
-    interval = trainer["val_check_interval"]
-    if schedule_of(options) != EVERY_EPOCH and interval not in (None, 1.0):
+    for name, usual in (("val_check_interval", (None, 1.0)), ("check_val_every_n_epoch", (1,))):
+        if schedule_of(options) == EVERY_EPOCH or trainer[name] in usual:
+            continue
         raise SettingsError(
-            f"val_check_interval is {interval}, but the run's options say when it validates (run.first_validation "
+            f"{name} is {trainer[name]}, but the run's options say when it validates (run.first_validation "
             f"{options.first_validation}, run.middle_validation {options.middle_validation}); give one of them"
         )
 
@@ -65,10 +66,9 @@ class ValidationPlan(Callback):
         self.schedule, self.monitor, self.accumulation = schedule, monitor, accumulation
         self.score = BestScore(patience)
 
-    @property
-    def end(self) -> str | None:
-        """Why the training ended before its last epoch; None if it did not."""
-        if not self.score.is_over:
+    def end(self, trainer: L.Trainer) -> str | None:
+        """Return why the training of `trainer` ended before its last epoch; None if it did not."""
+        if not self.score.is_over or trainer.current_epoch == trainer.max_epochs:
             return None
         return f"{self.monitor} did not exceed {self.score.best:.6g} in {self.score.waited} epochs (run.patience)"
 
@@ -95,8 +95,8 @@ class ValidationPlan(Callback):
             self.score.update(float(trainer.callback_metrics[self.monitor]))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if self.score.is_over:
-            log.info("training ends after %d epochs: %s", trainer.current_epoch + 1, self.end)
+        if self.score.is_over and trainer.current_epoch + 1 != trainer.max_epochs:
+            log.info("training ends after %d epochs: %s", trainer.current_epoch + 1, self.end(trainer))
             trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:

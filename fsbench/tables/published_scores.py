@@ -17,9 +17,10 @@ UNSTATED_TRAINING: dict[str, Any] = {
     "check_val_every_n_epoch": 1, "val_check_interval": None, "fast_dev_run": False, "limit_train_batches": None,
     "limit_val_batches": None, "min_epochs": None, "max_time": None, "gradient_clip_val": None,
     "gradient_clip_algorithm": None, "callbacks": None, "fill_to": 1, "drop_last": False,
+    "first_validation": 0, "middle_validation": None, "patience": None,
 }  # fmt: skip
-"""Settings of training data and trainer, besides epochs and batch, that change what is learned or chosen, and their
-values where neither a configuration file nor the identity of a run states them."""
+"""Settings of training data, trainer and run, besides epochs and batch, that change what is learned or chosen, and
+their values where neither a configuration file nor the identity of a run states them."""
 
 FOLDER = REPOSITORY / "benchmarks" / "published"
 COLUMNS = {"method", "backbone", "dataset", "way", "shot", "setting", "metric", "value", "source"}
@@ -241,7 +242,7 @@ def _paper_settings(stated: Mapping[str, Any], defaults: Mapping[str, Any], more
     """Collect the settings of a paper: `more` over those that our configuration states over `defaults`."""
     trainer, data = stated.get("trainer", {}), stated.get("data", {}).get("init_args", {})
     compared = {*UNSTATED_TRAINING, "micro_batch"}
-    of_training = {key: value for key, value in {**trainer, **data}.items() if key in compared}
+    of_training = {key: value for key, value in {**trainer, **data, **stated.get("run", {})}.items() if key in compared}
     values: dict[str, Any] = {
         "image_size": data.get("image_size"),
         "precision": str(trainer["precision"]),

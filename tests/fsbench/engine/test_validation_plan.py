@@ -65,13 +65,20 @@ def test_a_training_that_does_not_improve_ends_and_says_so(caplog):
     module = Module([0.2, 0.5, 0.5, 0.4, 0.3, 0.3])
     plan = ValidationPlan(ValidationSchedule(1), 3, "val/mIoU", 1)
     with caplog.at_level("INFO", "fsbench"):
-        fit(module, plan, 20, 2)
+        trainer = fit(module, plan, 20, 2)
     assert [epoch for epoch, _ in module.validated] == [1, 2, 3, 4, 5] and module.begun == 6
-    assert plan.end == "val/mIoU did not exceed 0.5 in 3 epochs (run.patience)"
-    assert f"training ends after 6 epochs: {plan.end}" in caplog.text
+    assert plan.end(trainer) == "val/mIoU did not exceed 0.5 in 3 epochs (run.patience)"
+    assert f"training ends after 6 epochs: {plan.end(trainer)}" in caplog.text
     calm = ValidationPlan(ValidationSchedule(), None, "val/mIoU", 1)
-    fit(Module([0.5, 0.5, 0.5]), calm, 3, 2)
-    assert calm.end is None
+    assert calm.end(fit(Module([0.5, 0.5, 0.5]), calm, 3, 2)) is None
+
+
+def test_a_training_whose_patience_ends_with_its_last_epoch_is_complete(caplog):
+    module, plan = Module([0.5, 0.4, 0.4, 0.4]), ValidationPlan(ValidationSchedule(), 3, "val/mIoU", 1)
+    with caplog.at_level("INFO", "fsbench"):
+        trainer = fit(module, plan, 4, 2)
+    assert plan.score.is_over and trainer.current_epoch == module.begun == 4
+    assert plan.end(trainer) is None and "training ends" not in caplog.text
 
 
 def test_hmnets_files_have_the_authors_rule():
@@ -132,6 +139,10 @@ def test_a_training_goes_on_after_epochs_without_a_validation(blocks_folder, tmp
         (("--run.first_validation=3",), "max_epochs is 3, and the first epoch with a validation is number 3 (counted"),
         (("--run.patience=0",), "run.patience is 0, expected 1 or more"),
         (("--run.first_validation=1", "--trainer.val_check_interval=2"), "val_check_interval is 2, but the run's opt"),
+        (
+            ("--run.first_validation=1", "--trainer.check_val_every_n_epoch=2"),
+            "check_val_every_n_epoch is 2, but the run's options say when it validates",
+        ),
     ],
 )
 def test_plans_that_cannot_be_are_refused(blocks_folder, tmp_path, more, words):

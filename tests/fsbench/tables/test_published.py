@@ -59,6 +59,7 @@ def run_of(header, method, backbone, weights="official x", identity=(), training
     shipped = shipped_settings(method["name"], header["dataset"])
     data = shipped["data"]["init_args"]
     trained = {key: data[key] for key in ("batch_size", "fill_to", "drop_last") if key in data}
+    trained |= {key: value for key, value in shipped.get("run", {}).items() if value is not None}
     trained |= {"max_epochs": shipped["trainer"]["max_epochs"], "validation": "novel", "base_lists": "official"}
     trained |= dict(training)
     recorded = {
@@ -230,6 +231,10 @@ def test_why_not(official, reported):
         ({"training": {"validation": "base"}}, ["validation on classes base instead of novel"]),
         ({"training": {"training_shot": 5}}, ["training_shot 5 instead of 1"]),
         ({"training": {"limit_train_batches": 4}}, ["limit_train_batches 4 instead of none"]),
+        ({"training": {"patience": 5}}, ["patience 5 instead of none"]),
+        ({"paper": {"first_validation": 26, "middle_validation": 101, "patience": 100}},
+         ["first_validation 0 instead of 26", "middle_validation none instead of 101", "patience none instead of 100"]),
+        ({"paper": {"patience": 100}, "training": {"patience": 100}}, []),
         ({"training": {"lr_scheduler": {"class_path": "x"}}}, ["another lr_scheduler than the method's"]),
         ({"training": {"base_lists": "derived"}}, ["training lists are derived instead of official"]),
         ({"facts": {"episodes": 100}}, ["validation episodes 100 instead of 1000"]),
@@ -296,6 +301,8 @@ def test_the_papers_settings_are_those_that_are_shipped(figures):
     assert [(paper.image_size, paper.epochs) for paper in hmnet] == [(473, 300), (473, 300), (633, 75), (633, 75)]
     assert [dict(paper.training).get("training_shot", 1) for paper in hmnet] == [1, 5, 1, 5]
     assert [dict(paper.training)["augmentation"] for paper in hmnet] == ["pascal", "pascal", "coco", "coco"]
+    rules = [[dict(p.training)[k] for k in ("first_validation", "middle_validation", "patience")] for p in hmnet]
+    assert rules == [[26, 101, 100]] * 2 + [[26, 26, 75]] * 2
     ours = settings["HSNet (DCAMA authors re-impl.)", "Swin-B", "pascal", 1]
     assert ours.image_size == 384 and settings["HSNet", "ResNet-101", "pascal", 1].image_size == 400
     swin = settings["FT", "iBOT Swin-T/7 IN1K", "cub", 1]
