@@ -185,6 +185,24 @@ def test_stopped_evaluation_loses_nothing(spawn, warm, bench_arguments, run_argu
 
 
 @pytest.mark.slow
+def test_a_damaged_header_of_the_journal_costs_nothing(spawn, warm, bench_arguments, run_arguments, tmp_path):
+    more = ["--data.eval_batch_size=1"]
+    process = spawn(*bench_arguments("prototype", tmp_path / "runs", *more), *pause_after(5))
+    wait_for(lambda: finished_lines(tmp_path / "runs") >= 5)
+    interrupt(process, alone=True)
+    (part,) = (tmp_path / "runs").glob("*/evaluation/part-*.jsonl")
+    damaged = b"?" + part.read_bytes()[1:]
+    part.write_bytes(damaged)
+    done = warm(*run_arguments("prototype", tmp_path / "runs", *more))
+    assert done.returncode == 0, done.stderr
+    record = the_record(tmp_path / "runs")
+    log = (record.path / "run.log").read_text()
+    assert "evaluation: 4 of 9 episodes are left" in log and f"{part.name} line 1 of the journal" in log
+    kept = record.path / f"damaged-{part.name}"
+    assert kept.read_bytes() == damaged and f"is kept as {kept}" in log
+
+
+@pytest.mark.slow
 def test_a_folder_is_worked_on_by_one_process_at_a_time(spawn, fsbench, bench_arguments, tmp_path):
     arguments = bench_arguments("prototype", tmp_path / "runs", "--data.eval_batch_size=1")
     process = spawn(*arguments, *pause_after(2))

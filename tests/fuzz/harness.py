@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import resource
 import signal
 import tempfile
@@ -34,8 +35,9 @@ def problem(name: str, content: bytes) -> str | None:
         before = _files(folder)
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         err = io.StringIO()
+        below: list[str] = []
         try:
-            with _alarm(), contextlib.redirect_stderr(err):
+            with _alarm(), _standard_error(below), contextlib.redirect_stderr(err):
                 try:
                     FORMATS[name].read(path)
                 except FsbenchError as error:
@@ -48,14 +50,28 @@ def problem(name: str, content: bytes) -> str | None:
             return "files were made or changed"
         if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory > MEMORY_KIB:
             return "took more than 1 GiB"
-        lines = [line for line in err.getvalue().splitlines() if not line.startswith("  ")]
+        text = err.getvalue() + "".join(below)
+        lines = [line for line in text.splitlines() if not line.startswith("  ")]
         if len(lines) > 1 or not all(line.isprintable() for line in lines):
-            return f"{len(lines)} lines on the standard error: {err.getvalue()[:300]!r}"
+            return f"{len(lines)} lines on the standard error: {text[:300]!r}"
     return None
 
 
 def _files(folder: str) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+
+
+@contextlib.contextmanager
+def _standard_error(text: list[str]) -> Iterator[None]:
+    """Collect in `text` what is written past Python, by libraries in other languages."""
+    with tempfile.TemporaryFile() as file, contextlib.ExitStack() as stack:
+        before = os.dup(2)
+        stack.callback(os.close, before)
+        os.dup2(file.fileno(), 2)
+        stack.callback(os.dup2, before, 2)
+        yield
+        file.seek(0)
+        text.append(file.read().decode(errors="replace"))
 
 
 @contextlib.contextmanager
