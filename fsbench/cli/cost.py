@@ -65,7 +65,7 @@ def _parse(options: argparse.Namespace) -> "tuple[list[int], torch.device, list[
     import torch
 
     try:
-        shots = [whole(1, 1000)(number) for number in options.shots.split(",")]
+        shots = [whole(-1000, 1000)(number) for number in options.shots.split(",")]
         device = torch.device(options.device)
     except (argparse.ArgumentTypeError, RuntimeError) as error:
         raise SettingsError(f"--shots {options.shots} --device {options.device}: {error}") from None

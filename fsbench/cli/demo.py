@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import secrets
 import socket
 import tempfile
 import threading
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from fsbench.cli.predict import add_method_options, make_predictor
 from fsbench.config.limits import real, whole
+from fsbench.engine.watchdog import sigterm_exits
 from fsbench.errors import CheckpointError, SettingsError
 from fsbench.terminal import print_line, print_note
 
@@ -27,7 +29,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     add_method_options(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: this machine alone)")
-    parser.add_argument("--port", type=whole(0, 65535), default=7860, help="0 takes any that is free (default: 7860)")
+    parser.add_argument("--port", type=whole(0), default=7860, help="0 takes any that is free (default: 7860)")
     parser.add_argument(
         "--max-upload-mb", type=real(0.001, 4096), default=20.0, help="largest file that is taken (default: 20)"
     )
@@ -45,12 +47,14 @@ def _demo(options: argparse.Namespace, extra: list[str]) -> int:
     predictor, toy = _predictor(options)
     uploads = tempfile.TemporaryDirectory(prefix="fsbench-demo-")
     os.environ["GRADIO_TEMP_DIR"] = uploads.name
-    page = serve(predictor, toy, options.host, port, int(options.max_upload_mb * 1e6))
-    print_line(f"http://{options.host}:{port} (Ctrl-C ends it)")
+    token = secrets.token_urlsafe(24)
+    page = serve(predictor, toy, options.host, port, int(options.max_upload_mb * 1e6), token)
+    print_line(f"http://{options.host}:{port}/?token={token} (Ctrl-C ends it)")
     if options.host not in LOOPBACK:
-        print_note(f"whoever reaches {options.host} can use this page; there is no password")
+        print_note(f"whoever knows this address can use the page through {options.host}, and nothing is encrypted")
     try:
-        threading.Event().wait()
+        with sigterm_exits():
+            threading.Event().wait()
     except KeyboardInterrupt:
         print_line()
     finally:

@@ -25,7 +25,7 @@ from fsbench.cli import (
     list as listing,
 )
 from fsbench.cli.inputs import checkpoint, data, manifest, weights
-from fsbench.errors import GOES_ON, FsbenchError, RunError, describe, user_message
+from fsbench.errors import GOES_ON, FsbenchError, RunError, SettingsError, describe, user_message
 from fsbench.terminal import print_block, print_error, print_line
 
 COMMANDS = (
@@ -46,7 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     # 1000 turns (some microseconds) cost nothing on a quiet one.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     parser = _parser()
-    options, extra = parser.parse_known_args(argv)
+    try:
+        options, extra = parser.parse_known_args(argv)
+    except SettingsError as error:
+        print_error(str(error))
+        return 2
     if extra and options.command not in ("bench", "run"):
         parser.error(f"unrecognized arguments: {' '.join(extra)}")
     options.debug = options.debug or os.environ.get("FSBENCH_TRACEBACK", "0") not in ("", "0")
@@ -81,6 +85,8 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         words = re.sub(r"^argument (-\S+)(/\S+)*: is ", r"\1 is ", message)
+        if words != message:  # a number out of its range, as handlers refuse it
+            raise SettingsError(words)
         print_error(f"{words}; see: {self.prog} --help")
         raise SystemExit(2)
 

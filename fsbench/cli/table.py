@@ -4,7 +4,7 @@ import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fsbench.errors import RecordError, SettingsError, say_left_out
 from fsbench.terminal import print_block, print_line
@@ -67,8 +67,8 @@ def print_table(folders: Sequence[Path], options: argparse.Namespace) -> list[st
             task.check_metrics(metrics, options.metrics)
     by_class = options.by_class or "class" in options.by
     published = published_scores() if options.published else ()
-    asked = {"by_class": by_class, "trivial": not options.no_trivial, "metrics": metrics, "published": published}
-    blocks = leave_out_damaged(records, refused, lambda sound: build_blocks(sound, **asked))
+    asked: dict[str, Any] = {"by_class": by_class, "trivial": not options.no_trivial, "metrics": metrics}
+    blocks = leave_out_damaged(records, refused, lambda sound: build_blocks(sound, published=published, **asked))
     print_block(render(blocks, options.format, options.by))
     if options.format == "text":
         for record in records:

@@ -109,7 +109,8 @@ def _episode_schema(kind: str | None) -> Any:
     """Return what checks and makes the episodes of a manifest of `kind`."""
     from pydantic import TypeAdapter  # 0.2 seconds, which commands that read no manifest are spared
 
-    return TypeAdapter(list[EPISODE_TYPES.get(kind, Episode)])  # type: ignore[misc]
+    episodes: Any = list[EPISODE_TYPES.get(kind, Episode)]  # type: ignore[misc]
+    return TypeAdapter(episodes)
 
 
 def read_header(path: Path, sha256: str) -> dict[str, Any]:

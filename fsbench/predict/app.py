@@ -10,9 +10,11 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read by its import: no usage
 
 import gradio as gr
 import numpy as np
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 
 from fsbench.errors import DataError, FsbenchError
+from fsbench.predict.guard import Guard, host_names
 from fsbench.predict.load_images import LoadedImage
 from fsbench.predict.mask_files import HALF, is_smoothed, read_mask
 from fsbench.predict.predictor import Predictor
@@ -20,6 +22,8 @@ from fsbench.predict.query_images import SUFFIXES, QueryImage
 
 KEEP_UPLOADS = 600
 """Seconds after which an uploaded file is removed."""
+MAX_FILES = 100
+"""Number of photos that are segmented at a time."""
 TOY = (
     "**These masks are a toy.** No weights were given, so the small network that comes along looks at your photos; it "
     "was trained on generated shapes and knows little of the world. For real photos get DINOv2's and start the page "
@@ -29,7 +33,7 @@ Overlays = list[tuple[Any, str]]
 """Images with captions, as gradio's gallery takes them."""
 
 
-def serve(predictor: Predictor, toy: bool, host: str, port: int, max_upload: int) -> gr.Blocks:
+def serve(predictor: Predictor, toy: bool, host: str, port: int, max_upload: int, token: str) -> gr.Blocks:
     """Serve the page at http://host:port in threads.
 
     Args:
@@ -38,7 +42,9 @@ def serve(predictor: Predictor, toy: bool, host: str, port: int, max_upload: int
         host: Address to listen at.
         port: Port to listen at.
         max_upload: Largest accepted file in bytes.
+        token: What a request must know.
     """
+    guard = Middleware(Guard, hosts=host_names(host, port), token=token, max_upload=max_upload)
     page = build(predictor, toy)
     logging.getLogger("uvicorn.error").addFilter(is_worth_a_line)
     page.launch(
@@ -46,6 +52,7 @@ def serve(predictor: Predictor, toy: bool, host: str, port: int, max_upload: int
         server_port=port,
         max_file_size=max_upload,
         prevent_thread_lock=True,
+        app_kwargs={"middleware": [guard]},
         share=False,
         inbrowser=False,
         quiet=True,
@@ -132,6 +139,8 @@ def segment_images(
     image, mask = read_painted(painted, mask_file)
     if not files:
         raise DataError("there is no photo to segment; drop at least one at 2")
+    if len(files) > MAX_FILES:
+        raise DataError(f"there are {len(files)} photos, expected at most {MAX_FILES} at a time; drop fewer at 2")
     predictor.clear().support(name.strip() or "object", [(image, mask)])
     overlays: Overlays = []
     lines: list[str] = []

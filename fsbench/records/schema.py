@@ -28,8 +28,10 @@ def _schema() -> "TypeAdapter[Any]":
     from pydantic import Field, TypeAdapter, with_config
     from typing_extensions import TypedDict
 
+    typed_dict: Any = TypedDict  # mypy knows no fields that a program lists
+
     def entries(label: str, /, **types: Any) -> Any:
-        made = TypedDict(label, types, total=False)  # type: ignore[operator]
+        made = typed_dict(label, types, total=False)
         return with_config({"strict": True, "extra": "allow"})(made)
 
     name = Annotated[str, Field(max_length=1000, min_length=1)]

@@ -5,6 +5,8 @@ import io
 import re
 import signal
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -53,13 +55,14 @@ def test_paint_drop_press_and_see(address, chromium, tmp_path):
     save_scene(tmp_path / "support.png", 70)
     truth = save_scene(tmp_path / "query.png", 20)
     Image.fromarray(np.random.RandomState(0).randint(0, 256, (500, 500, 3)).astype(np.uint8)).save(tmp_path / "big.png")
-    assert listens_at(int(address.rpartition(":")[2])) == {"0100007F"}  # 127.0.0.1 and nothing else
+    server = address.partition("/?")[0]
+    assert listens_at(int(server.rpartition(":")[2])) == {"0100007F"}  # 127.0.0.1 and nothing else
     page = chromium.new_page(viewport={"width": 1200, "height": 1000})
     errors: list[str] = []
     elsewhere: list[str] = []
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("request", lambda r: None if r.url.startswith((address, "data:", "blob:")) else elsewhere.append(r.url))
+    page.on("request", lambda r: None if r.url.startswith((server, "data:", "blob:")) else elsewhere.append(r.url))
     page.goto(address)
     assert "These masks are a toy." in page.locator("#toy").inner_text(timeout=60_000)
 
@@ -118,10 +121,31 @@ def test_without_gradio_one_line_says_how_to_get_it(monkeypatch, capsys):
     [
         (["--port", "99999"], "cannot listen at 127.0.0.1:99999"),
         (["--host", "192.0.2.7", "--port", "0"], "cannot listen at 192.0.2.7:0"),
-        (["--max-upload-mb", "0"], "--max-upload-mb is 0.0, expected a number above 0"),
+        (["--max-upload-mb", "0"], "--max-upload-mb is 0, expected a number from 0.001"),
         (["--max-upload-mb", "inf"], "--max-upload-mb is inf, expected"),
     ],
 )
 def test_where_it_cannot_listen_is_said(arguments, expected, capsys):
     assert main(["demo", *arguments]) == 2
     assert expected in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_who_does_not_know_the_token_sees_nothing_and_sigterm_removes_the_uploads(spawn, tmp_path):
+    pytest.importorskip("gradio")
+    process = spawn("demo", "--port", "0", TMPDIR=str(tmp_path))
+    address = process.stdout.readline().split()[0]
+    server, _, token = address.partition("/?token=")
+    statuses = []
+    for path, more in (("/", {}), ("/config", {}), (f"/?token={token}x", {}), ("/", {"Host": "evil.example"})):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(urllib.request.Request(server + path, headers=more), timeout=20)
+        statuses.append(refused.value.code)
+    assert statuses == [401, 401, 401, 403]
+    cookie = {"Cookie": f"fsbench-demo={token}"}
+    with urllib.request.urlopen(urllib.request.Request(f"{server}/config", headers=cookie), timeout=20) as answer:
+        assert answer.status == 200
+    assert list(tmp_path.glob("fsbench-demo-*"))
+    process.terminate()
+    assert process.wait(30) == 128 + signal.SIGTERM
+    assert not list(tmp_path.glob("fsbench-demo-*"))

@@ -1,0 +1,110 @@
+"""The door of `fsbench demo`: who asks for what is checked before the page's own program sees it.
+
+A page of this machine can be reached by every page that its browser shows. So a request must name this server (Host),
+come from this page (Origin), and know the token of the printed address, which becomes a cookie.
+"""
+
+import hmac
+from collections.abc import Awaitable, Callable, MutableMapping
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+from urllib.parse import parse_qs
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+COOKIE = "fsbench-demo"
+WITHOUT_TOKEN = ("/gradio_api/startup-events",)
+"""Paths that the server asks itself for when it starts; they tell nothing."""
+REQUEST_FILES = 20
+"""Size of a request's body, in largest files."""
+SESSION_FILES = 200
+"""Size of all bodies while the page is served, in largest files."""
+
+
+class Guard:
+    """ASGI middleware that answers what it refuses by itself.
+
+    Args:
+        app: what is guarded.
+        hosts: values of Host that name this server; empty where it listens to addresses that are not known.
+        token: to be known.
+        max_upload: largest file in bytes.
+    """
+
+    def __init__(self, app: Any, hosts: frozenset[str], token: str, max_upload: int):
+        self.app = app
+        self.hosts = hosts
+        self.token = token
+        self.max_request = REQUEST_FILES * max_upload
+        self.left = SESSION_FILES * max_upload
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        host, origin = headers.get("host", ""), headers.get("origin")
+        if (self.hosts and host not in self.hosts) or (origin is not None and origin != f"http://{host}"):
+            await _answer(scope, send, 403, "this address is not the page's")
+        elif scope["path"] in WITHOUT_TOKEN or self._has_cookie(headers.get("cookie", "")):
+            await self._pass_on(scope, headers, receive, send)
+        elif scope["path"] == "/" and self._is_token(parse_qs(scope["query_string"].decode("latin-1")).get("token")):
+            cookie = f"{COOKIE}={self.token}; HttpOnly; SameSite=Strict; Path=/"
+            await _answer(scope, send, 303, "", [("location", "/"), ("set-cookie", cookie)])
+        else:
+            await _answer(scope, send, 401, "open the address that fsbench demo printed, with its token")
+
+    async def _pass_on(self, scope: Scope, headers: MutableMapping[str, str], receive: Receive, send: Send) -> None:
+        """Let the request in, unless its body is too large."""
+        stated = headers.get("content-length", "0")
+        size = int(stated) if stated.isdecimal() and len(stated) < 19 else self.left + 1
+        if size > min(self.max_request, self.left):
+            await _answer(scope, send, 413, "too large: too many or too large files for this page")
+            return
+        taken = 0
+
+        async def counted() -> MutableMapping[str, Any]:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            self.left -= len(message.get("body", b""))
+            if taken > self.max_request or self.left < 0:  # of a body that did not state its size
+                return {"type": "http.disconnect"}
+            return message
+
+        await self.app(scope, counted, send)
+
+    def _is_token(self, values: list[str] | None) -> bool:
+        return bool(values) and hmac.compare_digest(values[-1].encode(), self.token.encode())  # type: ignore[index]
+
+    def _has_cookie(self, text: str) -> bool:
+        try:
+            found = SimpleCookie(text).get(COOKIE)
+        except CookieError:
+            return False
+        return found is not None and self._is_token([found.value])
+
+
+def host_names(host: str, port: int) -> frozenset[str]:
+    """Return the values of Host with which a browser may ask for the page at `host`; empty for all addresses."""
+    if host in ("0.0.0.0", "::"):
+        return frozenset()
+    names = {host, "localhost", "127.0.0.1", "[::1]"} if host in ("127.0.0.1", "localhost", "::1") else {host}
+    names = {f"[{name}]" if ":" in name and not name.startswith("[") else name for name in names}
+    return frozenset({f"{name}:{port}" for name in names} | (names if port == 80 else set()))
+
+
+async def _answer(
+    scope: Scope, send: Send, status: int, text: str, headers: list[tuple[str, str]] | None = None
+) -> None:
+    """Answer in plain text; a websocket is closed."""
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1008})
+        return
+    body = text.encode()
+    lines = [("content-type", "text/plain; charset=utf-8"), ("content-length", str(len(body))), *(headers or ())]
+    encoded = [(name.encode(), value.encode()) for name, value in lines]
+    await send({"type": "http.response.start", "status": status, "headers": encoded})
+    await send({"type": "http.response.body", "body": body})

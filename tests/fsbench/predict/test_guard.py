@@ -1,0 +1,100 @@
+"""The door of the demo's page: Host, Origin, token and sizes, before anything else sees a request."""
+
+import asyncio
+
+import pytest
+
+from fsbench.predict.guard import REQUEST_FILES, SESSION_FILES, Guard, host_names
+
+TOKEN = "secret"
+HERE = {"host": "127.0.0.1:7860"}
+KNOWN = HERE | {"cookie": f"a=b; fsbench-demo={TOKEN}"}
+
+
+class Page:
+    """What is guarded: it reads the whole body, says what arrived, and answers 200."""
+
+    def __init__(self) -> None:
+        self.bodies: list[int] = []
+
+    async def __call__(self, scope, receive, send):
+        size = 0
+        while (message := await receive())["type"] == "http.request":
+            size += len(message["body"])
+            if not message["more_body"]:
+                break
+        self.bodies.append(size if message["type"] == "http.request" else -1)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+
+@pytest.fixture
+def guard() -> Guard:
+    return Guard(Page(), host_names("127.0.0.1", 7860), TOKEN, max_upload=10)
+
+
+def ask(guard, headers, path="/", query="", chunks=(), kind="http"):
+    """The status of the answer, and its headers."""
+    sent, waiting = [], list(chunks) or [b""]
+
+    async def receive():
+        return {"type": "http.request", "body": waiting.pop(0), "more_body": bool(waiting)}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": kind, "path": path, "query_string": query.encode()}
+    scope["headers"] = [(name.encode(), value.encode()) for name, value in headers.items()]
+    asyncio.run(guard(scope, receive, send))
+    return sent[0].get("status", sent[0]["type"]), {k.decode(): v.decode() for k, v in sent[0].get("headers", ())}
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        (KNOWN, 200),
+        (KNOWN | {"origin": "http://127.0.0.1:7860"}, 200),
+        (KNOWN | {"host": "localhost:7860", "origin": "http://localhost:7860"}, 200),
+        (HERE, 401),
+        (HERE | {"cookie": "fsbench-demo=guess"}, 401),
+        (HERE | {"cookie": "fsbench-demo"}, 401),
+        (KNOWN | {"host": "rebound.example:7860"}, 403),
+        (KNOWN | {"host": ""}, 403),
+        (KNOWN | {"origin": "http://elsewhere.example"}, 403),
+        (KNOWN | {"origin": "null"}, 403),
+        (KNOWN | {"origin": "http://localhost:7860"}, 403),
+    ],
+)
+def test_who_may_ask(guard, headers, status):
+    assert ask(guard, headers)[0] == status
+    assert bool(guard.app.bodies) == (status == 200)
+
+
+def test_the_token_of_the_address_becomes_a_cookie(guard):
+    status, headers = ask(guard, HERE, query=f"token={TOKEN}")
+    assert status == 303 and headers["location"] == "/"
+    assert headers["set-cookie"] == f"fsbench-demo={TOKEN}; HttpOnly; SameSite=Strict; Path=/"
+    assert ask(guard, HERE, query="token=guess")[0] == 401
+    assert ask(guard, HERE, path="/config", query=f"token={TOKEN}")[0] == 401
+    assert ask(guard, HERE, path="/gradio_api/startup-events")[0] == 200
+    assert ask(guard, HERE, kind="websocket")[0] == "websocket.close"
+
+
+def test_a_body_has_a_largest_size_whether_it_states_it_or_not(guard):
+    largest = REQUEST_FILES * 10
+    assert ask(guard, KNOWN | {"content-length": str(largest)}, chunks=[b"x" * largest])[0] == 200
+    for stated in (str(largest + 1), "9" * 30, "-1", "x"):
+        assert ask(guard, KNOWN | {"content-length": stated})[0] == 413
+    ask(guard, KNOWN, chunks=[b"x" * 150] * 3)
+    assert guard.app.bodies == [largest, -1]
+
+
+def test_a_session_has_a_largest_size(guard):
+    chunk = b"x" * REQUEST_FILES * 10
+    statuses = [ask(guard, KNOWN | {"content-length": str(len(chunk))}, chunks=[chunk])[0] for _ in range(12)]
+    assert statuses == [200] * (SESSION_FILES // REQUEST_FILES) + [413] * 2
+
+
+def test_names_of_the_server():
+    assert host_names("127.0.0.1", 7860) == {"127.0.0.1:7860", "localhost:7860", "[::1]:7860"}
+    assert host_names("::1", 80) >= {"[::1]:80", "[::1]", "localhost"}
+    assert host_names("photos.example", 9) == {"photos.example:9"} and host_names("0.0.0.0", 9) == set()
