@@ -1,9 +1,11 @@
 """A process that has imported the suite once and forks for every command: the start of Python and torch is shared.
 
-`python -m tests.warm` reads a JSON object a line from its standard input (arguments, folder, environment, files for the
-two outputs) and answers each with the exit status. It starts no thread before it forks, so that a child may.
+`python -m tests.warm` reads a JSON list a line from its standard input, the processes of one command (arguments, folder,
+environment, files for the two outputs, a trap), and answers each line with their exit statuses. It starts no thread
+before it forks, so that a child may.
 """
 
+import importlib
 import json
 import os
 import signal
@@ -29,19 +31,49 @@ class Warm:
         self.lock = threading.Lock()
 
     def call(
-        self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str]
+        self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str], trap: Mapping | None = None
     ) -> subprocess.CompletedProcess[str]:
-        outputs = [folder / f".warm-{name}" for name in ("out", "err")]
-        request = {"arguments": list(arguments), "folder": str(folder), "environment": dict(environment)}
+        (done,) = self.call_ranks(arguments, folder, [environment], trap)
+        return done
+
+    def call_ranks(
+        self,
+        arguments: Sequence[str],
+        folder: Path,
+        environments: Sequence[Mapping[str, str]],
+        trap: Mapping | None = None,
+    ) -> list[subprocess.CompletedProcess[str]]:
+        """Run a command in a process for each environment; when a signal ends one, all are killed.
+
+        Args:
+            arguments: of `fsbench`.
+            folder: working folder.
+            environments: of the processes, in the order of their ranks.
+            trap: arguments of `tests.cli.traps.set_trap` for the last process.
+        """
+        requests = [
+            {
+                "arguments": list(arguments),
+                "folder": str(folder),
+                "environment": dict(environment),
+                "outputs": [str(folder / f".warm-{name}-{rank}") for name in ("out", "err")],
+                "trap": dict(trap) if trap and rank == len(environments) - 1 else None,
+            }
+            for rank, environment in enumerate(environments)
+        ]
         assert self.process.stdin and self.process.stdout
         with self.lock:
-            self.process.stdin.write(json.dumps(request | {"outputs": list(map(str, outputs))}) + "\n")
+            self.process.stdin.write(json.dumps(requests) + "\n")
             self.process.stdin.flush()
-            status = int(self.process.stdout.readline())
-        out, err = (output.read_text() for output in outputs)
-        for output in outputs:
-            output.unlink()
-        return subprocess.CompletedProcess(["fsbench", *arguments], status, out, err)
+            statuses = json.loads(self.process.stdout.readline())
+        ended = []
+        for request, status in zip(requests, statuses, strict=True):
+            files = [Path(file) for file in request["outputs"]]
+            out, err = (file.read_text() if file.is_file() else "" for file in files)
+            for file in files:
+                file.unlink(missing_ok=True)
+            ended.append(subprocess.CompletedProcess(["fsbench", *arguments], status, out, err))
+        return ended
 
     def close(self) -> None:
         assert self.process.stdin
@@ -51,17 +83,30 @@ class Warm:
 
 def serve() -> None:
     """Answer requests until the input ends."""
-    import importlib
-
     for name in PRELOADED:
         importlib.import_module(name)
     for line in sys.stdin:
-        request = json.loads(line)
-        child = os.fork()
-        if not child:
-            run(request)
-        _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        requests = json.loads(line)
+        children = []
+        for request in requests:
+            child = os.fork()
+            if not child:
+                run(request)
+            children.append(child)
+        print(json.dumps(wait(children)), flush=True)
+
+
+def wait(children: list[int]) -> list[int]:
+    """Return the exit statuses of processes; when a signal ends one, the others are killed."""
+    statuses: dict[int, int] = {}
+    while len(statuses) < len(children):
+        child, status = os.wait()
+        statuses[child] = os.waitstatus_to_exitcode(status)
+        if statuses[child] < 0:
+            for other in children:
+                if other not in statuses:
+                    os.kill(other, signal.SIGKILL)
+    return [statuses[child] for child in children]
 
 
 def run(request: dict) -> None:
@@ -79,6 +124,8 @@ def run(request: dict) -> None:
             os.dup2(file, number)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         sys.argv = ["fsbench", *request["arguments"]]
+        if request["trap"]:
+            importlib.import_module("tests.cli.traps").set_trap(**request["trap"])
         status = main(request["arguments"])
     except SystemExit as stopped:
         status = stopped.code if isinstance(stopped.code, int) else int(stopped.code is not None)

@@ -71,7 +71,7 @@ def _merge_sbd(job: Job, voc: Path) -> None:
         raise DataError(f"{empty} has no annotations; expected those of the published archive; fetch it again")
     making.mkdir(exist_ok=True)
     for name, path in own.items():
-        with replacing(making / f"{name}.png") as temporary:
+        with replacing(making / f"{name}.png", durable=False) as temporary:
             shutil.copyfile(path, temporary)
     convert({name: path for name, path in annotations.items() if name not in own}, making)
     if (raw / "train.txt").is_file():  # PFENet-like training lists follow it

@@ -53,7 +53,7 @@ def save_json(kind: str, key: str, value: Any) -> None:
 def _save(path: Path, write: Callable[[Path], Any]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
+        with replacing(path, durable=False) as temporary:
             write(temporary)
     except OSError as error:
         _warn(path.parent, error.strerror or str(error))

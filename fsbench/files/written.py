@@ -24,19 +24,28 @@ def sha256_file(path: Path) -> str:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` to write to; renamed to `path` when the block ends well, removed otherwise."""
+def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
+    """A temporary name beside `path` to write to; renamed to `path` when the block ends well, removed otherwise.
+
+    Args:
+        path: the file.
+        durable: wait until the content is on the disk before the file gets its name, so that a power cut leaves the old
+            file or the whole new one; False for files that can be made again and are many.
+    """
     short = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]  # a long name with more to it would be too long
     temporary = path.with_name(f".{short}.{os.getpid()}.new")
     try:
         yield temporary
+        if durable:
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    with replacing(path) as temporary:
+def write_text(path: Path, text: str, durable: bool = True) -> None:
+    with replacing(path, durable) as temporary:
         temporary.write_text(text)
 
 

@@ -47,7 +47,7 @@ def cached_row(
     for file in files:
         with suppress(OSError):
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_text(file, json.dumps({"sha256": fingerprint([source, values]), "row": values}))
+            write_text(file, json.dumps({"sha256": fingerprint([source, values]), "row": values}), durable=False)
             break
     return decode(values)
 

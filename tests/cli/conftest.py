@@ -25,7 +25,7 @@ def small_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def _environment(tmp_path: Path) -> dict[str, str]:
+def environment_of_test(tmp_path: Path) -> dict[str, str]:
     """One thread, a cache of the test's own, and this checkout before an installed one."""
     own = {"OMP_NUM_THREADS": "1", "FSBENCH_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(REPOSITORY)}
     return os.environ | own
@@ -34,7 +34,7 @@ def _environment(tmp_path: Path) -> dict[str, str]:
 @pytest.fixture
 def spawn(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
     """spawn(*arguments) -> the started `fsbench` process, in an empty working folder."""
-    environment = _environment(tmp_path)
+    environment = environment_of_test(tmp_path)
 
     def start(*arguments: str, **more: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "fsbench", *arguments]
@@ -73,7 +73,7 @@ def warm(warm_process: Warm, tmp_path: Path) -> Callable[..., subprocess.Complet
     """
 
     def call(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-        return warm_process.call(arguments, tmp_path, _environment(tmp_path) | more)
+        return warm_process.call(arguments, tmp_path, environment_of_test(tmp_path) | more)
 
     return call
 

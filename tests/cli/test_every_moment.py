@@ -1,0 +1,181 @@
+"""A run ended or hindered at each of its events: the next start finishes the rest and gives the same record.
+
+The events are changes of the disk, lines of the journal, steps of the optimiser and the end of W&B's run, counted in the
+run itself (tests/cli/traps.py), so that every moment is reached on machines of any speed.
+"""
+
+import re
+import shutil
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+from fsbench.config.request import Request
+from fsbench.records.record import find_records
+from tests.cli.conftest import environment_of_test
+from tests.cli.test_flows import the_record
+from tests.cli.test_killed import same
+from tests.cli.traps import cut_power, events
+
+TWICE = 2
+"""Events that differ in a number alone (lines of the journal, kept predictions) are tried this often, the first ones."""
+
+
+@dataclass
+class Trapped:
+    """A run that can be started with a trap, and the record that it gives without one.
+
+    Attributes:
+        command: arguments of `fsbench run` for a folder of runs.
+        start: starts it: (arguments, trap) -> what ended, a process for each rank.
+        folder: where runs and notes are written.
+        whole: folder of the run that nothing hindered.
+        happened: events of the last process of that run.
+    """
+
+    command: Callable[[Path], list[str]]
+    start: Callable[..., list[CompletedProcess[str]]]
+    folder: Path
+    whole: Path
+    happened: list[tuple[str, str]]
+
+    def moments(self) -> Iterator[int]:
+        """Yield the number of each event, without further ones of the same kind."""
+        seen: dict[str, int] = {}
+        for number, (name, path) in enumerate(self.happened):
+            kind = f"{name} {re.sub(r'[0-9a-f]{16,}|[0-9]+', '#', path)}"
+            seen[kind] = seen.get(kind, 0) + 1
+            if seen[kind] <= TWICE:
+                yield number
+
+    def hindered(self, at: int, how: str) -> tuple[Path, Path, list[CompletedProcess[str]]]:
+        """Start it with a trap; returns its folder of runs, the notes, and how it ended."""
+        runs, notes = self.folder / f"{how}-{at}", self.folder / f"{how}-{at}.notes"
+        ended = self.start(self.command(runs), {"folder": str(runs), "notes": str(notes), "at": at, "how": how})
+        return runs, notes, ended
+
+    def goes_on(self, runs: Path, what: str) -> None:
+        """Start it again and compare its record with the whole one; then remove it."""
+        ended = self.start(self.command(runs))
+        assert [done.returncode for done in ended] == [0] * len(ended), (what, ended[0].stderr)
+        record, whole = the_record(runs), the_record(self.whole)
+        same(record, whole)
+        assert (record.path / "episodes.parquet").read_bytes() == (whole.path / "episodes.parquet").read_bytes(), what
+        assert not (record.path / "evaluation").exists() and not list(runs.rglob("*.new")), what
+        shutil.rmtree(runs)
+
+
+@pytest.fixture
+def trapped(warm_process, small_demo, tmp_path):
+    """trapped(method, *options, ranks=1, **environment) -> the run, after it was once done without a trap."""
+
+    def make(method: str, *options: str, ranks: int = 1, **more: str) -> Trapped:
+        def command(runs: Path) -> list[str]:
+            extra = [
+                "--data.episodes=5", "--data.validation_episodes=2", "--data.workers=0", "--data.eval_batch_size=1",
+                "--trainer.max_epochs=2", "--trainer.limit_train_batches=2", f"--trainer.devices={ranks}",
+                f"--trainer.strategy={'ddp' if ranks > 1 else 'auto'}",
+                "--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}", *options,
+            ]  # fmt: skip
+            return ["run", *Request([method], "demo", [0], str(runs), extra=extra).arguments(method, 0)]
+
+        def start(arguments: Sequence[str], trap: dict | None = None) -> list[CompletedProcess[str]]:
+            environments = [environment_of_test(tmp_path) | more | rank for rank in environments_of_ranks(ranks)]
+            return warm_process.call_ranks(arguments, tmp_path, environments, trap)
+
+        whole, notes = tmp_path / f"{method}-whole", tmp_path / "whole.notes"
+        ended = start(command(whole), {"folder": str(whole), "notes": str(notes)})
+        assert [done.returncode for done in ended] == [0] * ranks, ended[0].stderr
+        return Trapped(command, start, tmp_path, whole, events(notes))
+
+    return make
+
+
+def environments_of_ranks(ranks: int) -> list[dict[str, str]]:
+    """Variables of torchrun, so that each process is a rank and starts no other."""
+    if ranks == 1:
+        return [{}]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(ranks), "TORCHELASTIC_RUN_ID": "test"}
+    common |= {"LOCAL_WORLD_SIZE": str(ranks), "GROUP_RANK": "0"}
+    return [common | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(ranks)]
+
+
+@pytest.mark.slow
+def test_an_evaluation_killed_at_every_event(trapped):
+    run = trapped("prototype")
+    moments = list(run.moments())
+    assert len(moments) > 30
+    for at in moments:
+        runs, _, (ended,) = run.hindered(at, "kill")
+        assert ended.returncode == -9, (run.happened[at], ended.stderr)
+        run.goes_on(runs, f"killed before {run.happened[at]}")
+
+
+@pytest.mark.slow
+def test_a_training_killed_at_every_event(trapped):
+    """With dropout, whose numbers must be drawn again; what follows the training is as in an evaluation."""
+    run = trapped("dcama", "--model.dropout=0.5")
+    names = [Path(path).name for _, path in run.happened]
+    moments = [at for at in run.moments() if at <= names.index("finished.json") + 1]
+    assert sum(run.happened[at][0] == "step" for at in moments) == TWICE and len(moments) > 20
+    for at in moments:
+        runs, _, (ended,) = run.hindered(at, "kill")
+        assert ended.returncode == -9, (run.happened[at], ended.stderr)
+        run.goes_on(runs, f"killed before {run.happened[at]}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["prototype", "dcama"])
+def test_a_power_cut_leaves_what_was_synced(trapped, method):
+    run = trapped(method)
+    names = [(name, Path(path).suffix) for name, path in run.happened]
+    renames = [at for at, event in enumerate(names) if event in {("os.remove", ".new"), ("line", ".jsonl")}]
+    for at in renames[:: 1 if method == "prototype" else 3]:  # just after a file got its name
+        runs, notes, _ = run.hindered(at, "kill")
+        cut_power(runs, notes)
+        run.goes_on(runs, f"power cut before {run.happened[at]}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["full", "read-only"])
+def test_a_disk_that_is_full_or_read_only_from_some_event_on(trapped, how):
+    """One line that names the cause, an exit status, and nothing lost when there is space again."""
+    run = trapped("hsnet")
+    for at in list(run.moments())[4::5]:
+        runs, _, (ended,) = run.hindered(at, how)
+        cause = "No space left on device" if how == "full" else "Read-only file system"
+        if ended.returncode:
+            last = ended.stderr.strip().splitlines()[-1]
+            assert ended.returncode == 1 and cause in last and "Traceback" not in ended.stderr, (
+                run.happened[at],
+                ended.stderr,
+            )
+        run.goes_on(runs, f"{how} from {run.happened[at]}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["prototype", "hsnet"])
+def test_two_processes_killed_at_events_of_the_second(trapped, method):
+    run = trapped(method, ranks=2)
+    moments = list(run.moments())
+    assert {run.happened[at][0] for at in moments} >= {"line"}
+    for at in moments[:: max(len(moments) // 6, 1)]:
+        runs, _, ended = run.hindered(at, "kill")
+        assert [done.returncode for done in ended] == [-9, -9], (run.happened[at], ended[0].stderr)
+        run.goes_on(runs, f"killed before {run.happened[at]}")
+
+
+@pytest.mark.slow
+def test_killed_in_the_end_of_a_logged_run(trapped):
+    run = trapped("prototype", WANDB="offline")
+    (at,) = [at for at, (name, _) in enumerate(run.happened) if name == "wandb"]
+    runs, _, (ended,) = run.hindered(at, "kill")
+    assert ended.returncode == -9 and not find_records(runs)
+    run.goes_on(runs, "killed in W&B's finish")

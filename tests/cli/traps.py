@@ -1,0 +1,114 @@
+"""End or hinder a run at one of its events, wherever that is, so that a test can try every one of them.
+
+An event is a change of the disk that Python makes in the run's folder (a file opened to be written, a rename, a removal,
+a new folder), a line of the journal, a step of an optimiser or the end of W&B's run. It has not happened yet when the
+trap is sprung.
+"""
+
+import errno
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from fsbench.records.checked_jsonl import CheckedJsonl
+
+NEW = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "os.link", "os.symlink")
+"""Events of Python's audit hooks that change the disk, besides "open"."""
+
+
+def set_trap(folder: str, notes: str, at: int = -1, how: str = "kill") -> None:
+    """Watch this process from now on.
+
+    Args:
+        folder: only changes below it are events.
+        notes: file for what happened, a JSON line each: {"event": ...}, and {"synced": inode, "size": ...} of `fsync`.
+        at: number of the event at which the trap is sprung; never if negative.
+        how: "kill" ends the process; "full" fails this and all later events that need space, "read-only" all.
+    """
+    trap = _Trap(folder, notes, at, how)
+    sys.addaudithook(trap.audit)
+    register_optimizer_step_pre_hook(lambda *_: trap.event("step", "", needs_space=False))
+    append, fsync = CheckedJsonl.append, os.fsync
+
+    def watched_append(self: CheckedJsonl, *values: Any) -> int:
+        trap.event("line", str(self.path))
+        return append(self, *values)
+
+    def watched_fsync(file: Any) -> None:
+        fsync(file)
+        status = os.fstat(file if isinstance(file, int) else file.fileno())
+        trap.note(synced=status.st_ino, size=status.st_size)
+
+    CheckedJsonl.append = watched_append  # type: ignore[method-assign]
+    os.fsync = watched_fsync
+    if os.environ.get("WANDB", "off") != "off":
+        import wandb  # spared where a run does without
+
+        finish = wandb.Run.finish
+
+        def watched_finish(*arguments: Any, **more: Any) -> Any:
+            trap.event("wandb", "")
+            return finish(*arguments, **more)
+
+        wandb.Run.finish = watched_finish  # type: ignore[method-assign]
+
+
+class _Trap:
+    def __init__(self, folder: str, notes: str, at: int, how: str):
+        self.folder, self.at, self.how = folder, at, how
+        self.notes = os.open(notes, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        self.count = 0
+        self.process = os.getpid()
+
+    def note(self, **what: Any) -> None:
+        os.write(self.notes, (json.dumps(what) + "\n").encode())
+
+    def audit(self, name: str, arguments: tuple[Any, ...]) -> None:
+        if os.getpid() != self.process or name not in CHANGES and name != "open":
+            return
+        if name == "open" and not (isinstance(arguments[2], int) and arguments[2] & NEW):
+            return
+        path = arguments[1] if name == "os.rename" else arguments[0]
+        if not isinstance(path, (str, bytes, os.PathLike)) or not os.fsdecode(path).startswith(self.folder):
+            return
+        if name in ("os.remove", "os.rename") and os.path.exists(path):
+            self.note(gone=os.stat(path).st_ino)  # a number that may come again
+        self.event(name, os.fsdecode(path), needs_space=name in ("open", "os.mkdir"))
+
+    def event(self, name: str, path: str, needs_space: bool = True) -> None:
+        number, self.count = self.count, self.count + 1
+        self.note(event=name, path=path)
+        if self.at < 0 or number < self.at:
+            return
+        if self.how == "kill":
+            os.kill(self.process, signal.SIGKILL)
+        elif self.how == "read-only" and path:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+        elif self.how == "full" and needs_space:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+
+
+def events(notes: Path) -> list[tuple[str, str]]:
+    """Return the events in a file of notes: their names and paths."""
+    lines = [json.loads(line) for line in notes.read_text().splitlines()]
+    return [(line["event"], line["path"]) for line in lines if "event" in line]
+
+
+def cut_power(folder: Path, notes: Path) -> None:
+    """Truncate every file in `folder` to what of it was on the disk for certain: its size at its last `fsync`."""
+    synced: dict[int, int] = {}
+    for line in map(json.loads, notes.read_text().splitlines()):
+        if "synced" in line:
+            synced[line["synced"]] = line["size"]
+        elif "gone" in line:
+            synced.pop(line["gone"], None)
+    for file in folder.rglob("*"):
+        status = file.lstat()
+        if file.is_file() and not file.is_symlink() and synced.get(status.st_ino, 0) < status.st_size:
+            os.truncate(file, synced.get(status.st_ino, 0))
