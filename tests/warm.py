@@ -1,8 +1,8 @@
 """A process that has imported the suite once and forks for every command: the start of Python and torch is shared.
 
-`python -m tests.warm` reads a JSON list a line from its standard input, the processes of one command (arguments, folder,
-environment, files for the two outputs, a trap), and answers each line with their exit statuses. It starts no thread
-before it forks, so that a child may.
+`python -m tests.warm` reads a JSON list a line from its standard input, the processes of one command (arguments,
+folder, environment, files for the two outputs, a trap), and answers each line with their exit statuses. It starts no
+thread before it forks, so that a child may.
 """
 
 import importlib

@@ -1,8 +1,8 @@
 """End or hinder a run at one of its events, wherever that is, so that a test can try every one of them.
 
-An event is a change of the disk that Python makes in the run's folder (a file opened to be written, a rename, a removal,
-a new folder), a line of the journal, a step of an optimiser or the end of W&B's run. It has not happened yet when the
-trap is sprung.
+An event is a change of the disk that Python makes in the run's folder (a file opened to be written, a rename, a
+removal, a new folder), a line of the journal, a step of an optimiser or the end of W&B's run. It has not happened yet
+when the trap is sprung.
 """
 
 import errno
@@ -70,16 +70,17 @@ class _Trap:
         os.write(self.notes, (json.dumps(what) + "\n").encode())
 
     def audit(self, name: str, arguments: tuple[Any, ...]) -> None:
-        if os.getpid() != self.process or name not in CHANGES and name != "open":
+        if os.getpid() != self.process or (name not in CHANGES and name != "open"):
             return
         if name == "open" and not (isinstance(arguments[2], int) and arguments[2] & NEW):
             return
         path = arguments[1] if name == "os.rename" else arguments[0]
         if not isinstance(path, (str, bytes, os.PathLike)) or not os.fsdecode(path).startswith(self.folder):
             return
-        if name in ("os.remove", "os.rename") and os.path.exists(path):
-            self.note(gone=os.stat(path).st_ino)  # a number that may come again
-        self.event(name, os.fsdecode(path), needs_space=name in ("open", "os.mkdir"))
+        file = Path(os.fsdecode(path))
+        if name in ("os.remove", "os.rename") and file.exists():
+            self.note(gone=file.stat().st_ino)  # a number that may come again
+        self.event(name, str(file), needs_space=name in ("open", "os.mkdir"))
 
     def event(self, name: str, path: str, needs_space: bool = True) -> None:
         number, self.count = self.count, self.count + 1
