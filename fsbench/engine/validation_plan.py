@@ -38,6 +38,8 @@ def check_validation(options: RunOptions, trainer: dict[str, Any]) -> None:
         if value is not None and value < lowest:
             raise SettingsError(f"run.{name} is {value}, expected {lowest} or more")
     epochs = trainer["max_epochs"]
+    if epochs == 0:
+        raise SettingsError("max_epochs is 0, so nothing would be trained; expected one epoch or more")
     if epochs is not None and 0 <= epochs <= options.first_validation:
         raise SettingsError(
             f"max_epochs is {epochs}, and the first epoch with a validation is number {options.first_validation} "

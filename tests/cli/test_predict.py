@@ -239,7 +239,7 @@ def test_bad_input_is_one_line(photos, support, tmp_path, capsys):
         ([*support, "--query", tmp_path / "empty"], "there is no photo in"),
         (["--support", "x.jpg:y.png", "--query", photos], "there is no file x.jpg and no file y.png"),
         ([*support, "--query", photos, "--threads", "0"], "--threads is 0"),
-        ([*support, "--query", photos, "--image-size", "0"], "image_size is 0"),
+        ([*support, "--query", photos, "--image-size", "0"], "--image-size is 0"),
         ([*support, "--query", photos, "--megapixels", "inf"], "megapixels is inf"),
         ([*support, "--query", photos, "--method", "emat"], "emat has to be trained; give its checkpoint"),
         ([*support, "--query", photos, "--weights", tmp_path / "w.pth"], "the weights"),

@@ -70,7 +70,7 @@ def a_higher_threshold(real):
 def off_by_a_pixel(real):
     def count(*args):
         counts = real(*args)
-        counts[1, 0] -= 1
+        counts[1, 0] += 1
         return counts
 
     return count

@@ -74,7 +74,7 @@ def test_make_sweep_registers_the_file_and_starts_an_agent():
 
     done = make("METHOD=emat", "COUNT=7")
     assert done.returncode == 0, done.stderr
-    assert "wandb sweep --project 'fsbench' configs/sweeps/emat.yaml" in done.stdout
-    assert "agent --count 7" in done.stdout and "WANDB=online" in done.stdout
+    assert "wandb sweep --project 'fsbench' 'configs/sweeps/emat.yaml'" in done.stdout
+    assert "agent --count '7'" in done.stdout and "WANDB=online" in done.stdout
     missing = make("METHOD=nothing")
     assert missing.returncode != 0 and "no configs/sweeps/nothing.yaml; there are: cst" in missing.stderr

@@ -267,7 +267,7 @@ def test_list_of_the_authors_takes_the_place_of_the_derived(tmp_path: Path) -> N
 def test_written_list_is_read_as_it_was(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     for i in range(4):
         save(tmp_path / f"data/class_{i % 2}/{i}.jpg")
-    file = tmp_path / "lists/all.json"
+    file = tmp_path / "all.json"
     assert main(["data", "lists", "imagefolder", "--root", str(tmp_path / "data"), "--out", str(file)]) == 0
     derived = ImageFolder(str(tmp_path / "data"))
     assert f"2 classes, 4 images, derived, sha256 {derived.sha256}" in capsys.readouterr().out

@@ -393,8 +393,8 @@ def test_folder_without_lists_is_refused(ready: Path, tmp_path: Path, capsys: py
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("--timeout", "-5", "--timeout is -5.0, expected 0.001 or more"),
-        ("--retries", "-1", "--retries is -1, expected 0 or more"),
+        ("--timeout", "-5", "--timeout is -5, expected a number from 0.001"),
+        ("--retries", "-1", "--retries is -1, expected a whole number from 0"),
         ("--url-base", "http://[bad", "expected an address that begins with http:// or https://"),
         ("--url-base", "ftp://here", "expected an address that begins with http:// or https://"),
     ],
