@@ -111,6 +111,8 @@ def wait(children: list[int]) -> list[int]:
 
 def run(request: dict) -> None:
     """Become the process of one command; never returns."""
+    from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
     from fsbench.cli.main import main
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -119,6 +121,7 @@ def run(request: dict) -> None:
         os.chdir(request["folder"])
         os.environ.clear()
         os.environ.update(request["environment"])
+        rank_zero_only.rank = int(os.environ.get("RANK", "0"))  # Lightning read it when it was imported
         for number, output in enumerate(request["outputs"], 1):
             file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(file, number)
