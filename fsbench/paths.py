@@ -3,8 +3,13 @@
 import os
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-CONFIGS = REPOSITORY / "configs"
+_PACKAGE = Path(__file__).resolve().parent
+REPOSITORY = _PACKAGE.parent
+"""Folder of the packages `fsbench`, `methods` and `datamodules`: of a clone, or where packages are installed."""
+IS_CLONE = (REPOSITORY / "configs" / "base.yaml").is_file()
+_FILES = REPOSITORY if IS_CLONE else _PACKAGE  # a wheel has them within the package
+CONFIGS = _FILES / "configs"
+BENCHMARKS = _FILES / "benchmarks"
 
 
 def cache_folder() -> Path:
@@ -13,6 +18,7 @@ def cache_folder() -> Path:
 
 
 def weights_folder() -> Path:
-    """Return the folder of weight files: `$FSBENCH_WEIGHTS`, or `weights` in the repository."""
+    """Return the folder of weight files: `$FSBENCH_WEIGHTS`, or `weights` in the clone or, without one, in the working
+    folder."""
     given = os.environ.get("FSBENCH_WEIGHTS")
-    return Path(given).expanduser() if given else REPOSITORY / "weights"
+    return Path(given).expanduser() if given else (REPOSITORY if IS_CLONE else Path.cwd()) / "weights"

@@ -13,7 +13,7 @@ import lightning as L
 import torch
 
 from fsbench import __version__
-from fsbench.paths import REPOSITORY
+from fsbench.paths import IS_CLONE, REPOSITORY
 
 PACKAGES = ("torch", "lightning", "timm", "numpy", "pillow")
 
@@ -43,6 +43,8 @@ def processor() -> str:
 
 def commit() -> str | None:
     """Return the commit of the suite's code; None where it is no checkout or git is not installed."""
+    if not IS_CLONE:  # installed packages may stand in a clone of something else
+        return None
     describe = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty"]
     try:
         return subprocess.run(describe, capture_output=True, text=True, check=False).stdout.strip() or None

@@ -17,10 +17,10 @@ from typing import Any
 from fsbench.config.request import Request
 from fsbench.errors import SettingsError
 from fsbench.metrics.confusion import COUNTS, REGIONS
-from fsbench.paths import REPOSITORY
+from fsbench.paths import BENCHMARKS
 from fsbench.regression.outcome import COLUMNS, CaseEpisode, Outcome, scored
 
-FOLDER = REPOSITORY / "benchmarks" / "regression"
+FOLDER = BENCHMARKS / "regression"
 PIXELS = 8
 """Number of pixels of one episode's mask that may differ."""
 SCORE = 1e-4

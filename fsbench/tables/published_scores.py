@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fsbench.errors import DataError
-from fsbench.paths import REPOSITORY
+from fsbench.paths import BENCHMARKS
 
 UNSTATED_TRAINING: dict[str, Any] = {
     "training_shot": 1, "training_items": "episodes", "augmentation": "none", "max_steps": -1, "overfit_batches": 0.0,
@@ -22,7 +22,7 @@ UNSTATED_TRAINING: dict[str, Any] = {
 """Settings of training data, trainer and run, besides epochs and batch, that change what is learned or chosen, and
 their values where neither a configuration file nor the identity of a run states them."""
 
-FOLDER = REPOSITORY / "benchmarks" / "published"
+FOLDER = BENCHMARKS / "published"
 COLUMNS = {"method", "backbone", "dataset", "way", "shot", "setting", "metric", "value", "source"}
 NO_SCORE = ("std", "")
 """Folds of rows that are no score of a fold or of all."""
@@ -111,7 +111,7 @@ def read_published(shipped: Shipped, folder: Path = FOLDER) -> list[PublishedSco
 
     file = folder / "mapping.yaml"
     if not file.is_file():
-        raise DataError(f"{file} is not there; expected the folder benchmarks/published of a checkout")
+        raise DataError(f"{file} is not there; expected the published figures that come with the suite; install it again")
     mapping = yaml.safe_load(file.read_text())
     unmatched = {path.name for path in folder.glob("*.csv")} ^ set(mapping["files"])
     if unmatched:
