@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 PRELOADED = (
-    "lightning", "polars", "timm", "fsbench.cli.main", "fsbench.engine.bench", "fsbench.engine.runner",
-    "fsbench.config.compose", "datamodules.episodic", "datamodules.classification",
+    "lightning", "polars", "fsbench.backbones.timm_networks", "fsbench.cli.main", "fsbench.engine.bench",
+    "fsbench.engine.runner", "fsbench.config.compose", "datamodules.episodic", "datamodules.classification",
 )  # fmt: skip
 
 

@@ -45,7 +45,7 @@ def new_vit() -> Any:
     timm's initial weights (0.02) suit wide models; here they are scaled to the width, and the position table starts
     as sines and cosines, which spares the ViT learning what lies next to what.
     """
-    from timm.models.vision_transformer import VisionTransformer
+    from fsbench.backbones.timm_networks import VisionTransformer
 
     vit: Any = VisionTransformer(**DEMO_VIT, img_size=DEMO_IMAGE_SIZE, num_classes=0)
     for block in vit.blocks:

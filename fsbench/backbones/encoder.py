@@ -134,7 +134,8 @@ def build_encoder_network(spec: EncoderNet, meta: bool = False) -> Any:
         spec: the network.
         meta: build it without memory for its weights.
     """
-    from timm import create_model  # takes seconds, which methods on other backbones are spared
+    # timm takes seconds, which methods on other backbones are spared
+    from fsbench.backbones.timm_networks import create_model
 
     path: dict[str, Any] = {"drop_path_rate": 0.0} if spec.timm.startswith("swin") else {}
     with torch.device("meta" if meta else "cpu"):

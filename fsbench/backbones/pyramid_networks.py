@@ -80,12 +80,13 @@ def build_pyramid_network(spec: PyramidNet, side: int | None = None) -> nn.Modul
 
         return nn.ModuleDict({"features": make_layers(cfgs["D"])})
     if spec.kind == "resnet":
-        from timm.models.resnet import Bottleneck, ResNet  # timm takes seconds, which other commands are spared
+        # timm takes seconds, which other commands are spared
+        from fsbench.backbones.timm_networks import Bottleneck, ResNet
 
         block: Any = Bottleneck
         return ResNet(block, **spec.arguments, num_classes=0, zero_init_last=False)
     # spared until it is needed
-    from timm.models.swin_transformer import SwinTransformer
+    from fsbench.backbones.timm_networks import SwinTransformer
 
     model = SwinTransformer(**spec.arguments | ({"img_size": side} if side else {}), num_classes=0)
     model.norm = nn.Identity()  # only the classifier would see it

@@ -96,7 +96,8 @@ def resize_position_table(table: Tensor, height: int, width: int) -> Tensor:
 
 def new_vit(arguments: dict[str, Any], size: int | tuple[int, int]) -> nn.Module:
     """Build timm's VisionTransformer with freshly initialized weights for images of `size` pixels."""
-    from timm.models.vision_transformer import VisionTransformer  # takes seconds, which other commands are spared
+    # timm takes seconds, which other commands are spared
+    from fsbench.backbones.timm_networks import VisionTransformer
 
     return VisionTransformer(**arguments, img_size=size, num_classes=0)
 

@@ -10,10 +10,9 @@ from typing import Any
 
 import torch
 from einops import rearrange
-from timm.models.swin_transformer import SwinTransformer
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from fsbench.backbones.timm_networks import SwinTransformer, VisionTransformer
 from fsbench.errors import SettingsError
 from methods.classifiers.adapters import PROMPTS, DeepPrompts
 

@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor, nn
 
+from fsbench.backbones.timm_networks import SwinTransformer
 from fsbench.errors import SettingsError
 from methods.classifiers.attention_maps import attention_and_gradient, attention_logits, check_encoder
 

@@ -2,6 +2,8 @@
 
 import json
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
@@ -10,6 +12,7 @@ import pytest
 from fsbench.engine.loggers import wandb_mode
 from fsbench.errors import SettingsError
 from fsbench.records.record import find_records
+from tests.cli.conftest import environment_of_test
 
 
 def offline_records(file: Path):
@@ -93,3 +96,16 @@ def test_wandb_is_off_unless_asked_for(monkeypatch):
     monkeypatch.setenv("WANDB", "yes")
     with pytest.raises(SettingsError, match="WANDB is 'yes', expected one of online, offline, off"):
         wandb_mode()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("command", "loads_timm"), [("run", True), ("bench", False)])  # which starts the first
+def test_wandb_is_not_imported_unless_asked_for(command, loads_timm, run_arguments, bench_arguments, tmp_path):
+    words = (run_arguments if command == "run" else bench_arguments)("prototype", tmp_path / "runs")
+    asked = "import sys; from fsbench.cli.main import main; status = main(sys.argv[1:]);"
+    asked += "print('left:', status, 'timm' in sys.modules, 'wandb' in sys.modules)"
+    process = [sys.executable, "-c", asked, *words]
+    environment = environment_of_test(tmp_path)
+    done = subprocess.run(process, env=environment, capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert done.stdout.splitlines()[-1] == f"left: 0 {loads_timm} False"
+    assert find_records(tmp_path / "runs")

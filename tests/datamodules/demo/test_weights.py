@@ -2,8 +2,8 @@
 
 import torch
 from safetensors import safe_open
-from timm.models.vision_transformer import VisionTransformer
 
+from fsbench.backbones.timm_networks import VisionTransformer
 from fsbench.backbones.vit import DEMO_IMAGE_SIZE, DEMO_VIT, DEMO_WEIGHTS
 
 

@@ -6,10 +6,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timm.models.swin_transformer import SwinTransformer
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from fsbench.backbones.timm_networks import SwinTransformer, VisionTransformer
 from methods.classifiers import adapters
 from methods.classifiers.attention_maps import attention_and_gradient, attention_logits
 from methods.classifiers.fort import (

@@ -13,13 +13,13 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.neighbors import NearestCentroid
-from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 from torchvision.transforms import functional as TF
 
 from fsbench.backbones.base import BackboneConfig
 from fsbench.backbones.encoder import ENCODERS, Encoder, build_encoder_network
 from fsbench.backbones.feature_store import FeatureStore
+from fsbench.backbones.timm_networks import VisionTransformer
 from fsbench.backbones.vit import DEMO_VIT, DEMO_WEIGHTS
 from fsbench.backbones.weight_files import read_weights
 from fsbench.config.compose import parse

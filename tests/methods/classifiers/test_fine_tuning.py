@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from timm.models.swin_transformer import SwinTransformer
-from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
+from fsbench.backbones.timm_networks import SwinTransformer, VisionTransformer
 from fsbench.errors import SettingsError
 from methods.classifiers import adapters as _adapters
 from methods.classifiers.attention_maps import attention_logits
