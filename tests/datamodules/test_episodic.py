@@ -74,6 +74,32 @@ def test_training_shows_every_pair_once_an_epoch(index):
     assert [data.training_pool.pairs[i] for batch in batches for _, i in batch] != queries
 
 
+def test_way_shot_and_setting_are_those_of_the_test_alone(index):
+    """Training and validation are 1-way, 1-shot and original whatever is tested (emat.md §5)."""
+    tested = module(index, way=2, shot=3, setting="fully_augmented", validation_episodes=8)
+    plain = module(index, validation_episodes=8)
+    header = tested.validation_manifest.header
+    assert (header["way"], header["shot"], header["setting"]) == (1, 1, "original")
+    assert (tested.manifest.header["way"], tested.manifest.header["shot"]) == (2, 3)
+    assert tested.validation_manifest.sha256 == plain.validation_manifest.sha256
+    ours, theirs = (data.train_dataloader().dataset for data in (tested, plain))
+    assert len(ours) == len(theirs)
+    for place in range(12):
+        one, other = ours[1, place], theirs[1, place]
+        assert one.support.shape == (1, 1, 1) and one.image_names == other.image_names
+        assert torch.equal(one.support_labels, other.support_labels)
+        assert torch.equal(one.known_truth().label_maps[0], other.known_truth().label_maps[0])
+
+
+def test_novel_validation_takes_the_episodes_of_the_test(index):
+    """As the authors choose checkpoints: `validation: base` alone keeps the test unseen."""
+    for protocol in ("fscs", "hsnet"):
+        data = module(index, protocol=protocol, episodes=8, validation_episodes=8)
+        assert data.validation_manifest.episodes == data.manifest.episodes
+        unseen = module(index, protocol=protocol, validation="base", validation_episodes=8).validation_manifest
+        assert not {c for e in unseen.episodes for c in e.classes} & {1, 2, 3}
+
+
 @pytest.mark.parametrize("world", [1, 2, 4])
 def test_ranks_share_test_episodes_without_repetition(world, monkeypatch):
     shares = []
