@@ -36,8 +36,8 @@ def check_machine(trainer: dict[str, Any]) -> None:
     on_gpus = bool(gpus) and accelerator in ("auto", "gpu", "cuda", "mps")
     if not on_gpus and accelerator in ("auto", "cpu") and str(trainer["precision"]) in ("16", "16-mixed"):
         raise SettingsError(  # Lightning would take bf16-mixed, and the record would still say 16-mixed
-            f"precision is {trainer['precision']}, which a CPU does not have; expected a GPU, or another training: "
-            "--trainer.precision bf16-mixed or 32-true"
+            f"precision is {trainer['precision']}, which a CPU does not have; expected a GPU, or "
+            "--trainer.precision bf16-mixed or 32-true, which is another run"
         )
     if isinstance(strategy, str) and strategy != "auto":
         strategies = StrategyRegistry.available_strategies()
