@@ -31,11 +31,6 @@ class ValidationSchedule:
         return in_the_middle + ([(steps_per_epoch, epoch)] if epoch >= self.first_epoch else [])
 
 
-def hmnet_schedule(epochs: int) -> ValidationSchedule:
-    """Return HMNet's rule for a training of `epochs` epochs: long ones have validations in the middle later (§10)."""
-    return ValidationSchedule(first_epoch=26, first_middle=26 if epochs <= 100 else 101)
-
-
 @dataclass
 class BestScore:
     """The best validation score so far and the number of epochs begun since.

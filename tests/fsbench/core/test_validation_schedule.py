@@ -1,6 +1,7 @@
 """When a training validates and when it stops."""
 
-from fsbench.core.validation_schedule import BestScore, ValidationSchedule, hmnet_schedule
+from fsbench.core.validation_schedule import BestScore, ValidationSchedule
+from tests.goldens.kinds.training_schedule import hmnet_schedule
 
 
 def test_hmnet_validates_from_epoch_26_on():

@@ -7,13 +7,14 @@ from lightning.pytorch.callbacks import Callback
 
 from fsbench.config.compose import RunOptions
 from fsbench.config.request import Request
-from fsbench.core.validation_schedule import ValidationSchedule, hmnet_schedule
+from fsbench.core.validation_schedule import ValidationSchedule
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.machine import check_machine
 from fsbench.engine.trainer import build_trainer
 from fsbench.engine.validation_plan import ValidationPlan, schedule_of
 from fsbench.errors import SettingsError
 from tests.fsbench.engine.test_training_steps import experiment
+from tests.goldens.kinds.training_schedule import hmnet_schedule
 
 
 class Module(L.LightningModule):
@@ -161,7 +162,7 @@ def test_the_identity_has_only_what_is_not_usual(blocks_folder, tmp_path):
 def test_half_precision_on_a_cpu_is_refused():
     settings = {"accelerator": "cpu", "strategy": "auto", "devices": 1}
     check_machine(settings | {"precision": "bf16-mixed"})
-    with pytest.raises(SettingsError, match="16-mixed, which a CPU does not have; expected a GPU, or another training"):
+    with pytest.raises(SettingsError, match="16-mixed, which a CPU does not have; expected a GPU, or --trainer"):
         check_machine(settings | {"precision": "16-mixed"})
 
 
