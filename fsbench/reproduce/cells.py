@@ -17,6 +17,7 @@ class SharedTraining:
     backbone: str | None
     dataset: str
     fold: int
+    protocol: str | None = None
     options: tuple[str, ...] = ()
     base_learner: "SharedTraining | None" = None
 
@@ -119,7 +120,7 @@ def _run(row: PaperRow, fold: int, options: RunOptions, makers: dict[SharedTrain
         return PaperRun(request, None, trains=False)
     learner = SharedTraining(base.method, base.backbone, row.dataset, fold) if base else None
     changing = (*([entry.ablation] if entry.ablation else []), *entry.options)
-    training = SharedTraining(entry.method, entry.backbone, row.dataset, fold, changing, learner)
+    training = SharedTraining(entry.method, entry.backbone, row.dataset, fold, entry.protocol, changing, learner)
     if options.released:
         place = (entry.released or "").replace("{dataset}", row.dataset).replace("{fold}", str(fold))
         return PaperRun(request, training, trains=False, released=str(weights_folder() / place))

@@ -1,5 +1,7 @@
 """The runs of papers: a training is made once, and comes before the tests of its checkpoint."""
 
+from dataclasses import replace
+
 import pytest
 
 from fsbench.papers.files import read_paper, rows_of
@@ -40,6 +42,15 @@ def test_options_that_change_training_make_another():
     assert fold["dcama (nshot_strategy=vote)"].training == fold["dcama"].training
     assert not fold["dcama (nshot_strategy=vote)"].trains
     assert fold["dcama (skip_4)"].training != fold["dcama"].training and fold["dcama (skip_4)"].trains
+
+
+def test_another_protocol_is_another_training():
+    """It has lists, episodes and a resize of its own; the test of one does not start from the other's checkpoint."""
+    (row, *_) = rows_of("cst", read_paper("cst"))
+    other = replace(row, entry=row.entry.model_copy(update={"protocol": "hsnet"}))
+    first, second = (runs[0] for runs in runs_of([row, other], OPTIONS).values())
+    assert first.request.protocol == "fscs" and second.request.protocol == "hsnet"
+    assert first.trains and second.trains and first.training != second.training
 
 
 def test_a_table_alone_brings_the_trainings_it_needs_and_they_come_first():
