@@ -171,7 +171,7 @@ def _segmentation_test(record: Record, published: PublishedScore) -> list[str]:
     if header["empty"] != protocol.empty_queries:
         reasons.append(f"queries {'are never' if protocol.empty_queries else 'may be'} empty")
     annotation = record.run["identity"].get("support_annotation", "mask")
-    reasons += _differs("support annotation", annotation, "mask")
+    reasons += _differs("support annotation", annotation, published.annotation)
     reasons += _differs("episodes", header["requested"], published.episodes or header["official_episodes"])
     seed = protocol.seed if published.seed is None else published.seed
     if header["seed"] != seed:

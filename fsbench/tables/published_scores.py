@@ -70,6 +70,7 @@ class PublishedScore:
         backbones: ours that are the printed one; none where the source does not say.
         options: settings of the method, "any" for any but false.
         episodes, seed: of the test, where they are not the protocol's.
+        annotation: of the supports, as ours.
         doubt: why it is no target; "" where it is one.
         configuration: name of our method in `configs/methods`, whose settings are the paper's.
         made_with: these settings.
@@ -93,6 +94,7 @@ class PublishedScore:
     options: tuple[tuple[str, Any], ...] = ()
     episodes: int | None = None
     seed: int | None = None
+    annotation: str = "mask"
     doubt: str = ""
     configuration: str = ""
     made_with: PaperSettings | None = None
@@ -111,7 +113,9 @@ def read_published(shipped: Shipped, folder: Path = FOLDER) -> list[PublishedSco
 
     file = folder / "mapping.yaml"
     if not file.is_file():
-        raise DataError(f"{file} is not there; expected the published figures that come with the suite; install it again")
+        raise DataError(
+            f"{file} is not there; expected the published figures that come with the suite; install it again"
+        )
     mapping = yaml.safe_load(file.read_text())
     unmatched = {path.name for path in folder.glob("*.csv")} ^ set(mapping["files"])
     if unmatched:
@@ -189,6 +193,7 @@ class _Line:
             options=self._options(method.get("options", {}) | setting.get("options", {})),
             episodes=setting.get("episodes"),
             seed=setting.get("seed"),
+            annotation=setting.get("annotation", "mask"),
             doubt="; ".join(self._doubts(method, setting)),
             configuration=configuration,
             made_with=self._made_with(configuration, backbones[0] if backbones else None, method, setting),

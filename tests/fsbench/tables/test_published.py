@@ -280,9 +280,34 @@ def test_each_difference_is_named(tested, reported, changes, expected):
     assert why_not_comparable(record, paper) == expected
 
 
+def test_boxes_are_compared_with_boxes(official, reported, figures):
+    of_masks, of_boxes = (
+        official(EMAT, "dinov2_vits14"),
+        official(EMAT, "dinov2_vits14", 1, identity={"support_annotation": "bbox"}),
+    )
+    masks = [replace(reported, fold=str(fold)) for fold in (0, 1)]
+    boxes = [replace(paper, annotation="bbox") for paper in masks]
+    assert why_not_comparable(of_masks, masks[0]) == why_not_comparable(of_boxes, boxes[1]) == []
+    assert why_not_comparable(of_masks, boxes[0]) == ["support annotation mask instead of bbox"]
+    assert why_not_comparable(of_boxes, masks[1]) == ["support annotation bbox instead of mask"]
+    hmnet = {f.stated: (f.annotation, f.doubt) for f in figures if f.source == "HMNet paper Table 5"}
+    assert hmnet == {"support label: mask": ("mask", ""), "support label: bounding box": ("bbox", "")}
+
+
+def test_a_study_of_batches_has_its_own_batches_and_rates(figures):
+    study = {f.stated: f for f in figures if f.source == "DCAMA supplement section A" and f.stated.startswith("batch=")}
+    assert {stated: (f.made_with.batch, f.doubt) for stated, f in study.items()} == {
+        "batch=48;lr=0.001": (48, ""), "batch=24;lr=0.001": (24, ""), "batch=24;lr=0.0005": (24, ""),
+    }  # fmt: skip
+    half = dict(study["batch=24;lr=0.0005"].options)
+    assert (half["learning_rate"], half["weight_decay"]) == (5e-4, 5e-5)
+    assert "learning_rate" not in dict(study["batch=24;lr=0.001"].options)
+
+
 def test_the_papers_settings_are_those_that_are_shipped(figures):
     """Read from the composed configuration, with what the mapping says of a single row."""
-    settings = {(f.method, f.backbone, f.dataset, f.shot): f.made_with for f in figures if f.stated != "efficiency"}
+    main = [f for f in figures if not f.stated.startswith("batch=")]  # a study has other batches
+    settings = {(f.method, f.backbone, f.dataset, f.shot): f.made_with for f in main}
     assert settings["EMAT", "DINOv2 ViT-S/14", "pascal", 1].image_size == 700
     assert settings["CST (pixel-level labels)", "DINO ViT-S/8", "pascal", 1].epochs == 2000
     batches = {
