@@ -71,7 +71,7 @@ class EpisodicDataModule(L.LightningDataModule):
         augmentation: random changes of training images as PFENet's followers make them, with their factors of size
             for PASCAL or COCO (hmnet.md §10.1) or those of the base learner (§2.4.2).
         support_annotation: "mask", or "bbox" for boxes around the test's support masks.
-        setting: one of `fsbench.episodes.task.SETTINGS`.
+        setting: one of `fsbench.episodes.settings.SETTINGS`.
         empty_masks: queries may show none of the support classes, where the protocol allows that (false for methods
             that only segment).
         image_size: side S that images are resized to.

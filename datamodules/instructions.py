@@ -94,6 +94,13 @@ Give a folder that holds a folder for each class with its images in it:
   <root>/<class>/<image>        .jpg, .jpeg, .png, .webp, .bmp, .gif, .tif, .tiff, .ppm"""
 
 
+GUIDES = {
+    "pascal": PASCAL, "coco": COCO, "fss1000": FSS1000, "cub": CUB, "cars": CARS, "places": PLACES, "plantae": PLANTAE,
+    "aircraft": AIRCRAFT, "pets": PETS, "imagefolder": IMAGE_FOLDER,
+}  # fmt: skip
+"""Instructions by the names of data sets."""
+
+
 def missing(problem: str, guide: str) -> DataError:
     """A DataError: `problem` on the first line (found, expected), then the lines of `guide`, indented."""
     return DataError(problem, *(f"  {line}" for line in guide.splitlines()))

@@ -5,10 +5,11 @@ command line prints it without a traceback (unless `--debug`) and exits with sta
 put into words here as well (`describe`).
 """
 
+import difflib
 import errno
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from fsbench.terminal import one_line, print_error
@@ -64,6 +65,30 @@ class RunError(FsbenchError):
     """
 
     is_told = False
+
+
+class SeveralErrors(FsbenchError):
+    """Several things are wrong at once; each has a message of its own.
+
+    Attributes:
+        errors: two or more, in the order in which they are shown.
+    """
+
+    def __init__(self, errors: Sequence[FsbenchError]):
+        super().__init__(*(argument for error in errors for argument in error.args))
+        self.errors = tuple(errors)
+
+
+def raise_all(errors: Sequence[FsbenchError]) -> None:
+    """Raise the error, or all of them as one; nothing where there is none."""
+    if errors:
+        raise errors[0] if len(errors) == 1 else SeveralErrors(errors)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return "; did you mean 'x'?" with the name of `known` that is nearest to `word`; empty where none is near."""
+    close = difflib.get_close_matches(word, list(known), 1)
+    return f"; did you mean '{close[0]}'?" if close else ""
 
 
 def user_message(error: BaseException) -> str:

@@ -45,6 +45,7 @@ class Coco(OfficialIndex):
     name = "coco"
     class_names = CLASS_NAMES
     folds = 4
+    classes_of_fold = 20
     query_sampling: QuerySampling = "class_first"
     augment_threshold = 0.03
     min_pixels = MIN_PIXELS

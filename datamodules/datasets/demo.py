@@ -22,6 +22,8 @@ class Demo(Folder):
         val: number of validation images.
     """
 
+    folds = 4  # as the description says that is generated
+    classes_of_fold = 5
     identity_defaults: ClassVar[dict[str, Any]] = {"train": TRAIN, "val": VAL}
 
     def __init__(self, root: str = "data/demo", seed: int = 0, train: int = TRAIN, val: int = VAL):

@@ -41,6 +41,7 @@ class Fss1000(SegmentationIndex):
 
     name = "fss1000"
     folds = 1
+    classes_of_fold = 240
     query_sampling: QuerySampling = "sequential"
     augment_threshold = 0.07  # without effect: a label map shows one class
     list_order = "class"

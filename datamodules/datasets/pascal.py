@@ -41,6 +41,7 @@ class Pascal(OfficialIndex, MaskFolder):
     name = "pascal"
     class_names = CLASS_NAMES
     folds = 4
+    classes_of_fold = 5
     query_sampling: QuerySampling = "sequential"
     augment_threshold = 0.07
     min_pixels = MIN_PIXELS
@@ -54,7 +55,8 @@ class Pascal(OfficialIndex, MaskFolder):
 
     def test_classes(self, fold: int) -> list[int]:
         self.check_fold(fold)
-        return list(range(5 * fold + 1, 5 * fold + 6))
+        first = self.classes_of_fold * fold + 1
+        return list(range(first, first + self.classes_of_fold))
 
     def candidates(self, part: Part) -> Sequence[str]:
         """Return VOC's segmentation val; for training `train_aug.txt` where it exists, else every other label map."""

@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from fsbench.backbones.weight_files import Architecture, describe_weights, how_to_get, read_weights, state_digest
+from fsbench.backbones.weight_files import Architecture, describe_weights, read_weights, state_digest
 from fsbench.errors import CheckpointError, SettingsError
 from fsbench.tensor_cache import FeatureCache
+from fsbench.weights.table import how_to_get
 
 
 @dataclass

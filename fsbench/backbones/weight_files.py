@@ -100,26 +100,3 @@ def describe_weights(file: WeightFile, path: Path, known: Mapping[str, Architect
                 f"that file with WEIGHTS=<file>, or take BACKBONE={name}"
             )
     return f"{'unofficial' if file.checksum else 'unverified'} {path.name} sha256 {digest}"
-
-
-def how_to_get(file: WeightFile, name: str, path: Path) -> str:
-    """Return the message for the user when the weights of backbone `name` are not at `path`."""
-    if not file.page:
-        return f"the weights {path} that come with the repository are missing; restore them with git checkout"
-    if file.by_hand:
-        way = (
-            f"no program can fetch them: {file.by_hand}\n  page: {file.page}\n"
-            f"  a copy at hand is put in place by: fsbench weights fetch {name} --from DIR"
-        )
-    else:
-        more = "…" if len(file.checksum) < 64 else ""
-        checksum = f"{file.checksum}{more}" if file.checksum else "(none is published)"
-        way = (
-            f"fetch them: fsbench weights fetch {name}\n  by hand: {file.address}\n"
-            f"           (official page: {file.page}; sha256 {checksum})"
-        )
-    return (
-        f"the weights of the backbone {name} are not at {path}\n  {way}\n  put them at {file.path},\n"
-        "  or say where they are: WEIGHTS=<file> (make bench), --weights <file> (fsbench)\n"
-        "  to try the path without them: WEIGHTS=random (its figures mean nothing)"
-    )

@@ -1,10 +1,16 @@
 """`fsbench bench` and `fsbench run`: train and evaluate methods."""
 
 import argparse
+from typing import TYPE_CHECKING
 
+from datamodules.instructions import GUIDES, missing
 from fsbench.cli.table import add_table_options, print_table
 from fsbench.config.options import add_bench_options, read_request
+from fsbench.errors import DataError, raise_all
 from fsbench.terminal import print_error
+
+if TYPE_CHECKING:
+    from fsbench.config.needs import AbsentData
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -24,10 +30,14 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def _bench(options: argparse.Namespace, extra: list[str]) -> int:
-    # heavy: other commands spare it
+    # spared until it is needed, with yaml
+    from fsbench.config.request_check import request_errors
+
+    request, errors = read_request(options, extra)
+    raise_all([*errors, *request_errors(request, _absent)])
+    # heavy: torch and Lightning, which a request that is wrong spares
     from fsbench.engine.bench import bench
 
-    request = read_request(options, extra)
     records, failures = bench(request)
     if records:
         failures += print_table([record.path for record in records], options)
@@ -36,8 +46,22 @@ def _bench(options: argparse.Namespace, extra: list[str]) -> int:
     return 1 if failures else 0
 
 
+def _absent(data: "AbsentData") -> DataError:
+    """Return the error about an absent data set, with what to fetch from where."""
+    expected = f"expected the data set {data.name}; get it with: {data.command}"
+    if data.is_own:
+        expected = f"expected the folder of your data set; {data.command}"
+    problem = f"the folder {data.folder} does not exist or is empty; {expected}"
+    return missing(problem, GUIDES.get(data.name, ""))
+
+
 def _run(options: argparse.Namespace, extra: list[str]) -> int:
-    # heavy: other commands spare it
+    # spared until it is needed, with yaml
+    from fsbench.config.argument_check import asks, read_arguments
+
+    if not asks(extra):
+        raise_all(read_arguments(extra)[1])
+    # heavy: torch and Lightning, which arguments that are wrong spare
     from fsbench.config.compose import parse
     from fsbench.engine.experiment import Experiment
     from fsbench.engine.runner import run

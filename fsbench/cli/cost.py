@@ -28,13 +28,21 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def _cost(options: argparse.Namespace, extra: list[str]) -> int:
+    # spared until it is needed, with yaml
+    from fsbench.config.registry import choose_method
+
+    names = [name.strip() for name in options.method.split(",") if name.strip()]
+    for name in names:
+        choose_method(name, options.backbone)
     # heavy: other commands spare it
     import torch
 
     from fsbench.engine.method_cost import cost_rows, method_costs, plain
     from fsbench.tables.formats import aligned, markdown_table
 
-    shots, device, names = _parse(options)
+    shots, device = _parse(options)
+    if not names:
+        raise SettingsError("--method names no method; see: fsbench list")
     costs = list(
         method_costs(names, shots, options.weights, device, options.repeats, options.backbone, options.image_size)
     )
@@ -59,8 +67,8 @@ def _cost(options: argparse.Namespace, extra: list[str]) -> int:
     return 0
 
 
-def _parse(options: argparse.Namespace) -> "tuple[list[int], torch.device, list[str]]":
-    """Return the shots, the device and the methods' names. Raises SettingsError for unusable options."""
+def _parse(options: argparse.Namespace) -> "tuple[list[int], torch.device]":
+    """Return the shots and the device. Raises SettingsError for unusable options."""
     # heavy: other commands spare it
     import torch
 
@@ -71,10 +79,7 @@ def _parse(options: argparse.Namespace) -> "tuple[list[int], torch.device, list[
         raise SettingsError(f"--shots {options.shots} --device {options.device}: {error}") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise SettingsError("--device cuda, but torch sees no GPU; expected cpu")
-    names = [name.strip() for name in options.method.split(",") if name.strip()]
-    if not names:
-        raise SettingsError("--method names no method; see: fsbench list")
-    return shots, device, names
+    return shots, device
 
 
 def _as_csv(rows: list[list[str]]) -> str:

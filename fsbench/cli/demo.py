@@ -8,7 +8,7 @@ import tempfile
 import threading
 from typing import TYPE_CHECKING
 
-from fsbench.cli.predict import add_method_options, make_predictor
+from fsbench.cli.predict import add_method_options, check_method, make_predictor
 from fsbench.config.limits import real, whole
 from fsbench.engine.watchdog import sigterm_exits
 from fsbench.errors import CheckpointError, SettingsError
@@ -37,6 +37,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def _demo(options: argparse.Namespace, extra: list[str]) -> int:
+    check_method(options)
     port = _free_port(options.host, options.port)
     try:
         from fsbench.predict.app import serve

@@ -25,7 +25,7 @@ from fsbench.cli import (
     list as listing,
 )
 from fsbench.cli.inputs import checkpoint, data, manifest, weights
-from fsbench.errors import GOES_ON, FsbenchError, RunError, SettingsError, describe, user_message
+from fsbench.errors import GOES_ON, FsbenchError, RunError, SettingsError, SeveralErrors, describe, user_message
 from fsbench.terminal import print_block, print_error, print_line
 
 COMMANDS = (
@@ -67,7 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.command == "run":
             print_line(file=sys.stderr)  # below the bar of progress
         if isinstance(error, FsbenchError):
-            print_block(f"fsbench: error: {user_message(error)}", sys.stderr)
+            for single in error.errors if isinstance(error, SeveralErrors) else (error,):
+                print_block(f"fsbench: error: {user_message(single)}", sys.stderr)
         else:
             where = "; ".join(getattr(error, "__notes__", ())) or "FSBENCH_TRACEBACK=1 shows where"
             print_error(f"{describe(error)} ({where})")

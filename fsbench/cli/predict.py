@@ -74,6 +74,16 @@ def add_method_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 … (default: a GPU if there is one)")
 
 
+def check_method(options: argparse.Namespace) -> None:
+    """Raise SettingsError for an unknown method, backbone or data set, before torch is imported."""
+    # spared until it is needed, with yaml
+    from fsbench.config.registry import check_known, choose_method
+
+    choose_method(options.method, options.backbone)
+    if options.dataset is not None:
+        check_known("data", "data set", options.dataset)
+
+
 def make_predictor(options: argparse.Namespace) -> "Predictor":
     """Build the predictor that the options of `add_method_options` describe."""
     from fsbench.predict.predictor import Predictor  # imports torch
@@ -92,7 +102,7 @@ def make_predictor(options: argparse.Namespace) -> "Predictor":
 
 
 def _predict(options: argparse.Namespace, extra: list[str]) -> int:
-
+    check_method(options)
     # heavy: other commands spare it
     from fsbench.predict.folder import predict_folder
     from fsbench.predict.query_images import find_images

@@ -3,7 +3,6 @@
 This is the only module, besides the command line, that knows jsonargparse and LightningCLI.
 """
 
-import difflib
 import inspect
 import logging
 import re
@@ -19,6 +18,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from lightning import LightningDataModule, LightningModule
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
+from fsbench.config.argument_check import no_option
 from fsbench.config.limits import check_plain_values
 from fsbench.config.registry import TaskName, check_known, choose_method, config_files, task_of
 from fsbench.core.shot_ensemble import NShotStrategy
@@ -217,9 +217,7 @@ def _explain(text: str) -> str:
     refused = re.search(r"class_path '([\w.]+)':\s*Option '(\w+)' is not accepted", text)
     if refused:
         known = list(inspect.signature(resolve_name(refused[1])).parameters)
-        close = difflib.get_close_matches(refused[2], known, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(known)}"
-        return f"{refused[1]} has no option '{refused[2]}'; {hint}"
+        return no_option(refused[1], refused[2], known)
     keys = re.findall(r'Parser key "([\w.]+)":', text)
     where = ".".join(dict.fromkeys(keys))
     value = text.rpartition(f'"{keys[-1]}":')[2].strip().splitlines()[0] if keys else ""

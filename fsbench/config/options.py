@@ -8,7 +8,7 @@ from typing import Any, get_args, get_type_hints
 
 from fsbench.config.limits import whole
 from fsbench.config.request import Request
-from fsbench.errors import SettingsError
+from fsbench.errors import FsbenchError, SettingsError
 
 
 @dataclass(frozen=True)
@@ -58,24 +58,37 @@ def add_bench_options(parser: argparse.ArgumentParser) -> None:
             how["action"] = "store_true"
         else:
             how["metavar"] = option.make_variable
-            if not option.several:
-                how["type"] = whole() if option.kind is int else option.kind
         parser.add_argument(f"--{option.name}", **how)
 
 
-def read_request(options: argparse.Namespace, extra: Sequence[str]) -> Request:
-    """Return the request of a command line; `extra` are its arguments in LightningCLI's form."""
+def read_request(options: argparse.Namespace, extra: Sequence[str]) -> tuple[Request, list[FsbenchError]]:
+    """Read the request of a command line.
+
+    Args:
+        options: parsed by the options of `add_bench_options`.
+        extra: its arguments in LightningCLI's form.
+
+    Returns:
+        The request, with defaults in place of what is no number, and an error about each of those.
+    """
     given: dict[str, Any] = {}
+    errors: list[FsbenchError] = []
     for option in bench_options():
         if option.field in options:
-            value = getattr(options, option.field)
-            given[option.field] = _split(value, option) if option.several else value
-    return Request(**given, extra=tuple(extra))
+            try:
+                given[option.field] = _value(getattr(options, option.field), option)
+            except SettingsError as error:
+                errors.append(error)
+    return Request(**given, extra=tuple(extra)), errors
 
 
-def _split(text: str, option: Option) -> tuple[Any, ...]:
-    words = [word.strip() for word in text.split(",") if word.strip()]
+def _value(text: Any, option: Option) -> Any:
+    """Return the value of an option; SettingsError where it should be a number and is none."""
     try:
-        return tuple(whole()(word) if option.kind is int else word for word in words)
-    except argparse.ArgumentTypeError:
-        raise SettingsError(f"{option.name} is '{text}', expected a number") from None
+        if option.several:
+            words = [word.strip() for word in text.split(",") if word.strip()]
+            return tuple(whole()(word) if option.kind is int else word for word in words)
+        return whole()(text) if option.kind is int else text
+    except argparse.ArgumentTypeError as error:
+        problem = f"{option.name} is '{text}', expected a number" if option.several else f"--{option.name} {error}"
+        raise SettingsError(problem) from None

@@ -1,12 +1,13 @@
 """The registry: the folders of configs name the methods, data sets, backbones and protocols."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, Literal, get_args
 
-from fsbench.errors import SettingsError
+from fsbench.errors import SettingsError, did_you_mean
 from fsbench.paths import CONFIGS
 
 TaskName = Literal["segmentation", "classification"]
@@ -66,8 +67,8 @@ def choose_method(name: str, backbone: str | None = None) -> MethodChoice:
     choice = aliases().get(name)
     if choice is None:
         if name not in names("methods"):
-            known = ", ".join([*names("methods"), *aliases()])
-            raise SettingsError(f"unknown method '{name}'; there are: {known} (see: fsbench list)")
+            known = [*names("methods"), *aliases()]
+            raise SettingsError(_unknown("method", name, known))
         choice = MethodChoice(name, backbone)
     elif backbone not in (None, choice.backbone):
         raise SettingsError(
@@ -88,7 +89,11 @@ def _own_backbone(method: str) -> str | None:
 def check_known(kind: str, what: str, name: str) -> None:
     """Raise SettingsError unless configs/`kind` has `name`; `what` names the kind in the message."""
     if name not in names(kind):
-        raise SettingsError(f"unknown {what} '{name}'; there are: {', '.join(names(kind))} (see: fsbench list)")
+        raise SettingsError(_unknown(what, name, names(kind)))
+
+
+def _unknown(what: str, name: str, known: Iterable[str]) -> str:
+    return f"unknown {what} '{name}'; there are: {', '.join(known)} (see: fsbench list){did_you_mean(name, known)}"
 
 
 def method_classes() -> dict[str, Any]:

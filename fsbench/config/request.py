@@ -10,6 +10,7 @@ from fsbench.errors import SettingsError
 
 DEFAULT_PROTOCOL = "fscs"
 """Protocol of methods whose configuration names no other (configs/base.yaml)."""
+NOTHING_NAMED = "no method or no fold was named; see: fsbench list"
 PROTOCOL_ARGUMENTS = ("--data.protocol", "--data.init_args.protocol")
 """Arguments in LightningCLI's form that ask for a protocol."""
 

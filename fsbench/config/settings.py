@@ -32,37 +32,47 @@ def _settings(method: str, dataset: str, fast: bool, backbone: str | None, extra
         key, sign, value = text.removeprefix("--").partition("=")
         if not (text.startswith("--") and sign):
             raise SettingsError(f"argument '{text}', expected --key=value")
-        given = read_settings(Path(value)) if key == "config" else _nested(_full_key(key), _value(value))
+        given = read_settings(Path(value)) if key == "config" else nested(full_key(key), parse_value(value))
         values = merge_settings(values, given)
     return values
 
 
-def _value(text: str) -> Any:
+def parse_value(text: str) -> Any:
+    """Return the value that a text on the command line stands for; the text itself where it is no YAML."""
     import yaml  # with its 20 ms: most commands read no configuration
 
-    return yaml.safe_load(text)
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return text
 
 
 def setting(values: Mapping[str, Any], key: str) -> Any:
     """Return the value of a dotted key such as `data.batch_size`; None where the files do not say."""
+    return value_at(values, full_key(key))
+
+
+def value_at(values: Mapping[str, Any], parts: Iterable[str]) -> Any:
+    """Return the value at `parts` of nested values; None where there is none."""
     value: Any = values
-    for part in _full_key(key):
+    for part in parts:
         if not isinstance(value, Mapping) or part not in value:
             return None
         value = value[part]
     return value
 
 
-def _full_key(key: str) -> list[str]:
+def full_key(key: str) -> list[str]:
     """Split a key of the command line, which leaves `init_args` out, into its parts in a file."""
     parts = key.split(".")
-    if parts[0] not in ("model", "data") or parts[-1] == "class_path":
-        return parts
     inner = [part for part in parts[1:] if part != "init_args"]
-    deep = [inner[0], "init_args", *inner[1:]] if inner[0] == "dataset" and len(inner) > 1 else inner
-    return [parts[0], "init_args", *deep]
+    if parts[0] not in ("model", "data") or len(parts) == 1 or inner == ["class_path"]:
+        return parts
+    is_deep = len(inner) > 1 and inner[0] == "dataset" and inner[1] != "class_path"
+    return [parts[0], "init_args", *(["dataset", "init_args", *inner[1:]] if is_deep else inner)]
 
 
-def _nested(parts: Iterable[str], value: Any) -> dict[str, Any]:
+def nested(parts: Iterable[str], value: Any) -> dict[str, Any]:
+    """Return `{a: {b: value}}` for the parts (a, b)."""
     first, *rest = parts
-    return {first: _nested(rest, value) if rest else value}
+    return {first: nested(rest, value) if rest else value}

@@ -36,7 +36,7 @@ class DataModule(Protocol):
     training_shot: int
     """Supports of a training episode, which is 1-way."""
     setting: str
-    """Which episodes of the protocol are tested, e.g. "original"; see `fsbench.episodes.task.SETTINGS`."""
+    """Which episodes of the protocol are tested, e.g. "original"; see `fsbench.episodes.settings.SETTINGS`."""
     image_size: int
     """Side in pixels that images are resized to."""
     batch_size: int

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -98,6 +98,8 @@ class SegmentationIndex(ABC):
         name: name of the data set in records and tables.
         class_names: `class_names[c - 1]` names class number c.
         folds: number of folds.
+        classes_of_fold: number of novel classes of every fold, where that is known without the files: a larger way is
+            then refused before anything is loaded.
         query_sampling: how a protocol with a choice draws queries.
         augment_threshold: share of an image that a further class must cover to be used by the augmented settings (θ of
             fscs-protocol §4).
@@ -109,6 +111,7 @@ class SegmentationIndex(ABC):
     name: str
     class_names: tuple[str, ...]
     folds: int
+    classes_of_fold: ClassVar[int | None] = None
     query_sampling: QuerySampling = "sequential"
     augment_threshold: float = 0.07
     min_pixels: int = 1

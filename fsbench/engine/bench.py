@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fsbench.config.compose import parse
-from fsbench.config.request import DEFAULT_PROTOCOL, Request
+from fsbench.config.request import DEFAULT_PROTOCOL, NOTHING_NAMED, Request
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.machine import check_machine
 from fsbench.engine.watchdog import child_environment, describe_exit, sigterm_exits
@@ -45,7 +45,7 @@ def bench(request: Request) -> tuple[list[Record], list[str]]:
         KeyboardInterrupt: the process was interrupted.
     """
     if not (request.methods and request.folds):
-        raise SettingsError("no method or no fold was named; see: fsbench list")
+        raise SettingsError(NOTHING_NAMED)
     make_folder(Path(request.runs))
     records, failures = [], []
     jobs = _jobs(request)

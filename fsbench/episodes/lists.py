@@ -11,10 +11,8 @@ from weakref import WeakKeyDictionary
 
 from fsbench.data.dataset import Pair, PairList, Part, SegmentationIndex
 from fsbench.episodes.protocol import Protocol
+from fsbench.episodes.settings import SIZE_BINS
 from fsbench.errors import DataError, SettingsError
-
-SIZE_BINS = {"0-5": (0.0, 0.05), "5-10": (0.05, 0.10), "10-15": (0.10, 0.15), "0-15": (0.0, 0.15)}
-"""Size-restricted splits: share of an image's pixels, void included, in [lower, upper) (fscs-protocol §2.2)."""
 
 SPLITS = ("trn", "val", "held_out", "pfenet-trn", "pfenet-val", *SIZE_BINS)
 """Names of the lists, see `pair_list`."""

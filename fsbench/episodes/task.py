@@ -5,12 +5,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from fsbench.data.dataset import SegmentationIndex
-from fsbench.episodes.lists import SIZE_BINS
 from fsbench.episodes.protocol import Protocol
+from fsbench.episodes.settings import SETTINGS, unknown_setting
 from fsbench.errors import SettingsError
-
-SETTINGS = ("original", "partially_augmented", "fully_augmented", *SIZE_BINS)
-"""Evaluation settings of the FS-CS protocol; the last ones are its size-restricted splits."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +69,7 @@ class EpisodeTask:
         """Raise SettingsError for an unknown fold, way, shot or setting and for what the protocol does not define."""
         index.check_fold(self.fold)
         if self.setting not in SETTINGS:
-            raise SettingsError(f"unknown setting '{self.setting}'; there are: {', '.join(SETTINGS)}")
+            raise SettingsError(unknown_setting(self.setting))
         if protocol.settings == "original" and self.setting != "original":
             raise SettingsError(f"protocol {protocol.name} has no setting '{self.setting}'; choose original, or fscs")
         if protocol.ways == "one" and self.way > 1:

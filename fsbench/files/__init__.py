@@ -10,6 +10,7 @@ from fsbench.files.opening import (
     read_text,
 )
 from fsbench.files.written import (
+    check_can_be_made,
     fingerprint,
     locked,
     make_folder,
@@ -22,6 +23,7 @@ from fsbench.files.yaml_files import load_yaml, read_yaml
 
 __all__ = [
     "NotReadable",
+    "check_can_be_made",
     "fingerprint",
     "is_file",
     "load_yaml",

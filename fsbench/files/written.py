@@ -97,11 +97,24 @@ def make_folder(path: Path) -> Path:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise SettingsError(
-            f"cannot write to {path} ({error.strerror}); expected a folder that can be created and written to; "
-            "choose another (of runs with RUNS=<folder> or --runs <folder>)"
-        ) from error
+        raise _not_writable(path, str(error.strerror)) from error
     return path
+
+
+def check_can_be_made(path: Path) -> None:
+    """Raise SettingsError where the folder `path` could not be made or written to; nothing is made."""
+    above = next((folder for folder in (path, *path.absolute().parents) if os.path.lexists(folder)), Path("/"))
+    if not above.is_dir():
+        raise _not_writable(path, os.strerror(errno.EEXIST if above == path else errno.ENOTDIR))
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise _not_writable(path, os.strerror(errno.EACCES))
+
+
+def _not_writable(path: Path, reason: str) -> SettingsError:
+    return SettingsError(
+        f"cannot write to {path} ({reason}); expected a folder that can be created and written to; "
+        "choose another (of runs with RUNS=<folder> or --runs <folder>)"
+    )
 
 
 def fingerprint(values: Any) -> str:

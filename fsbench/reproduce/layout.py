@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from fsbench.config.needs import distinct
 from fsbench.config.settings import file_settings, setting
 from fsbench.grid.layout import duration
 from fsbench.papers.files import Paper, PaperRow
 from fsbench.papers.layout import RESULT_NOTES, NumberedNotes, results_grid
 from fsbench.papers.results import RowResult
 from fsbench.reproduce.cells import PaperRun, RowRuns
-from fsbench.reproduce.needs import distinct
 from fsbench.reproduce.plan import PlannedPaperRun
 from fsbench.tables.layout import Grid, Sheet
 from fsbench.tables.published_scores import PublishedScore

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fsbench.config.needs import Missing, missing_checkpoint, missing_data, missing_weights
 from fsbench.grid.estimate import CostEstimate, Estimates
 from fsbench.grid.plan import PlannedRun, plan
 from fsbench.records.record import Record, find_records
 from fsbench.reproduce.cells import PaperRun, SharedTraining
-from fsbench.reproduce.needs import Missing, missing_checkpoint, missing_data, missing_weights
 
 PLACEHOLDER = "(checkpoint of a training that is not done)"
 

@@ -11,7 +11,7 @@ import pytest
 
 from fsbench.config.options import add_bench_options, bench_options, read_request
 from fsbench.config.request import Request
-from fsbench.errors import SettingsError
+from fsbench.errors import SettingsError, raise_all
 from fsbench.grid.spec import AXES, grid_schema
 from fsbench.paths import REPOSITORY
 
@@ -19,7 +19,9 @@ from fsbench.paths import REPOSITORY
 def read(*words):
     parser = argparse.ArgumentParser()
     add_bench_options(parser)
-    return read_request(*parser.parse_known_args(words))
+    request, errors = read_request(*parser.parse_known_args(words))
+    raise_all(errors)
+    return request
 
 
 def test_every_field_but_extra_is_an_option():

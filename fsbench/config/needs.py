@@ -24,18 +24,41 @@ class Missing:
         return f"{self.kind} {self.name} not in {self.place}: {self.command}"
 
 
-def missing_data(request: Request) -> list[Missing]:
-    """Return the request's data set where its folder is absent or empty. Data sets that are drawn are never absent."""
-    name = request.dataset
-    root = request.data_root or setting(file_settings(request), "data.dataset.root")
+@dataclass(frozen=True)
+class AbsentData:
+    """A data set whose folder is absent or empty: its name and that folder."""
+
+    name: str
+    folder: Path
+
+    @property
+    def is_own(self) -> bool:
+        """True for a data set of the user's own, which nothing can fetch."""
+        return self.name in ("folder", "imagefolder")
+
+    @property
+    def command(self) -> str:
+        """The command that brings the data set, or the option that says where it is."""
+        own = f"give its folder with --data-root {self.name}=DIR"
+        return own if self.is_own else f"fsbench data prepare {self.name} --root {self.folder}"
+
+
+def absent_data(name: str, root: str | None) -> AbsentData | None:
+    """Return the data set where its folder `root` is absent or empty. Data sets that are drawn are never absent."""
     if name.startswith("demo") or root is None:
-        return []
+        return None
     folder = Path(root).expanduser()
-    if folder.is_dir() and any(folder.iterdir()):
-        return []
-    own = f"give its folder with --data-root {name}=DIR"
-    command = own if name in ("folder", "imagefolder") else f"fsbench data prepare {name} --root {folder}"
-    return [Missing("data", name, str(folder), command)]
+    try:
+        is_there = folder.is_dir() and any(folder.iterdir())
+    except OSError:  # it is there, and its reader says what is wrong with it
+        is_there = True
+    return None if is_there else AbsentData(name, folder)
+
+
+def missing_data(request: Request) -> list[Missing]:
+    """Return the request's data set where its folder is absent or empty."""
+    absent = absent_data(request.dataset, request.data_root or setting(file_settings(request), "data.dataset.root"))
+    return [] if absent is None else [Missing("data", absent.name, str(absent.folder), absent.command)]
 
 
 def missing_weights(request: Request, trained: bool) -> list[Missing]:

@@ -1,0 +1,193 @@
+"""Everything of a request that can be wrong and is seen without importing torch or a method: all of it at once.
+
+What needs the data, the networks or the classes themselves is checked where these are built; its messages are the same.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fsbench.config.argument_check import asks, read_arguments
+from fsbench.config.class_source import class_source
+from fsbench.config.needs import AbsentData, absent_data
+from fsbench.config.options import bench_options
+from fsbench.config.registry import check_known, choose_method, names, task_of
+from fsbench.config.request import NOTHING_NAMED, Request
+from fsbench.config.settings import setting, value_at
+from fsbench.config.shipped import read_settings
+from fsbench.episodes.settings import SETTINGS, unknown_setting
+from fsbench.errors import CheckpointError, DataError, FsbenchError, SettingsError
+from fsbench.files import check_can_be_made, is_file, load_yaml
+from fsbench.paths import CONFIGS
+from fsbench.weights.table import how_to_get, weight_files
+
+DATASET = ("data", "init_args", "dataset")
+
+
+def request_errors(request: Request, guide: Callable[[AbsentData], DataError]) -> list[FsbenchError]:
+    """Return all that is wrong with a request, each thing once; empty where nothing is seen.
+
+    Args:
+        request: the request.
+        guide: makes the error about an absent data set, which says how to get it.
+    """
+    if asks(request.extra):
+        return []
+    if not (request.methods and request.folds):
+        return [SettingsError(NOTHING_NAMED)]
+    errors = [*_unknown_names(request)]
+    known = replace(request, **_stand_ins(request))
+    errors += _raised(check_can_be_made, Path(request.runs))
+    for method, fold in itertools.product(known.methods, known.folds):
+        try:
+            arguments = known.arguments(method, fold)
+        except FsbenchError as error:
+            errors.append(error)
+            continue
+        values, unknown = read_arguments(arguments, [option.name for option in bench_options()])
+        has_method = method in request.methods and known.backbone == request.backbone
+        run = _Run(known, values, fold, has_method, known.dataset == request.dataset, guide)
+        errors += [*unknown, *run.errors()]
+    return _distinct(errors)
+
+
+def _unknown_names(request: Request) -> Iterator[FsbenchError]:
+    """Yield an error for each method, backbone and data set that is not known."""
+    for method in request.methods:
+        yield from _raised(choose_method, method, request.backbone)
+    yield from _raised(check_known, "data", "data set", request.dataset)
+
+
+def _stand_ins(request: Request) -> dict[str, Any]:
+    """Return known names in the places of unknown ones, so that the rest of the request can be looked at."""
+    backbone = request.backbone if request.backbone in names("backbones") else None
+    methods = [method for method in request.methods if not _raised(choose_method, method, backbone)]
+    dataset = request.dataset if request.dataset in names("data") else None
+    task = task_of("data", dataset) if dataset else None
+    if methods and task is None:
+        task = task_of("methods", choose_method(methods[0], backbone).method)
+    task = task or "segmentation"
+    return {
+        "methods": methods or [next(name for name in names("methods") if task_of("methods", name) == task)],
+        "dataset": dataset or ("demo" if task == "segmentation" else "demo-cls"),
+        "backbone": backbone,
+    }
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One run of a request, as its files and arguments state it.
+
+    Attributes:
+        request: what was asked for.
+        values: merged settings.
+        fold: number of the fold.
+        has_method, has_dataset: False where a stand-in holds the place of an unknown name.
+        guide: see `request_errors`.
+    """
+
+    request: Request
+    values: Mapping[str, Any]
+    fold: int
+    has_method: bool
+    has_dataset: bool
+    guide: Callable[[AbsentData], DataError]
+
+    def errors(self) -> Iterator[FsbenchError]:
+        """Yield what is wrong; weights before data, as they are looked for."""
+        yield from self._of_task()
+        if self.has_dataset:
+            yield from self._of_fold()
+        if self.has_method:
+            yield from self._of_weights()
+        checkpoint = setting(self.values, "run.checkpoint")
+        if checkpoint and not is_file(str(checkpoint)):
+            yield CheckpointError(f"no checkpoint at {checkpoint}; expected a .ckpt file with a state_dict")
+        if self.has_dataset:
+            absent = absent_data(self.request.dataset, setting(self.values, "data.dataset.root"))
+            if absent is not None:
+                yield self.guide(absent)
+
+    def _of_task(self) -> Iterator[FsbenchError]:
+        """Yield what is wrong with way, shot, setting, protocol and number of processes."""
+        for name, key in (("way", "data.way"), ("shot", "data.shot"), ("micro_batch", "data.micro_batch")):
+            number = setting(self.values, key)
+            if type(number) is int and number < 1:
+                yield SettingsError(f"{name} is {number}, expected 1 or more")
+        devices = setting(self.values, "trainer.devices")
+        if type(devices) is int and devices < 1:
+            yield SettingsError(f"devices is {devices}, expected their number (1 or more) or a list of indices")
+        if task_of("data", self.request.dataset) != "segmentation":
+            return
+        chosen, protocol = setting(self.values, "data.setting"), setting(self.values, "data.protocol")
+        if isinstance(chosen, str) and chosen not in SETTINGS:
+            yield SettingsError(unknown_setting(chosen))
+        if isinstance(protocol, str):
+            unknown = _raised(check_known, "protocols", "protocol", protocol)
+            yield from unknown or self._of_protocol(protocol, chosen)
+
+    def _of_protocol(self, protocol: str, chosen: Any) -> Iterator[FsbenchError]:
+        """Yield what the protocol does not define."""
+        choices, way = read_settings(CONFIGS / "protocols" / f"{protocol}.yaml"), setting(self.values, "data.way")
+        if choices.get("settings") == "original" and chosen in SETTINGS[1:]:
+            yield SettingsError(f"protocol {protocol} has no setting '{chosen}'; choose original, or fscs")
+        if choices.get("ways") == "one" and type(way) is int and way > 1:
+            yield SettingsError(f"protocol {protocol} is 1-way, found way {way}; choose WAY=1, or fscs")
+
+    def _of_fold(self) -> Iterator[FsbenchError]:
+        """Yield what is wrong with the fold, or the way in it, where the data set's source or description tells."""
+        if task_of("data", self.request.dataset) != "segmentation":
+            if self.fold != 0:
+                name = self.request.dataset
+                yield SettingsError(f"unknown fold {self.fold} for {name}; classification has no folds, only 0")
+            return
+        name, classes = self._folds()
+        way = setting(self.values, "data.way")
+        if classes and self.fold not in range(len(classes)):
+            yield SettingsError(f"unknown fold {self.fold} for {name}; it has folds 0 to {len(classes) - 1}")
+        elif classes and type(way) is int and way > (most := classes[self.fold] or way):
+            yield SettingsError(f"way {way} is more than the {most} classes of fold {self.fold}")
+
+    def _folds(self) -> tuple[str, list[int | None]]:
+        """Return the data set's name, and the number of classes of every fold; no fold where that is not known."""
+        source = class_source(str(value_at(self.values, (*DATASET, "class_path"))))
+        attributes = source.attributes if source else {}
+        if type(attributes.get("folds")) is int:
+            count = attributes["folds"] * [attributes.get("classes_of_fold")]
+            return str(attributes.get("name", self.request.dataset)), count
+        root = setting(self.values, "data.dataset.root")
+        try:
+            described = load_yaml(Path(str(root)).expanduser() / "folds.yaml")
+            return str(described["name"]), [len(fold) for fold in described["folds"]]
+        except (OSError, ValueError, TypeError, KeyError):
+            return "", []
+
+    def _of_weights(self) -> Iterator[FsbenchError]:
+        """Yield what is wrong with the backbone's weights: no file, or no seed of random ones."""
+        backbone = setting(self.values, "model.backbone")
+        if not isinstance(backbone, Mapping):
+            return
+        name, weights = str(backbone.get("name")), backbone.get("weights")
+        if isinstance(weights, str) and weights.split(":")[0] == "random":
+            if not (weights.partition(":")[2] or "0").isdecimal():
+                yield SettingsError(f"weights are '{weights}', expected a file, random or random:SEED")
+            return
+        file = weight_files().get(name)
+        path = Path(str(weights)) if weights else None if file is None else file.path
+        if file is not None and path is not None and not path.is_file():
+            yield CheckpointError(how_to_get(file, name, path))
+
+
+def _raised(check: Callable[..., Any], *arguments: Any) -> list[FsbenchError]:
+    """Return the error that a check raises, in a list; an empty one where it raises none."""
+    try:
+        check(*arguments)
+    except FsbenchError as error:
+        return [error]
+    return []
+
+
+def _distinct(errors: list[FsbenchError]) -> list[FsbenchError]:
+    return list({str(error): error for error in errors}.values())
