@@ -78,8 +78,8 @@ def trapped(warm_process, small_demo, tmp_path):
         def command(runs: Path) -> list[str]:
             extra = [
                 "--data.episodes=5", "--data.batch_size=4", "--data.validation_episodes=2", "--data.workers=0",
-                "--data.eval_batch_size=1", "--trainer.max_epochs=2", "--trainer.limit_train_batches=2", f"--trainer.devices={ranks}",
-                f"--trainer.strategy={'ddp' if ranks > 1 else 'auto'}",
+                "--data.eval_batch_size=1", "--trainer.max_epochs=2", "--trainer.limit_train_batches=2",
+                f"--trainer.devices={ranks}", f"--trainer.strategy={'ddp' if ranks > 1 else 'auto'}",
                 "--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}", *options,
             ]  # fmt: skip
             return ["run", *Request([method], "demo", [0], str(runs), extra=extra).arguments(method, 0)]
