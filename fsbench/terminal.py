@@ -11,16 +11,26 @@ from typing import TextIO
 LONGEST = 1500
 """Number of characters of a message that are shown; its middle is left out where it has more."""
 
-_CONTROL = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ud800-\udfff\ufeff]"
-)
-"""Control characters, line ends, what is invisible, marks that turn the direction of writing, and halves of surrogate
-pairs (bytes of file names that are no UTF-8)."""
+_SHOWN = "\u200c\u200d"
+"""Joiners, which some scripts are written with; invisible, but harmless."""
+
+_NOT_ASCII = re.compile(r"[^\x20-\x7e]")
 
 
 def escape(text: str, keep: str = "") -> str:
-    """Return `text` with every control character as `\\uXXXX`, but for those in `keep`."""
-    return _CONTROL.sub(lambda found: found[0] if found[0] in keep else f"\\u{ord(found[0]):04x}", text)
+    """Return `text` with every character that cannot be printed as `\\uXXXX`, but for those in `keep`.
+
+    These are control characters, line ends, spaces other than the plain one, marks that turn the direction of writing,
+    halves of surrogate pairs (bytes of file names that are no UTF-8), and what Unicode has not assigned.
+    """
+    return _NOT_ASCII.sub(lambda found: found[0] if found[0] in keep else _printable(found[0]), text)
+
+
+def _printable(character: str) -> str:
+    if character.isprintable() or character in _SHOWN:
+        return character
+    number = ord(character)
+    return f"\\u{number:04x}" if number <= 0xFFFF else f"\\U{number:08x}"
 
 
 def one_line(text: str, longest: int = LONGEST) -> str:

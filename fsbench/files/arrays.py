@@ -1,19 +1,16 @@
 """Files of arrays and tables: .npz, MATLAB's .mat and parquet, decompressed up to a limit."""
 
 import io
-import os
 import struct
-import threading
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fsbench.files.opening import LIMITS, MIB, in_units, open_file, read_bytes
+from fsbench.files.silence import standard_error_discarded
 
 if TYPE_CHECKING:
     import polars as pl
@@ -21,7 +18,6 @@ if TYPE_CHECKING:
 _MATLAB_BYTES = 512 * MIB
 _ROWS = 5_000_000
 """Most rows of a table: ten times the largest test's."""
-_ONE_AT_A_TIME = threading.Lock()
 _COMPRESSED = 15
 """MATLAB's number of a compressed element."""
 
@@ -74,20 +70,6 @@ def _matlab_size(content: bytes) -> int:
     return size
 
 
-@contextmanager
-def _quiet_panics() -> Iterator[None]:
-    """Keep what polars writes to the standard error of a damaged file, with pages of addresses, from the screen: it
-    bypasses Python, and what counts of it is raised as well."""
-    with _ONE_AT_A_TIME, ExitStack() as stack:
-        before = os.dup(2)
-        stack.callback(os.close, before)
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 2)
-        os.close(nowhere)
-        stack.callback(os.dup2, before, 2)
-        yield
-
-
 def read_parquet(path: Path, kind: str = "counts") -> "pl.DataFrame":
     """Return the table of a parquet file.
 
@@ -99,11 +81,11 @@ def read_parquet(path: Path, kind: str = "counts") -> "pl.DataFrame":
 
     content = read_bytes(path, kind)
     try:
-        with _quiet_panics():
+        with standard_error_discarded():  # a damaged file: pages of addresses
             rows = pl.scan_parquet(io.BytesIO(content)).select(pl.len()).collect().item()
         if rows > _ROWS:
             raise ValueError(f"it has {rows} rows; expected at most {_ROWS}")
-        with _quiet_panics():
+        with standard_error_discarded():
             return pl.read_parquet(io.BytesIO(content))
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise ValueError(type(error).__name__) from error

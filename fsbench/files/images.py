@@ -1,14 +1,17 @@
 """Image files: known formats alone, of bounded size, through the door for all files."""
 
+import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
 from fsbench.files.opening import open_file
+from fsbench.files.silence import standard_error_discarded
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 """Formats as PIL names them; others, of which some run programs (EPS) or fetch files, are not tried."""
@@ -20,6 +23,7 @@ MASK_PIXELS = 100_000_000
 
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # too many pixels are an error here
 warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged entries that do not matter; what matters is an error
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else Python prints its errors, which are raised as well
 
 
 @contextmanager
@@ -43,7 +47,19 @@ def open_image(source: Path | bytes, kind: str = "image") -> Iterator[Image.Imag
         except Image.DecompressionBombError:
             raise ValueError(_too_large(IMAGE_PIXELS)) from None
         check_pixels(*image.size, kind)
+        if image.format == "TIFF":
+            image.load = _silently(image.load)  # type: ignore[method-assign]
         yield image
+
+
+def _silently(load: Callable[[], Any]) -> Callable[[], Any]:
+    """Return `load` without the words of libtiff, which writes about damaged files to the standard error."""
+
+    def silent_load() -> Any:
+        with standard_error_discarded():
+            return load()
+
+    return silent_load
 
 
 def check_pixels(width: int, height: int, kind: str = "image") -> None:
