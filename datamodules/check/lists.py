@@ -8,6 +8,7 @@ from datamodules.check.report import Report, some
 from datamodules.lists.official import DERIVED, OFFICIAL, REORDERED, checksums, read_official, verdict
 from fsbench.data.dataset import Pair, SegmentationIndex
 from fsbench.errors import DataError
+from fsbench.files import is_file
 
 _PER_CLASS = {
     ("pascal", "val"): "80 57 86 58 65 69 96 115 102 69 74 125 76 72 378 58 49 90 82 67",
@@ -115,7 +116,7 @@ def _compare_file(
         parts = [f"{len(missing)} pairs only there: {some(missing, 3)}"] * bool(missing)
         parts += [f"{len(extra)} only here: {some(extra, 3)}"] * bool(extra)
         report.differs(f"{subject}, file", "; ".join(parts))
-        absent = sorted({name for name, _ in theirs - ours if not index.image_path(name).is_file()})
+        absent = sorted({name for name, _ in theirs - ours if not is_file(index.image_path(name))})
         if absent:
             report.problem(
                 f"{subject}, file",

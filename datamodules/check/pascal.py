@@ -10,6 +10,7 @@ from datamodules.datasets.pascal import Pascal
 from datamodules.lists.official import default_lists
 from fsbench.data.dataset import Pair
 from fsbench.episodes.lists import SIZE_BINS, pair_list
+from fsbench.files import is_file
 
 _LABELS, _VAL, _TRAIN = 12031, 1449, 1464
 """Label maps, validation names and training names of the official data."""
@@ -36,7 +37,7 @@ def check(report: Report, root: Path, lists: list[str] | None) -> None:
         listed = report.attempt(f"{name}.txt", lambda path=path: read_names(path)) if path.is_file() else None  # type: ignore[misc]
         if listed is not None:
             report.count(f"{name}.txt", len(listed), official, "names")
-            unlabelled = [f"{entry}.png" for entry in listed if not index.label_file(entry).is_file()]
+            unlabelled = [f"{entry}.png" for entry in listed if not is_file(index.label_file(entry))]
             report_absent(report, f"{name}.txt", unlabelled, "a label map for each name")
         elif name == "val" and not path.is_file():
             report.problem("val.txt", f"{path} does not exist; expected the {_VAL} validation names of VOC 2012")

@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 
 from fsbench.data.dataset import ClassificationIndex, list_sha256
 from fsbench.errors import DataError
-from fsbench.files import read_json, write_text
+from fsbench.files import is_file, is_folder, read_json, write_text
 
 _KEYS = ("label_names", "image_names", "image_labels")
 
@@ -96,13 +96,13 @@ def _read_arrays(path: Path) -> tuple[list[str], list[str], list[int], str | Non
 def _local_names(images: Sequence[str], folder: Path) -> dict[str, str]:
     """Return listed name -> name below `folder`, for images that exist."""
     local: dict[str, str] = {}
-    is_folder = cache(Path.is_dir)  # spares most of the look-ups of files
+    has_folder = cache(is_folder)  # spares most of the look-ups of files
     for name in images:
         parts = PurePath(name).parts
         ends = (PurePath(*parts[start:]) for start in range(len(parts)))
         inside = (end for end in ends if not end.is_absolute() and ".." not in end.parts)
         for end in inside:
-            if is_folder(folder / end.parent) and (folder / end).is_file():
+            if has_folder(folder / end.parent) and is_file(folder / end):
                 local[name] = end.as_posix()
                 break
     return local

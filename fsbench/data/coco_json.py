@@ -99,8 +99,9 @@ def _require(entry: dict[str, Any], keys: Iterable[str], kind: str) -> None:
 
 def _vertices(polygon: Any, annotation: int) -> np.ndarray:
     """[x, y, x, y, …] -> (n, 2) int16, truncated toward zero."""
-    numbers = np.asarray(polygon) if polygon else np.zeros(0)
-    if numbers.dtype.kind not in "iuf" or numbers.ndim != 1 or numbers.size % 2 or not (np.abs(numbers) < _FAR).all():
+    numbers = np.asarray(polygon)
+    sound = numbers.dtype.kind in "iuf" and numbers.ndim == 1 and numbers.size and numbers.size % 2 == 0
+    if not (sound and (np.abs(numbers) < _FAR).all()):
         raise ValueError(f"annotation {annotation} has a polygon that is not a list of x, y in pixels")
     return numbers.astype(np.int16).reshape(-1, 2)
 

@@ -20,7 +20,7 @@ from fsbench.data.dataset import SegmentationIndex
 from fsbench.episodes.header import check_header, first_problem
 from fsbench.episodes.samplers import ClassificationEpisode, Episode
 from fsbench.errors import DataError, RecordError
-from fsbench.files import parse_json, read_bytes, replacing, sha256_file
+from fsbench.files import is_file, parse_json, read_bytes, replacing, sha256_file
 from fsbench.files.opening import gunzip
 
 CLASSIFICATION = "classification"
@@ -152,7 +152,7 @@ def mismatches(manifest: Manifest, index: SegmentationIndex, progress: Callable[
         wrong = next(number for number, name in header["class_names"].items() if names.get(number) != name)
         return [f"its class {wrong} is {header['class_names'][wrong]}, here it is {names.get(wrong, 'unknown')}"]
     images = manifest.image_names
-    absent = [name for name in images if not index.image_path(name).is_file()]
+    absent = [name for name in images if not is_file(index.image_path(name))]
     if absent:
         return [f"{len(absent)} of its {len(images)} images are not there, for example {index.image_path(absent[0])}"]
     if manifest.images:

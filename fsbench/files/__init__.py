@@ -3,6 +3,7 @@
 from fsbench.files.opening import (
     NotReadable,
     is_file,
+    is_folder,
     open_file,
     parse_json,
     read_bytes,
@@ -26,6 +27,7 @@ __all__ = [
     "check_can_be_made",
     "fingerprint",
     "is_file",
+    "is_folder",
     "load_yaml",
     "locked",
     "make_folder",

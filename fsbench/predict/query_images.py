@@ -10,7 +10,7 @@ from PIL import Image
 
 from fsbench.data.image_io import UNDECODABLE, one_line, read_pixels
 from fsbench.errors import DataError, SettingsError
-from fsbench.files import is_file
+from fsbench.files import is_file, is_folder
 from fsbench.files.images import open_image
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -48,7 +48,7 @@ def find_images(
     for query in queries:
         _check_query(query, out)
         for name, path in [(query.name, query)] if is_file(query) else _files_below(query, out, refused):
-            if _is_folder(query) and not name.lower().endswith(SUFFIXES):
+            if is_folder(query) and not name.lower().endswith(SUFFIXES):
                 others.append(name)
             elif name in paths:
                 raise SettingsError(f"{paths[name]} and {path} would have the same name; give the folder above both")
@@ -62,7 +62,7 @@ def find_images(
 
 
 def _check_query(query: Path, out: Path | None) -> None:
-    if not (is_file(query) or _is_folder(query)):
+    if not (is_file(query) or is_folder(query)):
         raise SettingsError(f"--query {query} does not exist; expected a folder of photos, or a photo")
     folder = query.parent if is_file(query) else query
     if out is not None and folder.resolve().is_relative_to(out.resolve()):
@@ -70,13 +70,6 @@ def _check_query(query: Path, out: Path | None) -> None:
             f"--out {out} is or holds the folder {folder} of --query, where results would become photos; "
             "choose another folder for them, e.g. a new one below it"
         )
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:  # a name that is too long
-        return False
 
 
 def _files_below(folder: Path, skip: Path | None, refused: list[str] | None) -> Iterator[tuple[str, Path]]:
