@@ -31,6 +31,22 @@ quoted = '$(subst ','\'',$(1))'
 BENCH_OPTIONS = $(foreach name,$(OPTIONS),$(if $($(name)),$(call flag,$(name)) $(call quoted,$($(name))))) \
   $(foreach name,$(SWITCHES),$(if $(filter-out 0 no No NO false False FALSE,$($(name))),$(call flag,$(name))))
 
+# A variable of make's command line that nothing here reads is refused with the nearest name: METHD=x would run the
+# default. What ends in % is for the programs that are run.
+VARIABLES := $(OPTIONS) $(SWITCHES) PYTHON VENV CONSTRAINTS PIP_ARGS ARGS COUNT CASES JOBS NAMES PAPER WANDB_PROJECT \
+  FORCE_BUILD
+PASSED_ON := SHELL WANDB% FSBENCH_% OMP_% OPENBLAS_% MKL_% CUDA_% NCCL_% TORCH_% PYTHON% PIP_% XDG_% http% https% HTTP% \
+  SLURM_% TMPDIR HOME PATH
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
+UNKNOWN := $(filter-out $(VARIABLES) $(PASSED_ON) MAKE% -%,$(GIVEN))
+ifneq ($(UNKNOWN),)
+  NEAREST := $(shell $(PYTHON) -c 'import difflib, sys; \
+    names = [(word, difflib.get_close_matches(word.upper(), sys.argv[2].split(), 1)) for word in sys.argv[1].split()]; \
+    print(", ".join(f"{word} (did you mean {near[0]}?)" if near else word for word, near in names))' \
+    $(call quoted,$(UNKNOWN)) $(call quoted,$(VARIABLES)))
+  $(error unknown variable: $(or $(NEAREST),$(UNKNOWN)); there are: $(VARIABLES))
+endif
+
 .PHONY: help venv bench reproduce weights sweep test test-all fuzz regress check docs cuda lock clean-venv
 
 help:  ## show this list

@@ -73,6 +73,31 @@ def test_make_passes_a_quote_as_a_character():
     assert called == ["--method", "a'; touch trapped; echo '", "--dataset", "$(touch trapped)"]
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["bench", "METHD=prototype"], "unknown variable: METHD (did you mean METHOD?); there are: METHOD DATASET"),
+        (["bench", "METHOD=emat", "fold=1"], "unknown variable: fold (did you mean FOLD?); there are"),
+        (["bench", "Q'; touch trapped; '=1", "XYZW=2"], "XYZW"),
+        (["weights", "NAME=dinov2_vits14"], "unknown variable: NAME (did you mean NAMES?)"),
+    ],
+)
+def test_make_refuses_unknown_variables(words, expected, tmp_path):
+    done = subprocess.run(
+        ["make", "-n", "-f", str(REPOSITORY / "Makefile"), *words], cwd=tmp_path, capture_output=True, text=True,
+        env={"PATH": os.environ["PATH"]},
+    )  # fmt: skip
+    assert done.returncode == 2 and expected in done.stderr and not list(tmp_path.iterdir())
+
+
+def test_make_passes_variables_of_programs_on():
+    words = ["METHOD=emat", "FSBENCH_CACHE=/x", "OMP_NUM_THREADS=1", "WANDB=offline", "VENV=.venv"]
+    subprocess.run(
+        ["make", "-n", "-o", ".venv/.fsbench-installed", "bench", *words], cwd=REPOSITORY, capture_output=True,
+        text=True, check=True, env={"PATH": os.environ["PATH"], "METHD": "of the environment"},
+    )  # fmt: skip
+
+
 def test_a_grid_takes_the_options_that_are_no_axis():
     taken = {f.name for f in fields(Request) if f.metadata["grid"] and f.metadata["axis"] is None}
     assert set(grid_schema().model_fields) == {*AXES, *taken, "data_roots"}
