@@ -22,7 +22,6 @@ EXCEPTIONS = {
     # files of this repository
     "fsbench/config/compose.py": ["yaml.safe_load", "(CONFIGS / 'data' / f'{dataset}.yaml').read_text"],
     "fsbench/config/registry.py": ["yaml.safe_load", "file.read_text", "f.read_text"],
-    "fsbench/config/needed_weights.py": ["yaml.safe_load", "file.read_text"],
     "fsbench/config/settings.py": ["yaml.safe_load"],  # a value of the command line
     "fsbench/grid/estimate.py": ["yaml.safe_load", "(CONFIGS / 'fast.yaml').read_text"],
     "fsbench/grid/spec.py": ["path.read_text"],

@@ -101,7 +101,7 @@ def _fetch(options: argparse.Namespace, extra: list[str]) -> int:
     if source is not None and not source.is_dir():
         raise SettingsError(f"--from is {source}, which is no folder; expected the folder that holds the files")
     needed = [needed_weights(method) for method in options.method.split(",")] if options.method else []
-    names = list(dict.fromkeys([*options.names, *(weights.name for weights in needed if weights)]))
+    names = list(dict.fromkeys([*options.names, *(name for name in needed if name)]))
     if not names and not options.method:
         raise SettingsError("nothing to fetch was named; expected names of `fsbench weights list`, or --method METHOD")
     for name in names:
