@@ -11,7 +11,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,9 @@ import methods
 from fsbench.cli import main as cli
 from fsbench.config import registry as catalogue
 from fsbench.config.compose import SuiteCLI, parse
+from fsbench.config.request import Request
+from fsbench.config.settings import file_settings, setting
+from fsbench.data.step_division import StepDivision
 from fsbench.paths import CONFIGS, REPOSITORY
 from tests.cli.test_readme import EXAMPLES
 from tests.documents import DOCUMENTS, Command, commands, other_blocks
@@ -256,6 +259,29 @@ def test_every_command_is_understood(typed):
         if (reason := why_refused(typed, command))
     ]
     assert not refused, "\n".join(refused)
+
+
+def trainings_on_devices() -> Iterator[tuple[str, str, str, int]]:
+    """Yield command, method, data set and number of processes of the documented trainings with several of these."""
+    for document in DOCUMENTS:
+        for command in commands(document):
+            given = dict(word.removeprefix("--").split("=", 1) for word in command.words if "=" in word)
+            if "DEVICES" in given and "METHOD" in given:
+                for method in given["METHOD"].split(","):
+                    yield command.text, method, given.get("DATASET", "demo"), int(given["DEVICES"])
+            elif "trainer.num_nodes" in given:  # of a configuration that is printed for PASCAL under the method's name
+                processes = int(given["trainer.num_nodes"]) * int(given["trainer.devices"])
+                (file,) = (word for word in command.words if word.endswith(".yaml"))
+                yield command.text, file.removesuffix(".yaml"), "pascal", processes
+
+
+def test_documented_numbers_of_devices_divide_the_papers_batch():
+    found = list(trainings_on_devices())
+    assert {"cst_large", "dcama", "hmnet"} <= {method for _, method, _, _ in found}
+    for text, method, dataset, processes in found:
+        settings = file_settings(Request([method], dataset))
+        batch, micro_batch = (setting(settings, f"data.{name}") for name in ("batch_size", "micro_batch"))
+        assert StepDivision(batch, processes, micro_batch).share * processes == batch, text  # else it raises
 
 
 def test_mistyped_commands_are_seen(typed):
