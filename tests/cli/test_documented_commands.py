@@ -57,6 +57,7 @@ PARSED = {
     r"(srun|torchrun) .*": "needs several machines; tests/cli start several processes",
     r"(\w+=\S+ )?wandb .*": "needs an account",
     r"pip install .*": "needs a network",
+    r"pip wheel .*": "tests/test_wheel.py builds one",
     r"python -m .*": "needs the authors' lists, or takes long",
 }
 """Not run unless one of `RUN`, only parsed, and why."""
@@ -144,8 +145,8 @@ class Typed:
 
         options, projects = create_command(words[0]).parse_args(words[1:])
         extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-        places = [f"fsbench{place.removeprefix('.')}" for place in options.editables]
-        for requirement in map(Requirement, [*places, *projects]):
+        named = [re.sub(r"^\.", "fsbench", place) for place in (*options.editables, *projects)]
+        for requirement in map(Requirement, named):
             assert requirement.name == "fsbench" and requirement.extras <= set(extras)
 
     def python(self, words: list[str], run: bool) -> None:
