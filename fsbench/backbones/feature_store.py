@@ -2,8 +2,8 @@
 
 One file holds (images, D) float32 numbers, mapped into memory; another a checksum of every row. Any number of processes
 fill it at the same time, in any order: all of them write the same numbers for an image, and a row counts only when its
-checksum fits, so that half-written and damaged rows are encoded again. Where the folder cannot be written to, features
-are kept in memory, which costs time only.
+checksum fits, so that half-written and damaged rows are encoded again. Where the folder cannot be written to, or the
+cache may not grow so large, features are kept in memory, which costs time only.
 """
 
 import os
@@ -11,6 +11,9 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+
+from fsbench.cache import mark_used, note_added
+from fsbench.paths import cache_size
 
 
 class FeatureStore:
@@ -48,15 +51,21 @@ def _checksum(row: np.ndarray) -> int:
 
 
 def _mapped(path: Path | None, images: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return arrays of features and checksums, mapped from files where `path` can be written to."""
+    """Return arrays of features and checksums: mapped files where `path` can be written to and the cache has room."""
     shapes: dict[str, tuple[tuple[int, ...], type]] = {
         "f32": ((images, width), np.float32),
         "crc": ((images,), np.uint32),
     }
-    if path is not None:
+    size = sum(int(np.prod(shape)) * np.dtype(kind).itemsize for shape, kind in shapes.values())
+    if path is not None and size <= cache_size():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            values, checksums = (_file(path.with_name(f"{path.name}.{end}"), *what) for end, what in shapes.items())
+            files = {end: path.with_name(f"{path.name}.{end}") for end in shapes}
+            is_new = not all(file.is_file() for file in files.values())
+            values, checksums = (_file(files[end], *what) for end, what in shapes.items())
+            mark_used(*files.values())
+            if is_new:
+                note_added(size)
             return values, checksums
         except OSError:
             pass

@@ -10,6 +10,7 @@ from typing import NoReturn
 from fsbench import __version__
 from fsbench.cli import (
     bench,
+    cache,
     compare,
     cost,
     demo,
@@ -26,11 +27,12 @@ from fsbench.cli import (
 )
 from fsbench.cli.inputs import checkpoint, data, manifest, weights
 from fsbench.errors import GOES_ON, FsbenchError, RunError, SettingsError, SeveralErrors, describe, user_message
+from fsbench.paths import cache_size
 from fsbench.terminal import print_block, print_error, print_line
 
 COMMANDS = (
     bench, table, listing, manifest, cost, predict, demo, explain, compare, grid, reproduce, regress, report,
-    checkpoint, data, weights,
+    checkpoint, data, weights, cache,
 )  # fmt: skip
 """Modules of subcommands, in the order of `fsbench --help`."""
 
@@ -48,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     try:
         options, extra = parser.parse_known_args(argv)
+        cache_size()  # a variable that is wrong is refused before anything starts
     except SettingsError as error:
         print_error(str(error))
         return 2

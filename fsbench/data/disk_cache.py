@@ -1,8 +1,8 @@
 """The disk cache: arrays and plain values that take long to compute, as files in the user's cache folder.
 
-A file is named by its kind and a key, a hash of everything it follows from. It is a convenience: an unreadable one
-counts as absent, and a folder that cannot be written to costs only time. Files of arrays are uncompressed .npz (a COCO
-split has millions of numbers), of values JSON; nothing is pickled.
+A file is named by its kind (`fsbench.cache.KINDS`) and a key, a hash of everything it follows from. It is a
+convenience: an unreadable one counts as absent, and a folder that cannot be written to costs only time. Files of arrays
+are uncompressed .npz (a COCO split has millions of numbers), of values JSON; nothing is pickled.
 """
 
 import json
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from fsbench.cache import mark_used, note_added
 from fsbench.files import read_json, replacing
 from fsbench.files.arrays import read_npz
 from fsbench.paths import cache_folder
@@ -22,9 +23,11 @@ from fsbench.paths import cache_folder
 def load_arrays(kind: str, key: str) -> dict[str, np.ndarray] | None:
     """Return the arrays saved under `kind` and `key`; None where there are none or the file is damaged."""
     try:
-        return read_npz(_file(kind, key))
+        arrays = read_npz(_file(kind, key))
     except (OSError, ValueError):
         return None
+    mark_used(_file(kind, key))
+    return arrays
 
 
 def save_arrays(kind: str, key: str, arrays: dict[str, np.ndarray]) -> None:
@@ -40,9 +43,11 @@ def save_arrays(kind: str, key: str, arrays: dict[str, np.ndarray]) -> None:
 def load_json(kind: str, key: str) -> Any | None:
     """Return the value saved under `kind` and `key`; None where there is none or the file is damaged."""
     try:
-        return read_json(_file(kind, key, "json"), "cache")
+        value = read_json(_file(kind, key, "json"), "cache")
     except (OSError, ValueError):
         return None
+    mark_used(_file(kind, key, "json"))
+    return value
 
 
 def save_json(kind: str, key: str, value: Any) -> None:
@@ -55,6 +60,8 @@ def _save(path: Path, write: Callable[[Path], Any]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path, durable=False) as temporary:
             write(temporary)
+            size = temporary.stat().st_size
+        note_added(size)
     except OSError as error:
         _warn(path.parent, error.strerror or str(error))
 

@@ -13,6 +13,7 @@ from fsbench.files.opening import (
 from fsbench.files.written import (
     check_can_be_made,
     fingerprint,
+    is_half,
     locked,
     make_folder,
     remove_halves,
@@ -28,6 +29,7 @@ __all__ = [
     "fingerprint",
     "is_file",
     "is_folder",
+    "is_half",
     "load_yaml",
     "locked",
     "make_folder",

@@ -53,8 +53,13 @@ def remove_halves(folder: Path, deep: bool = True) -> None:
     """Remove what killed processes left of files they were writing in `folder` (`deep`: and below it); for who alone
     writes there."""
     for path in folder.rglob(".*.new") if deep else folder.glob(".*.new"):
-        if _TEMPORARY.fullmatch(path.name):
+        if is_half(path.name):
             path.unlink(missing_ok=True)
+
+
+def is_half(name: str) -> bool:
+    """Return whether a file of this name is one that `replacing` has not given its own yet."""
+    return _TEMPORARY.fullmatch(name) is not None
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from fsbench.cache import mark_used, note_added
 from fsbench.errors import RecordError
 from fsbench.files import fingerprint, read_json, sha256_file, write_text
 from fsbench.paths import cache_folder
@@ -35,19 +36,26 @@ def cached_row(
     """
     source = fingerprint([options, [_state(record) for record in records]])
     name = source[:32]
-    files = [cache_folder() / "rows" / name[:2] / f"{name[2:]}.json"]
+    shared = cache_folder() / "rows" / name[:2] / f"{name[2:]}.json"
+    files = [shared]
     if len(records) == 1:
         files.insert(0, records[0].path / "rows" / f"{name}.json")
     for file in files:
         with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # whatever `decode` raises of damage
             kept = read_json(file, "record")
             if kept["sha256"] == fingerprint([source, kept["row"]]):
-                return decode(kept["row"])
+                row = decode(kept["row"])
+                if file is shared:
+                    mark_used(file)
+                return row
     values = json.loads(json.dumps(compute()))  # as they are read back
+    text = json.dumps({"sha256": fingerprint([source, values]), "row": values})
     for file in files:
         with suppress(OSError):
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_text(file, json.dumps({"sha256": fingerprint([source, values]), "row": values}), durable=False)
+            write_text(file, text, durable=False)
+            if file is shared:
+                note_added(len(text))
             break
     return decode(values)
 

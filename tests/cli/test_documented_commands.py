@@ -31,6 +31,7 @@ RUN = [
     r"make bench",
     r"fsbench (--version|list|protocols)",
     r"fsbench weights (list|check)",
+    r"fsbench cache( clean.*)?",
     r"fsbench reproduce(?! --smoke| my/)(?!.* slurm).*",
     r"make reproduce .*",
     r"fsbench bench .*--(print_config|help).*",

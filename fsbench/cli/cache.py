@@ -1,0 +1,65 @@
+"""`fsbench cache`: what the cache folder holds, and clean it."""
+
+import argparse
+import time
+from typing import TYPE_CHECKING
+
+from fsbench.config.limits import real
+from fsbench.errors import SettingsError
+from fsbench.paths import cache_folder, cache_size
+from fsbench.terminal import print_line
+
+if TYPE_CHECKING:
+    from fsbench.cache import Entry
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    cache = commands.add_parser("cache", help="show what is kept to save time, or clean it")
+    cache.set_defaults(function=_show)
+    actions = cache.add_subparsers(dest="action")
+
+    clean = actions.add_parser("clean", help="remove what is kept; it is made again when it is needed")
+    clean.add_argument("kinds", nargs="*", metavar="KIND", help="as `fsbench cache` names them; default: all")
+    clean.add_argument(
+        "--older-than", type=real(0, 36500), default=0.0, metavar="DAYS", help="only what was not used for so long"
+    )
+    clean.set_defaults(function=_clean)
+
+
+def _show(options: argparse.Namespace, extra: list[str]) -> int:
+    # spared until it is needed
+    from fsbench.cache import KINDS, cache_entries
+    from fsbench.files.opening import in_units
+
+    entries = cache_entries()
+    print_line(f"{cache_folder()}: {_sum(entries)} of {in_units(cache_size())} (FSBENCH_CACHE, FSBENCH_CACHE_SIZE)")
+    rows = [("kind", "files", "size", "last used", "")]
+    for kind, meaning in KINDS.items():
+        some = [entry for entry in entries if entry.kind == kind]
+        if some:
+            used = time.strftime("%Y-%m-%d %H:%M", time.localtime(max(entry.used for entry in some)))
+            rows.append((kind, str(sum(len(entry.files) for entry in some)), _sum(some), used, meaning))
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    for row in rows if entries else ():
+        print_line("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]).rstrip())
+    return 0
+
+
+def _clean(options: argparse.Namespace, extra: list[str]) -> int:
+    # spared until it is needed
+    from fsbench.cache import KINDS, clean
+
+    for kind in options.kinds:
+        if kind not in KINDS:
+            raise SettingsError(f"'{kind}' is no kind of what is kept; expected some of {', '.join(KINDS)}")
+    removed = clean(options.kinds, options.older_than)
+    files = sum(len(entry.files) for entry in removed)
+    print_line(f"{cache_folder()}: removed {files} file{'s' * (files != 1)}, {_sum(removed)}")
+    return 0
+
+
+def _sum(entries: "list[Entry]") -> str:
+    # spared until it is needed
+    from fsbench.files.opening import in_units
+
+    return in_units(sum(entry.size for entry in entries))

@@ -1,0 +1,218 @@
+"""The cache takes no more room than it may: what was used longest ago goes, whoever else works on it."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fsbench import cache as kept
+from fsbench.backbones.feature_store import FeatureStore
+from fsbench.cache import BLOCK, DAY, KINDS, cache_entries, clean, trim
+from fsbench.cli.main import main
+from fsbench.data.disk_cache import load_arrays, load_json, save_arrays, save_json
+from fsbench.errors import SettingsError
+from fsbench.paths import REPOSITORY, cache_size
+
+
+def put(cache: Path, name: str, blocks: int, age: float) -> Path:
+    """A file of the cache that was used `age` seconds ago."""
+    file = cache / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(b"x" * (blocks * BLOCK - 5))
+    os.utime(file, (time.time() - age,) * 2)
+    return file
+
+
+def key(number: int) -> str:
+    return f"{number:032x}"
+
+
+@pytest.fixture
+def filled(cache) -> list[Path]:
+    """One entry of every kind, the oldest first; features have two files."""
+    names = [
+        f"pixels-{key(1)}.npz", f"rows/ab/{key(2)[2:]}.json", f"features/{key(3)}.f32", f"features/{key(3)}.crc",
+        f"instances-2-{key(4)}.npz", f"contents-{key(5)}.npz", f"images-{key(6)}.json",
+    ]  # fmt: skip
+    return [put(cache, name, 2, 1000 - 10 * age) for age, name in enumerate(names)]
+
+
+def test_every_kind_is_known(filled):
+    entries = cache_entries()
+    assert [entry.kind for entry in entries] == ["pixels", "rows", "features", "instances", "contents", "images"]
+    assert [file for entry in entries for file in sorted(entry.files, reverse=True)] == filled
+    sizes = {entry.kind: entry.size for entry in entries}
+    assert sizes == {kind: (4 if kind == "features" else 2) * BLOCK for kind in KINDS if kind != "unfinished"}
+
+
+def test_what_was_used_longest_ago_goes_first(filled):
+    assert trim(14 * BLOCK) == 0 and all(file.exists() for file in filled)
+    assert trim(13 * BLOCK) == BLOCK
+    assert [file.exists() for file in filled] == [False] + [True] * 6
+    assert trim(8 * BLOCK) == 2 * BLOCK  # features go as a whole
+    assert [file.exists() for file in filled] == [False] * 4 + [True] * 3
+    assert trim(0) == 0 and not cache_entries()
+
+
+def test_use_counts(cache):
+    save_arrays("pixels", key(1), {"a": np.zeros(3)})
+    save_json("images", key(2), [1])
+    for entry in cache_entries():
+        os.utime(entry.files[0], (0, 0))
+    assert load_json("images", key(2)) == [1]
+    assert [entry.kind for entry in cache_entries()] == ["pixels", "images"]
+    assert load_arrays("pixels", key(1)) is not None
+    assert [entry.kind for entry in cache_entries()] == ["images", "pixels"]
+
+
+def test_files_of_others_stay(cache, tmp_path):
+    """Whatever folder FSBENCH_CACHE names by mistake, only files with names of the suite are removed."""
+    names = ["thesis.npz", f"thesis-{key(1)}.npz", f"pixels-{key(1)}.tar", "features/mine.f32", "rows/ab/mine.json",
+             f"rows/other/{key(1)[2:]}.json", f"below/pixels-{key(1)}.npz", ".hidden.new"]  # fmt: skip
+    files = [put(cache, name, 1, 10 * DAY) for name in names]
+    (cache / f"pixels-{key(2)}.npz").symlink_to(put(tmp_path, "elsewhere", 1, 0))
+    (cache / f"pixels-{key(3)}.npz").mkdir()
+    assert trim(0) == 0 and clean() == [] and all(file.exists() for file in [*files, tmp_path / "elsewhere"])
+
+
+def test_what_is_being_written_stays(cache):
+    name = ".0123456789abcdef.{}.new"
+    left = put(cache / "rows" / "ab", name.format(17), 1, 2 * DAY)
+    writing = put(cache, name.format(18), 1, 5)
+    assert [entry.kind for entry in cache_entries()] == ["unfinished"] * 2
+    trim(0)
+    assert writing.exists() and not left.exists()
+
+
+def test_the_cache_is_kept_within_its_size(cache, monkeypatch):
+    monkeypatch.setenv("FSBENCH_CACHE_SIZE", "1MiB")
+    values = {"a": np.zeros(20_000)}  # 160 kB
+    for number in range(20):
+        save_arrays("pixels", key(number), values)
+        assert sum(entry.size for entry in cache_entries()) <= 1 << 20
+    kept_now = {file.name for entry in cache_entries() for file in entry.files}
+    assert kept_now == {f"pixels-{key(number)}.npz" for number in range(14, 20)}
+    monkeypatch.setenv("FSBENCH_CACHE_SIZE", "0")
+    save_arrays("pixels", key(20), values)
+    assert not cache_entries() and load_arrays("pixels", key(20)) is None
+
+
+def test_the_folder_is_not_looked_through_for_every_file(cache, monkeypatch):
+    looks = []
+    real = kept.cache_entries
+    monkeypatch.setattr(kept, "cache_entries", lambda: looks.append(1) or real())
+    for number in range(50):
+        save_json("images", key(number), [number])
+    assert len(looks) == 1
+
+
+def test_features_larger_than_the_cache_are_kept_in_memory(cache, monkeypatch):
+    monkeypatch.setenv("FSBENCH_CACHE_SIZE", "1kB")
+    path = cache / "features" / key(1)
+    store = FeatureStore(path, images=100, width=32)
+    store.put(3, np.ones(32, np.float32))
+    assert store.has(3) and not path.parent.exists()
+    monkeypatch.setenv("FSBENCH_CACHE_SIZE", "1MB")
+    put(cache, f"pixels-{key(2)}.npz", 300, 10)
+    FeatureStore(path, images=100, width=32).put(3, np.ones(32, np.float32))
+    assert [entry.kind for entry in cache_entries()] == ["features"]
+
+
+def test_features_that_go_while_they_are_used_stay_right(cache):
+    path = cache / "features" / key(1)
+    store = FeatureStore(path, images=4, width=8)
+    store.put(1, np.full(8, 5, np.float32))
+    clean(["features"])
+    other = FeatureStore(path, images=4, width=8)
+    assert store.has(1) and (store.rows(np.array([1])) == 5).all() and not other.has(1)
+
+
+def test_several_processes_at_once(cache, monkeypatch):
+    """Four processes fill the cache to twenty times its size: none fails, and it is bounded in the end."""
+    code = (
+        "import sys, numpy as np\nfrom fsbench.data.disk_cache import load_arrays, save_arrays\n"
+        "for i in range(100):\n"
+        "    key = f'{(int(sys.argv[1]) % 2) * 1000 + i:032x}'\n"  # two of them write the same files
+        "    save_arrays('pixels', key, {'a': np.full(25_000, i)})\n"
+        "    found = load_arrays('pixels', key)\n"
+        "    assert found is None or (found['a'] == i).all()\n"
+    )
+    monkeypatch.setenv("FSBENCH_CACHE_SIZE", "2MB")
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "PYTHONWARNINGS": "error"}
+    running = [
+        subprocess.Popen([sys.executable, "-c", code, str(number)], env=environment, stderr=subprocess.PIPE, text=True)
+        for number in range(4)
+    ]
+    for process in running:
+        _, err = process.communicate(timeout=100)
+        assert process.returncode == 0 and not err, err
+    entries = cache_entries()
+    assert 0 < sum(entry.size for entry in entries) <= 2e6 + 4 * 250_000
+    assert {entry.kind for entry in entries} == {"pixels"}
+
+
+@pytest.mark.parametrize(
+    ("given", "size"),
+    [("20GB", 20 * 10**9), ("500 MB", 5 * 10**8), ("1.5TiB", 3 << 39), ("2g", 2 * 10**9), ("0", 0), ("", 20 * 10**9)],
+)
+def test_sizes(monkeypatch, given, size):
+    monkeypatch.setenv("FSBENCH_CACHE_SIZE", given)
+    assert cache_size() == size
+
+
+@pytest.mark.parametrize("given", ["much", "20", "-1GB", "nan", "infGB", "1e9GB", "GB", "20GB!", f"{10**30}GB"])
+def test_nonsense_is_refused_before_anything_starts(monkeypatch, capsys, given):
+    monkeypatch.setenv("FSBENCH_CACHE_SIZE", given)
+    with pytest.raises(SettingsError, match="expected a size with its unit such as 20GB"):
+        cache_size()
+    assert main(["list"]) == 2
+    out, err = capsys.readouterr()
+    assert not out and err.startswith(f"fsbench: error: FSBENCH_CACHE_SIZE is '{given}'") and err.count("\n") == 1
+
+
+def test_show(filled, capsys, cache):
+    assert main(["cache"]) == 0
+    first, head, *lines = capsys.readouterr().out.splitlines()
+    assert first == f"{cache}: 56 KiB of 18.6 GiB (FSBENCH_CACHE, FSBENCH_CACHE_SIZE)"
+    assert head.split() == ["kind", "files", "size", "last", "used"]
+    sizes = {line.split()[0]: line.split()[1:4] for line in lines}
+    assert sizes == {kind: ["1", "8", "KiB"] for kind in KINDS if kind != "unfinished"} | {
+        "features": ["2", "16", "KiB"]
+    }
+
+
+def test_an_empty_cache(capsys, cache):
+    assert main(["cache"]) == 0 and main(["cache", "clean"]) == 0
+    shown, cleaned = capsys.readouterr().out.splitlines()
+    assert shown.startswith(f"{cache}: 0 bytes of ") and cleaned == f"{cache}: removed 0 files, 0 bytes"
+    assert not cache.exists()
+
+
+def test_clean(filled, capsys, cache):
+    assert main(["cache", "clean", "features", "rows"]) == 0
+    assert capsys.readouterr().out == f"{cache}: removed 3 files, 24 KiB\n"
+    assert [entry.kind for entry in cache_entries()] == ["pixels", "instances", "contents", "images"]
+    for age, file in enumerate(filled):
+        if file.exists():
+            os.utime(file, (time.time() - age * DAY,) * 2)
+    assert main(["cache", "clean", "--older-than", "4.5"]) == 0
+    assert [entry.kind for entry in cache_entries()] == ["instances", "pixels"]
+    assert main(["cache", "clean"]) == 0 and not cache_entries()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["clean", "everything"], "'everything' is no kind of what is kept; expected some of rows, features,"),
+        (["clean", "--older-than", "nan"], "--older-than is nan, expected a number from 0 to 36500"),
+        (["clean", "--older-than=-1"], "--older-than is -1, expected a number from 0 to 36500"),
+    ],
+)
+def test_clean_refuses(filled, capsys, words, expected):
+    assert main(["cache", *words]) == 2
+    err = capsys.readouterr().err
+    assert expected in err and err.count("\n") == 1 and all(file.exists() for file in filled)
