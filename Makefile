@@ -6,6 +6,7 @@ SHELL := /bin/bash
 PYTHON      ?= python3
 VENV        ?= .venv
 CONSTRAINTS ?= constraints.txt
+HASHES      ?=
 PIP_ARGS    ?=
 METHOD      ?= prototype,emat
 DATASET     ?= demo
@@ -21,6 +22,9 @@ STAMP := $(VENV)/.fsbench-installed
 PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --maxprocesses 4 --dist worksteal
 DOCS_STAMP := $(VENV)/.fsbench-docs-installed
 PIP   := $(BIN)/python -m pip --disable-pip-version-check
+# With HASHES all that it needs is there already, and nothing else may come
+install = $(PIP) install --quiet $(PIP_ARGS) $(if $(HASHES),--no-index --no-deps --no-build-isolation -e .,\
+  $(addprefix -c ,$(CONSTRAINTS)) -e '.[$(1)]')
 
 # Variables that are options of `fsbench bench`: "--drop-small" for DROP_SMALL=1, "--data-root 'x'" for DATA_ROOT=x
 SWITCHES := FAST FORCE DROP_SMALL DEBUG
@@ -34,7 +38,7 @@ BENCH_OPTIONS = $(foreach name,$(OPTIONS),$(if $($(name)),$(call flag,$(name)) $
 # A variable of make's command line that nothing here reads is refused with the nearest name: METHD=x would run the
 # default. What ends in % is for the programs that are run.
 VARIABLES := $(OPTIONS) $(SWITCHES) PYTHON VENV CONSTRAINTS PIP_ARGS ARGS COUNT CASES JOBS NAMES PAPER WANDB_PROJECT \
-  FORCE_BUILD
+  FORCE_BUILD HASHES
 PASSED_ON := SHELL WANDB% FSBENCH_% OMP_% OPENBLAS_% MKL_% CUDA_% NCCL_% TORCH_% PYTHON% PIP_% XDG_% http% https% HTTP% \
   SLURM_% TMPDIR HOME PATH
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
@@ -54,11 +58,12 @@ help:  ## show this list
 
 venv: $(STAMP)  ## create the virtual environment and install fsbench in it
 
-$(STAMP): pyproject.toml $(CONSTRAINTS)
+$(STAMP): pyproject.toml $(CONSTRAINTS) $(HASHES)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 4))' || \
 	  { echo "fsbench needs Python 3.11.4 or newer; try: make PYTHON=python3.12 ..." >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet $(PIP_ARGS) $(addprefix -c ,$(CONSTRAINTS)) -e '.[test]'
+	$(if $(HASHES),$(PIP) install --quiet $(PIP_ARGS) --require-hashes --no-deps --only-binary=:all: -r $(HASHES))
+	$(call install,test)
 	$(PIP) check
 	@touch $@
 
@@ -101,7 +106,7 @@ docs: $(DOCS_STAMP)  ## build the manual into site/; what a link does not find i
 	@echo 'site/index.html is the manual'
 
 $(DOCS_STAMP): $(STAMP)
-	$(PIP) install --quiet $(PIP_ARGS) $(addprefix -c ,$(CONSTRAINTS)) -e '.[docs]'
+	$(call install,docs)
 	@touch $@
 
 cuda: $(STAMP)  ## build the optional CUDA packages (needs a GPU toolkit; see docs/guides/install.md)
@@ -109,10 +114,12 @@ cuda: $(STAMP)  ## build the optional CUDA packages (needs a GPU toolkit; see do
 	CAUSAL_CONV1D_FORCE_BUILD=$(FORCE_BUILD) MAMBA_FORCE_BUILD=$(FORCE_BUILD) MAMBA_KEEP_CUDA_BUILD=TRUE \
 	  $(PIP) install --no-build-isolation $(PIP_ARGS) $(addprefix -c ,$(CONSTRAINTS)) -e '.[cuda]'
 
-lock: $(STAMP)  ## write constraints.txt from the installed packages
+lock: $(STAMP)  ## write constraints.txt and, with hashes, .ci/requirements.txt from the installed packages
 	{ echo '# Exact versions the tests were last run with; written by "make lock".'; \
 	  $(PIP) freeze --exclude-editable | grep -viE '^(nvidia-|cuda-|triton==|pip==|setuptools==)'; } > constraints.new
 	mv constraints.new constraints.txt
+	$(PIP) freeze --all --exclude-editable | grep -v '^pip==' | $(BIN)/python .ci/hashes.py > .ci/requirements.new
+	mv .ci/requirements.new .ci/requirements.txt
 
 clean-venv:  ## remove the virtual environment
 	rm -rf $(VENV)
