@@ -25,7 +25,12 @@ class FsbenchError(Exception):
         message: one line: what was found, what was expected, what to do. Line ends of a name in it are escaped.
         *further: lines that say how, each shown on a line of its own. They may also be in the message, each after a
             line end and two spaces.
+
+    Attributes:
+        is_told: another process says it, so that nothing is to be added on the screen.
     """
+
+    is_told = False
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.args))
@@ -58,13 +63,7 @@ class NumericsError(FsbenchError):
 
 
 class RunError(FsbenchError):
-    """A process of a run ended before the run did.
-
-    Attributes:
-        is_told: that process has said why, so that nothing is to be added on the screen.
-    """
-
-    is_told = False
+    """A process of a run ended before the run did."""
 
 
 class SeveralErrors(FsbenchError):

@@ -26,7 +26,7 @@ from fsbench.cli import (
     list as listing,
 )
 from fsbench.cli.inputs import checkpoint, data, manifest, weights
-from fsbench.errors import GOES_ON, FsbenchError, RunError, SettingsError, SeveralErrors, describe, user_message
+from fsbench.errors import GOES_ON, FsbenchError, SettingsError, SeveralErrors, describe, user_message
 from fsbench.paths import cache_size
 from fsbench.terminal import print_block, print_error, print_line
 
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if options.debug:
             raise
-        if isinstance(error, RunError) and error.is_told:
+        if isinstance(error, FsbenchError) and error.is_told:
             return 2
         if options.command == "run":
             print_line(file=sys.stderr)  # below the bar of progress

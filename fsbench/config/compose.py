@@ -199,6 +199,7 @@ def quiet() -> None:
     """Keep Lightning's notices (seeds, devices, tips) off the screen; a run's go to its log."""
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
     warnings.filterwarnings("ignore", message=r".*configure_optimizers` will be overridden")  # as was asked for
+    warnings.filterwarnings("ignore", message="The `srun` command is available")  # not every run on a cluster is a job
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
 

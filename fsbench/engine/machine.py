@@ -7,6 +7,7 @@ import torch
 from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.strategies import StrategyRegistry
 
+from fsbench.engine.slurm import check_tasks
 from fsbench.errors import SettingsError
 
 LEAST_LIMIT = 64
@@ -16,7 +17,7 @@ tests alone."""
 
 def check_machine(trainer: dict[str, Any]) -> None:
     """Raise SettingsError for an accelerator, a strategy, a precision or a number of devices that this machine does not
-    have.
+    have, or that are not what SLURM started.
 
     Args:
         trainer: arguments of Lightning's Trainer as plain values.
@@ -30,6 +31,8 @@ def check_machine(trainer: dict[str, Any]) -> None:
             )
         if not AcceleratorRegistry.get(accelerator).is_available():
             raise SettingsError(f"trainer.accelerator is {accelerator}, which this machine does not have; take auto")
+    count = len(devices) if isinstance(devices, list) else int(devices) if str(devices).isdecimal() else 1
+    check_tasks(count, int(trainer["num_nodes"]))
     gpus = _gpus()
     if accelerator == "gpu" and not gpus:
         raise SettingsError("trainer.accelerator is gpu, but torch sees none on this machine; take auto or cpu")
@@ -45,7 +48,6 @@ def check_machine(trainer: dict[str, Any]) -> None:
             raise SettingsError(
                 f"trainer.strategy is '{strategy}', expected auto, ddp or one of {', '.join(strategies)}"
             )
-    count = len(devices) if isinstance(devices, list) else int(devices) if str(devices).isdecimal() else 1
     most = gpus if on_gpus else max(LEAST_LIMIT, os.cpu_count() or 1)
     if count > most:
         raise SettingsError(

@@ -14,6 +14,7 @@ from fsbench.engine.checkpoint import AtomicCheckpointIO
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.loggers import wandb_logger
 from fsbench.engine.micro_batches import in_micro_batches
+from fsbench.engine.slurm import plugins_in_job
 from fsbench.engine.training_facts import CHOSEN_BY, TrainingFacts
 from fsbench.engine.validation_plan import EVERY_EPOCH, ValidationPlan, schedule_of
 
@@ -43,6 +44,7 @@ def build_trainer(experiment: Experiment, folder: Path) -> tuple[L.Trainer, Mode
         **arguments
         | {
             "default_root_dir": str(folder),
+            "plugins": plugins_in_job(arguments["plugins"]),
             "logger": [*curves, *_as_list(wandb), *_as_list(arguments["logger"])],
             "callbacks": [
                 best,

@@ -116,6 +116,10 @@ class Submitit:
             self.executor.update_parameters(**{"timeout_min": TIMEOUT_MIN} | dict(parameters))
             if cluster == "slurm":
                 self.executor.update_parameters(slurm_array_parallelism=at_once)
+                # needs submitit
+                from fsbench.grid.slurm_queue import choose_watcher
+
+                choose_watcher()
         except (RuntimeError, TypeError, ValueError, NameError, AssertionError) as error:
             raise SettingsError(f"{cluster}: {' '.join(str(error).split())}") from error
 

@@ -1,0 +1,120 @@
+"""Runs as jobs of a real SLURM: grids, trainings in several tasks, jobs that are cancelled and requeued."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fsbench.config.request import Request
+from fsbench.grid.spec import read_grid
+from fsbench.records.record import Record, find_records
+from tests.cli.conftest import environment_of_test
+from tests.cli.test_every_moment import environments_of_ranks
+from tests.cli.test_flows import the_record
+from tests.cli.test_killed import same
+from tests.slurm.cluster import processes_of, started_slurm
+
+pytestmark = pytest.mark.slow
+
+FSBENCH = [sys.executable, "-m", "fsbench"]
+
+
+@pytest.fixture
+def training(small_demo: Path) -> Callable[..., list[str]]:
+    """training(runs, devices) -> arguments of a run of two epochs and some test episodes."""
+
+    def arguments(runs: Path, devices: int, *more: str) -> list[str]:
+        extra = [
+            "--data.episodes=8", "--data.batch_size=4", "--data.validation_episodes=2", "--data.workers=0",
+            "--trainer.max_epochs=3", "--trainer.limit_train_batches=2", "--trainer.accelerator=cpu",
+            f"--trainer.devices={devices}", f"--trainer.strategy={'ddp' if devices > 1 else 'auto'}",
+            "--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}", *more,
+        ]  # fmt: skip
+        return ["run", *Request(["hsnet"], "demo", [0], str(runs), extra=extra).arguments("hsnet", 0)]
+
+    return arguments
+
+
+def equal(record: Record, whole: Record) -> None:
+    same(record, whole)
+    assert (record.path / "episodes.parquet").read_bytes() == (whole.path / "episodes.parquet").read_bytes()
+
+
+def test_a_grid_as_an_array_of_jobs(slurm, fsbench, warm, small_demo, tmp_path):
+    """With the records of the same grid on this machine; a job that fails is reported; no accounts are said once."""
+    extra = ["--data.episodes=6", "--data.workers=0", "--data.dataset=datamodules.datasets.folder.Folder"]
+    given = {"methods": ["prototype"], "datasets": ["demo"], "folds": [0, 1], "data_roots": {"demo": str(small_demo)}}
+    (tmp_path / "good.yaml").write_text(yaml.safe_dump(given | {"extra": extra}))
+    bad = given | {"methods": ["emat"], "folds": [0], "extra": [*extra, "--trainer.limit_train_batches=0"]}
+    (tmp_path / "bad.yaml").write_text(yaml.safe_dump(bad))
+    jobs = ["--executor", "slurm", "--array", "2", "--set", "timeout_min=10"]
+    folder, here = tmp_path / "jobs", tmp_path / "here"
+    done = fsbench("grid", "good.yaml", "bad.yaml", "--runs", str(folder), "--run", *jobs, **slurm.environment)
+    assert done.returncode == 1 and done.stderr.count(": done") == 2 and "Traceback" not in done.stderr, done.stderr
+    assert "training ended without a validation" in done.stderr and "3 cells: 2 done, 1 begun" in done.stdout
+    assert done.stderr.count("sacct") == 1 and "Bypassing" not in done.stderr
+    for cell in read_grid([tmp_path / "good.yaml"]):
+        alone = warm("run", *cell.arguments(here))
+        assert alone.returncode == 0, alone.stderr
+    records, whole = find_records(folder), find_records(here)
+    assert len(records) == len(whole) == 2
+    for one, other in zip(records, whole, strict=True):
+        equal(one, other)
+
+
+def test_a_training_in_two_tasks_is_requeued_and_cancelled_and_goes_on(slurm, warm_process, training, tmp_path):
+    """The record of two processes that nobody disturbed, and the hash of one process."""
+    whole, runs = tmp_path / "whole", tmp_path / "runs"
+    environment = environment_of_test(tmp_path)
+    ended = warm_process.call_ranks(
+        training(whole, 2), tmp_path, [environment | rank for rank in environments_of_ranks(2)]
+    )
+    assert [done.returncode for done in ended] == [0, 0], ended[0].stderr
+    command, given = [*FSBENCH, *training(runs, 2)], environment | slurm.environment
+    log = tmp_path / "job.log"
+
+    def starts() -> int:
+        return sum(file.read_text().count("training goes on from") for file in runs.glob("*/run.log"))
+
+    job = slurm.submit(command, tmp_path, 2, given)
+    slurm.wait(lambda: any(runs.glob("*/checkpoints/last.ckpt")) or slurm.state(job) == "FAILED", f"an epoch of {log}")
+    assert not any(runs.glob("*/checkpoints/finished.json")), log.read_text()
+    slurm.call("scontrol", "requeue", job)
+    slurm.wait(lambda: starts() == 1 or slurm.state(job) in ("COMPLETED", "FAILED"), f"a second start in {log}")
+    slurm.call("scancel", job)
+    slurm.wait(lambda: slurm.state(job) == "CANCELLED", "the end of a cancelled job")
+    assert not find_records(runs)
+    job = slurm.submit(command, tmp_path, 2, given)
+    slurm.wait(lambda: slurm.state(job) in ("COMPLETED", "FAILED"), f"the end of {log}")
+    assert slurm.state(job) == "COMPLETED", log.read_text()
+    record = the_record(runs)
+    equal(record, the_record(whole))
+    assert record.run["provenance"]["processes"] == 2
+    alone = warm_process.call(training(tmp_path / "alone", 1), tmp_path, environment)
+    assert alone.returncode == 0 and the_record(tmp_path / "alone").path.name == record.path.name
+
+
+def test_tasks_that_are_no_processes_of_the_run_are_refused_in_one_line(slurm, training, tmp_path):
+    """As many tasks as processes, without the option that Lightning reads; too many of them; none of srun's."""
+    environment = environment_of_test(tmp_path) | slurm.environment
+    unsaid = "their number for each node is not given; expected srun --ntasks-per-node=2 fsbench run …"
+    other = "expected srun --ntasks-per-node=1 fsbench run …, or --trainer.devices 2"
+    for devices, option, words in ((2, "--ntasks=2", unsaid), (1, "--ntasks-per-node=2", other)):
+        command = ["srun", option, *FSBENCH, *training(tmp_path / "runs", devices)]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
+        (line,) = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith("srun: ")]
+        assert done.returncode == 2 and line.startswith("fsbench: error: SLURM has 2 tasks on 1 node") and words in line
+    assert not (tmp_path / "runs").exists()
+
+
+def test_nothing_of_a_slurm_is_left(slurm):
+    with pytest.raises(ZeroDivisionError), started_slurm() as other:
+        other.call("sbatch", "--wrap=sleep 600", "--chdir=/tmp", "--output=/dev/null")
+        other.wait(lambda: "RUNNING" in other.call("squeue", "--noheader", "--format=%T"), "a job", 60)
+        assert len(processes_of(other)) >= 4
+        raise ZeroDivisionError
+    assert not processes_of(other) and not other.folder.exists()
+    assert slurm.call("sinfo", "--noheader", "--format=%T")  # this one goes on
