@@ -224,11 +224,11 @@ def _is_uncompressed_tar(archive: Path) -> bool:
 def _zip_members(zip_file: zipfile.ZipFile) -> Iterator[_Member]:
     """Yield the entries of `zip_file`, whose own module filters neither names nor links."""
     for info in zip_file.infolist():
-        if info.is_dir():
+        if info.filename.endswith("/"):  # `info.is_dir` fails for an empty name
             continue
         name, kind = info.filename, stat.S_IFMT(info.external_attr >> 16)
         path = PurePosixPath(name)
-        leads_out = path.is_absolute() or ".." in path.parts or "\\" in name or bool(re.match("[A-Za-z]:", name))
+        leads_out = path.is_absolute() or ".." in path.parts or bool(re.match(r"$|[A-Za-z]:|.*\\", name))
         if kind not in (0, stat.S_IFREG):
             refusal = "a link" if stat.S_ISLNK(kind) else "a special file"
         else:
