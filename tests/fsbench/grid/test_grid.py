@@ -472,6 +472,18 @@ def test_limits_that_are_given_hold(slurm, tmp_path):
         Submitit("slurm", tmp_path / "submitit", 1, {"timeout_min": "long"})
 
 
+def test_without_accounts_the_queue_says_how_jobs_ended(slurm, tmp_path, capsys):
+    """Also that of a job that has left it; one that waits, or whose node starts, has not ended."""
+    squeue = "#!/bin/sh\nprintf '0_0|CANCELLED\\n0_1|CONFIGURING\\n0_3|PENDING\\n'\n"
+    for name, text in (("sacct", "#!/bin/sh\necho disabled >&2; exit 1\n"), ("squeue", squeue)):
+        (tmp_path / "bin" / name).write_text(text)
+        (tmp_path / "bin" / name).chmod(0o755)
+    jobs = [Job(("--a",), tmp_path / f"log{place}") for place in range(4)]
+    started = Submitit("slurm", tmp_path / "submitit", 4, {}).start(jobs)
+    assert [job.job.done() for job in started] == [True, False, True, False]
+    assert capsys.readouterr().err.count("disabled") == 1
+
+
 def test_without_slurm_a_job_is_one_task(tmp_path):
     (job,) = Submitit("local", tmp_path / "submitit", 1, {}).start([Job(("--a",), tmp_path / "log", 4)])
     try:
