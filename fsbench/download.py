@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 
 from fsbench.errors import DataError, SettingsError
 from fsbench.files import open_file
+from fsbench.progress import hides_bar
 
 CHUNK = 1 << 20
 """Bytes read at a time."""
@@ -229,7 +230,7 @@ def _bar(total: int | None, initial: int, description: str) -> Any:
     """Return a progress bar in bytes; silent off a terminal and for files below 10 MiB."""
     from tqdm import tqdm  # spares commands that draw no progress its import
 
-    silent = True if total is not None and total < 10 * CHUNK else None
+    silent = True if total is not None and total < 10 * CHUNK else hides_bar()
     return tqdm(total=total, initial=initial, desc=description, unit="B", unit_scale=True, disable=silent)
 
 

@@ -4,12 +4,16 @@ Names of files, classes and methods may be anybody's. A control character in one
 on the screen, so it is written as JSON writes it, `\\u001b`, instead of being sent.
 """
 
+import os
 import re
 import sys
 from typing import TextIO
 
 LONGEST = 1500
 """Number of characters of a message that are shown; its middle is left out where it has more."""
+
+VERBOSITY = "FSBENCH_VERBOSITY"
+"""Variable of the environment that tells a command and its children how much to say: quiet or verbose."""
 
 _SHOWN = "\u200c\u200d"
 """Joiners, which some scripts are written with; invisible, but harmless."""
@@ -55,6 +59,24 @@ def print_error(text: str) -> None:
     print_line(f"fsbench: error: {one_line(text)}", sys.stderr)
 
 
+def is_quiet() -> bool:
+    """Return whether only results and errors are asked for."""
+    return os.environ.get(VERBOSITY) == "quiet"
+
+
+def is_verbose() -> bool:
+    """Return whether messages of the log are asked for on the screen."""
+    return os.environ.get(VERBOSITY) == "verbose"
+
+
+def print_progress(text: str) -> None:
+    """Print a line about the work's progress to the standard error, unless the command is to be quiet."""
+    if not is_quiet():
+        print_line(text, sys.stderr)
+
+
 def print_note(text: str) -> None:
-    """Print a remark to the standard error."""
+    """Print a remark to the standard error, unless the command is to be quiet."""
+    if is_quiet():
+        return
     print_line(f"fsbench: note: {one_line(text)}", sys.stderr)

@@ -1,13 +1,14 @@
 """`fsbench bench` and `fsbench run`: train and evaluate methods."""
 
 import argparse
+import sys
 from typing import TYPE_CHECKING
 
 from datamodules.instructions import GUIDES, missing
 from fsbench.cli.table import add_table_options, print_table
 from fsbench.config.options import add_bench_options, read_request
 from fsbench.errors import DataError, raise_all
-from fsbench.terminal import print_error
+from fsbench.terminal import print_block, print_error
 
 if TYPE_CHECKING:
     from fsbench.config.needs import AbsentData
@@ -25,7 +26,16 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     add_table_options(bench)
     bench.set_defaults(function=_bench)
 
-    run = commands.add_parser("run", allow_abbrev=False, help="train and evaluate one experiment from --config files")
+    run = commands.add_parser(
+        "run",
+        allow_abbrev=False,
+        add_help=False,
+        help="train and evaluate one experiment from --config files",
+        usage="fsbench run --config FILE [--config FILE …] [--GROUP.KEY VALUE …]",
+    )
+    run.add_argument(
+        "-h", "--help", action=_RunHelp, nargs=0, help="show what may be set; with --config, of its classes"
+    )
     run.set_defaults(function=_run)
 
 
@@ -44,6 +54,19 @@ def _bench(options: argparse.Namespace, extra: list[str]) -> int:
     for failure in failures:
         print_error(failure)
     return 1 if failures else 0
+
+
+class _RunHelp(argparse.Action):
+    """Show the keys that a run takes, read from the sources of what it builds: nothing heavy is imported."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *more: object) -> None:
+        # spared until it is needed, with yaml
+        from fsbench.config.argument_check import described_keys
+
+        given = sys.argv[sys.argv.index("run") + 1 :] if "run" in sys.argv else []
+        parser.print_help()
+        print_block("\n" + described_keys([word for word in given if word not in ("-h", "--help")]))
+        parser.exit()
 
 
 def _absent(data: "AbsentData") -> DataError:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fsbench.config.limits import whole
 from fsbench.errors import SettingsError
 from fsbench.files import make_folder
+from fsbench.progress import tracked
 from fsbench.terminal import one_line, print_block, print_line
 
 if TYPE_CHECKING:
@@ -50,8 +51,6 @@ def add_executor_options(parser: argparse.ArgumentParser) -> None:
 
 def _grid(options: argparse.Namespace, extra: list[str]) -> int:
     # heavy: other commands spare it
-    from tqdm import tqdm
-
     from fsbench.grid.layout import as_json, to_sheet
     from fsbench.grid.plan import plan
     from fsbench.grid.spec import read_grid
@@ -65,7 +64,7 @@ def _grid(options: argparse.Namespace, extra: list[str]) -> int:
     cells = read_grid(options.files, roots, options.fast)
 
     def progress(items: Any) -> Any:
-        return tqdm(items, desc="Looking up", unit="cell", leave=False, disable=None)
+        return tracked(list(items), "Looking up", "cell")
 
     planned = plan(cells, options.runs, options.recheck, progress)
     failed = False

@@ -1,13 +1,9 @@
 """The `fsbench` command: registers the subcommands, one file each, and prints errors in one line."""
 
-import argparse
 import os
-import re
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
-from fsbench import __version__
 from fsbench.cli import (
     bench,
     cache,
@@ -26,15 +22,21 @@ from fsbench.cli import (
     list as listing,
 )
 from fsbench.cli.inputs import checkpoint, data, manifest, weights
+from fsbench.cli.parser import Parser, build_parser, set_verbosity
 from fsbench.errors import GOES_ON, FsbenchError, SettingsError, SeveralErrors, describe, user_message
 from fsbench.paths import cache_size
 from fsbench.terminal import print_block, print_error, print_line
 
-COMMANDS = (
-    bench, table, listing, manifest, cost, predict, demo, explain, compare, grid, reproduce, regress, report,
-    checkpoint, data, weights, cache,
-)  # fmt: skip
-"""Modules of subcommands, in the order of `fsbench --help`."""
+GROUPS = {
+    "run": (bench, grid, reproduce, regress),
+    "look at results": (table, compare, explain, report, cost, listing),
+    "data and weights": (data, weights, checkpoint, cache),
+    "episode lists": (manifest,),
+    "your own images": (predict, demo),
+}
+"""Modules of subcommands, by the groups and in the order of `fsbench --help`."""
+
+COMMANDS = tuple(module for modules in GROUPS.values() for module in modules)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,21 +49,50 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Before torch is imported: its threads spin for milliseconds while they wait, which makes a busy machine crawl;
     # 1000 turns (some microseconds) cost nothing on a quiet one.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    try:
+        status = _main(argv)
+        if sys.stdout is not None:  # as it is where the shell closed it
+            sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # as `fsbench list | head` ends
+        _silence_closed_outputs()
+        return 141
+    except SystemExit:  # help was printed, or a refusal
+        _silence_closed_outputs()
+        raise
+
+
+def _silence_closed_outputs() -> None:
+    """Let nobody read what an output still holds whose reader has gone: Python's last flush would complain."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _main(argv: Sequence[str] | None) -> int:
     parser = _parser()
     try:
         options, extra = parser.parse_known_args(argv)
         cache_size()  # a variable that is wrong is refused before anything starts
+        if options.command is None:
+            if extra:
+                parser.error(f"unrecognized arguments: {' '.join(extra)}")
+            parser.print_help()
+            return 0
+        if extra and options.command not in ("bench", "run"):
+            parser.refuse(extra, options)
+        set_verbosity(options)
     except SettingsError as error:
         print_error(str(error))
         return 2
-    if extra and options.command not in ("bench", "run"):
-        parser.error(f"unrecognized arguments: {' '.join(extra)}")
     options.debug = options.debug or os.environ.get("FSBENCH_TRACEBACK", "0") not in ("", "0")
     try:
         return int(options.function(options, extra))
-    except BrokenPipeError:  # as `fsbench list | head` ends
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that Python's last flush finds a reader
-        return 141
+    except BrokenPipeError:
+        raise
     except Exception as error:
         if options.debug:
             raise
@@ -84,26 +115,5 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-class _Parser(argparse.ArgumentParser):
-    """The standard parser, whose refusals show control characters of the arguments and stay short."""
-
-    def error(self, message: str) -> NoReturn:
-        words = re.sub(r"^argument (-\S+)(/\S+)*: is ", r"\1 is ", message)
-        if words != message:  # a number out of its range, as handlers refuse it
-            raise SettingsError(words)
-        print_error(f"{words}; see: {self.prog} --help")
-        raise SystemExit(2)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="fsbench",
-        description="Benchmarks of few-shot segmentation and few-shot classification.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="version", version=__version__)
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    commands = parser.add_subparsers(dest="command", required=True)
-    for module in COMMANDS:
-        module.add_parser(commands)
-    return parser
+def _parser() -> Parser:
+    return build_parser(GROUPS)

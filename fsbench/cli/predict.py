@@ -53,7 +53,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--threads", type=whole(1, 256), default=2, help="that decode photos, and as many that write (default: 2)"
     )
     parser.add_argument("--force", action="store_true", help="remove results in --out that were made otherwise")
-    parser.add_argument("--quiet", action="store_true", help="no line for every photo")
+    parser.add_argument("--quiet", action="store_true", help="no line for every photo, no notes and no progress")
     parser.set_defaults(function=_predict)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from fsbench.cli.grid import add_executor_options, choose_executor, data_roots, print_failures
 from fsbench.config.limits import whole
 from fsbench.errors import SettingsError
+from fsbench.progress import tracked
 from fsbench.terminal import print_block, print_error, print_line
 
 
@@ -52,8 +53,6 @@ def _reproduce(options: argparse.Namespace, extra: list[str]) -> int:
 def _plan(options: argparse.Namespace) -> int:
     """Show a paper or one of its tables, after it was run where that was asked for."""
     # heavy: other commands spare it
-    from tqdm import tqdm
-
     from fsbench.config.shipped import published_scores
     from fsbench.papers.figures import figures_of
     from fsbench.papers.files import read_paper, rows_of
@@ -77,7 +76,7 @@ def _plan(options: argparse.Namespace) -> int:
     ordered = with_preparations([run for row in chosen for run in all_runs[row]], all_runs, common)
 
     def progress(items: Any) -> Any:
-        return tqdm(items, desc="Looking up", unit="run", leave=False, disable=None)
+        return tracked(list(items), "Looking up", "run")
 
     planned = plan_runs(ordered, options.runs, options.recheck, progress)
     failed = False

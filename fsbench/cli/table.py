@@ -23,7 +23,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     add_table_options(table)
     table.set_defaults(function=_table)
 
-    rescore = commands.add_parser("rescore", help="score the predictions of finished runs by another protocol's metric")
+    rescore = commands.add_parser("rescore", help="score finished runs by another protocol's metric")
     rescore.add_argument("runs", nargs="+", type=Path, help="folders of runs; nothing is written")
     rescore.add_argument("--protocol", required=True, help="see: fsbench list")
     rescore.add_argument("--format", choices=RESCORE_FORMATS, default="text", help="of the table")

@@ -5,6 +5,7 @@ it merges them, and keys are compared with the sources of the classes, which fin
 this cannot decide is left to the parser.
 """
 
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,24 @@ def read_arguments(arguments: Sequence[str], options: Iterable[str] = ()) -> tup
             values = merge_settings(values, _with_class_paths(nested(parts, parse_value(value))))
             errors += _unknown_keys(key, value, parts, values)
     return values, errors
+
+
+def described_keys(arguments: Sequence[str]) -> str:
+    """Return the keys of a run's groups in words; of model and data those of the classes that `arguments` name."""
+    values, _ = read_arguments(arguments)
+    text = [
+        "  --config FILE        settings in YAML, as in configs/; may be repeated, later ones win",
+        "  --print_config       show all settings, and run nothing",
+        "  --seed_everything N  seed of first weights and of training episodes",
+    ]
+    classes = {"run": _SOURCES["run"], "data": "datamodules.episodic.EpisodicDataModule", "model": None}
+    classes["trainer"] = _SOURCES["trainer"]
+    for group, default in classes.items():
+        class_path = value_at(values, (group, "class_path")) or default
+        source = class_source(str(class_path)) if class_path else None
+        known = ", ".join(source.parameters or ()) if source else "those of the method; name its file with --config"
+        text += textwrap.wrap(f"--{group}.KEY: {known}", 100, initial_indent="  ", subsequent_indent="      ")
+    return "\n".join(text)
 
 
 def no_option(class_path: str, name: str, known: Sequence[str]) -> str:

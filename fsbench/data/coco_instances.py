@@ -12,6 +12,7 @@ import numpy as np
 from fsbench.data.disk_cache import load_arrays, save_arrays
 from fsbench.errors import DataError
 from fsbench.files import parse_json, sha256_file
+from fsbench.progress import hides_bar
 
 _FORMAT = "instances-2"
 """To be changed with the meaning of the arrays, so that older files are not used."""
@@ -91,7 +92,7 @@ def cached_instances(path: Path, read: Callable[[Path, str], Instances]) -> Inst
             return Instances(path, sha256, tuple(texts["file_names"].split("\n")), rles=rles, **saved)
         except (KeyError, TypeError, ValueError):
             pass  # written by another version: read the file again
-    with tqdm(total=1, desc=f"Reading {path.name}", unit="file", disable=None) as progress:
+    with tqdm(total=1, desc=f"Reading {path.name}", unit="file", disable=hides_bar()) as progress:
         instances = read(path, sha256)
         progress.update()
     values = {field.name: getattr(instances, field.name) for field in fields(instances)}

@@ -17,7 +17,7 @@ from fsbench.engine.watchdog import child_environment, describe_exit, sigterm_ex
 from fsbench.errors import GOES_ON, SettingsError
 from fsbench.files import make_folder
 from fsbench.records.record import Record, read_record
-from fsbench.terminal import print_block, print_line
+from fsbench.terminal import print_progress
 
 STDERR = 2  # the file descriptor
 
@@ -51,10 +51,10 @@ def bench(request: Request) -> tuple[list[Record], list[str]]:
     jobs = _jobs(request)
     protocols = describe_protocols(request)
     if protocols:
-        print_block(protocols, sys.stderr)
+        print_progress(protocols)
     for number, job in enumerate(jobs, 1):
         label = f"[{number}/{len(jobs)}] {job.label}"
-        print_line(f"{label}: {'found' if job.is_done else 'runs in'} {job.folder}", sys.stderr)
+        print_progress(f"{label}: {'found' if job.is_done else 'runs in'} {job.folder}")
         status = 0 if job.is_done else _run_in_process(job.arguments, request.debug)
         record = read_record(job.folder)
         if status or record is None:

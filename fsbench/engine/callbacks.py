@@ -15,6 +15,7 @@ from fsbench.episodes.samplers import Episode
 from fsbench.files import replacing
 from fsbench.files.arrays import read_npz
 from fsbench.metrics.episodic import EpisodicScores, SegmentationResult
+from fsbench.progress import ProgressLines
 from fsbench.records.journal import Journal, JournalWriter
 
 log = logging.getLogger("fsbench")
@@ -67,6 +68,33 @@ class EpisodicValidation(Callback):
         assert self.scores is not None
         for name, value in self.scores.compute().items():  # sums over all ranks first
             pl_module.log(f"val/{name}", value, prog_bar=name == "mIoU", sync_dist=False)
+
+
+class ProgressInLines(Callback):
+    """Say every ten seconds how far the run is, and each validation's score: for pipes and files, which have no bar."""
+
+    def __init__(self) -> None:
+        self.lines = ProgressLines()
+
+    def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
+        batches = f", batch {trainer.fit_loop.batch_idx + 1} of {trainer.num_training_batches}"
+        self._say(trainer, f"training: epoch {trainer.current_epoch + 1} of {trainer.max_epochs}{batches}")
+
+    def on_validation_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, *more: Any
+    ) -> None:
+        batches = f"batch {batch_idx + 1} of {sum(trainer.num_val_batches)}"
+        self._say(trainer, f"validation of epoch {trainer.current_epoch + 1}: {batches}")
+
+    def on_test_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, *more: Any
+    ) -> None:
+        self._say(trainer, f"evaluation: batch {batch_idx + 1} of {sum(trainer.num_test_batches)}")
+
+    def _say(self, trainer: L.Trainer, text: str) -> None:
+        if trainer.is_global_zero and self.lines.is_due:
+            score = trainer.callback_metrics.get("val/mIoU")
+            self.lines.say(text if score is None else f"{text}; last validation: mIoU {100 * float(score):.2f}")
 
 
 class ResultWriter(Callback):

@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from fsbench.engine.callbacks import THREADS, EpisodicValidation, PerStepSeed
+from fsbench.engine.callbacks import THREADS, EpisodicValidation, PerStepSeed, ProgressInLines
 from fsbench.engine.checkpoint import AtomicCheckpointIO
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.loggers import wandb_logger
@@ -17,6 +17,7 @@ from fsbench.engine.micro_batches import in_micro_batches
 from fsbench.engine.slurm import plugins_in_job
 from fsbench.engine.training_facts import CHOSEN_BY, TrainingFacts
 from fsbench.engine.validation_plan import EVERY_EPOCH, ValidationPlan, schedule_of
+from fsbench.progress import shows_bar
 
 
 def build_trainer(experiment: Experiment, folder: Path) -> tuple[L.Trainer, ModelCheckpoint]:
@@ -39,7 +40,7 @@ def build_trainer(experiment: Experiment, folder: Path) -> tuple[L.Trainer, Mode
     best, *last = _checkpoints(folder / "checkpoints", plan)
     curves = [CSVLogger(folder, "curves")] if experiment.trains else []
     wandb = wandb_logger(experiment, folder)
-    progress = [] if arguments["enable_progress_bar"] is False else [TQDMProgressBar(leave=True)]
+    bar = arguments["enable_progress_bar"] is not False and shows_bar()
     trainer = L.Trainer(
         **arguments
         | {
@@ -53,9 +54,10 @@ def build_trainer(experiment: Experiment, folder: Path) -> tuple[L.Trainer, Mode
                 *([plan] if experiment.trains else []),
                 PerStepSeed(experiment.data.seed),
                 *([TrainingFacts(experiment)] if experiment.trains else []),
-                *progress,
+                TQDMProgressBar(leave=True) if bar else ProgressInLines(),
                 *_as_list(arguments["callbacks"]),
             ],
+            "enable_progress_bar": bar,
             "use_distributed_sampler": False,  # ours neither pads nor repeats
             "num_sanity_val_steps": 0,
             "enable_model_summary": False,

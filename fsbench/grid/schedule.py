@@ -16,6 +16,7 @@ from fsbench.errors import FsbenchError
 from fsbench.files import make_folder
 from fsbench.grid.executors import Executor, Job, Running
 from fsbench.grid.plan import PlannedRun, run_folder
+from fsbench.progress import hides_bar
 from fsbench.records.record import read_record
 
 POLL_SECONDS = 0.3
@@ -44,7 +45,7 @@ def run_missing(
     waiting = deque(item for item in planned if item.state in ("missing", "begun"))
     running: list[tuple[PlannedRun, Job, Running, _ProgressLine]] = []
     failures: list[Failure] = []
-    hidden = None if screen is None else not screen
+    hidden = hides_bar() if screen is None else not screen
     with sigterm_exits(), tqdm(total=len(waiting), desc="cells", file=sys.stderr, disable=hidden) as bar:
         try:
             while waiting or running:

@@ -19,6 +19,7 @@ from fsbench.predict.predictor import Predictor
 from fsbench.predict.prefetch import prefetch_map
 from fsbench.predict.query_images import QueryImage
 from fsbench.predict.result import Result, output_files
+from fsbench.progress import hides_bar
 
 DISK_ERRORS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
 """Errors that end the work instead of concerning one image."""
@@ -101,7 +102,7 @@ class _FolderRun:
         stamps = {image.name: _file_stamp(image.path) for image in todo}
         refused: set[str] = set()
         saved = prefetch_map(self._save, self._results(todo), self.threads)
-        with tqdm(total=len(images), initial=summary.resumed, desc="predict", unit="photo", disable=None) as bar:
+        with tqdm(total=len(images), initial=summary.resumed, desc="predict", unit="photo", disable=hides_bar()) as bar:
             for image, (result, entry) in zip(todo, saved, strict=True):
                 if isinstance(result, Result):
                     self.journal.add(entry | {"stamp": stamps[image.name]})

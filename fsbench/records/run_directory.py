@@ -6,6 +6,7 @@ exists, also when a process is killed between two renames.
 
 import json
 import logging
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -15,6 +16,7 @@ from typing import Any
 
 from fsbench.errors import FsbenchError, SettingsError, user_message
 from fsbench.files import locked, make_folder, remove_halves, write_text
+from fsbench.terminal import is_verbose
 
 COMPLETE = "run.json"
 """File of a record that is written last."""
@@ -128,15 +130,23 @@ class _LogFile(logging.FileHandler):
             super().close()
 
 
+def _is_no_advertisement(record: logging.LogRecord) -> bool:
+    """Return False for tips of Lightning to install other products."""
+    return not re.search(r"💡|\bTip:|litlogger|litmodels|lightning\.ai", str(record.msg))
+
+
 @contextmanager
 def _logging_to(file: Path) -> Iterator[None]:
     """Send messages of the suite and of Lightning, and warnings, to `file` instead of the screen."""
     handler = _LogFile(file)
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    handlers: list[logging.Handler] = [handler, *([logging.StreamHandler()] if is_verbose() else [])]
+    for each in handlers:
+        each.addFilter(_is_no_advertisement)
     logging.captureWarnings(True)
     loggers = [logging.getLogger(name) for name in LOGGERS]
     for logger in loggers:
-        logger.handlers = [handler]
+        logger.handlers = list(handlers)
         logger.setLevel(logging.INFO)
         logger.propagate = False
     try:

@@ -1,17 +1,21 @@
 """Every file of the command line is a subcommand, and `fsbench --help` names each."""
 
+import os
 import pkgutil
 import re
+import subprocess
+import sys
 
 import pytest
 
 import fsbench.cli
-from fsbench.cli import main
+from fsbench.cli import main, parser
+from fsbench.paths import CONFIGS
 
 
 def test_every_module_is_registered():
     walk = pkgutil.walk_packages(fsbench.cli.__path__, "fsbench.cli.")
-    modules = {module.name for module in walk if not module.ispkg} - {main.__name__}
+    modules = {module.name for module in walk if not module.ispkg} - {main.__name__, parser.__name__}
     assert {module.__name__ for module in main.COMMANDS} == modules
     assert len(main.COMMANDS) == len(modules)
 
@@ -24,3 +28,57 @@ def test_help_names_every_subcommand(capsys):
     assert {"run", "rescore", "protocols"} <= described.keys()  # which share a file with another
     for text in described.values():
         assert not text.endswith(".")
+
+
+def test_bare_fsbench_shows_the_groups(capsys):
+    assert main.main([]) == 0
+    shown = capsys.readouterr().out
+    assert [line[:-1] for line in shown.splitlines() if re.fullmatch(r"\S.*:", line)] == [*main.GROUPS, "options"]
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["tabel"], "did you mean 'table'?"),
+        (["table", "x", "--publishd"], "unrecognized arguments: --publishd; did you mean '--published'?"),
+        (["weights", "list", "--jsn"], "did you mean '--json'?; see: fsbench weights list --help"),
+        (["weights", "lst"], "did you mean 'list'?"),
+        (["table", "x", "--format", "txt"], "did you mean 'text'?"),
+        (["--colour"], "unrecognized arguments: --colour"),
+    ],
+)
+def test_misspelt_words_are_guessed(capsys, words, expected):
+    with pytest.raises(SystemExit, match="2"):
+        main.main(words)
+    message = capsys.readouterr().err
+    assert expected in message and len(message.splitlines()) == 1
+
+
+def test_quiet_and_verbose_are_of_every_command(capsys):
+    root = main._parser()
+    for name, command in parser.subcommands_of(root).items():
+        for each in [command, *parser.subcommands_of(command).values()]:
+            assert {"--quiet", "--verbose"} <= each._option_string_actions.keys(), name
+    assert main.main(["list", "--quiet", "--verbose"]) == 2
+    assert "--quiet and --verbose were both given" in capsys.readouterr().err
+
+
+def test_help_of_run_names_what_may_be_set(capsys, monkeypatch):
+    file = str(CONFIGS / "methods" / "emat.yaml")
+    monkeypatch.setattr("sys.argv", ["fsbench", "run", "--config", file, "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        main.main(["run", "--config", file, "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    for key in ("--config FILE", "support_side", "max_epochs", "nshot_strategy", "image_size"):
+        assert key in shown
+
+
+@pytest.mark.parametrize("words", [["list"], ["--help"], ["bench", "--help"], ["weights", "list"]], ids=" ".join)
+def test_a_reader_that_goes_leaves_nothing_to_say(words):
+    """As with `| head`: the pipe is closed before anything is written to it."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as pipe:
+        done = subprocess.run([sys.executable, "-m", "fsbench", *words], stdout=pipe, stderr=subprocess.PIPE)
+    assert done.stderr == b"" and done.returncode in (0, 141)

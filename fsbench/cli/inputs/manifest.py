@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from fsbench.config.limits import whole
 from fsbench.errors import SettingsError
 from fsbench.files import make_folder
+from fsbench.progress import tracked
 from fsbench.terminal import print_line
 
 if TYPE_CHECKING:
@@ -68,10 +69,7 @@ def _index(dataset: str, options: argparse.Namespace) -> "SegmentationIndex":
 
 
 def _progress(names: list[str]) -> Iterable[str]:
-    # heavy: other commands spare it
-    from tqdm import tqdm
-
-    return tqdm(names, desc="Reading images", unit="image", disable=None)
+    return tracked(names, "Reading images", "image")
 
 
 def _build(options: argparse.Namespace, extra: list[str]) -> int:

@@ -1,0 +1,115 @@
+"""The parser of the command line: subcommands in groups, refusals with the nearest name, options that all share."""
+
+import argparse
+import os
+import re
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Any, NoReturn
+
+from fsbench import __version__
+from fsbench.errors import SettingsError, did_you_mean
+from fsbench.terminal import VERBOSITY, print_error
+
+Commands = Mapping[str, Sequence[ModuleType]]
+"""Modules of subcommands by the title of their group."""
+
+
+class Parser(argparse.ArgumentParser):
+    """The standard parser, whose refusals show control characters of the arguments, stay short, and guess."""
+
+    def error(self, message: str) -> NoReturn:
+        words = re.sub(r"^argument (-\S+)(/\S+)*: is ", r"\1 is ", message)
+        if words != message:  # a number out of its range, as handlers refuse it
+            raise SettingsError(words)
+        choice = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
+        if choice:
+            words += did_you_mean(choice[1], re.findall(r"'([^']*)'", choice[2]))
+        print_error(f"{words}; see: {self.prog} --help")
+        raise SystemExit(2)
+
+    def refuse(self, extra: Sequence[str], options: argparse.Namespace) -> NoReturn:
+        """Say that arguments are unknown, with the option of the subcommand that is nearest to the first."""
+        parser = self
+        for name in (options.command, getattr(options, "action", None)):
+            parser = subcommands_of(parser).get(str(name), parser)
+        known = list(parser._option_string_actions)
+        parser.error(f"unrecognized arguments: {' '.join(extra)}{did_you_mean(extra[0].split('=')[0], known)}")
+
+
+class _Root(Parser):
+    """The parser of `fsbench` itself, which shows the subcommands in groups."""
+
+    groups: Commands
+
+    def format_help(self) -> str:
+        lines = [f"usage: {self.prog} COMMAND …", "", str(self.description), ""]
+        for title, modules in self.groups.items():
+            lines += [f"{title}:", *(f"    {name:12} {text}" for name, text in self._described(modules)), ""]
+        lines += ["options:"]
+        lines += [f"    {', '.join(action.option_strings):12} {action.help}" for action in self._actions[:-1]]
+        return "\n".join([*lines, "", f"{self.prog} COMMAND --help shows the options of one command.", ""])
+
+    def _described(self, modules: Sequence[ModuleType]) -> list[tuple[str, str]]:
+        """Return the names and help lines of the subcommands that `modules` define."""
+        action = self._actions[-1]
+        assert isinstance(action, argparse._SubParsersAction)
+        helps = {choice.dest: str(choice.help) for choice in action._choices_actions}
+        functions = {name: parser.get_default("function") for name, parser in action.choices.items()}
+        homes = {name: _home(action.choices[name], function) for name, function in functions.items()}
+        return [(name, helps[name]) for module in modules for name in homes if homes[name] == module.__name__]
+
+
+def _home(parser: argparse.ArgumentParser, function: Any) -> str:
+    """Return the module that handles a subcommand; of one with actions, that of its first action."""
+    inner = next(iter(subcommands_of(parser).values()), parser)
+    return str((function or inner.get_default("function")).__module__)
+
+
+def subcommands_of(parser: argparse.ArgumentParser) -> Mapping[str, Any]:
+    """Return the parsers of a parser's subcommands by their names; empty where it has none."""
+    found = [action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    return dict(found[0]) if found else {}
+
+
+def build_parser(groups: Commands) -> Parser:
+    """Return the parser of the whole command line."""
+    parser = _Root(
+        prog="fsbench",
+        description="Benchmarks of few-shot segmentation and few-shot classification.",
+        allow_abbrev=False,
+    )
+    parser.groups = groups
+    parser.add_argument("--version", action="version", version=__version__, help="show the version")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    _add_verbosity(parser)
+    commands = parser.add_subparsers(dest="command", parser_class=Parser)
+    for modules in groups.values():
+        for module in modules:
+            module.add_parser(commands)
+    for command in commands.choices.values():
+        for each in [command, *subcommands_of(command).values()]:
+            _add_verbosity(each)
+    return parser
+
+
+def _add_verbosity(parser: argparse.ArgumentParser) -> None:
+    """Add --quiet and --verbose, before or after the subcommand; `predict` has a --quiet with words of its own."""
+    texts = {"quiet": "no notes and no progress", "verbose": "the log's messages on the screen, too"}
+    known = parser._option_string_actions
+    for name, text in texts.items():
+        if f"--{name}" not in known:
+            parser.add_argument(f"--{name}", action="store_true", default=argparse.SUPPRESS, help=text)
+
+
+def set_verbosity(options: argparse.Namespace) -> None:
+    """Tell this process and its children how much to say."""
+    quiet, verbose = getattr(options, "quiet", False), getattr(options, "verbose", False)
+    if quiet and verbose:
+        raise SettingsError("--quiet and --verbose were both given; expected one of them")
+    if quiet or verbose:
+        import logging  # spares other calls its import
+
+        os.environ[VERBOSITY] = "quiet" if quiet else "verbose"
+        logging.basicConfig(format="%(message)s")
+        logging.getLogger("fsbench").setLevel(logging.ERROR if quiet else logging.INFO)
