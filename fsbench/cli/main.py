@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from fsbench.cli import (
     bench,
+    bundle,
     cache,
     compare,
     cost,
@@ -29,7 +30,7 @@ from fsbench.terminal import print_block, print_error, print_line
 
 GROUPS = {
     "run": (bench, grid, reproduce, regress),
-    "look at results": (table, compare, explain, report, cost, listing),
+    "look at results": (table, compare, explain, report, cost, bundle, listing),
     "data and weights": (data, weights, checkpoint, cache),
     "episode lists": (manifest,),
     "your own images": (predict, demo),

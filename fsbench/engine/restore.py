@@ -1,6 +1,6 @@
 """Load a finished run's method and data again, as they were when it was evaluated."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -16,8 +16,13 @@ from fsbench.metrics.episodic import SegmentationResult
 from fsbench.records.record import Record
 
 
-def load_run(folder: Path) -> Experiment:
+def load_run(folder: Path, settings: Sequence[str] = (), checkpoint: Path | None = None) -> Experiment:
     """Load the experiment of the finished run in `folder`, with its trained method in eval mode.
+
+    Args:
+        folder: of the run.
+        settings: arguments in LightningCLI's form on top of its own, such as where the data are here.
+        checkpoint: file of the method that the run trained, in place of the one in the folder.
 
     Raises:
         RecordError: the run is not finished, or its checkpoint is gone.
@@ -25,8 +30,10 @@ def load_run(folder: Path) -> Experiment:
     config = folder / "config.yaml"
     if not (folder / "run.json").is_file() or not config.is_file():
         raise RecordError(f"{folder} is no finished run with a config.yaml; expected a folder that `make bench` wrote")
-    experiment = Experiment(parse_stored(config))
-    if experiment.trains:
+    experiment = Experiment(parse_stored(config, settings))
+    if experiment.trains and checkpoint is not None:
+        load_checkpoint(experiment.method, checkpoint)
+    elif experiment.trains:
         finished = folder / "checkpoints" / "finished.json"
         if not finished.is_file():
             raise RecordError(f"there is no {finished}; expected the checkpoint that the run trained; run it again")
@@ -39,12 +46,15 @@ def load_run(folder: Path) -> Experiment:
     return experiment
 
 
-def reopen_at(record: Record, chosen: Iterable[int]) -> tuple[Experiment, Iterator[EpisodeBatch]]:
+def reopen_at(
+    record: Record, chosen: Iterable[int], settings: Sequence[str] = (), checkpoint: Path | None = None
+) -> tuple[Experiment, Iterator[EpisodeBatch]]:
     """Load a run and some of its test episodes, on a GPU if there is one; for use in `torch.inference_mode`.
 
     Args:
         record: the finished run.
         chosen: numbers of test episodes.
+        settings, checkpoint: as in `load_run`.
 
     Returns:
         The experiment, whose method is calibrated if it calibrates, and the chosen episodes with their truth, one by
@@ -53,7 +63,7 @@ def reopen_at(record: Record, chosen: Iterable[int]) -> tuple[Experiment, Iterat
     Raises:
         RecordError: the data at hand are not those of the run.
     """
-    experiment = load_run(record.path)
+    experiment = load_run(record.path, settings, checkpoint)
     data, method = experiment.data, experiment.method
     if data.manifest.sha256 != record.manifest_sha256 or data.files_sha256 != record.run["identity"]["files_sha256"]:
         raise RecordError("the data at hand are not those that the run was tested on")

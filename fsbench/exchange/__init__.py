@@ -1,0 +1,1 @@
+"""Results that others can check: records in one file, with a card, and their verification."""

@@ -1,0 +1,180 @@
+"""A bundle: finished runs in one file (zip), without images and weights, to be checked by whoever gets it.
+
+It holds a folder for each run, named by its id, with run.json, episodes.parquet, manifest.jsonl and config.yaml, and
+`bundle.json`: the format, a card, the licence of the results, and the sha256 of every file.
+"""
+
+import hashlib
+import json
+import re
+import stat
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fsbench.episodes.header import first_problem
+from fsbench.errors import RecordError
+from fsbench.exchange.card import Card
+from fsbench.files import open_file, parse_json, read_bytes, replacing
+from fsbench.files.opening import LIMITS, MIB, in_units
+from fsbench.records.record import Record
+
+LISTING = "bundle.json"
+FILES = {"run.json": "record", "episodes.parquet": "counts", "manifest.jsonl": "manifest", "config.yaml": "settings"}
+"""Files of a run, with their kinds of `fsbench.files`; the last may be missing."""
+NEEDED = tuple(FILES)[:3]
+MOST_RUNS = 1000
+MOST_BYTES = 4096 * MIB
+"""Largest contents of a bundle."""
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
+_Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class Listing(BaseModel):
+    """Content of bundle.json; `runs` has the hashes of each run's files by name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1]
+    made_by: Annotated[str, Field(max_length=100)]
+    licence: Annotated[str, Field(min_length=1, max_length=200)]
+    card: Card
+    runs: Annotated[dict[str, dict[str, _Hash]], Field(min_length=1, max_length=MOST_RUNS)]
+
+
+def write_bundle(records: Sequence[Record], card: Card, licence: str, made_by: str, out: Path) -> list[str]:
+    """Write finished runs to a bundle. Equal runs, card and licence give equal files.
+
+    Args:
+        records: finished runs.
+        card: holds for all of them.
+        licence: of the results, an SPDX name such as CC-BY-4.0.
+        made_by: name and version of the program.
+        out: file to write.
+
+    Returns:
+        The ids of the runs.
+
+    Raises:
+        RecordError: a run is damaged, or two have the same id.
+    """
+    contents: dict[str, dict[str, bytes]] = {}
+    for record in sorted(records, key=lambda record: str(record.run["id"])):
+        name = str(record.run["id"])
+        if name in contents or not _ID.fullmatch(name):
+            reason = "is there twice" if name in contents else "is no name of a run"
+            raise RecordError(f"the run {name} in {record.path} {reason}; expected runs with names of their own")
+        record.episodes, record.manifest  # noqa: B018 - both are checked as they are read
+        contents[name] = {
+            file: read_bytes(record.path / file, kind) for file, kind in FILES.items() if (record.path / file).is_file()
+        }
+    hashes = {
+        name: {file: hashlib.sha256(content).hexdigest() for file, content in files.items()}
+        for name, files in contents.items()
+    }
+    listing = Listing(format=1, made_by=made_by, licence=licence, card=card, runs=hashes)
+    with replacing(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+        _add(archive, LISTING, listing.model_dump_json(indent=2).encode() + b"\n")
+        for name, files in contents.items():
+            for file, content in files.items():
+                _add(archive, f"{name}/{file}", content)
+    return list(contents)
+
+
+def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+    info = zipfile.ZipInfo(name)  # without a time stamp
+    info.external_attr = (stat.S_IFREG | 0o644) << 16
+    archive.writestr(info, content, zipfile.ZIP_DEFLATED)
+
+
+@contextmanager
+def unpacked(bundle: Path) -> Iterator[tuple[Path, Listing]]:
+    """Unpack a bundle, which may be anybody's, to a temporary folder.
+
+    Yields:
+        The folder, with one for each run, and the listing. The files have the hashes of the listing.
+
+    Raises:
+        RecordError: the file is no bundle, or holds names, types or sizes that none has; nothing was unpacked then.
+    """
+    with TemporaryDirectory(prefix="fsbench-bundle-") as folder:
+        try:
+            with open_file(bundle, "archive") as file, zipfile.ZipFile(file) as archive:
+                listing = _unpack(archive, Path(folder))
+        except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+            raise RecordError(f"{bundle} is no bundle ({error}); expected a file that fsbench bundle wrote") from error
+        yield Path(folder), listing
+
+
+def _unpack(archive: zipfile.ZipFile, folder: Path) -> Listing:
+    """Write the runs to `folder`. Raises ValueError for whatever does not belong into a bundle."""
+    entries = archive.infolist()
+    names = [entry.filename for entry in entries]
+    if len(set(names)) != len(names) or len(names) > len(FILES) * MOST_RUNS + 1:
+        raise ValueError(f"it has {len(names)} entries, {len(set(names))} of them with a name of their own")
+    total = 0
+    for entry in entries:
+        total += entry.file_size
+        kind = _kind(entry)
+        if entry.file_size > LIMITS[kind] or total > MOST_BYTES:
+            raise ValueError(f"{entry.filename!a} has {in_units(entry.file_size)}, more than a bundle's files have")
+    if LISTING not in names:
+        raise ValueError(f"it has no {LISTING}")
+    listing = _read_listing(_content(archive, LISTING))
+    stated = {f"{run}/{file}" for run, files in listing.runs.items() for file in files}
+    if stated != set(names) - {LISTING}:
+        raise ValueError(f"{LISTING} lists other files than it has: {min(stated ^ (set(names) - {LISTING}))!a}")
+    for run, files in listing.runs.items():
+        if not set(NEEDED) <= set(files):
+            raise ValueError(f"the run {run} lacks {min(set(NEEDED) - set(files))}")
+        (folder / run).mkdir()
+        for file, sha256 in files.items():
+            content = _content(archive, f"{run}/{file}")
+            if hashlib.sha256(content).hexdigest() != sha256:
+                raise ValueError(f"{run}/{file} has another sha256 than {LISTING} says: it was changed")
+            (folder / run / file).write_bytes(content)
+    return listing
+
+
+def _kind(entry: zipfile.ZipInfo) -> str:
+    """Return the kind of an entry; raises ValueError for one that no bundle has."""
+    mode = entry.external_attr >> 16
+    parts = PurePosixPath(entry.filename).parts
+    plain = (stat.S_IFMT(mode) in (0, stat.S_IFREG)) and not entry.flag_bits & 1
+    if plain and entry.filename == LISTING:
+        return "record"
+    if plain and len(parts) == 2 and entry.filename == "/".join(parts):
+        run, file = parts
+        if _ID.fullmatch(run) and file in FILES:
+            return FILES[file]
+    raise ValueError(f"it holds {entry.filename[:200]!a}, which no bundle has")
+
+
+def _content(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Read an entry, of which no more than its stated size is decompressed."""
+    with archive.open(name) as file:
+        content = file.read(archive.getinfo(name).file_size + 1)
+    if len(content) != archive.getinfo(name).file_size:
+        raise ValueError(f"{name!a} has another size than it states")
+    return content
+
+
+def _read_listing(content: bytes) -> Listing:
+    try:
+        values: Any = parse_json(content)
+    except ValueError as error:
+        raise ValueError(f"{LISTING}: {error}") from error
+    try:
+        listing = Listing.model_validate_json(json.dumps(values))
+    except ValidationError as error:
+        raise ValueError(f"{LISTING}: {first_problem(error)}") from None
+    wrong = [name for name in listing.runs if not _ID.fullmatch(name)]
+    if wrong:
+        raise ValueError(f"{LISTING} has a run named {wrong[0][:200]!a}")
+    return listing

@@ -1,0 +1,137 @@
+"""Verify a bundle: its files, its scores from the counts, its episodes from the official ones, its predictions."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from fsbench.engine.restore import check_counts, reopen_at
+from fsbench.episodes.manifest import read_manifest
+from fsbench.episodes.protocol import load_protocol
+from fsbench.errors import FsbenchError, RecordError
+from fsbench.exchange.bundle import Listing, unpacked
+from fsbench.paths import BENCHMARKS
+from fsbench.records.record import Record, read_record
+from fsbench.records.schema import check_complete
+
+Status = Literal["ok", "failed", "not checked"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found of one property of a run (or, without a run, of the whole bundle)."""
+
+    run: str | None
+    status: Status
+    what: str
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """How some episodes are predicted again.
+
+    Attributes:
+        episodes: number of episodes of each run, drawn at random.
+        seed: of the draw.
+        settings: arguments in LightningCLI's form that say where data and weights are here.
+        checkpoint: of the runs that trained.
+    """
+
+    episodes: int
+    seed: int = 0
+    settings: Sequence[str] = ()
+    checkpoint: Path | None = None
+
+
+def verify(bundle: Path, repetition: Repetition | None = None) -> tuple[Listing, list[Finding]]:
+    """Verify a bundle.
+
+    Args:
+        bundle: the file.
+        repetition: how some of its episodes are predicted again; None where no data are at hand.
+
+    Returns:
+        The listing with the card, and the findings in the order of the runs.
+
+    Raises:
+        RecordError: the file is no bundle, or was changed after it was made.
+    """
+    with unpacked(bundle) as (folder, listing):
+        findings = [Finding(None, "ok", "every file has the sha256 that is listed")]
+        for name in listing.runs:
+            findings += _of_run(name, folder / name, repetition)
+    return listing, findings
+
+
+def _of_run(name: str, folder: Path, repetition: Repetition | None) -> Iterator[Finding]:
+    try:
+        record = read_record(folder)
+        assert record is not None
+        check_complete(record.run, folder / "run.json")
+        if record.run["id"] != name:
+            raise RecordError(f"run.json is that of {record.run['id']}")
+        record.task.check_rules(record.header)
+        yield Finding(name, "ok", f"{len(record.manifest.episodes)} episodes and their counts are whole")
+        yield _scores(name, record)
+        yield _protocol(name, record)
+        yield _episodes(name, record)
+    except FsbenchError as error:
+        yield Finding(name, "failed", str(error).replace(f"{folder}/", ""))
+        return
+    yield _predictions(name, record, repetition)
+
+
+def _scores(name: str, record: Record) -> Finding:
+    """Compute the scores again from the counts."""
+    counted = record.task.statistics(record.episodes, record.header).scores()
+    stated: dict[str, Any] = record.run.get("scores", {})
+    for metric, values in counted.items():
+        value = float(values[0])
+        if metric not in stated or not math.isclose(value, stated[metric], rel_tol=1e-9, abs_tol=1e-9):
+            what = f"{metric} is {value:.4f} by the counts, and {stated.get(metric)} in run.json"
+            return Finding(name, "failed", what)
+    return Finding(name, "ok", f"{len(counted)} scores follow from the counts")
+
+
+def _protocol(name: str, record: Record) -> Finding:
+    header = record.header
+    if "protocol" not in header:
+        return Finding(name, "ok", "classification has one protocol")
+    known = load_protocol(header["protocol"]).version
+    if header["version"] != known:
+        return Finding(name, "failed", f"protocol {header['protocol']} version {header['version']}; here it is {known}")
+    return Finding(name, "ok", f"protocol {header['protocol']} version {known}")
+
+
+def _episodes(name: str, record: Record) -> Finding:
+    """Compare the episodes with the official ones that come with the suite."""
+    for file in sorted((BENCHMARKS / "manifests").glob("*/*.jsonl.gz")):
+        official = read_manifest(file)
+        if official.sha256 == record.manifest_sha256:
+            return Finding(name, "ok", f"the episodes are the official ones ({file.name})")
+        if official.header == record.header:
+            return Finding(name, "failed", f"other episodes than the official ones of {file.name}")
+    lists = record.header.get("lists", "of the data")
+    return Finding(name, "not checked", f"no official episodes of this test come along; its image lists: {lists}")
+
+
+def _predictions(name: str, record: Record, repetition: Repetition | None) -> Finding:
+    """Predict a random sample of the episodes again."""
+    if repetition is None:
+        return Finding(name, "not checked", "predictions; repeat some with --predict 20 where data and weights are")
+    if not record.task.has_masks:
+        return Finding(name, "not checked", "predictions of classification are repeated by a run alone: fsbench run")
+    numbers = [episode.index for episode in record.manifest.episodes]
+    chosen = np.random.default_rng(repetition.seed).permutation(numbers)[: repetition.episodes].tolist()
+    try:
+        with torch.inference_mode():
+            experiment, batches = reopen_at(record, chosen, repetition.settings, repetition.checkpoint)
+            method: Any = experiment.method
+            check_counts(record, (method.evaluate(batch) for batch in batches))
+    except FsbenchError as error:
+        return Finding(name, "failed", f"predictions: {error}")
+    return Finding(name, "ok", f"{len(chosen)} episodes were predicted again with equal counts")

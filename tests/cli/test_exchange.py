@@ -1,0 +1,63 @@
+"""A result travels: bench, bundle, verify with some episodes predicted again, on the real command line."""
+
+import json
+import shutil
+import zipfile
+
+import pytest
+
+CARD = """\
+novel_pixels: no
+supervision: [masks]
+backbone_data: generated scenes
+backbone_saw_test_images: no
+trials: 1
+checkpoint_choice: nothing trained
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["prototype", "hsnet"])
+def test_bundled_runs_are_verified_and_predicted_again(method, warm, run_arguments, small_demo, tmp_path):
+    done = warm(*run_arguments(method, tmp_path / "runs"))
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "card.yaml").write_text(CARD)
+    done = warm("bundle", "runs", "--card", "card.yaml", "-o", "results.fsb")
+    assert done.returncode == 0, done.stderr
+    names = zipfile.ZipFile(tmp_path / "results.fsb").namelist()
+    assert {name.rpartition("/")[2] for name in names} == {
+        "bundle.json", "run.json", "episodes.parquet", "manifest.jsonl", "config.yaml",
+    }  # fmt: skip
+    (run,) = (tmp_path / "runs").glob("*/run.json")
+    checkpoints = [path for path in run.parent.glob("checkpoints/*.ckpt") if "last" not in path.name]
+    weights = [f"--ckpt={path}" for path in checkpoints]
+    shutil.copytree(small_demo, tmp_path / "elsewhere")
+    again = ["verify", "results.fsb", "--predict", "3", "--data-root", "elsewhere"]
+    done = warm(*again, *weights)
+    assert done.returncode == 0 and "3 episodes were predicted again with equal counts" in done.stdout, done.stdout
+    if weights:
+        done = warm(*again)
+        assert done.returncode == 1 and "expected the checkpoint that the run trained" in done.stdout
+
+
+@pytest.mark.slow
+def test_counts_that_nothing_predicts_are_found_out(warm, run_arguments, tmp_path):
+    """A record whose counts, scores and hashes were all made to fit each other."""
+    import polars as pl
+
+    from fsbench.records.record import counts_sha256, read_record
+
+    assert warm(*run_arguments("prototype", tmp_path / "runs")).returncode == 0
+    (folder,) = (file.parent for file in (tmp_path / "runs").glob("*/run.json"))
+    record = read_record(folder)
+    frame = record.episodes.with_columns(pl.col("gt").alias("tp"), pl.col("gt").alias("pred"))
+    run = json.loads((folder / "run.json").read_text())
+    scores = record.task.statistics(frame, record.header).scores()
+    run |= {"counts_sha256": counts_sha256(frame), "scores": {name: float(v[0]) for name, v in scores.items()}}
+    frame.write_parquet(folder / "episodes.parquet")
+    (folder / "run.json").write_text(json.dumps(run))
+    (tmp_path / "card.yaml").write_text(CARD)
+    assert warm("bundle", "runs", "--card", "card.yaml", "-o", "results.fsb").returncode == 0
+    assert warm("verify", "results.fsb").returncode == 0
+    done = warm("verify", "results.fsb", "--predict", "4")
+    assert done.returncode == 1 and "has other counts now than in the record" in done.stdout

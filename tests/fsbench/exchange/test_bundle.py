@@ -1,0 +1,223 @@
+"""Bundles hold what was recorded, whoever changes them is found out, and hostile ones are refused."""
+
+import hashlib
+import json
+import stat
+import zipfile
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+
+from fsbench.cli.main import main
+from fsbench.errors import RecordError, SettingsError
+from fsbench.exchange.bundle import LISTING, unpacked, write_bundle
+from fsbench.exchange.card import CHOICES, check_card
+from fsbench.exchange.verify import verify
+
+CARD = {
+    "novel_pixels": "unlabelled", "supervision": ["masks"], "backbone_data": "ImageNet-1k",
+    "backbone_saw_test_images": "no", "trials": 3, "checkpoint_choice": "novel classes",
+}  # fmt: skip
+
+
+def with_scores(record):
+    """Give a record of the fixture an id, and scores that follow from its counts."""
+    scores = record.task.statistics(record.episodes, record.header).scores()
+    record.run.update(id=record.path.name, scores={name: float(value[0]) for name, value in scores.items()})
+    (record.path / "run.json").write_text(json.dumps(record.run))
+    return record
+
+
+@pytest.fixture
+def bundle(make, tmp_path) -> Path:
+    records = [with_scores(make(method, 0)) for method in ("first", "second")]
+    write_bundle(records, check_card(CARD, "card"), "CC-BY-4.0", "fsbench 1", tmp_path / "results.fsb")
+    return tmp_path / "results.fsb"
+
+
+def rewrite(bundle: Path, change, relist: bool = False) -> Path:
+    """Write the entries of a bundle again after `change(contents)`; `relist` states the new hashes."""
+    with zipfile.ZipFile(bundle) as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    change(contents)
+    if relist:
+        listing = json.loads(contents[LISTING])
+        for run, files in listing["runs"].items():
+            for file in files:
+                files[file] = hashlib.sha256(contents[f"{run}/{file}"]).hexdigest()
+        contents[LISTING] = json.dumps(listing).encode()
+    with zipfile.ZipFile(bundle, "w") as archive:
+        for name, content in contents.items():
+            archive.writestr(name, content)
+    return bundle
+
+
+def entry(contents, file: str) -> str:
+    return next(name for name in contents if name.endswith(f"/{file}"))
+
+
+def test_a_bundle_holds_the_files_and_is_the_same_each_time(bundle, make, tmp_path):
+    with unpacked(bundle) as (folder, listing):
+        names = list(listing.runs)
+        for name in names:
+            for file in ("run.json", "episodes.parquet", "manifest.jsonl"):
+                assert (folder / name / file).read_bytes() == (tmp_path / name / file).read_bytes()
+    assert not folder.exists() and len(names) == 2 and listing.card.trials == 3
+    listing, findings = verify(bundle)
+    assert [f.status for f in findings].count("failed") == 0
+    assert sum("scores follow from the counts" in f.what for f in findings) == 2
+    before = bundle.read_bytes()
+    assert main(["bundle", *(str(tmp_path / name) for name in reversed(names)), "--card", card_file(tmp_path), "-o",
+                 str(tmp_path / "again.fsb")]) == 0  # fmt: skip
+    with zipfile.ZipFile(tmp_path / "again.fsb") as again, zipfile.ZipFile(bundle) as first:
+        assert again.namelist() == first.namelist()
+        assert all(again.read(name) == first.read(name) for name in again.namelist() if name != LISTING)
+    assert bundle.read_bytes() == before
+
+
+def card_file(folder: Path, **changes) -> str:
+    (folder / "card.yaml").write_text(yaml.safe_dump(CARD | changes))
+    return str(folder / "card.yaml")
+
+
+def edit(file: str, **values):
+    def change(contents):
+        name = entry(contents, file)
+        contents[name] = json.dumps(json.loads(contents[name]) | values).encode()
+
+    return change
+
+
+def a_better_count(contents):
+    name = entry(contents, "episodes.parquet")
+    file = Path(name.replace("/", "-"))
+    frame = pl.read_parquet(contents[name]).with_columns(pl.col("tp") + 1)
+    frame.write_parquet(file)
+    contents[name] = file.read_bytes()
+    file.unlink()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (edit("run.json", scores={"mIoU": 99.0}), "mIoU is"),
+        (edit("run.json", counts_sha256="0" * 64), "does not hold the counts"),
+        (edit("run.json", id="another"), "run.json is that of another"),
+        (edit("run.json", identity=None), "is no record of fsbench"),
+        (a_better_count, "does not hold the counts that run.json names"),
+        (lambda c: c.update({entry(c, "manifest.jsonl"): b"{}\n{}\n"}), "manifest.jsonl"),
+    ],
+)
+def test_a_changed_run_with_new_hashes_is_found_out(bundle, change, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rewrite(bundle, change, relist=True)
+    assert main(["verify", str(bundle)]) == 1
+    out = capsys.readouterr().out
+    (line,) = [line for line in out.splitlines() if line.startswith("  failed")]
+    assert words in line and "1 failed" in out
+
+
+def rename(contents, name: str):
+    contents[name] = contents.pop(entry(contents, "run.json"))
+
+
+def relist(**values):
+    return lambda contents: contents.update({LISTING: json.dumps(json.loads(contents[LISTING]) | values).encode()})
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (edit("run.json", scores={}), "has another sha256 than bundle.json says"),
+        (lambda c: rename(c, "../run.json"), "it holds '../run.json', which no bundle has"),
+        (lambda c: rename(c, "/etc/run.json"), "which no bundle has"),
+        (lambda c: rename(c, "a/b/run.json"), "which no bundle has"),
+        (lambda c: rename(c, "..\\run.json"), "which no bundle has"),
+        (lambda c: rename(c, "x/run.json"), "lists other files"),
+        (lambda c: c.update({"x/weights.pth": b""}), "it holds 'x/weights.pth'"),
+        (lambda c: c.pop(LISTING), "it has no bundle.json"),
+        (lambda c: c.update({LISTING: b"[" * 10_000}), "bundle.json"),
+        (relist(format=2), "format is '2'"),
+        (relist(card=CARD | {"trials": 0}), "card.trials is '0'"),
+        (relist(licence=""), "licence"),
+        (relist(runs={}), "runs"),
+        (relist(runs={"../x": {}}), "has a run named '../x'"),
+    ],
+)
+def test_what_is_no_bundle_is_refused(bundle, change, words, tmp_path):
+    rewrite(bundle, change)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises(RecordError, match="is no bundle") as refused, unpacked(bundle):
+        pytest.fail("it was unpacked")
+    assert words in str(refused.value) and len(str(refused.value)) < 500
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_links_twins_and_bombs_are_refused(bundle, tmp_path):
+    def refused(write) -> str:
+        with zipfile.ZipFile(tmp_path / "bad.fsb", "w", zipfile.ZIP_DEFLATED) as archive:
+            write(archive)
+        with pytest.raises(RecordError) as error, unpacked(tmp_path / "bad.fsb"):
+            pytest.fail("it was unpacked")
+        return str(error.value)
+
+    link = zipfile.ZipInfo("x/run.json")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    assert "no bundle has" in refused(lambda archive: archive.writestr(link, "/etc/passwd"))
+
+    def twice(archive):
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            for _ in range(2):
+                archive.writestr("x/run.json", "{}")
+
+    assert "2 entries, 1 of them with a name of their own" in refused(twice)
+    assert "more than a bundle's files have" in refused(lambda a: a.writestr("x/run.json", b" " * (17 << 20)))
+    (tmp_path / "text.fsb").write_text("no zip")
+    for name in ("text.fsb", "absent.fsb", "."):
+        with pytest.raises(RecordError, match="is no bundle"), unpacked(tmp_path / name):
+            pytest.fail("it was unpacked")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"trials": 0}, "trials is '0'"),
+        ({"trials": "many"}, "trials is 'many'"),
+        ({"supervision": []}, "supervision is"),
+        ({"supervision": ["guesses"]}, "supervision.0 is 'guesses'"),
+        ({"backbone_data": "a\nb"}, "backbone_data is"),
+        ({"more": 1}, "more is '1'"),
+        ({"novel_pixels": "maybe", "trials": 0}, "(and 1 more)"),
+    ],
+)
+def test_cards_that_do_not_fit(changes, words, tmp_path):
+    with pytest.raises(SettingsError) as refused:
+        check_card(CARD | changes, "card.yaml")
+    assert "card.yaml is no card" in str(refused.value) and words in str(refused.value)
+
+
+def test_yes_and_no_may_be_yamls():
+    card = check_card(yaml.safe_load(yaml.safe_dump(CARD).replace("'no'", "no")), "card")
+    assert card.backbone_saw_test_images == "no"
+    with pytest.raises(SettingsError, match=r"novel_pixels is '\.\.\.'.*\(and 3 more\)"):
+        check_card(yaml.safe_load(CHOICES), "card")
+    with pytest.raises(SettingsError, match="is no card"):
+        check_card(["no", "mapping"], "card")
+
+
+def test_the_command_line(make, capsys, tmp_path):
+    record = with_scores(make("first", 0))
+    new, out = tmp_path / "new.yaml", tmp_path / "results.fsb"
+    assert main(["bundle", "--new-card", str(new)]) == 0 and new.read_text() == CHOICES
+    assert main(["bundle", "--new-card", str(new)]) == 2 and "is there already" in capsys.readouterr().err
+    assert main(["bundle", str(record.path)]) == 2 and "lacks --card, -o;" in capsys.readouterr().err
+    assert main(["bundle", str(record.path), "--card", str(new), "-o", str(out)]) == 2 and not out.exists()
+    assert main(["bundle", str(record.path), "--card", card_file(tmp_path), "-o", str(out)]) == 0
+    capsys.readouterr()
+    assert main(["verify", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "trials                    3" in printed and "0 failed" in printed and "not checked  predictions" in printed
+    assert main(["verify", str(tmp_path / "absent.fsb")]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
