@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from fsbench.cli import (
     bench,
     bundle,
-    cache,
     compare,
     cost,
     demo,
@@ -22,7 +21,7 @@ from fsbench.cli import (
 from fsbench.cli import (
     list as listing,
 )
-from fsbench.cli.inputs import checkpoint, data, manifest, weights
+from fsbench.cli.inputs import cache, checkpoint, data, manifest, weights
 from fsbench.cli.parser import Parser, build_parser, set_verbosity
 from fsbench.errors import GOES_ON, FsbenchError, SettingsError, SeveralErrors, describe, user_message
 from fsbench.paths import cache_size
