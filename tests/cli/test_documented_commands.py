@@ -21,6 +21,7 @@ from fsbench.cli import main as cli
 from fsbench.config import registry as catalogue
 from fsbench.config.compose import SuiteCLI, parse
 from fsbench.config.request import Request
+from fsbench.config.request_check import _Run
 from fsbench.config.settings import file_settings, setting
 from fsbench.data.step_division import StepDivision
 from fsbench.paths import CONFIGS, REPOSITORY
@@ -126,6 +127,7 @@ class Typed:
                     status = cli.main(words)
                 elif words[0] in ("bench", "run"):
                     with pytest.MonkeyPatch.context() as patch:
+                        patch.setattr("fsbench.config.request_check._Run.errors", _Run._of_task)  # files are absent
                         patch.setattr("fsbench.engine.bench.bench", compose)
                         patch.setattr("fsbench.engine.experiment.Experiment", lambda composed: composed)
                         patch.setattr("fsbench.engine.runner.run", lambda composed: None)
@@ -178,7 +180,9 @@ class Typed:
         self.python(["-m", options.training_script, *options.training_script_args], run)
 
     def srun(self, words: list[str], run: bool) -> None:
-        self.type(words)
+        """Its own options may stand in a sentence without the program that it starts."""
+        if not words[0].startswith("-"):
+            self.type(words)
 
     def wandb(self, words: list[str], run: bool) -> None:
         from wandb.cli.cli import cli as commands_of_wandb
