@@ -1,13 +1,15 @@
 """`fsbench bench` and `fsbench run`: train and evaluate methods."""
 
 import argparse
+import json
 import sys
 from typing import TYPE_CHECKING
 
 from datamodules.instructions import GUIDES, missing
 from fsbench.cli.table import add_table_options, print_table
 from fsbench.config.options import add_bench_options, read_request
-from fsbench.errors import DataError, raise_all
+from fsbench.config.request import Request
+from fsbench.errors import CheckpointError, DataError, SettingsError, raise_all
 from fsbench.terminal import print_block, print_error
 
 if TYPE_CHECKING:
@@ -24,6 +26,11 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     add_bench_options(bench)
     add_table_options(bench)
+    bench.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="run nothing: show which runs exist, what the others lack, their time and memory; 1 if something lacks",
+    )
     bench.set_defaults(function=_bench)
 
     run = commands.add_parser(
@@ -44,7 +51,11 @@ def _bench(options: argparse.Namespace, extra: list[str]) -> int:
     from fsbench.config.request_check import request_errors
 
     request, errors = read_request(options, extra)
-    raise_all([*errors, *request_errors(request, _absent)])
+    errors += request_errors(request, _absent)
+    if options.dry_run:
+        raise_all([error for error in errors if not isinstance(error, DataError | CheckpointError)])
+        return _dry_run(request, options.format)
+    raise_all(errors)
     # heavy: torch and Lightning, which a request that is wrong spares
     from fsbench.engine.bench import bench
 
@@ -54,6 +65,20 @@ def _bench(options: argparse.Namespace, extra: list[str]) -> int:
     for failure in failures:
         print_error(failure)
     return 1 if failures else 0
+
+
+def _dry_run(request: Request, form: str) -> int:
+    """Show the plan of a request; 1 where a run lacks something or is refused."""
+    # heavy: other commands spare it
+    from fsbench.grid.dry_run import as_values, dry_run, to_sheet
+    from fsbench.tables.formats import SHEETS
+
+    if form not in (*SHEETS, "json"):
+        raise SettingsError(f"--format is {form}, which --dry-run does not have; expected {', '.join(SHEETS)} or json")
+    found = dry_run(request)
+    plan = json.dumps(as_values(found), indent=2) if form == "json" else SHEETS[form]([to_sheet(found, request.runs)])
+    print_block(plan)
+    return 1 if any(item.state in ("lacks files", "refused") for item in found) else 0
 
 
 class _RunHelp(argparse.Action):

@@ -1,8 +1,9 @@
 """Files that a paper's runs need: which are absent, and the command that brings each. Nothing is built or fetched."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fsbench.config.needed_weights import fetch_command
 from fsbench.config.request import Request
@@ -63,11 +64,37 @@ def missing_data(request: Request) -> list[Missing]:
 
 def missing_weights(request: Request, trained: bool) -> list[Missing]:
     """Return the backbone's weights where their file is absent; `trained`: a training here makes them."""
-    name = setting(file_settings(request), "model.backbone.name")
-    file = weight_files().get(str(name))
-    if trained or file is None or file.path.is_file():
+    return [] if trained else _missing_weights(str(setting(file_settings(request), "model.backbone.name")))
+
+
+def _missing_weights(name: str) -> list[Missing]:
+    file = weight_files().get(name)
+    if file is None or file.path.is_file():
         return []
-    return [Missing("weights", str(name), relative(file.path), fetch_command(str(name)))]
+    return [Missing("weights", name, relative(file.path), fetch_command(name))]
+
+
+def missing_files(request: Request, values: Mapping[str, Any]) -> Iterator[Missing]:
+    """Yield the data set, weights, checkpoint and lists that one run needs and that are absent.
+
+    Args:
+        request: the run's request.
+        values: its merged settings (`fsbench.config.argument_check.read_arguments`).
+    """
+    absent = absent_data(request.dataset, setting(values, "data.dataset.root"))
+    if absent is not None:
+        yield Missing("data", absent.name, str(absent.folder), absent.command)
+    name, weights = setting(values, "model.backbone.name"), setting(values, "model.backbone.weights")
+    if weights is None:
+        yield from _missing_weights(str(name))
+    elif not str(weights).startswith("random") and not Path(str(weights)).is_file():
+        yield Missing("weights", str(name), str(weights), "correct the path of --weights")
+    checkpoint = setting(values, "run.checkpoint")
+    if checkpoint and not Path(str(checkpoint)).is_file():
+        yield Missing("checkpoint", Path(str(checkpoint)).name, str(checkpoint), "correct the path of --ckpt")
+    for folder in request.lists:
+        if not Path(folder).expanduser().is_dir():
+            yield Missing("lists", request.dataset, folder, "correct the path of --lists, or leave it out")
 
 
 def missing_checkpoint(method: str, path: str) -> list[Missing]:

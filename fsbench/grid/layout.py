@@ -24,7 +24,7 @@ def to_sheet(planned: Sequence[PlannedRun], results: Sequence[Summary], remarks:
     options = ["options"] * (len({item.cell.options for item in planned}) > 1)
     parts = [("to do", _cells(planned, [*TASK, *options])), ("scores", _scores(results, [*TASK, *options]))]
     return Sheet(
-        f"{len(planned)} cells: {counted}; left to do: {_total(planned)}",
+        f"{len(planned)} cells: {counted}; left to do: {time_left(planned)}",
         [(caption, grid) for caption, grid in parts if len(grid) > 1],
         [*NOTES, *remarks],
     )
@@ -74,7 +74,8 @@ def _score(item: Summary) -> str:
     return f"{item.value:.{n}f}{deviation}"
 
 
-def _total(planned: Sequence[PlannedRun]) -> str:
+def time_left(planned: Sequence[PlannedRun]) -> str:
+    """Return the estimated time of what is not done, and the number of cells that nothing is known of."""
     left = [item for item in planned if item.state in ("missing", "begun")]
     unknown = sum(item.cost is None for item in left)
     known = duration(sum(item.cost.seconds for item in left if item.cost is not None))

@@ -46,7 +46,11 @@ class PlannedRun:
 
 
 def plan(
-    cells: Sequence[GridCell], runs: Path, recheck: bool = False, progress: Callable[..., Any] = iter
+    cells: Sequence[GridCell],
+    runs: Path,
+    recheck: bool = False,
+    progress: Callable[..., Any] = iter,
+    takes_notes: bool = True,
 ) -> list[PlannedRun]:
     """Look every cell up; one whose record is damaged is refused.
 
@@ -55,6 +59,7 @@ def plan(
         runs: folder of all runs.
         recheck: whether to look identities up again instead of trusting earlier notes.
         progress: wraps the loop over the cells.
+        takes_notes: whether to note identities for the next time.
     """
     known = find_records(runs, []) if runs.is_dir() else []
     by_name = {record.path.name: record for record in known}
@@ -62,7 +67,7 @@ def plan(
     planned = []
     for cell in progress(cells):
         try:
-            folder = run_folder(cell, runs, recheck)
+            folder = run_folder(cell, runs, recheck, takes_notes)
             record = (by_name.get(folder.name) if folder.parent == runs else None) or read_record(folder)
         except FsbenchError as error:
             planned.append(PlannedRun(cell, None, refused=user_message(error).splitlines()[0]))
@@ -71,8 +76,8 @@ def plan(
     return planned
 
 
-def run_folder(cell: GridCell, runs: Path, recheck: bool = False) -> Path:
-    """Return the folder of the cell's record; `recheck` trusts no earlier note.
+def run_folder(cell: GridCell, runs: Path, recheck: bool = False, takes_notes: bool = True) -> Path:
+    """Return the folder of the cell's record; `recheck` trusts no earlier note, `takes_notes` leaves one.
 
     Raises FsbenchError when the cell cannot be built.
     """
@@ -85,6 +90,8 @@ def run_folder(cell: GridCell, runs: Path, recheck: bool = False) -> Path:
     from fsbench.engine.experiment import Experiment  # with torch, which a grid whose cells are all known does not need
 
     folder = Experiment(parse(cell.arguments(runs))).folder
+    if not takes_notes:
+        return folder
     note.parent.mkdir(parents=True, exist_ok=True)
     write_text(note, json.dumps({"folder": folder.name, "cell": cell.label}) + "\n")
     return folder
