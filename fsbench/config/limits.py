@@ -3,7 +3,7 @@
 import argparse
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,29 @@ def check_name(name: str, what: str) -> None:
         )
     if name.startswith("."):
         raise SettingsError(f"{what} is {name!r}, expected a name that does not begin with a dot; its folder is hidden")
+
+
+_LEAST = {
+    "accumulate_grad_batches": 1, "check_val_every_n_epoch": 1, "num_nodes": 1, "log_every_n_steps": 0,
+    "gradient_clip_val": 0, "limit_train_batches": 0, "limit_val_batches": 0, "min_epochs": 0, "max_epochs": -1,
+    "max_steps": -1, "min_steps": 0,
+}  # fmt: skip
+"""Smallest values of the trainer's numbers; -1 stands for no end."""
+
+
+def check_trainer(settings: Mapping[str, Any]) -> None:
+    """Raise SettingsError for a number of the trainer that is too small, or too many processes.
+
+    Args:
+        settings: the trainer's arguments as plain values, as far as they are stated.
+    """
+    for name, least in _LEAST.items():
+        value = settings.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool) and not value >= least:
+            raise SettingsError(f"trainer.{name} is {value}, expected {least} or more")
+    devices, nodes = settings.get("devices"), settings.get("num_nodes", 1)
+    if type(devices) is int and type(nodes) is int and devices * nodes > MOST_PROCESSES:
+        raise SettingsError(f"{devices * nodes} processes are asked for, expected at most {MOST_PROCESSES}")
 
 
 def check_plain_values(values: Any, key: str = "") -> None:

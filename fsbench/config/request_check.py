@@ -11,6 +11,7 @@ from typing import Any
 
 from fsbench.config.argument_check import asks, read_arguments
 from fsbench.config.class_source import class_source
+from fsbench.config.limits import check_name, check_plain_values, check_trainer
 from fsbench.config.needs import AbsentData, absent_data
 from fsbench.config.options import bench_options
 from fsbench.config.registry import check_known, choose_method, names, task_of
@@ -97,6 +98,7 @@ class _Run:
 
     def errors(self) -> Iterator[FsbenchError]:
         """Yield what is wrong; weights before data, as they are looked for."""
+        yield from self._of_limits()
         yield from self._of_task()
         if self.has_dataset:
             yield from self._of_fold()
@@ -109,6 +111,15 @@ class _Run:
             absent = absent_data(self.request.dataset, setting(self.values, "data.dataset.root"))
             if absent is not None:
                 yield self.guide(absent)
+
+    def _of_limits(self) -> Iterator[FsbenchError]:
+        """Yield what is wrong with the run's name and with numbers that no run has."""
+        yield from _raised(check_plain_values, dict(self.values))
+        trainer, name = self.values.get("trainer"), setting(self.values, "run.name")
+        if isinstance(trainer, Mapping):
+            yield from _raised(check_trainer, trainer)
+        if isinstance(name, str):
+            yield from _raised(check_name, name, "run.name")
 
     def _of_task(self) -> Iterator[FsbenchError]:
         """Yield what is wrong with way, shot, setting, protocol and number of processes."""

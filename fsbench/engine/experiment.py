@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fsbench.config.compose import SuiteCLI
-from fsbench.config.limits import MOST_PROCESSES, check_name
+from fsbench.config.limits import check_name, check_trainer
 from fsbench.core.datamodule import DataModule
 from fsbench.core.method import Method
 from fsbench.core.shot_ensemble import ENSEMBLES
@@ -117,10 +117,9 @@ class Experiment:
         count = len(devices) if isinstance(devices, list) else int(devices) if str(devices).isdecimal() else 0
         if count < 1:
             raise SettingsError(f"devices is {devices}, expected their number (1 or more) or a list of indices")
-        processes = count * int(self.trainer_settings["num_nodes"])
-        if processes > MOST_PROCESSES:
-            raise SettingsError(f"{processes} processes are asked for, expected at most {MOST_PROCESSES}")
-        return processes
+        nodes = int(self.trainer_settings["num_nodes"])
+        check_trainer({**self.trainer_settings, "devices": count, "num_nodes": nodes})
+        return count * nodes
 
     def _divide_steps(self) -> StepDivision:
         """Return how a training step is divided; SettingsError if it cannot be."""

@@ -29,7 +29,7 @@ def check_machine(trainer: dict[str, Any]) -> None:
             raise SettingsError(
                 f"trainer.accelerator is '{accelerator}', expected one of {', '.join(['auto', 'gpu', *sorted(known)])}"
             )
-        if not AcceleratorRegistry.get(accelerator).is_available():
+        if not _is_available(accelerator):
             raise SettingsError(f"trainer.accelerator is {accelerator}, which this machine does not have; take auto")
     count = len(devices) if isinstance(devices, list) else int(devices) if str(devices).isdecimal() else 1
     check_tasks(count, int(trainer["num_nodes"]))
@@ -55,6 +55,13 @@ def check_machine(trainer: dict[str, Any]) -> None:
             if on_gpus
             else f"devices is {count}, expected at most {most} processes on this machine without GPUs"
         )
+
+
+def _is_available(accelerator: str) -> bool:
+    try:
+        return bool(AcceleratorRegistry.get(accelerator).is_available())
+    except ImportError:  # as the TPU's, whose package is not installed
+        return False
 
 
 def _gpus() -> int:
