@@ -45,7 +45,7 @@ RUN = [
 
 PARSED = {
     r"\w+=\S+ make bench.*|make bench .+": "trains for minutes or needs data; tests/cli/test_flows.py runs such calls",
-    r"(\w+=\S+ )?make (venv|cuda|help|docs|test|check|regress|sweep|weights)\b.*": "installs, or CI runs it",
+    r"(\w+=\S+ )?make (venv|cuda|help|docs|test|check|regress|sweep|weights|lock|fuzz)\b.*": "installs, or CI runs it",
     r"fsbench data (prepare|lists|check) .*": "needs official archives; tests/datamodules make such archives",
     r"fsbench weights fetch .*": "needs a network; tests/fsbench/weights fetch from a local server",
     r"fsbench manifest verify benchmarks/.*": "needs PASCAL",
