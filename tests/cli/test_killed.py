@@ -6,7 +6,6 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,9 +34,6 @@ class Started:
     def evaluated(self) -> int:
         """Episodes that it has added to the journal."""
         return in_journal(self.runs) - self.before
-
-    def has(self, pattern: str) -> bool:
-        return any(self.runs.glob(f"*/{pattern}"))
 
     @property
     def seconds(self) -> float:
@@ -83,24 +79,8 @@ When = Callable[[Started], bool]
 Kill = Callable[[Started], None]
 
 
-def after(seconds: float) -> When:
-    return lambda started: started.seconds > seconds
-
-
 def evaluated(episodes: int) -> When:
     return lambda started: started.evaluated >= episodes
-
-
-def soon_after(pattern: str, seconds: float) -> When:
-    """A moment after a file came into being."""
-
-    def reached(started: Started) -> bool:
-        if not started.has(pattern):
-            return False
-        time.sleep(seconds)
-        return True
-
-    return reached
 
 
 def same(record: Record, whole: Record) -> None:
@@ -162,28 +142,12 @@ def survives(spawn, small_demo, tmp_path):
 
 
 @pytest.mark.slow
-def test_runs_killed_at_twenty_points(survives):
-    """An evaluation, one in two processes, and a training with dropout, all at the same time."""
+def test_two_processes_of_one_command_are_killed_together_or_alone(survives):
+    """By the clock of a real start; tests/cli/test_every_moment.py reaches every event of a run."""
     rng = random.Random(0)
-    alone = [after(rng.uniform(0, 4)) for _ in range(2)]
-    alone += [evaluated(rng.randrange(1, 30)) for _ in range(5)]
-    alone += [soon_after("manifest.jsonl", rng.uniform(0, 0.3)) for _ in range(2)]
-    alone += [soon_after("episodes.parquet", rng.uniform(0, 0.02))]
-    ranks = [(lambda started: len(started.ranks()) > 1, kill_started)]  # before they have found each other
-    kills = [kill_rank_1, kill_started, kill_all, kill_rank_1]
-    ranks += [(evaluated(rng.randrange(1, 40)), kill) for kill in kills]
-    training = [soon_after("checkpoints/.best.ckpt.*.new", 0), soon_after("checkpoints/last.ckpt", rng.uniform(0, 0.1))]
-    training += [soon_after("checkpoints/last.ckpt", rng.uniform(0.1, 2)), soon_after("checkpoints/finished.json", 0)]
-    training += [evaluated(rng.randrange(1, 9))]
-    few = ["--data.episodes=9", "--model.dropout=0.5", "--trainer.max_epochs=4", "--trainer.limit_train_batches=2"]
-    with ThreadPoolExecutor() as chains:
-        running = [
-            chains.submit(survives, "alone", "prototype", [(when, kill_all) for when in alone], "--data.episodes=120"),
-            chains.submit(survives, "ranks", "prototype", ranks, "--data.episodes=160", devices=2),
-            chains.submit(survives, "training", "dcama", [(when, kill_all) for when in training], *few),
-        ]
-    for chain in running:
-        chain.result()
+    points: list[tuple[When, Kill]] = [(lambda started: len(started.ranks()) > 1, kill_started)]  # not yet together
+    points += [(evaluated(rng.randrange(1, 40)), kill) for kill in (kill_rank_1, kill_started, kill_all)]
+    survives("ranks", "prototype", points, "--data.episodes=160", devices=2)
 
 
 @pytest.mark.slow
