@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import resource
 import signal
 import time
 from pathlib import Path
@@ -210,6 +211,19 @@ def test_ctrl_c_leaves_what_is_finished(small_demo, support, tmp_path, spawn):
     status, said = predict(*arguments)
     assert status == 0 and f"160 of 160 photos predicted ({kept} of them before)" in said
     assert len(json.loads((tmp_path / "out" / "annotations.json").read_text())["images"]) == 160
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_one_line(photos, support, tmp_path, spawn):
+    """A limit of the size of files stands for it; the name of the folder has a character that clears the screen."""
+    out = tmp_path / "ou\x1bt"
+    words = ["predict", *support, "--query", str(photos), "--out", str(out), "--method", "prototype", *PROTOTYPE]
+    process = spawn(*words)
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (200, 200))
+    _, err = process.communicate(timeout=200)
+    lines = [line for line in err.splitlines() if line.startswith("fsbench: error")]
+    assert process.returncode == 2 and len(lines) == 1 and "Traceback" not in err, err
+    assert lines[0].startswith("fsbench: error: File too large") and "\x1b" not in err, err
 
 
 def test_the_checkpoint_of_a_run_brings_its_settings(small_demo, photos, support, tmp_path, capsys):
