@@ -25,6 +25,7 @@ from fsbench.cli.inputs import cache, checkpoint, data, manifest, weights
 from fsbench.cli.parser import Parser, build_parser, set_verbosity
 from fsbench.errors import GOES_ON, FsbenchError, SettingsError, SeveralErrors, describe, user_message
 from fsbench.paths import cache_size
+from fsbench.progress import shows_bar
 from fsbench.terminal import print_block, print_error, print_line
 
 GROUPS = {
@@ -98,7 +99,7 @@ def _main(argv: Sequence[str] | None) -> int:
             raise
         if isinstance(error, FsbenchError) and error.is_told:
             return 2
-        if options.command == "run":
+        if options.command == "run" and shows_bar():
             print_line(file=sys.stderr)  # below the bar of progress
         if isinstance(error, FsbenchError):
             for single in error.errors if isinstance(error, SeveralErrors) else (error,):

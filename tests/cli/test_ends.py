@@ -181,3 +181,9 @@ def test_a_disk_that_is_full(spawn, run_arguments, tmp_path, method):
     assert process.returncode == 2 and "Traceback" not in err, err
     assert len(lines) == 1 and lines[0].startswith("fsbench: error: File too large"), err
     assert not list(Path(tmp_path).glob("runs/*/run.json"))
+
+
+def test_a_run_that_cannot_start_says_one_line(capsys, tmp_path):
+    assert command.main(["run", "--config", str(tmp_path)]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("fsbench: error: cannot read the configuration") and err.count("\n") == 1
