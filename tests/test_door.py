@@ -42,6 +42,7 @@ EXCEPTIONS = {
     # the content is a file of the door already, or the door has opened the file before
     "fsbench/backbones/weight_files.py": ["load_file", "torch.load"],
     "fsbench/engine/checkpoint.py": ["torch.load"],
+    "fsbench/exchange/bundle.py": ["archive.open", "zipfile.ZipFile"],  # the second writes
     "datamodules/prepare/unpack.py": ["member.open"],
     # a line, behind its checksum, of a file that the door opened
     "fsbench/records/checked_jsonl.py": ["json.loads"],

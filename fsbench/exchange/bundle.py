@@ -20,7 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from fsbench.episodes.header import first_problem
 from fsbench.errors import RecordError
 from fsbench.exchange.card import Card
-from fsbench.files import open_file, parse_json, read_bytes, replacing
+from fsbench.files import parse_json, read_bytes, replacing
+from fsbench.files.archives import open_zip
 from fsbench.files.opening import LIMITS, MIB, in_units
 from fsbench.records.record import Record
 
@@ -105,7 +106,7 @@ def unpacked(bundle: Path) -> Iterator[tuple[Path, Listing]]:
     """
     with TemporaryDirectory(prefix="fsbench-bundle-") as folder:
         try:
-            with open_file(bundle, "archive") as file, zipfile.ZipFile(file) as archive:
+            with open_zip(bundle) as archive:
                 listing = _unpack(archive, Path(folder))
         except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
             raise RecordError(f"{bundle} is no bundle ({error}); expected a file that fsbench bundle wrote") from error
