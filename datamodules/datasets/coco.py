@@ -116,8 +116,8 @@ class Coco(OfficialIndex):
         names = {name for name, _ in pairs.pairs}
         if foreign:
             raise DataError(
-                f"the list {split}/fold{fold} has class {min(foreign)}; expected the classes of fold {fold}; fetch the "
-                "authors' file again"
+                f"the list {split}/fold{fold} has the class {self.name_of(min(foreign))}; expected the classes of fold "
+                f"{fold}; fetch the authors' file again"
             )
         self._check_images(names, folder, f"the list {split}/fold{fold}")
 

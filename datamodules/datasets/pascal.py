@@ -118,7 +118,8 @@ class Pascal(OfficialIndex, MaskFolder):
         source = f"the official list {split}/fold{fold}"
         foreign = set(pairs.images_of).difference(self.test_classes(fold))
         if foreign:
-            raise DataError(f"{source} has class {min(foreign)}; expected classes {5 * fold + 1} to {5 * fold + 5}")
+            expected = ", ".join(map(self.name_of, self.test_classes(fold)))
+            raise DataError(f"{source} has the class {self.name_of(min(foreign))}; expected {expected}")
         self.require_files([name for name, _ in pairs.pairs], source)
 
     def released_images(self, part: Part, fold: int) -> ReleasedImages | None:

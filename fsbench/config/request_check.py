@@ -12,6 +12,7 @@ from typing import Any
 from fsbench.config.argument_check import asks, read_arguments
 from fsbench.config.class_source import class_source
 from fsbench.config.limits import check_name, check_plain_values, check_trainer
+from fsbench.config.needed_weights import needed_weights
 from fsbench.config.needs import AbsentData, absent_data
 from fsbench.config.options import bench_options
 from fsbench.config.registry import check_known, choose_method, names, task_of
@@ -49,7 +50,7 @@ def request_errors(request: Request, guide: Callable[[AbsentData], DataError]) -
             continue
         values, unknown = read_arguments(arguments, [option.name for option in bench_options()])
         has_method = method in request.methods and known.backbone == request.backbone
-        run = _Run(known, values, fold, has_method, known.dataset == request.dataset, guide)
+        run = _Run(replace(known, methods=(method,)), values, fold, has_method, known.dataset == request.dataset, guide)
         errors += [*unknown, *run.errors()]
     return _distinct(errors)
 
@@ -151,7 +152,7 @@ class _Run:
         """Yield what is wrong with the fold, or the way in it, where the data set's source or description tells."""
         if task_of("data", self.request.dataset) != "segmentation":
             if self.fold != 0:
-                name = self.request.dataset
+                name = self._attributes().get("name", self.request.dataset)
                 yield SettingsError(f"unknown fold {self.fold} for {name}; classification has no folds, only 0")
             return
         name, classes = self._folds()
@@ -163,8 +164,7 @@ class _Run:
 
     def _folds(self) -> tuple[str, list[int | None]]:
         """Return the data set's name, and the number of classes of every fold; no fold where that is not known."""
-        source = class_source(str(value_at(self.values, (*DATASET, "class_path"))))
-        attributes = source.attributes if source else {}
+        attributes = self._attributes()
         if type(attributes.get("folds")) is int:
             count = attributes["folds"] * [attributes.get("classes_of_fold")]
             return str(attributes.get("name", self.request.dataset)), count
@@ -175,8 +175,16 @@ class _Run:
         except (OSError, ValueError, TypeError, KeyError):
             return "", []
 
+    def _attributes(self) -> dict[str, Any]:
+        """Return the plain attributes of the data set's class."""
+        source = class_source(str(value_at(self.values, (*DATASET, "class_path"))))
+        return source.attributes if source else {}
+
     def _of_weights(self) -> Iterator[FsbenchError]:
-        """Yield what is wrong with the backbone's weights: no file, or no seed of random ones."""
+        """Yield what is wrong with the backbone's weights: no file, or no seed of random ones.
+
+        Of a backbone that was asked for, only the method knows whether it takes it; that is said before its weights.
+        """
         backbone = setting(self.values, "model.backbone")
         if not isinstance(backbone, Mapping):
             return
@@ -187,7 +195,8 @@ class _Run:
             return
         file = weight_files().get(name)
         path = Path(str(weights)) if weights else None if file is None else file.path
-        if file is not None and path is not None and not path.is_file():
+        own = needed_weights(self.request.methods[0], self.request.dataset)
+        if file is not None and path is not None and not path.is_file() and (weights or name == own):
             yield CheckpointError(how_to_get(file, name, path))
 
 

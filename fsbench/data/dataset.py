@@ -202,6 +202,11 @@ class SegmentationIndex(ABC):
         """
         return DERIVED
 
+    def name_of(self, number: int) -> str:
+        """Return the name of class `number`, or the number in words where none has it."""
+        known = 1 <= number <= len(self.class_names) and self.class_names[number - 1]
+        return known or f"number {number}"
+
     def check_fold(self, fold: int) -> None:
         """Raise SettingsError unless the data set has `fold`."""
         if fold not in range(self.folds):

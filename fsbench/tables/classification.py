@@ -8,6 +8,7 @@ from fsbench.records.description import notes, title
 from fsbench.records.grouping import variants
 from fsbench.records.record import Record
 from fsbench.records.task import CLASSIFICATION
+from fsbench.tables.below_trivial import CHANCE
 from fsbench.tables.blocks import Block, Row, Subset, TableOptions
 from fsbench.tables.published import PublishedComparison, match_published
 from fsbench.tables.published_scores import PublishedScore
@@ -26,7 +27,7 @@ def classification_block(
         comparisons += match_published(label, row.fold, row.scores, [record], published)
     if options.trivial:
         chance = 100 / records[0].header["way"]
-        rows.append(Row("(chance)", "all", {"accuracy": Interval(chance, chance, chance)}))
+        rows.append(Row(CHANCE, "all", {"accuracy": Interval(chance, chance, chance)}))
     interval = "1.96 standard errors of the episodes' mean"
     return Block(title(records), rows, notes(records), CLASSIFICATION.metrics, comparisons, interval)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from fsbench.records.grouping import comparable
 from fsbench.records.record import Record
 from fsbench.records.task import CLASSIFICATION, SEGMENTATION
+from fsbench.tables.below_trivial import below_trivial
 from fsbench.tables.blocks import DEFAULT, Block, TableOptions
 from fsbench.tables.classification import classification_block
 from fsbench.tables.published_scores import PublishedScore
@@ -38,5 +39,7 @@ def build_blocks(
         header = group[0].header
         test = header["dataset"], header["way"], header["shot"]
         of_test = [score for score in published if (score.dataset, score.way, score.shot) == test]
-        blocks.append(_BLOCKS[group[0].task.name](group, options, of_test))
+        block = _BLOCKS[group[0].task.name](group, options, of_test)
+        block.notes += below_trivial(block.rows, block.metrics)
+        blocks.append(block)
     return blocks

@@ -35,6 +35,8 @@ def test_build_show_verify(build, folder, capsys):
     assert main(["manifest", "show", str(path), "--episodes", "2"]) == 0
     shown = capsys.readouterr().out
     assert manifest.sha256 in shown and "2-way 3-shot" in shown and "image lists: derived" in shown
+    first, names = manifest.episodes[0], manifest.header["class_names"]
+    assert f"0  query {first.query} ({names[str(first.query_class)]})  {names[str(first.classes[0])]}: " in shown
     assert f"0  query {manifest.episodes[0].query} " in shown and "\n2  query" not in shown
     assert main(["manifest", "verify", str(path), *folder]) == 0
     assert capsys.readouterr().out.splitlines()[1:] == [

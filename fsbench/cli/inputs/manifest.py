@@ -2,7 +2,7 @@
 
 import argparse
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -133,7 +133,7 @@ def _show(options: argparse.Namespace, extra: list[str]) -> int:
     for number in manifest.class_ids:
         print_line(f"  {number:3} {header['class_names'][str(number)]:20} query of {queries_of[number]} episodes")
     for episode in manifest.episodes[: options.episodes]:
-        print_line(_line(episode))
+        print_line(_line(episode, header["class_names"]))
     return 0
 
 
@@ -141,11 +141,15 @@ def _counts(counter: Counter[int]) -> str:
     return ", ".join(f"{value} ({times} times)" for value, times in sorted(counter.items()))
 
 
-def _line(episode: "Episode") -> str:
-    """Describe an episode in one line."""
+def _line(episode: "Episode", class_names: Mapping[str, str]) -> str:
+    """Describe an episode in one line, its classes by their names."""
+
+    def named(number: int) -> str:
+        return class_names.get(str(number), str(number))
+
     pairs = zip(episode.classes, episode.supports, strict=True)
-    ways = "  ".join(f"{number}: {','.join(names)}" for number, names in pairs)
-    return f"{episode.index}  query {episode.query} ({episode.query_class})  {ways}"
+    ways = "  ".join(f"{named(number)}: {','.join(names)}" for number, names in pairs)
+    return f"{episode.index}  query {episode.query} ({named(episode.query_class)})  {ways}"
 
 
 def _verify(options: argparse.Namespace, extra: list[str]) -> int:
@@ -199,6 +203,6 @@ def _diff(options: argparse.Namespace, extra: list[str]) -> int:
         f"{len(different)} of {len(pairs)} episodes differ; lengths {len(first.episodes)} | {len(second.episodes)}"
     )
     for ours_episode, theirs_episode in different[:3]:
-        print_line(f"  {_line(ours_episode)}")
-        print_line(f"  {_line(theirs_episode)}")
+        print_line(f"  {_line(ours_episode, first.header['class_names'])}")
+        print_line(f"  {_line(theirs_episode, second.header['class_names'])}")
     return 1

@@ -176,7 +176,7 @@ def test_list_with_foreign_classes_is_refused(voc: Path, tmp_path: Path) -> None
     file = tmp_path / "lists/pascal/val/fold0.txt"
     file.parent.mkdir(parents=True)
     file.write_text("2008_u__01\n2008_v__07\n")
-    with pytest.raises(DataError, match="val/fold0 has class 7; expected classes 1 to 5"):
+    with pytest.raises(DataError, match="val/fold0 has the class car; expected aeroplane, bicycle, bird, boat, bottle"):
         pair_list(Pascal(str(voc), [str(tmp_path / "lists")], allow_unverified_lists=True), "val", 0)
 
 

@@ -1,0 +1,39 @@
+"""A run that is worse than an answer without a model is named in the table's notes."""
+
+from fsbench.metrics.bootstrap import Interval
+from fsbench.tables.below_trivial import below_trivial
+from fsbench.tables.blocks import Row
+
+
+def row(method, fold, **scores):
+    return Row(method, fold, {name: Interval(value, value - 1, value + 1) for name, value in scores.items()})
+
+
+ROWS = [
+    row("emat", "0", mIoU=0.0, accuracy=40.0), row("emat", "1", mIoU=30.0, accuracy=40.0),
+    row("emat", "mean", mIoU=15.0, accuracy=40.0), row("cst", "0", mIoU=21.6, accuracy=10.0),
+    row("cst", "1", mIoU=19.0, accuracy=10.0), row("(all foreground)", "0", mIoU=21.6, accuracy=60.0),
+    row("(all background)", "0", mIoU=0.0, accuracy=40.0), row("(all foreground)", "1", mIoU=20.0, accuracy=60.0),
+]  # fmt: skip
+
+
+def test_each_method_with_its_folds():
+    assert below_trivial(ROWS, ("mIoU", "FB-IoU", "accuracy")) == [
+        "emat is below an answer that needs no model (mIoU; fold 0: 0.00, (all foreground) has 21.60): its figures "
+        "show nothing",
+        "cst is below an answer that needs no model (mIoU; fold 1: 19.00, (all foreground) has 20.00): its figures "
+        "show nothing",
+    ]
+
+
+def test_the_score_that_is_shown():
+    (emat, cst) = below_trivial(ROWS, ("FB-IoU", "accuracy"))
+    assert "(accuracy; fold 0: 40.00, (all foreground) has 60.00; fold 1: 40.00" in emat and cst.startswith("cst is")
+    assert below_trivial(ROWS, ("FB-IoU",)) == [] == below_trivial(ROWS[:5], ("mIoU",))
+
+
+def test_classification():
+    rows = [row("nn", "all", accuracy=19.0), row("svm", "all", accuracy=21.0), row("(chance)", "all", accuracy=20.0)]
+    assert below_trivial(rows, ("accuracy",)) == [
+        "nn is below an answer that needs no model (accuracy; 19.00, (chance) has 20.00): its figures show nothing"
+    ]
