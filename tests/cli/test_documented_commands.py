@@ -35,7 +35,7 @@ RUN = [
     r"fsbench cache( clean.*)?",
     r"fsbench reproduce(?! --smoke| my/)(?!.* slurm).*",
     r"make reproduce .*",
-    r"fsbench bench .*--(print_config|help).*",
+    r"fsbench bench .*(--(print_config|help).*|--dry-run)",
     r"fsbench (table|compare|rescore) runs/.*",
     r"fsbench data check folder .*",
     r"fsbench manifest (build|show|verify) (?!benchmarks).*",
