@@ -23,7 +23,7 @@ from fsbench.episodes.settings import SETTINGS, unknown_setting
 from fsbench.errors import CheckpointError, DataError, FsbenchError, SettingsError
 from fsbench.files import check_can_be_made, is_file, load_yaml
 from fsbench.paths import CONFIGS
-from fsbench.weights.table import how_to_get, weight_files
+from fsbench.weights.table import how_to_get, usual_path, weight_files
 
 DATASET = ("data", "init_args", "dataset")
 
@@ -193,10 +193,11 @@ class _Run:
             if not (weights.partition(":")[2] or "0").isdecimal():
                 yield SettingsError(f"weights are '{weights}', expected a file, random or random:SEED")
             return
-        file = weight_files().get(name)
-        path = Path(str(weights)) if weights else None if file is None else file.path
-        own = needed_weights(self.request.methods[0], self.request.dataset)
-        if file is not None and path is not None and not path.is_file() and (weights or name == own):
+        path = Path(str(weights)) if weights else usual_path(name)
+        if path is None or path.is_file():
+            return
+        file, own = weight_files().get(name), needed_weights(self.request.methods[0], self.request.dataset)
+        if file is not None and (weights or name == own):
             yield CheckpointError(how_to_get(file, name, path))
 
 

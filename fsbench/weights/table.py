@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fsbench.download import Digest
 from fsbench.errors import SettingsError
-from fsbench.files import open_file, read_yaml
+from fsbench.files import load_yaml, open_file, read_yaml
 from fsbench.paths import CONFIGS, weights_folder
 
 TABLE = CONFIGS / "weights.yaml"
@@ -129,6 +129,17 @@ class _Table:
 def _table(file: Path) -> _Table:
     table: _Table = read_yaml(file, _Table, "the table of weight files")
     return table
+
+
+def usual_path(name: str) -> Path | None:
+    """Return the usual place of the weights of a backbone; None where the table has none.
+
+    The table is read without being validated, which takes longer than all other checks of a request.
+    """
+    table = load_yaml(TABLE)
+    backbones = table.get("backbones") if isinstance(table, dict) else None
+    entry = backbones.get(name) if isinstance(backbones, dict) else None
+    return weights_folder() / str(entry["file"]) if isinstance(entry, dict) and "file" in entry else None
 
 
 def weight_files() -> dict[str, WeightFile]:

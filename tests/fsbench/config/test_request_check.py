@@ -22,6 +22,7 @@ from fsbench.config.registry import aliases, method_classes, names, task_of
 from fsbench.config.request import Request
 from fsbench.config.shipped import shipped_settings
 from fsbench.errors import DataError, SettingsError, SeveralErrors, did_you_mean, raise_all
+from fsbench.weights.table import usual_path, weight_files
 
 
 def parameters_of(cls):
@@ -48,6 +49,11 @@ def test_the_source_has_the_arguments_of_the_class():
     known = [source.parameters for cls in classes if (source := class_source(path_of(cls)))]
     assert None not in known
     assert class_source("methods.nope.Nope") is class_source("Nope") is class_source("nowhere.at.All") is None
+
+
+def test_the_usual_path_is_that_of_the_table():
+    assert {name: usual_path(name) for name in weight_files()} == {n: file.path for n, file in weight_files().items()}
+    assert usual_path("nothing") is None
 
 
 def test_folds_are_what_the_data_sets_have():
