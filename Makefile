@@ -59,8 +59,8 @@ help:  ## show this list
 venv: $(STAMP)  ## create the virtual environment and install fsbench in it
 
 $(STAMP): pyproject.toml $(CONSTRAINTS) $(HASHES)
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 4))' || \
-	  { echo "fsbench needs Python 3.11.4 or newer; try: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 5))' || \
+	  { echo "fsbench needs Python 3.11.5 or newer; try: make PYTHON=python3.12 ..." >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(if $(HASHES),$(PIP) install --quiet $(PIP_ARGS) --require-hashes --no-deps --only-binary=:all: -r $(HASHES))
 	$(call install,test)

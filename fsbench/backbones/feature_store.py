@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fsbench.cache import mark_used, note_added
+from fsbench.files.cache import mark_used, note_added
 from fsbench.paths import cache_size
 
 

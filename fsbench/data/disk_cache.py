@@ -1,6 +1,6 @@
 """The disk cache: arrays and plain values that take long to compute, as files in the user's cache folder.
 
-A file is named by its kind (`fsbench.cache.KINDS`) and a key, a hash of everything it follows from. It is a
+A file is named by its kind (`fsbench.files.cache.KINDS`) and a key, a hash of everything it follows from. It is a
 convenience: an unreadable one counts as absent, and a folder that cannot be written to costs only time. Files of arrays
 are uncompressed .npz (a COCO split has millions of numbers), of values JSON; nothing is pickled.
 """
@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from fsbench.cache import mark_used, note_added
 from fsbench.files import read_json, replacing
 from fsbench.files.arrays import read_npz
+from fsbench.files.cache import mark_used, note_added
 from fsbench.paths import cache_folder
 
 

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from fsbench.cache import mark_used, note_added
 from fsbench.errors import RecordError
 from fsbench.files import fingerprint, read_json, sha256_file, write_text
+from fsbench.files.cache import mark_used, note_added
 from fsbench.paths import cache_folder
 from fsbench.records.record import REPEAT, Record
 

@@ -45,6 +45,10 @@ def _schema() -> "TypeAdapter[Any]":
         manifest_sha256=name,
         training=dict[str, Any] | None,
         image_size=count,
+        seed=int | None,
+        fold=count | None,
+        precision=name,
+        tf32=bool,
     )
     cost = entries("cost", trainable_parameters=count, episodes_per_second=measure | None, peak_mib=measure | None)
     run = entries(

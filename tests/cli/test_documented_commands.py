@@ -29,7 +29,8 @@ from tests.cli.test_readme import EXAMPLES
 from tests.documents import DOCUMENTS, Command, commands, other_blocks
 
 RUN = [
-    r"make bench",
+    r"make bench( ARGS=--dry-run)?",
+    r"fsbench bench --dry-run",
     r"fsbench (--version|list|protocols)",
     r"fsbench weights (list|check)",
     r"fsbench cache( clean.*)?",
@@ -221,6 +222,7 @@ def folder(small_demo, tmp_path):
 def typed(folder, small_demo, monkeypatch, bench_arguments):
     monkeypatch.chdir(folder)
     monkeypatch.setattr(catalogue, "CONFIGS", folder / "configs")
+    monkeypatch.setattr("fsbench.grid.spec.CONFIGS", folder / "configs")
     monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(folder / "methods")])
     catalogue.names.cache_clear()
     small = bench_arguments("", "")

@@ -10,7 +10,7 @@ from fsbench.paths import cache_folder, cache_size
 from fsbench.terminal import print_line
 
 if TYPE_CHECKING:
-    from fsbench.cache import Entry
+    from fsbench.files.cache import Entry
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -28,7 +28,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def _show(options: argparse.Namespace, extra: list[str]) -> int:
     # spared until it is needed
-    from fsbench.cache import KINDS, cache_entries
+    from fsbench.files.cache import KINDS, cache_entries
     from fsbench.files.opening import in_units
 
     entries = cache_entries()
@@ -47,7 +47,7 @@ def _show(options: argparse.Namespace, extra: list[str]) -> int:
 
 def _clean(options: argparse.Namespace, extra: list[str]) -> int:
     # spared until it is needed
-    from fsbench.cache import KINDS, clean
+    from fsbench.files.cache import KINDS, clean
 
     for kind in options.kinds:
         if kind not in KINDS:

@@ -50,6 +50,8 @@ DAMAGE = {
     ),
     "costs in words": (lambda r: set_run(r, "cost", "peak_mib", value="much"), "cost.peak_mib is 'much'"),
     "a cost that is infinite": (lambda r: set_run(r, "cost", "peak_mib", value=float("inf")), "cost.peak_mib"),
+    "a seed in words": (lambda r: set_run(r, "identity", "seed", value="one"), "identity.seed is 'one'"),
+    "a score in words": (lambda r: set_run(r, "scores", value={"mIoU": "good"}), "scores.mIoU is 'good'"),
     "remarks that are no list": (lambda r: set_run(r, "remarks", value=3), "remarks is '3'"),
     "a run that is a list": (lambda r: (r.path / "run.json").write_text("[1]"), "run.json lacks"),
     "nested JSON": (lambda r: (r.path / "run.json").write_text("[" * 100_000), "run.json"),

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fsbench import cache as kept
 from fsbench.backbones.feature_store import FeatureStore
-from fsbench.cache import BLOCK, DAY, KINDS, cache_entries, clean, trim
 from fsbench.cli.main import main
 from fsbench.data.disk_cache import load_arrays, load_json, save_arrays, save_json
 from fsbench.errors import SettingsError
+from fsbench.files import cache as kept
+from fsbench.files.cache import BLOCK, DAY, KINDS, cache_entries, clean, trim
 from fsbench.paths import REPOSITORY, cache_size
 
 

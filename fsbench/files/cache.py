@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from fsbench.files import is_half
+from fsbench.files.written import is_half
 from fsbench.paths import cache_folder, cache_size
 
 KINDS = {
