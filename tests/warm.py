@@ -42,17 +42,20 @@ class Warm:
         folder: Path,
         environments: Sequence[Mapping[str, str]],
         trap: Mapping | None = None,
+        program: str = "fsbench.cli.main",
     ) -> list[subprocess.CompletedProcess[str]]:
         """Run a command in a process for each environment; when a signal ends one, all are killed.
 
         Args:
-            arguments: of `fsbench`.
+            arguments: of `fsbench`, or of `program`.
             folder: working folder.
             environments: of the processes, in the order of their ranks.
             trap: arguments of `tests.cli.traps.set_trap` for the last process.
+            program: module whose function `main` is called.
         """
         requests = [
             {
+                "program": program,
                 "arguments": list(arguments),
                 "folder": str(folder),
                 "environment": dict(environment),
@@ -113,8 +116,6 @@ def run(request: dict) -> None:
     """Become the process of one command; never returns."""
     from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-    from fsbench.cli.main import main
-
     signal.signal(signal.SIGINT, signal.default_int_handler)
     status = 70
     try:
@@ -129,7 +130,7 @@ def run(request: dict) -> None:
         sys.argv = ["fsbench", *request["arguments"]]
         if request["trap"]:
             importlib.import_module("tests.cli.traps").set_trap(**request["trap"])
-        status = main(request["arguments"])
+        status = importlib.import_module(request["program"]).main(request["arguments"])
     except SystemExit as stopped:
         status = stopped.code if isinstance(stopped.code, int) else int(stopped.code is not None)
     except BaseException:

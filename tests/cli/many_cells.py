@@ -6,6 +6,7 @@ them; they run this program as well, so that starting up is paid once.
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from fsbench.config.compose import parse
@@ -13,10 +14,11 @@ from fsbench.engine.experiment import Experiment
 from fsbench.engine.runner import run
 
 
-def main() -> None:
-    for arguments in json.loads(Path(sys.argv[1]).read_text()):
+def main(files: Sequence[str]) -> int:
+    for arguments in json.loads(Path(files[0]).read_text()):
         run(Experiment(parse(arguments)))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

@@ -11,6 +11,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
@@ -23,7 +24,10 @@ from fsbench.core.released_format import WRITTEN_BY
 from fsbench.engine.experiment import Experiment
 from fsbench.paths import REPOSITORY
 from fsbench.records.record import find_records
+from tests.cli.conftest import environment_of_test
+from tests.cli.test_every_moment import environments_of_ranks
 from tests.photos import arguments
+from tests.warm import Warm
 
 ALONE = (1, 0, 1)
 """Processes, workers, batch: what all others are held against."""
@@ -157,11 +161,61 @@ def test_two_nodes_of_torchrun_give_the_same_bits(cells, tmp_path):
     }
 
 
-@pytest.mark.skipif(not os.environ.get("FSBENCH_EVERY_CONFIGURATION"), reason="an hour: FSBENCH_EVERY_CONFIGURATION=1")
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_every_method_gives_the_same_bits_in_every_configuration(cells, tmp_path, protocol):
-    chosen = [cells(method, protocol) for method in METHODS]
-    alone = evaluate(tmp_path, chosen, *ALONE)
-    for configuration in EVERY:
-        if configuration != ALONE:
-            assert evaluate(tmp_path, chosen, *configuration) == alone, configuration
+@pytest.fixture(scope="module")
+def every_cell(cells, photos, tmp_path_factory):
+    """The arguments of a cell of every method, of few episodes."""
+    folder = tmp_path_factory.mktemp("photos")
+    chosen = [[*cells(method, protocol_of(method)), "--data.episodes=4"] for method in METHODS]
+    few = ["--data.episodes=4", "--data.way=2"]
+    return chosen + [arguments(method, photos, folder, *more, *few) for method, more in CLASSIFIERS.items()]
+
+
+def evaluate_in_forks(
+    warm_process: Warm, folder: Path, cells: list[list[str]], configurations: Sequence[tuple[int, int, int]]
+) -> dict[tuple[int, int, int], dict[str, str]]:
+    """Evaluate cells in configurations of one number of processes, in one group of forks.
+
+    Returns:
+        Configuration (processes, workers, batch) -> run -> hash of its table's file.
+    """
+    folder.mkdir()
+    plan, (processes,) = [], {processes for processes, _, _ in configurations}
+    for configuration in configurations:
+        _, workers, batch = configuration
+        indifferent = [
+            "--trainer.accelerator=cpu", f"--trainer.devices={processes}", "--trainer.enable_progress_bar=false",
+            f"--trainer.strategy={'ddp' if processes > 1 else 'auto'}", f"--data.workers={workers}",
+            f"--data.eval_batch_size={batch}", f"--run.runs={runs_of(folder, configuration)}",
+        ]  # fmt: skip
+        plan += [[*cell, *indifferent] for cell in cells]
+    (folder / "plan.json").write_text(json.dumps(plan))
+    environments = [environment_of_test(folder) | rank for rank in environments_of_ranks(processes)]
+    ended = warm_process.call_ranks([str(folder / "plan.json")], folder, environments, program="tests.cli.many_cells")
+    assert [done.returncode for done in ended] == [0] * processes, ended[0].stderr
+    hashes = {}
+    for configuration in configurations:
+        records = find_records(runs_of(folder, configuration))
+        assert len(records) == len(cells) and {r.run["provenance"]["processes"] for r in records} == {processes}
+        hashes[configuration] = {
+            r.path.name: hashlib.sha256((r.path / "episodes.parquet").read_bytes()).hexdigest() for r in records
+        }
+    return hashes
+
+
+def runs_of(folder: Path, configuration: tuple[int, int, int]) -> Path:
+    return folder / "-".join(map(str, configuration))
+
+
+@pytest.mark.slow
+def test_every_method_gives_the_same_bytes_in_every_configuration(warm_process, every_cell, tmp_path):
+    """In forks, whose starts cost nothing; each configuration is (processes, workers, batch)."""
+    hashes: dict[tuple[int, int, int], dict[str, str]] = {}
+    for processes, group in itertools.groupby(EVERY, key=lambda configuration: configuration[0]):
+        hashes |= evaluate_in_forks(warm_process, tmp_path / f"{processes}", every_cell, list(group))
+    assert len(hashes) == len(EVERY) == 18 and len(hashes[ALONE]) == len(every_cell) == len(METHODS) + len(CLASSIFIERS)
+    print(f"\n{'processes':>9} {'workers':>7} {'batch':>5} {'methods':>7} {'equal':>5}")
+    for (processes, workers, batch), found in hashes.items():
+        equal = sum(found[name] == alone for name, alone in hashes[ALONE].items())
+        print(f"{processes:9} {workers:7} {batch:5} {len(found):7} {equal:5}")
+    for configuration, found in hashes.items():
+        assert found == hashes[ALONE], configuration
