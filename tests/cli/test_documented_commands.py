@@ -30,7 +30,6 @@ from tests.documents import DOCUMENTS, Command, commands, other_blocks
 
 RUN = [
     r"make bench( ARGS=--dry-run)?",
-    r"fsbench bench --dry-run",
     r"fsbench (--version|list|protocols)",
     r"fsbench weights (list|check)",
     r"fsbench cache( clean.*)?",

@@ -85,12 +85,12 @@ def test_a_run_that_lost_its_counts_is_made_again_by_force(warm, run_arguments, 
 
 @pytest.mark.slow
 def test_counts_do_not_depend_on_processes_workers_or_batch(fsbench, bench_arguments, tmp_path):
-    """The real command line with 1 and 2 processes, 0 and 2 workers, batch 1 and 3, an odd number of episodes."""
+    """The real command line with an odd number of episodes."""
     assert fsbench(*bench_arguments("emat", tmp_path / "trained")).returncode == 0
     trained = the_record(tmp_path / "trained")
     checkpoint = trained.path / "checkpoints" / "best.ckpt"
     hashes = {}
-    for devices, workers, batch in ((1, 0, 1), (1, 2, 3), (2, 0, 3), (2, 2, 1)):
+    for devices, workers, batch in ((1, 0, 1), (2, 2, 3)):
         runs = tmp_path / f"runs-{devices}-{workers}-{batch}"
         extra = [f"--data.workers={workers}", f"--data.eval_batch_size={batch}", "--data.way=2", "--data.shot=2"]
         done = fsbench(*bench_arguments("emat", runs, "--devices", str(devices), "--ckpt", str(checkpoint), *extra))
