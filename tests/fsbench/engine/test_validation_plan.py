@@ -160,7 +160,7 @@ def test_the_identity_has_only_what_is_not_usual(blocks_folder, tmp_path):
 
 
 def test_half_precision_on_a_cpu_is_refused():
-    settings = {"accelerator": "cpu", "strategy": "auto", "devices": 1}
+    settings = {"accelerator": "cpu", "strategy": "auto", "devices": 1, "num_nodes": 1}
     check_machine(settings | {"precision": "bf16-mixed"})
     with pytest.raises(SettingsError, match="16-mixed, which a CPU does not have; expected a GPU, or --trainer"):
         check_machine(settings | {"precision": "16-mixed"})
