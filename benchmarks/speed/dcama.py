@@ -21,7 +21,7 @@ from torch import Tensor
 import fsbench.ops.mask_value_attention as op
 from benchmarks.speed.measure import Cost, device_name, measure
 from fsbench.backbones.pyramid_networks import PYRAMIDS
-from fsbench.engine.meter import release_memory
+from fsbench.engine.machine.meter import release_memory
 from methods.dcama.head import SCALES, DCAMAHead
 
 

@@ -21,7 +21,7 @@ from datamodules.loading.episodes import LoadingConfig, load_episode
 from fsbench.config.compose import parse
 from fsbench.config.registry import config_files
 from fsbench.data.batch import EpisodeBatch
-from fsbench.engine.meter import Meter
+from fsbench.engine.machine.meter import Meter
 from fsbench.metrics.episodic import SegmentationResult
 from methods.modules.correlation import query_features, support_features
 from methods.modules.segmenter import FewShotClassifierSegmenter

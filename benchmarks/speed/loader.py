@@ -53,7 +53,7 @@ from datamodules.episodic import EpisodicDataModule
 from datamodules.loading.episodes import LoadingConfig, load_episode
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch, collate
 from fsbench.data.dataset import SegmentationIndex
-from fsbench.engine.meter import Meter, resident_mib
+from fsbench.engine.machine.meter import Meter, resident_mib
 from fsbench.episodes.evaluation_order import evaluation_order
 from fsbench.episodes.samplers import Episode, draw_episode
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from fsbench.engine.meter import Meter, release_memory, resident_mib
+from fsbench.engine.machine.meter import Meter, release_memory, resident_mib
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ import torch
 from PIL import Image, ImageFilter
 
 from benchmarks.speed.measure import device_name
-from fsbench.engine.meter import Meter, release_memory, resident_mib
+from fsbench.engine.machine.meter import Meter, release_memory, resident_mib
 from fsbench.predict.folder import predict_folder
 from fsbench.predict.load_images import LoadedImage
 from fsbench.predict.predictor import QUERY, Predictor

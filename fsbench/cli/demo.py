@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from fsbench.cli.predict import add_method_options, check_method, make_predictor
 from fsbench.config.limits import real, whole
-from fsbench.engine.watchdog import sigterm_exits
+from fsbench.engine.machine.watchdog import sigterm_exits
 from fsbench.errors import CheckpointError, SettingsError
 from fsbench.terminal import print_line, print_note
 

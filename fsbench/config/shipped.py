@@ -8,7 +8,7 @@ from typing import Any
 from fsbench.config.registry import config_files
 from fsbench.errors import SettingsError
 from fsbench.files import load_yaml
-from fsbench.tables.published_scores import FOLDER, PublishedScore, read_published
+from fsbench.tables.published.scores import FOLDER, PublishedScore, read_published
 
 
 @cache

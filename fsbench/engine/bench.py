@@ -12,8 +12,8 @@ from pathlib import Path
 from fsbench.config.compose import parse
 from fsbench.config.request import DEFAULT_PROTOCOL, NOTHING_NAMED, Request
 from fsbench.engine.experiment import Experiment
-from fsbench.engine.machine import check_machine
-from fsbench.engine.watchdog import child_environment, describe_exit, sigterm_exits
+from fsbench.engine.machine.check import check_machine
+from fsbench.engine.machine.watchdog import child_environment, describe_exit, sigterm_exits
 from fsbench.errors import GOES_ON, SettingsError
 from fsbench.files import make_folder
 from fsbench.records.record import Record, read_record

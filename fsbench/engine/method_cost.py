@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fsbench.config.compose import compose_method
 from fsbench.data.batch import EpisodeBatch
-from fsbench.engine.meter import Meter, release_memory, resident_mib
+from fsbench.engine.machine.meter import Meter, release_memory, resident_mib
 from fsbench.errors import SettingsError
 
 

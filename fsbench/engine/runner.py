@@ -16,17 +16,17 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from fsbench.engine.callbacks import ResultWriter, kept_predictions
 from fsbench.engine.checkpoint import load_checkpoint
-from fsbench.engine.determinism import unordered_kernels
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.loggers import log_record
-from fsbench.engine.machine import check_machine
-from fsbench.engine.meter import Meter
+from fsbench.engine.machine.check import check_machine
+from fsbench.engine.machine.determinism import unordered_kernels
+from fsbench.engine.machine.meter import Meter
+from fsbench.engine.machine.watchdog import ProcessWatchdog, is_broken_collective
 from fsbench.engine.micro_batches import out_of_memory, step_of
 from fsbench.engine.provenance import provenance
 from fsbench.engine.trainer import build_trainer
 from fsbench.engine.training_facts import weights_of
 from fsbench.engine.validation_plan import ValidationPlan
-from fsbench.engine.watchdog import ProcessWatchdog, is_broken_collective
 from fsbench.errors import RecordError, RunError, SettingsError
 from fsbench.files import fingerprint, read_json, sha256_file
 from fsbench.records.journal import Journal

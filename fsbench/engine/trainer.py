@@ -13,8 +13,8 @@ from fsbench.engine.callbacks import THREADS, EpisodicValidation, PerStepSeed, P
 from fsbench.engine.checkpoint import AtomicCheckpointIO
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.loggers import wandb_logger
+from fsbench.engine.machine.slurm import plugins_in_job
 from fsbench.engine.micro_batches import in_micro_batches
-from fsbench.engine.slurm import plugins_in_job
 from fsbench.engine.training_facts import CHOSEN_BY, TrainingFacts
 from fsbench.engine.validation_plan import EVERY_EPOCH, ValidationPlan, schedule_of
 from fsbench.progress import shows_bar

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from fsbench.engine.watchdog import child_environment, safe_imports
+from fsbench.engine.machine.watchdog import child_environment, safe_imports
 from fsbench.errors import SettingsError
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from fsbench.engine.watchdog import sigterm_exits
+from fsbench.engine.machine.watchdog import sigterm_exits
 from fsbench.errors import FsbenchError
 from fsbench.files import make_folder
 from fsbench.grid.executors import Executor, Job, Running

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 
 from fsbench.papers.files import PaperRow
-from fsbench.tables.published_scores import PublishedScore
+from fsbench.tables.published.scores import PublishedScore
 
 
 def figures_of(row: PaperRow, published: Iterable[PublishedScore]) -> list[PublishedScore]:

@@ -8,8 +8,8 @@ from fsbench.papers.files import Paper, PaperRow, rows_of
 from fsbench.records.grouping import comparable, fold_of, variants
 from fsbench.records.record import Record
 from fsbench.tables.blocks import DEFAULT, Block
-from fsbench.tables.published import PublishedComparison, match_published
-from fsbench.tables.published_scores import PublishedScore
+from fsbench.tables.published.match import PublishedComparison, match_published
+from fsbench.tables.published.scores import PublishedScore
 from fsbench.tables.table import build_blocks
 
 INSIDE, OUTSIDE, NOT_COMPARABLE = "inside", "outside", "not comparable"

@@ -16,7 +16,7 @@ from fsbench.report.matrix import compare_study
 from fsbench.tables.blocks import Block, Row
 from fsbench.tables.comparable import Methods
 from fsbench.tables.compare import Comparison
-from fsbench.tables.published_scores import PublishedScore
+from fsbench.tables.published.scores import PublishedScore
 from fsbench.tables.table import build_blocks
 
 CHUNK = 8

@@ -16,7 +16,7 @@ from fsbench.report.collect import Study, collect, read_runs
 from fsbench.report.gallery import Gallery, draw_gallery
 from fsbench.report.pages import Pages
 from fsbench.report.workers import workers
-from fsbench.tables.published_scores import PublishedScore
+from fsbench.tables.published.scores import PublishedScore
 
 MARK = "fsbench-report.json"
 """File by which a folder is known to be a report."""

@@ -12,7 +12,7 @@ from fsbench.papers.results import RowResult
 from fsbench.reproduce.cells import PaperRun, RowRuns
 from fsbench.reproduce.plan import PlannedPaperRun
 from fsbench.tables.layout import Grid, Sheet
-from fsbench.tables.published_scores import PublishedScore
+from fsbench.tables.published.scores import PublishedScore
 
 STATES = {
     "done": "done", "begun": "begun", "missing": "can be run", "waits": "wait for a training",

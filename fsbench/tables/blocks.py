@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from fsbench.metrics.bootstrap import Interval
-from fsbench.tables.published import PublishedComparison
+from fsbench.tables.published.match import PublishedComparison
 
 DEFAULT = ("mIoU", "FB-IoU", "accuracy")
 """Scores of a table that does not ask for others."""

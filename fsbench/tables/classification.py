@@ -10,8 +10,8 @@ from fsbench.records.record import Record
 from fsbench.records.task import CLASSIFICATION
 from fsbench.tables.below_trivial import CHANCE
 from fsbench.tables.blocks import Block, Row, Subset, TableOptions
-from fsbench.tables.published import PublishedComparison, match_published
-from fsbench.tables.published_scores import PublishedScore
+from fsbench.tables.published.match import PublishedComparison, match_published
+from fsbench.tables.published.scores import PublishedScore
 from fsbench.tables.subsets import pairs_by_class
 
 

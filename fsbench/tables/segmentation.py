@@ -16,8 +16,8 @@ from fsbench.records.grouping import fold_of, variants
 from fsbench.records.record import Record
 from fsbench.records.row_cache import cached_row
 from fsbench.tables.blocks import DEFAULT, Block, Row, Subset, TableOptions
-from fsbench.tables.published import PublishedComparison, match_published
-from fsbench.tables.published_scores import PublishedScore
+from fsbench.tables.published.match import PublishedComparison, match_published
+from fsbench.tables.published.scores import PublishedScore
 from fsbench.tables.subsets import ABSENT, NOT_OF_ABSENT, SIZES, pairs_by_class, pairs_by_size
 
 if TYPE_CHECKING:

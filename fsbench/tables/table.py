@@ -8,7 +8,7 @@ from fsbench.records.task import CLASSIFICATION, SEGMENTATION
 from fsbench.tables.below_trivial import below_trivial
 from fsbench.tables.blocks import DEFAULT, Block, TableOptions
 from fsbench.tables.classification import classification_block
-from fsbench.tables.published_scores import PublishedScore
+from fsbench.tables.published.scores import PublishedScore
 from fsbench.tables.segmentation import segmentation_block
 
 _BLOCKS: dict[str, Callable[[list[Record], TableOptions, Sequence[PublishedScore]], Block]] = {

@@ -8,7 +8,7 @@ from fsbench.config.compose import parse
 from fsbench.engine.bench import Request
 from fsbench.engine.experiment import Experiment
 from fsbench.paths import CONFIGS, REPOSITORY
-from fsbench.tables.published_scores import FOLDER as PUBLISHED
+from fsbench.tables.published.scores import FOLDER as PUBLISHED
 
 ABLATIONS = sorted((CONFIGS / "ablations" / "dcama").glob("*.yaml"))
 SWEEP = yaml.safe_load((CONFIGS / "sweeps" / "dcama_ablations.yaml").read_text())

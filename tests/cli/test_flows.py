@@ -11,7 +11,7 @@ import pytest
 
 from fsbench.config.shipped import published_scores
 from fsbench.records.record import find_records
-from fsbench.tables.published_obstacles import why_not_comparable
+from fsbench.tables.published.obstacles import why_not_comparable
 from tests.cli.pausing import pause_after
 
 

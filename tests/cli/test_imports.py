@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fsbench.engine.watchdog import ProcessWatchdog, child_environment, safe_imports
+from fsbench.engine.machine.watchdog import ProcessWatchdog, child_environment, safe_imports
 from fsbench.grid.executors import Job, LocalProcesses, Submitit
 from fsbench.paths import REPOSITORY
 

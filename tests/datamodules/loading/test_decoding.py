@@ -12,7 +12,7 @@ from datamodules.episodic import EpisodicDataModule
 from datamodules.loading.decoding import DecodedImageCache
 from datamodules.loading.episodes import LoadingConfig, load_episode
 from fsbench.data.batch import EpisodeBatch
-from fsbench.engine.meter import resident_mib
+from fsbench.engine.machine.meter import resident_mib
 from fsbench.errors import SettingsError
 
 NAMES = [f"image_{i:03d}" for i in range(24, 36)]

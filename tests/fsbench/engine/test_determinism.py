@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 
-from fsbench.engine.determinism import unordered_kernels
+from fsbench.engine.machine.determinism import unordered_kernels
 from fsbench.records.record import Record
 from fsbench.records.task import ALLOWED
 from fsbench.tables.table import build_blocks

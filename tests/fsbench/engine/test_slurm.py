@@ -3,7 +3,7 @@ import os
 import pytest
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
-from fsbench.engine.slurm import check_tasks, in_job, plugins_in_job
+from fsbench.engine.machine.slurm import check_tasks, in_job, plugins_in_job
 from fsbench.errors import SettingsError
 
 

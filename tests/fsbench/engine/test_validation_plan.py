@@ -9,7 +9,7 @@ from fsbench.config.compose import RunOptions
 from fsbench.config.request import Request
 from fsbench.core.validation_schedule import ValidationSchedule
 from fsbench.engine.experiment import Experiment
-from fsbench.engine.machine import check_machine
+from fsbench.engine.machine.check import check_machine
 from fsbench.engine.trainer import build_trainer
 from fsbench.engine.validation_plan import ValidationPlan, schedule_of
 from fsbench.errors import SettingsError

@@ -10,7 +10,7 @@ from datamodules.datasets.folder import Folder
 from datamodules.loading.episodes import LoadingConfig, load_episode
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.transforms import resize_labels
-from fsbench.engine.meter import Meter, release_memory, resident_mib
+from fsbench.engine.machine.meter import Meter, release_memory, resident_mib
 from fsbench.episodes.lists import pair_list
 from fsbench.episodes.samplers import Episode
 from fsbench.errors import CheckpointError, DataError, SettingsError

@@ -23,9 +23,9 @@ from fsbench.paths import CONFIGS, REPOSITORY
 from fsbench.records.record import Record, to_frame, write_record
 from fsbench.tables.formats import FORMATS
 from fsbench.tables.layout import to_sheet
-from fsbench.tables.published import match_published
-from fsbench.tables.published_obstacles import why_not_comparable
-from fsbench.tables.published_scores import FOLDER
+from fsbench.tables.published.match import match_published
+from fsbench.tables.published.obstacles import why_not_comparable
+from fsbench.tables.published.scores import FOLDER
 from fsbench.tables.table import build_blocks
 from methods.classifiers.published_settings import tuning_notes
 

@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.strategies import StrategyRegistry
 
-from fsbench.engine.slurm import check_tasks
+from fsbench.engine.machine.slurm import check_tasks
 from fsbench.errors import SettingsError
 
 LEAST_LIMIT = 64

@@ -10,7 +10,7 @@ from fsbench.records.grouping import fold_of
 from fsbench.records.record import Record
 from fsbench.records.task import CLASSIFICATION, SEGMENTATION
 from fsbench.records.training import AUTHORS, OTHER_RUN, UNTRAINED, Training, training_of
-from fsbench.tables.published_scores import UNSTATED_TRAINING, PaperSettings, PublishedScore, frozen
+from fsbench.tables.published.scores import UNSTATED_TRAINING, PaperSettings, PublishedScore, frozen
 
 OFFICIAL_IMAGE_SIZE = 224
 """Side of the images of a classification (fort.md §3)."""

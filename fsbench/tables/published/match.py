@@ -7,8 +7,8 @@ from math import sqrt
 from fsbench.metrics.bootstrap import Interval
 from fsbench.records.record import Record
 from fsbench.records.task import CLASSIFICATION, SEGMENTATION
-from fsbench.tables.published_obstacles import same_method, why_not_comparable
-from fsbench.tables.published_scores import PublishedScore
+from fsbench.tables.published.obstacles import same_method, why_not_comparable
+from fsbench.tables.published.scores import PublishedScore
 
 
 @dataclass(frozen=True)
