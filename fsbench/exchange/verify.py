@@ -90,8 +90,9 @@ def _scores(name: str, record: Record) -> Finding:
     counted = record.task.statistics(record.episodes, record.header).scores()
     stated: dict[str, Any] = record.run.get("scores", {})
     for metric, values in counted.items():
-        value = float(values[0])
-        if metric not in stated or not math.isclose(value, stated[metric], rel_tol=1e-9, abs_tol=1e-9):
+        value, recorded = float(values[0]), stated.get(metric, math.inf)
+        undefined = math.isnan(value) and math.isnan(recorded)
+        if not undefined and not math.isclose(value, recorded, rel_tol=1e-9, abs_tol=1e-9):
             what = f"{metric} is {value:.4f} by the counts, and {stated.get(metric)} in run.json"
             return Finding(name, "failed", what)
     return Finding(name, "ok", f"{len(counted)} scores follow from the counts")
