@@ -2,8 +2,8 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath
+from typing import Any, TypeGuard
 
 from fsbench.errors import SettingsError
 from fsbench.predict.result import output_files
@@ -41,7 +41,7 @@ class PredictionJournal:
 
     def _read_offsets(self) -> None:
         for offset, entry in self.lines.entries():
-            if entry is not None:
+            if _is_entry(entry):
                 self.offsets[entry["photo"]] = offset
 
     def _check_identity(self, written: Any, identity: dict[str, Any], force: bool) -> None:
@@ -75,6 +75,14 @@ class PredictionJournal:
     def close(self) -> None:
         """Close the file."""
         self.lines.close()
+
+
+def _is_entry(value: Any) -> TypeGuard[dict[str, Any]]:
+    """Return whether a line's value is of an image below the searched folder, so that its files are below `out`."""
+    name = value.get("photo") if isinstance(value, dict) else None
+    if not isinstance(name, str) or not name or "\0" in name:
+        return False
+    return not PurePath(name).is_absolute() and ".." not in PurePath(name).parts
 
 
 def _difference(written: Any, identity: dict[str, Any]) -> str:
