@@ -50,6 +50,8 @@ def _bundle(options: argparse.Namespace, extra: list[str]) -> int:
             "(a card to fill in: fsbench bundle --new-card card.yaml)"
         )
     check_output_file(options.out, "-o")
+    if not 0 < len(options.licence) <= 200 or not options.licence.isprintable():
+        raise SettingsError("--licence is empty, longer than 200 characters or no text, expected a name like CC-BY-4.0")
     card = read_card(options.card)
     records = [record for folder in options.runs for record in find_records(folder)]
     if not records:

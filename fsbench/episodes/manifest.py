@@ -83,6 +83,8 @@ def read_manifest(path: Path, sha256: str | None = None) -> Manifest:
         first, *rows, last = text.splitlines()
         header, end = parse_json(first), parse_json(last)
         stated, images = end["sha256"], end["images"]
+        if not all(isinstance(value, str) for value in images.values()):
+            raise ValueError("a hash of an image is no text")
         altered = _hash(images) != end["images_sha256"]
         episodes = tuple(_episode_schema(header.get("kind")).validate_json(f"[{','.join(rows)}]", strict=True))
     except FileNotFoundError:

@@ -70,10 +70,9 @@ def protocol_names() -> list[str]:
 @cache
 def load_protocol(name: str) -> Protocol:
     """The protocol `name` of `configs/protocols`. Raises SettingsError for an unknown name or a bad value."""
-    path = CONFIGS / "protocols" / f"{name}.yaml"
-    if not path.is_file():
-        raise SettingsError(f"unknown protocol '{name}'; there are: {', '.join(protocol_names())}")
-    return read_protocol(path)
+    if name not in protocol_names():  # a record's is anybody's, and no path
+        raise SettingsError(f"unknown protocol '{name[:100]}'; there are: {', '.join(protocol_names())}")
+    return read_protocol(CONFIGS / "protocols" / f"{name}.yaml")
 
 
 def read_protocol(path: Path) -> Protocol:

@@ -1,7 +1,8 @@
 """A bundle: finished runs in one file (zip), without images and weights, to be checked by whoever gets it.
 
 It holds a folder for each run, named by its id, with run.json, episodes.parquet, manifest.jsonl and config.yaml, and
-`bundle.json`: the format, a card, the licence of the results, and the sha256 of every file.
+`bundle.json`: the format, a card, the licence of the results, and the sha256 of every file. Of the absolute paths in
+config.yaml only the last part is kept.
 """
 
 import hashlib
@@ -9,18 +10,20 @@ import json
 import re
 import stat
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fsbench.episodes.header import first_problem
 from fsbench.errors import RecordError
 from fsbench.exchange.card import Card
-from fsbench.files import parse_json, read_bytes, replacing
+from fsbench.files import load_yaml, parse_json, read_bytes, replacing
 from fsbench.files.archives import open_zip
 from fsbench.files.opening import LIMITS, MIB, in_units
 from fsbench.records.record import Record
@@ -28,7 +31,7 @@ from fsbench.records.record import Record
 LISTING = "bundle.json"
 FILES = {"run.json": "record", "episodes.parquet": "counts", "manifest.jsonl": "manifest", "config.yaml": "settings"}
 """Files of a run, with their kinds of `fsbench.files`; the last may be missing."""
-NEEDED = tuple(FILES)[:3]
+NEEDED, CONFIG = tuple(FILES)[:3], "config.yaml"
 MOST_RUNS = 1000
 MOST_BYTES = 4096 * MIB
 """Largest contents of a bundle."""
@@ -75,6 +78,9 @@ def write_bundle(records: Sequence[Record], card: Card, licence: str, made_by: s
         contents[name] = {
             file: read_bytes(record.path / file, kind) for file, kind in FILES.items() if (record.path / file).is_file()
         }
+        if CONFIG in contents[name]:
+            values = _without_folders(load_yaml(record.path / CONFIG))
+            contents[name][CONFIG] = yaml.safe_dump(values, sort_keys=False).encode()
     hashes = {
         name: {file: hashlib.sha256(content).hexdigest() for file, content in files.items()}
         for name, files in contents.items()
@@ -86,6 +92,15 @@ def write_bundle(records: Sequence[Record], card: Card, licence: str, made_by: s
             for file, content in files.items():
                 _add(archive, f"{name}/{file}", content)
     return list(contents)
+
+
+def _without_folders(values: Any) -> Any:
+    """Return plain values in which every absolute path is its last part: where files stand on a machine is private."""
+    if isinstance(values, dict):
+        return {key: _without_folders(value) for key, value in values.items()}
+    if isinstance(values, list):
+        return [_without_folders(value) for value in values]
+    return PurePosixPath(values).name if isinstance(values, str) and values.startswith(("/", "~")) else values
 
 
 def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
@@ -106,9 +121,9 @@ def unpacked(bundle: Path) -> Iterator[tuple[Path, Listing]]:
     """
     with TemporaryDirectory(prefix="fsbench-bundle-") as folder:
         try:
-            with open_zip(bundle) as archive:
+            with open_zip(bundle, "bundle") as archive:
                 listing = _unpack(archive, Path(folder))
-        except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+        except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise RecordError(f"{bundle} is no bundle ({error}); expected a file that fsbench bundle wrote") from error
         yield Path(folder), listing
 
@@ -147,7 +162,8 @@ def _kind(entry: zipfile.ZipInfo) -> str:
     """Return the kind of an entry; raises ValueError for one that no bundle has."""
     mode = entry.external_attr >> 16
     parts = PurePosixPath(entry.filename).parts
-    plain = (stat.S_IFMT(mode) in (0, stat.S_IFREG)) and not entry.flag_bits & 1
+    plain = stat.S_IFMT(mode) in (0, stat.S_IFREG) and not entry.flag_bits & 1
+    plain = plain and entry.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
     if plain and entry.filename == LISTING:
         return "record"
     if plain and len(parts) == 2 and entry.filename == "/".join(parts):

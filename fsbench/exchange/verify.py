@@ -10,9 +10,11 @@ import numpy as np
 import torch
 
 from fsbench.engine.restore import check_counts, reopen_at
+from fsbench.episodes.classification import VERSION as CLASSIFICATION_VERSION
+from fsbench.episodes.header import COMPARED, check_header
 from fsbench.episodes.manifest import read_manifest
 from fsbench.episodes.protocol import load_protocol
-from fsbench.errors import FsbenchError, RecordError
+from fsbench.errors import FsbenchError, RecordError, describe
 from fsbench.exchange.bundle import Listing, unpacked
 from fsbench.paths import BENCHMARKS
 from fsbench.records.record import Record, read_record
@@ -74,7 +76,9 @@ def _of_run(name: str, folder: Path, repetition: Repetition | None) -> Iterator[
         check_complete(record.run, folder / "run.json")
         if record.run["id"] != name:
             raise RecordError(f"run.json is that of {record.run['id']}")
+        check_header(record.header, folder / "manifest.jsonl", COMPARED)
         record.task.check_rules(record.header)
+        _check_counted(record)
         yield Finding(name, "ok", f"{len(record.manifest.episodes)} episodes and their counts are whole")
         yield _scores(name, record)
         yield _protocol(name, record)
@@ -82,7 +86,29 @@ def _of_run(name: str, folder: Path, repetition: Repetition | None) -> Iterator[
     except FsbenchError as error:
         yield Finding(name, "failed", str(error).replace(f"{folder}/", ""))
         return
+    except Exception as error:  # of a record that fits the schema and yet is none: the others are verified
+        yield Finding(name, "failed", f"it cannot be verified: {describe(error)}")
+        return
     yield _predictions(name, record, repetition)
+
+
+def _check_counted(record: Record) -> None:
+    """Raise RecordError unless every episode was counted once, each of its ways as the class that it stands for."""
+    frame = record.episodes
+    counted = frame.select("episode", "slot", "class_id", "query").rows()
+    episodes = record.manifest.episodes
+    differing: set[Any]
+    if record.task.has_masks:
+        named = [(e.index, slot, number, e.query) for e in episodes for slot, number in enumerate((0, *e.classes))]
+        differing = set(counted) ^ set(named)
+    else:
+        differing = set(frame["episode"].to_list()) ^ {episode.index for episode in episodes}
+    twice = len(counted) - len({row[:2] for row in counted})
+    if differing or twice:
+        raise RecordError(
+            f"episodes.parquet counts other episodes or ways than manifest.jsonl names ({len(differing)} differ, "
+            f"{twice} are there twice)"
+        )
 
 
 def _scores(name: str, record: Record) -> Finding:
@@ -100,9 +126,7 @@ def _scores(name: str, record: Record) -> Finding:
 
 def _protocol(name: str, record: Record) -> Finding:
     header = record.header
-    if "protocol" not in header:
-        return Finding(name, "ok", "classification has one protocol")
-    known = load_protocol(header["protocol"]).version
+    known = load_protocol(header["protocol"]).version if record.task.has_masks else CLASSIFICATION_VERSION
     if header["version"] != known:
         return Finding(name, "failed", f"protocol {header['protocol']} version {header['version']}; here it is {known}")
     return Finding(name, "ok", f"protocol {header['protocol']} version {known}")
@@ -133,6 +157,6 @@ def _predictions(name: str, record: Record, repetition: Repetition | None) -> Fi
             experiment, batches = reopen_at(record, chosen, repetition.settings, repetition.checkpoint)
             method: Any = experiment.method
             check_counts(record, (method.evaluate(batch) for batch in batches))
-    except FsbenchError as error:
-        return Finding(name, "failed", f"predictions: {error}")
+    except Exception as error:
+        return Finding(name, "failed", f"predictions: {error if isinstance(error, FsbenchError) else describe(error)}")
     return Finding(name, "ok", f"{len(chosen)} episodes were predicted again with equal counts")

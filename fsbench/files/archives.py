@@ -39,9 +39,10 @@ class _Entry(tarfile.TarInfo):
 
 
 @contextmanager
-def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Open a zip archive. Raises OSError as `open_file`, and ValueError where its files would be too large."""
-    with open_file(path, "archive") as file, zipfile.ZipFile(file) as archive:
+def open_zip(path: Path, kind: str = "archive") -> Iterator[zipfile.ZipFile]:
+    """Open a zip archive, as large as files of `kind` may be. Raises OSError as `open_file`, and ValueError where its
+    files would be too large."""
+    with open_file(path, kind) as file, zipfile.ZipFile(file) as archive:
         check_expansion(path, sum(info.file_size for info in archive.infolist()))
         yield archive
 

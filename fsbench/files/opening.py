@@ -30,6 +30,7 @@ LIMITS = {
     "matlab": 64 * MIB,
     "cache": 16 * 1024 * MIB,
     "weights": 32 * 1024 * MIB,
+    "bundle": 1024 * MIB,
     "archive": 1024 * 1024 * MIB,
 }
 """Largest files, in bytes, by kind. COCO's largest annotation file has 470 MB, Places365's archive 100 GB."""

@@ -6,6 +6,8 @@ import zipfile
 
 import pytest
 
+from tests.photos import arguments, draw_photos
+
 CARD = """\
 novel_pixels: no
 supervision: [masks]
@@ -28,6 +30,8 @@ def test_bundled_runs_are_verified_and_predicted_again(method, warm, run_argumen
     assert {name.rpartition("/")[2] for name in names} == {
         "bundle.json", "run.json", "episodes.parquet", "manifest.jsonl", "config.yaml",
     }  # fmt: skip
+    config = next(name for name in names if name.endswith("config.yaml"))
+    assert str(tmp_path).encode() not in zipfile.ZipFile(tmp_path / "results.fsb").read(config)
     (run,) = (tmp_path / "runs").glob("*/run.json")
     checkpoints = [path for path in run.parent.glob("checkpoints/*.ckpt") if "last" not in path.name]
     weights = [f"--ckpt={path}" for path in checkpoints]
@@ -41,7 +45,19 @@ def test_bundled_runs_are_verified_and_predicted_again(method, warm, run_argumen
 
 
 @pytest.mark.slow
-def test_counts_that_nothing_predicts_are_found_out(warm, run_arguments, tmp_path):
+def test_a_bundle_of_classification(warm, tmp_path):
+    photos = draw_photos(tmp_path / "photos")
+    done = warm("run", *arguments("nn", photos, tmp_path / "runs"))
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "card.yaml").write_text(CARD)
+    assert warm("bundle", "runs", "--card", "card.yaml", "-o", "results.fsb").returncode == 0
+    done = warm("verify", "results.fsb")
+    assert done.returncode == 0 and "6 episodes and their counts are whole" in done.stdout, done.stdout
+    assert "protocol fort version 1" in done.stdout
+
+
+@pytest.mark.slow
+def test_counts_that_nothing_predicts_are_found_out(warm, run_arguments, small_demo, tmp_path):
     """A record whose counts, scores and hashes were all made to fit each other."""
     import polars as pl
 
@@ -59,5 +75,5 @@ def test_counts_that_nothing_predicts_are_found_out(warm, run_arguments, tmp_pat
     (tmp_path / "card.yaml").write_text(CARD)
     assert warm("bundle", "runs", "--card", "card.yaml", "-o", "results.fsb").returncode == 0
     assert warm("verify", "results.fsb").returncode == 0
-    done = warm("verify", "results.fsb", "--predict", "4")
+    done = warm("verify", "results.fsb", "--predict", "4", "--data-root", str(small_demo))
     assert done.returncode == 1 and "has other counts now than in the record" in done.stdout

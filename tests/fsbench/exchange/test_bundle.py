@@ -15,6 +15,7 @@ from fsbench.errors import RecordError, SettingsError
 from fsbench.exchange.bundle import LISTING, unpacked, write_bundle
 from fsbench.exchange.card import CHOICES, check_card
 from fsbench.exchange.verify import verify
+from fsbench.records.record import counts_sha256, read_record
 
 CARD = {
     "novel_pixels": "unlabelled", "supervision": ["masks"], "backbone_data": "ImageNet-1k",
@@ -99,6 +100,34 @@ def a_better_count(contents):
     file.unlink()
 
 
+def recount(change):
+    """Other counts, with the hash and the scores that follow from them."""
+
+    def changed(contents):
+        name = entry(contents, "episodes.parquet").rpartition("/")[0]
+        folder = Path("recounted")
+        folder.mkdir()
+        for file in ("run.json", "episodes.parquet", "manifest.jsonl"):
+            (folder / file).write_bytes(contents[f"{name}/{file}"])
+        record = read_record(folder)
+        frame = change(record.episodes)
+        scores = record.task.statistics(frame, record.header).scores()
+        record.run.update(counts_sha256=counts_sha256(frame), scores={n: float(v[0]) for n, v in scores.items()})
+        frame.write_parquet(folder / "episodes.parquet")
+        contents[f"{name}/episodes.parquet"] = (folder / "episodes.parquet").read_bytes()
+        contents[f"{name}/run.json"] = json.dumps(record.run).encode()
+
+    return changed
+
+
+the_best_half = recount(lambda frame: frame.filter(pl.col("episode") % 2 == 0))
+another_class = recount(
+    lambda frame: frame.with_columns(
+        class_id=pl.when(pl.col("slot") > 0).then(frame["class_id"].max()).otherwise(0).cast(frame["class_id"].dtype)
+    )
+)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -108,6 +137,8 @@ def a_better_count(contents):
         (edit("run.json", identity=None), "is no record of fsbench"),
         (a_better_count, "does not hold the counts that run.json names"),
         (lambda c: c.update({entry(c, "manifest.jsonl"): b"{}\n{}\n"}), "manifest.jsonl"),
+        (the_best_half, "counts other episodes or ways than manifest.jsonl names"),
+        (another_class, "counts other episodes or ways than manifest.jsonl names"),
     ],
 )
 def test_a_changed_run_with_new_hashes_is_found_out(bundle, change, words, capsys, tmp_path, monkeypatch):
@@ -221,3 +252,23 @@ def test_the_command_line(make, capsys, tmp_path):
     assert "trials                    3" in printed and "0 failed" in printed and "not checked  predictions" in printed
     assert main(["verify", str(tmp_path / "absent.fsb")]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_damaged_bytes_and_other_compressions_are_named(bundle, tmp_path):
+    content = bytearray(bundle.read_bytes())
+    place = content.index(b"run.json") + 20
+    content[place : place + 40] = bytes(40)
+    (tmp_path / "flipped.fsb").write_bytes(content)
+    with zipfile.ZipFile(tmp_path / "lzma.fsb", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("x/run.json", "{}")
+    for name in ("flipped.fsb", "lzma.fsb"):
+        with pytest.raises(RecordError, match=f"{name} is no bundle"), unpacked(tmp_path / name):
+            pytest.fail("it was unpacked")
+
+
+def test_a_licence_is_a_name(make, capsys, tmp_path):
+    record = with_scores(make("first", 0))
+    asked = ["bundle", str(record.path), "--card", card_file(tmp_path), "-o", str(tmp_path / "x.fsb"), "--licence"]
+    for licence in ("", "x" * 201, "a\nb"):
+        assert main([*asked, licence]) == 2 and "--licence is" in capsys.readouterr().err
+    assert not (tmp_path / "x.fsb").exists()

@@ -59,6 +59,8 @@ DAMAGE = {
     "a way that is true": (lambda r: set_header(r, way=True), "way is 'True'"),
     "classes that are no numbers": (lambda r: set_header(r, class_ids=["1"]), "class_ids.0 is '1'"),
     "an unknown protocol": (lambda r: set_header(r, protocol="made-up"), "made-up"),
+    "a protocol that is a path": (lambda r: set_header(r, protocol=str(r.path / "own")), "unknown protocol"),
+    "a protocol with a long name": (lambda r: set_header(r, protocol="a" * 300), "unknown protocol"),
     "a column too few": (lambda r: set_counts(r, r.episodes.drop("tp")), "has no column tp"),
     "a column of text": (lambda r: set_counts(r, r.episodes.with_columns(pl.col("tp").cast(pl.String))), "column tp"),
     "gaps": (lambda r: set_counts(r, r.episodes.with_columns(tp=pl.lit(None, pl.Int64))), "tp has gaps"),
