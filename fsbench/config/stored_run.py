@@ -1,7 +1,8 @@
 """The `config.yaml` of a finished run, which may be anybody's: only classes of the suite are built from it."""
 
+import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,14 @@ from fsbench.config.compose import SuiteCLI, parse
 from fsbench.errors import SettingsError
 from fsbench.files.yaml_files import load_yaml
 
-TRUSTED = ("methods.", "datamodules.", "torch.optim.")
-"""Beginnings of the class paths that a stored configuration may name."""
+TRUSTED = re.compile(r"(methods|datamodules)(\.\w+)+", re.ASCII)
+"""Class paths that a stored configuration may name."""
 
-BUILT = ("model", "data", "dataset", "optimizer", "lr_scheduler")
-"""Keys whose values the parser builds objects of."""
+NEEDED = ("seed_everything", "trainer", "model", "data", "task", "run", "ckpt_path")
+"""Settings that opening a run takes; an optimiser of the user's is for training alone."""
+
+BUILT = ("trainer", "run", "model", "backbone", "data", "dataset")
+"""Keys whose values are mappings; a text there is a class or a file to the parser."""
 
 NOT_NEEDED = ("callbacks", "logger", "plugins", "profiler", "strategy", "accelerator")
 """Settings of the trainer that name classes; who opens a run trains nothing."""
@@ -38,26 +42,40 @@ def parse_stored(config: Path, more: Sequence[str] = (), build: bool = True) -> 
         raise SettingsError(f"cannot read {config} ({error}); expected the config.yaml of a run") from error
     if not isinstance(values, dict) or not isinstance(values.get("trainer"), dict):
         raise SettingsError(f"{config} holds no configuration with a trainer; expected the config.yaml of a run")
+    for key in values:
+        _check_key(key, config)
+    values = {key: values[key] for key in NEEDED if key in values}
     values["trainer"] = {key: value for key, value in values["trainer"].items() if key not in NOT_NEEDED}
-    for name in _class_paths(values):
-        if not isinstance(name, str) or not name.startswith(TRUSTED):
-            raise SettingsError(
-                f"{config} names the class {str(name)!r}, which is none of fsbench's; expected methods and data of "
-                "this suite; nothing of it was loaded"
-            )
+    _check_classes(values, config)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "config.yaml"
         file.write_text(yaml.safe_dump(values))
         return parse([f"--config={file}", *more], build)
 
 
-def _class_paths(values: Any) -> Iterator[Any]:
-    """Yield whatever the parser would take for the name of a class, wherever it stands."""
+def _check_classes(values: Any, config: Path) -> None:
+    """Raise SettingsError where the parser would take anything in `values` for a class or a file that is foreign."""
     if isinstance(values, dict):
         for key, value in values.items():
-            if key == "class_path" or (key in BUILT and value is not None and not isinstance(value, dict)):
-                yield value
-            yield from _class_paths(value)
+            _check_key(key, config)
+            if key == "class_path" and not (isinstance(value, str) and TRUSTED.fullmatch(value)):
+                raise _foreign(config, value)
+            if key in BUILT and value is not None and not isinstance(value, dict):
+                raise _foreign(config, value)
+            _check_classes(value, config)
     elif isinstance(values, list):
         for value in values:
-            yield from _class_paths(value)
+            _check_classes(value, config)
+
+
+def _check_key(key: Any, config: Path) -> None:
+    """Raise SettingsError for a key that the parser reads as another: a path of keys, an addition, or a file."""
+    if key == "config" or "." in str(key) or str(key).endswith("+"):
+        raise _foreign(config, key)
+
+
+def _foreign(config: Path, name: Any) -> SettingsError:
+    return SettingsError(
+        f"{config} names the class {str(name)!r}, which is none of fsbench's; expected methods and data of this suite; "
+        "nothing of it was loaded"
+    )

@@ -1,5 +1,6 @@
 """Of the classes that a run's config.yaml names, only the suite's are imported."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ def test_a_run_is_read_as_it_was_written(stored, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "place", ["model", "data", "model.class_path", "data.class_path", "data.init_args.dataset", "optimizer.class_path",
+    "place", ["model", "data", "model.class_path", "data.class_path", "data.init_args.dataset",
               "data.init_args.dataset.class_path", "model.init_args.backbone.class_path"],
 )  # fmt: skip
 def test_a_foreign_class_is_never_imported(stored, tmp_path, trap, place):
@@ -50,6 +51,44 @@ def test_a_foreign_class_is_never_imported(stored, tmp_path, trap, place):
     inner[last] = "evil.Net"
     with pytest.raises(SettingsError, match=r"names the class 'evil.Net', which is none of fsbench's"):
         parse_stored(write(tmp_path, stored))
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize(
+    "key", ["model.class_path", "trainer.logger", "data.init_args.dataset.class_path", "optimizer.class_path", "config",
+            "model+"],
+)  # fmt: skip
+@pytest.mark.parametrize("place", [(), ("trainer",), ("model", "init_args"), ("data", "init_args")])
+def test_a_key_that_stands_for_another_is_refused(stored, tmp_path, trap, key, place):
+    """The parser reads `model.class_path` as the class of the model, and `config` as one more file."""
+    inner = stored
+    for name in place:
+        inner = inner[name]
+    inner[key] = "evil.Net"
+    with pytest.raises(SettingsError, match=rf"names the class '{re.escape(key)}', which is none of fsbench's"):
+        parse_stored(write(tmp_path, stored))
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [("model", "methods.yaml"), ("run", "run.yaml"),
+     ("model", "methods.prototype.Prototype"), ("data", ["datamodules"]),
+     ("model", {"class_path": "methods.prototype.Prototype\n"}), ("model", {"class_path": "methods."}),
+     ("model", {"class_path": "methods/../evil.Net"}), ("model", {"class_path": "torch.optim.SGD"}),
+     ("model", {"class_path": ["methods.prototype.Prototype"]})],
+)  # fmt: skip
+def test_a_class_is_a_whole_path_within_the_suite(stored, tmp_path, place, value):
+    with pytest.raises(SettingsError, match="which is none of fsbench's"):
+        parse_stored(write(tmp_path, stored | {place: value}), build=False)
+
+
+def test_an_optimiser_is_not_read(stored, tmp_path, trap):
+    """A scheduler's function would be imported by its name."""
+    stored["optimizer"] = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1}}
+    stored["lr_scheduler"] = {"class_path": "torch.optim.lr_scheduler.LambdaLR", "init_args": {"lr_lambda": "evil.f"}}
+    config = parse_stored(write(tmp_path, stored), build=False).config
+    assert config.get("optimizer") is None and config.get("lr_scheduler") is None
     assert not trap.exists()
 
 
