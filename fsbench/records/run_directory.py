@@ -164,14 +164,15 @@ def staging_folder(folder: Path) -> Path:
 
 
 def _replaced_folder(folder: Path) -> Path:
-    """Return the name that the old record has while the new one takes its place."""
-    return folder.with_name(folder.name + ".old")
+    """Return the name that the old record has while the new one takes its place; one that no backup of a user has."""
+    return folder.with_name(f".{folder.name}.replaced")
 
 
 def is_current(folder: Path) -> bool:
     """Return whether the record in `folder` counts: it is neither a rerun in progress nor a run already replaced."""
-    if folder.name.endswith(".old"):
-        return not folder.with_suffix("").exists()
+    replaced = re.fullmatch(r"\.(.+)\.replaced", folder.name)
+    if replaced:
+        return not folder.with_name(replaced[1]).exists()
     return not folder.name.endswith(".again")
 
 

@@ -128,7 +128,7 @@ def finished(folder, counts="x"):
 
 
 def test_runs_that_are_being_repeated_are_no_records(tmp_path):
-    for name in ("run", "run.again", "run.old"):
+    for name in ("run", "run.again", ".run.replaced"):
         finished(tmp_path / name)
     assert [record.path.name for record in find_records(tmp_path)] == ["run"]
 

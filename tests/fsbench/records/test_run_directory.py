@@ -16,8 +16,8 @@ from tests.fsbench.records.test_record import finished
     "left",
     [
         {"run": "first", "run.again": "second"},
-        {"run.old": "first", "run.again": "second"},  # killed between the two renames
-        {"run": "second", "run.old": "first"},
+        {".run.replaced": "first", "run.again": "second"},  # killed between the two renames
+        {"run": "second", ".run.replaced": "first"},
     ],
 )
 def test_a_repetition_killed_at_any_step_leaves_one_record(tmp_path, left):
@@ -83,11 +83,24 @@ def test_a_finished_run_is_complete_unless_forced(tmp_path):
 
 
 def test_an_interrupted_replacement_is_finished_on_entry(tmp_path):
-    finished(tmp_path / "run.old", "first")
+    finished(tmp_path / ".run.replaced", "first")
     finished(tmp_path / "run.again", "second")
     with RunDirectory(tmp_path / "run", force=True) as directory:
         assert directory.is_complete
     assert [record.run["counts_sha256"] for record in find_records(tmp_path)] == ["second"]
+
+
+def test_a_backup_beside_a_run_is_left_alone(tmp_path):
+    finished(tmp_path / "run", "first")
+    finished(tmp_path / "run.old", "mine")
+    with RunDirectory(tmp_path / "run") as directory:
+        assert directory.is_complete
+    with RunDirectory(tmp_path / "run", force=True) as directory:
+        directory.write_text("run.json", (tmp_path / "run" / "run.json").read_text().replace("first", "second"))
+        directory.write_text("episodes.parquet", "")
+        directory.publish()
+    assert [record.run["counts_sha256"] for record in find_records(tmp_path)] == ["second", "mine"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run.old"]
 
 
 def test_messages_and_errors_go_to_the_log(tmp_path):
