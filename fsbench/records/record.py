@@ -73,8 +73,7 @@ class Record:
             frame = read_parquet(file)
         except (OSError, ValueError) as error:
             raise RecordError(f"cannot read {file} ({error}); {REPEAT}") from error
-        classes = self.header["class_ids"] if "manifest_sha256" in self.run["identity"] else None
-        check_counts_table(frame, classes, file)
+        check_counts_table(frame, self.header if "manifest_sha256" in self.run["identity"] else None, file)
         if counts_sha256(frame) != self.run["counts_sha256"]:
             raise RecordError(f"{file} does not hold the counts that run.json names")
         return frame

@@ -1,5 +1,6 @@
 """The schema of a record: what `run.json` and `episodes.parquet` may hold, which may come from anybody."""
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,10 +21,18 @@ SHOWN = (
 )  # fmt: skip
 """Entries of a run.json that tables show or group by."""
 
+DEEPEST = 50
+"""Levels of dicts and lists in a run.json; those of the suite have fewer than ten."""
+
+LARGEST = 2**40
+"""Largest count: so many pixels has no image, and the sum of millions of them is still an int64."""
+
 
 @cache
 def _schema() -> "TypeAdapter[Any]":
     # 0.2 seconds for pydantic, which commands that read no record are spared
+
+    from typing import Required
 
     from pydantic import Field, TypeAdapter, with_config
     from typing_extensions import TypedDict
@@ -38,12 +47,32 @@ def _schema() -> "TypeAdapter[Any]":
     count = Annotated[int, Field(ge=0, lt=2**63)]
     measure = Annotated[float, Field(ge=0, allow_inf_nan=False)]
     stage = entries("stage", unordered_kernels=list[name])
+    steps = entries(
+        "steps",
+        batch_size=count | None,
+        processes=count,
+        accumulate_grad_batches=count | None,
+        max_epochs=int | None,
+        division=dict[str, Any],
+    )
+    training = entries(
+        "training",
+        image_size=count | None,
+        precision=name | None,
+        tf32=bool | None,
+        settings=steps,
+        method=dict[str, Any],
+        chosen_by=name | None,
+        episodes=count | None,
+        official_episodes=count | None,
+    )
+    weights = entries("weights", origin=Required[name], training=Required[training | None])
     identity = entries(
         "identity",
         method=entries("method", name=name),
         backbone=entries("backbone", name=name, weights=name),
         manifest_sha256=name,
-        training=dict[str, Any] | None,
+        training=steps | None,
         image_size=count,
         seed=int | None,
         fold=count | None,
@@ -58,6 +87,7 @@ def _schema() -> "TypeAdapter[Any]":
         cost=cost,
         counts_sha256=name,
         presence=name,
+        weights=weights | None,
         scores=dict[str, float],
         remarks=list[Annotated[str, Field(max_length=10_000)]],
         made=stage,
@@ -68,6 +98,10 @@ def _schema() -> "TypeAdapter[Any]":
 
 def check_run(run: Any, file: Path) -> dict[str, Any]:
     """Return `run`, the content of the run.json `file`. Raises RecordError where an entry has another type or range."""
+    if _is_deeper(run, DEEPEST):
+        raise RecordError(
+            f"{file} is no record of fsbench: it has more than {DEEPEST} levels; remove the folder or run it again"
+        )
     from pydantic import ValidationError  # spared as above
 
     try:
@@ -80,6 +114,19 @@ def check_run(run: Any, file: Path) -> dict[str, Any]:
     return values
 
 
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Return whether dicts and lists stand in each other more than `levels` deep."""
+    layer = [value]
+    for _ in range(levels):
+        layer = [
+            inner
+            for each in layer
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+    return any(isinstance(each, dict | list) for each in layer)
+
+
 def check_complete(run: dict[str, Any], file: Path) -> None:
     """Raise RecordError where the run.json `file` lacks what a table needs of it."""
     for names in SHOWN:
@@ -90,8 +137,14 @@ def check_complete(run: dict[str, Any], file: Path) -> None:
             value = value[name]
 
 
-def check_counts_table(frame: "pl.DataFrame", classes: list[int] | None, file: Path) -> None:
-    """Raise RecordError unless `frame`, read from `file`, is a table of counts, on `classes` where these are known."""
+def check_counts_table(frame: "pl.DataFrame", header: Mapping[str, Any] | None, file: Path) -> None:
+    """Raise RecordError unless `frame`, read from `file`, is a table of counts.
+
+    Args:
+        frame: the table.
+        header: of the manifest, whose classes and ways it may count; None where it is not known.
+        file: named in the message.
+    """
     # spared until it is needed
     import polars as pl
 
@@ -110,6 +163,15 @@ def check_counts_table(frame: "pl.DataFrame", classes: list[int] | None, file: P
             raise RecordError(f"{file}: the column {column} has gaps; expected the counts of a finished run")
     if frame.height and min(int(frame[column].min() or 0) for column in whole) < 0:  # type: ignore[arg-type]
         raise RecordError(f"{file} has counts below 0; expected the counts of a finished run")
-    unknown = sorted(set(frame["class_id"].unique().to_list()) - {0, *(classes or ())})
-    if unknown and classes is not None:
-        raise RecordError(f"{file} counts the class {unknown[0]}, which is none of its manifest's")
+    if frame.height and max(int(frame[column].max() or 0) for column in whole) > LARGEST:  # type: ignore[arg-type]
+        raise RecordError(f"{file} has counts above {LARGEST}; expected the counts of a finished run")
+    if header is None:
+        return
+    is_way = pl.col("slot") > 0
+    for rows, allowed in ((frame.filter(is_way), header["class_ids"]), (frame.filter(~is_way), [0])):
+        unknown = sorted(set(rows["class_id"].unique().to_list()) - set(allowed))
+        if unknown:
+            raise RecordError(f"{file} counts the class {unknown[0]}, which is none of its manifest's")
+    last = int(frame["slot"].max() or 0)  # type: ignore[arg-type]
+    if last > header.get("way", last):
+        raise RecordError(f"{file} counts the way {last}; expected at most the {header['way']} of its manifest")

@@ -65,6 +65,35 @@ DAMAGE = {
     "a column of text": (lambda r: set_counts(r, r.episodes.with_columns(pl.col("tp").cast(pl.String))), "column tp"),
     "gaps": (lambda r: set_counts(r, r.episodes.with_columns(tp=pl.lit(None, pl.Int64))), "tp has gaps"),
     "counts below 0": (lambda r: set_counts(r, r.episodes.with_columns(-pl.col("gt"))), "below 0"),
+    "counts beyond int64": (
+        lambda r: set_counts(r, r.episodes.with_columns(tp=pl.lit(2**63 + 5, pl.UInt64))),
+        "counts above",
+    ),
+    "counts whose sum is beyond int64": (
+        lambda r: set_counts(r, r.episodes.with_columns(gt=pl.lit(2**62, pl.Int64))),
+        "counts above",
+    ),
+    "a way of no class": (lambda r: set_counts(r, r.episodes.with_columns(pl.col("class_id") * 0)), "the class 0"),
+    "a way too many": (
+        lambda r: set_counts(
+            r, r.episodes.with_columns(pl.when(pl.col("slot") > 0).then(99).otherwise(0).alias("slot"))
+        ),
+        "the way 99",
+    ),
+    "an identity of many levels": (
+        lambda r: set_run(r, "identity", "method", "deep", value=json.loads('{"a":' * 600 + "1" + "}" * 600)),
+        "more than 50 levels",
+    ),
+    "weights that are a number": (lambda r: set_run(r, "weights", value=5), "weights is '5'"),
+    "weights of no origin": (lambda r: set_run(r, "weights", value={}), "weights.origin is missing"),
+    "a batch in words": (
+        lambda r: set_run(r, "identity", "training", value={"max_epochs": 1, "batch_size": "x", "processes": 1}),
+        "identity.training.batch_size is 'x'",
+    ),
+    "a training's batch in words": (
+        lambda r: set_run(r, "weights", value={"origin": "o", "training": {"settings": {"batch_size": "x"}}}),
+        "weights.training.settings.batch_size is 'x'",
+    ),
     "an unknown class": (lambda r: set_counts(r, r.episodes.with_columns(class_id=pl.lit(99, pl.Int16))), "class 99"),
     "no parquet": (
         lambda r: (r.path / "episodes.parquet").write_bytes(b"PAR1\0\0\0\0PAR1"),
