@@ -12,12 +12,11 @@ from fsbench.cli.predict import add_method_options, check_method, make_predictor
 from fsbench.config.limits import real, whole
 from fsbench.engine.machine.watchdog import sigterm_exits
 from fsbench.errors import CheckpointError, SettingsError
+from fsbench.predict.guard import in_address, listening_address
 from fsbench.terminal import print_line, print_note
 
 if TYPE_CHECKING:
     from fsbench.predict.predictor import Predictor
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -46,21 +45,21 @@ def _demo(options: argparse.Namespace, extra: list[str]) -> int:
             raise
         raise SettingsError("the page needs gradio, which is not installed; pip install 'fsbench[demo]'") from None
     predictor, toy = _predictor(options)
-    uploads = tempfile.TemporaryDirectory(prefix="fsbench-demo-")
-    os.environ["GRADIO_TEMP_DIR"] = uploads.name
+    address = listening_address(options.host)
+    host = str(address) if address.is_unspecified else options.host
     token = secrets.token_urlsafe(24)
-    page = serve(predictor, toy, options.host, port, int(options.max_upload_mb * 1e6), token)
-    print_line(f"http://{options.host}:{port}/?token={token} (Ctrl-C ends it)")
-    if options.host not in LOOPBACK:
-        print_note(f"whoever knows this address can use the page through {options.host}, and nothing is encrypted")
-    try:
-        with sigterm_exits():
+    with sigterm_exits(), tempfile.TemporaryDirectory(prefix="fsbench-demo-") as uploads:
+        os.environ["GRADIO_TEMP_DIR"] = uploads
+        page = serve(predictor, toy, host, port, int(options.max_upload_mb * 1e6), token)
+        try:
+            print_line(f"http://{in_address(host)}:{port}/?token={token} (Ctrl-C ends it)")
+            if not address.is_loopback:
+                print_note(f"whoever knows this address can use the page through {host}, and nothing is encrypted")
             threading.Event().wait()
-    except KeyboardInterrupt:
-        print_line()
-    finally:
-        page.close(verbose=False)
-        uploads.cleanup()
+        except KeyboardInterrupt:
+            print_line()
+        finally:
+            page.close(verbose=False)
     return 0
 
 
@@ -87,10 +86,10 @@ def _free_port(host: str, port: int) -> int:
         SettingsError: the port is taken, or the address is not this machine's.
     """
     try:
-        family = socket.getaddrinfo(host, port)[0][0]
+        family = socket.AF_INET6 if listening_address(host).version == 6 else socket.AF_INET
         with socket.socket(family) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
             return int(probe.getsockname()[1])
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:
         raise SettingsError(f"cannot listen at {host}:{port} ({error}); choose another --port or --host") from None

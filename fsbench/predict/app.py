@@ -14,7 +14,7 @@ from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 
 from fsbench.errors import DataError, FsbenchError
-from fsbench.predict.guard import Guard, host_names
+from fsbench.predict.guard import Guard, host_names, in_address
 from fsbench.predict.load_images import LoadedImage
 from fsbench.predict.mask_files import HALF, is_smoothed, read_mask
 from fsbench.predict.predictor import Predictor
@@ -44,11 +44,11 @@ def serve(predictor: Predictor, toy: bool, host: str, port: int, max_upload: int
         max_upload: Largest accepted file in bytes.
         token: What a request must know.
     """
-    guard = Middleware(Guard, hosts=host_names(host, port), token=token, max_upload=max_upload)
+    guard = Middleware(Guard, hosts=host_names(host, port), port=port, token=token, max_upload=max_upload)
     page = build(predictor, toy)
     logging.getLogger("uvicorn.error").addFilter(is_worth_a_line)
     page.launch(
-        server_name=host,
+        server_name=in_address(host),
         server_port=port,
         max_file_size=max_upload,
         prevent_thread_lock=True,

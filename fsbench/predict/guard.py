@@ -5,6 +5,8 @@ come from this page (Origin), and know the token of the printed address, which b
 """
 
 import hmac
+import ipaddress
+import socket
 from collections.abc import Awaitable, Callable, MutableMapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
@@ -14,7 +16,8 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-COOKIE = "fsbench-demo"
+COOKIE = "fsbench-demo-{port}"
+"""Name of the cookie; browsers keep one of a name for all ports of a host."""
 WITHOUT_TOKEN = ("/gradio_api/startup-events",)
 """Paths that the server asks itself for when it starts; they tell nothing."""
 REQUEST_FILES = 20
@@ -28,14 +31,17 @@ class Guard:
 
     Args:
         app: what is guarded.
-        hosts: values of Host that name this server; empty where it listens to addresses that are not known.
+        hosts: values of Host that name this server, in lower case; empty where it listens to addresses that are not
+            known.
+        port: where it listens.
         token: to be known.
         max_upload: largest file in bytes.
     """
 
-    def __init__(self, app: Any, hosts: frozenset[str], token: str, max_upload: int):
+    def __init__(self, app: Any, hosts: frozenset[str], port: int, token: str, max_upload: int):
         self.app = app
         self.hosts = hosts
+        self.cookie = COOKIE.format(port=port)
         self.token = token
         self.max_request = REQUEST_FILES * max_upload
         self.left = SESSION_FILES * max_upload
@@ -45,13 +51,13 @@ class Guard:
             await self.app(scope, receive, send)
             return
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        host, origin = headers.get("host", ""), headers.get("origin")
-        if (self.hosts and host not in self.hosts) or (origin is not None and origin != f"http://{host}"):
+        host, origin = headers.get("host", "").lower(), headers.get("origin")
+        if (self.hosts and host not in self.hosts) or (origin is not None and origin.lower() != f"http://{host}"):
             await _answer(scope, send, 403, "this address is not the page's")
         elif scope["path"] in WITHOUT_TOKEN or self._has_cookie(headers.get("cookie", "")):
             await self._pass_on(scope, headers, receive, send)
         elif scope["path"] == "/" and self._is_token(parse_qs(scope["query_string"].decode("latin-1")).get("token")):
-            cookie = f"{COOKIE}={self.token}; HttpOnly; SameSite=Strict; Path=/"
+            cookie = f"{self.cookie}={self.token}; HttpOnly; SameSite=Strict; Path=/"
             await _answer(scope, send, 303, "", [("location", "/"), ("set-cookie", cookie)])
         else:
             await _answer(scope, send, 401, "open the address that fsbench demo printed, with its token")
@@ -63,16 +69,16 @@ class Guard:
         if size > min(self.max_request, self.left):
             await _answer(scope, send, 413, "too large: too many or too large files for this page")
             return
-        taken = 0
+        taken, refused = 0, False
 
         async def counted() -> MutableMapping[str, Any]:
-            nonlocal taken
+            nonlocal taken, refused
             message = await receive()
-            taken += len(message.get("body", b""))
-            self.left -= len(message.get("body", b""))
-            if taken > self.max_request or self.left < 0:  # of a body that did not state its size
-                return {"type": "http.disconnect"}
-            return message
+            size = len(message.get("body", b""))
+            taken += size
+            refused = refused or taken > self.max_request or size > self.left  # of a body that did not state its size
+            self.left = max(0, self.left - size)
+            return {"type": "http.disconnect"} if refused else message
 
         await self.app(scope, counted, send)
 
@@ -81,18 +87,32 @@ class Guard:
 
     def _has_cookie(self, text: str) -> bool:
         try:
-            found = SimpleCookie(text).get(COOKIE)
+            found = SimpleCookie(text).get(self.cookie)
         except CookieError:
             return False
         return found is not None and self._is_token([found.value])
 
 
+def listening_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Return the address at which a server at `host` listens, "" being all of them; OSError where it has none."""
+    found = socket.getaddrinfo(host or "0.0.0.0", None, type=socket.SOCK_STREAM)[0][4][0]
+    address = ipaddress.ip_address(found)
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def in_address(host: str) -> str:
+    """Return `host` as it stands in an address: IPv6 in brackets."""
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
 def host_names(host: str, port: int) -> frozenset[str]:
-    """Return the values of Host with which a browser may ask for the page at `host`; empty for all addresses."""
-    if host in ("0.0.0.0", "::"):
+    """Return the values of Host, in lower case, with which a browser may ask for the page at `host`; empty for all
+    addresses."""
+    address = listening_address(host)
+    if address.is_unspecified:
         return frozenset()
-    names = {host, "localhost", "127.0.0.1", "[::1]"} if host in ("127.0.0.1", "localhost", "::1") else {host}
-    names = {f"[{name}]" if ":" in name and not name.startswith("[") else name for name in names}
+    names = {host, str(address)} | ({"localhost", "127.0.0.1", "::1"} if address.is_loopback else set())
+    names = {in_address(name.lower()) for name in names}
     return frozenset({f"{name}:{port}" for name in names} | (names if port == 80 else set()))
 
 

@@ -5,14 +5,17 @@ import io
 import re
 import signal
 import sys
+import tempfile
 import urllib.error
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from fsbench.cli import demo
 from fsbench.cli.main import main
 
 
@@ -130,6 +133,50 @@ def test_where_it_cannot_listen_is_said(arguments, expected, capsys):
     assert expected in capsys.readouterr().err
 
 
+class _Page:
+    def close(self, verbose):
+        pass
+
+
+def test_sigterm_while_the_page_is_made_removes_the_uploads(monkeypatch, tmp_path):
+    def serve(*_):
+        assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL and list(tmp_path.glob("fsbench-demo-*"))
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setitem(sys.modules, "fsbench.predict.app", SimpleNamespace(serve=serve))
+    monkeypatch.setattr(demo, "_predictor", lambda _: (None, True))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(SystemExit):
+        main(["demo", "--port", "0"])
+    assert not list(tmp_path.glob("fsbench-demo-*"))
+
+
+@pytest.mark.parametrize(
+    ("host", "served", "shown", "noted"),
+    [
+        ("::1", "::1", "[::1]", False),
+        ("127.0.0.2", "127.0.0.2", "127.0.0.2", False),
+        ("0", "0.0.0.0", "0.0.0.0", True),
+        ("", "0.0.0.0", "0.0.0.0", True),
+    ],
+)
+def test_the_address_is_one_that_a_browser_takes(monkeypatch, capsys, host, served, shown, noted):
+    hosts = []
+    monkeypatch.setattr(demo, "_free_port", lambda *_: 7860)
+    monkeypatch.setattr(demo, "_predictor", lambda _: (None, True))
+    monkeypatch.setattr(demo.threading, "Event", _interrupted)
+    module = SimpleNamespace(serve=lambda _, __, host, *___: hosts.append(host) or _Page())
+    monkeypatch.setitem(sys.modules, "fsbench.predict.app", module)
+    assert main(["demo", "--host", host]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith(f"http://{shown}:7860/?token=") and hosts == [served]
+    assert ("whoever knows this address" in out + err) == noted
+
+
+def _interrupted():
+    raise KeyboardInterrupt
+
+
 @pytest.mark.slow
 def test_who_does_not_know_the_token_sees_nothing_and_sigterm_removes_the_uploads(spawn, tmp_path):
     pytest.importorskip("gradio")
@@ -142,7 +189,7 @@ def test_who_does_not_know_the_token_sees_nothing_and_sigterm_removes_the_upload
             urllib.request.urlopen(urllib.request.Request(server + path, headers=more), timeout=20)
         statuses.append(refused.value.code)
     assert statuses == [401, 401, 401, 403]
-    cookie = {"Cookie": f"fsbench-demo={token}"}
+    cookie = {"Cookie": f"fsbench-demo-{server.rpartition(':')[2]}={token}"}
     with urllib.request.urlopen(urllib.request.Request(f"{server}/config", headers=cookie), timeout=20) as answer:
         assert answer.status == 200
     assert list(tmp_path.glob("fsbench-demo-*"))

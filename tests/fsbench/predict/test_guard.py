@@ -1,6 +1,7 @@
 """The door of the demo's page: Host, Origin, token and sizes, before anything else sees a request."""
 
 import asyncio
+import socket
 
 import pytest
 
@@ -8,7 +9,7 @@ from fsbench.predict.guard import REQUEST_FILES, SESSION_FILES, Guard, host_name
 
 TOKEN = "secret"
 HERE = {"host": "127.0.0.1:7860"}
-KNOWN = HERE | {"cookie": f"a=b; fsbench-demo={TOKEN}"}
+KNOWN = HERE | {"cookie": f"a=b; fsbench-demo-7860={TOKEN}"}
 
 
 class Page:
@@ -29,7 +30,7 @@ class Page:
 
 @pytest.fixture
 def guard() -> Guard:
-    return Guard(Page(), host_names("127.0.0.1", 7860), TOKEN, max_upload=10)
+    return Guard(Page(), host_names("127.0.0.1", 7860), 7860, TOKEN, max_upload=10)
 
 
 def ask(guard, headers, path="/", query="", chunks=(), kind="http"):
@@ -55,8 +56,8 @@ def ask(guard, headers, path="/", query="", chunks=(), kind="http"):
         (KNOWN | {"origin": "http://127.0.0.1:7860"}, 200),
         (KNOWN | {"host": "localhost:7860", "origin": "http://localhost:7860"}, 200),
         (HERE, 401),
-        (HERE | {"cookie": "fsbench-demo=guess"}, 401),
-        (HERE | {"cookie": "fsbench-demo"}, 401),
+        (HERE | {"cookie": "fsbench-demo-7860=guess"}, 401),
+        (HERE | {"cookie": "fsbench-demo-7860"}, 401),
         (KNOWN | {"host": "rebound.example:7860"}, 403),
         (KNOWN | {"host": ""}, 403),
         (KNOWN | {"origin": "http://elsewhere.example"}, 403),
@@ -72,7 +73,7 @@ def test_who_may_ask(guard, headers, status):
 def test_the_token_of_the_address_becomes_a_cookie(guard):
     status, headers = ask(guard, HERE, query=f"token={TOKEN}")
     assert status == 303 and headers["location"] == "/"
-    assert headers["set-cookie"] == f"fsbench-demo={TOKEN}; HttpOnly; SameSite=Strict; Path=/"
+    assert headers["set-cookie"] == f"fsbench-demo-7860={TOKEN}; HttpOnly; SameSite=Strict; Path=/"
     assert ask(guard, HERE, query="token=guess")[0] == 401
     assert ask(guard, HERE, path="/config", query=f"token={TOKEN}")[0] == 401
     assert ask(guard, HERE, path="/gradio_api/startup-events")[0] == 200
@@ -94,7 +95,35 @@ def test_a_session_has_a_largest_size(guard):
     assert statuses == [200] * (SESSION_FILES // REQUEST_FILES) + [413] * 2
 
 
-def test_names_of_the_server():
+def test_an_unstated_body_beyond_the_session_leaves_requests_without_a_body(guard):
+    guard.left = 15
+    ask(guard, KNOWN, chunks=[b"x" * 20, b""])
+    assert guard.app.bodies == [-1] and guard.left == 0
+    assert ask(guard, KNOWN)[0] == 200
+    assert ask(guard, KNOWN | {"content-length": "1"}, chunks=[b"x"])[0] == 413
+
+
+def test_two_pages_of_a_machine_have_cookies_of_their_own(guard):
+    other = Guard(Page(), host_names("127.0.0.1", 7861), 7861, "other", max_upload=10)
+    both = HERE | {"cookie": f"fsbench-demo-7861=other; fsbench-demo-7860={TOKEN}"}
+    assert ask(guard, both)[0] == ask(other, both | {"host": "127.0.0.1:7861"})[0] == 200
+
+
+def test_names_of_the_server(monkeypatch):
     assert host_names("127.0.0.1", 7860) == {"127.0.0.1:7860", "localhost:7860", "[::1]:7860"}
     assert host_names("::1", 80) >= {"[::1]:80", "[::1]", "localhost"}
-    assert host_names("photos.example", 9) == {"photos.example:9"} and host_names("0.0.0.0", 9) == set()
+    assert host_names("127.1", 9) >= {"127.0.0.1:9", "127.1:9", "localhost:9"}
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(2, 1, 6, "", ("192.0.2.7", 0))])
+    assert host_names("MyBox.local", 9) == {"mybox.local:9", "192.0.2.7:9"}
+
+
+def test_a_name_is_the_same_in_capital_letters(monkeypatch):
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(2, 1, 6, "", ("192.0.2.7", 0))])
+    guard = Guard(Page(), host_names("MyBox.local", 7860), 7860, TOKEN, max_upload=10)
+    for host, origin in (("mybox.local", "mybox.local"), ("MyBox.local", "mybox.local")):
+        assert ask(guard, KNOWN | {"host": f"{host}:7860", "origin": f"http://{origin}:7860"})[0] == 200
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "0", "::0", "", "::ffff:0.0.0.0"])
+def test_all_addresses_have_no_names(host):
+    assert host_names(host, 9) == set()
