@@ -13,6 +13,8 @@ from fsbench.files import is_file
 from fsbench.files.images import MASK_PIXELS, open_image
 
 EXPECTED = "expected the JSON file that LabelMe writes: shapes, imagePath, imageHeight, imageWidth"
+MOST_PAINTED = 50 * MASK_PIXELS
+"""Most pixels of the boxes of all shapes of a file, which bounds the work of painting them."""
 KINDS_WITHOUT_AREA = ("point", "points", "line", "linestrip")
 
 
@@ -38,6 +40,7 @@ def paint_labelme(content: dict[str, Any], path: Path) -> tuple[np.ndarray, dict
         labels = np.zeros(_size(content), dtype=np.uint8)
         numbers: dict[str, int] = {}
         skipped: set[str] = set()
+        painted = 0
         for shape in content["shapes"]:
             kind = shape.get("shape_type") or "polygon"
             if kind in KINDS_WITHOUT_AREA:
@@ -50,9 +53,13 @@ def paint_labelme(content: dict[str, Any], path: Path) -> tuple[np.ndarray, dict
                 raise ValueError("more than 254 labels")
             points = _points(shape["points"], labels.shape)
             if kind == "mask":
-                _paste_mask(labels, points, shape["mask"], number)
+                painted += _paste_mask(labels, points, shape["mask"], number)
             else:
-                cv2.fillPoly(labels, [_polygon(kind, points).astype(np.int32)], number)
+                polygon = _polygon(kind, points)
+                painted += _box_pixels(polygon, labels.shape)
+                cv2.fillPoly(labels, [polygon.astype(np.int32)], number)
+            if painted > MOST_PAINTED:
+                raise ValueError(f"its shapes have more than {MOST_PAINTED // 10**6} megapixels together")
     except UNDECODABLE as error:
         raise DataError(f"{path} cannot be used ({type(error).__name__}: {one_line(error)}); {EXPECTED}") from error
     note = f"{path}: shapes without area ({', '.join(sorted(skipped))}) are passed over" if skipped else ""
@@ -71,7 +78,9 @@ def _size(content: dict[str, Any]) -> tuple[int, int]:
 
 def _points(corners: Any, size: tuple[int, ...]) -> np.ndarray:
     """Return corners (n, 2), as x and y, of a shape on an image of `size` (H, W). Raises ValueError for corners that
-    are no numbers, or farther outside than twice the image's longer side."""
+    are not two numbers each, or farther outside than twice the image's longer side."""
+    if not all(isinstance(corner, list) and len(corner) == 2 for corner in corners):
+        raise ValueError("a shape's points are not all of two numbers, x and y")
     if not all(type(value) in (int, float) for corner in corners for value in corner):
         raise ValueError("a shape's points are not all numbers")
     points = np.asarray(corners, dtype=np.float64).reshape(-1, 2)
@@ -81,6 +90,13 @@ def _points(corners: Any, size: tuple[int, ...]) -> np.ndarray:
         far = points[~near.all(1)][0].tolist()
         raise ValueError(f"the point {far} is not near the image of {size[1]}x{size[0]} pixels")
     return points
+
+
+def _box_pixels(points: np.ndarray, size: tuple[int, ...]) -> int:
+    """Return the number of pixels, one at least, of the box around corners (n, 2), where it lies on an image of `size`
+    (H, W)."""
+    corners = np.clip(points, 0, np.array([size[1], size[0]]))
+    return int(np.prod(np.ceil(np.ptp(corners, axis=0)) + 1))
 
 
 def _polygon(kind: str, points: np.ndarray) -> np.ndarray:
@@ -97,17 +113,23 @@ def _polygon(kind: str, points: np.ndarray) -> np.ndarray:
     raise ValueError(f"a {kind} of {len(points)} points; a mask needs polygons, rectangles or circles")
 
 
-def _paste_mask(labels: np.ndarray, points: np.ndarray, encoded: str, number: int) -> None:
-    """Paint a shape stored as a small base64 PNG at its box, as LabelMe's automatic tools write it."""
+def _paste_mask(labels: np.ndarray, points: np.ndarray, encoded: str, number: int) -> int:
+    """Paint a shape stored as a small base64 PNG at its box, as LabelMe's automatic tools write it.
+
+    Returns:
+        The PNG's number of pixels.
+    """
     left, top = points.min(0).astype(int)
     with open_image(base64.b64decode(encoded), "label map") as image:
         mask = np.asarray(image) > 0
     if mask.ndim != 2:
         raise ValueError("the picture of a mask is not black and white")
+    size = mask.size
     mask = mask[max(-top, 0) :, max(-left, 0) :]  # without what lies above and left of the image
     top, left = max(top, 0), max(left, 0)
     window = labels[top : top + mask.shape[0], left : left + mask.shape[1]]
     window[mask[: window.shape[0], : window.shape[1]]] = number
+    return size
 
 
 def labelme_image(content: dict[str, Any], path: Path, root: Path | None) -> Path:
