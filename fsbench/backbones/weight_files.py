@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fsbench.errors import CheckpointError
 from fsbench.files import open_file, sha256_file
+from fsbench.files.archives import check_stored
 from fsbench.weights.table import WeightFile
 
 
@@ -64,6 +65,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             open_file(path, "weights").close()  # it opens by name
             return load_file(path)
         with open_file(path, "weights") as file:
+            check_stored(file)
             loaded = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
         raise CheckpointError(

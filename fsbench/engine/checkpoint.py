@@ -21,6 +21,7 @@ from fsbench.core.released_format import WRITTEN_BY, ReleasedFormat
 from fsbench.core.stated_variant import STATED, VARIANT, check_stated, describe_stated
 from fsbench.errors import CheckpointError
 from fsbench.files import is_file, open_file, replacing, sha256_file
+from fsbench.files.archives import check_stored
 from fsbench.records.training import AUTHORS, OTHER_RUN
 
 TRAINED_ON = "fsbench_data"
@@ -55,6 +56,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"no checkpoint at {path}; expected a .ckpt file with a state_dict")
     try:
         with open_file(path, "weights") as file:
+            check_stored(file)
             checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
         raise CheckpointError(
