@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fsbench.errors import CheckpointError
 from fsbench.files import open_file, sha256_file
-from fsbench.files.archives import check_stored
+from fsbench.files.archives import CompressedEntriesError, check_stored
 from fsbench.weights.table import WeightFile
 
 
@@ -67,6 +67,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         with open_file(path, "weights") as file:
             check_stored(file)
             loaded = torch.load(file, map_location="cpu", weights_only=True)
+    except CompressedEntriesError as error:
+        raise CheckpointError(
+            f"cannot read {path} ({error}); expected a file as torch.save writes it; fetch it again or save it anew"
+        ) from error
     except Exception as error:
         raise CheckpointError(
             f"cannot read {path}: {type(error).__name__}; expected a .pth or .safetensors file with tensors only; "

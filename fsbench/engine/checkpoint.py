@@ -21,7 +21,7 @@ from fsbench.core.released_format import WRITTEN_BY, ReleasedFormat
 from fsbench.core.stated_variant import STATED, VARIANT, check_stated, describe_stated
 from fsbench.errors import CheckpointError
 from fsbench.files import is_file, open_file, replacing, sha256_file
-from fsbench.files.archives import check_stored
+from fsbench.files.archives import CompressedEntriesError, check_stored
 from fsbench.records.training import AUTHORS, OTHER_RUN
 
 TRAINED_ON = "fsbench_data"
@@ -58,6 +58,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         with open_file(path, "weights") as file:
             check_stored(file)
             checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    except CompressedEntriesError as error:
+        raise CheckpointError(
+            f"cannot read the checkpoint {path} ({error}); expected a file as torch.save writes it; fetch it again or save it anew"
+        ) from error
     except Exception as error:
         raise CheckpointError(
             f"cannot read the checkpoint {path} ({type(error).__name__}); expected a Lightning checkpoint that holds "

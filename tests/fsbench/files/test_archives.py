@@ -20,6 +20,5 @@ def test_compressed_weights_are_refused(tmp_path, read):
     with zipfile.ZipFile(stored) as source, zipfile.ZipFile(deflated, "w", zipfile.ZIP_DEFLATED) as target:
         for name in source.namelist():
             target.writestr(name, source.read(name))
-    with pytest.raises(CheckpointError, match="cannot read") as refused:
+    with pytest.raises(CheckpointError, match=r"cannot read .*it has compressed entries.*; expected"):
         read(deflated)
-    assert "compressed" in str(refused.value.__cause__)
