@@ -60,7 +60,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     except CompressedEntriesError as error:
         raise CheckpointError(
-            f"cannot read the checkpoint {path} ({error}); expected a file as torch.save writes it; fetch it again or save it anew"
+            f"cannot read the checkpoint {path} ({error}); expected a file as torch.save writes it; "
+            "fetch it again or save it anew"
         ) from error
     except Exception as error:
         raise CheckpointError(
