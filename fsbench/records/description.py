@@ -11,6 +11,11 @@ ON_TRUST = "taken on trust"
 """Values of a record's `checkpoint_variant`: an authors' checkpoint states settings that its weights do not show
 (support side, image size), or not. None for other runs."""
 
+MOST_ENTRIES = 20
+"""Entries of a list of a record that are printed."""
+MOST_CHARACTERS = 300
+"""Characters of one of them that are printed."""
+
 
 def title(records: Sequence[Record]) -> str:
     """Describe what the runs of a group have in common."""
@@ -34,10 +39,20 @@ def notes(records: Sequence[Record]) -> list[str]:
     lines.append(f"image lists: {header['lists']}")
     dropped = sorted({number for record in records for number in record.header["dropped_classes"]})
     if dropped:
-        lines.append(f"classes left out for want of images (DROP_SMALL): {', '.join(map(str, dropped))}")
+        lines.append(f"classes left out for want of images (DROP_SMALL): {', '.join(printed(dropped))}")
     for record in records:
         lines += _run_notes(record.run, task.on_repetition)
     return list(dict.fromkeys(lines))
+
+
+def printed(entries: Sequence[Any]) -> list[str]:
+    """Return what is printed of a list in a record, which may come from anybody: no flood, and how much is left out."""
+    texts = [str(entry) for entry in entries[:MOST_ENTRIES]]
+    long = f" … ({{}} characters, the first {MOST_CHARACTERS} shown)"
+    lines = [
+        text if len(text) <= MOST_CHARACTERS else text[:MOST_CHARACTERS] + long.format(len(text)) for text in texts
+    ]
+    return lines + ([f"… and {len(entries) - MOST_ENTRIES} more"] if len(entries) > MOST_ENTRIES else [])
 
 
 def _run_notes(run: Mapping[str, Any], on_repetition: str) -> list[str]:
@@ -53,7 +68,7 @@ def _run_notes(run: Mapping[str, Any], on_repetition: str) -> list[str]:
             f"{name}: the authors' checkpoint does not state its variant (support side, image size), which is taken on "
             "trust; a config.yaml beside it would"
         )
-    lines += [f"{name}: {remark}" for remark in run.get("remarks", ())]
+    lines += [f"{name}: {remark}" for remark in printed(run.get("remarks", ()))]
     if run["presence"] == "any_pixel":
         lines.append(f"{name} only segments; a way counts as present where any pixel is predicted as it")
     for stage, consequence in (
@@ -62,5 +77,5 @@ def _run_notes(run: Mapping[str, Any], on_repetition: str) -> list[str]:
     ):
         kernels = run.get(stage, {}).get("unordered_kernels")
         if kernels:
-            lines.append(f"{name}: {', '.join(kernels)} add in no fixed order, so {consequence}")
+            lines.append(f"{name}: {', '.join(printed(kernels))} add in no fixed order, so {consequence}")
     return lines

@@ -5,7 +5,7 @@ from typing import Any
 
 from fsbench.episodes.classification import OFFICIAL_CLASS_SIZE
 from fsbench.episodes.protocol import load_protocol
-from fsbench.records.description import ON_TRUST
+from fsbench.records.description import ON_TRUST, printed
 from fsbench.records.grouping import fold_of
 from fsbench.records.record import Record
 from fsbench.records.task import CLASSIFICATION, SEGMENTATION
@@ -56,7 +56,7 @@ def why_not_comparable(record: Record, published: PublishedScore) -> list[str]:
         if record.run.get("checkpoint_variant") == ON_TRUST:
             reasons.append("variant of the authors' checkpoint taken on trust")
     else:
-        reasons += record.run.get("remarks", ())
+        reasons += printed(record.run.get("remarks", ()))
     return list(dict.fromkeys(reasons))
 
 

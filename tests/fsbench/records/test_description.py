@@ -1,0 +1,28 @@
+"""The notes under a table print a bounded part of what a record says of itself."""
+
+from dataclasses import replace
+
+from fsbench.records.description import notes
+
+
+def test_a_flood_of_remarks_is_shortened_with_a_count(make):
+    record = make("m", 0)
+    remarks = ["x" * 9000, *(f"remark {i}" for i in range(500))]
+    kernels = {"unordered_kernels": [f"kernel{i}" for i in range(500)]}
+    flooded = replace(record, run=record.run | {"remarks": remarks, "provenance": kernels})
+    flooded.__dict__["header"] = record.header | {"dropped_classes": list(range(500))}
+    lines = notes([flooded])
+    assert max(map(len, lines)) < 500 and len(lines) < len(notes([record])) + 25
+    assert f"m: {'x' * 300} … (9000 characters, the first 300 shown)" in lines
+    assert "m: remark 18" in lines and "m: remark 19" not in lines and "m: … and 481 more" in lines
+    (dropped,) = (line for line in lines if line.startswith("classes left out"))
+    assert dropped.endswith(" 18, 19, … and 480 more")
+    (unordered,) = (line for line in lines if "in no fixed order" in line)
+    assert "kernel19, … and 480 more add" in unordered and "kernel20" not in unordered
+
+
+def test_what_is_short_is_printed_whole(make):
+    record = make("m", 0)
+    remarks = [f"{i}" * 20 for i in range(10, 25)]
+    lines = notes([replace(record, run=record.run | {"remarks": remarks})])
+    assert [line for line in lines if line.startswith("m: ")] == [f"m: {remark}" for remark in remarks]
