@@ -15,7 +15,7 @@ from fsbench.weights.table import WeightFile
 
 
 class Architecture(Protocol):
-    """What a table of backbones says of one; here only its weight file counts."""
+    """Entry of a table of backbones, of which only the weight file is used here."""
 
     @property
     def weights(self) -> WeightFile: ...

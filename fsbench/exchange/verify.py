@@ -25,7 +25,7 @@ Status = Literal["ok", "failed", "not checked"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found of one property of a run (or, without a run, of the whole bundle)."""
+    """Result of one check of a run, or of the whole bundle where `run` is None; `what` says it in words."""
 
     run: str | None
     status: Status

@@ -1,4 +1,4 @@
-"""What of the table of weights is here: missing, incomplete, damaged or as it was published."""
+"""State of the weight files on this machine: missing, incomplete, damaged, or equal to the published file."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path

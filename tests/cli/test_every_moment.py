@@ -22,7 +22,7 @@ from tests.cli.test_killed import same
 from tests.cli.traps import cut_power, events
 
 TWICE = 2
-"""Of events that differ in a number alone (lines of the journal, kept predictions) so many are tried, the first."""
+"""Number of events tried of each kind: later ones differ from the first in a number alone, such as the line."""
 
 
 @dataclass

@@ -63,7 +63,7 @@ def test_make_variables_become_options():
 
 
 def test_make_passes_a_quote_as_a_character():
-    """What stands in a variable is one word, never a command."""
+    """A variable of make is passed on as one word and never run as a command."""
     words = ["METHOD=a'; touch trapped; echo '", "DATASET=$$(touch trapped)"]
     done = subprocess.run(
         ["make", "-n", "-o", ".venv/.fsbench-installed", "bench", *words], cwd=REPOSITORY, capture_output=True,

@@ -1,4 +1,4 @@
-"""What of a request is found wrong without torch: the same as the classes themselves say, and all of it at once."""
+"""The checks of a request that need no torch find all mistakes at once, with the messages of the classes."""
 
 import inspect
 import subprocess

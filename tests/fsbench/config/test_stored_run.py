@@ -1,4 +1,4 @@
-"""Of the classes that a run's config.yaml names, only the suite's are imported."""
+"""A run's config.yaml may name any class, and only classes of the suite are imported."""
 
 import re
 from pathlib import Path

@@ -22,7 +22,7 @@ from fsbench.predict.support import Support, stack_supports
 from tests.datamodules.builders import save_labels, save_names
 
 BITS = 22
-"""Of a weight after the point."""
+"""Number of binary digits of a weight after the point."""
 
 
 def plain_pass(pixels: np.ndarray, size: int) -> np.ndarray:
