@@ -94,7 +94,7 @@ class ProgressInLines(Callback):
     def _say(self, trainer: L.Trainer, text: str) -> None:
         if trainer.is_global_zero and self.lines.is_due:
             score = trainer.callback_metrics.get("val/mIoU")
-            self.lines.say(text if score is None else f"{text}; last validation: mIoU {100 * float(score):.2f}")
+            self.lines.say(text if score is None else f"{text}; last validation: mIoU {float(score):.2f}")
 
 
 class ResultWriter(Callback):
