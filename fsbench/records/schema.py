@@ -172,6 +172,12 @@ def check_counts_table(frame: "pl.DataFrame", header: Mapping[str, Any] | None, 
         unknown = sorted(set(rows["class_id"].unique().to_list()) - set(allowed))
         if unknown:
             raise RecordError(f"{file} counts the class {unknown[0]}, which is none of its manifest's")
-    last = int(frame["slot"].max() or 0)  # type: ignore[arg-type]
-    if last > header.get("way", last):
-        raise RecordError(f"{file} counts the way {last}; expected at most the {header['way']} of its manifest")
+    last, at_most = int(frame["slot"].max() or 0), largest_way(header)  # type: ignore[arg-type]
+    if last > at_most:
+        raise RecordError(f"{file} counts the way {last}; expected at most the {at_most} of its manifest")
+
+
+def largest_way(header: Mapping[str, Any]) -> int:
+    """Count the ways that an episode may have: in the fully augmented setting, any class of the fold adds one."""
+    every = len(header["class_ids"])
+    return every if header.get("setting") == "fully_augmented" else header.get("way", every)

@@ -17,6 +17,7 @@ from fsbench.metrics.scores import METRICS, ScoreStatistics
 from fsbench.records.description import notes, title
 from fsbench.records.grouping import comparable, fold_of, variants
 from fsbench.records.record import Record
+from fsbench.records.schema import largest_way
 from fsbench.tables.layout import INTERVAL_NOTE, Sheet, figure
 
 if TYPE_CHECKING:
@@ -97,9 +98,9 @@ def views(record: Record, target: Protocol) -> list[View]:
 
 def undefined(record: Record, own: Protocol, target: Protocol) -> str:
     """Say why the counts of `record` do not give the metric of `target`; "" when they do."""
-    way = record.header["way"]
+    way = largest_way(record.header)
     if target.ways == "one" and way > 1:
-        return f"{target.name} knows one way, the run has {way}"
+        return f"{target.name} knows one way, the run has up to {way}"
     if target.query_size != own.query_size:
         size = {"original": "the query's original size", "input": "the method's input size"}
         return (
@@ -119,7 +120,7 @@ def presence_from_counts(frame: "pl.DataFrame") -> "pl.DataFrame":
 
 def _group(records: list[Record], target: Protocol) -> Rescored:
     header = records[0].header
-    metrics = MANY_WAYS if header["way"] > 1 else ONE_WAY
+    metrics = MANY_WAYS if largest_way(header) > 1 else ONE_WAY
     lines: list[RescoreLine] = []
     for label, members in variants(records).items():
         ordered = sorted(members, key=fold_of)
@@ -167,7 +168,7 @@ def _warnings(records: list[Record], target: Protocol) -> list[str]:
         notes.append(f"queries may be empty here; under {target.name} every query shows the class")
     if header["version"] != own.version:
         notes.append(f"made under {own.name} v{header['version']}; the own metric here is that of v{own.version}")
-    if header["way"] > 1:
+    if largest_way(header) > 1:
         notes.append(f"FB-IoU-any: {METRICS['FB-IoU-any'].meaning}")
     return notes
 
