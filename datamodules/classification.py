@@ -14,6 +14,7 @@ from datamodules.loading.file_digests import content_digests
 from fsbench.data.batch import ImageEpisode
 from fsbench.data.dataset import ClassificationIndex
 from fsbench.data.image_io import read_pixels
+from fsbench.data.loader import Loader
 from fsbench.data.transforms import centre_square
 from fsbench.episodes.classification import PROTOCOL, draw_classification_manifest
 from fsbench.episodes.manifest import CLASSIFICATION, Manifest
@@ -145,7 +146,7 @@ class ClassificationDataModule(L.LightningDataModule):
 
     def _loader(self, items: Dataset[Any], sampler: Iterable[int], batch_size: int) -> DataLoader[Any]:
         single = isinstance(items, Photos)
-        return DataLoader(
+        return Loader(
             items,
             batch_size,
             sampler=sampler,

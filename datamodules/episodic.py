@@ -20,6 +20,7 @@ from datamodules.loading.training import augmented_episode
 from datamodules.loading.whole_images import TrainingImages, ValidationImages
 from fsbench.data.batch import EpisodeBatch, collate
 from fsbench.data.dataset import DERIVED, SegmentationIndex
+from fsbench.data.loader import Loader
 from fsbench.data.step_division import StepDivision
 from fsbench.engine.checkpoint import TRAINED_ON
 from fsbench.episodes.draw import draw_manifest
@@ -317,7 +318,7 @@ class EpisodicDataModule(L.LightningDataModule):
         return self._loader(data, batch_size=self.eval_batch_size, sampler=sampler)
 
     def _loader(self, data: Dataset[EpisodeBatch], **batches: Any) -> DataLoader[EpisodeBatch]:
-        return DataLoader(
+        return Loader(
             data,
             num_workers=self.workers,
             collate_fn=collate,

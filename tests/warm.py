@@ -20,6 +20,9 @@ PRELOADED = (
     "fsbench.engine.runner", "fsbench.config.compose", "datamodules.episodic", "datamodules.classification",
 )  # fmt: skip
 
+LIMIT_SECONDS = 1200
+"""Time for one command; then its processes are killed, and the test fails rather than wait for ever."""
+
 
 class Warm:
     """The other end: `call` runs one `fsbench` command in a fork and returns it as `subprocess.run` would."""
@@ -100,15 +103,22 @@ def serve() -> None:
 
 
 def wait(children: list[int]) -> list[int]:
-    """Return the exit statuses of processes; when a signal ends one, the others are killed."""
+    """Return the exit statuses of processes; when a signal ends one, the others are killed, and all at the limit."""
     statuses: dict[int, int] = {}
+
+    def kill(*_: object) -> None:
+        for child in children:
+            if child not in statuses:
+                os.kill(child, signal.SIGKILL)
+
+    signal.signal(signal.SIGALRM, kill)
+    signal.alarm(LIMIT_SECONDS)
     while len(statuses) < len(children):
         child, status = os.wait()
         statuses[child] = os.waitstatus_to_exitcode(status)
         if statuses[child] < 0:
-            for other in children:
-                if other not in statuses:
-                    os.kill(other, signal.SIGKILL)
+            kill()
+    signal.alarm(0)
     return [statuses[child] for child in children]
 
 
