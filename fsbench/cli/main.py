@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from fsbench.cli import (
     bench,
-    bundle,
     compare,
     cost,
     demo,
@@ -23,6 +22,7 @@ from fsbench.cli import (
 )
 from fsbench.cli.inputs import cache, checkpoint, data, manifest, weights
 from fsbench.cli.parser import Parser, build_parser, set_verbosity
+from fsbench.cli.share import bundle
 from fsbench.errors import GOES_ON, FsbenchError, SettingsError, SeveralErrors, describe, user_message
 from fsbench.paths import cache_size
 from fsbench.progress import shows_bar
@@ -30,7 +30,8 @@ from fsbench.terminal import print_block, print_error, print_line
 
 GROUPS = {
     "run": (bench, grid, reproduce, regress),
-    "look at results": (table, compare, explain, report, cost, bundle, listing),
+    "look at results": (table, compare, explain, report, cost, listing),
+    "share results": (bundle,),
     "data and weights": (data, weights, checkpoint, cache),
     "episode lists": (manifest,),
     "your own images": (predict, demo),

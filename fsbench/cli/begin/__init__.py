@@ -1,0 +1,1 @@
+"""Subcommands of the first hour: is everything there, and a first run."""

@@ -1,0 +1,1 @@
+"""Subcommands that hand results to others and take theirs: bundles and their checks."""
