@@ -2,6 +2,9 @@
 
 import argparse
 import os
+import shlex
+import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,10 +14,14 @@ from fsbench.terminal import print_block, print_line
 
 if TYPE_CHECKING:
     from fsbench.records.record import Record
+    from fsbench.tables.blocks import Block
 
 FORMATS = ("text", "markdown", "csv", "latex", "json")
 RESCORE_FORMATS = ("text", "markdown", "latex", "json")
-BREAKDOWNS = ("size", "class", "fold")
+BREAKDOWNS = ("fold", "size", "class", "cost")
+FILES = ("run.json", "episodes.parquet", "predictions.png", "run.log")
+WIDTH = 100
+"""Characters of a table in a file or a pipe."""
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -36,7 +43,10 @@ def add_table_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--by", action="append", choices=BREAKDOWNS, default=[], help="break down in full; may be repeated"
     )
-    parser.add_argument("--by-class", action="store_true", help="break the table down by class, too")
+    parser.add_argument("--by-class", action="store_true", help="the same as --by class")
+    parser.add_argument(
+        "--all", action="store_true", help="every breakdown, a line for each run, and where its files are"
+    )
     parser.add_argument("--published", action="store_true", help="reported figures beside the measured ones")
     parser.add_argument("--no-trivial", action="store_true", help="leave out the answers that need no model")
 
@@ -65,20 +75,39 @@ def print_table(folders: Sequence[Path], options: argparse.Namespace) -> list[st
         task.check_breakdowns(options.by)
         if options.metrics is not None:
             task.check_metrics(metrics, options.metrics)
-    by_class = options.by_class or "class" in options.by
+    by = ["all"] if options.all else options.by
+    by_class = options.by_class or options.all or "class" in options.by
     published = published_scores() if options.published else ()
     asked: dict[str, Any] = {"by_class": by_class, "trivial": not options.no_trivial, "metrics": metrics}
     blocks = leave_out_damaged(records, refused, lambda sound: build_blocks(sound, published=published, **asked))
-    print_block(render(blocks, options.format, options.by))
+    width = shutil.get_terminal_size((WIDTH, 24)).columns
+    print_block(render(blocks, options.format, by, width, wrap=sys.stdout.isatty() or "COLUMNS" in os.environ))
     if options.format == "text":
-        for record in records:
-            files = ", ".join(
-                name
-                for name in ("run.json", "episodes.parquet", "predictions.png", "run.log")
-                if (record.path / name).is_file()
-            )
-            print_line(f"{record.path}: {files}")
+        for record in records if options.all else []:
+            print_line(f"{record.path}: {', '.join(name for name in FILES if (record.path / name).is_file())}")
+        print_line(f"next: {' | '.join(_next_commands(folders, records, blocks))}")
     return refused
+
+
+def _next_commands(folders: Sequence[Path], records: Sequence["Record"], blocks: Sequence["Block"]) -> list[str]:
+    """Name what to look at next: pictures or tests, breakdowns and pages, with folders that hold these runs alone."""
+    parent = Path(os.path.commonpath([record.path for record in records]))
+    alone = len(folders) > 1 and len(list(parent.rglob("run.json"))) == len(records)
+    if len(folders) > 2 and not alone:
+        return [f"fsbench report {shlex.quote(str(parent))}"]
+    shown = shlex.join(map(str, [parent] if alone else dict.fromkeys(folders)))
+    by_fold: dict[str, set[str]] = {}
+    for row in blocks[0].rows:
+        if row.run:
+            by_fold.setdefault(row.method, set()).add(row.fold)
+    folds = list(by_fold.values())
+    if len(blocks) == 1 and len(folds) > 1 and all(of_method == folds[0] for of_method in folds):
+        first = f"fsbench compare {shown}"
+    else:
+        first = f"fsbench table {shown} --all"
+    picture = records[0].path / "predictions.png"
+    pictures = [str(picture)] if len(records) == 1 and picture.is_file() else []
+    return [*pictures, first, f"fsbench report {shown}"]
 
 
 def _records(folders: Sequence[Path]) -> tuple[list["Record"], list[str]]:

@@ -29,8 +29,8 @@ from fsbench.report.matrix import matrix_cells
 from fsbench.report.plots import cost_plot, curve_plot, heat_plot, size_plot, themed
 from fsbench.report.provenance import anchors, run_cards, table_command
 from fsbench.report.views import HeatMap, class_heat_map, episode_lines, fold_heat_map, gallery_data, score_scale
+from fsbench.tables import breakdowns, layout
 from fsbench.tables import formats as render
-from fsbench.tables import layout
 from fsbench.tables.compare import Comparison
 from fsbench.tables.compare_layout import plot as plot_differences
 from fsbench.tables.compare_layout import to_sheet as comparison_to_sheet
@@ -111,7 +111,7 @@ class Pages:
         """Write a study's pages, tables and plots."""
         folder, up = self.folder(study), "../"
         metric = study.block.metrics[0]
-        sheet = layout.to_sheet(study.block, ["size"])
+        sheet = breakdowns.to_sheet(study.block, ["size"])
         write_text(folder / "table.csv", render.render([study.block], "csv"))
         write_text(folder / "table.tex", render.render([study.block], "latex", ["size"]))
         plots = self._plots(study, metric)

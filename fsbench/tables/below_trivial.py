@@ -9,6 +9,9 @@ from fsbench.tables.blocks import Row
 CHANCE = "(chance)"
 """Label of the trivial answer of classification."""
 
+TRIVIAL = (*ANSWERS, CHANCE)
+"""Labels of all answers that need no model."""
+
 
 def below_trivial(rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:
     """Return a line for each method with a fold whose score is below that of the best trivial answer there.
@@ -22,14 +25,14 @@ def below_trivial(rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:
         return []
     best: dict[str, Row] = {}
     for row in rows:
-        if row.method in (*ANSWERS, CHANCE) and metric in row.scores:
+        if row.method in TRIVIAL and metric in row.scores:
             other = best.setdefault(row.fold, row)
             best[row.fold] = max(other, row, key=lambda answer: answer.scores[metric].value)
     found: dict[str, list[str]] = {}
     digits = METRICS[metric].digits()
     for row in rows:
         floor = best.get(row.fold)
-        if floor is None or metric not in row.scores or row.method in (*ANSWERS, CHANCE):
+        if floor is None or metric not in row.scores or row.method in TRIVIAL:
             continue
         score, least = row.scores[metric].value, floor.scores[metric].value
         if score < least:

@@ -45,7 +45,18 @@ class Row:
 
 @dataclass
 class Block:
-    """Rows that may be compared, what they have in common, and what a reader must know."""
+    """Rows that may be compared, what they have in common, and what a reader must know.
+
+    Attributes:
+        title: what the rows have in common.
+        rows: of methods, then of answers that need none.
+        notes: what a reader must know.
+        metrics: names of the scores; the first ranks.
+        published: reported scores beside those of the rows.
+        interval: how intervals were made, in words.
+        folds: number of folds of the data set, of which some may have no rows.
+        classes: fold -> number of its novel classes.
+    """
 
     title: str
     rows: list[Row]
@@ -53,6 +64,8 @@ class Block:
     metrics: tuple[str, ...] = DEFAULT
     published: list[PublishedComparison] = field(default_factory=list)
     interval: str = "bootstrap over query images"
+    folds: int = 1
+    classes: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

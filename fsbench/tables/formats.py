@@ -4,13 +4,15 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Sequence
+import textwrap
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from fsbench.metrics.bootstrap import Interval
 from fsbench.tables.blocks import Block, Row
-from fsbench.tables.layout import Sheet, to_sheet
+from fsbench.tables.breakdowns import to_sheet
+from fsbench.tables.layout import Sheet
 from fsbench.terminal import escape
 
 NUMBER = re.compile(r"[+-]?[\d.]+( \[[-+\d., ]+\])?\*?")
@@ -19,30 +21,33 @@ NUMBER = re.compile(r"[+-]?[\d.]+( \[[-+\d., ]+\])?\*?")
 Grid = Sequence[Sequence[str]]
 
 
-def aligned(grid: Grid, rule: bool = True) -> list[str]:
-    """Align the cells of a grid in columns, two words and then numbers; returns a line each.
+def aligned(grid: Grid, rule: bool = True, words: int = 2) -> list[str]:
+    """Align the cells of a grid in columns, words and then numbers; returns a line each.
 
     Args:
         grid: rows of cells, the head first.
         rule: put a line under the head.
+        words: number of columns that hold words.
     """
     grid = [[escape(cell) for cell in row] for row in grid]
     widths = [max(len(row[i]) for row in grid) for i in range(len(grid[0]))]
     lines = []
     for row in grid:
-        cells = [c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
+        cells = [c.ljust(w) if i < words else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
         lines.append("  ".join(cells).rstrip())
     return [lines[0], "  ".join("-" * width for width in widths), *lines[1:]] if rule else lines
 
 
-def markdown_row(cells: Sequence[str]) -> str:
-    """Write a row of a Markdown table."""
-    return "| " + " | ".join(escape(cell).replace("|", "\\|") for cell in cells) + " |"
+def markdown_row(cells: Sequence[str], bold: Collection[int] = ()) -> str:
+    """Write a row of a Markdown table, with the cells whose numbers are in `bold` bold."""
+    words = [escape(cell).replace("|", "\\|") for cell in cells]
+    return "| " + " | ".join(f"**{cell}**" if i in bold else cell for i, cell in enumerate(words)) + " |"
 
 
-def markdown_table(grid: Grid) -> list[str]:
-    """Write a grid, whose first row is the head, as the lines of a Markdown table."""
-    return [markdown_row(grid[0]), "|" + "---|" * len(grid[0]), *map(markdown_row, grid[1:])]
+def markdown_table(grid: Grid, bold: Collection[tuple[int, int]] = ()) -> list[str]:
+    """Write a grid, whose first row is the head, as the lines of a Markdown table; `bold` are its (row, column)."""
+    rows = [markdown_row(row, [j for i, j in bold if i == number]) for number, row in enumerate(grid)]
+    return [rows[0], "|" + "---|" * len(grid[0]), *rows[1:]]
 
 
 def word(text: str) -> str:
@@ -50,28 +55,43 @@ def word(text: str) -> str:
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") and not NUMBER.fullmatch(text) else text
 
 
-def render(blocks: list[Block], form: str, by: Sequence[str] = ()) -> str:
+def render(blocks: list[Block], form: str, by: Sequence[str] = (), width: int | None = None, wrap: bool = False) -> str:
     """Write blocks in the format `form`, one of `FORMATS`.
 
-    `by` are the breakdowns of `to_sheet`; CSV and JSON hold all that the blocks have.
+    Args:
+        blocks: CSV and JSON hold all that they have.
+        form: name of the format.
+        by: breakdowns of `to_sheet`.
+        width: characters that the short table may take as text.
+        wrap: wrap titles and notes to that width, too.
     """
     if form == "csv":
         return _csv(blocks)
     if form == "json":
         return as_json(blocks)
+    if form == "text":
+        return text([to_sheet(block, by, width) for block in blocks], width if wrap else None)
     return SHEETS[form]([to_sheet(block, by) for block in blocks])
 
 
-def text(sheets: list[Sheet]) -> str:
-    """Write sheets as aligned text."""
+def text(sheets: list[Sheet], width: int | None = None) -> str:
+    """Write sheets as aligned text; titles and notes are wrapped to `width` characters, if that is given."""
     lines: list[str] = []
     for sheet in sheets:
-        lines += [escape(sheet.title), ""]
-        for caption, grid in sheet.parts:
+        lines += [*_wrapped(sheet.title, width), ""]
+        for number, (caption, grid) in enumerate(sheet.parts):
             lines += [escape(caption)] if caption else []
-            lines += [*aligned(grid), ""]
-        lines += [f"* {escape(note)}" for note in sheet.notes] + [""]
+            lines += [*aligned(grid, words=sheet.style(number).words), ""]
+        lines += [line for note in sheet.notes for line in _wrapped(f"* {note}", width, "  ")] + [""]
     return "\n".join(lines)
+
+
+def _wrapped(line: str, width: int | None, indent: str = "") -> list[str]:
+    if width is None:
+        return [escape(line)]
+    return textwrap.wrap(
+        escape(line), width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    ) or [""]
 
 
 def markdown(sheets: list[Sheet]) -> str:
@@ -79,47 +99,61 @@ def markdown(sheets: list[Sheet]) -> str:
     lines: list[str] = []
     for sheet in sheets:
         lines += [f"### {escape(sheet.title)}", ""]
-        for caption, grid in sheet.parts:
+        for number, (caption, grid) in enumerate(sheet.parts):
             lines += [f"*{escape(caption)}*", ""] if caption else []
-            lines += [*markdown_table(grid), ""]
+            lines += [*markdown_table(grid, sheet.style(number).bold), ""]
         lines += [f"- {escape(note)}" for note in sheet.notes] + [""]
     return "\n".join(lines)
 
 
+_LATEX = str.maketrans(
+    {
+        "_": r"\_",
+        "%": r"\%",
+        "&": r"\&",
+        "#": r"\#",
+        "–": "--",
+        "…": r"\dots{}",
+        "−": "$-$",
+        "·": r"$\cdot$",
+        ">": "$>$",
+        "×": r"$\times$",
+        "*": r"$^*$",
+        "$": r"\$",
+        "{": r"\{",
+        "}": r"\}",
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": "$<$",
+        "\n": " ",
+        "\r": " ",
+        **{power: f"$^{number}$" for number, power in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
+    }
+)
+
+
 def latex(sheets: list[Sheet]) -> str:
-    special = str.maketrans(
-        {
-            "_": r"\_",
-            "%": r"\%",
-            "&": r"\&",
-            "#": r"\#",
-            "–": "--",
-            "·": r"$\cdot$",
-            ">": "$>$",
-            "×": r"$\times$",
-            "*": r"$^*$",
-            "$": r"\$",
-            "{": r"\{",
-            "}": r"\}",
-            "\\": r"\textbackslash{}",
-            "~": r"\textasciitilde{}",
-            "^": r"\textasciicircum{}",
-            "<": "$<$",
-            "\n": " ",
-            "\r": " ",
-        }
-    )
-    lines: list[str] = []
+    """Write sheets as LaTeX tables with the rules of the package booktabs."""
+    lines = [r"% \usepackage{booktabs}", ""]
     for sheet in sheets:
         lines.append(_comment(sheet.title))
-        for caption, grid in sheet.parts:
+        for number, (caption, grid) in enumerate(sheet.parts):
+            style = sheet.style(number)
+            cells = [
+                [rf"\textbf{{{_tex(cell)}}}" if (i, j) in style.bold else _tex(cell) for j, cell in enumerate(row)]
+                for i, row in enumerate(grid)
+            ]
+            rows = [" & ".join(row) + r" \\" for row in cells]
             lines += [_comment(caption)] if caption else []
-            lines.append(r"\begin{tabular}{ll" + "r" * (len(grid[0]) - 2) + "}")
-            lines += [r"\hline", " & ".join(cell.translate(special) for cell in grid[0]) + r" \\", r"\hline"]
-            lines += [" & ".join(cell.translate(special) for cell in row) + r" \\" for row in grid[1:]]
-            lines += [r"\hline", r"\end{tabular}", ""]
+            lines.append(r"\begin{tabular}{" + "l" * style.words + "r" * (len(grid[0]) - style.words) + "}")
+            lines += [r"\toprule", rows[0], r"\midrule", *rows[1:], r"\bottomrule", r"\end{tabular}", ""]
         lines += [_comment(note) for note in sheet.notes] + [""]
     return "\n".join(lines)
+
+
+def _tex(cell: str) -> str:
+    return cell.translate(_LATEX)
 
 
 def _comment(text: str) -> str:

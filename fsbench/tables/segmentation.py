@@ -44,7 +44,10 @@ def segmentation_block(records: list[Record], options: TableOptions, published: 
     if options.trivial:
         rows += _trivial_rows(records, options, statistics)
     lines = [*notes(records), *_metric_notes(rows, options.metrics)]
-    return Block(title(records), rows, lines, options.metrics, comparisons)
+    headers = [record.header for record in sorted(records, key=fold_of)]
+    classes = {str(header["fold"]): len(header["class_ids"]) + len(header["dropped_classes"]) for header in headers}
+    folds = headers[0]["folds"]
+    return Block(title(records), rows, lines, options.metrics, comparisons, folds=folds, classes=classes)
 
 
 def _metric_notes(rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:

@@ -24,9 +24,11 @@ def test_train_evaluate_and_find_again(fsbench, warm, bench_arguments, tmp_path)
     runs = tmp_path / "runs"
     first = fsbench(*bench_arguments("emat", runs))
     assert first.returncode == 0, first.stderr
-    assert "emat" in first.stdout and "(majority)" in first.stdout and "trial, not a result" in first.stdout
+    assert "emat" in first.stdout and "trial, not a result" in first.stdout
+    assert "best answers without a model: mIoU" in first.stdout
     record = the_record(runs)
-    assert f"{record.path}: run.json, episodes.parquet, predictions.png, run.log" in first.stdout
+    looks = f"next: {record.path}/predictions.png | fsbench table {record.path} --all | fsbench report {record.path}"
+    assert first.stdout.splitlines()[-1] == looks and (record.path / "predictions.png").is_file()
     run = record.run
     assert run["cost"]["trainable_parameters"] > 50_000 and run["cost"]["episodes_per_second"] > 0
     assert run["made"]["epochs"] == 2 and run["identity"]["training"]["limit_train_batches"] == 3

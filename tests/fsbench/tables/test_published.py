@@ -21,8 +21,8 @@ from fsbench.metrics.bootstrap import Interval
 from fsbench.metrics.classification import ClassificationResult
 from fsbench.paths import CONFIGS, REPOSITORY
 from fsbench.records.record import Record, to_frame, write_record
+from fsbench.tables.breakdowns import to_sheet
 from fsbench.tables.formats import FORMATS
-from fsbench.tables.layout import to_sheet
 from fsbench.tables.published.match import match_published
 from fsbench.tables.published.obstacles import why_not_comparable
 from fsbench.tables.published.scores import FOLDER

@@ -136,8 +136,14 @@ def test_other_metrics_can_be_asked_for(make):
     assert all(list(answer.scores) == ["mIoU", "error"] for answer in trivial)
     assert any(note.startswith("ROM: objects predicted in several pieces") for note in block.notes)
     text = render(blocks, "text").splitlines()
-    assert text[2].split()[:6] == ["method", "fold", "mIoU", "error", "ROM", "RUM"]
-    assert f"{row.scores['ROM'].value:.3f} [" in text[4] and text[5].split()[-5:-3] == ["–", "–"]
+    assert text[2].split() == ["method", "mIoU", "3⁰", "95", "%", "interval", "error", "ROM", "RUM"]
+    assert text[4].split()[-2] == f"{row.scores['ROM'].value:.3f}"
+    long = next(
+        i for i, line in enumerate(render(blocks, "text", ["all"]).splitlines()) if line.startswith("every run")
+    )
+    rows = render(blocks, "text", ["all"]).splitlines()[long + 1 :]
+    assert rows[0].split() == ["method", "fold", "mIoU", "error", "ROM", "RUM"]
+    assert f"{row.scores['ROM'].value:.3f} [" in rows[2] and rows[3].split()[-2:] == ["–", "–"]
 
 
 def test_a_run_without_region_measures_says_so(make):
@@ -163,8 +169,10 @@ def table(make, tmp_path, capsys):
 
 def test_the_ordinary_table_has_the_ordinary_columns(table):
     printed = table().splitlines()
-    assert printed[2].split()[:5] == ["method", "fold", "mIoU", "FB-IoU", "accuracy"]
-    assert sum(line.startswith("method ") for line in printed) == 3 and ABSENT not in "".join(printed)
+    assert printed[2].split() == ["method", "mIoU", "3⁰", "3¹", "mean", "95", "%", "interval", "FB-IoU", "accuracy"]
+    assert sum(line.startswith("method ") for line in printed) == 1 and ABSENT not in "".join(printed)
+    good, bad = sorted(printed[4:6], reverse=True)
+    assert good.split()[:4] == ["good", "100.00", "100.00", "100.00"] and bad.split()[2:] == ["–"] * 5
 
 
 def test_by_size_tells_strata_from_size_restricted_settings(table):
@@ -243,14 +251,14 @@ def test_formats(make):
     blocks = build_blocks([make("a_b", 0), make("a_b", 1)], by_class=True, trivial=True)
     text = {form: render(blocks, form) for form in FORMATS}
     table = text["text"].split("\n\n")[1].splitlines()
-    assert len({len(line) for line in table[:2]}) == 1 and "100.00 [100.00, 100.00]" in table[2]
-    assert "| a_b | 0 | 100.00 [100.00, 100.00] |" in text["markdown"]
+    assert len({len(line) for line in table[:2]}) == 1 and "100.00  [100.00, 100.00]" in table[2]
+    assert "| a_b | 100.00 | 100.00 | 100.00 | [100.00, 100.00] |" in text["markdown"]
     rows = list(csv.DictReader(io.StringIO(text["csv"])))
     means = [r for r in rows if r["fold"] == "mean" and r["part"] == "all" and r["metric"] == "mIoU"]
     assert [r["value"] for r in means] == ["100.0000"]
     assert {r["metric"] for r in rows} >= {"trainable parameters", "episodes/s", "peak memory MiB"}
     assert "a trial, not a result" in rows[0]["notes"]
-    assert r"a\_b & 0 & 100.00" in text["latex"] and text["latex"].count(r"\begin{tabular}") == 4
+    assert r"a\_b & 100.00" in text["latex"] and text["latex"].count(r"\begin{tabular}") == 2
     loaded = json.loads(text["json"])
     assert loaded[0]["rows"][0]["scores"]["mIoU"]["value"] == pytest.approx(100)
 
