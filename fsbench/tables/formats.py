@@ -135,9 +135,9 @@ _LATEX = str.maketrans(
 
 def latex(sheets: list[Sheet]) -> str:
     """Write sheets as LaTeX tables with the rules of the package booktabs."""
-    lines = [r"% \usepackage{booktabs}", ""]
+    lines: list[str] = []
     for sheet in sheets:
-        lines.append(_comment(sheet.title))
+        lines += [_comment(sheet.title), r"% needs \usepackage{booktabs}"]
         for number, (caption, grid) in enumerate(sheet.parts):
             style = sheet.style(number)
             cells = [

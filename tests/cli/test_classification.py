@@ -57,7 +57,7 @@ def test_bench_prints_the_table(bench, tmp_path, fsbench):
     done = fsbench(*bench("fort", tmp_path / "runs", *settings))
     assert done.returncode == 0, done.stderr
     assert re.search(r"imagefolder · classification · 5-way 1-shot, 4 queries a class · protocol fort v1", done.stdout)
-    assert re.search(r"fort +all +\d+\.\d\d \[", done.stdout) and "(chance)  all   20.00" in done.stdout
+    assert re.search(r"fort +\d+\.\d\d  +\[", done.stdout) and "without a model: accuracy 20.00 (chance)" in done.stdout
     assert "hyper-parameters are our tuning: those for imagefolder 1-shot are not published" in done.stdout
     assert "mIoU" not in done.stdout
     (folder,) = (tmp_path / "runs").glob("fort-*")
