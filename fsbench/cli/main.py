@@ -20,6 +20,7 @@ from fsbench.cli import (
 from fsbench.cli import (
     list as listing,
 )
+from fsbench.cli.begin import completion, doctor, start
 from fsbench.cli.inputs import cache, checkpoint, data, manifest, weights
 from fsbench.cli.parser import Parser, build_parser, set_verbosity
 from fsbench.cli.share import bundle
@@ -29,6 +30,7 @@ from fsbench.progress import shows_bar
 from fsbench.terminal import print_block, print_error, print_line
 
 GROUPS = {
+    "begin": (start, doctor, completion),
     "run": (bench, grid, reproduce, regress),
     "look at results": (table, compare, explain, report, cost, listing),
     "share results": (bundle,),
@@ -76,6 +78,7 @@ def _silence_closed_outputs() -> None:
 
 def _main(argv: Sequence[str] | None) -> int:
     parser = _parser()
+    completion.answer_shell(parser)
     try:
         options, extra = parser.parse_known_args(argv)
         cache_size()  # a variable that is wrong is refused before anything starts

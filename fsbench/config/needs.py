@@ -1,5 +1,6 @@
 """Files that a paper's runs need: which are absent, and the command that brings each. Nothing is built or fetched."""
 
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +42,7 @@ class AbsentData:
     def command(self) -> str:
         """The command that brings the data set, or the option that says where it is."""
         own = f"give its folder with --data-root {self.name}=DIR"
-        return own if self.is_own else f"fsbench data prepare {self.name} --root {self.folder}"
+        return own if self.is_own else f"fsbench data prepare {self.name} --root {shlex.quote(str(self.folder))}"
 
 
 def absent_data(name: str, root: str | None) -> AbsentData | None:

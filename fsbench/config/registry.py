@@ -133,7 +133,8 @@ def config_files(
     """Return the configuration files of a run, later ones over earlier ones.
 
     These are base.yaml, the method's, the data set's, what the two need together, the backbone's, what method and
-    backbone need together, and that of a trial. An explicit backbone so wins over the data set's.
+    backbone need together, and those of a trial: of any, on the data set, of the method on it. An explicit backbone so
+    wins over the data set's.
 
     Args:
         method: a method or an alias.
@@ -156,6 +157,8 @@ def config_files(
         files += [backbones / f"{backbone}.yaml", *_existing(backbones / f"{backbone}.{method}.yaml")]
     if fast:
         files.append(CONFIGS / ("fast.yaml" if task == "segmentation" else "fast_classification.yaml"))
+        files += _existing(CONFIGS / "data" / f"{dataset}.fast.yaml")
+        files += _existing(methods / f"{method}.{dataset}.fast.yaml")
     return files
 
 

@@ -3,13 +3,12 @@
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from statistics import median
 from typing import Any
 
+from fsbench.config.settings import file_settings, setting
 from fsbench.errors import RecordError, user_message
 from fsbench.grid.spec import GridCell
-from fsbench.paths import CONFIGS
 from fsbench.records.record import Record
 from fsbench.records.task import task_of
 
@@ -96,8 +95,8 @@ def _trained_like(record: Record, cell: GridCell) -> bool:
     training = record.run["identity"]["training"] or {}
     if "checkpoint_sha256" in training:
         return False
-    trial = all(training.get(key) == value for key, value in _trial()["trainer"].items())
-    return _training_seconds(record) is None or trial == cell.request.fast
+    is_trial = isinstance(training.get("limit_train_batches"), int)  # a number of batches; a share is a float
+    return _training_seconds(record) is None or is_trial == cell.request.fast
 
 
 def _episodes(cell: GridCell, header: Mapping[str, Any]) -> int:
@@ -112,18 +111,8 @@ def _episodes(cell: GridCell, header: Mapping[str, Any]) -> int:
     if given and given[-1].isdecimal():
         return int(given[-1])
     if cell.request.fast:
-        return int(_trial()["data"]["init_args"]["episodes"])
+        return int(setting(file_settings(cell.request), "data.episodes"))
     official = int(header["official_episodes"])
     protocol = cell.request.protocol or header["protocol"]
     alike = (header["dataset"], header["protocol"]) == (cell.request.dataset, protocol)
     return official if alike else task_of(header).episode_count(protocol, cell.request.dataset, official)
-
-
-@cache
-def _trial() -> dict[str, Any]:
-    """Return the settings that make a run a trial."""
-    # spared until it is needed
-    import yaml
-
-    values: dict[str, Any] = yaml.safe_load((CONFIGS / "fast.yaml").read_text())
-    return values

@@ -50,6 +50,7 @@ PARSED = {
     r"fsbench weights fetch .*": "needs a network; tests/fsbench/weights fetch from a local server",
     r"fsbench manifest verify benchmarks/.*": "needs PASCAL",
     r"fsbench checkpoint .*": "needs a checkpoint of the authors; tests/fsbench/engine converts such",
+    r"fsbench (start|doctor|completion)\b.*": "asks, or prints; tests/cli/test_start.py and others run them",
     r"fsbench explain .*": "tests/cli/test_explain.py runs it",
     r"fsbench report .*": "tests/cli/test_report.py runs it",
     r"fsbench (bundle|verify) .*": "tests/cli/test_exchange.py runs them",

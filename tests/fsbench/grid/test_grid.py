@@ -246,7 +246,7 @@ def test_trials_tell_how_fast_a_cell_is_tested_but_not_how_long_it_is_trained(ma
     estimates = Estimates(records)
 
     def of(method, **more):
-        cost = estimates.estimate(cell_of(method, "blocks", 0, 1, 1, None, 0, **more))
+        cost = estimates.estimate(cell_of(method, "pascal", 0, 1, 1, None, 0, **more))
         return cost and (cost.training, cost.evaluation)
 
     assert of("emat") is None and of("emat", fast=True) == (40, 20 / 4)

@@ -1,0 +1,83 @@
+"""Subcommand `fsbench completion`: completion of commands, options and names in a shell."""
+
+import argparse
+import os
+from collections.abc import Callable, Iterable, Sequence
+
+from fsbench.cli.parser import Parser, subcommands_of
+from fsbench.terminal import print_block
+
+SHELLS = {
+    "bash": 'add to ~/.bashrc: eval "$(fsbench completion bash)"',
+    "zsh": 'add to ~/.zshrc, below compinit: eval "$(fsbench completion zsh)"',
+    "fish": "once: fsbench completion fish > ~/.config/fish/completions/fsbench.fish",
+}
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    completion = commands.add_parser(
+        "completion",
+        help="print what completes fsbench in bash, zsh or fish",
+        epilog="; ".join(f"{shell}: {how}" for shell, how in SHELLS.items()),
+    )
+    completion.add_argument("shell", choices=SHELLS, help="whose completion")
+    completion.set_defaults(function=_completion)
+
+
+def _completion(options: argparse.Namespace, extra: list[str]) -> int:
+    import argcomplete  # other commands spare it
+
+    print_block(argcomplete.shellcode(["fsbench"], shell=options.shell).strip())
+    return 0
+
+
+def answer_shell(parser: Parser) -> None:
+    """Answer a shell that asks how a line goes on, and end the process; return at once where none asks."""
+    if "_ARGCOMPLETE" not in os.environ:
+        return
+    import argcomplete  # other commands spare it
+
+    for command in subcommands_of(parser).values():
+        for each in [command, *subcommands_of(command).values()]:
+            for action in each._actions:
+                names = _NAMES.get(action.option_strings[0] if action.option_strings else action.metavar)
+                if names is not None:
+                    action.completer = _with_commas(names)  # type: ignore[attr-defined]
+    argcomplete.autocomplete(parser, always_complete_options="long")
+
+
+def _with_commas(names: Callable[[], Iterable[str]]) -> Callable[..., list[str]]:
+    """Complete the last of several names with commas between them, without those that stand there already."""
+
+    def complete(prefix: str, **more: object) -> list[str]:
+        before, comma, begun = prefix.rpartition(",")
+        taken = before.split(",")
+        return [before + comma + name for name in names() if name.startswith(begun) and name not in taken]
+
+    return complete
+
+
+def _methods() -> Sequence[str]:
+    # spared until it is needed, with yaml
+    from fsbench.config.registry import aliases, names
+
+    return [*names("methods"), *aliases()]
+
+
+def _of(kind: str) -> Callable[[], Iterable[str]]:
+    def listed() -> Iterable[str]:
+        # spared until it is needed, with yaml
+        from fsbench.config.registry import names
+
+        return names(kind)
+
+    return listed
+
+
+_NAMES: dict[object, Callable[[], Iterable[str]]] = {
+    "--method": _methods,
+    "--dataset": _of("data"),
+    "--backbone": _of("backbones"),
+    "--protocol": _of("protocols"),
+}
+"""Names by the option that takes them."""

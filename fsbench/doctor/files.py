@@ -1,0 +1,50 @@
+"""Data sets, official lists and weights: what is here of them."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from fsbench.config.needs import absent_data
+from fsbench.config.registry import names
+from fsbench.config.settings import read_settings, setting
+from fsbench.doctor.finding import Finding
+from fsbench.paths import CONFIGS, weights_folder
+from fsbench.weights.state import here
+from fsbench.weights.table import weight_files
+
+WITH_LISTS = ("pascal", "coco", "fss1000")
+"""Data sets whose authors' lists of images differ from those that follow from the annotations."""
+
+
+def check_data(roots: Mapping[str, str]) -> Iterator[Finding]:
+    """Yield every data set: whether its folder and its official lists are here. No image is opened.
+
+    Args:
+        roots: folders by the data sets' names, in place of the configured ones.
+    """
+    for name in names("data"):
+        root = roots.get(name) or setting(read_settings(CONFIGS / "data" / f"{name}.yaml"), "data.dataset.root")
+        absent = absent_data(name, root)
+        if name.startswith("demo"):
+            yield Finding("data", name, "ok", f"drawn into {root} when it is needed")
+        elif absent is not None:
+            yield Finding("data", name, "absent", f"not in {absent.folder}", absent.command)
+        elif name in WITH_LISTS and not (Path(root).expanduser() / "lists").is_dir():
+            advice = f"fsbench data prepare {name} --root {root}, or give the authors' with --lists"
+            yield Finding("data", name, "ok", f"{root}, without official lists: derived ones are taken", advice)
+        else:
+            words = f"{root}, with lists" if name in WITH_LISTS else str(root)
+            yield Finding("data", name, "ok", f"{words} (fsbench data check {name} opens every file)")
+
+
+def check_weights() -> Iterator[Finding]:
+    """Yield how many weight files are here, and those that have the wrong size."""
+    states = {name: here(file) for name, file in weight_files().items()}
+    found = [name for name, state in states.items() if state == "here"]
+    folder = f"{len(found)} of {len(states)} in {weights_folder()}"
+    words = f"{folder}: {', '.join(found)}" if found else folder
+    advice = "see fsbench weights list; the demo needs none" if len(found) < len(states) else ""
+    yield Finding("weights", "backbones", "ok" if found else "absent", words, advice)
+    for name, state in states.items():
+        if state == "damaged":
+            yield Finding("weights", name, "failed", f"{weight_files()[name].path} has the wrong size",
+                          f"remove it, then: fsbench weights fetch {name}")  # fmt: skip

@@ -1,0 +1,143 @@
+"""Programs, devices and room of this machine."""
+
+import os
+import platform
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
+
+import torch
+from packaging.requirements import InvalidRequirement, Requirement
+
+from fsbench import __version__
+from fsbench.doctor.finding import Finding
+from fsbench.engine.provenance import commit, processor
+from fsbench.paths import cache_folder, cache_size, weights_folder
+
+GIGABYTE = 10**9
+LEAST_ROOM = GIGABYTE
+"""Free space without which a folder is found too small: a run's checkpoints take some hundred megabytes."""
+LEAST_SHARED_MEMORY = GIGABYTE // 4
+"""Bytes of /dev/shm without which the loaders' workers run out of it."""
+
+OPTIONAL = {
+    "numba": ("faster resizing, the same pixels", "pip install 'fsbench[fast]'"),
+    "simplejpeg": ("faster decoding, the same pixels", "pip install 'fsbench[fast]'"),
+    "gradio": ("the page of fsbench demo", "pip install 'fsbench[demo]'"),
+    "triton": ("HMNet's scan on GPUs", "it comes with torch on Linux with CUDA"),
+    "mamba-ssm": ("HMNet's scan on GPUs, the authors' kernel", "make cuda"),
+    "causal-conv1d": ("HMNet's convolution on GPUs, the authors' kernel", "make cuda"),
+}
+"""Packages that nothing needs: what each is for, and how to get it."""
+
+
+def check_software() -> Iterator[Finding]:
+    """Yield the versions of the suite and of its packages, and which programs are here."""
+    yield Finding("software", "fsbench", "ok", f"{__version__}, commit {commit() or 'not known'}")
+    yield Finding("software", "Python", "ok", f"{platform.python_version()} on {platform.system()}")
+    problems = list(_unmet("fsbench"))
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "lightning", "timm", "numpy"))
+    if problems:
+        yield Finding("software", "packages", "failed", "; ".join(problems), "install fsbench again: make venv, or pip")
+    else:
+        yield Finding("software", "packages", "ok", versions)
+    for name, (purpose, how) in OPTIONAL.items():
+        try:
+            yield Finding("software", name, "ok", metadata.version(name))
+        except metadata.PackageNotFoundError:
+            yield Finding("software", name, "absent", f"only for: {purpose}", how)
+    for program, purpose in {"git": "the commit in records", "sbatch": "fsbench grid --executor slurm"}.items():
+        here = shutil.which(program)
+        yield Finding("software", program, "ok" if here else "absent", here or f"only for: {purpose}")
+
+
+def _unmet(package: str) -> Iterator[str]:
+    """Yield in words which of the requirements of `package` do not hold; extras are left out."""
+    for line in metadata.requires(package) or []:
+        with suppress(InvalidRequirement):
+            requirement = Requirement(line)
+            if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+                continue
+            try:
+                version = metadata.version(requirement.name)
+            except metadata.PackageNotFoundError:
+                yield f"{requirement.name} is not installed"
+                continue
+            if not requirement.specifier.contains(version, prereleases=True):
+                yield f"{requirement.name} is {version}, expected {requirement.specifier}"
+
+
+def devices() -> list[torch.device]:
+    """Return the CPU and every GPU that torch sees."""
+    return [torch.device("cpu"), *(torch.device("cuda", number) for number in range(torch.cuda.device_count()))]
+
+
+def check_devices() -> Iterator[Finding]:
+    """Yield the processor, its memory, and every GPU; without one, what could not be checked."""
+    memory = _memory()
+    words = f"{processor()}, {os.cpu_count()} cores, torch takes {torch.get_num_threads()}"
+    yield Finding("devices", "CPU", "ok", words + (f", {memory / GIGABYTE:.0f} GB of memory" if memory else ""))
+    for device in devices()[1:]:
+        facts = torch.cuda.get_device_properties(device)
+        words = f"{facts.name}, {facts.total_memory / GIGABYTE:.0f} GB, compute capability {facts.major}.{facts.minor}"
+        yield Finding("devices", str(device), "ok", f"{words}, CUDA {torch.version.cuda}{_driver()}")
+    if not torch.cuda.device_count():
+        built = f"torch is built for CUDA {torch.version.cuda}" if torch.version.cuda else "torch is built without CUDA"
+        yield Finding(
+            "devices", "GPU", "not checked", f"torch sees none ({built}): kernels, fp16 and NCCL were not tried"
+        )
+
+
+def _memory() -> int | None:
+    """Return the bytes of this machine's memory where the system tells them."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):
+        return None
+
+
+def _driver() -> str:
+    """Return the version of NVIDIA's driver in words; "" where it does not say."""
+    with suppress(OSError):
+        found = re.search(r"Kernel Module\D*([\d.]+)", Path("/proc/driver/nvidia/version").read_text())
+        return f", driver {found[1]}" if found else ""
+    return ""
+
+
+def check_room(runs: Path) -> Iterator[Finding]:
+    """Yield the free space of the folders that are written to, and the memory that loaders share.
+
+    Args:
+        runs: folder of the runs.
+    """
+    yield _room("runs", runs)
+    yield _room("weights", weights_folder())
+    cache = _room("cache", cache_folder())
+    words = f"{cache.found}; at most {cache_size() / GIGABYTE:.0f} GB are taken"
+    yield Finding("room", "cache", cache.verdict, words, cache.advice)
+    shared = Path("/dev/shm")
+    if shared.is_dir():
+        free = shutil.disk_usage(shared).free
+        small = free < LEAST_SHARED_MEMORY
+        advice = "give the container more of it (docker: --shm-size=8g), or take --data.workers=0" if small else ""
+        words = f"{free / GIGABYTE:.1f} GB for the workers of loaders"
+        yield Finding("room", "shared memory", "failed" if small else "ok", words, advice)
+
+
+def _room(name: str, folder: Path) -> Finding:
+    """Find whether a folder, or the nearest one above that is there, can be written to and has room."""
+    there = folder.absolute()
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        return Finding("room", name, "failed", f"{there} is no folder", "move it, or name another place")
+    if not os.access(there, os.W_OK | os.X_OK):
+        return Finding("room", name, "failed", f"{there} cannot be written to", "name another place, or ask its owner")
+    free = shutil.disk_usage(there).free
+    words = f"{folder}: {free / GIGABYTE:.0f} GB free"
+    if free < LEAST_ROOM:
+        return Finding("room", name, "failed", words, "make room, or name another place")
+    return Finding("room", name, "ok", words)

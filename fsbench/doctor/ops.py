@@ -1,0 +1,172 @@
+"""Every op with a fast path, calculated on a device and held against its plain definition in fp64 on the CPU.
+
+Inputs are drawn from a seed, once contiguous and once as views with other strides; some have a width of one, which
+kernels with vectors like to get wrong.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fsbench.doctor.finding import Finding
+from fsbench.errors import FsbenchError, describe
+from fsbench.ops import correlation, upsampled_conv
+from fsbench.ops.mask_value_attention import mask_value_attention
+from fsbench.ops.masked_attention import masked_attention
+from fsbench.ops.selective_scan import selective_scan
+from fsbench.ops.selective_scan.interception import intercept
+
+TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
+"""Largest difference by dtype, as a share of the largest number of the answer."""
+
+
+@dataclass(frozen=True)
+class OpCase:
+    """An op and arguments for it.
+
+    Attributes:
+        name: of the op, with what is special about the arguments.
+        fast: the path that methods take.
+        plain: the definition.
+        arguments: floating-point arguments of both; a share of the largest number is judged.
+        dtypes: that methods use the op with.
+    """
+
+    name: str
+    fast: Callable[..., Tensor]
+    plain: Callable[..., Tensor]
+    arguments: tuple[Tensor, ...]
+    dtypes: tuple[torch.dtype, ...] = (torch.float32, torch.float16, torch.bfloat16)
+
+
+def op_cases() -> Iterator[OpCase]:
+    """Yield the ops, each with common shapes and with a width of one."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    for special, width in (("", 6), (", width 1", 1)):
+        keep = torch.rand(2, 9, generator=generator) > 0.4
+        tokens = draw(2, 8, 33), draw(2, 8, 33)
+        scanned = (*tokens, -draw(8, width).exp(), draw(2, width, 33), draw(2, width, 33), draw(8))
+        yield OpCase(f"selective scan{special}", _scan(None), _scan("reference"), scanned)
+        yield OpCase(
+            f"intercepted scan{special}", _intercept(None), _intercept("reference"), (*scanned, draw(2, 8, width))
+        )
+        yield OpCase(
+            f"masked attention{special}",
+            _attend(keep, None),
+            _attend(keep, "reference"),
+            (draw(2, 2 * width, 5, 3), draw(2, 7, 5, 9), draw(4 * width, 7) / 3, draw(4 * width)),
+        )
+        yield OpCase(
+            f"mask-value attention{special}",
+            lambda *given: mask_value_attention(*given, 2),
+            lambda *given: mask_value_attention(*given, 2, backend="reference"),
+            (draw(2, 2 * width, 11), draw(2, 2 * width, 13), draw(2, 13)),
+        )
+        yield OpCase(
+            f"hyper-correlation{special}",
+            correlation.hyper_correlation,
+            _plain_correlation,
+            (draw(2, 3, 5, width, 4), draw(2, 3, 5, width, 4)),
+            (torch.float32,),
+        )
+        yield OpCase(
+            f"enlarging convolution{special}",
+            lambda x, weight: upsampled_conv.upsampled_conv(x, weight, (12, 10)),
+            lambda x, weight: upsampled_conv.reference(x, weight, (12, 10)),
+            (draw(2, 4, width, 5), draw(3, 4, 3, 3)),
+            (torch.float32, torch.bfloat16),
+        )
+
+
+def _scan(backend: str | None) -> Callable[..., Tensor]:
+    def run(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor) -> Tensor:
+        wide = torch.promote_types(u.dtype, torch.float32)
+        A, D = A.to(wide), D.to(wide)
+        return selective_scan(u, delta, A, B, C, D, delta_softplus=True, backend=backend)  # type: ignore[return-value,arg-type]
+
+    return run
+
+
+def _intercept(backend: str | None) -> Callable[..., Tensor]:
+    def run(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, state: Tensor) -> Tensor:
+        wide = torch.promote_types(u.dtype, torch.float32)
+        A, D, state = A.to(wide), D.to(wide), state.to(wide)
+        return intercept(u, delta, A, B, C, D, state, delta_softplus=True, backend=backend)  # type: ignore[arg-type]
+
+    return run
+
+
+def _attend(keep: Tensor, backend: str | None) -> Callable[..., Tensor]:
+    def run(q: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return masked_attention(q, x, weight, bias, keep.to(q.device), 2, backend)  # type: ignore[arg-type]
+
+    return run
+
+
+def _plain_correlation(query: Tensor, support: Tensor) -> Tensor:
+    q, s = (x / (x.norm(dim=2, keepdim=True) + correlation.EPSILON) for x in (query, support))
+    return F.relu(torch.einsum("blchw,blcyx->blhwyx", q, s))
+
+
+def check_ops(device: torch.device) -> list[Finding]:
+    """Calculate every op on `device` in each of its dtypes, with its gradients in fp32; a finding for each op."""
+    return [_check(case, device) for case in op_cases()]
+
+
+def _check(case: OpCase, device: torch.device) -> Finding:
+    name, worst, repeats = f"{case.name} on {device}", {}, True
+    for dtype in case.dtypes:
+        if dtype == torch.float16 and device.type == "cpu":  # no method runs in fp16 there
+            continue
+        rounded = [argument.to(dtype) for argument in case.arguments]
+        trains = dtype == torch.float32  # gradients of narrow types are autocast's, which sums in fp32
+        expected = _answers(case.plain, [argument.double() for argument in rounded], trains)
+        for strided in (False, True):
+            given = [_with_gaps(x.to(device)) if strided else x.to(device) for x in rounded]
+            try:
+                found = _answers(case.fast, given, trains)
+                repeats &= all(map(torch.equal, found, _answers(case.fast, given, trains)))
+            except (FsbenchError, RuntimeError, ImportError) as error:
+                return Finding("ops", name, "failed", describe(error), _ADVICE)
+            kind = str(dtype).removeprefix("torch.")
+            share = max(map(_difference, found, expected))
+            worst[kind] = max(worst.get(kind, 0.0), share)
+            if not share <= TOLERANCE[dtype]:
+                words = f"{kind}: off by {share:.1e} of the largest number, at most {TOLERANCE[dtype]:.0e} is expected"
+                return Finding("ops", name, "failed", words, _ADVICE)
+    words = "differs by " + ", ".join(f"{kind} {share:.0e}" for kind, share in worst.items())
+    return Finding("ops", name, "ok", words + "; not the same bits each time" * (not repeats))
+
+
+def _answers(op: Callable[..., Tensor], given: list[Tensor], trains: bool) -> list[Tensor]:
+    """Return the op's answer and, with `trains`, the gradients of a weighted sum of it; fp64 on the CPU."""
+    given = [argument.detach().requires_grad_(trains) for argument in given]
+    answer = op(*given)
+    found = [answer]
+    if trains:
+        weights = torch.linspace(-1, 1, answer.numel(), dtype=torch.float64).view(answer.shape)
+        found += torch.autograd.grad((answer * weights.to(answer)).sum(), given)
+    return [each.detach().cpu().double() for each in found]
+
+
+def _difference(found: Tensor, expected: Tensor) -> float:
+    """Return the largest difference as a share of the largest number, infinite for what is no number."""
+    share = float((found - expected).abs().max() / expected.abs().max().clamp(min=1e-30))
+    return share if share == share else float("inf")
+
+
+_ADVICE = (
+    "figures made here would be wrong; update torch and triton, or choose another back end (FSBENCH_… in the manual)"
+)
+
+
+def _with_gaps(tensor: Tensor) -> Tensor:
+    """Return the same numbers as every second one of a tensor of twice the length."""
+    return torch.stack([tensor, torch.full_like(tensor, torch.nan)], dim=-1)[..., 0]

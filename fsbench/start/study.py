@@ -1,0 +1,66 @@
+"""A study of the first hour: methods on a data set, as the grid's file that is kept."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from fsbench.config.argument_check import read_arguments
+from fsbench.config.needs import Missing, distinct, missing_files
+from fsbench.config.request import Request
+from fsbench.terminal import escape
+
+HEAD = "# A study made by fsbench start. What of it is done shows: fsbench grid {file}; --run runs the rest"
+
+
+@dataclass(frozen=True)
+class Study:
+    """Methods to compare, and on what.
+
+    Attributes:
+        request: methods, folds and options of all its runs.
+    """
+
+    request: Request
+
+    def missing(self) -> list[Missing]:
+        """Return the data and weights that its runs need and that are absent, each once."""
+        return distinct(
+            thing
+            for request, fold in self._runs()
+            for thing in missing_files(request, read_arguments(request.arguments(request.methods[0], fold))[0])
+        )
+
+    def _runs(self) -> Iterator[tuple[Request, int]]:
+        for method in self.request.methods:
+            for fold in self.request.folds:
+                yield replace(self.request, methods=(method,), folds=(fold,)), fold
+
+    def to_yaml(self, file: Path) -> str:
+        """Return the text of its grid's file."""
+        request = self.request
+        lines = [
+            HEAD.format(file=escape(str(file))),
+            f"methods: {_listed(request.methods)}",
+            f"datasets: [{request.dataset}]",
+            f"folds: {_listed(request.folds)}",
+        ]
+        if request.way is not None:
+            lines.append(f"ways: [{request.way}]")
+        if request.shot is not None:
+            lines.append(f"shots: [{request.shot}]")
+        if request.protocol is not None:
+            lines.append(f"protocol: {request.protocol}           # one for all methods, so that they can be compared")
+        if request.fast:
+            lines.append("fast: true              # trials of a few minutes: their figures are no results")
+        if request.data_root is not None:
+            lines += ["data_roots:", f"  {request.dataset}: {_quoted(request.data_root)}"]
+        return "\n".join([*lines, ""])
+
+
+def _listed(values: Sequence[object]) -> str:
+    return f"[{', '.join(map(str, values))}]"
+
+
+def _quoted(text: str) -> str:
+    """Return a string of YAML."""
+    return "'" + text.replace("'", "''") + "'"

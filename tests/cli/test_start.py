@@ -1,0 +1,163 @@
+"""`fsbench start`: questions that options answer, a file that is kept, and commands that are shown."""
+
+import builtins
+import subprocess
+
+import pytest
+
+from fsbench.cli.begin import start
+from fsbench.cli.main import main
+from fsbench.grid.spec import read_grid
+
+
+@pytest.fixture
+def called(monkeypatch, tmp_path):
+    """The commands that were run, in an empty folder; each ends well."""
+    commands = []
+
+    def run(command, **options):
+        commands.append(command[3:])
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FSBENCH_WEIGHTS", str(tmp_path / "weights"))
+    monkeypatch.setattr(start.subprocess, "run", run)
+    return commands
+
+
+@pytest.fixture
+def answers(monkeypatch):
+    """answers(*lines): what a person types."""
+
+    def give(*lines):
+        typed = iter(lines)
+
+        def read(prompt):
+            try:
+                return next(typed)
+            except StopIteration:
+                raise EOFError from None
+
+        monkeypatch.setattr(start, "can_ask", lambda: True)
+        monkeypatch.setattr(builtins, "input", read)
+
+    return give
+
+
+def test_without_a_terminal_the_option_is_named(called, capsys):
+    assert main(["start"]) == 2
+    assert "Expected --goal VALUE, or --yes for 'try'" in capsys.readouterr().err
+    assert main(["start", "--goal", "compair", "--yes"]) == 2
+    assert "did you mean 'compare'?" in capsys.readouterr().err
+    assert not called
+
+
+def test_a_first_look_needs_no_answer(called, tmp_path):
+    assert main(["start", "--yes"]) == 0
+    cells = read_grid([tmp_path / "study.yaml"])
+    assert [(cell.method, cell.request.dataset, cell.fold) for cell in cells] == [
+        ("prototype", "demo", 0),
+        ("emat", "demo", 0),
+    ]
+    plan, run, table = called
+    assert plan == ["grid", "study.yaml", "--runs", "runs"]
+    assert run == ["grid", "study.yaml", "--run", "--runs", "runs"] and table == ["table", "runs"]
+
+
+COMPARE = ["start", "--goal", "compare", "--yes", "--dataset", "pascal", "--method", "emat,dcama", "--fold", "0,1"]
+
+
+def test_a_study_is_kept_as_a_grid_and_what_lacks_is_fetched(called, capsys, tmp_path):
+    assert main([*COMPARE, "--shot", "5", "--accept-licence", "--data-root", "d'ata", "--from", "have"]) == 1
+    cells = read_grid([tmp_path / "study.yaml"])
+    assert {(cell.method, cell.fold) for cell in cells} == {(m, f) for m in ("emat", "dcama") for f in (0, 1)}
+    for cell in cells:
+        request = cell.request
+        assert (request.shot, request.protocol, request.data_root, request.fast) == (5, "fscs", "d'ata", False)
+    assert called == [
+        ["data", "prepare", "pascal", "--root", "d'ata", "--from", "have"],
+        ["weights", "fetch", "dinov2_vits14", "--from", "have", "--accept-licence"],
+        ["weights", "fetch", "swin_base", "--from", "have", "--accept-licence"],
+    ]
+    shown = capsys.readouterr().out
+    assert "missing: data pascal" in shown and "once what is absent is here: fsbench grid study.yaml --run" in shown
+
+
+def test_another_file_is_never_overwritten(called, capsys, tmp_path):
+    assert main([*COMPARE, "--no-fetch"]) == 1
+    assert main([*COMPARE, "--no-fetch"]) == 1  # the same once more
+    (tmp_path / "study.yaml").write_text("mine")
+    capsys.readouterr()
+    assert main([*COMPARE, "--no-fetch"]) == 2
+    assert "study.yaml is there already and is another" in capsys.readouterr().err
+    assert (tmp_path / "study.yaml").read_text() == "mine" and not called
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--method", "ematt"], "did you mean 'emat'?"),
+        (["--method", "fort"], "fort is no method of segmentation"),
+        (["--dataset", "pascall"], "did you mean 'pascal'?"),
+        (["--fold", "one"], "expected whole numbers"),
+        (["--fold", "9"], "fold"),
+        (["--shot", "0"], "shot is 0, expected 1 or more"),
+        (["--protocol", "hsnett"], "did you mean 'hsnet'?"),
+        (["--out", "no/such/study.yaml"], "no/such"),
+    ],
+)
+def test_a_wrong_option_is_refused_before_anything_is_written(called, capsys, tmp_path, options, words):
+    assert main([*COMPARE, *options]) == 2
+    assert words in capsys.readouterr().err
+    assert not called and not list(tmp_path.iterdir())
+
+
+def test_a_person_is_asked_and_may_correct(called, answers, capsys, tmp_path):
+    answers("3 apples", "2", "demo", "prototype,hsnett", "prototype,hsnet", "", "", "", "y", "", "no")
+    assert main(["start"]) == 0
+    shown = capsys.readouterr().out
+    assert "--goal is '3 apples', expected one of try, compare, photos, method" in shown
+    assert "did you mean 'hsnet'?" in shown and "run it with: fsbench grid study.yaml --run" in shown
+    cells = read_grid([tmp_path / "study.yaml"])
+    assert [cell.method for cell in cells] == ["prototype", "hsnet"] and cells[0].request.fast
+    assert called == [["grid", "study.yaml", "--runs", "runs"]]
+
+
+def test_the_end_of_the_input_names_the_option(called, answers, capsys):
+    answers("compare", "demo")
+    assert main(["start"]) == 2
+    assert "the input ended at a question; expected an answer, or the option --method" in capsys.readouterr().err
+    answers("a", "b", "c")
+    assert main(["start"]) == 2
+    assert "--goal is 'c'" in capsys.readouterr().err
+
+
+def test_labelling_photos(called, capsys, tmp_path):
+    labelled = [
+        "start",
+        "--goal",
+        "photos",
+        "--yes",
+        "--no-fetch",
+        "--support",
+        "cat=a b.jpg:a.png",
+        "--query",
+        "photos",
+    ]
+    assert main([*labelled, "--no-run"]) == 0
+    command = "fsbench predict --support 'cat=a b.jpg:a.png' --query photos --out masks --backbone demo"
+    assert (tmp_path / "label.sh").read_text().splitlines()[-1] == command
+    assert main(["start", "--goal", "photos", "--yes", "--no-fetch", "--out", "page.sh"]) == 0
+    assert called == [["demo", "--backbone", "demo"]]
+
+
+def test_a_method_of_ones_own(called):
+    assert main(["start", "--goal", "method", "--name", "mine"]) == 0
+    assert called == [["new", "method", "mine"]]
+
+
+@pytest.mark.slow
+def test_a_first_look_to_its_table(fsbench, tmp_path):
+    done = fsbench("start", "--yes", "--method", "prototype", "--fast")
+    assert done.returncode == 0, done.stderr
+    assert "$ fsbench grid study.yaml --run" in done.stdout and "prototype" in done.stdout.split("$ fsbench table")[1]
