@@ -65,8 +65,8 @@ def op_cases() -> Iterator[OpCase]:
         )
         yield OpCase(
             f"mask-value attention{special}",
-            lambda *given: mask_value_attention(*given, 2),
-            lambda *given: mask_value_attention(*given, 2, backend="reference"),
+            lambda q, k, value: mask_value_attention(q, k, value, 2),
+            lambda q, k, value: mask_value_attention(q, k, value, 2, backend="reference"),
             (draw(2, 2 * width, 11), draw(2, 2 * width, 13), draw(2, 13)),
         )
         yield OpCase(
@@ -121,7 +121,8 @@ def check_ops(device: torch.device) -> list[Finding]:
 
 
 def _check(case: OpCase, device: torch.device) -> Finding:
-    name, worst, repeats = f"{case.name} on {device}", {}, True
+    name, repeats = f"{case.name} on {device}", True
+    worst: dict[str, float] = {}
     for dtype in case.dtypes:
         if dtype == torch.float16 and device.type == "cpu":  # no method runs in fp16 there
             continue

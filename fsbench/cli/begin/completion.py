@@ -42,7 +42,7 @@ def answer_shell(parser: Parser) -> None:
             for action in each._actions:
                 names = _NAMES.get(action.option_strings[0] if action.option_strings else action.metavar)
                 if names is not None:
-                    action.completer = _with_commas(names)  # type: ignore[attr-defined]
+                    action.completer = _with_commas(names)
     argcomplete.autocomplete(parser, always_complete_options="long")
 
 
