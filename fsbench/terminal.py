@@ -6,11 +6,15 @@ on the screen, so it is written as JSON writes it, `\\u001b`, instead of being s
 
 import os
 import re
+import shutil
 import sys
 from typing import TextIO
 
 LONGEST = 1500
 """Number of characters of a message that are shown; its middle is left out where it has more."""
+
+WIDTH = 100
+"""Characters of a line of a table in a file or a pipe."""
 
 VERBOSITY = "FSBENCH_VERBOSITY"
 """Variable of the environment that tells a command and its children how much to say: quiet or verbose."""
@@ -42,6 +46,15 @@ def one_line(text: str, longest: int = LONGEST) -> str:
     if len(text) > longest:
         text = f"{text[: longest * 2 // 3]} … {text[-longest // 3 :]}"
     return escape(text)
+
+
+def text_width() -> tuple[int, bool]:
+    """Return the characters of a line on the screen, and whether to wrap words to it.
+
+    In a file or a pipe lines of words stay whole, so that they can be searched.
+    """
+    wrap = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return shutil.get_terminal_size((WIDTH, 24)).columns, wrap
 
 
 def print_line(text: str = "", file: TextIO | None = None) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fsbench.config.limits import check_output_file, whole
 from fsbench.errors import SettingsError, say_left_out
-from fsbench.terminal import print_block
+from fsbench.terminal import print_block, text_width
 
 BREAKDOWNS = ("fold", "size", "class")
 FORMATS = ("text", "markdown", "latex", "json")
@@ -30,7 +30,7 @@ def _compare(options: argparse.Namespace, extra: list[str]) -> int:
     from fsbench.metrics.scores import metric_names
     from fsbench.tables.compare import compare
     from fsbench.tables.compare_layout import plot, to_sheet
-    from fsbench.tables.formats import SHEETS, as_json
+    from fsbench.tables.formats import SHEETS, as_json, text
 
     resamples = RESAMPLES if options.resamples is None else options.resamples
     if resamples < 100:
@@ -42,5 +42,11 @@ def _compare(options: argparse.Namespace, extra: list[str]) -> int:
     comparison = compare(options.runs, metrics, options.by, options.baseline, options.fold, resamples, refused)
     if options.plot is not None:
         plot(options.plot, comparison)
-    print_block(as_json([comparison]) if options.format == "json" else SHEETS[options.format]([to_sheet(comparison)]))
+    if options.format == "json":
+        print_block(as_json([comparison]))
+    elif options.format == "text":
+        width, wrap = text_width()
+        print_block(text([to_sheet(comparison, width)], width if wrap else None))
+    else:
+        print_block(SHEETS[options.format]([to_sheet(comparison)]))
     return say_left_out(refused)

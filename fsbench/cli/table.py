@@ -3,14 +3,12 @@
 import argparse
 import os
 import shlex
-import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fsbench.errors import RecordError, SettingsError, say_left_out
-from fsbench.terminal import print_block, print_line
+from fsbench.terminal import print_block, print_line, text_width
 
 if TYPE_CHECKING:
     from fsbench.records.record import Record
@@ -20,8 +18,6 @@ FORMATS = ("text", "markdown", "csv", "latex", "json")
 RESCORE_FORMATS = ("text", "markdown", "latex", "json")
 BREAKDOWNS = ("fold", "size", "class", "cost")
 FILES = ("run.json", "episodes.parquet", "predictions.png", "run.log")
-WIDTH = 100
-"""Characters of a table in a file or a pipe."""
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -80,8 +76,7 @@ def print_table(folders: Sequence[Path], options: argparse.Namespace) -> list[st
     published = published_scores() if options.published else ()
     asked: dict[str, Any] = {"by_class": by_class, "trivial": not options.no_trivial, "metrics": metrics}
     blocks = leave_out_damaged(records, refused, lambda sound: build_blocks(sound, published=published, **asked))
-    width = shutil.get_terminal_size((WIDTH, 24)).columns
-    print_block(render(blocks, options.format, by, width, wrap=sys.stdout.isatty() or "COLUMNS" in os.environ))
+    print_block(render(blocks, options.format, by, *text_width()))
     if options.format == "text":
         for record in records if options.all else []:
             print_line(f"{record.path}: {', '.join(name for name in FILES if (record.path / name).is_file())}")

@@ -25,7 +25,7 @@ Scores = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Difference:
-    """The score of `other` minus that of `method`, in points.
+    """The score of `method` minus that of `other`, in points.
 
     Attributes:
         scores: of the two.
@@ -64,13 +64,13 @@ def paired_differences(
     differences: dict[str, list[Difference]] = {}
     for (metric, method, other), count in as_extreme.items():
         first, second = values[method][metric], values[other][metric]
-        moved = draws[other][metric] - draws[method][metric]
+        moved = draws[method][metric] - draws[other][metric]
         differences.setdefault(metric, []).append(
             Difference(
                 method=method,
                 other=other,
                 scores=(first, second),
-                difference=percentile_interval(second - first, moved),
+                difference=percentile_interval(first - second, moved),
                 error=float(moved.std()),
                 p=(count + 1) / (resamples + 1),
             )
@@ -184,6 +184,9 @@ def holm(p: Sequence[float]) -> list[float]:
 
 def episodes_needed(difference: float, error: float, episodes: int) -> int | None:
     """Estimate the episodes that would show a true difference of this size with a power of 80 % at the level of 5 %.
+
+    A difference d is shown where |d| is (1.960 + 0.842) standard errors or more, and the standard error s of n episodes
+    becomes s · sqrt(n / m) with m of them, so m = n · (2.802 · s / |d|)², rounded up.
 
     Args:
         difference: in points.

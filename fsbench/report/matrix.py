@@ -90,6 +90,6 @@ def matrix_cells(
     for line in lines:
         if line.fold == fold:
             pair = line.difference
-            cells[pair.method, pair.other] = (-pair.difference.value, line.significant, line)
-            cells[pair.other, pair.method] = (pair.difference.value, line.significant, line)
+            cells[pair.method, pair.other] = (pair.difference.value, line.significant, line)
+            cells[pair.other, pair.method] = (-pair.difference.value, line.significant, line)
     return cells

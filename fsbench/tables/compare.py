@@ -27,10 +27,16 @@ from fsbench.tables.subsets import ABSENT, NOT_OF_ABSENT, SIZES, pairs_by_class,
 
 @dataclass(frozen=True)
 class ComparisonLine:
-    """One comparison. `part` is "all", a bin of object sizes or a class.
+    """One comparison.
 
-    `corrected` is p after Holm's correction over the lines of the same table and metric; `images` the number of query
-    images that were resampled; `needed` the number of episodes a fold that would tell the two apart.
+    Attributes:
+        fold: a number, or "mean".
+        part: "all", a bin of object sizes or a class.
+        difference: of the two methods, first minus second.
+        corrected: p after Holm's correction over the lines of the same table and metric.
+        images: number of query images that were resampled.
+        episodes: number of episodes a fold that were used.
+        needed: number of episodes a fold that a difference of this size needs; see `episodes_needed`.
     """
 
     fold: str
@@ -38,6 +44,7 @@ class ComparisonLine:
     difference: Difference
     corrected: float
     images: int
+    episodes: int
     needed: int | None = None
 
     @property
@@ -152,6 +159,13 @@ class _Scope:
             statistics.append(record.task.subset_statistics(record.episodes, keep, record.header))
         return statistics
 
+    def episodes(self, first: Mapping[int, Record]) -> int:
+        """Count the episodes of the part: the mean over the folds."""
+        numbers = [first[fold].episodes["episode"].to_numpy() for fold in self.folds]
+        if self.select is not None:
+            numbers = [of_fold[self.select(first[fold])] for of_fold, fold in zip(numbers, self.folds, strict=True)]
+        return round(np.mean([len(np.unique(of_fold)) for of_fold in numbers]))
+
 
 def _scopes(first: Mapping[int, Record], complete: bool, by: Sequence[str]) -> dict[str, list[_Scope]]:
     """List the lines of every kind of table: of the mean over folds where all are there, else of single folds."""
@@ -188,7 +202,7 @@ def _pairs(labels: list[str], baseline: str | None) -> list[tuple[str, str]]:
         return list(combinations(labels, 2))
     if baseline not in labels:
         raise SettingsError(f"no method '{baseline}' to compare with; there are: {', '.join(labels)}")
-    return [(baseline, label) for label in labels if label != baseline]
+    return [(label, baseline) for label in labels if label != baseline]
 
 
 @dataclass(frozen=True)
@@ -218,7 +232,7 @@ class _PairedTest:
                 return {}
             statistics[label] = [fold.only(self.metrics) for fold in folds]
         images = sum(fold.clusters for fold in next(iter(statistics.values())))
-        episodes = round(np.mean([first[fold].episodes["episode"].n_unique() for fold in scope.folds]))
+        episodes = scope.episodes(first)
         return {
             metric: [
                 ComparisonLine(
@@ -227,6 +241,7 @@ class _PairedTest:
                     difference=item,
                     corrected=1.0,
                     images=images,
+                    episodes=episodes,
                     needed=episodes_needed(item.difference.value, item.error, episodes)
                     if scope.part == "all"
                     else None,
@@ -280,12 +295,12 @@ def _too_few_resamples(tables: dict[str, dict[str, list[ComparisonLine]]], resam
 def _explanations(folds: list[int], complete: bool, resamples: int, units: str) -> list[str]:
     """Explain the columns of the tables; `units` are what resamples draw."""
     lines = [
-        "difference: second minus first in points; all methods see the same episodes, so what is hard for all cancels",
+        "first − second: in points; all methods see the same episodes, so what is hard for all cancels",
         f"[low, high]: 95 % interval of the difference itself, {resamples:,} resamples of whole {units}",
         f"p: two-sided, from swapping the two methods' answers to each of the {units}; corrected: Holm over the lines "
         "of that table; * where it is below 0.05",
-        "episodes: a fold, that would show a true difference of this size in 80 of 100 experiments at the level of "
-        "5 %, while new episodes bring new query images",
+        "episodes needed for this difference, a fold: so many show it, if it is the true one, in 80 of 100 experiments "
+        "at the level of 5 %; used · (2.802 · standard error / difference)², while new episodes bring new query images",
         "one training each: how much another training's seed moves a score is not in these intervals",
     ]
     if not complete and len(folds) > 1:

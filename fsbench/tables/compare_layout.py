@@ -1,5 +1,6 @@
 """Lay a comparison out as a sheet, and plot it as a critical-difference diagram."""
 
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,12 +17,26 @@ CAPTIONS = {"all": "", "fold": " by fold", "size": " by object size", "class": "
 PLOTS = (".png", ".svg", ".pdf")
 
 
-def to_sheet(comparison: Comparison) -> Sheet:
-    """Lay out a grid per table and metric, and the groups of methods that are not told apart."""
+LEAST = 12
+"""Characters that are left for a method's name, whatever the width."""
+
+_DISPENSABLE = ((), ("p",), ("p", "scores"))
+"""Columns to leave out, the next where there is no room for names after the one before."""
+
+
+def to_sheet(comparison: Comparison, width: int | None = None) -> Sheet:
+    """Lay out a grid per table and metric, and the groups of methods that are not told apart.
+
+    Names are shortened until the tables take `width` characters as text, if that is given.
+    """
+    names = {label: label for label in comparison.methods}
+    tables = [(kind, metric, lines) for kind, of_kind in comparison.tables.items() for metric, lines in of_kind.items()]
+    fitting = [_fitting(*table, list(names), width) for table in tables]
+    if width is not None:
+        names = shortened(names, (max(min((room for _, room in fitting), default=LEAST), LEAST),))
     parts = [
-        (f"{metric}{CAPTIONS[kind]}", _grid(lines, kind, metric))
-        for kind, metrics in comparison.tables.items()
-        for metric, lines in metrics.items()
+        (_caption(lines, kind, metric), _grid(lines, kind, metric, names, left_out))
+        for (kind, metric, lines), (left_out, _) in zip(tables, fitting, strict=True)
     ]
     notes = [
         f"not told apart in {metric} ({_fold(fold)}): {', '.join(group)}"
@@ -32,30 +47,71 @@ def to_sheet(comparison: Comparison) -> Sheet:
     return Sheet(comparison.title, parts, [*notes, *comparison.notes])
 
 
-def _grid(lines: list[ComparisonLine], kind: str, metric: str) -> Grid:
+def _fitting(
+    kind: str, metric: str, lines: list[ComparisonLine], names: Sequence[str], width: int | None
+) -> tuple[Sequence[str], int]:
+    """Return the columns of a table to leave out, and the characters for each name then."""
+    if width is None:
+        return (), 0
+    for left_out in _DISPENSABLE:
+        room = (width - _width(_grid(lines, kind, metric, dict.fromkeys(names, ""), left_out))) // 2
+        if room >= min(LEAST, max(map(len, ["second", *names]))):
+            break
+    return left_out, room
+
+
+def _width(grid: Grid) -> int:
+    """Return the width as text of a grid whose first two columns are empty but for their heads."""
+    columns = list(zip(*grid, strict=True))[2:]
+    return sum(max(map(len, column)) + 2 for column in columns) + 2
+
+
+def _caption(lines: list[ComparisonLine], kind: str, metric: str) -> str:
+    """Name a table, with the fold and the number of episodes where all lines have the same."""
+    folds, episodes = {line.fold for line in lines}, {line.episodes for line in lines}
+    words = [f"{metric}{CAPTIONS[kind]}", *map(_fold, folds if len(folds) == 1 else ())]
+    return ", ".join([*words, *(f"episodes used: {number:,} a fold" for number in episodes if len(episodes) == 1)])
+
+
+def _grid(
+    lines: list[ComparisonLine], kind: str, metric: str, names: Mapping[str, str], left_out: Collection[str] = ()
+) -> Grid:
+    """Lay out a line per comparison.
+
+    Args:
+        lines: of one table.
+        kind: of the table, as in `Comparison.tables`.
+        metric: compared score.
+        names: label of a method -> its name in the table.
+        left_out: columns that are not wanted: "p" before its correction, "scores" of the two methods.
+    """
     n = METRICS[metric].digits()
-    what = {"size": ["object size"], "class": ["class"]}.get(kind, [])
-    grid = [["first", "second", "fold", *what, "first", "second", "difference", "p", "corrected"]]
-    grid[0] += ["images"] if what else ["episodes"]
-    for line in lines:
-        d = line.difference
-        moved = " ".join(
-            f"{value:+.{n}f}" for value in (d.difference.value, d.difference.low, d.difference.high)
-        ).split()
-        grid.append(
-            [
-                d.method,
-                d.other,
-                line.fold,
-                *([line.part] if what else []),
-                *(f"{score:.{n}f}" for score in d.scores),
-                f"{moved[0]} [{moved[1]}, {moved[2]}]",
-                _probability(d.p),
-                _probability(line.corrected) + ("*" if line.significant else " "),
-                str(line.images) if what else "–" if line.needed is None else f"{line.needed:,}",
-            ]
-        )
-    return grid
+    part = {"size": "object size", "class": "class"}.get(kind, "")
+
+    def signed(value: float) -> str:
+        return f"{value:+.{n}f}"
+
+    columns = {
+        "first": [names[x.difference.method] for x in lines],
+        "second": [names[x.difference.other] for x in lines],
+    }
+    if len({line.fold for line in lines}) > 1:
+        columns["fold"] = [line.fold for line in lines]
+    if part:
+        columns[part] = [line.part for line in lines]
+    if "scores" not in left_out:
+        columns["first "] = [f"{line.difference.scores[0]:.{n}f}" for line in lines]
+        columns["second "] = [f"{line.difference.scores[1]:.{n}f}" for line in lines]
+    moved = [line.difference.difference for line in lines]
+    columns["first − second"] = [f"{signed(d.value)} [{signed(d.low)}, {signed(d.high)}]" for d in moved]
+    if "p" not in left_out:
+        columns["p"] = [_probability(line.difference.p) for line in lines]
+    columns["corrected"] = [_probability(line.corrected) + ("*" if line.significant else " ") for line in lines]
+    if len({line.episodes for line in lines}) > 1:
+        columns["episodes used"] = [f"{line.episodes:,}" for line in lines]
+    if not part:
+        columns["episodes needed"] = ["–" if line.needed is None else f"{line.needed:,}" for line in lines]
+    return [[head.strip() for head in columns], *map(list, zip(*columns.values(), strict=True))]
 
 
 def _probability(p: float) -> str:

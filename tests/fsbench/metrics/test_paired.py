@@ -114,7 +114,7 @@ def test_swaps_of_few_images_are_the_exact_test():
         (np.where(m, second.intersection, first.intersection), np.where(m, first.intersection, second.intersection))
         for m in (np.array(bits)[:, None] for bits in product([False, True], repeat=6))
     ]
-    every = [score(theirs, first.union) - score(ours, first.union) for ours, theirs in sides]
+    every = [score(ours, first.union) - score(theirs, first.union) for ours, theirs in sides]
     exact = np.mean(np.abs(every) >= abs(every[0]) - 1e-9)
     assert every[0] == pytest.approx(found.difference.value)
     assert found.p == pytest.approx(exact, abs=0.015)
@@ -182,8 +182,8 @@ def test_folds_are_averaged():
     (found,) = paired_differences(parts, [("a", "b")], 500)["mIoU"]
     means = [np.mean([sums.scores()["mIoU"][0] for sums in side]) for side in parts.values()]
     assert found.scores == pytest.approx(tuple(means))
-    assert found.difference.value == pytest.approx(means[1] - means[0])
-    moved = differences(parts["a"], parts["b"], 500)["mIoU"]
+    assert found.difference.value == pytest.approx(means[0] - means[1])
+    moved = differences(parts["b"], parts["a"], 500)["mIoU"]
     assert (moved.low, moved.high) == pytest.approx((found.difference.low, found.difference.high))
 
 

@@ -1,6 +1,7 @@
 """`fsbench compare` on records whose predictions are known."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from fsbench.metrics.bootstrap import differences
 from fsbench.metrics.count_table import episode_statistics
 from fsbench.records.record import Record, write_record
 from fsbench.tables.compare import compare, scores_in
+from fsbench.tables.compare_layout import to_sheet
+from fsbench.tables.formats import aligned
 from fsbench.tables.subsets import SIZES
 
 
@@ -43,8 +46,9 @@ def test_the_mean_over_folds_and_each_fold(three):
     assert [(x.difference.method, x.difference.other, x.fold) for x in lines] == [
         ("good", "fair", "mean"), ("good", "bad", "mean"), ("fair", "bad", "mean"),
     ]  # fmt: skip
-    expected = differences(sums(three[0]), sums(three[1]), 2000)["mIoU"]
-    assert lines[0].difference.difference == expected and expected.high < 0
+    expected = differences(sums(three[1]), sums(three[0]), 2000)["mIoU"]  # its second minus its first
+    assert lines[0].difference.difference == expected and expected.low > 0
+    assert expected.value == pytest.approx(lines[0].difference.scores[0] - lines[0].difference.scores[1])
     assert lines[0].significant and lines[1].significant
     assert lines[2].difference.difference.value == 0 and lines[2].needed is None and lines[2].corrected == 1
     assert lines[0].corrected == pytest.approx(3 * min(lines[0].difference.p, lines[1].difference.p))
@@ -95,14 +99,53 @@ def test_by_size_and_class(three):
     assert min(x.corrected for x in classes) == pytest.approx(min(len(p) * min(p), 1))
 
 
+def test_episodes_used_and_needed_by_plain_arithmetic(three):
+    """The accuracy is a ratio of sums by query image, whose standard error has a formula of its own."""
+    found = compare(three[:2], ["accuracy"], by=["class"], resamples=20_000).tables
+    (line,) = found["all"]["accuracy"]
+    differences, variances = [], []
+    for fold in (0, 1):
+        right = []
+        for folder in three[:2]:
+            frame = Record(folder / str(fold), json.loads((folder / f"{fold}/run.json").read_text())).episodes
+            ways = frame.filter(pl.col("slot") > 0)
+            right.append((ways["present"] == ways["decided"]).to_numpy().astype(float))
+        images = ways["query"].to_list()
+        moved = right[0] - right[1]
+        d = moved.mean()
+        residuals = [
+            sum(m - d for m, name in zip(moved, images, strict=True) if name == image) for image in set(images)
+        ]
+        differences.append(100 * d)
+        variances.append(100**2 * sum(r * r for r in residuals) / len(moved) ** 2)
+    d, error = sum(differences) / 2, (sum(variances) / 4) ** 0.5
+    assert line.difference.difference.value == pytest.approx(d)
+    assert line.difference.error == pytest.approx(error, rel=0.05)
+    assert line.episodes == 24
+    assert line.needed == pytest.approx(24 * ((1.959964 + 0.841621) * error / d) ** 2, rel=0.12)
+    by_class = [x.episodes for x in found["class"]["accuracy"]]
+    record = Record(three[0] / "0", json.loads((three[0] / "0/run.json").read_text()))
+    counts = record.episodes.filter(pl.col("slot") > 0).group_by("class_id").agg(pl.col("episode").n_unique())
+    assert by_class[:3] == counts.sort("class_id")["episode"].to_list()
+
+
+@pytest.mark.parametrize(("width", "columns"), [(100, 8), (80, 5), (66, 5)])
+def test_the_table_fits(three, width, columns):
+    sheet = to_sheet(compare(three, ["mIoU"], resamples=200), width)
+    (_, grid) = sheet.parts[0]
+    assert max(map(len, aligned(grid))) <= width and len(grid[0]) == columns
+    assert "first − second" in grid[0] and "corrected" in grid[0] and "episodes needed" in grid[0]
+
+
 def test_some_folds_and_a_baseline(three, make, tmp_path):
     one = tmp_path / "one"
     one.mkdir()
     shutil.move(make("late", 1, 3).path, one / "1")
     found = compare([*three, one], ["mIoU"], baseline="late", folds=[1], resamples=200)
     assert [(x.difference.method, x.difference.other, x.fold) for x in found.tables["all"]["mIoU"]] == [
-        ("late", name, "1") for name in ("good", "fair", "bad")
+        (name, "late", "1") for name in ("good", "fair", "bad")
     ]
+    assert found.tables["all"]["mIoU"][0].difference.difference.value > 0  # better than the baseline
     assert found.alike == {}
 
 
@@ -166,9 +209,13 @@ def test_what_is_printed(three, capsys, tmp_path):
     assert main(["compare", *folders, *more]) == 0
     printed = capsys.readouterr().out
     lines = printed.splitlines()
-    assert lines[0].startswith("blocks · 1-way 1-shot") and "mIoU by class" in lines and "accuracy by fold" in lines
+    assert lines[0].startswith("blocks · 1-way 1-shot") and "mIoU by class" in lines
+    assert "accuracy by fold, episodes used: 24 a fold" in lines
     head = next(line for line in lines if line.startswith("first"))
-    assert head.split() == ["first", "second", "fold", "first", "second", "difference", "p", "corrected", "episodes"]
+    assert re.split("  +", head) == [
+        "first", "second", "first", "second", "first − second", "p", "corrected", "episodes needed",
+    ]  # fmt: skip
+    assert "mIoU, mean over folds, episodes used: 24 a fold" in lines
     assert "* not told apart in mIoU (mean over folds): fair, bad" in lines
     assert any(line.startswith("good") and "0.0" in line and "*" in line for line in lines)
     assert "a trial, not a result" in printed
@@ -179,9 +226,9 @@ def test_what_is_printed(three, capsys, tmp_path):
     capsys.readouterr()
     assert main(["compare", *folders, "--resamples", "300", "--format", "json"]) == 0
     (stated,) = json.loads(capsys.readouterr().out)
-    assert stated["tables"]["all"]["mIoU"][0]["difference"]["difference"]["high"] < 0
+    assert stated["tables"]["all"]["mIoU"][0]["difference"]["difference"]["low"] > 0
     assert main(["compare", *folders, "--resamples", "300", "--format", "markdown"]) == 0
-    assert "| good | fair | mean | 100.00 |" in capsys.readouterr().out
+    assert "| good | fair | 100.00 |" in capsys.readouterr().out
 
 
 def test_the_picture_shows_methods_at_their_scores(three, tmp_path):
