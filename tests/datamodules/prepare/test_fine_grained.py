@@ -3,7 +3,6 @@
 import io
 import json
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,14 +17,8 @@ from tests.datamodules.datasets.test_fine_grained import (
     save_pets,
     save_plantae,
 )
-from tests.datamodules.prepare.test_prepare import packed, prepare, times
-from tests.web import Web, serve
-
-
-@pytest.fixture
-def web() -> Iterator[Web]:
-    with serve() as server:
-        yield server
+from tests.datamodules.prepare.archives import packed, prepare, times
+from tests.web import Web
 
 
 def save_places(root: Path) -> None:

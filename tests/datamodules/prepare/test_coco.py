@@ -1,0 +1,59 @@
+"""`fsbench data prepare coco`: rendered label maps, and the validation images alone."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datamodules.datasets.coco import Coco
+from datamodules.prepare.coco import RENDERED
+from fsbench.data.image_io import read_label_map
+from fsbench.episodes.lists import pair_list
+from tests.datamodules.builders import save_coco
+from tests.datamodules.prepare.archives import packed, prepare, times
+
+
+@pytest.fixture
+def coco_archives(tmp_path: Path) -> Path:
+    square = {"class": 5, "segmentation": [[0, 0, 69, 0, 69, 69, 0, 69]]}
+    for split in ("train2014", "val2014"):
+        source = tmp_path / f"src_{split}"
+        save_coco(source, split, {f"COCO_{split}_1.jpg": (90, 100, [square]), f"COCO_{split}_2.jpg": (90, 80, [])})
+        (tmp_path / "notes/annotations").mkdir(parents=True, exist_ok=True)
+        (source / f"annotations/instances_{split}.json").rename(tmp_path / f"notes/annotations/instances_{split}.json")
+        (source / "annotations").rmdir()
+        packed(source, tmp_path / f"archives/{split}.zip")
+    (tmp_path / "notes/annotations/captions_val2014.json").write_text("{}")
+    packed(tmp_path / "notes", tmp_path / "archives/annotations_trainval2014.zip")
+    return tmp_path / "archives"
+
+
+def test_coco_with_rendered_label_maps(coco_archives: Path, tmp_path: Path) -> None:
+    root = tmp_path / "coco"
+    arguments = ("coco", "--root", root, "--from", coco_archives, "--no-lists", "--allow-unverified")
+    assert prepare(*arguments) == 0
+    assert sorted(path.name for path in (root / "annotations").iterdir()) == [
+        "instances_train2014.json", "instances_val2014.json",
+    ]  # fmt: skip
+    index = Coco(str(root))
+    assert pair_list(index, "val", 0).pairs == (("val2014/COCO_val2014_1.jpg", 5),)
+    assert prepare(*arguments, "--render") == 0
+    for name in ("val2014/COCO_val2014_1", "train2014/COCO_train2014_2"):
+        labels = read_label_map(root / f"annotations/{name}.png")
+        np.testing.assert_array_equal(labels, index.label_map(f"{name}.jpg"))
+    before = times(root)
+    assert prepare(*arguments, "--render") == 0
+    assert times(root) == before
+    # other annotations: rendered again
+    (root / f"annotations/val2014/{RENDERED}").write_text("0\n")
+    (root / "annotations/val2014/COCO_val2014_2.png").write_bytes(b"old")
+    assert prepare(*arguments, "--render") == 0
+    assert read_label_map(root / "annotations/val2014/COCO_val2014_2.png").max() == 0
+
+
+def test_coco_for_evaluation_alone(coco_archives: Path, tmp_path: Path) -> None:
+    (coco_archives / "train2014.zip").unlink()
+    root = tmp_path / "coco"
+    arguments = ("coco", "--root", root, "--from", coco_archives, "--no-lists", "--allow-unverified")
+    assert prepare(*arguments, "--validation-only") == 0
+    assert sorted(path.name for path in root.iterdir() if path.is_dir()) == ["annotations", "val2014"]
