@@ -9,7 +9,7 @@ import pytest
 
 from datamodules.datasets.fine_grained import IMAGE_DATASETS, Places, Plantae
 from datamodules.prepare.fine_grained import SOURCES
-from tests.datamodules.datasets.test_fine_grained import (
+from tests.datamodules.datasets.labelled_images import (
     save,
     save_aircraft,
     save_cars,

@@ -155,3 +155,17 @@ def test_real_photos_have_pils_pixels(real_data: Path) -> None:
     photos = sorted(real_data.rglob("*.jpg"))
     for path in photos[:: len(photos) // 60]:
         np.testing.assert_array_equal(read_pixels(path), np.asarray(read_image(path)), err_msg=str(path))
+
+
+def test_colours_are_those_of_pil_and_orientation_entries_are_left_alone(tmp_path: Path) -> None:
+    pixels = np.random.RandomState(0).randint(0, 256, (12, 20, 3)).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    Image.fromarray(pixels).save(tmp_path / "turned.jpg", exif=exif)
+    Image.fromarray(pixels).convert("CMYK").save(tmp_path / "cmyk.jpg")
+    Image.fromarray(pixels).quantize(7).save(tmp_path / "palette.png")
+    Image.fromarray(pixels[..., 0]).save(tmp_path / "grey.jpg")
+    for path in sorted(tmp_path.iterdir()):
+        with Image.open(path) as image:
+            np.testing.assert_array_equal(read_pixels(path), np.asarray(image.convert("RGB")))
+    assert read_pixels(tmp_path / "turned.jpg").shape == (12, 20, 3)

@@ -1,0 +1,37 @@
+"""Images of the demo's classes, which are drawn once."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datamodules.datasets.demo import DemoImages
+from datamodules.demo import classification
+from datamodules.demo.classes import object_class
+from fsbench.errors import DataError
+from tests.datamodules.datasets.labelled_images import save
+
+
+def digest(root: Path) -> str:
+    pixels = (np.asarray(Image.open(path)).tobytes() for path in sorted(root.rglob("*.jpg")))
+    return hashlib.sha256(b"".join(pixels)).hexdigest()
+
+
+def test_demo_photos_are_drawn_once_and_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real_generate, real_current = classification.generate, classification.is_current
+    monkeypatch.setattr(classification, "generate", lambda root, seed: real_generate(root, seed, 2))
+    monkeypatch.setattr(classification, "is_current", lambda root, seed: real_current(root, seed, 2))
+    index = DemoImages(str(tmp_path / "one"))
+    assert sorted(index.class_names) == sorted(object_class(number).name for number in range(1, 21))
+    assert [len(images) for images in index.images] == [2] * 20
+    drawn = (tmp_path / "one" / classification.DESCRIPTION).stat().st_mtime_ns
+    DemoImages(str(tmp_path / "one"))
+    assert (tmp_path / "one" / classification.DESCRIPTION).stat().st_mtime_ns == drawn
+    DemoImages(str(tmp_path / "two"))
+    DemoImages(str(tmp_path / "three"), seed=1)
+    assert digest(tmp_path / "two") == digest(tmp_path / "one") != digest(tmp_path / "three")
+    save(tmp_path / "mine/a/1.jpg")
+    with pytest.raises(DataError, match="holds files that are not the demo's"):
+        DemoImages(str(tmp_path / "mine"))

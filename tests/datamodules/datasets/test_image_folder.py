@@ -1,0 +1,43 @@
+"""A folder of class folders: its classes and images, and one clear line for bad ones."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from datamodules.datasets.image_folder import ImageFolder
+from fsbench.errors import DataError
+from tests.datamodules.datasets.labelled_images import save
+
+
+def test_image_folder_of_many_formats(tmp_path: Path) -> None:
+    for name in ("b/2.png", "b/1.JPG", "a/x.webp", "c/x.bmp"):
+        save(tmp_path / name)
+    (tmp_path / "loose.jpg").touch()
+    (tmp_path / ".cache").mkdir()
+    index = ImageFolder(str(tmp_path))
+    assert (index.class_names, index.origin) == (("a", "b", "c"), "derived")
+    assert index.images == (("a/x.webp",), ("b/1.JPG", "b/2.png"), ("c/x.bmp",))
+    few = ImageFolder(str(tmp_path), classes=["c", "b"], max_images=1)
+    assert few.images == (("b/1.JPG",), ("c/x.bmp",))
+    assert few.sha256 != index.sha256
+    with pytest.raises(DataError, match="has no class folder z"):
+        ImageFolder(str(tmp_path), classes=["z"])
+
+
+def test_class_folders_without_images_are_named(tmp_path: Path) -> None:
+    root = tmp_path / "photos"
+    root.mkdir()
+    with pytest.raises(DataError, match="has no class folders"):
+        ImageFolder(str(root))
+    save(root / "a/1.jpg")
+    (root / "b/deeper").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"1 of 2 class folders in .* have no images \(first: b\); expected \.jpg"):
+        ImageFolder(str(root))
+
+
+def test_names_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    save(tmp_path / "a/1.jpg")
+    (tmp_path / "a" / os.fsdecode(b"caf\xe9.jpg")).touch()
+    with pytest.raises(DataError, match=r"a has the name b'caf\\xe9\.jpg', which is not UTF-8; .* rename it"):
+        ImageFolder(str(tmp_path))

@@ -1,0 +1,107 @@
+"""List files of labelled images: the authors', those that are written, and bad ones."""
+
+import json
+import random
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from datamodules.datasets.image_folder import ImageFolder
+from fsbench.cli.main import main
+from fsbench.errors import DataError
+from tests.datamodules.datasets.labelled_images import save
+
+
+def as_authors_write(index: ImageFolder, folder: str) -> dict[str, list]:
+    """Three arrays with absolute paths, shuffled within a class."""
+    content: dict[str, list] = {"label_names": list(index.class_names), "image_names": [], "image_labels": []}
+    for number, names in enumerate(index.images):
+        content["image_names"] += random.Random(number).sample([f"{folder}/{name}" for name in names], len(names))
+        content["image_labels"] += [number] * len(names)
+    return content
+
+
+def test_list_of_the_authors_takes_the_place_of_the_derived(tmp_path: Path) -> None:
+    for number in range(3):
+        for i in range(6):
+            save(tmp_path / f"data/class_{number}/{i}.jpg")
+    derived = ImageFolder(str(tmp_path / "data"))
+    content = as_authors_write(derived, "/home/someone/images")
+    del content["image_names"][-1], content["image_labels"][-1]  # a smaller list than what is there
+    file = tmp_path / "all.json"
+    file.write_text(json.dumps(content))
+    given = ImageFolder(str(tmp_path / "data"), lists=[str(file)])
+    expected = defaultdict(list)
+    for name, label in zip(content["image_names"], content["image_labels"], strict=True):
+        expected[label].append(name.removeprefix("/home/someone/images/"))
+    assert given.images == tuple(tuple(expected[label]) for label in range(3))
+    assert (given.class_names, given.origin) == (derived.class_names, "given")
+    assert given.sha256 != derived.sha256
+    # labels from 1, as those of pets are
+    file.write_text(json.dumps(content | {"image_labels": [label + 1 for label in content["image_labels"]]}))
+    assert ImageFolder(str(tmp_path / "data"), lists=str(file)).images == given.images
+
+
+def test_written_list_is_read_as_it_was(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    for i in range(4):
+        save(tmp_path / f"data/class_{i % 2}/{i}.jpg")
+    file = tmp_path / "all.json"
+    assert main(["data", "lists", "imagefolder", "--root", str(tmp_path / "data"), "--out", str(file)]) == 0
+    derived = ImageFolder(str(tmp_path / "data"))
+    assert f"2 classes, 4 images, derived, sha256 {derived.sha256}" in capsys.readouterr().out
+    content = json.loads(file.read_text())
+    assert content["label_names"] == ["class_0", "class_1"]
+    assert content["image_names"] == ["class_0/0.jpg", "class_0/2.jpg", "class_1/1.jpg", "class_1/3.jpg"]
+    assert content["image_labels"] == [0, 0, 1, 1]
+    given = ImageFolder(str(tmp_path / "data"), lists=str(file))
+    assert (given.sha256, given.images) == (derived.sha256, derived.images)
+    file.write_text(json.dumps(content | {"image_labels": [0, 1, 0, 1]}))
+    with pytest.raises(DataError, match="was altered"):
+        ImageFolder(str(tmp_path / "data"), lists=str(file))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image_labels": [0]}, "has 2 images and 1 labels"),
+        ({"image_labels": [0, -1]}, "has the label -1 and 2 label names"),
+        ({"image_labels": [0, 7], "label_names": ["a"]}, "has the label 7 and 1 label names"),
+        ({"image_labels": ["0", "1"]}, "holds other things than names and numbers"),
+        ({"image_names": ["a/1.jpg", "a/9.jpg"]}, r"1 of 2 images of .* are not in .* \(first: a/9\.jpg\)"),
+        ({"image_names": ["a/1.jpg", "../out.jpg"]}, r"1 of 2 images .*\(first: \.\./out\.jpg\)"),
+        ({"label_names": None}, "holds other things"),
+    ],
+)
+def test_bad_lists_are_one_clear_line(tmp_path: Path, change: dict, message: str) -> None:
+    save(tmp_path / "data/a/1.jpg")
+    save(tmp_path / "data/b/2.jpg")
+    save(tmp_path / "out.jpg")
+    good = {"label_names": ["a", "b"], "image_names": ["a/1.jpg", "b/2.jpg"], "image_labels": [0, 1]}
+    file = tmp_path / "all.json"
+    file.write_text(json.dumps(good | change))
+    with pytest.raises(DataError, match=message) as error:
+        ImageFolder(str(tmp_path / "data"), lists=str(file))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"[1, 2]", b"{}", b"\xff\xfe"])
+def test_list_files_of_another_form(tmp_path: Path, content: bytes | None) -> None:
+    save(tmp_path / "data/a/1.jpg")
+    if content is not None:
+        (tmp_path / "all.json").write_bytes(content)
+    with pytest.raises(DataError, match=r"list file .*all\.json (is of another form|cannot be read).*expected a JSON"):
+        ImageFolder(str(tmp_path / "data"), lists=str(tmp_path / "all.json"))
+
+
+def test_a_list_with_one_file_twice_is_refused(tmp_path: Path) -> None:
+    """By its name, by two names of one place, through a link, in one class or in two."""
+    for name in ("a/1.jpg", "b/2.jpg"):
+        save(tmp_path / "photos" / name)
+    (tmp_path / "photos/b/link.jpg").symlink_to(tmp_path / "photos/a/1.jpg")
+    for second in ("a/1.jpg", "/elsewhere/a/1.jpg", "b/link.jpg"):
+        for labels in ([0, 0, 1], [0, 1, 1]):
+            content = {"label_names": ["a", "b"], "image_names": ["a/1.jpg", second, "b/2.jpg"], "image_labels": labels}
+            (tmp_path / "list.json").write_text(json.dumps(content))
+            with pytest.raises(DataError, match=rf"has the image {second} twice"):
+                ImageFolder(str(tmp_path / "photos"), str(tmp_path / "list.json"))
