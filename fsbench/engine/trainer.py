@@ -40,7 +40,8 @@ def build_trainer(experiment: Experiment, folder: Path) -> tuple[L.Trainer, Mode
     best, *last = _checkpoints(folder / "checkpoints", plan)
     curves = [CSVLogger(folder, "curves")] if experiment.trains else []
     wandb = wandb_logger(experiment, folder)
-    bar = arguments["enable_progress_bar"] is not False and shows_bar()
+    is_shown = arguments["enable_progress_bar"] is not False
+    bar = is_shown and shows_bar()
     trainer = L.Trainer(
         **arguments
         | {
@@ -54,7 +55,7 @@ def build_trainer(experiment: Experiment, folder: Path) -> tuple[L.Trainer, Mode
                 *([plan] if experiment.trains else []),
                 PerStepSeed(experiment.data.seed),
                 *([TrainingFacts(experiment)] if experiment.trains else []),
-                TQDMProgressBar(leave=True) if bar else ProgressInLines(),
+                *([TQDMProgressBar(leave=True) if bar else ProgressInLines()] if is_shown else []),
                 *_as_list(arguments["callbacks"]),
             ],
             "enable_progress_bar": bar,

@@ -100,8 +100,11 @@ def _fetch(options: argparse.Namespace, extra: list[str]) -> int:
     source = Path(options.source).expanduser() if options.source else None
     if source is not None and not source.is_dir():
         raise SettingsError(f"--from is {source}, which is no folder; expected the folder that holds the files")
-    needed = [needed_weights(method) for method in options.method.split(",")] if options.method else []
-    names = list(dict.fromkeys([*options.names, *(name for name in needed if name)]))
+    methods = options.method.split(",") if options.method else []
+    needed = {method: needed_weights(method) for method in methods}
+    for method in (method for method, name in needed.items() if name is None):
+        print_line(f"{method} needs no published weights")
+    names = list(dict.fromkeys([*options.names, *(name for name in needed.values() if name)]))
     if not names and not options.method:
         raise SettingsError("nothing to fetch was named; expected names of `fsbench weights list`, or --method METHOD")
     for name in names:

@@ -231,7 +231,8 @@ def test_the_hubs_own_code_fetches_what_is_on_the_hub(web: Web, weights: Path, t
 
 
 def test_what_methods_need(fetch, capsys):
-    status, _, err = fetch("--method", "prototype,nn")  # whose backbones this small table does not have
+    status, out, err = fetch("--method", "prototype,nn")  # whose backbones this small table does not have
     assert status == 0 and err == ""
+    assert out.splitlines() == ["prototype needs no published weights", "nn needs no published weights"]
     status, _, err = fetch("--method", "protoype")
     assert status == 2 and "unknown method 'protoype'" in err
