@@ -1,0 +1,112 @@
+"""Methods that tune a network in every episode: what outlives an episode, and what a stopped run goes on with."""
+
+import hashlib
+import logging
+from dataclasses import replace
+
+import lightning as L
+import pytest
+import torch
+from torch import nn
+
+from fsbench.engine.runner import run
+from methods.classifiers.fine_tuned import FineTuned
+from tests.methods.classifiers.first_episodes import SMALL, first_episodes
+
+TUNED = ("ft", "vpt", "fort", "fort_lora", "fort_ssf")
+
+
+def state(method: FineTuned) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(method._net.encoder.state_dict().items()):
+        digest.update(name.encode() + tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+@pytest.mark.parametrize("name", TUNED)
+def test_an_episode_leaves_nothing_behind(experiment, name):
+    """Pre-trained weights are back bit by bit, adapters too, and an episode after others ends as it does alone."""
+    faster = ["--model.epochs=2", "--model.learning_rate=1e-3", SMALL]
+    method, fresh = experiment(name, *faster).method, experiment(name, *faster).method
+    episodes = first_episodes(experiment(name, SMALL))
+    scores = {}
+    for model, seen in ((method, episodes), (fresh, episodes[2:])):
+        for episode in seen:
+            with model.start_episode(episode, with_prompts=bool(model.schedule.alpha)) as started:
+                before = state(model)
+                start = [p.detach().clone() for p in started.net.parameters() if p.requires_grad]
+                model.tune(started)
+                assert all(
+                    not torch.equal(a, b)
+                    for a, b in zip(start, (p for p in started.net.parameters() if p.requires_grad), strict=True)
+                    if a.abs().sum() > 0 and a.ndim > 1
+                )
+                assert state(model) != before
+                with torch.no_grad():
+                    scores[model] = started.net(started.query)
+            pristine = model.backbone.new_copy(episode.pixels()[0][0]).state_dict()
+            left = {n.replace(".base_layer", ""): t for n, t in model._net.encoder.state_dict().items()}
+            assert all(torch.equal(left[key], value) for key, value in pristine.items())
+    assert torch.equal(scores[method], scores[fresh]) and scores[fresh].std() > 0
+    assert torch.equal(method.classify(episodes[2:])[0], scores[method].argmax(1))
+
+
+@pytest.mark.parametrize("name", ["vpt", "lora"])
+@pytest.mark.parametrize("draw", ["run", "episode"])
+def test_first_values_of_adapters_are_drawn_once_in_a_run_or_in_every_episode(experiment, name, draw):
+    """Once: from the seed alone, whichever episode comes first in a process. The order of visits is each episode's."""
+    settings = [SMALL, "--data.shot=3", *(["--model.prompt_draw=episode"] if draw == "episode" else [])]
+    (episode,) = first_episodes(experiment(name, *settings), 1)
+
+    def first_values(*places):
+        model = experiment(name, *settings).method
+        for index, seed in places:
+            torch.manual_seed(index)  # must not matter
+            moved = replace(episode, index=index, seed=seed)
+            with model.start_episode(moved, with_prompts=False) as started:
+                values = [p.flatten().clone() for p in started.net.encoder.parameters() if p.requires_grad]
+                found, order = torch.cat(values).detach(), torch.cat(list(started.order))
+                model.tune(replace(started, order=order.split(5)))
+        return found, order
+
+    (a, order), (b, same), (after, _) = first_values((0, 0)), first_values((0, 0)), first_values((2, 0), (0, 0))
+    assert torch.equal(a, b) and torch.equal(order, same) and torch.equal(a, after) and a.abs().max() > 0
+    (c, another), (d, _) = first_values((1, 0)), first_values((0, 1))
+    assert torch.equal(a, c) == (draw == "run") and not torch.equal(order, another)
+    assert not torch.equal(a, d)
+
+
+class Stop(L.Callback):
+    """Ends a test before the second episode is written down, as a crash does."""
+
+    def on_test_batch_end(self, trainer, module, outputs, batch, batch_idx, dataloader_idx=0):
+        if batch_idx == 1:
+            raise RuntimeError("power cut")
+
+
+def test_a_run_that_was_stopped_goes_on_with_the_same_record(experiment, tmp_path):
+    settings = ["--model.epochs=1", "--model.learning_rate=1e-3", "--data.episodes=4", SMALL]
+    whole = run(experiment("fort_lora", *settings))
+    again = experiment("fort_lora", *settings)
+    again.options.runs = str(tmp_path / "other")
+    again.trainer_arguments["callbacks"] = [Stop()]
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(again)
+    rest = experiment("fort_lora", *settings)
+    rest.options.runs = str(tmp_path / "other")
+    done = run(rest)
+    assert "evaluation: 3 of 4 episodes are left" in (done.path / "run.log").read_text()
+    assert done.run["counts_sha256"] == whole.run["counts_sha256"]
+    logging.getLogger("fsbench").handlers = []
+
+
+def test_prompts_are_no_patches(experiment, monkeypatch):
+    """Where a network with prompts looks is a map of the image; and an episode moves nothing but what is tuned."""
+    method = experiment("vpt", SMALL, "--model.epochs=1").method
+    first, second = first_episodes(experiment("vpt", SMALL), 2)
+    for part in vars(method.look(first)).values():
+        assert part.shape == (5, 8, 8) and torch.allclose(part.sum((1, 2)), torch.ones(5), atol=1e-5)
+    monkeypatch.setattr(nn.Module, "to", lambda *args: pytest.fail("the network was moved"))
+    where = [p.data_ptr() for p in method._net.parameters()]
+    with method.start_episode(second, with_prompts=False) as started:
+        assert [p.data_ptr() for p in started.net.parameters()] == where
