@@ -1,6 +1,7 @@
 """Questions to a person at a terminal, each of which an option of the command line can answer instead."""
 
 import argparse
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 
@@ -36,7 +37,7 @@ class Questions:
 
         def show() -> None:
             for number, (choice, words) in enumerate(choices.items(), 1):
-                print_line(f"  {number:2}  {choice:18} {words}"[:100].rstrip())
+                print_choice(f"  {number:2}  {choice:18} {words}")
 
         return self.text(name, text, default, check, show)
 
@@ -100,6 +101,12 @@ class Questions:
         except EOFError:
             raise SettingsError(f"the input ended at a question; expected an answer, or the option {option}") from None
         return answer or default or ""
+
+
+def print_choice(text: str) -> None:
+    """Print something to choose, cut where the terminal's line ends."""
+    width = shutil.get_terminal_size((100, 24)).columns
+    print_line(text if len(text) <= width else f"{text[: width - 2].rstrip()} …")
 
 
 def can_ask() -> bool:

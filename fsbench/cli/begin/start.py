@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from fsbench.config.limits import check_output_file
 from fsbench.errors import CheckpointError, DataError, SettingsError, raise_all
 from fsbench.files import read_bytes, write_text
-from fsbench.start.questions import Questions, can_ask
+from fsbench.start.questions import Questions, can_ask, print_choice
 from fsbench.terminal import print_line
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _request(questions: Questions, is_trial: bool) -> "Request":
 
     def listed() -> None:
         for name, words in suitable.items():
-            print_line(f"  {name:18} {words}"[:100].rstrip())
+            print_choice(f"  {name:18} {words}")
 
     if is_trial and options.method is None:
         chosen = default
