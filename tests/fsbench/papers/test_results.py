@@ -9,9 +9,7 @@ from fsbench.config.shipped import published_scores
 from fsbench.papers.figures import figures_of
 from fsbench.papers.files import read_paper, rows_of
 from fsbench.papers.results import row_results
-from tests.fsbench.tables.test_published import EMAT, official
-
-__all__ = ["official"]
+from tests.fsbench.official_runs import EMAT
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,72 @@
+"""Runs like the papers' own, on frozen official episodes."""
+
+import pytest
+
+from fsbench.config.shipped import shipped_settings
+from fsbench.episodes.manifest import read_manifest
+from fsbench.paths import REPOSITORY
+from fsbench.records.record import Record, to_frame, write_record
+
+FROZEN = REPOSITORY / "benchmarks/manifests/pascal"
+EMAT = {"name": "emat", "type": "emat", "support_side": 20, "learning_rate": 1e-3, "presence_weight": 0.1}
+DCAMA = {
+    "name": "dcama", "type": "dcama", "support_background": "keep", "skip_scales": [4, 8],
+    "skip_support": True, "attn_scales": [8, 16, 32], "support_pixels": "all", "learning_rate": 1e-3, "momentum": 0.9,
+    "weight_decay": 1e-4,
+}  # fmt: skip
+
+
+def run_of(header, method, backbone, weights="official x", identity=(), training=(), facts=(), origin="trained here"):
+    """Contents of a run.json like the paper's, but for what is given.
+
+    `training` changes the identity's entry of that name, `facts` what is recorded of the training besides (None: a
+    checkpoint that tells none); without an `origin` the record is an older one."""
+    shipped = shipped_settings(method["name"], header["dataset"])
+    data = shipped["data"]["init_args"]
+    trained = {key: data[key] for key in ("batch_size", "fill_to", "drop_last") if key in data}
+    trained |= {key: value for key, value in shipped.get("run", {}).items() if value is not None}
+    trained |= {"max_epochs": shipped["trainer"]["max_epochs"], "validation": "novel", "base_lists": "official"}
+    trained |= dict(training)
+    recorded = {
+        "method": method, "backbone": {"name": backbone, "weights": weights}, "fold": header["fold"], "seed": 0,
+        "image_size": data["image_size"], "precision": "32-true", "tf32": False, "training": trained,
+    } | dict(identity)  # fmt: skip
+    numbers = {key: recorded.get(key) for key in ("image_size", "precision", "tf32")}
+    more = {"settings": trained, "method": method, "chosen_by": "val/mIoU"} | numbers
+    more |= {"episodes": 1000, "official_episodes": 1000} | dict(facts or ())
+    cost = {"trainable_parameters": 0, "episodes_per_second": 1.0, "peak_mib": 1.0}
+    run = {"identity": recorded, "presence": "predicted", "cost": cost}
+    return run if origin is None else run | {"weights": {"origin": origin, "training": None if facts is None else more}}
+
+
+def frozen_manifest(fold=0, task="fscs-2way1shot-original", **header):
+    protocol, *rest = task.split("-", 1)
+    manifest = read_manifest(FROZEN / f"{protocol}-fold{fold}-{rest[0]}.jsonl.gz")
+    return type(manifest)(manifest.header | header, manifest.episodes)
+
+
+@pytest.fixture
+def official(tmp_path):
+    """official(method, backbone, fold, task) -> a record on frozen official episodes, an answer that is always the
+    same: the way is found, and 300 pixels too much."""
+
+    def make(
+        method, backbone, fold=0, task="fscs-2way1shot-original", weights="official x", identity=(), **header
+    ) -> Record:
+        manifest = frozen_manifest(fold, task, **header)
+        rows = [
+            dict(
+                episode=e.index, slot=slot, class_id=number, tp=700, pred=1000, gt=700, pred_void=0, void=0, valid=4000
+            )
+            | dict(present=True, decided=True, score=1.0, rom=0.0, rum=0.0)
+            for e in manifest.episodes
+            for slot, number in enumerate([0, *e.classes])
+        ]
+        folder = tmp_path / f"{method['name']}-{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        manifest.write(folder / "manifest.jsonl")
+        run = run_of(manifest.header, method, backbone, weights, identity)
+        run["identity"]["manifest_sha256"] = manifest.sha256
+        return write_record(folder, {"id": folder.name} | run, to_frame(rows, manifest))
+
+    return make
