@@ -9,6 +9,7 @@ from typing import Any, Literal
 import lightning as L
 import torch
 import torch.distributed
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch.utils.data import DataLoader, Dataset
 
 from datamodules.loading.augment import Augmentation
@@ -30,10 +31,11 @@ from fsbench.episodes.manifest import Manifest
 from fsbench.episodes.pools import Pool, training_pool
 from fsbench.episodes.protocol import load_protocol
 from fsbench.episodes.samplers import Episode
-from fsbench.episodes.task import EpisodeTask
+from fsbench.episodes.task import EpisodeTask, usable_way
 from fsbench.episodes.whole_images import training_images, validation_images
 from fsbench.errors import SettingsError
 from fsbench.files import fingerprint
+from fsbench.terminal import print_note
 
 
 def _at_least(lowest: int, settings: dict[str, int | None]) -> None:
@@ -51,6 +53,8 @@ def _size(path: Path) -> int:
         return -1
 
 
+_note = rank_zero_only(print_note)
+
 SCALE_FACTORS = {"pascal": (0.9, 1.1), "coco": (0.8, 1.25), "base_learner": (0.5, 2.0)}
 """Range of the random scale of training images, by `augmentation` (hmnet.md §10.1, §2.4.2)."""
 
@@ -65,7 +69,8 @@ class EpisodicDataModule(L.LightningDataModule):
         dataset: the data set.
         protocol: name in configs/protocols.
         fold: fold whose classes are novel.
-        way, shot: N and K of the test; training and validation are 1-way, with `training_shot` supports.
+        way, shot: N and K of the test; on a data set without a published protocol N is at most the number of the fold's
+            classes. Training and validation are 1-way, with `training_shot` supports.
         training_shot: K of training and validation.
         training_items: "episodes", or "images": every training image with the labels of all base classes, for methods
             that learn these.
@@ -139,7 +144,9 @@ class EpisodicDataModule(L.LightningDataModule):
         self.dataset = dataset
         self.protocol = load_protocol(protocol)
         self.fold = fold
-        self.way, self.shot = way, shot
+        self.way, self.shot = way if manifest else usable_way(dataset, fold, way), shot
+        if self.way != way:
+            _note(f"{dataset.name} fold {fold} has {self.way} classes: the test is {self.way}-way instead of {way}-way")
         self.setting = setting
         self.empty_masks = empty_masks
         self.image_size = image_size

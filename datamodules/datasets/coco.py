@@ -46,6 +46,7 @@ class Coco(OfficialIndex):
     class_names = CLASS_NAMES
     folds = 4
     classes_of_fold = 20
+    has_published_protocol = True
     query_sampling: QuerySampling = "class_first"
     augment_threshold = 0.03
     min_pixels = MIN_PIXELS

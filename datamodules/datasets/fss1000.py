@@ -42,6 +42,7 @@ class Fss1000(SegmentationIndex):
     name = "fss1000"
     folds = 1
     classes_of_fold = 240
+    has_published_protocol = True
     query_sampling: QuerySampling = "sequential"
     augment_threshold = 0.07  # without effect: a label map shows one class
     list_order = "class"

@@ -42,6 +42,7 @@ class Pascal(OfficialIndex, MaskFolder):
     class_names = CLASS_NAMES
     folds = 4
     classes_of_fold = 5
+    has_published_protocol = True
     query_sampling: QuerySampling = "sequential"
     augment_threshold = 0.07
     min_pixels = MIN_PIXELS

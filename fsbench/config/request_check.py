@@ -159,6 +159,8 @@ class _Run:
         way = setting(self.values, "data.way")
         if classes and self.fold not in range(len(classes)):
             yield SettingsError(f"unknown fold {self.fold} for {name}; it has folds 0 to {len(classes) - 1}")
+        elif not self._attributes().get("has_published_protocol"):
+            return  # as many ways as there are classes, which the data module says
         elif classes and type(way) is int and way > (most := classes[self.fold] or way):
             yield SettingsError(f"way {way} is more than the {most} classes of fold {self.fold}")
 

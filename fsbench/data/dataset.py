@@ -99,7 +99,9 @@ class SegmentationIndex(ABC):
         class_names: `class_names[c - 1]` names class number c.
         folds: number of folds.
         classes_of_fold: number of novel classes of every fold, where that is known without the files: a larger way is
-            then refused before anything is loaded.
+            then noticed before anything is loaded.
+        has_published_protocol: papers test on it with numbers of ways of their own, so that a way larger than the
+            classes of a fold is refused; elsewhere there are as many ways as classes then (`usable_way`).
         query_sampling: how a protocol with a choice draws queries.
         augment_threshold: share of an image that a further class must cover to be used by the augmented settings (θ of
             fscs-protocol §4).
@@ -112,6 +114,7 @@ class SegmentationIndex(ABC):
     class_names: tuple[str, ...]
     folds: int
     classes_of_fold: ClassVar[int | None] = None
+    has_published_protocol: ClassVar[bool] = False
     query_sampling: QuerySampling = "sequential"
     augment_threshold: float = 0.07
     min_pixels: int = 1

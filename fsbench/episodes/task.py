@@ -10,6 +10,16 @@ from fsbench.episodes.settings import SETTINGS, unknown_setting
 from fsbench.errors import SettingsError
 
 
+def usable_way(index: SegmentationIndex, fold: int, way: int) -> int:
+    """Return the number of ways of a test: `way`, or that of the fold's classes where it is smaller.
+
+    A data set with a published protocol keeps `way`, which is then refused when episodes are drawn.
+    """
+    if index.has_published_protocol or fold not in range(index.folds):
+        return way
+    return min(way, len(index.test_classes(fold)))
+
+
 @dataclass(frozen=True)
 class EpisodeTask:
     """The choices that the episodes of a manifest follow from, besides data set and protocol.

@@ -13,7 +13,7 @@ from datamodules.loading.distributed import ContiguousDistributedSampler
 from datamodules.loading.episodes import LoadingConfig, load_episode
 from fsbench.data.transforms import resize_image, resize_labels
 from fsbench.episodes.samplers import Episode
-from fsbench.errors import DataError, user_message
+from fsbench.errors import DataError, SettingsError, user_message
 
 
 @pytest.fixture
@@ -40,6 +40,20 @@ def test_an_episode_holds_its_files_pixels_and_labels(index):
     assert (truth.label_maps[0].numpy() == expected).all()
     assert truth.presence[0].tolist() == [(query == 2).any(), (query == 1).any()]
     assert batch.query_sizes.tolist() == [list(query.shape)]
+
+
+def test_a_way_beyond_the_classes_falls_back_and_says_so(index, monkeypatch, capsys):
+    data = module(index, way=9)
+    said = capsys.readouterr().err
+    assert said == "fsbench: note: blocks fold 0 has 3 classes: the test is 3-way instead of 9-way\n"
+    assert data.way == 3 and data.test_words[-1] == "3way1shot-original"
+    assert data.manifest.header["way"] == 3 and all(len(e.classes) == 3 for e in data.manifest.episodes)
+    assert data.manifest.sha256 == module(index, way=3).manifest.sha256 and capsys.readouterr().err == ""
+    monkeypatch.setattr(Folder, "has_published_protocol", True)
+    refused = module(index, way=9)
+    with pytest.raises(SettingsError, match="way 9 is more than the 3 classes of fold 0"):
+        refused.manifest  # noqa: B018 - it is drawn
+    assert capsys.readouterr().err == ""
 
 
 def test_presence_is_that_of_the_original_mask_also_in_training(index, monkeypatch):
