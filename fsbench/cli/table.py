@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("text", "markdown", "csv", "latex", "json")
 RESCORE_FORMATS = ("text", "markdown", "latex", "json")
-BREAKDOWNS = ("fold", "size", "class", "cost")
+BREAKDOWNS = ("fold", "size", "class", "cost", "card")
 FILES = ("run.json", "episodes.parquet", "predictions.png", "run.log")
 
 
@@ -62,6 +62,7 @@ def print_table(folders: Sequence[Path], options: argparse.Namespace) -> list[st
     from fsbench.tables.blocks import DEFAULT
     from fsbench.tables.formats import render
     from fsbench.tables.table import build_blocks
+    from fsbench.weights.table import backbone_data
 
     metrics = metric_names(options.metrics) if options.metrics is not None else DEFAULT
     records, refused = _records(folders)
@@ -75,6 +76,8 @@ def print_table(folders: Sequence[Path], options: argparse.Namespace) -> list[st
     by_class = options.by_class or options.all or "class" in options.by
     published = published_scores() if options.published else ()
     asked: dict[str, Any] = {"by_class": by_class, "trivial": not options.no_trivial, "metrics": metrics}
+    if options.all or "card" in by or options.format in ("csv", "json"):
+        asked["backbone_data"] = backbone_data()
     blocks = leave_out_damaged(records, refused, lambda sound: build_blocks(sound, published=published, **asked))
     print_block(render(blocks, options.format, by, *text_width()))
     if options.format == "text":

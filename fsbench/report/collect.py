@@ -18,6 +18,7 @@ from fsbench.tables.comparable import Methods
 from fsbench.tables.compare import Comparison
 from fsbench.tables.published.scores import PublishedScore
 from fsbench.tables.table import build_blocks
+from fsbench.weights.table import backbone_data
 
 CHUNK = 8
 """Number of runs that a process takes at a time."""
@@ -118,7 +119,9 @@ def _study(
     published: Sequence[PublishedScore],
     most: int | None,
 ) -> Study:
-    (block,) = build_blocks(group, by_class=True, trivial=True, metrics=metrics, published=published)
+    (block,) = build_blocks(
+        group, by_class=True, trivial=True, metrics=metrics, published=published, backbone_data=backbone_data()
+    )
     methods = _rank_methods(group, block)
     paths = {label: {fold: record.path for fold, record in runs.items()} for label, runs in methods.items()}
     pairing = pool.submit(compare_study, paths, block.metrics, most)

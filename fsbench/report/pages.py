@@ -35,6 +35,7 @@ from fsbench.tables.compare import Comparison
 from fsbench.tables.compare_layout import plot as plot_differences
 from fsbench.tables.compare_layout import to_sheet as comparison_to_sheet
 from fsbench.tables.protocol_text import LABELS, choices
+from fsbench.tables.summary import card_notes
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -111,7 +112,7 @@ class Pages:
         """Write a study's pages, tables and plots."""
         folder, up = self.folder(study), "../"
         metric = study.block.metrics[0]
-        sheet = breakdowns.to_sheet(study.block, ["size"])
+        sheet = breakdowns.to_sheet(study.block, ["size", "card"])
         write_text(folder / "table.csv", render.render([study.block], "csv"))
         write_text(folder / "table.tex", render.render([study.block], "latex", ["size"]))
         plots = self._plots(study, metric)
@@ -128,7 +129,9 @@ class Pages:
         self._write(
             folder / "index.html", "study.html", up=up, study=study, metric=metric, plots=plots,
             comparison=comparison, remark=remark, cells=matrix_cells, published=published,
-            notes=sheet.notes, anchors=anchors(study), folds=fold_heat_map(study, metric),
+            notes=sheet.notes, marks=study.block.marks, card_notes=card_notes(study.block),
+            card_grid=next(grid for caption, grid in sheet.parts if caption == "cards"),
+            anchors=anchors(study), folds=fold_heat_map(study, metric),
             classes=class_heat_map(study, metric),
             scales={m: score_scale(study.block, m) for m in study.block.metrics},
             costs=costs_of(study, metric), cost_names=COSTS, devices=devices(study), protocol=protocol, labels=LABELS,

@@ -1,8 +1,10 @@
 """Rows of tables and the blocks they stand in: what a table holds, whatever it is written as."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fsbench.metrics.bootstrap import Interval
+from fsbench.records.card import StatedCard
 from fsbench.tables.published.match import PublishedComparison
 
 DEFAULT = ("mIoU", "FB-IoU", "accuracy")
@@ -56,6 +58,7 @@ class Block:
         interval: how intervals were made, in words.
         folds: number of folds of the data set, of which some may have no rows.
         classes: fold -> number of its novel classes.
+        cards: method -> card of its runs.
     """
 
     title: str
@@ -66,6 +69,21 @@ class Block:
     interval: str = "bootstrap over query images"
     folds: int = 1
     classes: dict[str, int] = field(default_factory=dict)
+    cards: dict[str, StatedCard] = field(default_factory=dict)
+
+    @property
+    def marks(self) -> dict[str, str]:
+        """Method -> mark of its card; "" for all where the conditions of the cards are the same."""
+        kinds = list(dict.fromkeys(tuple(card.conditions.values()) for card in self.cards.values()))
+        number = {name: kinds.index(tuple(card.conditions.values())) for name, card in self.cards.items()}
+        return {name: _mark(number[name]) if len(kinds) > 1 else "" for name in self.cards}
+
+
+_MARKS = "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲ"
+
+
+def _mark(number: int) -> str:
+    return _MARKS[number] if number < len(_MARKS) else f" ({number + 1})"
 
 
 @dataclass(frozen=True)
@@ -76,8 +94,10 @@ class TableOptions:
         by_class: break rows down by class.
         trivial: add the answers that need no model, on the same episodes.
         metrics: names of `fsbench.metrics.scores.METRICS`.
+        backbone_data: name of a backbone -> what it was trained on, for cards that tell it.
     """
 
     by_class: bool = False
     trivial: bool = False
     metrics: tuple[str, ...] = DEFAULT
+    backbone_data: Mapping[str, str] = field(default_factory=dict)

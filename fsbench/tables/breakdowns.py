@@ -8,7 +8,7 @@ from fsbench.tables.layout import INTERVAL_NOTE, Grid, Sheet, figure
 from fsbench.tables.subsets import ABSENT, SIZES
 from fsbench.tables.summary import summary
 
-BREAKDOWNS = ("fold", "size", "class", "cost")
+BREAKDOWNS = ("fold", "size", "class", "cost", "card")
 """Breakdowns in full; "all" stands for them, and for a line of each run."""
 
 SIZE_NOTES = (
@@ -48,6 +48,8 @@ def to_sheet(block: Block, by: Sequence[str] = (), width: int | None = None) -> 
     parts.append(("by class, over all its (episode, way) pairs", _classes(block)))
     if "cost" in by:
         parts.append(("cost", _costs(block)))
+    if "card" in by:
+        parts.append(("cards", _cards(block)))
     parts.append(("reported beside measured", _published(block)))
     published = [*_differences(block), *PUBLISHED_NOTES] if block.published else []
     notes = [
@@ -73,6 +75,13 @@ def _costs(block: Block) -> Grid:
         ["method", "fold", "trainable", "episodes/s", "peak memory"],
         *([r.method, r.fold, *_cost(r)] for r in rows),
     ]
+
+
+def _cards(block: Block) -> Grid:
+    """Lay out a line per method."""
+    cards = {name + block.marks[name]: card.words for name, card in block.cards.items()}
+    head = ["method", *next(iter(cards.values()), {})]
+    return [head, *([name, *words.values()] for name, words in cards.items())]
 
 
 def _cost(row: Row) -> list[str]:

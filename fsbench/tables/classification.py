@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from fsbench.metrics.bootstrap import Interval
 from fsbench.metrics.classification import accuracy_interval, accuracy_statistics
+from fsbench.records.card import Cards
 from fsbench.records.description import notes, title
 from fsbench.records.grouping import variants
 from fsbench.records.record import Record
@@ -21,7 +22,9 @@ def classification_block(
     """Build the block of runs that may be compared; metrics other than accuracy do not exist."""
     rows: list[Row] = []
     comparisons: list[PublishedComparison] = []
+    stated, cards = Cards(options.backbone_data), {}
     for label, (record,) in variants(records).items():
+        cards[label] = stated.of_run(record)
         row = _run_row(label, record, options.by_class)
         rows.append(row)
         comparisons += match_published(label, row.fold, row.scores, [record], published)
@@ -29,7 +32,7 @@ def classification_block(
         chance = 100 / records[0].header["way"]
         rows.append(Row(CHANCE, "all", {"accuracy": Interval(chance, chance, chance)}))
     interval = "1.96 standard errors of the episodes' mean"
-    return Block(title(records), rows, notes(records), CLASSIFICATION.metrics, comparisons, interval)
+    return Block(title(records), rows, notes(records), CLASSIFICATION.metrics, comparisons, interval, cards=cards)
 
 
 def _run_row(label: str, record: Record, by_class: bool) -> Row:

@@ -5,11 +5,12 @@ import io
 import json
 import re
 import textwrap
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from fsbench.metrics.bootstrap import Interval
+from fsbench.records.card import StatedCard
 from fsbench.tables.blocks import Block, Row
 from fsbench.tables.breakdowns import to_sheet
 from fsbench.tables.layout import Sheet
@@ -129,6 +130,7 @@ _LATEX = str.maketrans(
         "\n": " ",
         "\r": " ",
         **{power: f"$^{number}$" for number, power in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
+        **{mark: f"$^{letter}$" for mark, letter in zip("ᵃᵇᶜᵈᵉᶠᵍʰⁱʲ", "abcdefghij", strict=True)},
     }
 )
 
@@ -162,7 +164,9 @@ def _comment(text: str) -> str:
 
 def _csv(blocks: list[Block]) -> str:
     """Write one line per number: block, method, fold, part (all, a size, a class), metric, value, low, high, pairs,
-    episodes, run, and the block's notes. Of the part "reported", run is the source and the notes are the verdict."""
+    episodes, run, the block's notes, and the method's card.
+
+    Of the part "reported", run is the source and the notes are the verdict."""
 
     def numbers(interval: Interval) -> list[str]:
         return [f"{value:.4f}" for value in (interval.value, interval.low, interval.high)]
@@ -170,10 +174,27 @@ def _csv(blocks: list[Block]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
-        ["block", "method", "fold", "part", "metric", "value", "low", "high", "pairs", "episodes", "run", "notes"]
+        [
+            "block",
+            "method",
+            "fold",
+            "part",
+            "metric",
+            "value",
+            "low",
+            "high",
+            "pairs",
+            "episodes",
+            "run",
+            "notes",
+            "card",
+        ]
     )
     for block in blocks:
         notes = word("; ".join(block.notes))
+
+        def card(method: str, cards: Mapping[str, StatedCard] = block.cards) -> str:
+            return "; ".join(f"{k}: {v}" for k, v in cards[method].words.items()) if method in cards else ""
 
         def line(row: Row, title: str = block.title) -> list[str]:
             return [word(title), word(row.method), row.fold]
@@ -187,18 +208,24 @@ def _csv(blocks: list[Block]) -> str:
             for metric, cost in costs.items():
                 if cost is not None:
                     number = f"{cost:.10g}"
-                    writer.writerow([*line(row), "all", metric, number, *[""] * 4, word(row.run), notes])
+                    writer.writerow(
+                        [*line(row), "all", metric, number, *[""] * 4, word(row.run), notes, card(row.method)]
+                    )
             for metric, i in row.scores.items():
-                writer.writerow([*line(row), "all", metric, *numbers(i), "", "", word(row.run), notes])
+                writer.writerow(
+                    [*line(row), "all", metric, *numbers(i), "", "", word(row.run), notes, card(row.method)]
+                )
             for part, cell in (row.by_size | row.by_class).items():
                 for metric, i in cell.scores.items():
                     counts = (cell.pairs, cell.episodes)
-                    writer.writerow([*line(row), word(part), metric, *numbers(i), *counts, word(row.run), notes])
+                    writer.writerow(
+                        [*line(row), word(part), metric, *numbers(i), *counts, word(row.run), notes, card(row.method)]
+                    )
         for item in block.published:
             r = item.reported
             value, verdict = f"{r.value:.{r.digits}f}", f"{r.stated}: {item.verdict}"
             cells = [word(block.title), word(item.method), item.fold, "reported", item.metric]
-            writer.writerow([*cells, value, *[""] * 4, r.source, verdict])
+            writer.writerow([*cells, value, *[""] * 4, r.source, verdict, card(item.method)])
     return out.getvalue()
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from fsbench.metrics.bootstrap import Interval, intervals
 from fsbench.metrics.scores import METRICS, ScoreStatistics
 from fsbench.metrics.trivial import ANSWERS, trivial_answers
+from fsbench.records.card import Cards
 from fsbench.records.description import notes, title
 from fsbench.records.grouping import fold_of, variants
 from fsbench.records.record import Record
@@ -33,7 +34,9 @@ def segmentation_block(records: list[Record], options: TableOptions, published: 
     rows: list[Row] = []
     comparisons: list[PublishedComparison] = []
     statistics = _StatisticsCache(options.by_class)
+    stated, cards = Cards(options.backbone_data), {}
     for label, members in variants(records).items():
+        cards[label] = stated.of_method(members)
         folds = sorted(members, key=fold_of)
         of_method = [(_run_row(label, record, options, statistics), [record]) for record in folds]
         if len(folds) == records[0].header["folds"] > 1:
@@ -46,8 +49,8 @@ def segmentation_block(records: list[Record], options: TableOptions, published: 
     lines = [*notes(records), *_metric_notes(rows, options.metrics)]
     headers = [record.header for record in sorted(records, key=fold_of)]
     classes = {str(header["fold"]): len(header["class_ids"]) + len(header["dropped_classes"]) for header in headers}
-    folds = headers[0]["folds"]
-    return Block(title(records), rows, lines, options.metrics, comparisons, folds=folds, classes=classes)
+    facts: dict[str, Any] = {"folds": headers[0]["folds"], "classes": classes, "cards": cards}
+    return Block(title(records), rows, lines, options.metrics, comparisons, **facts)
 
 
 def _metric_notes(rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:

@@ -57,23 +57,31 @@ def summary(block: Block, width: int | None = None) -> tuple[Grid, Style, list[s
     methods = list(dict.fromkeys(row.method for row in block.rows if row.method not in TRIVIAL))
     of_method = {name: {row.fold: row for row in block.rows if row.method == name} for name in methods}
     columns = _columns(block, list(of_method.values()))
+    marks = block.marks
+    longest = max((len(mark) for mark in marks.values()), default=0)
     labels = {name: name for name in methods}
     shown, lines = columns, []
     if width is not None and methods:
-        shown, room = _fitting(columns, width, max(map(len, ["method", *methods])))
-        labels = shortened(methods, (room,))
+        shown, room = _fitting(columns, width, max(map(len, ["method", *methods])) + longest)
+        labels = shortened(methods, (room - longest,))
         left_out = [column.head for column in columns if column not in shown]
         lines = [f"left out for want of width: {', '.join(left_out)}; a wider terminal shows them"] if left_out else []
     grid = [["method", *(column.head for column in shown)]]
-    grid += [[labels[name], *(column.cells[i] for column in shown)] for i, name in enumerate(methods)]
-    bold = {(i + 1, j + 1) for j, column in enumerate(shown) for i in _best(column)}
+    grid += [
+        [labels[name] + marks.get(name, ""), *(column.cells[i] for column in shown)] for i, name in enumerate(methods)
+    ]
+    bold = {
+        (i + 1, j + 1)
+        for j, column in enumerate(shown)
+        for i in _best(column, [marks.get(name, "") for name in methods])
+    }
     folds = _folds(block)
     if not _whole(block, folds):
         lines.append(
             f"{len(folds)} of {block.folds} folds: no mean, which needs all; intervals and other scores of each fold: "
             "--by fold"
         )
-    return grid, Style(words=1, bold=frozenset(bold)), [*_without_model(block, folds), *lines]
+    return grid, Style(words=1, bold=frozenset(bold)), [*_without_model(block, folds), *lines, *card_notes(block)]
 
 
 def _folds(block: Block) -> list[str]:
@@ -132,14 +140,29 @@ def _fitting(columns: list[_Column], width: int, longest: int) -> tuple[list[_Co
     return shown, max(room, LEAST)
 
 
-def _best(column: _Column) -> list[int]:
-    """List the rows with the best figure, as far as it is printed; none where there is one figure alone."""
-    values = {i: value for i, value in enumerate(column.values) if value is not None}
-    if len(values) < 2:
+def _best(column: _Column, marks: Sequence[str]) -> list[int]:
+    """List the rows with the best figure among those of the same mark, as far as it is printed; none of one alone."""
+    best = []
+    for mark in dict.fromkeys(marks):
+        values = {i: value for i, value in enumerate(column.values) if value is not None and marks[i] == mark}
+        if len(values) > 1:
+            sign = METRICS[column.metric].sign
+            top = column.cells[max(values, key=lambda i: sign * values[i])]
+            best += [i for i in values if column.cells[i] == top]
+    return best
+
+
+def card_notes(block: Block) -> list[str]:
+    """Say what the marks stand for: the entries in which cards differ, and that their rows are not ranked together."""
+    marks = block.marks
+    of_mark = {mark: block.cards[name].conditions for name, mark in marks.items() if mark}
+    if not of_mark:
         return []
-    sign = METRICS[column.metric].sign
-    top = column.cells[max(values, key=lambda i: sign * values[i])]
-    return [i for i in values if column.cells[i] == top]
+    differing = [name for name in next(iter(of_mark.values())) if len({card[name] for card in of_mark.values()}) > 1]
+    cards = [
+        f"{mark.strip()} {', '.join(f'{name} {card[name]}' for name in differing)}" for mark, card in of_mark.items()
+    ]
+    return [f"cards differ, so rows of different marks are not ranked together: {'; '.join(cards)}"]
 
 
 def _without_model(block: Block, folds: Sequence[str]) -> list[str]:

@@ -1,6 +1,6 @@
 """From records to a table: only runs of one protocol, data set and setting stand in one block."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from fsbench.records.grouping import comparable
 from fsbench.records.record import Record
@@ -25,15 +25,16 @@ def build_blocks(
     trivial: bool = False,
     metrics: Sequence[str] = DEFAULT,
     published: Sequence[PublishedScore] = (),
+    backbone_data: Mapping[str, str] | None = None,
 ) -> list[Block]:
     """Build the table blocks of finished runs.
 
     Args:
         records: in any order; each group that may be compared is a block.
-        by_class, trivial, metrics: see `TableOptions`.
+        by_class, trivial, metrics, backbone_data: see `TableOptions`.
         published: reported scores, set beside the rows they belong to.
     """
-    options = TableOptions(by_class, trivial, tuple(metrics))
+    options = TableOptions(by_class, trivial, tuple(metrics), backbone_data or {})
     blocks = []
     for group in comparable(records):
         header = group[0].header

@@ -21,6 +21,7 @@ class WeightFile:
     Attributes:
         file: name below the folder of weights; eight hexadecimal digits at its end begin its sha256.
         page: web page of the release.
+        pretraining: images that the weights come from, in words.
         licence, licence_page: name of the licence and the page with its text.
         url: address of the file.
         hub: repository and file on the Hugging Face hub, instead of `url`.
@@ -40,6 +41,7 @@ class WeightFile:
     mib: float = 0.0
     sha256: str = ""
     by_hand: str = ""
+    pretraining: str = ""
 
     @property
     def path(self) -> Path:
@@ -145,6 +147,11 @@ def usual_path(name: str) -> Path | None:
 def weight_files() -> dict[str, WeightFile]:
     """Return the published weight files by the names of their backbones."""
     return _table(TABLE).backbones
+
+
+def backbone_data() -> dict[str, str]:
+    """Return the images that backbones were trained on before, in words, by the names of the backbones."""
+    return {name: file.pretraining for name, file in weight_files().items() if file.pretraining}
 
 
 def checkpoint_sets() -> dict[str, CheckpointSet]:

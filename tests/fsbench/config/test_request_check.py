@@ -144,7 +144,7 @@ def test_everything_at_once(capsys, tmp_path, monkeypatch):
 
 BEFORE_TORCH = {
     "--method prototype --fold 4": "unknown fold 4 for demo; it has folds 0 to 3",
-    "--method prototype --dataset pascal --data-root . --weights random --way 6": "way 6 is more than the 5 classes of fold 0",
+    "--method prototype --dataset pascal --data-root . --weights random --way 6": "way 6 is more than the 5 classes",
     "--method fort --dataset demo-cls --fold 1": "classification has no folds, only 0",
     "--method fort --dataset demo": "fort is a method of classification",
     "--method prototype --protocol hsnet --way 2": "protocol hsnet is 1-way, found way 2",

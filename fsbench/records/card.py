@@ -1,0 +1,148 @@
+"""The card of a result: what decides whether two rows may be ranked together, as far as a record or its folder tells.
+
+A bundle asks for a whole card (`fsbench.exchange.card`). A run on this machine has what follows from its record; a file
+`card.yaml` in its folder, or in the folder of runs, states the rest. An unpacked bundle has its card in `bundle.json`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from fsbench.episodes.protocol import load_protocol
+from fsbench.errors import SettingsError
+from fsbench.files import load_yaml, read_json
+from fsbench.records.record import Record
+from fsbench.records.training import AUTHORS, TRAINED_HERE, UNTRAINED, training_of
+
+FILE, BUNDLE = "card.yaml", "bundle.json"
+NOT_STATED = "not stated"
+
+ALLOWED = {
+    "novel_pixels": ("no", "unlabelled", "labelled", "unknown"),
+    "supervision": ("masks", "boxes", "scribbles", "image labels", "text", "class names"),
+    "backbone_saw_test_images": ("yes", "no", "unknown"),
+    "checkpoint_choice": ("nothing trained", "last", "base classes", "novel classes", "released", "unknown"),
+}
+"""Entry -> its values, those of a bundle's card; others are free words."""
+
+CONDITIONS = ("novel_pixels", "supervision", "backbone_saw_test_images", "checkpoint_choice")
+"""Entries that rows must share to be ranked together."""
+
+
+@dataclass(frozen=True)
+class StatedCard:
+    """The entries of a card in words, `NOT_STATED` where nothing tells; see `fsbench.exchange.card.Card`."""
+
+    novel_pixels: str = NOT_STATED
+    supervision: str = NOT_STATED
+    backbone_data: str = NOT_STATED
+    backbone_saw_test_images: str = NOT_STATED
+    trials: str = NOT_STATED
+    checkpoint_choice: str = NOT_STATED
+
+    @property
+    def conditions(self) -> dict[str, str]:
+        """The entries that rows must share to be ranked together, by their names in words."""
+        return {name.replace("_", " "): getattr(self, name) for name in CONDITIONS}
+
+    @property
+    def words(self) -> dict[str, str]:
+        """All entries by their names in words."""
+        return {field.name.replace("_", " "): getattr(self, field.name) for field in fields(self)}
+
+
+class Cards:
+    """The cards of runs; a file that states those of several is read once.
+
+    Args:
+        backbone_data: name of a backbone -> what it was trained on, where that is wanted.
+    """
+
+    def __init__(self, backbone_data: Mapping[str, str] | None = None):
+        self._backbone_data = backbone_data or {}
+        self._stated: dict[Path, dict[str, str]] = {}
+
+    def of_method(self, records: Sequence[Record]) -> StatedCard:
+        """Return the card of a method's runs; entries in which its folds differ name all their values."""
+        cards = [self.of_run(record) for record in records]
+        entries = {
+            field.name: " / ".join(dict.fromkeys(getattr(card, field.name) for card in cards))
+            for field in fields(StatedCard)
+        }
+        return StatedCard(**entries)
+
+    def of_run(self, record: Record) -> StatedCard:
+        """Return the card of a run: what is stated beside it, else what its record tells.
+
+        Raises SettingsError where a card beside it cannot be read or has other values than cards have.
+        """
+        derived = derived_entries(record)
+        backbone = self._backbone_data.get(record.run["identity"]["backbone"]["name"])
+        derived |= {"backbone_data": backbone} if backbone else {}
+        return StatedCard(**derived | self._stated_in(record.path.parent) | _read(record.path / FILE))
+
+    def _stated_in(self, folder: Path) -> dict[str, str]:
+        if folder not in self._stated:
+            self._stated[folder] = _read_bundled(folder / BUNDLE) | _read(folder / FILE)
+        return self._stated[folder]
+
+
+def derived_entries(record: Record) -> dict[str, str]:
+    """Return the entries that follow from a record: by its task, its protocol and the training of its weights."""
+    training = training_of(record)
+    entries = {"supervision": "masks" if record.task.has_masks else "image labels"}
+    if training.origin == UNTRAINED:
+        return entries | {"novel_pixels": "no", "checkpoint_choice": "nothing trained"}
+    if training.origin == AUTHORS:
+        return entries | {"checkpoint_choice": "released"}
+    if training.origin == TRAINED_HERE and record.task.has_masks:  # base classes are learnt, in images with others
+        removed = (
+            load_protocol(record.header["protocol"]).sampler == "pfenet"
+        )  # images with novel classes (hmnet.md §11)
+        entries["novel_pixels"] = "no" if removed else "unlabelled"
+    choice = {"base": "base classes", "images": "base classes", "novel": "novel classes"}
+    chosen = choice.get(str(training.settings.get("validation")))
+    return entries | ({"checkpoint_choice": chosen} if chosen else {})
+
+
+def _read(file: Path) -> dict[str, str]:
+    """Read the entries that a card beside runs states; none where there is no such file."""
+    if not file.is_file():
+        return {}
+    try:
+        values = load_yaml(file)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"cannot read {file} ({error}); expected entries of a card, such as trials: 1") from None
+    return _entries(values, file)
+
+
+def _read_bundled(file: Path) -> dict[str, str]:
+    if not file.is_file():
+        return {}
+    try:
+        values = read_json(file, "record")["card"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SettingsError(
+            f"cannot read {file} ({error}); expected the listing of a bundle; unpack it again"
+        ) from None
+    return _entries(values, file)
+
+
+def _entries(values: Any, file: Path) -> dict[str, str]:
+    """Turn the plain values of a card into words; entries that are not shown are left out."""
+    if not isinstance(values, dict):
+        raise SettingsError(f"{file} holds no entries; expected those of a card (fsbench bundle --new-card FILE)")
+    names = [field.name for field in fields(StatedCard)]
+    return {name: _word(name, values[name], file) for name in names if values.get(name) is not None}
+
+
+def _word(name: str, value: Any, file: Path) -> str:
+    parts = list(value) if isinstance(value, (list, tuple)) else [value]
+    words = [{True: "yes", False: "no"}[part] if isinstance(part, bool) else str(part) for part in parts]
+    allowed = ALLOWED.get(name, ())
+    wrong = [word for word in words if (allowed and word not in allowed) or not 0 < len(word) <= 300]
+    if wrong or not words:
+        expected = f"one of {', '.join(allowed)}" if allowed else "a few words"
+        raise SettingsError(f"{file}: {name} is {str(value)[:100]!r}; expected {expected}")
+    return ", ".join(words)

@@ -1,0 +1,123 @@
+"""Cards of runs: what their records tell, what a file beside them states, and what the tables make of it."""
+
+import csv
+import io
+import json
+from typing import get_args
+
+import pytest
+
+from fsbench.cli.main import main
+from fsbench.exchange.card import Card
+from fsbench.records.card import ALLOWED, NOT_STATED, Cards, StatedCard
+from fsbench.records.record import Record
+from fsbench.tables.formats import render
+from fsbench.tables.table import build_blocks
+from fsbench.weights.table import backbone_data
+
+TRAINED = {"max_epochs": 3, "validation": "base"}
+
+
+def card_of(record, **run):
+    return Cards().of_run(Record(record.path, record.run | run))
+
+
+def test_entries_and_values_are_those_of_a_bundles_card():
+    assert list(StatedCard().words) == [row[0] for row in SOME_CARD.as_rows()]
+    for name, allowed in ALLOWED.items():
+        kind = Card.model_fields[name].annotation
+        assert allowed == (get_args(get_args(kind)[0]) if name == "supervision" else get_args(kind))
+
+
+SOME_CARD = Card(
+    novel_pixels="no", supervision=("masks",), backbone_data="x", backbone_saw_test_images="no", trials=1,
+    checkpoint_choice="last",
+)  # fmt: skip
+
+
+def test_what_a_record_tells(make):
+    untrained = card_of(make("prototype", 0, training={"validation_sha256": "x"}))
+    assert untrained == StatedCard("no", "masks", checkpoint_choice="nothing trained")
+    assert card_of(make("emat", 0, training=TRAINED)) == StatedCard(
+        "unlabelled", "masks", checkpoint_choice="base classes"
+    )
+    assert card_of(make("emat", 0, training=TRAINED | {"validation": "novel"})).checkpoint_choice == "novel classes"
+    authors = {"origin": "the authors' checkpoint", "training": None}
+    released = card_of(make("emat", 0), weights=authors)
+    assert (released.novel_pixels, released.checkpoint_choice) == (NOT_STATED, "released")
+    assert {released.trials, released.backbone_data, released.backbone_saw_test_images} == {NOT_STATED}
+
+
+def test_images_with_novel_classes_are_no_part_of_pfenets_lists(make):
+    record = make("hmnet", 0, training=TRAINED)
+    record.__dict__["header"] = record.header | {"protocol": "pfenet"}
+    assert Cards().of_run(record).novel_pixels == "no"
+
+
+def test_what_is_known_of_backbones():
+    known = backbone_data()
+    assert known["dinov2_vits14"].startswith("LVD-142M") and known["resnet50_v1"] == "ImageNet-1k"
+
+
+def test_files_beside_runs_state_the_rest(make, tmp_path):
+    first, second = make("a", 0), make("b", 0)
+    (tmp_path / "card.yaml").write_text("trials: 3\nbackbone_saw_test_images: no\nyear: 2025\n")
+    (first.path / "card.yaml").write_text("supervision: [masks, boxes]\ntrials: 7\n")
+    cards = Cards({"b": "scenes"})
+    assert cards.of_run(first) == StatedCard("no", "masks, boxes", "scenes", "no", "7", "nothing trained")
+    assert cards.of_run(second) == StatedCard("no", "masks", "scenes", "no", "3", "nothing trained")
+    assert cards.of_method([first, second]).trials == "7 / 3"
+
+
+def test_an_unpacked_bundle_has_its_card(make, tmp_path):
+    record = make("a", 0)
+    (tmp_path / "bundle.json").write_text(json.dumps({"card": json.loads(SOME_CARD.model_dump_json())}))
+    assert Cards().of_run(record) == StatedCard("no", "masks", "x", "no", "1", "last")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("novel_pixels: some", "novel_pixels is 'some'; expected one of no, unlabelled, labelled, unknown"),
+        ("supervision: []", "supervision is '[]'; expected one of masks, boxes"),
+        ("backbone_data: ''", "backbone_data is ''; expected a few words"),
+        ("- 1", "holds no entries; expected those of a card"),
+        ("a: [", "expected entries of a card"),
+    ],
+)
+def test_a_card_that_does_not_fit_is_refused_in_one_line(make, tmp_path, capsys, text, message):
+    (make("a", 0).path / "card.yaml").write_text(text)
+    assert main(["table", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "card.yaml" in error and message in error and len(error.splitlines()) == 1
+
+
+def test_rows_of_different_cards_are_not_ranked_together(make, tmp_path, capsys):
+    for name, quality, training in (("a", 1, None), ("b", 2, None), ("c", 3, TRAINED), ("d", 4, TRAINED)):
+        make(name, 0, quality, training=training)
+    assert main(["table", str(tmp_path), "--format", "markdown"]) == 0
+    printed = capsys.readouterr().out
+    rows = {line.split("|")[1].strip(): line for line in printed.splitlines() if line.startswith("| ")}
+    assert {"aᵃ", "bᵃ", "cᵇ", "dᵇ"} < set(rows)
+    assert [("**" in rows[name].split("|")[2]) for name in ("aᵃ", "bᵃ", "cᵇ", "dᵇ")] == [True, False, True, False]
+    assert (
+        "cards differ, so rows of different marks are not ranked together: ᵃ novel pixels no, checkpoint choice "
+        "nothing trained; ᵇ novel pixels unlabelled, checkpoint choice base classes"
+    ) in printed
+    assert main(["table", str(tmp_path), "--format", "csv"]) == 0
+    lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert list(lines[0])[-1] == "card" and {line["method"] for line in lines if not line["card"]} == {
+        "(all foreground)", "(all background)", "(majority)",
+    }  # fmt: skip
+    (card,) = {line["card"] for line in lines if line["method"] == "c"}
+    assert card == (
+        "novel pixels: unlabelled; supervision: masks; backbone data: not stated; backbone saw test images: not "
+        "stated; trials: not stated; checkpoint choice: base classes"
+    )
+    assert main(["table", str(tmp_path), "--by", "card"]) == 0
+    assert "backbone saw test images" in capsys.readouterr().out
+
+
+def test_equal_cards_have_no_marks(make):
+    blocks = build_blocks([make("a", 0), make("b", 0, 2)])
+    assert set(blocks[0].marks.values()) == {""} and "cards differ" not in render(blocks, "text")
