@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from fsbench.metrics.scores import METRICS
 from fsbench.tables.blocks import Block, Row, Subset
-from fsbench.tables.layout import INTERVAL_NOTE, Grid, Sheet, figure
+from fsbench.tables.layout import INTERVAL_NOTE, Grid, Sheet, Style, figure
 from fsbench.tables.subsets import ABSENT, SIZES
 from fsbench.tables.summary import summary
 
@@ -60,6 +60,7 @@ def to_sheet(block: Block, by: Sequence[str] = (), width: int | None = None) -> 
         INTERVAL_NOTE.format(block.interval),
     ]
     shown = parts[:1] + [(caption, grid) for caption, grid in parts[1:] if len(grid) > 1]
+    styles |= {i: Style(words=len(grid[0])) for i, (caption, grid) in enumerate(shown) if caption == "cards"}
     return Sheet(block.title, shown, notes, styles)
 
 
