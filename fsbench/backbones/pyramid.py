@@ -17,6 +17,7 @@ from fsbench.backbones.timm_names import to_timm_names
 from fsbench.backbones.vit import VITS, build_vit, random_state, vit_tokens
 from fsbench.backbones.weight_files import check_keys
 from fsbench.errors import SettingsError
+from fsbench.plugins import load_object
 
 Pyramid = tuple[Tensor, Tensor, Tensor, Tensor]
 """Features of an image at 1/4, 1/8, 1/16, 1/32, each (L, C, h, w). Of the finest scale only the last block is kept:
@@ -32,11 +33,12 @@ class FrozenPyramid(FrozenBackbone):
     spec: PyramidNet
 
     def __init__(self, config: BackboneConfig):
-        if config.name not in PYRAMIDS:
+        spec = PYRAMIDS.get(config.name) or load_object("backbones", config.name, PyramidNet)
+        if spec is None:
             raise SettingsError(
                 f"the backbone '{config.name}' gives no pyramid of features; there are: {', '.join(sorted(PYRAMIDS))}"
             )
-        self.spec = PYRAMIDS[config.name]
+        self.spec = spec
         super().__init__(config)
 
     @property

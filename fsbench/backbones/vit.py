@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from fsbench.backbones.base import BackboneConfig, FrozenBackbone
 from fsbench.backbones.weight_files import check_keys
 from fsbench.errors import SettingsError
+from fsbench.plugins import load_object
 from fsbench.weights.table import WeightFile, weight_files
 
 
@@ -145,9 +146,10 @@ class FrozenViT(FrozenBackbone):
     spec: ViT
 
     def __init__(self, config: BackboneConfig):
-        if config.name not in VITS:
+        spec = VITS.get(config.name) or load_object("backbones", config.name, ViT)
+        if spec is None:
             raise SettingsError(f"unknown backbone '{config.name}'; there are: {', '.join(sorted(VITS))}")
-        self.spec = VITS[config.name]
+        self.spec = spec
         super().__init__(config)
 
     @property

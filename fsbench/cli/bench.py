@@ -38,8 +38,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         allow_abbrev=False,
         add_help=False,
         help="train and evaluate one experiment from --config files",
-        usage="fsbench run --config FILE [--config FILE …] [--GROUP.KEY VALUE …]",
+        usage="fsbench run [--method METHOD] --config FILE [--config FILE …] [--GROUP.KEY VALUE …]",
     )
+    run.add_argument("--method", help="before all files: base.yaml and the method's; as METHOD of fsbench bench")
     run.add_argument(
         "-h", "--help", action=_RunHelp, nargs=0, help="show what may be set; with --config, of its classes"
     )
@@ -103,10 +104,22 @@ def _absent(data: "AbsentData") -> DataError:
     return missing(problem, GUIDES.get(data.name, ""))
 
 
+def _configuration_of_method(name: str | None) -> list[str]:
+    """Return the arguments that choose a method for `fsbench run`: base.yaml, the method's file, and its name."""
+    if name is None:
+        return []
+    # spared until it is needed, with yaml
+    from fsbench.config.registry import choose_method, config_files
+
+    files = config_files(name)
+    return [*(f"--config={file}" for file in files), f"--run.name={choose_method(name).name}"]
+
+
 def _run(options: argparse.Namespace, extra: list[str]) -> int:
     # spared until it is needed, with yaml
     from fsbench.config.argument_check import asks, read_arguments
 
+    extra = _configuration_of_method(options.method) + extra
     if not asks(extra):
         raise_all(read_arguments(extra)[1])
     # heavy: torch and Lightning, which arguments that are wrong spare

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fsbench.config.class_file import name_class_files
 from fsbench.config.limits import whole
 from fsbench.errors import SettingsError
 from fsbench.files import make_folder, write_text
@@ -35,10 +36,15 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="class of the t-SNE, e.g. aeroplane (default: that of the first query that shows one)",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, help="folder for pictures and numbers (default: explain in the first run)")
+    parser.add_argument(
+        "--method", action="append", default=[], metavar="FILE.py:Class",
+        help="of runs whose method or data set is a class in a file: that file, whose code is run; may be repeated",
+    )  # fmt: skip
     parser.set_defaults(function=_explain)
 
 
 def _explain(options: argparse.Namespace, extra: list[str]) -> int:
+    name_class_files(options.method)
     from fsbench.explain.capabilities import HasScanMemory, HasTunedAttention, open_run  # imports torch
 
     pixel = _parse_pixel(options.pixel)

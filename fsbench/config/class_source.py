@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from fsbench.config.class_file import file_of_module
 from fsbench.files import read_text
 
 
@@ -93,6 +94,12 @@ def _imported_names(tree: ast.Module) -> dict[str, str]:
     }
 
 
+def classes_of(module: str) -> list[str]:
+    """Return the names of the classes that a module's file defines; empty where it cannot be read."""
+    tree = _module_tree(module)
+    return [item.name for item in tree.body if isinstance(item, ast.ClassDef)] if tree else []
+
+
 @cache
 def _module_tree(module: str) -> ast.Module | None:
     """Parse the file of a module; None where there is none that can be read."""
@@ -105,6 +112,9 @@ def _module_tree(module: str) -> ast.Module | None:
 
 def _module_file(module: str) -> Path | None:
     """Return the source file of a module. Only its first package is looked up, and no package is imported."""
+    named = file_of_module(module)
+    if named is not None:
+        return named
     first, *rest = module.split(".")
     try:
         spec = importlib.util.find_spec(first) if first.isidentifier() else None

@@ -18,14 +18,15 @@ from jsonargparse import ArgumentError, ArgumentParser
 from lightning import LightningDataModule, LightningModule
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
-from fsbench.config.argument_check import no_option
+from fsbench.config.argument_check import no_option, read_arguments
+from fsbench.config.class_file import load_class_file
 from fsbench.config.limits import check_plain_values
-from fsbench.config.registry import TaskName, check_known, choose_method, config_files, task_of
+from fsbench.config.registry import TaskName, check_known, choose_method, config_file, config_files, task_of
+from fsbench.config.settings import value_at
 from fsbench.core.shot_ensemble import NShotStrategy
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.errors import FsbenchError, SettingsError
 from fsbench.files import open_file
-from fsbench.paths import CONFIGS
 
 NO_DATASET = "folder"
 """Stands where the configuration of a method alone needs a data set: it sets nothing, and is not built."""
@@ -46,6 +47,8 @@ class RunOptions:
             unless given.
         patience: end the training where this many epochs have begun since the validation mIoU was last exceeded; never
             unless given.
+        method_file: file of the method's class and its sha256, as METHOD=FILE.py:Class sets it; its code is run.
+        dataset_file: the same of the data set's class.
         nshot_strategy: how K shots become one prediction: as the method does it, or an ensemble of one-shot ones.
     """
 
@@ -57,6 +60,8 @@ class RunOptions:
     first_validation: int = 0
     middle_validation: int | None = None
     patience: int | None = None
+    method_file: str | None = None
+    dataset_file: str | None = None
     nshot_strategy: NShotStrategy = "own"
 
 
@@ -121,6 +126,10 @@ def parse(arguments: Sequence[str], build: bool = True) -> SuiteCLI:
     """
     quiet()
     _check_files(arguments)
+    values, _ = read_arguments(arguments)
+    for option in ("method_file", "dataset_file"):
+        if reference := value_at(values, ("run", option)):
+            load_class_file(str(reference))
     with _plain_errors():
         return SuiteCLI(list(arguments), build)
 
@@ -173,7 +182,7 @@ def load_index(dataset: str, root: str | None = None, lists: Sequence[str] = ())
     check_known("data", "data set", dataset)
     if task_of("data", dataset) != "segmentation":
         raise SettingsError(f"{dataset} is a data set for classification without label maps; expected one with masks")
-    content = yaml.safe_load((CONFIGS / "data" / f"{dataset}.yaml").read_text())["data"]["init_args"]["dataset"]
+    content = yaml.safe_load(config_file("data", dataset).read_text())["data"]["init_args"]["dataset"]
     settings = content.get("init_args", {}) | ({"root": root} if root else {}) | ({"lists": [*lists]} if lists else {})
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(SegmentationIndex, "dataset")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fsbench.config.needed_weights import fetch_command
+from fsbench.config.registry import is_shipped
 from fsbench.config.request import Request
 from fsbench.config.settings import file_settings, setting
 from fsbench.weights.state import relative
@@ -46,8 +47,11 @@ class AbsentData:
 
 
 def absent_data(name: str, root: str | None) -> AbsentData | None:
-    """Return the data set where its folder `root` is absent or empty. Data sets that are drawn are never absent."""
-    if name.startswith("demo") or root is None:
+    """Return the data set where its folder `root` is absent or empty.
+
+    Data sets that are drawn are never absent; those of packages and of the user's own files tell it themselves.
+    """
+    if name.startswith("demo") or root is None or not is_shipped("data", name):
         return None
     folder = Path(root).expanduser()
     try:

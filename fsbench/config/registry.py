@@ -1,24 +1,126 @@
-"""The registry: the folders of configs name the methods, data sets, backbones and protocols."""
+"""The registry: the folders of configs name the methods, data sets, backbones and protocols.
 
-from collections.abc import Iterable
+Installed packages add folders of their own and single classes (`fsbench.plugins`); `FILE.py:Class` and `FILE.yaml`
+stand for themselves.
+"""
+
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, Literal, get_args
 
+from fsbench.config.class_file import is_class_file
+from fsbench.config.class_settings import settings_of_file, settings_of_object
 from fsbench.errors import SettingsError, did_you_mean
+from fsbench.files import is_file
 from fsbench.paths import CONFIGS
+from fsbench.plugins import GROUPS, NamedFile, PlugIn, clash, named_files, named_objects
 
 TaskName = Literal["segmentation", "classification"]
 TASKS: tuple[TaskName, ...] = get_args(TaskName)
 
 
 @cache
+def _files(kind: str) -> dict[str, NamedFile]:
+    """Return the files of the folder `kind` by their stems, those of pairs such as `emat.coco` included."""
+    return named_files(kind, CONFIGS)
+
+
+@cache
+def _objects(kind: str) -> dict[str, PlugIn]:
+    """Return the objects that packages name and that have no file; a package's own file goes before its object.
+
+    Raises SettingsError where the name is somebody else's, too.
+    """
+    found = {}
+    for name, plug_in in named_objects(kind).items() if kind in GROUPS else ():
+        file = _files(kind).get(name)
+        if file is None:
+            found[name] = plug_in
+        elif file.plug_in is None or file.plug_in.package != plug_in.package:
+            raise clash(kind, name, file.origin, f"{plug_in.value} of {plug_in.origin}")
+    return found
+
+
+@cache
 def names(kind: str) -> dict[str, str]:
-    """Return the names in configs/`kind`, each with the first comment line of its file."""
-    files = sorted((CONFIGS / kind).glob("*.yaml"))
-    return {f.stem: f.read_text().split("\n")[0].removeprefix("# ") for f in files if "." not in f.stem}
+    """Return the names of configs/`kind` and of packages, each with the first comment line of its file.
+
+    Raises:
+        SettingsError: a name is given twice.
+    """
+    files = {name: file.path.read_text().split("\n")[0] for name, file in _files(kind).items() if "." not in name}
+    known = {name: line.removeprefix("# ") for name, line in files.items()}
+    known |= {name: f"{plug_in.value} of {plug_in.origin}" for name, plug_in in _objects(kind).items()}
+    if kind == "methods":
+        for name in known.keys() & aliases():
+            plug_in = _objects(kind).get(name) or _files(kind)[name].plug_in
+            raise clash(kind, name, f"an alias of {CONFIGS / 'aliases.yaml'}", plug_in.origin if plug_in else "a file")
+    return dict(sorted(known.items()))
+
+
+def config_file(kind: str, name: str) -> Path:
+    """Return the configuration file of a known name of `kind`.
+
+    For a class that has none, of a package or as FILE.py:Class, one is written to the cache; FILE.yaml is itself.
+
+    Raises:
+        SettingsError: a file that is named cannot be used.
+    """
+    if is_class_file(name):
+        return settings_of_file(kind, name, known=[*names(kind), *(aliases() if kind == "methods" else ())])
+    if _is_path(name):
+        if not is_file(name):
+            raise SettingsError(f"there is no file {name}; expected a configuration in YAML; correct the path")
+        return Path(name).absolute()
+    if name in _objects(kind):
+        return settings_of_object(kind, name, _objects(kind)[name].class_path)
+    file = _files(kind).get(name)
+    return file.path if file else CONFIGS / kind / f"{name}.yaml"
+
+
+def _is_path(name: str) -> bool:
+    """Return whether a name is that of a YAML file of the user's."""
+    return name.endswith((".yaml", ".yml"))
+
+
+def is_shipped(kind: str, name: str) -> bool:
+    """Return whether a name of `kind` is fsbench's own, not a package's or a file of the user's."""
+    file = _files(kind).get(name)
+    return file is not None and file.plug_in is None
+
+
+def plug_in_of(kind: str, name: str) -> PlugIn | None:
+    """Return the entry point that a name of `kind` comes from; None for fsbench's own and for files of the user's."""
+    file = _files(kind).get(name)
+    return file.plug_in if file else _objects(kind).get(name)
+
+
+def plug_in_classes() -> set[str]:
+    """Return the full names of the classes that packages name, by entry points or in their configuration files."""
+    named = {plug_in.class_path for kind in ("methods", "data") for plug_in in _objects(kind).values()}
+    for kind in ("methods", "data"):
+        for file in _files(kind).values():
+            if file.plug_in is not None:
+                named |= set(_class_paths(_read_yaml(file.path)))
+    return named
+
+
+def _class_paths(values: Any) -> Iterator[str]:
+    """Yield the values of all keys `class_path` of a configuration's model and data."""
+    for key, value in values.items() if isinstance(values, dict) else ():
+        if key == "class_path" and isinstance(value, str):
+            yield value
+        yield from _class_paths(value)
+
+
+def label(kind: str, name: str) -> str:
+    """Return the name that stands for `name` in runs and tables: itself, or that of the class or file."""
+    if is_class_file(name):
+        return name.rpartition(":")[2].lower()
+    return Path(name).name.partition(".")[0] if _is_path(name) else name
 
 
 @cache
@@ -27,7 +129,7 @@ def task_of(kind: str, name: str) -> TaskName:
 
     Raises SettingsError for a file that has none.
     """
-    file = CONFIGS / kind / f"{name}.yaml"
+    file = config_file(kind, name)
     task = _read_yaml(file).get("task")
     if task not in TASKS:
         given = "no key 'task'" if task is None else f"the task '{task}'"
@@ -48,9 +150,10 @@ class MethodChoice:
         for alias, choice in aliases().items():
             if choice == self:
                 return alias
+        method = label("methods", self.method)
         if self.backbone is None or self.backbone == _own_backbone(self.method):
-            return self.method
-        return f"{self.method}_{self.backbone}"
+            return method
+        return f"{method}_{self.backbone}"
 
 
 @cache
@@ -66,7 +169,9 @@ def choose_method(name: str, backbone: str | None = None) -> MethodChoice:
     """
     choice = aliases().get(name)
     if choice is None:
-        if name not in names("methods"):
+        if is_class_file(name) or _is_path(name):
+            config_file("methods", name)
+        elif name not in names("methods"):
             known = [*names("methods"), *aliases()]
             raise SettingsError(_unknown("method", name, known))
         choice = MethodChoice(name, backbone)
@@ -82,13 +187,15 @@ def choose_method(name: str, backbone: str | None = None) -> MethodChoice:
 
 def _own_backbone(method: str) -> str | None:
     """Return the backbone that configs/methods/`method` asks for itself."""
-    model = _read_yaml(CONFIGS / "methods" / f"{method}.yaml").get("model") or {}
+    model = _read_yaml(config_file("methods", method)).get("model") or {}
     return model.get("init_args", {}).get("backbone", {}).get("name")
 
 
 def check_known(kind: str, what: str, name: str) -> None:
-    """Raise SettingsError unless configs/`kind` has `name`; `what` names the kind in the message."""
-    if name not in names(kind):
+    """Raise SettingsError unless there is a `name` of `kind`; `what` names the kind in the message."""
+    if kind == "data" and (is_class_file(name) or _is_path(name)):
+        config_file(kind, name)
+    elif name not in names(kind):
         raise SettingsError(_unknown(what, name, names(kind)))
 
 
@@ -97,7 +204,7 @@ def _unknown(what: str, name: str, known: Iterable[str]) -> str:
 
 
 def method_classes() -> dict[str, Any]:
-    """Import the class of every method in configs/methods.
+    """Import the class of every method of configs/methods and of packages.
 
     Returns:
         The classes by their registry names.
@@ -105,7 +212,8 @@ def method_classes() -> dict[str, Any]:
     Raises:
         SettingsError: two classes have one registry name, so that records and checkpoints could not tell them apart.
     """
-    configs = map(_read_yaml, sorted((CONFIGS / "methods").glob("*.yaml")))
+    written = [config_file("methods", name) for name in _objects("methods")]
+    configs = map(_read_yaml, [*(file.path for file in _files("methods").values()), *written])
     paths = dict.fromkeys(
         config["model"]["class_path"] for config in configs if "class_path" in config.get("model", {})
     )
@@ -145,16 +253,15 @@ def config_files(
     Raises:
         SettingsError: a name is unknown, or the data set is for another task.
     """
-    methods, backbones = CONFIGS / "methods", CONFIGS / "backbones"
     choice = choose_method(method, backbone)
     method, backbone = choice.method, choice.backbone
     task = task_of("methods", method)
-    files = [CONFIGS / "base.yaml", methods / f"{method}.yaml"]
+    files = [CONFIGS / "base.yaml", config_file("methods", method)]
     if dataset is not None:
         _check_dataset(dataset, method, task)
-        files += [CONFIGS / "data" / f"{dataset}.yaml", *_existing(methods / f"{method}.{dataset}.yaml")]
+        files += [config_file("data", dataset), *_pair("methods", method, label("data", dataset))]
     if backbone is not None:
-        files += [backbones / f"{backbone}.yaml", *_existing(backbones / f"{backbone}.{method}.yaml")]
+        files += [config_file("backbones", backbone), *_pair("backbones", backbone, method)]
     if fast:
         files.append(CONFIGS / ("fast.yaml" if task == "segmentation" else "fast_classification.yaml"))
         files += _existing(CONFIGS / "data" / f"{dataset}.fast.yaml")
@@ -171,8 +278,13 @@ def configured_protocol(files: tuple[Path, ...]) -> str | None:
     return next((name for name in reversed(named) if name is not None), None)
 
 
-def _existing(file: Path) -> list[Path]:
-    return [file] if file.is_file() else []
+def _pair(kind: str, first: str, second: str) -> list[Path]:
+    """Return the file of what two names need together, if there is one; beside FILE.yaml its own FILE.<second>.yaml."""
+    if _is_path(first):
+        own = Path(first).absolute().with_suffix(f".{second}.yaml")
+        return [own] if own.is_file() else []
+    file = _files(kind).get(f"{first}.{second}")
+    return [file.path] if file else []
 
 
 def _check_dataset(dataset: str, method: str, task: TaskName) -> None:

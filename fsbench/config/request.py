@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from fsbench.config.registry import choose_method, config_files, configured_protocol, task_of
+from fsbench.config.registry import choose_method, config_files, configured_protocol, label, task_of
 from fsbench.errors import SettingsError
 
 DEFAULT_PROTOCOL = "fscs"
@@ -50,9 +50,12 @@ class Request:
     """
 
     methods: Sequence[str] = _option(
-        ("emat",), "name, or several with commas (see: fsbench list)", flag="method", axis="methods"
+        ("emat",),
+        "name, or several with commas (see: fsbench list), FILE.py:Class or FILE.yaml",
+        flag="method",
+        axis="methods",
     )
-    dataset: str = _option("demo", "see: fsbench list", axis="datasets")
+    dataset: str = _option("demo", "name (see: fsbench list), FILE.py:Class or FILE.yaml", axis="datasets")
     folds: Sequence[int] = _option((0,), "number, or several with commas", flag="fold", axis="folds")
     runs: str = _option("runs", "folder of all runs", key="run.runs", grid=False)
     backbone: str | None = _option(None, "backbone instead of the method's and the data set's own (see: fsbench list)")
@@ -174,7 +177,8 @@ class Request:
 
     def _fill_in(self, path: str | None, method: str, fold: int) -> str | None:
         """Replace the placeholders of a path."""
-        for name, value in {"method": method, "dataset": self.dataset, "fold": fold, "seed": self.seed}.items():
+        names = {"method": label("methods", method), "dataset": label("data", self.dataset)}
+        for name, value in {**names, "fold": fold, "seed": self.seed}.items():
             path = path and path.replace(f"{{{name}}}", str(value))
         return path
 

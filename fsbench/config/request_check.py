@@ -15,14 +15,13 @@ from fsbench.config.limits import check_name, check_plain_values, check_trainer
 from fsbench.config.needed_weights import needed_weights
 from fsbench.config.needs import AbsentData, absent_data
 from fsbench.config.options import bench_options
-from fsbench.config.registry import check_known, choose_method, names, task_of
+from fsbench.config.registry import check_known, choose_method, config_file, names, task_of
 from fsbench.config.request import NOTHING_NAMED, Request
 from fsbench.config.settings import setting, value_at
 from fsbench.config.shipped import read_settings
 from fsbench.episodes.settings import SETTINGS, unknown_setting
 from fsbench.errors import CheckpointError, DataError, FsbenchError, SettingsError
 from fsbench.files import check_can_be_made, is_file, load_yaml
-from fsbench.paths import CONFIGS
 from fsbench.weights.table import how_to_get, usual_path, weight_files
 
 DATASET = ("data", "init_args", "dataset")
@@ -66,7 +65,7 @@ def _stand_ins(request: Request) -> dict[str, Any]:
     """Return known names in the places of unknown ones, so that the rest of the request can be looked at."""
     backbone = request.backbone if request.backbone in names("backbones") else None
     methods = [method for method in request.methods if not _raised(choose_method, method, backbone)]
-    dataset = request.dataset if request.dataset in names("data") else None
+    dataset = None if _raised(check_known, "data", "data set", request.dataset) else request.dataset
     task = task_of("data", dataset) if dataset else None
     if methods and task is None:
         task = task_of("methods", choose_method(methods[0], backbone).method)
@@ -142,7 +141,7 @@ class _Run:
 
     def _of_protocol(self, protocol: str, chosen: Any) -> Iterator[FsbenchError]:
         """Yield what the protocol does not define."""
-        choices, way = read_settings(CONFIGS / "protocols" / f"{protocol}.yaml"), setting(self.values, "data.way")
+        choices, way = read_settings(config_file("protocols", protocol)), setting(self.values, "data.way")
         if choices.get("settings") == "original" and chosen in SETTINGS[1:]:
             yield SettingsError(f"protocol {protocol} has no setting '{chosen}'; choose original, or fscs")
         if choices.get("ways") == "one" and type(way) is int and way > 1:

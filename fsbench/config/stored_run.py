@@ -1,19 +1,32 @@
-"""The `config.yaml` of a finished run, which may be anybody's: only classes of the suite are built from it."""
+"""The `config.yaml` of a finished run, which may be anybody's.
+
+Only classes of the suite, of installed packages, and of files that the command itself names are built from it.
+"""
 
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from fsbench.config.class_file import SHA256, named_file, not_named
 from fsbench.config.compose import SuiteCLI, parse
+from fsbench.config.registry import plug_in_classes
+from fsbench.config.settings import value_at
 from fsbench.errors import SettingsError
 from fsbench.files.yaml_files import load_yaml
 
 TRUSTED = re.compile(r"(methods|datamodules)(\.\w+)+", re.ASCII)
-"""Class paths that a stored configuration may name."""
+"""Class paths that a stored configuration may name, besides those that installed packages name."""
+
+FILES = ("method_file", "dataset_file")
+"""Settings of the group `run` that state the file of a class. Its code is run only if the command that opens the run
+names a file with the same content."""
+
+CLASSES = (("model", "class_path"), ("data", "init_args", "dataset", "class_path"))
+"""Places of the classes that may be of files."""
 
 NEEDED = ("seed_everything", "trainer", "model", "data", "task", "run", "ckpt_path")
 """Settings that opening a run takes; an optimiser of the user's is for training alone."""
@@ -34,7 +47,7 @@ def parse_stored(config: Path, more: Sequence[str] = (), build: bool = True) -> 
         build: whether to build model and data module, too.
 
     Raises:
-        SettingsError: the file is none of a run, or names a class that is not the suite's.
+        SettingsError: the file is none of a run, or names a class that may not be loaded.
     """
     try:
         values = load_yaml(config)
@@ -46,26 +59,51 @@ def parse_stored(config: Path, more: Sequence[str] = (), build: bool = True) -> 
         _check_key(key, config)
     values = {key: values[key] for key in NEEDED if key in values}
     values["trainer"] = {key: value for key, value in values["trainer"].items() if key not in NOT_NEEDED}
-    _check_classes(values, config)
+    _check_classes(values, config, plug_in_classes() | _classes_of_files(values, config))
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "config.yaml"
         file.write_text(yaml.safe_dump(values))
         return parse([f"--config={file}", *more], build)
 
 
-def _check_classes(values: Any, config: Path) -> None:
+def _classes_of_files(values: dict[str, Any], config: Path) -> set[str]:
+    """Return the stated classes of the files that the command itself names; their references become those files'.
+
+    Raises:
+        SettingsError: the configuration states a file that the command does not name, or with another content.
+    """
+    options = values["run"] if isinstance(values.get("run"), dict) else {}
+    stated = [class_path for place in CLASSES if isinstance(class_path := value_at(values, place), str)]
+    allowed: set[str] = set()
+    for option in FILES:
+        reference = options.get(option)
+        if reference is None:
+            continue
+        file = named_file(str(reference))
+        if file is None:
+            name = Path(str(reference).partition(SHA256)[0]).name
+            raise SettingsError(
+                f"{config} names a class of the file {name} (sha256 {str(reference).rpartition('=')[2][:12]}); "
+                f"{not_named()}; nothing of it was loaded"
+            )
+        options[option] = file.reference
+        allowed |= {path for path in stated if path.rpartition(".")[0] == file.module}
+    return allowed
+
+
+def _check_classes(values: Any, config: Path, known: Collection[str]) -> None:
     """Raise SettingsError where the parser would take anything in `values` for a class or a file that is foreign."""
     if isinstance(values, dict):
         for key, value in values.items():
             _check_key(key, config)
-            if key == "class_path" and not (isinstance(value, str) and TRUSTED.fullmatch(value)):
+            if key == "class_path" and not (isinstance(value, str) and (value in known or TRUSTED.fullmatch(value))):
                 raise _foreign(config, value)
             if key in BUILT and value is not None and not isinstance(value, dict):
                 raise _foreign(config, value)
-            _check_classes(value, config)
+            _check_classes(value, config, known)
     elif isinstance(values, list):
         for value in values:
-            _check_classes(value, config)
+            _check_classes(value, config, known)
 
 
 def _check_key(key: Any, config: Path) -> None:

@@ -110,6 +110,7 @@ class SegmentationIndex(ABC):
             lists have the classes ascending.
     """
 
+    task: ClassVar[str] = "segmentation"
     name: str
     class_names: tuple[str, ...]
     folds: int
@@ -228,6 +229,7 @@ class ClassificationIndex(ABC):
         origin: source of the list: "derived" (by a rule of the suite), or another word of the data set.
     """
 
+    task: ClassVar[str] = "classification"
     name: str
     class_names: tuple[str, ...]
     images: tuple[tuple[str, ...], ...]

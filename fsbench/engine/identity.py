@@ -78,6 +78,8 @@ def folder_name(experiment: Identified) -> str:
 def _method_settings(experiment: Identified) -> dict[str, Any]:
     arguments = experiment.config["model"].as_dict()["init_args"]
     settings = {key: value for key, value in arguments.items() if key != "backbone"}
+    if reference := experiment.options.method_file:  # the file is the method: after a change it is another one
+        settings["file_sha256"] = reference.rpartition("=")[2]
     if experiment.options.nshot_strategy in ENSEMBLES:
         settings["nshot_strategy"] = experiment.options.nshot_strategy
     return settings
@@ -91,11 +93,14 @@ def _dataset_settings(experiment: Identified) -> dict[str, Any]:
     """
     arguments = experiment.config["data"].init_args.dataset.init_args.as_dict()
     defaults = getattr(experiment.data.dataset, "identity_defaults", {})
-    return {
+    settings = {
         key: value
         for key, value in arguments.items()
         if key not in INDIFFERENT_DATASET and not (key in defaults and value == defaults[key])
     }
+    if reference := experiment.options.dataset_file:
+        settings["file_sha256"] = reference.rpartition("=")[2]
+    return settings
 
 
 def _training(experiment: Identified) -> dict[str, Any] | None:

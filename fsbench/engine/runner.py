@@ -23,6 +23,7 @@ from fsbench.engine.machine.determinism import unordered_kernels
 from fsbench.engine.machine.meter import Meter
 from fsbench.engine.machine.watchdog import ProcessWatchdog, is_broken_collective
 from fsbench.engine.micro_batches import out_of_memory, step_of
+from fsbench.engine.plug_in_origins import plug_in_origins
 from fsbench.engine.provenance import provenance
 from fsbench.engine.trainer import build_trainer
 from fsbench.engine.training_facts import weights_of
@@ -203,7 +204,11 @@ def _evaluate(experiment: Experiment, trainer: L.Trainer, folder: Path, training
             "peak_mib": cost.peak_mib,
         },
         "made": training_info,
-        "provenance": {**provenance(trainer), "unordered_kernels": sorted(cost.unordered_kernels)},
+        "provenance": {
+            **provenance(trainer),
+            "unordered_kernels": sorted(cost.unordered_kernels),
+            "plug_ins": plug_in_origins(experiment),
+        },
     }
     record = write_record(folder, content, frame, on_written)
     for path in journal.remove():

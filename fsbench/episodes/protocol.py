@@ -9,6 +9,7 @@ from fsbench.data.dataset import VoidPolicy
 from fsbench.errors import SettingsError
 from fsbench.files import read_yaml
 from fsbench.paths import CONFIGS
+from fsbench.plugins import named_files
 
 Sampler = Literal["fscs", "hsnet", "pfenet"]
 Resize = Literal["pil", "cv2"]
@@ -64,7 +65,8 @@ class Protocol:
 
 
 def protocol_names() -> list[str]:
-    return sorted(path.stem for path in (CONFIGS / "protocols").glob("*.yaml"))
+    """Return the names of the protocols of fsbench and of installed packages."""
+    return sorted(named_files("protocols", CONFIGS))
 
 
 @cache
@@ -72,7 +74,7 @@ def load_protocol(name: str) -> Protocol:
     """The protocol `name` of `configs/protocols`. Raises SettingsError for an unknown name or a bad value."""
     if name not in protocol_names():  # a record's is anybody's, and no path
         raise SettingsError(f"unknown protocol '{name[:100]}'; there are: {', '.join(protocol_names())}")
-    return read_protocol(CONFIGS / "protocols" / f"{name}.yaml")
+    return read_protocol(named_files("protocols", CONFIGS)[name].path)
 
 
 def read_protocol(path: Path) -> Protocol:

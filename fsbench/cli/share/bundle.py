@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from fsbench.config.class_file import name_class_files
 from fsbench.config.limits import check_output_file, whole
 from fsbench.errors import RecordError, SettingsError
 from fsbench.terminal import print_block, print_line
@@ -24,6 +25,10 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     verify.add_argument("--data-root", help="where the data are here")
     verify.add_argument("--weights", help="the backbone's weights here")
     verify.add_argument("--ckpt", type=Path, help="checkpoint of the method, where the runs trained it")
+    verify.add_argument(
+        "--method", action="append", default=[], metavar="FILE.py:Class",
+        help="with --predict, of runs whose method or data set is a class in a file: that file, whose code is run",
+    )  # fmt: skip
     verify.set_defaults(function=_verify)
 
 
@@ -66,6 +71,7 @@ def _verify(options: argparse.Namespace, extra: list[str]) -> int:
     from fsbench.exchange.verify import Repetition, verify
     from fsbench.tables.formats import aligned
 
+    name_class_files(options.method)
     repetition = None
     if options.predict:
         settings = [] if options.data_root is None else [f"--data.dataset.root={options.data_root}"]

@@ -1,0 +1,151 @@
+"""Classes in single files, `FILE.py:Class` on the command line: their names, and the import of their files.
+
+A file becomes a module `fsbench_file.<stem>_<digits of its sha256>`. Its code is run only if the command that runs
+names it. That a stored configuration names it is not enough, since that may be anybody's (`fsbench.config.stored_run`).
+"""
+
+import hashlib
+import re
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from fsbench.errors import SettingsError, describe
+from fsbench.files import read_bytes
+
+PACKAGE = "fsbench_file"
+"""Package of the modules that files become."""
+SHA256 = "#sha256="
+_SPEC = re.compile(r"(.+\.py):(\w+)", re.ASCII | re.DOTALL)
+
+_named: dict[str, "ClassFile"] = {}
+"""The files that this process's command names, by their modules."""
+
+
+@dataclass(frozen=True)
+class ClassFile:
+    """A Python file that the user names: its absolute path and the sha256 of its content."""
+
+    path: Path
+    sha256: str
+
+    @property
+    def module(self) -> str:
+        """Full name of the module that it becomes."""
+        return f"{PACKAGE}.{re.sub(r'[^0-9A-Za-z_]', '_', self.path.stem)}_{self.sha256[:12]}"
+
+    @property
+    def reference(self) -> str:
+        """Path and checksum, as configurations state them."""
+        return f"{self.path}{SHA256}{self.sha256}"
+
+
+def is_class_file(text: str) -> bool:
+    """Return whether `text` has the form FILE.py:Class."""
+    return _SPEC.fullmatch(text) is not None
+
+
+def name_class_file(text: str) -> tuple[ClassFile, str]:
+    """Take FILE.py:Class as named by this process's command, so that its code may be run.
+
+    Returns:
+        The file, and the class's name.
+
+    Raises:
+        SettingsError: the file cannot be read.
+    """
+    spec = _SPEC.fullmatch(text)
+    assert spec is not None, text
+    path = Path(spec[1]).expanduser()
+    try:
+        file = ClassFile(path.resolve(), hashlib.sha256(read_bytes(path, "settings")).hexdigest())
+    except OSError as error:
+        raise SettingsError(
+            f"cannot read {path} ({error.strerror}); expected FILE.py:Class; correct the path"
+        ) from error
+    _named[file.module] = file
+    return file, spec[2]
+
+
+def name_class_files(texts: Iterable[str]) -> None:
+    """Take files as named by this process's command; each FILE.py:Class, of a method or a data set.
+
+    Raises:
+        SettingsError: a text has another form, or its file cannot be read.
+    """
+    for text in texts:
+        if not is_class_file(text):
+            raise SettingsError(f"--method is '{text}', expected FILE.py:Class; runs of other methods need no --method")
+        name_class_file(text)
+
+
+def file_of_module(module: str) -> Path | None:
+    """Return the file of a module whose file this process's command names."""
+    return _named[module].path if module in _named else None
+
+
+def find_reference(reference: str) -> ClassFile:
+    """Return the file that a configuration states, unchanged.
+
+    Raises:
+        SettingsError: it is not there, or has changed.
+    """
+    text, _, sha256 = reference.partition(SHA256)
+    path = Path(text)
+    try:
+        found = hashlib.sha256(read_bytes(path, "settings")).hexdigest()
+    except OSError as error:
+        raise SettingsError(
+            f"the class's file {path} cannot be read ({error.strerror}); expected it where it was; move it back, or "
+            "name it where it is now"
+        ) from error
+    if found != sha256:
+        raise SettingsError(
+            f"the class's file {path} has changed: its sha256 begins with {found[:12]}, expected {sha256[:12]}; bring "
+            "that state back, or run the method again as it is now"
+        )
+    return ClassFile(path, sha256)
+
+
+def named_file(reference: str) -> ClassFile | None:
+    """Return the file with the content that `reference` states, which this process's command names; None if none."""
+    sha256 = reference.rpartition(SHA256)[2]
+    return next((file for file in _named.values() if file.sha256 == sha256), None)
+
+
+def not_named() -> str:
+    """Say in words that no file with a stated content is named by this process's command, and what to do."""
+    there = ", ".join(f"{file.path} (sha256 {file.sha256[:12]})" for file in _named.values())
+    other = f"the command names {there}" if there else "the command names no file"
+    return f"{other}; expected one with that very content: --method FILE.py:Class (fsbench predict, explain, verify)"
+
+
+def load_class_file(reference: str) -> None:
+    """Run the code of the file that a configuration states, as a module of its own; once in a process.
+
+    Raises:
+        SettingsError: it is not there, has changed, or cannot be imported.
+    """
+    file = named_file(reference) or find_reference(reference)
+    _named[file.module] = file
+    if file.module in sys.modules:
+        return
+    package = sys.modules.setdefault(PACKAGE, ModuleType(PACKAGE))
+    package.__path__ = []
+    module = ModuleType(file.module)
+    module.__file__, module.__package__ = str(file.path), PACKAGE
+    sys.modules[file.module] = module
+    try:
+        content = read_bytes(file.path, "settings")
+        if hashlib.sha256(content).hexdigest() != file.sha256:
+            find_reference(reference)
+        exec(compile(content, str(file.path), "exec"), module.__dict__)
+    except SettingsError:
+        del sys.modules[file.module]
+        raise
+    except Exception as error:
+        del sys.modules[file.module]
+        raise SettingsError(f"cannot import {file.path} ({describe(error)}); correct the file") from error
+    setattr(package, file.module.rpartition(".")[2], module)

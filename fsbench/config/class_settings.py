@@ -1,0 +1,107 @@
+"""Configuration of a class that has no YAML file: what a name, or FILE.py:Class, stands for on the command line.
+
+It is written to the cache folder, since a run starts from files. The classes' sources are read, nothing is imported.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from fsbench.config.class_file import name_class_file
+from fsbench.config.class_source import ClassSource, class_source, classes_of
+from fsbench.errors import SettingsError, did_you_mean
+from fsbench.files import fingerprint, make_folder, write_text
+from fsbench.paths import cache_folder
+
+BACKBONES = {"segmentation": "dinov2_vits14", "classification": "dino_vitb16"}
+"""Backbone of a method that states none, by its task; a data set's configuration may bring another."""
+_CLASSIFICATION = "datamodules.classification.ClassificationDataModule"
+_EXPECTED = {
+    "methods": "fsbench's Segmenter or Classifier",
+    "data": "fsbench's SegmentationIndex or ClassificationIndex",
+}
+
+
+def settings_of_object(kind: str, name: str, class_path: str) -> Path:
+    """Write the configuration of an object that a package names.
+
+    Args:
+        kind: "methods", "data" or "backbones".
+        name: its name.
+        class_path: its full name.
+
+    Returns:
+        The file.
+
+    Raises:
+        SettingsError: the class's source does not tell which task it is for.
+    """
+    if kind == "backbones":
+        return _write({"model": {"init_args": {"backbone": {"name": name}}}})
+    return _write(_settings(kind, name, class_path, class_path))
+
+
+def settings_of_file(kind: str, text: str, known: Iterable[str]) -> Path:
+    """Write the configuration of FILE.py:Class, which the command names.
+
+    Args:
+        kind: "methods" or "data".
+        text: the file and its class.
+        known: names that are taken.
+
+    Returns:
+        The file.
+
+    Raises:
+        SettingsError: the file has no such class, its source does not tell which task it is for, or the class's name in
+            lower case, which stands in tables, is taken.
+    """
+    file, name = name_class_file(text)
+    class_path, label = f"{file.module}.{name}", name.lower()
+    classes = classes_of(file.module)
+    if name not in classes:
+        there = f"it has {', '.join(classes)}" if classes else "it has no class"
+        raise SettingsError(f"{file.path} has no class {name}; {there}{did_you_mean(name, classes)}")
+    if label in known:
+        raise SettingsError(
+            f"the class {name} of {file.path} would stand in tables as {label}, which is a name of fsbench or of an "
+            "installed package; expected another name; rename the class"
+        )
+    option = "method_file" if kind == "methods" else "dataset_file"
+    return _write({**_settings(kind, label, class_path, text), "run": {option: file.reference}})
+
+
+def _settings(kind: str, name: str, class_path: str, shown: str) -> dict[str, Any]:
+    """Return the settings that choose a class; `shown` is its name in messages."""
+    source = class_source(class_path)
+    task = source.attributes.get("task") if source else None
+    if source is None or task not in BACKBONES:
+        raise SettingsError(
+            f"the source of {shown} does not tell whether it is for segmentation or classification; expected a class "
+            f"on {_EXPECTED[kind]}, imported by from … import …; or write task = 'segmentation' in it"
+        )
+    if kind == "methods":
+        arguments: dict[str, Any] = {"backbone": {"name": BACKBONES[task]}} if _takes(source, "backbone") else {}
+        settings = {"task": task, "model": {"class_path": class_path, "init_args": arguments}}
+        return settings | ({"data": {"class_path": _CLASSIFICATION}} if task == "classification" else {})
+    arguments = {"root": f"data/{name}"} if _takes(source, "root") else {}
+    data: dict[str, Any] = {"init_args": {"dataset": {"class_path": class_path, "init_args": arguments}}}
+    if task == "classification":
+        data["class_path"] = _CLASSIFICATION
+    return {"task": task, "data": data}
+
+
+def _takes(source: ClassSource, name: str) -> bool:
+    return source.parameters is None or name in source.parameters
+
+
+def _write(settings: dict[str, Any]) -> Path:
+    """Write settings to a file in the cache whose name follows from them; JSON is YAML."""
+    file = cache_folder() / "classes" / f"{fingerprint(settings)[:32]}.yaml"
+    if not file.is_file():
+        make_folder(file.parent)
+        write_text(
+            file, f"# written by fsbench for a class without a file of its own\n{json.dumps(settings, indent=2)}\n"
+        )
+    return file

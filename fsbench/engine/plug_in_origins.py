@@ -1,0 +1,45 @@
+"""What of a run came from an installed package or a single file of the user's: for the record's provenance."""
+
+from pathlib import Path
+from typing import Any
+
+from fsbench.config.class_file import SHA256
+from fsbench.config.registry import plug_in_of
+from fsbench.engine.identity import Identified
+from fsbench.plugins import PlugIn, commit_of, owner
+
+
+def plug_in_origins(experiment: Identified) -> list[dict[str, str | None]]:
+    """Return an entry for the method, the data set, the backbone and the protocol that came from outside fsbench.
+
+    Each has `part` and `name`, and `package`, `version` and `commit` (None where it is not known) or `file` and
+    `sha256`.
+    """
+    options, config = experiment.options, experiment.config
+    dataset = config["data"].init_args.dataset.class_path
+    found = [
+        _of_class("method", config["model"].class_path, options.method_file)
+        or _of_plug_in("method", options.name, plug_in_of("methods", options.name)),
+        _of_class("data set", dataset, options.dataset_file),
+        _of_name("backbone", "backbones", experiment.method.backbone.name),
+        _of_name("protocol", "protocols", config["data"].init_args.get("protocol")),
+    ]
+    return [entry for entry in found if entry is not None]
+
+
+def _of_class(part: str, class_path: str, reference: str | None) -> dict[str, Any] | None:
+    if reference is None:
+        return _of_plug_in(part, class_path, owner(class_path))
+    path, _, sha256 = reference.rpartition(SHA256)
+    return {"part": part, "name": class_path.rpartition(".")[2], "file": Path(path).name, "sha256": sha256}
+
+
+def _of_name(part: str, kind: str, name: str | None) -> dict[str, Any] | None:
+    return None if name is None else _of_plug_in(part, name, plug_in_of(kind, name))
+
+
+def _of_plug_in(part: str, name: str, plug_in: PlugIn | None) -> dict[str, Any] | None:
+    if plug_in is None:
+        return None
+    package = {"package": plug_in.package, "version": plug_in.version, "commit": commit_of(plug_in.package)}
+    return {"part": part, "name": name, **package}

@@ -1,0 +1,53 @@
+"""Runs of methods that are no files of the suite: a class in a file of the user's, and a class of a package."""
+
+import json
+
+import pytest
+
+from fsbench.paths import CONFIGS, REPOSITORY
+from tests.cli.conftest import FEW
+from tests.plugged import METHOD, install
+
+pytestmark = pytest.mark.slow
+
+
+def only_record(folder) -> dict:
+    (file,) = folder.glob("*/run.json")
+    return json.loads(file.read_text())
+
+
+def test_a_class_in_a_file_runs_stands_in_tables_and_is_explained_where_it_is_named(warm, bench_arguments, tmp_path):
+    (tmp_path / "code").mkdir()
+    file = tmp_path / "code" / "mine.py"
+    file.write_text(METHOD)
+    words = bench_arguments("code/mine.py:Constant", "runs")
+    done = warm(*words)
+    assert done.returncode == 0, done.stderr
+    assert "\nconstant " in done.stdout
+    record = only_record(tmp_path / "runs")
+    (origin,) = record["provenance"]["plug_ins"]
+    assert origin["file"] == "mine.py" and origin["sha256"] == record["identity"]["method"]["file_sha256"]
+    (run,) = (tmp_path / "runs").iterdir()
+    assert "constant" in warm("table", "runs").stdout
+    refused = warm("explain", str(run), "--episode", "0")
+    assert refused.returncode == 2 and "the command names no file" in refused.stderr
+    explained = warm("explain", str(run), "--episode", "0", "--method", "code/mine.py:Constant")
+    assert explained.returncode == 0, explained.stderr
+    assert ": found runs/constant-" in warm(*words).stderr
+    file.write_text(METHOD.replace("value: int = 1", "value: int = 0"))
+    assert warm(*words).returncode == 0
+    assert len(list((tmp_path / "runs").glob("*/run.json"))) == 2  # another method
+
+
+def test_a_class_of_a_package_runs_and_its_package_is_in_the_record(fsbench, small_demo, tmp_path):
+    groups = {"fsbench.methods": {"constant": "fsb_mine.mine:Constant"}}
+    known = json.dumps({"url": "https://host/mine", "vcs_info": {"vcs": "git", "commit_id": "0123abc"}})
+    install(tmp_path / "site", "fsb-mine", groups, {"fsb_mine/mine.py": METHOD}, direct_url=known)
+    words = ["--method", "constant", f"--config={CONFIGS / 'data' / 'demo.yaml'}", *FEW]
+    data = ["--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
+    done = fsbench("run", *words, *data, PYTHONPATH=f"{REPOSITORY}:{tmp_path / 'site'}")
+    assert done.returncode == 0, done.stderr
+    record = only_record(tmp_path / "runs")
+    assert record["identity"]["method"] == {"name": "constant", "type": "constant", "value": 1}
+    package = {"package": "fsb-mine", "version": "1.2", "commit": "0123abc"}
+    assert record["provenance"]["plug_ins"] == [{"part": "method", "name": "fsb_mine.mine.Constant", **package}]

@@ -1,0 +1,183 @@
+"""Methods, data sets, backbones and configuration files of installed packages; nothing of them is imported."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from fsbench import plugins
+from fsbench.config import class_settings, class_source, registry, shipped
+from fsbench.config.compose import compose_method
+from fsbench.config.registry import choose_method, config_file, config_files, names, plug_in_classes, task_of
+from fsbench.config.stored_run import parse_stored
+from fsbench.episodes.protocol import load_protocol
+from fsbench.errors import SettingsError
+from fsbench.paths import CONFIGS, REPOSITORY
+from fsbench.plugins import commit_of, owner
+from tests.plugged import METHOD, install
+
+TRAP = "raise RuntimeError('imported')\n"
+CONFIG = """# mine: a method of another package
+task: segmentation
+model:
+  class_path: fsb_mine.mine.Constant
+  init_args:
+    backbone:
+      name: dino_vits8
+"""
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """An empty folder on sys.path; what was read of packages is forgotten before and after."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("FSBENCH_CACHE", str(tmp_path / "cache"))
+    caches = [
+        value
+        for module in (plugins, registry, shipped, class_source, class_settings)
+        for value in vars(module).values()
+        if hasattr(value, "cache_clear")
+    ]
+    for cached in caches:
+        cached.cache_clear()
+    yield folder
+    for cached in caches:
+        cached.cache_clear()
+
+
+def test_a_folder_of_configuration_files_joins_the_registry(site):
+    protocol = (CONFIGS / "protocols" / "fscs.yaml").read_text()
+    files = {
+        "fsb_mine/__init__.py": TRAP,
+        "fsb_mine/configs/methods/mine.yaml": CONFIG,
+        "fsb_mine/configs/methods/emat.mydata.yaml": "model:\n  init_args:\n    support_side: 12\n",
+        "fsb_mine/configs/data/mydata.yaml": (CONFIGS / "data" / "folder.yaml").read_text(),
+        "fsb_mine/configs/protocols/myprotocol.yaml": protocol.replace("name: fscs", "name: myprotocol"),
+    }
+    install(site, "fsb-mine", {"fsbench.configs": {"mine": "fsb_mine.configs"}}, files)
+    assert names("methods")["mine"] == "mine: a method of another package"
+    assert task_of("methods", "mine") == "segmentation" and choose_method("mine").name == "mine"
+    assert [file.name for file in config_files("emat", "mydata")] == [
+        "base.yaml", "emat.yaml", "mydata.yaml", "emat.mydata.yaml"
+    ]  # fmt: skip
+    assert plug_in_classes() == {"fsb_mine.mine.Constant", "datamodules.datasets.folder.Folder"}
+    assert load_protocol("myprotocol").name == "myprotocol"
+    assert "fsb_mine" not in sys.modules
+
+
+def test_a_class_needs_no_file(site):
+    groups = {
+        "fsbench.methods": {"mine": "fsb_mine.mine:Constant"},
+        "fsbench.datasets": {"mydata": "fsb_mine.mine:Mine"},
+        "fsbench.backbones": {"mynet": "fsb_mine.mine:NET"},
+    }
+    data = METHOD + "\nfrom datamodules.datasets.folder import Folder\n\n\nclass Mine(Folder):\n    folds = 2\n"
+    install(site, "fsb-mine", groups, {"fsb_mine/__init__.py": TRAP, "fsb_mine/mine.py": data})
+    (*_, method, dataset) = config_files("mine", "mydata")
+    assert yaml.safe_load(method.read_text()) == {
+        "task": "segmentation",
+        "model": {"class_path": "fsb_mine.mine.Constant", "init_args": {"backbone": {"name": "dinov2_vits14"}}},
+    }
+    assert yaml.safe_load(dataset.read_text()) == {
+        "task": "segmentation",
+        "data": {"init_args": {"dataset": {"class_path": "fsb_mine.mine.Mine", "init_args": {"root": "data/mydata"}}}},
+    }
+    backbone = yaml.safe_load(config_file("backbones", "mynet").read_text())
+    assert backbone == {"model": {"init_args": {"backbone": {"name": "mynet"}}}}
+    assert choose_method("mine", "mynet").name == "mine_mynet"
+    assert owner("fsb_mine.other.Class").package == "fsb-mine" and owner("methods.emat.EMAT") is None
+    assert "fsb_mine" not in sys.modules
+
+
+def test_a_class_and_a_file_of_one_package_may_share_a_name(site):
+    groups = {"fsbench.methods": {"mine": "fsb_mine.mine:Constant"}, "fsbench.configs": {"mine": "fsb_mine.configs"}}
+    install(site, "fsb-mine", groups, {"fsb_mine/mine.py": METHOD, "fsb_mine/configs/methods/mine.yaml": CONFIG})
+    assert config_file("methods", "mine") == site / "fsb_mine" / "configs" / "methods" / "mine.yaml"
+
+
+@pytest.mark.parametrize(
+    ("groups", "expected"),
+    [
+        ({"fsbench.methods": {"emat": "fsb_mine.mine:Constant"}}, ["emat.yaml of fsbench", "mine:Constant of"]),
+        ({"fsbench.methods": {"ft_swin": "fsb_mine.mine:Constant"}}, ["an alias of", "the package fsb-mine 1.2"]),
+        ({"fsbench.configs": {"mine": "fsb_mine.clash"}}, ["prototype.yaml of fsbench", "clash/methods"]),
+        ({"fsbench.configs": {"mine": "fsb_mine.nowhere"}}, ["fsb_mine.nowhere as its folder"]),
+        ({"fsbench.methods": {"a/b": "fsb_mine.mine:Constant"}}, ["'a/b'", "expected a name of letters"]),
+        ({"fsbench.methods": {"mine": "fsb_mine.mine"}}, ["'fsb_mine.mine'", "package.module:Name"]),
+    ],
+)  # fmt: skip
+def test_a_name_that_is_taken_or_none_is_refused(site, groups, expected):
+    files = {"fsb_mine/mine.py": METHOD, "fsb_mine/clash/methods/prototype.yaml": CONFIG}
+    install(site, "fsb-mine", groups, files)
+    with pytest.raises(SettingsError) as refused:
+        names("methods")
+    assert all(words in str(refused.value) for words in expected) and "\n" not in str(refused.value)
+
+
+def test_two_packages_with_one_name_are_both_named(site):
+    for number in (1, 2):
+        groups = {"fsbench.methods": {"mine": f"fsb_mine{number}:Constant"}}
+        install(site, f"fsb-mine{number}", groups, {f"fsb_mine{number}/__init__.py": METHOD})
+    with pytest.raises(SettingsError) as refused:
+        choose_method("mine")
+    assert str(refused.value) == (
+        "two have the name mine of a method: fsb_mine1:Constant of the package fsb-mine1 1.2, and "
+        "fsb_mine2:Constant of the package fsb-mine2 1.2; expected one; rename one, or uninstall a package"
+    )
+
+
+def test_a_class_whose_source_does_not_tell_its_task_is_refused(site):
+    groups = {"fsbench.methods": {"mine": "fsb_mine:Mine"}}
+    install(site, "fsb-mine", groups, {"fsb_mine/__init__.py": "class Mine:\n    pass\n"})
+    with pytest.raises(SettingsError, match=r"source of fsb_mine[.]Mine does not tell whether it is for segmentation"):
+        task_of("methods", "mine")
+
+
+@pytest.mark.parametrize("how", ["git", "editable", "index"])
+def test_the_commit_of_a_package(site, tmp_path, how):
+    git = ["git", "-C", str(tmp_path / "tree"), "-c", "user.name=a", "-c", "user.email=a@b"]
+    (tmp_path / "tree").mkdir()
+    for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "first"]):
+        subprocess.run([*git, *words], check=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    known = {
+        "git": {"url": "https://host/x", "vcs_info": {"vcs": "git", "commit_id": "0123abc"}},
+        "editable": {"url": f"file://{tmp_path}/tree", "dir_info": {"editable": True}},
+        "index": None,
+    }[how]
+    install(site, "fsb-mine", {}, {}, direct_url=json.dumps(known) if known else "")
+    found = commit_of("fsb-mine")
+    assert found == {"git": "0123abc", "index": None}.get(how, found)
+    assert how != "editable" or (found and head.startswith(found))
+
+
+def test_the_front_says_a_clash_in_one_line_without_torch(site, tmp_path):
+    install(site, "fsb-mine", {"fsbench.methods": {"emat": "fsb_mine:Constant"}}, {"fsb_mine/__init__.py": TRAP})
+    code = (
+        "import sys; from fsbench.cli.main import main; status = main(['bench', '--method', 'emat']);"
+        "assert 'torch' not in sys.modules; sys.exit(status)"
+    )
+    environment = {"PYTHONPATH": f"{REPOSITORY}:{site}", "PATH": "/usr/bin:/bin", "FSBENCH_CACHE": str(tmp_path / "c")}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("fsbench: error: two have the name emat of a method: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_stored_run_of_an_installed_class_is_opened_and_another_class_of_the_package_is_not(site, tmp_path):
+    groups = {"fsbench.methods": {"mine": "fsb_mine.mine:Constant"}}
+    files = {"fsb_mine/__init__.py": "", "fsb_mine/mine.py": METHOD, "fsb_mine/other.py": TRAP}
+    install(site, "fsb-mine", groups, files)
+    composed = compose_method("mine", "demo")
+    file = tmp_path / "config.yaml"
+    file.write_text(composed.parser.dump(composed.config))
+    assert parse_stored(file, build=False).config.model.class_path == "fsb_mine.mine.Constant"
+    file.write_text(file.read_text().replace("fsb_mine.mine.Constant", "fsb_mine.other.Constant"))
+    with pytest.raises(SettingsError, match=r"names the class 'fsb_mine.other.Constant'"):
+        parse_stored(file, build=False)
+    for name in [name for name in sys.modules if name.startswith("fsb_mine")]:
+        del sys.modules[name]
