@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from fsbench.config.class_source import class_source
+from fsbench.config.registry import read_settings
 from fsbench.config.settings import full_key, nested, parse_value, value_at
-from fsbench.config.shipped import merge_settings, read_settings
+from fsbench.config.shipped import merge_settings
 from fsbench.errors import FsbenchError, SettingsError, did_you_mean
 
 GROUPS = ("seed_everything", "task", "trainer", "model", "data", "run", "optimizer", "lr_scheduler")

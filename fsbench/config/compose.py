@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import Any
 
-import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 from lightning import LightningDataModule, LightningModule
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -21,7 +20,15 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from fsbench.config.argument_check import no_option, read_arguments
 from fsbench.config.class_file import load_class_file
 from fsbench.config.limits import check_plain_values
-from fsbench.config.registry import TaskName, check_known, choose_method, config_file, config_files, task_of
+from fsbench.config.registry import (
+    TaskName,
+    check_known,
+    choose_method,
+    config_file,
+    config_files,
+    read_settings,
+    task_of,
+)
 from fsbench.config.settings import value_at
 from fsbench.core.shot_ensemble import NShotStrategy
 from fsbench.data.dataset import SegmentationIndex
@@ -182,7 +189,7 @@ def load_index(dataset: str, root: str | None = None, lists: Sequence[str] = ())
     check_known("data", "data set", dataset)
     if task_of("data", dataset) != "segmentation":
         raise SettingsError(f"{dataset} is a data set for classification without label maps; expected one with masks")
-    content = yaml.safe_load(config_file("data", dataset).read_text())["data"]["init_args"]["dataset"]
+    content = read_settings(config_file("data", dataset))["data"]["init_args"]["dataset"]
     settings = content.get("init_args", {}) | ({"root": root} if root else {}) | ({"lists": [*lists]} if lists else {})
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(SegmentationIndex, "dataset")

@@ -1,7 +1,6 @@
 """Which published weights methods need, as their configuration files say; nothing is built, torch is not loaded."""
 
-from fsbench.config.registry import aliases, config_files, names
-from fsbench.config.shipped import read_settings
+from fsbench.config.registry import aliases, config_files, names, read_settings
 from fsbench.weights.table import weight_files
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 from fsbench.config.class_file import is_class_file
 from fsbench.config.class_settings import settings_of_file, settings_of_object
 from fsbench.errors import SettingsError, did_you_mean
-from fsbench.files import is_file
+from fsbench.files import is_file, load_yaml, read_text
 from fsbench.paths import CONFIGS
 from fsbench.plugins import GROUPS, NamedFile, PlugIn, clash, named_files, named_objects
 
@@ -51,8 +51,8 @@ def names(kind: str) -> dict[str, str]:
     Raises:
         SettingsError: a name is given twice.
     """
-    files = {name: file.path.read_text().split("\n")[0] for name, file in _files(kind).items() if "." not in name}
-    known = {name: line.removeprefix("# ") for name, line in files.items()}
+    files = {name: file.path for name, file in _files(kind).items() if "." not in name}
+    known = {name: read_text(path, "settings").split("\n")[0].removeprefix("# ") for name, path in files.items()}
     known |= {name: f"{plug_in.value} of {plug_in.origin}" for name, plug_in in _objects(kind).items()}
     if kind == "methods":
         for name in known.keys() & aliases():
@@ -104,7 +104,7 @@ def plug_in_classes() -> set[str]:
     for kind in ("methods", "data"):
         for file in _files(kind).values():
             if file.plug_in is not None:
-                named |= set(_class_paths(_read_yaml(file.path)))
+                named |= set(_class_paths(read_settings(file.path)))
     return named
 
 
@@ -130,7 +130,7 @@ def task_of(kind: str, name: str) -> TaskName:
     Raises SettingsError for a file that has none.
     """
     file = config_file(kind, name)
-    task = _read_yaml(file).get("task")
+    task = read_settings(file).get("task")
     if task not in TASKS:
         given = "no key 'task'" if task is None else f"the task '{task}'"
         raise SettingsError(f"{file} has {given}; expected a line 'task: {TASKS[0]}' or 'task: {TASKS[1]}'")
@@ -159,7 +159,7 @@ class MethodChoice:
 @cache
 def aliases() -> dict[str, MethodChoice]:
     """Return the pairs of method and backbone that configs/aliases.yaml names."""
-    return {name: MethodChoice(**pair) for name, pair in _read_yaml(CONFIGS / "aliases.yaml").items()}
+    return {name: MethodChoice(**pair) for name, pair in read_settings(CONFIGS / "aliases.yaml").items()}
 
 
 def choose_method(name: str, backbone: str | None = None) -> MethodChoice:
@@ -187,7 +187,7 @@ def choose_method(name: str, backbone: str | None = None) -> MethodChoice:
 
 def _own_backbone(method: str) -> str | None:
     """Return the backbone that configs/methods/`method` asks for itself."""
-    model = _read_yaml(config_file("methods", method)).get("model") or {}
+    model = read_settings(config_file("methods", method)).get("model") or {}
     return model.get("init_args", {}).get("backbone", {}).get("name")
 
 
@@ -213,7 +213,7 @@ def method_classes() -> dict[str, Any]:
         SettingsError: two classes have one registry name, so that records and checkpoints could not tell them apart.
     """
     written = [config_file("methods", name) for name in _objects("methods")]
-    configs = map(_read_yaml, [*(file.path for file in _files("methods").values()), *written])
+    configs = map(read_settings, [*(file.path for file in _files("methods").values()), *written])
     paths = dict.fromkeys(
         config["model"]["class_path"] for config in configs if "class_path" in config.get("model", {})
     )
@@ -229,10 +229,16 @@ def method_classes() -> dict[str, Any]:
     return classes
 
 
-def _read_yaml(file: Path) -> dict[str, Any]:
-    import yaml  # with its 20 ms: most commands read no configuration
-
-    return yaml.safe_load(file.read_text()) or {}
+@cache
+def read_settings(file: Path) -> dict[str, Any]:
+    """Read a configuration file as plain values, which are not to be changed."""
+    try:
+        content = load_yaml(file) or {}
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"cannot read the configuration {file} ({error}); expected a mapping in YAML") from error
+    if not isinstance(content, dict):
+        raise SettingsError(f"{file} holds {type(content).__name__}, expected a mapping of settings")
+    return content
 
 
 def config_files(
@@ -264,17 +270,17 @@ def config_files(
         files += [config_file("backbones", backbone), *_pair("backbones", backbone, method)]
     if fast:
         files.append(CONFIGS / ("fast.yaml" if task == "segmentation" else "fast_classification.yaml"))
-        files += _existing(CONFIGS / "data" / f"{dataset}.fast.yaml")
-        files += _existing(methods / f"{method}.{dataset}.fast.yaml")
+        if dataset is not None:
+            files += [*_pair("data", dataset, "fast"), *_pair("methods", method, f"{label('data', dataset)}.fast")]
     return files
 
 
 @cache
 def configured_protocol(files: tuple[Path, ...]) -> str | None:
     """Return the protocol that configuration files name, the last one's; None for a method of classification."""
-    if any(_read_yaml(file).get("task") == "classification" for file in files):
+    if any(read_settings(file).get("task") == "classification" for file in files):
         return None
-    named = [_read_yaml(file).get("data", {}).get("init_args", {}).get("protocol") for file in files]
+    named = [read_settings(file).get("data", {}).get("init_args", {}).get("protocol") for file in files]
     return next((name for name in reversed(named) if name is not None), None)
 
 

@@ -15,10 +15,9 @@ from fsbench.config.limits import check_name, check_plain_values, check_trainer
 from fsbench.config.needed_weights import needed_weights
 from fsbench.config.needs import AbsentData, absent_data
 from fsbench.config.options import bench_options
-from fsbench.config.registry import check_known, choose_method, config_file, names, task_of
+from fsbench.config.registry import check_known, choose_method, config_file, names, read_settings, task_of
 from fsbench.config.request import NOTHING_NAMED, Request
 from fsbench.config.settings import setting, value_at
-from fsbench.config.shipped import read_settings
 from fsbench.episodes.settings import SETTINGS, unknown_setting
 from fsbench.errors import CheckpointError, DataError, FsbenchError, SettingsError
 from fsbench.files import check_can_be_made, is_file, load_yaml

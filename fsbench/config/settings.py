@@ -5,9 +5,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from fsbench.config.registry import config_files
+from fsbench.config.registry import config_files, read_settings
 from fsbench.config.request import Request
-from fsbench.config.shipped import merge_settings, read_settings
+from fsbench.config.shipped import merge_settings
 from fsbench.errors import SettingsError
 
 

@@ -5,9 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from fsbench.config.registry import config_files
-from fsbench.errors import SettingsError
-from fsbench.files import load_yaml
+from fsbench.config.registry import config_files, read_settings
 from fsbench.tables.published.scores import FOLDER, PublishedScore, read_published
 
 
@@ -47,15 +45,3 @@ def merge_settings(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
         merged[key] = merge_settings(merged[key], value) if both else value
     return merged
-
-
-@cache
-def read_settings(file: Path) -> dict[str, Any]:
-    """Read a configuration file as plain values, which are not to be changed."""
-    try:
-        content = load_yaml(file) or {}
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"cannot read the configuration {file} ({error}); expected a mapping in YAML") from error
-    if not isinstance(content, dict):
-        raise SettingsError(f"{file} holds {type(content).__name__}, expected a mapping of settings")
-    return content

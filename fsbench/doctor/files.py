@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from fsbench.config.needs import absent_data
-from fsbench.config.registry import names
-from fsbench.config.settings import read_settings, setting
+from fsbench.config.registry import config_file, names, read_settings
+from fsbench.config.settings import setting
 from fsbench.doctor.finding import Finding
-from fsbench.paths import CONFIGS, weights_folder
+from fsbench.paths import weights_folder
 from fsbench.weights.state import here
 from fsbench.weights.table import weight_files
 
@@ -22,7 +22,7 @@ def check_data(roots: Mapping[str, str]) -> Iterator[Finding]:
         roots: folders by the data sets' names, in place of the configured ones.
     """
     for name in names("data"):
-        root = roots.get(name) or setting(read_settings(CONFIGS / "data" / f"{name}.yaml"), "data.dataset.root")
+        root = roots.get(name) or setting(read_settings(config_file("data", name)), "data.dataset.root")
         absent = absent_data(name, root)
         if name.startswith("demo"):
             yield Finding("data", name, "ok", f"drawn into {root} when it is needed")
