@@ -23,7 +23,7 @@ from fsbench.cli import (
 from fsbench.cli.begin import completion, doctor, start
 from fsbench.cli.inputs import cache, checkpoint, data, manifest, weights
 from fsbench.cli.parser import Parser, build_parser, set_verbosity
-from fsbench.cli.share import bundle
+from fsbench.cli.share import board, bundle
 from fsbench.errors import GOES_ON, FsbenchError, SettingsError, SeveralErrors, describe, user_message
 from fsbench.paths import cache_size
 from fsbench.progress import shows_bar
@@ -33,7 +33,7 @@ GROUPS = {
     "begin": (start, doctor, completion),
     "run": (bench, grid, reproduce, regress),
     "look at results": (table, compare, explain, report, cost, listing),
-    "share results": (bundle,),
+    "share results": (bundle, board),
     "data and weights": (data, weights, checkpoint, cache),
     "episode lists": (manifest,),
     "your own images": (predict, demo),

@@ -87,7 +87,7 @@ def write_bundle(records: Sequence[Record], card: Card, licence: str, made_by: s
     }
     listing = Listing(format=1, made_by=made_by, licence=licence, card=card, runs=hashes)
     with replacing(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-        _add(archive, LISTING, listing.model_dump_json(indent=2).encode() + b"\n")
+        _add(archive, LISTING, listing.model_dump_json(indent=2, exclude_none=True).encode() + b"\n")
         for name, files in contents.items():
             for file, content in files.items():
                 _add(archive, f"{name}/{file}", content)

@@ -1,9 +1,10 @@
 """The card of a result: what a reader must know before it is ranked beside others, and what no record can tell."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from fsbench.episodes.header import first_problem
 from fsbench.errors import SettingsError
@@ -11,6 +12,19 @@ from fsbench.files import load_yaml
 
 KnownOrNot = Literal["yes", "no", "unknown"]
 Words = Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+
+
+def _check_entry(text: str) -> str:
+    """Return an entry of BibTeX without the spaces around it. Raises ValueError for other text."""
+    text = text.strip()
+    depth = 0
+    for place, character in enumerate(text):
+        depth += {"{": 1, "}": -1}.get(character, 0)
+        if depth < 0 or (depth == 0 and character == "}" and place + 1 < len(text)):
+            raise ValueError("its braces do not match, or more than one entry is there")
+    if depth or not re.match(r"@[A-Za-z]+\{[^\s{},]+,", text) or re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", text):
+        raise ValueError("expected one entry of BibTeX such as @inproceedings{key, title = {...}}")
+    return text
 
 
 class Card(BaseModel):
@@ -22,6 +36,7 @@ class Card(BaseModel):
     backbone_saw_test_images: whether that data holds images of the test.
     trials: number of trainings or settings that were tried on the way to this result, itself included.
     checkpoint_choice: how the checkpoint was chosen.
+    bibtex: the paper's entry, for those who cite the result; None where there is none.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -34,10 +49,12 @@ class Card(BaseModel):
     backbone_saw_test_images: KnownOrNot
     trials: Annotated[int, Field(ge=1, le=10**6)]
     checkpoint_choice: Literal["nothing trained", "last", "base classes", "novel classes", "released", "unknown"]
+    bibtex: Annotated[str, Field(max_length=4000), AfterValidator(_check_entry)] | None = None
 
     def as_rows(self) -> list[list[str]]:
-        """Return a name and a value in words for each entry."""
-        values = {name: ", ".join(value) if isinstance(value, tuple) else str(value) for name, value in self}
+        """Return a name and a value in words for each entry but the citation."""
+        entries = {name: value for name, value in self if name != "bibtex"}
+        values = {name: ", ".join(value) if isinstance(value, tuple) else str(value) for name, value in entries.items()}
         return [[name.replace("_", " "), value] for name, value in values.items()]
 
 
@@ -49,6 +66,8 @@ backbone_data: ...             # in words, such as ImageNet-1k
 backbone_saw_test_images: ...  # yes | no | unknown
 trials: ...                    # number of trainings or settings that were tried, this one included
 checkpoint_choice: ...         # nothing trained | last | base classes | novel classes | released | unknown
+# If there is a paper, its entry, for those who cite the result:
+# bibtex: "@inproceedings{key, title = {...}, author = {...}, year = {...}}"
 """
 """A card to fill in."""
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -63,10 +64,15 @@ def verify(bundle: Path, repetition: Repetition | None = None) -> tuple[Listing,
         RecordError: the file is no bundle, or was changed after it was made.
     """
     with unpacked(bundle) as (folder, listing):
-        findings = [Finding(None, "ok", "every file has the sha256 that is listed")]
-        for name in listing.runs:
-            findings += _of_run(name, folder / name, repetition)
-    return listing, findings
+        return listing, verify_unpacked(folder, listing, repetition)
+
+
+def verify_unpacked(folder: Path, listing: Listing, repetition: Repetition | None = None) -> list[Finding]:
+    """Verify the runs of a bundle that `unpacked` has put into `folder`; the arguments are as of `verify`."""
+    findings = [Finding(None, "ok", "every file has the sha256 that is listed")]
+    for name in listing.runs:
+        findings += _of_run(name, folder / name, repetition)
+    return findings
 
 
 def _of_run(name: str, folder: Path, repetition: Repetition | None) -> Iterator[Finding]:
@@ -134,14 +140,21 @@ def _protocol(name: str, record: Record) -> Finding:
 
 def _episodes(name: str, record: Record) -> Finding:
     """Compare the episodes with the official ones that come with the suite."""
-    for file in sorted((BENCHMARKS / "manifests").glob("*/*.jsonl.gz")):
-        official = read_manifest(file)
-        if official.sha256 == record.manifest_sha256:
-            return Finding(name, "ok", f"the episodes are the official ones ({file.name})")
-        if official.header == record.header:
-            return Finding(name, "failed", f"other episodes than the official ones of {file.name}")
+    for file, sha256, header in _official_episodes():
+        if sha256 == record.manifest_sha256:
+            return Finding(name, "ok", f"the episodes are the official ones ({file})")
+        if header == record.header:
+            return Finding(name, "failed", f"other episodes than the official ones of {file}")
     lists = record.header.get("lists", "of the data")
     return Finding(name, "not checked", f"no official episodes of this test come along; its image lists: {lists}")
+
+
+@cache
+def _official_episodes() -> list[tuple[str, str, dict[str, Any]]]:
+    """Return the file's name, the hash and the header of every list of episodes that comes with the suite."""
+    files = sorted((BENCHMARKS / "manifests").glob("*/*.jsonl.gz"))
+    manifests = [(file.name, read_manifest(file)) for file in files]
+    return [(name, manifest.sha256, dict(manifest.header)) for name, manifest in manifests]
 
 
 def _predictions(name: str, record: Record, repetition: Repetition | None) -> Finding:

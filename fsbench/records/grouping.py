@@ -10,19 +10,19 @@ def comparable(records: Iterable[Record]) -> list[list[Record]]:
     """Group runs on the same episodes under the same protocol; each run stands once."""
     groups: dict[tuple[Any, ...], list[Record]] = {}
     for record in records:
-        groups.setdefault(_key(record), []).append(record)
+        groups.setdefault(group_key(record), []).append(record)
     return [_distinct(group) for group in _same_episodes(groups.values())]
 
 
-def _key(record: Record) -> tuple[Any, ...]:
-    """Return all of a record's header that must be equal in a group."""
+def group_key(record: Record, seed: bool = True) -> tuple[Any, ...]:
+    """Return all of a record's header that must be equal in a group, with the test's seed or without it."""
     header = record.header
     names = (
         "protocol", "version", "dataset", "way", "shot", "setting", "classes", "empty", "seed", "lists",
         "all_lists_sha256", "dropped_classes",
     )  # fmt: skip
     classification = (header.get(name) for name in ("kind", "queries", "min_class_size"))
-    return (*(str(header[name]) for name in names), *classification, header["requested"])
+    return (*(str(header[name]) for name in names if seed or name != "seed"), *classification, header["requested"])
 
 
 def _same_episodes(groups: Iterable[list[Record]]) -> list[list[Record]]:

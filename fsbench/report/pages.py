@@ -1,15 +1,12 @@
 """Write the pages and files of a report."""
 
 import csv
-import hashlib
 import io
 import re
-from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from fsbench import __version__
@@ -28,6 +25,7 @@ from fsbench.report.gallery import Gallery
 from fsbench.report.matrix import matrix_cells
 from fsbench.report.plots import cost_plot, curve_plot, heat_plot, size_plot, themed
 from fsbench.report.provenance import anchors, run_cards, table_command
+from fsbench.report.theme import TEMPLATES, content_hash, template_environment
 from fsbench.report.views import HeatMap, class_heat_map, episode_lines, fold_heat_map, gallery_data, score_scale
 from fsbench.tables import breakdowns, layout
 from fsbench.tables import formats as render
@@ -36,8 +34,6 @@ from fsbench.tables.compare_layout import plot as plot_differences
 from fsbench.tables.compare_layout import to_sheet as comparison_to_sheet
 from fsbench.tables.protocol_text import LABELS, choices
 from fsbench.tables.summary import card_notes
-
-TEMPLATES = Path(__file__).with_name("templates")
 
 
 class Pages:
@@ -62,13 +58,11 @@ class Pages:
         self.root = folder
         self.results = results
         self.studies = studies
-        self.environment = Environment(
-            loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-            lstrip_blocks=True,
-        )  # fmt: skip
+        self.environment = template_environment()
         style, script = ((TEMPLATES / name).read_text() for name in ("style.css", "report.js"))
         self.common = {
-            "style": Markup(style), "script": Markup(script), "style_hash": _hash(style), "script_hash": _hash(script),
+            "style": Markup(style), "script": Markup(script), "style_hash": content_hash(style),
+            "script_hash": content_hash(script),
             "command": command, "refused": refused, "version": __version__, "studies": studies,
             "has_papers": bool(results),
         }  # fmt: skip
@@ -184,11 +178,6 @@ class Pages:
 
 def _plain_values(heat: HeatMap) -> list[list[float | None]]:
     return [[None if score is None else score.value for score in scores] for scores in heat.values]
-
-
-def _hash(text: str) -> str:
-    """Return the hash that a content security policy names an inline script or style by."""
-    return "sha256-" + b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _csv(lines: Sequence[Sequence[Any]]) -> str:

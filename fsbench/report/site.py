@@ -2,14 +2,13 @@
 
 import json
 import os
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fsbench.errors import SettingsError
-from fsbench.files import make_folder, write_text
+from fsbench.files import write_text
+from fsbench.files.folders import check_free, replacing_folder
 from fsbench.papers.files import papers
 from fsbench.papers.results import RowResult, results_in_block
 from fsbench.report.collect import Study, collect, read_runs
@@ -60,13 +59,13 @@ def write_report(
         SettingsError: there is no run, or `options.out` is not free.
     """
     out = Path(os.path.realpath(options.out))  # a symbolic link stays; its target is replaced
-    _check_free(out)
+    check_free(out, MARK, "report")
     records, refused = read_runs(options.runs)
     if not records:
         folders = ", ".join(map(str, options.runs))
         none = f"no finished run in {folders}; make one with: make bench"
         raise SettingsError(*(refused or [none]))
-    with _replacing_folder(out) as folder, workers(len(records)) as pool:
+    with replacing_folder(out, MARK, "report") as folder, workers(len(records)) as pool:
         studies = collect(records, options.metrics, pool, published, options.most)
         pages = Pages(folder, studies, options.command, refused, _paper_results(studies, published))
         for study in studies:
@@ -88,31 +87,3 @@ def _paper_results(studies: Sequence[Study], published: Sequence[PublishedScore]
         found += results_in_block(known, study.block, runs, published)
     tables = [(name, table) for name, paper in known.items() for table in paper.tables]
     return sorted(found, key=lambda result: tables.index((result.row.paper, result.row.table)))
-
-
-def _check_free(out: Path) -> None:
-    """Raise SettingsError unless `out` is a report, empty or absent, and not the working folder."""
-    if Path.cwd().is_relative_to(out):
-        raise SettingsError(f"--out {out} is the working folder or holds it; expected a new folder, such as report")
-    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / MARK).is_file()):
-        raise SettingsError(f"--out {out} is there and is no report; expected a new folder, or a report to be replaced")
-
-
-@contextmanager
-def _replacing_folder(out: Path) -> Iterator[Path]:
-    """Give a folder to write to, which takes the place of `out` when the block ends without an error."""
-    make_folder(out.parent)
-    new, old = (out.with_name(f".{out.name}.{os.getpid()}.{word}") for word in ("new", "old"))
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir()
-    try:
-        yield new
-        _check_free(out)
-        if out.exists():
-            out.rename(old)
-        new.rename(out)
-    finally:
-        if old.exists() and not out.exists():  # the new one could not be put there
-            old.rename(out)
-        for left in (new, old):
-            shutil.rmtree(left, ignore_errors=True)

@@ -143,7 +143,7 @@ def latex(sheets: list[Sheet]) -> str:
         for number, (caption, grid) in enumerate(sheet.parts):
             style = sheet.style(number)
             cells = [
-                [rf"\textbf{{{_tex(cell)}}}" if (i, j) in style.bold else _tex(cell) for j, cell in enumerate(row)]
+                [rf"\textbf{{{tex(cell)}}}" if (i, j) in style.bold else tex(cell) for j, cell in enumerate(row)]
                 for i, row in enumerate(grid)
             ]
             rows = [" & ".join(row) + r" \\" for row in cells]
@@ -154,7 +154,8 @@ def latex(sheets: list[Sheet]) -> str:
     return "\n".join(lines)
 
 
-def _tex(cell: str) -> str:
+def tex(cell: str) -> str:
+    """Return a text with the characters that mean something to LaTeX escaped."""
     return cell.translate(_LATEX)
 
 

@@ -1,13 +1,19 @@
 """Records on disk whose predictions are known."""
 
+from itertools import islice
+
+import numpy as np
 import pytest
 import torch
 
 from datamodules.datasets.folder import Folder
 from fsbench.data.transforms import way_labels
+from fsbench.episodes.classification import classification_episodes
 from fsbench.episodes.draw import draw_manifest
+from fsbench.episodes.manifest import Manifest
 from fsbench.episodes.protocol import load_protocol
 from fsbench.episodes.task import EpisodeTask
+from fsbench.metrics.classification import ClassificationResult
 from fsbench.metrics.episodic import SegmentationResult, count
 from fsbench.metrics.regions import slot_regions
 from fsbench.records.record import Record, to_frame, write_record
@@ -49,6 +55,39 @@ def make(blocks_folder, tmp_path):
         }  # fmt: skip
         cost = {"trainable_parameters": 86020, "episodes_per_second": 12.345, "peak_mib": 1234.5}
         run = {"id": folder.name, "identity": identity, "presence": presence, "cost": cost}
+        return write_record(folder, run, to_frame(rows, manifest))
+
+    return make
+
+
+@pytest.fixture
+def classified(tmp_path):
+    """classified(method, wrong) -> a record of 2-way classification, `wrong` of three queries a class named wrongly in
+    every episode."""
+    header = {
+        "kind": "classification", "protocol": "fort", "version": 1, "dataset": "photos", "fold": 0, "folds": 1,
+        "way": 2, "shot": 1, "queries": 3, "setting": "original", "classes": "all", "empty": False,
+        "seed": 0, "lists": "derived",
+        "min_class_size": None, "filled_classes": 0, "all_lists_sha256": "", "dropped_classes": [], "requested": 30,
+        "official_episodes": 30, "class_ids": [1, 2], "class_names": {"1": "a", "2": "b"},
+    }  # fmt: skip
+    manifest = Manifest(header, tuple(islice(classification_episodes([9, 9], 2, 1, 3), 30)))
+
+    def make(method: str, wrong: int) -> Record:
+        rows = []
+        for e in manifest.episodes:
+            named = np.arange(2)[:, None].repeat(3, 1)
+            named[:, :wrong] = 1 - named[:, :wrong]
+            rows += ClassificationResult(e.index, tuple(c + 1 for c in e.classes), named).rows()
+        folder = tmp_path / method
+        folder.mkdir()
+        manifest.write(folder / "manifest.jsonl")
+        identity = {
+            "method": {"name": method}, "backbone": {"name": "b", "weights": "official x"}, "fold": 0, "seed": 0,
+            "manifest_sha256": manifest.sha256, "training": None,
+        }  # fmt: skip
+        cost = {"trainable_parameters": 0, "episodes_per_second": 1.0, "peak_mib": 1.0}
+        run = {"id": method, "identity": identity, "presence": "predicted", "cost": cost}
         return write_record(folder, run, to_frame(rows, manifest))
 
     return make

@@ -221,12 +221,29 @@ def test_links_twins_and_bombs_are_refused(bundle, tmp_path):
         ({"backbone_data": "a\nb"}, "backbone_data is"),
         ({"more": 1}, "more is '1'"),
         ({"novel_pixels": "maybe", "trials": 0}, "(and 1 more)"),
+        ({"bibtex": "a paper"}, "bibtex is 'a paper'; value error, expected one entry of BibTeX"),
+        ({"bibtex": "@misc{a, title = {b}}}"}, "its braces do not match"),
+        ({"bibtex": "@misc{a, title = {b}} @misc{c,}"}, "more than one entry"),
+        ({"bibtex": "@misc{a, title = {b}\x1b}"}, "expected one entry of BibTeX"),
     ],
 )
 def test_cards_that_do_not_fit(changes, words, tmp_path):
     with pytest.raises(SettingsError) as refused:
         check_card(CARD | changes, "card.yaml")
     assert "card.yaml is no card" in str(refused.value) and words in str(refused.value)
+
+
+def test_a_card_may_state_the_paper(make, tmp_path):
+    """Where it does not, a bundle is the same as before there was such an entry."""
+    record = with_scores(make("first", 0))
+    for entry in (None, "@misc{a,\n  title = {b {C}}\n}"):
+        card = check_card(CARD | ({"bibtex": f"{entry}\n"} if entry else {}), "card")
+        assert card.bibtex == entry and len(card.as_rows()) == 6
+        write_bundle([record], card, "CC-BY-4.0", "fsbench 1", tmp_path / "results.fsb")
+        with unpacked(tmp_path / "results.fsb") as (_, listing):
+            assert listing.card == card
+        with zipfile.ZipFile(tmp_path / "results.fsb") as archive:
+            assert ("bibtex" in json.loads(archive.read(LISTING))["card"]) == bool(entry)
 
 
 def test_yes_and_no_may_be_yamls():

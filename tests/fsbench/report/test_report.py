@@ -5,7 +5,6 @@ import html
 import json
 import platform
 import re
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +12,12 @@ import pytest
 
 from fsbench.cli.main import main
 from fsbench.engine.provenance import processor
-from fsbench.episodes.classification import classification_episodes
 from fsbench.episodes.manifest import Manifest
 from fsbench.episodes.samplers import Episode
+from fsbench.files.folders import replacing_folder
 from fsbench.metrics.bootstrap import Interval
-from fsbench.metrics.classification import ClassificationResult, accuracy_interval, accuracy_statistics
-from fsbench.records.record import Record, find_records, to_frame, write_record
+from fsbench.metrics.classification import accuracy_interval, accuracy_statistics
+from fsbench.records.record import find_records, write_record
 from fsbench.report.costs import RunCost, pareto_front
 from fsbench.report.episodes import FoldEpisodes, episode_scores, worth_a_look
 from fsbench.report.plots import cost_plot, themed
@@ -203,8 +202,6 @@ def test_a_link_stays_and_the_working_folder_is_refused(make, tmp_path, capsys, 
 
 
 def test_the_old_report_is_put_back_where_the_new_one_cannot_be(tmp_path, monkeypatch):
-    from fsbench.report import site
-
     out, rename = tmp_path / "report", Path.rename
     out.mkdir()
     (out / MARK).write_text("old")
@@ -215,7 +212,7 @@ def test_the_old_report_is_put_back_where_the_new_one_cannot_be(tmp_path, monkey
         return rename(path, target)
 
     monkeypatch.setattr(Path, "rename", fail)
-    with pytest.raises(PermissionError), site._replacing_folder(out):
+    with pytest.raises(PermissionError), replacing_folder(out, MARK, "report"):
         pass
     assert (out / MARK).read_text() == "old" and list(tmp_path.iterdir()) == [out]
 
@@ -258,39 +255,6 @@ def test_a_refused_record_is_named(make, tmp_path, capsys):
     assert f"left out: {old.path}: unknown protocol 'other'" in capsys.readouterr().err
 
 
-@pytest.fixture
-def classified(tmp_path):
-    """classified(method, wrong) -> a record of 2-way classification, `wrong` of three queries a class named wrongly in
-    every episode."""
-    header = {
-        "kind": "classification", "protocol": "fort", "version": 1, "dataset": "photos", "fold": 0, "folds": 1,
-        "way": 2, "shot": 1, "queries": 3, "setting": "original", "classes": "all", "empty": False,
-        "seed": 0, "lists": "derived",
-        "min_class_size": None, "filled_classes": 0, "all_lists_sha256": "", "dropped_classes": [], "requested": 30,
-        "official_episodes": 30, "class_ids": [1, 2], "class_names": {"1": "a", "2": "b"},
-    }  # fmt: skip
-    manifest = Manifest(header, tuple(islice(classification_episodes([9, 9], 2, 1, 3), 30)))
-
-    def make(method: str, wrong: int) -> Record:
-        rows = []
-        for e in manifest.episodes:
-            named = np.arange(2)[:, None].repeat(3, 1)
-            named[:, :wrong] = 1 - named[:, :wrong]
-            rows += ClassificationResult(e.index, tuple(c + 1 for c in e.classes), named).rows()
-        folder = tmp_path / method
-        folder.mkdir()
-        manifest.write(folder / "manifest.jsonl")
-        identity = {
-            "method": {"name": method}, "backbone": {"name": "b", "weights": "official x"}, "fold": 0, "seed": 0,
-            "manifest_sha256": manifest.sha256, "training": None,
-        }  # fmt: skip
-        cost = {"trainable_parameters": 0, "episodes_per_second": 1.0, "peak_mib": 1.0}
-        run = {"id": method, "identity": identity, "presence": "predicted", "cost": cost}
-        return write_record(folder, run, to_frame(rows, manifest))
-
-    return make
-
-
 def test_hostile_names_stay_text(make, tmp_path):
     paths = [make(f"m{n}", 0, quality=1 + n).path for n in range(2)]
     for path in paths:
@@ -311,7 +275,7 @@ def _spoil(folder):
     import polars as pl
 
     from fsbench.episodes.manifest import Manifest, read_manifest
-    from fsbench.records.record import read_record, write_record
+    from fsbench.records.record import read_record
 
     record = read_record(folder)
     old = read_manifest(folder / "manifest.jsonl")

@@ -1,0 +1,20 @@
+"""Entries of BibTeX by which a row of the leaderboard is cited."""
+
+from fsbench.board.rows import Row
+from fsbench.tables.formats import tex
+from fsbench.terminal import one_line
+
+
+def cite_record(row: Row) -> str:
+    """Return the entry of a row's record, which the hash of its bundle names."""
+    titles = sorted(cell.test.title for cell in row.cells.values())
+    more = f" and {len(titles) - 1} more" if len(titles) > 1 else ""
+    listing = row.bundle.listing
+    fields = {
+        "title": f"{row.label}, {row.backbone}: records of {titles[0].replace(' · ', ', ')}{more}",
+        "year": "" if row.year == "unknown" else row.year,
+        "howpublished": f"Bundle of {listing.made_by}, licence {listing.licence}",
+        "note": f"sha256 {row.bundle.sha256}",
+    }
+    lines = [f"  {name} = {{{tex(one_line(text, 600))}}}," for name, text in fields.items() if text]
+    return "\n".join([f"@misc{{fsbench-{row.id},", *lines, "}"])

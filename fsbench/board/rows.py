@@ -1,0 +1,237 @@
+"""The leaderboard as a table: a row for each method of each bundle, a column for each test."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from fsbench.board.collect import VerifiedBundle
+from fsbench.board.results import RunResult, mean_scores, scores_of
+from fsbench.exchange.card import Card
+from fsbench.files import fingerprint
+from fsbench.metrics.bootstrap import Interval
+from fsbench.records.description import notes
+from fsbench.records.grouping import fold_of, group_key, variants
+from fsbench.records.record import Record
+
+
+@dataclass(frozen=True)
+class Test:
+    """A column: one data set, protocol, way, shot and setting.
+
+    Attributes:
+        id: begins with what tells it from others in words, and ends with a hash.
+        header: of the manifest of one of its runs; seed and episodes may differ among them.
+        metric: the score that ranks.
+        title: all that its runs have in common, in words.
+    """
+
+    __test__ = False  # no test of pytest's
+
+    id: str
+    header: Mapping[str, Any] = field(hash=False, compare=False)
+    metric: str
+    title: str
+
+    @property
+    def task(self) -> str:
+        """Way and shot, in words."""
+        return f"{self.header['way']}-way {self.header['shot']}-shot"
+
+    @property
+    def setting(self) -> str:
+        """Setting and protocol, in words."""
+        header = self.header
+        empty = "" if header["empty"] or header.get("kind") else ", no empty queries"
+        return f"{header['setting'].replace('_', ' ')}{empty}, {header['protocol']} v{header['version']}"
+
+    @property
+    def is_trial(self) -> bool:
+        """True if it has other than the protocol's number of episodes."""
+        return bool(self.header["requested"] != self.header["official_episodes"])
+
+
+@dataclass(frozen=True)
+class Rank:
+    """The places that a row may have among those it is ranked with: `first` to `last` of `count`.
+
+    Attributes:
+        by_intervals: some of the others saw other episodes, and were compared by intervals.
+        mixed: the trials or the backbone's data of those it is ranked with differ.
+    """
+
+    first: int
+    last: int
+    count: int
+    by_intervals: bool
+    mixed: bool
+
+    @property
+    def words(self) -> str:
+        places = str(self.first) if self.first == self.last else f"{self.first}–{self.last}"
+        return f"{places} of {self.count}{'~' * self.by_intervals}{'†' * self.mixed}"
+
+
+@dataclass
+class Cell:
+    """A method's runs of one test, by fold; `rank` is None where folds are missing."""
+
+    test: Test
+    folds: dict[int, RunResult]
+    rank: Rank | None = None
+
+    @property
+    def keys(self) -> frozenset[tuple[str, str]]:
+        return frozenset(run.key for run in self.folds.values())
+
+    @property
+    def is_complete(self) -> bool:
+        """True if every fold of the test is there."""
+        return len(self.folds) == self.test.header["folds"] == max(self.folds) + 1
+
+    @cached_property
+    def scores(self) -> dict[str, Interval]:
+        """The mean over all folds; empty where one is missing."""
+        return mean_scores([self.folds[fold] for fold in sorted(self.folds)]) if self.is_complete else {}
+
+    @cached_property
+    def scores_by_fold(self) -> dict[int, dict[str, Interval]]:
+        return {fold: mean_scores([self.folds[fold]]) for fold in sorted(self.folds)}
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        return scores_of(next(iter(self.folds.values())).record)
+
+    @property
+    def folds_there(self) -> str:
+        """The folds that are there, in words."""
+        numbers = ", ".join(map(str, sorted(self.folds)))
+        return f"fold {numbers} of {self.test.header['folds']}"
+
+
+@dataclass
+class Row:
+    """A method, or a variant of one, of a bundle.
+
+    Attributes:
+        label: the method, and what tells it from its variants in the same bundle.
+        backbone, weights: names.
+        cells: by the id of the test.
+    """
+
+    label: str
+    backbone: str
+    weights: str
+    bundle: VerifiedBundle
+    cells: dict[str, Cell]
+
+    @cached_property
+    def id(self) -> str:
+        """Hash of the runs: the same wherever the bundle lies and whatever it is called."""
+        keys = sorted(key for cell in self.cells.values() for key in cell.keys)
+        return fingerprint([self.label, keys])[:12]
+
+    @property
+    def card(self) -> Card:
+        return self.bundle.listing.card
+
+    @property
+    def records(self) -> list[Record]:
+        return [run.record for cell in self.cells.values() for _, run in sorted(cell.folds.items())]
+
+    @property
+    def year(self) -> str:
+        """Year of the latest run whose record states it."""
+        years = {run.year for cell in self.cells.values() for run in cell.folds.values()} - {"unknown"}
+        return max(years, default="unknown")
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader must know of the runs, each line once."""
+        lines = [line for cell in self.cells.values() for line in notes([r.record for r in cell.folds.values()])]
+        return list(dict.fromkeys(lines))
+
+    @property
+    def checks(self) -> dict[str, int]:
+        """What was verified of the runs, or could not be, and of how many of them that is true."""
+        ids = {str(record.run["id"]) for record in self.records}
+        counts: dict[str, int] = {}
+        for finding in self.bundle.findings:
+            if finding.run in ids:
+                words = finding.what if finding.status == "ok" else f"not checked: {finding.what}"
+                counts[words] = counts.get(words, 0) + 1
+        return counts
+
+
+def build_rows(bundles: Sequence[VerifiedBundle]) -> tuple[list[Row], list[Test], list[str]]:
+    """Build the rows of a leaderboard.
+
+    Args:
+        bundles: in the order of their names.
+
+    Returns:
+        The rows without ranks, the tests with the most rows first, and a line about each run that is in two bundles.
+    """
+    tests: dict[str, Test] = {}
+    rows = [row for bundle in bundles for row in _rows_of(bundle, tests)]
+    lines = _leave_out_copies(rows)
+    rows = [row for row in rows if row.cells]
+    counts = {name: sum(name in row.cells for row in rows) for name in tests}
+    order = sorted((name for name in tests if counts[name]), key=lambda name: (-counts[name], name))
+    return rows, [tests[name] for name in order], lines
+
+
+def _rows_of(bundle: VerifiedBundle, tests: dict[str, Test]) -> list[Row]:
+    """Return the rows of one bundle; adds their tests to `tests`."""
+    groups: dict[tuple[Any, ...], list[RunResult]] = {}
+    for run in bundle.runs.values():
+        groups.setdefault(group_key(run.record), []).append(run)
+    rows: dict[tuple[str, str, str], Row] = {}
+    for group in groups.values():
+        by_id = {str(run.record.run["id"]): run for run in group}
+        for label, records in variants([run.record for run in group]).items():
+            test = _test_of(records[0])
+            tests.setdefault(test.id, test)
+            backbone = records[0].run["identity"]["backbone"]
+            folds = {fold_of(record): by_id[str(record.run["id"])] for record in records}
+            key = (label, str(backbone["name"]), str(backbone["weights"]))
+            while key in rows and test.id in rows[key].cells:  # other episodes of the same test
+                key = (f"{key[0]} (test seed {records[0].header['seed']})", *key[1:])
+            rows.setdefault(key, Row(*key, bundle, {})).cells[test.id] = Cell(test, folds)
+    return [rows[key] for key in sorted(rows)]
+
+
+def _test_of(record: Record) -> Test:
+    header = record.header
+    words = [header["dataset"], f"{header['way']}w{header['shot']}s", header["setting"], header["protocol"]]
+    plain = "-".join("".join(c for c in str(word) if c.isascii() and c.isalnum())[:20] for word in words)
+    key = fingerprint([str(part) for part in group_key(record, seed=False)])[:6]
+    return Test(f"{plain}-{key}", header, scores_of(record)[0], record.task.title(header))
+
+
+def _leave_out_copies(rows: Iterable[Row]) -> list[str]:
+    """Remove the cells whose runs are all in a cell of another bundle; returns a line about each."""
+    holders: dict[tuple[str, tuple[str, str]], list[tuple[int, Row]]] = {}
+    rows = list(rows)
+    for number, row in enumerate(rows):
+        for name, cell in row.cells.items():
+            for key in cell.keys:
+                holders.setdefault((name, key), []).append((number, row))
+    removed: list[tuple[Row, str, Row]] = []
+    for number, row in enumerate(rows):
+        for name, cell in row.cells.items():
+            for other_number, other in holders[name, min(cell.keys)]:
+                theirs = other.cells[name].keys
+                if other is not row and (cell.keys < theirs or (cell.keys == theirs and other_number < number)):
+                    removed.append((row, name, other))
+                    break
+    lines = []
+    for row, name, other in removed:
+        title = row.cells.pop(name).test.title
+        differing = [key for key, value in row.card if getattr(other.card, key) != value]
+        differs = f"; their cards differ in {', '.join(differing).replace('_', ' ')}" if differing else ""
+        lines.append(
+            f"{row.bundle.name}: the runs of {row.label} on {title} are those of {other.bundle.name}, and are shown "
+            f"once, under its card{differs}"
+        )
+    return lines

@@ -1,0 +1,244 @@
+"""The leaderboard's figures against the tables', its refusals, its ranks, and names that mean harm."""
+
+import html
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fsbench.board.ranking import rank_rows
+from fsbench.board.rows import build_rows
+from fsbench.board.site import MARK
+from fsbench.cli.main import main
+from fsbench.episodes.manifest import read_manifest
+from fsbench.records.record import find_records
+from fsbench.tables.table import build_blocks
+from tests.fsbench.board.conftest import finished
+from tests.fsbench.exchange.test_bundle import edit, rewrite
+
+HOSTILE = '</th><script>alert(1)</script>"><img src=x onerror=alert(2)>'
+BIBTEX = "@inproceedings{good2024,\n  title = {A {Good} <b>Method</b>},\n  year = {2024}\n}"
+BOTH = (0, 1)
+
+
+def board(tmp_path: Path, *more: str) -> int:
+    return main(["board", str(tmp_path / "bundles"), "--out", str(tmp_path / "site"), *more])
+
+
+def table_rows(site: Path) -> dict[str, str]:
+    """Return the rows of the table by their method."""
+    page = (site / "index.html").read_text()
+    return {html.unescape(m[1]): m[0] for m in re.finditer(r'<tr id="row.*?data-method="(.*?)".*?</tr>', page, re.S)}
+
+
+def row_id(row: str) -> str:
+    return re.search(r'data-row="(\w+)"', row)[1]
+
+
+def cells(row: str) -> dict[str, tuple[float, str]]:
+    """Return test -> the value and the words of the rank in a row of the table."""
+    found = re.findall(r'data-test="([^"]*)" data-value="([^"]*)".*?class="rank">rank (.*?)</span>', row)
+    return {test: (float(value), rank) for test, value, rank in found}
+
+
+@pytest.fixture
+def site(make, hand_in, tmp_path) -> Path:
+    """Four methods: two with all folds of two tests, one with a single fold, one whose card is another."""
+    tests = ({}, {"shot": 2})
+    for name, quality in (("good", 1), ("bad", 3)):
+        records = [finished(make(name, fold, quality, **task), year="2023") for fold in BOTH for task in tests]
+        hand_in(name, records, **({"bibtex": BIBTEX} if name == "good" else {"trials": 9}))
+    hand_in("half", [finished(make("half", 0, 2))])
+    hand_in("boxes", [finished(make("boxes", fold, 2)) for fold in BOTH], supervision=["boxes"])
+    assert board(tmp_path, "--strict") == 0
+    return tmp_path / "site"
+
+
+def test_figures_are_those_of_the_tables(site, tmp_path):
+    rows = table_rows(site)
+    assert rows.keys() == {"good", "bad", "half", "boxes"}
+    blocks = build_blocks(find_records(tmp_path))
+    assert len(blocks) == 2
+    for block in blocks:
+        for row in block.rows:
+            own = cells(rows[row.method])
+            page = (site / "rows" / f"{row_id(rows[row.method])}.html").read_text()
+            for score in row.scores.values():
+                assert f"{score.value:.2f} [{score.low:.2f}, {score.high:.2f}]" in page
+            if row.fold == "mean":
+                score = row.scores["mIoU"]
+                assert score.value in [value for value, _ in own.values()]
+                assert f"<strong>{score.value:.2f}</strong> [{score.low:.2f}, {score.high:.2f}]" in rows[row.method]
+    assert cells(rows["half"]) == {} and "incomplete" in rows["half"] and "fold 0 of 2" in rows["half"]
+    assert 'data-year="2023"' in rows["good"] and 'data-year="2024"' in rows["half"]
+
+
+def test_ranks_count_rows_of_equal_cards(site):
+    rows = table_rows(site)
+    assert [rank for _, rank in cells(rows["good"]).values()] == ["1 of 2†"] * 2  # the other had more trials
+    assert [rank for _, rank in cells(rows["bad"]).values()] == ["2 of 2†"] * 2
+    assert [rank for _, rank in cells(rows["boxes"]).values()] == ["1 of 1"]
+    page = (site / "index.html").read_text()
+    groups = [re.sub("<.*?>", "", group) for group in re.findall(r'<tr class="group">.*?</tr>', page, re.S)]
+    assert len(groups) == 2 and "supervision: boxes" in groups[0] and "supervision: masks" in groups[1]
+
+
+def test_rows_that_chance_may_order_share_their_ranks(make, hand_in, tmp_path):
+    for name, quality, wrong in (("first", 1, 0), ("second", 1, 3), ("third", 3, 0)):
+        hand_in(name, [finished(make(name, fold, quality, wrong=wrong)) for fold in BOTH])
+    assert board(tmp_path) == 0
+    ranks = {name: [rank for _, rank in cells(row).values()] for name, row in table_rows(tmp_path / "site").items()}
+    assert ranks == {"first": ["1–2 of 3"], "second": ["1–2 of 3"], "third": ["3 of 3"]}
+
+
+def test_other_episodes_are_compared_by_intervals(make, hand_in, tmp_path):
+    for name, quality in (("first", 1), ("third", 3)):
+        hand_in(name, [finished(make(name, fold, quality)) for fold in BOTH])
+    hand_in("moved", [reseeded(make("moved", fold, 3)) for fold in BOTH])
+    assert board(tmp_path) == 0
+    rows = table_rows(tmp_path / "site")
+    ranks = {name: [rank for _, rank in cells(row).values()] for name, row in rows.items()}
+    assert ranks == {"first": ["1 of 3~"], "third": ["2–3 of 3~"], "moved": ["2–3 of 3~"]}
+
+
+def reseeded(record):
+    """Complete a record whose manifest states another seed of the test, hence has another hash."""
+    manifest = read_manifest(record.path / "manifest.jsonl")
+    manifest = replace(manifest, header={**manifest.header, "seed": 5})
+    manifest.write(record.path / "manifest.jsonl")
+    record.run["identity"]["manifest_sha256"] = manifest.sha256
+    return finished(record)
+
+
+def test_a_row_is_cited_and_its_bundle_downloaded(site, tmp_path):
+    row = table_rows(site)["good"]
+    name = row_id(row)
+    page = (site / "rows" / f"{name}.html").read_text()
+    assert html.escape(BIBTEX, quote=False) in page and "<b>Method" not in page
+    (copy,) = re.findall(r'href="\.\./(bundles/\w+\.fsb)" download', page)
+    assert (site / copy).read_bytes() == (tmp_path / "bundles/good.fsb").read_bytes()
+    (entry,) = re.findall(r"<pre>(@misc.*?)</pre>", page, re.S)
+    assert f"fsbench-{name}," in entry and "year = {2023}" in entry and "A result of" not in entry
+    assert re.search(r"note = \{sha256 [0-9a-f]{64}\}", entry)[0][15:47] in copy
+    assert f'href="../index.html#row={name}"' in page
+    other = row_id(table_rows(site)["bad"])
+    assert "The card states no paper" in (site / "rows" / f"{other}.html").read_text()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_equal_bundles_give_equal_sites_and_only_a_board_is_replaced(site, tmp_path, capsys):
+    before = contents(site)
+    shutil.copytree(tmp_path / "bundles", tmp_path / "elsewhere" / "bundles")
+    assert main(["board", str(tmp_path / "elsewhere/bundles"), "--out", str(tmp_path / "elsewhere/site")]) == 0
+    assert contents(tmp_path / "elsewhere/site") == before and str(tmp_path).encode() not in b"".join(before.values())
+    assert board(tmp_path) == 0 and contents(site) == before and (site / MARK).is_file()
+    (site / MARK).unlink()
+    capsys.readouterr()
+    assert board(tmp_path) == 2 and "is there and is no board" in capsys.readouterr().err
+    assert main(["board", str(tmp_path / "bundles"), "--out", str(tmp_path)]) == 2
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+
+
+def test_bundles_that_are_none_are_said_with_a_reason(make, hand_in, tmp_path, capsys):
+    good = hand_in("good", [finished(make("good", fold)) for fold in BOTH])
+    folder = tmp_path / "bundles"
+    better = shutil.copy(good, folder / "better.fsb")
+    rewrite(Path(better), edit("run.json", scores={"mIoU": 101.0}), relist=True)
+    rewrite(Path(shutil.copy(good, folder / "changed.fsb")), edit("run.json", scores={"mIoU": 101.0}))
+    rewrite(Path(shutil.copy(good, folder / "outside.fsb")), lambda c: c.update({"../../x": b""}))
+    (folder / "text<b>.fsb").write_text("no zip")
+    (folder / "folder.fsb").mkdir()
+    (folder / "link.fsb").symlink_to(good)
+    (folder / "README.md").write_text("passed over")
+    assert board(tmp_path) == 0 and board(tmp_path, "--strict") == 1
+    log = (tmp_path / "site/board.log").read_text().splitlines()
+    reasons = dict(re.fullmatch(r"refused: (\S+): (.*)", line).groups() for line in log if line.startswith("refused"))
+    assert reasons.keys() == {"better.fsb", "changed.fsb", "outside.fsb", "text<b>.fsb", "folder.fsb", "link.fsb"}
+    assert "by the counts, and 101.0 in run.json" in reasons["better.fsb"]
+    assert "has another sha256 than bundle.json says" in reasons["changed.fsb"]
+    assert "which no bundle has" in reasons["outside.fsb"] and "is no bundle" in reasons["text<b>.fsb"]
+    assert "folder" in reasons["folder.fsb"] and "it is a link" in reasons["link.fsb"]
+    page = (tmp_path / "site/bundles.html").read_text()
+    assert all(
+        html.escape(reason) in page.replace("&#39;", "&#x27;").replace("&#34;", "&quot;") for reason in reasons.values()
+    )
+    assert "text&lt;b&gt;.fsb" in page and str(tmp_path) not in page + "\n".join(log)
+    assert len(list((tmp_path / "site/bundles").iterdir())) == 1 and table_rows(tmp_path / "site").keys() == {"good"}
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_run_in_two_bundles_is_one_row(make, hand_in, tmp_path):
+    records = [finished(make("m", fold)) for fold in BOTH]
+    hand_in("a", records[:1])
+    hand_in("b", records)
+    hand_in("c", records, trials=1)
+    shutil.copy(tmp_path / "bundles/b.fsb", tmp_path / "bundles/d.fsb")
+    assert board(tmp_path, "--strict") == 0
+    row = table_rows(tmp_path / "site")["m"]
+    assert 'data-trials="3"' in row and len(cells(row)) == 1
+    assert (tmp_path / "site/index.html").read_text().count("data-row=") == 1
+    log = [line for line in (tmp_path / "site/board.log").read_text().splitlines() if line.startswith("twice")]
+    assert len(log) == 3 and log[0] == "twice: d.fsb is the same file as b.fsb"
+    assert "a.fsb: the runs of m" in log[1] and "those of b.fsb" in log[1] and "cards" not in log[1]
+    assert "c.fsb: the runs of m" in log[2] and log[2].endswith("their cards differ in trials")
+
+
+def test_names_are_words(make, hand_in, tmp_path):
+    record = make("m", 0)
+    record.run["identity"]["method"]["name"] = HOSTILE + "\u202e"
+    record.run["identity"]["backbone"]["name"] = HOSTILE
+    hand_in("x", [finished(record, dataset=HOSTILE, remarks=[HOSTILE])], backbone_data=HOSTILE)
+    assert board(tmp_path, "--strict") == 0
+    for page in (tmp_path / "site").rglob("*.html"):
+        text = page.read_text()
+        assert "<script>alert" not in text and "<img" not in text and "\u202e" not in text
+        scripts = 2 if page.name == "index.html" else 1
+        assert text.count("<script>") == text.count("</script>") == scripts
+    assert html.escape(HOSTILE)[:20] in (tmp_path / "site/index.html").read_text()
+
+
+def test_classification_has_a_column_of_its_own(classified, make, hand_in, tmp_path):
+    hand_in("near", [finished(classified("near", 0))])
+    hand_in("far", [finished(classified("far", 1))])
+    hand_in("masks", [finished(make("masks", fold)) for fold in BOTH])
+    assert board(tmp_path, "--strict") == 0
+    rows = table_rows(tmp_path / "site")
+    (near,), (far,) = (list(cells(rows[name]).items()) for name in ("near", "far"))
+    assert near[0] == far[0] and near[1] == (100.0, "1 of 2")
+    (block,) = [block for block in build_blocks(find_records(tmp_path)) if "classification" in block.title]
+    assert far[1] == (next(row for row in block.rows if row.method == "far").scores["accuracy"].value, "2 of 2")
+
+
+def test_nothing_yet_and_nothing_asked(tmp_path, capsys):
+    (tmp_path / "bundles").mkdir()
+    assert board(tmp_path) == 0 and "no bundle in" in capsys.readouterr().err
+    assert "No bundle has been accepted yet" in (tmp_path / "site/index.html").read_text()
+    for words in ([], [str(tmp_path / "absent")], ["x", "--new", "y"]):
+        assert main(["board", *words]) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_folder_of_other_things_holds_no_board(tmp_path, capsys):
+    (tmp_path / "bundles/site").mkdir(parents=True)
+    assert main(["board", str(tmp_path / "bundles/site"), "--out", str(tmp_path / "bundles")]) == 2
+    assert "is there and is no board" in capsys.readouterr().err
+
+
+def test_rows_are_ranked_alike_in_any_order(site, tmp_path):
+    """Ranks follow from the runs, not from the names of files."""
+    before = {name: sorted(cells(row).items()) for name, row in table_rows(site).items()}
+    for number, file in enumerate(sorted((tmp_path / "bundles").iterdir(), reverse=True)):
+        file.rename(file.with_name(f"{number}.fsb"))
+    assert board(tmp_path) == 0
+    assert {name: sorted(cells(row).items()) for name, row in table_rows(site).items()} == before
+
+
+def test_empty_boards_have_no_ranks():
+    rows, tests, lines = build_rows([])
+    rank_rows(rows, tests)
+    assert (rows, tests, lines) == ([], [], [])
