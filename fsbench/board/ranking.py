@@ -9,23 +9,21 @@ from fsbench.exchange.card import Card
 from fsbench.metrics.bootstrap import LEVEL
 from fsbench.metrics.paired import RESAMPLES, holm, paired_differences
 from fsbench.metrics.scores import METRICS
+from fsbench.records.card import ALLOWED, CONDITIONS
 
 Conditions = tuple[str, ...]
 
 MOST_TESTED = 12
 """Number of rows on the same episodes, the best, that are tested in pairs; others are compared by their intervals."""
 
-_NOVEL_PIXELS = ("no", "unlabelled", "labelled", "unknown")
-
 
 def conditions(card: Card) -> Conditions:
     """Return the entries of a card that rows must share to be ranked together."""
-    return (
-        card.novel_pixels, ", ".join(sorted(card.supervision)), card.backbone_saw_test_images, card.checkpoint_choice,
-    )  # fmt: skip
+    values = [getattr(card, name) for name in CONDITIONS]
+    return tuple(", ".join(sorted(value)) if isinstance(value, tuple) else str(value) for value in values)
 
 
-CONDITION_NAMES = ("novel pixels", "supervision", "backbone saw test images", "checkpoint choice")
+CONDITION_NAMES = tuple(name.replace("_", " ") for name in CONDITIONS)
 """Of `conditions`, in words."""
 
 
@@ -34,7 +32,8 @@ def groups_by_card(rows: Sequence[Row]) -> dict[Conditions, list[Row]]:
     groups: dict[Conditions, list[Row]] = {}
     for row in rows:
         groups.setdefault(conditions(row.card), []).append(row)
-    order = sorted(groups, key=lambda values: (_NOVEL_PIXELS.index(values[0]), values[1:]))
+    pixels = ALLOWED["novel_pixels"]  # from none to labelled ones
+    order = sorted(groups, key=lambda values: (pixels.index(values[CONDITIONS.index("novel_pixels")]), values))
     return {values: groups[values] for values in order}
 
 
