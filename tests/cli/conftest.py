@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from datamodules.demo.dataset import generate
-from fsbench.config.request import Request
 from fsbench.paths import REPOSITORY
+from tests.cli.commands import run_command
 from tests.warm import Warm
 
 FEW = ["--data.episodes=9", "--data.validation_episodes=5", "--data.workers=0"]
@@ -83,11 +83,8 @@ def run_arguments(small_demo: Path) -> Callable[..., list[str]]:
     """Arguments of `fsbench run` for what `bench_arguments` runs in a process of its own."""
 
     def arguments(method: str, runs: Path | str, *more: str) -> list[str]:
-        extra = [
-            *FEW, "--trainer.max_epochs=2", "--trainer.limit_train_batches=3",
-            "--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}", *more,
-        ]  # fmt: skip
-        return ["run", *Request([method], "demo", [0], str(runs), extra=extra).arguments(method, 0)]
+        few = [*FEW, "--trainer.max_epochs=2", "--trainer.limit_train_batches=3"]
+        return run_command(method, runs, small_demo, *few, *more)
 
     return arguments
 

@@ -6,7 +6,6 @@ the run itself (tests/cli/traps.py), so that every moment is reached on machines
 
 import re
 import shutil
-import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,8 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from fsbench.config.request import Request
 from fsbench.records.record import find_records
+from tests.cli.commands import environments_of_ranks, run_command
 from tests.cli.conftest import environment_of_test
 from tests.cli.test_flows import the_record
 from tests.cli.test_killed import same
@@ -76,13 +75,11 @@ def trapped(warm_process, small_demo, tmp_path):
 
     def make(method: str, *options: str, ranks: int = 1, **more: str) -> Trapped:
         def command(runs: Path) -> list[str]:
-            extra = [
+            few = [
                 "--data.episodes=5", "--data.batch_size=4", "--data.validation_episodes=2", "--data.workers=0",
                 "--data.eval_batch_size=1", "--trainer.max_epochs=2", "--trainer.limit_train_batches=2",
-                f"--trainer.devices={ranks}", f"--trainer.strategy={'ddp' if ranks > 1 else 'auto'}",
-                "--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}", *options,
             ]  # fmt: skip
-            return ["run", *Request([method], "demo", [0], str(runs), extra=extra).arguments(method, 0)]
+            return run_command(method, runs, small_demo, *few, *options, devices=ranks)
 
         def start(arguments: Sequence[str], trap: dict | None = None) -> list[CompletedProcess[str]]:
             environments = [environment_of_test(tmp_path) | more | rank for rank in environments_of_ranks(ranks)]
@@ -94,18 +91,6 @@ def trapped(warm_process, small_demo, tmp_path):
         return Trapped(command, start, tmp_path, whole, events(notes))
 
     return make
-
-
-def environments_of_ranks(ranks: int) -> list[dict[str, str]]:
-    """Variables of torchrun, so that each process is a rank and starts no other."""
-    if ranks == 1:
-        return [{}]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(ranks), "TORCHELASTIC_RUN_ID": "test"}
-    common |= {"LOCAL_WORLD_SIZE": str(ranks), "GROUP_RANK": "0"}
-    return [common | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(ranks)]
 
 
 @pytest.mark.slow

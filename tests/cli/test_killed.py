@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fsbench.config.request import Request
 from fsbench.records.record import Record, find_records
+from tests.cli.commands import run_command
 from tests.cli.pausing import pause_after
 from tests.cli.test_flows import the_record
 
@@ -98,16 +98,13 @@ def same(record: Record, whole: Record) -> None:
 def survives(spawn, small_demo, tmp_path):
     """survives(name, method, [(when, kill), ...], *options) kills a run at each moment and starts it again."""
 
-    def arguments(method: str, runs: Path, options: tuple[str, ...]) -> list[str]:
-        extra = [
-            "--data.workers=0", "--data.validation_episodes=3", "--data.dataset=datamodules.datasets.folder.Folder",
-            f"--data.dataset.root={small_demo}", *options,
-        ]  # fmt: skip
-        return Request([method], "demo", [0], str(runs), extra=extra).arguments(method, 0)
+    few = ["--data.workers=0", "--data.validation_episodes=3"]
 
     def check(name: str, method: str, points: list[tuple[When, Kill]], *options: str, devices: int = 1) -> None:
-        options = (*options, f"--trainer.devices={devices}", f"--trainer.strategy={'ddp' if devices > 1 else 'auto'}")
-        process = spawn("run", *arguments(method, tmp_path / name / "whole", options))
+        def command(runs: Path) -> list[str]:
+            return run_command(method, runs, small_demo, *few, *options, devices=devices)
+
+        process = spawn(*command(tmp_path / name / "whole"))
         _, err = process.communicate(timeout=400)
         assert process.returncode == 0, err
         whole = the_record(tmp_path / name / "whole")
@@ -115,7 +112,7 @@ def survives(spawn, small_demo, tmp_path):
         for when, kill in points:
             runs = tmp_path / name / f"killed-{number}"
             before = in_journal(runs)
-            started = Started(spawn("run", *arguments(method, runs, options)), runs, before, time.monotonic())
+            started = Started(spawn(*command(runs)), runs, before, time.monotonic())
             while not when(started) and started.process.poll() is None:
                 assert started.seconds < 240
                 time.sleep(0.002)
@@ -131,7 +128,7 @@ def survives(spawn, small_demo, tmp_path):
                 same(record, whole)
             number += bool(found)
         runs = tmp_path / name / f"killed-{number}"
-        process = spawn("run", *arguments(method, runs, options))
+        process = spawn(*command(runs))
         _, err = process.communicate(timeout=400)
         assert process.returncode == 0, err
         same(the_record(runs), whole)

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fsbench.config.request import Request
 from fsbench.grid.spec import read_grid
 from fsbench.records.record import Record, find_records
+from tests.cli.commands import environments_of_ranks, run_command
 from tests.cli.conftest import environment_of_test
-from tests.cli.test_every_moment import environments_of_ranks
 from tests.cli.test_flows import the_record
 from tests.cli.test_killed import same
 from tests.slurm.cluster import processes_of, started_slurm
@@ -27,13 +26,11 @@ def training(small_demo: Path) -> Callable[..., list[str]]:
     """training(runs, devices) -> arguments of a run of two epochs and some test episodes."""
 
     def arguments(runs: Path, devices: int, *more: str) -> list[str]:
-        extra = [
+        few = [
             "--data.episodes=8", "--data.batch_size=4", "--data.validation_episodes=2", "--data.workers=0",
             "--trainer.max_epochs=3", "--trainer.limit_train_batches=2", "--trainer.accelerator=cpu",
-            f"--trainer.devices={devices}", f"--trainer.strategy={'ddp' if devices > 1 else 'auto'}",
-            "--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}", *more,
         ]  # fmt: skip
-        return ["run", *Request(["hsnet"], "demo", [0], str(runs), extra=extra).arguments("hsnet", 0)]
+        return run_command("hsnet", runs, small_demo, *few, *more, devices=devices)
 
     return arguments
 

@@ -1,0 +1,36 @@
+"""Commands that run a method on the small data set, in one process or as the ranks of several."""
+
+import socket
+from pathlib import Path
+
+from fsbench.config.request import Request
+
+
+def run_command(
+    method: str, runs: Path | str, small_demo: Path, *options: str, devices: int | None = None
+) -> list[str]:
+    """Return the arguments of `fsbench run` on a folder of images.
+
+    Args:
+        method: name of the method.
+        runs: folder of runs.
+        small_demo: folder of the data set.
+        options: further settings, which win over those given here.
+        devices: number of processes; the configuration's own if None.
+    """
+    extra = ["--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
+    if devices is not None:
+        extra += [f"--trainer.devices={devices}", f"--trainer.strategy={'ddp' if devices > 1 else 'auto'}"]
+    return ["run", *Request([method], "demo", [0], str(runs), extra=[*extra, *options]).arguments(method, 0)]
+
+
+def environments_of_ranks(ranks: int) -> list[dict[str, str]]:
+    """Variables of torchrun, so that each process is a rank and starts no other."""
+    if ranks == 1:
+        return [{}]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(ranks), "TORCHELASTIC_RUN_ID": "test"}
+    common |= {"LOCAL_WORLD_SIZE": str(ranks), "GROUP_RANK": "0"}
+    return [common | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(ranks)]
