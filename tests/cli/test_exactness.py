@@ -24,8 +24,8 @@ from fsbench.core.released_format import WRITTEN_BY
 from fsbench.engine.experiment import Experiment
 from fsbench.paths import REPOSITORY
 from fsbench.records.record import find_records
+from tests.cli.commands import environments_of_ranks
 from tests.cli.conftest import environment_of_test
-from tests.cli.test_every_moment import environments_of_ranks
 from tests.photos import arguments
 from tests.warm import Warm
 
