@@ -129,9 +129,9 @@ class Request:
         ]
 
     def _fast_batch(self) -> int | None:
-        """Return the batch of a trial on many devices, an episode for each; its figures are no results in any case."""
+        """Return the batch of a trial on several devices, an episode for each; its figures are no results anyway."""
         trial = self.fast and task_of("data", self.dataset) == "segmentation"
-        return self.devices if trial and self.devices is not None and self.devices > 2 else None
+        return self.devices if trial and self.devices is not None and self.devices > 1 else None
 
     def own_protocol(self, method: str) -> str | None:
         """Return the protocol that `method` takes by itself.
