@@ -44,7 +44,8 @@ class Sheet:
 def shortened(names: Iterable[str], widths: Sequence[int] = (34, 46, 58)) -> dict[str, str]:
     """Shorten names to what there is room for: name -> its ends, since variants differ there.
 
-    The first of `widths` is taken at which no two short names are the same; where there is none, they are numbered.
+    The first of `widths` is taken at which no two short names are the same; where there is none, the same ones are
+    numbered.
     """
     names = list(dict.fromkeys(names))
     for width in widths:
@@ -52,7 +53,11 @@ def shortened(names: Iterable[str], widths: Sequence[int] = (34, 46, 58)) -> dic
         if len(set(short.values())) == len(names):
             return short
     room = widths[-1] - len(f"{len(names)}: ")
-    return {name: f"{number}: {_ends(name, room)}" for number, name in enumerate(names, 1)}
+    used = list(short.values())
+    return {
+        name: f"{number}: {_ends(name, room)}" if used.count(short[name]) > 1 else short[name]
+        for number, name in enumerate(names, 1)
+    }
 
 
 def _ends(name: str, width: int) -> str:

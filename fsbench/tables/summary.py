@@ -64,8 +64,11 @@ def summary(block: Block, width: int | None = None) -> tuple[Grid, Style, list[s
     if width is not None and methods:
         shown, room = _fitting(columns, width, max(map(len, ["method", *methods])) + longest)
         labels = shortened(methods, (room - longest,))
+        lines = [
+            f"{number}: {name}" for number, name in enumerate(methods, 1) if labels[name].startswith(f"{number}: ")
+        ]
         left_out = [column.head for column in columns if column not in shown]
-        lines = [f"left out for want of width: {', '.join(left_out)}; a wider terminal shows them"] if left_out else []
+        lines += [f"left out for want of width: {', '.join(left_out)}; a wider terminal shows them"] if left_out else []
     grid = [["method", *(column.head for column in shown)]]
     grid += [
         [labels[name] + marks.get(name, ""), *(column.cells[i] for column in shown)] for i, name in enumerate(methods)

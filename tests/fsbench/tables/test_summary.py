@@ -51,8 +51,9 @@ def test_what_is_left_out_is_said_and_other_formats_leave_nothing_out():
 
 def test_short_names_stay_different():
     names = [f"emat (learning_rate 0.{n}01, image_size 473 and what is the same)" for n in range(4)]
-    grid, _, _ = summary(block(names), 90)
-    assert len({line[0] for line in grid[1:]}) == 4 and all("…" in line[0] for line in grid[1:])
+    grid, _, notes = summary(block(["hsnet", *names]), 90)
+    assert [note for note in notes if note[:3] == "3: "] == [f"3: {names[1]}"] and grid[1][0] == "hsnet"
+    assert len({line[0] for line in grid[1:]}) == 5 and all("…" in line[0] for line in grid[2:])
     assert all(len(line) <= 90 for line in aligned(grid, words=1))
 
 
