@@ -195,6 +195,7 @@ def _evaluate(experiment: Experiment, trainer: L.Trainer, folder: Path, training
         "presence": "predicted" if experiment.method.predicts_presence else data.protocol.presence,
         "scores": {name: float(value[0]) for name, value in scores.items()},
         "augmented_episodes": sum(getattr(episode, "augmented", False) for episode in data.manifest.episodes),
+        "dropped_classes": [data.dataset.class_names[n - 1] for n in data.manifest.header["dropped_classes"]],
         "remarks": experiment.method.record_notes(data),
         "cost": {
             "trainable_parameters": experiment.method.num_trainable_parameters(data.way),

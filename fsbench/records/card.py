@@ -88,6 +88,19 @@ class Cards:
         return self._stated[folder]
 
 
+def differing_cards(cards: Mapping[str, StatedCard]) -> list[str]:
+    """Return a line that names the conditions in which the cards of methods differ; none where they are the same."""
+    of_method = {name: card.conditions for name, card in cards.items()}
+    first = next(iter(of_method.values()), {})
+    differing = [name for name in first if len({card[name] for card in of_method.values()}) > 1]
+    if not differing:
+        return []
+    words = [
+        f"{method} {', '.join(f'{name} {card[name]}' for name in differing)}" for method, card in of_method.items()
+    ]
+    return [f"cards differ: {'; '.join(words)}"]
+
+
 def derived_entries(record: Record) -> dict[str, str]:
     """Return the entries that follow from a record: by its task, its protocol and the training of its weights."""
     training = training_of(record)

@@ -37,12 +37,20 @@ def notes(records: Sequence[Record]) -> list[str]:
             "100 experiments"
         )
     lines.append(f"image lists: {header['lists']}")
-    dropped = sorted({number for record in records for number in record.header["dropped_classes"]})
+    dropped = {number: name for record in records for number, name in _dropped(record).items()}
     if dropped:
-        lines.append(f"classes left out for want of images (DROP_SMALL): {', '.join(printed(dropped))}")
+        names = [dropped[number] for number in sorted(dropped)]
+        lines.append(f"classes left out for want of images (DROP_SMALL): {', '.join(printed(names))}")
     for record in records:
         lines += _run_notes(record.run, task.on_repetition)
     return list(dict.fromkeys(lines))
+
+
+def _dropped(record: Record) -> dict[int, str]:
+    """Return the classes that a run leaves out: number -> name, or the number where an older record has no names."""
+    numbers = record.header["dropped_classes"]
+    names = record.run.get("dropped_classes") or []
+    return dict(zip(numbers, names if len(names) == len(numbers) else map(str, numbers), strict=True))
 
 
 def printed(entries: Sequence[Any]) -> list[str]:

@@ -89,6 +89,7 @@ def _schema() -> "TypeAdapter[Any]":
         presence=name,
         weights=weights | None,
         scores=dict[str, float],
+        dropped_classes=list[name],
         remarks=list[Annotated[str, Field(max_length=10_000)]],
         made=stage,
         provenance=stage,

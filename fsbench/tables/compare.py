@@ -19,6 +19,7 @@ from fsbench.metrics.paired import (
     paired_differences,
 )
 from fsbench.metrics.scores import METRICS, ScoreStatistics
+from fsbench.records.card import Cards, differing_cards
 from fsbench.records.description import notes, title
 from fsbench.records.record import Record
 from fsbench.tables.comparable import Methods, check_same, find_methods, numbers_of
@@ -115,6 +116,7 @@ def compare_methods(
     for metric in tables.get("size", {}).keys() & set(NOT_OF_ABSENT):
         tables["size"][metric] = [line for line in tables["size"][metric] if line.part != ABSENT]
     records = [record for of_method in methods.values() for record in of_method.values()]
+    cards = Cards()
     return Comparison(
         title=title(records),
         methods={label: [str(of[fold].path) for fold in sorted(of)] for label, of in methods.items()},
@@ -124,6 +126,7 @@ def compare_methods(
         else {},
         notes=[
             *notes(records),
+            *differing_cards({label: cards.of_method(list(of.values())) for label, of in methods.items()}),
             *_explanations(folds, complete, resamples, task.resampled),
             *_too_few_resamples(tables, resamples),
         ],

@@ -118,6 +118,16 @@ def test_rows_of_different_cards_are_not_ranked_together(make, tmp_path, capsys)
     assert "backbone saw test images" in capsys.readouterr().out
 
 
+def test_a_comparison_names_the_cards_that_differ(make, tmp_path, capsys):
+    make("a", 0)
+    make("b", 0, 2, training=TRAINED)
+    assert main(["compare", str(tmp_path), "--resamples", "100"]) == 0
+    assert (
+        "cards differ: a novel pixels no, checkpoint choice nothing trained; b novel pixels unlabelled, checkpoint "
+        "choice base classes"
+    ) in capsys.readouterr().out
+
+
 def test_equal_cards_have_no_marks(make):
     blocks = build_blocks([make("a", 0), make("b", 0, 2)])
     assert set(blocks[0].marks.values()) == {""} and "cards differ" not in render(blocks, "text")

@@ -21,6 +21,15 @@ def test_a_flood_of_remarks_is_shortened_with_a_count(make):
     assert "kernel19, … and 480 more add" in unordered and "kernel20" not in unordered
 
 
+def test_classes_that_are_left_out_have_names(make):
+    record = make("m", 0)
+    lacking = replace(record, run=record.run | {"dropped_classes": ["blue", "red"]})
+    lacking.__dict__["header"] = record.header | {"dropped_classes": [3, 1]}
+    assert "classes left out for want of images (DROP_SMALL): red, blue" in notes([lacking])
+    lacking.run["dropped_classes"] = []  # of an older record
+    assert "classes left out for want of images (DROP_SMALL): 1, 3" in notes([lacking])
+
+
 def test_what_is_short_is_printed_whole(make):
     record = make("m", 0)
     remarks = [f"{i}" * 20 for i in range(10, 25)]
