@@ -21,6 +21,7 @@ from fsbench.cli import (
     list as listing,
 )
 from fsbench.cli.begin import completion, doctor, start
+from fsbench.cli.extend import new
 from fsbench.cli.inputs import cache, checkpoint, data, manifest, weights
 from fsbench.cli.parser import Parser, build_parser, set_verbosity
 from fsbench.cli.share import board, bundle
@@ -31,6 +32,7 @@ from fsbench.terminal import print_block, print_error, print_line
 
 GROUPS = {
     "begin": (start, doctor, completion),
+    "extend": (new,),
     "run": (bench, grid, reproduce, regress),
     "look at results": (table, compare, explain, report, cost, listing),
     "share results": (bundle, board),

@@ -1,0 +1,30 @@
+"""`fsbench new`: a package with a method or a data set of one's own, to be filled."""
+
+import argparse
+from pathlib import Path
+
+from fsbench.terminal import print_line
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser("new", help="write a package with a method or data set of one's own")
+    kinds = parser.add_subparsers(dest="action", required=True, parser_class=type(parser))
+    for kind, text in (("method", "a method that learns"), ("dataset", "a data set with label maps")):
+        new = kinds.add_parser(kind, help=f"{text}, which works as it is written")
+        new.add_argument("name", help="of the method, its module and its folder: small letters, digits and _")
+        new.add_argument("--in", dest="folder", type=Path, default=Path(), metavar="DIR", help="folder to make it in")
+        new.set_defaults(function=_new)
+
+
+def _new(options: argparse.Namespace, extra: list[str]) -> int:
+    from fsbench.extend.new_package import write_package  # spared until it is needed, with yaml
+
+    target, class_name = write_package(options.action, options.name, options.folder)
+    print_line(f"{target}: {', '.join(sorted(path.name for path in target.iterdir()))}; fill in what is marked with §")
+    place = f"{target if target.is_absolute() else Path(target)}"
+    spec = f"{'' if target.is_absolute() else './'}{place}/{options.name}.py:{class_name}"
+    if options.action == "method":
+        print_line(f"as it is: fsbench bench --method {spec} --dataset demo")
+    else:
+        print_line(f"as it is: fsbench bench --method prototype --backbone demo --dataset {spec} --data.image_size 128")
+    return 0

@@ -1,0 +1,68 @@
+"""Write a small package with a method or a data set that works as it is written."""
+
+import keyword
+import re
+import sys
+from pathlib import Path
+from string import Template
+
+from fsbench.config.registry import aliases, names
+from fsbench.errors import SettingsError
+from fsbench.files import make_folder, read_text, write_text
+
+TEMPLATES = Path(__file__).with_name("templates")
+KINDS = {"method": "methods", "dataset": "data"}
+"""Kinds of packages, and the folder of configs whose names they join."""
+TAKEN = {"fsbench", "methods", "datamodules", "tests", "test", "torch", "numpy", "lightning", "site", "configs"}
+"""Names of modules that a package would hide, besides Python's own."""
+
+
+def write_package(kind: str, name: str, folder: Path) -> tuple[Path, str]:
+    """Write a package into a new folder.
+
+    Args:
+        kind: "method" or "dataset".
+        name: of the method or data set, and of its module and folder.
+        folder: in which the package's folder is made.
+
+    Returns:
+        The package's folder, and the name of its class.
+
+    Raises:
+        SettingsError: the name cannot be one or is taken, or the folder exists.
+    """
+    _check_name(kind, name)
+    target = folder / name
+    if target.exists():
+        raise SettingsError(f"{target} is there already; expected a new folder; choose another name, or remove it")
+    class_name = "".join(word[:1].upper() + word[1:] for word in name.split("_"))
+    if class_name.lower() != name and class_name.lower() in _known(kind):
+        raise SettingsError(f"{name} would have the class {class_name}, whose name is taken; choose another name")
+    places = {
+        f"{kind}/code.py": f"{name}.py",
+        f"{kind}/config.yaml": f"{name}_configs/{KINDS[kind]}/{name}.yaml",
+        f"{kind}/test.py": f"test_{name}.py",
+        f"{kind}/README.md": "README.md",
+        "pyproject.toml": "pyproject.toml",
+    }
+    values = {"name": name, "class_name": class_name, "slug": name.replace("_", "-")}
+    for template, place in places.items():
+        text = Template(read_text(TEMPLATES / f"{template}.txt", "settings")).substitute(values)
+        write_text(make_folder((target / place).parent) / Path(place).name, text)
+    return target, class_name
+
+
+def _check_name(kind: str, name: str) -> None:
+    """Raise SettingsError for what is no name of a module, or one that is taken."""
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name, re.ASCII) or keyword.iskeyword(name):
+        raise SettingsError(
+            f"the name is {name!r}, expected a Python module's: a small letter, then up to 40 of a-z, 0-9 and _"
+        )
+    if name in TAKEN or name in sys.stdlib_module_names:
+        raise SettingsError(f"the name {name} would hide the Python module {name}; choose another name")
+    if name in _known(kind):
+        raise SettingsError(f"there is a {kind} {name} already (see: fsbench list); choose another name")
+
+
+def _known(kind: str) -> set[str]:
+    return {*names(KINDS[kind]), *(aliases() if kind == "method" else ())}
