@@ -21,7 +21,7 @@ from fsbench.cli import (
     list as listing,
 )
 from fsbench.cli.begin import completion, doctor, start
-from fsbench.cli.extend import new
+from fsbench.cli.extend import check_method, new
 from fsbench.cli.inputs import cache, checkpoint, data, manifest, weights
 from fsbench.cli.parser import Parser, build_parser, set_verbosity
 from fsbench.cli.share import board, bundle
@@ -36,6 +36,7 @@ GROUPS = {
     "run": (bench, grid, reproduce, regress),
     "look at results": (table, compare, explain, report, cost, listing),
     "share results": (bundle, board),
+    "your own method": (check_method,),
     "data and weights": (data, weights, checkpoint, cache),
     "episode lists": (manifest,),
     "your own images": (predict, demo),

@@ -45,6 +45,9 @@ class Method(L.LightningModule):
     """True for methods that take K shots in one pass."""
     trains_one_shot: bool = False
     """True for methods whose training looks at one support of an episode, whatever K is tested."""
+    depends_on_way_order: bool = False
+    """True for methods whose answer may change with the order of an episode's ways beyond their numbers, as where
+    something is drawn for each way."""
     nshot_strategy: NShotStrategy = "own"
     """How K shots become one prediction; set by the run's option of this name."""
 

@@ -81,6 +81,8 @@ class FineTuned(Classifier):
             authors do, whose network is built once; "episode" draws others for every episode.
     """
 
+    depends_on_way_order = True  # supports are visited by their places, and a default head is drawn
+
     def __init__(
         self,
         backbone: BackboneConfig,

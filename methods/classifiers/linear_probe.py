@@ -25,6 +25,7 @@ class LinearProbe(FeatureClassifier):
 
     tuning: ClassVar[str] = "head"
     head_kind: ClassVar[str] = "default"
+    depends_on_way_order = True  # first weights are drawn and supports visited by their places
 
     def __init__(self, backbone: BackboneConfig, learning_rate: float = 1e-2, epochs: int = 20):  # §8
         super().__init__(backbone)

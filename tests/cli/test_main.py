@@ -23,8 +23,8 @@ def test_every_module_is_registered():
 def test_help_names_every_subcommand(capsys):
     with pytest.raises(SystemExit, match="0"):
         main.main(["--help"])
-    described = dict(re.findall(r"^    ([a-z]+) +([a-z].*)$", capsys.readouterr().out, re.MULTILINE))
-    assert {module.__name__.rpartition(".")[2] for module in main.COMMANDS} <= described.keys()
+    described = dict(re.findall(r"^    ([a-z-]+) +([a-z].*)$", capsys.readouterr().out, re.MULTILINE))
+    assert {module.__name__.rpartition(".")[2].replace("_", "-") for module in main.COMMANDS} <= described.keys()
     assert {"run", "rescore", "protocols"} <= described.keys()  # which share a file with another
     for text in described.values():
         assert not text.endswith(".")

@@ -1,0 +1,52 @@
+"""`fsbench check-method`: check that a method keeps the contract of methods."""
+
+import argparse
+import json
+import traceback
+
+from fsbench.config.limits import whole
+from fsbench.terminal import one_line, print_block, print_line
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser("check-method", help="check that a method keeps the contract of methods")
+    parser.add_argument("method", help="its name (see: fsbench list)")
+    parser.add_argument("--backbone", help="another backbone than the demo's, with random weights")
+    parser.add_argument("--size", type=whole(1, 16384), help="side of the images (default: the first of 64, 65, 128 …)")
+    parser.add_argument("--seed", type=whole(0), default=0, help="of weights and episodes (default: 0)")
+    parser.add_argument("--only", default="", help="names of checks, with commas")
+    parser.add_argument("--episodes", type=whole(20), default=200, help="of the check of memory (default: 200)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(function=_check)
+
+
+def _check(options: argparse.Namespace, extra: list[str]) -> int:
+    # heavy: other commands spare it
+    from fsbench.contract.suite import chosen_checks, run_check, subject_of
+
+    names = chosen_checks([name.strip() for name in options.only.split(",") if name.strip()])
+    subject = subject_of(options.method, options.backbone, options.size, options.seed, (), options.episodes)
+    about = {
+        "method": options.method,
+        "backbone": subject.method.backbone.name,
+        "image_size": subject.size,
+        "seed": options.seed,
+    }
+    if not options.json:
+        print_line(f"{', '.join(f'{key} {value}' for key, value in about.items())}; random weights, synthetic images")
+    outcomes = []
+    for name in names:
+        outcome = run_check(name, subject)
+        outcomes.append(outcome)
+        if not options.json:
+            print_line(f"{outcome.check:16} {outcome.status:14}  {one_line(outcome.text)}".rstrip())
+    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+    if options.json:
+        rows = [{"check": o.check, "status": o.status, "text": o.text} for o in outcomes]
+        print_block(json.dumps({**about, "checks": rows, "failed": len(failed)}, indent=2))
+    else:
+        print_line(f"{len(outcomes)} checks, {len(failed)} failed")
+    error = next((outcome.error for outcome in failed if outcome.error is not None), None)
+    if options.debug and error is not None:
+        traceback.print_exception(error)
+    return int(bool(failed))

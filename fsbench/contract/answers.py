@@ -1,0 +1,140 @@
+"""Checks of what a method answers: shapes, numbers of ways and shots, empty supports, a query without any way."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from fsbench.contract.outcome import NotApplicableError, ViolationError
+from fsbench.contract.subject import Episode, Subject
+from fsbench.core.method import Method
+from fsbench.core.prediction import Prediction
+from fsbench.data.batch import EpisodeBatch, ImageEpisode
+from fsbench.errors import SettingsError
+from fsbench.metrics.confusion import COUNTS
+
+WAYS = (1, 2, 5)
+SHOTS = (1, 5)
+
+
+def check_shapes(subject: Subject) -> str:
+    """Predictions have the shapes, types and ranges of `Prediction`, labels those of `Classifier.classify`."""
+    return f"{_examine(subject.method, subject.episode())}; 2-way {subject.shots}-shot"
+
+
+def check_ways_and_shots(subject: Subject) -> str:
+    """Every number of ways and shots is predicted, or refused with a SettingsError that says why."""
+    done, refused = [], []
+    for shots in SHOTS:
+        reason = subject.takes_shots(shots)
+        for ways in WAYS:
+            if not subject.segments and ways == 1:
+                continue  # no question with one class alone
+            if reason is None:
+                try:
+                    _examine(subject.method, subject.episode(7, ways, shots))
+                except SettingsError as error:
+                    refused.append(f"{ways}-way {shots}-shot ({error})")
+                else:
+                    done.append(f"{ways}-way {shots}-shot")
+        if reason is not None:
+            refused.append(f"{shots}-shot ({reason})")
+    if not done:
+        raise ViolationError(
+            f"no answer: {'; '.join(refused)}", "an answer for some number of ways and shots", "mend forward"
+        )
+    return ", ".join(done) + (f"; by its contract not: {'; '.join(refused)}" if refused else "")
+
+
+def check_empty_supports(subject: Subject) -> str:
+    """A support mask without foreground, of background or void alone, still gives a valid answer."""
+    if not subject.segments:
+        raise NotApplicableError("classifiers get no masks")
+    for value in (0, 255):
+        episode = subject.episode(3)
+        assert isinstance(episode, EpisodeBatch)
+        for way in (slice(0, 1), slice(None)):  # one way's, then every way's
+            labels = episode.support_labels.clone()
+            labels[:, way] = value
+            _examine(subject.method, replace(episode, support_labels=labels))
+    return "valid answers where one way or every way has supports of background or void alone"
+
+
+def check_empty_query(subject: Subject) -> str:
+    """A query that shows none of the ways gives a valid answer, of which every pixel is counted."""
+    if not subject.segments:
+        raise NotApplicableError("every query image of a classifier is of one of the classes")
+    episode = subject.episode(4, query_shows=False)
+    assert isinstance(episode, EpisodeBatch)
+    _examine(subject.method, episode)
+    with torch.inference_mode():
+        result = subject.method.test_step(episode, 0)["results"][0]  # type: ignore[operator]
+    counts = dict(zip(COUNTS, result.counts.T, strict=True))
+    if int(counts["gt"].sum()) or int(counts["valid"][0]) != result.label_map.numel():
+        raise ViolationError(
+            f"counts {result.counts.tolist()} of a query without any way",
+            f"no pixel of truth and {result.label_map.numel()} counted ones",
+            "leave `evaluate` as the base class has it",
+        )
+    return f"valid answer; {int(counts['pred'][0])} of {result.label_map.numel()} pixels are taken for a way"
+
+
+def _examine(method: Method, episode: Episode) -> str:
+    """Predict one episode and raise ViolationError unless its answer has the right form; return that in words."""
+    with torch.inference_mode():
+        if isinstance(episode, ImageEpisode):
+            return _examine_labels(method.classify([episode]), episode)  # type: ignore[operator]
+        (single,) = episode.split()
+        prediction = method.predict_shots(single.without_truth())  # type: ignore[operator]
+    return _examine_prediction(prediction, single, method.predicts_presence)
+
+
+def _examine_labels(named: list[Tensor], episode: ImageEpisode) -> str:
+    queries = episode.query.numel()
+    for labels in named[:1]:
+        _expect(labels, "the labels", (queries,), torch.int64, (0, episode.ways - 1))
+    if len(named) != 1:
+        raise ViolationError(f"{len(named)} answers to one episode", "one", "return a tensor for each episode")
+    return f"labels ({queries},) int64"
+
+
+def _examine_prediction(prediction: Prediction, episode: EpisodeBatch, predicts_presence: bool) -> str:
+    ways, size = episode.support.shape[1], tuple(episode.query_sizes[0].tolist())
+    label_map = prediction.label_map
+    if label_map.is_floating_point() or label_map.dtype == torch.bool:
+        raise ViolationError(f"label_map of {label_map.dtype}", "integers", "return argmax or .long()")
+    _expect(label_map, "label_map", size, label_map.dtype, (0, ways))
+    given = [value is not None for value in (prediction.present, prediction.presence_score)]
+    if given != [predicts_presence] * 2:
+        raise ViolationError(
+            f"presence {'given' if all(given) else 'left out'} where predicts_presence is {predicts_presence}",
+            "both where predicts_presence is True, else neither",
+            "give both, or say predicts_presence = False",
+        )
+    words = f"label map {size} {str(label_map.dtype).removeprefix('torch.')}"
+    if prediction.present is not None and prediction.presence_score is not None:
+        _expect(prediction.present, "present", (ways,), torch.bool, (0, 1))
+        _expect(prediction.presence_score, "presence_score", (ways,), prediction.presence_score.dtype, (0, 1))
+        words += ", presence"
+    if prediction.logits is not None:
+        _expect(prediction.logits, "logits", (ways, 2, *size), prediction.logits.dtype, None)
+        words += ", logits"
+    return words
+
+
+def _expect(
+    value: Tensor, name: str, shape: tuple[int, ...], dtype: torch.dtype, bounds: tuple[int, int] | None
+) -> None:
+    """Raise ViolationError unless a tensor has this shape and type, and finite values within the bounds."""
+    if tuple(value.shape) != shape or value.dtype != dtype:
+        raise ViolationError(
+            f"{name} {tuple(value.shape)} {value.dtype}", f"{shape} {dtype}", "return it in the contract's form"
+        )
+    if value.is_floating_point() and not bool(value.isfinite().all()):
+        raise ViolationError(f"{name} with NaN or infinity", "finite numbers", "look for divisions by an empty mask")
+    if bounds is not None and (int(value.min() < bounds[0]) or int(value.max() > bounds[1])):
+        raise ViolationError(
+            f"{name} in {float(value.min()):g}..{float(value.max()):g}",
+            f"{bounds[0]}..{bounds[1]}",
+            "return ways, decisions and scores in their range",
+        )

@@ -1,0 +1,156 @@
+"""Checks of what an answer must not depend on: the truth, other episodes, the numbers of ways, the moment."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fsbench.contract.episodes import CLASSES, training_batch, with_another_truth
+from fsbench.contract.outcome import NotApplicableError, ViolationError
+from fsbench.contract.subject import Answer, Episode, Subject, answer, answers, difference
+from fsbench.core.method import Method
+from fsbench.data.batch import EpisodeBatch, ImageEpisode
+
+EPISODES = 4
+WAY_ORDER = 0.01
+"""Share of pixels or queries whose answer may change with the order of the ways: rounding, and the first on ties."""
+
+
+def check_truth(subject: Subject) -> str:
+    """The truth is never read: with another one the answer has the same bits."""
+    for index in range(EPISODES):
+        episode = subject.episode(index)
+        if isinstance(episode, EpisodeBatch):
+            changed, words = answer(subject.method, with_another_truth(episode, subject.seed)), "label maps, presence"
+        else:
+            changed, words = _of_mixed_queries(subject.method, episode), "the order of the queries"
+        found = difference(answer(subject.method, episode), changed)
+        if found is not None:
+            raise ViolationError(
+                f"other answers with another truth ({found})",
+                "equal bits",
+                "predict from the supports and the query's image alone",
+            )
+    return f"equal bits in {EPISODES} episodes where {words} and classes were exchanged"
+
+
+def _of_mixed_queries(method: Method, episode: ImageEpisode) -> Answer:
+    """Answer an episode whose queries are mixed, which its order gives away else; the labels return in their order."""
+    shape, supports = episode.query.shape, episode.support.numel()
+    order = torch.randperm(episode.query.numel(), generator=torch.Generator().manual_seed(1))
+    images = episode.images
+    if images is not None:
+        images = torch.cat([images[:supports], images[supports:][order]])
+    mixed = replace(
+        episode,
+        query=episode.query.flatten()[order].view(shape),
+        images=images,
+        classes=tuple(number % CLASSES + 1 for number in episode.classes),
+    )
+    labels = answer(method, mixed)["labels"].flatten()
+    return {"labels": torch.empty_like(labels).index_copy(0, order, labels).view(shape)}
+
+
+def check_batch(subject: Subject) -> str:
+    """An episode has the same answer alone, in a batch, and after others in any order."""
+    episodes = [subject.episode(10 + index) for index in range(EPISODES)]
+    method = subject.method
+    alone = [answer(method, episode) for episode in episodes]
+    ways = {
+        "in a batch": lambda: answers(method, episodes),
+        "in the opposite order": lambda: [answer(method, episode) for episode in episodes[::-1]][::-1],
+        "in a batch in the opposite order": lambda: answers(method, episodes[::-1])[::-1],
+    }
+    for words, predict in ways.items():
+        method.backbone.cache.clear()
+        for index, (first, second) in enumerate(zip(alone, predict(), strict=True)):
+            found = difference(first, second)
+            if found is not None:
+                raise ViolationError(
+                    f"episode {index} answered otherwise {words} than alone ({found})",
+                    "equal bits",
+                    "keep nothing from one episode to the next and compute each by itself",
+                )
+    return f"equal bits of {EPISODES} episodes alone, in a batch and in the opposite order"
+
+
+def check_way_order(subject: Subject) -> str:
+    """With the ways in another order the answer is the same but for their numbers, to within `WAY_ORDER`."""
+    worst = 0.0
+    for index in range(EPISODES):
+        episode = subject.episode(20 + index, 3)
+        before, after = answer(subject.method, episode), answer(subject.method, _turned(episode))
+        worst = max(worst, float((_renamed(after) != before.get("label_map", before.get("labels"))).float().mean()))
+    words = f"{worst:.2%} of an answer change with the order of the ways (at most {WAY_ORDER:.0%})"
+    if subject.method.depends_on_way_order:
+        raise NotApplicableError(f"the method says depends_on_way_order; {words}")
+    if worst > WAY_ORDER:
+        raise ViolationError(
+            f"{worst:.2%} of an answer that change with the order of the ways",
+            f"at most {WAY_ORDER:.0%}",
+            "treat all ways alike, or say depends_on_way_order = True",
+        )
+    return words
+
+
+def _turned(episode: Episode) -> Episode:
+    """Move the last way to the front."""
+    if isinstance(episode, EpisodeBatch):
+        return replace(episode, support=episode.support.roll(1, 1), support_labels=episode.support_labels.roll(1, 1))
+    images = episode.images
+    if images is not None:
+        shots, queries = episode.support.shape[1], episode.query.shape[1]
+        supports = episode.support.numel()
+        images = torch.cat([images[:supports].roll(shots, 0), images[supports:].roll(queries, 0)])
+    return replace(
+        episode,
+        support=episode.support.roll(1, 0),
+        query=episode.query.roll(1, 0),
+        classes=(episode.classes[-1], *episode.classes[:-1]),
+        images=images,
+    )
+
+
+def _renamed(found: Answer) -> Tensor:
+    """Return the answer to a turned episode of three ways under the numbers of the original."""
+    if "labels" in found:
+        return ((found["labels"] - 1) % 3).roll(-1, 0)
+    label_map = found["label_map"].long()
+    return torch.where(label_map == 0, 0, (label_map + 1) % 3 + 1)
+
+
+def check_determinism(subject: Subject) -> str:
+    """Two objects of the same seed give equal bits, whatever was drawn from the global generators before."""
+    first, second = subject.method, subject.fresh()
+    episodes = [subject.episode(30 + index) for index in range(EPISODES)]
+    found: list[list[Any]] = []
+    for seed, method in ((1, first), (2, second)):
+        method.backbone.cache.clear()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            found.append([answer(method, episode) for episode in episodes])
+    for one, other in zip(*found, strict=True):
+        differs = difference(one, other)
+        if differs is not None:
+            raise ViolationError(
+                f"two runs that differ ({differs})",
+                "equal bits from weights and episode alone",
+                "draw from a generator that is seeded by the episode, and start from seeded weights",
+            )
+    if not (first.learns and subject.segments):
+        return f"equal bits of {EPISODES} episodes in two runs"
+    losses = []
+    for _ in range(2):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(3)
+            method = subject.fresh().train()
+            batch = training_batch(subject.seed, subject.training_shots, subject.size)
+            losses.append(method.loss(batch)["loss"].detach())  # type: ignore[operator]
+    if not torch.equal(losses[0], losses[1]):
+        raise ViolationError(
+            f"losses {float(losses[0])} and {float(losses[1])} of one step from one seed",
+            "equal bits",
+            "draw from torch's generator, which a run seeds for each step",
+        )
+    return f"equal bits of {EPISODES} episodes and of a training loss in two runs"

@@ -1,0 +1,139 @@
+"""The method under check: how it is built, which episodes it is given, and what it answers."""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fsbench.contract.episodes import SyntheticImages, image_episode, segmentation_episode
+from fsbench.core.classifier import FeatureClassifier
+from fsbench.core.method import Method
+from fsbench.data.batch import EpisodeBatch, ImageEpisode, collate
+from fsbench.errors import SettingsError
+
+SHOTS = (1, 5, 2, 3, 4)
+"""Numbers of shots, the first of which that the method takes is that of most episodes."""
+NOISE = 0.1
+"""Standard deviation of the noise on first weights, as a share of that of the weights themselves."""
+
+Episode = EpisodeBatch | ImageEpisode
+Answer = dict[str, Tensor]
+"""What a method answers to one episode: label map, decisions and scores; of a classifier the queries' labels."""
+
+
+class Subject:
+    """A method under check.
+
+    Args:
+        build: builds the method anew with first weights from torch's generator.
+        size: side S of the images.
+        seed: of first weights, noise and episodes.
+        arguments: of the run's configuration, from which another process can import the method's class.
+        memory_episodes: number of episodes of the check of memory.
+
+    Raises:
+        SettingsError: the method takes no images of this size, or no number of `SHOTS`.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[], Method],
+        size: int,
+        seed: int = 0,
+        arguments: Sequence[str] = (),
+        memory_episodes: int = 200,
+    ):
+        self.build, self.size, self.seed = build, size, seed
+        self.arguments = tuple(arguments)
+        self.memory_episodes = memory_episodes
+        self.images = SyntheticImages(size, seed)
+        self.method.check_image_size(size)
+        taken = [shots for shots in SHOTS if self.takes_shots(shots) is None]
+        if not taken:
+            raise SettingsError(f"the method takes none of {SHOTS} shots; expected check_shots to accept one of them")
+        self.shots = taken[0]
+
+    @cached_property
+    def method(self) -> Method:
+        """The method that most checks look at, in eval mode."""
+        return self.fresh()
+
+    @property
+    def segments(self) -> bool:
+        return self.method.task == "segmentation"
+
+    @property
+    def training_shots(self) -> int:
+        """Number of shots of a training episode: one, unless the method refuses it."""
+        try:
+            self.method.check_shots(self.shots, 1)
+        except SettingsError:
+            return self.shots
+        return 1
+
+    def fresh(self, offset: int = 0, noise: float = NOISE) -> Method:
+        """Build the method with other first weights for each `offset`, in eval mode.
+
+        Noise on all learned weights lets a branch that starts at zero change the answers, too.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed + offset)
+            method = self.build()
+        rng = np.random.default_rng([self.seed, 5, offset])
+        with torch.no_grad():
+            for parameter in method.parameters():
+                scale = float(parameter.detach().float().std(correction=0)) or 1.0
+                parameter += (noise * scale * torch.from_numpy(rng.standard_normal(parameter.shape))).to(
+                    parameter.dtype
+                )
+        if isinstance(method, FeatureClassifier):
+            method.data = self.images
+        return method.eval()
+
+    def takes_shots(self, shots: int) -> str | None:
+        """Return None if the method takes this many shots in a test, else its reason."""
+        try:
+            self.method.check_shots(shots, None)
+        except SettingsError as error:
+            return str(error)
+        return None
+
+    def episode(self, index: int = 0, ways: int = 2, shots: int | None = None, **options: Any) -> Episode:
+        """Draw an episode; `options` are those of `segmentation_episode` or `image_episode`."""
+        shots = shots or self.shots
+        if self.segments:
+            return segmentation_episode(index, self.seed, ways, shots, self.size, **options)
+        return image_episode(self.images, index, ways, shots, **options)
+
+
+def answers(method: Method, episodes: Sequence[Episode]) -> list[Answer]:
+    """Return a method's answers to a batch, by its `test_step` as in a run."""
+    batch: Any = collate(episodes) if method.task == "segmentation" else list(episodes)  # type: ignore[arg-type]
+    with torch.inference_mode():
+        results = method.test_step(batch, 0)["results"]  # type: ignore[operator]
+    return [_answer(result) for result in results]
+
+
+def answer(method: Method, episode: Episode) -> Answer:
+    """Return a method's answer to one episode."""
+    return answers(method, [episode])[0]
+
+
+def difference(first: Answer, second: Answer) -> str | None:
+    """Return how many entries of two answers differ, in words; None where all bits are equal."""
+    for name, value in first.items():
+        other = second[name]
+        if value.shape != other.shape:
+            return f"{name} of shape {tuple(value.shape)} and {tuple(other.shape)}"
+        if not torch.equal(value, other):
+            return f"{int((value != other).sum())} of {value.numel()} entries of {name} differ"
+    return None
+
+
+def _answer(result: Any) -> Answer:
+    if hasattr(result, "label_map"):
+        return {"label_map": result.label_map, "decided": result.decided, "score": result.score}
+    return {"labels": torch.as_tensor(result.named)}

@@ -1,0 +1,138 @@
+"""The checks by their names, and a registered method made ready for them."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from traceback import extract_tb
+
+from fsbench.config.compose import SuiteCLI, parse
+from fsbench.config.registry import TaskName, choose_method, task_of
+from fsbench.config.request import Request
+from fsbench.config.settings import file_settings, setting
+from fsbench.contract.answers import check_empty_query, check_empty_supports, check_shapes, check_ways_and_shots
+from fsbench.contract.independence import check_batch, check_determinism, check_truth, check_way_order
+from fsbench.contract.outcome import NotApplicableError, Outcome, ViolationError
+from fsbench.contract.resources import check_half_precision, check_memory
+from fsbench.contract.shipping import check_another_process, check_checkpoint
+from fsbench.contract.subject import Subject
+from fsbench.contract.training import check_gradients, check_overfit
+from fsbench.errors import FsbenchError, SettingsError, describe, did_you_mean, user_message
+
+Check = Callable[[Subject], str]
+
+CHECKS: Mapping[str, Check] = {
+    "shapes": check_shapes,
+    "ways-and-shots": check_ways_and_shots,
+    "empty-supports": check_empty_supports,
+    "empty-query": check_empty_query,
+    "truth": check_truth,
+    "batch": check_batch,
+    "way-order": check_way_order,
+    "determinism": check_determinism,
+    "half-precision": check_half_precision,
+    "another-process": check_another_process,
+    "checkpoint": check_checkpoint,
+    "gradients": check_gradients,
+    "overfit": check_overfit,
+    "memory": check_memory,
+}
+"""Checks by their names, in the order in which they run."""
+
+SIZES = (64, 65, 128, 129, 224, 384)
+"""Sides of images, the first of which that the method and its backbone take is used."""
+
+SMALL_DATA: Mapping[TaskName, str] = {"segmentation": "demo", "classification": "demo-cls"}
+"""Data sets whose settings make a method small; no data of them are read."""
+OWN_DATA: Mapping[TaskName, str] = {"segmentation": "folder", "classification": "imagefolder"}
+"""Data sets whose settings leave a method its own."""
+
+
+def subject_of(
+    name: str,
+    backbone: str | None = None,
+    size: int | None = None,
+    seed: int = 0,
+    extra: Sequence[str] = (),
+    memory_episodes: int = 200,
+) -> Subject:
+    """Make a registered method ready for its checks, with its configuration for the demo and random weights.
+
+    Args:
+        name: a method or an alias, as `fsbench bench --method` takes it.
+        backbone: its backbone; by default the demo's, or the method's own where it does not take that.
+        size: side of the images; by default the first of `SIZES` that it takes.
+        seed: of weights and episodes.
+        extra: further arguments in LightningCLI's form.
+        memory_episodes: number of episodes of the check of memory.
+
+    Raises:
+        FsbenchError: the name is unknown, or the method takes none of these settings.
+    """
+    task = task_of("methods", choose_method(name, backbone).method)
+    arguments, composed = _composed(name, task, backbone, seed, extra)
+    try:
+        method = composed.build_method()
+    except FsbenchError:
+        own = setting(file_settings(Request([name], OWN_DATA[task])), "model.backbone.name")
+        if backbone is not None or not isinstance(own, str):
+            raise
+        arguments, composed = _composed(name, task, own, seed, extra)
+        method = composed.build_method()
+    if size is None:
+        size = next((side for side in SIZES if _takes(method.check_image_size, side)), None)
+    if size is None:
+        raise SettingsError(f"{name} takes no images of {', '.join(map(str, SIZES))} pixels; give --size")
+    return Subject(composed.build_method, size, seed, arguments, memory_episodes)
+
+
+def _composed(
+    name: str, task: TaskName, backbone: str | None, seed: int, extra: Sequence[str]
+) -> tuple[list[str], SuiteCLI]:
+    """Return the arguments of a run and the configuration that they compose."""
+    request = Request([name], SMALL_DATA[task], backbone=backbone, weights=f"random:{seed}", extra=extra)
+    arguments = request.arguments(name, 0)
+    return arguments, parse(arguments, build=False)
+
+
+def _takes(check: Callable[[int], None], size: int) -> bool:
+    try:
+        check(size)
+    except FsbenchError:
+        return False
+    return True
+
+
+def chosen_checks(names: Sequence[str]) -> list[str]:
+    """Return the names of the checks to run, all if none is given; SettingsError for an unknown one."""
+    for name in names:
+        if name not in CHECKS:
+            raise SettingsError(f"unknown check '{name}'; there are: {', '.join(CHECKS)}{did_you_mean(name, CHECKS)}")
+    return [name for name in CHECKS if not names or name in names]
+
+
+def run_checks(subject: Subject, names: Sequence[str] = ()) -> Iterator[Outcome]:
+    """Run checks and yield their outcomes in turn.
+
+    Args:
+        subject: the method.
+        names: the checks; all if empty.
+    """
+    for name in chosen_checks(names):
+        yield run_check(name, subject)
+
+
+def run_check(name: str, subject: Subject) -> Outcome:
+    """Run one check; an exception of the method is an outcome, too."""
+    try:
+        return Outcome(name, "ok", CHECKS[name](subject))
+    except NotApplicableError as reason:
+        return Outcome(name, "does not apply", str(reason))
+    except ViolationError as violation:
+        return Outcome(name, "failed", str(violation))
+    except FsbenchError as error:
+        return Outcome(name, "failed", f"found an error: {user_message(error)}", error)
+    except Exception as error:
+        place = extract_tb(error.__traceback__)[-1]
+        where = f"{Path(place.filename).name}, line {place.lineno}"
+        return Outcome(
+            name, "failed", f"found {describe(error)} ({where}); expected no error; --debug shows the traceback", error
+        )

@@ -1,0 +1,74 @@
+"""`fsbench check-method` as a user calls it, and on methods of the suite."""
+
+import json
+
+import pytest
+
+from fsbench.cli.main import main
+from fsbench.config.registry import method_classes
+from fsbench.contract.suite import CHECKS, run_check, subject_of
+
+QUICK = "shapes,truth,gradients"
+
+
+def test_a_line_for_each_check(capsys):
+    assert main(["check-method", "prototype", "--only", QUICK]) == 0
+    head, *lines, end = capsys.readouterr().out.splitlines()
+    assert head == "method prototype, backbone demo, image_size 64, seed 0; random weights, synthetic images"
+    assert [line.split()[0] for line in lines] == QUICK.split(",")
+    assert lines[2] == "gradients        does not apply  nothing is learned before the episodes (learns = False)"
+    assert end == "3 checks, 0 failed"
+
+
+def test_a_method_that_fails_ends_with_status_1(capsys, monkeypatch):
+    (prototype,) = (c for c in method_classes().values() if c.__name__ == "Prototype")
+    monkeypatch.setattr(prototype, "forward", lambda self, episode: 1 / 0)
+    assert main(["--debug", "check-method", "prototype", "--only", "shapes,truth", "--json"]) == 1
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    assert found["failed"] == 2 and [check["status"] for check in found["checks"]] == ["failed"] * 2
+    assert "ZeroDivisionError" in found["checks"][0]["text"] and "expected no error" in found["checks"][0]["text"]
+    assert printed.err.count("Traceback") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["prototyp"], "did you mean 'prototype'?"),
+        (["prototype", "--only", "shape"], "did you mean 'shapes'?"),
+        (["prototype", "--size", "63"], "63"),
+        (["prototype", "--backbone", "none"], "unknown backbone 'none'"),
+    ],
+)
+def test_bad_input_is_one_line(capsys, words, message):
+    assert main(["check-method", *words]) == 2
+    error = capsys.readouterr().err
+    assert message in error and len(error.splitlines()) == 1
+
+
+METHODS = ("prototype", "emat", "emat_seg", "cst", "cst_original", "dcama", "hsnet", "hmnet", "nn", "svm", "lp")
+"""Those that take seconds; the others share their classes, tune whole networks or have no small configuration."""
+CROSSING = ("another-process", "memory")
+"""Checks that start a process, or take many episodes."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_methods_keep_the_contract(method):
+    subject = subject_of(method)
+    names = [name for name in CHECKS if name not in CROSSING]
+    found = [run_check(name, subject) for name in names]
+    assert [outcome for outcome in found if outcome.status == "failed"] == []
+    learned = {"gradients", "overfit"}
+    applies = {outcome.check for outcome in found if outcome.status == "ok"}
+    assert {"shapes", "ways-and-shots", "truth", "batch", "determinism", "checkpoint"} <= applies
+    assert applies & learned == (learned if subject.method.learns else set())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["prototype", "emat"])
+def test_methods_cross_processes_and_keep_memory_flat(method):
+    subject = subject_of(method, memory_episodes=60)
+    for name in CROSSING:
+        outcome = run_check(name, subject)
+        assert outcome.status == "ok", outcome

@@ -1,0 +1,145 @@
+"""Methods that each break one rule of the contract, and one that keeps all."""
+
+import torch
+from torch import nn
+
+from fsbench.backbones.base import BackboneConfig
+from fsbench.core.prediction import Prediction
+from fsbench.core.segmenter import Segmenter
+
+
+class Sound(Segmenter):
+    """Foreground where the query's brightness, scaled and shifted, is that of the support's foreground."""
+
+    def __init__(self):
+        super().__init__(BackboneConfig("demo", "random"))
+        self.scale = nn.Parameter(torch.ones(1))
+        self.bias = nn.Parameter(torch.zeros(1))
+
+    @property
+    def predicts_presence(self):
+        return False
+
+    def maps(self, batch, b):
+        """(N, 2, S, S)."""
+        query = batch.pixels(int(batch.query[b])).mean(0)
+        maps = []
+        for way in range(batch.support.shape[1]):
+            image = torch.stack([batch.pixels(int(row)).mean(0) for row in batch.support[b, way]])
+            mask = batch.support_masks[b, way]
+            inside = (image * mask).sum() / mask.sum().clamp(min=1)
+            near = self.bias + 1 - self.scale * (query - inside).abs()
+            maps.append(torch.stack([-near, near]))
+        return torch.stack(maps)
+
+    def forward(self, episode):
+        size = tuple(episode.query_sizes[0].tolist())
+        logits = nn.functional.interpolate(self.maps(episode, 0), size, mode="bilinear")
+        value, way = logits[:, 1].max(0)
+        return Prediction(torch.where(value > 0, way + 1, 0), logits=logits)
+
+    def loss(self, batch):
+        logits = torch.stack([self.maps(batch, b)[0] for b in range(len(batch))])
+        target = torch.stack(batch.known_truth().label_maps)
+        return {"loss": nn.functional.cross_entropy(logits, (target == 1).long())}
+
+
+class WrongSize(Sound):
+    def forward(self, episode):
+        found = super().forward(episode)
+        return Prediction(found.label_map[1:])
+
+
+class OneWay(Sound):
+    def forward(self, episode):
+        assert episode.support.shape[1] < 5
+        return super().forward(episode)
+
+
+class NeedsForeground(Sound):
+    def forward(self, episode):
+        found = super().forward(episode)
+        found.logits = found.logits / episode.support_masks.any()
+        return found
+
+
+class WrongCounts(Sound):
+    def evaluate(self, episode):
+        result = super().evaluate(episode)
+        result.counts.add_(1)
+        return result
+
+
+class ReadsTruth(Sound):
+    def evaluate(self, episode):
+        result = super().evaluate(episode)
+        result.label_map.copy_(episode.truth.label_maps[0])
+        return result
+
+
+class ReadsBatch(Sound):
+    def test_step(self, batch, batch_idx):
+        self.others = len(batch)
+        return super().test_step(batch, batch_idx)
+
+    def forward(self, episode):
+        found = super().forward(episode)
+        return Prediction(torch.full_like(found.label_map, int(self.others > 1)), logits=found.logits)
+
+
+class FirstWay(Sound):
+    def forward(self, episode):
+        found = super().forward(episode)
+        return Prediction((found.label_map > 0).long(), logits=found.logits)
+
+
+class Draws(Sound):
+    def forward(self, episode):
+        found = super().forward(episode)
+        return Prediction(torch.randint_like(found.label_map, 2), logits=found.logits)
+
+
+class Overflows(Sound):
+    def forward(self, episode):
+        found = super().forward(episode)
+        half = torch.is_autocast_enabled("cpu")
+        return Prediction(found.label_map, logits=found.logits / (0 if half else 1))
+
+
+class Unpicklable(Sound):
+    def __init__(self):
+        super().__init__()
+        self.function = lambda x: x
+
+
+class Unsaved(Sound):
+    def __init__(self):
+        super().__init__()
+        self.shift = int(torch.randint(1000, ()))
+
+    def forward(self, episode):
+        found = super().forward(episode)
+        found.label_map[0, : self.shift % 64] = 1
+        found.label_map[1, : self.shift // 64] = 1
+        return found
+
+
+class DeadParameter(Sound):
+    def __init__(self):
+        super().__init__()
+        self.unused = nn.Linear(2, 2)
+
+
+class LearnsNothing(Sound):
+    def loss(self, batch):
+        return {"loss": 1 + 0 * super().loss(batch)["loss"]}
+
+
+class Leaks(Sound):
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def forward(self, episode):
+        self.seen.append(episode.images)
+        return super().forward(episode)

@@ -1,0 +1,58 @@
+"""Each check passes a sound method and finds the one that breaks its rule."""
+
+import re
+
+import pytest
+
+from fsbench.contract import shipping
+from fsbench.contract.subject import Subject
+from fsbench.contract.suite import CHECKS, run_check
+from tests.fsbench.contract import broken
+
+BROKEN = {
+    "shapes": (broken.WrongSize, r"label_map \(23, 37\)"),
+    "ways-and-shots": (broken.OneWay, "AssertionError"),
+    "empty-supports": (broken.NeedsForeground, "NaN or infinity"),
+    "empty-query": (broken.WrongCounts, "without any way"),
+    "truth": (broken.ReadsTruth, "other answers with another truth"),
+    "batch": (broken.ReadsBatch, "otherwise in a batch than alone"),
+    "way-order": (broken.FirstWay, "change with the order of the ways"),
+    "determinism": (broken.Draws, "two runs that differ"),
+    "half-precision": (broken.Overflows, "inf times as far from fp32"),
+    "another-process": (broken.Unpicklable, "cannot be pickled"),
+    "checkpoint": (broken.Unsaved, "other answers after loading"),
+    "gradients": (broken.DeadParameter, "no gradient for unused.weight, unused.bias"),
+    "overfit": (broken.LearnsNothing, "loss 1 before and 1 after 100 steps"),
+    "memory": (broken.Leaks, "live tensors"),
+}
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_method_that_breaks_the_rule_is_found(name):
+    method, message = BROKEN[name]
+    outcome = run_check(name, Subject(method, 32, memory_episodes=40))
+    assert outcome.status == "failed", outcome
+    assert re.search(message, outcome.text), outcome.text
+    assert "expected" in outcome.text
+
+
+@pytest.mark.parametrize("name", [name for name in CHECKS if name not in ("another-process", "overfit")])
+def test_a_sound_method_passes(name):
+    outcome = run_check(name, Subject(broken.Sound, 32, memory_episodes=40))
+    assert outcome.status == "ok", outcome
+
+
+def test_answers_that_differ_in_the_other_process_are_found(monkeypatch):
+    class Here:
+        """Stands for the process: its answers are of another episode."""
+
+        def submit(self, call, shipped, arguments, episodes, threads):
+            self.found = call(shipped, arguments, episodes[::-1], threads)
+            return self
+
+        def result(self):
+            return self.found
+
+    monkeypatch.setattr(shipping, "_process", Here)
+    outcome = run_check("another-process", Subject(broken.Sound, 32))
+    assert outcome.status == "failed" and "other answers in another process" in outcome.text
