@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fsbench.contract.outcome import NotApplicableError, ViolationError
-from fsbench.contract.subject import Episode, Subject
+from fsbench.contract.subject import Episode, Subject, results_of
 from fsbench.core.method import Method
 from fsbench.core.prediction import Prediction
 from fsbench.data.batch import EpisodeBatch, ImageEpisode
@@ -67,8 +67,7 @@ def check_empty_query(subject: Subject) -> str:
     episode = subject.episode(4, query_shows=False)
     assert isinstance(episode, EpisodeBatch)
     _examine(subject.method, episode)
-    with torch.inference_mode():
-        result = subject.method.test_step(episode, 0)["results"][0]  # type: ignore[operator]
+    result = results_of(subject.method, episode)[0]
     counts = dict(zip(COUNTS, result.counts.T, strict=True))
     if int(counts["gt"].sum()) or int(counts["valid"][0]) != result.label_map.numel():
         raise ViolationError(

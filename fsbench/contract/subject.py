@@ -86,9 +86,8 @@ class Subject:
         with torch.no_grad():
             for parameter in method.parameters():
                 scale = float(parameter.detach().float().std(correction=0)) or 1.0
-                parameter += (noise * scale * torch.from_numpy(rng.standard_normal(parameter.shape))).to(
-                    parameter.dtype
-                )
+                drawn = noise * scale * torch.from_numpy(rng.standard_normal(parameter.shape))
+                parameter.add_(drawn.to(parameter.dtype))
         if isinstance(method, FeatureClassifier):
             method.data = self.images
         return method.eval()
@@ -109,12 +108,17 @@ class Subject:
         return image_episode(self.images, index, ways, shots, **options)
 
 
+def results_of(method: Method, batch: Any) -> list[Any]:
+    """Return the results of a method's `test_step` on a batch."""
+    step: Any = method.test_step
+    with torch.inference_mode():
+        return list(step(batch, 0)["results"])
+
+
 def answers(method: Method, episodes: Sequence[Episode]) -> list[Answer]:
     """Return a method's answers to a batch, by its `test_step` as in a run."""
     batch: Any = collate(episodes) if method.task == "segmentation" else list(episodes)  # type: ignore[arg-type]
-    with torch.inference_mode():
-        results = method.test_step(batch, 0)["results"]  # type: ignore[operator]
-    return [_answer(result) for result in results]
+    return [_answer(result) for result in results_of(method, batch)]
 
 
 def answer(method: Method, episode: Episode) -> Answer:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fsbench.contract.episodes import training_batch
 from fsbench.contract.outcome import NotApplicableError, ViolationError
-from fsbench.contract.subject import Subject
+from fsbench.contract.subject import NOISE, Subject
 from fsbench.core.method import Method
 
 FACTOR = 0.5
@@ -75,11 +75,11 @@ def check_overfit(subject: Subject) -> str:
     )
 
 
-def _learning(subject: Subject, **options: float) -> Method:
+def _learning(subject: Subject, noise: float = NOISE) -> Method:
     """Build the method in training mode. Raises NotApplicableError for one that learns nothing between episodes."""
     if not (subject.method.learns and subject.segments):
         raise NotApplicableError("nothing is learned before the episodes (learns = False)")
-    return subject.fresh(**options).train()
+    return subject.fresh(noise=noise).train()
 
 
 def _loss(method: Method, subject: Subject) -> Tensor:
