@@ -32,11 +32,10 @@ from fsbench.terminal import print_block, print_error, print_line
 
 GROUPS = {
     "begin": (start, doctor, completion),
-    "extend": (new,),
+    "extend": (new, check_method),
     "run": (bench, grid, reproduce, regress),
     "look at results": (table, compare, explain, report, cost, listing),
     "share results": (bundle, board),
-    "your own method": (check_method,),
     "data and weights": (data, weights, checkpoint, cache),
     "episode lists": (manifest,),
     "your own images": (predict, demo),
