@@ -24,7 +24,7 @@ fi
 PATH=$PWD/environment/bin:$PATH
 cd work
 fsbench --version
-fsbench list | head -2
+{ fsbench list || [ $? = 141 ]; } | head -2   # 141: the reader went, which needs no word
 eval "$(fsbench completion bash)"
 where=$(python -c "import fsbench; print(fsbench.__file__)")
 case $where in */environment/lib/*) ;; *) echo "fsbench is $where, expected the wheel's" >&2; exit 1 ;; esac
@@ -34,15 +34,15 @@ if fsbench bench --method prototyp 2> typo; then exit 1; fi
 grep -q "did you mean 'prototype'" typo
 fsbench doctor | tail -1
 
-said "start: a study of two methods, as trials"
-fsbench start --yes --fast | tee started
-if grep -q "below an answer that needs no model" started; then exit 1; fi
+said "start: a first study, as a trial"
+fsbench start --yes --fast --method prototype
 test -s study.yaml
 
 said "a method of one's own"
 fsbench new method mine
 fsbench check-method ./mine/mine.py:Mine
-fsbench bench --method ./mine/mine.py:Mine --dataset demo --fast
+fsbench bench --method ./mine/mine.py:Mine --dataset demo --fast | tee benched
+if grep -q "below an answer that needs no model" benched; then exit 1; fi
 fsbench compare runs --resamples 200
 
 said "results that others check"

@@ -39,32 +39,18 @@ def test_the_wheel_has_every_file_of_the_suite_and_no_other_package(wheel):
 
 
 @pytest.mark.slow
-def test_a_bench_in_an_empty_folder_of_an_environment_with_the_wheel_alone(wheel, tmp_path):
-    environment, folder = tmp_path / "environment", tmp_path / "empty"
-    folder.mkdir()
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
-    python = environment / "bin" / "python"
-    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index"]
-    subprocess.run([*pip, str(wheel)], check=True, capture_output=True)
-    (packages,) = (environment / "lib").glob("python*/site-packages")
+def test_the_first_hour_of_a_newcomer(wheel, tmp_path):
+    """From an empty folder through wheel, doctor, start, a method of one's own, its check, bench, bundle to board."""
     # the other packages, without what .pth files of their folder add: an editable installation of the clone
-    (packages / "others.pth").write_text("\n".join(site.getsitepackages()))
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "FSBENCH"))}
-
-    def fsbench(*arguments: str) -> str:
-        done = subprocess.run([environment / "bin" / "fsbench", *arguments], cwd=folder, capture_output=True, text=True,
-                              env=clean | {"HOME": str(tmp_path)}, check=False)  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    where = subprocess.run([python, "-c", "import fsbench, methods; print(fsbench.__file__, methods.__file__)"],
-                           cwd=folder, capture_output=True, text=True, env=clean, check=True)  # fmt: skip
-    assert all(path.startswith(str(packages)) for path in where.stdout.split())
-    assert "emat" in fsbench("list")
-    printed = fsbench("bench", "--method", "prototype", "--dataset", "demo", "--fast")
-    assert "prototype" in printed and "mIoU" in printed
-    (record,) = (folder / "runs").glob("*/run.json")
-    assert "prototype" in fsbench("table", "runs", "--published")
-    assert "dinov2_vits14" in fsbench("weights", "list")
-    assert not list(folder.glob("**/*.pyc")) and record.is_file()
-    assert sorted(path.name for path in folder.iterdir()) in (["data", "runs"], ["runs"])
+    (packages,) = site.getsitepackages()
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", REPOSITORY / "tests" / "newcomer.sh", wheel, tmp_path / "empty", packages],
+        capture_output=True, text=True, env=environment, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    for shown in ("14 checks, 0 failed", "verified, 2 runs", "site/index.html: 2 rows"):
+        assert shown in done.stdout
+    work = tmp_path / "empty" / "work"
+    assert not list(work.glob("**/*.pyc")) or list((work / "mine").glob("**/*.pyc"))
+    assert {path.name for path in work.iterdir()} >= {"study.yaml", "runs", "mine", "bundles", "site"}

@@ -22,7 +22,7 @@ WARM_UP = 10
 """Episodes before the memory is measured first."""
 TENSORS = 8
 """Number of live tensors that there may be more of afterwards."""
-PYTHON_KIB = 64
+PYTHON_KIB = 128
 """Memory of Python and numpy, in KiB, that may be more."""
 RESIDENT_MIB = 48
 """Resident memory of the process, in MiB, that may be more: allocators keep some of what is freed."""

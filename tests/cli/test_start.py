@@ -154,10 +154,3 @@ def test_labelling_photos(called, capsys, tmp_path):
 def test_a_method_of_ones_own(called):
     assert main(["start", "--goal", "method", "--name", "mine"]) == 0
     assert called == [["new", "method", "mine"]]
-
-
-@pytest.mark.slow
-def test_a_first_look_to_its_table(fsbench, tmp_path):
-    done = fsbench("start", "--yes", "--method", "prototype", "--fast")
-    assert done.returncode == 0, done.stderr
-    assert "$ fsbench grid study.yaml --run" in done.stdout and "prototype" in done.stdout.split("$ fsbench table")[1]
