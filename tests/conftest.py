@@ -2,6 +2,8 @@
 
 import os
 
+# readline gives it to the processes that pytest starts: outputs would be wrapped
+os.environ.pop("COLUMNS", None)
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # short parallel regions crawl on a busy machine otherwise
 
 import torch

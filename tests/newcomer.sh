@@ -32,7 +32,7 @@ case $where in */environment/lib/*) ;; *) echo "fsbench is $where, expected the 
 said "a typo, and then the machine"
 if fsbench bench --method prototyp 2> typo; then exit 1; fi
 grep -q "did you mean 'prototype'" typo
-fsbench doctor | tail -1
+{ fsbench doctor || [ $? = 1 ]; } | tail -1   # 1: something of this machine is not as it should be
 
 said "start: a first study, as a trial"
 fsbench start --yes --fast --method prototype
@@ -47,11 +47,11 @@ fsbench compare runs --resamples 200
 
 said "results that others check"
 fsbench bundle --new-card card.yaml
-sed -i 's/novel_pixels: .../novel_pixels: no/; s/backbone_data: .../backbone_data: drawn shapes/
-        s/test_images: .../test_images: no/; s/trials: .../trials: 1/; s/checkpoint_choice: .../checkpoint_choice: base classes/' card.yaml
+sed 's/novel_pixels: .../novel_pixels: no/; s/backbone_data: .../backbone_data: drawn shapes/
+        s/test_images: .../test_images: no/; s/trials: .../trials: 1/; s/checkpoint_choice: .../checkpoint_choice: base classes/' card.yaml > filled.yaml
 mkdir bundles
-fsbench bundle runs --card card.yaml -o bundles/results.fsb
+fsbench bundle runs --card filled.yaml -o bundles/results.fsb
 fsbench verify bundles/results.fsb
 fsbench board bundles --out site
-grep -qi mine site/index.html
+grep -q 'data-method="mine"' site/index.html
 said "done: $(du -sh "$PWD" | cut -f1) in $PWD"

@@ -89,11 +89,11 @@ def print_table(folders: Sequence[Path], options: argparse.Namespace) -> list[st
 
 def _next_commands(folders: Sequence[Path], records: Sequence["Record"], blocks: Sequence["Block"]) -> list[str]:
     """Name what to look at next: pictures or tests, breakdowns and pages, with folders that hold these runs alone."""
-    parent = Path(os.path.commonpath([record.path for record in records]))
-    alone = len(folders) > 1 and len(list(parent.rglob("run.json"))) == len(records)
+    parents = list(dict.fromkeys(record.path.parent for record in records))
+    alone = len(folders) > 1 and len(parents) == 1 and len(list(parents[0].glob("*/run.json"))) == len(records)
     if len(folders) > 2 and not alone:
-        return [f"fsbench report {shlex.quote(str(parent))}"]
-    shown = shlex.join(map(str, [parent] if alone else dict.fromkeys(folders)))
+        return [f"fsbench report {shlex.join(map(str, parents))}"]
+    shown = shlex.join(map(str, parents if alone else dict.fromkeys(folders)))
     by_fold: dict[str, set[str]] = {}
     for row in blocks[0].rows:
         if row.run:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from fsbench.config.needs import absent_data
-from fsbench.config.registry import config_file, names, read_settings
+from fsbench.config.registry import config_file, is_shipped, names, read_settings
 from fsbench.config.settings import setting
 from fsbench.doctor.finding import Finding
 from fsbench.paths import weights_folder
@@ -24,7 +24,9 @@ def check_data(roots: Mapping[str, str]) -> Iterator[Finding]:
     for name in names("data"):
         root = roots.get(name) or setting(read_settings(config_file("data", name)), "data.dataset.root")
         absent = absent_data(name, root)
-        if name.startswith("demo"):
+        if not is_shipped("data", name):
+            yield Finding("data", name, "not checked", "a package's or a file's: it says itself what it needs")
+        elif name.startswith("demo"):
             yield Finding("data", name, "ok", f"drawn into {root} when it is needed")
         elif absent is not None:
             yield Finding("data", name, "absent", f"not in {absent.folder}", absent.command)

@@ -15,6 +15,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from fsbench import __version__
 from fsbench.doctor.finding import Finding
 from fsbench.engine.provenance import commit, processor
+from fsbench.errors import describe
 from fsbench.paths import cache_folder, cache_size, weights_folder
 
 GIGABYTE = 10**9
@@ -38,11 +39,14 @@ def check_software() -> Iterator[Finding]:
     """Yield the versions of the suite and of its packages, and which programs are here."""
     yield Finding("software", "fsbench", "ok", f"{__version__}, commit {commit() or 'not known'}")
     yield Finding("software", "Python", "ok", f"{platform.python_version()} on {platform.system()}")
-    problems = list(_unmet("fsbench"))
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "lightning", "timm", "numpy"))
+    try:
+        problems = list(_unmet("fsbench"))
+    except metadata.PackageNotFoundError:
+        problems = ["fsbench itself is not installed, so that nothing tells what it needs"]
     if problems:
         yield Finding("software", "packages", "failed", "; ".join(problems), "install fsbench again: make venv, or pip")
     else:
+        versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "lightning", "timm", "numpy"))
         yield Finding("software", "packages", "ok", versions)
     for name, (purpose, how) in OPTIONAL.items():
         try:
@@ -81,7 +85,12 @@ def check_devices() -> Iterator[Finding]:
     words = f"{processor()}, {os.cpu_count()} cores, torch takes {torch.get_num_threads()}"
     yield Finding("devices", "CPU", "ok", words + (f", {memory / GIGABYTE:.0f} GB of memory" if memory else ""))
     for device in devices()[1:]:
-        facts = torch.cuda.get_device_properties(device)
+        try:
+            facts = torch.cuda.get_device_properties(device)
+        except RuntimeError as error:  # a driver that is too old, a GPU that another job has filled
+            advice = "free it, or update the driver; --trainer.accelerator=cpu does without"
+            yield Finding("devices", str(device), "failed", describe(error), advice)
+            continue
         words = f"{facts.name}, {facts.total_memory / GIGABYTE:.0f} GB, compute capability {facts.major}.{facts.minor}"
         yield Finding("devices", str(device), "ok", f"{words}, CUDA {torch.version.cuda}{_driver()}")
     if not torch.cuda.device_count():

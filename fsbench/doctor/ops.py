@@ -130,8 +130,8 @@ def _check(case: OpCase, device: torch.device) -> Finding:
         trains = dtype == torch.float32  # gradients of narrow types are autocast's, which sums in fp32
         expected = _answers(case.plain, [argument.double() for argument in rounded], trains)
         for strided in (False, True):
-            given = [_with_gaps(x.to(device)) if strided else x.to(device) for x in rounded]
             try:
+                given = [_with_gaps(x.to(device)) if strided else x.to(device) for x in rounded]
                 found = _answers(case.fast, given, trains)
                 repeats &= all(map(torch.equal, found, _answers(case.fast, given, trains)))
             except (FsbenchError, RuntimeError, ImportError) as error:

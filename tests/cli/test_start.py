@@ -132,6 +132,29 @@ def test_the_end_of_the_input_names_the_option(called, answers, capsys):
     assert "--goal is 'c'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            ["--goal", "try", "--fold", "1"],
+            "--fold was given, which the goal try does not take; expected --goal compare",
+        ),
+        (["--goal", "compare", "--name", "x"], "expected --goal method"),
+        (["--fold", "1", "--query", "x"], "--fold was given, which the goal try"),
+    ],
+)
+def test_an_option_in_vain_is_refused(called, capsys, options, words):
+    assert main(["start", "--yes", *options]) == 2
+    assert words in capsys.readouterr().err and not called
+
+
+def test_options_tell_the_goal(called, tmp_path):
+    assert main(["start", "--yes", "--dataset", "demo", "--fold", "1", "--no-run"]) == 0
+    assert [cell.fold for cell in read_grid([tmp_path / "study.yaml"])] == [1, 1]
+    assert main(["start", "--yes", "--name", "own"]) == 0
+    assert called[-1] == ["new", "method", "own"]
+
+
 def test_labelling_photos(called, capsys, tmp_path):
     labelled = [
         "start",

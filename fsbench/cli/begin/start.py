@@ -1,6 +1,7 @@
 """Subcommand `fsbench start`: from a question to a first study, a first mask or a first method."""
 
 import argparse
+import os
 import shlex
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fsbench.config.limits import check_output_file
+from fsbench.engine.machine.watchdog import safe_imports
 from fsbench.errors import CheckpointError, DataError, SettingsError, raise_all
 from fsbench.files import read_bytes, write_text
 from fsbench.start.questions import Questions, can_ask, print_choice
@@ -25,6 +27,14 @@ GOALS = {
     "photos": "label my photos by a few examples",
     "method": "add a method of mine",
 }
+FETCHED = ("fetch", "source", "accept_licence")
+TAKEN = {
+    "try": ("method", "fast"),
+    "compare": ("dataset", "method", "data_root", "fold", "shot", "protocol", "fast", *FETCHED),
+    "photos": ("support", "query", *FETCHED),
+    "method": ("name",),
+}
+"""Options that a goal takes, beside those that all take."""
 TRIED = "prototype,emat"
 """Methods of a first look: one that is not trained, and one that learns a little in three minutes."""
 
@@ -61,12 +71,27 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def _start(options: argparse.Namespace, extra: list[str]) -> int:
     questions = Questions(options, can_ask() and not options.yes)
-    goal = questions.choice("goal", "What do you want to do?", GOALS, "try")
+    goal = _goal(questions)
     if goal == "photos":
         return _label(questions)
     if goal == "method":
         return _add_method(questions)
     return _compare(questions, is_trial=goal == "try")
+
+
+def _goal(questions: Questions) -> str:
+    """Ask for the goal; by default the first that takes all given options. Raises where one is given in vain."""
+    every = dict.fromkeys(name for taken in TAKEN.values() for name in taken)
+    given = [name for name in every if getattr(questions.options, name) not in (None, False)]
+    fitting = [goal for goal, taken in TAKEN.items() if set(given) <= set(taken)]
+    goal = questions.choice("goal", "What do you want to do?", GOALS, (fitting or list(GOALS))[0])
+    vain = [name.replace("_", "-") for name in given if name not in TAKEN[goal]]
+    if vain:
+        others = [other for other, taken in TAKEN.items() if vain[0].replace("-", "_") in taken]
+        raise SettingsError(
+            f"--{vain[0]} was given, which the goal {goal} does not take; expected --goal {' or '.join(others)}"
+        )
+    return goal
 
 
 def _compare(questions: Questions, is_trial: bool) -> int:
@@ -103,9 +128,7 @@ def _request(questions: Questions, is_trial: bool) -> "Request":
     from fsbench.config.settings import file_settings, setting
 
     options = questions.options
-    dataset = "demo"
-    if not is_trial or options.dataset is not None:
-        dataset = questions.choice("dataset", "On which data set?", names("data"), "demo")
+    dataset = "demo" if is_trial else questions.choice("dataset", "On which data set?", names("data"), "demo")
     task = task_of("data", dataset)
     suitable = {name: words for name, words in names("methods").items() if task_of("methods", name) == task}
     default = TRIED if task == "segmentation" else ",".join(list(suitable)[:2])
@@ -241,4 +264,5 @@ def _new_file(questions: Questions, default: str, text_of: Callable[[Path], str]
 def _fsbench(*words: str) -> int:
     """Show and run a command of the suite in a process of its own; returns its status."""
     print_line(f"$ {shlex.join(['fsbench', *words])}")
-    return subprocess.run([sys.executable, "-m", "fsbench", *words], check=False).returncode
+    environment = os.environ | safe_imports()
+    return subprocess.run([sys.executable, "-m", "fsbench", *words], env=environment, check=False).returncode

@@ -171,11 +171,11 @@ def test_long_names_and_commands_are_readable(chromium, make, tmp_path):
 
 
 def test_reported_figures_sort_as_numbers(chromium, make, tmp_path, monkeypatch):
-    from fsbench.tables import layout
+    from fsbench.tables import breakdowns
 
     assert [_bare_number(word) for word in ("–", "+0.10", "-3.2", "mIoU", "above")] == ["", "+0.10", "-3.2", "", ""]
     measured = ("9.50 [9.00, 9.90]", "80.10 [79.00, 81.00]", "10.00 [9.00, 11.00]")
-    to_sheet, part = layout.to_sheet, [["method", "measured"], *(["m", words] for words in measured)]
+    to_sheet, part = breakdowns.to_sheet, [["method", "measured"], *(["m", words] for words in measured)]
 
     def with_reported(block, by):
         sheet = to_sheet(block, by)
@@ -183,7 +183,7 @@ def test_reported_figures_sort_as_numbers(chromium, make, tmp_path, monkeypatch)
         return sheet
 
     make("m", 0)
-    monkeypatch.setattr(layout, "to_sheet", with_reported)
+    monkeypatch.setattr(breakdowns, "to_sheet", with_reported)
     assert main(["report", str(tmp_path), "--out", str(tmp_path / "r"), "--gallery", "0"]) == 0
     with opened(chromium, tmp_path / "r/study-1/index.html") as page:
         page.locator("#reported thead button").nth(1).click()
