@@ -1,7 +1,8 @@
 """Classes in single files, `FILE.py:Class` on the command line: their names, and the import of their files.
 
-A file becomes a module `fsbench_file.<stem>_<digits of its sha256>`. Its code is run only if the command that runs
-names it. That a stored configuration names it is not enough, since that may be anybody's (`fsbench.config.stored_run`).
+A file becomes a module `fsbench_file.m_<digits of its sha256>`, wherever it lies and whatever its name. Its code is run
+only if the command that runs names it. That a stored configuration names it is not enough, since that may be anybody's
+(`fsbench.config.stored_run`).
 """
 
 import hashlib
@@ -34,7 +35,7 @@ class ClassFile:
     @property
     def module(self) -> str:
         """Full name of the module that it becomes."""
-        return f"{PACKAGE}.{re.sub(r'[^0-9A-Za-z_]', '_', self.path.stem)}_{self.sha256[:12]}"
+        return f"{PACKAGE}.m_{self.sha256[:12]}"
 
     @property
     def reference(self) -> str:

@@ -100,14 +100,17 @@ FILES = ("--run.checkpoint=", "--data.manifest=", "--model.backbone.weights=")
 
 @cache
 def _texts(method: str, backbone: str | None, dataset: str, fast: bool) -> dict[str, str]:
-    """Return the texts of the configuration files by their places in configs."""
+    """Return the texts of the configuration files by their places in configs.
+
+    For a package's file or the user's own its number among all and its name stand, since two may have one name.
+    """
     files = config_files(method, dataset, fast, backbone)
-    return {_place(path): path.read_text() for path in files}
-
-
-def _place(path: Path) -> str:
-    """Return the place of a configuration file in configs; of a package's or the user's own its name alone."""
-    return path.relative_to(CONFIGS).as_posix() if path.is_relative_to(CONFIGS) else path.name
+    return {
+        path.relative_to(CONFIGS).as_posix() if path.is_relative_to(CONFIGS) else f"{number} {path.name}": (
+            path.read_text()
+        )
+        for number, path in enumerate(files)
+    }
 
 
 AXES = {f.metadata["axis"]: f for f in fields(Request) if f.metadata["axis"]}

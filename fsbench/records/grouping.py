@@ -60,7 +60,7 @@ def variants(records: list[Record]) -> dict[str, list[Record]]:
         settings = [_settings(members[0]) for members in variants_of_method.values()]
         for own, members in zip(settings, variants_of_method.values(), strict=True):
             differing = [key for key, value in sorted(own.items()) if any(o.get(key, value) != value for o in settings)]
-            words = [f"{key.split('.')[-1]} {own[key]}" for key in differing]
+            words = [_words(key, own[key]) for key in differing]
             one_a_fold = len({fold_of(record) for record in members}) == len(members)
             if one_a_fold and _label(method, words) not in labelled:
                 labelled[_label(method, words)] = members
@@ -69,12 +69,21 @@ def variants(records: list[Record]) -> dict[str, list[Record]]:
     return labelled
 
 
+FILES = {"method.file_sha256": "method's file", "dataset.file_sha256": "data set's file"}
+"""Hashes of an identity that are settings: those of the files of classes, FILE.py:Class; and their words in labels."""
+
+
+def _words(key: str, value: Any) -> str:
+    """Return a setting in words; of a hash its first digits."""
+    return f"{FILES[key]} {value[:12]}" if key in FILES else f"{key.split('.')[-1]} {value}"
+
+
 def _label(method: str, words: list[str]) -> str:
     return f"{method} ({', '.join(words)})" if words else method
 
 
 def _settings(record: Record) -> dict[str, Any]:
-    """Flatten a run's identity to dotted keys, without hashes and what else belongs to the fold."""
+    """Flatten a run's identity to dotted keys, without the fold and what follows from it; of hashes, only `FILES`."""
 
     def walk(prefix: str, value: Any) -> dict[str, Any]:
         if isinstance(value, dict):
@@ -84,7 +93,7 @@ def _settings(record: Record) -> dict[str, Any]:
     training = record.run["identity"]["training"]
     flat = walk("", record.run["identity"])
     flat["weights from"] = "checkpoint" if training and "checkpoint_sha256" in training else "training"
-    return {key: value for key, value in flat.items() if not key.endswith("sha256") and key != "fold"}
+    return {k: v for k, v in flat.items() if k in FILES or not (k.endswith("sha256") or k == "fold")}
 
 
 def fold_of(record: Record) -> int:

@@ -104,9 +104,10 @@ def test_a_stored_run_never_makes_a_file_run(stored, mine):
     assert times(mine) == 0
 
 
-def test_a_stored_run_takes_the_named_file_with_its_content_wherever_it_lies(stored, mine, tmp_path):
+@pytest.mark.parametrize("name", ["mine.py", "renamed.py"])
+def test_a_stored_run_takes_the_named_file_with_its_content_wherever_it_lies(stored, mine, tmp_path, name):
     (tmp_path / "elsewhere").mkdir()
-    moved = mine.rename(tmp_path / "elsewhere" / "mine.py")
+    moved = mine.rename(tmp_path / "elsewhere" / name)
     name_class_files([f"{moved}:Constant"])
     run = parse_stored(stored, build=False)
     assert run.config.run.method_file.startswith(f"{moved}#sha256=") and times(mine) == 1
@@ -134,7 +135,7 @@ def test_another_file_beside_the_named_one_is_not_run(stored, mine, tmp_path, op
     values["run"][option] = None
     values["run"]["method_file"] = None
     stored.write_text(yaml.safe_dump(values))
-    with pytest.raises(SettingsError, match=r"names the class 'fsbench_file.mine_"):
+    with pytest.raises(SettingsError, match=r"names the class 'fsbench_file.m_"):
         parse_stored(stored)
     assert not (tmp_path / "trapped").exists() and times(mine) == 0
 

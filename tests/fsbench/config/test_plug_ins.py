@@ -1,6 +1,8 @@
 """Methods, data sets, backbones and configuration files of installed packages; nothing of them is imported."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 
@@ -137,8 +139,11 @@ def test_a_class_whose_source_does_not_tell_its_task_is_refused(site):
         task_of("methods", "mine")
 
 
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 @pytest.mark.parametrize("how", ["git", "editable", "index"])
-def test_the_commit_of_a_package(site, tmp_path, how):
+def test_the_commit_of_a_package(site, tmp_path, monkeypatch, how):
+    for variable in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):  # signing, hooks and the like of the user's
+        monkeypatch.setenv(variable, os.devnull)
     git = ["git", "-C", str(tmp_path / "tree"), "-c", "user.name=a", "-c", "user.email=a@b"]
     (tmp_path / "tree").mkdir()
     for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "first"]):

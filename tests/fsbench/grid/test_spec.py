@@ -59,6 +59,16 @@ def test_files_of_one_name_are_both_in_the_fingerprint():
     assert {"data/demo.yaml", "backbones/demo.yaml", "methods/prototype.yaml", "base.yaml"} <= set(texts)
 
 
+def test_files_of_one_name_outside_configs_are_both_in_the_fingerprint(tmp_path):
+    texts = {}
+    for kind, name in (("methods", "prototype"), ("data", "demo")):
+        (tmp_path / kind).mkdir()
+        texts[kind] = (CONFIGS / kind / f"{name}.yaml").read_text() + "# mine\n"
+        (tmp_path / kind / "mine.yaml").write_text(texts[kind])
+    found = spec._texts(str(tmp_path / "methods/mine.yaml"), None, str(tmp_path / "data/mine.yaml"), False)
+    assert set(texts.values()) <= set(found.values())
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [

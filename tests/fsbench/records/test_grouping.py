@@ -1,0 +1,33 @@
+"""Runs of one method that differ in the fold only are one row; others stand apart, told by their settings."""
+
+from pathlib import Path
+
+import pytest
+
+from fsbench.records.grouping import variants
+from fsbench.records.record import Record
+
+
+def record(fold: int, part: str, sha256: str | None) -> Record:
+    """A run whose method or data set is a class of a file with this content."""
+    file = {} if sha256 is None else {"file_sha256": sha256}
+    identity = {"method": {"name": "mine"}, "dataset": {"name": "d"}, "fold": fold, "manifest_sha256": f"{fold}",
+                "training": None}  # fmt: skip
+    identity[part] = identity[part] | file
+    made = Record(Path(str(fold)), {"id": f"mine-{fold}-{sha256}", "identity": identity})
+    made.__dict__["header"] = {"fold": fold}
+    return made
+
+
+@pytest.mark.parametrize(("part", "words"), [("method", "method's file"), ("dataset", "data set's file")])
+def test_two_versions_of_a_file_are_two_variants(part, words):
+    before, after = "a" * 64, "b" * 64
+    runs = [record(fold, part, sha256) for sha256 in (before, after) for fold in (0, 1)]
+    assert variants(runs) == {
+        f"mine ({words} aaaaaaaaaaaa)": runs[:2],
+        f"mine ({words} bbbbbbbbbbbb)": runs[2:],
+    }
+    assert variants(runs[:2]) == {"mine": runs[:2]}
+    assert variants([record(0, part, before), record(1, part, after)]).keys() == {
+        f"mine ({words} aaaaaaaaaaaa)", f"mine ({words} bbbbbbbbbbbb)"
+    }  # fmt: skip
