@@ -16,5 +16,10 @@ def cite_record(row: Row) -> str:
         "howpublished": f"Bundle of {listing.made_by}, licence {listing.licence}",
         "note": f"sha256 {row.bundle.sha256}",
     }
-    lines = [f"  {name} = {{{tex(one_line(text, 600))}}}," for name, text in fields.items() if text]
+    lines = [f"  {name} = {{{_value(text)}}}," for name, text in fields.items() if text]
     return "\n".join([f"@misc{{fsbench-{row.id},", *lines, "}"])
+
+
+def _value(text: str) -> str:
+    r"""Return a text as a value between braces: BibTeX counts those within, even the escaped ``\{`` and ``\}``."""
+    return tex(one_line(text, 600)).replace(r"\{", r"\textbraceleft{}").replace(r"\}", r"\textbraceright{}")

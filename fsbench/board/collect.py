@@ -1,5 +1,6 @@
 """Bundles in a folder: each is copied, verified and read, or refused for a reason."""
 
+import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -59,13 +60,14 @@ class Collection:
     twice: dict[str, str]
 
 
-def collect(folder: Path, site: Path, report: Callable[[str], None]) -> Collection:
+def collect(folder: Path, site: Path, report: Callable[[str], None], besides: Path) -> Collection:
     """Verify every bundle below a folder.
 
     Args:
         folder: of bundles, files that end in .fsb; others are passed over.
         site: folder of the board, which gets a copy of each bundle that is not refused.
         report: gets a line for each file.
+        besides: folder without symbolic links whose files are passed over, such as that of the board before.
 
     Raises:
         SettingsError: there is no such folder.
@@ -76,6 +78,8 @@ def collect(folder: Path, site: Path, report: Callable[[str], None]) -> Collecti
     found = Collection([], [], {})
     shown: dict[str, str] = {}
     for file in sorted(folder.rglob(f"*{ENDING}")):
+        if Path(os.path.realpath(file.parent)).is_relative_to(besides):
+            continue
         name = one_line(file.relative_to(folder).as_posix(), 300)
         copy = site / "bundles" / "unverified"
         try:

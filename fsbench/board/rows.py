@@ -104,9 +104,9 @@ class Cell:
 
     @property
     def folds_there(self) -> str:
-        """The folds that are there, in words."""
+        """The folds that are there, in words, where others are missing."""
         numbers = ", ".join(map(str, sorted(self.folds)))
-        return f"fold {numbers} of {self.test.header['folds']}"
+        return f"only fold{'s' * (len(self.folds) > 1)} {numbers} of {self.test.header['folds']}"
 
 
 @dataclass

@@ -47,7 +47,7 @@ def write_board(bundles: Path, out: Path, report: Callable[[str], None]) -> Boar
     if source.is_relative_to(place):
         raise SettingsError(f"--out {out} holds the bundles; expected a folder of its own, such as site")
     with replacing_folder(place, MARK, "board") as folder:
-        collection = collect(bundles, folder, report)
+        collection = collect(bundles, folder, report, besides=place)
         rows, tests, lines = build_rows(collection.bundles)
         rank_rows(rows, tests)
         pages = Pages(folder, rows, tests, collection, lines)

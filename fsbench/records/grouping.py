@@ -22,7 +22,8 @@ def group_key(record: Record, seed: bool = True) -> tuple[Any, ...]:
         "all_lists_sha256", "dropped_classes",
     )  # fmt: skip
     classification = (header.get(name) for name in ("kind", "queries", "min_class_size"))
-    return (*(str(header[name]) for name in names if seed or name != "seed"), *classification, header["requested"])
+    numbers = (header["requested"], header["official_episodes"], header["folds"])
+    return (*(str(header[name]) for name in names if seed or name != "seed"), *classification, *numbers)
 
 
 def _same_episodes(groups: Iterable[list[Record]]) -> list[list[Record]]:

@@ -35,7 +35,11 @@ def _board(options: argparse.Namespace, extra: list[str]) -> int:
     found = summary.collection
     if not found.bundles and not found.refused:
         print_line(f"no bundle in {options.bundles} yet; expected files that end in .fsb", sys.stderr)
-    print_line(f"{options.out / 'index.html'}: {summary.rows} rows of {len(found.bundles)} bundles")
+    print_line(f"{options.out / 'index.html'}: {_count(summary.rows, 'row')} of {_count(len(found.bundles), 'bundle')}")
     if found.refused:
         print_error(f"{len(found.refused)} of the bundles were refused; see {options.out / 'bundles.html'}")
     return int(options.strict and bool(found.refused))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"

@@ -3,6 +3,7 @@
 import ctypes
 import gc
 import resource
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -74,4 +75,4 @@ def resident_mib(field: str = "VmRSS") -> float:
         status = Path("/proc/self/status").read_text()
         return int(status.split(f"{field}:")[1].split()[0]) / 1024
     except (OSError, IndexError):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)

@@ -4,6 +4,7 @@ import html
 import re
 import shutil
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,7 @@ def test_figures_are_those_of_the_tables(site, tmp_path):
                 score = row.scores["mIoU"]
                 assert score.value in [value for value, _ in own.values()]
                 assert f"<strong>{score.value:.2f}</strong> [{score.low:.2f}, {score.high:.2f}]" in rows[row.method]
-    assert cells(rows["half"]) == {} and "incomplete" in rows["half"] and "fold 0 of 2" in rows["half"]
+    assert cells(rows["half"]) == {} and "incomplete" in rows["half"] and "only fold 0 of 2" in rows["half"]
     assert 'data-year="2023"' in rows["good"] and 'data-year="2024"' in rows["half"]
 
 
@@ -236,6 +237,44 @@ def test_rows_are_ranked_alike_in_any_order(site, tmp_path):
         file.rename(file.with_name(f"{number}.fsb"))
     assert board(tmp_path) == 0
     assert {name: sorted(cells(row).items()) for name, row in table_rows(site).items()} == before
+
+
+def test_a_board_among_its_bundles_is_passed_over(make, hand_in, tmp_path, capsys):
+    """The folder of the pages may lie below that of the bundles, also when it is made again."""
+    hand_in("good", [finished(make("good", fold)) for fold in BOTH])
+    pages = []
+    for _ in range(2):
+        assert main(["board", str(tmp_path), "--out", str(tmp_path / "site"), "--strict"]) == 0
+        assert "1 row of 1 bundle\n" in capsys.readouterr().out
+        pages.append(contents(tmp_path / "site"))
+    assert pages[0] == pages[1] and "1 row of 1 bundle." in (tmp_path / "site/index.html").read_text()
+    assert b"twice" not in pages[1]["board.log"]
+
+
+@pytest.mark.parametrize("changed", [{"folds": 1}, {"official_episodes": 24}])
+def test_another_number_of_folds_or_official_episodes_is_another_test(changed, make, hand_in, tmp_path):
+    hand_in("whole", [finished(make("whole", fold)) for fold in BOTH])
+    record = make("part", 0)
+    manifest = read_manifest(record.path / "manifest.jsonl")
+    manifest = replace(manifest, header={**manifest.header, **changed})
+    manifest.write(record.path / "manifest.jsonl")
+    record.run["identity"]["manifest_sha256"] = manifest.sha256
+    hand_in("part", [finished(record)])
+    assert board(tmp_path, "--strict") == 0
+    whole, part = (cells(table_rows(tmp_path / "site")[name]) for name in ("whole", "part"))
+    assert [rank for _, rank in whole.values()] == ["1 of 1"] and not whole.keys() & part.keys()
+
+
+def test_names_stay_within_their_value_of_bibtex(make, hand_in, tmp_path):
+    record = make("m", 0)
+    record.run["identity"]["method"]["name"] = "x}, note = {y"
+    hand_in("x", [finished(record)])
+    assert board(tmp_path, "--strict") == 0
+    (page,) = (tmp_path / "site/rows").iterdir()
+    (entry,) = re.findall(r"<pre>(@misc.*?)</pre>", page.read_text(), re.S)
+    (title,) = [line for line in entry.splitlines() if line.startswith("  title = {")]
+    inside = title.removeprefix("  title = {").removesuffix("},")
+    assert min(accumulate((c == "{") - (c == "}") for c in inside)) == 0 and "note = " in inside
 
 
 def test_empty_boards_have_no_ranks():
