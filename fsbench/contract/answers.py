@@ -19,7 +19,7 @@ SHOTS = (1, 5)
 
 def check_shapes(subject: Subject) -> str:
     """Predictions have the shapes, types and ranges of `Prediction`, labels those of `Classifier.classify`."""
-    return f"{_examine(subject.method, subject.episode())}; 2-way {subject.shots}-shot"
+    return f"{_examine(subject.method, subject.episode())}; {subject.ways}-way {subject.shots}-shot"
 
 
 def check_ways_and_shots(subject: Subject) -> str:

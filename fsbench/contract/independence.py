@@ -77,12 +77,15 @@ def check_batch(subject: Subject) -> str:
 
 def check_way_order(subject: Subject) -> str:
     """With the ways in another order the answer is the same but for their numbers, to within `WAY_ORDER`."""
+    ways = next((number for number in (3, 2) if subject.takes_ways(number) is None), None)
+    if ways is None:
+        raise NotApplicableError(f"the method takes neither 3 ways nor 2: {subject.takes_ways(2)}")
     worst = 0.0
     for index in range(EPISODES):
-        episode = subject.episode(20 + index, 3)
+        episode = subject.episode(20 + index, ways)
         before, after = answer(subject.method, episode), answer(subject.method, _turned(episode))
         expected = before["label_map" if "label_map" in before else "labels"]
-        worst = max(worst, float(torch.ne(_renamed(after), expected).float().mean()))
+        worst = max(worst, float(torch.ne(_renamed(after, ways), expected).float().mean()))
     words = f"{worst:.2%} of an answer change with the order of the ways (at most {WAY_ORDER:.0%})"
     if subject.method.depends_on_way_order:
         raise NotApplicableError(f"the method says depends_on_way_order; {words}")
@@ -113,12 +116,12 @@ def _turned(episode: Episode) -> Episode:
     )
 
 
-def _renamed(found: Answer) -> Tensor:
-    """Return the answer to a turned episode of three ways under the numbers of the original."""
+def _renamed(found: Answer, ways: int) -> Tensor:
+    """Return the answer to a turned episode under the numbers of the original."""
     if "labels" in found:
-        return ((found["labels"] - 1) % 3).roll(-1, 0)
+        return ((found["labels"] - 1) % ways).roll(-1, 0)
     label_map = found["label_map"].long()
-    return torch.where(label_map == 0, 0, (label_map + 1) % 3 + 1)
+    return torch.where(label_map == 0, 0, (label_map + ways - 2) % ways + 1)
 
 
 def check_determinism(subject: Subject) -> str:

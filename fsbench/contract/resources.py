@@ -52,7 +52,8 @@ def check_half_precision(subject: Subject) -> str:
 
 def _distance(method: Method, subject: Subject, index: int, device: str, dtype: torch.dtype) -> float:
     """Return how far half precision moves an answer, 1 for as far as it may; infinity for NaN or infinity."""
-    episode = subject.episode(60 + index, 5 if subject.shots == 1 else 2)
+    ways = 5 if subject.shots == 1 and subject.takes_ways(5) is None else subject.ways
+    episode = subject.episode(60 + index, ways)
     full = _values(method, episode.to(device))
     method.backbone.cache.clear()
     with torch.autocast(device, dtype):
@@ -82,7 +83,7 @@ def check_memory(subject: Subject) -> str:
 
     The backbone's cache, which has a bound of its own, is off meanwhile.
     """
-    method, ways = subject.method, 1 if subject.segments else 2
+    method, ways = subject.method, 1 if subject.takes_ways(1) is None else subject.ways
     cache = method.backbone.cache
     cache.clear()
     bound, cache.max_bytes = cache.max_bytes, 0

@@ -5,6 +5,7 @@ import multiprocessing
 import pickle
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import cache
 
 import torch
@@ -14,6 +15,8 @@ from fsbench.contract.subject import Answer, Episode, Subject, answer, differenc
 from fsbench.core.released_format import WRITTEN_BY
 
 EPISODES = 2
+SECONDS = 300
+"""Time that the other process has for its answers."""
 
 
 def check_another_process(subject: Subject) -> str:
@@ -26,7 +29,7 @@ def check_another_process(subject: Subject) -> str:
         raise ViolationError(
             f"a method that cannot be pickled ({error})", "one that can", "keep no lambdas, files or locks in it"
         ) from error
-    there = _process().submit(_answers, shipped, subject.arguments, episodes, torch.get_num_threads()).result()
+    there = _answers_there(shipped, subject.arguments, episodes)
     for one, other in zip(here, there, strict=True):
         found = difference(one, other)
         if found is not None:
@@ -42,6 +45,25 @@ def check_another_process(subject: Subject) -> str:
 def _process() -> ProcessPoolExecutor:
     """Return the other process, one for all methods: its imports take seconds."""
     return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+
+
+def _answers_there(shipped: bytes, arguments: Sequence[str], episodes: list[Episode]) -> list[Answer]:
+    """Return the other process's answers. Raises ViolationError if it ends without any, or gives none in `SECONDS`."""
+    pool = _process()
+    try:
+        return pool.submit(_answers, shipped, arguments, episodes, torch.get_num_threads()).result(timeout=SECONDS)
+    except BrokenProcessPool as error:
+        _process.cache_clear()  # the next method gets a new one
+        raise ViolationError(
+            "another process that ended before it answered", "answers", "look for a crash or a lack of memory"
+        ) from error
+    except TimeoutError as error:
+        _process.cache_clear()
+        for process in list(pool._processes.values()):
+            process.kill()  # else it would be waited for at the end
+        raise ViolationError(
+            f"no answers of another process after {SECONDS} s", "answers", "look for a lock, or a loop without an end"
+        ) from error
 
 
 def _answers(shipped: bytes, arguments: Sequence[str], episodes: list[Episode], threads: int) -> list[Answer]:

@@ -16,6 +16,8 @@ from fsbench.errors import SettingsError
 
 SHOTS = (1, 5, 2, 3, 4)
 """Numbers of shots, the first of which that the method takes is that of most episodes."""
+WAYS = (2, 1, 3, 4, 5)
+"""Numbers of ways, the first of which that the method takes is that of most episodes."""
 NOISE = 0.1
 """Standard deviation of the noise on first weights, as a share of that of the weights themselves."""
 
@@ -55,6 +57,11 @@ class Subject:
         if not taken:
             raise SettingsError(f"the method takes none of {SHOTS} shots; expected check_shots to accept one of them")
         self.shots = taken[0]
+
+    @cached_property
+    def ways(self) -> int:
+        """Number of ways of most episodes: two, or else the first of `WAYS` that the method takes."""
+        return next((ways for ways in WAYS if self.takes_ways(ways) is None), WAYS[0])
 
     @cached_property
     def method(self) -> Method:
@@ -100,9 +107,21 @@ class Subject:
             return str(error)
         return None
 
-    def episode(self, index: int = 0, ways: int = 2, shots: int | None = None, **options: Any) -> Episode:
+    def takes_ways(self, ways: int) -> str | None:
+        """Return None if the method takes this many ways in a test, else the reason with which it refuses them."""
+        if ways == 1 and not self.segments:
+            return "there is no question with one class alone"
+        try:
+            answer(self.method, self.episode(7, ways))
+        except SettingsError as error:
+            return str(error)
+        except Exception:
+            return None  # no refusal: the check that asks for these ways finds it
+        return None
+
+    def episode(self, index: int = 0, ways: int | None = None, shots: int | None = None, **options: Any) -> Episode:
         """Draw an episode; `options` are those of `segmentation_episode` or `image_episode`."""
-        shots = shots or self.shots
+        ways, shots = ways or self.ways, shots or self.shots
         if self.segments:
             return segmentation_episode(index, self.seed, ways, shots, self.size, **options)
         return image_episode(self.images, index, ways, shots, **options)

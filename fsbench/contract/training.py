@@ -59,6 +59,8 @@ def check_overfit(subject: Subject) -> str:
             loss = _loss(method, subject)
         value = float(loss.detach())
         first = value if step == 0 else first
+        if first <= 0:
+            raise NotApplicableError(f"the first loss is {first:.4g}; a share of it is no goal unless it is positive")
         if value <= FACTOR * first and step:
             return (
                 f"loss {first:.4g} before, {value:.4g} after {step} steps (expected: {FACTOR:g} times, {STEPS} steps)"

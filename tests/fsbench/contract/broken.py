@@ -6,6 +6,7 @@ from torch import nn
 from fsbench.backbones.base import BackboneConfig
 from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
+from fsbench.errors import SettingsError
 
 
 class Sound(Segmenter):
@@ -143,3 +144,24 @@ class Leaks(Sound):
     def forward(self, episode):
         self.seen.append(episode.images)
         return super().forward(episode)
+
+
+class TwoWays(Sound):
+    """Sound, and refuses more than `most` ways."""
+
+    most = 2
+
+    def forward(self, episode):
+        ways = episode.support.shape[1]
+        if ways > self.most:
+            raise SettingsError(f"found {ways} ways; expected at most {self.most}")
+        return super().forward(episode)
+
+
+class SingleWay(TwoWays):
+    most = 1
+
+
+class NegativeLoss(Sound):
+    def loss(self, batch):
+        return {"loss": super().loss(batch)["loss"] * 0 - 1}

@@ -1,6 +1,9 @@
 """Each check passes a sound method and finds the one that breaks its rule."""
 
+import os
 import re
+from concurrent.futures import Future
+from functools import cache
 
 import pytest
 
@@ -50,9 +53,54 @@ def test_answers_that_differ_in_the_other_process_are_found(monkeypatch):
             self.found = call(shipped, arguments, episodes[::-1], threads)
             return self
 
-        def result(self):
+        def result(self, timeout):
             return self.found
 
     monkeypatch.setattr(shipping, "_process", Here)
     outcome = run_check("another-process", Subject(broken.Sound, 32))
     assert outcome.status == "failed" and "other answers in another process" in outcome.text
+
+
+class EndsThere(broken.Sound):
+    """Ends the process in which it is unpickled."""
+
+    def __reduce__(self):
+        return os._exit, (1,)
+
+
+@pytest.mark.slow
+def test_a_process_that_ends_is_said_and_the_next_method_gets_another():
+    outcome = run_check("another-process", Subject(EndsThere, 32))
+    assert outcome.status == "failed" and "ended before it answered" in outcome.text
+    assert shipping._process.cache_info().currsize == 0
+
+
+def test_a_process_that_gives_no_answer_is_not_waited_for(monkeypatch):
+    class Hung:
+        """Stands for the pool: its answers never come."""
+
+        def __init__(self):
+            self._processes = {}
+
+        def submit(self, *arguments):
+            return Future()
+
+    monkeypatch.setattr(shipping, "_process", cache(Hung))
+    monkeypatch.setattr(shipping, "SECONDS", 0.01)
+    outcome = run_check("another-process", Subject(broken.Sound, 32))
+    assert outcome.status == "failed" and "no answers of another process" in outcome.text
+
+
+@pytest.mark.parametrize("name", ["shapes", "truth", "way-order", "determinism", "half-precision"])
+@pytest.mark.parametrize(("method", "most"), [(broken.SingleWay, 1), (broken.TwoWays, 2)])
+def test_a_method_of_few_ways_is_checked_with_those(name, method, most):
+    outcome = run_check(name, Subject(method, 32))
+    if (name, most) == ("way-order", 1):
+        assert outcome.status == "does not apply" and "neither 3 ways nor 2: found 2 ways" in outcome.text
+    else:
+        assert outcome.status == "ok", outcome
+
+
+def test_no_share_of_a_loss_below_zero_is_a_goal():
+    outcome = run_check("overfit", Subject(broken.NegativeLoss, 32))
+    assert outcome.status == "does not apply" and "the first loss is -1" in outcome.text
