@@ -227,11 +227,17 @@ def typed(folder, small_demo, monkeypatch, bench_arguments):
     monkeypatch.setattr(catalogue, "CONFIGS", folder / "configs")
     monkeypatch.setattr("fsbench.grid.spec.CONFIGS", folder / "configs")
     monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(folder / "methods")])
-    catalogue.names.cache_clear()
+    forget_names()
     small = bench_arguments("", "")
     typed = Typed(folder, small[small.index("--runs") + 2 :])
     yield typed
-    catalogue.names.cache_clear()
+    forget_names()
+
+
+def forget_names():
+    """Let the registry look at its folders again."""
+    for known in (catalogue._files, catalogue._objects, catalogue.names):
+        known.cache_clear()
 
 
 def compose(request):
