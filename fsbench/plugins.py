@@ -23,6 +23,8 @@ KINDS = ("methods", "data", "backbones", "protocols")
 """Folders that are read in a package's folder of configuration files."""
 _OBJECT = re.compile(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*", re.ASCII)
 _FOLDER = re.compile(r"[A-Za-z_]\w*([.:/]\w+)*", re.ASCII)
+_PAIRS = {"methods": ("methods", "data"), "data": ("data",), "backbones": ("backbones", "methods"), "protocols": ()}
+"""Kinds of the names in the stem of a pair's file, such as `emat.coco`, by its folder."""
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,100}", re.ASCII)
 
 
@@ -107,7 +109,8 @@ def named_files(kind: str, own: Path) -> dict[str, NamedFile]:
     """Return the files of the folder `kind` by their stems: those of `own`, and those of all packages.
 
     Raises:
-        SettingsError: two files have the same name, or a package's folder does not exist.
+        SettingsError: two files have the same name, a package has a file for a pair of which nothing is its own, or its
+            folder does not exist.
     """
     found = {file.stem: NamedFile(file) for file in sorted((own / kind).glob("*.yaml"))}
     for plug_in in plug_ins(CONFIGS_GROUP) if kind in KINDS else ():
@@ -116,7 +119,23 @@ def named_files(kind: str, own: Path) -> dict[str, NamedFile]:
             other = found.setdefault(path.stem, file)
             if other.path != path:
                 raise clash(kind, path.stem, other.origin, file.origin)
+            if "." in path.stem and not _names_own(file, plug_in, kind):
+                raise SettingsError(
+                    f"{file.origin} would change {path.stem.replace('.', ' with ')} of fsbench or of another package; "
+                    "expected a pair with a method, data set or backbone of its own; rename the file, or uninstall the "
+                    "package"
+                )
     return found
+
+
+def _names_own(file: NamedFile, plug_in: PlugIn, kind: str) -> bool:
+    """Return whether one of the names of a pair's file is the package's own."""
+    for part, name in zip(_PAIRS[kind], file.path.stem.split("."), strict=False):
+        folders = [_folder(one) for one in plug_ins(CONFIGS_GROUP) if one.package == plug_in.package]
+        objects = [one.name for one in plug_ins(GROUPS[part]) if one.package == plug_in.package]
+        if name in objects or any((folder / part / f"{name}.yaml").is_file() for folder in folders):
+            return True
+    return False
 
 
 def clash(kind: str, name: str, first: str, second: str) -> SettingsError:

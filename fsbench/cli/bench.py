@@ -90,8 +90,12 @@ class _RunHelp(argparse.Action):
         from fsbench.config.argument_check import described_keys
 
         given = sys.argv[sys.argv.index("run") + 1 :] if "run" in sys.argv else []
+        chosen = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        chosen.add_argument("--method")
+        options, words = chosen.parse_known_args([word for word in given if word not in ("-h", "--help")])
+        described = described_keys(_configuration_of_method(options.method) + words)
         parser.print_help()
-        print_block("\n" + described_keys([word for word in given if word not in ("-h", "--help")]))
+        print_block(f"\n{described}")
         parser.exit()
 
 

@@ -16,7 +16,7 @@ from fsbench.config.class_settings import settings_of_file, settings_of_object
 from fsbench.errors import SettingsError, did_you_mean
 from fsbench.files import is_file, load_yaml, read_text
 from fsbench.paths import CONFIGS
-from fsbench.plugins import GROUPS, NamedFile, PlugIn, clash, named_files, named_objects
+from fsbench.plugins import GROUPS, NamedFile, PlugIn, clash, named_files, named_objects, owner
 
 TaskName = Literal["segmentation", "classification"]
 TASKS: tuple[TaskName, ...] = get_args(TaskName)
@@ -106,6 +106,15 @@ def plug_in_classes() -> set[str]:
             if file.plug_in is not None:
                 named |= set(_class_paths(read_settings(file.path)))
     return named
+
+
+def plug_in_of_class(class_path: str) -> PlugIn | None:
+    """Return an entry point of the package that has the class, or whose files name it; None for fsbench's classes."""
+    if class_path.partition(".")[0] in ("fsbench", "methods", "datamodules"):
+        return None
+    files = [file for kind in ("methods", "data") for file in _files(kind).values() if file.plug_in is not None]
+    naming = (file.plug_in for file in files if class_path in _class_paths(read_settings(file.path)))
+    return owner(class_path) or next(naming, None)
 
 
 def _class_paths(values: Any) -> Iterator[str]:

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from fsbench.config.class_file import SHA256
-from fsbench.config.registry import plug_in_of
+from fsbench.config.registry import plug_in_of, plug_in_of_class
 from fsbench.engine.identity import Identified
-from fsbench.plugins import PlugIn, commit_of, owner
+from fsbench.plugins import PlugIn, commit_of
 
 
 def plug_in_origins(experiment: Identified) -> list[dict[str, str | None]]:
@@ -29,7 +29,7 @@ def plug_in_origins(experiment: Identified) -> list[dict[str, str | None]]:
 
 def _of_class(part: str, class_path: str, reference: str | None) -> dict[str, Any] | None:
     if reference is None:
-        return _of_plug_in(part, class_path, owner(class_path))
+        return _of_plug_in(part, class_path, plug_in_of_class(class_path))
     path, _, sha256 = reference.rpartition(SHA256)
     return {"part": part, "name": class_path.rpartition(".")[2], "file": Path(path).name, "sha256": sha256}
 

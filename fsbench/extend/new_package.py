@@ -1,5 +1,6 @@
 """Write a small package with a method or a data set that works as it is written."""
 
+import importlib.util
 import keyword
 import re
 import sys
@@ -60,6 +61,11 @@ def _check_name(kind: str, name: str) -> None:
         )
     if name in TAKEN or name in sys.stdlib_module_names:
         raise SettingsError(f"the name {name} would hide the Python module {name}; choose another name")
+    found = importlib.util.find_spec(name)
+    if found is not None and found.origin is not None:  # None: a mere folder on the path
+        raise SettingsError(
+            f"the name {name} is that of an installed Python module ({found.origin}); choose another name"
+        )
     if name in _known(kind):
         raise SettingsError(f"there is a {kind} {name} already (see: fsbench list); choose another name")
 

@@ -64,11 +64,11 @@ def test_quiet_and_verbose_are_of_every_command(capsys):
     assert "--quiet and --verbose were both given" in capsys.readouterr().err
 
 
-def test_help_of_run_names_what_may_be_set(capsys, monkeypatch):
-    file = str(CONFIGS / "methods" / "emat.yaml")
-    monkeypatch.setattr("sys.argv", ["fsbench", "run", "--config", file, "--help"])
+@pytest.mark.parametrize("chosen", [["--config", str(CONFIGS / "methods" / "emat.yaml")], ["--method", "emat"]])
+def test_help_of_run_names_what_may_be_set(capsys, monkeypatch, chosen):
+    monkeypatch.setattr("sys.argv", ["fsbench", "run", *chosen, "--help"])
     with pytest.raises(SystemExit, match="0"):
-        main.main(["run", "--config", file, "--help"])
+        main.main(["run", *chosen, "--help"])
     shown = " ".join(capsys.readouterr().out.split())
     for key in ("--config FILE", "support_side", "max_epochs", "nshot_strategy", "image_size"):
         assert key in shown

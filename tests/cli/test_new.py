@@ -18,6 +18,7 @@ from fsbench.paths import REPOSITORY
         (["method", "a/b"], "the name is 'a/b', expected a Python module's"),
         (["method", "class"], "the name is 'class', expected a Python module's"),
         (["method", "json"], "would hide the Python module json"),
+        (["method", "polars"], "is that of an installed Python module"),
         (["method", "emat"], "there is a method emat already"),
         (["dataset", "pascal"], "there is a dataset pascal already"),
         (["method", "e_mat"], "would have the class EMat, whose name is taken"),

@@ -12,7 +12,15 @@ import yaml
 from fsbench import plugins
 from fsbench.config import class_settings, class_source, registry, shipped
 from fsbench.config.compose import compose_method
-from fsbench.config.registry import choose_method, config_file, config_files, names, plug_in_classes, task_of
+from fsbench.config.registry import (
+    choose_method,
+    config_file,
+    config_files,
+    names,
+    plug_in_classes,
+    plug_in_of_class,
+    task_of,
+)
 from fsbench.config.stored_run import parse_stored
 from fsbench.episodes.protocol import load_protocol
 from fsbench.errors import SettingsError
@@ -118,6 +126,28 @@ def test_a_name_that_is_taken_or_none_is_refused(site, groups, expected):
     with pytest.raises(SettingsError) as refused:
         names("methods")
     assert all(words in str(refused.value) for words in expected) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("place", ["methods/emat.pascal", "methods/prototype.demo.fast", "data/demo.fast2"])
+def test_settings_for_a_pair_of_others_are_refused(site, place):
+    groups = {"fsbench.configs": {"mine": "fsb_mine.configs"}}
+    install(site, "fsb-mine", groups, {f"fsb_mine/configs/{place}.yaml": "data:\n  init_args:\n    fold: 1\n"})
+    with pytest.raises(SettingsError) as refused:
+        config_files("prototype", "demo", fast=True)
+    assert f"{place}.yaml of the package fsb-mine 1.2 would change" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_class_that_a_file_of_a_package_names_is_the_packages(site):
+    data = "task: segmentation\ndata:\n  init_args:\n    dataset:\n      class_path: "
+    files = {
+        "yours.py": TRAP,
+        "yours_configs/data/yours.yaml": f"{data}yours.Yours\n",
+        "yours_configs/data/other.yaml": f"{data}datamodules.datasets.folder.Folder\n",
+    }
+    install(site, "fsbench-yours", {"fsbench.configs": {"yours": "yours_configs"}}, files)
+    assert plug_in_of_class("yours.Yours").package == "fsbench-yours"
+    assert plug_in_of_class("datamodules.datasets.folder.Folder") is None
 
 
 def test_two_packages_with_one_name_are_both_named(site):
