@@ -23,7 +23,12 @@ KINDS = ("methods", "data", "backbones", "protocols")
 """Folders that are read in a package's folder of configuration files."""
 _OBJECT = re.compile(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*", re.ASCII)
 _FOLDER = re.compile(r"[A-Za-z_]\w*([.:/]\w+)*", re.ASCII)
-_PAIRS = {"methods": ("methods", "data"), "data": ("data",), "backbones": ("backbones", "methods"), "protocols": ()}
+_PAIRS: dict[str, tuple[str, ...]] = {
+    "methods": ("methods", "data"),
+    "data": ("data",),
+    "backbones": ("backbones", "methods"),
+    "protocols": (),
+}
 """Kinds of the names in the stem of a pair's file, such as `emat.coco`, by its folder."""
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,100}", re.ASCII)
 

@@ -5,7 +5,9 @@ It is written to the cache folder, since a run starts from files. The classes' s
 
 import json
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from fsbench.config.class_file import name_class_file
@@ -97,11 +99,23 @@ def _takes(source: ClassSource, name: str) -> bool:
 
 
 def _write(settings: dict[str, Any]) -> Path:
-    """Write settings to a file in the cache whose name follows from them; JSON is YAML."""
+    """Write settings to a file whose name follows from them; JSON is YAML.
+
+    It is in the cache, or where nothing can be written there in a folder that goes with this process.
+    """
     file = cache_folder() / "classes" / f"{fingerprint(settings)[:32]}.yaml"
     if not file.is_file():
-        make_folder(file.parent)
+        try:
+            make_folder(file.parent)
+        except SettingsError:
+            file = Path(_folder_of_process().name) / file.name
         write_text(
             file, f"# written by fsbench for a class without a file of its own\n{json.dumps(settings, indent=2)}\n"
         )
     return file
+
+
+@cache
+def _folder_of_process() -> TemporaryDirectory[str]:
+    """Make a folder that is removed when this process ends."""
+    return TemporaryDirectory(prefix="fsbench-classes-")

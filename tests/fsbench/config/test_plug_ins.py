@@ -19,6 +19,7 @@ from fsbench.config.registry import (
     names,
     plug_in_classes,
     plug_in_of_class,
+    read_settings,
     task_of,
 )
 from fsbench.config.stored_run import parse_stored
@@ -101,6 +102,14 @@ def test_a_class_needs_no_file(site):
     assert choose_method("mine", "mynet").name == "mine_mynet"
     assert owner("fsb_mine.other.Class").package == "fsb-mine" and owner("methods.emat.EMAT") is None
     assert "fsb_mine" not in sys.modules
+
+
+def test_a_class_without_a_file_needs_no_cache_to_write_to(site, tmp_path):
+    (tmp_path / "cache").write_text("no folder")
+    install(site, "fsb-mine", {"fsbench.methods": {"mine": "fsb_mine:Constant"}}, {"fsb_mine/__init__.py": METHOD})
+    assert task_of("methods", "mine") == "segmentation"
+    assert config_file("methods", "mine") == config_file("methods", "mine")
+    assert read_settings(config_file("methods", "mine"))["model"]["class_path"] == "fsb_mine.Constant"
 
 
 def test_a_class_and_a_file_of_one_package_may_share_a_name(site):
