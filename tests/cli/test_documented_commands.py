@@ -56,7 +56,6 @@ PARSED = {
     r"fsbench (bundle|verify) .*": "tests/cli/test_exchange.py runs them",
     r"fsbench board .*": "tests/fsbench/board runs it",
     r"fsbench check-method .*": "tests/cli/test_check_method.py runs it",
-    r"pytest .*": "tests/fsbench/contract/test_pytest_plugin.py runs it",
     r"fsbench predict .*": "needs photos and weights; tests/cli/test_predict.py runs it",
     r"fsbench cost .*": "tests/cli/test_cost.py runs it",
     r"fsbench reproduce (--smoke|my/.*|.* slurm .*)": "takes a minute, needs a file, or SLURM; .ci/run runs the first",
