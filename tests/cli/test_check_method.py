@@ -5,7 +5,7 @@ import json
 import pytest
 
 from fsbench.cli.main import main
-from fsbench.config.registry import method_classes
+from fsbench.config.registry import method_classes, names
 from fsbench.contract.suite import CHECKS, run_check, subject_of
 
 QUICK = "shapes,truth,gradients"
@@ -46,8 +46,14 @@ def test_bad_input_is_one_line(capsys, words, message):
     assert message in error and len(error.splitlines()) == 1
 
 
-METHODS = ("prototype", "emat", "emat_seg", "cst", "cst_original", "dcama", "hsnet", "hmnet", "nn", "svm", "lp")
-"""Those that take seconds; the others share their classes, tune whole networks or have no small configuration."""
+METHODS = (
+    "prototype", "emat", "emat_seg", "cst", "cst_large", "cst_original", "dcama", "hsnet", "hmnet", "nn", "svm", "lp",
+    "ridge", "protonet", "r2d2", "metaoptnet", "ft", "vpt", "lora", "ssf", "fort", "fort_lora", "fort_ssf",
+)  # fmt: skip
+LARGE = {"pspnet": ("shapes", "way-order", "truth", "checkpoint", "gradients", "overfit"), "hmnet_5shot": ("shapes",)}
+"""Those without a small configuration, and the checks that take seconds. The second has the class of `hmnet`."""
+ONE_EPOCH = ("ft", "vpt", "lora", "ssf", "fort", "fort_lora", "fort_ssf")
+"""Those that tune a network in each episode."""
 CROSSING = ("another-process", "memory")
 """Checks that start a process, or take many episodes."""
 
@@ -55,7 +61,7 @@ CROSSING = ("another-process", "memory")
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_methods_keep_the_contract(method):
-    subject = subject_of(method)
+    subject = subject_of(method, extra=["--model.epochs=1"] if method in ONE_EPOCH else [])
     names = [name for name in CHECKS if name not in CROSSING]
     found = [run_check(name, subject) for name in names]
     assert [outcome for outcome in found if outcome.status == "failed"] == []
@@ -63,6 +69,17 @@ def test_methods_keep_the_contract(method):
     applies = {outcome.check for outcome in found if outcome.status == "ok"}
     assert {"shapes", "ways-and-shots", "truth", "batch", "determinism", "checkpoint"} <= applies
     assert applies & learned == (learned if subject.method.learns else set())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", LARGE)
+def test_large_methods_keep_some_of_it(method):
+    subject = subject_of(method)
+    assert [found for name in LARGE[method] if (found := run_check(name, subject)).status == "failed"] == []
+
+
+def test_every_method_of_the_suite_is_checked():
+    assert sorted([*METHODS, *LARGE]) == list(names("methods"))
 
 
 @pytest.mark.slow
