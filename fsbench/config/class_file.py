@@ -5,13 +5,16 @@ only if the command that runs names it. That a stored configuration names it is 
 (`fsbench.config.stored_run`).
 """
 
+import copyreg
 import hashlib
 import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from fsbench.errors import SettingsError, describe
 from fsbench.files import read_bytes
@@ -150,3 +153,24 @@ def load_class_file(reference: str) -> None:
         del sys.modules[file.module]
         raise SettingsError(f"cannot import {file.path} ({describe(error)}); correct the file") from error
     setattr(package, file.module.rpartition(".")[2], module)
+    for kind in vars(module).values():
+        if isinstance(kind, type) and kind.__module__ == file.module and _is_plain(kind):
+            copyreg.pickle(kind, partial(_pickled, reference))
+
+
+def _is_plain(kind: type) -> bool:
+    """Return whether values of a class are made and pickled as Python does it by itself."""
+    return all(getattr(kind, name) is getattr(object, name) for name in ("__new__", "__reduce__", "__reduce_ex__"))
+
+
+def _pickled(reference: str, value: object) -> tuple[Any, ...]:
+    """Let a value of the file's classes pass to a process that has not loaded the file: a loader worker."""
+    return _empty, (reference, type(value).__name__), value.__getstate__()
+
+
+def _empty(reference: str, name: str) -> object:
+    load_class_file(reference)
+    file = named_file(reference)
+    assert file is not None
+    kind: type[object] = getattr(sys.modules[file.module], name)
+    return object.__new__(kind)

@@ -14,6 +14,7 @@ from fsbench.config.class_file import name_class_file
 from fsbench.config.class_source import ClassSource, class_source, classes_of
 from fsbench.errors import SettingsError, did_you_mean
 from fsbench.files import fingerprint, make_folder, write_text
+from fsbench.files.cache import mark_used
 from fsbench.paths import cache_folder
 
 BACKBONES = {"segmentation": "dinov2_vits14", "classification": "dino_vitb16"}
@@ -104,7 +105,9 @@ def _write(settings: dict[str, Any]) -> Path:
     It is in the cache, or where nothing can be written there in a folder that goes with this process.
     """
     file = cache_folder() / "classes" / f"{fingerprint(settings)[:32]}.yaml"
-    if not file.is_file():
+    if file.is_file():
+        mark_used(file)
+    else:
         try:
             make_folder(file.parent)
         except SettingsError:

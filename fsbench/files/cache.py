@@ -24,6 +24,7 @@ KINDS = {
     "instances": "annotations of COCO",
     "contents": "checksums of image files",
     "images": "lists of images in folders of classes",
+    "classes": "settings of methods and data sets that are named by their class",
     "unfinished": "of processes that were killed",
 }
 """Kinds of entries, and what they are."""
@@ -41,6 +42,7 @@ LOOKS = 64
 _ARRAYS = re.compile(r"([a-z]+)(-\d+)?-[0-9a-f]{32}\.(npz|json)")
 _FEATURES = re.compile(r"([0-9a-f]{32})\.(f32|crc)")
 _ROW = re.compile(r"[0-9a-f]{30}\.json")
+_CLASS = re.compile(r"[0-9a-f]{32}\.yaml")
 
 
 @dataclass(frozen=True)
@@ -80,19 +82,22 @@ def cache_entries() -> list[Entry]:
 
 def _files(folder: Path) -> Iterator[tuple[os.DirEntry[str], str, str]]:
     """Yield the suite's files in the cache folder, each with its kind and the name of its entry."""
-    for place, names in ((folder, _ARRAYS), (folder / "features", _FEATURES), *_row_folders(folder)):
+    places = [
+        (folder, _ARRAYS, ""),
+        (folder / "features", _FEATURES, "features"),
+        (folder / "classes", _CLASS, "classes"),
+    ]
+    for place, names, kind in places + [(rows, _ROW, "rows") for rows in _row_folders(folder)]:
         for file in _regular(place):
             if is_half(file.name):
                 yield file, "unfinished", file.path
-            elif match := names.fullmatch(file.name):
-                kind = "rows" if names is _ROW else "features" if names is _FEATURES else match[1]
-                if kind in KINDS:
-                    yield file, kind, match[1] if names is _FEATURES else file.path
+            elif (match := names.fullmatch(file.name)) and (kind or match[1]) in KINDS:
+                yield file, kind or match[1], match[1] if names is _FEATURES else file.path
 
 
-def _row_folders(folder: Path) -> list[tuple[Path, re.Pattern[str]]]:
+def _row_folders(folder: Path) -> list[Path]:
     with suppress(OSError), os.scandir(folder / "rows") as found:
-        return [(Path(place.path), _ROW) for place in found if re.fullmatch("[0-9a-f]{2}", place.name)]
+        return [Path(place.path) for place in found if re.fullmatch("[0-9a-f]{2}", place.name)]
     return []
 
 

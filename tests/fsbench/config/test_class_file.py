@@ -1,13 +1,15 @@
 """Classes in single files: FILE.py:Class from any folder, and that only the command itself makes a file's code run."""
 
 import hashlib
+import pickle
 import sys
+from multiprocessing.reduction import ForkingPickler
 
 import pytest
 import yaml
 
 from fsbench.config import class_file
-from fsbench.config.class_file import name_class_file, name_class_files
+from fsbench.config.class_file import load_class_file, name_class_file, name_class_files
 from fsbench.config.compose import compose_method, parse
 from fsbench.config.registry import choose_method, config_files
 from fsbench.config.request import Request
@@ -48,6 +50,21 @@ def test_a_class_of_a_file_is_a_method_and_its_file_is_in_the_identity(mine, sma
     settings = {"name": "unnamed", "type": "constant", "value": 1, "file_sha256": sha256}
     assert experiment.identity["method"] == settings
     assert "mine" not in str(experiment.identity)  # where it lies changes nothing
+
+
+def test_its_values_pass_to_a_process_that_has_not_loaded_the_file(mine, monkeypatch):
+    """As a loader's workers are, where they are no forks."""
+    file, _ = name_class_file("mine.py:Constant")
+    load_class_file(file.reference)
+    module = sys.modules[file.module]
+    value = module.Constant.__new__(module.Constant)
+    vars(value).update(value=3, parts=[1, 2])
+    sent = bytes(ForkingPickler.dumps(value))
+    monkeypatch.setattr(class_file, "_named", {})
+    del sys.modules[file.module], sys.modules[class_file.PACKAGE]
+    received = pickle.loads(sent)
+    assert times(mine) == 2 and type(received).__module__ == file.module and type(received) is not module.Constant
+    assert (received.value, received.parts) == (3, [1, 2])
 
 
 @pytest.mark.parametrize(

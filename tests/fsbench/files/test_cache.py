@@ -37,24 +37,33 @@ def filled(cache) -> list[Path]:
     names = [
         f"pixels-{key(1)}.npz", f"rows/ab/{key(2)[2:]}.json", f"features/{key(3)}.f32", f"features/{key(3)}.crc",
         f"instances-2-{key(4)}.npz", f"contents-{key(5)}.npz", f"images-{key(6)}.json",
+        f"classes/{key(7)}.yaml",
     ]  # fmt: skip
     return [put(cache, name, 2, 1000 - 10 * age) for age, name in enumerate(names)]
 
 
 def test_every_kind_is_known(filled):
     entries = cache_entries()
-    assert [entry.kind for entry in entries] == ["pixels", "rows", "features", "instances", "contents", "images"]
+    assert [entry.kind for entry in entries] == [
+        "pixels",
+        "rows",
+        "features",
+        "instances",
+        "contents",
+        "images",
+        "classes",
+    ]
     assert [file for entry in entries for file in sorted(entry.files, reverse=True)] == filled
     sizes = {entry.kind: entry.size for entry in entries}
     assert sizes == {kind: (4 if kind == "features" else 2) * BLOCK for kind in KINDS if kind != "unfinished"}
 
 
 def test_what_was_used_longest_ago_goes_first(filled):
-    assert trim(14 * BLOCK) == 0 and all(file.exists() for file in filled)
-    assert trim(13 * BLOCK) == BLOCK
-    assert [file.exists() for file in filled] == [False] + [True] * 6
-    assert trim(8 * BLOCK) == 2 * BLOCK  # features go as a whole
-    assert [file.exists() for file in filled] == [False] * 4 + [True] * 3
+    assert trim(16 * BLOCK) == 0 and all(file.exists() for file in filled)
+    assert trim(15 * BLOCK) == BLOCK
+    assert [file.exists() for file in filled] == [False] + [True] * 7
+    assert trim(10 * BLOCK) == 2 * BLOCK  # features go as a whole
+    assert [file.exists() for file in filled] == [False] * 4 + [True] * 4
     assert trim(0) == 0 and not cache_entries()
 
 
@@ -177,7 +186,7 @@ def test_nonsense_is_refused_before_anything_starts(monkeypatch, capsys, given):
 def test_show(filled, capsys, cache):
     assert main(["cache"]) == 0
     first, head, *lines = capsys.readouterr().out.splitlines()
-    assert first == f"{cache}: 56 KiB of 18.6 GiB (FSBENCH_CACHE, FSBENCH_CACHE_SIZE)"
+    assert first == f"{cache}: 64 KiB of 18.6 GiB (FSBENCH_CACHE, FSBENCH_CACHE_SIZE)"
     assert head.split() == ["kind", "files", "size", "last", "used"]
     sizes = {line.split()[0]: line.split()[1:4] for line in lines}
     assert sizes == {kind: ["1", "8", "KiB"] for kind in KINDS if kind != "unfinished"} | {
@@ -195,7 +204,7 @@ def test_an_empty_cache(capsys, cache):
 def test_clean(filled, capsys, cache):
     assert main(["cache", "clean", "features", "rows"]) == 0
     assert capsys.readouterr().out == f"{cache}: removed 3 files, 24 KiB\n"
-    assert [entry.kind for entry in cache_entries()] == ["pixels", "instances", "contents", "images"]
+    assert [entry.kind for entry in cache_entries()] == ["pixels", "instances", "contents", "images", "classes"]
     for age, file in enumerate(filled):
         if file.exists():
             os.utime(file, (time.time() - age * DAY,) * 2)
