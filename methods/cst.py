@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fsbench.backbones.base import BackboneConfig
 from fsbench.errors import SettingsError
 from fsbench.ops.masked_attention import masked_attention
-from methods.modules.correlation import HEADS, AttentionBlock, Learner, norm, pool_tokens
+from methods.modules.correlation import HEADS, AttentionBlock, AttentionLayer, Learner, norm, pool_tokens
 from methods.modules.segmenter import FewShotClassifierSegmenter
 
 WIDTHS = (32, 128)  # channels after the first and the second layer, first table of emat.md
@@ -64,7 +64,7 @@ def cst_learner(channels: int, side: int) -> Learner:
     return Learner(blocks, WIDTHS[1])
 
 
-class MaskedAttention(nn.Module):
+class MaskedAttention(AttentionLayer):
     """Attention of pooled support tokens to the kept ones, with a pooled residual path (§3.2).
 
     The authors fill the dropped tokens' logits with -1e9; with the class token always kept that equals removing them.
@@ -88,12 +88,10 @@ class MaskedAttention(nn.Module):
         )
         self.out_norm = norm(out)
 
-    def forward(self, x: Tensor, keep: Tensor) -> Tensor:
-        """Tokens (B, C, T, Ts) and kept tokens (B, Ts) -> (B, out, T, Td)."""
+    def reduce(self, x: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
         pooled = pool_tokens(x, self.pool, class_token=True)  # pooling commutes with the linear maps (§8, 5)
         weight, bias = self.qkv.weight[..., 0, 0], self.qkv.bias
         assert bias is not None
         q = nn.functional.conv2d(pooled, self.qkv.weight[: self.hidden], bias[: self.hidden])
         attended = masked_attention(q, x, weight[self.hidden :], bias[self.hidden :], keep, HEADS)
-        short = self.short_cut[2:](self.short_cut[0](pooled))
-        return self.out_norm(self.agg(attended) + short)
+        return self.short_cut[0](pooled), attended

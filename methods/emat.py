@@ -19,7 +19,7 @@ from fsbench.backbones.base import BackboneConfig
 from fsbench.data.batch import EpisodeBatch
 from fsbench.errors import SettingsError
 from fsbench.ops.masked_attention import masked_attention
-from methods.modules.correlation import HEADS, AttentionBlock, Learner, kept_tokens, norm, pool_tokens
+from methods.modules.correlation import HEADS, AttentionBlock, AttentionLayer, Learner, kept_tokens, norm, pool_tokens
 from methods.modules.segmenter import FewShotClassifierSegmenter
 
 WIDTHS = (64, 32)  # channels after the first and the second layer, first table of emat.md
@@ -131,7 +131,7 @@ def _joint(convolutions: Sequence[nn.Conv2d | nn.Conv3d]) -> tuple[Tensor, Tenso
     return weight, torch.cat([c.weight.new_zeros(c.out_channels) if c.bias is None else c.bias for c in convolutions])
 
 
-class EfficientMaskedAttention(nn.Module):
+class EfficientMaskedAttention(AttentionLayer):
     """Attention of downscaled support tokens to the kept ones, with a downscaled residual path (§3.3).
 
     Args: as those of `LearnableDownscaling`.
@@ -147,13 +147,11 @@ class EfficientMaskedAttention(nn.Module):
         self.agg = nn.Sequential(norm(hidden), nn.ReLU(), nn.Conv2d(hidden, out, 1, bias=False), norm(out), nn.ReLU())
         self.out_norm = norm(out)
 
-    def forward(self, x: Tensor, keep: Tensor) -> Tensor:
-        """Tokens (B, C, T, Ts) and kept tokens (B, Ts) -> (B, out, T, Td)."""
+    def reduce(self, x: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
         down, bias = self.short_cut[0], self.kv.bias
         assert isinstance(down, LearnableDownscaling) and bias is not None
         short, q = downscale(x, [down, self.q])
-        attended = masked_attention(q, x, self.kv.weight[..., 0, 0], bias, keep, HEADS)
-        return self.out_norm(self.agg(attended) + self.short_cut[1:](short))
+        return short, masked_attention(q, x, self.kv.weight[..., 0, 0], bias, keep, HEADS)
 
     def weights(self, x: Tensor, keep: Tensor) -> Tensor:
         """Return the attention (B, Ts) of one position, x (B, C, 1, Ts): mean over heads and downscaled queries."""

@@ -3,8 +3,10 @@
 Module attributes carry the names of the authors' checkpoints.
 
 Shapes: B samples (episodes x ways), L ViT layers, H ViT heads, e channels of a head, C correlation channels = H·L,
-T query tokens = side², Ts support tokens (class token first).
+T query tokens = side², Ts support tokens (class token first), Td downscaled or pooled ones, D hidden channels.
 """
+
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +15,9 @@ from torch import Tensor, nn
 
 GROUPS = 4  # groups of every GroupNorm, §3
 HEADS = 8  # heads of every attention layer of the learner, §3.2
+CHUNK = {"cpu": 2**20, "cuda": 2**24}
+"""Numbers of the correlation that exist at once where no gradient is wanted, by device: 4 MB in fp32, which stay in
+the processor's cache, or 64 MB."""
 
 
 def query_features(tokens: Tensor, heads: int) -> Tensor:
@@ -74,6 +79,30 @@ def pool_tokens(x: Tensor, size: int, class_token: bool) -> Tensor:
     return torch.cat([x[..., :1], pooled], -1) if class_token else pooled
 
 
+def run_layers(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
+    """Apply layers one after the other.
+
+    Where no gradient is wanted, norms and ReLUs write over what they read, so `x` is lost: norms one group at a time,
+    with the values of the whole. Under autocast, whose norms return wider numbers, they do not.
+    """
+    in_place = not torch.is_grad_enabled() and not torch.is_autocast_enabled(x.device.type)
+    for layer in layers:
+        if in_place and isinstance(layer, nn.ReLU):
+            x.relu_()
+        elif in_place and isinstance(layer, nn.GroupNorm):
+            parts = (t.chunk(layer.num_groups, dim) for t, dim in ((x, 1), (layer.weight, 0), (layer.bias, 0)))
+            for part, weight, bias in zip(*parts, strict=True):
+                part.copy_(F.group_norm(part, 1, weight, bias, layer.eps))
+        else:
+            x = layer(x)
+    return x
+
+
+def add(x: Tensor, y: Tensor) -> Tensor:
+    """Return x + y; where no gradient is wanted it takes the place of `x` if the types allow that."""
+    return x + y if torch.is_grad_enabled() or x.dtype != y.dtype else x.add_(y)
+
+
 class FeedForward(nn.Module):
     """Feed-forward layer `GN(x + W2 ReLU(GN(W1 x)))` (§3.4)."""
 
@@ -89,21 +118,49 @@ class FeedForward(nn.Module):
         self.out_norm = norm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.out_norm(x + self.ff(x))
+        return run_layers([self.out_norm], add(run_layers(self.ff, x), x))
+
+
+class AttentionLayer(nn.Module):
+    """A masked attention layer in two parts, of which the first treats every query token by itself.
+
+    Subclasses set `short_cut`, which ends with norm and ReLU, `agg` and `out_norm`, and implement `reduce`.
+    """
+
+    short_cut: nn.Sequential
+    agg: nn.Sequential
+    out_norm: nn.GroupNorm
+
+    def forward(self, x: Tensor, keep: Tensor) -> Tensor:
+        """Tokens (B, C, T, Ts) and kept tokens (B, Ts) -> (B, out, T, Td)."""
+        return self.combine(*self.reduce(x, keep))
+
+    def reduce(self, x: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the residual path before its norm (B, out, T, Td) and the attention's output (B, D, T, Td).
+
+        Every query token is treated by itself, so the tokens may come in chunks.
+        """
+        raise NotImplementedError
+
+    def combine(self, short: Tensor, attended: Tensor) -> Tensor:
+        """Return the layer's output (B, out, T, Td) from `reduce`'s, which are lost where no gradient is wanted."""
+        short = run_layers(self.short_cut[-2:], short)
+        return run_layers([self.out_norm], add(short, run_layers(self.agg, attended)))
 
 
 class AttentionBlock(nn.Module):
     """A masked attention layer and its feed-forward.
 
     Args:
-        attn: layer from tokens (B, C, T, Ts) and kept tokens (B, Ts) to tokens (B, channels, T, ·).
+        attn: the attention layer.
         channels: output channels of `attn`.
         side: side of the support tokens that `attn` reads.
     """
 
     side: int
+    attn: AttentionLayer
 
-    def __init__(self, attn: nn.Module, channels: int, side: int):
+    def __init__(self, attn: AttentionLayer, channels: int, side: int):
         super().__init__()
         self.attn = attn
         self.ff = FeedForward(channels)
@@ -145,8 +202,11 @@ class Learner(nn.Module):
     def forward(self, query: Tensor, support: Tensor, masks: Tensor) -> tuple[Tensor | None, Tensor]:
         """Classify and segment.
 
+        Where no gradient is wanted, samples are taken one by one and the correlation in chunks of query tokens, so the
+        memory is that of one sample, and no value depends on the other samples.
+
         Args:
-            query: `query_features` (B, C, T, e).
+            query: `query_features` (B, C, T, e), or (1, C, T, e) for all samples.
             support: `support_features` (B, C, Ts, e).
             masks: support masks (B, height, width).
 
@@ -154,14 +214,51 @@ class Learner(nn.Module):
             presence logits (B, 2), None without class token, and mask logits (B, 2, 2·side, 2·side); entry 1 is
             present / foreground.
         """
-        return self.decode(self.transform(query @ support.mT, masks))
+        if torch.is_grad_enabled():
+            return self.decode(self.transform(query @ support.mT, masks))
+        answers = [
+            self.decode(self.correlate(q, s[None], mask[None]))
+            for q, s, mask in zip(query[:, None].expand(len(support), -1, -1, -1, -1), support, masks, strict=True)
+        ]
+        labels = [label for label, _ in answers if label is not None]
+        return torch.cat(labels) if labels else None, torch.cat([maps for _, maps in answers])
 
     def transform(self, x: Tensor, masks: Tensor) -> Tensor:
         """Reduce correlation tokens (B, C, T, Ts) to the trunk's output (B, width, T, 1 or 2 tokens)."""
-        for block in self.corrtransformer:
-            assert isinstance(block, AttentionBlock)
+        for block in self.blocks():
             x = block(x, kept_tokens(masks, block.side, self.class_token))
-        return self.linear(x)
+        return run_layers(self.linear, x)
+
+    def correlate(self, query: Tensor, support: Tensor, masks: Tensor) -> Tensor:
+        """Return `transform` of the correlation, which is never stored as a whole: for evaluation, one sample.
+
+        Args:
+            query: (1, C, T, e).
+            support: (1, C, Ts, e).
+            masks: (1, height, width).
+        """
+        positions, tokens = query.shape[2], support.shape[1] * support.shape[2]
+        step = max(1, CHUNK["cuda" if query.is_cuda else "cpu"] // tokens)
+        chunks = [slice(start, start + step) for start in range(0, positions, step)]
+        x: Tensor | None = None
+        for block in self.blocks():
+            keep = kept_tokens(masks, block.side, self.class_token)
+            reduced: list[Tensor] = []
+            for rows in chunks:
+                piece = query[:, :, rows] @ support.mT if x is None else x[:, :, rows]
+                for index, part in enumerate(block.attn.reduce(piece, keep)):
+                    if len(reduced) == index:
+                        reduced.append(part.new_empty(*part.shape[:2], positions, part.shape[3]))
+                    reduced[index][:, :, rows] = part
+            x = block.attn.combine(*reduced)
+            reduced.clear()  # each of these is as large as the layer's output
+            x = block.ff(x)
+        assert x is not None
+        return run_layers(self.linear, x)
+
+    def blocks(self) -> list[AttentionBlock]:
+        """Return the attention blocks in their order."""
+        return [block for block in self.corrtransformer if isinstance(block, AttentionBlock)]
 
     def decode(self, x: Tensor) -> tuple[Tensor | None, Tensor]:
         """Decode the trunk's output to presence and mask logits; see `forward`."""

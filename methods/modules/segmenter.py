@@ -6,6 +6,7 @@ Shapes: B episodes, N ways, K shots, S image side, (h, w) the query's original s
 tokens, Ts support tokens, e channels of a ViT head.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -103,21 +104,22 @@ class FewShotClassifierSegmenter(Segmenter):
     def forward(self, episode: EpisodeBatch) -> Prediction:
         query = self._query(episode, int(episode.query[0]))
         size = (int(episode.query_sizes[0, 0]), int(episode.query_sizes[0, 1]))
-        label_sums, mask_sums = self.sum_over_shots(
-            query, self._supports(episode, episode.support[0]), episode.support_masks[0], size
-        )
+        rows = episode.support[0].tolist()
+        features = {row: self._support(episode, row) for ways in rows for row in ways}
+        supports = [[features[row] for row in shots] for shots in rows]  # an image's features exist once
+        label_sums, mask_sums = self.sum_over_shots(query, supports, episode.support_masks[0], size)
         present, label_map = decide(label_sums, mask_sums)
         score = None if label_sums is None else label_sums[..., 1] / label_sums.sum(-1)
         return Prediction(label_map, present, score, mask_sums.clamp(min=1e-30).log())
 
     def sum_over_shots(
-        self, query: Tensor, supports: Tensor, masks: Tensor, size: tuple[int, int]
+        self, query: Tensor, supports: Sequence[Sequence[Tensor]] | Tensor, masks: Tensor, size: tuple[int, int]
     ) -> tuple[Tensor | None, Tensor]:
-        """Sum the probabilities of all shots (§6).
+        """Sum the probabilities of all shots (§6), one way at a time: the memory does not grow with the ways.
 
         Args:
             query: query features (C, T, e).
-            supports: support features (N, K, C, Ts, e).
+            supports: support features (C, Ts, e) by way and shot.
             masks: support masks (N, K, S, S).
             size: (h, w).
 
@@ -126,15 +128,21 @@ class FewShotClassifierSegmenter(Segmenter):
         """
         label_sums: Tensor | None = None
         mask_sums: Tensor | None = None
-        for shot in range(supports.shape[1]):
-            labels, maps = self.learner(query[None], supports[:, shot], masks[:, shot])
+        shots = masks.shape[1]
+        for shot in range(shots):
+            answers = [
+                self.learner(query[None], shots_of[shot][None], mask[shot, None])
+                for shots_of, mask in zip(supports, masks, strict=True)
+            ]
+            maps = torch.cat([maps for _, maps in answers])
+            labels = [label for label, _ in answers if label is not None]
             probabilities = resize_masks(at_least_single(maps), size).softmax(1)
             mask_sums = probabilities if mask_sums is None else mask_sums + probabilities
-            if labels is not None:
-                present = at_least_single(labels).softmax(1)
+            if labels:
+                present = at_least_single(torch.cat(labels)).softmax(1)
                 label_sums = present if label_sums is None else label_sums + present
         assert mask_sums is not None
-        divisor = supports.shape[1] if self.average_shots else 1
+        divisor = shots if self.average_shots else 1
         return None if label_sums is None else label_sums / divisor, mask_sums / divisor
 
     def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:

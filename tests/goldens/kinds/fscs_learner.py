@@ -98,6 +98,10 @@ def _run(case: Case, dtype: torch.dtype) -> tuple[dict[str, Tensor], dict[str, T
     }
     if labels is not None:
         values["out.labels"] = labels.unflatten(0, (batch, ways))
+    with torch.no_grad():
+        in_chunks = net(query, support, masks)  # as in evaluation, without the whole correlation
+    for ours, plain in zip(in_chunks, (labels, low), strict=True):
+        torch.testing.assert_close(ours, plain, atol=2e-6, rtol=2e-5)
     if c.get("loss") is None or not _has_truth(case):
         return values, {}
     present = case.tensors["in.presence"].flatten()

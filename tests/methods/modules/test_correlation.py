@@ -1,0 +1,122 @@
+"""The learners of CST and EMAT without gradients: one sample at a time, in chunks of query tokens."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from methods.cst import cst_learner
+from methods.emat import emat_learner
+from methods.modules import correlation as module
+
+CHANNELS, SIDE, POSITIONS, SAMPLES = 24, 12, 49, 4
+LEARNERS = {
+    "emat": lambda: emat_learner(CHANNELS, SIDE),
+    "emat_seg": lambda: emat_learner(CHANNELS, SIDE, class_token=False),
+    "cst": lambda: cst_learner(CHANNELS, SIDE),
+}
+
+
+@pytest.fixture(params=LEARNERS)
+def net(request):
+    """A learner whose norms and biases are not those of the start."""
+    torch.manual_seed(0)
+    net = LEARNERS[request.param]()
+    for parameter in net.parameters():
+        parameter.data += 0.2 * torch.randn_like(parameter)
+    return net
+
+
+def inputs(net, dtype=torch.float32):
+    """Features of one query, supports and masks: nothing, all, a corner and one pixel."""
+    generator = torch.Generator().manual_seed(0)
+    tokens = SIDE * SIDE + net.class_token
+    query = torch.randn(1, CHANNELS, POSITIONS, 6, generator=generator, dtype=dtype)
+    support = torch.randn(SAMPLES, CHANNELS, tokens, 6, generator=generator, dtype=dtype)
+    masks = torch.zeros(SAMPLES, 60, 60)
+    masks[1] = 1
+    masks[2, :20, :40] = 2
+    masks[3, 31, 29] = 1
+    return F.normalize(query, dim=-1), F.normalize(support, dim=-1), masks
+
+
+def answers(net, *arguments):
+    """The learner's outputs that are not None."""
+    return [t for t in net(*arguments) if t is not None]
+
+
+def set_chunk(monkeypatch, net, positions):
+    size = positions * CHANNELS * (SIDE * SIDE + net.class_token)
+    monkeypatch.setattr(module, "CHUNK", {"cpu": size, "cuda": size})
+
+
+@pytest.mark.parametrize("positions", [1, 10, POSITIONS, 1000])
+def test_chunks_equal_the_whole_correlation(net, monkeypatch, positions):
+    set_chunk(monkeypatch, net, positions)
+    net.double()
+    arguments = inputs(net, torch.float64)
+    plain = [t.detach() for t in answers(net, *arguments)]  # with gradients nothing is in chunks, nothing in place
+    with torch.no_grad():
+        found = answers(net, *arguments)
+    torch.testing.assert_close(found, plain, atol=1e-12, rtol=1e-10)
+
+
+def test_a_sample_does_not_depend_on_the_others(net):
+    query, support, masks = inputs(net)
+    with torch.no_grad():
+        together = answers(net, query, support, masks)
+        apart = [answers(net, query, support[i, None], masks[i, None]) for i in range(SAMPLES)]
+    for whole, *single in zip(together, *apart, strict=True):
+        assert torch.equal(whole, torch.cat(single))
+
+
+def test_the_inputs_stay_as_they_are(net):
+    arguments = inputs(net)
+    before = [t.clone() for t in arguments]
+    with torch.no_grad():
+        net(*arguments)
+    assert all(torch.equal(a, b) for a, b in zip(arguments, before, strict=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_chunks_equal_the_whole_correlation_in_half_precision(net, dtype):
+    arguments = inputs(net)
+    with torch.autocast("cpu", dtype=dtype):
+        plain = [t.detach() for t in answers(net, *arguments)]
+        with torch.no_grad():
+            found = answers(net, *arguments)
+    assert [t.dtype for t in found] == [t.dtype for t in plain]
+    largest = max(float(t.abs().max()) for t in plain)
+    for a, b in zip(found, plain, strict=True):
+        assert float((a - b).abs().max()) < (0.05 if dtype == torch.bfloat16 else 0.01) * largest
+
+
+def test_the_whole_correlation_is_never_stored(net, monkeypatch):
+    """Nothing as large is, and nothing grows with the samples."""
+    set_chunk(monkeypatch, net, 1)
+    query, support, masks = inputs(net)
+    whole = 4 * CHANNELS * POSITIONS * support.shape[2]  # bytes
+    inputs_of_it = {t.untyped_storage().data_ptr() for t in (query, support, masks)}
+
+    class Largest(TorchDispatchMode):
+        """Remember the bytes of the largest tensor that an operation made."""
+
+        size = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            result = function(*args, **(kwargs or {}))
+            storages = [t.untyped_storage() for t in tree_leaves(result) if isinstance(t, torch.Tensor)]
+            sizes = [s.nbytes() for s in storages if s.data_ptr() not in inputs_of_it]
+            self.size = max(self.size, *sizes, 0)
+            return result
+
+    found = []
+    for samples in (slice(1, 2), slice(None)):  # the second keeps all its tokens
+        with torch.no_grad(), Largest() as largest:
+            net(query, support[samples], masks[samples])
+        found.append(largest.size)
+    with Largest() as plain:
+        net(query, support[:1], masks[:1])
+    assert plain.size >= whole
+    assert found[0] == found[1] < whole
