@@ -1,10 +1,18 @@
 """Compare EMAT's masked attention as a loop over samples, with a dense mask, and on its two fast paths.
 
     python -m benchmarks.speed.emat [--device cuda] [--query-side 25] [--batch 2] [--repeats 3]
+    python -m benchmarks.speed.emat --ways 1,5,20 [--query-side 50]
+    python -m benchmarks.speed.emat --episode 20
 
 Time and peak memory of forward pass and training step for three shares of foreground, beside the plain loop, which is
 the oracle of the tests: of the operation (layer 1 at the paper's widths) with 145, 325 and 401 support tokens, and of
 the whole EMAT learner with 401, without the dense mask, which it does not know.
+
+With `--ways`: the learner's evaluation of a query and so many ways, a quarter of each support kept; all at once with
+the whole correlation stored, and one way at a time with the correlation in chunks.
+
+With `--episode`: one 1-shot episode of so many ways at 700 pixels through the whole method, with random weights; its
+peak memory is that of the process.
 """
 
 import argparse
@@ -16,8 +24,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.speed.measure import Cost, device_name, measure
+from fsbench.backbones.base import BackboneConfig
+from fsbench.data.batch import EpisodeBatch
+from fsbench.engine.machine.meter import Meter
 from fsbench.ops.masked_attention import masked_attention
-from methods.emat import emat_learner
+from methods.emat import EMAT, emat_learner
 from methods.modules.correlation import HEADS
 
 CHANNELS, HIDDEN, WIDTH = 72, 32, 64  # correlation channels, D and head width of the features
@@ -106,6 +117,69 @@ def learner(side: int, share: float, options: argparse.Namespace) -> dict[str, d
     }
 
 
+def ways_at_once(ways: int, options: argparse.Namespace) -> dict[str, Callable[[], object]]:
+    """Return the learner's evaluation of `ways` ways, all at once and one by one, after a check that both agree."""
+    torch.manual_seed(0)
+    net = emat_learner(CHANNELS, 20).to(options.device).requires_grad_(False)
+    query = F.normalize(torch.randn(1, CHANNELS, options.query_side**2, WIDTH), dim=-1).to(options.device)
+    support = F.normalize(torch.randn(ways, CHANNELS, 401, WIDTH), dim=-1).to(options.device)
+    masks = torch.zeros(ways, 700, 700, device=options.device)
+    masks[:, :350, :350] = 1
+
+    def chunks() -> Tensor:
+        with torch.no_grad():
+            return net(query, support, masks)[1]
+
+    def whole() -> Tensor:
+        with torch.enable_grad():  # which keeps the learner from chunks; there is nothing to differentiate
+            return net(query, support, masks)[1]
+
+    if ways == 1:
+        torch.testing.assert_close(chunks(), whole(), atol=1e-5, rtol=1e-4)
+    return {"whole": whole, "chunks": chunks}
+
+
+def compare_ways(options: argparse.Namespace) -> None:
+    """Print time and peak memory of the learner by number of ways."""
+    print(f"{'ways':>4}  {'whole':>22}  {'chunks':>22}  ratio")
+    for ways in options.ways:
+        calls = ways_at_once(ways, options)
+        whole, chunks = (measure(c, options.device, options.repeats, processor=True) for c in calls.values())
+        cells = "  ".join(f"{cost.seconds:8.3f} s {cost.peak_mib:7.0f} MiB" for cost in (whole, chunks))
+        print(f"{ways:4}  {cells}  {whole.seconds / chunks.seconds:4.2f}x", flush=True)
+
+
+def run_episode(ways: int, device: torch.device, size: int = 700) -> None:
+    """Print seconds and peak memory of one 1-shot episode of drawn images through the whole method."""
+    method = EMAT(BackboneConfig("dinov2_vits14", "random:0")).to(device).eval()
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.zeros(1, ways, 1, size, size, dtype=torch.uint8)
+    labels[..., : size // 2, : size // 2] = 1
+    episode = EpisodeBatch(
+        images=torch.randint(256, (ways + 1, 3, size, size), generator=generator, dtype=torch.uint8).to(device),
+        image_names=[str(i) for i in range(ways + 1)],
+        query=torch.tensor([0]),
+        support=torch.arange(1, ways + 1).view(1, ways, 1),
+        support_labels=labels.to(device),
+        valid=torch.ones(1, ways, 1, dtype=torch.bool),
+        query_sizes=torch.tensor([[375, 500]]),
+        episodes=torch.tensor([0]),
+        truth=None,
+    )
+    meter = Meter(device)
+    with torch.inference_mode():
+        answer = method(episode)
+    assert answer.present is not None
+    print(
+        f"{ways}-way 1-shot, {size} pixels: {meter.seconds:.1f} s, peak {meter.peak_mib:.0f} MiB, "
+        f"label map {tuple(answer.label_map.shape)}, {int(answer.present.sum())} ways present"
+    )
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", type=torch.device)
@@ -114,9 +188,15 @@ def main() -> None:
     )
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--ways", type=_numbers, help="numbers of ways, e.g. 1,5,20")
+    parser.add_argument("--episode", type=int, help="number of ways of one whole episode")
     options = parser.parse_args()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     print(f"{device_name(options.device)}; {options.query_side}² query tokens, batch {options.batch}, fp32")
+    if options.ways:
+        return compare_ways(options)
+    if options.episode:
+        return run_episode(options.episode, options.device)
     print(f"{'what':22} {'tokens':>6} {'share':>6}  " + "  ".join(f"{path:>26}" for path in PATHS))
     for side in (12, 18, 20):
         for share in (0.02, 0.2, 1.0):
