@@ -20,7 +20,8 @@ from fsbench.core.released_format import ReleasedFormat
 from fsbench.core.shot_ensemble import combine, label_map
 from fsbench.data.batch import EpisodeBatch
 from fsbench.errors import SettingsError
-from fsbench.ops.correlation import CenterPivotConv4d, hyper_correlation
+from fsbench.ops.center_pivot_conv import CenterPivotConv4d
+from fsbench.ops.kept_correlation import KeptCorrelation, keep_correlation, unit
 from methods.modules.pyramid_segmenter import OneWaySegmenter, resize
 
 GROUPS = 4  # groups of every GroupNorm, §4.4
@@ -47,26 +48,38 @@ class HSNet(OneWaySegmenter):
         self.hpn_learner = HyperpixelLearner(self.backbone.blocks[1:], width)
 
     def forward(self, episode: EpisodeBatch) -> Prediction:
-        """Predict by K one-shot passes whose votes are divided by the most votes that any pixel has (§4.5)."""
-        shots = episode.support.shape[2]
+        """Predict by K one-shot passes whose votes are divided by the most votes that any pixel has (§4.5).
+
+        One way and shot at a time, so that neither the memory nor the numbers of a way depend on how many there are.
+        """
+        ways, shots = episode.support.shape[1:]
         height, width = episode.query_sizes[0].tolist()
-        ways = episode.support.shape[1]
-        query = [scale[None].expand(ways, *scale.shape) for scale in self.pyramid(episode, int(episode.query[0]))]
+        query = [unit(scale[None]) for scale in self.pyramid(episode, int(episode.query[0]))[1:]]
         logits = []
         for shot in range(shots):
-            support = self._supports(episode, episode.support[0, :, shot : shot + 1])
-            masks = episode.support_masks[0, :, shot : shot + 1]
-            logits.append(resize(self.logits(query, support, masks, episode.episodes.expand(ways)), (height, width)))
+            answers = []
+            for way in range(ways):
+                support = [s[None] for s in self.pyramid(episode, int(episode.support[0, way, shot]))[1:]]
+                answers.append(self.segment(query, support, episode.support_masks[0, way, shot, None]))
+            logits.append(resize(torch.cat(answers), (height, width)))
         if shots == 1:
             return self.predict(logits[0], episode)
         return Prediction(label_map(*combine(torch.stack(logits), "hsnet_vote")))
 
     def logits(self, query: list[Tensor], support: list[Tensor], masks: Tensor, episodes: Tensor) -> Tensor:
         """Return logits for one shot (K = 1); see `OneWaySegmenter.logits`."""
-        correlations = [
-            hyper_correlation(q, s[:, 0], masks[:, 0]) for q, s in zip(query[:0:-1], support[:0:-1], strict=True)
-        ]
-        logits: Tensor = self.hpn_learner(correlations)
+        return self.segment([unit(scale) for scale in query[1:]], [s[:, 0] for s in support[1:]], masks[:, 0])
+
+    def segment(self, query: Sequence[Tensor], support: Sequence[Tensor], masks: Tensor) -> Tensor:
+        """Return logits (B, 2, ·, ·) for one shot.
+
+        Args:
+            query: unit features (B, L, C, h, w) of the scales 1/8, 1/16, 1/32.
+            support: features (B, L, C, h, w) of these scales.
+            masks: (B, S, S).
+        """
+        correlations = [keep_correlation(q, s, masks) for q, s in zip(query, support, strict=True)]
+        logits: Tensor = self.hpn_learner(correlations[::-1])
         return logits
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -80,7 +93,7 @@ def squeeze(inner: int, widths: Sequence[int], kernels: Sequence[int], strides: 
     """Build three times 4-D convolution, GroupNorm, ReLU (§4.4)."""
     layers: list[nn.Module] = []
     for outer, kernel, stride in zip(widths, kernels, strides, strict=True):
-        layers += [CenterPivotConv4d(inner, outer, kernel, stride), nn.GroupNorm(GROUPS, outer), nn.ReLU()]
+        layers += [CenterPivotConv4d(inner, outer, kernel, stride), nn.GroupNorm(GROUPS, outer), nn.ReLU(inplace=True)]
         inner = outer
     return nn.Sequential(*layers)
 
@@ -107,8 +120,11 @@ class HyperpixelLearner(nn.Module):
         )
         self.decoder2 = nn.Sequential(nn.Conv2d(half, half, 3, padding=1), nn.ReLU(), nn.Conv2d(half, 2, 3, padding=1))
 
-    def forward(self, correlations: Sequence[Tensor]) -> Tensor:
-        """Correlations (B, L, h, w, hs, ws), coarsest scale first -> logits (B, 2, 2h, 2w), at twice the finest map."""
+    def forward(self, correlations: Sequence[Tensor | KeptCorrelation]) -> Tensor:
+        """Correlations (B, L, h, w, hs, ws), coarsest scale first -> logits (B, 2, 2h, 2w), at twice the finest map.
+
+        All of a correlation, or what a mask keeps of it.
+        """
         coarse, middle, fine = correlations
         squeezed = self.encoder_layer3(middle)
         x = enlarge_query(self.encoder_layer4(coarse), squeezed) + squeezed

@@ -37,3 +37,13 @@ def test_emats_ways_are_compared_and_timed(monkeypatch, capsys):
 def test_emats_whole_episode_runs_to_its_end(capsys):
     emat.run_episode(2, torch.device("cpu"), size=28)
     assert re.search(r"2-way 1-shot, 28 pixels: .* MiB, label map \(375, 500\), \d ways", capsys.readouterr().out)
+
+
+def test_hsnets_paths_are_compared_and_timed():
+    command = [sys.executable, "-m", "benchmarks.speed.hsnet", "--device", "cpu", "--side", "32", "--kept", "0.25"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()[2:]
+    assert [line.split()[2] for line in lines] == ["correlation", "head", "training"]
+    assert all(re.search(r"s +\d+ MiB .* \d+\.\dx", line) for line in lines)
+    assert all(float(line.split()[-1]) < 1e-3 for line in lines)

@@ -1,10 +1,9 @@
-"""HSNet's correlation and 4-D convolution, PFENet's prior, against loops."""
+"""HSNet's correlation and PFENet's prior, against loops."""
 
-import pytest
 import torch
 import torch.nn.functional as F
 
-from fsbench.ops.correlation import CenterPivotConv4d, hyper_correlation, prior_mask
+from fsbench.ops.correlation import hyper_correlation, prior_mask
 
 
 def draw(*shape, seed=0):
@@ -27,28 +26,6 @@ def test_masked_support_does_not_correlate():
     mask[:, 6:] = 1
     found = hyper_correlation(q, s, mask)
     assert (found[..., 0, :] == 0).all() and (found[..., 2, :] > 0).any()
-
-
-@pytest.mark.parametrize(("kernel", "stride", "support"), [(3, 1, 4), (3, 2, 5), (5, 4, 9), (5, 4, 1)])
-def test_both_forms_of_the_4d_convolution_agree_with_its_definition(kernel, stride, support):
-    torch.manual_seed(0)
-    module = CenterPivotConv4d(2, 3, kernel, stride).double()
-    x = draw(2, 2, 4, 3, support, support)
-    y = module(x)
-    torch.testing.assert_close(y, module.reference(x))
-    kept = -(-support // stride)
-    assert y.shape == (2, 3, 4, 3, kept, kept)
-    over_query = F.conv2d(x[..., stride * (kept - 1), 0], module.conv1.weight, module.conv1.bias, padding=kernel // 2)
-    plane = F.conv2d(x[:, :, 2, 1], module.conv2.weight, module.conv2.bias, stride=stride, padding=kernel // 2)
-    torch.testing.assert_close(y[:, :, 2, 1, kept - 1, 0], over_query[:, :, 2, 1] + plane[:, :, kept - 1, 0])
-
-
-def test_the_4d_convolution_takes_several_sizes():
-    """The original remembers the positions of its first input."""
-    module = CenterPivotConv4d(1, 1, 3, 2).double()
-    for side in (5, 4, 6):
-        x = draw(1, 1, 3, 3, side, side)
-        torch.testing.assert_close(module(x), module.reference(x))
 
 
 def test_the_prior_is_the_best_match_with_the_foreground_spread_over_0_to_1():

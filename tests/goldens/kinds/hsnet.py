@@ -5,7 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsbench.core.shot_ensemble import combine
-from fsbench.ops.correlation import CenterPivotConv4d, hyper_correlation, prior_mask
+from fsbench.ops.center_pivot_conv import CenterPivotConv4d
+from fsbench.ops.correlation import hyper_correlation, prior_mask
+from fsbench.ops.kept_correlation import keep_correlation, unit
 from methods.hsnet import HyperpixelLearner
 from tests.goldens.harness import EXACT, Case, Comparison, Comparisons, Tolerance, absolute, relative
 from tests.goldens.hashed import value
@@ -86,11 +88,13 @@ def correlation_vote(case: Case) -> Comparisons:
         [torch.stack([m for m in maps[side] if m.shape[-1] == size], 1) for size in sides]
         for side in ("query", "support")
     ]
-    found = [hyper_correlation(q, s, t["in.mask"]) for q, s in zip(*stacks, strict=True)]
-    yield case.compare("out.corr4", found[0], absolute(1e-5))
-    yield case.compare("out.corr3", found[1][..., :3, :3], absolute(1e-5))
-    yield case.compare("out.corr2_absmean_sum", _summary(found[2]), SUMMARY)
-    yield case.compare("out.corr2_slice", found[2][:, :, :2, :2, 4, 4:6], absolute(1e-5))
+    plain = [hyper_correlation(q, s, t["in.mask"]) for q, s in zip(*stacks, strict=True)]
+    kept = [keep_correlation(unit(q), s, t["in.mask"]).dense() for q, s in zip(*stacks, strict=True)]
+    for found in (plain, kept):
+        yield case.compare("out.corr4", found[0], absolute(1e-5))
+        yield case.compare("out.corr3", found[1][..., :3, :3], absolute(1e-5))
+        yield case.compare("out.corr2_absmean_sum", _summary(found[2]), SUMMARY)
+        yield case.compare("out.corr2_slice", found[2][:, :, :2, :2, 4, 4:6], absolute(1e-5))
     if "in.vote_logits" in t:
         yield case.compare("out.vote_mask", combine(t["in.vote_logits"], "hsnet_vote")[1], EXACT)
 
