@@ -71,7 +71,7 @@ class CenterPivotConv4d(nn.Module):
     def _convolve_small(self, x: Tensor) -> Tensor:
         """Convolve where every output position sees the whole support's plane: there `conv2` is one matrix product."""
         batch, _, height, width, rows, columns = x.shape
-        planes = rearrange(x, "b c hq wq hs ws -> (b hs ws) c hq wq")
+        planes = rearrange(x, "b c hq wq hs ws -> (b hs ws) c hq wq").contiguous()
         assert self.conv1.bias is not None and self.conv2.bias is not None
         y = F.conv2d(planes, self.conv1.weight, self.conv1.bias + self.conv2.bias, padding=self.kernel // 2)
         down, right = (_taps(side, self.kernel, x.device) for side in (rows, columns))

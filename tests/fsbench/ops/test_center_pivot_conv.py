@@ -133,6 +133,7 @@ def test_all_forms_of_the_4d_convolution_agree_with_its_definition(kernel, strid
     x = draw(2, 2, 4, 3, support, support)
     y = module(x)
     torch.testing.assert_close(y, module.reference(x))
+    torch.testing.assert_close(module(x[:1]), y[:1])
     kept = -(-support // stride)
     assert y.shape == (2, 3, 4, 3, kept, kept)
     over_query = F.conv2d(x[..., stride * (kept - 1), 0], module.conv1.weight, module.conv1.bias, padding=kernel // 2)
