@@ -28,7 +28,7 @@ install = $(PIP) install --quiet $(PIP_ARGS) $(if $(HASHES),--no-index --no-deps
 
 # Variables that are options of `fsbench bench`: "--drop-small" for DROP_SMALL=1, "--data-root 'x'" for DATA_ROOT=x
 SWITCHES := FAST FORCE DROP_SMALL DEBUG
-OPTIONS  := METHOD DATASET BACKBONE FOLD WAY SHOT SETTING PROTOCOL MANIFEST DEVICES MICRO_BATCH CKPT SEED \
+OPTIONS  := METHOD DATASET BACKBONE FOLD WAY SHOT SETTING PROTOCOL MANIFEST DEVICES MICRO_BATCH CPU_KERNELS CKPT SEED \
   DATA_ROOT WEIGHTS LISTS RUNS FORMAT
 flag = --$(shell tr A-Z_ a-z- <<< $(1))
 quoted = '$(subst ','\'',$(1))'

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from fsbench.backbones.onednn import KernelName, use_onednn
 from fsbench.backbones.weight_files import Architecture, describe_weights, read_weights, state_digest
 from fsbench.errors import CheckpointError, SettingsError
 from fsbench.tensor_cache import FeatureCache
@@ -51,6 +52,7 @@ class FrozenBackbone:
         cache: features kept in memory.
         weights_id: file and checksum of the weights, for records.
         trained_on: data set, fold and classes of the user's own training, if that made the weights.
+        cpu_kernels: kernels of the network where it is on the CPU, set by `use_cpu_kernels`.
 
     Raises:
         CheckpointError: the weights are missing, unreadable or do not fit.
@@ -60,6 +62,7 @@ class FrozenBackbone:
     known: ClassVar[Mapping[str, Architecture]] = {}
     spec: Architecture
     trained_on: dict[str, Any] | None = None
+    cpu_kernels: KernelName = "default"
 
     def __init__(self, config: BackboneConfig):
         self.name = config.name
@@ -96,6 +99,17 @@ class FrozenBackbone:
         self.__dict__.pop("digest", None)
         self.cache.clear()
 
+    def use_cpu_kernels(self, kernels: KernelName) -> None:
+        """Encode with other kernels from now on, where the network is on the CPU; features differ in their last digits.
+
+        Args:
+            kernels: "onednn", which `fsbench.backbones.onednn.onednn_problem` has no objection to, or "default".
+        """
+        if kernels != self.cpu_kernels:
+            self.cpu_kernels = kernels
+            self._model = None
+            self.cache.clear()
+
     @cached_property
     def digest(self) -> str:
         """sha256 of the weights themselves, whatever file they came in."""
@@ -113,7 +127,9 @@ class FrozenBackbone:
         if self._size != size:
             self.cache.clear()
         if self._model is None or self._size != size:
-            self._model = self._build(*size).to(pixels.device)
+            model = self._build(*size).to(pixels.device)
+            on_cpu = pixels.device.type == "cpu"
+            self._model = use_onednn(model) if on_cpu and self.cpu_kernels == "onednn" else model
             self._size = size
         return self._model
 

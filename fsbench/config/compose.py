@@ -17,6 +17,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from lightning import LightningDataModule, LightningModule
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
+from fsbench.backbones.onednn import KernelChoice
 from fsbench.config.argument_check import no_option, read_arguments
 from fsbench.config.class_file import load_class_file
 from fsbench.config.limits import check_plain_values
@@ -57,6 +58,7 @@ class RunOptions:
         method_file: file of the method's class and its sha256, as METHOD=FILE.py:Class sets it; its code is run.
         dataset_file: the same of the data set's class.
         nshot_strategy: how K shots become one prediction: as the method does it, or an ensemble of one-shot ones.
+        cpu_kernels: kernels of the frozen network on a CPU: oneDNN's, torch's default, or by the processor's maker.
     """
 
     name: str = "unnamed"
@@ -70,6 +72,7 @@ class RunOptions:
     method_file: str | None = None
     dataset_file: str | None = None
     nshot_strategy: NShotStrategy = "own"
+    cpu_kernels: KernelChoice = "auto"
 
 
 class SuiteCLI(LightningCLI):

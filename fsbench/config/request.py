@@ -86,6 +86,9 @@ class Request:
         key="data.micro_batch",
         segmentation_only=True,
     )
+    cpu_kernels: str | None = _option(
+        None, "auto, onednn or default: kernels of the frozen network on a CPU", key="run.cpu_kernels"
+    )
     checkpoint: str | None = _option(
         None, "evaluate this checkpoint (ours or the authors'); {fold} stands for the fold", flag="ckpt"
     )

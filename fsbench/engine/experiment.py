@@ -13,6 +13,7 @@ from fsbench.core.stated_variant import VARIANT
 from fsbench.data.step_division import StepDivision
 from fsbench.engine.checkpoint import TRAINED_ON, TRAINED_WITH, load_checkpoint, weights_of_checkpoint
 from fsbench.engine.identity import folder_name, identity_of
+from fsbench.engine.machine.cpu_kernels import check_cpu_kernels
 from fsbench.engine.micro_batches import check_accumulation
 from fsbench.engine.validation_plan import check_validation
 from fsbench.episodes.manifest import CLASSIFICATION
@@ -60,6 +61,7 @@ class Experiment:
         self.checkpoint = Path(self.options.checkpoint) if self.options.checkpoint else None
         check_name(self.options.name, "run.name")
         self._check_task()
+        check_cpu_kernels(self.options.cpu_kernels, self.trainer_settings["precision"])
         self.method.check_image_size(self.data.image_size)
         self.method.nshot_strategy = self.options.nshot_strategy
         self._check_shots()

@@ -9,15 +9,18 @@ from fsbench.config.stored_run import parse_stored
 from fsbench.data.batch import EpisodeBatch
 from fsbench.engine.checkpoint import load_checkpoint
 from fsbench.engine.experiment import Experiment
+from fsbench.engine.machine.cpu_kernels import kernels_of_record
 from fsbench.errors import RecordError
 from fsbench.files import read_json
 from fsbench.metrics.confusion import COUNTS
 from fsbench.metrics.episodic import SegmentationResult
-from fsbench.records.record import Record
+from fsbench.records.record import Record, read_record
 
 
 def load_run(folder: Path, settings: Sequence[str] = (), checkpoint: Path | None = None) -> Experiment:
     """Load the experiment of the finished run in `folder`, with its trained method in eval mode.
+
+    On a CPU its frozen network takes the kernels that the record names.
 
     Args:
         folder: of the run.
@@ -42,6 +45,7 @@ def load_run(folder: Path, settings: Sequence[str] = (), checkpoint: Path | None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RecordError(f"{finished} cannot be read ({error}); expected the name of a checkpoint") from error
         load_checkpoint(experiment.method, checkpoint)
+    experiment.method.backbone.use_cpu_kernels(kernels_of_record(read_record(folder)))
     experiment.method.eval()
     return experiment
 

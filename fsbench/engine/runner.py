@@ -19,6 +19,7 @@ from fsbench.engine.checkpoint import load_checkpoint
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.loggers import log_record
 from fsbench.engine.machine.check import check_machine
+from fsbench.engine.machine.cpu_kernels import kernels_of_run
 from fsbench.engine.machine.determinism import unordered_kernels
 from fsbench.engine.machine.meter import Meter
 from fsbench.engine.machine.watchdog import ProcessWatchdog, is_broken_collective
@@ -69,6 +70,7 @@ def _train_and_evaluate(experiment: Experiment, directory: RunDirectory) -> Reco
     directory.write_json("identity.json", experiment.identity)
     directory.write_text("config.yaml", experiment.config_text)  # what `fsbench explain` reads
     trainer, best = build_trainer(experiment, directory.path)
+    _use_cpu_kernels(experiment, trainer, directory)
     with ProcessWatchdog(lambda: getattr(trainer.strategy.launcher, "procs", ())) as watchdog:
         try:
             training_info: dict[str, Any] = {}
@@ -81,6 +83,16 @@ def _train_and_evaluate(experiment: Experiment, directory: RunDirectory) -> Reco
             if trainer.world_size > 1 and is_broken_collective(error):
                 raise watchdog.lost_peer() from error
             raise
+
+
+def _use_cpu_kernels(experiment: Experiment, trainer: L.Trainer, directory: RunDirectory) -> None:
+    """Let the frozen network take the kernels that the run has, or now gets."""
+    asked, device = experiment.options.cpu_kernels, trainer.strategy.root_device
+    kernels, is_other = kernels_of_run(directory, asked, experiment.trainer_settings["precision"], device)
+    experiment.method.backbone.use_cpu_kernels(kernels)
+    if device.type == "cpu":
+        kept = f"; the run was begun with these, and {asked} would be others here" if is_other else ""
+        log.info("kernels of the frozen network on the CPU: %s%s", kernels, kept)
 
 
 def _train(
@@ -169,8 +181,10 @@ def _evaluate(experiment: Experiment, trainer: L.Trainer, folder: Path, training
     """Evaluate the episodes that are not done yet; rank 0 merges all ranks' journals into the record."""
     data = experiment.data
     checkpoint = training_info.pop("checkpoint_sha256", None)
-    checkpoint_and_settings = [experiment.identity, checkpoint, training_info.get("calibration")]
-    journal = Journal(folder / "evaluation", fingerprint(checkpoint_and_settings))
+    followed = [experiment.identity, checkpoint, training_info.get("calibration")]
+    kernels = _cpu_kernels(experiment, trainer)
+    followed += ["onednn"] if kernels == {"cpu_kernels": "onednn"} else []  # journals of torch's own kernels stay valid
+    journal = Journal(folder / "evaluation", fingerprint(followed))
     data.done = journal.done()
     for line in journal.damaged():
         log.warning("%s of the journal is cut off or damaged; %s", line, _consequence(line))
@@ -207,6 +221,7 @@ def _evaluate(experiment: Experiment, trainer: L.Trainer, folder: Path, training
         "made": training_info,
         "provenance": {
             **provenance(trainer),
+            **kernels,
             "unordered_kernels": sorted(cost.unordered_kernels),
             "plug_ins": plug_in_origins(experiment),
         },
@@ -215,6 +230,12 @@ def _evaluate(experiment: Experiment, trainer: L.Trainer, folder: Path, training
     for path in journal.remove():
         log.warning("the damaged file of the journal is kept as %s", path)
     return record
+
+
+def _cpu_kernels(experiment: Experiment, trainer: L.Trainer) -> dict[str, str]:
+    """Return the kernels of the frozen network for the record's provenance; nothing on a GPU."""
+    on_cpu = trainer.strategy.root_device.type == "cpu"
+    return {"cpu_kernels": experiment.method.backbone.cpu_kernels} if on_cpu else {}
 
 
 def _consequence(line: str) -> str:

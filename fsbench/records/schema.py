@@ -46,7 +46,7 @@ def _schema() -> "TypeAdapter[Any]":
     name = Annotated[str, Field(max_length=1000, min_length=1)]
     count = Annotated[int, Field(ge=0, lt=2**63)]
     measure = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    stage = entries("stage", unordered_kernels=list[name])
+    stage = entries("stage", unordered_kernels=list[name], cpu_kernels=name)
     steps = entries(
         "steps",
         batch_size=count | None,

@@ -54,7 +54,7 @@ def _facts(record: Record) -> list[tuple[str, str]]:
         ("backbone", f"{identity['backbone']['name']}, weights {identity['backbone']['weights']}"),
         ("presence", str(run.get("presence", ""))),
     ]
-    names = ("finished", "commit", "device", "processes", "threads", "python")
+    names = ("finished", "commit", "device", "cpu_kernels", "processes", "threads", "python")
     facts += [(name, str(provenance.get(name) or "")) for name in names]
     facts.append(("versions", ", ".join(f"{k} {v}" for k, v in (provenance.get("versions") or {}).items())))
     return [(name, value) for name, value in facts if value]

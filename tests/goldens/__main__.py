@@ -1,4 +1,5 @@
-"""Check a folder of goldens: `python -m tests.goldens DIR [--kind KIND] [--case FILE] [--lists DIR]`.
+"""Check a folder of goldens: `python -m tests.goldens DIR [--kind KIND] [--case FILE] [--lists DIR]
+[--cpu-kernels onednn]`.
 
 One line for each compared tensor, one for each case. The exit status is 0 only if every case passed; a case that is
 skipped for want of the official lists did not.
@@ -10,7 +11,7 @@ import time
 import traceback
 from pathlib import Path
 
-from tests.goldens.harness import Skipped, find_cases, official_lists, run
+from tests.goldens.harness import Skipped, cpu_kernels, find_cases, official_lists, run
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -23,7 +24,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--lists", help="folder of the official list files (default: $FSBENCH_TEST_DATA/official-lists)"
     )
+    parser.add_argument(
+        "--cpu-kernels", choices=("default", "onednn"), default="default", help="kernels of the frozen networks"
+    )
     arguments = parser.parse_args(argv)
+    with cpu_kernels(arguments.cpu_kernels):
+        return check(parser, arguments)
+
+
+def check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    """Check the cases that the command line names; return the exit status."""
     if arguments.lists and not Path(arguments.lists).is_dir():
         parser.error(f"--lists: {arguments.lists} is no folder")
     cases = list(find_cases(arguments.folder, arguments.kind, arguments.case, official_lists(arguments.lists)))

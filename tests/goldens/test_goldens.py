@@ -6,12 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
+from fsbench.backbones.onednn import OneDnnLinear
 from tests.goldens.__main__ import main
-from tests.goldens.harness import Skipped, find_cases, official_lists, run
+from tests.goldens.harness import Skipped, cpu_kernels, find_cases, frozen, official_lists, run
 
 HERE = Path(__file__).parent
 CASES = list(find_cases(HERE, None, None, official_lists(None)))
+FROZEN = [case for case in CASES if case.entry["file"] in ("vit_tiny.safetensors", "features_swinb_true.safetensors")]
+"""Cases of frozen networks with linear layers."""
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.entry["file"])
@@ -21,6 +25,16 @@ def test_golden(case):
     except Skipped as reason:
         pytest.skip(str(reason))
     assert results and [c for c in results if not c.passed] == []
+
+
+@pytest.mark.parametrize("case", FROZEN, ids=lambda case: case.entry["file"])
+def test_golden_with_onednn(case):
+    """The other kernels keep to the same tolerances."""
+    with cpu_kernels("onednn"):
+        assert type(frozen(nn.Sequential(nn.Linear(2, 2)))[0]) is OneDnnLinear
+        results = list(run(case))
+    assert results and [c for c in results if not c.passed] == []
+    assert type(frozen(nn.Sequential(nn.Linear(2, 2)))[0]) is nn.Linear
 
 
 def copy_case(folder: Path, file: str) -> dict:
