@@ -27,7 +27,13 @@ def test_golden(case):
     assert results and [c for c in results if not c.passed] == []
 
 
-@pytest.mark.parametrize("case", FROZEN, ids=lambda case: case.entry["file"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=[pytest.mark.slow] if "swinb" in case.entry["file"] else [], id=case.entry["file"])
+        for case in FROZEN
+    ],
+)
 def test_golden_with_onednn(case):
     """The other kernels keep to the same tolerances."""
     with cpu_kernels("onednn"):

@@ -1,7 +1,7 @@
 """The kernels of a run's frozen network on a CPU: chosen once, by the processor's maker, and kept when it goes on.
 
-MKL, torch's default, takes its fast paths on Intel's processors alone: on others of the same instructions it has half
-their rate. oneDNN asks for the instructions only. The last digits differ, as they do between models of processors.
+MKL, torch's default, takes its fast paths on Intel's processors alone: on others of the same instructions it is slower,
+up to half their rate. oneDNN asks for the instructions only. The last digits differ, as they do between models of processors.
 """
 
 import re
