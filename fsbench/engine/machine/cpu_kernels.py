@@ -1,7 +1,8 @@
 """The kernels of a run's frozen network on a CPU: chosen once, by the processor's maker, and kept when it goes on.
 
-MKL, torch's default, takes its fast paths on Intel's processors alone: on others of the same instructions it is slower,
-up to half their rate. oneDNN asks for the instructions only. The last digits differ, as they do between models of processors.
+MKL, torch's default, takes its fast paths on Intel's processors alone: on others with the same instructions it is
+slower, up to half their rate. oneDNN asks for the instructions only. The last digits differ, as they do between models
+of processors.
 """
 
 import re
