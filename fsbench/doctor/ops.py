@@ -14,6 +14,7 @@ from torch import Tensor
 from fsbench.doctor.finding import Finding
 from fsbench.errors import FsbenchError, describe
 from fsbench.ops import correlation, upsampled_conv
+from fsbench.ops.kept_correlation import EPSILON
 from fsbench.ops.mask_value_attention import mask_value_attention
 from fsbench.ops.masked_attention import masked_attention
 from fsbench.ops.selective_scan import selective_scan
@@ -111,7 +112,7 @@ def _attend(keep: Tensor, backend: str | None) -> Callable[..., Tensor]:
 
 
 def _plain_correlation(query: Tensor, support: Tensor) -> Tensor:
-    q, s = (x / (x.norm(dim=2, keepdim=True) + correlation.EPSILON) for x in (query, support))
+    q, s = (x / (x.norm(dim=2, keepdim=True) + EPSILON) for x in (query, support))
     return F.relu(torch.einsum("blchw,blcyx->blhwyx", q, s))
 
 
