@@ -3,8 +3,8 @@
 torch computes a linear layer on an x86 CPU by MKL, which on processors of other makers than Intel runs below what they
 can. oneDNN comes with torch as well. What makes it multiply in float32 is not public: `torch.utils.mkldnn` copies every
 input and output into another layout, which costs what it wins, a 1x1 convolution in one thread goes to MKL again, and
-`torch.compile` needs a compiler. So the two operators are taken that torch.compile itself calls; they have stood in
-torch since 2.0, and `onednn_problem` tries them before anything relies on them.
+`torch.compile` needs a compiler. So the two operators are taken that torch.compile itself calls, and
+`onednn_problem` tries them before anything relies on them.
 """
 
 from functools import cache
