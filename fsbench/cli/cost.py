@@ -1,8 +1,8 @@
-"""`fsbench cost`: parameters, arithmetic, time and memory of methods by number of shots."""
+"""`fsbench cost`: parameters, arithmetic, time and memory of methods by shots; where an episode's time goes."""
 
 import argparse
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fsbench.config.limits import whole
 from fsbench.errors import SettingsError
@@ -21,8 +21,15 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--image-size", type=whole(1, 16384), help="another side than the method's own")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 …")
     parser.add_argument(
-        "--repeats", type=whole(1, 10000), default=3, help="number of predictions whose median time is taken"
+        "--repeats",
+        type=whole(1, 10000),
+        default=3,
+        help="number of predictions whose median time is taken; with --parts, of episodes",
     )
+    parser.add_argument(
+        "--parts", action="store_true", help="the shares of loader, backbone, head and metric in an episode instead"
+    )
+    parser.add_argument("--dataset", help="with --parts: episodes of this data set instead of drawn images")
     parser.add_argument("--format", choices=("text", "markdown", "csv", "json"), default="text")
     parser.set_defaults(function=_cost)
 
@@ -37,34 +44,62 @@ def _cost(options: argparse.Namespace, extra: list[str]) -> int:
     # heavy: other commands spare it
     import torch
 
-    from fsbench.engine.method_cost import cost_rows, method_costs, plain
-    from fsbench.tables.formats import aligned, markdown_table
+    from fsbench.engine.cost.episode_parts import episode_parts, part_rows
+    from fsbench.engine.cost.episode_parts import plain as plain_parts
+    from fsbench.engine.cost.method_cost import cost_rows, method_costs, plain
 
     shots, device = _parse(options)
     if not names:
         raise SettingsError("--method names no method; see: fsbench list")
-    costs = list(
-        method_costs(names, shots, options.weights, device, options.repeats, options.backbone, options.image_size)
-    )
+    if options.dataset is not None and not options.parts:
+        raise SettingsError(f"--dataset {options.dataset} is for --parts only; give both or neither")
     device_name = (
         torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     )
-    if options.format == "json":
-        print_block(json.dumps({"device": device_name, "costs": plain(costs)}, indent=2))
-        return 0
-    rows = cost_rows(costs)
-    if options.format == "csv":
+    given = (names, shots, options.weights, device, options.repeats, options.backbone, options.image_size)
+    if options.parts:
+        parts = list(episode_parts(*given, options.dataset))
+        clock = "GPU" if device.type == "cuda" else "processor"
+        about = {"device": device_name, "clock": clock, "episodes": plain_parts(parts)}
+        _print(options.format, about, part_rows(parts), _parts_note(options, clock, device_name))
+    else:
+        costs = list(method_costs(*given))
+        about = {"device": device_name, "costs": plain(costs)}
+        _print(options.format, about, cost_rows(costs), _cost_note(device_name))
+    return 0
+
+
+def _cost_note(device_name: str) -> list[str]:
+    return [
+        f"1-way, one query, every image encoded anew, fp32; {device_name}",
+        "GMAC (papers: FLOPs): 10^9 multiply-accumulates of products and convolutions that the back ends in use do",
+    ]
+
+
+def _parts_note(options: argparse.Namespace, clock: str, device_name: str) -> list[str]:
+    images = f"episodes of {options.dataset}" if options.dataset else "drawn images of 500x375"
+    return [
+        f"{clock} seconds, mean of {options.repeats} episodes after one that warms up; {images}; {device_name}",
+        "every image is decoded and encoded anew; head: all that the method does beside forward passes of the backbone",
+    ]
+
+
+def _print(form: str, about: dict[str, Any], rows: list[list[str]], note: list[str]) -> None:
+    """Print a table in the form that is asked for; the note stands below text."""
+    # spared until it is needed
+    from fsbench.tables.formats import aligned, markdown_table
+
+    if form == "json":
+        print_block(json.dumps(about, indent=2))
+    elif form == "csv":
         print_block(_as_csv(rows))
-    elif options.format == "markdown":
+    elif form == "markdown":
         print_block("\n".join(markdown_table(rows)))
     else:
         print_block("\n".join(aligned(rows, rule=False)))
         print_line()
-        print_line(f"1-way, one query, every image encoded anew, fp32; {device_name}")
-        print_line(
-            "GMAC (papers: FLOPs): 10^9 multiply-accumulates of products and convolutions that the back ends in use do"
-        )
-    return 0
+        for line in note:
+            print_line(line)
 
 
 def _parse(options: argparse.Namespace) -> "tuple[list[int], torch.device]":

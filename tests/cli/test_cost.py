@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from fsbench.cli.main import main
-from fsbench.engine.method_cost import _measure, noise_episode
+from fsbench.engine.cost.method_cost import _measure, noise_episode
 
 
 def test_cost_tells_parameters_arithmetic_time_and_memory_by_shots(capsys):
@@ -49,6 +49,8 @@ def test_the_noise_has_distinct_images_and_a_disc():
         (["--shots", "x"], "--shots x"),
         (["--image-size", "50"], "image size 50 is not a multiple of 32"),
         (["--repeats", "0"], "--repeats is 0"),
+        (["--dataset", "demo"], "--dataset demo is for --parts only"),
+        (["--parts", "--shots", "0"], "shots is 0, expected 1 or more"),
     ],
 )
 def test_cost_refuses_in_one_line(arguments, message, capsys):
@@ -56,3 +58,21 @@ def test_cost_refuses_in_one_line(arguments, message, capsys):
     assert main([*base, *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error and len(error.strip().splitlines()) == 1
+
+
+def test_parts_of_an_episode_add_up_in_every_format(capsys):
+    base = ["cost", "--parts", "--backbone", "demo", "--image-size", "64", "--repeats", "1"]
+    assert main([*base, "--method", "prototype,nn", "--format", "json"]) == 0
+    about = json.loads(capsys.readouterr().out)
+    assert about["clock"] == "processor"
+    assert [(e["method"], e["ways"], e["shots"]) for e in about["episodes"]] == [("prototype", 1, 1), ("nn", 5, 1)]
+    for episode in about["episodes"]:
+        assert list(episode["parts"]) == ["loader", "backbone", "head", "metric"]
+        assert min(episode["parts"].values()) > 0
+        assert sum(episode["parts"].values()) == pytest.approx(episode["seconds"])
+        assert sum(episode["percent"].values()) == pytest.approx(100)
+    for form, start in (("text", "method "), ("markdown", "| method"), ("csv", "method,backbone,image,way,shots,part")):
+        assert main([*base, "--method", "prototype", "--format", form]) == 0
+        lines = capsys.readouterr().out.strip().splitlines()
+        assert lines[0].startswith(start)
+        assert sum("episode" in line and "100.0" in line for line in lines) == 1
