@@ -48,8 +48,8 @@ def selective_scan(
         backend: "reference" (token by token, everything kept for autograd), "torch" (in blocks, states recomputed in
             the backward pass), "triton" (chunks in parallel, forward and backward) or "mamba_ssm" (its CUDA kernel,
             which has no initial state and no gradient of the last state). Default: `$FSBENCH_SCAN`; else on CUDA
-            "mamba_ssm" where it is installed, has what the call needs and torch is not asked for deterministic
-            gradients, or "triton"; "torch" otherwise.
+            "mamba_ssm" where it is installed, has what the call needs and torch does not insist on deterministic
+            gradients (with `warn` it is taken, with a warning), or "triton"; "torch" otherwise.
 
     Returns:
         (b, D, L) in u's dtype, and with `return_last_state` the differentiable last state (b, D, N), fp32 or wider.

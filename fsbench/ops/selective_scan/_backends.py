@@ -5,6 +5,7 @@ Every back end of ours is a function `scan` with the arguments of `_reference.sc
 
 import importlib.util
 import os
+import warnings
 from collections.abc import Callable
 from typing import Literal, get_args
 
@@ -15,6 +16,8 @@ from fsbench.errors import SettingsError
 from fsbench.ops.selective_scan import _blocks, _reference, _triton
 
 Backend = Literal["reference", "torch", "triton", "mamba_ssm"]
+UNORDERED = "mamba_ssm_selective_scan does not have a deterministic implementation; FSBENCH_SCAN=triton has one"
+"""Warning in the form of torch's for its own kernels."""
 
 
 def choose_backend(u: Tensor, backend: Backend | None = None, stateless: bool = False) -> Backend:
@@ -47,11 +50,22 @@ def _automatic(u: Tensor, stateless: bool) -> Backend:
     """Return the fastest back end that is installed and exact enough."""
     if not u.is_cuda or u.dtype == torch.float64:
         return "torch"
-    # mamba-ssm's backward pass adds with atomic operations, in any order
-    ordered = torch.are_deterministic_algorithms_enabled() and torch.is_grad_enabled()
-    if stateless and not ordered and _installed("mamba_ssm") and _installed("selective_scan_cuda"):
+    if stateless and _installed("mamba_ssm") and _installed("selective_scan_cuda") and _may_be_unordered():
         return "mamba_ssm"
     return "triton" if _installed("triton") else "torch"
+
+
+def _may_be_unordered() -> bool:
+    """Return whether sums may come in any order, as those of mamba-ssm's backward pass do; tell it where torch would.
+
+    `trainer.deterministic: true` refuses it; `warn` lets it pass with torch's own words, which records keep.
+    """
+    if not (torch.is_grad_enabled() and torch.are_deterministic_algorithms_enabled()):
+        return True
+    if not torch.is_deterministic_algorithms_warn_only_enabled():
+        return False
+    warnings.warn(UNORDERED, stacklevel=2)
+    return True
 
 
 def _installed(package: str) -> bool:

@@ -37,9 +37,10 @@ def scan(
         ) from error
     if state is not None:
         raise SettingsError("the scan back end mamba_ssm has no initial state; choose triton or torch")
-    A = A.float()  # like D and the bias: the kernel takes nothing else
-    D, bias = (None if t is None else t.float() for t in (D, bias))
-    B, C = (t.float() if t.dim() == 2 else t for t in (B, C))
+    # fp32 and steps of 1 are what the kernel takes of weights; the package sees to the tokens alone
+    A = A.float().contiguous()
+    D, bias = (None if t is None else t.float().contiguous() for t in (D, bias))
+    B, C = (t.float().contiguous() if t.dim() == 2 else t for t in (B, C))
     result = selective_scan_fn(u, delta, A, B, C, D, z, bias, softplus, return_last_state)
     if not return_last_state:
         return cast(Tensor, result)

@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from fsbench.errors import SettingsError
 from fsbench.ops.selective_scan._arguments import FLOAT64_REFUSED
+from fsbench.ops.selective_scan._launch import launch
 
 CHANNELS = 16
 """Channels of a tile."""
@@ -88,13 +89,14 @@ class _Launch:
 
         sums = self.empty(self.b, self.chunks, self.channels)
         ends, entries, last = self.states_of(self.chunks), self.states_of(self.chunks), self.states_of()
-        kernels.ends[self.grid](
-            values, delta, A, vectors, bias, sums, ends, *self.numbers,
+        launch(
+            kernels.ends, self.grid, values, delta, A, vectors, bias, sums, ends, *self.numbers,
             *values.stride(), *delta.stride(), *vectors.stride(),
             HAS_BIAS=bias is not None, SOFTPLUS=softplus, REVERSE=reverse, **self.tile,
         )  # fmt: skip
-        kernels.chain[(-(-self.channels // COLUMNS), self.b)](
-            sums, ends, A, start, entries, last, *recap, self.channels, self.states, self.chunks, self.per_window,
+        launch(
+            kernels.chain, (-(-self.channels // COLUMNS), self.b), sums, ends, A, start, entries, last, *recap,
+            self.channels, self.states, self.chunks, self.per_window,
             RECAP=recap[0] is not None, REVERSE=reverse, BN=_power_of_two(self.states), BD=COLUMNS,
         )  # fmt: skip
         return entries, last
@@ -128,8 +130,8 @@ class _Scan(torch.autograd.Function):
         recap = (decay, offset, exits, None, None)
         entries, last = x.boundaries(u, delta, A, B, bias, softplus, cast(Tensor, start), recap, reverse=False)
         y = A.new_empty(u.shape)
-        kernels.scan[x.grid](
-            u, delta, A, B, C, D, bias, entries, y, *x.numbers,
+        launch(
+            kernels.scan, x.grid, u, delta, A, B, C, D, bias, entries, y, *x.numbers,
             *u.stride(), *delta.stride(), *B.stride(), *C.stride(),
             HAS_D=D is not None, HAS_BIAS=bias is not None, SOFTPLUS=softplus, **x.tile,
         )  # fmt: skip
@@ -153,8 +155,8 @@ class _Scan(torch.autograd.Function):
         grad_A = x.states_of(x.chunks)
         grad_B, grad_C = (A.new_empty(x.blocks, x.b, x.groups, x.states, x.length) for _ in range(2))
         grad_D, grad_bias = (None if t is None else A.new_empty(x.b, x.chunks, x.channels) for t in (D, bias))
-        kernels.backward[x.grid](
-            u, delta, A, B, C, D, bias, grad, entries, leaving,
+        launch(
+            kernels.backward, x.grid, u, delta, A, B, C, D, bias, grad, entries, leaving,
             grad_u, grad_delta, grad_A, grad_B, grad_C, grad_D, grad_bias, *x.numbers, x.groups,
             *u.stride(), *delta.stride(), *B.stride(), *C.stride(), *grad.stride(),
             HAS_D=D is not None, HAS_BIAS=bias is not None, SOFTPLUS=ctx.softplus, **x.tile,

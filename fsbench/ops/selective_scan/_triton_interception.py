@@ -13,6 +13,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from fsbench.ops.selective_scan._launch import launch
 from fsbench.ops.selective_scan._triton_kernels import load_fp32
 
 CHANNELS = 16
@@ -90,7 +91,7 @@ class Interception(torch.autograd.Function):
     def forward(ctx: Any, u: Tensor, step: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor) -> Tensor:
         arguments = [t.contiguous() for t in (u, step, A, B, C, state)]
         y = torch.empty_like(arguments[0])
-        read[_grid(u)](*arguments, y, *_sizes(u, A), BD=CHANNELS, BT=TOKENS)
+        launch(read, _grid(u), *arguments, y, *_sizes(u, A), BD=CHANNELS, BT=TOKENS)
         ctx.save_for_backward(*arguments)
         return y
 
@@ -102,9 +103,9 @@ class Interception(torch.autograd.Function):
         grad_u, grad_step = torch.empty_like(u), torch.empty_like(u)
         grad_A, grad_state = (A.new_empty(len(u), grid[0], *A.mT.shape) for _ in range(2))
         grad_B, grad_C = (B.new_empty(grid[1], *B.shape) for _ in range(2))
-        read_backward[grid](
-            u, step, A, B, C, state, grad.contiguous(), grad_u, grad_step, grad_A, grad_B, grad_C, grad_state,
-            *_sizes(u, A), BD=CHANNELS, BT=TOKENS,
+        launch(
+            read_backward, grid, u, step, A, B, C, state, grad.contiguous(), grad_u, grad_step, grad_A, grad_B, grad_C,
+            grad_state, *_sizes(u, A), BD=CHANNELS, BT=TOKENS,
         )  # fmt: skip
         return grad_u, grad_step, grad_A.sum((0, 1)).mT, grad_B.sum(0), grad_C.sum(0), grad_state.sum(1).mT
 

@@ -32,12 +32,24 @@ def inputs(b=2, d=6, length=37, n=3, groups=2, dtype=torch.float32, scale=1.0, b
     }
 
 
-def run(x, backend, device="cpu"):
-    """Outputs and all gradients of a loss that weighs every output and every entry of the last state differently."""
-    leaves = {k: v.detach().clone().to(device).requires_grad_() for k, v in x.items()}
-    y, last = selective_scan(**leaves, delta_softplus=True, return_last_state=True, backend=backend)
+def with_gaps(tensor):
+    """Return the same numbers as every second one of a tensor of twice the length."""
+    return torch.stack([tensor, torch.full_like(tensor, torch.nan)], dim=-1)[..., 0]
+
+
+def run(x, backend, device="cpu", strided=False):
+    """Outputs and all gradients of a loss that weighs every output and every entry of the last state differently.
+
+    An absent initial state is left out, and then no gradient reaches the last state. With `strided` the back end gets
+    views with gaps.
+    """
+    leaves = {k: v.detach().clone().to(device).requires_grad_() for k, v in x.items() if v is not None}
+    given = {k: with_gaps(v) for k, v in leaves.items()} if strided else leaves
+    y, last = selective_scan(**given, delta_softplus=True, return_last_state=True, backend=backend)
     loss = (y.float() * torch.linspace(-1, 1, y.numel(), device=device).view_as(y)).sum()
-    (loss + (last * torch.linspace(1, 2, last.numel(), device=device).view_as(last)).sum()).backward()
+    if "initial_state" in leaves:
+        loss = loss + (last * torch.linspace(1, 2, last.numel(), device=device).view_as(last)).sum()
+    loss.backward()
     found = {"y": y.detach(), "last": last.detach(), **{k: v.grad for k, v in leaves.items()}}
     return {k: v.cpu() for k, v in found.items()}
 

@@ -6,6 +6,7 @@ import torch
 from fsbench.errors import SettingsError
 from fsbench.ops import mask_value_attention as module
 from fsbench.ops.mask_value_attention import mask_value_attention
+from tests.fsbench.ops.scan_inputs import with_gaps
 
 B, C, T, TS, HEADS = 3, 16, 7, 11, 4
 FAST = ("chunked", "fused")
@@ -104,9 +105,20 @@ def test_the_environment_chooses_the_path(monkeypatch):
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("strided", [False, True])
+@pytest.mark.parametrize(("dtype", "limit"), [(torch.float32, 2e-5), (torch.float16, 0.01), (torch.bfloat16, 0.05)])
+@pytest.mark.parametrize("heads", [HEADS, C])  # heads of one channel, too
 @pytest.mark.parametrize("backend", ["reference", *FAST])
-def test_cuda_equals_the_plain_loop(backend):
+def test_cuda_equals_the_reference_in_double_precision(backend, heads, dtype, limit, strided):
+    """Values and gradients, against fp64 on the CPU."""
     torch.backends.cuda.matmul.allow_tf32 = False
-    arguments = [t.detach().float() for t in inputs()]
-    found = mask_value_attention(*(t.cuda() for t in arguments), HEADS, 0.0, backend)
-    torch.testing.assert_close(found.cpu(), plain(*arguments), atol=2e-5, rtol=2e-5)
+    results = []
+    for device, kind, chosen in (("cpu", torch.float64, "reference"), ("cuda", dtype, backend)):
+        leaves = [t.detach().to(dtype).to(device, kind).requires_grad_() for t in inputs()]
+        given = [with_gaps(t) if strided and device == "cuda" else t for t in leaves]
+        out = mask_value_attention(*given, heads, 0.0, chosen)
+        out.double().square().sum().backward()
+        results.append([out, *(leaf.grad for leaf in leaves)])
+    for expected, value in zip(*results, strict=True):
+        difference = (value.detach().double().cpu() - expected.detach()).abs().max()
+        assert difference <= limit * expected.abs().max()

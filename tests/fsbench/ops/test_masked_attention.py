@@ -6,6 +6,7 @@ import torch
 from fsbench.errors import SettingsError
 from fsbench.ops import masked_attention as module
 from fsbench.ops.masked_attention import masked_attention
+from tests.fsbench.ops.scan_inputs import with_gaps
 
 B, C, T, TS, D, TD, HEADS = 4, 6, 7, 11, 16, 5, 8
 FAST = ("packed", "fused")
@@ -136,11 +137,19 @@ def test_the_environment_chooses_the_path(keep, monkeypatch):
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("strided", [False, True])
+@pytest.mark.parametrize(("dtype", "limit"), [(torch.float32, 2e-5), (torch.float16, 0.01), (torch.bfloat16, 0.05)])
 @pytest.mark.parametrize("backend", FAST)
-def test_cuda_equals_the_reference(backend, keep):
+def test_cuda_equals_the_reference(backend, dtype, limit, strided, keep):
+    """Values and gradients, against fp64 on the CPU."""
     torch.backends.cuda.matmul.allow_tf32 = False
-    arguments = [t.detach().cuda() for t in inputs(torch.float32)]
-    found = masked_attention(*arguments, keep.cuda(), HEADS, backend)
-    torch.testing.assert_close(
-        found, masked_attention(*arguments, keep.cuda(), HEADS, "reference"), atol=2e-5, rtol=2e-5
-    )
+    results = []
+    for device, kind, chosen in (("cpu", torch.float64, "reference"), ("cuda", dtype, backend)):
+        leaves = [t.detach().to(dtype).to(device, kind).requires_grad_() for t in inputs(torch.float32)]
+        given = [with_gaps(t) if strided and device == "cuda" else t for t in leaves]
+        out = masked_attention(*given, keep.to(device), HEADS, chosen)
+        out.double().square().sum().backward()
+        results.append([out, *(leaf.grad for leaf in leaves)])
+    for expected, value in zip(*results, strict=True):
+        difference = (value.detach().double().cpu() - expected.detach()).abs().max()
+        assert difference <= limit * expected.abs().max()

@@ -9,6 +9,7 @@ from fsbench.errors import SettingsError
 from fsbench.ops.selective_scan.interception import intercept
 from fsbench.ops.selective_scan.recapped_scan import long_scan, recapped_scan
 from tests.conftest import DEVICE, needs_triton
+from tests.fsbench.ops.scan_inputs import with_gaps
 
 FAST = ["reference", "torch", pytest.param("triton", marks=needs_triton)]
 
@@ -184,7 +185,35 @@ def test_arguments_of_the_interception_that_do_not_fit_are_named(change, words):
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_cuda_equals_the_long_scan():
-    x = inputs(b=2, d=64, groups=4, n=16, windows=16, tokens=100)
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"b": 2, "d": 64, "groups": 4, "n": 16, "windows": 16, "tokens": 100},
+        {"b": 1, "d": 1, "groups": 1, "n": 1, "windows": 1, "tokens": 1},
+        {"b": 1, "d": 6, "groups": 2, "n": 3, "windows": 3, "tokens": 65, "window": 33},
+    ],
+)
+def test_cuda_equals_the_long_scan(shape):
+    x = inputs(**shape)
     for value, expected in zip(run(recapped_scan, x, "triton", "cuda"), run(long_scan, x, "reference"), strict=True):
         assert (value - expected).abs().max() <= 5e-5 * expected.abs().max().clamp(min=1)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(2, 64, 300, 16), (1, 1, 1, 1), (3, 17, 65, 3)])
+def test_the_interception_on_cuda_equals_steps_of_the_scan(shape, dtype):
+    """Also where the arguments have gaps between their numbers."""
+    x = [t.to(dtype) for t in intercept_inputs(*shape)]
+    expected = outcome(defined, [t.double() for t in x], True)
+
+    def strided(*leaves, backend):
+        return intercept(*(with_gaps(t) for t in leaves[:-1]), leaves[-1], backend=backend)
+
+    for function in (intercept, strided):
+        for value, exact in zip(
+            outcome(function, [t.cuda() for t in x], True, backend="triton"), expected, strict=True
+        ):
+            limit = 5e-5 if dtype == torch.float32 else 0.03
+            assert (value.double() - exact).abs().max() <= limit * exact.abs().max().clamp(min=1)

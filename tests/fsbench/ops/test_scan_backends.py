@@ -59,6 +59,9 @@ def test_the_automatic_choice(monkeypatch):
     assert choose_backend(cuda, stateless=True) == "triton"  # whose sums have an order
     with torch.no_grad():
         assert choose_backend(cuda, stateless=True) == "mamba_ssm"
+    monkeypatch.setattr(torch, "is_deterministic_algorithms_warn_only_enabled", lambda: True)
+    with pytest.warns(UserWarning, match="^mamba_ssm_selective_scan does not have a deterministic implementation"):
+        assert choose_backend(cuda, stateless=True) == "mamba_ssm"  # training by default
     packages.remove("selective_scan_cuda")  # installed without its kernel
     with torch.no_grad():
         assert choose_backend(cuda, stateless=True) == "triton"

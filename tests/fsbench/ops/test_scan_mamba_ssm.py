@@ -2,6 +2,7 @@
 
 import sys
 import types
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -9,6 +10,8 @@ import torch
 from fsbench.errors import SettingsError
 from fsbench.ops import selective_scan as scans
 from fsbench.ops.selective_scan import selective_scan
+from methods.hmnet.mamba.config import HybridMambaConfig
+from methods.hmnet.mamba.ss2d import SS2D
 from tests.fsbench.ops.scan_inputs import inputs
 
 
@@ -22,7 +25,7 @@ def mamba_ssm(monkeypatch):
     ):
         assert u.dtype in (torch.float32, torch.float16, torch.bfloat16)
         weights = [A, D, delta_bias, *(t for t in (B, C) if t.dim() == 2)]
-        assert all(t.dtype == torch.float32 for t in weights if t is not None)
+        assert all(t.dtype == torch.float32 and t.is_contiguous() for t in weights if t is not None)
         variable = [t for t in (B, C) if t.dim() > 2]
         assert all(t.dtype == u.dtype for t in (delta, z, *variable) if t is not None)
         assert len({t.shape[1] if t.dim() == 4 else 1 for t in variable}) <= 1
@@ -30,7 +33,7 @@ def mamba_ssm(monkeypatch):
             u, delta, A, B, C, D, z, delta_bias, delta_softplus, return_last_state=return_last_state, backend="torch"
         )
 
-    interface = types.SimpleNamespace(selective_scan_fn=selective_scan_fn)
+    interface = types.SimpleNamespace(selective_scan_fn=Mock(wraps=selective_scan_fn))
     for name in ("mamba_ssm", "mamba_ssm.ops", "mamba_ssm.ops.selective_scan_interface"):
         monkeypatch.setitem(sys.modules, name, interface)
     chosen = scans.choose_backend
@@ -39,6 +42,7 @@ def mamba_ssm(monkeypatch):
         return backend if backend == "mamba_ssm" else chosen(u, backend, stateless)
 
     monkeypatch.setattr(scans, "choose_backend", choose)
+    return interface.selective_scan_fn
 
 
 @pytest.mark.parametrize("bc", ["4d", "3d", "fixed"])
@@ -51,6 +55,32 @@ def test_mamba_ssm_gets_what_its_kernel_takes(mamba_ssm, bc, dtype):
     found = selective_scan(**x, delta_softplus=True, return_last_state=True, backend="mamba_ssm")
     expected = selective_scan(**x, delta_softplus=True, return_last_state=True, backend="torch")
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("bc", ["4d", "fixed"])
+def test_mamba_ssm_gets_weights_without_gaps(mamba_ssm, bc):
+    """Its kernel steps through them by 1."""
+    x = inputs(bc=bc) | {"initial_state": None}
+    expected = selective_scan(**x, backend="torch")
+    for name in ("A", "D", "delta_bias", *(("B", "C") if bc == "fixed" else ())):
+        x[name] = torch.stack([x[name], torch.full_like(x[name], torch.nan)], -1)[..., 0]
+        assert not x[name].is_contiguous()
+    torch.testing.assert_close(selective_scan(**x, backend="mamba_ssm"), expected)
+
+
+def test_a_self_block_learns_the_same_with_mamba_ssm(mamba_ssm, monkeypatch):
+    """Its scan has no initial state and needs no last one, so that the package takes it in training, too."""
+    results = []
+    for backend in ("torch", "mamba_ssm"):
+        monkeypatch.setattr(scans, "choose_backend", lambda u, chosen=None, stateless=False, b=backend: chosen or b)
+        torch.manual_seed(0)
+        net = SS2D(8, HybridMambaConfig(states=3), hybrid=False)
+        q, s = (torch.randn(2, 4, 4, 8).requires_grad_() for _ in range(2))
+        out_q, out_s = net(q, s)
+        (out_q.square().sum() + out_s.sum()).backward()
+        results.append([out_q, out_s, q.grad, s.grad, *(p.grad for p in net.parameters())])
+    assert mamba_ssm.call_count == 1
+    torch.testing.assert_close(*results)
 
 
 def test_what_the_package_mamba_ssm_lacks_is_said(mamba_ssm):

@@ -155,16 +155,47 @@ def test_softplus_is_exact():
     assert ((_blocks._softplus(x).double() - exact) / exact).abs().max() < 3e-7
 
 
+CUDA_SHAPES = [
+    {"b": 2, "d": 64, "length": 600, "n": 16, "groups": 4},
+    {"b": 1, "d": 1, "length": 1, "n": 1, "groups": 1},  # a width of one everywhere
+    {"b": 3, "d": 6, "length": 65, "n": 5, "groups": 2, "bc": "fixed"},
+    {"b": 1, "d": 40, "length": 130, "n": 17, "groups": 1, "bc": "3d", "scale": 200},
+]
+
+
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("strided", [False, True])
+@pytest.mark.parametrize("shape", CUDA_SHAPES)
 @pytest.mark.parametrize("backend", ["torch", "triton", "mamba_ssm"])
-def test_cuda_equals_the_reference(backend):
-    x = inputs(b=2, d=64, length=600, n=16, groups=4)
+def test_cuda_equals_the_reference(backend, shape, strided):
+    """Values and gradients, of arguments with and without gaps between their numbers."""
+    x = inputs(**shape)
     if backend == "mamba_ssm":
         pytest.importorskip("selective_scan_cuda")
-        x = {k: v.cuda() for k, v in x.items() if k != "initial_state"}
-        found = selective_scan(**x, delta_softplus=True, backend=backend)
-        expected = selective_scan(**x, delta_softplus=True, backend="reference")
-        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
-    else:
-        assert_near(run(x, backend, "cuda"), run(x, "reference"), 5e-5)
+        x["initial_state"] = None
+    assert_near(run(x, backend, "cuda", strided), run(x, "reference"), 1e-4 if backend == "mamba_ssm" else 5e-5)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("shape", CUDA_SHAPES[:3])
+@pytest.mark.parametrize("backend", ["torch", "triton", "mamba_ssm"])
+def test_halves_on_cuda_are_near_the_reference(backend, shape, dtype):
+    x = inputs(**shape, dtype=dtype)
+    if backend == "mamba_ssm":
+        pytest.importorskip("selective_scan_cuda")
+        x["initial_state"] = None
+    single = {k: None if v is None else v.float() for k, v in x.items()}
+    found = {k: v.float() for k, v in run(x, backend, "cuda", strided=True).items()}
+    assert_near(found, run(single, "reference"), 0.03)
+
+
+def test_the_cuda_tests_work_on_the_cpu():
+    """Their shapes, gaps and absent states, by the back end that needs no GPU."""
+    for shape in CUDA_SHAPES[1:3]:
+        x = inputs(**shape)
+        assert_near(run(x, "torch", strided=True), run(x, "reference"), 2e-5)
+        x["initial_state"] = None
+        assert "initial_state" not in run(x, "torch")
