@@ -23,6 +23,7 @@ from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
 from fsbench.metrics.confusion import intersection_union, mean_iou
 from fsbench.metrics.episodic import count
+from fsbench.ops.first_largest import first_largest
 
 INVALID = -1e4  # logit of a way without foreground in its supports, step 5
 DELTAS = sorted(np.arange(-4, 4.5, 0.5).tolist(), key=abs)  # `selection: support`, smallest first
@@ -181,7 +182,7 @@ class Prototype(Segmenter):
             logits[1:][~present] = INVALID
         side = round(logits.shape[1] ** 0.5)
         full = resize_logits(logits, (side, side), _size(episode))
-        return Prediction(full.argmax(0), present, score, one_against_rest(full))
+        return Prediction(first_largest(full), present, score, one_against_rest(full))
 
     def calibrate(self, episodes: Iterable[EpisodeBatch]) -> dict[str, float]:
         """Choose (alpha, delta) by mIoU and then theta by exact-match accuracy; first best on ties (§2.1, `base`)."""
@@ -195,7 +196,7 @@ class Prototype(Segmenter):
             classes = truth.classes[0].tolist()
             for row, (alpha, delta) in enumerate(GRID):
                 logits = token_logits(similar, prototypes.valid, alpha, delta)
-                label_map = resize_logits(logits, (side, side), _size(episode)).argmax(0)
+                label_map = first_largest(resize_logits(logits, (side, side), _size(episode)))
                 counts = count(label_map, truth.label_maps[0], len(classes))[1:].cpu().numpy()
                 for number, slot in zip(classes, np.stack(intersection_union(counts, "background"), 1), strict=True):
                     sums.setdefault(number, np.zeros((len(GRID), 2), dtype=np.int64))[row] += slot

@@ -15,6 +15,7 @@ from torch import Tensor
 from fsbench.core.prediction import Prediction
 from fsbench.data.batch import EpisodeBatch
 from fsbench.errors import SettingsError
+from fsbench.ops.first_largest import first_largest
 
 NShotStrategy = Literal["own", "one_pass", "vote", "average", "average_logit", "hsnet_vote", "cross_guided"]
 """How K shots become one prediction: "own" in the method's own way; "one_pass" the same, only for methods that take all
@@ -119,5 +120,5 @@ def combine(logits: Tensor, strategy: str, weights: Tensor | None = None) -> tup
 def label_map(scores: Tensor, foreground: Tensor) -> Tensor:
     """Return the label map (h, w) int64 of scores (N, h, w) and foreground (N, h, w): of the ways that are foreground
     the one with the highest score (the first on ties), else 0."""
-    way = torch.where(foreground, scores, -torch.inf).argmax(0)
+    way = first_largest(torch.where(foreground, scores, -torch.inf))
     return torch.where(foreground.any(0), way + 1, 0)
