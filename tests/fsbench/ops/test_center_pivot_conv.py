@@ -80,13 +80,14 @@ def test_a_batch_of_empty_supports_has_gradients_of_zero():
 
 
 def pyramids(batch, seed, sides=(13, 7, 4)):
-    return [draw(batch, 2, 4, side, side, seed=seed + side).float() for side in sides]
+    """Features in float64."""
+    return [draw(batch, 2, 4, side, side, seed=seed + side) for side in sides]
 
 
 def test_the_learner_reads_kept_correlations_as_all_of_them(monkeypatch):
     """Logits and gradients, against plain correlations and convolutions by their definition."""
     torch.manual_seed(0)
-    net = HyperpixelLearner([2, 2, 2], 32)
+    net = HyperpixelLearner([2, 2, 2], 32).double()
     query, support, masks = pyramids(3, 0), pyramids(3, 50), masks_of("box", "empty", "full")
 
     def step(correlations):
@@ -98,14 +99,15 @@ def test_the_learner_reads_kept_correlations_as_all_of_them(monkeypatch):
     found = step([keep_correlation(unit(q), s, masks) for q, s in zip(query, support, strict=True)])
     monkeypatch.setattr(CenterPivotConv4d, "forward", CenterPivotConv4d.reference)
     plain = step([hyper_correlation(q, s, masks) for q, s in zip(query, support, strict=True)])
-    torch.testing.assert_close(found, plain, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found, plain, rtol=1e-9, atol=1e-12)
 
 
 @torch.inference_mode()
 def test_the_learner_answers_in_half_precision():
     torch.manual_seed(0)
     net = HyperpixelLearner([2, 2, 2], 32)
-    query, support, masks = pyramids(2, 0), pyramids(2, 50), masks_of("box", "full")
+    query, support = ([scale.float() for scale in pyramids(2, seed)] for seed in (0, 50))
+    masks = masks_of("box", "full")
     correlations = [keep_correlation(unit(q), s, masks) for q, s in zip(query, support, strict=True)][::-1]
     with torch.autocast("cpu", torch.bfloat16):
         half = net(correlations)
