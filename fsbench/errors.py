@@ -15,7 +15,7 @@ from pathlib import Path
 from fsbench.terminal import one_line, print_error
 
 GOES_ON = "the same command goes on from here"
-"""What stopped commands say that lose nothing."""
+"""Words of stopped commands that have lost nothing."""
 
 
 class FsbenchError(Exception):

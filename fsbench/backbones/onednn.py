@@ -17,7 +17,7 @@ from torch import Tensor, nn
 KernelName = Literal["onednn", "default"]
 """Kernels of a frozen network on a CPU: oneDNN's for its linear layers, or torch's choice."""
 KernelChoice = Literal["auto", "onednn", "default"]
-"""The same as asked for; `auto` is decided by the processor's maker."""
+"""Kernels as a user asks for them; `auto` is decided by the processor's maker."""
 
 
 @cache

@@ -24,7 +24,7 @@ FILTERS = {
     "saw": "Backbone saw test images", "choice": "Checkpoint chosen by", "pretrained": "Backbone's data",
     "trials": "Trials",
 }  # fmt: skip
-"""What rows are filtered by besides the method's name: name in the address of the page -> words."""
+"""Filters of rows besides the method's name: name in the address of the page -> words."""
 
 
 class Pages:

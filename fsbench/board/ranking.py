@@ -24,7 +24,7 @@ def conditions(card: Card) -> Conditions:
 
 
 CONDITION_NAMES = tuple(name.replace("_", " ") for name in CONDITIONS)
-"""Of `conditions`, in words."""
+"""The conditions that `conditions` returns, in words."""
 
 
 def groups_by_card(rows: Sequence[Row]) -> dict[Conditions, list[Row]]:

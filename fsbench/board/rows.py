@@ -147,13 +147,13 @@ class Row:
 
     @property
     def notes(self) -> list[str]:
-        """What a reader must know of the runs, each line once."""
+        """Remarks of the runs that a reader must know, each line once."""
         lines = [line for cell in self.cells.values() for line in notes([r.record for r in cell.folds.values()])]
         return list(dict.fromkeys(lines))
 
     @property
     def checks(self) -> dict[str, int]:
-        """What was verified of the runs, or could not be, and of how many of them that is true."""
+        """Findings of the verification, passed or not possible, each with the number of runs it is true of."""
         ids = {str(record.run["id"]) for record in self.records}
         counts: dict[str, int] = {}
         for finding in self.bundle.findings:

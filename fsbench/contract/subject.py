@@ -23,7 +23,7 @@ NOISE = 0.1
 
 Episode = EpisodeBatch | ImageEpisode
 Answer = dict[str, Tensor]
-"""What a method answers to one episode: label map, decisions and scores; of a classifier the queries' labels."""
+"""A method's answer to one episode: label map, decisions and scores; of a classifier the queries' labels."""
 
 
 class Subject:

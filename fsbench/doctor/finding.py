@@ -9,7 +9,7 @@ Verdict = Literal["ok", "absent", "not checked", "failed"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found of one thing.
+    """The result of one check of the doctor.
 
     Attributes:
         part: the part of the table: software, devices, ops, room, data or weights.

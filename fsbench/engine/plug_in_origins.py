@@ -1,4 +1,4 @@
-"""What of a run came from an installed package or a single file of the user's: for the record's provenance."""
+"""Parts of a run that came from an installed package or a single file of the user's, for the record's provenance."""
 
 from pathlib import Path
 from typing import Any

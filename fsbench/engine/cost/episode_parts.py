@@ -26,7 +26,7 @@ PARTS = ("loader", "backbone", "head", "metric")
 does, gradients included; comparing with the truth and the rows of the record."""
 
 WAYS, QUERIES = 5, 15
-"""Of a drawn episode of classification."""
+"""Numbers of a drawn episode of classification."""
 
 
 @dataclass(frozen=True)
