@@ -25,7 +25,7 @@ def test_scores_are_those_of_all_seeds_or_none():
 
 
 def test_runs_of_other_weights_never_fill_up_a_score(write):
-    """Of two grids of checkpoints and one of trainings each has one fold done: no score is complete, and each is told
+    """Two grids of checkpoints and one of trainings have one fold done each: no score is complete, and each is told
     from the others."""
     files = [write(folds=[0, 1], seeds=[0], **more) for more in ({}, {"checkpoint": "x/{fold}"}, {"checkpoint": "y"})]
     done = {(None, 0), ("x/{fold}", 1), ("y", 0)}
