@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from datamodules.loading.distributed import ContiguousDistributedSampler, ranks
-from datamodules.loading.file_digests import content_digests
 from fsbench.data.batch import ImageEpisode
 from fsbench.data.dataset import ClassificationIndex
+from fsbench.data.file_digests import content_digests
 from fsbench.data.image_io import read_pixels
 from fsbench.data.loader import Loader
 from fsbench.data.transforms import centre_square

@@ -25,7 +25,7 @@ from fsbench.data.loader import Loader
 from fsbench.data.step_division import StepDivision
 from fsbench.engine.checkpoint import TRAINED_ON
 from fsbench.episodes.draw import draw_manifest
-from fsbench.episodes.evaluation_order import evaluation_order
+from fsbench.episodes.evaluation_order import evaluation_order, next_uses
 from fsbench.episodes.lists import pair_list, training_split
 from fsbench.episodes.manifest import Manifest
 from fsbench.episodes.pools import Pool, training_pool
@@ -76,7 +76,8 @@ class EpisodicDataModule(L.LightningDataModule):
             that learn these.
         augmentation: random changes of training images as PFENet's followers make them, with their factors of size
             for PASCAL or COCO (hmnet.md §10.1) or those of the base learner (§2.4.2).
-        support_annotation: "mask", or "bbox" for boxes around the test's support masks.
+        support_annotation: "mask", "bbox" for boxes around the test's support masks, or "all_ways" for masks that also
+            show a support's pixels of the episode's other ways.
         setting: one of `fsbench.episodes.settings.SETTINGS`.
         empty_masks: queries may show none of the support classes, where the protocol allows that (false for methods
             that only segment).
@@ -129,7 +130,7 @@ class EpisodicDataModule(L.LightningDataModule):
         training_shot: int = 1,
         training_items: Literal["episodes", "images"] = "episodes",
         augmentation: Literal["none", "pascal", "coco", "base_learner"] = "none",
-        support_annotation: Literal["mask", "bbox"] = "mask",
+        support_annotation: Literal["mask", "bbox", "all_ways"] = "mask",
         micro_batch: int | None = None,
         fill_to: int = 1,
         drop_last: bool = False,
@@ -244,6 +245,7 @@ class EpisodicDataModule(L.LightningDataModule):
         checkpoint[TRAINED_ON] = {
             "dataset": self.dataset.name,
             "fold": self.fold,
+            "protocol": self.protocol.name,
             "classes": [names[number - 1] for number in self.training_pool.class_ids],
         }
 
@@ -251,10 +253,10 @@ class EpisodicDataModule(L.LightningDataModule):
         """Raise SettingsError when a checkpoint was trained on classes of this data set that the test is about."""
         novel = list(self.manifest.header["class_names"].values())
         seen = [name for name in novel if name in trained_on["classes"]]
-        if trained_on["dataset"] == self.dataset.name and seen:
+        if trained_on["dataset"] in (self.dataset.name, *self.dataset.same_classes_as) and seen:
             raise SettingsError(
-                f"{what} was trained on fold {trained_on['fold']} of {self.dataset.name}, whose base classes include "
-                f"{', '.join(seen[:3])}: novel classes of fold {self.fold}; give the checkpoint of this fold"
+                f"{what} was trained on fold {trained_on['fold']} of {trained_on['dataset']}, whose base classes "
+                f"include {', '.join(seen[:3])}: novel classes of fold {self.fold}; give the checkpoint of this fold"
             )
 
     @property
@@ -267,7 +269,13 @@ class EpisodicDataModule(L.LightningDataModule):
     @property
     def test_options(self) -> dict[str, Any]:
         """Non-default settings of the test that only some methods use, for the run's identity."""
-        return {} if self.support_annotation == "mask" else {"support_annotation": self.support_annotation}
+        is_other = self.support_annotation == "bbox" or self._tells_all_ways
+        return {"support_annotation": self.support_annotation} if is_other else {}
+
+    @property
+    def _tells_all_ways(self) -> bool:
+        """Whether supports tell all ways, which is more than their own in a test of several or of added ways."""
+        return self.support_annotation == "all_ways" and (self.way > 1 or self.setting == "fully_augmented")
 
     def train_dataloader(self) -> DataLoader[EpisodeBatch]:
         config, pool = self._loading(training=True), self.training_pool
@@ -306,7 +314,7 @@ class EpisodicDataModule(L.LightningDataModule):
     def test_dataloader(self) -> DataLoader[EpisodeBatch]:
         """Return the unfinished episodes of the manifest, in an order that encodes few images twice."""
         left = [episode for episode in self.manifest.episodes if episode.index not in self.done]
-        return self._evaluation_loader(evaluation_order(left))
+        return self._evaluation_loader(evaluation_order(left), once=True)
 
     def calibration_episodes(self, count: int = 200) -> Iterator[EpisodeBatch]:
         """Return labelled episodes of base classes in training images, with the test's N and K."""
@@ -314,14 +322,20 @@ class EpisodicDataModule(L.LightningDataModule):
         return calibration_episodes(self.dataset, self.training_pool, task, self._loading(training=False), count)
 
     def _loading(self, training: bool) -> LoadingConfig:
-        resize_query_mask = training or self.protocol.query_size == "input"
+        evaluated = self.protocol.query_size
+        resize_query_mask = training or evaluated != "original"
+        query_side = evaluated if isinstance(evaluated, int) and not training else None
         cache_bytes = self.cache_mib * 2**20 // max(self.workers, 1)
-        box_supervision = self.support_annotation == "bbox" and not training
-        return LoadingConfig(self.image_size, self.protocol.resize, resize_query_mask, cache_bytes, box_supervision)
+        boxes = self.support_annotation == "bbox" and not training
+        all_ways, sides = self._tells_all_ways and not training, (self.image_size, self.protocol.resize)
+        return LoadingConfig(*sides, resize_query_mask, cache_bytes, boxes, query_side, all_ways)
 
-    def _evaluation_loader(self, episodes: Sequence[Episode]) -> DataLoader[EpisodeBatch]:
-        data = ManifestEpisodes(self.dataset, episodes, self._loading(training=False))
-        sampler = ContiguousDistributedSampler(len(data))
+    def _evaluation_loader(self, episodes: Sequence[Episode], once: bool = False) -> DataLoader[EpisodeBatch]:
+        """Return this rank's share of the episodes; what is read `once` is forgotten where its last episode is over."""
+        sampler = ContiguousDistributedSampler(len(episodes))
+        share = sampler.share
+        next_shown = dict(zip(share, next_uses(episodes[share.start : share.stop]), strict=True)) if once else {}
+        data = ManifestEpisodes(self.dataset, episodes, self._loading(training=False), next_shown)
         return self._loader(data, batch_size=self.eval_batch_size, sampler=sampler)
 
     def _loader(self, data: Dataset[EpisodeBatch], **batches: Any) -> DataLoader[EpisodeBatch]:

@@ -27,6 +27,15 @@ and unpack all three in <root>, which then holds
   train2014/   val2014/   annotations/instances_train2014.json   annotations/instances_val2014.json
 Check the archives with md5sum."""
 
+COCO_ALL = """\
+`fsbench data prepare coco_all --root <root>` fetches and arranges everything; the folder of coco holds it, too. By
+hand, from the page https://cocodataset.org/#download fetch
+  val2014.zip                    md5 a3d79f5ed8d289b7a7554ce06a5782b3   40504 photos
+  annotations_trainval2014.zip   md5 0a379cfc70b0e71301e0f377548639bd
+and unpack both in <root>, which then holds
+  val2014/   annotations/instances_val2014.json
+Check the archives with md5sum."""
+
 FSS1000 = """\
 The archive is on Google Drive, which only a browser gets it from: follow the link on the page
 https://github.com/HKUSTCV/FSS-1000, put the file (fewshot_data.zip) into DIR, and run
@@ -43,6 +52,43 @@ Give the folder data/splits of a checkout, or a folder with several such folders
   <folder>/pascal/val/fold0.txt   <folder>/coco/val/fold0.pkl   <folder>/pascal/custom/0-5/fold0.txt
   <folder>/fss/test.txt           <folder>/pascal/fss_list/val/data_list_0.txt
 Without lists the suite derives its own from the annotations and the record says so."""
+
+COCO_2017 = """\
+  val2017.zip                    md5 442b8da7639aecaf257c1dceb8ba8c80   5000 photos
+  train2017.zip                  md5 cced6f7f71b7629ddf16f17bbcfab6b2   118287 photos"""
+"""The photos of COCO 2017, from the page https://cocodataset.org/#download."""
+
+ISAID = """\
+The 256 x 256 patches and the lists fold0.txt, fold1.txt, fold2.txt are files of GF-SAM's authors; follow the links to
+their data on the page https://github.com/ANDYZAQ/GF-SAM. <root> then holds
+  val/images/<name>.png   val/semantic_png/<name>_instance_color_RGB.png   lists/isaid/val/fold0.txt, …
+The lists' md5 are 96e4ffcf8b63d9bf0b8c5810bc770995, faff4209dfe56dc8a17ddaa6c48abf2c and
+8b87d6ef6165a14c080fa7ef0c13b1e7 (lines joined by LF, with a final LF); the suite checks them."""
+
+LVIS = f"""\
+The annotations are a file of Matcher's authors; follow the links to their data on the page
+https://github.com/aim-uofa/Matcher and put it at <root>/lvis_val.pkl. The photos are COCO's of 2017, from the page
+https://cocodataset.org/#download
+{COCO_2017}
+unpacked in <root>/coco. <root> then holds
+  lvis_val.pkl   coco/val2017/   coco/train2017/, of both the photos that the file names
+No checksum of the file is published; `fsbench data check lvis --root <root>` compares class counts."""
+
+PACO_PART = f"""\
+The annotations are files of Matcher's authors; follow the links to their data on the page
+https://github.com/aim-uofa/Matcher and put them into <root>/paco. The photos are COCO's of 2017, from the page
+https://cocodataset.org/#download
+{COCO_2017}
+unpacked in <root>/coco. <root> then holds
+  paco/paco_part_train.pkl   paco/paco_part_val.pkl   coco/val2017/   coco/train2017/
+No checksum of the files is published; `fsbench data check paco_part --root <root>` compares class counts."""
+
+PASCAL_PART = """\
+The annotations are files of Matcher's authors; follow the links to their data on the page
+https://github.com/aim-uofa/Matcher. The photos are those of VOC 2010, from the page
+http://host.robots.ox.ac.uk/pascal/VOC/voc2010/ (VOCtrainval_03-May-2010.tar). <root> is the folder VOC2010 with
+  all_obj_part_to_image.json   Annotations_Part_json_merged_part_classes/<id>.json   JPEGImages/<id>.jpg
+No checksum of the files is published; `fsbench data check pascal_part --root <root>` compares class counts."""
 
 CUB = """\
 `fsbench data prepare cub --root <root>` fetches and arranges everything. By hand, from the page
@@ -95,8 +141,9 @@ Give a folder that holds a folder for each class with its images in it:
 
 
 GUIDES = {
-    "pascal": PASCAL, "coco": COCO, "fss1000": FSS1000, "cub": CUB, "cars": CARS, "places": PLACES, "plantae": PLANTAE,
-    "aircraft": AIRCRAFT, "pets": PETS, "imagefolder": IMAGE_FOLDER,
+    "pascal": PASCAL, "coco": COCO, "coco_all": COCO_ALL, "fss1000": FSS1000, "cub": CUB, "cars": CARS,
+    "places": PLACES, "plantae": PLANTAE, "aircraft": AIRCRAFT, "pets": PETS, "imagefolder": IMAGE_FOLDER,
+    "isaid": ISAID, "lvis": LVIS, "paco_part": PACO_PART, "pascal_part": PASCAL_PART,
 }  # fmt: skip
 """Instructions by the names of data sets."""
 

@@ -6,6 +6,7 @@ from datamodules.check.lists import check_lists
 from datamodules.check.media import check_files
 from datamodules.check.report import Report, some
 from datamodules.datasets.coco import Coco
+from datamodules.datasets.coco_all import CocoAll
 from datamodules.lists.official import default_lists
 from fsbench.episodes.lists import SIZE_BINS, pair_list
 
@@ -13,14 +14,21 @@ _IMAGES = {"train2014": 82783, "val2014": 40504}
 """Images of each part of the official data."""
 
 
-def check(report: Report, root: Path, lists: list[str] | None) -> None:
-    """Report on images, annotations and lists in `root`; `lists` are folders of released lists."""
-    index = report.attempt("folders", lambda: Coco(str(root), lists=[]))
-    if index is None:
+def check(kind: type[Coco], report: Report, root: Path, lists: list[str] | None) -> None:
+    """Report on images, annotations and lists in `root`, as far as data set `kind` needs them.
+
+    Args:
+        kind: `Coco`, or `CocoAll`, whose test joins the test lists of COCO's folds.
+        report: where the findings go.
+        root: folder of the data set.
+        lists: folders of released lists.
+    """
+    if report.attempt("folders", lambda: kind(str(root), lists=[])) is None:  # its message names what `kind` needs
         return
+    index = Coco(str(root), lists=[])
     report.ok("folders", str(index.root))
     complete: dict[str, bool] = {}
-    for folder in _IMAGES:
+    for folder in kind.image_folders:
         absent = index._absent_parts(folder)
         complete[folder] = not absent
         if absent and folder == "train2014" and len(absent) == 2:
@@ -30,12 +38,13 @@ def check(report: Report, root: Path, lists: list[str] | None) -> None:
         else:
             _check_part(report, index, folder)
     if report.usable:
-        splits = ("trn", "pfenet-trn") if complete["train2014"] else ()
+        splits = ("trn", "pfenet-trn") if complete.get("train2014") else ()
+        others = () if kind is CocoAll else (*SIZE_BINS, "pfenet-val")
         check_lists(
             report,
             index,
             lambda split, fold: pair_list(index, split, fold).pairs,
-            (*splits, "val", *SIZE_BINS, "pfenet-val"),
+            (*splits, "val", *others),
             default_lists(lists, root),
         )
 

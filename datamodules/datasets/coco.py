@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
 from datamodules.datasets.base import OfficialIndex
-from datamodules.instructions import COCO, missing
+from datamodules.instructions import COCO, GUIDES, missing
 from datamodules.lists.official import default_lists
 from datamodules.lists.pfenet import MIN_PIXELS, find_image_list
 from datamodules.lists.pixel_counts import PixelTable, count_labels, pixel_table
@@ -51,6 +52,8 @@ class Coco(OfficialIndex):
     augment_threshold = 0.03
     min_pixels = MIN_PIXELS
     list_order = "class"
+    image_folders: ClassVar[tuple[str, ...]] = tuple(_IMAGE_FOLDER.values())
+    """Folders of the images that trainings and tests of the data set take."""
 
     def __init__(self, root: str, lists: list[str] | None = None, allow_unverified_lists: bool = False):
         self.root = Path(root).expanduser()
@@ -59,11 +62,15 @@ class Coco(OfficialIndex):
         self._instances: dict[str, Instances] = {}
         self._tables: dict[str, PixelTable] = {}
         if not self.root.is_dir():
-            raise missing(
-                f"the COCO folder {root} does not exist; expected train2014, val2014 and annotations in it", COCO
-            )
-        if all(self._absent_parts(folder) for folder in _IMAGE_FOLDER.values()):
+            expected = f"{', '.join(self.image_folders)} and annotations in it"
+            raise missing(f"the COCO folder {root} does not exist; expected {expected}", self._guide)
+        if all(self._absent_parts(folder) for folder in self.image_folders):
             self._require_parts("val2014")
+
+    @property
+    def _guide(self) -> str:
+        """Instructions on what to fetch from where."""
+        return GUIDES.get(self.name, COCO)
 
     def test_classes(self, fold: int) -> list[int]:
         self.check_fold(fold)
@@ -169,7 +176,7 @@ class Coco(OfficialIndex):
             raise missing(
                 f"{self.root} has no {' and no '.join(absent)}; expected {folder}/ with the photos and "
                 f"annotations/instances_{folder}.json",
-                COCO,
+                self._guide,
             )
 
     def _require_images(self, folder: str, names: set[str]) -> None:
@@ -178,7 +185,7 @@ class Coco(OfficialIndex):
             raise missing(
                 f"{len(absent)} of {len(names)} listed images are not in {self.root}: "
                 f"{absent[0]}{', …' * (len(absent) > 1)}; expected all photos of {folder}",
-                COCO,
+                self._guide,
             )
 
     @cached_property

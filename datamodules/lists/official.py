@@ -6,7 +6,6 @@ PFENet-like programs. The order of a list decides the episodes. Formats and chec
 """
 
 import csv
-import pickle
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from datamodules.instructions import LISTS, missing
+from datamodules.lists.plain_pickle import PlainUnpickler
 from fsbench.data.dataset import Pair, PairList, pairs_sha256
 from fsbench.errors import DataError
 from fsbench.files import open_file, read_text
@@ -24,7 +24,7 @@ UNVERIFIED = "official, unverified"
 REORDERED = "derived, official set in another order"
 DERIVED = "derived"
 
-DATASETS = ("pascal", "coco", "fss")
+DATASETS = ("pascal", "coco", "fss", "isaid")
 """Folder names of the data sets in the authors' repositories."""
 
 
@@ -58,8 +58,8 @@ def default_lists(lists: Sequence[str] | None, *roots: Path) -> list[str]:
 
 
 def list_folders(folders: Sequence[str | Path], dataset: str) -> list[Path]:
-    """Folders that hold the lists of `dataset` ("pascal", "coco", "fss"): of `folders` themselves, or one level below
-    them (`hsnet`, `emat-size`, `hmnet` in a folder of all lists).
+    """Folders that hold the lists of `dataset` ("pascal", "coco", "fss", "isaid"): of `folders` themselves,
+    or one level below them (`hsnet`, `emat-size`, `hmnet` in a folder of all lists).
 
     Raises DataError for a folder without lists of any data set, and when none has those of `dataset`.
     """
@@ -160,18 +160,11 @@ def _read_text(path: Path) -> tuple[Pair, ...]:
     return tuple(pairs)
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    """Reads containers, strings and numbers; anything that would run code is refused."""
-
-    def find_class(self, module: str, name: str) -> object:
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-
-
 def _read_pickle(path: Path) -> tuple[Pair, ...]:
     expected = "expected a pickle with nothing but {class number - 1: [image names]}; fetch it again"
     try:
         with open_file(path, "list") as file:
-            lists = _PlainUnpickler(file).load()
+            lists = PlainUnpickler(file).load()
     except Exception as error:  # a damaged pickle can raise nearly anything
         raise DataError(f"list {path} cannot be read ({error}); {expected}") from error
     plain = isinstance(lists, dict) and all(

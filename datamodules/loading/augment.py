@@ -4,15 +4,18 @@ Images are RGB float32 0..255 (h, w, 3), labels uint8 (h, w). Every function dra
 authors' order, so that their seeds give their images.
 """
 
+import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import cycle
 
 import cv2
 import numpy as np
 
 from fsbench.data.batch import IMAGENET_MEAN
 from fsbench.data.dataset import VOID
+from fsbench.data.fast.scratch import Scratch
 
 LabelledImage = tuple[np.ndarray, np.ndarray]
 """Image and label map."""
@@ -30,13 +33,19 @@ class Scale:
 
     factors: tuple[float, float] = (0.9, 1.1)
 
-    def __call__(self, image: np.ndarray, label: np.ndarray, rng: random.Random) -> LabelledImage:
+    def draw(self, rng: random.Random) -> float:
+        """Draw a factor."""
         low, high = self.factors
-        factor = low + (high - low) * rng.random()
-        return (
-            cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR),
-            cv2.resize(label, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST),
-        )
+        return low + (high - low) * rng.random()
+
+    def __call__(self, image: np.ndarray, label: np.ndarray, rng: random.Random) -> LabelledImage:
+        factor = self.draw(rng)
+        return scaled(image, factor, cv2.INTER_LINEAR), scaled(label, factor, cv2.INTER_NEAREST)
+
+
+def scaled(pixels: np.ndarray, factor: float, interpolation: int, out: np.ndarray | None = None) -> np.ndarray:
+    """Resize (h, w, ...) by `factor`, into `out` where that has the shape of the result."""
+    return np.asarray(cv2.resize(pixels, None, dst=out, fx=factor, fy=factor, interpolation=interpolation))
 
 
 @dataclass(frozen=True)
@@ -45,19 +54,34 @@ class Rotate:
 
     degrees: float = 10.0
 
+    def draw(self, rng: random.Random) -> float | None:
+        """Draw an angle in degrees, or None for an image that stays as it is."""
+        return -self.degrees + 2 * self.degrees * rng.random() if rng.random() < 0.5 else None
+
     def __call__(self, image: np.ndarray, label: np.ndarray, rng: random.Random) -> LabelledImage:
-        if rng.random() >= 0.5:
+        angle = self.draw(rng)
+        if angle is None:
             return image, label
-        angle = -self.degrees + 2 * self.degrees * rng.random()
-        height, width = label.shape
-        matrix = cv2.getRotationMatrix2D((width / 2, height / 2), angle, 1)
-        border = cv2.BORDER_CONSTANT
-        return (
-            cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=border, borderValue=MEAN),
-            cv2.warpAffine(
-                label, matrix, (width, height), flags=cv2.INTER_NEAREST, borderMode=border, borderValue=(VOID,)
-            ),
-        )
+        return rotated(image, angle, cv2.INTER_LINEAR, MEAN), rotated(label, angle, cv2.INTER_NEAREST, (VOID,))
+
+
+def rotated(
+    pixels: np.ndarray,
+    angle: float,
+    interpolation: int,
+    corners: tuple[float, ...],
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """Rotate (h, w, ...) by `angle` degrees about its middle; `corners` is their colour.
+
+    An `out` that is given takes the result's first rows and columns, as many as it has.
+    """
+    height, width = pixels.shape[:2]
+    rows, columns = pixels.shape[:2] if out is None else out.shape[:2]
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), angle, 1)
+    border = cv2.BORDER_CONSTANT
+    turned = cv2.warpAffine(pixels, matrix, (columns, rows), out, interpolation, border, corners)
+    return np.asarray(turned)
 
 
 def blur(image: np.ndarray, label: np.ndarray, rng: random.Random) -> LabelledImage:
@@ -78,19 +102,42 @@ class Crop:
     side: int
 
     def __call__(self, image: np.ndarray, label: np.ndarray, rng: random.Random) -> LabelledImage:
-        height, width = (max(self.side - n, 0) for n in label.shape)
-        if height or width:
-            edges = (height // 2, height - height // 2, width // 2, width - width // 2)
+        edges = self.edges(label)
+        if any(edges):
             image = cv2.copyMakeBorder(image, *edges, cv2.BORDER_CONSTANT, value=MEAN)
-            label = cv2.copyMakeBorder(label, *edges, cv2.BORDER_CONSTANT, value=(VOID,))
-        whole = np.count_nonzero(label == 1)
+        label, y, x = self.draw(label, rng)
+        return image[y : y + self.side, x : x + self.side], label
+
+    def edges(self, label: np.ndarray) -> tuple[int, int, int, int]:
+        """Return how many pixels are added at the top, at the bottom, on the left and on the right."""
+        height, width = (max(self.side - n, 0) for n in label.shape)
+        return height // 2, height - height // 2, width // 2, width - width // 2
+
+    def draw(self, label: np.ndarray, rng: random.Random) -> tuple[np.ndarray, int, int]:
+        """Draw where the crop lies; returns its labels, and its top and left in the padded image."""
+        edges = self.edges(label)
+        if any(edges):
+            label = np.asarray(cv2.copyMakeBorder(label, *edges, cv2.BORDER_CONSTANT, value=(VOID,)))
+        foreground = label == 1
+        whole = np.count_nonzero(foreground)
         for attempt in range(TRIES + 2):
             top, left = (rng.randint(0, n - self.side) for n in label.shape)
             rows, columns = slice(top, top + self.side), slice(left, left + self.side)
-            kept = np.count_nonzero(label[rows, columns] == 1)
-            if attempt > TRIES or whole == 0 or kept / whole >= FOREGROUND_SHARE:
+            if attempt > TRIES or whole == 0:
                 break
-        return image[rows, columns], label[rows, columns]
+            if np.count_nonzero(foreground[rows, columns]) / whole >= FOREGROUND_SHARE:
+                break
+        return label[rows, columns], top, left
+
+
+_scratch = Scratch()
+
+_MARGIN = 2
+"""Pixels around the crop that the blur reads."""
+_TOGETHER = 64
+"""A multiple of the columns that OpenCV computes at a time; those left over at a row's end are rounded otherwise."""
+_ROTATES_FOUR_CHANNELS = int(cv2.__version__.partition(".")[0]) >= 5
+"""OpenCV 5 rotates four channels faster than three; OpenCV 4, which was not timed, rounds four otherwise than three."""
 
 
 @dataclass(frozen=True)
@@ -99,17 +146,80 @@ class Augmentation:
 
     side: int
     factors: tuple[float, float] = (0.9, 1.1)
-    steps: tuple[Transform, ...] = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "steps", (Scale(self.factors), Rotate(), blur, flip, Crop(self.side)))
+    @property
+    def steps(self) -> tuple[Transform, ...]:
+        """The changes, one after the other."""
+        return Scale(self.factors), Rotate(), blur, flip, Crop(self.side)
 
     def __call__(self, image: np.ndarray, label: np.ndarray, rng: random.Random) -> LabelledImage:
-        """RGB uint8 or float32 (h, w, 3) and label (h, w) of any size -> both of `side` x `side`, image float32."""
-        image = image.astype(np.float32)
-        for step in self.steps:
-            image, label = step(image, label, rng)
-        return np.ascontiguousarray(image), np.ascontiguousarray(label)
+        """Do all `steps`.
+
+        No draw depends on the colours, so the labels go first, and the image is written once into its planes.
+
+        Args:
+            image: RGB uint8 or float32 (h, w, 3) of any size.
+            label: (h, w) uint8.
+            rng: what is drawn from.
+
+        Returns:
+            Planes (3, side, side) float32, and labels (side, side) uint8.
+        """
+        factor, angle = Scale(self.factors).draw(rng), Rotate().draw(rng)
+        blurred, flipped = rng.random() < 0.5, rng.random() < 0.5
+        crop = Crop(self.side)
+
+        label = scaled(label, factor, cv2.INTER_NEAREST)
+        if angle is not None:
+            label = rotated(label, angle, cv2.INTER_NEAREST, (VOID,))
+        if flipped:
+            label = np.asarray(cv2.flip(label, 1))
+        height, width = label.shape
+        above, _, before, _ = crop.edges(label)
+        label, top, left = crop.draw(label, rng)
+        top, left = top - above, left - before
+        if flipped:
+            left = width - left - self.side  # of the image as it is; its planes are flipped at the end
+        rows = min(top + self.side + _MARGIN, height)
+        columns = min(math.ceil((left + self.side + _MARGIN) / _TOGETHER) * _TOGETHER, width)
+
+        buffers = cycle(("even", "odd"))  # each step reads one and writes the other
+
+        def buffer(rows: int, columns: int, channels: int) -> np.ndarray:
+            return _scratch.array(next(buffers), (rows, columns, channels), np.float32)
+
+        pixels = buffer(*image.shape)
+        np.copyto(pixels, image)
+        pixels = scaled(pixels, factor, cv2.INTER_LINEAR, buffer(height, width, 3))
+        if angle is not None:
+            if _ROTATES_FOUR_CHANNELS:
+                pixels = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2RGBA, buffer(height, width, 4)))
+            pixels = rotated(pixels, angle, cv2.INTER_LINEAR, (*MEAN, 0), buffer(rows, columns, pixels.shape[2]))
+        if blurred:
+            first = max(top - _MARGIN, 0)
+            pixels, top = pixels[first:rows, :columns], top - first
+            shape = *pixels.shape[:2], 3
+            if pixels.shape[2] == 4:
+                pixels = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGBA2RGB, buffer(*shape)))
+            pixels = np.asarray(cv2.GaussianBlur(pixels, (5, 5), 0, buffer(*shape)))
+        planes = _planes(pixels, self.side, top, left)
+        if flipped:
+            for plane in planes:
+                cv2.flip(plane, 1, plane)
+        return planes, np.ascontiguousarray(label)
+
+
+def _planes(pixels: np.ndarray, side: int, top: int, left: int) -> np.ndarray:
+    """Copy the square of `side` at (top, left) of pixels (h, w, 3), or 4 whose last is left out, into planes; mean
+    colour where it sticks out."""
+    above, before = max(-top, 0), max(-left, 0)
+    inside = pixels[max(top, 0) :, max(left, 0) :][: side - above, : side - before]
+    below, after = above + inside.shape[0], before + inside.shape[1]
+    planes = np.empty((3, side, side), np.float32)
+    mean = np.array(MEAN, np.float32)[:, None, None]
+    planes[:, :above] = planes[:, below:] = planes[:, above:below, :before] = planes[:, above:below, after:] = mean
+    cv2.mixChannels([inside], [plane[above:below, before:after] for plane in planes], [0, 0, 1, 1, 2, 2])
+    return planes
 
 
 def bounding_boxes(label: np.ndarray) -> np.ndarray:

@@ -7,14 +7,16 @@ import torch
 from torch import Tensor
 
 from fsbench.data.dataset import SegmentationIndex
-from fsbench.data.image_io import check_sizes, read_pixels
+from fsbench.data.image_io import check_sizes, read_view
 from fsbench.tensor_cache import FeatureCache
 
 
 class DecodedImageCache:
-    """The decoded files of one data set; the least recently used ones give way beyond `max_bytes`.
+    """The decoded files of one data set, at most `max_bytes`.
 
-    Every loader process has a cache of its own. Returned arrays belong to it and must not be changed.
+    Beyond that, the least recently used ones give way. In a test with one loader process, which tells `cache` when each
+    image is shown next, those go first that are shown again last. Every loader process has a cache of its own. Returned
+    arrays belong to it and must not be changed.
 
     Args:
         index: the data set.
@@ -41,6 +43,6 @@ class DecodedImageCache:
 
     def _resized(self, name: str, labels: np.ndarray) -> Tensor:
         path = self.index.image_path(name)
-        pixels = read_pixels(path)
+        pixels = read_view(path, self.index.crop(name), short_lived=True)
         check_sizes(path, pixels, labels, self.index.label_file(name))
         return self.resize(pixels, self.size)

@@ -94,12 +94,14 @@ class ContiguousDistributedSampler(Sampler[int]):
     def __init__(self, length: int):
         self.length = length
 
-    def _share(self) -> range:
+    @property
+    def share(self) -> range:
+        """Items of this rank."""
         rank, world = ranks()
         return range(self.length * rank // world, self.length * (rank + 1) // world)
 
     def __len__(self) -> int:
-        return len(self._share())
+        return len(self.share)
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._share())
+        return iter(self.share)

@@ -1,17 +1,18 @@
 """Turn the names of an episode into tensors: decode, resize, rename; and the data sets that loaders read."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 
 from datamodules.loading.augment import bounding_boxes
 from datamodules.loading.decoding import DecodedImageCache
 from fsbench.data.batch import EpisodeBatch, Truth
 from fsbench.data.dataset import SegmentationIndex
-from fsbench.data.transforms import RESIZES, way_labels
+from fsbench.data.label_maps import way_labels
+from fsbench.data.transforms import RESIZES
 from fsbench.episodes.pools import Pool
 from fsbench.episodes.protocol import Resize
 from fsbench.episodes.samplers import Episode, draw_episode
@@ -24,7 +25,9 @@ class LoadingConfig:
     Attributes:
         size: side S of images in pixels.
         resize: key of `RESIZES`.
-        resize_query_mask: resize the query's label map to S x S, too: in training, and where the protocol evaluates so.
+        resize_query_mask: resize the query's label map, too: in training, and where the protocol evaluates so.
+        query_side: side that it is resized to in pixels, where that is not S.
+        all_ways: tell also what supports show of the other ways.
         cache_bytes: memory of a loader process for decoded files that other episodes need as well.
         box_supervision: support labels are bounding boxes of the masks.
     """
@@ -34,6 +37,8 @@ class LoadingConfig:
     resize_query_mask: bool = False
     cache_bytes: int = 0
     box_supervision: bool = False
+    query_side: int | None = None
+    all_ways: bool = False
 
     def files(self, index: SegmentationIndex) -> DecodedImageCache:
         """Return an empty cache of decoded files."""
@@ -65,7 +70,18 @@ def load_episode(
         ]
         for number, way in zip(episode.classes, episode.supports, strict=True)
     ]
-    target = resize_labels(query, side, side) if config.resize_query_mask else query
+    shown = None
+    if config.all_ways:
+        all_ways = [
+            [
+                resize_labels(way_labels(labels[name], index.label_values(name, episode.classes)), side, side)
+                for name in way
+            ]
+            for way in episode.supports
+        ]
+        shown = torch.from_numpy(np.array([all_ways]))
+    query_side = config.query_side or side
+    target = resize_labels(query, query_side, query_side) if config.resize_query_mask else query
     support = torch.tensor([[[rows[name] for name in way] for way in episode.supports]])
     return EpisodeBatch(
         images=torch.stack(images),
@@ -77,23 +93,47 @@ def load_episode(
         query_sizes=torch.tensor([target.shape]),
         episodes=torch.tensor([episode.index]),
         truth=Truth([torch.from_numpy(target)], torch.tensor([present]), torch.tensor([episode.classes])),
+        support_ways=shown,
     )
 
 
 class ManifestEpisodes(Dataset[EpisodeBatch]):
-    """The episodes of a manifest."""
+    """The episodes of a manifest.
 
-    def __init__(self, index: SegmentationIndex, episodes: Sequence[Episode], config: LoadingConfig):
+    Args:
+        index: the data set.
+        episodes: in the order in which they are read.
+        config: how they are loaded.
+        next_shown: for the place of an episode the `next_shown` of its batch. The decoded files of a process that
+            loads all episodes make room by it. One of several loads only some of them, so that an image's next place
+            may be another's: its files make room by last use, and go where nobody shows the image again.
+    """
+
+    def __init__(
+        self,
+        index: SegmentationIndex,
+        episodes: Sequence[Episode],
+        config: LoadingConfig,
+        next_shown: Mapping[int, Mapping[str, int | None]] | None = None,
+    ):
         self.index = index
         self.episodes = episodes
         self.config = config
         self.files = config.files(index)
+        self.next_shown = next_shown or {}
 
     def __len__(self) -> int:
         return len(self.episodes)
 
     def __getitem__(self, i: int) -> EpisodeBatch:
-        return load_episode(self.index, self.episodes[i], self.config, self.files)
+        batch = load_episode(self.index, self.episodes[i], self.config, self.files)
+        next_shown = self.next_shown.get(i, {})
+        worker = get_worker_info()
+        loads_all = worker is None or worker.num_workers == 1
+        for name, place in next_shown.items():
+            if loads_all or place is None:
+                self.files.cache.expect(name, place)
+        return replace(batch, next_shown=next_shown)
 
 
 class TrainingEpisodes(Dataset[EpisodeBatch]):

@@ -33,6 +33,7 @@ def augmented_episode(
         query_sizes=torch.tensor([labels[0].shape]),
         episodes=torch.tensor([episode.index]),
         truth=Truth([labels[0]], (labels[0] == 1).any()[None, None], torch.tensor([[number]])),
+        recurs=False,
     )
 
 
@@ -41,4 +42,4 @@ def _augmented(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return image (3, S, S) float32 and label map (S, S) uint8 of `classes`, augmented alike."""
     image, label = augmentation(*labelled_image(index, name, classes), rng)
-    return torch.from_numpy(image).permute(2, 0, 1).contiguous(), torch.from_numpy(label)
+    return torch.from_numpy(image), torch.from_numpy(label)

@@ -18,8 +18,9 @@ from datamodules.loading.augment import Augmentation
 from datamodules.loading.episodes import LoadingConfig
 from fsbench.data.batch import EpisodeBatch, Truth
 from fsbench.data.dataset import SegmentationIndex
-from fsbench.data.image_io import check_sizes, read_pixels
-from fsbench.data.transforms import RESIZES, resize_labels_padded, resize_padded, way_labels
+from fsbench.data.image_io import check_sizes, read_view
+from fsbench.data.label_maps import way_labels
+from fsbench.data.transforms import RESIZES, resize_labels_padded, resize_padded
 
 
 class TrainingImages(Dataset[EpisodeBatch]):
@@ -58,7 +59,7 @@ class TrainingImages(Dataset[EpisodeBatch]):
             labels = resize_labels(labels, self.config.size, self.config.size)
         else:
             augmented, labels = self.augmentation(pixels, labels, random.Random(repr((self.seed, epoch, i))))
-            image = torch.from_numpy(augmented).permute(2, 0, 1).contiguous()
+            image = torch.from_numpy(augmented)
         return whole_image(f"{self.names[i]} {(self.seed, epoch, i)}", i, image, torch.from_numpy(labels), self.classes)
 
 
@@ -94,7 +95,7 @@ def labelled_image(index: SegmentationIndex, name: str, classes: Sequence[int]) 
         DataError: a file cannot be decoded, or image and label map differ in size.
     """
     path, labels = index.image_path(name), index.label_map(name)
-    pixels = read_pixels(path)
+    pixels = read_view(path, index.crop(name))
     check_sizes(path, pixels, labels, index.label_file(name))
     return pixels, way_labels(labels, index.label_values(name, classes))
 

@@ -6,10 +6,12 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from datamodules.datasets.coco import Coco
+from datamodules.datasets.coco_all import CocoAll
 from datamodules.prepare.job import Archive, Job
 from datamodules.prepare.list_files import provide_lists
+from datamodules.prepare.making import has_content, making_place, publish, publish_into, remove_leftover
 from datamodules.prepare.sbd import write_label_map
-from datamodules.prepare.unpack import discard, publish, unpack
+from datamodules.prepare.unpack import unpack
 from fsbench.download import Digest
 from fsbench.errors import DataError
 from fsbench.files import is_file, read_text, sha256_file, write_text
@@ -26,33 +28,38 @@ ANNOTATIONS = Archive(
     f"{_BASE}/annotations/annotations_trainval2014.zip",
     Digest("md5", "0a379cfc70b0e71301e0f377548639bd"),
 )
+LISTS = {CocoAll.name: "hsnet/coco/val/"}
+"""Folder of the released lists that a data set reads; all of COCO's for one that is not named."""
 RENDERED = "rendered-from.txt"
 """File beside rendered label maps with the sha256 of the annotation file they show."""
 
 
-def prepare(job: Job) -> list[str]:
-    """Make `<root>/{train2014,val2014,annotations}`; steps whose result is present are left out.
+def prepare(kind: type[Coco], job: Job) -> list[str]:
+    """Make what data set `kind` needs of `<root>/{train2014,val2014,annotations}`; steps whose result is present are
+    left out.
 
     Returns remarks for the user.
     """
-    remarks = provide_lists(job, "coco")
-    folders = ["val2014"] if job.validation_only else list(IMAGES)
-    files = [f"instances_{folder}.json" for folder in folders]
-    if not all((job.root / "annotations" / file).is_file() for file in files):
-        making = job.root / ".annotations.making"
-        unpack(job.obtain(ANNOTATIONS), making, lambda name: name.name if name.name in files else None)
-        _require(ANNOTATIONS, making, files)
-        (job.root / "annotations").mkdir(exist_ok=True)
-        for file in files:
-            (making / file).replace(job.root / "annotations" / file)
-        discard(making)
+    remarks = provide_lists(job, Coco.name, LISTS.get(kind.name, ""))
+    folders = ["val2014"] if job.validation_only else list(kind.image_folders)
+    files = {f"instances_{folder}.json" for folder in folders}
+    annotations = job.root / "annotations"
+    if not all((annotations / file).is_file() for file in files):
+        with making_place(annotations) as making:
+            unpack(job.obtain(ANNOTATIONS), making, lambda name: name.name if name.name in files else None)
+            _require(ANNOTATIONS, making, sorted(files))
+            publish_into(making, annotations, files)
     for folder in folders:
-        if not (job.root / folder).is_dir():
-            making = job.root / f".{folder}.making"
-            count = unpack(job.obtain(IMAGES[folder]), making, partial(_image, folder))
-            if not count:
-                raise DataError(f"archive {IMAGES[folder].name} has no {folder}/*.jpg; expected COCO's photos of 2014")
-            publish(making, job.root / folder)
+        if not has_content(job.root / folder):
+            with making_place(job.root / folder) as making:
+                count = unpack(job.obtain(IMAGES[folder]), making, partial(_image, folder))
+                if not count:
+                    raise DataError(
+                        f"archive {IMAGES[folder].name} has no {folder}/*.jpg; expected COCO's photos of 2014"
+                    )
+                publish(making, job.root / folder)
+    for name in ("annotations", *folders):
+        remove_leftover(job.root / name)
     if job.render:
         for folder in folders:
             _render(job.root, folder)

@@ -7,7 +7,8 @@ from pathlib import Path, PurePosixPath
 from datamodules.datasets.fine_grained import Places
 from datamodules.datasets.labelled_images import LabelledImages
 from datamodules.prepare.job import Archive, Job
-from datamodules.prepare.unpack import Place, discard, publish, unpack
+from datamodules.prepare.making import discard, disk_errors, has_content, publish
+from datamodules.prepare.unpack import Place, unpack
 from fsbench.download import Digest
 from fsbench.errors import DataError, SettingsError
 
@@ -88,10 +89,12 @@ def prepare(kind: type[LabelledImages], job: Job) -> list[str]:
     """
     if job.lists is not None:
         raise SettingsError(f"{kind.name} has no released lists; leave --lists out, and give a list file to the run")
-    if kind.present(job.root):
+    folder = kind.present(job.root)
+    if folder and all(has_content(folder / part) for part in kind.parts):
         return []
     for source in SOURCES[kind.name]:
-        _provide(job, source)
+        with disk_errors(job.root):
+            _provide(job, source)
     unpublished = [source.archive.name for source in SOURCES[kind.name] if source.archive.digest is None]
     return [f"{name}: no checksum is published; its sha256 is in prepared.json" for name in unpublished]
 
@@ -99,7 +102,7 @@ def prepare(kind: type[LabelledImages], job: Job) -> list[str]:
 def _provide(job: Job, source: Source) -> None:
     """Unpack one source to the root, unless its files are present."""
     parts = [PurePosixPath(pattern).parts[0] for pattern in source.wanted]
-    if all((job.root / part).exists() for part in parts):
+    if all(has_content(job.root / part) for part in parts):
         return
     archive = job.obtain(source.archive)
     making = job.root / f".{source.archive.name}.making"
@@ -127,11 +130,11 @@ def _place(wanted: tuple[str, ...], name: PurePosixPath) -> str | None:
 
 def _first_of_folders(archive: Path, making: Path, place: Place, most: int) -> Place:
     """Return `place` restricted to the first `most` files of every folder, by name; reads the whole archive's names."""
-    names: dict[str, list[str]] = {}
+    names: dict[str, set[str]] = {}
 
     def collect(name: PurePosixPath) -> None:
         folder, _, file = (place(name) or "").rpartition("/")
-        names.setdefault(folder, []).append(file)
+        names.setdefault(folder, set()).add(file)
 
     unpack(archive, making, collect)
     kept = {f"{folder}/{file}" for folder, files in names.items() for file in sorted(files)[:most]}

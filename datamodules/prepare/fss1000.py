@@ -7,7 +7,8 @@ from datamodules.datasets.fss1000 import IMAGES_PER_CLASS, INNER_FOLDERS
 from datamodules.instructions import FSS1000, missing
 from datamodules.prepare.job import Job
 from datamodules.prepare.list_files import provide_lists
-from datamodules.prepare.unpack import publish, unpack
+from datamodules.prepare.making import making_place, publish
+from datamodules.prepare.unpack import unpack
 from fsbench.errors import DataError
 
 ARCHIVES = tuple(
@@ -29,11 +30,11 @@ def prepare(job: Job) -> list[str]:
     folders = (job.root, *(job.root / inner for inner in INNER_FOLDERS))
     if not any(any(folder.glob("*/[0-9]*.jpg")) for folder in folders):
         archive = _find(job)
-        making = job.root / ".FSS-1000.making"
-        unpack(archive, making, _image)
-        _check_structure(making, archive, job.allow_unverified)
-        job.note(archive, None, verified=False)
-        publish(making, job.root / "FSS-1000")
+        with making_place(job.root / "FSS-1000") as making:
+            unpack(archive, making, _image)
+            _check_structure(making, archive, job.allow_unverified)
+            job.note(archive, None, verified=False)
+            publish(making, job.root / "FSS-1000")
         remarks.append(f"{archive.name}: no checksum is published; its sha256 is in prepared.json")
     return remarks
 

@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from datamodules.prepare.making import OTHER_ROOT
 from fsbench.download import Digest, RetryPolicy, download
 from fsbench.errors import DataError, SettingsError
 from fsbench.files import locked, read_json, sha256_file, write_text
@@ -38,7 +39,8 @@ class Job:
         url_base: mirror instead of the publishers' addresses: `<url_base>/<archive>`, `<url_base>/lists/<file>`.
         allow_unverified: use archives whose checksum is not the published one; `NOTE` says so.
         render: write label PNGs where the data set paints its label maps.
-        validation_only: leave the training part out where it is an archive of its own.
+        validation_only: leave out what tests do not need where archives hold more: training parts, photos that no test
+            draws from.
         retry: waiting times and attempts of downloads.
     """
 
@@ -66,7 +68,7 @@ class Job:
         with ExitStack() as stack:
             try:
                 self.root.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(locked(self.root / ".prepare.lock"))
+                stack.enter_context(locked(self.root / ".prepare.lock", OTHER_ROOT))
             except BlockingIOError as error:
                 raise SettingsError(
                     f"another `fsbench data prepare` works in {self.root}; wait for it, or stop it"

@@ -44,8 +44,8 @@ def list_files(dataset: str) -> tuple[ListFile, ...]:
     return tuple(row for row in rows if row.file.split("/")[1] == dataset)
 
 
-def provide_lists(job: Job, dataset: str) -> list[str]:
-    """Put the lists of `dataset` into `<root>/lists`.
+def provide_lists(job: Job, dataset: str, folder: str = "") -> list[str]:
+    """Put the lists of `dataset` into `<root>/lists`; with `folder`, those below this folder alone.
 
     Returns:
         Remarks for the user about lists that are not provided.
@@ -55,7 +55,8 @@ def provide_lists(job: Job, dataset: str) -> list[str]:
     """
     if job.without_lists:
         return ["no lists were taken; the suite derives its own, and records say so"]
-    wanted = [row for row in list_files(dataset) if not _is_intact(job.root / "lists" / row.file, row.sha256)]
+    rows = [row for row in list_files(dataset) if row.file.startswith(folder)]
+    wanted = [row for row in rows if not _is_intact(job.root / "lists" / row.file, row.sha256)]
     if not wanted:
         return []
     return _copy(job.lists, job.root / "lists", wanted) if job.lists else _fetch(job, wanted)

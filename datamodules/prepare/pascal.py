@@ -1,13 +1,15 @@
 """Prepare PASCAL VOC 2012 with SBD: images, VOC's label maps, and SBD's for all other images."""
 
 import shutil
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from datamodules.datasets.pascal import SBD_TRAIN
 from datamodules.prepare.job import Archive, Job
 from datamodules.prepare.list_files import provide_lists
+from datamodules.prepare.making import discard, disk_errors, has_content, publish
 from datamodules.prepare.sbd import convert
-from datamodules.prepare.unpack import discard, publish, unpack
+from datamodules.prepare.unpack import unpack
 from fsbench.download import Digest
 from fsbench.errors import DataError
 from fsbench.files import replacing
@@ -24,6 +26,10 @@ SBD = Archive(
 )
 PARTS = ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation")
 """Folders of the VOC archive that are unpacked."""
+VOC_UNPACKED = ".voc.making"
+"""Folder in VOC2012, so on the disk of its parts even where that is a link, with what the archive holds of it."""
+SBD_UNPACKED = ".sbd.making"
+"""Folder in the root with what SBD's archive holds."""
 
 
 def prepare(job: Job) -> list[str]:
@@ -34,24 +40,27 @@ def prepare(job: Job) -> list[str]:
     remarks = provide_lists(job, "pascal")
     folders = (job.root, job.root / "VOC2012", job.root / "VOCdevkit/VOC2012")
     voc = next((folder for folder in folders if (folder / "JPEGImages").is_dir()), job.root / "VOC2012")
-    if not all((voc / part).is_dir() for part in PARTS):
-        _unpack_voc(job, voc)
-    if not (voc / "SegmentationClassAug").is_dir():
-        _merge_sbd(job, voc)
+    with disk_errors(voc):
+        if not all(has_content(voc / part) for part in PARTS):
+            _unpack_voc(job, voc)
+        if not has_content(voc / "SegmentationClassAug"):
+            _merge_sbd(job, voc)
+    for unpacked in (voc / VOC_UNPACKED, job.root / SBD_UNPACKED):  # here, as a killed process may have left one
+        with suppress(OSError):  # a folder for reading only keeps what it has
+            discard(unpacked)
     return remarks
 
 
 def _unpack_voc(job: Job, voc: Path) -> None:
     """Unpack `PARTS` of the VOC archive to the folder `voc`."""
-    making = job.root / ".voc.making"
+    making = voc / VOC_UNPACKED
     unpack(job.obtain(VOC), making, _voc_part)
     for part in PARTS:
         if not (making / part).is_dir():
             raise DataError(f"archive {VOC.name} has no VOC2012/{part}; expected that of VOC 2012; fetch it again")
     for part in PARTS:
-        if not (voc / part).is_dir():
+        if not has_content(voc / part):
             publish(making / part, voc / part)
-    discard(making)
 
 
 def _voc_part(name: PurePosixPath) -> str | None:
@@ -62,7 +71,7 @@ def _voc_part(name: PurePosixPath) -> str | None:
 
 def _merge_sbd(job: Job, voc: Path) -> None:
     """Make SegmentationClassAug: VOC's label maps unchanged, SBD's for every image without one of VOC."""
-    raw, making = job.root / ".sbd.making", voc / ".SegmentationClassAug.making"
+    raw, making = job.root / SBD_UNPACKED, voc / ".SegmentationClassAug.making"
     unpack(job.obtain(SBD), raw, _sbd_part)
     annotations = {path.stem: path for path in sorted((raw / "cls").glob("*.mat"))}
     own = {path.stem: path for path in sorted((voc / "SegmentationClass").glob("*.png"))}
@@ -77,7 +86,6 @@ def _merge_sbd(job: Job, voc: Path) -> None:
     if (raw / "train.txt").is_file():  # PFENet-like training lists follow it
         shutil.copyfile(raw / "train.txt", voc / "ImageSets/Segmentation" / SBD_TRAIN)
     publish(making, voc / "SegmentationClassAug")
-    discard(raw)
 
 
 def _sbd_part(name: PurePosixPath) -> str | None:

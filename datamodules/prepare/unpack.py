@@ -14,13 +14,15 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from datamodules.prepare.making import source_note
 from fsbench.download import require_space
 from fsbench.errors import DataError
 from fsbench.files import is_file, open_file, read_text, write_text
 from fsbench.files.archives import check_expansion, open_tar, open_zip, read_padding
 
 Place = Callable[[PurePosixPath], str | None]
-"""Function from a name inside the archive to a path below the target folder, or None to leave the file out."""
+"""Function from a name inside the archive to a path below the target folder, or None to leave the file out; it
+may be asked for the same name several times."""
 
 
 OTHER_DISK = "use another disk (--root, --from)"
@@ -67,7 +69,10 @@ def unpack(archive: Path, folder: Path, place: Place) -> int:
 
     _start_over_unless_same(archive, folder)
     sources: dict[str, str] = {}
-    with _opened(archive, folder) as members, tqdm(desc=f"Unpacking {archive.name}", unit="file", disable=None) as bar:
+    with (
+        _opened(archive, folder, place) as members,
+        tqdm(desc=f"Unpacking {archive.name}", unit="file", disable=None) as bar,
+    ):
         for member in members:
             if member.leads_out:
                 raise DataError(
@@ -92,29 +97,9 @@ def unpack(archive: Path, folder: Path, place: Place) -> int:
     return len(sources)
 
 
-def publish(making: Path, target: Path) -> None:
-    """Rename the finished folder or file `making` to `target`, replacing what is there."""
-    if target.exists():
-        shutil.rmtree(target) if target.is_dir() else target.unlink()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    making.replace(target)
-    _source_note(making).unlink(missing_ok=True)
-
-
-def discard(making: Path) -> None:
-    """Remove the folder `making`, all of whose wanted files are in their places."""
-    shutil.rmtree(making)
-    _source_note(making).unlink(missing_ok=True)
-
-
-def _source_note(folder: Path) -> Path:
-    """Return the file beside `folder` that names the archive its contents come from."""
-    return folder.with_name(f"{folder.name}.from")
-
-
 def _start_over_unless_same(archive: Path, folder: Path) -> None:
     """Empty `folder` unless its contents come from this very archive, which the note beside it tells."""
-    note = _source_note(folder)
+    note = source_note(folder)
     status = archive.stat() if archive.is_file() else None
     source = f"{archive.name} {status.st_size} {status.st_mtime_ns}\n" if status else ""
     if folder.exists() and (not is_file(note) or read_text(note, "list") != source):
@@ -156,8 +141,9 @@ def _disk_errors(target: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _opened(archive: Path, folder: Path) -> Iterator[Iterator[_Member]]:
-    """Yield the members of `archive`; whatever reading it raises becomes a DataError."""
+def _opened(archive: Path, folder: Path, place: Place) -> Iterator[Iterator[_Member]]:
+    """Yield the members of `archive`, of which `place` names the wanted ones; whatever reading it raises becomes a
+    DataError."""
     damaged = (
         tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError,
         NotImplementedError, RuntimeError, OverflowError,
@@ -170,9 +156,8 @@ def _opened(archive: Path, folder: Path) -> Iterator[Iterator[_Member]]:
             is_zip = start in (b"PK\3\4", b"PK\5\6")
         if is_zip:
             with open_zip(archive) as zip_file:
-                require_space(
-                    folder, sum(info.file_size for info in zip_file.infolist()) - _bytes_in(folder), OTHER_DISK
-                )
+                wanted = (info.file_size for info in zip_file.infolist() if place(PurePosixPath(info.filename)))
+                require_space(folder, sum(wanted) - _bytes_in(folder), OTHER_DISK)
                 yield _zip_members(zip_file)
         else:
             if _is_uncompressed_tar(archive):

@@ -3,10 +3,12 @@
 Shapes: B episodes, N ways, K shots, M distinct images, S image side, (h, w) a query's label map.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -46,6 +48,13 @@ class EpisodeBatch:
         query_sizes: (B, 2) int64, original (height, width) of the query, the size of a predicted label map.
         episodes: (B,) int64 indices in the manifest.
         truth: None when a method predicts.
+        recurs: the same pixels may come again in another batch; False for random changes of training images, whose
+            features no cache need keep.
+        next_shown: in an evaluation, for names of images the place in its order of the next episode that shows each;
+            None where no later one does, so that nothing of the image need be kept.
+        support_ways: (B, N, K, S, S) uint8, all that supports show of their episode: 0 background, 1..N ways, 255 void;
+            None unless the data module gives it (`--data.support_annotation all_ways`, with several ways, or one to
+            which the setting adds others).
     """
 
     images: Tensor
@@ -57,6 +66,9 @@ class EpisodeBatch:
     query_sizes: Tensor
     episodes: Tensor
     truth: Truth | None
+    recurs: bool = True
+    next_shown: Mapping[str, int | None] = field(default_factory=dict)
+    support_ways: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.query)
@@ -68,8 +80,7 @@ class EpisodeBatch:
 
     def pixels(self, row: int) -> Tensor:
         """Image `row` as (3, S, S) float32, normalised with the ImageNet statistics."""
-        mean, std = (torch.tensor(v, device=self.images.device)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
-        return (self.images[row].float() / 255 - mean) / std
+        return normalised(self.images[row])
 
     def known_truth(self) -> Truth:
         assert self.truth is not None, "a method must not ask for the truth while it predicts"
@@ -85,6 +96,7 @@ class EpisodeBatch:
             truth = self.truth and Truth(
                 [self.truth.label_maps[b]], self.truth.presence[b : b + 1, ways], self.truth.classes[b : b + 1, ways]
             )
+            shown = None if self.support_ways is None else self.support_ways[b : b + 1, ways][:, :, shots]
             yield replace(
                 self,
                 query=self.query[b : b + 1],
@@ -94,6 +106,7 @@ class EpisodeBatch:
                 query_sizes=self.query_sizes[b : b + 1],
                 episodes=self.episodes[b : b + 1],
                 truth=truth,
+                support_ways=shown,
             )
 
     def to(self, *args: Any, **kwargs: Any) -> "EpisodeBatch":
@@ -128,6 +141,7 @@ def collate(items: Sequence[EpisodeBatch]) -> EpisodeBatch:
     shape = [max(sizes) for sizes in zip(*(item.valid.shape[1:] for item in items), strict=True)]
     new_row = [torch.tensor([rows[name] for name in item.image_names]) for item in items]
     truths = [item.known_truth() for item in items]
+    shown = [item.support_ways for item in items if item.support_ways is not None]
     return EpisodeBatch(
         images=torch.stack(images),
         image_names=list(rows),
@@ -142,6 +156,9 @@ def collate(items: Sequence[EpisodeBatch]) -> EpisodeBatch:
             torch.cat([_pad(truth.presence, shape[:1]) for truth in truths]),
             torch.cat([_pad(truth.classes, shape[:1]) for truth in truths]),
         ),
+        recurs=all(item.recurs for item in items),
+        next_shown={name: place for item in items for name, place in item.next_shown.items()},  # the last one's
+        support_ways=torch.cat([_pad(maps, shape) for maps in shown]) if len(shown) == len(items) else None,
     )
 
 
@@ -193,6 +210,26 @@ class ImageEpisode:
 
 
 def normalised(images: Tensor) -> Tensor:
-    """uint8 (B, 3, S, S) -> float32 with the ImageNet statistics, for every backbone (fort.md §3)."""
-    mean, std = (torch.tensor(v, device=images.device)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
-    return (images.float() / 255 - mean) / std
+    """Images (..., 3, S, S), uint8 or float32 in 0..255 -> float32 with the ImageNet statistics (fort.md §3)."""
+    if images.dtype != torch.uint8 or images.device.type != "cpu" or not images.numel():
+        mean, std = (_column(values).to(images.device)[..., None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+        return torch.div(images.float(), 255).sub_(mean).div_(std)
+    # spared until it is needed
+    import cv2
+
+    result, values = torch.empty(images.shape, dtype=torch.float32), _normal_values(IMAGENET_MEAN, IMAGENET_STD)
+    shape = (-1, *images.shape[-2:])
+    for i, (plane, target) in enumerate(zip(images.reshape(shape).numpy(), result.view(shape).numpy(), strict=True)):
+        cv2.LUT(plane, values[i % 3], target)  # a third of the time of the arithmetic
+    return result
+
+
+@cache
+def _normal_values(mean: tuple[float, ...], std: tuple[float, ...]) -> np.ndarray:
+    """Return the normalised float32 of every colour's 256 values, (3, 256)."""
+    return ((torch.arange(256).float() / 255 - _column(mean)) / _column(std)).numpy()
+
+
+def _column(values: tuple[float, ...]) -> Tensor:
+    """Return a number of each colour, (3, 1) float32 whatever torch's default type is."""
+    return torch.tensor(values, dtype=torch.float32)[:, None]

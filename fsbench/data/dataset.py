@@ -102,6 +102,8 @@ class SegmentationIndex(ABC):
             then noticed before anything is loaded.
         has_published_protocol: papers test on it with numbers of ways of their own, so that a way larger than the
             classes of a fold is refused; elsewhere there are as many ways as classes then (`usable_way`).
+        one_pass: under the protocol `incontext` a test asks for each pair of its list once at most.
+        same_classes_as: other data sets whose classes are the same; what was trained on theirs has seen these.
         query_sampling: how a protocol with a choice draws queries.
         augment_threshold: share of an image that a further class must cover to be used by the augmented settings (θ of
             fscs-protocol §4).
@@ -116,6 +118,8 @@ class SegmentationIndex(ABC):
     folds: int
     classes_of_fold: ClassVar[int | None] = None
     has_published_protocol: ClassVar[bool] = False
+    one_pass: ClassVar[bool] = False
+    same_classes_as: ClassVar[tuple[str, ...]] = ()
     query_sampling: QuerySampling = "sequential"
     augment_threshold: float = 0.07
     min_pixels: int = 1
@@ -165,6 +169,10 @@ class SegmentationIndex(ABC):
     def label_file(self, name: str) -> Path:
         """Return the file that the label map of image `name` comes from, for messages."""
         return self.image_path(name)
+
+    def crop(self, name: str) -> tuple[slice, slice] | None:
+        """Return the rows and columns of its file that image `name` is; None for the whole file."""
+        return None
 
     def label_values(self, name: str, classes: Sequence[int]) -> list[int]:
         """Return the value of each of `classes` in the label map of image `name`.

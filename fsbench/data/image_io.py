@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from fsbench.data.fast.png import decode_indices
+from fsbench.data.fast.scratch import Scratch
 from fsbench.errors import DataError
 from fsbench.files import open_file, read_bytes
 from fsbench.files.images import check_pixels, open_image
@@ -22,6 +24,8 @@ _GREY_STEP = {2: 85, 4: 17}
 UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError, ZeroDivisionError,
                OverflowError, AttributeError, AssertionError, struct.error, zlib.error, MemoryError)  # fmt: skip
 """Errors that PIL raises of damaged files."""
+
+_scratch = Scratch()
 
 _ROWS = 1 << 20
 """Pixels of a label map in colours that are looked up at a time."""
@@ -64,15 +68,26 @@ def read_image(path: Path) -> Image.Image:
         return image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
 
 
-def read_pixels(path: Path) -> np.ndarray:
-    """`read_image` as (H, W, 3) uint8; sound JPEG files by a faster decoder where it gives PIL's pixels."""
+def read_pixels(path: Path, short_lived: bool = False) -> np.ndarray:
+    """`read_image` as (H, W, 3) uint8; sound JPEG files by a faster decoder where it gives PIL's pixels.
+
+    Args:
+        path: the file.
+        short_lived: the pixels are used up before this thread decodes another image, which may take their memory.
+    """
     if path.suffix.lower() in (".jpg", ".jpeg") and _jpeg_decoders_agree():
         with suppress(OSError, ValueError):  # PIL finds out what it is, or says what is wrong
-            return _decode_jpeg(read_bytes(path, "image"))
+            return _decode_jpeg(read_bytes(path, "image"), short_lived)
     return np.asarray(read_image(path))
 
 
-def _decode_jpeg(content: bytes) -> np.ndarray:
+def read_view(path: Path, crop: tuple[slice, slice] | None, short_lived: bool = False) -> np.ndarray:
+    """Return `read_pixels` of a file, or the rows and columns `crop` of it."""
+    pixels = read_pixels(path, short_lived)
+    return pixels if crop is None else np.ascontiguousarray(pixels[crop])
+
+
+def _decode_jpeg(content: bytes, short_lived: bool = False) -> np.ndarray:
     """(H, W, 3) uint8 of a three-colour JPEG. Raises ValueError for anything else and where a byte is not in order."""
     # spared until it is needed
     import simplejpeg
@@ -81,7 +96,8 @@ def _decode_jpeg(content: bytes) -> np.ndarray:
     check_pixels(width, height)
     if colors != "YCbCr":
         raise ValueError("other colours")  # PIL's rules for them are others
-    return np.asarray(simplejpeg.decode_jpeg(content, "RGB", strict=True))
+    target = _scratch.array("jpeg", (3 * height * width,)) if short_lived else None
+    return np.asarray(simplejpeg.decode_jpeg(content, "RGB", buffer=target, strict=True))
 
 
 @cache
@@ -107,6 +123,10 @@ def read_label_map(path: Path) -> np.ndarray:
 
     Void 255 is kept. Raises DataError for undecodable files, class numbers above 255 and unknown colours.
     """
+    with suppress(OSError, ValueError):  # PIL finds out what it is, or says what is wrong
+        numbers = decode_indices(read_bytes(path, "label map"))
+        if numbers is not None:
+            return numbers
     with opened(path, "label map") as image:
         if image.mode in ("RGB", "RGBA"):
             return from_colours(np.asarray(image)[..., :3], path)

@@ -1,7 +1,8 @@
 """Images and label maps as the protocols resize and rename them (fscs-protocol §6, fss-protocol §4, hmnet.md §11.3)."""
 
-from collections.abc import Callable, Sequence
-from functools import cache, lru_cache
+from collections.abc import Callable
+from functools import cache
+from itertools import count
 
 import numpy as np
 import torch
@@ -9,6 +10,11 @@ from PIL import Image
 from torch import Tensor
 
 from fsbench.data.dataset import VOID
+from fsbench.data.label_maps import resize_labels
+
+BY_PIL = 100
+"""Images that a process resizes with PIL at first: the compiled loops take 0.3 s to load, and save 2 ms an image."""
+_resized = count()
 
 
 def resize_image(image: Image.Image | np.ndarray, size: int) -> Tensor:
@@ -23,7 +29,7 @@ def resize_image(image: Image.Image | np.ndarray, size: int) -> Tensor:
         size: side of the square in pixels.
     """
     pixels = np.asarray(image)
-    compiled = _compiled_resize()
+    compiled = _compiled_resize() if next(_resized) >= BY_PIL else None
     if compiled is not None:
         return torch.from_numpy(compiled(pixels, size))
     return resize_with_pil(Image.fromarray(pixels), size)
@@ -49,27 +55,10 @@ def resize_with_pil(image: Image.Image, size: int) -> Tensor:
 @cache
 def _compiled_resize() -> Callable[[np.ndarray, int], np.ndarray] | None:
     try:
-        from fsbench.data.fast_resize import resize_planes  # needs numba, which is optional
+        from fsbench.data.fast.resize import resize_planes  # needs numba, which is optional
     except (ImportError, RuntimeError):  # no numba, none for this version of numpy, or nowhere to keep compiled code
         return None
     return resize_planes
-
-
-def resize_labels(labels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Label map (h, w) -> (height, width), nearest with source index floor(i · in/out) in float32.
-
-    This is torch's `interpolate(mode="nearest")`; the product is rounded to float32, which differs from the exact
-    integer quotient for some sizes (fss-protocol §4).
-    """
-    rows, columns = _source_index(labels.shape[0], height), _source_index(labels.shape[1], width)
-    return labels.take(columns, axis=1).take(rows, axis=0)  # five times as fast as indexing both at once
-
-
-@lru_cache(maxsize=4096)
-def _source_index(length: int, size: int) -> np.ndarray:
-    scale = np.float32(length) / np.float32(size)
-    index = np.floor(np.arange(size, dtype=np.float32) * scale).astype(np.int64)
-    return np.minimum(index, length - 1)
 
 
 def resize_image_cv2(image: Image.Image | np.ndarray, size: int) -> Tensor:
@@ -128,11 +117,3 @@ def resize_labels_padded(labels: np.ndarray, size: int) -> np.ndarray:
 
 RESIZES = {"pil": (resize_image, resize_labels), "cv2": (resize_image_cv2, resize_labels_cv2)}
 """`Protocol.resize` -> how images and label maps become S x S."""
-
-
-def way_labels(labels: np.ndarray, classes: Sequence[int]) -> np.ndarray:
-    """Label values -> way slots: the n-th of `classes` becomes n (from 1), other values 0; void stays 255."""
-    slots = np.zeros(256, dtype=np.uint8)
-    slots[list(classes)] = np.arange(1, len(classes) + 1)
-    slots[VOID] = VOID
-    return slots.take(labels)

@@ -1,13 +1,15 @@
 """Draw the episodes of a manifest: (data set, protocol, task) -> manifest."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import count, islice
+from typing import Any
 
 import numpy as np
 
 from fsbench.data.dataset import PairList, SegmentationIndex
+from fsbench.episodes.in_context import InContextIndex
 from fsbench.episodes.lists import SIZE_BINS, base_validation_pairs, pair_list, validation_split
 from fsbench.episodes.manifest import Manifest
 from fsbench.episodes.pools import Pool, TooFewImages, image_pool, ordinary_pool, size_pool, too_few_images
@@ -15,6 +17,9 @@ from fsbench.episodes.protocol import OTHERS, Protocol
 from fsbench.episodes.samplers import Episode, augment, draw_episode, hsnet_episodes, pfenet_episodes
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
+
+ONE_STREAM = ("hsnet", "incontext")
+"""Samplers that draw all episodes from one stream; supports may repeat."""
 
 
 def draw_manifest(index: SegmentationIndex, protocol: Protocol, task: EpisodeTask) -> Manifest:
@@ -27,8 +32,10 @@ def draw_manifest(index: SegmentationIndex, protocol: Protocol, task: EpisodeTas
     task.check(index, protocol)
     background = task.allow_background_queries and protocol.empty_queries and task.setting not in SIZE_BINS
     task = replace(task, allow_background_queries=background)
+    if isinstance(index, InContextIndex):
+        return _in_context_manifest(index, protocol, task)
     pairs, pool, length = _pool(index, protocol, task)
-    needed = 2 if protocol.sampler == "hsnet" else task.shot + 1  # its supports may repeat
+    needed = 2 if protocol.sampler in ONE_STREAM else task.shot + 1  # its supports may repeat
     skipped: list[int] = []
     if task.skip_small_classes:
         skipped = [number for number in pool.class_ids if len(pairs.images_of.get(number, ())) < needed]
@@ -36,27 +43,81 @@ def draw_manifest(index: SegmentationIndex, protocol: Protocol, task: EpisodeTas
     _check_pool(index, pool, task)
     official = protocol.episode_count(index.name, len(pairs.pairs))
     requested = official if task.episodes is None else task.episodes
+    if index.one_pass and protocol.sampler == "incontext":
+        length = len(pairs.pairs)
     number = min(requested, length) if length else requested
     try:
         episodes = tuple(islice(_episodes(index, protocol, pool, task), number))
     except TooFewImages as error:
         raise DataError(too_few_images(index, pairs, pool, task.fold, needed)) from error
-    header = {
-        "protocol": protocol.name,
-        "version": protocol.version,
-        "dataset": index.name,
-        **task.header(),
-        "seed": protocol.seed if task.seed is None else task.seed,
+    header = _header(index, protocol, task, pool.class_ids) | {
         "episodes": number,
-        "class_ids": sorted(pool.class_ids),
-        "class_names": {str(number): index.class_names[number - 1] for number in sorted(pool.class_ids)},
-        "folds": index.folds,
         "requested": requested,
         "official_episodes": official,
         "dropped_classes": skipped,
         "lists": pairs.origin,
         "lists_sha256": pairs.sha256,
         "all_lists_sha256": _all_lists_sha256(index, protocol, task),
+    }
+    return Manifest(header, episodes)
+
+
+def _header(
+    index: SegmentationIndex, protocol: Protocol, task: EpisodeTask, class_ids: Sequence[int]
+) -> dict[str, Any]:
+    """Return the entries of a header in the order that its hash covers; those of the lists are still empty."""
+    return {
+        "protocol": protocol.name,
+        "version": protocol.version,
+        "dataset": index.name,
+        **task.header(),
+        "seed": _seed(protocol, task),
+        "class_ids": sorted(class_ids),
+        "class_names": {str(number): index.class_names[number - 1] for number in sorted(class_ids)},
+        "folds": index.folds,
+    }
+
+
+def _seed(protocol: Protocol, task: EpisodeTask) -> int | None:
+    return protocol.seed if task.seed is None else task.seed
+
+
+def _in_context_manifest(index: InContextIndex, protocol: Protocol, task: EpisodeTask) -> Manifest:
+    """Draw the episodes of a data set with a rule of its own.
+
+    Raises:
+        SettingsError: another protocol than in-context, or classes besides those of the fold.
+        DataError: a class has too few images.
+    """
+    if protocol.sampler != "incontext":
+        raise SettingsError(
+            f"{index.name} is tested with the protocol incontext, found {protocol.name}; choose PROTOCOL=incontext"
+        )
+    if task.classes != "novel":
+        raise SettingsError(
+            f"{index.name} has no {task.classes} classes to validate on; test a method without training"
+        )
+    run = index.episode_run(task.fold, task.shot, _seed(protocol, task) or 0)
+    if not run.class_ids:
+        raise DataError(
+            f"{index.name} fold {task.fold} has no class with more than {task.shot} images; lower SHOT, or use the "
+            "complete annotation files"
+        )
+    official = protocol.episode_count(index.name, run.length or 0)
+    requested = official if task.episodes is None else task.episodes
+    number = min(requested, requested if run.length is None else run.length)
+    try:
+        episodes = tuple(islice(run.episodes, number))
+    except TooFewImages as error:
+        raise DataError(f"{index.name} fold {task.fold}, {index.name_of(error.number)}: {error}; lower SHOT") from error
+    header = _header(index, protocol, task, run.class_ids) | {
+        "episodes": number,
+        "requested": requested,
+        "official_episodes": official,
+        "dropped_classes": [],
+        "lists": index.annotations_origin,
+        "lists_sha256": index.annotations_sha256,
+        "all_lists_sha256": index.annotations_sha256,
     }
     return Manifest(header, episodes)
 
@@ -83,8 +144,8 @@ def _all_lists_sha256(index: SegmentationIndex, protocol: Protocol, task: Episod
 
 def _episodes(index: SegmentationIndex, protocol: Protocol, pool: Pool, task: EpisodeTask) -> Iterator[Episode]:
     """Yield the episodes of `task` without end."""
-    seed = (protocol.seed if task.seed is None else task.seed) or 0
-    if protocol.sampler == "hsnet":
+    seed = _seed(protocol, task) or 0
+    if protocol.sampler in ONE_STREAM:
         return hsnet_episodes(pool, shot=task.shot, seed=seed)
     if protocol.sampler == "pfenet":
         streams = protocol.streams.get(index.name, protocol.streams[OTHERS])

@@ -11,7 +11,7 @@ from fsbench.files import read_yaml
 from fsbench.paths import CONFIGS
 from fsbench.plugins import named_files
 
-Sampler = Literal["fscs", "hsnet", "pfenet"]
+Sampler = Literal["fscs", "hsnet", "pfenet", "incontext"]
 Resize = Literal["pil", "cv2"]
 OTHERS = "others"
 """Key of a per-dataset setting that holds for data sets that are not named."""
@@ -32,7 +32,8 @@ class Protocol:
         empty_queries: whether a query may show none of its episode's classes.
         settings: evaluation settings that are defined.
         resize: how images and masks become S x S.
-        query_size: resolution of the metrics: the query's "original" size or the method's "input" size.
+        query_size: resolution of the metrics: the query's "original" size, the method's "input" size, or S for S x S
+            pixels.
         void: what void pixels count as.
         shots: who turns K shots into one answer.
         presence: how presence follows from the mask for methods that only segment.
@@ -52,7 +53,7 @@ class Protocol:
     empty_queries: bool
     settings: Literal["fscs", "original"]
     resize: Resize
-    query_size: Literal["original", "input"]
+    query_size: Literal["original", "input"] | int
     void: VoidPolicy
     shots: Literal["method"]
     presence: Literal["any_pixel"]
@@ -85,6 +86,8 @@ def read_protocol(path: Path) -> Protocol:
             f"{path}: version is {protocol.version} and seed {protocol.seed}, expected a version from 1 and a seed "
             "from 0 to 4294967295 or nothing"
         )
+    if isinstance(protocol.query_size, int) and protocol.query_size < 1:
+        raise SettingsError(f"{path}: query_size is {protocol.query_size}, expected 'original', 'input' or 1 or more")
     for key in ("streams", "episodes"):
         few = {name: count for name, count in getattr(protocol, key).items() if count != "all" and count < 1}
         if few:

@@ -49,7 +49,8 @@ class ClassificationEpisode:
     query: tuple[tuple[int, ...], ...]
 
 
-def _draw(rng: np.random.RandomState, items: Sequence[Item]) -> Item:
+def draw(rng: np.random.RandomState, items: Sequence[Item]) -> Item:
+    """Draw one of `items` as `choice(items, 1, replace=False)` does."""
     return items[rng.permutation(len(items))[0]]
 
 
@@ -73,10 +74,10 @@ def _draw_query(index: int, rng: np.random.RandomState, pool: Pool, shot: int) -
         name = pool.images[index % len(pool.images)]
         shown = pool.shown(name)
         return name, shown[rng.randint(len(shown))]
-    number = int(_draw(rng, pool.class_ids))
+    number = int(draw(rng, pool.class_ids))
     if not pool.images_of.get(number):
         raise TooFewImages(number, 0, shot + 1)
-    return _draw(rng, pool.images_of[number]), number
+    return draw(rng, pool.images_of[number]), number
 
 
 def _draw_classes(
@@ -100,7 +101,7 @@ def _draw_supports(
         raise TooFewImages(number, usable, shot)
     taken: list[str] = []
     while len(taken) < shot:
-        name = _draw(rng, images)
+        name = draw(rng, images)
         if name != query and name not in taken:
             taken.append(name)
     return tuple(taken)
@@ -120,7 +121,7 @@ def hsnet_episodes(pool: Pool, *, shot: int, seed: int = 0) -> Iterator[Episode]
             raise TooFewImages(number, 0, 1)
         supports: list[str] = []
         while len(supports) < shot:
-            name = _draw(rng, images)
+            name = draw(rng, images)
             if name != query:
                 supports.append(name)
         yield Episode(index, query, number, (number,), (tuple(supports),))

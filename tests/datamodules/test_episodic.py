@@ -11,7 +11,8 @@ from datamodules.loading import decoding
 from datamodules.loading import distributed as shares_module
 from datamodules.loading.distributed import ContiguousDistributedSampler
 from datamodules.loading.episodes import LoadingConfig, load_episode
-from fsbench.data.transforms import resize_image, resize_labels
+from fsbench.data.label_maps import resize_labels
+from fsbench.data.transforms import resize_image
 from fsbench.episodes.samplers import Episode
 from fsbench.errors import DataError, SettingsError, user_message
 
@@ -23,6 +24,38 @@ def index(blocks_folder):
 
 def module(index, **settings):
     return EpisodicDataModule(index, **{"image_size": 32, "workers": 0, "batch_size": 4, "episodes": 11, **settings})
+
+
+def test_supports_show_all_ways_of_their_episode_where_the_test_asks_for_that(index):
+    asked, usual = module(index, way=2, support_annotation="all_ways"), module(index, way=2)
+    others = 0
+    for batch, plain in zip(asked.test_dataloader(), usual.test_dataloader(), strict=True):
+        episode = asked.manifest.episodes[int(batch.episodes[0])]
+        assert plain.support_ways is None and torch.equal(batch.support_labels, plain.support_labels)
+        for way, names in enumerate(episode.supports):
+            labels = resize_labels(index.label_map(names[0]), 32, 32)
+            expected = sum(slot * (labels == number) for slot, number in enumerate(episode.classes, 1))
+            expected[labels == 255] = 255
+            assert np.array_equal(batch.support_ways[0, way, 0].numpy(), expected)
+            others += int(np.isin(expected, [1, 2]).sum()) - int((expected == way + 1).sum())
+    assert others > 0
+    joined = next(iter(module(index, way=2, support_annotation="all_ways", eval_batch_size=3).test_dataloader()))
+    for single, alone in zip(joined.split(), asked.test_dataloader(), strict=False):
+        assert torch.equal(single.support_ways, alone.support_ways)
+    assert asked.test_options == {"support_annotation": "all_ways"} and usual.test_options == {}
+    one_way = module(index, support_annotation="all_ways")
+    assert one_way.test_options == {} and next(iter(one_way.test_dataloader())).support_ways is None
+
+
+def test_ways_that_a_setting_adds_to_one_are_told_whatever_is_loaded_together(index):
+    settings = {"setting": "fully_augmented", "support_annotation": "all_ways"}
+    alone, joined = module(index, **settings), module(index, eval_batch_size=11, **settings)
+    assert alone.test_options == joined.test_options == {"support_annotation": "all_ways"}
+    assert {len(episode.classes) > 1 for episode in alone.manifest.episodes} == {True, False}
+    (batch,) = joined.test_dataloader()
+    for single, own in zip(batch.split(), alone.test_dataloader(), strict=True):
+        assert torch.equal(single.support_ways, own.support_ways)
+        assert own.support.shape[1] > 1 or torch.equal(own.support_ways, own.support_labels)
 
 
 def test_an_episode_holds_its_files_pixels_and_labels(index):

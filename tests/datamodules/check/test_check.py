@@ -176,6 +176,12 @@ def coco(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_an_absent_folder_is_told_with_what_the_data_set_needs(tmp_path: Path, shown: EpisodePanels) -> None:
+    status, text = shown("coco_all", tmp_path / "absent")
+    assert status == 1 and "expected val2014 and annotations in it" in " ".join(text.split())
+    assert "train2014" not in text
+
+
 def test_small_coco_is_a_usable_subset(coco: Path, shown: EpisodePanels) -> None:
     status, text = shown("coco", coco)
     assert status == 0

@@ -10,8 +10,8 @@ from pycocotools import mask as coco_mask
 
 from datamodules.datasets.coco import CLASS_NAMES, MIN_PIXELS, Coco
 from datamodules.lists.official import read_official
-from fsbench.data.coco_instances import decode_rle
 from fsbench.data.dataset import Pair
+from fsbench.data.rle import decode_rle
 from fsbench.episodes.lists import SIZE_BINS, pair_list
 from fsbench.errors import DataError
 from tests.datamodules.builders import save_coco

@@ -167,7 +167,7 @@ def test_all_official_files_have_the_published_checksums(real_data: Path, tmp_pa
     with tarfile.open(lists / "large-lists.tar.gz") as archive:
         archive.extractall(tmp_path, filter="data")
     for (dataset, split, fold), known in checksums().items():
-        if split.startswith("pfenet"):
+        if split.startswith("pfenet") or dataset == "isaid":  # a golden has iSAID's
             continue
         large = dataset == "coco" and split == "trn"
         folders = [tmp_path / "hsnet"] if large else [lists / "hsnet", lists / "emat-size"]

@@ -8,8 +8,11 @@ import pytest
 import torch
 
 from datamodules.datasets.folder import Folder
+from datamodules.datasets.pascal import Pascal
 from datamodules.episodic import EpisodicDataModule
-from datamodules.loading.augment import Augmentation, Crop, bounding_boxes
+from datamodules.loading.augment import Augmentation, Crop, Rotate, Scale, blur, bounding_boxes, flip
+from datamodules.loading.whole_images import labelled_image
+from fsbench.data.fast.scratch import Scratch
 from fsbench.errors import DataError, SettingsError
 
 
@@ -38,10 +41,71 @@ def test_the_chain_is_a_function_of_the_seed(side):
     image, label = picture()
     change = Augmentation(side)
     first, second = (change(image, label, random.Random(5)) for _ in range(2))
-    assert first[0].shape == (side, side, 3) and first[0].dtype == np.float32 and first[1].dtype == np.uint8
+    assert first[0].shape == (3, side, side) and first[0].dtype == np.float32 and first[1].dtype == np.uint8
     assert all((a == b).all() for a, b in zip(first, second, strict=True))
     assert (change(image, label, random.Random(6))[0] != first[0]).any()
     assert set(np.unique(first[1])) <= {0, 1, 255}
+
+
+def chain(change, image, label, rng):
+    """The changes one after the other on whole images in fresh memory."""
+    image = image.astype(np.float32)
+    for step in (Scale(change.factors), Rotate(), blur, flip, Crop(change.side)):
+        image, label = step(image, label, rng)
+    return image.transpose(2, 0, 1), label
+
+
+def assert_equals_the_chain(change, image, label, seed):
+    """Also the stream of draws stands where the chain leaves it."""
+    rng, plain = random.Random(seed), random.Random(seed)
+    for found, expected in zip(change(image, label, rng), chain(change, image, label, plain), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert rng.getstate() == plain.getstate()
+
+
+@pytest.mark.parametrize("factors", [(0.9, 1.1), (0.8, 1.25)])
+@pytest.mark.parametrize("shape", [(1, 1), (7, 3), (30, 200), (200, 30), (91, 64)])
+def test_the_augmentation_is_the_chain_of_its_steps(shape, factors):
+    rng = np.random.RandomState(shape[0])
+    image = rng.randint(0, 256, (*shape, 3)).astype(np.uint8)
+    label = rng.choice([0, 1, 255], shape).astype(np.uint8)
+    for seed in range(40):
+        assert_equals_the_chain(Augmentation(33 + 32 * (seed % 2), factors), image, label, seed)
+
+
+def test_the_augmentation_is_the_chain_on_real_photos(real_data):
+    """Landscape, portrait and grey ones, after larger and smaller images."""
+    index = Pascal(str(real_data / "voc-mini"))
+    names = sorted(path.stem for path in index.label_file("a").parent.glob("*.png"))
+    images = [labelled_image(index, name, [1, 15]) for name in names[:12]]
+    portraits, landscapes = ([i for i in images if (i[1].shape[0] > i[1].shape[1]) == tall] for tall in (True, False))
+    images = [portraits[0], *landscapes[:2]]
+    grey, label = images[0]
+    images.append((np.ascontiguousarray(grey[..., :1].repeat(3, axis=2)), label))
+    for seed, (image, label) in enumerate([*images, *images]):
+        assert_equals_the_chain(Augmentation(473), image, label, seed)
+
+
+def test_only_what_a_small_crop_reads_is_rotated():
+    """And blurred, from both sides: the crop is a small part of a large image."""
+    image, label = picture(230, 420)
+    for seed in range(30):
+        assert_equals_the_chain(Augmentation(65 + 16 * (seed % 3)), image, label, seed)
+
+
+def test_an_image_larger_than_the_memory_that_is_kept(monkeypatch):
+    monkeypatch.setattr(Scratch, "LARGEST", 5000)
+    for seed in range(10):
+        assert_equals_the_chain(Augmentation(57), *picture(), seed)
+
+
+def test_a_result_stays_when_the_next_image_comes():
+    first, second = picture(seed=1), picture(seed=2)
+    change = Augmentation(57)
+    planes, label = change(*first, random.Random(3))
+    kept = planes.copy(), label.copy()
+    change(*second, random.Random(4))
+    assert np.array_equal(planes, kept[0]) and np.array_equal(label, kept[1])
 
 
 def test_a_crop_keeps_most_of_the_foreground_when_it_can():
@@ -84,6 +148,7 @@ def test_augmented_episodes_have_pictures_of_their_own(blocks_folder):
     batch = batch_of(data)
     assert batch.images.shape[1:] == (3, 33, 33) and batch.images.dtype == torch.float32
     assert batch.support.shape == (4, 1, 2) and len(batch.images) == 12 == len(set(batch.image_names))
+    assert not batch.recurs and batch_of(module(blocks_folder)).recurs  # nothing is kept of them
     again, later = batch_of(data), batch_of(data, epoch=1)
     assert torch.equal(batch.images, again.images) and not set(batch.image_names) & set(later.image_names)
     assert data.training_options == {"augmentation": "pascal", "training_shot": 2}

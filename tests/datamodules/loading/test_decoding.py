@@ -1,5 +1,7 @@
 """The memory of decoded files: bounded, never wrong, and invisible in what episodes hold."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -16,11 +18,6 @@ from fsbench.engine.machine.meter import resident_mib
 from fsbench.errors import SettingsError
 
 NAMES = [f"image_{i:03d}" for i in range(24, 36)]
-
-
-@pytest.fixture(scope="module")
-def index(blocks_folder):
-    return Folder(str(blocks_folder))
 
 
 def held_bytes(files: DecodedImageCache) -> int:
@@ -81,6 +78,33 @@ def test_the_memory_is_shared_by_the_workers(index):
     assert [files.cache.max_bytes for files in share] == [6 * 2**20, 6 * 2**20, 3 * 2**20]
     with pytest.raises(SettingsError, match="cache_mib is -1"):
         EpisodicDataModule(index, cache_mib=-1)
+
+
+class Logged(Folder):
+    """A data set that writes down which images are decoded, in whatever process."""
+
+    log: Path
+
+    def image_path(self, name):
+        with self.log.open("a") as file:
+            file.write(f"{name}\n")
+        return super().image_path(name)
+
+
+@pytest.mark.parametrize(("workers", "mib"), [(0, 2), (1, 2), (2, 3)])
+def test_foresight_never_decodes_more_than_the_order_of_last_use(blocks_folder, tmp_path, workers, mib):
+    """One process that loads all images gains; several, each of which sees some batches, lose nothing."""
+    index = Logged(str(blocks_folder))
+    data = EpisodicDataModule(index, image_size=256, shot=2, workers=workers, episodes=60, cache_mib=mib)
+    decoded = {}
+    for tells in (True, False):
+        index.log = tmp_path / f"{tells}"
+        loader = data.test_dataloader()
+        if not tells:
+            loader.dataset.next_shown = {}
+        assert len(list(loader)) > workers
+        decoded[tells] = len(index.log.read_text().split())
+    assert decoded[True] < decoded[False] if workers < 2 else decoded[True] <= decoded[False]
 
 
 def test_memory_stays_flat(index):

@@ -15,11 +15,6 @@ from fsbench.episodes.samplers import Episode
 EPISODE = Episode(0, "image_030", 1, (1,), (("image_031", "image_026", "image_031"),))
 
 
-@pytest.fixture
-def index(blocks_folder):
-    return Folder(str(blocks_folder))
-
-
 def slots(labels):
     return np.select([labels == 1, labels == 255], [1, 255], 0)
 

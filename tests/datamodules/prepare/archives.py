@@ -33,7 +33,7 @@ def packed(folder: Path, archive: Path) -> Path:
 
 
 def prepare(*arguments: str | Path) -> int:
-    quick = ["--backoff", "0", "--retries", "2", "--timeout", "5"]
+    quick = ["--backoff", "0", "--retries", "2", "--timeout", "60"]
     return main(["data", "prepare", *quick, *map(str, arguments)])
 
 

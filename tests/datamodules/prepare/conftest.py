@@ -1,5 +1,7 @@
 """A web server, a root that only wants its lists, and a memory of known lists that ends with each test."""
 
+import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,4 +28,24 @@ def ready(tmp_path: Path) -> Path:
     """A root in which only the lists are wanting."""
     for part in ("JPEGImages", "SegmentationClass", "SegmentationClassAug", "ImageSets/Segmentation"):
         (tmp_path / "ready/VOC2012" / part).mkdir(parents=True)
+        (tmp_path / "ready/VOC2012" / part / "a").touch()
     return tmp_path / "ready"
+
+
+@pytest.fixture
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that no rename leads into or out of, as on another disk."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+
+    def on_disk(path: str | os.PathLike) -> bool:
+        return Path(path).parent.resolve().is_relative_to(disk)
+
+    def renamed(source: str | os.PathLike, target: str | os.PathLike, rename=os.replace) -> None:
+        if on_disk(source) != on_disk(target):
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), str(source), None, str(target))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", renamed)
+    monkeypatch.setattr(os, "rename", renamed)
+    return disk

@@ -1,5 +1,6 @@
 """`fsbench data prepare coco`: rendered label maps, and the validation images alone."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from datamodules.datasets.coco import Coco
 from datamodules.prepare.coco import RENDERED
+from fsbench.cli.main import main
 from fsbench.data.image_io import read_label_map
 from fsbench.episodes.lists import pair_list
 from tests.datamodules.builders import save_coco
@@ -57,3 +59,20 @@ def test_coco_for_evaluation_alone(coco_archives: Path, tmp_path: Path) -> None:
     arguments = ("coco", "--root", root, "--from", coco_archives, "--no-lists", "--allow-unverified")
     assert prepare(*arguments, "--validation-only") == 0
     assert sorted(path.name for path in root.iterdir() if path.is_dir()) == ["annotations", "val2014"]
+
+
+def test_the_test_of_all_classes_needs_no_training_part(coco_archives: Path, tmp_path: Path, capsys) -> None:
+    """`coco_all` is prepared and checked without the archive of the training photos and the lists of trainings."""
+    (coco_archives / "train2014.zip").unlink()
+    root = tmp_path / "coco"
+    arguments = ("coco_all", "--root", root, "--from", coco_archives, "--allow-unverified")
+    assert prepare(*arguments, "--lists", tmp_path) == 2
+    assert "has none of the 4 lists, such as hsnet/coco/val/fold0.pkl" in capsys.readouterr().err
+    assert prepare(*arguments, "--no-lists") == 0
+    assert sorted(path.name for path in (root / "annotations").iterdir()) == ["instances_val2014.json"]
+    assert not (root / "train2014").exists()
+    capsys.readouterr()
+    assert main(["data", "check", "coco_all", "--root", str(root)]) == 0
+    printed = capsys.readouterr().out
+    assert "train2014" not in printed and "trn" not in printed and "list 0-5" not in printed
+    assert re.search("list val fold 0 +1 pairs", printed)

@@ -92,6 +92,9 @@ def test_only_the_first_places_are_unpacked(archives: Path, tmp_path: Path, monk
     monkeypatch.setitem(SOURCES, "places", (replace(source, most=2),))
     assert prepare("places", "--root", tmp_path / "data", "--from", archives) == 0
     assert {path.name for path in (tmp_path / "data").rglob("*.jpg")} == {"00000001.jpg", "00000002.jpg"}
+    packed(tmp_path / "source/places", tmp_path / "places.zip").replace(archives / source.archive.name)
+    assert prepare("places", "--root", tmp_path / "again", "--from", archives) == 0
+    assert {path.name for path in (tmp_path / "again").rglob("*.jpg")} == {"00000001.jpg", "00000002.jpg"}
 
 
 def test_download_that_breaks_off_goes_on(archives: Path, tmp_path: Path, web: Web) -> None:
@@ -127,3 +130,15 @@ def test_names_that_lead_out_are_refused(archives: Path, tmp_path: Path, capsys:
 def test_released_lists_do_not_exist(archives: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert prepare("cub", "--root", tmp_path / "data", "--lists", archives) == 2
     assert "cub has no released lists" in capsys.readouterr().err
+
+
+def test_a_folder_of_photos_that_is_a_link_to_an_empty_one_of_another_disk(
+    archives: Path, tmp_path: Path, disk: Path
+) -> None:
+    root = tmp_path / "pets"
+    (root / "annotations").mkdir(parents=True)
+    (root / "annotations/list.txt").touch()
+    (disk / "photos").mkdir()
+    (root / "images").symlink_to(disk / "photos")
+    assert prepare("pets", "--root", root, "--from", archives, "--allow-unverified") == 0
+    assert [*(disk / "photos").glob("*.jpg")] and [path.name for path in disk.iterdir()] == ["photos"]

@@ -1,6 +1,8 @@
 """`fsbench data prepare pascal`: from archives at hand, from mirrors that fail, and taken up where it stopped."""
 
+import errno
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -80,6 +82,37 @@ def test_pascal_from_archives_at_hand(voc_archives: Path, tmp_path: Path, capsys
     assert times(root) == before
 
 
+@pytest.mark.parametrize("part", ["JPEGImages", "SegmentationClass", "ImageSets/Segmentation", "SegmentationClassAug"])
+def test_a_part_that_is_a_link_to_an_empty_folder_of_another_disk(
+    part: str, voc_archives: Path, tmp_path: Path, disk: Path
+) -> None:
+    root = tmp_path / "pascal"
+    (disk / "part").mkdir()
+    (root / "VOC2012" / part).parent.mkdir(parents=True)
+    (root / "VOC2012" / part).symlink_to(disk / "part")
+    assert prepare("pascal", "--root", root, "--from", voc_archives, "--no-lists", "--allow-unverified") == 0
+    check_voc(root)
+    assert (root / "VOC2012" / part).is_symlink() and [path.name for path in disk.iterdir()] == ["part"]
+
+
+def test_a_complete_folder_may_be_for_reading_only(
+    voc_archives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("pascal", "--from", voc_archives, "--no-lists", "--allow-unverified", "--root")
+    assert prepare(*arguments, tmp_path / "disk") == 0
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "ours/VOC2012").symlink_to(tmp_path / "disk/VOC2012")
+
+    def unlink(path: str | os.PathLike, unlink=os.unlink, **more: object) -> None:
+        if "VOC2012" in str(path):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        unlink(path, **more)
+
+    monkeypatch.setattr(os, "unlink", unlink)
+    assert prepare(*arguments, tmp_path / "ours") == 0
+    check_voc(tmp_path / "ours")
+
+
 def test_pascal_from_a_mirror_that_breaks_off(voc_archives: Path, tmp_path: Path, web: Web) -> None:
     web.files = {f"/m/{path.name}": path.read_bytes() for path in voc_archives.iterdir()}
     web.break_after = [3000, 3000]
@@ -114,17 +147,20 @@ def test_stopped_conversion_is_taken_up(voc_archives: Path, tmp_path: Path, monk
 def test_interrupted_download_goes_on(voc_archives: Path, tmp_path: Path, web: Web) -> None:
     """A real process, stopped with Ctrl-C while the server keeps it waiting."""
     web.files = {f"/{path.name}": path.read_bytes() for path in voc_archives.iterdir()}
-    web.break_after, web.delays = [3000], [0, 60]
+    web.break_after, web.delays = [3000], [0, 600]
     root = tmp_path / "pascal"
     arguments = ["data", "prepare", "pascal", "--root", str(root), "--no-lists", "--url-base", web.url]
     process = subprocess.Popen(
-        [sys.executable, "-m", "fsbench", *arguments, "--allow-unverified", "--backoff", "0"], stderr=subprocess.PIPE
-    )
+        [sys.executable, "-m", "fsbench", *arguments, "--allow-unverified", "--backoff", "0", "--timeout", "600"],
+        stderr=subprocess.PIPE,
+    )  # fmt: skip
     part = root / "archives/VOCtrainval_11-May-2012.tar.part"
-    while process.poll() is None and len(web.requests) < 2:
+    end = time.monotonic() + 240
+    while len(web.requests) < 2:
+        assert process.poll() is None and time.monotonic() < end, web.requests
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=60)
+    _, error = process.communicate(timeout=240)
     assert process.returncode == 130
     assert b"stopped; the same command goes on from here" in error
     assert part.stat().st_size == 3000

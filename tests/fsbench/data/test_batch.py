@@ -1,8 +1,9 @@
 """Batches of episodes: distinct images once, ragged support sets padded and taken apart again."""
 
+import pytest
 import torch
 
-from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch, Truth, collate
+from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch, Truth, _normal_values, collate, normalised
 
 
 def episode(index: int, names: list[str], ways: int, shots: int) -> EpisodeBatch:
@@ -50,6 +51,33 @@ def test_pixels_are_normalised_floats():
     batch = episode(0, ["i7", "i2"], 1, 1)
     expected = torch.tensor([(7 / 255 - m) / s for m, s in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)])
     torch.testing.assert_close(batch.pixels(0)[:, 2, 3], expected)
+
+
+@pytest.mark.parametrize("shape", [(3, 16, 16), (2, 3, 5, 7), (0, 3, 4, 4), (1, 3, 1, 1)])
+def test_normalising_is_plain_arithmetic_in_every_bit(shape):
+    mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+    colours = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    if shape == (3, 16, 16):
+        colours = torch.arange(256, dtype=torch.uint8).view(1, 16, 16).repeat(3, 1, 1)  # all that there are
+    for images in (colours, colours.transpose(-1, -2), colours.float(), colours.float() + 0.37):
+        kept = images.clone()
+        assert torch.equal(normalised(images), (images.float() / 255 - mean) / std)
+        assert torch.equal(images, kept)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_normalised_images_do_not_depend_on_the_default_type(dtype):
+    colours = torch.randint(0, 256, (3, 5, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    inputs = colours, colours.float()
+    expected = [normalised(images) for images in inputs]
+    torch.set_default_dtype(dtype)
+    try:
+        _normal_values.cache_clear()
+        found = [normalised(images) for images in inputs]
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert all(image.dtype == torch.float32 for image in found)
+    assert all(torch.equal(image, other) for image, other in zip(found, expected, strict=True))
 
 
 def test_void_is_no_foreground_of_a_support():

@@ -1,4 +1,3 @@
-import struct
 import zlib
 from pathlib import Path
 
@@ -10,20 +9,17 @@ from fsbench.data import image_io as label_maps
 from fsbench.data.image_io import check_sizes, read_image, read_label_map, read_pixels, voc_colors
 from fsbench.errors import DataError
 from tests.datamodules.builders import save_labels, save_photo
+from tests.png_file import png_file
 
 LABELS = np.array([[0, 1, 2, 255], [20, 0, 0, 7]], dtype=np.uint8)
 
 
 def grey_png(labels: np.ndarray, depth: int) -> bytes:
     """A grey PNG of `depth` bits per pixel, written by hand."""
-    chunks = b"\x89PNG\r\n\x1a\n"
     rows = b"".join(
         b"\0" + np.packbits(np.unpackbits(row[:, None], axis=1)[:, 8 - depth :].ravel()).tobytes() for row in labels
     )
-    header = struct.pack(">IIBBBBB", labels.shape[1], labels.shape[0], depth, 0, 0, 0, 0)
-    for kind, data in ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")):
-        chunks += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-    return chunks
+    return png_file(labels.shape[1], labels.shape[0], (b"IDAT", zlib.compress(rows)), depth=depth)
 
 
 def test_palette_index_is_the_class(tmp_path: Path) -> None:

@@ -1,10 +1,10 @@
 """Worker processes start while nothing else in the process runs."""
 
+import hashlib
 import threading
-import time
+from collections.abc import Callable
 
 import pytest
-import torch
 from torch import distributed
 
 from fsbench.data import loader
@@ -14,41 +14,44 @@ pytestmark = pytest.mark.skipif(not loader.THREADS.is_dir(), reason="needs Linux
 
 
 @pytest.fixture
-def busy():
-    """busy(seconds): a thread that keeps a core for so long."""
+def thread():
+    """thread(work): a thread that does some work, and is waited for after the test."""
     threads = []
 
-    def start(seconds: float) -> threading.Thread:
-        def work() -> None:
-            end = time.monotonic() + seconds
-            while time.monotonic() < end:
-                torch.ones(200_000).sum()
-
+    def start(work: Callable[[], object]) -> threading.Thread:
         threads.append(threading.Thread(target=work))
         threads[-1].start()
         return threads[-1]
 
     yield start
-    for thread in threads:
-        thread.join()
+    for started in threads:
+        started.join()
 
 
-def test_it_returns_when_the_other_threads_sleep(busy):
-    sleeper = threading.Event()
-    asleep = threading.Thread(target=sleeper.wait)
-    asleep.start()
-    working = busy(0.3)
+def test_it_returns_when_the_other_threads_sleep(thread, monkeypatch):
+    """However long that takes: the work is one call without the interpreter, so that its thread is never asleep."""
+    monkeypatch.setattr(loader, "LONGEST_SECONDS", 240)
+    content, begun, wakes, done = bytes(1 << 27), threading.Event(), threading.Event(), []
+    asleep = thread(wakes.wait)
+    thread(lambda: (begun.set(), hashlib.sha256(content), done.append(True)))
+    begun.wait()
     wait_for_threads()
-    assert asleep.is_alive() and not working.is_alive()
-    sleeper.set()
-    asleep.join()
+    assert asleep.is_alive() and done
+    wakes.set()
 
 
-def test_it_does_not_wait_for_ever(busy, monkeypatch):
+def test_it_does_not_wait_for_ever(thread, monkeypatch):
     monkeypatch.setattr(loader, "LONGEST_SECONDS", 0.1)
-    working = busy(1)
+    content, ends = bytes(1 << 20), threading.Event()
+
+    def work() -> None:
+        while not ends.is_set():
+            hashlib.sha256(content)
+
+    working = thread(work)
     wait_for_threads()
     assert working.is_alive()
+    ends.set()
 
 
 @pytest.mark.parametrize(("workers", "grouped", "waits"), [(2, True, True), (0, True, False), (2, False, False)])

@@ -1,6 +1,7 @@
 """Resizing and renaming as the official programs do."""
 
 import sys
+from itertools import count
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fsbench.data import transforms as preprocess
-from fsbench.data.transforms import centre_square, resize_image, resize_labels, resize_with_pil, way_labels
+from fsbench.data.label_maps import resize_labels, way_labels
+from fsbench.data.transforms import centre_square, resize_image, resize_with_pil
 
 
 @given(st.integers(1, 500), st.integers(1, 500), st.integers(1, 720), st.integers(1, 720))
@@ -21,6 +23,16 @@ def test_label_maps_are_resized_as_torch_does(height, width, out_height, out_wid
         torch.from_numpy(labels)[None, None].float(), (out_height, out_width), mode="nearest"
     )[0, 0]
     assert (resize_labels(labels, out_height, out_width) == expected.numpy()).all()
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int64, bool])
+def test_label_maps_of_every_type_and_order_in_memory_are_resized(kind):
+    labels = np.random.RandomState(0).randint(0, 2, (31, 50)).astype(kind)
+    rows, columns = np.arange(20) * 31 // 20, np.arange(25) * 50 // 25
+    for given_map in (labels, np.asfortranarray(labels)):
+        resized = resize_labels(given_map, 20, 25)
+        assert resized.dtype == kind and resized.flags.c_contiguous
+        np.testing.assert_array_equal(resized, labels[rows][:, columns])
 
 
 def test_float32_rounding_of_the_source_index_is_kept():
@@ -46,8 +58,9 @@ def test_tall_images_are_filtered_width_first_whatever_pil_is_installed():
     assert (height_first != width_first).any()
 
 
-def test_classes_become_ways_and_void_stays_void():
-    labels = np.array([[0, 7, 3], [9, 255, 7]], dtype=np.uint8)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.int64])
+def test_classes_become_ways_and_void_stays_void(dtype):
+    labels = np.array([[0, 7, 3], [9, 255, 7]], dtype=dtype)
     assert way_labels(labels, [7, 3]).tolist() == [[0, 1, 2], [0, 255, 1]]
 
 
@@ -56,7 +69,7 @@ def test_classes_become_ways_and_void_stays_void():
 def test_the_compiled_resize_equals_pils(height, width, size, extreme):
     """Also where every pixel is 0 or 255, the largest sums there are, and from or to a single pixel."""
     pytest.importorskip("numba")
-    from fsbench.data.fast_resize import resize_planes
+    from fsbench.data.fast.resize import resize_planes
 
     pixels = np.random.RandomState(height).randint(0, 256, (height, width, 3)).astype(np.uint8)
     if extreme:
@@ -65,9 +78,10 @@ def test_the_compiled_resize_equals_pils(height, width, size, extreme):
     np.testing.assert_array_equal(resize_planes(pixels, size), expected)
 
 
-@pytest.mark.parametrize("size", [128, 384, 400, 700])
-def test_the_compiled_resize_equals_pils_on_photos(size, real_data):
+@pytest.mark.parametrize("size", [128, 384, 400, 473, 700])
+def test_the_compiled_resize_equals_pils_on_photos(size, real_data, monkeypatch):
     pytest.importorskip("numba")
+    monkeypatch.setattr(preprocess, "_resized", count(preprocess.BY_PIL))
     photos = sorted(real_data.rglob("*.jpg"))
     for path in photos[:: len(photos) // 25]:
         with Image.open(path) as file:
@@ -77,13 +91,27 @@ def test_the_compiled_resize_equals_pils_on_photos(size, real_data):
 
 def test_images_are_resized_without_numba(monkeypatch):
     image = Image.fromarray(np.random.RandomState(2).randint(0, 256, (50, 30, 3)).astype(np.uint8))
+    monkeypatch.setattr(preprocess, "_resized", count(preprocess.BY_PIL))
     compiled = resize_image(image, 20)
-    monkeypatch.setitem(sys.modules, "fsbench.data.fast_resize", None)  # importing it fails
+    monkeypatch.setitem(sys.modules, "fsbench.data.fast.resize", None)  # importing it fails
     preprocess._compiled_resize.cache_clear()
     try:
         assert preprocess._compiled_resize() is None and torch.equal(resize_image(image, 20), compiled)
     finally:
         preprocess._compiled_resize.cache_clear()
+
+
+def test_the_first_images_of_a_process_load_no_compiler(monkeypatch):
+    """Which takes longer than they do."""
+    asked = []
+    monkeypatch.setattr(preprocess, "_resized", count())
+    monkeypatch.setattr(preprocess, "_compiled_resize", lambda: asked.append(True))
+    image = Image.fromarray(np.zeros((2, 3, 3), np.uint8))
+    for _ in range(preprocess.BY_PIL):
+        resize_image(image, 1)
+    assert not asked
+    resize_image(image, 1)
+    assert asked == [True]
 
 
 @pytest.mark.parametrize(("height", "width", "size"), [(300, 400, 224), (50, 41, 128), (257, 257, 224), (9, 700, 84)])

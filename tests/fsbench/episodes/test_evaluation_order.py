@@ -3,18 +3,19 @@
 import itertools
 
 import numpy as np
+import pytest
 
-from fsbench.episodes.evaluation_order import evaluation_order, supports_of
+from fsbench.episodes.evaluation_order import evaluation_order, next_uses, supports_of
 from fsbench.episodes.pools import Pool
 from fsbench.episodes.samplers import draw_episode
 
 
-def episodes(images=120, count=360, shot=1):
+def episodes(images=120, count=360, shot=1, way=1):
     names = [f"i{n:03d}" for n in range(images)]
     classes = {number: names[number::5] for number in range(5)}
     pairs = [(name, number) for number, listed in classes.items() for name in listed]
     pool = Pool(pairs, classes, range(5), "sequential")
-    return [draw_episode(i, np.random.RandomState(i), pool, way=1, shot=shot, background=True) for i in range(count)]
+    return [draw_episode(i, np.random.RandomState(i), pool, way=way, shot=shot, background=True) for i in range(count)]
 
 
 def encoded_twice(ordered):
@@ -37,6 +38,34 @@ def test_few_images_are_encoded_twice():
     drawn = episodes()
     by_query = sorted(drawn, key=lambda e: (e.query, e.index))
     assert encoded_twice(evaluation_order(drawn)) < 0.5 * encoded_twice(by_query)
+
+
+@pytest.mark.parametrize("way", [1, 2])
+def test_with_several_shots_those_of_equal_classes_stand_together(way):
+    ordered = evaluation_order(episodes(shot=3, way=way))
+    assert sorted(e.index for e in ordered) == list(range(360))
+    classes = [frozenset(e.classes) for e in ordered]
+    changes = sum(a != b for a, b in itertools.pairwise(classes))
+    assert changes == len(set(classes)) - 1 == (4 if way == 1 else 9)
+    pairs = [(e.query, frozenset(e.classes)) for e in ordered]
+    assert sum(a != b for a, b in itertools.pairwise(pairs)) == len(set(pairs)) - 1
+
+
+@pytest.mark.parametrize(("images", "together"), [(2000, True), (120, False)])
+def test_where_images_come_seldom_those_of_a_class_stand_together(images, together):
+    classes = [e.classes for e in evaluation_order(episodes(images=images))]
+    assert (sum(a != b for a, b in itertools.pairwise(classes)) == len(set(classes)) - 1) is together
+
+
+@pytest.mark.parametrize("shot", [1, 3])
+def test_an_images_uses_follow_each_other_and_its_last_is_followed_by_none(shot):
+    ordered = evaluation_order(episodes(shot=shot))
+    uses = next_uses(ordered)
+    names = [{e.query, *supports_of([e])} for e in ordered]
+    assert [set(some) for some in uses] == names
+    for place, some in enumerate(uses):
+        for name, later in some.items():
+            assert later == next((i for i in range(place + 1, len(names)) if name in names[i]), None)
 
 
 def test_the_order_is_reproducible():

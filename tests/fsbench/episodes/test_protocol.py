@@ -23,10 +23,15 @@ def test_the_official_numbers_of_episodes():
     assert [counts["fscs"](dataset, 346) for dataset in ("pascal", "coco")] == [1000, 1000]
     assert [counts["hsnet"](dataset, 2400) for dataset in ("pascal", "fss1000")] == [1000, 2400]
     assert [counts["pfenet"](dataset, 364) for dataset in ("pascal", "coco")] == [1000, 4000]
+    incontext = {"coco": 1000, "pascal": 1000, "fss1000": 2400, "lvis": 2300, "pascal_part": 2500, "paco_part": 2500}
+    for name in ("incontext", "incontext518"):
+        assert {dataset: counts[name](dataset, 2400) for dataset in incontext} == incontext
 
 
 def test_an_unknown_protocol_is_named_with_the_known_ones():
-    with pytest.raises(SettingsError, match="unknown protocol 'pfscs'; there are: fscs, hsnet, pfenet"):
+    with pytest.raises(
+        SettingsError, match="unknown protocol 'pfscs'; there are: fscs, hsnet, incontext, incontext518, pfenet"
+    ):
         load_protocol("pfscs")
 
 
@@ -36,6 +41,7 @@ def test_an_unknown_protocol_is_named_with_the_known_ones():
         ({"void": "maybe"}, "void is 'maybe', expected 'background' or 'ignore'"),
         ({"void": "absent"}, "has no void; expected the keys name, version, "),
         ({"querysize": "input"}, "has the unknown key 'querysize'; did you mean 'query_size'?"),
+        ({"query_size": 0}, "query_size is 0, expected 'original', 'input' or 1 or more"),
         ({"seed": "zero"}, "seed is 'zero', expected a number"),
         ({"empty_queries": 1}, "empty_queries is 1, expected true or false"),
         ({"episodes": 1000}, "episodes is 1000, expected a mapping"),

@@ -1,4 +1,4 @@
-"""Checksums of image files, computed again only for files that changed."""
+"""Checksums of images and annotation files, computed again only for files that changed."""
 
 import hashlib
 from collections.abc import Sequence

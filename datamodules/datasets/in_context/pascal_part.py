@@ -1,0 +1,199 @@
+"""PASCAL-Part: parts of the objects of VOC 2010 in four folds, its super-classes (incontext-protocol §3.4)."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from datamodules.datasets.in_context.views import SEPARATOR, AnnotatedMask, ViewIndex, photo_of
+from datamodules.instructions import PASCAL_PART, missing
+from fsbench.episodes.in_context import EpisodeRun, episodes_of_parts
+from fsbench.errors import DataError
+from fsbench.files import read_json
+
+SUPER_CLASSES = ("animals", "indoor", "person", "vehicles")
+"""Names of the folds in `LIST`."""
+LIST = "all_obj_part_to_image.json"
+ANNOTATIONS = "Annotations_Part_json_merged_part_classes"
+PHOTOS = "JPEGImages"
+LEFT_OUT = ("aeroplane", "TAIL")
+"""The one part that the authors leave out."""
+_LIST_FORM = "{super-class: {'object': {object: {'part': {part: {'train': [ids], 'val': [ids]}}}}}}"
+_FORM = "{'object': [{'name', 'bndbox': {xmin, ymin, xmax, ymax}, 'parts': [{'name', 'mask': [RLE, …]}]}]}"
+
+
+class Part(NamedTuple):
+    """A class: a part of a kind of object, and the validation images that show it, as listed."""
+
+    fold: int
+    kind: str
+    part: str
+    images: tuple[str, ...]
+
+
+class PascalPart(ViewIndex):
+    """PASCAL-Part. A name is `<id>@<place>@<part>`: the box of the object at that place of the image's annotations, and
+    one of its parts. Classes are named `<object>+<part>` and numbered in the order of the folds and of the list.
+
+    Args:
+        root: Folder VOC2010, or one that holds it, with `all_obj_part_to_image.json`, the folder
+            `Annotations_Part_json_merged_part_classes` as Matcher's authors distribute them, and VOC's `JPEGImages`.
+    """
+
+    name = "pascal_part"
+    folds = 4
+
+    def __init__(self, root: str):
+        given = Path(root).expanduser()
+        self.root = given / "VOC2010" if (given / "VOC2010").is_dir() else given
+        absent = [part for part in (LIST, ANNOTATIONS, PHOTOS) if not (self.root / part).exists()]
+        if absent:
+            raise missing(
+                f"{self.root} has no {' and no '.join(absent)}; expected {LIST}, {ANNOTATIONS} and {PHOTOS}",
+                PASCAL_PART,
+            )
+
+    @cached_property
+    def _super_classes(self) -> dict[int, list[tuple[str, str, list[str], list[str]]]]:
+        """Fold -> (object, part, training ids, validation ids) of all parts in the order of the list."""
+        content = self._json(self.root / LIST, _LIST_FORM)
+        unknown = sorted(set(content) - {*SUPER_CLASSES})
+        if unknown or not content:
+            raise self._other_form(LIST, f"it has the super-class {unknown[:1]}", _LIST_FORM)
+        try:
+            return {
+                SUPER_CLASSES.index(name): [
+                    (kind, part, [str(i) for i in ids["train"]], [str(i) for i in ids["val"]])
+                    for kind, parts in entry["object"].items()
+                    for part, ids in parts["part"].items()
+                ]
+                for name, entry in content.items()
+            }
+        except (KeyError, TypeError, AttributeError) as error:
+            raise self._other_form(LIST, f"an entry lacks {error}", _LIST_FORM) from error
+
+    @cached_property
+    def classes(self) -> tuple[Part, ...]:
+        """All classes: parts that are listed for training and validation images."""
+        return tuple(
+            Part(fold, kind, part, tuple(val))
+            for fold in sorted(self._super_classes)
+            for kind, part, train, val in self._super_classes[fold]
+            if train and val and (kind, part) != LEFT_OUT
+        )
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:  # type: ignore[override]
+        return tuple(f"{item.kind}+{item.part}" for item in self.classes)
+
+    def test_classes(self, fold: int) -> list[int]:
+        self.check_fold(fold)
+        return [number for number, item in enumerate(self.classes, start=1) if item.fold == fold]
+
+    def listed_images(self, fold: int) -> int:
+        """Return the number of validation images of all parts of `fold`, those of left out classes and repeats too."""
+        return sum(len(val) for *_, val in self._super_classes.get(fold, ()))
+
+    def episode_run(self, fold: int, shot: int, seed: int) -> EpisodeRun:
+        numbers = self.test_classes(fold)
+        names_of = {number: self.classes[number - 1].images for number in numbers}
+        drawn = episodes_of_parts(names_of, self.views_of, shot=shot, seed=seed)
+        return EpisodeRun(numbers, self.listed_images(fold), self.checked(drawn))
+
+    def listed(self) -> Iterator[tuple[str, int]]:
+        for number, item in enumerate(self.classes, start=1):
+            yield from ((image, number) for image in dict.fromkeys(item.images))
+
+    def views_of(self, photo: str, number: int) -> Sequence[str | None]:
+        """Return the views of a photo's objects of the class's kind, None for those without the part."""
+        wanted = self.classes[number - 1]
+        return [
+            f"{photo}{SEPARATOR}{place}{SEPARATOR}{wanted.part}"
+            if any(part["name"] == wanted.part for part in item["parts"])
+            else None
+            for place, item in enumerate(self._annotated(photo))
+            if item["name"] == wanted.kind
+        ]
+
+    @property
+    def annotation_files(self) -> Sequence[Path]:
+        """Return the list and the annotations of all photos that it names for tests."""
+        return [
+            self.root / LIST,
+            *(self.root / ANNOTATIONS / f"{photo}.json" for photo in sorted(self.listed_photos())),
+        ]
+
+    def image_path(self, name: str) -> Path:
+        return self.root / PHOTOS / f"{photo_of(name)}.jpg"
+
+    def label_file(self, name: str) -> Path:
+        return self.root / ANNOTATIONS / f"{photo_of(name)}.json"
+
+    def number_of(self, name: str) -> int:
+        item, part = self._view(name)
+        return self.class_names.index(f"{item['name']}+{part}") + 1
+
+    def crop(self, name: str) -> tuple[slice, slice]:
+        """Return the integer box of the object; its values are taken in the order of the file."""
+        box = self._view(name)[0].get("bndbox")
+        try:
+            left, top, right, bottom = (int(value) for value in box.values())  # type: ignore[union-attr]
+        except (AttributeError, TypeError, ValueError, OverflowError) as error:  # the last of infinity
+            file = str(self.label_file(name))
+            raise self._other_form(file, f"object {name} has the box {str(box)[:60]}", _FORM) from error
+        return slice(top, bottom), slice(left, right)
+
+    def masks(self, name: str) -> Sequence[AnnotatedMask]:
+        item, wanted = self._view(name)
+        masks = (mask for part in item["parts"] if part["name"] == wanted for mask in part["mask"])
+        return [AnnotatedMask(f"mask {place} of the part", mask) for place, mask in enumerate(masks)]
+
+    def _view(self, name: str) -> tuple[dict[str, Any], str]:
+        """Return the annotated object of a view, and the name of its part."""
+        photo, place, part = (*name.split(SEPARATOR), "", "")[:3]
+        objects = self._annotated(photo)
+        if not place.isdecimal() or int(place) >= len(objects):
+            raise DataError(f"{name} is no image of PASCAL-Part; expected <id>{SEPARATOR}<object>{SEPARATOR}<part>")
+        return objects[int(place)], part
+
+    def _annotated(self, image: str) -> list[dict[str, Any]]:
+        return _read_objects(self.root / ANNOTATIONS / f"{image}.json")
+
+    @staticmethod
+    def _json(path: Path, form: str) -> dict[str, Any]:
+        content = _read(path, form)
+        if not isinstance(content, Mapping):
+            raise PascalPart._other_form(str(path), f"it holds {type(content).__name__}", form)
+        return dict(content)
+
+    @staticmethod
+    def _other_form(file: str, found: str, form: str) -> DataError:
+        return missing(f"{file} is of another version: {found}; expected {form}", PASCAL_PART)
+
+
+def _read(path: Path, form: str) -> Any:
+    try:
+        return read_json(path, "annotations")
+    except FileNotFoundError:
+        raise missing(f"{path} does not exist; expected the annotations of a listed image", PASCAL_PART) from None
+    except (OSError, ValueError) as error:
+        raise missing(f"{path} cannot be read ({error}); expected {form}", PASCAL_PART) from error
+
+
+@lru_cache(maxsize=20_000)
+def _read_objects(path: Path) -> list[dict[str, Any]]:
+    """Return the objects of an annotation file, checked."""
+    content = _read(path, _FORM)
+    objects = content.get("object") if isinstance(content, Mapping) else None
+    for entry in objects if isinstance(objects, list) else [None]:
+        item = entry if isinstance(entry, Mapping) else {}
+        parts = item.get("parts")
+        sound = isinstance(parts, list) and all(
+            isinstance(part, Mapping) and isinstance(part.get("mask"), list) and isinstance(part.get("name"), str)
+            for part in parts
+        )
+        if not sound or not isinstance(item.get("name"), str):
+            raise missing(
+                f"{path} is of another version: an object has no name or parts; expected {_FORM}", PASCAL_PART
+            )
+    return list(objects or ())

@@ -1,0 +1,154 @@
+"""Common parts of the data sets of object annotations: an image is a view of a photo, and shows one class."""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from datamodules.lists.official import UNVERIFIED
+from fsbench.data.file_digests import content_digests
+from fsbench.data.image_io import UNDECODABLE, one_line
+from fsbench.data.segmentations import check_form, union_mask
+from fsbench.episodes.in_context import InContextIndex
+from fsbench.episodes.samplers import Episode
+from fsbench.errors import DataError
+from fsbench.files import fingerprint
+from fsbench.files.images import open_image
+
+NO_VALUE = 254
+"""A value that no label map has; what other classes than a view's own would have in it."""
+SEPARATOR = "@"
+"""Between the parts of a view's name, the photo's first."""
+
+
+class AnnotatedMask(NamedTuple):
+    """A mask of a view: the words that find it in its file, and its `segmentation` there, see `union_mask`."""
+
+    place: str
+    segmentation: Any
+
+
+class ViewIndex(InContextIndex):
+    """A data set whose images are views `<photo>@…`, with label maps of 0 and 1."""
+
+    @property
+    @abstractmethod
+    def annotation_files(self) -> Sequence[Path]:
+        """Return the files that episodes follow from."""
+
+    @abstractmethod
+    def number_of(self, name: str) -> int:
+        """Return the class number of view `name`."""
+
+    @abstractmethod
+    def masks(self, name: str) -> Sequence[AnnotatedMask]:
+        """Return the annotated masks of view `name`, whose union its label map shows."""
+
+    @abstractmethod
+    def listed(self) -> Iterator[tuple[str, int]]:
+        """Yield (photo, class number) of all that tests draw from, with whatever number of shots."""
+
+    @abstractmethod
+    def views_of(self, photo: str, number: int) -> Sequence[str | None]:
+        """Return the views of class `number` in a listed photo, None for an object that does not show it."""
+
+    def listed_photos(self) -> set[str]:
+        """Return the photos that tests draw from."""
+        return {photo for photo, _ in self.listed()}
+
+    def checked(self, episodes: Iterator[Episode]) -> Iterator[Episode]:
+        """Yield `episodes`; DataError for one with a mask of an impossible form, so before anything is predicted."""
+        usable: set[str] = set()
+        for episode in episodes:
+            for name in (episode.query, *episode.supports[0]):
+                if name not in usable:
+                    self._check_masks(name)
+                    usable.add(name)
+            yield episode
+
+    def faults(self) -> Iterator[str]:
+        """Yield a line for each listed photo that no episode can draw; a test fails where one of its episodes does."""
+        for photo, number in self.listed():
+            try:
+                for name in self.views_of(photo, number):
+                    if name is not None:
+                        self._check_masks(name)
+            except DataError as error:
+                yield str(error).splitlines()[0]
+
+    def _check_masks(self, name: str) -> None:
+        for mask in self.masks(name):
+            try:
+                check_form(mask.segmentation)
+            except (ValueError, TypeError) as error:
+                raise self._unusable(name, mask, error, "polygons, runs or a bitmap") from error
+
+    def _unusable(self, name: str, mask: AnnotatedMask, error: Exception, expected: str) -> DataError:
+        return DataError(
+            f"{self.label_file(name)} has an unusable mask of {name}, {mask.place} ({error}); expected {expected}; the "
+            "authors' programs stop there as well; fetch the file again"
+        )
+
+    @property
+    def annotations_origin(self) -> str:
+        return UNVERIFIED  # no checksum of these files is published (incontext-protocol §8)
+
+    @cached_property
+    def annotations_sha256(self) -> str:
+        return fingerprint(content_digests(self.annotation_files))
+
+    def label_map(self, name: str) -> np.ndarray:
+        height, width = photo_size(self.image_path(name))
+        union = np.zeros((height, width), dtype=bool)
+        for mask in self.masks(name):
+            try:
+                union |= union_mask([mask.segmentation], height, width)
+            except (ValueError, TypeError) as error:
+                expected = f"one of {height} rows and {width} columns"
+                raise self._unusable(name, mask, error, expected) from error
+        box = self.crop(name)
+        labels = union.astype(np.uint8) if box is None else np.ascontiguousarray(union[box].astype(np.uint8))
+        if not labels.size:
+            raise DataError(
+                f"the object's box of {name} in {self.label_file(name)} has no pixels; expected one inside the photo"
+            )
+        return labels
+
+    def label_values(self, name: str, classes: Sequence[int]) -> list[int]:
+        own = self.number_of(name)
+        return [1 if number == own else NO_VALUE for number in classes]
+
+    def class_pixels(self, name: str) -> tuple[dict[int, int], int]:
+        """Count the pixels of image `name`; the own class is there even if its mask has none inside the box."""
+        pixels, total = super().class_pixels(name)
+        return {0: pixels.get(0, 0), self.number_of(name): pixels.get(1, 0)}, total
+
+    def is_empty(self, name: str) -> bool:
+        """Return whether the box of view `name` has no pixels."""
+        box = self.crop(name)
+        if box is None:
+            return False
+        sides = zip(box, photo_size(self.image_path(name)), strict=True)
+        return any(not range(*part.indices(length)) for part, length in sides)
+
+
+@lru_cache(maxsize=100_000)
+def photo_size(path: Path) -> tuple[int, int]:
+    """Return height and width of a photo without decoding it; DataError where that is impossible."""
+    try:
+        with open_image(path) as image:
+            return image.height, image.width
+    except FileNotFoundError:
+        raise DataError(f"image {path} does not exist; put it there, or take the complete photos") from None
+    except UNDECODABLE as error:
+        raise DataError(
+            f"image {path} cannot be read ({one_line(error)}); expected a photo; put a sound copy there"
+        ) from error
+
+
+def photo_of(name: str) -> str:
+    """Return the photo of view `name`."""
+    return name.partition(SEPARATOR)[0]

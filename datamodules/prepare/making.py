@@ -1,0 +1,139 @@
+"""The place where the files of a folder are made before the folder gets them: beside it, so that a rename does it."""
+
+import errno
+import shutil
+from collections.abc import Iterator, Set
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from fsbench.errors import DataError, SettingsError
+from fsbench.files import locked
+
+OTHER_ROOT = "give another folder with --root"
+"""Way out of a disk that cannot be used."""
+
+
+@contextmanager
+def making_place(target: Path) -> Iterator[Path]:
+    """Give the place where the files of the folder `target` are made; this process alone works there.
+
+    It lies beside the folder itself where `target`, or a folder above it, is a link: no rename leads to another disk.
+    What a killed process left is there again; a block that ends well leaves nothing.
+
+    Args:
+        target: folder that is to have the files; it may be there already.
+
+    Raises:
+        SettingsError: another process makes files of the same folder, as where two roots share one by links.
+        DataError: the disk refuses to write or to rename.
+    """
+    goal, place = target.resolve(), _place(target)
+    with disk_errors(goal):
+        goal.parent.mkdir(parents=True, exist_ok=True)
+        with locked(_lock(goal), OTHER_ROOT):
+            yield place
+            discard(place)
+
+
+@contextmanager
+def disk_errors(goal: Path) -> Iterator[None]:
+    """Turn what a disk refuses into one line about the folder `goal`, whose files are made in the block.
+
+    Raises:
+        SettingsError: another process holds the folder's lock.
+        DataError: any other error of the disk.
+        BrokenPipeError: nobody reads the output any more, which is no matter of the disk.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except BlockingIOError as error:
+        raise SettingsError(f"another `fsbench data prepare` makes files of {goal}; wait for it, or stop it") from error
+    except OSError as error:
+        raise DataError(
+            f"cannot make files of {goal} ({error}); expected a folder on a disk that can be written to; make it so, "
+            "or give another one with --root"
+        ) from error
+
+
+def remove_leftover(target: Path) -> None:
+    """Remove what a killed process left of files for the folder `target`, which is complete.
+
+    It stays where it cannot be removed: another process works there, or the disk is for reading only.
+    """
+    place = _place(target)
+    if place.is_dir() or source_note(place).exists():
+        with suppress(OSError), locked(_lock(target.resolve()), OTHER_ROOT):
+            discard(place)
+
+
+def has_content(path: Path) -> bool:
+    """Return whether `path` is a file, or a folder or a link to one with anything but hidden files in it."""
+    return path.is_file() or (path.is_dir() and any(not entry.name.startswith(".") for entry in path.iterdir()))
+
+
+def publish(making: Path, target: Path) -> None:
+    """Move the finished folder or file `making` to `target`, or to where this link leads, replacing what is there.
+
+    It gets its name by a rename, so that half of it is never seen; what was made on another disk is copied first.
+    """
+    goal = target.resolve()
+    goal.parent.mkdir(parents=True, exist_ok=True)
+    _remove(goal)
+    try:
+        making.replace(goal)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        copy = goal.with_name(f".{goal.name}.copying")
+        _remove(copy)  # of a killed process
+        shutil.copytree(making, copy) if making.is_dir() else shutil.copy2(making, copy)
+        copy.replace(goal)
+        _remove(making)
+    source_note(making).unlink(missing_ok=True)
+
+
+def publish_into(making: Path, target: Path, names: Set[str] | None = None) -> None:
+    """Move the finished files directly in `making` into the folder `target`, beside those that are there.
+
+    Args:
+        making: the place where they were made, which is removed.
+        target: the folder, made when absent.
+        names: of the files; None moves all, of which a killed process may have left more.
+    """
+    target.resolve().mkdir(parents=True, exist_ok=True)  # a link may lead to a folder that is not there yet
+    for path in sorted(making.iterdir()):
+        if names is None or path.name in names:
+            path.replace(target / path.name)
+    discard(making)
+
+
+def discard(making: Path) -> None:
+    """Remove the folder `making`, if it is there: its wanted files are in their places."""
+    _remove(making)
+    note = source_note(making)
+    if note.exists():  # a disk for reading only refuses to unlink what is not there, too
+        note.unlink()
+
+
+def source_note(making: Path) -> Path:
+    """Return the file beside `making` that names the archive its contents come from."""
+    return making.with_name(f"{making.name}.from")
+
+
+def _place(target: Path) -> Path:
+    goal = target.resolve()
+    return goal.with_name(f".{goal.name}.making")
+
+
+def _lock(goal: Path) -> Path:
+    return goal.with_name(f".{goal.name}.lock")
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    elif path.exists():
+        path.unlink()

@@ -1,0 +1,44 @@
+"""Label maps resized and renamed as the protocols do it (fss-protocol §4). Needs numpy and OpenCV alone."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from fsbench.data.dataset import VOID
+
+
+def resize_labels(labels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Label map (h, w) -> (height, width), nearest with source index floor(i · in/out) in float32.
+
+    This is torch's `interpolate(mode="nearest")`; the product is rounded to float32, which differs from the exact
+    integer quotient for some sizes (fss-protocol §4).
+    """
+    rows, columns = _source_index(labels.shape[0], height), _source_index(labels.shape[1], width)
+    if labels.dtype != np.uint8:
+        return labels.take(rows, axis=0).take(columns, axis=1)
+    # spared until it is needed
+    import cv2
+
+    # Whole rows are copied at once, single pixels one by one: so columns are taken as rows of the transposed map.
+    return np.asarray(cv2.transpose(cv2.transpose(labels.take(rows, axis=0)).take(columns, axis=0)))
+
+
+@lru_cache(maxsize=4096)
+def _source_index(length: int, size: int) -> np.ndarray:
+    scale = np.float32(length) / np.float32(size)
+    index = np.floor(np.arange(size, dtype=np.float32) * scale).astype(np.int64)
+    return np.minimum(index, length - 1)
+
+
+def way_labels(labels: np.ndarray, classes: Sequence[int]) -> np.ndarray:
+    """Label values -> way slots: the n-th of `classes` becomes n (from 1), other values 0; void stays 255."""
+    slots = np.zeros(256, dtype=np.uint8)
+    slots[list(classes)] = np.arange(1, len(classes) + 1)
+    slots[VOID] = VOID
+    if labels.dtype != np.uint8:
+        return slots.take(labels)
+    # spared until it is needed
+    import cv2
+
+    return np.asarray(cv2.LUT(labels, slots))

@@ -1,0 +1,76 @@
+"""Masks as COCO's run-length encoding: runs of pixels down the columns, background first."""
+
+from typing import Any
+
+import numpy as np
+
+
+def encode_ways(label_map: np.ndarray, ways: int) -> list[str]:
+    """Encode the pixels of each way 1..`ways` of a label map (h, w): COCO's compressed runs as text, one for each way.
+
+    The text alone does not say the size of the mask.
+    """
+    # spared until it is needed
+    from pycocotools import mask
+
+    layers = (np.asfortranarray(label_map == way, dtype=np.uint8) for way in range(1, ways + 1))
+    return [mask.encode(layer)["counts"].decode() for layer in layers]
+
+
+def decode_rle(rle: dict[str, Any], height: int, width: int) -> np.ndarray:
+    """Mask (height, width) bool of {"size": [h, w], "counts": runs or their compressed text}.
+
+    Raises ValueError for a mask of another size and for runs that do not fill it: pycocotools would return
+    uninitialised memory for those.
+    """
+    # spared until it is needed
+    from pycocotools import mask
+
+    counts = rle.get("counts")
+    if list(rle.get("size", ())) != [height, width]:
+        raise ValueError(f"its size is {rle.get('size')}")
+    if isinstance(counts, list):
+        if not all(type(count) is int for count in counts):
+            raise ValueError("its runs are no whole numbers")
+        runs = counts
+    elif isinstance(counts, str) and counts:
+        runs = _runs(counts)
+    else:
+        raise ValueError("it has no runs")
+    if min(runs, default=0) < 0 or sum(runs) != height * width:
+        raise ValueError(f"its runs do not fill {height * width} pixels")
+    if isinstance(counts, list):
+        rle = mask.frPyObjects(rle, height, width)
+    return mask.decode(rle).astype(bool)
+
+
+def rle_pixels(counts: str, height: int, width: int) -> int:
+    """Count the pixels of a mask without decoding it. Raises ValueError as `decode_rle`."""
+    runs = _runs(counts)
+    if not runs or min(runs) < 0 or sum(runs) != height * width:
+        raise ValueError(f"its runs do not fill {height * width} pixels")
+    return sum(runs[1::2])
+
+
+def _runs(text: str) -> list[int]:
+    """Decode COCO's compressed runs: numbers in groups of 5 bits, from the third run on as differences to the last but
+    one."""
+    runs: list[int] = []
+    value = shift = 0
+    for character in text:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64:
+            raise ValueError(f"its runs hold the character {character!r}")
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            if shift > 35:
+                raise ValueError("a run is too long")
+            continue
+        if bits & 16:
+            value -= 1 << shift
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        value = shift = 0
+    if shift:
+        raise ValueError("its runs are cut off")
+    return runs

@@ -1,0 +1,180 @@
+"""Episodes of data sets that have a rule of their own under the protocol `incontext` (incontext-protocol §3.3-3.5).
+
+Pure functions of annotations and a private `numpy.random.RandomState`, which makes the calls that the authors' programs
+make on the global one; `draw` as in `fsbench.episodes.samplers`. An image of these data sets is a view: a photo with
+one class, or the box of one object in it, so that a photo may stand in several views.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+
+import numpy as np
+
+from fsbench.data.dataset import Part, SegmentationIndex
+from fsbench.episodes.pools import TooFewImages
+from fsbench.episodes.samplers import Episode, draw
+from fsbench.errors import DataError, SettingsError
+
+PATIENCE = 1000
+"""Draws in vain after which it is looked up whether a class can supply its supports at all."""
+
+
+@dataclass(frozen=True)
+class EpisodeRun:
+    """The test of one fold and number of shots.
+
+    Attributes:
+        class_ids: numbers of the classes in the order of the data set's files; they depend on the fold and, in some
+            data sets, on the shots.
+        length: number of episodes, where the data set has its own.
+        episodes: all of them, one after the other from one stream, without end.
+    """
+
+    class_ids: list[int]
+    length: int | None
+    episodes: Iterator[Episode]
+
+
+class InContextIndex(SegmentationIndex):
+    """A data set that is made for the protocol `incontext`: it draws its own episodes and has no training part."""
+
+    has_published_protocol = True
+
+    @abstractmethod
+    def episode_run(self, fold: int, shot: int, seed: int) -> EpisodeRun:
+        """Return the test of `fold` with `shot` supports; DataError where a class cannot supply them."""
+
+    @property
+    @abstractmethod
+    def annotations_sha256(self) -> str:
+        """Checksum of the annotation files that episodes and label maps follow from."""
+
+    @property
+    @abstractmethod
+    def annotations_origin(self) -> str:
+        """Origin of the annotation files, as of a list (see `PairList`)."""
+
+    def candidates(self, part: Part) -> Sequence[str]:
+        raise SettingsError(
+            f"{self.name} is tested with the protocol incontext and has no lists to train or to validate on; found the "
+            f"part {part}; test a method that is not trained, or give a checkpoint"
+        )
+
+
+def every_tenth(class_ids: Sequence[int], fold: int, folds: int = 10) -> list[int]:
+    """Return the classes fold, fold + folds, … of `class_ids`; the last len mod folds belong to no fold (§3.3)."""
+    return [class_ids[fold + folds * place] for place in range(len(class_ids) // folds)]
+
+
+def episodes_by_turns(images_of: Mapping[int, Sequence[str]], *, shot: int, seed: int = 0) -> Iterator[Episode]:
+    """Draw the episodes of LVIS-92i (§3.3): class after class, a query of it, then supports, which may repeat.
+
+    Args:
+        images_of: class number -> its images in the order of the annotation file; the classes take turns in this order.
+        shot: K.
+        seed: of the stream.
+    """
+    rng, numbers = np.random.RandomState(seed), list(images_of)
+    for index in count():
+        number = numbers[index % len(numbers)]
+        images = images_of[number]
+        if len(set(images)) < 2:
+            raise TooFewImages(number, 0, 1)
+        query = draw(rng, images)
+        supports: list[str] = []
+        while len(supports) < shot:
+            name = draw(rng, images)
+            if name != query:
+                supports.append(name)
+        yield Episode(index, query, number, (number,), (tuple(supports),))
+
+
+def episodes_of_objects(
+    photos_of: Mapping[int, Sequence[str]],
+    views_of: Callable[[str, int], Sequence[str]],
+    is_empty: Callable[[str], bool],
+    *,
+    shot: int,
+    seed: int = 0,
+) -> Iterator[Episode]:
+    """Draw the episodes of PACO-Part (§3.5): a class, a photo of it, an object in that; supports, which may repeat.
+
+    An episode with a view without pixels is drawn again as a whole, class included, as INSID3 does; the other programs
+    fail there, and draw the same where there is none.
+
+    Args:
+        photos_of: class number -> its photos in the order of the annotation file.
+        views_of: photo, class number -> the photo's objects that show the class, at least one; asked for drawn photos.
+        is_empty: view -> whether its box has no pixels.
+        shot: K.
+        seed: of the stream.
+    """
+    rng, numbers = np.random.RandomState(seed), list(photos_of)
+    for index in count():
+        for _ in range(PATIENCE):
+            number = draw(rng, numbers)
+            query, *supports = _objects(rng, number, photos_of[number], views_of, shot)
+            if not any(map(is_empty, (query, *supports))):
+                break
+        else:
+            raise DataError(f"{PATIENCE} episodes in turn had an object's box without pixels; expected boxes in photos")
+        yield Episode(index, query, number, (number,), (tuple(supports),))
+
+
+def _objects(
+    rng: np.random.RandomState,
+    number: int,
+    photos: Sequence[str],
+    views_of: Callable[[str, int], Sequence[str]],
+    shot: int,
+) -> list[str]:
+    """Draw the views of a query and its supports."""
+    query = draw(rng, photos)
+    views = [draw(rng, views_of(query, number))]
+    if not any(photo != query for photo in photos):
+        raise TooFewImages(number, 0, 1)
+    while len(views) <= shot:
+        photo = draw(rng, photos)
+        if photo != query:
+            views.append(draw(rng, views_of(photo, number)))
+    return views
+
+
+def episodes_of_parts(
+    names_of: Mapping[int, Sequence[str]],
+    objects_of: Callable[[str, int], Sequence[str | None]],
+    *,
+    shot: int,
+    seed: int = 0,
+) -> Iterator[Episode]:
+    """Draw the episodes of PASCAL-Part (§3.4): class after class; photos do not repeat within an episode.
+
+    Args:
+        names_of: class number (a part of a kind of object) -> photos as listed, maybe several times.
+        objects_of: photo, class number -> the photo's objects of that kind: their views, None for those without the
+            part.
+        shot: K.
+        seed: of the stream.
+    """
+    rng, numbers = np.random.RandomState(seed), list(names_of)
+    for index in count():
+        number = numbers[index % len(numbers)]
+        taken: list[str] = []
+        views: list[str] = []
+        vain = 0
+        while len(views) <= shot:
+            name = draw(rng, names_of[number])
+            objects = [] if name in taken else objects_of(name, number)
+            view = draw(rng, objects) if objects else None
+            if view is not None:
+                taken.append(name)
+                views.append(view)
+                continue
+            vain += 1
+            if vain == PATIENCE:
+                usable = sum(any(objects_of(name, number)) for name in set(names_of[number]))
+                if usable <= shot:
+                    raise TooFewImages(number, usable, shot + 1)
+        yield Episode(index, views[0], number, (number,), (tuple(views[1:]),))

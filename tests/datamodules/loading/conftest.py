@@ -1,0 +1,12 @@
+"""A small data set of files."""
+
+from pathlib import Path
+
+import pytest
+
+from datamodules.datasets.folder import Folder
+
+
+@pytest.fixture(scope="module")
+def index(blocks_folder: Path) -> Folder:
+    return Folder(str(blocks_folder))

@@ -1,0 +1,151 @@
+"""Files of a folder are made on its own disk; what a killed process left there is used or removed."""
+
+import errno
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from datamodules.prepare.making import making_place
+from fsbench.errors import SettingsError
+from tests.datamodules.datasets.test_object_annotations import lvis
+from tests.datamodules.prepare.archives import packed, prepare
+from tests.datamodules.prepare.test_command import HOLD_LOCK
+
+Roots = tuple[Path, list[str]]
+
+
+@pytest.fixture
+def ours(tmp_path: Path) -> Roots:
+    """A root with the annotations of LVIS, and the arguments that take its three photos from their archive."""
+    index = lvis(tmp_path / "theirs")
+    shutil.copyfile(next((index.root / "coco/val2017").iterdir()), index.root / "coco/val2017/unnamed.jpg")
+    (index.root / "coco/train2017").mkdir()
+    shutil.copyfile(index.root / "coco/val2017/unnamed.jpg", index.root / "coco/train2017/unnamed.jpg")
+    for folder in ("val2017", "train2017"):
+        packed(index.root / "coco", tmp_path / f"archives/{folder}.zip")
+    root = tmp_path / "ours"
+    root.mkdir()
+    shutil.copyfile(index.root / "lvis_val.pkl", root / "lvis_val.pkl")
+    return root, ["lvis", "--root", str(root), "--from", str(tmp_path / "archives"), "--allow-unverified"]
+
+
+def photos(root: Path) -> list[str]:
+    folders = [root / "coco/train2017", root / "coco/val2017"]
+    return [f"{folder.name}/{path.name}" for folder in folders for path in sorted(folder.glob("*.jpg"))]
+
+
+@pytest.mark.parametrize("link", ["coco", "coco/val2017"])
+def test_a_folder_on_another_disk_gets_its_photos_there(link: str, disk: Path, ours: Roots) -> None:
+    root, arguments = ours
+    place = disk / link
+    place.mkdir(parents=True)
+    (root / link).parent.mkdir(exist_ok=True)
+    (root / link).symlink_to(place)
+    assert prepare(*arguments, "--validation-only") == 0
+    named = [name for name in photos(root) if "unnamed" not in name]
+    assert len(named) == 3 and photos(root) == named
+    assert prepare(*arguments) == 0
+    everything = ["train2017/unnamed.jpg", *named, "val2017/unnamed.jpg"]
+    assert photos(root) == everything
+    assert (root / link).is_symlink() and not any("making" in path.name for path in disk.rglob("*"))
+
+
+@pytest.mark.parametrize("leads_nowhere", [False, True])
+@pytest.mark.parametrize("validation_only", [False, True])
+@pytest.mark.parametrize("link", ["coco", "coco/val2017"])
+def test_a_link_to_an_empty_folder_or_to_none_yet_is_no_folder_of_photos(
+    link: str, validation_only: bool, leads_nowhere: bool, disk: Path, ours: Roots
+) -> None:
+    root, arguments = ours
+    if not leads_nowhere:
+        (disk / "deep" / link).mkdir(parents=True)
+    (root / link).parent.mkdir(exist_ok=True)
+    (root / link).symlink_to(disk / "deep" / link)
+    assert prepare(*arguments, *(["--validation-only"] if validation_only else [])) == 0
+    assert len(photos(root)) == (3 if validation_only else 5) and (root / link).is_symlink()
+    assert not any("making" in path.name for path in disk.rglob("*"))
+
+
+def test_what_a_killed_process_left_is_used_and_removed(ours: Roots, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, arguments = ours
+    moved = []
+
+    def killed(source: str | os.PathLike, target: str | os.PathLike, rename=os.replace) -> None:
+        if str(source).endswith(".jpg"):
+            moved.append(source)
+        if len(moved) == 2:
+            raise KeyboardInterrupt
+        rename(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", killed)
+        assert prepare(*arguments, "--validation-only") == 130
+    left = root / "coco/.val2017.making"
+    assert len(photos(root)) == 1 and len([*left.iterdir()]) == 2
+    (left / "of-another-list.jpg").touch()
+    assert prepare(*arguments, "--validation-only") == 0
+    assert len(photos(root)) == 3 and not any("unnamed" in name or "another" in name for name in photos(root))
+    left.mkdir()  # by a process that was killed after the last photo
+    assert prepare(*arguments, "--validation-only") == 0
+    assert {path.name for path in (root / "coco").iterdir()} == {".val2017-is-a-selection", "val2017"}
+
+
+def test_a_disk_that_refuses_is_one_line(ours: Roots, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    root, arguments = ours
+
+    def refused(source: object, target: object, rename=os.replace) -> None:
+        if ".making" in str(source):
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), str(source), None, str(target))
+        rename(source, target)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "replace", refused)
+    assert prepare(*arguments, "--validation-only") == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert f"cannot make files of {root}/coco/val2017 ([Errno 18] Invalid cross-device link" in line
+
+
+def test_two_roots_that_share_a_folder_take_turns(ours: Roots, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    root, arguments = ours
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (root / "coco").symlink_to(shared)
+    command = [sys.executable, "-c", HOLD_LOCK, shared / ".val2017.lock"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout and holder.stdout.readline() == b"held\n"
+        assert prepare(*arguments, "--validation-only") == 2
+        holder.communicate()
+    assert f"another `fsbench data prepare` makes files of {shared}/val2017" in capsys.readouterr().err
+    assert prepare(*arguments, "--validation-only") == 0
+
+
+def test_a_leftover_of_a_complete_folder_waits_for_nobody(ours: Roots) -> None:
+    """One whose folder was renamed just before the kill is a note alone; it stays while another process works there."""
+    root, arguments = ours
+    assert prepare(*arguments) == 0
+    note = root / "coco/.val2017.making.from"
+    note.touch()
+    command = [sys.executable, "-c", HOLD_LOCK, root / "coco/.val2017.lock"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout and holder.stdout.readline() == b"held\n"
+        assert prepare(*arguments) == 0 and note.exists()
+        holder.communicate()
+    assert prepare(*arguments) == 0 and not note.exists()
+
+
+def test_an_output_that_nobody_reads_is_no_error_of_the_disk(tmp_path: Path) -> None:
+    with pytest.raises(BrokenPipeError), making_place(tmp_path / "a"):
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
+def test_a_disk_without_locks_names_the_option_of_this_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "lockf", refuse)
+    with pytest.raises(SettingsError, match=r"No locks available.*; give another folder with --root$"):
+        making_place(tmp_path / "a").__enter__()

@@ -1,0 +1,171 @@
+"""Episodes of the in-context protocol where goldens say nothing: repeats, empty boxes, classes that cannot be drawn."""
+
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from datamodules.datasets.folder import Folder
+from datamodules.episodic import EpisodicDataModule
+from fsbench.episodes.draw import draw_manifest
+from fsbench.episodes.in_context import (
+    EpisodeRun,
+    InContextIndex,
+    episodes_by_turns,
+    episodes_of_objects,
+    episodes_of_parts,
+    every_tenth,
+)
+from fsbench.episodes.pools import TooFewImages
+from fsbench.episodes.protocol import load_protocol
+from fsbench.episodes.task import EpisodeTask
+from fsbench.errors import DataError, SettingsError
+
+NAMES = [f"image{i}" for i in range(4)]
+
+
+def test_the_remainder_of_the_classes_belongs_to_no_fold():
+    folds = [every_tenth(range(925), fold) for fold in range(10)]
+    assert [len(fold) for fold in folds] == [92] * 10 and folds[3][:2] == [3, 13]
+    assert sorted(number for fold in folds for number in fold) == list(range(920))
+
+
+def test_classes_take_turns_and_supports_may_repeat_but_are_never_the_query():
+    drawn = list(islice(episodes_by_turns({7: NAMES, 3: NAMES[:2]}, shot=5), 40))
+    assert [e.query_class for e in drawn[:4]] == [7, 3, 7, 3]
+    assert all(e.query not in e.supports[0] and len(e.supports[0]) == 5 for e in drawn)
+    assert {len(set(e.supports[0])) for e in drawn[1::2]} == {1}
+
+
+def plain_objects(photos_of, views_of, shot, count, empty=()):
+    """The rule of §3.5 with NumPy's global functions, as a program would write it."""
+    np.random.seed(0)
+    drawn = []
+    while len(drawn) < count:
+        number = np.random.choice(list(photos_of), 1, replace=False)[0]
+        entries = photos_of[number]
+        query = entries[np.random.permutation(len(entries))[0]]
+        views = [np.random.choice(views_of[query], 1, replace=False)[0]]
+        while len(views) <= shot:
+            entry = entries[np.random.permutation(len(entries))[0]]
+            if entry != query:
+                views.append(np.random.choice(views_of[entry], 1, replace=False)[0])
+        if not set(views) & set(empty):
+            drawn.append((int(number), [str(view) for view in views]))
+    return drawn
+
+
+def test_objects_with_an_empty_box_make_a_whole_new_episode():
+    photos, views = {5: ["a", "b"], 9: ["c", "d"]}, {"a": ["a1", "a2"], "b": ["b1"], "c": ["c1"], "d": ["d1", "d2"]}
+
+    def views_of(name, number):
+        assert name in photos[number]
+        return views[name]
+
+    state = np.random.get_state()
+    for empty in ((), ("a2", "d1")):
+        found = islice(episodes_of_objects(photos, views_of, empty.__contains__, shot=2), 30)
+        assert [(e.query_class, [e.query, *e.supports[0]]) for e in found] == plain_objects(photos, views, 2, 30, empty)
+    np.random.set_state(state)
+    with pytest.raises(DataError, match="1000 episodes in turn had an object's box without pixels"):
+        next(episodes_of_objects(photos, views_of, bool, shot=1))
+
+
+def test_photos_of_parts_never_repeat_within_an_episode():
+    views = {"image0": ["image0@0", None], "image1": [None, "image1@1"], "image2": ["image2@0"], "image3": []}
+    drawn = list(islice(episodes_of_parts({1: NAMES}, lambda name, number: views[name], shot=2), 50))
+    assert all({e.query, *e.supports[0]} == {"image0@0", "image1@1", "image2@0"} for e in drawn)
+    with pytest.raises(TooFewImages, match="class 1 has 3 usable support images, 4 are needed"):
+        next(episodes_of_parts({1: NAMES}, lambda name, number: views[name], shot=3))
+
+
+@pytest.mark.parametrize(
+    "episodes",
+    [
+        episodes_by_turns({1: ["a"]}, shot=1),
+        episodes_of_objects({1: ["a"]}, lambda photo, number: ["a1", "a2"], bool, shot=1),
+    ],
+)
+def test_a_class_of_one_photo_is_no_endless_loop(episodes):
+    with pytest.raises(TooFewImages, match="class 1 has 0 usable support images"):
+        next(episodes)
+
+
+class Views(InContextIndex):
+    """Two classes of LVIS's rule."""
+
+    name, folds, class_names = "views", 1, ("x", "y")
+    annotations_sha256, annotations_origin = "abc", "official, unverified"
+
+    def test_classes(self, fold):
+        return [1, 2]
+
+    def image_path(self, name):
+        raise AssertionError("no image is opened")
+
+    label_map = image_path
+
+    def episode_run(self, fold, shot, seed):
+        return EpisodeRun([1, 2][: 3 - shot], 7, episodes_by_turns({1: NAMES, 2: NAMES}, shot=shot, seed=seed))
+
+
+def test_a_manifest_has_the_run_of_the_data_set():
+    protocol = load_protocol("incontext")
+    manifest = draw_manifest(Views(), protocol, EpisodeTask(0))
+    assert len(manifest.episodes) == manifest.header["episodes"] == 7 and manifest.header["requested"] == 1000
+    assert manifest.class_ids == [1, 2] and manifest.header["lists"] == "official, unverified"
+    assert [*manifest.episodes] == [*islice(episodes_by_turns({1: NAMES, 2: NAMES}, shot=1), 7)]
+    assert draw_manifest(Views(), protocol, EpisodeTask(0, shot=2)).class_ids == [1]
+    again = draw_manifest(Views(), protocol, EpisodeTask(0, episodes=3, seed=4))
+    assert len(again.episodes) == 3 and again.header["seed"] == 4
+
+
+@pytest.mark.parametrize(
+    ("protocol", "task", "message"),
+    [
+        (
+            "hsnet",
+            EpisodeTask(0),
+            "views is tested with the protocol incontext, found hsnet; choose PROTOCOL=incontext",
+        ),
+        ("incontext", EpisodeTask(0, classes="base"), "views has no base classes to validate on"),
+        ("incontext", EpisodeTask(0, shot=3), "views fold 0 has no class with more than 3 images; lower SHOT"),
+        ("incontext", EpisodeTask(1), "unknown fold 1 for views"),
+    ],
+)
+def test_what_the_data_set_has_not_is_refused_in_one_line(protocol, task, message):
+    with pytest.raises((SettingsError, DataError)) as refused:
+        draw_manifest(Views(), load_protocol(protocol), task)
+    assert str(refused.value).startswith(message) and "\n" not in str(refused.value)
+    with pytest.raises(SettingsError, match="views is tested with the protocol incontext and has no lists to train"):
+        Views().candidates("trn")
+
+
+def test_lists_draw_as_under_hsnet(blocks_folder):
+    index = Folder(str(blocks_folder))
+    for shot in (1, 5):
+        task = EpisodeTask(0, shot=shot, episodes=40)
+        ours, theirs = (draw_manifest(index, load_protocol(name), task) for name in ("incontext", "hsnet"))
+        assert ours.episodes == theirs.episodes and ours.sha256 != theirs.sha256
+
+
+def test_the_size_of_the_evaluation_is_the_protocols_and_not_the_methods(blocks_folder):
+    """§2: masks by nearest to S x S from their own size, whatever side the images have; supports at the latter."""
+    index = Folder(str(blocks_folder))
+    data = EpisodicDataModule(index, "incontext518", image_size=48, workers=0, episodes=4)
+    for batch in data.test_dataloader():
+        name = batch.image_names[int(batch.query[0])]
+        labels = torch.from_numpy(index.label_map(name)).float()[None, None]
+        resized = F.interpolate(labels, (518, 518), mode="nearest")[0, 0]
+        truth = batch.known_truth()
+        number = int(truth.classes[0, 0])
+        expected = (resized == number).to(torch.uint8)
+        expected[resized == 255] = 255
+        assert torch.equal(truth.label_maps[0], expected) and batch.query_sizes.tolist() == [[518, 518]]
+        assert batch.images.shape[-1] == 48 == batch.support_labels.shape[-1]
+    training = EpisodicDataModule(
+        index, "incontext518", image_size=48, workers=0, batch_size=2, drop_small_classes=True
+    )
+    assert next(iter(training.train_dataloader())).query_sizes.tolist() == [[48, 48]] * 2
