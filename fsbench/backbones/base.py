@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fsbench.backbones.onednn import KernelName, use_onednn
 from fsbench.backbones.weight_files import Architecture, describe_weights, read_weights, state_digest
 from fsbench.errors import CheckpointError, SettingsError
-from fsbench.tensor_cache import FeatureCache
+from fsbench.tensor_cache import CacheDtype, FeatureCache
 from fsbench.weights.table import how_to_get
 
 
@@ -27,11 +27,17 @@ class BackboneConfig:
         weights: weight file (.pth or .safetensors); `random` or `random:SEED` for random weights, which exercise the
             path and nothing else; None for the file's usual place, in `weights/`.
         cache_mib: bound in MiB on the features kept in memory for images that come again.
+        cache_dtype: type in which they are kept; `bfloat16` and `float16` round every feature, kept or not, and make
+            another run.
+        spill_mib: bound in MiB on host memory for features that had to make room, which on a GPU is memory beside its
+            own.
     """
 
     name: str = "dinov2_vits14"
     weights: str | None = None
-    cache_mib: int = 6144
+    cache_mib: int = 3072
+    cache_dtype: CacheDtype = "float32"
+    spill_mib: int = 0
 
 
 TRUSTED_WEIGHTS = ("random ", "official ")
@@ -48,8 +54,10 @@ class FrozenBackbone:
 
     Attributes:
         known: backbones of the same kind by their names, whose official files are refused for this one.
+        encoders: names of the methods that pass an image through the frozen network.
         name: the backbone's name in the configuration.
         cache: features kept in memory.
+        cache_dtype: type in which they are kept.
         weights_id: file and checksum of the weights, for records.
         trained_on: data set, fold and classes of the user's own training, if that made the weights.
         cpu_kernels: kernels of the network where it is on the CPU, set by `use_cpu_kernels`.
@@ -60,13 +68,15 @@ class FrozenBackbone:
     """
 
     known: ClassVar[Mapping[str, Architecture]] = {}
+    encoders: ClassVar[tuple[str, ...]] = ("encode",)
     spec: Architecture
     trained_on: dict[str, Any] | None = None
     cpu_kernels: KernelName = "default"
 
     def __init__(self, config: BackboneConfig):
         self.name = config.name
-        self.cache = FeatureCache(config.cache_mib * 2**20)
+        self.cache = FeatureCache(config.cache_mib * 2**20, config.cache_dtype, config.spill_mib * 2**20)
+        self.cache_dtype = config.cache_dtype
         self._read_weights, self.weights_id = self._load(config.weights)
         self._model: nn.Module | None = None
         self._size: tuple[int, int] | None = None
@@ -137,9 +147,22 @@ class FrozenBackbone:
         """Build the frozen network with the weights `self.state` for images of height x width."""
         raise NotImplementedError
 
+    def encode_together(self, pixels: Tensor) -> list[Any]:
+        """Return the features of every normalised image of (M, 3, H, W) by one pass, for training.
+
+        They differ from those of `encode` in their last digits where kernels do by the number of images.
+        """
+        model = self.network(pixels[0])
+        with torch.no_grad():
+            return self._features_of_each(model, pixels)
+
     def _features(self, model: nn.Module, images: Tensor) -> Any:
-        """Return the features of one normalised image (1, 3, H, W)."""
-        raise NotImplementedError
+        """Return the features of one normalised image (1, 3, H, W). Subclasses define this or `_features_of_each`."""
+        return self._features_of_each(model, images)[0]
+
+    def _features_of_each(self, model: nn.Module, images: Tensor) -> list[Any]:
+        """Return the features of each normalised image of (M, 3, H, W)."""
+        return [self._features(model, image[None]) for image in images]
 
     def _random_state(self, seed: int) -> dict[str, Tensor]:
         """Return seeded random weights, under the names of released files."""

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsbench.backbones.base import BackboneConfig, FrozenBackbone
+from fsbench.backbones.dino_names import dino_to_timm_names
+from fsbench.backbones.meta_device import meta_device
 from fsbench.backbones.timm_names import encoder_to_timm_names, without_buffers
 from fsbench.backbones.vit import VITS, ViT, build_vit, check_size, new_vit, random_state
 from fsbench.backbones.weight_files import check_keys
@@ -98,7 +100,7 @@ class Encoder(FrozenBackbone):
         if isinstance(self.spec, EncoderNet):
             model: nn.Module = build_encoder_network(self.spec, meta=True)
             return model
-        with torch.device("meta"):
+        with meta_device():
             return new_vit(self.spec.arguments, self.spec.image_size)
 
     def _build(self, height: int, width: int) -> nn.Module:
@@ -117,12 +119,12 @@ class Encoder(FrozenBackbone):
         if not isinstance(self.spec, EncoderNet):
             return random_state(self.spec, seed)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             return without_buffers(build_encoder_network(self.spec).state_dict())
 
     def convert_state_dict(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         if not isinstance(self.spec, EncoderNet):
-            state = {key: value for key, value in state.items() if key != "mask_token"}
+            state = dino_to_timm_names(state)
         else:
             state = encoder_to_timm_names(state, keep_head=bool(self.spec.outputs))
         check_keys(without_buffers(self.meta_network().state_dict()), state, f"backbone weights for {self.name}")
@@ -140,5 +142,5 @@ def build_encoder_network(spec: EncoderNet, meta: bool = False) -> Any:
     from fsbench.backbones.timm_networks import create_model
 
     path: dict[str, Any] = {"drop_path_rate": 0.0} if spec.timm.startswith("swin") else {}
-    with torch.device("meta" if meta else "cpu"):
+    with meta_device() if meta else torch.device("cpu"):
         return create_model(spec.timm, pretrained=False, num_classes=spec.outputs, **path)

@@ -4,7 +4,7 @@ Shapes: one scale (L, C, h, w), L its blocks in forward order, C channels.
 """
 
 import itertools
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from fsbench.backbones.base import BackboneConfig, FrozenBackbone
+from fsbench.backbones.meta_device import meta_device
 from fsbench.backbones.pyramid_networks import PYRAMIDS, PyramidNet, block_features, build_pyramid_network
 from fsbench.backbones.timm_names import to_timm_names
 from fsbench.backbones.vit import VITS, build_vit, random_state, vit_tokens
@@ -67,43 +68,43 @@ class FrozenPyramid(FrozenBackbone):
         model.load_state_dict({key: value.float() for key, value in self.state.items()}, strict=False)  # checked before
         return model.eval().requires_grad_(False)
 
-    def _features(self, model: nn.Module, images: Tensor) -> Pyramid:
+    def _features_of_each(self, model: nn.Module, images: Tensor) -> list[Any]:
         if self.spec.kind == "vit":
-            return vit_pyramid(model, images)
+            side = images.shape[2] // 8
+            return [token_pyramid(tokens, side) for tokens in vit_tokens(model, images)]
         maps = block_features(model, images)
         ends = torch.tensor(self.spec.blocks).cumsum(0).tolist()
         stages = [maps[ends[0] - 1 : ends[0]], *(maps[start:end] for start, end in itertools.pairwise(ends))]
-        return cast(Pyramid, tuple(torch.cat(stage) for stage in stages))
+        return list(zip(*(torch.stack(stage, 1) for stage in stages), strict=True))
 
     def _random_state(self, seed: int) -> dict[str, Tensor]:
         if self.spec.kind == "vit":
             return random_state(VITS[self.name], seed)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             return to_timm_names(build_pyramid_network(self.spec).state_dict())
 
     def convert_state_dict(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         if self.spec.kind == "vit":
             return state
         state = to_timm_names(state)
-        with torch.device("meta"):
+        with meta_device():
             own = to_timm_names(build_pyramid_network(self.spec).state_dict())
         check_keys(own, state, f"backbone weights for {self.name}")
         return state
 
 
-def vit_pyramid(vit: nn.Module, images: Tensor) -> Pyramid:
+def token_pyramid(tokens: Tensor, side: int) -> Pyramid:
     """Make a pyramid from the tokens of a plain ViT with patches of 8 pixels, without any weights of its own.
 
     At 1/8 are the tokens of the last four blocks, at 1/16 and 1/32 their averages over 2x2 and 4x4 patches; at 1/4 the
     tokens of the first block, which is nearest to the pixels, enlarged bilinearly. All are scaled by `VIT_SCALE`.
 
     Args:
-        vit: timm's VisionTransformer.
-        images: one normalised image (1, 3, H, W).
+        tokens: `vit_tokens` of one image (L, 1 + T, C).
+        side: rows of tokens.
     """
-    tokens = vit_tokens(vit, images)[0, :, 1:]
-    maps = VIT_SCALE * rearrange(tokens, "l (y x) c -> l c y x", y=images.shape[2] // 8)
+    maps = VIT_SCALE * rearrange(tokens[:, 1:], "l (y x) c -> l c y x", y=side)
     fine = F.interpolate(maps[:1], scale_factor=2, mode="bilinear", align_corners=True)
     last = maps[-4:].contiguous()
     return fine, last, F.avg_pool2d(last, 2), F.avg_pool2d(last, 4)

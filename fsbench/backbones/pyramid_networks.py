@@ -11,6 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from fsbench.backbones.vit import VITS
+from fsbench.spared_imports import spared_imports
 from fsbench.weights.table import WeightFile, weight_files
 
 
@@ -20,7 +21,7 @@ class PyramidNet:
 
     Attributes:
         kind: "resnet" and "swin" are timm's; "vgg" is VGG-16's convolutions; "vit" makes a pyramid from the demo's
-            ViT (`fsbench.backbones.pyramid.vit_pyramid`).
+            ViT (`fsbench.backbones.pyramid.token_pyramid`).
         arguments: arguments of timm's constructor.
         blocks: number of blocks of each stage.
         channels: width of the maps of each stage.
@@ -76,7 +77,9 @@ def build_pyramid_network(spec: PyramidNet, side: int | None = None) -> nn.Modul
         side: side of the images in pixels; None for the Swin's own.
     """
     if spec.kind == "vgg":
-        from torchvision.models.vgg import cfgs, make_layers  # timm's has classifiers of 400 MB that nobody looks at
+        with spared_imports():
+            # timm's has classifiers of 400 MB that nobody looks at
+            from torchvision.models.vgg import cfgs, make_layers
 
         return nn.ModuleDict({"features": make_layers(cfgs["D"])})
     if spec.kind == "resnet":

@@ -8,6 +8,10 @@ timm's names from here; a run that logs to Weights & Biases imports wandb itself
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+
+from fsbench.errors import SettingsError
+from fsbench.spared_imports import spared_imports
 
 
 @contextmanager
@@ -26,10 +30,24 @@ def hidden(module: str) -> Iterator[None]:
         del sys.modules[module]
 
 
-with hidden("wandb"):
-    from timm import create_model
+with hidden("wandb"), spared_imports():
+    from timm import __version__, create_model, is_model
     from timm.models.resnet import Bottleneck, ResNet
     from timm.models.swin_transformer import SwinTransformer
     from timm.models.vision_transformer import VisionTransformer
 
-__all__ = ["Bottleneck", "ResNet", "SwinTransformer", "VisionTransformer", "create_model", "hidden"]
+__all__ = ["Bottleneck", "ResNet", "SwinTransformer", "VisionTransformer", "create_model", "create_named", "hidden"]
+
+
+def create_named(network: str, **arguments: Any) -> Any:
+    """Build the network that timm calls `network`, without weights of its own.
+
+    Raises:
+        SettingsError: the installed timm has no such network.
+    """
+    if not is_model(network):
+        raise SettingsError(
+            f"timm {__version__} has no network '{network}'; expected a version that has it; update it: "
+            "pip install --upgrade timm"
+        )
+    return create_model(network, pretrained=False, **arguments)

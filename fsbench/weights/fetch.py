@@ -116,7 +116,9 @@ def _alone(file: WeightFile) -> Iterator[None]:
     with ExitStack() as stack:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(locked(path.with_name(f".{path.name}.lock")))
+            stack.enter_context(
+                locked(path.with_name(f".{path.name}.lock"), "name another folder with FSBENCH_WEIGHTS")
+            )
         except BlockingIOError as error:
             raise SettingsError(
                 f"another `fsbench weights fetch` is fetching {path.name}; wait for it, or stop it"

@@ -12,6 +12,8 @@ from fsbench.files import load_yaml, open_file, read_yaml
 from fsbench.paths import CONFIGS, weights_folder
 
 TABLE = CONFIGS / "weights.yaml"
+DEMO_DATA = "generated scenes with masks, of other classes than the demo's"
+"""Images that the demo's backbone was trained on (`benchmarks.demo_backbone.pretrain`)."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,7 @@ def weight_files() -> dict[str, WeightFile]:
 
 def backbone_data() -> dict[str, str]:
     """Return the images that backbones were trained on before, in words, by the names of the backbones."""
-    return {name: file.pretraining for name, file in weight_files().items() if file.pretraining}
+    return {name: file.pretraining for name, file in weight_files().items() if file.pretraining} | {"demo": DEMO_DATA}
 
 
 def checkpoint_sets() -> dict[str, CheckpointSet]:
@@ -178,6 +180,11 @@ def find(name: str) -> WeightFile | CheckpointSet:
 
 def how_to_get(file: WeightFile, name: str, path: Path) -> str:
     """Return the message for the user when the weights of backbone `name` are not at `path`."""
+    if not file.page and path != file.path:
+        return (
+            f"the weights of the backbone {name} are not at {path}; expected a file, random or random:SEED; leave the "
+            "setting out for those that come with the repository"
+        )
     if not file.page:
         return f"the weights {path} that come with the repository are missing; restore them with git checkout"
     if file.by_hand:

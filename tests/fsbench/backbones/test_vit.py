@@ -176,10 +176,33 @@ def test_pickled_code_is_never_run(tiny, tmp_path, capsys):
     assert "pickled code ran" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("other", "found"),
+    [
+        ({"patch_size": 8}, "patches of 8 pixels and no registers"),
+        ({"reg_tokens": 4, "no_embed_class": True}, "patches of 4 pixels and 4 registers"),
+    ],
+)
+def test_weights_of_other_tokens_are_one_clear_line(tiny, tmp_path, other, found):
+    arguments = VITS["tiny"].arguments
+    torch.save(random_state(ViT(arguments | other, 4, WeightFile("")), 0), tmp_path / "w.pth")
+    with pytest.raises(CheckpointError) as error:
+        FrozenViT(BackboneConfig("tiny", str(tmp_path / "w.pth")))
+    assert str(error.value) == (
+        f"backbone weights for tiny are of a network with {found}; expected patches of 4 pixels and no registers; name "
+        "the backbone of these weights (BACKBONE=, see: fsbench list), or give this one's (WEIGHTS=)"
+    )
+
+
 def test_unknown_backbone_and_image_size(tiny):
     with pytest.raises(SettingsError, match=r"unknown backbone 'resnet'; there are: .*dinov2_vits14"):
         FrozenViT(BackboneConfig("resnet"))
+    with pytest.raises(SettingsError, match=r"the backbone 'resnet50' gives no tokens; there are: .*dinov2_vits14"):
+        FrozenViT(BackboneConfig("resnet50"))
     with pytest.raises(SettingsError, match="weights are 'random:x', expected a file, random or random:SEED"):
         FrozenViT(BackboneConfig("tiny", "random:x"))
-    with pytest.raises(SettingsError, match="22x24 is not a multiple of the backbone's patch size 4"):
+    with pytest.raises(
+        SettingsError,
+        match=r"22x24 is not a multiple of the backbone's patch size 4; expected such as 20 or 24 \(--data",
+    ):
         FrozenViT(BackboneConfig("tiny", "random")).encode(torch.randn(3, 22, 24))

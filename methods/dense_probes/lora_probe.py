@@ -1,0 +1,132 @@
+"""Linear probe whose backbone is tuned with it by low-rank adapters, in each episode.
+
+As the LoRA baseline of Bensaid et al. (TMLR 2025), adapters of the attention are trained on the supports of an episode
+together with a linear layer on the tokens. How is this project's: training begins at the solution of the linear probe,
+where the adapters add nothing, and goes down the same loss.
+
+Shapes: as in `linear_probe`; R = N·K support images.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fsbench.backbones.base import BackboneConfig
+from fsbench.backbones.vit import patch_maps
+from fsbench.core.seeded_block import seeded
+from fsbench.data.batch import EpisodeBatch
+from fsbench.errors import SettingsError
+from methods.dense_probes.linear_probe import LinearProbeDense, fit, standardise
+from methods.modules.lora import insert_lora
+
+EPSILON = 1e-3
+"""AdamW's. Training begins where the classifier has no gradient but rounding, of which the usual 1e-8 would make whole
+steps."""
+
+
+class TunedProbe(nn.Module):
+    """A network with adapters and a linear classifier of its standardised tokens.
+
+    Args:
+        network: timm's transformer with adapters.
+        mean, deviation: of the supports' tokens before any tuning (C,).
+        weight, bias: first values of the classifier, (G, C) and (G,).
+    """
+
+    def __init__(self, network: nn.Module, mean: Tensor, deviation: Tensor, weight: Tensor, bias: Tensor):
+        super().__init__()
+        self.network = network
+        self.mean, self.deviation = mean, deviation
+        self.weight, self.bias = nn.Parameter(weight), nn.Parameter(bias)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the logits (h·w, G) of the tokens of a normalised image (3, H, W)."""
+        tokens = patch_maps(self.network, image[None], norm=True)[0].flatten(1).T
+        return F.linear((tokens - self.mean) / self.deviation, self.weight, self.bias)
+
+
+def tune(probe: TunedProbe, images: list[Tensor], shares: Tensor, penalty: float, rate: float, steps: int) -> None:
+    """Train adapters and classifier by AdamW, each step on all supports, one image at a time.
+
+    Args:
+        probe: changed in place.
+        images: R normalised images (3, H, W).
+        shares: (R, h·w, G), each class with some.
+        penalty: factor of half the squared weights of the classifier.
+        rate: learning rate.
+        steps: number of steps.
+    """
+    weights = shares / shares.sum((0, 1)) / shares.shape[2]
+    optimizer = torch.optim.AdamW([p for p in probe.parameters() if p.requires_grad], rate, eps=EPSILON, weight_decay=0)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        (penalty / 2 * probe.weight.square().sum()).backward()
+        for image, own in zip(images, weights, strict=True):
+            (-(own * probe(image).log_softmax(1)).sum()).backward()
+        optimizer.step()
+
+
+class LoraProbeDense(LinearProbeDense):
+    """Segment by a linear classifier and low-rank adapters that each episode trains on its supports.
+
+    Args:
+        backbone: the frozen ViT.
+        penalty: factor of half the squared weights in the loss.
+        steps: iterations of L-BFGS for the classifier that training begins with, at most.
+        rank: width of an adapter.
+        alpha: alpha / rank scales what an adapter adds.
+        learning_rate: of AdamW.
+        tuning_steps: steps of AdamW.
+        seed: of the adapters' first values, together with the episode's index.
+    """
+
+    depends_on_way_order = True  # the first steps of AdamW have the sign of a gradient, where rounding decides
+
+    def __init__(
+        self,
+        backbone: BackboneConfig,
+        penalty: float = 0.1,
+        steps: int = 100,
+        rank: int = 4,
+        alpha: int = 4,
+        learning_rate: float = 1e-3,
+        tuning_steps: int = 20,
+        seed: int = 0,
+    ):
+        super().__init__(backbone, penalty, steps)
+        if rank < 1 or alpha < 1 or not learning_rate > 0 or tuning_steps < 1 or seed < 0:
+            raise SettingsError(
+                f"rank is {rank}, alpha {alpha}, learning_rate {learning_rate}, tuning_steps {tuning_steps} and seed "
+                f"{seed}; expected numbers above 0, and a seed from 0"
+            )
+        self.rank, self.alpha, self.learning_rate = rank, alpha, learning_rate
+        self.tuning_steps, self.seed = tuning_steps, seed
+
+    def num_trainable_parameters(self, ways: int) -> int:
+        spec = self.backbone.spec.arguments
+        width = int(spec["embed_dim"])
+        adapters = int(spec["depth"]) * self.rank * (width + 3 * width + width + width)  # of qkv and of proj
+        return super().num_trainable_parameters(ways) + adapters
+
+    def _classify(self, episode: EpisodeBatch, supports: Tensor, shares: Tensor, present: Tensor) -> Tensor:
+        index, rows = int(episode.episodes[0]), episode.support[0].flatten().tolist()
+        query = int(episode.query[0])
+        number = int(np.random.default_rng([self.seed, index]).integers(2**31))
+        with torch.inference_mode(False), torch.enable_grad():
+            supports, shares = supports.clone(), shares.clone()
+            tokens = standardise(supports, supports)[0]
+            with seeded(number):  # a new network draws weights, before it takes the backbone's
+                network: Any = self.backbone.new_copy(episode.pixels(query))
+            with seeded(number):
+                insert_lora(network, self.rank, self.alpha)
+            mean, deviation = supports.mean(0), supports.std(0, correction=0).clamp(min=1e-6)
+            weight, bias = fit(tokens, shares[:, present], self.penalty, self.steps)
+            probe = TunedProbe(network, mean, deviation, weight, bias).to(supports.device)
+            by_image = shares[:, present].view(len(rows), -1, len(present))
+            images = [episode.pixels(row).clone() for row in rows]
+            tune(probe, images, by_image, self.penalty, self.learning_rate, self.tuning_steps)
+            with torch.no_grad():
+                return probe(episode.pixels(query)).T

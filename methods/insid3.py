@@ -1,0 +1,348 @@
+"""INSID3 (CVPR 2026): training-free in-context segmentation with one frozen ViT (insid3.md).
+
+Patch features are freed of what they tell about the position alone; the target's cells that look like the references'
+foreground, and whose nearest reference cell is foreground, are candidates; clusters of the target's features that hold
+candidates and resemble the best of them make the mask. Steps are those of §4.
+
+Shapes: K references, C channels, (h, w) the grid of patches, n = h·w its cells, S image side, G clusters.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fsbench.backbones.base import BackboneConfig
+from fsbench.backbones.vit import FrozenViT
+from fsbench.core.prediction import Prediction
+from fsbench.core.segmenter import Segmenter
+from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch
+from fsbench.errors import SettingsError
+from fsbench.ops.average_linkage import average_linkage
+
+ROWS = 1024
+"""Rows of the similarity between target and reference that are held at a time."""
+FALLBACK_QUANTILE = 0.9
+"""Share of the target's cells below the threshold where no similarity is positive, step 3."""
+
+
+def unit(x: Tensor, dim: int = 0) -> Tensor:
+    """Scale vectors along `dim` to length 1."""
+    return F.normalize(x, dim=dim, eps=1e-12)
+
+
+def position_projector(black: Tensor, components: int) -> Tensor:
+    """Build the projector that removes what features of a black image have in common with their positions (§3).
+
+    Args:
+        black: features (C, h, w) of the black image.
+        components: number k of directions that are removed, at most C.
+
+    Returns:
+        Projector (C, C), zero for k = C.
+    """
+    cells = unit(black).flatten(1)
+    directions, _, _ = torch.linalg.svd(cells - cells.mean(1, keepdim=True), full_matrices=False)
+    basis = directions[:, :components]
+    return torch.eye(len(cells), dtype=cells.dtype, device=cells.device) - basis @ basis.T
+
+
+def debias(features: Tensor, projector: Tensor) -> Tensor:
+    """Project unit features (C, h, w) and scale them to length 1 again (§3)."""
+    return unit((projector @ features.flatten(1)).view_as(features))
+
+
+def mask_to_cells(mask: Tensor, height: int, width: int) -> Tensor:
+    """Bring a mask to the grid: cells more than half in it, else those whose centre is, else one (step 1).
+
+    Args:
+        mask: (S, S) bool with at least one pixel.
+        height, width: size of the grid.
+
+    Returns:
+        (height, width) bool with at least one cell.
+
+    Raises:
+        ValueError: the mask is empty.
+    """
+    if not bool(mask.any()):
+        raise ValueError("a reference mask without foreground has no cell")
+    pixels = mask[None, None].float()
+    cells = F.interpolate(pixels, (height, width), mode="bilinear", align_corners=False) > 0.5
+    if not bool(cells.any()):
+        cells = F.interpolate(pixels, (height, width), mode="nearest") > 0.5
+    if not bool(cells.any()):
+        row, column = (mask.nonzero().float().mean(0) / (mask.shape[-1] // width)).long().tolist()
+        cells[0, 0, row, column] = True
+    return cells[0, 0]
+
+
+def prototype_of(references: Tensor, cells: Tensor) -> Tensor:
+    """Return the mean over references of the means over foreground (step 2): (K, C, h, w), (K, h, w) -> (C,)."""
+    means = [features[:, inside].mean(1) for features, inside in zip(references, cells, strict=True)]
+    return unit(torch.stack(means).mean(0))
+
+
+def forward_similarity(target: Tensor, prototype: Tensor) -> Tensor:
+    """Return the similarity (h, w) of a debiased target (C, h, w) with the prototype (step 3)."""
+    return torch.einsum("chw,c->hw", target, prototype)
+
+
+def nearest_cells(target: Tensor, reference: Tensor) -> Tensor:
+    """Return for each target cell (n,) the number of the most similar reference cell, by blocks of rows (step 3)."""
+    cells, others = target.flatten(1).T, reference.flatten(1)
+    return torch.cat([(block @ others).argmax(1) for block in cells.split(ROWS)])
+
+
+def candidate_cells(similarity: Tensor, target: Tensor, references: Tensor, cells: Tensor) -> Tensor:
+    """Return the cells (h, w) bool that look like foreground and whose matches are foreground (step 3).
+
+    Args:
+        similarity: (h, w), see `forward_similarity`.
+        target: debiased (C, h, w).
+        references: debiased (K, C, h, w).
+        cells: foreground of the references (K, h, w) bool.
+    """
+    alike = similarity > 0
+    if not bool(alike.any()):
+        alike = similarity > torch.quantile(similarity, FALLBACK_QUANTILE)
+    votes = torch.stack(
+        [inside.flatten()[nearest_cells(target, r)] for r, inside in zip(references, cells, strict=True)]
+    ).sum(0)
+    return alike & (votes >= (len(references) + 1) // 2).view_as(alike)  # of two references one is enough
+
+
+def cluster_cells(features: Tensor, tau: float) -> Tensor:
+    """Return the clusters (h, w) int64 of a target's raw unit features (C, h, w) (step 4)."""
+    cells = features.flatten(1)
+    distances = 1 - (cells.T @ cells).clamp(-1, 1)
+    return average_linkage(distances, 1 - tau).view(features.shape[1:])
+
+
+@dataclass(frozen=True)
+class Aggregation:
+    """Seed cluster and scores of the clusters (steps 5 and 6).
+
+    Attributes:
+        debiased, original: unit means of the debiased and the raw features (G, C).
+        seed: number of the seed cluster.
+        cross, intra, area, combined: scores (G,).
+        cells: (h, w) bool, the clusters above the threshold.
+        scores: (h, w), the combined score of each cell's cluster.
+    """
+
+    debiased: Tensor
+    original: Tensor
+    seed: int
+    cross: Tensor
+    intra: Tensor
+    area: Tensor
+    combined: Tensor
+    cells: Tensor
+    scores: Tensor
+
+
+def aggregate(
+    labels: Tensor, candidates: Tensor, target: Tensor, debiased: Tensor, prototype: Tensor, threshold: float
+) -> Aggregation:
+    """Choose the seed cluster and the clusters that go with it (steps 5 and 6).
+
+    Args:
+        labels: clusters (h, w), numbered from 0 without gaps.
+        candidates: (h, w) bool, at least one.
+        target: raw unit features (C, h, w).
+        debiased: the same without positions.
+        prototype: (C,).
+        threshold: score that a cluster must exceed, at least 0.
+    """
+    members = F.one_hot(labels.flatten()).T.float()  # (G, n)
+    sizes = members.sum(1)
+    q = unit(members @ debiased.flatten(1).T / sizes[:, None], 1)
+    o = unit(members @ target.flatten(1).T / sizes[:, None], 1)
+    counts = members @ candidates.flatten().float()
+    seed = int(torch.where(counts > 0, q @ prototype, -torch.inf).argmax())
+    cross = members @ forward_similarity(debiased, prototype).flatten() / sizes
+    intra = o @ o[seed]
+    area = counts / sizes
+    area[seed] = 1
+    combined = cross * intra * area
+    chosen = combined > threshold
+    return Aggregation(q, o, seed, cross, intra, area, combined, chosen[labels], combined[labels])
+
+
+def upsample(cells: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize a binary mask (h, w) to `size`, bilinear, more than half (step 7)."""
+    resized = F.interpolate(cells[None, None].float(), size, mode="bilinear", align_corners=False)
+    return resized[0, 0] > 0.5
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A prediction with what it came from (§4).
+
+    Attributes:
+        prototype: (C,).
+        similarity: (h, w).
+        candidates: (h, w) bool.
+        cells: (h, w) bool, the mask on the grid.
+        scores: (h, w), the combined score of each cell's cluster; zero without a candidate.
+    """
+
+    prototype: Tensor
+    similarity: Tensor
+    candidates: Tensor
+    cells: Tensor
+    scores: Tensor
+
+
+def predict_cells(
+    labels: Tensor, target: Tensor, debiased: Tensor, references: Tensor, cells: Tensor, threshold: float
+) -> Steps:
+    """Predict the mask of one class on the grid (steps 2, 3, 5 and 6).
+
+    Args:
+        labels: the target's clusters (h, w).
+        target: its raw unit features (C, h, w).
+        debiased: the same without positions.
+        references: debiased (K, C, h, w).
+        cells: foreground of the references (K, h, w) bool.
+        threshold: score that a cluster must exceed.
+    """
+    prototype = prototype_of(references, cells)
+    similarity = forward_similarity(debiased, prototype)
+    candidates = candidate_cells(similarity, debiased, references, cells)
+    if not bool(candidates.any()):
+        return Steps(prototype, similarity, candidates, torch.zeros_like(candidates), torch.zeros_like(similarity))
+    found = aggregate(labels, candidates, target, debiased, prototype, threshold)
+    return Steps(prototype, similarity, candidates, found.cells, found.scores)
+
+
+class INSID3(Segmenter):
+    """Segment by clusters of frozen features that match the supports' foreground.
+
+    Each way is segmented by itself, as the authors' program segments one class; a pixel in the masks of several ways
+    goes to the one whose cluster has the largest score. Supports without foreground are left out.
+
+    Args:
+        backbone: the frozen ViT.
+        svd_components: number k of directions that positional debiasing removes; fewer than the channels C of a token
+            and than the cells of an image, less one.
+        tau: cosine down to which clusters of the target are merged.
+        merge_threshold: score that a cluster must exceed to be in the mask, at least 0.
+    """
+
+    backbone: FrozenViT
+    learns = False
+    sees_all_shots = True
+    attention_meaning = (
+        "similarity: cosine with the mean of the supports' foreground, without positions; 0 where it is not positive"
+    )
+
+    def __init__(
+        self,
+        backbone: BackboneConfig,
+        svd_components: int = 500,
+        tau: float = 0.6,
+        merge_threshold: float = 0.2,
+    ):
+        super().__init__(backbone)
+        if not -1 < tau < 1 or merge_threshold < 0:
+            raise SettingsError(
+                f"tau is {tau:g} and merge_threshold {merge_threshold:g}; expected a cosine between -1 and 1 and a "
+                "threshold of at least 0"
+            )
+        self.svd_components, self.tau, self.merge_threshold = svd_components, tau, merge_threshold
+        self._check_components(int(self.backbone.spec.arguments["embed_dim"]), f"{self.backbone.name} has channels")
+
+    @property
+    def predicts_presence(self) -> bool:
+        return False
+
+    def check_image_size(self, size: int) -> None:
+        super().check_image_size(size)
+        side = size // int(self.backbone.spec.arguments["patch_size"])
+        self._check_components(side**2 - 1, f"{self.backbone.name} at {size} pixels has patches less one")
+
+    def _check_components(self, limit: int, whose: str) -> None:
+        """Raise SettingsError where debiasing would leave nothing, or directions that mean nothing (§3)."""
+        if not 1 <= self.svd_components < limit:
+            raise SettingsError(
+                f"svd_components is {self.svd_components}; expected 1 to {limit - 1}, fewer than {whose} ({limit}); "
+                "set --model.svd_components"
+            )
+
+    def forward(self, episode: EpisodeBatch) -> Prediction:
+        with torch.autocast(episode.images.device.type, enabled=False):  # steps decide by order and sign
+            clusters, ways = self._steps(episode)
+            attention = self._attention(episode, clusters, ways) if self.keeps_soft_masks else None
+            return Prediction(self._label_map(episode, ways), attention=attention)
+
+    def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
+        """Return the steps of the prediction over the query, see `fsbench.explain.capabilities.HasQueryMaps`."""
+        clusters, ways = self._steps(episode)
+        maps = {"clusters": clusters}
+        for way, steps in ways.items():
+            name = f" {way + 1}" if len(episode.support[0]) > 1 else ""
+            maps |= {f"similarity{name}": steps.similarity, f"candidates{name}": steps.candidates}
+            maps[f"cluster scores{name}"] = steps.scores
+        return maps
+
+    def _attention(self, episode: EpisodeBatch, clusters: Tensor, ways: dict[int, Steps]) -> Tensor:
+        """Return the similarities (N, h, w) of the ways, at least 0; zeros for a way without foreground (step 3)."""
+        maps = torch.zeros(len(episode.support[0]), *clusters.shape, device=clusters.device)
+        for way, found in ways.items():
+            maps[way] = found.similarity.clamp(0, 1)
+        return maps
+
+    def _label_map(self, episode: EpisodeBatch, ways: dict[int, Steps]) -> Tensor:
+        """Return the label map (h, w) of an episode, in float32 as the authors, whatever the run's precision."""
+        size = (episode.images.shape[-2], episode.images.shape[-1])
+        height, width = episode.query_sizes[0].tolist()
+        best = torch.zeros(height, width, device=episode.images.device)
+        label_map = torch.zeros(height, width, dtype=torch.int64, device=episode.images.device)
+        for way, found in ways.items():
+            mask = upsample(found.cells, size)
+            mask = mask if size == (height, width) else upsample(mask, (height, width))
+            scores = F.interpolate(found.scores[None, None], (height, width), mode="nearest")[0, 0]
+            wins = mask & ((label_map == 0) | (scores > best))
+            label_map[wins], best[wins] = way + 1, scores[wins]
+        return label_map
+
+    def _steps(self, episode: EpisodeBatch) -> tuple[Tensor, dict[int, Steps]]:
+        """Return the target's clusters (h, w), and the steps of each way, from 0, that has foreground in a support."""
+        rows, labels = episode.support[0], episode.support_masks[0]
+        target = self._features(episode, int(episode.query[0]))
+        projector = self._projector(episode)
+        debiased, clusters = debias(target, projector), cluster_cells(target, self.tau)
+        ways = {}
+        for way in range(len(rows)):
+            shown = [shot for shot in range(rows.shape[1]) if bool(labels[way, shot].any())]
+            if not shown:
+                continue
+            cells = torch.stack([mask_to_cells(labels[way, shot], *target.shape[1:]) for shot in shown])
+            references = torch.stack(
+                [debias(self._features(episode, int(rows[way, shot])), projector) for shot in shown]
+            )
+            ways[way] = predict_cells(clusters, target, debiased, references, cells, self.merge_threshold)
+        return clusters, ways
+
+    def _features(self, episode: EpisodeBatch, row: int) -> Tensor:
+        """Return the unit features (C, h, w) of image `row`; cached by image."""
+        return self.backbone.cache.get(
+            "unit features", episode.image_names[row], lambda: unit(self.backbone.patch_map(episode.pixels(row)))
+        )
+
+    def _projector(self, episode: EpisodeBatch) -> Tensor:
+        """Return the projector for the images of an episode; kept with the features, and made anew if they go."""
+        return self.backbone.cache.get(
+            "position projector",
+            f"{episode.images.shape[-1]} {self.svd_components}",
+            lambda: position_projector(self.backbone.patch_map(black_image(episode.images)), self.svd_components),
+        )
+
+
+def black_image(images: Tensor) -> Tensor:
+    """Return a black image (3, S, S), normalised, of the size and device of images (M, 3, S, S)."""
+    mean, std = (torch.tensor(v, device=images.device)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
+    return (-mean / std).expand(images.shape[1:])

@@ -1,0 +1,182 @@
+"""INSID3's steps on small maps, and the method on synthetic episodes (insid3.md §3, §4)."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from fsbench.backbones.base import BackboneConfig
+from fsbench.contract.episodes import segmentation_episode
+from fsbench.errors import SettingsError
+from methods import insid3
+from methods.insid3 import INSID3, cluster_cells, debias, mask_to_cells, nearest_cells, position_projector, unit
+
+CHANNELS, SIDE = 12, 8
+
+
+def features(seed: int, side: int = SIDE) -> torch.Tensor:
+    return unit(torch.randn(CHANNELS, side, side, generator=torch.Generator().manual_seed(seed)))
+
+
+def method(**settings: object) -> INSID3:
+    return INSID3(BackboneConfig("demo", "random:1"), **{"svd_components": 8, **settings}).eval()
+
+
+def predict(found: INSID3, episode) -> torch.Tensor:
+    return found.predict_shots(episode.without_truth()).label_map
+
+
+def test_a_cell_is_foreground_where_its_middle_is():
+    """A factor of 4 without antialiasing reads the four pixels in the middle of a cell."""
+    mask = torch.rand(32, 32, generator=torch.Generator().manual_seed(0)) > 0.5
+    middle = mask.float().view(8, 4, 8, 4)[:, 1:3, :, 1:3].mean((1, 3))
+    assert torch.equal(mask_to_cells(mask, 8, 8), middle > 0.5)
+
+
+@pytest.mark.parametrize("place", [(0, 0), (5, 30), (31, 31)])
+def test_one_pixel_is_one_cell(place):
+    mask = torch.zeros(32, 32, dtype=torch.bool)
+    mask[place] = True
+    assert mask_to_cells(mask, 8, 8).nonzero().tolist() == [[place[0] // 4, place[1] // 4]]
+
+
+def test_an_empty_mask_has_no_cell():
+    with pytest.raises(ValueError, match="without foreground"):
+        mask_to_cells(torch.zeros(32, 32, dtype=torch.bool), 8, 8)
+
+
+def test_the_projector_removes_as_many_directions_as_it_is_told():
+    projector = position_projector(features(1), 5)
+    torch.testing.assert_close(projector @ projector, projector, atol=1e-5, rtol=0)
+    assert abs(float(projector.trace()) - (CHANNELS - 5)) < 1e-4
+    cells = unit(features(1)).flatten(1)
+    spread = cells - cells.mean(1, keepdim=True)
+    left = torch.linalg.svdvals(projector @ spread)
+    torch.testing.assert_close(left[: CHANNELS - 5], torch.linalg.svdvals(spread)[5:], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(debias(features(2), projector).norm(dim=0), torch.ones(SIDE, SIDE))
+
+
+def test_matches_are_the_same_in_blocks_of_rows(monkeypatch):
+    target, reference = features(3), features(4)
+    whole = (target.flatten(1).T @ reference.flatten(1)).argmax(1)
+    monkeypatch.setattr(insid3, "ROWS", 5)
+    assert torch.equal(nearest_cells(target, reference), whole)
+
+
+def test_an_object_is_found_by_its_features():
+    """Two kinds of features in halves; the reference's foreground is of the second, elsewhere in the image."""
+    kinds = torch.linalg.qr(torch.randn(CHANNELS, CHANNELS, generator=torch.Generator().manual_seed(5)))[0]
+    target = kinds[0][:, None, None].repeat(1, SIDE, SIDE)
+    target[:, :, 5:] = kinds[1][:, None, None]
+    reference = kinds[0][:, None, None].repeat(1, SIDE, SIDE)
+    reference[:, 2:4] = kinds[1][:, None, None]
+    inside = torch.zeros(SIDE, SIDE, dtype=torch.bool)
+    inside[2:4] = True
+    labels = cluster_cells(target, 0.6)
+    found = insid3.predict_cells(labels, target, target, reference[None], inside[None], 0.2)
+    expected = torch.zeros(SIDE, SIDE, dtype=torch.bool)
+    expected[:, 5:] = True
+    assert torch.equal(found.cells, expected) and torch.equal(found.candidates, expected)
+
+
+def test_without_a_match_the_mask_is_empty():
+    """The one foreground cell of the reference is nobody's nearest."""
+    target, reference = features(6), features(6)
+    reference[:, 0, 0] = -reference[:, 0, 0]
+    inside = torch.zeros(SIDE, SIDE, dtype=torch.bool)
+    inside[0, 0] = True
+    found = insid3.predict_cells(cluster_cells(target, 0.6), target, target, reference[None], inside[None], 0.2)
+    assert not found.candidates.any() and not found.cells.any()
+
+
+def test_a_shot_twice_and_an_empty_shot_change_nothing():
+    found = method(merge_threshold=0.0, tau=0.9)
+    episode = next(segmentation_episode(0, 0, 1, 1, 64).split())
+    expected = predict(found, episode)
+    twice = replace(
+        episode,
+        support=episode.support.repeat(1, 1, 2),
+        support_labels=episode.support_labels.repeat(1, 1, 2, 1, 1),
+        valid=episode.valid.repeat(1, 1, 2),
+    )
+    assert expected.any() and torch.equal(predict(found, twice), expected)
+    labels = twice.support_labels.clone()
+    labels[:, :, 1] = 0
+    assert torch.equal(predict(found, replace(twice, support_labels=labels)), expected)
+
+
+def test_the_mask_of_a_way_is_that_of_an_episode_with_it_alone():
+    found = method(merge_threshold=0.0, tau=0.9)
+    episode = next(segmentation_episode(1, 0, 2, 1, 64).split())
+    both = predict(found, episode)
+    claimed = torch.zeros_like(both, dtype=torch.bool)
+    for way in range(2):
+        alone = replace(
+            episode,
+            support=episode.support[:, way : way + 1],
+            support_labels=episode.support_labels[:, way : way + 1],
+            valid=episode.valid[:, way : way + 1],
+        )
+        mask = predict(found, alone) == 1
+        assert (mask | (both != way + 1)).all()
+        claimed |= mask
+    assert claimed.any() and torch.equal(both > 0, claimed)
+
+
+def test_the_mask_follows_from_the_maps_that_are_shown():
+    found = method(merge_threshold=0.1, tau=0.9)
+    episode = next(segmentation_episode(0, 0, 1, 1, 64).split()).without_truth()
+    maps = found.query_maps(episode)
+    assert list(maps) == ["clusters", "similarity", "candidates", "cluster scores"]
+    mask = insid3.upsample(
+        insid3.upsample(maps["cluster scores"] > 0.1, (64, 64)), tuple(episode.query_sizes[0].tolist())
+    )
+    assert mask.any() and torch.equal(predict(found, episode) == 1, mask)
+    for cluster in maps["clusters"].unique():
+        assert maps["cluster scores"][maps["clusters"] == cluster].unique().numel() == 1
+    assert found.predict_shots(episode).attention is None
+    found.keeps_soft_masks = True
+    attention = found.predict_shots(episode).attention
+    assert torch.equal(attention[0], maps["similarity"].clamp(0, 1)) and attention.std() > 0
+    labels = episode.support_labels.repeat(1, 2, 1, 1, 1)
+    labels[:, 1] = 0  # a second way without foreground
+    doubled = replace(
+        episode, support=episode.support.repeat(1, 2, 1), support_labels=labels, valid=episode.valid.repeat(1, 2, 1)
+    )
+    assert torch.equal(found.predict_shots(doubled).attention, torch.stack([attention[0], 0 * attention[0]]))
+    two = found.query_maps(next(segmentation_episode(1, 0, 2, 1, 64).split()).without_truth())
+    assert list(two)[1:] == [
+        f"{name} {way}" for way in (1, 2) for name in ("similarity", "candidates", "cluster scores")
+    ]
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+def test_similarities_are_handed_over_where_they_are_kept(keeps, monkeypatch):
+    found, calls, real = method(), [], INSID3._attention
+    monkeypatch.setattr(INSID3, "_attention", lambda *given: calls.append(1) or real(*given))
+    found.keeps_soft_masks = keeps
+    result = found.evaluate(next(segmentation_episode(0, 0, 1, 1, 64).split()))
+    assert (len(calls), result.attention is not None) == (int(keeps), keeps)
+
+
+@pytest.mark.parametrize(("components", "limit"), [(96, 96), (0, 96), (500, 96)])
+def test_as_many_directions_as_channels_are_refused(components, limit):
+    with pytest.raises(SettingsError) as error:
+        method(svd_components=components)
+    assert str(error.value) == (
+        f"svd_components is {components}; expected 1 to {limit - 1}, fewer than demo has channels ({limit}); set "
+        "--model.svd_components"
+    )
+
+
+def test_as_many_directions_as_patches_are_refused():
+    found = method(svd_components=70)
+    found.check_image_size(72)
+    with pytest.raises(SettingsError, match=r"1 to 62, fewer than demo at 64 pixels has patches less one \(63\)"):
+        found.check_image_size(64)
+
+
+def test_other_thresholds_are_refused():
+    for settings in ({"tau": 1.0}, {"merge_threshold": -0.1}):
+        with pytest.raises(SettingsError, match="expected a cosine between -1 and 1"):
+            method(**settings)
