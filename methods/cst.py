@@ -89,7 +89,14 @@ class MaskedAttention(AttentionLayer):
         self.out_norm = norm(out)
 
     def reduce(self, x: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
-        pooled = pool_tokens(x, self.pool, class_token=True)  # pooling commutes with the linear maps (§8, 5)
+        return self._attend(pool_tokens(x, self.pool, class_token=True), x, keep)  # pooling commutes (§8, 5)
+
+    def reduce_correlation(self, query: Tensor, support: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
+        pooled = pool_tokens(support.mT, self.pool, class_token=True)  # also with the product of query and support
+        return self._attend(query @ pooled, (query, support), keep)
+
+    def _attend(self, pooled: Tensor, x: Tensor | tuple[Tensor, Tensor], keep: Tensor) -> tuple[Tensor, Tensor]:
+        """Return `reduce`'s results from pooled tokens (B, C, T, Td), and all tokens or the factors of all."""
         weight, bias = self.qkv.weight[..., 0, 0], self.qkv.bias
         assert bias is not None
         q = nn.functional.conv2d(pooled, self.qkv.weight[: self.hidden], bias[: self.hidden])

@@ -9,17 +9,21 @@ Td downscaled ones, D hidden channels.
 """
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn.grad import conv2d_input, conv2d_weight
 
 from fsbench.backbones.base import BackboneConfig
 from fsbench.data.batch import EpisodeBatch
 from fsbench.errors import SettingsError
 from fsbench.ops.masked_attention import masked_attention
-from methods.modules.correlation import HEADS, AttentionBlock, AttentionLayer, Learner, kept_tokens, norm, pool_tokens
+from methods.modules.correlation import HEADS, AttentionBlock, AttentionLayer, Learner, kept_tokens, norm
+from methods.modules.halved_correlation import halve_correlation
 from methods.modules.segmenter import FewShotClassifierSegmenter
 
 WIDTHS = (64, 32)  # channels after the first and the second layer, first table of emat.md
@@ -104,6 +108,14 @@ class LearnableDownscaling(nn.Module):
         """Tokens (B, C, T, Ts) -> (B, out, T, Td)."""
         return downscale(x, [self])[0]
 
+    def token_biases(self, image_tokens: int) -> Tensor:
+        """Return the biases (out, Td) of the class token, if there is one, and of `image_tokens`; zeros for none."""
+        convolutions: list[tuple[nn.Conv2d | nn.Conv3d, int]] = [(self.q_seg, image_tokens)]
+        if hasattr(self, "q_cls"):
+            convolutions.insert(0, (self.q_cls, 1))
+        zeros = self.q_seg.weight.new_zeros(self.q_seg.out_channels)
+        return torch.cat([(zeros if c.bias is None else c.bias)[:, None].expand(-1, n) for c, n in convolutions], 1)
+
 
 def downscale(x: Tensor, modules: list[LearnableDownscaling]) -> list[Tensor]:
     """Apply several `LearnableDownscaling` of equal geometry to the same input by one convolution (§8, 3).
@@ -111,16 +123,75 @@ def downscale(x: Tensor, modules: list[LearnableDownscaling]) -> list[Tensor]:
     The kernel has depth 1 along T, so the rows of all T maps are stacked into one 2-d image of even height.
     """
     class_token = hasattr(modules[0], "q_cls")
+    if modules[0].pool:
+        return _downscale_means(x, modules)
     image = rearrange(x[..., 1:] if class_token else x, "b c t (y x) -> b c t y x", y=round((x.shape[-1]) ** 0.5))
     side = image.shape[-1] // 2
     image = image[..., : 2 * side, : 2 * side]  # a stride of 2 leaves out an odd last row and column
-    y = F.conv2d(rearrange(image, "b c t y x -> b c (t y) x"), *_joint([m.q_seg for m in modules]), stride=2)
+    y = _halve(image, *_joint([m.q_seg for m in modules]))
     y = rearrange(y, "b e (t y) x -> b e t (y x)", t=x.shape[2])
-    if modules[0].pool:
-        y = pool_tokens(y, modules[0].pool, class_token=False)
     if class_token:
         y = torch.cat([F.conv2d(x[..., :1], *_joint([m.q_cls for m in modules])), y], -1)
     return list(y.split([m.q_seg.out_channels for m in modules], 1))
+
+
+def _downscale_means(x: Tensor, modules: list[LearnableDownscaling]) -> list[Tensor]:
+    """Apply pooled `LearnableDownscaling`: the pooling is linear, so it comes first, parity by parity (§8, 5)."""
+    start, pool = int(hasattr(modules[0], "q_cls")), modules[0].pool
+    side = round((x.shape[-1] - start) ** 0.5)
+    cells = torch.arange(side // 2 // pool * pool * 2)
+    parity, place = cells % 2, cells // 2 // pool
+    means = x.new_zeros(len(x[0, 0, 0]), 4, side // 2 // pool, side // 2 // pool)
+    rows = start + cells[:, None] * side + cells
+    index = parity[:, None] * 2 + parity, place[:, None].expand_as(rows), place.expand_as(rows)
+    means[(rows, *index)] = 1 / pool**2
+    image = rearrange(x @ means.flatten(1), "b c t (ij d) -> b (c ij) t d", ij=4)
+    weight, bias = _joint([m.q_seg for m in modules])
+    y = F.conv2d(image, weight.flatten(1)[..., None, None], bias)
+    if start:
+        y = torch.cat([F.conv2d(x[..., :1], *_joint([m.q_cls for m in modules])), y], -1)
+    return list(y.split([m.q_seg.out_channels for m in modules], 1))
+
+
+def _halve(image: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Convolve (B, C, T, y, x) as one image of T·y rows with stride 2; (B, out, T·y/2, x/2)."""
+    arguments = [image, weight, bias]
+    if not torch.is_grad_enabled():
+        return F.conv2d(_rows(image), weight, bias, stride=2)
+    if torch.is_autocast_enabled(image.device.type):
+        dtype = torch.get_autocast_dtype(image.device.type)
+        arguments = [None if t is None else t.to(dtype) for t in arguments]
+    with torch.autocast(image.device.type, enabled=False):
+        return cast(Tensor, _Halving.apply(*arguments))
+
+
+def _rows(image: Tensor) -> Tensor:
+    return rearrange(image, "b c t y x -> b c (t y) x")
+
+
+class _Halving(torch.autograd.Function):
+    """Convolve with stride 2; saves the given view in place of the copy that is convolved."""
+
+    @staticmethod
+    def forward(ctx: Any, image: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(image, weight)
+        return F.conv2d(_rows(image), weight, bias, stride=2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        image, weight = ctx.saved_tensors
+        grad_image = grad_weight = grad_bias = None
+        with torch.autocast(grad.device.type, enabled=False):
+            if ctx.needs_input_grad[0]:
+                flat = _rows(image)
+                grad_image = conv2d_input(flat.shape, weight, grad, stride=2)
+                grad_image = rearrange(grad_image, "b c (t y) x -> b c t y x", t=image.shape[2])
+            if ctx.needs_input_grad[1]:
+                grad_weight = conv2d_weight(_rows(image), weight.shape, grad, stride=2)
+            if ctx.needs_input_grad[2]:
+                grad_bias = grad.sum((0, 2, 3))
+        return grad_image, grad_weight, grad_bias
 
 
 def _joint(convolutions: Sequence[nn.Conv2d | nn.Conv3d]) -> tuple[Tensor, Tensor | None]:
@@ -152,6 +223,20 @@ class EfficientMaskedAttention(AttentionLayer):
         assert isinstance(down, LearnableDownscaling) and bias is not None
         short, q = downscale(x, [down, self.q])
         return short, masked_attention(q, x, self.kv.weight[..., 0, 0], bias, keep, HEADS)
+
+    def reduce_correlation(self, query: Tensor, support: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
+        down, bias = self.short_cut[0], self.kv.bias
+        assert isinstance(down, LearnableDownscaling) and not down.pool and bias is not None
+        modules = [down, self.q]
+        side = round((support.shape[2] - hasattr(down, "q_cls")) ** 0.5)
+        short, q = halve_correlation(
+            query,
+            support,
+            [m.q_seg.weight[:, :, 0] for m in modules],
+            [m.token_biases((side // 2) ** 2) for m in modules],
+            [m.q_cls.weight[..., 0, 0] for m in modules if hasattr(m, "q_cls")],
+        )
+        return short, masked_attention(q, (query, support), self.kv.weight[..., 0, 0], bias, keep, HEADS)
 
     def weights(self, x: Tensor, keep: Tensor) -> Tensor:
         """Return the attention (B, Ts) of one position, x (B, C, 1, Ts): mean over heads and downscaled queries."""

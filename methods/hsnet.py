@@ -17,11 +17,13 @@ from torch import Tensor, nn
 from fsbench.backbones.base import BackboneConfig
 from fsbench.core.prediction import Prediction
 from fsbench.core.released_format import ReleasedFormat
-from fsbench.core.shot_ensemble import combine, label_map
+from fsbench.core.shot_ensemble import combine, predict_from
 from fsbench.data.batch import EpisodeBatch
 from fsbench.errors import SettingsError
 from fsbench.ops.center_pivot_conv import CenterPivotConv4d
 from fsbench.ops.kept_correlation import KeptCorrelation, keep_correlation, unit
+from fsbench.ops.plane_norm import GroupNormReLU
+from fsbench.ops.support_planes import from_planes, to_planes
 from methods.modules.pyramid_segmenter import OneWaySegmenter, resize
 
 GROUPS = 4  # groups of every GroupNorm, §4.4
@@ -38,6 +40,7 @@ class HSNet(OneWaySegmenter):
 
     released_format = ReleasedFormat("module.", "backbone.")
     step_is_a_mean = True
+    scales = slice(1, None)  # all but 1/4, §4.1
 
     def __init__(self, backbone: BackboneConfig, learning_rate: float = 1e-3, width: int = 128):
         super().__init__(backbone)
@@ -54,21 +57,21 @@ class HSNet(OneWaySegmenter):
         """
         ways, shots = episode.support.shape[1:]
         height, width = episode.query_sizes[0].tolist()
-        query = [unit(scale[None]) for scale in self.pyramid(episode, int(episode.query[0]))[1:]]
+        query = [unit(scale[None]) for scale in self.pyramid(episode, int(episode.query[0]))]
         logits = []
         for shot in range(shots):
             answers = []
             for way in range(ways):
-                support = [s[None] for s in self.pyramid(episode, int(episode.support[0, way, shot]))[1:]]
+                support = [s[None] for s in self.pyramid(episode, int(episode.support[0, way, shot]))]
                 answers.append(self.segment(query, support, episode.support_masks[0, way, shot, None]))
             logits.append(resize(torch.cat(answers), (height, width)))
         if shots == 1:
             return self.predict(logits[0], episode)
-        return Prediction(label_map(*combine(torch.stack(logits), "hsnet_vote")))
+        return predict_from(combine(torch.stack(logits), "hsnet_vote"))
 
     def logits(self, query: list[Tensor], support: list[Tensor], masks: Tensor, episodes: Tensor) -> Tensor:
         """Return logits for one shot (K = 1); see `OneWaySegmenter.logits`."""
-        return self.segment([unit(scale) for scale in query[1:]], [s[:, 0] for s in support[1:]], masks[:, 0])
+        return self.segment([unit(scale) for scale in query], [s[:, 0] for s in support], masks[:, 0])
 
     def segment(self, query: Sequence[Tensor], support: Sequence[Tensor], masks: Tensor) -> Tensor:
         """Return logits (B, 2, ·, ·) for one shot.
@@ -90,10 +93,13 @@ class HSNet(OneWaySegmenter):
 
 
 def squeeze(inner: int, widths: Sequence[int], kernels: Sequence[int], strides: Sequence[int]) -> nn.Sequential:
-    """Build three times 4-D convolution, GroupNorm, ReLU (§4.4)."""
+    """Build three times 4-D convolution, GroupNorm, ReLU (§4.4).
+
+    The ReLU is the norm's; an identity keeps its number, which is in the names of the authors' checkpoints.
+    """
     layers: list[nn.Module] = []
     for outer, kernel, stride in zip(widths, kernels, strides, strict=True):
-        layers += [CenterPivotConv4d(inner, outer, kernel, stride), nn.GroupNorm(GROUPS, outer), nn.ReLU(inplace=True)]
+        layers += [CenterPivotConv4d(inner, outer, kernel, stride), GroupNormReLU(GROUPS, outer), nn.Identity()]
         inner = outer
     return nn.Sequential(*layers)
 
@@ -140,7 +146,6 @@ class HyperpixelLearner(nn.Module):
 
 def enlarge_query(x: Tensor, like: Tensor) -> Tensor:
     """Resize the query's plane of (B, C, h, w, hs, ws) to that of `like`, at every support position."""
-    batch, channels, _, _, height, width = x.shape
-    planes = x.permute(0, 1, 4, 5, 2, 3).flatten(1, 3)
-    planes = F.interpolate(planes, like.shape[2:4], mode="bilinear", align_corners=True)
-    return planes.view(batch, channels, height, width, *like.shape[2:4]).permute(0, 1, 4, 5, 2, 3)
+    planes = to_planes(x)
+    larger = F.interpolate(planes.flatten(0, 2), like.shape[2:4], mode="bilinear", align_corners=True)
+    return from_planes(larger.unflatten(0, planes.shape[:3]))

@@ -24,8 +24,8 @@ from fsbench.data.batch import EpisodeBatch
 from fsbench.metrics.confusion import intersection_union, mean_iou
 from fsbench.metrics.episodic import count
 from fsbench.ops.first_largest import first_largest
+from methods.modules.class_logits import INVALID, one_against_rest, resize_logits
 
-INVALID = -1e4  # logit of a way without foreground in its supports, step 5
 DELTAS = sorted(np.arange(-4, 4.5, 0.5).tolist(), key=abs)  # `selection: support`, smallest first
 GRID = [(alpha, delta) for alpha in (10, 20, 40, 80) for delta in (-2, -1, 0, 1, 2, 3)]  # `selection: base`
 THETAS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -115,18 +115,6 @@ def presence(logits: Tensor, top_fraction: float = 0.01) -> Tensor:
     return logits.softmax(0)[1:].topk(top, dim=1).values.mean(1)
 
 
-def resize_logits(logits: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """Resize token logits (N + 1, T) to (N + 1, h, w), bilinear without aligned corners (step 8)."""
-    return F.interpolate(logits.view(1, -1, *grid), size, mode="bilinear", align_corners=False)[0]
-
-
-def one_against_rest(logits: Tensor) -> Tensor:
-    """Turn logits (N + 1, h, w) of background and ways into (N, 2, h, w): each way against all others together."""
-    ways = range(1, len(logits))
-    rest = [torch.cat([logits[:way], logits[way + 1 :]]).logsumexp(0) for way in ways]
-    return torch.stack([torch.stack([other, logits[way]]) for way, other in zip(ways, rest, strict=True)])
-
-
 class Prototype(Segmenter):
     """Segment by the nearest prototype of frozen tokens.
 
@@ -183,6 +171,17 @@ class Prototype(Segmenter):
         side = round(logits.shape[1] ** 0.5)
         full = resize_logits(logits, (side, side), _size(episode))
         return Prediction(first_largest(full), present, score, one_against_rest(full))
+
+    def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
+        """Return the cosines that logits are made of, see `fsbench.explain.capabilities.HasQueryMaps`."""
+        similar, prototypes, _ = self._similar(episode)
+        side = round(similar.shape[1] ** 0.5)
+        background, *ways = similar.view(-1, side, side)
+        maps = {} if self.background == "none" else {"similarity to the background": background}
+        for way, own in enumerate(ways, 1):
+            if bool(prototypes.valid[way - 1]):
+                maps[f"similarity {way}" if len(ways) > 1 else "similarity"] = own
+        return maps
 
     def calibrate(self, episodes: Iterable[EpisodeBatch]) -> dict[str, float]:
         """Choose (alpha, delta) by mIoU and then theta by exact-match accuracy; first best on ties (§2.1, `base`)."""

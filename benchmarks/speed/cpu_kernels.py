@@ -9,16 +9,17 @@ AVX-512 from MKL alone, which stands in for a processor whose AVX-512 MKL does n
 """
 
 import argparse
+import os
 import statistics
 import time
 
 import torch
 
+from benchmarks.speed.measure import Recorder, Row, add_json_option
 from fsbench.backbones.base import BackboneConfig, FrozenBackbone
 from fsbench.backbones.onednn import KernelName, onednn_problem
 from fsbench.backbones.pyramid import FrozenPyramid
 from fsbench.backbones.vit import VITS, FrozenViT
-from fsbench.engine.provenance import processor
 from fsbench.errors import SettingsError
 
 KERNELS: tuple[KernelName, KernelName] = ("default", "onednn")
@@ -33,8 +34,8 @@ def frozen_networks(name: str) -> dict[KernelName, FrozenBackbone]:
     return networks
 
 
-def compare(name: str, side: int, repeats: int) -> str:
-    """Return the line of the network `name` for images of `side` pixels."""
+def compare(name: str, side: int, repeats: int, recorder: Recorder) -> str:
+    """Return the line of the network `name` for images of `side` pixels; `recorder` gets its figures."""
     networks = frozen_networks(name)
     image = torch.randn(3, side, side, generator=torch.Generator().manual_seed(0))
     features = {kernels: _flat(network.encode(image)) for kernels, network in networks.items()}
@@ -45,6 +46,8 @@ def compare(name: str, side: int, repeats: int) -> str:
             network.encode(image)
             seconds[kernels].append(time.process_time() - started)
     default, onednn = (statistics.median(seconds[kernels]) for kernels in KERNELS)
+    for kernels, times in seconds.items():
+        recorder.rows.append(Row(what=f"{name}, one image of {side} pixels", path=kernels, times=times))
     difference = (features["onednn"] - features["default"]).abs().max() / features["default"].abs().max()
     return f"{name:16} {side:5} {default:9.3f} s {onednn:9.3f} s {default / onednn:7.2f}x {float(difference):12.1e}"
 
@@ -58,15 +61,20 @@ def main() -> None:
     parser.add_argument("--networks", default="dinov2_vits14:700,dino_vitb16:400,swin_base:384,resnet50:384")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
+    add_json_option(parser)
     options = parser.parse_args()
     if problem := onednn_problem():
         raise SettingsError(f"nothing can be compared: {problem}")
     torch.set_num_threads(options.threads)
-    print(f"{processor()}, {options.threads} threads, torch {torch.__version__}")
+    settings = (
+        f"torch {torch.__version__}, MKL_ENABLE_INSTRUCTIONS={os.environ.get('MKL_ENABLE_INSTRUCTIONS', 'unset')}"
+    )
+    recorder = Recorder(torch.device("cpu"), "torch's default kernels", True, settings)
     print(f"{'network':16} {'side':>5} {'default':>11} {'onednn':>11} {'ratio':>8} {'difference':>12}")
     for word in options.networks.split(","):
         name, _, side = word.partition(":")
-        print(compare(name, int(side), options.repeats), flush=True)
+        print(compare(name, int(side), options.repeats, recorder), flush=True)
+    recorder.write(options.json)
 
 
 if __name__ == "__main__":

@@ -19,10 +19,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import fsbench.ops.mask_value_attention as op
-from benchmarks.speed.measure import Cost, device_name, measure
+from benchmarks.speed.measure import OWN_REFERENCE, Cost, Recorder, add_json_option, measure
 from fsbench.backbones.pyramid_networks import PYRAMIDS
 from fsbench.engine.machine.meter import release_memory
 from methods.dcama.head import SCALES, DCAMAHead
+
+PLAIN = f"all attention weights at once, torch's dropout: {OWN_REFERENCE}"
+"""Opponent."""
 
 
 def features(net: str, side: int, lead: tuple[int, ...], seed: int, device: torch.device) -> list[Tensor]:
@@ -111,10 +114,12 @@ def main() -> None:
     parser.add_argument("--shots", default="1,5")
     parser.add_argument("--side", type=int, default=384)
     parser.add_argument("--repeats", type=int, default=1)
+    add_json_option(parser)
     options = parser.parse_args()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     fast = "fused" if options.device.type == "cuda" else "chunked"
-    print(f"{device_name(options.device)}; {options.side} pixels, batch 1, fp32; fast path: {fast}")
+    settings = f"{options.side} pixels, batch 1, fp32; fast path: {fast}"
+    recorder = Recorder(options.device, PLAIN, options.device.type == "cpu", settings)
     print(
         f"{'backbone':10} {'shots':>5} {'what':24} {'plain':>22} {'fast':>22} {'speed':>6} {'memory':>7} {'differ':>8}"
     )
@@ -128,8 +133,11 @@ def main() -> None:
                 costs = []
                 for path in (with_torch_dropout(plain), quick):
                     release_memory()
-                    costs.append(measure(path, options.device, options.repeats, processor=options.device.type == "cpu"))
+                    costs.append(measure(path, options.device, options.repeats, recorder.is_processor))
+                    label = f"DCAMA's {what}, {net}, {options.side} pixels, {shots}-shot"
+                    recorder.add(label, ("plain", fast)[len(costs) - 1], costs[-1])
                 print(_line(net, shots, what, costs[0], costs[1], difference), flush=True)
+    recorder.write(options.json)
 
 
 def _line(net: str, shots: int, what: str, plain: Cost, fast: Cost, difference: float) -> str:

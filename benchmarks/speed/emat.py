@@ -1,12 +1,14 @@
 """Compare EMAT's masked attention as a loop over samples, with a dense mask, and on its two fast paths.
 
-    python -m benchmarks.speed.emat [--device cuda] [--query-side 25] [--batch 2] [--repeats 3]
+    python -m benchmarks.speed.emat [--device cuda] [--query-side 25] [--batch 2] [--repeats 3] [--json FILE]
+    python -m benchmarks.speed.emat --part learner --share 1 --paths kept,packed
     python -m benchmarks.speed.emat --ways 1,5,20 [--query-side 50]
     python -m benchmarks.speed.emat --episode 20
 
 Time and peak memory of forward pass and training step for three shares of foreground, beside the plain loop, which is
 the oracle of the tests: of the operation (layer 1 at the paper's widths) with 145, 325 and 401 support tokens, and of
-the whole EMAT learner with 401, without the dense mask, which it does not know.
+the whole EMAT learner with 401, without the dense mask, which it does not know; there "kept" is the packed attention on
+a correlation that is kept for the backward pass as a whole.
 
 With `--ways`: the learner's evaluation of a query and so many ways, a quarter of each support kept; all at once with
 the whole correlation stored, and one way at a time with the correlation in chunks.
@@ -17,13 +19,14 @@ peak memory is that of the process.
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.speed.measure import Cost, device_name, measure
+from benchmarks.speed.measure import OWN_REFERENCE, Cost, Recorder, add_json_option, measure
 from fsbench.backbones.base import BackboneConfig
 from fsbench.data.batch import EpisodeBatch
 from fsbench.engine.machine.meter import Meter
@@ -33,6 +36,16 @@ from methods.modules.correlation import HEADS
 
 CHANNELS, HIDDEN, WIDTH = 72, 32, 64  # correlation channels, D and head width of the features
 PATHS = ("reference", "dense", "packed", "fused")
+LEARNER_PATHS = ("reference", "kept", "packed", "fused")
+OPPONENTS = {
+    "reference": OWN_REFERENCE,
+    "dense": "this project's attention over all tokens with a dense mask",
+    "kept": "this project's own packed attention on a correlation that is kept for the backward pass as a whole",
+    "packed": "this project's own packed attention",
+    "fused": "this project's own fused attention",
+    "whole": "this project's own learner with the whole correlation stored",
+}
+"""Path that stands first in a comparison."""
 
 
 def dense_masked(q: Tensor, x: Tensor, weight: Tensor, bias: Tensor, keep: Tensor, heads: int) -> Tensor:
@@ -50,8 +63,10 @@ def attend(path: str, *arguments: Tensor) -> Tensor:
     return masked_attention(*arguments, HEADS, path)  # type: ignore[arg-type]
 
 
-def operation(side: int, share: float, options: argparse.Namespace) -> dict[str, dict[str, Callable[[], object]]]:
-    """Return forward pass and training step of the attention alone, by path, after a check that all agree."""
+def operation(
+    side: int, share: float, options: argparse.Namespace, paths: Sequence[str] = PATHS
+) -> dict[str, dict[str, Callable[[], object]]]:
+    """Return forward pass and training step of the attention alone, by path, after a check that `paths` agree."""
     tokens, positions = side * side + 1, options.query_side**2
     queries = (side // 2) ** 2 + 1
     generator = torch.Generator().manual_seed(0)
@@ -75,9 +90,9 @@ def operation(side: int, share: float, options: argparse.Namespace) -> dict[str,
     def step(path: str) -> Callable[[], object]:
         return lambda: attend(path, q, x, weight, bias, keep).sum().backward()
 
-    for path in PATHS:
+    for path in paths:
         torch.testing.assert_close(attend(path, q, x, weight, bias, keep), reference, atol=1e-4, rtol=1e-4)
-    return {"forward": {p: forward(p) for p in PATHS}, "training step": {p: step(p) for p in PATHS}}
+    return {"forward": {p: forward(p) for p in paths}, "training step": {p: step(p) for p in paths}}
 
 
 def _foreground(batch: int, side: int, share: float) -> Tensor:
@@ -98,22 +113,27 @@ def learner(side: int, share: float, options: argparse.Namespace) -> dict[str, d
     edge = round(700 * share**0.5)
     masks[:, :edge, :edge] = 1
 
-    def loss() -> Tensor:
-        labels, maps = net(query, support, masks)
+    def loss(path: str) -> Tensor:
+        os.environ["FSBENCH_ATTENTION"] = "packed" if path == "kept" else path
+        is_whole = path in ("reference", "kept")
+        answer = net.decode(net.transform(query @ support.mT, masks)) if is_whole else net(query, support, masks)
+        labels, maps = answer
         assert labels is not None
         return maps.square().mean() + labels.square().mean()
 
-    def with_path(path: str, call: Callable[[], object]) -> Callable[[], object]:
+    def forward(path: str) -> Callable[[], object]:
+        return torch.no_grad()(partial(loss, path))
+
+    def step(path: str) -> Callable[[], object]:
         def run() -> None:
-            os.environ["FSBENCH_ATTENTION"] = path
-            call()
+            net.zero_grad()
+            loss(path).backward()
 
         return run
 
-    paths = ("reference", "packed", "fused")
     return {
-        "learner forward": {p: with_path(p, torch.no_grad()(loss)) for p in paths},
-        "learner training step": {p: with_path(p, lambda: loss().backward()) for p in paths},
+        "learner forward": {p: forward(p) for p in LEARNER_PATHS},
+        "learner training step": {p: step(p) for p in LEARNER_PATHS},
     }
 
 
@@ -131,20 +151,22 @@ def ways_at_once(ways: int, options: argparse.Namespace) -> dict[str, Callable[[
             return net(query, support, masks)[1]
 
     def whole() -> Tensor:
-        with torch.enable_grad():  # which keeps the learner from chunks; there is nothing to differentiate
-            return net(query, support, masks)[1]
+        with torch.enable_grad():  # which keeps the modules from working in place; there is nothing to differentiate
+            return net.decode(net.transform(query @ support.mT, masks))[1]
 
-    if ways == 1:
-        torch.testing.assert_close(chunks(), whole(), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(chunks(), whole(), atol=1e-5, rtol=1e-4)
     return {"whole": whole, "chunks": chunks}
 
 
-def compare_ways(options: argparse.Namespace) -> None:
+def compare_ways(options: argparse.Namespace, recorder: Recorder) -> None:
     """Print time and peak memory of the learner by number of ways."""
     print(f"{'ways':>4}  {'whole':>22}  {'chunks':>22}  ratio")
     for ways in options.ways:
         calls = ways_at_once(ways, options)
-        whole, chunks = (measure(c, options.device, options.repeats, processor=True) for c in calls.values())
+        costs = {path: measure(c, options.device, options.repeats, recorder.is_processor) for path, c in calls.items()}
+        for path, cost in costs.items():
+            recorder.add(f"EMAT learner, {ways} ways, evaluation, {options.query_side}² query tokens", path, cost)
+        whole, chunks = costs.values()
         cells = "  ".join(f"{cost.seconds:8.3f} s {cost.peak_mib:7.0f} MiB" for cost in (whole, chunks))
         print(f"{ways:4}  {cells}  {whole.seconds / chunks.seconds:4.2f}x", flush=True)
 
@@ -190,28 +212,52 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--ways", type=_numbers, help="numbers of ways, e.g. 1,5,20")
     parser.add_argument("--episode", type=int, help="number of ways of one whole episode")
+    parser.add_argument("--part", choices=["operation", "learner"], help="default: both")
+    parser.add_argument("--share", type=float, help="of the support that the mask keeps; default: 0.02, 0.2 and 1")
+    parser.add_argument("--paths", help="only these, the first as the opponent, e.g. kept,packed")
+    parser.add_argument("--processor", action="store_true", help="processor seconds, for a machine with other work")
+    add_json_option(parser)
     options = parser.parse_args()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    print(f"{device_name(options.device)}; {options.query_side}² query tokens, batch {options.batch}, fp32")
+    recorder = Recorder(
+        options.device,
+        OPPONENTS["whole" if options.ways else (options.paths or "reference").split(",")[0]],
+        is_processor=options.processor or bool(options.ways),
+        settings=f"{options.query_side}² query tokens, batch {options.batch}, fp32",
+    )
     if options.ways:
-        return compare_ways(options)
-    if options.episode:
+        compare_ways(options, recorder)
+    elif options.episode:
         return run_episode(options.episode, options.device)
-    print(f"{'what':22} {'tokens':>6} {'share':>6}  " + "  ".join(f"{path:>26}" for path in PATHS))
+    else:
+        compare_paths(options, recorder)
+    return recorder.write(options.json)
+
+
+def compare_paths(options: argparse.Namespace, recorder: Recorder) -> None:
+    """Print time and peak memory of the attention and of the learner by path."""
+    print(f"{'what':22} {'tokens':>6} {'share':>6}  each path")
     for side in (12, 18, 20):
-        for share in (0.02, 0.2, 1.0):
-            cases = operation(side, share, options) | (learner(side, share, options) if side == 20 else {})
+        for share in (0.02, 0.2, 1.0) if options.share is None else (options.share,):
+            cases = operation(side, share, options) if options.part != "learner" else {}
+            if side == 20 and options.part != "operation":
+                cases |= learner(side, share, options)
             for what, calls in cases.items():
-                costs = {path: measure(call, options.device, options.repeats) for path, call in calls.items()}
-                cells = [_cell(costs.get(path), costs["reference"]) for path in PATHS]
+                wanted = {p: calls[p] for p in (options.paths.split(",") if options.paths else calls) if p in calls}
+                costs = {p: measure(c, options.device, options.repeats, options.processor) for p, c in wanted.items()}
+                for path, cost in costs.items():
+                    recorder.add(
+                        f"EMAT {what}, {side * side + 1} support tokens, {share:.0%} kept, {options.query_side}² query "
+                        f"tokens, batch {options.batch}", path, cost,
+                    )  # fmt: skip
+                first = next(iter(costs.values()))
+                cells = [f"[{path}: {_cell(cost, first)}]" for path, cost in costs.items()]
                 print(f"{what:22} {side * side + 1:6} {share:6.0%}  " + "  ".join(cells), flush=True)
 
 
-def _cell(cost: Cost | None, plain: Cost) -> str:
-    """Return one cell of the table; blank where nothing was measured."""
-    if cost is None:
-        return " " * 26
-    return f"{cost.seconds:7.3f} s {plain.seconds / cost.seconds:4.1f}x {cost.peak_mib:7.0f} MiB"
+def _cell(cost: Cost, first: Cost) -> str:
+    """Return the figures of one path."""
+    return f"{cost.seconds:7.3f} s {first.seconds / cost.seconds:4.1f}x {cost.peak_mib:7.0f} MiB"
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.speed.measure import Cost, device_name, measure
+from benchmarks.speed.measure import OWN_REFERENCE, Cost, Recorder, add_json_option, measure
 from fsbench.ops.selective_scan import recapped_scan as recapped
 from fsbench.ops.selective_scan._backends import Backend
 from fsbench.ops.selective_scan.interception import intercept
@@ -190,17 +190,23 @@ def main() -> None:
     parser.add_argument("--what", default=",".join(PARTS), help="parts to measure")
     parser.add_argument("--skip", default="", help="column to leave out: plain needs some 5 GB a sample")
     parser.add_argument("--forward", action="store_true", help="without training steps")
+    add_json_option(parser)
     options = parser.parse_args()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    print(f"{device_name(options.device)}; {options.side}² features of {options.width}, batch {options.batch}, fp32")
+    settings = f"{options.side}² features of {options.width}, batch {options.batch}, fp32"
+    opponent = f"a loop over tokens (plain): {OWN_REFERENCE}; and with our long scan (long)"
+    recorder = Recorder(options.device, opponent, options.processor, settings)
     for part in options.what.split(","):
         for what, calls in PARTS[part](options).items():
             if options.forward and "training" in what:
                 continue
             wanted = {k: call for k, call in calls.items() if k != options.skip}
             costs = {k: measure(call, options.device, options.repeats, options.processor) for k, call in wanted.items()}
+            for name, cost in costs.items():
+                recorder.add(f"HMNet's {what}, {settings}", name, cost)
             first = next(iter(costs.values()))
             print(f"{what:28} " + "  ".join(_cell(name, cost, first) for name, cost in costs.items()), flush=True)
+    recorder.write(options.json)
 
 
 def _cell(name: str, cost: Cost, first: Cost) -> str:

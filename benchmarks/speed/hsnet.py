@@ -5,22 +5,25 @@
 Time and peak memory of the correlation, of the head (correlation and learner) and of its training step (forward,
 backward), one episode, 1-way 1-shot, on random features of the shapes that an image of 400 pixels gives; the mask is a
 square that keeps the given share of the support. Both paths give the same numbers up to rounding: logits and gradients
-are compared before they are timed. Times on a CPU are processor seconds.
+are compared before they are timed. Times on a CPU are processor seconds. `benchmarks.speed.hsnet_process` measures
+whole evaluations.
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from unittest import mock
 
 import torch
 from torch import Tensor
 
-from benchmarks.speed.measure import Cost, device_name, measure
+from benchmarks.speed.measure import Cost, Recorder, add_json_option, measure
 from fsbench.backbones.pyramid_networks import PYRAMIDS
 from fsbench.engine.machine.meter import release_memory
 from fsbench.ops.center_pivot_conv import CenterPivotConv4d
 from fsbench.ops.correlation import hyper_correlation
 from fsbench.ops.kept_correlation import KeptCorrelation, keep_correlation, unit
+from fsbench.ops.plane_norm import GroupNormReLU
 from methods.hsnet import HyperpixelLearner
 
 SCALES = (8, 16, 32)
@@ -34,6 +37,18 @@ def features(net: str, side: int, seed: int, device: torch.device) -> list[Tenso
         torch.randn(1, depth, width, -(-side // scale), -(-side // scale), generator=generator).to(device)
         for depth, width, scale in zip(spec.blocks[1:], spec.channels[1:], SCALES, strict=True)
     ]
+
+
+@contextmanager
+def plain_formulas() -> Iterator[None]:
+    """Let HSNet calculate by its formulas within the block: all correlations, batches of planes, torch's GroupNorm."""
+    with (
+        mock.patch.object(CenterPivotConv4d, "forward", CenterPivotConv4d.reference),
+        mock.patch.object(GroupNormReLU, "forward", GroupNormReLU.reference),
+        mock.patch("methods.hsnet.keep_correlation", hyper_correlation),
+        mock.patch("methods.hsnet.unit", lambda x: x),  # of the query, which `hyper_correlation` divides
+    ):
+        yield
 
 
 def build_calls(net: str, kept: float, options: argparse.Namespace) -> dict[str, tuple[Callable[[], Tensor], ...]]:
@@ -61,7 +76,7 @@ def build_calls(net: str, kept: float, options: argparse.Namespace) -> dict[str,
         return torch.stack([c.cosines(0).sum() for c in kept_correlations()])
 
     def plain_head() -> Tensor:
-        with mock.patch.object(CenterPivotConv4d, "forward", CenterPivotConv4d.reference):
+        with plain_formulas():
             return learner(plain_correlations()[::-1])
 
     def fast_head() -> Tensor:
@@ -89,9 +104,12 @@ def main() -> None:
     parser.add_argument("--kept", default="0.05,0.25,1", help="shares of the support's pixels that the mask keeps")
     parser.add_argument("--side", type=int, default=400)
     parser.add_argument("--repeats", type=int, default=1)
+    add_json_option(parser)
     options = parser.parse_args()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    print(f"{device_name(options.device)}; {options.side} pixels, one episode, fp32")
+    recorder = Recorder(
+        options.device, is_processor=options.device.type == "cpu", settings=f"{options.side} pixels, one episode, fp32"
+    )
     print(
         f"{'backbone':12} {'kept':>5} {'what':14} {'plain':>22} {'fast':>22} {'speed':>6} {'memory':>7} {'differ':>8}"
     )
@@ -103,8 +121,11 @@ def main() -> None:
                 costs = []
                 for path in paths:
                     release_memory()
-                    costs.append(measure(path, options.device, options.repeats, processor=options.device.type == "cpu"))
+                    costs.append(measure(path, options.device, options.repeats, recorder.is_processor))
+                    label = f"HSNet's {what}, {net}, {options.side} pixels, {kept:.0%} of the support kept"
+                    recorder.add(label, ("plain", "ours")[len(costs) - 1], costs[-1])
                 print(_line(net, kept, what, costs[0], costs[1], difference), flush=True)
+    recorder.write(options.json)
 
 
 def _line(net: str, kept: float, what: str, plain: Cost, fast: Cost, difference: float) -> str:

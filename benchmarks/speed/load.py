@@ -34,6 +34,7 @@ import numpy as np
 import torch
 import yaml
 
+from fsbench.engine.provenance import processor
 from fsbench.episodes.manifest import Manifest
 from fsbench.episodes.samplers import Episode
 from fsbench.files import fingerprint
@@ -98,7 +99,8 @@ def _note(runs: Path, cell: GridCell, folder: str) -> None:
 
 def write_run(runs: Path, cell: GridCell, episodes: int) -> str:
     """Write a finished run of `cell`; returns the name of its folder."""
-    manifest = _manifest(cell, episodes)
+    request = cell.request
+    manifest = draw_manifest(request.dataset, cell.fold, request.shot or 1, request.setting, episodes)
     rows = [row for result in _results(cell, manifest) for row in result.rows()]
     identity = {
         "method": {"name": cell.method, "type": cell.method},
@@ -128,19 +130,19 @@ def keep_rows(record: Record) -> None:
         build_blocks([record], by_class=by_class)
 
 
-def _manifest(cell: GridCell, count: int) -> Manifest:
+def draw_manifest(dataset: str, fold: int, shot: int, setting: str, count: int) -> Manifest:
     """Draw a manifest of `count` 1-way episodes, the same for all methods."""
-    classes = [5 * cell.fold + n for n in range(1, 6)]
-    rng = np.random.RandomState([cell.fold, cell.request.shot or 1])
+    classes = [5 * fold + n for n in range(1, 6)]
+    rng = np.random.RandomState([fold, shot])
     images = [f"2008_{n:06d}" for n in range(400)]
     episodes = []
     for index in range(count):
-        names = [images[n] for n in rng.choice(400, 1 + (cell.request.shot or 1), replace=False)]
+        names = [images[n] for n in rng.choice(400, 1 + shot, replace=False)]
         number = int(rng.choice(classes))
         episodes.append(Episode(index, names[0], number, (number,), (tuple(names[1:]),)))
     header = {
-        "protocol": "fscs", "version": 1, "dataset": cell.request.dataset, "fold": cell.fold, "way": 1,
-        "shot": cell.request.shot, "setting": cell.request.setting, "empty": True,
+        "protocol": "fscs", "version": 1, "dataset": dataset, "fold": fold, "way": 1,
+        "shot": shot, "setting": setting, "empty": True,
         "classes": "novel", "episodes": count, "drop_small": False,
         "seed": None, "class_ids": classes, "class_names": {str(n): f"class {n}" for n in classes}, "folds": 4,
         "requested": count, "official_episodes": 1000, "dropped_classes": [], "lists": "official",
@@ -159,18 +161,28 @@ def _results(cell: GridCell, manifest: Manifest) -> Iterator[SegmentationResult]
         tp = int(truth * predictions.beta(8 * QUALITY[cell.method], 3))
         pred = tp + int(predictions.exponential(0.02) * PIXELS)
         decided = present if predictions.uniform() < QUALITY[cell.method] + 0.2 else not present
-        counts = torch.tensor([[tp, pred, truth, 0, 1000, PIXELS - 1000]] * 2)
-        yield SegmentationResult(
-            episode.index,
-            torch.tensor(episode.classes),
-            counts,
-            torch.tensor([present]),
-            torch.tensor([decided]),
-            torch.tensor([float(decided)]),
-            torch.empty(0),
-            torch.zeros(2),
-            torch.zeros(2),
-        )
+        yield drawn_result(episode, (tp, pred, truth), present, decided)
+
+
+def drawn_result(episode: Episode, counts: tuple[int, int, int], present: bool, decided: bool) -> SegmentationResult:
+    """Return a result of a 1-way episode that nobody predicted.
+
+    Args:
+        episode: its query has `PIXELS` pixels, 1000 of them void.
+        counts: pixels of the class found, predicted and there.
+        present, decided: whether the query shows the class, and whether the method says so.
+    """
+    return SegmentationResult(
+        episode.index,
+        torch.tensor(episode.classes),
+        torch.tensor([[*counts, 0, 1000, PIXELS - 1000]] * 2),
+        torch.tensor([present]),
+        torch.tensor([decided]),
+        torch.tensor([float(decided)]),
+        torch.empty(0),
+        torch.zeros(2),
+        torch.zeros(2),
+    )
 
 
 def call(*arguments: str) -> str:
@@ -190,6 +202,7 @@ def main() -> None:
         help="where the runs are written, or were by an earlier call; default: a temporary folder",
     )
     options = parser.parse_args()
+    print(f"{processor()}; seconds and peak memory of whole processes, compared with nothing", flush=True)
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         many, long = folder / "many", folder / "long"

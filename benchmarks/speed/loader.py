@@ -1,31 +1,22 @@
 """Compare one loader process of the suite with the plain loader of the authors' programs, in episodes a second.
 
-    python -m benchmarks.speed.loader [--dataset pascal --root FOLDER] [--size 700] [--episodes 100] [--cache-mib 1024]
+    python -m benchmarks.speed.loader [--dataset pascal --root FOLDER] [--size 384 473 700] [--episodes 100]
     python -m benchmarks.speed.loader --memory [...]     # resident memory over 10,000 episodes instead
 
 Without --root the small real samples of $FSBENCH_TEST_DATA are read (voc-mini, coco-mini). The plain loader does for
 every image of every episode what those programs do: PIL decodes, torchvision resizes, converts and normalises; the mask
 is decoded from its PNG or painted from the COCO annotations and resized by torch. Both give the same pixels and labels,
 which is checked first. The loaders take turns; seconds are those of the processor, so that other work on the machine
-matters less. The suite normalises on the device; "+ normalising" does it here, for every image. "none kept" decodes
-every file anew, as training on a data set of many times the memory does; "suite" keeps what it decoded, from nothing at
-the start of each task.
+matters less. The paths:
 
-Two CPU cores shared with other work, samples, fold 1, 100 episodes a task, medians of the ratios of 10 turns:
+- "none kept" decodes every file anew, as training on a data set of many times the memory does. Images leave the loader
+  as 8-bit pixels and are normalised on the device; "none kept, normalised" does that here, for every image.
+- "suite" keeps what it decoded, up to --cache-mib, from nothing at the start of each task. The samples fit into that.
+- "decoding alone" reads and decodes the same files with the suite's decoders and does nothing else. No loader with
+  these pixels can take less where every file is decoded anew: its ratio bounds that of "none kept".
 
-    700 pixels, episodes/s     plain   none kept        suite          + normalising
-    pascal training 1w 1s       35.3   133.5   3.6x    227.2   6.0x     83.4   2.4x
-           evaluation 1w 1s     39.5   148.3   3.7x    517.6  13.0x    121.9   3.1x
-           evaluation 2w 5s      4.4    22.4   5.5x    124.2  28.0x     32.7   7.8x
-    coco   training 1w 1s       36.0   116.7   3.2x    285.6   8.0x     86.7   2.4x
-           evaluation 1w 1s     34.0   120.2   3.4x    357.9   9.9x    103.3   2.9x
-           evaluation 2w 5s      4.1    19.6   4.9x     99.5  24.2x     30.2   7.1x
-
-At 400 pixels (40 episodes) decoding is most of the work: "none kept" 2.0x to 2.7x, "suite" 2.9x to 14.5x. The samples
-fit into the memory. Of the official test lists at 700 pixels, two workers with 512 MiB each decode 0.7 images an
-episode on PASCAL and 1.95 on COCO (1-way 1-shot, fold 0; the plain loader 2), so COCO is near "none kept".
-Resident memory: 936 MiB after 100 episodes, 953 after 2500, 953 after 10,000 (pascal, --cache-mib 64, which holds a
-part of the files); 981, 1043 and 1043 (coco, 1024 MiB); 780 of it are imported libraries.
+A process resizes its first images with PIL (`fsbench.data.transforms.BY_PIL`); they come before the clock.
+docs/benchmarks.md has the figures, which are medians: they leave out the turn in which the suite fills its memory.
 """
 
 import argparse
@@ -36,6 +27,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any, TypeVar
@@ -47,12 +39,15 @@ from torch import Tensor
 from torch.utils.data import default_collate
 from torchvision import transforms
 
+from benchmarks.speed.measure import Recorder, Row, add_json_option
 from datamodules.datasets.coco import Coco
 from datamodules.datasets.pascal import Pascal
 from datamodules.episodic import EpisodicDataModule
 from datamodules.loading.episodes import LoadingConfig, load_episode
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch, collate
 from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.image_io import read_view
+from fsbench.data.transforms import BY_PIL, resize_image
 from fsbench.engine.machine.meter import Meter, resident_mib
 from fsbench.episodes.evaluation_order import evaluation_order
 from fsbench.episodes.samplers import Episode, draw_episode
@@ -163,24 +158,29 @@ def our_loader(data: EpisodicDataModule, training: bool, cache_mib: int) -> Call
     return load
 
 
-def compare(data: EpisodicDataModule, episodes: Sequence[Episode], training: bool, cache_mib: int) -> list[str]:
-    """Measure every loader and return a line for each.
+def compare(
+    data: EpisodicDataModule, episodes: Sequence[Episode], training: bool, cache_mib: int, what: str
+) -> tuple[list[str], list[Row]]:
+    """Measure every loader; return a line and the raw figures for each, under the name `what`.
 
-    It has episodes/s in the median block, the median of the blocks' ratios to the plain loader, the ratio of the whole
-    times, and the peak memory that the episodes took.
+    A line has episodes/s in the median block, the median of the blocks' ratios to the plain loader, the ratio of the
+    whole times, and the peak memory that the episodes took.
     """
     plain = PlainLoader(data.dataset, data.image_size)
 
     def loaders() -> dict[str, Callable[[Episode], object]]:
-        normalising = our_loader(data, training, cache_mib)
+        normalising = our_loader(data, training, 0)
         return {
             "plain": lambda episode: plain.load(episode, training),
+            "decoding alone": lambda episode: decoded(data.dataset, episode),
             "none kept": our_loader(data, training, 0),
+            "none kept, normalised": lambda episode: normalised(normalising(episode)),
             "suite": our_loader(data, training, cache_mib),
-            "+ normalising": lambda episode: normalised(normalising(episode)),
         }
 
     plain.load(episodes[0], training)  # reads the annotations
+    for _ in range(BY_PIL + 1):
+        resize_image(np.zeros((2, 3, 3), np.uint8), 1)
     peaks = {name: in_child_process(partial(_peak, call, episodes)) for name, call in loaders().items()}
     load = our_loader(data, training, cache_mib)
     for episode in [*episodes[: 2 * BLOCK], *episodes[: 2 * BLOCK]]:  # the second time from memory
@@ -195,9 +195,17 @@ def compare(data: EpisodicDataModule, episodes: Sequence[Episode], training: boo
         ratio = median(a / b for a, b in zip(seconds["plain"], times, strict=True))
         whole = sum(seconds["plain"]) / sum(times)
         lines.append(
-            f"  {name:13} {BLOCK / median(times):7.1f} episodes/s {ratio:6.1f}x {whole:6.1f}x {peaks[name]:6.0f} MiB"
+            f"  {name:21} {BLOCK / median(times):7.1f} episodes/s {ratio:6.1f}x {whole:6.1f}x {peaks[name]:6.0f} MiB"
         )
-    return lines
+    rows = [Row(what=what, path=name, times=times, peak_mib=round(peaks[name], 1)) for name, times in seconds.items()]
+    return lines, rows
+
+
+def decoded(index: SegmentationIndex, episode: Episode) -> None:
+    """Read and decode every file of an episode once, with the suite's decoders, for the time that this takes."""
+    for name in {episode.query, *(name for way in episode.supports for name in way)}:
+        index.label_map(name)
+        read_view(index.image_path(name), index.crop(name), short_lived=True)
 
 
 def normalised(batch: EpisodeBatch) -> list[Tensor]:
@@ -252,23 +260,27 @@ def main() -> None:
     parser.add_argument("--dataset", choices=list(DATASETS))
     parser.add_argument("--root", help="folder of --dataset instead of the samples")
     parser.add_argument("--fold", type=int, default=1)
-    parser.add_argument("--size", type=int, default=700)
+    parser.add_argument("--size", type=int, nargs="+", default=[700], help="sides of the images in pixels")
     parser.add_argument("--episodes", type=int, default=100)
     parser.add_argument("--cache-mib", type=int, default=1024)
     parser.add_argument("--memory", action="store_true", help="resident memory over 10,000 episodes")
+    add_json_option(parser)
     options = parser.parse_args()
     samples = os.environ.get("FSBENCH_TEST_DATA")
     if options.root is None and samples is None:
         parser.error("give --dataset and --root, or set FSBENCH_TEST_DATA")
     torch.set_num_threads(1)  # as in a loader process
-    for name in [options.dataset] if options.dataset else DATASETS:
+    opponent = "PIL, torchvision and torch as the authors' programs call them, nothing kept (plain), equal pixels"
+    recorder = Recorder(torch.device("cpu"), opponent, is_processor=True)
+    names = [options.dataset] if options.dataset else list(DATASETS)
+    for name, size in product(names, options.size):
         index = DATASETS[name](options.root or str(Path(samples or "") / SAMPLES[name]))
 
-        def module(way: int, shot: int, index: SegmentationIndex = index) -> EpisodicDataModule:
-            settings: dict[str, Any] = {"image_size": options.size, "episodes": 1000, "drop_small_classes": True}
+        def module(way: int, shot: int, index: SegmentationIndex = index, size: int = size) -> EpisodicDataModule:
+            settings: dict[str, Any] = {"image_size": size, "episodes": 1000, "drop_small_classes": True}
             return EpisodicDataModule(index, fold=options.fold, way=way, shot=shot, **settings)
 
-        print(f"{name}, {options.size} pixels, {options.cache_mib} MiB", flush=True)
+        print(f"{name}, {size} pixels, {options.cache_mib} MiB", flush=True)
         if options.memory:
             memory(module(1, 1), options.cache_mib)
             continue
@@ -278,8 +290,11 @@ def main() -> None:
             episodes = evaluation_order(data.manifest.episodes)[: options.episodes]
             tasks.append((f"evaluation, {way}-way {shot}-shot", data, episodes, False))
         for title, data, episodes, training in tasks:
-            lines = in_child_process(partial(compare, data, episodes, training, options.cache_mib))
+            what = f"{name}, {title}, {size} pixels, {BLOCK} episodes"
+            lines, rows = in_child_process(partial(compare, data, episodes, training, options.cache_mib, what))
+            recorder.rows += rows
             print(title, *lines, sep="\n", flush=True)
+    recorder.write(options.json)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageFilter
 
-from benchmarks.speed.measure import device_name
+from benchmarks.speed.measure import Recorder, Row, add_json_option
 from fsbench.engine.machine.meter import Meter, release_memory, resident_mib
 from fsbench.predict.folder import predict_folder
 from fsbench.predict.load_images import LoadedImage
@@ -68,6 +68,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    add_json_option(parser)
     options = parser.parse_args()
     weights = None if options.dataset == "demo" else options.weights
     predictor = Predictor(
@@ -88,11 +89,11 @@ def main() -> None:
             predictor.support(f"class {number + 1}", [(images[number].path, mask)] * options.shots)
         loaded = [image for image in predictor.load_images(images, 2) if isinstance(image, LoadedImage)]
         plain(predictor, loaded[:2])  # builds the backbone, encodes the support
-        print(
-            f"{device_name(predictor.device)}; {options.method}, {predictor.image_size} pixels, {options.classes}-way "
-            f"{options.shots}-shot, {len(images)} photos of {options.side}x{options.side * 3 // 4}, "
-            f"{options.threads} threads"
+        what = (
+            f"{options.method}, {predictor.image_size} pixels, {options.classes}-way {options.shots}-shot, "
+            f"{len(images)} images of {options.side}x{options.side * 3 // 4}, {options.threads} threads"
         )
+        recorder = Recorder(predictor.device, "the method's own forward on images that are ready", True, what)
         ratios = []
         for round_number in range(options.rounds):
             out = folder / f"out{round_number}"
@@ -101,6 +102,8 @@ def main() -> None:
             before, meter = resident_mib(), Meter(torch.device("cpu"))
             ours = timed(partial(predict_folder, predictor, images, out, threads=options.threads, report=len))
             ratios.append(ours / own)
+            rows = [("forward", own, None), ("fsbench predict", ours, meter.peak_mib - before)]
+            recorder.rows += [Row(what=what, path=name, times=[t[1]], peak_mib=peak) for name, t, peak in rows]
             (clock, processor), (our_clock, our_processor) = 1000 * own / len(images), 1000 * ours / len(images)
             print(
                 f"a photo: forward {clock:.1f} ms ({processor:.1f} of the processor), predict {our_clock:.1f} ms "
@@ -108,6 +111,19 @@ def main() -> None:
             )
         clock, processor = np.median(ratios, axis=0)
         print(f"median {clock:.2f}x on the clock, {processor:.2f}x of processor seconds")
+        recorder.rows = joined(recorder.rows)
+        recorder.write(options.json)
+
+
+def joined(rows: list[Row]) -> list[Row]:
+    """Join the rounds of each path to one row with all times and the largest memory."""
+    found = []
+    for path in dict.fromkeys(row.path for row in rows):
+        own = [row for row in rows if row.path == path]
+        peaks = [row.peak_mib for row in own if row.peak_mib is not None]
+        times = [seconds for row in own for seconds in row.times]
+        found.append(Row(what=own[0].what, path=path, times=times, peak_mib=max(peaks, default=None)))
+    return found
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from torch import Tensor
 from fsbench.backbones.encoder import FEATURE_VERSION, Encoder
 from fsbench.backbones.feature_store import FeatureStore
 from fsbench.core.method import Method
+from fsbench.core.seeded_block import seeded
 from fsbench.data.batch import ImageEpisode, normalised
 from fsbench.errors import SettingsError
 from fsbench.files import fingerprint
@@ -143,21 +144,18 @@ def _versions() -> list[str]:
 
 @contextmanager
 def drawing(episode: ImageEpisode) -> Iterator[np.random.Generator]:
-    """Seed torch's CPU generator from the episode within the block; yield a numpy generator seeded from it, too."""
+    """Seed torch's generators from the episode within the block; yield a numpy generator seeded from it, too."""
     numbers = np.random.SeedSequence([episode.seed, episode.index])
-    with _seeded(numbers):
+    with seeded(_number(numbers)):
         yield np.random.default_rng(numbers.spawn(1)[0])
 
 
 @contextmanager
 def drawing_for_the_run(episode: ImageEpisode) -> Iterator[None]:
-    """Seed torch's CPU generator from the run's seed alone within the block, so that every episode draws the same."""
-    with _seeded(np.random.SeedSequence(episode.seed, spawn_key=RUN)):
+    """Seed torch's generators from the run's seed alone within the block, so that every episode draws the same."""
+    with seeded(_number(np.random.SeedSequence(episode.seed, spawn_key=RUN))):
         yield
 
 
-@contextmanager
-def _seeded(numbers: np.random.SeedSequence) -> Iterator[None]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(numbers.generate_state(1, np.uint64)[0]))
-        yield
+def _number(numbers: np.random.SeedSequence) -> int:
+    return int(numbers.generate_state(1, np.uint64)[0])

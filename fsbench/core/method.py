@@ -50,6 +50,11 @@ class Method(L.LightningModule):
     something is drawn for each way."""
     nshot_strategy: NShotStrategy = "own"
     """How K shots become one prediction; set by the run's option of this name."""
+    keeps_soft_masks: bool = False
+    """Whether results hold soft masks and attention maps, too; set by the run's option `keep_predictions`. Without it
+    a prediction has no attention, and need not have a `probability`."""
+    attention_meaning: ClassVar[str] = ""
+    """In a few words for readers of a report, the meaning of `Prediction.attention`; "" where a method has none."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

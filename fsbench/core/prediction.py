@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 
 @dataclass
@@ -15,9 +16,47 @@ class Prediction:
         presence_score: (N,) float in [0, 1], how sure the method is that the way is present; None like `present`.
         logits: (N, 2, h, w), each way by itself, entry 1 its foreground; what the ensembles of one-shot predictions
             need (`nshot_strategy`), else it may be None.
+        probability: (N, h, w) in [0, 1], the foreground of each way by itself where there are no logits: of
+            predictions that combine one-shot passes (`Combined.probability` in shot_ensemble.py), and of methods that
+            have probabilities alone (PSPNet: two ways that take the same base class share one soft mask, while only the
+            last of them has the pixels). None where the method has no such probability.
+        attention: (N, ·, ·) in [0, 1] over the query, how much each place attends to, or resembles, the supports'
+            foreground of each way, as the method's `attention_meaning` says. A map that the forward pass computes
+            anyway, on its own grid; None where there is none, or the method's `keeps_soft_masks` is False.
     """
 
     label_map: Tensor
     present: Tensor | None = None
     presence_score: Tensor | None = None
     logits: Tensor | None = None
+    probability: Tensor | None = None
+    attention: Tensor | None = None
+
+    def foreground(self) -> Tensor | None:
+        """Return the probability (N, h, w) float32 of each way by itself; None where the method has none."""
+        if self.logits is None:
+            return None if self.probability is None else self.probability.detach().float()
+        return self.logits.detach().float().softmax(1)[:, 1]
+
+    def soft_masks(self, side: int) -> Tensor | None:
+        """Return the probability of each way by itself in steps of 1/255, (N, side, side) uint8, each the mean over
+        its part of the map; None without such a probability."""
+        probability = self.foreground()
+        if probability is None:
+            return None
+        cells = adaptive_avg_pool2d(probability[None], side)[0]
+        return (255 * cells.nan_to_num().clamp(0, 1)).round().to("cpu").byte()
+
+    def attention_maps(self, side: int) -> Tensor | None:
+        """Return the attention of each way, (N, side, side) float32 in [0, 1] on the CPU; None without one.
+
+        Each cell is the mean over its part of a map that is at least as large, else the map is enlarged bilinearly.
+        """
+        if self.attention is None:
+            return None
+        maps = self.attention.detach().float()[None]
+        if min(maps.shape[-2:]) >= side:
+            cells = adaptive_avg_pool2d(maps, side)[0]
+        else:
+            cells = interpolate(maps, (side, side), mode="bilinear", align_corners=False)[0]
+        return cells.nan_to_num().clamp(0, 1).to("cpu")

@@ -4,19 +4,22 @@ Evaluation is written here once. It hands a method one episode at a time, withou
 depend on the batch, and no method can peek.
 """
 
-from typing import ClassVar
+from contextlib import nullcontext
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from fsbench.backbones.base import FrozenBackbone
+from fsbench.backbones.base import BackboneConfig, FrozenBackbone
 from fsbench.backbones.vit import FrozenViT
+from fsbench.core.images_together import ImagesTogether
 from fsbench.core.method import Method
 from fsbench.core.prediction import Prediction
 from fsbench.core.shot_ensemble import ENSEMBLES, ensemble
 from fsbench.data.batch import EpisodeBatch
 from fsbench.metrics.episodic import SegmentationResult, count, presence_from_mask
 from fsbench.metrics.regions import slot_regions
+from fsbench.records.predictions import SOFT_SIDE
 
 
 class Segmenter(Method):
@@ -29,6 +32,11 @@ class Segmenter(Method):
 
     task = "segmentation"
     backbone_type: ClassVar[type[FrozenBackbone]] = FrozenViT
+    _together: ImagesTogether | None = None
+
+    def __init__(self, backbone: BackboneConfig):
+        super().__init__(backbone)
+        self._encoded_together: set[str] = set()  # names of images of which the cache may have such features
 
     def forward(self, episode: EpisodeBatch) -> Prediction:
         """Predict a batch of exactly one episode, without padding and without its truth."""
@@ -38,16 +46,47 @@ class Segmenter(Method):
         """Return the training losses of a batch; the entry "loss" is minimised, all are logged."""
         raise NotImplementedError
 
+    def encode(self, batch: EpisodeBatch, row: int) -> Any:
+        """Return the frozen features of image `row`: of this image alone, or with others in training on a GPU."""
+        if self._together is None or self._together.batch is not batch:
+            return self.backbone.encode(batch.pixels(row))
+        return self._together.encode(row)
+
+    @property
+    def encodes_together(self) -> bool:
+        """Whether images of a training batch go through the backbone together: on a GPU, which one cannot fill."""
+        return self.training and self.device.type == "cuda"
+
     def training_step(self, batch: EpisodeBatch, batch_idx: int) -> Tensor:
-        losses = self.loss(batch)
+        losses = self.losses_of_step(batch)
         self.log_dict({f"train/{name}": value.detach() for name, value in losses.items()}, batch_size=len(batch))
         return losses["loss"] * self.loss_weight(batch_idx)
+
+    def losses_of_step(self, batch: EpisodeBatch) -> dict[str, Tensor]:
+        """Return the losses of a training step: those of `loss`, with its images encoded and kept as in training."""
+        together = self._together = ImagesTogether(self.backbone, batch) if self.encodes_together else None
+        try:
+            with nullcontext() if batch.recurs else self.backbone.cache.closed():
+                return self.loss(batch)
+        finally:
+            self._together = None
+            if together is not None and batch.recurs:
+                self._encoded_together |= together.names
 
     def validation_step(self, batch: EpisodeBatch, batch_idx: int) -> dict[str, list[SegmentationResult]]:
         return {"results": [self.evaluate(episode) for episode in batch.split()]}
 
     def test_step(self, batch: EpisodeBatch, batch_idx: int) -> dict[str, list[SegmentationResult]]:
-        return self.validation_step(batch, batch_idx)
+        answers = self.validation_step(batch, batch_idx)
+        for name, place in batch.next_shown.items():
+            self.backbone.cache.expect(name, place)
+        return answers
+
+    def on_test_start(self) -> None:
+        self.backbone.cache.forget_expectations()
+
+    def on_test_end(self) -> None:
+        self.backbone.cache.forget_expectations()
 
     def evaluate(self, episode: EpisodeBatch) -> SegmentationResult:
         """Predict one episode and count its pixels against the truth."""
@@ -69,6 +108,8 @@ class Segmenter(Method):
             label_map=label_map,
             rom=rom,
             rum=rum,
+            soft=prediction.soft_masks(SOFT_SIDE) if self.keeps_soft_masks else None,
+            attention=prediction.attention_maps(SOFT_SIDE) if self.keeps_soft_masks else None,
         )
 
     def predict_shots(self, episode: EpisodeBatch) -> Prediction:
@@ -77,6 +118,9 @@ class Segmenter(Method):
         Raises:
             SettingsError: an ensemble is asked for, and the method gives no logits.
         """
+        for name in self._encoded_together.intersection(episode.image_names):  # no figure may depend on a batch
+            self.backbone.cache.forget(name)
+            self._encoded_together.remove(name)
         if self.nshot_strategy not in ENSEMBLES or episode.support.shape[2] == 1:
             prediction: Prediction = self(episode)
             return prediction

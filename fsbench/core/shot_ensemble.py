@@ -7,7 +7,7 @@ Shapes: K shots, N ways, S image side, (h, w) the predicted map.
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -30,6 +30,7 @@ def ensemble(predict: Predict, episode: EpisodeBatch, strategy: NShotStrategy) -
     """Predict with each shot by itself and combine the K predictions.
 
     Presence, where the method decides it, goes by its mean score and by the majority of its decisions (half is enough).
+    The soft mask is the probability of `Combined`, the attention the mean over the shots that have any.
 
     Args:
         predict: the method, from a batch of one 1-shot episode to its prediction.
@@ -42,12 +43,14 @@ def ensemble(predict: Predict, episode: EpisodeBatch, strategy: NShotStrategy) -
     shots = [_one_shot(predict, episode, shot) for shot in range(episode.support.shape[2])]
     logits = torch.stack([_logits(shot, strategy) for shot in shots])
     weights = _guidance(predict, episode) if strategy == "cross_guided" else None
-    scores, foreground = combine(logits, strategy, weights)
+    prediction = predict_from(combine(logits, strategy, weights))
     present = presence_score = None
     if all(shot.present is not None and shot.presence_score is not None for shot in shots):
         present = torch.stack([shot.present for shot in shots if shot.present is not None]).float().mean(0) >= 0.5
         presence_score = torch.stack([shot.presence_score for shot in shots if shot.presence_score is not None]).mean(0)
-    return Prediction(label_map(scores, foreground), present, presence_score)
+    maps = [shot.attention for shot in shots if shot.attention is not None]
+    attention = torch.stack(maps).mean(0) if maps else None
+    return replace(prediction, present=present, presence_score=presence_score, attention=attention)
 
 
 def _logits(prediction: Prediction, strategy: str) -> Tensor:
@@ -64,6 +67,7 @@ def _one_shot(predict: Predict, episode: EpisodeBatch, shot: int) -> Prediction:
             support=episode.support[:, :, one],
             support_labels=episode.support_labels[:, :, one],
             valid=episode.valid[:, :, one],
+            support_ways=None if episode.support_ways is None else episode.support_ways[:, :, one],
         )
     )
 
@@ -83,6 +87,7 @@ def _guidance(predict: Predict, episode: EpisodeBatch) -> Tensor:
                     support=episode.support[:, way : way + 1, shot : shot + 1],
                     support_labels=episode.support_labels[:, way : way + 1, shot : shot + 1],
                     valid=episode.valid[:, way : way + 1, shot : shot + 1],
+                    support_ways=None,
                 )
                 predicted = predict(as_query).label_map == 1
                 truth = episode.support_masks[0, way, query]
@@ -90,31 +95,49 @@ def _guidance(predict: Predict, episode: EpisodeBatch) -> Tensor:
     return ious
 
 
-def combine(logits: Tensor, strategy: str, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
+class Combined(NamedTuple):
+    """K one-shot predictions as one.
+
+    Attributes:
+        scores: (N, h, w) in [0, 1], by which ways are compared.
+        foreground: (N, h, w) bool.
+        probability: (N, h, w), the soft mask: of the averages the one that is compared with 0.5, of the votes the
+            mean of the K foreground probabilities.
+    """
+
+    scores: Tensor
+    foreground: Tensor
+    probability: Tensor
+
+
+def predict_from(combined: Combined) -> Prediction:
+    """Return the label map and soft masks of combined predictions, without presence."""
+    return Prediction(label_map(combined.scores, combined.foreground), probability=combined.probability)
+
+
+def combine(logits: Tensor, strategy: str, weights: Tensor | None = None) -> Combined:
     """Join one-shot logits (K, N, 2, h, w); entry 1 is foreground.
 
     "vote": foreground where at least half of the hard masks say so. "average": mean probability above 0.5.
     "average_logit": mean logits. "hsnet_vote": votes over the most votes of any pixel (at least 1), 0.5 or more.
     "cross_guided": probabilities weighted with `weights` (K, N), how well a shot segments the supports; where they are
     all 0, "average".
-
-    Returns:
-        scores (N, h, w) in [0, 1], by which ways are compared, and foreground (N, h, w) bool.
     """
     shots = len(logits)
     if strategy == "average_logit":
         mean = logits.mean(0)
-        return mean.softmax(1)[:, 1], mean[:, 1] > mean[:, 0]
+        probability = mean.softmax(1)[:, 1]
+        return Combined(probability, mean[:, 1] > mean[:, 0], probability)
     if strategy in ("average", "cross_guided"):
         share = logits.new_ones(logits.shape[:2]) if weights is None else weights
         share = torch.where(share.sum(0) > 0, share, 1.0)
         probability = (share[..., None, None] * logits.softmax(2)[:, :, 1]).sum(0) / share.sum(0)[:, None, None]
-        return probability, probability > 0.5
+        return Combined(probability, probability > 0.5, probability)
     votes = (logits[:, :, 1] > logits[:, :, 0]).sum(0)
     most = votes.amax((1, 2), keepdim=True).clamp(min=1) if strategy == "hsnet_vote" else shots
     agreed = votes / most
     probability = logits.softmax(2)[:, :, 1].mean(0)  # decides between ways with equally many votes
-    return (agreed * (shots + 1) + probability) / (shots + 2), agreed >= 0.5
+    return Combined((agreed * (shots + 1) + probability) / (shots + 2), agreed >= 0.5, probability)
 
 
 def label_map(scores: Tensor, foreground: Tensor) -> Tensor:

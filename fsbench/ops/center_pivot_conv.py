@@ -3,7 +3,7 @@
 Sections are those of classical-baselines.md.
 
 Shapes: B samples, C channels in, D channels out, (hq, wq) and (hs, ws) the maps of query and support, P = hq·wq, n kept
-support pixels.
+support pixels, L blocks of the correlation.
 """
 
 from dataclasses import dataclass
@@ -13,17 +13,19 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from fsbench.ops.kept_correlation import KeptCorrelation, pick
+from fsbench.ops.kept_correlation import KeptCorrelation
+from fsbench.ops.support_planes import PlaneWindows, add_over_support, from_planes, to_planes
 
-CHUNK = 2**20
-"""Numbers of the canvases that are convolved at a time: some megabytes, which stay in a processor's cache."""
+CHUNK = 2**22
+"""Numbers of the planes of cosines that are convolved at a time, 16 MiB."""
 
 
 class CenterPivotConv4d(nn.Module):
     """4-D convolution with the two centre planes of its kernel, strided on the support side (§4.3).
 
     One 2-D convolution runs over the query's plane at the support positions 0, stride, 2·stride, …, the other over the
-    support's plane, with that stride, at every query position; their sum is the output.
+    support's plane, with that stride, at every query position; their sum is the output. It lies in memory plane by
+    plane (`fsbench.ops.support_planes`), which spares the next layer every copy.
 
     Args:
         inner: C.
@@ -39,84 +41,140 @@ class CenterPivotConv4d(nn.Module):
         self.conv1 = nn.Conv2d(inner, outer, kernel, padding=kernel // 2)
         self.conv2 = nn.Conv2d(inner, outer, kernel, stride=stride, padding=kernel // 2)
 
-    def forward(self, x: Tensor | KeptCorrelation) -> Tensor:
-        """(B, C, hq, wq, hs, ws) -> (B, D, hq, wq, ceil(hs / stride), ceil(ws / stride))."""
-        if isinstance(x, KeptCorrelation):
-            samples = [self._convolve_kept(x, sample) for sample in range(len(x.pixels))]
-            return samples[0] if len(samples) == 1 else torch.cat(samples)
-        if self.stride == 1 and max(x.shape[4:]) <= self.kernel // 2 + 1:
-            return self._convolve_small(x)
-        pruned = x[..., :: self.stride, :: self.stride]
-        planes = rearrange(pruned, "b c hq wq hs ws -> (b hs ws) c hq wq")
-        over_query = rearrange(
-            self.conv1(planes), "(b hs ws) d hq wq -> b d hq wq hs ws", hs=pruned.shape[4], ws=pruned.shape[5]
-        )
-        over_support = self._over_support(x.flatten(2, 3), self.kernel // 2)
-        return over_support.unflatten(2, x.shape[2:4]).add_(over_query)
+    def forward(self, x: Tensor | KeptCorrelation | PlaneWindows) -> Tensor | PlaneWindows:
+        """(B, C, hq, wq, hs, ws) -> (B, D, hq, wq, ceil(hs / stride), ceil(ws / stride)).
 
-    def _over_support(self, x: Tensor, padding: int) -> Tensor:
-        """Convolve the support's plane of (B, C, P, ·, ·).
-
-        One kernel of depth 1 over all query positions: no copy of the tensor, and two to three times as fast as a batch
-        of planes.
+        Of a `KeptCorrelation` the output is a `PlaneWindows`: where no kernel meets a kept pixel it is the bias.
         """
-        return F.conv3d(
-            x,
-            self.conv2.weight[:, :, None],
-            self.conv2.bias,
-            stride=(1, self.stride, self.stride),
-            padding=(0, padding, padding),
+        if isinstance(x, KeptCorrelation):
+            found = [self._convolve_kept(x, sample) for sample in range(len(x.pixels))]
+            rest = [self._bias] * len(found)
+            return PlaneWindows([window for window, _ in found], [corner for _, corner in found], rest, self._sides(x))
+        if isinstance(x, PlaneWindows):
+            outputs = [self._convolve_window(x, sample) for sample in range(len(x.windows))]
+            return from_planes(outputs[0][None] if len(outputs) == 1 else torch.stack(outputs))
+        planes = to_planes(x)
+        if self.stride == 1 and max(x.shape[4:]) <= self.kernel // 2 + 1:
+            return from_planes(self._convolve_small(planes))
+        batch, nothing = len(planes), planes.new_zeros(planes.shape[3])
+        whole = PlaneWindows(planes.unbind(), [(0, 0)] * batch, [nothing] * batch, (x.shape[4], x.shape[5]))
+        return self.forward(whole)
+
+    @property
+    def _bias(self) -> Tensor:
+        """Sum (D,) of both biases."""
+        assert self.conv1.bias is not None and self.conv2.bias is not None
+        return self.conv1.bias + self.conv2.bias
+
+    def _sides(self, x: KeptCorrelation | PlaneWindows) -> tuple[int, int]:
+        """Return the output's support plane."""
+        height, width = x.support_plane
+        return -(-height // self.stride), -(-width // self.stride)
+
+    def _over_query(self, planes: Tensor, bias: Tensor | None) -> Tensor:
+        """Convolve the query's side of planes (·, C, hq, wq)."""
+        return F.conv2d(planes, self.conv1.weight, bias, padding=self.kernel // 2)
+
+    def _convolve_small(self, planes: Tensor) -> Tensor:
+        """Convolve planes (B, hs, ws, C, hq, wq) where every output position sees the whole support's plane.
+
+        There `conv2` is one matrix product.
+        """
+        batch, rows, columns, _, height, width = planes.shape
+        y = self._over_query(planes.flatten(0, 2), self._bias).view(batch, -1, height * width)
+        taps, centre = self.conv2.weight.permute(0, 2, 3, 1).contiguous(), self.kernel // 2
+        matrix = torch.cat(
+            [
+                taps[:, centre - row : centre - row + rows, centre - column : centre - column + columns].flatten(1)
+                for row in range(rows)
+                for column in range(columns)
+            ]
         )
+        y = torch.baddbmm(y, matrix.expand(batch, -1, -1), planes.view(batch, -1, height * width))
+        return y.view(batch, rows, columns, -1, height, width)
 
-    def _convolve_small(self, x: Tensor) -> Tensor:
-        """Convolve where every output position sees the whole support's plane: there `conv2` is one matrix product."""
-        batch, _, height, width, rows, columns = x.shape
-        planes = rearrange(x, "b c hq wq hs ws -> (b hs ws) c hq wq").contiguous()
-        assert self.conv1.bias is not None and self.conv2.bias is not None
-        y = F.conv2d(planes, self.conv1.weight, self.conv1.bias + self.conv2.bias, padding=self.kernel // 2)
-        down, right = (_taps(side, self.kernel, x.device) for side in (rows, columns))
-        taps = self.conv2.weight[:, :, down[:, None, :, None], right[:, None, :]]
-        matrix = rearrange(taps, "d c ho wo hs ws -> (ho wo d) (hs ws c)").expand(batch, -1, -1)
-        y = torch.baddbmm(y.view(batch, -1, height * width), matrix, planes.view(batch, -1, height * width))
-        return rearrange(y, "b (hs ws d) (hq wq) -> b d hq wq hs ws", hs=rows, ws=columns, hq=height, wq=width)
+    def _convolve_window(self, x: PlaneWindows, sample: int) -> Tensor:
+        """Return the output's planes (rows, columns, D, hq, wq) of one sample.
 
-    def _convolve_kept(self, x: KeptCorrelation, sample: int) -> Tensor:
-        """Return the output (1, D, hq, wq, ·, ·) of one sample; where no kernel meets a kept pixel it is the bias."""
-        assert self.conv1.bias is not None and self.conv2.bias is not None
+        Positions outside the window are convolved once for all: over the query as one more plane, over the support as
+        one query position.
+        """
+        window, rest, half = x.windows[sample], x.rest[sample], self.kernel // 2
+        sides = self._sides(x)
+        starts = [-corner % self.stride for corner in x.corners[sample]]  # of the pivots within the window
+        pivots = window[starts[0] :: self.stride, starts[1] :: self.stride]
+        if not x.outside(sample):
+            y = self._over_query(pivots.flatten(0, 1), self._bias)
+        else:
+            plane = rest.to(window.dtype)[None, :, None, None].expand(1, *window.shape[2:])
+            y = self._over_query(torch.cat([pivots.flatten(0, 1), plane]), None)
+            order = torch.full(sides, len(y) - 1)
+            row, column = ((c + s) // self.stride for c, s in zip(x.corners[sample], starts, strict=True))
+            numbers = torch.arange(len(y) - 1).view(pivots.shape[:2])
+            order[row : row + numbers.shape[0], column : column + numbers.shape[1]] = numbers
+            outside = F.pad(torch.zeros(window.shape[:2]), self._margins(x, sample), value=1.0).to(rest)
+            map_ = rest[:, None, None] * outside
+            seen = F.conv2d(map_[None], self.conv2.weight, self._bias, stride=self.stride, padding=half)[0]
+            y = y.index_select(0, order.flatten().to(y.device)).add_(seen.flatten(1).mT[..., None, None])
+        shift = (-half - x.corners[sample][0], -half - x.corners[sample][1])
+        y = add_over_support(y, window, self.conv2.weight, self.stride, shift, sides)
+        return y.unflatten(0, sides)
+
+    def _margins(self, x: PlaneWindows, sample: int) -> list[int]:
+        """Return the support positions left of, right of, above and below the sample's window."""
+        (row, column), (height, width) = x.corners[sample], x.support_plane
+        rows, columns = x.windows[sample].shape[:2]
+        return [column, width - column - columns, row, height - row - rows]
+
+    def _convolve_kept(self, x: KeptCorrelation, sample: int) -> tuple[Tensor, tuple[int, int]]:
+        """Return the output's window (rows, columns, D, hq, wq) of one sample, and its corner."""
         row, column = x.pixels[sample] // x.support_plane[1], x.pixels[sample] % x.support_plane[1]
         down = _Window.around(row, x.support_plane[0], self.kernel, self.stride)
         right = _Window.around(column, x.support_plane[1], self.kernel, self.stride)
-        inside = ((down.places < down.side) & (right.places < right.side)).nonzero()[:, 0]
-        places = (down.places * right.side + right.places)[inside]
-        pivots = ((row % self.stride == 0) & (column % self.stride == 0)).nonzero()[:, 0]
+        half = self.kernel // 2
+        step = max(1, CHUNK // (self.stride * right.side * x.query[0, :, 0].numel()))  # rows of outputs at a time
+        bands, canvas = [], None
+        for top in range(0, down.outputs, step):
+            rows = min(step, down.outputs - top)
+            canvas = self._canvas(x, sample, down, right, (top, rows), canvas)
+            pivots = canvas[half :: self.stride, half :: self.stride][:rows, : right.outputs]
+            y = self._over_query(pivots.flatten(0, 1), self._bias)
+            bands.append(add_over_support(y, canvas, self.conv2.weight, self.stride, (0, 0), (rows, right.outputs)))
+        y = bands[0] if len(bands) == 1 else torch.cat(bands)
+        return y.unflatten(0, (down.outputs, right.outputs)), (down.first, right.first)
 
-        queries, step = x.query.shape[-1], max(1, CHUNK // (x.query.shape[1] * down.side * right.side))
-        over_support, centres = [], []
-        for first in range(0, queries, step):
-            cosines = x.cosines(sample, first, first + step)
-            centres.append(pick(cosines, pivots))
-            canvas = cosines.new_zeros(*cosines.shape[:2], down.side * right.side)
-            seen = cosines if len(inside) == len(row) else pick(cosines, inside)
-            canvas.scatter_(2, places.expand(*cosines.shape[:2], -1), seen)
-            over_support.append(self._over_support(canvas.view(1, *cosines.shape[:2], down.side, right.side), 0))
-        y = torch.cat(over_support, 2)  # (1, D, P, ·, ·)
+    def _canvas(
+        self,
+        x: KeptCorrelation,
+        sample: int,
+        down: "_Window",
+        right: "_Window",
+        outputs: tuple[int, int],
+        previous: Tensor | None,
+    ) -> Tensor:
+        """Return the cosines (rows, columns, L, hq, wq) that some rows of outputs see, the padding included.
 
-        planes = rearrange(torch.cat(centres, 1), "l (hq wq) n -> n l hq wq", hq=x.query_plane[0])
-        over_query = self.conv1(planes).flatten(2)
-        empty = self.conv1.bias.to(over_query.dtype)[:, None].expand(1, -1, queries)
-        order = row.new_full((down.outputs * right.outputs,), len(planes))
-        at = (row // self.stride - down.first) * right.outputs + column // self.stride - right.first
-        order[at[pivots]] = torch.arange(len(planes), device=order.device)
-        over_query = torch.cat([over_query, empty]).index_select(0, order)
-        y = y.add_(rearrange(over_query, "(h w) d p -> 1 d p h w", h=down.outputs))
-
-        sides = tuple(-(-side // self.stride) for side in x.support_plane)
-        if (down.outputs, right.outputs) != sides:
-            bias = (self.conv1.bias + self.conv2.bias).to(y.dtype)[:, None, None, None]
-            whole = bias.expand(-1, queries, *sides)[None].contiguous()
-            whole[..., down.first : down.first + down.outputs, right.first : right.first + right.outputs] = y
-            y = whole
-        return y.unflatten(2, x.query_plane)
+        Args:
+            x: the correlation.
+            sample: number of the sample.
+            down: rows of the whole window.
+            right: columns of the whole window.
+            outputs: the first row of outputs, and their number.
+            previous: canvas of the rows of outputs before these, with which this one may share rows.
+        """
+        top, rows = outputs[0] * self.stride, (outputs[1] - 1) * self.stride + self.kernel
+        canvas = x.query.new_zeros(rows * right.side, x.query.shape[1], x.query.shape[3])
+        shared = 0 if previous is None else max(0, self.kernel - self.stride)
+        if previous is not None and shared:
+            canvas[: shared * right.side] = previous[-shared:].flatten(0, 1).flatten(2)
+        first, last = (int((down.places < place).sum()) for place in (top + shared, top + rows))
+        cosines = x.cosines(sample, first, last)
+        places = (down.places[first:last] - top) * right.side + right.places[first:last]
+        seen = right.places[first:last] < right.side
+        if not seen.all():
+            cosines, places = cosines[seen], places[seen]
+        canvas.index_copy_(0, places, cosines)
+        return canvas.view(rows, right.side, -1, *x.query_plane)
 
     def reference(self, x: Tensor) -> Tensor:
         """Return the output of `forward` by the definition: 2-D convolutions of batches of planes."""
@@ -157,9 +215,3 @@ class _Window:
         last = min((high + half) // stride, (length - 1) // stride)
         first = min(max(-((half - low) // stride), 0), last)
         return _Window(first, last - first + 1, (last - first) * stride + kernel, kept - (first * stride - half))
-
-
-def _taps(side: int, kernel: int, device: torch.device) -> Tensor:
-    """Return the kernel's tap (side, side) between each output and each input of an axis without stride."""
-    place = torch.arange(side, device=device)
-    return place - place[:, None] + kernel // 2

@@ -2,7 +2,7 @@
 
 A masked support feature is 0 where its mask is, and so is its cosine with every query pixel. Masks keep a small part of
 most images, so most of the work and of the memory of `hyper_correlation` goes into zeros. Here cosines are computed at
-the kept pixels alone, some query pixels at a time, when the first 4-D convolution asks for them.
+the kept pixels alone, some of them at a time, when the first 4-D convolution asks for them.
 
 Shapes: B samples, L blocks of a scale, C channels of its features, P = hq·wq query pixels, (hs, ws) the support's map,
 n kept support pixels of a sample.
@@ -24,7 +24,7 @@ class KeptCorrelation:
 
     Attributes:
         query: unit features (B, L, C, P).
-        support: unit features (L, C, n) of each sample's kept pixels.
+        support: unit features (L, C, n) of each sample's kept pixels, in the query's dtype.
         pixels: (n,) numbers of the kept pixels in the support's map, of each sample, row by row.
         query_plane: (hq, wq).
         support_plane: (hs, ws).
@@ -37,8 +37,18 @@ class KeptCorrelation:
     support_plane: tuple[int, int]
 
     def cosines(self, sample: int, first: int = 0, last: int | None = None) -> Tensor:
-        """Return the cosines (L, last - first, n) of query pixels first, …, last - 1, negative ones as 0."""
-        return (self.query[sample, :, :, first:last].mT @ self.support[sample]).clamp_(min=0)
+        """Return the cosines (last - first, L, P) of the kept support pixels first, …, last - 1, negative ones as 0.
+
+        In the dtype of the features, under autocast too.
+        """
+        query, support = self.query[sample], self.support[sample][:, :, first:last]
+        with torch.autocast(query.device.type, enabled=False):
+            if torch.is_grad_enabled() and (query.requires_grad or support.requires_grad):
+                return torch.stack([s.mT @ q for q, s in zip(query, support, strict=True)], 1).clamp(min=0)
+            cosines = query.new_empty(support.shape[2], query.shape[0], query.shape[2])
+            for block, (q, s) in enumerate(zip(query, support, strict=True)):
+                torch.mm(s.mT, q, out=cosines[:, block])
+        return cosines.clamp_(min=0)
 
     def dense(self) -> Tensor:
         """Return what `hyper_correlation` returns, (B, L, hq, wq, hs, ws)."""
@@ -46,9 +56,9 @@ class KeptCorrelation:
         planes = []
         for sample, pixels in enumerate(self.pixels):
             cosines = self.cosines(sample)
-            plane = cosines.new_zeros(*cosines.shape[:2], height * width)
-            planes.append(plane.index_copy(2, pixels, cosines))
-        return torch.stack(planes).unflatten(3, self.support_plane).unflatten(2, self.query_plane)
+            planes.append(cosines.new_zeros(height * width, *cosines.shape[1:]).index_copy(0, pixels, cosines))
+        dense = torch.stack(planes).permute(0, 2, 3, 1)
+        return dense.unflatten(3, self.support_plane).unflatten(2, self.query_plane)
 
 
 def keep_correlation(query: Tensor, support: Tensor, mask: Tensor) -> KeptCorrelation:
@@ -63,6 +73,8 @@ def keep_correlation(query: Tensor, support: Tensor, mask: Tensor) -> KeptCorrel
     weights = resize_mask(mask, plane).flatten(1)
     pixels = [w.nonzero()[:, 0] for w in weights]
     kept = [unit(pick(s.flatten(2), p) * w[p], 1) for s, w, p in zip(support, weights, pixels, strict=True)]
+    dtype = torch.promote_types(torch.promote_types(query.dtype, kept[0].dtype), torch.float32)
+    query, kept = query.to(dtype), [k.to(dtype) for k in kept]
     return KeptCorrelation(query.flatten(3), kept, pixels, (query.shape[-2], query.shape[-1]), plane)
 
 
@@ -72,8 +84,11 @@ def resize_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def unit(x: Tensor, dim: int = 2) -> Tensor:
-    """Divide features by their norm over `dim`, to which 1e-5 is added (§4.2)."""
-    return x / (x.norm(dim=dim, keepdim=True) + EPSILON)
+    """Divide features by their norm over `dim`, to which 1e-5 is added (§4.2); in float32 at least."""
+    x = x.to(torch.promote_types(x.dtype, torch.float32))  # squares of half precision overflow
+    if x.requires_grad:  # the square root has no gradient at 0
+        return x / (x.norm(dim=dim, keepdim=True) + EPSILON)
+    return x / (x.square().sum(dim, keepdim=True).sqrt_() + EPSILON)  # on a CPU half the time
 
 
 def pick(x: Tensor, pixels: Tensor) -> Tensor:

@@ -8,7 +8,9 @@ Shapes: B samples (episodes x ways), D = heads x e channels, T query positions, 
 support tokens), Ts support tokens, M of them kept, C input channels.
 """
 
+import math
 import os
+from collections.abc import Iterator
 from typing import Any, Literal, cast
 
 import torch
@@ -22,18 +24,26 @@ from fsbench.errors import SettingsError
 
 Backend = Literal["reference", "packed", "fused"]
 
-PACKED_CHUNK = 2**21
-"""Size of the largest array in a chunk of the packed path, usually the attention weights: 8 MB in fp32, so that it
+PACKED_CHUNK = 2**19
+"""Size of the largest array in a chunk of the packed path, usually the attention weights: 2 MB in fp32, so that it
 stays in cache."""
+SAFE_EXPONENT = 60.0
+"""Logits that are nowhere larger than this are exponentiated as they are: sums of their exponentials neither overflow
+nor vanish in fp32."""
 FUSED_CHUNK = 2**26
 """Size of the largest array in a chunk of the fused path: 256 MB in fp32."""
 HEAD_ALIGNMENT = 8
 """Multiple of channels of a head that every fused kernel takes; missing ones are filled with zeros."""
 
 
+def chosen_backend(device: torch.device, backend: str | None = None) -> str:
+    """Return the back end that `masked_attention` takes for tensors on `device` if it is given `backend`."""
+    return backend or os.environ.get("FSBENCH_ATTENTION") or ("fused" if device.type == "cuda" else "packed")
+
+
 def masked_attention(
     q: Tensor,
-    x: Tensor,
+    x: Tensor | tuple[Tensor, Tensor],
     weight: Tensor,
     bias: Tensor,
     keep: Tensor,
@@ -44,7 +54,8 @@ def masked_attention(
 
     Args:
         q: (B, D, T, Td) queries.
-        x: (B, C, T, Ts) tokens that become keys and values.
+        x: (B, C, T, Ts) tokens that become keys and values; or the factors of a correlation `query @ support.mT`,
+            query (B or 1, C, T, c) and support (B, C, Ts, c), of which "packed" computes the kept tokens alone.
         weight: (2D, C) projection to keys (first D rows) and values.
         bias: (2D,) its bias.
         keep: (B, Ts) bool; tokens that are False get no key and no value. A sample that keeps none yields zeros.
@@ -57,23 +68,26 @@ def masked_attention(
     Returns:
         (B, D, T, Td), dtype of `q` (the autocast dtype where autocast is on).
 
-    Peak memory beyond inputs, output and gradients, measured on the layers of EMAT and CST: 6 x `PACKED_CHUNK` numbers
-    for "packed" (48 MB in fp32); 8 x `FUSED_CHUNK` for "fused" where torch has no fused kernel for the device, less
-    where it has one; some 8·T·Td·M per sample, for all samples at once, for "reference".
+    Peak memory beyond inputs, output and gradients, on the layers of EMAT and CST: some ten arrays of `PACKED_CHUNK`
+    numbers for "packed" (20 MB in fp32); 8 x `FUSED_CHUNK` for "fused" where torch has no fused kernel for the device,
+    less where it has one; some 8·T·Td·M per sample, for all samples at once, for "reference".
     """
-    chosen = backend or os.environ.get("FSBENCH_ATTENTION") or ("fused" if q.is_cuda else "packed")
+    chosen = chosen_backend(q.device, backend)
+    if chosen == "packed":
+        left, *right = x if isinstance(x, tuple) else (x,)
+        q, weight, bias, left, *right = autocast_arguments(q, weight, bias, left, *right)
+        with torch.autocast(q.device.type, enabled=False):
+            return cast(Tensor, _Packed.apply(q, left, right[0] if right else None, weight, bias, keep, heads))
+    if isinstance(x, tuple):
+        x = x[0] @ x[1].mT
     if chosen == "reference":
         return _reference(q, x, weight, bias, keep, heads)
-    if chosen == "packed":
-        arguments = _autocast(q, x, weight, bias)
-        with torch.autocast(q.device.type, enabled=False):
-            return cast(Tensor, _Packed.apply(*arguments, keep, heads))
     if chosen == "fused":
         return _fused(q, x, weight, bias, keep, heads)
     raise SettingsError(f"unknown masked-attention back end '{chosen}'; there are reference, packed, fused")
 
 
-def _autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
+def autocast_arguments(*tensors: Tensor) -> tuple[Tensor, ...]:
     """Convert tensors to the autocast dtype where autocast is on."""
     device = tensors[0].device.type
     if not torch.is_autocast_enabled(device):
@@ -95,18 +109,28 @@ def _reference(q: Tensor, x: Tensor, weight: Tensor, bias: Tensor, keep: Tensor,
 
 
 class _Packed(torch.autograd.Function):
-    """Attend sample by sample in chunks of query positions; saves only its inputs and output."""
+    """Attend sample by sample in chunks of query positions; saves only its inputs and output.
+
+    The logits are (positions x heads, M, Td), so that both products of matrices run along Td without a copy. Weights
+    stay unnormalized: their sums come from a row of ones beside the values.
+    """
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, x: Tensor, weight: Tensor, bias: Tensor, keep: Tensor, heads: int) -> Tensor:
+    def forward(
+        ctx: Any, q: Tensor, left: Tensor, right: Tensor | None, weight: Tensor, bias: Tensor, keep: Tensor, heads: int
+    ) -> Tensor:
         out = torch.zeros_like(q, memory_format=torch.contiguous_format)
-        for sample, kept, rows in _chunks(q, x, keep, heads):
-            tokens = x[sample, :, rows][..., kept]
-            k, v = _project(tokens, weight, bias, heads)
-            query = rearrange(q[sample, :, rows], "(h e) t d -> h e t d", h=heads)
-            attention = _weights(query, k)
-            out[sample, :, rows] = rearrange(torch.einsum("htdm,hetm->hetd", attention, v), "h e t d -> (h e) t d")
-        ctx.save_for_backward(q, x, weight, bias, keep, out)
+        room = q.new_empty(0)
+        for source, rows in _chunks(q, left, right, keep):
+            query = _by_position(q[source.sample, :, rows], heads)
+            k, v = _project(source.tokens(rows), weight, bias, heads)
+            v = F.pad(v, (0, 0, 0, 1), value=1.0)
+            answer = torch.empty_like(query)
+            for part in _parts(query, k, heads):
+                sums = torch.bmm(v[part], _exponentials(query[part], k[part], room))
+                torch.div(sums[:, :-1], sums[:, -1:], out=answer[part])
+            _in_place(out[source.sample, :, rows], heads).copy_(answer.unflatten(0, (-1, heads)))
+        ctx.save_for_backward(q, left, right, weight, bias, keep, out)
         ctx.heads = heads
         return out
 
@@ -118,59 +142,130 @@ class _Packed(torch.autograd.Function):
 
     @staticmethod
     def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        q, x, weight, bias, keep, out = ctx.saved_tensors
+        q, left, right, weight, bias, keep, out = ctx.saved_tensors
         heads = ctx.heads
         grad_q = torch.zeros_like(q)
-        grad_x = torch.zeros_like(x) if ctx.needs_input_grad[1] else None
+        grad_left = torch.zeros_like(left) if ctx.needs_input_grad[1] else None
+        grad_right = torch.zeros_like(right) if right is not None and ctx.needs_input_grad[2] else None
         # sums over thousands of chunks, so never in half precision
         grad_weight, grad_bias = (torch.zeros_like(t, dtype=_at_least_single(t)) for t in (weight, bias))
-        for sample, kept, rows in _chunks(q, x, keep, heads):
-            tokens = x[sample, :, rows][..., kept]
+        room, other = q.new_empty(0), q.new_empty(0)
+        for source, rows in _chunks(q, left, right, keep):
+            query, g, o = (_by_position(t[source.sample, :, rows], heads) for t in (q, grad, out))
+            tokens = source.tokens(rows)
             k, v = _project(tokens, weight, bias, heads)
-            query = rearrange(q[sample, :, rows], "(h e) t d -> h e t d", h=heads)
-            g, o = (rearrange(t[sample, :, rows], "(h e) t d -> h e t d", h=heads) for t in (grad, out))
-            attention = _weights(query, k)
-            grad_v = torch.einsum("htdm,hetd->hetm", attention, g)
-            grad_logits = torch.einsum("hetd,hetm->htdm", g, v)
-            grad_logits -= (g * o).sum(1)[..., None]  # equals the sum of grad_logits * attention over m
-            grad_logits *= attention
-            grad_k = torch.einsum("htdm,hetd->hetm", grad_logits, query)
-            grad_query = torch.einsum("htdm,hetm->hetd", grad_logits, k)
-            grad_q[sample, :, rows] = rearrange(grad_query, "h e t d -> (h e) t d")
-            grad_kv = rearrange(torch.stack([grad_k, grad_v]), "two h e t m -> (two h e) (t m)")
+            grad_query, pair = torch.empty_like(query), torch.stack([k, v])  # the second is overwritten
+            for part in _parts(query, k, heads):
+                attention = _exponentials(query[part], k[part], room)
+                scaled = g[part] / attention.sum(1, keepdim=True)  # as if the weights had been divided
+                grad_logits = _product(v[part].mT, scaled, other)
+                torch.bmm(scaled, attention.mT, out=pair[1, part])
+                grad_logits -= (scaled * o[part]).sum(1, keepdim=True)  # the sum of grad_logits * attention over m
+                grad_logits *= attention
+                torch.bmm(k[part], grad_logits, out=grad_query[part])
+                torch.bmm(query[part], grad_logits.mT, out=pair[0, part])
+            _in_place(grad_q[source.sample, :, rows], heads).copy_(grad_query.unflatten(0, (-1, heads)))
+            grad_kv = rearrange(pair, "two (t h) e m -> (two h e) (t m)", h=heads)
             grad_weight += grad_kv @ rearrange(tokens, "c t m -> (t m) c")
             grad_bias += grad_kv.sum(1, dtype=grad_bias.dtype)
-            if grad_x is not None:
-                grad_tokens = (weight.T @ grad_kv).view_as(tokens)
-                grad_x[sample, :, rows, kept] = grad_tokens
-        return grad_q, grad_x, grad_weight.to(weight.dtype), grad_bias.to(bias.dtype), None, None
+            if grad_left is not None or grad_right is not None:
+                source.add_gradients((weight.T @ grad_kv).view_as(tokens), rows, grad_left, grad_right)
+        return grad_q, grad_left, grad_right, grad_weight.to(weight.dtype), grad_bias.to(bias.dtype), None, None
 
 
-def _chunks(q: Tensor, x: Tensor, keep: Tensor, heads: int) -> list[tuple[int, Tensor | slice, slice]]:
-    """Return chunks (sample, its kept tokens, query positions) whose tokens, keys with values, and weights fit."""
-    channels, positions, queries = q.shape[1:]
-    widest = max(heads * queries, 2 * channels, x.shape[1])
-    chunks: list[tuple[int, Tensor | slice, slice]] = []
+class _KeptTokens:
+    """The kept tokens (C, T, M) of a sample, taken from all tokens or computed from the factors of a correlation.
+
+    Args:
+        left, right: tokens (B, C, T, Ts) and None, or a correlation's query (B or 1, C, T, c) and support
+            (B, C, Ts, c).
+        sample: which of B.
+        kept: indices of its tokens.
+        every: all tokens are kept.
+    """
+
+    def __init__(self, left: Tensor, right: Tensor | None, sample: int, kept: Tensor, every: bool):
+        self.sample, self.row = sample, sample if len(left) > 1 else 0
+        self.left = left[self.row]
+        self.kept: Tensor | slice = slice(None) if every else kept
+        self.right = None if right is None else right[sample][:, self.kept]
+
+    def tokens(self, rows: slice) -> Tensor:
+        """Return the tokens (C, t, M) of the query positions `rows`."""
+        if self.right is None:
+            return self.left[:, rows][..., self.kept]
+        return torch.bmm(self.left[:, rows], self.right.mT)
+
+    def add_gradients(self, grad: Tensor, rows: slice, left: Tensor | None, right: Tensor | None) -> None:
+        """Add the gradient (C, t, M) of `tokens(rows)` to those of the tensors that they come from."""
+        if self.right is None:
+            if left is not None:
+                left[self.sample, :, rows, self.kept] = grad
+            return
+        if left is not None:
+            left[self.row, :, rows] += torch.bmm(grad, self.right)
+        if right is not None:
+            right[self.sample, :, self.kept] += torch.bmm(grad.mT, self.left[:, rows])
+
+
+def _chunks(q: Tensor, left: Tensor, right: Tensor | None, keep: Tensor) -> Iterator[tuple[_KeptTokens, slice]]:
+    """Yield kept tokens of a sample and query positions, so few that tokens, and keys with values, fit."""
+    widest = max(2 * q.shape[1], left.shape[1])
     for sample, row in enumerate(keep):
         kept = row.nonzero()[:, 0]
         if not len(kept):
             continue
+        source = _KeptTokens(left, right, sample, kept, len(kept) == len(row))
         step = max(1, PACKED_CHUNK // (widest * len(kept)))
-        index = slice(None) if len(kept) == len(row) else kept
-        chunks += [(sample, index, slice(start, start + step)) for start in range(0, positions, step)]
-    return chunks
+        for start in range(0, q.shape[2], step):
+            yield source, slice(start, start + step)
 
 
-def _project(tokens: Tensor, weight: Tensor, bias: Tensor, heads: int) -> Tensor:
-    """Project tokens (C, T, M) to keys and values (2, heads, e, T, M)."""
-    kv = torch.addmm(bias[:, None], weight, tokens.reshape(len(tokens), -1))
-    return kv.view(2, heads, -1, *tokens.shape[1:])
+def _parts(query: Tensor, k: Tensor, heads: int) -> Iterator[slice]:
+    """Yield parts of a chunk (t x heads, ·, ·), so small that the attention weights fit."""
+    step = heads * max(1, PACKED_CHUNK // (heads * query.shape[2] * k.shape[2]))
+    for start in range(0, len(query), step):
+        yield slice(start, start + step)
 
 
-def _weights(query: Tensor, k: Tensor) -> Tensor:
-    """Return attention weights (heads, T, Td, M); softmax in fp32 or wider."""
-    logits = torch.einsum("hetd,hetm->htdm", query, k)
-    return logits.softmax(-1, dtype=_at_least_single(logits)).to(logits.dtype)
+def _in_place(x: Tensor, heads: int) -> Tensor:
+    """View (D, t, Td) as (t, heads, e, Td)."""
+    return rearrange(x, "(h e) t d -> t h e d", h=heads)
+
+
+def _by_position(x: Tensor, heads: int) -> Tensor:
+    """Return (D, t, Td) as (t x heads, e, Td)."""
+    return _in_place(x, heads).flatten(0, 1)
+
+
+def _project(tokens: Tensor, weight: Tensor, bias: Tensor, heads: int) -> tuple[Tensor, Tensor]:
+    """Project tokens (C, t, M) to keys and values, (t x heads, e, M) each."""
+    kv = torch.addmm(bias[:, None], weight, tokens.reshape(len(tokens), -1)).view(-1, *tokens.shape[1:])
+    k, v = rearrange(kv, "(two h e) t m -> two (t h) e m", two=2, h=heads)
+    return k, v
+
+
+def _product(left: Tensor, right: Tensor, room: Tensor) -> Tensor:
+    """Return `torch.bmm(left, right)`, written into `room`, which grows if it must: fresh memory is slow."""
+    shape = len(left), left.shape[1], right.shape[2]
+    if room.numel() < math.prod(shape):
+        room.resize_(math.prod(shape))
+    return torch.bmm(left, right, out=room[: math.prod(shape)].view(shape))
+
+
+def _exponentials(query: Tensor, k: Tensor, room: Tensor) -> Tensor:
+    """Return attention weights (t x heads, M, Td) that are not divided by their sums over M.
+
+    The largest logit of each query is taken off only where logits can be so large that it matters. In half precision
+    they are divided, which keeps them in range. They lie in `room`.
+    """
+    logits = _product(k.mT, query, room)
+    if _at_least_single(logits) != logits.dtype:
+        return logits.softmax(1, dtype=_at_least_single(logits)).to(logits.dtype)
+    bound = query.square().sum(1).max() * k.square().sum(1).max()  # of the squares, by Cauchy and Schwarz
+    if not float(bound) < SAFE_EXPONENT**2:
+        logits -= logits.amax(1, keepdim=True)
+    return logits.exp_()
 
 
 def _at_least_single(tensor: Tensor) -> torch.dtype:

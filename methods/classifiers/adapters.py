@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from fsbench.errors import SettingsError
+from methods.modules.lora import insert_lora
 
 Tuning = Literal["full", "lora", "ssf", "vpt"]
 
 LORA_RANK = 4  # §8
 LORA_ALPHA = 1  # §8
-LORA_LAYERS = r".*attn\.(qkv|proj)"  # a list of names would also match the projection of the patches
 PROMPTS = 10  # prompts of a block, §8
 
 
@@ -85,7 +85,7 @@ def insert(encoder: nn.Module, tuning: Tuning) -> None:
     """
     encoder.requires_grad_(tuning == "full")
     if tuning == "lora":
-        _insert_lora(encoder)
+        insert_lora(encoder, LORA_RANK, LORA_ALPHA)
     elif tuning == "ssf":
         _insert_scale_shift(encoder)
     elif tuning == "vpt":
@@ -100,15 +100,6 @@ def reset(encoder: nn.Module) -> None:
             layer.reset()
         elif hasattr(layer, "reset_lora_parameters"):
             layer.reset_lora_parameters("default", init_lora_weights=True)
-
-
-def _insert_lora(encoder: nn.Module) -> None:
-    from peft import LoraConfig, inject_adapter_in_model  # it imports much
-
-    inject_adapter_in_model(
-        LoraConfig(r=LORA_RANK, lora_alpha=LORA_ALPHA, lora_dropout=0.0, bias="none", target_modules=LORA_LAYERS),
-        encoder,
-    )
 
 
 def _insert_scale_shift(encoder: nn.Module) -> None:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from fsbench.backbones.base import BackboneConfig
+from fsbench.backbones.meta_device import meta_device
 from fsbench.core.classifier import Classifier, drawing, drawing_for_the_run
 from fsbench.data.batch import ImageEpisode
 from fsbench.errors import SettingsError
@@ -124,7 +125,7 @@ class FineTuned(Classifier):
         net = self.backbone.meta_network()
         if self.schedule.alpha:
             check_encoder(net)
-        with torch.device("meta"):
+        with meta_device():
             adapters.insert(net, self.tuning)
         self._tuned = sum(p.numel() for p in net.parameters() if p.requires_grad)
 
@@ -223,7 +224,9 @@ class FineTuned(Classifier):
             adapters.insert(encoder, self.tuning)
             self._net = LinearClassifier(encoder, self.backbone.width, ways).to(images.device).eval()
             trained = {name for name, p in self._net.named_parameters() if p.requires_grad}
-            self._first = {n: t.detach().clone() for n, t in self._net.state_dict().items() if n in trained}
+            stored = {f"encoder.{name}": tensor for name, tensor in self.backbone.state.items()}
+            first = {name: tensor for name, tensor in self._net.state_dict().items() if name in trained}
+            self._first = {name: kept_copy(tensor.detach(), stored.get(name)) for name, tensor in first.items()}
         return self._net
 
     def restore_weights(self) -> None:
@@ -234,6 +237,17 @@ class FineTuned(Classifier):
                 if name in self._first:
                     parameter.copy_(self._first[name])
                 parameter.grad = None
+
+
+def kept_copy(tensor: Tensor, stored: Tensor | None) -> Tensor:
+    """Return `stored` where it has the bits of a float32 tensor and is beside it in memory, else a copy.
+
+    The backbone keeps its weights as they were read: a second copy of them all would be a fifth of an episode's memory.
+    """
+    alike = stored is not None and stored.dtype == tensor.dtype == torch.float32 and stored.device == tensor.device
+    if stored is not None and alike and torch.equal(stored.view(torch.int32), tensor.view(torch.int32)):
+        return stored
+    return tensor.clone()
 
 
 @contextmanager

@@ -102,15 +102,16 @@ def fine_tune(
         focus: position prompts of all of `images`; needed unless `schedule.alpha` is 0.
     """
     optimiser = schedule.build(network.parameters())
+    optimiser.zero_grad()
     for step in steps:
         index = step.to(images.device)
         entropy, attention = losses(
             network, schedule, images[index], labels[index], focus and [f[index] for f in focus]
         )
         loss = entropy + schedule.alpha * attention.sum()
-        optimiser.zero_grad()
         loss.backward()
         optimiser.step()
+        optimiser.zero_grad()  # gradients are as large as the network: no forward pass need hold them
         yield float(loss.detach()), float(entropy.detach())
 
 

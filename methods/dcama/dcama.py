@@ -18,7 +18,7 @@ from fsbench.core.released_format import ReleasedFormat
 from fsbench.data.batch import EpisodeBatch
 from fsbench.errors import SettingsError
 from methods.dcama.attention import POSITIONS, position_table
-from methods.dcama.head import DCAMAHead
+from methods.dcama.head import DCAMAHead, mean_coarse_mask
 from methods.dcama.options import HeadOptions
 from methods.modules.pyramid_segmenter import OneWaySegmenter
 
@@ -43,6 +43,9 @@ class DCAMA(OneWaySegmenter):
     """
 
     sees_all_shots = True
+    attention_meaning = (
+        "coarse mask: share of a place's attention that falls on the supports' foreground, mean over all blocks"
+    )
     released_format = ReleasedFormat(
         "module.", "feature_extractor.", _add_position_tables, lambda key: not key.startswith("model.pe.")
     )
@@ -94,6 +97,13 @@ class DCAMA(OneWaySegmenter):
         """Return logits of one pass over all shots (§8); see `OneWaySegmenter.logits`."""
         logits: Tensor = self.model(query, support, masks, self._generator(episodes))
         return logits
+
+    def logits_and_attention(
+        self, query: list[Tensor], support: list[Tensor], masks: Tensor, episodes: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the logits, and the mean of the coarse masks that they are decoded from."""
+        logits, coarse = self.model.segment(query, support, masks, self._generator(episodes))
+        return logits, mean_coarse_mask(coarse)
 
     def _generator(self, episodes: Tensor) -> torch.Generator | None:
         """Return the generator that draws support pixels: in evaluation one seeded by the episode's number."""

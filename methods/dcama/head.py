@@ -42,6 +42,16 @@ def enlarge(x: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
     return F.interpolate(x, tuple(size), mode="bilinear", align_corners=True)
 
 
+def mean_coarse_mask(coarse: dict[int, Tensor]) -> Tensor:
+    """Return the mean (B, h, w) of the coarse masks (B, L, ·, ·) of all blocks, at the size of the finest scale.
+
+    It is the attention of Fig. S5, a mean over heads, blocks and scales, as far as it falls on the supports'
+    foreground.
+    """
+    size = coarse[min(coarse)].shape[-2:]
+    return torch.cat([enlarge(masks.float(), size) for masks in coarse.values()], 1).mean(1).clamp(0, 1)
+
+
 class DCAMAHead(nn.Module):
     """Segment a query by pyramids of query and supports, and the support masks.
 
@@ -96,12 +106,23 @@ class DCAMAHead(nn.Module):
         Returns:
             logits (B, 2, S, S); entry 1 is foreground.
         """
+        return self.segment(query, support, masks, generator)[0]
+
+    def segment(
+        self,
+        query: Sequence[Tensor],
+        support: Sequence[Tensor],
+        masks: Tensor,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, dict[int, Tensor]]:
+        """Return the logits of `forward`, and the `coarse_masks` that they are decoded from."""
         if masks.shape[-1] != masks.shape[-2] or masks.shape[-1] != 4 * query[0].shape[-1]:
             raise SettingsError(
                 f"DCAMA got an image of {masks.shape[-2]}x{masks.shape[-1]} pixels whose finest features are "
                 f"{query[0].shape[-2]}x{query[0].shape[-1]}; expected a square of four times their side"
             )
-        return self.decode(self.coarse_masks(query, support, masks, generator), query, support)
+        coarse = self.coarse_masks(query, support, masks, generator)
+        return self.decode(coarse, query, support), coarse
 
     def coarse_masks(
         self,

@@ -22,6 +22,7 @@ from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import VOID
 from fsbench.errors import SettingsError
 from fsbench.metrics.episodic import SegmentationResult, count, presence_from_mask
+from fsbench.ops.first_largest import first_largest
 from methods.hmnet.base_training import label_map, pixel_loss, poly_schedule, sgd
 from methods.hmnet.frozen_pspnet import FrozenTrunk
 from methods.hmnet.pspnet import PSPNet
@@ -69,6 +70,9 @@ class BaseLearner(Segmenter):
     def predicts_presence(self) -> bool:
         return False
 
+    def num_parameters(self, ways: int) -> int:
+        return self.num_trainable_parameters(ways)  # the trunk is the model's own: training only begins at its weights
+
     def checkpoint_settings(self) -> dict[str, Any]:
         return {"classes": self.classes}
 
@@ -100,14 +104,17 @@ class BaseLearner(Segmenter):
         height, width = episode.query_sizes[0].tolist()
         query = self._probabilities(episode, [int(episode.query[0])])[0]
         query = F.interpolate(query[None], (height, width), mode="bilinear", align_corners=True)[0]
-        seen, label_map = query.argmax(0), torch.zeros(height, width, dtype=torch.int64, device=query.device)
+        seen, label_map = first_largest(query), torch.zeros(height, width, dtype=torch.int64, device=query.device)
+        foreground = []
         for way, rows in enumerate(episode.support[0]):
             support = self._probabilities(episode, rows.tolist())
             side = support.shape[-1]
             masks = F.interpolate(episode.support_masks[0, way, :, None].float(), (side, side), mode="area")
             mass = (support * masks).sum((0, 2, 3))
-            label_map[seen == 1 + mass[1:].argmax()] = way + 1
-        return Prediction(label_map)
+            chosen = 1 + mass[1:].argmax()
+            label_map[seen == chosen] = way + 1
+            foreground.append(query[chosen])
+        return Prediction(label_map, probability=torch.stack(foreground) if self.keeps_soft_masks else None)
 
     def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         images = torch.stack([batch.pixels(row) for row in batch.query.tolist()])

@@ -24,8 +24,11 @@ class FrozenStages(FrozenPyramid):
         """Return the channels of f1 and f2."""
         return self.channels[1], self.channels[2]
 
-    def _features(self, model: nn.Module, images: Tensor) -> Features:  # type: ignore[override]
-        _, eighth, sixteenth, last = super()._features(model, images)
+    def _features_of_each(self, model: nn.Module, images: Tensor) -> list[Features]:
+        return [self._chosen(*pyramid) for pyramid in super()._features_of_each(model, images)]
+
+    def _chosen(self, quarter: Tensor, eighth: Tensor, sixteenth: Tensor, last: Tensor) -> Features:
+        """Return the maps of a pyramid that HMNet reads."""
         if self.spec.kind == "vit":
             return Features(eighth[0], eighth[2], eighth[3], None)
         return Features(eighth[-1], sixteenth[-1], last[-1], None)

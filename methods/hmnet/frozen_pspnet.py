@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsbench.backbones.base import BackboneConfig, FrozenBackbone
+from fsbench.backbones.meta_device import meta_device
 from fsbench.backbones.timm_names import to_timm_names
 from fsbench.backbones.weight_files import check_keys, state_digest
 from fsbench.engine.checkpoint import TRAINED_ON, read_checkpoint
@@ -99,12 +100,12 @@ class FrozenPSPNet(FrozenBackbone):
         model.load_state_dict(self.state)
         return model.eval().requires_grad_(False)
 
-    def _features(self, model: nn.Module, images: Tensor) -> Features:
-        return Features(*(f[0] for f in model(images)))
+    def _features_of_each(self, model: nn.Module, images: Tensor) -> list[Features]:
+        return [Features(*maps) for maps in zip(*model(images), strict=True)]
 
     def _random_state(self, seed: int) -> dict[str, Tensor]:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             return PSPNet(self.spec.kind, ANY_CLASSES).state_dict()
 
     def convert_state_dict(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -115,7 +116,7 @@ class FrozenPSPNet(FrozenBackbone):
                 f"the weights for {self.name} hold no base learner (cls.4.* or base_learner.2.*); expected a PSPNet "
                 "trained on base classes: train one with METHOD=pspnet, or give an authors' file"
             )
-        with torch.device("meta"):
+        with meta_device():
             own = PSPNet(self.spec.kind, len(bias) - 1).state_dict()
         counts = {k: torch.zeros((), dtype=torch.int64) for k in own if k.endswith("num_batches_tracked")}
         state = counts | state
@@ -172,14 +173,13 @@ class FrozenTrunk(FrozenBackbone):
         model.load_state_dict(self.state, strict=False)  # checked before; the rest is unused
         return model.eval().requires_grad_(False)
 
-    def _features(self, model: nn.Module, images: Tensor) -> Features:
+    def _features_of_each(self, model: nn.Module, images: Tensor) -> list[Features]:
         assert isinstance(model, PSPNet)
-        f1, f2, f3 = model.trunk(images)
-        return Features(f1[0], f2[0], f3[0], None)
+        return [Features(*maps, None) for maps in zip(*model.trunk(images), strict=True)]
 
     def _random_state(self, seed: int) -> dict[str, Tensor]:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             return PSPNet(self.spec.kind, 1).state_dict()
 
     def convert_state_dict(self, state: dict[str, Tensor]) -> dict[str, Tensor]:

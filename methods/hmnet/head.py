@@ -70,15 +70,17 @@ class PreparedFeatures:
 
 @dataclass
 class Output:
-    """Outputs of the head (b, 2, S, S).
+    """Outputs of the head.
 
     Attributes:
-        final: decides the prediction: probabilities of the ensemble, or `meta` without one.
-        meta: logits of the meta learner.
+        final: (b, 2, S, S), decides the prediction: probabilities of the ensemble, or `meta` without one.
+        meta: (b, 2, S, S), logits of the meta learner.
+        prior: (b, S, S), similarity to the supports' foreground, see `best_priors`; None where it is not asked for.
     """
 
     final: Tensor
     meta: Tensor
+    prior: Tensor | None
 
 
 class HMNetHead(nn.Module):
@@ -136,6 +138,7 @@ class HMNetHead(nn.Module):
         labels: Tensor,
         base_logits: Callable[[Tensor], Tensor] | None = None,
         own_class: Tensor | None = None,
+        with_prior: bool = False,
     ) -> Output:
         """Segment the queries.
 
@@ -146,21 +149,31 @@ class HMNetHead(nn.Module):
             base_logits: function from f4 (b, c, S, S) to logits of the base learner (b, n + 1, S, S); needed with
                 `ensemble`.
             own_class: (b,) number of the episode's class among the base classes, from 0, while training.
+            with_prior: whether the prior is asked for.
         """
         query, support = _aligned(query), _aligned(support)
-        meta = self.decode(*self.inputs(query, support, labels))
+        inputs, priors = self._inputs_and_priors(query, support, labels)
+        prior = priors[:, 0].clone() if with_prior else None
+        meta = self.decode(*inputs)
+        del inputs, priors  # what follows may need as much memory
         if not self.ensemble:
-            return Output(meta, meta)
+            return Output(meta, meta, prior)
         assert base_logits is not None and query.f4 is not None
         distance = self.style_distance(query.f1, support.f1.unflatten(0, labels.shape[:2]))
         base = self.base_map(base_logits(resize(query.f4, self.side)), own_class)
-        return Output(self.join(meta.float().softmax(1), distance, base), meta)
+        return Output(self.join(meta.float().softmax(1), distance, base), meta, prior)
 
     def inputs(self, query: Features, support: Features, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the inputs of the hybrid Mamba network, query and support (b, C, S, S); arguments as in `forward`."""
-        query, support = _aligned(query), _aligned(support)
+        return self._inputs_and_priors(_aligned(query), _aligned(support), labels)[0]
+
+    def _inputs_and_priors(
+        self, query: Features, support: Features, labels: Tensor
+    ) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        """Return `inputs`, and the priors (b, 2, S, S) in them, of aligned features."""
         masks = resize((labels == 1).float().flatten(0, 1)[:, None], self.side).unflatten(0, labels.shape[:2])
-        return self.merge(self.prepare(query, support, masks), self.priors(query, support, masks))
+        prepared, priors = self.prepare(query, support, masks), self.priors(query, support, masks)
+        return self.merge(prepared, priors), priors
 
     def prepare(self, query: Features, support: Features, masks: Tensor) -> PreparedFeatures:
         """Reduce f1 and f2 to C channels and average the supports under their masks (b, K, 1, S, S) (§3)."""

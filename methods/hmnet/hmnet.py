@@ -56,6 +56,9 @@ class HMNet(Segmenter):
 
     automatic_optimization = False  # two optimisers step together
     sees_all_shots = True
+    attention_meaning = (
+        "prior: similarity of deep features to the supports' foreground, from 0 to 1 within the image, mean over shots"
+    )
     backbone_type: ClassVar[Any] = staticmethod(frozen_features)
     released_format = HMNetReleasedFormat("module.")
 
@@ -143,14 +146,20 @@ class HMNet(Segmenter):
         query = self._features(episode, [int(episode.query[0])])
         labels = episode.support_labels[0]
         self.check_shots(labels.shape[1], None)
-        outputs = []
+        outputs, priors = [], []
         for way, rows in enumerate(episode.support[0]):
             support = self._features(episode, rows.tolist())
-            outputs.append(self.head(query, support, labels[way, None], self._base_logits).final)
+            output: Output = self.head(
+                query, support, labels[way, None], self._base_logits, with_prior=self.keeps_soft_masks
+            )
+            outputs.append(output.final)
+            if output.prior is not None:
+                priors.append(output.prior)
         height, width = episode.query_sizes[0].tolist()
         final = resize(torch.cat(outputs), episode.images.shape[-1])  # in half precision under autocast, as the authors
         final = F.interpolate(final, (height, width), mode="bilinear", align_corners=True).float()
-        return Prediction(label_map(final.softmax(1)[:, 1], final[:, 1] > final[:, 0]), logits=final)
+        found = label_map(final.softmax(1)[:, 1], final[:, 1] > final[:, 0])
+        return Prediction(found, logits=final, attention=torch.cat(priors) if priors else None)
 
     def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         truth = batch.known_truth()
@@ -247,7 +256,7 @@ class HMNet(Segmenter):
         for row in rows:
 
             def compute(row: int = row) -> tuple[Tensor, ...]:
-                return tuple(f for f in self.backbone.encode(episode.pixels(row)) if f is not None)
+                return tuple(f for f in self.encode(episode, row) if f is not None)
 
             pyramids.append(self.backbone.cache.get("features", episode.image_names[row], compute))
         stacked = [torch.stack(level) for level in zip(*pyramids, strict=True)]

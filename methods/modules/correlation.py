@@ -7,17 +7,20 @@ T query tokens = side², Ts support tokens (class token first), Td downscaled or
 """
 
 from collections.abc import Iterable
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from fsbench.ops.masked_attention import chosen_backend
+from methods.modules.blockwise import finish_layer
+
 GROUPS = 4  # groups of every GroupNorm, §3
 HEADS = 8  # heads of every attention layer of the learner, §3.2
-CHUNK = {"cpu": 2**20, "cuda": 2**24}
-"""Numbers of the correlation that exist at once where no gradient is wanted, by device: 4 MB in fp32, which stay in
-the processor's cache, or 64 MB."""
+CHUNK = 2**24
+"""Numbers of the correlation that exist at once on a GPU where no gradient is wanted: 64 MB in fp32."""
 
 
 def query_features(tokens: Tensor, heads: int) -> Tensor:
@@ -124,7 +127,8 @@ class FeedForward(nn.Module):
 class AttentionLayer(nn.Module):
     """A masked attention layer in two parts, of which the first treats every query token by itself.
 
-    Subclasses set `short_cut`, which ends with norm and ReLU, `agg` and `out_norm`, and implement `reduce`.
+    Subclasses set `short_cut`, which ends with norm and ReLU, `agg` and `out_norm`, and implement `reduce` and
+    `reduce_correlation`.
     """
 
     short_cut: nn.Sequential
@@ -139,6 +143,18 @@ class AttentionLayer(nn.Module):
         """Return the residual path before its norm (B, out, T, Td) and the attention's output (B, D, T, Td).
 
         Every query token is treated by itself, so the tokens may come in chunks.
+        """
+        raise NotImplementedError
+
+    def reduce_correlation(self, query: Tensor, support: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
+        """Return `reduce(query @ support.mT, keep)`, of which no more is computed at once than the cache holds.
+
+        The backward pass, which has no gradient for the features, computes the correlation again.
+
+        Args:
+            query: (B, C, T, e), or (1, C, T, e) for all samples.
+            support: (B, C, Ts, e).
+            keep: (B, Ts).
         """
         raise NotImplementedError
 
@@ -168,6 +184,14 @@ class AttentionBlock(nn.Module):
 
     def forward(self, x: Tensor, keep: Tensor) -> Tensor:
         return self.ff(self.attn(x, keep))
+
+    def finish(self, short: Tensor, attended: Tensor) -> Tensor:
+        """Return the block's output from those of `attn.reduce`, which are lost where no gradient is wanted."""
+        if torch.is_grad_enabled() or torch.is_autocast_enabled(short.device.type) or short.device.type != "cpu":
+            return self.ff(self.attn.combine(short, attended))
+        attn = self.attn
+        norm = cast(nn.GroupNorm, attn.short_cut[-2])
+        return finish_layer(short.contiguous(), attended, norm, attn.agg, attn.out_norm, self.ff.ff, self.ff.out_norm)
 
 
 class Learner(nn.Module):
@@ -202,8 +226,8 @@ class Learner(nn.Module):
     def forward(self, query: Tensor, support: Tensor, masks: Tensor) -> tuple[Tensor | None, Tensor]:
         """Classify and segment.
 
-        Where no gradient is wanted, samples are taken one by one and the correlation in chunks of query tokens, so the
-        memory is that of one sample, and no value depends on the other samples.
+        Where no gradient is wanted, samples are taken one by one, so the memory is that of one sample, and no value
+        depends on the other samples.
 
         Args:
             query: `query_features` (B, C, T, e), or (1, C, T, e) for all samples.
@@ -215,7 +239,7 @@ class Learner(nn.Module):
             present / foreground.
         """
         if torch.is_grad_enabled():
-            return self.decode(self.transform(query @ support.mT, masks))
+            return self.decode(self.correlate(query, support, masks))
         answers = [
             self.decode(self.correlate(q, s[None], mask[None]))
             for q, s, mask in zip(query[:, None].expand(len(support), -1, -1, -1, -1), support, masks, strict=True)
@@ -230,7 +254,30 @@ class Learner(nn.Module):
         return run_layers(self.linear, x)
 
     def correlate(self, query: Tensor, support: Tensor, masks: Tensor) -> Tensor:
-        """Return `transform` of the correlation, which is never stored as a whole: for evaluation, one sample.
+        """Return `transform` of the correlation.
+
+        It is stored as a whole only where gradients are wanted, and then for gradients of the features, too, or by
+        another back end than packed.
+
+        Args: as those of `forward`; one sample alone where no gradient is wanted.
+        """
+        if chosen_backend(query.device) != "packed" or query.requires_grad or support.requires_grad:
+            if torch.is_grad_enabled():  # the attention keeps parts of its own, from which nothing would be spared
+                return self.transform(query @ support.mT, masks)
+            return self.transform_chunks(query, support, masks)
+        x: Tensor | None = None
+        for block in self.blocks():
+            keep = kept_tokens(masks, block.side, self.class_token)
+            reduced = (
+                block.attn.reduce(x, keep) if x is not None else block.attn.reduce_correlation(query, support, keep)
+            )
+            x = block.finish(*reduced)
+            del reduced  # the attention's output would stay through the next layer
+        assert x is not None
+        return run_layers(self.linear, x)
+
+    def transform_chunks(self, query: Tensor, support: Tensor, masks: Tensor) -> Tensor:
+        """Return `transform` of one sample's correlation, in chunks of query tokens: for evaluation on a GPU.
 
         Args:
             query: (1, C, T, e).
@@ -238,7 +285,7 @@ class Learner(nn.Module):
             masks: (1, height, width).
         """
         positions, tokens = query.shape[2], support.shape[1] * support.shape[2]
-        step = max(1, CHUNK["cuda" if query.is_cuda else "cpu"] // tokens)
+        step = max(1, CHUNK // tokens)
         chunks = [slice(start, start + step) for start in range(0, positions, step)]
         x: Tensor | None = None
         for block in self.blocks():

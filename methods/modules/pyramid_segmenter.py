@@ -8,12 +8,14 @@ Shapes: B episodes, N ways, K shots, S image side, (h, w) a map. A pyramid is fo
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsbench.backbones.pyramid import FrozenPyramid, Pyramid
+from fsbench.backbones.pyramid import FrozenPyramid
 from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.core.shot_ensemble import label_map
@@ -21,9 +23,14 @@ from fsbench.data.batch import EpisodeBatch
 
 
 class OneWaySegmenter(Segmenter):
-    """Base of methods with two-class logits; subclasses implement `logits`."""
+    """Base of methods with two-class logits; subclasses implement `logits`.
+
+    Attributes:
+        scales: the scales of a pyramid that the method reads; no others are kept in memory.
+    """
 
     trains_one_shot = True  # dcama.md §9, classical-baselines §4.5
+    scales: ClassVar[slice] = slice(None)
     backbone: FrozenPyramid
     backbone_type = FrozenPyramid
 
@@ -35,8 +42,8 @@ class OneWaySegmenter(Segmenter):
         """Segment queries by the supports of one class.
 
         Args:
-            query: pyramids (B, L, C, h, w).
-            support: pyramids (B, K, L, C, h, w).
+            query: the pyramids' `scales` (B, L, C, h, w).
+            support: those of the supports (B, K, L, C, h, w).
             masks: support masks (B, K, S, S).
             episodes: episode numbers (B,).
 
@@ -45,12 +52,21 @@ class OneWaySegmenter(Segmenter):
         """
         raise NotImplementedError
 
+    def logits_and_attention(
+        self, query: list[Tensor], support: list[Tensor], masks: Tensor, episodes: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return `logits`, and the attention (B, ·, ·) to the supports that this pass has; None where it has none."""
+        return self.logits(query, support, masks, episodes), None
+
     def forward(self, episode: EpisodeBatch) -> Prediction:
         ways = episode.support.shape[1]
         query = [scale[None].expand(ways, *scale.shape) for scale in self.pyramid(episode, int(episode.query[0]))]
         support = self._supports(episode, episode.support[0])
-        logits = self.logits(query, support, episode.support_masks[0], episode.episodes.expand(ways))
-        return self.predict(logits, episode)
+        masks, episodes = episode.support_masks[0], episode.episodes.expand(ways)
+        if not self.keeps_soft_masks:
+            return self.predict(self.logits(query, support, masks, episodes), episode)
+        logits, attention = self.logits_and_attention(query, support, masks, episodes)
+        return replace(self.predict(logits, episode), attention=attention)
 
     def predict(self, logits: Tensor, episode: EpisodeBatch) -> Prediction:
         """Turn logits (N, 2, ·, ·) into a prediction at the query's original size (§7)."""
@@ -66,10 +82,10 @@ class OneWaySegmenter(Segmenter):
         logits = self.logits(query, support, batch.support_masks[:, 0, :1], batch.episodes)
         return {"loss": F.cross_entropy(resize(logits, (target.shape[1], target.shape[2])), target.long())}
 
-    def pyramid(self, episode: EpisodeBatch, row: int) -> Pyramid:
-        """Return the pyramid of image `row`; cached by image."""
-        encode = self.backbone.encode
-        return self.backbone.cache.get("pyramid", episode.image_names[row], lambda: encode(episode.pixels(row)))
+    def pyramid(self, episode: EpisodeBatch, row: int) -> tuple[Tensor, ...]:
+        """Return the method's `scales` of the pyramid of image `row`; cached by image."""
+        name = episode.image_names[row]
+        return self.backbone.cache.get("pyramid", name, lambda: self.encode(episode, row)[self.scales])
 
     def _supports(self, episode: EpisodeBatch, rows: Tensor) -> list[Tensor]:
         """Return the pyramids (B, K, L, C, h, w) of images `rows` (B, K)."""
@@ -77,7 +93,7 @@ class OneWaySegmenter(Segmenter):
         return [scale.unflatten(0, rows.shape) for scale in pyramids]
 
 
-def _stack_pyramids(pyramids: Iterable[Pyramid]) -> list[Tensor]:
+def _stack_pyramids(pyramids: Iterable[tuple[Tensor, ...]]) -> list[Tensor]:
     return [torch.stack(scales) for scales in zip(*pyramids, strict=True)]
 
 

@@ -180,7 +180,7 @@ class FewShotClassifierSegmenter(Segmenter):
         name = batch.image_names[row]
 
         def compute() -> Tensor:
-            tokens = self.backbone.encode(batch.pixels(row))
+            tokens = self.encode(batch, row)
             self.backbone.cache.get("support", name, lambda: self._support_features(tokens))
             return query_features(tokens, self.backbone.heads)
 
@@ -196,7 +196,7 @@ class FewShotClassifierSegmenter(Segmenter):
         return self.backbone.cache.get(
             "support",
             batch.image_names[row],
-            lambda: self._support_features(self.backbone.encode(batch.pixels(row))),
+            lambda: self._support_features(self.encode(batch, row)),
         )
 
     def _support_features(self, tokens: Tensor) -> Tensor:

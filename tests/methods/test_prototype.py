@@ -7,9 +7,8 @@ import torch
 from datamodules.datasets.folder import Folder
 from datamodules.episodic import EpisodicDataModule
 from fsbench.backbones.base import BackboneConfig
-from fsbench.backbones.vit import VITS
+from fsbench.contract.episodes import segmentation_episode
 from fsbench.data.batch import EpisodeBatch
-from fsbench.weights.table import WeightFile
 from methods.prototype import (
     Prototype,
     build_prototypes,
@@ -19,15 +18,12 @@ from methods.prototype import (
     presence,
     token_logits,
 )
+from tests.methods.tiny_vit import backbone
 
 SIDE, CHANNELS = 6, 12
 
 
-@pytest.fixture(autouse=True)
-def tiny(monkeypatch, tmp_path):
-    net = dict(patch_size=8, embed_dim=24, depth=3, num_heads=2)
-    vit = type(VITS["dinov2_vits14"])(net, table_side=4, weights=WeightFile(str(tmp_path / "tiny.pth")))
-    monkeypatch.setitem(VITS, "tiny", vit)
+pytestmark = pytest.mark.usefixtures("tiny")
 
 
 def scene(ways=2, shots=2, seed=0):
@@ -50,6 +46,23 @@ def logits_of(query, supports, masks):
 def test_scaling_tokens_changes_nothing():
     query, supports, masks = scene()
     torch.testing.assert_close(logits_of(3 * query, 0.1 * supports, masks), logits_of(query, supports, masks))
+
+
+@pytest.mark.parametrize("ways", [1, 2])
+def test_the_answer_follows_from_the_maps_that_are_shown(ways):
+    """A pixel has the class of its most similar prototype, the cosines brought to its place."""
+    episode = next(segmentation_episode(2, 0, ways, 1, 64).split()).without_truth()
+    method = Prototype(BackboneConfig("demo", "random:1")).eval()
+    maps = method.query_maps(episode)
+    own = ["similarity"] if ways == 1 else ["similarity 1", "similarity 2"]
+    assert list(maps) == ["similarity to the background", *own]
+    size = tuple(episode.query_sizes[0].tolist())
+    full = torch.nn.functional.interpolate(torch.stack([*maps.values()])[None], size, mode="bilinear")[0]
+    answer = method.predict_shots(episode).label_map
+    two = full.topk(2, dim=0).values
+    clear = two[0] - two[1] > 1e-6
+    assert clear.float().mean() > 0.99 and torch.equal(answer[clear], full.argmax(0)[clear])
+    assert list(Prototype(BackboneConfig("demo", "random:1"), background="none").query_maps(episode)) == own
 
 
 def test_permuting_ways_permutes_the_answer():
@@ -112,10 +125,6 @@ def test_presence_is_the_mean_of_the_largest_probabilities():
 @pytest.fixture
 def data(blocks_folder):
     return EpisodicDataModule(Folder(str(blocks_folder)), image_size=48, way=2, episodes=12, workers=0)
-
-
-def backbone():
-    return BackboneConfig("tiny", "random:0")
 
 
 def results(method, data):

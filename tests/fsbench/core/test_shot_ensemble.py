@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from fsbench.core.shot_ensemble import ENSEMBLES, combine, label_map
+from fsbench.contract.episodes import segmentation_episode
+from fsbench.core.prediction import Prediction
+from fsbench.core.shot_ensemble import ENSEMBLES, combine, ensemble, label_map, predict_from
 
 
 def logits(shots, ways=2, seed=0):
@@ -23,20 +25,57 @@ def test_votes(shots):
                 assert bool(combine(x, "hsnet_vote")[1][n, i, j]) == (2 * votes >= most)
 
 
+@pytest.mark.parametrize("strategy", ["vote", "hsnet_vote"])
+def test_the_soft_mask_of_a_vote_is_the_mean_probability(strategy):
+    x = logits(3)
+    combined = combine(x, strategy)
+    mean = sum(1 / (1 + torch.exp(shot[:, 0] - shot[:, 1])) for shot in x) / 3
+    torch.testing.assert_close(combined.probability, mean)
+    prediction = predict_from(combined)
+    assert torch.equal(prediction.label_map, label_map(combined.scores, combined.foreground))
+    soft = prediction.soft_masks(5)
+    assert soft.shape == (2, 5, 5) and soft.dtype == torch.uint8
+    cells = torch.stack([(mean[..., c] + mean[..., c + 1]) / 2 for c in range(5)], -1)  # 6 columns in 5 cells
+    torch.testing.assert_close(soft.float(), 255 * cells, atol=0.51, rtol=0)
+
+
+@pytest.mark.parametrize("silent", [(), (1,), (0, 1, 2)])
+def test_the_attention_of_an_ensemble_is_the_mean_of_the_shots_that_have_any(silent):
+    episode = next(segmentation_episode(0, 0, 2, 3, 32).split()).without_truth()
+    rows = episode.support[0, 0].tolist()
+    maps = {row: torch.rand(2, 4, 4, generator=torch.Generator().manual_seed(row)) for row in rows}
+
+    def predict(single):
+        row = int(single.support[0, 0, 0])
+        return Prediction(
+            torch.zeros(5, 6), logits=logits(1)[0], attention=None if rows.index(row) in silent else maps[row]
+        )
+
+    found = ensemble(predict, episode, "vote").attention
+    kept = [maps[row] for shot, row in enumerate(rows) if shot not in silent]
+    if kept:
+        torch.testing.assert_close(found, sum(kept) / len(kept))
+    else:
+        assert found is None
+
+
 def test_averages():
     x = logits(3)
     probability = x.softmax(2)[:, :, 1].mean(0)
-    torch.testing.assert_close(combine(x, "average")[0], probability)
+    torch.testing.assert_close(combine(x, "average").scores, probability)
+    torch.testing.assert_close(combine(x, "average").probability, probability)
     assert torch.equal(combine(x, "average")[1], probability > 0.5)
     mean = x.mean(0)
     assert torch.equal(combine(x, "average_logit")[1], mean[:, 1] > mean[:, 0])
+    torch.testing.assert_close(combine(x, "average_logit").probability, mean.softmax(1)[:, 1])
 
 
 def test_guided_average_weighs_shots_and_falls_back_to_the_plain_one():
     x = logits(3)
     p = x.softmax(2)[:, :, 1]
     weights = torch.tensor([[0.2, 0.0], [0.6, 0.0], [0.0, 0.0]])
-    scores, foreground = combine(x, "cross_guided", weights)
+    scores, foreground, probability = combine(x, "cross_guided", weights)
+    assert torch.equal(probability, scores)
     torch.testing.assert_close(scores[0], 0.25 * p[0, 0] + 0.75 * p[1, 0])
     torch.testing.assert_close(scores[1], p[:, 1].mean(0))
     assert torch.equal(foreground, scores > 0.5)

@@ -8,6 +8,7 @@ from fsbench.ops import center_pivot_conv
 from fsbench.ops.center_pivot_conv import CenterPivotConv4d
 from fsbench.ops.correlation import hyper_correlation
 from fsbench.ops.kept_correlation import keep_correlation, unit
+from fsbench.ops.plane_norm import GroupNormReLU
 from methods.hsnet import HyperpixelLearner
 
 
@@ -61,7 +62,7 @@ def test_convolving_kept_correlations_equals_convolving_all(kernel, stride, side
     plain = module.reference(hyper_correlation(query, support, masks))
     direction = draw(*plain.shape, seed=2)
     expected = torch.autograd.grad((plain * direction).sum(), list(module.parameters()))
-    found = module(keep_correlation(unit(query), support, masks))
+    found = module(keep_correlation(unit(query), support, masks)).dense()
     torch.testing.assert_close(found, plain)
     gradients = torch.autograd.grad((found * direction).sum(), list(module.parameters()))
     torch.testing.assert_close(gradients, expected)
@@ -71,7 +72,7 @@ def test_a_batch_of_empty_supports_has_gradients_of_zero():
     """Not none at all, with which an optimiser would skip its step."""
     module = CenterPivotConv4d(2, 3, 3, 2).double()
     query, support = draw(1, 2, 4, 3, 3), draw(1, 2, 4, 5, 5, seed=1)
-    y = module(keep_correlation(unit(query), support, torch.zeros(1, 9, 9)))
+    y = module(keep_correlation(unit(query), support, torch.zeros(1, 9, 9))).dense()
     y.sum().backward()
     bias = (module.conv1.bias + module.conv2.bias)[:, None, None, None, None].expand_as(y[0])
     assert torch.equal(y[0], bias)
@@ -98,21 +99,57 @@ def test_the_learner_reads_kept_correlations_as_all_of_them(monkeypatch):
 
     found = step([keep_correlation(unit(q), s, masks) for q, s in zip(query, support, strict=True)])
     monkeypatch.setattr(CenterPivotConv4d, "forward", CenterPivotConv4d.reference)
+    monkeypatch.setattr(GroupNormReLU, "forward", GroupNormReLU.reference)
     plain = step([hyper_correlation(q, s, masks) for q, s in zip(query, support, strict=True)])
     torch.testing.assert_close(found, plain, rtol=1e-9, atol=1e-12)
 
 
 @torch.inference_mode()
-def test_the_learner_answers_in_half_precision():
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_learner_answers_in_half_precision(dtype):
+    """Backbones answer in fp32, or in half precision under autocast: the logits are those of fp32 to its digits."""
     torch.manual_seed(0)
     net = HyperpixelLearner([2, 2, 2], 32)
-    query, support = ([scale.float() for scale in pyramids(2, seed)] for seed in (0, 50))
+    query, support = ([scale.to(dtype) for scale in pyramids(2, seed)] for seed in (0, 50))
     masks = masks_of("box", "full")
-    correlations = [keep_correlation(unit(q), s, masks) for q, s in zip(query, support, strict=True)][::-1]
+
+    def logits():
+        return net([keep_correlation(unit(q), s, masks) for q, s in zip(query, support, strict=True)][::-1])
+
     with torch.autocast("cpu", torch.bfloat16):
-        half = net(correlations)
+        half = logits()
     assert half.dtype == torch.bfloat16
-    torch.testing.assert_close(half.float(), net(correlations), rtol=0.05, atol=0.05)
+    torch.testing.assert_close(half.float(), logits(), rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize(("kernel", "stride", "side"), [(3, 2, 13), (5, 2, 25), (5, 1, 25)])
+@pytest.mark.parametrize("form", ["kept", "all"])
+def test_gradients_keep_their_digits_in_half_precision(form, kernel, stride, side):
+    """Sums over many support positions are not made in half precision; each product is rounded once."""
+    torch.manual_seed(0)
+    module = CenterPivotConv4d(2, 16, kernel, stride)
+    query, support = (draw(1, 2, 8, s, s, seed=s).bfloat16() for s in (9, side))
+    query.requires_grad_()
+    masks, inputs = masks_of("full"), [query, *module.parameters()]
+    plain = module.reference(hyper_correlation(query, support, masks))
+    direction = 1 + draw(*plain.shape, seed=2).float()
+    expected = torch.autograd.grad((plain * direction).sum(), inputs)
+    with torch.autocast("cpu", torch.bfloat16):
+        if form == "kept":
+            found = module(keep_correlation(unit(query), support, masks)).dense()
+        else:
+            found = module(hyper_correlation(query, support, masks))
+    gradients = torch.autograd.grad((found * direction).sum(), inputs)
+    assert gradients[0].dtype == torch.bfloat16
+    for i, (g, e) in enumerate(zip(gradients, expected, strict=True)):  # that of the query is a difference
+        assert (g.float() - e.float()).norm() <= (0.005 if i else 0.1) * e.float().norm()
+
+
+def test_features_of_half_precision_have_a_finite_norm():
+    """Squares of numbers above 256 are no numbers of float16."""
+    x = 200 * draw(2, 3, 64, 5).half()
+    torch.testing.assert_close(unit(x).double(), unit(x.double()), rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(unit(x.requires_grad_()).double(), unit(x.double()), rtol=1e-5, atol=1e-7)
 
 
 @torch.inference_mode()
@@ -120,10 +157,10 @@ def test_an_episode_has_the_same_bits_in_any_batch():
     """In the first convolution, the only one that treats the episodes of a batch differently."""
     query, support, masks = draw(4, 2, 8, 5, 5).float(), draw(4, 2, 8, 9, 9, seed=1).float(), masks_of(*KINDS[:4])
     module = CenterPivotConv4d(2, 16, 5, 4)
-    together = module(keep_correlation(unit(query), support, masks))
+    together = module(keep_correlation(unit(query), support, masks)).dense()
     for i in (3, 1, 0, 2):
         alone = module(keep_correlation(unit(query[i : i + 1]), support[i : i + 1], masks[i : i + 1]))
-        assert torch.equal(alone[0], together[i])
+        assert torch.equal(alone.dense()[0], together[i])
 
 
 @pytest.mark.parametrize(

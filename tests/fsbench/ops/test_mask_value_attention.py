@@ -111,7 +111,6 @@ def test_the_environment_chooses_the_path(monkeypatch):
 @pytest.mark.parametrize("backend", ["reference", *FAST])
 def test_cuda_equals_the_reference_in_double_precision(backend, heads, dtype, limit, strided):
     """Values and gradients, against fp64 on the CPU."""
-    torch.backends.cuda.matmul.allow_tf32 = False
     results = []
     for device, kind, chosen in (("cpu", torch.float64, "reference"), ("cuda", dtype, backend)):
         leaves = [t.detach().to(dtype).to(device, kind).requires_grad_() for t in inputs()]

@@ -60,6 +60,33 @@ def test_gradients_equal_numerical_ones(backend, keep, chunks):
     assert torch.autograd.gradcheck(lambda *a: masked_attention(*a, keep, HEADS, backend), inputs(), fast_mode=True)
 
 
+@pytest.mark.parametrize("queries", [1, B])
+@pytest.mark.parametrize("backend", ["reference", *FAST])
+def test_the_factors_of_a_correlation_stand_for_the_tokens(backend, queries, keep, chunks):
+    """Values and the gradients of both factors, numerically."""
+    q, _, weight, bias = inputs()
+    generator = torch.Generator().manual_seed(2)
+    shapes = [(queries, C, T, 3), (B, C, TS, 3)]
+    factors = [torch.randn(shape, generator=generator, dtype=q.dtype).requires_grad_() for shape in shapes]
+
+    def attend(q, query, support, weight, bias):
+        return masked_attention(q, (query, support), weight, bias, keep, HEADS, backend)
+
+    expected = plain(q, (factors[0] @ factors[1].mT).expand(B, -1, -1, -1), weight, bias, keep)
+    torch.testing.assert_close(attend(q, *factors, weight, bias), expected)
+    assert torch.autograd.gradcheck(attend, (q, *factors, weight, bias), fast_mode=True)
+
+
+@pytest.mark.parametrize("backend", FAST)
+@pytest.mark.parametrize("size", [1.0, 30.0, 1e3])
+def test_large_logits_neither_overflow_nor_vanish(backend, size, keep):
+    """In fp32, with logits of all signs up to some ten thousands."""
+    q, x, weight, bias = inputs(torch.float32, grad=False)
+    exact = plain(*(t.double() for t in (q * size, x, weight, bias)), keep)
+    found = masked_attention(q * size, x, weight, bias, keep, HEADS, backend)
+    torch.testing.assert_close(found.double(), exact, atol=1e-4 * size**0.5, rtol=1e-4)
+
+
 @pytest.mark.parametrize("backend", FAST)
 def test_gradients_equal_the_reference_without_one_for_the_tokens(backend, keep):
     """Training needs none for the correlation, which comes from frozen features."""
@@ -142,7 +169,6 @@ def test_the_environment_chooses_the_path(keep, monkeypatch):
 @pytest.mark.parametrize("backend", FAST)
 def test_cuda_equals_the_reference(backend, dtype, limit, strided, keep):
     """Values and gradients, against fp64 on the CPU."""
-    torch.backends.cuda.matmul.allow_tf32 = False
     results = []
     for device, kind, chosen in (("cpu", torch.float64, "reference"), ("cuda", dtype, backend)):
         leaves = [t.detach().to(dtype).to(device, kind).requires_grad_() for t in inputs(torch.float32)]

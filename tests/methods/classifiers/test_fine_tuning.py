@@ -9,6 +9,7 @@ from fsbench.backbones.timm_networks import SwinTransformer, VisionTransformer
 from fsbench.errors import SettingsError
 from methods.classifiers import adapters as _adapters
 from methods.classifiers.attention_maps import attention_logits
+from methods.classifiers.fine_tuned import kept_copy
 from methods.classifiers.fort import attention_loss, position_prompts, weighted_focus
 from methods.classifiers.tuning import LinearClassifier, Schedule, fine_tune, visiting_order
 
@@ -158,3 +159,37 @@ def test_the_attention_term_turns_attention_to_the_focus(tuning):
     taken = list(fine_tune(net, schedule, x, labels, visiting_order(4, 4, 15, np.random.default_rng(0)), focus))
     terms = [loss - entropy for loss, entropy in taken]
     assert terms[-1] < terms[0] and taken[-1][1] < taken[0][1]
+
+
+def test_gradients_live_from_a_backward_pass_to_its_step_and_the_steps_are_those_of_a_plain_loop():
+    """No forward pass has any beside its activations; the weights are those of torch's usual loop, bit by bit."""
+    x, labels = images("vit"), torch.tensor([0, 0, 1, 1])
+    nets = [LinearClassifier(small("vit"), 24, 2) for _ in range(2)]
+    nets[1].load_state_dict(nets[0].state_dict())
+    schedule, steps = Schedule("adamw", 1e-2), [torch.tensor([0, 2]), torch.tensor([1, 3]), torch.tensor([2, 3])]
+    held = []
+    nets[0].register_forward_pre_hook(lambda net, _: held.append([p.grad for p in net.parameters()]))
+    for parameter in nets[0].parameters():
+        parameter.grad = torch.ones_like(parameter)  # of before
+    for _ in fine_tune(nets[0], schedule, x, labels, steps):
+        pass
+    nets[0](x)
+    assert len(held) == 4 and all(grad is None for gradients in held for grad in gradients)
+    optimiser = schedule.build(nets[1].parameters())
+    for step in steps:
+        loss = nn.functional.cross_entropy(nets[1](x[step]), labels[step])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    for found, plain in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
+        assert torch.equal(found, plain)
+
+
+def test_the_first_weights_are_the_stored_ones_only_where_every_bit_agrees() -> None:
+    stored = torch.tensor([0.0, torch.nan, -2.0])
+    assert kept_copy(stored.clone(), stored) is stored
+    other = torch.tensor([-0.0, torch.nan, -2.0])
+    kept = kept_copy(other, stored)
+    assert kept is not other and kept is not stored and torch.equal(kept.view(torch.int32), other.view(torch.int32))
+    assert kept_copy(stored, None) is not stored and kept_copy(stored.half(), stored).dtype == torch.float16
+    assert kept_copy(stored, stored[None]).shape == (3,)

@@ -7,9 +7,10 @@ import torch
 
 from fsbench.backbones.base import BackboneConfig
 from fsbench.errors import SettingsError
+from methods.dcama import dcama
 from methods.dcama.attention import balanced_sample, resize_mask
 from methods.dcama.dcama import DCAMA
-from methods.dcama.head import DCAMAHead
+from methods.dcama.head import DCAMAHead, mean_coarse_mask
 from methods.dcama.options import HeadOptions
 from tests.methods.modules.small import backbone
 
@@ -157,6 +158,35 @@ def test_what_is_explained_of_sampled_support_pixels_is_what_was_predicted_with(
     method(one)
     assert torch.equal(seen["coarse"], first[8])
     assert method.attention_of(episode, 10, 20).shape == (2, 64, 64)
+
+
+def test_the_attention_of_a_prediction_is_the_mean_of_its_coarse_masks(data):
+    """The mean of all blocks, each enlarged by weights of its rows and columns between its corner cells."""
+    method = DCAMA(backbone(), heads=2).eval()
+    episode = next(iter(data.test_dataloader())).without_truth()
+    one = replace(episode, support=episode.support[:, :1], support_labels=episode.support_labels[:, :1])
+    method.keeps_soft_masks = True
+    with torch.no_grad():
+        prediction, coarse = method.predict_shots(one), method.coarse_masks(one)
+    total, blocks = torch.zeros(8, 8), 0
+    for masks_of_scale in coarse.values():
+        place = torch.linspace(0, masks_of_scale.shape[-1] - 1, 8)
+        weights = (1 - (place[:, None] - torch.arange(masks_of_scale.shape[-1])).abs()).clamp(min=0)
+        for mask in masks_of_scale:
+            total += weights @ mask @ weights.T
+            blocks += 1
+    assert blocks == 4 and prediction.attention.shape == (1, 8, 8) and prediction.attention.std() > 0
+    torch.testing.assert_close(prediction.attention[0], total / blocks)
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+def test_coarse_masks_are_averaged_where_that_is_kept(data, keeps, monkeypatch):
+    method, calls = DCAMA(backbone(), heads=2).eval(), []
+    monkeypatch.setattr(dcama, "mean_coarse_mask", lambda coarse: calls.append(1) or mean_coarse_mask(coarse))
+    method.keeps_soft_masks = keeps
+    with torch.no_grad():
+        result = method.evaluate(next(iter(data.test_dataloader())))
+    assert (len(calls), result.attention is not None) == (int(keeps), keeps)
 
 
 def test_images_that_the_decoder_cannot_double_are_refused():

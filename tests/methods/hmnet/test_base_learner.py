@@ -58,10 +58,16 @@ def test_the_base_learner_answers_with_what_it_sees_under_the_mask(blocks_folder
     support, query = torch.zeros(4, 33, 33), torch.zeros(4, 33, 33)
     support[2, mask], support[3, ~mask] = 1, 1
     query[2, :, :16], query[1, :, 16:] = 1, 1
-    images = iter([query, support])
+    images = iter(2 * [query, support])
     monkeypatch.setattr(learner, "_probabilities", lambda episode, rows: next(images)[None])
-    answer = learner(found).label_map
+    assert learner(found).foreground() is None  # which nobody keeps
+    learner.keeps_soft_masks = True
+    prediction = learner(found)
+    answer = prediction.label_map
     assert (answer[:, 0] == 1).all() and (answer[:, -1] == 0).all()
+    size = tuple(found.query_sizes[0].tolist())
+    of_class = torch.nn.functional.interpolate(query[None, 2:3], size, mode="bilinear", align_corners=True)
+    torch.testing.assert_close(prediction.foreground(), of_class[0])  # that of the class, which need not be the largest
 
 
 def learner_of_three(**options):

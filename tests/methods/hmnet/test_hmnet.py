@@ -7,6 +7,7 @@ from fsbench.backbones.base import BackboneConfig
 from fsbench.errors import CheckpointError, SettingsError
 from methods.hmnet.base_learner import BaseLearner
 from methods.hmnet.hmnet import HMNet
+from methods.hmnet.mamba.maps import resize
 from tests.methods.hmnet.small import data, episode, on_pspnet, on_vit
 
 
@@ -18,6 +19,27 @@ def test_predictions_have_the_size_that_is_asked_for(blocks_folder):
     assert prediction.logits.shape == (1, 2, *prediction.label_map.shape)
     expected = prediction.logits[0].argmax(0)
     assert torch.equal(prediction.label_map, expected)
+
+
+def test_the_attention_is_the_prior_of_the_foreground(blocks_folder):
+    """Cosines with each shot's mean under the mask, scaled to 0..1 in the image, mean over shots (hmnet.md §4)."""
+    found, method = episode(data(blocks_folder, 64, shot=2)), on_vit()
+    with torch.no_grad():
+        assert method(found).attention is None
+        method.keeps_soft_masks = True
+        attention = method(found).attention
+        side = method.head.side
+        query = method._features(found, [int(found.query[0])]).f3[0]
+        total = torch.zeros(side, side)
+        for shot, row in enumerate(found.support[0, 0].tolist()):
+            support = resize(method._features(found, [row]).f3, side)[0]
+            mask = resize((found.support_labels[0, 0, shot] == 1).float()[None, None], side)[0, 0]
+            mean = (support * mask).sum((1, 2)) / mask.sum()
+            cosine = torch.nn.functional.cosine_similarity(query, mean[:, None, None], dim=0)
+            scaled = (cosine - cosine.min()) / (cosine.max() - cosine.min())
+            total += resize(scaled[None, None], side)[0, 0]
+    assert attention.shape == (1, side, side) and attention.std() > 0.05
+    torch.testing.assert_close(attention[0], total / 2, atol=1e-4, rtol=0)
 
 
 def test_the_order_of_ways_only_renames_the_answer(blocks_folder):

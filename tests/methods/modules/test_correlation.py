@@ -1,28 +1,27 @@
 """The learners of CST and EMAT without gradients: one sample at a time, in chunks of query tokens."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from methods.cst import cst_learner
+from fsbench.ops import masked_attention
 from methods.emat import emat_learner
+from methods.modules import blockwise, halved_correlation
 from methods.modules import correlation as module
+from tests.methods.modules.learners import LEARNERS
 
 CHANNELS, SIDE, POSITIONS, SAMPLES = 24, 12, 49, 4
-LEARNERS = {
-    "emat": lambda: emat_learner(CHANNELS, SIDE),
-    "emat_seg": lambda: emat_learner(CHANNELS, SIDE, class_token=False),
-    "cst": lambda: cst_learner(CHANNELS, SIDE),
-}
 
 
 @pytest.fixture(params=LEARNERS)
 def net(request):
     """A learner whose norms and biases are not those of the start."""
     torch.manual_seed(0)
-    net = LEARNERS[request.param]()
+    net = LEARNERS[request.param](CHANNELS, SIDE)
     for parameter in net.parameters():
         parameter.data += 0.2 * torch.randn_like(parameter)
     return net
@@ -47,16 +46,30 @@ def answers(net, *arguments):
 
 
 def set_chunk(monkeypatch, net, positions):
+    """Let every chunk have about so many query tokens."""
     size = positions * CHANNELS * (SIDE * SIDE + net.class_token)
-    monkeypatch.setattr(module, "CHUNK", {"cpu": size, "cuda": size})
+    for where, name in (
+        (module, "CHUNK"),
+        (halved_correlation, "CHUNK"),
+        (masked_attention, "PACKED_CHUNK"),
+        (blockwise, "BLOCK"),
+    ):
+        monkeypatch.setattr(where, name, size)
+
+
+def whole_answers(net, query, support, masks):
+    """The learner's outputs from the correlation as a whole, by its modules alone."""
+    return [t.detach() for t in net.decode(net.transform(query @ support.mT, masks)) if t is not None]
 
 
 @pytest.mark.parametrize("positions", [1, 10, POSITIONS, 1000])
-def test_chunks_equal_the_whole_correlation(net, monkeypatch, positions):
+@pytest.mark.parametrize("backend", ["packed", "fused"])
+def test_chunks_equal_the_whole_correlation(net, monkeypatch, positions, backend):
+    monkeypatch.setenv("FSBENCH_ATTENTION", backend)
     set_chunk(monkeypatch, net, positions)
     net.double()
     arguments = inputs(net, torch.float64)
-    plain = [t.detach() for t in answers(net, *arguments)]  # with gradients nothing is in chunks, nothing in place
+    plain = whole_answers(net, *arguments)
     with torch.no_grad():
         found = answers(net, *arguments)
     torch.testing.assert_close(found, plain, atol=1e-12, rtol=1e-10)
@@ -83,7 +96,7 @@ def test_the_inputs_stay_as_they_are(net):
 def test_chunks_equal_the_whole_correlation_in_half_precision(net, dtype):
     arguments = inputs(net)
     with torch.autocast("cpu", dtype=dtype):
-        plain = [t.detach() for t in answers(net, *arguments)]
+        plain = whole_answers(net, *arguments)
         with torch.no_grad():
             found = answers(net, *arguments)
     assert [t.dtype for t in found] == [t.dtype for t in plain]
@@ -117,6 +130,34 @@ def test_the_whole_correlation_is_never_stored(net, monkeypatch):
             net(query, support[samples], masks[samples])
         found.append(largest.size)
     with Largest() as plain:
-        net(query, support[:1], masks[:1])
+        whole_answers(net, query, support[:1], masks[:1])
     assert plain.size >= whole
     assert found[0] == found[1] < whole
+
+
+def test_means_far_from_zero_lose_no_digits(monkeypatch):
+    """Norms by blocks, against torch's in float64, where the mean is a thousand times the deviation."""
+    monkeypatch.setattr(blockwise, "BLOCK", 8 * 40)
+    torch.manual_seed(0)
+    block = emat_learner(CHANNELS, SIDE).double().corrtransformer[1]
+    short, attended = torch.randn(1, 32, POSITIONS, 5) + 1000, torch.randn(1, 16, POSITIONS, 5) + 1000
+    expected = block.ff(block.attn.combine(short.double(), attended.double())).detach()
+    block.float()
+    with torch.no_grad():
+        found = block.finish(short, attended)
+    assert float((found - expected).abs().max()) < 1e-3 * float(expected.abs().max())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_norms_by_blocks_in_half_precision(dtype):
+    """Against torch's in float64, where the sum of squares is more than fp16 holds."""
+    torch.manual_seed(0)
+    block = emat_learner(CHANNELS, SIDE).to(dtype).corrtransformer[1]
+    short, attended = (8 * torch.randn(1, channels, 512, 4, dtype=dtype) for channels in (32, 16))
+    wide = copy.deepcopy(block).double()
+    with torch.no_grad():
+        expected = wide.ff(wide.attn.combine(short.double(), attended.double()))
+        found = block.finish(short, attended)
+    assert found.dtype == dtype
+    eps = torch.finfo(dtype).eps
+    assert float((found - expected).abs().max()) < 8 * eps * float(expected.abs().max())

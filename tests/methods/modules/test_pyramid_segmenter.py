@@ -8,12 +8,10 @@ import torch
 from datamodules.datasets.folder import Folder
 from datamodules.episodic import EpisodicDataModule
 from fsbench.backbones.pyramid_networks import PYRAMIDS, build_pyramid_network
-from fsbench.backbones.vit import VITS
 from fsbench.backbones.weight_files import state_digest
 from fsbench.data.batch import collate
 from fsbench.engine.checkpoint import convert, load_checkpoint
 from fsbench.errors import CheckpointError
-from fsbench.weights.table import WeightFile
 from methods.cst import CST
 from methods.dcama.dcama import DCAMA
 from methods.emat import EMAT
@@ -23,12 +21,9 @@ from tests.methods.modules.small import SMALL, backbone
 
 
 @pytest.fixture(autouse=True)
-def small(monkeypatch, tmp_path):
+def small(monkeypatch, tiny):
     monkeypatch.setitem(PYRAMIDS, "small", SMALL)
     monkeypatch.setitem(PYRAMIDS, "eight", replace(SMALL, multiple=8))
-    tiny = dict(patch_size=8, embed_dim=24, depth=3, num_heads=2)
-    vit = type(VITS["dinov2_vits14"])(tiny, table_side=4, weights=WeightFile(str(tmp_path / "tiny.pth")))
-    monkeypatch.setitem(VITS, "tiny", vit)
 
 
 @pytest.fixture
@@ -64,6 +59,18 @@ def test_results_do_not_depend_on_the_batch_or_on_what_came_before(name, data):
         assert torch.equal(first.decided, first.counts[1:, 1] + first.counts[1:, 3] > 0)  # presence from the mask
 
 
+@pytest.mark.parametrize(("name", "first"), [("dcama", 0), ("hsnet", 1)])
+def test_only_scales_that_are_read_are_kept(name, first, data):
+    """HSNet reads nothing at 1/4, the largest map of an image."""
+    method = METHODS[name]().eval()
+    batch = next(iter(data.test_dataloader()))
+    with torch.no_grad():
+        method.validation_step(batch, 0)
+        whole = method.backbone.encode(batch.pixels(0))
+    assert method.backbone.cache.entry_bytes() == {"pyramid": sum(scale.nbytes for scale in whole[first:])}
+    assert len(whole) == 4
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_a_training_step_lowers_the_loss(name, data):
     torch.manual_seed(0)
@@ -78,6 +85,19 @@ def test_a_training_step_lowers_the_loss(name, data):
         loss.backward()
         optimiser.step()
     assert min(losses[4:]) < losses[0]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_half_precision_trains_and_predicts(name, data):
+    torch.manual_seed(0)
+    method = METHODS[name]()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = method.loss(next(iter(data.train_dataloader())))["loss"]
+        with torch.inference_mode():
+            found = method.eval().validation_step(next(iter(data.test_dataloader())), 0)["results"][0]
+    loss.backward()
+    assert loss.isfinite() and all(p.grad.isfinite().all() for p in method.parameters() if p.grad is not None)
+    assert any(p.grad is not None for p in method.parameters()) and found.counts.sum() > 0
 
 
 def test_optimisers_are_the_papers():
@@ -115,10 +135,12 @@ def test_every_ensemble_works_for_every_method(strategy, method, data):
     )
     with torch.no_grad():
         expected = method(single)
-        method.nshot_strategy = strategy
+        method.nshot_strategy, method.keeps_soft_masks = strategy, True
         found = method.predict_shots(twin)
         several = method.validation_step(batch, 0)["results"][0]
     assert torch.equal(found.label_map, expected.label_map)
+    torch.testing.assert_close(found.foreground(), expected.foreground(), atol=1e-5, rtol=0)
+    assert several.soft.shape == (len(several.classes), 64, 64) and several.soft.float().std() > 0
     if expected.present is not None:
         assert torch.equal(found.present, expected.present)
     assert int(several.counts[0, :1].sum()) >= 0 and several.label_map.shape == batch.truth.label_maps[0].shape
@@ -131,9 +153,22 @@ def test_hsnets_own_rule_is_its_vote(data):
         episode = next(batch.split()).without_truth()
         with torch.no_grad():
             method.nshot_strategy = "own"
-            own = method.predict_shots(episode).label_map
+            own = method.predict_shots(episode)
             method.nshot_strategy = "hsnet_vote"
-            assert torch.equal(own, method.predict_shots(episode).label_map)
+            assert torch.equal(own.label_map, method.predict_shots(episode).label_map)
+            passes = [
+                method(
+                    replace(
+                        episode,
+                        support=episode.support[:, :, [k]],
+                        support_labels=episode.support_labels[:, :, [k]],
+                        valid=episode.valid[:, :, [k]],
+                    )
+                ).logits.softmax(1)[:, 1]
+                for k in range(episode.support.shape[2])
+            ]
+        assert len(passes) > 1 and own.probability.shape[1:] == own.label_map.shape
+        torch.testing.assert_close(own.foreground(), sum(passes) / len(passes), atol=1e-5, rtol=0)
 
 
 FORMS = {m.registry_name: m.released_format for m in (EMAT, DCAMA, HSNet)}

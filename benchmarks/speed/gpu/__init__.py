@@ -1,0 +1,1 @@
+"""Ops, methods and frozen networks timed on one GPU, after every test marked cuda."""

@@ -1,0 +1,1 @@
+"""Processor seconds that every command costs besides its episodes."""

@@ -1,0 +1,53 @@
+"""Images of a training batch that go through the frozen backbone together."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fsbench.backbones.base import FrozenBackbone
+from fsbench.data.batch import EpisodeBatch
+
+TOGETHER = 16
+"""Most images of a pass: enough to fill a GPU; by its shapes 16 of 700 pixels take ViT-S/14 some 2.5 GiB."""
+
+
+class ImagesTogether:
+    """Encode images of a batch when they are asked for, with others that will be.
+
+    A pass takes the image that is asked for and those after it of which the backbone's cache has nothing. What was
+    encoded is given out once, and then forgotten: the cache keeps what comes again.
+
+    Args:
+        backbone: the frozen backbone.
+        batch: whose images are asked for by their rows.
+
+    Attributes:
+        names: of the images that were encoded, whose features depend on the others of their pass.
+    """
+
+    def __init__(self, backbone: FrozenBackbone, batch: EpisodeBatch):
+        self.backbone = backbone
+        self.batch = batch
+        self._encoded: dict[int, Any] = {}
+        self._begun: set[int] = set()
+        self.names: set[str] = set()
+
+    def encode(self, row: int) -> Any:
+        """Return the features of image `row`, as `FrozenBackbone.encode` does up to rounding."""
+        if row not in self._encoded:
+            names, cache = self.batch.image_names, self.backbone.cache
+            left = [other for other in range(len(names)) if other not in self._begun and not cache.knows(names[other])]
+            rows = [row, *(other for other in left if other != row)][:TOGETHER]
+            self._begun.update(rows)
+            self.names.update(names[other] for other in rows)
+            pixels = torch.stack([self.batch.pixels(other) for other in rows])
+            self._encoded.update(zip(rows, self.backbone.encode_together(pixels), strict=True))
+        return _own(self._encoded.pop(row))
+
+
+def _own(features: Any) -> Any:
+    """Return features whose memory is theirs alone, so that those that a cache keeps hold no others."""
+    if isinstance(features, Tensor):
+        return features.clone()
+    return tuple(part if part is None else part.clone() for part in features)

@@ -1,0 +1,95 @@
+"""Clusters of average linkage (UPGMA), cut at a distance: the partition alone.
+
+SciPy merges one pair after another, in one thread of the CPU: seconds for the 4096 tokens of an image (insid3.md §7).
+It is what is quickest there. On a GPU, where the distances are, another way leads to the same partition: average
+linkage is reducible, so when two clusters that are each other's nearest merge, no other pair of nearest clusters
+changes, and all such pairs can merge at once, in a few dozen rounds of matrix operations.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def average_linkage(distances: Tensor, cut: float) -> Tensor:
+    """Merge clusters while their mean distance is below `cut`.
+
+    Args:
+        distances: (n, n), of which the entries above the diagonal are read; means are calculated in float64.
+        cut: no merge is made at this distance or beyond.
+
+    Returns:
+        (n,) int64 labels from 0; which cluster has which number is not defined.
+    """
+    return linkage_by_tree(distances, cut) if distances.device.type == "cpu" else linkage_by_rounds(distances, cut)
+
+
+def linkage_by_tree(distances: Tensor, cut: float) -> Tensor:
+    """Return the partition of `average_linkage` by SciPy's whole tree, on the CPU."""
+    if len(distances) < 2:
+        return torch.zeros(len(distances), dtype=torch.int64, device=distances.device)
+    from scipy.cluster import hierarchy  # half a second, needed by one method
+
+    above = np.triu_indices(len(distances), 1)
+    tree = hierarchy.linkage(distances.detach().cpu().numpy()[above], "average")
+    labels = hierarchy.fcluster(tree, np.nextafter(cut, -np.inf), "distance")  # SciPy merges at the cut itself, too
+    return torch.from_numpy(labels.astype(np.int64) - 1).to(distances.device)
+
+
+def linkage_by_rounds(distances: Tensor, cut: float) -> Tensor:
+    """Return the partition of `average_linkage` by merging all pairs of nearest clusters at once, on any device."""
+    upper = distances.detach().double().triu(1)
+    current = upper + upper.T
+    current.fill_diagonal_(torch.inf)
+    sizes = current.new_ones(len(current))
+    labels = torch.arange(len(current), device=current.device)
+    while len(current) > 1:
+        nearest, partner = current.min(1)
+        rows = torch.arange(len(current), device=current.device)
+        mutual = (partner[partner] == rows) & (nearest < cut)
+        if not bool(mutual.any()):
+            break
+        first = mutual & (rows < partner)
+        kept = ~mutual | first  # the second of a pair goes into the first
+        target = torch.where(mutual & ~first, partner, rows)
+        number = kept.cumsum(0) - 1
+        current, sizes = _merge(current, sizes, first, partner), _merge_sizes(sizes, first, partner)
+        current, sizes = current[kept][:, kept], sizes[kept]
+        current.fill_diagonal_(torch.inf)
+        labels = number[target[labels]]
+    return labels
+
+
+def _merge(current: Tensor, sizes: Tensor, first: Tensor, partner: Tensor) -> Tensor:
+    """Replace rows and columns `first` by their means with those of their partners, weighted by the sizes (UPGMA)."""
+    own = first.nonzero()[:, 0]
+    other = partner[own]
+    share = (sizes[own] / (sizes[own] + sizes[other]))[:, None]
+    current = current.clone()
+    current[own] = share * current[own] + (1 - share) * current[other]
+    current[:, own] = share.T * current[:, own] + (1 - share.T) * current[:, other]
+    upper = current.triu(1)
+    return upper + upper.T  # the two orders of summation may differ in the last digit
+
+
+def _merge_sizes(sizes: Tensor, first: Tensor, partner: Tensor) -> Tensor:
+    """Add to the clusters `first` the sizes of their partners."""
+    return torch.where(first, sizes + sizes[partner], sizes)
+
+
+def average_linkage_reference(distances: Tensor, cut: float) -> Tensor:
+    """Return the same partition by scikit-learn and SciPy, as INSID3's authors do; the labels may be other numbers."""
+    from sklearn.cluster import AgglomerativeClustering  # a second of imports, which methods are spared
+
+    clustering = AgglomerativeClustering(
+        n_clusters=None, metric="precomputed", linkage="average", distance_threshold=cut
+    )
+    labels = clustering.fit_predict(distances.detach().cpu().numpy())
+    return torch.from_numpy(np.asarray(labels, dtype=np.int64))
+
+
+def same_partition(first: Tensor, second: Tensor) -> bool:
+    """Return whether two labellings (n,) group the same members, whatever the numbers."""
+    pairs = torch.stack([first.flatten(), second.flatten()])
+    distinct = torch.unique(pairs, dim=1).shape[1]
+    return distinct == len(torch.unique(first)) == len(torch.unique(second))

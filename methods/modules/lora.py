@@ -1,0 +1,23 @@
+"""Low-rank adapters of a transformer's attention, by peft."""
+
+from torch import nn
+
+LORA_LAYERS = r".*attn\.(qkv|proj)"
+"""Layers with an adapter; a list of names would also match the projection of the patches."""
+
+
+def insert_lora(network: nn.Module, rank: int, alpha: int) -> None:
+    """Insert adapters into a timm transformer in place; only they are trained then.
+
+    Their first values, which leave the network's output as it is, come from torch's global generator of the CPU.
+
+    Args:
+        network: timm's `VisionTransformer`, `Eva` or `SwinTransformer`.
+        rank: width of an adapter.
+        alpha: alpha / rank scales what an adapter adds.
+    """
+    from peft import LoraConfig, inject_adapter_in_model  # it imports much
+
+    inject_adapter_in_model(
+        LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, bias="none", target_modules=LORA_LAYERS), network
+    )

@@ -1,0 +1,5 @@
+"""Records are made for these tests as for those of the tables."""
+
+from tests.fsbench.conftest import make
+
+__all__ = ["make"]
