@@ -68,7 +68,7 @@ def predict_folder(
     """
     make_folder(out)
     try:
-        with locked(out / ".lock"):
+        with locked(out / ".lock", "choose another --out"):
             resumes = (out / FILE).is_file()
             journal = PredictionJournal(out, predictor.identity, force)
             try:

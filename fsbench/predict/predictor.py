@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from fsbench.core.prediction import Prediction
 from fsbench.data.batch import EpisodeBatch
-from fsbench.data.transforms import resize_labels
+from fsbench.data.label_maps import resize_labels
 from fsbench.engine.checkpoint import load_checkpoint
 from fsbench.episodes.protocol import load_protocol
 from fsbench.errors import DataError, SettingsError
@@ -177,6 +178,10 @@ class Predictor:
 
     def predict(self, image: LoadedImage | np.ndarray) -> Result:
         """Segment one image, (H, W, 3) uint8 or loaded."""
+        return self.predict_soft(image)[0]
+
+    def predict_soft(self, image: LoadedImage | np.ndarray) -> tuple[Result, Prediction]:
+        """Segment one image, (H, W, 3) uint8 or loaded; also returns the method's own answer, soft masks included."""
         image = self.loader.load(image) if isinstance(image, np.ndarray) else image
         with torch.inference_mode():
             prediction = self.method.predict_shots(self.episode(image))
@@ -195,7 +200,7 @@ class Predictor:
             ClassPresence(number, name, present, score, int(np.count_nonzero(label_map == number)))
             for number, (name, present, score) in enumerate(decisions, 1)
         )
-        return Result(image.name, label_map, classes, image.preview)
+        return Result(image.name, label_map, classes, image.preview), prediction
 
     def episode(self, image: LoadedImage) -> EpisodeBatch:
         """Build the episode whose query is `image`."""

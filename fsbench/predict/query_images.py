@@ -13,7 +13,7 @@ from fsbench.errors import DataError, SettingsError
 from fsbench.files import is_file, is_folder
 from fsbench.files.images import open_image
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".heic", ".heif")
 _ORIENTATION_TAG = 0x0112
 
 
@@ -110,6 +110,8 @@ def read_header(path: Path) -> tuple[int, int, int]:
 
 
 def _exif_orientation(image: Image.Image) -> int:
+    if image.format == "TIFF":  # PIL tells its size as turned, and turns it while it decodes
+        return 1
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # PIL raises many kinds; a damaged entry is no reason to refuse the image

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fsbench.data.transforms import RESIZES, way_labels
+from fsbench.data.label_maps import way_labels
+from fsbench.data.transforms import RESIZES
 from fsbench.episodes.protocol import Resize
 from fsbench.errors import DataError, SettingsError
 

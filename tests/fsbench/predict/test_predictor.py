@@ -9,7 +9,7 @@ import fsbench
 from datamodules.datasets.folder import Folder
 from datamodules.loading.episodes import LoadingConfig, load_episode
 from fsbench.core.segmenter import Segmenter
-from fsbench.data.transforms import resize_labels
+from fsbench.data.label_maps import resize_labels
 from fsbench.engine.machine.meter import Meter, release_memory, resident_mib
 from fsbench.episodes.lists import pair_list
 from fsbench.episodes.samplers import Episode
@@ -18,6 +18,7 @@ from fsbench.metrics.episodic import presence_from_mask
 from fsbench.predict.read_supports import read_supports
 from fsbench.predict.result import palette
 from fsbench.predict.support import Support, stack_supports
+from fsbench.visualization.masks import paint_slots
 
 
 @pytest.fixture
@@ -42,11 +43,11 @@ def an_episode(index: Folder) -> Episode:
     pairs = pair_list(index, "val", 0)
     first, second = list(pairs.images_of)[:2]
     return Episode(
-        0, pairs.images_of[first][4], first, (first, second), (pairs.images_of[first][:2], pairs.images_of[second][:2])
+        0, pairs.images_of[first][5], first, (first, second), (pairs.images_of[first][:2], pairs.images_of[second][:2])
     )
 
 
-@pytest.mark.parametrize("name", ["prototype", "emat", "hsnet"])
+@pytest.mark.parametrize("name", ["prototype", "emat", "hsnet", "fssdino", "insid3", "linear_probe_dense"])
 def test_a_prediction_is_the_evaluations(blocks_folder, emat, name, monkeypatch):
     """The same supports and query through the data module's path and through files a user names."""
     torch.manual_seed(3)
@@ -68,7 +69,8 @@ def test_a_prediction_is_the_evaluations(blocks_folder, emat, name, monkeypatch)
     pixels, share = presence_from_mask(evaluated.label_map, 2)
     assert [presence.pixels > 0 for presence in result.classes] == pixels.tolist()
     assert [presence.pixels / result.label_map.size for presence in result.classes] == pytest.approx(share.tolist())
-    assert predictor.score_meaning.startswith("share of the photo" if name == "hsnet" else "the method's own")
+    own = name in ("prototype", "emat")
+    assert predictor.score_meaning.startswith("the method's own" if own else "share of the photo")
 
 
 def test_supports_are_encoded_once_and_queries_are_forgotten(blocks_folder, demo, monkeypatch):
@@ -167,11 +169,10 @@ def test_pictures_show_what_was_found(demo, tmp_path):
         np.testing.assert_array_equal(np.asarray(labels), result.label_map)
     overlay = np.asarray(result.overlay()).astype(int)
     assert overlay.shape == (60 + 20, 80, 3)
-    np.testing.assert_array_equal(overlay[:60][result.label_map == 0], pixels[result.label_map == 0])
-    inside = overlay[:60][result.label_map == 1]
-    mixed = pixels[result.label_map == 1].astype(int) // 2 + palette()[1] // 2
-    border = (inside == palette()[1]).all(1)
-    assert border.any() and (inside[~border] == mixed[~border]).all() and (~border).any()
+    np.testing.assert_array_equal(overlay[:60], paint_slots(pixels, result.label_map), "the drawing of all pictures")
+    border = (overlay[:60] == palette()[1]).all(-1)
+    assert border.any() and (result.label_map[border] == 1).all() and (result.label_map[~border] == 1).any()
+    assert (overlay[60:] == palette()[1]).all(-1).sum() > 80, "its color in the legend"
     assert said["classes"][0]["pixels"] == (result.label_map == 1).sum() and (tmp_path / "overlays/photo.jpg").is_file()
 
 

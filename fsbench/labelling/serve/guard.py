@@ -6,9 +6,9 @@ come from this page (Origin), and know the token of the printed address, which b
 
 import hmac
 import ipaddress
+import json
 import socket
 from collections.abc import Awaitable, Callable, MutableMapping
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -18,12 +18,12 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 COOKIE = "fsbench-demo-{port}"
 """Name of the cookie; browsers keep one of a name for all ports of a host."""
-WITHOUT_TOKEN = ("/gradio_api/startup-events",)
-"""Paths that the server asks itself for when it starts; they tell nothing."""
 REQUEST_FILES = 20
 """Size of a request's body, in largest files."""
 SESSION_FILES = 200
-"""Size of all bodies while the page is served, in largest files."""
+"""Size of all uploads while the page is served, in largest files."""
+UPLOAD = "/api/upload"
+"""Path of the requests that bring a file."""
 
 
 class Guard:
@@ -54,7 +54,7 @@ class Guard:
         host, origin = headers.get("host", "").lower(), headers.get("origin")
         if (self.hosts and host not in self.hosts) or (origin is not None and origin.lower() != f"http://{host}"):
             await _answer(scope, send, 403, "this address is not the page's")
-        elif scope["path"] in WITHOUT_TOKEN or self._has_cookie(headers.get("cookie", "")):
+        elif self._has_cookie(headers.get("cookie", "")):
             await self._pass_on(scope, headers, receive, send)
         elif scope["path"] == "/" and self._is_token(parse_qs(scope["query_string"].decode("latin-1")).get("token")):
             cookie = f"{self.cookie}={self.token}; HttpOnly; SameSite=Strict; Path=/"
@@ -65,9 +65,12 @@ class Guard:
     async def _pass_on(self, scope: Scope, headers: MutableMapping[str, str], receive: Receive, send: Send) -> None:
         """Let the request in, unless its body is too large."""
         stated = headers.get("content-length", "0")
-        size = int(stated) if stated.isdecimal() and len(stated) < 19 else self.left + 1
-        if size > min(self.max_request, self.left):
-            await _answer(scope, send, 413, "too large: too many or too large files for this page")
+        size = int(stated) if stated.isdecimal() and len(stated) < 19 else self.max_request + 1
+        is_upload = scope["path"] == UPLOAD
+        if size > self.max_request or (is_upload and size > self.left):
+            full = "this session has taken as many photos as it may; restart fsbench demo to add more"
+            error = "the file is too large for this page" if size > self.max_request else full
+            await _answer(scope, send, 413, json.dumps({"error": error}), [("content-type", "application/json")])
             return
         taken, refused = 0, False
 
@@ -76,8 +79,10 @@ class Guard:
             message = await receive()
             size = len(message.get("body", b""))
             taken += size
-            refused = refused or taken > self.max_request or size > self.left  # of a body that did not state its size
-            self.left = max(0, self.left - size)
+            refused = refused or taken > self.max_request  # of a body that did not state its size
+            if is_upload:
+                refused = refused or size > self.left
+                self.left = max(0, self.left - size)
             return {"type": "http.disconnect"} if refused else message
 
         await self.app(scope, counted, send)
@@ -86,11 +91,8 @@ class Guard:
         return bool(values) and hmac.compare_digest(values[-1].encode(), self.token.encode())  # type: ignore[index]
 
     def _has_cookie(self, text: str) -> bool:
-        try:
-            found = SimpleCookie(text).get(self.cookie)
-        except CookieError:
-            return False
-        return found is not None and self._is_token([found.value])
+        pairs = (part.strip().partition("=") for part in text.split(";"))  # whatever others put into theirs
+        return any(name == self.cookie and self._is_token([value]) for name, _, value in pairs)
 
 
 def listening_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
@@ -119,12 +121,12 @@ def host_names(host: str, port: int) -> frozenset[str]:
 async def _answer(
     scope: Scope, send: Send, status: int, text: str, headers: list[tuple[str, str]] | None = None
 ) -> None:
-    """Answer in plain text; a websocket is closed."""
+    """Answer in plain text unless the headers say otherwise; a websocket is closed."""
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": 1008})
         return
     body = text.encode()
-    lines = [("content-type", "text/plain; charset=utf-8"), ("content-length", str(len(body))), *(headers or ())]
-    encoded = [(name.encode(), value.encode()) for name, value in lines]
+    lines = {"content-type": "text/plain; charset=utf-8", "content-length": str(len(body)), **dict(headers or ())}
+    encoded = [(name.encode(), value.encode()) for name, value in lines.items()]
     await send({"type": "http.response.start", "status": status, "headers": encoded})
     await send({"type": "http.response.body", "body": body})

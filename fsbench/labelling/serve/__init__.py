@@ -1,0 +1,1 @@
+"""The page of `fsbench demo`: its door, its routes and its files."""
