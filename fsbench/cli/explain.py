@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,17 +15,28 @@ from fsbench.terminal import print_line
 
 if TYPE_CHECKING:
     from fsbench.engine.experiment import Experiment
+    from fsbench.explain.episodes import EpisodePanels
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser("explain", help="draw what finished runs predicted and attended to")
-    parser.add_argument("run", type=Path, nargs="+", help="folders of finished runs; several with --episode")
+    parser.add_argument(
+        "run", type=Path, nargs="+", help="folders of finished runs; several with --figure or named episodes"
+    )
     parser.add_argument(
         "--episode", type=whole(0), action="append", default=[], metavar="N",
         help="draw this test episode: supports, query, truth, every run's masks and IoU, and what its method shows of "
         "itself; may be repeated",
     )  # fmt: skip
-    parser.add_argument("--episodes", type=whole(1), help="look at so many test episodes (default: all)")
+    parser.add_argument(
+        "--episodes", type=_episode_choice, metavar="COUNT|N,N,...", help="look at so many test episodes (default: "
+        "all), or, with a comma, at these, as with --episode",
+    )  # fmt: skip
+    parser.add_argument(
+        "--figure", type=Path, metavar="FILE", help="write a figure for a paper, .pdf, .svg or .png (300 dpi), from "
+        "the predictions that runs kept: a column for each episode, rows of supports, truth and every run's prediction "
+        "and errors; without --episodes 8, spread from the first run's lowest IoU to its highest",
+    )  # fmt: skip
     parser.add_argument("--pictures", type=whole(1, 1000), default=6, help="episodes drawn")
     parser.add_argument(
         "--pixel", metavar="Y,X", help="query pixel whose attention is drawn, as shares of height and width, e.g. "
@@ -45,24 +57,55 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def _explain(options: argparse.Namespace, extra: list[str]) -> int:
     name_class_files(options.method)
-    from fsbench.explain.capabilities import HasScanMemory, HasTunedAttention, open_run  # imports torch
+    from fsbench.explain.capabilities import open_run  # imports torch
 
     pixel = _parse_pixel(options.pixel)
     out = options.out or options.run[0] / "explain"
+    if isinstance(options.episodes, list):
+        options.episode, options.episodes = [*options.episode, *options.episodes], None
+    if options.figure:
+        return _draw_figure(options)
     if options.episode:
         return _explain_episodes(options, pixel, out)
     if len(options.run) > 1:
-        raise SettingsError(f"{len(options.run)} runs were given; expected one, or --episode N to compare episodes")
-    experiment = open_run(options.run[0])
+        raise SettingsError(
+            f"{len(options.run)} runs were given; expected one, or --episode N to compare episodes, or --figure FILE"
+        )
+    experiment, kind = open_run(options.run[0])
     make_folder(out)
-    if isinstance(experiment.method, HasScanMemory):
-        _explain_memory(experiment, options, out)
-    elif isinstance(experiment.method, HasTunedAttention):
+    if kind == "memory":
+        try:
+            _explain_memory(experiment, options, out)
+        except SettingsError as error:  # a variant of the method without that state
+            print_line(f"fsbench: {error}; some episodes are drawn instead", sys.stderr)
+            _explain_some_episodes(options, pixel, out)
+    elif kind == "attention":
         _explain_tuned_attention(experiment, options, out)
-    else:
+    elif kind == "masks":
         _explain_masks(experiment, options, pixel, out)
+    else:
+        _explain_some_episodes(options, pixel, out)
     print_line(f"{out}: {', '.join(sorted(path.name for path in out.iterdir() if not path.name.startswith('.')))}")
     return 0
+
+
+def _draw_figure(options: argparse.Namespace) -> int:
+    # heavy: other commands spare it
+    from fsbench.explain.paper_figure import EPISODES, draw_paper_figure
+
+    chosen, folders = list(dict.fromkeys(options.episode)), list(dict.fromkeys(options.run))
+    make_folder(options.figure.parent)
+    figure = draw_paper_figure(folders, options.figure, chosen, options.episodes or EPISODES)
+    for label, ious in figure.ious.items():
+        values = ", ".join(f"{number}: {_percent(of_ways)}" for number, of_ways in ious.items())
+        print_line(f"{label:32} IoU {values}")
+    width, height = figure.size
+    print_line(f"{options.figure}: {len(figure.episodes)} episodes, {width:.2f} x {height:.2f} inches")
+    return 0
+
+
+def _percent(ious: Sequence[float | None]) -> str:
+    return " ".join("–" if iou is None else f"{100 * iou:.2f}" for iou in ious)
 
 
 def _explain_episodes(options: argparse.Namespace, pixel: tuple[float, float] | None, out: Path) -> int:
@@ -75,18 +118,36 @@ def _explain_episodes(options: argparse.Namespace, pixel: tuple[float, float] | 
     numbers = []
     for number, episode in episodes.items():
         write_episode_sheet(out / f"episode-{number:06d}.png", episode)
-        print_line(f"episode {number}: {', '.join(episode.classes)}")
+        _print_episode(number, episode)
         for label, prediction in episode.predictions.items():
             numbers.append({"episode": number, "method": label, "classes": episode.classes, **prediction.numbers})
-            ious = ", ".join("–" if iou is None else f"{100 * iou:.2f}" for iou in prediction.iou)
-            presence = ", ".join("present" if present else "not present" for present in prediction.present)
-            print_line(f"  {label:32} IoU {ious}   {presence}")
     write_text(out / "episodes.json", json.dumps(numbers, indent=2) + "\n")
     for note in notes:
         print_line(f"fsbench: {note}", sys.stderr)
-    print_line("pixels beside the IoU: right green, false alarms orange, missed blue, another way's purple, void white")
+    print_line("beside the IoU: right white, false alarms amber, missed blue, another way's purple, void hatched")
     print_line(f"{out}: {', '.join(f'episode-{number:06d}.png' for number in episodes)}, episodes.json")
     return 0
+
+
+def _explain_some_episodes(options: argparse.Namespace, pixel: tuple[float, float] | None, out: Path) -> None:
+    # heavy: other commands spare it
+    from fsbench.explain.episodes import explain_episodes
+
+    count = min(options.pictures, options.episodes or options.pictures)
+    episodes, notes = explain_episodes(options.run[0], out, count, pixel)
+    for number, episode in episodes.items():
+        _print_episode(number, episode)
+    for note in notes:
+        print_line(f"fsbench: {note}", sys.stderr)
+
+
+def _print_episode(number: int, episode: "EpisodePanels") -> None:
+    """Print an episode's classes, and the IoU and the decision of every method."""
+    print_line(f"episode {number}: {', '.join(episode.classes)}")
+    for label, prediction in episode.predictions.items():
+        ious = ", ".join(_percent([iou]) for iou in prediction.iou)
+        presence = ", ".join("present" if present else "not present" for present in prediction.present)
+        print_line(f"  {label:32} IoU {ious}   {presence}")
 
 
 def _explain_memory(experiment: "Experiment", options: argparse.Namespace, out: Path) -> None:
@@ -119,6 +180,13 @@ def _explain_masks(
     print_line(f"{'mask':8} {'mIoU':>7} {'FB-IoU':>7}   ({numbers['episodes']} episodes)")
     for name, scores in numbers["masks"].items():
         print_line(f"{name:8} {scores['mIoU']:7.2f} {scores['FB-IoU']:7.2f}")
+
+
+def _episode_choice(text: str) -> int | list[int]:
+    """Parse --episodes: how many, or numbers of episodes with commas."""
+    if "," not in text:
+        return whole(1)(text)
+    return [whole(0)(number.strip()) for number in text.split(",") if number.strip()]
 
 
 def _parse_pixel(text: str | None) -> tuple[float, float] | None:

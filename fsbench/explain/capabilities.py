@@ -1,7 +1,7 @@
 """The members by which a method takes part in explanations, and the runs that can be explained."""
 
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -9,6 +9,7 @@ from fsbench.config.registry import method_classes
 from fsbench.data.batch import EpisodeBatch, ImageEpisode
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.restore import load_run
+from fsbench.episodes.manifest import CLASSIFICATION
 from fsbench.errors import SettingsError
 
 
@@ -47,6 +48,17 @@ class HasSupportAttention(Protocol):
 
 
 @runtime_checkable
+class HasQueryMaps(Protocol):
+    """A method whose prediction is made of maps over the query's patches."""
+
+    def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
+        """Return maps (h, w) of an episode by name, in the order of the steps, of all ways.
+
+        Numbers with a fraction are drawn from least to most, int64 as regions of a color each, bool as a mask.
+        """
+
+
+@runtime_checkable
 class HasTunedAttention(Protocol):
     """A classification method that tunes its attention."""
 
@@ -54,21 +66,29 @@ class HasTunedAttention(Protocol):
         """Return maps (B, h, w) of the supports, each of sum 1: `focus`, `before` and `after`."""
 
 
-def open_run(folder: Path) -> Experiment:
-    """Load a finished run's experiment, with its trained method in eval mode.
+Kind = Literal["masks", "memory", "attention", "episodes"]
+"""The explanation of a whole run: coarse masks over its episodes, a scan's memory, a classifier's tuned attention, or
+single episodes, which every method that segments has."""
+
+
+def open_run(folder: Path) -> tuple[Experiment, Kind]:
+    """Load a finished run's experiment, with its trained method in eval mode, and say how it is explained.
 
     Raises:
         RecordError: the run is not finished.
-        SettingsError: its method or task cannot be explained.
+        SettingsError: it is one of classification whose method shows nothing of itself.
     """
     experiment = load_run(folder)
-    kinds = HasCoarseMasks | HasScanMemory | HasTunedAttention
-    if not isinstance(experiment.method, kinds):
-        able = [name for name, method in method_classes().items() if issubclass(method, kinds)]
+    if isinstance(experiment.method, HasTunedAttention):
+        return experiment, "attention"
+    if experiment.method.task == CLASSIFICATION:
+        able = [name for name, method in method_classes().items() if issubclass(method, HasTunedAttention)]
         raise SettingsError(
-            f"{experiment.options.name} has no coarse masks and attention to explain; methods that do: "
+            f"{experiment.options.name} classifies and has no attention to explain; classifiers that do: "
             f"{', '.join(able)}"
         )
-    if experiment.data.way != 1 and not isinstance(experiment.method, HasTunedAttention):
-        raise SettingsError(f"the run is {experiment.data.way}-way; only 1-way runs can be explained")
-    return experiment
+    if experiment.data.way == 1 and isinstance(experiment.method, HasScanMemory):
+        return experiment, "memory"
+    if experiment.data.way == 1 and isinstance(experiment.method, HasCoarseMasks):
+        return experiment, "masks"
+    return experiment, "episodes"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fsbench.data.batch import EpisodeBatch
-from fsbench.data.transforms import resize_labels
+from fsbench.data.label_maps import resize_labels
 from fsbench.engine.experiment import Experiment
 from fsbench.metrics.episodic import EpisodicScores, SegmentationResult, count, presence_from_mask
 

@@ -1,29 +1,56 @@
 """Draw a method's prediction of one episode, and what the method shows of itself."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from fsbench.data.batch import EpisodeBatch
 from fsbench.errors import SettingsError
-from fsbench.explain.capabilities import HasCoarseMasks, HasScanMemory, HasSupportAttention
+from fsbench.explain.capabilities import HasCoarseMasks, HasQueryMaps, HasScanMemory, HasSupportAttention
 from fsbench.explain.coarse_masks import binary_sum
 from fsbench.explain.scan_memory import memory_panels
-from fsbench.visualization.colors import QUERY_COLOR
-from fsbench.visualization.episodes import (
-    draw_cross,
-    object_center,
-    paint_errors,
-    paint_mask,
-    paint_slots,
-    pixels_of,
-)
-from fsbench.visualization.plots import heat_map
-from fsbench.visualization.sheet import Panel
+from fsbench.visualization.captions import iou_caption
+from fsbench.visualization.episodes import draw_cross, object_center, pixels_of
+from fsbench.visualization.masks import SCALE, heat_map, paint_errors, paint_slots
+from fsbench.visualization.regions import paint_regions
+from fsbench.visualization.sheet import KeyEntry, Panel, error_key
+
+ERRORS = "IoU of each way (–: nothing to find, nothing drawn), over the errors on the gray image:"
+KEYS = {
+    "soft mask": "soft mask: probability of a way by itself, from 0 (dark blue) over gray to 1 (yellow)",
+    "looks from": "looks from: the cross is the point of the query whose attention follows",
+    "attention": f"attention: of that point to each support, {SCALE}",
+    "without the mask": "without the mask: the same attention if the support's mask hid nothing",
+    "removed": "removed: the share of it that the mask hides, and where",
+    " sum": f"1/8 sum, 1/16 sum, ...: coarse masks at that part of the image's size, summed, {SCALE}",
+    " Otsu": "1/8 Otsu, ...: the same, split in two at Otsu's threshold",
+    "clusters": "clusters: groups of the query's patches with like features, a color each",
+    "similarity": f"similarity: of each patch to the supports' object, {SCALE}",
+    "similarity to the background": f"similarity to the background: to what is beside that object, {SCALE} of this map",
+    "candidates": "candidates: patches that are like the object and whose closest support patch is on it",
+    "cluster scores": f"cluster scores: how well each cluster goes with the object, {SCALE}",
+    "prototypes": "prototypes: which of the class's prototypes a patch is closest to, a color each",
+    "cosine": f"cosine: with that prototype, {SCALE}",
+    "Gram map": f"Gram map: how well a patch goes with the class's directions, {SCALE}",
+    "state ~ support": "state ~ support: similarity of the scan's state to the support while the query is read",
+}
+"""Part of a caption -> what its panel shows, in words."""
 
 PLOT_SIDE = 200
 """Side of a plot of curves in pixels."""
+
+
+def words_of(panels: Iterable[Panel]) -> list[KeyEntry]:
+    """Say in words what those of the panels show that are named in `KEYS`, each by the longest name in its caption."""
+    names = {max((part for part in KEYS if part in caption), key=len, default="") for caption, _ in panels}
+    return [words for part, words in KEYS.items() if part in names]
+
+
+def key_of(panels: Iterable[Panel]) -> list[KeyEntry]:
+    """Say in words what the panels of a prediction show that captions alone do not explain."""
+    return [ERRORS, *error_key(), *words_of(panels)]
 
 
 def prediction_panels(
@@ -44,9 +71,12 @@ def prediction_panels(
     """
     query, hidden = pixels_of(episode.images[int(episode.query[0])]), episode.without_truth()
     truth = episode.known_truth().label_maps[0].cpu().numpy()
-    values = ", ".join("–" if iou is None else f"{100 * iou:.1f}" for iou in ious)
-    panels = [("", paint_slots(query, label_map)), (f"IoU {values}", paint_errors(query, label_map, truth))]
+    shown = [way for way in range(1, len(ious) + 1) if (truth == way).any()]
+    errors = paint_errors(query, label_map, truth)
+    panels = [("", paint_slots(query, label_map)), (iou_caption(ious, shown), errors)]
     panels += _soft_masks(method, hidden, query)
+    if isinstance(method, HasQueryMaps):
+        panels += _query_maps(method, hidden, query)
     if len(ious) > 1:
         return panels
     if isinstance(method, HasCoarseMasks):
@@ -59,14 +89,27 @@ def prediction_panels(
 
 
 def _soft_masks(method: Any, episode: EpisodeBatch, query: np.ndarray) -> list[Panel]:
-    logits = method.predict_shots(episode).logits
-    if logits is None:
+    method.keeps_soft_masks = True  # else it may leave out what only soft masks need
+    probability = method.predict_shots(episode).foreground()
+    if probability is None:
         return []
-    foreground = logits.float().softmax(1)[:, 1].cpu().numpy()
+    foreground = probability.cpu().numpy()
     numbers = [f" {way}" if len(foreground) > 1 else "" for way in range(1, len(foreground) + 1)]
     return [
         (f"soft mask{number}", heat_map(mask, query, (0, 1))) for number, mask in zip(numbers, foreground, strict=True)
     ]
+
+
+def _query_maps(method: HasQueryMaps, episode: EpisodeBatch, query: np.ndarray) -> list[Panel]:
+    panels = []
+    for name, values in method.query_maps(episode).items():
+        numbers = values.cpu().numpy()
+        if values.dtype == torch.bool:
+            drawn = paint_slots(query, numbers.astype(np.uint8))
+        else:
+            drawn = heat_map(numbers, query) if values.is_floating_point() else paint_regions(query, numbers)
+        panels.append((name, drawn))
+    return panels
 
 
 def _coarse_masks(method: HasCoarseMasks, episode: EpisodeBatch, query: np.ndarray) -> list[Panel]:
@@ -75,7 +118,7 @@ def _coarse_masks(method: HasCoarseMasks, episode: EpisodeBatch, query: np.ndarr
     for scale, masks in method.coarse_masks(episode).items():
         _, binary = binary_sum(masks, size)
         panels.append((f"1/{scale} sum", heat_map(masks.sum(0).cpu().numpy(), query)))
-        panels.append((f"1/{scale} Otsu", paint_mask(query, binary, QUERY_COLOR)))
+        panels.append((f"1/{scale} Otsu", paint_slots(query, binary.numpy())))
     return panels
 
 

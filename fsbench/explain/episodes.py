@@ -1,5 +1,6 @@
 """Explain single episodes of finished runs side by side: each method's masks and scores, and what it attended to."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,11 +12,13 @@ from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import VoidPolicy
 from fsbench.engine.restore import check_counts, reopen_at
 from fsbench.episodes.protocol import load_protocol
-from fsbench.errors import RecordError, SettingsError, user_message
-from fsbench.explain.episode_panels import prediction_panels
-from fsbench.metrics.confusion import intersection_union
-from fsbench.records.grouping import variants
-from fsbench.records.record import Record, read_record
+from fsbench.errors import RecordError, user_message
+from fsbench.explain.episode_panels import key_of, prediction_panels
+from fsbench.explain.runs import read_comparable_records
+from fsbench.files import write_text
+from fsbench.metrics.confusion import way_ious
+from fsbench.records.record import Record
+from fsbench.visualization.contact_sheet import choose
 from fsbench.visualization.episodes import batch_query_image, batch_support_images
 from fsbench.visualization.sheet import Panel, write_sheet
 
@@ -77,11 +80,10 @@ def compare_episodes(
         RecordError: a folder has no record, or the runs are on different episodes.
         SettingsError: there is no such episode, or a run is of classification.
     """
-    records = [_read_segmentation_record(folder) for folder in folders]
-    _check_comparable(records, chosen)
+    records = read_comparable_records(folders, chosen)
     compared: dict[int, EpisodePanels] = {}
     notes: list[str] = []
-    for record, label in zip(records, _unique_labels(records), strict=True):
+    for label, record in records.items():
         void = load_protocol(record.header["protocol"]).void
         experiment, episodes = reopen_at(record, chosen)
         with torch.inference_mode():
@@ -97,42 +99,47 @@ def compare_episodes(
 
 
 def write_episode_sheet(path: Path, episode: EpisodePanels) -> None:
-    """Write a PNG: a row of supports and truth, then one row of each method."""
+    """Write a PNG: a row of supports and truth, then one row of each method, and a key."""
+    rows = _rows(episode)
+    write_sheet(path, rows, (TILE, TILE), key_of(panel for row in rows for panel in row))
+
+
+def _rows(episode: EpisodePanels) -> list[list[Panel]]:
     rows = [episode.panels]
     for label, prediction in episode.predictions.items():
         (_, first), *others = prediction.panels
         rows.append([(label, first), *others])
-    write_sheet(path, rows, (TILE, TILE))
+    return rows
 
 
-def _read_segmentation_record(folder: Path) -> Record:
-    record = read_record(folder)
-    if record is None:
-        raise RecordError(f"{folder} is no finished run; expected a folder that `make bench` wrote")
-    if not record.task.has_masks:
-        raise SettingsError(f"{folder} is a run of classification, which has no masks; leave --episode out")
-    return record
+def explain_episodes(
+    folder: Path, out: Path, count: int, pixel: tuple[float, float] | None
+) -> tuple[dict[int, EpisodePanels], list[str]]:
+    """Write `episodes.png` and `explain.json`: `count` episodes of a run, spread evenly over its test.
 
+    Args:
+        folder: The finished run.
+        out: Folder to write to.
+        count: Number of episodes.
+        pixel: As in `compare_episodes`.
 
-def _check_comparable(records: Sequence[Record], chosen: Sequence[int]) -> None:
-    first = records[0]
-    for record in records[1:]:
-        if record.manifest_sha256 != first.manifest_sha256:
-            raise RecordError(f"{first.path} and {record.path} are not on the same episodes; expected runs of one task")
-    count = len(first.manifest.episodes)
-    for number in chosen:
-        if not 0 <= number < count:
-            raise SettingsError(f"--episode is {number}, expected 0 to {count - 1}")
-
-
-def _unique_labels(records: Sequence[Record]) -> list[str]:
-    """Label each run by its method, and by its folder where two have one label."""
-    label_of = {record.path: label for label, group in variants(list(records)).items() for record in group}
-    labels = [label_of[record.path] for record in records]
-    return [
-        f"{record.path.name}: {label}" if labels.count(label) > 1 else label
-        for record, label in zip(records, labels, strict=True)
+    Returns:
+        The episodes by index, and notes about counts that differ from the record's.
+    """
+    (record,) = read_comparable_records([folder], []).values()
+    chosen = [episode.index for episode in choose(record.manifest.episodes, count)]
+    episodes, notes = compare_episodes([folder], chosen, pixel)
+    for number, episode in episodes.items():
+        episode.panels = [(f"episode {number}" if caption == "query" else caption, p) for caption, p in episode.panels]
+    rows = [row for episode in episodes.values() for row in _rows(episode)]
+    write_sheet(out / "episodes.png", rows, (TILE, TILE), key_of(panel for row in rows for panel in row))
+    numbers = [
+        {"episode": number, "classes": episode.classes, **prediction.numbers}
+        for number, episode in episodes.items()
+        for prediction in episode.predictions.values()
     ]
+    write_text(out / "explain.json", json.dumps({"drawn": numbers}, indent=2) + "\n")
+    return episodes, notes
 
 
 def _episode_panels(episode: EpisodeBatch, class_names: Sequence[str]) -> EpisodePanels:
@@ -152,7 +159,6 @@ def _predict(
         check_counts(record, [result])
     except RecordError as error:
         note = user_message(error)
-    intersections, unions = intersection_union(result.counts[1:].numpy(), void)
-    ious = [float(i) / float(u) if u else None for i, u in zip(intersections, unions, strict=True)]
+    ious = way_ious(result.counts[1:].numpy(), void)
     panels = prediction_panels(method, episode, result.label_map.numpy(), ious, pixel)
     return EpisodePrediction(ious, result.decided.tolist(), result.score.tolist(), panels), note

@@ -10,13 +10,24 @@ from fsbench.errors import SettingsError
 from fsbench.explain.coarse_masks import EpisodeMasks, MaskScores, episode_masks
 from fsbench.explain.pixel_features import PixelSample, write_tsne
 from fsbench.files import write_text
-from fsbench.visualization.colors import QUERY_COLOR, SUPPORT_COLOR
-from fsbench.visualization.episodes import draw_cross, object_center, paint_mask, pixels_of
-from fsbench.visualization.plots import heat_map
+from fsbench.visualization.episodes import draw_cross, object_center, pixels_of
+from fsbench.visualization.masks import SCALE, heat_map, paint_slots
 from fsbench.visualization.sheet import Panel, write_sheet
 
 TILE = 160
 PIXELS_PER_EPISODE = 50
+
+MASK_KEY = (
+    f"1/8 sum, 1/16 sum, ...: coarse masks at that part of the image's size, summed, {SCALE}",
+    "1/8 Otsu, ...: the same, split in two at Otsu's threshold",
+    "final: the method's prediction",
+)
+"""Key of `masks.png`."""
+ATTENTION_KEY = (
+    "query: the cross is the pixel whose attention follows",
+    f"attention: of that pixel to each support, {SCALE}; and its share inside the support's mask",
+)
+"""Key of `attention.png`."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +100,8 @@ def explain_masks(experiment: Experiment, out: Path, options: MaskOptions) -> di
             sample.add(experiment, masks.episode)
     numbers["masks"] = scores.table()
     if mask_rows:
-        write_sheet(out / "masks.png", mask_rows, (TILE, TILE))
-        write_sheet(out / "attention.png", attention_rows, (TILE, TILE))
+        write_sheet(out / "masks.png", mask_rows, (TILE, TILE), MASK_KEY)
+        write_sheet(out / "attention.png", attention_rows, (TILE, TILE), ATTENTION_KEY)
     if options.points and class_id:
         name = experiment.data.dataset.class_names[class_id - 1]
         numbers["tsne"] = {"class": name, "pixels": write_tsne(out, sample, options.points)}
@@ -124,14 +135,14 @@ def mask_panels(masks: EpisodeMasks) -> list[Panel]:
     panels = []
     supports = zip(episode.support[0, 0].tolist(), episode.support_masks[0, 0], strict=True)
     for shot, (row, mask) in enumerate(supports, 1):
-        panels.append((f"support {shot}", paint_mask(pixels_of(episode.images[row]), mask, SUPPORT_COLOR)))
+        panels.append((f"support {shot}", paint_slots(pixels_of(episode.images[row]), mask.cpu().numpy())))
     truth = episode.known_truth().label_maps[0]
-    panels.append((f"{int(episode.episodes[0])}: truth", paint_mask(query, truth, QUERY_COLOR)))
+    panels.append((f"{int(episode.episodes[0])}: truth", paint_slots(query, truth.cpu().numpy())))
     for name, mask in masks.masks.items():
         if name in masks.sums:
             panels.append((f"{name} sum", heat_map(masks.sums[name].cpu().numpy(), query)))
         caption = name if name == "final" else f"{name} Otsu"
-        panels.append((caption, paint_mask(query, mask, QUERY_COLOR)))
+        panels.append((caption, paint_slots(query, mask.cpu().numpy())))
     return panels
 
 
@@ -149,7 +160,7 @@ def pixel_attention(experiment: Experiment, masks: EpisodeMasks, point: tuple[fl
         mask = episode.support_masks[0, 0, shot]
         share = float(values[mask.cpu().numpy()].sum() / weights.sum())
         attention.shares.append(share)
-        attention.panels.append((f"support {shot + 1}", paint_mask(support, mask, SUPPORT_COLOR)))
+        attention.panels.append((f"support {shot + 1}", paint_slots(support, mask.cpu().numpy())))
         attention.panels.append((f"attention, {share:.0%} in mask", heat_map(values, support)))
     return attention
 

@@ -8,13 +8,20 @@ import numpy as np
 from fsbench.data.batch import EpisodeBatch
 from fsbench.engine.experiment import Experiment
 from fsbench.files import write_text
+from fsbench.visualization.palette import QUERY_COLOR, SUPPORT_COLOR
 from fsbench.visualization.plots import rasterize, scatter_figure
-from fsbench.visualization.sheet import write_sheet
+from fsbench.visualization.sheet import KeyEntry, write_sheet
 
 SIDE = 480
 """Side of a scatter plot in pixels."""
 FEWEST = 5
 """Points below which nothing is drawn."""
+KEY: tuple[KeyEntry, ...] = (
+    (QUERY_COLOR, "a pixel of the object"),
+    (SUPPORT_COLOR, "a pixel of the background"),
+    "Each point is a pixel of a query; pixels with like features lie close together (t-SNE).",
+)
+"""Key of `tsne.png`."""
 
 
 class PixelSample:
@@ -70,10 +77,8 @@ def write_tsne(out: Path, sample: PixelSample, points: int) -> int:
     if len(labels) < FEWEST:
         return 0
     embedded = {name: tsne(np.concatenate(features)[:points]) for name, features in sample.points.items()}
-    panels = [
-        (f"{name}: foreground red", rasterize(scatter_figure(plane, labels, SIDE))) for name, plane in embedded.items()
-    ]
-    write_sheet(out / "tsne.png", [panels], (SIDE, SIDE))
+    panels = [(name, rasterize(scatter_figure(plane, labels, SIDE))) for name, plane in embedded.items()]
+    write_sheet(out / "tsne.png", [panels], (SIDE, SIDE), KEY)
     lines = ["features,foreground,x,y"]
     for name, plane in embedded.items():
         lines += [f"{name},{int(label)},{x:.6g},{y:.6g}" for label, (x, y) in zip(labels, plane, strict=True)]

@@ -14,6 +14,11 @@ from fsbench.visualization.sheet import Panel, write_sheet
 
 SIDE = 480
 """Side of a plot in pixels."""
+KEY = (
+    "Each curve: similarity of the scan's state to its state right after the support, while the query is read from its "
+    "first patch (left) to its last (right); a mean over episodes.",
+)
+"""Key of `memory.png`."""
 
 
 def explain_memory(experiment: Experiment, out: Path, episodes: int | None) -> tuple[dict[str, Tensor], int]:
@@ -32,7 +37,7 @@ def explain_memory(experiment: Experiment, out: Path, episodes: int | None) -> t
     write_text(out / "explain.json", json.dumps(numbers, indent=2) + "\n")
     panels = memory_panels(curves, "similarity of the state to the support", "query, as it is scanned", SIDE)
     if panels:
-        write_sheet(out / "memory.png", [panels], (SIDE, SIDE))
+        write_sheet(out / "memory.png", [panels], (SIDE, SIDE), KEY)
     return curves, number
 
 

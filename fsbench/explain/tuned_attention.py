@@ -9,10 +9,15 @@ from typing import Any, cast
 from fsbench.engine.experiment import Experiment
 from fsbench.files import write_text
 from fsbench.visualization.episodes import pixels_of
-from fsbench.visualization.plots import heat_map
+from fsbench.visualization.masks import SCALE, heat_map
 from fsbench.visualization.sheet import Panel, write_sheet
 
 TILE = 160
+KEY = (
+    "key patches: those that FORT tells the network to look at, yellow",
+    f"attention before, after: the last attention before and after tuning, {SCALE}",
+)
+"""Key of `attention.png`."""
 
 
 @dataclass
@@ -52,5 +57,5 @@ def explain_tuned_attention(experiment: Experiment, out: Path, batches: int, fig
     shares = AttentionShares(len(before), sum(before) / len(before), sum(after) / len(after))
     numbers = {"supports": shares.supports, "on_key_patches": {"before": shares.before, "after": shares.after}}
     write_text(out / "explain.json", json.dumps(numbers) + "\n")
-    write_sheet(out / "attention.png", rows, (TILE, TILE))
+    write_sheet(out / "attention.png", rows, (TILE, TILE), KEY)
     return shares

@@ -1,1 +1,1 @@
-"""Make pages of finished runs that open from disk: tables, plots, comparisons, and a gallery of episodes."""
+"""Make pages of finished runs that open from disk: tables, plots, comparisons, and an explorer of episodes."""

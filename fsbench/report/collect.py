@@ -1,24 +1,29 @@
 """Collect a report's content from records: a study for each group of runs that may be compared."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fsbench.errors import FsbenchError
+from fsbench.errors import FsbenchError, SettingsError
 from fsbench.metrics.scores import METRICS
 from fsbench.records.grouping import comparable, fold_of, variants
 from fsbench.records.record import Record, find_records, read_record
 from fsbench.records.task import Task
+from fsbench.report.differences import Differences, difference_study
 from fsbench.report.episodes import FoldEpisodes, episodes_by_fold
-from fsbench.report.matrix import compare_study
+from fsbench.report.matrix import compare_study, present_record
 from fsbench.tables.blocks import Block, Row
 from fsbench.tables.comparable import Methods
-from fsbench.tables.compare import Comparison
+from fsbench.tables.compare import Comparison, Measure
 from fsbench.tables.published.scores import PublishedScore
 from fsbench.tables.table import build_blocks
 from fsbench.weights.table import backbone_data
+
+if TYPE_CHECKING:
+    from fsbench.tables.rescoring.measures import Measures
 
 CHUNK = 8
 """Number of runs that a process takes at a time."""
@@ -35,6 +40,7 @@ class Study:
         methods: Label -> its run of each fold; the best first.
         folds: Single episodes by fold; empty for classification, whose queries have no masks.
         pairing: The comparison of the methods in pairs, or None; and a remark, see `compare_study`.
+        parting: Their differences by parts of the episodes, or None; see `difference_study`.
     """
 
     number: int
@@ -43,6 +49,7 @@ class Study:
     methods: Methods
     folds: dict[int, FoldEpisodes]
     pairing: "Future[tuple[Comparison | None, str]]"
+    parting: "Future[Differences | None]"
 
     @property
     def task(self) -> Task:
@@ -90,12 +97,27 @@ def read_runs(folders: Iterable[Path]) -> tuple[list[Record], list[str]]:
     return usable, refused
 
 
+def of_methods(records: Sequence[Record], names: Sequence[str]) -> list[Record]:
+    """Return the runs of the methods `names`; all where there are no names.
+
+    Raises SettingsError for a name without runs.
+    """
+    known = sorted({str(record.run["identity"]["method"]["name"]) for record in records})
+    strange = [name for name in names if name not in known]
+    if strange:
+        raise SettingsError(
+            f"--method {','.join(names)}: no run of {', '.join(strange)}; there are: {', '.join(known)}"
+        )
+    return [record for record in records if not names or record.run["identity"]["method"]["name"] in names]
+
+
 def collect(
     records: Sequence[Record],
     metrics: Sequence[str],
     pool: Executor,
     published: Sequence[PublishedScore] = (),
     most: int | None = None,
+    measure: Measure | None = None,
 ) -> list[Study]:
     """Group records into studies.
 
@@ -105,10 +127,21 @@ def collect(
         pool: Does what takes long, see `workers`.
         published: Scores of papers.
         most: Largest number of methods that are compared in pairs; None: about 20.
+        measure: For metrics beyond the counts, see `compare`. Rows are then not cached, since they follow from the data
+            too.
     """
     groups = comparable(records)
-    _cache_rows(groups, tuple(metrics), pool)
-    return [_study(number, group, metrics, pool, published, most) for number, group in enumerate(groups, 1)]
+    if measure is None:
+        _cache_rows(groups, tuple(metrics), pool)
+    tasks = [] if measure is None else [(record.path, measure) for record in records if record.task.has_masks]
+    measures = dict(pool.map(_measure_run, tasks))
+    return [_study(number, group, metrics, pool, published, most, measures) for number, group in enumerate(groups, 1)]
+
+
+def _measure_run(task: tuple[Path, Measure]) -> "tuple[Path, Measures]":
+    """Measure the run in a folder; returns the folder beside its measures."""
+    path, measure = task
+    return path, measure(present_record(path))
 
 
 def _study(
@@ -118,16 +151,25 @@ def _study(
     pool: Executor,
     published: Sequence[PublishedScore],
     most: int | None,
+    measures: "Mapping[Path, Measures]",
 ) -> Study:
     (block,) = build_blocks(
-        group, by_class=True, trivial=True, metrics=metrics, published=published, backbone_data=backbone_data()
+        group,
+        by_class=True,
+        trivial=True,
+        metrics=metrics,
+        published=published,
+        backbone_data=backbone_data(),
+        measure=(lambda record: measures[record.path]) if measures else None,
     )
     methods = _rank_methods(group, block)
     paths = {label: {fold: record.path for fold, record in runs.items()} for label, runs in methods.items()}
-    pairing = pool.submit(compare_study, paths, block.metrics, most)
+    of_group = {record.path: measures[record.path] for record in group if record.path in measures}
+    pairing = pool.submit(compare_study, paths, block.metrics, most, of_group)
+    parting = pool.submit(difference_study, paths, block.metrics, most, of_group)
     records = [record for runs in methods.values() for record in runs.values()]
     folds = episodes_by_fold(methods) if group[0].task.has_masks else {}
-    return Study(number, block, records, methods, folds, pairing)
+    return Study(number, block, records, methods, folds, pairing, parting)
 
 
 def _rank_methods(group: list[Record], block: Block) -> Methods:

@@ -28,13 +28,15 @@ class RunCost:
 def costs_of(study: Study, metric: str) -> list[RunCost]:
     """Return the costs of all methods that have a score: mean seconds over their runs, the largest of the rest."""
     return [
-        RunCost(row.method, row.scores[metric], _mean_costs(list(study.methods[row.method].values())))
+        RunCost(row.method, row.scores[metric], mean_costs(list(study.methods[row.method].values())))
         for row in study.shown_rows
         if metric in row.scores
     ]
 
 
-def _mean_costs(runs: Sequence[Record]) -> dict[str, float | None]:
+def mean_costs(runs: Sequence[Record]) -> dict[str, float | None]:
+    """Return the costs of a method by the keys of `COSTS`: mean seconds over its runs, the largest of the rest."""
+
     def known(key: str) -> list[float]:
         return [float(run.run["cost"][key]) for run in runs if run.run["cost"].get(key) is not None]
 

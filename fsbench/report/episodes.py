@@ -32,13 +32,15 @@ class FoldEpisodes:
         episodes: The manifest's.
         class_names: The manifest's, by number.
         iou: Label of a method -> (E,) from 0 to 1, NaN where there is none.
-        right: Label of a method -> (E,) bool, whether presence is decided rightly for every way.
+        wrong: Label of a method -> (E,) number of ways whose presence is decided wrongly.
+        size: (E,) share of the query that shows any way, from 0 to 1; NaN where no method has counts.
     """
 
     episodes: tuple[Episode, ...]
     class_names: Mapping[int, str]
     iou: dict[str, np.ndarray]
-    right: dict[str, np.ndarray]
+    wrong: dict[str, np.ndarray]
+    size: np.ndarray
 
 
 def episodes_by_fold(methods: Methods) -> dict[int, FoldEpisodes]:
@@ -52,17 +54,20 @@ def episodes_by_fold(methods: Methods) -> dict[int, FoldEpisodes]:
         scores = {
             label: episode_scores(table, void) for label, table in tables.items() if set(COUNTS) <= set(table.columns)
         }
+        episodes = tuple(sorted(first.manifest.episodes, key=lambda episode: episode.index))
+        sizes = [object_sizes(tables[label]) for label in scores] or [np.full(len(episodes), np.nan)]
         folds[fold] = FoldEpisodes(
-            tuple(sorted(first.manifest.episodes, key=lambda episode: episode.index)),
+            episodes,
             {int(number): name for number, name in first.header["class_names"].items()},
             {label: iou for label, (iou, _) in scores.items()},
-            {label: right for label, (_, right) in scores.items()},
+            {label: wrong for label, (_, wrong) in scores.items()},
+            sizes[0],
         )
     return folds
 
 
 def episode_scores(frame: "pl.DataFrame", void: VoidPolicy) -> tuple[np.ndarray, np.ndarray]:
-    """Return the IoU (E,) of a count table's episodes by ascending index, and whether every decision is right (E,)."""
+    """Return the IoU (E,) of a count table's episodes by ascending index, and how many decisions are wrong (E,)."""
     _, episode = np.unique(frame["episode"].to_numpy(), return_inverse=True)
     ways = (frame["slot"] > 0).to_numpy()
     counts = np.column_stack([frame[name].to_numpy() for name in COUNTS])
@@ -73,7 +78,14 @@ def episode_scores(frame: "pl.DataFrame", void: VoidPolicy) -> tuple[np.ndarray,
     parts = np.bincount(episode[counted], minlength=number)
     iou = np.where(parts > 0, ratio / np.maximum(parts, 1), np.nan)
     wrong = ways & (frame["present"] != frame["decided"]).to_numpy()
-    return iou, np.bincount(episode[wrong], minlength=number) == 0
+    return iou, np.bincount(episode[wrong], minlength=number)
+
+
+def object_sizes(frame: "pl.DataFrame") -> np.ndarray:
+    """Return the share (E,) of each query's pixels, void included, that shows any way, by ascending index."""
+    rows = frame.filter(frame["slot"] == 0).sort("episode")
+    pixels = (rows["valid"] + rows["void"]).to_numpy()
+    return np.asarray(rows["gt"].to_numpy() / np.maximum(pixels, 1))
 
 
 def worth_a_look(folds: Mapping[int, FoldEpisodes], labels: Sequence[str], count: int) -> dict[int, list[int]]:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from math import ceil
 from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from fsbench.errors import FsbenchError, RecordError
 from fsbench.metrics.bootstrap import LEVEL
@@ -10,6 +12,9 @@ from fsbench.metrics.paired import RESAMPLES
 from fsbench.records.record import Record, read_record
 from fsbench.tables.comparable import Methods, numbers_of
 from fsbench.tables.compare import Comparison, ComparisonLine, compare_methods
+
+if TYPE_CHECKING:
+    from fsbench.tables.rescoring.measures import Measures
 
 ALL_METRICS = 12
 """Largest number of methods that are compared in all metrics; more are compared in the first alone."""
@@ -19,7 +24,10 @@ MARGIN = 2
 
 
 def compare_study(
-    paths: Mapping[str, Mapping[int, Path]], metrics: Sequence[str], most: int | None
+    paths: Mapping[str, Mapping[int, Path]],
+    metrics: Sequence[str],
+    most: int | None,
+    measures: "Mapping[Path, Measures]" = MappingProxyType({}),
 ) -> tuple[Comparison | None, str]:
     """Compare the methods that have runs of the same folds.
 
@@ -28,46 +36,56 @@ def compare_study(
         metrics: Metrics to compare in.
         most: Largest number of methods; None: as many as can be told apart with the usual number of resamples after
             Holm's correction. A larger number takes more resamples.
+        measures: Of the runs by folder, for metrics beyond the counts.
 
     Returns:
         The comparison, or None; and a remark on what is left out, or why there is none.
     """
-    methods = {label: {fold: _record(path) for fold, path in runs.items()} for label, runs in paths.items()}
-    if len(methods) < 2:
+    taken, remark = comparable_methods(paths, most)
+    if len(paths) < 2:
         return None, "One method alone: there is nothing to compare."
-    widest: dict[int, Record] = max(methods.values(), key=lambda runs: len(runs))
-    folds = set(widest)
-    alike = [label for label, runs in methods.items() if set(runs) == folds]
-    lines = 1 if _complete(methods, folds) else len(folds)
-    limit = most if most is not None else _most_methods(lines)
-    taken = {label: methods[label] for label in alike[:limit]}
-    without = [label for label in methods if label not in taken]
-    remarks = [f"without runs of the same folds ({numbers_of(folds)})" if len(alike) < len(methods) else ""]
-    remarks += [f"beyond the {limit} best (--compare shows more)" if len(alike) > limit else ""]
-    remark = f"Left out, {' or '.join(filter(None, remarks))}: {', '.join(without)}." if without else ""
     if len(taken) < 2:
         return None, f"Fewer than two methods have runs of the same folds. {remark}"
-    pairs = len(taken) * (len(taken) - 1) // 2 * lines
+    pairs = len(taken) * (len(taken) - 1) // 2 * _lines(taken)
     resamples = max(RESAMPLES, ceil(MARGIN * pairs / (1 - LEVEL)))
     try:
-        return compare_methods(
-            taken, metrics if len(taken) <= ALL_METRICS else metrics[:1], (), None, resamples
-        ), remark
+        compared = metrics if len(taken) <= ALL_METRICS else metrics[:1]
+        measure = (lambda record: measures[record.path]) if measures else None
+        return compare_methods(taken, compared, (), None, resamples, measure), remark
     except FsbenchError as error:
         return None, f"Not compared: {error}"
 
 
-def _record(path: Path) -> Record:
+def comparable_methods(paths: Mapping[str, Mapping[int, Path]], most: int | None) -> tuple[Methods, str]:
+    """Return the methods that have runs of the same folds, and a remark on those that are left out.
+
+    Args:
+        paths: Label -> folder of the run of each fold; the best method first.
+        most: Largest number of methods; None: see `compare_study`.
+    """
+    widest: set[int] = max((set(runs) for runs in paths.values()), key=len)
+    alike = [label for label, runs in paths.items() if set(runs) == widest]
+    methods = {label: {fold: present_record(path) for fold, path in paths[label].items()} for label in alike}
+    limit = most if most is not None else _most_methods(_lines(methods))
+    taken = {label: methods[label] for label in alike[:limit]}
+    without = [label for label in paths if label not in taken]
+    remarks = [f"without runs of the same folds ({numbers_of(widest)})" if len(alike) < len(paths) else ""]
+    remarks += [f"beyond the {limit} best (--compare shows more)" if len(alike) > limit else ""]
+    return taken, f"Left out, {' or '.join(filter(None, remarks))}: {', '.join(without)}." if without else ""
+
+
+def present_record(path: Path) -> Record:
+    """Read the record in a folder. Raises RecordError where it is gone."""
     record = read_record(path)
     if record is None:
         raise RecordError(f"{path} was removed while the report was made; make the report again")
     return record
 
 
-def _complete(methods: Methods, folds: set[int]) -> bool:
-    """True if `folds` are all folds of the task, so that methods are compared by their mean."""
-    first = next(runs for runs in methods.values() if set(runs) == folds)
-    return len(folds) == int(next(iter(first.values())).header["folds"])
+def _lines(methods: Methods) -> int:
+    """Return the tests for each pair: one where there are all folds, compared by their mean, else one a fold."""
+    first = next(iter(methods.values()))
+    return 1 if len(first) == int(next(iter(first.values())).header["folds"]) else len(first)
 
 
 def _most_methods(lines: int) -> int:

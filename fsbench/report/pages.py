@@ -3,16 +3,19 @@
 import csv
 import io
 import re
-from collections.abc import Sequence
+import shlex
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from markupsafe import Markup
 
 from fsbench import __version__
 from fsbench.episodes.protocol import load_protocol
 from fsbench.files import write_text
-from fsbench.metrics.bootstrap import Interval
+from fsbench.metrics.bootstrap import RESAMPLES
 from fsbench.metrics.scores import METRICS
 from fsbench.papers.files import read_paper
 from fsbench.papers.layout import RESULT_NOTES, NumberedNotes, results_grid
@@ -20,13 +23,17 @@ from fsbench.papers.results import RowResult
 from fsbench.report.collect import Study
 from fsbench.report.costs import COSTS, costs_of, devices
 from fsbench.report.curves import curves_of
+from fsbench.report.differences import KINDS, thousandths
 from fsbench.report.episodes import IOU_MEANING
-from fsbench.report.gallery import Gallery
+from fsbench.report.explorer.page import EXPLORER_PAGE, explorer_scripts, explorer_styles
 from fsbench.report.matrix import matrix_cells
 from fsbench.report.plots import cost_plot, curve_plot, heat_plot, size_plot, themed
-from fsbench.report.provenance import anchors, run_cards, table_command
-from fsbench.report.theme import TEMPLATES, content_hash, template_environment
-from fsbench.report.views import HeatMap, class_heat_map, episode_lines, fold_heat_map, gallery_data, score_scale
+from fsbench.report.provenance import anchors, metric_arguments, run_cards, table_command
+from fsbench.report.scores import heat
+from fsbench.report.scores.leaderboard import build_leaderboard
+from fsbench.report.spread import cost_plot_gap, curve_plot_gap, size_plot_gap
+from fsbench.report.theme import TEMPLATES, inlined, template_environment
+from fsbench.report.views import episode_lines
 from fsbench.tables import breakdowns, layout
 from fsbench.tables import formats as render
 from fsbench.tables.compare import Comparison
@@ -34,6 +41,7 @@ from fsbench.tables.compare_layout import plot as plot_differences
 from fsbench.tables.compare_layout import to_sheet as comparison_to_sheet
 from fsbench.tables.protocol_text import LABELS, choices
 from fsbench.tables.summary import card_notes
+from fsbench.visualization.palette import ERROR_NAMES
 
 
 class Pages:
@@ -58,11 +66,10 @@ class Pages:
         self.root = folder
         self.results = results
         self.studies = studies
-        self.environment = template_environment()
-        style, script = ((TEMPLATES / name).read_text() for name in ("style.css", "report.js"))
-        self.common = {
-            "style": Markup(style), "script": Markup(script), "style_hash": content_hash(style),
-            "script_hash": content_hash(script),
+        self.environment = template_environment((TEMPLATES, EXPLORER_PAGE))
+        self.common: dict[str, Any] = {
+            "styles": inlined([TEMPLATES / "style.css"]),
+            "scripts": inlined([TEMPLATES / name for name in ("state.js", "report.js")]),
             "command": command, "refused": refused, "version": __version__, "studies": studies,
             "has_papers": bool(results),
         }  # fmt: skip
@@ -72,8 +79,10 @@ class Pages:
             "digits": lambda metric, percent=2: METRICS[metric].digits(percent),
             "figure": layout.figure,
             "place": _percent_of_scale,
-            "level": _heat_class,
+            "difference_level": heat.difference_level,
+            "score_level": heat.score_level,
             "bare": _bare_number,
+            "tex": render.tex,
         }
 
     def folder(self, study: Study) -> Path:
@@ -102,82 +111,144 @@ class Pages:
         if shown:
             self._write(self.root / "papers.html", "papers.html", up="", tables=shown, notes=RESULT_NOTES)
 
-    def study(self, study: Study, gallery: Gallery) -> None:
-        """Write a study's pages, tables and plots."""
+    def study(self, study: Study, not_shown: Sequence[str] = ()) -> None:
+        """Write a study's pages, tables and plots; `not_shown` says what its explorer lacks."""
         folder, up = self.folder(study), "../"
         metric = study.block.metrics[0]
         sheet = breakdowns.to_sheet(study.block, ["size", "card"])
         write_text(folder / "table.csv", render.render([study.block], "csv"))
         write_text(folder / "table.tex", render.render([study.block], "latex", ["size"]))
-        plots = self._plots(study, metric)
         comparison, remark = study.pairing.result()
+        classes = heat.class_heat_map(study, metric)
+        plots, missing = self._plots(study, metric, classes)
         if comparison is not None:
             words = comparison_to_sheet(comparison)
             write_text(folder / "comparison.tex", render.latex([words]))
-            write_text(folder / "comparison.csv", _csv([line for _, grid in words.parts for line in [*grid, []]]))
+            write_text(folder / "comparison.csv", _csv(_comparison_lines(words)))
             if comparison.alike and len(comparison.methods) <= 30:
                 plots["apart"] = self._difference_plot(folder, comparison)
         published = next((grid for caption, grid in sheet.parts if caption == "reported beside measured"), [])
         header = study.records[0].header
         protocol = load_protocol(header["protocol"]) if study.task.has_masks else None
+        scripts = [TEMPLATES / name for name in ("state.js", "leaderboard.js", "differences.js", "report.js")]
         self._write(
             folder / "index.html", "study.html", up=up, study=study, metric=metric, plots=plots,
             comparison=comparison, remark=remark, cells=matrix_cells, published=published,
             notes=sheet.notes, marks=study.block.marks, card_notes=card_notes(study.block),
             card_grid=next(grid for caption, grid in sheet.parts if caption == "cards"),
-            anchors=anchors(study), folds=fold_heat_map(study, metric),
-            classes=class_heat_map(study, metric),
-            scales={m: score_scale(study.block, m) for m in study.block.metrics},
+            anchors=anchors(study), missing_plots=missing, drawn=plots, scripts=inlined(scripts),
             costs=costs_of(study, metric), cost_names=COSTS, devices=devices(study), protocol=protocol, labels=LABELS,
             choices=choices(protocol) if protocol else {}, table_command=table_command,
             manifests={r.header["fold"]: r.manifest_sha256 for r in study.records}, header=header,
+            short=layout.shortened(study.methods, (24, 34, 46)), many_names=_many_names,
+            **self._leaderboard(study, comparison), **self._differences(study, classes),
         )  # fmt: skip
         self._write(folder / "runs.html", "runs.html", up=up, study=study, cards=run_cards(study))
         if not study.task.has_masks:
             return
         write_text(folder / "episodes.csv", _csv(episode_lines(study)))
         self._write(
-            folder / "gallery.html", "gallery.html", up=up, study=study, data=gallery_data(study, gallery),
-            missing=gallery.missing,
-            meaning=IOU_MEANING,
+            folder / "explorer.html", "explorer.html", up=up, study=study, not_shown=not_shown, meaning=IOU_MEANING,
+            error_names=ERROR_NAMES,
+            styles=explorer_styles(self.common["styles"]), scripts=explorer_scripts(self.common["scripts"]),
         )  # fmt: skip
 
-    def _plots(self, study: Study, metric: str) -> dict[str, Markup]:
-        """Write all plots as SVG files; returns those that stand on the study's page, by name."""
-        plots: dict[str, str] = {}
-        costs = costs_of(study, metric)
-        for kind in COSTS:
-            if sum(cost.values.get(kind) is not None for cost in costs) > 0:
-                plots[f"cost-{kind}"] = cost_plot(costs, kind, metric, f"{study.number}{kind}")
-        if any(metric in cell.scores for row in study.shown_rows for cell in row.by_size.values()):
-            plots["sizes"] = size_plot(study.shown_rows, metric, f"{study.number}sizes")
-        curves = curves_of(study.methods)
-        if curves:
+    def _leaderboard(self, study: Study, comparison: Comparison | None) -> dict[str, Any]:
+        """Return what the template of the leaderboard takes."""
+        leaderboard = build_leaderboard(study, comparison)
+        letters = {
+            column.key: max(len(line.cells[i].letters) for line in leaderboard.lines)
+            for i, column in enumerate(leaderboard.columns)
+        }
+        return {
+            "leaderboard": leaderboard,
+            "lettered": {key for key, longest in letters.items() if longest},
+            "longest_letters": max(letters.values(), default=0),
+            "scales": {metric: heat.score_scale(study, metric) for metric in study.block.metrics},
+        }
+
+    def _differences(self, study: Study, classes: heat.HeatMap) -> dict[str, Any]:
+        """Return what the template of differences takes."""
+        metric, differences = study.block.metrics[0], study.parting.result()
+        numbers = classes.numbers()
+        known = numbers[~np.isnan(numbers)]
+        span = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+        scales = [heat.difference_scale(classes.differences(i)) for i in range(len(classes.methods))]
+        breakdowns_asked = [word for kind in ("class", "size", "fold") for word in ("--by", kind)]
+        asked = breakdowns_asked if study.task.has_masks else ["--by", "class"]
+        folders = sorted({str(record.path) for record in study.records})
+        return {
+            "differences": differences, "kinds": KINDS, "classes": classes, "scales_by_baseline": scales,
+            "score_range": span, "resamples": f"{RESAMPLES:,}",
+            "compare_command": shlex.join(["fsbench", "compare", *folders, *metric_arguments(study), *asked]),
+            "less_is_better": " ".join(name for name, each in METRICS.items() if each.sign < 0),
+            "heat_data": {
+                "methods": classes.methods, "metric": metric, "scores": thousandths(numbers), "scales": scales,
+                "range": span, "sign": METRICS[metric].sign, "digits": METRICS[metric].digits(1), "steps": heat.STEPS,
+            },
+        }  # fmt: skip
+
+    def _plots(self, study: Study, metric: str, classes: heat.HeatMap) -> tuple[dict[str, Markup], dict[str, Any]]:
+        """Write the plots that show something as SVG files.
+
+        Returns:
+            The plots by name, and in sentences why others are left out.
+        """
+        costs, curves, rows = costs_of(study, metric), curves_of(study.methods), study.shown_rows
+        gaps = {kind: cost_plot_gap(costs, kind, metric, len(study.methods)) for kind in COSTS}
+        missing: dict[str, Any] = {"cost": list(dict.fromkeys(filter(None, gaps.values())))}
+        missing |= {"sizes": size_plot_gap(rows, metric), "curves": curve_plot_gap(curves)}
+        plots = {
+            f"cost-{kind}": cost_plot(costs, kind, metric, f"{study.number}{kind}")
+            for kind, gap in gaps.items()
+            if not gap
+        }
+        if study.task.has_masks and not missing["sizes"]:
+            plots["sizes"] = size_plot(rows, metric, f"{study.number}sizes")
+        if not missing["curves"]:
             plots["curves"] = curve_plot(curves, f"{study.number}curves")
-        files = dict(plots)
-        for name, heat in (("folds", fold_heat_map(study, metric)), ("classes", class_heat_map(study, metric))):
-            if heat.columns:
-                files[name] = heat_plot(heat.rows, heat.columns, _plain_values(heat), metric, f"{study.number}{name}")
-                write_text(self.folder(study) / f"{name}.csv", _csv([["method", *heat.columns], *heat.lines()]))
-        for name, svg in files.items():
+        if classes.names:
+            compared = len(classes.methods) > 1
+            values = classes.differences(0) if compared else classes.numbers()
+            scale = heat.difference_scale(values) if compared else None
+            if not np.isnan(values).all():
+                plots["classes"] = heat_plot(
+                    classes.names, classes.methods, values.T, scale, metric, f"{study.number}classes"
+                )
+            write_text(self.folder(study) / "classes.csv", _csv(classes.lines()))
+        folds = heat.fold_heat_map(study, metric)
+        if folds.names:
+            write_text(self.folder(study) / "folds.csv", _csv(folds.lines()))
+        for name, svg in plots.items():
             write_text(self.folder(study) / f"{name}.svg", svg)
-        return {name: Markup(svg) for name, svg in plots.items()}
+        return {name: Markup(svg) for name, svg in plots.items()}, missing
 
     def _difference_plot(self, folder: Path, comparison: Comparison) -> Markup:
-        """Draw which methods are told apart."""
-        plot_differences(folder / "apart.svg", comparison)
+        """Draw which methods are told apart in the first metric."""
+        metric = next(iter(comparison.tables["all"]))
+        of_metric = replace(comparison, tables={"all": {metric: comparison.tables["all"][metric]}})
+        plot_differences(folder / "apart.svg", of_metric)
         svg = themed((folder / "apart.svg").read_text()).replace("#ffffff", "none")
         svg = svg.replace("<svg ", '<svg fill="currentColor" ', 1)  # letters are shapes there
         write_text(folder / "apart.svg", svg)
         return Markup(svg)
 
     def _write(self, path: Path, template: str, **values: Any) -> None:
-        page = self.environment.get_template(template).render(**self.common, **values)
+        page = self.environment.get_template(template).render(**(self.common | values))
         write_text(path, page)
 
 
-def _plain_values(heat: HeatMap) -> list[list[float | None]]:
-    return [[None if score is None else score.value for score in scores] for scores in heat.values]
+def _many_names(names: Collection[str]) -> bool:
+    """Return True if the names of columns are to be written upwards."""
+    return len(names) > 5 or (len(names) > 2 and max(map(len, names)) > 14)
+
+
+def _comparison_lines(sheet: layout.Sheet) -> list[list[str]]:
+    """Return the tables of a comparison one below the other, each line with its table's caption before it."""
+    lines: list[list[str]] = []
+    for caption, (head, *rest) in sheet.parts:
+        lines += [["table", *head], *([caption, *line] for line in rest), []]
+    return lines
 
 
 def _csv(lines: Sequence[Sequence[Any]]) -> str:
@@ -198,8 +269,3 @@ def _bare_number(word: str) -> str:
     """Return the number that a cell shows, without its interval; "" for other words."""
     number = re.fullmatch(r"([+-]?[\d.]+)( \[.*\])?", word)
     return number[1] if number else ""
-
-
-def _heat_class(interval: Interval | None, metric: str) -> str:
-    """Return the CSS class of a cell of a heat map: one of 11 colors, or none."""
-    return "none" if interval is None else f"h{round(10 * min(max(interval.value / METRICS[metric].maximum, 0), 1))}"

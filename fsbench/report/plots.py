@@ -2,9 +2,11 @@
 
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import ceil
 from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
 
 from fsbench.metrics.scores import METRICS
 from fsbench.report.costs import COSTS, RunCost, pareto_front
@@ -21,6 +23,13 @@ INK = "#010203"
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a7000", "#7f7f7f")
 """Colors that the color-blind can tell apart (Okabe and Ito); each also has a marker of its own."""
 MARKERS = "os^Dv<>P"
+DIVERGING = (
+    "#9c4a00", "#cc6a12", "#eb9a4d", "#f8c48d", "#fce5cd", "#f4f4f4",
+    "#d8e9f5", "#acd0ea", "#6fafdb", "#2f83bd", "#0b5394",
+)  # fmt: skip
+"""Colors of differences from worse to better, which the color-blind can tell apart; `style.css` has the same."""
+BANDS = 4
+"""Largest number of methods whose intervals a plot by size shows."""
 NAMED = 16
 """Number of methods that a plot names, the best ones."""
 
@@ -85,7 +94,9 @@ def cost_plot(costs: Sequence[RunCost], kind: str, metric: str, salt: str) -> st
     """Plot the score against a cost, with the Pareto front: methods than which no other is better and cheaper."""
     known = [cost for cost in costs if cost.values.get(kind) is not None]
     short = shortened(cost.method for cost in known[:NAMED])
-    columns = 2 if max(map(len, short.values())) <= 34 else 1  # below the axes: beside points they cover each other
+    from matplotlib.ticker import EngFormatter  # slow to import
+
+    columns = _legend_columns(short)  # below the axes: beside points they cover each other
 
     def paint(axis: "Axes") -> None:
         best = pareto_front([(cost.values[kind] or 0.0, METRICS[metric].sign * cost.score.value) for cost in known])
@@ -103,6 +114,8 @@ def cost_plot(costs: Sequence[RunCost], kind: str, metric: str, salt: str) -> st
             axis.set_xscale("log")
             axis.xaxis.set_major_formatter("{x:g}")  # its own are formulas, which names are not to be
             axis.xaxis.set_minor_formatter("")
+        elif max(positive) >= 1e5:
+            axis.xaxis.set_major_formatter(EngFormatter(sep=""))  # 22.02M, where the usual one takes out a factor
         axis.margins(x=0.1)
         assert axis.figure is not None
         axis.figure.legend(loc="outside lower left", frameon=False, fontsize=8, ncols=columns)
@@ -111,29 +124,39 @@ def cost_plot(costs: Sequence[RunCost], kind: str, metric: str, salt: str) -> st
 
 
 def size_plot(rows: Sequence[Row], metric: str, salt: str) -> str:
-    """Plot the score in each bin of object sizes, with its interval."""
+    """Plot the score in each bin of object sizes, on the bin's tick, with its interval as a band.
+
+    Of more than `BANDS` methods the bands would cover each other and are left out.
+    """
 
     def paint(axis: "Axes") -> None:
         named = rows[:NAMED]
         short = shortened(row.method for row in named)
         for number, row in enumerate(named):
             known = [(at, row.by_size[name].scores.get(metric)) for at, name in enumerate(SIZES) if name in row.by_size]
-            points = [(at + 0.5 * (number / max(len(named), 1) - 0.5), i) for at, i in known if i is not None]
+            points = [(at, i) for at, i in known if i is not None]
             if not points:
                 continue
             at, values = zip(*points, strict=True)
-            ends = [[max(i.value - i.low, 0) for i in values], [max(i.high - i.value, 0) for i in values]]
-            label = short[row.method]
             look = _look(number)
-            axis.errorbar(
-                at, [i.value for i in values], ends, label=label, linewidth=1.2, elinewidth=1, markersize=4, **look
-            )
+            axis.plot(at, [i.value for i in values], label=short[row.method], linewidth=1.4, markersize=5, **look)
+            if len(named) <= BANDS:
+                ends = [i.low for i in values], [i.high for i in values]
+                axis.fill_between(at, *ends, color=look["color"], alpha=0.13, linewidth=0)
+                axis.vlines(at, *ends, color=look["color"], linewidth=1, alpha=0.7)
         axis.set_xticks(range(len(SIZES)), [f"{name} %" for name in SIZES])
+        axis.set_xlim(-0.3, len(SIZES) - 0.7)
         axis.set_xlabel("object's share of the query image")
         axis.set_ylabel(metric)
-        axis.legend(frameon=False, fontsize=9, ncols=1 + (len(named) > 6), loc="best")
+        assert axis.figure is not None
+        axis.figure.legend(loc="outside lower left", frameon=False, fontsize=8, ncols=_legend_columns(short))
 
-    return draw_svg(paint, salt, 7.5)
+    short = shortened(row.method for row in rows[:NAMED])
+    return draw_svg(paint, salt, height=3.8 + 0.18 * ceil(len(short) / _legend_columns(short)))
+
+
+def _legend_columns(short: Mapping[str, str]) -> int:
+    return 2 if max(map(len, short.values())) <= 34 else 1
 
 
 def curve_plot(curves: Sequence[Curve], salt: str) -> str:
@@ -151,35 +174,44 @@ def curve_plot(curves: Sequence[Curve], salt: str) -> str:
         axis.set_ylabel("validation mIoU")
         axis.legend(frameon=False, fontsize=9)
 
-    return draw_svg(paint, salt, 7.5)
+    return draw_svg(paint, salt)
 
 
 def heat_plot(
-    rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float | None]], metric: str, salt: str
+    rows: Sequence[str], columns: Sequence[str], values: np.ndarray, scale: float | None, metric: str, salt: str
 ) -> str:
-    """Draw a heat map with its numbers; cells without one stay empty."""
+    """Draw a heat map with its numbers; cells without one stay empty.
+
+    Args:
+        rows: Names of classes.
+        columns: Labels of methods; of differences, the first is what the others are compared with.
+        values: (rows, columns) scores or differences, NaN where there is none.
+        scale: Where the colors of differences end on either side of zero; None: scores, colored from least to greatest.
+        metric: Of the values.
+        salt: Keeps the ids of plots on one page apart.
+    """
+    digits = METRICS[metric].digits(1)
+    low, high = (float(np.nanmin(values)), float(np.nanmax(values))) if scale is None else (-scale, scale)
+    names = list(shortened(columns).values())
+    from matplotlib.colors import LinearSegmentedColormap  # slow to import
 
     def paint(axis: "Axes") -> None:
         axis.grid(False)
-        filled = [[float("nan") if value is None else value for value in line] for line in values]
-        image = axis.imshow(filled, cmap="cividis", vmin=0, vmax=METRICS[metric].maximum, aspect="auto")
-        axis.set_xticks(range(len(columns)), list(shortened(columns).values()), rotation=60, ha="right", fontsize=8)
-        axis.set_yticks(range(len(rows)), list(shortened(rows).values()), fontsize=8)
-        if len(rows) * len(columns) <= 400:
-            for y, line in enumerate(values):
-                for x, value in enumerate(line):
-                    if value is not None:
-                        light = "#111111" if value > 0.55 * METRICS[metric].maximum else "#ffffff"
-                        axis.text(
-                            x,
-                            y,
-                            f"{value:.{METRICS[metric].digits(0)}f}",
-                            ha="center",
-                            va="center",
-                            fontsize=7,
-                            color=light,
-                        )
+        better_is_blue = LinearSegmentedColormap.from_list("differences", DIVERGING[:: METRICS[metric].sign])
+        colors = "cividis" if scale is None else better_is_blue
+        image = axis.imshow(values, cmap=colors, vmin=low, vmax=high, aspect="auto")
+        axis.set_xticks(range(len(columns)), names, rotation=60, ha="right", fontsize=8)
+        axis.set_yticks(range(len(rows)), rows, fontsize=8)
+        for (y, x), value in np.ndenumerate(values):
+            if not np.isnan(value):
+                share = (min(max(value, low), high) - low) / ((high - low) or 1)
+                dark = share < 0.5 if scale is None else abs(share - 0.5) > 0.35
+                words = f"{value:.{digits}f}" if scale is None else f"{value:+.{digits}f}"
+                ink = "#ffffff" if dark else "#111111"
+                cell = axis.text(x, y, words, ha="center", va="center", fontsize=7, color=ink)
+                cell.set_in_layout(False)  # it lies inside the axes, and measuring thousands of words takes seconds
         assert axis.figure is not None
-        axis.figure.colorbar(image, ax=axis, fraction=0.03, pad=0.01)
+        label = metric if scale is None else f"{metric} minus that of {names[0]}"
+        axis.figure.colorbar(image, ax=axis, fraction=0.03, pad=0.01, label=label)
 
-    return draw_svg(paint, salt, min(3 + 0.45 * len(columns), 30), min(1.6 + 0.28 * len(rows), 24))
+    return draw_svg(paint, salt, min(4 + 0.5 * len(columns), 30), min(1.8 + 0.2 * len(rows), 30))

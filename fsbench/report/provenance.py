@@ -8,6 +8,7 @@ from typing import Any
 from fsbench.records.grouping import fold_of
 from fsbench.records.record import Record
 from fsbench.report.collect import Study
+from fsbench.tables.blocks import DEFAULT
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ def run_cards(study: Study) -> list[RunCard]:
     cards: list[RunCard] = []
     for label, runs in study.methods.items():
         for record in runs.values():
-            cards.append(RunCard(f"run-{len(cards) + 1}", label, fold_of(record), _facts(record)))
+            cards.append(RunCard(f"run-{len(cards) + 1}", label, fold_of(record), _facts(study, record)))
     return cards
 
 
@@ -34,14 +35,14 @@ def anchors(study: Study) -> dict[tuple[str, int], str]:
     return {(card.method, card.fold): card.anchor for card in run_cards(study)}
 
 
-def _facts(record: Record) -> list[tuple[str, str]]:
+def _facts(study: Study, record: Record) -> list[tuple[str, str]]:
     run, identity = record.run, record.run["identity"]
     provenance: dict[str, Any] = run.get("provenance") or {}
     config = record.path / "config.yaml"
     facts = [
         ("run", run["id"]),
         ("folder", str(record.path)),
-        ("its scores", shlex.join(["fsbench", "table", str(record.path)])),
+        ("its scores", table_command(study, [record])),
     ]
     if config.is_file():
         facts.append(("run it again", shlex.join(["fsbench", "run", f"--config={config}", "--run.force=true"])))
@@ -54,12 +55,19 @@ def _facts(record: Record) -> list[tuple[str, str]]:
         ("backbone", f"{identity['backbone']['name']}, weights {identity['backbone']['weights']}"),
         ("presence", str(run.get("presence", ""))),
     ]
-    names = ("finished", "commit", "device", "cpu_kernels", "processes", "threads", "python")
+    names = ("finished", "commit", "device", "cpu_kernels", "cache_dtype", "processes", "threads", "python")
     facts += [(name, str(provenance.get(name) or "")) for name in names]
     facts.append(("versions", ", ".join(f"{k} {v}" for k, v in (provenance.get("versions") or {}).items())))
     return [(name, value) for name, value in facts if value]
 
 
-def table_command(records: Sequence[Record], *more: str) -> str:
-    """Return the command that prints the scores of `records`, with further arguments `more`."""
-    return shlex.join(["fsbench", "table", *(str(record.path) for record in records), *more])
+def table_command(study: Study, records: Sequence[Record], *more: str) -> str:
+    """Return the command that prints a study's scores of `records`, with further arguments `more`."""
+    folders = [str(record.path) for record in records]
+    return shlex.join(["fsbench", "table", *folders, *metric_arguments(study), *more])
+
+
+def metric_arguments(study: Study) -> list[str]:
+    """Return the arguments of a command that prints the scores of a study; none where they are the usual ones."""
+    metrics = tuple(study.block.metrics)
+    return ["--metrics", ",".join(metrics)] if study.task.has_masks and metrics != DEFAULT else []

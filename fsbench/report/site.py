@@ -11,10 +11,11 @@ from fsbench.files import write_text
 from fsbench.files.folders import check_free, replacing_folder
 from fsbench.papers.files import papers
 from fsbench.papers.results import RowResult, results_in_block
-from fsbench.report.collect import Study, collect, read_runs
-from fsbench.report.gallery import Gallery, draw_gallery
+from fsbench.report.collect import Study, collect, of_methods, read_runs
+from fsbench.report.explorer.write import ExplorerOptions, write_explorer
 from fsbench.report.pages import Pages
 from fsbench.report.workers import workers
+from fsbench.tables.compare import Measure
 from fsbench.tables.published.scores import PublishedScore
 
 MARK = "fsbench-report.json"
@@ -29,17 +30,21 @@ class ReportOptions:
         runs: Folders of runs.
         out: Folder of the report.
         metrics: Metrics; the first ranks.
-        gallery: Number of episodes drawn for each pair of methods.
+        explorer: How much of single episodes is shown.
         most: Largest number of methods that are compared in pairs; None: about 20.
         command: The command that makes the report.
+        methods: Names of the only methods that are shown; all where there are none.
+        measure: Measures what `metrics` beyond the counts need of a run; another process may be asked to.
     """
 
     runs: Sequence[Path]
     out: Path
     metrics: Sequence[str]
-    gallery: int
+    explorer: ExplorerOptions
     most: int | None
     command: str
+    methods: Sequence[str] = ()
+    measure: Measure | None = None
 
 
 def write_report(
@@ -56,7 +61,7 @@ def write_report(
         Messages about runs that are left out.
 
     Raises:
-        SettingsError: there is no run, or `options.out` is not free.
+        SettingsError: there is no run, or none of a method that is asked for, or `options.out` is not free.
     """
     out = Path(os.path.realpath(options.out))  # a symbolic link stays; its target is replaced
     check_free(out, MARK, "report")
@@ -65,14 +70,14 @@ def write_report(
         folders = ", ".join(map(str, options.runs))
         none = f"no finished run in {folders}; make one with: make bench"
         raise SettingsError(*(refused or [none]))
+    records = of_methods(records, options.methods)
     with replacing_folder(out, MARK, "report") as folder, workers(len(records)) as pool:
-        studies = collect(records, options.metrics, pool, published, options.most)
+        studies = collect(records, options.metrics, pool, published, options.most, options.measure)
         pages = Pages(folder, studies, options.command, refused, _paper_results(studies, published))
         for study in studies:
             pages.folder(study).mkdir()
             drawn = study.task.has_masks
-            gallery = draw_gallery(study, pages.folder(study), options.gallery, report) if drawn else Gallery()
-            pages.study(study, gallery)
+            pages.study(study, write_explorer(study, pages.folder(study), options.explorer, report) if drawn else ())
         pages.index()
         pages.papers()
         write_text(folder / MARK, json.dumps({"made by": options.command, "runs": len(records)}) + "\n")

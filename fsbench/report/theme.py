@@ -3,9 +3,11 @@
 import hashlib
 from base64 import b64encode
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -21,3 +23,17 @@ def template_environment(folders: Sequence[Path] = (TEMPLATES,)) -> Environment:
 def content_hash(text: str) -> str:
     """Return the hash that a content security policy names an inline script or style by."""
     return "sha256-" + b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+@dataclass(frozen=True)
+class Inlined:
+    """Scripts or styles that stand inside a page, and their hashes as its content security policy lists them."""
+
+    texts: list[Markup]
+    hashes: Markup
+
+
+def inlined(files: Sequence[Path]) -> Inlined:
+    """Read scripts or styles that a page takes in, in their order."""
+    texts = [file.read_text() for file in files]
+    return Inlined(list(map(Markup, texts)), Markup(" ".join(f"'{content_hash(text)}'" for text in texts)))

@@ -1,17 +1,38 @@
-"""Draw a contact sheet of predictions: supports, the query's truth, the prediction, and an earlier one."""
+"""Draw a contact sheet of predictions: supports, the query's truth, the prediction, its errors, and an earlier one."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.episodes.samplers import Episode
-from fsbench.visualization.episodes import paint_slots, query_image, support_images
-from fsbench.visualization.sheet import Panel, write_sheet
+from fsbench.visualization.captions import iou_caption, presence_caption
+from fsbench.visualization.episodes import query_image, support_images
+from fsbench.visualization.masks import paint_errors, paint_slots
+from fsbench.visualization.palette import ERROR_COLORS
+from fsbench.visualization.sheet import KeyEntry, Panel, error_key, write_sheet
+from fsbench.visualization.tiles import resized
 
-TILE = (192, 144)
+TILE = (224, 168)
 MAX_SHOTS = 2
+
+
+class DrawnPrediction(NamedTuple):
+    """The prediction of an episode.
+
+    Attributes:
+        label_map: (h, w), in way slots. One of another size than its image (metrics at the input size) is stretched
+            over it.
+        present: Decision on every way.
+        iou: IoU of every way, from 0 to 1, None where there is nothing to find and nothing was predicted; None
+            altogether where it is not known.
+    """
+
+    label_map: np.ndarray
+    present: Sequence[bool]
+    iou: Sequence[float | None] | None = None
 
 
 def choose(episodes: Sequence[Episode], count: int = 8) -> list[Episode]:
@@ -24,39 +45,42 @@ def choose(episodes: Sequence[Episode], count: int = 8) -> list[Episode]:
 def contact_sheet(
     path: Path,
     index: SegmentationIndex,
-    predictions: Mapping[int, tuple[np.ndarray, list[bool]]],
+    predictions: Mapping[int, DrawnPrediction],
     episodes: Sequence[Episode],
     earlier: Mapping[int, np.ndarray] | None = None,
 ) -> None:
-    """Write a PNG with one row per episode.
+    """Write a PNG with one row per episode, and a key.
 
     Args:
         path: Where to write.
         index: Reads images and label maps.
-        predictions: By episode index, the label map (h, w) in way slots and the decision on every way. A label map of
-            another size than its image (metrics at the input size) is stretched over it.
+        predictions: By episode index.
         episodes: Rows of the sheet; those without a prediction are left out.
         earlier: Earlier label maps by episode index, drawn beside the predictions with the differing pixels.
     """
-    rows = []
-    for episode in episodes:
-        if episode.index in predictions:
-            label_map, present = predictions[episode.index]
-            rows.append(_draw_row(index, episode, label_map, present, (earlier or {}).get(episode.index)))
-    write_sheet(path, rows, TILE)
+    drawn = [episode for episode in episodes if episode.index in predictions]
+    rows = [
+        _draw_row(index, episode, predictions[episode.index], (earlier or {}).get(episode.index)) for episode in drawn
+    ]
+    key: list[KeyEntry] = ["errors, over the gray image:", *error_key()]
+    if any(len(episode.classes) > 1 for episode in drawn):
+        key.append("an episode's ways have the colors of its supports; their IoU are in the same order")
+    write_sheet(path, rows, TILE, key)
 
 
 def _draw_row(
-    index: SegmentationIndex, episode: Episode, label_map: np.ndarray, present: list[bool], earlier: np.ndarray | None
+    index: SegmentationIndex, episode: Episode, prediction: DrawnPrediction, earlier: np.ndarray | None
 ) -> list[Panel]:
-    panels = [(support.caption, support.painted()) for support in support_images(index, episode, MAX_SHOTS)]
+    panels = [(support.caption, support.painted(TILE)) for support in support_images(index, episode, MAX_SHOTS)]
     query = query_image(index, episode)
-    panels.append((f"{episode.index}: {query.caption}", query.painted()))
+    pixels = resized(query.pixels, TILE)
     names = [index.class_names[class_id - 1] for class_id in episode.classes]
-    predicted = [name for name, decision in zip(names, present, strict=True) if decision]
-    panels.append((f"predicted: {', '.join(predicted) or 'none'}", paint_slots(query.pixels, label_map)))
+    panels.append((f"{episode.index}: {query.caption}", paint_slots(pixels, query.slots)))
+    panels.append((presence_caption(names, prediction.present), paint_slots(pixels, prediction.label_map)))
+    errors = "errors" if prediction.iou is None else iou_caption(prediction.iou, query.ways)
+    panels.append((errors, paint_errors(pixels, prediction.label_map, query.slots)))
     if earlier is not None:
-        differs = (earlier != label_map).astype(np.uint8)
-        panels.append(("before", paint_slots(query.pixels, earlier)))
-        panels.append((f"{int(differs.sum())} pixels differ", paint_slots(query.pixels, differs)))
+        differs = (earlier != prediction.label_map).astype(np.uint8)
+        panels.append(("before", paint_slots(pixels, earlier)))
+        panels.append((f"{int(differs.sum())} pixels differ", paint_slots(pixels, differs, ERROR_COLORS[1:2])))
     return panels

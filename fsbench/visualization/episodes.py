@@ -1,23 +1,26 @@
-"""Draw episodes: their images with masks over them, from a data set's files or from a batch.
+"""The images of episodes with the ways of their pixels, from a data set's files or from a batch.
 
 Shapes: H W an image, h w a label map in way slots (0 background, 1 the first way, 255 void).
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw
-from torch import Tensor
 
-from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import VOID, SegmentationIndex
-from fsbench.data.image_io import read_image
-from fsbench.data.transforms import resize_labels, way_labels
+from fsbench.data.image_io import read_view
+from fsbench.data.label_maps import way_labels
 from fsbench.episodes.samplers import Episode
-from fsbench.visualization.colors import WAY_COLORS
-from fsbench.visualization.error_map import ERROR_COLORS, error_map
+from fsbench.visualization.captions import truth_caption
+from fsbench.visualization.masks import paint_slots
+from fsbench.visualization.tiles import resized
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from fsbench.data.batch import EpisodeBatch
 
 
 class LabeledImage(NamedTuple):
@@ -33,9 +36,14 @@ class LabeledImage(NamedTuple):
     pixels: np.ndarray
     slots: np.ndarray
 
-    def painted(self) -> np.ndarray:
-        """Return the image with its ways' colors over it."""
-        return paint_slots(self.pixels, self.slots)
+    @property
+    def ways(self) -> list[int]:
+        """The ways that the image shows, from 1."""
+        return _ways_of(self.slots)
+
+    def painted(self, size: tuple[int, int] | None = None) -> np.ndarray:
+        """Return the image with its ways over it, at its own size or fitted into `size` (width, height)."""
+        return paint_slots(self.pixels if size is None else resized(self.pixels, size), self.slots)
 
 
 def support_images(index: SegmentationIndex, episode: Episode, shots: int | None = None) -> list[LabeledImage]:
@@ -53,14 +61,14 @@ def query_image(index: SegmentationIndex, episode: Episode) -> LabeledImage:
     """Read an episode's query and its truth from a data set."""
     slots = way_labels(index.label_map(episode.query), index.label_values(episode.query, episode.classes))
     names = [index.class_names[class_id - 1] for class_id in episode.classes]
-    return LabeledImage(_truth_caption(slots, names), _read_pixels(index, episode.query), slots)
+    return LabeledImage(truth_caption(names, _ways_of(slots)), _read_pixels(index, episode.query), slots)
 
 
 def _read_pixels(index: SegmentationIndex, name: str) -> np.ndarray:
-    return np.array(read_image(index.image_path(name)))
+    return np.array(read_view(index.image_path(name), index.crop(name)))
 
 
-def batch_support_images(episode: EpisodeBatch, names: Sequence[str]) -> list[LabeledImage]:
+def batch_support_images(episode: "EpisodeBatch", names: Sequence[str]) -> list[LabeledImage]:
     """Return the supports of a batch of one episode, whose ways have `names`."""
     images = []
     for slot, name in enumerate(names, 1):
@@ -71,52 +79,19 @@ def batch_support_images(episode: EpisodeBatch, names: Sequence[str]) -> list[La
     return images
 
 
-def batch_query_image(episode: EpisodeBatch, names: Sequence[str]) -> LabeledImage:
+def batch_query_image(episode: "EpisodeBatch", names: Sequence[str]) -> LabeledImage:
     """Return the query and the truth of a batch of one episode, whose ways have `names`."""
     slots = episode.known_truth().label_maps[0].cpu().numpy()
-    return LabeledImage(_truth_caption(slots, names), pixels_of(episode.images[int(episode.query[0])]), slots)
+    return LabeledImage(truth_caption(names, _ways_of(slots)), pixels_of(episode.images[int(episode.query[0])]), slots)
 
 
-def _truth_caption(slots: np.ndarray, names: Sequence[str]) -> str:
-    present = [name for slot, name in enumerate(names, 1) if (slots == slot).any()]
-    return f"truth: {', '.join(present) or 'none'}"
+def _ways_of(slots: np.ndarray) -> list[int]:
+    return [way for way in np.unique(slots).tolist() if way not in (0, VOID)]
 
 
-def pixels_of(image: Tensor) -> np.ndarray:
+def pixels_of(image: "Tensor") -> np.ndarray:
     """Convert an image tensor (3, H, W) uint8 to an array (H, W, 3)."""
     return np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())
-
-
-def paint_slots(pixels: np.ndarray, slots: np.ndarray, colors: np.ndarray = WAY_COLORS) -> np.ndarray:
-    """Lay the color of each slot half transparent over an image, and void white.
-
-    Args:
-        pixels: (H, W, 3) uint8.
-        slots: (h, w), of any size; it is resized to the image's.
-        colors: (n, 3) uint8, used in turn from slot 1.
-    """
-    from torchvision.utils import draw_segmentation_masks  # slow to import
-
-    slots = resize_labels(slots.astype(np.uint8), *pixels.shape[:2])
-    numbers = [number for number in np.unique(slots).tolist() if number not in (0, VOID)]
-    painted = pixels.copy()
-    if numbers:
-        masks = torch.from_numpy(np.stack([slots == number for number in numbers]))
-        chosen = [tuple(colors[(number - 1) % len(colors)].tolist()) for number in numbers]
-        image = torch.from_numpy(painted).permute(2, 0, 1)
-        painted = pixels_of(draw_segmentation_masks(image, masks, alpha=0.5, colors=chosen))
-    painted[slots == VOID] = 255
-    return painted
-
-
-def paint_mask(pixels: np.ndarray, mask: Tensor, color: tuple[int, int, int]) -> np.ndarray:
-    """Lay a color half transparent over the pixels where a mask (h, w), of any size, is 1."""
-    return paint_slots(pixels, mask.cpu().numpy() == 1, np.array([color], dtype=np.uint8))
-
-
-def paint_errors(pixels: np.ndarray, prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Lay the colors of errors over an image, see `error_map`."""
-    return paint_slots(pixels, error_map(prediction, truth), ERROR_COLORS)
 
 
 def draw_cross(pixels: np.ndarray, row: int, column: int) -> np.ndarray:

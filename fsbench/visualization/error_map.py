@@ -3,13 +3,10 @@
 import numpy as np
 
 from fsbench.data.dataset import VOID
-from fsbench.data.transforms import resize_labels
+from fsbench.data.label_maps import resize_labels
 
 HIT, ALARM, MISSED, OTHER = 1, 2, 3, 4
 """Kinds of pixels: right foreground, false alarm, missed foreground, foreground of another way."""
-
-ERROR_COLORS = np.array([[0, 158, 115], [213, 94, 0], [86, 180, 233], [204, 121, 167]], dtype=np.uint8)
-"""RGB colors of the kinds from 1: green, orange, blue, purple."""
 
 
 def error_map(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:

@@ -1,36 +1,22 @@
-"""Plots as images, with matplotlib: heat maps over images, curves, scatter plots."""
+"""Plots as images, with matplotlib: curves, scatter plots."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image
-from torch import Tensor
 
-from fsbench.visualization.colors import QUERY_COLOR, SUPPORT_COLOR
+from fsbench.visualization.palette import QUERY_COLOR, SUPPORT_COLOR
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 DPI = 100
 LINE_COLORS = ([channel / 255 for channel in QUERY_COLOR], [channel / 255 for channel in SUPPORT_COLOR])
 
 
-def heat_map(values: np.ndarray, image: np.ndarray, limits: tuple[float, float] | None = None) -> np.ndarray:
-    """Lay colors from blue (low) to red (high) half transparent over an image.
-
-    Args:
-        values: (h, w), of any size; the colors are resized to the image's.
-        image: (H, W, 3) uint8.
-        limits: Values of the ends of the color scale; default: the least and the greatest value.
-    """
-    low, high = limits or (float(values.min()), float(values.max()))
-    level = (values - low) / max(high - low, 1e-12)
-    colors = colormaps["turbo"](level, bytes=True)[..., :3]
-    resized = Image.fromarray(np.ascontiguousarray(colors)).resize(image.shape[1::-1], Image.Resampling.BILINEAR)
-    return (np.asarray(resized) // 2 + image // 2).astype(np.uint8)
-
-
-def curve_figure(curves: Mapping[str, Tensor], x_label: str, side: int) -> Figure:
+def curve_figure(curves: Mapping[str, "Tensor"], x_label: str, side: int) -> Figure:
     """Plot curves (points,) of values up to 1 over their position from first to last.
 
     Args:
@@ -56,7 +42,7 @@ def curve_figure(curves: Mapping[str, Tensor], x_label: str, side: int) -> Figur
 
 
 def scatter_figure(points: np.ndarray, labels: np.ndarray, side: int) -> Figure:
-    """Plot points (n, 2): those of label 1 red, over those of label 0 in blue.
+    """Plot points (n, 2): those of label 1 orange, over those of label 0 in blue.
 
     Args:
         points: x and y.

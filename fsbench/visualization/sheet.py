@@ -1,60 +1,119 @@
 """Write sheets: rows of captioned panels as one PNG."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw
 
 from fsbench.files import replacing
+from fsbench.visualization.palette import DARK_LINE, ERROR_COLORS, ERROR_NAMES, Color, way_color
+from fsbench.visualization.tiles import letterboxed
+from fsbench.visualization.words import font, shortened_to
 
-CAPTION = 16
+CAPTION = 18
 """Height of a caption in pixels."""
 GAP = 4
 """Pixels between tiles."""
+TEXT = 11
+"""Size of the letters in pixels."""
+SWATCH = 10
+"""Side of a color in the key in pixels."""
+
 Panel = tuple[str, np.ndarray]
 """A caption and an image (H, W, 3) uint8."""
+KeyEntry = str | tuple[Color, str]
+"""A line of a key, or a color and its words; colors that follow each other share a line."""
 
 
-def write_sheet(path: Path, rows: Sequence[Sequence[Panel]], tile: tuple[int, int]) -> None:
+def error_colors() -> list[tuple[Color, str]]:
+    """Return the colors of errors with their names."""
+    kinds = zip(ERROR_COLORS.tolist(), ERROR_NAMES, strict=True)
+    return [((red, green, blue), name) for (red, green, blue), name in kinds]
+
+
+def error_key() -> list[KeyEntry]:
+    """Return the key of pictures of errors."""
+    return [*error_colors(), "hatched: void"]
+
+
+def way_key(names: Sequence[str]) -> list[tuple[Color, str]]:
+    """Return the colors of ways with their names."""
+    return [(way_color(way), name) for way, name in enumerate(names, 1)]
+
+
+def write_sheet(
+    path: Path, rows: Sequence[Sequence[Panel]], tile: tuple[int, int], key: Sequence[KeyEntry] = ()
+) -> None:
     """Write rows of panels as a PNG.
 
     Args:
         path: Where to write.
         rows: Panels; shorter rows end in white.
         tile: Width and height that every panel is fitted into, keeping its proportions.
+        key: Words and colors below the panels that say what they show.
     """
-    from torchvision.utils import make_grid  # slow to import
-
     columns = max(map(len, rows))
-    blank = ("", np.full((tile[1], tile[0], 3), 255, dtype=np.uint8))
-    tiles = [_draw_tile(panel, tile) for row in rows for panel in [*row, *[blank] * (columns - len(row))]]
-    grid = make_grid(torch.stack(tiles), nrow=columns, padding=GAP, pad_value=255)
+    across, down = tile[0] + GAP, tile[1] + CAPTION + GAP
+    size = columns * across + GAP, len(rows) * down + GAP
+    lines = list(_key_lines(key, size[0] - 2 * GAP))
+    sheet = Image.new("RGB", (size[0], size[1] + CAPTION * len(lines)), "white")
+    draw = ImageDraw.Draw(sheet)
+    for y, row in enumerate(rows):
+        for x, (caption, pixels) in enumerate(row):
+            left, top = GAP + x * across, GAP + y * down
+            draw.text((left, top + 2), shortened_to(caption, tile[0], TEXT), fill=DARK_LINE, font=font(TEXT))
+            sheet.paste(Image.fromarray(letterboxed(pixels, tile)), (left, top + CAPTION))
+    for number, line in enumerate(lines):
+        _draw_line(draw, line, size[1] + number * CAPTION)
     with replacing(path) as temporary:
-        Image.fromarray(grid.permute(1, 2, 0).numpy()).save(temporary, format="PNG")
+        sheet.save(temporary, format="PNG")
 
 
-def _draw_tile(panel: Panel, size: tuple[int, int]) -> torch.Tensor:
-    """Draw a panel below its caption; returns (3, height + CAPTION, width) uint8."""
-    caption, pixels = panel
-    width, height = size
-    image = Image.fromarray(pixels)
-    scale = min(width / image.width, height / image.height)
-    fitted = max(1, round(scale * image.width)), max(1, round(scale * image.height))
-    canvas = Image.new("RGB", (width, height + CAPTION), "white")
-    canvas.paste(
-        image.resize(fitted, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BILINEAR), (0, CAPTION)
-    )
-    draw = ImageDraw.Draw(canvas)
-    draw.text((2, 2), _shorten(caption, draw, width - 4), fill="black")
-    return torch.from_numpy(np.array(canvas)).permute(2, 0, 1)
+Piece = tuple[Color | None, str, float]
+"""A color, words, and their place from the left of a key."""
 
 
-def _shorten(text: str, draw: ImageDraw.ImageDraw, width: float) -> str:
-    """Cut a text to `width` pixels."""
-    if draw.textlength(text) <= width:
-        return text
-    while text and draw.textlength(f"{text}…") > width:
-        text = text[:-1]
-    return f"{text}…"
+def _key_lines(key: Iterable[KeyEntry], width: float) -> Iterable[list[Piece]]:
+    """Break a key into lines of `width` pixels."""
+    line: list[Piece] = []
+    at = 0.0
+    for entry in key:
+        if isinstance(entry, str):
+            if line:
+                yield line
+            for text in _wrapped(entry, width):
+                yield [(None, text, 0.0)]
+            line, at = [], 0.0
+            continue
+        color, text = entry
+        length = SWATCH + 5 + font(TEXT).getlength(text) + 16
+        if line and at + length > width:
+            yield line
+            line, at = [], 0.0
+        line.append((color, text, at))
+        at += length
+    if line:
+        yield line
+
+
+def _wrapped(text: str, width: float) -> list[str]:
+    """Break a text at words."""
+    lines: list[str] = []
+    line = ""
+    for word in text.split():
+        longer = f"{line} {word}" if line else word
+        if line and font(TEXT).getlength(longer) > width:
+            lines.append(line)
+            longer = f"   {word}"
+        line = longer
+    return [*lines, line]
+
+
+def _draw_line(draw: ImageDraw.ImageDraw, line: Iterable[Piece], top: int) -> None:
+    for color, text, at in line:
+        left = GAP + at
+        if color is not None:
+            draw.rectangle((left, top + 4, left + SWATCH, top + 4 + SWATCH), fill=color, outline=DARK_LINE)
+            left += SWATCH + 5
+        draw.text((left, top + 2), text, fill=DARK_LINE, font=font(TEXT))

@@ -8,17 +8,17 @@ from PIL import Image
 
 from fsbench.cli.main import main
 from fsbench.records.record import find_records
-from fsbench.visualization.colors import QUERY_COLOR, SUPPORT_COLOR
+from fsbench.visualization.palette import QUERY_COLOR, SUPPORT_COLOR
 
 
-@pytest.mark.slow
-def test_explain_a_run(fsbench, bench_arguments, tmp_path):
+@pytest.mark.slow(30)
+def test_explain_a_run(warm, bench_arguments, tmp_path):
     runs = tmp_path / "runs"
-    done = fsbench(*bench_arguments("dcama", runs))
+    done = warm(*bench_arguments("dcama", runs))
     assert done.returncode == 0, done.stderr
     assert "dcama only segments" in done.stdout  # the footnote about presence
     (record,) = find_records(runs)
-    seen = fsbench("explain", str(record.path), "--pixel", "0.5,0.5", "--points", "60")
+    seen = warm("explain", str(record.path), "--pixel", "0.5,0.5", "--points", "60")
     assert seen.returncode == 0, seen.stderr
     numbers = json.loads((record.path / "explain" / "explain.json").read_text())
     assert list(numbers["masks"]) == ["1/8", "1/16", "1/32", "final"] and numbers["episodes"] == 9
@@ -33,17 +33,17 @@ def test_explain_a_run(fsbench, bench_arguments, tmp_path):
     for name in ("masks.png", "attention.png", "tsne.png"):
         pixels = np.array(Image.open(record.path / "explain" / name))
         assert pixels.shape[0] > 100 and pixels.std() > 10
-    other = fsbench("explain", str(record.path), "--class", "unicorn")
+    other = warm("explain", str(record.path), "--class", "unicorn")
     assert other.returncode == 2 and "--class is 'unicorn', expected one of the run's: " in other.stderr
     (record.path / "checkpoints" / "finished.json").unlink()
-    lost = fsbench("explain", str(record.path))
+    lost = warm("explain", str(record.path))
     assert lost.returncode == 2 and "expected the checkpoint that the run trained" in lost.stderr
 
 
 @pytest.mark.slow
-def test_explain_a_method_with_a_state(fsbench, bench_arguments, tmp_path, capsys):
+def test_explain_a_method_with_a_state(warm, bench_arguments, tmp_path, capsys):
     runs = tmp_path / "runs"
-    done = fsbench(*bench_arguments("hmnet", runs))
+    done = warm(*bench_arguments("hmnet", runs))
     assert done.returncode == 0, done.stderr
     (record,) = find_records(runs)
     assert main(["explain", str(record.path), "--episodes", "3"]) == 0

@@ -1,8 +1,11 @@
 """`fsbench explain RUN… --episode N`: contact sheets of single episodes, and the numbers beside them."""
 
 import json
+import shutil
+from xml.etree import ElementTree
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from PIL import Image
@@ -13,13 +16,18 @@ from fsbench.config.request import Request
 from fsbench.core.released_format import WRITTEN_BY
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.runner import run
+from fsbench.explain.episode_panels import KEYS
 from fsbench.explain.episodes import compare_episodes
 from fsbench.records.record import Record
+from fsbench.visualization.sheet import CAPTION
 
 OWN = {
     "emat": {"looks from", "attention", "without the mask"},
     "dcama": {"1/8 sum", "1/8 Otsu", "1/16 sum", "1/16 Otsu", "1/32 sum", "1/32 Otsu"},
     "hmnet": {"block 1: state ~ support"},
+    "prototype": {"similarity", "similarity to the background"},
+    "insid3": {"clusters", "similarity", "candidates", "cluster scores"},
+    "fssdino": {f"{name}{of}" for name in ("prototypes", "cosine", "Gram map") for of in ("", " of the background")},
 }
 """Figures that only these methods have."""
 
@@ -57,7 +65,11 @@ def test_every_method_side_by_side(made, tmp_path, capsys):
     printed = capsys.readouterr()
     assert printed.err == "" and printed.out.count(" present") == 10
     with Image.open(tmp_path / "out/episode-000004.png") as sheet:
-        assert sheet.height == 6 * (200 + 16 + 4) + 4
+        below = (
+            sheet.height - 6 * (200 + CAPTION + 4) - 4
+        )  # the key: errors, soft mask, EMAT's attention, DCAMA's masks
+        assert below % CAPTION == 0 and below >= 7 * CAPTION
+        assert np.asarray(sheet.convert("L"))[-below:].min() < 64, "words"
     numbers = json.loads((tmp_path / "out/episodes.json").read_text())
     assert [(line["episode"], line["method"]) for line in numbers] == [(n, m) for n in (1, 4) for m in methods]
     for line in numbers:
@@ -67,14 +79,35 @@ def test_every_method_side_by_side(made, tmp_path, capsys):
         assert line["score"] == [pytest.approx(counts["score"])]
 
 
-@pytest.mark.parametrize("method", ["prototype", "cst", "hsnet", *OWN])
+@pytest.mark.parametrize("method", ["cst", "hsnet", *OWN])
 def test_what_a_method_shows_of_itself(made, method):
     episodes, notes = compare_episodes([made(method).path], [2], None)
     (answer,) = episodes[2].predictions.values()
     captions = [caption for caption, _ in answer.panels]
-    assert notes == [] and captions[1].startswith("IoU ") and captions[2] == "soft mask"
-    assert {c for c in captions[3:] if not c.startswith("removed")} == OWN.get(method, set())
+    assert all(any(part in caption for part in KEYS) for caption in captions[2:]), "a key says what each one shows"
+    soft = [] if method == "insid3" else ["soft mask"]  # its masks are hard
+    assert notes == [] and captions[1].startswith("IoU ") and captions[2 : 2 + len(soft)] == soft
+    assert {c for c in captions[2 + len(soft) :] if not c.startswith("removed")} == OWN.get(method, set())
     assert all(picture.dtype == np.uint8 and picture.shape[2] == 3 for _, picture in answer.panels)
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [("emat", ()), ("prototype", ()), ("cst", ()), ("hsnet", ()), ("emat", ("--data.way=2", "--data.shot=2"))],
+)
+def test_a_run_of_any_method_is_explained_by_some_of_its_episodes(made, method, options, tmp_path, capsys):
+    record, out = made(method, *options), tmp_path / "out"
+    assert main(["explain", str(record.path), "--pictures", "3", "--out", str(out)]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == "" and f"{out}: episodes.png, explain.json" in printed.out
+    drawn = json.loads((out / "explain.json").read_text())["drawn"]
+    assert [line["episode"] for line in drawn] == [0, 2, 5]  # evenly over six
+    for line in drawn:
+        counts = record.episodes.filter((pl.col("episode") == line["episode"]) & (pl.col("slot") > 0))
+        assert line["present"] == counts["decided"].to_list() and len(line["iou"]) == len(counts)
+    with Image.open(out / "episodes.png") as sheet:
+        below = sheet.height - 6 * (200 + CAPTION + 4) - 4
+        assert below >= 2 * CAPTION and np.asarray(sheet.convert("L"))[-below:].min() < 64
 
 
 def test_several_ways_and_shots(made):
@@ -92,6 +125,9 @@ def test_refusals(made, tmp_path, capsys):
         ([one, "--episode", "6"], "--episode is 6, expected 0 to 5"),
         ([one, other], "2 runs were given; expected one, or --episode N"),
         ([tmp_path, "--episode", "0"], f"{tmp_path} is no finished run"),
+        ([one, "--figure", tmp_path / "a.jpg"], "expected a file that ends in .pdf, .svg, .png"),
+        ([one, "--figure", tmp_path / "a.pdf", "--episodes", "0,9"], "--episode is 9, expected 0 to 5"),
+        ([one, "--figure", tmp_path / "a.pdf", "--episodes", "17"], "17 episodes were asked for, expected at most 16"),
     ):
         assert main(["explain", *map(str, arguments)]) == 2
         error = capsys.readouterr().err
@@ -104,3 +140,44 @@ def test_counts_that_are_not_the_records_are_said(made, capsys, tmp_path, monkey
     monkeypatch.setattr(Record, "episodes", property(lambda self: real(self).with_columns(tp=real(self)["tp"] + 1)))
     assert main(["explain", str(record.path), "--episode", "0", "--out", str(tmp_path)]) == 0
     assert "prototype: episode 0 has other counts now than in the record" in capsys.readouterr().err
+
+
+def test_a_figure_from_stored_predictions(made, tmp_path, capsys, monkeypatch):
+    records = [made("prototype"), made("cst")]
+    monkeypatch.setattr(Experiment, "__init__", None)  # no method is built
+    out = tmp_path / "new" / "paper.svg"
+    folders = [str(record.path) for record in records]
+    assert main(["explain", *folders, "--figure", str(out), "--episodes", "3,1"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[-1].startswith(f"{out}: 2 episodes, ")
+    text = out.read_text()
+    root = ElementTree.fromstring(text)
+    words = ["".join(element.itertext()).strip() for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    for record, line, label in zip(records, printed, ("prototype", "cst"), strict=False):
+        values = []
+        for episode in (3, 1):
+            counts = record.episodes.filter(episode=episode, slot=1).to_dicts()[0]
+            values.append(100 * counts["tp"] / (counts["pred"] + counts["gt"] - counts["tp"] + counts["pred_void"]))
+            assert f"IoU {values[-1]:.1f}" in words
+        assert line.split() == [label, "IoU", "3:", f"{values[0]:.2f},", "1:", f"{values[1]:.2f}"]
+    assert [word for word in words if word in ("support", "truth", "prototype", "cst", "errors")] == [
+        "support", "truth", "prototype", "errors", "cst", "errors",
+    ]  # fmt: skip
+    assert text.count("<image") == 2 * 6 and sum(word.startswith(("3: ", "1: ")) for word in words) == 2
+    assert words[-3:] == ["right", "false alarm", "missed"]
+
+
+def test_a_figure_chooses_episodes_and_shows_ways(made, tmp_path, capsys):
+    record = made("emat", "--data.way=2", "--data.shot=2")
+    out = tmp_path / "paper.pdf"
+    assert main(["explain", str(record.path), "--figure", str(out), "--episodes", "3"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"{out}: 3 episodes, ")
+    assert out.read_bytes().count(b"/Subtype /Image") == 3 * 5, "two supports, truth, prediction, errors"
+
+
+def test_a_figure_needs_predictions(made, tmp_path, capsys):
+    copied = shutil.copytree(made("prototype").path, tmp_path / "run")
+    (copied / "predictions.parquet").unlink()
+    assert main(["explain", str(copied), "--figure", str(tmp_path / "paper.png")]) == 2
+    assert "kept no predictions, of which a figure is made; run it again" in capsys.readouterr().err
+    assert not (tmp_path / "paper.png").exists()

@@ -1,25 +1,51 @@
-"""`fsbench report` of a real run: its chosen episodes are predicted again and drawn."""
+"""`fsbench report` of a real run: its episodes are shown, and chosen ones run again as a manifest from the page."""
 
-import json
-import re
+import shlex
 
+import polars as pl
+import pytest
 from PIL import Image
 
+from tests.fsbench.report.test_report import data_file
 
-def test_a_real_run_is_pictured(fsbench, bench_arguments, tmp_path):
+
+def test_a_real_run_is_explored(warm, bench_arguments, tmp_path):
     runs, out = tmp_path / "runs", tmp_path / "report"
-    done = fsbench(*bench_arguments("prototype", runs))
+    done = warm(*bench_arguments("prototype", runs))
     assert done.returncode == 0, done.stderr
-    made = fsbench("report", str(runs), "--out", str(out), "--gallery", "3")
+    made = warm("report", str(runs), "--out", str(out), "--photo-side", "100")
     assert made.returncode == 0, made.stderr
-    page = (out / "study-1/gallery.html").read_text()
-    data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])
-    pictured = data["folds"][0]["pictures"]
-    assert pictured and "No pictures" not in page
-    for entry in pictured.values():
-        for file in (*entry["support"], entry["query"], entry["truth"], *entry["methods"]["0"]):
-            assert max(Image.open(out / "study-1" / file).size) <= 240
+    data, masks = (data_file(out / "study-1", name) for name in ("data", "masks-0-0"))
+    names = {data["columns"]["query"][i] for i in range(9)}
+    assert names <= set(data["images"]) and len(masks["predicted"]["0"]) == len(masks["truth"]) == 9
+    for number in data["images"]:
+        assert max(Image.open(out / f"study-1/explorer/{number}.jpg").size) <= 100
+    assert "What is not shown" not in (out / "study-1/explorer.html").read_text()
     for config in runs.glob("*/config.yaml"):
         config.unlink()
-    again = fsbench("report", str(runs), "--out", str(out))
-    assert again.returncode == 0 and "there is no config.yaml" in (out / "study-1/gallery.html").read_text()
+    again = warm("report", str(runs), "--out", str(out))
+    assert again.returncode == 0 and "there is no config.yaml" in (out / "study-1/explorer.html").read_text()
+
+
+@pytest.mark.slow(30)
+def test_a_subset_from_the_page_runs_and_counts_as_before(warm, bench_arguments, chromium, tmp_path):
+    runs, out = tmp_path / "runs", tmp_path / "report"
+    assert warm(*bench_arguments("prototype", runs)).returncode == 0
+    assert warm("report", str(runs), "--out", str(out), "--no-photos").returncode == 0
+    page = chromium.new_page()
+    page.goto((out / "study-1/explorer.html").as_uri() + "#brush=0 1000 200 1000")
+    page.wait_for_function("document.getElementById('shown-count').textContent")
+    with page.expect_download() as download:
+        page.locator("#save-buttons button").click()
+    download.value.save_as(tmp_path / "my-hard-subset-fold0.jsonl")
+    command = shlex.split(page.inner_text("#save-command"))
+    page.context.close()
+    (manifest,) = (word.partition("=")[2] for word in command if word.startswith("MANIFEST="))
+    arguments = [word for word in bench_arguments("prototype", tmp_path / "again") if "data.episodes" not in word]
+    done = warm(*arguments, "--manifest", manifest)
+    assert done.returncode == 0, done.stderr
+    assert "the episodes were chosen from a list" in " ".join(done.stdout.split())
+    whole, part = (pl.read_parquet(next(folder.glob("*/episodes.parquet"))) for folder in (runs, tmp_path / "again"))
+    chosen = part["episode"].unique().to_list()
+    assert 0 < len(chosen) < 9
+    assert part.equals(whole.filter(pl.col("episode").is_in(chosen)))

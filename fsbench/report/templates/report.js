@@ -39,6 +39,21 @@
   for (const table of all("table.sortable")) {
     const heads = all("thead th", table), body = table.tBodies[0];
     const value = (row, i) => row.cells[i].dataset.value ?? row.cells[i].textContent.trim();
+    const names = heads.map((head) => head.textContent.trim()), place = `sort-${table.id}`;
+    const sort = (i, down) => {
+      heads.forEach((other) => other.removeAttribute("aria-sort"));
+      heads[i].setAttribute("aria-sort", down ? "descending" : "ascending");
+      const rows = [...body.rows].map((row) => [row, value(row, i)]);
+      const order = (a, b) => {
+        const x = Number(a), y = Number(b);
+        return Number.isNaN(x) || Number.isNaN(y) ? String(a).localeCompare(b) : x - y;
+      };
+      rows.sort(([, a], [, b]) => {
+        if (a === "–" || b === "–") return (a === "–") - (b === "–"); // what is unknown stays last
+        return down ? order(b, a) : order(a, b);
+      });
+      body.append(...rows.map(([row]) => row));
+    };
     heads.forEach((head, i) => {
       if ("fixed" in head.dataset) return;
       const button = make("button", head.textContent);
@@ -46,20 +61,16 @@
       head.replaceChildren(button);
       button.addEventListener("click", () => {
         const down = head.getAttribute("aria-sort") !== "descending";
-        heads.forEach((other) => other.removeAttribute("aria-sort"));
-        head.setAttribute("aria-sort", down ? "descending" : "ascending");
-        const rows = [...body.rows].map((row) => [row, value(row, i)]);
-        const order = (a, b) => {
-          const x = Number(a), y = Number(b);
-          return Number.isNaN(x) || Number.isNaN(y) ? String(a).localeCompare(b) : x - y;
-        };
-        rows.sort(([, a], [, b]) => {
-          if (a === "–" || b === "–") return (a === "–") - (b === "–"); // what is unknown stays last
-          return down ? order(b, a) : order(a, b);
-        });
-        body.append(...rows.map(([row]) => row));
+        sort(i, down);
+        pageState.set({ [place]: `${down ? "-" : ""}${names[i]}` });
       });
     });
+    const asked = pageState.get(place) ?? "", down = asked.startsWith("-"), column = names.indexOf(down ? asked.slice(1) : asked);
+    if (asked && column >= 0 && !("fixed" in heads[column].dataset)) {
+      sort(column, down);
+      const folded = table.closest("details");
+      if (folded) folded.open = true;
+    }
   }
 
   for (const controls of all(".controls[data-for]")) {
@@ -81,86 +92,4 @@
     fields.forEach((field) => field.addEventListener("input", apply));
     apply();
   }
-
-  const block = document.getElementById("data");
-  if (!block) return;
-  const data = JSON.parse(block.textContent), SLICE = 20;
-  const field = (id) => document.getElementById(id);
-  const ids = ["first", "second", "order", "fold", "class", "pictured"];
-  const [first, second, order, fold, klass, pictured] = ids.map(field);
-  const place = field("episodes"), where = field("where");
-  const option = (select, value, text) => { const made = make("option", text); made.value = value; select.append(made); };
-  data.methods.forEach((name, i) => { option(first, i, name); option(second, i, name); });
-  second.value = String(Math.min(1, data.methods.length - 1));
-  data.folds.forEach((f) => option(fold, f.fold, String(f.fold)));
-  [...new Set(data.folds.flatMap((f) => f.classes.flat()))].sort().forEach((name) => option(klass, name, name));
-  let found = [], start = 0;
-
-  const percent = (value) => value === undefined || value === null ? "no run" : value < 0 ? "nothing to find, nothing predicted" : `IoU ${(value / 10).toFixed(1)} %`;
-  const select = () => {
-    const a = Number(first.value), b = Number(second.value);
-    found = [];
-    for (const f of data.folds) {
-      if (fold.value !== "" && String(f.fold) !== fold.value) continue;
-      const x = f.iou[a], y = f.iou[b];
-      if (!x || !y) continue;
-      for (let i = 0; i < f.index.length; i++) {
-        if (klass.value !== "" && !f.classes[i].includes(klass.value)) continue;
-        if (pictured.checked && !Object.hasOwn(f.pictures, f.index[i])) continue;
-        const both = x[i] >= 0 && y[i] >= 0, none = x[i] < 0 && y[i] < 0;
-        const away = none ? -1 : Math.abs((x[i] < 0 ? 1000 : x[i]) - (y[i] < 0 ? 1000 : y[i]));
-        if (order.value !== "list" && (order.value === "apart" ? none : !both)) continue;
-        found.push([order.value === "apart" ? -away : order.value === "best" ? -x[i] - y[i] : order.value === "worst" ? x[i] + y[i] : 0, f, i]);
-      }
-    }
-    if (order.value !== "list") found.sort((p, q) => p[0] - q[0]);
-    start = 0;
-    show();
-  };
-  const image = (file, caption) => {
-    const figure = make("figure"), link = make("a"), img = make("img");
-    img.loading = "lazy";
-    img.decoding = "async";
-    img.width = 168;
-    img.height = 128;
-    img.alt = caption;
-    img.src = file;
-    link.href = file;
-    link.append(img);
-    figure.append(link, make("figcaption", caption));
-    return figure;
-  };
-  const card = (f, i) => {
-    const node = make("article", undefined, "episode");
-    node.append(make("h3", `fold ${f.fold}, episode ${f.index[i]}: ${f.classes[i].join(", ")}`));
-    const strip = make("div", undefined, "strip");
-    const drawn = Object.hasOwn(f.pictures, f.index[i]) ? f.pictures[f.index[i]] : null;
-    if (drawn) {
-      drawn.support.forEach((file) => strip.append(image(file, "support")));
-      strip.append(image(drawn.query, "query"), image(drawn.truth, "truth"));
-    }
-    const list = make("ul");
-    for (const m of new Set([Number(first.value), Number(second.value)])) {
-      const right = f.right[m] ? (f.right[m][i] ? "presence right" : "presence wrong") : "";
-      const words = `${data.methods[m]}: ${percent(f.iou[m] && f.iou[m][i])}, ${right}`;
-      list.append(make("li", words));
-      const files = drawn && drawn.methods[m];
-      if (files) strip.append(image(files[0], `${data.methods[m]}: predicted`), image(files[1], `${data.methods[m]}: errors`));
-    }
-    node.append(list, strip, make("p", `query ${f.query[i]}; support ${f.support[i].map((way) => way.join(", ")).join(" | ")}`, "names"));
-    return node;
-  };
-  const show = () => {
-    const end = Math.min(start + SLICE, found.length);
-    place.replaceChildren(...found.slice(start, end).map(([, f, i]) => card(f, i)));
-    where.textContent = found.length ? `${start + 1} to ${end} of ${found.length} episodes` : "no episode";
-    all(".previous").forEach((button) => { button.disabled = start === 0; });
-    all(".next").forEach((button) => { button.disabled = end >= found.length; });
-  };
-  const turn = (by) => { start = Math.max(0, start + by); show(); where.scrollIntoView({ block: "center" }); };
-  all(".previous").forEach((button) => button.addEventListener("click", () => turn(-SLICE)));
-  all(".next").forEach((button) => button.addEventListener("click", () => turn(SLICE)));
-  field("gallery-controls").hidden = false;
-  ids.forEach((id) => field(id).addEventListener("input", select));
-  select();
 })();

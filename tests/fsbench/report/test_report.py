@@ -19,7 +19,7 @@ from fsbench.metrics.bootstrap import Interval
 from fsbench.metrics.classification import accuracy_interval, accuracy_statistics
 from fsbench.records.record import find_records, write_record
 from fsbench.report.costs import RunCost, pareto_front
-from fsbench.report.episodes import FoldEpisodes, episode_scores, worth_a_look
+from fsbench.report.episodes import FoldEpisodes, episode_scores, object_sizes, worth_a_look
 from fsbench.report.plots import cost_plot, themed
 from fsbench.report.site import MARK
 from fsbench.tables.formats import latex, render
@@ -28,6 +28,14 @@ from fsbench.tables.table import build_blocks
 
 CPU_INFO = Path("/proc/cpuinfo").is_file()
 HOSTILE = ["<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "__proto__", "</script><b>", "{{ 7*7 }}"]
+
+
+def data_file(study, name):
+    """Return the content of a file that the explorer's page loads."""
+    text = (study / f"explorer/{name}.js").read_text()
+    found, content = json.loads(f"[{text.strip().removeprefix('fsbenchFile(').removesuffix(')')}]")
+    assert found == name
+    return json.loads(content)
 
 
 @pytest.fixture
@@ -46,14 +54,15 @@ def test_numbers_are_those_of_the_tables(report, tmp_path):
     (block,) = build_blocks(records, by_class=True, trivial=True)
     assert (report / "study-1/table.csv").read_text() == render([block], "csv")
     page = (report / "study-1/index.html").read_text()
-    rows = re.findall(r'<tr data-method="([^"]*)" data-fold="([^"]*)".*?</tr>', page, re.DOTALL)
-    assert sorted(rows) == sorted((row.method, row.fold) for row in block.rows)
+    names = re.findall(r'<tr (?:class="[^"]*" )?data-method="([^"]*)"', page)
+    answers = {row.method for row in block.rows if row.method not in {"good", "half", "bad"}}
+    assert names[:4] == ["good", "bad", "half", "best answer without a model"] and set(names[4:]) == answers
     for row in block.rows:
-        line = re.search(rf'<tr data-method="{re.escape(row.method)}" data-fold="{row.fold}".*?</tr>', page, re.DOTALL)[
-            0
-        ]
-        for interval in row.scores.values():
-            assert f"{interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}]" in line
+        line = re.search(rf'data-method="{re.escape(row.method)}".*?</tr>', page, re.DOTALL)[0]
+        for metric, interval in row.scores.items():
+            cell = re.search(rf'data-column="{metric}.{row.fold}"(.*?)</td>', line, re.DOTALL)[1]
+            assert f">{interval.value:.2f}<" in cell and f"[{interval.low:.2f}, {interval.high:.2f}]" in cell
+            assert f'data-value="{interval.value}"' in cell
     heat = list(csv.reader((report / "study-1/folds.csv").open()))
     assert heat[0] == ["method", "0", "1", "mean"]
     found = {(row.method, row.fold): row.scores["mIoU"].value for row in block.rows}
@@ -70,6 +79,14 @@ def test_numbers_are_those_of_the_tables(report, tmp_path):
     }
 
 
+def test_a_method_without_the_mean_counts_as_a_method_without_the_score(make, tmp_path):
+    for method, fold in (("whole", 0), ("whole", 1), ("half", 0)):
+        make(method, fold)
+    assert main(["report", str(tmp_path), "--out", str(tmp_path / "report")]) == 0
+    page = (tmp_path / "report/study-1/index.html").read_text()
+    assert "No plots: whole alone has mIoU; its figures are in the table below." in page
+
+
 def test_the_matrix_is_the_comparison(report, tmp_path):
     page = (report / "study-1/index.html").read_text()
     moved = dict(re.findall(r'title="(\w+ minus \w+): ([+-][\d.]+)', page)[:2])
@@ -81,21 +98,24 @@ def test_the_matrix_is_the_comparison(report, tmp_path):
 
 def test_episodes_are_those_of_the_record(make):
     record = make("m", 0, quality=3, way=2, wrong=5)
-    iou, right = episode_scores(record.episodes, "background")
+    iou, wrong = episode_scores(record.episodes, "background")
+    sizes = object_sizes(record.episodes)
     for (number,), frame in record.episodes.group_by("episode"):
         ways = [row for row in frame.to_dicts() if row["slot"] > 0]
         each = [
             row["tp"] / union for row in ways if (union := row["pred"] + row["pred_void"] + row["gt"] - row["tp"]) > 0
         ]
-        assert right[number] == all(row["present"] == row["decided"] for row in ways)
+        assert wrong[number] == sum(row["present"] != row["decided"] for row in ways)
+        pixels = ways[0]["valid"] + ways[0]["void"]
+        assert sizes[number] == pytest.approx(sum(row["gt"] for row in ways) / pixels)
         assert iou[number] == pytest.approx(np.mean(each)) if each else np.isnan(iou[number])
-    assert not right[:5].any() and right[5:].all()
+    assert wrong[:5].all() and not wrong[5:].any()
 
 
 def test_best_worst_and_most_disagreeing_are_chosen():
     episodes = tuple(Episode(i, "q", 1, (1,), (("s",),)) for i in range(6))
     iou = {"a": np.array([0.9, 0.5, 0.1, 0.9, np.nan, 0.6]), "b": np.array([0.9, 0.5, 0.1, 0.2, np.nan, 0.6])}
-    fold = FoldEpisodes(episodes, {1: "x"}, iou, {})
+    fold = FoldEpisodes(episodes, {1: "x"}, iou, {}, np.zeros(6))
     assert worth_a_look({0: fold}, ["a", "b"], 3) == {0: [0, 2, 3]}
     assert worth_a_look({0: fold}, ["a", "b"], 0) == {0: []}
 
@@ -113,12 +133,19 @@ def test_the_lower_score_is_the_better_where_the_metric_says_so(make, tmp_path):
         value = {row.method: row.scores[metric].value for row in block.rows}
         assert ranked == sorted(value, key=value.__getitem__, reverse=metric == "accuracy")
         assert re.findall(r'title="(\w+) minus (\w+):', page)[0] == tuple(ranked[:2])  # the matrix has the two best
-        gallery = (tmp_path / "r/study-1/gallery.html").read_text()
-        assert json.loads(re.search(r'id="data">(.*?)</script>', gallery, re.DOTALL)[1])["methods"] == ranked
-        heat = re.findall(r'<td class="(h\d+)" title="([\d.]+) [^"]*">([\d.]+)</td>', page)
-        top, digits = (1, 3) if metric == "ROM" else (100, 1)
-        assert heat and all(level == f"h{round(10 * float(exact) / top)}" for level, exact, _ in heat)
-        assert all(len(shown.partition(".")[2]) == digits for *_, shown in heat)
+        assert data_file(tmp_path / "r/study-1", "data")["methods"] == ranked
+        heat = re.findall(r'<td class="(\w+)" title="[^"]*: ([\d.]+) [^"]*">([-+\d.]+)</td>', page)
+        assert [
+            level
+            for level, exact, shown in heat
+            if level == "own" and float(exact) != pytest.approx(float(shown), abs=0.06)
+        ] == []
+        moved = [(level, float(shown)) for level, _, shown in heat if level != "own"]
+        better = 1 if metric == "accuracy" else -1
+        assert moved and all(
+            level[0] == ("b" if better * shown > 0 else "w") or level == "even" for level, shown in moved
+        )
+        assert all(len(shown.partition(".")[2]) == (3 if metric == "ROM" else 1) for *_, shown in heat)
 
 
 def test_pareto_front_of_an_error():
@@ -234,13 +261,16 @@ def test_classification_is_reported(classified, make, tmp_path, capsys):
     assert main(["report", str(tmp_path), "--out", str(tmp_path / "r"), "--gallery", "0"]) == 0
     pages = [path.read_text() for path in sorted((tmp_path / "r").glob("study-*/index.html"))]
     (page,) = (page for page in pages if "· classification ·" in page)
-    assert len(pages) == 2 and re.findall(r'<tr data-method="(\w+)"', page) == ["near", "far"]
+    assert len(pages) == 2 and re.findall(r'<tr data-method="(\w+)"', page)[:2] == ["near", "far"]
     for record in (near, far):
         interval = accuracy_interval(accuracy_statistics(record.episodes))
-        assert f"{interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}]" in page and str(record.path) in page
+        assert f">{interval.value:.2f}<" in page and f"[{interval.low:.2f}, {interval.high:.2f}]" in page
+        assert str(record.path) in page
+    assert re.findall(r'data-method="([^"]*)"', page) == ["near", "far", "(chance)"]
+    assert re.findall(r"<sup>(.*?)</sup>", page)[:2] == ["a", "b"] and "resamples of whole episodes" in page
     moved = float(re.search('title="near minus far: ([+-][0-9.]+)', page)[1])
     assert moved == pytest.approx(100 / 3, abs=1e-3)  # one of three queries a class is named wrongly
-    assert 'id="sizes"' not in page and "gallery.html" not in page
+    assert 'id="sizes"' not in page and 'href="explorer.html' not in page
 
 
 def test_a_refused_record_is_named(make, tmp_path, capsys):
@@ -260,12 +290,15 @@ def test_hostile_names_stay_text(make, tmp_path):
     for path in paths:
         _spoil(path)
     assert main(["report", str(tmp_path), "--out", str(tmp_path / "r")]) == 0
+    # as many as the templates write: two of every page, the explorer's own, and two more of a study with two of data
+    scripts = {"index.html": 2, "study-1/runs.html": 2, "study-1/explorer.html": 3, "study-1/index.html": 6}
+    found = {}
     for page in (tmp_path / "r").rglob("*.html"):
         text = page.read_text()
         assert "<img src=x" not in text and "alert(1)</script" not in text and "</script><b>" not in text
-        assert text.count("<script") == 1 + (page.name == "gallery.html")
-    data = re.search(r'id="data">(.*?)</script>', (tmp_path / "r/study-1/gallery.html").read_text(), re.DOTALL)[1]
-    assert set(HOSTILE) & {name for names in json.loads(data)["folds"][0]["classes"] for name in names}
+        found[page.relative_to(tmp_path / "r").as_posix()] = text.count("<script")
+    assert found == scripts
+    assert set(HOSTILE) & set(data_file(tmp_path / "r/study-1", "data")["classes"].values())
 
 
 def _spoil(folder):

@@ -1,0 +1,107 @@
+// Tags of episodes, kept in this browser under the hashes of the manifests, and taken along as a file.
+
+class Tags {
+  constructor(episodes) {
+    this.episodes = episodes;
+    this.place = `fsbench-tags-${episodes.folds.map((fold) => fold.sha256.slice(0, 16)).join("-")}`;
+    this.named = new Map(); // name -> Set of places of episodes
+    try { this.add(JSON.parse(localStorage.getItem(this.place) ?? "{}")); } catch { /* no storage, or not ours */ }
+  }
+
+  // Take over {name: ["fold.index", …]}; returns how many episodes were found.
+  add(lists) {
+    let found = 0;
+    for (const [name, keys] of Object.entries(lists)) {
+      for (const key of Array.isArray(keys) ? keys : []) {
+        const i = this.episodes.find(key);
+        if (i < 0) continue;
+        this.set(name).add(i);
+        found++;
+      }
+    }
+    return found;
+  }
+
+  set(name) { return this.named.get(name) ?? this.named.set(name, new Set()).get(name); }
+  of(i) { return [...this.named].filter(([, places]) => places.has(i)).map(([name]) => name); }
+  has(name, i) { return this.named.get(name)?.has(i) ?? false; }
+
+  // Give the tag to episodes, or take it from them; a tag without episodes is gone.
+  mark(name, places, isGiven) {
+    const set = this.set(name);
+    for (const i of places) {
+      if (isGiven) set.add(i);
+      else set.delete(i);
+    }
+    if (!set.size) this.named.delete(name);
+    this.keep();
+  }
+
+  lists() {
+    return Object.fromEntries([...this.named].map(([name, places]) => [name, [...places].sort((i, j) => i - j).map((i) => this.episodes.key(i))]));
+  }
+
+  keep() {
+    try { localStorage.setItem(this.place, JSON.stringify(this.lists())); } catch { /* no storage */ }
+  }
+
+  text() {
+    const manifests = Object.fromEntries(this.episodes.folds.map((fold) => [fold.fold, fold.sha256]));
+    return `${JSON.stringify({ manifests, tags: this.lists() }, null, 1)}\n`;
+  }
+
+  // Take over the tags of a file that `text` made; returns a sentence about it.
+  read(text) {
+    let content;
+    try { content = JSON.parse(text); } catch { return "This is no file of tags: expected the JSON that Export writes."; }
+    const known = this.episodes.folds.map((fold) => fold.sha256), theirs = Object.values(content?.manifests ?? {});
+    if (!content?.tags || !theirs.some((sha256) => known.includes(sha256))) return "These tags are of other episodes: their manifests have other hashes.";
+    const found = this.add(content.tags);
+    this.keep();
+    return `${found} tags of episodes were taken over.`;
+  }
+}
+
+class TagPanel {
+  constructor(tags, changed) {
+    Object.assign(this, { tags, changed });
+    element("tag-add").addEventListener("submit", (event) => {
+      event.preventDefault();
+      const name = element("tag-name").value.trim();
+      if (!name || this.state.episode < 0) return;
+      element("tag-name").value = "";
+      this.mark(name, [this.state.episode], true);
+    });
+    element("tag-all").addEventListener("click", () => {
+      const name = element("tag-name").value.trim();
+      if (name) this.mark(name, this.shown, true);
+    });
+    element("tag-export").addEventListener("click", () => download("tags.json", tags.text()));
+    element("tag-import").addEventListener("change", async (event) => {
+      const [file] = event.target.files;
+      if (file) element("tag-said").textContent = tags.read(await file.text());
+      event.target.value = "";
+      changed();
+    });
+  }
+
+  mark(name, places, isGiven) {
+    this.tags.mark(name, places, isGiven);
+    element("tag-said").textContent = `${isGiven ? "Tagged" : "No longer tagged"} “${name}”: ${places.length === 1 ? "this episode" : `${places.length} episodes`}.`;
+    this.changed();
+  }
+
+  draw(state, shown) {
+    Object.assign(this, { state, shown });
+    const labels = [...this.tags.named.keys()].map((name) => {
+      const label = make("label"), input = make("input", undefined, { type: "checkbox" });
+      input.checked = this.tags.has(name, state.episode);
+      input.disabled = state.episode < 0;
+      input.addEventListener("change", () => this.mark(name, [state.episode], input.checked));
+      label.append(input, ` ${name}`);
+      return label;
+    });
+    element("tag-list").replaceChildren(...labels);
+    element("tag-all").textContent = `Tag all ${shown.length} shown`;
+  }
+}

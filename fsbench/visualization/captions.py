@@ -1,0 +1,32 @@
+"""Captions of episodes: what is there, what was predicted, how good that is."""
+
+from collections.abc import Collection, Sequence
+
+
+def truth_caption(names: Sequence[str], ways: Collection[int]) -> str:
+    """Name the classes that a query shows, or say that it shows none.
+
+    Args:
+        names: Of all ways.
+        ways: Those that the query shows, from 1.
+    """
+    present = [name for way, name in enumerate(names, 1) if way in ways]
+    return f"truth: {', '.join(present)}" if present else f"truth: no {', no '.join(names)}"
+
+
+def presence_caption(names: Sequence[str], present: Sequence[bool]) -> str:
+    """Name the classes that a method decides are present."""
+    named = [name for name, decision in zip(names, present, strict=True) if decision]
+    return f"predicted: {', '.join(named) or 'not present'}"
+
+
+def iou_caption(ious: Sequence[float | None], ways: Collection[int]) -> str:
+    """Write the IoU of every way in percent, or in words how it is where the query shows none.
+
+    Args:
+        ious: From 0 to 1; None where there is nothing to find and nothing was predicted.
+        ways: The ways that the query shows.
+    """
+    if ways:
+        return "IoU " + ", ".join("–" if iou is None else f"{100 * iou:.1f}" for iou in ious)
+    return "nothing to find, nothing drawn" if all(iou is None for iou in ious) else "nothing to find: false alarm"

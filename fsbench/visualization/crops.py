@@ -1,0 +1,42 @@
+"""Parts of images with the proportions of a tile, so that tiles are filled."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Crop(NamedTuple):
+    """A part of an image: its first row and column, its height and width in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    def of(self, array: np.ndarray) -> np.ndarray:
+        """Return the part of an image (H, W, 3) or a label map (H, W)."""
+        return np.ascontiguousarray(array[self.top : self.top + self.height, self.left : self.left + self.width])
+
+
+def crop_around(mask: np.ndarray, proportion: float) -> Crop:
+    """Return the largest part of an image whose height is `proportion` times its width and that holds the object.
+
+    It lies around the middle of the object's box, as far as the image goes. An object that is larger than such a part,
+    which would be cut, has the whole image.
+
+    Args:
+        mask: (H, W) bool, the object; where it is empty, the middle of the image is taken.
+        proportion: Height by width.
+    """
+    height, width = mask.shape
+    part = min(height, max(1, round(width * proportion))), min(width, max(1, round(height / proportion)))
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    sides = (rows, height), (columns, width)
+    boxes = [(places[0], places[-1] + 1) if len(places) else (0, side) for places, side in sides]
+    is_cut = len(rows) > 0 and any(end - start > length for (start, end), length in zip(boxes, part, strict=True))
+    if is_cut:
+        return Crop(0, 0, height, width)
+    starts = []
+    for (start, end), length, side in zip(boxes, part, mask.shape, strict=True):
+        starts.append(int(min(max((start + end) // 2 - length // 2, 0), side - length)))
+    return Crop(starts[0], starts[1], *part)

@@ -1,0 +1,25 @@
+"""Tiles: images of any shape in places of one size."""
+
+import numpy as np
+from PIL import Image
+
+GROUND = 236
+"""Gray level of a tile beside its image."""
+
+
+def resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize an image (H, W, 3) uint8 to fit into `size` (width, height), keeping its proportions."""
+    height, width = pixels.shape[:2]
+    scale = min(size[0] / width, size[1] / height)
+    fitted = max(1, round(scale * width)), max(1, round(scale * height))
+    return np.asarray(Image.fromarray(pixels).resize(fitted, Image.Resampling.BILINEAR))
+
+
+def letterboxed(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Put an image, resized to fit, into the middle of a light gray tile (height, width, 3) of `size` (width,
+    height)."""
+    fitted = resized(pixels, size)
+    tile = np.full((size[1], size[0], 3), GROUND, dtype=np.uint8)
+    top, left = (size[1] - fitted.shape[0]) // 2, (size[0] - fitted.shape[1]) // 2
+    tile[top : top + fitted.shape[0], left : left + fitted.shape[1]] = fitted
+    return tile

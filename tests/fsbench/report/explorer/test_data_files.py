@@ -1,0 +1,149 @@
+"""The explorer's data files against the records and the data set."""
+
+import json
+import shlex
+import zlib
+from base64 import b64decode
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+
+from fsbench.data.label_maps import way_labels
+from fsbench.data.rle import decode_rle
+from fsbench.records.predictions import read_predictions
+from fsbench.records.record import find_records, read_record
+from fsbench.report.explorer.columns import iou_spread
+from tests.fsbench.report.explorer.conftest import ATTENDS
+from tests.fsbench.report.test_report import data_file
+
+
+def thousandths(frame):
+    """IoU of each episode of a count table as the page shows it, from its definition."""
+    found = []
+    for (_,), rows in frame.filter(pl.col("slot") > 0).sort("episode").group_by("episode", maintain_order=True):
+        pairs = [(row["tp"], row["pred"] + row["pred_void"] + row["gt"] - row["tp"]) for row in rows.to_dicts()]
+        shares = [hit / union for hit, union in pairs if union]
+        found.append(round(1000 * np.mean(shares)) if shares else -1)
+    return found
+
+
+def test_columns_are_the_records(explored, tmp_path):
+    data = data_file(explored("--no-photos"), "data")
+    runs = {(run.run["identity"]["method"]["name"], run.header["fold"]): run for run in find_records(tmp_path)}
+    for number, name in enumerate(data["methods"]):
+        tables = [runs[name, fold].episodes for fold in (0, 1)]
+        assert data["iou"][number] == thousandths(tables[0]) + thousandths(tables[1])
+        wrong = [
+            sum(rows["present"] != rows["decided"])
+            for table in tables
+            for _, rows in table.filter(pl.col("slot") > 0).group_by("episode", maintain_order=True)
+        ]
+        assert data["wrong"][number] == wrong
+    columns, names = data["columns"], data["names"]
+    episodes = [episode for fold in (0, 1) for episode in runs["m0", fold].manifest.episodes]
+    assert columns["index"] == [episode.index for episode in episodes]
+    assert [names[number] for number in columns["query"]] == [episode.query for episode in episodes]
+    supports = [tuple(tuple(names[number] for number in way) for way in ways) for ways in columns["supports"]]
+    assert supports == [episode.supports for episode in episodes]
+    paths = [[str(runs[name, fold].path) for name in data["methods"]] for fold in (0, 1)]
+    assert [list(map(shlex.split, fold["runs"])) for fold in data["folds"]] == [[[p] for p in row] for row in paths]
+    assert [fold["header"] for fold in data["folds"]] == [runs["m0", fold].header for fold in (0, 1)]
+    assert data["images"] == []
+
+
+def test_spread_counts_rightly_predicting_nothing_as_one():
+    first, second = np.array([0.9, np.nan, np.nan]), np.array([0.5, 0.25, np.nan])
+    np.testing.assert_allclose(iou_spread([first, second], 3), [0.4, 0.75, np.nan])
+    np.testing.assert_allclose(iou_spread([], 1), [np.nan])
+
+
+def test_masks_are_truth_and_prediction(explored, index, tmp_path):
+    study = explored("--photo-side", "40")
+    data, records = data_file(study, "data"), {run.run["id"]: run for run in find_records(tmp_path)}
+    record = next(run for run in records.values() if run.run["id"].startswith(f"{data['methods'][1]}-1"))
+    file, quality = data_file(study, "masks-1-0"), int(record.run["id"].split("-")[2])
+    for place, episode in enumerate(record.manifest.episodes):
+        expected = way_labels(index.label_map(episode.query), episode.classes)
+        height, width, ways, void = file["truth"][place]["query"]
+        assert (height, width) == expected.shape
+        height, width, predicted, decided, scores = file["predicted"]["1"][place]
+        shown = (np.arange(height) % quality == 0)[:, None]
+        for slot in range(1, len(episode.classes) + 1):
+            mask = decode_rle({"size": [height, width], "counts": ways[slot - 1]}, height, width)
+            np.testing.assert_array_equal(mask, expected == slot)
+            mask = decode_rle({"size": [height, width], "counts": predicted[slot - 1]}, height, width)
+            np.testing.assert_array_equal(mask, (expected == slot) & shown)
+        assert decode_rle({"size": [height, width], "counts": void}, height, width).sum() == (expected == 255).sum()
+        rows = record.episodes.filter((pl.col("episode") == episode.index) & (pl.col("slot") > 0))
+        assert (decided, scores) == (rows["decided"].to_list(), rows["score"].to_list())
+        for name, number, way in zip(episode.supports, episode.classes, file["truth"][place]["supports"], strict=True):
+            height, width, runs = way[0]
+            assert max(height, width) <= 40
+            mask = decode_rle({"size": [height, width], "counts": runs}, height, width)
+            share = (index.label_map(name[0]) == number).mean()
+            assert mask.mean() == pytest.approx(share, abs=0.03)
+    for number in data["images"]:
+        assert max(Image.open(study / f"explorer/{number}.jpg").size) <= 40
+
+
+def test_images_end_at_the_budget(explored, monkeypatch):
+    from fsbench.report.explorer import write
+
+    study = explored()
+    sizes = {path.stem: path.stat().st_size for path in (study / "explorer").glob("*.jpg")}
+    real = write.ImageFiles.allow
+    budget = sum(sizes.values()) // 4
+    monkeypatch.setattr(write.ImageFiles, "allow", lambda files, size: real(files, budget // 2))
+    study = explored()
+    files = {path.stem: path.stat().st_size for path in (study / "explorer").glob("*.jpg")}
+    data = data_file(study, "data")
+    assert 0 < sum(files.values()) <= budget and sorted(map(int, files)) == data["images"]
+    assert "Images of the episodes on which methods differ most" in (study / "explorer.html").read_text()
+    spread = data["columns"]["spread"][:24]
+    assert data["columns"]["query"][spread.index(max(spread))] in data["images"]
+
+
+def test_a_run_with_other_masks_than_were_counted_has_none(explored, tmp_path, monkeypatch):
+    from fsbench.records import predictions
+
+    real = predictions.rle_pixels
+    monkeypatch.setattr(predictions, "rle_pixels", lambda runs, *size: real(runs, *size) + 1)
+    study = explored("--gallery", "0")
+    assert data_file(study, "masks-0-0")["predicted"] == {}
+    page = (study / "explorer.html").read_text()
+    assert page.count("were counted); expected the predictions of the run") == 4
+
+
+def test_runs_without_masks_and_data_have_numbers(make, tmp_path):
+    from fsbench.cli.main import main
+
+    path = Path(make("m", 0).path)
+    assert main(["report", str(tmp_path), "--out", str(tmp_path / "r")]) == 0
+    study = tmp_path / "r/study-1"
+    assert data_file(study, "masks-0-0") == {"truth": [None] * 24, "predicted": {}}
+    page = (study / "explorer.html").read_text()
+    assert "the run kept no predictions, and there is no config.yaml beside the record" in page
+    assert "No truth and no images of fold 0: there is no config.yaml beside the records" in page
+    assert len(json.loads((path / "run.json").read_text())) and read_record(path) is not None
+
+
+def test_soft_masks_and_attention_are_those_that_were_kept(explored, tmp_path):
+    study = explored("--no-photos")
+    data, runs = data_file(study, "data"), {run.run["id"]: run for run in find_records(tmp_path)}
+    assert (data["soft"], data["attention"]) == (True, {str(data["methods"].index("m0")): ATTENDS})
+    record = next(run for run in runs.values() if run.run["id"].startswith("m0-1"))
+    stored, number = read_predictions(record), str(data["methods"].index("m0"))
+    files = {layer: data_file(study, f"{layer}-1-0") for layer in ("soft", "attention")}
+    assert (len(files["soft"]), len(files["attention"])) == (2, 1)
+    for place, episode in enumerate(record.manifest.episodes):
+        contents = {layer: [zlib.decompress(b64decode(way)) for way in files[layer][number][place]] for layer in files}
+        assert contents["soft"] == [values.tobytes() for values in stored.soft_masks(episode.index)]
+        for way, (content, values) in enumerate(
+            zip(contents["attention"], stored.attention(episode.index), strict=True), 1
+        ):
+            np.testing.assert_array_equal(np.frombuffer(content[:8], "<f4"), np.float32([way, way + 189]) / 255)
+            steps = np.frombuffer(content[8:], np.uint8).reshape(64, 64)
+            np.testing.assert_allclose(values, (way + 189 * (steps / 255)) / 255, rtol=1e-5)

@@ -1,0 +1,63 @@
+"""Scores that are measured from stored predictions, on the pages of a report."""
+
+import csv
+import json
+import re
+import shlex
+
+import pytest
+
+from datamodules.datasets.folder import Folder
+from fsbench.cli.main import main
+
+
+@pytest.fixture
+def study(make, blocks_folder, tmp_path, monkeypatch):
+    """study(*metrics) -> the folder of a report's only table: of three methods on a fold one has all of the scores."""
+    monkeypatch.setattr("fsbench.engine.stored_data.open_dataset", lambda *given: Folder(str(blocks_folder)))
+    for name, kept in {"good": "soft", "poor": "masks", "bare": None}.items():
+        more = {} if kept is None else {"keep": kept}
+        path = make(name, 0, quality=2 + len(more), wrong=4 * (kept == "masks"), **more).path
+        (path / "config.yaml").write_text("")
+
+    def write(*metrics):
+        out = tmp_path / "r"
+        assert main(["report", str(tmp_path), "--out", str(out), "--metrics", ",".join(metrics)]) == 0
+        return out / "study-1"
+
+    return write
+
+
+def test_pages_have_the_measured_scores_where_there_are_any(study):
+    folder = study("pixel-ECE", "boundary-IoU", "mIoU")
+    page = (folder / "index.html").read_text()
+    scores = {
+        name: set(re.findall(r'data-column="([\w-]+)\.0" class="figure" data-value', line))
+        for name, line in re.findall(r'<tr data-method="(\w+)">(.*?)</tr>', page, re.DOTALL)
+    }
+    assert scores == {
+        "good": {"pixel-ECE", "boundary-IoU", "mIoU"},
+        "poor": {"boundary-IoU", "mIoU"},
+        "bare": {"mIoU"},
+    }
+    assert re.findall(r'aria-label="Pairs, ([\w-]+)"', page) == ["boundary-IoU", "mIoU"]  # one method has the first
+    assert "No part has pixel-ECE of both methods." in page
+    assert "Methods at their boundary-IoU;" in page
+    lines = [line for line in csv.reader((folder / "comparison.csv").open()) if line and line[0] != "table"]
+    pairs = [(line[0].split(",")[0], {line[1], line[2]}) for line in lines]
+    assert pairs[0] == ("boundary-IoU", {"good", "poor"})
+    assert [metric for metric, _ in pairs[1:]] == ["mIoU"] * 3
+
+
+def test_commands_print_the_scores_of_the_page(study, capsys):
+    page = (study("boundary-IoU", "mIoU") / "index.html").read_text()
+    capsys.readouterr()
+    commands = [shlex.split(words) for words in set(re.findall(r'data-copy="fsbench ((?:table|compare) [^"]*)"', page))]
+    assert len(commands) == 5  # of three methods, of all, and of differences
+    for command in commands:
+        assert main([*command, "--format", "json"]) == 0
+        (block,) = json.loads(capsys.readouterr().out)
+        if command[0] == "compare":
+            assert list(block["tables"]["all"]) == ["boundary-IoU", "mIoU"]
+        else:
+            assert "mIoU" in block["rows"][0]["scores"] and "FB-IoU" not in block["rows"][0]["scores"]
