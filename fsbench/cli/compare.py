@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from fsbench.cli.table import measure_for
 from fsbench.config.limits import check_output_file, whole
 from fsbench.errors import SettingsError, say_left_out
 from fsbench.terminal import print_block, text_width
@@ -39,7 +40,8 @@ def _compare(options: argparse.Namespace, extra: list[str]) -> int:
         check_output_file(options.plot, "--plot")
     metrics = metric_names(options.metrics)
     refused: list[str] = []
-    comparison = compare(options.runs, metrics, options.by, options.baseline, options.fold, resamples, refused)
+    measure = measure_for(metrics)
+    comparison = compare(options.runs, metrics, options.by, options.baseline, options.fold, resamples, refused, measure)
     if options.plot is not None:
         plot(options.plot, comparison)
     if options.format == "json":

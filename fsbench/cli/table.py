@@ -4,6 +4,7 @@ import argparse
 import os
 import shlex
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +14,13 @@ from fsbench.terminal import print_block, print_line, text_width
 if TYPE_CHECKING:
     from fsbench.records.record import Record
     from fsbench.tables.blocks import Block
+    from fsbench.tables.compare import Measure
+    from fsbench.tables.rescoring.recount import Truth
 
 FORMATS = ("text", "markdown", "csv", "latex", "json")
 RESCORE_FORMATS = ("text", "markdown", "latex", "json")
 BREAKDOWNS = ("fold", "size", "class", "cost", "card")
-FILES = ("run.json", "episodes.parquet", "predictions.png", "run.log")
+FILES = ("run.json", "episodes.parquet", "predictions.parquet", "predictions.png", "run.log")
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -26,9 +29,18 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     add_table_options(table)
     table.set_defaults(function=_table)
 
-    rescore = commands.add_parser("rescore", help="score finished runs by another protocol's metric")
+    rescore = commands.add_parser("rescore", help="score finished runs by another protocol's metric or rule")
     rescore.add_argument("runs", nargs="+", type=Path, help="folders of runs; nothing is written")
-    rescore.add_argument("--protocol", required=True, help="see: fsbench list")
+    rescore.add_argument("--protocol", help="see: fsbench list")
+    rescore.add_argument("--void", choices=("ignore", "background"), help="what void pixels count as")
+    rescore.add_argument(
+        "--resolution", metavar="original|S",
+        help="size at which the stored predictions are counted again: the query's own, or S x S pixels",
+    )  # fmt: skip
+    rescore.add_argument(
+        "--objects", metavar="LOW-HIGH", help="objects of this share of the query in percent alone, e.g. 0-5"
+    )
+    rescore.add_argument("--data-root", help="where the data are here, for another resolution")
     rescore.add_argument("--format", choices=RESCORE_FORMATS, default="text", help="of the table")
     rescore.set_defaults(function=_rescore)
 
@@ -78,6 +90,7 @@ def print_table(folders: Sequence[Path], options: argparse.Namespace) -> list[st
     asked: dict[str, Any] = {"by_class": by_class, "trivial": not options.no_trivial, "metrics": metrics}
     if options.all or "card" in by or options.format in ("csv", "json"):
         asked["backbone_data"] = backbone_data()
+    asked["measure"] = measure_for(metrics)
     blocks = leave_out_damaged(records, refused, lambda sound: build_blocks(sound, published=published, **asked))
     print_block(render(blocks, options.format, by, *text_width()))
     if options.format == "text":
@@ -126,10 +139,72 @@ def _rescore(options: argparse.Namespace, extra: list[str]) -> int:
     from fsbench.episodes.protocol import load_protocol
     from fsbench.records.record import leave_out_damaged
     from fsbench.tables.formats import SHEETS, as_json
-    from fsbench.tables.rescore import rescore, to_sheet
+    from fsbench.tables.rescoring.rescore import Choices, rescore, to_sheet
 
-    target = load_protocol(options.protocol)
+    choices = Choices(options.void, _resolution(options.resolution), _sizes(options.objects))
+    if options.protocol is None and choices == Choices():
+        raise SettingsError("nothing to score by was named; expected --protocol, --void, --resolution or --objects")
+    target = None if options.protocol is None else load_protocol(options.protocol)
+    settings = [] if options.data_root is None else [f"--data.dataset.root={options.data_root}"]
     records, refused = _records(options.runs)
-    groups = leave_out_damaged(records, refused, lambda sound: rescore(sound, target))
+    groups = leave_out_damaged(
+        records, refused, lambda sound: rescore(sound, target, choices, partial(_recounted, settings))
+    )
     print_block(as_json(groups) if options.format == "json" else SHEETS[options.format]([to_sheet(g) for g in groups]))
     return say_left_out(refused)
+
+
+def measure_for(metrics: Sequence[str]) -> "Measure | None":
+    """Return what measures a run for those of `metrics` that its counts do not give; None where all follow from them.
+
+    It can be sent to another process.
+    """
+    from fsbench.metrics.scores import FROM_PREDICTIONS
+
+    if not set(FROM_PREDICTIONS) & set(metrics):
+        return None
+    from fsbench.tables.rescoring.measures import measure  # with OpenCV and torch, which other scores spare
+
+    return partial(measure, metrics=metrics, open_truth=_open_truth)
+
+
+def _open_truth(record: "Record") -> "Truth":
+    # torch and Lightning: only who asks for scores beyond the counts waits for them
+    from fsbench.engine.stored_data import Truths
+
+    return Truths(record)
+
+
+def _recounted(settings: Sequence[str], record: "Record", resolution: int) -> Any:
+    """Count a run's stored predictions again at another resolution."""
+    # torch and Lightning: only who asks for another resolution waits for them
+    from fsbench.engine.stored_data import Truths
+    from fsbench.tables.rescoring.recount import recount, stored_predictions
+
+    stored_predictions(record)  # whose absence is said first
+    return recount(record, Truths(record, settings), resolution)
+
+
+def _resolution(text: str | None) -> int | None:
+    """Parse --resolution: `ORIGINAL`, or the side of a square."""
+    from fsbench.tables.rescoring.recount import LARGEST_SIDE, ORIGINAL  # with numpy, which other commands spare
+
+    if text is None or text == "original":
+        return None if text is None else ORIGINAL
+    if text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= LARGEST_SIDE:
+        return int(text[:9])
+    raise SettingsError(f"--resolution is '{text}', expected original or a side from 1 to {LARGEST_SIDE} pixels")
+
+
+def _sizes(text: str | None) -> tuple[float, float] | None:
+    """Parse --objects: shares from 0 to 1."""
+    if text is None:
+        return None
+    low, _, high = text.partition("-")
+    try:
+        ends = float(low) / 100, float(high) / 100
+    except ValueError:
+        ends = 1.0, 0.0
+    if not 0 <= ends[0] < ends[1] <= 1:
+        raise SettingsError(f"--objects is '{text}', expected two percentages, the lower one first, e.g. 0-5")
+    return ends

@@ -1,8 +1,8 @@
 """A bundle: finished runs in one file (zip), without images and weights, to be checked by whoever gets it.
 
-It holds a folder for each run, named by its id, with run.json, episodes.parquet, manifest.jsonl and config.yaml, and
-`bundle.json`: the format, a card, the licence of the results, and the sha256 of every file. Of the absolute paths in
-config.yaml only the last part is kept.
+It holds a folder for each run, named by its id, with run.json, episodes.parquet, manifest.jsonl and config.yaml, where
+asked for predictions.parquet, and `bundle.json`: the format, a card, the licence of the results, and the sha256 of
+every file. Of the absolute paths in config.yaml only the last part is kept.
 """
 
 import hashlib
@@ -26,11 +26,19 @@ from fsbench.exchange.card import Card
 from fsbench.files import load_yaml, parse_json, read_bytes, replacing
 from fsbench.files.archives import open_zip
 from fsbench.files.opening import LIMITS, MIB, in_units
+from fsbench.records.predictions import FILE as PREDICTIONS
+from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record
 
 LISTING = "bundle.json"
-FILES = {"run.json": "record", "episodes.parquet": "counts", "manifest.jsonl": "manifest", "config.yaml": "settings"}
-"""Files of a run, with their kinds of `fsbench.files`; the last may be missing."""
+FILES = {
+    "run.json": "record",
+    "episodes.parquet": "counts",
+    "manifest.jsonl": "manifest",
+    "config.yaml": "settings",
+    PREDICTIONS: "predictions",
+}
+"""Files of a run, with their kinds of `fsbench.files`; the last two may be missing."""
 NEEDED, CONFIG = tuple(FILES)[:3], "config.yaml"
 MOST_RUNS = 1000
 MOST_BYTES = 4096 * MIB
@@ -52,7 +60,9 @@ class Listing(BaseModel):
     runs: Annotated[dict[str, dict[str, _Hash]], Field(min_length=1, max_length=MOST_RUNS)]
 
 
-def write_bundle(records: Sequence[Record], card: Card, licence: str, made_by: str, out: Path) -> list[str]:
+def write_bundle(
+    records: Sequence[Record], card: Card, licence: str, made_by: str, out: Path, predictions: bool = False
+) -> list[str]:
     """Write finished runs to a bundle. Equal runs, card and licence give equal files.
 
     Args:
@@ -61,12 +71,13 @@ def write_bundle(records: Sequence[Record], card: Card, licence: str, made_by: s
         licence: of the results, an SPDX name such as CC-BY-4.0.
         made_by: name and version of the program.
         out: file to write.
+        predictions: whether the predictions that runs kept come along.
 
     Returns:
         The ids of the runs.
 
     Raises:
-        RecordError: a run is damaged, or two have the same id.
+        RecordError: a run is damaged, or its predictions are where they are asked for, or two have the same id.
     """
     contents: dict[str, dict[str, bytes]] = {}
     for record in sorted(records, key=lambda record: str(record.run["id"])):
@@ -75,8 +86,11 @@ def write_bundle(records: Sequence[Record], card: Card, licence: str, made_by: s
             reason = "is there twice" if name in contents else "is no name of a run"
             raise RecordError(f"the run {name} in {record.path} {reason}; expected runs with names of their own")
         record.episodes, record.manifest  # noqa: B018 - both are checked as they are read
+        if predictions:
+            read_predictions(record)  # checked as it is read
+        kinds = {file: kind for file, kind in FILES.items() if predictions or file != PREDICTIONS}
         contents[name] = {
-            file: read_bytes(record.path / file, kind) for file, kind in FILES.items() if (record.path / file).is_file()
+            file: read_bytes(record.path / file, kind) for file, kind in kinds.items() if (record.path / file).is_file()
         }
         if CONFIG in contents[name]:
             values = _without_folders(load_yaml(record.path / CONFIG))

@@ -18,6 +18,7 @@ from fsbench.episodes.protocol import load_protocol
 from fsbench.errors import FsbenchError, RecordError, describe
 from fsbench.exchange.bundle import Listing, unpacked
 from fsbench.paths import BENCHMARKS
+from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record, read_record
 from fsbench.records.schema import check_complete
 
@@ -89,6 +90,7 @@ def _of_run(name: str, folder: Path, repetition: Repetition | None) -> Iterator[
         yield _scores(name, record)
         yield _protocol(name, record)
         yield _episodes(name, record)
+        yield from _stored(name, record)
     except FsbenchError as error:
         yield Finding(name, "failed", str(error).replace(f"{folder}/", ""))
         return
@@ -147,6 +149,20 @@ def _episodes(name: str, record: Record) -> Finding:
             return Finding(name, "failed", f"other episodes than the official ones of {file}")
     lists = record.header.get("lists", "of the data")
     return Finding(name, "not checked", f"no official episodes of this test come along; its image lists: {lists}")
+
+
+def _stored(name: str, record: Record) -> Iterator[Finding]:
+    """Hold stored predictions against the counts; nothing of a run that kept none."""
+    stored = read_predictions(record)
+    if stored is not None:
+        for episode in record.manifest.episodes:
+            stored.label_map(episode.index)
+            stored.soft_masks(episode.index)
+            stored.attention(episode.index)
+        number = len(record.manifest.episodes)
+        yield Finding(name, "ok", f"{number} stored predictions have the pixels that were counted")
+    elif record.run.get("predictions"):
+        yield Finding(name, "not checked", "stored predictions: the run kept them, and the bundle does not hold them")
 
 
 @cache

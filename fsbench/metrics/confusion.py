@@ -22,6 +22,15 @@ def intersection_union(counts: np.ndarray, void: VoidPolicy) -> tuple[np.ndarray
     return tp, pred + gt - tp + (pred_void if void == "background" else 0)
 
 
+def way_ious(counts: np.ndarray, void: VoidPolicy) -> list[float | None]:
+    """Compute the IoU, from 0 to 1, of an episode's ways from their counts (N, 6).
+
+    It is None where there is nothing to find and nothing was predicted.
+    """
+    pairs = zip(*(values.tolist() for values in intersection_union(counts, void)), strict=True)
+    return [intersection / union if union else None for intersection, union in pairs]
+
+
 def background_intersection_union(counts: np.ndarray, void: VoidPolicy) -> tuple[np.ndarray, np.ndarray]:
     """Compute intersections and unions (...) of the background from counts (..., 6) of slot 0 (any foreground)."""
     tp, pred, gt, pred_void, void_pixels, valid = (counts[..., i] for i in range(6))

@@ -1,8 +1,9 @@
 """Score statistics of a count table: a run of segmentation as a whole, or some of its (episode, way) pairs."""
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -80,15 +81,45 @@ def _region_sums(frame: "pl.DataFrame", keep: np.ndarray, clusters: int, query: 
     return _sum_at((clusters, 3), (query,), np.column_stack([values, np.ones(len(values))]))
 
 
+def sum_by_query(frame: "pl.DataFrame", keep: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Sum values (kept rows, ...) by query image: (Q, ...)."""
+    clusters, query = _queries(frame, keep)
+    return _sum_at((clusters, *values.shape[1:]), (query,), values)
+
+
+def sum_by_class(frame: "pl.DataFrame", keep: np.ndarray, class_ids: Sequence[int], values: np.ndarray) -> np.ndarray:
+    """Sum values (kept rows, ...) by query image and class: (Q, C, ...)."""
+    clusters, query = _queries(frame, keep)
+    column = {number: i for i, number in enumerate(class_ids)}
+    columns = np.array([column[number] for number in frame["class_id"].to_numpy()[keep]], dtype=int)
+    return _sum_at((clusters, len(class_ids), *values.shape[1:]), (query, columns), values)
+
+
 def _columns(frame: "pl.DataFrame", names: Sequence[str]) -> np.ndarray:
     """Stack columns side by side (rows, names); a query of polars would take longer than all that follows."""
     return np.column_stack([frame[name].to_numpy() for name in names])
 
 
 def _queries(frame: "pl.DataFrame", keep: np.ndarray | slice = slice(None)) -> tuple[int, np.ndarray]:
-    """Return the number of distinct query images in the rows `keep`, and each row's."""
-    names, index = np.unique(frame["query"].to_numpy()[keep], return_inverse=True)
-    return len(names), index
+    """Return the number of distinct query images in the rows `keep`, and each row's, in the order of their names."""
+    numbers = _query_numbers(frame)[keep]
+    is_there = np.zeros(len(frame), dtype=bool)
+    is_there[numbers] = True
+    return int(is_there.sum()), (is_there.cumsum() - 1)[numbers]
+
+
+_QUERY_NUMBERS: dict[int, tuple["weakref.ref[Any]", np.ndarray]] = {}
+"""Id of a count table in use -> the table, and its numbers: sorting names takes longer than all other sums."""
+
+
+def _query_numbers(frame: "pl.DataFrame") -> np.ndarray:
+    """Number each row's query image in the order of names; found once for a table."""
+    key = id(frame)
+    owner, numbers = _QUERY_NUMBERS.get(key, (None, None))
+    if numbers is None or owner is None or owner() is not frame:
+        numbers = np.unique(frame["query"].to_numpy(), return_inverse=True)[1]
+        _QUERY_NUMBERS[key] = weakref.ref(frame, lambda _: _QUERY_NUMBERS.pop(key, None)), numbers
+    return numbers
 
 
 def _sum_at(shape: tuple[int, ...], where: tuple[np.ndarray, ...], values: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
+from torchmetrics.metric import Metric
 
 from fsbench.data.dataset import VOID, VoidPolicy
 from fsbench.metrics.confusion import (
@@ -65,6 +65,8 @@ class SegmentationResult:
         score: (N,) float32, how sure the method is that the way is present, in [0, 1].
         label_map: (h, w) uint8, the prediction.
         rom, rum: (N + 1,) float32 region measures of every slot (`fsbench.metrics.regions`); None if not measured.
+        soft: (N, s, s) uint8, the probability of each way by itself in steps of 1/255; None if not asked for.
+        attention: (N, s, s) float32 in [0, 1], the attention to each way's supports; None like `soft`.
     """
 
     episode: int
@@ -76,6 +78,8 @@ class SegmentationResult:
     label_map: Tensor
     rom: Tensor | None = None
     rum: Tensor | None = None
+    soft: Tensor | None = None
+    attention: Tensor | None = None
 
     def rows(self) -> list[dict[str, Any]]:
         """Return rows of a count table: slot 0 (any foreground), then the ways 1..N."""

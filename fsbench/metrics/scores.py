@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fsbench.errors import SettingsError
+from fsbench.metrics.calibration import calibration_error
 from fsbench.metrics.confusion import class_accuracy, fb_iou, mean_iou, pixel_accuracy
 
 Totals = Mapping[str, np.ndarray]
@@ -93,6 +94,11 @@ def _region_mean(column: int) -> Callable[[Totals, int], np.ndarray]:
     return lambda totals, _: totals["regions"][:, column] / np.maximum(totals["regions"][:, 2], 1e-9)
 
 
+def _boundary_iou(totals: Totals, absent: int) -> np.ndarray:
+    intersection, union = np.moveaxis(totals["boundary"], -1, 0)
+    return _class_mean(mean_iou(intersection, union), totals["truth"], absent)
+
+
 _CLASS_SUMS = ("intersection", "union", "truth")
 
 METRICS = {
@@ -172,13 +178,39 @@ METRICS = {
             higher_is_better=False,
             maximum=1.0,
         ),
+        Metric(
+            "boundary-IoU",
+            "mIoU of the pixels near edges alone, up to 2 % of the image's diagonal inside prediction and truth "
+            "(Cheng et al. 2021); from stored predictions and the data",
+            ("boundary", "truth"),
+            _boundary_iou,
+        ),
+        Metric(
+            "presence-ECE",
+            "expected calibration error of presence scores, 15 bins: mean score and share present, of (episode, way) "
+            "pairs; of methods that score presence",
+            ("presence_bins",),
+            lambda totals, _: calibration_error(totals["presence_bins"]),
+            higher_is_better=False,
+        ),
+        Metric(
+            "pixel-ECE",
+            "expected calibration error of soft masks, 15 bins: a way's mean probability in each of 64 x 64 cells and "
+            "the share of its pixels that show the way; from stored soft masks and the data",
+            ("pixel_bins",),
+            lambda totals, _: calibration_error(totals["pixel_bins"]),
+            higher_is_better=False,
+        ),
     )
 }
 """Every score of a run by its name; tables show them in this order."""
 
+FROM_PREDICTIONS = ("boundary-IoU", "presence-ECE", "pixel-ECE")
+"""Those that a table measures anew (`fsbench.tables.rescoring.measures`); no count table by itself gives them."""
+
 
 def metric_names(text: str) -> list[str]:
-    """Split names of `METRICS` written with commas between; raises SettingsError for others."""
+    """Split names of `METRICS` written with commas between. Raises SettingsError for others."""
     names = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
     unknown = [name for name in names if name not in METRICS]
     if unknown or not names:
@@ -187,10 +219,13 @@ def metric_names(text: str) -> list[str]:
     return names
 
 
-_ARRAYS = (*_CLASS_SUMS, "background", "right", "foreground", "decisions", "regions")
+_MEASURED = ("boundary", "presence_bins", "pixel_bins")
+"""Attributes of `ScoreStatistics` that no count table gives."""
+
+_ARRAYS = (*_CLASS_SUMS, "background", "right", "foreground", "decisions", "regions", *_MEASURED)
 """Attributes of `ScoreStatistics` that are sums, in the order in which they are multiplied by weights."""
 
-_DISPENSABLE = {"background", "foreground", "decisions", "regions"}
+_DISPENSABLE = {"background", "foreground", "decisions", "regions", *_MEASURED}
 """Those that `ScoreStatistics.only` drops; the class sums say which classes were shown, `right` the clusters."""
 
 
@@ -210,6 +245,8 @@ class ScoreStatistics:
         foreground: (Q, 2) intersection and union of any foreground (slot 0).
         decisions: (Q, C, 2) right presence decisions, and all.
         regions: (Q, 3) sums of ROM and of RUM, and the number of (episode, way) pairs.
+        boundary: (Q, C, 2) intersection and union of the boundaries of the ways.
+        presence_bins, pixel_bins: (Q, bins, 3) sums of probabilities, see `fsbench.metrics.calibration.bin_sums`.
         absent_is_zero: a class that the run never shows counts as IoU 0 (the protocol's rule for a whole run), or is
             left out of the mean (parts of a run).
         metrics: names of the wanted scores.
@@ -223,6 +260,9 @@ class ScoreStatistics:
     foreground: np.ndarray | None = None
     decisions: np.ndarray | None = None
     regions: np.ndarray | None = None
+    boundary: np.ndarray | None = None
+    presence_bins: np.ndarray | None = None
+    pixel_bins: np.ndarray | None = None
     absent_is_zero: bool = True
     metrics: Collection[str] = tuple(METRICS)
 

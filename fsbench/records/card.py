@@ -13,7 +13,7 @@ from fsbench.episodes.protocol import load_protocol
 from fsbench.errors import SettingsError
 from fsbench.files import load_yaml, read_json
 from fsbench.records.record import Record
-from fsbench.records.training import AUTHORS, TRAINED_HERE, UNTRAINED, training_of
+from fsbench.records.training import AUTHORS, OTHER_RUN, TRAINED_HERE, UNTRAINED, training_of
 
 FILE, BUNDLE = "card.yaml", "bundle.json"
 NOT_STATED = "not stated"
@@ -32,7 +32,11 @@ CONDITIONS = ("novel_pixels", "supervision", "backbone_saw_test_images", "checkp
 
 @dataclass(frozen=True)
 class StatedCard:
-    """The entries of a card in words, `NOT_STATED` where nothing tells; see `fsbench.exchange.card.Card`."""
+    """The entries of a card in words, `NOT_STATED` where nothing tells; see `fsbench.exchange.card.Card`.
+
+    `trained_on` is no entry of a bundle's card, since it always follows from the record: the base classes that anything
+    was trained on, by fold, data set and protocol.
+    """
 
     novel_pixels: str = NOT_STATED
     supervision: str = NOT_STATED
@@ -40,6 +44,7 @@ class StatedCard:
     backbone_saw_test_images: str = NOT_STATED
     trials: str = NOT_STATED
     checkpoint_choice: str = NOT_STATED
+    trained_on: str = NOT_STATED
 
     @property
     def conditions(self) -> dict[str, str]:
@@ -78,9 +83,12 @@ class Cards:
         Raises SettingsError where a card beside it cannot be read or has other values than cards have.
         """
         derived = derived_entries(record)
+        known = derived.keys() & {"trained_on"}
         backbone = self._backbone_data.get(record.run["identity"]["backbone"]["name"])
-        derived |= {"backbone_data": backbone} if backbone else {}
-        return StatedCard(**derived | self._stated_in(record.path.parent) | _read(record.path / FILE))
+        if backbone and "backbone_data" not in derived:
+            derived["backbone_data"] = backbone
+        stated = self._stated_in(record.path.parent) | _read(record.path / FILE)
+        return StatedCard(**derived | {name: words for name, words in stated.items() if name not in known})
 
     def _stated_in(self, folder: Path) -> dict[str, str]:
         if folder not in self._stated:
@@ -105,6 +113,10 @@ def derived_entries(record: Record) -> dict[str, str]:
     """Return the entries that follow from a record: by its task, its protocol and the training of its weights."""
     training = training_of(record)
     entries = {"supervision": "masks" if record.task.has_masks else "image labels"}
+    if record.run["identity"]["backbone"]["weights"].startswith("random"):
+        entries["backbone_data"] = "none: random weights"
+    if record.task.has_masks and (trained_on := _trained_on(record, training.origin)):
+        entries["trained_on"] = trained_on
     if training.origin == UNTRAINED:
         return entries | {"novel_pixels": "no", "checkpoint_choice": "nothing trained"}
     if training.origin == AUTHORS:
@@ -117,6 +129,22 @@ def derived_entries(record: Record) -> dict[str, str]:
     choice = {"base": "base classes", "images": "base classes", "novel": "novel classes"}
     chosen = choice.get(str(training.settings.get("validation")))
     return entries | ({"checkpoint_choice": chosen} if chosen else {})
+
+
+def _trained_on(record: Record, origin: str | None) -> str:
+    """Say which base classes a method was trained on; empty where neither the record nor the checkpoint tells."""
+    if origin == UNTRAINED:
+        return "nothing"
+    if origin == TRAINED_HERE:
+        header = record.header
+        return _classes("", header["dataset"], header["fold"], header["protocol"])
+    told = (record.run.get("weights") or {}).get("trained_on") if origin == OTHER_RUN else None
+    return _classes(str(told.get("classes", "")), told["dataset"], told["fold"], told.get("protocol")) if told else ""
+
+
+def _classes(number: str, dataset: str, fold: int, protocol: str | None) -> str:
+    words = f"{number} base classes of {dataset} fold {fold}".strip()
+    return words + (f", by protocol {protocol}" if protocol else "")
 
 
 def _read(file: Path) -> dict[str, str]:

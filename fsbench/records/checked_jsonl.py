@@ -4,6 +4,7 @@ import json
 import os
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -69,24 +70,46 @@ class CheckedJsonl:
                 yield read_line(file.readline().rstrip(b"\n"), self.key)
 
     def append(self, *values: Any) -> int:
-        """Write entries at the end; returns the byte offset of the first."""
+        """Write entries at the end; returns the byte offset of the first.
+
+        Raises:
+            OSError: they cannot be written, such as on a full disk; none of them is in the file, now or later.
+        """
         file = self._opened()
         offset = file.tell()
-        for value in values:
-            file.write(checked_line(value, self.key).encode())
-        file.flush()
+        try:
+            for value in values:
+                file.write(checked_line(value, self.key).encode())
+            file.flush()
+        except OSError:
+            with suppress(OSError):  # tries once more to write what is left
+                self.close()
+            os.truncate(self.path, offset)
+            raise
         return offset
 
+    def drop_cut_off(self) -> None:
+        """Remove a last line that a crash cut off, unless all of it but its end is there."""
+        with open_file(self.path, "journal") as file:
+            size = len(line := file.readline())
+            start = 0
+            for line in file:
+                start, size = size, size + len(line)
+        if start and not line.endswith(b"\n") and read_line(line, self.key) is None:
+            os.truncate(self.path, start)
+
     def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
     def _opened(self) -> IO[bytes]:
         if self._file is None:
             with open_file(self.path, "journal") as file:
                 file.seek(-1, os.SEEK_END)
                 cut_off = file.read() != b"\n"
-            self._file = self.path.open("ab")
             if cut_off:
-                self._file.write(b"\n")
+                with self.path.open("ab") as file:
+                    file.write(b"\n")
+            self._file = self.path.open("ab")
         return self._file

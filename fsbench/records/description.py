@@ -31,6 +31,11 @@ def notes(records: Sequence[Record]) -> list[str]:
             f"{header['requested']} instead of the protocol's {header['official_episodes']} episodes: a trial, not a "
             "result"
         )
+    if "selection" in header:
+        lines.append(
+            "the episodes were chosen from a list, perhaps by what methods score on them: figures of these episodes, "
+            "no result of the protocol"
+        )
     if header["requested"] < FEW_EPISODES:
         lines.append(
             f"intervals of fewer than {FEW_EPISODES} episodes are too narrow: they hold the truth in less than 95 of "
@@ -79,6 +84,8 @@ def _run_notes(run: Mapping[str, Any], on_repetition: str) -> list[str]:
     lines += [f"{name}: {remark}" for remark in printed(run.get("remarks", ()))]
     if run["presence"] == "any_pixel":
         lines.append(f"{name} only segments; a way counts as present where any pixel is predicted as it")
+    if run["identity"].get("support_annotation") == "all_ways":
+        lines.append(f"{name} is told what a support shows of the episode's other ways; others are told its own alone")
     for stage, consequence in (
         ("made", "training it again gives other weights"),
         ("provenance", f"a repeated test may {on_repetition} otherwise"),

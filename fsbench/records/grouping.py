@@ -1,6 +1,6 @@
 """Groups of records that may be compared: one protocol and one list of episodes a fold; and the folds of one method."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from fsbench.records.record import Record
@@ -52,22 +52,84 @@ def variants(records: list[Record]) -> dict[str, list[Record]]:
     Several runs of one fold that differ in nothing that words can tell (two checkpoints, say) stand alone, under the
     hash that ends their folder's name: which folds belong together is not known.
     """
-    by_method: dict[str, dict[str, list[Record]]] = {}
+    return variants_of_groups([records])[0]
+
+
+def variants_of_groups(
+    groups: Sequence[list[Record]], weights: Callable[[Record], str] = lambda record: ""
+) -> list[dict[str, list[Record]]]:
+    """Collect the runs of every group as `variants` does, under labels that mean the same in all groups.
+
+    A label names the settings in which runs of the method differ within any of the groups, and those of the method and
+    its backbone in which runs on one data set differ at all; then the weights, where runs of one test differ in no
+    more. Another setting that differs only from group to group, as a protocol's image size, tells nothing apart.
+
+    Args:
+        groups: each of runs that may be compared.
+        weights: the word for the weights of a run; empty where there is none.
+    """
+    told = _told(groups)
+    words: dict[tuple[Any, ...], dict[int, set[str]]] = {}  # test without its protocol -> fold -> words for the weights
+    for record in (record for group in groups for record in group):
+        words.setdefault(_test(record, told), {}).setdefault(fold_of(record), set()).add(weights(record))
+    ambiguous = {test for test, folds in words.items() if any(len(of_fold - {""}) > 1 for of_fold in folds.values())}
+    return [_labelled(group, told, lambda run: weights(run) * (_test(run, told) in ambiguous)) for group in groups]
+
+
+def _told(groups: Sequence[list[Record]]) -> dict[str, set[str]]:
+    """Return the settings that labels name, by method."""
+    told: dict[str, set[str]] = {}
+    every: dict[tuple[str, str], list[dict[str, Any]]] = {}  # method and data set -> what of them is never left out
+    for group in groups:
+        values: dict[tuple[str, str], Any] = {}
+        for record in group:
+            settings, method = _settings(record), record.run["identity"]["method"]["name"]
+            for key, value in settings.items():
+                if values.setdefault((method, key), value) != value:
+                    told.setdefault(method, set()).add(key)
+            own = {key: value for key, value in settings.items() if key.startswith(("method.", "backbone."))}
+            every.setdefault((method, str(record.header.get("dataset"))), []).append(own)
+    for (method, _), of_runs in every.items():
+        keys = {key for own in of_runs for key in own}
+        differing = (key for key in keys if any(own.get(key) != of_runs[0].get(key) for own in of_runs))
+        told.setdefault(method, set()).update(differing)
+    return told
+
+
+def _test(record: Record, told: dict[str, set[str]]) -> tuple[Any, ...]:
+    """Return what a run was tested on, but for protocol and fold, and its label without its weights."""
+    own, method = _settings(record), record.run["identity"]["method"]["name"]
+    words = [_words(key, own[key]) for key in sorted(own) if key in told[method]]
+    return (_label(method, words), *(str(record.header.get(name)) for name in ("dataset", "way", "shot", "setting")))
+
+
+def _labelled(
+    records: list[Record], told: dict[str, set[str]], weights: Callable[[Record], str]
+) -> dict[str, list[Record]]:
+    by_settings: dict[tuple[str, str], list[Record]] = {}
     for record in records:
-        variants_of_method = by_method.setdefault(record.run["identity"]["method"]["name"], {})
-        variants_of_method.setdefault(str(sorted(_settings(record).items())), []).append(record)
+        method = record.run["identity"]["method"]["name"]
+        by_settings.setdefault((method, str(sorted(_settings(record).items()))), []).append(record)
     labelled: dict[str, list[Record]] = {}
-    for method, variants_of_method in by_method.items():
-        settings = [_settings(members[0]) for members in variants_of_method.values()]
-        for own, members in zip(settings, variants_of_method.values(), strict=True):
-            differing = [key for key, value in sorted(own.items()) if any(o.get(key, value) != value for o in settings)]
-            words = [_words(key, own[key]) for key in differing]
-            one_a_fold = len({fold_of(record) for record in members}) == len(members)
-            if one_a_fold and _label(method, words) not in labelled:
-                labelled[_label(method, words)] = members
-            else:
-                labelled |= {_label(method, [*words, record.run["id"][-10:]]): [record] for record in members}
+    for (method, _), equal in by_settings.items():
+        settings = _settings(equal[0])
+        words = [_words(key, settings[key]) for key in sorted(settings) if key in told[method]]
+        by_weights: dict[str, list[Record]] = {}
+        for record in equal:  # of one run a fold those belong together, whatever their weights
+            by_weights.setdefault("" if _is_one_a_fold(equal) else weights(record), []).append(record)
+        for members in by_weights.values():
+            label = _label(method, [*words, *dict.fromkeys(filter(None, map(weights, sorted(members, key=fold_of))))])
+            if _is_one_a_fold(members) and label not in labelled:
+                labelled[label] = members
+                continue
+            for record in members:
+                alone = [*words, *filter(None, [weights(record)]), str(record.run["id"])[-10:]]
+                labelled[_label(method, alone)] = [record]
     return labelled
+
+
+def _is_one_a_fold(records: list[Record]) -> bool:
+    return len({fold_of(record) for record in records}) == len(records)
 
 
 FILES = {"method.file_sha256": "method's file", "dataset.file_sha256": "data set's file"}
@@ -93,6 +155,7 @@ def _settings(record: Record) -> dict[str, Any]:
 
     training = record.run["identity"]["training"]
     flat = walk("", record.run["identity"])
+    flat.setdefault("backbone.cache_dtype", "float32")  # stated only where it is another
     flat["weights from"] = "checkpoint" if training and "checkpoint_sha256" in training else "training"
     return {k: v for k, v in flat.items() if k in FILES or not (k.endswith("sha256") or k == "fold")}
 

@@ -3,17 +3,21 @@
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from fsbench.records.checked_jsonl import CheckedJsonl, checked_line, read_line
+from fsbench.records.predictions import Keep, Prediction, encode, holds
 
 if TYPE_CHECKING:
     from fsbench.metrics.classification import ClassificationResult
     from fsbench.metrics.episodic import SegmentationResult
+
+PREDICTION = "prediction"
+"""Entry of a way's row where its prediction is kept, so that one line has all of an episode or nothing."""
 
 
 class Journal:
@@ -32,13 +36,26 @@ class Journal:
         self.identity = identity
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Yield the rows of all processes."""
+        """Yield the rows of all processes, without predictions."""
+        for row in self._rows():
+            yield {name: value for name, value in row.items() if name != PREDICTION}
+
+    def predictions(self) -> Iterator[tuple[int, int, bool, Prediction]]:
+        """Yield (episode, way, decision on its presence, prediction) of all processes, where one was kept."""
+        for row in self._rows():
+            if isinstance(row.get(PREDICTION), dict) and "slot" in row:
+                yield row["episode"], row["slot"], row["decided"], row[PREDICTION]
+
+    def done(self, keep: Keep = "none", attends: bool = False) -> frozenset[int]:
+        """Return the indices of the episodes that are evaluated and whose predictions are kept as far as `keep` asks
+        for it; `attends` as of `holds`."""
+        if keep == "none":
+            return frozenset(row["episode"] for row in self._rows())
+        return frozenset(row["episode"] for row in self._rows() if holds(row.get(PREDICTION), keep, attends))
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
         for part in self._parts():
             yield from (row for rows in part.episodes.values() if rows is not None for row in rows)
-
-    def done(self) -> frozenset[int]:
-        """Return the indices of the episodes that are evaluated."""
-        return frozenset(row["episode"] for row in self.rows())
 
     def damaged(self) -> list[str]:
         """List the file and number of every line that is left out; line 1 is a header."""
@@ -138,5 +155,17 @@ class JournalWriter:
         """Write the rows of each result, an episode a line."""
         self.file.append(*(result.rows() for result in results))
 
+    def add_with_predictions(self, results: "Iterable[SegmentationResult]", keep: Callable[[int], Keep]) -> None:
+        """Write the same with as much of each prediction in its line as `keep` says of the episode's number."""
+        self.file.append(*(_rows_with_prediction(result, keep(result.episode)) for result in results))
+
     def close(self) -> None:
         self.file.close()
+
+
+def _rows_with_prediction(result: "SegmentationResult", keep: Keep) -> list[dict[str, Any]]:
+    rows = result.rows()
+    if keep == "none":
+        return rows
+    first, *ways = rows
+    return [first, *({**row, PREDICTION: kept} for row, kept in zip(ways, encode(result, keep), strict=True))]

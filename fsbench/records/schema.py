@@ -46,7 +46,7 @@ def _schema() -> "TypeAdapter[Any]":
     name = Annotated[str, Field(max_length=1000, min_length=1)]
     count = Annotated[int, Field(ge=0, lt=2**63)]
     measure = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    stage = entries("stage", unordered_kernels=list[name], cpu_kernels=name)
+    stage = entries("stage", unordered_kernels=list[name], cpu_kernels=name, cache_dtype=name)
     steps = entries(
         "steps",
         batch_size=count | None,
@@ -66,11 +66,14 @@ def _schema() -> "TypeAdapter[Any]":
         episodes=count | None,
         official_episodes=count | None,
     )
-    weights = entries("weights", origin=Required[name], training=Required[training | None])
+    trained_on = entries("trained_on", dataset=Required[name], fold=Required[count], protocol=name, classes=count)
+    weights = entries(
+        "weights", origin=Required[name], training=Required[training | None], trained_on=trained_on | None
+    )
     identity = entries(
         "identity",
         method=entries("method", name=name),
-        backbone=entries("backbone", name=name, weights=name),
+        backbone=entries("backbone", name=name, weights=name, cache_dtype=name),
         manifest_sha256=name,
         training=steps | None,
         image_size=count,
@@ -93,6 +96,7 @@ def _schema() -> "TypeAdapter[Any]":
         remarks=list[Annotated[str, Field(max_length=10_000)]],
         made=stage,
         provenance=stage,
+        predictions=entries("predictions", kept=name, sha256=name, attention=name) | None,
     )
     return TypeAdapter(run)
 

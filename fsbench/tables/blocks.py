@@ -1,11 +1,16 @@
 """Rows of tables and the blocks they stand in: what a table holds, whatever it is written as."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from fsbench.metrics.bootstrap import Interval
 from fsbench.records.card import StatedCard
 from fsbench.tables.published.match import PublishedComparison
+
+if TYPE_CHECKING:
+    from fsbench.records.record import Record
+    from fsbench.tables.rescoring.measures import Measures
 
 DEFAULT = ("mIoU", "FB-IoU", "accuracy")
 """Scores of a table that does not ask for others."""
@@ -95,9 +100,11 @@ class TableOptions:
         trivial: add the answers that need no model, on the same episodes.
         metrics: names of `fsbench.metrics.scores.METRICS`.
         backbone_data: name of a backbone -> what it was trained on, for cards that tell it.
+        measure: measures what scores beyond the counts need of a run; None where nobody asks for them.
     """
 
     by_class: bool = False
     trivial: bool = False
     metrics: tuple[str, ...] = DEFAULT
     backbone_data: Mapping[str, str] = field(default_factory=dict)
+    measure: "Callable[[Record], Measures] | None" = None

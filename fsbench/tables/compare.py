@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations
 from math import ceil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,7 +24,14 @@ from fsbench.records.card import Cards, differing_cards
 from fsbench.records.description import notes, title
 from fsbench.records.record import Record
 from fsbench.tables.comparable import Methods, check_same, find_methods, numbers_of
+from fsbench.tables.rescoring.statistics import subset_statistics, whole_statistics
 from fsbench.tables.subsets import ABSENT, NOT_OF_ABSENT, SIZES, pairs_by_class, pairs_by_size
+
+if TYPE_CHECKING:
+    from fsbench.tables.rescoring.measures import Measures
+
+Measure = Callable[[Record], "Measures"]
+"""Measures what scores beyond the counts need of a run; see `fsbench.tables.rescoring.measures`."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,7 @@ def compare(
     folds: Sequence[int] = (),
     resamples: int = RESAMPLES,
     refused: list[str] | None = None,
+    measure: Measure | None = None,
 ) -> Comparison:
     """Compare every two methods whose runs are in `folders`, or each with `baseline`.
 
@@ -91,10 +100,14 @@ def compare(
         folds: to compare; all when empty.
         resamples: of the bootstrap and of the swap test.
         refused: takes messages about damaged runs, which are then left out.
+        measure: for scores beyond the counts; a method whose runs lack such a score is left out of its tables, and a
+            note says why.
 
-    Raises RecordError where the runs are not on the same episodes, or where one is damaged and there is no `refused`.
+    Raises:
+        RecordError: the runs are not on the same episodes, or one is damaged and there is no `refused`.
+        SettingsError: no two methods have one of the scores, or there are none to compare.
     """
-    return compare_methods(find_methods(folders, folds, refused), metrics, by, baseline, resamples)
+    return compare_methods(find_methods(folders, folds, refused), metrics, by, baseline, resamples, measure)
 
 
 def compare_methods(
@@ -103,6 +116,7 @@ def compare_methods(
     by: Sequence[str] = (),
     baseline: str | None = None,
     resamples: int = RESAMPLES,
+    measure: Measure | None = None,
 ) -> Comparison:
     """Compare methods whose records are read already; see `compare`."""
     check_same(methods)
@@ -111,22 +125,27 @@ def compare_methods(
     header, task = first[folds[0]].header, first[folds[0]].task
     task.check_breakdowns(by)
     complete = len(folds) == header["folds"] > 1
-    test = _PairedTest(methods, _pairs(list(methods), baseline), metrics, resamples)
+    records = [record for of_method in methods.values() for record in of_method.values()]
+    measures = {record.path: measure(record) for record in records} if measure is not None and task.has_masks else {}
+    lacking = [note for record in records if record.path in measures for note in measures[record.path].notes(record)]
+    test = _PairedTest(methods, _pairs(list(methods), baseline), metrics, resamples, measures)
     tables = {kind: test.table(scopes) for kind, scopes in _scopes(first, complete, by).items()}
+    if not tables["all"]:
+        known = ", ".join(task.metrics)
+        why = lacking[0] if lacking else f"expected scores of {task.name} that two have ({known})"
+        raise SettingsError(f"no two methods have {' or '.join(metrics)}: {why}")
     for metric in tables.get("size", {}).keys() & set(NOT_OF_ABSENT):
         tables["size"][metric] = [line for line in tables["size"][metric] if line.part != ABSENT]
-    records = [record for of_method in methods.values() for record in of_method.values()]
     cards = Cards()
     return Comparison(
         title=title(records),
         methods={label: [str(of[fold].path) for fold in sorted(of)] for label, of in methods.items()},
         tables=tables,
-        alike={metric: _groups(list(methods), metric, lines) for metric, lines in tables["all"].items()}
-        if baseline is None
-        else {},
+        alike={metric: _groups(metric, lines) for metric, lines in tables["all"].items()} if baseline is None else {},
         notes=[
             *notes(records),
             *differing_cards({label: cards.of_method(list(of.values())) for label, of in methods.items()}),
+            *lacking,
             *_explanations(folds, complete, resamples, task.resampled),
             *_too_few_resamples(tables, resamples),
         ],
@@ -148,18 +167,21 @@ class _Scope:
     folds: Sequence[int]
     select: Callable[[Record], np.ndarray] | None = None
 
-    def statistics(self, records: Mapping[int, Record], first: Mapping[int, Record]) -> list[ScoreStatistics] | None:
-        """Sum a method's part of each fold; None where one of them has no rows."""
+    def statistics(
+        self, records: Mapping[int, Record], first: Mapping[int, Record], measures: Mapping[Path, "Measures"]
+    ) -> list[ScoreStatistics] | None:
+        """Sum a method's part of each fold, with what was measured of its runs; None where a fold has no rows."""
         statistics = []
         for fold in self.folds:
             record = records[fold]
+            measured = measures.get(record.path)
             if self.select is None:
-                statistics.append(record.task.statistics(record.episodes, record.header))
+                statistics.append(whole_statistics(record, record.episodes, measured))
                 continue
             keep = self.select(first[fold])
             if not keep.any():
                 return None
-            statistics.append(record.task.subset_statistics(record.episodes, keep, record.header))
+            statistics.append(subset_statistics(record, record.episodes, keep, measured))
         return statistics
 
     def episodes(self, first: Mapping[int, Record]) -> int:
@@ -210,12 +232,16 @@ def _pairs(labels: list[str], baseline: str | None) -> list[tuple[str, str]]:
 
 @dataclass(frozen=True)
 class _PairedTest:
-    """Methods that saw the same episodes, and which pairs of them are tested on which scores."""
+    """Methods that saw the same episodes, and which pairs of them are tested on which scores.
+
+    `measures` are those of their runs, by folder.
+    """
 
     methods: Methods
     pairs: list[tuple[str, str]]
     metrics: Sequence[str]
     resamples: int
+    measures: Mapping[Path, "Measures"]
 
     def table(self, scopes: Sequence[_Scope]) -> dict[str, list[ComparisonLine]]:
         """Compute metric -> a line for each scope and pair; p-values are corrected over the lines of a metric."""
@@ -230,7 +256,7 @@ class _PairedTest:
         first = next(iter(self.methods.values()))
         statistics: dict[str, list[ScoreStatistics]] = {}
         for label, records in self.methods.items():
-            folds = scope.statistics(records, first)
+            folds = scope.statistics(records, first, self.measures)
             if folds is None:
                 return {}
             statistics[label] = [fold.only(self.metrics) for fold in folds]
@@ -261,14 +287,14 @@ def _corrected(lines: list[ComparisonLine]) -> list[ComparisonLine]:
     return [replace(line, corrected=p) for line, p in zip(lines, adjusted, strict=True)]
 
 
-def _groups(labels: list[str], metric: str, lines: list[ComparisonLine]) -> dict[str, list[list[str]]]:
+def _groups(metric: str, lines: list[ComparisonLine]) -> dict[str, list[list[str]]]:
     """Group the methods that are not told apart: fold -> groups, best first."""
     groups = {}
     for fold in dict.fromkeys(line.fold for line in lines):
         of_fold = [line for line in lines if line.fold == fold]
         scores = scores_in(of_fold)
         different = {frozenset((x.difference.method, x.difference.other)) for x in of_fold if x.significant}
-        ranked = sorted(labels, key=lambda label: scores[label], reverse=METRICS[metric].higher_is_better)
+        ranked = sorted(scores, key=lambda label: scores[label], reverse=METRICS[metric].higher_is_better)
         groups[fold] = indistinguishable(ranked, different)
     return groups
 

@@ -35,6 +35,8 @@ CONSEQUENCES: dict[tuple[str, Any], str] = {
     "class first; an image may be drawn twice as a support, so 5 shots can be fewer images",
     ("sampler", "pfenet"): "query images go through a list of their own (2048 pixels of a class or more), the class is "
     "drawn among all that the image shows, also tiny ones; K different supports",
+    ("sampler", "incontext"): "one after the other from one stream; as hsnet on COCO, PASCAL, FSS-1000 and iSAID. LVIS "
+    "and object parts have rules of their own: classes that depend on K, and crops to the object's box",
     ("seed", None): "the episode's index",
     ("seed", 0): "0; --data.test_seed repeats a test with other episodes",
     ("seed", 321): "321; HMNet's seed study (Table 6) repeats the test with 0, 1, 2 and 3: --data.test_seed",
@@ -70,6 +72,9 @@ CONSEQUENCES: dict[tuple[str, Any], str] = {
 }
 """(choice, value) -> consequence; other values speak for themselves."""
 
+COLUMN = 24
+"""Least width of a protocol's column."""
+
 
 def choices(protocol: Protocol) -> dict[str, str]:
     """Explain every choice of a protocol: choice -> its value and what follows, in words."""
@@ -80,6 +85,11 @@ def choices(protocol: Protocol) -> dict[str, str]:
 
 
 def _explained(key: str, value: Any) -> str:
+    if key == "query_size" and isinstance(value, int):
+        return (
+            f"{value} x {value} whatever the method's input: aspect ratio is lost, every image has equal weight, and "
+            "the truth is the same for all methods"
+        )
     return CONSEQUENCES.get((key, value), str(value))
 
 
@@ -91,14 +101,23 @@ def _by_dataset(value: dict[str, Any]) -> str:
 
 def side_by_side(protocols: Sequence[Protocol], width: int = 120) -> str:
     """A text table `width` characters wide or a little less: a row for each choice, a column for each protocol; below
-    it the choices in which they agree."""
+    it the choices in which they agree. Protocols that do not fit beside the others stand in a further table."""
     explained = [choices(protocol) for protocol in protocols]
     agreed = {key for key in LABELS if len(protocols) > 1 and len({words[key] for words in explained}) == 1}
-    rows = [("protocol", [f"{p.name} (version {p.version})" for p in protocols]), ("", [p.summary for p in protocols])]
-    rows += [(label, [words[key] for words in explained]) for key, label in LABELS.items() if key not in agreed]
     first = max(map(len, LABELS.values()))
-    column = max(24, (width - first) // len(protocols) - 3)
-    lines = [line for label, cells in rows for line in _row(label, cells, first, column)]
+    fitting = max(1, (width - first) // (COLUMN + 3))
+    tables = -(-len(protocols) // fitting)
+    beside = -(-len(protocols) // tables)  # evenly over the tables
+    column = max(COLUMN, (width - first) // beside - 3)
+    lines = []
+    for start in range(0, len(protocols), beside):
+        own = slice(start, start + beside)
+        rows = [("protocol", [f"{p.name} (version {p.version})" for p in protocols[own]])]
+        rows += [("", [p.summary for p in protocols[own]])]
+        rows += [
+            (label, [words[key] for words in explained[own]]) for key, label in LABELS.items() if key not in agreed
+        ]
+        lines += [line for label, cells in rows for line in _row(label, cells, first, column)]
     if agreed:
         lines += ["The same in all of them", ""]
         same = [(LABELS[key], explained[0][key]) for key in LABELS if key in agreed]

@@ -1,7 +1,7 @@
 """A block of segmentation: a row for each method and fold, and a mean only where every fold is there."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,10 +19,13 @@ from fsbench.records.row_cache import cached_row
 from fsbench.tables.blocks import DEFAULT, Block, Row, Subset, TableOptions
 from fsbench.tables.published.match import PublishedComparison, match_published
 from fsbench.tables.published.scores import PublishedScore
+from fsbench.tables.rescoring.statistics import subset_statistics, whole_statistics
 from fsbench.tables.subsets import ABSENT, NOT_OF_ABSENT, SIZES, pairs_by_class, pairs_by_size
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from fsbench.tables.rescoring.measures import Measures
 
 ROW_VERSION = 1
 """Version of everything that a row's scores and intervals follow from: counts, scores, bootstrap, trivial answers, this
@@ -33,20 +36,20 @@ def segmentation_block(records: list[Record], options: TableOptions, published: 
     """Build the block of runs that may be compared, with reported scores beside the rows they belong to."""
     rows: list[Row] = []
     comparisons: list[PublishedComparison] = []
-    statistics = _StatisticsCache(options.by_class)
+    statistics = _StatisticsCache(options)
     stated, cards = Cards(options.backbone_data), {}
     for label, members in variants(records).items():
         cards[label] = stated.of_method(members)
         folds = sorted(members, key=fold_of)
         of_method = [(_run_row(label, record, options, statistics), [record]) for record in folds]
         if len(folds) == records[0].header["folds"] > 1:
-            of_method.append((_scored_row(label, "mean", folds, options, statistics), members))
+            of_method.append((_mean_row(label, [row for row, _ in of_method], folds, options, statistics), members))
         for row, row_records in of_method:
             rows.append(row)
             comparisons += match_published(label, row.fold, row.scores, row_records, published)
     if options.trivial:
         rows += _trivial_rows(records, options, statistics)
-    lines = [*notes(records), *_metric_notes(rows, options.metrics)]
+    lines = [*notes(records), *_metric_notes(rows, options.metrics), *statistics.missing]
     headers = [record.header for record in sorted(records, key=fold_of)]
     classes = {str(header["fold"]): len(header["class_ids"]) + len(header["dropped_classes"]) for header in headers}
     facts: dict[str, Any] = {"folds": headers[0]["folds"], "classes": classes, "cards": cards}
@@ -81,29 +84,37 @@ class RunStatistics:
 class _StatisticsCache:
     """Statistics of records and of the trivial answers on them, each computed when a row first needs it."""
 
-    def __init__(self, by_class: bool):
-        self.by_class = by_class
-        self._computed: dict[tuple[Path, str], RunStatistics] = {}
+    def __init__(self, options: TableOptions):
+        self.measure = options.measure
+        self.missing: list[str] = []
+        """Notes on scores that were asked for and that a run does not have."""
+        self._computed: dict[tuple[Path, str, bool], RunStatistics] = {}
 
-    def get(self, record: Record, answer: str) -> RunStatistics:
-        """Return the statistics of the record's predictions, or of the trivial `answer` unless that is ""."""
-        key = (record.path, answer)
+    def get(self, record: Record, answer: str, by_class: bool) -> RunStatistics:
+        """Return the statistics of the record's predictions, or of the trivial `answer` unless that is ""; those of
+        classes are there at least where `by_class` asks for them."""
+        key = (record.path, answer, (record.path, answer, True) in self._computed or by_class)
         if key not in self._computed:
             frame = trivial_answers(record.episodes)[answer] if answer else record.episodes
-            self._computed[key] = run_statistics(frame, record, self.by_class)
+            measures = None if answer or self.measure is None else self.measure(record)
+            if measures is not None:
+                self.missing += measures.notes(record)
+            self._computed[key] = run_statistics(frame, record, by_class, measures)
         return self._computed[key]
 
 
-def run_statistics(frame: "pl.DataFrame", record: Record, by_class: bool) -> RunStatistics:
-    """Sum a count table on the episodes of `record`."""
+def run_statistics(
+    frame: "pl.DataFrame", record: Record, by_class: bool, measures: "Measures | None" = None
+) -> RunStatistics:
+    """Sum a count table on the episodes of `record`, and what was measured of it beyond counts."""
 
     def subset(keep: np.ndarray) -> SubsetStatistics:
         episodes = len(np.unique(frame["episode"].to_numpy()[keep]))
-        return SubsetStatistics(int(keep.sum()), episodes, record.task.subset_statistics(frame, keep, record.header))
+        return SubsetStatistics(int(keep.sum()), episodes, subset_statistics(record, frame, keep, measures))
 
     sizes = {name: subset(keep) for name, keep in pairs_by_size(frame).items()}
     classes = {name: subset(keep) for name, keep in pairs_by_class(frame, record.header).items()} if by_class else {}
-    return RunStatistics(record.task.statistics(frame, record.header), sizes, classes)
+    return RunStatistics(whole_statistics(record, frame, measures), sizes, classes)
 
 
 def _run_row(label: str, record: Record, options: TableOptions, statistics: _StatisticsCache) -> Row:
@@ -113,6 +124,16 @@ def _run_row(label: str, record: Record, options: TableOptions, statistics: _Sta
     row.episodes_per_second = cost["episodes_per_second"]
     row.peak_mib = cost["peak_mib"]
     row.run = record.path.name
+    return row
+
+
+def _mean_row(
+    label: str, rows: Sequence[Row], records: list[Record], options: TableOptions, statistics: _StatisticsCache
+) -> Row:
+    """Return the row of the mean over all folds; its classes are those of the folds' own `rows`."""
+    row = _scored_row(label, "mean", records, replace(options, by_class=False), statistics)
+    for of_fold in rows:
+        row.by_class |= of_fold.by_class
     return row
 
 
@@ -137,8 +158,10 @@ def _scored_row(
     """Return the row of `records` (one fold, or all for a mean), from the cache where it was computed before."""
 
     def compute() -> dict[str, Any]:
-        return asdict(compute_row([statistics.get(record, answer) for record in records], options))
+        return asdict(compute_row([statistics.get(record, answer, options.by_class) for record in records], options))
 
+    if options.measure is not None and not answer:  # follows from files that the cache does not know
+        return _decode_row(label, fold, compute())
     key = [ROW_VERSION, answer, options.by_class, options.metrics]
     return cached_row(records, key, compute, partial(_decode_row, label, fold))
 

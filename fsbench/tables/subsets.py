@@ -15,16 +15,21 @@ ABSENT = "absent"
 """The pairs whose query does not show the way. The run's mIoU counts what is predicted there; by itself, its IoU would
 be 0 or nothing."""
 
-NOT_OF_ABSENT = ("mIoU", "pixel-accuracy")
+NOT_OF_ABSENT = ("mIoU", "pixel-accuracy", "boundary-IoU")
 """Scores that mean nothing where there is nothing to find."""
 
 
 def pairs_by_size(frame: "pl.DataFrame") -> dict[str, np.ndarray]:
     """Select the (episode, way) pairs of each bin of `SIZES`, and of `ABSENT`: name -> (rows,) bool."""
+    bins = {name: pairs_between(frame, lower, upper) for name, (lower, upper) in SIZES.items()}
+    return bins | {ABSENT: (frame["slot"] > 0).to_numpy() & ~frame["present"].to_numpy()}
+
+
+def pairs_between(frame: "pl.DataFrame", lower: float, upper: float) -> np.ndarray:
+    """Select the (episode, way) pairs (rows,) bool whose object takes a share of [lower, upper) of its query."""
     way, present = (frame["slot"] > 0).to_numpy(), frame["present"].to_numpy()
     share = (frame["gt"] / (frame["void"] + frame["valid"])).to_numpy()
-    bins = {name: way & present & (lower <= share) & (share < upper) for name, (lower, upper) in SIZES.items()}
-    return bins | {ABSENT: way & ~present}
+    return np.asarray(way & present & (lower <= share) & (share < upper))
 
 
 def pairs_by_class(frame: "pl.DataFrame", header: Mapping[str, Any]) -> dict[str, np.ndarray]:

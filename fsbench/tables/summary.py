@@ -7,7 +7,7 @@ from fsbench.metrics.bootstrap import Interval
 from fsbench.metrics.scores import METRICS
 from fsbench.tables.below_trivial import TRIVIAL
 from fsbench.tables.blocks import Block, Row
-from fsbench.tables.layout import Grid, Style, shortened
+from fsbench.tables.layout import Grid, Style, places, shortened
 
 INTERVAL = "95 % interval"
 MISSING = "–"
@@ -76,9 +76,11 @@ def summary(block: Block, width: int | None = None) -> tuple[Grid, Style, list[s
     bold = {
         (i + 1, j + 1)
         for j, column in enumerate(shown)
-        for i in _best(column, [marks.get(name, "") for name in methods])
+        if column.values
+        for i, place in enumerate(_places(column, [marks.get(name, "") for name in methods]))
+        if place == "best"
     }
-    folds = _folds(block)
+    folds = method_folds(block)
     if not _whole(block, folds):
         lines.append(
             f"{len(folds)} of {block.folds} folds: no mean, which needs all; intervals and other scores of each fold: "
@@ -87,7 +89,7 @@ def summary(block: Block, width: int | None = None) -> tuple[Grid, Style, list[s
     return grid, Style(words=1, bold=frozenset(bold)), [*_without_model(block, folds), *lines, *card_notes(block)]
 
 
-def _folds(block: Block) -> list[str]:
+def method_folds(block: Block) -> list[str]:
     """List the folds that methods have, in order."""
     folds = {row.fold for row in block.rows if row.method not in TRIVIAL and row.fold != "mean"}
     return sorted(folds, key=lambda fold: (len(fold), fold))
@@ -96,7 +98,7 @@ def _folds(block: Block) -> list[str]:
 def _columns(block: Block, methods: Sequence[dict[str, Row]]) -> list[_Column]:
     """Build all columns for the rows, by fold, of each method."""
     main, *others = block.metrics
-    folds = _folds(block)
+    folds = method_folds(block)
     has_mean = any("mean" in rows for rows in methods)
     whole = "mean" if has_mean else folds[0] if len(folds) == 1 else ""
 
@@ -108,7 +110,7 @@ def _columns(block: Block, methods: Sequence[dict[str, Row]]) -> list[_Column]:
 
     columns = []
     for number, fold in enumerate(folds):
-        label = _fold_label(block, fold)
+        label = fold_label(block, fold)
         head = " ".join(filter(None, (main, label))) if number == 0 else label
         columns.append(column(head, main, fold, len(others) + 2 if has_mean else 0))
     if has_mean:
@@ -119,7 +121,7 @@ def _columns(block: Block, methods: Sequence[dict[str, Row]]) -> list[_Column]:
     return columns
 
 
-def _fold_label(block: Block, fold: str) -> str:
+def fold_label(block: Block, fold: str) -> str:
     """Name a fold as papers do, by its number of classes and its number: 5⁰; empty where there are no folds."""
     if fold == "all" or block.folds == 1:
         return ""
@@ -143,16 +145,8 @@ def _fitting(columns: list[_Column], width: int, longest: int) -> tuple[list[_Co
     return shown, max(room, LEAST)
 
 
-def _best(column: _Column, marks: Sequence[str]) -> list[int]:
-    """List the rows with the best figure among those of the same mark, as far as it is printed; none of one alone."""
-    best = []
-    for mark in dict.fromkeys(marks):
-        values = {i: value for i, value in enumerate(column.values) if value is not None and marks[i] == mark}
-        if len(values) > 1:
-            sign = METRICS[column.metric].sign
-            top = column.cells[max(values, key=lambda i: sign * values[i])]
-            best += [i for i in values if column.cells[i] == top]
-    return best
+def _places(column: _Column, marks: Sequence[str]) -> Sequence[str]:
+    return places(column.cells, column.values, marks, METRICS[column.metric].sign)
 
 
 def card_notes(block: Block) -> list[str]:

@@ -1,6 +1,7 @@
 """From records to a table: only runs of one protocol, data set and setting stand in one block."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from fsbench.records.grouping import comparable
 from fsbench.records.record import Record
@@ -10,6 +11,9 @@ from fsbench.tables.blocks import DEFAULT, Block, TableOptions
 from fsbench.tables.classification import classification_block
 from fsbench.tables.published.scores import PublishedScore
 from fsbench.tables.segmentation import segmentation_block
+
+if TYPE_CHECKING:
+    from fsbench.tables.rescoring.measures import Measures
 
 _BLOCKS: dict[str, Callable[[list[Record], TableOptions, Sequence[PublishedScore]], Block]] = {
     SEGMENTATION.name: segmentation_block,
@@ -26,15 +30,16 @@ def build_blocks(
     metrics: Sequence[str] = DEFAULT,
     published: Sequence[PublishedScore] = (),
     backbone_data: Mapping[str, str] | None = None,
+    measure: "Callable[[Record], Measures] | None" = None,
 ) -> list[Block]:
     """Build the table blocks of finished runs.
 
     Args:
         records: in any order; each group that may be compared is a block.
-        by_class, trivial, metrics, backbone_data: see `TableOptions`.
+        by_class, trivial, metrics, backbone_data, measure: see `TableOptions`.
         published: reported scores, set beside the rows they belong to.
     """
-    options = TableOptions(by_class, trivial, tuple(metrics), backbone_data or {})
+    options = TableOptions(by_class, trivial, tuple(metrics), backbone_data or {}, measure)
     blocks = []
     for group in comparable(records):
         header = group[0].header

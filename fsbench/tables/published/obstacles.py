@@ -98,6 +98,8 @@ def _backbone(backbone: Mapping[str, str], published: PublishedScore) -> list[st
         reasons.append(f"backbone {backbone['name']} instead of {theirs}")
     if backbone["weights"].startswith(("random", "unofficial")):
         reasons.append(f"the backbone's weights are {backbone['weights'].split()[0]}")
+    if dtype := backbone.get("cache_dtype"):
+        reasons.append(f"features kept in {dtype} instead of float32")
     return reasons
 
 
@@ -155,6 +157,8 @@ def _training(training: Training, published: PublishedScore, paper: PaperSetting
         ours, theirs = frozen(settings.get(key, unstated)), stated[key]
         if ours != theirs:
             reasons.append(f"{key} {_word(ours)} instead of {_word(theirs)}")
+    if dtype := settings.get("cache_dtype"):
+        reasons.append(f"features of the training kept in {dtype} instead of float32")
     reasons += [f"another {key} than the method's" for key in ("optimizer", "lr_scheduler") if settings.get(key)]
     if not str(settings.get("base_lists")).startswith("official"):
         reasons.append(f"training lists are {settings.get('base_lists', 'not recorded')} instead of official")

@@ -6,6 +6,7 @@
 import csv
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -216,7 +217,7 @@ class _Line:
         }
         for column, (ours, others) in known.items():
             name = self.cells[column]
-            if name not in ours and name not in others:
+            if name not in ours and not any(fnmatchcase(name, pattern) for pattern in others):
                 raise DataError(f"{self.where}: {column} is '{name}', which mapping.yaml does not know; add it there")
         return all(self.cells[column] in ours for column, (ours, _) in known.items())
 

@@ -120,6 +120,7 @@ def test_the_evaluation_measures_regions():
         torch.tensor([[2, 5]]), torch.tensor([7]),
         Truth([truth], torch.tensor([[True, True]]), torch.tensor([[3, 4]])),
     )  # fmt: skip
-    result = Segmenter.evaluate(SimpleNamespace(predict_shots=lambda without_truth: Prediction(label_map)), episode)
+    segmenter = SimpleNamespace(predict_shots=lambda without_truth: Prediction(label_map), keeps_soft_masks=False)
+    result = Segmenter.evaluate(segmenter, episode)
     assert result.rom.tolist() == pytest.approx([tanh(1 * 2 / (2 * 3)), tanh(1), 0])
     assert result.rum.tolist() == [0, 0, 0]

@@ -23,7 +23,7 @@ def card_of(record, **run):
 
 
 def test_entries_and_values_are_those_of_a_bundles_card():
-    assert list(StatedCard().words) == [row[0] for row in SOME_CARD.as_rows()]
+    assert list(StatedCard().words) == [*(row[0] for row in SOME_CARD.as_rows()), "trained on"]
     for name, allowed in ALLOWED.items():
         kind = Card.model_fields[name].annotation
         assert allowed == (get_args(get_args(kind)[0]) if name == "supervision" else get_args(kind))
@@ -37,15 +37,37 @@ SOME_CARD = Card(
 
 def test_what_a_record_tells(make):
     untrained = card_of(make("prototype", 0, training={"validation_sha256": "x"}))
-    assert untrained == StatedCard("no", "masks", checkpoint_choice="nothing trained")
+    assert untrained == StatedCard("no", "masks", checkpoint_choice="nothing trained", trained_on="nothing")
     assert card_of(make("emat", 0, training=TRAINED)) == StatedCard(
-        "unlabelled", "masks", checkpoint_choice="base classes"
+        "unlabelled",
+        "masks",
+        checkpoint_choice="base classes",
+        trained_on="base classes of blocks fold 0, by protocol fscs",
     )
     assert card_of(make("emat", 0, training=TRAINED | {"validation": "novel"})).checkpoint_choice == "novel classes"
     authors = {"origin": "the authors' checkpoint", "training": None}
     released = card_of(make("emat", 0), weights=authors)
     assert (released.novel_pixels, released.checkpoint_choice) == (NOT_STATED, "released")
-    assert {released.trials, released.backbone_data, released.backbone_saw_test_images} == {NOT_STATED}
+    assert {released.trials, released.backbone_data, released.trained_on} == {NOT_STATED}
+    told = {"dataset": "coco", "fold": 1, "protocol": "hsnet", "classes": 60}
+    other = card_of(make("emat", 0), weights={"origin": "another run", "training": None, "trained_on": told})
+    assert other.trained_on == "60 base classes of coco fold 1, by protocol hsnet"
+    older = card_of(make("emat", 0), weights={"origin": "another run", "training": None})
+    assert older.trained_on == NOT_STATED
+
+
+def test_random_weights_saw_nothing(make):
+    record = make("prototype", 0)
+    identity = record.run["identity"] | {"backbone": {"name": "dinov2_vits14", "weights": "random (seed 0)"}}
+    random = Cards(backbone_data()).of_run(Record(record.path, record.run | {"identity": identity}))
+    assert random.backbone_data == "none: random weights"
+    assert Cards(backbone_data()).of_run(record).backbone_data == NOT_STATED
+
+
+def test_the_training_follows_from_the_record_whatever_is_stated(make):
+    record = make("prototype", 0)
+    (record.path / "card.yaml").write_text("trained_on: everything\n")
+    assert Cards().of_run(record).trained_on == "nothing"
 
 
 def test_images_with_novel_classes_are_no_part_of_pfenets_lists(make):
@@ -64,15 +86,15 @@ def test_files_beside_runs_state_the_rest(make, tmp_path):
     (tmp_path / "card.yaml").write_text("trials: 3\nbackbone_saw_test_images: no\nyear: 2025\n")
     (first.path / "card.yaml").write_text("supervision: [masks, boxes]\ntrials: 7\n")
     cards = Cards({"b": "scenes"})
-    assert cards.of_run(first) == StatedCard("no", "masks, boxes", "scenes", "no", "7", "nothing trained")
-    assert cards.of_run(second) == StatedCard("no", "masks", "scenes", "no", "3", "nothing trained")
+    assert cards.of_run(first) == StatedCard("no", "masks, boxes", "scenes", "no", "7", "nothing trained", "nothing")
+    assert cards.of_run(second) == StatedCard("no", "masks", "scenes", "no", "3", "nothing trained", "nothing")
     assert cards.of_method([first, second]).trials == "7 / 3"
 
 
 def test_an_unpacked_bundle_has_its_card(make, tmp_path):
     record = make("a", 0)
     (tmp_path / "bundle.json").write_text(json.dumps({"card": json.loads(SOME_CARD.model_dump_json())}))
-    assert Cards().of_run(record) == StatedCard("no", "masks", "x", "no", "1", "last")
+    assert Cards().of_run(record) == StatedCard("no", "masks", "x", "no", "1", "last", "nothing")
 
 
 @pytest.mark.parametrize(
@@ -112,7 +134,8 @@ def test_rows_of_different_cards_are_not_ranked_together(make, tmp_path, capsys)
     (card,) = {line["card"] for line in lines if line["method"] == "c"}
     assert card == (
         "novel pixels: unlabelled; supervision: masks; backbone data: not stated; backbone saw test images: not "
-        "stated; trials: not stated; checkpoint choice: base classes"
+        "stated; trials: not stated; checkpoint choice: base classes; trained on: base classes of blocks fold 0, by "
+        "protocol fscs"
     )
     assert main(["table", str(tmp_path), "--by", "card"]) == 0
     assert "backbone saw test images" in capsys.readouterr().out

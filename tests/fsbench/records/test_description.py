@@ -35,3 +35,10 @@ def test_what_is_short_is_printed_whole(make):
     remarks = [f"{i}" * 20 for i in range(10, 25)]
     lines = notes([replace(record, run=record.run | {"remarks": remarks})])
     assert [line for line in lines if line.startswith("m: ")] == [f"m: {remark}" for remark in remarks]
+
+
+def test_a_method_that_is_told_more_than_others_is_named(make):
+    record = make("m", 0)
+    told = replace(record, run=record.run | {"identity": record.run["identity"] | {"support_annotation": "all_ways"}})
+    line = "m is told what a support shows of the episode's other ways; others are told its own alone"
+    assert line in notes([told]) and line not in notes([record])

@@ -5,18 +5,25 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import polars as pl
 import pytest
 
+from datamodules.datasets.folder import Folder
 from fsbench.cli.main import main
+from fsbench.data.label_maps import way_labels
 from fsbench.metrics.bootstrap import differences
+from fsbench.metrics.calibration import BINS
 from fsbench.metrics.count_table import episode_statistics
+from fsbench.metrics.scores import FROM_PREDICTIONS, ScoreStatistics
+from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record, write_record
 from fsbench.tables.compare import compare, scores_in
 from fsbench.tables.compare_layout import to_sheet
 from fsbench.tables.formats import aligned
+from fsbench.tables.rescoring.measures import measure
 from fsbench.tables.subsets import SIZES
 
 
@@ -250,3 +257,72 @@ def test_finished_runs_are_read_without_torch(three):
         arguments = [sys.executable, "-c", code, command, *map(str, three)]
         done = subprocess.run(arguments, capture_output=True, text=True)
         assert done.returncode == 0 and "good" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("metrics", ["mIoU", "boundary-IoU"])
+def test_scores_of_another_task_are_refused(classified, metrics, tmp_path, capsys):
+    for number, name in enumerate(("near", "far")):
+        classified(name, number)
+    assert main(["compare", str(tmp_path), "--metrics", metrics]) == 2
+    assert f"no two methods have {metrics}" in capsys.readouterr().err
+
+
+def eroded(mask, distance):
+    """Pixels whose square neighbourhood lies inside the mask, one after the other."""
+    padded = np.pad(mask, distance)
+    side = 2 * distance + 1
+    inside = [padded[y : y + side, x : x + side].all() for y in range(mask.shape[0]) for x in range(mask.shape[1])]
+    return np.reshape(inside, mask.shape)
+
+
+def plain_measures(record, truth):
+    """Sums of boundaries (Q, C, 2), truth (Q, C) and presence (Q, BINS, 3) of a run of one way, pixel by pixel."""
+    stored, names = read_predictions(record), sorted({episode.query for episode in record.manifest.episodes})
+    classes = record.header["class_ids"]
+    boundary, shown = np.zeros((len(names), len(classes), 2)), np.zeros((len(names), len(classes)))
+    presence = np.zeros((len(names), BINS, 3))
+    there = {row["episode"]: row for row in record.episodes.to_dicts() if row["slot"] == 1}
+    for episode in record.manifest.episodes:
+        target, place = truth(record)(episode.index), (names.index(episode.query), classes.index(episode.classes[0]))
+        distance = max(1, round(0.02 * np.hypot(*target.shape)))
+        edges = [m & ~eroded(m, distance) for m in (stored.label_map(episode.index) == 1, target == 1)]
+        boundary[place] += [(edges[0] & edges[1]).sum(), (edges[0] | edges[1]).sum()]
+        shown[place] += (target == 1).sum()
+        row = there[episode.index]
+        presence[place[0], max(int(np.ceil(row["score"] * BINS)) - 1, 0)] += [1, row["score"], row["present"]]
+    return boundary, shown, presence
+
+
+def test_scores_of_stored_predictions_are_compared_as_others_are(make, blocks_folder):
+    index = Folder(str(blocks_folder))
+
+    def truth(record):
+        episodes = {e.index: e for e in record.manifest.episodes}
+        return lambda number: way_labels(index.label_map(episodes[number].query), episodes[number].classes)
+
+    records = [make("exact", 0, keep="soft"), make("rows", 0, 2, wrong=4, keep="masks"), make("bare", 0, 3)]
+    names = list(FROM_PREDICTIONS)
+    measured = partial(measure, metrics=names, open_truth=truth)
+    found = compare([r.path for r in records], names, resamples=500, measure=measured)
+    assert {note for note in found.notes if "no pixel-ECE" in note or "no boundary-IoU" in note} == {
+        f"{records[1].path.name}: no pixel-ECE: it kept no soft masks (KEEP_PREDICTIONS=soft)",
+        f"{records[2].path.name}: no pixel-ECE: the run kept no predictions (repeat it with FORCE=1)",
+        f"{records[2].path.name}: no boundary-IoU: the run kept no predictions (repeat it with FORCE=1)",
+    }
+    assert "pixel-ECE" not in found.tables["all"]  # one method alone has soft masks
+    assert [len(found.tables["all"][name]) for name in names[:2]] == [1, 3]
+    statistics = []
+    for record in records[:2]:
+        boundary, shown, presence = plain_measures(record, truth)
+        statistics.append(
+            ScoreStatistics(right=np.ones((len(shown), 2)), truth=shown, intersection=shown, union=shown,
+                            boundary=boundary, presence_bins=presence, metrics=names)
+        )  # fmt: skip
+    expected = differences([statistics[1]], [statistics[0]], 500)  # its second minus its first
+    for name in names[:2]:
+        line = found.tables["all"][name][0]
+        assert (line.difference.method, line.difference.other) == ("exact", "rows")
+        moved = line.difference.difference
+        for end in ("value", "low", "high"):
+            assert getattr(moved, end) == pytest.approx(getattr(expected[name], end), abs=1e-9), (name, end)
+        assert moved.value != 0

@@ -8,9 +8,10 @@ import pytest
 
 from fsbench.cli.main import main
 from fsbench.episodes.protocol import load_protocol
-from fsbench.tables.rescore import rescore, undefined
+from fsbench.errors import RecordError
+from fsbench.tables.rescoring.rescore import rescore, undefined
 
-FSCS, PFENET, HSNET = (load_protocol(name) for name in ("fscs", "pfenet", "hsnet"))
+FSCS, PFENET, HSNET, INCONTEXT = (load_protocol(name) for name in ("fscs", "pfenet", "hsnet", "incontext"))
 
 
 def by_figures(group, fold="0"):
@@ -63,6 +64,36 @@ def test_another_resolution_is_not_defined_and_void_alone_is(make):
     (same,) = rescore([make("m", 0, quality=2, spill=True)], PFENET)
     expected = by_figures(same)["metric of pfenet v1, same episodes"]
     assert lines["only void: ignore"].scores == expected.scores
+
+
+def test_stored_predictions_give_another_resolution(make):
+    """At the input size; where they are not sound, the reason stands beside the usual one."""
+    plain = make("m", 0, quality=2, spill=True)
+    record = replace(plain, run=plain.run | {"identity": plain.run["identity"] | {"image_size": 32}})
+    asked = []
+
+    def recount(of, side):
+        asked.append((of, side))
+        return of.episodes.with_columns(tp=pl.col("tp") // 2)
+
+    (group,) = rescore([record], HSNET, recount=recount)
+    line = by_figures(group)["metric of hsnet v1, same episodes (stored masks at the method's input size)"]
+    whole = by_figures(rescore([record], HSNET)[0])["only void: ignore"]
+    assert asked == [(record, 32)] and line.scores["mIoU"].value < whole.scores["mIoU"].value
+
+    (group,) = rescore([record], INCONTEXT, recount=recount)
+    assert "metric of incontext v1, same episodes (stored masks at 1024 x 1024)" in by_figures(group)
+    assert asked[1:] == [(record, 1024)]
+
+    def refuse(of, side):
+        raise RecordError("the run kept no predictions")
+
+    (group,) = rescore([record], HSNET, recount=refuse)
+    line = by_figures(group)["metric of hsnet v1, same episodes"]
+    assert line.undefined.endswith("evaluate again under hsnet; stored predictions: the run kept no predictions")
+    lacking = replace(plain, run=plain.run | {"identity": plain.run["identity"] | {"image_size": 10**9}})
+    line = by_figures(rescore([lacking], HSNET, recount=recount)[0])["metric of hsnet v1, same episodes"]
+    assert line.undefined.endswith("run.json has the image size 1000000000; expected a side from 1 to 4096")
 
 
 def test_several_ways_under_a_protocol_of_one_are_not_defined(make):
@@ -119,12 +150,14 @@ def test_the_command_prints_and_writes_nothing(make, tmp_path, capsys):
 def test_what_cannot_be_rescored_is_refused(make, tmp_path, capsys):
     record = make("m", 0)
     assert main(["rescore", str(record.path), "--protocol", "pascal"]) == 2
-    assert "unknown protocol 'pascal'; there are: fscs, hsnet, pfenet" in capsys.readouterr().err
+    assert (
+        "unknown protocol 'pascal'; there are: fscs, hsnet, incontext, incontext518, pfenet" in capsys.readouterr().err
+    )
     (tmp_path / "empty").mkdir()
     assert main(["rescore", str(tmp_path / "empty"), "--protocol", "fscs"]) == 2
     assert "no finished run in" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        main(["rescore", str(record.path)])
+    assert main(["rescore", str(record.path)]) == 2
+    assert "expected --protocol, --void, --resolution or --objects" in capsys.readouterr().err
 
 
 def test_counts_at_the_input_size_do_not_give_those_at_the_original(make):
@@ -132,3 +165,8 @@ def test_counts_at_the_input_size_do_not_give_those_at_the_original(make):
     inputs = replace(FSCS, query_size="input")
     assert undefined(record, inputs, FSCS).endswith("at the method's input size; evaluate again under fscs")
     assert undefined(record, inputs, inputs) == ""
+    large, small = (load_protocol(name) for name in ("incontext", "incontext518"))
+    reason = undefined(record, large, small)
+    counted = "incontext518 counts pixels at 518 x 518, the run's counts are at 1024 x 1024"
+    assert reason == f"{counted}; evaluate again under incontext518"
+    assert undefined(record, large, replace(small, query_size=1024)) == ""

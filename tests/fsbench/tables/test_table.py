@@ -88,8 +88,8 @@ def test_no_mean_by_size_over_some_folds_only(make, monkeypatch):
 
     real = segmentation.run_statistics
 
-    def run_statistics(frame, record, by_class):
-        statistics = real(frame, record, by_class)
+    def run_statistics(frame, record, by_class, measures):
+        statistics = real(frame, record, by_class, measures)
         if record.header["fold"] == 1:
             statistics.sizes["0-5"] = replace(statistics.sizes["0-5"], pairs=0)
         return statistics

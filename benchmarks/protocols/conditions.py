@@ -1,14 +1,7 @@
-"""Measure how many points the protocol alone moves: the same methods and weights under every protocol and setting.
-
-    python -m benchmarks.protocols --dataset pascal --data-root DIR --method prototype --method "emat=CKPT ARGS" -- ARGS
-
-Arguments behind a method go to its runs, those after `--` to every run, in LightningCLI's form. Runs are found again in
-`--runs`; a condition that the data cannot supply is named with its reason.
-"""
+"""Scores of the same methods and weights under every protocol and setting; missing ones are named with the reason."""
 
 import argparse
-import shlex
-import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fsbench.engine.bench import Request, bench
@@ -37,27 +30,22 @@ CONDITIONS = [
     *(Condition("fscs", setting, 2, 1) for setting in ("partially_augmented", "fully_augmented")),
     *(Condition("fscs", size, 1, 1) for size in SIZE_BINS),
     *(Condition("fscs", "0-15", way, shot) for way, shot in ((2, 1), (1, 5))),
-    *(Condition(protocol, "original", 1, shot) for protocol in ("hsnet", "pfenet") for shot in (1, 5)),
+    *(Condition(protocol, "original", 1, shot) for protocol in ("hsnet", "pfenet", "incontext") for shot in (1, 5)),
 ]
 """Conditions in the order of the table; the others are compared with the first one."""
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", required=True)
-    parser.add_argument("--data-root")
-    parser.add_argument("--lists", action="append", default=[])
-    parser.add_argument("--fold", type=int, default=0)
-    parser.add_argument("--method", action="append", required=True, help="name or name=checkpoint, then arguments")
-    parser.add_argument("--runs", default="runs")
-    parser.add_argument("extra", nargs="*", help="arguments of every run")
-    options = parser.parse_args(argv)
-    methods = [shlex.split(method) for method in options.method]
+def measure(methods: Sequence[Sequence[str]], options: argparse.Namespace) -> str:
+    """Evaluate methods under every condition and return the table in Markdown.
+
+    Args:
+        methods: name, or name=checkpoint, then arguments of its runs.
+        options: of the command line.
+    """
     rows: list[tuple[Condition, list[Record | str]]] = []
     for condition in CONDITIONS:
         rows.append((condition, [_evaluate(condition, *method, options=options) for method in methods]))
-    print(_table([name.partition("=")[0] for name, *_ in methods], rows))
-    return 0
+    return _table([name.partition("=")[0] for name, *_ in methods], rows)
 
 
 def _evaluate(condition: Condition, named: str, *own: str, options: argparse.Namespace) -> Record | str:
@@ -115,7 +103,3 @@ def _change(record: Record, base: Record | str) -> str:
     if classes != base_classes:
         return f" ({len(classes)} instead of {len(base_classes)} classes)"
     return f" ({record.run['scores']['mIoU'] - base.run['scores']['mIoU']:+.1f})"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,281 @@
+"""Tables of what the protocol alone moves in finished runs, from their counts and stored predictions."""
+
+import json
+import platform
+from collections.abc import Callable, Sequence
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from benchmarks.protocols.names import labelled_groups, labels
+from fsbench.engine.stored_data import Truths
+from fsbench.episodes.protocol import load_protocol
+from fsbench.errors import SettingsError
+from fsbench.files import write_text
+from fsbench.metrics.bootstrap import Interval, differences, intervals
+from fsbench.metrics.count_table import episode_statistics, pair_statistics
+from fsbench.metrics.scores import ScoreStatistics
+from fsbench.records.card import Cards
+from fsbench.records.grouping import fold_of
+from fsbench.records.record import Record, find_records
+from fsbench.tables.formats import markdown_row
+from fsbench.tables.rescoring.recount import ORIGINAL, own_resolution, recount
+from fsbench.weights.table import backbone_data
+
+NUMBERS = (100, 200, 1000, 4000, 5000, 10_000)
+"""Numbers of episodes that papers use, and smaller ones."""
+SIDES = (518, 1024, ORIGINAL)
+"""Sides in pixels at which stored predictions are counted, and the query's own size."""
+SMALLEST = {"all": 0, "1000 px and more": 1000, "2·32² px and more": 2 * 32**2}
+"""Objects that a rule keeps -> pixels of the smallest at the query's original size."""
+
+Table = tuple[list[str], list[list[str]]]
+"""Columns and rows."""
+
+
+def write_tables(folders: Sequence[Path], origin: str, target: Path | None, long: Path | None = None) -> str:
+    """Return the tables of finished runs in Markdown, and write them to `target` as the pages of the manual take them.
+
+    Args:
+        folders: with finished runs.
+        origin: how they were made, in words.
+        target: a JSON file; None writes nothing.
+        long: folder of a run of many episodes, in whose number alone it is shown; None takes the longest of all.
+
+    Raises:
+        SettingsError: there is no run of segmentation.
+    """
+    records, longest = _records(folders), _records([long] if long else folders)
+    tables = {name: table(longest if name == "episodes" else records) for name, table in TABLES.items()}
+    tables = {name: (columns, rows) for name, (columns, rows) in tables.items() if rows}
+    if target is not None:
+        content = {
+            "origin": origin,
+            "date": date.today().isoformat(),
+            "machine": f"{platform.machine()}, {platform.system()}",
+            "tables": {name: {"columns": columns, "rows": rows} for name, (columns, rows) in tables.items()},
+        }
+        write_text(target, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    lines = []
+    for name, (columns, rows) in tables.items():
+        lines += [f"## {name}", "", *map(markdown_row, [columns, ["---"] * len(columns), *rows]), ""]
+    return "\n".join(lines)
+
+
+def _records(folders: Sequence[Path]) -> list[Record]:
+    """Return the runs of segmentation in folders. Raises SettingsError where there is none."""
+    found = {record.path.resolve(): record for folder in folders for record in find_records(folder)}
+    records = [record for record in found.values() if record.task.has_masks]
+    if not records:
+        raise SettingsError(f"no finished runs of segmentation in {', '.join(map(str, folders))}; run make bench first")
+    return records
+
+
+def methods_table(records: Sequence[Record]) -> Table:
+    """Set methods side by side under each protocol, with what they saw and the time of an episode.
+
+    A row is of one method, told from its variants as in other tables, of one data set and task, and of the folds that
+    all of its protocols have, over which figures are means; protocols without a fold in common have rows of their own.
+    A protocol under which a method was not tested has dashes.
+    """
+    cards = Cards(backbone_data())
+    strict = [record for record in records if cards.of_run(record).novel_pixels != "labelled"]  # others: training_table
+    rows: dict[tuple[str, ...], dict[str, dict[int, Record]]] = {}
+    for group, labelled in labelled_groups(strict):
+        header = group[0].header
+        protocol, episodes = header["protocol"], f"{header['requested']:,}"
+        for label, members in labelled.items():
+            seen = sorted({_seen(cards, record) for record in members})
+            row = (label, header["dataset"], _task(members[0]), episodes, *map(" / ".join, zip(*seen, strict=True)))
+            again = 0
+            while protocol in rows.setdefault((*row, str(again)), {}):  # the same test with other episodes
+                again += 1
+            rows[*row, str(again)][protocol] = {fold_of(record): record for record in members}
+    every = list(dict.fromkeys(record.header["protocol"] for record in strict))
+    scores = [f"{protocol}: {what}" for protocol in every for what in ("mIoU", "FB-IoU", "s an episode")]
+    columns = ["method", "test", *scores, "its backbone saw", "it was trained on"]
+    lines = []
+    for (label, dataset, task, episodes, *seen_words, _), of_protocol in rows.items():
+        for tested, folds in _with_common_folds(of_protocol):
+            of_all = next(iter(tested.values()))[folds[0]].header["folds"]
+            number = f"{len(folds)} of {of_all} folds ({', '.join(map(str, folds))})"
+            cells = [label, f"{dataset}, {number}, {task}, {episodes} episodes a fold"]
+            for protocol in every:
+                cells += _scores_and_time([tested[protocol][fold] for fold in folds] if protocol in tested else [])
+            lines.append([*cells, *seen_words])
+    return columns, lines
+
+
+def _with_common_folds(
+    of_protocol: dict[str, dict[int, Record]],
+) -> list[tuple[dict[str, dict[int, Record]], list[int]]]:
+    """Return protocols -> folds -> runs with the folds that all have; each protocol by itself where there is none."""
+    folds = sorted(set.intersection(*map(set, of_protocol.values())))
+    if folds:
+        return [(of_protocol, folds)]
+    return [({protocol: of_fold}, sorted(of_fold)) for protocol, of_fold in of_protocol.items()]
+
+
+def _seen(cards: Cards, record: Record) -> tuple[str, str]:
+    """Return what a run's backbone and method were trained on, in the words of all folds."""
+    card, own = cards.of_run(record), f"{record.header['dataset']} fold {fold_of(record)}"
+    return card.backbone_data, card.trained_on.replace(own, "the same fold")
+
+
+def _task(record: Record) -> str:
+    """Return ways and shots of a test, and its setting where it is not the original one."""
+    setting = record.header["setting"].replace("_", " ")
+    words = f"{record.header['way']}-way {record.header['shot']}-shot"
+    return words if setting == "original" else f"{words} {setting}"
+
+
+def _test(record: Record) -> str:
+    """Return data set, fold and task of a run."""
+    return f"{record.header['dataset']} fold {fold_of(record)}, {_task(record)}"
+
+
+def _scores_and_time(folds: Sequence[Record]) -> list[str]:
+    """Return mIoU, FB-IoU and seconds an episode as means over folds; dashes without any."""
+    if not folds:
+        return ["–"] * 3
+    scores = intervals([_whole(record, record.episodes) for record in folds])
+    speeds = [record.run["cost"]["episodes_per_second"] for record in folds]
+    time = f"{np.mean([1 / speed for speed in speeds]):.2f}" if all(speeds) else "–"
+    return [_figure(scores["mIoU"]), f"{scores['FB-IoU'].value:.1f}", time]
+
+
+def episodes_table(records: Sequence[Record]) -> Table:
+    """Give the interval of the first episodes of the longest run; those are what a shorter run has."""
+    columns = ["method", "test", "protocol", "episodes", "query images", "mIoU", "width of its interval"]
+    record = max(records, key=lambda record: record.header["episodes"])
+    name, rows = labels(records)[record.run["id"]], []
+    for number in NUMBERS:
+        if number > record.header["episodes"]:
+            break
+        first = record.episodes.filter(pl.col("episode") < number)
+        score = intervals([_whole(record, first)])["mIoU"]
+        cells = [name, *_where(record), f"{number:,}"]
+        cells.append(f"{first['query'].n_unique():,}")
+        rows.append([*cells, _figure(score), f"{score.high - score.low:.2f}"])
+    return columns, rows
+
+
+def resolution_table(records: Sequence[Record]) -> Table:
+    """Count the same predictions at several resolutions; each figure with its difference to the run's own.
+
+    Predictions that are stored at fewer pixels than the largest of the sides are left out: they lack its detail.
+    """
+    columns = ["method", "test", "protocol", "mIoU", *(f"at {_side_in_words(side)}" for side in SIDES)]
+    names, rows = labels(records), []
+    for record in records:
+        if "predictions" not in record.run or own_resolution(record) < max(SIDES):
+            continue
+        truth, own = Truths(record), _whole(record, record.episodes)
+        cells = [f"{intervals([own])['mIoU'].value:.1f} at {_side_in_words(own_resolution(record))}"]
+        for side in SIDES:
+            other = _whole(record, recount(record, truth, side))
+            cells.append(f"{intervals([other])['mIoU'].value:.1f} ({_signed(differences([own], [other])['mIoU'])})")
+        rows.append([names[record.run["id"]], *_where(record), *cells])
+    return columns, rows
+
+
+def objects_table(records: Sequence[Record]) -> Table:
+    """Leave out queries whose object is small at the query's original size."""
+    columns = ["method", "test", "protocol", *(f"mIoU, {name} (episodes)" for name in SMALLEST)]
+    names, rows = labels(records), []
+    for record in records:
+        pixels = object_pixels(record, Truths(record))
+        cells = []
+        for least in SMALLEST.values():
+            keep = pixels >= max(least, 1)
+            if not keep.any():
+                cells.append("– (0)")
+                continue
+            score = intervals([_pairs(record, keep)])["mIoU"]
+            cells.append(f"{_figure(score)} ({int(keep.sum())})")
+        rows.append([names[record.run["id"]], *_where(record), *cells])
+    return columns, sorted(rows)
+
+
+def object_pixels(record: Record, truth: Callable[[int], np.ndarray]) -> np.ndarray:
+    """Return the pixels of each row's way at the query's original size; 0 for rows of the background and where a query
+    does not show the way."""
+    last, label_map = -1, np.zeros((0, 0), np.uint8)
+    sums = []
+    for episode, slot in record.episodes.select("episode", "slot").iter_rows():
+        if episode != last:
+            last, label_map = episode, truth(episode)
+        sums.append(int((label_map == slot).sum()) if slot else 0)
+    return np.array(sums)
+
+
+def training_table(records: Sequence[Record]) -> Table:
+    """Set runs of methods that saw the test's classes in training beside those that did not, on equal episodes.
+
+    A run stands beside each one of the same method, backbone, settings, image size and precision; alone where there is
+    none.
+    """
+    cards, names = Cards(), labels(records)
+    strict: dict[str, list[Record]] = {}
+    in_domain: dict[str, list[Record]] = {}
+    for record in records:
+        of_training = in_domain if cards.of_run(record).novel_pixels == "labelled" else strict
+        of_training.setdefault(_apart_from_training(record), []).append(record)
+    columns = ["method", "test", "protocol", "strict: without the test's classes", "in domain: with them", "difference"]
+    rows = []
+    for key, record in ((key, record) for key, alike in in_domain.items() for record in alike):
+        seen, own = _whole(record, record.episodes), names[record.run["id"]]
+        figure = _figure(intervals([seen])["mIoU"])
+        for partner in strict.get(key, []):
+            without, name = _whole(partner, partner.episodes), names[partner.run["id"]]
+            name += f"; {own}" if len(in_domain[key]) > 1 else ""
+            moved = _signed(differences([without], [seen])["mIoU"])
+            rows.append([name, *_where(record), _figure(intervals([without])["mIoU"]), figure, moved])
+        if key not in strict:
+            rows.append([own, *_where(record), "–", figure, "–"])
+    return columns, sorted(rows)
+
+
+def _apart_from_training(record: Record) -> str:
+    """Return in canonical JSON the episodes of a run and all that can change its result but its training."""
+    of_training = ("training", "seed", "fold", "files_sha256")
+    settings = {key: value for key, value in record.run["identity"].items() if key not in of_training}
+    return json.dumps([record.manifest_sha256, settings], sort_keys=True)
+
+
+def _where(record: Record) -> tuple[str, str]:
+    """Return the test and the protocol of a run."""
+    return _test(record), record.header["protocol"]
+
+
+TABLES: dict[str, Callable[[Sequence[Record]], Table]] = {
+    "methods": methods_table,
+    "episodes": episodes_table,
+    "resolution": resolution_table,
+    "objects": objects_table,
+    "training": training_table,
+}
+"""Name of a table -> how it is made."""
+
+
+def _whole(record: Record, frame: pl.DataFrame) -> ScoreStatistics:
+    return episode_statistics(frame, record.header["class_ids"], load_protocol(record.header["protocol"]).void)
+
+
+def _pairs(record: Record, keep: np.ndarray) -> ScoreStatistics:
+    classes = sorted(set(record.episodes["class_id"].to_numpy()[keep].tolist()))
+    return pair_statistics(record.episodes, keep, classes, load_protocol(record.header["protocol"]).void)
+
+
+def _side_in_words(side: int) -> str:
+    return f"{side} x {side}" if side else "the query's size"
+
+
+def _figure(score: Interval) -> str:
+    return f"{score.value:.1f} [{score.low:.1f}, {score.high:.1f}]"
+
+
+def _signed(moved: Interval) -> str:
+    return f"{moved.value:+.1f} [{moved.low:+.1f}, {moved.high:+.1f}]"

@@ -1,0 +1,350 @@
+"""Predictions that a run keeps: `predictions.parquet`, a row for each way of each episode.
+
+A mask is COCO's run-length encoding at the size at which pixels were counted. A soft mask is a way's probability by
+itself, averaged to `SOFT_SIDE` x `SOFT_SIDE`, in steps of 1/255. An attention map is as large, in 255 steps from its
+least value to its largest, two float32 (little-endian) before its cells. The column is there where the method has such
+maps; files of older versions have none. Who reads a table of results needs none of this.
+"""
+
+import zlib
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from fsbench.data.rle import decode_rle, encode_ways, rle_pixels
+from fsbench.errors import RecordError
+from fsbench.files import is_file, replacing, sha256_file
+from fsbench.files.arrays import read_parquet
+from fsbench.files.images import MASK_PIXELS
+from fsbench.records.record import Record
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from fsbench.metrics.episodic import SegmentationResult
+
+Keep = Literal["none", "masks", "soft"]
+"""How much of its predictions a run keeps: nothing, masks, or beside them the soft masks and attention maps that the
+method has."""
+
+FILE = "predictions.parquet"
+SOFT_SIDE = 64
+_SOFT_BYTES = SOFT_SIDE**2
+_RANGE = np.dtype("<f4")
+"""Type of the least and the largest value of an attention map."""
+_ATTENTION_BYTES = 2 * _RANGE.itemsize + _SOFT_BYTES
+_LONGEST_RUN = 7
+"""Characters of the longest run: 5 bits in each, of 32 and a sign."""
+
+Prediction = dict[str, Any]
+"""A way's prediction in the journal: `size` (height, width), `rle`, and, where soft masks were asked for, `LAYERS`."""
+LAYERS = ("soft", "attention")
+"""Columns of what is kept beside a mask: base64 of compressed bytes in the journal, None where there is none."""
+
+
+def encode(result: "SegmentationResult", keep: Keep) -> list[Prediction]:
+    """Encode the prediction of an episode, a way at a time, as JSON values."""
+    label_map = result.label_map.numpy()
+    texts = encode_ways(label_map, len(result.classes))
+    ways: list[Prediction] = [{"size": list(label_map.shape), "rle": text} for text in texts]
+    if keep == "soft":
+        for name in LAYERS:
+            maps = getattr(result, name)
+            packed = [None] * len(ways) if maps is None else [_packed(_content(values)) for values in maps.numpy()]
+            ways = [{**way, name: values} for way, values in zip(ways, packed, strict=True)]
+    return ways
+
+
+def _content(values: np.ndarray) -> bytes:
+    """Return the bytes of a map: a soft mask's (uint8) as they are, an attention map's (float32) as its range and
+    cells."""
+    if values.dtype == np.uint8:
+        return values.tobytes()
+    least, largest = values.min(), values.max()
+    cells = np.rint(255 * ((values - least) / (largest - least or 1)))
+    return np.array([least, largest], dtype=_RANGE).tobytes() + cells.astype(np.uint8).tobytes()
+
+
+def _packed(content: bytes) -> str:
+    return b64encode(zlib.compress(content, 9)).decode()
+
+
+def holds(prediction: Any, keep: Keep, attends: bool) -> bool:
+    """Return whether a row of the journal with this `prediction` needs no other evaluation to keep that much.
+
+    `attends`: whether the method has attention maps; rows of an older version, without an entry for them, then do not.
+    """
+    if keep == "none":
+        return True
+    needed = {"none": (), "masks": (), "soft": LAYERS if attends else LAYERS[:1]}[keep]
+    return isinstance(prediction, dict) and all(name in prediction for name in needed)
+
+
+def write_predictions(
+    folder: Path,
+    kept: Iterable[tuple[int, int, bool, Prediction]],
+    counts: "pl.DataFrame",
+    keep: Keep,
+    attention_meaning: str = "",
+) -> dict[str, str] | None:
+    """Write `predictions.parquet`, or remove the one of an earlier start where nothing is kept.
+
+    Args:
+        folder: of the run.
+        kept: (episode, way, decision, prediction) in any order; of several for one way, which are equal, one is taken.
+        counts: the count table of the run.
+        keep: how much to keep.
+        attention_meaning: the method's, see `Method`.
+
+    Returns:
+        Entry of run.json: how much is kept, the file's sha256, and `attention`, its meaning, where there are such maps.
+        None where nothing is kept.
+
+    Raises:
+        RecordError: a prediction is missing, so that a partial file never looks complete.
+    """
+    # spared until it is needed
+    import polars as pl
+
+    path = folder / FILE
+    if keep == "none":
+        path.unlink(missing_ok=True)
+        return None
+    attends = bool(attention_meaning)
+    of_way = {(episode, slot): prediction for episode, slot, _, prediction in kept if holds(prediction, keep, attends)}
+    table = counts.filter(pl.col("slot") > 0).select("episode", "slot", "decided", "score")
+    try:
+        rows = [of_way[key] for key in table.select("episode", "slot").rows()]
+    except KeyError as error:
+        raise RecordError(
+            f"the prediction of episode {error.args[0][0]} is missing; run the same command again"
+        ) from None
+    columns = [
+        pl.Series("height", [row["size"][0] for row in rows], pl.Int32),
+        pl.Series("width", [row["size"][1] for row in rows], pl.Int32),
+        pl.Series("rle", [row["rle"] for row in rows], pl.String),
+    ]
+    if keep == "soft":
+        columns += [_column(name, rows) for name in LAYERS]
+        if columns[-1].null_count() == len(rows):
+            columns.pop()
+    with replacing(path) as temporary:
+        table.with_columns(columns).write_parquet(temporary)
+    has_attention = columns[-1].name == "attention"
+    return {
+        "kept": keep,
+        "sha256": sha256_file(path),
+        **({"attention": attention_meaning} if has_attention and attention_meaning else {}),
+    }
+
+
+def _column(name: str, rows: Sequence[Prediction]) -> "pl.Series":
+    """Return a layer of `LAYERS` as a column of bytes."""
+    # spared until it is needed
+    import polars as pl
+
+    packed = [row.get(name) for row in rows]
+    return pl.Series(name, [None if values is None else b64decode(values) for values in packed], pl.Binary)
+
+
+def label_map_of(ways: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """Return the label map (h, w) uint8 of the ways 1..N of an episode, each with `size` and `rle`.
+
+    Raises ValueError where a mask is none, or two have a pixel in common.
+    """
+    height, width = ways[0]["size"]
+    label_map = np.zeros((height, width), dtype=np.uint8)
+    for slot, way in enumerate(ways, 1):
+        mask = decode_rle({"size": list(way["size"]), "counts": way["rle"]}, height, width)
+        if label_map[mask].any():
+            raise ValueError(f"way {slot} has pixels of another way")
+        label_map[mask] = slot
+    return label_map
+
+
+class StoredPredictions:
+    """The predictions of a finished run, decoded an episode at a time.
+
+    Args:
+        record: the run.
+        frame: its table of predictions, checked by `read_predictions`.
+    """
+
+    def __init__(self, record: Record, frame: "pl.DataFrame"):
+        self.record = record
+        self.has_soft_masks, self.has_attention = (
+            name in frame.columns and frame[name].null_count() < len(frame) for name in LAYERS
+        )
+        self._frame = frame
+
+    @cached_property
+    def _ways(self) -> dict[int, list[dict[str, Any]]]:
+        """Rows by episode, in the order of the ways, with the pixels that were counted as each."""
+        counted = self.record.episodes.filter(self.record.episodes["slot"] > 0)
+        pixels = (counted["pred"] + counted["pred_void"]).to_list()
+        ways: dict[int, list[dict[str, Any]]] = {}
+        for row, number in zip(self._frame.iter_rows(named=True), pixels, strict=True):
+            ways.setdefault(row["episode"], []).append({**row, "size": (row["height"], row["width"]), "pixels": number})
+        return ways
+
+    def label_map(self, episode: int) -> np.ndarray:
+        """Return the predicted label map (h, w) uint8 of an episode: 0 background, 1..N ways.
+
+        Raises RecordError where its masks are none, or other pixels than were counted.
+        """
+        ways = self._ways[episode]
+        try:
+            label_map = label_map_of(ways)
+            for slot, pixels in enumerate(np.bincount(label_map.ravel(), minlength=len(ways) + 1)[1:].tolist(), 1):
+                if pixels != ways[slot - 1]["pixels"]:
+                    raise ValueError(f"way {slot} has {pixels} pixels, and {ways[slot - 1]['pixels']} were counted")
+        except (ValueError, TypeError) as error:
+            raise self._refusal(f"episode {episode}: {error}") from error
+        return label_map
+
+    def ways(self, episode: int) -> list[dict[str, Any]]:
+        """Return the stored rows of an episode's ways in order, with `size` (height, width), masks not decoded."""
+        return self._ways[episode]
+
+    def check_pixels(self) -> None:
+        """Raise RecordError unless every mask has runs that fill it, and the pixels that were counted.
+
+        It is a tenth of the time that `label_map` takes for all episodes.
+        """
+        for episode, ways in self._ways.items():
+            for slot, way in enumerate(ways, 1):
+                try:
+                    pixels = rle_pixels(way["rle"], *way["size"])
+                except ValueError as error:
+                    raise self._refusal(f"episode {episode}: {error}") from error
+                if pixels != way["pixels"]:
+                    problem = f"way {slot} has {pixels} pixels, and {way['pixels']} were counted"
+                    raise self._refusal(f"episode {episode}: {problem}")
+
+    def decided(self, episode: int) -> list[bool]:
+        """Return the decision on the presence of each way."""
+        return [row["decided"] for row in self._ways[episode]]
+
+    def soft_masks(self, episode: int) -> np.ndarray | None:
+        """Return the soft masks (N, `SOFT_SIDE`, `SOFT_SIDE`) uint8 of an episode, 255 for certain; None without.
+
+        Raises RecordError where they are none.
+        """
+        contents = self._contents("soft", episode)
+        if contents is None:
+            return None
+        if any(len(content) != _SOFT_BYTES for content in contents):
+            raise self._refusal(f"episode {episode}: a soft mask has not {_SOFT_BYTES} pixels")
+        return np.stack([_cells(content) for content in contents])
+
+    def attention(self, episode: int) -> np.ndarray | None:
+        """Return the attention maps (N, `SOFT_SIDE`, `SOFT_SIDE`) float32 of an episode, in [0, 1]; None without.
+
+        A value is off by at most 1/510 of what lies between the least and the largest of its map.
+
+        Raises RecordError where they are none.
+        """
+        contents = self._contents("attention", episode)
+        if contents is None:
+            return None
+        maps = [_attention_map(content) for content in contents]
+        if any(values is None for values in maps):
+            problem = f"an attention map has not a range within 0 to 1 and {_SOFT_BYTES} pixels"
+            raise self._refusal(f"episode {episode}: {problem}")
+        return np.stack([values for values in maps if values is not None])
+
+    def _contents(self, name: str, episode: int) -> list[bytes] | None:
+        """Return the decompressed bytes of a layer of each way, b"" of what is no stream; None without."""
+        packed = [row.get(name) for row in self._ways[episode]]
+        if any(values is None for values in packed):
+            return None
+        return [_decompressed(values) for values in packed if values is not None]
+
+    def _refusal(self, problem: str) -> RecordError:
+        return _refusal(self.record, problem)
+
+
+def _decompressed(packed: bytes) -> bytes:
+    """Return the bytes of a stream, at most one more than any layer has; b"" of what is no stream."""
+    try:
+        return zlib.decompressobj().decompress(packed, _ATTENTION_BYTES + 1)
+    except zlib.error:
+        return b""
+
+
+def _cells(content: bytes) -> np.ndarray:
+    return np.frombuffer(content, dtype=np.uint8).reshape(SOFT_SIDE, SOFT_SIDE)
+
+
+def _attention_map(content: bytes) -> np.ndarray | None:
+    """Return the values (`SOFT_SIDE`, `SOFT_SIDE`) float32 of an attention map, see `_content`; None of other bytes."""
+    if len(content) != _ATTENTION_BYTES:
+        return None
+    least, largest = np.frombuffer(content, dtype=_RANGE, count=2)
+    if not 0 <= least <= largest <= 1:  # nor with NaN
+        return None
+    values: np.ndarray = least + (largest - least) * (_cells(content[2 * _RANGE.itemsize :]) / np.float32(255))
+    return values.astype(np.float32)
+
+
+def read_predictions(record: Record) -> StoredPredictions | None:
+    """Read the predictions of a finished run, which may be anybody's.
+
+    Returns:
+        None where the run kept none, or its file is not there.
+
+    Raises:
+        RecordError: the file is not the one of the run, or damaged. Tables and pages do without it.
+    """
+    path, stated = record.path / FILE, record.run.get("predictions")
+    if not is_file(path):
+        return None
+    try:
+        if stated is None or sha256_file(path) != stated.get("sha256"):
+            raise _refusal(record, "it is not the file that run.json names")
+        frame = read_parquet(path, "predictions")
+    except (OSError, ValueError) as error:
+        raise _refusal(record, str(error)) from error
+    _check(record, frame)
+    return StoredPredictions(record, frame)
+
+
+def _refusal(record: Record, problem: str) -> RecordError:
+    error = RecordError(
+        f"{record.path / FILE} cannot be used ({problem}); expected the predictions of the run; remove the file "
+        "(tables do without it), or run again with FORCE=1"
+    )
+    error.folder = record.path
+    return error
+
+
+def _check(record: Record, frame: "pl.DataFrame") -> None:
+    """Raise RecordError unless `frame` has a row of possible size for each way, with the decisions of the counts."""
+    # spared until it is needed
+    import polars as pl
+
+    kinds: dict[str, Any] = {
+        "episode": pl.Int32, "slot": pl.Int16, "decided": pl.Boolean, "score": pl.Float32, "height": pl.Int32,
+        "width": pl.Int32, "rle": pl.String,
+    }  # fmt: skip
+    if dict(frame.schema) not in [kinds | dict.fromkeys(LAYERS[:layers], pl.Binary) for layers in (0, 1, 2)]:
+        found = ", ".join(f"{name} {kind}" for name, kind in frame.schema.items())
+        raise _refusal(record, f"its columns are {found[:200]}")
+    counted = record.episodes.filter(pl.col("slot") > 0)
+    shared = ["episode", "slot", "decided", "score"]
+    own = counted.select(pl.col(name).cast(kinds[name], strict=False) for name in shared)
+    if not frame.select(shared).equals(own):
+        raise _refusal(record, "it holds other episodes, ways or decisions than the counts")
+    if any(frame[name].null_count() for name in ("height", "width", "rle")):
+        raise _refusal(record, "it has gaps")
+    sides = frame.select(pl.col("height", "width").cast(pl.Int64))
+    pixels = sides["height"] * sides["width"]
+    is_fine = (sides["height"] > 0) & (sides["width"] > 0) & (pixels == counted["valid"] + counted["void"])
+    if not (is_fine & (pixels <= MASK_PIXELS)).all():
+        raise _refusal(record, "a mask has another size than what was counted")
+    if (frame["rle"].str.len_bytes() > _LONGEST_RUN * (pixels + 1)).any():
+        raise _refusal(record, "a mask has more runs than pixels")

@@ -1,0 +1,119 @@
+"""Scores that counts do not hold: boundary IoU and calibration, from stored predictions and the data of a run."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fsbench.data.label_maps import resize_labels
+from fsbench.episodes.protocol import load_protocol
+from fsbench.errors import FsbenchError, RecordError, user_message
+from fsbench.metrics.boundary import boundary_counts
+from fsbench.metrics.calibration import BINS, bin_sums, soft_mask_sums
+from fsbench.metrics.count_table import sum_by_class, sum_by_query
+from fsbench.metrics.scores import FROM_PREDICTIONS, ScoreStatistics
+from fsbench.records.record import Record
+from fsbench.tables.rescoring.recount import Truth, last_slots, own_resolution, stored_predictions
+
+if TYPE_CHECKING:
+    import polars as pl
+
+BOUNDARY, PRESENCE, PIXELS = FROM_PREDICTIONS
+
+
+@dataclass(frozen=True)
+class Measures:
+    """Sums for each of the R rows of a run's count table; None where the run has none.
+
+    Attributes:
+        boundary: (R, 2) int64, see `boundary_counts`.
+        presence: (R, BINS, 3) sums of the presence score, see `bin_sums`.
+        pixels: (R, BINS, 3) sums of the soft masks, see `soft_mask_sums`.
+        missing: metric -> why there is none.
+    """
+
+    boundary: np.ndarray | None = None
+    presence: np.ndarray | None = None
+    pixels: np.ndarray | None = None
+    missing: dict[str, str] = field(default_factory=dict)
+
+    def notes(self, record: Record) -> list[str]:
+        """Say of each score that was asked for and that the run does not have why, in a line."""
+        return [f"{record.path.name}: no {name}: {why}" for name, why in self.missing.items()]
+
+    def added(
+        self, statistics: ScoreStatistics, frame: "pl.DataFrame", keep: np.ndarray, class_ids: Sequence[int]
+    ) -> ScoreStatistics:
+        """Add these sums to statistics of the rows `keep` (R,) bool of the count table, ways alone."""
+        boundary = None if self.boundary is None else sum_by_class(frame, keep, class_ids, self.boundary[keep])
+        presence, pixels = (
+            None if sums is None else sum_by_query(frame, keep, sums[keep]) for sums in (self.presence, self.pixels)
+        )
+        return replace(statistics, boundary=boundary, presence_bins=presence, pixel_bins=pixels)
+
+
+def measure(record: Record, metrics: Collection[str], open_truth: Callable[[Record], Truth]) -> Measures:
+    """Measure what `metrics` of `FROM_PREDICTIONS` need of a run of segmentation.
+
+    Args:
+        record: the finished run.
+        metrics: names of scores.
+        open_truth: opens the data of the run; raises FsbenchError where they are not there.
+    """
+    missing: dict[str, str] = {}
+    boundary = presence = pixels = None
+    if PRESENCE in metrics:
+        if record.run["presence"] == "predicted":
+            presence = _presence_sums(record.episodes)
+        else:
+            missing[PRESENCE] = "the method does not score presence"
+    drawn = {BOUNDARY, PIXELS} & set(metrics)
+    if drawn:
+        try:
+            boundary, pixels = _mask_sums(record, drawn, open_truth)
+            if PIXELS in drawn and pixels is None:
+                missing[PIXELS] = "it kept no soft masks (KEEP_PREDICTIONS=soft)"
+        except FsbenchError as error:
+            missing |= dict.fromkeys(drawn, user_message(error))
+    return Measures(boundary, presence, pixels, missing)
+
+
+def _presence_sums(frame: "pl.DataFrame") -> np.ndarray:
+    score, present = frame["score"].fill_null(0.0).to_numpy().astype(float), frame["present"].to_numpy()
+    ones = np.ones(1)
+    sums = [bin_sums(score[i : i + 1], present[i : i + 1].astype(float), ones) for i in range(len(score))]
+    return np.stack(sums) if sums else np.zeros((0, BINS, 3))
+
+
+def _mask_sums(
+    record: Record, metrics: Collection[str], open_truth: Callable[[Record], Truth]
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Return the sums of boundaries and of soft masks; None of what is not asked for, and without soft masks.
+
+    Raises FsbenchError where there are no sound predictions or no data.
+    """
+    stored = stored_predictions(record)
+    truth, side = open_truth(record), own_resolution(record)
+    void = load_protocol(record.header["protocol"]).void
+    has_soft = PIXELS in metrics and stored.has_soft_masks
+    if BOUNDARY not in metrics and not has_soft:
+        return None, None
+    frame = record.episodes
+    boundary = np.zeros((len(frame), 2), dtype=np.int64)
+    pixels = np.zeros((len(frame), BINS, 3)) if has_soft else None
+    start = 0
+    for episode, ways in last_slots(frame):
+        target = truth(episode)
+        target = resize_labels(target, side, side) if side else target
+        predicted = stored.label_map(episode)
+        if predicted.shape != target.shape:
+            raise RecordError(f"episode {episode} has another size than the data at hand")
+        if BOUNDARY in metrics:
+            boundary[start : start + ways + 1] = boundary_counts(predicted, target, ways, void)
+        soft = stored.soft_masks(episode) if has_soft else None
+        if pixels is not None and soft is not None:
+            for slot, mask in enumerate(soft, 1):
+                pixels[start + slot] = soft_mask_sums(mask, target, slot, void)
+        start += ways + 1
+    return boundary if BOUNDARY in metrics else None, pixels

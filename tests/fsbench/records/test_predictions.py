@@ -1,0 +1,249 @@
+"""Predictions that a run keeps: equal to what was predicted, whole or absent, and never believed unchecked."""
+
+import base64
+import zlib
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from fsbench.core.prediction import Prediction
+from fsbench.data.rle import encode_ways
+from fsbench.errors import RecordError
+from fsbench.files import sha256_file
+from fsbench.records.journal import PREDICTION, Journal
+from fsbench.records.predictions import FILE, SOFT_SIDE, encode, read_predictions, write_predictions
+from fsbench.records.record import read_record, to_frame, write_record
+from tests.fsbench.records.test_record import manifest, result
+
+ID = "ab" * 32
+
+
+def soft_result(index, ways=2, attends=False):
+    rng = np.random.RandomState(index)
+    soft, steps = (
+        torch.from_numpy(rng.randint(0, 256, (ways, SOFT_SIDE, SOFT_SIDE)).astype(np.uint8)) for _ in range(2)
+    )
+    attention = 0.001 + 0.004 * (1 + torch.arange(ways)[:, None, None]) * steps / 255  # ranges as of small objects
+    found = result(index, ways)
+    return replace(
+        found, label_map=found.label_map.byte(), soft=soft, score=found.decided.float() / 3,
+        attention=attention if attends else None,
+    )  # fmt: skip
+
+
+def finished(folder, keep="soft", episodes=4, attends=False):
+    """Write a run of two ways from its journal; `keep` as the option."""
+    folder.mkdir()
+    journal = Journal(folder / "evaluation", ID)
+    writer = journal.open()
+    results = [soft_result(i, attends=attends) for i in reversed(range(episodes))]
+    writer.add_with_predictions(results, lambda _: keep)
+    writer.close()
+    frame = to_frame(journal.rows(), manifest(episodes, 2))
+    stated = write_predictions(folder, journal.predictions(), frame, keep, "of a test" if attends else "")
+    run = {"id": "run", "identity": {}, "cost": {}, "predictions": stated}
+    write_record(folder, run, frame)
+    return read_record(folder)
+
+
+@pytest.mark.parametrize("keep", ["masks", "soft"])
+def test_stored_predictions_are_those_that_were_made(tmp_path, keep):
+    stored = read_predictions(finished(tmp_path / "run", keep))
+    assert stored.has_soft_masks == (keep == "soft")
+    for index in range(4):
+        made = soft_result(index)
+        np.testing.assert_array_equal(stored.label_map(index), made.label_map.numpy())
+        assert stored.decided(index) == made.decided.tolist()
+        soft = stored.soft_masks(index)
+        assert soft is None if keep == "masks" else np.array_equal(soft, made.soft.numpy())
+
+
+def test_attention_is_kept_with_its_meaning_and_leaves_all_else_as_it_is(tmp_path):
+    attends, plain = finished(tmp_path / "attends", attends=True), finished(tmp_path / "plain")
+    assert attends.run["predictions"]["attention"] == "of a test" and "attention" not in plain.run["predictions"]
+    stored = read_predictions(attends)
+    assert (stored.has_attention, read_predictions(plain).has_attention) == (True, False)
+    for index in range(4):
+        made = soft_result(index, attends=True)
+        attention, step = stored.attention(index), np.array([0.004, 0.008])[:, None, None] / 255
+        assert attention.dtype == np.float32 and [len(np.unique(way)) for way in attention] == [256, 256]
+        assert (np.abs(attention - made.attention.numpy()) < 0.51 * step).all()
+        ranges = [(way.min(), way.max()) for way in made.attention.numpy()]
+        np.testing.assert_allclose([(way.min(), way.max()) for way in attention], ranges, rtol=1e-6)
+        np.testing.assert_array_equal(stored.soft_masks(index), made.soft.numpy())
+        assert read_predictions(plain).attention(index) is None
+    tables = [pl.read_parquet(record.path / FILE) for record in (attends, plain)]
+    assert tables[0].columns[-1] == "attention" and tables[0].drop("attention").equals(tables[1])  # as before
+
+
+def test_an_episode_of_a_journal_without_a_word_on_attention_is_evaluated_again(tmp_path):
+    journal = Journal(tmp_path, ID)
+    writer = journal.open()
+    first, *ways = soft_result(0).rows()
+    before = [
+        {key: value for key, value in way.items() if key != "attention"} for way in encode(soft_result(0), "soft")
+    ]
+    writer.file.append([first, *({**row, PREDICTION: way} for row, way in zip(ways, before, strict=True))])
+    assert (journal.done("masks"), journal.done("soft", attends=True)) == ({0}, set())
+    assert journal.done("soft") == {0}  # of a method without attention it is all there is
+    frame = to_frame(journal.rows(), manifest(1, 2))
+    with pytest.raises(RecordError, match="prediction of episode 0 is missing"):
+        write_predictions(tmp_path, journal.predictions(), frame, "soft", "of a test")
+    assert "attention" not in write_predictions(tmp_path, journal.predictions(), frame, "soft")
+    assert pl.read_parquet(tmp_path / FILE).columns[-1] == "soft"
+    writer.add_with_predictions([soft_result(0)], lambda _: "soft")
+    assert journal.done("soft", attends=True) == {0}
+
+
+def test_nothing_is_kept_where_nothing_is_asked_for(tmp_path):
+    record = finished(tmp_path / "run", "none")
+    assert record.run["predictions"] is None and read_predictions(record) is None
+    (tmp_path / "run" / FILE).write_bytes(b"of an earlier start")
+    assert write_predictions(tmp_path / "run", [], record.episodes, "none") is None
+    assert not (tmp_path / "run" / FILE).exists()
+
+
+def test_an_episode_is_done_when_as_much_is_kept_as_is_asked_for(tmp_path):
+    """A run that went on with another choice is whole all the same."""
+    journal = Journal(tmp_path, ID)
+    writer = journal.open()
+    kept = dict(enumerate(("none", "masks", "soft")))
+    writer.add_with_predictions([soft_result(i) for i in kept], kept.__getitem__)
+    assert (journal.done(), journal.done("masks"), journal.done("soft")) == ({0, 1, 2}, {1, 2}, {2})
+    frame = to_frame(journal.rows(), manifest(3, 2))
+    with pytest.raises(RecordError, match="prediction of episode 0 is missing; run the same command again"):
+        write_predictions(tmp_path, journal.predictions(), frame, "soft")
+    writer.add_with_predictions([soft_result(0), soft_result(1)], lambda _: "soft")
+    assert journal.done("soft") == {0, 1, 2}
+    write_predictions(tmp_path, journal.predictions(), to_frame(journal.rows(), manifest(3, 2)), "soft")
+    mixed = (tmp_path / FILE).read_bytes()
+    finished(tmp_path / "whole", "soft", 3)
+    assert mixed == (tmp_path / "whole" / FILE).read_bytes()
+
+
+def test_a_cut_off_line_loses_counts_and_prediction_together(tmp_path):
+    writer = Journal(tmp_path, ID).open()
+    writer.add_with_predictions([soft_result(i) for i in range(3)], lambda _: "soft")
+    writer.close()
+    (file,) = tmp_path.glob("part-*")
+    content = file.read_bytes()
+    last = content.rstrip(b"\n").rindex(b"\n") + 1
+    for end in range(last, len(content) - 1, 97):
+        file.write_bytes(content[:end])
+        journal = Journal(tmp_path, ID)
+        assert journal.done("soft") == {0, 1} == {row["episode"] for row in journal.rows()}
+        assert {key[0] for key in journal.predictions()} == {0, 1}
+
+
+DAMAGES = {
+    "another file": None,
+    "no parquet": b"PAR1 no more",
+    "columns": lambda f: f.drop("rle"),
+    "types": lambda f: f.with_columns(pl.col("height").cast(pl.Int64)),
+    "fewer ways": lambda f: f.head(7),
+    "other decisions": lambda f: f.with_columns(~pl.col("decided")),
+    "other scores": lambda f: f.with_columns(1 - pl.col("score")),
+    "gaps": lambda f: f.with_columns(rle=pl.lit(None, pl.String)),
+    "huge": lambda f: f.with_columns(height=pl.lit(2**31 - 1, pl.Int32), width=pl.lit(2**31 - 1, pl.Int32)),
+    "no rows high": lambda f: f.with_columns(height=pl.lit(0, pl.Int32)),
+    "endless runs": lambda f: f.with_columns(rle=pl.lit("1" * 1000)),
+    "turned": lambda f: f.with_columns(height=pl.col("height") - 1),
+}
+INSIDE = {
+    "no runs": "",
+    "characters": "\x01é",
+    "too few pixels": encode_ways(np.zeros((5, 5), np.uint8), 1)[0],
+    "other pixels": encode_ways(np.zeros((6, 5), np.uint8), 1)[0],
+    "cut off": "P" * 3,
+    "endless run": "o" * 50,
+}
+
+
+def damaged(record, change):
+    file = record.path / FILE
+    if callable(change):
+        change(pl.read_parquet(file)).write_parquet(file)
+    elif change:
+        file.write_bytes(change)
+    sha256 = sha256_file(file) if change else "0" * 64
+    return replace(record, run=record.run | {"predictions": {"kept": "soft", "sha256": sha256}})
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_file_that_is_not_the_runs_is_refused_in_one_line(tmp_path, damage):
+    record = damaged(finished(tmp_path / "run"), DAMAGES[damage])
+    with pytest.raises(RecordError, match=r"predictions.parquet cannot be used .* remove the file") as refusal:
+        read_predictions(record)
+    assert refusal.value.folder == record.path and "\n" not in str(refusal.value)
+    assert len(record.episodes) == 12  # the counts are there as ever
+
+
+@pytest.mark.parametrize("damage", INSIDE)
+def test_a_mask_that_is_none_is_refused(tmp_path, damage):
+    change = lambda f: f.with_columns(rle=pl.when(pl.col("slot") == 2).then(pl.lit(INSIDE[damage])).otherwise("rle"))  # noqa: E731
+    stored = read_predictions(damaged(finished(tmp_path / "run"), change))
+    with pytest.raises(RecordError, match=r"cannot be used \(episode 3: "):
+        stored.label_map(3)
+
+
+def test_masks_of_two_ways_share_no_pixel(tmp_path):
+    change = lambda f: f.with_columns(rle=pl.col("rle").first().over("episode"))  # noqa: E731
+    stored = read_predictions(damaged(finished(tmp_path / "run"), change))
+    with pytest.raises(RecordError, match="episode 0: way 2 has pixels of another way"):
+        stored.label_map(0)
+
+
+@pytest.mark.parametrize("content", [b"", b"x", zlib.compress(bytes(4095)), zlib.compress(bytes(1 << 24))])
+def test_a_soft_mask_of_another_size_is_refused(tmp_path, content):
+    stored = read_predictions(damaged(finished(tmp_path / "run"), lambda f: f.with_columns(soft=pl.lit(content))))
+    with pytest.raises(RecordError, match="a soft mask has not 4096 pixels"):
+        stored.soft_masks(1)
+
+
+RANGES = [(float("nan"), 1), (0, float("inf")), (-0.1, 1), (0, 1.1), (0.2, 0.1)]
+NO_ATTENTION = [b"x", zlib.compress(bytes(SOFT_SIDE**2)), zlib.compress(bytes(1 << 24))]
+NO_ATTENTION += [zlib.compress(np.array(ends, dtype="<f4").tobytes() + bytes(SOFT_SIDE**2)) for ends in RANGES]
+
+
+@pytest.mark.parametrize("content", NO_ATTENTION)
+def test_an_attention_map_of_another_size_or_range_is_refused(tmp_path, content):
+    record = finished(tmp_path / "run", attends=True)
+    stored = read_predictions(damaged(record, lambda f: f.with_columns(attention=pl.lit(content))))
+    with pytest.raises(RecordError, match="an attention map has not a range within 0 to 1 and 4096 pixels"):
+        stored.attention(1)
+    assert stored.soft_masks(1) is not None
+
+
+def test_attention_is_averaged_to_cells_or_enlarged_between_their_centers():
+    large = torch.rand(2, 128, 192, generator=torch.Generator().manual_seed(0))
+    cells = large.view(2, 64, 2, 64, 3).mean((2, 4))
+    found = Prediction(torch.zeros(4, 4), attention=large).attention_maps(SOFT_SIDE)
+    torch.testing.assert_close(found, cells)
+    small = torch.tensor([[[0.0, 1.0], [0.5, 1.5]]])  # a value above 1 is 1
+    found = Prediction(torch.zeros(4, 4), attention=small).attention_maps(4)
+    share = torch.tensor([0.0, 0.25, 0.75, 1.0])  # of a cell's center between those of the two columns or rows
+    rows = small[0, 0] + share[:, None] * (small[0, 1] - small[0, 0])
+    expected = (rows[:, :1] + share * (rows[:, 1:] - rows[:, :1])).clamp(max=1)
+    torch.testing.assert_close(found[0], expected)
+    assert Prediction(torch.zeros(4, 4)).attention_maps(SOFT_SIDE) is None
+
+
+def test_a_soft_mask_is_the_mean_probability_of_each_part():
+    probability = torch.rand(2, 128, 192, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    logits = torch.stack([torch.zeros_like(probability), torch.logit(probability)], 1).float()
+    expected = probability.view(2, 64, 2, 64, 3).mean((2, 4)) * 255
+    soft = Prediction(torch.zeros(128, 192), logits=logits).soft_masks(SOFT_SIDE)
+    assert soft.dtype == torch.uint8 and (soft.double() - expected).abs().max() <= 0.5 + 1e-4
+    assert Prediction(torch.zeros(4, 4)).soft_masks(SOFT_SIDE) is None
+
+
+def test_an_episode_takes_a_few_kib(tmp_path):
+    """A disc of a PASCAL image's size, with a smooth soft mask."""
+    rows, columns = np.mgrid[:375, :500]
+    distance = np.hypot(rows - 180, columns - 260)
+    (text,) = encode_ways((distance < 120).astype(np.uint8), 1)
+    soft = (255 / (1 + np.exp((distance[::6, ::8][:64, :63] - 120) / 10))).astype(np.uint8)
+    assert len(text) < 1024 and len(base64.b64encode(zlib.compress(soft.tobytes(), 9))) < 3 * 1024
