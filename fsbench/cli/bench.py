@@ -3,13 +3,15 @@
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from datamodules.instructions import GUIDES, missing
 from fsbench.cli.table import add_table_options, print_table
 from fsbench.config.options import add_bench_options, read_request
 from fsbench.config.request import Request
-from fsbench.errors import CheckpointError, DataError, SettingsError, raise_all
+from fsbench.errors import CheckpointError, DataError, FsbenchError, SettingsError, raise_all
+from fsbench.process import heavy_imports
 from fsbench.terminal import print_block, print_error
 
 if TYPE_CHECKING:
@@ -48,19 +50,16 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def _bench(options: argparse.Namespace, extra: list[str]) -> int:
-    # spared until it is needed, with yaml
-    from fsbench.config.request_check import request_errors
-
-    request, errors = read_request(options, extra)
-    errors += request_errors(request, _absent)
+    requests, errors = _requests(options, extra)
     if options.dry_run:
         raise_all([error for error in errors if not isinstance(error, DataError | CheckpointError)])
-        return _dry_run(request, options.format)
+        return _dry_run(requests, options.format)
     raise_all(errors)
-    # heavy: torch and Lightning, which a request that is wrong spares
-    from fsbench.engine.bench import bench
+    with heavy_imports():
+        # heavy: torch and Lightning, which a request that is wrong spares
+        from fsbench.engine.bench import bench
 
-    records, failures = bench(request)
+    records, failures = bench(*requests)
     if records:
         failures += print_table([record.path for record in records], options)
     for failure in failures:
@@ -68,16 +67,42 @@ def _bench(options: argparse.Namespace, extra: list[str]) -> int:
     return 1 if failures else 0
 
 
-def _dry_run(request: Request, form: str) -> int:
-    """Show the plan of a request; 1 where a run lacks something or is refused."""
+def _requests(options: argparse.Namespace, extra: list[str]) -> tuple[list[Request], list[FsbenchError]]:
+    """Return a request for each protocol that is named, and an error about each thing that is wrong in any of them."""
+    # spared until it is needed, with yaml
+    from fsbench.config.argument_check import read_arguments
+    from fsbench.config.request_check import request_errors
+    from fsbench.config.settings import setting
+
+    words = [word.strip() for word in options.protocol.split(",")] if "protocol" in options else []
+    named: list[dict[str, str]] = [{"protocol": word} for word in dict.fromkeys(filter(None, words))]
+    requests: list[Request] = []
+    errors: list[FsbenchError] = []
+    again = setting(read_arguments(extra)[0], "data.protocol")
+    if len(named) > 1 and again is not None:
+        protocols = ", ".join(entry["protocol"] for entry in named)
+        raise SettingsError(
+            f"PROTOCOL names {protocols}, and data.protocol names {again} for all; expected one of the two; leave "
+            "data.protocol out of the arguments and of files of --config"
+        )
+    for protocol in named or [{}]:
+        request, wrong = read_request(argparse.Namespace(**vars(options) | protocol), extra)
+        requests.append(request)
+        errors += wrong + request_errors(request, _absent)
+    return requests, list({str(error): error for error in errors}.values())
+
+
+def _dry_run(requests: Sequence[Request], form: str) -> int:
+    """Show the plan of requests; 1 where a run lacks something or is refused."""
     # heavy: other commands spare it
     from fsbench.grid.dry_run import as_values, dry_run, to_sheet
     from fsbench.tables.formats import SHEETS
 
     if form not in (*SHEETS, "json"):
         raise SettingsError(f"--format is {form}, which --dry-run does not have; expected {', '.join(SHEETS)} or json")
-    found = dry_run(request)
-    plan = json.dumps(as_values(found), indent=2) if form == "json" else SHEETS[form]([to_sheet(found, request.runs)])
+    found = dry_run(*requests)
+    runs = requests[0].runs
+    plan = json.dumps(as_values(found), indent=2) if form == "json" else SHEETS[form]([to_sheet(found, runs)])
     print_block(plan)
     return 1 if any(item.state in ("lacks files", "refused") for item in found) else 0
 
@@ -126,10 +151,11 @@ def _run(options: argparse.Namespace, extra: list[str]) -> int:
     extra = _configuration_of_method(options.method) + extra
     if not asks(extra):
         raise_all(read_arguments(extra)[1])
-    # heavy: torch and Lightning, which arguments that are wrong spare
-    from fsbench.config.compose import parse
-    from fsbench.engine.experiment import Experiment
-    from fsbench.engine.runner import run
+    with heavy_imports():
+        # heavy: torch and Lightning, which arguments that are wrong spare
+        from fsbench.config.compose import parse
+        from fsbench.engine.experiment import Experiment
+        from fsbench.engine.runner import run
 
     run(Experiment(parse(extra)))
     return 0

@@ -11,16 +11,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pkgutil import resolve_name
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
 from jsonargparse import ArgumentError, ArgumentParser
-from lightning import LightningDataModule, LightningModule
+from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 from fsbench.backbones.onednn import KernelChoice
 from fsbench.config.argument_check import no_option, read_arguments
 from fsbench.config.class_file import load_class_file
-from fsbench.config.limits import check_plain_values
+from fsbench.config.limits import check_plain_values, check_trainer
 from fsbench.config.registry import (
     TaskName,
     check_known,
@@ -35,6 +36,12 @@ from fsbench.core.shot_ensemble import NShotStrategy
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.errors import FsbenchError, SettingsError
 from fsbench.files import open_file
+from fsbench.records.predictions import Keep
+
+# Python keeps the first of equal types, so that the order of `int | float` depends on who was imported before, and with
+# it whether `--trainer.limit_train_batches=1` is one batch or, as 1.0, all of them.
+_TYPES = inspect.unwrap(Trainer.__init__).__annotations__
+_TYPES |= {name: int | float | None for name, kind in _TYPES.items() if set(get_args(kind)) == {int, float, NoneType}}
 
 NO_DATASET = "folder"
 """Stands where the configuration of a method alone needs a data set: it sets nothing, and is not built."""
@@ -59,6 +66,8 @@ class RunOptions:
         dataset_file: the same of the data set's class.
         nshot_strategy: how K shots become one prediction: as the method does it, or an ensemble of one-shot ones.
         cpu_kernels: kernels of the frozen network on a CPU: oneDNN's, torch's default, or by the processor's maker.
+        keep_predictions: what is kept of the predictions of segmentation: nothing, masks, or soft masks and attention,
+            too, where the method has any. Files alone follow from it, no figures.
     """
 
     name: str = "unnamed"
@@ -73,6 +82,7 @@ class RunOptions:
     dataset_file: str | None = None
     nshot_strategy: NShotStrategy = "own"
     cpu_kernels: KernelChoice = "auto"
+    keep_predictions: Keep = "masks"
 
 
 class SuiteCLI(LightningCLI):
@@ -103,8 +113,10 @@ class SuiteCLI(LightningCLI):
         parser.link_arguments("seed_everything", "data.init_args.seed")
 
     def instantiate_classes(self) -> None:
-        check_plain_values(self.config.as_dict())
+        values = self.config.as_dict()
+        check_plain_values(values)
         if self.build:
+            check_trainer(values["trainer"])
             super().instantiate_classes()
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
@@ -117,6 +129,13 @@ class SuiteCLI(LightningCLI):
         config.pop("data")
         with _plain_errors():
             return self.parser.instantiate_classes(config)["model"]
+
+    def build_data(self) -> Any:
+        """Build the data module alone."""
+        config = self.config.clone()
+        config.pop("model")
+        with _plain_errors():
+            return self.parser.instantiate_classes(config)["data"]
 
     def _set_seed(self) -> None:
         if self.build:

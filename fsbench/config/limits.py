@@ -85,8 +85,14 @@ _LEAST = {
 """Smallest values of the trainer's numbers; -1 stands for no end."""
 
 
+PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
+"""Precisions of a run, as Lightning names them: weights and images stay in float32."""
+_OTHER_NAMES = ("32", "16", "bf16")
+"""Lightning's short names of the same."""
+
+
 def check_trainer(settings: Mapping[str, Any]) -> None:
-    """Raise SettingsError for a number of the trainer that is too small, or too many processes.
+    """Raise SettingsError for a number of the trainer that is too small, too many processes or a precision no run has.
 
     Args:
         settings: the trainer's arguments as plain values, as far as they are stated.
@@ -95,6 +101,12 @@ def check_trainer(settings: Mapping[str, Any]) -> None:
         value = settings.get(name)
         if isinstance(value, int | float) and not isinstance(value, bool) and not value >= least:
             raise SettingsError(f"trainer.{name} is {value}, expected {least} or more")
+    precision = settings.get("precision")
+    if precision is not None and str(precision) not in PRECISIONS + _OTHER_NAMES:
+        raise SettingsError(
+            f"trainer.precision is {precision}, expected {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}: weights "
+            "and images stay in float32"
+        )
     devices, nodes = settings.get("devices"), settings.get("num_nodes", 1)
     if type(devices) is int and type(nodes) is int and devices * nodes > MOST_PROCESSES:
         raise SettingsError(f"{devices * nodes} processes are asked for, expected at most {MOST_PROCESSES}")

@@ -63,7 +63,8 @@ class Request:
     shot: int | None = _option(None, "labelled images of a class", key="data.shot", axis="shots")
     protocol: str | None = _option(
         None,
-        "fscs, hsnet or pfenet for all methods, instead of each one's own; see: fsbench protocols",
+        "fscs, hsnet, pfenet or incontext for all methods, instead of their own, or several with commas; see: fsbench "
+        "protocols",
         key="data.protocol",
         segmentation_only=True,
     )
@@ -88,6 +89,12 @@ class Request:
     )
     cpu_kernels: str | None = _option(
         None, "auto, onednn or default: kernels of the frozen network on a CPU", key="run.cpu_kernels"
+    )
+    keep_predictions: str | None = _option(
+        None,
+        "none, masks (default) or soft (probabilities and attention, too): what a run keeps of its predictions",
+        key="run.keep_predictions",
+        segmentation_only=True,
     )
     checkpoint: str | None = _option(
         None, "evaluate this checkpoint (ours or the authors'); {fold} stands for the fold", flag="ckpt"

@@ -11,7 +11,7 @@ from fsbench.paths import weights_folder
 from fsbench.weights.state import here
 from fsbench.weights.table import weight_files
 
-WITH_LISTS = ("pascal", "coco", "fss1000")
+WITH_LISTS = ("pascal", "coco", "coco_all", "fss1000", "isaid")
 """Data sets whose authors' lists of images differ from those that follow from the annotations."""
 
 

@@ -13,7 +13,9 @@ import torch
 from packaging.requirements import InvalidRequirement, Requirement
 
 from fsbench import __version__
+from fsbench.backbones.onednn import onednn_problem
 from fsbench.doctor.finding import Finding
+from fsbench.engine.machine.cpu_kernels import FLOAT32, choose_cpu_kernels, cpu_fact
 from fsbench.engine.provenance import commit, processor
 from fsbench.errors import describe
 from fsbench.paths import cache_folder, cache_size, weights_folder
@@ -27,7 +29,10 @@ LEAST_SHARED_MEMORY = GIGABYTE // 4
 OPTIONAL = {
     "numba": ("faster resizing, the same pixels", "pip install 'fsbench[fast]'"),
     "simplejpeg": ("faster decoding, the same pixels", "pip install 'fsbench[fast]'"),
-    "gradio": ("the page of fsbench demo", "pip install 'fsbench[demo]'"),
+    "starlette": ("the page of fsbench demo", "pip install 'fsbench[demo]'"),
+    "uvicorn": ("the page of fsbench demo", "pip install 'fsbench[demo]'"),
+    "pillow-heif": ("HEIC photos", "pip install 'fsbench[demo]'"),
+    "transformers": ("fsbench demo --promptable", "pip install 'fsbench[promptable]'"),
     "triton": ("HMNet's scan on GPUs", "it comes with torch on Linux with CUDA"),
     "mamba-ssm": ("HMNet's scan on GPUs, the authors' kernel", "make cuda"),
     "causal-conv1d": ("HMNet's convolution on GPUs, the authors' kernel", "make cuda"),
@@ -84,20 +89,35 @@ def check_devices() -> Iterator[Finding]:
     memory = _memory()
     words = f"{processor()}, {os.cpu_count()} cores, torch takes {torch.get_num_threads()}"
     yield Finding("devices", "CPU", "ok", words + (f", {memory / GIGABYTE:.0f} GB of memory" if memory else ""))
+    yield _cpu_kernels()
     for device in devices()[1:]:
         try:
             facts = torch.cuda.get_device_properties(device)
-        except RuntimeError as error:  # a driver that is too old, a GPU that another job has filled
+        except (RuntimeError, AssertionError) as error:  # a driver that is too old, a GPU that another job has filled
             advice = "free it, or update the driver; --trainer.accelerator=cpu does without"
             yield Finding("devices", str(device), "failed", describe(error), advice)
             continue
+        named = f", driver {driver()}" if driver() else ""
         words = f"{facts.name}, {facts.total_memory / GIGABYTE:.0f} GB, compute capability {facts.major}.{facts.minor}"
-        yield Finding("devices", str(device), "ok", f"{words}, CUDA {torch.version.cuda}{_driver()}")
+        yield Finding("devices", str(device), "ok", f"{words}, CUDA {torch.version.cuda}{named}")
     if not torch.cuda.device_count():
         built = f"torch is built for CUDA {torch.version.cuda}" if torch.version.cuda else "torch is built without CUDA"
         yield Finding(
-            "devices", "GPU", "not checked", f"torch sees none ({built}): kernels, fp16 and NCCL were not tried"
+            "devices",
+            "GPU",
+            "not checked",
+            f"torch sees none ({built}): kernels, fp16, HMNet's true shapes, a second GPU and NCCL were not tried",
         )
+
+
+def _cpu_kernels() -> Finding:
+    """Find which kernels frozen networks take on this CPU, and whether oneDNN's can be had."""
+    problem = onednn_problem()
+    chosen = choose_cpu_kernels("auto", FLOAT32[0], torch.device("cpu"))
+    words = f"frozen networks take {chosen} (auto, processor of {cpu_fact('vendor_id') or 'an unknown maker'})"
+    if problem:
+        return Finding("devices", "CPU kernels", "absent", f"{words}; no oneDNN: {problem}")
+    return Finding("devices", "CPU kernels", "ok", f"{words}; oneDNN's linear layers are right here")
 
 
 def _memory() -> int | None:
@@ -108,11 +128,12 @@ def _memory() -> int | None:
         return None
 
 
-def _driver() -> str:
-    """Return the version of NVIDIA's driver in words; "" where it does not say."""
+def driver() -> str:
+    """Return the version of NVIDIA's driver; "" where it does not say."""
     with suppress(OSError):
-        found = re.search(r"Kernel Module\D*([\d.]+)", Path("/proc/driver/nvidia/version").read_text())
-        return f", driver {found[1]}" if found else ""
+        # "Kernel Module  535.104.05  Sat ...", of late also "Open Kernel Module for x86_64  560.35.05  Release ..."
+        found = re.search(r"Kernel Module.*?\s(\d+\.[\d.]+)\s", Path("/proc/driver/nvidia/version").read_text())
+        return found[1] if found else ""
     return ""
 
 

@@ -1,11 +1,14 @@
 """Run several experiments for one table: see what is done, and run the rest in processes of their own.
 
-A process for each experiment keeps its peak memory honest and its failure its own.
+A process for each experiment keeps its peak memory honest and its failure its own. Where that is safe they are forks of
+one that has imported the suite (`fsbench.engine.machine.fork_server`).
 """
 
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,29 +16,34 @@ from fsbench.config.compose import parse
 from fsbench.config.request import DEFAULT_PROTOCOL, NOTHING_NAMED, Request
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.machine.check import check_machine
+from fsbench.engine.machine.fork_server import STDERR, ForkedCell, ForkServer
 from fsbench.engine.machine.watchdog import child_environment, describe_exit, sigterm_exits
 from fsbench.errors import GOES_ON, SettingsError
 from fsbench.files import make_folder
 from fsbench.records.record import Record, read_record
 from fsbench.terminal import print_progress
 
-STDERR = 2  # the file descriptor
-
 
 @dataclass(frozen=True)
 class _Job:
-    """One experiment of a request: its arguments for `fsbench run`, its folder, and whether its record exists."""
+    """One experiment of a request: its arguments for `fsbench run`, number of processes, folder, whether its record
+    exists, and whether its errors are shown with their tracebacks."""
 
     label: str
     arguments: list[str]
+    processes: int
     folder: Path
     is_done: bool
+    debug: bool
 
 
-def bench(request: Request) -> tuple[list[Record], list[str]]:
-    """Run the experiments of a request that have no record yet, one after the other.
+def bench(*requests: Request) -> tuple[list[Record], list[str]]:
+    """Run the experiments of requests that have no record yet, one after the other.
 
     Every experiment is checked before the first one starts.
+
+    Args:
+        requests: one for each protocol, where several are asked for.
 
     Returns:
         The records of all experiments that are done, and a message about each that failed.
@@ -44,18 +52,23 @@ def bench(request: Request) -> tuple[list[Record], list[str]]:
         FsbenchError: the settings of an experiment do not fit.
         KeyboardInterrupt: the process was interrupted.
     """
-    if not (request.methods and request.folds):
+    if not all(request.methods and request.folds for request in requests):
         raise SettingsError(NOTHING_NAMED)
-    make_folder(Path(request.runs))
+    for request in requests:
+        make_folder(Path(request.runs))
+    with ForkServer.forked() or nullcontext() as server:  # before anything is computed here, which may start threads
+        return _run_jobs(requests, server)
+
+
+def _run_jobs(requests: Sequence[Request], server: ForkServer | None) -> tuple[list[Record], list[str]]:
     records, failures = [], []
-    jobs = _jobs(request)
-    protocols = describe_protocols(request)
-    if protocols:
+    jobs = [job for request in requests for job in _jobs(request, names_protocol=len(requests) > 1)]
+    if protocols := describe_protocols(*requests):
         print_progress(protocols)
     for number, job in enumerate(jobs, 1):
         label = f"[{number}/{len(jobs)}] {job.label}"
         print_progress(f"{label}: {'found' if job.is_done else 'runs in'} {job.folder}")
-        status = 0 if job.is_done else _run_in_process(job.arguments, request.debug)
+        status = 0 if job.is_done else _run_in_process(job, server)
         record = read_record(job.folder)
         if status or record is None:
             hint = f"; {GOES_ON}" if status < 0 else ""
@@ -65,24 +78,33 @@ def bench(request: Request) -> tuple[list[Record], list[str]]:
     return records, failures
 
 
-def _jobs(request: Request) -> list[_Job]:
-    """Check every combination of method and fold and look its record up, without building its frozen network."""
+def _jobs(request: Request, names_protocol: bool = False) -> list[_Job]:
+    """Check every combination of method and fold and look its record up, without building its frozen network.
+
+    Args:
+        request: the combinations.
+        names_protocol: the jobs' labels name the request's protocol.
+    """
     jobs = []
     for method in dict.fromkeys(request.methods):
         for fold in dict.fromkeys(request.folds):
             arguments = request.arguments(method, fold)
             experiment = Experiment(parse(arguments))
             check_machine(experiment.trainer_settings)
-            label = f"{method} on {request.dataset}, fold {fold}"
-            jobs.append(_Job(label, arguments, experiment.folder, experiment.is_done))
+            label = f"{method} on {request.dataset}, fold {fold}" + f", {request.protocol}" * names_protocol
+            folder, is_done = experiment.folder, experiment.is_done
+            jobs.append(_Job(label, arguments, experiment.processes, folder, is_done, request.debug))
     return jobs
 
 
-def describe_protocols(request: Request) -> str:
-    """Return one line on the protocols that the methods of a request take by themselves.
+def describe_protocols(request: Request, *others: Request) -> str:
+    """Return one line on the protocols of requests: the several asked for, or those that methods take by themselves.
 
     It is empty where one was asked for, and where all take fscs, the suite's own.
     """
+    if others:
+        asked = dict.fromkeys(str(each.protocol) for each in (request, *others))
+        return f"protocols: {', '.join(asked)}; the table has a block for each"
     methods: dict[str, list[str]] = {}
     for method in dict.fromkeys(request.methods):
         protocol = request.own_protocol(method)
@@ -95,14 +117,18 @@ def describe_protocols(request: Request) -> str:
     return f"protocol, by default: {taken} ({apart}PROTOCOL=<name> sets one for all)"
 
 
-def _run_in_process(arguments: list[str], debug: bool) -> int:
-    """Run `fsbench run` in a child process, wait for it, and return its exit status.
+def _run_in_process(job: _Job, server: ForkServer | None) -> int:
+    """Run `fsbench run` in a process of its own, wait for it, and return its exit status.
 
-    The child ends when this process is interrupted or killed. Its progress goes to the standard error, since the table
-    alone is output.
+    The process ends when this one is interrupted or killed. Its progress goes to the standard error, since the table
+    alone is output. Of several processes of one run each starts from nothing.
     """
-    command = [sys.executable, "-m", "fsbench", *(["--debug"] if debug else []), "run", *arguments]
-    child = subprocess.Popen(command, stdout=STDERR, env=child_environment())
+    arguments = [*(["--debug"] if job.debug else []), "run", *job.arguments]
+    child: subprocess.Popen[bytes] | ForkedCell
+    if server is not None and job.processes == 1:
+        child = server.start(arguments)
+    else:
+        child = subprocess.Popen([sys.executable, "-m", "fsbench", *arguments], stdout=STDERR, env=child_environment())
     with sigterm_exits():
         try:
             return child.wait()

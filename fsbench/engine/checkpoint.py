@@ -25,7 +25,7 @@ from fsbench.files.archives import CompressedEntriesError, check_stored
 from fsbench.records.training import AUTHORS, OTHER_RUN
 
 TRAINED_ON = "fsbench_data"
-"""Key under which our checkpoints name the data set, the fold and the classes they were trained on."""
+"""Key under which our checkpoints name the data set, the fold, the protocol and the classes they were trained on."""
 
 TRAINING = "fsbench_training"
 """Key under which our checkpoints hold the facts of their training, see `fsbench.engine.training_facts`."""
@@ -121,13 +121,19 @@ def load_checkpoint(method: Method, path: Path, image_size: int | None = None) -
 
 
 def weights_of_checkpoint(method: Method, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the origin of a checkpoint that `method` loaded, and the facts of its training, None where it tells none.
+    """Return the origin of a checkpoint that `method` loaded, the facts of its training, and its training data.
 
-    The origin is "another run" also of a bare state_dict without a backbone, which nothing tells from one of ours.
+    Facts and data are None where the checkpoint tells none; classes are counted, not listed. The origin is "another
+    run" also of a bare state_dict without a backbone, which nothing tells from one of ours.
     """
     released = method.released_format.split(checkpoint["state_dict"]) is not None
     released = released or "form_of" in checkpoint.get(WRITTEN_BY, {})
-    return {"origin": AUTHORS if released else OTHER_RUN, "training": checkpoint.get(TRAINING)}
+    trained_on = checkpoint.get(TRAINED_ON)
+    return {
+        "origin": AUTHORS if released else OTHER_RUN,
+        "training": checkpoint.get(TRAINING),
+        "trained_on": trained_on and trained_on | {"classes": len(trained_on["classes"])},
+    }
 
 
 def convert(source: Path, target: Path, backbone_weights: Path | None, forms: Mapping[str, ReleasedFormat]) -> str:

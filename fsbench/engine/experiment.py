@@ -13,7 +13,7 @@ from fsbench.core.stated_variant import VARIANT
 from fsbench.data.step_division import StepDivision
 from fsbench.engine.checkpoint import TRAINED_ON, TRAINED_WITH, load_checkpoint, weights_of_checkpoint
 from fsbench.engine.identity import folder_name, identity_of
-from fsbench.engine.machine.cpu_kernels import check_cpu_kernels
+from fsbench.engine.machine.cpu_kernels import FLOAT32, check_cpu_kernels
 from fsbench.engine.micro_batches import check_accumulation
 from fsbench.engine.validation_plan import check_validation
 from fsbench.episodes.manifest import CLASSIFICATION
@@ -61,12 +61,13 @@ class Experiment:
         self.checkpoint = Path(self.options.checkpoint) if self.options.checkpoint else None
         check_name(self.options.name, "run.name")
         self._check_task()
+        self.processes = self._count_processes()
         check_cpu_kernels(self.options.cpu_kernels, self.trainer_settings["precision"])
         self.method.check_image_size(self.data.image_size)
         self.method.nshot_strategy = self.options.nshot_strategy
+        self.method.keeps_soft_masks = self.options.keep_predictions == "soft"
         self._check_shots()
         self._check_backbone()
-        self.processes = self._count_processes()
         self.division = self._divide_steps() if self.trains else None
         self.training_settings: dict[str, Any] = {}
         self.checkpoint_variant: str | None = None
@@ -75,17 +76,18 @@ class Experiment:
             self._load_checkpoint(self.checkpoint)
 
     def _check_task(self) -> None:
-        """Raise SettingsError unless method, data and precision are made for the same task."""
+        """Raise SettingsError unless method, data and kept features are made for the same task."""
         if self.method.task != self.data.task:
             raise SettingsError(
                 f"{self.options.name} is a method of {self.method.task}, and the data module one of "
                 f"{self.data.task}; expected both of one kind (see: fsbench list)"
             )
         precision = str(self.trainer_settings["precision"])
-        if self.data.task == CLASSIFICATION and precision.endswith("true") and precision != "32-true":
+        dtype = self.method.backbone.cache_dtype
+        if dtype != "float32" and (self.data.task == CLASSIFICATION or precision not in FLOAT32):
             raise SettingsError(
-                f"precision is {precision}, which classification does not have; expected 32-true, 16-mixed "
-                "or bf16-mixed"
+                f"cache_dtype is {dtype}, which is for segmentation with precision 32-true, but this is "
+                f"{self.data.task} with {precision}; leave model.backbone.cache_dtype at float32"
             )
 
     def _check_shots(self) -> None:

@@ -51,7 +51,7 @@ def identity_of(experiment: Identified) -> dict[str, Any]:
     method, data, options = experiment.method, experiment.data, experiment.options
     identity = {
         "method": {"name": options.name, "type": method.registry_name, **_method_settings(experiment)},
-        "backbone": {"name": method.backbone.name, "weights": method.backbone.weights_id},
+        "backbone": {"name": method.backbone.name, "weights": method.backbone.weights_id, **kept_features(method)},
         "dataset": {"name": data.dataset.name, **_dataset_settings(experiment)},
         "fold": data.fold,
         "image_size": data.image_size,
@@ -64,6 +64,12 @@ def identity_of(experiment: Identified) -> dict[str, Any]:
         **data.test_options,
     }
     return dict(json.loads(json.dumps(identity)))
+
+
+def kept_features(method: Method) -> dict[str, str]:
+    """Return the type that features are rounded to; nothing for float32, which rounds none."""
+    dtype = method.backbone.cache_dtype
+    return {} if dtype == "float32" else {"cache_dtype": dtype}
 
 
 def folder_name(experiment: Identified) -> str:
@@ -126,6 +132,7 @@ def _training(experiment: Identified) -> dict[str, Any] | None:
         **{key: value.as_dict() for key, value in optimisation.items()},  # given instead of the method's own
         **_step(experiment),
         **validation_options(experiment.options),
+        **kept_features(method),
         "validation": data.validation,
         "validation_sha256": data.validation_manifest.sha256,
         **data.training_options,

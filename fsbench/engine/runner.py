@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from fsbench.engine.callbacks import ResultWriter, kept_predictions
+from fsbench.engine.callbacks import ResultWriter
 from fsbench.engine.checkpoint import load_checkpoint
 from fsbench.engine.experiment import Experiment
+from fsbench.engine.identity import kept_features
 from fsbench.engine.loggers import log_record
 from fsbench.engine.machine.check import check_machine
 from fsbench.engine.machine.cpu_kernels import kernels_of_run
@@ -31,7 +33,9 @@ from fsbench.engine.training_facts import weights_of
 from fsbench.engine.validation_plan import ValidationPlan
 from fsbench.errors import RecordError, RunError, SettingsError
 from fsbench.files import fingerprint, read_json, sha256_file
+from fsbench.metrics.confusion import COUNTS, way_ious
 from fsbench.records.journal import Journal
+from fsbench.records.predictions import Keep, label_map_of, write_predictions
 from fsbench.records.record import Record, to_frame, write_record
 from fsbench.records.run_directory import RunDirectory
 from fsbench.records.task import task_of
@@ -185,15 +189,18 @@ def _evaluate(experiment: Experiment, trainer: L.Trainer, folder: Path, training
     kernels = _cpu_kernels(experiment, trainer)
     followed += ["onednn"] if kernels == {"cpu_kernels": "onednn"} else []  # journals of torch's own kernels stay valid
     journal = Journal(folder / "evaluation", fingerprint(followed))
-    data.done = journal.done()
+    keep = _kept(experiment)
+    meaning = experiment.method.attention_meaning
+    data.done = journal.done(keep, attends=bool(meaning))
     for line in journal.damaged():
         log.warning("%s of the journal is cut off or damaged; %s", line, _consequence(line))
-    cost = _test(experiment, trainer, folder, journal)
+    cost = _test(experiment, trainer, journal, keep)
     if trainer.global_rank != 0:
         return None
     frame = to_frame(journal.rows(), data.manifest)
     data.manifest.write(folder / "manifest.jsonl")
-    _draw_predictions(experiment, folder)
+    _draw_predictions(experiment, folder, journal)
+    predictions = write_predictions(folder, journal.predictions(), frame, keep, meaning)
 
     def on_written(record: Record) -> None:
         log_record(trainer.loggers, record, trainer.global_step)
@@ -218,10 +225,12 @@ def _evaluate(experiment: Experiment, trainer: L.Trainer, folder: Path, training
             "episodes_per_second": cost.episodes / cost.seconds if cost.episodes else None,
             "peak_mib": cost.peak_mib,
         },
+        **({"predictions": predictions} if predictions else {}),
         "made": training_info,
         "provenance": {
             **provenance(trainer),
             **kernels,
+            **kept_features(experiment.method),
             "unordered_kernels": sorted(cost.unordered_kernels),
             "plug_ins": plug_in_origins(experiment),
         },
@@ -245,7 +254,13 @@ def _consequence(line: str) -> str:
     return "its episode is evaluated again"
 
 
-def _test(experiment: Experiment, trainer: L.Trainer, folder: Path, journal: Journal) -> _Evaluation:
+def _kept(experiment: Experiment) -> Keep:
+    """Return how much of every prediction the run keeps; nothing of classification, whose counts are its answers."""
+    keep: Keep = experiment.options.keep_predictions
+    return keep if task_of(experiment.data.manifest.header).has_masks else "none"
+
+
+def _test(experiment: Experiment, trainer: L.Trainer, journal: Journal, keep: Keep) -> _Evaluation:
     """Evaluate what the journal lacks, each result written to it as it comes."""
     meter = Meter(trainer.strategy.root_device)
     episodes = experiment.data.manifest.episodes
@@ -254,7 +269,10 @@ def _test(experiment: Experiment, trainer: L.Trainer, folder: Path, journal: Jou
     kernels: set[str] = set()
     if left:
         drawn = {episode.index for episode in _drawn_episodes(experiment)}
-        writer = ResultWriter(experiment.data, journal, folder / "predictions", drawn)
+        least: Keep = "masks" if keep == "none" else keep  # of the episodes in the picture
+        has_masks = task_of(experiment.data.manifest.header).has_masks
+        kept = (lambda episode: least if episode in drawn else keep) if has_masks else None
+        writer = ResultWriter(experiment.data, journal, kept)
         trainer.callbacks.append(writer)  # type: ignore[attr-defined]
         with unordered_kernels() as kernels:
             trainer.test(experiment.method, experiment.data, verbose=False)
@@ -268,10 +286,28 @@ def _drawn_episodes(experiment: Experiment) -> list[Any]:
     return list(contact_sheet.choose(manifest.episodes)) if task_of(manifest.header).has_masks else []
 
 
-def _draw_predictions(experiment: Experiment, folder: Path) -> None:
-    """Draw `predictions.png` from the predictions that the evaluation kept."""
+def _draw_predictions(experiment: Experiment, folder: Path, journal: Journal) -> None:
+    """Draw `predictions.png` from the predictions in the journal."""
     episodes = _drawn_episodes(experiment)
-    predictions = kept_predictions(folder / "predictions", episodes)
+    drawn = {episode.index for episode in episodes}
+    ways: dict[int, dict[int, tuple[Any, bool]]] = {}
+    for episode, slot, decided, prediction in journal.predictions():
+        if episode in drawn:
+            ways.setdefault(episode, {})[slot] = prediction, decided
+    counts = {
+        (row["episode"], row["slot"]): [row[name] for name in COUNTS]
+        for row in journal.rows()
+        if row["episode"] in ways
+    }
+    predictions = {}
+    for episode, slots in ways.items():
+        of_way = [slots[slot] for slot in sorted(slots)]
+        counted = np.array([counts[episode, slot] for slot in sorted(slots)])
+        predictions[episode] = contact_sheet.DrawnPrediction(
+            label_map_of([way for way, _ in of_way]),
+            [decided for _, decided in of_way],
+            way_ious(counted, experiment.data.protocol.void),
+        )
     if predictions:
         dataset = experiment.data.dataset
         contact_sheet.contact_sheet(folder / "predictions.png", dataset, predictions, episodes)

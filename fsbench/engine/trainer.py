@@ -13,6 +13,7 @@ from fsbench.engine.callbacks import THREADS, EpisodicValidation, PerStepSeed, P
 from fsbench.engine.checkpoint import AtomicCheckpointIO
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.loggers import wandb_logger
+from fsbench.engine.machine.determinism import set_determinism
 from fsbench.engine.machine.slurm import plugins_in_job
 from fsbench.engine.micro_batches import in_micro_batches
 from fsbench.engine.training_facts import CHOSEN_BY, TrainingFacts
@@ -43,7 +44,7 @@ def build_trainer(experiment: Experiment, folder: Path) -> tuple[L.Trainer, Mode
     is_shown = arguments["enable_progress_bar"] is not False
     bar = is_shown and shows_bar()
     trainer = L.Trainer(
-        **arguments
+        **set_determinism(arguments)
         | {
             "default_root_dir": str(folder),
             "plugins": plugins_in_job(arguments["plugins"]),

@@ -30,21 +30,25 @@ class DryRun:
         return "lacks files" if self.missing else "repeated" if self.repeats else self.planned.state
 
 
-def dry_run(request: Request) -> list[DryRun]:
-    """Look every run of a request up and write nothing but a drawn data set that is not there yet.
+def dry_run(*requests: Request) -> list[DryRun]:
+    """Look every run of requests up and write nothing but a drawn data set that is not there yet.
 
     A run that lacks nothing is composed as it would be made, for its folder follows from that.
+
+    Args:
+        requests: of one folder of runs, which is read once.
     """
-    runs = Path(request.runs)
-    estimates = Estimates(find_records(runs, []) if runs.is_dir() else [])
+    runs = Path(requests[0].runs)
+    known = find_records(runs, []) if runs.is_dir() else []
+    estimates = Estimates(known)
     found = []
-    for cell in _cells(request):
+    for cell, is_forced in ((cell, request.force) for request in requests for cell in _cells(request)):
         missing = tuple(missing_files(cell.request, _values(cell)))
         if missing:
             found.append(DryRun(PlannedRun(cell, None, cost=estimates.estimate(cell)), missing))
         else:
-            (planned,) = plan([cell], runs, recheck=True, takes_notes=False)
-            repeats = request.force and planned.record is not None
+            (planned,) = plan([cell], runs, recheck=True, takes_notes=False, known=known)
+            repeats = is_forced and planned.record is not None
             if repeats:
                 planned = replace(planned, record=None, cost=estimates.estimate(cell))
             found.append(DryRun(planned, repeats=repeats))
@@ -55,14 +59,17 @@ def to_sheet(found: Sequence[DryRun], runs: str) -> Sheet:
     """Return the sheet of a plan: a line for each run, what is missing, and where results will be."""
     states = [item.state for item in found]
     counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-    grid: Grid = [["method", "dataset", "fold", "state", "time", "memory", "known from"]]
+    several = len({item.planned.cell.request.protocol for item in found}) > 1
+    protocol = ["protocol"] if several else []
+    grid: Grid = [["method", "dataset", *protocol, "fold", "state", "time", "memory", "known from"]]
     folders = []
     for number, item in enumerate(found, 1):
         cell, cost = item.planned.cell, item.planned.cost
         known = ["–", "–", "–"] if item.state == "done" else ["?", "?", "no run like it"]
         if cost is not None:
             known = [duration(cost.seconds), f"{cost.peak_mib:,.0f} MiB", cost.source]
-        grid.append([cell.method, cell.request.dataset, str(cell.fold), item.state, *known])
+        own = [str(cell.request.protocol)] if several else []
+        grid.append([cell.method, cell.request.dataset, *own, str(cell.fold), item.state, *known])
         if item.planned.folder is not None:
             folders.append(f"[{number}] {'is' if item.state == 'done' else 'writes to'} {item.planned.folder}")
     if any(item.missing for item in found):

@@ -1,7 +1,8 @@
 """Executors run the cells of a grid, in processes of this machine or as jobs of submitit (SLURM, or a stand-in).
 
-A cell is a process of its own either way, so that its memory is its own and its failure, too; it ends when the process
-that started it does (of a job, the job's: SLURM's jobs go on without the grid). With several devices on
+A cell is a process of its own either way, so that its memory is its own and its failure, too; on this machine cells
+are forks of one that has imported the suite, where that is safe. A cell ends when the process that started it does (of
+a job, the job's: SLURM's jobs go on without the grid). With several devices on
 SLURM every task of the job is one rank, as Lightning's own SLURM support wants it.
 """
 
@@ -11,9 +12,11 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+from fsbench.engine.machine.fork_server import ForkedCell, ForkServer
 from fsbench.engine.machine.watchdog import child_environment, safe_imports
 from fsbench.errors import SettingsError
 
@@ -63,13 +66,14 @@ class LocalProcesses:
         self.at_once = at_once
 
     def start(self, jobs: Sequence[Job]) -> list[Running]:
-        return [_Process(job) for job in jobs]
+        return [self._start(job) for job in jobs]
 
-
-class _Process:
-    def __init__(self, job: Job):
+    def _start(self, job: Job) -> "_Process":
+        server = self._server if job.tasks == 1 else None
+        if server is not None:
+            return _Process(server.start(["run", *job.arguments], job.log))
         with job.log.open("a") as out:
-            self.process = subprocess.Popen(
+            started = subprocess.Popen(
                 _command(job.arguments),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -77,18 +81,37 @@ class _Process:
                 env=child_environment(),
                 start_new_session=True,  # Ctrl-C reaches this process alone, which then stops them all
             )
+        return _Process(started)
+
+    @cached_property
+    def _server(self) -> ForkServer | None:
+        """The process that jobs of one process are forks of, started with the first of them."""
+        return ForkServer.spawned()
+
+
+class _Process:
+    """A job in a session of its own."""
+
+    def __init__(self, process: "subprocess.Popen[bytes] | ForkedCell"):
+        self.process = process
 
     def poll(self) -> int | None:
         return self.process.poll()
 
     def stop(self) -> None:
         if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGINT)
+            self._signal(signal.SIGINT)
             try:
                 self.process.wait(timeout=30)
             except subprocess.TimeoutExpired:
-                os.killpg(self.process.pid, signal.SIGKILL)
+                self._signal(signal.SIGKILL)
                 self.process.wait()
+
+    def _signal(self, sent: int) -> None:
+        if isinstance(self.process, ForkedCell):
+            self.process.send_signal(sent)
+        else:
+            os.killpg(self.process.pid, sent)
 
 
 TIMEOUT_MIN = 24 * 60

@@ -51,6 +51,7 @@ def plan(
     recheck: bool = False,
     progress: Callable[..., Any] = iter,
     takes_notes: bool = True,
+    known: Sequence[Record] | None = None,
 ) -> list[PlannedRun]:
     """Look every cell up; one whose record is damaged is refused.
 
@@ -60,8 +61,10 @@ def plan(
         recheck: whether to look identities up again instead of trusting earlier notes.
         progress: wraps the loop over the cells.
         takes_notes: whether to note identities for the next time.
+        known: the records in the folder, where they were read already.
     """
-    known = find_records(runs, []) if runs.is_dir() else []
+    if known is None:
+        known = find_records(runs, []) if runs.is_dir() else []
     by_name = {record.path.name: record for record in known}
     estimates = Estimates(known)
     planned = []

@@ -1,9 +1,9 @@
 """Commands that run a method on the small data set, in one process or as the ranks of several."""
 
-import socket
 from pathlib import Path
 
 from fsbench.config.request import Request
+from tests.ports import free_port
 
 
 def run_command(
@@ -28,9 +28,6 @@ def environments_of_ranks(ranks: int) -> list[dict[str, str]]:
     """Variables of torchrun, so that each process is a rank and starts no other."""
     if ranks == 1:
         return [{}]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(ranks), "TORCHELASTIC_RUN_ID": "test"}
-    common |= {"LOCAL_WORLD_SIZE": str(ranks), "GROUP_RANK": "0"}
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(ranks)}
+    common |= {"LOCAL_WORLD_SIZE": str(ranks), "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "test"}
     return [common | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(ranks)]

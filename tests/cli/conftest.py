@@ -1,6 +1,7 @@
 """The real command line, in this process for quick refusals and in its own for what a user does."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -28,22 +29,31 @@ def small_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def environment_of_test(tmp_path: Path) -> dict[str, str]:
     """One thread, a cache of the test's own, and this checkout before an installed one."""
     own = {"OMP_NUM_THREADS": "1", "FSBENCH_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(REPOSITORY)}
-    return os.environ | own
+    return os.environ | own | {"WANDB__SERVICE_WAIT": "300"}  # half a minute is little on a busy machine
 
 
 @pytest.fixture
-def spawn(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
-    """spawn(*arguments) -> the started `fsbench` process, in an empty working folder."""
+def spawn(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """spawn(*arguments) -> the started `fsbench` process, in an empty working folder; it ends with the test."""
     environment = environment_of_test(tmp_path)
+    started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: str, **more: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "fsbench", *arguments]
         pipe = subprocess.PIPE
-        return subprocess.Popen(
-            command, cwd=tmp_path, env=environment | more, stdout=pipe, stderr=pipe, text=True, start_new_session=True
-        )
+        started.append(
+            subprocess.Popen(
+                command, cwd=tmp_path, env=environment | more, stdout=pipe, stderr=pipe, text=True,
+                start_new_session=True,
+            )
+        )  # fmt: skip
+        return started[-1]
 
-    return start
+    yield start
+    for process in started:
+        if process.poll() is None:  # the test failed: nothing of it disturbs the next one
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
 
 
 @pytest.fixture

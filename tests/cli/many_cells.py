@@ -9,16 +9,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fsbench.config.compose import parse
-from fsbench.engine.experiment import Experiment
-from fsbench.engine.runner import run
+from fsbench.process import begin
 
 
 def main(files: Sequence[str]) -> int:
+    # only now: what they register for the process's end must run before what `begin` does
+    from fsbench.config.compose import parse
+    from fsbench.engine.experiment import Experiment
+    from fsbench.engine.runner import run
+
     for arguments in json.loads(Path(files[0]).read_text()):
         run(Experiment(parse(arguments)))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    end = begin()  # the group of ranks is left before the process ends, as by `python -m fsbench`
+    sys.exit(end.run(lambda: main(sys.argv[1:])))

@@ -1,7 +1,10 @@
-"""A callback that stops an evaluation in its middle, so that a test can act there however fast the machine is."""
+"""Callbacks that stop a training or an evaluation in its middle, lose its workers, or tell of its process."""
 
+import gc
+import json
 import multiprocessing
 import time
+from pathlib import Path
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
@@ -23,6 +26,20 @@ class PauseAfter(Callback):
             raise TimeoutError(f"paused for {PATIENCE} seconds, and nobody came")
 
 
+class PauseTraining(Callback):
+    """Wait in the second epoch of a training until the file `goes_on` is there, or a signal comes."""
+
+    def __init__(self, goes_on: str):
+        self.goes_on = Path(goes_on)
+
+    def on_train_batch_start(self, trainer: L.Trainer, *args: object, **kwargs: object) -> None:
+        end = time.monotonic() + PATIENCE
+        while trainer.current_epoch == 1 and not self.goes_on.exists():
+            if time.monotonic() > end:
+                raise TimeoutError(f"paused for {PATIENCE} seconds, and {self.goes_on} is not there")
+            time.sleep(0.01)
+
+
 class LoseWorkers(Callback):
     """Kill the loader's processes of one rank when the evaluation has begun."""
 
@@ -38,3 +55,21 @@ class LoseWorkers(Callback):
 def pause_after(episodes: int) -> list[str]:
     """Return the options of `fsbench run` that pause an evaluation with batches of one episode."""
     return ["--trainer.callbacks+=tests.cli.pausing.PauseAfter", f"--trainer.callbacks.episodes={episodes}"]
+
+
+def pause_training(goes_on: Path) -> list[str]:
+    """Return the options of `fsbench run` that pause a training until a file is there."""
+    return ["--trainer.callbacks+=tests.cli.pausing.PauseTraining", f"--trainer.callbacks.goes_on={goes_on}"]
+
+
+class TellProcess(Callback):
+    """Write how the process of a run began into `file`."""
+
+    def __init__(self, file: str):
+        self.file = Path(file)
+        self.threads = len(list(Path("/proc/self/task").iterdir()))
+
+    def on_test_start(self, trainer: L.Trainer, *args: object, **kwargs: object) -> None:
+        forked = multiprocessing.parent_process() is not None
+        facts = {"forked": forked, "frozen": gc.get_freeze_count(), "threads_at_first": self.threads}
+        self.file.write_text(json.dumps(facts))

@@ -11,13 +11,13 @@ from fsbench.records.record import find_records
 
 
 @pytest.mark.slow
-def test_the_base_learner_from_the_command_line(fsbench, bench_arguments, tmp_path):
+def test_the_base_learner_from_the_command_line(warm, bench_arguments, tmp_path):
     """80 images in steps of 79: the last has no statistics and is left out; all test images choose the checkpoint."""
     small = [
         "--backbone=dilated_vgg16", "--model.backbone.weights=random", "--data.image_size=17", "--data.batch_size=79",
         "--data.validation_episodes=null", "--trainer.max_epochs=1", "--data.episodes=2", "--trainer.accelerator=cpu",
     ]  # fmt: skip
-    done = fsbench(*bench_arguments("pspnet", tmp_path / "runs", *small))
+    done = warm(*bench_arguments("pspnet", tmp_path / "runs", *small))
     assert done.returncode == 0, done.stderr
     (record,) = find_records(tmp_path / "runs")
     training = record.run["identity"]["training"]

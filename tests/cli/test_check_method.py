@@ -49,7 +49,7 @@ def test_bad_input_is_one_line(capsys, words, message):
 METHODS = (
     "prototype", "emat", "emat_seg", "cst", "cst_large", "cst_original", "dcama", "hsnet", "hmnet", "nn",
     "svm", "lp", "ridge", "protonet", "r2d2", "metaoptnet", "ft", "vpt", "lora", "ssf", "fort", "fort_lora",
-    "fort_ssf",
+    "fort_ssf", "insid3", "fssdino", "linear_probe_dense", "lora_probe_dense",
 )  # fmt: skip
 SMALL = ("width=32", "feature_side=16", "blocks=2", "states=4")
 LARGE = {
@@ -69,7 +69,8 @@ CROSSING = ("another-process", "memory")
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_methods_keep_the_contract(method):
-    subject = subject_of(method, extra=["--model.epochs=1"] if method in ONE_EPOCH else [])
+    extra = ["--model.epochs=1"] if method in ONE_EPOCH else ["--model.tuning_steps=1"] if "lora_p" in method else []
+    subject = subject_of(method, extra=extra)
     names = [name for name in CHECKS if name not in CROSSING]
     found = [run_check(name, subject) for name in names]
     assert [outcome for outcome in found if outcome.status == "failed"] == []

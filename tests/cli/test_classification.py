@@ -51,10 +51,9 @@ def test_paper_settings_of_every_method(method, photos, monkeypatch):
     assert found == (15_380 if method == "lp" else 0 if tuned is None else tuned + 15_380)
 
 
-def test_bench_prints_the_table(bench, tmp_path, fsbench):
-    """As a user does it."""
+def test_bench_prints_the_table(bench, tmp_path, warm):
     settings = ["--model.patches=6", "--model.epochs=1", "--fast", "--data.episodes=2", "--data.image_size=64"]
-    done = fsbench(*bench("fort", tmp_path / "runs", *settings))
+    done = warm(*bench("fort", tmp_path / "runs", *settings))
     assert done.returncode == 0, done.stderr
     assert re.search(r"imagefolder · classification · 5-way 1-shot, 4 queries a class · protocol fort v1", done.stdout)
     assert re.search(r"fort +\d+\.\d\d  +\[", done.stdout) and "without a model: accuracy 20.00 (chance)" in done.stdout
@@ -96,7 +95,7 @@ def test_compare_rescore_explain_and_formats(photos, tmp_path, capsys):
     assert "share of the last attention on the key patches, mean of 5 supports" in capsys.readouterr().out
     assert (folders["fort_ssf"] / "explain" / "attention.png").is_file()
     assert main(["explain", str(folders["nn"])]) == 2
-    assert "nn has no coarse masks and attention to explain; methods that do:" in capsys.readouterr().err
+    assert "nn classifies and has no attention to explain; classifiers that do: " in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -127,7 +126,7 @@ def refused(capsys, tmp_path, monkeypatch):
         (["--protocol=hsnet"], "classification has no PROTOCOL (--protocol), and demo-cls is a data set for it"),
         (["--setting=original"], "classification has no SETTING (--setting)"),
         (["--drop-small"], "classification has no DROP_SMALL (--drop-small)"),
-        (["--trainer.precision=bf16-true"], "precision is bf16-true, which classification does not have"),
+        (["--trainer.precision=bf16-true"], "trainer.precision is bf16-true, expected 32-true, 16-mixed or bf16-mixed"),
         (["--ckpt=x.ckpt"], "no checkpoint at x.ckpt"),
         (["--run.nshot_strategy=vote"], "nshot_strategy is vote, but classifiers see all shots; expected own"),
         (["--data.queries=0"], "expected 1 or more of each"),

@@ -8,6 +8,7 @@ from torch import nn
 
 from fsbench.cli.main import main
 from fsbench.engine.cost.method_cost import _measure, noise_episode
+from methods.hmnet.pspnet import PSPNet
 
 
 def test_cost_tells_parameters_arithmetic_time_and_memory_by_shots(capsys):
@@ -24,6 +25,13 @@ def test_cost_tells_parameters_arithmetic_time_and_memory_by_shots(capsys):
     assert main([*arguments, "--method", "hsnet"]) == 0
     printed = capsys.readouterr().out
     assert "GMAC" in printed and "hsnet" in printed and "CPU, " in printed
+
+
+def test_weights_that_training_begins_with_are_counted_once(capsys):
+    arguments = ["--image-size", "33", "--repeats", "1", "--shots", "1", "--format", "json"]
+    assert main(["cost", "--method", "pspnet", *arguments]) == 0
+    (line,) = json.loads(capsys.readouterr().out)["costs"]
+    assert line["total"] == line["trainable"] == sum(tensor.numel() for tensor in PSPNet("resnet50", 15).parameters())
 
 
 def test_arithmetic_is_counted_as_multiply_accumulates():

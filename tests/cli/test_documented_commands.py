@@ -36,8 +36,8 @@ RUN = [
     r"fsbench reproduce(?! --smoke| my/)(?!.* slurm).*",
     r"make reproduce .*",
     r"fsbench bench .*(--(print_config|help).*|--dry-run)",
-    r"fsbench (table|compare|rescore) runs/.*",
-    r"fsbench data check folder .*",
+    r"fsbench (table|compare|rescore) runs[/ ].*",
+    r"fsbench data check folder (?!--root labelling/).*",
     r"fsbench manifest (build|show|verify) (?!benchmarks).*",
     r"export .*",
 ]
@@ -46,6 +46,7 @@ RUN = [
 PARSED = {
     r"\w+=\S+ make bench.*|make bench .+": "trains for minutes or needs data; tests/cli/test_flows.py runs such calls",
     r"(\w+=\S+ )?make (venv|cuda|help|docs|test|check|regress|sweep|weights|lock|fuzz)\b.*": "installs, or CI runs it",
+    r"make gpu-bench": "needs a GPU",
     r"fsbench data (prepare|lists|check) .*": "needs official archives; tests/datamodules make such archives",
     r"fsbench weights fetch .*": "needs a network; tests/fsbench/weights fetch from a local server",
     r"fsbench manifest verify benchmarks/.*": "needs PASCAL",
@@ -57,6 +58,8 @@ PARSED = {
     r"fsbench board .*": "tests/fsbench/board runs it",
     r"fsbench check-method .*": "tests/cli/test_check_method.py runs it",
     r"fsbench predict .*": "needs photos and weights; tests/cli/test_predict.py runs it",
+    r"fsbench (bench|data check) .*folder .* labelling/.*": "needs photos; tests/cli/test_labelling.py runs it",
+    r"fsbench demo\b.*": "serves a page until it is ended; tests/cli/test_demo_page.py runs it",
     r"fsbench cost .*": "tests/cli/test_cost.py runs it",
     r"fsbench reproduce (--smoke|my/.*|.* slurm .*)": "takes a minute, needs a file, or SLURM; .ci/run runs the first",
     r"fsbench grid .*": "looks 100 cells up, trains them, or needs SLURM; tests/cli/test_grid_runs.py runs such",
@@ -239,10 +242,11 @@ def forget_names():
         known.cache_clear()
 
 
-def compose(request):
+def compose(*requests):
     """Read and check the configuration of each method and run nothing; replaces `fsbench.engine.bench.bench`."""
-    for method in request.methods:
-        parse(request.arguments(method, request.folds[0]))
+    for request in requests:
+        for method in request.methods:
+            parse(request.arguments(method, request.folds[0]))
     return [], []
 
 
@@ -265,7 +269,7 @@ def why_refused(typed: Typed, command: Command) -> str | None:
     return reasons[0]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(40)
 def test_every_command_is_understood(typed):
     """One test, since all of them share the runs that the first of them makes."""
     typed.make(["bench"], run=True)
@@ -313,6 +317,6 @@ def test_mistyped_commands_are_seen(typed):
         "torchrun --nnodez=2 -m fsbench run",
         "pip install -e '.[tests]'",
         "wandb logn",
-        "python -m benchmarks.protocols --method emat",
+        "python -m benchmarks.protocols --dataset demo --method emat --fold one",
     ):
         assert why_refused(typed, Command(tuple(shlex.split(line)))), line

@@ -34,6 +34,32 @@ def test_the_plan_is_what_then_happens(warm, run_arguments, bench_arguments, tmp
     assert "1 run: 1 repeated; left to do: " in capsys.readouterr().out
 
 
+def test_several_protocols_are_runs_of_each(bench_arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = bench_arguments("prototype,insid3", "runs", "--protocol", "incontext, hsnet,incontext", "--dry-run")
+    assert main([*words, "--format=json"]) == 0
+    folders = [item["folder"] for item in json.loads(capsys.readouterr().out)]
+    assert [folder.split("-fold")[0] for folder in folders] == [
+        f"runs/{method}-demo-{protocol}" for protocol in ("incontext", "hsnet") for method in ("prototype", "insid3")
+    ]
+    assert main(bench_arguments("prototype", "runs", "--protocol", "hsnet,fscs", "--dry-run")) == 0
+    lines = capsys.readouterr().out.splitlines()
+    columns = next(line.split() for line in lines if line.startswith("method"))
+    at = columns.index("protocol")
+    assert [line.split()[at] for line in lines if line.startswith("prototype")] == ["hsnet", "fscs"]
+    assert main(bench_arguments("prototype", "runs", "--protocol", "hsnet,", "--dry-run")) == 0
+    assert "1 run: 1 missing" in (shown := capsys.readouterr().out) and "protocol" not in shown
+    Path("own.yaml").write_text("data:\n  init_args:\n    protocol: pfenet\n")
+    for other in ("--data.protocol=pfenet", "--data.init_args.protocol=pfenet", "--config=own.yaml"):
+        assert main(bench_arguments("prototype", "runs", "--protocol", "hsnet,fscs", "--dry-run", other)) == 2
+        assert "PROTOCOL names hsnet, fscs, and data.protocol names pfenet for all" in capsys.readouterr().err
+    assert main(bench_arguments("prototype", "runs", "--protocol", "hsnet,hsnett", "--dry-run")) == 2
+    error = capsys.readouterr().err
+    assert "hsnett" in error and len(error.splitlines()) == 1
+    assert main(bench_arguments("prototype", "runs", "--protocol", "hsnet,fscs", "--way", "2", "--dry-run")) == 2
+    assert "protocol hsnet is 1-way, found way 2" in capsys.readouterr().err
+
+
 def test_what_is_missing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FSBENCH_WEIGHTS", "none")

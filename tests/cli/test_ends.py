@@ -12,7 +12,7 @@ import pytest
 
 import fsbench.cli.list
 from fsbench.cli import main as command
-from fsbench.errors import DataError, describe, user_message
+from fsbench.errors import CheckpointError, DataError, describe, user_message
 from fsbench.paths import REPOSITORY
 from fsbench.terminal import LONGEST, escape, one_line
 
@@ -60,6 +60,25 @@ def test_the_traceback_is_there_for_who_asks(fails, monkeypatch):
     monkeypatch.setenv("FSBENCH_TRACEBACK", "1")
     with pytest.raises(ValueError, match="bad"):
         fails(ValueError("bad"))
+
+
+def test_the_signal_that_ended_a_worker_is_named_behind_the_error_that_it_led_to():
+    try:
+        try:
+            raise RuntimeError("DataLoader worker (pid 17) is killed by signal: Killed. ")
+        finally:
+            raise RuntimeError("DataLoader worker (pid(s) 17) exited unexpectedly")
+    except RuntimeError as error:
+        assert "(pid 17) was killed by the signal Killed;" in describe(error)
+
+
+def test_a_worker_that_is_gone_is_named_instead_of_the_file_that_was_being_read(fails):
+    """torch tells of it by a signal, whatever the process does at that moment."""
+    error = CheckpointError("cannot read vit.safetensors: RuntimeError; fetch it again")
+    error.__cause__ = RuntimeError("DataLoader worker (pid 17) is killed by signal: Killed. ")
+    status, err = fails(error)
+    assert status == 2 and "(pid 17) was killed by the signal Killed; " in err and "vit.safetensors" not in err
+    assert len(err.splitlines()) == 1
 
 
 def test_a_full_disk_is_named_behind_the_errors_that_it_led_to():
@@ -112,7 +131,7 @@ def test_a_reader_that_leaves_is_no_error(tmp_path):
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
         assert process.stdout and process.stderr
         process.stdout.close()  # before it prints
-        assert process.stderr.read() == b"" and process.wait(60) == 141
+        assert process.stderr.read() == b"" and process.wait(240) == 141
 
 
 @pytest.mark.parametrize(
@@ -165,7 +184,9 @@ def test_two_ranks_of_which_one_loses_a_worker(fsbench, run_arguments, rank):
     done = fsbench(*run_arguments("prototype", "runs", *more))
     lines = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith("evaluation: batch")]
     assert done.returncode in (1, 2) and len(lines) == 1, done.stderr
-    assert "was killed by the signal" in lines[0] and "the same command goes on from here" in lines[0]
+    # which signal it was cannot be known where Python's multiprocessing was told before torch
+    assert "was killed by the signal" in lines[0] or ") exited unexpectedly; out of memory?" in lines[0]
+    assert "the same command goes on from here" in lines[0]
 
 
 @pytest.mark.slow
@@ -176,7 +197,7 @@ def test_a_disk_that_is_full(spawn, run_arguments, tmp_path, method):
     process = spawn(*words)
     limit = {"prototype": 60_000, "emat": 200_000}[method]
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
-    _, err = process.communicate(timeout=200)
+    _, err = process.communicate(timeout=400)
     lines = [line for line in err.splitlines() if line.startswith("fsbench")]
     assert process.returncode == 2 and "Traceback" not in err, err
     assert len(lines) == 1 and lines[0].startswith("fsbench: error: File too large"), err

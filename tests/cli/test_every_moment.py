@@ -18,8 +18,10 @@ from tests.cli.commands import environments_of_ranks, run_command
 from tests.cli.conftest import environment_of_test
 from tests.cli.test_flows import the_record
 from tests.cli.test_killed import same
-from tests.cli.traps import cut_power, events
+from tests.cli.traps import copy_before, cut_power, events
 
+KILLED_IN_TRUTH = 5
+"""One run in so many is killed; the others are what a copy of its files before the event has."""
 TWICE = 2
 """Number of events tried of each kind: later ones differ from the first in a number alone, such as the line."""
 
@@ -46,7 +48,7 @@ class Trapped:
         """Yield the number of each event, without further ones of the same kind."""
         seen: dict[str, int] = {}
         for number, (name, path) in enumerate(self.happened):
-            kind = f"{name} {re.sub(r'[0-9a-f]{16,}|[0-9]+', '#', path)}"
+            kind = f"{name} {numbers_out(path)}"
             seen[kind] = seen.get(kind, 0) + 1
             if seen[kind] <= TWICE:
                 yield number
@@ -57,6 +59,31 @@ class Trapped:
         ended = self.start(self.command(runs), {"folder": str(runs), "notes": str(notes), "at": at, "how": how})
         return runs, notes, ended
 
+    def killed(self, moments: Sequence[int]) -> Iterator[tuple[Path, str]]:
+        """Yield its folder of runs as SIGKILL leaves it before each of some events, and words for that.
+
+        One run, copied before each event, gives them all; copies that are equal come once. Every fifth run is killed
+        in truth, and leaves the files that the copy has.
+        """
+        copied, notes, (ended,) = self.hindered(0, "copy")
+        assert ended.returncode == 0, ended.stderr
+        shutil.rmtree(copied)
+        seen = []
+        for at in moments:
+            copy, what = copy_before(notes, at), f"killed before {self.happened[at]}"
+            if (content := contents(copy)) in seen:
+                continue
+            if len(seen) % KILLED_IN_TRUTH == 0:
+                runs, _, (ended,) = self.hindered(at, "kill")
+                assert ended.returncode == -9, (what, ended.stderr)
+                assert sorted(map(numbers_out, contents(runs))) == sorted(map(numbers_out, content)), what
+                yield runs, what
+            else:
+                if copy.is_dir():
+                    copy.rename(copied)
+                yield copied, what
+            seen.append(content)
+
     def goes_on(self, runs: Path, what: str) -> None:
         """Start it again and compare its record with the whole one; then remove it."""
         finished = bool(find_records(runs)) if runs.is_dir() else False  # what is left to tidy up may stay
@@ -64,9 +91,21 @@ class Trapped:
         assert [done.returncode for done in ended] == [0] * len(ended), (what, ended[0].stderr)
         record, whole = the_record(runs), the_record(self.whole)
         same(record, whole)
-        assert (record.path / "episodes.parquet").read_bytes() == (whole.path / "episodes.parquet").read_bytes(), what
+        for table in ("episodes.parquet", "predictions.parquet"):
+            assert (record.path / table).read_bytes() == (whole.path / table).read_bytes(), what
         assert finished or (not (record.path / "evaluation").exists() and not list(runs.rglob("*.new"))), what
         shutil.rmtree(runs)
+
+
+def numbers_out(path: str) -> str:
+    """Return a path without what differs from run to run: hashes, random names, lines, processes."""
+    return re.sub(r"[0-9a-f]{6,}|[0-9]+", "#", path)
+
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+    """Return the bytes of all files below a folder, and None for folders, by their paths."""
+    paths = folder.rglob("*")
+    return {str(path.relative_to(folder)): None if path.is_dir() else path.read_bytes() for path in paths}
 
 
 @pytest.fixture
@@ -93,31 +132,27 @@ def trapped(warm_process, small_demo, tmp_path):
     return make
 
 
-@pytest.mark.slow
+@pytest.mark.slow(40)
 def test_an_evaluation_killed_at_every_event(trapped):
     run = trapped("prototype")
     moments = list(run.moments())
     assert len(moments) > 30
-    for at in moments:
-        runs, _, (ended,) = run.hindered(at, "kill")
-        assert ended.returncode == -9, (run.happened[at], ended.stderr)
-        run.goes_on(runs, f"killed before {run.happened[at]}")
+    for runs, what in run.killed(moments):
+        run.goes_on(runs, what)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(70)
 def test_a_training_killed_at_every_event(trapped):
     """With dropout, whose numbers must be drawn again; what follows the training is as in an evaluation."""
-    run = trapped("dcama", "--model.dropout=0.5")
+    run = trapped("dcama", "--model.dropout=0.5", "--data.batch_size=2")
     names = [Path(path).name for _, path in run.happened]
     moments = [at for at in run.moments() if at <= names.index("finished.json") + 1]
     assert sum(run.happened[at][0] == "step" for at in moments) == TWICE and len(moments) > 20
-    for at in moments:
-        runs, _, (ended,) = run.hindered(at, "kill")
-        assert ended.returncode == -9, (run.happened[at], ended.stderr)
-        run.goes_on(runs, f"killed before {run.happened[at]}")
+    for runs, what in run.killed(moments):
+        run.goes_on(runs, what)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(20)
 @pytest.mark.parametrize("method", ["prototype", "dcama"])
 def test_a_power_cut_leaves_what_was_synced(trapped, method):
     run = trapped(method)

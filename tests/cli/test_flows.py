@@ -13,7 +13,7 @@ import pytest
 from fsbench.config.shipped import published_scores
 from fsbench.records.record import find_records
 from fsbench.tables.published.obstacles import why_not_comparable
-from tests.cli.pausing import pause_after
+from tests.cli.pausing import pause_after, pause_training
 
 
 def the_record(runs: Path):
@@ -64,11 +64,11 @@ def test_train_evaluate_and_find_again(fsbench, warm, bench_arguments, tmp_path)
 
 
 @pytest.mark.slow
-def test_forced_repetition_gives_the_same_counts(fsbench, bench_arguments, tmp_path):
+def test_forced_repetition_gives_the_same_counts(warm, bench_arguments, tmp_path):
     runs = tmp_path / "runs"
-    assert fsbench(*bench_arguments("emat", runs)).returncode == 0
+    assert warm(*bench_arguments("emat", runs)).returncode == 0
     before = the_record(runs)
-    assert fsbench(*bench_arguments("emat", runs, "--force")).returncode == 0
+    assert warm(*bench_arguments("emat", runs, "--force")).returncode == 0
     after = the_record(runs)
     assert after.path == before.path and after.run["counts_sha256"] == before.run["counts_sha256"]
     assert after.run["provenance"]["finished"] > before.run["provenance"]["finished"]
@@ -87,20 +87,24 @@ def test_a_run_that_lost_its_counts_is_made_again_by_force(warm, run_arguments, 
 
 
 @pytest.mark.slow
-def test_counts_do_not_depend_on_processes_workers_or_batch(fsbench, bench_arguments, tmp_path):
+def test_counts_do_not_depend_on_processes_workers_or_batch(fsbench, warm, bench_arguments, tmp_path):
     """The real command line with an odd number of episodes."""
-    assert fsbench(*bench_arguments("emat", tmp_path / "trained")).returncode == 0
+    assert warm(*bench_arguments("emat", tmp_path / "trained")).returncode == 0
     trained = the_record(tmp_path / "trained")
     checkpoint = trained.path / "checkpoints" / "best.ckpt"
     hashes = {}
     for devices, workers, batch in ((1, 0, 1), (2, 2, 3)):
         runs = tmp_path / f"runs-{devices}-{workers}-{batch}"
         extra = [f"--data.workers={workers}", f"--data.eval_batch_size={batch}", "--data.way=2", "--data.shot=2"]
-        done = fsbench(*bench_arguments("emat", runs, "--devices", str(devices), "--ckpt", str(checkpoint), *extra))
+        start = fsbench if devices > 1 else warm
+        done = start(*bench_arguments("emat", runs, "--devices", str(devices), "--ckpt", str(checkpoint), *extra))
         assert done.returncode == 0, done.stderr
         record = the_record(runs)
         assert record.run["provenance"]["processes"] == devices
-        assert record.run["weights"] == {"origin": "another run", "training": trained.run["weights"]["training"]}
+        assert record.run["weights"] == {
+            "origin": "another run", "training": trained.run["weights"]["training"],
+            "trained_on": {"dataset": "demo", "fold": 0, "protocol": "fscs", "classes": 15},
+        }  # fmt: skip
         hashes[devices, workers, batch] = record.run["counts_sha256"], record.path.name
     assert len(set(hashes.values())) == 1, hashes
 
@@ -123,13 +127,13 @@ def test_two_processes_train_together(fsbench, bench_arguments, tmp_path):
 
 
 @pytest.mark.slow
-def test_loggers_callbacks_and_optimisers_of_the_user_are_used(fsbench, bench_arguments, tmp_path):
+def test_loggers_callbacks_and_optimisers_of_the_user_are_used(warm, bench_arguments, tmp_path):
     more = [
         "--trainer.logger=CSVLogger", f"--trainer.logger.save_dir={tmp_path / 'mine'}",
         "--trainer.callbacks+=LearningRateMonitor", "--optimizer=SGD", "--optimizer.lr=0.125",
         "--lr_scheduler=ExponentialLR", "--lr_scheduler.gamma=0.5",
     ]  # fmt: skip
-    done = fsbench(*bench_arguments("emat", tmp_path / "runs", *more))
+    done = warm(*bench_arguments("emat", tmp_path / "runs", *more))
     assert done.returncode == 0, done.stderr
     (mine,) = (tmp_path / "mine").glob("**/metrics.csv")
     assert pl.read_csv(mine)["lr-SGD"].drop_nulls().to_list() == [0.125, 0.0625]
@@ -139,33 +143,35 @@ def test_loggers_callbacks_and_optimisers_of_the_user_are_used(fsbench, bench_ar
 def wait_for(condition, seconds=240):
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "waited in vain"
+        assert time.monotonic() < end, f"waited in vain for {seconds} s"
         time.sleep(0.05)
 
 
 def interrupt(process, alone=False):
     """Ctrl-C in a terminal reaches the whole group; a supervisor's signal the process `alone`."""
     (os.kill if alone else os.killpg)(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=240)
     assert process.returncode == 130, err
     assert "the same command goes on from here" in err and "Traceback" not in err
     return out
 
 
-@pytest.mark.slow
-def test_stopped_training_goes_on_from_its_last_epoch(spawn, fsbench, bench_arguments, tmp_path):
-    arguments = bench_arguments("emat", tmp_path / "runs", "--trainer.max_epochs=3", "--trainer.limit_train_batches=8")
-    whole = bench_arguments("emat", tmp_path / "whole", "--trainer.max_epochs=3", "--trainer.limit_train_batches=8")
+@pytest.mark.slow(30)
+def test_stopped_training_goes_on_from_its_last_epoch(spawn, warm, bench_arguments, tmp_path):
+    goes_on = tmp_path / "goes on"
+    more = ["--trainer.max_epochs=3", "--trainer.limit_train_batches=8", *pause_training(goes_on)]
+    arguments, whole = (bench_arguments("emat", tmp_path / name, *more) for name in ("runs", "whole"))
     process = spawn(*arguments)
     wait_for(lambda: list((tmp_path / "runs").glob("*/checkpoints/last.ckpt")))
     interrupt(process)
     assert not find_records(tmp_path / "runs")
-    done = fsbench(*arguments)
+    goes_on.touch()
+    done = warm(*arguments)
     assert done.returncode == 0, done.stderr
     record = the_record(tmp_path / "runs")
     assert "training goes on from" in (record.path / "run.log").read_text()
     assert record.run["made"]["epochs"] == 3
-    assert fsbench(*whole).returncode == 0
+    assert warm(*whole).returncode == 0
     assert the_record(tmp_path / "whole").run["counts_sha256"] == record.run["counts_sha256"]
 
 
@@ -206,21 +212,20 @@ def test_a_damaged_header_of_the_journal_costs_nothing(spawn, warm, bench_argume
 
 
 @pytest.mark.slow
-def test_a_folder_is_worked_on_by_one_process_at_a_time(spawn, fsbench, bench_arguments, tmp_path):
+def test_a_folder_is_worked_on_by_one_process_at_a_time(spawn, warm, bench_arguments, tmp_path):
     arguments = bench_arguments("prototype", tmp_path / "runs", "--data.eval_batch_size=1")
     process = spawn(*arguments, *pause_after(2))
     wait_for(lambda: finished_lines(tmp_path / "runs") >= 2)
-    second = fsbench(*arguments)
+    second = warm(*arguments)
     assert second.returncode != 0 and "another process is working on" in second.stderr
     interrupt(process)
 
 
-@pytest.mark.slow
-def test_every_method_runs_and_stands_in_one_table(fsbench, bench_arguments, tmp_path):
+@pytest.mark.slow(30)
+def test_every_method_runs_and_stands_in_one_table(warm, bench_arguments, tmp_path):
     names = "prototype,emat,emat_seg,cst,cst_large,cst_original"
-    done = fsbench(
-        *bench_arguments(names, tmp_path / "runs", "--trainer.max_epochs=1", "--trainer.limit_train_batches=1")
-    )
+    few = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--data.batch_size=2"]
+    done = warm(*bench_arguments(names, tmp_path / "runs", *few))
     assert done.returncode == 0, done.stderr
     for name in names.split(","):
         assert re.search(rf"^{name}\S? ", done.stdout, re.MULTILINE)  # with the mark of its card
@@ -229,7 +234,7 @@ def test_every_method_runs_and_stands_in_one_table(fsbench, bench_arguments, tmp
 
 
 @pytest.mark.slow
-def test_half_precision_runs(fsbench, bench_arguments, tmp_path):
-    done = fsbench(*bench_arguments("emat", tmp_path / "runs", "--trainer.precision=bf16-mixed"))
+def test_half_precision_runs(warm, bench_arguments, tmp_path):
+    done = warm(*bench_arguments("emat", tmp_path / "runs", "--trainer.precision=bf16-mixed"))
     assert done.returncode == 0, done.stderr
     assert the_record(tmp_path / "runs").run["identity"]["precision"] == "bf16-mixed"

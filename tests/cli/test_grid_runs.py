@@ -23,12 +23,12 @@ def grid(small_demo, tmp_path):
     return write
 
 
-@pytest.mark.slow
-def test_a_grid_runs_what_is_missing_and_goes_past_failures(fsbench, grid, tmp_path):
+@pytest.mark.slow(30)
+def test_a_grid_runs_what_is_missing_and_goes_past_failures(fsbench, warm, grid, tmp_path):
     runs = ["--runs", "runs"]
     good = grid("good", seeds=[0, 1])
     bad = grid("bad", methods=["emat"], extra=["--trainer.limit_train_batches=0"])
-    listed = fsbench("grid", bad, good, *runs, "--format", "json")
+    listed = warm("grid", bad, good, *runs, "--format", "json")
     assert listed.returncode == 0, listed.stderr
     assert [cell["state"] for cell in json.loads(listed.stdout)["cells"]] == ["missing"] * 3
     done = fsbench("grid", bad, good, *runs, "--run", "--array", "2")
@@ -42,12 +42,12 @@ def test_a_grid_runs_what_is_missing_and_goes_past_failures(fsbench, grid, tmp_p
     assert sorted(record.run["identity"]["seed"] for record in records) == [0, 1]
     assert [len(list((r.path / "rows").iterdir())) for r in records] == [2, 2]  # one by class, for the loggers
     before = [(r.path / "run.json").stat().st_mtime_ns for r in records]
-    again = fsbench("grid", good, *runs, "--run")
+    again = warm("grid", good, *runs, "--run")
     assert again.returncode == 0 and again.stderr.count(": done") == 0 and "2 cells: 2 done" in again.stdout
     assert [(r.path / "run.json").stat().st_mtime_ns for r in records] == before
 
 
-@pytest.mark.slow
+@pytest.mark.slow(30)
 def test_submitit_runs_cells_in_jobs_of_their_own(fsbench, grid, tmp_path):
     good, bad = grid("good"), grid("bad", methods=["emat"], extra=["--trainer.limit_train_batches=0"])
     done = fsbench("grid", good, bad, "--runs", "runs", "--run", "--executor", "submitit-local", "--array", "2",

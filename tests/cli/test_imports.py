@@ -3,12 +3,13 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from fsbench.engine.machine.watchdog import ProcessWatchdog, child_environment, safe_imports
-from fsbench.grid.executors import Job, LocalProcesses, Submitit
+from fsbench.grid.executors import Job, LocalProcesses, Running, Submitit
 from fsbench.paths import REPOSITORY
 
 
@@ -50,11 +51,27 @@ def test_ranks_have_it_and_the_process_is_left_as_it_was(monkeypatch):
     assert dict(os.environ) == before
 
 
-def test_runs_of_a_grid(trap, tmp_path):
-    (process,) = LocalProcesses(1).start([Job(("--help",), tmp_path / "log")])
+def help_of_a_run(log: Path, processes: int) -> str:
+    """The log of `fsbench run --help` as a grid's cell of so many processes."""
+    (process,) = LocalProcesses(1).start([Job(("--help",), log, processes)])
+    wait_for_end(process)
+    return log.read_text()
+
+
+def wait_for_end(process: Running) -> None:
+    end = time.monotonic() + 240
     while process.poll() is None:
-        pass
-    assert "usage: fsbench run" in (tmp_path / "log").read_text() and not trap.exists()
+        assert time.monotonic() < end, "it does not end"
+        time.sleep(0.02)
+
+
+def test_runs_of_a_grid(trap, tmp_path):
+    assert "usage: fsbench run" in help_of_a_run(tmp_path / "log", 2) and not trap.exists()
+
+
+@pytest.mark.slow
+def test_runs_of_a_grid_that_are_forked(trap, tmp_path):
+    assert "usage: fsbench run" in help_of_a_run(tmp_path / "log", 1) and not trap.exists()
 
 
 @pytest.mark.slow
@@ -62,6 +79,5 @@ def test_jobs_of_submitit(trap, tmp_path, monkeypatch):
     for name in ("PYTHONSAFEPATH", "PYTHONPATH"):  # restored at the end
         monkeypatch.setenv(name, os.environ.get(name, ""))
     (job,) = Submitit("local", tmp_path / "jobs", 1, {}).start([Job(("--help",), tmp_path / "log")])
-    while job.poll() is None:
-        pass
+    wait_for_end(job)
     assert "usage: fsbench run" in (tmp_path / "log").read_text() and not trap.exists()

@@ -80,7 +80,7 @@ def test_diff(build, capsys):
         (["--protocol", "pfenet", "--setting", "0-5"], "protocol pfenet has no setting '0-5'"),
         (["--protocol", "hsnet", "--seed", "-1"], "test seed is -1, expected 0 to 4294967295"),
         (["--seed", "3"], "protocol fscs seeds episodes by their index; found test seed 3"),
-        (["--protocol", "hsnte"], "unknown protocol 'hsnte'; there are: fscs, hsnet, pfenet"),
+        (["--protocol", "hsnte"], "unknown protocol 'hsnte'; there are: fscs, hsnet, incontext, incontext518, pfenet"),
         (["--dataset", "ade"], "unknown data set 'ade'"),
         (["--lists", "somewhere"], "datamodules.datasets.folder.Folder has no option 'lists'; there are: root"),
         (["--out", "m.txt"], "--out is m.txt, expected a name that ends in .jsonl or .jsonl.gz"),
@@ -102,17 +102,17 @@ def test_protocols_stand_side_by_side(capsys):
 
 
 @pytest.mark.slow
-def test_a_run_on_a_manifest_of_a_file_is_the_run_that_draws_it(build, fsbench, bench_arguments, tmp_path, capsys):
+def test_a_run_on_a_manifest_of_a_file_is_the_run_that_draws_it(build, warm, bench_arguments, tmp_path, capsys):
     """The file says what is tested; the record is the same as that of the settings, found and not made again."""
     path = build("fold0.jsonl", "--protocol", "hsnet", "--shot", "2", "--episodes", "9")
-    first = fsbench(*bench_arguments("prototype", tmp_path / "runs", "--manifest", str(tmp_path / "fold{fold}.jsonl")))
+    first = warm(*bench_arguments("prototype", tmp_path / "runs", "--manifest", str(tmp_path / "fold{fold}.jsonl")))
     assert first.returncode == 0, first.stderr
     (record,) = find_records(tmp_path / "runs")
     assert record.run["identity"]["manifest_sha256"] == read_manifest(path).sha256
     assert record.manifest.header["protocol"] == "hsnet" and "-hsnet-fold0-1way2shot-" in record.path.name
     frame = record.episodes.filter(pl.col("slot") == 1)
     assert (frame["void"] + frame["valid"]).unique().to_list() == [128 * 128]  # metrics at the input size
-    again = fsbench(*bench_arguments("prototype", tmp_path / "runs", "--protocol", "hsnet", "--shot", "2"))
+    again = warm(*bench_arguments("prototype", tmp_path / "runs", "--protocol", "hsnet", "--shot", "2"))
     assert again.returncode == 0 and ": found " in again.stderr
     clash = ["--manifest", str(path), "--shot", "1"]
     assert main(bench_arguments("prototype", tmp_path / "runs", *clash)) == 2

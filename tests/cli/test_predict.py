@@ -153,6 +153,21 @@ def _check_coco(out: Path, photos: Path, names: list[str], said: str) -> None:
         assert f"  {name}: present in {count}, not present in {len(names) - count}" in said
 
 
+@pytest.mark.parametrize("method", ["insid3", "fssdino", "linear_probe_dense"])
+def test_methods_without_training_take_the_small_backbone(method, photos, support, tmp_path):
+    """Their own backbones have weights to be fetched; INSID3 takes fewer directions and pixels by itself."""
+    out, sized = tmp_path / "out", [] if method == "insid3" else ["--image-size", "128"]
+    arguments = [*support, "--query", photos / "sub", "--out", out, "--method", method, "--backbone", "demo", *sized]
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        assert main(["predict", *map(str, arguments)]) == 0
+    assert re.match(f"{method}_demo on official vit.safetensors .*, 128 pixels, ", said.getvalue())
+    _check_coco(out, photos / "sub", ["a.jpg", "with space.jpeg"], said.getvalue())
+    labels = [np.asarray(Image.open(file)) for file in sorted((out / "labels").iterdir())]
+    assert len(labels) == 2 and all(set(np.unique(found)) <= {0, 1, 2} for found in labels)
+    assert any(found.any() for found in labels)
+
+
 def test_results_of_other_settings_are_kept_unless_forced(photos, support, tmp_path, capsys):
     (photos / "m.jpg").unlink()
     out = tmp_path / "out"
@@ -199,12 +214,12 @@ def test_ctrl_c_leaves_what_is_finished(small_demo, support, tmp_path, spawn):
     arguments = [*support, "--query", str(small_demo / "JPEGImages"), "--out", str(tmp_path / "out")]
     process = spawn("predict", *PROTOTYPE, *arguments)
     journal = tmp_path / "out" / "journal.jsonl"
-    end = time.monotonic() + 120
+    end = time.monotonic() + 240
     while not (journal.is_file() and journal.read_bytes().count(b"\n") > 5):
         assert time.monotonic() < end and process.poll() is None, process.communicate()
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=240)
     assert process.returncode == 130 and "the same command goes on from here" in err and "Traceback" not in err
     kept = journal.read_bytes().count(b"\n") - 1
     assert 5 <= kept < 160 and not (tmp_path / "out" / "annotations.json").exists()
@@ -220,7 +235,7 @@ def test_a_full_disk_is_one_line(photos, support, tmp_path, spawn):
     words = ["predict", *support, "--query", str(photos), "--out", str(out), "--method", "prototype", *PROTOTYPE]
     process = spawn(*words)
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (200, 200))
-    _, err = process.communicate(timeout=200)
+    _, err = process.communicate(timeout=400)
     lines = [line for line in err.splitlines() if line.startswith("fsbench: error")]
     assert process.returncode == 2 and len(lines) == 1 and "Traceback" not in err, err
     assert lines[0].startswith("fsbench: error: File too large") and "\x1b" not in err, err

@@ -8,6 +8,7 @@ when the trap is sprung.
 import errno
 import json
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -29,7 +30,8 @@ def set_trap(folder: str, notes: str, at: int = -1, how: str = "kill") -> None:
         folder: only changes below it are events.
         notes: file for what happened, a JSON line each: {"event": ...}, and {"synced": inode, "size": ...} of `fsync`.
         at: number of the event at which the trap is sprung; never if negative.
-        how: "kill" ends the process; "full" fails this and all later events that need space, "read-only" all.
+        how: "kill" ends the process; "full" fails this and all later events that need space, "read-only" all; "copy"
+            hinders nothing, but copies the folder before this and all later events to `copy_before`.
     """
     trap = _Trap(folder, notes, at, how)
     sys.addaudithook(trap.audit)
@@ -59,9 +61,15 @@ def set_trap(folder: str, notes: str, at: int = -1, how: str = "kill") -> None:
         wandb.Run.finish = watched_finish  # type: ignore[method-assign]
 
 
+def copy_before(notes: str | Path, number: int) -> Path:
+    """Return where the trap "copy" leaves the folder as it was before an event: as SIGKILL would have left it."""
+    return Path(f"{notes}-before") / str(number)
+
+
 class _Trap:
     def __init__(self, folder: str, notes: str, at: int, how: str):
         self.folder, self.at, self.how = folder, at, how
+        self.copies, self.copying = notes, False
         self.notes = os.open(notes, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         self.count = 0
         self.process = os.getpid()
@@ -70,7 +78,7 @@ class _Trap:
         os.write(self.notes, (json.dumps(what) + "\n").encode())
 
     def audit(self, name: str, arguments: tuple[Any, ...]) -> None:
-        if os.getpid() != self.process or (name not in CHANGES and name != "open"):
+        if os.getpid() != self.process or self.copying or (name not in CHANGES and name != "open"):
             return
         if name == "open" and not (isinstance(arguments[2], int) and arguments[2] & NEW):
             return
@@ -89,10 +97,18 @@ class _Trap:
             return
         if self.how == "kill":
             os.kill(self.process, signal.SIGKILL)
+        elif self.how == "copy":
+            self.copy(copy_before(self.copies, number))
         elif self.how == "read-only" and path:
             raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
         elif self.how == "full" and needs_space:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+
+    def copy(self, place: Path) -> None:
+        self.copying = True
+        if Path(self.folder).is_dir():
+            shutil.copytree(self.folder, place, symlinks=True)
+        self.copying = False
 
 
 def events(notes: Path) -> list[tuple[str, str]]:

@@ -30,9 +30,12 @@ def _doctor(options: argparse.Namespace, extra: list[str]) -> int:
     from fsbench.doctor.files import check_data, check_weights
     from fsbench.doctor.machine import check_devices, check_room, check_software, devices
     from fsbench.doctor.ops import check_ops
+    from fsbench.doctor.scans import check_scans
 
     findings = [*check_software(), *check_devices()]
-    findings += [finding for device in devices() for finding in check_ops(device)]
+    broken = {finding.name for finding in findings if finding.verdict == "failed"}
+    usable = [device for device in devices() if str(device) not in broken]
+    findings += [finding for device in usable for finding in (*check_ops(device), *check_scans(device))]
     findings += [*check_room(options.runs), *check_data(roots), *check_weights()]
     failed = sum(finding.verdict == "failed" for finding in findings)
     if options.json:

@@ -14,20 +14,27 @@ FETCHED = ("cub", "cars", "places", "plantae", "aircraft", "pets")
 The handlers below import the data sets inside: they bring numpy, which other commands load with settings of their own.
 """
 
+IN_CONTEXT = ("lvis", "paco_part", "pascal_part", "isaid")
+"""Data sets of the in-context protocol, whose annotations or lists come from its authors."""
+
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     data = commands.add_parser("data", help="prepare a data set or check a prepared one")
     actions = data.add_subparsers(dest="action", required=True)
 
     prepare = actions.add_parser("prepare", help="from the publishers' archives to the folders the suite reads")
-    prepare.add_argument("dataset", choices=("pascal", "coco", "fss1000", *FETCHED))
+    prepare.add_argument("dataset", choices=("pascal", "coco", "coco_all", "fss1000", *IN_CONTEXT, *FETCHED))
     prepare.add_argument("--root", required=True, help="folder of the data set, made when absent")
     prepare.add_argument("--from", dest="source", metavar="DIR", help="folder with archives that are there already")
     lists = prepare.add_mutually_exclusive_group()
     lists.add_argument("--lists", metavar="DIR", help="folder with released lists, taken instead of a download")
     lists.add_argument("--no-lists", action="store_true", help="do without released lists")
     prepare.add_argument("--render", action="store_true", help="COCO: write label PNGs, too, for other programs")
-    prepare.add_argument("--validation-only", action="store_true", help="COCO: leave the training part out")
+    prepare.add_argument(
+        "--validation-only",
+        action="store_true",
+        help="COCO: leave the training part out; lvis, paco_part: only the photos that tests draw from",
+    )
     prepare.add_argument("--url-base", metavar="URL", help="mirror: URL/<archive>, URL/lists/<file>")
     prepare.add_argument("--allow-unverified", action="store_true", help="use archives of another checksum")
     prepare.add_argument("--timeout", type=real(0.001, 86400), default=30.0, help="seconds to wait for an answer")
@@ -38,7 +45,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     prepare.set_defaults(function=_prepare)
 
     check = actions.add_parser("check", help="what is missing or damaged; counts and lists against the official ones")
-    check.add_argument("dataset", choices=("pascal", "coco", "fss1000", "folder", *FETCHED, "imagefolder"))
+    check.add_argument(
+        "dataset", choices=("pascal", "coco", "coco_all", "fss1000", "folder", *IN_CONTEXT, *FETCHED, "imagefolder")
+    )
     check.add_argument("--root", required=True, help="folder of the data set")
     check.add_argument(
         "--lists", metavar="DIR", help="folder with released lists (photos: a list file); default: <root>/lists"
@@ -58,8 +67,10 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def _prepare(options: argparse.Namespace, extra: list[str]) -> int:
     """Bring the data set `options.dataset` into `options.root`; see `datamodules.prepare.job.Job`."""
     # heavy: other commands spare it
+    from datamodules.datasets.coco import Coco
+    from datamodules.datasets.coco_all import CocoAll
     from datamodules.datasets.fine_grained import IMAGE_DATASETS
-    from datamodules.prepare import coco, fine_grained, fss1000, pascal
+    from datamodules.prepare import coco, fine_grained, fss1000, in_context, pascal
     from datamodules.prepare.job import Job
     from fsbench.download import RetryPolicy
 
@@ -74,7 +85,10 @@ def _prepare(options: argparse.Namespace, extra: list[str]) -> int:
         validation_only=options.validation_only,
         retry=RetryPolicy(options.timeout, options.retries, options.backoff),
     )
-    steps = {"pascal": pascal.prepare, "coco": coco.prepare, "fss1000": fss1000.prepare}
+    steps = {"pascal": pascal.prepare, "fss1000": fss1000.prepare}
+    steps |= {kind.name: partial(coco.prepare, kind) for kind in (Coco, CocoAll)}
+    steps |= {name: partial(in_context.prepare_coco_views, name) for name in in_context.FILES}
+    steps |= {"pascal_part": in_context.prepare_pascal_part, "isaid": in_context.prepare_isaid}
     prepare = steps.get(options.dataset) or partial(fine_grained.prepare, IMAGE_DATASETS[options.dataset])
     with job.alone():
         for remark in prepare(job):
@@ -86,12 +100,17 @@ def _prepare(options: argparse.Namespace, extra: list[str]) -> int:
 def _check(options: argparse.Namespace, extra: list[str]) -> int:
     """Print what is missing, damaged or different in `options.root`; 0 when the data set can be used, else 1."""
     # heavy: other commands spare it
-    from datamodules.check import coco, fine_grained, folder, fss1000, pascal
+    from datamodules.check import coco, fine_grained, folder, fss1000, in_context, pascal
     from datamodules.check.report import Report
+    from datamodules.datasets.coco import Coco
+    from datamodules.datasets.coco_all import CocoAll
     from datamodules.datasets.fine_grained import IMAGE_DATASETS
     from datamodules.prepare.job import read_note
 
-    steps = {"pascal": pascal.check, "coco": coco.check, "fss1000": fss1000.check, "folder": folder.check}
+    steps = {"pascal": pascal.check, "fss1000": fss1000.check, "folder": folder.check}
+    steps |= {kind.name: partial(coco.check, kind) for kind in (Coco, CocoAll)}
+    steps |= {name: partial(in_context.check_annotations, name) for name in in_context.LOGGED}
+    steps["isaid"] = in_context.check_isaid
     check = steps.get(options.dataset) or partial(fine_grained.check, IMAGE_DATASETS[options.dataset])
     root = Path(options.root).expanduser()
     report = Report()

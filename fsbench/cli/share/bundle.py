@@ -16,6 +16,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     bundle.add_argument("--card", type=Path, help="YAML file: what a reader must know before these are ranked")
     bundle.add_argument("--licence", default="CC-BY-4.0", help="of the results (default: CC-BY-4.0)")
     bundle.add_argument("--new-card", type=Path, metavar="FILE", help="write a card to fill in, and nothing else")
+    bundle.add_argument(
+        "--predictions", action="store_true", help="with the predictions that the runs kept (default: without)"
+    )
     bundle.set_defaults(function=_bundle)
 
     verify = commands.add_parser("verify", help="check a bundle: hashes, scores, episodes, some predictions")
@@ -38,6 +41,7 @@ def _bundle(options: argparse.Namespace, extra: list[str]) -> int:
     from fsbench.exchange.bundle import write_bundle
     from fsbench.exchange.card import CHOICES, read_card
     from fsbench.files import write_text
+    from fsbench.records.predictions import FILE as PREDICTIONS
     from fsbench.records.record import find_records
 
     if options.new_card is not None:
@@ -61,8 +65,11 @@ def _bundle(options: argparse.Namespace, extra: list[str]) -> int:
     records = [record for folder in options.runs for record in find_records(folder)]
     if not records:
         raise RecordError(f"no finished run in {', '.join(map(str, options.runs))}; make one with: make bench")
-    names = write_bundle(records, card, options.licence, f"fsbench {__version__}", options.out)
-    print_line(f"{options.out}: {len(names)} runs; check it with: fsbench verify {options.out}")
+    made_by = f"fsbench {__version__}"
+    names = write_bundle(records, card, options.licence, made_by, options.out, options.predictions)
+    kept = sum((record.path / PREDICTIONS).is_file() for record in records) if options.predictions else 0
+    holds = f"{len(names)} runs, {kept or 'none'} with predictions"
+    print_line(f"{options.out}: {holds}; check it with: fsbench verify {options.out}")
     return 0
 
 

@@ -132,13 +132,13 @@ def measure_parts(method: Any, data: Any, device: torch.device, episodes: int, c
         raise SettingsError(f"the data set has {len(loader)} episodes, expected {1 + episodes}; ask for fewer")
     batches = iter(loader)
     with ExitStack() as stack:
-        stack.enter_context(clock.wrap_methods("backbone", method.backbone, "encode"))
+        stack.enter_context(clock.wrap_methods("backbone", method.backbone, *method.backbone.encoders))
+        stack.enter_context(_copies_credited(method.backbone, clock))
         if method.task == "segmentation":
             stack.enter_context(clock.wrap_methods("head", method, "predict_shots"))
         else:
             stack.enter_context(clock.wrap_methods("head", method, "classify"))
             stack.enter_context(clock.wrap_methods("loader", data, "image"))
-            stack.enter_context(_copies_credited(method.backbone, clock))
         _evaluate_one(method, batches, device, clock)
         clock.restart()
         for _ in range(episodes):
@@ -161,11 +161,16 @@ def _evaluate_one(method: Any, batches: Iterator[Any], device: torch.device, clo
 @contextmanager
 def _copies_credited(backbone: Any, clock: PartClock) -> Iterator[None]:
     """Credit the forward passes of copies of the network, which methods tune in every episode, to the backbone."""
-    new_copy = backbone.new_copy
+    new_copy = getattr(backbone, "new_copy", None)
+    if new_copy is None:
+        yield
+        return
 
     def credited_copy(*arguments: Any) -> Any:
         copy = new_copy(*arguments)
-        copy.forward = clock.wrap("backbone", copy.forward)
+        for name in ("forward", "forward_intermediates"):
+            if hasattr(copy, name):
+                setattr(copy, name, clock.wrap("backbone", getattr(copy, name)))
         return copy
 
     backbone.new_copy = credited_copy

@@ -77,7 +77,7 @@ def method_costs(
         size = image_size or composed.config.data.init_args.image_size
         method.check_image_size(size)
         method = method.to(device).eval()
-        trainable = sum(parameter.numel() for parameter in method.parameters())
+        total, trainable = method.num_parameters(1), method.num_trainable_parameters(1)
         for count in shots:
             episode = noise_episode(size, count, device)
 
@@ -87,7 +87,6 @@ def method_costs(
                     method(episode)
 
             gmac, seconds, peak = _measure(predict, device, repeats)
-            total = trainable + method.backbone.num_parameters
             yield MethodCost(name, method.backbone.name, size, count, total, trainable, gmac, seconds, peak)
 
 

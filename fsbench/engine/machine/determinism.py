@@ -1,10 +1,15 @@
-"""Collect the kernels of a run that add in no fixed order: repeating it may give other last digits."""
+"""Deterministic kernels, and names of those that add in no fixed order: repeated, a run may have other last digits."""
 
 import logging
+import os
 import re
+import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
+
+import torch
 
 _WARNING = re.compile(r"(\S+) does not have a deterministic implementation")
 
@@ -23,6 +28,29 @@ class _KernelCollector(logging.Filter):
         first = warning[1] not in self.kernels
         self.kernels.add(warning[1])
         return first
+
+
+def set_determinism(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Make torch as deterministic as arguments of the Trainer ask for, as the Trainer would, but in less time.
+
+    The Trainer calls `torch.use_deterministic_algorithms`, which imports torch's compiler to set an option of it. As
+    long as the compiler is not imported, that option's environment variable does the same.
+
+    Args:
+        arguments: of Lightning's Trainer, with `deterministic` and `benchmark`.
+
+    Returns:
+        The arguments, without `deterministic` where it is seen to.
+    """
+    mode = arguments["deterministic"]
+    if mode is None or arguments["benchmark"] or "torch._inductor.config" in sys.modules:
+        return dict(arguments)
+    torch.set_deterministic_debug_mode({False: "default", True: "error", "warn": "warn"}[mode])
+    os.environ["TORCHINDUCTOR_DETERMINISTIC"] = str(int(bool(mode)))
+    if mode:
+        torch.backends.cudnn.benchmark = False
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # cuBLAS adds in one order with it
+    return {**arguments, "deterministic": None}
 
 
 @contextmanager

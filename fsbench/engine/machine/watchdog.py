@@ -1,8 +1,9 @@
 """End all processes of a run together.
 
 A rank that is killed would leave the others waiting in a collective for half an hour, and a run whose starter was
-killed would go on unseen. So each process watches the processes it started and the one that started it. (Lightning's
-own observer of child processes looks every 5 s, tells no reason, and does not watch the parent.)
+killed would go on unseen. So each process watches the processes it started and the one that started it. Lightning's
+own observer of child processes is not started beside it: it looks every 5 s, tells no reason, does not watch the
+parent, and kills rank 0 also while that says why another rank has failed.
 """
 
 import logging
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
 from fsbench.errors import GOES_ON, RunError
 from fsbench.paths import REPOSITORY
@@ -31,6 +33,11 @@ GRACE_SECONDS = 2.0
 
 UNWINDING_SECONDS = 20.0
 """Time for a process that failed to leave its loops and loaders and to end."""
+
+LAUNCHER = "lightning.pytorch.strategies.launchers.subprocess_script"
+"""Module that starts ranks and Lightning's observer of them."""
+OBSERVER = "_launch_process_observer"
+"""Its function that does the latter."""
 
 log = logging.getLogger("fsbench")
 
@@ -92,6 +99,10 @@ class ProcessWatchdog:
     def __enter__(self) -> "ProcessWatchdog":
         self._before = {name: os.environ.get(name) for name in (PARENT, *safe_imports())}
         os.environ.update({**safe_imports(), PARENT: str(os.getpid())})
+        self._launcher: Any = sys.modules.get(LAUNCHER)  # whoever starts ranks has imported it
+        self._observe = getattr(self._launcher, OBSERVER, None)
+        if self._observe is not None:
+            setattr(self._launcher, OBSERVER, lambda child_processes: None)
         threading.Thread(target=self._watch, daemon=True, name="watchdog").start()
         return self
 
@@ -99,6 +110,8 @@ class ProcessWatchdog:
         self._finished.set()
         if kind is not None and issubclass(kind, Exception):
             self._leave_one_message()
+        if self._observe is not None:
+            setattr(self._launcher, OBSERVER, self._observe)
         for name, value in self._before.items():
             if value is None:
                 del os.environ[name]

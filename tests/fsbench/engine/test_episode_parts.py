@@ -26,12 +26,12 @@ class Ticking:
     def __call__(self):
         return self.moment
 
-    def goes_on(self, seconds, call=lambda *arguments: None):
+    def goes_on(self, seconds, call=lambda *arguments, **options: None):
         """Return `call` as a function that takes so many seconds."""
 
-        def takes_time(*arguments):
+        def takes_time(*arguments, **options):
             self.moment += seconds
-            return call(*arguments)
+            return call(*arguments, **options)
 
         return takes_time
 
@@ -143,6 +143,32 @@ def test_classifiers_credit_images_to_the_loader_and_the_network_to_the_backbone
     assert parts["head"] == parts["metric"] == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "passes"),
+    [
+        ("fssdino", lambda method: 2),  # support and query
+        ("insid3", lambda method: 3),  # and a black image
+        ("linear_probe_dense", lambda method: 2),
+        ("lora_probe_dense", lambda method: 2 + method.tuning_steps + 1),  # and each step, and the answer
+    ],
+)
+def test_passes_that_ask_for_one_block_are_the_backbones(name, passes, tmp_path, monkeypatch):
+    draw_segmentation(tmp_path, images=4)
+    more = ["--model.svd_components=20"] if name == "insid3" else []
+    method, data = built(name, "folder", tmp_path, "--data.empty_masks=false", *more)
+    now = Ticking()
+    build = method.backbone._build
+
+    def slow_network(height, width):
+        network = build(height, width)
+        network.forward_intermediates = now.goes_on(100, network.forward_intermediates)
+        return network
+
+    monkeypatch.setattr(method.backbone, "_build", slow_network)
+    parts = measure_parts(method, data, CPU, 2, PartClock(CPU, now))
+    assert parts == {"loader": 0, "backbone": 2 * passes(method) * 100, "head": 0, "metric": 0}
+
+
 def test_too_few_episodes_are_refused(segmentation):
     with pytest.raises(SettingsError, match="4 episodes, expected 5"):
         measure_parts(*segmentation, CPU, 4, PartClock(CPU))
@@ -159,7 +185,8 @@ def test_the_table_ends_each_episode_with_the_whole():
     ]  # fmt: skip
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_events_of_a_gpu_see_a_slow_head(segmentation, monkeypatch):
     method, data = segmentation
     forward = method.forward

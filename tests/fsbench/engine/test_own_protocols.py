@@ -7,12 +7,14 @@ from fsbench.config.registry import names, task_of
 from fsbench.config.request import Request
 from fsbench.engine import bench as benches
 from fsbench.engine.bench import bench, describe_protocols
+from fsbench.errors import SettingsError
 from fsbench.grid.spec import GridCell
 
 OWN = {
     "dcama": "hsnet", "dcama_resnet50": "hsnet", "hsnet": "hsnet", "hsnet_vgg16": "hsnet", "hmnet": "pfenet",
     "hmnet_5shot": "pfenet", "hmnet_vgg": "pfenet", "pspnet": "pfenet", "emat": "fscs", "emat_seg": "fscs",
-    "cst": "fscs", "prototype": "fscs",
+    "cst": "fscs", "prototype": "fscs", "insid3": "incontext", "fssdino": "hsnet", "linear_probe_dense": "hsnet",
+    "lora_probe_dense": "hsnet",
 }  # fmt: skip
 """As their authors evaluate (dcama.md §9, classical-baselines §4, hmnet.md §11, emat.md)."""
 
@@ -26,7 +28,7 @@ def configured(method: str, dataset: str, **options: object) -> str:
 def test_a_method_takes_the_protocol_of_its_authors_and_another_when_asked(method):
     assert Request([method], "pascal").own_protocol(method) == OWN[method] == configured(method, "pascal")
     assert configured(method, "coco") == OWN[method]
-    for asked in ("fscs", "hsnet", "pfenet"):
+    for asked in ("fscs", "hsnet", "pfenet", "incontext"):
         assert configured(method, "pascal", protocol=asked) == asked
         assert Request([method], "pascal", protocol=asked).own_protocol(method) is None
 
@@ -37,8 +39,10 @@ def test_all_methods_of_segmentation_are_known_here():
 
 
 @pytest.mark.parametrize(
-    "method", ["dcama", "dcama_resnet50", "hsnet", "hmnet", "emat", "emat_seg", "cst", "prototype"]
-)
+    "method",
+    ["dcama", "dcama_resnet50", "hsnet", "hmnet", "emat", "emat_seg", "cst", "prototype", "insid3", "fssdino",
+     "linear_probe_dense", "lora_probe_dense"],
+)  # fmt: skip
 def test_on_the_demo_one_table_holds_all(method):
     assert Request([method], "demo").own_protocol(method) == configured(method, "demo") == "fscs"
 
@@ -55,16 +59,41 @@ def test_the_line_names_what_was_taken_and_nothing_where_it_was_asked_for():
     )
     assert line("emat", "cst") == line("dcama", "emat", dataset="demo") == line("nn", dataset="cub") == ""
     assert line("dcama", protocol="fscs") == line("dcama", "hmnet", manifest="episodes.jsonl.gz") == ""
+    several = [Request(["dcama"], "pascal", protocol=protocol) for protocol in ("hsnet", "fscs")]
+    assert describe_protocols(*several) == "protocols: hsnet, fscs; the table has a block for each"
     for given in (("--data.protocol=fscs",), ("--data.protocol", "fscs"), ("--data.init_args.protocol=fscs",)):
         assert line("dcama", extra=given) == ""
 
 
 def test_bench_prints_it_before_the_first_run(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(benches, "_jobs", lambda request: [])
+    monkeypatch.setattr(benches, "_jobs", lambda request, names_protocol: [])
     bench(Request(["dcama"], "pascal", runs=str(tmp_path)))
     assert capsys.readouterr().err == line("dcama") + "\n"
     bench(Request(["dcama"], "demo", runs=str(tmp_path)))
     assert capsys.readouterr().err == ""
+
+
+def test_runs_of_several_protocols_are_counted_together(blocks_folder, tmp_path, capsys, monkeypatch):
+    """Each is checked before the first one starts, and named with its protocol."""
+    started = []
+    monkeypatch.setattr(benches.ForkServer, "forked", lambda: None)
+    monkeypatch.setattr(benches, "_run_in_process", lambda job, server: started.append(job.label) or 1)
+    data = ["--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}"]
+
+    def request(name: str, *folds: int) -> Request:
+        return Request(["prototype"], "demo", folds, str(tmp_path / "runs"), protocol=name, extra=data)
+
+    asked = [request("incontext", 0, 1), request("hsnet", 0, 1)]
+    records, failures = bench(*asked)
+    labels = [f"prototype on demo, fold {fold}, {name}" for name in ("incontext", "hsnet") for fold in (0, 1)]
+    assert started == labels and not records
+    announced = [line.partition(": runs in ")[0] for line in capsys.readouterr().err.splitlines() if "runs in" in line]
+    assert announced == [f"[{number}/4] {label}" for number, label in enumerate(labels, 1)]
+    assert [line.partition(" failed")[0] for line in failures] == announced
+    started.clear()
+    with pytest.raises(SettingsError):
+        bench(asked[0], request("hsnet", 9))
+    assert not started
 
 
 def test_a_grid_shows_it():
