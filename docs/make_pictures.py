@@ -2,13 +2,14 @@
 
 python docs/make_pictures.py data/demo                            # those of the guide to the protocols
 python docs/make_pictures.py data/demo --run runs/emat-demo-…     # the front page's, from a finished 1-way 1-shot run
+python docs/make_pictures.py data/demo --figure runs/insid3-demo-… runs/prototype-demo-…     # the manual's figure
 """
 
 import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-import cv2
 import matplotlib
 import numpy as np
 import torch
@@ -17,31 +18,39 @@ from PIL import Image
 
 from datamodules.datasets.demo import Demo
 from fsbench.data.dataset import VOID, VoidPolicy
-from fsbench.data.transforms import resize_image, resize_image_cv2, resize_labels, way_labels
+from fsbench.data.label_maps import resize_labels, way_labels
+from fsbench.data.transforms import resize_image, resize_image_cv2
 from fsbench.engine.restore import check_counts, reopen_at
 from fsbench.episodes.draw import draw_manifest
 from fsbench.episodes.protocol import load_protocol
 from fsbench.episodes.samplers import Episode
 from fsbench.episodes.task import EpisodeTask
+from fsbench.explain.paper_figure import draw_paper_figure
 from fsbench.metrics.confusion import intersection_union
 from fsbench.metrics.episodic import count
 from fsbench.records.record import read_record
-from fsbench.visualization.colors import WAY_COLORS
 from fsbench.visualization.contact_sheet import choose
+from fsbench.visualization.masks import paint_slots
+from fsbench.visualization.tiles import resized
 
 OUT = Path(__file__).parent / "pictures"
 GREY, RED = "#888888", "#c81e1e"
+SIDE = 150
+"""Longer side of a painted image in pixels."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", help="folder of the demo data set; drawn when absent")
     parser.add_argument("--run", type=Path, help="finished 1-way 1-shot run, for the front page's picture alone")
+    parser.add_argument("--figure", type=Path, nargs="+", help="finished 1-way runs, for the manual's figure alone")
     options = parser.parse_args()
     index = Demo(options.root)
     OUT.mkdir(exist_ok=True)
     if options.run:
         return front_page(index, options.run)
+    if options.figure:
+        return paper_figure(options.figure)
     for picture in (episodes, drawing, void, resolution, settings, resizing):
         picture(index)
 
@@ -56,11 +65,8 @@ def slots(index: Demo, name: str, classes: Sequence[int]) -> np.ndarray:
 
 
 def painted(image: np.ndarray, ways: np.ndarray) -> np.ndarray:
-    """Ways over half of the image, void pixels white."""
-    colour = WAY_COLORS[(ways.astype(int) - 1) % len(WAY_COLORS)]
-    shown = np.where((ways > 0)[..., None], image // 2 + colour // 2, image)
-    shown[ways == VOID] = 255
-    return shown
+    """Ways and void as in all pictures of the suite, at about the size at which they are shown."""
+    return paint_slots(resized(image, (SIDE, SIDE)), ways)
 
 
 def support(index: Demo, episode: Episode, way: int, shot: int) -> np.ndarray:
@@ -86,8 +92,18 @@ def panels(rows: int, columns: int, name: str, side: float = 1.5) -> Iterator[It
         image.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(OUT / name, optimize=True)
 
 
+def paper_figure(runs: Sequence[Path]) -> None:
+    """The figure of `fsbench explain --figure`, smaller, as a JPEG: few colours would not be the errors' own."""
+    with TemporaryDirectory() as folder:
+        draw_paper_figure(runs, Path(folder) / "figure.png", [])
+        with Image.open(Path(folder) / "figure.png") as image:
+            image.convert("RGB").resize((1200, round(image.height * 1200 / image.width))).save(
+                OUT / "figure.jpg", quality=82
+            )
+
+
 def show(axes: pyplot.Axes, image: np.ndarray, title: str, colour: str = "black", frame: str = "") -> None:
-    axes.imshow(image, interpolation="nearest")
+    axes.imshow(image, interpolation="antialiased")
     axes.set_title(title, fontsize=7.5, color=colour, pad=3)
     if frame:
         axes.set_axis_on()
@@ -150,7 +166,7 @@ def void(index: Demo) -> None:
     answer = (near & ((truth == 1) | (truth == VOID))).astype(np.uint8)
     for row in panels(1, 4, "void.png", 1.75):
         show(next(row), image, "query")
-        show(next(row), painted(image, truth), "truth, void band white")
+        show(next(row), painted(image, truth), "truth, void band hatched")
         show(next(row), painted(image, answer), "answer: object with its band")
         axes = next(row)
         axes.set_title("IoU in percent", fontsize=7.5, pad=3)
@@ -227,19 +243,10 @@ def front_page(index: Demo, run: Path) -> None:
             shot, query = episode.supports[0][0], photo(index, episode.query)
             truth = slots(index, episode.query, episode.classes) == 1
             answer = result.label_map.numpy() == 1
-            marked = outlined(photo(index, shot), index.label_map(shot) == episode.classes[0])
+            marked = painted(photo(index, shot), index.label_map(shot) == episode.classes[0])
             show(next(row), marked, f"support: {name}")
-            show(next(row), outlined(query, truth), "truth" if truth.any() else "truth: not there")
-            show(next(row), outlined(query, answer), "predicted" if answer.any() else "predicted: none")
-
-
-def outlined(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Dim everything outside the mask and draw its border, white in black: visible on dark, bright and red images."""
-    shown = np.where(mask[..., None], image, (0.45 * image).astype(np.uint8))
-    for thickness, color in ((3, 0), (1, 255)):
-        lines = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)[0]
-        shown = cv2.drawContours(np.ascontiguousarray(shown), lines, -1, (color,) * 3, thickness)
-    return shown
+            show(next(row), painted(query, truth), "truth" if truth.any() else "truth: not there")
+            show(next(row), painted(query, answer), "predicted" if answer.any() else "predicted: none")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ def test_the_notebook_of_predict_runs(tmp_path, monkeypatch):
     notebook = nbformat.read(REPOSITORY / "docs" / "notebooks" / "predict.ipynb", as_version=4)
     codes = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert not any(cell.outputs for cell in codes), "kept without outputs"
-    nbclient.NotebookClient(notebook, timeout=240, kernel_name="python3").execute(cwd=str(tmp_path))
+    client = nbclient.NotebookClient(notebook, timeout=600, startup_timeout=300, kernel_name="python3")
+    client.execute(cwd=str(tmp_path))
     printed = ["".join(o.text for o in cell.outputs if o.get("name") == "stdout") for cell in codes]
     values = [[o.data for o in cell.outputs if o.output_type == "execute_result"] for cell in codes]
     assert len(re.findall(r"^\S+\.jpg: .*[01]\.\d\d", printed[1], re.MULTILINE)) == 4
