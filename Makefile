@@ -29,7 +29,7 @@ install = $(PIP) install --quiet $(PIP_ARGS) $(if $(HASHES),--no-index --no-deps
 # Variables that are options of `fsbench bench`: "--drop-small" for DROP_SMALL=1, "--data-root 'x'" for DATA_ROOT=x
 SWITCHES := FAST FORCE DROP_SMALL DEBUG
 OPTIONS  := METHOD DATASET BACKBONE FOLD WAY SHOT SETTING PROTOCOL MANIFEST DEVICES MICRO_BATCH CPU_KERNELS CKPT SEED \
-  DATA_ROOT WEIGHTS LISTS RUNS FORMAT
+  KEEP_PREDICTIONS DATA_ROOT WEIGHTS LISTS RUNS FORMAT
 flag = --$(shell tr A-Z_ a-z- <<< $(1))
 quoted = '$(subst ','\'',$(1))'
 BENCH_OPTIONS = $(foreach name,$(OPTIONS),$(if $($(name)),$(call flag,$(name)) $(call quoted,$($(name))))) \
@@ -51,7 +51,7 @@ ifneq ($(UNKNOWN),)
   $(error unknown variable: $(or $(NEAREST),$(UNKNOWN)); there are: $(VARIABLES))
 endif
 
-.PHONY: help venv bench reproduce weights sweep test test-all fuzz regress check docs cuda lock clean-venv
+.PHONY: help venv bench gpu-bench reproduce weights sweep test test-all fuzz regress check docs cuda lock clean-venv
 
 help:  ## show this list
 	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -62,6 +62,7 @@ $(STAMP): pyproject.toml $(CONSTRAINTS) $(HASHES)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 5))' || \
 	  { echo "fsbench needs Python 3.11.5 or newer; try: make PYTHON=python3.12 ..." >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@find $(VENV)/lib -maxdepth 3 -name '*.dist-info' '!' -exec test -s '{}/INSTALLER' ';' -prune -exec rm -r '{}' +   # cut off in the middle
 	$(if $(HASHES),$(PIP) install --quiet $(PIP_ARGS) --require-hashes --no-deps --only-binary=:all: -r $(HASHES))
 	$(call install,test)
 	$(PIP) check
@@ -69,6 +70,9 @@ $(STAMP): pyproject.toml $(CONSTRAINTS) $(HASHES)
 
 bench: $(STAMP)  ## train, evaluate, print the table, e.g. make bench METHOD=emat DATASET=coco FOLD=0,1,2,3 WAY=2
 	@$(BIN)/python -m fsbench bench $(BENCH_OPTIONS) $(ARGS)
+
+gpu-bench: $(STAMP)  ## every test marked cuda, then ops, methods and frozen networks timed on a GPU, into benchmarks/speed/results
+	@$(BIN)/python -m benchmarks.speed.gpu $(ARGS)
 
 weights: $(STAMP)  ## list weight files, or fetch some, e.g. make weights NAMES=dinov2_vits14 ARGS=--accept-licence
 	@$(BIN)/python -m fsbench weights $(if $(NAMES),fetch $(NAMES) $(ARGS),list $(ARGS))

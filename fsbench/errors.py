@@ -91,7 +91,13 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def user_message(error: BaseException) -> str:
-    """The message of `error`, escaped, without the traceback that a data loader's worker wrapped around it."""
+    """The message of `error`, escaped, without the traceback that a data loader's worker wrapped around it.
+
+    Where a worker that is gone led to it, that is told instead: torch says so wherever the process is at that moment,
+    such as in the middle of a file that then seems damaged.
+    """
+    if lost := _lost_worker(list(_causes(error))):
+        return one_line(lost)
     text = str(error)
     if text.startswith("Caught "):  # torch's loader quotes the worker's traceback; the last entry is ours
         return one_line(re.split(rf"\n[\w.]*{type(error).__name__}: ", text)[-1].strip())
@@ -109,6 +115,8 @@ def say_left_out(refused: Sequence[str]) -> int:
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """Error numbers of a disk, a quota or a file that is full."""
 
+_LOST_WORKER = r"DataLoader worker \(pid\(?s?\)? ?([\d, ]+)\) (.+)"
+"""Torch's sentence about a worker that is gone; it names the signal where torch noticed the end by itself."""
 
 _MAKE_ROOM = f"make room or choose another folder; {GOES_ON}"
 
@@ -125,11 +133,8 @@ def describe(error: BaseException) -> str:
         told = re.search("No space left on device|Disk quota exceeded|File too large", str(cause))
         if told:  # by a library that has errors of its own
             return f"{told[0]}; {_MAKE_ROOM}"
-    for cause in chain:
-        lost = re.search(r"DataLoader worker \(pid\(?s?\)? ?([\d, ]+)\) (.+)", str(cause))
-        if lost:
-            how = lost[2].rstrip(". ").replace("is killed by signal: ", "was killed by the signal ")
-            return f"a data loader's process (pid {lost[1]}) {how}; out of memory? take fewer data.workers; {GOES_ON}"
+    if lost := _lost_worker(chain):
+        return lost
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error) or "OutOfMemory" in type(error).__name__:
         return f"out of memory ({_first_line(error)}); smaller images, batches or fewer workers need less"
     if isinstance(error, RecursionError):
@@ -137,6 +142,16 @@ def describe(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return _os_error(error)
     return f"{type(error).__name__}: {_first_line(error)}"
+
+
+def _lost_worker(chain: Sequence[BaseException]) -> str:
+    """Return the line about a lost worker of a data loader, if one of the errors is torch's about that; else ""."""
+    lost = [found for cause in chain if (found := re.search(_LOST_WORKER, str(cause)))]
+    if not lost:
+        return ""
+    told = next((found for found in lost if "signal" in found[2]), lost[0])
+    how = told[2].rstrip(". ").replace("is killed by signal: ", "was killed by the signal ")
+    return f"a data loader's process (pid {told[1]}) {how}; out of memory? take fewer data.workers; {GOES_ON}"
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

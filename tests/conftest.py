@@ -17,16 +17,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from tests.browser import chromium as chromium
 from tests.datamodules.builders import save_labels, save_names
 from tests.photos import draw_photos
 
-settings.register_profile("same", derandomize=True)  # the same examples every time; "default" looks for others
+# the same examples every time; "default" looks for others. How long one takes says more of the machine than of us
+settings.register_profile("same", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
+torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # as in runs
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell runs the tests in the background
 
 CLASSES = ["red", "green", "blue", "yellow", "cyan", "magenta"]
@@ -36,6 +38,17 @@ COLOURS = np.array([[220, 40, 40], [40, 200, 60], [50, 70, 220], [220, 210, 50],
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 """Where Triton kernels run in tests."""
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs triton")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the tests by the seconds that `slow` states for them, the longest first: one that several processes come
+    to last is what all wait for."""
+
+    def stated_seconds(item: pytest.Item) -> float:
+        marker = item.get_closest_marker("slow")
+        return marker.args[0] if marker and marker.args else 0
+
+    items.sort(key=stated_seconds, reverse=True)
 
 
 @pytest.fixture(autouse=True)

@@ -38,7 +38,7 @@ def test_the_wheel_has_every_file_of_the_suite_and_no_other_package(wheel):
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"fsbench", "methods", "datamodules"}
 
 
-@pytest.mark.slow
+@pytest.mark.slow(60)
 def test_the_first_hour_of_a_newcomer(wheel, tmp_path):
     """From an empty folder through wheel, doctor, start, a method of one's own, its check, bench, bundle to board."""
     # the other packages, without what .pth files of their folder add: an editable installation of the clone

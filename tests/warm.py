@@ -71,7 +71,9 @@ class Warm:
         with self.lock:
             self.process.stdin.write(json.dumps(requests) + "\n")
             self.process.stdin.flush()
-            statuses = json.loads(self.process.stdout.readline())
+            answer = self.process.stdout.readline()
+        assert answer, f"the process that forks for commands ended with status {self.process.wait()}"
+        statuses = json.loads(answer)
         ended = []
         for request, status in zip(requests, statuses, strict=True):
             files = [Path(file) for file in request["outputs"]]
@@ -84,7 +86,7 @@ class Warm:
     def close(self) -> None:
         assert self.process.stdin
         self.process.stdin.close()
-        self.process.wait(timeout=30)
+        self.process.wait(timeout=300)  # it may still import
 
 
 def serve() -> None:

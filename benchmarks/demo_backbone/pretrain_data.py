@@ -16,7 +16,8 @@ from datamodules.demo.patterns import PATTERNS
 from datamodules.demo.scenes import VOID, draw_scene
 from datamodules.demo.shapes import SHAPES
 from fsbench.backbones.vit import DEMO_IMAGE_SIZE, DEMO_TABLE_SIDE, DEMO_VIT
-from fsbench.data.transforms import resize_image, resize_labels
+from fsbench.data.label_maps import resize_labels
+from fsbench.data.transforms import resize_image
 
 CLASSES = 100
 """Number of pre-training classes."""

@@ -19,7 +19,12 @@ SHOTS = (1, 5)
 
 def check_shapes(subject: Subject) -> str:
     """Predictions have the shapes, types and ranges of `Prediction`, labels those of `Classifier.classify`."""
-    return f"{_examine(subject.method, subject.episode())}; {subject.ways}-way {subject.shots}-shot"
+    words, method = _examine(subject.method, subject.episode()), subject.method
+    if subject.segments and _predict(method, subject.episode(), keep=False).attention is not None:
+        raise ViolationError(
+            "attention where keeps_soft_masks is False", "None", "compute it only where self.keeps_soft_masks"
+        )
+    return f"{words}; {subject.ways}-way {subject.shots}-shot"
 
 
 def check_ways_and_shots(subject: Subject) -> str:
@@ -78,14 +83,27 @@ def check_empty_query(subject: Subject) -> str:
     return f"valid answer; {int(counts['pred'][0])} of {result.label_map.numel()} pixels are taken for a way"
 
 
+def _predict(method: Method, episode: Episode, keep: bool) -> Prediction:
+    """Predict one episode with `keeps_soft_masks` as `keep` says."""
+    assert isinstance(episode, EpisodeBatch)
+    (single,), before = episode.split(), method.keeps_soft_masks
+    method.keeps_soft_masks = keep
+    try:
+        with torch.inference_mode():
+            return method.predict_shots(single.without_truth())  # type: ignore[operator]
+    finally:
+        method.keeps_soft_masks = before
+
+
 def _examine(method: Method, episode: Episode) -> str:
     """Predict one episode and raise ViolationError unless its answer has the right form; return that in words."""
-    with torch.inference_mode():
-        if isinstance(episode, ImageEpisode):
+    if isinstance(episode, ImageEpisode):
+        with torch.inference_mode():
             return _examine_labels(method.classify([episode]), episode)  # type: ignore[operator]
-        (single,) = episode.split()
-        prediction = method.predict_shots(single.without_truth())  # type: ignore[operator]
-    return _examine_prediction(prediction, single, method.predicts_presence)
+    (single,) = episode.split()
+    prediction = _predict(method, episode, keep=True)
+    words = _examine_prediction(prediction, single, method.predicts_presence)
+    return words + _examine_attention(prediction.attention, single, method.attention_meaning)
 
 
 def _examine_labels(named: list[Tensor], episode: ImageEpisode) -> str:
@@ -118,7 +136,22 @@ def _examine_prediction(prediction: Prediction, episode: EpisodeBatch, predicts_
     if prediction.logits is not None:
         _expect(prediction.logits, "logits", (ways, 2, *size), prediction.logits.dtype, None)
         words += ", logits"
+    if prediction.probability is not None:
+        _expect(prediction.probability, "probability", (ways, *size), prediction.probability.dtype, (0, 1))
+        words += ", probability"
     return words
+
+
+def _examine_attention(attention: Tensor | None, episode: EpisodeBatch, meaning: str) -> str:
+    if attention is None:
+        return ""
+    if not meaning:
+        raise ViolationError(
+            "attention where attention_meaning is empty", "words for its readers", "say what it means on the class"
+        )
+    shape = (episode.support.shape[1], *attention.shape[-2:])
+    _expect(attention, "attention", shape, attention.dtype, (0, 1))
+    return ", attention"
 
 
 def _expect(

@@ -10,6 +10,7 @@ from fsbench.contract.episodes import CLASSES, training_batch, with_another_trut
 from fsbench.contract.outcome import NotApplicableError, ViolationError
 from fsbench.contract.subject import Answer, Episode, Subject, answer, answers, difference
 from fsbench.core.method import Method
+from fsbench.core.seeded_block import seeded
 from fsbench.data.batch import EpisodeBatch, ImageEpisode
 
 EPISODES = 4
@@ -101,7 +102,8 @@ def check_way_order(subject: Subject) -> str:
 def _turned(episode: Episode) -> Episode:
     """Move the last way to the front."""
     if isinstance(episode, EpisodeBatch):
-        return replace(episode, support=episode.support.roll(1, 1), support_labels=episode.support_labels.roll(1, 1))
+        labels = episode.support_labels.roll(1, 1)
+        return replace(episode, support=episode.support.roll(1, 1), support_labels=labels, support_ways=None)
     images = episode.images
     if images is not None:
         shots, queries = episode.support.shape[1], episode.query.shape[1]
@@ -131,8 +133,7 @@ def check_determinism(subject: Subject) -> str:
     found: list[list[Any]] = []
     for seed, method in ((1, first), (2, second)):
         method.backbone.cache.clear()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             found.append([answer(method, episode) for episode in episodes])
     for one, other in zip(*found, strict=True):
         differs = difference(one, other)
@@ -146,8 +147,7 @@ def check_determinism(subject: Subject) -> str:
         return f"equal bits of {EPISODES} episodes in two runs"
     losses = []
     for _ in range(2):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(3)
+        with seeded(3):
             method = subject.fresh().train()
             batch = training_batch(subject.seed, subject.training_shots, subject.size)
             losses.append(method.loss(batch)["loss"].detach())  # type: ignore[operator]

@@ -11,6 +11,7 @@ from torch import Tensor
 from fsbench.contract.episodes import SyntheticImages, image_episode, segmentation_episode
 from fsbench.core.classifier import FeatureClassifier
 from fsbench.core.method import Method
+from fsbench.core.seeded_block import seeded
 from fsbench.data.batch import EpisodeBatch, ImageEpisode, collate
 from fsbench.errors import SettingsError
 
@@ -86,8 +87,7 @@ class Subject:
 
         Noise on all learned weights lets a branch that starts at zero change the answers, too.
         """
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed + offset)
+        with seeded(self.seed + offset):
             method = self.build()
         rng = np.random.default_rng([self.seed, 5, offset])
         with torch.no_grad():

@@ -9,6 +9,7 @@ from fsbench.contract.episodes import training_batch
 from fsbench.contract.outcome import NotApplicableError, ViolationError
 from fsbench.contract.subject import NOISE, Subject
 from fsbench.core.method import Method
+from fsbench.core.seeded_block import seeded
 
 FACTOR = 0.5
 """Share of its first loss that a batch's loss falls to."""
@@ -54,8 +55,7 @@ def check_overfit(subject: Subject) -> str:
     optimizer = torch.optim.AdamW([p for p in method.parameters() if p.requires_grad], RATE, weight_decay=0.0)
     first = value = math.nan
     for step in range(STEPS + 1):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(step)
+        with seeded(step):
             loss = _loss(method, subject)
         value = float(loss.detach())
         first = value if step == 0 else first

@@ -25,6 +25,7 @@ LIMITS = {
     "manifest": 64 * MIB,
     "record": 16 * MIB,
     "counts": 512 * MIB,
+    "predictions": 1024 * MIB,
     "journal": 1024 * MIB,
     "log": 64 * MIB,
     "matlab": 64 * MIB,

@@ -77,11 +77,18 @@ def is_half(name: str) -> bool:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, way_out: str = "choose another folder of runs with RUNS=<folder>") -> Iterator[None]:
     """Hold the lock file `path`; BlockingIOError when another process does.
 
     The lock ends with this process, however that ends: no child inherits it (as `flock` would have it: workers of a
     killed loader hold on for seconds). The file is gone when nobody needs it.
+
+    Args:
+        path: the file, in a folder that is there.
+        way_out: what to do where the disk has no locks.
+
+    Raises:
+        SettingsError: the disk has no locks.
     """
     while True:
         file = path.open("w")
@@ -93,7 +100,7 @@ def locked(path: Path) -> Iterator[None]:
                 raise BlockingIOError(error.errno, "locked", str(path)) from error
             raise SettingsError(
                 f"cannot lock {path} ({error.strerror}); expected a file system with locks, so that two processes "
-                "never work on the same run; choose another folder of runs with RUNS=<folder>"
+                f"never write the same files; {way_out}"
             ) from error
         try:
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):

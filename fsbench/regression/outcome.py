@@ -49,15 +49,6 @@ class CaseEpisode:
         return label_map
 
 
-def encoded(label_map: np.ndarray, ways: int) -> list[str]:
-    """Encode a label map (h, w) of `ways` ways as `CaseEpisode.masks`."""
-    # spared until it is needed
-    from pycocotools import mask
-
-    layers = (np.asfortranarray(label_map == way, dtype=np.uint8) for way in range(1, ways + 1))
-    return [mask.encode(layer)["counts"].decode() for layer in layers]
-
-
 @dataclass(frozen=True)
 class Outcome:
     """The result of a regression case.

@@ -21,6 +21,7 @@ from fsbench.config.compose import parse
 from fsbench.core.method import Method
 from fsbench.core.released_format import WRITTEN_BY
 from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.rle import encode_ways
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.runner import run
 from fsbench.episodes.samplers import Episode
@@ -28,7 +29,7 @@ from fsbench.metrics.episodic import SegmentationResult
 from fsbench.records.record import Record
 from fsbench.regression import cases
 from fsbench.regression.cases import Case, EpisodeDiff
-from fsbench.regression.outcome import COLUMNS, CaseEpisode, Outcome, encoded, scored
+from fsbench.regression.outcome import COLUMNS, CaseEpisode, Outcome, scored
 from fsbench.visualization import contact_sheet as pictures
 
 NOISE = 0.1
@@ -65,7 +66,10 @@ class CaseRun:
         maps = {answer.index: answer.label_map() for answer in before.answers if answer.index in same}
         chosen = [episode for episode in self.episodes if episode.index in {item.index for item in moved}]
         decided = COLUMNS.index("decided")
-        now = {a.index: (a.label_map(), [row[decided] for row in a.slots[1:]]) for a in self.outcome.answers}
+        now = {
+            a.index: pictures.DrawnPrediction(a.label_map(), [row[decided] for row in a.slots[1:]])
+            for a in self.outcome.answers
+        }
         pictures.contact_sheet(path, self.index, now, chosen, maps)
 
 
@@ -115,7 +119,7 @@ def _answers(record: Record, results: dict[int, SegmentationResult]) -> list[Cas
         label_map = results[episode.index].label_map.numpy()
         slots = [list(row) for row in frames[episode.index].sort("slot").select(COLUMNS).rows()]
         plain = json.loads(json.dumps(asdict(episode)))
-        answers.append(CaseEpisode(plain, slots, list(label_map.shape), encoded(label_map, len(episode.classes))))
+        answers.append(CaseEpisode(plain, slots, list(label_map.shape), encode_ways(label_map, len(episode.classes))))
     return answers
 
 

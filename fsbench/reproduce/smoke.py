@@ -19,8 +19,8 @@ DEMO = {"segmentation": "demo", "classification": "demo-cls"}
 FEW = {
     "segmentation": (
         "--data.episodes=2", "--data.validation_episodes=2", "--data.workers=0", "--data.batch_size=2",
-        "--trainer.max_epochs=1", "--trainer.limit_train_batches=1", "--data.dataset.train=60", "--data.dataset.val=60",
-    ),
+        "--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--data.dataset.train=60", "--data.dataset.val=60",
+    ),  # two steps: a 1 is read as 1.0, the share of an epoch that is all of it
     "classification": ("--data.episodes=2", "--data.workers=0", "--data.way=2", "--data.queries=2"),
 }  # fmt: skip
 """Task -> arguments of a run of seconds on its demo."""
@@ -49,7 +49,7 @@ def check_rows(papers: Mapping[str, Paper], progress: Callable[[str], None]) -> 
 
 
 def run_samples(papers: Mapping[str, Paper], progress: Callable[[str], None]) -> list[str]:
-    """Train for a step and test for two episodes a method of each class of the papers, on the demo and its backbone.
+    """Train for two steps and test for two episodes a method of each class of the papers, on the demo and its backbone.
 
     Data and runs are in a temporary folder. Returns a message for each failure.
     """

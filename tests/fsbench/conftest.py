@@ -5,9 +5,10 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import adaptive_avg_pool2d
 
 from datamodules.datasets.folder import Folder
-from fsbench.data.transforms import way_labels
+from fsbench.data.label_maps import way_labels
 from fsbench.episodes.classification import classification_episodes
 from fsbench.episodes.draw import draw_manifest
 from fsbench.episodes.manifest import Manifest
@@ -16,7 +17,14 @@ from fsbench.episodes.task import EpisodeTask
 from fsbench.metrics.classification import ClassificationResult
 from fsbench.metrics.episodic import SegmentationResult, count
 from fsbench.metrics.regions import slot_regions
+from fsbench.records.predictions import SOFT_SIDE, Keep, encode, write_predictions
 from fsbench.records.record import Record, to_frame, write_record
+
+
+def ramp(ways: int) -> torch.Tensor:
+    """Return maps (N, `SOFT_SIDE`, `SOFT_SIDE`) that grow from left to right: (3 x + the number of the way) / 255."""
+    columns = 3 * torch.arange(SOFT_SIDE).expand(SOFT_SIDE, -1)
+    return torch.stack([columns + way for way in range(1, ways + 1)]) / 255
 
 
 @pytest.fixture
@@ -24,15 +32,17 @@ def make(blocks_folder, tmp_path):
     """make(method, fold, quality, **task) -> a record whose predictions show the truth on every `quality`-th row.
 
     `spill` predicts way 1 on void pixels; `wrong` decides the opposite of the truth in the first episodes; `presence`
-    is the rule by which presence was decided."""
+    is the rule by which presence was decided; `keep` is how much of the predictions is kept; `attends`, the meaning of
+    its attention, gives way n the value (n + 3 x) / 255 in column x."""
     index, protocol = Folder(str(blocks_folder)), load_protocol("fscs")
 
     def make(
         method: str, fold: int, quality: int = 1, seed: int = 0, weights: str = "official x", training=None,
-        spill: bool = False, wrong: int = 0, presence: str = "predicted", regions: bool = True, **task,
+        spill: bool = False, wrong: int = 0, presence: str = "predicted", regions: bool = True,
+        keep: Keep = "none", attends: str = "", **task,
     ) -> Record:  # fmt: skip
         manifest = draw_manifest(index, protocol, EpisodeTask(fold, **{"episodes": 24, **task}))
-        rows = []
+        rows, kept = [], []
         for e in manifest.episodes:
             truth = torch.from_numpy(way_labels(index.label_map(e.query), e.classes))
             prediction = torch.where(truth == 255, int(spill), truth).clone()
@@ -42,10 +52,14 @@ def make(blocks_folder, tmp_path):
             decided = ~present if e.index < wrong else present
             measured = slot_regions(prediction, truth, ways) if regions else ()
             counts = count(prediction, truth, ways)
+            layers = torch.stack([prediction == n + 1 for n in range(ways)]).float()
+            soft = (255 * adaptive_avg_pool2d(layers, SOFT_SIDE)).byte()
             result = SegmentationResult(
-                e.index, torch.tensor(e.classes), counts, present, decided, decided.float(), prediction, *measured
-            )
+                e.index, torch.tensor(e.classes), counts, present, decided, decided.float(), prediction,
+                *(measured or (None, None)), soft, ramp(ways) if attends else None,
+            )  # fmt: skip
             rows += result.rows()
+            kept += [(e.index, way, True, found) for way, found in enumerate(encode(result, keep), 1)]
         folder = tmp_path / f"{method}-{fold}-{quality}-{seed}-{len(list(tmp_path.iterdir()))}"
         folder.mkdir()
         manifest.write(folder / "manifest.jsonl")
@@ -55,6 +69,9 @@ def make(blocks_folder, tmp_path):
         }  # fmt: skip
         cost = {"trainable_parameters": 86020, "episodes_per_second": 12.345, "peak_mib": 1234.5}
         run = {"id": folder.name, "identity": identity, "presence": presence, "cost": cost}
+        predictions = write_predictions(folder, kept, to_frame(rows, manifest), keep, attends)
+        if predictions is not None:
+            run["predictions"] = predictions
         return write_record(folder, run, to_frame(rows, manifest))
 
     return make

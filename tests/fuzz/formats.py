@@ -7,6 +7,7 @@ import json
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -26,9 +27,11 @@ from datamodules.prepare.sbd import read_segmentation as read_sbd
 from datamodules.prepare.unpack import unpack
 from fsbench.data.coco_json import read_instances
 from fsbench.data.image_io import read_label_map, read_pixels
+from fsbench.data.rle import encode_ways
 from fsbench.episodes.manifest import Manifest, read_manifest
 from fsbench.episodes.protocol import read_protocol
 from fsbench.episodes.samplers import Episode
+from fsbench.files import sha256_file
 from fsbench.grid.spec import read_grid
 from fsbench.paths import CONFIGS
 from fsbench.predict.labelme import paint_labelme
@@ -37,6 +40,7 @@ from fsbench.predict.query_images import read_upright
 from fsbench.predict.read_supports import _read_json
 from fsbench.records.checked_jsonl import checked_line
 from fsbench.records.journal import Journal
+from fsbench.records.predictions import SOFT_SIDE, read_predictions, write_predictions
 from fsbench.records.record import Record
 
 PIXELS = np.random.RandomState(0).randint(0, 255, (9, 12, 3)).astype(np.uint8)
@@ -158,6 +162,33 @@ def _read_record(path: Path) -> None:
     Record(path.parent, {"counts_sha256": "0", "identity": {}}).episodes  # noqa: B018
 
 
+def _counted() -> pl.DataFrame:
+    """Counts of one way in two episodes of 2 x 3 pixels."""
+    rows = {"episode": [0, 0, 1, 1], "slot": [0, 1, 0, 1], "pred": 3, "pred_void": 0, "valid": 6, "void": 0}
+    kinds = {"episode": pl.Int32, "slot": pl.Int16, "score": pl.Float32}
+    return pl.DataFrame(rows | {"decided": True, "score": 0.5}).cast(kinds)
+
+
+def _predictions() -> bytes:
+    (rle,) = encode_ways(np.array([[1, 1, 0], [1, 0, 0]], dtype=np.uint8), 1)
+    soft = base64.b64encode(zlib.compress(bytes(SOFT_SIDE**2))).decode()
+    attention = base64.b64encode(zlib.compress(bytes(8 + SOFT_SIDE**2))).decode()
+    way = {"size": [2, 3], "rle": rle, "soft": soft, "attention": attention}
+    kept = [(episode, 1, True, way) for episode in (0, 1)]
+    with tempfile.TemporaryDirectory() as folder:
+        write_predictions(Path(folder), kept, _counted(), "soft")
+        return (Path(folder) / "predictions.parquet").read_bytes()
+
+
+def _read_predictions(path: Path) -> None:
+    record = Record(path.parent, {"predictions": {"kept": "soft", "sha256": sha256_file(path)}})
+    record.__dict__["episodes"] = _counted()
+    stored = read_predictions(record)
+    assert stored is not None
+    for episode in (0, 1):
+        stored.label_map(episode), stored.soft_masks(episode), stored.attention(episode)
+
+
 def _read_images_list(path: Path) -> None:
     read_list(path, path.parent)
 
@@ -190,6 +221,7 @@ FORMATS = {
     "tar.gz": Format("a.tar.gz", _archive("gz"), _unpack),
     "zip": Format("a.zip", _archive("zip"), _unpack),
     "journal": Format("part-1-a.jsonl", _journal(), _read_journal),
+    "predictions": Format("predictions.parquet", _predictions(), _read_predictions),
     "counts": Format("episodes.parquet", _parquet(), _read_record),
 }
 """By name."""

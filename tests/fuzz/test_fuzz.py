@@ -48,7 +48,7 @@ def test_the_harness_finds_what_it_looks_for(monkeypatch):
         "files were": lambda path: path.write_bytes(b"changed"),
         "2 lines": noisy,
         "took more than 1 s": lambda path: _forever(),
-        "took more than 1 GiB": lambda path: len(b"a" * (40 << 20)) and None,
+        "took more than 1 GiB": lambda path: len(b"a" * (200 << 20)) and None,
     }
     monkeypatch.setattr("tests.fuzz.harness.SECONDS", 1)
     monkeypatch.setattr("tests.fuzz.harness.MEMORY_KIB", 20 << 10)

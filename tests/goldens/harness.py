@@ -33,6 +33,10 @@ class Skipped(Exception):
     """Raised by a check if the case needs something that is missing; the message names it."""
 
 
+class UnknownKind(Exception):
+    """Raised for a case whose kind no check knows; the message names the kind."""
+
+
 @dataclass(frozen=True)
 class Tolerance:
     """The largest absolute difference that a result may have.
@@ -192,12 +196,16 @@ def find_cases(folder: Path, kind: str | None, file: str | None, lists: Path | N
 
 
 def run(case: Case) -> Iterator[Comparison]:
-    """Yield the comparisons of one case, and a failure for every stored result that none of them looked at."""
+    """Yield the comparisons of one case, and a failure for every stored result that none of them looked at.
+
+    Raises:
+        Skipped: if the case needs something that is missing.
+        UnknownKind: if no check knows its kind.
+    """
     case.read()
     check = find_check(case)
     if check is None:
-        yield Comparison(f"unknown kind '{case.entry['kind']}'", float("nan"), float("nan"), "-", False)
-        return
+        raise UnknownKind(f"unknown kind '{case.entry['kind']}'")
     yield from (comparison for comparison in check(case) if comparison is not None)
     for name in sorted(case.tensors):
         if not name.startswith(INPUTS) and name not in case.checked:

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import torch
 from torch import nn
 
 from fsbench.backbones.onednn import OneDnnLinear
+from fsbench.paths import REPOSITORY
 from tests.goldens.__main__ import main
 from tests.goldens.harness import Skipped, cpu_kernels, find_cases, frozen, official_lists, run
 
@@ -110,6 +113,48 @@ def test_an_unknown_kind_fails(tmp_path, capsys):
     (tmp_path / "index.json").write_text(json.dumps({"cases": [entry]}))
     assert main([str(tmp_path)]) == 1
     assert "unknown kind 'quantum'" in capsys.readouterr().out
+
+
+def folders_of_kinds(folder: Path, **kinds: str) -> None:
+    """Folders by name, each with one golden of the repository under this kind."""
+    for name, kind in kinds.items():
+        (folder / name).mkdir()
+        entry = copy_case(folder / name, "feed_forward_0.safetensors") | {"kind": kind}
+        (folder / name / "index.json").write_text(json.dumps({"cases": [entry]}))
+
+
+def test_folders_of_unknown_kinds_are_named_and_passed_over(tmp_path, capsys):
+    folders_of_kinds(tmp_path, known="feed_forward", other="quantum")
+    assert main([str(tmp_path)]) == 1
+    capsys.readouterr()
+    assert main([str(tmp_path), "--pass-over-unknown"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert "known  1 of 1 cases passed" in printed and "other  not known: quantum" in printed
+    assert printed[-1] == "1 of 1 cases passed, 0 failed [], 0 skipped [], 1 of unknown kinds passed over"
+
+
+def test_a_subject_of_the_repository_keeps_all_its_kinds(tmp_path, capsys):
+    folders_of_kinds(tmp_path, emat="quantum")
+    assert main([str(tmp_path), "--pass-over-unknown"]) == 1
+    assert "emat  0 of 1 cases passed" not in capsys.readouterr().out  # one folder needs no line of its own
+
+
+def test_only_unknown_kinds_are_no_success(tmp_path):
+    folders_of_kinds(tmp_path, other="quantum")
+    assert main([str(tmp_path), "--pass-over-unknown"]) == 1
+
+
+@pytest.mark.slow
+def test_cases_are_checked_in_processes_in_order(tmp_path):
+    folders_of_kinds(tmp_path, first="feed_forward", second="feed_forward", third="quantum")
+    command = [sys.executable, "-m", "tests.goldens", str(tmp_path), "--jobs", "2", "--pass-over-unknown"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, check=True)
+    printed = done.stdout.splitlines()
+    assert printed[-4:-1] == [
+        "first  1 of 1 cases passed",
+        "second  1 of 1 cases passed",
+        "third  not known: quantum",
+    ]
 
 
 def test_official_episodes_without_lists_are_skipped_and_not_passed(tmp_path, capsys, monkeypatch):

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.ports import free_port
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "srun", "sbatch", "scancel", "scontrol", "squeue", "setpriv")
 """Debian's packages munge, slurmctld, slurmd, slurm-client and util-linux."""
 
@@ -60,7 +62,7 @@ class Slurm:
     def call(self, *command: str, **more: str) -> str:
         """Return the output of one of SLURM's commands."""
         environment = os.environ | self.environment | more
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240, check=False)
         assert done.returncode == 0, (command, done.stderr)
         return done.stdout.strip()
 
@@ -109,10 +111,10 @@ def started_slurm() -> Iterator[Slurm]:
         munge = ["--force", f"--socket={folder}/munge.socket", f"--key-file={folder}/munge.key"]
         munge += [f"--{name}-file={folder}/munge.{name}" for name in ("pid", "log", "seed")]
         daemons.append(_daemon(slurm, "munged", "--foreground", *munge))
-        slurm.wait((folder / "munge.socket").exists, "munged", 20)
+        slurm.wait((folder / "munge.socket").exists, "munged")
         daemons.append(_daemon(slurm, "slurmctld", "-D", "-c"))
         daemons.append(_daemon(slurm, "slurmd", "-D", "-N", "localhost"))
-        slurm.wait(lambda: _answers(slurm), "slurmd", 60)
+        slurm.wait(lambda: _answers(slurm), "slurmd")
         yield slurm
     finally:
         _stop(slurm, daemons)
@@ -120,11 +122,9 @@ def started_slurm() -> Iterator[Slurm]:
 
 
 def _configure(folder: Path) -> None:
-    with socket.socket() as one, socket.socket() as two:
-        ports = []
-        for free in (one, two):
-            free.bind(("127.0.0.1", 0))
-            ports.append(free.getsockname()[1])
+    ports = [free_port(), free_port()]
+    while ports[0] == ports[1]:
+        ports[1] = free_port()
     values = {"folder": folder, "controller": ports[0], "node": ports[1], "host": socket.gethostname()}
     first = 1000 + ports[0] % 8000  # Lightning's port is that of the job's last four digits
     (folder / "slurm.conf").write_text(CONFIGURATION.format(**values, first=first))
@@ -156,7 +156,11 @@ def _stop(slurm: Slurm, daemons: Sequence[subprocess.Popen[bytes]]) -> None:
     """End jobs, daemons (the last started first), and then whatever else was started in this SLURM."""
     if len(daemons) == 3:
         subprocess.run(
-            ["scancel", "--user=root"], env=os.environ | slurm.environment, capture_output=True, timeout=30, check=False
+            ["scancel", "--user=root"],
+            env=os.environ | slurm.environment,
+            capture_output=True,
+            timeout=120,
+            check=False,
         )
     for daemon in reversed(daemons):
         daemon.terminate()

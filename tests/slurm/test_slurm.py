@@ -12,11 +12,12 @@ from fsbench.grid.spec import read_grid
 from fsbench.records.record import Record, find_records
 from tests.cli.commands import environments_of_ranks, run_command
 from tests.cli.conftest import environment_of_test
+from tests.cli.pausing import pause_training
 from tests.cli.test_flows import the_record
 from tests.cli.test_killed import same
 from tests.slurm.cluster import processes_of, started_slurm
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(50)
 
 FSBENCH = [sys.executable, "-m", "fsbench"]
 
@@ -64,13 +65,15 @@ def test_a_grid_as_an_array_of_jobs(slurm, fsbench, warm, small_demo, tmp_path):
 
 def test_a_training_in_two_tasks_is_requeued_and_cancelled_and_goes_on(slurm, warm_process, training, tmp_path):
     """The record of two processes that nobody disturbed, and the hash of one process."""
-    whole, runs = tmp_path / "whole", tmp_path / "runs"
-    environment = environment_of_test(tmp_path)
+    whole, runs, goes_on = tmp_path / "whole", tmp_path / "runs", tmp_path / "goes on"
+    environment, pauses = environment_of_test(tmp_path), pause_training(goes_on)
+    goes_on.touch()
     ended = warm_process.call_ranks(
-        training(whole, 2), tmp_path, [environment | rank for rank in environments_of_ranks(2)]
+        training(whole, 2, *pauses), tmp_path, [environment | rank for rank in environments_of_ranks(2)]
     )
     assert [done.returncode for done in ended] == [0, 0], ended[0].stderr
-    command, given = [*FSBENCH, *training(runs, 2)], environment | slurm.environment
+    goes_on.unlink()
+    command, given = [*FSBENCH, *training(runs, 2, *pauses)], environment | slurm.environment
     log = tmp_path / "job.log"
 
     def starts() -> int:
@@ -84,13 +87,14 @@ def test_a_training_in_two_tasks_is_requeued_and_cancelled_and_goes_on(slurm, wa
     slurm.call("scancel", job)
     slurm.wait(lambda: slurm.state(job) == "CANCELLED", "the end of a cancelled job")
     assert not find_records(runs)
+    goes_on.touch()
     job = slurm.submit(command, tmp_path, 2, given)
     slurm.wait(lambda: slurm.state(job) in ("COMPLETED", "FAILED"), f"the end of {log}")
     assert slurm.state(job) == "COMPLETED", log.read_text()
     record = the_record(runs)
     equal(record, the_record(whole))
     assert record.run["provenance"]["processes"] == 2
-    alone = warm_process.call(training(tmp_path / "alone", 1), tmp_path, environment)
+    alone = warm_process.call(training(tmp_path / "alone", 1, *pauses), tmp_path, environment)
     assert alone.returncode == 0 and the_record(tmp_path / "alone").path.name == record.path.name
 
 
@@ -110,7 +114,7 @@ def test_tasks_that_are_no_processes_of_the_run_are_refused_in_one_line(slurm, t
 def test_nothing_of_a_slurm_is_left(slurm):
     with pytest.raises(ZeroDivisionError), started_slurm() as other:
         other.call("sbatch", "--wrap=sleep 600", "--chdir=/tmp", "--output=/dev/null")
-        other.wait(lambda: "RUNNING" in other.call("squeue", "--noheader", "--format=%T"), "a job", 60)
+        other.wait(lambda: "RUNNING" in other.call("squeue", "--noheader", "--format=%T"), "a job", 120)
         assert len(processes_of(other)) >= 4
         raise ZeroDivisionError
     assert not processes_of(other) and not other.folder.exists()

@@ -51,6 +51,30 @@ class WrongSize(Sound):
         return Prediction(found.label_map[1:])
 
 
+class SilentAttention(Sound):
+    """It does not say what its maps mean."""
+
+    def forward(self, episode):
+        found = super().forward(episode)
+        found.attention = found.logits.sigmoid()[:, 1]
+        return found
+
+
+class EagerAttention(SilentAttention):
+    """It has the map also where nobody keeps it."""
+
+    attention_meaning = "brightness"
+
+
+class LoudAttention(SilentAttention):
+    attention_meaning = "brightness"
+
+    def forward(self, episode):
+        found = super().forward(episode)
+        found.attention = 2 * found.attention
+        return found
+
+
 class OneWay(Sound):
     def forward(self, episode):
         assert episode.support.shape[1] < 5

@@ -39,6 +39,19 @@ def test_a_method_that_breaks_the_rule_is_found(name):
     assert "expected" in outcome.text
 
 
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        (broken.SilentAttention, "attention_meaning is empty"),
+        (broken.LoudAttention, r"attention in .*\.\..*0\.\.1"),
+        (broken.EagerAttention, "attention where keeps_soft_masks is False"),
+    ],
+)
+def test_attention_has_a_meaning_is_a_share_and_costs_nothing_unasked(method, message):
+    outcome = run_check("shapes", Subject(method, 32))
+    assert outcome.status == "failed" and re.search(message, outcome.text), outcome
+
+
 @pytest.mark.parametrize("name", [name for name in CHECKS if name not in ("another-process", "overfit")])
 def test_a_sound_method_passes(name):
     outcome = run_check(name, Subject(broken.Sound, 32, memory_episodes=40))

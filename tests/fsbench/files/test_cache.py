@@ -157,7 +157,7 @@ def test_several_processes_at_once(cache, monkeypatch):
         for number in range(4)
     ]
     for process in running:
-        _, err = process.communicate(timeout=100)
+        _, err = process.communicate(timeout=400)
         assert process.returncode == 0 and not err, err
     entries = cache_entries()
     assert 0 < sum(entry.size for entry in entries) <= 2e6 + 4 * 250_000

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import socket
-import struct
 import tarfile
 import zipfile
 import zlib
@@ -26,6 +25,7 @@ from fsbench.files.arrays import read_matlab, read_npz, read_parquet
 from fsbench.files.opening import LIMITS, gunzip
 from fsbench.files.yaml_files import parse_yaml
 from fsbench.predict.labelme import paint_labelme
+from tests.png_file import png_file
 
 
 def no_file(folder: Path, kind: str) -> str:
@@ -142,12 +142,7 @@ def test_a_manifest_that_decompresses_to_too_much(tmp_path):
 
 def png(width: int, height: int) -> bytes:
     """The beginning of a PNG of that size."""
-
-    def chunk(name: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"x")) + chunk(b"IEND", b"")
+    return png_file(width, height, (b"IDAT", zlib.compress(b"x")))
 
 
 @pytest.mark.parametrize(("side", "read"), [(60_000, read_image), (60_000, read_label_map), (13_000, read_label_map)])

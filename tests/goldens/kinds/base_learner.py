@@ -12,8 +12,9 @@ from datamodules.datasets.pascal import Pascal
 from datamodules.loading.augment import Augmentation
 from datamodules.loading.distributed import TrainingBatches
 from fsbench.data.batch import normalised
+from fsbench.data.label_maps import way_labels
 from fsbench.data.step_division import StepDivision
-from fsbench.data.transforms import resize_labels_padded, resize_padded, way_labels
+from fsbench.data.transforms import resize_labels_padded, resize_padded
 from fsbench.metrics.confusion import background_intersection_union, intersection_union, mean_iou
 from fsbench.metrics.episodic import count
 from methods.hmnet.base_training import label_map, pixel_loss, poly_schedule, sgd
@@ -80,7 +81,7 @@ def base_augmentation(case: Case) -> Comparisons:
         changed, labels = augmentation(image, label.astype(np.uint8), rng)
         if "next_random_after" in drawn:
             yield equal(f"{i}: draws", rng.random(), drawn["next_random_after"])
-        yield _alike(case, f"out.image_{i}", normalised(torch.from_numpy(changed).permute(2, 0, 1)))
+        yield _alike(case, f"out.image_{i}", normalised(torch.from_numpy(changed)))
         yield _few_differ(case, f"out.label_{i}", torch.from_numpy(labels))
 
 

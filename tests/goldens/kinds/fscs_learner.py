@@ -105,7 +105,8 @@ def _run(case: Case, dtype: torch.dtype) -> tuple[dict[str, Tensor], dict[str, T
     if c.get("loss") is None or not _has_truth(case):
         return values, {}
     present = case.tensors["in.presence"].flatten()
-    loss = Method(net).losses(labels, low, present, target)["loss"]
+    in_training = net(query, support, masks)  # the correlation computed again in the backward pass
+    loss = Method(net).losses(*in_training, present, target)["loss"]
     loss.backward()
     values["out.loss"] = loss[None]
     return values, {name: p.grad for name, p in net.named_parameters() if p.grad is not None}

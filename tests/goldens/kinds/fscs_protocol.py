@@ -9,7 +9,8 @@ from PIL import Image
 from datamodules.lists.official import read_official
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD
 from fsbench.data.dataset import VOID, PairList
-from fsbench.data.transforms import resize_image, resize_labels, way_labels
+from fsbench.data.label_maps import resize_labels, way_labels
+from fsbench.data.transforms import resize_image
 from fsbench.episodes.pools import Pool, size_pool
 from fsbench.episodes.samplers import Episode, augment, draw_episode
 from fsbench.metrics.confusion import background_intersection_union, intersection_union

@@ -13,7 +13,8 @@ from PIL import Image
 from datamodules.lists.official import checksums, read_official
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD
 from fsbench.data.dataset import VOID, Pair, PairList, pairs_sha256
-from fsbench.data.transforms import resize_image, resize_labels, way_labels
+from fsbench.data.label_maps import resize_labels, way_labels
+from fsbench.data.transforms import resize_image
 from fsbench.episodes.pools import Pool
 from fsbench.episodes.samplers import Episode, hsnet_episodes, loader_seeds, pfenet_episode
 from tests.goldens.harness import EXACT, Case, Comparison, Comparisons, Skipped, absolute, equal

@@ -63,7 +63,7 @@ def head(case: Case) -> Comparisons:
     found["meta_logits"] = output.meta
     side = c["image_side"]
     final, meta = (
-        F.interpolate(x, (side, side), mode="bilinear", align_corners=True) for x in output.__dict__.values()
+        F.interpolate(x, (side, side), mode="bilinear", align_corners=True) for x in (output.final, output.meta)
     )
     if training and "in.query_mask" in t:
         losses = net.losses(output, t["in.query_mask"])

@@ -26,7 +26,8 @@ def transforms(case: Case) -> Comparisons:
         else:
             rng = random.Random(c["seed"])
             if name == "train_pipeline":
-                found = Augmentation(c["crop"], tuple(c["scale"]))(image, label, rng)
+                planes, changed = Augmentation(c["crop"], tuple(c["scale"]))(image, label, rng)
+                found = planes.transpose(1, 2, 0), changed
             else:
                 single = {"scale": Scale(tuple(c.get("scale", ()))), "rotate": Rotate(), "blur": blur, "flip": flip}
                 found = (single.get(name) or Crop(c["shape"][0]))(image, label, rng)

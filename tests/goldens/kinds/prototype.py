@@ -2,13 +2,13 @@
 
 import torch
 
+from methods.modules.class_logits import resize_logits
 from methods.prototype import (
     build_prototypes,
     cell_weights,
     cosines,
     normalise,
     presence,
-    resize_logits,
     token_logits,
 )
 from tests.goldens.harness import EXACT, Case, Comparisons, Tolerance, absolute
