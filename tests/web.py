@@ -17,6 +17,7 @@ class Web:
         ranges: Send parts when asked for them.
         break_after: Bytes of each answer, in turn, after which the connection is cut; then answers are whole.
         answers: HTTP status of each request, in turn; then 200.
+        drops: Connections still to be closed without an answer when they ask for one of the files.
         delays: Seconds before the header of each answer, in turn.
         headers: More headers of every answer.
         requests: (path, Range header) of all requests.
@@ -27,6 +28,7 @@ class Web:
         self.ranges = True
         self.break_after: list[int] = []
         self.answers: list[int] = []
+        self.drops = 0
         self.delays: list[float] = []
         self.headers: dict[str, str] = {}
         self.requests: list[tuple[str, str | None]] = []
@@ -43,6 +45,10 @@ def serve() -> Iterator[Web]:
         def do_GET(self) -> None:
             asked = self.headers.get("Range")
             web.requests.append((self.path, asked))
+            if web.drops and self.path in web.files:
+                web.drops -= 1
+                self.close_connection = True
+                return
             if web.delays:
                 time.sleep(web.delays.pop(0))
             status = web.answers.pop(0) if web.answers else 200
@@ -62,6 +68,8 @@ def serve() -> Iterator[Web]:
         def answer(self, status: int, body: bytes, more: dict[str, str] | None = None) -> None:
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
+            if self.command != "HEAD":
+                self.send_header("Connection", "close")  # else a client may ask again on a connection that is closing
             for name, value in {**web.headers, **(more or {})}.items():
                 self.send_header(name, value)
             self.end_headers()

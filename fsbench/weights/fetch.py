@@ -1,8 +1,10 @@
 """Bring published weight files into the folder of weights: verified, resumed, one process a file, licences accepted."""
 
+import itertools
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -75,7 +77,7 @@ class Fetcher:
             url = f"{self.url_base.rstrip('/')}/{file.name}"
         elif file.hub:
             self.say(f"{name}: fetching {file.hub} from the Hugging Face hub")
-            return _take_from_hub(file)
+            return _take_from_hub(file, self.retry)
         else:
             url = file.url
         self.say(f"{name}: fetching {url} ({file.size_in_words})")
@@ -152,11 +154,12 @@ def _take(source: Path, file: WeightFile, link: bool = False) -> None:
         raise DataError(f"cannot write {file.path} ({error.strerror}); make space and run it again") from error
 
 
-def _take_from_hub(file: WeightFile) -> None:
+def _take_from_hub(file: WeightFile, retry: RetryPolicy) -> None:
     """Let the hub's own code fetch the file to its cache, which resumes, and share it with the folder of weights.
 
-    `HF_HUB_OFFLINE`, `HF_HOME`, `HF_ENDPOINT` and a token mean what they mean to the hub's code. The hub names a large
-    file by its sha256, which is compared.
+    `HF_HUB_OFFLINE`, `HF_HOME`, `HF_ENDPOINT` and a token mean what they mean to the hub's code, which tries again
+    where a download breaks off, but not where its first question gets no answer: that is asked again here. The hub
+    names a large file by its sha256, which is compared.
 
     Raises:
         DataError: it cannot be had, or has another checksum than the hub says.
@@ -164,14 +167,20 @@ def _take_from_hub(file: WeightFile) -> None:
     from huggingface_hub import hf_hub_download  # half a second, and needed for one file only
 
     repository, _, name = file.hub.rpartition("/")
-    try:
-        blob = Path(hf_hub_download(repository, name)).resolve()
-    except Exception as error:  # of several libraries: no network, no such file, gated, offline, no space
-        reason = " ".join(str(error).split("\n")[0].split()) or type(error).__name__
-        raise DataError(
-            f"the hub gave no {file.hub}: {reason}; expected the file; run the same command again later, unset "
-            f"HF_HUB_OFFLINE if it is set, or {INSTEAD}"
-        ) from error
+    for attempt in itertools.count():
+        try:
+            blob = Path(hf_hub_download(repository, name)).resolve()
+            break
+        except Exception as error:  # of several libraries: no network, no such file, gated, offline, no space
+            settled = isinstance(error, OSError | ValueError)  # by the hub's code; others are a connection's
+            if not settled and attempt < retry.retries:
+                time.sleep(retry.backoff * 2**attempt)
+                continue
+            reason = " ".join(str(error).split("\n")[0].split()) or type(error).__name__
+            raise DataError(
+                f"the hub gave no {file.hub}: {reason}; expected the file; run the same command again later, unset "
+                f"HF_HUB_OFFLINE if it is set, or {INSTEAD}"
+            ) from error
     if len(blob.name) == 64 and (problem := Digest("sha256", blob.name).problem(blob)):
         raise DataError(f"{blob} is damaged: {problem}; remove it and run the same command again")
     _take(blob, file, link=True)

@@ -210,10 +210,15 @@ def test_the_hubs_own_code_fetches_what_is_on_the_hub(web: Web, weights: Path, t
     home = {"HF_ENDPOINT": web.url, "HF_HOME": str(tmp_path / "hub")}
 
     def run(**more: str) -> tuple[int, str]:
-        process = command("hubbed", **home | more)
+        process = command("hubbed", "--backoff", "0", "--retries", "3", **home | more)
         _, err = process.communicate(timeout=240)
         return process.returncode, err
 
+    web.drops = 4
+    status, err = run()
+    assert status == 2 and "the hub gave no owner/net/model.safetensors: Server disconnected" in err
+    assert web.requests.count((path, None)) == 4
+    web.drops = 1
     status, err = run()
     assert status == 0, err
     assert (weights / "hubbed.safetensors").read_bytes() == body
