@@ -72,11 +72,11 @@ def serve() -> Iterator[Web]:
                 self.send_header("Connection", "close")  # else a client may ask again on a connection that is closing
             for name, value in {**web.headers, **(more or {})}.items():
                 self.send_header(name, value)
-            self.end_headers()
-            if self.command == "HEAD":
-                return
-            cut = web.break_after.pop(0) if web.break_after and status in (200, 206) else len(body)
             with suppress(ConnectionError):  # who asked may be gone
+                self.end_headers()
+                if self.command == "HEAD":
+                    return
+                cut = web.break_after.pop(0) if web.break_after and status in (200, 206) else len(body)
                 self.wfile.write(body[:cut])
             self.close_connection = True
 

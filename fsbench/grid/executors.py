@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fsbench.engine.machine.fork_server import ForkedCell, ForkServer
-from fsbench.engine.machine.watchdog import child_environment, safe_imports
+from fsbench.engine.machine.watchdog import changed_environment, child_environment, safe_imports
 from fsbench.errors import SettingsError
 
 
@@ -160,10 +160,9 @@ class Submitit:
 
     def _array(self, jobs: Sequence[Job], tasks: int) -> list[Running]:
         """Start the jobs of one array. Jobs that the cluster refuses have failed, with its message in their logs."""
-        os.environ.update(safe_imports())  # which the job's processes inherit
         self.executor.update_parameters(tasks_per_node=tasks)
         try:
-            with self.executor.batch():
+            with changed_environment(safe_imports()), self.executor.batch():  # which the job's processes inherit
                 started = [self.executor.submit(run_cell, job.arguments, job.log) for job in jobs]
         except (RuntimeError, OSError) as error:  # submitit's are RuntimeErrors
             for job in jobs:

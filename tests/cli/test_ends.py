@@ -194,7 +194,7 @@ def test_two_ranks_of_which_one_loses_a_worker(fsbench, run_arguments, rank):
 def test_a_disk_that_is_full(spawn, run_arguments, tmp_path, method):
     """A limit of the size of files stands for it: the checkpoint of emat, prototype's table of counts."""
     words = run_arguments(method, "runs", "--data.episodes=900" if method == "prototype" else "--data.episodes=5")
-    process = spawn(*words)
+    process = spawn(*words, PYTHONDONTWRITEBYTECODE="1")  # Python would keep compiled modules that are cut off
     limit = {"prototype": 60_000, "emat": 200_000}[method]
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
     _, err = process.communicate(timeout=400)

@@ -21,7 +21,8 @@ def trap(tmp_path, monkeypatch) -> Path:
         (tmp_path / name / "__init__.py").write_text("from pathlib import Path\nPath('trapped').touch()\n")
         (tmp_path / name / "__main__.py").write_text("")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("PYTHONPATH", raising=False)
+    for name in ("PYTHONPATH", "PYTHONSAFEPATH"):
+        monkeypatch.delenv(name, raising=False)
     return tmp_path / "trapped"
 
 
@@ -75,9 +76,7 @@ def test_runs_of_a_grid_that_are_forked(trap, tmp_path):
 
 
 @pytest.mark.slow
-def test_jobs_of_submitit(trap, tmp_path, monkeypatch):
-    for name in ("PYTHONSAFEPATH", "PYTHONPATH"):  # restored at the end
-        monkeypatch.setenv(name, os.environ.get(name, ""))
+def test_jobs_of_submitit(trap, tmp_path):
     (job,) = Submitit("local", tmp_path / "jobs", 1, {}).start([Job(("--help",), tmp_path / "log")])
     wait_for_end(job)
     assert "usage: fsbench run" in (tmp_path / "log").read_text() and not trap.exists()

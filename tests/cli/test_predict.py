@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import fcntl
 import io
 import json
 import os
@@ -211,8 +212,10 @@ def test_a_torn_journal_loses_only_its_last_line(photos, support, tmp_path):
 
 
 def test_ctrl_c_leaves_what_is_finished(small_demo, support, tmp_path, spawn):
+    """It cannot come to its end before: it writes a line for each photo to a pipe that has no room for all of them."""
     arguments = [*support, "--query", str(small_demo / "JPEGImages"), "--out", str(tmp_path / "out")]
-    process = spawn("predict", *PROTOTYPE, *arguments)
+    process = spawn("predict", *PROTOTYPE, *arguments, PYTHONUNBUFFERED="1")
+    fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, resource.getpagesize())
     journal = tmp_path / "out" / "journal.jsonl"
     end = time.monotonic() + 240
     while not (journal.is_file() and journal.read_bytes().count(b"\n") > 5):
@@ -233,7 +236,7 @@ def test_a_full_disk_is_one_line(photos, support, tmp_path, spawn):
     """A limit of the size of files stands for it; the name of the folder has a character that clears the screen."""
     out = tmp_path / "ou\x1bt"
     words = ["predict", *support, "--query", str(photos), "--out", str(out), "--method", "prototype", *PROTOTYPE]
-    process = spawn(*words)
+    process = spawn(*words, PYTHONDONTWRITEBYTECODE="1")  # Python would keep compiled modules that are cut off
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (200, 200))
     _, err = process.communicate(timeout=400)
     lines = [line for line in err.splitlines() if line.startswith("fsbench: error")]

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.ports import free_port
@@ -169,8 +169,13 @@ def _stop(slurm: Slurm, daemons: Sequence[subprocess.Popen[bytes]]) -> None:
         except subprocess.TimeoutExpired:
             daemon.kill()
             daemon.wait()
-    for process in processes_of(slurm):
-        os.kill(process, signal.SIGKILL)
+    ends = time.monotonic() + 240
+    while left := processes_of(slurm):  # what is killed takes a moment to go
+        assert time.monotonic() < ends, f"these processes of {slurm.folder} do not end: {left}"
+        for process in left:
+            with suppress(ProcessLookupError):  # it has ended meanwhile
+                os.kill(process, signal.SIGKILL)
+        time.sleep(0.02)
 
 
 def processes_of(slurm: Slurm) -> list[int]:

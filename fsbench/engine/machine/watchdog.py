@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -63,6 +63,21 @@ def safe_imports() -> dict[str, str]:
     return {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(folders + given)}
 
 
+@contextmanager
+def changed_environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables of this process within the block, and give them back the values that they had."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
 def is_broken_collective(error: RuntimeError) -> bool:
     """Return whether `error` is that of a collective (gloo's, NCCL's) which another process has left."""
     kinds = ("DistBackendError", "DistNetworkError", "DistStoreError")
@@ -97,8 +112,8 @@ class ProcessWatchdog:
         self._finished = threading.Event()
 
     def __enter__(self) -> "ProcessWatchdog":
-        self._before = {name: os.environ.get(name) for name in (PARENT, *safe_imports())}
-        os.environ.update({**safe_imports(), PARENT: str(os.getpid())})
+        self._variables = changed_environment({**safe_imports(), PARENT: str(os.getpid())})
+        self._variables.__enter__()
         self._launcher: Any = sys.modules.get(LAUNCHER)  # whoever starts ranks has imported it
         self._observe = getattr(self._launcher, OBSERVER, None)
         if self._observe is not None:
@@ -112,11 +127,7 @@ class ProcessWatchdog:
             self._leave_one_message()
         if self._observe is not None:
             setattr(self._launcher, OBSERVER, self._observe)
-        for name, value in self._before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        self._variables.__exit__(None, None, None)
 
     def lost_peer(self) -> RunError:
         """Return the error of a process whose connection to another one of the run broke.

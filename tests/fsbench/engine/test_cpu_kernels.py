@@ -106,7 +106,7 @@ def test_a_run_from_before_the_choice_has_torchs_default(tmp_path, begun):
 
 def test_other_ranks_take_the_choice_of_rank_0(maker, tmp_path, monkeypatch):
     maker("GenuineIntel")
-    timer = threading.Timer(0.2, lambda: (tmp_path / FILE).write_text('{"cpu_kernels": "onednn"}'))
+    timer = threading.Timer(0.2, lambda: folder_of(tmp_path).write_json(FILE, {"cpu_kernels": "onednn"}))
     timer.start()
     assert kernels_of_run(folder_of(tmp_path, rank=1), "auto", "32-true", CPU) == ("onednn", True)
     timer.join()

@@ -18,12 +18,14 @@ def test_a_process_that_is_stopped_ends(tmp_path):
 
 @pytest.fixture
 def slurm(tmp_path, monkeypatch):
-    """slurm() -> the scripts that a pretended cluster was given; it refuses jobs of 8 tasks."""
+    """slurm() -> the scripts that a pretended cluster was given; it refuses jobs of 8 tasks, and those that would
+    import from their working folder."""
     bin, given = tmp_path / "bin", tmp_path / "given"
     bin.mkdir()
     given.mkdir()
     sbatch = f"""#!/bin/sh
     if grep -q ntasks-per-node=8 "$1"; then echo "sbatch: error: no node has 8" >&2; exit 1; fi
+    [ "$PYTHONSAFEPATH" = 1 ] || exit 1
     cp "$1" {given}/
     echo "Submitted batch job $(ls {given} | wc -l)"
     """
@@ -37,7 +39,9 @@ def slurm(tmp_path, monkeypatch):
 def test_jobs_of_an_array_have_one_number_of_tasks(slurm, tmp_path):
     executor = Submitit("slurm", tmp_path / "submitit", 2, {})
     jobs = [Job(("--a",), tmp_path / f"log{place}", tasks) for place, tasks in enumerate((4, 1, 8, 4))]
+    before = dict(os.environ)
     started = executor.start(jobs)
+    assert dict(os.environ) == before  # the jobs' variables are theirs alone
     scripts = {line: script for script in slurm() for line in script.splitlines() if "ntasks-per-node" in line}
     assert set(scripts) == {"#SBATCH --ntasks-per-node=4", "#SBATCH --ntasks-per-node=1"}
     assert "--array=0-1%2" in scripts["#SBATCH --ntasks-per-node=4"]
