@@ -5,6 +5,7 @@ it merges them, and keys are compared with the sources of the classes, which fin
 this cannot decide is left to the parser.
 """
 
+import json
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ GROUPS = ("seed_everything", "task", "trainer", "model", "data", "run", "optimiz
 ASKING = ("help", "print_config")
 """Last parts of arguments that show something instead of running."""
 _SOURCES = {"trainer": "lightning.pytorch.trainer.trainer.Trainer", "run": "fsbench.config.compose.RunOptions"}
+_DEEP = 4
+"""Parts of the shortest key, such as `model.init_args.backbone.weights`, that the parser hands on twice."""
 _BUILT = {"model": ("model",), "data": ("data",), "dataset": ("data", "init_args", "dataset")}
 """Places of the classes that a run builds."""
 
@@ -82,6 +85,42 @@ def read_arguments(arguments: Sequence[str], options: Iterable[str] = ()) -> tup
             values = merge_settings(values, _with_class_paths(nested(parts, parse_value(value))))
             errors += _unknown_keys(key, value, parts, values)
     return values, errors
+
+
+def with_nulls(arguments: Sequence[str]) -> list[str]:
+    """Write each setting that holds null, deep in a class, as the text of a configuration file.
+
+    jsonargparse passes `--model.backbone.weights=null` on to the parser of the inner class by Python's `str`, so that a
+    parameter of type `str | None` would be the word "None", and one of type `int | None` be refused.
+
+    Args:
+        arguments: in LightningCLI's form.
+
+    Returns:
+        The arguments; `--config={"model": …}` stands where such a setting stood.
+    """
+    result: list[str] = []
+    words = list(arguments)
+    while words:
+        word = words.pop(0)
+        key, sign, value = word.partition("=")
+        parts = full_key(key.removeprefix("--"))
+        if not word.startswith("--") or len(parts) < _DEEP or parts[-1] in ASKING or parts[-1].endswith("+"):
+            result.append(word)
+            continue
+        if not sign and words and not words[0].startswith("--"):
+            value = words.pop(0)
+            word = f"{word}={value}"
+        read = parse_value(value) if value else value
+        result.append(f"--config={json.dumps(nested(parts, read))}" if _holds_null(read) else word)
+    return result
+
+
+def _holds_null(value: Any) -> bool:
+    """Return whether a value, or one within it, is None."""
+    if isinstance(value, Mapping):
+        return any(map(_holds_null, value.values()))
+    return value is None or (isinstance(value, list) and any(map(_holds_null, value)))
 
 
 def described_keys(arguments: Sequence[str]) -> str:

@@ -19,9 +19,9 @@ from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 from fsbench.backbones.onednn import KernelChoice
-from fsbench.config.argument_check import no_option, read_arguments
+from fsbench.config.argument_check import no_option, read_arguments, with_nulls
 from fsbench.config.class_file import load_class_file
-from fsbench.config.limits import check_plain_values, check_trainer
+from fsbench.config.limits import check_nulls, check_plain_values, check_trainer
 from fsbench.config.registry import (
     TaskName,
     check_known,
@@ -115,6 +115,9 @@ class SuiteCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         values = self.config.as_dict()
         check_plain_values(values)
+        for part in ("model", "data"):
+            check_nulls(resolve_name(values[part]["class_path"]), values[part].get("init_args") or {}, part)
+        check_nulls(RunOptions, values["run"], "run")
         if self.build:
             check_trainer(values["trainer"])
             super().instantiate_classes()
@@ -160,7 +163,7 @@ def parse(arguments: Sequence[str], build: bool = True) -> SuiteCLI:
         if reference := value_at(values, ("run", option)):
             load_class_file(str(reference))
     with _plain_errors():
-        return SuiteCLI(list(arguments), build)
+        return SuiteCLI(with_nulls(arguments), build)
 
 
 def _check_files(arguments: Iterable[str]) -> None:

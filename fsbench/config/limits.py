@@ -1,11 +1,15 @@
 """Numbers and files of the command line: checked before anything starts."""
 
 import argparse
+import inspect
 import math
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any
+from pkgutil import resolve_name
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
 from fsbench.errors import SettingsError
 
@@ -110,6 +114,39 @@ def check_trainer(settings: Mapping[str, Any]) -> None:
     devices, nodes = settings.get("devices"), settings.get("num_nodes", 1)
     if type(devices) is int and type(nodes) is int and devices * nodes > MOST_PROCESSES:
         raise SettingsError(f"{devices * nodes} processes are asked for, expected at most {MOST_PROCESSES}")
+
+
+def check_nulls(kind: Any, values: Mapping[str, Any], key: str) -> None:
+    """Raise SettingsError for a null where a class's argument takes none, which the parser does not look at.
+
+    Args:
+        kind: the class, or a dataclass; a function is not checked.
+        values: its arguments as plain values; further classes in them have `class_path` and `init_args`.
+        key: their place in the configuration, for messages.
+    """
+    if not inspect.isclass(kind):
+        return
+    try:
+        hints = get_type_hints(kind.__init__)
+    except NameError:  # names that are imported for type checkers only
+        hints = {}
+    parameters = inspect.signature(kind).parameters
+    for name, value in values.items():
+        hint, place = hints.get(name, Any), f"{key}.{name}"
+        if value is None and name in parameters:
+            default = parameters[name].default
+            if default is not None and not _takes_null(hint):
+                expected = hint.__name__ if inspect.isclass(hint) else str(hint).replace("typing.", "")
+                advice = "give one" if default is inspect.Parameter.empty else "leave it out for its default"
+                raise SettingsError(f"{place} is null, expected {expected}; {advice}")
+        elif isinstance(value, Mapping) and isinstance(value.get("class_path"), str):
+            check_nulls(resolve_name(value["class_path"]), value.get("init_args") or {}, place)
+        elif isinstance(value, Mapping) and is_dataclass(hint):
+            check_nulls(hint, value, place)
+
+
+def _takes_null(hint: Any) -> bool:
+    return hint is Any or any(part in (None, NoneType) for part in (hint, *get_args(hint)))
 
 
 def check_plain_values(values: Any, key: str = "") -> None:

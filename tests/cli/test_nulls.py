@@ -1,0 +1,83 @@
+"""`null` on the command line is no value, however deep its key lies, and is refused where none may be missing."""
+
+import json
+
+import pytest
+import yaml
+
+from datamodules.datasets.folder import Folder
+from fsbench.cli.main import main
+from fsbench.config.argument_check import with_nulls
+from fsbench.config.compose import parse
+from fsbench.config.limits import check_nulls
+from fsbench.config.settings import nested
+from fsbench.errors import SettingsError
+from fsbench.paths import CONFIGS
+
+FILES = [f"--config={CONFIGS / part}.yaml" for part in ("base", "methods/emat", "data/demo")]
+RANDOM = "--model.backbone.weights=random"
+
+
+@pytest.mark.parametrize("null", ["null", "~", "Null"])
+@pytest.mark.parametrize("key", ["model.backbone.weights", "model.init_args.backbone.weights"])
+@pytest.mark.parametrize(
+    "start", [["run", *FILES], ["bench", "--method", "emat", "--dataset", "demo"]], ids=["run", "bench"]
+)
+def test_null_takes_back_what_was_set_before(capsys, start, key, null):
+    with pytest.raises(SystemExit, match="0"):
+        main([*start, RANDOM, "--model.backbone.cache_mib=7", f"--{key}={null}", "--print_config"])
+    backbone = yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]["backbone"]
+    assert backbone["weights"] is None and (backbone["name"], backbone["cache_mib"]) == ("demo", 7)
+
+
+@pytest.mark.parametrize("words", [["--weights", "null"], ["--model.backbone.weights", "null"]])
+def test_null_as_a_word_of_its_own(capsys, words):
+    with pytest.raises(SystemExit, match="0"):
+        main(["bench", "--method", "emat", "--dataset", "demo", *words, "--print_config"])
+    assert yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]["backbone"]["weights"] is None
+
+
+def test_what_is_set_after_null_holds():
+    composed = parse([*FILES, "--model.backbone.weights=null", "--model.backbone.weights=random:3"], build=False)
+    assert composed.config["model"].init_args.backbone.weights == "random:3"
+
+
+def test_a_run_takes_the_usual_weights_for_null(warm, run_arguments, tmp_path):
+    made = warm(*run_arguments("prototype", tmp_path / "runs"), RANDOM, "--model.backbone.weights=null")
+    assert made.returncode == 0, made.stderr
+    (file,) = (tmp_path / "runs").glob("*/run.json")
+    assert json.loads(file.read_text())["identity"]["backbone"]["weights"].startswith("official ")
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [
+        ("model.backbone.cache_mib", "int"),
+        ("model.backbone.name", "str"),
+        ("model.learning_rate", "float"),
+        ("data.way", "int"),
+        ("data.dataset.root", "str"),
+    ],
+)
+def test_null_is_refused_where_something_must_be(capsys, tmp_path, key, kind):
+    """In a file, too, where the parser takes it for anything."""
+    *parents, name = key.replace("dataset.", "dataset.init_args.").split(".")
+    file = tmp_path / "settings.yaml"
+    file.write_text(json.dumps(nested([parents[0], "init_args", *parents[1:], name], None)))
+    expected = f"{key} is null, expected {kind}; leave it out for its default"
+    with pytest.raises(SettingsError) as error:
+        parse([*FILES, f"--config={file}"], build=False)
+    assert str(error.value) == expected
+    assert main(["run", *FILES, f"--{key}=null"]) == 2
+    assert capsys.readouterr().err == f"fsbench: error: {expected}\n"
+
+
+def test_null_is_refused_for_what_has_no_default():
+    with pytest.raises(SettingsError, match=r"^data\.dataset\.root is null, expected str; give one$"):
+        check_nulls(Folder, {"root": None}, "data.dataset")
+
+
+def test_other_arguments_are_left_as_they_are():
+    arguments = [*FILES, "--data.manifest=null", "--model.backbone.weights=None", "--model.backbone.name=x", "--data"]
+    arguments += ["--trainer.limit_train_batches=null", "--model.backbone.weights", "--print_config", "--model=EMAT"]
+    assert with_nulls(arguments) == arguments
