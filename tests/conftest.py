@@ -5,6 +5,7 @@ import os
 # readline gives it to the processes that pytest starts: outputs would be wrapped
 os.environ.pop("COLUMNS", None)
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # short parallel regions crawl on a busy machine otherwise
+os.environ["no_proxy"] = "*"  # the servers that tests ask are on this machine
 
 import torch
 
@@ -57,6 +58,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "cache"
     monkeypatch.setenv("FSBENCH_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def torch_as_started() -> None:
+    """Take deterministic kernels back, which a run in this process has set: they warn, and calculate otherwise."""
+    if torch.get_deterministic_debug_mode():
+        torch.set_deterministic_debug_mode("default")
 
 
 @pytest.fixture(scope="session")

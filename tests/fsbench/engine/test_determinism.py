@@ -53,7 +53,7 @@ def test_a_table_says_so(make):
 
 
 @pytest.fixture
-def torch_as_started(monkeypatch):
+def torch_before_runs(monkeypatch):
     """As before the compiler is imported, with settings that are restored."""
     monkeypatch.delitem(sys.modules, "torch._inductor.config", raising=False)
     for name in VARIABLES:
@@ -73,7 +73,7 @@ VARIABLES = ("TORCHINDUCTOR_DETERMINISTIC", "CUBLAS_WORKSPACE_CONFIG")
     ("mode", "debug_mode", "variables", "benchmark"),
     [("warn", 1, ("1", ":4096:8"), False), (True, 2, ("1", ":4096:8"), False), (False, 0, ("0", "as it was"), True)],
 )
-def test_the_trainers_arguments_are_followed(torch_as_started, mode, debug_mode, variables, benchmark):
+def test_the_trainers_arguments_are_followed(torch_before_runs, mode, debug_mode, variables, benchmark):
     left = set_determinism({"deterministic": mode, "benchmark": None, "devices": 1})
     assert left == {"deterministic": None, "benchmark": None, "devices": 1}
     assert torch.get_deterministic_debug_mode() == debug_mode
@@ -82,12 +82,12 @@ def test_the_trainers_arguments_are_followed(torch_as_started, mode, debug_mode,
 
 
 @pytest.mark.parametrize(("mode", "benchmark"), [(None, None), ("warn", True)])
-def test_what_is_not_asked_for_or_needs_a_warning_is_left_to_the_trainer(torch_as_started, mode, benchmark):
+def test_what_is_not_asked_for_or_needs_a_warning_is_left_to_the_trainer(torch_before_runs, mode, benchmark):
     arguments = {"deterministic": mode, "benchmark": benchmark}
     assert set_determinism(arguments) == arguments and torch.get_deterministic_debug_mode() == 0
 
 
-def test_once_the_compiler_is_there_the_trainer_sets_it(torch_as_started, monkeypatch):
+def test_once_the_compiler_is_there_the_trainer_sets_it(torch_before_runs, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch._inductor.config", None)
     arguments = {"deterministic": True, "benchmark": False}
     assert set_determinism(arguments) == arguments and torch.get_deterministic_debug_mode() == 0

@@ -179,7 +179,8 @@ def command(*names: str, **more: str) -> "subprocess.Popen[str]":
     )
     arguments = [sys.executable, "-c", code, str(table.TABLE), "weights", "fetch", *names, "--accept-licence"]
     pipe = subprocess.PIPE
-    return subprocess.Popen(arguments, stdout=pipe, stderr=pipe, text=True, env=os.environ | more)
+    given = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGINGFACE_"))}
+    return subprocess.Popen(arguments, stdout=pipe, stderr=pipe, text=True, env=given | more)
 
 
 @pytest.mark.slow
@@ -214,10 +215,11 @@ def test_the_hubs_own_code_fetches_what_is_on_the_hub(web: Web, weights: Path, t
         _, err = process.communicate(timeout=240)
         return process.returncode, err
 
-    web.drops = 4
+    web.drops = 1000
     status, err = run()
-    assert status == 2 and "the hub gave no owner/net/model.safetensors: Server disconnected" in err
-    assert web.requests.count((path, None)) == 4
+    assert status == 2 and "the hub gave no owner/net/model.safetensors: " in err
+    asked = web.requests.count((path, None))
+    assert asked >= 4 and asked % 4 == 0  # each of the four attempts may be several of the hub's code
     web.drops = 1
     status, err = run()
     assert status == 0, err
