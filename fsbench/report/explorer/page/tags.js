@@ -1,11 +1,23 @@
-// Tags of episodes, kept in this browser under the hashes of the manifests, and taken along as a file.
+// Tags of episodes, kept in this browser under the hashes of the manifests, and taken along as a file. Several tabs may
+// show the same episodes: each change is made on what the browser keeps now, and the other tabs hear of it.
 
 class Tags {
   constructor(episodes) {
     this.episodes = episodes;
     this.place = `fsbench-tags-${episodes.folds.map((fold) => fold.sha256.slice(0, 16)).join("-")}`;
     this.named = new Map(); // name -> Set of places of episodes
-    try { this.add(JSON.parse(localStorage.getItem(this.place) ?? "{}")); } catch { /* no storage, or not ours */ }
+    this.isKept = true; // by the browser; where it keeps nothing, they live as long as the page
+    this.load();
+  }
+
+  // Take what the browser keeps now in the place of what this tab knows.
+  load() {
+    if (!this.isKept) return;
+    try {
+      const lists = JSON.parse(localStorage.getItem(this.place) ?? "{}") ?? {};
+      this.named.clear();
+      this.add(lists);
+    } catch { /* no storage, or not ours */ }
   }
 
   // Take over {name: ["fold.index", …]}; returns how many episodes were found.
@@ -28,6 +40,7 @@ class Tags {
 
   // Give the tag to episodes, or take it from them; a tag without episodes is gone.
   mark(name, places, isGiven) {
+    this.load();
     const set = this.set(name);
     for (const i of places) {
       if (isGiven) set.add(i);
@@ -42,7 +55,7 @@ class Tags {
   }
 
   keep() {
-    try { localStorage.setItem(this.place, JSON.stringify(this.lists())); } catch { /* no storage */ }
+    try { localStorage.setItem(this.place, JSON.stringify(this.lists())); } catch { this.isKept = false; }
   }
 
   text() {
@@ -56,6 +69,7 @@ class Tags {
     try { content = JSON.parse(text); } catch { return "This is no file of tags: expected the JSON that Export writes."; }
     const known = this.episodes.folds.map((fold) => fold.sha256), theirs = Object.values(content?.manifests ?? {});
     if (!content?.tags || !theirs.some((sha256) => known.includes(sha256))) return "These tags are of other episodes: their manifests have other hashes.";
+    this.load();
     const found = this.add(content.tags);
     this.keep();
     return `${found} tags of episodes were taken over.`;
@@ -83,6 +97,9 @@ class TagPanel {
       event.target.value = "";
       changed();
     });
+    const refresh = () => { tags.load(); changed(); };
+    addEventListener("storage", ({ key }) => { if (key === tags.place || key === null) refresh(); }); // null: all is cleared
+    addEventListener("pageshow", ({ persisted }) => { if (persisted) refresh(); }); // it slept and heard nothing
   }
 
   mark(name, places, isGiven) {

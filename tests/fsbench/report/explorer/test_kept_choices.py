@@ -3,8 +3,10 @@
 import json
 
 import numpy as np
+import pytest
 
 from fsbench.episodes.manifest import mismatches, read_manifest
+from tests.browser import wait_until
 from tests.fsbench.report.explorer.reader import Reader, expect
 
 
@@ -56,6 +58,86 @@ def test_tags_stay_and_travel(reading, tmp_path):
             reader.data["folds"][1]["sha256"], "y"))  # fmt: skip
         reader.page.set_input_files("#tag-import", tmp_path / "tags.json")
         expect(reader.page.locator("#tag-said")).to_contain_text("other hashes")
+
+
+def tab(reader, is_deaf=False):
+    """Another tab of the reader's browser at the same address; a deaf one hears nothing of other tabs."""
+    page = reader.page.context.new_page()
+    page.on("pageerror", lambda error: pytest.fail(str(error)))
+    if is_deaf:
+        page.add_init_script("addEventListener('storage', (event) => event.stopImmediatePropagation())")
+    page.goto(reader.page.url)
+    return Reader(page, reader.study)
+
+
+def give(reader, name):
+    """Tag the open episode; `box(…).click()` takes a tag away, and its box goes."""
+    reader.page.fill("#tag-name", name)
+    reader.page.get_by_role("button", name="Tag the open episode").click()
+    expect(box(reader, name)).to_be_checked()
+
+
+def names(reader):
+    return [text.strip() for text in reader.page.locator("#tag-list label").all_inner_texts()]
+
+
+def box(reader, name):
+    return reader.page.locator("#tag-list").get_by_role("checkbox", name=name)
+
+
+def test_tabs_see_each_others_tags(reading):
+    with reading("order=list&episode=0.4") as one:
+        two = tab(one)
+        give(one, "hard")
+        expect(box(two, "hard")).to_be_checked()
+        give(two, "odd")
+        expect(box(one, "odd")).to_be_checked()
+        two.page.get_by_role("group", name="Tag", exact=True).get_by_role("checkbox", name="hard").check()
+        assert two.shown() == 1
+        box(one, "hard").click()
+        expect(box(two, "hard")).to_have_count(0)
+        assert two.shown() == 0  # the filter by it stays
+        give(two, "late")
+        expect(box(one, "late")).to_be_checked()
+        box(one, "odd").press("Space")
+        expect(box(two, "odd")).to_have_count(0)
+        one.page.evaluate("localStorage.clear()")
+        expect(box(two, "late")).to_have_count(0)
+
+
+def test_a_tab_that_heard_nothing_overwrites_nothing(reading, tmp_path):
+    with reading("order=list&episode=0.4") as one:
+        give(one, "hard")
+        deaf = tab(one, is_deaf=True)
+        expect(box(deaf, "hard")).to_be_checked()
+        give(one, "odd")
+        box(one, "hard").click()
+        expect(box(one, "hard")).to_have_count(0)
+        assert box(deaf, "hard").is_checked() and box(deaf, "odd").count() == 0
+        wait_until(deaf.page, "!Object.values(localStorage).some((text) => text.includes('hard'))")
+        give(deaf, "easy")
+        expect(box(deaf, "odd")).to_be_checked()
+        expect(box(deaf, "hard")).to_have_count(0)
+        for reader in (one, tab(one)):
+            expect(box(reader, "easy")).to_be_checked()
+            assert names(reader) == ["odd", "easy"]
+        tags = json.dumps({"manifests": {"0": one.data["folds"][0]["sha256"]}, "tags": {"far": ["0.4"]}})
+        (tmp_path / "tags.json").write_text(tags)
+        box(one, "odd").click()
+        expect(box(one, "odd")).to_have_count(0)
+        wait_until(deaf.page, "!Object.values(localStorage).some((text) => text.includes('odd'))")
+        deaf.page.set_input_files("#tag-import", tmp_path / "tags.json")
+        expect(box(one, "far")).to_be_checked()
+        for reader in (one, deaf):
+            assert names(reader) == ["easy", "far"]
+
+
+def test_tags_of_a_browser_that_keeps_nothing_last_as_long_as_the_page(reading):
+    with reading("order=list&episode=0.4") as reader:
+        reader.page.evaluate("void (Storage.prototype.setItem = () => { throw new Error('full') })")
+        give(reader, "hard")
+        give(reader, "odd")
+        assert names(reader) == ["hard", "odd"]
 
 
 def test_a_saved_manifest_is_the_brushed_episodes(reading, index, tmp_path):
