@@ -18,7 +18,7 @@ from fsbench.files.written import is_half
 from fsbench.paths import cache_folder, cache_size
 
 KINDS = {
-    "rows": "rows of tables",
+    "rows": "rows of tables, and what was measured of masks",
     "features": "features of classification's images",
     "pixels": "pixels of every class in label maps",
     "instances": "annotations of COCO",

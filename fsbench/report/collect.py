@@ -127,8 +127,8 @@ def collect(
         pool: Does what takes long, see `workers`.
         published: Scores of papers.
         most: Largest number of methods that are compared in pairs; None: about 20.
-        measure: For metrics beyond the counts, see `compare`. Rows are then not cached, since they follow from the data
-            too.
+        measure: For metrics beyond the counts, see `compare`. It is cached where rows are then not, since they
+            follow from the data too.
     """
     groups = comparable(records)
     if measure is None:

@@ -13,9 +13,9 @@ from fsbench.metrics.scores import METRICS, ScoreStatistics
 from fsbench.metrics.trivial import ANSWERS, trivial_answers
 from fsbench.records.card import Cards
 from fsbench.records.description import notes, title
+from fsbench.records.figure_cache import cached_figures
 from fsbench.records.grouping import fold_of, variants
 from fsbench.records.record import Record
-from fsbench.records.row_cache import cached_row
 from fsbench.tables.blocks import DEFAULT, Block, Row, Subset, TableOptions
 from fsbench.tables.published.match import PublishedComparison, match_published
 from fsbench.tables.published.scores import PublishedScore
@@ -163,7 +163,7 @@ def _scored_row(
     if options.measure is not None and not answer:  # follows from files that the cache does not know
         return _decode_row(label, fold, compute())
     key = [ROW_VERSION, answer, options.by_class, options.metrics]
-    return cached_row(records, key, compute, partial(_decode_row, label, fold))
+    return cached_figures(records, key, compute, partial(_decode_row, label, fold))
 
 
 def _decode_row(label: str, fold: str, values: dict[str, Any]) -> Row:

@@ -6,20 +6,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fsbench.data.label_maps import resize_labels
-from fsbench.episodes.protocol import load_protocol
-from fsbench.errors import FsbenchError, RecordError, user_message
-from fsbench.metrics.boundary import boundary_counts
-from fsbench.metrics.calibration import BINS, bin_sums, soft_mask_sums
+from fsbench.errors import FsbenchError, user_message
+from fsbench.metrics.calibration import BINS, bin_of
 from fsbench.metrics.count_table import sum_by_class, sum_by_query
-from fsbench.metrics.scores import FROM_PREDICTIONS, ScoreStatistics
+from fsbench.metrics.scores import ScoreStatistics
 from fsbench.records.record import Record
-from fsbench.tables.rescoring.recount import Truth, last_slots, own_resolution, stored_predictions
+from fsbench.tables.rescoring.mask_sums import BOUNDARY, PIXELS, PRESENCE, mask_sums
+from fsbench.tables.rescoring.recount import Truth
 
 if TYPE_CHECKING:
     import polars as pl
-
-BOUNDARY, PRESENCE, PIXELS = FROM_PREDICTIONS
 
 
 @dataclass(frozen=True)
@@ -71,7 +67,7 @@ def measure(record: Record, metrics: Collection[str], open_truth: Callable[[Reco
     drawn = {BOUNDARY, PIXELS} & set(metrics)
     if drawn:
         try:
-            boundary, pixels = _mask_sums(record, drawn, open_truth)
+            boundary, pixels = mask_sums(record, drawn, open_truth)
             if PIXELS in drawn and pixels is None:
                 missing[PIXELS] = "it kept no soft masks (KEEP_PREDICTIONS=soft)"
         except FsbenchError as error:
@@ -81,39 +77,6 @@ def measure(record: Record, metrics: Collection[str], open_truth: Callable[[Reco
 
 def _presence_sums(frame: "pl.DataFrame") -> np.ndarray:
     score, present = frame["score"].fill_null(0.0).to_numpy().astype(float), frame["present"].to_numpy()
-    ones = np.ones(1)
-    sums = [bin_sums(score[i : i + 1], present[i : i + 1].astype(float), ones) for i in range(len(score))]
-    return np.stack(sums) if sums else np.zeros((0, BINS, 3))
-
-
-def _mask_sums(
-    record: Record, metrics: Collection[str], open_truth: Callable[[Record], Truth]
-) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Return the sums of boundaries and of soft masks; None of what is not asked for, and without soft masks.
-
-    Raises FsbenchError where there are no sound predictions or no data.
-    """
-    stored = stored_predictions(record)
-    truth, side = open_truth(record), own_resolution(record)
-    void = load_protocol(record.header["protocol"]).void
-    has_soft = PIXELS in metrics and stored.has_soft_masks
-    if BOUNDARY not in metrics and not has_soft:
-        return None, None
-    frame = record.episodes
-    boundary = np.zeros((len(frame), 2), dtype=np.int64)
-    pixels = np.zeros((len(frame), BINS, 3)) if has_soft else None
-    start = 0
-    for episode, ways in last_slots(frame):
-        target = truth(episode)
-        target = resize_labels(target, side, side) if side else target
-        predicted = stored.label_map(episode)
-        if predicted.shape != target.shape:
-            raise RecordError(f"episode {episode} has another size than the data at hand")
-        if BOUNDARY in metrics:
-            boundary[start : start + ways + 1] = boundary_counts(predicted, target, ways, void)
-        soft = stored.soft_masks(episode) if has_soft else None
-        if pixels is not None and soft is not None:
-            for slot, mask in enumerate(soft, 1):
-                pixels[start + slot] = soft_mask_sums(mask, target, slot, void)
-        start += ways + 1
-    return boundary if BOUNDARY in metrics else None, pixels
+    sums = np.zeros((len(frame), BINS, 3))
+    sums[np.arange(len(frame)), bin_of(score)] = np.stack([np.ones(len(frame)), score, present], 1)
+    return sums

@@ -9,6 +9,8 @@ import pytest
 
 from datamodules.datasets.folder import Folder
 from fsbench.cli.main import main
+from fsbench.data.rle import decode_rle
+from fsbench.records import predictions
 
 
 @pytest.fixture
@@ -47,6 +49,23 @@ def test_pages_have_the_measured_scores_where_there_are_any(study):
     pairs = [(line[0].split(",")[0], {line[1], line[2]}) for line in lines]
     assert pairs[0] == ("boundary-IoU", {"good", "poor"})
     assert [metric for metric, _ in pairs[1:]] == ["mIoU"] * 3
+
+
+def test_a_second_report_decodes_no_mask(study, monkeypatch):
+    decoded = []
+
+    def counting(way, height, width):
+        decoded.append(way)
+        return decode_rle(way, height, width)
+
+    monkeypatch.setattr(predictions, "decode_rle", counting)
+    names = ("index.html", "comparison.csv", "explorer.html")
+    pages = [{name: (study("pixel-ECE", "boundary-IoU", "mIoU") / name).read_text() for name in names}]
+    assert len(decoded) == 2 * 24
+    decoded.clear()
+    monkeypatch.setattr(predictions.StoredPredictions, "soft_masks", None)
+    pages.append({name: (study("pixel-ECE", "boundary-IoU", "mIoU") / name).read_text() for name in names})
+    assert not decoded and pages[0] == pages[1]
 
 
 def test_commands_print_the_scores_of_the_page(study, capsys):

@@ -1,9 +1,9 @@
-"""Cache of computed table rows, whose intervals take longer than all else of a table.
+"""Cache of figures that take long to compute: rows of tables with their intervals, and what is measured of masks.
 
-A run's own rows are in its folder and travel with it, those of several runs in the user's cache folder. A row is stored
-under a hash of everything it follows from, the version of the code included, with a digest of that hash and its values.
-A file is a convenience: a damaged or edited one counts as absent, and a folder that cannot be written to costs only
-time.
+Figures of one run are in its folder and travel with it, those of several runs in the user's cache folder. They are
+stored under a hash of everything they follow from, the version of the code included, with a digest of that hash and
+their values. A file is a convenience: a damaged or edited one counts as absent, and a folder that cannot be written to
+costs only time.
 """
 
 import json
@@ -17,22 +17,22 @@ from fsbench.files.cache import mark_used, note_added
 from fsbench.paths import cache_folder
 from fsbench.records.record import REPEAT, Record
 
-Row = TypeVar("Row")
+Figures = TypeVar("Figures")
 
 
-def cached_row(
+def cached_figures(
     records: list[Record],
     options: list[Any],
     compute: Callable[[], dict[str, Any]],
-    decode: Callable[[dict[str, Any]], Row],
-) -> Row:
-    """Return the cached row for (records, options), computing and storing it if absent.
+    decode: Callable[[dict[str, Any]], Figures],
+) -> Figures:
+    """Return the cached figures for (records, options), computing and storing them if absent.
 
     Args:
-        records: that the row is about.
-        options: whatever else it depends on, as JSON values; the version of the code is one of them.
-        compute: makes the row as JSON values.
-        decode: turns these into the row; raises ValueError and the like for values that are none.
+        records: that the figures are about.
+        options: whatever else they depend on, as JSON values; the version of the code is one of them.
+        compute: makes the figures as JSON values.
+        decode: turns these into the figures; raises ValueError and the like for values that are none.
     """
     source = fingerprint([options, [_state(record) for record in records]])
     name = source[:32]
@@ -44,10 +44,10 @@ def cached_row(
         with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # whatever `decode` raises of damage
             kept = read_json(file, "record")
             if kept["sha256"] == fingerprint([source, kept["row"]]):
-                row = decode(kept["row"])
+                figures = decode(kept["row"])
                 if file is shared:
                     mark_used(file)
-                return row
+                return figures
     values = json.loads(json.dumps(compute()))  # as they are read back
     text = json.dumps({"sha256": fingerprint([source, values]), "row": values})
     for file in files:
