@@ -12,7 +12,7 @@ import polars as pl
 from benchmarks.protocols.names import labelled_groups, labels
 from fsbench.engine.stored_data import Truths
 from fsbench.episodes.protocol import load_protocol
-from fsbench.errors import SettingsError
+from fsbench.errors import RecordError, SettingsError
 from fsbench.files import write_text
 from fsbench.metrics.bootstrap import Interval, differences, intervals
 from fsbench.metrics.count_table import episode_statistics, pair_statistics
@@ -38,6 +38,8 @@ Table = tuple[list[str], list[list[str]]]
 def write_tables(folders: Sequence[Path], origin: str, target: Path | None, long: Path | None = None) -> str:
     """Return the tables of finished runs in Markdown, and write them to `target` as the pages of the manual take them.
 
+    Below the tables stand the runs that the one of resolutions leaves out, with the reason.
+
     Args:
         folders: with finished runs.
         origin: how they were made, in words.
@@ -61,7 +63,7 @@ def write_tables(folders: Sequence[Path], origin: str, target: Path | None, long
     lines = []
     for name, (columns, rows) in tables.items():
         lines += [f"## {name}", "", *map(markdown_row, [columns, ["---"] * len(columns), *rows]), ""]
-    return "\n".join(lines)
+    return "\n".join([*lines, *left_out_of_resolution(records)])
 
 
 def _records(folders: Sequence[Path]) -> list[Record]:
@@ -165,12 +167,12 @@ def episodes_table(records: Sequence[Record]) -> Table:
 def resolution_table(records: Sequence[Record]) -> Table:
     """Count the same predictions at several resolutions; each figure with its difference to the run's own.
 
-    Predictions that are stored at fewer pixels than the largest of the sides are left out: they lack its detail.
+    Runs that `lacks_detail` gives a reason for are left out.
     """
     columns = ["method", "test", "protocol", "mIoU", *(f"at {_side_in_words(side)}" for side in SIDES)]
     names, rows = labels(records), []
     for record in records:
-        if "predictions" not in record.run or own_resolution(record) < max(SIDES):
+        if lacks_detail(record):
             continue
         truth, own = Truths(record), _whole(record, record.episodes)
         cells = [f"{intervals([own])['mIoU'].value:.1f} at {_side_in_words(own_resolution(record))}"]
@@ -179,6 +181,29 @@ def resolution_table(records: Sequence[Record]) -> Table:
             cells.append(f"{intervals([other])['mIoU'].value:.1f} ({_signed(differences([own], [other])['mIoU'])})")
         rows.append([names[record.run["id"]], *_where(record), *cells])
     return columns, rows
+
+
+def lacks_detail(record: Record) -> str:
+    """Return why a run's predictions cannot be counted at the largest of the sides; "" where they can."""
+    if "predictions" not in record.run:
+        return "the run kept no predictions; make it again with FORCE=1"
+    try:
+        side = own_resolution(record)
+    except RecordError as error:
+        return str(error)
+    if side >= max(SIDES):
+        return ""
+    return f"its predictions are stored at {_side_in_words(side)}, expected {_side_in_words(max(SIDES))} or more"
+
+
+def left_out_of_resolution(records: Sequence[Record]) -> list[str]:
+    """Return in Markdown a line for each reason why runs are not in the table of resolutions, with the runs."""
+    names = labels(records)
+    of_reason: dict[str, list[str]] = {}
+    for record in records:
+        if reason := lacks_detail(record):
+            of_reason.setdefault(reason, []).append(f"{names[record.run['id']]} ({', '.join(_where(record))})")
+    return [f"- left out of resolution: {'; '.join(runs)}: {reason}" for reason, runs in sorted(of_reason.items())]
 
 
 def objects_table(records: Sequence[Record]) -> Table:
