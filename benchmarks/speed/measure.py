@@ -111,7 +111,7 @@ class Measurements(BaseModel):
         machine: processor or GPU, and threads.
         clock: what the seconds are of: "processor" of all threads, or "wall".
         versions: of packages.
-        commit: of the suite.
+        commit: of the suite; None where the history does not hold it.
         date: UTC.
         rows: in the order of measuring.
     """

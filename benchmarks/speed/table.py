@@ -56,10 +56,12 @@ def measured_table(content: Measurements) -> tuple[str, str]:
     """Return the head and the table of raw figures: a row for each path against the first one of its kind."""
     clock = "Processor seconds" if content.clock == "processor" else "Seconds"
     calls = "medians" if any(len(row.times) > 1 for row in content.rows) else "of one call each"
-    commit = (content.commit or "not known").replace("-dirty", " with changes that were not committed")
+    state = "an earlier state of the code, whose commit is not kept"
+    if content.commit:
+        state = f"commit {content.commit}".replace("-dirty", " with changes that were not committed")
     head = (
         f"{clock}, {calls}. Compared with {content.opponent}. Machine: {content.machine}; torch "
-        f"{content.versions['torch']}. Of {content.date}, commit {commit}: `{content.command}`."
+        f"{content.versions['torch']}. Of {content.date}, {state}: `{content.command}`."
     )
     lines = [["what", "path, compared with", "time", "peak memory"]]
     for what, rows in groupby(content.rows, lambda row: row.what):

@@ -1,19 +1,34 @@
 """The page of speed shows what the committed results hold."""
 
 import json
+import re
+import shutil
+import subprocess
 
 import pytest
 
 from benchmarks.speed.gpu.figures import CudaTests, GpuFigures, Timing
 from benchmarks.speed.measure import Measurements, Row
-from benchmarks.speed.table import BLOCK, NO_GPU, PAGE, filled, tables
+from benchmarks.speed.table import BLOCK, NO_GPU, PAGE, RESULTS, filled, tables
 from fsbench.errors import DataError
+from fsbench.paths import REPOSITORY
 
 
 def test_the_committed_page_equals_what_the_generator_writes():
     page = PAGE.read_text()
     assert filled(page) == page
     assert {match[1] for match in BLOCK.finditer(page)} == set(tables())
+
+
+def test_commits_that_results_name_are_in_the_history():
+    def git(*words):
+        return subprocess.run(["git", "-C", str(REPOSITORY), *words], capture_output=True, text=True, check=False)
+
+    if not shutil.which("git") or git("rev-parse", "--is-shallow-repository").stdout.strip() != "false":
+        pytest.skip("the whole history is not here")
+    for file in RESULTS.glob("*.json"):
+        named = re.findall(r"(?:commit |\"commit\": \"|\()([0-9a-f]{7,40})\b", file.read_text())
+        assert [name for name in named if git("cat-file", "-t", name).stdout.strip() != "commit"] == [], file.name
 
 
 def test_no_table_is_typed_outside_of_the_blocks():
@@ -66,6 +81,9 @@ def test_raw_figures_make_a_table_of_medians_against_the_first_path(tmp_path):
     head, _ = tables(tmp_path)["emat"]
     assert head.startswith("Processor seconds, of one call each. ")
     assert "commit abc with changes that were not committed: " in head
+    (tmp_path / "emat.json").write_text(content.model_copy(update={"commit": None}).model_dump_json())
+    head, _ = tables(tmp_path)["emat"]
+    assert "Of 2026-01-02, an earlier state of the code, whose commit is not kept: `python -m " in head
 
 
 def test_figures_of_gpus_make_one_table_with_what_failed(tmp_path):
