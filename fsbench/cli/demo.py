@@ -6,6 +6,7 @@ import secrets
 import socket
 import threading
 from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,7 +65,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def _demo(options: argparse.Namespace, extra: list[str]) -> int:
     check_method(options)
     also = [_other_method(options, text) for text in options.also]
-    port = _free_port(options.host, options.port)
+    reserved = _reserved_port(options.host, options.port)
+    port = int(reserved.getsockname()[1])
     try:
         from fsbench.labelling.serve.server import PageServer
     except ModuleNotFoundError as error:
@@ -88,6 +90,7 @@ def _demo(options: argparse.Namespace, extra: list[str]) -> int:
             methods[_free_label(other, methods)] = partial(make_predictor, other)
         session = LabellingSession(project, methods, options.shots, toy, _examples, promptable)
         session.start()
+        reserved.close()  # only now, seconds later: the system gives one that is free to whoever asks next
         page = PageServer(session, host, port, token, int(options.max_upload_mb * 1e6))
         try:
             print_line(f"http://{in_address(host)}:{port}/?token={token} (Ctrl-C ends it)")
@@ -155,20 +158,22 @@ def _promptable(folder: Path, device: str) -> "Promptable":
     return load_segment_anything(folder, choose_device(device))
 
 
-def _free_port(host: str, port: int) -> int:
-    """Return `port`, or any free one for 0.
+def _reserved_port(host: str, port: int) -> socket.socket:
+    """Return a socket that holds `port`, or any free one for 0, until it is closed.
 
     Raises:
         SettingsError: the port is taken, or the address is not this machine's.
     """
-    try:
-        family = socket.AF_INET6 if listening_address(host).version == 6 else socket.AF_INET
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-            return int(probe.getsockname()[1])
-    except (OSError, OverflowError, UnicodeError) as error:
-        raise SettingsError(f"cannot listen at {host}:{port} ({error}); choose another --port or --host") from None
+    with ExitStack() as failed:
+        try:
+            family = socket.AF_INET6 if listening_address(host).version == 6 else socket.AF_INET
+            held = failed.enter_context(socket.socket(family))
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            held.bind((host, port))
+        except (OSError, OverflowError, UnicodeError) as error:
+            raise SettingsError(f"cannot listen at {host}:{port} ({error}); choose another --port or --host") from None
+        failed.pop_all()
+        return held
 
 
 def _examples() -> tuple[list[str], Iterator[tuple[str, bytes]]]:

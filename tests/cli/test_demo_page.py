@@ -3,6 +3,7 @@
 import argparse
 import json
 import signal
+import socket
 import sys
 import urllib.error
 import urllib.request
@@ -117,6 +118,14 @@ def test_what_it_cannot_do_is_said(arguments, expected, capsys):
     assert expected in capsys.readouterr().err
 
 
+def test_a_port_is_nobody_elses_until_the_page_takes_it():
+    with demo._reserved_port("127.0.0.1", 0) as held, socket.socket() as other:
+        address = held.getsockname()
+        with pytest.raises(OSError, match="in use"):
+            other.bind(address)
+    demo._reserved_port(*address).close()
+
+
 def test_methods_have_names_of_their_own(tmp_path):
     options = argparse.Namespace(method="emat", ckpt=Path("b.ckpt"))
     assert demo._free_label(options, ["prototype"]) == "emat"
@@ -136,7 +145,8 @@ def without_a_page(monkeypatch, tmp_path):
             assert pages[-1][0].worker._stops  # nobody's click waits for a prediction any more
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(demo, "_free_port", lambda *_: 7860)
+    held = SimpleNamespace(getsockname=lambda: ("", 7860), close=lambda: None)
+    monkeypatch.setattr(demo, "_reserved_port", lambda *_: held)
     monkeypatch.setattr(demo, "_predictor", lambda _: (None, True))
     monkeypatch.setitem(sys.modules, "fsbench.labelling.serve.server", SimpleNamespace(PageServer=Page))
     return pages
