@@ -145,7 +145,7 @@ def test_a_click_too_many_is_refused(served, page):
         """count => {
             const canvas = document.getElementById("live");
             const { left, top } = canvas.getBoundingClientRect();
-            const place = { clientX: left + 99, clientY: top + 99, bubbles: true, cancelable: true };
+            const place = { clientX: left + 99, clientY: top + 99, isPrimary: true, bubbles: true, cancelable: true };
             for (let i = 0; i < count; i++) canvas.dispatchEvent(new PointerEvent("pointerdown", place));
         }""",
         MOST_CLICKS,

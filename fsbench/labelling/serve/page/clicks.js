@@ -5,6 +5,9 @@ import { message, say, unsay } from "./messages.js";
 import { inTurn } from "./turns.js";
 
 const MOST_CLICKS = 200; // on one object; the server takes no more
+const TAKE = matchMedia("(pointer: coarse)").matches
+  ? "tap Take region to take it; press Remove to tap what is to be left out"
+  : "press Enter to take it";
 const find = (id) => document.getElementById(id);
 
 export class Clicks {
@@ -168,10 +171,10 @@ export class Clicks {
   tell(hint = "") {
     const { object } = this;
     const waits = object && object.answered !== object.version;
-    const state = waits ? "finding the object …" : object?.good?.step ? "press Enter to take it" : "nothing is found here";
+    const state = waits ? "finding the object …" : object?.good?.step ? TAKE : "nothing is found here";
     const count = this.points.length === 1 ? "1 click" : `${this.points.length} clicks`;
     find("clicks-state").textContent = object ? `${count}: ${state}` : hint;
-    find("take-region").disabled = !object;
+    find("take-region").disabled = find("back-click").disabled = !object;
     find("drop-region").disabled = !object && !this.waiting(this.on.shown()).length;
   }
 }

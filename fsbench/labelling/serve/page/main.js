@@ -233,6 +233,7 @@ find("accept").onclick = () => {
 };
 find("done").onclick = done;
 find("take-region").onclick = () => stage.close();
+find("back-click").onclick = () => stage.back();
 find("drop-region").onclick = () => stage.escape();
 find("take-away").onclick = () => session && toggleRemoval();
 find("remove").onclick = () => {

@@ -141,7 +141,7 @@ export class Stage {
   }
 
   press(event) {
-    if (event.button !== 0 || this.tool === "move" || !this.shown) return;
+    if (event.button !== 0 || !event.isPrimary || this.tool === "move" || !this.shown) return; // nor a second finger
     const { target } = event;
     const bars = target === find("frame") && (event.offsetX >= target.clientWidth || event.offsetY >= target.clientHeight);
     if (bars || (event.pointerType === "touch" && target !== this.canvas)) return;

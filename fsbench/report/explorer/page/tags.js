@@ -118,7 +118,7 @@ class TagPanel {
       label.append(input, ` ${name}`);
       return label;
     });
-    element("tag-list").replaceChildren(...labels);
+    element("tag-list").replaceChildren(...(labels.length ? labels : [make("span", "none yet", { class: "hint" })]));
     element("tag-all").textContent = `Tag all ${shown.length} shown`;
   }
 }
