@@ -328,7 +328,8 @@ class EpisodicDataModule(L.LightningDataModule):
         cache_bytes = self.cache_mib * 2**20 // max(self.workers, 1)
         boxes = self.support_annotation == "bbox" and not training
         all_ways, sides = self._tells_all_ways and not training, (self.image_size, self.protocol.resize)
-        return LoadingConfig(*sides, resize_query_mask, cache_bytes, boxes, query_side, all_ways)
+        frame = None if training else self.protocol.frame
+        return LoadingConfig(*sides, resize_query_mask, cache_bytes, boxes, query_side, all_ways, frame)
 
     def _evaluation_loader(self, episodes: Sequence[Episode], once: bool = False) -> DataLoader[EpisodeBatch]:
         """Return this rank's share of the episodes; what is read `once` is forgotten where its last episode is over."""

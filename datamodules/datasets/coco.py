@@ -9,13 +9,16 @@ from typing import ClassVar
 import numpy as np
 
 from datamodules.datasets.base import OfficialIndex
+from datamodules.datasets.in_context.views import SEPARATOR, photo_of
 from datamodules.instructions import COCO, GUIDES, missing
-from datamodules.lists.official import default_lists
+from datamodules.lists.official import UNVERIFIED, default_lists
 from datamodules.lists.pfenet import MIN_PIXELS, find_image_list
 from datamodules.lists.pixel_counts import PixelTable, count_labels, pixel_table
 from fsbench.data.coco_instances import Instances, cached_instances
 from fsbench.data.coco_json import read_instances
 from fsbench.data.dataset import Pair, PairList, Part, QuerySampling, ReleasedImages
+from fsbench.data.large_objects import LargeObjects, read_large_objects
+from fsbench.episodes.large_objects import LargeObjectImages, LargeObjectIndex
 from fsbench.errors import DataError
 
 _NAMES = (
@@ -32,8 +35,11 @@ _IMAGE_FOLDER = {"trn": "train2014", "val": "val2014"}
 _PAINTING = "fillPoly of truncated vertices, ascending ids, no crowd; 1"
 
 
-class Coco(OfficialIndex):
+class Coco(OfficialIndex, LargeObjectIndex):
     """COCO-20i (fscs-protocol §1, §2). Fold f tests classes f+1, f+5, …, f+77; a name is `val2014/COCO_val2014_….jpg`.
+
+    Under the protocol `fssdino` a name ends with `@` and a class number, and shows this class's large objects alone
+    (fssdino.md §5).
 
     Args:
         root: Folder with `train2014`, `val2014` and `annotations/instances_{train,val}2014.json`. The training part is
@@ -81,13 +87,15 @@ class Coco(OfficialIndex):
         return self._table(_IMAGE_FOLDER[part]).names
 
     def image_path(self, name: str) -> Path:
-        return self.root / name
+        return self.root / photo_of(name)
 
     def label_file(self, name: str) -> Path:
         return self._annotation_file(name.partition("/")[0])
 
     def label_map(self, name: str) -> np.ndarray:
         folder, _, file_name = name.partition("/")
+        if SEPARATOR in name:
+            return self._large_object_labels(*file_name.split(SEPARATOR, 1))
         instances = self._annotations(folder)
         if file_name not in instances.row_of:
             raise DataError(
@@ -128,6 +136,40 @@ class Coco(OfficialIndex):
                 f"{fold}; fetch the authors' file again"
             )
         self._check_images(names, folder, f"the list {split}/fold{fold}")
+
+    def large_object_images(self, fold: int) -> LargeObjectImages:
+        objects, folder = self._large_objects, "val2014"
+        images_of = {}
+        for number in self.test_classes(fold):
+            ids = objects.images_of[objects.categories[number - 1][0]]
+            images_of[number] = [f"{folder}/{objects.images[i].file_name}{SEPARATOR}{number}" for i in ids]
+        self._require_images(folder, {photo_of(name) for names in images_of.values() for name in names})
+        return LargeObjectImages(dict(images_of), UNVERIFIED, objects.sha256)  # no checksum of the file is published
+
+    @cached_property
+    def _large_objects(self) -> LargeObjects:
+        self._require_parts("val2014")
+        objects = read_large_objects(self._annotation_file("val2014"))
+        names = [name for _, name in objects.categories]
+        if names != list(CLASS_NAMES):
+            place = next((i for i, name in enumerate(names[: len(CLASS_NAMES)]) if name != CLASS_NAMES[i]), 0)
+            found = (
+                f"{len(names)} categories" if len(names) != len(CLASS_NAMES) else f"{names[place]!r} as {place + 1}."
+            )
+            raise DataError(
+                f"annotation file {objects.path} has {found}; expected COCO's {len(CLASS_NAMES)} categories in their "
+                "order, which folds go by; fetch the file again"
+            )
+        return objects
+
+    def _large_object_labels(self, file_name: str, number: str) -> np.ndarray:
+        objects = self._large_objects
+        if file_name not in objects.image_ids or not number.isdecimal() or not 0 < int(number) <= len(CLASS_NAMES):
+            raise DataError(
+                f"{file_name}{SEPARATOR}{number} is not in {objects.path}; expected <image>{SEPARATOR}<class number>"
+            )
+        mask = objects.mask(objects.image_ids[file_name], objects.categories[int(number) - 1][0])
+        return mask.astype(np.uint8) * np.uint8(int(number))
 
     def _check_images(self, names: set[str], folder: str, source: str) -> None:
         """Raise DataError unless all `names` are photos of `folder` with an entry in its annotation file."""

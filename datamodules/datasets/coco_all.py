@@ -7,6 +7,7 @@ from typing import ClassVar
 from datamodules.datasets.coco import CLASS_NAMES, Coco
 from datamodules.lists.official import joined_origin, read_official, verdict
 from fsbench.data.dataset import Pair, PairList, Part, ReleasedImages
+from fsbench.episodes.large_objects import LargeObjectImages
 from fsbench.errors import SettingsError
 
 
@@ -53,6 +54,12 @@ class CocoAll(Coco):
         joined = PairList(pairs, joined_origin([part.origin for part in parts]))
         self.check_released(joined, split, fold)
         return joined
+
+    def large_object_images(self, fold: int) -> LargeObjectImages:
+        raise SettingsError(
+            "coco_all has no test of the protocol fssdino, whose folds have 20 classes; choose DATASET=coco, or "
+            "another protocol"
+        )
 
     def released_images(self, part: Part, fold: int) -> ReleasedImages | None:
         return None

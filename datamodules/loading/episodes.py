@@ -11,6 +11,7 @@ from datamodules.loading.augment import bounding_boxes
 from datamodules.loading.decoding import DecodedImageCache
 from fsbench.data.batch import EpisodeBatch, Truth
 from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.frames import stretched_truth
 from fsbench.data.label_maps import way_labels
 from fsbench.data.transforms import RESIZES
 from fsbench.episodes.pools import Pool
@@ -28,6 +29,7 @@ class LoadingConfig:
         resize_query_mask: resize the query's label map, too: in training, and where the protocol evaluates so.
         query_side: side that it is resized to in pixels, where that is not S.
         all_ways: tell also what supports show of the other ways.
+        frame: side of the padded square that the truth is stretched from, and that is predicted; None without one.
         cache_bytes: memory of a loader process for decoded files that other episodes need as well.
         box_supervision: support labels are bounding boxes of the masks.
     """
@@ -39,6 +41,7 @@ class LoadingConfig:
     box_supervision: bool = False
     query_side: int | None = None
     all_ways: bool = False
+    frame: int | None = None
 
     def files(self, index: SegmentationIndex) -> DecodedImageCache:
         """Return an empty cache of decoded files."""
@@ -82,6 +85,9 @@ def load_episode(
         shown = torch.from_numpy(np.array([all_ways]))
     query_side = config.query_side or side
     target = resize_labels(query, query_side, query_side) if config.resize_query_mask else query
+    size = target.shape
+    if config.frame is not None:
+        target, size = stretched_truth(query, config.frame), (config.frame, config.frame)
     support = torch.tensor([[[rows[name] for name in way] for way in episode.supports]])
     return EpisodeBatch(
         images=torch.stack(images),
@@ -90,7 +96,7 @@ def load_episode(
         support=support,
         support_labels=torch.from_numpy(np.array([support_labels])),
         valid=torch.ones(support.shape, dtype=torch.bool),
-        query_sizes=torch.tensor([target.shape]),
+        query_sizes=torch.tensor([size]),
         episodes=torch.tensor([episode.index]),
         truth=Truth([torch.from_numpy(target)], torch.tensor([present]), torch.tensor([episode.classes])),
         support_ways=shown,

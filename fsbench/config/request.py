@@ -63,8 +63,8 @@ class Request:
     shot: int | None = _option(None, "labelled images of a class", key="data.shot", axis="shots")
     protocol: str | None = _option(
         None,
-        "fscs, hsnet, pfenet or incontext for all methods, instead of their own, or several with commas; see: fsbench "
-        "protocols",
+        "fscs, hsnet, pfenet, incontext or fssdino for all methods, instead of their own, or several with commas; see: "
+        "fsbench protocols",
         key="data.protocol",
         segmentation_only=True,
     )

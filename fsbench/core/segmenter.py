@@ -17,6 +17,7 @@ from fsbench.core.method import Method
 from fsbench.core.prediction import Prediction
 from fsbench.core.shot_ensemble import ENSEMBLES, ensemble
 from fsbench.data.batch import EpisodeBatch
+from fsbench.data.frames import stretched
 from fsbench.metrics.episodic import SegmentationResult, count, presence_from_mask
 from fsbench.metrics.regions import slot_regions
 from fsbench.records.predictions import SOFT_SIDE
@@ -92,16 +93,19 @@ class Segmenter(Method):
         """Predict one episode and count its pixels against the truth."""
         truth = episode.known_truth()
         prediction = self.predict_shots(episode.without_truth())
-        ways = truth.classes.shape[1]
+        ways, found = truth.classes.shape[1], prediction.label_map
+        if found.shape != truth.label_maps[0].shape:  # a protocol with a frame
+            height, width = truth.label_maps[0].shape
+            found = stretched(found, (height, width))
         present, presence_score = prediction.present, prediction.presence_score
         if present is None or presence_score is None:
-            present, presence_score = presence_from_mask(prediction.label_map, ways)
-        label_map = prediction.label_map.to("cpu", torch.uint8)
+            present, presence_score = presence_from_mask(found, ways)
+        label_map = found.to("cpu", torch.uint8)
         rom, rum = slot_regions(label_map, truth.label_maps[0], ways)
         return SegmentationResult(
             episode=int(episode.episodes[0]),
             classes=truth.classes[0].cpu(),
-            counts=count(prediction.label_map, truth.label_maps[0], ways).cpu(),
+            counts=count(found, truth.label_maps[0], ways).cpu(),
             present=truth.presence[0].cpu(),
             decided=present.cpu(),
             score=presence_score.float().cpu(),

@@ -45,7 +45,8 @@ class EpisodeBatch:
         support: (B, N, K) int64 rows of `images`.
         support_labels: (B, N, K, S, S) uint8: 1 the way's class, 0 anything else, 255 void.
         valid: (B, N, K) bool; False where ragged support sets are padded.
-        query_sizes: (B, 2) int64, original (height, width) of the query, the size of a predicted label map.
+        query_sizes: (B, 2) int64, (height, width) of a predicted label map: the truth's, or that of a protocol's
+            frame, from which the evaluation stretches it.
         episodes: (B,) int64 indices in the manifest.
         truth: None when a method predicts.
         recurs: the same pixels may come again in another batch; False for random changes of training images, whose

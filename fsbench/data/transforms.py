@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from fsbench.data.dataset import VOID
+from fsbench.data.frames import frame_image, frame_labels
 from fsbench.data.label_maps import resize_labels
 
 BY_PIL = 100
@@ -115,5 +116,9 @@ def resize_labels_padded(labels: np.ndarray, size: int) -> np.ndarray:
     return canvas
 
 
-RESIZES = {"pil": (resize_image, resize_labels), "cv2": (resize_image_cv2, resize_labels_cv2)}
+RESIZES = {
+    "pil": (resize_image, resize_labels),
+    "cv2": (resize_image_cv2, resize_labels_cv2),
+    "frame": (frame_image, frame_labels),
+}
 """`Protocol.resize` -> how images and label maps become S x S."""

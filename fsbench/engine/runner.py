@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from fsbench.data.frames import over_image
 from fsbench.engine.callbacks import ResultWriter
 from fsbench.engine.checkpoint import load_checkpoint
 from fsbench.engine.experiment import Experiment
@@ -304,7 +305,7 @@ def _draw_predictions(experiment: Experiment, folder: Path, journal: Journal) ->
         of_way = [slots[slot] for slot in sorted(slots)]
         counted = np.array([counts[episode, slot] for slot in sorted(slots)])
         predictions[episode] = contact_sheet.DrawnPrediction(
-            label_map_of([way for way, _ in of_way]),
+            over_image(label_map_of([way for way, _ in of_way]), experiment.data.protocol.frame),
             [decided for _, decided in of_way],
             way_ious(counted, experiment.data.protocol.void),
         )

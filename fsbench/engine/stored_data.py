@@ -6,7 +6,9 @@ import numpy as np
 
 from fsbench.config.stored_run import parse_stored
 from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.frames import stretched_truth
 from fsbench.data.label_maps import way_labels
+from fsbench.episodes.protocol import load_protocol
 from fsbench.errors import RecordError
 from fsbench.records.record import Record
 
@@ -42,9 +44,14 @@ class Truths:
 
     def __init__(self, record: Record, settings: Sequence[str] = ()):
         self.index = open_dataset(record, settings)
+        self._frame = load_protocol(record.header["protocol"]).frame
         self._episodes = {episode.index: episode for episode in record.manifest.episodes}
 
     def __call__(self, episode: int) -> np.ndarray:
-        """Return the truth (h, w) uint8 of an episode at the query's original size: ways 1..N, 255 void."""
+        """Return the truth (h, w) uint8 of an episode at the query's original size: ways 1..N, 255 void.
+
+        Under a protocol with a frame it is stretched as it was counted.
+        """
         found = self._episodes[episode]
-        return way_labels(self.index.label_map(found.query), self.index.label_values(found.query, found.classes))
+        labels = way_labels(self.index.label_map(found.query), self.index.label_values(found.query, found.classes))
+        return labels if self._frame is None else stretched_truth(labels, self._frame)

@@ -10,11 +10,19 @@ import numpy as np
 
 from fsbench.data.dataset import PairList, SegmentationIndex
 from fsbench.episodes.in_context import InContextIndex
+from fsbench.episodes.large_objects import LargeObjectIndex
 from fsbench.episodes.lists import SIZE_BINS, base_validation_pairs, pair_list, validation_split
 from fsbench.episodes.manifest import Manifest
 from fsbench.episodes.pools import Pool, TooFewImages, image_pool, ordinary_pool, size_pool, too_few_images
 from fsbench.episodes.protocol import OTHERS, Protocol
-from fsbench.episodes.samplers import Episode, augment, draw_episode, hsnet_episodes, pfenet_episodes
+from fsbench.episodes.samplers import (
+    Episode,
+    augment,
+    draw_episode,
+    fssdino_episodes,
+    hsnet_episodes,
+    pfenet_episodes,
+)
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
 
@@ -32,6 +40,8 @@ def draw_manifest(index: SegmentationIndex, protocol: Protocol, task: EpisodeTas
     task.check(index, protocol)
     background = task.allow_background_queries and protocol.empty_queries and task.setting not in SIZE_BINS
     task = replace(task, allow_background_queries=background)
+    if protocol.sampler == "fssdino":
+        return _large_object_manifest(index, protocol, task)
     if isinstance(index, InContextIndex):
         return _in_context_manifest(index, protocol, task)
     pairs, pool, length = _pool(index, protocol, task)
@@ -120,6 +130,49 @@ def _in_context_manifest(index: InContextIndex, protocol: Protocol, task: Episod
         "all_lists_sha256": index.annotations_sha256,
     }
     return Manifest(header, episodes)
+
+
+def _large_object_manifest(index: SegmentationIndex, protocol: Protocol, task: EpisodeTask) -> Manifest:
+    """Draw the episodes of FSSDINO's own test.
+
+    Raises:
+        SettingsError: the data set does not have it, or classes besides those of the fold.
+        DataError: a class has too few images.
+    """
+    if not isinstance(index, LargeObjectIndex):
+        raise SettingsError(
+            f"{index.name} has no test of the protocol {protocol.name}, which is about COCO's annotated objects; "
+            "choose DATASET=coco, or another protocol"
+        )
+    if task.classes != "novel":
+        raise SettingsError(
+            f"the protocol {protocol.name} has no {task.classes} classes to validate on; test a method without training"
+        )
+    found = index.large_object_images(task.fold)
+    needed = task.shot + 1
+    small = [number for number, names in found.images_of.items() if len(names) < needed]
+    class_ids = [number for number in found.images_of if number not in small]
+    if not class_ids or (small and not task.skip_small_classes):
+        counts = ", ".join(f"{index.name_of(number)} {len(found.images_of[number])}" for number in small)
+        raise DataError(
+            f"{index.name} fold {task.fold}: too few images with large objects of some classes ({counts}; {needed} "
+            "each are needed); take the complete images and annotations, lower SHOT, or leave these classes out with "
+            "DROP_SMALL=1 (--drop-small), which the record will say"
+        )
+    official = protocol.episode_count(index.name, 0)
+    requested = official if task.episodes is None else task.episodes
+    images_of = {number: found.images_of[number] for number in class_ids}
+    drawn = fssdino_episodes(images_of, way=task.way, shot=task.shot, seed=_seed(protocol, task) or 0)
+    header = _header(index, protocol, task, class_ids) | {
+        "episodes": requested,
+        "requested": requested,
+        "official_episodes": official,
+        "dropped_classes": small,
+        "lists": found.origin,
+        "lists_sha256": found.sha256,
+        "all_lists_sha256": found.sha256,
+    }
+    return Manifest(header, tuple(islice(drawn, requested)))
 
 
 def _check_pool(index: SegmentationIndex, pool: Pool, task: EpisodeTask) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from fsbench.data.dataset import Pair, PairList, QuerySampling, SegmentationIndex
 from fsbench.episodes.lists import pair_list, training_split
 from fsbench.episodes.protocol import Protocol
-from fsbench.errors import DataError
+from fsbench.errors import DataError, SettingsError
 
 
 class TooFewImages(DataError):
@@ -105,8 +105,14 @@ def training_pool(
         shot: supports of an episode.
 
     Raises:
+        SettingsError: the protocol has no training part.
         DataError: a base class has too few images for a query and its supports, or there are too few base classes.
     """
+    if protocol.sampler == "fssdino":
+        raise SettingsError(
+            f"the protocol {protocol.name} has no training part; test a method that is not trained, or one that was "
+            "trained under another protocol (CKPT=<file>)"
+        )
     pairs = pair_list(index, training_split(protocol), fold)
     make_pool = image_pool if protocol.sampler == "pfenet" else ordinary_pool
     pool = make_pool(index, pairs, index.train_classes(fold))

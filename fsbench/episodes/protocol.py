@@ -11,8 +11,8 @@ from fsbench.files import read_yaml
 from fsbench.paths import CONFIGS
 from fsbench.plugins import named_files
 
-Sampler = Literal["fscs", "hsnet", "pfenet", "incontext"]
-Resize = Literal["pil", "cv2"]
+Sampler = Literal["fscs", "hsnet", "pfenet", "incontext", "fssdino"]
+Resize = Literal["pil", "cv2", "frame"]
 OTHERS = "others"
 """Key of a per-dataset setting that holds for data sets that are not named."""
 
@@ -37,7 +37,10 @@ class Protocol:
         void: what void pixels count as.
         shots: who turns K shots into one answer.
         presence: how presence follows from the mask for methods that only segment.
-        averaging: what is summed before intersections are divided by unions.
+        averaging: what is summed before intersections are divided by unions; "confusion" sums the same, and has the
+            metric FB-IoU-classes.
+        frame: side in pixels of the padded square in which prediction and truth lie before they are stretched to the
+            query's original size; None where they lie over the image itself.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -57,7 +60,8 @@ class Protocol:
     void: VoidPolicy
     shots: Literal["method"]
     presence: Literal["any_pixel"]
-    averaging: Literal["class_sums"]
+    averaging: Literal["class_sums", "confusion"]
+    frame: int | None = None
 
     def episode_count(self, dataset: str, pairs: int) -> int:
         """Number of episodes on `dataset`, whose list has `pairs` (image, class) pairs."""
@@ -88,6 +92,12 @@ def read_protocol(path: Path) -> Protocol:
         )
     if isinstance(protocol.query_size, int) and protocol.query_size < 1:
         raise SettingsError(f"{path}: query_size is {protocol.query_size}, expected 'original', 'input' or 1 or more")
+    framed = protocol.resize == "frame" and protocol.query_size == "original" and (protocol.frame or 0) > 0
+    if not framed and (protocol.frame is not None or protocol.resize == "frame"):
+        raise SettingsError(
+            f"{path}: resize is '{protocol.resize}', query_size {protocol.query_size} and frame {protocol.frame}; "
+            "expected a frame from 1 with resize 'frame' and query_size 'original', or none of it"
+        )
     for key in ("streams", "episodes"):
         few = {name: count for name, count in getattr(protocol, key).items() if count != "all" and count < 1}
         if few:

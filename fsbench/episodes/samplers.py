@@ -6,8 +6,9 @@ Bit-exact with the official programs (fscs-protocol §3-§5, fss-protocol §5, h
 """
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import TypeVar
 
 import numpy as np
@@ -168,6 +169,36 @@ def pfenet_episode(index: int, query: str, rng: random.Random, pool: Pool, *, sh
             drawn = rng.randint(1, len(images)) - 1
         taken.append(drawn)
     return Episode(index, query, number, (number,), (tuple(images[item] for item in reversed(taken)),))
+
+
+def fssdino_episodes(
+    images_of: Mapping[int, Sequence[str]], *, way: int, shot: int, seed: int = 0
+) -> Iterator[Episode]:
+    """All episodes that FSSDINO's program draws from COCO, by Python's generator (fssdino.md §5).
+
+    With several ways the query may be among the supports, and an image may support two classes.
+
+    Args:
+        images_of: class number -> its images in drawing order; classes are drawn in this order.
+        way, shot: N and K.
+        seed: of the generator.
+
+    Raises:
+        TooFewImages: the program would end there.
+    """
+    rng, numbers = random.Random(seed), list(images_of)
+    needed = shot + 1 if way == 1 else shot
+    for index in count():
+        classes = tuple(rng.sample(numbers, way)) if way > 1 else (rng.choice(numbers),)
+        query = rng.choice(images_of[classes[0]]) if way > 1 and images_of[classes[0]] else ""
+        drawn = []
+        for number in classes:
+            if len(images_of[number]) < needed:
+                raise TooFewImages(number, len(images_of[number]), needed)
+            drawn.append(tuple(rng.sample(images_of[number], needed)))
+        if way == 1:
+            query, drawn = drawn[0][0], [drawn[0][1:]]
+        yield Episode(index, query, classes[0], classes, tuple(drawn))
 
 
 def augment(

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fsbench.data.dataset import VOID, SegmentationIndex
+from fsbench.data.frames import over_image
 from fsbench.data.label_maps import resize_labels
 from fsbench.engine.stored_data import open_dataset
 from fsbench.episodes.protocol import load_protocol
@@ -171,7 +172,9 @@ def _column(index: SegmentationIndex, episode: Episode, runs: Mapping[str, _Run]
     absent = f"no {', no '.join(names)}"
     cells.append(_Cell("truth", paint_slots(pixels, crop.of(truth)), "" if query.ways else absent))
     for label, run in runs.items():
-        predicted = crop.of(resize_labels(run.predictions.label_map(episode.index), *truth.shape))
+        frame = load_protocol(run.predictions.record.header["protocol"]).frame
+        stored = over_image(run.predictions.label_map(episode.index), frame)
+        predicted = crop.of(resize_labels(stored, *truth.shape))
         note = iou_caption(run.ious[episode.index], query.ways) if query.ways else ""
         if not query.ways:
             note = "false alarm" if predicted.any() else "rightly nothing"

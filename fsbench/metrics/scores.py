@@ -76,6 +76,11 @@ def _fb_iou_any(totals: Totals, _: int) -> np.ndarray:
     return fb_iou(foreground[:, :1], foreground[:, 1:], _background(totals))
 
 
+def _fb_iou_classes(totals: Totals, absent: int) -> np.ndarray:
+    intersection, union = totals["confusion_background"].T
+    return (_miou(totals, absent) + 100 * intersection / np.maximum(union, 1)) / 2
+
+
 def _accuracy(totals: Totals, _: int) -> np.ndarray:
     right, total = totals["right"].T
     return 100 * right / np.maximum(total, 1e-9)
@@ -163,6 +168,12 @@ METRICS = {
             _fb_iou_any,
         ),
         Metric(
+            "FB-IoU-classes",
+            "mean of the mIoU and the IoU of the background, FSSDINO's FB-IoU (fssdino.md §4)",
+            (*_CLASS_SUMS, "confusion_background"),
+            _fb_iou_classes,
+        ),
+        Metric(
             "ROM",
             "objects predicted in several pieces (dcama.md §12), mean over (episode, way) pairs; 0 to 1, 0 is best",
             ("regions",),
@@ -222,10 +233,11 @@ def metric_names(text: str) -> list[str]:
 _MEASURED = ("boundary", "presence_bins", "pixel_bins")
 """Attributes of `ScoreStatistics` that no count table gives."""
 
-_ARRAYS = (*_CLASS_SUMS, "background", "right", "foreground", "decisions", "regions", *_MEASURED)
+_BACKGROUNDS = ("background", "confusion_background")
+_ARRAYS = (*_CLASS_SUMS, *_BACKGROUNDS, "right", "foreground", "decisions", "regions", *_MEASURED)
 """Attributes of `ScoreStatistics` that are sums, in the order in which they are multiplied by weights."""
 
-_DISPENSABLE = {"background", "foreground", "decisions", "regions", *_MEASURED}
+_DISPENSABLE = {*_BACKGROUNDS, "foreground", "decisions", "regions", *_MEASURED}
 """Those that `ScoreStatistics.only` drops; the class sums say which classes were shown, `right` the clusters."""
 
 
@@ -245,6 +257,7 @@ class ScoreStatistics:
         foreground: (Q, 2) intersection and union of any foreground (slot 0).
         decisions: (Q, C, 2) right presence decisions, and all.
         regions: (Q, 3) sums of ROM and of RUM, and the number of (episode, way) pairs.
+        confusion_background: as `background`, of a protocol that scores a confusion matrix.
         boundary: (Q, C, 2) intersection and union of the boundaries of the ways.
         presence_bins, pixel_bins: (Q, bins, 3) sums of probabilities, see `fsbench.metrics.calibration.bin_sums`.
         absent_is_zero: a class that the run never shows counts as IoU 0 (the protocol's rule for a whole run), or is
@@ -260,6 +273,7 @@ class ScoreStatistics:
     foreground: np.ndarray | None = None
     decisions: np.ndarray | None = None
     regions: np.ndarray | None = None
+    confusion_background: np.ndarray | None = None
     boundary: np.ndarray | None = None
     presence_bins: np.ndarray | None = None
     pixel_bins: np.ndarray | None = None

@@ -22,6 +22,7 @@ LABELS = {
     "shots": "K shots become one answer",
     "presence": "presence of segmenters",
     "averaging": "mIoU",
+    "frame": "masks lie over",
 }
 """Choice -> its name in the table; `name`, `version` and `summary` stand in the head."""
 
@@ -37,6 +38,8 @@ CONSEQUENCES: dict[tuple[str, Any], str] = {
     "drawn among all that the image shows, also tiny ones; K different supports",
     ("sampler", "incontext"): "one after the other from one stream; as hsnet on COCO, PASCAL, FSS-1000 and iSAID. LVIS "
     "and object parts have rules of their own: classes that depend on K, and crops to the object's box",
+    ("sampler", "fssdino"): "one after the other from one stream of Python's generator: a class, then K + 1 of its "
+    "images in val2014, in the order of CPython's sets. Objects below 2048 pixels and crowds do not exist",
     ("seed", None): "the episode's index",
     ("seed", 0): "0; --data.test_seed repeats a test with other episodes",
     ("seed", 321): "321; HMNet's seed study (Table 6) repeats the test with 0, 1, 2 and 3: --data.test_seed",
@@ -55,6 +58,7 @@ CONSEQUENCES: dict[tuple[str, Any], str] = {
         "cv2",
     ): "linear without antialiasing (OpenCV), masks nearest: details alias when an image shrinks; S is 473 "
     "on PASCAL and 633 on COCO in the official programs",
+    ("resize", "frame"): "the longest side to S without antialiasing (OpenCV), the rest is padding",
     (
         "query_size",
         "original",
@@ -69,6 +73,9 @@ CONSEQUENCES: dict[tuple[str, Any], str] = {
     ("averaging", "class_sums"): "intersections and unions of a class are summed over all episodes, then divided, then "
     "averaged over the fold's classes: big objects weigh more than in a mean over images; a class that no episode is "
     "about counts as 0",
+    ("averaging", "confusion"): "as by class sums, from one confusion matrix; FB-IoU-classes, the mean of mIoU and the "
+    "background's IoU, stands in place of FB-IoU",
+    ("frame", None): "the image",
 }
 """(choice, value) -> consequence; other values speak for themselves."""
 
@@ -89,6 +96,11 @@ def _explained(key: str, value: Any) -> str:
         return (
             f"{value} x {value} whatever the method's input: aspect ratio is lost, every image has equal weight, and "
             "the truth is the same for all methods"
+        )
+    if key == "frame" and value is not None:
+        return (
+            f"a padded square of {value}, stretched to the query's size: padding counts as background, the aspect "
+            "ratio is lost"
         )
     return CONSEQUENCES.get((key, value), str(value))
 

@@ -90,8 +90,8 @@ def _ways_of(slots: np.ndarray) -> list[int]:
 
 
 def pixels_of(image: "Tensor") -> np.ndarray:
-    """Convert an image tensor (3, H, W) uint8 to an array (H, W, 3)."""
-    return np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())
+    """Convert an image tensor (3, H, W), uint8 or float32 in 0..255, to an array (H, W, 3) uint8."""
+    return np.ascontiguousarray(image.round().byte().permute(1, 2, 0).cpu().numpy())
 
 
 def draw_cross(pixels: np.ndarray, row: int, column: int) -> np.ndarray:

@@ -1,45 +1,57 @@
-"""Confusion matrix over classes and the scores that FSSDINO's authors take from it (fssdino.md §4).
-
-They are other scores than HSNet's of the same names: FB-IoU averages the IoU of classes, and a class that was never
-seen counts as 0.
-"""
+"""The product's scores of label maps under FSSDINO's protocol, and the matrix that defines them (fssdino.md §4)."""
 
 import numpy as np
+import polars as pl
+import torch
+
+from fsbench.metrics.confusion import COUNTS, background_intersection_union, intersection_union
+from fsbench.metrics.episodic import count
+from fsbench.metrics.scores import ScoreStatistics
+from fsbench.records.task import SEGMENTATION
 
 
 def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """Count pixels (classes, classes) int64, a row for each true class, background included.
-
-    Args:
-        truth, predicted: integers of one shape, 0 to classes − 1.
-        classes: number of classes with the background.
-    """
+    """Count pixels (classes, classes) int64 by the definition, a row for each true class, background included."""
     pairs = truth.astype(np.int64).ravel() * classes + predicted.astype(np.int64).ravel()
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
-def class_iou(confusion: np.ndarray) -> np.ndarray:
-    """Return the IoU (classes,) float64 of each class, 0 where it was neither there nor predicted."""
-    hits = np.diag(confusion).astype(np.float64)
-    unions = confusion.sum(0) + confusion.sum(1) - hits
-    return np.divide(hits, unions, out=np.zeros_like(hits), where=unions > 0)
+def counted(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """Return the product's counts (B, classes, 6) of label maps (B, H, W) in which class c is way c."""
+    maps = zip(truth, predicted, strict=True)
+    tables = [count(torch.from_numpy(p.copy()), torch.from_numpy(t.copy()), classes - 1) for t, p in maps]
+    return torch.stack(tables).numpy()
 
 
-def class_mean_iou(confusion: np.ndarray) -> float:
-    """Return the mean IoU over all classes but the background, in per cent."""
-    return float(100 * class_iou(confusion)[1:].mean())
+def class_iou(counts: np.ndarray) -> np.ndarray:
+    """Return the IoU (classes,) of summed counts, the background first."""
+    total = counts.sum(0)
+    hits, unions = intersection_union(total[1:], "background")
+    background = background_intersection_union(total[0], "background")
+    return np.array([background[0], *hits]) / np.maximum([background[1], *unions], 1)
 
 
-def class_fb_iou(confusion: np.ndarray) -> float:
-    """Return the mean of the classes' mean IoU and the background's IoU, in per cent."""
-    scores = class_iou(confusion)
-    return float(50 * (scores[1:].mean() + scores[0]))
+def protocol_scores(counts: np.ndarray) -> dict[str, float]:
+    """Return the scores of a record with these counts, an episode each."""
+    rows = [
+        {
+            "episode": episode,
+            "slot": slot,
+            "class_id": slot,
+            "query": str(episode),
+            **dict(zip(COUNTS, of_slot, strict=True)),
+        }
+        for episode, table in enumerate(counts.tolist())
+        for slot, of_slot in enumerate(table)
+    ]
+    frame = pl.DataFrame(rows).with_columns(present=pl.col("gt") > 0, decided=pl.col("pred") > 0)
+    header = {"protocol": "fssdino", "class_ids": list(range(1, counts.shape[1]))}
+    statistics: ScoreStatistics = SEGMENTATION.statistics(frame, header)
+    return {name: float(value[0]) for name, value in statistics.scores().items()}
 
 
-def episode_mean_iou(truth: np.ndarray, predicted: np.ndarray, classes: int) -> float:
-    """Return the mean IoU of one episode over the classes that are there or predicted, background aside; 0 for none."""
-    confusion = confusion_matrix(truth, predicted, classes)
-    hits = np.diag(confusion)[1:].astype(np.float64)
-    unions = (confusion.sum(0) + confusion.sum(1))[1:] - hits
+def episode_mean_iou(counts: np.ndarray) -> float:
+    """Return the mean IoU of one episode's counts (classes, 6) over the classes there or predicted; 0 for none."""
+    hits, unions = intersection_union(counts[1:], "background")
     seen = unions > 0
     return float((hits[seen] / (unions[seen] + 1e-6)).mean()) if seen.any() else 0.0

@@ -13,7 +13,6 @@ from methods.fssdino import FSSDINO, fssdino
 from methods.fssdino.fssdino import class_masks
 from methods.fssdino.prediction import Draws, class_features, class_scores, compare_classes, gram_map, gram_matrix
 from tests.goldens.fssdino_layer_scores import fisher_ratio, gram_distance, map_entropy
-from tests.goldens.fssdino_metric import class_fb_iou, class_iou, class_mean_iou, confusion_matrix, episode_mean_iou
 
 
 def method(**settings: object) -> FSSDINO:
@@ -186,16 +185,3 @@ def test_scores_of_layers_at_their_ends():
     assert fisher_ratio(apart, half) > 1e3 > fisher_ratio(query, half) > 0
     even = torch.zeros(5, 4, 4)
     assert abs(map_entropy([even]) - np.log(5)) < 1e-5
-
-
-def test_scores_of_classes_by_counting():
-    rng = np.random.default_rng(0)
-    truth, predicted = rng.integers(0, 3, (2, 7, 9)), rng.integers(0, 3, (2, 7, 9))
-    confusion = confusion_matrix(truth, predicted, 5)  # two classes never seen
-    assert confusion.sum() == truth.size and confusion[1, 2] == ((truth == 1) & (predicted == 2)).sum()
-    expected = [((truth == c) & (predicted == c)).sum() / ((truth == c) | (predicted == c)).sum() for c in range(3)]
-    assert np.allclose(class_iou(confusion), [*expected, 0, 0])
-    assert np.isclose(class_mean_iou(confusion), 100 * sum(expected[1:]) / 4)
-    assert np.isclose(class_fb_iou(confusion), 50 * (sum(expected[1:]) / 4 + expected[0]))
-    assert abs(episode_mean_iou(truth, predicted, 5) - np.mean(expected[1:])) < 1e-6
-    assert episode_mean_iou(np.zeros((2, 2), int), np.zeros((2, 2), int), 3) == 0

@@ -5,8 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
+from fsbench.data.frames import over_image
+from fsbench.data.rle import encode_ways
+from fsbench.episodes.protocol import load_protocol
 from fsbench.errors import FsbenchError, RecordError, user_message
-from fsbench.records.predictions import LAYERS, StoredPredictions, encode, read_predictions
+from fsbench.records.predictions import LAYERS, StoredPredictions, encode, label_map_of, read_predictions
 from fsbench.records.record import Record
 from fsbench.report.collect import Study
 from fsbench.report.episodes import worth_a_look
@@ -22,12 +25,14 @@ Ways = list[dict[str, Any]]
 class MethodMasks:
     """The masks of one run: kept ones, or those of `again`, by number of the episode.
 
-    `attention_meaning` is the method's, "" where it has no attention maps or does not say.
+    `attention_meaning` is the method's, "" where it has no attention maps or does not say. `frame` is the protocol's:
+    masks that were counted in one are laid over the image again, and have no `LAYERS`.
     """
 
     stored: StoredPredictions | None = None
     again: dict[int, Ways] = field(default_factory=dict)
     attention_meaning: str = ""
+    frame: int | None = None
 
     def ways(self, episode: int) -> Ways | None:
         """Return the ways of an episode; None where its prediction is not known.
@@ -35,11 +40,13 @@ class MethodMasks:
         Raises RecordError where the run kept others than were counted.
         """
         if self.stored is None:
-            return self.again.get(episode)
-        return [
-            {**row, **{name: None if row.get(name) is None else b64encode(row[name]).decode() for name in LAYERS}}
-            for row in self.stored.ways(episode)
-        ]
+            found = self.again.get(episode)
+        else:
+            found = [
+                {**row, **{name: None if row.get(name) is None else b64encode(row[name]).decode() for name in LAYERS}}
+                for row in self.stored.ways(episode)
+            ]
+        return found if found is None or self.frame is None else _over_image(found, self.frame)
 
 
 def study_masks(
@@ -71,7 +78,8 @@ def run_masks(
         stored = read_predictions(record)
         if stored is not None:
             stored.check_pixels()
-            return MethodMasks(stored, attention_meaning=record.run["predictions"].get("attention", ""))
+            meaning = record.run["predictions"].get("attention", "")
+            return MethodMasks(stored, attention_meaning=meaning, frame=_frame(record))
         reason = "the run kept no predictions"
     except RecordError as error:
         reason = user_message(error).splitlines()[0]
@@ -90,7 +98,7 @@ def run_masks(
         missing.append(f"No masks of {place}: {reason}; {type(error).__name__}: {error}")
     else:
         missing.append(f"{place}: masks of {len(results)} episodes only, predicted again: {reason}.")
-        return MethodMasks(None, {result.episode: _ways(result) for result in results}, meaning)
+        return MethodMasks(None, {result.episode: _ways(result) for result in results}, meaning, _frame(record))
     return MethodMasks()
 
 
@@ -115,3 +123,14 @@ def _ways(result: "SegmentationResult") -> Ways:
     ways = encode(result, "soft")
     decided, scores = result.decided.tolist(), result.score.tolist()
     return [{**way, "decided": d, "score": s} for way, d, s in zip(ways, decided, scores, strict=True)]
+
+
+def _frame(record: Record) -> int | None:
+    return load_protocol(record.header["protocol"]).frame
+
+
+def _over_image(ways: Ways, frame: int) -> Ways:
+    """Lay masks that were stretched from a frame over the image."""
+    labels = over_image(label_map_of(ways), frame)
+    masks = encode_ways(labels, len(ways))
+    return [{**way, **dict.fromkeys(LAYERS), "rle": mask} for way, mask in zip(ways, masks, strict=True)]

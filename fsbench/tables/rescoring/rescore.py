@@ -151,7 +151,7 @@ def _views_of_protocol(record: Record, own: Protocol, target: Protocol, recounts
     if own.name != target.name:
         label = f"metric of {target.name} v{target.version}, same episodes"
         side = None
-        if recounts and reason and not _too_many_ways(record, target):
+        if recounts and reason and not _too_many_ways(record, target) and target.frame == own.frame:
             side = _resolution_of(target)
         found.append(View(label, target.void, undefined=reason, resolution=side))
     if reason and target.void != own.void:
@@ -185,6 +185,10 @@ def undefined(record: Record, own: Protocol, target: Protocol) -> str:
         return (
             f"{target.name} counts pixels at {theirs}, the run's counts are at {ours}; evaluate again under "
             f"{target.name}"
+        )
+    if target.frame != own.frame:
+        return (
+            f"{own.name} and {target.name} lay masks over the query in other ways; evaluate again under {target.name}"
         )
     return ""
 

@@ -22,6 +22,7 @@ def test_the_official_numbers_of_episodes():
     counts = {name: load_protocol(name).episode_count for name in protocol_names()}
     assert [counts["fscs"](dataset, 346) for dataset in ("pascal", "coco")] == [1000, 1000]
     assert [counts["hsnet"](dataset, 2400) for dataset in ("pascal", "fss1000")] == [1000, 2400]
+    assert counts["fssdino"]("coco", 0) == 1000
     assert [counts["pfenet"](dataset, 364) for dataset in ("pascal", "coco")] == [1000, 4000]
     incontext = {"coco": 1000, "pascal": 1000, "fss1000": 2400, "lvis": 2300, "pascal_part": 2500, "paco_part": 2500}
     for name in ("incontext", "incontext518"):
@@ -30,7 +31,8 @@ def test_the_official_numbers_of_episodes():
 
 def test_an_unknown_protocol_is_named_with_the_known_ones():
     with pytest.raises(
-        SettingsError, match="unknown protocol 'pfscs'; there are: fscs, hsnet, incontext, incontext518, pfenet"
+        SettingsError,
+        match="unknown protocol 'pfscs'; there are: fscs, fssdino, hsnet, incontext, incontext518, pfenet",
     ):
         load_protocol("pfscs")
 
@@ -42,6 +44,12 @@ def test_an_unknown_protocol_is_named_with_the_known_ones():
         ({"void": "absent"}, "has no void; expected the keys name, version, "),
         ({"querysize": "input"}, "has the unknown key 'querysize'; did you mean 'query_size'?"),
         ({"query_size": 0}, "query_size is 0, expected 'original', 'input' or 1 or more"),
+        (
+            {"frame": 512},
+            "resize is 'pil', query_size input and frame 512; expected a frame from 1 with resize 'frame'",
+        ),
+        ({"resize": "frame", "query_size": "original"}, "query_size original and frame None; expected a frame from 1"),
+        ({"resize": "frame", "query_size": "original", "frame": 0}, "and frame 0; expected a frame from 1"),
         ({"seed": "zero"}, "seed is 'zero', expected a number"),
         ({"empty_queries": 1}, "empty_queries is 1, expected true or false"),
         ({"episodes": 1000}, "episodes is 1000, expected a mapping"),
@@ -65,5 +73,5 @@ def test_every_choice_is_explained_in_words():
     assert max(map(len, text.splitlines())) <= 140
     assert all(label in text for label in LABELS.values())
     shared = text.partition("The same in all of them")[2]
-    assert LABELS["averaging"] in shared and LABELS["void"] not in shared
+    assert LABELS["shots"] in shared and LABELS["void"] not in shared
     assert len(as_markdown(protocols).splitlines()) == len(LABELS) + 3

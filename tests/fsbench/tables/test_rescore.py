@@ -151,7 +151,8 @@ def test_what_cannot_be_rescored_is_refused(make, tmp_path, capsys):
     record = make("m", 0)
     assert main(["rescore", str(record.path), "--protocol", "pascal"]) == 2
     assert (
-        "unknown protocol 'pascal'; there are: fscs, hsnet, incontext, incontext518, pfenet" in capsys.readouterr().err
+        "unknown protocol 'pascal'; there are: fscs, fssdino, hsnet, incontext, incontext518, pfenet"
+        in capsys.readouterr().err
     )
     (tmp_path / "empty").mkdir()
     assert main(["rescore", str(tmp_path / "empty"), "--protocol", "fscs"]) == 2
@@ -170,3 +171,5 @@ def test_counts_at_the_input_size_do_not_give_those_at_the_original(make):
     counted = "incontext518 counts pixels at 518 x 518, the run's counts are at 1024 x 1024"
     assert reason == f"{counted}; evaluate again under incontext518"
     assert undefined(record, large, replace(small, query_size=1024)) == ""
+    reason = "fscs and fssdino lay masks over the query in other ways; evaluate again under fssdino"
+    assert undefined(record, FSCS, load_protocol("fssdino")) == reason

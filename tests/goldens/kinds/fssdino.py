@@ -1,6 +1,6 @@
 """FSSDINO: k-means, Gram maps, whole predictions, scores of layers, metrics and episodes (fssdino.md §9)."""
 
-from collections import defaultdict
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,8 @@ from torch import Tensor
 
 from fsbench.backbones.vit import build_vit, patch_maps
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD
+from fsbench.data.large_objects import large_objects
+from fsbench.episodes.samplers import fssdino_episodes
 from fsbench.ops.cosine_kmeans import cosine_kmeans, cosine_kmeans_reference
 from methods.fssdino.fssdino import class_masks
 from methods.fssdino.prediction import (
@@ -21,21 +23,8 @@ from methods.fssdino.prediction import (
     masks_to_grid,
     to_size,
 )
-from tests.goldens.fssdino_episodes import (
-    class_channels,
-    draw_coco_episodes,
-    fold_categories,
-    images_by_category,
-    kept_annotations,
-)
 from tests.goldens.fssdino_layer_scores import fisher_ratio, gram_distance, map_entropy, register_ratio
-from tests.goldens.fssdino_metric import (
-    class_fb_iou,
-    class_iou,
-    class_mean_iou,
-    confusion_matrix,
-    episode_mean_iou,
-)
+from tests.goldens.fssdino_metric import class_iou, confusion_matrix, counted, episode_mean_iou, protocol_scores
 from tests.goldens.harness import EXACT, Case, Comparisons, Tolerance, absolute, compare, equal, frozen, relative
 
 TIE = 2e-5
@@ -166,37 +155,38 @@ def metrics(case: Case) -> Comparisons:
     truth, predicted = case.tensors["in.gt"].numpy(), case.tensors["in.pred"].numpy()
     confusion = confusion_matrix(truth, predicted, classes)
     yield case.compare("out.confusion", confusion, EXACT)
-    yield case.compare("out.class_iou", class_iou(confusion), absolute(1e-4))
-    yield case.compare("out.miou", np.array([class_mean_iou(confusion)]), absolute(1e-4))
-    yield case.compare("out.fb_iou", np.array([class_fb_iou(confusion)]), absolute(1e-4))
-    episodes = [episode_mean_iou(t, p, classes) for t, p in zip(truth, predicted, strict=True)]
-    yield case.compare("out.episode_miou", np.array(episodes), absolute(1e-4))
+    counts = counted(truth, predicted, classes)
+    found = counts[:, 1:, :3].sum(0).T.tolist()
+    yield equal("counts", found, [v[1:].tolist() for v in (confusion.diagonal(), confusion.sum(0), confusion.sum(1))])
+    scores = protocol_scores(counts)
+    yield case.compare("out.class_iou", class_iou(counts), absolute(1e-4))
+    yield case.compare("out.miou", np.array([scores["mIoU"]]), absolute(1e-4))
+    yield case.compare("out.fb_iou", np.array([scores["FB-IoU-classes"]]), absolute(1e-4))
+    yield case.compare("out.episode_miou", np.array([episode_mean_iou(of) for of in counts]), absolute(1e-4))
 
 
 def coco_episodes(case: Case) -> Comparisons:
     c, d = case.config, case.data
-    categories = fold_categories(d["instances"], c["fold"], c["folds"])
+    found = large_objects(d["instances"])
+    categories = [number for number, _ in found.categories][c["fold"] :: c["folds"]]
     yield equal("fold_categories", categories, d["fold_categories"])
-    kept = kept_annotations(d["instances"], categories)
-    images = images_by_category(kept, categories)
+    images = {category: found.images_of[category] for category in categories}
     yield equal("first_image_by_category", {str(k): v for k, v in images.items()}, d["first_image_by_category"])
-    sizes = {image["id"]: (image["height"], image["width"]) for image in d["instances"]["images"]}
-    by_image = defaultdict(list)
-    for annotation in kept:
-        by_image[annotation["image_id"]].append(annotation)
-    drawn = list(draw_coco_episodes(images, c["way"], c["shot"], c["episodes"], c["seed"]))
+    drawn = list(islice(fssdino_episodes(images, way=c["way"], shot=c["shot"], seed=c["seed"]), c["episodes"]))
     for index, (episode, expected) in enumerate(zip(drawn, d["episodes"], strict=True)):
+        supports = [image for way in episode.supports for image in way]
         sums = []
-        for image in (episode.query, *episode.supports):
-            channels = class_channels(by_image[image], sizes[image], categories, episode.categories)
-            sums.append({str(n): int(channel.sum()) for n, channel in enumerate(channels) if channel.any()})
-        found = {
-            "categories": sorted(episode.categories, key=categories.index),
+        for image in (episode.query, *supports):
+            masks = {1 + categories.index(number): found.mask(image, number) for number in episode.classes}
+            masks[0] = ~np.any(list(masks.values()), axis=0)
+            sums.append({str(n): int(masks[n].sum()) for n in sorted(masks) if masks[n].any()})
+        answer = {
+            "categories": sorted(episode.classes, key=categories.index),
             "query": episode.query,
-            "supports": list(episode.supports),
+            "supports": supports,
             "mask_sums": sums,
         }
-        yield equal(f"episode {index}", found, expected)
+        yield equal(f"episode {index}", answer, expected)
     yield compare("episodes", torch.tensor(len(drawn)), torch.tensor(c["episodes"]), EXACT)
 
 

@@ -1,0 +1,187 @@
+"""The large objects of a COCO annotation file and their masks, as FSSDINO's program reads them (fssdino.md §5).
+
+Crowds, and objects of a stated area below 2·32² pixels, do not exist. Images of a category stand in the order of a
+Python set that their ids were added to, which is CPython's own.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fsbench.data.disk_cache import load_json, save_json
+from fsbench.data.segmentations import union_mask
+from fsbench.errors import DataError
+from fsbench.files import read_json, sha256_file
+from fsbench.files.images import MASK_PIXELS
+
+SMALLEST_AREA = 2 * 32**2
+"""Area in pixels, as the file states it, below which an object is left out."""
+_FORMAT = "instances-1"
+"""To be changed with the meaning of what is cached, so that older files are not used."""
+
+
+class AnnotatedImage(NamedTuple):
+    """An image of the file: its file name, and its size in pixels."""
+
+    file_name: str
+    height: int
+    width: int
+
+
+class LargeObject(NamedTuple):
+    """An object that counts; `segmentation` is a list of polygons or a run-length mask."""
+
+    image: int
+    category: int
+    segmentation: Any
+
+
+@dataclass(frozen=True)
+class LargeObjects:
+    """All large objects of a file.
+
+    Attributes:
+        path: the file.
+        sha256: of the file.
+        categories: ids and names in the order of the file, which folds are made of.
+        images: id -> image.
+        objects: in the order of the file.
+    """
+
+    path: Path
+    sha256: str
+    categories: tuple[tuple[int, str], ...]
+    images: Mapping[int, AnnotatedImage]
+    objects: tuple[LargeObject, ...]
+
+    @cached_property
+    def images_of(self) -> dict[int, list[int]]:
+        """Category id -> ids of the images that show it, in CPython's order of the set."""
+        found: dict[int, set[int]] = {category: set() for category, _ in self.categories}
+        for item in self.objects:
+            found[item.category].add(item.image)
+        return {category: list(images) for category, images in found.items()}
+
+    @cached_property
+    def image_ids(self) -> dict[str, int]:
+        """File name -> id of the image."""
+        return {image.file_name: number for number, image in self.images.items()}
+
+    @cached_property
+    def _segmentations(self) -> dict[tuple[int, int], list[Any]]:
+        found = defaultdict(list)
+        for item in self.objects:
+            found[item.image, item.category].append(item.segmentation)
+        return dict(found)
+
+    def mask(self, image: int, category: int) -> np.ndarray:
+        """Return the pixels (H, W) bool of an image that show a category: its objects rasterised by pycocotools.
+
+        An object that rasterises to nothing is one pixel, its first vertex. Raises DataError for an unusable mask.
+        """
+        file_name, height, width = self.images[image]
+        union = np.zeros((height, width), dtype=bool)
+        for segmentation in self._segmentations.get((image, category), []):
+            try:
+                union |= _raster(segmentation, height, width)
+            except (ValueError, TypeError) as error:
+                raise DataError(
+                    f"{self.path} has an unusable mask on {file_name} ({error}); expected polygons or runs of {height} "
+                    f"rows and {width} columns; fetch the file again"
+                ) from error
+        return union
+
+
+def _raster(segmentation: Any, height: int, width: int) -> np.ndarray:
+    pixels = union_mask([segmentation], height, width)
+    if not pixels.any():
+        column, row = (int(value) for value in segmentation[0][:2]) if isinstance(segmentation, list) else (0, 0)
+        pixels[min(max(row, 0), height - 1), min(max(column, 0), width - 1)] = True
+    return pixels
+
+
+def read_large_objects(path: Path) -> LargeObjects:
+    """Read an annotation file, or what an earlier call kept of it.
+
+    Raises:
+        DataError: not a complete JSON file, not instance annotations with areas, or entries that do not fit together.
+    """
+    try:
+        sha256 = sha256_file(path)
+        kept = load_json(_FORMAT, sha256)
+        if kept is None:
+            kept = _plain(read_json(path, "annotations", object_hook=_compact))
+            save_json(_FORMAT, sha256, kept)
+        return _from_plain(kept, path, sha256)
+    except OSError as error:
+        raise DataError(f"annotation file {path} cannot be read ({error.strerror}); check the file") from error
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        raise DataError(
+            f"annotation file {path} cannot be used: {error}; expected a complete instances file of COCO's form, with "
+            "areas; put a sound copy there"
+        ) from error
+
+
+def large_objects(content: Mapping[str, Any]) -> LargeObjects:
+    """Return the large objects of an annotation file's parsed content. Raises ValueError unless its entries fit."""
+    entries = [_compact(entry) for entry in content["annotations"]]
+    return _from_plain(_plain({**content, "annotations": entries}), Path(), "")
+
+
+def _from_plain(kept: dict[str, Any], path: Path, sha256: str) -> LargeObjects:
+    return LargeObjects(
+        path,
+        sha256,
+        tuple((number, name) for number, name in kept["categories"]),
+        {number: AnnotatedImage(*image) for number, *image in kept["images"]},
+        tuple(LargeObject(*item) for item in kept["objects"]),
+    )
+
+
+_LEFT_OUT = object()
+"""Stands for a crowd or a small object."""
+
+
+def _compact(entry: dict[str, Any]) -> Any:
+    """Keep of a JSON object what is needed; called innermost first, so that the file is never all in memory."""
+    if "image_id" in entry:
+        keys = ("image_id", "category_id", "segmentation", "area")
+        absent = [key for key in keys if key not in entry]
+        if absent:
+            raise ValueError(f"an annotation entry has no {absent[0]!r}")
+        area = entry["area"]
+        if isinstance(area, bool) or not isinstance(area, (int, float)):
+            raise ValueError(f"an annotation has the area {str(area)[:40]!r}, not a number")
+        if entry.get("iscrowd", 0) or not area >= SMALLEST_AREA:
+            return _LEFT_OUT
+        return LargeObject(*(entry[key] for key in keys[:3]))
+    return entry
+
+
+def _plain(content: Any) -> dict[str, Any]:
+    """Return categories, images and objects as JSON values; ValueError unless they fit together."""
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(content, dict) or not isinstance(content.get(key), list):
+            raise ValueError(f"it has no list of {key}")
+    objects = [entry for entry in content["annotations"] if entry is not _LEFT_OUT]
+    if not all(isinstance(entry, LargeObject) for entry in objects):
+        raise ValueError("an annotation entry has no 'image_id'")
+    images = [[image[key] for key in ("id", "file_name", "height", "width")] for image in content["images"]]
+    categories = [[category["id"], str(category["name"])] for category in content["categories"]]
+    for number, name, height, width in images:
+        if not all(type(value) is int for value in (number, height, width)) or not isinstance(name, str):
+            raise ValueError(f"the image {str(name)[:40]!r} has an id or a size that is not a whole number")
+        if min(height, width) < 1 or height * width > MASK_PIXELS:
+            raise ValueError(f"the image {name!r} is stated to have {width}x{height} pixels")
+    known, numbers = {image[0] for image in images}, {category[0] for category in categories}
+    if len(known) < len(images) or len({image[1] for image in images}) < len(images) or len(numbers) < len(categories):
+        raise ValueError("two images or two categories are the same")
+    for entry in objects:
+        if entry.image not in known or entry.category not in numbers:
+            raise ValueError(f"an annotation is on image {entry.image} of category {entry.category}; one is not listed")
+    return {"categories": categories, "images": images, "objects": [list(entry) for entry in objects]}

@@ -1,0 +1,99 @@
+"""FSSDINO's own protocol through the real command line on real photos: counts, table, pictures, refusals."""
+
+import json
+import re
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+
+from datamodules.datasets.coco import Coco
+from fsbench.data.frames import stretched_truth
+from fsbench.engine.stored_data import Truths
+from fsbench.records.predictions import read_predictions
+from fsbench.records.record import find_records
+from tests.goldens.fssdino_metric import confusion_matrix
+
+METHODS = ("fssdino", "prototype")
+
+
+def by_definition(record, index) -> dict[str, float]:
+    """mIoU and FB-IoU of a run's stored masks by one confusion matrix over the fold's classes (fssdino.md §4)."""
+    classes = record.header["class_ids"]
+    stored = read_predictions(record)
+    total = np.zeros((len(classes) + 1, len(classes) + 1), dtype=np.int64)
+    for episode in record.manifest.episodes:
+        channel = 1 + classes.index(episode.query_class)
+        truth = stretched_truth((index.label_map(episode.query) > 0).astype(np.uint8), 512)
+        assert np.array_equal(Truths(record)(episode.index), truth)
+        predicted = stored.label_map(episode.index)
+        total += confusion_matrix(truth * np.int64(channel), predicted * np.int64(channel), len(total))
+    hits, unions = total.diagonal(), total.sum(0) + total.sum(1) - total.diagonal()
+    iou = np.where(unions > 0, hits / np.maximum(unions, 1), 0)
+    return {"mIoU": 100 * iou[1:].mean(), "FB-IoU-classes": 50 * (iou[1:].mean() + iou[0])}
+
+
+@pytest.mark.slow
+def test_real_photos_are_tested_tabled_and_drawn(warm, tmp_path, real_data):
+    root, runs = real_data / "coco-mini", tmp_path / "runs"
+    small = ["--backbone", "demo", "--data.image_size=128", "--data.workers=0", "--data.episodes=5", "--drop-small"]
+    place = ["--dataset", "coco", "--data-root", str(root), "--runs", str(runs), "--fold", "1", "--shot", "2"]
+    keep = ["--run.keep_predictions=soft"]
+    done = warm("bench", "--method", ",".join(METHODS), "--protocol", "fssdino", *small, *place, *keep)
+    assert done.returncode == 0, done.stderr
+    assert "coco · 1-way 2-shot · original · no empty queries · protocol fssdino v1" in done.stdout
+    assert "FB-IoU-classes: mean of the mIoU and the IoU of the background" in done.stdout
+    records, index = list(find_records(runs)), Coco(str(root))
+    assert len(records) == len(METHODS) and len({record.manifest_sha256 for record in records}) == 1
+    for record in records:
+        expected = by_definition(record, index)
+        assert {name: record.run["scores"][name] for name in expected} == pytest.approx(expected, abs=1e-9)
+        shown = f"{expected['mIoU']:.2f} .* {expected['FB-IoU-classes']:.2f} "
+        name = record.path.name.partition("-")[0]
+        assert re.search(rf"(?m)^{name} +{shown}", done.stdout)
+        ways = record.episodes.filter(pl.col("slot") == 1)
+        assert ways["void"].sum() == 0 and ways["gt"].min() > 0
+        assert ways["decided"].to_list() == (ways["pred"] > 0).to_list()
+        sizes = [index.label_map(episode.query).size for episode in record.manifest.episodes]
+        assert ways["valid"].to_list() == sizes
+        assert (record.path / "predictions.png").stat().st_size > 10_000
+    paths = [str(record.path) for record in records]
+    figure, sheets = tmp_path / "figure.png", tmp_path / "sheets"
+    assert warm("explain", *paths, "--figure", str(figure)).returncode == 0 and figure.stat().st_size > 10_000
+    done = warm("explain", *paths, "--episode", "3", "--out", str(sheets))
+    assert done.returncode == 0, done.stderr
+    with Image.open(next(sheets.glob("*.png"))) as sheet:
+        assert sheet.size[0] > 300
+    done = warm("report", str(runs), "--out", str(tmp_path / "report"))
+    assert done.returncode == 0, done.stderr
+    done = warm("rescore", str(runs), "--protocol", "fscs")
+    assert "fssdino and fscs lay masks over the query in other ways; evaluate again under fscs" in done.stdout
+    done = warm("table", str(runs), "--metrics", "mIoU,FB-IoU,FB-IoU-classes", "--format", "json")
+    assert done.returncode == 0 and json.loads(done.stdout)
+
+
+@pytest.mark.slow
+def test_it_is_listed_and_other_requests_are_one_line(warm, tmp_path, real_data):
+    listed = warm("list").stdout
+    assert re.search(r"(?m)^ +fssdino +Few-shot segmentation on COCO as FSSDINO's authors evaluate it", listed)
+    table = warm("protocols", "--format", "markdown").stdout
+    assert "| a padded square of 512, stretched to the query's size: padding " in table
+    coco = ["--dataset", "coco", "--data-root", str(real_data / "coco-mini")]
+    common = [
+        "--backbone",
+        "demo",
+        "--data.image_size=64",
+        "--data.workers=0",
+        "--runs",
+        str(tmp_path / "runs"),
+        "--protocol",
+        "fssdino",
+    ]
+    for more, words in (
+        ([*coco, "--drop-small", "--way", "2"], "protocol fssdino is 1-way, found way 2"),
+        (coco, "too few images with large objects of some classes"),
+        (["--dataset", "demo"], "has no test of the protocol fssdino"),
+    ):
+        done = warm("bench", "--method", "prototype", *common, *more)
+        assert done.returncode != 0 and words in done.stderr and "Traceback" not in done.stderr, done.stderr
