@@ -2,7 +2,7 @@
 
 import zlib
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -26,20 +26,21 @@ MASK_SUMS_VERSION = 1
 """Version of everything that the sums follow from: boundaries, bins, resizing, decoding of masks, this module. It grows
 when a result changes; sums of another version are measured again."""
 
-MaskSums = tuple[np.ndarray | None, np.ndarray | None]
-"""Sums of boundaries (R, 2) int64 and of soft masks (R, BINS, 3) float64, see `Measures`; None where there are none."""
+MaskSums = tuple[np.ndarray, np.ndarray | None]
+"""Sums of boundaries (R, 2) int64 and of soft masks (R, BINS, 3) float64, see `Measures`; None without soft masks."""
 
 
-def mask_sums(record: Record, metrics: Collection[str], open_truth: Callable[[Record], Truth]) -> MaskSums:
+def mask_sums(record: Record, open_truth: Callable[[Record], Truth]) -> MaskSums:
     """Return the sums of a run's boundaries and of its soft masks, from the cache where they were measured before.
+
+    Both are measured in one pass, whichever is asked for first.
 
     Args:
         record: the finished run.
-        metrics: `BOUNDARY`, `PIXELS` or both.
         open_truth: opens the data of the run; it is not asked for sums that are cached.
 
     Returns:
-        Sums for each of the R rows of the count table; None of what is not asked for, and without soft masks.
+        Sums for each of the R rows of the count table; None of soft masks where none were kept.
 
     Raises:
         FsbenchError: there are no sound predictions, or no data.
@@ -47,27 +48,24 @@ def mask_sums(record: Record, metrics: Collection[str], open_truth: Callable[[Re
     try:
         file = sha256_file(record.path / FILE)
     except OSError:
-        return _measured(record, metrics, open_truth)  # says what is missing
+        return _measured(record, open_truth)  # says what is missing
     source = [record.run.get("predictions"), file, record.run["identity"].get("files_sha256"), own_resolution(record)]
-    key = [MASK_SUMS_VERSION, "mask sums", sorted(metrics), source]
+    key = [MASK_SUMS_VERSION, "mask sums", source]
 
     def compute() -> dict[str, Any]:
-        boundary, pixels = _measured(record, metrics, open_truth)
-        return {"boundary": _packed(boundary), "pixels": _packed(pixels)}
+        boundary, pixels = _measured(record, open_truth)
+        return {"boundary": _packed(boundary), "pixels": None if pixels is None else _packed(pixels)}
 
     return cached_figures([record], key, compute, partial(_decoded, len(record.episodes)))
 
 
-def _measured(record: Record, metrics: Collection[str], open_truth: Callable[[Record], Truth]) -> MaskSums:
+def _measured(record: Record, open_truth: Callable[[Record], Truth]) -> MaskSums:
     stored = stored_predictions(record)
     truth, side = open_truth(record), own_resolution(record)
     void = load_protocol(record.header["protocol"]).void
-    has_soft = PIXELS in metrics and stored.has_soft_masks
-    if BOUNDARY not in metrics and not has_soft:
-        return None, None
     frame = record.episodes
     boundary = np.zeros((len(frame), 2), dtype=np.int64)
-    pixels = np.zeros((len(frame), BINS, 3)) if has_soft else None
+    pixels = np.zeros((len(frame), BINS, 3)) if stored.has_soft_masks else None
     start = 0
     for episode, ways in last_slots(frame):
         target = truth(episode)
@@ -75,20 +73,17 @@ def _measured(record: Record, metrics: Collection[str], open_truth: Callable[[Re
         predicted = stored.label_map(episode)
         if predicted.shape != target.shape:
             raise RecordError(f"episode {episode} has another size than the data at hand")
-        if BOUNDARY in metrics:
-            boundary[start : start + ways + 1] = boundary_counts(predicted, target, ways, void)
-        soft = stored.soft_masks(episode) if has_soft else None
+        boundary[start : start + ways + 1] = boundary_counts(predicted, target, ways, void)
+        soft = stored.soft_masks(episode) if pixels is not None else None
         if pixels is not None and soft is not None:
             for slot, mask in enumerate(soft, 1):
                 pixels[start + slot] = soft_mask_sums(mask, target, slot, void)
         start += ways + 1
-    return boundary if BOUNDARY in metrics else None, pixels
+    return boundary, pixels
 
 
-def _packed(sums: np.ndarray | None) -> str | None:
+def _packed(sums: np.ndarray) -> str:
     """Return sums as text: base64 of their compressed bytes, little-endian."""
-    if sums is None:
-        return None
     return b64encode(zlib.compress(sums.astype(sums.dtype.newbyteorder("<")).tobytes())).decode()
 
 
@@ -96,7 +91,7 @@ def _decoded(rows: int, values: dict[str, Any]) -> MaskSums:
     """Turn cached values into the sums of `rows` rows. Raises ValueError and the like for values that are none."""
     boundary, pixels = values["boundary"], values["pixels"]
     return (
-        None if boundary is None else _unpacked(boundary, (rows, 2), "<i8"),
+        _unpacked(boundary, (rows, 2), "<i8"),
         None if pixels is None else _unpacked(pixels, (rows, BINS, 3), "<f8"),
     )
 

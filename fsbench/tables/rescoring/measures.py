@@ -67,8 +67,9 @@ def measure(record: Record, metrics: Collection[str], open_truth: Callable[[Reco
     drawn = {BOUNDARY, PIXELS} & set(metrics)
     if drawn:
         try:
-            boundary, pixels = mask_sums(record, drawn, open_truth)
-            if PIXELS in drawn and pixels is None:
+            boundaries, softs = mask_sums(record, open_truth)
+            boundary, pixels = boundaries if BOUNDARY in drawn else None, softs if PIXELS in drawn else None
+            if PIXELS in drawn and softs is None:
                 missing[PIXELS] = "it kept no soft masks (KEEP_PREDICTIONS=soft)"
         except FsbenchError as error:
             missing |= dict.fromkeys(drawn, user_message(error))
