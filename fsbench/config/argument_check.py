@@ -24,6 +24,8 @@ ASKING = ("help", "print_config")
 _SOURCES = {"trainer": "lightning.pytorch.trainer.trainer.Trainer", "run": "fsbench.config.compose.RunOptions"}
 _DEEP = 4
 """Parts of the shortest key, such as `model.init_args.backbone.weights`, that the parser hands on twice."""
+_WITH_CLASSES = ("--model", "--data")
+"""First parts of the arguments for which it does."""
 _BUILT = {"model": ("model",), "data": ("data",), "dataset": ("data", "init_args", "dataset")}
 """Places of the classes that a run builds."""
 
@@ -88,7 +90,7 @@ def read_arguments(arguments: Sequence[str], options: Iterable[str] = ()) -> tup
 
 
 def with_nulls(arguments: Sequence[str]) -> list[str]:
-    """Write each setting that holds null, deep in a class, as the text of a configuration file.
+    """Write each setting that holds null, deep in the method or the data, as the text of a configuration file.
 
     jsonargparse passes `--model.backbone.weights=null` on to the parser of the inner class by Python's `str`, so that a
     parameter of type `str | None` would be the word "None", and one of type `int | None` be refused.
@@ -97,22 +99,32 @@ def with_nulls(arguments: Sequence[str]) -> list[str]:
         arguments: in LightningCLI's form.
 
     Returns:
-        The arguments; `--config={"model": …}` stands where such a setting stood.
+        The arguments; where such a setting stood, `--config={"model": …}` has all of `backbone` as it is set so far.
     """
     result: list[str] = []
     words = list(arguments)
     while words:
+        before = arguments[: len(arguments) - len(words)]
         word = words.pop(0)
         key, sign, value = word.partition("=")
         parts = full_key(key.removeprefix("--"))
-        if not word.startswith("--") or len(parts) < _DEEP or parts[-1] in ASKING or parts[-1].endswith("+"):
+        if (
+            key.split(".")[0] not in _WITH_CLASSES
+            or len(parts) < _DEEP
+            or parts[-1] in ASKING
+            or parts[-1].endswith("+")
+        ):
             result.append(word)
             continue
         if not sign and words and not words[0].startswith("--"):
             value = words.pop(0)
             word = f"{word}={value}"
         read = parse_value(value) if value else value
-        result.append(f"--config={json.dumps(nested(parts, read))}" if _holds_null(read) else word)
+        if _holds_null(read):
+            so_far, outer = value_at(read_arguments(before)[0], parts[: _DEEP - 1]), parts[: _DEEP - 1]
+            whole = merge_settings(nested(outer, so_far), nested(parts, read))
+            word = f"--config={json.dumps(whole, default=str)}"
+        result.append(word)
     return result
 
 

@@ -116,6 +116,10 @@ def check_trainer(settings: Mapping[str, Any]) -> None:
         raise SettingsError(f"{devices * nodes} processes are asked for, expected at most {MOST_PROCESSES}")
 
 
+_PLAIN = (dict, list, tuple, str, int, float, bool, object, NoneType)
+"""Types of values that are no classes to build, whatever keys they have."""
+
+
 def check_nulls(kind: Any, values: Mapping[str, Any], key: str) -> None:
     """Raise SettingsError for a null where a class's argument takes none, which the parser does not look at.
 
@@ -127,10 +131,9 @@ def check_nulls(kind: Any, values: Mapping[str, Any], key: str) -> None:
     if not inspect.isclass(kind):
         return
     try:
-        hints = get_type_hints(kind.__init__)
-    except NameError:  # names that are imported for type checkers only
-        hints = {}
-    parameters = inspect.signature(kind).parameters
+        parameters, hints = inspect.signature(kind).parameters, get_type_hints(kind.__init__)
+    except Exception:  # classes in C, names for type checkers only, annotations in words: the parser takes them as well
+        return
     for name, value in values.items():
         hint, place = hints.get(name, Any), f"{key}.{name}"
         if value is None and name in parameters:
@@ -139,14 +142,16 @@ def check_nulls(kind: Any, values: Mapping[str, Any], key: str) -> None:
                 expected = hint.__name__ if inspect.isclass(hint) else str(hint).replace("typing.", "")
                 advice = "give one" if default is inspect.Parameter.empty else "leave it out for its default"
                 raise SettingsError(f"{place} is null, expected {expected}; {advice}")
-        elif isinstance(value, Mapping) and isinstance(value.get("class_path"), str):
-            check_nulls(resolve_name(value["class_path"]), value.get("init_args") or {}, place)
-        elif isinstance(value, Mapping) and is_dataclass(hint):
-            check_nulls(hint, value, place)
+        elif isinstance(value, Mapping):
+            for part in (hint, *get_args(hint)):
+                if is_dataclass(part):
+                    check_nulls(part, value, place)
+                elif inspect.isclass(part) and part not in _PLAIN and isinstance(value.get("class_path"), str):
+                    check_nulls(resolve_name(value["class_path"]), value.get("init_args") or {}, place)
 
 
 def _takes_null(hint: Any) -> bool:
-    return hint is Any or any(part in (None, NoneType) for part in (hint, *get_args(hint)))
+    return any(part in (Any, object, None, NoneType) for part in (hint, *get_args(hint)))
 
 
 def check_plain_values(values: Any, key: str = "") -> None:

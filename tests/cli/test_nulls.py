@@ -77,6 +77,52 @@ def test_null_is_refused_for_what_has_no_default():
         check_nulls(Folder, {"root": None}, "data.dataset")
 
 
+class Tabled:
+    """Takes values that are no classes, whatever keys they have."""
+
+    def __init__(self, table: dict | None = None, kept: Folder | None = None, thing: object = 5) -> None: ...
+
+
+class InWords:
+    """Its annotation is no expression."""
+
+    def __init__(self, *args: int, odd: "pixels wide" = 3) -> None: ...  # type: ignore[syntax]  # noqa: F722
+
+
+def test_what_the_check_cannot_read_it_leaves_to_the_parser():
+    for table in ({"class_path": "nomodule.X"}, {"class_path": "hello world"}, {"a": None}):
+        check_nulls(Tabled, {"table": table, "kept": None, "thing": None}, "model")
+    check_nulls(InWords, {"odd": None}, "model")
+    inner = {"class_path": "datamodules.datasets.folder.Folder", "init_args": {"root": None}}
+    with pytest.raises(SettingsError, match=r"^model\.kept\.root is null"):
+        check_nulls(Tabled, {"kept": inner}, "model")
+
+
+def test_null_in_one_key_leaves_the_others():
+    arguments = [
+        '--model.table={"a":1,"b":{"c":2,"d":3}}',
+        "--model.table.b.c=null",
+        "--model.table.e=[null, 2020-01-01]",
+    ]
+    first, second, third = with_nulls(arguments)
+    assert first == arguments[0]
+    assert json.loads(second.removeprefix("--config=")) == nested(
+        ["model", "init_args", "table"], {"a": 1, "b": {"c": None, "d": 3}}
+    )
+    assert json.loads(third.removeprefix("--config="))["model"]["init_args"]["table"] == {
+        "a": 1, "b": {"c": None, "d": 3}, "e": [None, "2020-01-01"]
+    }  # fmt: skip
+
+
+def test_nulls_of_the_trainer_are_the_parsers(capsys):
+    monitor = "lightning.pytorch.callbacks.LearningRateMonitor"
+    words = [f"--trainer.callbacks+={monitor}", "--trainer.callbacks.init_args.logging_interval=null"]
+    with pytest.raises(SystemExit, match="0"):
+        main(["bench", "--method", "prototype", "--dataset", "demo", *words, "--print_config"])
+    callbacks = yaml.safe_load(capsys.readouterr().out)["trainer"]["callbacks"]
+    assert callbacks[-1]["class_path"] == monitor and callbacks[-1]["init_args"]["logging_interval"] is None
+
+
 def test_other_arguments_are_left_as_they_are():
     arguments = [*FILES, "--data.manifest=null", "--model.backbone.weights=None", "--model.backbone.name=x", "--data"]
     arguments += ["--trainer.limit_train_batches=null", "--model.backbone.weights", "--print_config", "--model=EMAT"]
