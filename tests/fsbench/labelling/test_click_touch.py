@@ -80,13 +80,37 @@ def test_the_page_and_its_buttons_fit_a_finger(phone):
     assert bar["y"] + bar["height"] - top < 844  # the object and what is done with it are seen together
 
 
-def test_a_second_finger_is_no_click(phone):
-    phone.locator("[data-tool=click]").tap()
-    phone.locator("#live").scroll_into_view_if_needed()
-    points = [dict(zip("xy", at(phone, *place), strict=True), id=n) for n, place in enumerate([(20, 20), (40, 40)])]
+@pytest.fixture
+def fingers(phone):
+    """fingers(kind, place, …) sends a touch event with a finger at each place of the image."""
     session = phone.context.new_cdp_session(phone)
-    session.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": points[:1]})
-    session.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": points})
-    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    phone.locator("#live").scroll_into_view_if_needed()
+
+    def send(kind: str, *places: tuple[float, float]) -> None:
+        points = [dict(zip("xy", at(phone, *place), strict=True), id=n) for n, place in enumerate(places)]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    return send
+
+
+def test_a_second_finger_is_no_click(phone, fingers):
+    phone.locator("[data-tool=click]").tap()
+    fingers("touchStart", (20, 20))
+    fingers("touchStart", (20, 20), (40, 40))
+    fingers("touchEnd")
     told(phone, "1 click:")
     assert near_preview(phone, (20, 20, True))
+
+
+def test_a_second_finger_leaves_the_stroke_of_the_first_alone(served, phone, fingers):
+    steps = served.session.project.annotation("0.png").history.steps
+    phone.locator("[data-tool=brush]").tap()
+    fingers("touchStart", (10, 10))
+    fingers("touchMove", (14, 10))
+    fingers("touchStart", (14, 10), (50, 40))
+    fingers("touchMove", (14, 10), (52, 40))
+    fingers("touchMove", (18, 10), (54, 40))
+    fingers("touchEnd")
+    wait_for(lambda: len(steps) == 1)
+    places = [tuple(map(round, point)) for point in steps[0].points]
+    assert places[0] == (10, 10) and places[-1] == (18, 10) and {y for _, y in places} == {10}

@@ -35,10 +35,11 @@ export class Stage {
     this.element = find("stage");
     this.canvas = find("live");
     this.context = this.canvas.getContext("2d");
-    find("frame").addEventListener("pointerdown", (event) => this.press(event)); // a stroke may begin beside the photo
-    this.canvas.addEventListener("pointermove", (event) => this.drag(event));
-    this.canvas.addEventListener("pointerup", (event) => this.release(event));
-    this.canvas.addEventListener("pointercancel", () => this.cancel());
+    const first = (act) => (event) => { if (event.isPrimary) act(event); }; // a second finger does nothing
+    find("frame").addEventListener("pointerdown", first((event) => this.press(event))); // may begin beside the photo
+    this.canvas.addEventListener("pointermove", first((event) => this.drag(event)));
+    this.canvas.addEventListener("pointerup", first((event) => this.release(event)));
+    this.canvas.addEventListener("pointercancel", first(() => this.cancel()));
     this.canvas.addEventListener("dblclick", () => this.tool === "polygon" && this.close());
     find("labels").addEventListener("load", () => this.clean());
     find("labels").addEventListener("load", () => this.clicks.clean());
@@ -141,7 +142,7 @@ export class Stage {
   }
 
   press(event) {
-    if (event.button !== 0 || !event.isPrimary || this.tool === "move" || !this.shown) return; // nor a second finger
+    if (event.button !== 0 || this.tool === "move" || !this.shown) return;
     const { target } = event;
     const bars = target === find("frame") && (event.offsetX >= target.clientWidth || event.offsetY >= target.clientHeight);
     if (bars || (event.pointerType === "touch" && target !== this.canvas)) return;
