@@ -5,13 +5,17 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
+from fsbench.data.batch import EpisodeBatch
+from fsbench.data.frames import stretched
+from fsbench.errors import SettingsError
+
 
 @dataclass
 class Prediction:
     """A method's prediction of one episode.
 
     Attributes:
-        label_map: (h, w) integers, 0 background, 1..N ways, at the query's original size.
+        label_map: (h, w) integers, 0 background, 1..N ways, of the size `EpisodeBatch.query_sizes`.
         present: (N,) bool, way is present; None for methods that only segment (the protocol derives it from the mask).
         presence_score: (N,) float in [0, 1], how sure the method is that the way is present; None like `present`.
         logits: (N, 2, h, w), each way by itself, entry 1 its foreground; what the ensembles of one-shot predictions
@@ -60,3 +64,23 @@ class Prediction:
         else:
             cells = interpolate(maps, (side, side), mode="bilinear", align_corners=False)[0]
         return cells.nan_to_num().clamp(0, 1).to("cpu")
+
+
+def counted_mask(mask: Tensor, episode: EpisodeBatch) -> Tensor:
+    """Return a predicted mask as its pixels are counted: at the truth's size, stretched where the protocol has a frame.
+
+    Args:
+        mask: (h, w) integers.
+        episode: the only episode of its batch, with its truth.
+
+    Raises:
+        SettingsError: the mask has another size than `query_sizes` says.
+    """
+    height, width = episode.query_sizes[0].tolist()
+    if mask.shape != (height, width):
+        raise SettingsError(
+            f"episode {int(episode.episodes[0])}: the method gave a mask of {tuple(mask.shape)}, expected "
+            f"{(height, width)}; make it of the size query_sizes (fsbench check-method tests it)"
+        )
+    rows, columns = episode.known_truth().label_maps[0].shape
+    return mask if (rows, columns) == (height, width) else stretched(mask, (rows, columns))

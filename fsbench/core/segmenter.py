@@ -14,10 +14,9 @@ from fsbench.backbones.base import BackboneConfig, FrozenBackbone
 from fsbench.backbones.vit import FrozenViT
 from fsbench.core.images_together import ImagesTogether
 from fsbench.core.method import Method
-from fsbench.core.prediction import Prediction
+from fsbench.core.prediction import Prediction, counted_mask
 from fsbench.core.shot_ensemble import ENSEMBLES, ensemble
 from fsbench.data.batch import EpisodeBatch
-from fsbench.data.frames import stretched
 from fsbench.metrics.episodic import SegmentationResult, count, presence_from_mask
 from fsbench.metrics.regions import slot_regions
 from fsbench.records.predictions import SOFT_SIDE
@@ -90,13 +89,14 @@ class Segmenter(Method):
         self.backbone.cache.forget_expectations()
 
     def evaluate(self, episode: EpisodeBatch) -> SegmentationResult:
-        """Predict one episode and count its pixels against the truth."""
+        """Predict one episode and count its pixels against the truth.
+
+        Raises:
+            SettingsError: the method gives a mask of another size than the episode asks for.
+        """
         truth = episode.known_truth()
         prediction = self.predict_shots(episode.without_truth())
-        ways, found = truth.classes.shape[1], prediction.label_map
-        if found.shape != truth.label_maps[0].shape:  # a protocol with a frame
-            height, width = truth.label_maps[0].shape
-            found = stretched(found, (height, width))
+        ways, found = truth.classes.shape[1], counted_mask(prediction.label_map, episode)
         present, presence_score = prediction.present, prediction.presence_score
         if present is None or presence_score is None:
             present, presence_score = presence_from_mask(found, ways)
