@@ -15,11 +15,12 @@ from fsbench.episodes.protocol import load_protocol
 from fsbench.errors import RecordError, SettingsError
 from fsbench.files import write_text
 from fsbench.metrics.bootstrap import Interval, differences, intervals
-from fsbench.metrics.count_table import episode_statistics, pair_statistics
+from fsbench.metrics.count_table import pair_statistics
 from fsbench.metrics.scores import ScoreStatistics
 from fsbench.records.card import Cards
 from fsbench.records.grouping import fold_of
 from fsbench.records.record import Record, find_records
+from fsbench.tables.default_metrics import protocol_fb_iou
 from fsbench.tables.formats import markdown_row
 from fsbench.tables.rescoring.recount import ORIGINAL, own_resolution, recount
 from fsbench.weights.table import backbone_data
@@ -96,7 +97,8 @@ def methods_table(records: Sequence[Record]) -> Table:
                 again += 1
             rows[*row, str(again)][protocol] = {fold_of(record): record for record in members}
     every = list(dict.fromkeys(record.header["protocol"] for record in strict))
-    scores = [f"{protocol}: {what}" for protocol in every for what in ("mIoU", "FB-IoU", "s an episode")]
+    fb_iou = {record.header["protocol"]: protocol_fb_iou(record.header) for record in strict}
+    scores = [f"{protocol}: {what}" for protocol in every for what in ("mIoU", fb_iou[protocol], "s an episode")]
     columns = ["method", "test", *scores, "its backbone saw", "it was trained on"]
     lines = []
     for (label, dataset, task, episodes, *seen_words, _), of_protocol in rows.items():
@@ -139,13 +141,13 @@ def _test(record: Record) -> str:
 
 
 def _scores_and_time(folds: Sequence[Record]) -> list[str]:
-    """Return mIoU, FB-IoU and seconds an episode as means over folds; dashes without any."""
+    """Return mIoU, the protocol's FB-IoU and seconds an episode as means over folds; dashes without any."""
     if not folds:
         return ["–"] * 3
     scores = intervals([_whole(record, record.episodes) for record in folds])
     speeds = [record.run["cost"]["episodes_per_second"] for record in folds]
     time = f"{np.mean([1 / speed for speed in speeds]):.2f}" if all(speeds) else "–"
-    return [_figure(scores["mIoU"]), f"{scores['FB-IoU'].value:.1f}", time]
+    return [_figure(scores["mIoU"]), f"{scores[protocol_fb_iou(folds[0].header)].value:.1f}", time]
 
 
 def episodes_table(records: Sequence[Record]) -> Table:
@@ -286,7 +288,7 @@ TABLES: dict[str, Callable[[Sequence[Record]], Table]] = {
 
 
 def _whole(record: Record, frame: pl.DataFrame) -> ScoreStatistics:
-    return episode_statistics(frame, record.header["class_ids"], load_protocol(record.header["protocol"]).void)
+    return record.task.statistics(frame, record.header)
 
 
 def _pairs(record: Record, keep: np.ndarray) -> ScoreStatistics:

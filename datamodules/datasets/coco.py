@@ -11,7 +11,7 @@ import numpy as np
 from datamodules.datasets.base import OfficialIndex
 from datamodules.datasets.in_context.views import SEPARATOR, photo_of
 from datamodules.instructions import COCO, GUIDES, missing
-from datamodules.lists.official import UNVERIFIED, default_lists
+from datamodules.lists.official import default_lists
 from datamodules.lists.pfenet import MIN_PIXELS, find_image_list
 from datamodules.lists.pixel_counts import PixelTable, count_labels, pixel_table
 from fsbench.data.coco_instances import Instances, cached_instances
@@ -144,7 +144,8 @@ class Coco(OfficialIndex, LargeObjectIndex):
             ids = objects.images_of[objects.categories[number - 1][0]]
             images_of[number] = [f"{folder}/{objects.images[i].file_name}{SEPARATOR}{number}" for i in ids]
         self._require_images(folder, {photo_of(name) for names in images_of.values() for name in names})
-        return LargeObjectImages(dict(images_of), UNVERIFIED, objects.sha256)  # no checksum of the file is published
+        origin = f"drawn from {objects.path.name} (sha256 {objects.sha256})"  # no checksum of the file is published
+        return LargeObjectImages(dict(images_of), origin, objects.sha256)
 
     @cached_property
     def _large_objects(self) -> LargeObjects:

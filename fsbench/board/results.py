@@ -12,7 +12,7 @@ from fsbench.metrics.bootstrap import Interval, intervals
 from fsbench.metrics.classification import accuracy_interval
 from fsbench.metrics.scores import ScoreStatistics
 from fsbench.records.record import Record, read_record
-from fsbench.tables.blocks import DEFAULT
+from fsbench.tables.default_metrics import default_metrics
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def run_result(folder: Path) -> RunResult:
 
 def scores_of(record: Record) -> tuple[str, ...]:
     """Return the names of the scores that the leaderboard shows of a run; the first ranks."""
-    return tuple(name for name in DEFAULT if name in record.task.metrics)
+    return tuple(name for name in default_metrics(record.header) if name in record.task.metrics)
 
 
 def mean_scores(folds: list[RunResult]) -> dict[str, Interval]:

@@ -15,7 +15,7 @@ FORMATS = ("text", "markdown", "latex", "json")
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser("compare", help="test which methods differ on the same episodes")
     parser.add_argument("runs", nargs="+", type=Path, help="folders of runs; several runs may be in one")
-    parser.add_argument("--metrics", default="mIoU,FB-IoU,accuracy", help="with commas (see: fsbench list)")
+    parser.add_argument("--metrics", help="with commas (see: fsbench list)")
     parser.add_argument("--by", action="append", choices=BREAKDOWNS, default=[], help="break down; may be repeated")
     parser.add_argument("--fold", type=whole(0), action="append", default=[], help="only this fold; may be repeated")
     parser.add_argument("--baseline", metavar="METHOD", help="compare every other method with this one only")
@@ -38,9 +38,9 @@ def _compare(options: argparse.Namespace, extra: list[str]) -> int:
         raise SettingsError(f"--resamples is {resamples}, expected 100 or more")
     if options.plot is not None:
         check_output_file(options.plot, "--plot")
-    metrics = metric_names(options.metrics)
+    metrics = None if options.metrics is None else metric_names(options.metrics)
     refused: list[str] = []
-    measure = measure_for(metrics)
+    measure = measure_for(metrics or ())
     comparison = compare(options.runs, metrics, options.by, options.baseline, options.fold, resamples, refused, measure)
     if options.plot is not None:
         plot(options.plot, comparison)

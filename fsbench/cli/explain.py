@@ -177,9 +177,10 @@ def _explain_masks(
 
     chosen = MaskOptions(options.episodes, options.pictures, pixel, options.points, options.class_name)
     numbers = explain_masks(experiment, out, chosen)
-    print_line(f"{'mask':8} {'mIoU':>7} {'FB-IoU':>7}   ({numbers['episodes']} episodes)")
+    names = list(next(iter(numbers["masks"].values()), {}))
+    print_line(f"{'mask':8} {' '.join(f'{name:>7}' for name in names)}   ({numbers['episodes']} episodes)")
     for name, scores in numbers["masks"].items():
-        print_line(f"{name:8} {scores['mIoU']:7.2f} {scores['FB-IoU']:7.2f}")
+        print_line(f"{name:8} {' '.join(f'{score:{max(7, len(metric))}.2f}' for metric, score in scores.items())}")
 
 
 def _episode_choice(text: str) -> int | list[int]:

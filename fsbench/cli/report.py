@@ -15,7 +15,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser = commands.add_parser("report", help="make pages of finished runs to open in a browser")
     parser.add_argument("runs", nargs="+", type=Path, help="folders of runs")
     parser.add_argument("--out", type=Path, default=Path("report"), help="folder of the pages; a report is replaced")
-    parser.add_argument("--metrics", default="mIoU,FB-IoU,accuracy", help="with commas, the first ranks (fsbench list)")
+    parser.add_argument("--metrics", help="with commas, the first ranks (fsbench list)")
     parser.add_argument(
         "--gallery",
         type=whole(0, 10000),
@@ -43,7 +43,7 @@ def _report(options: argparse.Namespace, extra: list[str]) -> int:
     from fsbench.report.site import ReportOptions, write_report
 
     words = ["fsbench", "report", *map(str, options.runs), "--out", str(options.out)]
-    words += ["--metrics", options.metrics] if options.metrics != "mIoU,FB-IoU,accuracy" else []
+    words += ["--metrics", options.metrics] if options.metrics is not None else []
     words += ["--gallery", str(options.gallery)] if options.gallery != 12 else []
     words += ["--no-photos"] if options.no_photos else []
     words += ["--photo-side", str(options.photo_side)] if options.photo_side != 320 else []
@@ -51,10 +51,10 @@ def _report(options: argparse.Namespace, extra: list[str]) -> int:
     words += ["--compare", str(options.compare)] if options.compare is not None else []
     words += ["--method", options.method] if options.method is not None else []
     methods = [] if options.method is None else [name.strip() for name in options.method.split(",") if name.strip()]
-    metrics = metric_names(options.metrics)
+    metrics = None if options.metrics is None else metric_names(options.metrics)
     command = shlex.join(words)
     explorer = ExplorerOptions(options.gallery, not options.no_photos, options.photo_side, options.photo_budget * 2**20)
-    measure = measure_for(metrics)
+    measure = measure_for(metrics or ())
     chosen = ReportOptions(options.runs, options.out, metrics, explorer, options.compare, command, methods, measure)
     refused = write_report(chosen, published_scores(), lambda line: print_line(line, sys.stderr))
     print_line(f"{options.out / 'index.html'}")

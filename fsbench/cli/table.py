@@ -71,18 +71,17 @@ def print_table(folders: Sequence[Path], options: argparse.Namespace) -> list[st
     from fsbench.config.shipped import published_scores
     from fsbench.metrics.scores import metric_names
     from fsbench.records.record import leave_out_damaged
-    from fsbench.tables.blocks import DEFAULT
     from fsbench.tables.formats import render
     from fsbench.tables.table import build_blocks
     from fsbench.weights.table import backbone_data
 
-    metrics = metric_names(options.metrics) if options.metrics is not None else DEFAULT
+    metrics = None if options.metrics is None else metric_names(options.metrics)
     records, refused = _records(folders)
     tasks = {record.task for record in records}
     if len(tasks) == 1:  # what one of several lacks is left out of its tables
         (task,) = tasks
         task.check_breakdowns(options.by)
-        if options.metrics is not None:
+        if metrics is not None:
             task.check_metrics(metrics, options.metrics)
     by = ["all"] if options.all else options.by
     by_class = options.by_class or options.all or "class" in options.by
@@ -90,7 +89,7 @@ def print_table(folders: Sequence[Path], options: argparse.Namespace) -> list[st
     asked: dict[str, Any] = {"by_class": by_class, "trivial": not options.no_trivial, "metrics": metrics}
     if options.all or "card" in by or options.format in ("csv", "json"):
         asked["backbone_data"] = backbone_data()
-    asked["measure"] = measure_for(metrics)
+    asked["measure"] = measure_for(metrics or ())
     blocks = leave_out_damaged(records, refused, lambda sound: build_blocks(sound, published=published, **asked))
     print_block(render(blocks, options.format, by, *text_width()))
     if options.format == "text":

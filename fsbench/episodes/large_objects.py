@@ -14,7 +14,7 @@ class LargeObjectImages:
     Attributes:
         images_of: class number -> names of its images in drawing order, classes as in the annotation file. A name
             stands for the large objects of this class alone.
-        origin: of the annotation file, as of a list (see `PairList`).
+        origin: source of the images in words, which stands in records in place of that of a list (see `PairList`).
         sha256: of the annotation file.
     """
 

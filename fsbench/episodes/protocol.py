@@ -37,8 +37,9 @@ class Protocol:
         void: what void pixels count as.
         shots: who turns K shots into one answer.
         presence: how presence follows from the mask for methods that only segment.
-        averaging: what is summed before intersections are divided by unions; "confusion" sums the same, and has the
-            metric FB-IoU-classes.
+        averaging: what is summed before intersections are divided by unions.
+        fb_iou: the foreground of FB-IoU: the classes' intersections and unions "pooled", or the mean over "classes",
+            which is the metric FB-IoU-classes.
         frame: side in pixels of the padded square in which prediction and truth lie before they are stretched to the
             query's original size; None where they lie over the image itself.
     """
@@ -60,7 +61,8 @@ class Protocol:
     void: VoidPolicy
     shots: Literal["method"]
     presence: Literal["any_pixel"]
-    averaging: Literal["class_sums", "confusion"]
+    averaging: Literal["class_sums"]
+    fb_iou: Literal["pooled", "classes"] = "pooled"
     frame: int | None = None
 
     def episode_count(self, dataset: str, pairs: int) -> int:

@@ -9,10 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fsbench.core.prediction import counted_mask
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.label_maps import resize_labels
 from fsbench.engine.experiment import Experiment
-from fsbench.metrics.episodic import EpisodicScores, SegmentationResult, count, presence_from_mask
+from fsbench.episodes.manifest import Manifest
+from fsbench.metrics.episodic import SegmentationResult, count, presence_from_mask
+from fsbench.records.task import task_of
+from fsbench.tables.default_metrics import protocol_fb_iou
 
 
 def binary_sum(coarse: Tensor, size: tuple[int, int]) -> tuple[float, Tensor]:
@@ -74,27 +78,31 @@ def evaluated_episodes(experiment: Experiment, limit: int | None = None) -> Iter
 
 
 class MaskScores:
-    """Accumulates mIoU and FB-IoU of each kind of mask, as the run's table has them for its predictions."""
+    """Accumulates mIoU and the protocol's FB-IoU of each kind of mask, as the run's table has them."""
 
-    def __init__(self, experiment: Experiment):
-        self.experiment = experiment
-        self.scores: dict[str, EpisodicScores] = {}
+    def __init__(self, manifest: Manifest):
+        self.manifest = manifest
+        self.rows: dict[str, list[dict[str, Any]]] = {}
 
     def add(self, masks: EpisodeMasks) -> None:
-        """Count the masks of one episode."""
+        """Count the masks of one episode at the size of its truth."""
         truth = masks.episode.known_truth()
         number = int(masks.episode.episodes[0])
-        data = self.experiment.data
-        for name, mask in masks.masks.items():
-            if name not in self.scores:
-                self.scores[name] = EpisodicScores(data.manifest.class_ids, data.protocol.void)
+        query = {"query": self.manifest.episodes[number].query}
+        for name, predicted in masks.masks.items():
+            mask = counted_mask(predicted, masks.episode)
             present, score = presence_from_mask(mask, 1)
             counts = count(mask, truth.label_maps[0], 1)
-            self.scores[name].update(
-                SegmentationResult(number, truth.classes[0], counts, truth.presence[0], present, score, mask)
-            )
+            result = SegmentationResult(number, truth.classes[0], counts, truth.presence[0], present, score, mask)
+            self.rows.setdefault(name, []).extend(row | query for row in result.rows())
 
     def table(self) -> dict[str, dict[str, float]]:
         """Return the scores by kind of mask and metric."""
-        computed = {name: scores.compute() for name, scores in self.scores.items()}
-        return {name: {metric: scores[metric] for metric in ("mIoU", "FB-IoU")} for name, scores in computed.items()}
+        # spared until it is needed
+        import polars as pl
+
+        header = self.manifest.header
+        wanted = "mIoU", protocol_fb_iou(header)
+        statistics = {name: task_of(header).statistics(pl.DataFrame(rows), header) for name, rows in self.rows.items()}
+        computed = {name: found.only(wanted).scores() for name, found in statistics.items()}
+        return {name: {metric: float(scores[metric][0]) for metric in wanted} for name, scores in computed.items()}

@@ -79,7 +79,7 @@ def explain_masks(experiment: Experiment, out: Path, options: MaskOptions) -> di
         SettingsError: the run has no class of that name.
     """
     class_id = _class_id(experiment, options.class_name)
-    scores, sample = MaskScores(experiment), PixelSample(PIXELS_PER_EPISODE)
+    scores, sample = MaskScores(experiment.data.manifest), PixelSample(PIXELS_PER_EPISODE)
     mask_rows: list[list[Panel]] = []
     attention_rows: list[list[Panel]] = []
     numbers: dict[str, Any] = {"episodes": 0, "masks": {}, "drawn": []}

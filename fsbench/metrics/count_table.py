@@ -15,13 +15,16 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-def episode_statistics(frame: "pl.DataFrame", class_ids: Sequence[int], void: VoidPolicy) -> ScoreStatistics:
+def episode_statistics(
+    frame: "pl.DataFrame", class_ids: Sequence[int], void: VoidPolicy, fb_iou_of_classes: bool = False
+) -> ScoreStatistics:
     """Sum a whole run by query image: every score of it (fscs-protocol §7, fss-protocol §7).
 
     Args:
         frame: the count table, with a column `query`.
         class_ids: numbers of the classes that means are taken over.
         void: how void pixels count.
+        fb_iou_of_classes: see `ScoreStatistics`.
     """
     slot = frame["slot"].to_numpy()
     ways, first = slot > 0, slot == 0
@@ -40,6 +43,7 @@ def episode_statistics(frame: "pl.DataFrame", class_ids: Sequence[int], void: Vo
         foreground=by_query(*intersection_union(counts, void)),
         right=by_query(right, np.ones_like(right)),
         absent_is_zero=True,
+        fb_iou_of_classes=fb_iou_of_classes,
     )
 
 

@@ -77,7 +77,7 @@ def _fb_iou_any(totals: Totals, _: int) -> np.ndarray:
 
 
 def _fb_iou_classes(totals: Totals, absent: int) -> np.ndarray:
-    intersection, union = totals["confusion_background"].T
+    intersection, union = _background(totals)
     return (_miou(totals, absent) + 100 * intersection / np.maximum(union, 1)) / 2
 
 
@@ -170,7 +170,7 @@ METRICS = {
         Metric(
             "FB-IoU-classes",
             "mean of the mIoU and the IoU of the background, FSSDINO's FB-IoU (fssdino.md §4)",
-            (*_CLASS_SUMS, "confusion_background"),
+            (*_CLASS_SUMS, "background"),
             _fb_iou_classes,
         ),
         Metric(
@@ -216,6 +216,9 @@ METRICS = {
 }
 """Every score of a run by its name; tables show them in this order."""
 
+OF_CLASSES = "FB-IoU-classes"
+"""The score that there is only where the protocol defines its FB-IoU so."""
+
 FROM_PREDICTIONS = ("boundary-IoU", "presence-ECE", "pixel-ECE")
 """Those that a table measures anew (`fsbench.tables.rescoring.measures`); no count table by itself gives them."""
 
@@ -233,11 +236,10 @@ def metric_names(text: str) -> list[str]:
 _MEASURED = ("boundary", "presence_bins", "pixel_bins")
 """Attributes of `ScoreStatistics` that no count table gives."""
 
-_BACKGROUNDS = ("background", "confusion_background")
-_ARRAYS = (*_CLASS_SUMS, *_BACKGROUNDS, "right", "foreground", "decisions", "regions", *_MEASURED)
+_ARRAYS = (*_CLASS_SUMS, "background", "right", "foreground", "decisions", "regions", *_MEASURED)
 """Attributes of `ScoreStatistics` that are sums, in the order in which they are multiplied by weights."""
 
-_DISPENSABLE = {*_BACKGROUNDS, "foreground", "decisions", "regions", *_MEASURED}
+_DISPENSABLE = {"background", "foreground", "decisions", "regions", *_MEASURED}
 """Those that `ScoreStatistics.only` drops; the class sums say which classes were shown, `right` the clusters."""
 
 
@@ -257,11 +259,11 @@ class ScoreStatistics:
         foreground: (Q, 2) intersection and union of any foreground (slot 0).
         decisions: (Q, C, 2) right presence decisions, and all.
         regions: (Q, 3) sums of ROM and of RUM, and the number of (episode, way) pairs.
-        confusion_background: as `background`, of a protocol that scores a confusion matrix.
         boundary: (Q, C, 2) intersection and union of the boundaries of the ways.
         presence_bins, pixel_bins: (Q, bins, 3) sums of probabilities, see `fsbench.metrics.calibration.bin_sums`.
         absent_is_zero: a class that the run never shows counts as IoU 0 (the protocol's rule for a whole run), or is
             left out of the mean (parts of a run).
+        fb_iou_of_classes: the protocol's FB-IoU is that of `OF_CLASSES`.
         metrics: names of the wanted scores.
     """
 
@@ -273,11 +275,11 @@ class ScoreStatistics:
     foreground: np.ndarray | None = None
     decisions: np.ndarray | None = None
     regions: np.ndarray | None = None
-    confusion_background: np.ndarray | None = None
     boundary: np.ndarray | None = None
     presence_bins: np.ndarray | None = None
     pixel_bins: np.ndarray | None = None
     absent_is_zero: bool = True
+    fb_iou_of_classes: bool = False
     metrics: Collection[str] = tuple(METRICS)
 
     @property
@@ -313,6 +315,7 @@ class ScoreStatistics:
             name: metric.compute(totals, absent)
             for name, metric in METRICS.items()
             if name in self.metrics and all(need in totals for need in metric.needs)
+            if self.fb_iou_of_classes or name != OF_CLASSES
         }
 
     def _classes_counted_as_zero(self) -> int:

@@ -7,7 +7,8 @@ from fsbench.papers.figures import figures_of
 from fsbench.papers.files import Paper, PaperRow, rows_of
 from fsbench.records.grouping import comparable, fold_of, variants
 from fsbench.records.record import Record
-from fsbench.tables.blocks import DEFAULT, Block
+from fsbench.tables.blocks import Block
+from fsbench.tables.default_metrics import DEFAULT
 from fsbench.tables.published.match import PublishedComparison, match_published
 from fsbench.tables.published.scores import PublishedScore
 from fsbench.tables.table import build_blocks

@@ -5,7 +5,7 @@ A task is chosen once, by `task_of`, from the header of a record's manifest.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from fsbench.episodes.protocol import load_protocol
@@ -144,8 +144,7 @@ class Segmentation(Task):
 
     def statistics(self, frame: "pl.DataFrame", header: Header) -> "ScoreStatistics":
         protocol = load_protocol(header["protocol"])
-        found = episode_statistics(frame, header["class_ids"], protocol.void)
-        return replace(found, confusion_background=found.background) if protocol.averaging == "confusion" else found
+        return episode_statistics(frame, header["class_ids"], protocol.void, protocol.fb_iou == "classes")
 
     def subset_statistics(self, frame: "pl.DataFrame", keep: "np.ndarray", header: Header) -> "ScoreStatistics":
         classes = sorted(set(frame["class_id"].to_numpy()[keep].tolist()))

@@ -113,7 +113,7 @@ def of_methods(records: Sequence[Record], names: Sequence[str]) -> list[Record]:
 
 def collect(
     records: Sequence[Record],
-    metrics: Sequence[str],
+    metrics: Sequence[str] | None,
     pool: Executor,
     published: Sequence[PublishedScore] = (),
     most: int | None = None,
@@ -123,7 +123,7 @@ def collect(
 
     Args:
         records: Finished runs.
-        metrics: Metrics of the tables; the first ranks.
+        metrics: Metrics of the tables, the first ranks; None for those of `default_metrics`.
         pool: Does what takes long, see `workers`.
         published: Scores of papers.
         most: Largest number of methods that are compared in pairs; None: about 20.
@@ -132,7 +132,7 @@ def collect(
     """
     groups = comparable(records)
     if measure is None:
-        _cache_rows(groups, tuple(metrics), pool)
+        _cache_rows(groups, metrics, pool)
     tasks = [] if measure is None else [(record.path, measure) for record in records if record.task.has_masks]
     measures = dict(pool.map(_measure_run, tasks))
     return [_study(number, group, metrics, pool, published, most, measures) for number, group in enumerate(groups, 1)]
@@ -147,7 +147,7 @@ def _measure_run(task: tuple[Path, Measure]) -> "tuple[Path, Measures]":
 def _study(
     number: int,
     group: list[Record],
-    metrics: Sequence[str],
+    metrics: Sequence[str] | None,
     pool: Executor,
     published: Sequence[PublishedScore],
     most: int | None,
@@ -190,7 +190,7 @@ def shown_fold(block: Block) -> str:
     return "mean" if "mean" in folds else max(sorted(set(folds)), key=folds.count)
 
 
-def _cache_rows(groups: Sequence[Sequence[Record]], metrics: tuple[str, ...], pool: Executor) -> None:
+def _cache_rows(groups: Sequence[Sequence[Record]], metrics: Sequence[str] | None, pool: Executor) -> None:
     """Compute the rows of tables on all cores; they are cached on disk, from where the tables take them.
 
     Folds come one after the other: runs of one fold have the same query images, so the same resamples.
@@ -206,7 +206,7 @@ def _cache_rows(groups: Sequence[Sequence[Record]], metrics: tuple[str, ...], po
             list(pool.map(_compute_rows, tasks, chunksize=CHUNK))
 
 
-def _compute_rows(task: tuple[list[Path], tuple[str, ...], bool]) -> None:
+def _compute_rows(task: tuple[list[Path], Sequence[str] | None, bool]) -> None:
     """Compute the rows of (folders of runs, metrics, whether to score trivial answers)."""
     paths, metrics, trivial = task
     records = [record for record in map(read_record, paths) if record is not None]

@@ -8,7 +8,7 @@ from typing import Any
 from fsbench.records.grouping import fold_of
 from fsbench.records.record import Record
 from fsbench.report.collect import Study
-from fsbench.tables.blocks import DEFAULT
+from fsbench.tables.default_metrics import default_metrics
 
 
 @dataclass(frozen=True)
@@ -70,4 +70,5 @@ def table_command(study: Study, records: Sequence[Record], *more: str) -> str:
 def metric_arguments(study: Study) -> list[str]:
     """Return the arguments of a command that prints the scores of a study; none where they are the usual ones."""
     metrics = tuple(study.block.metrics)
-    return ["--metrics", ",".join(metrics)] if study.task.has_masks and metrics != DEFAULT else []
+    usual = default_metrics(study.records[0].header)
+    return ["--metrics", ",".join(metrics)] if study.task.has_masks and metrics != usual else []

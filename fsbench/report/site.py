@@ -29,7 +29,7 @@ class ReportOptions:
     Attributes:
         runs: Folders of runs.
         out: Folder of the report.
-        metrics: Metrics; the first ranks.
+        metrics: Metrics, the first ranks; None for those of `default_metrics`.
         explorer: How much of single episodes is shown.
         most: Largest number of methods that are compared in pairs; None: about 20.
         command: The command that makes the report.
@@ -39,7 +39,7 @@ class ReportOptions:
 
     runs: Sequence[Path]
     out: Path
-    metrics: Sequence[str]
+    metrics: Sequence[str] | None
     explorer: ExplorerOptions
     most: int | None
     command: str

@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING
 
 from fsbench.metrics.bootstrap import Interval
 from fsbench.records.card import StatedCard
+from fsbench.tables.default_metrics import DEFAULT
 from fsbench.tables.published.match import PublishedComparison
 
 if TYPE_CHECKING:
     from fsbench.records.record import Record
     from fsbench.tables.rescoring.measures import Measures
-
-DEFAULT = ("mIoU", "FB-IoU", "accuracy")
-"""Scores of a table that does not ask for others."""
 
 
 @dataclass

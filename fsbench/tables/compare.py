@@ -24,6 +24,7 @@ from fsbench.records.card import Cards, differing_cards
 from fsbench.records.description import notes, title
 from fsbench.records.record import Record
 from fsbench.tables.comparable import Methods, check_same, find_methods, numbers_of
+from fsbench.tables.default_metrics import default_metrics
 from fsbench.tables.rescoring.statistics import subset_statistics, whole_statistics
 from fsbench.tables.subsets import ABSENT, NOT_OF_ABSENT, SIZES, pairs_by_class, pairs_by_size
 
@@ -82,7 +83,7 @@ class Comparison:
 
 def compare(
     folders: Sequence[Path],
-    metrics: Sequence[str],
+    metrics: Sequence[str] | None = None,
     by: Sequence[str] = (),
     baseline: str | None = None,
     folds: Sequence[int] = (),
@@ -94,7 +95,7 @@ def compare(
 
     Args:
         folders: of the runs.
-        metrics: names of scores.
+        metrics: names of scores; None for `default_metrics`.
         by: breakdowns: "fold", "size", "class".
         baseline: label of the only method that others are compared with.
         folds: to compare; all when empty.
@@ -112,7 +113,7 @@ def compare(
 
 def compare_methods(
     methods: Methods,
-    metrics: Sequence[str],
+    metrics: Sequence[str] | None = None,
     by: Sequence[str] = (),
     baseline: str | None = None,
     resamples: int = RESAMPLES,
@@ -123,6 +124,7 @@ def compare_methods(
     first = next(iter(methods.values()))
     folds = sorted(first)
     header, task = first[folds[0]].header, first[folds[0]].task
+    metrics = default_metrics(header) if metrics is None else metrics
     task.check_breakdowns(by)
     complete = len(folds) == header["folds"] > 1
     records = [record for of_method in methods.values() for record in of_method.values()]

@@ -22,6 +22,7 @@ LABELS = {
     "shots": "K shots become one answer",
     "presence": "presence of segmenters",
     "averaging": "mIoU",
+    "fb_iou": "FB-IoU",
     "frame": "masks lie over",
 }
 """Choice -> its name in the table; `name`, `version` and `summary` stand in the head."""
@@ -73,8 +74,8 @@ CONSEQUENCES: dict[tuple[str, Any], str] = {
     ("averaging", "class_sums"): "intersections and unions of a class are summed over all episodes, then divided, then "
     "averaged over the fold's classes: big objects weigh more than in a mean over images; a class that no episode is "
     "about counts as 0",
-    ("averaging", "confusion"): "as by class sums, from one confusion matrix; FB-IoU-classes, the mean of mIoU and the "
-    "background's IoU, stands in place of FB-IoU",
+    ("fb_iou", "pooled"): "mean of the IoU of all classes taken together and the background's IoU",
+    ("fb_iou", "classes"): "mean of mIoU and the background's IoU: the score FB-IoU-classes",
     ("frame", None): "the image",
 }
 """(choice, value) -> consequence; other values speak for themselves."""

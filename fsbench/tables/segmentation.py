@@ -16,7 +16,8 @@ from fsbench.records.description import notes, title
 from fsbench.records.figure_cache import cached_figures
 from fsbench.records.grouping import fold_of, variants
 from fsbench.records.record import Record
-from fsbench.tables.blocks import DEFAULT, Block, Row, Subset, TableOptions
+from fsbench.tables.blocks import Block, Row, Subset, TableOptions
+from fsbench.tables.default_metrics import DEFAULT
 from fsbench.tables.published.match import PublishedComparison, match_published
 from fsbench.tables.published.scores import PublishedScore
 from fsbench.tables.rescoring.statistics import subset_statistics, whole_statistics

@@ -1,15 +1,15 @@
 """From records to a table: only runs of one protocol, data set and setting stand in one block."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fsbench.records.grouping import comparable
 from fsbench.records.record import Record
 from fsbench.records.task import CLASSIFICATION, SEGMENTATION
 from fsbench.tables.below_trivial import below_trivial
-from fsbench.tables.blocks import DEFAULT, Block, TableOptions
+from fsbench.tables.blocks import Block, TableOptions
 from fsbench.tables.classification import classification_block
+from fsbench.tables.default_metrics import default_metrics
 from fsbench.tables.published.scores import PublishedScore
 from fsbench.tables.segmentation import segmentation_block
 
@@ -28,7 +28,7 @@ def build_blocks(
     *,
     by_class: bool = False,
     trivial: bool = False,
-    metrics: Sequence[str] = DEFAULT,
+    metrics: Sequence[str] | None = None,
     published: Sequence[PublishedScore] = (),
     backbone_data: Mapping[str, str] | None = None,
     measure: "Callable[[Record], Measures] | None" = None,
@@ -37,26 +37,18 @@ def build_blocks(
 
     Args:
         records: in any order; each group that may be compared is a block.
-        by_class, trivial, metrics, backbone_data, measure: see `TableOptions`; where the metrics are
-            those of `DEFAULT`, a protocol's own FB-IoU stands in place of FB-IoU.
+        by_class, trivial, backbone_data, measure: see `TableOptions`.
+        metrics: names of scores; None for `default_metrics`.
         published: reported scores, set beside the rows they belong to.
     """
-    options = TableOptions(by_class, trivial, tuple(metrics), backbone_data or {}, measure)
     blocks = []
     for group in comparable(records):
         header = group[0].header
         test = header["dataset"], header["way"], header["shot"]
         of_test = [score for score in published if (score.dataset, score.way, score.shot) == test]
-        own = replace(options, metrics=_own_metrics(group[0], options.metrics))
-        block = _BLOCKS[group[0].task.name](group, own, of_test)
+        shown = default_metrics(header) if metrics is None else tuple(metrics)
+        options = TableOptions(by_class, trivial, shown, backbone_data or {}, measure)
+        block = _BLOCKS[group[0].task.name](group, options, of_test)
         block.notes += below_trivial(block.rows, block.metrics)
         blocks.append(block)
     return blocks
-
-
-def _own_metrics(record: Record, metrics: tuple[str, ...]) -> tuple[str, ...]:
-    """Return `metrics`; where a table asks for none, with the FB-IoU of a protocol that scores a confusion matrix."""
-    rules = record.task.scoring_rules(record.header)
-    if metrics != DEFAULT or rules.get("averaging") != "confusion":
-        return metrics
-    return tuple("FB-IoU-classes" if name == "FB-IoU" else name for name in metrics)

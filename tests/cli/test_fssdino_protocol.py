@@ -67,10 +67,35 @@ def test_real_photos_are_tested_tabled_and_drawn(warm, tmp_path, real_data):
         assert sheet.size[0] > 300
     done = warm("report", str(runs), "--out", str(tmp_path / "report"))
     assert done.returncode == 0, done.stderr
+    for command in (["rescore", str(runs), "--void", "ignore"], ["compare", str(runs), "--resamples", "100"]):
+        done = warm(*command)
+        assert done.returncode == 0 and "FB-IoU-classes" in done.stdout, done.stderr
+        assert not re.search(r"FB-IoU(?!-classes)", done.stdout)
     done = warm("rescore", str(runs), "--protocol", "fscs")
     assert "fssdino and fscs lay masks over the query in other ways; evaluate again under fscs" in done.stdout
     done = warm("table", str(runs), "--metrics", "mIoU,FB-IoU,FB-IoU-classes", "--format", "json")
     assert done.returncode == 0 and json.loads(done.stdout)
+
+
+@pytest.mark.slow
+def test_a_trained_method_with_coarse_masks_is_tested_and_explained(warm, tmp_path, real_data):
+    """Training under its own protocol, then the test of that checkpoint."""
+    common = ["--method", "dcama", "--dataset", "coco", "--data-root", str(real_data / "coco-mini"), "--drop-small"]
+    common += ["--data.workers=0", "--data.episodes=2", "--backbone", "demo", "--data.image_size=64"]
+    limits = [f"--trainer.{name}=1" for name in ("max_epochs", "limit_train_batches", "limit_val_batches")]
+    runs, out = tmp_path / "runs", tmp_path / "explained"
+    done = warm("bench", *common, "--runs", str(tmp_path / "training"), "--protocol", "hsnet", *limits)
+    assert done.returncode == 0, done.stderr
+    (checkpoint,) = tmp_path.glob("training/*/checkpoints/best.ckpt")
+    done = warm("bench", *common, "--runs", str(runs), "--protocol", "fssdino", "--ckpt", str(checkpoint))
+    assert done.returncode == 0, done.stderr
+    assert "image lists: drawn from instances_val2014.json (sha256 " in done.stdout
+    (record,) = find_records(runs)
+    done = warm("explain", str(record.path), "--out", str(out), "--points", "0")
+    assert done.returncode == 0, done.stderr
+    masks = json.loads((out / "explain.json").read_text())["masks"]
+    assert set(masks) == {"1/8", "1/16", "1/32", "final"}
+    assert masks["final"] == {name: record.run["scores"][name] for name in ("mIoU", "FB-IoU-classes")}
 
 
 @pytest.mark.slow

@@ -19,16 +19,13 @@ from fsbench.records.description import notes, title
 from fsbench.records.grouping import comparable, fold_of, variants
 from fsbench.records.record import Record
 from fsbench.records.schema import largest_way
+from fsbench.tables.default_metrics import default_metrics
 from fsbench.tables.layout import INTERVAL_NOTE, Sheet, figure
 from fsbench.tables.rescoring.recount import ORIGINAL, input_resolution
 from fsbench.tables.subsets import pairs_between
 
 if TYPE_CHECKING:
     import polars as pl
-
-MANY_WAYS = ("mIoU", "FB-IoU", "FB-IoU-any", "accuracy")
-ONE_WAY = ("mIoU", "FB-IoU", "accuracy")
-"""Scores that are shown; with one way both definitions of FB-IoU are the same."""
 
 
 @dataclass(frozen=True)
@@ -218,7 +215,9 @@ class _Scoring:
 
     def group(self, records: list[Record]) -> Rescored:
         header = records[0].header
-        metrics = MANY_WAYS if largest_way(header) > 1 else ONE_WAY
+        metrics = default_metrics(header)
+        if largest_way(header) > 1:  # with one way it equals FB-IoU
+            metrics = (*metrics[:-1], "FB-IoU-any", metrics[-1])
         lines: list[RescoreLine] = []
         for label, members in variants(records).items():
             ordered = sorted(members, key=fold_of)
@@ -262,7 +261,8 @@ class _Scoring:
         if view.from_mask:
             frame = presence_from_counts(frame)
         if view.sizes is None:
-            return episode_statistics(frame, record.header["class_ids"], view.void)
+            of_classes = load_protocol(record.header["protocol"]).fb_iou == "classes"
+            return episode_statistics(frame, record.header["class_ids"], view.void, of_classes)
         keep = pairs_between(frame, *view.sizes)
         if not keep.any():
             raise SettingsError("the run has no object of that size")

@@ -1,10 +1,13 @@
-"""Otsu's threshold on sums of coarse masks."""
+"""Otsu's threshold on sums of coarse masks, and the scores of masks."""
+
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from fsbench.explain.coarse_masks import binary_sum
+from fsbench.data.batch import EpisodeBatch, Truth
+from fsbench.explain.coarse_masks import EpisodeMasks, MaskScores, binary_sum
 
 
 def test_otsu_splits_the_sum_of_the_blocks():
@@ -37,3 +40,24 @@ def test_otsu_is_the_formula_of_the_spec():
         mean_above = (np.cumsum((counts * centres)[::-1]) / np.maximum(above[::-1], 1))[::-1]
         best = (below[:-1] * above[1:] * (mean_below[:-1] - mean_above[1:]) ** 2).argmax()
         assert binary_sum(coarse, (6, 7))[0] == pytest.approx(centres[best], rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "side", "name", "fb_iou"),
+    [("fscs", 2, "FB-IoU", (3 / 5 + 5 / 7) / 2), ("fssdino", 8, "FB-IoU-classes", (3 / 5 / 2 + 5 / 7) / 2)],
+)
+def test_masks_have_the_scores_of_the_protocol(protocol, side, name, fb_iou):
+    """One class of the fold is never shown; a mask of a frame is stretched to the truth."""
+    truth = torch.tensor([[1, 1, 1, 1], [0, 0, 0, 0]], dtype=torch.uint8)
+    mask = torch.tensor([[1, 1, 1, 0], [1, 0, 0, 0]])
+    size = (2, 4) if side == 2 else (side, side)
+    empty = torch.empty(1, 1, 1)
+    episode = EpisodeBatch(
+        torch.empty(1, 3, 2, 2), ["q"], torch.tensor([0]), empty.long(), empty, empty.bool(), torch.tensor([size]),
+        torch.tensor([0]), Truth([truth], torch.tensor([[True]]), torch.tensor([[3]])),
+    )  # fmt: skip
+    framed = mask.repeat_interleave(size[0] // 2, 0).repeat_interleave(size[1] // 4, 1)
+    header = {"protocol": protocol, "class_ids": [3, 4]}
+    scores = MaskScores(SimpleNamespace(header=header, episodes=[SimpleNamespace(query="q")]))
+    scores.add(EpisodeMasks(episode, {}, {}, {"final": framed}))
+    assert scores.table()["final"] == pytest.approx({"mIoU": 100 * 3 / 5 / 2, name: 100 * fb_iou})
