@@ -42,6 +42,7 @@ def test_what_is_set_after_null_holds():
     assert composed.config["model"].init_args.backbone.weights == "random:3"
 
 
+@pytest.mark.slow
 def test_a_run_takes_the_usual_weights_for_null(warm, run_arguments, tmp_path):
     made = warm(*run_arguments("prototype", tmp_path / "runs"), RANDOM, "--model.backbone.weights=null")
     assert made.returncode == 0, made.stderr
