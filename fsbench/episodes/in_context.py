@@ -14,7 +14,7 @@ import numpy as np
 
 from fsbench.data.dataset import Part, SegmentationIndex
 from fsbench.episodes.pools import TooFewImages
-from fsbench.episodes.samplers import Episode, draw
+from fsbench.episodes.samplers import Episode, draw, repeated_supports
 from fsbench.errors import DataError, SettingsError
 
 PATIENCE = 1000
@@ -83,12 +83,7 @@ def episodes_by_turns(images_of: Mapping[int, Sequence[str]], *, shot: int, seed
         if len(set(images)) < 2:
             raise TooFewImages(number, 0, 1)
         query = draw(rng, images)
-        supports: list[str] = []
-        while len(supports) < shot:
-            name = draw(rng, images)
-            if name != query:
-                supports.append(name)
-        yield Episode(index, query, number, (number,), (tuple(supports),))
+        yield Episode(index, query, number, (number,), (repeated_supports(rng, images, query, shot),))
 
 
 def episodes_of_objects(

@@ -1,4 +1,4 @@
-"""What a data set tells for FSSDINO's own test, which is about the large objects of COCO (fssdino.md §5)."""
+"""Images of FSSDINO's own test, which a data set names by class: those with large objects of COCO (fssdino.md §5)."""
 
 from abc import abstractmethod
 from collections.abc import Sequence

@@ -108,6 +108,16 @@ def _draw_supports(
     return tuple(taken)
 
 
+def repeated_supports(rng: np.random.RandomState, images: Sequence[str], query: str, shot: int) -> tuple[str, ...]:
+    """Draw `shot` supports from `images`, which may repeat; `images` show at least one other than `query`."""
+    supports: list[str] = []
+    while len(supports) < shot:
+        name = draw(rng, images)
+        if name != query:
+            supports.append(name)
+    return tuple(supports)
+
+
 def hsnet_episodes(pool: Pool, *, shot: int, seed: int = 0) -> Iterator[Episode]:
     """All 1-way episodes that HSNet's program draws, one after the other from one stream (fss-protocol §5).
 
@@ -120,12 +130,7 @@ def hsnet_episodes(pool: Pool, *, shot: int, seed: int = 0) -> Iterator[Episode]
         images = pool.images_of.get(number, ())
         if not set(images) - {query}:
             raise TooFewImages(number, 0, 1)
-        supports: list[str] = []
-        while len(supports) < shot:
-            name = draw(rng, images)
-            if name != query:
-                supports.append(name)
-        yield Episode(index, query, number, (number,), (tuple(supports),))
+        yield Episode(index, query, number, (number,), (repeated_supports(rng, images, query, shot),))
         index += 1
 
 
