@@ -16,11 +16,11 @@ from fsbench.data.file_digests import content_digests
 from fsbench.data.image_io import read_pixels
 from fsbench.data.loader import Loader
 from fsbench.data.transforms import centre_square
-from fsbench.episodes.classification import PROTOCOL, draw_classification_manifest
+from fsbench.episodes.episode import ClassificationEpisode
 from fsbench.episodes.manifest import CLASSIFICATION, Manifest
-from fsbench.episodes.samplers import ClassificationEpisode
 from fsbench.errors import SettingsError
 from fsbench.files import fingerprint
+from fsbench.protocols.classification import PROTOCOL, draw_classification_manifest
 from fsbench.tensor_cache import FeatureCache
 
 

@@ -24,17 +24,17 @@ from fsbench.data.dataset import DERIVED, SegmentationIndex
 from fsbench.data.loader import Loader
 from fsbench.data.step_division import StepDivision
 from fsbench.engine.checkpoint import TRAINED_ON
-from fsbench.episodes.draw import draw_manifest
+from fsbench.episodes.episode import Episode
 from fsbench.episodes.evaluation_order import evaluation_order, next_uses
-from fsbench.episodes.lists import pair_list, training_split
 from fsbench.episodes.manifest import Manifest
-from fsbench.episodes.pools import Pool, training_pool
-from fsbench.episodes.protocol import load_protocol
-from fsbench.episodes.samplers import Episode
 from fsbench.episodes.task import EpisodeTask, usable_way
-from fsbench.episodes.whole_images import training_images, validation_images
 from fsbench.errors import SettingsError
 from fsbench.files import fingerprint
+from fsbench.protocols.base import load_protocol
+from fsbench.protocols.draw import draw_manifest
+from fsbench.protocols.lists import pair_list, training_split
+from fsbench.protocols.pools import Pool, training_pool
+from fsbench.protocols.whole_images import training_images, validation_images
 from fsbench.terminal import print_note
 
 

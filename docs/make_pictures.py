@@ -21,13 +21,13 @@ from fsbench.data.dataset import VOID, VoidPolicy
 from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.data.transforms import resize_image, resize_image_cv2
 from fsbench.engine.restore import check_counts, reopen_at
-from fsbench.episodes.draw import draw_manifest
-from fsbench.episodes.protocol import load_protocol
-from fsbench.episodes.samplers import Episode
+from fsbench.episodes.episode import Episode
 from fsbench.episodes.task import EpisodeTask
 from fsbench.explain.paper_figure import draw_paper_figure
 from fsbench.metrics.confusion import intersection_union
 from fsbench.metrics.episodic import count
+from fsbench.protocols.base import load_protocol
+from fsbench.protocols.draw import draw_manifest
 from fsbench.records.record import read_record
 from fsbench.visualization.contact_sheet import choose
 from fsbench.visualization.masks import paint_slots

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from datamodules.datasets.pascal import Pascal
 from datamodules.lists.official import OFFICIAL
-from fsbench.episodes.draw import draw_manifest
-from fsbench.episodes.lists import SIZE_BINS
-from fsbench.episodes.protocol import load_protocol
+from fsbench.episodes.settings import SIZE_BINS
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError
+from fsbench.protocols.base import load_protocol
+from fsbench.protocols.draw import draw_manifest
 
 FOLDER = Path(__file__).parent / "pascal"
 TASKS = [

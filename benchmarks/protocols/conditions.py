@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fsbench.engine.bench import Request, bench
-from fsbench.episodes.lists import SIZE_BINS
+from fsbench.episodes.settings import SIZE_BINS
 from fsbench.errors import FsbenchError, user_message
 from fsbench.records.record import Record
 from fsbench.tables.formats import markdown

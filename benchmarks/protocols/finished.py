@@ -11,12 +11,12 @@ import polars as pl
 
 from benchmarks.protocols.names import labelled_groups, labels
 from fsbench.engine.stored_data import Truths
-from fsbench.episodes.protocol import load_protocol
 from fsbench.errors import RecordError, SettingsError
 from fsbench.files import write_text
 from fsbench.metrics.bootstrap import Interval, differences, intervals
 from fsbench.metrics.count_table import pair_statistics
 from fsbench.metrics.scores import ScoreStatistics
+from fsbench.protocols.base import load_protocol
 from fsbench.records.card import Cards
 from fsbench.records.grouping import fold_of
 from fsbench.records.record import Record, find_records

@@ -46,10 +46,10 @@ from fsbench.config.compose import compose_method
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
 from fsbench.engine.machine.meter import Meter
+from fsbench.episodes.episode import Episode
 from fsbench.episodes.evaluation_order import evaluation_order, next_uses
-from fsbench.episodes.protocol import load_protocol
-from fsbench.episodes.samplers import Episode
 from fsbench.metrics.episodic import SegmentationResult
+from fsbench.protocols.base import load_protocol
 from fsbench.tensor_cache import FeatureCache
 
 PLAIN_PATHS = ("FSBENCH_ATTENTION", "FSBENCH_MASK_ATTENTION")

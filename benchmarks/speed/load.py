@@ -35,8 +35,8 @@ import torch
 import yaml
 
 from fsbench.engine.provenance import processor
+from fsbench.episodes.episode import Episode
 from fsbench.episodes.manifest import Manifest
-from fsbench.episodes.samplers import Episode
 from fsbench.files import fingerprint
 from fsbench.grid.spec import GridCell, read_grid
 from fsbench.metrics.episodic import SegmentationResult

@@ -49,8 +49,9 @@ from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.image_io import read_view
 from fsbench.data.transforms import BY_PIL, resize_image
 from fsbench.engine.machine.meter import Meter, resident_mib
+from fsbench.episodes.episode import Episode
 from fsbench.episodes.evaluation_order import evaluation_order
-from fsbench.episodes.samplers import Episode, draw_episode
+from fsbench.protocols.draws import draw_episode
 
 DATASETS: dict[str, type[Pascal] | type[Coco]] = {"pascal": Pascal, "coco": Coco}
 SAMPLES = {"pascal": "voc-mini", "coco": "coco-mini"}

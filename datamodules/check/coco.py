@@ -8,7 +8,8 @@ from datamodules.check.report import Report, some
 from datamodules.datasets.coco import Coco
 from datamodules.datasets.coco_all import CocoAll
 from datamodules.lists.official import default_lists
-from fsbench.episodes.lists import SIZE_BINS, pair_list
+from fsbench.episodes.settings import SIZE_BINS
+from fsbench.protocols.lists import pair_list
 
 _IMAGES = {"train2014": 82783, "val2014": 40504}
 """Images of each part of the official data."""

@@ -7,7 +7,7 @@ from datamodules.check.media import check_files, report_absent
 from datamodules.check.report import Report
 from datamodules.datasets.folder import Folder
 from datamodules.datasets.mask_folder import read_names
-from fsbench.episodes.lists import pair_list
+from fsbench.protocols.lists import pair_list
 
 
 def check(report: Report, root: Path, lists: list[str] | None) -> None:

@@ -7,7 +7,7 @@ from datamodules.check.report import Report, some
 from datamodules.datasets.fss1000 import IMAGES_PER_CLASS, Fss1000, class_files, class_folder
 from datamodules.lists.fss1000 import PARTS, SIZES, read_splits
 from datamodules.lists.official import OFFICIAL, default_lists
-from fsbench.episodes.lists import pair_list
+from fsbench.protocols.lists import pair_list
 
 _CLASSES = 1000
 """Classes of the official data."""

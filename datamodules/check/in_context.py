@@ -13,13 +13,13 @@ from datamodules.datasets.in_context.pascal_part import PascalPart
 from datamodules.datasets.in_context.views import ViewIndex
 from datamodules.datasets.isaid import Isaid
 from datamodules.lists.official import default_lists
-from fsbench.episodes.draw import draw_manifest
-from fsbench.episodes.lists import pair_list
 from fsbench.episodes.manifest import Manifest
-from fsbench.episodes.protocol import load_protocol
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import FsbenchError
 from fsbench.files import is_file
+from fsbench.protocols.base import load_protocol
+from fsbench.protocols.draw import draw_manifest
+from fsbench.protocols.lists import pair_list
 
 MASKS = 40
 """Number of masks of each fold that are decoded as a sample."""

@@ -9,8 +9,9 @@ from datamodules.datasets.mask_folder import read_names
 from datamodules.datasets.pascal import Pascal
 from datamodules.lists.official import default_lists
 from fsbench.data.dataset import Pair
-from fsbench.episodes.lists import SIZE_BINS, pair_list
+from fsbench.episodes.settings import SIZE_BINS
 from fsbench.files import is_file
+from fsbench.protocols.lists import pair_list
 
 _LABELS, _VAL, _TRAIN = 12031, 1449, 1464
 """Label maps, validation names and training names of the official data."""

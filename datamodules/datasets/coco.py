@@ -18,8 +18,8 @@ from fsbench.data.coco_instances import Instances, cached_instances
 from fsbench.data.coco_json import read_instances
 from fsbench.data.dataset import Pair, PairList, Part, QuerySampling, ReleasedImages
 from fsbench.data.large_objects import LargeObjects, read_large_objects
-from fsbench.episodes.large_objects import LargeObjectImages, LargeObjectIndex
 from fsbench.errors import DataError
+from fsbench.protocols.fssdino import LargeObjectImages, LargeObjectIndex
 
 _NAMES = (
     "person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,stop sign,parking meter,"

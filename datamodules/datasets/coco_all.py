@@ -7,8 +7,8 @@ from typing import ClassVar
 from datamodules.datasets.coco import CLASS_NAMES, Coco
 from datamodules.lists.official import joined_origin, read_official, verdict
 from fsbench.data.dataset import Pair, PairList, Part, ReleasedImages
-from fsbench.episodes.large_objects import LargeObjectImages
 from fsbench.errors import SettingsError
+from fsbench.protocols.fssdino import LargeObjectImages
 
 
 class CocoAll(Coco):

@@ -11,7 +11,7 @@ from datamodules.lists.official import default_lists
 from datamodules.lists.pixel_counts import PixelTable, count_labels, pixel_table
 from fsbench.data.dataset import DERIVED, Pair, PairList, Part, QuerySampling, SegmentationIndex
 from fsbench.data.image_io import read_image
-from fsbench.episodes.lists import SIZE_BINS
+from fsbench.episodes.settings import SIZE_BINS
 from fsbench.errors import DataError, SettingsError
 
 INNER_FOLDERS = ("FSS-1000", "fewshot_data", "fewshot_data/fewshot_data")

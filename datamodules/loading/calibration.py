@@ -7,10 +7,10 @@ import numpy as np
 from datamodules.loading.episodes import LoadingConfig, load_episode
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import SegmentationIndex
-from fsbench.episodes.pools import Pool
-from fsbench.episodes.samplers import draw_episode
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError
+from fsbench.protocols.draws import draw_episode
+from fsbench.protocols.pools import Pool
 
 
 def calibration_episodes(

@@ -14,9 +14,10 @@ from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.frames import stretched_truth
 from fsbench.data.label_maps import way_labels
 from fsbench.data.transforms import RESIZES
-from fsbench.episodes.pools import Pool
-from fsbench.episodes.protocol import Resize
-from fsbench.episodes.samplers import Episode, draw_episode
+from fsbench.episodes.episode import Episode
+from fsbench.protocols.base import Resize
+from fsbench.protocols.draws import draw_episode
+from fsbench.protocols.pools import Pool
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from fsbench.data.dataset import SegmentationIndex
-from fsbench.episodes.lists import SIZE_BINS
 from fsbench.episodes.manifest import Manifest, check_fits, read_manifest
-from fsbench.episodes.protocol import Protocol
+from fsbench.episodes.settings import SIZE_BINS
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import SettingsError
+from fsbench.protocols.base import Protocol
 
 
 def read_given_manifest(file: str, index: SegmentationIndex, protocol: Protocol, task: EpisodeTask) -> Manifest:

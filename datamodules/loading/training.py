@@ -8,7 +8,7 @@ from datamodules.loading.augment import Augmentation
 from datamodules.loading.whole_images import labelled_image
 from fsbench.data.batch import EpisodeBatch, Truth
 from fsbench.data.dataset import SegmentationIndex
-from fsbench.episodes.samplers import Episode
+from fsbench.episodes.episode import Episode
 
 
 def augmented_episode(

@@ -45,7 +45,7 @@ def _list(options: argparse.Namespace, extra: list[str]) -> int:
 def _protocols(options: argparse.Namespace, extra: list[str]) -> int:
 
     # heavy: other commands spare it
-    from fsbench.episodes.protocol import load_protocol, protocol_names
+    from fsbench.protocols.base import load_protocol, protocol_names
     from fsbench.tables.protocol_text import as_markdown, side_by_side
 
     protocols = [load_protocol(name) for name in protocol_names()]

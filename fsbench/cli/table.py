@@ -135,7 +135,7 @@ def _records(folders: Sequence[Path]) -> tuple[list["Record"], list[str]]:
 
 def _rescore(options: argparse.Namespace, extra: list[str]) -> int:
     # heavy: other commands spare it
-    from fsbench.episodes.protocol import load_protocol
+    from fsbench.protocols.base import load_protocol
     from fsbench.records.record import leave_out_damaged
     from fsbench.tables.formats import SHEETS, as_json
     from fsbench.tables.rescoring.rescore import Choices, rescore, to_sheet

@@ -9,8 +9,8 @@ from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.step_division import StepDivision
 from fsbench.episodes.manifest import Manifest
-from fsbench.episodes.pools import Pool
-from fsbench.episodes.protocol import Protocol as EvaluationProtocol
+from fsbench.protocols.base import Protocol as EvaluationProtocol
+from fsbench.protocols.pools import Pool
 
 
 class DataModule(Protocol):

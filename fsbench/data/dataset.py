@@ -84,7 +84,7 @@ class SegmentationIndex(ABC):
     """A data set of images with label maps. Opens no image until asked for one.
 
     A new data set implements four methods and sets five attributes; the lists of every protocol follow from them
-    (`fsbench.episodes.lists`):
+    (`fsbench.protocols.lists`):
 
     1. `test_classes(fold)`: numbers of the novel classes.
     2. `candidates(part)`: names of the images that training or test may use.
@@ -199,7 +199,7 @@ class SegmentationIndex(ABC):
         return self.candidates(part)
 
     def released_pairs(self, split: str, fold: int) -> PairList | None:
-        """Return the published list of `split` (see `fsbench.episodes.lists.SPLITS`), or None to have it derived."""
+        """Return the published list of `split` (see `fsbench.protocols.lists.SPLITS`), or None to have it derived."""
         return None
 
     def released_images(self, part: Part, fold: int) -> ReleasedImages | None:

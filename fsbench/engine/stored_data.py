@@ -8,8 +8,8 @@ from fsbench.config.stored_run import parse_stored
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.frames import stretched_truth
 from fsbench.data.label_maps import way_labels
-from fsbench.episodes.protocol import load_protocol
 from fsbench.errors import RecordError
+from fsbench.protocols.base import load_protocol
 from fsbench.records.record import Record
 
 

@@ -6,7 +6,7 @@ where it was encoded as a support while it is a query of other episodes: a suppo
 
 from collections.abc import Iterable, Sequence
 
-from fsbench.episodes.samplers import Episode
+from fsbench.episodes.episode import Episode
 
 OFTEN = 2
 """Episodes that an image is in, in the mean, where images come often: 1.1 on COCO-20i and 5.8 on PASCAL-5i, 1-shot."""

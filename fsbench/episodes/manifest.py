@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from fsbench.data.dataset import SegmentationIndex
+from fsbench.episodes.episode import ClassificationEpisode, Episode
 from fsbench.episodes.header import check_header, first_problem
-from fsbench.episodes.samplers import ClassificationEpisode, Episode
 from fsbench.errors import DataError, RecordError
 from fsbench.files import is_file, parse_json, read_bytes, replacing, sha256_file
 from fsbench.files.opening import gunzip

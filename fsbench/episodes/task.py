@@ -5,9 +5,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from fsbench.data.dataset import SegmentationIndex
-from fsbench.episodes.protocol import Protocol
-from fsbench.episodes.settings import SETTINGS, unknown_setting
-from fsbench.errors import SettingsError
 
 
 def usable_way(index: SegmentationIndex, fold: int, way: int) -> int:
@@ -61,8 +58,8 @@ class EpisodeTask:
         }
 
     @classmethod
-    def from_header(cls, header: Mapping[str, Any], protocol: Protocol) -> "EpisodeTask":
-        """Return the task that a manifest with this `header` was drawn for."""
+    def from_header(cls, header: Mapping[str, Any], official_seed: int | None) -> "EpisodeTask":
+        """Return the task that a manifest with this `header` was drawn for, by a protocol of this seed."""
         return cls(
             fold=header["fold"],
             way=header["way"],
@@ -72,22 +69,5 @@ class EpisodeTask:
             classes=header["classes"],
             episodes=header["requested"],
             skip_small_classes=header["drop_small"],
-            seed=None if header["seed"] == protocol.seed else header["seed"],
+            seed=None if header["seed"] == official_seed else header["seed"],
         )
-
-    def check(self, index: SegmentationIndex, protocol: Protocol) -> None:
-        """Raise SettingsError for an unknown fold, way, shot or setting and for what the protocol does not define."""
-        index.check_fold(self.fold)
-        if self.setting not in SETTINGS:
-            raise SettingsError(unknown_setting(self.setting))
-        if protocol.settings == "original" and self.setting != "original":
-            raise SettingsError(f"protocol {protocol.name} has no setting '{self.setting}'; choose original, or fscs")
-        if protocol.ways == "one" and self.way > 1:
-            raise SettingsError(f"protocol {protocol.name} is 1-way, found way {self.way}; choose WAY=1, or fscs")
-        if protocol.seed is None and self.seed is not None:
-            raise SettingsError(f"protocol {protocol.name} seeds episodes by their index; found test seed {self.seed}")
-        if self.seed is not None and not 0 <= self.seed < 2**32:
-            raise SettingsError(f"test seed is {self.seed}, expected 0 to {2**32 - 1}")
-        for name, value in (("way", self.way), ("shot", self.shot), ("episodes", self.episodes)):
-            if value is not None and value < 1:
-                raise SettingsError(f"{name} is {value}, expected 1 or more")

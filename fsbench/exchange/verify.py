@@ -11,13 +11,13 @@ import numpy as np
 import torch
 
 from fsbench.engine.restore import check_counts, reopen_at
-from fsbench.episodes.classification import VERSION as CLASSIFICATION_VERSION
 from fsbench.episodes.header import COMPARED, check_header
 from fsbench.episodes.manifest import read_manifest
-from fsbench.episodes.protocol import load_protocol
 from fsbench.errors import FsbenchError, RecordError, describe
 from fsbench.exchange.bundle import Listing, unpacked
 from fsbench.paths import BENCHMARKS
+from fsbench.protocols.base import load_protocol
+from fsbench.protocols.classification import VERSION as CLASSIFICATION_VERSION
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record, read_record
 from fsbench.records.schema import check_complete

@@ -11,12 +11,12 @@ import torch
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import VoidPolicy
 from fsbench.engine.restore import check_counts, reopen_at
-from fsbench.episodes.protocol import load_protocol
 from fsbench.errors import RecordError, user_message
 from fsbench.explain.episode_panels import key_of, prediction_panels
 from fsbench.explain.runs import read_comparable_records
 from fsbench.files import write_text
 from fsbench.metrics.confusion import way_ious
+from fsbench.protocols.base import load_protocol
 from fsbench.records.record import Record
 from fsbench.visualization.contact_sheet import choose
 from fsbench.visualization.episodes import batch_query_image, batch_support_images

@@ -13,11 +13,11 @@ from fsbench.data.dataset import VOID, SegmentationIndex
 from fsbench.data.frames import over_image
 from fsbench.data.label_maps import resize_labels
 from fsbench.engine.stored_data import open_dataset
-from fsbench.episodes.protocol import load_protocol
-from fsbench.episodes.samplers import Episode
+from fsbench.episodes.episode import Episode
 from fsbench.errors import RecordError, SettingsError
 from fsbench.explain.runs import read_comparable_records
 from fsbench.metrics.confusion import COUNTS, way_ious
+from fsbench.protocols.base import load_protocol
 from fsbench.records.predictions import StoredPredictions, read_predictions
 from fsbench.records.record import Record
 from fsbench.visualization.captions import iou_caption

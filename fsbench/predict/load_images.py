@@ -7,10 +7,10 @@ import numpy as np
 import torch
 
 from fsbench.data.transforms import RESIZES
-from fsbench.episodes.protocol import Resize
 from fsbench.errors import DataError
 from fsbench.predict.query_images import QueryImage, read_header, read_upright
 from fsbench.predict.result import PREVIEW
+from fsbench.protocols.base import Resize
 
 HUGE = 50_000_000
 """Images of more pixels are decoded one at a time."""

@@ -15,7 +15,6 @@ from fsbench.core.prediction import Prediction
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.label_maps import resize_labels
 from fsbench.engine.checkpoint import load_checkpoint
-from fsbench.episodes.protocol import load_protocol
 from fsbench.errors import DataError, SettingsError
 from fsbench.files import fingerprint, sha256_file
 from fsbench.metrics.episodic import presence_from_mask
@@ -26,6 +25,7 @@ from fsbench.predict.read_supports import pair_labels, read_supports
 from fsbench.predict.result import ClassPresence, Result
 from fsbench.predict.settings import choose_device, compose_settings, stored_kernels
 from fsbench.predict.support import Support, SupportSet, stack_supports
+from fsbench.protocols.base import load_protocol
 
 QUERY = "query"
 """Name of the query among the episode's images; the features of the supports stay cached."""

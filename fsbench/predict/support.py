@@ -12,8 +12,8 @@ from torch import Tensor
 
 from fsbench.data.label_maps import way_labels
 from fsbench.data.transforms import RESIZES
-from fsbench.episodes.protocol import Resize
 from fsbench.errors import DataError, SettingsError
+from fsbench.protocols.base import Resize
 
 MAX_CLASSES = 254
 

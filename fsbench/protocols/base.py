@@ -5,7 +5,9 @@ from functools import cache
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from fsbench.data.dataset import VoidPolicy
+from fsbench.data.dataset import SegmentationIndex, VoidPolicy
+from fsbench.episodes.settings import SETTINGS, unknown_setting
+from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import SettingsError
 from fsbench.files import read_yaml
 from fsbench.paths import CONFIGS
@@ -69,6 +71,23 @@ class Protocol:
         """Number of episodes on `dataset`, whose list has `pairs` (image, class) pairs."""
         count = self.episodes.get(dataset, self.episodes[OTHERS])
         return pairs if count == "all" else count
+
+    def check(self, index: SegmentationIndex, task: EpisodeTask) -> None:
+        """Raise SettingsError for an unknown fold, way, shot or setting and for what the protocol does not define."""
+        index.check_fold(task.fold)
+        if task.setting not in SETTINGS:
+            raise SettingsError(unknown_setting(task.setting))
+        if self.settings == "original" and task.setting != "original":
+            raise SettingsError(f"protocol {self.name} has no setting '{task.setting}'; choose original, or fscs")
+        if self.ways == "one" and task.way > 1:
+            raise SettingsError(f"protocol {self.name} is 1-way, found way {task.way}; choose WAY=1, or fscs")
+        if self.seed is None and task.seed is not None:
+            raise SettingsError(f"protocol {self.name} seeds episodes by their index; found test seed {task.seed}")
+        if task.seed is not None and not 0 <= task.seed < 2**32:
+            raise SettingsError(f"test seed is {task.seed}, expected 0 to {2**32 - 1}")
+        for name, value in (("way", task.way), ("shot", task.shot), ("episodes", task.episodes)):
+            if value is not None and value < 1:
+                raise SettingsError(f"{name} is {value}, expected 1 or more")
 
 
 def protocol_names() -> list[str]:

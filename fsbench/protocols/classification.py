@@ -11,8 +11,8 @@ from typing import cast
 import numpy as np
 
 from fsbench.data.dataset import ClassificationIndex
+from fsbench.episodes.episode import ClassificationEpisode, Episode
 from fsbench.episodes.manifest import CLASSIFICATION, Manifest
-from fsbench.episodes.samplers import ClassificationEpisode, Episode
 from fsbench.errors import DataError, SettingsError
 
 PROTOCOL, VERSION = "fort", 1

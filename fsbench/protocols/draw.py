@@ -9,22 +9,17 @@ from typing import Any
 import numpy as np
 
 from fsbench.data.dataset import PairList, SegmentationIndex
-from fsbench.episodes.in_context import InContextIndex
-from fsbench.episodes.large_objects import LargeObjectIndex
-from fsbench.episodes.lists import SIZE_BINS, base_validation_pairs, pair_list, validation_split
+from fsbench.episodes.episode import Episode
 from fsbench.episodes.manifest import Manifest
-from fsbench.episodes.pools import Pool, TooFewImages, image_pool, ordinary_pool, size_pool, too_few_images
-from fsbench.episodes.protocol import OTHERS, Protocol
-from fsbench.episodes.samplers import (
-    Episode,
-    augment,
-    draw_episode,
-    fssdino_episodes,
-    hsnet_episodes,
-    pfenet_episodes,
-)
+from fsbench.episodes.settings import SIZE_BINS
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
+from fsbench.protocols.base import OTHERS, Protocol
+from fsbench.protocols.draws import augment, draw_episode, fssdino_episodes, hsnet_episodes, pfenet_episodes
+from fsbench.protocols.fssdino import LargeObjectIndex
+from fsbench.protocols.incontext import InContextIndex
+from fsbench.protocols.lists import base_validation_pairs, pair_list, validation_split
+from fsbench.protocols.pools import Pool, TooFewImages, image_pool, ordinary_pool, size_pool, too_few_images
 
 ONE_STREAM = ("hsnet", "incontext")
 """Samplers that draw all episodes from one stream; supports may repeat."""
@@ -37,7 +32,7 @@ def draw_manifest(index: SegmentationIndex, protocol: Protocol, task: EpisodeTas
         SettingsError: unknown fold, way, shot or setting, or a choice that the protocol does not define.
         DataError: a class has too few images.
     """
-    task.check(index, protocol)
+    protocol.check(index, task)
     background = task.allow_background_queries and protocol.empty_queries and task.setting not in SIZE_BINS
     task = replace(task, allow_background_queries=background)
     if protocol.sampler == "fssdino":

@@ -7,47 +7,20 @@ Bit-exact with the official programs (fscs-protocol §3-§5, fss-protocol §5, h
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
 from typing import TypeVar
 
 import numpy as np
 
 from fsbench.data.dataset import VOID, Pair
-from fsbench.episodes.pools import Pool, TooFewImages
+from fsbench.episodes.episode import Episode
+from fsbench.protocols.pools import Pool, TooFewImages
 
 Item = TypeVar("Item")
 
 ClassPixels = Callable[[str], tuple[dict[int, int], int]]
 """Image name -> (pixels of every label, pixels in all); see `SegmentationIndex.class_pixels`."""
-
-
-@dataclass(frozen=True)
-class Episode:
-    """One task: a query and, per way, the names of its support images. Ways are in the order they were drawn."""
-
-    index: int
-    query: str
-    query_class: int
-    classes: tuple[int, ...]
-    supports: tuple[tuple[str, ...], ...]
-    augmented: bool = False
-
-
-@dataclass(frozen=True)
-class ClassificationEpisode:
-    """One task: positions of its classes in the data set's sorted list, and of images in each class's.
-
-    Attributes:
-        index: number in the list of episodes.
-        classes: N positions; a label is a place in this tuple.
-        support, query: for each class K and q positions of images.
-    """
-
-    index: int
-    classes: tuple[int, ...]
-    support: tuple[tuple[int, ...], ...]
-    query: tuple[tuple[int, ...], ...]
 
 
 def draw(rng: np.random.RandomState, items: Sequence[Item]) -> Item:

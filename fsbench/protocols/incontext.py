@@ -1,7 +1,7 @@
 """Episodes of data sets that have a rule of their own under the protocol `incontext` (incontext-protocol §3.3-3.5).
 
 Pure functions of annotations and a private `numpy.random.RandomState`, which makes the calls that the authors' programs
-make on the global one; `draw` as in `fsbench.episodes.samplers`. An image of these data sets is a view: a photo with
+make on the global one; `draw` as in `fsbench.protocols.draws`. An image of these data sets is a view: a photo with
 one class, or the box of one object in it, so that a photo may stand in several views.
 """
 
@@ -13,9 +13,10 @@ from itertools import count
 import numpy as np
 
 from fsbench.data.dataset import Part, SegmentationIndex
-from fsbench.episodes.pools import TooFewImages
-from fsbench.episodes.samplers import Episode, draw, repeated_supports
+from fsbench.episodes.episode import Episode
 from fsbench.errors import DataError, SettingsError
+from fsbench.protocols.draws import draw, repeated_supports
+from fsbench.protocols.pools import TooFewImages
 
 PATIENCE = 1000
 """Draws in vain after which it is looked up whether a class can supply its supports at all."""

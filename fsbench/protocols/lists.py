@@ -10,9 +10,9 @@ from typing import cast
 from weakref import WeakKeyDictionary
 
 from fsbench.data.dataset import Pair, PairList, Part, SegmentationIndex
-from fsbench.episodes.protocol import Protocol
 from fsbench.episodes.settings import SIZE_BINS
 from fsbench.errors import DataError, SettingsError
+from fsbench.protocols.base import Protocol
 
 SPLITS = ("trn", "val", "held_out", "pfenet-trn", "pfenet-val", *SIZE_BINS)
 """Names of the lists, see `pair_list`."""

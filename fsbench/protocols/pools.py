@@ -8,9 +8,9 @@ from typing import Literal
 import numpy as np
 
 from fsbench.data.dataset import Pair, PairList, QuerySampling, SegmentationIndex
-from fsbench.episodes.lists import pair_list, training_split
-from fsbench.episodes.protocol import Protocol
 from fsbench.errors import DataError, SettingsError
+from fsbench.protocols.base import Protocol
+from fsbench.protocols.lists import pair_list, training_split
 
 
 class TooFewImages(DataError):

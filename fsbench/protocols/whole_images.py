@@ -4,9 +4,9 @@ No image is left out: neither those that show novel classes, which are backgroun
 """
 
 from fsbench.data.dataset import SegmentationIndex
+from fsbench.episodes.episode import Episode
 from fsbench.episodes.manifest import Manifest
-from fsbench.episodes.pools import Pool
-from fsbench.episodes.samplers import Episode
+from fsbench.protocols.pools import Pool
 
 BACKGROUND = 0
 """Stands for a class where an image is listed as a whole."""

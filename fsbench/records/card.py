@@ -9,9 +9,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from fsbench.episodes.protocol import load_protocol
 from fsbench.errors import SettingsError
 from fsbench.files import load_yaml, read_json
+from fsbench.protocols.base import load_protocol
 from fsbench.records.record import Record
 from fsbench.records.training import AUTHORS, OTHER_RUN, TRAINED_HERE, UNTRAINED, training_of
 

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from fsbench.episodes.protocol import load_protocol
 from fsbench.errors import SettingsError
 from fsbench.metrics.classification import accuracy_statistics
 from fsbench.metrics.count_table import episode_statistics, pair_statistics
 from fsbench.metrics.scores import METRICS
+from fsbench.protocols.base import load_protocol
 
 if TYPE_CHECKING:
     import numpy as np

@@ -24,7 +24,7 @@ from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.rle import encode_ways
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.runner import run
-from fsbench.episodes.samplers import Episode
+from fsbench.episodes.episode import Episode
 from fsbench.metrics.episodic import SegmentationResult
 from fsbench.records.record import Record
 from fsbench.regression import cases

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fsbench.data.dataset import VoidPolicy
-from fsbench.episodes.protocol import load_protocol
-from fsbench.episodes.samplers import Episode
+from fsbench.episodes.episode import Episode
 from fsbench.metrics.confusion import COUNTS, intersection_union
+from fsbench.protocols.base import load_protocol
 from fsbench.tables.comparable import Methods
 
 if TYPE_CHECKING:

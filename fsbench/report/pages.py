@@ -13,13 +13,13 @@ import numpy as np
 from markupsafe import Markup
 
 from fsbench import __version__
-from fsbench.episodes.protocol import load_protocol
 from fsbench.files import write_text
 from fsbench.metrics.bootstrap import RESAMPLES
 from fsbench.metrics.scores import METRICS
 from fsbench.papers.files import read_paper
 from fsbench.papers.layout import RESULT_NOTES, NumberedNotes, results_grid
 from fsbench.papers.results import RowResult
+from fsbench.protocols.base import load_protocol
 from fsbench.report.collect import Study
 from fsbench.report.costs import COSTS, costs_of, devices
 from fsbench.report.curves import curves_of

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from fsbench.episodes.protocol import OTHERS, Protocol
+from fsbench.protocols.base import OTHERS, Protocol
 from fsbench.tables.formats import markdown_row
 
 LABELS = {

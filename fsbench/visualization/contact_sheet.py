@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fsbench.data.dataset import SegmentationIndex
-from fsbench.episodes.samplers import Episode
+from fsbench.episodes.episode import Episode
 from fsbench.visualization.captions import iou_caption, presence_caption
 from fsbench.visualization.episodes import query_image, support_images
 from fsbench.visualization.masks import paint_errors, paint_slots

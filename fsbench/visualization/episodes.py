@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from fsbench.data.dataset import VOID, SegmentationIndex
 from fsbench.data.image_io import read_view
 from fsbench.data.label_maps import way_labels
-from fsbench.episodes.samplers import Episode
+from fsbench.episodes.episode import Episode
 from fsbench.visualization.captions import truth_caption
 from fsbench.visualization.masks import paint_slots
 from fsbench.visualization.tiles import resized

@@ -7,10 +7,10 @@ import pytest
 
 from benchmarks.manifests.__main__ import FOLDER, TASKS, file_of
 from fsbench.data.dataset import PairList, SegmentationIndex
-from fsbench.episodes.draw import draw_manifest
-from fsbench.episodes.lists import SIZE_BINS
 from fsbench.episodes.manifest import read_manifest
-from fsbench.episodes.protocol import load_protocol
+from fsbench.episodes.settings import SIZE_BINS
+from fsbench.protocols.base import load_protocol
+from fsbench.protocols.draw import draw_manifest
 from tests.goldens.kinds.fss_protocol import line_of
 
 LISTS = Path(__file__).parents[1] / "goldens" / "protocols"

@@ -21,9 +21,9 @@ from benchmarks.protocols.page import PAGE, RESULTS
 from benchmarks.speed.table import BLOCK, filled, tables
 from datamodules.datasets.folder import Folder
 from fsbench.engine.checkpoint import TRAINED_ON
-from fsbench.episodes.protocol import protocol_names
 from fsbench.errors import SettingsError
 from fsbench.metrics.bootstrap import intervals
+from fsbench.protocols.base import protocol_names
 
 TRAINED = {"max_epochs": 3, "validation": "base"}
 

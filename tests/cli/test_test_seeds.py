@@ -8,9 +8,9 @@ from fsbench.config.compose import parse
 from fsbench.config.request import Request
 from fsbench.core.released_format import WRITTEN_BY
 from fsbench.engine.experiment import Experiment
-from fsbench.episodes.draw import draw_manifest
-from fsbench.episodes.protocol import load_protocol
 from fsbench.episodes.task import EpisodeTask
+from fsbench.protocols.base import load_protocol
+from fsbench.protocols.draw import draw_manifest
 from fsbench.records.record import find_records
 
 SMALL = ["--model.width=8", "--model.feature_side=8", "--model.states=2", "--data.workers=0"]

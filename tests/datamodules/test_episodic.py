@@ -13,7 +13,7 @@ from datamodules.loading.distributed import ContiguousDistributedSampler
 from datamodules.loading.episodes import LoadingConfig, load_episode
 from fsbench.data.label_maps import resize_labels
 from fsbench.data.transforms import resize_image
-from fsbench.episodes.samplers import Episode
+from fsbench.episodes.episode import Episode
 from fsbench.errors import DataError, SettingsError, user_message
 
 

@@ -9,14 +9,14 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from datamodules.datasets.folder import Folder
 from fsbench.data.label_maps import way_labels
-from fsbench.episodes.classification import classification_episodes
-from fsbench.episodes.draw import draw_manifest
 from fsbench.episodes.manifest import Manifest
-from fsbench.episodes.protocol import load_protocol
 from fsbench.episodes.task import EpisodeTask
 from fsbench.metrics.classification import ClassificationResult
 from fsbench.metrics.episodic import SegmentationResult, count
 from fsbench.metrics.regions import slot_regions
+from fsbench.protocols.base import load_protocol
+from fsbench.protocols.classification import classification_episodes
+from fsbench.protocols.draw import draw_manifest
 from fsbench.records.predictions import SOFT_SIDE, Keep, encode, write_predictions
 from fsbench.records.record import Record, to_frame, write_record
 

@@ -28,9 +28,8 @@ from datamodules.prepare.unpack import unpack
 from fsbench.data.coco_json import read_instances
 from fsbench.data.image_io import read_label_map, read_pixels
 from fsbench.data.rle import encode_ways
+from fsbench.episodes.episode import Episode
 from fsbench.episodes.manifest import Manifest, read_manifest
-from fsbench.episodes.protocol import read_protocol
-from fsbench.episodes.samplers import Episode
 from fsbench.files import sha256_file
 from fsbench.grid.spec import read_grid
 from fsbench.paths import CONFIGS
@@ -38,6 +37,7 @@ from fsbench.predict.labelme import paint_labelme
 from fsbench.predict.mask_files import read_mask
 from fsbench.predict.query_images import read_upright
 from fsbench.predict.read_supports import _read_json
+from fsbench.protocols.base import read_protocol
 from fsbench.records.checked_jsonl import checked_line
 from fsbench.records.journal import Journal
 from fsbench.records.predictions import SOFT_SIDE, read_predictions, write_predictions

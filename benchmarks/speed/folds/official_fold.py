@@ -13,11 +13,11 @@ from PIL import Image
 
 from datamodules.lists.official import read_official
 from fsbench.data.dataset import PairList, Part, SegmentationIndex
-from fsbench.episodes.draw import draw_manifest
-from fsbench.episodes.lists import pair_list
-from fsbench.episodes.protocol import load_protocol
-from fsbench.episodes.samplers import Episode
+from fsbench.episodes.episode import Episode
 from fsbench.episodes.task import EpisodeTask
+from fsbench.protocols.base import load_protocol
+from fsbench.protocols.draw import draw_manifest
+from fsbench.protocols.lists import pair_list
 
 USUAL_SIZE = {"pascal": (375, 500), "coco": (480, 640)}
 """Height and width in pixels of most images of a data set."""

@@ -8,8 +8,8 @@ from typing import Any
 from datamodules.datasets.in_context.views import SEPARATOR, AnnotatedMask, ViewIndex, photo_of
 from datamodules.instructions import LVIS, missing
 from datamodules.lists.plain_pickle import read_annotation_pickle
-from fsbench.episodes.in_context import EpisodeRun, episodes_by_turns, every_tenth
 from fsbench.errors import DataError
+from fsbench.protocols.incontext import EpisodeRun, episodes_by_turns, every_tenth
 
 FILE = "lvis_val.pkl"
 _FORM = "a pickle of {category id: {image name: {'annotations': [{'segmentation'}, …]}}}"

@@ -9,9 +9,9 @@ from datamodules.datasets.in_context.views import SEPARATOR, AnnotatedMask, View
 from datamodules.instructions import PACO_PART, missing
 from datamodules.lists.plain_pickle import read_annotation_pickle
 from fsbench.data.disk_cache import load_json, save_json
-from fsbench.episodes.in_context import EpisodeRun, episodes_of_objects
 from fsbench.errors import DataError
 from fsbench.files import sha256_file
+from fsbench.protocols.incontext import EpisodeRun, episodes_of_objects
 
 FILES = {part: f"paco/paco_part_{part}.pkl" for part in ("train", "val")}
 CATEGORIES = 448

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from datamodules.datasets.in_context.views import SEPARATOR, AnnotatedMask, ViewIndex, photo_of
 from datamodules.instructions import PASCAL_PART, missing
-from fsbench.episodes.in_context import EpisodeRun, episodes_of_parts
 from fsbench.errors import DataError
 from fsbench.files import read_json
+from fsbench.protocols.incontext import EpisodeRun, episodes_of_parts
 
 SUPER_CLASSES = ("animals", "indoor", "person", "vehicles")
 """Names of the folds in `LIST`."""

@@ -12,11 +12,11 @@ from datamodules.lists.official import UNVERIFIED
 from fsbench.data.file_digests import content_digests
 from fsbench.data.image_io import UNDECODABLE, one_line
 from fsbench.data.segmentations import check_form, union_mask
-from fsbench.episodes.in_context import InContextIndex
-from fsbench.episodes.samplers import Episode
+from fsbench.episodes.episode import Episode
 from fsbench.errors import DataError
 from fsbench.files import fingerprint
 from fsbench.files.images import open_image
+from fsbench.protocols.incontext import InContextIndex
 
 NO_VALUE = 254
 """A value that no label map has; what other classes than a view's own would have in it."""

@@ -15,8 +15,8 @@ from fsbench.terminal import print_line
 
 if TYPE_CHECKING:
     from fsbench.data.dataset import SegmentationIndex
+    from fsbench.episodes.episode import Episode
     from fsbench.episodes.manifest import Manifest
-    from fsbench.episodes.samplers import Episode
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -75,10 +75,10 @@ def _progress(names: list[str]) -> Iterable[str]:
 def _build(options: argparse.Namespace, extra: list[str]) -> int:
 
     # heavy: other commands spare it
-    from fsbench.episodes.draw import draw_manifest
     from fsbench.episodes.manifest import hash_images
-    from fsbench.episodes.protocol import load_protocol
     from fsbench.episodes.task import EpisodeTask
+    from fsbench.protocols.base import load_protocol
+    from fsbench.protocols.draw import draw_manifest
 
     if not options.out.name.endswith((".jsonl", ".jsonl.gz")):
         raise SettingsError(f"--out is {options.out}, expected a name that ends in .jsonl or .jsonl.gz")
@@ -176,13 +176,13 @@ def _verify(options: argparse.Namespace, extra: list[str]) -> int:
 def _redrawn(manifest: "Manifest", index: "SegmentationIndex") -> "Manifest":
     """Draw the episodes of the same task from the local lists."""
     # heavy: other commands spare it
-    from fsbench.episodes.draw import draw_manifest
-    from fsbench.episodes.protocol import load_protocol
     from fsbench.episodes.task import EpisodeTask
+    from fsbench.protocols.base import load_protocol
+    from fsbench.protocols.draw import draw_manifest
 
     header = manifest.header
     protocol = load_protocol(header["protocol"])
-    return draw_manifest(index, protocol, EpisodeTask.from_header(header, protocol))
+    return draw_manifest(index, protocol, EpisodeTask.from_header(header, protocol.seed))
 
 
 def _diff(options: argparse.Namespace, extra: list[str]) -> int:

@@ -15,7 +15,7 @@ from fsbench.report.explorer.files import FOLDER
 
 if TYPE_CHECKING:
     from fsbench.data.dataset import SegmentationIndex
-    from fsbench.episodes.samplers import Episode
+    from fsbench.episodes.episode import Episode
 
 QUALITY = 82
 """Quality of JPEG files."""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from fsbench.data.frames import over_image
 from fsbench.data.rle import encode_ways
-from fsbench.episodes.protocol import load_protocol
 from fsbench.errors import FsbenchError, RecordError, user_message
+from fsbench.protocols.base import load_protocol
 from fsbench.records.predictions import LAYERS, StoredPredictions, encode, label_map_of, read_predictions
 from fsbench.records.record import Record
 from fsbench.report.collect import Study

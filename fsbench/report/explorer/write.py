@@ -17,7 +17,7 @@ from fsbench.report.explorer.masks import MethodMasks, study_masks
 
 if TYPE_CHECKING:
     from fsbench.data.dataset import SegmentationIndex
-    from fsbench.episodes.samplers import Episode
+    from fsbench.episodes.episode import Episode
 
 BLOCK = 25
 """Episodes whose masks lie in one file."""

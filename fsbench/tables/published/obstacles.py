@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fsbench.episodes.classification import OFFICIAL_CLASS_SIZE
-from fsbench.episodes.protocol import load_protocol
+from fsbench.protocols.base import load_protocol
+from fsbench.protocols.classification import OFFICIAL_CLASS_SIZE
 from fsbench.records.description import ON_TRUST, printed
 from fsbench.records.grouping import fold_of
 from fsbench.records.record import Record

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from fsbench.data.label_maps import resize_labels
-from fsbench.episodes.protocol import load_protocol
 from fsbench.errors import RecordError
 from fsbench.files import sha256_file
 from fsbench.metrics.boundary import boundary_counts
 from fsbench.metrics.calibration import BINS, soft_mask_sums
 from fsbench.metrics.scores import FROM_PREDICTIONS
+from fsbench.protocols.base import load_protocol
 from fsbench.records.figure_cache import cached_figures
 from fsbench.records.predictions import FILE
 from fsbench.records.record import Record

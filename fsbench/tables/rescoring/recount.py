@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fsbench.episodes.protocol import load_protocol
 from fsbench.errors import RecordError
 from fsbench.metrics.confusion import COUNTS, REGIONS
+from fsbench.protocols.base import load_protocol
 from fsbench.records.predictions import StoredPredictions, read_predictions
 from fsbench.records.record import Record
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fsbench.data.dataset import VoidPolicy
-from fsbench.episodes.protocol import Protocol, load_protocol
 from fsbench.errors import FsbenchError, SettingsError, user_message
 from fsbench.metrics.bootstrap import Interval, differences, intervals
 from fsbench.metrics.count_table import episode_statistics, pair_statistics
 from fsbench.metrics.scores import METRICS, ScoreStatistics
+from fsbench.protocols.base import Protocol, load_protocol
 from fsbench.records.description import notes, title
 from fsbench.records.grouping import comparable, fold_of, variants
 from fsbench.records.record import Record

@@ -17,7 +17,8 @@ from datamodules.lists import official as official_lists
 from datamodules.lists.official import Checksum
 from fsbench.cli.main import main
 from fsbench.data.dataset import pairs_sha256
-from fsbench.episodes.lists import SIZE_BINS, pair_list
+from fsbench.episodes.settings import SIZE_BINS
+from fsbench.protocols.lists import pair_list
 from tests.datamodules.builders import blocks, save_coco, save_names, save_pairs
 from tests.datamodules.datasets.test_fss1000 import NAMES, lists, save_class  # noqa: F401
 

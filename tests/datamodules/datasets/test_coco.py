@@ -12,8 +12,9 @@ from datamodules.datasets.coco import CLASS_NAMES, MIN_PIXELS, Coco
 from datamodules.lists.official import read_official
 from fsbench.data.dataset import Pair
 from fsbench.data.rle import decode_rle
-from fsbench.episodes.lists import SIZE_BINS, pair_list
+from fsbench.episodes.settings import SIZE_BINS
 from fsbench.errors import DataError
+from fsbench.protocols.lists import pair_list
 from tests.datamodules.builders import save_coco
 
 PHOTO = "COCO_val2014_{:012d}.jpg".format

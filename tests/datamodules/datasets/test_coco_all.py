@@ -11,11 +11,11 @@ from datamodules.datasets.coco import CLASS_NAMES, Coco
 from datamodules.datasets.coco_all import CocoAll
 from datamodules.episodic import EpisodicDataModule
 from datamodules.lists.official import read_official
-from fsbench.episodes.draw import draw_manifest
-from fsbench.episodes.lists import pair_list
-from fsbench.episodes.protocol import load_protocol
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
+from fsbench.protocols.base import load_protocol
+from fsbench.protocols.draw import draw_manifest
+from fsbench.protocols.lists import pair_list
 from tests.datamodules.builders import save_coco
 
 PHOTO = "COCO_val2014_{:012d}.jpg".format

@@ -14,9 +14,9 @@ from datamodules.datasets.fine_grained import IMAGE_DATASETS, Aircraft, Cars, Cu
 from fsbench.cli.inputs import data as data_commands
 from fsbench.cli.main import main
 from fsbench.data.image_io import read_pixels
-from fsbench.episodes.classification import classification_episodes
 from fsbench.errors import DataError
 from fsbench.paths import CONFIGS
+from fsbench.protocols.classification import classification_episodes
 from tests.datamodules.datasets.labelled_images import save, save_aircraft, save_cars, save_cub, save_pets, save_plantae
 
 

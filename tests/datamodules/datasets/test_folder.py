@@ -6,8 +6,8 @@ import yaml
 
 from datamodules.datasets.description import EXAMPLE
 from datamodules.datasets.folder import Folder
-from fsbench.episodes.lists import pair_list
 from fsbench.errors import DataError, SettingsError
+from fsbench.protocols.lists import pair_list
 from tests.datamodules.builders import blocks, save_names, save_pairs, save_photo
 
 MAPS = {

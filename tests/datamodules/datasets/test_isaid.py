@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from datamodules.datasets.isaid import LABEL_SUFFIX, Isaid
-from fsbench.episodes.draw import draw_manifest
-from fsbench.episodes.lists import pair_list
-from fsbench.episodes.protocol import load_protocol
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
+from fsbench.protocols.base import load_protocol
+from fsbench.protocols.draw import draw_manifest
+from fsbench.protocols.lists import pair_list
 from tests.datamodules.builders import blocks, save_labels, save_photo
 from tests.goldens.kinds.incontext import ISAID_LISTS
 

@@ -14,8 +14,9 @@ from datamodules.datasets.pascal import CLASS_NAMES, Pascal
 from datamodules.lists.official import checksums
 from datamodules.lists.pascal_rule import noise_table, set_samples
 from fsbench.data.dataset import pairs_sha256
-from fsbench.episodes.lists import SIZE_BINS, pair_list
+from fsbench.episodes.settings import SIZE_BINS
 from fsbench.errors import DataError, SettingsError
+from fsbench.protocols.lists import pair_list
 from tests.datamodules.builders import blocks, save_names, save_pairs
 
 # sha256 of "<name>__<two digits>" lines with a final newline, in official order (fss-protocol §3.1)

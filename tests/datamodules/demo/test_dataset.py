@@ -12,8 +12,8 @@ from PIL import Image
 from datamodules.datasets import demo
 from datamodules.demo import dataset
 from datamodules.demo.classes import DEMO_CLASSES
-from fsbench.episodes.lists import pair_list
 from fsbench.errors import DataError
+from fsbench.protocols.lists import pair_list
 
 TRAIN, VAL = 14, 10
 

@@ -12,9 +12,9 @@ from datamodules.datasets.pascal import Pascal
 from datamodules.lists.official import checksums, read_official
 from datamodules.lists.pfenet import MIN_PIXELS, find_image_list
 from fsbench.data.dataset import pairs_sha256
-from fsbench.episodes.lists import pair_list, pairs_by_pixels
 from fsbench.errors import DataError
 from fsbench.files.opening import LIMITS
+from fsbench.protocols.lists import pair_list, pairs_by_pixels
 from tests.datamodules.builders import blocks, save_coco, save_names, save_pairs
 
 FULL, HALF, SMALL = (0, 0, 64, 64), (0, 0, 32, 64), (40, 0, 2, 2)

@@ -23,10 +23,10 @@ from fsbench.config.registry import (
     task_of,
 )
 from fsbench.config.stored_run import parse_stored
-from fsbench.episodes.protocol import load_protocol
 from fsbench.errors import SettingsError
 from fsbench.paths import CONFIGS, REPOSITORY
 from fsbench.plugins import commit_of, owner
+from fsbench.protocols.base import load_protocol
 from tests.plugged import METHOD, install
 
 TRAP = "raise RuntimeError('imported')\n"

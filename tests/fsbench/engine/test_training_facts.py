@@ -6,10 +6,10 @@ import pytest
 
 from datamodules.datasets.folder import Folder
 from fsbench.engine.training_facts import training_facts, weights_of
-from fsbench.episodes.draw import draw_manifest
-from fsbench.episodes.protocol import load_protocol
 from fsbench.episodes.task import EpisodeTask
-from fsbench.episodes.whole_images import validation_images
+from fsbench.protocols.base import load_protocol
+from fsbench.protocols.draw import draw_manifest
+from fsbench.protocols.whole_images import validation_images
 
 
 @pytest.fixture

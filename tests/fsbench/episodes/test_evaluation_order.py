@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from fsbench.episodes.evaluation_order import evaluation_order, next_uses, supports_of
-from fsbench.episodes.pools import Pool
-from fsbench.episodes.samplers import draw_episode
+from fsbench.protocols.draws import draw_episode
+from fsbench.protocols.pools import Pool
 
 
 def episodes(images=120, count=360, shot=1, way=1):

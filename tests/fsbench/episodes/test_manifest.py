@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from datamodules.datasets.folder import Folder
-from fsbench.episodes.draw import draw_manifest
 from fsbench.episodes.manifest import check_fits, hash_images, mismatches, read_manifest
-from fsbench.episodes.protocol import load_protocol
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, RecordError
+from fsbench.protocols.base import load_protocol
+from fsbench.protocols.draw import draw_manifest
 from tests.datamodules.builders import save_labels
 
 PROTOCOL = load_protocol("fscs")

@@ -3,12 +3,12 @@
 import pytest
 
 from datamodules.datasets.folder import Folder
-from fsbench.episodes.draw import draw_manifest
-from fsbench.episodes.lists import base_validation_pairs, pair_list
-from fsbench.episodes.pools import training_pool
-from fsbench.episodes.protocol import load_protocol
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
+from fsbench.protocols.base import load_protocol
+from fsbench.protocols.draw import draw_manifest
+from fsbench.protocols.lists import base_validation_pairs, pair_list
+from fsbench.protocols.pools import training_pool
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ import pytest
 import yaml
 
 from datamodules.datasets.description import read_description
-from fsbench.episodes.protocol import read_protocol
 from fsbench.errors import FsbenchError
 from fsbench.grid.spec import read_grid
 from fsbench.paths import CONFIGS
+from fsbench.protocols.base import read_protocol
 
 NO_COUNT = [-5, True, 1.5, math.inf, math.nan, None, "x", [1], 10**30]
 GRID = {"methods": ["emat"], "datasets": ["demo"], "folds": [0]}

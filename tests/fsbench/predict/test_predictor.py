@@ -11,13 +11,13 @@ from datamodules.loading.episodes import LoadingConfig, load_episode
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.label_maps import resize_labels
 from fsbench.engine.machine.meter import Meter, release_memory, resident_mib
-from fsbench.episodes.lists import pair_list
-from fsbench.episodes.samplers import Episode
+from fsbench.episodes.episode import Episode
 from fsbench.errors import CheckpointError, DataError, SettingsError
 from fsbench.metrics.episodic import presence_from_mask
 from fsbench.predict.read_supports import read_supports
 from fsbench.predict.result import palette
 from fsbench.predict.support import Support, stack_supports
+from fsbench.protocols.lists import pair_list
 from fsbench.visualization.masks import paint_slots
 
 

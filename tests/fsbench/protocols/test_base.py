@@ -5,9 +5,9 @@ import re
 import pytest
 import yaml
 
-from fsbench.episodes.protocol import load_protocol, protocol_names, read_protocol
 from fsbench.errors import SettingsError
 from fsbench.paths import CONFIGS
+from fsbench.protocols.base import load_protocol, protocol_names, read_protocol
 from fsbench.tables.protocol_text import LABELS, as_markdown, choices, side_by_side
 
 

@@ -4,9 +4,9 @@ from itertools import islice
 
 import pytest
 
-from fsbench.episodes.classification import classification_episodes
 from fsbench.errors import DataError, SettingsError
 from fsbench.metrics.classification import mean_interval
+from fsbench.protocols.classification import classification_episodes
 
 
 def first(count, *args, **kwargs):

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fsbench.data.dataset import PairList
-from fsbench.episodes.pools import Pool, TooFewImages, size_pool
-from fsbench.episodes.samplers import Episode, augment, draw_episode, hsnet_episodes, pfenet_episodes
+from fsbench.episodes.episode import Episode
+from fsbench.protocols.draws import augment, draw_episode, hsnet_episodes, pfenet_episodes
+from fsbench.protocols.pools import Pool, TooFewImages, size_pool
 
 
 def plain_episode(index, pairs, images_of, class_ids, rule, way, shot, empty):

@@ -14,12 +14,12 @@ from datamodules.datasets.coco_all import CocoAll
 from datamodules.datasets.folder import Folder
 from datamodules.episodic import EpisodicDataModule
 from fsbench.data.frames import frame_labels, stretched_truth
-from fsbench.episodes.draw import draw_manifest
-from fsbench.episodes.pools import TooFewImages
-from fsbench.episodes.protocol import load_protocol
-from fsbench.episodes.samplers import fssdino_episodes
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
+from fsbench.protocols.base import load_protocol
+from fsbench.protocols.draw import draw_manifest
+from fsbench.protocols.draws import fssdino_episodes
+from fsbench.protocols.pools import TooFewImages
 
 PROTOCOL = load_protocol("fssdino")
 

@@ -9,8 +9,11 @@ import torch.nn.functional as F
 
 from datamodules.datasets.folder import Folder
 from datamodules.episodic import EpisodicDataModule
-from fsbench.episodes.draw import draw_manifest
-from fsbench.episodes.in_context import (
+from fsbench.episodes.task import EpisodeTask
+from fsbench.errors import DataError, SettingsError
+from fsbench.protocols.base import load_protocol
+from fsbench.protocols.draw import draw_manifest
+from fsbench.protocols.incontext import (
     EpisodeRun,
     InContextIndex,
     episodes_by_turns,
@@ -18,10 +21,7 @@ from fsbench.episodes.in_context import (
     episodes_of_parts,
     every_tenth,
 )
-from fsbench.episodes.pools import TooFewImages
-from fsbench.episodes.protocol import load_protocol
-from fsbench.episodes.task import EpisodeTask
-from fsbench.errors import DataError, SettingsError
+from fsbench.protocols.pools import TooFewImages
 
 NAMES = [f"image{i}" for i in range(4)]
 

@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 from fsbench.cli.main import main
-from fsbench.episodes.protocol import load_protocol
 from fsbench.errors import RecordError
+from fsbench.protocols.base import load_protocol
 from fsbench.records.record import Record, find_records
 from fsbench.tables import segmentation
 from fsbench.tables.table import build_blocks

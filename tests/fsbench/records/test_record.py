@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 import torch
 
+from fsbench.episodes.episode import Episode
 from fsbench.episodes.manifest import Manifest
-from fsbench.episodes.samplers import Episode
 from fsbench.errors import RecordError
 from fsbench.files import replacing, write_text
 from fsbench.metrics.episodic import SegmentationResult, count

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.speed.load import PIXELS, drawn_result
+from fsbench.episodes.episode import Episode
 from fsbench.episodes.manifest import Manifest
-from fsbench.episodes.samplers import Episode
 from fsbench.metrics.episodic import SegmentationResult
 from fsbench.records.record import Record, to_frame, write_record
 

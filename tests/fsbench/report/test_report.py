@@ -12,8 +12,8 @@ import pytest
 
 from fsbench.cli.main import main
 from fsbench.engine.provenance import processor
+from fsbench.episodes.episode import Episode
 from fsbench.episodes.manifest import Manifest
-from fsbench.episodes.samplers import Episode
 from fsbench.files.folders import replacing_folder
 from fsbench.metrics.bootstrap import Interval
 from fsbench.metrics.classification import accuracy_interval, accuracy_statistics

@@ -9,10 +9,10 @@ import pytest
 
 from datamodules.datasets.folder import Folder
 from fsbench.data.label_maps import way_labels
-from fsbench.episodes.protocol import load_protocol
 from fsbench.files import sha256_file
 from fsbench.metrics.boundary import boundary_counts
 from fsbench.metrics.calibration import soft_mask_sums
+from fsbench.protocols.base import load_protocol
 from fsbench.records.predictions import FILE
 from fsbench.records.record import Record
 from fsbench.tables.rescoring import mask_sums

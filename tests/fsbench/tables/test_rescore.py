@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 
 from fsbench.cli.main import main
-from fsbench.episodes.protocol import load_protocol
 from fsbench.errors import RecordError
+from fsbench.protocols.base import load_protocol
 from fsbench.tables.rescoring.rescore import rescore, undefined
 
 FSCS, PFENET, HSNET, INCONTEXT = (load_protocol(name) for name in ("fscs", "pfenet", "hsnet", "incontext"))

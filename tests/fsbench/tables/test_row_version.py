@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fsbench.episodes.episode import Episode
 from fsbench.episodes.manifest import Manifest
-from fsbench.episodes.samplers import Episode
 from fsbench.metrics.confusion import COUNTS
 from fsbench.metrics.scores import METRICS
 from fsbench.records.record import Record, to_frame, write_record

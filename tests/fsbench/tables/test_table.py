@@ -12,10 +12,10 @@ import pytest
 
 from datamodules.datasets.folder import Folder
 from fsbench.cli.main import main
-from fsbench.episodes.draw import draw_manifest
-from fsbench.episodes.protocol import load_protocol
 from fsbench.episodes.task import EpisodeTask
 from fsbench.metrics.confusion import intersection_union, mean_iou
+from fsbench.protocols.base import load_protocol
+from fsbench.protocols.draw import draw_manifest
 from fsbench.records.record import Record, find_records
 from fsbench.tables.blocks import Subset
 from fsbench.tables.formats import FORMATS, render

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fsbench.episodes.samplers import Episode
+from fsbench.episodes.episode import Episode
 from fsbench.visualization import contact_sheet as sheet_module
 from fsbench.visualization.contact_sheet import TILE, DrawnPrediction, contact_sheet
 from fsbench.visualization.masks import paint_errors, paint_slots

@@ -8,10 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fsbench.episodes.classification import classification_episodes
 from fsbench.metrics.classification import mean_interval
 from fsbench.ops import crammer_singer as programme
 from fsbench.ops.crammer_singer import crammer_singer
+from fsbench.protocols.classification import classification_episodes
 from methods.classifiers import solvers
 from methods.classifiers.solvers import (
     classify,

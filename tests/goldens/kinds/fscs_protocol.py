@@ -11,10 +11,11 @@ from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD
 from fsbench.data.dataset import VOID, PairList
 from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.data.transforms import resize_image
-from fsbench.episodes.pools import Pool, size_pool
-from fsbench.episodes.samplers import Episode, augment, draw_episode
+from fsbench.episodes.episode import Episode
 from fsbench.metrics.confusion import background_intersection_union, intersection_union
 from fsbench.metrics.episodic import EpisodicScores, SegmentationResult, count
+from fsbench.protocols.draws import augment, draw_episode
+from fsbench.protocols.pools import Pool, size_pool
 from tests.goldens.harness import EXACT, Case, Comparisons, Skipped, absolute, compare, equal
 
 QUERY_RULES = {"pascal": "sequential", "coco": "class_first"}

@@ -15,8 +15,9 @@ from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD
 from fsbench.data.dataset import VOID, Pair, PairList, pairs_sha256
 from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.data.transforms import resize_image
-from fsbench.episodes.pools import Pool
-from fsbench.episodes.samplers import Episode, hsnet_episodes, loader_seeds, pfenet_episode
+from fsbench.episodes.episode import Episode
+from fsbench.protocols.draws import hsnet_episodes, loader_seeds, pfenet_episode
+from fsbench.protocols.pools import Pool
 from tests.goldens.harness import EXACT, Case, Comparison, Comparisons, Skipped, absolute, equal
 
 FSS_OFFSETS = {"trn": 0, "val": 520, "test": 760}

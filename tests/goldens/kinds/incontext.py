@@ -25,12 +25,13 @@ from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD
 from fsbench.data.dataset import VOID, pairs_sha256
 from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.data.transforms import resize_image
-from fsbench.episodes.draw import draw_manifest
-from fsbench.episodes.pools import Pool
-from fsbench.episodes.protocol import load_protocol
-from fsbench.episodes.samplers import Episode, hsnet_episodes
+from fsbench.episodes.episode import Episode
 from fsbench.episodes.task import EpisodeTask
 from fsbench.metrics.confusion import fb_iou, mean_iou
+from fsbench.protocols.base import load_protocol
+from fsbench.protocols.draw import draw_manifest
+from fsbench.protocols.draws import hsnet_episodes
+from fsbench.protocols.pools import Pool
 from tests.goldens.harness import EXACT, Case, Comparisons, Skipped, absolute, compare, equal
 from tests.goldens.kinds.fss_protocol import _fss_pool, _pascal_pair, _pool, line_of
 from tests.goldens.kinds.metrics import _background_foreground, _by_class, _counts

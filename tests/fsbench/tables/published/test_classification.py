@@ -8,9 +8,9 @@ import pytest
 
 from fsbench.cli.main import main
 from fsbench.data.dataset import ClassificationIndex
-from fsbench.episodes.classification import draw_classification_manifest
 from fsbench.metrics.bootstrap import Interval
 from fsbench.metrics.classification import ClassificationResult
+from fsbench.protocols.classification import draw_classification_manifest
 from fsbench.records.record import Record, to_frame, write_record
 from fsbench.tables.formats import FORMATS
 from fsbench.tables.published.match import match_published

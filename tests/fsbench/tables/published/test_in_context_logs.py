@@ -5,7 +5,7 @@ import csv
 import pytest
 
 from datamodules.check.in_context import LOGGED
-from fsbench.episodes.protocol import load_protocol
+from fsbench.protocols.base import load_protocol
 from fsbench.tables.published.scores import FOLDER
 
 OURS = {
