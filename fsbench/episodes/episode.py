@@ -1,0 +1,31 @@
+"""An episode: the names of its images and the numbers of its classes."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One task: a query and, per way, the names of its support images. Ways are in the order they were drawn."""
+
+    index: int
+    query: str
+    query_class: int
+    classes: tuple[int, ...]
+    supports: tuple[tuple[str, ...], ...]
+    augmented: bool = False
+
+
+@dataclass(frozen=True)
+class ClassificationEpisode:
+    """One task: positions of its classes in the data set's sorted list, and of images in each class's.
+
+    Attributes:
+        index: number in the list of episodes.
+        classes: N positions; a label is a place in this tuple.
+        support, query: for each class K and q positions of images.
+    """
+
+    index: int
+    classes: tuple[int, ...]
+    support: tuple[tuple[int, ...], ...]
+    query: tuple[tuple[int, ...], ...]
