@@ -19,7 +19,7 @@ from fsbench.engine.validation_plan import check_validation
 from fsbench.episodes.manifest import CLASSIFICATION
 from fsbench.errors import SettingsError
 from fsbench.records.record import Record, read_record
-from fsbench.records.run_directory import is_interrupted
+from fsbench.records.run_directory import is_finished
 
 
 class Experiment:
@@ -159,4 +159,4 @@ class Experiment:
     @property
     def is_done(self) -> bool:
         """True if a complete record exists and no forced rerun is requested or interrupted."""
-        return not self.options.force and not is_interrupted(self.folder) and self.record() is not None
+        return not self.options.force and is_finished(self.folder) and self.record() is not None

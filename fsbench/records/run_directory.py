@@ -68,11 +68,11 @@ class RunDirectory:
         return self
 
     def _open(self) -> None:
-        exists = (self.folder / COMPLETE).is_file()
         if self.rank == 0 and is_interrupted(self.folder):
             replace(self.folder)
             self.is_complete = True
             return
+        exists = (self.folder / COMPLETE).is_file()
         if exists and not self.force:
             self.is_complete = True
             return
@@ -176,8 +176,19 @@ def is_current(folder: Path) -> bool:
     return not folder.name.endswith(".again")
 
 
+def is_finished(folder: Path) -> bool:
+    """Return whether a run has a complete record in `folder`, and no newer one waits to take its place.
+
+    `run.json` is written last. The record may still be damaged, which `fsbench.records.record.read_record` says.
+    """
+    return (folder / COMPLETE).is_file() and not is_interrupted(folder)
+
+
 def is_interrupted(folder: Path) -> bool:
-    """Return whether a process was killed while a finished rerun took the place of `folder`."""
+    """Return whether a process was killed while a finished rerun took the place of `folder`.
+
+    Entering the run's `RunDirectory` finishes the replacement.
+    """
     return (staging_folder(folder) / COMPLETE).is_file() or _replaced_folder(folder).exists()
 
 

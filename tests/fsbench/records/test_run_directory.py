@@ -8,7 +8,7 @@ import pytest
 
 from fsbench.errors import RunError, SettingsError
 from fsbench.records.record import find_records
-from fsbench.records.run_directory import RunDirectory, is_interrupted, replace
+from fsbench.records.run_directory import RunDirectory, is_finished, is_interrupted, replace
 from tests.fsbench.records.test_record import finished
 
 
@@ -26,10 +26,10 @@ def test_a_repetition_killed_at_any_step_leaves_one_record(tmp_path, left):
     for name, counts in left.items():
         finished(tmp_path / name, counts)
     assert [record.run["counts_sha256"] for record in find_records(tmp_path)] == [left.get("run", "first")]
-    assert is_interrupted(run)
+    assert is_interrupted(run) and not is_finished(run)
     replace(run)
     assert [record.run["counts_sha256"] for record in find_records(tmp_path)] == ["second"]
-    assert [path.name for path in tmp_path.iterdir()] == ["run"] and not is_interrupted(run)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"] and is_finished(run) and not is_interrupted(run)
 
 
 def test_an_unfinished_repetition_replaces_nothing(tmp_path):
