@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from fsbench.config.compose import parse
+from fsbench.config.build import parse
 from fsbench.engine.bench import Request, bench
 from fsbench.engine.checkpoint import TRAINED_ON, read_checkpoint
 from fsbench.errors import SettingsError

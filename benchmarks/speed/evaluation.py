@@ -42,7 +42,7 @@ from benchmarks.speed.folds.results import keep_rows
 from benchmarks.speed.hsnet import plain_formulas
 from benchmarks.speed.measure import device_name
 from datamodules.loading.episodes import LoadingConfig, load_episode
-from fsbench.config.compose import compose_method
+from fsbench.config.build import compose_method
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
 from fsbench.engine.machine.meter import Meter

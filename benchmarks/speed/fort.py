@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.speed.measure import Cost, Recorder, Row, add_json_option, measure
-from fsbench.config.compose import parse
+from fsbench.config.build import parse
 from fsbench.config.registry import names, task_of
 from fsbench.config.request import Request
 from fsbench.data.batch import ImageEpisode

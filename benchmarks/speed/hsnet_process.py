@@ -21,7 +21,7 @@ import torch
 from benchmarks.speed.hsnet import plain_formulas
 from benchmarks.speed.measure import Cost, Recorder, add_json_option
 from fsbench.cli.main import main as fsbench
-from fsbench.config.compose import compose_method
+from fsbench.config.build import compose_method
 from fsbench.engine.machine.meter import resident_mib
 from fsbench.paths import REPOSITORY
 

@@ -153,7 +153,7 @@ def _run(options: argparse.Namespace, extra: list[str]) -> int:
         raise_all(read_arguments(extra)[1])
     with heavy_imports():
         # heavy: torch and Lightning, which arguments that are wrong spare
-        from fsbench.config.compose import parse
+        from fsbench.config.build import parse
         from fsbench.engine.experiment import Experiment
         from fsbench.engine.runner import run
 

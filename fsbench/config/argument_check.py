@@ -1,6 +1,6 @@
 """Arguments of a run in LightningCLI's form, read without importing what they configure.
 
-The real parser (`fsbench.config.compose`) imports torch, Lightning and the classes first. Here the files are merged as
+The real parser (`fsbench.config.build`) imports torch, Lightning and the classes first. Here the files are merged as
 it merges them, and keys are compared with the sources of the classes, which finds a misspelt one in milliseconds. What
 this cannot decide is left to the parser.
 """
@@ -21,7 +21,7 @@ GROUPS = ("seed_everything", "task", "trainer", "model", "data", "run", "optimiz
 """First parts of a run's keys."""
 ASKING = ("help", "print_config")
 """Last parts of arguments that show something instead of running."""
-_SOURCES = {"trainer": "lightning.pytorch.trainer.trainer.Trainer", "run": "fsbench.config.compose.RunOptions"}
+_SOURCES = {"trainer": "lightning.pytorch.trainer.trainer.Trainer", "run": "fsbench.config.build.RunOptions"}
 _DEEP = 4
 """Parts of the shortest key, such as `model.init_args.backbone.weights`, that the parser hands on twice."""
 _WITH_CLASSES = ("--model", "--data")

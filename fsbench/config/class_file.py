@@ -2,7 +2,7 @@
 
 A file becomes a module `fsbench_file.m_<digits of its sha256>`, wherever it lies and whatever its name. Its code is run
 only if the command that runs names it. That a stored configuration names it is not enough, since that may be anybody's
-(`fsbench.config.stored_run`).
+(`fsbench.config.stored`).
 """
 
 import copyreg

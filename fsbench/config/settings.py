@@ -14,7 +14,7 @@ from fsbench.errors import SettingsError
 def file_settings(request: Request) -> dict[str, Any]:
     """Merge the configuration files of a request's first method, and what its `extra` arguments set.
 
-    Unlike `fsbench.config.compose.parse`, which decides what a run is, this knows no defaults of classes and checks
+    Unlike `fsbench.config.build.parse`, which decides what a run is, this knows no defaults of classes and checks
     nothing.
 
     Returns:

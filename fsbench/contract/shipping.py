@@ -72,7 +72,7 @@ def _answers(shipped: bytes, arguments: Sequence[str], episodes: list[Episode], 
     try:
         method = pickle.loads(shipped)
     except ImportError:  # the class is in a file that the configuration names
-        from fsbench.config.compose import parse  # spared where the class is importable
+        from fsbench.config.build import parse  # spared where the class is importable
 
         parse(arguments, build=False)
         method = pickle.loads(shipped)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from traceback import extract_tb
 
-from fsbench.config.compose import SuiteCLI, parse
+from fsbench.config.build import SuiteCLI, parse
 from fsbench.config.registry import TaskName, choose_method, task_of
 from fsbench.config.request import Request
 from fsbench.config.settings import file_settings, setting

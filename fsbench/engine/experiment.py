@@ -4,7 +4,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fsbench.config.compose import SuiteCLI
+from fsbench.config.build import SuiteCLI
 from fsbench.config.limits import check_name, check_trainer
 from fsbench.core.datamodule import DataModule
 from fsbench.core.method import Method

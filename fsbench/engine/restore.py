@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from fsbench.config.stored_run import parse_stored
+from fsbench.config.stored import parse_stored
 from fsbench.data.batch import EpisodeBatch
 from fsbench.engine.checkpoint import load_checkpoint
 from fsbench.engine.experiment import Experiment

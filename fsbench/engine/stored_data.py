@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fsbench.config.stored_run import parse_stored
+from fsbench.config.stored import parse_stored
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.frames import stretched_truth
 from fsbench.data.label_maps import way_labels

@@ -6,7 +6,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
-from fsbench.config.compose import RunOptions
+from fsbench.config.build import RunOptions
 from fsbench.core.validation_schedule import BestScore, ValidationSchedule
 from fsbench.errors import SettingsError
 

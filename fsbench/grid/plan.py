@@ -89,7 +89,7 @@ def run_folder(cell: GridCell, runs: Path, recheck: bool = False, takes_notes: b
     if name is not None:
         return runs / name
     # heavy: only where it is called
-    from fsbench.config.compose import parse
+    from fsbench.config.build import parse
     from fsbench.engine.experiment import Experiment  # with torch, which a grid whose cells are all known does not need
 
     folder = Experiment(parse(cell.arguments(runs))).folder

@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 
 from fsbench.backbones.onednn import KernelName
-from fsbench.config.compose import SuiteCLI, compose_method
-from fsbench.config.stored_run import parse_stored
+from fsbench.config.build import SuiteCLI, compose_method
+from fsbench.config.stored import parse_stored
 from fsbench.engine.machine.cpu_kernels import kernels_of_record
 from fsbench.errors import RecordError, SettingsError
 from fsbench.records.record import read_record

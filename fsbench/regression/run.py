@@ -17,7 +17,7 @@ import yaml
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from fsbench.config.compose import parse
+from fsbench.config.build import parse
 from fsbench.core.method import Method
 from fsbench.core.released_format import WRITTEN_BY
 from fsbench.data.dataset import SegmentationIndex

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from fsbench.config.compose import parse
+from fsbench.config.build import parse
 from fsbench.config.registry import choose_method, task_of
 from fsbench.config.request import Request
 from fsbench.config.settings import file_settings, setting

@@ -11,7 +11,7 @@ import torch
 from benchmarks.speed import emat, hsnet, hsnet_process, training_free
 from benchmarks.speed.measure import Cost
 from fsbench.backbones.pyramid_networks import PYRAMIDS
-from fsbench.config.compose import parse
+from fsbench.config.build import parse
 from fsbench.paths import REPOSITORY
 from methods.hsnet import HSNet
 from tests.methods.modules.small import SMALL, backbone

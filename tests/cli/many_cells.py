@@ -14,7 +14,7 @@ from fsbench.process import begin
 
 def main(files: Sequence[str]) -> int:
     # only now: what they register for the process's end must run before what `begin` does
-    from fsbench.config.compose import parse
+    from fsbench.config.build import parse
     from fsbench.engine.experiment import Experiment
     from fsbench.engine.runner import run
 

@@ -8,7 +8,7 @@ import torch
 
 from fsbench.backbones.encoder import Encoder
 from fsbench.cli.main import main
-from fsbench.config.compose import parse
+from fsbench.config.build import parse
 from fsbench.config.registry import aliases, config_files, names, task_of
 from tests.photos import DATA, INDEX, arguments
 

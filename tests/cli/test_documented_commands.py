@@ -19,7 +19,7 @@ import pytest
 import methods
 from fsbench.cli import main as cli
 from fsbench.config import registry as catalogue
-from fsbench.config.compose import SuiteCLI, parse
+from fsbench.config.build import SuiteCLI, parse
 from fsbench.config.request import Request
 from fsbench.config.request_check import _Run
 from fsbench.config.settings import file_settings, setting

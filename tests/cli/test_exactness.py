@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 import torch
 
-from fsbench.config.compose import parse
+from fsbench.config.build import parse
 from fsbench.config.request import Request
 from fsbench.core.released_format import WRITTEN_BY
 from fsbench.engine.experiment import Experiment

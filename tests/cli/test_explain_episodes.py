@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from fsbench.cli.main import main
-from fsbench.config.compose import parse
+from fsbench.config.build import parse
 from fsbench.config.request import Request
 from fsbench.core.released_format import WRITTEN_BY
 from fsbench.engine.experiment import Experiment

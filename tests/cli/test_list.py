@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from fsbench.cli.main import main
-from fsbench.config.compose import parse
+from fsbench.config.build import parse
 from fsbench.config.registry import aliases, config_files, names, task_of
 
 

@@ -8,7 +8,7 @@ import yaml
 from datamodules.datasets.folder import Folder
 from fsbench.cli.main import main
 from fsbench.config.argument_check import with_nulls
-from fsbench.config.compose import parse
+from fsbench.config.build import parse
 from fsbench.config.limits import check_nulls
 from fsbench.config.settings import nested
 from fsbench.errors import SettingsError

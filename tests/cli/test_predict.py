@@ -19,7 +19,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from fsbench.cli.main import main
-from fsbench.config.compose import parse
+from fsbench.config.build import parse
 from fsbench.config.registry import config_files
 from fsbench.core.released_format import WRITTEN_BY
 from fsbench.engine.experiment import Experiment

@@ -19,7 +19,7 @@ from benchmarks.speed import dcama, emat, hmnet
 from fsbench.backbones.base import BackboneConfig, FrozenBackbone
 from fsbench.backbones.pyramid import FrozenPyramid
 from fsbench.backbones.vit import VITS, FrozenViT
-from fsbench.config.compose import NO_DATASET, compose_method, parse
+from fsbench.config.build import NO_DATASET, compose_method, parse
 from fsbench.config.registry import config_files
 from fsbench.data.batch import EpisodeBatch, Truth
 from fsbench.engine.cost.method_cost import noise_episode

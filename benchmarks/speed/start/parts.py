@@ -23,7 +23,7 @@ def main() -> int:
     file, arguments = Path(sys.argv[1]), sys.argv[2:]
     read_arguments(arguments)
     with heavy_imports():
-        from fsbench.config.compose import parse
+        from fsbench.config.build import parse
         from fsbench.engine.experiment import Experiment
         from fsbench.engine.runner import run
     imported = time.process_time()

@@ -62,7 +62,7 @@ def _add_dataset(parser: argparse.ArgumentParser, required: bool) -> None:
 
 def _index(dataset: str, options: argparse.Namespace) -> "SegmentationIndex":
     # heavy: other commands spare it
-    from fsbench.config.compose import load_index
+    from fsbench.config.build import load_index
 
     lists = [word.strip() for word in (options.lists or "").split(",") if word.strip()]
     return load_index(dataset, options.data_root, lists)

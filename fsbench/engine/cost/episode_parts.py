@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from fsbench.config.compose import parse
+from fsbench.config.build import parse
 from fsbench.config.registry import choose_method, config_files, task_of
 from fsbench.core.classifier import FeatureClassifier
 from fsbench.engine.cost.drawn_files import draw_classification, draw_segmentation

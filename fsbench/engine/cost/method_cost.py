@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from fsbench.config.compose import compose_method
+from fsbench.config.build import compose_method
 from fsbench.data.batch import EpisodeBatch
 from fsbench.engine.machine.meter import Meter, release_memory, resident_mib
 from fsbench.errors import SettingsError

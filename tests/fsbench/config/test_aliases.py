@@ -2,7 +2,7 @@
 
 import pytest
 
-from fsbench.config.compose import SuiteCLI
+from fsbench.config.build import SuiteCLI
 from fsbench.config.registry import aliases, names, task_of
 from fsbench.config.request import Request
 

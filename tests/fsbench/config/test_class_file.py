@@ -9,11 +9,11 @@ import pytest
 import yaml
 
 from fsbench.config import class_file
+from fsbench.config.build import compose_method, parse
 from fsbench.config.class_file import load_class_file, name_class_file, name_class_files
-from fsbench.config.compose import compose_method, parse
 from fsbench.config.registry import choose_method, config_files
 from fsbench.config.request import Request
-from fsbench.config.stored_run import parse_stored
+from fsbench.config.stored import parse_stored
 from fsbench.engine.experiment import Experiment
 from fsbench.errors import SettingsError
 from tests.plugged import METHOD

@@ -1,19 +1,19 @@
 """A run's command line is parsed once by the real parser, whatever was looked at before torch is imported."""
 
 from fsbench.cli import main
-from fsbench.config import compose
+from fsbench.config import build
 from fsbench.paths import CONFIGS
 
 
 def test_a_run_is_parsed_once(monkeypatch, blocks_folder):
     parsed, built = [], []
-    parse_arguments = compose.SuiteCLI.parse_arguments
+    parse_arguments = build.SuiteCLI.parse_arguments
 
     def counted(self, parser, arguments):
         parsed.append(arguments)
         return parse_arguments(self, parser, arguments)
 
-    monkeypatch.setattr(compose.SuiteCLI, "parse_arguments", counted)
+    monkeypatch.setattr(build.SuiteCLI, "parse_arguments", counted)
     monkeypatch.setattr("fsbench.engine.experiment.Experiment", lambda cli: cli)
     monkeypatch.setattr("fsbench.engine.runner.run", built.append)
     config = CONFIGS / "data" / "demo.yaml"

@@ -11,7 +11,7 @@ import yaml
 
 from fsbench import plugins
 from fsbench.config import class_settings, class_source, registry, shipped
-from fsbench.config.compose import compose_method
+from fsbench.config.build import compose_method
 from fsbench.config.registry import (
     choose_method,
     config_file,
@@ -22,7 +22,7 @@ from fsbench.config.registry import (
     read_settings,
     task_of,
 )
-from fsbench.config.stored_run import parse_stored
+from fsbench.config.stored import parse_stored
 from fsbench.errors import SettingsError
 from fsbench.paths import CONFIGS, REPOSITORY
 from fsbench.plugins import commit_of, owner

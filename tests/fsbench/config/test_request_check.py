@@ -16,8 +16,8 @@ from datamodules.demo.dataset import FOLD, FOLD_STARTS
 from datamodules.episodic import EpisodicDataModule
 from fsbench.cli.main import main
 from fsbench.config.argument_check import read_arguments, split_arguments
+from fsbench.config.build import RunOptions
 from fsbench.config.class_source import class_source
-from fsbench.config.compose import RunOptions
 from fsbench.config.registry import aliases, method_classes, names, task_of
 from fsbench.config.request import Request
 from fsbench.config.shipped import shipped_settings

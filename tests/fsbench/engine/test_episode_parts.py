@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from datamodules.classification import photo
-from fsbench.config.compose import parse
+from fsbench.config.build import parse
 from fsbench.config.registry import config_files
 from fsbench.engine.cost.drawn_files import draw_classification, draw_segmentation
 from fsbench.engine.cost.episode_parts import PARTS, EpisodeParts, measure_parts, part_rows

@@ -3,7 +3,7 @@
 import pytest
 
 from datamodules.demo.dataset import generate
-from fsbench.config.compose import parse
+from fsbench.config.build import parse
 from fsbench.config.request import Request
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.runner import run

@@ -17,7 +17,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from datamodules.demo.dataset import generate
 from fsbench.cli.main import main
-from fsbench.config.compose import parse
+from fsbench.config.build import parse
 from fsbench.config.request import Request
 from fsbench.core.method import Method
 from fsbench.engine.experiment import Experiment

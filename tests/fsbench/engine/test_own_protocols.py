@@ -2,7 +2,7 @@
 
 import pytest
 
-from fsbench.config.compose import parse
+from fsbench.config.build import parse
 from fsbench.config.registry import names, task_of
 from fsbench.config.request import Request
 from fsbench.engine import bench as benches

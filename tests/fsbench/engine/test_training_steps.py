@@ -8,7 +8,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from fsbench.config.compose import parse
+from fsbench.config.build import parse
 from fsbench.config.request import Request
 from fsbench.data.step_division import StepDivision
 from fsbench.engine.experiment import Experiment

@@ -5,7 +5,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from fsbench.config.compose import RunOptions
+from fsbench.config.build import RunOptions
 from fsbench.config.request import Request
 from fsbench.core.validation_schedule import ValidationSchedule
 from fsbench.engine.experiment import Experiment
@@ -83,7 +83,7 @@ def test_a_training_whose_patience_ends_with_its_last_epoch_is_complete(caplog):
 
 
 def test_hmnets_files_have_the_authors_rule():
-    from fsbench.config.compose import parse  # with the configuration's parser
+    from fsbench.config.build import parse  # with the configuration's parser
 
     for method, dataset, epochs, patience in (
         ("hmnet", "pascal", 300, 100), ("hmnet", "coco", 75, 75), ("hmnet_5shot", "coco", 75, 75)

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from fsbench.config.compose import parse
+from fsbench.config.build import parse
 from fsbench.config.registry import names
 from fsbench.config.settings import file_settings, setting
 from fsbench.config.shipped import published_scores

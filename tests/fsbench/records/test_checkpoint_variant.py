@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fsbench.backbones.vit import VITS, random_state
-from fsbench.config.compose import parse
+from fsbench.config.build import parse
 from fsbench.config.request import Request
 from fsbench.engine.experiment import Experiment
 from fsbench.errors import CheckpointError

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fsbench.config.compose import parse
+from fsbench.config.build import parse
 from fsbench.engine.experiment import Experiment
 from tests.photos import arguments
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fsbench.config.compose import compose_method
-from fsbench.config.stored_run import parse_stored
+from fsbench.config.build import compose_method
+from fsbench.config.stored import parse_stored
 from fsbench.errors import SettingsError
 
 

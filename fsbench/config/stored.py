@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
+from fsbench.config.build import SuiteCLI, parse
 from fsbench.config.class_file import SHA256, named_file, not_named
-from fsbench.config.compose import SuiteCLI, parse
 from fsbench.config.registry import plug_in_classes
 from fsbench.config.settings import value_at
 from fsbench.errors import SettingsError
