@@ -17,7 +17,7 @@ from pathlib import Path
 
 PRELOADED = (
     "lightning", "polars", "fsbench.backbones.timm_networks", "fsbench.cli.main", "fsbench.engine.bench",
-    "fsbench.engine.runner", "fsbench.config.build", "datamodules.episodic", "datamodules.classification",
+    "fsbench.engine.run", "fsbench.config.build", "datamodules.episodic", "datamodules.classification",
 )  # fmt: skip
 
 LIMIT_SECONDS = 1200

@@ -155,7 +155,7 @@ def _run(options: argparse.Namespace, extra: list[str]) -> int:
         # heavy: torch and Lightning, which arguments that are wrong spare
         from fsbench.config.build import parse
         from fsbench.engine.experiment import Experiment
-        from fsbench.engine.runner import run
+        from fsbench.engine.run import run
 
     run(Experiment(parse(extra)))
     return 0

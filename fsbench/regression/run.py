@@ -23,7 +23,7 @@ from fsbench.core.released_format import WRITTEN_BY
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.rle import encode_ways
 from fsbench.engine.experiment import Experiment
-from fsbench.engine.runner import run
+from fsbench.engine.run import run
 from fsbench.episodes.episode import Episode
 from fsbench.metrics.episodic import SegmentationResult
 from fsbench.records.record import Record

@@ -11,7 +11,7 @@ from fsbench.config.registry import choose_method, task_of
 from fsbench.config.request import Request
 from fsbench.config.settings import file_settings, setting
 from fsbench.engine.experiment import Experiment
-from fsbench.engine.runner import run
+from fsbench.engine.run import run
 from fsbench.errors import FsbenchError, user_message
 from fsbench.papers.files import Paper, PaperRow, rows_of
 

@@ -16,7 +16,7 @@ def main(files: Sequence[str]) -> int:
     # only now: what they register for the process's end must run before what `begin` does
     from fsbench.config.build import parse
     from fsbench.engine.experiment import Experiment
-    from fsbench.engine.runner import run
+    from fsbench.engine.run import run
 
     for arguments in json.loads(Path(files[0]).read_text()):
         run(Experiment(parse(arguments)))

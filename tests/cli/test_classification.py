@@ -66,7 +66,7 @@ def test_bench_prints_the_table(bench, tmp_path, warm):
 
 def test_compare_rescore_explain_and_formats(photos, tmp_path, capsys):
     from fsbench.engine.experiment import Experiment
-    from fsbench.engine.runner import run
+    from fsbench.engine.run import run
 
     runs = tmp_path / "runs"
     fort = ["--model.patches=6", "--model.epochs=1", "--data.image_size=64"]

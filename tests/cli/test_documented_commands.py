@@ -137,7 +137,7 @@ class Typed:
                         patch.setattr("fsbench.config.request_check._Run.errors", _Run._of_task)  # files are absent
                         patch.setattr("fsbench.engine.bench.bench", compose)
                         patch.setattr("fsbench.engine.experiment.Experiment", lambda composed: composed)
-                        patch.setattr("fsbench.engine.runner.run", lambda composed: None)
+                        patch.setattr("fsbench.engine.run.run", lambda composed: None)
                         patch.setattr(SuiteCLI, "instantiate_classes", lambda composed: None)
                         status = cli.main(words)
                 else:

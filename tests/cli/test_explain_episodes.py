@@ -15,7 +15,7 @@ from fsbench.config.build import parse
 from fsbench.config.request import Request
 from fsbench.core.released_format import WRITTEN_BY
 from fsbench.engine.experiment import Experiment
-from fsbench.engine.runner import run
+from fsbench.engine.run import run
 from fsbench.explain.episode_panels import KEYS
 from fsbench.explain.episodes import compare_episodes
 from fsbench.records.record import Record

@@ -25,7 +25,7 @@ def main() -> int:
     with heavy_imports():
         from fsbench.config.build import parse
         from fsbench.engine.experiment import Experiment
-        from fsbench.engine.runner import run
+        from fsbench.engine.run import run
     imported = time.process_time()
     configuration = parse(arguments)
     parsed = time.process_time()

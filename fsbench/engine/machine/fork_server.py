@@ -29,7 +29,7 @@ from fsbench.process import heavy_imports
 STDERR = 2  # the file descriptor
 PROGRAM = "fsbench.cli.main"
 PRELOADED = (
-    PROGRAM, "fsbench.config.build", "fsbench.engine.experiment", "fsbench.engine.runner",
+    PROGRAM, "fsbench.config.build", "fsbench.engine.experiment", "fsbench.engine.run",
     "fsbench.backbones.timm_networks", "datamodules.episodic", "datamodules.classification",
 )  # fmt: skip
 """Modules that every cell imports. Not polars, which starts threads, and nothing that only some of them need: what a

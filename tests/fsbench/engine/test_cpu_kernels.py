@@ -11,7 +11,7 @@ import torch
 from fsbench.engine.machine import cpu_kernels
 from fsbench.engine.machine.cpu_kernels import FILE, choose_cpu_kernels, cpu_fact, kernels_of_record, kernels_of_run
 from fsbench.engine.restore import load_run
-from fsbench.engine.runner import run
+from fsbench.engine.run import run
 from fsbench.errors import RecordError, RunError, SettingsError
 from fsbench.predict.settings import stored_kernels
 from fsbench.records.record import Record, read_record

@@ -6,7 +6,7 @@ from datamodules.demo.dataset import generate
 from fsbench.config.build import parse
 from fsbench.config.request import Request
 from fsbench.engine.experiment import Experiment
-from fsbench.engine.runner import run
+from fsbench.engine.run import run
 from fsbench.errors import SettingsError
 from fsbench.records.grouping import variants
 

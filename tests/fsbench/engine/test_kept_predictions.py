@@ -21,7 +21,7 @@ from fsbench.config.build import parse
 from fsbench.config.request import Request
 from fsbench.core.method import Method
 from fsbench.engine.experiment import Experiment
-from fsbench.engine.runner import run
+from fsbench.engine.run import run
 from fsbench.engine.stored_data import Truths
 from fsbench.metrics.confusion import COUNTS
 from fsbench.metrics.count_table import episode_statistics

@@ -18,7 +18,7 @@ from fsbench.backbones.feature_store import FeatureStore
 from fsbench.backbones.timm_networks import VisionTransformer
 from fsbench.backbones.vit import DEMO_VIT, DEMO_WEIGHTS
 from fsbench.backbones.weight_files import read_weights
-from fsbench.engine.runner import run
+from fsbench.engine.run import run
 from fsbench.errors import DataError
 from fsbench.metrics.classification import mean_interval
 from fsbench.records.record import read_record

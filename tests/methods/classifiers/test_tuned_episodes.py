@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from fsbench.engine.runner import run
+from fsbench.engine.run import run
 from methods.classifiers.fine_tuned import FineTuned
 from tests.methods.classifiers.first_episodes import SMALL, first_episodes
 
