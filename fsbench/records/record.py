@@ -195,7 +195,7 @@ def counts_sha256(frame: "pl.DataFrame") -> str:
 
 
 def write_record(
-    path: Path, run: dict[str, Any], frame: "pl.DataFrame", on_written: Callable[[Record], Any] = lambda _: None
+    path: Path, run: dict[str, Any], frame: "pl.DataFrame", listeners: Iterable[Callable[[Record], None]] = ()
 ) -> Record:
     """Write both files of a finished run, `run.json` last: a folder with it is complete.
 
@@ -203,14 +203,20 @@ def write_record(
         path: folder of the run.
         run: contents of `run.json`, without the hash of the counts.
         frame: the count table.
-        on_written: called with the record before `run.json` is written, so that a run that is killed while loggers are
-            told of it is not complete either. Its errors do not keep the file from being written.
+        listeners: called with the record before `run.json` is written, so that a run that is killed while they are told
+            is not complete either. An error of one keeps neither the others from being told nor the file from being
+            written; the first is raised afterwards.
     """
     with replacing(path / "episodes.parquet") as temporary:
         frame.write_parquet(temporary)
     record = Record(path, {**run, "counts_sha256": counts_sha256(frame)})
-    try:
-        on_written(record)
-    finally:
-        write_text(path / "run.json", json.dumps(record.run, indent=2) + "\n")
+    errors: list[Exception] = []
+    for listener in listeners:
+        try:
+            listener(record)
+        except Exception as error:  # whatever a listener raises: the results are there
+            errors.append(error)
+    write_text(path / "run.json", json.dumps(record.run, indent=2) + "\n")
+    if errors:
+        raise errors[0]
     return record

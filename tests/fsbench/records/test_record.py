@@ -108,15 +108,25 @@ def test_a_written_record_is_found_and_a_changed_one_refused(tmp_path):
 
 
 def test_a_run_is_complete_when_others_were_told_of_it(tmp_path):
-    """Or could not be."""
+    """Or could not be; one that is interrupted meanwhile is not complete."""
     values = {"id": "run", "identity": {}, "cost": {}}
+
+    told = []
 
     def tell(record):
         assert record.episodes.height == 6 and find_records(tmp_path) == []
         raise ValueError("the network is down")
 
+    def interrupt(record):
+        raise KeyboardInterrupt
+
+    frame = to_frame(rows(range(3)), manifest(3))
+    with pytest.raises(KeyboardInterrupt):
+        write_record(tmp_path, values, frame, [tell, interrupt])
+    assert find_records(tmp_path) == []
     with pytest.raises(ValueError, match="the network"):
-        write_record(tmp_path, values, to_frame(rows(range(3)), manifest(3)), tell)
+        write_record(tmp_path, values, frame, [tell, told.append])
+    assert len(told) == 1
     (record,) = find_records(tmp_path)
     assert record.run == values | {"counts_sha256": record.run["counts_sha256"]}
 

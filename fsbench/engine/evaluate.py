@@ -1,0 +1,185 @@
+"""Evaluate an experiment's test episodes and write its record."""
+
+import logging
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import lightning as L
+
+from fsbench.engine.callbacks import ResultWriter
+from fsbench.engine.experiment import Experiment
+from fsbench.engine.identity import kept_features
+from fsbench.engine.machine.determinism import unordered_kernels
+from fsbench.engine.machine.meter import Meter
+from fsbench.engine.plug_in_origins import plug_in_origins
+from fsbench.engine.provenance import provenance
+from fsbench.engine.train import Preparation
+from fsbench.engine.training_facts import weights_of
+from fsbench.files import fingerprint
+from fsbench.records.journal import Journal
+from fsbench.records.predictions import Keep, write_predictions
+from fsbench.records.record import Record, to_frame, write_record
+from fsbench.records.task import task_of
+
+if TYPE_CHECKING:
+    import polars as pl
+
+log = logging.getLogger("fsbench")
+
+
+class RecordListener(Protocol):
+    """A function that is told of a record that lacks nothing but `run.json`, and of the journal it was made from."""
+
+    def __call__(self, record: Record, journal: Journal) -> None: ...
+
+
+@dataclass(frozen=True)
+class EvaluationCost:
+    """The cost of this start's evaluation: seconds, peak memory, episodes, kernels without a fixed order."""
+
+    seconds: float
+    peak_mib: float
+    episodes: int
+    unordered_kernels: set[str]
+
+
+def evaluate(
+    experiment: Experiment,
+    trainer: L.Trainer,
+    folder: Path,
+    preparation: Preparation,
+    listeners: Sequence[RecordListener] = (),
+    shown: Collection[int] = (),
+) -> Record | None:
+    """Evaluate the episodes that are not done yet; rank 0 merges all ranks' journals into the record.
+
+    Args:
+        experiment: the run, with its method ready.
+        trainer: its trainer.
+        folder: where the record is written.
+        preparation: what made the method ready.
+        listeners: told of the record, see `fsbench.records.record.write_record`.
+        shown: numbers of episodes whose masks the listeners find in the journal, also where the run keeps none.
+
+    Returns:
+        The record on rank 0, None on the other ranks.
+    """
+    data = experiment.data
+    journal = _open_journal(experiment, trainer, folder, preparation)
+    keep = _kept_predictions(experiment)
+    meaning = experiment.method.attention_meaning
+    data.done = journal.done(keep, attends=bool(meaning))
+    for line in journal.damaged():
+        log.warning("%s of the journal is cut off or damaged; %s", line, _consequence(line))
+    cost = _test(experiment, trainer, journal, keep, shown)
+    if trainer.global_rank != 0:
+        return None
+    frame = to_frame(journal.rows(), data.manifest)
+    data.manifest.write(folder / "manifest.jsonl")
+    predictions = write_predictions(folder, journal.predictions(), frame, keep, meaning)
+    content = _record_content(experiment, trainer, preparation, cost, frame, predictions)
+    record = write_record(folder, content, frame, [partial(listener, journal=journal) for listener in listeners])
+    for path in journal.remove():
+        log.warning("the damaged file of the journal is kept as %s", path)
+    return record
+
+
+def _open_journal(experiment: Experiment, trainer: L.Trainer, folder: Path, preparation: Preparation) -> Journal:
+    """Return the journal of everything that the results follow from."""
+    followed = [experiment.identity, preparation.checkpoint_sha256, preparation.facts.get("calibration")]
+    if _cpu_kernels(experiment, trainer) == {"cpu_kernels": "onednn"}:
+        followed.append("onednn")  # journals of torch's own kernels stay valid
+    return Journal(folder / "evaluation", fingerprint(followed))
+
+
+def _cpu_kernels(experiment: Experiment, trainer: L.Trainer) -> dict[str, str]:
+    """Return the kernels of the frozen network for the record's provenance; nothing on a GPU."""
+    on_cpu = trainer.strategy.root_device.type == "cpu"
+    return {"cpu_kernels": experiment.method.backbone.cpu_kernels} if on_cpu else {}
+
+
+def _kept_predictions(experiment: Experiment) -> Keep:
+    """Return how much of every prediction the run keeps; nothing of classification, whose counts are its answers."""
+    keep: Keep = experiment.options.keep_predictions
+    return keep if task_of(experiment.data.manifest.header).has_masks else "none"
+
+
+def _consequence(line: str) -> str:
+    """Return what follows from a damaged line of the journal."""
+    if line.endswith(" line 1"):
+        return "it is the header: sound lines below it count, and the file is kept under the name damaged-…"
+    return "its episode is evaluated again"
+
+
+def _test(
+    experiment: Experiment, trainer: L.Trainer, journal: Journal, keep: Keep, shown: Collection[int]
+) -> EvaluationCost:
+    """Evaluate what the journal lacks, each result written to it as it comes."""
+    data = experiment.data
+    meter = Meter(trainer.strategy.root_device)
+    episodes = data.manifest.episodes
+    left = len(episodes) - len(data.done)
+    log.info("evaluation: %d of %d episodes are left", left, len(episodes))
+    kernels: set[str] = set()
+    if left:
+        least: Keep = "masks" if keep == "none" else keep
+        kept = (
+            (lambda episode: least if episode in shown else keep) if task_of(data.manifest.header).has_masks else None
+        )
+        trainer.callbacks.append(ResultWriter(data, journal, kept))  # type: ignore[attr-defined]
+        with unordered_kernels() as kernels:
+            trainer.test(experiment.method, data, verbose=False)
+        trainer.strategy.barrier("evaluated")
+    return EvaluationCost(meter.seconds, meter.peak_mib_of_all_ranks(), left, kernels)
+
+
+def _record_content(
+    experiment: Experiment,
+    trainer: L.Trainer,
+    preparation: Preparation,
+    cost: EvaluationCost,
+    frame: "pl.DataFrame",
+    predictions: dict[str, Any] | None,
+) -> dict[str, Any]:
+    """Return the content of `run.json` but for the hash of the counts.
+
+    Args:
+        experiment, trainer, preparation: see `evaluate`.
+        cost: of the evaluation.
+        frame: the count table.
+        predictions: entry about the stored predictions, if there are any.
+    """
+    data, method, header = experiment.data, experiment.method, experiment.data.manifest.header
+    scores = task_of(header).statistics(frame, header).scores()
+    tested = preparation.checkpoint_sha256 or (experiment.identity["training"] or {}).get("checkpoint_sha256")
+    return {
+        "id": experiment.folder.name,
+        "identity": experiment.identity,
+        "checkpoint_sha256": tested,
+        "checkpoint_variant": experiment.checkpoint_variant,
+        "weights": weights_of(experiment),
+        "presence": "predicted" if method.predicts_presence else data.protocol.presence,
+        "scores": {name: float(value[0]) for name, value in scores.items()},
+        "augmented_episodes": sum(getattr(episode, "augmented", False) for episode in data.manifest.episodes),
+        "dropped_classes": [data.dataset.class_names[n - 1] for n in header["dropped_classes"]],
+        "remarks": method.record_notes(data),
+        "cost": {
+            "trainable_parameters": method.num_trainable_parameters(data.way),
+            "total_parameters": method.num_parameters(data.way),
+            "evaluation_seconds": cost.seconds,
+            "episodes_per_second": cost.episodes / cost.seconds if cost.episodes else None,
+            "peak_mib": cost.peak_mib,
+        },
+        **({"predictions": predictions} if predictions else {}),
+        "made": preparation.facts,
+        "provenance": {
+            **provenance(trainer),
+            **_cpu_kernels(experiment, trainer),
+            **kept_features(method),
+            "unordered_kernels": sorted(cost.unordered_kernels),
+            "plug_ins": plug_in_origins(experiment),
+        },
+    }
