@@ -1,6 +1,5 @@
 """The file `folds.yaml` that describes a folder of images and label maps, validated by pydantic."""
 
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,12 +12,13 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import PydanticCustomError
 
 from fsbench.data.dataset import VOID, QuerySampling
 from fsbench.errors import DataError
 from fsbench.files import load_yaml
 from fsbench.files.images import MASK_PIXELS
+from fsbench.files.validation import PREDICATE, first_problem
 
 EXAMPLE = """\
 name: shapes
@@ -29,7 +29,7 @@ masks: SegmentationClassAug
 train: ImageSets/Segmentation/train.txt
 val: ImageSets/Segmentation/val.txt"""
 
-_EXPECTED = "expected, for example:"
+_EXPECTED = "a whole file is, for example:"
 """End of a message's first line; the example follows."""
 _OLD_SAMPLING = {"listed": "sequential", "drawn": "class_first"}
 
@@ -39,8 +39,8 @@ def _example_lines() -> list[str]:
 
 
 def _wrong(expected: str) -> PydanticCustomError:
-    """Return an error whose message is what was expected, to be completed by `_message`."""
-    return PydanticCustomError("expected", "{expected}", {"expected": expected})
+    """Return an error that says of an entry what it is and what was expected."""
+    return PydanticCustomError(PREDICATE, "{expected}", {"expected": expected})
 
 
 def _numbered(classes: Any) -> dict[int, str]:
@@ -128,11 +128,11 @@ class FolderDescription(BaseModel):
         for place, fold in enumerate(self.folds):
             for entry in fold:
                 if type(entry) not in (int, str) or (entry not in self.classes and entry not in number_of):
-                    raise _wrong(f"folds: has {entry!r}; expected names or numbers of its classes")
+                    raise _wrong(f"folds has {entry!r}; expected names or numbers of its classes")
             self.folds[place] = sorted(entry if entry in self.classes else number_of[entry] for entry in fold)
         flat = [number for fold in self.folds for number in fold]
         if len(set(flat)) < len(flat):
-            raise _wrong("folds: has a class twice; expected each class in one fold at most")
+            raise _wrong("folds has a class twice; expected each class in one fold at most")
         return self
 
 
@@ -160,23 +160,5 @@ def read_description(path: Path) -> FolderDescription:
     try:
         return FolderDescription(**{str(key): value for key, value in entries.items()})
     except ValidationError as error:
-        details = error.errors()
-        message = _message(path, details[0])
-        raise DataError(message, *(_example_lines() if message.endswith(_EXPECTED) else ())) from error
-
-
-def _message(path: Path, detail: ErrorDetails) -> str:
-    key = str(detail["loc"][0]) if detail["loc"] else ""
-    if detail["type"] == "missing":
-        return f"{path} has no entry {key!r}; {_EXPECTED}"
-    if detail["type"] == "extra_forbidden":
-        close = get_close_matches(key, FolderDescription.model_fields, 1)
-        meant = f"; did you mean {close[0]!r}?" if close else ""
-        return f"{path} has the unknown entry {key!r}{meant}; {_EXPECTED}"
-    if detail["type"] == "literal_error":
-        choices = "listed or drawn" if key == "query_rule" else "sequential or class_first"
-        return f"{key} in {path} is {detail['input']!r}; expected {choices}"
-    if not key:  # of several entries together; the message begins with the key
-        key, _, text = detail["msg"].partition(": ")
-        return f"{key} in {path} {text}"
-    return f"{key} in {path} {detail['msg']}"
+        problem = first_problem(error, entries, list(FolderDescription.model_fields))
+        raise DataError(f"{path}: {problem}; {_EXPECTED}", *_example_lines()) from error

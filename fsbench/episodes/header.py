@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fsbench.errors import RecordError
+from fsbench.files.validation import first_problem
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -63,18 +64,9 @@ def check_header(header: Any, path: Path, needed: tuple[str, ...] = ()) -> dict[
     try:
         _schema().validate_python(header)
     except ValidationError as error:
-        raise RecordError(f"{path} has a header that does not fit: {first_problem(error)}") from error
+        raise RecordError(f"{path} has a header that does not fit: {first_problem(error, header)}") from error
     missing = [key for key in needed if key not in header]
     if missing:
         raise RecordError(f"{path} has a header without {', '.join(missing)}; expected one of this version of fsbench")
     values: dict[str, Any] = header
     return values
-
-
-def first_problem(error: Any) -> str:
-    """Return the first problem of a pydantic ValidationError in words: the entry, the value, what was expected."""
-    first = error.errors(include_url=False)[0]
-    place = ".".join(map(str, first["loc"])) or "the whole"
-    if first["type"] == "missing":
-        return f"{place} is missing"
-    return f"{place} is {str(first['input'])[:60]!r}; {first['msg'][:1].lower()}{first['msg'][1:]}"

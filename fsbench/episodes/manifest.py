@@ -18,10 +18,11 @@ import numpy as np
 
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.episodes.episode import ClassificationEpisode, Episode
-from fsbench.episodes.header import check_header, first_problem
+from fsbench.episodes.header import check_header
 from fsbench.errors import DataError, RecordError
 from fsbench.files import is_file, parse_json, read_bytes, replacing, sha256_file
 from fsbench.files.opening import gunzip
+from fsbench.files.validation import first_problem
 
 CLASSIFICATION = "classification"
 """`kind` in the header of a classification manifest; headers of segmentation have no `kind`."""

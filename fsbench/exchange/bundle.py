@@ -20,12 +20,12 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fsbench.episodes.header import first_problem
 from fsbench.errors import RecordError
 from fsbench.exchange.card import Card
 from fsbench.files import load_yaml, parse_json, read_bytes, replacing
 from fsbench.files.archives import open_zip
 from fsbench.files.opening import LIMITS, MIB, in_units
+from fsbench.files.validation import first_problem
 from fsbench.records.predictions import FILE as PREDICTIONS
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record
@@ -204,7 +204,7 @@ def _read_listing(content: bytes) -> Listing:
     try:
         listing = Listing.model_validate_json(json.dumps(values))
     except ValidationError as error:
-        raise ValueError(f"{LISTING}: {first_problem(error)}") from None
+        raise ValueError(f"{LISTING}: {first_problem(error, values)}") from None
     wrong = [name for name in listing.runs if not _ID.fullmatch(name)]
     if wrong:
         raise ValueError(f"{LISTING} has a run named {wrong[0][:200]!a}")

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from fsbench.episodes.header import first_problem
 from fsbench.errors import SettingsError
 from fsbench.files import load_yaml
+from fsbench.files.validation import first_problem
 
 KnownOrNot = Literal["yes", "no", "unknown"]
 Words = Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
@@ -84,7 +84,7 @@ def check_card(values: Any, source: str) -> Card:
     except ValidationError as error:
         others = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         raise SettingsError(
-            f"{source} is no card: {first_problem(error)}{others}; see: fsbench bundle --new-card FILE"
+            f"{source} is no card: {first_problem(error, values)}{others}; see: fsbench bundle --new-card FILE"
         ) from None
 
 

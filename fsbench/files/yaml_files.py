@@ -1,7 +1,6 @@
 """YAML files: read without repeated keys and with few aliases, validated against a schema."""
 
 import dataclasses
-import difflib
 import json
 from functools import cache
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 from fsbench.errors import SettingsError
 from fsbench.files.opening import read_text
+from fsbench.files.validation import first_problem
 
 DEPTH = 50
 """Levels that lists and mappings may be nested to."""
@@ -110,7 +110,7 @@ def read_yaml(file: Path, schema: Any, what: str) -> Any:
     try:  # as JSON, where strictness takes a mapping for a dataclass
         return TypeAdapter(schema).validate_json(json.dumps(content), strict=True)
     except ValidationError as error:
-        raise SettingsError(_explain_validation(file, content, keys, error.errors(include_url=False))) from error
+        raise SettingsError(f"{file}: {first_problem(error, content, keys)}") from error
 
 
 def _first_strange(value: Any) -> str | None:
@@ -124,41 +124,3 @@ def _first_strange(value: Any) -> str | None:
     if found or value is None or isinstance(value, dict | list | str | int | float):
         return found
     return f"the {type(value).__name__} {value!s}"
-
-
-_KINDS = {
-    "list_type": "a list", "too_short": "a list of one or more", "dict_type": "a mapping", "int_type": "a number",
-    "int_from_float": "a whole number", "bool_type": "true or false", "string_type": "text", "none_required": "nothing",
-}  # fmt: skip
-"""Pydantic's types of errors in words of YAML."""
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names)
-
-
-def _explain_validation(file: Path, content: dict[str, Any], keys: list[str], errors: list[Any]) -> str:
-    """Return one line about the first of pydantic's errors: the file, the key, the value, what was expected."""
-    first = min(errors, key=lambda error: error["type"] == "missing")  # a wrong name before the one that it was for
-    key = str(first["loc"][0])
-    *outer, name = first["loc"]
-    inside = f", {'.'.join(map(str, outer))}," if outer else ""
-    if first["type"] == "missing":
-        return f"{file}{inside} has no {name}; expected {'that key' if outer else f'the keys {_listed(keys)}'}"
-    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        near = sorted({str(error["loc"][-1]) for error in errors if error["type"] == "missing"} if outer else keys)
-        close = difflib.get_close_matches(str(name), near, 1)
-        known = "leave it out" if outer else f"there are: {_listed(keys)}"
-        hint = f"did you mean '{close[0]}'?" if close else known
-        return f"{file}{inside} has the unknown key '{name}'; {hint}"
-    place, value = key, content[key]
-    for part in first["loc"][1:]:  # pydantic's path goes on with the alternatives of a type
-        if not ((isinstance(value, list) and isinstance(part, int)) or (isinstance(value, dict) and part in value)):
-            break
-        place, value = f"{place}[{part}]" if isinstance(part, int) else f"{place}.{part}", value[part]
-    expected = [
-        _KINDS.get(error["type"]) or error["msg"].removeprefix("Input should be ")
-        for error in errors
-        if error["loc"][0] == key and (error["input"] == value or error is first)
-    ]
-    return f"{file}: {place} is {value!r}, expected {' or '.join(dict.fromkeys(expected))}"

@@ -12,7 +12,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fsbench.errors import DataError
-from fsbench.labelling.strokes import Coordinate, first_problem
+from fsbench.files.validation import first_problem
+from fsbench.labelling.strokes import Coordinate
 from fsbench.predict.query_images import read_upright
 
 MOST_CLICKS = 200
@@ -64,7 +65,7 @@ def parse_clicks(value: Any) -> Clicks:
     try:
         return Clicks.model_validate(value)
     except ValidationError as error:
-        raise DataError(f"the clicks cannot be used: {first_problem(error)}; reload the page") from None
+        raise DataError(f"the clicks cannot be used: {first_problem(error, value)}; reload the page") from None
 
 
 class Promptable(Protocol):

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from fsbench.data.rle import decode_rle, rle_pixels
 from fsbench.errors import DataError
+from fsbench.files.validation import first_problem
 from fsbench.labelling.regions import RunLengths
 
 MOST_POINTS = 20_000
@@ -157,7 +158,7 @@ def parse_drawing(value: Any) -> Drawing:
     try:
         return _DRAWING.validate_python(value)
     except ValidationError as error:
-        raise DataError(f"the stroke cannot be used: {first_problem(error)}; reload the page") from None
+        raise DataError(f"the stroke cannot be used: {first_problem(error, value)}; reload the page") from None
 
 
 def parse_step(value: Any) -> Step | None:
@@ -166,13 +167,6 @@ def parse_step(value: Any) -> Step | None:
         return _STEP.validate_python(value)
     except ValidationError:
         return None
-
-
-def first_problem(error: ValidationError) -> str:
-    """Return where the first problem of a value is, and which."""
-    detail = error.errors()[0]
-    place = ".".join(map(str, detail["loc"])) or "it"
-    return f"{place}: {detail['msg']}"
 
 
 def paint(labels: np.ndarray, step: Step) -> None:

@@ -5,8 +5,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fsbench.episodes.header import first_problem
 from fsbench.errors import RecordError
+from fsbench.files.validation import first_problem
 from fsbench.metrics.confusion import COUNTS, REGIONS
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def check_run(run: Any, file: Path) -> dict[str, Any]:
         _schema().validate_python(run)
     except ValidationError as error:
         raise RecordError(
-            f"{file} is no record of fsbench: {first_problem(error)}; remove the folder or run it again"
+            f"{file} is no record of fsbench: {first_problem(error, run)}; remove the folder or run it again"
         ) from error
     values: dict[str, Any] = run
     return values

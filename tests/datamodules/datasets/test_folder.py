@@ -110,17 +110,17 @@ def test_absent_description_shows_an_example(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"classes": None}, "has no entry 'classes'"),
-        ({"mask": "Masks"}, "has the unknown entry 'mask'"),
-        ({"classes": "circle"}, "classes in .* is 'circle'; expected a list of names"),
+        ({"classes": None}, "classes is missing; expected the keys name, classes,"),
+        ({"mask": "Masks"}, "the key 'mask' is unknown; did you mean 'masks'"),
+        ({"classes": "circle"}, "classes is 'circle'; expected a list of names"),
         ({"classes": ["a", "a"]}, "the same name twice"),
         ({"classes": ["a", True]}, "has the name True; expected text; put it in quotes"),
         ({"classes": {0: "a"}}, "has the number 0; expected whole numbers 1 to 254"),
         ({"folds": []}, "expected one list of novel classes per fold"),
-        ({"folds": [["circle", "cube"]]}, "folds in .* has 'cube'"),
+        ({"folds": [["circle", "cube"]]}, "folds has 'cube'"),
         ({"folds": [["circle"], [1]]}, "has a class twice"),
-        ({"min_pixels": "many"}, "min_pixels in .* is 'many'"),
-        ({"query_rule": "any"}, "query_rule in .* is 'any'; expected listed or drawn"),
+        ({"min_pixels": "many"}, "min_pixels is 'many'"),
+        ({"query_rule": "any"}, "query_rule is 'any', expected 'sequential' or 'class_first'"),
         ({"masks": "Masks"}, "Masks does not exist; expected the folder that .*folds.yaml names"),
     ],
 )

@@ -72,10 +72,10 @@ def test_files_of_one_name_outside_configs_are_both_in_the_fingerprint(tmp_path)
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ({"method": ["emat"]}, "has the unknown key 'method'; did you mean 'methods'?"),
+        ({"method": ["emat"]}, "the key 'method' is unknown; did you mean 'methods'?"),
         ({"methods": ["emta"]}, "unknown method 'emta'"),
         ({"backbone": "vit"}, "unknown backbone 'vit'"),
-        ({"way": 2}, "has the unknown key 'way'; did you mean 'ways'?"),
+        ({"way": 2}, "the key 'way' is unknown; did you mean 'ways'?"),
         ({"datasets": []}, "datasets is [], expected a list of one or more"),
         ({"folds": [0, "1"]}, "folds[1] is '1', expected a number"),
         ({"seeds": []}, "seeds is [], expected a list of one or more"),

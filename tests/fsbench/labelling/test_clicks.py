@@ -63,13 +63,13 @@ def test_nothing_found_is_no_step(served):
 REFUSED = [
     (request((10, 10, False)), "no click is on the object; click on it first"),
     (request((61, 10, True)), "a click is at (61, 10), expected it within 60 × 50 pixels"),
-    (request((float("nan"), 10, True)), "the clicks cannot be used: points.0.0"),
-    (request(*[(1, 1, True)] * (MOST_CLICKS + 1)), "the clicks cannot be used: points:"),
-    (request(), "the clicks cannot be used: points:"),
+    (request((float("nan"), 10, True)), "the clicks cannot be used: points[0][0] is nan"),
+    (request(*[(1, 1, True)] * (MOST_CLICKS + 1)), "the clicks cannot be used: points is"),
+    (request(), "the clicks cannot be used: points is"),
     (request((1, 1, True), number=2), "there is no class 2; expected 1 to 1"),
-    (request((1, 1, True), number=0), "the clicks cannot be used: number:"),
+    (request((1, 1, True), number=0), "the clicks cannot be used: number is 0"),
     (request((1, 1, True), image="../0.png"), "there is no image '../0.png'"),
-    ({**request((1, 1, True)), "more": 1}, "the clicks cannot be used: more:"),
+    ({**request((1, 1, True)), "more": 1}, "the clicks cannot be used: the key 'more' is unknown"),
 ]
 STEPS = [
     ({"kind": "mask", "number": 1, "size": [50, 61], "counts": "0"}, "the region is none of 0.png (its size is"),

@@ -95,10 +95,10 @@ def test_a_row_has_its_defaults(tmp_path):
     [
         (
             {"method": None, "metod": "emat"},
-            "small.yaml, tables.1.rows.0, has the unknown key 'metod'; did you mean 'method'?",
+            "small.yaml: the key 'metod' of tables.1.rows[0] is unknown; did you mean 'method'?",
         ),
-        ({"method": None}, "small.yaml, tables.1.rows.0, has no method; expected that key"),
-        ({"sort": "b"}, "small.yaml, tables.1.rows.0, has the unknown key 'sort'; leave it out"),
+        ({"method": None}, "small.yaml: tables.1.rows[0].method is missing"),
+        ({"sort": "b"}, "small.yaml: the key 'sort' of tables.1.rows[0] is unknown; leave it out"),
         ({"shots": "one"}, "small.yaml: tables.1.rows[0].shots is 'one', expected a list"),
         ({"datasets": []}, "small.yaml: tables.1.rows[0].datasets is [], expected a list of one or more"),
         ({"method": "emt"}, "small.yaml, table 1: unknown method 'emt'"),

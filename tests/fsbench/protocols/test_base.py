@@ -41,8 +41,8 @@ def test_an_unknown_protocol_is_named_with_the_known_ones():
     ("changes", "message"),
     [
         ({"void": "maybe"}, "void is 'maybe', expected 'background' or 'ignore'"),
-        ({"void": "absent"}, "has no void; expected the keys name, version, "),
-        ({"querysize": "input"}, "has the unknown key 'querysize'; did you mean 'query_size'?"),
+        ({"void": "absent"}, "void is missing; expected the keys name, version, "),
+        ({"querysize": "input"}, "the key 'querysize' is unknown; did you mean 'query_size'?"),
         ({"query_size": 0}, "query_size is 0, expected 'original', 'input' or 1 or more"),
         (
             {"frame": 512},

@@ -43,7 +43,7 @@ def set_header(record: Record, **values: object) -> None:
 
 
 DAMAGE = {
-    "a method that is null": (lambda r: set_run(r, "identity", "method", value=None), "identity.method is 'None'"),
+    "a method that is null": (lambda r: set_run(r, "identity", "method", value=None), "identity.method is None"),
     "a name that is a list": (lambda r: set_run(r, "identity", "method", "name", value=["x"]), "identity.method.name"),
     "a backbone without weights": (
         lambda r: set_run(r, "identity", "backbone", value={"name": "b"}),
@@ -53,12 +53,12 @@ DAMAGE = {
     "a cost that is infinite": (lambda r: set_run(r, "cost", "peak_mib", value=float("inf")), "cost.peak_mib"),
     "a seed in words": (lambda r: set_run(r, "identity", "seed", value="one"), "identity.seed is 'one'"),
     "a score in words": (lambda r: set_run(r, "scores", value={"mIoU": "good"}), "scores.mIoU is 'good'"),
-    "remarks that are no list": (lambda r: set_run(r, "remarks", value=3), "remarks is '3'"),
+    "remarks that are no list": (lambda r: set_run(r, "remarks", value=3), "remarks is 3"),
     "a run that is a list": (lambda r: (r.path / "run.json").write_text("[1]"), "run.json lacks"),
     "nested JSON": (lambda r: (r.path / "run.json").write_text("[" * 100_000), "run.json"),
     "a fold in words": (lambda r: set_header(r, fold="first"), "fold is 'first'"),
-    "a way that is true": (lambda r: set_header(r, way=True), "way is 'True'"),
-    "classes that are no numbers": (lambda r: set_header(r, class_ids=["1"]), "class_ids.0 is '1'"),
+    "a way that is true": (lambda r: set_header(r, way=True), "way is True"),
+    "classes that are no numbers": (lambda r: set_header(r, class_ids=["1"]), "class_ids[0] is '1'"),
     "an unknown protocol": (lambda r: set_header(r, protocol="made-up"), "made-up"),
     "a protocol that is a path": (lambda r: set_header(r, protocol=str(r.path / "own")), "unknown protocol"),
     "a protocol with a long name": (lambda r: set_header(r, protocol="a" * 300), "unknown protocol"),
@@ -85,7 +85,7 @@ DAMAGE = {
         lambda r: set_run(r, "identity", "method", "deep", value=json.loads('{"a":' * 600 + "1" + "}" * 600)),
         "more than 50 levels",
     ),
-    "weights that are a number": (lambda r: set_run(r, "weights", value=5), "weights is '5'"),
+    "weights that are a number": (lambda r: set_run(r, "weights", value=5), "weights is 5"),
     "weights of no origin": (lambda r: set_run(r, "weights", value={}), "weights.origin is missing"),
     "a batch in words": (
         lambda r: set_run(r, "identity", "training", value={"max_epochs": 1, "batch_size": "x", "processes": 1}),
