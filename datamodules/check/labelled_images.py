@@ -4,10 +4,10 @@ from pathlib import Path
 
 from datamodules.check.media import check_files
 from datamodules.check.report import Report
-from datamodules.datasets.labelled_images import LabelledImages
+from datamodules.indexes.labelled_images import LabelledImages
 
 
-def check(kind: type[LabelledImages], report: Report, root: Path, lists: list[str] | None) -> None:
+def check_images(kind: type[LabelledImages], report: Report, root: Path, lists: list[str] | None) -> None:
     """Report on the list and the images of data set `kind` in `root`; `lists` may name a list file."""
     if kind.official is None:
         report.complete = "usable"

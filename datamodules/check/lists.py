@@ -9,6 +9,7 @@ from datamodules.lists.official import DERIVED, OFFICIAL, REORDERED, checksums, 
 from fsbench.data.dataset import Pair, SegmentationIndex
 from fsbench.errors import DataError
 from fsbench.files import is_file
+from fsbench.protocols.lists import pair_list
 
 _PER_CLASS = {
     ("pascal", "val"): "80 57 86 58 65 69 96 115 102 69 74 125 76 72 378 58 49 90 82 67",
@@ -26,6 +27,11 @@ _PER_CLASS = {
 
 DerivedPairs = Callable[[str, int], tuple[Pair, ...]]
 """Function (split, fold) -> derived pairs of the classes that the official file of this name holds."""
+
+
+def derived_pairs(index: SegmentationIndex) -> DerivedPairs:
+    """Return the lists of `index` as they are derived from its annotations."""
+    return lambda split, fold: pair_list(index, split, fold).pairs
 
 
 def check_lists(

@@ -1,25 +1,17 @@
-"""Check the data sets of the in-context protocol: LVIS-92i, PACO-Part, PASCAL-Part and iSAID-5i."""
+"""Check data sets of object annotations, whose images are views of photos."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from datamodules.check.lists import check_lists
-from datamodules.check.media import check_files
 from datamodules.check.report import Report, some
-from datamodules.datasets.in_context.lvis import Lvis
-from datamodules.datasets.in_context.paco_part import PacoPart
-from datamodules.datasets.in_context.pascal_part import PascalPart
-from datamodules.datasets.in_context.views import ViewIndex
-from datamodules.datasets.isaid import Isaid
-from datamodules.lists.official import default_lists
+from datamodules.indexes.views import ViewIndex
 from fsbench.episodes.manifest import Manifest
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import FsbenchError
 from fsbench.files import is_file
 from fsbench.protocols.base import load_protocol
 from fsbench.protocols.draw import draw_manifest
-from fsbench.protocols.lists import pair_list
 
 MASKS = 40
 """Number of masks of each fold that are decoded as a sample."""
@@ -30,27 +22,17 @@ class LoggedRuns:
     """Numbers of the released run logs (incontext-protocol §3), by which complete annotation files are known.
 
     Attributes:
-        make: makes the data set of a folder.
         classes: shots -> number of classes of every fold.
         episodes: number of episodes of every fold.
     """
 
-    make: Callable[[str], ViewIndex]
     classes: dict[int, tuple[int, ...]]
     episodes: tuple[int, ...]
 
 
-LOGGED = {
-    "lvis": LoggedRuns(Lvis, {1: (92,) * 10, 5: (68,) * 10}, (2300,) * 10),
-    "paco_part": LoggedRuns(PacoPart, {1: (79, 82, 66, 76)}, (2500,) * 4),
-    "pascal_part": LoggedRuns(PascalPart, {1: (31, 4, 5, 16)}, (2500, 959, 2500, 2500)),
-}
-
-
-def check_annotations(name: str, report: Report, root: Path, lists: list[str] | None) -> None:
-    """Report on annotation files and photos of the data set `name` in `root`; there are no lists."""
-    logged = LOGGED[name]
-    index = report.attempt("folders", lambda: logged.make(str(root)))
+def check_views(make: Callable[[str], ViewIndex], logged: LoggedRuns, report: Report, root: Path) -> None:
+    """Report on annotation files and photos in `root` of the data set that `make` opens."""
+    index = report.attempt("folders", lambda: make(str(root)))
     if index is None or report.attempt("annotations", lambda: index.class_names) is None:
         return
     report.ok("folders", str(root))
@@ -95,16 +77,3 @@ def _check_views(report: Report, subject: str, index: ViewIndex, manifest: Manif
         report.problem(f"{subject}, masks", f"{len(broken)} of a sample cannot be used: {broken[0]}")
     else:
         report.ok(f"{subject}, photos", f"{len(names)} views; a sample of masks decodes")
-
-
-def check_isaid(report: Report, root: Path, lists: list[str] | None) -> None:
-    """Report on patches, label maps and lists of iSAID-5i in `root`; `lists` are folders of released lists."""
-    index = report.attempt("folders", lambda: Isaid(str(root), lists=[]))
-    names = report.attempt("patches", lambda: index.candidates("val")) if index else None
-    if index is None or names is None:
-        return
-    report.ok("folders", str(index.root))
-    check_files(report, "patches, label maps", names, lambda name: (index.image_path(name), index.label_file(name)))
-    if report.usable:
-        folders = default_lists(lists, root)
-        check_lists(report, index, lambda split, fold: pair_list(index, split, fold).pairs, ("val",), folders)

@@ -1,15 +1,14 @@
 """Prepare data sets for classification: unpack from every archive the files that the lists need."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from datamodules.datasets.fine_grained import Places
-from datamodules.datasets.labelled_images import LabelledImages
+from datamodules.indexes.labelled_images import LabelledImages
 from datamodules.prepare.job import Archive, Job
 from datamodules.prepare.making import discard, disk_errors, has_content, publish
 from datamodules.prepare.unpack import Place, unpack
-from fsbench.download import Digest
 from fsbench.errors import DataError, SettingsError
 
 
@@ -28,62 +27,10 @@ class Source:
     most: int | None = None
 
 
-def _source(name: str, folder: str, md5: str | None, *wanted: str, most: int | None = None) -> Source:
-    """Return the source of archive `name` at the address `folder`/`name`."""
-    return Source(Archive(name, f"{folder}/{name}", Digest("md5", md5) if md5 else None), wanted, most)
-
-
-_OXFORD = "https://www.robots.ox.ac.uk/~vgg/data"
-_STANFORD = "https://ai.stanford.edu/~jkrause"
-_INAT = "https://ml-inat-competition-datasets.s3.amazonaws.com/2018"
-
-SOURCES = {
-    "cub": (
-        _source(
-            "CUB_200_2011.tgz",
-            "https://data.caltech.edu/records/65de6-vp158/files",
-            "97eceeb196236b17998738112f37df78",
-            "images/*/*.jpg",
-        ),
-    ),
-    "cars": (
-        _source("car_devkit.tgz", f"{_STANFORD}/cars", "c3b158d763b6e2245038c8ad08e45376", "devkit/*.mat"),
-        _source("cars_train.tgz", f"{_STANFORD}/car196", "065e5b463ae28d29e77c1b4b166cfe61", "cars_train/*.jpg"),
-    ),
-    "places": (
-        _source(
-            "places365standard_easyformat.tar",
-            "http://data.csail.mit.edu/places/places365",
-            None,
-            "train/*/*.jpg",
-            most=Places.most,  # of 1.8 million
-        ),
-    ),
-    "plantae": (
-        _source("categories.json.tar.gz", _INAT, None, "categories.json"),
-        _source("train_val2018.tar.gz", _INAT, "b1c6952ce38f31868cc50ea72d066cc3", "Plantae/*/*.jpg"),
-    ),
-    "aircraft": (
-        _source(
-            "fgvc-aircraft-2013b.tar.gz",
-            f"{_OXFORD}/fgvc-aircraft/archives",
-            "d4acdd33327262359767eeaa97a4f732",
-            "images/*.jpg",
-            "images_family_trainval.txt",
-        ),
-    ),
-    "pets": (
-        _source(
-            "annotations.tar.gz", f"{_OXFORD}/pets/data", "95a8c909bbe2e81eed6a22bccdf3f68f", "annotations/list.txt"
-        ),
-        _source("images.tar.gz", f"{_OXFORD}/pets/data", "5c4f3ee8e5d25df40f4fd59a7f44e54c", "images/*.jpg"),
-    ),
-}
-"""Archives of every data set, the smaller one first, so that a wrong address shows early."""
-
-
-def prepare(kind: type[LabelledImages], job: Job) -> list[str]:
+def prepare_images(kind: type[LabelledImages], sources: Sequence[Source], job: Job) -> list[str]:
     """Put the wanted files of the archives of data set `kind` into the root; archives already unpacked are left out.
+
+    The smaller archives stand first in `sources`, so that a wrong address shows early.
 
     Returns remarks for the user.
     """
@@ -92,10 +39,10 @@ def prepare(kind: type[LabelledImages], job: Job) -> list[str]:
     folder = kind.present(job.root)
     if folder and all(has_content(folder / part) for part in kind.parts):
         return []
-    for source in SOURCES[kind.name]:
+    for source in sources:
         with disk_errors(job.root):
             _provide(job, source)
-    unpublished = [source.archive.name for source in SOURCES[kind.name] if source.archive.digest is None]
+    unpublished = [source.archive.name for source in sources if source.archive.digest is None]
     return [f"{name}: no checksum is published; its sha256 is in prepared.json" for name in unpublished]
 
 

@@ -178,7 +178,7 @@ def _reserved_port(host: str, port: int) -> socket.socket:
 
 def _examples() -> tuple[list[str], Iterator[tuple[str, bytes]]]:
     """Return the names of the example images' classes, and the images themselves as (file name, content)."""
-    from datamodules.demo.classes import object_class  # only where somebody wants examples
+    from datamodules.datasets.demo.classes import object_class  # only where somebody wants examples
 
     shown = [object_class(number) for number in EXAMPLE_CLASSES]
     return [f"{one.pattern} {one.shape}" for one in shown], map(_example, range(EXAMPLES))
@@ -190,7 +190,7 @@ def _example(number: int) -> tuple[str, bytes]:
 
     from PIL import Image
 
-    from datamodules.demo.scenes import draw_scene
+    from datamodules.datasets.demo.scenes import draw_scene
 
     shown = (EXAMPLE_CLASSES, EXAMPLE_CLASSES[:1], EXAMPLE_CLASSES[1:])[number % 3]
     pixels, _ = draw_scene([0, number], shown)

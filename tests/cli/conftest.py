@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from datamodules.demo.dataset import generate
+from datamodules.datasets.demo.dataset import generate
 from fsbench.paths import REPOSITORY
 from tests.cli.commands import run_command
 from tests.warm import Warm

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from datamodules.demo.classes import object_class
+from datamodules.datasets.demo.classes import object_class
 from fsbench.cli.main import main
 from fsbench.config.registry import aliases, names
 

@@ -6,7 +6,7 @@ def test_datasets_do_not_load_heavy_packages_before_they_are_used() -> None:
     program = """
 import sys
 import datamodules.datasets.coco, datamodules.datasets.demo, datamodules.datasets.folder
-import datamodules.datasets.fine_grained, datamodules.datasets.pascal
+import datamodules.datasets.cars, datamodules.datasets.pascal
 print(*sorted({"torch", "cv2", "polars", "pycocotools", "yaml", "lightning"} & sys.modules.keys()))
 """
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

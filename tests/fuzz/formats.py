@@ -19,11 +19,11 @@ import polars as pl
 import yaml
 from PIL import Image
 
-from datamodules.datasets.class_folders import rows
-from datamodules.datasets.description import read_description
-from datamodules.datasets.mask_folder import read_names
+from datamodules.datasets.folder.description import read_description
+from datamodules.datasets.pascal.sbd import read_segmentation as read_sbd
+from datamodules.indexes.class_folders import rows
+from datamodules.indexes.mask_folder import read_names
 from datamodules.lists.image_list import read_list
-from datamodules.prepare.sbd import read_segmentation as read_sbd
 from datamodules.prepare.unpack import unpack
 from fsbench.data.coco_json import read_instances
 from fsbench.data.image_io import read_label_map, read_pixels

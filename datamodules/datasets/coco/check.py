@@ -2,52 +2,44 @@
 
 from pathlib import Path
 
-from datamodules.check.lists import check_lists
+from datamodules.check.lists import check_lists, derived_pairs
 from datamodules.check.media import check_files
 from datamodules.check.report import Report, some
 from datamodules.datasets.coco import Coco
-from datamodules.datasets.coco_all import CocoAll
 from datamodules.lists.official import default_lists
 from fsbench.episodes.settings import SIZE_BINS
-from fsbench.protocols.lists import pair_list
 
 _IMAGES = {"train2014": 82783, "val2014": 40504}
 """Images of each part of the official data."""
 
 
-def check(kind: type[Coco], report: Report, root: Path, lists: list[str] | None) -> None:
-    """Report on images, annotations and lists in `root`, as far as data set `kind` needs them.
+def check(report: Report, root: Path, lists: list[str] | None) -> None:
+    """Report on images, annotations and lists in `root`; `lists` are folders of released lists."""
+    complete = check_parts(Coco, report, root)
+    if report.usable:
+        index = Coco(str(root), lists=[])
+        training = ("trn", "pfenet-trn") if "train2014" in complete else ()
+        splits = (*training, "val", *SIZE_BINS, "pfenet-val")
+        check_lists(report, index, derived_pairs(index), splits, default_lists(lists, root))
 
-    Args:
-        kind: `Coco`, or `CocoAll`, whose test joins the test lists of COCO's folds.
-        report: where the findings go.
-        root: folder of the data set.
-        lists: folders of released lists.
-    """
+
+def check_parts(kind: type[Coco], report: Report, root: Path) -> list[str]:
+    """Report on the images and annotations that data set `kind` needs; returns which folders of images are complete."""
     if report.attempt("folders", lambda: kind(str(root), lists=[])) is None:  # its message names what `kind` needs
-        return
+        return []
     index = Coco(str(root), lists=[])
     report.ok("folders", str(index.root))
-    complete: dict[str, bool] = {}
+    complete = []
     for folder in kind.image_folders:
         absent = index._absent_parts(folder)
-        complete[folder] = not absent
         if absent and folder == "train2014" and len(absent) == 2:
             report.differs(folder, "not there; enough for evaluation, not for training")
         elif absent:
             report.problem(folder, f"{root} has no {' and no '.join(absent)}; expected both")
         else:
+            complete.append(folder)
             _check_part(report, index, folder)
-    if report.usable:
-        splits = ("trn", "pfenet-trn") if complete.get("train2014") else ()
-        others = () if kind is CocoAll else (*SIZE_BINS, "pfenet-val")
-        check_lists(
-            report,
-            index,
-            lambda split, fold: pair_list(index, split, fold).pairs,
-            (*splits, "val", *others),
-            default_lists(lists, root),
-        )
+    return complete
 
 
 def _check_part(report: Report, index: Coco, folder: str) -> None:

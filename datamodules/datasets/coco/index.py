@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from datamodules.datasets.base import OfficialIndex
-from datamodules.datasets.in_context.views import SEPARATOR, photo_of
+from datamodules.indexes.official import OfficialIndex
+from datamodules.indexes.views import SEPARATOR, photo_of
 from datamodules.instructions import COCO, GUIDES, missing
 from datamodules.lists.official import default_lists
 from datamodules.lists.pfenet import MIN_PIXELS, find_image_list

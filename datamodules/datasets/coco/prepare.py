@@ -1,16 +1,16 @@
 """Prepare COCO 2014: images and instance annotations; label PNGs where requested."""
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path, PurePosixPath
 
 from datamodules.datasets.coco import Coco
-from datamodules.datasets.coco_all import CocoAll
 from datamodules.prepare.job import Archive, Job
+from datamodules.prepare.label_images import write_label_map
 from datamodules.prepare.list_files import provide_lists
 from datamodules.prepare.making import has_content, making_place, publish, publish_into, remove_leftover
-from datamodules.prepare.sbd import write_label_map
 from datamodules.prepare.unpack import unpack
 from fsbench.download import Digest
 from fsbench.errors import DataError
@@ -28,20 +28,20 @@ ANNOTATIONS = Archive(
     f"{_BASE}/annotations/annotations_trainval2014.zip",
     Digest("md5", "0a379cfc70b0e71301e0f377548639bd"),
 )
-LISTS = {CocoAll.name: "hsnet/coco/val/"}
-"""Folder of the released lists that a data set reads; all of COCO's for one that is not named."""
 RENDERED = "rendered-from.txt"
 """File beside rendered label maps with the sha256 of the annotation file they show."""
 
 
-def prepare(kind: type[Coco], job: Job) -> list[str]:
-    """Make what data set `kind` needs of `<root>/{train2014,val2014,annotations}`; steps whose result is present are
-    left out.
+def prepare(job: Job) -> list[str]:
+    """Make `<root>/{train2014,val2014,annotations}` and the lists; returns remarks for the user."""
+    remarks = provide_lists(job, Coco.name)
+    provide_parts(job, Coco.image_folders)
+    return remarks
 
-    Returns remarks for the user.
-    """
-    remarks = provide_lists(job, Coco.name, LISTS.get(kind.name, ""))
-    folders = ["val2014"] if job.validation_only else list(kind.image_folders)
+
+def provide_parts(job: Job, parts: Sequence[str]) -> None:
+    """Make the folders `parts` of images and their annotations; steps whose result is present are left out."""
+    folders = ["val2014"] if job.validation_only else list(parts)
     files = {f"instances_{folder}.json" for folder in folders}
     annotations = job.root / "annotations"
     if not all((annotations / file).is_file() for file in files):
@@ -63,7 +63,6 @@ def prepare(kind: type[Coco], job: Job) -> list[str]:
     if job.render:
         for folder in folders:
             _render(job.root, folder)
-    return remarks
 
 
 def _image(folder: str, name: PurePosixPath) -> str | None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from datamodules.datasets.coco import CLASS_NAMES, Coco
+from datamodules.datasets.coco.index import CLASS_NAMES, Coco
 from datamodules.lists.official import joined_origin, read_official, verdict
 from fsbench.data.dataset import Pair, PairList, Part, ReleasedImages
 from fsbench.errors import SettingsError

@@ -4,3 +4,7 @@ They are a real few-shot problem (novel classes, several objects an image, clutt
 minute. From small to large: `shapes` and `patterns` -> `classes`, `paint` -> `clutter`, `scenes` -> files on disk. The
 demo's ViT is pre-trained on other classes of the same generator (`benchmarks.demo_backbone`). Nothing imports torch.
 """
+
+from datamodules.datasets.demo.index import Demo, DemoImages
+
+__all__ = ["Demo", "DemoImages"]

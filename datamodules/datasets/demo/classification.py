@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from datamodules.demo.classes import DEMO_CLASSES, object_class
-from datamodules.demo.scenes import draw_scene
-from datamodules.demo.whole_folder import STAMP, first_line, write_whole
+from datamodules.datasets.demo.classes import DEMO_CLASSES, object_class
+from datamodules.datasets.demo.scenes import draw_scene
+from datamodules.datasets.demo.whole_folder import STAMP, first_line, write_whole
 
 VERSION = 1
 """Version of the files; a change that alters them raises it, and folders of other versions are generated again."""
@@ -13,7 +13,7 @@ PER_CLASS = 30
 DESCRIPTION = "generated.txt"
 """File whose only line is the stamp."""
 _STREAM = 2
-"""Part of the seeds that sets the scenes apart from those of `datamodules.demo.dataset` and of the pre-training."""
+"""Part of the seeds that sets the scenes apart from those of `dataset` beside this and of the pre-training."""
 
 
 def stamp(seed: int, per_class: int) -> str:

@@ -2,9 +2,20 @@
 
 import numpy as np
 
-from datamodules.demo.paint import Colors, Pose, Stencil, hsv, lay, shading, smooth_noise, stencil, texture, two_tone
-from datamodules.demo.patterns import PATTERNS
-from datamodules.demo.shapes import SHAPES, Outline, blob
+from datamodules.datasets.demo.paint import (
+    Colors,
+    Pose,
+    Stencil,
+    hsv,
+    lay,
+    shading,
+    smooth_noise,
+    stencil,
+    texture,
+    two_tone,
+)
+from datamodules.datasets.demo.patterns import PATTERNS
+from datamodules.datasets.demo.shapes import SHAPES, Outline, blob
 
 
 def ground(rng: np.random.RandomState, height: int, width: int) -> np.ndarray:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from datamodules.demo.classes import DEMO_CLASSES, FOLD, object_class
-from datamodules.demo.scenes import draw_scene
-from datamodules.demo.whole_folder import STAMP, first_line, write_whole
+from datamodules.datasets.demo.classes import DEMO_CLASSES, FOLD, object_class
+from datamodules.datasets.demo.scenes import draw_scene
+from datamodules.datasets.demo.whole_folder import STAMP, first_line, write_whole
 from fsbench.data.image_io import voc_colors
 
 VERSION = 1

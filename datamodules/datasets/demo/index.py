@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any, ClassVar
 
+from datamodules.datasets.demo import classification
+from datamodules.datasets.demo.dataset import TRAIN, VAL, generate, is_current
 from datamodules.datasets.folder import Folder
-from datamodules.datasets.image_folder import ImageFolder
-from datamodules.demo import classification
-from datamodules.demo.dataset import TRAIN, VAL, generate, is_current
+from datamodules.datasets.imagefolder import ImageFolder
 
 
 class Demo(Folder):

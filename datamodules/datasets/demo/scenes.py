@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from datamodules.demo.classes import ObjectClass, object_class
-from datamodules.demo.clutter import ground, place_distractor, scatter
-from datamodules.demo.paint import Colors, Pose, Stencil, hsv, lay, stencil, texture
-from datamodules.demo.patterns import PATTERNS
-from datamodules.demo.shapes import SHAPES, unit_area
+from datamodules.datasets.demo.classes import ObjectClass, object_class
+from datamodules.datasets.demo.clutter import ground, place_distractor, scatter
+from datamodules.datasets.demo.paint import Colors, Pose, Stencil, hsv, lay, stencil, texture
+from datamodules.datasets.demo.patterns import PATTERNS
+from datamodules.datasets.demo.shapes import SHAPES, unit_area
 
 VOID = 255
 SIDES = (112, 161)

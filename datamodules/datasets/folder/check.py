@@ -6,7 +6,7 @@ from pathlib import Path
 from datamodules.check.media import check_files, report_absent
 from datamodules.check.report import Report
 from datamodules.datasets.folder import Folder
-from datamodules.datasets.mask_folder import read_names
+from datamodules.indexes.mask_folder import read_names
 from fsbench.protocols.lists import pair_list
 
 

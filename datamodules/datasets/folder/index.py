@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from datamodules.datasets.mask_folder import MaskFolder, read_names
+from datamodules.indexes.mask_folder import MaskFolder, read_names
 from fsbench.data.dataset import Part
 from fsbench.errors import DataError
 
@@ -22,7 +22,9 @@ class Folder(MaskFolder):
     """
 
     def __init__(self, root: str):
-        from datamodules.datasets.description import read_description  # pydantic and yaml are needed for folders only
+        from datamodules.datasets.folder.description import (
+            read_description,  # pydantic and yaml are needed for folders only
+        )
 
         self.root = Path(root).expanduser()
         file = self.root / DESCRIPTION

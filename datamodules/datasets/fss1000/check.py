@@ -4,8 +4,8 @@ from pathlib import Path
 
 from datamodules.check.media import check_files
 from datamodules.check.report import Report, some
-from datamodules.datasets.fss1000 import IMAGES_PER_CLASS, Fss1000, class_files, class_folder
-from datamodules.lists.fss1000 import PARTS, SIZES, read_splits
+from datamodules.datasets.fss1000.index import IMAGES_PER_CLASS, Fss1000, class_files, class_folder
+from datamodules.datasets.fss1000.lists import PARTS, SIZES, read_splits
 from datamodules.lists.official import OFFICIAL, default_lists
 from fsbench.protocols.lists import pair_list
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from datamodules.datasets.fss1000.lists import PARTS, SIZES, Splits, draw_splits, read_splits
 from datamodules.instructions import FSS1000, missing
-from datamodules.lists.fss1000 import PARTS, SIZES, Splits, draw_splits, read_splits
 from datamodules.lists.official import default_lists
 from datamodules.lists.pixel_counts import PixelTable, count_labels, pixel_table
 from fsbench.data.dataset import DERIVED, Pair, PairList, Part, QuerySampling, SegmentationIndex

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path, PurePosixPath
 
-from datamodules.datasets.fss1000 import IMAGES_PER_CLASS, INNER_FOLDERS
+from datamodules.datasets.fss1000.index import IMAGES_PER_CLASS, INNER_FOLDERS
 from datamodules.instructions import FSS1000, missing
 from datamodules.prepare.job import Job
 from datamodules.prepare.list_files import provide_lists

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from datamodules.datasets.class_folders import below_folders, class_folders, require_images
-from datamodules.datasets.labelled_images import LabelledImages
+from datamodules.indexes.class_folders import below_folders, class_folders, require_images
+from datamodules.indexes.labelled_images import LabelledImages
 from datamodules.instructions import IMAGE_FOLDER
 from fsbench.errors import DataError
 

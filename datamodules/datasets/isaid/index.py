@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from datamodules.datasets.base import OfficialIndex
-from datamodules.datasets.mask_folder import MaskFolder
+from datamodules.indexes.mask_folder import MaskFolder
+from datamodules.indexes.official import OfficialIndex
 from datamodules.instructions import ISAID, missing
 from datamodules.lists.official import default_lists
 from fsbench.data.dataset import PairList, Part, QuerySampling

@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from datamodules.datasets.in_context.views import SEPARATOR, AnnotatedMask, ViewIndex, photo_of
+from datamodules.indexes.views import SEPARATOR, AnnotatedMask, ViewIndex, photo_of
 from datamodules.instructions import PACO_PART, missing
 from datamodules.lists.plain_pickle import read_annotation_pickle
 from fsbench.data.disk_cache import load_json, save_json

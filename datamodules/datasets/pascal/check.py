@@ -5,8 +5,8 @@ from pathlib import Path
 from datamodules.check.lists import check_lists
 from datamodules.check.media import check_files, report_absent
 from datamodules.check.report import Report
-from datamodules.datasets.mask_folder import read_names
 from datamodules.datasets.pascal import Pascal
+from datamodules.indexes.mask_folder import read_names
 from datamodules.lists.official import default_lists
 from fsbench.data.dataset import Pair
 from fsbench.episodes.settings import SIZE_BINS

@@ -7,11 +7,11 @@ from typing import Literal
 
 import numpy as np
 
-from datamodules.datasets.base import OfficialIndex
-from datamodules.datasets.mask_folder import MaskFolder, read_names
+from datamodules.datasets.pascal.lists import MIN_SAMPLES, set_samples
+from datamodules.indexes.mask_folder import MaskFolder, read_names
+from datamodules.indexes.official import OfficialIndex
 from datamodules.instructions import PASCAL, missing
 from datamodules.lists.official import default_lists, joined_origin
-from datamodules.lists.pascal_rule import MIN_SAMPLES, set_samples
 from datamodules.lists.pfenet import MIN_PIXELS, find_image_list
 from datamodules.lists.pixel_counts import count_labels
 from fsbench.data.dataset import VOID, Pair, PairList, Part, QuerySampling, ReleasedImages

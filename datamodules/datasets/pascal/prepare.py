@@ -4,11 +4,11 @@ import shutil
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
-from datamodules.datasets.pascal import SBD_TRAIN
+from datamodules.datasets.pascal.index import SBD_TRAIN
+from datamodules.datasets.pascal.sbd import convert
 from datamodules.prepare.job import Archive, Job
 from datamodules.prepare.list_files import provide_lists
 from datamodules.prepare.making import discard, disk_errors, has_content, publish
-from datamodules.prepare.sbd import convert
 from datamodules.prepare.unpack import unpack
 from fsbench.download import Digest
 from fsbench.errors import DataError

@@ -6,11 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from fsbench.data.image_io import voc_colors
+from datamodules.prepare.label_images import write_label_map
 from fsbench.errors import DataError
-from fsbench.files import replacing
 from fsbench.files.arrays import read_matlab
 
 CLASSES = 20
@@ -44,14 +42,6 @@ def read_segmentation(path: Path) -> np.ndarray:
             f"numbers 0 to {CLASSES}; fetch the SBD archive again"
         )
     return labels.astype(np.uint8)
-
-
-def write_label_map(path: Path, labels: np.ndarray) -> None:
-    """Write the label map (H, W) uint8 as a palette PNG in VOC's colors."""
-    image = Image.frombytes("P", labels.shape[::-1], np.ascontiguousarray(labels).tobytes())
-    image.putpalette(voc_colors().tobytes())
-    with replacing(path, durable=False) as temporary:
-        image.save(temporary, format="PNG")
 
 
 def convert(annotations: Mapping[str, Path], folder: Path) -> None:

@@ -5,7 +5,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from datamodules.datasets.in_context.views import SEPARATOR, AnnotatedMask, ViewIndex, photo_of
+from datamodules.indexes.views import SEPARATOR, AnnotatedMask, ViewIndex, photo_of
 from datamodules.instructions import PASCAL_PART, missing
 from fsbench.errors import DataError
 from fsbench.files import read_json

@@ -1,7 +1,7 @@
 """Subcommand `fsbench data`: prepare a data set, check one, or write its list."""
 
 import argparse
-from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 from fsbench.config.limits import check_output_file, real, whole
@@ -67,10 +67,6 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def _prepare(options: argparse.Namespace, extra: list[str]) -> int:
     """Bring the data set `options.dataset` into `options.root`; see `datamodules.prepare.job.Job`."""
     # heavy: other commands spare it
-    from datamodules.datasets.coco import Coco
-    from datamodules.datasets.coco_all import CocoAll
-    from datamodules.datasets.fine_grained import IMAGE_DATASETS
-    from datamodules.prepare import coco, fine_grained, fss1000, in_context, pascal
     from datamodules.prepare.job import Job
     from fsbench.download import RetryPolicy
 
@@ -85,11 +81,7 @@ def _prepare(options: argparse.Namespace, extra: list[str]) -> int:
         validation_only=options.validation_only,
         retry=RetryPolicy(options.timeout, options.retries, options.backoff),
     )
-    steps = {"pascal": pascal.prepare, "fss1000": fss1000.prepare}
-    steps |= {kind.name: partial(coco.prepare, kind) for kind in (Coco, CocoAll)}
-    steps |= {name: partial(in_context.prepare_coco_views, name) for name in in_context.FILES}
-    steps |= {"pascal_part": in_context.prepare_pascal_part, "isaid": in_context.prepare_isaid}
-    prepare = steps.get(options.dataset) or partial(fine_grained.prepare, IMAGE_DATASETS[options.dataset])
+    prepare = import_module(f"datamodules.datasets.{options.dataset}.prepare").prepare
     with job.alone():
         for remark in prepare(job):
             print_line(f"note: {remark}")
@@ -100,18 +92,10 @@ def _prepare(options: argparse.Namespace, extra: list[str]) -> int:
 def _check(options: argparse.Namespace, extra: list[str]) -> int:
     """Print what is missing, damaged or different in `options.root`; 0 when the data set can be used, else 1."""
     # heavy: other commands spare it
-    from datamodules.check import coco, fine_grained, folder, fss1000, in_context, pascal
     from datamodules.check.report import Report
-    from datamodules.datasets.coco import Coco
-    from datamodules.datasets.coco_all import CocoAll
-    from datamodules.datasets.fine_grained import IMAGE_DATASETS
     from datamodules.prepare.job import read_note
 
-    steps = {"pascal": pascal.check, "fss1000": fss1000.check, "folder": folder.check}
-    steps |= {kind.name: partial(coco.check, kind) for kind in (Coco, CocoAll)}
-    steps |= {name: partial(in_context.check_annotations, name) for name in in_context.LOGGED}
-    steps["isaid"] = in_context.check_isaid
-    check = steps.get(options.dataset) or partial(fine_grained.check, IMAGE_DATASETS[options.dataset])
+    check = import_module(f"datamodules.datasets.{options.dataset}.check").check
     root = Path(options.root).expanduser()
     report = Report()
     lists = None if options.lists is None else [options.lists]
@@ -127,11 +111,11 @@ def _check(options: argparse.Namespace, extra: list[str]) -> int:
 def _lists(options: argparse.Namespace, extra: list[str]) -> int:
     """Write the list of a classification data set in `options.root` to `options.out`."""
     # heavy: other commands spare it
-    from datamodules.datasets.fine_grained import IMAGE_DATASETS
     from datamodules.lists.image_list import write_list
 
     check_output_file(Path(options.out).expanduser(), "--out")
-    index = IMAGE_DATASETS[options.dataset](options.root, options.lists)
+    package = import_module(f"datamodules.datasets.{options.dataset}")
+    index = getattr(package, package.__all__[0])(options.root, options.lists)
     write_list(index, Path(options.out).expanduser())
     images = sum(map(len, index.images))
     print_line(f"{options.out}: {len(index.images)} classes, {images} images, {index.origin}, sha256 {index.sha256}")

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datamodules.check import pascal as pascal_check
 from datamodules.check.media import Damage, image_size
 from datamodules.datasets.pascal import Pascal
+from datamodules.datasets.pascal import check as pascal_check
 from datamodules.lists import official as official_lists
 from datamodules.lists.official import Checksum
 from fsbench.cli.main import main

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from datamodules.datasets.coco import CLASS_NAMES, MIN_PIXELS, Coco
+from datamodules.datasets.coco.index import CLASS_NAMES, MIN_PIXELS, Coco
 from datamodules.lists.official import read_official
 from fsbench.data.dataset import Pair
 from fsbench.data.rle import decode_rle

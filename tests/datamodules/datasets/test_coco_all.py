@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datamodules.datasets.coco import CLASS_NAMES, Coco
+from datamodules.datasets.coco.index import CLASS_NAMES, Coco
 from datamodules.datasets.coco_all import CocoAll
 from datamodules.episodic import EpisodicDataModule
 from datamodules.lists.official import read_official

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datamodules.datasets.demo import DemoImages
-from datamodules.demo import classification
-from datamodules.demo.classes import object_class
+from datamodules.datasets.demo import DemoImages, classification
+from datamodules.datasets.demo.classes import object_class
 from fsbench.errors import DataError
 from tests.datamodules.datasets.labelled_images import save
 

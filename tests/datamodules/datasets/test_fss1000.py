@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from datamodules.datasets.fss1000 import Fss1000
-from datamodules.lists import fss1000 as fss_splits
-from datamodules.lists.fss1000 import draw_splits, names_sha256, read_splits
+from datamodules.datasets.fss1000 import lists as fss_splits
+from datamodules.datasets.fss1000.lists import draw_splits, names_sha256, read_splits
 from fsbench.errors import DataError, SettingsError
 from fsbench.protocols.lists import pair_list
 

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from datamodules.datasets.in_context.lvis import Lvis
-from datamodules.datasets.in_context.paco_part import PacoPart
-from datamodules.datasets.in_context.pascal_part import PascalPart
+from datamodules.datasets.lvis import Lvis
+from datamodules.datasets.paco_part import PacoPart
+from datamodules.datasets.pascal_part import PascalPart
 from fsbench.cli.main import main
 from fsbench.errors import DataError
 from tests.datamodules.builders import save_photo

@@ -9,10 +9,10 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from datamodules.datasets.mask_folder import read_names
-from datamodules.datasets.pascal import CLASS_NAMES, Pascal
+from datamodules.datasets.pascal.index import CLASS_NAMES, Pascal
+from datamodules.datasets.pascal.lists import noise_table, set_samples
+from datamodules.indexes.mask_folder import read_names
 from datamodules.lists.official import checksums
-from datamodules.lists.pascal_rule import noise_table, set_samples
 from fsbench.data.dataset import pairs_sha256
 from fsbench.episodes.settings import SIZE_BINS
 from fsbench.errors import DataError, SettingsError

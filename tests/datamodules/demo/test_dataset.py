@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from datamodules.datasets import demo
-from datamodules.demo import dataset
-from datamodules.demo.classes import DEMO_CLASSES
+from datamodules.datasets.demo import dataset
+from datamodules.datasets.demo.classes import DEMO_CLASSES
 from fsbench.errors import DataError
 from fsbench.protocols.lists import pair_list
 
@@ -106,5 +106,5 @@ def test_somebody_elses_folder_is_not_replaced(tmp_path: Path) -> None:
 
 
 def test_drawing_does_not_import_torch() -> None:
-    code = "import sys, datamodules.demo.scenes, datamodules.demo.dataset; sys.exit('torch' in sys.modules)"
+    code = "import sys, datamodules.datasets.demo.dataset; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from datamodules.datasets.coco import Coco
-from datamodules.prepare.coco import RENDERED
+from datamodules.datasets.coco.prepare import RENDERED
 from fsbench.cli.main import main
 from fsbench.data.image_io import read_label_map
 from fsbench.protocols.lists import pair_list

@@ -3,12 +3,17 @@
 import io
 import json
 import tarfile
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from datamodules.datasets.fine_grained import IMAGE_DATASETS, Places, Plantae
-from datamodules.prepare.fine_grained import SOURCES
+from datamodules.datasets.aircraft import Aircraft
+from datamodules.datasets.cars import Cars
+from datamodules.datasets.cub import Cub
+from datamodules.datasets.pets import Pets
+from datamodules.datasets.places import Places
+from datamodules.datasets.plantae import Plantae
 from tests.datamodules.datasets.labelled_images import (
     save,
     save_aircraft,
@@ -19,6 +24,9 @@ from tests.datamodules.datasets.labelled_images import (
 )
 from tests.datamodules.prepare.archives import packed, prepare, times
 from tests.web import Web
+
+KINDS = {kind.name: kind for kind in (Cub, Cars, Places, Plantae, Aircraft, Pets)}
+SOURCES = {name: import_module(f"datamodules.datasets.{name}.prepare").SOURCES for name in KINDS}
 
 
 def save_places(root: Path) -> None:
@@ -69,7 +77,7 @@ def test_archives_become_what_the_data_set_reads(
     for source in SOURCES[name]:
         unpublished = f"{source.archive.name}: no checksum is published; its sha256 is in prepared.json"
         assert (unpublished in printed) == (source.archive.digest is None)
-    index = IMAGE_DATASETS[name](str(root))
+    index = KINDS[name](str(root))
     shown = {"cub": 3, "cars": 3, "places": 4, "plantae": 3, "aircraft": 3, "pets": 3}
     assert sum(map(len, index.images)) == shown[name]
     assert all(index.image_path(image).is_file() for images in index.images for image in images)
@@ -89,7 +97,7 @@ def test_only_the_first_places_are_unpacked(archives: Path, tmp_path: Path, monk
 
     (source,) = SOURCES["places"]
     assert source.most == Places.most == 200
-    monkeypatch.setitem(SOURCES, "places", (replace(source, most=2),))
+    monkeypatch.setattr("datamodules.datasets.places.prepare.SOURCES", (replace(source, most=2),))
     assert prepare("places", "--root", tmp_path / "data", "--from", archives) == 0
     assert {path.name for path in (tmp_path / "data").rglob("*.jpg")} == {"00000001.jpg", "00000002.jpg"}
     packed(tmp_path / "source/places", tmp_path / "places.zip").replace(archives / source.archive.name)
@@ -106,7 +114,7 @@ def test_download_that_breaks_off_goes_on(archives: Path, tmp_path: Path, web: W
     cut = min(400, sizes["/annotations.tar.gz"])
     assert web.requests[:1] == [("/annotations.tar.gz", None)]
     assert (("/annotations.tar.gz", f"bytes={cut}-") in web.requests) == (cut < sizes["/annotations.tar.gz"])
-    assert len(IMAGE_DATASETS["pets"](str(root)).images) == 2
+    assert len(KINDS["pets"](str(root)).images) == 2
     assert prepare("pets", "--root", tmp_path / "other", "--url-base", web.url) == 2  # not the published bytes
     assert not (tmp_path / "other/annotations").exists()
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from datamodules.datasets.in_context.lvis import Lvis
-from datamodules.datasets.in_context.pascal_part import PascalPart
 from datamodules.datasets.isaid import Isaid
+from datamodules.datasets.lvis import Lvis
+from datamodules.datasets.pascal_part import PascalPart
 from fsbench.cli.main import main
 from tests.datamodules.datasets.test_isaid import PATCHES, save_patches
 from tests.datamodules.datasets.test_object_annotations import annotation, lvis, paco, pascal_part

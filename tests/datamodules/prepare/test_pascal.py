@@ -137,7 +137,7 @@ def test_stopped_conversion_is_taken_up(voc_archives: Path, tmp_path: Path, monk
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("datamodules.prepare.pascal.convert", stop)
+        patch.setattr("datamodules.datasets.pascal.prepare.convert", stop)
         assert prepare(*arguments) == 130
     assert not (root / "VOC2012/SegmentationClassAug").exists()
     assert prepare(*arguments) == 0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from datamodules.prepare.sbd import convert, read_segmentation
+from datamodules.datasets.pascal.sbd import convert, read_segmentation
 from fsbench.data.image_io import read_label_map
 from fsbench.errors import DataError
 from tests.datamodules.prepare.archives import save_mat

@@ -11,8 +11,8 @@ from lightning import Trainer
 from datamodules.classification import ClassificationDataModule
 from datamodules.datasets.coco import Coco
 from datamodules.datasets.demo import Demo
+from datamodules.datasets.demo.dataset import FOLD, FOLD_STARTS
 from datamodules.datasets.pascal import Pascal
-from datamodules.demo.dataset import FOLD, FOLD_STARTS
 from datamodules.episodic import EpisodicDataModule
 from fsbench.cli.main import main
 from fsbench.config.argument_check import read_arguments, split_arguments

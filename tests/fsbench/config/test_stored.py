@@ -1,13 +1,14 @@
 """A run's config.yaml may name any class, and only classes of the suite are imported."""
 
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import yaml
 
 from fsbench.config.build import compose_method
-from fsbench.config.stored import parse_stored
+from fsbench.config.stored import MOVED, parse_stored
 from fsbench.errors import SettingsError
 
 
@@ -35,6 +36,20 @@ def test_a_run_is_read_as_it_was_written(stored, tmp_path):
     again = parse_stored(write(tmp_path, stored), build=False)
     assert again.config.model.class_path == "methods.prototype.Prototype"
     assert again.config.data.init_args.dataset.class_path == stored["data"]["init_args"]["dataset"]["class_path"]
+
+
+def test_the_path_that_a_data_set_had_is_understood(stored, tmp_path):
+    stored["data"]["init_args"]["dataset"] = {
+        "class_path": "datamodules.datasets.lvis.Lvis", "init_args": {"root": "data/lvis"},
+    }  # fmt: skip
+    again = parse_stored(write(tmp_path, stored), build=False)
+    assert again.config.data.init_args.dataset.class_path == "datamodules.datasets.lvis.Lvis"
+
+
+@pytest.mark.parametrize("new", MOVED.values())
+def test_a_data_set_is_where_the_table_of_moved_ones_says(new):
+    module, _, name = new.rpartition(".")
+    assert getattr(import_module(module), name).__name__ == name
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from PIL import Image
 
 from datamodules.classification import photo
 from datamodules.datasets.folder import Folder
-from datamodules.datasets.image_folder import ImageFolder
+from datamodules.datasets.imagefolder import ImageFolder
 from datamodules.episodic import EpisodicDataModule
 from fsbench.data.image_io import read_pixels
 from fsbench.data.transforms import RESIZES, centre_square, resize_image, resize_with_pil

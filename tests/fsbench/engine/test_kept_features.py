@@ -2,7 +2,7 @@
 
 import pytest
 
-from datamodules.demo.dataset import generate
+from datamodules.datasets.demo.dataset import generate
 from fsbench.config.build import parse
 from fsbench.config.request import Request
 from fsbench.engine.experiment import Experiment

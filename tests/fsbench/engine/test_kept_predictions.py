@@ -15,7 +15,7 @@ import torch
 import yaml
 from torch.nn.functional import adaptive_avg_pool2d
 
-from datamodules.demo.dataset import generate
+from datamodules.datasets.demo.dataset import generate
 from fsbench.cli.main import main
 from fsbench.config.build import parse
 from fsbench.config.request import Request

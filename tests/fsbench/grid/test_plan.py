@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from datamodules.demo.dataset import generate
+from datamodules.datasets.demo.dataset import generate
 from fsbench.cli.main import main
 from fsbench.grid.plan import plan
 from fsbench.grid.spec import read_grid

@@ -9,7 +9,7 @@ import pytest
 import torch
 from pycocotools import mask as coco_mask
 
-from datamodules.datasets.coco import CLASS_NAMES, Coco
+from datamodules.datasets.coco.index import CLASS_NAMES, Coco
 from datamodules.datasets.coco_all import CocoAll
 from datamodules.datasets.folder import Folder
 from datamodules.episodic import EpisodicDataModule

@@ -16,10 +16,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from datamodules.datasets.in_context.lvis import Lvis
-from datamodules.datasets.in_context.paco_part import PacoPart
-from datamodules.datasets.in_context.pascal_part import PascalPart
-from datamodules.datasets.in_context.views import ViewIndex, photo_of
+from datamodules.datasets.lvis import Lvis
+from datamodules.datasets.paco_part import PacoPart
+from datamodules.datasets.pascal_part import PascalPart
+from datamodules.indexes.views import ViewIndex, photo_of
 from datamodules.lists.official import checksums, read_official
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD
 from fsbench.data.dataset import VOID, pairs_sha256

@@ -4,7 +4,9 @@ import csv
 
 import pytest
 
-from datamodules.check.in_context import LOGGED
+from datamodules.datasets.lvis.check import LOGGED as LVIS
+from datamodules.datasets.paco_part.check import LOGGED as PACO_PART
+from datamodules.datasets.pascal_part.check import LOGGED as PASCAL_PART
 from fsbench.protocols.base import load_protocol
 from fsbench.tables.published.scores import FOLDER
 
@@ -12,6 +14,7 @@ OURS = {
     "COCO-20i": "coco", "PASCAL-5i": "pascal", "FSS-1000": "fss1000", "iSAID-5i": "isaid", "LVIS-92i": "lvis",
     "PACO-Part": "paco_part", "PASCAL-Part": "pascal_part",
 }  # fmt: skip
+LOGGED = {"lvis": LVIS, "paco_part": PACO_PART, "pascal_part": PASCAL_PART}
 ISAID = (3108, 3657, 3298)
 
 

@@ -1,0 +1,24 @@
+"""FGVC-Aircraft, a data set for classification (fort.md §2)."""
+
+from collections.abc import Sequence
+
+from datamodules.indexes.class_folders import by_class, rows, spoken
+from datamodules.indexes.labelled_images import LabelledImages
+from datamodules.instructions import AIRCRAFT
+
+
+class Aircraft(LabelledImages):
+    """FGVC-Aircraft: training and validation photos, 70 families."""
+
+    name = "aircraft"
+    parts = ("images", "images_family_trainval.txt")
+    inner = ("data", "fgvc-aircraft-2013b/data")
+    photos = "images"
+    official = (70, 6_667)
+    guide = AIRCRAFT
+
+    def derive(self) -> list[tuple[str, Sequence[str]]]:
+        source = self.root / self.parts[1]
+        lines = rows(source, 2, "<image> <family>")
+        classes = by_class({f"{image}.jpg": family.strip() for image, family in lines}, self.folder, source)
+        return [(spoken(family), images) for family, images in classes.items()]

@@ -1,0 +1,5 @@
+"""Stanford Cars."""
+
+from datamodules.datasets.cars.index import Cars
+
+__all__ = ["Cars"]

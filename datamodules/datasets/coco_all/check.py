@@ -1,0 +1,18 @@
+"""Check a folder of COCO's test part; its lists are compared fold by fold, as the official ones are."""
+
+from pathlib import Path
+
+from datamodules.check.lists import check_lists, derived_pairs
+from datamodules.check.report import Report
+from datamodules.datasets.coco import Coco
+from datamodules.datasets.coco.check import check_parts
+from datamodules.datasets.coco_all import CocoAll
+from datamodules.lists.official import default_lists
+
+
+def check(report: Report, root: Path, lists: list[str] | None) -> None:
+    """Report on images, annotations and lists in `root`; `lists` are folders of released lists."""
+    check_parts(CocoAll, report, root)
+    if report.usable:
+        index = Coco(str(root), lists=[])
+        check_lists(report, index, derived_pairs(index), ("val",), default_lists(lists, root))

@@ -1,0 +1,5 @@
+"""CUB-200-2011."""
+
+from datamodules.datasets.cub.index import Cub
+
+__all__ = ["Cub"]

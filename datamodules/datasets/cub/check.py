@@ -1,0 +1,12 @@
+"""Check CUB-200-2011."""
+
+from pathlib import Path
+
+from datamodules.check.labelled_images import check_images
+from datamodules.check.report import Report
+from datamodules.datasets.cub import Cub
+
+
+def check(report: Report, root: Path, lists: list[str] | None) -> None:
+    """Report on the list and the images in `root`; `lists` may name a list file."""
+    check_images(Cub, report, root, lists)

@@ -1,0 +1,5 @@
+"""Anybody's folder of images and label maps."""
+
+from datamodules.datasets.folder.index import Folder
+
+__all__ = ["Folder"]

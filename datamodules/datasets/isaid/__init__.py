@@ -1,0 +1,5 @@
+"""iSAID-5i."""
+
+from datamodules.datasets.isaid.index import Isaid
+
+__all__ = ["Isaid"]

@@ -1,0 +1,21 @@
+"""Check a folder of iSAID-5i."""
+
+from pathlib import Path
+
+from datamodules.check.lists import check_lists, derived_pairs
+from datamodules.check.media import check_files
+from datamodules.check.report import Report
+from datamodules.datasets.isaid import Isaid
+from datamodules.lists.official import default_lists
+
+
+def check(report: Report, root: Path, lists: list[str] | None) -> None:
+    """Report on patches, label maps and lists of iSAID-5i in `root`; `lists` are folders of released lists."""
+    index = report.attempt("folders", lambda: Isaid(str(root), lists=[]))
+    names = report.attempt("patches", lambda: index.candidates("val")) if index else None
+    if index is None or names is None:
+        return
+    report.ok("folders", str(index.root))
+    check_files(report, "patches, label maps", names, lambda name: (index.image_path(name), index.label_file(name)))
+    if report.usable:
+        check_lists(report, index, derived_pairs(index), ("val",), default_lists(lists, root))

@@ -1,0 +1,5 @@
+"""LVIS-92i."""
+
+from datamodules.datasets.lvis.index import Lvis
+
+__all__ = ["Lvis"]

@@ -1,0 +1,5 @@
+"""PACO-Part."""
+
+from datamodules.datasets.paco_part.index import PacoPart
+
+__all__ = ["PacoPart"]

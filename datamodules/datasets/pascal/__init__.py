@@ -1,0 +1,5 @@
+"""PASCAL-5i: VOC 2012 with the SBD label maps."""
+
+from datamodules.datasets.pascal.index import Pascal
+
+__all__ = ["Pascal"]

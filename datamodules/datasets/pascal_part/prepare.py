@@ -1,0 +1,37 @@
+"""Prepare PASCAL-Part: VOC's photos of 2010 beside the authors' annotations."""
+
+from functools import partial
+
+from datamodules.datasets.pascal_part.index import ANNOTATIONS, LIST, PHOTOS
+from datamodules.instructions import PASCAL_PART, missing
+from datamodules.prepare.authors_files import take_file
+from datamodules.prepare.coco_photos import photo_in
+from datamodules.prepare.job import Archive, Job
+from datamodules.prepare.making import has_content, making_place, publish
+from datamodules.prepare.unpack import unpack
+from fsbench.errors import DataError
+
+VOC_2010 = Archive(
+    "VOCtrainval_03-May-2010.tar", "http://host.robots.ox.ac.uk/pascal/VOC/voc2010/VOCtrainval_03-May-2010.tar", None
+)
+
+
+def prepare(job: Job) -> list[str]:
+    """Make `JPEGImages` of VOC 2010 beside PASCAL-Part's annotations; returns remarks for the user.
+
+    Raises:
+        DataError: the annotations are not there, or the archive is not to be had.
+    """
+    root = job.root / "VOC2010" if (job.root / "VOC2010").is_dir() else job.root
+    take_file(job, LIST, PASCAL_PART, root)
+    if not has_content(root / ANNOTATIONS):
+        raise missing(
+            f"{root} has no {ANNOTATIONS}; expected the authors' folder of annotations",
+            PASCAL_PART,
+        )
+    if not has_content(root / PHOTOS):
+        with making_place(root / PHOTOS) as making:
+            if not unpack(job.obtain(VOC_2010), making, partial(photo_in, PHOTOS)):
+                raise DataError(f"archive {VOC_2010.name} has no JPEGImages/*.jpg; expected VOC's photos of 2010")
+            publish(making, root / PHOTOS)
+    return [f"{LIST}, {VOC_2010.name}: no checksum is published"]

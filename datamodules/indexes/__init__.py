@@ -1,0 +1,1 @@
+"""Base classes of data sets: what several of them share."""
