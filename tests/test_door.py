@@ -44,7 +44,6 @@ EXCEPTIONS = {
     # what the system tells
     "fsbench/cli/main.py": ["os.open"],
     "fsbench/data/loader.py": ["(thread / 'stat').read_text"],
-    "fsbench/engine/machine/fork_server.py": ["json.loads", "os.open"],  # requests, and a log to append to
     "fsbench/doctor/machine.py": ["Path('/proc/driver/nvidia/version').read_text"],
     "fsbench/plugins.py": ["json.loads", "metadata.distribution(package).read_text"],  # what pip has written
     "fsbench/engine/machine/meter.py": ["Path('/proc/self/status').read_text"],

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from fsbench.backbones.base import BackboneConfig, FrozenBackbone
 from fsbench.backbones.dino_names import dino_to_timm_names
-from fsbench.backbones.meta_device import meta_device
 from fsbench.backbones.timm_names import encoder_to_timm_names, without_buffers
 from fsbench.backbones.vit import VITS, ViT, build_vit, check_size, new_vit, random_state
 from fsbench.backbones.weight_files import check_keys
@@ -100,7 +99,7 @@ class Encoder(FrozenBackbone):
         if isinstance(self.spec, EncoderNet):
             model: nn.Module = build_encoder_network(self.spec, meta=True)
             return model
-        with meta_device():
+        with torch.device("meta"):
             return new_vit(self.spec.arguments, self.spec.image_size)
 
     def _build(self, height: int, width: int) -> nn.Module:
@@ -142,5 +141,5 @@ def build_encoder_network(spec: EncoderNet, meta: bool = False) -> Any:
     from fsbench.backbones.timm_networks import create_model
 
     path: dict[str, Any] = {"drop_path_rate": 0.0} if spec.timm.startswith("swin") else {}
-    with meta_device() if meta else torch.device("cpu"):
+    with torch.device("meta") if meta else torch.device("cpu"):
         return create_model(spec.timm, pretrained=False, num_classes=spec.outputs, **path)

@@ -12,7 +12,6 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from fsbench.backbones.base import BackboneConfig, FrozenBackbone
-from fsbench.backbones.meta_device import meta_device
 from fsbench.backbones.pyramid_networks import PYRAMIDS, PyramidNet, block_features, build_pyramid_network
 from fsbench.backbones.timm_names import to_timm_names
 from fsbench.backbones.vit import VITS, build_vit, random_state, vit_tokens
@@ -88,7 +87,7 @@ class FrozenPyramid(FrozenBackbone):
         if self.spec.kind == "vit":
             return state
         state = to_timm_names(state)
-        with meta_device():
+        with torch.device("meta"):
             own = to_timm_names(build_pyramid_network(self.spec).state_dict())
         check_keys(own, state, f"backbone weights for {self.name}")
         return state

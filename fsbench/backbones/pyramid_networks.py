@@ -11,7 +11,6 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from fsbench.backbones.vit import VITS
-from fsbench.spared_imports import spared_imports
 from fsbench.weights.table import WeightFile, weight_files
 
 
@@ -77,9 +76,8 @@ def build_pyramid_network(spec: PyramidNet, side: int | None = None) -> nn.Modul
         side: side of the images in pixels; None for the Swin's own.
     """
     if spec.kind == "vgg":
-        with spared_imports():
-            # timm's has classifiers of 400 MB that nobody looks at
-            from torchvision.models.vgg import cfgs, make_layers
+        # timm's has classifiers of 400 MB that nobody looks at; torchvision's models take a second
+        from torchvision.models.vgg import cfgs, make_layers
 
         return nn.ModuleDict({"features": make_layers(cfgs["D"])})
     if spec.kind == "resnet":

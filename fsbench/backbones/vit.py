@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from fsbench.backbones.base import BackboneConfig, FrozenBackbone
 from fsbench.backbones.dino_names import dino_to_timm_names
-from fsbench.backbones.meta_device import meta_device
 from fsbench.backbones.weight_files import check_keys
 from fsbench.errors import CheckpointError, SettingsError
 from fsbench.plugins import load_object
@@ -298,7 +297,7 @@ class FrozenViT(FrozenBackbone):
     def convert_state_dict(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return `state` under timm's names, without what is of training alone, after a check of keys and shapes."""
         state = dino_to_timm_names(state)
-        with meta_device():
+        with torch.device("meta"):
             own = new_vit(self.spec.arguments, self.spec.image_size).state_dict()
         check_tokens(own, state, self.name)
         check_keys(own, state, f"backbone weights for {self.name}")

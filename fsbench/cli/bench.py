@@ -11,7 +11,6 @@ from fsbench.cli.table import add_table_options, print_table
 from fsbench.config.options import add_bench_options, read_request
 from fsbench.config.request import Request
 from fsbench.errors import CheckpointError, DataError, FsbenchError, SettingsError, raise_all
-from fsbench.process import heavy_imports
 from fsbench.terminal import print_block, print_error
 
 if TYPE_CHECKING:
@@ -55,9 +54,8 @@ def _bench(options: argparse.Namespace, extra: list[str]) -> int:
         raise_all([error for error in errors if not isinstance(error, DataError | CheckpointError)])
         return _dry_run(requests, options.format)
     raise_all(errors)
-    with heavy_imports():
-        # heavy: torch and Lightning, which a request that is wrong spares
-        from fsbench.engine.bench import bench
+    # torch and Lightning, which a request that is wrong does not wait for
+    from fsbench.engine.bench import bench
 
     records, failures = bench(*requests)
     if records:
@@ -151,11 +149,12 @@ def _run(options: argparse.Namespace, extra: list[str]) -> int:
     extra = _configuration_of_method(options.method) + extra
     if not asks(extra):
         raise_all(read_arguments(extra)[1])
-    with heavy_imports():
-        # heavy: torch and Lightning, which arguments that are wrong spare
-        from fsbench.config.build import parse
-        from fsbench.engine.experiment import Experiment
-        from fsbench.engine.run import run
+    # torch and Lightning, which arguments that are wrong do not wait for
+    from fsbench.config.build import parse
+    from fsbench.engine.experiment import Experiment
+    from fsbench.engine.machine.process_group import leaving_process_group
+    from fsbench.engine.run import run
 
-    run(Experiment(parse(extra)))
+    with leaving_process_group():
+        run(Experiment(parse(extra)))
     return 0

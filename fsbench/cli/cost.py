@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from fsbench.config.limits import whole
 from fsbench.errors import SettingsError
-from fsbench.process import heavy_imports
 from fsbench.terminal import print_block, print_line
 
 if TYPE_CHECKING:
@@ -42,13 +41,12 @@ def _cost(options: argparse.Namespace, extra: list[str]) -> int:
     names = [name.strip() for name in options.method.split(",") if name.strip()]
     for name in names:
         choose_method(name, options.backbone)
-    with heavy_imports():
-        # heavy: other commands spare it
-        import torch
+    # heavy: other commands spare it
+    import torch
 
-        from fsbench.engine.cost.episode_parts import episode_parts, part_rows
-        from fsbench.engine.cost.episode_parts import plain as plain_parts
-        from fsbench.engine.cost.method_cost import cost_rows, method_costs, plain
+    from fsbench.engine.cost.episode_parts import episode_parts, part_rows
+    from fsbench.engine.cost.episode_parts import plain as plain_parts
+    from fsbench.engine.cost.method_cost import cost_rows, method_costs, plain
 
     shots, device = _parse(options)
     if not names:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fsbench.config.limits import real, whole
-from fsbench.process import heavy_imports
 from fsbench.terminal import print_error, print_line, print_note
 
 if TYPE_CHECKING:
@@ -104,11 +103,10 @@ def make_predictor(options: argparse.Namespace) -> "Predictor":
 
 def _predict(options: argparse.Namespace, extra: list[str]) -> int:
     check_method(options)
-    with heavy_imports():
-        # heavy: other commands spare it
-        from fsbench.predict.folder import predict_folder
-        from fsbench.predict.query_images import find_images
-        from fsbench.predict.read_supports import read_supports
+    # heavy: other commands spare it
+    from fsbench.predict.folder import predict_folder
+    from fsbench.predict.query_images import find_images
+    from fsbench.predict.read_supports import read_supports
 
     refused: list[str] = []
     images, other_files = find_images(options.query, options.out, refused)

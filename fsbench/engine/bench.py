@@ -1,14 +1,10 @@
 """Run several experiments for one table: see what is done, and run the rest in processes of their own.
 
-A process for each experiment keeps its peak memory honest and its failure its own. Where that is safe they are forks of
-one that has imported the suite (`fsbench.engine.machine.fork_server`).
+A process for each experiment keeps its peak memory honest and its failure its own.
 """
 
 import signal
 import subprocess
-import sys
-from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +12,8 @@ from fsbench.config.build import parse
 from fsbench.config.request import DEFAULT_PROTOCOL, NOTHING_NAMED, Request
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.machine.check import check_machine
-from fsbench.engine.machine.fork_server import STDERR, ForkedCell, ForkServer
-from fsbench.engine.machine.watchdog import child_environment, describe_exit, sigterm_exits
+from fsbench.engine.machine.run_process import start_run
+from fsbench.engine.machine.watchdog import describe_exit, sigterm_exits
 from fsbench.errors import GOES_ON, SettingsError
 from fsbench.files import make_folder
 from fsbench.records.record import Record, read_record
@@ -56,11 +52,6 @@ def bench(*requests: Request) -> tuple[list[Record], list[str]]:
         raise SettingsError(NOTHING_NAMED)
     for request in requests:
         make_folder(Path(request.runs))
-    with ForkServer.forked() or nullcontext() as server:  # before anything is computed here, which may start threads
-        return _run_jobs(requests, server)
-
-
-def _run_jobs(requests: Sequence[Request], server: ForkServer | None) -> tuple[list[Record], list[str]]:
     records, failures = [], []
     jobs = [job for request in requests for job in _jobs(request, names_protocol=len(requests) > 1)]
     if protocols := describe_protocols(*requests):
@@ -68,7 +59,7 @@ def _run_jobs(requests: Sequence[Request], server: ForkServer | None) -> tuple[l
     for number, job in enumerate(jobs, 1):
         label = f"[{number}/{len(jobs)}] {job.label}"
         print_progress(f"{label}: {'found' if job.is_done else 'runs in'} {job.folder}")
-        status = 0 if job.is_done else _run_in_process(job, server)
+        status = 0 if job.is_done else _run_in_process(job)
         record = read_record(job.folder)
         if status or record is None:
             hint = f"; {GOES_ON}" if status < 0 else ""
@@ -117,18 +108,13 @@ def describe_protocols(request: Request, *others: Request) -> str:
     return f"protocol, by default: {taken} ({apart}PROTOCOL=<name> sets one for all)"
 
 
-def _run_in_process(job: _Job, server: ForkServer | None) -> int:
+def _run_in_process(job: _Job) -> int:
     """Run `fsbench run` in a process of its own, wait for it, and return its exit status.
 
     The process ends when this one is interrupted or killed. Its progress goes to the standard error, since the table
-    alone is output. Of several processes of one run each starts from nothing.
+    alone is output.
     """
-    arguments = [*(["--debug"] if job.debug else []), "run", *job.arguments]
-    child: subprocess.Popen[bytes] | ForkedCell
-    if server is not None and job.processes == 1:
-        child = server.start(arguments)
-    else:
-        child = subprocess.Popen([sys.executable, "-m", "fsbench", *arguments], stdout=STDERR, env=child_environment())
+    child = start_run([*(["--debug"] if job.debug else []), "run", *job.arguments])
     with sigterm_exits():
         try:
             return child.wait()

@@ -1,9 +1,8 @@
 """Executors run the cells of a grid, in processes of this machine or as jobs of submitit (SLURM, or a stand-in).
 
-A cell is a process of its own either way, so that its memory is its own and its failure, too; on this machine cells
-are forks of one that has imported the suite, where that is safe. A cell ends when the process that started it does (of
-a job, the job's: SLURM's jobs go on without the grid). With several devices on
-SLURM every task of the job is one rank, as Lightning's own SLURM support wants it.
+A cell is a process of its own either way, so that its memory is its own and its failure, too. It ends when the
+process that started it does (of a job, the job's: SLURM's jobs go on without the grid). With several devices on SLURM
+every task of the job is one rank, as Lightning's own SLURM support wants it.
 """
 
 import os
@@ -12,11 +11,10 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from fsbench.engine.machine.fork_server import ForkedCell, ForkServer
+from fsbench.engine.machine.run_process import start_run
 from fsbench.engine.machine.watchdog import changed_environment, child_environment, safe_imports
 from fsbench.errors import SettingsError
 
@@ -51,12 +49,8 @@ class Executor(Protocol):
 def run_cell(arguments: Sequence[str], log: Path) -> int:
     """Call `fsbench run` in a process of its own and return the exit status."""
     with log.open("a") as out:
-        ended = subprocess.run(_command(arguments), stdout=out, stderr=out, env=child_environment(), check=False)
-    return ended.returncode
-
-
-def _command(arguments: Sequence[str]) -> list[str]:
-    return [sys.executable, "-m", "fsbench", "run", *arguments]
+        command = [sys.executable, "-m", "fsbench", "run", *arguments]
+        return subprocess.run(command, stdout=out, stderr=out, env=child_environment(), check=False).returncode
 
 
 class LocalProcesses:
@@ -66,33 +60,13 @@ class LocalProcesses:
         self.at_once = at_once
 
     def start(self, jobs: Sequence[Job]) -> list[Running]:
-        return [self._start(job) for job in jobs]
-
-    def _start(self, job: Job) -> "_Process":
-        server = self._server if job.tasks == 1 else None
-        if server is not None:
-            return _Process(server.start(["run", *job.arguments], job.log))
-        with job.log.open("a") as out:
-            started = subprocess.Popen(
-                _command(job.arguments),
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                env=child_environment(),
-                start_new_session=True,  # Ctrl-C reaches this process alone, which then stops them all
-            )
-        return _Process(started)
-
-    @cached_property
-    def _server(self) -> ForkServer | None:
-        """The process that jobs of one process are forks of, started with the first of them."""
-        return ForkServer.spawned()
+        return [_Process(start_run(["run", *job.arguments], job.log)) for job in jobs]
 
 
 class _Process:
     """A job in a session of its own."""
 
-    def __init__(self, process: "subprocess.Popen[bytes] | ForkedCell"):
+    def __init__(self, process: subprocess.Popen[bytes]):
         self.process = process
 
     def poll(self) -> int | None:
@@ -100,18 +74,12 @@ class _Process:
 
     def stop(self) -> None:
         if self.process.poll() is None:
-            self._signal(signal.SIGINT)
+            os.killpg(self.process.pid, signal.SIGINT)
             try:
                 self.process.wait(timeout=30)
             except subprocess.TimeoutExpired:
-                self._signal(signal.SIGKILL)
+                os.killpg(self.process.pid, signal.SIGKILL)
                 self.process.wait()
-
-    def _signal(self, sent: int) -> None:
-        if isinstance(self.process, ForkedCell):
-            self.process.send_signal(sent)
-        else:
-            os.killpg(self.process.pid, sent)
 
 
 TIMEOUT_MIN = 24 * 60

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 
 from fsbench.backbones.base import BackboneConfig
-from fsbench.backbones.meta_device import meta_device
 from fsbench.core.classifier import Classifier, drawing, drawing_for_the_run
 from fsbench.data.batch import ImageEpisode
 from fsbench.errors import SettingsError
@@ -125,7 +124,7 @@ class FineTuned(Classifier):
         net = self.backbone.meta_network()
         if self.schedule.alpha:
             check_encoder(net)
-        with meta_device():
+        with torch.device("meta"):
             adapters.insert(net, self.tuning)
         self._tuned = sum(p.numel() for p in net.parameters() if p.requires_grad)
 

@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsbench.backbones.base import BackboneConfig, FrozenBackbone
-from fsbench.backbones.meta_device import meta_device
 from fsbench.backbones.timm_names import to_timm_names
 from fsbench.backbones.weight_files import check_keys, state_digest
 from fsbench.engine.checkpoint import TRAINED_ON, read_checkpoint
@@ -116,7 +115,7 @@ class FrozenPSPNet(FrozenBackbone):
                 f"the weights for {self.name} hold no base learner (cls.4.* or base_learner.2.*); expected a PSPNet "
                 "trained on base classes: train one with METHOD=pspnet, or give an authors' file"
             )
-        with meta_device():
+        with torch.device("meta"):
             own = PSPNet(self.spec.kind, len(bias) - 1).state_dict()
         counts = {k: torch.zeros((), dtype=torch.int64) for k in own if k.endswith("num_batches_tracked")}
         state = counts | state

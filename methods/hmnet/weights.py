@@ -6,7 +6,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from fsbench.backbones.meta_device import meta_device
 from fsbench.backbones.weight_files import check_keys
 from fsbench.core.released_format import ReleasedFormat
 from methods.hmnet.pspnet import CUTS, PSPNet
@@ -78,7 +77,7 @@ def from_imagenet(kind: Literal["resnet50", "vgg16"], state: dict[str, Tensor], 
             layer = sum(int(index) >= cut for cut in CUTS[1:])
             if layer < len(CUTS) - 1:
                 renamed[f"layer{layer}.{int(index) - CUTS[layer]}.{name}"] = value
-    with meta_device():
+    with torch.device("meta"):
         own = {k: v for k, v in PSPNet(kind, 1).state_dict().items() if k.startswith("layer")}
     counts = {k: torch.zeros((), dtype=torch.int64) for k in own if k.endswith("num_batches_tracked")}
     check_keys(own, counts | renamed, what)

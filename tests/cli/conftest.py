@@ -79,7 +79,7 @@ def warm_process() -> Iterator[Warm]:
 def warm(warm_process: Warm, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """warm(*arguments) -> the finished `fsbench` command, like `fsbench`, in a fork of a process that is ready.
 
-    For one process and one device: the command itself starts others as always, from nothing.
+    The runs that it starts are forks, too; those of several processes start from nothing.
     """
 
     def call(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:

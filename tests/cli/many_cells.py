@@ -9,20 +9,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fsbench.process import begin
+from fsbench.config.build import parse
+from fsbench.engine.experiment import Experiment
+from fsbench.engine.machine.process_group import leaving_process_group
+from fsbench.engine.run import run
 
 
 def main(files: Sequence[str]) -> int:
-    # only now: what they register for the process's end must run before what `begin` does
-    from fsbench.config.build import parse
-    from fsbench.engine.experiment import Experiment
-    from fsbench.engine.run import run
-
-    for arguments in json.loads(Path(files[0]).read_text()):
-        run(Experiment(parse(arguments)))
+    with leaving_process_group():
+        for arguments in json.loads(Path(files[0]).read_text()):
+            run(Experiment(parse(arguments)))
     return 0
 
 
 if __name__ == "__main__":
-    end = begin()  # the group of ranks is left before the process ends, as by `python -m fsbench`
-    sys.exit(end.run(lambda: main(sys.argv[1:])))
+    sys.exit(main(sys.argv[1:]))

@@ -1,7 +1,5 @@
-"""Callbacks that stop a training or an evaluation in its middle, lose its workers, or tell of its process."""
+"""Callbacks that stop a training or an evaluation in its middle, or lose its workers."""
 
-import gc
-import json
 import multiprocessing
 import time
 from pathlib import Path
@@ -60,16 +58,3 @@ def pause_after(episodes: int) -> list[str]:
 def pause_training(goes_on: Path) -> list[str]:
     """Return the options of `fsbench run` that pause a training until a file is there."""
     return ["--trainer.callbacks+=tests.cli.pausing.PauseTraining", f"--trainer.callbacks.goes_on={goes_on}"]
-
-
-class TellProcess(Callback):
-    """Write how the process of a run began into `file`."""
-
-    def __init__(self, file: str):
-        self.file = Path(file)
-        self.threads = len(list(Path("/proc/self/task").iterdir()))
-
-    def on_test_start(self, trainer: L.Trainer, *args: object, **kwargs: object) -> None:
-        forked = multiprocessing.parent_process() is not None
-        facts = {"forked": forked, "frozen": gc.get_freeze_count(), "threads_at_first": self.threads}
-        self.file.write_text(json.dumps(facts))

@@ -76,8 +76,7 @@ def test_bench_prints_it_before_the_first_run(tmp_path, capsys, monkeypatch):
 def test_runs_of_several_protocols_are_counted_together(blocks_folder, tmp_path, capsys, monkeypatch):
     """Each is checked before the first one starts, and named with its protocol."""
     started = []
-    monkeypatch.setattr(benches.ForkServer, "forked", lambda: None)
-    monkeypatch.setattr(benches, "_run_in_process", lambda job, server: started.append(job.label) or 1)
+    monkeypatch.setattr(benches, "_run_in_process", lambda job: started.append(job.label) or 1)
     data = ["--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}"]
 
     def request(name: str, *folds: int) -> Request:
