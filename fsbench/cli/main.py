@@ -6,25 +6,33 @@ from collections.abc import Sequence
 
 from fsbench.cli import (
     bench,
+    board,
+    bundle,
+    cache,
+    check_method,
+    checkpoint,
     compare,
+    completion,
     cost,
+    data,
     demo,
+    doctor,
     explain,
     grid,
+    manifest,
+    new,
     predict,
     regress,
     report,
     reproduce,
+    start,
     table,
-)
+    weights,
+)  # fmt: skip
 from fsbench.cli import (
     list as listing,
 )
-from fsbench.cli.begin import completion, doctor, start
-from fsbench.cli.extend import check_method, new
-from fsbench.cli.inputs import cache, checkpoint, data, manifest, weights
 from fsbench.cli.parser import Parser, build_parser, set_verbosity
-from fsbench.cli.share import board, bundle
 from fsbench.errors import GOES_ON, FsbenchError, SettingsError, SeveralErrors, describe, user_message
 from fsbench.paths import cache_size
 from fsbench.progress import shows_bar

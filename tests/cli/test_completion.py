@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from fsbench.cli.begin.completion import SHELLS
+from fsbench.cli.completion import SHELLS
 from fsbench.cli.main import main
 from fsbench.paths import REPOSITORY
 

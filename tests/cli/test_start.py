@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from fsbench.cli.begin import start
+from fsbench.cli import start
 from fsbench.cli.main import main
 from fsbench.grid.spec import read_grid
 

@@ -1,1 +1,0 @@
-"""Subcommands of the first hour: is everything there, and a first run."""

@@ -1,1 +1,0 @@
-"""Subcommands for who adds a method or a data set of their own."""

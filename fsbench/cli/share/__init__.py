@@ -1,1 +1,0 @@
-"""Subcommands that hand results to others and take theirs: bundles and their checks."""
