@@ -31,7 +31,7 @@ from fsbench.protocols.draw import draw_manifest
 from fsbench.records.record import read_record
 from fsbench.visualization.contact_sheet import choose
 from fsbench.visualization.masks import paint_slots
-from fsbench.visualization.tiles import resized
+from fsbench.visualization.tiles import fit_image
 
 OUT = Path(__file__).parent / "pictures"
 GREY, RED = "#888888", "#c81e1e"
@@ -66,7 +66,7 @@ def slots(index: Demo, name: str, classes: Sequence[int]) -> np.ndarray:
 
 def painted(image: np.ndarray, ways: np.ndarray) -> np.ndarray:
     """Ways and void as in all pictures of the suite, at about the size at which they are shown."""
-    return paint_slots(resized(image, (SIDE, SIDE)), ways)
+    return paint_slots(fit_image(image, (SIDE, SIDE)), ways)
 
 
 def support(index: Demo, episode: Episode, way: int, shot: int) -> np.ndarray:

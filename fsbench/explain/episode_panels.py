@@ -12,7 +12,7 @@ from fsbench.explain.capabilities import HasCoarseMasks, HasQueryMaps, HasScanMe
 from fsbench.explain.coarse_masks import binary_sum
 from fsbench.explain.scan_memory import memory_panels
 from fsbench.visualization.captions import iou_caption
-from fsbench.visualization.episodes import draw_cross, object_center, pixels_of
+from fsbench.visualization.episodes import draw_cross, image_array, object_center
 from fsbench.visualization.masks import SCALE, heat_map, paint_errors, paint_slots
 from fsbench.visualization.regions import paint_regions
 from fsbench.visualization.sheet import KeyEntry, Panel, error_key
@@ -69,7 +69,7 @@ def prediction_panels(
         ious: IoU of each way.
         pixel: Query point whose attention is drawn, as shares of height and width; None: the object's center.
     """
-    query, hidden = pixels_of(episode.images[int(episode.query[0])]), episode.without_truth()
+    query, hidden = image_array(episode.images[int(episode.query[0])]), episode.without_truth()
     truth = episode.known_truth().label_maps[0].cpu().numpy()
     shown = [way for way in range(1, len(ious) + 1) if (truth == way).any()]
     errors = paint_errors(query, label_map, truth)
@@ -136,7 +136,7 @@ def _support_attention(
     panels = [("looks from", draw_cross(query, int(row * query.shape[0]), int(column * query.shape[1])))]
     maps = {name: values.cpu().numpy() for name, values in method.support_attention(episode, row, column).items()}
     for shot, image in enumerate(episode.support[0, 0].tolist()):
-        support = pixels_of(episode.images[image])
+        support = image_array(episode.images[image])
         masked, unmasked = maps["attention"][shot], maps["without the mask"][shot]
         removed = float(unmasked[masked == 0].sum() / max(unmasked.sum(), 1e-12))
         panels += [(name, heat_map(values[shot], support)) for name, values in maps.items()]

@@ -144,9 +144,9 @@ def explain_episodes(
 
 def _episode_panels(episode: EpisodeBatch, class_names: Sequence[str]) -> EpisodePanels:
     names = [class_names[class_id - 1] for class_id in episode.known_truth().classes[0].tolist()]
-    panels = [(support.caption, support.painted()) for support in batch_support_images(episode, names)]
+    panels = [(support.caption, support.paint()) for support in batch_support_images(episode, names)]
     query = batch_query_image(episode, names)
-    return EpisodePanels(names, [*panels, ("query", query.pixels), (query.caption, query.painted())])
+    return EpisodePanels(names, [*panels, ("query", query.pixels), (query.caption, query.paint())])
 
 
 def _predict(

@@ -10,7 +10,7 @@ from fsbench.errors import SettingsError
 from fsbench.explain.coarse_masks import EpisodeMasks, MaskScores, episode_masks
 from fsbench.explain.pixel_features import PixelSample, write_tsne
 from fsbench.files import write_text
-from fsbench.visualization.episodes import draw_cross, object_center, pixels_of
+from fsbench.visualization.episodes import draw_cross, image_array, object_center
 from fsbench.visualization.masks import SCALE, heat_map, paint_slots
 from fsbench.visualization.sheet import Panel, write_sheet
 
@@ -131,11 +131,11 @@ def _drawn_entry(masks: EpisodeMasks, attention: PixelAttention) -> dict[str, An
 def mask_panels(masks: EpisodeMasks) -> list[Panel]:
     """Draw the supports, the truth, and every kind of mask: its sum before the threshold, and the binary mask."""
     episode = masks.episode
-    query = pixels_of(episode.images[int(episode.query[0])])
+    query = image_array(episode.images[int(episode.query[0])])
     panels = []
     supports = zip(episode.support[0, 0].tolist(), episode.support_masks[0, 0], strict=True)
     for shot, (row, mask) in enumerate(supports, 1):
-        panels.append((f"support {shot}", paint_slots(pixels_of(episode.images[row]), mask.cpu().numpy())))
+        panels.append((f"support {shot}", paint_slots(image_array(episode.images[row]), mask.cpu().numpy())))
     truth = episode.known_truth().label_maps[0]
     panels.append((f"{int(episode.episodes[0])}: truth", paint_slots(query, truth.cpu().numpy())))
     for name, mask in masks.masks.items():
@@ -149,14 +149,14 @@ def mask_panels(masks: EpisodeMasks) -> list[Panel]:
 def pixel_attention(experiment: Experiment, masks: EpisodeMasks, point: tuple[float, float] | None) -> PixelAttention:
     """Draw the attention of a query point (shares of height and width; None: the object's center) to the supports."""
     episode = masks.episode
-    query = pixels_of(episode.images[int(episode.query[0])])
+    query = image_array(episode.images[int(episode.query[0])])
     row, column = _pixel_at(episode.known_truth().label_maps[0].cpu().numpy() == 1, query.shape[0], point)
     method = cast(Any, experiment.method)
     weights = method.attention_of(episode.without_truth(), row, column).cpu().numpy()
     attention = PixelAttention((row, column))
     attention.panels.append((f"{int(episode.episodes[0])}: query", draw_cross(query, row, column)))
     for shot, values in enumerate(weights):
-        support = pixels_of(episode.images[int(episode.support[0, 0, shot])])
+        support = image_array(episode.images[int(episode.support[0, 0, shot])])
         mask = episode.support_masks[0, 0, shot]
         share = float(values[mask.cpu().numpy()].sum() / weights.sum())
         attention.shares.append(share)

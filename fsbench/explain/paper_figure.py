@@ -27,7 +27,7 @@ from fsbench.visualization.figure import PROPORTION, FigureRow, check_suffix, ti
 from fsbench.visualization.masks import paint_errors, paint_slots
 from fsbench.visualization.palette import Color
 from fsbench.visualization.sheet import error_colors, way_key
-from fsbench.visualization.tiles import resized
+from fsbench.visualization.tiles import fit_image
 
 EPISODES = 8
 """Episodes of a figure that names none."""
@@ -168,26 +168,26 @@ def _column(index: SegmentationIndex, episode: Episode, runs: Mapping[str, _Run]
     query = query_image(index, episode)
     truth = resize_labels(query.slots, *query.pixels.shape[:2])
     crop = _crop(truth)
-    pixels = resized(crop.of(query.pixels), size)
+    pixels = fit_image(crop.cut(query.pixels), size)
     absent = f"no {', no '.join(names)}"
-    cells.append(_Cell("truth", paint_slots(pixels, crop.of(truth)), "" if query.ways else absent))
+    cells.append(_Cell("truth", paint_slots(pixels, crop.cut(truth)), "" if query.ways else absent))
     for label, run in runs.items():
         frame = load_protocol(run.predictions.record.header["protocol"]).frame
         stored = over_image(run.predictions.label_map(episode.index), frame)
-        predicted = crop.of(resize_labels(stored, *truth.shape))
+        predicted = crop.cut(resize_labels(stored, *truth.shape))
         note = iou_caption(run.ious[episode.index], query.ways) if query.ways else ""
         if not query.ways:
             note = "false alarm" if predicted.any() else "rightly nothing"
         cells.append(_Cell(label, paint_slots(pixels, predicted), note))
         if len(runs) <= ERRORS_OF:
-            cells.append(_Cell("errors", paint_errors(pixels, predicted, crop.of(truth))))
+            cells.append(_Cell("errors", paint_errors(pixels, predicted, crop.cut(truth))))
     return cells
 
 
 def _painted_support(support: LabeledImage, size: tuple[int, int]) -> np.ndarray:
     slots = resize_labels(support.slots, *support.pixels.shape[:2])
     crop = _crop(slots)
-    return paint_slots(resized(crop.of(support.pixels), size), crop.of(slots))
+    return paint_slots(fit_image(crop.cut(support.pixels), size), crop.cut(slots))
 
 
 def _crop(slots: np.ndarray) -> Crop:

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from fsbench.engine.experiment import Experiment
 from fsbench.files import write_text
-from fsbench.visualization.episodes import pixels_of
+from fsbench.visualization.episodes import image_array
 from fsbench.visualization.masks import SCALE, heat_map
 from fsbench.visualization.sheet import Panel, write_sheet
 
@@ -50,7 +50,7 @@ def explain_tuned_attention(experiment: Experiment, out: Path, batches: int, fig
         names = [data.dataset.class_names[class_id - 1] for class_id in episode.classes]
         for row, label in enumerate(episode.labels(key.device).tolist()):
             if len(rows) < figures:
-                image = pixels_of(episode.images[row])
+                image = image_array(episode.images[row])
                 named = {"key patches": maps.focus, "attention before": maps.before, "attention after": maps.after}
                 drawn = [(name, heat_map(values[row].cpu().numpy(), image)) for name, values in named.items()]
                 rows.append([(names[label], image), *drawn])

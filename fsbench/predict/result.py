@@ -13,9 +13,9 @@ from PIL import Image, ImageDraw
 
 from fsbench.data.image_io import voc_colors
 from fsbench.files import replacing
+from fsbench.visualization.fonts import font
 from fsbench.visualization.masks import paint_slots
 from fsbench.visualization.palette import DARK_LINE, WAY_COLORS
-from fsbench.visualization.words import font
 
 PREVIEW = 1600
 """Longest side of an overlay in pixels."""

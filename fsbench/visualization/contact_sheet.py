@@ -13,7 +13,7 @@ from fsbench.visualization.episodes import query_image, support_images
 from fsbench.visualization.masks import paint_errors, paint_slots
 from fsbench.visualization.palette import ERROR_COLORS
 from fsbench.visualization.sheet import KeyEntry, Panel, error_key, write_sheet
-from fsbench.visualization.tiles import resized
+from fsbench.visualization.tiles import fit_image
 
 TILE = (224, 168)
 MAX_SHOTS = 2
@@ -71,9 +71,9 @@ def contact_sheet(
 def _draw_row(
     index: SegmentationIndex, episode: Episode, prediction: DrawnPrediction, earlier: np.ndarray | None
 ) -> list[Panel]:
-    panels = [(support.caption, support.painted(TILE)) for support in support_images(index, episode, MAX_SHOTS)]
+    panels = [(support.caption, support.paint(TILE)) for support in support_images(index, episode, MAX_SHOTS)]
     query = query_image(index, episode)
-    pixels = resized(query.pixels, TILE)
+    pixels = fit_image(query.pixels, TILE)
     names = [index.class_names[class_id - 1] for class_id in episode.classes]
     panels.append((f"{episode.index}: {query.caption}", paint_slots(pixels, query.slots)))
     panels.append((presence_caption(names, prediction.present), paint_slots(pixels, prediction.label_map)))

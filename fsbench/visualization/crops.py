@@ -13,7 +13,7 @@ class Crop(NamedTuple):
     height: int
     width: int
 
-    def of(self, array: np.ndarray) -> np.ndarray:
+    def cut(self, array: np.ndarray) -> np.ndarray:
         """Return the part of an image (H, W, 3) or a label map (H, W)."""
         return np.ascontiguousarray(array[self.top : self.top + self.height, self.left : self.left + self.width])
 

@@ -15,7 +15,7 @@ from fsbench.data.label_maps import way_labels
 from fsbench.episodes.episode import Episode
 from fsbench.visualization.captions import truth_caption
 from fsbench.visualization.masks import paint_slots
-from fsbench.visualization.tiles import resized
+from fsbench.visualization.tiles import fit_image
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,11 +39,11 @@ class LabeledImage(NamedTuple):
     @property
     def ways(self) -> list[int]:
         """The ways that the image shows, from 1."""
-        return _ways_of(self.slots)
+        return _foreground_ways(self.slots)
 
-    def painted(self, size: tuple[int, int] | None = None) -> np.ndarray:
+    def paint(self, size: tuple[int, int] | None = None) -> np.ndarray:
         """Return the image with its ways over it, at its own size or fitted into `size` (width, height)."""
-        return paint_slots(self.pixels if size is None else resized(self.pixels, size), self.slots)
+        return paint_slots(self.pixels if size is None else fit_image(self.pixels, size), self.slots)
 
 
 def support_images(index: SegmentationIndex, episode: Episode, shots: int | None = None) -> list[LabeledImage]:
@@ -61,7 +61,7 @@ def query_image(index: SegmentationIndex, episode: Episode) -> LabeledImage:
     """Read an episode's query and its truth from a data set."""
     slots = way_labels(index.label_map(episode.query), index.label_values(episode.query, episode.classes))
     names = [index.class_names[class_id - 1] for class_id in episode.classes]
-    return LabeledImage(truth_caption(names, _ways_of(slots)), _read_pixels(index, episode.query), slots)
+    return LabeledImage(truth_caption(names, _foreground_ways(slots)), _read_pixels(index, episode.query), slots)
 
 
 def _read_pixels(index: SegmentationIndex, name: str) -> np.ndarray:
@@ -75,21 +75,23 @@ def batch_support_images(episode: "EpisodeBatch", names: Sequence[str]) -> list[
         ways = zip(episode.support[0, slot - 1].tolist(), episode.support_masks[0, slot - 1], strict=True)
         for shot, (row, mask) in enumerate(ways, 1):
             slots = mask.cpu().numpy().astype(np.uint8) * slot
-            images.append(LabeledImage(f"support {shot}: {name}", pixels_of(episode.images[row]), slots))
+            images.append(LabeledImage(f"support {shot}: {name}", image_array(episode.images[row]), slots))
     return images
 
 
 def batch_query_image(episode: "EpisodeBatch", names: Sequence[str]) -> LabeledImage:
     """Return the query and the truth of a batch of one episode, whose ways have `names`."""
     slots = episode.known_truth().label_maps[0].cpu().numpy()
-    return LabeledImage(truth_caption(names, _ways_of(slots)), pixels_of(episode.images[int(episode.query[0])]), slots)
+    return LabeledImage(
+        truth_caption(names, _foreground_ways(slots)), image_array(episode.images[int(episode.query[0])]), slots
+    )
 
 
-def _ways_of(slots: np.ndarray) -> list[int]:
+def _foreground_ways(slots: np.ndarray) -> list[int]:
     return [way for way in np.unique(slots).tolist() if way not in (0, VOID)]
 
 
-def pixels_of(image: "Tensor") -> np.ndarray:
+def image_array(image: "Tensor") -> np.ndarray:
     """Convert an image tensor (3, H, W), uint8 or float32 in 0..255, to an array (H, W, 3) uint8."""
     return np.ascontiguousarray(image.round().byte().permute(1, 2, 0).cpu().numpy())
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from fsbench.errors import SettingsError
 from fsbench.files import replacing
+from fsbench.visualization.fonts import font, font_file, shorten
 from fsbench.visualization.palette import DARK_LINE, LIGHT_TEXT, Color, hex_color
-from fsbench.visualization.tiles import letterboxed
-from fsbench.visualization.words import font, font_file, shortened_to
+from fsbench.visualization.tiles import letterbox
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,7 +59,7 @@ def check_suffix(path: Path) -> None:
 
 
 def tile_size(columns: int) -> tuple[int, int]:
-    """Return width and height in pixels of the tiles of a figure with so many columns."""
+    """Return width and height in pixels of the tiles of a figure with this many columns."""
     width = _tile_width(columns)
     return round(width * DPI), round(width * PROPORTION * DPI)
 
@@ -121,11 +121,11 @@ def _figure(headings: Sequence[str], rows: Sequence[FigureRow], key: Sequence[tu
     size = tile_size(len(headings))
     for column, heading in enumerate(headings):
         left = LABEL + column * (tile + GAP)
-        text = shortened_to(heading, tile * DPI, LETTERS)
+        text = shorten(heading, tile * DPI, LETTERS)
         figure.text((left + tile / 2) / width, 1 - 0.3 * HEADING / height, text, ha="center", va="top")
     for number, row in enumerate(rows):
         bottom = height - HEADING - high - number * (high + GAP)
-        label = "\n".join(shortened_to(line, high * DPI, LETTERS) for line in _two_lines(row.label, high))
+        label = "\n".join(shorten(line, high * DPI, LETTERS) for line in _two_lines(row.label, high))
         figure.text(
             (LABEL - 0.04) / width, (bottom + high / 2) / height, label, rotation=90, ha="right", va="center",
             multialignment="center",
@@ -133,7 +133,7 @@ def _figure(headings: Sequence[str], rows: Sequence[FigureRow], key: Sequence[tu
         for column, (pixels, note) in enumerate(zip(row.tiles, row.notes, strict=True)):
             left = LABEL + column * (tile + GAP)
             axes = figure.add_axes((left / width, bottom / height, tile / width, high / height))
-            axes.imshow(letterboxed(pixels, size), interpolation="none", aspect="auto")
+            axes.imshow(letterbox(pixels, size), interpolation="none", aspect="auto")
             axes.set_axis_off()
             if note:
                 ground = {"facecolor": hex_color(DARK_LINE), "edgecolor": "none", "pad": 1}

@@ -52,10 +52,10 @@ def paint_slots(
     slots = resize_labels(slots.astype(np.uint8), *pixels.shape[:2])
     void = slots == VOID
     ways = np.where(void, 0, slots) if void.any() else slots
-    colored = _colored(ways, colors)
+    colored = _label_colors(ways, colors)
     painted = hatch(_lay_over(pixels, ways, colored, fill), void)
     inner, outer = _outline(ways, line_width(pixels.shape))
-    return np.asarray(cv2.copyTo(colored, inner, _darkened(painted, outer)), dtype=np.uint8)
+    return np.asarray(cv2.copyTo(colored, inner, _darken(painted, outer)), dtype=np.uint8)
 
 
 def paint_mask(pixels: np.ndarray, mask: np.ndarray, color: Color) -> np.ndarray:
@@ -67,8 +67,8 @@ def paint_errors(pixels: np.ndarray, prediction: np.ndarray, truth: np.ndarray) 
     """Lay the colors of errors over the gray image, see `error_map`, and hatch void."""
     kinds = resize_labels(error_map(prediction, truth), *pixels.shape[:2])
     shown = np.where(kinds == VOID, 0, kinds)
-    painted = hatch(_lay_over(gray(pixels), shown, _colored(shown, ERROR_COLORS), ERROR_FILL), kinds == VOID)
-    return _darkened(painted, _outline(shown, line_width(pixels.shape))[1])
+    painted = hatch(_lay_over(gray(pixels), shown, _label_colors(shown, ERROR_COLORS), ERROR_FILL), kinds == VOID)
+    return _darken(painted, _outline(shown, line_width(pixels.shape))[1])
 
 
 def heat_map(values: np.ndarray, image: np.ndarray, limits: tuple[float, float] | None = None) -> np.ndarray:
@@ -105,7 +105,7 @@ def hatch(pixels: np.ndarray, where: np.ndarray) -> np.ndarray:
     return painted
 
 
-def _colored(labels: np.ndarray, colors: np.ndarray) -> np.ndarray:
+def _label_colors(labels: np.ndarray, colors: np.ndarray) -> np.ndarray:
     """Return the color (H, W, 3) of every label (H, W); that of 0 means nothing."""
     table = colors[(np.arange(256) - 1) % len(colors)].astype(np.uint8)
     return np.asarray(cv2.LUT(cv2.merge([labels] * 3), table[None]), dtype=np.uint8)  # much faster than indexing
@@ -117,7 +117,7 @@ def _lay_over(pixels: np.ndarray, labels: np.ndarray, colored: np.ndarray, opaci
     return np.asarray(cv2.copyTo(blended, labels, pixels.copy()), dtype=np.uint8)
 
 
-def _darkened(pixels: np.ndarray, line: np.ndarray) -> np.ndarray:
+def _darken(pixels: np.ndarray, line: np.ndarray) -> np.ndarray:
     dark = np.broadcast_to(np.array(DARK_LINE, dtype=np.uint8), pixels.shape)
     return np.asarray(cv2.copyTo(np.ascontiguousarray(dark), line, pixels), dtype=np.uint8)
 

@@ -1,4 +1,4 @@
-"""The colors of every picture and page, kept apart also by people who do not see red, green or blue as others do.
+"""The colors of every image and page, kept apart also by people who do not see red, green or blue as others do.
 
 All are RGB. The least distance of two colors of a set, in CIELAB, is above 25 under normal sight and under simulated
 protanopia, deuteranopia and tritanopia (Machado et al., 2009).

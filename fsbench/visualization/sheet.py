@@ -7,9 +7,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from fsbench.files import replacing
+from fsbench.visualization.fonts import font, shorten
 from fsbench.visualization.palette import DARK_LINE, ERROR_COLORS, ERROR_NAMES, Color, way_color
-from fsbench.visualization.tiles import letterboxed
-from fsbench.visualization.words import font, shortened_to
+from fsbench.visualization.tiles import letterbox
 
 CAPTION = 18
 """Height of a caption in pixels."""
@@ -33,7 +33,7 @@ def error_colors() -> list[tuple[Color, str]]:
 
 
 def error_key() -> list[KeyEntry]:
-    """Return the key of pictures of errors."""
+    """Return the key of error maps."""
     return [*error_colors(), "hatched: void"]
 
 
@@ -62,8 +62,8 @@ def write_sheet(
     for y, row in enumerate(rows):
         for x, (caption, pixels) in enumerate(row):
             left, top = GAP + x * across, GAP + y * down
-            draw.text((left, top + 2), shortened_to(caption, tile[0], TEXT), fill=DARK_LINE, font=font(TEXT))
-            sheet.paste(Image.fromarray(letterboxed(pixels, tile)), (left, top + CAPTION))
+            draw.text((left, top + 2), shorten(caption, tile[0], TEXT), fill=DARK_LINE, font=font(TEXT))
+            sheet.paste(Image.fromarray(letterbox(pixels, tile)), (left, top + CAPTION))
     for number, line in enumerate(lines):
         _draw_line(draw, line, size[1] + number * CAPTION)
     with replacing(path) as temporary:
@@ -82,7 +82,7 @@ def _key_lines(key: Iterable[KeyEntry], width: float) -> Iterable[list[Piece]]:
         if isinstance(entry, str):
             if line:
                 yield line
-            for text in _wrapped(entry, width):
+            for text in _wrap(entry, width):
                 yield [(None, text, 0.0)]
             line, at = [], 0.0
             continue
@@ -97,7 +97,7 @@ def _key_lines(key: Iterable[KeyEntry], width: float) -> Iterable[list[Piece]]:
         yield line
 
 
-def _wrapped(text: str, width: float) -> list[str]:
+def _wrap(text: str, width: float) -> list[str]:
     """Break a text at words."""
     lines: list[str] = []
     line = ""

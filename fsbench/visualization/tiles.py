@@ -7,7 +7,7 @@ GROUND = 236
 """Gray level of a tile beside its image."""
 
 
-def resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def fit_image(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resize an image (H, W, 3) uint8 to fit into `size` (width, height), keeping its proportions."""
     height, width = pixels.shape[:2]
     scale = min(size[0] / width, size[1] / height)
@@ -15,10 +15,10 @@ def resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(Image.fromarray(pixels).resize(fitted, Image.Resampling.BILINEAR))
 
 
-def letterboxed(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def letterbox(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Put an image, resized to fit, into the middle of a light gray tile (height, width, 3) of `size` (width,
     height)."""
-    fitted = resized(pixels, size)
+    fitted = fit_image(pixels, size)
     tile = np.full((size[1], size[0], 3), GROUND, dtype=np.uint8)
     top, left = (size[1] - fitted.shape[0]) // 2, (size[0] - fitted.shape[1]) // 2
     tile[top : top + fitted.shape[0], left : left + fitted.shape[1]] = fitted

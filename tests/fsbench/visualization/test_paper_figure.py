@@ -97,5 +97,5 @@ def test_a_crop_holds_the_object(box, expected):
     mask = np.zeros((60, 200), dtype=bool)
     mask[box[0] : box[1], box[2] : box[3]] = True
     crop = crop_around(mask, 3 / 4)
-    assert crop == expected and crop.of(mask).sum() == mask.sum()
-    assert crop.of(mask[..., None].repeat(3, 2)).shape == (crop.height, crop.width, 3)
+    assert crop == expected and crop.cut(mask).sum() == mask.sum()
+    assert crop.cut(mask[..., None].repeat(3, 2)).shape == (crop.height, crop.width, 3)

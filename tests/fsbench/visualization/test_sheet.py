@@ -9,7 +9,7 @@ from PIL import Image
 from fsbench.visualization.captions import iou_caption, presence_caption, truth_caption
 from fsbench.visualization.palette import DARK_LINE, ERROR_COLORS
 from fsbench.visualization.sheet import CAPTION, GAP, SWATCH, error_key, way_key, write_sheet
-from fsbench.visualization.tiles import GROUND, letterboxed
+from fsbench.visualization.tiles import GROUND, letterbox
 
 
 def blank(height: int, width: int) -> np.ndarray:
@@ -57,7 +57,7 @@ def test_a_long_key_is_broken(tmp_path):
 
 
 def test_letterboxed_keeps_proportions():
-    tile = letterboxed(blank(50, 100), (60, 60))
+    tile = letterbox(blank(50, 100), (60, 60))
     assert tile.shape == (60, 60, 3) and (tile[15:45] == 0).all() and (tile[:15] == GROUND).all()
 
 

@@ -1,4 +1,4 @@
-"""The letters of pictures."""
+"""The font of captions, and texts cut to a width."""
 
 from functools import cache
 from importlib.util import find_spec
@@ -23,7 +23,7 @@ def font(size: int) -> Any:
     return ImageFont.truetype(str(file), size) if file else ImageFont.load_default(size)
 
 
-def shortened_to(text: str, width: float, size: int) -> str:
+def shorten(text: str, width: float, size: int) -> str:
     """Cut a text of letters of `size` to `width` pixels."""
     if font(size).getlength(text) <= width:
         return text
