@@ -54,7 +54,7 @@ class Segmenter(Method):
 
     @property
     def encodes_together(self) -> bool:
-        """Whether images of a training batch go through the backbone together: on a GPU, which one cannot fill."""
+        """True if images of a training batch go through the backbone together: on a GPU, which one cannot fill."""
         return self.training and self.device.type == "cuda"
 
     def training_step(self, batch: EpisodeBatch, batch_idx: int) -> Tensor:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class ValidationSchedule:
-    """When a training validates.
+    """The moments at which a training validates.
 
     Attributes:
         first_epoch: the first epoch that ends with a validation.
@@ -49,7 +49,7 @@ class BestScore:
 
     @property
     def is_over(self) -> bool:
-        """Whether the training ends before the next epoch."""
+        """True if the training ends before the next epoch."""
         return self.patience is not None and self.waited >= self.patience
 
     def begin_epoch(self) -> None:

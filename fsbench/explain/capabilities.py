@@ -20,7 +20,7 @@ class HasCoarseMasks(Protocol):
     def coarse_masks(self, episode: EpisodeBatch) -> dict[int, Tensor]:
         """Return coarse masks (L, h, w) by scale."""
 
-    def attention_of(self, episode: EpisodeBatch, row: int, column: int) -> Tensor:
+    def pixel_attention(self, episode: EpisodeBatch, row: int, column: int) -> Tensor:
         """Return the attention (K, S, S) of a query pixel to the supports."""
 
     def pixel_features(self, episode: EpisodeBatch) -> dict[str, Tensor]:
@@ -31,7 +31,7 @@ class HasCoarseMasks(Protocol):
 class HasScanMemory(Protocol):
     """A method whose scan carries a state from the support to the query."""
 
-    def memory_of(self, episode: EpisodeBatch) -> dict[str, Tensor]:
+    def scan_memory(self, episode: EpisodeBatch) -> dict[str, Tensor]:
         """Return curves (points,) by name: similarity of the state to the support while the query of a 1-way episode is
         scanned."""
 

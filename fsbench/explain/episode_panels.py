@@ -42,15 +42,15 @@ PLOT_SIDE = 200
 """Side of a plot of curves in pixels."""
 
 
-def words_of(panels: Iterable[Panel]) -> list[KeyEntry]:
-    """Say in words what those of the panels show that are named in `KEYS`, each by the longest name in its caption."""
+def explain_captions(panels: Iterable[Panel]) -> list[KeyEntry]:
+    """Explain in words the captions that `KEYS` names, each by the longest name in it."""
     names = {max((part for part in KEYS if part in caption), key=len, default="") for caption, _ in panels}
     return [words for part, words in KEYS.items() if part in names]
 
 
-def key_of(panels: Iterable[Panel]) -> list[KeyEntry]:
-    """Say in words what the panels of a prediction show that captions alone do not explain."""
-    return [ERRORS, *error_key(), *words_of(panels)]
+def panel_key(panels: Iterable[Panel]) -> list[KeyEntry]:
+    """Explain in words and colors what the captions of a prediction's panels leave open."""
+    return [ERRORS, *error_key(), *explain_captions(panels)]
 
 
 def prediction_panels(
@@ -146,7 +146,7 @@ def _support_attention(
 
 def _scan_memory(method: HasScanMemory, episode: EpisodeBatch) -> list[Panel]:
     try:
-        curves = method.memory_of(episode)
+        curves = method.scan_memory(episode)
     except SettingsError:  # this run's method has no state
         return []
     return memory_panels(curves, "state ~ support", "query, as scanned", PLOT_SIDE)

@@ -12,7 +12,7 @@ from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import VoidPolicy
 from fsbench.engine.restore import check_counts, reopen_at
 from fsbench.errors import RecordError, user_message
-from fsbench.explain.episode_panels import key_of, prediction_panels
+from fsbench.explain.episode_panels import panel_key, prediction_panels
 from fsbench.explain.runs import read_comparable_records
 from fsbench.files import write_text
 from fsbench.metrics.confusion import way_ious
@@ -101,7 +101,7 @@ def compare_episodes(
 def write_episode_sheet(path: Path, episode: EpisodePanels) -> None:
     """Write a PNG: a row of supports and truth, then one row of each method, and a key."""
     rows = _rows(episode)
-    write_sheet(path, rows, (TILE, TILE), key_of(panel for row in rows for panel in row))
+    write_sheet(path, rows, (TILE, TILE), panel_key(panel for row in rows for panel in row))
 
 
 def _rows(episode: EpisodePanels) -> list[list[Panel]]:
@@ -132,7 +132,7 @@ def explain_episodes(
     for number, episode in episodes.items():
         episode.panels = [(f"episode {number}" if caption == "query" else caption, p) for caption, p in episode.panels]
     rows = [row for episode in episodes.values() for row in _rows(episode)]
-    write_sheet(out / "episodes.png", rows, (TILE, TILE), key_of(panel for row in rows for panel in row))
+    write_sheet(out / "episodes.png", rows, (TILE, TILE), panel_key(panel for row in rows for panel in row))
     numbers = [
         {"episode": number, "classes": episode.classes, **prediction.numbers}
         for number, episode in episodes.items()

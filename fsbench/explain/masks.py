@@ -152,7 +152,7 @@ def pixel_attention(experiment: Experiment, masks: EpisodeMasks, point: tuple[fl
     query = image_array(episode.images[int(episode.query[0])])
     row, column = _pixel_at(episode.known_truth().label_maps[0].cpu().numpy() == 1, query.shape[0], point)
     method = cast(Any, experiment.method)
-    weights = method.attention_of(episode.without_truth(), row, column).cpu().numpy()
+    weights = method.pixel_attention(episode.without_truth(), row, column).cpu().numpy()
     attention = PixelAttention((row, column))
     attention.panels.append((f"{int(episode.episodes[0])}: query", draw_cross(query, row, column)))
     for shot, values in enumerate(weights):

@@ -78,7 +78,7 @@ def draw_paper_figure(folders: Sequence[Path], path: Path, chosen: Sequence[int]
     if max(len(chosen), count if not chosen else 0) > MOST_EPISODES:
         raise SettingsError(f"{len(chosen) or count} episodes were asked for, expected at most {MOST_EPISODES}")
     records = read_comparable_records(folders, chosen)
-    runs = {label: _Run(_stored(record), _ious(record)) for label, record in records.items()}
+    runs = {label: _Run(_read_predictions(record), _ious(record)) for label, record in records.items()}
     first = next(iter(records.values()))
     numbers = list(chosen) or spread_episodes(next(iter(runs.values())).ious, _presence(first), count)
     index = open_dataset(first)
@@ -123,7 +123,7 @@ def spread_episodes(
     return [ranked[int((at + 0.5) * len(ranked) / count)] for at in range(count)]
 
 
-def _stored(record: Record) -> StoredPredictions:
+def _read_predictions(record: Record) -> StoredPredictions:
     stored = read_predictions(record)
     if stored is None:
         raise RecordError(
@@ -164,7 +164,7 @@ def _column(index: SegmentationIndex, episode: Episode, runs: Mapping[str, _Run]
     names = [index.class_names[class_id - 1] for class_id in episode.classes]
     cells = []
     for way, support in enumerate(support_images(index, episode, 1), 1):
-        cells.append(_Cell(f"support {way}" if len(names) > 1 else "support", _painted_support(support, size)))
+        cells.append(_Cell(f"support {way}" if len(names) > 1 else "support", _paint_support(support, size)))
     query = query_image(index, episode)
     truth = resize_labels(query.slots, *query.pixels.shape[:2])
     crop = _crop(truth)
@@ -184,7 +184,7 @@ def _column(index: SegmentationIndex, episode: Episode, runs: Mapping[str, _Run]
     return cells
 
 
-def _painted_support(support: LabeledImage, size: tuple[int, int]) -> np.ndarray:
+def _paint_support(support: LabeledImage, size: tuple[int, int]) -> np.ndarray:
     slots = resize_labels(support.slots, *support.pixels.shape[:2])
     crop = _crop(slots)
     return paint_slots(fit_image(crop.cut(support.pixels), size), crop.cut(slots))

@@ -46,7 +46,7 @@ def average_memory(experiment: Experiment, limit: int | None = None) -> tuple[di
     sums: dict[str, Tensor] = {}
     number = 0
     for episode in evaluated_episodes(experiment, limit):
-        for name, curve in cast(Any, experiment.method).memory_of(episode.without_truth()).items():
+        for name, curve in cast(Any, experiment.method).scan_memory(episode.without_truth()).items():
             sums[name] = sums.get(name, 0) + curve.double().cpu()
         number += 1
     return {name: total / number for name, total in sums.items()}, number

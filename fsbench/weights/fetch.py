@@ -84,7 +84,7 @@ class Fetcher:
         download(url, file.path, file, self.retry, INSTEAD)
 
     def _require_licence(self, name: str, file: WeightFile) -> None:
-        """Return once the user accepted the file's licence, now or before; SettingsError where he does not."""
+        """Return after the user accepted the file's licence, now or before; SettingsError where he does not."""
         note = weights_folder() / ACCEPTED
         accepted = _read_note(note)
         key = f"{file.licence or 'not stated'}, {file.licence_page or file.page}"

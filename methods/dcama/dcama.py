@@ -117,7 +117,7 @@ class DCAMA(OneWaySegmenter):
             coarse = self.model.coarse_masks(query, support, episode.support_masks[0, :1], generator)
         return {scale: masks[0] for scale, masks in coarse.items()}
 
-    def attention_of(self, episode: EpisodeBatch, row: int, column: int) -> Tensor:
+    def pixel_attention(self, episode: EpisodeBatch, row: int, column: int) -> Tensor:
         """Return the attention of a query pixel to the supports of the first way, (K, S, S) (§12).
 
         Mean over heads, blocks and scales, enlarged to the image.

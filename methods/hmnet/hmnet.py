@@ -171,7 +171,7 @@ class HMNet(Segmenter):
         )
         return self.head.losses(output, torch.stack(truth.label_maps))
 
-    def memory_of(self, episode: EpisodeBatch) -> dict[str, Tensor]:
+    def scan_memory(self, episode: EpisodeBatch) -> dict[str, Tensor]:
         """Return how much of the support the scan remembers in a 1-way episode; see `memory_curves`."""
         if self.head.mamba is None:
             raise SettingsError("this HMNet has no Mamba network, so there is no state to look at")

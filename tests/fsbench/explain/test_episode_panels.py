@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fsbench.explain.episode_panels import KEYS, words_of
+from fsbench.explain.episode_panels import KEYS, explain_captions
 
 
 def test_each_panel_is_named_by_its_own_words_alone():
@@ -12,8 +12,8 @@ def test_each_panel_is_named_by_its_own_words_alone():
         "cosine of the background": "cosine", "1/8 sum": " sum", "soft mask 1": "soft mask",
     }  # fmt: skip
     for caption, name in captions.items():
-        assert words_of([(caption, pixels)]) == ([] if name is None else [KEYS[name]])
-    assert words_of([("similarity to the background", pixels), ("similarity", pixels)]) == [
+        assert explain_captions([(caption, pixels)]) == ([] if name is None else [KEYS[name]])
+    assert explain_captions([("similarity to the background", pixels), ("similarity", pixels)]) == [
         KEYS["similarity"],
         KEYS["similarity to the background"],
     ]

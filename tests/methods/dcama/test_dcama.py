@@ -157,7 +157,7 @@ def test_what_is_explained_of_sampled_support_pixels_is_what_was_predicted_with(
     one = replace(episode, support=episode.support[:, :1], support_labels=episode.support_labels[:, :1])
     method(one)
     assert torch.equal(seen["coarse"], first[8])
-    assert method.attention_of(episode, 10, 20).shape == (2, 64, 64)
+    assert method.pixel_attention(episode, 10, 20).shape == (2, 64, 64)
 
 
 def test_the_attention_of_a_prediction_is_the_mean_of_its_coarse_masks(data):
