@@ -22,10 +22,10 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def _check(options: argparse.Namespace, extra: list[str]) -> int:
     # heavy: other commands spare it
-    from fsbench.contract.suite import chosen_checks, run_check, subject_of
+    from fsbench.contract.suite import build_subject, run_check, select_checks
 
-    names = chosen_checks([name.strip() for name in options.only.split(",") if name.strip()])
-    subject = subject_of(options.method, options.backbone, options.size, options.seed, (), options.episodes)
+    names = select_checks([name.strip() for name in options.only.split(",") if name.strip()])
+    subject = build_subject(options.method, options.backbone, options.size, options.seed, (), options.episodes)
     about = {
         "method": options.method,
         "backbone": subject.method.backbone.name,

@@ -55,19 +55,19 @@ def _list(options: argparse.Namespace, extra: list[str]) -> int:
     """Print the table of weights."""
     # spared until it is needed, as above
     from fsbench.paths import weights_folder
-    from fsbench.weights.state import as_json, here
+    from fsbench.weights.state import availability, entry_as_json
     from fsbench.weights.table import CheckpointSet
 
     entries = _entries()
     if options.json:
-        print_block(json.dumps([as_json(name, entry, used) for name, (entry, used) in entries.items()], indent=1))
+        print_block(json.dumps([entry_as_json(name, entry, used) for name, (entry, used) in entries.items()], indent=1))
         return 0
     rows = [("name", "size", "licence", "state", "used by")]
     for name, (entry, used) in entries.items():
         stated = ("not stated", "not stated")
         if not isinstance(entry, CheckpointSet):
             stated = (entry.size_in_words, entry.licence or "not stated")
-        rows.append((name, *stated, here(entry), _shorten(used, 38)))
+        rows.append((name, *stated, availability(entry), _shorten(used, 38)))
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     for row in rows:
         print_line("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]).rstrip())
@@ -134,7 +134,7 @@ def _fetch(options: argparse.Namespace, extra: list[str]) -> int:
 def _check(options: argparse.Namespace, extra: list[str]) -> int:
     """Print the verdict on each file; 1 if one is damaged, or named and not here."""
     # spared until it is needed, as above
-    from fsbench.weights.state import relative, state_of
+    from fsbench.weights.state import file_state, short_path
     from fsbench.weights.table import CheckpointSet, find
 
     entries = _entries()
@@ -146,13 +146,13 @@ def _check(options: argparse.Namespace, extra: list[str]) -> int:
         if isinstance(entry, CheckpointSet):
             verdicts += _check_checkpoints(name, entry, named=bool(options.names), load=not options.quick)
             continue
-        state = state_of(entry)
+        state = file_state(entry)
         verdict, problem = str(state.verdict), state.problem
         if state.usable and not options.quick:
             problem = _load_problem(name, entry.path)
             verdict = "does not load" if problem else verdict
         left = state.leftovers if state.verdict != "incomplete" else []
-        path = relative(entry.path)
+        path = short_path(entry.path)
         verdicts.append({"name": name, "file": path, "verdict": verdict, "problem": problem, "leftovers": left})
     failed = [v for v in verdicts if v["verdict"] in ("damaged", "does not load")]
     absent = [v for v in verdicts if v["verdict"] in ("missing", "incomplete")]
@@ -199,17 +199,19 @@ def _load_problem(name: str, path: Path) -> str:
 def _check_checkpoints(name: str, entry: "CheckpointSet", named: bool, load: bool) -> list[dict[str, Any]]:
     """Return the verdicts on the authors' checkpoints that are here; `named`: their absence is said as well."""
     # spared until it is needed, as above
-    from fsbench.weights.state import relative
+    from fsbench.weights.state import short_path
 
     present = entry.present()
     if not present:
-        absent = {"name": name, "file": relative(entry.path), "verdict": "missing", "problem": entry.by_hand}
+        absent = {"name": name, "file": short_path(entry.path), "verdict": "missing", "problem": entry.by_hand}
         return [{**absent, "leftovers": []}] if named else []
     verdicts = []
     for path in present:
         problem = _checkpoint_problem(path) if load else ""
         verdict = "does not load" if problem else "unverified"
-        verdicts.append({"name": name, "file": relative(path), "verdict": verdict, "problem": problem, "leftovers": []})
+        verdicts.append(
+            {"name": name, "file": short_path(path), "verdict": verdict, "problem": problem, "leftovers": []}
+        )
     return verdicts
 
 

@@ -10,7 +10,7 @@ from fsbench.config.needed_weights import fetch_command
 from fsbench.config.registry import is_shipped
 from fsbench.config.request import Request
 from fsbench.config.settings import file_settings, setting
-from fsbench.weights.state import relative
+from fsbench.weights.state import short_path
 from fsbench.weights.table import checkpoint_sets, weight_files
 
 
@@ -76,7 +76,7 @@ def _missing_weights(name: str) -> list[Missing]:
     file = weight_files().get(name)
     if file is None or file.path.is_file():
         return []
-    return [Missing("weights", name, relative(file.path), fetch_command(name))]
+    return [Missing("weights", name, short_path(file.path), fetch_command(name))]
 
 
 def missing_files(request: Request, values: Mapping[str, Any]) -> Iterator[Missing]:
@@ -108,7 +108,7 @@ def missing_checkpoint(method: str, path: str) -> list[Missing]:
         return []
     sets = [name for name, entry in checkpoint_sets().items() if method in entry.methods]
     command = fetch_command(sets[0]) if sets else "get it from the authors' page"
-    return [Missing("checkpoint", Path(path).parent.name, relative(Path(path)), command)]
+    return [Missing("checkpoint", Path(path).parent.name, short_path(Path(path)), command)]
 
 
 def distinct(missing: Iterable[Missing]) -> list[Missing]:

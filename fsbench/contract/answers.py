@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fsbench.contract.outcome import NotApplicableError, ViolationError
-from fsbench.contract.subject import Episode, Subject, results_of
+from fsbench.contract.subject import Episode, Subject, run_test_step
 from fsbench.core.method import Method
 from fsbench.core.prediction import Prediction
 from fsbench.data.batch import EpisodeBatch, ImageEpisode
@@ -72,7 +72,7 @@ def check_empty_query(subject: Subject) -> str:
     episode = subject.episode(4, query_shows=False)
     assert isinstance(episode, EpisodeBatch)
     _examine(subject.method, episode)
-    result = results_of(subject.method, episode)[0]
+    result = run_test_step(subject.method, episode)[0]
     counts = dict(zip(COUNTS, result.counts.T, strict=True))
     if int(counts["gt"].sum()) or int(counts["valid"][0]) != result.label_map.numel():
         raise ViolationError(

@@ -10,7 +10,7 @@ from fsbench.contract.episodes import CLASSES, training_batch, with_another_trut
 from fsbench.contract.outcome import NotApplicableError, ViolationError
 from fsbench.contract.subject import Answer, Episode, Subject, answer, answers, difference
 from fsbench.core.method import Method
-from fsbench.core.seeded_block import seeded
+from fsbench.core.seeded_block import seed_torch
 from fsbench.data.batch import EpisodeBatch, ImageEpisode
 
 EPISODES = 4
@@ -25,7 +25,7 @@ def check_truth(subject: Subject) -> str:
         if isinstance(episode, EpisodeBatch):
             changed, words = answer(subject.method, with_another_truth(episode, subject.seed)), "label maps, presence"
         else:
-            changed, words = _of_mixed_queries(subject.method, episode), "the order of the queries"
+            changed, words = _answer_mixed_queries(subject.method, episode), "the order of the queries"
         found = difference(answer(subject.method, episode), changed)
         if found is not None:
             raise ViolationError(
@@ -36,7 +36,7 @@ def check_truth(subject: Subject) -> str:
     return f"equal bits in {EPISODES} episodes where {words} and classes were exchanged"
 
 
-def _of_mixed_queries(method: Method, episode: ImageEpisode) -> Answer:
+def _answer_mixed_queries(method: Method, episode: ImageEpisode) -> Answer:
     """Answer an episode whose queries are mixed, which its order gives away else; the labels return in their order."""
     shape, supports = episode.query.shape, episode.support.numel()
     order = torch.randperm(episode.query.numel(), generator=torch.Generator().manual_seed(1))
@@ -84,9 +84,9 @@ def check_way_order(subject: Subject) -> str:
     worst = 0.0
     for index in range(EPISODES):
         episode = subject.episode(20 + index, ways)
-        before, after = answer(subject.method, episode), answer(subject.method, _turned(episode))
+        before, after = answer(subject.method, episode), answer(subject.method, _rotate_ways(episode))
         expected = before["label_map" if "label_map" in before else "labels"]
-        worst = max(worst, float(torch.ne(_renamed(after, ways), expected).float().mean()))
+        worst = max(worst, float(torch.ne(_restore_way_numbers(after, ways), expected).float().mean()))
     words = f"{worst:.2%} of an answer change with the order of the ways (at most {WAY_ORDER:.0%})"
     if subject.method.depends_on_way_order:
         raise NotApplicableError(f"the method says depends_on_way_order; {words}")
@@ -99,7 +99,7 @@ def check_way_order(subject: Subject) -> str:
     return words
 
 
-def _turned(episode: Episode) -> Episode:
+def _rotate_ways(episode: Episode) -> Episode:
     """Move the last way to the front."""
     if isinstance(episode, EpisodeBatch):
         labels = episode.support_labels.roll(1, 1)
@@ -118,7 +118,7 @@ def _turned(episode: Episode) -> Episode:
     )
 
 
-def _renamed(found: Answer, ways: int) -> Tensor:
+def _restore_way_numbers(found: Answer, ways: int) -> Tensor:
     """Return the answer to a turned episode under the numbers of the original."""
     if "labels" in found:
         return ((found["labels"] - 1) % ways).roll(-1, 0)
@@ -133,7 +133,7 @@ def check_determinism(subject: Subject) -> str:
     found: list[list[Any]] = []
     for seed, method in ((1, first), (2, second)):
         method.backbone.cache.clear()
-        with seeded(seed):
+        with seed_torch(seed):
             found.append([answer(method, episode) for episode in episodes])
     for one, other in zip(*found, strict=True):
         differs = difference(one, other)
@@ -147,7 +147,7 @@ def check_determinism(subject: Subject) -> str:
         return f"equal bits of {EPISODES} episodes in two runs"
     losses = []
     for _ in range(2):
-        with seeded(3):
+        with seed_torch(3):
             method = subject.fresh().train()
             batch = training_batch(subject.seed, subject.training_shots, subject.size)
             losses.append(method.loss(batch)["loss"].detach())  # type: ignore[operator]

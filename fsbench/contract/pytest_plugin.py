@@ -90,6 +90,6 @@ def _run(method: str, name: str) -> None:
 @cache
 def _subject(method: str) -> Any:
     """Return the method, made ready once for all its checks."""
-    from fsbench.contract.suite import subject_of  # torch, which other sessions spare
+    from fsbench.contract.suite import build_subject  # torch, which other sessions spare
 
-    return subject_of(method)
+    return build_subject(method)

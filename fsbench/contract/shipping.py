@@ -29,7 +29,7 @@ def check_another_process(subject: Subject) -> str:
         raise ViolationError(
             f"a method that cannot be pickled ({error})", "one that can", "keep no lambdas, files or locks in it"
         ) from error
-    there = _answers_there(shipped, subject.arguments, episodes)
+    there = _remote_answers(shipped, subject.arguments, episodes)
     for one, other in zip(here, there, strict=True):
         found = difference(one, other)
         if found is not None:
@@ -47,7 +47,7 @@ def _process() -> ProcessPoolExecutor:
     return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
 
 
-def _answers_there(shipped: bytes, arguments: Sequence[str], episodes: list[Episode]) -> list[Answer]:
+def _remote_answers(shipped: bytes, arguments: Sequence[str], episodes: list[Episode]) -> list[Answer]:
     """Return the other process's answers. Raises ViolationError if it ends without any, or gives none in `SECONDS`."""
     pool = _process()
     try:

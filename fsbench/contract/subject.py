@@ -11,7 +11,7 @@ from torch import Tensor
 from fsbench.contract.episodes import SyntheticImages, image_episode, segmentation_episode
 from fsbench.core.classifier import FeatureClassifier
 from fsbench.core.method import Method
-from fsbench.core.seeded_block import seeded
+from fsbench.core.seeded_block import seed_torch
 from fsbench.data.batch import EpisodeBatch, ImageEpisode, collate
 from fsbench.errors import SettingsError
 
@@ -87,7 +87,7 @@ class Subject:
 
         Noise on all learned weights lets a branch that starts at zero change the answers, too.
         """
-        with seeded(self.seed + offset):
+        with seed_torch(self.seed + offset):
             method = self.build()
         rng = np.random.default_rng([self.seed, 5, offset])
         with torch.no_grad():
@@ -127,7 +127,7 @@ class Subject:
         return image_episode(self.images, index, ways, shots, **options)
 
 
-def results_of(method: Method, batch: Any) -> list[Any]:
+def run_test_step(method: Method, batch: Any) -> list[Any]:
     """Return the results of a method's `test_step` on a batch."""
     step: Any = method.test_step
     with torch.inference_mode():
@@ -137,7 +137,7 @@ def results_of(method: Method, batch: Any) -> list[Any]:
 def answers(method: Method, episodes: Sequence[Episode]) -> list[Answer]:
     """Return a method's answers to a batch, by its `test_step` as in a run."""
     batch: Any = collate(episodes) if method.task == "segmentation" else list(episodes)  # type: ignore[arg-type]
-    return [_answer(result) for result in results_of(method, batch)]
+    return [_answer(result) for result in run_test_step(method, batch)]
 
 
 def answer(method: Method, episode: Episode) -> Answer:

@@ -46,7 +46,7 @@ OWN_DATA: Mapping[TaskName, str] = {"segmentation": "folder", "classification": 
 """Data sets whose settings leave a method its own."""
 
 
-def subject_of(
+def build_subject(
     name: str,
     backbone: str | None = None,
     size: int | None = None,
@@ -68,14 +68,14 @@ def subject_of(
         FsbenchError: the name is unknown, or the method takes none of these settings.
     """
     task = task_of("methods", choose_method(name, backbone).method)
-    arguments, composed = _composed(name, task, backbone, seed, extra)
+    arguments, composed = _compose(name, task, backbone, seed, extra)
     try:
         method = composed.build_method()
     except FsbenchError:
         own = setting(file_settings(Request([name], OWN_DATA[task])), "model.backbone.name")
         if backbone is not None or not isinstance(own, str):
             raise
-        arguments, composed = _composed(name, task, own, seed, extra)
+        arguments, composed = _compose(name, task, own, seed, extra)
         method = composed.build_method()
     if size is None:
         size = next((side for side in SIZES if _takes(method.check_image_size, side)), None)
@@ -84,7 +84,7 @@ def subject_of(
     return Subject(composed.build_method, size, seed, arguments, memory_episodes)
 
 
-def _composed(
+def _compose(
     name: str, task: TaskName, backbone: str | None, seed: int, extra: Sequence[str]
 ) -> tuple[list[str], SuiteCLI]:
     """Return the arguments of a run and the configuration that they compose."""
@@ -101,7 +101,7 @@ def _takes(check: Callable[[int], None], size: int) -> bool:
     return True
 
 
-def chosen_checks(names: Sequence[str]) -> list[str]:
+def select_checks(names: Sequence[str]) -> list[str]:
     """Return the names of the checks to run, all if none is given; SettingsError for an unknown one."""
     for name in names:
         if name not in CHECKS:
@@ -116,7 +116,7 @@ def run_checks(subject: Subject, names: Sequence[str] = ()) -> Iterator[Outcome]
         subject: the method.
         names: the checks; all if empty.
     """
-    for name in chosen_checks(names):
+    for name in select_checks(names):
         yield run_check(name, subject)
 
 

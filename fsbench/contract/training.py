@@ -9,7 +9,7 @@ from fsbench.contract.episodes import training_batch
 from fsbench.contract.outcome import NotApplicableError, ViolationError
 from fsbench.contract.subject import NOISE, Subject
 from fsbench.core.method import Method
-from fsbench.core.seeded_block import seeded
+from fsbench.core.seeded_block import seed_torch
 
 FACTOR = 0.5
 """Share of its first loss that a batch's loss falls to."""
@@ -21,7 +21,7 @@ RATE = 2e-3
 
 def check_gradients(subject: Subject) -> str:
     """The loss of a batch has a gradient for every trainable parameter, and none for a frozen one."""
-    method = _learning(subject)
+    method = _build_for_training(subject)
     _loss(method, subject).backward()
     named = dict(method.named_parameters())
     missing = [name for name, p in named.items() if p.requires_grad and p.grad is None]
@@ -31,15 +31,15 @@ def check_gradients(subject: Subject) -> str:
     frozen += [f"backbone {n}" for n, p in network.named_parameters() if p.grad is not None] if network else []
     if missing:
         raise ViolationError(
-            f"no gradient for {_few(missing)}",
+            f"no gradient for {_shorten(missing)}",
             f"one for each of {len(named)} parameters",
             "use it in the loss, or freeze it with requires_grad_(False)",
         )
     if wild:
-        raise ViolationError(f"NaN or infinity in the gradient of {_few(wild)}", "finite numbers", "mend the loss")
+        raise ViolationError(f"NaN or infinity in the gradient of {_shorten(wild)}", "finite numbers", "mend the loss")
     if frozen:
         raise ViolationError(
-            f"a gradient for the frozen {_few(frozen)}", "none", "encode with the frozen backbone under no_grad"
+            f"a gradient for the frozen {_shorten(frozen)}", "none", "encode with the frozen backbone under no_grad"
         )
     trained = [p for p in named.values() if p.requires_grad]
     zeros = sum(p.grad is not None and not bool(p.grad.any()) for p in trained)
@@ -51,11 +51,11 @@ def check_gradients(subject: Subject) -> str:
 
 def check_overfit(subject: Subject) -> str:
     """The loss of one batch falls to `FACTOR` of its first value within `STEPS` steps of AdamW."""
-    method = _learning(subject, noise=0.0)
+    method = _build_for_training(subject, noise=0.0)
     optimizer = torch.optim.AdamW([p for p in method.parameters() if p.requires_grad], RATE, weight_decay=0.0)
     first = value = math.nan
     for step in range(STEPS + 1):
-        with seeded(step):
+        with seed_torch(step):
             loss = _loss(method, subject)
         value = float(loss.detach())
         first = value if step == 0 else first
@@ -77,7 +77,7 @@ def check_overfit(subject: Subject) -> str:
     )
 
 
-def _learning(subject: Subject, noise: float = NOISE) -> Method:
+def _build_for_training(subject: Subject, noise: float = NOISE) -> Method:
     """Build the method in training mode. Raises NotApplicableError for one that learns nothing between episodes."""
     if not (subject.method.learns and subject.segments):
         raise NotApplicableError("nothing is learned before the episodes (learns = False)")
@@ -93,6 +93,6 @@ def _loss(method: Method, subject: Subject) -> Tensor:
     return loss
 
 
-def _few(names: list[str]) -> str:
+def _shorten(names: list[str]) -> str:
     """Return the first names and the number of the others."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -17,7 +17,7 @@ from torch import Tensor
 from fsbench.backbones.encoder import FEATURE_VERSION, Encoder
 from fsbench.backbones.feature_store import FeatureStore
 from fsbench.core.method import Method
-from fsbench.core.seeded_block import seeded
+from fsbench.core.seeded_block import seed_torch
 from fsbench.data.batch import ImageEpisode, normalised
 from fsbench.errors import SettingsError
 from fsbench.files import fingerprint
@@ -143,17 +143,17 @@ def _versions() -> list[str]:
 
 
 @contextmanager
-def drawing(episode: ImageEpisode) -> Iterator[np.random.Generator]:
+def episode_rng(episode: ImageEpisode) -> Iterator[np.random.Generator]:
     """Seed torch's generators from the episode within the block; yield a numpy generator seeded from it, too."""
     numbers = np.random.SeedSequence([episode.seed, episode.index])
-    with seeded(_number(numbers)):
+    with seed_torch(_number(numbers)):
         yield np.random.default_rng(numbers.spawn(1)[0])
 
 
 @contextmanager
-def drawing_for_the_run(episode: ImageEpisode) -> Iterator[None]:
+def run_rng(episode: ImageEpisode) -> Iterator[None]:
     """Seed torch's generators from the run's seed alone within the block, so that every episode draws the same."""
-    with seeded(_number(np.random.SeedSequence(episode.seed, spawn_key=RUN))):
+    with seed_torch(_number(np.random.SeedSequence(episode.seed, spawn_key=RUN))):
         yield
 
 

@@ -7,7 +7,7 @@ import torch
 
 
 @contextmanager
-def seeded(number: int) -> Iterator[None]:
+def seed_torch(number: int) -> Iterator[None]:
     """Seed torch's generators within the block: the CPU's, and those of CUDA's GPUs if any is in use when it begins.
 
     A GPU that is first used within the block is not seeded, nor is it seeded for later. Generators of other devices

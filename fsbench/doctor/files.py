@@ -8,7 +8,7 @@ from fsbench.config.registry import config_file, is_shipped, names, read_setting
 from fsbench.config.settings import setting
 from fsbench.doctor.finding import Finding
 from fsbench.paths import weights_folder
-from fsbench.weights.state import here
+from fsbench.weights.state import availability
 from fsbench.weights.table import weight_files
 
 WITH_LISTS = ("pascal", "coco", "coco_all", "fss1000", "isaid")
@@ -40,7 +40,7 @@ def check_data(roots: Mapping[str, str]) -> Iterator[Finding]:
 
 def check_weights() -> Iterator[Finding]:
     """Yield how many weight files are here, and those that have the wrong size."""
-    states = {name: here(file) for name, file in weight_files().items()}
+    states = {name: availability(file) for name, file in weight_files().items()}
     found = [name for name, state in states.items() if state == "here"]
     folder = f"{len(found)} of {len(states)} in {weights_folder()}"
     words = f"{folder}: {', '.join(found)}" if found else folder

@@ -49,8 +49,8 @@ class Fetcher:
         """
         entry = find(name)
         if isinstance(entry, CheckpointSet):
-            raise DataError(_by_hand(name, entry.page, entry.by_hand, f"put them below {entry.path}"))
-        with _alone(entry):
+            raise DataError(_manual_message(name, entry.page, entry.by_hand, f"put them below {entry.path}"))
+        with _lock_file(entry):
             if entry.path.is_file():
                 problem = entry.problem(entry.path)
                 if not problem:
@@ -59,17 +59,17 @@ class Fetcher:
                 bad = entry.path.with_name(f"{entry.path.name}.bad")
                 entry.path.replace(bad)
                 self.say(f"{name}: {entry.path} is not the published file ({problem}); it is put aside as {bad.name}")
-            self._bring(name, entry)
+            self._fetch_file(name, entry)
             how = "checksum agrees" if entry.checksum else "no checksum is published"
             self.say(f"{name}: {entry.path} ({entry.path.stat().st_size / 1e6:.1f} MB, {how})")
 
-    def _bring(self, name: str, file: WeightFile) -> None:
+    def _fetch_file(self, name: str, file: WeightFile) -> None:
         """Copy or download the file to its place."""
         if self.source is not None and (self.source / file.name).is_file():
-            return _take(self.source / file.name, file)
+            return _copy_source(self.source / file.name, file)
         if not file.address:
             place = f"put it at {file.path} (a file at hand: --from DIR)"
-            raise DataError(_by_hand(name, file.page, file.by_hand, place))
+            raise DataError(_manual_message(name, file.page, file.by_hand, place))
         if self.source is not None:
             raise DataError(f"{self.source} has no {file.name}; expected it there; leave --from out to download it")
         self._require_licence(name, file)
@@ -106,13 +106,13 @@ def _read_note(note: Path) -> list[str]:
     return [key for key in content if isinstance(key, str)] if isinstance(content, list) else []
 
 
-def _by_hand(name: str, page: str, by_hand: str, place: str) -> str:
+def _manual_message(name: str, page: str, by_hand: str, place: str) -> str:
     """Return the message about weights that only a person can get."""
     return f"no program can fetch {name}: {by_hand}\n  page: {page}\n  {place}"
 
 
 @contextmanager
-def _alone(file: WeightFile) -> Iterator[None]:
+def _lock_file(file: WeightFile) -> Iterator[None]:
     """Create the folder of weights and lock the file against other processes that fetch it."""
     path = file.path
     with ExitStack() as stack:
@@ -133,7 +133,7 @@ def _alone(file: WeightFile) -> Iterator[None]:
         yield
 
 
-def _take(source: Path, file: WeightFile, link: bool = False) -> None:
+def _copy_source(source: Path, file: WeightFile, link: bool = False) -> None:
     """Put a copy of `source` at the file's place, or a hard link where `link` says so and one can be made.
 
     Raises:
@@ -183,4 +183,4 @@ def _take_from_hub(file: WeightFile, retry: RetryPolicy) -> None:
             ) from error
     if len(blob.name) == 64 and (problem := Digest("sha256", blob.name).problem(blob)):
         raise DataError(f"{blob} is damaged: {problem}; remove it and run the same command again")
-    _take(blob, file, link=True)
+    _copy_source(blob, file, link=True)

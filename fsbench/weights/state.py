@@ -31,7 +31,7 @@ class State:
         return self.verdict in ("official", "unverified")
 
 
-def state_of(file: WeightFile) -> State:
+def file_state(file: WeightFile) -> State:
     """Look at the file: size and checksum where they are published, else its first bytes. Nothing is unpickled."""
     path = file.path
     leftovers = [p for p in (path.with_name(f"{path.name}.part"), path.with_name(f"{path.name}.bad")) if p.is_file()]
@@ -45,7 +45,7 @@ def state_of(file: WeightFile) -> State:
     return State("official" if file.checksum else "unverified", "", names)
 
 
-def here(entry: WeightFile | CheckpointSet) -> str:
+def availability(entry: WeightFile | CheckpointSet) -> str:
     """Return in a word or two whether the entry is here, at the price of a look into the folder."""
     if isinstance(entry, CheckpointSet):
         count = len(entry.present())
@@ -55,12 +55,12 @@ def here(entry: WeightFile | CheckpointSet) -> str:
     return "missing" if entry.address else "by hand"
 
 
-def as_json(name: str, entry: WeightFile | CheckpointSet, used_by: list[str]) -> dict[str, Any]:
+def entry_as_json(name: str, entry: WeightFile | CheckpointSet, used_by: list[str]) -> dict[str, Any]:
     """Return the entry as plain values; what is not stated is null."""
     values = {key: value or None for key, value in asdict(entry).items()}
-    return {"name": name, "state": here(entry), "path": str(entry.path), "used_by": used_by, **values}
+    return {"name": name, "state": availability(entry), "path": str(entry.path), "used_by": used_by, **values}
 
 
-def relative(path: Path) -> str:
+def short_path(path: Path) -> str:
     """Return the path as seen from the working folder where it is below it."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from fsbench.backbones.base import BackboneConfig
-from fsbench.core.classifier import Classifier, drawing, drawing_for_the_run
+from fsbench.core.classifier import Classifier, episode_rng, run_rng
 from fsbench.data.batch import ImageEpisode
 from fsbench.errors import SettingsError
 from methods.classifiers import adapters
@@ -181,7 +181,7 @@ class FineTuned(Classifier):
         labels = episode.labels(support.device)
         net = self._fresh(support, episode.ways)
         try:
-            with drawing(episode) as rng:
+            with episode_rng(episode) as rng:
                 self._draw_adapter(net, episode)
                 self._draw_and_solve_head(net, support, labels)
                 focus = self._focus(net, support, labels) if with_prompts else None
@@ -202,7 +202,7 @@ class FineTuned(Classifier):
         """Set the initial weights of the adapter; random ones are drawn on the CPU whatever the device."""
         if self.tuning == "full":
             return
-        once = drawing_for_the_run(episode) if self.prompt_draw == "run" else nullcontext()
+        once = run_rng(episode) if self.prompt_draw == "run" else nullcontext()
         with on_cpu(net.encoder), once:
             adapters.reset(net.encoder)
 

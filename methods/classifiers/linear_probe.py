@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fsbench.backbones.base import BackboneConfig
-from fsbench.core.classifier import FeatureClassifier, drawing
+from fsbench.core.classifier import FeatureClassifier, episode_rng
 from fsbench.data.batch import ImageEpisode
 from fsbench.errors import SettingsError
 from methods.classifiers.published_settings import tuning_notes
@@ -47,7 +47,7 @@ class LinearProbe(FeatureClassifier):
     def _classify(self, episode: ImageEpisode) -> Tensor:
         """Return the labels (M,) of one episode's queries."""
         support, query = (self.features(part).flatten(0, 1) for part in (episode.support, episode.query))
-        with torch.inference_mode(False), torch.enable_grad(), drawing(episode) as rng:
+        with torch.inference_mode(False), torch.enable_grad(), episode_rng(episode) as rng:
             head = LinearClassifier(nn.Identity(), self.backbone.width, episode.ways).to(self.device)
             order = visiting_order(len(support), episode.ways, self.epochs, rng)
             for _ in fine_tune(head, self.schedule, support.clone(), episode.labels(self.device), order):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from fsbench.backbones.base import BackboneConfig
 from fsbench.backbones.vit import patch_maps
-from fsbench.core.seeded_block import seeded
+from fsbench.core.seeded_block import seed_torch
 from fsbench.data.batch import EpisodeBatch
 from fsbench.errors import SettingsError
 from methods.dense_probes.linear_probe import LinearProbeDense, fit, standardise
@@ -118,9 +118,9 @@ class LoraProbeDense(LinearProbeDense):
         with torch.inference_mode(False), torch.enable_grad():
             supports, shares = supports.clone(), shares.clone()
             tokens = standardise(supports, supports)[0]
-            with seeded(number):  # a new network draws weights, before it takes the backbone's
+            with seed_torch(number):  # a new network draws weights, before it takes the backbone's
                 network: Any = self.backbone.new_copy(episode.pixels(query))
-            with seeded(number):
+            with seed_torch(number):
                 insert_lora(network, self.rank, self.alpha)
             mean, deviation = supports.mean(0), supports.std(0, correction=0).clamp(min=1e-6)
             weight, bias = fit(tokens, shares[:, present], self.penalty, self.steps)

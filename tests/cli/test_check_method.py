@@ -6,7 +6,7 @@ import pytest
 
 from fsbench.cli.main import main
 from fsbench.config.registry import method_classes, names
-from fsbench.contract.suite import CHECKS, run_check, subject_of
+from fsbench.contract.suite import CHECKS, build_subject, run_check
 
 QUICK = "shapes,truth,gradients"
 
@@ -70,7 +70,7 @@ CROSSING = ("another-process", "memory")
 @pytest.mark.parametrize("method", METHODS)
 def test_methods_keep_the_contract(method):
     extra = ["--model.epochs=1"] if method in ONE_EPOCH else ["--model.tuning_steps=1"] if "lora_p" in method else []
-    subject = subject_of(method, extra=extra)
+    subject = build_subject(method, extra=extra)
     names = [name for name in CHECKS if name not in CROSSING]
     found = [run_check(name, subject) for name in names]
     assert [outcome for outcome in found if outcome.status == "failed"] == []
@@ -84,7 +84,7 @@ def test_methods_keep_the_contract(method):
 @pytest.mark.parametrize("method", LARGE)
 def test_large_methods_keep_some_of_it(method):
     options, checks = LARGE[method]
-    subject = subject_of(method, extra=options)
+    subject = build_subject(method, extra=options)
     assert [found for name in checks if (found := run_check(name, subject)).status == "failed"] == []
 
 
@@ -95,7 +95,7 @@ def test_every_method_of_the_suite_is_checked():
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["prototype", "emat"])
 def test_methods_cross_processes_and_keep_memory_flat(method):
-    subject = subject_of(method, memory_episodes=60)
+    subject = build_subject(method, memory_episodes=60)
     for name in CROSSING:
         outcome = run_check(name, subject)
         assert outcome.status == "ok", outcome
