@@ -83,12 +83,12 @@ def collect(folder: Path, site: Path, report: Callable[[str], None], besides: Pa
         name = one_line(file.relative_to(folder).as_posix(), 300)
         copy = site / "bundles" / "unverified"
         try:
-            sha256 = _copied(file, copy)
+            sha256 = _copy_file(file, copy)
             if sha256 in shown:
                 found.twice[name] = shown[sha256]
                 report(f"{name}: the same file as {shown[sha256]}")
                 continue
-            bundle = _verified(copy, name, sha256)
+            bundle = _verify(copy, name, sha256)
         except (OSError, FsbenchError) as error:
             reason = one_line(_without_folders(str(error), copy, name), 500)
             found.refused.append(Refused(name, reason))
@@ -102,7 +102,7 @@ def collect(folder: Path, site: Path, report: Callable[[str], None], besides: Pa
     return found
 
 
-def _copied(file: Path, copy: Path) -> str:
+def _copy_file(file: Path, copy: Path) -> str:
     """Copy a file, so that what is verified is what is shown; returns its sha256."""
     if file.is_symlink():
         raise OSError("it is a link; expected the bundle itself")
@@ -111,7 +111,7 @@ def _copied(file: Path, copy: Path) -> str:
     return sha256_file(copy)
 
 
-def _verified(copy: Path, name: str, sha256: str) -> VerifiedBundle:
+def _verify(copy: Path, name: str, sha256: str) -> VerifiedBundle:
     """Verify and read a bundle. Raises FsbenchError where a check fails."""
     with unpacked(copy) as (folder, listing):
         findings = [

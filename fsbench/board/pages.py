@@ -62,7 +62,7 @@ class Pages:
     def index(self) -> None:
         """Write the page of the table."""
         groups = [
-            {"conditions": list(zip(CONDITION_NAMES, values, strict=True)), "rows": self._ordered(rows)}
+            {"conditions": list(zip(CONDITION_NAMES, values, strict=True)), "rows": self._sort_rows(rows)}
             for values, rows in groups_by_card(self.rows).items()
         ]
         choices = {name: sorted({filter_values(row)[name] for row in self.rows}) for name in FILTERS}
@@ -82,7 +82,7 @@ class Pages:
         """Write the page of all bundles: shown, refused, there twice."""
         self._write("bundles.html", "bundles.html", up="")
 
-    def _ordered(self, rows: Sequence[Row]) -> list[Row]:
+    def _sort_rows(self, rows: Sequence[Row]) -> list[Row]:
         """Order rows by the first column, those without a mean there last."""
 
         def place(row: Row) -> tuple[bool, float, str, str]:

@@ -58,7 +58,7 @@ def _rank(rows: Sequence[Row], test: Test) -> None:
         pair = frozenset((first, second))
         if pair not in tested:
             untested |= pair
-        if tested[pair] if pair in tested else _apart(cells[first], cells[second], test.metric):
+        if tested[pair] if pair in tested else _intervals_differ(cells[first], cells[second], test.metric):
             upper, lower = sorted(pair, key=place.__getitem__)
             better[lower] += 1
             worse[upper] += 1
@@ -87,7 +87,7 @@ def _significant_by_test(ranked: Sequence[str], cells: dict[str, Cell], metric: 
     return {pair: value < 1 - LEVEL for pair, value in zip(p, holm(list(p.values())), strict=True)}
 
 
-def _apart(first: Cell, second: Cell, metric: str) -> bool:
+def _intervals_differ(first: Cell, second: Cell, metric: str) -> bool:
     """Return whether the intervals of two scores do not overlap."""
     one, other = first.scores[metric], second.scores[metric]
     return one.low > other.high or other.low > one.high

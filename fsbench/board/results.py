@@ -52,13 +52,13 @@ def run_result(folder: Path) -> RunResult:
     if not record.task.counts_at_input_size(header):  # true pixels are as many as the method's input has
         columns += ["gt", "void", "valid", "present"]
     table = np.stack([frame[name].cast(int).to_numpy() for name in columns], 1).astype("<i8")
-    statistics = record.task.statistics(frame, header).only(scores_of(record))
+    statistics = record.task.statistics(frame, header).only(score_names(record))
     kept = Record(folder, record.run)
     kept.header  # noqa: B018 - kept from now on, read while the file is there
     return RunResult(kept, statistics, hashlib.sha256(np.ascontiguousarray(table).tobytes()).hexdigest())
 
 
-def scores_of(record: Record) -> tuple[str, ...]:
+def score_names(record: Record) -> tuple[str, ...]:
     """Return the names of the scores that the leaderboard shows of a run; the first ranks."""
     return tuple(name for name in default_metrics(record.header) if name in record.task.metrics)
 

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from fsbench.board.collect import VerifiedBundle
-from fsbench.board.results import RunResult, mean_scores, scores_of
+from fsbench.board.results import RunResult, mean_scores, score_names
 from fsbench.exchange.card import Card
 from fsbench.files import fingerprint
 from fsbench.metrics.bootstrap import Interval
@@ -100,7 +100,7 @@ class Cell:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        return scores_of(next(iter(self.folds.values())).record)
+        return score_names(next(iter(self.folds.values())).record)
 
     @property
     def folds_there(self) -> str:
@@ -173,7 +173,7 @@ def build_rows(bundles: Sequence[VerifiedBundle]) -> tuple[list[Row], list[Test]
         The rows without ranks, the tests with the most rows first, and a line about each run that is in two bundles.
     """
     tests: dict[str, Test] = {}
-    rows = [row for bundle in bundles for row in _rows_of(bundle, tests)]
+    rows = [row for bundle in bundles for row in _build_bundle_rows(bundle, tests)]
     lines = _leave_out_copies(rows)
     rows = [row for row in rows if row.cells]
     counts = {name: sum(name in row.cells for row in rows) for name in tests}
@@ -181,7 +181,7 @@ def build_rows(bundles: Sequence[VerifiedBundle]) -> tuple[list[Row], list[Test]
     return rows, [tests[name] for name in order], lines
 
 
-def _rows_of(bundle: VerifiedBundle, tests: dict[str, Test]) -> list[Row]:
+def _build_bundle_rows(bundle: VerifiedBundle, tests: dict[str, Test]) -> list[Row]:
     """Return the rows of one bundle; adds their tests to `tests`."""
     groups: dict[tuple[Any, ...], list[RunResult]] = {}
     for run in bundle.runs.values():
@@ -190,7 +190,7 @@ def _rows_of(bundle: VerifiedBundle, tests: dict[str, Test]) -> list[Row]:
     for group in groups.values():
         by_id = {str(run.record.run["id"]): run for run in group}
         for label, records in variants([run.record for run in group]).items():
-            test = _test_of(records[0])
+            test = _build_test(records[0])
             tests.setdefault(test.id, test)
             backbone = records[0].run["identity"]["backbone"]
             folds = {fold_of(record): by_id[str(record.run["id"])] for record in records}
@@ -201,12 +201,12 @@ def _rows_of(bundle: VerifiedBundle, tests: dict[str, Test]) -> list[Row]:
     return [rows[key] for key in sorted(rows)]
 
 
-def _test_of(record: Record) -> Test:
+def _build_test(record: Record) -> Test:
     header = record.header
     words = [header["dataset"], f"{header['way']}w{header['shot']}s", header["setting"], header["protocol"]]
     plain = "-".join("".join(c for c in str(word) if c.isascii() and c.isalnum())[:20] for word in words)
     key = fingerprint([str(part) for part in group_key(record, seed=False)])[:6]
-    return Test(f"{plain}-{key}", header, scores_of(record)[0], record.task.title(header))
+    return Test(f"{plain}-{key}", header, score_names(record)[0], record.task.title(header))
 
 
 def _leave_out_copies(rows: Iterable[Row]) -> list[str]:

@@ -97,7 +97,7 @@ def read_runs(folders: Iterable[Path]) -> tuple[list[Record], list[str]]:
     return usable, refused
 
 
-def of_methods(records: Sequence[Record], names: Sequence[str]) -> list[Record]:
+def select_methods(records: Sequence[Record], names: Sequence[str]) -> list[Record]:
     """Return the runs of the methods `names`; all where there are no names.
 
     Raises SettingsError for a name without runs.

@@ -25,7 +25,7 @@ class RunCost:
     values: dict[str, float | None]
 
 
-def costs_of(study: Study, metric: str) -> list[RunCost]:
+def run_costs(study: Study, metric: str) -> list[RunCost]:
     """Return the costs of all methods that have a score: mean seconds over their runs, the largest of the rest."""
     return [
         RunCost(row.method, row.scores[metric], mean_costs(list(study.methods[row.method].values())))

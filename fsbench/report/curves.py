@@ -21,7 +21,7 @@ class Curve:
     values: list[float]
 
 
-def curves_of(methods: Methods) -> list[Curve]:
+def read_curves(methods: Methods) -> list[Curve]:
     """Return the curves of all runs that have one; damaged lines are left out."""
     curves = []
     for label, runs in methods.items():

@@ -130,10 +130,10 @@ def difference_study(
     except FsbenchError:  # the comparison in pairs says why
         return None
     taken = list(dict.fromkeys([metrics[0], *(["accuracy"] if "accuracy" in metrics else [])]))
-    return differences_of(methods, taken, measures=measures)
+    return compute_differences(methods, taken, measures=measures)
 
 
-def differences_of(
+def compute_differences(
     methods: Methods,
     metrics: Sequence[str],
     resamples: int = RESAMPLES,
@@ -151,7 +151,7 @@ def differences_of(
     ends: dict[str, list[np.ndarray]] = {metric: [] for metric in metrics}
     tail = 50 * (1 - LEVEL)
     for part, folds, select in _parts(methods):
-        values, draws = _resampled(methods, folds, select, metrics, resamples, measures)
+        values, draws = _resample_scores(methods, folds, select, metrics, resamples, measures)
         parts.append(part)
         for metric in metrics:
             if metric not in values or (part.name == ABSENT and metric in NOT_OF_ABSENT):
@@ -185,23 +185,23 @@ def _parts(methods: Methods) -> list[tuple[Part, list[int], Selector]]:
 
     for number in folds:
         for name in pairs_by_class(first[number].episodes, first[number].header):
-            add("class", name, str(number), [number], _of_class(name))
+            add("class", name, str(number), [number], _class_selector(name))
     if first[folds[0]].task.has_masks:
         for fold, numbers in wholes:
             for name in SIZES:
-                add("size", name, fold, numbers, _of_size(name))
-            add("presence", SHOWN, fold, numbers, _shown)
-            add("presence", ABSENT, fold, numbers, _of_size(ABSENT))
+                add("size", name, fold, numbers, _size_selector(name))
+            add("presence", SHOWN, fold, numbers, _present_ways)
+            add("presence", ABSENT, fold, numbers, _size_selector(ABSENT))
         for number in folds:
             add("fold", str(number), str(number), [number], None)
     return found
 
 
-def _of_class(name: str) -> Selector:
+def _class_selector(name: str) -> Selector:
     return lambda record: pairs_by_class(record.episodes, record.header)[name]
 
 
-def _of_size(name: str) -> Selector:
+def _size_selector(name: str) -> Selector:
     return lambda record: pairs_by_size(record.episodes)[name]
 
 
@@ -209,11 +209,11 @@ def _ways(record: Record) -> np.ndarray:
     return np.asarray((record.episodes["slot"] > 0).to_numpy())
 
 
-def _shown(record: Record) -> np.ndarray:
+def _present_ways(record: Record) -> np.ndarray:
     return np.asarray(_ways(record) & record.episodes["present"].to_numpy())
 
 
-def _resampled(
+def _resample_scores(
     methods: Methods,
     folds: Sequence[int],
     select: Selector,

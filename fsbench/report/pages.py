@@ -21,18 +21,18 @@ from fsbench.papers.layout import RESULT_NOTES, NumberedNotes, results_grid
 from fsbench.papers.results import RowResult
 from fsbench.protocols.base import load_protocol
 from fsbench.report.collect import Study
-from fsbench.report.costs import COSTS, costs_of, devices
-from fsbench.report.curves import curves_of
+from fsbench.report.costs import COSTS, devices, run_costs
+from fsbench.report.curves import read_curves
 from fsbench.report.differences import KINDS, thousandths
 from fsbench.report.episodes import IOU_MEANING
 from fsbench.report.explorer.page import EXPLORER_PAGE, explorer_scripts, explorer_styles
 from fsbench.report.matrix import matrix_cells
-from fsbench.report.plots import cost_plot, curve_plot, heat_plot, size_plot, themed
+from fsbench.report.plots import adapt_to_theme, cost_plot, curve_plot, heat_plot, size_plot
 from fsbench.report.provenance import anchors, metric_arguments, run_cards, table_command
 from fsbench.report.scores import heat
 from fsbench.report.scores.leaderboard import build_leaderboard
 from fsbench.report.spread import cost_plot_gap, curve_plot_gap, size_plot_gap
-from fsbench.report.theme import TEMPLATES, inlined, template_environment
+from fsbench.report.theme import TEMPLATES, read_inlined, template_environment
 from fsbench.report.views import episode_lines
 from fsbench.tables import breakdowns, layout
 from fsbench.tables import formats as render
@@ -68,8 +68,8 @@ class Pages:
         self.studies = studies
         self.environment = template_environment((TEMPLATES, EXPLORER_PAGE))
         self.common: dict[str, Any] = {
-            "styles": inlined([TEMPLATES / "style.css"]),
-            "scripts": inlined([TEMPLATES / name for name in ("state.js", "report.js")]),
+            "styles": read_inlined([TEMPLATES / "style.css"]),
+            "scripts": read_inlined([TEMPLATES / name for name in ("state.js", "report.js")]),
             "command": command, "refused": refused, "version": __version__, "studies": studies,
             "has_papers": bool(results),
         }  # fmt: skip
@@ -136,8 +136,8 @@ class Pages:
             comparison=comparison, remark=remark, cells=matrix_cells, published=published,
             notes=sheet.notes, marks=study.block.marks, card_notes=card_notes(study.block),
             card_grid=next(grid for caption, grid in sheet.parts if caption == "cards"),
-            anchors=anchors(study), missing_plots=missing, drawn=plots, scripts=inlined(scripts),
-            costs=costs_of(study, metric), cost_names=COSTS, devices=devices(study), protocol=protocol, labels=LABELS,
+            anchors=anchors(study), missing_plots=missing, drawn=plots, scripts=read_inlined(scripts),
+            costs=run_costs(study, metric), cost_names=COSTS, devices=devices(study), protocol=protocol, labels=LABELS,
             choices=choices(protocol) if protocol else {}, table_command=table_command,
             manifests={r.header["fold"]: r.manifest_sha256 for r in study.records}, header=header,
             short=layout.shortened(study.methods, (24, 34, 46)), many_names=_many_names,
@@ -194,7 +194,7 @@ class Pages:
         Returns:
             The plots by name, and in sentences why others are left out.
         """
-        costs, curves, rows = costs_of(study, metric), curves_of(study.methods), study.shown_rows
+        costs, curves, rows = run_costs(study, metric), read_curves(study.methods), study.shown_rows
         gaps = {kind: cost_plot_gap(costs, kind, metric, len(study.methods)) for kind in COSTS}
         missing: dict[str, Any] = {"cost": list(dict.fromkeys(filter(None, gaps.values())))}
         missing |= {"sizes": size_plot_gap(rows, metric), "curves": curve_plot_gap(curves)}
@@ -228,7 +228,7 @@ class Pages:
         metric = next(iter(comparison.tables["all"]))
         of_metric = replace(comparison, tables={"all": {metric: comparison.tables["all"][metric]}})
         plot_differences(folder / "apart.svg", of_metric)
-        svg = themed((folder / "apart.svg").read_text()).replace("#ffffff", "none")
+        svg = adapt_to_theme((folder / "apart.svg").read_text()).replace("#ffffff", "none")
         svg = svg.replace("<svg ", '<svg fill="currentColor" ', 1)  # letters are shapes there
         write_text(folder / "apart.svg", svg)
         return Markup(svg)

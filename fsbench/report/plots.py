@@ -58,10 +58,10 @@ def draw_svg(paint: "Callable[[Axes], None]", salt: str, width: float = 6.0, hei
         axis.grid(color="#888888", alpha=0.25)
         paint(axis)
         figure.savefig(out, format="svg", metadata={"Date": None})
-    return themed(out.getvalue())
+    return adapt_to_theme(out.getvalue())
 
 
-def themed(svg: str) -> str:
+def adapt_to_theme(svg: str) -> str:
     """Adapt an SVG to a page without inline styles: `style` becomes attributes, `INK` the text's color."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<style.*?</style>|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)

@@ -11,7 +11,7 @@ from fsbench.files import write_text
 from fsbench.files.folders import check_free, replacing_folder
 from fsbench.papers.files import papers
 from fsbench.papers.results import RowResult, results_in_block
-from fsbench.report.collect import Study, collect, of_methods, read_runs
+from fsbench.report.collect import Study, collect, read_runs, select_methods
 from fsbench.report.explorer.write import ExplorerOptions, write_explorer
 from fsbench.report.pages import Pages
 from fsbench.report.workers import workers
@@ -70,7 +70,7 @@ def write_report(
         folders = ", ".join(map(str, options.runs))
         none = f"no finished run in {folders}; make one with: make bench"
         raise SettingsError(*(refused or [none]))
-    records = of_methods(records, options.methods)
+    records = select_methods(records, options.methods)
     with replacing_folder(out, MARK, "report") as folder, workers(len(records)) as pool:
         studies = collect(records, options.metrics, pool, published, options.most, options.measure)
         pages = Pages(folder, studies, options.command, refused, _paper_results(studies, published))

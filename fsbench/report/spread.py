@@ -29,9 +29,9 @@ def cost_plot_gap(costs: Sequence[RunCost], kind: str, metric: str, methods: int
         return f"No plots: {reason}; its figures are in the table below."
     if len(known) == 1:
         return f"No plot against {name}: {known[0][1].method} alone states it."
-    if _same(value for value, _ in known):
+    if _all_equal(value for value, _ in known):
         return f"No plot against {name}: {every} {known[0][0] or 0.0:,.6g}."
-    if _same(end for _, cost in known for end in (cost.score.value, cost.score.low, cost.score.high)):
+    if _all_equal(end for _, cost in known for end in (cost.score.value, cost.score.low, cost.score.high)):
         return f"No plot against {name}: {every} the same score."
     return ""
 
@@ -51,7 +51,9 @@ def size_plot_gap(rows: Sequence[Row], metric: str) -> str:
         return "No plot: these runs have no figures by object size."
     if len(bins) == 1:
         return f"No plot: all objects take {bins[0]} % of their image."
-    if _same(end for of_bin in scores.values() for score in of_bin for end in (score.value, score.low, score.high)):
+    if _all_equal(
+        end for of_bin in scores.values() for score in of_bin for end in (score.value, score.low, score.high)
+    ):
         return "No plot: the score is the same for every method and size."
     return ""
 
@@ -66,11 +68,11 @@ def curve_plot_gap(curves: Sequence[Curve]) -> str:
         scores = ", ".join(f"{curve.method}, fold {curve.fold}: {curve.values[0]:.2f}" for curve in curves[:8])
         more = f" and {len(curves) - 8} more" if len(curves) > 8 else ""
         return f"No plot: a curve needs two validations, and each run has one ({scores}{more})."
-    if _same(value for curve in curves for value in curve.values):
+    if _all_equal(value for curve in curves for value in curve.values):
         return f"No plot: validation mIoU is {curves[0].values[0]:.2f} throughout."
     return ""
 
 
-def _same(values: Iterable[float | None]) -> bool:
+def _all_equal(values: Iterable[float | None]) -> bool:
     """Return True if all values are equal but for the order of a sum."""
     return len({round(value or 0.0, 9) for value in values}) < 2

@@ -33,7 +33,7 @@ class Inlined:
     hashes: Markup
 
 
-def inlined(files: Sequence[Path]) -> Inlined:
+def read_inlined(files: Sequence[Path]) -> Inlined:
     """Read scripts or styles that a page takes in, in their order."""
     texts = [file.read_text() for file in files]
     return Inlined(list(map(Markup, texts)), Markup(" ".join(f"'{content_hash(text)}'" for text in texts)))

@@ -58,8 +58,8 @@ def explorer_columns(study: Study) -> dict[str, Any]:
         columns["size"] += _thousandths(episodes.size)
         columns["spread"] += _thousandths(iou_spread(list(episodes.iou.values()), len(episodes.episodes)))
         for number, label in enumerate(labels):
-            iou[number] += _of_method(episodes, episodes.iou, label, _thousandths)
-            wrong[number] += _of_method(episodes, episodes.wrong, label, np.ndarray.tolist)
+            iou[number] += _method_values(episodes, episodes.iou, label, _thousandths)
+            wrong[number] += _method_values(episodes, episodes.wrong, label, np.ndarray.tolist)
     return {
         "methods": labels,
         "classes": classes,
@@ -83,7 +83,7 @@ def iou_spread(iou: Sequence[np.ndarray], episodes: int) -> np.ndarray:
     return np.where(np.isnan(values).all(0), np.nan, filled.max(0) - filled.min(0))
 
 
-def _of_method(episodes: FoldEpisodes, values: Mapping[str, np.ndarray], label: str, convert: Any) -> list[int]:
+def _method_values(episodes: FoldEpisodes, values: Mapping[str, np.ndarray], label: str, convert: Any) -> list[int]:
     """Return the values of a method as whole numbers, `NO_RUN` for each episode where it has none."""
     missing = [NO_RUN] * len(episodes.episodes)
     return list(convert(values[label])) if label in values else missing

@@ -20,7 +20,7 @@ from fsbench.metrics.classification import accuracy_interval, accuracy_statistic
 from fsbench.records.record import find_records, write_record
 from fsbench.report.costs import RunCost, pareto_front
 from fsbench.report.episodes import FoldEpisodes, episode_scores, object_sizes, worth_a_look
-from fsbench.report.plots import cost_plot, themed
+from fsbench.report.plots import adapt_to_theme, cost_plot
 from fsbench.report.site import MARK
 from fsbench.tables.formats import latex, render
 from fsbench.tables.layout import Sheet, shortened
@@ -198,7 +198,7 @@ def test_a_cpu_is_named():
 
 
 def test_styles_become_attributes():
-    svg = themed('<?xml?><svg><style>x</style><path style="fill: none; stroke: #010203"/></svg>')
+    svg = adapt_to_theme('<?xml?><svg><style>x</style><path style="fill: none; stroke: #010203"/></svg>')
     assert svg == '<svg><path fill="none" stroke="currentColor"/></svg>'
 
 

@@ -12,7 +12,7 @@ from fsbench.errors import SettingsError
 from fsbench.metrics.bootstrap import Interval, differences
 from fsbench.metrics.paired import compact_letters
 from fsbench.records.record import find_records
-from fsbench.report.collect import collect, of_methods
+from fsbench.report.collect import collect, select_methods
 from fsbench.report.costs import RunCost
 from fsbench.report.curves import Curve
 from fsbench.report.plots import DIVERGING, heat_plot
@@ -199,11 +199,11 @@ def test_a_plot_that_would_show_nothing_says_why():
 
 def test_only_the_methods_that_are_asked_for(study, tmp_path, capsys):
     records = study.records
-    chosen = of_methods(records, ["good", "poor"])
+    chosen = select_methods(records, ["good", "poor"])
     assert {record.run["identity"]["method"]["name"] for record in chosen} == {"good", "poor"} and len(chosen) == 6
-    assert of_methods(records, []) == records
+    assert select_methods(records, []) == records
     with pytest.raises(SettingsError, match="no run of god; there are: fair, good, poor"):
-        of_methods(records, ["god"])
+        select_methods(records, ["god"])
     runs = str(records[0].path.parent)
     assert main(["report", runs, "--out", str(tmp_path / "r"), "--method", "cat"]) == 2
     assert "--method cat: no run of cat" in capsys.readouterr().err and not (tmp_path / "r").exists()
