@@ -154,13 +154,13 @@ class FrozenBackbone:
         """
         model = self.network(pixels[0])
         with torch.no_grad():
-            return self._features_of_each(model, pixels)
+            return self._features_of_batch(model, pixels)
 
     def _features(self, model: nn.Module, images: Tensor) -> Any:
-        """Return the features of one normalised image (1, 3, H, W). Subclasses define this or `_features_of_each`."""
-        return self._features_of_each(model, images)[0]
+        """Return the features of one normalised image (1, 3, H, W). Subclasses define this or `_features_of_batch`."""
+        return self._features_of_batch(model, images)[0]
 
-    def _features_of_each(self, model: nn.Module, images: Tensor) -> list[Any]:
+    def _features_of_batch(self, model: nn.Module, images: Tensor) -> list[Any]:
         """Return the features of each normalised image of (M, 3, H, W)."""
         return [self._features(model, image[None]) for image in images]
 

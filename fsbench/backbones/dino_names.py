@@ -31,13 +31,13 @@ def dino_to_timm_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """
     state = {key: value for key, value in state.items() if not DROPPED.fullmatch(key)}
     if "embeddings.cls_token" in state:
-        return _dinov3_of_transformers(state)
+        return _rename_transformers_dinov3(state)
     if "storage_tokens" in state:
-        return _dinov3_of_its_authors(state)
-    return _dinov2_of_its_authors(state)
+        return _rename_released_dinov3(state)
+    return _rename_released_dinov2(state)
 
 
-def _dinov2_of_its_authors(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _rename_released_dinov2(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Rename what DINOv2 names otherwise: the registers, and the gated layers of its giant.
 
     timm adds no position to the class token of a network with registers: it is added to the token's weights here.
@@ -54,7 +54,7 @@ def _dinov2_of_its_authors(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def _dinov3_of_its_authors(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _rename_released_dinov3(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Rename registers and layer scales, and take the bias of queries and values from that of all three.
 
     That of the keys is zero in every release (it is masked there), and timm's network has none.
@@ -71,7 +71,7 @@ def _dinov3_of_its_authors(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def _dinov3_of_transformers(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _rename_transformers_dinov3(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Rename all, and join the weights of queries, keys and values."""
     renamed = {}
     for key, value in state.items():

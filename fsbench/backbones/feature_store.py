@@ -26,7 +26,7 @@ class FeatureStore:
     """
 
     def __init__(self, path: Path | None, images: int, width: int):
-        self.values, self.checksums = _mapped(path, images, width)
+        self.values, self.checksums = _open_arrays(path, images, width)
         self._sound = np.zeros(images, dtype=bool)
 
     def has(self, image: int) -> bool:
@@ -50,7 +50,7 @@ def _checksum(row: np.ndarray) -> int:
     return zlib.crc32(np.ascontiguousarray(row).tobytes()) or 1  # 0 marks a row without a feature
 
 
-def _mapped(path: Path | None, images: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+def _open_arrays(path: Path | None, images: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Return arrays of features and checksums: mapped files where `path` can be written to and the cache has room."""
     shapes: dict[str, tuple[tuple[int, ...], type]] = {
         "f32": ((images, width), np.float32),

@@ -67,7 +67,7 @@ class FrozenPyramid(FrozenBackbone):
         model.load_state_dict({key: value.float() for key, value in self.state.items()}, strict=False)  # checked before
         return model.eval().requires_grad_(False)
 
-    def _features_of_each(self, model: nn.Module, images: Tensor) -> list[Any]:
+    def _features_of_batch(self, model: nn.Module, images: Tensor) -> list[Any]:
         if self.spec.kind == "vit":
             side = images.shape[2] // 8
             return [token_pyramid(tokens, side) for tokens in vit_tokens(model, images)]

@@ -9,10 +9,10 @@ from timm.models.vision_transformer import VisionTransformer
 
 from fsbench.errors import SettingsError
 
-__all__ = ["Bottleneck", "ResNet", "SwinTransformer", "VisionTransformer", "create_model", "create_named"]
+__all__ = ["Bottleneck", "ResNet", "SwinTransformer", "VisionTransformer", "create_model", "create_network"]
 
 
-def create_named(network: str, **arguments: Any) -> Any:
+def create_network(network: str, **arguments: Any) -> Any:
     """Build the network that timm calls `network`, without weights of its own.
 
     Raises:

@@ -146,10 +146,10 @@ def new_vit(arguments: dict[str, Any], size: int | tuple[int, int]) -> nn.Module
         SettingsError: the installed timm has no network of that name.
     """
     # timm takes seconds, which other commands are spared
-    from fsbench.backbones.timm_networks import VisionTransformer, create_named
+    from fsbench.backbones.timm_networks import VisionTransformer, create_network
 
     if "network" in arguments:
-        return create_named(**arguments, img_size=size, num_classes=0)
+        return create_network(**arguments, img_size=size, num_classes=0)
     return VisionTransformer(**arguments, img_size=size, num_classes=0)
 
 
@@ -288,7 +288,7 @@ class FrozenViT(FrozenBackbone):
     def _build(self, height: int, width: int) -> nn.Module:
         return build_vit(self.spec.arguments, self.state, height, width)
 
-    def _features_of_each(self, model: nn.Module, images: Tensor) -> list[Tensor]:
+    def _features_of_batch(self, model: nn.Module, images: Tensor) -> list[Tensor]:
         return list(vit_tokens(model, images))
 
     def _random_state(self, seed: int) -> dict[str, Tensor]:

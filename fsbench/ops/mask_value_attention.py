@@ -60,7 +60,7 @@ def mask_value_attention(
     value = value.to(q.dtype)
     with torch.autocast(q.device.type, enabled=False):
         if chosen == "fused":
-            return _fused(q, k, value, heads, dropout)
+            return _average_fused(q, k, value, heads, dropout)
         seed = int(torch.randint(2**48, ())) if dropout else 0
         if chosen == "chunked":
             return cast(Tensor, _Chunked.apply(q, k, value, heads, dropout, seed))
@@ -84,7 +84,7 @@ def _reference(q: Tensor, k: Tensor, value: Tensor, heads: int, dropout: float, 
     if dropout:
         kept = torch.empty(len(q) * heads, q.shape[2], k.shape[2], dtype=q.dtype, device=q.device)
         for group, rows in _chunks(kept):
-            kept[group, rows] = _kept(kept[group, rows], dropout, seed, group, rows)
+            kept[group, rows] = _dropout_factors(kept[group, rows], dropout, seed, group, rows)
         weights_of = [w * keep for w, keep in zip(weights_of, kept.split(heads), strict=True)]
     return torch.stack([(weights @ v).mean(0) for weights, v in zip(weights_of, value, strict=True)])
 
@@ -103,7 +103,7 @@ def _chunks(weights: Tensor) -> Iterator[tuple[slice, slice]]:
             yield slice(group, min(group + step, groups)), slice(start, min(start + rows, positions))
 
 
-def _kept(weights: Tensor, dropout: float, seed: int, group: slice, rows: slice) -> Tensor:
+def _dropout_factors(weights: Tensor, dropout: float, seed: int, group: slice, rows: slice) -> Tensor:
     """Return the dropout factors of a chunk's weights, 0 or 1 / (1 - dropout), from the seed and the place alone."""
     generator = torch.Generator(weights.device).manual_seed(seed + (group.start << 16) + rows.start)
     if dropout != 0.5:
@@ -134,7 +134,7 @@ class _Chunked(torch.autograd.Function):
         for group, rows in _chunks(_shape(query, key)):
             weights = torch.bmm(query[group, rows], key[group].mT).softmax(-1, dtype=mass.dtype)
             if dropout:
-                weights *= _kept(weights, dropout, seed, group, rows)
+                weights *= _dropout_factors(weights, dropout, seed, group, rows)
             averages[group, rows] = torch.bmm(weights, mass[group, :, None])[..., 0]
         ctx.save_for_backward(q, k, value, averages)
         ctx.settings = (heads, dropout, seed)
@@ -161,7 +161,7 @@ class _Chunked(torch.autograd.Function):
             weights = torch.bmm(query[group, rows], key[group].mT).softmax(-1, dtype=wide)
             spread = mass[group, None]
             if dropout:
-                kept = _kept(weights, dropout, seed, group, rows)
+                kept = _dropout_factors(weights, dropout, seed, group, rows)
                 if grad_mass is not None:
                     grad_mass[group] += torch.bmm(grad[group, None, rows], weights * kept)[:, 0]
                 spread = kept.mul_(spread)
@@ -198,7 +198,7 @@ def _by_head(x: Tensor, heads: int) -> Tensor:
     return rearrange(x, "b (h d) t -> (b h) t d", h=heads).contiguous()
 
 
-def _fused(q: Tensor, k: Tensor, value: Tensor, heads: int, dropout: float) -> Tensor:
+def _average_fused(q: Tensor, k: Tensor, value: Tensor, heads: int, dropout: float) -> Tensor:
     """Average with one fused kernel, the value padded to `VALUE_WIDTH` channels."""
     query, key = (_by_head(t, heads).unflatten(0, (len(q), heads)) for t in (q, k))
     narrow = F.pad(value[:, None, :, None], (0, VALUE_WIDTH - 1)).expand(-1, heads, -1, -1).contiguous()

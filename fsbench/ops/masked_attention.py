@@ -83,7 +83,7 @@ def masked_attention(
     if chosen == "reference":
         return _reference(q, x, weight, bias, keep, heads)
     if chosen == "fused":
-        return _fused(q, x, weight, bias, keep, heads)
+        return _attend_fused(q, x, weight, bias, keep, heads)
     raise SettingsError(f"unknown masked-attention back end '{chosen}'; there are reference, packed, fused")
 
 
@@ -272,7 +272,7 @@ def _at_least_single(tensor: Tensor) -> torch.dtype:
     return torch.promote_types(tensor.dtype, torch.float32)
 
 
-def _fused(q: Tensor, x: Tensor, weight: Tensor, bias: Tensor, keep: Tensor, heads: int) -> Tensor:
+def _attend_fused(q: Tensor, x: Tensor, weight: Tensor, bias: Tensor, keep: Tensor, heads: int) -> Tensor:
     """Attend with `scaled_dot_product_attention` in chunks of query positions; kept tokens first, samples padded.
 
     While training each chunk is recomputed in the backward pass, so that keys and values are stored for one at a time.

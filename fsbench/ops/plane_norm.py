@@ -84,13 +84,13 @@ class _NormReLU(torch.autograd.Function):
         dy, d_rest = gate(gradients[0], y, 0), gate(gradients[1], rest_after, 0)
         sums = _widest(dy.sum((1, 3)) + d_rest)  # (B, C), of the gradient, and of its product with the input below
         products = _widest((dy * x).sum((1, 3)) + d_rest * rest)
-        per_channel = _of_channels(mean, weight), _of_channels(rstd, weight)
+        per_channel = _spread_to_channels(mean, weight), _spread_to_channels(rstd, weight)
         d_weight = ((products - per_channel[0] * sums) * per_channel[1]).sum(0)
         weighted = [(_widest(weight) * s).unflatten(1, (groups, -1)).sum(2) for s in (sums, products)]
         slope = (weighted[0] * mean - weighted[1]) * rstd**3 / total
         level = -slope * mean - weighted[0] * rstd / total
         scale, _ = _per_channel(weight, bias, mean, rstd, x.dtype)
-        slope, level = (_of_channels(v, weight).to(x.dtype) for v in (slope, level))
+        slope, level = (_spread_to_channels(v, weight).to(x.dtype) for v in (slope, level))
         dx = torch.addcmul(level[:, None, :, None], x, slope[:, None, :, None])
         dx.addcmul_(dy, scale[:, None, :, None])
         d_rest = d_rest * scale + weight_of_rest * (slope * rest + level)
@@ -102,12 +102,12 @@ def _widest(x: Tensor) -> Tensor:
     return x.to(torch.float32 if x.device.type == "mps" else torch.float64)
 
 
-def _of_channels(values: Tensor, weight: Tensor) -> Tensor:
+def _spread_to_channels(values: Tensor, weight: Tensor) -> Tensor:
     """Return values of groups (B, G) as values of channels (B, C)."""
     return values.repeat_interleave(len(weight) // values.shape[1], 1)
 
 
 def _per_channel(weight: Tensor, bias: Tensor, mean: Tensor, rstd: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Return factor and summand (B, C) of the normalisation."""
-    scale = weight * _of_channels(rstd, weight)
-    return scale.to(dtype), (bias - scale * _of_channels(mean, weight)).to(dtype)
+    scale = weight * _spread_to_channels(rstd, weight)
+    return scale.to(dtype), (bias - scale * _spread_to_channels(mean, weight)).to(dtype)

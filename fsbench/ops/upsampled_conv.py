@@ -30,7 +30,9 @@ def upsampled_conv(x: Tensor, weight: Tensor, size: tuple[int, int]) -> Tensor:
     taps = weight.permute(2, 3, 0, 1).reshape(-1, channels)  # (3·3·D, C)
     small = torch.matmul(taps, x.flatten(2)).view(batch, 3, 3, -1, height, width)
     wide_dtype = torch.promote_types(x.dtype, torch.float32)
-    rows, columns = (_shifted(n, m, wide_dtype, x.device).to(x.dtype) for n, m in ((height, size[0]), (width, size[1])))
+    rows, columns = (
+        _shift_matrices(n, m, wide_dtype, x.device).to(x.dtype) for n, m in ((height, size[0]), (width, size[1]))
+    )
     wide = torch.einsum("bijdyx,jXx->bidyX", small, columns)
     return torch.einsum("bidyX,iYy->bdYX", wide, rows)
 
@@ -42,7 +44,7 @@ def reference(x: Tensor, weight: Tensor, size: tuple[int, int]) -> Tensor:
 
 @lru_cache(maxsize=32)
 @torch.inference_mode(False)  # the matrices outlive the call: training takes them as well
-def _shifted(small: int, large: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _shift_matrices(small: int, large: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return matrices (3, large, small) that enlarge bilinearly and shift by -1, 0, 1, with zeros beyond the edge."""
     unit = torch.eye(small, dtype=dtype, device=device)[None, None]
     enlarge = F.interpolate(unit, (large, small), mode="bilinear", align_corners=True)[0, 0]

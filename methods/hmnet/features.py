@@ -24,8 +24,8 @@ class FrozenStages(FrozenPyramid):
         """Return the channels of f1 and f2."""
         return self.channels[1], self.channels[2]
 
-    def _features_of_each(self, model: nn.Module, images: Tensor) -> list[Features]:
-        return [self._chosen(*pyramid) for pyramid in super()._features_of_each(model, images)]
+    def _features_of_batch(self, model: nn.Module, images: Tensor) -> list[Features]:
+        return [self._chosen(*pyramid) for pyramid in super()._features_of_batch(model, images)]
 
     def _chosen(self, quarter: Tensor, eighth: Tensor, sixteenth: Tensor, last: Tensor) -> Features:
         """Return the maps of a pyramid that HMNet reads."""

@@ -99,7 +99,7 @@ class FrozenPSPNet(FrozenBackbone):
         model.load_state_dict(self.state)
         return model.eval().requires_grad_(False)
 
-    def _features_of_each(self, model: nn.Module, images: Tensor) -> list[Features]:
+    def _features_of_batch(self, model: nn.Module, images: Tensor) -> list[Features]:
         return [Features(*maps) for maps in zip(*model(images), strict=True)]
 
     def _random_state(self, seed: int) -> dict[str, Tensor]:
@@ -172,7 +172,7 @@ class FrozenTrunk(FrozenBackbone):
         model.load_state_dict(self.state, strict=False)  # checked before; the rest is unused
         return model.eval().requires_grad_(False)
 
-    def _features_of_each(self, model: nn.Module, images: Tensor) -> list[Features]:
+    def _features_of_batch(self, model: nn.Module, images: Tensor) -> list[Features]:
         assert isinstance(model, PSPNet)
         return [Features(*maps, None) for maps in zip(*model.trunk(images), strict=True)]
 

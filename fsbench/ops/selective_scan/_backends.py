@@ -36,7 +36,7 @@ def choose_backend(u: Tensor, backend: Backend | None = None, stateless: bool = 
         raise SettingsError(f"unknown selective-scan back end '{chosen}'; there are {', '.join(get_args(Backend))}")
     if chosen == "mamba_ssm" and not u.is_cuda:
         raise SettingsError(f"the scan back end mamba_ssm needs CUDA tensors, found {u.device.type}; choose torch")
-    if chosen == "triton" and not _installed("triton"):
+    if chosen == "triton" and not _is_installed("triton"):
         raise SettingsError("the scan back end triton needs the package triton, which is not installed; choose torch")
     if chosen == "triton" and not (u.is_cuda or os.environ.get("TRITON_INTERPRET") == "1"):
         raise SettingsError(
@@ -50,9 +50,9 @@ def _automatic(u: Tensor, stateless: bool) -> Backend:
     """Return the fastest back end that is installed and exact enough."""
     if not u.is_cuda or u.dtype == torch.float64:
         return "torch"
-    if stateless and _installed("mamba_ssm") and _installed("selective_scan_cuda") and _may_be_unordered():
+    if stateless and _is_installed("mamba_ssm") and _is_installed("selective_scan_cuda") and _may_be_unordered():
         return "mamba_ssm"
-    return "triton" if _installed("triton") else "torch"
+    return "triton" if _is_installed("triton") else "torch"
 
 
 def _may_be_unordered() -> bool:
@@ -68,7 +68,7 @@ def _may_be_unordered() -> bool:
     return True
 
 
-def _installed(package: str) -> bool:
+def _is_installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 

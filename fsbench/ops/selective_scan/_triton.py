@@ -60,7 +60,7 @@ class _Launch:
         self.numbers = (self.length, window, width, self.channels, self.states, self.chunks)
         self.empty = A.new_empty
 
-    def states_of(self, *positions: int) -> Tensor:
+    def allocate_states(self, *positions: int) -> Tensor:
         """Allocate states (b, *positions, N, D)."""
         return self.empty(self.b, *positions, self.states, self.channels)
 
@@ -88,7 +88,11 @@ class _Launch:
         from fsbench.ops.selective_scan import _triton_kernels as kernels
 
         sums = self.empty(self.b, self.chunks, self.channels)
-        ends, entries, last = self.states_of(self.chunks), self.states_of(self.chunks), self.states_of()
+        ends, entries, last = (
+            self.allocate_states(self.chunks),
+            self.allocate_states(self.chunks),
+            self.allocate_states(),
+        )
         launch(
             kernels.ends, self.grid, values, delta, A, vectors, bias, sums, ends, *self.numbers,
             *values.stride(), *delta.stride(), *vectors.stride(),
@@ -126,7 +130,7 @@ class _Scan(torch.autograd.Function):
 
         x = _Launch(u, A, B, window)
         decay, offset, start = (None if t is None else t.mT.contiguous() for t in (decay, offset, state))
-        exits = None if decay is None else x.states_of(x.windows)
+        exits = None if decay is None else x.allocate_states(x.windows)
         recap = (decay, offset, exits, None, None)
         entries, last = x.boundaries(u, delta, A, B, bias, softplus, cast(Tensor, start), recap, reverse=False)
         y = A.new_empty(u.shape)
@@ -152,7 +156,7 @@ class _Scan(torch.autograd.Function):
         recap = (decay, offset, exits, *map_gradients)
         leaving, grad_state = x.boundaries(grad, delta, A, C, bias, ctx.softplus, start, recap, reverse=True)
         grad_u, grad_delta = A.new_empty(u.shape), A.new_empty(u.shape)
-        grad_A = x.states_of(x.chunks)
+        grad_A = x.allocate_states(x.chunks)
         grad_B, grad_C = (A.new_empty(x.blocks, x.b, x.groups, x.states, x.length) for _ in range(2))
         grad_D, grad_bias = (None if t is None else A.new_empty(x.b, x.chunks, x.channels) for t in (D, bias))
         launch(

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from fsbench.backbones.base import BackboneConfig, FrozenBackbone
 from fsbench.backbones.dino_names import dino_to_timm_names
 from fsbench.backbones.onednn import onednn_problem
-from fsbench.backbones.timm_networks import create_named
+from fsbench.backbones.timm_networks import create_network
 from fsbench.backbones.vit import VITS, FrozenViT, ViT, build_vit, new_vit, resize_position_table
 from fsbench.errors import CheckpointError, SettingsError
 from fsbench.weights.table import WeightFile
@@ -186,7 +186,7 @@ def test_weights_of_the_demo_that_are_elsewhere_say_what_to_give(given):
 
 def test_a_network_that_timm_lacks_is_one_line():
     with pytest.raises(SettingsError, match=r"^timm [\d.]+\w* has no network 'vit_nothing'; expected .*upgrade timm$"):
-        create_named("vit_nothing")
+        create_network("vit_nothing")
 
 
 def test_weights_of_another_training_do_not_pass_for_dinov3s(dinov3):

@@ -124,7 +124,7 @@ def test_an_evaluation_does_not_depend_on_the_batches_of_the_training_before(bat
     monkeypatch.setattr(EMAT, "log_dict", lambda *given, **options: None)
     monkeypatch.setattr(EMAT, "encodes_together", True)
     # so that the features of one image depend on the others by more than rounding, on any machine
-    each = method.backbone._features_of_each
+    each = method.backbone._features_of_batch
     monkeypatch.setattr(
         method.backbone, "_features_of_each", lambda model, images: [f + len(images) for f in each(model, images)]
     )

@@ -48,7 +48,7 @@ def test_the_environment_chooses_the_back_end(monkeypatch):
 def test_the_automatic_choice(monkeypatch):
     """mamba-ssm where it is installed and has what a call needs; Triton on other CUDA machines; torch elsewhere."""
     packages = {"triton", "mamba_ssm", "selective_scan_cuda"}
-    monkeypatch.setattr("fsbench.ops.selective_scan._backends._installed", lambda name: name in packages)
+    monkeypatch.setattr("fsbench.ops.selective_scan._backends._is_installed", lambda name: name in packages)
     monkeypatch.delenv("FSBENCH_SCAN", raising=False)
     monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: False)
     cuda = types.SimpleNamespace(is_cuda=True, dtype=torch.bfloat16)
