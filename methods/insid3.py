@@ -78,7 +78,7 @@ def mask_to_cells(mask: Tensor, height: int, width: int) -> Tensor:
     return cells[0, 0]
 
 
-def prototype_of(references: Tensor, cells: Tensor) -> Tensor:
+def mean_prototype(references: Tensor, cells: Tensor) -> Tensor:
     """Return the mean over references of the means over foreground (step 2): (K, C, h, w), (K, h, w) -> (C,)."""
     means = [features[:, inside].mean(1) for features, inside in zip(references, cells, strict=True)]
     return unit(torch.stack(means).mean(0))
@@ -209,7 +209,7 @@ def predict_cells(
         cells: foreground of the references (K, h, w) bool.
         threshold: score that a cluster must exceed.
     """
-    prototype = prototype_of(references, cells)
+    prototype = mean_prototype(references, cells)
     similarity = forward_similarity(debiased, prototype)
     candidates = candidate_cells(similarity, debiased, references, cells)
     if not bool(candidates.any()):

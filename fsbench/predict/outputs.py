@@ -23,7 +23,7 @@ def write_coco(path: Path, read_entries: ReadEntries, classes: Sequence[str], de
         file.write(f'{{"info": {json.dumps({"description": description})},\n"licenses": [],\n')
         file.write(f'"categories": {json.dumps(categories, ensure_ascii=False)},\n')
         images = (_image(number, entry) for number, entry in enumerate(read_entries(), 1))
-        file.write(f'"images": [\n{_joined(images)}')
+        file.write(f'"images": [\n{_join(images)}')
         file.write('],\n"annotations": [\n')
         first = True
         for annotation in _annotations(read_entries()):
@@ -32,7 +32,7 @@ def write_coco(path: Path, read_entries: ReadEntries, classes: Sequence[str], de
         file.write("\n]}\n")
 
 
-def _joined(items: Iterator[dict[str, Any]]) -> str:
+def _join(items: Iterator[dict[str, Any]]) -> str:
     return ",\n".join(json.dumps(item, ensure_ascii=False) for item in items) + "\n"
 
 

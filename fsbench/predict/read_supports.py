@@ -68,7 +68,9 @@ def read_supports(
     available = {name for support in supports for name in support.classes.values()}
     for name in [*choice.names, *choice.by_number.values()]:
         if name not in available:
-            raise SettingsError(f"no support shows the class '{name}' of --classes; there are: {_listed(available)}")
+            raise SettingsError(
+                f"no support shows the class '{name}' of --classes; there are: {_list_first(available)}"
+            )
     return supports, notes
 
 
@@ -176,7 +178,7 @@ def _classes_of_mask(name: str, file: Path, labels: np.ndarray, choice: ClassCho
         )
     if name and len(numbers) > 1:
         raise DataError(
-            f"mask {file} has the numbers {_listed(numbers)}, but one class was named ({name}); name them with "
+            f"mask {file} has the numbers {_list_first(numbers)}, but one class was named ({name}); name them with "
             f"--classes {numbers[0]}={name},{numbers[1]}=… and leave out '{name}='"
         )
     if name:
@@ -185,7 +187,7 @@ def _classes_of_mask(name: str, file: Path, labels: np.ndarray, choice: ClassCho
         return {number: f"class {number}" for number in numbers}
     classes = {number: choice.by_number[number] for number in numbers if number in choice.by_number}
     if not classes:
-        raise DataError(f"mask {file} has the numbers {_listed(numbers)}, none of which --classes names; name one")
+        raise DataError(f"mask {file} has the numbers {_list_first(numbers)}, none of which --classes names; name one")
     return classes
 
 
@@ -231,6 +233,6 @@ def _read_coco(path: Path, content: dict[str, Any], choice: ClassChoice, root: P
             yield pair_labels(root / file_name, labels, chosen, path)
 
 
-def _listed(items: Iterable[Any]) -> str:
+def _list_first(items: Iterable[Any]) -> str:
     words = [str(item) for item in sorted(items)]
     return ", ".join(words[:8]) + (" …" if len(words) > 8 else "") or "none"

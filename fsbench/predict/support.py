@@ -89,7 +89,7 @@ def stack_supports(supports: Sequence[Support], size: int, resize: Resize) -> Su
         for number, name in support.classes.items():
             mask = resize_mask(way_labels(support.labels, [number]), size, size)
             if not (mask == 1).any():
-                raise DataError(_vanished(support, number, name, size))
+                raise DataError(_describe_vanished_mask(support, number, name, size))
             shots.setdefault(name, []).append((rows[support.image_name], mask))
     if len(shots) > MAX_CLASSES:
         raise SettingsError(f"there are {len(shots)} classes, expected at most {MAX_CLASSES}; choose some of them")
@@ -104,7 +104,7 @@ def stack_supports(supports: Sequence[Support], size: int, resize: Resize) -> Su
     )
 
 
-def _vanished(support: Support, number: int, name: str, size: int) -> str:
+def _describe_vanished_mask(support: Support, number: int, name: str, size: int) -> str:
     marked = int((support.labels == number).sum())
     return (
         f"the mask of {name} on {support.image_name} has {marked} pixels, of which none is left at {size}x{size}"

@@ -46,7 +46,7 @@ def class_features(features: Tensor, masks: Tensor) -> list[Tensor]:
     return [by_place[masks[:, channel]] for channel in range(masks.shape[1])]
 
 
-def prototypes_of(features: Tensor, clusters: int, draws: Draws) -> tuple[Tensor, Clusters | None]:
+def class_prototypes(features: Tensor, clusters: int, draws: Draws) -> tuple[Tensor, Clusters | None]:
     """Return the prototypes (P, C) of a class's features (n, C), and the k-means that they come from (§3.1).
 
     With fewer features than clusters, they are the prototypes, and nothing is drawn.
@@ -99,7 +99,7 @@ def compare_classes(query: Tensor, features: list[Tensor], clusters: int, draws:
         if not len(own):
             found.append(None)
             continue
-        prototypes, kmeans = prototypes_of(own, clusters, draws)
+        prototypes, kmeans = class_prototypes(own, clusters, draws)
         found.append(ClassMaps(prototypes, cosine_maps(prototypes, query), gram_map(gram_matrix(own), query), kmeans))
     return found
 

@@ -151,7 +151,7 @@ class HMNetHead(nn.Module):
             own_class: (b,) number of the episode's class among the base classes, from 0, while training.
             with_prior: whether the prior is asked for.
         """
-        query, support = _aligned(query), _aligned(support)
+        query, support = _align(query), _align(support)
         inputs, priors = self._inputs_and_priors(query, support, labels)
         prior = priors[:, 0].clone() if with_prior else None
         meta = self.decode(*inputs)
@@ -165,7 +165,7 @@ class HMNetHead(nn.Module):
 
     def inputs(self, query: Features, support: Features, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the inputs of the hybrid Mamba network, query and support (b, C, S, S); arguments as in `forward`."""
-        return self._inputs_and_priors(_aligned(query), _aligned(support), labels)[0]
+        return self._inputs_and_priors(_align(query), _align(support), labels)[0]
 
     def _inputs_and_priors(
         self, query: Features, support: Features, labels: Tensor
@@ -246,7 +246,7 @@ class HMNetHead(nn.Module):
         return {"loss": entropy + dice, "main": entropy, "dice": dice}
 
 
-def _aligned(x: Features) -> Features:
+def _align(x: Features) -> Features:
     """Resize f1 to f2: VGG's f1 is twice as large as the others (§2.3)."""
     return x._replace(f1=resize(x.f1, x.f2.shape[-1]))
 
