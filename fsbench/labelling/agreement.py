@@ -95,7 +95,7 @@ class Quality:
     classes: tuple[ClassQuality, ...]
 
 
-def quality(
+def measure_quality(
     labelled: Sequence[LabelledImage], classes: Sequence[str], counted: dict[tuple[str, int, int], Counts]
 ) -> list[Quality]:
     """Compare, by method, the predictions that labelled images had with their labels; images without are left out.
@@ -116,11 +116,11 @@ def quality(
                 known[key] = count(forecast.label_map(), image.labels(), forecast.numbers, len(classes))
             counted[key] = known[key]
             counts.setdefault(image.forecast.method, []).append(known[key])
-    measured = (quality_of(method, given, classes) for method, given in sorted(counts.items()))
+    measured = (method_quality(method, given, classes) for method, given in sorted(counts.items()))
     return [one for one in measured if one is not None]
 
 
-def quality_of(method: str, counts: Sequence[Counts], classes: Sequence[str]) -> Quality | None:
+def method_quality(method: str, counts: Sequence[Counts], classes: Sequence[str]) -> Quality | None:
     """Return the quality that counts of images tell; None where no label shows a class that was looked for."""
     truth = np.array([one.truth for one in counts])
     shown = np.flatnonzero(truth.sum(0)) if len(counts) else np.zeros(0, dtype=int)

@@ -104,7 +104,7 @@ class Annotation:
         """Say that the image is labelled, and which prediction its labels can be compared with."""
         self.add(Done(kind="done", time=time.time(), forecast=forecast))
 
-    def labelled(self) -> LabelledImage | None:
+    def labelled_image(self) -> LabelledImage | None:
         """Return the image with its labels; None while it is not labelled."""
         done, revision = self.done, self.history.revision
         if done is None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fsbench.errors import DataError
-from fsbench.labelling.agreement import Counts, Quality, count, quality_of, statistics
+from fsbench.labelling.agreement import Counts, Quality, count, method_quality, statistics
 from fsbench.labelling.forecasts import give_supports, predict
 from fsbench.labelling.labelled_image import LabelledImage, choose_supports
 from fsbench.metrics.paired import Difference, holm, paired_differences
@@ -68,7 +68,7 @@ def compare_methods(counts: Mapping[str, Sequence[Counts]], classes: Sequence[st
         DataError: fewer than two images could be predicted.
     """
     images = len(next(iter(counts.values())))
-    measured = {method: quality_of(method, given, classes) for method, given in counts.items()}
+    measured = {method: method_quality(method, given, classes) for method, given in counts.items()}
     qualities = sorted((one for one in measured.values() if one), key=lambda one: -one.mean_iou.value)
     if images < 2 or not qualities:
         raise DataError(

@@ -71,7 +71,7 @@ class Project:
         return self.root / "strokes"
 
     @property
-    def _removed(self) -> Path:
+    def _removed_folder(self) -> Path:
         return self.root / "removed"
 
     @property
@@ -159,7 +159,7 @@ class Project:
         """Take an image out; its journal and its file go to `removed/`."""
         annotation = self.annotation(name)
         annotation.journal.close()
-        removed = make_folder(self._removed)
+        removed = make_folder(self._removed_folder)
         for path in (annotation.journal.path, annotation.path):  # an image without a journal can be opened
             target = next(
                 removed / f"{count}{path.name}" for count in ("", *(f"{n}-" for n in range(2, 10**6)))
@@ -168,9 +168,9 @@ class Project:
             path.replace(target)
         del self.annotations[name]
 
-    def labelled(self) -> list[LabelledImage]:
+    def labelled_images(self) -> list[LabelledImage]:
         """Return the labelled images, the last one first."""
-        images = [image for annotation in self.annotations.values() if (image := annotation.labelled())]
+        images = [image for annotation in self.annotations.values() if (image := annotation.labelled_image())]
         return sorted(images, key=lambda image: -image.time)
 
     def _free_name(self, name: str) -> str:
@@ -184,7 +184,7 @@ class Project:
         stem = re.sub(r"[^\w-]+", "_", stem).strip("_")[:LONGEST_STEM] or "image"
         while len(stem.encode()) > 2 * LONGEST_STEM:  # file systems count bytes
             stem = stem[:-1]
-        folders = [folder for folder in (self._images, self._strokes, self._removed) if folder.is_dir()]
+        folders = [folder for folder in (self._images, self._strokes, self._removed_folder) if folder.is_dir()]
         files = (path.name.removesuffix(".jsonl") for folder in folders for path in folder.iterdir())
         taken = {Path(other).stem.casefold() for other in files}
         number, free = 1, stem

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fsbench.errors import DataError
-from fsbench.labelling.agreement import FEW_IMAGES, Counts, Quality, quality
+from fsbench.labelling.agreement import FEW_IMAGES, Counts, Quality, measure_quality
 from fsbench.labelling.annotation import Annotation
 from fsbench.labelling.clicks import ClickMasks, Clicks, Promptable
 from fsbench.labelling.export.formats import FORMATS, Exported, export
@@ -110,7 +110,7 @@ class LabellingSession:
             forecast = self.forecast(annotation)
             if forecast is None:
                 raise DataError(f"there is no prediction of {name} yet; label another image first, or wait")
-            if id_of(forecast) != shown:
+            if forecast_id(forecast) != shown:
                 raise DataError(f"the prediction of {name} has changed since it was shown; look again, then accept it")
             annotation.add(Accept(kind="accept", forecast=forecast))
             self.worker.wake()
@@ -178,7 +178,7 @@ class LabellingSession:
     def export(self, kind: str) -> Exported:
         """Export the labelled images. Raises DataError for an unknown format, or where nothing is labelled."""
         with self.lock:
-            labelled, classes = self.project.labelled(), tuple(self.project.classes)
+            labelled, classes = self.project.labelled_images(), tuple(self.project.classes)
         with self._exporting:
             return export(kind, sorted(labelled, key=lambda image: image.name), classes, self.project.exports)
 
@@ -210,8 +210,9 @@ class LabellingSession:
             "can_undo": bool(history.steps),
             "can_redo": bool(history.undone),
             "done": annotation.done is not None,
-            "forecast": forecast and {"method": forecast.method, "supports": forecast.supports, "id": id_of(forecast)},
-            "problem": "" if annotation.done else self.worker.problem_of(name),
+            "forecast": forecast
+            and {"method": forecast.method, "supports": forecast.supports, "id": forecast_id(forecast)},
+            "problem": "" if annotation.done else self.worker.failure(name),
             "uncertainty": latest.uncertainty if latest and not annotation.done else None,
         }
 
@@ -219,9 +220,9 @@ class LabellingSession:
         """Describe the whole session for the page."""
         with self.lock:
             state, annotations = self.worker.state, self.project.annotations
-            waiting = self.worker.waiting()
+            waiting = self.worker.pending_images()
             open_names = labelling_order((name for name, one in annotations.items() if not one.done), state.forecasts)
-            labelled, classes = self.project.labelled(), list(self.project.classes)
+            labelled, classes = self.project.labelled_images(), list(self.project.classes)
             described = {
                 "classes": classes,
                 "colors": [f"#{bytes(color).hex()}" for color in palette()[1 : len(self.project.classes) + 1]],
@@ -241,17 +242,17 @@ class LabellingSession:
                 "comparison_problem": state.comparison_problem,
                 "formats": {kind: one.title for kind, one in FORMATS.items()},
             }
-        return described | {"quality": [asdict(one) for one in self._measured(labelled, classes)]}
+        return described | {"quality": [asdict(one) for one in self._measure(labelled, classes)]}
 
-    def _measured(self, labelled: Sequence[LabelledImage], classes: Sequence[str]) -> list[Quality]:
+    def _measure(self, labelled: Sequence[LabelledImage], classes: Sequence[str]) -> list[Quality]:
         """Return the quality of predictions; the session's lock is not held, because large images take a while."""
         with self._measuring:
             basis = [(image.name, image.revision) for image in labelled], list(classes)
             if self._quality[0] != basis:
-                self._quality = basis, quality(labelled, classes, self._counts)
+                self._quality = basis, measure_quality(labelled, classes, self._counts)
             return self._quality[1]
 
 
-def id_of(forecast: StoredForecast) -> str:
+def forecast_id(forecast: StoredForecast) -> str:
     """Return a short text that differs where a prediction does, by which a page knows whether its layer is current."""
     return f"{hash((forecast.method, forecast.supports, tuple(sorted(forecast.counts.items())))) & (2**64 - 1):016x}"

@@ -117,7 +117,7 @@ class Worker(threading.Thread):
         """Compare all methods next."""
         with self.changed:
             if self.state.compared is None:
-                self.state.compared = (0, len(self.methods) * len(self.project.labelled()))
+                self.state.compared = (0, len(self.methods) * len(self.project.labelled_images()))
                 self.state.comparison_problem = ""
                 self.changed.notify_all()
 
@@ -138,7 +138,7 @@ class Worker(threading.Thread):
 
     def labels(self) -> object:
         """Return what differs where labels do; the lock is held."""
-        return [(image.name, image.revision) for image in self.project.labelled()]
+        return [(image.name, image.revision) for image in self.project.labelled_images()]
 
     def stop(self) -> None:
         """End the thread after the image that it is working on; clicks that wait are refused at once."""
@@ -147,7 +147,7 @@ class Worker(threading.Thread):
             self._refuse_clicks()
             self.changed.notify_all()
 
-    def waiting(self) -> list[str]:
+    def pending_images(self) -> list[str]:
         """Return the images that are to be predicted, in order; the lock is held."""
         if not self._chosen():
             return []
@@ -159,7 +159,7 @@ class Worker(threading.Thread):
         current = {name for name in order if name in forecasts and forecasts[name].basis == basis}
         return [name for name in order if name not in current and not (name in failed and failed[name][0] == basis)]
 
-    def problem_of(self, name: str) -> str:
+    def failure(self, name: str) -> str:
         """Return why an image has no current prediction, or ""; the lock is held."""
         basis, problem = self.state.failed.get(name, (None, ""))
         return problem if problem and basis == self._basis() else ""
@@ -205,14 +205,14 @@ class Worker(threading.Thread):
             raise _Stopped
 
     def _chosen(self) -> ChosenSupports:
-        return choose_supports(self.project.labelled(), self.shots)
+        return choose_supports(self.project.labelled_images(), self.shots)
 
     def _basis(self) -> object:
         supports = tuple((image.name, image.revision, numbers) for image, numbers in self._chosen())
         return self.state.method, supports
 
     def _next_task(self) -> _Task | None:
-        names = self.waiting()
+        names = self.pending_images()
         if not names:
             return None
         image = QueryImage(names[0], self.project.annotations[names[0]].path)
@@ -245,7 +245,7 @@ class Worker(threading.Thread):
 
     def _compare(self) -> None:
         with self.changed:
-            labelled, classes = self.project.labelled(), tuple(self.project.classes)
+            labelled, classes = self.project.labelled_images(), tuple(self.project.classes)
             labels = self.labels()
         finished, total = 0, len(self.methods) * len(labelled)
 

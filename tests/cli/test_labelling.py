@@ -106,7 +106,7 @@ def test_twenty_photos_from_the_first_stroke_to_a_table(real_data, spawn, chromi
         served.process.wait(240)
 
     with open_project(tmp_path / "people") as project:
-        labelled = project.labelled()
+        labelled = project.labelled_images()
         assert len(labelled) == PHOTOS
         inter = union = 0
         judged = [image for image in labelled if image.forecast]

@@ -25,7 +25,7 @@ from fsbench.labelling.clicks import parse_clicks
 from fsbench.labelling.regions import RunLengths
 from fsbench.labelling.serve.guard import Guard
 from fsbench.labelling.serve.headers import SafeHeaders
-from fsbench.labelling.serve.layers import clicked_png, image_jpeg, labels_png, prediction_png
+from fsbench.labelling.serve.layers import click_mask_png, image_jpeg, labels_png, prediction_png
 from fsbench.labelling.session import LabellingSession
 from fsbench.predict.query_images import read_upright
 
@@ -51,13 +51,13 @@ def make_app(session: LabellingSession, hosts: frozenset[str], port: int, token:
         Middleware(SafeHeaders),
         Middleware(Guard, hosts=hosts, port=port, token=token, max_upload=max_upload),
     ]
-    refused = dict.fromkeys((FsbenchError, HTTPException, OSError), _refused)
-    handlers: dict[Any, Any] = {**refused, ClientDisconnect: _left}
+    refused = dict.fromkeys((FsbenchError, HTTPException, OSError), _report_error)
+    handlers: dict[Any, Any] = {**refused, ClientDisconnect: _ignore_disconnect}
     routes = [*_page_routes(), *_Routes(session, max_upload).routes()]
     return Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
 
 
-async def _refused(_: Request, error: Exception) -> Response:
+async def _report_error(_: Request, error: Exception) -> Response:
     """Answer in one line that the page shows."""
     if isinstance(error, OSError):  # such as a full disk
         return JSONResponse({"error": describe(error)}, 500)
@@ -66,7 +66,7 @@ async def _refused(_: Request, error: Exception) -> Response:
     return JSONResponse({"error": text}, status)
 
 
-async def _left(_: Request, __: Exception) -> Response:
+async def _ignore_disconnect(_: Request, __: Exception) -> Response:
     """Answer nobody: the browser went away in the middle of a request."""
     return Response(status_code=400)
 
@@ -94,7 +94,7 @@ class _Routes:
         session = self.session
         posts: dict[str, Callable[[dict[str, Any]], Any]] = {
             "draw": lambda body: session.draw(_text(body, "image"), body.get("step")),
-            "click": lambda body: _clicked(session, body),
+            "click": lambda body: _mask_clicks(session, body),
             "accept": lambda body: session.accept(_text(body, "image"), _text(body, "forecast")),
             "finish": lambda body: session.finish(_text(body, "image")),
             "view": lambda body: session.view(_text(body, "image")),
@@ -104,7 +104,7 @@ class _Routes:
             "examples": lambda _: session.add_examples(),
             "method": lambda body: session.choose_method(_text(body, "method")),
             "compare": lambda _: session.worker.compare(),
-            "export": lambda body: _exported(session, _text(body, "format")),
+            "export": lambda body: _export(session, _text(body, "format")),
         }
         return [
             Route("/api/state", self.state),
@@ -175,7 +175,7 @@ def _text(body: dict[str, Any], key: str) -> str:
     return value
 
 
-def _clicked(session: LabellingSession, body: dict[str, Any]) -> dict[str, Any]:
+def _mask_clicks(session: LabellingSession, body: dict[str, Any]) -> dict[str, Any]:
     """Return the step that takes the mask of some clicks, and the mask as a layer; nothing is changed.
 
     `step` is None where the network finds nothing.
@@ -184,11 +184,11 @@ def _clicked(session: LabellingSession, body: dict[str, Any]) -> dict[str, Any]:
     mask = session.segment(clicks)
     counts = RunLengths.encode(mask.astype(np.uint8)).counts
     step = {"kind": "mask", "number": clicks.number, "size": mask.shape, "counts": counts[1]} if counts else None
-    layer = base64.b64encode(clicked_png(mask, clicks.number)).decode("ascii")
+    layer = base64.b64encode(click_mask_png(mask, clicks.number)).decode("ascii")
     return {"step": step, "layer": f"data:image/png;base64,{layer}"}
 
 
-def _exported(session: LabellingSession, kind: str) -> dict[str, Any]:
+def _export(session: LabellingSession, kind: str) -> dict[str, Any]:
     """Export, and tell the command that tests methods on what was exported, if it is a data set for fsbench."""
     exported = session.export(kind)
     root = shlex.quote(str(exported.folder))

@@ -74,7 +74,7 @@ class Guard:
             return
         taken, refused = 0, False
 
-        async def counted() -> MutableMapping[str, Any]:
+        async def receive_within_limit() -> MutableMapping[str, Any]:
             nonlocal taken, refused
             message = await receive()
             size = len(message.get("body", b""))
@@ -85,7 +85,7 @@ class Guard:
                 self.left = max(0, self.left - size)
             return {"type": "http.disconnect"} if refused else message
 
-        await self.app(scope, counted, send)
+        await self.app(scope, receive_within_limit, send)
 
     def _is_token(self, values: list[str] | None) -> bool:
         return bool(values) and hmac.compare_digest(values[-1].encode(), self.token.encode())  # type: ignore[index]

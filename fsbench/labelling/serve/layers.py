@@ -34,26 +34,26 @@ def image_jpeg(pixels: np.ndarray) -> bytes:
     image = Image.fromarray(pixels)
     if image.size != (width, height):
         image = image.resize((width, height), Image.Resampling.BOX)
-    return _written(image, "JPEG", quality=90)
+    return _encode(image, "JPEG", quality=90)
 
 
 def labels_png(labels: np.ndarray) -> bytes:
     """Return a label map (H, W) uint8 as a translucent PNG in the colors of the classes."""
-    return _colored(resize_labels(labels, *preview_size(labels.shape)), LABELS_OPACITY, striped=False)
+    return _draw_layer(resize_labels(labels, *preview_size(labels.shape)), LABELS_OPACITY, striped=False)
 
 
 def prediction_png(labels: np.ndarray) -> bytes:
     """Return a predicted label map (H, W) uint8 as a translucent PNG in stripes."""
-    return _colored(resize_labels(labels, *preview_size(labels.shape)), PREDICTION_OPACITY, striped=True)
+    return _draw_layer(resize_labels(labels, *preview_size(labels.shape)), PREDICTION_OPACITY, striped=True)
 
 
-def clicked_png(mask: np.ndarray, number: int) -> bytes:
+def click_mask_png(mask: np.ndarray, number: int) -> bytes:
     """Return the mask (H, W) bool of clicks as a translucent PNG in the color of the class `number`."""
     labels = np.where(mask, number, 0).astype(np.uint8)
-    return _colored(resize_labels(labels, *preview_size(labels.shape)), CLICKED_OPACITY, striped=False)
+    return _draw_layer(resize_labels(labels, *preview_size(labels.shape)), CLICKED_OPACITY, striped=False)
 
 
-def _colored(labels: np.ndarray, opacity: int, striped: bool) -> bytes:
+def _draw_layer(labels: np.ndarray, opacity: int, striped: bool) -> bytes:
     pixels = np.zeros((*labels.shape, 4), dtype=np.uint8)
     pixels[..., :3] = palette()[labels]
     pixels[..., 3] = np.where(labels > 0, opacity, 0)
@@ -63,7 +63,7 @@ def _colored(labels: np.ndarray, opacity: int, striped: bool) -> bytes:
     inner, outer = _outlines(labels)
     pixels[inner, 3] = 255
     pixels[outer] = (*DARK_LINE, 255)
-    return _written(Image.fromarray(pixels), "PNG", compress_level=1)
+    return _encode(Image.fromarray(pixels), "PNG", compress_level=1)
 
 
 def _outlines(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -76,7 +76,7 @@ def _outlines(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (labels > 0) & (highest != lowest), (labels == 0) & (highest > 0)
 
 
-def _written(image: Image.Image, form: str, **options: int) -> bytes:
+def _encode(image: Image.Image, form: str, **options: int) -> bytes:
     file = BytesIO()
     image.save(file, form, **options)
     return file.getvalue()

@@ -132,7 +132,7 @@ def test_an_export_waits_for_regions_that_are_on_their_way(served, page):
     page.click("#done")
     page.click("[data-format=coco]")
     page.locator("#work").get_by_text("1 region is on its way").wait_for()
-    assert not project.labelled() and not (project.exports / "coco").exists()
+    assert not project.labelled_images() and not (project.exports / "coco").exists()
     held.release()
     page.locator("#exported").get_by_text("1 photos are in").wait_for()
     assert near(project.annotation("0.png").labels == 1, (45, 20, True))

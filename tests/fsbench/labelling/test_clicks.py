@@ -150,7 +150,7 @@ def test_clicks_go_before_predictions_that_wait(session: LabellingSession, promp
     ask_network = promptable.mask
 
     def mask(*arguments):
-        waiting.append(len(session.worker.waiting()))
+        waiting.append(len(session.worker.pending_images()))
         return ask_network(*arguments)
 
     promptable.mask = mask

@@ -50,7 +50,7 @@ def project(tmp_path_factory):
 @pytest.fixture
 def exported(project, tmp_path):
     """export(kind) -> what was written, in a folder of the test's own."""
-    images = sorted(project.labelled(), key=lambda image: image.name)
+    images = sorted(project.labelled_images(), key=lambda image: image.name)
 
     def call(kind: str) -> Exported:
         return export(kind, images, project.classes, tmp_path)

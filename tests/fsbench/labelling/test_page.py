@@ -152,7 +152,7 @@ def test_nothing_is_done_to_a_photo_that_is_not_seen_yet(served, page):
     page.evaluate("document.dispatchEvent(new KeyboardEvent('keydown', { key: 'Enter', repeat: true }))")
     page.click("#undo")
     wait_for(lambda: not project.annotation("1.png").history.steps)
-    assert not project.labelled()
+    assert not project.labelled_images()
 
 
 def test_names_are_text_and_problems_are_shown(served, page, tmp_path):

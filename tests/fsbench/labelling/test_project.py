@@ -53,10 +53,10 @@ def test_everything_is_there_again_when_it_is_opened_again(tmp_path):
         assert project.classes == ["cat", "dog"]
         again = project.annotation("a.png")
         assert (again.labels == expected).all() and (expected == 1).sum() == 100 and (expected == 2).sum() == 0
-        (labelled,) = project.labelled()
+        (labelled,) = project.labelled_images()
         assert labelled.numbers == (1,) and (labelled.labels() == expected).all()
         again.add(parse_drawing({"kind": "undo"}))
-        assert not project.labelled()
+        assert not project.labelled_images()
 
 
 @pytest.mark.parametrize("cut", [2, 5, 40])

@@ -10,7 +10,7 @@ import pytest
 import fsbench
 from fsbench.errors import DataError
 from fsbench.labelling import agreement, worker
-from fsbench.labelling.agreement import count, mean_iou_interval, quality_of
+from fsbench.labelling.agreement import count, mean_iou_interval, method_quality
 from fsbench.labelling.comparison import compare_methods, leave_one_out
 from fsbench.labelling.export.formats import FORMATS, Format
 from fsbench.labelling.forecasts import Forecast, labelling_order, mean_entropy, predict
@@ -28,7 +28,7 @@ def label(session, place: int) -> None:
 
 def settled(session) -> bool:
     with session.lock:
-        return not session.worker.waiting()
+        return not session.worker.pending_images()
 
 
 def plain_iou(predicted: np.ndarray, labels: np.ndarray) -> float:
@@ -256,7 +256,7 @@ def test_counts_are_those_of_plain_comparisons():
         p, t = (predicted == number) & valid, (labels == number) & valid
         expected = [(p & t).sum(), (p | t).sum(), t.sum()] if number != 2 else [0, 0, 0]
         assert [counts.intersection[place], counts.union[place], counts.truth[place]] == expected
-    quality = quality_of("m", [counts, counts], ["a", "b", "c"])
+    quality = method_quality("m", [counts, counts], ["a", "b", "c"])
     ious = [100 * counts.intersection[i] / counts.union[i] for i in (0, 2)]
     assert [one.iou for one in quality.classes] == pytest.approx(ious) and quality.classes[1].name == "c"
     assert quality.mean_iou.value == pytest.approx(np.mean(ious))
