@@ -96,7 +96,7 @@ def with_torch_dropout(call: Callable[[], Tensor]) -> Callable[[], Tensor]:
         return F.dropout(torch.ones_like(weights), dropout)
 
     def run() -> Tensor:
-        with mock.patch.object(op, "_kept", drawn):
+        with mock.patch.object(op, "_dropout_factors", drawn):
             return call()
 
     return run

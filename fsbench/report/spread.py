@@ -51,9 +51,7 @@ def size_plot_gap(rows: Sequence[Row], metric: str) -> str:
         return "No plot: these runs have no figures by object size."
     if len(bins) == 1:
         return f"No plot: all objects take {bins[0]} % of their image."
-    if _all_equal(
-        end for of_bin in scores.values() for score in of_bin for end in (score.value, score.low, score.high)
-    ):
+    if _all_equal(end for row in scores.values() for score in row for end in (score.value, score.low, score.high)):
         return "No plot: the score is the same for every method and size."
     return ""
 

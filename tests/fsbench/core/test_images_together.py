@@ -62,7 +62,7 @@ class Passes:
     def __init__(self, backbone, monkeypatch):
         self.images = []
         self.monkeypatch, self.backbone = monkeypatch, backbone
-        self.count("_features_of_each")
+        self.count("_features_of_batch")
 
     def count(self, name):
         call = getattr(self.backbone, name)
@@ -126,7 +126,7 @@ def test_an_evaluation_does_not_depend_on_the_batches_of_the_training_before(bat
     # so that the features of one image depend on the others by more than rounding, on any machine
     each = method.backbone._features_of_batch
     monkeypatch.setattr(
-        method.backbone, "_features_of_each", lambda model, images: [f + len(images) for f in each(model, images)]
+        method.backbone, "_features_of_batch", lambda model, images: [f + len(images) for f in each(model, images)]
     )
     batch = batch.to(device)
     episode = next(batch.split()).without_truth()

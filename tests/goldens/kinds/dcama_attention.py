@@ -82,7 +82,8 @@ def attention_dropout(case: Case) -> Comparisons:
     coins = t["in.keep_attn"].flatten(0, 1).float() * 2
     for path in ("reference", "chunked"):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(attention_module, "_kept", lambda weights, p, seed, group, rows: coins[group, rows].clone())
+            stored = lambda weights, p, seed, group, rows: coins[group, rows].clone()  # noqa: E731
+            patch.setattr(attention_module, "_dropout_factors", stored)
             found = attention_module.mask_value_attention(q, k, t["in.value"], block.heads, 0.5, path)
         yield case.compare("out.out", found[..., None], absolute(case.entry["tolerance"]["abs"]))
 
