@@ -60,7 +60,7 @@ EXCEPTIONS = {
     # written by this process or its children at the same time; read while they are
     "fsbench/backbones/feature_store.py": ["np.memmap"],
     "fsbench/engine/callbacks.py": ["self.journal.open"],
-    "fsbench/grid/schedule.py": ["log.read_bytes", "part.read_bytes", "curves.open"],
+    "fsbench/grid/run.py": ["log.read_bytes", "part.read_bytes", "curves.open"],
     # the first line alone, by which the suite knows its own drawn data set
     "datamodules/datasets/demo/whole_folder.py": ["file.open"],
 }

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 PRELOADED = (
-    "lightning", "polars", "fsbench.backbones.timm_networks", "fsbench.cli.main", "fsbench.engine.bench",
+    "lightning", "polars", "fsbench.backbones.timm_networks", "fsbench.cli.main", "fsbench.grid.bench",
     "fsbench.engine.run", "fsbench.config.build", "datamodules.episodic", "datamodules.classification",
 )  # fmt: skip
 

@@ -4,9 +4,9 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fsbench.engine.bench import Request, bench
 from fsbench.episodes.settings import SIZE_BINS
 from fsbench.errors import FsbenchError, user_message
+from fsbench.grid.bench import Request, bench
 from fsbench.records.record import Record
 from fsbench.tables.formats import markdown
 from fsbench.tables.layout import Sheet

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from fsbench.config.build import parse
-from fsbench.engine.bench import Request, bench
 from fsbench.engine.checkpoint import TRAINED_ON, read_checkpoint
 from fsbench.errors import SettingsError
 from fsbench.files import replacing, write_text
+from fsbench.grid.bench import Request, bench
 from fsbench.records.card import FILE
 
 CARD = "novel_pixels: labelled      # trained on the classes of the test\n"

@@ -55,7 +55,7 @@ def _bench(options: argparse.Namespace, extra: list[str]) -> int:
         return _dry_run(requests, options.format)
     raise_all(errors)
     # torch and Lightning, which a request that is wrong does not wait for
-    from fsbench.engine.bench import bench
+    from fsbench.grid.bench import bench
 
     records, failures = bench(*requests)
     if records:

@@ -15,7 +15,7 @@ from fsbench.terminal import one_line, print_block, print_line
 if TYPE_CHECKING:
     from fsbench.grid.executors import Executor
     from fsbench.grid.plan import PlannedRun
-    from fsbench.grid.schedule import Failure
+    from fsbench.grid.run import Failure
 
 EXECUTORS = ("local", "slurm", "submitit-local")
 
@@ -79,7 +79,7 @@ def _grid(options: argparse.Namespace, extra: list[str]) -> int:
 def _run(options: argparse.Namespace, planned: "Sequence[PlannedRun]", executor: "Executor") -> bool:
     """Run the missing cells and print failures. Returns whether any failed or was refused."""
     # heavy: other commands spare it
-    from fsbench.grid.schedule import run_missing
+    from fsbench.grid.run import run_missing
 
     failures = run_missing(planned, options.runs, executor)
     return print_failures(failures, planned)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fsbench.grid.executors import Executor
-from fsbench.grid.schedule import Failure, run_missing
+from fsbench.grid.run import Failure, run_missing
 from fsbench.reproduce.cells import PaperRun
 from fsbench.reproduce.plan import PlannedPaperRun, plan_runs
 
@@ -17,7 +17,7 @@ def run_paper(
     Args:
         ordered: the runs, see `fsbench.reproduce.cells.with_preparations`.
         runs: folder of all runs.
-        executor, screen: see `fsbench.grid.schedule.run_missing`.
+        executor, screen: see `fsbench.grid.run.run_missing`.
 
     Returns:
         The runs as they are afterwards, and the failures. A run that failed is not tried twice.

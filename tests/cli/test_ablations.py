@@ -5,8 +5,8 @@ import yaml
 
 from fsbench.cli.main import main
 from fsbench.config.build import parse
-from fsbench.engine.bench import Request
 from fsbench.engine.experiment import Experiment
+from fsbench.grid.bench import Request
 from fsbench.paths import CONFIGS, REPOSITORY
 from fsbench.tables.published.scores import FOLDER as PUBLISHED
 

@@ -135,7 +135,7 @@ class Typed:
                 elif words[0] in ("bench", "run"):
                     with pytest.MonkeyPatch.context() as patch:
                         patch.setattr("fsbench.config.request_check._Run.errors", _Run._of_task)  # files are absent
-                        patch.setattr("fsbench.engine.bench.bench", compose)
+                        patch.setattr("fsbench.grid.bench.bench", compose)
                         patch.setattr("fsbench.engine.experiment.Experiment", lambda composed: composed)
                         patch.setattr("fsbench.engine.run.run", lambda composed: None)
                         patch.setattr(SuiteCLI, "instantiate_classes", lambda composed: None)
@@ -243,7 +243,7 @@ def forget_names():
 
 
 def compose(*requests):
-    """Read and check the configuration of each method and run nothing; replaces `fsbench.engine.bench.bench`."""
+    """Read and check the configuration of each method and run nothing; replaces `fsbench.grid.bench.bench`."""
     for request in requests:
         for method in request.methods:
             parse(request.arguments(method, request.folds[0]))

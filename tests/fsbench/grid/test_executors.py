@@ -6,7 +6,7 @@ import pytest
 
 from fsbench.errors import SettingsError
 from fsbench.grid.executors import Job, LocalProcesses, Submitit
-from fsbench.grid.schedule import last_lines
+from fsbench.grid.run import last_lines
 
 
 def test_a_process_that_is_stopped_ends(tmp_path):

@@ -5,9 +5,9 @@ import pytest
 from fsbench.config.build import parse
 from fsbench.config.registry import names, task_of
 from fsbench.config.request import Request
-from fsbench.engine import bench as benches
-from fsbench.engine.bench import bench, describe_protocols
 from fsbench.errors import SettingsError
+from fsbench.grid import bench as benches
+from fsbench.grid.bench import bench, describe_protocols
 from fsbench.grid.spec import GridCell
 
 OWN = {

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from fsbench.grid.plan import PlannedRun
-from fsbench.grid.schedule import last_lines, progress_text, run_missing
+from fsbench.grid.run import last_lines, progress_text, run_missing
 from tests.fsbench.grid.cells import cell_of
 
 
@@ -40,8 +40,8 @@ class PretendedJob:
 
 
 def test_failures_stop_no_other_cell(tmp_path, monkeypatch):
-    monkeypatch.setattr("fsbench.grid.schedule.POLL_SECONDS", 0)
-    monkeypatch.setattr("fsbench.grid.schedule.read_record", lambda folder: folder.name)
+    monkeypatch.setattr("fsbench.grid.run.POLL_SECONDS", 0)
+    monkeypatch.setattr("fsbench.grid.run.read_record", lambda folder: folder.name)
     cells = [PlannedRun(cell_of("prototype", "demo", fold, 1, 1, None, 0), tmp_path / str(fold)) for fold in range(5)]
     executor = Pretended(2, [0, 3, 0, 0, 2])
     failures = run_missing(cells, tmp_path, executor, screen=False)
@@ -53,25 +53,25 @@ def test_failures_stop_no_other_cell(tmp_path, monkeypatch):
 
 
 def test_cells_that_differ_in_anything_have_logs_of_their_own(tmp_path, monkeypatch):
-    monkeypatch.setattr("fsbench.grid.schedule.POLL_SECONDS", 0)
+    monkeypatch.setattr("fsbench.grid.run.POLL_SECONDS", 0)
     alike = ("prototype", "demo", 0, 1, 1, None, 0)
     more = ({}, {"protocol": "hsnet"}, {"checkpoint": "c"}, {"fast": True}, {"extra": ("--a=1",)}, {"devices": 2})
     cells = [PlannedRun(cell_of(*alike, **one), None) for one in more]
-    monkeypatch.setattr("fsbench.grid.schedule.run_folder", lambda *_, **__: tmp_path / "none")
+    monkeypatch.setattr("fsbench.grid.run.run_folder", lambda *_, **__: tmp_path / "none")
     failures = run_missing(cells, tmp_path, Pretended(6, range(6)), screen=False)
     assert [failure.lines[-1] for failure in failures] == [f"ended with {status}" for status in range(6)]
 
 
 def test_a_folder_that_is_no_longer_the_cells_is_looked_up_again(tmp_path, monkeypatch):
     """The run went well and its record is where its identity says now; the note is of the time before."""
-    monkeypatch.setattr("fsbench.grid.schedule.POLL_SECONDS", 0)
+    monkeypatch.setattr("fsbench.grid.run.POLL_SECONDS", 0)
     asked = []
 
     def now(cell, runs, recheck):
         asked.append((cell, recheck))
         return runs / f"now-{cell.fold}"
 
-    monkeypatch.setattr("fsbench.grid.schedule.run_folder", now)
+    monkeypatch.setattr("fsbench.grid.run.run_folder", now)
     (tmp_path / "now-0").mkdir()
     record = {"id": "now-0", "identity": {}, "cost": {}, "counts_sha256": "x"}
     (tmp_path / "now-0/run.json").write_text(json.dumps(record))
@@ -85,13 +85,13 @@ def test_a_folder_that_is_no_longer_the_cells_is_looked_up_again(tmp_path, monke
 
 
 def test_a_status_of_0_without_a_record_is_a_failure(tmp_path, monkeypatch):
-    monkeypatch.setattr("fsbench.grid.schedule.POLL_SECONDS", 0)
+    monkeypatch.setattr("fsbench.grid.run.POLL_SECONDS", 0)
     cells = [PlannedRun(cell_of("prototype", "demo", 0, 1, 1, None, 0), tmp_path / "none")]
     assert len(run_missing(cells, tmp_path, Pretended(1, [0]), screen=False)) == 1
 
 
 def test_an_interrupt_stops_what_runs(tmp_path, monkeypatch):
-    monkeypatch.setattr("fsbench.grid.schedule.POLL_SECONDS", 0)
+    monkeypatch.setattr("fsbench.grid.run.POLL_SECONDS", 0)
     cells = [PlannedRun(cell_of("prototype", "demo", fold, 1, 1, None, 0), tmp_path / str(fold)) for fold in range(3)]
     executor = Pretended(2, ["interrupt", 0, 0])
     started = []
