@@ -190,7 +190,8 @@ def counts_sha256(frame: "pl.DataFrame") -> str:
     Scores and region measures, which are real numbers, are not in it: records without the latter keep their hash.
     """
     columns = ["episode", "slot", "class_id", *COUNTS, "present", "decided"]
-    table = np.stack([frame[name].cast(int).to_numpy() for name in columns], 1).astype("<i8")
+    whole = [frame[name].cast(int).fill_null(-1).to_numpy() for name in columns]  # of a damaged file: -1 is no count
+    table = np.stack(whole, 1).astype("<i8")
     return hashlib.sha256(np.ascontiguousarray(table).tobytes()).hexdigest()
 
 

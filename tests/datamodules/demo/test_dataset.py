@@ -50,10 +50,11 @@ def test_layout_is_that_of_voc(root: Path) -> None:
     assert not set(train) & set(val)
     assert files(root / "JPEGImages") == {f"{name}.jpg" for name in train + val}
     assert files(root / "SegmentationClassAug") == {f"{name}.png" for name in train + val}
-    mask = Image.open(root / "SegmentationClassAug" / f"{train[0]}.png")
-    assert mask.mode == "P"
-    assert mask.getpalette()[3 * 15 : 3 * 16] == [192, 128, 128]  # VOC's colour of class 15
-    assert mask.size == Image.open(root / "JPEGImages" / f"{train[0]}.jpg").size
+    mask_file, image_file = root / "SegmentationClassAug" / f"{train[0]}.png", root / "JPEGImages" / f"{train[0]}.jpg"
+    with Image.open(mask_file) as mask, Image.open(image_file) as image:
+        assert mask.mode == "P"
+        assert mask.getpalette()[3 * 15 : 3 * 16] == [192, 128, 128]  # VOC's colour of class 15
+        assert mask.size == image.size
 
 
 def test_demo_is_an_annotation_index_of_twenty_classes_in_four_folds(root: Path) -> None:

@@ -95,6 +95,7 @@ def test_losses_may_differ_by_a_share(share, moved):
     assert diff_outcomes(outcome(), outcome(losses=(0.5,))).losses == ["1 losses, there were 2"]
 
 
+@pytest.mark.filterwarnings("ignore:The ``compute`` method of metric")  # of torchmetrics, about no answer at all
 def test_other_episodes_and_settings_are_not_compared():
     (item,) = diff_outcomes(outcome(), outcome(moved_by(90), episode={"query": "b"})).moved
     assert not item.same and item.reasons == ["another episode: query is b, was a"]
