@@ -33,7 +33,7 @@ UNTIL_PREDICTION = ("request", "plan", "run", "data", "method")
 OPTIONS = "options of other commands"
 """Stage of the files of `fsbench/cli` that only register options."""
 
-PARSER = "build_parser"
+PARSER = "add_command"
 """The function under which commands register their options."""
 
 COMMAND = ("bench", "--method", "emat", "--dataset", "demo", "--fast", "--runs", "runs")

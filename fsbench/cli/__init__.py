@@ -1,5 +1,5 @@
-"""The command line: one file per subcommand, each with `add_parser` and the function that runs it.
+"""The command line: one file per subcommand, each with `add_options` and the function that runs it.
 
-A subcommand imports what it needs when it runs, so that `fsbench --help` and a refused option load neither numpy nor
-torch.
+Only the chosen subcommand's file is imported. Those that compute import torch within their function, once, so that
+help, completion and refused options do without it.
 """

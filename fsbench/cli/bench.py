@@ -1,8 +1,7 @@
-"""`fsbench bench` and `fsbench run`: train and evaluate methods."""
+"""`fsbench bench`: train and evaluate methods and print their table."""
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -17,35 +16,20 @@ if TYPE_CHECKING:
     from fsbench.config.needs import AbsentData
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    bench = commands.add_parser(
-        "bench",
-        allow_abbrev=False,
-        help="train and evaluate methods and print their table",
-        epilog="Further arguments go to the configuration, e.g. --model.learning_rate 1e-4 --trainer.max_epochs 10; "
-        "--print_config shows all of it.",
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.allow_abbrev = False
+    parser.epilog = (
+        "Further arguments go to the configuration, e.g. --model.learning_rate 1e-4 --trainer.max_epochs 10; "
+        "--print_config shows all of it."
     )
-    add_bench_options(bench)
-    add_table_options(bench)
-    bench.add_argument(
+    add_bench_options(parser)
+    add_table_options(parser)
+    parser.add_argument(
         "--dry-run",
         action="store_true",
         help="run nothing: show which runs exist, what the others lack, their time and memory; 1 if something lacks",
     )
-    bench.set_defaults(function=_bench)
-
-    run = commands.add_parser(
-        "run",
-        allow_abbrev=False,
-        add_help=False,
-        help="train and evaluate one experiment from --config files",
-        usage="fsbench run [--method METHOD] --config FILE [--config FILE …] [--GROUP.KEY VALUE …]",
-    )
-    run.add_argument("--method", help="before all files: base.yaml and the method's; as METHOD of fsbench bench")
-    run.add_argument(
-        "-h", "--help", action=_RunHelp, nargs=0, help="show what may be set; with --config, of its classes"
-    )
-    run.set_defaults(function=_run)
+    parser.set_defaults(function=_bench)
 
 
 def _bench(options: argparse.Namespace, extra: list[str]) -> int:
@@ -105,23 +89,6 @@ def _dry_run(requests: Sequence[Request], form: str) -> int:
     return 1 if any(item.state in ("lacks files", "refused") for item in found) else 0
 
 
-class _RunHelp(argparse.Action):
-    """Show the keys that a run takes, read from the sources of what it builds: nothing heavy is imported."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *more: object) -> None:
-        # spared until it is needed, with yaml
-        from fsbench.config.argument_check import described_keys
-
-        given = sys.argv[sys.argv.index("run") + 1 :] if "run" in sys.argv else []
-        chosen = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-        chosen.add_argument("--method")
-        options, words = chosen.parse_known_args([word for word in given if word not in ("-h", "--help")])
-        described = described_keys(_configuration_of_method(options.method) + words)
-        parser.print_help()
-        print_block(f"\n{described}")
-        parser.exit()
-
-
 def _absent(data: "AbsentData") -> DataError:
     """Return the error about an absent data set, with what to fetch from where."""
     expected = f"expected the data set {data.name}; get it with: {data.command}"
@@ -129,32 +96,3 @@ def _absent(data: "AbsentData") -> DataError:
         expected = f"expected the folder of your data set; {data.command}"
     problem = f"the folder {data.folder} does not exist or is empty; {expected}"
     return missing(problem, GUIDES.get(data.name, ""))
-
-
-def _configuration_of_method(name: str | None) -> list[str]:
-    """Return the arguments that choose a method for `fsbench run`: base.yaml, the method's file, and its name."""
-    if name is None:
-        return []
-    # spared until it is needed, with yaml
-    from fsbench.config.registry import choose_method, config_files
-
-    files = config_files(name)
-    return [*(f"--config={file}" for file in files), f"--run.name={choose_method(name).name}"]
-
-
-def _run(options: argparse.Namespace, extra: list[str]) -> int:
-    # spared until it is needed, with yaml
-    from fsbench.config.argument_check import asks, read_arguments
-
-    extra = _configuration_of_method(options.method) + extra
-    if not asks(extra):
-        raise_all(read_arguments(extra)[1])
-    # torch and Lightning, which arguments that are wrong do not wait for
-    from fsbench.config.build import parse
-    from fsbench.engine.experiment import Experiment
-    from fsbench.engine.machine.process_group import leaving_process_group
-    from fsbench.engine.run import run
-
-    with leaving_process_group():
-        run(Experiment(parse(extra)))
-    return 0

@@ -8,8 +8,7 @@ from fsbench.errors import SettingsError
 from fsbench.terminal import print_error, print_line
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = commands.add_parser("board", help="make a leaderboard of bundles to open in a browser")
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundles", nargs="?", type=Path, help="folder of bundles (files that end in .fsb)")
     parser.add_argument("--out", type=Path, default=Path("site"), help="folder of the pages; a board is replaced")
     parser.add_argument("--strict", action="store_true", help="exit status 1 where a bundle is refused")

@@ -1,38 +1,23 @@
-"""`fsbench bundle` and `fsbench verify`: results in one file that others can check."""
+"""`fsbench bundle`: results in one file that others can check."""
 
 import argparse
 from pathlib import Path
 
-from fsbench.config.class_file import name_class_files
-from fsbench.config.limits import check_output_file, whole
+from fsbench.config.limits import check_output_file
 from fsbench.errors import RecordError, SettingsError
-from fsbench.terminal import print_block, print_line
+from fsbench.terminal import print_line
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    bundle = commands.add_parser("bundle", help="put finished runs into one file that others can check")
-    bundle.add_argument("runs", nargs="*", type=Path, help="folders of runs")
-    bundle.add_argument("-o", "--out", type=Path, help="file to write, such as results.fsb")
-    bundle.add_argument("--card", type=Path, help="YAML file: what a reader must know before these are ranked")
-    bundle.add_argument("--licence", default="CC-BY-4.0", help="of the results (default: CC-BY-4.0)")
-    bundle.add_argument("--new-card", type=Path, metavar="FILE", help="write a card to fill in, and nothing else")
-    bundle.add_argument(
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", nargs="*", type=Path, help="folders of runs")
+    parser.add_argument("-o", "--out", type=Path, help="file to write, such as results.fsb")
+    parser.add_argument("--card", type=Path, help="YAML file: what a reader must know before these are ranked")
+    parser.add_argument("--licence", default="CC-BY-4.0", help="of the results (default: CC-BY-4.0)")
+    parser.add_argument("--new-card", type=Path, metavar="FILE", help="write a card to fill in, and nothing else")
+    parser.add_argument(
         "--predictions", action="store_true", help="with the predictions that the runs kept (default: without)"
     )
-    bundle.set_defaults(function=_bundle)
-
-    verify = commands.add_parser("verify", help="check a bundle: hashes, scores, episodes, some predictions")
-    verify.add_argument("bundle", type=Path, help="file that fsbench bundle wrote")
-    verify.add_argument("--predict", type=whole(0, 10**6), default=0, metavar="N", help="predict N episodes again")
-    verify.add_argument("--seed", type=whole(0), default=0, help="of the choice of these episodes")
-    verify.add_argument("--data-root", help="where the data are here")
-    verify.add_argument("--weights", help="the backbone's weights here")
-    verify.add_argument("--ckpt", type=Path, help="checkpoint of the method, where the runs trained it")
-    verify.add_argument(
-        "--method", action="append", default=[], metavar="FILE.py:Class",
-        help="with --predict, of runs whose method or data set is a class in a file: that file, whose code is run",
-    )  # fmt: skip
-    verify.set_defaults(function=_verify)
+    parser.set_defaults(function=_bundle)
 
 
 def _bundle(options: argparse.Namespace, extra: list[str]) -> int:
@@ -71,28 +56,3 @@ def _bundle(options: argparse.Namespace, extra: list[str]) -> int:
     holds = f"{len(names)} runs, {kept or 'none'} with predictions"
     print_line(f"{options.out}: {holds}; check it with: fsbench verify {options.out}")
     return 0
-
-
-def _verify(options: argparse.Namespace, extra: list[str]) -> int:
-    # heavy: other commands spare it
-    from fsbench.exchange.verify import Repetition, verify
-    from fsbench.tables.formats import aligned
-
-    name_class_files(options.method)
-    repetition = None
-    if options.predict:
-        settings = [] if options.data_root is None else [f"--data.dataset.root={options.data_root}"]
-        settings += [] if options.weights is None else [f"--model.backbone.weights={options.weights}"]
-        repetition = Repetition(options.predict, options.seed, settings, options.ckpt)
-    listing, findings = verify(options.bundle, repetition)
-    print_line(f"{options.bundle}: {len(listing.runs)} runs, {listing.licence}, made by {listing.made_by}")
-    print_block("\n".join(aligned(listing.card.as_rows(), rule=False)))
-    for run in (None, *listing.runs):
-        print_line(run or "the file")
-        for finding in findings:
-            if finding.run == run:
-                print_line(f"  {finding.status:<12} {finding.what}")
-    failed = sum(finding.status == "failed" for finding in findings)
-    unchecked = sum(finding.status == "not checked" for finding in findings)
-    print_line(f"{len(findings)} findings: {failed} failed, {unchecked} not checked")
-    return int(failed > 0)

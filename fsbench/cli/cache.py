@@ -13,10 +13,9 @@ if TYPE_CHECKING:
     from fsbench.files.cache import Entry
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    cache = commands.add_parser("cache", help="show what is kept to save time, or clean it")
-    cache.set_defaults(function=_show)
-    actions = cache.add_subparsers(dest="action")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(function=_show)
+    actions = parser.add_subparsers(dest="action")
 
     clean = actions.add_parser("clean", help="remove what is kept; it is made again when it is needed")
     clean.add_argument("kinds", nargs="*", metavar="KIND", help="as `fsbench cache` names them; default: all")

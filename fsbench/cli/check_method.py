@@ -8,8 +8,7 @@ from fsbench.config.limits import whole
 from fsbench.terminal import one_line, print_block, print_line
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = commands.add_parser("check-method", help="check that a method keeps the contract of methods")
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("method", help="its name (see: fsbench list)")
     parser.add_argument("--backbone", help="another backbone than the demo's, with random weights")
     parser.add_argument("--size", type=whole(1, 16384), help="side of the images (default: the first of 64, 65, 128 …)")

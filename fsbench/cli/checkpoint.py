@@ -7,12 +7,11 @@ from fsbench.config.limits import check_output_file
 from fsbench.terminal import print_line
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    checkpoint = commands.add_parser("checkpoint", help="convert a checkpoint between the authors' form and ours")
-    checkpoint.add_argument("source", type=Path)
-    checkpoint.add_argument("target", type=Path)
-    checkpoint.add_argument("--backbone", type=Path, help="backbone weights to put into an authors' checkpoint")
-    checkpoint.set_defaults(function=_checkpoint)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", type=Path)
+    parser.add_argument("target", type=Path)
+    parser.add_argument("--backbone", type=Path, help="backbone weights to put into an authors' checkpoint")
+    parser.set_defaults(function=_checkpoint)
 
 
 def _checkpoint(options: argparse.Namespace, extra: list[str]) -> int:

@@ -12,8 +12,7 @@ BREAKDOWNS = ("fold", "size", "class")
 FORMATS = ("text", "markdown", "latex", "json")
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = commands.add_parser("compare", help="test which methods differ on the same episodes")
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", nargs="+", type=Path, help="folders of runs; several runs may be in one")
     parser.add_argument("--metrics", help="with commas (see: fsbench list)")
     parser.add_argument("--by", action="append", choices=BREAKDOWNS, default=[], help="break down; may be repeated")

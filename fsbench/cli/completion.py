@@ -14,14 +14,10 @@ SHELLS = {
 }
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    completion = commands.add_parser(
-        "completion",
-        help="print what completes fsbench in bash, zsh or fish",
-        epilog="; ".join(f"{shell}: {how}" for shell, how in SHELLS.items()),
-    )
-    completion.add_argument("shell", choices=SHELLS, help="whose completion")
-    completion.set_defaults(function=_completion)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = "; ".join(f"{shell}: {how}" for shell, how in SHELLS.items())
+    parser.add_argument("shell", choices=SHELLS, help="whose completion")
+    parser.set_defaults(function=_completion)
 
 
 def _completion(options: argparse.Namespace, extra: list[str]) -> int:
@@ -29,6 +25,11 @@ def _completion(options: argparse.Namespace, extra: list[str]) -> int:
 
     print_block(argcomplete.shellcode(["fsbench"], shell=options.shell).strip())
     return 0
+
+
+def asked_words() -> list[str] | None:
+    """Return the words of the line that a shell wants to go on with, without the program's; None where none asks."""
+    return os.environ.get("COMP_LINE", "").split()[1:] if "_ARGCOMPLETE" in os.environ else None
 
 
 def answer_shell(parser: Parser) -> None:

@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     import torch
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = commands.add_parser("cost", help="measure what a method's prediction costs by number of shots")
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--method", default="emat,dcama,hsnet", help="names with commas (see: fsbench list)")
     parser.add_argument("--shots", default="1", help="numbers with commas")
     parser.add_argument("--weights", default="random", help="file of the backbone's weights; costs do not depend on it")

@@ -18,9 +18,8 @@ IN_CONTEXT = ("lvis", "paco_part", "pascal_part", "isaid")
 """Data sets of the in-context protocol, whose annotations or lists come from its authors."""
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    data = commands.add_parser("data", help="prepare a data set or check a prepared one")
-    actions = data.add_subparsers(dest="action", required=True)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True)
 
     prepare = actions.add_parser("prepare", help="from the publishers' archives to the folders the suite reads")
     prepare.add_argument("dataset", choices=("pascal", "coco", "coco_all", "fss1000", *IN_CONTEXT, *FETCHED))

@@ -30,13 +30,11 @@ EXAMPLE_SCALE = 4
 """Factor by which drawn scenes are enlarged: they have 112 to 160 pixels a side."""
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = commands.add_parser(
-        "demo",
-        allow_abbrev=False,
-        help="serve a page on which you label photos, a method helping",
-        description="Serves a page on this machine alone: paint objects on a photo, see them predicted in the others, "
-        "correct, export. Nothing is fetched from or sent to anywhere else.",
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.allow_abbrev = False
+    parser.description = (
+        "Serves a page on this machine alone: paint objects on a photo, see them predicted in the others, "
+        "correct, export. Nothing is fetched from or sent to anywhere else."
     )
     add_method_options(parser)
     parser.add_argument(

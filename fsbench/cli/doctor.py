@@ -10,18 +10,14 @@ from fsbench.errors import SettingsError
 from fsbench.terminal import print_block, print_line
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    doctor = commands.add_parser(
-        "doctor",
-        help="check programs, devices, ops, room, data, weights",
-        epilog="Exit status: 1 if something is wrong. What is absent only some runs need.",
-    )
-    doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
-    doctor.add_argument("--runs", type=Path, default=Path("runs"), help="folder where runs shall be written")
-    doctor.add_argument(
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = "Exit status: 1 if something is wrong. What is absent only some runs need."
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder where runs shall be written")
+    parser.add_argument(
         "--data-root", action="append", default=[], metavar="DATASET=DIR", help="where a data set is; may be repeated"
     )
-    doctor.set_defaults(function=_doctor)
+    parser.set_defaults(function=_doctor)
 
 
 def _doctor(options: argparse.Namespace, extra: list[str]) -> int:

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from fsbench.explain.episodes import EpisodePanels
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = commands.add_parser("explain", help="draw what finished runs predicted and attended to")
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "run", type=Path, nargs="+", help="folders of finished runs; several with --figure or named episodes"
     )

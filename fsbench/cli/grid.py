@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 EXECUTORS = ("local", "slurm", "submitit-local")
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = commands.add_parser("grid", help="show which runs of a grid are missing and run them")
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", type=Path, help="grids, see configs/grids")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
     add_executor_options(parser)

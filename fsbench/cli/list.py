@@ -1,18 +1,12 @@
-"""`fsbench list` and `fsbench protocols`."""
+"""`fsbench list`: methods, data sets, protocols and metrics."""
 
 import argparse
-import shutil
 
-from fsbench.terminal import print_block, print_line
+from fsbench.terminal import print_line
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    listing = commands.add_parser("list", help="list methods, data sets, protocols and metrics")
-    listing.set_defaults(function=_list)
-
-    protocols = commands.add_parser("protocols", help="show the protocols side by side and what their choices entail")
-    protocols.add_argument("--format", choices=("text", "markdown"), default="text")
-    protocols.set_defaults(function=_protocols)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(function=_list)
 
 
 def _list(options: argparse.Namespace, extra: list[str]) -> int:
@@ -39,16 +33,4 @@ def _list(options: argparse.Namespace, extra: list[str]) -> int:
     print_line("metrics (fsbench table --metrics …):")
     for name, metric in METRICS.items():
         print_line(f"  {name:16} {metric.meaning}")
-    return 0
-
-
-def _protocols(options: argparse.Namespace, extra: list[str]) -> int:
-
-    # heavy: other commands spare it
-    from fsbench.protocols.base import load_protocol, protocol_names
-    from fsbench.tables.protocol_text import as_markdown, side_by_side
-
-    protocols = [load_protocol(name) for name in protocol_names()]
-    width = shutil.get_terminal_size((140, 24)).columns
-    print_block(as_markdown(protocols) if options.format == "markdown" else side_by_side(protocols, width))
     return 0

@@ -1,56 +1,67 @@
-"""The `fsbench` command: registers the subcommands, one file each, and prints errors in one line."""
+"""The `fsbench` command: finds the subcommand, imports its module alone, and prints errors in one line."""
 
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
-from fsbench.cli import (
-    bench,
-    board,
-    bundle,
-    cache,
-    check_method,
-    checkpoint,
-    compare,
-    completion,
-    cost,
-    data,
-    demo,
-    doctor,
-    explain,
-    grid,
-    manifest,
-    new,
-    predict,
-    regress,
-    report,
-    reproduce,
-    start,
-    table,
-    weights,
-)  # fmt: skip
-from fsbench.cli import (
-    list as listing,
-)
-from fsbench.cli.parser import Parser, build_parser, set_verbosity
+from fsbench.cli import completion
+from fsbench.cli.parser import CommandLine, set_verbosity
 from fsbench.errors import GOES_ON, FsbenchError, SettingsError, SeveralErrors, describe, user_message
 from fsbench.paths import cache_size
 from fsbench.progress import shows_bar
 from fsbench.terminal import print_block, print_error, print_line
 
 GROUPS = {
-    "begin": (start, doctor, completion),
-    "extend": (new, check_method),
-    "run": (bench, grid, reproduce, regress),
-    "look at results": (table, compare, explain, report, cost, listing),
-    "share results": (bundle, board),
-    "data and weights": (data, weights, checkpoint, cache),
-    "episode lists": (manifest,),
-    "your own images": (predict, demo),
+    "begin": {
+        "start": "ask what you want, check and fetch what it needs, and run it",
+        "doctor": "check programs, devices, ops, room, data, weights",
+        "completion": "print what completes fsbench in bash, zsh or fish",
+    },
+    "extend": {
+        "new": "write a package with a method or data set of one's own",
+        "check-method": "check that a method keeps the contract of methods",
+    },
+    "run": {
+        "bench": "train and evaluate methods and print their table",
+        "run": "train and evaluate one experiment from --config files",
+        "grid": "show which runs of a grid are missing and run them",
+        "reproduce": "show what a paper's tables need, run them, compare the figures",
+        "regress": "check every method's predictions against accepted ones",
+    },
+    "look at results": {
+        "table": "print the table of finished runs",
+        "rescore": "score finished runs by another protocol's metric or rule",
+        "compare": "test which methods differ on the same episodes",
+        "explain": "draw what finished runs predicted and attended to",
+        "report": "make pages of finished runs to open in a browser",
+        "cost": "measure what a method's prediction costs by number of shots",
+        "list": "list methods, data sets, protocols and metrics",
+        "protocols": "show the protocols side by side and what their choices entail",
+    },
+    "share results": {
+        "bundle": "put finished runs into one file that others can check",
+        "verify": "check a bundle: hashes, scores, episodes, some predictions",
+        "board": "make a leaderboard of bundles to open in a browser",
+    },
+    "data and weights": {
+        "data": "prepare a data set or check a prepared one",
+        "weights": "list, fetch or check published weight files",
+        "checkpoint": "convert a checkpoint between the authors' form and ours",
+        "cache": "show what is kept to save time, or clean it",
+    },
+    "episode lists": {
+        "manifest": "write, show, verify or compare episode lists",
+    },
+    "your own images": {
+        "predict": "segment your own images from a few labeled ones",
+        "demo": "serve a page on which you label photos, a method helping",
+    },
 }
-"""Modules of subcommands, by the groups and in the order of `fsbench --help`."""
+"""Lines of `fsbench --help`. The module of a subcommand has its name, and a function `add_options`."""
 
-COMMANDS = tuple(module for modules in GROUPS.values() for module in modules)
+SMALL_PRODUCTS = ("table", "rescore", "compare", "report", "reproduce", "board")
+"""Subcommands whose products of matrices are small, so that more threads wait longer than they compute."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -87,10 +98,12 @@ def _silence_closed_outputs() -> None:
 
 
 def _main(argv: Sequence[str] | None) -> int:
-    parser = _parser()
+    words = list(sys.argv[1:] if argv is None else argv)
+    asked = completion.asked_words()
+    parser = parser_for(words if asked is None else asked)
     completion.answer_shell(parser)
     try:
-        options, extra = parser.parse_known_args(argv)
+        options, extra = parser.parse_known_args(words)
         cache_size()  # a variable that is wrong is refused before anything starts
         if options.command is None:
             if extra:
@@ -130,5 +143,12 @@ def _main(argv: Sequence[str] | None) -> int:
         return 130
 
 
-def _parser() -> Parser:
-    return build_parser(GROUPS)
+def parser_for(words: Sequence[str]) -> CommandLine:
+    """Return the parser of `fsbench` with the options of the subcommand that `words` name, whose module is imported."""
+    parser = CommandLine(GROUPS)
+    name = next((word for word in words if not word.startswith("-")), "")
+    if any(name in group for group in GROUPS.values()):
+        if name in SMALL_PRODUCTS:
+            os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when numpy is imported
+        parser.add_command(name, import_module(f"fsbench.cli.{name.replace('-', '_')}").add_options)
+    return parser

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from fsbench.episodes.manifest import Manifest
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = commands.add_parser("manifest", help="write, show, verify or compare episode lists")
+def add_options(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True)
 
     build = actions.add_parser("build", help="draw the episodes of a test and write them to a file")

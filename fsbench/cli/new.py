@@ -6,8 +6,7 @@ from pathlib import Path
 from fsbench.terminal import print_line
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = commands.add_parser("new", help="write a package with a method or data set of one's own")
+def add_options(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_subparsers(dest="action", required=True, parser_class=type(parser))
     for kind, text in (("method", "a method that learns"), ("dataset", "a data set with label maps")):
         new = kinds.add_parser(kind, help=f"{text}, which works as it is written")

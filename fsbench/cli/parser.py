@@ -3,16 +3,15 @@
 import argparse
 import os
 import re
-from collections.abc import Mapping, Sequence
-from types import ModuleType
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from fsbench import __version__
 from fsbench.errors import SettingsError, did_you_mean
 from fsbench.terminal import VERBOSITY, print_error
 
-Commands = Mapping[str, Sequence[ModuleType]]
-"""Modules of subcommands by the title of their group."""
+Groups = Mapping[str, Mapping[str, str]]
+"""Lines of help by the names of subcommands, by the titles of their groups."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -37,60 +36,48 @@ class Parser(argparse.ArgumentParser):
         parser.error(f"unrecognized arguments: {' '.join(extra)}{did_you_mean(extra[0].split('=')[0], known)}")
 
 
-class _Root(Parser):
-    """The parser of `fsbench` itself, which shows the subcommands in groups."""
+class CommandLine(Parser):
+    """The parser of `fsbench` itself, which shows the subcommands in groups and has the options of one of them.
 
-    groups: Commands
+    Args:
+        groups: all subcommands; `add_command` brings one's options.
+    """
+
+    def __init__(self, groups: Groups):
+        super().__init__(
+            prog="fsbench",
+            description="Benchmarks of few-shot segmentation and few-shot classification.",
+            allow_abbrev=False,
+        )
+        self.groups = groups
+        self.add_argument("--version", action="version", version=__version__, help="show the version")
+        self.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        _add_verbosity(self)
+        commands = self.add_subparsers(dest="command", parser_class=Parser)
+        for group in groups.values():
+            for name, line in group.items():
+                commands.add_parser(name, help=line, conflict_handler="resolve")  # `run` has a --help of its own
+
+    def add_command(self, name: str, add_options: Callable[[argparse.ArgumentParser], None]) -> None:
+        """Give the subcommand `name` its options."""
+        command = subcommands_of(self)[name]
+        add_options(command)
+        for each in [command, *subcommands_of(command).values()]:
+            _add_verbosity(each)
 
     def format_help(self) -> str:
         lines = [f"usage: {self.prog} COMMAND …", "", str(self.description), ""]
-        for title, modules in self.groups.items():
-            lines += [f"{title}:", *(f"    {name:12} {text}" for name, text in self._described(modules)), ""]
+        for title, group in self.groups.items():
+            lines += [f"{title}:", *(f"    {name:12} {line}" for name, line in group.items()), ""]
         lines += ["options:"]
         lines += [f"    {', '.join(action.option_strings):12} {action.help}" for action in self._actions[:-1]]
         return "\n".join([*lines, "", f"{self.prog} COMMAND --help shows the options of one command.", ""])
-
-    def _described(self, modules: Sequence[ModuleType]) -> list[tuple[str, str]]:
-        """Return the names and help lines of the subcommands that `modules` define."""
-        action = self._actions[-1]
-        assert isinstance(action, argparse._SubParsersAction)
-        helps = {choice.dest: str(choice.help) for choice in action._choices_actions}
-        functions = {name: parser.get_default("function") for name, parser in action.choices.items()}
-        homes = {name: _home(action.choices[name], function) for name, function in functions.items()}
-        return [(name, helps[name]) for module in modules for name in homes if homes[name] == module.__name__]
-
-
-def _home(parser: argparse.ArgumentParser, function: Any) -> str:
-    """Return the module that handles a subcommand; of one with actions, that of its first action."""
-    inner = next(iter(subcommands_of(parser).values()), parser)
-    return str((function or inner.get_default("function")).__module__)
 
 
 def subcommands_of(parser: argparse.ArgumentParser) -> Mapping[str, Any]:
     """Return the parsers of a parser's subcommands by their names; empty where it has none."""
     found = [action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
     return dict(found[0]) if found else {}
-
-
-def build_parser(groups: Commands) -> Parser:
-    """Return the parser of the whole command line."""
-    parser = _Root(
-        prog="fsbench",
-        description="Benchmarks of few-shot segmentation and few-shot classification.",
-        allow_abbrev=False,
-    )
-    parser.groups = groups
-    parser.add_argument("--version", action="version", version=__version__, help="show the version")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    _add_verbosity(parser)
-    commands = parser.add_subparsers(dest="command", parser_class=Parser)
-    for modules in groups.values():
-        for module in modules:
-            module.add_parser(commands)
-    for command in commands.choices.values():
-        for each in [command, *subcommands_of(command).values()]:
-            _add_verbosity(each)
-    return parser
 
 
 def _add_verbosity(parser: argparse.ArgumentParser) -> None:

@@ -22,15 +22,11 @@ a mask is a PNG as large as its photo: black and white, or with class numbers (g
 The same command goes on where it was stopped. Exit status: 1 when a photo was broken and left out, 2 for bad input."""
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = commands.add_parser(
-        "predict",
-        allow_abbrev=False,
-        help="segment your own images from a few labeled ones",
-        description="Segments photos by example: a few labelled photos say what is looked for.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.allow_abbrev = False
+    parser.description = "Segments photos by example: a few labelled photos say what is looked for."
+    parser.epilog = EXAMPLES
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "--support", action="append", required=True, metavar="[NAME=]PHOTO:MASK",
         help="a labelled photo; or a JSON file of LabelMe or COCO, by itself; may be repeated, also for more classes",

@@ -20,8 +20,7 @@ MAX_EPISODES = 12
 """Number of a case's moved episodes that are drawn and listed."""
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = commands.add_parser("regress", help="check every method's predictions against accepted ones")
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--method", help="only these, with commas: methods or cases of benchmarks/regression")
     parser.add_argument("--accept", action="store_true", help="what comes out is what is expected from now on")
     parser.add_argument("--out", type=Path, default=Path("regress"), help="folder for pictures of what moved")

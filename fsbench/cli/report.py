@@ -11,8 +11,7 @@ from fsbench.config.limits import whole
 from fsbench.terminal import print_error, print_line
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = commands.add_parser("report", help="make pages of finished runs to open in a browser")
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", nargs="+", type=Path, help="folders of runs")
     parser.add_argument("--out", type=Path, default=Path("report"), help="folder of the pages; a report is replaced")
     parser.add_argument("--metrics", help="with commas, the first ranks (fsbench list)")

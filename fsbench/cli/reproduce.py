@@ -14,8 +14,7 @@ from fsbench.progress import tracked
 from fsbench.terminal import print_block, print_error, print_line
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = commands.add_parser("reproduce", help="show what a paper's tables need, run them, compare the figures")
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paper", nargs="?", help="name in configs/papers, or a file; without it, all are listed")
     parser.add_argument("--table", metavar="N", help="one table: its rows, and measured beside reported")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")

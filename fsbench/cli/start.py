@@ -39,15 +39,11 @@ TRIED = "prototype,emat"
 """Methods of a first look: one that is not trained, and one that learns a little in three minutes."""
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    start = commands.add_parser(
-        "start",
-        help="ask what you want, check and fetch what it needs, and run it",
-        epilog="Every question has an option, so that it can be scripted; --yes takes the defaults of the others.",
-    )
-    start.add_argument("--goal", metavar="GOAL", help=", ".join(GOALS))
-    start.add_argument("--yes", action="store_true", help="take the default where no option answers")
-    study = start.add_argument_group("to compare methods")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = "Every question has an option, so that it can be scripted; --yes takes the defaults of the others."
+    parser.add_argument("--goal", metavar="GOAL", help=", ".join(GOALS))
+    parser.add_argument("--yes", action="store_true", help="take the default where no option answers")
+    study = parser.add_argument_group("to compare methods")
     study.add_argument("--dataset", help="see: fsbench list")
     study.add_argument("--method", metavar="METHOD", help="name, or several with commas")
     study.add_argument("--data-root", metavar="DIR", help="folder of the data set")
@@ -58,15 +54,15 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     study.add_argument("--fetch", action=argparse.BooleanOptionalAction, help="fetch data and weights that are absent")
     study.add_argument("--from", dest="source", metavar="DIR", help="folder of archives that were fetched before")
     study.add_argument("--accept-licence", action="store_true", help="of weights; they are shown")
-    photos = start.add_argument_group("to label photos")
+    photos = parser.add_argument_group("to label photos")
     photos.add_argument("--support", metavar="[NAME=]PHOTO:MASK", help="a labelled photo, as fsbench predict takes it")
     photos.add_argument("--query", metavar="DIR", help="folder of the photos to label")
-    method = start.add_argument_group("to add a method")
+    method = parser.add_argument_group("to add a method")
     method.add_argument("--name", help="of the method")
-    start.add_argument("--out", metavar="FILE", help="the file that keeps the study or the command")
-    start.add_argument("--runs", default="runs", help="folder of all runs")
-    start.add_argument("--run", action=argparse.BooleanOptionalAction, help="run it at once")
-    start.set_defaults(function=_start)
+    parser.add_argument("--out", metavar="FILE", help="the file that keeps the study or the command")
+    parser.add_argument("--runs", default="runs", help="folder of all runs")
+    parser.add_argument("--run", action=argparse.BooleanOptionalAction, help="run it at once")
+    parser.set_defaults(function=_start)
 
 
 def _start(options: argparse.Namespace, extra: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""`fsbench table` and `fsbench rescore`."""
+"""`fsbench table`: the table of finished runs."""
 
 import argparse
 import os
@@ -18,31 +18,14 @@ if TYPE_CHECKING:
     from fsbench.tables.rescoring.recount import Truth
 
 FORMATS = ("text", "markdown", "csv", "latex", "json")
-RESCORE_FORMATS = ("text", "markdown", "latex", "json")
 BREAKDOWNS = ("fold", "size", "class", "cost", "card")
 FILES = ("run.json", "episodes.parquet", "predictions.parquet", "predictions.png", "run.log")
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    table = commands.add_parser("table", help="print the table of finished runs")
-    table.add_argument("runs", nargs="+", type=Path, help="folders of runs")
-    add_table_options(table)
-    table.set_defaults(function=_table)
-
-    rescore = commands.add_parser("rescore", help="score finished runs by another protocol's metric or rule")
-    rescore.add_argument("runs", nargs="+", type=Path, help="folders of runs; nothing is written")
-    rescore.add_argument("--protocol", help="see: fsbench list")
-    rescore.add_argument("--void", choices=("ignore", "background"), help="what void pixels count as")
-    rescore.add_argument(
-        "--resolution", metavar="original|S",
-        help="size at which the stored predictions are counted again: the query's own, or S x S pixels",
-    )  # fmt: skip
-    rescore.add_argument(
-        "--objects", metavar="LOW-HIGH", help="objects of this share of the query in percent alone, e.g. 0-5"
-    )
-    rescore.add_argument("--data-root", help="where the data are here, for another resolution")
-    rescore.add_argument("--format", choices=RESCORE_FORMATS, default="text", help="of the table")
-    rescore.set_defaults(function=_rescore)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", nargs="+", type=Path, help="folders of runs")
+    add_table_options(parser)
+    parser.set_defaults(function=_table)
 
 
 def add_table_options(parser: argparse.ArgumentParser) -> None:
@@ -76,7 +59,7 @@ def print_table(folders: Sequence[Path], options: argparse.Namespace) -> list[st
     from fsbench.weights.table import backbone_data
 
     metrics = None if options.metrics is None else metric_names(options.metrics)
-    records, refused = _records(folders)
+    records, refused = finished_records(folders)
     tasks = {record.task for record in records}
     if len(tasks) == 1:  # what one of several lacks is left out of its tables
         (task,) = tasks
@@ -120,7 +103,7 @@ def _next_commands(folders: Sequence[Path], records: Sequence["Record"], blocks:
     return [*pictures, first, f"fsbench report {shown}"]
 
 
-def _records(folders: Sequence[Path]) -> tuple[list["Record"], list[str]]:
+def finished_records(folders: Sequence[Path]) -> tuple[list["Record"], list[str]]:
     """Find the finished runs in `folders`, and messages about those that are damaged."""
     # heavy: other commands spare it
     from fsbench.records.record import find_records
@@ -131,26 +114,6 @@ def _records(folders: Sequence[Path]) -> tuple[list["Record"], list[str]]:
         none = f"no finished run in {', '.join(map(str, folders))}; make one with: make bench"
         raise RecordError(*refused) if refused else SettingsError(none)
     return records, refused
-
-
-def _rescore(options: argparse.Namespace, extra: list[str]) -> int:
-    # heavy: other commands spare it
-    from fsbench.protocols.base import load_protocol
-    from fsbench.records.record import leave_out_damaged
-    from fsbench.tables.formats import SHEETS, as_json
-    from fsbench.tables.rescoring.rescore import Choices, rescore, to_sheet
-
-    choices = Choices(options.void, _resolution(options.resolution), _sizes(options.objects))
-    if options.protocol is None and choices == Choices():
-        raise SettingsError("nothing to score by was named; expected --protocol, --void, --resolution or --objects")
-    target = None if options.protocol is None else load_protocol(options.protocol)
-    settings = [] if options.data_root is None else [f"--data.dataset.root={options.data_root}"]
-    records, refused = _records(options.runs)
-    groups = leave_out_damaged(
-        records, refused, lambda sound: rescore(sound, target, choices, partial(_recounted, settings))
-    )
-    print_block(as_json(groups) if options.format == "json" else SHEETS[options.format]([to_sheet(g) for g in groups]))
-    return say_left_out(refused)
 
 
 def measure_for(metrics: Sequence[str]) -> "Measure | None":
@@ -172,38 +135,3 @@ def _open_truth(record: "Record") -> "Truth":
     from fsbench.engine.stored_data import Truths
 
     return Truths(record)
-
-
-def _recounted(settings: Sequence[str], record: "Record", resolution: int) -> Any:
-    """Count a run's stored predictions again at another resolution."""
-    # torch and Lightning: only who asks for another resolution waits for them
-    from fsbench.engine.stored_data import Truths
-    from fsbench.tables.rescoring.recount import recount, stored_predictions
-
-    stored_predictions(record)  # whose absence is said first
-    return recount(record, Truths(record, settings), resolution)
-
-
-def _resolution(text: str | None) -> int | None:
-    """Parse --resolution: `ORIGINAL`, or the side of a square."""
-    from fsbench.tables.rescoring.recount import LARGEST_SIDE, ORIGINAL  # with numpy, which other commands spare
-
-    if text is None or text == "original":
-        return None if text is None else ORIGINAL
-    if text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= LARGEST_SIDE:
-        return int(text[:9])
-    raise SettingsError(f"--resolution is '{text}', expected original or a side from 1 to {LARGEST_SIDE} pixels")
-
-
-def _sizes(text: str | None) -> tuple[float, float] | None:
-    """Parse --objects: shares from 0 to 1."""
-    if text is None:
-        return None
-    low, _, high = text.partition("-")
-    try:
-        ends = float(low) / 100, float(high) / 100
-    except ValueError:
-        ends = 1.0, 0.0
-    if not 0 <= ends[0] < ends[1] <= 1:
-        raise SettingsError(f"--objects is '{text}', expected two percentages, the lower one first, e.g. 0-5")
-    return ends

@@ -14,9 +14,8 @@ if TYPE_CHECKING:
     from fsbench.weights.table import CheckpointSet, WeightFile
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    weights = commands.add_parser("weights", help="list, fetch or check published weight files")
-    actions = weights.add_subparsers(dest="action", required=True)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True)
 
     listing = actions.add_parser("list", help="every weight file that methods name: size, licence, whether it is here")
     listing.add_argument("--json", action="store_true", help="print all that is known, as JSON")

@@ -19,11 +19,11 @@ from fsbench.records import write
 
 made_at_import()
 
-def build_parser():
+def add_command():
     other.add_options()
 
 def main():
-    build_parser()
+    add_command()
     child = multiprocessing.get_context("fork").Process(target=write)
     child.start()
     child.join()
@@ -44,7 +44,7 @@ def test_files_that_ran_are_told_by_stage(tmp_path, monkeypatch):
     (tmp_path / ".venv/bin/python").symlink_to(sys.executable)
     found = traced_run(tmp_path)
     assert {stage: dict(files) for stage, files in found.items()} == {
-        "request": {"fsbench/cli/bench.py": {"build_parser", "main"}},
+        "request": {"fsbench/cli/bench.py": {"add_command", "main"}},
         "options of other commands": {"fsbench/cli/other.py": {"add_options"}},
         "record": {"fsbench/records.py": {"write"}, "fsbench/files.py": {"write_text"}},
     }

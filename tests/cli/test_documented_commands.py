@@ -141,7 +141,7 @@ class Typed:
                         patch.setattr(SuiteCLI, "instantiate_classes", lambda composed: None)
                         status = cli.main(words)
                 else:
-                    _, unknown = cli._parser().parse_known_args(words)
+                    _, unknown = cli.parser_for(words).parse_known_args(words)
                     status = f"unrecognised {unknown}" if unknown else 0
         except SystemExit as stopped:
             status = stopped.code

@@ -8,7 +8,7 @@ import yaml
 
 from fsbench import __version__
 from fsbench.board.repository import write_repository
-from fsbench.cli.main import _parser, main
+from fsbench.cli.main import main, parser_for
 from fsbench.exchange.card import CHOICES
 
 FILES = [".github/workflows/board.yml", ".gitignore", "README.md", "bundles/README.md", "card.example.yaml"]
@@ -51,7 +51,8 @@ def test_commands_of_the_workflow_and_the_readme_are_there(repository):
     typed = re.findall(r"^(?: *- run: )?(fsbench \w+ .*?)(?: *#.*)?$", text, re.MULTILINE)
     assert len(typed) == 4
     for command in typed:
-        assert _parser().parse_known_args(shlex.split(command)[1:])[1] == []
+        words = shlex.split(command)[1:]
+        assert parser_for(words).parse_known_args(words)[1] == []
     assert "fsbench verify <" in text
 
 

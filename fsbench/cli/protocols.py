@@ -1,0 +1,23 @@
+"""`fsbench protocols`: the protocols side by side."""
+
+import argparse
+import shutil
+
+from fsbench.terminal import print_block
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--format", choices=("text", "markdown"), default="text")
+    parser.set_defaults(function=_protocols)
+
+
+def _protocols(options: argparse.Namespace, extra: list[str]) -> int:
+
+    # heavy: other commands spare it
+    from fsbench.protocols.base import load_protocol, protocol_names
+    from fsbench.tables.protocol_text import as_markdown, side_by_side
+
+    protocols = [load_protocol(name) for name in protocol_names()]
+    width = shutil.get_terminal_size((140, 24)).columns
+    print_block(as_markdown(protocols) if options.format == "markdown" else side_by_side(protocols, width))
+    return 0

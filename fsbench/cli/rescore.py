@@ -1,0 +1,87 @@
+"""`fsbench rescore`: finished runs by another protocol's metric or rule."""
+
+import argparse
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fsbench.cli.table import finished_records
+from fsbench.errors import SettingsError, say_left_out
+from fsbench.terminal import print_block
+
+if TYPE_CHECKING:
+    from fsbench.records.record import Record
+
+FORMATS = ("text", "markdown", "latex", "json")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", nargs="+", type=Path, help="folders of runs; nothing is written")
+    parser.add_argument("--protocol", help="see: fsbench list")
+    parser.add_argument("--void", choices=("ignore", "background"), help="what void pixels count as")
+    parser.add_argument(
+        "--resolution", metavar="original|S",
+        help="size at which the stored predictions are counted again: the query's own, or S x S pixels",
+    )  # fmt: skip
+    parser.add_argument(
+        "--objects", metavar="LOW-HIGH", help="objects of this share of the query in percent alone, e.g. 0-5"
+    )
+    parser.add_argument("--data-root", help="where the data are here, for another resolution")
+    parser.add_argument("--format", choices=FORMATS, default="text", help="of the table")
+    parser.set_defaults(function=_rescore)
+
+
+def _rescore(options: argparse.Namespace, extra: list[str]) -> int:
+    # heavy: other commands spare it
+    from fsbench.protocols.base import load_protocol
+    from fsbench.records.record import leave_out_damaged
+    from fsbench.tables.formats import SHEETS, as_json
+    from fsbench.tables.rescoring.rescore import Choices, rescore, to_sheet
+
+    choices = Choices(options.void, _resolution(options.resolution), _sizes(options.objects))
+    if options.protocol is None and choices == Choices():
+        raise SettingsError("nothing to score by was named; expected --protocol, --void, --resolution or --objects")
+    target = None if options.protocol is None else load_protocol(options.protocol)
+    settings = [] if options.data_root is None else [f"--data.dataset.root={options.data_root}"]
+    records, refused = finished_records(options.runs)
+    groups = leave_out_damaged(
+        records, refused, lambda sound: rescore(sound, target, choices, partial(_recounted, settings))
+    )
+    print_block(as_json(groups) if options.format == "json" else SHEETS[options.format]([to_sheet(g) for g in groups]))
+    return say_left_out(refused)
+
+
+def _recounted(settings: Sequence[str], record: "Record", resolution: int) -> Any:
+    """Count a run's stored predictions again at another resolution."""
+    # torch and Lightning: only who asks for another resolution waits for them
+    from fsbench.engine.stored_data import Truths
+    from fsbench.tables.rescoring.recount import recount, stored_predictions
+
+    stored_predictions(record)  # whose absence is said first
+    return recount(record, Truths(record, settings), resolution)
+
+
+def _resolution(text: str | None) -> int | None:
+    """Parse --resolution: `ORIGINAL`, or the side of a square."""
+    from fsbench.tables.rescoring.recount import LARGEST_SIDE, ORIGINAL  # with numpy, which other commands spare
+
+    if text is None or text == "original":
+        return None if text is None else ORIGINAL
+    if text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= LARGEST_SIDE:
+        return int(text[:9])
+    raise SettingsError(f"--resolution is '{text}', expected original or a side from 1 to {LARGEST_SIDE} pixels")
+
+
+def _sizes(text: str | None) -> tuple[float, float] | None:
+    """Parse --objects: shares from 0 to 1."""
+    if text is None:
+        return None
+    low, _, high = text.partition("-")
+    try:
+        ends = float(low) / 100, float(high) / 100
+    except ValueError:
+        ends = 1.0, 0.0
+    if not 0 <= ends[0] < ends[1] <= 1:
+        raise SettingsError(f"--objects is '{text}', expected two percentages, the lower one first, e.g. 0-5")
+    return ends

@@ -1,0 +1,63 @@
+"""`fsbench run`: train and evaluate one experiment."""
+
+import argparse
+import sys
+
+from fsbench.errors import raise_all
+from fsbench.terminal import print_block
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.allow_abbrev = False
+    parser.usage = "fsbench run [--method METHOD] --config FILE [--config FILE …] [--GROUP.KEY VALUE …]"
+    parser.add_argument("--method", help="before all files: base.yaml and the method's; as METHOD of fsbench bench")
+    parser.add_argument(
+        "-h", "--help", action=_RunHelp, nargs=0, help="show what may be set; with --config, of its classes"
+    )
+    parser.set_defaults(function=_run)
+
+
+class _RunHelp(argparse.Action):
+    """Show the keys that a run takes, read from the sources of what it builds: nothing heavy is imported."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *more: object) -> None:
+        # spared until it is needed, with yaml
+        from fsbench.config.argument_check import described_keys
+
+        given = sys.argv[sys.argv.index("run") + 1 :] if "run" in sys.argv else []
+        chosen = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        chosen.add_argument("--method")
+        options, words = chosen.parse_known_args([word for word in given if word not in ("-h", "--help")])
+        described = described_keys(_configuration_of_method(options.method) + words)
+        parser.print_help()
+        print_block(f"\n{described}")
+        parser.exit()
+
+
+def _configuration_of_method(name: str | None) -> list[str]:
+    """Return the arguments that choose a method for `fsbench run`: base.yaml, the method's file, and its name."""
+    if name is None:
+        return []
+    # spared until it is needed, with yaml
+    from fsbench.config.registry import choose_method, config_files
+
+    files = config_files(name)
+    return [*(f"--config={file}" for file in files), f"--run.name={choose_method(name).name}"]
+
+
+def _run(options: argparse.Namespace, extra: list[str]) -> int:
+    # spared until it is needed, with yaml
+    from fsbench.config.argument_check import asks, read_arguments
+
+    extra = _configuration_of_method(options.method) + extra
+    if not asks(extra):
+        raise_all(read_arguments(extra)[1])
+    # torch and Lightning, which arguments that are wrong do not wait for
+    from fsbench.config.build import parse
+    from fsbench.engine.experiment import Experiment
+    from fsbench.engine.machine.process_group import leaving_process_group
+    from fsbench.engine.run import run
+
+    with leaving_process_group():
+        run(Experiment(parse(extra)))
+    return 0

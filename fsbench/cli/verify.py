@@ -1,0 +1,47 @@
+"""`fsbench verify`: check a bundle."""
+
+import argparse
+from pathlib import Path
+
+from fsbench.config.class_file import name_class_files
+from fsbench.config.limits import whole
+from fsbench.terminal import print_block, print_line
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", type=Path, help="file that fsbench bundle wrote")
+    parser.add_argument("--predict", type=whole(0, 10**6), default=0, metavar="N", help="predict N episodes again")
+    parser.add_argument("--seed", type=whole(0), default=0, help="of the choice of these episodes")
+    parser.add_argument("--data-root", help="where the data are here")
+    parser.add_argument("--weights", help="the backbone's weights here")
+    parser.add_argument("--ckpt", type=Path, help="checkpoint of the method, where the runs trained it")
+    parser.add_argument(
+        "--method", action="append", default=[], metavar="FILE.py:Class",
+        help="with --predict, of runs whose method or data set is a class in a file: that file, whose code is run",
+    )  # fmt: skip
+    parser.set_defaults(function=_verify)
+
+
+def _verify(options: argparse.Namespace, extra: list[str]) -> int:
+    # heavy: other commands spare it
+    from fsbench.exchange.verify import Repetition, verify
+    from fsbench.tables.formats import aligned
+
+    name_class_files(options.method)
+    repetition = None
+    if options.predict:
+        settings = [] if options.data_root is None else [f"--data.dataset.root={options.data_root}"]
+        settings += [] if options.weights is None else [f"--model.backbone.weights={options.weights}"]
+        repetition = Repetition(options.predict, options.seed, settings, options.ckpt)
+    listing, findings = verify(options.bundle, repetition)
+    print_line(f"{options.bundle}: {len(listing.runs)} runs, {listing.licence}, made by {listing.made_by}")
+    print_block("\n".join(aligned(listing.card.as_rows(), rule=False)))
+    for run in (None, *listing.runs):
+        print_line(run or "the file")
+        for finding in findings:
+            if finding.run == run:
+                print_line(f"  {finding.status:<12} {finding.what}")
+    failed = sum(finding.status == "failed" for finding in findings)
+    unchecked = sum(finding.status == "not checked" for finding in findings)
+    print_line(f"{len(findings)} findings: {failed} failed, {unchecked} not checked")
+    return int(failed > 0)
