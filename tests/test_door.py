@@ -27,7 +27,6 @@ EXCEPTIONS = {
     "fsbench/regression/run.py": ["yaml.safe_load", "(cases.FOLDER / 'cases.yaml').read_text"],
     "fsbench/tables/published/scores.py": ["yaml.safe_load", "file.read_text", "path.open"],
     "datamodules/lists/official.py": ["Path(__file__).with_suffix('.csv').open"],
-    "datamodules/prepare/list_files.py": ["Path(__file__).with_name('list_files.csv').open"],
     "fsbench/board/pages.py": [
         "(OWN / 'board.css').read_text",
         "(OWN / 'board.js').read_text",

@@ -1,8 +1,9 @@
 """Compare the class lists derived from the data with the official ones."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from datamodules.check.report import Report, some
 from datamodules.lists.official import DERIVED, OFFICIAL, REORDERED, checksums, read_official, verdict
@@ -10,20 +11,6 @@ from fsbench.data.dataset import Pair, SegmentationIndex
 from fsbench.errors import DataError
 from fsbench.files import is_file
 from fsbench.protocols.lists import pair_list
-
-_PER_CLASS = {
-    ("pascal", "val"): "80 57 86 58 65 69 96 115 102 69 74 125 76 72 378 58 49 90 82 67",
-    ("pascal", "trn"): "528 428 583 371 376 367 848 987 988 235 504 1122 430 440 3387 358 277 487 488 476",
-    ("coco", "val"): """19217 748 2754 1073 727 1213 1257 1565 816 572 411 385 172 1379 713 1291 1203 925 456 616 699
-        335 655 839 805 1135 998 154 709 270 434 272 142 404 173 159 655 804 687 1351 516 1733 419 470 312 1577 551 298
-        577 380 521 397 331 916 423 790 3648 1375 1198 1272 3722 1116 1416 1070 200 302 619 446 389 925 38 1097 773 1159
-        803 676 170 644 37 94""",
-    ("coco", "trn"): """40118 1524 5651 2115 2047 2498 2427 3327 1599 1248 862 805 325 2724 1393 2437 2424 1904 1005
-        1288 1491 655 1297 1770 1698 2186 2104 324 1356 527 949 628 309 920 459 377 1492 1445 1425 2813 1120 3642 865
-        1031 641 3229 1276 785 1167 826 1031 809 630 1817 821 1697 7449 2980 2321 2514 7894 2211 2872 2126 397 597 1184
-        734 863 1875 88 2306 1626 2419 1354 1399 369 1337 53 190""",
-}
-"""Number of pairs of class 1, 2, … in the official lists (fscs-protocol §2.1)."""
 
 DerivedPairs = Callable[[str, int], tuple[Pair, ...]]
 """Function (split, fold) -> derived pairs of the classes that the official file of this name holds."""
@@ -40,6 +27,7 @@ def check_lists(
     derived: DerivedPairs,
     splits: Sequence[str],
     folders: Sequence[str | Path],
+    per_class: Mapping[str, Sequence[int]] = MappingProxyType({}),
 ) -> None:
     """Report the sizes of all lists, and whether they are the official ones.
 
@@ -49,6 +37,7 @@ def check_lists(
         derived: gives the lists that follow from the data.
         splits: splits to compare.
         folders: folders of released lists; with some, the pairs that differ are named.
+        per_class: split -> number of pairs of class 1, 2, … in the official lists of all folds, where it is known.
     """
     for split in splits:
         for fold in range(index.folds):
@@ -63,8 +52,8 @@ def check_lists(
             _compare(report, subject, index, split, fold, pairs, bool(folders))
             if folders:
                 _compare_file(report, subject, index, split, fold, pairs, folders)
-        if (index.name, split) in _PER_CLASS:
-            _compare_classes(report, index, derived, split)
+        if split in per_class:
+            _compare_classes(report, index, derived, split, per_class[split])
 
 
 def _compare(
@@ -131,9 +120,10 @@ def _compare_file(
             )
 
 
-def _compare_classes(report: Report, index: SegmentationIndex, derived: DerivedPairs, split: str) -> None:
+def _compare_classes(
+    report: Report, index: SegmentationIndex, derived: DerivedPairs, split: str, official: Sequence[int]
+) -> None:
     """Report the number of pairs of every class beside the official one."""
-    official = [int(number) for number in _PER_CLASS[index.name, split].split()]
     counts = [0] * len(official)
     for fold in range(index.folds):
         with report.errors(f"classes of {split}"):

@@ -4,9 +4,9 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
-from datamodules.instructions import missing
 from datamodules.lists.image_list import read_list
 from fsbench.data.dataset import ClassificationIndex
+from fsbench.data.source import missing, package_of
 from fsbench.errors import DataError
 
 
@@ -30,8 +30,6 @@ class LabelledImages(ClassificationIndex):
     """Folder of the photos below the publisher's."""
     official: tuple[int, int | None] | None = None
     """Classes and images of the complete list."""
-    guide = ""
-    """Instructions on what to fetch."""
 
     def __init__(self, root: str, lists: str | list[str] | None = None):
         self.root = self._find(Path(root).expanduser())
@@ -69,4 +67,4 @@ class LabelledImages(ClassificationIndex):
             return folder
         expected = " and ".join(self.parts) or "a folder for each class"
         problem = f"{root} has no {expected}" if root.is_dir() else f"{root} does not exist"
-        raise missing(f"{problem}; expected the {self.name} folder with {expected}", self.guide)
+        raise missing(f"{problem}; expected the {self.name} folder with {expected}", package_of(self))

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from datamodules.instructions import LISTS, missing
 from datamodules.lists.plain_pickle import PlainUnpickler
 from fsbench.data.dataset import Pair, PairList, pairs_sha256
+from fsbench.data.source import with_guide
 from fsbench.errors import DataError
 from fsbench.files import open_file, read_text
 
@@ -26,6 +26,22 @@ DERIVED = "derived"
 
 DATASETS = ("pascal", "coco", "fss", "isaid")
 """Folder names of the data sets in the authors' repositories."""
+
+
+INSTRUCTIONS = """\
+The lists are kept in the authors' repositories; `fsbench data prepare` fetches them:
+  https://github.com/juhongm999/hsnet   folder data/splits, commit 6b1bc12b3ff9f3950f49c55ab6f089e8d9e0d191 (trn, val)
+  https://github.com/visinf/emat        folder data/splits, commit 7db92ea (size splits, under custom/)
+  https://github.com/Sam1224/HMNet      commit 556916cc2036f32d68d8e0b810eb9ebcbee6ae1a (PFENet-like; by hand)
+Give the folder data/splits of a checkout, or a folder with several such folders; files are looked for as
+  <folder>/pascal/val/fold0.txt   <folder>/coco/val/fold0.pkl   <folder>/pascal/custom/0-5/fold0.txt
+  <folder>/fss/test.txt           <folder>/pascal/fss_list/val/data_list_0.txt
+Without lists the suite derives its own from the annotations and the record says so."""
+
+
+def missing_list(problem: str) -> DataError:
+    """Return a DataError: `problem` on the first line (found, expected), then where lists are to be had."""
+    return with_guide(problem, INSTRUCTIONS.splitlines())
 
 
 @dataclass(frozen=True)
@@ -68,14 +84,13 @@ def list_folders(folders: Sequence[str | Path], dataset: str) -> list[Path]:
         inner = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
         places = [path for path in (folder, *inner) if any((path / name).is_dir() for name in DATASETS)]
         if not places:
-            raise missing(
-                f"no lists for {dataset} in {folder}; expected the folder {folder / dataset} with val/fold0 … fold3",
-                LISTS,
+            raise missing_list(
+                f"no lists for {dataset} in {folder}; expected the folder {folder / dataset} with val/fold0 … fold3"
             )
         found += [path for path in places if (path / dataset).is_dir()]
     if folders and not found:
-        raise missing(
-            f"no lists for {dataset} in {', '.join(map(str, folders))}; expected a folder {dataset} there", LISTS
+        raise missing_list(
+            f"no lists for {dataset} in {', '.join(map(str, folders))}; expected a folder {dataset} there"
         )
     return found
 
@@ -103,7 +118,7 @@ def read_official(
             if any(parent.glob("fold*")):
                 incomplete = parent
     if incomplete:
-        raise missing(f"no list of fold {fold} in {incomplete}; expected fold{fold}.txt or fold{fold}.pkl", LISTS)
+        raise missing_list(f"no list of fold {fold} in {incomplete}; expected fold{fold}.txt or fold{fold}.pkl")
     return None
 
 
@@ -136,10 +151,9 @@ def verified(
     if allow_unverified or known is None:  # of COCO's training lists for PFENet no checksum is known
         return PairList(pairs, UNVERIFIED)
     expected = f"{known.pairs} pairs, sha256 {known.sha256_ordered}"
-    raise missing(
+    raise missing_list(
         f"list {path} was altered: found {len(pairs)} pairs, sha256 {found}; expected {expected}; fetch the authors' "
-        "file again, or set allow_unverified_lists to use it and have the record say so",
-        LISTS,
+        "file again, or set allow_unverified_lists to use it and have the record say so"
     )
 
 

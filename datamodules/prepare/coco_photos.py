@@ -1,34 +1,29 @@
 """Put COCO's photos of 2017 beside annotation files that name photos of both its parts."""
 
-from collections.abc import Callable, Set
+from collections.abc import Set
 from functools import partial
 from pathlib import Path, PurePosixPath
 
 from datamodules.indexes.views import ViewIndex
-from datamodules.instructions import GUIDES, missing
-from datamodules.prepare.job import Archive, Job
+from datamodules.prepare.job import Job
 from datamodules.prepare.making import has_content, making_place, publish, publish_into, remove_leftover
 from datamodules.prepare.unpack import unpack
-from fsbench.download import Digest
+from fsbench.data.source import Archive, missing, package_of, read_source
 from fsbench.errors import DataError
 from fsbench.files import is_file, write_text
 
-_BASE = "http://images.cocodataset.org/zips"
-PHOTOS = {
-    "val2017": Archive("val2017.zip", f"{_BASE}/val2017.zip", Digest("md5", "442b8da7639aecaf257c1dceb8ba8c80")),
-    "train2017": Archive("train2017.zip", f"{_BASE}/train2017.zip", Digest("md5", "cced6f7f71b7629ddf16f17bbcfab6b2")),
-}
-"""COCO's photos of 2017 by folder; annotation files of others name photos of both."""
+FOLDERS = ("val2017", "train2017")
+"""Folders of COCO's photos of 2017; annotation files of others name photos of both."""
 SELECTION = ".{}-is-a-selection"
 """File beside a folder of photos that holds the listed ones alone."""
 
 
-def provide_photos(job: Job, make: Callable[[str], ViewIndex], file: str) -> list[str]:
+def provide_photos(job: Job, make: type[ViewIndex], file: str) -> list[str]:
     """Make `<root>/coco/{val,train}2017` beside the annotations; returns remarks for the user.
 
     Args:
         job: with `validation_only` the folders get the photos that tests draw from, and no others.
-        make: opens the data set of a folder.
+        make: the data set; its archives are those of the folders.
         file: annotation file that names the photos, for messages.
 
     Raises:
@@ -37,25 +32,30 @@ def provide_photos(job: Job, make: Callable[[str], ViewIndex], file: str) -> lis
     (job.root / "coco").resolve().mkdir(parents=True, exist_ok=True)  # it may be a link that leads nowhere yet
     if job.validation_only:
         return _provide_listed_photos(job, make, file)
-    for folder in PHOTOS:
-        _provide_all_photos(job, folder)
+    for folder in FOLDERS:
+        _provide_all_photos(job, folder, _archive(make, folder))
     return []
 
 
-def _provide_all_photos(job: Job, folder: str) -> None:
+def _provide_all_photos(job: Job, folder: str, archive: Archive) -> None:
     """Make the folder `folder` of photos, or complete one that holds a selection."""
     target = job.root / "coco" / folder
     selection = _selection_note(target)
     if has_content(target) and not selection.exists():
         return remove_leftover(target)
     with making_place(target) as making:
-        if not unpack(job.obtain(PHOTOS[folder]), making, partial(photo_in, folder)):
-            raise DataError(f"archive {PHOTOS[folder].name} has no {folder}/*.jpg; expected COCO's photos of 2017")
+        if not unpack(job.obtain(archive), making, partial(photo_in, folder)):
+            raise DataError(f"archive {archive.name} has no {folder}/*.jpg; expected COCO's photos of 2017")
         if has_content(target):
             publish_into(making, target)
         else:
             publish(making, target)
         selection.unlink(missing_ok=True)
+
+
+def _archive(make: type[ViewIndex], folder: str) -> Archive:
+    """Return the archive of the folder `folder` of photos."""
+    return read_source(package_of(make)).archives[f"{folder}.zip"]
 
 
 def _selection_note(target: Path) -> Path:
@@ -64,18 +64,18 @@ def _selection_note(target: Path) -> Path:
     return goal.with_name(SELECTION.format(goal.name))
 
 
-def _provide_listed_photos(job: Job, make: Callable[[str], ViewIndex], file: str) -> list[str]:
+def _provide_listed_photos(job: Job, make: type[ViewIndex], file: str) -> list[str]:
     """Unpack the photos that tests draw from and that are not there; returns remarks for the user."""
-    index = make(str(job.root))
+    index = make(str(job.root))  # type: ignore[call-arg]
     listed: dict[str, set[str]] = {}
     for photo in index.listed_photos():
         folder, _, name = photo.rpartition("/")
         listed.setdefault(folder, set()).add(name)
-    foreign = sorted(listed.keys() - PHOTOS.keys())
+    foreign = sorted(listed.keys() - set(FOLDERS))
     if foreign:
         raise missing(
-            f"{file} names photos of the folder {foreign[0]!r}; expected {' and '.join(PHOTOS)}",
-            GUIDES[index.name],
+            f"{file} names photos of the folder {foreign[0]!r}; expected {' and '.join(FOLDERS)}",
+            package_of(index),
         )
     for folder, files in sorted(listed.items()):
         target = job.root / "coco" / folder
@@ -84,7 +84,7 @@ def _provide_listed_photos(job: Job, make: Callable[[str], ViewIndex], file: str
             remove_leftover(target)
             continue
         with making_place(target) as making:
-            archive = job.obtain(PHOTOS[folder])
+            archive = job.obtain(_archive(make, folder))
             if unpack(archive, making, partial(_listed_photo, folder, absent)) < len(absent):
                 lacking = sorted(name for name in absent if not is_file(making / name))
                 raise DataError(

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from datamodules.prepare.making import OTHER_ROOT
-from fsbench.download import Digest, RetryPolicy, download
+from fsbench.data.source import Archive
+from fsbench.download import RetryPolicy, download
 from fsbench.errors import DataError, SettingsError
 from fsbench.files import locked, read_json, sha256_file, write_text
 from fsbench.terminal import print_line
@@ -16,15 +17,6 @@ NOTE = "prepared.json"
 """File in the root that names the archives the data were made from."""
 ELSEWHERE = "give another source (--url-base), put the file in place by hand (--from DIR), or use another disk (--root)"
 """Ways out of a failed download."""
-
-
-@dataclass(frozen=True)
-class Archive:
-    """A published archive and its published checksum, None where there is none."""
-
-    name: str
-    url: str
-    digest: Digest | None
 
 
 @dataclass(frozen=True)

@@ -1,36 +1,20 @@
 """Prepare data sets for classification: unpack from every archive the files that the lists need."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
 from datamodules.indexes.labelled_images import LabelledImages
-from datamodules.prepare.job import Archive, Job
+from datamodules.prepare.job import Job
 from datamodules.prepare.making import discard, disk_errors, has_content, publish
 from datamodules.prepare.unpack import Place, unpack
+from fsbench.data.source import Archive, package_of, read_source
 from fsbench.errors import DataError, SettingsError
 
 
-@dataclass(frozen=True)
-class Source:
-    """An archive and the files to take from it.
-
-    Attributes:
-        archive: the published archive.
-        wanted: patterns that match the end of a file's name; that end becomes its path in the root.
-        most: how many files of each folder are taken, the first by name; None takes all.
-    """
-
-    archive: Archive
-    wanted: tuple[str, ...]
-    most: int | None = None
-
-
-def prepare_images(kind: type[LabelledImages], sources: Sequence[Source], job: Job) -> list[str]:
+def prepare_images(kind: type[LabelledImages], job: Job) -> list[str]:
     """Put the wanted files of the archives of data set `kind` into the root; archives already unpacked are left out.
 
-    The smaller archives stand first in `sources`, so that a wrong address shows early.
+    They are fetched in the order of `source.yaml`: the smaller ones first, so that a wrong address shows early.
 
     Returns remarks for the user.
     """
@@ -39,28 +23,29 @@ def prepare_images(kind: type[LabelledImages], sources: Sequence[Source], job: J
     folder = kind.present(job.root)
     if folder and all(has_content(folder / part) for part in kind.parts):
         return []
-    for source in sources:
+    archives = read_source(package_of(kind)).archives.values()
+    for archive in archives:
         with disk_errors(job.root):
-            _provide(job, source)
-    unpublished = [source.archive.name for source in sources if source.archive.digest is None]
+            _provide(job, archive)
+    unpublished = [archive.name for archive in archives if archive.digest is None]
     return [f"{name}: no checksum is published; its sha256 is in prepared.json" for name in unpublished]
 
 
-def _provide(job: Job, source: Source) -> None:
-    """Unpack one source to the root, unless its files are present."""
-    parts = [PurePosixPath(pattern).parts[0] for pattern in source.wanted]
+def _provide(job: Job, archive: Archive) -> None:
+    """Unpack the files of one archive to the root, unless its files are present."""
+    parts = [PurePosixPath(pattern).parts[0] for pattern in archive.files]
     if all(has_content(job.root / part) for part in parts):
         return
-    archive = job.obtain(source.archive)
-    making = job.root / f".{source.archive.name}.making"
-    place: Place = partial(_place, source.wanted)
-    if source.most is not None:
-        place = _first_of_folders(archive, making, place, source.most)
-    unpack(archive, making, place)
+    file = job.obtain(archive)
+    making = job.root / f".{archive.name}.making"
+    place: Place = partial(_place, archive.files)
+    if archive.most is not None:
+        place = _first_of_folders(file, making, place, archive.most)
+    unpack(file, making, place)
     for part in parts:
         if not (making / part).exists():
             raise DataError(
-                f"archive {archive} has no {' and no '.join(source.wanted)}; expected the publisher's; fetch it again"
+                f"archive {file} has no {' and no '.join(archive.files)}; expected the publisher's; fetch it again"
             )
     for part in parts:
         publish(making / part, job.root / part)

@@ -7,9 +7,10 @@ from functools import cache
 from pathlib import Path
 
 from datamodules.prepare.job import ELSEWHERE, Job
+from fsbench.data.source import folder_of_package
 from fsbench.download import Digest, download
 from fsbench.errors import DataError
-from fsbench.files import replacing, sha256_file
+from fsbench.files import read_text, replacing, sha256_file
 
 REPOSITORIES = "https://raw.githubusercontent.com"
 OPTIONAL = ("emat-size", "hmnet")
@@ -37,15 +38,15 @@ class ListFile:
 
 
 @cache
-def list_files(dataset: str) -> tuple[ListFile, ...]:
-    """Return the files of `dataset` ("pascal", "coco" or "fss"), sorted by their paths below the folder of lists."""
-    with Path(__file__).with_name("list_files.csv").open(newline="") as file:
-        rows = [ListFile(**row) for row in csv.DictReader(file)]
-    return tuple(row for row in rows if row.file.split("/")[1] == dataset)
+def list_files(package: str) -> tuple[ListFile, ...]:
+    """Return the released files in the `list_files.csv` of the data set in `package`, in its order."""
+    folder = folder_of_package(package)
+    assert folder is not None, package
+    return tuple(ListFile(**row) for row in csv.DictReader(read_text(folder / "list_files.csv", "list").splitlines()))
 
 
-def provide_lists(job: Job, dataset: str, folder: str = "") -> list[str]:
-    """Put the lists of `dataset` into `<root>/lists`; with `folder`, those below this folder alone.
+def provide_lists(job: Job, package: str, folder: str = "") -> list[str]:
+    """Put the lists of the data set in `package` into `<root>/lists`; with `folder`, those below this folder alone.
 
     Returns:
         Remarks for the user about lists that are not provided.
@@ -55,7 +56,7 @@ def provide_lists(job: Job, dataset: str, folder: str = "") -> list[str]:
     """
     if job.without_lists:
         return ["no lists were taken; the suite derives its own, and records say so"]
-    rows = [row for row in list_files(dataset) if row.file.startswith(folder)]
+    rows = [row for row in list_files(package) if row.file.startswith(folder)]
     wanted = [row for row in rows if not _is_intact(job.root / "lists" / row.file, row.sha256)]
     if not wanted:
         return []

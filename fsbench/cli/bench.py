@@ -3,17 +3,12 @@
 import argparse
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from datamodules.instructions import GUIDES, missing
 from fsbench.cli.table import add_table_options, print_table
 from fsbench.config.options import add_bench_options, read_request
 from fsbench.config.request import Request
 from fsbench.errors import CheckpointError, DataError, FsbenchError, SettingsError, raise_all
 from fsbench.terminal import print_block, print_error
-
-if TYPE_CHECKING:
-    from fsbench.config.needs import AbsentData
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +65,7 @@ def _requests(options: argparse.Namespace, extra: list[str]) -> tuple[list[Reque
     for protocol in named or [{}]:
         request, wrong = read_request(argparse.Namespace(**vars(options) | protocol), extra)
         requests.append(request)
-        errors += wrong + request_errors(request, _absent)
+        errors += wrong + request_errors(request)
     return requests, list({str(error): error for error in errors}.values())
 
 
@@ -87,12 +82,3 @@ def _dry_run(requests: Sequence[Request], form: str) -> int:
     plan = json.dumps(as_values(found), indent=2) if form == "json" else SHEETS[form]([to_sheet(found, runs)])
     print_block(plan)
     return 1 if any(item.state in ("lacks files", "refused") for item in found) else 0
-
-
-def _absent(data: "AbsentData") -> DataError:
-    """Return the error about an absent data set, with what to fetch from where."""
-    expected = f"expected the data set {data.name}; get it with: {data.command}"
-    if data.is_own:
-        expected = f"expected the folder of your data set; {data.command}"
-    problem = f"the folder {data.folder} does not exist or is empty; {expected}"
-    return missing(problem, GUIDES.get(data.name, ""))

@@ -1,28 +1,28 @@
 """Subcommand `fsbench data`: prepare a data set, check one, or write its list."""
 
 import argparse
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
 
+from datamodules.check.report import Report
+from datamodules.lists.image_list import write_list
+from datamodules.prepare.job import Job, read_note
 from fsbench.config.limits import check_output_file, real, whole
+from fsbench.config.registry import check_known, dataset_class, dataset_package, names, task_of
+from fsbench.data.source import has_module
+from fsbench.download import RetryPolicy
 from fsbench.errors import SettingsError
 from fsbench.terminal import print_block, print_line
-
-FETCHED = ("cub", "cars", "places", "plantae", "aircraft", "pets")
-"""Data sets for classification whose archives are fetched.
-
-The handlers below import the data sets inside: they bring numpy, which other commands load with settings of their own.
-"""
-
-IN_CONTEXT = ("lvis", "paco_part", "pascal_part", "isaid")
-"""Data sets of the in-context protocol, whose annotations or lists come from its authors."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True)
 
     prepare = actions.add_parser("prepare", help="from the publishers' archives to the folders the suite reads")
-    prepare.add_argument("dataset", choices=("pascal", "coco", "coco_all", "fss1000", *IN_CONTEXT, *FETCHED))
+    prepare.add_argument("dataset", metavar="DATASET")
     prepare.add_argument("--root", required=True, help="folder of the data set, made when absent")
     prepare.add_argument("--from", dest="source", metavar="DIR", help="folder with archives that are there already")
     lists = prepare.add_mutually_exclusive_group()
@@ -44,9 +44,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     prepare.set_defaults(function=_prepare)
 
     check = actions.add_parser("check", help="what is missing or damaged; counts and lists against the official ones")
-    check.add_argument(
-        "dataset", choices=("pascal", "coco", "coco_all", "fss1000", "folder", *IN_CONTEXT, *FETCHED, "imagefolder")
-    )
+    check.add_argument("dataset", metavar="DATASET")
     check.add_argument("--root", required=True, help="folder of the data set")
     check.add_argument(
         "--lists", metavar="DIR", help="folder with released lists (photos: a list file); default: <root>/lists"
@@ -54,7 +52,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     check.set_defaults(function=_check)
 
     listing = actions.add_parser("lists", help="the list of a classification data set as a file in the authors' form")
-    listing.add_argument("dataset", choices=(*FETCHED, "imagefolder"))
+    listing.add_argument("dataset", metavar="DATASET")
     listing.add_argument("--root", required=True, help="folder of the data set")
     listing.add_argument("--out", required=True, metavar="FILE", help="JSON file to write")
     listing.add_argument(
@@ -65,10 +63,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _prepare(options: argparse.Namespace, extra: list[str]) -> int:
     """Bring the data set `options.dataset` into `options.root`; see `datamodules.prepare.job.Job`."""
-    # heavy: other commands spare it
-    from datamodules.prepare.job import Job
-    from fsbench.download import RetryPolicy
-
+    prepare = _step(options.dataset, "prepare")
     job = Job(
         root=Path(options.root).expanduser(),
         source=_folder(options.source, "--from"),
@@ -80,7 +75,6 @@ def _prepare(options: argparse.Namespace, extra: list[str]) -> int:
         validation_only=options.validation_only,
         retry=RetryPolicy(options.timeout, options.retries, options.backoff),
     )
-    prepare = import_module(f"datamodules.datasets.{options.dataset}.prepare").prepare
     with job.alone():
         for remark in prepare(job):
             print_line(f"note: {remark}")
@@ -90,11 +84,7 @@ def _prepare(options: argparse.Namespace, extra: list[str]) -> int:
 
 def _check(options: argparse.Namespace, extra: list[str]) -> int:
     """Print what is missing, damaged or different in `options.root`; 0 when the data set can be used, else 1."""
-    # heavy: other commands spare it
-    from datamodules.check.report import Report
-    from datamodules.prepare.job import read_note
-
-    check = import_module(f"datamodules.datasets.{options.dataset}.check").check
+    check = _step(options.dataset, "check")
     root = Path(options.root).expanduser()
     report = Report()
     lists = None if options.lists is None else [options.lists]
@@ -109,16 +99,31 @@ def _check(options: argparse.Namespace, extra: list[str]) -> int:
 
 def _lists(options: argparse.Namespace, extra: list[str]) -> int:
     """Write the list of a classification data set in `options.root` to `options.out`."""
-    # heavy: other commands spare it
-    from datamodules.lists.image_list import write_list
-
+    check_known("data", "data set", options.dataset)
+    if task_of("data", options.dataset) != "classification":
+        suitable = [name for name in names("data") if task_of("data", name) == "classification"]
+        raise SettingsError(f"{options.dataset} is for segmentation; expected one of {', '.join(suitable)}")
     check_output_file(Path(options.out).expanduser(), "--out")
-    package = import_module(f"datamodules.datasets.{options.dataset}")
-    index = getattr(package, package.__all__[0])(options.root, options.lists)
+    index = resolve_name(dataset_class(options.dataset))(root=options.root, lists=options.lists)
     write_list(index, Path(options.out).expanduser())
     images = sum(map(len, index.images))
     print_line(f"{options.out}: {len(index.images)} classes, {images} images, {index.origin}, sha256 {index.sha256}")
     return 0
+
+
+def _step(dataset: str, step: str) -> Callable[..., Any]:
+    """Return the function `step` in the file of this name beside the class of the data set `dataset`.
+
+    Raises:
+        SettingsError: there is no such data set, or it has no such file.
+    """
+    check_known("data", "data set", dataset)
+    packages = {name: dataset_package(name) for name in names("data")}
+    with_step = [name for name, package in packages.items() if has_module(package, step)]
+    if dataset not in with_step:
+        raise SettingsError(f"there is nothing to {step} of {dataset}; expected one of {', '.join(with_step)}")
+    function: Callable[..., Any] = getattr(import_module(f"{packages[dataset]}.{step}"), step)
+    return function
 
 
 def _folder(text: str | None, option: str) -> Path | None:

@@ -163,7 +163,7 @@ def _request(questions: Questions, is_trial: bool) -> "Request":
         text = "Trials of a few minutes first? Their figures are no results."
         changes["fast"] = questions.agrees("fast", text, default=False)
     request = _with(request, changes)
-    errors = request_errors(request, lambda absent: DataError(f"{absent.name} is absent"))
+    errors = request_errors(request)
     raise_all([error for error in errors if not isinstance(error, DataError | CheckpointError)])  # that can be fetched
     return request
 

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from fsbench.config.needed_weights import fetch_command
-from fsbench.config.registry import is_shipped
+from fsbench.config.registry import dataset_package, dataset_source, is_shipped
 from fsbench.config.request import Request
 from fsbench.config.settings import file_settings, setting
+from fsbench.data.source import missing
+from fsbench.errors import DataError
 from fsbench.weights.state import short_path
 from fsbench.weights.table import checkpoint_sets, weight_files
 
@@ -37,7 +39,7 @@ class AbsentData:
     @property
     def is_own(self) -> bool:
         """True for a data set of the user's own, which nothing can fetch."""
-        return self.name in ("folder", "imagefolder")
+        return dataset_source(self.name).kind == "own"
 
     @property
     def command(self) -> str:
@@ -45,13 +47,22 @@ class AbsentData:
         own = f"give its folder with --data-root {self.name}=DIR"
         return own if self.is_own else f"fsbench data prepare {self.name} --root {shlex.quote(str(self.folder))}"
 
+    @property
+    def error(self) -> DataError:
+        """The error about it, with what to fetch from where."""
+        expected = f"expected the data set {self.name}; get it with: {self.command}"
+        if self.is_own:
+            expected = f"expected the folder of your data set; {self.command}"
+        problem = f"the folder {self.folder} does not exist or is empty; {expected}"
+        return missing(problem, dataset_package(self.name))
+
 
 def absent_data(name: str, root: str | None) -> AbsentData | None:
     """Return the data set where its folder `root` is absent or empty.
 
     Data sets that are drawn are never absent; those of packages and of the user's own files tell it themselves.
     """
-    if name.startswith("demo") or root is None or not is_shipped("data", name):
+    if root is None or not is_shipped("data", name) or dataset_source(name).kind == "drawn":
         return None
     folder = Path(root).expanduser()
     try:

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 
 from fsbench.config.class_file import is_class_file
 from fsbench.config.class_settings import settings_of_file, settings_of_object
+from fsbench.data.source import Source, read_source
 from fsbench.errors import SettingsError, did_you_mean
 from fsbench.files import is_file, load_yaml, read_text
 from fsbench.paths import CONFIGS
@@ -133,6 +134,22 @@ def label(kind: str, name: str) -> str:
 
 
 @cache
+def dataset_class(name: str) -> str:
+    """Return the full name of the class of the data set `name`."""
+    data = read_settings(config_file("data", name)).get("data", {})
+    return str(data.get("init_args", {}).get("dataset", {}).get("class_path", ""))
+
+
+def dataset_package(name: str) -> str:
+    """Return the package of the data set `name`: where its class is imported from."""
+    return dataset_class(name).rpartition(".")[0]
+
+
+def dataset_source(name: str) -> Source:
+    """Return where the data set `name` comes from, as its folder says."""
+    return read_source(dataset_package(name))
+
+
 def task_of(kind: str, name: str) -> TaskName:
     """Return the task of configs/`kind`/`name`, its key `task`.
 

@@ -13,26 +13,21 @@ from fsbench.config.argument_check import asks, read_arguments
 from fsbench.config.class_source import class_source
 from fsbench.config.limits import check_name, check_plain_values, check_trainer
 from fsbench.config.needed_weights import needed_weights
-from fsbench.config.needs import AbsentData, absent_data
+from fsbench.config.needs import absent_data
 from fsbench.config.options import bench_options
 from fsbench.config.registry import check_known, choose_method, config_file, names, read_settings, task_of
 from fsbench.config.request import NOTHING_NAMED, Request
 from fsbench.config.settings import setting, value_at
 from fsbench.episodes.settings import SETTINGS, unknown_setting
-from fsbench.errors import CheckpointError, DataError, FsbenchError, SettingsError
+from fsbench.errors import CheckpointError, FsbenchError, SettingsError
 from fsbench.files import check_can_be_made, is_file, load_yaml
 from fsbench.weights.table import how_to_get, usual_path, weight_files
 
 DATASET = ("data", "init_args", "dataset")
 
 
-def request_errors(request: Request, guide: Callable[[AbsentData], DataError]) -> list[FsbenchError]:
-    """Return all that is wrong with a request, each thing once; empty where nothing is seen.
-
-    Args:
-        request: the request.
-        guide: makes the error about an absent data set, which says how to get it.
-    """
+def request_errors(request: Request) -> list[FsbenchError]:
+    """Return all that is wrong with a request, each thing once; empty where nothing is seen."""
     if asks(request.extra):
         return []
     if not (request.methods and request.folds):
@@ -48,7 +43,7 @@ def request_errors(request: Request, guide: Callable[[AbsentData], DataError]) -
             continue
         values, unknown = read_arguments(arguments, [option.name for option in bench_options()])
         has_method = method in request.methods and known.backbone == request.backbone
-        run = _Run(replace(known, methods=(method,)), values, fold, has_method, known.dataset == request.dataset, guide)
+        run = _Run(replace(known, methods=(method,)), values, fold, has_method, known.dataset == request.dataset)
         errors += [*unknown, *run.errors()]
     return _distinct(errors)
 
@@ -85,7 +80,6 @@ class _Run:
         values: merged settings.
         fold: number of the fold.
         has_method, has_dataset: False where a stand-in holds the place of an unknown name.
-        guide: see `request_errors`.
     """
 
     request: Request
@@ -93,7 +87,6 @@ class _Run:
     fold: int
     has_method: bool
     has_dataset: bool
-    guide: Callable[[AbsentData], DataError]
 
     def errors(self) -> Iterator[FsbenchError]:
         """Yield what is wrong; weights before data, as they are looked for."""
@@ -109,7 +102,7 @@ class _Run:
         if self.has_dataset:
             absent = absent_data(self.request.dataset, setting(self.values, "data.dataset.root"))
             if absent is not None:
-                yield self.guide(absent)
+                yield absent.error
 
     def _of_limits(self) -> Iterator[FsbenchError]:
         """Yield what is wrong with the run's name and with numbers that no run has."""

@@ -4,15 +4,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from fsbench.config.needs import absent_data
-from fsbench.config.registry import config_file, is_shipped, names, read_settings
+from fsbench.config.registry import config_file, dataset_source, is_shipped, names, read_settings
 from fsbench.config.settings import setting
 from fsbench.doctor.finding import Finding
 from fsbench.paths import weights_folder
 from fsbench.weights.state import availability
 from fsbench.weights.table import weight_files
-
-WITH_LISTS = ("pascal", "coco", "coco_all", "fss1000", "isaid")
-"""Data sets whose authors' lists of images differ from those that follow from the annotations."""
 
 
 def check_data(roots: Mapping[str, str]) -> Iterator[Finding]:
@@ -23,18 +20,18 @@ def check_data(roots: Mapping[str, str]) -> Iterator[Finding]:
     """
     for name in names("data"):
         root = roots.get(name) or setting(read_settings(config_file("data", name)), "data.dataset.root")
-        absent = absent_data(name, root)
+        source, absent = dataset_source(name), absent_data(name, root)
         if not is_shipped("data", name):
             yield Finding("data", name, "not checked", "a package's or a file's: it says itself what it needs")
-        elif name.startswith("demo"):
+        elif source.kind == "drawn":
             yield Finding("data", name, "ok", f"drawn into {root} when it is needed")
         elif absent is not None:
             yield Finding("data", name, "absent", f"not in {absent.folder}", absent.command)
-        elif name in WITH_LISTS and not (Path(root).expanduser() / "lists").is_dir():
+        elif source.lists and not (Path(root).expanduser() / "lists").is_dir():
             advice = f"fsbench data prepare {name} --root {root}, or give the authors' with --lists"
             yield Finding("data", name, "ok", f"{root}, without official lists: derived ones are taken", advice)
         else:
-            words = f"{root}, with lists" if name in WITH_LISTS else str(root)
+            words = f"{root}, with lists" if source.lists else str(root)
             yield Finding("data", name, "ok", f"{words} (fsbench data check {name} opens every file)")
 
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from datamodules.indexes.class_folders import by_class, rows, spoken
 from datamodules.indexes.labelled_images import LabelledImages
-from datamodules.instructions import AIRCRAFT
 
 
 class Aircraft(LabelledImages):
@@ -15,7 +14,6 @@ class Aircraft(LabelledImages):
     inner = ("data", "fgvc-aircraft-2013b/data")
     photos = "images"
     official = (70, 6_667)
-    guide = AIRCRAFT
 
     def derive(self) -> list[tuple[str, Sequence[str]]]:
         source = self.root / self.parts[1]

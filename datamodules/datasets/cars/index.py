@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from datamodules.indexes.class_folders import by_class
 from datamodules.indexes.labelled_images import LabelledImages
-from datamodules.instructions import CARS
 from fsbench.errors import DataError
 from fsbench.files.arrays import read_matlab
 
@@ -17,7 +16,6 @@ class Cars(LabelledImages):
     inner = ("stanford_cars",)
     photos = "cars_train"
     official = (196, 8_144)
-    guide = CARS
 
     def derive(self) -> list[tuple[str, Sequence[str]]]:
         notes, meta = (self.root / "devkit" / file for file in ("cars_train_annos.mat", "cars_meta.mat"))

@@ -10,7 +10,6 @@ import numpy as np
 
 from datamodules.indexes.official import OfficialIndex
 from datamodules.indexes.views import SEPARATOR, photo_of
-from datamodules.instructions import COCO, GUIDES, missing
 from datamodules.lists.official import default_lists
 from datamodules.lists.pfenet import MIN_PIXELS, find_image_list
 from datamodules.lists.pixel_counts import PixelTable, count_labels, pixel_table
@@ -18,6 +17,7 @@ from fsbench.data.coco_instances import Instances, cached_instances
 from fsbench.data.coco_json import read_instances
 from fsbench.data.dataset import Pair, PairList, Part, QuerySampling, ReleasedImages
 from fsbench.data.large_objects import LargeObjects, read_large_objects
+from fsbench.data.source import missing, package_of
 from fsbench.errors import DataError
 from fsbench.protocols.fssdino import LargeObjectImages, LargeObjectIndex
 
@@ -69,14 +69,9 @@ class Coco(OfficialIndex, LargeObjectIndex):
         self._tables: dict[str, PixelTable] = {}
         if not self.root.is_dir():
             expected = f"{', '.join(self.image_folders)} and annotations in it"
-            raise missing(f"the COCO folder {root} does not exist; expected {expected}", self._guide)
+            raise missing(f"the COCO folder {root} does not exist; expected {expected}", package_of(self))
         if all(self._absent_parts(folder) for folder in self.image_folders):
             self._require_parts("val2014")
-
-    @property
-    def _guide(self) -> str:
-        """Instructions on what to fetch from where."""
-        return GUIDES.get(self.name, COCO)
 
     def test_classes(self, fold: int) -> list[int]:
         self.check_fold(fold)
@@ -219,7 +214,7 @@ class Coco(OfficialIndex, LargeObjectIndex):
             raise missing(
                 f"{self.root} has no {' and no '.join(absent)}; expected {folder}/ with the photos and "
                 f"annotations/instances_{folder}.json",
-                self._guide,
+                package_of(self),
             )
 
     def _require_images(self, folder: str, names: set[str]) -> None:
@@ -228,7 +223,7 @@ class Coco(OfficialIndex, LargeObjectIndex):
             raise missing(
                 f"{len(absent)} of {len(names)} listed images are not in {self.root}: "
                 f"{absent[0]}{', …' * (len(absent) > 1)}; expected all photos of {folder}",
-                self._guide,
+                package_of(self),
             )
 
     @cached_property

@@ -7,34 +7,25 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from datamodules.datasets.coco import Coco
-from datamodules.prepare.job import Archive, Job
+from datamodules.prepare.job import Job
 from datamodules.prepare.label_images import write_label_map
 from datamodules.prepare.list_files import provide_lists
 from datamodules.prepare.making import has_content, making_place, publish, publish_into, remove_leftover
 from datamodules.prepare.unpack import unpack
-from fsbench.download import Digest
+from fsbench.data.source import Archive, read_source
 from fsbench.errors import DataError
 from fsbench.files import is_file, read_text, sha256_file, write_text
 
-_BASE = "http://images.cocodataset.org"
-IMAGES = {
-    "train2014": Archive(
-        "train2014.zip", f"{_BASE}/zips/train2014.zip", Digest("md5", "0da8c0bd3d6becc4dcb32757491aca88")
-    ),
-    "val2014": Archive("val2014.zip", f"{_BASE}/zips/val2014.zip", Digest("md5", "a3d79f5ed8d289b7a7554ce06a5782b3")),
-}
-ANNOTATIONS = Archive(
-    "annotations_trainval2014.zip",
-    f"{_BASE}/annotations/annotations_trainval2014.zip",
-    Digest("md5", "0a379cfc70b0e71301e0f377548639bd"),
-)
+_ARCHIVES = read_source("datamodules.datasets.coco").archives
+IMAGES = {folder: _ARCHIVES[f"{folder}.zip"] for folder in Coco.image_folders}
+ANNOTATIONS = _ARCHIVES["annotations_trainval2014.zip"]
 RENDERED = "rendered-from.txt"
 """File beside rendered label maps with the sha256 of the annotation file they show."""
 
 
 def prepare(job: Job) -> list[str]:
     """Make `<root>/{train2014,val2014,annotations}` and the lists; returns remarks for the user."""
-    remarks = provide_lists(job, Coco.name)
+    remarks = provide_lists(job, "datamodules.datasets.coco")
     provide_parts(job, Coco.image_folders)
     return remarks
 

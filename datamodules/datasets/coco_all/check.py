@@ -5,7 +5,7 @@ from pathlib import Path
 from datamodules.check.lists import check_lists, derived_pairs
 from datamodules.check.report import Report
 from datamodules.datasets.coco import Coco
-from datamodules.datasets.coco.check import check_parts
+from datamodules.datasets.coco.check import PAIRS_OF_CLASSES, check_parts
 from datamodules.datasets.coco_all import CocoAll
 from datamodules.lists.official import default_lists
 
@@ -15,4 +15,4 @@ def check(report: Report, root: Path, lists: list[str] | None) -> None:
     check_parts(CocoAll, report, root)
     if report.usable:
         index = Coco(str(root), lists=[])
-        check_lists(report, index, derived_pairs(index), ("val",), default_lists(lists, root))
+        check_lists(report, index, derived_pairs(index), ("val",), default_lists(lists, root), PAIRS_OF_CLASSES)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from datamodules.indexes.class_folders import below_folders, class_folders, require_images, spoken
 from datamodules.indexes.labelled_images import LabelledImages
-from datamodules.instructions import CUB
 
 
 class Cub(LabelledImages):
@@ -15,7 +14,6 @@ class Cub(LabelledImages):
     inner = ("CUB_200_2011",)
     photos = "images"
     official = (200, 11_788)
-    guide = CUB
 
     def derive(self) -> list[tuple[str, Sequence[str]]]:
         folders = class_folders(self.folder)

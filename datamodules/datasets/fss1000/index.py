@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from datamodules.datasets.fss1000.lists import PARTS, SIZES, Splits, draw_splits, read_splits
-from datamodules.instructions import FSS1000, missing
 from datamodules.lists.official import default_lists
 from datamodules.lists.pixel_counts import PixelTable, count_labels, pixel_table
 from fsbench.data.dataset import DERIVED, Pair, PairList, Part, QuerySampling, SegmentationIndex
 from fsbench.data.image_io import read_image
+from fsbench.data.source import missing
 from fsbench.episodes.settings import SIZE_BINS
 from fsbench.errors import DataError, SettingsError
 
@@ -168,7 +168,7 @@ class Fss1000(SegmentationIndex):
                 f"{self.root} lacks {len(absent)} of {sum(SIZES.values())} class folders{_some(absent)} and "
                 f"{len(short)} images of the others{_some(short)}; expected all; complete it, or set allow_missing to "
                 "use what is there, which the record will say",
-                FSS1000,
+                __package__,
             )
         if len(absent) == len(listed):
             raise DataError(
@@ -183,11 +183,11 @@ def _some(names: Sequence[str]) -> str:
 
 def class_folder(root: Path) -> Path:
     if not root.is_dir():
-        raise missing(f"the FSS-1000 folder {root} does not exist; expected a folder for each class in it", FSS1000)
+        raise missing(f"the FSS-1000 folder {root} does not exist; expected a folder for each class in it", __package__)
     for folder in (root, *(root / inner for inner in INNER_FOLDERS)):
         if any(folder.glob("*/[0-9]*.jpg")):
             return folder
-    raise missing(f"{root} has no class folders; expected <class>/1.jpg and <class>/1.png, …", FSS1000)
+    raise missing(f"{root} has no class folders; expected <class>/1.jpg and <class>/1.png, …", __package__)
 
 
 def class_files(root: Path) -> dict[str, frozenset[int]]:

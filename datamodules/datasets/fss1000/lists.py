@@ -12,8 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datamodules.instructions import LISTS, missing
-from datamodules.lists.official import DERIVED, OFFICIAL, UNVERIFIED, list_folders
+from datamodules.lists.official import DERIVED, OFFICIAL, UNVERIFIED, list_folders, missing_list
 from fsbench.errors import DataError
 from fsbench.files import read_text
 
@@ -68,11 +67,10 @@ def read_splits(folders: Sequence[str | Path], allow_unverified: bool = False) -
     altered = [part for part in PARTS if names_sha256(parts[part]) != CHECKSUMS[part]]
     if altered and not allow_unverified:
         part = altered[0]
-        raise missing(
+        raise missing_list(
             f"list {places[0] / 'fss' / part}.txt was altered: found {len(parts[part])} classes, sha256 "
             f"{names_sha256(parts[part])}; expected {SIZES[part]}, sha256 {CHECKSUMS[part]}; fetch the authors' file "
-            "again, or set allow_unverified_lists to use it and have the record say so",
-            LISTS,
+            "again, or set allow_unverified_lists to use it and have the record say so"
         )
     return Splits(**parts, origin=UNVERIFIED if altered else OFFICIAL)
 
@@ -98,7 +96,7 @@ def _names(places: Sequence[Path], part: str) -> tuple[str, ...]:
     paths = [place / "fss" / f"{part}.txt" for place in places]
     path = next((path for path in paths if path.is_file()), None)
     if path is None:
-        raise missing(f"{paths[0]} does not exist; expected the lists trn.txt, val.txt and test.txt", LISTS)
+        raise missing_list(f"{paths[0]} does not exist; expected the lists trn.txt, val.txt and test.txt")
     try:
         names = [line.strip() for line in read_text(path, "list").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:

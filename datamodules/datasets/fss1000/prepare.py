@@ -4,11 +4,11 @@ import re
 from pathlib import Path, PurePosixPath
 
 from datamodules.datasets.fss1000.index import IMAGES_PER_CLASS, INNER_FOLDERS
-from datamodules.instructions import FSS1000, missing
 from datamodules.prepare.job import Job
 from datamodules.prepare.list_files import provide_lists
 from datamodules.prepare.making import making_place, publish
 from datamodules.prepare.unpack import unpack
+from fsbench.data.source import missing
 from fsbench.errors import DataError
 
 ARCHIVES = tuple(
@@ -26,7 +26,7 @@ def prepare(job: Job) -> list[str]:
 
     Returns remarks for the user.
     """
-    remarks = provide_lists(job, "fss")
+    remarks = provide_lists(job, "datamodules.datasets.fss1000")
     folders = (job.root, *(job.root / inner for inner in INNER_FOLDERS))
     if not any(any(folder.glob("*/[0-9]*.jpg")) for folder in folders):
         archive = _find(job)
@@ -49,7 +49,7 @@ def _find(job: Job) -> Path:
     raise missing(
         f"no archive of FSS-1000 in {' or '.join(map(str, places))}; expected {ARCHIVES[0]}, which cannot be "
         "downloaded by a program",
-        FSS1000,
+        __package__,
     )
 
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from datamodules.indexes.class_folders import below_folders, class_folders, require_images
 from datamodules.indexes.labelled_images import LabelledImages
-from datamodules.instructions import IMAGE_FOLDER
 from fsbench.errors import DataError
 
 
@@ -19,7 +18,6 @@ class ImageFolder(LabelledImages):
     """
 
     name = "imagefolder"
-    guide = IMAGE_FOLDER
 
     def __init__(
         self,

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from datamodules.indexes.mask_folder import MaskFolder
 from datamodules.indexes.official import OfficialIndex
-from datamodules.instructions import ISAID, missing
 from datamodules.lists.official import default_lists
 from fsbench.data.dataset import PairList, Part, QuerySampling
+from fsbench.data.source import missing
 from fsbench.errors import DataError, SettingsError
 
 CLASS_NAMES = (
@@ -51,7 +51,7 @@ class Isaid(OfficialIndex, MaskFolder):
         self.allow_unverified_lists = allow_unverified_lists
         absent = [part for part in PARTS if not (self.root / part).is_dir()]
         if absent:
-            raise missing(f"{root} has no {' and no '.join(absent)}; expected {' and '.join(PARTS)}", ISAID)
+            raise missing(f"{root} has no {' and no '.join(absent)}; expected {' and '.join(PARTS)}", __package__)
         images, labels = (self.root / part for part in PARTS)
         super().__init__(images, labels, range(1, len(CLASS_NAMES) + 1))
 

@@ -11,6 +11,6 @@ def prepare(job: Job) -> list[str]:
     Raises:
         DataError: the patches are not there, or the lists are not to be had.
     """
-    remarks = provide_lists(job, "isaid")
+    remarks = provide_lists(job, "datamodules.datasets.isaid")
     Isaid(str(job.root), lists=[])
     return remarks

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.indexes.views import SEPARATOR, AnnotatedMask, ViewIndex, photo_of
-from datamodules.instructions import LVIS, missing
 from datamodules.lists.plain_pickle import read_annotation_pickle
+from fsbench.data.source import missing
 from fsbench.errors import DataError
 from fsbench.protocols.incontext import EpisodeRun, episodes_by_turns, every_tenth
 
@@ -34,7 +34,8 @@ class Lvis(ViewIndex):
         absent = [part for part in (FILE, "coco") if not (self.root / part).exists()]
         if absent:
             raise missing(
-                f"{root} has no {' and no '.join(absent)}; expected {FILE} and the photos coco/{{train,val}}2017", LVIS
+                f"{root} has no {' and no '.join(absent)}; expected {FILE} and the photos coco/{{train,val}}2017",
+                __package__,
             )
 
     @cached_property
@@ -116,4 +117,4 @@ class Lvis(ViewIndex):
         return int(key)
 
     def _other_form(self, found: str) -> DataError:
-        return missing(f"{self.root / FILE} is of another version: {found}; expected {_FORM}", LVIS)
+        return missing(f"{self.root / FILE} is of another version: {found}; expected {_FORM}", __package__)

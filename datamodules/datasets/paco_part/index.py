@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.indexes.views import SEPARATOR, AnnotatedMask, ViewIndex, photo_of
-from datamodules.instructions import PACO_PART, missing
 from datamodules.lists.plain_pickle import read_annotation_pickle
 from fsbench.data.disk_cache import load_json, save_json
+from fsbench.data.source import missing
 from fsbench.errors import DataError
 from fsbench.files import sha256_file
 from fsbench.protocols.incontext import EpisodeRun, episodes_of_objects
@@ -46,7 +46,7 @@ class PacoPart(ViewIndex):
             raise missing(
                 f"{root} has no {' and no '.join(absent)}; expected {' and '.join(FILES.values())}, and the photos "
                 "coco/{train,val}2017",
-                PACO_PART,
+                __package__,
             )
 
     @cached_property
@@ -197,4 +197,4 @@ class PacoPart(ViewIndex):
         return dict(content)
 
     def _other_form(self, part: str, found: str) -> DataError:
-        return missing(f"{self.root / FILES[part]} is of another version: {found}; expected {_FORM}", PACO_PART)
+        return missing(f"{self.root / FILES[part]} is of another version: {found}; expected {_FORM}", __package__)

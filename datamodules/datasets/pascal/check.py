@@ -15,6 +15,15 @@ from fsbench.protocols.lists import pair_list
 
 _LABELS, _VAL, _TRAIN = 12031, 1449, 1464
 """Label maps, validation names and training names of the official data."""
+PAIRS_OF_CLASSES = {
+    "val": (
+        80, 57, 86, 58, 65, 69, 96, 115, 102, 69, 74, 125, 76, 72, 378, 58, 49, 90, 82, 67,
+    ),
+    "trn": (
+        528, 428, 583, 371, 376, 367, 848, 987, 988, 235, 504, 1122, 430, 440, 3387, 358, 277, 487, 488, 476,
+    ),
+}  # fmt: skip
+"""Split -> number of pairs of class 1, 2, … in the official lists (fscs-protocol §2.1)."""
 
 
 def check(report: Report, root: Path, lists: list[str] | None) -> None:
@@ -53,4 +62,5 @@ def check(report: Report, root: Path, lists: list[str] | None) -> None:
             joined = pair_list(index, "trn", (fold + 1) % index.folds).pairs
             return tuple(pair for pair in joined if pair[1] in classes)
 
-        check_lists(report, index, derived, ("trn", "val", *SIZE_BINS, "pfenet-trn", "pfenet-val"), folders)
+        splits = ("trn", "val", *SIZE_BINS, "pfenet-trn", "pfenet-val")
+        check_lists(report, index, derived, splits, folders, PAIRS_OF_CLASSES)

@@ -10,11 +10,11 @@ import numpy as np
 from datamodules.datasets.pascal.lists import MIN_SAMPLES, set_samples
 from datamodules.indexes.mask_folder import MaskFolder, read_names
 from datamodules.indexes.official import OfficialIndex
-from datamodules.instructions import PASCAL, missing
 from datamodules.lists.official import default_lists, joined_origin
 from datamodules.lists.pfenet import MIN_PIXELS, find_image_list
 from datamodules.lists.pixel_counts import count_labels
 from fsbench.data.dataset import VOID, Pair, PairList, Part, QuerySampling, ReleasedImages
+from fsbench.data.source import missing
 from fsbench.errors import DataError
 
 _NAMES = (
@@ -64,7 +64,7 @@ class Pascal(OfficialIndex, MaskFolder):
         folder = self.root / "ImageSets/Segmentation"
         source = folder / "val.txt"
         if not source.is_file():
-            raise missing(f"{source} does not exist; expected the 1449 validation names of VOC 2012", PASCAL)
+            raise missing(f"{source} does not exist; expected the 1449 validation names of VOC 2012", __package__)
         names = read_names(source)
         if part == "trn":
             test_images = set(names)
@@ -156,8 +156,10 @@ def _voc_folder(root: Path) -> Path:
             return folder
     if not root.is_dir():
         raise missing(
-            f"the PASCAL VOC folder {root} does not exist; expected VOC2012 with {' and '.join(_PARTS)}", PASCAL
+            f"the PASCAL VOC folder {root} does not exist; expected VOC2012 with {' and '.join(_PARTS)}", __package__
         )
     inner = next((f for f in (root / "VOC2012", root / "VOCdevkit/VOC2012") if f.is_dir()), root)
     absent = [part for part in _PARTS if not (inner / part).is_dir()]
-    raise missing(f"{inner} has no {' and no '.join(absent)}; expected VOC2012 with {' and '.join(_PARTS)}", PASCAL)
+    raise missing(
+        f"{inner} has no {' and no '.join(absent)}; expected VOC2012 with {' and '.join(_PARTS)}", __package__
+    )

@@ -6,24 +6,16 @@ from pathlib import Path, PurePosixPath
 
 from datamodules.datasets.pascal.index import SBD_TRAIN
 from datamodules.datasets.pascal.sbd import convert
-from datamodules.prepare.job import Archive, Job
+from datamodules.prepare.job import Job
 from datamodules.prepare.list_files import provide_lists
 from datamodules.prepare.making import discard, disk_errors, has_content, publish
 from datamodules.prepare.unpack import unpack
-from fsbench.download import Digest
+from fsbench.data.source import read_source
 from fsbench.errors import DataError
 from fsbench.files import replacing
 
-VOC = Archive(
-    "VOCtrainval_11-May-2012.tar",
-    "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
-    Digest("md5", "6cd6e144f989b92b3379bac3b3de84fd"),
-)
-SBD = Archive(
-    "benchmark.tgz",
-    "https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/benchmark.tgz",
-    Digest("md5", "82b4d87ceb2ed10f6038a1cba92111cb"),
-)
+_ARCHIVES = read_source("datamodules.datasets.pascal").archives
+VOC, SBD = _ARCHIVES["VOCtrainval_11-May-2012.tar"], _ARCHIVES["benchmark.tgz"]
 PARTS = ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation")
 """Folders of the VOC archive that are unpacked."""
 VOC_UNPACKED = ".voc.making"
@@ -37,7 +29,7 @@ def prepare(job: Job) -> list[str]:
 
     Returns remarks for the user.
     """
-    remarks = provide_lists(job, "pascal")
+    remarks = provide_lists(job, "datamodules.datasets.pascal")
     folders = (job.root, job.root / "VOC2012", job.root / "VOCdevkit/VOC2012")
     voc = next((folder for folder in folders if (folder / "JPEGImages").is_dir()), job.root / "VOC2012")
     with disk_errors(voc):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from datamodules.indexes.views import SEPARATOR, AnnotatedMask, ViewIndex, photo_of
-from datamodules.instructions import PASCAL_PART, missing
+from fsbench.data.source import missing
 from fsbench.errors import DataError
 from fsbench.files import read_json
 from fsbench.protocols.incontext import EpisodeRun, episodes_of_parts
@@ -50,7 +50,7 @@ class PascalPart(ViewIndex):
         if absent:
             raise missing(
                 f"{self.root} has no {' and no '.join(absent)}; expected {LIST}, {ANNOTATIONS} and {PHOTOS}",
-                PASCAL_PART,
+                __package__,
             )
 
     @cached_property
@@ -168,16 +168,16 @@ class PascalPart(ViewIndex):
 
     @staticmethod
     def _other_form(file: str, found: str, form: str) -> DataError:
-        return missing(f"{file} is of another version: {found}; expected {form}", PASCAL_PART)
+        return missing(f"{file} is of another version: {found}; expected {form}", __package__)
 
 
 def _read(path: Path, form: str) -> Any:
     try:
         return read_json(path, "annotations")
     except FileNotFoundError:
-        raise missing(f"{path} does not exist; expected the annotations of a listed image", PASCAL_PART) from None
+        raise missing(f"{path} does not exist; expected the annotations of a listed image", __package__) from None
     except (OSError, ValueError) as error:
-        raise missing(f"{path} cannot be read ({error}); expected {form}", PASCAL_PART) from error
+        raise missing(f"{path} cannot be read ({error}); expected {form}", __package__) from error
 
 
 @lru_cache(maxsize=20_000)
@@ -194,6 +194,6 @@ def _read_objects(path: Path) -> list[dict[str, Any]]:
         )
         if not sound or not isinstance(item.get("name"), str):
             raise missing(
-                f"{path} is of another version: an object has no name or parts; expected {_FORM}", PASCAL_PART
+                f"{path} is of another version: an object has no name or parts; expected {_FORM}", __package__
             )
     return list(objects or ())

@@ -3,17 +3,15 @@
 from functools import partial
 
 from datamodules.datasets.pascal_part.index import ANNOTATIONS, LIST, PHOTOS
-from datamodules.instructions import PASCAL_PART, missing
 from datamodules.prepare.authors_files import take_file
 from datamodules.prepare.coco_photos import photo_in
-from datamodules.prepare.job import Archive, Job
+from datamodules.prepare.job import Job
 from datamodules.prepare.making import has_content, making_place, publish
 from datamodules.prepare.unpack import unpack
+from fsbench.data.source import missing, read_source
 from fsbench.errors import DataError
 
-VOC_2010 = Archive(
-    "VOCtrainval_03-May-2010.tar", "http://host.robots.ox.ac.uk/pascal/VOC/voc2010/VOCtrainval_03-May-2010.tar", None
-)
+VOC_2010 = read_source("datamodules.datasets.pascal_part").archives["VOCtrainval_03-May-2010.tar"]
 
 
 def prepare(job: Job) -> list[str]:
@@ -23,11 +21,11 @@ def prepare(job: Job) -> list[str]:
         DataError: the annotations are not there, or the archive is not to be had.
     """
     root = job.root / "VOC2010" if (job.root / "VOC2010").is_dir() else job.root
-    take_file(job, LIST, PASCAL_PART, root)
+    take_file(job, LIST, __package__, root)
     if not has_content(root / ANNOTATIONS):
         raise missing(
             f"{root} has no {ANNOTATIONS}; expected the authors' folder of annotations",
-            PASCAL_PART,
+            __package__,
         )
     if not has_content(root / PHOTOS):
         with making_place(root / PHOTOS) as making:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from datamodules.indexes.class_folders import by_class, rows, spoken
 from datamodules.indexes.labelled_images import LabelledImages
-from datamodules.instructions import PETS
 from fsbench.errors import DataError
 
 
@@ -16,7 +15,6 @@ class Pets(LabelledImages):
     inner = ("oxford-iiit-pet",)
     photos = "images"
     official = (37, 7_349)
-    guide = PETS
 
     def derive(self) -> list[tuple[str, Sequence[str]]]:
         source = self.root / self.parts[1]

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from datamodules.indexes.class_folders import below_folders, class_folders, require_images, spoken
 from datamodules.indexes.labelled_images import LabelledImages
-from datamodules.instructions import PLACES
 
 
 class Places(LabelledImages):
@@ -15,7 +14,6 @@ class Places(LabelledImages):
     inner = ("places365_standard",)
     photos = "train"
     official = (365, 73_000)
-    guide = PLACES
     most = 200
 
     def derive(self) -> list[tuple[str, Sequence[str]]]:

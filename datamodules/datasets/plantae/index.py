@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from datamodules.indexes.class_folders import below_folders, class_folders, require_images
 from datamodules.indexes.labelled_images import LabelledImages
-from datamodules.instructions import PLANTAE
 from fsbench.errors import DataError
 from fsbench.files import read_json
 
@@ -21,7 +20,6 @@ class Plantae(LabelledImages):
     inner = ("train_val2018",)
     photos = "Plantae"
     official = (200, None)
-    guide = PLANTAE
     largest, most = 200, 600
 
     def derive(self) -> list[tuple[str, Sequence[str]]]:

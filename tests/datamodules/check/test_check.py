@@ -71,8 +71,7 @@ def known(voc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             table["pascal", split, fold] = Checksum(len(pairs), len({name for name, _ in pairs}), *sums)
     for module in ("datamodules.lists.official", "datamodules.check.lists"):
         monkeypatch.setattr(f"{module}.checksums", lambda: table)
-    counts = {("pascal", split): " ".join(["1"] * 20) for split in ("trn", "val")}
-    monkeypatch.setattr("datamodules.check.lists._PER_CLASS", counts)
+    monkeypatch.setattr(pascal_check, "PAIRS_OF_CLASSES", {split: [1] * 20 for split in ("trn", "val")})
     for name, number in (("_LABELS", 40), ("_VAL", 20), ("_TRAIN", 1)):
         monkeypatch.setattr(pascal_check, name, number)
 

@@ -3,7 +3,6 @@
 import io
 import json
 import tarfile
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from datamodules.datasets.cub import Cub
 from datamodules.datasets.pets import Pets
 from datamodules.datasets.places import Places
 from datamodules.datasets.plantae import Plantae
+from fsbench.data.source import Source, read_source
 from tests.datamodules.datasets.labelled_images import (
     save,
     save_aircraft,
@@ -26,7 +26,7 @@ from tests.datamodules.prepare.archives import packed, prepare, times
 from tests.web import Web
 
 KINDS = {kind.name: kind for kind in (Cub, Cars, Places, Plantae, Aircraft, Pets)}
-SOURCES = {name: import_module(f"datamodules.datasets.{name}.prepare").SOURCES for name in KINDS}
+ARCHIVES = {name: list(read_source(f"datamodules.datasets.{name}").archives.values()) for name in KINDS}
 
 
 def save_places(root: Path) -> None:
@@ -55,35 +55,35 @@ def archives(tmp_path: Path) -> Path:
     (source / "categories").mkdir()
     (source / "plantae/train_val2018/categories.json").rename(source / "categories/categories.json")
     folders = {"devkit": "car_devkit.tgz", "notes": "annotations.tar.gz", "categories": "categories.json.tar.gz"}
-    folders |= {name: sources[-1].archive.name for name, sources in SOURCES.items()}
+    folders |= {name: published[-1].name for name, published in ARCHIVES.items()}
     for folder, name in folders.items():
         packed(source / folder, archives / name)
     return archives
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("name", ARCHIVES)
 def test_archives_become_what_the_data_set_reads(
     name: str, archives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setattr(Plantae, "largest", 1)
     root = tmp_path / "data"
     arguments = (name, "--root", root, "--from", archives)
-    published = [source.archive.name for source in SOURCES[name] if source.archive.digest]
+    published = [archive.name for archive in ARCHIVES[name] if archive.digest]
     if published:
         assert prepare(*arguments) == 2
         assert f"{published[0]} (" in (error := capsys.readouterr().err) and "it is truncated or altered" in error
     assert prepare(*arguments, "--allow-unverified") == 0
     printed = capsys.readouterr().out
-    for source in SOURCES[name]:
-        unpublished = f"{source.archive.name}: no checksum is published; its sha256 is in prepared.json"
-        assert (unpublished in printed) == (source.archive.digest is None)
+    for archive in ARCHIVES[name]:
+        unpublished = f"{archive.name}: no checksum is published; its sha256 is in prepared.json"
+        assert (unpublished in printed) == (archive.digest is None)
     index = KINDS[name](str(root))
     shown = {"cub": 3, "cars": 3, "places": 4, "plantae": 3, "aircraft": 3, "pets": 3}
     assert sum(map(len, index.images)) == shown[name]
     assert all(index.image_path(image).is_file() for images in index.images for image in images)
     note = json.loads((root / "prepared.json").read_text())
     assert {key: entry["checksum"][:3] for key, entry in note.items()} == {
-        source.archive.name: "md5" if source.archive.digest else "sha" for source in SOURCES[name]
+        archive.name: "md5" if archive.digest else "sha" for archive in ARCHIVES[name]
     }
     unwanted = ("._Bengal_7.jpg", "Bengal_7.mat", "bird.jpg", "notes.txt")
     assert not any(path.name in unwanted or ".making" in path.name for path in root.rglob("*"))
@@ -95,12 +95,13 @@ def test_archives_become_what_the_data_set_reads(
 def test_only_the_first_places_are_unpacked(archives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dataclasses import replace
 
-    (source,) = SOURCES["places"]
-    assert source.most == Places.most == 200
-    monkeypatch.setattr("datamodules.datasets.places.prepare.SOURCES", (replace(source, most=2),))
+    (archive,) = ARCHIVES["places"]
+    assert archive.most == Places.most == 200
+    source = Source(archives={archive.name: replace(archive, most=2)})
+    monkeypatch.setattr("datamodules.prepare.labelled_images.read_source", lambda package: source)
     assert prepare("places", "--root", tmp_path / "data", "--from", archives) == 0
     assert {path.name for path in (tmp_path / "data").rglob("*.jpg")} == {"00000001.jpg", "00000002.jpg"}
-    packed(tmp_path / "source/places", tmp_path / "places.zip").replace(archives / source.archive.name)
+    packed(tmp_path / "source/places", tmp_path / "places.zip").replace(archives / archive.name)
     assert prepare("places", "--root", tmp_path / "again", "--from", archives) == 0
     assert {path.name for path in (tmp_path / "again").rglob("*.jpg")} == {"00000001.jpg", "00000002.jpg"}
 

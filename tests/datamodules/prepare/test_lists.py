@@ -33,7 +33,7 @@ def few_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     writer.writeheader()
     writer.writerows(rows)
     (tmp_path / "list_files.csv").write_text(text.getvalue())
-    monkeypatch.setattr(list_module, "__file__", str(tmp_path / "list_files.py"))
+    monkeypatch.setattr(list_module, "folder_of_package", lambda package: tmp_path)
     list_files.cache_clear()
     return source
 
