@@ -47,15 +47,14 @@ def _bench(options: argparse.Namespace, extra: list[str]) -> int:
 def _requests(options: argparse.Namespace, extra: list[str]) -> tuple[list[Request], list[FsbenchError]]:
     """Return a request for each protocol that is named, and an error about each thing that is wrong in any of them."""
     # spared until it is needed, with yaml
-    from fsbench.config.argument_check import read_arguments
+    from fsbench.config.compose import compose, setting
     from fsbench.config.request_check import request_errors
-    from fsbench.config.settings import setting
 
     words = [word.strip() for word in options.protocol.split(",")] if "protocol" in options else []
     named: list[dict[str, str]] = [{"protocol": word} for word in dict.fromkeys(filter(None, words))]
     requests: list[Request] = []
     errors: list[FsbenchError] = []
-    again = setting(read_arguments(extra)[0], "data.protocol")
+    again = setting(compose(extra).values, "data.protocol")
     if len(named) > 1 and again is not None:
         protocols = ", ".join(entry["protocol"] for entry in named)
         raise SettingsError(

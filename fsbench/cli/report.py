@@ -36,8 +36,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _report(options: argparse.Namespace, extra: list[str]) -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy is imported: one process per core does the work
-    from fsbench.config.shipped import published_scores
     from fsbench.metrics.scores import metric_names
+    from fsbench.papers.published import published_scores
     from fsbench.report.explorer.write import ExplorerOptions
     from fsbench.report.site import ReportOptions, write_report
 

@@ -52,9 +52,9 @@ def _reproduce(options: argparse.Namespace, extra: list[str]) -> int:
 def _plan(options: argparse.Namespace) -> int:
     """Show a paper or one of its tables, after it was run where that was asked for."""
     # heavy: other commands spare it
-    from fsbench.config.shipped import published_scores
     from fsbench.papers.figures import figures_of
     from fsbench.papers.files import read_paper, rows_of
+    from fsbench.papers.published import published_scores
     from fsbench.papers.results import row_results
     from fsbench.reproduce.cells import RunOptions, runs_of, with_preparations
     from fsbench.reproduce.layout import PaperPlan, as_values, remarks, to_sheet

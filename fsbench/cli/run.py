@@ -3,6 +3,8 @@
 import argparse
 import sys
 
+from fsbench.config.compose import compose
+from fsbench.config.registry import choose_method, config_files
 from fsbench.errors import raise_all
 from fsbench.terminal import print_block
 
@@ -18,17 +20,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 class _RunHelp(argparse.Action):
-    """Show the keys that a run takes, read from the sources of what it builds: nothing heavy is imported."""
+    """Show the keys that a run takes, of the classes that it builds."""
 
     def __call__(self, parser: argparse.ArgumentParser, *more: object) -> None:
-        # spared until it is needed, with yaml
-        from fsbench.config.argument_check import described_keys
+        # torch and the classes themselves
+        from fsbench.config.build import describe_keys
 
         given = sys.argv[sys.argv.index("run") + 1 :] if "run" in sys.argv else []
         chosen = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         chosen.add_argument("--method")
         options, words = chosen.parse_known_args([word for word in given if word not in ("-h", "--help")])
-        described = described_keys(_configuration_of_method(options.method) + words)
+        described = describe_keys(_configuration_of_method(options.method) + words)
         parser.print_help()
         print_block(f"\n{described}")
         parser.exit()
@@ -38,26 +40,19 @@ def _configuration_of_method(name: str | None) -> list[str]:
     """Return the arguments that choose a method for `fsbench run`: base.yaml, the method's file, and its name."""
     if name is None:
         return []
-    # spared until it is needed, with yaml
-    from fsbench.config.registry import choose_method, config_files
-
     files = config_files(name)
     return [*(f"--config={file}" for file in files), f"--run.name={choose_method(name).name}"]
 
 
 def _run(options: argparse.Namespace, extra: list[str]) -> int:
-    # spared until it is needed, with yaml
-    from fsbench.config.argument_check import asks, read_arguments
-
-    extra = _configuration_of_method(options.method) + extra
-    if not asks(extra):
-        raise_all(read_arguments(extra)[1])
+    configuration = compose(_configuration_of_method(options.method) + extra)
+    raise_all(configuration.problems)
     # torch and Lightning, which arguments that are wrong do not wait for
-    from fsbench.config.build import parse
+    from fsbench.config.build import parse_configuration
     from fsbench.engine.experiment import Experiment
     from fsbench.engine.machine.process_group import leaving_process_group
     from fsbench.engine.run import run
 
     with leaving_process_group():
-        run(Experiment(parse(extra)))
+        run(Experiment(parse_configuration(configuration)))
     return 0

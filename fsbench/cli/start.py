@@ -117,11 +117,11 @@ def _compare(questions: Questions, is_trial: bool) -> int:
 def _request(questions: Questions, is_trial: bool) -> "Request":
     """Ask for a study; returns its request. Raises what is wrong with it, but for files that can be fetched."""
     # spared until it is needed, with yaml
+    from fsbench.config.compose import setting
     from fsbench.config.needs import absent_data
     from fsbench.config.registry import choose_method, names, task_of
-    from fsbench.config.request import Request
+    from fsbench.config.request import Request, file_settings
     from fsbench.config.request_check import request_errors
-    from fsbench.config.settings import file_settings, setting
 
     options = questions.options
     dataset = "demo" if is_trial else questions.choice("dataset", "On which data set?", names("data"), "demo")

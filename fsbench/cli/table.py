@@ -51,8 +51,8 @@ def _table(options: argparse.Namespace, extra: list[str]) -> int:
 def print_table(folders: Sequence[Path], options: argparse.Namespace) -> list[str]:
     """Print the table of the runs in `folders`; returns messages about damaged runs, which are left out."""
     # heavy: other commands spare it
-    from fsbench.config.shipped import published_scores
     from fsbench.metrics.scores import metric_names
+    from fsbench.papers.published import published_scores
     from fsbench.records.record import leave_out_damaged
     from fsbench.tables.formats import render
     from fsbench.tables.table import build_blocks

@@ -1,15 +1,18 @@
-"""The configuration of one run (a method on one fold): YAML files listed one after the other, then the command line.
+"""Build a run's method and data from its settings: jsonargparse is the only judge of their keys and values.
 
-This is the only module, besides the command line, that knows jsonargparse and LightningCLI.
+This is the only module that knows jsonargparse and LightningCLI.
 """
 
 import inspect
+import json
 import logging
+import math
 import re
+import textwrap
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pkgutil import resolve_name
 from types import NoneType
 from typing import Any, get_args
@@ -19,8 +22,8 @@ from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 from fsbench.backbones.onednn import KernelChoice
-from fsbench.config.argument_check import no_option, read_arguments, with_nulls
 from fsbench.config.class_file import load_class_file
+from fsbench.config.compose import Configuration, compose, value_at
 from fsbench.config.limits import check_nulls, check_plain_values, check_trainer
 from fsbench.config.registry import (
     TaskName,
@@ -31,11 +34,9 @@ from fsbench.config.registry import (
     read_settings,
     task_of,
 )
-from fsbench.config.settings import value_at
 from fsbench.core.shot_ensemble import NShotStrategy
 from fsbench.data.dataset import SegmentationIndex
-from fsbench.errors import FsbenchError, SettingsError
-from fsbench.files import open_file
+from fsbench.errors import FsbenchError, SettingsError, did_you_mean, raise_all
 from fsbench.records.predictions import Keep
 
 # Python keeps the first of equal types, so that the order of `int | float` depends on who was imported before, and with
@@ -146,7 +147,7 @@ class SuiteCLI(LightningCLI):
 
 
 def parse(arguments: Sequence[str], build: bool = True) -> SuiteCLI:
-    """Compose a configuration from arguments in LightningCLI's form.
+    """Compose a configuration from arguments in LightningCLI's form, and build what it names.
 
     Args:
         arguments: the command line: `--config` files and single settings, later ones over earlier ones.
@@ -154,27 +155,61 @@ def parse(arguments: Sequence[str], build: bool = True) -> SuiteCLI:
 
     Raises:
         FsbenchError: a constructor raised it.
-        SettingsError: the parser does not accept an argument.
+        SettingsError: a file cannot be read, or the parser does not accept a setting.
     """
+    return parse_configuration(compose(arguments), build)
+
+
+def parse_configuration(configuration: Configuration, build: bool = True) -> SuiteCLI:
+    """Let the parser judge composed settings, and build what they name; raises what `parse` does."""
     quiet()
-    _check_files(arguments)
-    values, _ = read_arguments(arguments)
+    raise_all(configuration.problems)
     for option in ("method_file", "dataset_file"):
-        if reference := value_at(values, ("run", option)):
+        if reference := value_at(configuration.values, ("run", option)):
             load_class_file(str(reference))
+    arguments = [part if isinstance(part, str) else f"--config={_as_json(part)}" for part in configuration.parts]
     with _plain_errors():
-        return SuiteCLI(with_nulls(arguments), build)
+        return SuiteCLI(arguments, build)
 
 
-def _check_files(arguments: Iterable[str]) -> None:
-    """Raise SettingsError for a configuration file that the parser could not read or would wait for."""
-    for path in (text.partition("=")[2] for text in arguments if text.startswith("--config=")):
-        try:
-            open_file(path, "settings").close()
-        except OSError as error:
-            raise SettingsError(
-                f"cannot read the configuration {path} ({error.strerror}); expected a YAML file; correct the path"
-            ) from error
+def _as_json(values: Mapping[str, Any]) -> str:
+    """Write settings as JSON, which is YAML to the parser; numbers that are not finite as YAML writes them."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: plain(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [plain(inner) for inner in value]
+        if isinstance(value, float) and not math.isfinite(value):
+            return f"{'-' if value < 0 else ''}.{'nan' if math.isnan(value) else 'inf'}"
+        return value
+
+    return json.dumps(plain(values), default=str)
+
+
+def describe_keys(arguments: Sequence[str]) -> str:
+    """Return the keys of a run's groups in words; of model and data those of the classes that `arguments` name."""
+    values = compose(arguments).values
+    text = [
+        "  --config FILE        settings in YAML, as in configs/; may be repeated, later ones win",
+        "  --print_config       show all settings, and run nothing",
+        "  --seed_everything N  seed of first weights and of training episodes",
+    ]
+    data = value_at(values, ("data", "class_path")) or "datamodules.episodic.EpisodicDataModule"
+    classes = {"run": RunOptions, "data": data, "model": value_at(values, ("model", "class_path")), "trainer": Trainer}
+    for group, kind in classes.items():
+        known = ", ".join(_parameters(kind)) or "those of the method; name its file with --config"
+        text += textwrap.wrap(f"--{group}.KEY: {known}", 100, initial_indent="  ", subsequent_indent="      ")
+    return "\n".join(text)
+
+
+def _parameters(kind: Any) -> list[str]:
+    """Return the arguments of a class, or of one by its name; none where it cannot be imported."""
+    try:
+        kind = resolve_name(kind) if isinstance(kind, str) else kind
+    except (ImportError, AttributeError, ValueError):
+        return []
+    return list(inspect.signature(kind).parameters) if inspect.isclass(kind) else []
 
 
 def compose_method(
@@ -256,10 +291,11 @@ def _find_own(error: BaseException | None) -> FsbenchError | None:
 
 def _explain(text: str) -> str:
     """Return the parser's message in one line: which option, of what, and what was expected."""
-    refused = re.search(r"class_path '([\w.]+)':\s*Option '(\w+)' is not accepted", text)
-    if refused:
-        known = list(inspect.signature(resolve_name(refused[1])).parameters)
-        return no_option(refused[1], refused[2], known)
+    if refused := re.search(r"class_path '([\w.]+)':\s*Option '(.+?)' is not accepted", text):
+        return _no_option(refused[1], refused[2], _parameters(refused[1]))
+    if refused := re.search(r"(?:class_path '([\w.]+)':\s*)?Group '(\w+)' does not accept option '(.+?)'", text):
+        class_path, group, name = refused.groups()
+        return _no_option(group, name, _parameters(_kind_of_group(class_path, group)))
     keys = re.findall(r'Parser key "([\w.]+)":', text)
     where = ".".join(dict.fromkeys(keys))
     value = text.rpartition(f'"{keys[-1]}":')[2].strip().splitlines()[0] if keys else ""
@@ -270,3 +306,17 @@ def _explain(text: str) -> str:
     if reasons:
         return f"{where or 'configuration'}: {' '.join(reasons[0].split())}"
     return " ".join(text.split())
+
+
+def _kind_of_group(class_path: str | None, group: str) -> Any:
+    """Return the class of a group of a run, or the dataclass that an argument of a class is."""
+    if class_path is None:
+        return {"trainer": Trainer, "run": RunOptions}.get(group)
+    hint = inspect.signature(resolve_name(class_path)).parameters[group].annotation
+    return next((kind for kind in (hint, *get_args(hint)) if is_dataclass(kind)), None)
+
+
+def _no_option(owner: str, name: str, known: Sequence[str]) -> str:
+    """Return the message about an argument that a class or a group does not have."""
+    hint = did_you_mean(name, known) or f"; there are: {', '.join(known) or 'none'}"
+    return f"{owner} has no option '{name}'{hint}"

@@ -85,9 +85,15 @@ def name_class_files(texts: Iterable[str]) -> None:
         name_class_file(text)
 
 
-def file_of_module(module: str) -> Path | None:
-    """Return the file of a module whose file this process's command names."""
-    return _named[module].path if module in _named else None
+def classes_of_file(file: ClassFile) -> dict[str, type]:
+    """Run the code of a file, once in a process, and return the classes that it defines by their names.
+
+    Raises:
+        SettingsError: it has changed, or cannot be imported.
+    """
+    load_class_file(file.reference)
+    found = vars(sys.modules[file.module])
+    return {name: kind for name, kind in found.items() if isinstance(kind, type) and kind.__module__ == file.module}
 
 
 def find_reference(reference: str) -> ClassFile:

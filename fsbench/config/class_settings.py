@@ -1,18 +1,19 @@
 """Configuration of a class that has no YAML file: what a name, or FILE.py:Class, stands for on the command line.
 
-It is written to the cache folder, since a run starts from files. The classes' sources are read, nothing is imported.
+It is written to the cache folder, since a run starts from files. The class is imported, which tells its task.
 """
 
+import inspect
 import json
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from pkgutil import resolve_name
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from fsbench.config.class_file import name_class_file
-from fsbench.config.class_source import ClassSource, class_source, classes_of
-from fsbench.errors import SettingsError, did_you_mean
+from fsbench.config.class_file import classes_of_file, name_class_file
+from fsbench.errors import SettingsError, describe, did_you_mean
 from fsbench.files import fingerprint, make_folder, write_text
 from fsbench.files.cache import mark_used
 from fsbench.paths import cache_folder
@@ -38,11 +39,15 @@ def settings_of_object(kind: str, name: str, class_path: str) -> Path:
         The file.
 
     Raises:
-        SettingsError: the class's source does not tell which task it is for.
+        SettingsError: the class cannot be imported, or does not tell which task it is for.
     """
     if kind == "backbones":
         return _write({"model": {"init_args": {"backbone": {"name": name}}}})
-    return _write(_settings(kind, name, class_path, class_path))
+    try:
+        chosen = resolve_name(class_path)
+    except Exception as error:  # whatever the package raises
+        raise SettingsError(f"cannot import {class_path} ({describe(error)}); correct the package") from error
+    return _write(_settings(kind, name, chosen, class_path))
 
 
 def settings_of_file(kind: str, text: str, known: Iterable[str]) -> Path:
@@ -57,12 +62,12 @@ def settings_of_file(kind: str, text: str, known: Iterable[str]) -> Path:
         The file.
 
     Raises:
-        SettingsError: the file has no such class, its source does not tell which task it is for, or the class's name in
-            lower case, which stands in tables, is taken.
+        SettingsError: the file cannot be imported or has no such class, that does not tell which task it is for, or its
+            name in lower case, which stands in tables, is taken.
     """
     file, name = name_class_file(text)
-    class_path, label = f"{file.module}.{name}", name.lower()
-    classes = classes_of(file.module)
+    label = name.lower()
+    classes = classes_of_file(file)
     if name not in classes:
         there = f"it has {', '.join(classes)}" if classes else "it has no class"
         raise SettingsError(f"{file.path} has no class {name}; {there}{did_you_mean(name, classes)}")
@@ -72,31 +77,32 @@ def settings_of_file(kind: str, text: str, known: Iterable[str]) -> Path:
             "installed package; expected another name; rename the class"
         )
     option = "method_file" if kind == "methods" else "dataset_file"
-    return _write({**_settings(kind, label, class_path, text), "run": {option: file.reference}})
+    return _write({**_settings(kind, label, classes[name], text), "run": {option: file.reference}})
 
 
-def _settings(kind: str, name: str, class_path: str, shown: str) -> dict[str, Any]:
+def _settings(kind: str, name: str, chosen: type, shown: str) -> dict[str, Any]:
     """Return the settings that choose a class; `shown` is its name in messages."""
-    source = class_source(class_path)
-    task = source.attributes.get("task") if source else None
-    if source is None or task not in BACKBONES:
+    class_path, task = f"{chosen.__module__}.{chosen.__qualname__}", getattr(chosen, "task", None)
+    if task not in BACKBONES:
         raise SettingsError(
-            f"the source of {shown} does not tell whether it is for segmentation or classification; expected a class "
-            f"on {_EXPECTED[kind]}, imported by from … import …; or write task = 'segmentation' in it"
+            f"{shown} does not tell whether it is for segmentation or classification; expected a class on "
+            f"{_EXPECTED[kind]}"
         )
     if kind == "methods":
-        arguments: dict[str, Any] = {"backbone": {"name": BACKBONES[task]}} if _takes(source, "backbone") else {}
+        arguments: dict[str, Any] = {"backbone": {"name": BACKBONES[task]}} if _takes(chosen, "backbone") else {}
         settings = {"task": task, "model": {"class_path": class_path, "init_args": arguments}}
         return settings | ({"data": {"class_path": _CLASSIFICATION}} if task == "classification" else {})
-    arguments = {"root": f"data/{name}"} if _takes(source, "root") else {}
+    arguments = {"root": f"data/{name}"} if _takes(chosen, "root") else {}
     data: dict[str, Any] = {"init_args": {"dataset": {"class_path": class_path, "init_args": arguments}}}
     if task == "classification":
         data["class_path"] = _CLASSIFICATION
     return {"task": task, "data": data}
 
 
-def _takes(source: ClassSource, name: str) -> bool:
-    return source.parameters is None or name in source.parameters
+def _takes(chosen: type, name: str) -> bool:
+    """Return whether a class's constructor has an argument, or hands arguments on that it does not name."""
+    parameters = inspect.signature(chosen).parameters.values()
+    return any(one.name == name or one.kind is one.VAR_KEYWORD for one in parameters)
 
 
 def _write(settings: dict[str, Any]) -> Path:

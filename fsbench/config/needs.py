@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fsbench.config.compose import setting
 from fsbench.config.needed_weights import fetch_command
 from fsbench.config.registry import dataset_package, dataset_source, is_shipped
-from fsbench.config.request import Request
-from fsbench.config.settings import file_settings, setting
+from fsbench.config.request import Request, file_settings
 from fsbench.data.source import missing
 from fsbench.errors import DataError
 from fsbench.weights.state import short_path
@@ -95,7 +95,7 @@ def missing_files(request: Request, values: Mapping[str, Any]) -> Iterator[Missi
 
     Args:
         request: the run's request.
-        values: its merged settings (`fsbench.config.argument_check.read_arguments`).
+        values: its merged settings (`fsbench.config.compose.compose`).
     """
     absent = absent_data(request.dataset, setting(values, "data.dataset.root"))
     if absent is not None:

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from fsbench.config.compose import compose
 from fsbench.config.registry import choose_method, config_files, configured_protocol, label, task_of
-from fsbench.errors import SettingsError
+from fsbench.errors import SettingsError, raise_all
 
 DEFAULT_PROTOCOL = "fscs"
 """Protocol of methods whose configuration names no other (configs/base.yaml)."""
@@ -191,6 +192,18 @@ class Request:
         for name, value in {**names, "fold": fold, "seed": self.seed}.items():
             path = path and path.replace(f"{{{name}}}", str(value))
         return path
+
+
+def file_settings(request: Request) -> dict[str, Any]:
+    """Merge the configuration files of a request's first method, and what its `extra` arguments set.
+
+    Returns:
+        Nested values, as the YAML files have them, without defaults of classes; not to be changed.
+    """
+    files = config_files(request.methods[0], request.dataset, request.fast, request.backbone)
+    configuration = compose([*(f"--config={file}" for file in files), *request.extra])
+    raise_all(configuration.problems)
+    return configuration.values
 
 
 def _is_given(value: Any) -> bool:

@@ -7,17 +7,16 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
-from fsbench.config.argument_check import asks, read_arguments
-from fsbench.config.class_source import class_source
+from fsbench.config.compose import asks, compose, setting, value_at
 from fsbench.config.limits import check_name, check_plain_values, check_trainer
 from fsbench.config.needed_weights import needed_weights
 from fsbench.config.needs import absent_data
 from fsbench.config.options import bench_options
 from fsbench.config.registry import check_known, choose_method, config_file, names, read_settings, task_of
 from fsbench.config.request import NOTHING_NAMED, Request
-from fsbench.config.settings import setting, value_at
 from fsbench.episodes.settings import SETTINGS, unknown_setting
 from fsbench.errors import CheckpointError, FsbenchError, SettingsError
 from fsbench.files import check_can_be_made, is_file, load_yaml
@@ -41,10 +40,11 @@ def request_errors(request: Request) -> list[FsbenchError]:
         except FsbenchError as error:
             errors.append(error)
             continue
-        values, unknown = read_arguments(arguments, [option.name for option in bench_options()])
+        configuration = compose(arguments, [option.name for option in bench_options()])
         has_method = method in request.methods and known.backbone == request.backbone
-        run = _Run(replace(known, methods=(method,)), values, fold, has_method, known.dataset == request.dataset)
-        errors += [*unknown, *run.errors()]
+        one, has_dataset = replace(known, methods=(method,)), known.dataset == request.dataset
+        run = _Run(one, configuration.values, fold, has_method, has_dataset)
+        errors += [*configuration.problems, *run.errors()]
     return _distinct(errors)
 
 
@@ -143,24 +143,22 @@ class _Run:
         """Yield what is wrong with the fold, or the way in it, where the data set's source or description tells."""
         if task_of("data", self.request.dataset) != "segmentation":
             if self.fold != 0:
-                name = self._attributes().get("name", self.request.dataset)
+                name = self._fact("name", str) or self.request.dataset
                 yield SettingsError(f"unknown fold {self.fold} for {name}; classification has no folds, only 0")
             return
         name, classes = self._folds()
         way = setting(self.values, "data.way")
         if classes and self.fold not in range(len(classes)):
             yield SettingsError(f"unknown fold {self.fold} for {name}; it has folds 0 to {len(classes) - 1}")
-        elif not self._attributes().get("has_published_protocol"):
+        elif not self._fact("has_published_protocol", bool):
             return  # as many ways as there are classes, which the data module says
         elif classes and type(way) is int and way > (most := classes[self.fold] or way):
             yield SettingsError(f"way {way} is more than the {most} classes of fold {self.fold}")
 
     def _folds(self) -> tuple[str, list[int | None]]:
         """Return the data set's name, and the number of classes of every fold; no fold where that is not known."""
-        attributes = self._attributes()
-        if type(attributes.get("folds")) is int:
-            count = attributes["folds"] * [attributes.get("classes_of_fold")]
-            return str(attributes.get("name", self.request.dataset)), count
+        if folds := self._fact("folds", int):
+            return self._fact("name", str) or self.request.dataset, folds * [self._fact("classes_of_fold", int)]
         root = setting(self.values, "data.dataset.root")
         try:
             described = load_yaml(Path(str(root)).expanduser() / "folds.yaml")
@@ -168,10 +166,13 @@ class _Run:
         except (OSError, ValueError, TypeError, KeyError):
             return "", []
 
-    def _attributes(self) -> dict[str, Any]:
-        """Return the plain attributes of the data set's class."""
-        source = class_source(str(value_at(self.values, (*DATASET, "class_path"))))
-        return source.attributes if source else {}
+    def _fact(self, name: str, kind: type) -> Any:
+        """Return an attribute of the data set's class, whose import needs no torch; None where it has none."""
+        try:
+            value = getattr(resolve_name(str(value_at(self.values, (*DATASET, "class_path")))), name, None)
+        except (ImportError, AttributeError, ValueError):
+            return None  # the parser says what is wrong with the class
+        return value if isinstance(value, kind) else None
 
     def _of_weights(self) -> Iterator[FsbenchError]:
         """Yield what is wrong with the backbone's weights: no file, or no seed of random ones.

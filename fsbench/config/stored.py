@@ -4,17 +4,14 @@ Only classes of the suite, of installed packages, and of files that the command 
 """
 
 import re
-import tempfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from fsbench.config.build import SuiteCLI, parse
+from fsbench.config.build import SuiteCLI, parse_configuration
 from fsbench.config.class_file import SHA256, named_file, not_named
+from fsbench.config.compose import compose, value_at
 from fsbench.config.registry import plug_in_classes
-from fsbench.config.settings import value_at
 from fsbench.errors import SettingsError
 from fsbench.files.yaml_files import load_yaml
 
@@ -75,10 +72,7 @@ def parse_stored(config: Path, more: Sequence[str] = (), build: bool = True) -> 
     _rename_moved_class(values)
     values["trainer"] = {key: value for key, value in values["trainer"].items() if key not in NOT_NEEDED}
     _check_classes(values, config, plug_in_classes() | _classes_of_files(values, config))
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "config.yaml"
-        file.write_text(yaml.safe_dump(values))
-        return parse([f"--config={file}", *more], build)
+    return parse_configuration(compose(more, below=values), build)
 
 
 def _classes_of_files(values: dict[str, Any], config: Path) -> set[str]:

@@ -5,9 +5,9 @@ from pathlib import Path
 from traceback import extract_tb
 
 from fsbench.config.build import SuiteCLI, parse
+from fsbench.config.compose import setting
 from fsbench.config.registry import TaskName, choose_method, task_of
-from fsbench.config.request import Request
-from fsbench.config.settings import file_settings, setting
+from fsbench.config.request import Request, file_settings
 from fsbench.contract.answers import check_empty_query, check_empty_supports, check_shapes, check_ways_and_shots
 from fsbench.contract.independence import check_batch, check_determinism, check_truth, check_way_order
 from fsbench.contract.outcome import NotApplicableError, Outcome, ViolationError

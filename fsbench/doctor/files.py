@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from fsbench.config.compose import setting
 from fsbench.config.needs import absent_data
 from fsbench.config.registry import config_file, dataset_source, is_shipped, names, read_settings
-from fsbench.config.settings import setting
 from fsbench.doctor.finding import Finding
 from fsbench.paths import weights_folder
 from fsbench.weights.state import availability

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fsbench.config.argument_check import read_arguments, split_arguments
+from fsbench.config.compose import compose, split_arguments
 from fsbench.config.needs import Missing, distinct, missing_files
 from fsbench.config.request import Request
 from fsbench.grid.estimate import Estimates
@@ -102,4 +102,4 @@ def _cells(request: Request) -> list[GridCell]:
 
 def _values(cell: GridCell) -> Mapping[str, Any]:
     """Return the settings of a cell's run, as far as files and arguments state them."""
-    return read_arguments(cell.request.arguments(cell.request.methods[0], cell.fold))[0]
+    return compose(cell.request.arguments(cell.request.methods[0], cell.fold)).values

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from fsbench.config.settings import file_settings, setting
+from fsbench.config.compose import setting
+from fsbench.config.request import file_settings
 from fsbench.errors import RecordError, user_message
 from fsbench.grid.spec import GridCell
 from fsbench.records.record import Record

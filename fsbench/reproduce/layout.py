@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from fsbench.config.compose import setting
 from fsbench.config.needs import distinct
-from fsbench.config.settings import file_settings, setting
+from fsbench.config.request import file_settings
 from fsbench.grid.layout import duration
 from fsbench.papers.files import Paper, PaperRow
 from fsbench.papers.layout import RESULT_NOTES, NumberedNotes, results_grid

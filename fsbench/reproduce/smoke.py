@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from fsbench.config.build import parse
+from fsbench.config.compose import setting
 from fsbench.config.registry import choose_method, task_of
-from fsbench.config.request import Request
-from fsbench.config.settings import file_settings, setting
+from fsbench.config.request import Request, file_settings
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.run import run
 from fsbench.errors import FsbenchError, user_message

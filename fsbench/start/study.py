@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fsbench.config.argument_check import read_arguments
+from fsbench.config.compose import compose
 from fsbench.config.needs import Missing, distinct, missing_files
 from fsbench.config.request import Request
 from fsbench.terminal import escape
@@ -27,7 +27,7 @@ class Study:
         return distinct(
             thing
             for request, fold in self._runs()
-            for thing in missing_files(request, read_arguments(request.arguments(request.methods[0], fold))[0])
+            for thing in missing_files(request, compose(request.arguments(request.methods[0], fold)).values)
         )
 
     def _runs(self) -> Iterator[tuple[Request, int]]:

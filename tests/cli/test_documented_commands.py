@@ -20,9 +20,9 @@ import methods
 from fsbench.cli import main as cli
 from fsbench.config import registry as catalogue
 from fsbench.config.build import SuiteCLI, parse
-from fsbench.config.request import Request
+from fsbench.config.compose import setting
+from fsbench.config.request import Request, file_settings
 from fsbench.config.request_check import _Run
-from fsbench.config.settings import file_settings, setting
 from fsbench.data.step_division import StepDivision
 from fsbench.paths import CONFIGS, REPOSITORY
 from tests.cli.test_readme import EXAMPLES

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from fsbench.config.shipped import published_scores
+from fsbench.papers.published import published_scores
 from fsbench.records.record import find_records
 from fsbench.tables.published.obstacles import why_not_comparable
 from tests.cli.pausing import pause_after, pause_training

@@ -7,10 +7,9 @@ import yaml
 
 from datamodules.datasets.folder import Folder
 from fsbench.cli.main import main
-from fsbench.config.argument_check import with_nulls
 from fsbench.config.build import parse
+from fsbench.config.compose import compose, nested
 from fsbench.config.limits import check_nulls
-from fsbench.config.settings import nested
 from fsbench.errors import SettingsError
 from fsbench.paths import CONFIGS
 
@@ -100,19 +99,9 @@ def test_what_the_check_cannot_read_it_leaves_to_the_parser():
 
 
 def test_null_in_one_key_leaves_the_others():
-    arguments = [
-        '--model.table={"a":1,"b":{"c":2,"d":3}}',
-        "--model.table.b.c=null",
-        "--model.table.e=[null, 2020-01-01]",
-    ]
-    first, second, third = with_nulls(arguments)
-    assert first == arguments[0]
-    assert json.loads(second.removeprefix("--config=")) == nested(
-        ["model", "init_args", "table"], {"a": 1, "b": {"c": None, "d": 3}}
-    )
-    assert json.loads(third.removeprefix("--config="))["model"]["init_args"]["table"] == {
-        "a": 1, "b": {"c": None, "d": 3}, "e": [None, "2020-01-01"]
-    }  # fmt: skip
+    arguments = ['--model.table={"a":1,"b":{"c":2,"d":3}}', "--model.table.b.c=null", "--model.table.e=[null, x]"]
+    table = compose(arguments).values["model"]["init_args"]["table"]
+    assert table == {"a": 1, "b": {"c": None, "d": 3}, "e": [None, "x"]}
 
 
 def test_nulls_of_the_trainer_are_the_parsers(capsys):
@@ -122,9 +111,3 @@ def test_nulls_of_the_trainer_are_the_parsers(capsys):
         main(["bench", "--method", "prototype", "--dataset", "demo", *words, "--print_config"])
     callbacks = yaml.safe_load(capsys.readouterr().out)["trainer"]["callbacks"]
     assert callbacks[-1]["class_path"] == monitor and callbacks[-1]["init_args"]["logging_interval"] is None
-
-
-def test_other_arguments_are_left_as_they_are():
-    arguments = [*FILES, "--data.manifest=null", "--model.backbone.weights=None", "--model.backbone.name=x", "--data"]
-    arguments += ["--trainer.limit_train_batches=null", "--model.backbone.weights", "--print_config", "--model=EMAT"]
-    assert with_nulls(arguments) == arguments

@@ -47,7 +47,7 @@ def refused(capsys, tmp_path, monkeypatch):
         (["--data.fodl=1"], "datamodules.episodic.EpisodicDataModule has no option 'fodl'; did you mean 'fold'?"),
         (["--model.learning=1"], "methods.emat.EMAT has no option 'learning'; did you mean 'learning_rate'?"),
         (["--data.workers=many"], "data.workers: Expected a <class 'int'>. Got value: many"),
-        (["--trainer.max_epoch=3"], "unrecognized arguments: --trainer.max_epoch=3"),
+        (["--trainer.max_epoch=3"], "trainer has no option 'max_epoch'; did you mean 'max_epochs'?"),
         (["--data.image_size=100"], "image size 100x100 is not a multiple of the backbone's patch size 8"),
         (["--model.support_side=6"], "support_side is 6, expected a multiple of 4"),
         (["--ckpt", "nowhere.ckpt"], "no checkpoint at nowhere.ckpt"),

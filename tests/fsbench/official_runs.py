@@ -2,7 +2,7 @@
 
 import pytest
 
-from fsbench.config.shipped import shipped_settings
+from fsbench.config.compose import shipped_settings
 from fsbench.episodes.manifest import read_manifest
 from fsbench.paths import REPOSITORY
 from fsbench.records.record import Record, to_frame, write_record

@@ -16,7 +16,7 @@ import torch
 from benchmarks.speed.folds.official_fold import OfficialFold
 from benchmarks.speed.folds.results import keep_rows
 from fsbench.backbones.base import BackboneConfig
-from fsbench.config.shipped import shipped_settings
+from fsbench.config.compose import shipped_settings
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.evaluation_order import evaluation_order, next_uses
 from fsbench.tensor_cache import FeatureCache

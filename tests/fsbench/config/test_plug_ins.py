@@ -1,4 +1,4 @@
-"""Methods, data sets, backbones and configuration files of installed packages; nothing of them is imported."""
+"""Methods, data sets, backbones and configuration files of installed packages."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from fsbench import plugins
-from fsbench.config import class_settings, class_source, registry, shipped
+from fsbench.config import class_settings, compose, registry
 from fsbench.config.build import compose_method
 from fsbench.config.registry import (
     choose_method,
@@ -49,7 +49,7 @@ def site(tmp_path, monkeypatch):
     monkeypatch.setenv("FSBENCH_CACHE", str(tmp_path / "cache"))
     caches = [
         value
-        for module in (plugins, registry, shipped, class_source, class_settings)
+        for module in (plugins, registry, compose, class_settings)
         for value in vars(module).values()
         if hasattr(value, "cache_clear")
     ]
@@ -58,6 +58,8 @@ def site(tmp_path, monkeypatch):
     yield folder
     for cached in caches:
         cached.cache_clear()
+    for name in [name for name in sys.modules if name.startswith("fsb_mine")]:
+        del sys.modules[name]
 
 
 def test_a_folder_of_configuration_files_joins_the_registry(site):
@@ -87,7 +89,7 @@ def test_a_class_needs_no_file(site):
         "fsbench.backbones": {"mynet": "fsb_mine.mine:NET"},
     }
     data = METHOD + "\nfrom datamodules.datasets.folder import Folder\n\n\nclass Mine(Folder):\n    folds = 2\n"
-    install(site, "fsb-mine", groups, {"fsb_mine/__init__.py": TRAP, "fsb_mine/mine.py": data})
+    install(site, "fsb-mine", groups, {"fsb_mine/__init__.py": "", "fsb_mine/mine.py": data})
     (*_, method, dataset) = config_files("mine", "mydata")
     assert yaml.safe_load(method.read_text()) == {
         "task": "segmentation",
@@ -101,7 +103,6 @@ def test_a_class_needs_no_file(site):
     assert backbone == {"model": {"init_args": {"backbone": {"name": "mynet"}}}}
     assert choose_method("mine", "mynet").name == "mine_mynet"
     assert owner("fsb_mine.other.Class").package == "fsb-mine" and owner("methods.emat.EMAT") is None
-    assert "fsb_mine" not in sys.modules
 
 
 def test_a_class_without_a_file_needs_no_cache_to_write_to(site, tmp_path):
@@ -171,10 +172,16 @@ def test_two_packages_with_one_name_are_both_named(site):
     )
 
 
-def test_a_class_whose_source_does_not_tell_its_task_is_refused(site):
-    groups = {"fsbench.methods": {"mine": "fsb_mine:Mine"}}
-    install(site, "fsb-mine", groups, {"fsb_mine/__init__.py": "class Mine:\n    pass\n"})
-    with pytest.raises(SettingsError, match=r"source of fsb_mine[.]Mine does not tell whether it is for segmentation"):
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("class Mine:\n    pass\n", r"^fsb_mine[.]Mine does not tell whether it is for segmentation"),
+        (TRAP, r"^cannot import fsb_mine[.]Mine \(RuntimeError: imported\); correct the package"),
+    ],
+)
+def test_a_class_that_does_not_tell_its_task_is_refused(site, code, expected):
+    install(site, "fsb-mine", {"fsbench.methods": {"mine": "fsb_mine:Mine"}}, {"fsb_mine/__init__.py": code})
+    with pytest.raises(SettingsError, match=expected):
         task_of("methods", "mine")
 
 

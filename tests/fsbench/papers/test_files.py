@@ -4,12 +4,13 @@ import pytest
 import yaml
 
 from fsbench.config.build import parse
+from fsbench.config.compose import setting
 from fsbench.config.registry import names
-from fsbench.config.settings import file_settings, setting
-from fsbench.config.shipped import published_scores
+from fsbench.config.request import file_settings
 from fsbench.errors import SettingsError
 from fsbench.papers.figures import figures_of
 from fsbench.papers.files import papers, read_paper, rows_of
+from fsbench.papers.published import published_scores
 from fsbench.reproduce.layout import remarks
 
 

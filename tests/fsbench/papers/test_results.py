@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from fsbench.cli.main import main
-from fsbench.config.shipped import published_scores
 from fsbench.papers.figures import figures_of
 from fsbench.papers.files import read_paper, rows_of
+from fsbench.papers.published import published_scores
 from fsbench.papers.results import row_results
 from tests.fsbench.official_runs import EMAT
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from fsbench.config.shipped import published_scores
+from fsbench.papers.published import published_scores
 from tests.fsbench.official_runs import official as official
 
 

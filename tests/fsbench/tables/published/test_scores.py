@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from fsbench.config.registry import aliases, names
-from fsbench.config.shipped import published_scores
 from fsbench.errors import DataError
+from fsbench.papers.published import published_scores
 from fsbench.paths import CONFIGS
 from fsbench.tables.published.scores import FOLDER
 
