@@ -85,7 +85,7 @@ def _table(methods: list[str], rows: list[tuple[Condition, list[Record | str]]])
                 reasons.append(f"{condition}: {record}")
                 cells += ["-", "-", "-"]
                 continue
-            scores = record.run["scores"]
+            scores = record.run.scores
             cells += [
                 f"{scores['mIoU']:.1f}{_change(record, base)}",
                 *(f"{scores[n]:.1f}" for n in ("FB-IoU", "accuracy")),
@@ -97,9 +97,9 @@ def _table(methods: list[str], rows: list[tuple[Condition, list[Record | str]]])
 
 def _change(record: Record, base: Record | str) -> str:
     """Return how far mIoU moved, or that it is over other classes (some have too few images for 5 shots)."""
-    if isinstance(base, str) or record.run["id"] == base.run["id"]:
+    if isinstance(base, str) or record.run.id == base.run.id:
         return ""
     classes, base_classes = record.manifest.class_ids, base.manifest.class_ids
     if classes != base_classes:
         return f" ({len(classes)} instead of {len(base_classes)} classes)"
-    return f" ({record.run['scores']['mIoU'] - base.run['scores']['mIoU']:+.1f})"
+    return f" ({record.run.scores['mIoU'] - base.run.scores['mIoU']:+.1f})"

@@ -145,7 +145,7 @@ def _scores_and_time(folds: Sequence[Record]) -> list[str]:
     if not folds:
         return ["–"] * 3
     scores = intervals([_whole(record, record.episodes) for record in folds])
-    speeds = [record.run["cost"]["episodes_per_second"] for record in folds]
+    speeds = [record.run.cost.episodes_per_second for record in folds]
     time = f"{np.mean([1 / speed for speed in speeds]):.2f}" if all(speeds) else "–"
     return [_figure(scores["mIoU"]), f"{scores[protocol_fb_iou(folds[0].header)].value:.1f}", time]
 
@@ -154,7 +154,7 @@ def episodes_table(records: Sequence[Record]) -> Table:
     """Give the interval of the first episodes of the longest run; those are what a shorter run has."""
     columns = ["method", "test", "protocol", "episodes", "query images", "mIoU", "width of its interval"]
     record = max(records, key=lambda record: record.header["episodes"])
-    name, rows = labels(records)[record.run["id"]], []
+    name, rows = labels(records)[record.run.id], []
     for number in NUMBERS:
         if number > record.header["episodes"]:
             break
@@ -181,13 +181,13 @@ def resolution_table(records: Sequence[Record]) -> Table:
         for side in SIDES:
             other = _whole(record, recount(record, truth, side))
             cells.append(f"{intervals([other])['mIoU'].value:.1f} ({_signed(differences([own], [other])['mIoU'])})")
-        rows.append([names[record.run["id"]], *_where(record), *cells])
+        rows.append([names[record.run.id], *_where(record), *cells])
     return columns, rows
 
 
 def lacks_detail(record: Record) -> str:
     """Return why a run's predictions cannot be counted at the largest of the sides; "" where they can."""
-    if "predictions" not in record.run:
+    if record.run.predictions is None:
         return "the run kept no predictions; make it again with FORCE=1"
     try:
         side = own_resolution(record)
@@ -204,7 +204,7 @@ def left_out_of_resolution(records: Sequence[Record]) -> list[str]:
     of_reason: dict[str, list[str]] = {}
     for record in records:
         if reason := lacks_detail(record):
-            of_reason.setdefault(reason, []).append(f"{names[record.run['id']]} ({', '.join(_where(record))})")
+            of_reason.setdefault(reason, []).append(f"{names[record.run.id]} ({', '.join(_where(record))})")
     return [f"- left out of resolution: {'; '.join(runs)}: {reason}" for reason, runs in sorted(of_reason.items())]
 
 
@@ -222,7 +222,7 @@ def objects_table(records: Sequence[Record]) -> Table:
                 continue
             score = intervals([_pairs(record, keep)])["mIoU"]
             cells.append(f"{_figure(score)} ({int(keep.sum())})")
-        rows.append([names[record.run["id"]], *_where(record), *cells])
+        rows.append([names[record.run.id], *_where(record), *cells])
     return columns, sorted(rows)
 
 
@@ -253,10 +253,10 @@ def training_table(records: Sequence[Record]) -> Table:
     columns = ["method", "test", "protocol", "strict: without the test's classes", "in domain: with them", "difference"]
     rows = []
     for key, record in ((key, record) for key, alike in in_domain.items() for record in alike):
-        seen, own = _whole(record, record.episodes), names[record.run["id"]]
+        seen, own = _whole(record, record.episodes), names[record.run.id]
         figure = _figure(intervals([seen])["mIoU"])
         for partner in strict.get(key, []):
-            without, name = _whole(partner, partner.episodes), names[partner.run["id"]]
+            without, name = _whole(partner, partner.episodes), names[partner.run.id]
             name += f"; {own}" if len(in_domain[key]) > 1 else ""
             moved = _signed(differences([without], [seen])["mIoU"])
             rows.append([name, *_where(record), _figure(intervals([without])["mIoU"]), figure, moved])
@@ -268,7 +268,7 @@ def training_table(records: Sequence[Record]) -> Table:
 def _apart_from_training(record: Record) -> str:
     """Return in canonical JSON the episodes of a run and all that can change its result but its training."""
     of_training = ("training", "seed", "fold", "files_sha256")
-    settings = {key: value for key, value in record.run["identity"].items() if key not in of_training}
+    settings = {key: value for key, value in record.run.identity.as_json().items() if key not in of_training}
     return json.dumps([record.manifest_sha256, settings], sort_keys=True)
 
 

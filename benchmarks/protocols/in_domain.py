@@ -53,7 +53,7 @@ def evaluate_in_domain(methods: Sequence[Sequence[str]], options: argparse.Names
         if failures:
             raise SettingsError(failures[0])
         write_text(records[0].path / FILE, CARD)
-        lines.append(f"{records[0].path}: mIoU {records[0].run['scores']['mIoU']:.1f}, in domain")
+        lines.append(f"{records[0].path}: mIoU {records[0].run.scores['mIoU']:.1f}, in domain")
     return "\n".join(lines)
 
 

@@ -21,7 +21,7 @@ def labels(records: Sequence[Record]) -> dict[str, str]:
     for record in records:
         (in_domain if cards.of_run(record).novel_pixels == "labelled" else strict).append(record)
     return {
-        record.run["id"]: label + ending
+        record.run.id: label + ending
         for some, ending in ((strict, ""), (in_domain, ", in domain"))
         for _, labelled in labelled_groups(some)
         for label, members in labelled.items()
@@ -31,5 +31,5 @@ def labels(records: Sequence[Record]) -> dict[str, str]:
 
 def _weights(record: Record) -> str:
     """Return the word for the checkpoint of a run, the first digits of its hash; empty where there is none."""
-    checkpoint = (record.run["identity"]["training"] or {}).get("checkpoint_sha256")
+    checkpoint = (record.run.identity.training or {}).get("checkpoint_sha256")
     return f"weights {checkpoint[:10]}" if checkpoint else ""

@@ -40,7 +40,8 @@ from fsbench.episodes.manifest import Manifest
 from fsbench.files import fingerprint
 from fsbench.grid.spec import GridCell, read_grid
 from fsbench.metrics.episodic import SegmentationResult
-from fsbench.records.record import Record, to_frame, write_record
+from fsbench.records.record import Record, counts_sha256, to_frame, write_record
+from fsbench.records.run import Run
 from fsbench.tables.table import build_blocks
 
 GRID: dict[str, Any] = {
@@ -119,8 +120,9 @@ def write_run(runs: Path, cell: GridCell, episodes: int) -> str:
     manifest.write(folder / "manifest.jsonl")
     cost = {"trainable_parameters": 86020, "episodes_per_second": 5.0, "peak_mib": 900.0}
     scores = {"mIoU": 50.0, "FB-IoU": 70.0, "accuracy": 80.0}
+    frame = to_frame(rows, manifest)
     run = {"id": name, "identity": identity, "presence": "predicted", "cost": cost, "scores": scores}
-    write_record(folder, run, to_frame(rows, manifest), keep_rows)
+    write_record(folder, Run.model_validate(run | {"counts_sha256": counts_sha256(frame)}), frame, [keep_rows])
     return name
 
 

@@ -29,7 +29,8 @@ from benchmarks.speed.measure import Cost, Recorder, add_json_option
 from fsbench.episodes.manifest import Manifest
 from fsbench.metrics.episodic import SegmentationResult
 from fsbench.records.predictions import encode, write_predictions
-from fsbench.records.record import to_frame, write_record
+from fsbench.records.record import counts_sha256, to_frame, write_record
+from fsbench.records.run import Run
 
 METHODS, EPISODES = 20, 5000
 HEIGHT, WIDTH = 400, 500
@@ -97,8 +98,8 @@ def write_explored(runs: Path) -> None:
         }  # fmt: skip
         cost = {"trainable_parameters": 86020, "episodes_per_second": 5.0, "peak_mib": 900.0}
         run = {"id": folder.name, "identity": identity, "presence": "predicted", "cost": cost}
-        stored = write_predictions(folder, kept, frame, "masks")
-        write_record(folder, run | {"predictions": stored}, frame)
+        run |= {"predictions": write_predictions(folder, kept, frame, "masks"), "counts_sha256": counts_sha256(frame)}
+        write_record(folder, Run.model_validate(run), frame)
 
 
 def _blob(rng: np.random.Generator) -> np.ndarray:

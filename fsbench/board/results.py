@@ -32,13 +32,12 @@ class RunResult:
     @property
     def key(self) -> tuple[str, str]:
         """The id of the run and the hash of its counts: equal of copies of one run alone."""
-        return str(self.record.run["id"]), str(self.record.run["counts_sha256"])
+        return self.record.run.id, self.record.run.counts_sha256
 
     @property
     def year(self) -> str:
         """Year in which the run was finished, "unknown" where the record does not say so."""
-        stated = self.record.run.get("provenance", {}).get("finished")
-        found = re.match(r"(19|20)\d\d(?=-)", stated) if isinstance(stated, str) else None
+        found = re.match(r"(19|20)\d\d(?=-)", self.record.run.provenance.finished)
         return found[0] if found else "unknown"
 
 

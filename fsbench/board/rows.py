@@ -154,7 +154,7 @@ class Row:
     @property
     def checks(self) -> dict[str, int]:
         """Findings of the verification, passed or not possible, each with the number of runs it is true of."""
-        ids = {str(record.run["id"]) for record in self.records}
+        ids = {record.run.id for record in self.records}
         counts: dict[str, int] = {}
         for finding in self.bundle.findings:
             if finding.run in ids:
@@ -188,13 +188,13 @@ def _build_bundle_rows(bundle: VerifiedBundle, tests: dict[str, Test]) -> list[R
         groups.setdefault(group_key(run.record), []).append(run)
     rows: dict[tuple[str, str, str], Row] = {}
     for group in groups.values():
-        by_id = {str(run.record.run["id"]): run for run in group}
+        by_id = {run.record.run.id: run for run in group}
         for label, records in variants([run.record for run in group]).items():
             test = _build_test(records[0])
             tests.setdefault(test.id, test)
-            backbone = records[0].run["identity"]["backbone"]
-            folds = {fold_of(record): by_id[str(record.run["id"])] for record in records}
-            key = (label, str(backbone["name"]), str(backbone["weights"]))
+            backbone = records[0].run.identity.backbone
+            folds = {fold_of(record): by_id[record.run.id] for record in records}
+            key = (label, backbone.name, backbone.weights)
             while key in rows and test.id in rows[key].cells:  # other episodes of the same test
                 key = (f"{key[0]} (test seed {records[0].header['seed']})", *key[1:])
             rows.setdefault(key, Row(*key, bundle, {})).cells[test.id] = Cell(test, folds)

@@ -22,7 +22,7 @@ from fsbench.core.stated_variant import STATED, VARIANT, check_stated, describe_
 from fsbench.errors import CheckpointError
 from fsbench.files import is_file, open_file, replacing, sha256_file
 from fsbench.files.archives import CompressedEntriesError, check_stored
-from fsbench.records.training import AUTHORS, OTHER_RUN
+from fsbench.records.run import AUTHORS, OTHER_RUN
 
 TRAINED_ON = "fsbench_data"
 """Key under which our checkpoints name the data set, the fold, the protocol and the classes they were trained on."""

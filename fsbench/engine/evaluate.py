@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import lightning as L
 
@@ -21,7 +21,8 @@ from fsbench.engine.training_facts import weights_of
 from fsbench.files import fingerprint
 from fsbench.records.journal import Journal
 from fsbench.records.predictions import Keep, write_predictions
-from fsbench.records.record import Record, to_frame, write_record
+from fsbench.records.record import Record, counts_sha256, to_frame, write_record
+from fsbench.records.run import Cost, Identity, KeptPredictions, Provenance, Run, TrainingOutcome, Weights
 from fsbench.records.task import task_of
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def evaluate(
     frame = to_frame(journal.rows(), data.manifest)
     data.manifest.write(folder / "manifest.jsonl")
     predictions = write_predictions(folder, journal.predictions(), frame, keep, meaning)
-    content = _record_content(experiment, trainer, preparation, cost, frame, predictions)
+    content = _finished_run(experiment, trainer, preparation, cost, frame, predictions)
     record = write_record(folder, content, frame, [partial(listener, journal=journal) for listener in listeners])
     for path in journal.remove():
         log.warning("the damaged file of the journal is kept as %s", path)
@@ -136,15 +137,15 @@ def _test(
     return EvaluationCost(meter.seconds, meter.peak_mib_of_all_ranks(), left, kernels)
 
 
-def _record_content(
+def _finished_run(
     experiment: Experiment,
     trainer: L.Trainer,
     preparation: Preparation,
     cost: EvaluationCost,
     frame: "pl.DataFrame",
-    predictions: dict[str, Any] | None,
-) -> dict[str, Any]:
-    """Return the content of `run.json` but for the hash of the counts.
+    predictions: KeptPredictions | None,
+) -> Run:
+    """Return the content of `run.json`.
 
     Args:
         experiment, trainer, preparation: see `evaluate`.
@@ -155,31 +156,33 @@ def _record_content(
     data, method, header = experiment.data, experiment.method, experiment.data.manifest.header
     scores = task_of(header).statistics(frame, header).scores()
     tested = preparation.checkpoint_sha256 or (experiment.identity["training"] or {}).get("checkpoint_sha256")
-    return {
-        "id": experiment.folder.name,
-        "identity": experiment.identity,
-        "checkpoint_sha256": tested,
-        "checkpoint_variant": experiment.checkpoint_variant,
-        "weights": weights_of(experiment),
-        "presence": "predicted" if method.predicts_presence else data.protocol.presence,
-        "scores": {name: float(value[0]) for name, value in scores.items()},
-        "augmented_episodes": sum(getattr(episode, "augmented", False) for episode in data.manifest.episodes),
-        "dropped_classes": [data.dataset.class_names[n - 1] for n in header["dropped_classes"]],
-        "remarks": method.record_notes(data),
-        "cost": {
-            "trainable_parameters": method.num_trainable_parameters(data.way),
-            "total_parameters": method.num_parameters(data.way),
-            "evaluation_seconds": cost.seconds,
-            "episodes_per_second": cost.episodes / cost.seconds if cost.episodes else None,
-            "peak_mib": cost.peak_mib,
-        },
-        **({"predictions": predictions} if predictions else {}),
-        "made": preparation.facts,
-        "provenance": {
-            **provenance(trainer),
-            **_cpu_kernels(experiment, trainer),
-            **kept_features(method),
-            "unordered_kernels": sorted(cost.unordered_kernels),
-            "plug_ins": plug_in_origins(experiment),
-        },
+    made_in = {
+        **provenance(trainer),
+        **_cpu_kernels(experiment, trainer),
+        **kept_features(method),
+        "unordered_kernels": sorted(cost.unordered_kernels),
+        "plug_ins": plug_in_origins(experiment),
     }
+    return Run(
+        id=experiment.folder.name,
+        identity=Identity.model_validate(experiment.identity),
+        checkpoint_sha256=tested,
+        checkpoint_variant=experiment.checkpoint_variant,
+        weights=Weights.model_validate(weights_of(experiment)),
+        presence="predicted" if method.predicts_presence else data.protocol.presence,
+        scores={name: float(value[0]) for name, value in scores.items()},
+        augmented_episodes=sum(getattr(episode, "augmented", False) for episode in data.manifest.episodes),
+        dropped_classes=[data.dataset.class_names[n - 1] for n in header["dropped_classes"]],
+        remarks=method.record_notes(data),
+        cost=Cost(
+            trainable_parameters=method.num_trainable_parameters(data.way),
+            total_parameters=method.num_parameters(data.way),
+            evaluation_seconds=cost.seconds,
+            episodes_per_second=cost.episodes / cost.seconds if cost.episodes else None,
+            peak_mib=cost.peak_mib,
+        ),
+        **({"predictions": predictions} if predictions else {}),
+        made=TrainingOutcome.model_validate(preparation.facts),
+        provenance=Provenance.model_validate(made_in),
+        counts_sha256=counts_sha256(frame),
+    )

@@ -116,7 +116,7 @@ def _log_wandb(logger: WandbLogger, record: Record, row: Row, image_file: Path) 
     run = logger.experiment
     for name, score in row.scores.items():
         run.summary[name] = score.value
-    run.summary["cost"] = record.run["cost"]
+    run.summary["cost"] = record.run.cost.as_json()
     intervals = [[name, score.value, score.low, score.high] for name, score in row.scores.items()]
     panels: dict[str, Any] = {"scores": wandb.Table(columns=["metric", "value", "low", "high"], data=intervals)}
     for kind, parts in (("class", row.by_class), ("size", row.by_size)):

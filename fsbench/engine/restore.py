@@ -69,7 +69,7 @@ def reopen_at(
     """
     experiment = load_run(record.path, settings, checkpoint)
     data, method = experiment.data, experiment.method
-    if data.manifest.sha256 != record.manifest_sha256 or data.files_sha256 != record.run["identity"]["files_sha256"]:
+    if data.manifest.sha256 != record.manifest_sha256 or data.files_sha256 != record.run.identity.files_sha256:
         raise RecordError("the data at hand are not those that the run was tested on")
     data.workers = 0
     data.done = frozenset(episode.index for episode in data.manifest.episodes) - set(chosen)

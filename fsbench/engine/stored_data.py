@@ -28,7 +28,7 @@ def open_dataset(record: Record, settings: Sequence[str] = ()) -> SegmentationIn
     if not config.is_file():
         raise RecordError(f"there is no {config}; expected the configuration that names the data of the run")
     data = parse_stored(config, settings, build=False).build_data()
-    if data.manifest.sha256 != record.manifest_sha256 or data.files_sha256 != record.run["identity"]["files_sha256"]:
+    if data.manifest.sha256 != record.manifest_sha256 or data.files_sha256 != record.run.identity.files_sha256:
         raise RecordError("the data at hand are not those that the run was tested on")
     dataset: SegmentationIndex = data.dataset
     return dataset

@@ -7,7 +7,7 @@ from lightning.pytorch.callbacks import Callback
 
 from fsbench.engine.checkpoint import TRAINING
 from fsbench.engine.experiment import Experiment
-from fsbench.records.training import TRAINED_HERE, UNTRAINED
+from fsbench.records.run import TRAINED_HERE, UNTRAINED
 
 CHOSEN_BY = "val/mIoU"
 """Score by which the best checkpoint is chosen, the highest."""
@@ -35,7 +35,7 @@ def weights_of(experiment: Experiment) -> dict[str, Any]:
 
 
 def training_facts(experiment: Experiment) -> dict[str, Any]:
-    """Return the arguments of `fsbench.records.training.Training` for the training of `experiment`, as JSON values."""
+    """Return the entries of `fsbench.records.run.Training` for the training of `experiment`, as JSON values."""
     data, identity = experiment.data, experiment.identity
     return {
         "image_size": data.image_size,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.episodes.episode import ClassificationEpisode, Episode
@@ -91,7 +92,7 @@ def read_manifest(path: Path, sha256: str | None = None) -> Manifest:
     except FileNotFoundError:
         raise RecordError(f"there is no manifest {path}; expected a file that fsbench manifest build wrote") from None
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = first_problem(error) if hasattr(error, "error_count") else error
+        reason = first_problem(error) if isinstance(error, ValidationError) else error
         raise RecordError(
             f"{path} is no manifest ({reason}); expected JSON lines written by this version of fsbench; make it again "
             "(a run's with FORCE=1)"
@@ -110,8 +111,6 @@ def read_manifest(path: Path, sha256: str | None = None) -> Manifest:
 @cache
 def _episode_schema(kind: str | None) -> Any:
     """Return what checks and makes the episodes of a manifest of `kind`."""
-    from pydantic import TypeAdapter  # 0.2 seconds, which commands that read no manifest are spared
-
     episodes: Any = list[EPISODE_TYPES.get(kind, Episode)]  # type: ignore[misc]
     return TypeAdapter(episodes)
 

@@ -80,8 +80,8 @@ def write_bundle(
         RecordError: a run is damaged, or its predictions are where they are asked for, or two have the same id.
     """
     contents: dict[str, dict[str, bytes]] = {}
-    for record in sorted(records, key=lambda record: str(record.run["id"])):
-        name = str(record.run["id"])
+    for record in sorted(records, key=lambda record: record.run.id):
+        name = record.run.id
         if name in contents or not _ID.fullmatch(name):
             reason = "is there twice" if name in contents else "is no name of a run"
             raise RecordError(f"the run {name} in {record.path} {reason}; expected runs with names of their own")

@@ -20,7 +20,6 @@ from fsbench.protocols.base import load_protocol
 from fsbench.protocols.classification import VERSION as CLASSIFICATION_VERSION
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record, read_record
-from fsbench.records.schema import check_complete
 
 Status = Literal["ok", "failed", "not checked"]
 
@@ -80,9 +79,8 @@ def _of_run(name: str, folder: Path, repetition: Repetition | None) -> Iterator[
     try:
         record = read_record(folder)
         assert record is not None
-        check_complete(record.run, folder / "run.json")
-        if record.run["id"] != name:
-            raise RecordError(f"run.json is that of {record.run['id']}")
+        if record.run.id != name:
+            raise RecordError(f"run.json is that of {record.run.id}")
         check_header(record.header, folder / "manifest.jsonl", COMPARED)
         record.task.check_rules(record.header)
         _check_counted(record)
@@ -122,7 +120,7 @@ def _check_counted(record: Record) -> None:
 def _scores(name: str, record: Record) -> Finding:
     """Compute the scores again from the counts."""
     counted = record.task.statistics(record.episodes, record.header).scores()
-    stated: dict[str, Any] = record.run.get("scores", {})
+    stated = record.run.scores
     for metric, values in counted.items():
         value, recorded = float(values[0]), stated.get(metric, math.inf)
         undefined = math.isnan(value) and math.isnan(recorded)
@@ -161,7 +159,7 @@ def _stored(name: str, record: Record) -> Iterator[Finding]:
             stored.attention(episode.index)
         number = len(record.manifest.episodes)
         yield Finding(name, "ok", f"{number} stored predictions have the pixels that were counted")
-    elif record.run.get("predictions"):
+    elif record.run.predictions:
         yield Finding(name, "not checked", "stored predictions: the run kept them, and the bundle does not hold them")
 
 

@@ -17,8 +17,9 @@ LONGEST = 60
 
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 _KINDS = {
-    "list_type": "a list", "too_short": "a list of one or more", "dict_type": "a mapping", "int_type": "a number",
-    "int_from_float": "a whole number", "bool_type": "true or false", "string_type": "text", "none_required": "nothing",
+    "list_type": "a list", "too_short": "a list of one or more", "dict_type": "a mapping", "model_type": "a mapping",
+    "int_type": "a number", "int_from_float": "a whole number", "bool_type": "true or false",
+    "string_type": "text", "none_required": "nothing",
 }  # fmt: skip
 """Pydantic's types of errors in words of YAML and JSON."""
 _SHOULD = re.compile(r"^\w+ should (be |have )?")

@@ -36,7 +36,7 @@ class Estimates:
     def __init__(self, records: Iterable[Record]):
         self.records: dict[str, list[Record]] = {}
         for record in records:
-            self.records.setdefault(record.run["identity"]["method"]["name"], []).append(record)
+            self.records.setdefault(record.run.identity.method.name, []).append(record)
 
     def _runs(self, method: str) -> list[Record]:
         self.records[method] = [record for record in self.records.get(method, ()) if _is_sound(record)]
@@ -54,7 +54,7 @@ class Estimates:
         like = [
             record
             for record in self._runs(cell.method)
-            if record.run["cost"].get("episodes_per_second") and (not trains or _trained_like(record, cell))
+            if record.run.cost.episodes_per_second and (not trains or _trained_like(record, cell))
         ]
         task = {
             "way": cell.request.way or 1,
@@ -70,8 +70,9 @@ class Estimates:
         ):
             if chosen:
                 training = [_training_seconds(record) or 0.0 for record in chosen]
-                evaluation = [_episodes(cell, r.header) / r.run["cost"]["episodes_per_second"] for r in chosen]
-                peak = max(record.run["cost"]["peak_mib"] for record in chosen)
+                speeds = [(record, record.run.cost.episodes_per_second) for record in chosen]
+                evaluation = [_episodes(cell, record.header) / speed for record, speed in speeds if speed]
+                peak = max(record.run.cost.peak_mib or 0.0 for record in chosen)
                 runs = f"{len(chosen)} run{'s' * (len(chosen) > 1)} of {what}"
                 return CostEstimate(median(training) if trains else 0.0, median(evaluation), peak, runs)
         return None
@@ -87,13 +88,12 @@ def _is_sound(record: Record) -> bool:
 
 def _training_seconds(record: Record) -> float | None:
     """Return the seconds of a run's training, or None where nothing was trained."""
-    seconds: float | None = (record.run.get("made") or {}).get("training_seconds")
-    return seconds
+    return record.run.made.training_seconds
 
 
 def _trained_like(record: Record, cell: GridCell) -> bool:
     """Return whether the run's training time holds for the cell; that of a method without training always does."""
-    training = record.run["identity"]["training"] or {}
+    training = record.run.identity.training or {}
     if "checkpoint_sha256" in training:
         return False
     is_trial = isinstance(training.get("limit_train_batches"), int)  # a number of batches; a share is a float

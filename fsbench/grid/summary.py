@@ -49,7 +49,7 @@ def summaries(planned: Sequence[PlannedRun], metrics: Sequence[str]) -> list[Sum
         of = max((record.header["folds"] for record in records.values()), default=None)
         done = sum({fold for by, fold in records if by == seed} == folds for seed in seeds)
         for metric in metrics:
-            scores = {key: r.run["scores"][metric] for key, r in records.items() if metric in r.run.get("scores", {})}
+            scores = {key: r.run.scores[metric] for key, r in records.items() if metric in r.run.scores}
             by_seed = {
                 seed: mean(scores[seed, fold] for fold in folds)
                 for seed in seeds

@@ -13,7 +13,7 @@ from fsbench.errors import SettingsError
 from fsbench.files import load_yaml, read_json
 from fsbench.protocols.base import load_protocol
 from fsbench.records.record import Record
-from fsbench.records.training import AUTHORS, OTHER_RUN, TRAINED_HERE, UNTRAINED, training_of
+from fsbench.records.run import AUTHORS, OTHER_RUN, TRAINED_HERE, UNTRAINED, Weights
 
 FILE, BUNDLE = "card.yaml", "bundle.json"
 NOT_STATED = "not stated"
@@ -84,7 +84,7 @@ class Cards:
         """
         derived = derived_entries(record)
         known = derived.keys() & {"trained_on"}
-        backbone = self._backbone_data.get(record.run["identity"]["backbone"]["name"])
+        backbone = self._backbone_data.get(record.run.identity.backbone.name)
         if backbone and "backbone_data" not in derived:
             derived["backbone_data"] = backbone
         stated = self._stated_in(record.path.parent) | _read(record.path / FILE)
@@ -111,35 +111,38 @@ def differing_cards(cards: Mapping[str, StatedCard]) -> list[str]:
 
 def derived_entries(record: Record) -> dict[str, str]:
     """Return the entries that follow from a record: by its task, its protocol and the training of its weights."""
-    training = training_of(record)
+    weights = record.run.origin_of_weights
     entries = {"supervision": "masks" if record.task.has_masks else "image labels"}
-    if record.run["identity"]["backbone"]["weights"].startswith("random"):
+    if record.run.identity.backbone.weights.startswith("random"):
         entries["backbone_data"] = "none: random weights"
-    if record.task.has_masks and (trained_on := _trained_on(record, training.origin)):
+    if record.task.has_masks and (trained_on := _trained_on(record, weights)):
         entries["trained_on"] = trained_on
-    if training.origin == UNTRAINED:
+    if weights.origin == UNTRAINED:
         return entries | {"novel_pixels": "no", "checkpoint_choice": "nothing trained"}
-    if training.origin == AUTHORS:
+    if weights.origin == AUTHORS:
         return entries | {"checkpoint_choice": "released"}
-    if training.origin == TRAINED_HERE and record.task.has_masks:  # base classes are learnt, in images with others
+    if weights.origin == TRAINED_HERE and record.task.has_masks:  # base classes are learnt, in images with others
         removed = (
             load_protocol(record.header["protocol"]).sampler == "pfenet"
         )  # images with novel classes (hmnet.md §11)
         entries["novel_pixels"] = "no" if removed else "unlabelled"
     choice = {"base": "base classes", "images": "base classes", "novel": "novel classes"}
-    chosen = choice.get(str(training.settings.get("validation")))
+    settings = weights.training.settings if weights.training else {}
+    chosen = choice.get(str(settings.get("validation")))
     return entries | ({"checkpoint_choice": chosen} if chosen else {})
 
 
-def _trained_on(record: Record, origin: str | None) -> str:
+def _trained_on(record: Record, weights: Weights) -> str:
     """Say which base classes a method was trained on; empty where neither the record nor the checkpoint tells."""
-    if origin == UNTRAINED:
+    if weights.origin == UNTRAINED:
         return "nothing"
-    if origin == TRAINED_HERE:
+    if weights.origin == TRAINED_HERE:
         header = record.header
         return _classes("", header["dataset"], header["fold"], header["protocol"])
-    told = (record.run.get("weights") or {}).get("trained_on") if origin == OTHER_RUN else None
-    return _classes(str(told.get("classes", "")), told["dataset"], told["fold"], told.get("protocol")) if told else ""
+    told = weights.trained_on if weights.origin == OTHER_RUN else None
+    if told is None:
+        return ""
+    return _classes("" if told.classes is None else str(told.classes), told.dataset, told.fold, told.protocol)
 
 
 def _classes(number: str, dataset: str, fold: int, protocol: str | None) -> str:

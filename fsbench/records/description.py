@@ -1,10 +1,11 @@
 """Title and notes of a group of runs: what stands over and under every table of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from fsbench.metrics.bootstrap import FEW_EPISODES
 from fsbench.records.record import Record
+from fsbench.records.run import Run
 
 STATED_VARIANT = "stated beside the checkpoint"
 ON_TRUST = "taken on trust"
@@ -54,7 +55,7 @@ def notes(records: Sequence[Record]) -> list[str]:
 def _dropped(record: Record) -> dict[int, str]:
     """Return the classes that a run leaves out: number -> name, or the number where an older record has no names."""
     numbers = record.header["dropped_classes"]
-    names = record.run.get("dropped_classes") or []
+    names = record.run.dropped_classes
     return dict(zip(numbers, names if len(names) == len(numbers) else map(str, numbers), strict=True))
 
 
@@ -68,29 +69,28 @@ def printed(entries: Sequence[Any]) -> list[str]:
     return lines + ([f"… and {len(entries) - MOST_ENTRIES} more"] if len(entries) > MOST_ENTRIES else [])
 
 
-def _run_notes(run: Mapping[str, Any], on_repetition: str) -> list[str]:
+def _run_notes(run: Run, on_repetition: str) -> list[str]:
     """List what is peculiar to one run."""
-    name, backbone = run["identity"]["method"]["name"], run["identity"]["backbone"]
+    name, backbone = run.identity.method.name, run.identity.backbone
     lines = []
-    if backbone["weights"].startswith("random"):
-        lines.append(f"{name}: backbone {backbone['name']} has {backbone['weights']} weights; its figures mean nothing")
-    elif backbone["weights"].startswith("unofficial"):
-        lines.append(f"{name}: backbone {backbone['name']} has weights other than the official ones")
-    if run.get("checkpoint_variant") == ON_TRUST:
+    if backbone.weights.startswith("random"):
+        lines.append(f"{name}: backbone {backbone.name} has {backbone.weights} weights; its figures mean nothing")
+    elif backbone.weights.startswith("unofficial"):
+        lines.append(f"{name}: backbone {backbone.name} has weights other than the official ones")
+    if run.checkpoint_variant == ON_TRUST:
         lines.append(
             f"{name}: the authors' checkpoint does not state its variant (support side, image size), which is taken on "
             "trust; a config.yaml beside it would"
         )
-    lines += [f"{name}: {remark}" for remark in printed(run.get("remarks", ()))]
-    if run["presence"] == "any_pixel":
+    lines += [f"{name}: {remark}" for remark in printed(run.remarks)]
+    if run.presence == "any_pixel":
         lines.append(f"{name} only segments; a way counts as present where any pixel is predicted as it")
-    if run["identity"].get("support_annotation") == "all_ways":
+    if run.identity.support_annotation == "all_ways":
         lines.append(f"{name} is told what a support shows of the episode's other ways; others are told its own alone")
-    for stage, consequence in (
-        ("made", "training it again gives other weights"),
-        ("provenance", f"a repeated test may {on_repetition} otherwise"),
+    for kernels, consequence in (
+        (run.made.unordered_kernels, "training it again gives other weights"),
+        (run.provenance.unordered_kernels, f"a repeated test may {on_repetition} otherwise"),
     ):
-        kernels = run.get(stage, {}).get("unordered_kernels")
         if kernels:
             lines.append(f"{name}: {', '.join(printed(kernels))} add in no fixed order, so {consequence}")
     return lines

@@ -69,4 +69,4 @@ def _state(record: Record) -> list[Any]:
         refusal.folder = record.path
         raise refusal from error
     rules = record.task.scoring_rules(record.header)
-    return [record.run["counts_sha256"], record.manifest_sha256, rules, file]
+    return [record.run.counts_sha256, record.manifest_sha256, rules, file]

@@ -43,7 +43,7 @@ def _same_episodes(groups: Iterable[list[Record]]) -> list[list[Record]]:
 
 def _distinct(records: list[Record]) -> list[Record]:
     """Keep each run once, also when it was found twice or copied."""
-    return list({record.run["id"]: record for record in records}.values())
+    return list({record.run.id: record for record in records}.values())
 
 
 def variants(records: list[Record]) -> dict[str, list[Record]]:
@@ -83,7 +83,7 @@ def _told(groups: Sequence[list[Record]]) -> dict[str, set[str]]:
     for group in groups:
         values: dict[tuple[str, str], Any] = {}
         for record in group:
-            settings, method = _settings(record), record.run["identity"]["method"]["name"]
+            settings, method = _settings(record), record.run.identity.method.name
             for key, value in settings.items():
                 if values.setdefault((method, key), value) != value:
                     told.setdefault(method, set()).add(key)
@@ -98,7 +98,7 @@ def _told(groups: Sequence[list[Record]]) -> dict[str, set[str]]:
 
 def _test(record: Record, told: dict[str, set[str]]) -> tuple[Any, ...]:
     """Return what a run was tested on, but for protocol and fold, and its label without its weights."""
-    own, method = _settings(record), record.run["identity"]["method"]["name"]
+    own, method = _settings(record), record.run.identity.method.name
     words = [_words(key, own[key]) for key in sorted(own) if key in told[method]]
     return (_label(method, words), *(str(record.header.get(name)) for name in ("dataset", "way", "shot", "setting")))
 
@@ -108,7 +108,7 @@ def _labelled(
 ) -> dict[str, list[Record]]:
     by_settings: dict[tuple[str, str], list[Record]] = {}
     for record in records:
-        method = record.run["identity"]["method"]["name"]
+        method = record.run.identity.method.name
         by_settings.setdefault((method, str(sorted(_settings(record).items()))), []).append(record)
     labelled: dict[str, list[Record]] = {}
     for (method, _), equal in by_settings.items():
@@ -123,7 +123,7 @@ def _labelled(
                 labelled[label] = members
                 continue
             for record in members:
-                alone = [*words, *filter(None, [weights(record)]), str(record.run["id"])[-10:]]
+                alone = [*words, *filter(None, [weights(record)]), record.run.id[-10:]]
                 labelled[_label(method, alone)] = [record]
     return labelled
 
@@ -153,8 +153,8 @@ def _settings(record: Record) -> dict[str, Any]:
             return {k: v for key, inner in value.items() for k, v in walk(f"{prefix}.{key}", inner).items()}
         return {prefix.removeprefix("."): value}
 
-    training = record.run["identity"]["training"]
-    flat = walk("", record.run["identity"])
+    training = record.run.identity.training
+    flat = walk("", record.run.identity.as_json())
     flat.setdefault("backbone.cache_dtype", "float32")  # stated only where it is another
     flat["weights from"] = "checkpoint" if training and "checkpoint_sha256" in training else "training"
     return {k: v for k, v in flat.items() if k in FILES or not (k.endswith("sha256") or k == "fold")}

@@ -21,6 +21,7 @@ from fsbench.files import is_file, replacing, sha256_file
 from fsbench.files.arrays import read_parquet
 from fsbench.files.images import MASK_PIXELS
 from fsbench.records.record import Record
+from fsbench.records.run import KeptPredictions
 
 if TYPE_CHECKING:
     import polars as pl
@@ -90,7 +91,7 @@ def write_predictions(
     counts: "pl.DataFrame",
     keep: Keep,
     attention_meaning: str = "",
-) -> dict[str, str] | None:
+) -> KeptPredictions | None:
     """Write `predictions.parquet`, or remove the one of an earlier start where nothing is kept.
 
     Args:
@@ -101,8 +102,8 @@ def write_predictions(
         attention_meaning: the method's, see `Method`.
 
     Returns:
-        Entry of run.json: how much is kept, the file's sha256, and `attention`, its meaning, where there are such maps.
-        None where nothing is kept.
+        The entry of run.json: how much is kept, the file's sha256, and the meaning of attention where there are such
+        maps; None where nothing is kept.
 
     Raises:
         RecordError: a prediction is missing, so that a partial file never looks complete.
@@ -135,11 +136,8 @@ def write_predictions(
     with replacing(path) as temporary:
         table.with_columns(columns).write_parquet(temporary)
     has_attention = columns[-1].name == "attention"
-    return {
-        "kept": keep,
-        "sha256": sha256_file(path),
-        **({"attention": attention_meaning} if has_attention and attention_meaning else {}),
-    }
+    meaning = {"attention": attention_meaning} if has_attention and attention_meaning else {}
+    return KeptPredictions(kept=keep, sha256=sha256_file(path), **meaning)
 
 
 def _column(name: str, rows: Sequence[Prediction]) -> "pl.Series":
@@ -300,11 +298,11 @@ def read_predictions(record: Record) -> StoredPredictions | None:
     Raises:
         RecordError: the file is not the one of the run, or damaged. Tables and pages do without it.
     """
-    path, stated = record.path / FILE, record.run.get("predictions")
+    path, stated = record.path / FILE, record.run.predictions
     if not is_file(path):
         return None
     try:
-        if stated is None or sha256_file(path) != stated.get("sha256"):
+        if stated is None or sha256_file(path) != stated.sha256:
             raise _refusal(record, "it is not the file that run.json names")
         frame = read_parquet(path, "predictions")
     except (OSError, ValueError) as error:

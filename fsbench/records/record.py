@@ -17,8 +17,9 @@ from fsbench.errors import RecordError, SettingsError
 from fsbench.files import is_file, read_json, replacing, write_text
 from fsbench.files.arrays import read_parquet
 from fsbench.metrics.confusion import COUNTS, REGIONS
+from fsbench.records.run import Run, check_run
 from fsbench.records.run_directory import is_current
-from fsbench.records.schema import check_complete, check_counts_table, check_run
+from fsbench.records.schema import check_counts_table
 from fsbench.records.task import Task, task_of
 
 if TYPE_CHECKING:
@@ -36,11 +37,11 @@ class Record:
     """A finished run."""
 
     path: Path
-    run: dict[str, Any]
+    run: Run
 
     @property
     def manifest_sha256(self) -> str:
-        return str(self.run["identity"]["manifest_sha256"])
+        return self.run.identity.manifest_sha256
 
     @property
     def task(self) -> Task:
@@ -73,8 +74,8 @@ class Record:
             frame = read_parquet(file)
         except (OSError, ValueError) as error:
             raise RecordError(f"cannot read {file} ({error}); {REPEAT}") from error
-        check_counts_table(frame, self.header if "manifest_sha256" in self.run["identity"] else None, file)
-        if counts_sha256(frame) != self.run["counts_sha256"]:
+        check_counts_table(frame, self.header, file)
+        if counts_sha256(frame) != self.run.counts_sha256:
             raise RecordError(f"{file} does not hold the counts that run.json names")
         return frame
 
@@ -88,12 +89,10 @@ def read_record(path: Path) -> Record | None:
         return None
     except (OSError, ValueError) as error:
         raise RecordError(f"{file} is no JSON ({error}); remove the folder and run it again") from error
-    missing = sorted({"id", "identity", "cost", "counts_sha256"} - set(run if isinstance(run, dict) else ()))
-    if missing:
-        raise RecordError(f"{file} lacks {', '.join(missing)}; expected a record of fsbench; remove it or run it again")
+    record = Record(path, check_run(run, file))
     if not is_file(path / "episodes.parquet"):
         raise RecordError(f"{path / 'episodes.parquet'} is missing; {REPEAT}")
-    return Record(path, check_run(run, file))
+    return record
 
 
 @contextmanager
@@ -138,7 +137,6 @@ def find_records(root: Path, refused: list[str] | None = None) -> list[Record]:
         try:
             record = read_record(folder)
             if record is not None and refused is not None:
-                check_complete(record.run, folder / "run.json")
                 check_header(record.header, folder / "manifest.jsonl", COMPARED)
                 record.task.check_rules(record.header)
         except (RecordError, SettingsError) as error:
@@ -196,13 +194,13 @@ def counts_sha256(frame: "pl.DataFrame") -> str:
 
 
 def write_record(
-    path: Path, run: dict[str, Any], frame: "pl.DataFrame", listeners: Iterable[Callable[[Record], None]] = ()
+    path: Path, run: Run, frame: "pl.DataFrame", listeners: Iterable[Callable[[Record], None]] = ()
 ) -> Record:
     """Write both files of a finished run, `run.json` last: a folder with it is complete.
 
     Args:
         path: folder of the run.
-        run: contents of `run.json`, without the hash of the counts.
+        run: contents of `run.json`.
         frame: the count table.
         listeners: called with the record before `run.json` is written, so that a run that is killed while they are told
             is not complete either. An error of one keeps neither the others from being told nor the file from being
@@ -210,14 +208,14 @@ def write_record(
     """
     with replacing(path / "episodes.parquet") as temporary:
         frame.write_parquet(temporary)
-    record = Record(path, {**run, "counts_sha256": counts_sha256(frame)})
+    record = Record(path, run)
     errors: list[Exception] = []
     for listener in listeners:
         try:
             listener(record)
         except Exception as error:  # whatever a listener raises: the results are there
             errors.append(error)
-    write_text(path / "run.json", json.dumps(record.run, indent=2) + "\n")
+    write_text(path / "run.json", json.dumps(run.as_json(), indent=2) + "\n")
     if errors:
         raise errors[0]
     return record

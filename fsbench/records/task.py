@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from fsbench.metrics.scores import ScoreStatistics
+    from fsbench.records.run import Run
 
 Header = Mapping[str, Any]
 """First line of a manifest: what was tested."""
@@ -48,8 +49,8 @@ class Task(ABC):
     def title(self, header: Header) -> str:
         """Describe what the runs of a group have in common."""
 
-    def rule_notes(self, header: Header, runs: Sequence[Mapping[str, Any]]) -> list[str]:
-        """List what a reader must know of the rules of the test; `runs` are the contents of the group's run.json."""
+    def rule_notes(self, header: Header, runs: Sequence["Run"]) -> list[str]:
+        """List what a reader must know of the rules of the test; `runs` are those of the group."""
         seed = self.official_seed(header)
         if header["seed"] == seed:
             return []
@@ -116,10 +117,10 @@ class Segmentation(Task):
             f"protocol {header['protocol']} v{header['version']} · {header['requested']} episodes a fold"
         )
 
-    def rule_notes(self, header: Header, runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    def rule_notes(self, header: Header, runs: Sequence["Run"]) -> list[str]:
         notes = super().rule_notes(header, runs)
         if self.counts_at_input_size(header):
-            sides = {run["identity"]["method"]["name"]: run["identity"]["image_size"] for run in runs}
+            sides = {run.identity.method.name: run.identity.image_size for run in runs}
             sizes = ", ".join(f"{name} {side} x {side}" for name, side in sides.items())
             notes.append(f"pixels are counted at the input size: {sizes}")
         return notes
@@ -166,7 +167,7 @@ class Classification(Task):
             f"queries a class · protocol {header['protocol']} v{header['version']} · {header['requested']} episodes"
         )
 
-    def rule_notes(self, header: Header, runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    def rule_notes(self, header: Header, runs: Sequence["Run"]) -> list[str]:
         notes = super().rule_notes(header, runs)
         notes.append("intervals and tests refer to other episodes of the same images; other images are not in them")
         if header.get("filled_classes"):

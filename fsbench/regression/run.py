@@ -97,7 +97,7 @@ def observe(case: Case, data: Path) -> CaseRun:
         identity |= {"void": experiment.data.protocol.void, "class_ids": record.manifest.class_ids}
         identity |= {"training": training or experiment.identity["training"]}
         answers = _answers(record, observer.results)
-    scores = scored(identity, answers) | record.run["scores"]
+    scores = scored(identity, answers) | record.run.scores
     outcome = Outcome(identity, environment(), observer.losses, scores, answers)
     return CaseRun(outcome, experiment.data.dataset, record.manifest.episodes)
 

@@ -79,7 +79,7 @@ class Study:
 def read_runs(folders: Iterable[Path]) -> tuple[list[Record], list[str]]:
     """Read the finished runs in `folders`, each once; returns them and messages about unusable ones."""
     refused: list[str] = []
-    records = {record.run["id"]: record for folder in folders for record in find_records(folder, refused)}
+    records = {record.run.id: record for folder in folders for record in find_records(folder, refused)}
     usable = []
     for record in records.values():
         try:
@@ -102,13 +102,13 @@ def select_methods(records: Sequence[Record], names: Sequence[str]) -> list[Reco
 
     Raises SettingsError for a name without runs.
     """
-    known = sorted({str(record.run["identity"]["method"]["name"]) for record in records})
+    known = sorted({record.run.identity.method.name for record in records})
     strange = [name for name in names if name not in known]
     if strange:
         raise SettingsError(
             f"--method {','.join(names)}: no run of {', '.join(strange)}; there are: {', '.join(known)}"
         )
-    return [record for record in records if not names or record.run["identity"]["method"]["name"] in names]
+    return [record for record in records if not names or record.run.identity.method.name in names]
 
 
 def collect(

@@ -38,7 +38,8 @@ def mean_costs(runs: Sequence[Record]) -> dict[str, float | None]:
     """Return the costs of a method by the keys of `COSTS`: mean seconds over its runs, the largest of the rest."""
 
     def known(key: str) -> list[float]:
-        return [float(run.run["cost"][key]) for run in runs if run.run["cost"].get(key) is not None]
+        values = (getattr(run.run.cost, key) for run in runs)
+        return [float(value) for value in values if value is not None]
 
     return {
         "trainable": max(known("trainable_parameters"), default=None),
@@ -50,8 +51,8 @@ def mean_costs(runs: Sequence[Record]) -> dict[str, float | None]:
 
 def devices(study: Study) -> list[str]:
     """Return the devices on which time and memory were measured."""
-    names = (record.run.get("provenance", {}).get("device") for record in study.records)
-    return sorted({str(device) for device in names if device})
+    names = (record.run.provenance.device for record in study.records)
+    return sorted({device for device in names if device})
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:

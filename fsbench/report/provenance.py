@@ -3,7 +3,6 @@
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from fsbench.records.grouping import fold_of
 from fsbench.records.record import Record
@@ -36,11 +35,10 @@ def anchors(study: Study) -> dict[tuple[str, int], str]:
 
 
 def _facts(study: Study, record: Record) -> list[tuple[str, str]]:
-    run, identity = record.run, record.run["identity"]
-    provenance: dict[str, Any] = run.get("provenance") or {}
+    run, backbone, provenance = record.run, record.run.identity.backbone, record.run.provenance
     config = record.path / "config.yaml"
     facts = [
-        ("run", run["id"]),
+        ("run", run.id),
         ("folder", str(record.path)),
         ("its scores", table_command(study, [record])),
     ]
@@ -49,15 +47,15 @@ def _facts(study: Study, record: Record) -> list[tuple[str, str]]:
     facts += [
         ("manifest sha256", record.manifest_sha256),
         ("manifest", shlex.join(["fsbench", "manifest", "show", str(record.path / "manifest.jsonl")])),
-        ("counts sha256", str(run["counts_sha256"])),
-        ("checkpoint sha256", str(run.get("checkpoint_sha256") or "")),
-        ("checkpoint's variant", str(run.get("checkpoint_variant") or "")),
-        ("backbone", f"{identity['backbone']['name']}, weights {identity['backbone']['weights']}"),
-        ("presence", str(run.get("presence", ""))),
+        ("counts sha256", run.counts_sha256),
+        ("checkpoint sha256", run.checkpoint_sha256 or ""),
+        ("checkpoint's variant", run.checkpoint_variant or ""),
+        ("backbone", f"{backbone.name}, weights {backbone.weights}"),
+        ("presence", run.presence),
     ]
     names = ("finished", "commit", "device", "cpu_kernels", "cache_dtype", "processes", "threads", "python")
-    facts += [(name, str(provenance.get(name) or "")) for name in names]
-    facts.append(("versions", ", ".join(f"{k} {v}" for k, v in (provenance.get("versions") or {}).items())))
+    facts += [(name, str(getattr(provenance, name) or "")) for name in names]
+    facts.append(("versions", ", ".join(f"{k} {v}" for k, v in provenance.versions.items())))
     return [(name, value) for name, value in facts if value]
 
 

@@ -107,5 +107,5 @@ def _cell(run: PaperRun, checkpoints: dict[SharedTraining, str | None]) -> Any:
 
 def _checkpoint_of(record: Record) -> str | None:
     """Return the best checkpoint of a finished training; None of a method that learned nothing."""
-    name = (record.run.get("made") or {}).get("checkpoint")
+    name = record.run.made.checkpoint
     return None if name is None else str(record.path / "checkpoints" / name)

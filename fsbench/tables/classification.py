@@ -36,15 +36,15 @@ def classification_block(
 
 
 def _run_row(label: str, record: Record, by_class: bool) -> Row:
-    cost = record.run["cost"]
+    cost = record.run.cost
     return Row(
         method=label,
         fold="all",
         scores={"accuracy": accuracy_interval(accuracy_statistics(record.episodes))},
         by_class=_classes(record) if by_class else {},
-        trainable=cost["trainable_parameters"],
-        episodes_per_second=cost["episodes_per_second"],
-        peak_mib=cost["peak_mib"],
+        trainable=cost.trainable_parameters,
+        episodes_per_second=cost.episodes_per_second,
+        peak_mib=cost.peak_mib,
         run=record.path.name,
     )
 

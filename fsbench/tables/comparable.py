@@ -21,9 +21,9 @@ def find_methods(folders: Sequence[Path], folds: Sequence[int], refused: list[st
     seen: set[str] = set()
     by_folder: dict[Path, dict[str, list[Record]]] = {}
     for folder in dict.fromkeys(folders):
-        fresh = [record for record in find_records(folder, refused) if record.run["id"] not in seen]
-        seen |= {record.run["id"] for record in fresh}
-        by_folder[folder] = variants(list({record.run["id"]: record for record in fresh}.values()))
+        fresh = [record for record in find_records(folder, refused) if record.run.id not in seen]
+        seen |= {record.run.id for record in fresh}
+        by_folder[folder] = variants(list({record.run.id: record for record in fresh}.values()))
     labels = [label for methods in by_folder.values() for label in methods]
     for folder, methods in by_folder.items():
         for label, members in methods.items():
@@ -72,8 +72,8 @@ def check_same(methods: Methods) -> None:
                     f"one list of episodes ({mine.path}, {record.path})"
                 )
             keys = ["episode", "slot", "class_id"]
-            size = ["image_size"] if mine.task.counts_at_input_size(mine.header) else []
-            if all(mine.run["identity"].get(key) == record.run["identity"].get(key) for key in size):
+            sizes = {mine.run.identity.image_size, record.run.identity.image_size}
+            if len(sizes) == 1 or not mine.task.counts_at_input_size(mine.header):
                 keys += ["gt", "void", "valid", "present"]
             if not mine.episodes.select(keys).equals(record.episodes.select(keys)):
                 raise RecordError(

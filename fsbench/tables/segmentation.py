@@ -120,10 +120,10 @@ def run_statistics(
 
 def _run_row(label: str, record: Record, options: TableOptions, statistics: _StatisticsCache) -> Row:
     """Return the row of one run, with its costs."""
-    row, cost = _scored_row(label, str(fold_of(record)), [record], options, statistics), record.run["cost"]
-    row.trainable = cost["trainable_parameters"]
-    row.episodes_per_second = cost["episodes_per_second"]
-    row.peak_mib = cost["peak_mib"]
+    row, cost = _scored_row(label, str(fold_of(record)), [record], options, statistics), record.run.cost
+    row.trainable = cost.trainable_parameters
+    row.episodes_per_second = cost.episodes_per_second
+    row.peak_mib = cost.peak_mib
     row.run = record.path.name
     return row
 

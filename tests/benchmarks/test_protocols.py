@@ -24,6 +24,7 @@ from fsbench.engine.checkpoint import TRAINED_ON
 from fsbench.errors import SettingsError
 from fsbench.metrics.bootstrap import intervals
 from fsbench.protocols.base import protocol_names
+from tests.fsbench.runs import changed
 
 TRAINED = {"max_epochs": 3, "validation": "base"}
 
@@ -76,12 +77,11 @@ def test_other_episodes_of_the_same_test_are_not_mixed(make):
 
 def of_backbone(record, name, protocol="fscs", image_size=417, **settings):
     """`record` as of another backbone, protocol, image size and settings of its method."""
-    identity = record.run["identity"] | {"image_size": image_size}
-    record.run["identity"] = identity | {
-        "method": identity["method"] | settings, "backbone": identity["backbone"] | {"name": name}
-    }  # fmt: skip
-    record.__dict__["header"] = record.header | {"protocol": protocol}
-    return record
+    method, backbone = (part.as_json() for part in (record.run.identity.method, record.run.identity.backbone))
+    identity = {"image_size": image_size, "method": method | settings, "backbone": backbone | {"name": name}}
+    other = changed(record, identity)
+    other.__dict__["header"] = record.header | {"protocol": protocol}
+    return other
 
 
 def test_a_method_with_two_backbones_has_a_row_for_each_under_every_protocol(make):
@@ -224,13 +224,12 @@ def test_every_training_stands_beside_those_of_the_same_backbone(make):
 
 def test_a_training_has_no_partner_of_another_image_size_or_precision(make):
     strict, *seen = (make("m", 0, quality, seed, training=TRAINED) for quality, seed in ((3, 0), (1, 1), (2, 1)))
-    strict.run["identity"] |= {"image_size": 417, "precision": "32-true"}
+    alike = {"image_size": 417, "precision": "32-true"}
+    strict = changed(strict, alike)
     for record in seen:
         (record.path / "card.yaml").write_text("novel_pixels: labelled\n")
     for other in ({"image_size": 473, "precision": "32-true"}, {"image_size": 417, "precision": "16-mixed"}):
-        seen[1].run["identity"] |= other
-        seen[0].run["identity"] |= strict.run["identity"] | {"seed": 1}
-        _, rows = training_table([strict, *seen])
+        _, rows = training_table([strict, changed(seen[0], alike), changed(seen[1], other)])
         assert sorted(row[3] == "–" for row in rows) == [False, True]
 
 
@@ -280,8 +279,8 @@ def test_a_checkpoint_of_another_fold_is_tested_without_its_classes_and_its_card
 ):
     import torch
 
-    index, record, asked = Folder(str(blocks_folder)), make("emat", 1), []
-    record.run["scores"] = {"mIoU": 41.25}
+    index, asked = Folder(str(blocks_folder)), []
+    record = changed(make("emat", 1), scores={"mIoU": 41.25})
     monkeypatch.setattr(in_domain, "bench", lambda request: asked.append(request) or ([record], []))
     seen = [index.class_names[number - 1] for number in index.train_classes(0)]
     told = {"dataset": "blocks", "fold": 0, "protocol": "fscs", "classes": seen}

@@ -1,18 +1,16 @@
 """Runs that the table of resolutions leaves out are named with the reason."""
 
-from dataclasses import replace
-
 from benchmarks.protocols import finished
 from benchmarks.protocols.finished import left_out_of_resolution, resolution_table, write_tables
 from fsbench.records.record import find_records
+from tests.fsbench.runs import changed
 
 
 def of_side(record, protocol, image_size):
     """`record` as of a protocol and an image size, with predictions."""
-    run = record.run | {"identity": record.run["identity"] | {"image_size": image_size}, "predictions": {}}
-    changed = replace(record, run=run)
-    changed.__dict__["header"] = record.header | {"protocol": protocol}
-    return changed
+    other = changed(record, {"image_size": image_size}, predictions={})
+    other.__dict__["header"] = record.header | {"protocol": protocol}
+    return other
 
 
 def test_a_run_is_in_the_table_or_named_with_the_reason(make, monkeypatch):

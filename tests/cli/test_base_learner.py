@@ -20,13 +20,13 @@ def test_the_base_learner_from_the_command_line(warm, bench_arguments, tmp_path)
     done = warm(*bench_arguments("pspnet", tmp_path / "runs", *small))
     assert done.returncode == 0, done.stderr
     (record,) = find_records(tmp_path / "runs")
-    training = record.run["identity"]["training"]
+    training = record.run.identity.training
     assert (training["validation"], training["training_items"]) == ("images", "images")
     assert (training["augmentation"], training["batch_size"], training["drop_last"]) == ("base_learner", 79, True)
     checkpoint = torch.load(record.path / "checkpoints/best.ckpt", weights_only=True)
     assert checkpoint["global_step"] == 1 and len(checkpoint[TRAINED_ON]["classes"]) == 15
     (curve,) = record.path.rglob("metrics.csv")
     scores = [row["val/mIoU"] for row in csv.DictReader(curve.open()) if row["val/mIoU"]]
-    assert len(scores) == 1 and float(scores[0]) == pytest.approx(record.run["made"]["validation_mIoU"], abs=1e-4)
-    facts = record.run["weights"]["training"]
+    assert len(scores) == 1 and float(scores[0]) == pytest.approx(record.run.made.validation_mIoU, abs=1e-4)
+    facts = record.run.weights.training
     assert facts["chosen_by"] == "val/mIoU" and json.loads(json.dumps(facts)) == facts

@@ -117,9 +117,9 @@ def evaluate(
     )
     assert done.returncode == 0, done.stderr
     records = find_records(folder / name)
-    assert len(records) == len(cells) and {r.run["provenance"]["processes"] for r in records} == {processes}
+    assert len(records) == len(cells) and {r.run.provenance.processes for r in records} == {processes}
     return {
-        r.path.name: (hashlib.sha256(r.episodes.write_csv().encode()).hexdigest(), r.run["provenance"]["threads"])
+        r.path.name: (hashlib.sha256(r.episodes.write_csv().encode()).hexdigest(), r.run.provenance.threads)
         for r in records
     }
 
@@ -141,7 +141,7 @@ def test_every_method_gives_the_same_bits_on_two_gpus(cells, tmp_path):
     chosen = [cells(method, protocol_of(method)) for method in METHODS]
     assert evaluate(tmp_path, chosen, 2, 2, 3, "cuda") == evaluate(tmp_path, chosen, *ALONE, "cuda")
     for record in find_records(tmp_path / "2-2-3"):
-        assert record.run["provenance"]["unordered_kernels"] == [], record.path.name
+        assert record.run.provenance.unordered_kernels == [], record.path.name
 
 
 @pytest.mark.slow
@@ -163,7 +163,7 @@ def test_two_nodes_of_torchrun_give_the_same_bits(cells, tmp_path):
         _, err = node.communicate(timeout=400)
         assert node.returncode == 0, err
     (record,) = find_records(tmp_path / "nodes")
-    assert record.run["provenance"]["processes"] == 2
+    assert record.run.provenance.processes == 2
     assert {record.path.name: hashlib.sha256(record.episodes.write_csv().encode()).hexdigest()} == {
         name: counted for name, (counted, _) in alone.items()
     }
@@ -204,7 +204,7 @@ def evaluate_in_forks(
     hashes = {}
     for configuration in configurations:
         records = find_records(runs_of(folder, configuration))
-        assert len(records) == len(cells) and {r.run["provenance"]["processes"] for r in records} == {processes}
+        assert len(records) == len(cells) and {r.run.provenance.processes for r in records} == {processes}
         hashes[configuration] = {r.path.name: hash_of_tables(r.path) for r in records}
     return hashes
 

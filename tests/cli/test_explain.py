@@ -23,8 +23,8 @@ def test_explain_a_run(warm, bench_arguments, tmp_path):
     numbers = json.loads((record.path / "explain" / "explain.json").read_text())
     assert list(numbers["masks"]) == ["1/8", "1/16", "1/32", "final"] and numbers["episodes"] == 9
     # the final masks are the run's predictions
-    assert numbers["masks"]["final"]["mIoU"] == pytest.approx(record.run["scores"]["mIoU"])
-    assert numbers["masks"]["final"]["FB-IoU"] == pytest.approx(record.run["scores"]["FB-IoU"])
+    assert numbers["masks"]["final"]["mIoU"] == pytest.approx(record.run.scores["mIoU"])
+    assert numbers["masks"]["final"]["FB-IoU"] == pytest.approx(record.run.scores["FB-IoU"])
     assert 0 < numbers["tsne"]["pixels"] <= 60
     assert numbers["drawn"][0]["pixel"] == [64, 64] and 0 < sum(numbers["drawn"][0]["attention_in_mask"]) < 1
     assert set(numbers["drawn"][0]["otsu_thresholds"]) == {"1/8", "1/16", "1/32"}

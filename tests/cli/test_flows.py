@@ -31,15 +31,15 @@ def test_train_evaluate_and_find_again(fsbench, warm, bench_arguments, tmp_path)
     looks = f"next: {record.path}/predictions.png | fsbench table {record.path} --all | fsbench report {record.path}"
     assert first.stdout.splitlines()[-1] == looks and (record.path / "predictions.png").is_file()
     run = record.run
-    assert run["cost"]["trainable_parameters"] > 50_000 and run["cost"]["episodes_per_second"] > 0
-    assert run["made"]["epochs"] == 2 and run["identity"]["training"]["limit_train_batches"] == 3
-    assert run["identity"]["backbone"] == {"name": "demo", "weights": run["identity"]["backbone"]["weights"]}
+    assert run.cost.trainable_parameters > 50_000 and run.cost.episodes_per_second > 0
+    assert run.made.epochs == 2 and run.identity.training["limit_train_batches"] == 3
+    assert run.identity.backbone.as_json() == {"name": "demo", "weights": run.identity.backbone.weights}
     assert len(record.episodes.filter(pl.col("slot") == 0)) == 9
     assert (record.path / "checkpoints" / "best.ckpt").is_file()
-    training = run["weights"]["training"]
-    assert run["weights"]["origin"] == "trained here" and training["settings"] == run["identity"]["training"]
-    assert (training["image_size"], training["precision"], training["tf32"]) == (128, "32-true", False)
-    assert (training["chosen_by"], training["episodes"], training["official_episodes"]) == ("val/mIoU", 5, 1000)
+    training = run.weights.training
+    assert run.weights.origin == "trained here" and training.settings == run.identity.training
+    assert (training.image_size, training.precision, training.tf32) == (128, "32-true", False)
+    assert (training.chosen_by, training.episodes, training.official_episodes) == ("val/mIoU", 5, 1000)
     assert not (record.path / "evaluation").exists()
     paper = next(f for f in published_scores() if (f.method, f.dataset, f.stated) == ("EMAT", "pascal", "original"))
     assert why_not_comparable(record, paper) == [  # the demo's configuration and these arguments
@@ -60,7 +60,7 @@ def test_train_evaluate_and_find_again(fsbench, warm, bench_arguments, tmp_path)
 
     table = warm("table", str(runs), "--format", "json")
     (block,) = json.loads(table.stdout)
-    assert block["rows"][0]["scores"]["mIoU"]["value"] == pytest.approx(run["scores"]["mIoU"])
+    assert block["rows"][0]["scores"]["mIoU"]["value"] == pytest.approx(run.scores["mIoU"])
 
 
 @pytest.mark.slow
@@ -71,7 +71,7 @@ def test_forced_repetition_gives_the_same_counts(warm, bench_arguments, tmp_path
     written = (before.path / "run.json").stat().st_mtime_ns
     assert warm(*bench_arguments("emat", runs, "--force")).returncode == 0
     after = the_record(runs)
-    assert after.path == before.path and after.run["counts_sha256"] == before.run["counts_sha256"]
+    assert after.path == before.path and after.run.counts_sha256 == before.run.counts_sha256
     assert (after.path / "run.json").stat().st_mtime_ns > written  # the record's own time is of whole seconds
     assert [path.name for path in runs.iterdir()] == [after.path.name]
 
@@ -84,7 +84,7 @@ def test_a_run_that_lost_its_counts_is_made_again_by_force(warm, run_arguments, 
     refused = warm(*run_arguments("prototype", runs))
     assert refused.returncode == 2 and "run it again with FORCE=1" in refused.stderr.splitlines()[-1]
     assert warm(*run_arguments("prototype", runs, "--run.force=true")).returncode == 0
-    assert the_record(runs).run["counts_sha256"] == before.run["counts_sha256"]
+    assert the_record(runs).run.counts_sha256 == before.run.counts_sha256
 
 
 @pytest.mark.slow
@@ -101,12 +101,12 @@ def test_counts_do_not_depend_on_processes_workers_or_batch(fsbench, warm, bench
         done = start(*bench_arguments("emat", runs, "--devices", str(devices), "--ckpt", str(checkpoint), *extra))
         assert done.returncode == 0, done.stderr
         record = the_record(runs)
-        assert record.run["provenance"]["processes"] == devices
-        assert record.run["weights"] == {
-            "origin": "another run", "training": trained.run["weights"]["training"],
+        assert record.run.provenance.processes == devices
+        assert record.run.weights.as_json() == {
+            "origin": "another run", "training": trained.run.weights.training.as_json(),
             "trained_on": {"dataset": "demo", "fold": 0, "protocol": "fscs", "classes": 15},
         }  # fmt: skip
-        hashes[devices, workers, batch] = record.run["counts_sha256"], record.path.name
+        hashes[devices, workers, batch] = record.run.counts_sha256, record.path.name
     assert len(set(hashes.values())) == 1, hashes
 
 
@@ -123,8 +123,8 @@ def test_two_processes_train_together(fsbench, bench_arguments, tmp_path):
     done = fsbench(*bench_arguments("cst", tmp_path / "runs", *options))
     assert done.returncode == 0, done.stderr
     run = the_record(tmp_path / "runs").run
-    assert run["made"]["step"] == {"batch_size": 12, "processes": 2, "micro_batch": 3}
-    assert run["identity"]["training"]["batch_size"] == 12 and run["made"]["validation_mIoU"] >= 0
+    assert run.made.step == {"batch_size": 12, "processes": 2, "micro_batch": 3}
+    assert run.identity.training["batch_size"] == 12 and run.made.validation_mIoU >= 0
 
 
 @pytest.mark.slow
@@ -138,7 +138,7 @@ def test_loggers_callbacks_and_optimisers_of_the_user_are_used(warm, bench_argum
     assert done.returncode == 0, done.stderr
     (mine,) = (tmp_path / "mine").glob("**/metrics.csv")
     assert pl.read_csv(mine)["lr-SGD"].drop_nulls().to_list() == [0.125, 0.0625]
-    assert the_record(tmp_path / "runs").run["identity"]["training"]["optimizer"]["init_args"]["lr"] == 0.125
+    assert the_record(tmp_path / "runs").run.identity.training["optimizer"]["init_args"]["lr"] == 0.125
 
 
 def wait_for(condition, seconds=240):
@@ -171,9 +171,9 @@ def test_stopped_training_goes_on_from_its_last_epoch(spawn, warm, bench_argumen
     assert done.returncode == 0, done.stderr
     record = the_record(tmp_path / "runs")
     assert "training goes on from" in (record.path / "run.log").read_text()
-    assert record.run["made"]["epochs"] == 3
+    assert record.run.made.epochs == 3
     assert warm(*whole).returncode == 0
-    assert the_record(tmp_path / "whole").run["counts_sha256"] == record.run["counts_sha256"]
+    assert the_record(tmp_path / "whole").run.counts_sha256 == record.run.counts_sha256
 
 
 def finished_lines(runs):
@@ -191,7 +191,7 @@ def test_stopped_evaluation_loses_nothing(spawn, warm, bench_arguments, run_argu
     record = the_record(tmp_path / "runs")
     assert "evaluation: 20 of 40 episodes are left" in (record.path / "run.log").read_text()
     assert warm(*run_arguments("prototype", tmp_path / "whole", *more)).returncode == 0
-    assert the_record(tmp_path / "whole").run["counts_sha256"] == record.run["counts_sha256"]
+    assert the_record(tmp_path / "whole").run.counts_sha256 == record.run.counts_sha256
 
 
 @pytest.mark.slow
@@ -238,4 +238,4 @@ def test_every_method_runs_and_stands_in_one_table(warm, bench_arguments, tmp_pa
 def test_half_precision_runs(warm, bench_arguments, tmp_path):
     done = warm(*bench_arguments("emat", tmp_path / "runs", "--trainer.precision=bf16-mixed"))
     assert done.returncode == 0, done.stderr
-    assert the_record(tmp_path / "runs").run["identity"]["precision"] == "bf16-mixed"
+    assert the_record(tmp_path / "runs").run.identity.precision == "bf16-mixed"

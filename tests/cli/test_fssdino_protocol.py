@@ -48,7 +48,7 @@ def test_real_photos_are_tested_tabled_and_drawn(warm, tmp_path, real_data):
     assert len(records) == len(METHODS) and len({record.manifest_sha256 for record in records}) == 1
     for record in records:
         expected = by_definition(record, index)
-        assert {name: record.run["scores"][name] for name in expected} == pytest.approx(expected, abs=1e-9)
+        assert {name: record.run.scores[name] for name in expected} == pytest.approx(expected, abs=1e-9)
         shown = f"{expected['mIoU']:.2f} .* {expected['FB-IoU-classes']:.2f} "
         name = record.path.name.partition("-")[0]
         assert re.search(rf"(?m)^{name} +{shown}", done.stdout)
@@ -95,7 +95,7 @@ def test_a_trained_method_with_coarse_masks_is_tested_and_explained(warm, tmp_pa
     assert done.returncode == 0, done.stderr
     masks = json.loads((out / "explain.json").read_text())["masks"]
     assert set(masks) == {"1/8", "1/16", "1/32", "final"}
-    assert masks["final"] == {name: record.run["scores"][name] for name in ("mIoU", "FB-IoU-classes")}
+    assert masks["final"] == {name: record.run.scores[name] for name in ("mIoU", "FB-IoU-classes")}
 
 
 @pytest.mark.slow

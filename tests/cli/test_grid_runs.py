@@ -39,7 +39,7 @@ def test_a_grid_runs_what_is_missing_and_goes_past_failures(fsbench, warm, grid,
     (scores,) = (line.split() for line in done.stdout.splitlines() if "2 of 2" in line)
     assert " ".join(scores).endswith("1 of 4 2 of 2 – – –"), scores
     records = find_records(tmp_path / "runs")
-    assert sorted(record.run["identity"]["seed"] for record in records) == [0, 1]
+    assert sorted(record.run.identity.seed for record in records) == [0, 1]
     assert [len(list((r.path / "rows").iterdir())) for r in records] == [2, 2]  # one by class, for the loggers
     before = [(r.path / "run.json").stat().st_mtime_ns for r in records]
     again = warm("grid", good, *runs, "--run")
@@ -54,7 +54,7 @@ def test_submitit_runs_cells_in_jobs_of_their_own(fsbench, grid, tmp_path):
                    "--set", "timeout_min=10")  # fmt: skip
     assert done.returncode == 1 and "training ended without a validation" in done.stderr, done.stderr
     (record,) = find_records(tmp_path / "runs")
-    assert record.run["identity"]["method"]["name"] == "prototype"
+    assert record.run.identity.method.name == "prototype"
     assert list((tmp_path / "runs/.grid/submitit").glob("*_submitted.pkl"))  # it was a job of submitit
 
 

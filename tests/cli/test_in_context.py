@@ -98,7 +98,7 @@ def test_training_free_methods_are_tabled_and_drawn_under_each_protocol_on_real_
         for record in of_protocol:
             assert set((record.episodes["void"] + record.episodes["valid"]).to_list()) == {side**2}
             assert record.episodes.filter(pl.col("slot") == 1)["gt"].min() > 0  # the query shows the class
-            assert re.search(rf"(?m)^{_name(record)} +{record.run['scores']['mIoU']:.2f} ", block)
+            assert re.search(rf"(?m)^{_name(record)} +{record.run.scores['mIoU']:.2f} ", block)
     figure = tmp_path / "figure.png"
     done = warm("explain", *(str(record.path) for record in of_protocol), "--figure", str(figure))
     assert done.returncode == 0 and figure.stat().st_size > 10_000, done.stderr
@@ -166,7 +166,7 @@ def test_methods_stand_beside_each_other_under_each_protocol(warm_process, small
     found = {}
     for record in find_records(tmp_path / "runs"):
         task = {name: record.header[name] for name in INCONTEXT}
-        found.setdefault(record.run["identity"]["method"]["name"], []).append(task)
+        found.setdefault(record.run.identity.method.name, []).append(task)
         sizes = set((record.episodes["void"] + record.episodes["valid"]).to_list())
         assert (sizes == {1024**2}) == (task["protocol"] == "incontext"), (record.path.name, sizes)
         ways, anything = record.episodes.filter(pl.col("slot") > 0), record.episodes.filter(pl.col("slot") == 0)

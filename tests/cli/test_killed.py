@@ -99,8 +99,8 @@ def evaluated(episodes: int) -> When:
 def same(record: Record, whole: Record) -> None:
     assert record.path.name == whole.path.name
     for key in ("identity", "scores", "presence", "counts_sha256"):
-        assert record.run[key] == whole.run[key]
-    assert record.run["made"].get("validation_mIoU") == whole.run["made"].get("validation_mIoU")
+        assert getattr(record.run, key) == getattr(whole.run, key)
+    assert record.run.made.validation_mIoU == whole.run.made.validation_mIoU
     assert record.episodes.equals(whole.episodes)  # scores and region measures, too
     for name in ("manifest.jsonl", "predictions.png", "config.yaml", "identity.json"):
         ours, theirs = ((r.path / name).read_text(errors="replace") for r in (record, whole))

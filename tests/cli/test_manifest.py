@@ -108,7 +108,7 @@ def test_a_run_on_a_manifest_of_a_file_is_the_run_that_draws_it(build, warm, ben
     first = warm(*bench_arguments("prototype", tmp_path / "runs", "--manifest", str(tmp_path / "fold{fold}.jsonl")))
     assert first.returncode == 0, first.stderr
     (record,) = find_records(tmp_path / "runs")
-    assert record.run["identity"]["manifest_sha256"] == read_manifest(path).sha256
+    assert record.run.identity.manifest_sha256 == read_manifest(path).sha256
     assert record.manifest.header["protocol"] == "hsnet" and "-hsnet-fold0-1way2shot-" in record.path.name
     frame = record.episodes.filter(pl.col("slot") == 1)
     assert (frame["void"] + frame["valid"]).unique().to_list() == [128 * 128]  # metrics at the input size

@@ -65,7 +65,7 @@ def test_example_method_runs_from_the_command_line(fsbench, bench_arguments, tmp
     done = fsbench(*bench_arguments("nearest", "runs"))
     assert done.returncode == 0, done.stderr
     (record,) = find_records(tmp_path / "runs")
-    assert record.path.name.startswith("nearest-") and 0 < record.run["scores"]["mIoU"] < 100
+    assert record.path.name.startswith("nearest-") and 0 < record.run.scores["mIoU"] < 100
     assert "nearest" in done.stdout
 
 

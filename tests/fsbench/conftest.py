@@ -18,7 +18,8 @@ from fsbench.protocols.base import load_protocol
 from fsbench.protocols.classification import classification_episodes
 from fsbench.protocols.draw import draw_manifest
 from fsbench.records.predictions import SOFT_SIDE, Keep, encode, write_predictions
-from fsbench.records.record import Record, to_frame, write_record
+from fsbench.records.record import Record, to_frame
+from tests.fsbench.runs import written
 
 
 def ramp(ways: int) -> torch.Tensor:
@@ -72,7 +73,7 @@ def make(blocks_folder, tmp_path):
         predictions = write_predictions(folder, kept, to_frame(rows, manifest), keep, attends)
         if predictions is not None:
             run["predictions"] = predictions
-        return write_record(folder, run, to_frame(rows, manifest))
+        return written(folder, to_frame(rows, manifest), **run)
 
     return make
 
@@ -105,6 +106,6 @@ def classified(tmp_path):
         }  # fmt: skip
         cost = {"trainable_parameters": 0, "episodes_per_second": 1.0, "peak_mib": 1.0}
         run = {"id": method, "identity": identity, "presence": "predicted", "cost": cost}
-        return write_record(folder, run, to_frame(rows, manifest))
+        return written(folder, to_frame(rows, manifest), **run)
 
     return make

@@ -5,7 +5,8 @@ import pytest
 from fsbench.config.compose import shipped_settings
 from fsbench.episodes.manifest import read_manifest
 from fsbench.paths import REPOSITORY
-from fsbench.records.record import Record, to_frame, write_record
+from fsbench.records.record import Record, to_frame
+from tests.fsbench.runs import written
 
 FROZEN = REPOSITORY / "benchmarks/manifests/pascal"
 EMAT = {"name": "emat", "type": "emat", "support_side": 20, "learning_rate": 1e-3, "presence_weight": 0.1}
@@ -67,6 +68,6 @@ def official(tmp_path):
         manifest.write(folder / "manifest.jsonl")
         run = run_of(manifest.header, method, backbone, weights, identity)
         run["identity"]["manifest_sha256"] = manifest.sha256
-        return write_record(folder, {"id": folder.name} | run, to_frame(rows, manifest))
+        return written(folder, to_frame(rows, manifest), **run)
 
     return make

@@ -42,6 +42,7 @@ from fsbench.records.checked_jsonl import checked_line
 from fsbench.records.journal import Journal
 from fsbench.records.predictions import SOFT_SIDE, read_predictions, write_predictions
 from fsbench.records.record import Record
+from tests.fsbench.runs import some_run
 
 PIXELS = np.random.RandomState(0).randint(0, 255, (9, 12, 3)).astype(np.uint8)
 
@@ -159,7 +160,9 @@ def _parquet() -> bytes:
 
 
 def _read_record(path: Path) -> None:
-    Record(path.parent, {"counts_sha256": "0", "identity": {}}).episodes  # noqa: B018
+    record = Record(path.parent, some_run())
+    record.__dict__["header"] = {"class_ids": [1], "way": 1}
+    record.episodes  # noqa: B018
 
 
 def _counted() -> pl.DataFrame:
@@ -181,7 +184,7 @@ def _predictions() -> bytes:
 
 
 def _read_predictions(path: Path) -> None:
-    record = Record(path.parent, {"predictions": {"kept": "soft", "sha256": sha256_file(path)}})
+    record = Record(path.parent, some_run(predictions={"kept": "soft", "sha256": sha256_file(path)}))
     record.__dict__["episodes"] = _counted()
     stored = read_predictions(record)
     assert stored is not None

@@ -93,7 +93,7 @@ def test_a_training_in_two_tasks_is_requeued_and_cancelled_and_goes_on(slurm, wa
     assert slurm.state(job) == "COMPLETED", log.read_text()
     record = the_record(runs)
     equal(record, the_record(whole))
-    assert record.run["provenance"]["processes"] == 2
+    assert record.run.provenance.processes == 2
     alone = warm_process.call(training(tmp_path / "alone", 1, *pauses), tmp_path, environment)
     assert alone.returncode == 0 and the_record(tmp_path / "alone").path.name == record.path.name
 

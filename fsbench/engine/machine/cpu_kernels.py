@@ -99,7 +99,7 @@ def kernels_of_run(
 
 def kernels_of_record(record: Record | None) -> KernelName:
     """Return the kernels that a finished run names, where they are to be had here, else torch's default."""
-    stated = ((record.run.get("provenance") or {}) if record else {}).get("cpu_kernels")
+    stated = record.run.provenance.cpu_kernels if record else None
     return "onednn" if stated == "onednn" and onednn_problem() is None else "default"
 
 

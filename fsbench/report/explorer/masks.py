@@ -78,7 +78,7 @@ def run_masks(
         stored = read_predictions(record)
         if stored is not None:
             stored.check_pixels()
-            meaning = record.run["predictions"].get("attention", "")
+            meaning = record.run.predictions.attention if record.run.predictions else ""
             return MethodMasks(stored, attention_meaning=meaning, frame=_frame(record))
         reason = "the run kept no predictions"
     except RecordError as error:

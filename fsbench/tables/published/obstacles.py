@@ -8,8 +8,8 @@ from fsbench.protocols.classification import OFFICIAL_CLASS_SIZE
 from fsbench.records.description import ON_TRUST, printed
 from fsbench.records.grouping import fold_of
 from fsbench.records.record import Record
+from fsbench.records.run import AUTHORS, OTHER_RUN, UNTRAINED, BackboneSettings, Identity, Training, Weights
 from fsbench.records.task import CLASSIFICATION, SEGMENTATION
-from fsbench.records.training import AUTHORS, OTHER_RUN, UNTRAINED, Training, training_of
 from fsbench.tables.published.scores import UNSTATED_TRAINING, PaperSettings, PublishedScore, frozen
 
 OFFICIAL_IMAGE_SIZE = 224
@@ -41,28 +41,28 @@ def why_not_comparable(record: Record, published: PublishedScore) -> list[str]:
     """
     reasons = [published.doubt] if published.doubt else []
     reasons += _task(record, published)
-    header, identity, paper = record.header, record.run["identity"], published.made_with
+    header, identity, paper = record.header, record.run.identity, published.made_with
     if header["protocol"] != published.protocol:  # whatever else of the test differs follows from that
         reasons.append(f"protocol {header['protocol']} instead of {published.protocol}")
     else:
         reasons += _TESTS[record.task.name](record, published)
-    reasons += _backbone(identity["backbone"], published)
+    reasons += _backbone(identity.backbone, published)
     if paper is None:
         return [*reasons, "the settings behind the reported score are not on file"]
     reasons += _image_and_numbers(identity, paper, "")
-    reasons += _method(identity["method"], published, paper)
+    reasons += _method(identity.method.as_json(), published, paper)
     if record.task is SEGMENTATION:
-        reasons += _training(training_of(record), published, paper)
-        if record.run.get("checkpoint_variant") == ON_TRUST:
+        reasons += _training(record.run.origin_of_weights, published, paper)
+        if record.run.checkpoint_variant == ON_TRUST:
             reasons.append("variant of the authors' checkpoint taken on trust")
     else:
-        reasons += printed(record.run.get("remarks", ()))
+        reasons += printed(record.run.remarks)
     return list(dict.fromkeys(reasons))
 
 
 def same_method(record: Record, published: PublishedScore) -> bool:
     """Return True if a run's method has the class and the options that a reported score's has."""
-    method = record.run["identity"]["method"]
+    method = record.run.identity.method.as_json()
     return published.kind == method.get("type") and all(
         _is_option(frozen(method.get(key)), value) for key, value in published.options
     )
@@ -91,24 +91,24 @@ def _task(record: Record, published: PublishedScore) -> list[str]:
     return reasons
 
 
-def _backbone(backbone: Mapping[str, str], published: PublishedScore) -> list[str]:
+def _backbone(backbone: BackboneSettings, published: PublishedScore) -> list[str]:
     reasons = []
-    if backbone["name"] not in published.backbones:
+    if backbone.name not in published.backbones:
         theirs = " or ".join(published.backbones) or published.backbone
-        reasons.append(f"backbone {backbone['name']} instead of {theirs}")
-    if backbone["weights"].startswith(("random", "unofficial")):
-        reasons.append(f"the backbone's weights are {backbone['weights'].split()[0]}")
-    if dtype := backbone.get("cache_dtype"):
-        reasons.append(f"features kept in {dtype} instead of float32")
+        reasons.append(f"backbone {backbone.name} instead of {theirs}")
+    if backbone.weights.startswith(("random", "unofficial")):
+        reasons.append(f"the backbone's weights are {backbone.weights.split()[0]}")
+    if backbone.cache_dtype != "float32":
+        reasons.append(f"features kept in {backbone.cache_dtype} instead of float32")
     return reasons
 
 
-def _image_and_numbers(identity: Mapping[str, Any], paper: PaperSettings, where: str) -> list[str]:
+def _image_and_numbers(made: Identity | Training, paper: PaperSettings, where: str) -> list[str]:
     """Compare image size, precision and TF32; `where` is "" for a test and " of the training"."""
-    tf32 = [None if on is None else "on" if on else "off" for on in (identity.get("tf32"), paper.tf32)]
+    tf32 = [None if on is None else "on" if on else "off" for on in (made.tf32, paper.tf32)]
     return [
-        *_differs(f"image size{where}", identity.get("image_size"), paper.image_size or OFFICIAL_IMAGE_SIZE),
-        *_differs(f"precision{where}", _precision(identity.get("precision")), _precision(paper.precision)),
+        *_differs(f"image size{where}", made.image_size, paper.image_size or OFFICIAL_IMAGE_SIZE),
+        *_differs(f"precision{where}", _precision(made.precision), _precision(paper.precision)),
         *_differs(f"TF32{where}", *tf32),
     ]
 
@@ -131,15 +131,16 @@ def _word(value: Any) -> str:
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _training(training: Training, published: PublishedScore, paper: PaperSettings) -> list[str]:
+def _training(weights: Weights, published: PublishedScore, paper: PaperSettings) -> list[str]:
     """Compare the training of a run's weights with the paper's; the authors' checkpoint is the paper's."""
-    if training.origin == AUTHORS:
+    training = weights.training
+    if weights.origin == AUTHORS:
         return []
-    if training.origin is None:
+    if weights.origin is None:
         return ["checkpoint's origin not recorded"]
-    if training.origin == UNTRAINED:
+    if weights.origin == UNTRAINED:
         return ["nothing was trained"]
-    if not training.stated:
+    if training is None:
         return ["training of the checkpoint not recorded"]
     settings = training.settings
     reasons = [
@@ -162,10 +163,9 @@ def _training(training: Training, published: PublishedScore, paper: PaperSetting
     reasons += [f"another {key} than the method's" for key in ("optimizer", "lr_scheduler") if settings.get(key)]
     if not str(settings.get("base_lists")).startswith("official"):
         reasons.append(f"training lists are {settings.get('base_lists', 'not recorded')} instead of official")
-    if training.origin != OTHER_RUN:  # one configuration has both training and test
+    if weights.origin != OTHER_RUN:  # one configuration has both training and test
         return reasons
-    trained = {"image_size": training.image_size, "precision": training.precision, "tf32": training.tf32}
-    reasons += _image_and_numbers(trained, paper, " of the training")
+    reasons += _image_and_numbers(training, paper, " of the training")
     return reasons + _method(training.method, published, paper)
 
 
@@ -174,7 +174,7 @@ def _segmentation_test(record: Record, published: PublishedScore) -> list[str]:
     reasons = _differs("setting", header["setting"], published.setting)
     if header["empty"] != protocol.empty_queries:
         reasons.append(f"queries {'are never' if protocol.empty_queries else 'may be'} empty")
-    annotation = record.run["identity"].get("support_annotation", "mask")
+    annotation = record.run.identity.support_annotation
     reasons += _differs("support annotation", annotation, published.annotation)
     reasons += _differs("episodes", header["requested"], published.episodes or header["official_episodes"])
     seed = protocol.seed if published.seed is None else published.seed

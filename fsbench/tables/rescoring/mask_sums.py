@@ -49,7 +49,8 @@ def mask_sums(record: Record, open_truth: Callable[[Record], Truth]) -> MaskSums
         file = sha256_file(record.path / FILE)
     except OSError:
         return _measured(record, open_truth)  # says what is missing
-    source = [record.run.get("predictions"), file, record.run["identity"].get("files_sha256"), own_resolution(record)]
+    stated = record.run.predictions and record.run.predictions.as_json()
+    source = [stated, file, record.run.identity.files_sha256, own_resolution(record)]
     key = [MASK_SUMS_VERSION, "mask sums", source]
 
     def compute() -> dict[str, Any]:

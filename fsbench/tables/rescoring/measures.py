@@ -60,7 +60,7 @@ def measure(record: Record, metrics: Collection[str], open_truth: Callable[[Reco
     missing: dict[str, str] = {}
     boundary = presence = pixels = None
     if PRESENCE in metrics:
-        if record.run["presence"] == "predicted":
+        if record.run.presence == "predicted":
             presence = _presence_sums(record.episodes)
         else:
             missing[PRESENCE] = "the method does not score presence"

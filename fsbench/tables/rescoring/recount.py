@@ -27,7 +27,7 @@ LARGEST_SIDE = 4096
 
 def input_resolution(record: Record) -> int:
     """Return the side of the images that the run's method saw. Raises RecordError where the record does not tell."""
-    side = record.run["identity"].get("image_size")
+    side = record.run.identity.image_size
     if not side or side > LARGEST_SIDE:
         raise RecordError(f"run.json has the image size {side}; expected a side from 1 to {LARGEST_SIDE}")
     return int(side)
@@ -94,6 +94,6 @@ def recount(record: Record, truth: Truth, resolution: int) -> "pl.DataFrame":
     changed = frame.drop(REGIONS, strict=False).with_columns(
         pl.Series(name, counts[:, column], pl.Int64) for column, name in enumerate(COUNTS)
     )
-    if record.run["presence"] == "predicted":
+    if record.run.presence == "predicted":
         return changed
     return changed.with_columns(decided=pl.col("pred") + pl.col("pred_void") > 0)

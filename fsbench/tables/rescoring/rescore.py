@@ -153,7 +153,7 @@ def _views_of_protocol(record: Record, own: Protocol, target: Protocol, recounts
         found.append(View(label, target.void, undefined=reason, resolution=side))
     if reason and target.void != own.void:
         found.append(View(f"only void: {target.void}", target.void))
-    if record.run["presence"] == "predicted":
+    if record.run.presence == "predicted":
         found.append(View(f"only presence: {target.presence}", own.void, from_mask=True))
     return found
 

@@ -1,36 +1,30 @@
 """Bundles of made records, of several data sets, methods and cards."""
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fsbench.episodes.manifest import read_manifest
 from fsbench.exchange.bundle import write_bundle
 from fsbench.exchange.card import check_card
 from fsbench.records.record import Record
 from tests.fsbench.exchange.test_bundle import CARD
+from tests.fsbench.runs import rewrite
 
 
 def finished(record: Record, dataset: str | None = None, year: str = "2024", **run: Any) -> Record:
     """Complete a made record: an id, the scores that follow from its counts, a year, and the name of a data set."""
-    manifest = read_manifest(record.path / "manifest.jsonl")
-    if dataset is not None:
-        manifest = replace(manifest, header={**manifest.header, "dataset": dataset})
-        manifest.write(record.path / "manifest.jsonl")
-        record.run["identity"]["manifest_sha256"] = manifest.sha256
+    header = {} if dataset is None else {"dataset": dataset}
     scores = record.task.statistics(record.episodes, record.header).scores()
-    record.run.update(
+    return rewrite(
+        record,
+        header=header,
         id=record.path.name,
         scores={name: float(value[0]) for name, value in scores.items()},
         provenance={"finished": f"{year}-02-03T04:05:06+00:00"},
         **run,
     )
-    (record.path / "run.json").write_text(json.dumps(record.run))
-    return record
 
 
 @pytest.fixture

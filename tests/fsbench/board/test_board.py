@@ -3,7 +3,6 @@
 import html
 import re
 import shutil
-from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 
@@ -13,11 +12,11 @@ from fsbench.board.ranking import rank_rows
 from fsbench.board.rows import build_rows
 from fsbench.board.site import MARK
 from fsbench.cli.main import main
-from fsbench.episodes.manifest import read_manifest
 from fsbench.records.record import find_records
 from fsbench.tables.table import build_blocks
 from tests.fsbench.board.conftest import finished
-from tests.fsbench.exchange.test_bundle import edit, rewrite
+from tests.fsbench.exchange.test_bundle import altered, edit
+from tests.fsbench.runs import changed, rewrite
 
 HOSTILE = '</th><script>alert(1)</script>"><img src=x onerror=alert(2)>'
 BIBTEX = "@inproceedings{good2024,\n  title = {A {Good} <b>Method</b>},\n  year = {2024}\n}"
@@ -106,11 +105,7 @@ def test_other_episodes_are_compared_by_intervals(make, hand_in, tmp_path):
 
 def reseeded(record):
     """Complete a record whose manifest states another seed of the test, hence has another hash."""
-    manifest = read_manifest(record.path / "manifest.jsonl")
-    manifest = replace(manifest, header={**manifest.header, "seed": 5})
-    manifest.write(record.path / "manifest.jsonl")
-    record.run["identity"]["manifest_sha256"] = manifest.sha256
-    return finished(record)
+    return finished(rewrite(record, header={"seed": 5}))
 
 
 def test_a_row_is_cited_and_its_bundle_downloaded(site, tmp_path):
@@ -149,9 +144,9 @@ def test_bundles_that_are_none_are_said_with_a_reason(make, hand_in, tmp_path, c
     good = hand_in("good", [finished(make("good", fold)) for fold in BOTH])
     folder = tmp_path / "bundles"
     better = shutil.copy(good, folder / "better.fsb")
-    rewrite(Path(better), edit("run.json", scores={"mIoU": 101.0}), relist=True)
-    rewrite(Path(shutil.copy(good, folder / "changed.fsb")), edit("run.json", scores={"mIoU": 101.0}))
-    rewrite(Path(shutil.copy(good, folder / "outside.fsb")), lambda c: c.update({"../../x": b""}))
+    altered(Path(better), edit("run.json", scores={"mIoU": 101.0}), relist=True)
+    altered(Path(shutil.copy(good, folder / "changed.fsb")), edit("run.json", scores={"mIoU": 101.0}))
+    altered(Path(shutil.copy(good, folder / "outside.fsb")), lambda c: c.update({"../../x": b""}))
     (folder / "text<b>.fsb").write_text("no zip")
     (folder / "folder.fsb").mkdir()
     (folder / "link.fsb").symlink_to(good)
@@ -190,9 +185,7 @@ def test_a_run_in_two_bundles_is_one_row(make, hand_in, tmp_path):
 
 
 def test_names_are_words(make, hand_in, tmp_path):
-    record = make("m", 0)
-    record.run["identity"]["method"]["name"] = HOSTILE + "\u202e"
-    record.run["identity"]["backbone"]["name"] = HOSTILE
+    record = changed(make("m", 0), {"method": {"name": HOSTILE + "\u202e"}, "backbone": {"name": HOSTILE}})
     hand_in("x", [finished(record, dataset=HOSTILE, remarks=[HOSTILE])], backbone_data=HOSTILE)
     assert board(tmp_path, "--strict") == 0
     for page in (tmp_path / "site").rglob("*.html"):
@@ -251,23 +244,17 @@ def test_a_board_among_its_bundles_is_passed_over(make, hand_in, tmp_path, capsy
     assert b"twice" not in pages[1]["board.log"]
 
 
-@pytest.mark.parametrize("changed", [{"folds": 1}, {"official_episodes": 24}])
-def test_another_number_of_folds_or_official_episodes_is_another_test(changed, make, hand_in, tmp_path):
+@pytest.mark.parametrize("header", [{"folds": 1}, {"official_episodes": 24}])
+def test_another_number_of_folds_or_official_episodes_is_another_test(header, make, hand_in, tmp_path):
     hand_in("whole", [finished(make("whole", fold)) for fold in BOTH])
-    record = make("part", 0)
-    manifest = read_manifest(record.path / "manifest.jsonl")
-    manifest = replace(manifest, header={**manifest.header, **changed})
-    manifest.write(record.path / "manifest.jsonl")
-    record.run["identity"]["manifest_sha256"] = manifest.sha256
-    hand_in("part", [finished(record)])
+    hand_in("part", [finished(rewrite(make("part", 0), header=header))])
     assert board(tmp_path, "--strict") == 0
     whole, part = (cells(table_rows(tmp_path / "site")[name]) for name in ("whole", "part"))
     assert [rank for _, rank in whole.values()] == ["1 of 1"] and not whole.keys() & part.keys()
 
 
 def test_names_stay_within_their_value_of_bibtex(make, hand_in, tmp_path):
-    record = make("m", 0)
-    record.run["identity"]["method"]["name"] = "x}, note = {y"
+    record = changed(make("m", 0), {"method": {"name": "x}, note = {y"}})
     hand_in("x", [finished(record)])
     assert board(tmp_path, "--strict") == 0
     (page,) = (tmp_path / "site/rows").iterdir()

@@ -5,6 +5,7 @@ import pytest
 from fsbench.cli.main import main
 from tests.fsbench.board.conftest import finished
 from tests.fsbench.report.test_in_browser import opened
+from tests.fsbench.runs import changed
 
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)>'
 pytestmark = pytest.mark.slow
@@ -19,7 +20,7 @@ def site(make, hand_in, tmp_path):
         for dataset, quality in (("pascal", first), ("coco", second)):
             for fold in (0, 1):
                 record = make("m", fold, quality, shot=1 if dataset == "pascal" else 2)
-                record.run["identity"]["method"]["name"] = name
+                record = changed(record, {"method": {"name": name}})
                 records.append(finished(record, dataset, year))
         hand_in(f"{number}", records, trials=trials, supervision=["boxes"] if name == "two" else ["masks"])
     assert main(["board", str(tmp_path / "bundles"), "--out", str(tmp_path / "site"), "--strict"]) == 0

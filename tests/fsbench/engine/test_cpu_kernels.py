@@ -17,6 +17,7 @@ from fsbench.predict.settings import stored_kernels
 from fsbench.records.record import Record, read_record
 from fsbench.records.run_directory import RunDirectory
 from tests.fsbench.engine.test_training_steps import experiment as training_experiment
+from tests.fsbench.runs import some_run
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 INFO = "processor\t: 0\nvendor_id\t: {}\nmodel name\t: A Processor @ 2 GHz\n\nprocessor\t: 1\nvendor_id\t: other\n"
@@ -131,8 +132,8 @@ def test_a_run_of_onednn_does_not_go_on_without(tmp_path, no_onednn):
 
 
 def test_a_record_without_the_entry_is_of_torchs_default(tmp_path):
-    assert kernels_of_record(None) == kernels_of_record(Record(tmp_path, {})) == "default"
-    assert kernels_of_record(Record(tmp_path, {"provenance": {"cpu_kernels": "onednn"}})) == "onednn"
+    assert kernels_of_record(None) == kernels_of_record(Record(tmp_path, some_run())) == "default"
+    assert kernels_of_record(Record(tmp_path, some_run(provenance={"cpu_kernels": "onednn"}))) == "onednn"
 
 
 def experiment(blocks_folder, runs, *more, **request):
@@ -146,11 +147,11 @@ def test_the_record_names_the_kernels_and_its_identity_does_not(blocks_folder, t
     scores = {}
     for name, asked in runs.items():
         record = run(asked)
-        assert record.run["provenance"]["cpu_kernels"] == asked.method.backbone.cpu_kernels == name
+        assert record.run.provenance.cpu_kernels == asked.method.backbone.cpu_kernels == name
         assert f"kernels of the frozen network on the CPU: {name}\n" in (record.path / "run.log").read_text()
         again = load_run(record.path)
         assert again.method.backbone.cpu_kernels == name and not asked.method.state_dict()
-        scores[name] = record.run["scores"]["mIoU"]
+        scores[name] = record.run.scores["mIoU"]
     assert scores["onednn"] == pytest.approx(scores["default"], abs=1e-3)
 
 
@@ -171,17 +172,17 @@ def test_a_run_that_goes_on_keeps_its_kernels(blocks_folder, tmp_path, monkeypat
     second = experiment(blocks_folder, tmp_path, "--data.eval_batch_size=1", cpu_kernels="default")
     record = run(second)
     assert record.path == first.folder and calls == ["onednn"] * 4
-    assert record.run["provenance"]["cpu_kernels"] == "onednn"
+    assert record.run.provenance.cpu_kernels == "onednn"
     log = (record.path / "run.log").read_text()
     assert "evaluation: 1 of 3 episodes are left" in log
     assert "the run was begun with these, and default would be others here" in log
-    assert read_record(record.path).run["provenance"]["cpu_kernels"] == "onednn"
+    assert read_record(record.path).run.provenance.cpu_kernels == "onednn"
 
 
 def test_a_forced_repetition_chooses_anew(blocks_folder, tmp_path):
-    assert run(experiment(blocks_folder, tmp_path, cpu_kernels="onednn")).run["provenance"]["cpu_kernels"] == "onednn"
+    assert run(experiment(blocks_folder, tmp_path, cpu_kernels="onednn")).run.provenance.cpu_kernels == "onednn"
     again = run(experiment(blocks_folder, tmp_path, cpu_kernels="default", force=True))
-    assert again.run["provenance"]["cpu_kernels"] == "default"
+    assert again.run.provenance.cpu_kernels == "default"
 
 
 def test_half_precision_has_no_onednn(blocks_folder, tmp_path):
@@ -199,8 +200,8 @@ def test_a_predictor_takes_the_kernels_of_the_run_that_its_checkpoint_lies_in(tm
     (folder / "checkpoints").mkdir(parents=True)
     best = folder / "checkpoints" / "best.ckpt"
     assert stored_kernels(best, None) == stored_kernels(None, None) == "default"
-    content = {"id": "run", "identity": {}, "cost": {}, "counts_sha256": "0", "provenance": {"cpu_kernels": "onednn"}}
-    (folder / "run.json").write_text(json.dumps(content))
+    content = some_run(provenance={"cpu_kernels": "onednn"})
+    (folder / "run.json").write_text(json.dumps(content.as_json()))
     (folder / "episodes.parquet").touch()
     assert stored_kernels(best, None) == "onednn"
     assert stored_kernels(best, "coco") == "default"

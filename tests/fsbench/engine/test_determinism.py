@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from fsbench.engine.machine.determinism import set_determinism, unordered_kernels
-from fsbench.records.record import Record
 from fsbench.records.task import ALLOWED
 from fsbench.tables.table import build_blocks
+from tests.fsbench.runs import changed
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_a_table_says_so(make):
     record = make("m", 0)
     assert not any("no fixed order" in note for note in build_blocks([record])[0].notes)
     of = {"made": {"unordered_kernels": ["a"]}, "provenance": {"unordered_kernels": ["b", "c"]}}
-    (block,) = build_blocks([Record(record.path, record.run | of)])
+    (block,) = build_blocks([changed(record, **of)])
     said = [note for note in block.notes if "no fixed order" in note]
     assert said == [
         "m: a add in no fixed order, so training it again gives other weights",

@@ -68,9 +68,9 @@ def demo_like(tmp_path_factory):
 
 def test_what_is_kept_changes_no_figure_and_no_name(runs_of_prototype):
     soft, none = runs_of_prototype("soft"), runs_of_prototype("none")
-    assert soft.path.name == none.path.name and soft.run["counts_sha256"] == none.run["counts_sha256"]
-    assert soft.run["identity"] == none.run["identity"] and soft.run["scores"] == none.run["scores"]
-    assert soft.run["predictions"]["kept"] == "soft" and "predictions" not in none.run
+    assert soft.path.name == none.path.name and soft.run.counts_sha256 == none.run.counts_sha256
+    assert soft.run.identity == none.run.identity and soft.run.scores == none.run.scores
+    assert soft.run.predictions.kept == "soft" and "predictions" not in none.run.as_json()
     assert not (none.path / FILE).exists() and read_predictions(none) is None
     for record in (soft, none):
         assert (record.path / "predictions.png").is_file() and not (record.path / "evaluation").exists()
@@ -83,8 +83,8 @@ def test_what_is_kept_changes_no_figure_and_no_name(runs_of_prototype):
         label_map = stored.label_map(episode)
         assert label_map.max() > 0
     assert (soft.path / FILE).stat().st_size < 5 * 16 * 1024
-    assert json.loads((soft.path / "run.json").read_text())["predictions"] == soft.run["predictions"]
-    assert np.isfinite(soft.run["scores"]["mIoU"])
+    assert json.loads((soft.path / "run.json").read_text())["predictions"] == soft.run.predictions.as_json()
+    assert np.isfinite(soft.run.scores["mIoU"])
 
 
 @pytest.fixture
@@ -299,8 +299,8 @@ def test_the_explorer_takes_stored_predictions_where_there_are_any(runs_of_proto
 
 def test_attention_is_kept_with_its_meaning_and_is_the_same_when_predicted_again(runs_of):
     kept, again = runs_of("insid3", "soft"), runs_of("insid3", "none")
-    assert kept.run["predictions"]["attention"] == INSID3.attention_meaning
-    assert kept.run["counts_sha256"] == again.run["counts_sha256"]
+    assert kept.run.predictions.attention == INSID3.attention_meaning
+    assert kept.run.counts_sha256 == again.run.counts_sha256
     stored = read_predictions(kept)
     masks = [run_masks(record, [1, 3], "m, fold 0", [], lambda line: None) for record in (kept, again)]
     assert [of_run.attention_meaning for of_run in masks] == [INSID3.attention_meaning] * 2

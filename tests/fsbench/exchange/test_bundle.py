@@ -16,6 +16,7 @@ from fsbench.exchange.bundle import LISTING, unpacked, write_bundle
 from fsbench.exchange.card import CHOICES, check_card
 from fsbench.exchange.verify import verify
 from fsbench.records.record import counts_sha256, read_record
+from tests.fsbench.runs import rewrite
 
 CARD = {
     "novel_pixels": "unlabelled", "supervision": ["masks"], "backbone_data": "ImageNet-1k",
@@ -26,9 +27,7 @@ CARD = {
 def with_scores(record):
     """Give a record of the fixture an id, and scores that follow from its counts."""
     scores = record.task.statistics(record.episodes, record.header).scores()
-    record.run.update(id=record.path.name, scores={name: float(value[0]) for name, value in scores.items()})
-    (record.path / "run.json").write_text(json.dumps(record.run))
-    return record
+    return rewrite(record, id=record.path.name, scores={name: float(value[0]) for name, value in scores.items()})
 
 
 @pytest.fixture
@@ -38,7 +37,7 @@ def bundle(make, tmp_path) -> Path:
     return tmp_path / "results.fsb"
 
 
-def rewrite(bundle: Path, change, relist: bool = False) -> Path:
+def altered(bundle: Path, change, relist: bool = False) -> Path:
     """Write the entries of a bundle again after `change(contents)`; `relist` states the new hashes."""
     with zipfile.ZipFile(bundle) as archive:
         contents = {name: archive.read(name) for name in archive.namelist()}
@@ -112,10 +111,11 @@ def recount(change):
         record = read_record(folder)
         frame = change(record.episodes)
         scores = record.task.statistics(frame, record.header).scores()
-        record.run.update(counts_sha256=counts_sha256(frame), scores={n: float(v[0]) for n, v in scores.items()})
+        scored = {name: float(value[0]) for name, value in scores.items()}
+        rewrite(record, counts_sha256=counts_sha256(frame), scores=scored)
         frame.write_parquet(folder / "episodes.parquet")
         contents[f"{name}/episodes.parquet"] = (folder / "episodes.parquet").read_bytes()
-        contents[f"{name}/run.json"] = json.dumps(record.run).encode()
+        contents[f"{name}/run.json"] = (folder / "run.json").read_bytes()
 
     return changed
 
@@ -143,7 +143,7 @@ another_class = recount(
 )
 def test_a_changed_run_with_new_hashes_is_found_out(bundle, change, words, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    rewrite(bundle, change, relist=True)
+    altered(bundle, change, relist=True)
     assert main(["verify", str(bundle)]) == 1
     out = capsys.readouterr().out
     (line,) = [line for line in out.splitlines() if line.startswith("  failed")]
@@ -178,7 +178,7 @@ def relist(**values):
     ],
 )
 def test_what_is_no_bundle_is_refused(bundle, change, words, tmp_path):
-    rewrite(bundle, change)
+    altered(bundle, change)
     before = sorted(path.name for path in tmp_path.iterdir())
     with pytest.raises(RecordError, match="is no bundle") as refused, unpacked(bundle):
         pytest.fail("it was unpacked")

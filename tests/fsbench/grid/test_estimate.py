@@ -3,14 +3,14 @@
 from fsbench.grid.estimate import Estimates
 from fsbench.grid.layout import duration
 from tests.fsbench.grid.cells import cell_of
+from tests.fsbench.runs import changed
 
 
 def test_costs_come_from_the_runs_that_are_most_alike(make):
     def record(seconds, speed, **task):
         made = make("prototype", 0, **task)
-        made.run["made"] = {"training_seconds": seconds}
-        made.run["cost"] = {"episodes_per_second": speed, "peak_mib": 100.0 * speed}
-        return made
+        cost = {"trainable_parameters": 0, "episodes_per_second": speed, "peak_mib": 100.0 * speed}
+        return changed(made, made={"training_seconds": seconds}, cost=cost)
 
     estimates = Estimates(
         [record(100, 2), record(300, 4), record(900, 8, way=2), record(0, 16, training={"checkpoint_sha256": "a"})]
@@ -31,12 +31,14 @@ def test_costs_come_from_the_runs_that_are_most_alike(make):
 def test_trials_tell_how_fast_a_cell_is_tested_but_not_how_long_it_is_trained(make):
     """The runs that are known are trials of one that trains and of one that does not."""
     fast = {"max_epochs": 1, "limit_train_batches": 4}
-    records = [make(method, 0, episodes=20, training=training) for method, training in
-               (("emat", fast), ("prototype", {"base_lists": "x"}))]  # fmt: skip
-    for record, made in zip(records, ({"training_seconds": 40.0}, {}), strict=True):
-        record.run["made"] = made
-        record.run["cost"] = {"episodes_per_second": 4.0, "peak_mib": 10.0}
-    estimates = Estimates(records)
+    cost = {"trainable_parameters": 0, "episodes_per_second": 4.0, "peak_mib": 10.0}
+    estimates = Estimates(
+        changed(make(method, 0, episodes=20, training=training), made=made, cost=cost)
+        for method, training, made in (
+            ("emat", fast, {"training_seconds": 40.0}),
+            ("prototype", {"base_lists": "x"}, {}),
+        )
+    )
 
     def of(method, **more):
         cost = estimates.estimate(cell_of(method, "pascal", 0, 1, 1, None, 0, **more))

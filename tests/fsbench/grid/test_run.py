@@ -7,6 +7,7 @@ import pytest
 from fsbench.grid.plan import PlannedRun
 from fsbench.grid.run import last_lines, progress_text, run_missing
 from tests.fsbench.grid.cells import cell_of
+from tests.fsbench.runs import some_run
 
 
 class Pretended:
@@ -73,8 +74,7 @@ def test_a_folder_that_is_no_longer_the_cells_is_looked_up_again(tmp_path, monke
 
     monkeypatch.setattr("fsbench.grid.run.run_folder", now)
     (tmp_path / "now-0").mkdir()
-    record = {"id": "now-0", "identity": {}, "cost": {}, "counts_sha256": "x"}
-    (tmp_path / "now-0/run.json").write_text(json.dumps(record))
+    (tmp_path / "now-0/run.json").write_text(json.dumps(some_run().as_json()))
     (tmp_path / "now-0/episodes.parquet").touch()
     (tmp_path / "now-2").mkdir()
     (tmp_path / "now-2/run.json").write_text("{")

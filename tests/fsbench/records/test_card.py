@@ -10,16 +10,16 @@ import pytest
 from fsbench.cli.main import main
 from fsbench.exchange.card import Card
 from fsbench.records.card import ALLOWED, NOT_STATED, Cards, StatedCard
-from fsbench.records.record import Record
 from fsbench.tables.formats import render
 from fsbench.tables.table import build_blocks
 from fsbench.weights.table import backbone_data
+from tests.fsbench.runs import changed
 
 TRAINED = {"max_epochs": 3, "validation": "base"}
 
 
 def card_of(record, **run):
-    return Cards().of_run(Record(record.path, record.run | run))
+    return Cards().of_run(changed(record, **run))
 
 
 def test_entries_and_values_are_those_of_a_bundles_card():
@@ -58,8 +58,8 @@ def test_what_a_record_tells(make):
 
 def test_random_weights_saw_nothing(make):
     record = make("prototype", 0)
-    identity = record.run["identity"] | {"backbone": {"name": "dinov2_vits14", "weights": "random (seed 0)"}}
-    random = Cards(backbone_data()).of_run(Record(record.path, record.run | {"identity": identity}))
+    identity = {"backbone": {"name": "dinov2_vits14", "weights": "random (seed 0)"}}
+    random = Cards(backbone_data()).of_run(changed(record, identity))
     assert random.backbone_data == "none: random weights"
     assert Cards(backbone_data()).of_run(record).backbone_data == NOT_STATED
 

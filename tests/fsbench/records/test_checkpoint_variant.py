@@ -1,7 +1,6 @@
 """Whether an authors' checkpoint states its variant: told by the experiment, and by the notes under a table."""
 
 import json
-from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +12,7 @@ from fsbench.engine.experiment import Experiment
 from fsbench.errors import CheckpointError
 from fsbench.records.description import ON_TRUST, STATED_VARIANT, notes
 from methods.cst import cst_learner
+from tests.fsbench.runs import changed
 
 
 @pytest.fixture
@@ -46,6 +46,6 @@ def test_the_run_says_whether_the_variant_is_stated(experiment):
 def test_a_table_notes_what_is_taken_on_trust(make):
     record = make("cst", 0)
     for variant, count in ((ON_TRUST, 1), (STATED_VARIANT, 0), (None, 0)):
-        lines = notes([replace(record, run=record.run | {"checkpoint_variant": variant})])
+        lines = notes([changed(record, checkpoint_variant=variant)])
         assert sum("does not state its variant" in line for line in lines) == count
     assert notes([record]) == lines  # of a record without the entry

@@ -1,15 +1,14 @@
 """The notes under a table print a bounded part of what a record says of itself."""
 
-from dataclasses import replace
-
 from fsbench.records.description import notes
+from tests.fsbench.runs import changed
 
 
 def test_a_flood_of_remarks_is_shortened_with_a_count(make):
     record = make("m", 0)
     remarks = ["x" * 9000, *(f"remark {i}" for i in range(500))]
     kernels = {"unordered_kernels": [f"kernel{i}" for i in range(500)]}
-    flooded = replace(record, run=record.run | {"remarks": remarks, "provenance": kernels})
+    flooded = changed(record, remarks=remarks, provenance=kernels)
     flooded.__dict__["header"] = record.header | {"dropped_classes": list(range(500))}
     lines = notes([flooded])
     assert max(map(len, lines)) < 500 and len(lines) < len(notes([record])) + 25
@@ -23,22 +22,22 @@ def test_a_flood_of_remarks_is_shortened_with_a_count(make):
 
 def test_classes_that_are_left_out_have_names(make):
     record = make("m", 0)
-    lacking = replace(record, run=record.run | {"dropped_classes": ["blue", "red"]})
+    lacking = changed(record, dropped_classes=["blue", "red"])
     lacking.__dict__["header"] = record.header | {"dropped_classes": [3, 1]}
     assert "classes left out for want of images (DROP_SMALL): red, blue" in notes([lacking])
-    lacking.run["dropped_classes"] = []  # of an older record
-    assert "classes left out for want of images (DROP_SMALL): 1, 3" in notes([lacking])
+    older = changed(lacking, dropped_classes=...)
+    assert "classes left out for want of images (DROP_SMALL): 1, 3" in notes([older])
 
 
 def test_what_is_short_is_printed_whole(make):
     record = make("m", 0)
     remarks = [f"{i}" * 20 for i in range(10, 25)]
-    lines = notes([replace(record, run=record.run | {"remarks": remarks})])
+    lines = notes([changed(record, remarks=remarks)])
     assert [line for line in lines if line.startswith("m: ")] == [f"m: {remark}" for remark in remarks]
 
 
 def test_a_method_that_is_told_more_than_others_is_named(make):
     record = make("m", 0)
-    told = replace(record, run=record.run | {"identity": record.run["identity"] | {"support_annotation": "all_ways"}})
+    told = changed(record, {"support_annotation": "all_ways"})
     line = "m is told what a support shows of the episode's other ways; others are told its own alone"
     assert line in notes([told]) and line not in notes([record])

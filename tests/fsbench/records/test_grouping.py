@@ -6,15 +6,15 @@ import pytest
 
 from fsbench.records.grouping import variants
 from fsbench.records.record import Record
+from tests.fsbench.runs import some_run
 
 
 def record(fold: int, part: str, sha256: str | None) -> Record:
     """A run whose method or data set is a class of a file with this content."""
     file = {} if sha256 is None else {"file_sha256": sha256}
-    identity = {"method": {"name": "mine"}, "dataset": {"name": "d"}, "fold": fold, "manifest_sha256": f"{fold}",
-                "training": None}  # fmt: skip
+    identity = {"method": {"name": "mine"}, "dataset": {"name": "d"}, "fold": fold, "manifest_sha256": f"{fold}"}
     identity[part] = identity[part] | file
-    made = Record(Path(str(fold)), {"id": f"mine-{fold}-{sha256}", "identity": identity})
+    made = Record(Path(str(fold)), some_run(identity, id=f"mine-{fold}-{sha256}"))
     made.__dict__["header"] = {"fold": fold}
     return made
 

@@ -15,8 +15,9 @@ from fsbench.errors import RecordError
 from fsbench.files import sha256_file
 from fsbench.records.journal import PREDICTION, Journal
 from fsbench.records.predictions import FILE, SOFT_SIDE, encode, read_predictions, write_predictions
-from fsbench.records.record import read_record, to_frame, write_record
+from fsbench.records.record import read_record, to_frame
 from tests.fsbench.records.test_record import manifest, result
+from tests.fsbench.runs import changed, written
 
 ID = "ab" * 32
 
@@ -44,8 +45,8 @@ def finished(folder, keep="soft", episodes=4, attends=False):
     writer.close()
     frame = to_frame(journal.rows(), manifest(episodes, 2))
     stated = write_predictions(folder, journal.predictions(), frame, keep, "of a test" if attends else "")
-    run = {"id": "run", "identity": {}, "cost": {}, "predictions": stated}
-    write_record(folder, run, frame)
+    manifest(episodes, 2).write(folder / "manifest.jsonl")
+    written(folder, frame, {"manifest_sha256": manifest(episodes, 2).sha256}, predictions=stated)
     return read_record(folder)
 
 
@@ -63,7 +64,7 @@ def test_stored_predictions_are_those_that_were_made(tmp_path, keep):
 
 def test_attention_is_kept_with_its_meaning_and_leaves_all_else_as_it_is(tmp_path):
     attends, plain = finished(tmp_path / "attends", attends=True), finished(tmp_path / "plain")
-    assert attends.run["predictions"]["attention"] == "of a test" and "attention" not in plain.run["predictions"]
+    assert attends.run.predictions.attention == "of a test" and not plain.run.predictions.attention
     stored = read_predictions(attends)
     assert (stored.has_attention, read_predictions(plain).has_attention) == (True, False)
     for index in range(4):
@@ -100,7 +101,7 @@ def test_an_episode_of_a_journal_without_a_word_on_attention_is_evaluated_again(
 
 def test_nothing_is_kept_where_nothing_is_asked_for(tmp_path):
     record = finished(tmp_path / "run", "none")
-    assert record.run["predictions"] is None and read_predictions(record) is None
+    assert record.run.predictions is None and read_predictions(record) is None
     (tmp_path / "run" / FILE).write_bytes(b"of an earlier start")
     assert write_predictions(tmp_path / "run", [], record.episodes, "none") is None
     assert not (tmp_path / "run" / FILE).exists()
@@ -169,7 +170,7 @@ def damaged(record, change):
     elif change:
         file.write_bytes(change)
     sha256 = sha256_file(file) if change else "0" * 64
-    return replace(record, run=record.run | {"predictions": {"kept": "soft", "sha256": sha256}})
+    return changed(record, predictions={"kept": "soft", "sha256": sha256})
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

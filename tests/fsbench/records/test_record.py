@@ -16,6 +16,7 @@ from fsbench.metrics.episodic import SegmentationResult, count
 from fsbench.metrics.regions import slot_regions
 from fsbench.records.journal import Journal
 from fsbench.records.record import counts_sha256, find_records, read_record, to_frame, write_record
+from tests.fsbench.runs import some_run, written
 
 
 def result(index, ways=1, regions=True):
@@ -37,7 +38,13 @@ def result(index, ways=1, regions=True):
 def manifest(count, ways=1):
     classes = tuple(range(1, ways + 1))
     episodes = tuple(Episode(i, f"q{i // 2}", 1, classes, (("s",),) * ways) for i in range(count))
-    return Manifest({"fold": 0, "class_ids": list(classes)}, episodes)
+    return Manifest({"fold": 0, "class_ids": list(classes), "class_names": {}}, episodes)
+
+
+def stored(folder, frame):
+    """Write the record of three episodes, with its manifest."""
+    manifest(3).write(folder / "manifest.jsonl")
+    return written(folder, frame, identity={"manifest_sha256": manifest(3).sha256})
 
 
 def rows(indices, ways=1):
@@ -65,7 +72,7 @@ def test_records_without_region_measures_stay_valid(tmp_path):
     assert counts_sha256(full.drop("rom", "rum")) == counts_sha256(full)
     folder = tmp_path / "run"
     folder.mkdir()
-    write_record(folder, {"id": "run", "identity": {}, "cost": {}}, full.drop("rom", "rum"))
+    stored(folder, full.drop("rom", "rum"))
     assert find_records(tmp_path)[0].episodes["tp"].to_list() == full["tp"].to_list()
     bare = to_frame([row for i in range(3) for row in result(i, regions=False).rows()], manifest(3))
     assert bare["rom"].null_count() == len(bare) and counts_sha256(bare) == counts_sha256(full)
@@ -93,7 +100,7 @@ def test_a_written_record_is_found_and_a_changed_one_refused(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
     assert read_record(folder) is None
-    write_record(folder, {"id": "run", "identity": {}, "cost": {}}, to_frame(rows(range(3)), manifest(3)))
+    stored(folder, to_frame(rows(range(3)), manifest(3)))
     (record,) = find_records(tmp_path)
     assert record.episodes["tp"].to_list() == to_frame(rows(range(3)), manifest(3))["tp"].to_list()
     record.episodes.with_columns(pl.col("tp") + 1).write_parquet(folder / "episodes.parquet")
@@ -109,7 +116,9 @@ def test_a_written_record_is_found_and_a_changed_one_refused(tmp_path):
 
 def test_a_run_is_complete_when_others_were_told_of_it(tmp_path):
     """Or could not be; one that is interrupted meanwhile is not complete."""
-    values = {"id": "run", "identity": {}, "cost": {}}
+    frame = to_frame(rows(range(3)), manifest(3))
+    run = some_run({"manifest_sha256": manifest(3).sha256}, counts_sha256=counts_sha256(frame))
+    manifest(3).write(tmp_path / "manifest.jsonl")
 
     told = []
 
@@ -120,20 +129,19 @@ def test_a_run_is_complete_when_others_were_told_of_it(tmp_path):
     def interrupt(record):
         raise KeyboardInterrupt
 
-    frame = to_frame(rows(range(3)), manifest(3))
     with pytest.raises(KeyboardInterrupt):
-        write_record(tmp_path, values, frame, [tell, interrupt])
+        write_record(tmp_path, run, frame, [tell, interrupt])
     assert find_records(tmp_path) == []
     with pytest.raises(ValueError, match="the network"):
-        write_record(tmp_path, values, frame, [tell, told.append])
+        write_record(tmp_path, run, frame, [tell, told.append])
     assert len(told) == 1
     (record,) = find_records(tmp_path)
-    assert record.run == values | {"counts_sha256": record.run["counts_sha256"]}
+    assert record.run == run
 
 
 def finished(folder, counts="x"):
     folder.mkdir()
-    (folder / "run.json").write_text(json.dumps({"id": "run", "identity": {}, "cost": {}, "counts_sha256": counts}))
+    (folder / "run.json").write_text(json.dumps(some_run(counts_sha256=counts).as_json()))
     (folder / "episodes.parquet").touch()
 
 
@@ -148,7 +156,7 @@ def test_a_damaged_run_json_is_named(tmp_path):
     with pytest.raises(RecordError, match=r"run.json is no JSON"):
         find_records(tmp_path)
     (tmp_path / "run.json").write_text('{"id": "x"}')
-    with pytest.raises(RecordError, match=r"run.json lacks cost, counts_sha256, identity"):
+    with pytest.raises(RecordError, match="lacks identity, presence, cost, counts_sha256; expected a whole record"):
         find_records(tmp_path)
 
 

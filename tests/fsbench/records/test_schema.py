@@ -12,6 +12,7 @@ from fsbench.episodes.manifest import read_manifest
 from fsbench.errors import RecordError
 from fsbench.records.record import Record, counts_sha256
 from fsbench.records.schema import check_counts_table
+from tests.fsbench.runs import rewrite
 
 
 def set_run(record: Record, *place: str, value: object) -> None:
@@ -33,13 +34,7 @@ def set_counts(record: Record, frame: pl.DataFrame) -> None:
 
 def set_header(record: Record, **values: object) -> None:
     """Write another header into the manifest, with all hashes made anew."""
-    path = record.path / "manifest.jsonl"
-    first = path.read_text().splitlines()[0]
-    manifest = read_manifest(path)
-    object.__setattr__(manifest, "header", json.loads(first) | values)
-    manifest.__dict__.pop("text", None), manifest.__dict__.pop("sha256", None)
-    manifest.write(path)
-    set_run(record, "identity", "manifest_sha256", value=manifest.sha256)
+    rewrite(record, header=values)
 
 
 DAMAGE = {
@@ -54,7 +49,10 @@ DAMAGE = {
     "a seed in words": (lambda r: set_run(r, "identity", "seed", value="one"), "identity.seed is 'one'"),
     "a score in words": (lambda r: set_run(r, "scores", value={"mIoU": "good"}), "scores.mIoU is 'good'"),
     "remarks that are no list": (lambda r: set_run(r, "remarks", value=3), "remarks is 3"),
-    "a run that is a list": (lambda r: (r.path / "run.json").write_text("[1]"), "run.json lacks"),
+    "a run that is a list": (
+        lambda r: (r.path / "run.json").write_text("[1]"),
+        "record of fsbench: the whole is [1], expected a mapping",
+    ),
     "nested JSON": (lambda r: (r.path / "run.json").write_text("[" * 100_000), "run.json"),
     "a fold in words": (lambda r: set_header(r, fold="first"), "fold is 'first'"),
     "a way that is true": (lambda r: set_header(r, way=True), "way is True"),
@@ -86,7 +84,7 @@ DAMAGE = {
         "more than 50 levels",
     ),
     "weights that are a number": (lambda r: set_run(r, "weights", value=5), "weights is 5"),
-    "weights of no origin": (lambda r: set_run(r, "weights", value={}), "weights.origin is missing"),
+    "weights of no origin": (lambda r: set_run(r, "weights", value={}), "lacks weights.origin"),
     "a batch in words": (
         lambda r: set_run(r, "identity", "training", value={"max_epochs": 1, "batch_size": "x", "processes": 1}),
         "identity.training.batch_size is 'x'",

@@ -9,7 +9,8 @@ from benchmarks.speed.load import PIXELS, drawn_result
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.manifest import Manifest
 from fsbench.metrics.episodic import SegmentationResult
-from fsbench.records.record import Record, to_frame, write_record
+from fsbench.records.record import Record, to_frame
+from tests.fsbench.runs import written
 
 COCO = (
     "person bicycle car motorcycle airplane bus train truck boat traffic_light fire_hydrant stop_sign "
@@ -56,7 +57,7 @@ def write_study(
             run = {"id": folder.name, "identity": identity, "presence": "predicted", "cost": cost}
             run["provenance"] = {"device": "cpu"}
             rows = [row for result in _results(manifest, fold, number, quality) for row in result.rows()]
-            records.append(write_record(folder, run, to_frame(rows, manifest)))
+            records.append(written(folder, to_frame(rows, manifest), **run))
             if epochs:
                 curve = folder / "curves" / "version_0" / "metrics.csv"
                 curve.parent.mkdir(parents=True)

@@ -25,6 +25,7 @@ from fsbench.report.site import MARK
 from fsbench.tables.formats import latex, render
 from fsbench.tables.layout import Sheet, shortened
 from fsbench.tables.table import build_blocks
+from tests.fsbench.runs import changed, rewrite
 
 CPU_INFO = Path("/proc/cpuinfo").is_file()
 HOSTILE = ["<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "__proto__", "</script><b>", "{{ 7*7 }}"]
@@ -71,7 +72,7 @@ def test_numbers_are_those_of_the_tables(report, tmp_path):
             assert (float(value) == pytest.approx(found[name, fold], abs=1e-4)) if value else (name, fold) not in found
     runs = (report / "study-1/runs.html").read_text()
     for record in records:
-        assert record.run["id"] in runs and record.manifest_sha256 in runs
+        assert record.run.id in runs and record.manifest_sha256 in runs
         assert html.escape(str(record.path)) in runs
     assert "half" in re.search(r'<p class="remark">(.*?)</p>', page)[1]  # has not the folds of the others
     assert {"comparison.csv", "comparison.tex", "table.tex", "sizes.svg", "classes.svg"} <= {
@@ -123,8 +124,8 @@ def test_best_worst_and_most_disagreeing_are_chosen():
 def test_the_lower_score_is_the_better_where_the_metric_says_so(make, tmp_path):
     for number, wrong in enumerate((12, 0, 6)):
         record = make(f"m{wrong}", 0, wrong=wrong, quality=1 + wrong // 6)
-        record.run["cost"]["trainable_parameters"] = 100 - number
-        (record.path / "run.json").write_text(json.dumps(record.run))
+        cost = record.run.cost.as_json() | {"trainable_parameters": 100 - number}
+        (record.path / "run.json").write_text(json.dumps(changed(record, cost=cost).run.as_json()))
     for metric in ("error", "ROM", "accuracy"):
         assert main(["report", str(tmp_path), "--out", str(tmp_path / "r"), "--metrics", metric, "--compare", "2"]) == 0
         page = (tmp_path / "r/study-1/index.html").read_text()
@@ -276,11 +277,7 @@ def test_classification_is_reported(classified, make, tmp_path, capsys):
 def test_a_refused_record_is_named(make, tmp_path, capsys):
     make("good", 0)
     old = make("old", 1)
-    manifest = old.manifest
-    changed = Manifest(manifest.header | {"protocol": "other"}, manifest.episodes)
-    changed.write(old.path / "manifest.jsonl")
-    old.run["identity"]["manifest_sha256"] = changed.sha256
-    (old.path / "run.json").write_text(json.dumps(old.run))
+    rewrite(old, header={"protocol": "other"})
     assert main(["report", str(tmp_path), "--out", str(tmp_path / "r"), "--gallery", "0"]) == 1
     assert f"left out: {old.path}: unknown protocol 'other'" in capsys.readouterr().err
 
@@ -307,17 +304,18 @@ def _spoil(folder):
 
     import polars as pl
 
-    from fsbench.episodes.manifest import Manifest, read_manifest
+    from fsbench.episodes.manifest import read_manifest
     from fsbench.records.record import read_record
 
     record = read_record(folder)
     old = read_manifest(folder / "manifest.jsonl")
     names = dict(zip(old.header["class_names"], HOSTILE, strict=False))
     bad = HOSTILE[1]
+    frame = record.episodes.with_columns(query=pl.lit(bad) + pl.col("query"))
     episodes = tuple(replace(e, query=bad + e.query, supports=tuple((bad,) for _ in e.supports)) for e in old.episodes)
     manifest = Manifest(old.header | {"class_names": names}, episodes)
     manifest.write(folder / "manifest.jsonl")
-    run = record.run
-    run["identity"]["manifest_sha256"] = manifest.sha256
-    run["identity"]["method"]["name"] = HOSTILE[0] + run["identity"]["method"]["name"]
-    write_record(folder, run, record.episodes.with_columns(query=pl.lit(bad) + pl.col("query")))
+    method = record.run.identity.method.as_json()
+    method["name"] = HOSTILE[0] + method["name"]
+    run = changed(record, {"manifest_sha256": manifest.sha256, "method": method}).run
+    write_record(folder, run, frame)

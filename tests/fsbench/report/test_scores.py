@@ -200,7 +200,7 @@ def test_a_plot_that_would_show_nothing_says_why():
 def test_only_the_methods_that_are_asked_for(study, tmp_path, capsys):
     records = study.records
     chosen = select_methods(records, ["good", "poor"])
-    assert {record.run["identity"]["method"]["name"] for record in chosen} == {"good", "poor"} and len(chosen) == 6
+    assert {record.run.identity.method.name for record in chosen} == {"good", "poor"} and len(chosen) == 6
     assert select_methods(records, []) == records
     with pytest.raises(SettingsError, match="no run of god; there are: fair, good, poor"):
         select_methods(records, ["god"])

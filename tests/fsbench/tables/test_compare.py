@@ -19,12 +19,13 @@ from fsbench.metrics.calibration import BINS
 from fsbench.metrics.count_table import episode_statistics
 from fsbench.metrics.scores import FROM_PREDICTIONS, ScoreStatistics
 from fsbench.records.predictions import read_predictions
-from fsbench.records.record import Record, write_record
+from fsbench.records.record import read_record
 from fsbench.tables.compare import compare, scores_in
 from fsbench.tables.compare_layout import to_sheet
 from fsbench.tables.formats import aligned
 from fsbench.tables.rescoring.measures import measure
 from fsbench.tables.subsets import SIZES
+from tests.fsbench.runs import written
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def three(make, tmp_path):
 
 
 def sums(folder):
-    frames = [(Record(path, json.loads((path / "run.json").read_text()))) for path in sorted(folder.iterdir())]
+    frames = [read_record(path) for path in sorted(folder.iterdir())]
     return [episode_statistics(record.episodes, record.manifest.class_ids, "background") for record in frames]
 
 
@@ -97,7 +98,7 @@ def test_by_size_and_class(three):
     assert [(x.fold, x.part) for x in classes] == [
         ("0", "red"), ("0", "green"), ("0", "blue"), ("1", "yellow"), ("1", "cyan"), ("1", "magenta"),
     ]  # fmt: skip
-    record = Record(three[1] / "0", json.loads((three[1] / "0/run.json").read_text()))
+    record = read_record(three[1] / "0")
     red = record.episodes.filter((pl.col("slot") > 0) & (pl.col("class_id") == 1))
     union = red["pred"] + red["gt"] - red["tp"] + red["pred_void"]
     assert classes[0].difference.scores[1] == pytest.approx(100 * red["tp"].sum() / union.sum())
@@ -114,7 +115,7 @@ def test_episodes_used_and_needed_by_plain_arithmetic(three):
     for fold in (0, 1):
         right = []
         for folder in three[:2]:
-            frame = Record(folder / str(fold), json.loads((folder / f"{fold}/run.json").read_text())).episodes
+            frame = read_record(folder / str(fold)).episodes
             ways = frame.filter(pl.col("slot") > 0)
             right.append((ways["present"] == ways["decided"]).to_numpy().astype(float))
         images = ways["query"].to_list()
@@ -131,7 +132,7 @@ def test_episodes_used_and_needed_by_plain_arithmetic(three):
     assert line.episodes == 24
     assert line.needed == pytest.approx(24 * ((1.959964 + 0.841621) * error / d) ** 2, rel=0.12)
     by_class = [x.episodes for x in found["class"]["accuracy"]]
-    record = Record(three[0] / "0", json.loads((three[0] / "0/run.json").read_text()))
+    record = read_record(three[0] / "0")
     counts = record.episodes.filter(pl.col("slot") > 0).group_by("class_id").agg(pl.col("episode").n_unique())
     assert by_class[:3] == counts.sort("class_id")["episode"].to_list()
 
@@ -192,9 +193,9 @@ def test_refusals(three, make, tmp_path, refusal):
 
 def test_other_label_maps_are_refused(three, refusal):
     path = three[1] / "0"
-    record = Record(path, json.loads((path / "run.json").read_text()))
-    changed = record.episodes.with_columns(gt=pl.col("gt") + 1)
-    write_record(path, record.run, changed)
+    record = read_record(path)
+    frame = record.episodes.with_columns(gt=pl.col("gt") + 1)
+    written(path, frame, **record.run.as_json())
     message = refusal(*three[:2])
     assert "have the same episodes but other label maps" in message
 

@@ -14,7 +14,7 @@ from fsbench.metrics.boundary import boundary_counts
 from fsbench.metrics.calibration import soft_mask_sums
 from fsbench.protocols.base import load_protocol
 from fsbench.records.predictions import FILE
-from fsbench.records.record import Record
+from fsbench.records.record import read_record
 from fsbench.tables.rescoring import mask_sums
 from fsbench.tables.rescoring.mask_sums import BOUNDARY, MASK_SUMS_VERSION, PIXELS, PRESENCE
 from fsbench.tables.rescoring.measures import measure
@@ -41,8 +41,7 @@ def measured(blocks_folder, monkeypatch):
 
     def make(record, *metrics):
         decoded.clear()
-        run = json.loads((record.path / "run.json").read_text())
-        return measure(Record(record.path, run), metrics or (BOUNDARY, PIXELS), open_truth), len(decoded)
+        return measure(read_record(record.path), metrics or (BOUNDARY, PIXELS), open_truth), len(decoded)
 
     return make
 

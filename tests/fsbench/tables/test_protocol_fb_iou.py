@@ -1,8 +1,6 @@
 """Under a protocol with an FB-IoU of its own, everything that nobody asks for other scores shows that one."""
 
-import json
 import re
-from dataclasses import replace
 
 import polars as pl
 import pytest
@@ -10,22 +8,16 @@ import pytest
 from benchmarks.protocols.finished import methods_table
 from fsbench.board.results import run_result
 from fsbench.cli.main import main
-from fsbench.episodes.manifest import read_manifest
 from fsbench.metrics.scores import METRICS
-from fsbench.records.record import read_record
 from fsbench.tables.compare import compare
 from fsbench.tables.rescoring.rescore import rescore
 from fsbench.tables.table import build_blocks
+from tests.fsbench.runs import rewrite
 
 
 def under_fssdino(record):
     """The record as of a run under fssdino."""
-    manifest = read_manifest(record.path / "manifest.jsonl")
-    manifest = replace(manifest, header={**manifest.header, "protocol": "fssdino", "version": 1})
-    manifest.write(record.path / "manifest.jsonl")
-    record.run["identity"]["manifest_sha256"] = manifest.sha256
-    (record.path / "run.json").write_text(json.dumps(record.run))
-    return read_record(record.path)
+    return rewrite(record, header={"protocol": "fssdino", "version": 1})
 
 
 def by_hand(record) -> float:

@@ -10,6 +10,7 @@ from fsbench.cli.main import main
 from fsbench.errors import RecordError
 from fsbench.protocols.base import load_protocol
 from fsbench.tables.rescoring.rescore import rescore, undefined
+from tests.fsbench.runs import changed
 
 FSCS, PFENET, HSNET, INCONTEXT = (load_protocol(name) for name in ("fscs", "pfenet", "hsnet", "incontext"))
 
@@ -69,7 +70,7 @@ def test_another_resolution_is_not_defined_and_void_alone_is(make):
 def test_stored_predictions_give_another_resolution(make):
     """At the input size; where they are not sound, the reason stands beside the usual one."""
     plain = make("m", 0, quality=2, spill=True)
-    record = replace(plain, run=plain.run | {"identity": plain.run["identity"] | {"image_size": 32}})
+    record = changed(plain, {"image_size": 32})
     asked = []
 
     def recount(of, side):
@@ -91,7 +92,7 @@ def test_stored_predictions_give_another_resolution(make):
     (group,) = rescore([record], HSNET, recount=refuse)
     line = by_figures(group)["metric of hsnet v1, same episodes"]
     assert line.undefined.endswith("evaluate again under hsnet; stored predictions: the run kept no predictions")
-    lacking = replace(plain, run=plain.run | {"identity": plain.run["identity"] | {"image_size": 10**9}})
+    lacking = changed(plain, {"image_size": 10**9})
     line = by_figures(rescore([lacking], HSNET, recount=recount)[0])["metric of hsnet v1, same episodes"]
     assert line.undefined.endswith("run.json has the image size 1000000000; expected a side from 1 to 4096")
 

@@ -11,9 +11,10 @@ from fsbench.episodes.episode import Episode
 from fsbench.episodes.manifest import Manifest
 from fsbench.metrics.confusion import COUNTS
 from fsbench.metrics.scores import METRICS
-from fsbench.records.record import Record, to_frame, write_record
+from fsbench.records.record import Record, to_frame
 from fsbench.tables.segmentation import ROW_VERSION
 from fsbench.tables.table import build_blocks
+from tests.fsbench.runs import written
 
 EXPECTED = Path(__file__).with_name("row_version.json")
 EPISODES, IMAGES, PIXELS = 40, 12, 1000
@@ -59,7 +60,7 @@ def record(folder: Path, fold: int) -> Record:
     manifest.write(path / "manifest.jsonl")
     cost = {"trainable_parameters": 1, "episodes_per_second": 1.0, "peak_mib": 1.0}
     run = {"id": f"run {fold}", "identity": identity, "presence": "predicted", "cost": cost}
-    return write_record(path, run, to_frame(rows, manifest))
+    return written(path, to_frame(rows, manifest), **run)
 
 
 def numbers(value, prefix=""):

@@ -22,6 +22,7 @@ from fsbench.tables.formats import FORMATS, render
 from fsbench.tables.subsets import ABSENT, SIZES
 from fsbench.tables.table import build_blocks
 from tests.conftest import CLASSES
+from tests.fsbench.runs import changed
 
 
 def lines(blocks):
@@ -77,7 +78,7 @@ def test_folds_of_different_data_are_never_averaged(make, blocks_folder, tmp_pat
     first, protocol = make("m", 0), load_protocol("fscs")
     manifest = draw_manifest(Folder(str(other)), protocol, EpisodeTask(1, episodes=24))
     second = make("m", 1)
-    second.run["identity"]["manifest_sha256"] = manifest.sha256
+    second = changed(second, {"manifest_sha256": manifest.sha256})
     manifest.write(second.path / "manifest.jsonl")
     blocks = build_blocks([first, Record(second.path, second.run)])
     assert [lines([block]) for block in blocks] == [[("m", "0")], [("m", "1")]]

@@ -69,7 +69,7 @@ def test_records_hold_what_plain_code_finds(experiment, plain_features):
     (block,) = build_blocks([record], trivial=True)
     found, chance = (row.scores["accuracy"] for row in block.rows)
     assert (found.value, found.low, found.high) == pytest.approx((mean, mean - half, mean + half))
-    assert chance.value == 20 and record.run["scores"] == pytest.approx({"accuracy": mean, "error": 100 - mean})
+    assert chance.value == 20 and record.run.scores == pytest.approx({"accuracy": mean, "error": 100 - mean})
     assert read_record(record.path).manifest == record.manifest
 
 

@@ -32,7 +32,7 @@ def thousandths(frame):
 
 def test_columns_are_the_records(explored, tmp_path):
     data = data_file(explored("--no-photos"), "data")
-    runs = {(run.run["identity"]["method"]["name"], run.header["fold"]): run for run in find_records(tmp_path)}
+    runs = {(run.run.identity.method.name, run.header["fold"]): run for run in find_records(tmp_path)}
     for number, name in enumerate(data["methods"]):
         tables = [runs[name, fold].episodes for fold in (0, 1)]
         assert data["iou"][number] == thousandths(tables[0]) + thousandths(tables[1])
@@ -62,9 +62,9 @@ def test_spread_counts_rightly_predicting_nothing_as_one():
 
 def test_masks_are_truth_and_prediction(explored, index, tmp_path):
     study = explored("--photo-side", "40")
-    data, records = data_file(study, "data"), {run.run["id"]: run for run in find_records(tmp_path)}
-    record = next(run for run in records.values() if run.run["id"].startswith(f"{data['methods'][1]}-1"))
-    file, quality = data_file(study, "masks-1-0"), int(record.run["id"].split("-")[2])
+    data, records = data_file(study, "data"), {run.run.id: run for run in find_records(tmp_path)}
+    record = next(run for run in records.values() if run.run.id.startswith(f"{data['methods'][1]}-1"))
+    file, quality = data_file(study, "masks-1-0"), int(record.run.id.split("-")[2])
     for place, episode in enumerate(record.manifest.episodes):
         expected = way_labels(index.label_map(episode.query), episode.classes)
         height, width, ways, void = file["truth"][place]["query"]
@@ -132,9 +132,9 @@ def test_runs_without_masks_and_data_have_numbers(make, tmp_path):
 
 def test_soft_masks_and_attention_are_those_that_were_kept(explored, tmp_path):
     study = explored("--no-photos")
-    data, runs = data_file(study, "data"), {run.run["id"]: run for run in find_records(tmp_path)}
+    data, runs = data_file(study, "data"), {run.run.id: run for run in find_records(tmp_path)}
     assert (data["soft"], data["attention"]) == (True, {str(data["methods"].index("m0")): ATTENDS})
-    record = next(run for run in runs.values() if run.run["id"].startswith("m0-1"))
+    record = next(run for run in runs.values() if run.run.id.startswith("m0-1"))
     stored, number = read_predictions(record), str(data["methods"].index("m0"))
     files = {layer: data_file(study, f"{layer}-1-0") for layer in ("soft", "attention")}
     assert (len(files["soft"]), len(files["attention"])) == (2, 1)

@@ -11,10 +11,11 @@ from fsbench.data.dataset import ClassificationIndex
 from fsbench.metrics.bootstrap import Interval
 from fsbench.metrics.classification import ClassificationResult
 from fsbench.protocols.classification import draw_classification_manifest
-from fsbench.records.record import Record, to_frame, write_record
+from fsbench.records.record import Record, to_frame
 from fsbench.tables.formats import FORMATS
 from fsbench.tables.published.match import match_published
 from fsbench.tables.published.scores import FOLDER
+from tests.fsbench.runs import written
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def classified(tmp_path):
             return Path(name)
 
     def make(
-        method, backbone="dino_vitb16", smallest=50, remarks=(), lists="derived", image_size=224, precision="32-true",
+        method, backbone="dino_vitb16", smallest=50, remarks=None, lists="derived", image_size=224, precision="32-true",
         **task,
     ) -> Record:  # fmt: skip
         settings = {"way": 20, "shot": 1, "queries": 15, "episodes": 2000, "seed": 0, "min_class_size": None} | task
@@ -54,8 +55,8 @@ def classified(tmp_path):
             "precision": precision, "tf32": False,
         }  # fmt: skip
         cost = {"trainable_parameters": 0, "episodes_per_second": 1.0, "peak_mib": 1.0}
-        run = {"id": folder.name, "identity": identity, "presence": "predicted", "cost": cost, "remarks": remarks}
-        return write_record(folder, run, to_frame(rows, manifest))
+        run = {"id": folder.name, "identity": identity, "presence": "predicted", "cost": cost, "remarks": remarks or []}
+        return written(folder, to_frame(rows, manifest), **run)
 
     return make
 

@@ -11,6 +11,7 @@ from fsbench.records.record import Record
 from fsbench.tables.published.match import match_published
 from fsbench.tables.published.obstacles import why_not_comparable
 from tests.fsbench.official_runs import EMAT, frozen_manifest, run_of
+from tests.fsbench.runs import some_run
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +109,7 @@ def test_each_difference_is_named(tested, reported, changes, expected):
     for key in ("which", "paper"):
         given.pop(key, None)
     variant = given.pop("variant", None)
-    record = Record(Path("a run"), run_of(header, **given) | {"checkpoint_variant": variant})
+    record = Record(Path("a run"), some_run(**run_of(header, **given), checkpoint_variant=variant))
     record.__dict__["header"] = header  # as if it were read
     assert why_not_comparable(record, paper) == expected
 

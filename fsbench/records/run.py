@@ -1,0 +1,292 @@
+"""The content of a finished run's `run.json`, which may come from anybody, as types.
+
+Fields stand in the order in which a run writes them. A field with a default is one that records of earlier versions, or
+of runs that have no such thing, lack; entries of later versions are kept under their names without a meaning.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from fsbench.errors import RecordError
+from fsbench.files.validation import first_problem
+
+DEEPEST = 50
+"""Levels of dicts and lists in a run.json; those of the suite have fewer than ten."""
+
+TRAINED_HERE = "trained here"
+AUTHORS = "the authors' checkpoint"
+OTHER_RUN = "another run"
+UNTRAINED = "nothing trained"
+"""Origins of a run's weights."""
+
+Text = Annotated[str, Field(max_length=1000)]
+Name = Annotated[str, Field(min_length=1, max_length=1000)]
+Remark = Annotated[str, Field(max_length=10_000)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Measure = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Entries(BaseModel):
+    """A group of entries; those that it does not know are kept."""
+
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the entries that were given, as the plain values that they were read from."""
+        return self.model_dump(exclude_unset=True)
+
+
+class OptimizerStep(Entries):
+    """The episodes (or images) of an optimiser step.
+
+    Attributes:
+        batch_size: of a process and a micro-batch where `processes` is there, else of the whole step.
+        division: how the step is divided, where that changes more than rounding.
+    """
+
+    batch_size: Count | None = None
+    processes: Count | None = None
+    accumulate_grad_batches: Count | None = None
+    max_epochs: int | None = None
+    division: dict[str, Any] | None = None
+
+
+def _checked_step(settings: dict[str, Any]) -> dict[str, Any]:
+    OptimizerStep.model_validate(settings)  # pydantic puts the place of `settings` before that of a problem
+    return settings
+
+
+TrainingSettings = Annotated[dict[str, Any], AfterValidator(_checked_step)]
+"""Settings of the trainer and of the training data by their own names, among them those of `OptimizerStep`; of weights
+from a checkpoint, its hash."""
+
+
+class MethodSettings(Entries):
+    """A method's name among the configuration files, its class's name in lower case, and its settings."""
+
+    name: Name
+    type: Text = ""
+
+
+class BackboneSettings(Entries):
+    """A backbone, its weights in words, and the type that its features are rounded to."""
+
+    name: Name
+    weights: Name
+    cache_dtype: Name = "float32"
+
+
+class Identity(Entries):
+    """Everything that can change the result of a run; the hash of these entries ends its folder's name."""
+
+    method: MethodSettings
+    backbone: BackboneSettings
+    dataset: dict[str, Any] = {}
+    fold: Count | None = None
+    image_size: Count | None = None
+    manifest_sha256: Name
+    files_sha256: Text | None = None
+    seed: int | None = None
+    precision: Name | int | None = None
+    tf32: bool | None = None
+    training: TrainingSettings | None
+    support_annotation: Name = "mask"
+
+
+class Training(Entries):
+    """The training behind a run's weights. None stands for what a record does not tell.
+
+    Attributes:
+        image_size, precision, tf32: of the training.
+        settings: of the trainer and of the training data, as in the identity of a run that trains.
+        method: settings of the method that was trained.
+        chosen_by: score by which the checkpoint was chosen.
+        episodes, official_episodes: number of validation episodes, and the protocol's.
+    """
+
+    image_size: Count | None = None
+    precision: Name | int | None = None
+    tf32: bool | None = None
+    settings: TrainingSettings = {}
+    method: dict[str, Any] = {}
+    chosen_by: Name | None = None
+    episodes: Count | None = None
+    official_episodes: Count | None = None
+
+    @property
+    def effective_batch(self) -> int | None:
+        """Episodes (or images) of an optimiser step, over all processes and micro-batches."""
+        step = OptimizerStep.model_validate(self.settings)
+        if step.batch_size is None or step.processes is None:
+            return step.batch_size
+        return step.batch_size * step.processes * (step.accumulate_grad_batches or 1)
+
+
+class TrainedOn(Entries):
+    """The data that another run's weights were trained on, with the number of its base classes."""
+
+    dataset: Name
+    fold: Count
+    protocol: Name | None = None
+    classes: Count | None = None
+
+
+class Weights(Entries):
+    """The weights of a run.
+
+    Attributes:
+        origin: TRAINED_HERE, AUTHORS, OTHER_RUN or UNTRAINED; None where an older record does not tell.
+        training: None where nothing was trained, or a checkpoint does not tell.
+        trained_on: None where the data are those of the run, or a checkpoint does not tell.
+    """
+
+    origin: Name | None
+    training: Training | None
+    trained_on: TrainedOn | None = None
+
+
+class Cost(Entries):
+    """Parameters, and what the evaluation took; None of an evaluation that had nothing left to do."""
+
+    trainable_parameters: Count
+    total_parameters: Count | None = None
+    evaluation_seconds: Measure | None = None
+    episodes_per_second: Measure | None
+    peak_mib: Measure | None
+
+
+class KeptPredictions(Entries):
+    """What is kept in `predictions.parquet`, the file's hash, and the meaning of its attention maps, if any."""
+
+    kept: Name = "none"
+    sha256: Name = ""
+    attention: Text = ""
+
+
+class TrainingOutcome(Entries):
+    """What the run's own training or calibration left; nothing where there was none."""
+
+    calibration: dict[str, Any] | None = None
+    checkpoint: Name | None = None
+    validation_mIoU: float | None = None
+    epochs: Count | None = None
+    ended_early: Any = None
+    step: dict[str, Any] | None = None
+    training_seconds: Measure | None = None
+    training_peak_mib: Measure | None = None
+    unordered_kernels: list[Name] = []
+
+
+class Provenance(Entries):
+    """Time, code, machine and kernels of the evaluation."""
+
+    finished: Text = ""
+    commit: Text | None = None
+    versions: dict[str, Any] = {}
+    python: Text = ""
+    device: Text = ""
+    processes: Count | None = None
+    threads: Count | None = None
+    cpu_kernels: Name | None = None
+    cache_dtype: Name | None = None
+    unordered_kernels: list[Name] = []
+    plug_ins: list[Any] = []
+
+
+class Run(Entries):
+    """A finished run, without its counts.
+
+    Attributes:
+        id: name of its folder.
+        identity: everything that can change its result.
+        checkpoint_sha256: of the checkpoint that was evaluated.
+        checkpoint_variant: whether an authors' checkpoint states its variant, see `fsbench.records.description`.
+        weights: None in an older record; `origin_of_weights` then tells what follows from the identity.
+        presence: rule by which a way counts as present.
+        scores: by their names.
+        augmented_episodes: number of episodes with augmented supports.
+        dropped_classes: names of classes that were left out for want of images.
+        remarks: what a reader of the scores must know.
+        cost: parameters, seconds and memory.
+        predictions: None where none are kept.
+        made: what training or calibration left.
+        provenance: time, code and machine.
+        counts_sha256: hash of the counts, see `fsbench.records.record.counts_sha256`.
+    """
+
+    id: Name
+    identity: Identity
+    checkpoint_sha256: Text | None = None
+    checkpoint_variant: Text | None = None
+    weights: Weights | None = None
+    presence: Name
+    scores: dict[str, float] = {}
+    augmented_episodes: Count = 0
+    dropped_classes: list[Name] = []
+    remarks: list[Remark] = []
+    cost: Cost
+    predictions: KeptPredictions | None = None
+    made: TrainingOutcome = TrainingOutcome()
+    provenance: Provenance = Provenance()
+    counts_sha256: Name
+
+    @property
+    def origin_of_weights(self) -> Weights:
+        """The weights as the record states them; of an older record, what follows from its identity.
+
+        That is neither a checkpoint's origin nor how a checkpoint was chosen.
+        """
+        if self.weights is not None:
+            return self.weights
+        settings = self.identity.training or {}
+        if "checkpoint_sha256" in settings:
+            return Weights(origin=None, training=None)
+        if "max_epochs" not in settings:  # None, or what a method is calibrated on
+            return Weights(origin=UNTRAINED, training=None)
+        training = Training(
+            image_size=self.identity.image_size,
+            precision=self.identity.precision,
+            tf32=self.identity.tf32,
+            settings=settings,
+            method=self.identity.method.as_json(),
+        )
+        return Weights(origin=TRAINED_HERE, training=training)
+
+
+def check_run(values: Any, file: Path) -> Run:
+    """Return the run of the plain values in the run.json `file`.
+
+    Raises RecordError that names entries that are missing, or the first with another type or range.
+    """
+    if _is_deeper(values, DEEPEST):
+        raise RecordError(
+            f"{file} is no record of fsbench: it has more than {DEEPEST} levels; remove the folder or run it again"
+        )
+    try:
+        return Run.model_validate(values)
+    except ValidationError as error:
+        problems = error.errors(include_url=False)
+        missing = [".".join(map(str, each["loc"])) for each in problems if each["type"] == "missing"]
+        if len(missing) == len(problems):
+            raise RecordError(
+                f"{file} lacks {', '.join(missing)}; expected a whole record of fsbench; remove the folder or run it "
+                "again"
+            ) from None
+        raise RecordError(
+            f"{file} is no record of fsbench: {first_problem(error, values)}; remove the folder or run it again"
+        ) from error
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Return whether dicts and lists stand in each other more than `levels` deep."""
+    layer = [value]
+    for _ in range(levels):
+        layer = [
+            inner
+            for each in layer
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+    return any(isinstance(each, dict | list) for each in layer)

@@ -1,0 +1,79 @@
+"""A run.json is read with types and given back as it was; what an older one lacks has a default."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fsbench.errors import RecordError
+from fsbench.records.run import OTHER_RUN, TRAINED_HERE, UNTRAINED, Run, check_run
+from tests.fsbench.runs import ENTRIES, some_run
+
+WHOLE = Path(__file__).parent / "run.json"
+"""A run of EMAT on the demo, as it was written before runs had types."""
+FILE = Path("run.json")
+
+
+def test_a_run_is_written_as_it_was():
+    """Every byte: the order of its entries, what is None and what is not there, and what a later version adds."""
+    text = WHOLE.read_text()
+    run = check_run(json.loads(text), FILE)
+    assert json.dumps(run.as_json(), indent=2) + "\n" == text
+    later = json.loads(text) | {"later": {"a": [1, None]}}
+    later["identity"]["method"] |= {"model_dump": 3, "__class__": None, "copy": [1]}
+    assert check_run(later, FILE).as_json() == later
+    assert Run.model_validate(run.as_json()) == run
+
+
+def test_the_parts_of_a_run_have_types():
+    run = check_run(json.loads(WHOLE.read_text()), FILE)
+    assert run.identity.method.name == "emat" and run.identity.method.as_json()["support_side"] == 8
+    assert run.identity.backbone.cache_dtype == "float32" and run.identity.support_annotation == "mask"
+    assert run.weights is not None and run.weights.origin == TRAINED_HERE and run.weights.training is not None
+    assert run.weights.training.effective_batch == run.weights.training.settings["batch_size"]
+    assert run.made.epochs == 2 and run.cost.peak_mib > 0 and run.provenance.processes == 1
+
+
+def test_what_an_older_record_lacks():
+    """The weights follow from the identity, as far as it tells."""
+    run = some_run()
+    assert (run.weights, run.predictions, run.checkpoint_variant, run.remarks, run.scores) == (None, None, None, [], {})
+    assert run.made.unordered_kernels == [] and run.provenance.device == "" and run.as_json() == ENTRIES
+    told = [
+        some_run({"training": training, "image_size": 32}).origin_of_weights
+        for training in (None, {"base_lists": "x"}, {"checkpoint_sha256": "0"}, {"max_epochs": 3, "batch_size": 5})
+    ]
+    assert [weights.origin for weights in told] == [UNTRAINED, UNTRAINED, None, TRAINED_HERE]
+    assert [weights.training is None for weights in told] == [True, True, True, False]
+    training = told[-1].training
+    assert training is not None and (training.image_size, training.effective_batch) == (32, 5)
+    stated = some_run({"training": {"max_epochs": 3}}, weights={"origin": OTHER_RUN, "training": None})
+    assert stated.origin_of_weights.origin == OTHER_RUN
+
+
+def test_the_batch_of_several_processes_is_that_of_all():
+    def batch(**settings):
+        weights = some_run({"training": {"max_epochs": 1, **settings}}).origin_of_weights
+        return weights.training.effective_batch
+
+    assert batch() is None and batch(batch_size=6) == 6
+    assert batch(batch_size=6, processes=2) == 12
+    assert batch(batch_size=6, processes=2, accumulate_grad_batches=None) == 12
+    assert batch(batch_size=6, processes=2, accumulate_grad_batches=4) == 48
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"cost": None}, "cost is None, expected a mapping"),
+        ({"cost": {"trainable_parameters": -1}}, "cost.trainable_parameters is -1"),
+        ({"provenance": {"finished": 3}}, "provenance.finished is 3, expected text"),
+        ({"id": ""}, "id is ''"),
+        ({"scores": {"mIoU": [1.0]}}, r"scores.mIoU is \[1.0\]"),
+        ({"later": json.loads("[" * 60 + "]" * 60)}, "more than 50 levels"),
+    ],
+)
+def test_a_run_that_is_none_is_refused_by_its_entry(entries, message):
+    with pytest.raises(RecordError, match=f"run.json is no record of fsbench: .*{message}") as refusal:
+        check_run(ENTRIES | entries, FILE)
+    assert "\n" not in str(refusal.value) and "again" in str(refusal.value)

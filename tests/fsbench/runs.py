@@ -1,0 +1,63 @@
+"""Runs and records with entries that are given, and others that do not matter."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from fsbench.records.record import Record, counts_sha256, write_record
+from fsbench.records.run import Run
+
+IDENTITY = {
+    "method": {"name": "m"},
+    "backbone": {"name": "b", "weights": "official x"},
+    "manifest_sha256": "0",
+    "training": None,
+}
+COST = {"trainable_parameters": 0, "episodes_per_second": 1.0, "peak_mib": 1.0}
+ENTRIES = {"id": "run", "identity": IDENTITY, "presence": "predicted", "cost": COST, "counts_sha256": "0"}
+"""The entries that every run has."""
+
+
+def some_run(identity: dict[str, Any] | None = None, **entries: Any) -> Run:
+    """Return a run with these entries; `identity` holds those of its identity."""
+    return Run.model_validate(ENTRIES | {"identity": _merged(IDENTITY, identity)} | entries)
+
+
+def changed(record: Record, identity: dict[str, Any] | None = None, **entries: Any) -> Record:
+    """Return the record with other entries, without those that are `...`; `identity` as of `some_run`."""
+    values = record.run.as_json()
+    values |= {"identity": _merged(values["identity"], identity)} | entries
+    other = Record(record.path, Run.model_validate({key: value for key, value in values.items() if value is not ...}))
+    other.__dict__.update({name: value for name, value in record.__dict__.items() if name not in ("path", "run")})
+    return other
+
+
+def rewrite(
+    record: Record, identity: dict[str, Any] | None = None, header: dict[str, Any] | None = None, **entries: Any
+) -> Record:
+    """Write a record with other entries and other ones of its manifest's header, and return it."""
+    identity = dict(identity or {})
+    if header:
+        manifest = replace(record.manifest, header={**record.manifest.header, **header})
+        manifest.write(record.path / "manifest.jsonl")
+        identity["manifest_sha256"] = manifest.sha256
+    run = changed(record, identity, **entries).run
+    (record.path / "run.json").write_text(json.dumps(run.as_json()))
+    return Record(record.path, run)
+
+
+def written(folder: Path, frame: pl.DataFrame, identity: dict[str, Any] | None = None, **entries: Any) -> Record:
+    """Write the record of a run with these entries and counts."""
+    run = some_run(identity, **{"id": folder.name} | entries | {"counts_sha256": counts_sha256(frame)})
+    return write_record(folder, run, frame)
+
+
+def _merged(identity: dict[str, Any], others: dict[str, Any] | None) -> dict[str, Any]:
+    """Return an identity with other entries; those of the method and the backbone one by one."""
+    return identity | {
+        key: identity[key] | value if isinstance(value, dict) and isinstance(identity.get(key), dict) else value
+        for key, value in (others or {}).items()
+    }
