@@ -51,6 +51,8 @@ METHODS = (
     "svm", "lp", "ridge", "protonet", "r2d2", "metaoptnet", "ft", "vpt", "lora", "ssf", "fort", "fort_lora",
     "fort_ssf", "insid3", "fssdino", "linear_probe_dense", "lora_probe_dense",
 )  # fmt: skip
+ALWAYS = ("emat", "cst", "dcama", "hsnet", "hmnet")
+"""One of each family that is trained, seconds each: `tests/methods` leaves to these checks what they see."""
 SMALL = ("width=32", "feature_side=16", "blocks=2", "states=4")
 LARGE = {
     "pspnet": ((), ("shapes", "truth", "gradients", "overfit")),
@@ -66,8 +68,9 @@ CROSSING = ("another-process", "memory")
 """Checks that start a process, or take many episodes."""
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method", [pytest.param(name, marks=() if name in ALWAYS else pytest.mark.slow) for name in METHODS]
+)
 def test_methods_keep_the_contract(method):
     extra = ["--model.epochs=1"] if method in ONE_EPOCH else ["--model.tuning_steps=1"] if "lora_p" in method else []
     subject = build_subject(method, extra=extra)

@@ -9,7 +9,6 @@ from datamodules.datasets.folder import Folder
 from datamodules.episodic import EpisodicDataModule
 from fsbench.backbones.pyramid_networks import PYRAMIDS, build_pyramid_network
 from fsbench.backbones.weight_files import state_digest
-from fsbench.data.batch import collate
 from fsbench.engine.checkpoint import convert, load_checkpoint
 from fsbench.errors import CheckpointError
 from methods.cst import CST
@@ -45,18 +44,13 @@ METHODS = {
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_results_do_not_depend_on_the_batch_or_on_what_came_before(name, data):
+def test_a_class_is_present_where_a_pixel_has_its_label(name, data):
     torch.manual_seed(0)
     method = METHODS[name]().eval()
-    singles = list(data.test_dataloader())
     with torch.no_grad():
-        alone = [method.validation_step(batch, 0)["results"][0] for batch in singles]
-        together = method.validation_step(collate(singles), 0)["results"]
-        method.backbone.cache.clear()
-        backwards = [method.validation_step(batch, 0)["results"][0] for batch in singles[::-1]][::-1]
-    for first, second, third in zip(alone, together, backwards, strict=True):
-        assert torch.equal(first.counts, second.counts) and torch.equal(first.counts, third.counts)
-        assert torch.equal(first.decided, first.counts[1:, 1] + first.counts[1:, 3] > 0)  # presence from the mask
+        for batch in data.test_dataloader():
+            (result,) = method.validation_step(batch, 0)["results"]
+            assert torch.equal(result.decided, result.counts[1:, 1] + result.counts[1:, 3] > 0)
 
 
 @pytest.mark.parametrize(("name", "first"), [("dcama", 0), ("hsnet", 1)])
@@ -69,22 +63,6 @@ def test_only_scales_that_are_read_are_kept(name, first, data):
         whole = method.backbone.encode(batch.pixels(0))
     assert method.backbone.cache.entry_bytes() == {"pyramid": sum(scale.nbytes for scale in whole[first:])}
     assert len(whole) == 4
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_a_training_step_lowers_the_loss(name, data):
-    torch.manual_seed(0)
-    method = METHODS[name]()
-    batch = next(iter(data.train_dataloader()))
-    optimiser = torch.optim.Adam(method.parameters(), 1e-3)
-    losses = []
-    for _ in range(8):
-        loss = method.loss(batch)["loss"]
-        losses.append(float(loss.detach()))
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    assert min(losses[4:]) < losses[0]
 
 
 @pytest.mark.parametrize("name", METHODS)
