@@ -14,6 +14,19 @@ from pathlib import Path
 
 from fsbench.terminal import one_line, print_error
 
+EXTRAS = {
+    "run": (
+        "cv2", "einops", "jsonargparse", "lightning", "safetensors", "scipy", "sklearn", "timm", "torch",
+        "torchmetrics", "torchvision",
+    ),
+    "plots": ("matplotlib",),
+    "explain": ("skimage",),
+    "lora": ("peft",),
+    "wandb": ("wandb",),
+    "slurm": ("submitit",),
+}  # fmt: skip
+"""Packages by the extra that brings them, as in `pip install 'fsbench[run]'`."""
+
 GOES_ON = "the same command goes on from here"
 """Words of stopped commands that have lost nothing."""
 
@@ -133,6 +146,8 @@ def describe(error: BaseException) -> str:
         told = re.search("No space left on device|Disk quota exceeded|File too large", str(cause))
         if told:  # by a library that has errors of its own
             return f"{told[0]}; {_MAKE_ROOM}"
+    if missing := missing_package(error):
+        return missing
     if lost := _lost_worker(chain):
         return lost
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error) or "OutOfMemory" in type(error).__name__:
@@ -142,6 +157,18 @@ def describe(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return _os_error(error)
     return f"{type(error).__name__}: {_first_line(error)}"
+
+
+def missing_package(error: BaseException) -> str:
+    """Return the line about a package of an extra that is not installed, which led to `error`; "" if there is none."""
+    for cause in _causes(error):
+        package = (
+            (getattr(cause, "name", None) or "").partition(".")[0] if isinstance(cause, ModuleNotFoundError) else ""
+        )
+        for extra, packages in EXTRAS.items():
+            if package in packages:
+                return f"this needs {package}, which is not installed; get it with: pip install 'fsbench[{extra}]'"
+    return ""
 
 
 def _lost_worker(chain: Sequence[BaseException]) -> str:

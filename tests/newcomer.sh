@@ -19,7 +19,7 @@ if [ -n "${3:-}" ]; then
   python3 -m pip --python environment/bin/python install --quiet --no-deps --no-index "$wheel"
   echo "$3" > "$(echo environment/lib/python*/site-packages)/others.pth"
 else
-  environment/bin/python -m pip install --quiet "$wheel"
+  environment/bin/python -m pip install --quiet "$wheel[run,plots]"
 fi
 PATH=$PWD/environment/bin:$PATH
 cd work

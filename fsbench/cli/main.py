@@ -7,7 +7,7 @@ from importlib import import_module
 
 from fsbench.cli import completion
 from fsbench.cli.parser import CommandLine, set_verbosity
-from fsbench.errors import GOES_ON, FsbenchError, SettingsError, SeveralErrors, describe, user_message
+from fsbench.errors import GOES_ON, FsbenchError, SettingsError, SeveralErrors, describe, missing_package, user_message
 from fsbench.paths import cache_size
 from fsbench.progress import shows_bar
 from fsbench.terminal import print_block, print_error, print_line
@@ -133,7 +133,7 @@ def _main(argv: Sequence[str] | None) -> int:
                 print_block(f"fsbench: error: {user_message(single)}", sys.stderr)
         else:
             where = "; ".join(getattr(error, "__notes__", ())) or "FSBENCH_TRACEBACK=1 shows where"
-            print_error(f"{describe(error)} ({where})")
+            print_error(missing_package(error) or f"{describe(error)} ({where})")
         return 2
     except KeyboardInterrupt:
         command, action = options.command, getattr(options, "action", "")

@@ -27,6 +27,11 @@ LEAST_SHARED_MEMORY = GIGABYTE // 4
 """Bytes of /dev/shm without which the loaders' workers run out of it."""
 
 OPTIONAL = {
+    "matplotlib": ("plots of report, compare --plot and explain", "pip install 'fsbench[plots]'"),
+    "scikit-image": ("masks of `fsbench explain`", "pip install 'fsbench[explain]'"),
+    "peft": ("LoRA of the fine-tuned classifiers", "pip install 'fsbench[lora]'"),
+    "submitit": ("fsbench grid --executor slurm", "pip install 'fsbench[slurm]'"),
+    "wandb": ("logging to Weights & Biases, sweeps", "pip install 'fsbench[wandb]'"),
     "numba": ("faster resizing, the same pixels", "pip install 'fsbench[fast]'"),
     "simplejpeg": ("faster decoding, the same pixels", "pip install 'fsbench[fast]'"),
     "starlette": ("the page of fsbench demo", "pip install 'fsbench[demo]'"),
@@ -38,6 +43,9 @@ OPTIONAL = {
     "causal-conv1d": ("HMNet's convolution on GPUs, the authors' kernel", "make cuda"),
 }
 """Packages that nothing needs: what each is for, and how to get it."""
+
+WITH_RUN = ({"extra": ""}, {"extra": "run"})
+"""Values for the marker of a requirement, with which those of what runs hold."""
 
 
 def check_software() -> Iterator[Finding]:
@@ -64,11 +72,11 @@ def check_software() -> Iterator[Finding]:
 
 
 def _unmet(package: str) -> Iterator[str]:
-    """Yield in words which of the requirements of `package` do not hold; extras are left out."""
+    """Yield in words which of the requirements of `package` do not hold, with those of the extra `run` alone."""
     for line in metadata.requires(package) or []:
         with suppress(InvalidRequirement):
             requirement = Requirement(line)
-            if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            if requirement.marker is not None and not any(map(requirement.marker.evaluate, WITH_RUN)):
                 continue
             try:
                 version = metadata.version(requirement.name)

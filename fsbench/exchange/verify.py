@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
-from fsbench.engine.restore import check_counts, reopen_at
 from fsbench.episodes.header import COMPARED, check_header
 from fsbench.episodes.manifest import read_manifest
 from fsbench.errors import FsbenchError, RecordError, describe
@@ -179,11 +177,11 @@ def _predictions(name: str, record: Record, repetition: Repetition | None) -> Fi
         return Finding(name, "not checked", "predictions of classification are repeated by a run alone: fsbench run")
     numbers = [episode.index for episode in record.manifest.episodes]
     chosen = np.random.default_rng(repetition.seed).permutation(numbers)[: repetition.episodes].tolist()
+    # torch, which no other check needs
+    from fsbench.exchange.repeat import repeat_predictions
+
     try:
-        with torch.inference_mode():
-            experiment, batches = reopen_at(record, chosen, repetition.settings, repetition.checkpoint)
-            method: Any = experiment.method
-            check_counts(record, (method.evaluate(batch) for batch in batches))
+        repeat_predictions(record, chosen, repetition.settings, repetition.checkpoint)
     except Exception as error:
         return Finding(name, "failed", f"predictions: {error if isinstance(error, FsbenchError) else describe(error)}")
     return Finding(name, "ok", f"{len(chosen)} episodes were predicted again with equal counts")

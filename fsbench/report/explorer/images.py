@@ -9,7 +9,7 @@ from PIL import Image
 
 from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.data.rle import encode_ways
-from fsbench.errors import FsbenchError, user_message
+from fsbench.errors import FsbenchError, describe, user_message
 from fsbench.records.record import Record
 from fsbench.report.explorer.files import FOLDER
 
@@ -27,14 +27,14 @@ def open_data(runs: Iterable[Record], place: str, missing: list[str]) -> "Segmen
     for record in runs:
         if not (record.path / "config.yaml").is_file():
             continue
-        from fsbench.engine.stored_data import open_dataset  # with Lightning; a report without data needs none
-
         try:
+            from fsbench.engine.stored_data import open_dataset  # with torch, which reports of runs alone do without
+
             return open_dataset(record)
         except FsbenchError as error:
             reason = user_message(error).splitlines()[0]
         except Exception as error:  # a class that cannot be imported, a damaged index
-            reason = f"{type(error).__name__}: {error}"
+            reason = describe(error)
     missing.append(f"No truth and no images of {place}: {reason}.")
     return None
 
