@@ -37,7 +37,7 @@ class Digest:
     kind: Literal["md5", "sha256"]
     value: str
 
-    def of(self, path: Path) -> str:
+    def compute(self, path: Path) -> str:
         """Return the checksum of the same kind of the file `path`; shows progress for large files."""
         digest = hashlib.new(self.kind)
         size = path.stat().st_size
@@ -49,7 +49,7 @@ class Digest:
 
     def problem(self, path: Path) -> str:
         """Return in words how the checksum of `path` differs; empty where it does not."""
-        checksum = self.of(path)
+        checksum = self.compute(path)
         more = "…" if len(self.value) < len(checksum) else ""
         return "" if checksum.startswith(self.value) else f"{self.kind} {checksum}; expected {self.value}{more}"
 

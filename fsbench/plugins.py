@@ -194,7 +194,7 @@ def owner(class_path: str) -> PlugIn | None:
     return next((one for one in everything if re.split("[.:/]", one.value)[0] == first), None)
 
 
-def commit_of(package: str) -> str | None:
+def package_commit(package: str) -> str | None:
     """Return the commit of a package that was installed from git or stands in a working tree; None if not known."""
     try:
         text = metadata.distribution(package).read_text("direct_url.json")

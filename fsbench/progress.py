@@ -41,7 +41,7 @@ def shows_bar() -> bool:
     return sys.stdout is not None and sys.stdout.isatty() and not is_quiet()
 
 
-def tracked(items: Sequence[Item], description: str, unit: str) -> Iterator[Item]:
+def track(items: Sequence[Item], description: str, unit: str) -> Iterator[Item]:
     """Yield the items, showing on the standard error how many are done."""
     from tqdm import tqdm  # spares commands that draw no progress its import
 

@@ -55,7 +55,7 @@ class FeatureCache:
         if key in entries:
             self.hits += 1
             entries.move_to_end(key)
-            return cast(F, self._widened(entries[key]))
+            return cast(F, self._widen(entries[key]))
         if (kind, key) in self._spilled:
             self.hits += 1
             host, device = self._spilled[kind, key]
@@ -63,14 +63,14 @@ class FeatureCache:
             value = _each(host, lambda tensor: tensor.to(device))
         else:
             self.misses += 1
-            value = self._narrowed(compute())
+            value = self._narrow(compute())
         if _nbytes(value) <= self.max_bytes:
             self._drop_spilled(kind, key)
             self._kinds.setdefault(kind, OrderedDict())[key] = value  # looked up again: computing may clear the cache
             self.bytes += _nbytes(value)
             while self.bytes > self.max_bytes:
                 self._evict(keep=value)
-        return cast(F, self._widened(value))
+        return cast(F, self._widen(value))
 
     def knows(self, key: Hashable) -> bool:
         """Return whether something is kept of `key`, of whatever kind."""
@@ -135,7 +135,7 @@ class FeatureCache:
         value, _ = self._spilled.pop((kind, key), (None, None))
         self.spilled_bytes -= 0 if value is None else _nbytes(value)
 
-    def _narrowed(self, value: Features) -> Features:
+    def _narrow(self, value: Features) -> Features:
         """Return the tensors in the type they are kept in."""
         if self.dtype == torch.float32:
             return value
@@ -151,7 +151,7 @@ class FeatureCache:
 
         return _each(value, narrow)
 
-    def _widened(self, value: Features) -> Features:
+    def _widen(self, value: Features) -> Features:
         """Return the tensors as they were asked for."""
         if self.dtype == torch.float32:
             return value

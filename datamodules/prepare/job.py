@@ -108,7 +108,7 @@ class Job:
         """Compare `path` with the published checksum and record it; DataError where an unverified one is refused."""
         if archive.digest is None:
             return self.note(path, None, verified=False)
-        checksum = archive.digest.of(path)
+        checksum = archive.digest.compute(path)
         verified = checksum == archive.digest.value
         if not verified and not self.allow_unverified:
             raise DataError(

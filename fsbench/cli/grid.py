@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fsbench.config.limits import whole
 from fsbench.errors import SettingsError
 from fsbench.files import make_folder
-from fsbench.progress import tracked
+from fsbench.progress import track
 from fsbench.terminal import one_line, print_block, print_line
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def _grid(options: argparse.Namespace, extra: list[str]) -> int:
     cells = read_grid(options.files, roots, options.fast)
 
     def progress(items: Any) -> Any:
-        return tracked(list(items), "Looking up", "cell")
+        return track(list(items), "Looking up", "cell")
 
     planned = plan(cells, options.runs, options.recheck, progress)
     failed = False

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fsbench.config.limits import whole
 from fsbench.errors import SettingsError
 from fsbench.files import make_folder
-from fsbench.progress import tracked
+from fsbench.progress import track
 from fsbench.terminal import print_line
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _index(dataset: str, options: argparse.Namespace) -> "SegmentationIndex":
 
 
 def _progress(names: list[str]) -> Iterable[str]:
-    return tracked(names, "Reading images", "image")
+    return track(names, "Reading images", "image")
 
 
 def _build(options: argparse.Namespace, extra: list[str]) -> int:

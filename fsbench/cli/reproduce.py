@@ -10,7 +10,7 @@ from typing import Any
 from fsbench.cli.grid import add_executor_options, choose_executor, data_roots, print_failures
 from fsbench.config.limits import whole
 from fsbench.errors import SettingsError
-from fsbench.progress import tracked
+from fsbench.progress import track
 from fsbench.terminal import print_block, print_error, print_line
 
 
@@ -75,7 +75,7 @@ def _plan(options: argparse.Namespace) -> int:
     ordered = with_preparations([run for row in chosen for run in all_runs[row]], all_runs, common)
 
     def progress(items: Any) -> Any:
-        return tracked(list(items), "Looking up", "run")
+        return track(list(items), "Looking up", "run")
 
     planned = plan_runs(ordered, options.runs, options.recheck, progress)
     failed = False

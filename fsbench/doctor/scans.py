@@ -35,7 +35,7 @@ def _check_backend(backend: Backend, device: torch.device) -> Finding:
     try:
         small = _arguments(device, channels=8, tokens=5, states=2, groups=2)
         choose_backend(small[0], backend)
-        return _judged(name, _difference(small, backend))
+        return _judge(name, _difference(small, backend))
     except SettingsError as error:  # mamba-ssm that is not installed is found when it is imported
         return Finding("ops", name, "absent", str(error))
     except Exception as error:  # Triton's errors are of no common kind; the other back ends shall be tried, too
@@ -51,7 +51,7 @@ def _check_true_shapes(device: torch.device) -> Finding:
     try:
         large = _arguments(device, **TRUE_SHAPE)
         chosen = choose_backend(large[0], stateless=True)
-        return _judged(name, _difference(large, chosen), f" with {chosen}: {shape}")
+        return _judge(name, _difference(large, chosen), f" with {chosen}: {shape}")
     except torch.OutOfMemoryError as error:
         return Finding("ops", name, "not checked", f"{shape}, once in fp64: {describe(error)}")
     except Exception as error:  # as above
@@ -89,7 +89,7 @@ def _answers(arguments: list[Tensor], backend: str) -> list[Tensor]:
     return [each.detach().double() for each in (y, *torch.autograd.grad((y * weights).sum(), leaves))]
 
 
-def _judged(name: str, difference: float, words: str = "") -> Finding:
+def _judge(name: str, difference: float, words: str = "") -> Finding:
     if difference <= TOLERANCE:
         return Finding("ops", name, "ok", f"loads{words}; differs by {difference:.0e} in fp32")
     return Finding(

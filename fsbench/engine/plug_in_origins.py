@@ -6,7 +6,7 @@ from typing import Any
 from fsbench.config.class_file import SHA256
 from fsbench.config.registry import plug_in_of, plug_in_of_class
 from fsbench.engine.identity import Identified
-from fsbench.plugins import PlugIn, commit_of
+from fsbench.plugins import PlugIn, package_commit
 
 
 def plug_in_origins(experiment: Identified) -> list[dict[str, str | None]]:
@@ -41,5 +41,5 @@ def _of_name(part: str, kind: str, name: str | None) -> dict[str, Any] | None:
 def _of_plug_in(part: str, name: str, plug_in: PlugIn | None) -> dict[str, Any] | None:
     if plug_in is None:
         return None
-    package = {"package": plug_in.package, "version": plug_in.version, "commit": commit_of(plug_in.package)}
+    package = {"package": plug_in.package, "version": plug_in.version, "commit": package_commit(plug_in.package)}
     return {"part": part, "name": name, **package}

@@ -172,7 +172,7 @@ class Worker(threading.Thread):
                         self.changed.wait()
                 self._serve_clicks()
                 with self.changed:
-                    self._stop_if_asked()
+                    self._raise_if_stopped()
                     compares, task = self.state.compared is not None, self._next_task()
                 if compares:
                     self._compare()
@@ -200,7 +200,7 @@ class Worker(threading.Thread):
             except Exception as error:  # whatever it is, the page says it and labelling goes on
                 clicked.mask.set_exception(DataError(_line(error)))
 
-    def _stop_if_asked(self) -> None:
+    def _raise_if_stopped(self) -> None:
         if self._stops:
             raise _Stopped
 
@@ -253,7 +253,7 @@ class Worker(threading.Thread):
             nonlocal finished
             self._serve_clicks()
             with self.changed:
-                self._stop_if_asked()
+                self._raise_if_stopped()
                 self.state.compared = (finished, total)
             finished += 1
 

@@ -40,9 +40,9 @@ class Study:
         request = self.request
         lines = [
             HEAD.format(file=escape(str(file))),
-            f"methods: {_listed(request.methods)}",
+            f"methods: {_yaml_list(request.methods)}",
             f"datasets: [{request.dataset}]",
-            f"folds: {_listed(request.folds)}",
+            f"folds: {_yaml_list(request.folds)}",
         ]
         if request.way is not None:
             lines.append(f"ways: [{request.way}]")
@@ -53,14 +53,14 @@ class Study:
         if request.fast:
             lines.append("fast: true              # trials of a few minutes: their figures are no results")
         if request.data_root is not None:
-            lines += ["data_roots:", f"  {request.dataset}: {_quoted(request.data_root)}"]
+            lines += ["data_roots:", f"  {request.dataset}: {_quote(request.data_root)}"]
         return "\n".join([*lines, ""])
 
 
-def _listed(values: Sequence[object]) -> str:
+def _yaml_list(values: Sequence[object]) -> str:
     return f"[{', '.join(map(str, values))}]"
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     """Return a string of YAML."""
     return "'" + text.replace("'", "''") + "'"

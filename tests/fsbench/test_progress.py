@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from fsbench import progress
-from fsbench.progress import ProgressLines, tracked
+from fsbench.progress import ProgressLines, track
 from fsbench.records.run_directory import RunDirectory
 from fsbench.terminal import VERBOSITY, print_note
 
@@ -28,7 +28,7 @@ def test_a_line_every_ten_seconds(clock, capsys):
 
 def test_items_are_counted(clock, capsys):
     def work():
-        for item in tracked(list("abcdef"), "Looking up", "run"):
+        for item in track(list("abcdef"), "Looking up", "run"):
             clock["now"] += 4
             yield item
 

@@ -25,7 +25,7 @@ from fsbench.config.registry import (
 from fsbench.config.stored import parse_stored
 from fsbench.errors import SettingsError
 from fsbench.paths import CONFIGS, REPOSITORY
-from fsbench.plugins import commit_of, owner
+from fsbench.plugins import owner, package_commit
 from fsbench.protocols.base import load_protocol
 from tests.plugged import METHOD, install
 
@@ -201,7 +201,7 @@ def test_the_commit_of_a_package(site, tmp_path, monkeypatch, how):
         "index": None,
     }[how]
     install(site, "fsb-mine", {}, {}, direct_url=json.dumps(known) if known else "")
-    found = commit_of("fsb-mine")
+    found = package_commit("fsb-mine")
     assert found == {"git": "0123abc", "index": None}.get(how, found)
     assert how != "editable" or (found and head.startswith(found))
 
