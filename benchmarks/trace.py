@@ -33,8 +33,8 @@ UNTIL_PREDICTION = ("request", "plan", "run", "data", "method")
 OPTIONS = "options of other commands"
 """Stage of the files of `fsbench/cli` that only register options."""
 
-PARSER = "add_command"
-"""The function under which commands register their options."""
+PARSERS = ("add_command", "build_parser")
+"""Functions under which commands register their options; the second is that of older states."""
 
 COMMAND = ("bench", "--method", "emat", "--dataset", "demo", "--fast", "--runs", "runs")
 
@@ -43,7 +43,7 @@ import json, os, sys, threading
 from inspect import CO_OPTIMIZED
 
 root, output = os.environ["TRACE_ROOT"] + os.sep, os.environ["TRACE_OUTPUT"]
-stages = json.loads(os.environ["TRACE_STAGES"])
+stages, parsers = json.loads(os.environ["TRACE_STAGES"]), json.loads(os.environ["TRACE_PARSERS"])
 packages, files, seen = ("fsbench", "methods", "datamodules"), {}, set()
 
 
@@ -72,7 +72,7 @@ def watch(frame, event, argument):
         if above is not None:
             if at.f_code.co_name == "<module>" and at.f_globals.get("__name__") != "__main__":
                 return  # a module is being imported
-            if is_command and at is not frame and at.f_code.co_name == os.environ["TRACE_PARSER"]:
+            if is_command and at is not frame and at.f_code.co_name in parsers:
                 stage = os.environ["TRACE_OPTIONS"]
             stage = stage or above[1]
         at = at.f_back
@@ -111,7 +111,7 @@ def traced_run(root: Path) -> Trace:
             "TRACE_ROOT": str(root),
             "TRACE_OUTPUT": str(folder / "trace"),
             "TRACE_STAGES": json.dumps(STAGES),
-            "TRACE_PARSER": PARSER,
+            "TRACE_PARSERS": json.dumps(PARSERS),
             "TRACE_OPTIONS": OPTIONS,
             "FSBENCH_CACHE": str(folder / "cache"),
             "WANDB": "off",

@@ -36,11 +36,11 @@ from typing import Any
 
 import torch
 
+from benchmarks.speed.cases.hsnet import plain_formulas
 from benchmarks.speed.folds.encodings import encodings, usual_cache_mib
 from benchmarks.speed.folds.official_fold import OfficialFold
 from benchmarks.speed.folds.results import keep_rows
-from benchmarks.speed.hsnet import plain_formulas
-from benchmarks.speed.measure import device_name
+from benchmarks.speed.harness import device_name
 from datamodules.loading.episodes import LoadingConfig, load_episode
 from fsbench.config.build import compose_method
 from fsbench.core.segmenter import Segmenter

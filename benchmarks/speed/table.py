@@ -1,24 +1,23 @@
-"""Write the tables of docs/benchmarks.md from the committed results, so that no figure is typed into the page.
+"""Write the tables of speed from the committed results, so that no figure is typed into a page.
 
     python -m benchmarks.speed.table
 
-Between the markers `<!-- results: NAME -->` and `<!-- end -->` of the page stand the columns and rows of a table. Files
-in benchmarks/speed/results have three forms: raw figures that a benchmark wrote with `--json NAME.json`, which make the
-table NAME; those of GPUs, written by `make gpu-bench`, which together make the table `gpu`; and "tables" that hold the
-cells as they stand. A file's origin, date and machine stand above its tables; one that follows another of the same file
-does not repeat them.
+docs/benchmarks.md has one table of what a user gains, between the markers `<!-- results: gains -->` and `<!-- end -->`;
+benchmarks/speed/results/README.md has every table in full. Files in benchmarks/speed/results have three forms: raw
+figures that `python -m benchmarks.speed NAME --json NAME.json` wrote; those of GPUs, written by `make gpu-bench`; and
+"tables" that hold the cells as they stand. A file's origin, date and machine stand above its tables.
 """
 
 import argparse
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from benchmarks.speed.gpu.figures import GpuFigures, Timing
-from benchmarks.speed.measure import Measurements, Row
+from benchmarks.speed.harness import Measurements, Row
 from fsbench.errors import DataError
 from fsbench.files import write_text
 from fsbench.paths import REPOSITORY
@@ -28,23 +27,95 @@ RESULTS = REPOSITORY / "benchmarks/speed/results"
 BLOCK = re.compile(r"<!-- results: ([a-z-]+) -->\n.*?<!-- end -->", re.DOTALL)
 NO_GPU = "No figures of a GPU are committed."
 
+GAINS: Mapping[str, tuple[str, str]] = {
+    "emat-training": ("packed", "the correlation kept whole"),
+    "hsnet": ("ours", "the paper's formulas"),
+    "hsnet-process": ("ours", "the paper's formulas"),
+    "training-free": ("fast", "broadcasting; scikit-learn"),
+    "finetune": ("ours", "a plain training loop"),
+    "loading-pascal": ("suite", "PIL, torchvision and torch"),
+    "loading-coco": ("suite", "PIL, torchvision and torch"),
+    "augmentation": ("suite", "the authors' steps one by one"),
+    "report": ("fsbench report", ""),
+}
+"""Results in the order of the page, each with the path that a user runs, and its opponent in few words."""
+
+LEFT_OUT = ("473 pixels, 10 episodes",)
+"""Ends of names of rows that are not on the page, being like others of it."""
+
+
+def measurements(folder: Path = RESULTS) -> dict[str, Measurements]:
+    """Return the raw figures of every benchmark by its name."""
+    contents = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    return {name: Measurements(**content) for name, content in contents.items() if "rows" in content}
+
+
+def gains(found: Mapping[str, Measurements]) -> str:
+    """Return the table of what a user gains: the path that is run beside the first of its kind.
+
+    Raises:
+        DataError: the results are not all of one clock.
+    """
+    shown = {name: found[name] for name in GAINS if name in found}
+    if len({content.clock for content in shown.values()}) != 1:
+        raise DataError(
+            f"{', '.join(shown)} are not of one clock; measure them with: python -m benchmarks.speed --write"
+        )
+    lines = [["what", "compared with", "time", "peak memory"]]
+    for name, content in shown.items():
+        path, opponent = GAINS[name]
+        for what, rows in groupby(content.rows, lambda row: row.what):
+            first, *others = rows
+            run = next((row for row in others if row.path == path), None)
+            if what.endswith(LEFT_OUT):
+                continue
+            if run:
+                lines.append([what, opponent, *_compared(first, run)])
+            else:
+                lines.append([what, "", _seconds(first.seconds), _mib(first)])
+    return f"{_origin(list(shown.values()))}\n\n{_markdown(lines)}"
+
+
+def _origin(contents: Sequence[Measurements]) -> str:
+    """Return when and where figures were made."""
+    clock = "Processor seconds" if contents[0].clock == "processor" else "Seconds"
+    parts = {
+        f"{content.machine}; torch {content.versions['torch']}; {content.date}, {_state(content)}": 0
+        for content in contents
+    }
+    return f"{clock}, medians where a way was run several times. {'. '.join(parts)}."
+
+
+def _state(content: Measurements) -> str:
+    if content.commit is None:
+        return "an earlier state of the code, whose commit is not kept"
+    return f"commit {content.commit}".replace("-dirty", " with changes that were not committed")
+
 
 def tables(folder: Path = RESULTS) -> dict[str, tuple[str, str]]:
-    """Return every named table of the results: its origin, date and machine, and its Markdown."""
-    found: dict[str, tuple[str, str]] = {}
+    """Return every table of the results by name: its origin, date and machine, and its Markdown."""
+    found = {name: measured_table(content) for name, content in measurements(folder).items()}
     of_gpus: list[GpuFigures] = []
     for path in sorted(folder.glob("*.json")):
         content = json.loads(path.read_text())
         if "timings" in content:
             of_gpus.append(GpuFigures(**content))
-        elif "rows" in content:
-            found[path.stem] = measured_table(Measurements(**content))
         for name, table in content.get("tables", {}).items():
             head = f"{content['origin']} Machine: {content['machine']}. Of {content['date']}."
             found[name] = head, _markdown([table["columns"], *table["rows"]])
     shown = [figures for figures in of_gpus if figures.kind == "cuda" and not figures.quick]
     found["gpu"] = "", "\n\n".join(map(gpu_table, shown)) or NO_GPU
     return found
+
+
+def all_tables(folder: Path = RESULTS) -> str:
+    """Return the page of every table."""
+    parts = [
+        f"## {name}\n\n{origin}\n\n{table}".replace("\n\n\n\n", "\n\n")
+        for name, (origin, table) in tables(folder).items()
+    ]
+    about = "Written by `python -m benchmarks.speed.table` from the files beside it; see docs/benchmarks.md."
+    return "\n\n".join(["# Results of speed", about, *parts]) + "\n"
 
 
 def _markdown(lines: list[list[str]]) -> str:
@@ -56,29 +127,22 @@ def measured_table(content: Measurements) -> tuple[str, str]:
     """Return the head and the table of raw figures: a row for each path against the first one of its kind."""
     clock = "Processor seconds" if content.clock == "processor" else "Seconds"
     calls = "medians" if any(len(row.times) > 1 for row in content.rows) else "of one call each"
-    state = "an earlier state of the code, whose commit is not kept"
-    if content.commit:
-        state = f"commit {content.commit}".replace("-dirty", " with changes that were not committed")
     head = (
         f"{clock}, {calls}. Compared with {content.opponent}. Machine: {content.machine}; torch "
-        f"{content.versions['torch']}. Of {content.date}, {state}: `{content.command}`."
+        f"{content.versions['torch']}. Of {content.date}, {_state(content)}: `{content.command}`."
     )
     lines = [["what", "path, compared with", "time", "peak memory"]]
     for what, rows in groupby(content.rows, lambda row: row.what):
         first, *others = rows
         lines += [[what, f"{row.path}, {first.path}", *_compared(first, row)] for row in others]
-        lines += [] if others else [[what, first.path, _seconds(_median(first)), _mib(first)]]
+        lines += [] if others else [[what, first.path, _seconds(first.seconds), _mib(first)]]
     return head, _markdown(lines)
 
 
 def _compared(first: Row, row: Row) -> list[str]:
-    before, after = _median(first), _median(row)
+    before, after = first.seconds, row.seconds
     times = f"{before / after:.2f}x as fast ({_seconds(before)} -> {_seconds(after)})"
     return [times, f"{_mib(first).removesuffix(' MiB')} -> {_mib(row)}" if _mib(first) and _mib(row) else ""]
-
-
-def _median(row: Row) -> float:
-    return sorted(row.times)[len(row.times) // 2]
 
 
 def _seconds(seconds: float) -> str:
@@ -120,16 +184,19 @@ def filled(page: str, results: Path = RESULTS) -> str:
     Raises:
         DataError: a block names a table that no result file has.
     """
-    known = tables(results)
-    said = ""  # above the last table
+    known = {name: f"{origin}\n\n{table}".strip() for name, (origin, table) in tables(results).items()}
+    found = measurements(results)
+    if found:
+        known["gains"] = gains(found)
+    said = ""  # origin above the last table
 
     def block(match: re.Match[str]) -> str:
         nonlocal said
         name = match[1]
         if name not in known:
             raise DataError(f"the page names the table {name}; expected one of {', '.join(known)}; rename it")
-        origin, table = known[name]
-        text = table if origin == said else f"{origin}\n\n{table}".strip()
+        origin, _, table = known[name].rpartition("\n\n")
+        text = table if origin == said else known[name]
         said = origin
         return f"<!-- results: {name} -->\n\n{text}\n\n<!-- end -->"
 
@@ -140,6 +207,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.parse_args()
     write_text(PAGE, filled(PAGE.read_text()))
+    write_text(RESULTS / "README.md", all_tables())
 
 
 if __name__ == "__main__":

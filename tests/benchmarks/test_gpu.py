@@ -7,7 +7,7 @@ import time
 import pytest
 import torch
 
-from benchmarks.speed import emat
+from benchmarks.speed.cases import emat
 from benchmarks.speed.gpu import __main__ as gpu
 from benchmarks.speed.gpu import drive, worker
 from benchmarks.speed.gpu.calls import GpuCall, attention_calls, gpu_calls
@@ -64,17 +64,17 @@ def test_settings_of_torch_hold_for_a_call_alone():
 
 
 def test_a_broken_path_of_the_attention_costs_no_other(monkeypatch):
-    attend = emat.attend
+    attention = emat.masked_attention
 
-    def broken_attend(path, *arguments):
-        return broken() if path == "fused" else attend(path, *arguments)
+    def broken_attention(*arguments):
+        return broken() if arguments[-1] == "fused" else attention(*arguments)
 
-    monkeypatch.setattr(emat, "attend", broken_attend)
+    monkeypatch.setattr(emat, "masked_attention", broken_attention)
     calls = [call for call in attention_calls(CPU, quick=True) if call.what.startswith("masked attention")]
     for call in calls:
         if call.path == "fused":
             with pytest.raises(RuntimeError, match="no kernel image"):
-                call.make()
+                call.make()()
         else:
             call.make()()
     assert {call.path for call in calls} == set(emat.PATHS)

@@ -10,21 +10,19 @@ is left, has a line that says so. Exit status: 1 if a test or a call failed, 2 w
 
 import argparse
 import json
-import platform
 import re
 import sys
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 
 import torch
 
 from benchmarks.speed.gpu.drive import run_tests, time_calls
 from benchmarks.speed.gpu.figures import GpuFigures
+from benchmarks.speed.harness import package_versions
 from fsbench.doctor.machine import driver
-from fsbench.engine.provenance import PACKAGES, commit, processor
+from fsbench.engine.provenance import commit, processor
 from fsbench.files import write_text
 from fsbench.paths import REPOSITORY
 
@@ -80,7 +78,7 @@ def figures(device: torch.device, quick: bool, minutes: float) -> GpuFigures:
         memory_mib=facts.total_memory // 2**20 if facts else None,
         driver=driver(),
         cuda=torch.version.cuda or "",
-        versions=dict(_versions()),
+        versions=package_versions(OPTIONAL),
         commit=commit(),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         quick=quick,
@@ -88,15 +86,6 @@ def figures(device: torch.device, quick: bool, minutes: float) -> GpuFigures:
         tests=tests,
         timings=timings,
     )
-
-
-def _versions() -> Iterator[tuple[str, str]]:
-    yield "python", platform.python_version()
-    for name in (*PACKAGES, *OPTIONAL):
-        try:
-            yield name, metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -3,7 +3,6 @@
 Shapes: b samples, D channels, L tokens, N states, S image side.
 """
 
-import argparse
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from benchmarks.speed import dcama, emat, hmnet
+from benchmarks.speed.cases import dcama, emat, hmnet
 from fsbench.backbones.base import BackboneConfig, FrozenBackbone
 from fsbench.backbones.pyramid import FrozenPyramid
 from fsbench.backbones.vit import VITS, FrozenViT
@@ -129,7 +128,7 @@ def _scan(device: torch.device, side: int, width: int, dtype: torch.dtype, backe
 
 
 def _recapped(device: torch.device, side: int, width: int, backend: Any, step: bool) -> Call:
-    leaves = hmnet.scan_inputs(argparse.Namespace(side=side, width=width, batch=1, device=device))
+    leaves = hmnet.scan_inputs(device, side, width)
     return _pass(lambda: recapped_scan(*leaves, True, backend=backend), leaves, step)
 
 
@@ -154,14 +153,13 @@ def _pass(call: Callable[[], Any], leaves: list[Tensor], step: bool) -> Call:
 
 def attention_calls(device: torch.device, quick: bool) -> Iterator[GpuCall]:
     """Yield EMAT's masked attention with a fifth of the support kept, and all attentions of DCAMA, by path."""
-    side, options = (4, 4) if quick else (20, 25)
-    settings = argparse.Namespace(device=device, query_side=options, batch=2)
+    side, queries = (4, 4) if quick else (20, 25)
     for kind in ("forward", "training step"):
         for path in emat.PATHS:
-            what = f"masked attention, {kind}, {side * side + 1} support tokens, {options**2} queries, batch 2"
+            what = f"masked attention, {kind}, {side * side + 1} support tokens, {queries**2} queries, batch 2"
 
             def make(kind: str = kind, path: str = path) -> Call:
-                return emat.operation(side, 0.2, settings, (path,))[kind][path]
+                return emat.attention(device, side, 0.2, queries, 2, (path,))[kind][path]
 
             yield GpuCall("attention", what, path, make)
     net, pixels = ("resnet50", 32) if quick else ("swin_base", 384)
@@ -169,7 +167,7 @@ def attention_calls(device: torch.device, quick: bool) -> Iterator[GpuCall]:
         for path in ("reference", "chunked", "fused"):
 
             def make(kind: str = kind, path: str = path) -> Call:
-                calls = dcama.build_calls(net, 1, argparse.Namespace(device=device, side=pixels))
+                calls = dcama.head_calls(net, 1, pixels, device)
 
                 def run() -> None:
                     with mock.patch.dict(os.environ, FSBENCH_MASK_ATTENTION=path):

@@ -20,7 +20,7 @@ import torch
 
 from benchmarks.speed.gpu.calls import GpuCall, gpu_calls
 from benchmarks.speed.gpu.figures import OUT_OF_TIME
-from benchmarks.speed.measure import measure
+from benchmarks.speed.harness import Case, measure
 from fsbench.engine.machine.meter import release_memory
 from fsbench.errors import describe
 
@@ -56,10 +56,10 @@ def _measured(call: GpuCall, device: torch.device, quick: bool) -> dict[str, Any
     """Return the figures of a call, or its problem."""
     try:
         with call.settings():
-            cost = measure(call.prepared(device), device, repeats=0 if quick else 3)
+            (row,) = measure(Case(call.what, {call.path: call.prepared(device)}), device, repeats=0 if quick else 3)
     except Exception as error:  # whatever a kernel, a compiler or a package raises must not cost the others' figures
         return {"problem": describe(error)[:300]}
-    return {"times": cost.times, "seconds": cost.seconds, "peak_mib": cost.peak_mib}
+    return {"times": row.times, "seconds": row.seconds, "peak_mib": row.peak_mib}
 
 
 def _clean(device: torch.device) -> bool:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.speed.load import PIXELS, drawn_result
+from benchmarks.speed.drawn_runs import PIXELS, drawn_result
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.manifest import Manifest
 from fsbench.metrics.episodic import SegmentationResult

@@ -1,32 +1,11 @@
-"""Measure time and memory of `fsbench table`, `compare` and `grid` on many runs.
+"""Finished runs of made-up counts, written with the suite's own writer of records, for measuring what reads them.
 
-    python -m benchmarks.speed.load [--folder FOLDER]
-
-Writes finished runs with the suite's own writer of records and calls the real command line, the interpreter's start
-included: 2000 runs of 100 episodes (five methods, two data sets, four folds, 1 and 5 shots, five settings, five seeds),
-and three methods on four folds of 1000 episodes each. Counts are drawn so that better methods are better; the images
-they stand for are the same for all methods.
-
-Two CPU cores that four times as much other work shared, so that processor seconds tell more; peak memory:
-
-    table, 2000 runs, again        1.0 user   74 MiB    compare, 12 long runs        1.2 user  119 MiB
-      with all breakdowns, again   1.4 user  104 MiB    compare, 100 runs, 24 pairs  1.2 user  154 MiB
-    table, 12 long runs, first     1.2 user  140 MiB    grid, 2400 cells             1.1 user   59 MiB
-    table, 2000 runs, first        7.0 user  196 MiB      the same as JSON           1.1 user   69 MiB
-      with all breakdowns, first  19.4 user  262 MiB    table, 1000 runs without
-                                                          rows, first               10.9 user  177 MiB
-
-The first table of many runs computes the rows of means over folds and of predictions without a model, which no single
-run keeps; "without rows" are runs of another version of the code.
+Counts are drawn so that better methods are better; the images they stand for are the same for all methods.
 """
 
-import argparse
 import json
-import shutil
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +13,12 @@ import numpy as np
 import torch
 import yaml
 
-from fsbench.engine.provenance import processor
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.manifest import Manifest
 from fsbench.files import fingerprint
 from fsbench.grid.spec import GridCell, read_grid
 from fsbench.metrics.episodic import SegmentationResult
+from fsbench.records.predictions import encode, write_predictions
 from fsbench.records.record import Record, counts_sha256, to_frame, write_record
 from fsbench.records.run import Run
 from fsbench.tables.table import build_blocks
@@ -62,19 +41,14 @@ LONG = GRID | {
     "settings": ["original"],
     "seeds": [0],
 }
-WATCH = """
-import os, subprocess, sys, time
-started = time.perf_counter()
-process = subprocess.Popen(sys.argv[1:])
-_, status, used = os.wait4(process.pid, 0)
-print(time.perf_counter() - started, used.ru_utime, used.ru_stime, used.ru_maxrss, status, file=sys.stderr)
-"""
-"""Program of a small process that starts the command: a child's peak memory counts that of the process it was forked
-from, so this one must be small."""
 QUALITY = {"prototype": 0.5, "cst": 0.6, "emat": 0.7, "hsnet": 0.55, "dcama": 0.65}
 """How good the drawn predictions of each method are, in [0, 1]."""
 PIXELS = 400 * 500
 """Pixels of an image."""
+METHODS, EPISODES = 20, 5000
+HEIGHT, WIDTH = 400, 500
+SHAPES = 40
+"""Number of objects; every episode has one of them."""
 
 
 def make_runs(runs: Path, grid: dict[str, Any], episodes: int) -> None:
@@ -187,52 +161,49 @@ def drawn_result(episode: Episode, counts: tuple[int, int, int], present: bool, 
     )
 
 
-def call(*arguments: str) -> str:
-    """Run the command line in a process of its own; returns its seconds, memory and number of lines as text."""
-    command = [sys.executable, "-c", WATCH, sys.executable, "-m", "fsbench", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
-    seconds, user, system, peak, status = map(float, done.stderr.splitlines()[-1].split())
-    cost = f"{seconds:6.2f} s ({user:5.2f} user, {system:4.2f} system) {peak / 1024:4.0f} MiB"
-    return f"{cost}, {len(done.stdout.splitlines())} lines{'' if status == 0 else f', FAILED with {status:.0f}'}"
+def write_explored(runs: Path) -> None:
+    """Write runs with stored masks: of an episode's object each method finds what lies in another wave's crests."""
+    truths = [_blob(np.random.default_rng([7, number])) for number in range(SHAPES)]
+    for method in range(METHODS):
+        manifest = draw_manifest("pascal", 0, 1, "original", EPISODES)
+        found = [truth & ~_blob(np.random.default_rng([method, n, 8])) for n, truth in enumerate(truths)]
+        results = list(_explored_results(manifest, truths, found))
+        frame = to_frame([row for result in results for row in result.rows()], manifest)
+        shapes = [encode(result, "masks") for result in results[:SHAPES]]  # the others have the same masks
+        kept = ((result.episode, 1, True, shapes[result.episode % SHAPES][0]) for result in results)
+        folder = runs / f"method-{method:02d}"
+        folder.mkdir(parents=True)
+        manifest.write(folder / "manifest.jsonl")
+        identity = {
+            "method": {"name": f"method {method}"}, "backbone": {"name": "b", "weights": "official"},
+            "dataset": {"name": "pascal"}, "fold": 0, "image_size": 400, "manifest_sha256": manifest.sha256, "seed": 0,
+            "training": None,
+        }  # fmt: skip
+        cost = {"trainable_parameters": 86020, "episodes_per_second": 5.0, "peak_mib": 900.0}
+        run = {"id": folder.name, "identity": identity, "presence": "predicted", "cost": cost}
+        run |= {"predictions": write_predictions(folder, kept, frame, "masks"), "counts_sha256": counts_sha256(frame)}
+        write_record(folder, Run.model_validate(run), frame)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--folder",
-        type=Path,
-        help="where the runs are written, or were by an earlier call; default: a temporary folder",
-    )
-    options = parser.parse_args()
-    print(f"{processor()}; seconds and peak memory of whole processes, compared with nothing", flush=True)
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = options.folder or Path(temporary)
-        many, long = folder / "many", folder / "long"
-        for runs, grid, episodes in ((many, GRID, 100), (long, LONG, 1000)):
-            if not runs.is_dir():
-                make_runs(runs, grid, episodes)
-        task = folder / "task"  # those that can be compared
-        if not task.is_dir():
-            for run in many.glob("*-pascal-*-1shot-original-*"):
-                shutil.copytree(run, task / run.name)
-        bare = folder / "bare"  # runs of another version, whose rows do not count
-        if not bare.is_dir():
-            for run in sorted(path for path in many.iterdir() if path.name[0] != ".")[:1000]:
-                shutil.copytree(run, bare / run.name, ignore=shutil.ignore_patterns("rows"))
-        commands = {
-            "table, 1000 runs without rows": ["table", str(bare)],
-            "table, 2000 runs": ["table", str(many)],
-            "table, 2000 runs, all breakdowns": ["table", str(many), "--by", "size", "--by", "class"],
-            "table, 12 long runs": ["table", str(long)],
-            "compare, 12 long runs": ["compare", str(long)],
-            "compare, 100 runs, 24 pairs": ["compare", str(task), "--baseline", "emat (seed 0)"],
-            "grid, 2400 cells": ["grid", f"{many}.yaml", "--runs", str(many)],
-            "grid, 2400 cells, JSON": ["grid", f"{many}.yaml", "--runs", str(many), "--format", "json"],
-        }
-        for name, arguments in commands.items():
-            for turn in ("first", "again"):
-                print(f"{name:34} {turn} {call(*arguments)}", flush=True)
+def _blob(rng: np.random.Generator) -> np.ndarray:
+    """Draw an object (HEIGHT, WIDTH) bool: a disc whose radius is a sum of waves around it, with a fine edge."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    y0, x0 = rng.uniform(0.3, 0.7, 2) * (HEIGHT, WIDTH)
+    angle, radius = np.arctan2(y - y0, x - x0), np.hypot(y - y0, x - x0)
+    turns = np.linspace(-np.pi, np.pi, 2000)
+    waves = sum(rng.normal() / k * np.sin(k * turns + rng.uniform(0, 6)) for k in range(1, 40))
+    return np.asarray(radius < rng.uniform(50, 120) * (1 + 0.2 * np.interp(angle, turns, waves)))
 
 
-if __name__ == "__main__":
-    main()
+def _explored_results(
+    manifest: Manifest, truths: list[np.ndarray], found: list[np.ndarray]
+) -> Iterator[SegmentationResult]:
+    """Count each episode's mask without void pixels."""
+    pairs = list(zip(truths, found, strict=True))
+    counts = [tuple(int(mask.sum()) for mask in (truth & mine, mine, truth)) for truth, mine in pairs]
+    for episode in manifest.episodes:
+        shape = episode.index % SHAPES
+        tp, pred, truth = counts[shape]
+        result = drawn_result(episode, (tp, pred, truth), True, True)
+        table = torch.tensor([[tp, pred, truth, 0, 0, PIXELS]] * 2)
+        yield replace(result, counts=table, label_map=torch.from_numpy(found[shape].astype(np.uint8)))

@@ -1,0 +1,254 @@
+"""One loader process of the suite beside the plain loader of the authors' programs, in seconds of ten episodes.
+
+The plain loader does for every image of every episode what those programs do: PIL decodes, torchvision resizes,
+converts and normalises; the mask is decoded from its PNG or painted from the COCO annotations and resized by torch.
+Both give the same pixels and labels, which is checked first. The paths:
+
+- "none kept" decodes every file anew, as training on a data set of many times the memory does. Images leave the loader
+  as 8-bit pixels and are normalised on the device; "none kept, normalised" does that here, for every image.
+- "suite" keeps what it decoded, from nothing at the start of each case. The samples fit into that. The median leaves
+  out the turn in which it fills its memory.
+- "decoding alone" reads and decodes the same files with the suite's decoders and does nothing else. No loader with
+  these pixels can take less where every file is decoded anew: its ratio bounds that of "none kept".
+"""
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import default_collate
+from torchvision import transforms
+
+from benchmarks.speed.harness import Case
+from datamodules.datasets.coco import Coco
+from datamodules.datasets.pascal import Pascal
+from datamodules.episodic import EpisodicDataModule
+from datamodules.loading.episodes import LoadingConfig, load_episode
+from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch, collate
+from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.image_io import read_view
+from fsbench.data.transforms import BY_PIL, resize_image
+from fsbench.episodes.episode import Episode
+from fsbench.episodes.evaluation_order import evaluation_order
+from fsbench.protocols.draws import draw_episode
+
+DATASETS: dict[str, type[Pascal] | type[Coco]] = {"pascal": Pascal, "coco": Coco}
+SAMPLES = {"pascal": "voc-mini", "coco": "coco-mini"}
+BLOCK = 10
+"""Episodes that each loader takes before it is the next one's turn."""
+
+
+def sample(dataset: str, root: str | None = None) -> SegmentationIndex:
+    """Return a data set of `root`, or of the small real samples in $FSBENCH_TEST_DATA."""
+    samples = os.environ.get("FSBENCH_TEST_DATA")
+    if root is None and samples is None:
+        raise SystemExit("give --root, or set FSBENCH_TEST_DATA")
+    return DATASETS[dataset](root or str(Path(samples or "") / SAMPLES[dataset]))
+
+
+class PlainLoader:
+    """Loader of one sample at a time that keeps nothing but the parsed COCO annotations."""
+
+    def __init__(self, index: SegmentationIndex, size: int):
+        self.index = index
+        self.size = size
+        normalise = transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD)
+        self.transform = transforms.Compose([transforms.Resize((size, size)), transforms.ToTensor(), normalise])
+
+    def load(self, episode: Episode, training: bool) -> dict[str, Tensor]:
+        """Return images (3, S, S) float32 normalised and masks uint8; void is background (fscs-protocol §6)."""
+        labels = self.label_map(episode.query)
+        presence = torch.tensor([bool((labels == number).any()) for number in episode.classes])
+        if training:
+            labels = self.resized(labels)
+        query_mask = torch.zeros(labels.shape, dtype=torch.uint8)
+        for n, number in enumerate(episode.classes, 1):
+            query_mask[labels == number] = n
+        images, masks = [], []
+        for number, way in zip(episode.classes, episode.supports, strict=True):
+            images.append(torch.stack([self.image(name) for name in way]))
+            masks.append(torch.stack([self.resized(self.label_map(name)) == number for name in way]))
+        sample = {"query": self.image(episode.query), "query_mask": query_mask, "presence": presence}
+        return default_collate([sample | {"supports": torch.stack(images), "support_masks": torch.stack(masks)}])
+
+    def image(self, name: str) -> Tensor:
+        """Return an image (3, S, S) float32, normalised."""
+        image = Image.open(self.index.image_path(name)).convert("RGB")
+        image = image.resize((self.size, image.height), Image.Resampling.BILINEAR)  # `resize_image` says why
+        return self.transform(image)
+
+    def resized(self, labels: Tensor) -> Tensor:
+        """Resize a label map (h, w) to (S, S)."""
+        shape = (self.size, self.size)
+        return torch.nn.functional.interpolate(labels[None, None].float(), shape, mode="nearest")[0, 0]
+
+    def label_map(self, name: str) -> Tensor:
+        """Decode or paint the label map (h, w) of an image."""
+        if isinstance(self.index, Coco):
+            return torch.from_numpy(self._painted(name))
+        return torch.from_numpy(np.array(Image.open(self.index.label_file(name))))
+
+    def _painted(self, name: str) -> np.ndarray:
+        import cv2  # optional, and needed for COCO alone
+        from pycocotools import mask
+
+        folder, _, file_name = name.partition("/")
+        numbers, images = self._annotations[folder]
+        (height, width), objects = images[file_name]
+        labels = np.zeros((height, width), dtype=np.uint8)
+        for item in objects:
+            if isinstance(item["segmentation"], list):
+                for polygon in item["segmentation"]:
+                    vertices = np.array(polygon).reshape(-1, 2).astype(np.int32)
+                    cv2.fillPoly(labels, [vertices], numbers[item["category_id"]])
+            else:
+                runs = mask.frPyObjects(item["segmentation"], height, width)
+                labels[mask.decode(runs) > 0] = numbers[item["category_id"]]
+        return labels
+
+    @cached_property
+    def _annotations(self) -> dict[str, Any]:
+        """Return for each folder class numbers by category id, and (size, objects that are no crowd) by file name."""
+        annotations = {}
+        for path in (self.index.label_file(f"{folder}/") for folder in ("train2014", "val2014")):
+            content = json.loads(path.read_text())
+            objects = defaultdict(list)
+            for item in sorted(content["annotations"], key=lambda item: item["id"]):
+                if not item["iscrowd"]:
+                    objects[item["image_id"]].append(item)
+            numbers = {c: n for n, c in enumerate(sorted(c["id"] for c in content["categories"]), 1)}
+            images = {i["file_name"]: ((i["height"], i["width"]), objects[i["id"]]) for i in content["images"]}
+            annotations[path.stem.removeprefix("instances_")] = (numbers, images)
+        return annotations
+
+
+def check_equal(plain: dict[str, Tensor], ours: EpisodeBatch) -> None:
+    """Raise AssertionError unless both loaded the same episode."""
+    truth = ours.known_truth()
+    label_map = truth.label_maps[0]
+    pixels = {row: ours.pixels(row) for row in range(len(ours.images))}
+    assert torch.equal(plain["query"][0], pixels[int(ours.query[0])])
+    assert torch.equal(plain["query_mask"][0], torch.where(label_map == 255, 0, label_map))
+    assert torch.equal(plain["presence"], truth.presence)
+    assert torch.equal(plain["support_masks"], ours.support_masks)
+    for image, row in zip(plain["supports"].flatten(0, 2), ours.support.flatten().tolist(), strict=True):
+        assert torch.equal(image, pixels[row])
+
+
+def our_loader(data: EpisodicDataModule, training: bool, cache_mib: int) -> Callable[[Episode], EpisodeBatch]:
+    """Return the suite's loader, which keeps up to `cache_mib` MiB of decoded images."""
+    config = LoadingConfig(data.image_size, resize_query_mask=training, cache_bytes=cache_mib * 2**20)
+    files = config.files(data.dataset)
+
+    def load(episode: Episode) -> EpisodeBatch:
+        return collate([load_episode(data.dataset, episode, config, files)])
+
+    return load
+
+
+def decode_files(index: SegmentationIndex, episode: Episode) -> None:
+    """Read and decode every file of an episode once, with the suite's decoders, for the time that this takes."""
+    for name in {episode.query, *(name for way in episode.supports for name in way)}:
+        index.label_map(name)
+        read_view(index.image_path(name), index.crop(name), short_lived=True)
+
+
+def normalised(batch: EpisodeBatch) -> list[Tensor]:
+    """Return all images of a batch, normalised, as the suite does on the device."""
+    return [batch.pixels(row) for row in range(len(batch.images))]
+
+
+def training_episodes(data: EpisodicDataModule, count: int) -> list[Episode]:
+    """Draw `count` 1-way 1-shot episodes of base classes, queries in random order."""
+    pool = data.training_pool
+    order = np.random.RandomState(0).randint(len(pool.pairs), size=count)
+    return [draw_episode(int(i), np.random.RandomState(i), pool, way=1, shot=1, background=True) for i in order]
+
+
+def cases(
+    name: str, root: str | None, size: tuple[int, ...], episodes: int, fold: int, cache_mib: int
+) -> Iterator[Case]:
+    """Yield a case for every side of the images and kind of episodes."""
+    torch.set_num_threads(1)  # as in a loader process
+    for _ in range(BY_PIL + 1):  # a process resizes its first images with PIL
+        resize_image(np.zeros((2, 3, 3), np.uint8), 1)
+    index = sample(name, root)
+    for side in size:
+
+        def module(way: int, shot: int, side: int = side) -> EpisodicDataModule:
+            settings: dict[str, Any] = {"image_size": side, "episodes": 1000, "drop_small_classes": True}
+            return EpisodicDataModule(index, fold=fold, way=way, shot=shot, **settings)
+
+        tasks = [("training, 1-way 1-shot", module(1, 1), training_episodes(module(1, 1), episodes), True)]
+        for way, shot in ((1, 1), (2, 5)):
+            data = module(way, shot)
+            listed = evaluation_order(data.manifest.episodes)[:episodes]
+            tasks.append((f"evaluation, {way}-way {shot}-shot", data, listed, False))
+        for title, data, listed, training in tasks:
+            plain = PlainLoader(index, side)
+            plain.load(listed[0], training)  # reads the annotations
+            yield Case(
+                f"{name}, {title}, {side} pixels, {BLOCK} episodes",
+                {path: partial(_load_block, load, listed) for path, load in loaders(plain, data, training, cache_mib)},
+                partial(check_loaders, plain, data, listed[: 2 * BLOCK], training),
+                memory="child",
+                takes_turn=True,
+            )
+
+
+def loaders(
+    plain: PlainLoader, data: EpisodicDataModule, training: bool, cache_mib: int
+) -> Iterator[tuple[str, Callable[[Episode], object]]]:
+    """Yield the paths by name, each with what loads an episode; the suite's has kept nothing yet."""
+    normalising = our_loader(data, training, 0)
+    yield "plain", lambda episode: plain.load(episode, training)
+    yield "decoding alone", lambda episode: decode_files(data.dataset, episode)
+    yield "none kept", our_loader(data, training, 0)
+    yield "none kept, normalised", lambda episode: normalised(normalising(episode))
+    yield "suite", our_loader(data, training, cache_mib)
+
+
+def _load_block(load: Callable[[Episode], object], episodes: Sequence[Episode], turn: int) -> None:
+    """Load the episodes of a turn; the first ones again where there are no more."""
+    for number in range(turn * BLOCK, (turn + 1) * BLOCK):
+        load(episodes[number % len(episodes)])
+
+
+def check_loaders(plain: PlainLoader, data: EpisodicDataModule, episodes: Sequence[Episode], training: bool) -> float:
+    """Return 0 where the suite and the plain loader give the same, from files and from memory; else AssertionError."""
+    load = our_loader(data, training, 1024)
+    for episode in [*episodes, *episodes]:
+        check_equal(plain.load(episode, training), load(episode))
+    return 0.0
+
+
+def pascal_cases(
+    device: torch.device,
+    root: str | None = None,
+    size: tuple[int, ...] = (384, 473),
+    episodes: int = 30,
+    fold: int = 1,
+    cache_mib: int = 1024,
+) -> Iterator[Case]:
+    """Compare loaders on PASCAL in `--root`, or on a small sample of it."""
+    yield from cases("pascal", root, size, episodes, fold, cache_mib)
+
+
+def coco_cases(
+    device: torch.device,
+    root: str | None = None,
+    size: tuple[int, ...] = (384, 473),
+    episodes: int = 30,
+    fold: int = 1,
+    cache_mib: int = 1024,
+) -> Iterator[Case]:
+    """Compare loaders on COCO in `--root`, or on a small sample of it."""
+    yield from cases("coco", root, size, episodes, fold, cache_mib)

@@ -1,0 +1,340 @@
+"""Measure cases: one thing computed in several ways that take turns, their seconds, and the memory of each.
+
+A case is calls in this process, or commands in processes of their own. Its first way is the opponent of the others.
+"""
+
+import json
+import math
+import multiprocessing
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from fsbench.engine.machine.meter import Meter, release_memory, resident_mib
+from fsbench.engine.provenance import PACKAGES, commit, processor
+from fsbench.files import write_text
+
+OWN_REFERENCE = "this project's own reference, written after the paper's formulas; not the authors' program"
+"""Opponent of most benchmarks."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command that is measured in a process of its own.
+
+    Attributes:
+        words: arguments of Python.
+        environment: variables besides this process's own.
+        folder: that it works in; None for this process's.
+    """
+
+    words: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    folder: Path | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing that is computed in several ways.
+
+    Attributes:
+        what: what is computed, with its shapes.
+        paths: the ways by name: calls, or commands; the first is the opponent.
+        check: largest difference of their answers, relative to the largest number; called before anything is timed.
+        tolerance: largest difference that is allowed.
+        units: how many of what is named one call computes, by way where they differ; seconds are those of one.
+        memory: "call" for that of one more call beyond what was held before it; "child" for that of all turns in a
+            process of their own; None to watch none. A command's is that of its process.
+        takes_turn: the calls take the number of the turn, and have no other one to warm up.
+    """
+
+    what: str
+    paths: Mapping[str, Callable[..., object] | Command]
+    check: Callable[[], float] | None = None
+    tolerance: float = math.inf
+    units: int | Mapping[str, int] = 1
+    memory: Literal["call", "child"] | None = "call"
+    takes_turn: bool = False
+
+
+class Row(BaseModel):
+    """One way of a case, measured.
+
+    Attributes:
+        what: what is computed, with its shapes.
+        path: the way it is computed; the first path of a `what` is the opponent.
+        times: seconds of every repeat.
+        peak_mib: memory beyond what was held before the call; None where it was not watched.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    what: str
+    path: str
+    times: list[float]
+    peak_mib: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """The median over the repeats."""
+        return sorted(self.times)[len(self.times) // 2]
+
+
+class Measurements(BaseModel):
+    """Content of a file of results: the raw figures of one benchmark, from which tables are made.
+
+    Attributes:
+        format: version of this form.
+        command: the command line.
+        opponent: who the first path of every `what` is.
+        machine: processor or GPU, and threads.
+        clock: what the seconds are of: "processor" of all threads, or "wall".
+        versions: of packages.
+        commit: of the suite; None where the history does not hold it.
+        date: UTC.
+        rows: in the order of measuring.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1] = 1
+    command: str
+    opponent: str
+    machine: str
+    clock: Literal["processor", "wall"]
+    versions: dict[str, str]
+    commit: str | None
+    date: str
+    rows: list[Row]
+
+
+def check(case: Case) -> float | None:
+    """Return how far the answers of a case's ways differ, or None where that cannot be said.
+
+    Raises:
+        SystemExit: they differ by more than is allowed.
+    """
+    if case.check is None:
+        return None
+    difference = case.check()
+    if not difference <= case.tolerance:
+        raise SystemExit(f"{case.what}: the ways differ by {difference:.1e}, expected at most {case.tolerance:.0e}")
+    return difference
+
+
+def measure(case: Case, device: torch.device, repeats: int) -> list[Row]:
+    """Measure a case: its ways take turns, then the memory of each is watched.
+
+    Args:
+        case: what is measured.
+        device: where its calls compute.
+        repeats: timed turns; 0 makes a single call of each way for time and memory.
+
+    Raises:
+        SystemExit: a command failed.
+    """
+    times: dict[str, list[float]] = {name: [] for name in case.paths}
+    peaks: dict[str, float] = {}
+    turns = range(max(repeats, 1))
+    for name, call in _calls(case):
+        if case.memory == "child":
+            peaks[name] = _in_child(partial(_peak, call, turns, device))
+        elif repeats and not case.takes_turn:
+            call()
+    for turn in turns:
+        for name, path in case.paths.items():
+            if isinstance(path, Command):
+                seconds, peak = command_cost(path)
+                peaks[name] = max(peaks.get(name, 0.0), peak)
+            elif repeats:
+                seconds = _timed(partial(path, turn) if case.takes_turn else path, device)
+            else:
+                seconds, peaks[name] = _timed_and_watched(path, device)
+            times[name].append(seconds / (case.units if isinstance(case.units, int) else case.units[name]))
+    if repeats and case.memory == "call":
+        peaks |= {name: _peak(call, [0] if case.takes_turn else (), device) for name, call in _calls(case)}
+    return [
+        Row(
+            what=case.what,
+            path=name,
+            times=taken,
+            peak_mib=round(peaks[name], 1) if case.memory and name in peaks else None,
+        )
+        for name, taken in times.items()
+    ]
+
+
+def _calls(case: Case) -> list[tuple[str, Callable[..., object]]]:
+    return [(name, path) for name, path in case.paths.items() if not isinstance(path, Command)]
+
+
+def lines(rows: Sequence[Row], difference: float | None) -> list[str]:
+    """Return what was measured, and a line for every way: seconds, memory, ratio to the first, how far they differ."""
+    first = rows[0].seconds
+    lines = [rows[0].what]
+    for row in rows:
+        memory = "" if row.peak_mib is None else f" {row.peak_mib:7.0f} MiB"
+        ratio = f" {first / max(row.seconds, 1e-9):6.2f}x as fast" if row is not rows[0] else ""
+        lines.append(f"  {row.path:22} {row.seconds:9.4f} s{memory}{ratio}")
+    if difference is not None:
+        lines[-1] += f", differs by {difference:.1e}"
+    return lines
+
+
+def _timed(call: Callable[[], object], device: torch.device) -> float:
+    """Return the seconds of one call: of the processor in all threads, on a GPU those of the clock."""
+    clock = clock_of(device)[1]
+    _synchronize(device)
+    started = clock()
+    call()
+    _synchronize(device)
+    return clock() - started
+
+
+def clock_of(device: torch.device) -> tuple[Literal["processor", "wall"], Callable[[], float]]:
+    """Return the name of the clock for a device, and the function that reads it.
+
+    Other programs on the machine hardly change a processor's seconds.
+    """
+    return ("wall", time.perf_counter) if device.type == "cuda" else ("processor", time.process_time)
+
+
+def _timed_and_watched(call: Callable[[], object], device: torch.device) -> tuple[float, float]:
+    """Return the seconds of one call, and its peak memory in MiB beyond what was held before."""
+    release_memory()
+    before, meter = _held(device), Meter(device)
+    seconds = _timed(call, device)
+    return seconds, max(meter.peak_mib - before, 0.0)
+
+
+def _peak(call: Callable[..., object], turns: Iterable[int], device: torch.device) -> float:
+    """Return the peak memory in MiB of a call, or of a call for each turn, beyond what was held before."""
+    turns = list(turns)
+
+    def run() -> None:
+        for turn in turns:
+            call(turn)
+        if not turns:
+            call()
+
+    return _timed_and_watched(run, device)[1]
+
+
+def _held(device: torch.device) -> float:
+    return torch.cuda.memory_allocated(device) / 2**20 if device.type == "cuda" else resident_mib()
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _in_child(call: Callable[[], float]) -> float:
+    """Return `call()`, computed in a process of its own whose memory holds nothing of later calls."""
+    receive, send = multiprocessing.Pipe(duplex=False)
+    child = multiprocessing.get_context("fork").Process(target=lambda: send.send(call()))
+    child.start()
+    send.close()
+    result: float = receive.recv()
+    child.join()
+    return result
+
+
+WATCH = """
+import os, subprocess, sys
+process = subprocess.Popen(sys.argv[1:], stdout=sys.stderr)
+_, status, used = os.wait4(process.pid, 0)
+print(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, status)
+"""
+"""Program of a small process that starts the command: a child's peak memory counts that of the process it was forked
+from, so this one must be small."""
+
+
+def command_cost(command: Command) -> tuple[float, float]:
+    """Return the processor seconds of a command and its children, and the largest memory of one of them in MiB.
+
+    Raises:
+        SystemExit: it failed; with what it printed.
+    """
+    words = [sys.executable, "-c", WATCH, sys.executable, *command.words]
+    environment = os.environ | dict(command.environment)
+    done = subprocess.run(words, cwd=command.folder, env=environment, capture_output=True, text=True, check=False)
+    seconds, peak, status = map(float, done.stdout.split())
+    if status:
+        raise SystemExit(f"{' '.join(command.words)} ended with status {status:.0f}:\n{done.stderr}")
+    return seconds, peak
+
+
+def relative_difference(plain: object, fast: object) -> float:
+    """Return the largest difference of tensors, or of sequences of them, relative to the plain one's largest number."""
+    first, second = (torch.cat([t.detach().flatten().float() for t in _tensors(x)]) for x in (plain, fast))
+    return float((first - second).abs().max() / first.abs().max())
+
+
+def _tensors(answer: object) -> list[Tensor]:
+    return [answer] if isinstance(answer, Tensor) else list(answer)  # type: ignore[call-overload]
+
+
+def forward(call: Callable[[], Any]) -> Callable[[], Any]:
+    """Return `call` without gradients."""
+    return torch.no_grad()(call)
+
+
+def training_step(call: Callable[[], Any], leaves: Iterable[Tensor]) -> Callable[[], list[Tensor]]:
+    """Return forward and backward pass of the mean square of what `call` answers; it returns the leaves' gradients."""
+    leaves = list(leaves)
+
+    def run() -> list[Tensor]:
+        for leaf in leaves:
+            leaf.requires_grad_(leaf.is_floating_point())
+            leaf.grad = None  # sums over the repeats would be another step
+        torch.stack([part.float().square().mean() for part in _tensors(call())]).sum().backward()
+        return [leaf.grad for leaf in leaves if leaf.grad is not None]
+
+    return run
+
+
+def device_name(device: torch.device) -> str:
+    """Return the name of the GPU, or the model of the CPU and the number of threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"{processor()}, {threads} thread{'s' * (threads > 1)}"
+
+
+def package_versions(optional: Sequence[str] = ()) -> dict[str, str]:
+    """Return the versions of Python and of the packages that count; of the optional ones, those that are there."""
+    versions = {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES}
+    for name in optional:
+        with suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return versions
+
+
+def write_measurements(file: Path, command: str, opponent: str, device: torch.device, rows: list[Row]) -> None:
+    """Write the figures of a benchmark into a file of results."""
+    content = Measurements(
+        command=command,
+        opponent=opponent,
+        machine=device_name(device),
+        clock=clock_of(device)[0],
+        versions=package_versions(),
+        commit=commit(),
+        date=datetime.now(UTC).date().isoformat(),
+        rows=rows,
+    )
+    write_text(file, json.dumps(content.model_dump(), indent=1) + "\n")

@@ -1,1 +1,0 @@
-"""Processor seconds that every command costs besides its episodes."""
