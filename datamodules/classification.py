@@ -20,8 +20,12 @@ from fsbench.episodes.episode import ClassificationEpisode
 from fsbench.episodes.manifest import CLASSIFICATION, Manifest
 from fsbench.errors import SettingsError
 from fsbench.files import fingerprint
-from fsbench.protocols.classification import PROTOCOL, draw_classification_manifest
+from fsbench.protocols.classification import ClassificationTask
+from fsbench.protocols.registry import load_protocol
 from fsbench.tensor_cache import FeatureCache
+
+PROTOCOL = "fort"
+"""The protocol of the tests."""
 
 
 class ClassificationDataModule(L.LightningDataModule):
@@ -71,6 +75,7 @@ class ClassificationDataModule(L.LightningDataModule):
             raise SettingsError(f"unknown fold {fold} for {dataset.name}; classification has no folds, only 0")
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer episodes left than processes
         self.dataset = dataset
+        self.protocol = load_protocol(PROTOCOL)
         self.way, self.shot, self.queries = way, shot, queries
         self.episodes = episodes
         self.test_seed = test_seed
@@ -87,13 +92,12 @@ class ClassificationDataModule(L.LightningDataModule):
     @property
     def test_words(self) -> tuple[str, ...]:
         """Words for people that name the test in folders and loggers."""
-        return self.dataset.name, PROTOCOL, f"{self.way}way{self.shot}shot"
+        return self.dataset.name, self.protocol.name, f"{self.way}way{self.shot}shot"
 
     @cached_property
     def manifest(self) -> Manifest:
-        return draw_classification_manifest(
-            self.dataset, self.way, self.shot, self.queries, self.episodes, self.test_seed, self.min_class_size
-        )
+        task = ClassificationTask(self.way, self.shot, self.queries, self.episodes, self.test_seed, self.min_class_size)
+        return self.protocol.manifest(self.dataset, task)
 
     @cached_property
     def names(self) -> tuple[str, ...]:

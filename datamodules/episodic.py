@@ -30,11 +30,9 @@ from fsbench.episodes.manifest import Manifest
 from fsbench.episodes.task import EpisodeTask, usable_way
 from fsbench.errors import SettingsError
 from fsbench.files import fingerprint
-from fsbench.protocols.base import load_protocol
-from fsbench.protocols.draw import draw_manifest
-from fsbench.protocols.lists import pair_list, training_split
-from fsbench.protocols.pools import Pool, training_pool
-from fsbench.protocols.whole_images import training_images, validation_images
+from fsbench.protocols.pfenet import training_images, validation_images
+from fsbench.protocols.pools import Pool
+from fsbench.protocols.segmentation import load_segmentation
 from fsbench.terminal import print_note
 
 
@@ -143,7 +141,7 @@ class EpisodicDataModule(L.LightningDataModule):
         _at_least(0, {"workers": workers, "seed": seed, "cache_mib": cache_mib})
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer episodes left than processes
         self.dataset = dataset
-        self.protocol = load_protocol(protocol)
+        self.protocol = load_segmentation(protocol)
         self.fold = fold
         self.way, self.shot = way if manifest else usable_way(dataset, fold, way), shot
         if self.way != way:
@@ -195,7 +193,7 @@ class EpisodicDataModule(L.LightningDataModule):
     def manifest(self) -> Manifest:
         """The test episodes."""
         if self.manifest_file is None:
-            return draw_manifest(self.dataset, self.protocol, self.episode_task)
+            return self.protocol.manifest(self.dataset, self.episode_task)
         return read_given_manifest(self.manifest_file, self.dataset, self.protocol, self.episode_task)
 
     @cached_property
@@ -212,7 +210,7 @@ class EpisodicDataModule(L.LightningDataModule):
             episodes=self.validation_episodes,
             seed=None,
         )
-        return draw_manifest(self.dataset, self.protocol, task)
+        return self.protocol.manifest(self.dataset, task)
 
     @cached_property
     def training_pool(self) -> Pool:
@@ -220,7 +218,7 @@ class EpisodicDataModule(L.LightningDataModule):
         if self.training_items == "images":
             return training_images(self.dataset, self.fold)
         skip, shot = self.drop_small_classes, self.training_shot
-        return training_pool(self.dataset, self.protocol, self.fold, skip, self._background, shot)
+        return self.protocol.training_pool(self.dataset, self.fold, skip, self._background, shot)
 
     @property
     def _background(self) -> bool:
@@ -231,7 +229,7 @@ class EpisodicDataModule(L.LightningDataModule):
         """Origin of the lists of base classes."""
         if self.training_items == "images":
             return DERIVED
-        return pair_list(self.dataset, training_split(self.protocol), self.fold).origin
+        return self.protocol.pairs(self.dataset, "trn", self.fold).origin
 
     @cached_property
     def files_sha256(self) -> str:

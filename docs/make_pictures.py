@@ -17,7 +17,7 @@ from matplotlib import pyplot
 from PIL import Image
 
 from datamodules.datasets.demo import Demo
-from fsbench.data.dataset import VOID, VoidPolicy
+from fsbench.data.dataset import VOID
 from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.data.transforms import resize_image, resize_image_cv2
 from fsbench.engine.restore import check_counts, reopen_at
@@ -26,8 +26,7 @@ from fsbench.episodes.task import EpisodeTask
 from fsbench.explain.paper_figure import draw_paper_figure
 from fsbench.metrics.confusion import intersection_union
 from fsbench.metrics.episodic import count
-from fsbench.protocols.base import load_protocol
-from fsbench.protocols.draw import draw_manifest
+from fsbench.protocols.segmentation import load_segmentation
 from fsbench.records.record import read_record
 from fsbench.visualization.contact_sheet import choose
 from fsbench.visualization.masks import paint_slots
@@ -76,7 +75,7 @@ def support(index: Demo, episode: Episode, way: int, shot: int) -> np.ndarray:
 
 
 def drawn(index: Demo, protocol: str, number: int = 60, **task: object) -> Sequence[Episode]:
-    return draw_manifest(index, load_protocol(protocol), EpisodeTask(0, episodes=number, **task)).episodes  # type: ignore[arg-type]
+    return load_segmentation(protocol).manifest(index, EpisodeTask(0, episodes=number, **task)).episodes  # type: ignore[arg-type]
 
 
 def panels(rows: int, columns: int, name: str, side: float = 1.5) -> Iterator[Iterator[pyplot.Axes]]:
@@ -145,7 +144,7 @@ def drawing(index: Demo) -> None:
             show(axes, image, title, "black" if there else RED, "" if there else RED)
 
 
-def iou(answer: np.ndarray, truth: np.ndarray, policy: VoidPolicy) -> float:
+def iou(answer: np.ndarray, truth: np.ndarray, policy: str) -> float:
     counts = count(torch.from_numpy(answer.astype(np.uint8)), torch.from_numpy(truth), 1).numpy()
     inside, union = intersection_union(counts[1], policy)
     return float(100 * inside / union)

@@ -19,6 +19,8 @@ from fsbench.errors import SettingsError
 CONFIGS_GROUP = "fsbench.configs"
 GROUPS = {"methods": "fsbench.methods", "data": "fsbench.datasets", "backbones": "fsbench.backbones"}
 """Groups of entry points that name single objects, by the folder of configs whose names they join."""
+PROTOCOLS_GROUP = "fsbench.protocols"
+"""Group of entry points that name protocol classes, which files of `CONFIGS_GROUP` may then name as `class_path`."""
 KINDS = ("methods", "data", "backbones", "protocols")
 """Folders that are read in a package's folder of configuration files."""
 _OBJECT = re.compile(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*", re.ASCII)
@@ -180,17 +182,22 @@ def load_object(kind: str, name: str, types: type | tuple[type, ...]) -> Any:
     plug_in = named_objects(kind).get(name)
     if plug_in is None:
         return None
+    found = load_entry_point(plug_in)
+    return found if isinstance(found, types) else None
+
+
+def load_entry_point(plug_in: PlugIn) -> Any:
+    """Import the object of an entry point. Raises SettingsError where its package cannot be imported."""
     try:
-        found = metadata.EntryPoint(plug_in.name, plug_in.value, plug_in.group).load()
+        return metadata.EntryPoint(plug_in.name, plug_in.value, plug_in.group).load()
     except Exception as error:
         raise SettingsError(f"cannot import {plug_in.value} of {plug_in.origin} ({error})") from error
-    return found if isinstance(found, types) else None
 
 
 def owner(class_path: str) -> PlugIn | None:
     """Return an entry point of the package whose code has the class `class_path`, if it is a plug-in."""
     first = class_path.partition(".")[0]
-    everything = [one for group in (*GROUPS.values(), CONFIGS_GROUP) for one in plug_ins(group)]
+    everything = [one for group in (*GROUPS.values(), PROTOCOLS_GROUP, CONFIGS_GROUP) for one in plug_ins(group)]
     return next((one for one in everything if re.split("[.:/]", one.value)[0] == first), None)
 
 

@@ -13,8 +13,7 @@ from datamodules.lists.official import OFFICIAL
 from fsbench.episodes.settings import SIZE_BINS
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError
-from fsbench.protocols.base import load_protocol
-from fsbench.protocols.draw import draw_manifest
+from fsbench.protocols.segmentation import load_segmentation
 
 FOLDER = Path(__file__).parent / "pascal"
 TASKS = [
@@ -44,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     index = Pascal(parser.parse_args(argv).root, lists=[])
     FOLDER.mkdir(exist_ok=True)
     for protocol, task in TASKS:
-        manifest = draw_manifest(index, load_protocol(protocol), task)
+        manifest = load_segmentation(protocol).manifest(index, task)
         if manifest.header["lists"] != OFFICIAL:
             raise DataError(f"the list of {protocol} {task} is {manifest.header['lists']}; expected the official one")
         manifest.write(file_of(protocol, task))

@@ -16,11 +16,10 @@ from fsbench.files import write_text
 from fsbench.metrics.bootstrap import Interval, differences, intervals
 from fsbench.metrics.count_table import pair_statistics
 from fsbench.metrics.scores import ScoreStatistics
-from fsbench.protocols.base import load_protocol
+from fsbench.protocols.segmentation import segmentation_of
 from fsbench.records.card import Cards
 from fsbench.records.grouping import fold_of
 from fsbench.records.record import Record, find_records
-from fsbench.tables.default_metrics import protocol_fb_iou
 from fsbench.tables.formats import markdown_row
 from fsbench.tables.rescoring.recount import ORIGINAL, own_resolution, recount
 from fsbench.weights.table import backbone_data
@@ -70,7 +69,7 @@ def write_tables(folders: Sequence[Path], origin: str, target: Path | None, long
 def _records(folders: Sequence[Path]) -> list[Record]:
     """Return the runs of segmentation in folders. Raises SettingsError where there is none."""
     found = {record.path.resolve(): record for folder in folders for record in find_records(folder)}
-    records = [record for record in found.values() if record.task.has_masks]
+    records = [record for record in found.values() if record.protocol.has_masks]
     if not records:
         raise SettingsError(f"no finished runs of segmentation in {', '.join(map(str, folders))}; run make bench first")
     return records
@@ -97,7 +96,7 @@ def methods_table(records: Sequence[Record]) -> Table:
                 again += 1
             rows[*row, str(again)][protocol] = {fold_of(record): record for record in members}
     every = list(dict.fromkeys(record.header["protocol"] for record in strict))
-    fb_iou = {record.header["protocol"]: protocol_fb_iou(record.header) for record in strict}
+    fb_iou = {record.header["protocol"]: segmentation_of(record.header).fb_iou for record in strict}
     scores = [f"{protocol}: {what}" for protocol in every for what in ("mIoU", fb_iou[protocol], "s an episode")]
     columns = ["method", "test", *scores, "its backbone saw", "it was trained on"]
     lines = []
@@ -147,7 +146,7 @@ def _scores_and_time(folds: Sequence[Record]) -> list[str]:
     scores = intervals([_whole(record, record.episodes) for record in folds])
     speeds = [record.run.cost.episodes_per_second for record in folds]
     time = f"{np.mean([1 / speed for speed in speeds]):.2f}" if all(speeds) else "–"
-    return [_figure(scores["mIoU"]), f"{scores[protocol_fb_iou(folds[0].header)].value:.1f}", time]
+    return [_figure(scores["mIoU"]), f"{scores[segmentation_of(folds[0].header).fb_iou].value:.1f}", time]
 
 
 def episodes_table(records: Sequence[Record]) -> Table:
@@ -288,12 +287,12 @@ TABLES: dict[str, Callable[[Sequence[Record]], Table]] = {
 
 
 def _whole(record: Record, frame: pl.DataFrame) -> ScoreStatistics:
-    return record.task.statistics(frame, record.header)
+    return record.protocol.statistics(frame, record.header)
 
 
 def _pairs(record: Record, keep: np.ndarray) -> ScoreStatistics:
     classes = sorted(set(record.episodes["class_id"].to_numpy()[keep].tolist()))
-    return pair_statistics(record.episodes, keep, classes, load_protocol(record.header["protocol"]).void)
+    return pair_statistics(record.episodes, keep, classes, segmentation_of(record.header).void)
 
 
 def _side_in_words(side: int) -> str:

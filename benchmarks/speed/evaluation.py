@@ -49,7 +49,7 @@ from fsbench.engine.machine.meter import Meter
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.evaluation_order import evaluation_order, next_uses
 from fsbench.metrics.episodic import SegmentationResult
-from fsbench.protocols.base import load_protocol
+from fsbench.protocols.segmentation import load_segmentation
 from fsbench.tensor_cache import FeatureCache
 
 PLAIN_PATHS = ("FSBENCH_ATTENTION", "FSBENCH_MASK_ATTENTION")
@@ -230,7 +230,7 @@ def row(
     cache_mib = options.cache_mib or usual_cache_mib(name, index.name)
     composed = compose_method(name, index.name, options.backbone, "random")
     data = composed.config.data.init_args
-    size, protocol = options.image_size or data.image_size, load_protocol(data.protocol)
+    size, protocol = options.image_size or data.image_size, load_segmentation(data.protocol)
     episodes = index.episodes(data.protocol, 1, shot)[: options.episodes]
     if (name, shot) not in measured:
         method = composed.build_method().to(options.device).eval()

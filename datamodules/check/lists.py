@@ -7,10 +7,11 @@ from types import MappingProxyType
 
 from datamodules.check.report import Report, some
 from datamodules.lists.official import DERIVED, OFFICIAL, REORDERED, checksums, read_official, verdict
-from fsbench.data.dataset import Pair, SegmentationIndex
+from fsbench.data.dataset import Pair, PairList, SegmentationIndex
 from fsbench.errors import DataError
 from fsbench.files import is_file
 from fsbench.protocols.lists import pair_list
+from fsbench.protocols.pfenet import image_list
 
 DerivedPairs = Callable[[str, int], tuple[Pair, ...]]
 """Function (split, fold) -> derived pairs of the classes that the official file of this name holds."""
@@ -18,7 +19,14 @@ DerivedPairs = Callable[[str, int], tuple[Pair, ...]]
 
 def derived_pairs(index: SegmentationIndex) -> DerivedPairs:
     """Return the lists of `index` as they are derived from its annotations."""
-    return lambda split, fold: pair_list(index, split, fold).pairs
+    return lambda split, fold: split_list(index, split, fold).pairs
+
+
+def split_list(index: SegmentationIndex, split: str, fold: int) -> PairList:
+    """Return the list of a split as `official.csv` names it: "pfenet-trn" is the training list of PFENet's protocol."""
+    if not split.startswith("pfenet-"):
+        return pair_list(index, split, fold)
+    return image_list(index, "trn" if split == "pfenet-trn" else "val", fold)
 
 
 def check_lists(

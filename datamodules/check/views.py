@@ -10,8 +10,7 @@ from fsbench.episodes.manifest import Manifest
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import FsbenchError
 from fsbench.files import is_file
-from fsbench.protocols.base import load_protocol
-from fsbench.protocols.draw import draw_manifest
+from fsbench.protocols.segmentation import load_segmentation
 
 MASKS = 40
 """Number of masks of each fold that are decoded as a sample."""
@@ -57,7 +56,7 @@ def check_views(make: Callable[[str], ViewIndex], logged: LoggedRuns, report: Re
 
 def _drawn(report: Report, subject: str, index: ViewIndex, fold: int, shot: int) -> Manifest | None:
     task = EpisodeTask(fold, shot=shot)
-    return report.attempt(subject, lambda: draw_manifest(index, load_protocol("incontext"), task))
+    return report.attempt(subject, lambda: load_segmentation("incontext").manifest(index, task))
 
 
 def _check_views(report: Report, subject: str, index: ViewIndex, manifest: Manifest) -> None:

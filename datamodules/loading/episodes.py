@@ -15,8 +15,8 @@ from fsbench.data.frames import stretched_truth
 from fsbench.data.label_maps import way_labels
 from fsbench.data.transforms import RESIZES
 from fsbench.episodes.episode import Episode
-from fsbench.protocols.base import Resize
 from fsbench.protocols.draws import draw_episode
+from fsbench.protocols.geometry import Resize
 from fsbench.protocols.pools import Pool
 
 

@@ -5,13 +5,12 @@ from typing import Any
 
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.episodes.manifest import Manifest, check_fits, read_manifest
-from fsbench.episodes.settings import SIZE_BINS
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import SettingsError
-from fsbench.protocols.base import Protocol
+from fsbench.protocols.segmentation import Segmentation
 
 
-def read_given_manifest(file: str, index: SegmentationIndex, protocol: Protocol, task: EpisodeTask) -> Manifest:
+def read_given_manifest(file: str, index: SegmentationIndex, protocol: Segmentation, task: EpisodeTask) -> Manifest:
     """Read the manifest `file` for a test of `task`.
 
     Raises:
@@ -19,7 +18,6 @@ def read_given_manifest(file: str, index: SegmentationIndex, protocol: Protocol,
         DataError: it does not fit the data.
     """
     manifest = read_manifest(Path(file).expanduser())
-    background = task.allow_background_queries and protocol.empty_queries and task.setting not in SIZE_BINS
     expected: dict[str, Any] = {
         "protocol": protocol.name,
         "version": protocol.version,
@@ -27,7 +25,7 @@ def read_given_manifest(file: str, index: SegmentationIndex, protocol: Protocol,
         "way": task.way,
         "shot": task.shot,
         "setting": task.setting,
-        "empty": background,
+        "empty": protocol.may_be_empty(task),
         "seed": task.seed,
         "requested": task.episodes,
         "drop_small": task.skip_small_classes or None,

@@ -12,7 +12,6 @@ from fsbench.metrics.bootstrap import Interval, intervals
 from fsbench.metrics.classification import accuracy_interval
 from fsbench.metrics.scores import ScoreStatistics
 from fsbench.records.record import Record, read_record
-from fsbench.tables.default_metrics import default_metrics
 
 
 @dataclass(frozen=True)
@@ -48,10 +47,10 @@ def run_result(folder: Path) -> RunResult:
         raise RecordError(f"{folder.name} has no episodes; expected a finished run")
     frame, header = record.episodes, record.header
     columns = ["episode", "slot", "class_id"]
-    if not record.task.counts_at_input_size(header):  # true pixels are as many as the method's input has
+    if not record.protocol.counts_at_input_size():  # true pixels are as many as the method's input has
         columns += ["gt", "void", "valid", "present"]
     table = np.stack([frame[name].cast(int).to_numpy() for name in columns], 1).astype("<i8")
-    statistics = record.task.statistics(frame, header).only(score_names(record))
+    statistics = record.protocol.statistics(frame, header).only(score_names(record))
     kept = Record(folder, record.run)
     kept.header  # noqa: B018 - kept from now on, read while the file is there
     return RunResult(kept, statistics, hashlib.sha256(np.ascontiguousarray(table).tobytes()).hexdigest())
@@ -59,11 +58,11 @@ def run_result(folder: Path) -> RunResult:
 
 def score_names(record: Record) -> tuple[str, ...]:
     """Return the names of the scores that the leaderboard shows of a run; the first ranks."""
-    return tuple(name for name in default_metrics(record.header) if name in record.task.metrics)
+    return tuple(name for name in record.protocol.default_metrics if name in record.protocol.metrics)
 
 
 def mean_scores(folds: list[RunResult]) -> dict[str, Interval]:
     """Return the scores of one fold, or the mean of several, with their intervals, as tables have them."""
-    if not folds[0].record.task.has_masks:
+    if not folds[0].record.protocol.has_masks:
         return {"accuracy": accuracy_interval(folds[0].statistics)}
     return intervals([fold.statistics for fold in folds])

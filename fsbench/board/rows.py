@@ -206,7 +206,7 @@ def _build_test(record: Record) -> Test:
     words = [header["dataset"], f"{header['way']}w{header['shot']}s", header["setting"], header["protocol"]]
     plain = "-".join("".join(c for c in str(word) if c.isascii() and c.isalnum())[:20] for word in words)
     key = fingerprint([str(part) for part in group_key(record, seed=False)])[:6]
-    return Test(f"{plain}-{key}", header, score_names(record)[0], record.task.title(header))
+    return Test(f"{plain}-{key}", header, score_names(record)[0], record.protocol.title(header))
 
 
 def _leave_out_copies(rows: Iterable[Row]) -> list[str]:

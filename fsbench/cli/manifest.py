@@ -76,8 +76,7 @@ def _build(options: argparse.Namespace, extra: list[str]) -> int:
     # heavy: other commands spare it
     from fsbench.episodes.manifest import hash_images
     from fsbench.episodes.task import EpisodeTask
-    from fsbench.protocols.base import load_protocol
-    from fsbench.protocols.draw import draw_manifest
+    from fsbench.protocols.segmentation import load_segmentation
 
     if not options.out.name.endswith((".jsonl", ".jsonl.gz")):
         raise SettingsError(f"--out is {options.out}, expected a name that ends in .jsonl or .jsonl.gz")
@@ -92,7 +91,7 @@ def _build(options: argparse.Namespace, extra: list[str]) -> int:
         skip_small_classes=options.drop_small,
         seed=options.seed,
     )
-    manifest = draw_manifest(index, load_protocol(options.protocol), task)
+    manifest = load_segmentation(options.protocol).manifest(index, task)
     if not options.names_only:
         manifest = replace(manifest, images=hash_images(manifest, index, _progress))
     make_folder(options.out.absolute().parent)
@@ -176,12 +175,11 @@ def _redrawn(manifest: "Manifest", index: "SegmentationIndex") -> "Manifest":
     """Draw the episodes of the same task from the local lists."""
     # heavy: other commands spare it
     from fsbench.episodes.task import EpisodeTask
-    from fsbench.protocols.base import load_protocol
-    from fsbench.protocols.draw import draw_manifest
+    from fsbench.protocols.segmentation import load_segmentation
 
     header = manifest.header
-    protocol = load_protocol(header["protocol"])
-    return draw_manifest(index, protocol, EpisodeTask.from_header(header, protocol.seed))
+    protocol = load_segmentation(header["protocol"])
+    return protocol.manifest(index, EpisodeTask.from_header(header, protocol.seed))
 
 
 def _diff(options: argparse.Namespace, extra: list[str]) -> int:

@@ -14,7 +14,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def _protocols(options: argparse.Namespace, extra: list[str]) -> int:
 
     # heavy: other commands spare it
-    from fsbench.protocols.base import load_protocol, protocol_names
+    from fsbench.protocols.registry import load_protocol, protocol_names
     from fsbench.tables.protocol_text import as_markdown, side_by_side
 
     protocols = [load_protocol(name) for name in protocol_names()]

@@ -34,7 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _rescore(options: argparse.Namespace, extra: list[str]) -> int:
     # heavy: other commands spare it
-    from fsbench.protocols.base import load_protocol
+    from fsbench.protocols.segmentation import load_segmentation
     from fsbench.records.record import leave_out_damaged
     from fsbench.tables.formats import SHEETS, as_json
     from fsbench.tables.rescoring.rescore import Choices, rescore, to_sheet
@@ -42,7 +42,7 @@ def _rescore(options: argparse.Namespace, extra: list[str]) -> int:
     choices = Choices(options.void, _resolution(options.resolution), _sizes(options.objects))
     if options.protocol is None and choices == Choices():
         raise SettingsError("nothing to score by was named; expected --protocol, --void, --resolution or --objects")
-    target = None if options.protocol is None else load_protocol(options.protocol)
+    target = None if options.protocol is None else load_segmentation(options.protocol)
     settings = [] if options.data_root is None else [f"--data.dataset.root={options.data_root}"]
     records, refused = finished_records(options.runs)
     groups = leave_out_damaged(

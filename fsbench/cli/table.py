@@ -60,12 +60,12 @@ def print_table(folders: Sequence[Path], options: argparse.Namespace) -> list[st
 
     metrics = None if options.metrics is None else metric_names(options.metrics)
     records, refused = finished_records(folders)
-    tasks = {record.task for record in records}
-    if len(tasks) == 1:  # what one of several lacks is left out of its tables
-        (task,) = tasks
-        task.check_breakdowns(options.by)
+    protocols = {record.protocol.task: record.protocol for record in records}
+    if len(protocols) == 1:  # what one of several lacks is left out of its tables
+        (protocol,) = protocols.values()
+        protocol.check_breakdowns(options.by)
         if metrics is not None:
-            task.check_metrics(metrics, options.metrics)
+            protocol.check_metrics(metrics, options.metrics)
     by = ["all"] if options.all else options.by
     by_class = options.by_class or options.all or "class" in options.by
     published = published_scores() if options.published else ()

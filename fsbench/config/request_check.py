@@ -15,11 +15,12 @@ from fsbench.config.limits import check_name, check_plain_values, check_trainer
 from fsbench.config.needed_weights import needed_weights
 from fsbench.config.needs import absent_data
 from fsbench.config.options import bench_options
-from fsbench.config.registry import check_known, choose_method, config_file, names, read_settings, task_of
+from fsbench.config.registry import check_known, choose_method, names, task_of
 from fsbench.config.request import NOTHING_NAMED, Request
 from fsbench.episodes.settings import SETTINGS, unknown_setting
 from fsbench.errors import CheckpointError, FsbenchError, SettingsError
 from fsbench.files import check_can_be_made, is_file, load_yaml
+from fsbench.protocols.segmentation import load_segmentation
 from fsbench.weights.table import how_to_get, usual_path, weight_files
 
 DATASET = ("data", "init_args", "dataset")
@@ -133,11 +134,10 @@ class _Run:
 
     def _of_protocol(self, protocol: str, chosen: Any) -> Iterator[FsbenchError]:
         """Yield what the protocol does not define."""
-        choices, way = read_settings(config_file("protocols", protocol)), setting(self.values, "data.way")
-        if choices.get("settings") == "original" and chosen in SETTINGS[1:]:
-            yield SettingsError(f"protocol {protocol} has no setting '{chosen}'; choose original, or fscs")
-        if choices.get("ways") == "one" and type(way) is int and way > 1:
-            yield SettingsError(f"protocol {protocol} is 1-way, found way {way}; choose WAY=1, or fscs")
+        way = setting(self.values, "data.way")
+        known = chosen if chosen in SETTINGS else SETTINGS[0]  # another is said already
+        for test in ((known, 1), (SETTINGS[0], way if type(way) is int else 1)):
+            yield from _raised(load_segmentation(protocol).check_choices, *test)
 
     def _of_fold(self) -> Iterator[FsbenchError]:
         """Yield what is wrong with the fold, or the way in it, where the data set's source or description tells."""

@@ -9,8 +9,8 @@ from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.step_division import StepDivision
 from fsbench.episodes.manifest import Manifest
-from fsbench.protocols.base import Protocol as EvaluationProtocol
 from fsbench.protocols.pools import Pool
+from fsbench.protocols.segmentation import Segmentation
 
 
 class DataModule(Protocol):
@@ -25,7 +25,7 @@ class DataModule(Protocol):
     """ "segmentation" or "classification"."""
     dataset: SegmentationIndex
     """Images, classes and label maps."""
-    protocol: EvaluationProtocol
+    protocol: Segmentation
     """How episodes are drawn, resized and scored."""
     fold: int
     """Fold whose classes are tested."""

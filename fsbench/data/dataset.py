@@ -22,9 +22,6 @@ Part = Literal["trn", "val", "held_out"]
 QuerySampling = Literal["sequential", "class_first"]
 """Rule for queries: pair `index mod length` of the list, or a class drawn first and then one of its images."""
 
-VoidPolicy = Literal["background", "ignore"]
-"""Meaning of void pixels: background that counts in unions, or no pixels at all."""
-
 VOID = 255
 """Label of void pixels; the protocol decides what they count as."""
 

@@ -19,11 +19,11 @@ from fsbench.engine.provenance import provenance
 from fsbench.engine.train import Preparation
 from fsbench.engine.training_facts import weights_of
 from fsbench.files import fingerprint
+from fsbench.protocols.registry import protocol_of
 from fsbench.records.journal import Journal
 from fsbench.records.predictions import Keep, write_predictions
 from fsbench.records.record import Record, counts_sha256, to_frame, write_record
 from fsbench.records.run import Cost, Identity, KeptPredictions, Provenance, Run, TrainingOutcome, Weights
-from fsbench.records.task import task_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -105,7 +105,7 @@ def _cpu_kernels(experiment: Experiment, trainer: L.Trainer) -> dict[str, str]:
 def _kept_predictions(experiment: Experiment) -> Keep:
     """Return how much of every prediction the run keeps; nothing of classification, whose counts are its answers."""
     keep: Keep = experiment.options.keep_predictions
-    return keep if task_of(experiment.data.manifest.header).has_masks else "none"
+    return keep if protocol_of(experiment.data.manifest.header).has_masks else "none"
 
 
 def _consequence(line: str) -> str:
@@ -127,9 +127,8 @@ def _test(
     kernels: set[str] = set()
     if left:
         least: Keep = "masks" if keep == "none" else keep
-        kept = (
-            (lambda episode: least if episode in shown else keep) if task_of(data.manifest.header).has_masks else None
-        )
+        has_masks = protocol_of(data.manifest.header).has_masks
+        kept = (lambda episode: least if episode in shown else keep) if has_masks else None
         trainer.callbacks.append(ResultWriter(data, journal, kept))  # type: ignore[attr-defined]
         with unordered_kernels() as kernels:
             trainer.test(experiment.method, data, verbose=False)
@@ -154,7 +153,7 @@ def _finished_run(
         predictions: entry about the stored predictions, if there are any.
     """
     data, method, header = experiment.data, experiment.method, experiment.data.manifest.header
-    scores = task_of(header).statistics(frame, header).scores()
+    scores = protocol_of(header).statistics(frame, header).scores()
     tested = preparation.checkpoint_sha256 or (experiment.identity["training"] or {}).get("checkpoint_sha256")
     made_in = {
         **provenance(trainer),

@@ -8,10 +8,10 @@ from fsbench.core.datamodule import DataModule
 from fsbench.data.frames import over_image
 from fsbench.episodes.episode import Episode
 from fsbench.metrics.confusion import COUNTS, way_ious
+from fsbench.protocols.registry import protocol_of
 from fsbench.records.journal import Journal
 from fsbench.records.predictions import label_map_of
 from fsbench.records.record import Record
-from fsbench.records.task import task_of
 from fsbench.visualization.contact_sheet import DrawnPrediction, choose, contact_sheet
 
 
@@ -28,7 +28,7 @@ class PredictionSheet:
 
     def __init__(self, data: DataModule):
         self.data = data
-        has_masks = task_of(data.manifest.header).has_masks
+        has_masks = protocol_of(data.manifest.header).has_masks
         self.episodes: list[Episode] = choose(data.manifest.episodes) if has_masks else []
         self.shown = frozenset(episode.index for episode in self.episodes)
 

@@ -9,7 +9,7 @@ from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.frames import stretched_truth
 from fsbench.data.label_maps import way_labels
 from fsbench.errors import RecordError
-from fsbench.protocols.base import load_protocol
+from fsbench.protocols.segmentation import segmentation_of
 from fsbench.records.record import Record
 
 
@@ -44,7 +44,7 @@ class Truths:
 
     def __init__(self, record: Record, settings: Sequence[str] = ()):
         self.index = open_dataset(record, settings)
-        self._frame = load_protocol(record.header["protocol"]).frame
+        self._frame = segmentation_of(record.header).frame
         self._episodes = {episode.index: episode for episode in record.manifest.episodes}
 
     def __call__(self, episode: int) -> np.ndarray:

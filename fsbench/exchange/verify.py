@@ -14,8 +14,7 @@ from fsbench.episodes.manifest import read_manifest
 from fsbench.errors import FsbenchError, RecordError, describe
 from fsbench.exchange.bundle import Listing, unpacked
 from fsbench.paths import BENCHMARKS
-from fsbench.protocols.base import load_protocol
-from fsbench.protocols.classification import VERSION as CLASSIFICATION_VERSION
+from fsbench.protocols.registry import protocol_of
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record, read_record
 
@@ -80,7 +79,7 @@ def _of_run(name: str, folder: Path, repetition: Repetition | None) -> Iterator[
         if record.run.id != name:
             raise RecordError(f"run.json is that of {record.run.id}")
         check_header(record.header, folder / "manifest.jsonl", COMPARED)
-        record.task.check_rules(record.header)
+        protocol_of(record.header)
         _check_counted(record)
         yield Finding(name, "ok", f"{len(record.manifest.episodes)} episodes and their counts are whole")
         yield _scores(name, record)
@@ -102,7 +101,7 @@ def _check_counted(record: Record) -> None:
     counted = frame.select("episode", "slot", "class_id", "query").rows()
     episodes = record.manifest.episodes
     differing: set[Any]
-    if record.task.has_masks:
+    if record.protocol.has_masks:
         named = [(e.index, slot, number, e.query) for e in episodes for slot, number in enumerate((0, *e.classes))]
         differing = set(counted) ^ set(named)
     else:
@@ -117,7 +116,7 @@ def _check_counted(record: Record) -> None:
 
 def _scores(name: str, record: Record) -> Finding:
     """Compute the scores again from the counts."""
-    counted = record.task.statistics(record.episodes, record.header).scores()
+    counted = record.protocol.statistics(record.episodes, record.header).scores()
     stated = record.run.scores
     for metric, values in counted.items():
         value, recorded = float(values[0]), stated.get(metric, math.inf)
@@ -130,7 +129,7 @@ def _scores(name: str, record: Record) -> Finding:
 
 def _protocol(name: str, record: Record) -> Finding:
     header = record.header
-    known = load_protocol(header["protocol"]).version if record.task.has_masks else CLASSIFICATION_VERSION
+    known = record.protocol.version
     if header["version"] != known:
         return Finding(name, "failed", f"protocol {header['protocol']} version {header['version']}; here it is {known}")
     return Finding(name, "ok", f"protocol {header['protocol']} version {known}")
@@ -173,7 +172,7 @@ def _predictions(name: str, record: Record, repetition: Repetition | None) -> Fi
     """Predict a random sample of the episodes again."""
     if repetition is None:
         return Finding(name, "not checked", "predictions; repeat some with --predict 20 where data and weights are")
-    if not record.task.has_masks:
+    if not record.protocol.has_masks:
         return Finding(name, "not checked", "predictions of classification are repeated by a run alone: fsbench run")
     numbers = [episode.index for episode in record.manifest.episodes]
     chosen = np.random.default_rng(repetition.seed).permutation(numbers)[: repetition.episodes].tolist()

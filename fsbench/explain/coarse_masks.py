@@ -15,8 +15,7 @@ from fsbench.data.label_maps import resize_labels
 from fsbench.engine.experiment import Experiment
 from fsbench.episodes.manifest import Manifest
 from fsbench.metrics.episodic import SegmentationResult, count, presence_from_mask
-from fsbench.records.task import task_of
-from fsbench.tables.default_metrics import protocol_fb_iou
+from fsbench.protocols.segmentation import segmentation_of
 
 
 def binary_sum(coarse: Tensor, size: tuple[int, int]) -> tuple[float, Tensor]:
@@ -102,7 +101,8 @@ class MaskScores:
         import polars as pl
 
         header = self.manifest.header
-        wanted = "mIoU", protocol_fb_iou(header)
-        statistics = {name: task_of(header).statistics(pl.DataFrame(rows), header) for name, rows in self.rows.items()}
+        protocol = segmentation_of(header)
+        wanted = "mIoU", protocol.fb_iou
+        statistics = {name: protocol.statistics(pl.DataFrame(rows), header) for name, rows in self.rows.items()}
         computed = {name: found.only(wanted).scores() for name, found in statistics.items()}
         return {name: {metric: float(scores[metric][0]) for metric in wanted} for name, scores in computed.items()}

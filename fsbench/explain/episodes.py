@@ -9,14 +9,13 @@ from typing import Any, cast
 import torch
 
 from fsbench.data.batch import EpisodeBatch
-from fsbench.data.dataset import VoidPolicy
 from fsbench.engine.restore import check_counts, reopen_at
 from fsbench.errors import RecordError, user_message
 from fsbench.explain.episode_panels import panel_key, prediction_panels
 from fsbench.explain.runs import read_comparable_records
 from fsbench.files import write_text
 from fsbench.metrics.confusion import way_ious
-from fsbench.protocols.base import load_protocol
+from fsbench.protocols.segmentation import segmentation_of
 from fsbench.records.record import Record
 from fsbench.visualization.contact_sheet import choose
 from fsbench.visualization.episodes import batch_query_image, batch_support_images
@@ -84,7 +83,7 @@ def compare_episodes(
     compared: dict[int, EpisodePanels] = {}
     notes: list[str] = []
     for label, record in records.items():
-        void = load_protocol(record.header["protocol"]).void
+        void = segmentation_of(record.header).void
         experiment, episodes = reopen_at(record, chosen)
         with torch.inference_mode():
             for episode in episodes:
@@ -150,7 +149,7 @@ def _episode_panels(episode: EpisodeBatch, class_names: Sequence[str]) -> Episod
 
 
 def _predict(
-    method: Any, record: Record, episode: EpisodeBatch, void: VoidPolicy, pixel: tuple[float, float] | None
+    method: Any, record: Record, episode: EpisodeBatch, void: str, pixel: tuple[float, float] | None
 ) -> tuple[EpisodePrediction, str]:
     """Predict an episode again; the note says where its counts are not the record's."""
     result = method.evaluate(episode)

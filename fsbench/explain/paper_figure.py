@@ -17,7 +17,7 @@ from fsbench.episodes.episode import Episode
 from fsbench.errors import RecordError, SettingsError
 from fsbench.explain.runs import read_comparable_records
 from fsbench.metrics.confusion import COUNTS, way_ious
-from fsbench.protocols.base import load_protocol
+from fsbench.protocols.segmentation import segmentation_of
 from fsbench.records.predictions import StoredPredictions, read_predictions
 from fsbench.records.record import Record
 from fsbench.visualization.captions import iou_caption
@@ -135,7 +135,7 @@ def _read_predictions(record: Record) -> StoredPredictions:
 
 def _ious(record: Record) -> dict[int, list[float | None]]:
     """Return the IoU of every way by episode."""
-    void = load_protocol(record.header["protocol"]).void
+    void = segmentation_of(record.header).void
     frame = record.episodes.filter(record.episodes["slot"] > 0).sort("episode", "slot")
     values = way_ious(frame.select(COUNTS).to_numpy(), void)
     ious: dict[int, list[float | None]] = {}
@@ -172,7 +172,7 @@ def _column(index: SegmentationIndex, episode: Episode, runs: Mapping[str, _Run]
     absent = f"no {', no '.join(names)}"
     cells.append(_Cell("truth", paint_slots(pixels, crop.cut(truth)), "" if query.ways else absent))
     for label, run in runs.items():
-        frame = load_protocol(run.predictions.record.header["protocol"]).frame
+        frame = segmentation_of(run.predictions.record.header).frame
         stored = over_image(run.predictions.label_map(episode.index), frame)
         predicted = crop.cut(resize_labels(stored, *truth.shape))
         note = iou_caption(run.ious[episode.index], query.ways) if query.ways else ""

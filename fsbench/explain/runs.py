@@ -38,7 +38,7 @@ def _read_segmentation_record(folder: Path) -> Record:
     record = read_record(folder)
     if record is None:
         raise RecordError(f"{folder} is no finished run; expected a folder that `make bench` wrote")
-    if not record.task.has_masks:
+    if not record.protocol.has_masks:
         raise SettingsError(f"{folder} is a run of classification, which has no masks; expected one of segmentation")
     return record
 

@@ -21,7 +21,7 @@ from fsbench.files.written import (
     sha256_file,
     write_text,
 )
-from fsbench.files.yaml_files import load_yaml, read_yaml
+from fsbench.files.yaml_files import load_yaml, read_yaml, validate_yaml
 
 __all__ = [
     "NotReadable",
@@ -42,5 +42,6 @@ __all__ = [
     "remove_halves",
     "replacing",
     "sha256_file",
+    "validate_yaml",
     "write_text",
 ]

@@ -95,12 +95,17 @@ def read_yaml(file: Path, schema: Any, what: str) -> Any:
     Raises:
         SettingsError: the file cannot be read, a key is missing or unknown, or a value is of another kind.
     """
-    from pydantic import TypeAdapter, ValidationError  # a quarter of a second, which most commands are spared
-
     try:
         content = load_yaml(file)
     except (OSError, ValueError) as error:
         raise SettingsError(f"cannot read {file} ({error}); expected {what} in YAML") from error
+    return validate_yaml(file, content, schema)
+
+
+def validate_yaml(file: Path, content: Any, schema: Any) -> Any:
+    """Return the instance of `schema` that a YAML file's `content` describes; raises as `read_yaml`."""
+    from pydantic import TypeAdapter, ValidationError  # a quarter of a second, which most commands are spared
+
     keys = list(getattr(schema, "model_fields", None) or [f.name for f in dataclasses.fields(schema)])
     if not isinstance(content, dict):
         raise SettingsError(f"{file} holds {type(content).__name__}, expected a mapping with {', '.join(keys)}")

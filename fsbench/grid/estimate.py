@@ -10,8 +10,8 @@ from fsbench.config.compose import setting
 from fsbench.config.request import file_settings
 from fsbench.errors import RecordError, user_message
 from fsbench.grid.spec import GridCell
+from fsbench.protocols.registry import load_protocol
 from fsbench.records.record import Record
-from fsbench.records.task import task_of
 
 log = logging.getLogger("fsbench")
 
@@ -116,4 +116,4 @@ def _episodes(cell: GridCell, header: Mapping[str, Any]) -> int:
     official = int(header["official_episodes"])
     protocol = cell.request.protocol or header["protocol"]
     alike = (header["dataset"], header["protocol"]) == (cell.request.dataset, protocol)
-    return official if alike else task_of(header).episode_count(protocol, cell.request.dataset, official)
+    return official if alike else load_protocol(protocol).episode_count(cell.request.dataset, official)

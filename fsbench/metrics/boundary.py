@@ -3,7 +3,8 @@
 import cv2
 import numpy as np
 
-from fsbench.data.dataset import VOID, VoidPolicy
+from fsbench.data.dataset import VOID
+from fsbench.metrics.confusion import VOID_RULES
 
 DILATION_RATIO = 0.02
 """Distance from the edge, as a share of the image's diagonal (§4)."""
@@ -26,17 +27,17 @@ def inner_boundary(mask: np.ndarray, distance: int) -> np.ndarray:
     return mask & (eroded == 0)
 
 
-def boundary_counts(prediction: np.ndarray, truth: np.ndarray, ways: int, void: VoidPolicy) -> np.ndarray:
+def boundary_counts(prediction: np.ndarray, truth: np.ndarray, ways: int, void: str) -> np.ndarray:
     """Count intersection and union of the inner boundaries of each way: (ways + 1, 2) int64, slot 0 any foreground.
 
     Args:
         prediction: (h, w) integers in 0..ways.
         truth: (h, w) integers in 0..ways, or 255 for void.
         ways: number of ways N.
-        void: pixels of "ignore" are left out after boundaries are drawn; as "background" they count.
+        void: rule of `VOID_RULES`; pixels that do not count are left out after boundaries are drawn.
     """
     distance = boundary_distance(*truth.shape)
-    counted = truth != VOID if void == "ignore" else np.ones(truth.shape, dtype=bool)
+    counted = VOID_RULES[void].counted(truth)
     pairs = [(prediction > 0, (truth > 0) & (truth != VOID))]
     pairs += [(prediction == slot, truth == slot) for slot in range(1, ways + 1)]
     counts = np.zeros((ways + 1, 2), dtype=np.int64)

@@ -5,7 +5,7 @@ Probabilities are those of the way being there, so a bin compares their mean wit
 
 import numpy as np
 
-from fsbench.data.dataset import VOID, VoidPolicy
+from fsbench.metrics.confusion import VOID_RULES
 
 BINS = 15
 """Bins of equal width over (0, 1], each with its upper end; 0 is in the first."""
@@ -36,16 +36,16 @@ def calibration_error(totals: np.ndarray) -> np.ndarray:
     return 100 * np.abs(probability - happened).sum(-1) / np.maximum(weight.sum(-1), 1e-9)
 
 
-def soft_mask_sums(soft: np.ndarray, truth: np.ndarray, slot: int, void: VoidPolicy) -> np.ndarray:
+def soft_mask_sums(soft: np.ndarray, truth: np.ndarray, slot: int, void: str) -> np.ndarray:
     """Sum the pixels of a soft mask by bin, see `bin_sums`: a cell's probability against the truth of its pixels.
 
     Args:
         soft: (s, s) uint8, 255 for certain; each cell the mean over its part of the image.
         truth: (h, w) integers, or 255 for void.
         slot: number of the way.
-        void: pixels of "ignore" are left out; as "background" they are not the way.
+        void: rule of `VOID_RULES`; pixels that do not count are left out, void ones that do are not the way.
     """
-    counted = truth != VOID if void == "ignore" else np.ones(truth.shape, dtype=bool)
+    counted = VOID_RULES[void].counted(truth)
     weight, happened = (_cell_sums(mask, len(soft)) for mask in (counted, counted & (truth == slot)))
     return bin_sums(soft.ravel() / 255, happened.ravel(), weight.ravel())
 

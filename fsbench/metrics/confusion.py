@@ -3,9 +3,11 @@
 It needs numpy alone, so that reading finished runs needs no torch.
 """
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 
-from fsbench.data.dataset import VoidPolicy
+from fsbench.data.dataset import VOID
 
 COUNTS = ("tp", "pred", "gt", "pred_void", "void", "valid")
 """Columns of a count table: pixels that are the slot in both, in the prediction, in the truth (void pixels left out),
@@ -16,13 +18,62 @@ REGIONS = ("rom", "rum")
 """Columns of a count table that are no counts: region measures; older records lack them."""
 
 
-def intersection_union(counts: np.ndarray, void: VoidPolicy) -> tuple[np.ndarray, np.ndarray]:
-    """Compute intersections and unions (...) from counts (..., 6) of way slots."""
-    tp, pred, gt, pred_void = (counts[..., i] for i in range(4))
-    return tp, pred + gt - tp + (pred_void if void == "background" else 0)
+class VoidRule(ABC):
+    """How void pixels, which have no true class, are counted."""
+
+    @abstractmethod
+    def intersection_union(self, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Compute intersections and unions (...) from counts (..., 6) of way slots."""
+
+    @abstractmethod
+    def background(self, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Compute intersections and unions (...) of the background from counts (..., 6) of slot 0 (any foreground)."""
+
+    @abstractmethod
+    def counted(self, truth: np.ndarray) -> np.ndarray:
+        """Return the pixels (h, w) bool of a truth (h, w) that count, where pixels are looked at one by one."""
 
 
-def way_ious(counts: np.ndarray, void: VoidPolicy) -> list[float | None]:
+class VoidIgnored(VoidRule):
+    """Void pixels are left out of prediction and truth."""
+
+    def intersection_union(self, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        hits, predicted, true = (counts[..., i] for i in range(3))
+        return hits, predicted + true - hits
+
+    def background(self, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        hits, predicted, true, valid = (counts[..., i] for i in (0, 1, 2, 5))
+        return valid - (predicted + true - hits), valid - hits
+
+    def counted(self, truth: np.ndarray) -> np.ndarray:
+        return np.asarray(truth != VOID)
+
+
+class VoidIsBackground(VoidRule):
+    """Void pixels are background: what is predicted there counts in unions."""
+
+    def intersection_union(self, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        hits, predicted, true, predicted_on_void = (counts[..., i] for i in range(4))
+        return hits, predicted + true - hits + predicted_on_void
+
+    def background(self, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        hits, predicted, true, predicted_on_void, void, valid = (counts[..., i] for i in range(6))
+        return valid + void - (predicted + predicted_on_void + true - hits), valid + void - hits
+
+    def counted(self, truth: np.ndarray) -> np.ndarray:
+        return np.ones(truth.shape, dtype=bool)
+
+
+VOID_RULES: dict[str, VoidRule] = {"background": VoidIsBackground(), "ignore": VoidIgnored()}
+"""Rules by the names that protocols choose them by; the file of a protocol with another rule adds it here."""
+
+
+def intersection_union(counts: np.ndarray, void: str) -> tuple[np.ndarray, np.ndarray]:
+    """Compute intersections and unions (...) from counts (..., 6) of way slots by a rule of `VOID_RULES`."""
+    return VOID_RULES[void].intersection_union(counts)
+
+
+def way_ious(counts: np.ndarray, void: str) -> list[float | None]:
     """Compute the IoU, from 0 to 1, of an episode's ways from their counts (N, 6).
 
     It is None where there is nothing to find and nothing was predicted.
@@ -31,12 +82,9 @@ def way_ious(counts: np.ndarray, void: VoidPolicy) -> list[float | None]:
     return [intersection / union if union else None for intersection, union in pairs]
 
 
-def background_intersection_union(counts: np.ndarray, void: VoidPolicy) -> tuple[np.ndarray, np.ndarray]:
-    """Compute intersections and unions (...) of the background from counts (..., 6) of slot 0 (any foreground)."""
-    tp, pred, gt, pred_void, void_pixels, valid = (counts[..., i] for i in range(6))
-    if void == "background":
-        pred, valid = pred + pred_void, valid + void_pixels
-    return valid - (pred + gt - tp), valid - tp
+def background_intersection_union(counts: np.ndarray, void: str) -> tuple[np.ndarray, np.ndarray]:
+    """Compute those of the background (...) from counts (..., 6) of slot 0 (any foreground)."""
+    return VOID_RULES[void].background(counts)
 
 
 def mean_iou(intersection: np.ndarray, union: np.ndarray) -> np.ndarray:

@@ -7,24 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fsbench.data.dataset import VoidPolicy
 from fsbench.metrics.confusion import COUNTS, REGIONS, background_intersection_union, intersection_union
-from fsbench.metrics.scores import ScoreStatistics
+from fsbench.metrics.scores import COMMON, ScoreStatistics
 
 if TYPE_CHECKING:
     import polars as pl
 
 
 def episode_statistics(
-    frame: "pl.DataFrame", class_ids: Sequence[int], void: VoidPolicy, fb_iou_of_classes: bool = False
+    frame: "pl.DataFrame", class_ids: Sequence[int], void: str, metrics: Sequence[str] = COMMON
 ) -> ScoreStatistics:
     """Sum a whole run by query image: every score of it (fscs-protocol §7, fss-protocol §7).
 
     Args:
         frame: the count table, with a column `query`.
         class_ids: numbers of the classes that means are taken over.
-        void: how void pixels count.
-        fb_iou_of_classes: see `ScoreStatistics`.
+        void: rule of `fsbench.metrics.confusion.VOID_RULES`.
+        metrics: names of the scores that there are.
     """
     slot = frame["slot"].to_numpy()
     ways, first = slot > 0, slot == 0
@@ -43,20 +42,18 @@ def episode_statistics(
         foreground=by_query(*intersection_union(counts, void)),
         right=by_query(right, np.ones_like(right)),
         absent_is_zero=True,
-        fb_iou_of_classes=fb_iou_of_classes,
+        metrics=metrics,
     )
 
 
-def pair_statistics(
-    frame: "pl.DataFrame", keep: np.ndarray, class_ids: Sequence[int], void: VoidPolicy
-) -> ScoreStatistics:
+def pair_statistics(frame: "pl.DataFrame", keep: np.ndarray, class_ids: Sequence[int], void: str) -> ScoreStatistics:
     """Sum the (episode, way) rows `keep` alone by query image; accuracy is that of single presence decisions.
 
     Args:
         frame: the count table, with a column `query`.
         keep: (rows,) bool.
         class_ids: numbers of the classes of these rows at least.
-        void: how void pixels count.
+        void: rule of `fsbench.metrics.confusion.VOID_RULES`.
     """
     clusters, query = _queries(frame, keep)
     counts = _columns(frame, COUNTS)[keep]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torchmetrics.metric import Metric
 
-from fsbench.data.dataset import VOID, VoidPolicy
+from fsbench.data.dataset import VOID
 from fsbench.metrics.confusion import (
     COUNTS,
     REGIONS,
@@ -112,10 +112,10 @@ class EpisodicScores(Metric):
     slots: Tensor
     exact: Tensor
 
-    def __init__(self, class_ids: Sequence[int], void: VoidPolicy):
+    def __init__(self, class_ids: Sequence[int], void: str):
         super().__init__()
         self.class_ids = list(class_ids)
-        self.void: VoidPolicy = void
+        self.void = void
         self.add_state("slots", torch.zeros(max(class_ids) + 1, len(COUNTS), dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("exact", torch.zeros(2, dtype=torch.int64), dist_reduce_fx="sum")
 

@@ -216,8 +216,11 @@ METRICS = {
 }
 """Every score of a run by its name; tables show them in this order."""
 
-OF_CLASSES = "FB-IoU-classes"
-"""The score that there is only where the protocol defines its FB-IoU so."""
+DEFAULT = ("mIoU", "FB-IoU", "accuracy")
+"""Scores of a table that does not ask for others, under most protocols."""
+
+COMMON = tuple(name for name in METRICS if name != "FB-IoU-classes")
+"""Scores that there are under most protocols; a protocol with a score of its own says so (`Protocol.metrics`)."""
 
 FROM_PREDICTIONS = ("boundary-IoU", "presence-ECE", "pixel-ECE")
 """Those that a table measures anew (`fsbench.tables.rescoring.measures`); no count table by itself gives them."""
@@ -263,8 +266,7 @@ class ScoreStatistics:
         presence_bins, pixel_bins: (Q, bins, 3) sums of probabilities, see `fsbench.metrics.calibration.bin_sums`.
         absent_is_zero: a class that the run never shows counts as IoU 0 (the protocol's rule for a whole run), or is
             left out of the mean (parts of a run).
-        fb_iou_of_classes: the protocol's FB-IoU is that of `OF_CLASSES`.
-        metrics: names of the wanted scores.
+        metrics: names of the scores that there are, or of those that are wanted.
     """
 
     right: np.ndarray
@@ -279,8 +281,7 @@ class ScoreStatistics:
     presence_bins: np.ndarray | None = None
     pixel_bins: np.ndarray | None = None
     absent_is_zero: bool = True
-    fb_iou_of_classes: bool = False
-    metrics: Collection[str] = tuple(METRICS)
+    metrics: Collection[str] = COMMON
 
     @property
     def clusters(self) -> int:
@@ -291,7 +292,7 @@ class ScoreStatistics:
         """Keep what the scores `names` need."""
         needed = {need for name in names for need in METRICS[name].needs}
         dropped: dict[str, Any] = dict.fromkeys(_DISPENSABLE - needed)
-        return replace(self, metrics=tuple(names), **dropped)
+        return replace(self, metrics=tuple(name for name in names if name in self.metrics), **dropped)
 
     def scores(self, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Compute the wanted scores (R,) for weights (R, Q) of the clusters; all ones when None."""
@@ -315,7 +316,6 @@ class ScoreStatistics:
             name: metric.compute(totals, absent)
             for name, metric in METRICS.items()
             if name in self.metrics and all(need in totals for need in metric.needs)
-            if self.fb_iou_of_classes or name != OF_CLASSES
         }
 
     def _classes_counted_as_zero(self) -> int:

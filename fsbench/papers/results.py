@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from fsbench.metrics.scores import DEFAULT
 from fsbench.papers.figures import figures_of
 from fsbench.papers.files import Paper, PaperRow, rows_of
 from fsbench.records.grouping import comparable, fold_of, variants
 from fsbench.records.record import Record
 from fsbench.tables.blocks import Block
-from fsbench.tables.default_metrics import DEFAULT
 from fsbench.tables.published.match import PublishedComparison, match_published
 from fsbench.tables.published.scores import PublishedScore
 from fsbench.tables.table import build_blocks

@@ -10,7 +10,7 @@ from fsbench.data.transforms import RESIZES
 from fsbench.errors import DataError
 from fsbench.predict.query_images import QueryImage, read_header, read_upright
 from fsbench.predict.result import PREVIEW
-from fsbench.protocols.base import Resize
+from fsbench.protocols.geometry import Resize
 
 HUGE = 50_000_000
 """Images of more pixels are decoded one at a time."""

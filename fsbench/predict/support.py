@@ -13,7 +13,7 @@ from torch import Tensor
 from fsbench.data.label_maps import way_labels
 from fsbench.data.transforms import RESIZES
 from fsbench.errors import DataError, SettingsError
-from fsbench.protocols.base import Resize
+from fsbench.protocols.geometry import Resize
 
 MAX_CLASSES = 254
 

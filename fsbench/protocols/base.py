@@ -1,49 +1,59 @@
-"""A protocol: the choices that make two figures comparable, written down in `configs/protocols/*.yaml`."""
+"""A protocol: a published test. It answers what makes two figures comparable.
 
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from typing import ClassVar, Literal
+Which episodes are there, how are images and masks seen, how is a prediction counted, which scores follow, and in which
+words is that said? A class of this package, or of an installed one, answers; `configs/protocols/*.yaml` name the class
+and the values in which a test differs from it.
+"""
 
-from fsbench.data.dataset import SegmentationIndex, VoidPolicy
-from fsbench.episodes.settings import SETTINGS, unknown_setting
-from fsbench.episodes.task import EpisodeTask
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar
+
+from fsbench.episodes.manifest import Manifest
 from fsbench.errors import SettingsError
-from fsbench.files import read_yaml
-from fsbench.paths import CONFIGS
-from fsbench.plugins import named_files
 
-Sampler = Literal["fscs", "hsnet", "pfenet", "incontext", "fssdino"]
-Resize = Literal["pil", "cv2", "frame"]
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+
+    from fsbench.metrics.scores import ScoreStatistics
+
+Header = Mapping[str, Any]
+"""First line of a manifest: what was tested."""
+
 OTHERS = "others"
-"""Key of a per-dataset setting that holds for data sets that are not named."""
+"""Key of a value by data set that holds for data sets that are not named."""
+
+
+class Choice(NamedTuple):
+    """A choice of a protocol: its name in tables, its value, and what follows from it in words."""
+
+    label: str
+    value: Any
+    consequence: str = ""
+
+    @property
+    def words(self) -> str:
+        """The consequence, or the value where it speaks for itself."""
+        return self.consequence or str(self.value)
 
 
 @dataclass(frozen=True)
-class Protocol:
-    """`fsbench protocols` says what follows from each choice.
+class Protocol(ABC):
+    """A published test.
 
     Attributes:
         name, version: together part of every record's identity; the version grows when a choice changes.
-        sampler: rule that draws the episodes.
-        seed: of the sampler; None where every episode is seeded with its own index.
-        streams: by data set, number of random streams that take turns (loader processes of the official program).
-        episodes: by data set, number of test and of validation episodes, or "all" for one per listed pair.
-            Size-restricted settings have their own, smaller number.
-        ways: "any" number of classes in an episode, or "one".
-        empty_queries: whether a query may show none of its episode's classes.
-        settings: evaluation settings that are defined.
-        resize: how images and masks become S x S.
-        query_size: resolution of the metrics: the query's "original" size, the method's "input" size, or S for S x S
-            pixels.
-        void: what void pixels count as.
-        shots: who turns K shots into one answer.
-        presence: how presence follows from the mask for methods that only segment.
-        averaging: what is summed before intersections are divided by unions.
-        fb_iou: the foreground of FB-IoU: the classes' intersections and unions "pooled", or the mean over "classes",
-            which is the metric FB-IoU-classes.
-        frame: side in pixels of the padded square in which prediction and truth lie before they are stretched to the
-            query's original size; None where they lie over the image itself.
+        summary: the test in a line.
+        seed: of the episodes; None where every episode is seeded with its own index.
+        task: methods and data sets that it is for.
+        kind: `kind` in the header of its manifests.
+        metrics: names of the scores that there are.
+        default_metrics: those that are shown where nobody asks for others.
+        has_masks: predictions are label maps: there are object sizes, void pixels and pictures.
+        resampled: the units that intervals and tests draw, in words.
+        on_repetition: how a repeated test on unordered kernels may differ, in words.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -51,79 +61,125 @@ class Protocol:
     name: str
     version: int
     summary: str
-    sampler: Sampler
     seed: int | None
-    streams: dict[str, int]
-    episodes: dict[str, int | Literal["all"]]
-    ways: Literal["any", "one"]
-    empty_queries: bool
-    settings: Literal["fscs", "original"]
-    resize: Resize
-    query_size: Literal["original", "input"] | int
-    void: VoidPolicy
-    shots: Literal["method"]
-    presence: Literal["any_pixel"]
-    averaging: Literal["class_sums"]
-    fb_iou: Literal["pooled", "classes"] = "pooled"
-    frame: int | None = None
 
+    task: ClassVar[Literal["segmentation", "classification"]] = "segmentation"
+    kind: ClassVar[str | None] = None
+    metrics: ClassVar[tuple[str, ...]]
+    default_metrics: ClassVar[tuple[str, ...]]
+    has_masks: ClassVar[bool]
+    resampled: ClassVar[str]
+    on_repetition: ClassVar[str]
+
+    @abstractmethod
+    def manifest(self, index: Any, task: Any) -> Manifest:
+        """Draw the episodes of `task` from the data set `index`."""
+
+    @abstractmethod
     def episode_count(self, dataset: str, pairs: int) -> int:
-        """Number of episodes on `dataset`, whose list has `pairs` (image, class) pairs."""
-        count = self.episodes.get(dataset, self.episodes[OTHERS])
-        return pairs if count == "all" else count
+        """Return the number of test episodes on `dataset`, whose list has `pairs` entries."""
 
-    def check(self, index: SegmentationIndex, task: EpisodeTask) -> None:
-        """Raise SettingsError for an unknown fold, way, shot or setting and for what the protocol does not define."""
-        index.check_fold(task.fold)
-        if task.setting not in SETTINGS:
-            raise SettingsError(unknown_setting(task.setting))
-        if self.settings == "original" and task.setting != "original":
-            raise SettingsError(f"protocol {self.name} has no setting '{task.setting}'; choose original, or fscs")
-        if self.ways == "one" and task.way > 1:
-            raise SettingsError(f"protocol {self.name} is 1-way, found way {task.way}; choose WAY=1, or fscs")
-        if self.seed is None and task.seed is not None:
-            raise SettingsError(f"protocol {self.name} seeds episodes by their index; found test seed {task.seed}")
-        if task.seed is not None and not 0 <= task.seed < 2**32:
-            raise SettingsError(f"test seed is {task.seed}, expected 0 to {2**32 - 1}")
-        for name, value in (("way", task.way), ("shot", task.shot), ("episodes", task.episodes)):
-            if value is not None and value < 1:
-                raise SettingsError(f"{name} is {value}, expected 1 or more")
+    @abstractmethod
+    def statistics(self, frame: "pl.DataFrame", header: Header) -> "ScoreStatistics":
+        """Sum a whole count table: every score of a run follows."""
+
+    @abstractmethod
+    def subset_statistics(self, frame: "pl.DataFrame", keep: "np.ndarray", header: Header) -> "ScoreStatistics":
+        """Sum the (episode, way) rows `keep` (rows,) bool, over the classes that are among them."""
+
+    @abstractmethod
+    def query_name(self, episode: Any) -> str | None:
+        """Name the query image whose episodes belong together; None where an episode has several."""
+
+    @abstractmethod
+    def choices(self) -> list[Choice]:
+        """List all choices of the protocol with what follows from them."""
+
+    @abstractmethod
+    def title(self, header: Header) -> str:
+        """Describe what the runs of a group have in common."""
+
+    def rule_notes(self, header: Header, image_sizes: Mapping[str, int | None]) -> list[str]:
+        """List what a reader must know of the rules of the test; `image_sizes` are the sides that its methods see."""
+        if header["seed"] == self.seed:
+            return []
+        return [f"test seed {header['seed']} instead of the protocol's {self.seed}: other episodes"]
+
+    def counts_at_input_size(self) -> bool:
+        """Return True if pixels are counted at the size of the method's input."""
+        return False
+
+    def scoring_rules(self) -> dict[str, Any]:
+        """Return everything that scores follow from besides the counts, as plain values."""
+        return {"class": f"{type(self).__module__}.{type(self).__qualname__}", **asdict(self)}
+
+    def check_values(self) -> None:
+        """Raise SettingsError for values that no test has."""
+        if self.version < 1:
+            raise SettingsError(f"version is {self.version}, expected a version from 1")
+        if not (self.seed is None or 0 <= self.seed < 1 << 32):
+            raise SettingsError(f"seed is {self.seed}, expected a seed from 0 to 4294967295 or nothing")
+
+    def check_breakdowns(self, by: Sequence[str]) -> None:
+        """Raise SettingsError for a breakdown that the protocol does not have."""
+        if "size" in by and not self.has_masks:
+            raise SettingsError(f"--by size: {self.task} has no object sizes; expected --by class, or nothing")
+
+    def check_metrics(self, metrics: Collection[str], asked: str) -> None:
+        """Raise SettingsError where the protocol has none of `metrics`, which the user wrote as `asked`."""
+        if not set(metrics) & set(self.metrics):
+            names = ", ".join(self.metrics)
+            raise SettingsError(f"--metrics {asked}: {self.task} has {names} alone; expected {names}")
 
 
-def protocol_names() -> list[str]:
-    """Return the names of the protocols of fsbench and of installed packages."""
-    return sorted(named_files("protocols", CONFIGS))
+def words_by_dataset(value: Mapping[str, Any]) -> str:
+    """Describe a value by data set: that of the others, then each that is named."""
+    others = [f"{count} on {name}" for name, count in value.items() if name != OTHERS]
+    return ", ".join([str(value[OTHERS]), *(word.replace("all on", "every image of") for word in others)])
 
 
-@cache
-def load_protocol(name: str) -> Protocol:
-    """The protocol `name` of `configs/protocols`. Raises SettingsError for an unknown name or a bad value."""
-    if name not in protocol_names():  # a record's is anybody's, and no path
-        raise SettingsError(f"unknown protocol '{name[:100]}'; there are: {', '.join(protocol_names())}")
-    return read_protocol(named_files("protocols", CONFIGS)[name].path)
-
-
-def read_protocol(path: Path) -> Protocol:
-    """Read the protocol of a YAML file. Raises SettingsError unless every key is there with an allowed value."""
-    protocol: Protocol = read_yaml(path, Protocol, "a protocol")
-    if protocol.version < 1 or not (protocol.seed is None or 0 <= protocol.seed < 1 << 32):
-        raise SettingsError(
-            f"{path}: version is {protocol.version} and seed {protocol.seed}, expected a version from 1 and a seed "
-            "from 0 to 4294967295 or nothing"
-        )
-    if isinstance(protocol.query_size, int) and protocol.query_size < 1:
-        raise SettingsError(f"{path}: query_size is {protocol.query_size}, expected 'original', 'input' or 1 or more")
-    framed = protocol.resize == "frame" and protocol.query_size == "original" and (protocol.frame or 0) > 0
-    if not framed and (protocol.frame is not None or protocol.resize == "frame"):
-        raise SettingsError(
-            f"{path}: resize is '{protocol.resize}', query_size {protocol.query_size} and frame {protocol.frame}; "
-            "expected a frame from 1 with resize 'frame' and query_size 'original', or none of it"
-        )
-    for key in ("streams", "episodes"):
-        few = {name: count for name, count in getattr(protocol, key).items() if count != "all" and count < 1}
+def check_counts(protocol: Protocol) -> None:
+    """Raise SettingsError unless every value by data set is 1 or more, and there is one for the other data sets."""
+    for field in fields(protocol):
+        counts = getattr(protocol, field.name)
+        if not isinstance(counts, dict):
+            continue
+        few = {name: count for name, count in counts.items() if count != "all" and count < 1}
         if few:
-            raise SettingsError(f"{path}: {key} is {few}, expected 1 or more")
-        if OTHERS not in getattr(protocol, key):
-            datasets = ", ".join(getattr(protocol, key))
-            raise SettingsError(f"{path}: {key} has {datasets}, expected an entry '{OTHERS}', too")
-    return protocol
+            raise SettingsError(f"{field.name} is {few}, expected 1 or more")
+        if OTHERS not in counts:
+            raise SettingsError(f"{field.name} has {', '.join(counts)}, expected an entry '{OTHERS}', too")
+
+
+ProviderType = TypeVar("ProviderType", bound="Provider")
+_PROVIDERS: dict[tuple[type, type], type] = {}
+
+
+class Provider:
+    """Answer what one protocol asks of a data set and no other does, such as an official list or a rule of its own.
+
+    A protocol's file has a subclass that says what is asked; a subclass of that stands beside the data set and is
+    registered for it. It holds for the data set's subclasses, too, unless these have another.
+
+    Args:
+        index: the data set.
+    """
+
+    def __init__(self, index: Any):
+        self.index = index
+
+    @classmethod
+    def register(cls, dataset: type) -> Callable[[type[ProviderType]], type[ProviderType]]:
+        """Return a decorator that makes a subclass answer for the data set class `dataset`."""
+
+        def decorate(provider: type[ProviderType]) -> type[ProviderType]:
+            _PROVIDERS[cls, dataset] = provider
+            return provider
+
+        return decorate
+
+    @classmethod
+    def find(cls: type[ProviderType], index: Any) -> ProviderType | None:
+        """Return the provider of this kind for the data set `index`; None where it has none."""
+        found = next((_PROVIDERS[cls, kind] for kind in type(index).__mro__ if (cls, kind) in _PROVIDERS), None)
+        return None if found is None else found(index)

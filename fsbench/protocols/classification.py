@@ -1,12 +1,13 @@
-"""Episodes of few-shot classification (fort.md §1, §4).
+"""Few-shot classification as FORT evaluates it: accuracy over drawn episodes (fort.md §1, §4).
 
 The authors' episodes depend on how many random numbers a method used before, so no two methods saw the same ones and no
 list can be reproduced. These follow from (seed, episode index) alone and are the same for every method.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
-from typing import cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import numpy as np
 
@@ -14,13 +15,143 @@ from fsbench.data.dataset import ClassificationIndex
 from fsbench.episodes.episode import ClassificationEpisode, Episode
 from fsbench.episodes.manifest import CLASSIFICATION, Manifest
 from fsbench.errors import DataError, SettingsError
+from fsbench.metrics.classification import accuracy_statistics
+from fsbench.metrics.scores import ScoreStatistics
+from fsbench.protocols.base import Choice, Header, Protocol
 
-PROTOCOL, VERSION = "fort", 1
-EPISODES = 2000
+if TYPE_CHECKING:
+    import polars as pl
 
 OFFICIAL_CLASS_SIZE = 50
 """Classes with fewer images are repeated up to so many entries in the authors' program; an image may then be support
 and query of one episode (§2). Without, `min_class_size` is None."""
+
+
+@dataclass(frozen=True)
+class ClassificationTask:
+    """The choices that the episodes follow from, besides the data set.
+
+    Attributes:
+        way, shot, queries: N, K and q, the queries of each class.
+        episodes: their number.
+        seed: of the list.
+        min_class_size: smaller classes are repeated in a circle up to so many entries; None leaves them as they are.
+    """
+
+    way: int
+    shot: int
+    queries: int
+    episodes: int
+    seed: int = 0
+    min_class_size: int | None = None
+
+
+@dataclass(frozen=True)
+class Classification(Protocol):
+    """N-way K-shot classification of whole images; all classes of the data set take part.
+
+    Attributes:
+        episodes: number of test episodes on every data set.
+    """
+
+    seed: int | None = 0
+    episodes: int = 2000
+
+    task: ClassVar[Literal["segmentation", "classification"]] = "classification"
+    kind: ClassVar[str | None] = CLASSIFICATION
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
+    default_metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
+    has_masks: ClassVar[bool] = False
+    resampled: ClassVar[str] = "episodes"
+    on_repetition: ClassVar[str] = "name query images"
+
+    def manifest(self, index: ClassificationIndex, task: ClassificationTask) -> Manifest:
+        """Draw the list of episodes that all methods share; raises as `classification_episodes` does.
+
+        Fold, setting and empty queries in the header mean nothing here: they are part of the file format and of its
+        hash.
+        """
+        sizes = [len(images) for images in index.images]
+        numbers = range(1, len(sizes) + 1)
+        drawn = classification_episodes(
+            sizes, task.way, task.shot, task.queries, task.seed, task.min_class_size, index.class_names
+        )
+        header = {
+            "kind": self.kind,
+            "protocol": self.name,
+            "version": self.version,
+            "dataset": index.name,
+            "fold": 0,
+            "folds": 1,
+            "way": task.way,
+            "shot": task.shot,
+            "queries": task.queries,
+            "setting": "original",
+            "classes": "all",
+            "empty": False,
+            "seed": task.seed,
+            "min_class_size": task.min_class_size,
+            "filled_classes": sum(size < (task.min_class_size or 0) for size in sizes),
+            "small_classes": sum(size < OFFICIAL_CLASS_SIZE for size in sizes),
+            "lists": index.origin,
+            "all_lists_sha256": index.sha256,
+            "dropped_classes": [],
+            "requested": task.episodes,
+            "official_episodes": self.episodes,
+            "class_ids": list(numbers),
+            "class_names": {str(number): name for number, name in zip(numbers, index.class_names, strict=True)},
+        }
+        return Manifest(header, cast("tuple[Episode, ...]", tuple(islice(drawn, task.episodes))))
+
+    def episode_count(self, dataset: str, pairs: int) -> int:
+        return self.episodes
+
+    def statistics(self, frame: "pl.DataFrame", header: Header) -> ScoreStatistics:
+        return accuracy_statistics(frame)
+
+    def subset_statistics(self, frame: "pl.DataFrame", keep: "np.ndarray", header: Header) -> ScoreStatistics:
+        return accuracy_statistics(frame, keep)
+
+    def query_name(self, episode: Any) -> None:
+        return None
+
+    def title(self, header: Header) -> str:
+        return (
+            f"{header['dataset']} · classification · {header['way']}-way {header['shot']}-shot, {header['queries']} "
+            f"queries a class · protocol {header['protocol']} v{header['version']} · {header['requested']} episodes"
+        )
+
+    def rule_notes(self, header: Header, image_sizes: Mapping[str, int | None]) -> list[str]:
+        notes = super().rule_notes(header, image_sizes)
+        notes.append("intervals and tests refer to other episodes of the same images; other images are not in them")
+        if header.get("filled_classes"):
+            notes.append(
+                f"{header['filled_classes']} of {len(header['class_ids'])} classes have fewer than "
+                f"{header['min_class_size']} images and are repeated up to that, as the authors do: an image may be a "
+                "support and a query of one episode"
+            )
+        return notes
+
+    def choices(self) -> list[Choice]:
+        return [
+            Choice(
+                "episodes are drawn",
+                self.name,
+                "each by itself from (seed, its index): N classes, then K + q images of each. The authors' depend on "
+                "how many random numbers a method used before",
+            ),
+            Choice("seed", self.seed, f"{self.seed}; --data.test_seed repeats a test with other episodes"),
+            Choice("episodes a fold", self.episodes, f"{self.episodes}, and there are no folds"),
+            Choice("ways", "any", "N classes at once, of all that the data set has"),
+            Choice("images become S x S", "centre", "1.15 S both ways as PIL does it, then the middle of it"),
+            Choice("K shots become one answer", "method", "by the method"),
+            Choice("accuracy", "images", "query images whose class is named rightly, mean over the episodes"),
+        ]
+
+    def check_values(self) -> None:
+        super().check_values()
+        if self.episodes < 1:
+            raise SettingsError(f"episodes is {self.episodes}, expected 1 or more")
 
 
 def classification_episodes(
@@ -73,41 +204,3 @@ def _draw(
             tuple(tuple(images[shot:]) for images in drawn),
         )
         index += 1
-
-
-def draw_classification_manifest(
-    index: ClassificationIndex, way: int, shot: int, queries: int, episodes: int, seed: int, min_class_size: int | None
-) -> Manifest:
-    """Draw the list of episodes that all methods share; raises as `classification_episodes` does.
-
-    Fold, setting and empty queries in the header mean nothing here: they are part of the file format and of its hash.
-    """
-    sizes = [len(images) for images in index.images]
-    numbers = range(1, len(sizes) + 1)
-    drawn = classification_episodes(sizes, way, shot, queries, seed, min_class_size, index.class_names)
-    header = {
-        "kind": CLASSIFICATION,
-        "protocol": PROTOCOL,
-        "version": VERSION,
-        "dataset": index.name,
-        "fold": 0,
-        "folds": 1,
-        "way": way,
-        "shot": shot,
-        "queries": queries,
-        "setting": "original",
-        "classes": "all",
-        "empty": False,
-        "seed": seed,
-        "min_class_size": min_class_size,
-        "filled_classes": sum(size < (min_class_size or 0) for size in sizes),
-        "small_classes": sum(size < OFFICIAL_CLASS_SIZE for size in sizes),
-        "lists": index.origin,
-        "all_lists_sha256": index.sha256,
-        "dropped_classes": [],
-        "requested": episodes,
-        "official_episodes": EPISODES,
-        "class_ids": list(numbers),
-        "class_names": {str(number): name for number, name in zip(numbers, index.class_names, strict=True)},
-    }
-    return Manifest(header, cast("tuple[Episode, ...]", tuple(islice(drawn, episodes))))

@@ -1,10 +1,25 @@
-"""Images of FSSDINO's own test, which a data set names by class: those with large objects of COCO (fssdino.md §5)."""
+"""Few-shot segmentation on COCO as FSSDINO's authors evaluate it (fssdino.md §3 step 5, §4, §5).
 
+Objects below 2048 pixels and crowds do not exist; images of a class stand in CPython's order of sets, and an image
+shows the objects of one class alone.
+"""
+
+import random
 from abc import abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import count, islice
+from typing import ClassVar, Literal, NoReturn
 
 from fsbench.data.dataset import SegmentationIndex
+from fsbench.episodes.episode import Episode
+from fsbench.episodes.manifest import Manifest
+from fsbench.episodes.task import EpisodeTask
+from fsbench.errors import DataError, SettingsError
+from fsbench.metrics.scores import METRICS
+from fsbench.protocols.geometry import Resize
+from fsbench.protocols.pools import Pool, TooFewImages
+from fsbench.protocols.segmentation import Segmentation
 
 
 @dataclass(frozen=True)
@@ -29,3 +44,114 @@ class LargeObjectIndex(SegmentationIndex):
     @abstractmethod
     def large_object_images(self, fold: int) -> LargeObjectImages:
         """Return the images of the novel classes of `fold`; DataError where the annotations do not serve for them."""
+
+
+@dataclass(frozen=True)
+class FSSDINO(Segmentation):
+    """1-way K-shot on COCO's large objects, in padded frames; padding counts.
+
+    The program also has several ways; label maps cannot hold its overlapping classes.
+    """
+
+    resize: Resize = "frame"  # longest side to S without antialiasing (OpenCV), padding at the bottom and on the right
+    frame: int | None = 512
+    void: Literal["background", "ignore"] = "background"  # there is none: padding and crowds are background
+
+    metrics: ClassVar[tuple[str, ...]] = tuple(METRICS)
+    fb_iou: ClassVar[str] = "FB-IoU-classes"
+    fb_iou_words: ClassVar[str] = "mean of mIoU and the background's IoU: the score FB-IoU-classes"
+    drawing: ClassVar[str] = (
+        "one after the other from one stream of Python's generator: a class, then K + 1 of its images in val2014, in "
+        "the order of CPython's sets. Objects below 2048 pixels and crowds do not exist"
+    )
+
+    def manifest(self, index: SegmentationIndex, task: EpisodeTask) -> Manifest:
+        """Draw the episodes of `task` from the images with large objects.
+
+        Raises:
+            SettingsError: the data set does not have them, or classes besides those of the fold.
+            DataError: a class has too few images.
+        """
+        self.check_task(index, task)
+        task = replace(task, allow_background_queries=self.may_be_empty(task))
+        if not isinstance(index, LargeObjectIndex):
+            raise SettingsError(
+                f"{index.name} has no test of the protocol {self.name}, which is about COCO's annotated objects; "
+                "choose DATASET=coco, or another protocol"
+            )
+        if task.classes != "novel":
+            raise SettingsError(
+                f"the protocol {self.name} has no {task.classes} classes to validate on; test a method without training"
+            )
+        found = index.large_object_images(task.fold)
+        needed = task.shot + 1
+        small = [number for number, names in found.images_of.items() if len(names) < needed]
+        class_ids = [number for number in found.images_of if number not in small]
+        if not class_ids or (small and not task.skip_small_classes):
+            counts = ", ".join(f"{index.name_of(number)} {len(found.images_of[number])}" for number in small)
+            raise DataError(
+                f"{index.name} fold {task.fold}: too few images with large objects of some classes ({counts}; {needed} "
+                "each are needed); take the complete images and annotations, lower SHOT, or leave these classes out "
+                "with DROP_SMALL=1 (--drop-small), which the record will say"
+            )
+        official = self.episode_count(index.name, 0)
+        requested = official if task.episodes is None else task.episodes
+        images_of = {number: found.images_of[number] for number in class_ids}
+        drawn = fssdino_episodes(images_of, way=task.way, shot=task.shot, seed=self.test_seed(task) or 0)
+        header = self.header(index, task, class_ids) | {
+            "episodes": requested,
+            "requested": requested,
+            "official_episodes": official,
+            "dropped_classes": small,
+            "lists": found.origin,
+            "lists_sha256": found.sha256,
+            "all_lists_sha256": found.sha256,
+        }
+        return Manifest(header, tuple(islice(drawn, requested)))
+
+    def draw(self, index: SegmentationIndex, pool: Pool, task: EpisodeTask) -> Iterator[Episode]:
+        return fssdino_episodes(pool.images_of, way=task.way, shot=task.shot, seed=self.test_seed(task) or 0)
+
+    def training_pool(
+        self,
+        index: SegmentationIndex,
+        fold: int,
+        skip_small_classes: bool,
+        allow_background_queries: bool = True,
+        shot: int = 1,
+    ) -> NoReturn:
+        """Raise SettingsError: the test has no training part."""
+        raise SettingsError(
+            f"the protocol {self.name} has no training part; test a method that is not trained, or one that was "
+            "trained under another protocol (CKPT=<file>)"
+        )
+
+
+def fssdino_episodes(
+    images_of: Mapping[int, Sequence[str]], *, way: int, shot: int, seed: int = 0
+) -> Iterator[Episode]:
+    """All episodes that FSSDINO's program draws from COCO, by Python's generator (fssdino.md §5).
+
+    With several ways the query may be among the supports, and an image may support two classes.
+
+    Args:
+        images_of: class number -> its images in drawing order; classes are drawn in this order.
+        way, shot: N and K.
+        seed: of the generator.
+
+    Raises:
+        TooFewImages: the program would end there.
+    """
+    rng, numbers = random.Random(seed), list(images_of)
+    needed = shot + 1 if way == 1 else shot
+    for index in count():
+        classes = tuple(rng.sample(numbers, way)) if way > 1 else (rng.choice(numbers),)
+        query = rng.choice(images_of[classes[0]]) if way > 1 and images_of[classes[0]] else ""
+        drawn = []
+        for number in classes:
+            if len(images_of[number]) < needed:
+                raise TooFewImages(number, len(images_of[number]), needed)
+            drawn.append(tuple(rng.sample(images_of[number], needed)))
+        if way == 1:
+            query, drawn = drawn[0][0], [drawn[0][1:]]
+        yield Episode(index, query, classes[0], classes, tuple(drawn))

@@ -1,22 +1,29 @@
-"""Episodes of data sets that have a rule of their own under the protocol `incontext` (incontext-protocol §3.3-3.5).
+"""In-context segmentation as Matcher, GF-SAM and INSID3 evaluate it (incontext-protocol).
 
-Pure functions of annotations and a private `numpy.random.RandomState`, which makes the calls that the authors' programs
-make on the global one; `draw` as in `fsbench.protocols.draws`. An image of these data sets is a view: a photo with
-one class, or the box of one object in it, so that a photo may stand in several views.
+Data sets with rules of their own (§3.3-3.5) have pure functions of annotations and a private
+`numpy.random.RandomState`, which makes the calls that the authors' programs make on the global one; `draw` as in
+`fsbench.protocols.draws`. An image of these data sets is a view: a photo with one class, or the box of one object in
+it, so that a photo may stand in several views.
 """
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import count
+from dataclasses import dataclass, field, replace
+from itertools import count, islice
+from typing import ClassVar, Literal
 
 import numpy as np
 
-from fsbench.data.dataset import Part, SegmentationIndex
+from fsbench.data.dataset import PairList, Part, SegmentationIndex
 from fsbench.episodes.episode import Episode
+from fsbench.episodes.manifest import Manifest
+from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
+from fsbench.protocols.base import OTHERS
 from fsbench.protocols.draws import draw, repeated_supports
-from fsbench.protocols.pools import TooFewImages
+from fsbench.protocols.geometry import QuerySize
+from fsbench.protocols.hsnet import HSNet
+from fsbench.protocols.pools import Pool, TooFewImages
 
 PATIENCE = 1000
 """Draws in vain after which it is looked up whether a class can supply its supports at all."""
@@ -59,9 +66,79 @@ class InContextIndex(SegmentationIndex):
 
     def candidates(self, part: Part) -> Sequence[str]:
         raise SettingsError(
-            f"{self.name} is tested with the protocol incontext and has no lists to train or to validate on; found the "
-            f"part {part}; test a method that is not trained, or give a checkpoint"
+            f"{self.name} is tested with the protocol incontext and has no lists of others, nor to train or to "
+            f"validate on; found the part {part}; choose PROTOCOL=incontext, and a method that is not trained or has a "
+            "checkpoint"
         )
+
+
+@dataclass(frozen=True)
+class InContext(HSNet):
+    """1-way K-shot for training-free methods; the query shows the class; pixels are counted at 1024 x 1024.
+
+    HSNet's test on COCO, PASCAL, FSS-1000 and iSAID; LVIS and object parts have rules of their own.
+    """
+
+    # at most; iSAID has as many as its fold's list has lines (3108, 3657, 3298), PASCAL-Part at most as its parts have
+    episodes: dict[str, int | Literal["all"]] = field(
+        default_factory=lambda: {
+            OTHERS: 1000, "fss1000": "all", "isaid": 3657, "lvis": 2300, "pascal_part": 2500, "paco_part": 2500,
+        }
+    )  # fmt: skip
+    query_size: QuerySize = 1024  # GF-SAM's and INSID3's; Matcher's is 518
+
+    drawing: ClassVar[str] = (
+        "one after the other from one stream; as hsnet on COCO, PASCAL, FSS-1000 and iSAID. LVIS and object parts have "
+        "rules of their own: classes that depend on K, and crops to the object's box"
+    )
+
+    def manifest(self, index: SegmentationIndex, task: EpisodeTask) -> Manifest:
+        if isinstance(index, InContextIndex):
+            return self._own_manifest(index, task)
+        return super().manifest(index, task)
+
+    def test_pool(self, index: SegmentationIndex, task: EpisodeTask) -> tuple[PairList, Pool, int | None]:
+        pairs, pool, length = super().test_pool(index, task)
+        return pairs, pool, len(pairs.pairs) if index.one_pass else length
+
+    def _own_manifest(self, index: "InContextIndex", task: EpisodeTask) -> Manifest:
+        """Draw the episodes of a data set with a rule of its own.
+
+        Raises:
+            SettingsError: classes besides those of the fold.
+            DataError: a class has too few images.
+        """
+        self.check_task(index, task)
+        task = replace(task, allow_background_queries=self.may_be_empty(task))
+        if task.classes != "novel":
+            raise SettingsError(
+                f"{index.name} has no {task.classes} classes to validate on; test a method without training"
+            )
+        run = index.episode_run(task.fold, task.shot, self.test_seed(task) or 0)
+        if not run.class_ids:
+            raise DataError(
+                f"{index.name} fold {task.fold} has no class with more than {task.shot} images; lower SHOT, or use the "
+                "complete annotation files"
+            )
+        official = self.episode_count(index.name, run.length or 0)
+        requested = official if task.episodes is None else task.episodes
+        number = min(requested, requested if run.length is None else run.length)
+        try:
+            episodes = tuple(islice(run.episodes, number))
+        except TooFewImages as error:
+            raise DataError(
+                f"{index.name} fold {task.fold}, {index.name_of(error.number)}: {error}; lower SHOT"
+            ) from error
+        header = self.header(index, task, run.class_ids) | {
+            "episodes": number,
+            "requested": requested,
+            "official_episodes": official,
+            "dropped_classes": [],
+            "lists": index.annotations_origin,
+            "lists_sha256": index.annotations_sha256,
+            "all_lists_sha256": index.annotations_sha256,
+        }
+        return Manifest(header, episodes)
 
 
 def every_tenth(class_ids: Sequence[int], fold: int, folds: int = 10) -> list[int]:

@@ -1,10 +1,10 @@
-"""Image lists of the protocols: one rule each, applied to any data set.
+"""Image lists that protocols share: one rule each, applied to any data set.
 
-The lists of HSNet's and the FS-CS protocol are the same (fss-protocol §3, fscs-protocol §2); PFENet-like programs have
-their own (hmnet.md §11.1). A data set hands over candidates, pixel counts and published files, nothing else.
+They are those of HSNet's and the FS-CS protocol, which are the same (fss-protocol §3, fscs-protocol §2). A data set
+hands over candidates, pixel counts and published files, nothing else.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable
 from itertools import zip_longest
 from typing import cast
 from weakref import WeakKeyDictionary
@@ -12,22 +12,20 @@ from weakref import WeakKeyDictionary
 from fsbench.data.dataset import Pair, PairList, Part, SegmentationIndex
 from fsbench.episodes.settings import SIZE_BINS
 from fsbench.errors import DataError, SettingsError
-from fsbench.protocols.base import Protocol
 
-SPLITS = ("trn", "val", "held_out", "pfenet-trn", "pfenet-val", *SIZE_BINS)
+SPLITS = ("trn", "val", "held_out", *SIZE_BINS)
 """Names of the lists, see `pair_list`."""
 
 _LISTS: "WeakKeyDictionary[SegmentationIndex, dict[tuple[str, int], PairList]]" = WeakKeyDictionary()
 
 
 def pair_list(index: SegmentationIndex, split: str, fold: int) -> PairList:
-    """Return the list `split` of `fold`: the published one where the data set has it, else by the protocol's rule.
+    """Return the list `split` of `fold`: the published one where the data set has it, else by the rule of the suite.
 
     Args:
         index: the data set.
         split: "trn" (base classes in training images), "val" (novel classes in test images), a size bin of
-            `SIZE_BINS` (a part of "val"), "held_out" (classes kept for choosing a checkpoint), or "pfenet-trn" and
-            "pfenet-val" (the same parts for PFENet-like programs).
+            `SIZE_BINS` (a part of "val"), or "held_out" (classes kept for choosing a checkpoint).
         fold: fold of the data set.
 
     Raises:
@@ -39,9 +37,20 @@ def pair_list(index: SegmentationIndex, split: str, fold: int) -> PairList:
     index.check_fold(fold)
     if split == "held_out" and not index.val_classes(fold):
         raise SettingsError(f"{index.name} has no held-out classes; choose checkpoints on base or novel classes")
+    return kept_list(index, split, fold, lambda: index.released_pairs(split, fold) or _derived_list(index, split, fold))
+
+
+def kept_list(index: SegmentationIndex, split: str, fold: int, make: Callable[[], PairList]) -> PairList:
+    """Return a list of a data set, which `make` makes when it is first asked for.
+
+    Raises:
+        SettingsError: there is no such fold.
+        DataError: no image qualifies, or what `make` raises.
+    """
+    index.check_fold(fold)
     lists = _LISTS.setdefault(index, {})
     if (split, fold) not in lists:
-        pairs = index.released_pairs(split, fold) or _derived_list(index, split, fold)
+        pairs = make()
         if not pairs.pairs:
             raise DataError(
                 f"no image of {index.name} qualifies for split {split} of fold {fold}; expected at least one large "
@@ -52,8 +61,6 @@ def pair_list(index: SegmentationIndex, split: str, fold: int) -> PairList:
 
 
 def _derived_list(index: SegmentationIndex, split: str, fold: int) -> PairList:
-    if split.startswith("pfenet-"):
-        return _pfenet_list(index, split, fold)
     pairs = _size_restricted(index, split, fold) if split in SIZE_BINS else _ordinary_pairs(index, split, fold)
     return PairList(pairs, index.list_origin(pairs, split, fold))
 
@@ -80,59 +87,21 @@ def _size_restricted(index: SegmentationIndex, size: str, fold: int) -> tuple[Pa
     return tuple(pair for pair in pairs if lower <= share(*pair) < upper)
 
 
-def _pfenet_list(index: SegmentationIndex, split: str, fold: int) -> PairList:
-    """Return the list of PFENet-like programs: images in list order, the classes of an image ascending.
-
-    Training images that show a novel class are left out (hmnet.md §11.1).
-    """
-    part: Part = "trn" if split == "pfenet-trn" else "val"
-    novel = index.test_classes(fold)
-    classes, unwanted = (index.train_classes(fold), novel) if part == "trn" else (novel, [])
-    released = index.released_images(part, fold)
-    names = released.names if released else index.image_order(part)
-    if released and released.members is not None:
-        members = released.members
-        pairs = tuple((name, n) for name in names for n in sorted(classes) if (name, n) in members)
-    else:
-        index.count_pixels(part, names)
-        pairs = pairs_by_pixels(names, classes, unwanted, index.class_pixels, index.min_pixels)
-    return PairList(pairs, index.list_origin(pairs, split, fold, released.path if released else None))
-
-
-def pairs_by_pixels(
-    names: Iterable[str],
-    classes: Sequence[int],
-    unwanted: Collection[int],
-    class_pixels: Callable[[str], tuple[dict[int, int], int]],
-    min_pixels: int,
-) -> tuple[Pair, ...]:
-    """Return the pairs with `min_pixels` or more, of images that show not one pixel of `unwanted` classes."""
-    pairs = []
-    for name in names:
-        pixels, _ = class_pixels(name)
-        if not any(pixels.get(number) for number in unwanted):
-            pairs += [(name, number) for number in sorted(classes) if pixels.get(number, 0) >= max(min_pixels, 1)]
-    return tuple(pairs)
-
-
-def validation_split(protocol: Protocol) -> str:
-    """Return the name of the protocol's list of novel classes in test images."""
-    return "pfenet-val" if protocol.sampler == "pfenet" else "val"
-
-
-def training_split(protocol: Protocol) -> str:
-    """Return the name of the protocol's list of base classes in training images."""
-    return "pfenet-trn" if protocol.sampler == "pfenet" else "trn"
-
-
-def base_validation_pairs(index: SegmentationIndex, fold: int, split: str = "val") -> PairList:
-    """Return the base classes of `fold` in test images: the lists `split` of the other folds, a pair of each in turn.
+def base_validation_pairs(
+    index: SegmentationIndex, fold: int, pairs: Callable[[SegmentationIndex, Part, int], PairList]
+) -> PairList:
+    """Return the base classes of `fold` in test images: the test lists of the other folds, a pair of each in turn.
 
     The first episodes are thereby about all of these classes. Raises SettingsError for a data set of one fold.
+
+    Args:
+        index: the data set.
+        fold: fold whose classes are left out.
+        pairs: gives the list of a part and fold, such as `pair_list`.
     """
-    lists = [pair_list(index, split, other) for other in range(index.folds) if other != fold]
+    lists = [pairs(index, "val", other) for other in range(index.folds) if other != fold]
     if not lists:
         raise SettingsError(f"{index.name} has one fold, so there are no base classes to validate on")
-    origins = dict.fromkeys(pairs.origin for pairs in lists)
-    turns = zip_longest(*(pairs.pairs for pairs in lists))
+    origins = dict.fromkeys(one.origin for one in lists)
+    turns = zip_longest(*(one.pairs for one in lists))
     return PairList(tuple(pair for turn in turns for pair in turn if pair is not None), ", ".join(origins))

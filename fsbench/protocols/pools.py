@@ -5,12 +5,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
-import numpy as np
-
 from fsbench.data.dataset import Pair, PairList, QuerySampling, SegmentationIndex
-from fsbench.errors import DataError, SettingsError
-from fsbench.protocols.base import Protocol
-from fsbench.protocols.lists import pair_list, training_split
+from fsbench.errors import DataError
 
 
 class TooFewImages(DataError):
@@ -59,75 +55,6 @@ class Pool:
 def ordinary_pool(index: SegmentationIndex, pairs: PairList, class_ids: Sequence[int]) -> Pool:
     """Return the pool of the settings original, partially and fully augmented, of HSNet's protocol, and of training."""
     return Pool(pairs.pairs, index.support_images(pairs), sorted(class_ids), index.query_sampling)
-
-
-def image_pool(index: SegmentationIndex, pairs: PairList, class_ids: Sequence[int]) -> Pool:
-    """Return the pool of PFENet's protocol; it opens the label maps of queries when episodes are drawn."""
-    return Pool(
-        pairs.pairs, pairs.images_of, sorted(class_ids), "image_first", lambda name: list(index.class_pixels(name)[0])
-    )
-
-
-def size_pool(pairs: PairList, query_sampling: QuerySampling, *, way: int, shot: int, seed: int = 0) -> Pool:
-    """Return the pool of a size-restricted split (fscs-protocol §5): grouped by class, filtered, shuffled once.
-
-    Data sets with sequential queries (PASCAL) keep every class in `class_ids` in order of first appearance and filter
-    pairs only for more than one way; the others (COCO) drop classes that have no more than `shot` images.
-    """
-    enough = {number: names for number, names in pairs.images_of.items() if len(names) > shot}
-    if query_sampling == "sequential":
-        class_ids = list(pairs.images_of)
-        queries = pairs.images_of if way == 1 else enough
-    else:
-        class_ids = list(enough)
-        queries = enough
-    shuffled = [(name, number) for number, names in queries.items() for name in names]
-    np.random.RandomState(seed).shuffle(shuffled)
-    return Pool(shuffled, pairs.images_of, class_ids, "sequential")
-
-
-def training_pool(
-    index: SegmentationIndex,
-    protocol: Protocol,
-    fold: int,
-    skip_small_classes: bool,
-    allow_background_queries: bool = True,
-    shot: int = 1,
-) -> Pool:
-    """Return the pool of 1-way training episodes of `shot` supports: base classes in training images.
-
-    Args:
-        index: the data set.
-        protocol: decides the list of training images and the sampling of queries.
-        fold: fold whose novel classes are left out.
-        skip_small_classes: leave out classes with too few images instead of stopping.
-        allow_background_queries: queries may show none of the support classes, which takes a second class.
-        shot: supports of an episode.
-
-    Raises:
-        SettingsError: the protocol has no training part.
-        DataError: a base class has too few images for a query and its supports, or there are too few base classes.
-    """
-    if protocol.sampler == "fssdino":
-        raise SettingsError(
-            f"the protocol {protocol.name} has no training part; test a method that is not trained, or one that was "
-            "trained under another protocol (CKPT=<file>)"
-        )
-    pairs = pair_list(index, training_split(protocol), fold)
-    make_pool = image_pool if protocol.sampler == "pfenet" else ordinary_pool
-    pool = make_pool(index, pairs, index.train_classes(fold))
-    small = [number for number in pool.class_ids if len(pairs.images_of.get(number, ())) <= shot]
-    if small and not skip_small_classes:
-        option = "SHOT" if shot == 1 else "--data.training_shot"
-        raise DataError(too_few_images(index, pairs, pool, fold, shot + 1, option))
-    pool = pool.without(small)
-    needed = 2 if allow_background_queries else 1
-    if len(pool.class_ids) < needed:
-        raise DataError(
-            f"{index.name} fold {fold} has {len(pool.class_ids)} base classes to train on, expected {needed} or more; "
-            "use another fold or other folds"
-        )
-    return pool
 
 
 def too_few_images(

@@ -11,7 +11,7 @@ from typing import Any
 
 from fsbench.errors import SettingsError
 from fsbench.files import load_yaml, read_json
-from fsbench.protocols.base import load_protocol
+from fsbench.protocols.segmentation import segmentation_of
 from fsbench.records.record import Record
 from fsbench.records.run import AUTHORS, OTHER_RUN, TRAINED_HERE, UNTRAINED, Weights
 
@@ -112,19 +112,17 @@ def differing_cards(cards: Mapping[str, StatedCard]) -> list[str]:
 def derived_entries(record: Record) -> dict[str, str]:
     """Return the entries that follow from a record: by its task, its protocol and the training of its weights."""
     weights = record.run.origin_of_weights
-    entries = {"supervision": "masks" if record.task.has_masks else "image labels"}
+    entries = {"supervision": "masks" if record.protocol.has_masks else "image labels"}
     if record.run.identity.backbone.weights.startswith("random"):
         entries["backbone_data"] = "none: random weights"
-    if record.task.has_masks and (trained_on := _trained_on(record, weights)):
+    if record.protocol.has_masks and (trained_on := _trained_on(record, weights)):
         entries["trained_on"] = trained_on
     if weights.origin == UNTRAINED:
         return entries | {"novel_pixels": "no", "checkpoint_choice": "nothing trained"}
     if weights.origin == AUTHORS:
         return entries | {"checkpoint_choice": "released"}
-    if weights.origin == TRAINED_HERE and record.task.has_masks:  # base classes are learnt, in images with others
-        removed = (
-            load_protocol(record.header["protocol"]).sampler == "pfenet"
-        )  # images with novel classes (hmnet.md §11)
+    if weights.origin == TRAINED_HERE and record.protocol.has_masks:  # base classes are learnt, in images with others
+        removed = segmentation_of(record.header).drops_novel_images
         entries["novel_pixels"] = "no" if removed else "unlabelled"
     choice = {"base": "base classes", "images": "base classes", "novel": "novel classes"}
     settings = weights.training.settings if weights.training else {}

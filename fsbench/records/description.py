@@ -20,13 +20,14 @@ MOST_CHARACTERS = 300
 
 def title(records: Sequence[Record]) -> str:
     """Describe what the runs of a group have in common."""
-    return records[0].task.title(records[0].header)
+    return records[0].protocol.title(records[0].header)
 
 
 def notes(records: Sequence[Record]) -> list[str]:
     """List what a reader must know of the runs of a group: its rules first, then each run's peculiarities."""
-    task, header = records[0].task, records[0].header
-    lines = task.rule_notes(header, [record.run for record in records])
+    protocol, header = records[0].protocol, records[0].header
+    sizes = {record.run.identity.method.name: record.run.identity.image_size for record in records}
+    lines = protocol.rule_notes(header, sizes)
     if header["requested"] != header["official_episodes"]:
         lines.append(
             f"{header['requested']} instead of the protocol's {header['official_episodes']} episodes: a trial, not a "
@@ -48,7 +49,7 @@ def notes(records: Sequence[Record]) -> list[str]:
         names = [dropped[number] for number in sorted(dropped)]
         lines.append(f"classes left out for want of images (DROP_SMALL): {', '.join(printed(names))}")
     for record in records:
-        lines += _run_notes(record.run, task.on_repetition)
+        lines += _run_notes(record.run, protocol.on_repetition)
     return list(dict.fromkeys(lines))
 
 

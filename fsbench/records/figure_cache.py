@@ -68,5 +68,5 @@ def _state(record: Record) -> list[Any]:
         refusal = RecordError(f"cannot read {record.path / 'episodes.parquet'} ({error.strerror}); {REPEAT}")
         refusal.folder = record.path
         raise refusal from error
-    rules = record.task.scoring_rules(record.header)
+    rules = record.protocol.scoring_rules()
     return [record.run.counts_sha256, record.manifest_sha256, rules, file]

@@ -17,10 +17,11 @@ from fsbench.errors import RecordError, SettingsError
 from fsbench.files import is_file, read_json, replacing, write_text
 from fsbench.files.arrays import read_parquet
 from fsbench.metrics.confusion import COUNTS, REGIONS
+from fsbench.protocols.base import Protocol
+from fsbench.protocols.registry import protocol_of
 from fsbench.records.run import Run, check_run
 from fsbench.records.run_directory import is_current
 from fsbench.records.schema import check_counts_table
-from fsbench.records.task import Task, task_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -44,9 +45,9 @@ class Record:
         return self.run.identity.manifest_sha256
 
     @property
-    def task(self) -> Task:
-        """Few-shot segmentation or classification."""
-        return task_of(self.header)
+    def protocol(self) -> Protocol:
+        """The test that the run is about. Raises SettingsError where its protocol is not known here."""
+        return protocol_of(self.header)
 
     @cached_property
     def header(self) -> dict[str, Any]:
@@ -138,7 +139,7 @@ def find_records(root: Path, refused: list[str] | None = None) -> list[Record]:
             record = read_record(folder)
             if record is not None and refused is not None:
                 check_header(record.header, folder / "manifest.jsonl", COMPARED)
-                record.task.check_rules(record.header)
+                protocol_of(record.header)
         except (RecordError, SettingsError) as error:
             if refused is None:
                 raise
@@ -174,7 +175,8 @@ def to_frame(rows: Iterable[dict[str, Any]], manifest: Manifest) -> "pl.DataFram
             f"{len(missing)} of {len(manifest.episodes)} episodes were not evaluated (first: {missing[:3]}); "
             "run the same command again to finish them"
         )
-    names = [task_of(manifest.header).query_name(episode) for episode in manifest.episodes]
+    protocol = protocol_of(manifest.header)
+    names = [protocol.query_name(episode) for episode in manifest.episodes]
     queries = pl.DataFrame(
         {"episode": [e.index for e in manifest.episodes], "query": names},
         schema={"episode": pl.Int32, "query": pl.String},

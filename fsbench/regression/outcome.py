@@ -3,14 +3,13 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
-from fsbench.data.dataset import VoidPolicy
 from fsbench.errors import RecordError
 from fsbench.files import write_text
-from fsbench.metrics.confusion import COUNTS, REGIONS
+from fsbench.metrics.confusion import COUNTS, REGIONS, VOID_RULES
 
 COLUMNS = ("slot", "class_id", *COUNTS, "present", "decided", "score", *REGIONS)
 """Columns of a row of `CaseEpisode.slots`."""
@@ -127,8 +126,8 @@ def _check(outcome: Outcome) -> None:
             raise ValueError(f"{name} is {getattr(outcome, name)!r}, expected a mapping")
     class_ids: Any = outcome.identity.get("class_ids")
     void = outcome.identity.get("void")
-    if void not in get_args(VoidPolicy):
-        raise ValueError(f"void is {void!r}, expected one of {', '.join(get_args(VoidPolicy))}")
+    if void not in VOID_RULES:
+        raise ValueError(f"void is {void!r}, expected one of {', '.join(VOID_RULES)}")
     _all_of(int, class_ids, "class_ids")
     _all_of(float, outcome.losses, "losses")
     _all_of(float, list(outcome.scores.values()), "scores")

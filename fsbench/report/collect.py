@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from fsbench.errors import FsbenchError, SettingsError
 from fsbench.metrics.scores import METRICS
+from fsbench.protocols.base import Protocol
+from fsbench.protocols.registry import protocol_of
 from fsbench.records.grouping import comparable, fold_of, variants
 from fsbench.records.record import Record, find_records, read_record
-from fsbench.records.task import Task
 from fsbench.report.differences import Differences, difference_study
 from fsbench.report.episodes import FoldEpisodes, episodes_by_fold
 from fsbench.report.matrix import compare_study, present_record
@@ -52,9 +53,9 @@ class Study:
     parting: "Future[Differences | None]"
 
     @property
-    def task(self) -> Task:
-        """Few-shot segmentation or classification."""
-        return self.records[0].task
+    def protocol(self) -> Protocol:
+        """The test that the runs are about."""
+        return self.records[0].protocol
 
     @property
     def scope(self) -> str:
@@ -83,7 +84,7 @@ def read_runs(folders: Iterable[Path]) -> tuple[list[Record], list[str]]:
     usable = []
     for record in records.values():
         try:
-            record.task.check_rules(record.header)
+            protocol_of(record.header)
             fold_of(record)
             if record.episodes.is_empty():
                 raise ValueError("no episodes")
@@ -123,7 +124,7 @@ def collect(
 
     Args:
         records: Finished runs.
-        metrics: Metrics of the tables, the first ranks; None for those of `default_metrics`.
+        metrics: Metrics of the tables, the first ranks; None for those of the protocol.
         pool: Does what takes long, see `workers`.
         published: Scores of papers.
         most: Largest number of methods that are compared in pairs; None: about 20.
@@ -133,7 +134,7 @@ def collect(
     groups = comparable(records)
     if measure is None:
         _cache_rows(groups, metrics, pool)
-    tasks = [] if measure is None else [(record.path, measure) for record in records if record.task.has_masks]
+    tasks = [] if measure is None else [(record.path, measure) for record in records if record.protocol.has_masks]
     measures = dict(pool.map(_measure_run, tasks))
     return [_study(number, group, metrics, pool, published, most, measures) for number, group in enumerate(groups, 1)]
 
@@ -168,7 +169,7 @@ def _study(
     pairing = pool.submit(compare_study, paths, block.metrics, most, of_group)
     parting = pool.submit(difference_study, paths, block.metrics, most, of_group)
     records = [record for runs in methods.values() for record in runs.values()]
-    folds = episodes_by_fold(methods) if group[0].task.has_masks else {}
+    folds = episodes_by_fold(methods) if group[0].protocol.has_masks else {}
     return Study(number, block, records, methods, folds, pairing, parting)
 
 

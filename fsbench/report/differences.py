@@ -186,7 +186,7 @@ def _parts(methods: Methods) -> list[tuple[Part, list[int], Selector]]:
     for number in folds:
         for name in pairs_by_class(first[number].episodes, first[number].header):
             add("class", name, str(number), [number], _class_selector(name))
-    if first[folds[0]].task.has_masks:
+    if first[folds[0]].protocol.has_masks:
         for fold, numbers in wholes:
             for name in SIZES:
                 add("size", name, fold, numbers, _size_selector(name))

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fsbench.data.dataset import VoidPolicy
 from fsbench.episodes.episode import Episode
 from fsbench.metrics.confusion import COUNTS, intersection_union
-from fsbench.protocols.base import load_protocol
+from fsbench.protocols.segmentation import segmentation_of
 from fsbench.tables.comparable import Methods
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def episodes_by_fold(methods: Methods) -> dict[int, FoldEpisodes]:
     for fold in sorted({fold for runs in methods.values() for fold in runs}):
         runs = {label: by_fold[fold] for label, by_fold in methods.items() if fold in by_fold}
         first = next(iter(runs.values()))
-        void = load_protocol(first.header["protocol"]).void
+        void = segmentation_of(first.header).void
         tables = {label: record.episodes for label, record in runs.items()}
         scores = {
             label: episode_scores(table, void) for label, table in tables.items() if set(COUNTS) <= set(table.columns)
@@ -66,7 +65,7 @@ def episodes_by_fold(methods: Methods) -> dict[int, FoldEpisodes]:
     return folds
 
 
-def episode_scores(frame: "pl.DataFrame", void: VoidPolicy) -> tuple[np.ndarray, np.ndarray]:
+def episode_scores(frame: "pl.DataFrame", void: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the IoU (E,) of a count table's episodes by ascending index, and how many decisions are wrong (E,)."""
     _, episode = np.unique(frame["episode"].to_numpy(), return_inverse=True)
     ways = (frame["slot"] > 0).to_numpy()

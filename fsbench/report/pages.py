@@ -19,7 +19,6 @@ from fsbench.metrics.scores import METRICS
 from fsbench.papers.files import read_paper
 from fsbench.papers.layout import RESULT_NOTES, NumberedNotes, results_grid
 from fsbench.papers.results import RowResult
-from fsbench.protocols.base import load_protocol
 from fsbench.report.collect import Study
 from fsbench.report.costs import COSTS, devices, run_costs
 from fsbench.report.curves import read_curves
@@ -39,7 +38,6 @@ from fsbench.tables import formats as render
 from fsbench.tables.compare import Comparison
 from fsbench.tables.compare_layout import plot as plot_differences
 from fsbench.tables.compare_layout import to_sheet as comparison_to_sheet
-from fsbench.tables.protocol_text import LABELS, choices
 from fsbench.tables.summary import card_notes
 from fsbench.visualization.palette import ERROR_NAMES
 
@@ -129,7 +127,6 @@ class Pages:
                 plots["apart"] = self._difference_plot(folder, comparison)
         published = next((grid for caption, grid in sheet.parts if caption == "reported beside measured"), [])
         header = study.records[0].header
-        protocol = load_protocol(header["protocol"]) if study.task.has_masks else None
         scripts = [TEMPLATES / name for name in ("state.js", "leaderboard.js", "differences.js", "report.js")]
         self._write(
             folder / "index.html", "study.html", up=up, study=study, metric=metric, plots=plots,
@@ -137,14 +134,14 @@ class Pages:
             notes=sheet.notes, marks=study.block.marks, card_notes=card_notes(study.block),
             card_grid=next(grid for caption, grid in sheet.parts if caption == "cards"),
             anchors=anchors(study), missing_plots=missing, drawn=plots, scripts=read_inlined(scripts),
-            costs=run_costs(study, metric), cost_names=COSTS, devices=devices(study), protocol=protocol, labels=LABELS,
-            choices=choices(protocol) if protocol else {}, table_command=table_command,
+            costs=run_costs(study, metric), cost_names=COSTS, devices=devices(study), protocol=study.protocol,
+            table_command=table_command,
             manifests={r.header["fold"]: r.manifest_sha256 for r in study.records}, header=header,
             short=layout.shortened(study.methods, (24, 34, 46)), many_names=_many_names,
             **self._leaderboard(study, comparison), **self._differences(study, classes),
         )  # fmt: skip
         self._write(folder / "runs.html", "runs.html", up=up, study=study, cards=run_cards(study))
-        if not study.task.has_masks:
+        if not study.protocol.has_masks:
             return
         write_text(folder / "episodes.csv", _csv(episode_lines(study)))
         self._write(
@@ -175,7 +172,7 @@ class Pages:
         span = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
         scales = [heat.difference_scale(classes.differences(i)) for i in range(len(classes.methods))]
         breakdowns_asked = [word for kind in ("class", "size", "fold") for word in ("--by", kind)]
-        asked = breakdowns_asked if study.task.has_masks else ["--by", "class"]
+        asked = breakdowns_asked if study.protocol.has_masks else ["--by", "class"]
         folders = sorted({str(record.path) for record in study.records})
         return {
             "differences": differences, "kinds": KINDS, "classes": classes, "scales_by_baseline": scales,
@@ -203,7 +200,7 @@ class Pages:
             for kind, gap in gaps.items()
             if not gap
         }
-        if study.task.has_masks and not missing["sizes"]:
+        if study.protocol.has_masks and not missing["sizes"]:
             plots["sizes"] = size_plot(rows, metric, f"{study.number}sizes")
         if not missing["curves"]:
             plots["curves"] = curve_plot(curves, f"{study.number}curves")

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from fsbench.records.grouping import fold_of
 from fsbench.records.record import Record
 from fsbench.report.collect import Study
-from fsbench.tables.default_metrics import default_metrics
 
 
 @dataclass(frozen=True)
@@ -68,5 +67,5 @@ def table_command(study: Study, records: Sequence[Record], *more: str) -> str:
 def metric_arguments(study: Study) -> list[str]:
     """Return the arguments of a command that prints the scores of a study; none where they are the usual ones."""
     metrics = tuple(study.block.metrics)
-    usual = default_metrics(study.records[0].header)
-    return ["--metrics", ",".join(metrics)] if study.task.has_masks and metrics != usual else []
+    usual = study.protocol.default_metrics
+    return ["--metrics", ",".join(metrics)] if study.protocol.has_masks and metrics != usual else []

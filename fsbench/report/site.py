@@ -29,7 +29,7 @@ class ReportOptions:
     Attributes:
         runs: Folders of runs.
         out: Folder of the report.
-        metrics: Metrics, the first ranks; None for those of `default_metrics`.
+        metrics: Metrics, the first ranks; None for those of the protocol.
         explorer: How much of single episodes is shown.
         most: Largest number of methods that are compared in pairs; None: about 20.
         command: The command that makes the report.
@@ -76,7 +76,7 @@ def write_report(
         pages = Pages(folder, studies, options.command, refused, _paper_results(studies, published))
         for study in studies:
             pages.folder(study).mkdir()
-            drawn = study.task.has_masks
+            drawn = study.protocol.has_masks
             pages.study(study, write_explorer(study, pages.folder(study), options.explorer, report) if drawn else ())
         pages.index()
         pages.papers()

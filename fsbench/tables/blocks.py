@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fsbench.metrics.bootstrap import Interval
+from fsbench.metrics.scores import DEFAULT
 from fsbench.records.card import StatedCard
-from fsbench.tables.default_metrics import DEFAULT
 from fsbench.tables.published.match import PublishedComparison
 
 if TYPE_CHECKING:

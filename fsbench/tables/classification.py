@@ -8,7 +8,6 @@ from fsbench.records.card import Cards
 from fsbench.records.description import notes, title
 from fsbench.records.grouping import variants
 from fsbench.records.record import Record
-from fsbench.records.task import CLASSIFICATION
 from fsbench.tables.below_trivial import CHANCE
 from fsbench.tables.blocks import Block, Row, Subset, TableOptions
 from fsbench.tables.published.match import PublishedComparison, match_published
@@ -32,7 +31,7 @@ def classification_block(
         chance = 100 / records[0].header["way"]
         rows.append(Row(CHANCE, "all", {"accuracy": Interval(chance, chance, chance)}))
     interval = "1.96 standard errors of the episodes' mean"
-    return Block(title(records), rows, notes(records), CLASSIFICATION.metrics, comparisons, interval, cards=cards)
+    return Block(title(records), rows, notes(records), records[0].protocol.metrics, comparisons, interval, cards=cards)
 
 
 def _run_row(label: str, record: Record, by_class: bool) -> Row:

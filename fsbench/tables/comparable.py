@@ -73,7 +73,7 @@ def check_same(methods: Methods) -> None:
                 )
             keys = ["episode", "slot", "class_id"]
             sizes = {mine.run.identity.image_size, record.run.identity.image_size}
-            if len(sizes) == 1 or not mine.task.counts_at_input_size(mine.header):
+            if len(sizes) == 1 or not mine.protocol.counts_at_input_size():
                 keys += ["gt", "void", "valid", "present"]
             if not mine.episodes.select(keys).equals(record.episodes.select(keys)):
                 raise RecordError(

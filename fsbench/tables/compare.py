@@ -24,7 +24,6 @@ from fsbench.records.card import Cards, differing_cards
 from fsbench.records.description import notes, title
 from fsbench.records.record import Record
 from fsbench.tables.comparable import Methods, check_same, find_methods, numbers_of
-from fsbench.tables.default_metrics import default_metrics
 from fsbench.tables.rescoring.statistics import subset_statistics, whole_statistics
 from fsbench.tables.subsets import ABSENT, NOT_OF_ABSENT, SIZES, pairs_by_class, pairs_by_size
 
@@ -95,7 +94,7 @@ def compare(
 
     Args:
         folders: of the runs.
-        metrics: names of scores; None for `default_metrics`.
+        metrics: names of scores; None for those of the protocol.
         by: breakdowns: "fold", "size", "class".
         baseline: label of the only method that others are compared with.
         folds: to compare; all when empty.
@@ -123,18 +122,20 @@ def compare_methods(
     check_same(methods)
     first = next(iter(methods.values()))
     folds = sorted(first)
-    header, task = first[folds[0]].header, first[folds[0]].task
-    metrics = default_metrics(header) if metrics is None else metrics
-    task.check_breakdowns(by)
+    header, protocol = first[folds[0]].header, first[folds[0]].protocol
+    metrics = protocol.default_metrics if metrics is None else metrics
+    protocol.check_breakdowns(by)
     complete = len(folds) == header["folds"] > 1
     records = [record for of_method in methods.values() for record in of_method.values()]
-    measures = {record.path: measure(record) for record in records} if measure is not None and task.has_masks else {}
+    measures = (
+        {record.path: measure(record) for record in records} if measure is not None and protocol.has_masks else {}
+    )
     lacking = [note for record in records if record.path in measures for note in measures[record.path].notes(record)]
     test = _PairedTest(methods, _pairs(list(methods), baseline), metrics, resamples, measures)
     tables = {kind: test.table(scopes) for kind, scopes in _scopes(first, complete, by).items()}
     if not tables["all"]:
-        known = ", ".join(task.metrics)
-        why = lacking[0] if lacking else f"expected scores of {task.name} that two have ({known})"
+        known = ", ".join(protocol.metrics)
+        why = lacking[0] if lacking else f"expected scores of {protocol.name} that two have ({known})"
         raise SettingsError(f"no two methods have {' or '.join(metrics)}: {why}")
     for metric in tables.get("size", {}).keys() & set(NOT_OF_ABSENT):
         tables["size"][metric] = [line for line in tables["size"][metric] if line.part != ABSENT]
@@ -148,7 +149,7 @@ def compare_methods(
             *notes(records),
             *differing_cards({label: cards.of_method(list(of.values())) for label, of in methods.items()}),
             *lacking,
-            *_explanations(folds, complete, resamples, task.resampled),
+            *_explanations(folds, complete, resamples, protocol.resampled),
             *_too_few_resamples(tables, resamples),
         ],
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fsbench.metrics.bootstrap import Interval, intervals
-from fsbench.metrics.scores import METRICS, ScoreStatistics
+from fsbench.metrics.scores import DEFAULT, METRICS, ScoreStatistics
 from fsbench.metrics.trivial import ANSWERS, trivial_answers
 from fsbench.records.card import Cards
 from fsbench.records.description import notes, title
@@ -17,7 +17,6 @@ from fsbench.records.figure_cache import cached_figures
 from fsbench.records.grouping import fold_of, variants
 from fsbench.records.record import Record
 from fsbench.tables.blocks import Block, Row, Subset, TableOptions
-from fsbench.tables.default_metrics import DEFAULT
 from fsbench.tables.published.match import PublishedComparison, match_published
 from fsbench.tables.published.scores import PublishedScore
 from fsbench.tables.rescoring.statistics import subset_statistics, whole_statistics

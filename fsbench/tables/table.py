@@ -5,11 +5,9 @@ from typing import TYPE_CHECKING
 
 from fsbench.records.grouping import comparable
 from fsbench.records.record import Record
-from fsbench.records.task import CLASSIFICATION, SEGMENTATION
 from fsbench.tables.below_trivial import below_trivial
 from fsbench.tables.blocks import Block, TableOptions
 from fsbench.tables.classification import classification_block
-from fsbench.tables.default_metrics import default_metrics
 from fsbench.tables.published.scores import PublishedScore
 from fsbench.tables.segmentation import segmentation_block
 
@@ -17,8 +15,8 @@ if TYPE_CHECKING:
     from fsbench.tables.rescoring.measures import Measures
 
 _BLOCKS: dict[str, Callable[[list[Record], TableOptions, Sequence[PublishedScore]], Block]] = {
-    SEGMENTATION.name: segmentation_block,
-    CLASSIFICATION.name: classification_block,
+    "segmentation": segmentation_block,
+    "classification": classification_block,
 }
 """Name of a task -> how its blocks are built."""
 
@@ -38,7 +36,7 @@ def build_blocks(
     Args:
         records: in any order; each group that may be compared is a block.
         by_class, trivial, backbone_data, measure: see `TableOptions`.
-        metrics: names of scores; None for `default_metrics`.
+        metrics: names of scores; None for those of the protocol.
         published: reported scores, set beside the rows they belong to.
     """
     blocks = []
@@ -46,9 +44,9 @@ def build_blocks(
         header = group[0].header
         test = header["dataset"], header["way"], header["shot"]
         of_test = [score for score in published if (score.dataset, score.way, score.shot) == test]
-        shown = default_metrics(header) if metrics is None else tuple(metrics)
+        shown = group[0].protocol.default_metrics if metrics is None else tuple(metrics)
         options = TableOptions(by_class, trivial, shown, backbone_data or {}, measure)
-        block = _BLOCKS[group[0].task.name](group, options, of_test)
+        block = _BLOCKS[group[0].protocol.task](group, options, of_test)
         block.notes += below_trivial(block.rows, block.metrics)
         blocks.append(block)
     return blocks

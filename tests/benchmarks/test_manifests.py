@@ -9,8 +9,7 @@ from benchmarks.manifests.__main__ import FOLDER, TASKS, file_of
 from fsbench.data.dataset import PairList, SegmentationIndex
 from fsbench.episodes.manifest import read_manifest
 from fsbench.episodes.settings import SIZE_BINS
-from fsbench.protocols.base import load_protocol
-from fsbench.protocols.draw import draw_manifest
+from fsbench.protocols.registry import load_protocol
 from tests.goldens.kinds.fss_protocol import line_of
 
 LISTS = Path(__file__).parents[1] / "goldens" / "protocols"
@@ -62,7 +61,7 @@ def test_every_file_is_there_and_is_what_its_name_says():
 
 @pytest.mark.parametrize(("protocol", "task"), NAMES_ONLY, ids=lambda value: str(value)[:40])
 def test_official_lists_draw_the_same_episodes(protocol, task):
-    drawn = draw_manifest(OfficialNames(), load_protocol(protocol), task)
+    drawn = load_protocol(protocol).manifest(OfficialNames(), task)
     kept = read_manifest(file_of(protocol, task))
     assert drawn.episodes == kept.episodes
     assert drawn.header["lists_sha256"] == kept.header["lists_sha256"]

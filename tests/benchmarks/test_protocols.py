@@ -23,7 +23,7 @@ from datamodules.datasets.folder import Folder
 from fsbench.engine.checkpoint import TRAINED_ON
 from fsbench.errors import SettingsError
 from fsbench.metrics.bootstrap import intervals
-from fsbench.protocols.base import protocol_names
+from fsbench.protocols.registry import protocol_names
 from tests.fsbench.runs import changed
 
 TRAINED = {"max_epochs": 3, "validation": "base"}
@@ -40,7 +40,7 @@ def test_the_first_episodes_are_those_of_a_shorter_run(make, monkeypatch):
     record = make("m", 0, quality=2)
     columns, rows = episodes_table([record])
     assert [row[3] for row in rows] == ["8", "24"]
-    whole = intervals([record.task.statistics(record.episodes, record.header)])["mIoU"]
+    whole = intervals([record.protocol.statistics(record.episodes, record.header)])["mIoU"]
     assert rows[1][5] == f"{whole.value:.1f} [{whole.low:.1f}, {whole.high:.1f}]"
     assert rows[1][6] == f"{whole.high - whole.low:.2f}"
     assert len(columns) == len(rows[0]) and float(rows[0][6]) != float(rows[1][6])
@@ -59,7 +59,7 @@ def test_a_row_of_a_method_says_what_it_saw(make):
 def test_folds_are_averaged_and_other_shots_have_rows_of_their_own(make):
     folds = [make("m", fold, quality, training=TRAINED) for fold, quality in ((0, 1), (1, 3))]
     _, rows = methods_table([*folds, make("m", 0, 2, shot=2, training=TRAINED)])
-    both = intervals([record.task.statistics(record.episodes, record.header) for record in folds])["mIoU"]
+    both = intervals([record.protocol.statistics(record.episodes, record.header) for record in folds])["mIoU"]
     assert [row[1] for row in rows] == [
         "blocks, 2 of 2 folds (0, 1), 1-way 1-shot, 24 episodes a fold",
         "blocks, 1 of 2 folds (0), 1-way 2-shot, 24 episodes a fold",
@@ -71,7 +71,7 @@ def test_other_episodes_of_the_same_test_are_not_mixed(make):
     strict, other = make("m", 0), make("m", 0, 3, allow_background_queries=False)
     for records in ([strict, other], [other, strict]):
         _, rows = methods_table(records)
-        expected = [intervals([r.task.statistics(r.episodes, r.header)])["mIoU"].value for r in records]
+        expected = [intervals([r.protocol.statistics(r.episodes, r.header)])["mIoU"].value for r in records]
         assert [row[2].split()[0] for row in rows] == [f"{value:.1f}" for value in expected]
 
 
@@ -94,7 +94,7 @@ def test_a_method_with_two_backbones_has_a_row_for_each_under_every_protocol(mak
         of_backbone(make("n", 0, 1), "small"),
         of_backbone(make("n", 1, 1), "small", "hsnet"),
     ]
-    value = [f"{intervals([r.task.statistics(r.episodes, r.header)])['mIoU'].value:.1f}" for r in records]
+    value = [f"{intervals([r.protocol.statistics(r.episodes, r.header)])['mIoU'].value:.1f}" for r in records]
     columns, rows = methods_table(records)
     assert [columns[2], columns[5]] == ["fscs: mIoU", "hsnet: mIoU"]
     assert [(row[0], row[2].split()[0], row[5].split()[0]) for row in rows] == [
@@ -297,7 +297,7 @@ def test_every_protocol_is_a_condition(monkeypatch, capsys):
     asked = []
     monkeypatch.setattr(conditions, "bench", lambda request: asked.append(request) or ([], ["no data here"]))
     assert main(["--dataset", "demo", "--method", "prototype"]) == 0
-    assert {request.protocol for request in asked} == set(protocol_names()) - {"incontext518", "fssdino"}
+    assert {request.protocol for request in asked} == set(protocol_names()) - {"incontext518", "fssdino", "fort"}
     printed = capsys.readouterr().out
     assert "incontext, original, 1-way 5-shot: no data here" in printed
 

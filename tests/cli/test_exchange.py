@@ -68,7 +68,7 @@ def test_counts_that_nothing_predicts_are_found_out(warm, run_arguments, small_d
     record = read_record(folder)
     frame = record.episodes.with_columns(pl.col("gt").alias("tp"), pl.col("gt").alias("pred"))
     run = json.loads((folder / "run.json").read_text())
-    scores = record.task.statistics(frame, record.header).scores()
+    scores = record.protocol.statistics(frame, record.header).scores()
     run |= {"counts_sha256": counts_sha256(frame), "scores": {name: float(v[0]) for name, v in scores.items()}}
     frame.write_parquet(folder / "episodes.parquet")
     (folder / "run.json").write_text(json.dumps(run))

@@ -136,7 +136,7 @@ DEFECTS = {
         "prototype",
         "validation mIoU of the accepted",
     ),
-    "sampler": ("fsbench.protocols.draw.draw_episode", another_seed, "prototype", "another episode: "),
+    "sampler": ("fsbench.protocols.fscs.draw_episode", another_seed, "prototype", "another episode: "),
     "training sampler": ("datamodules.loading.episodes.draw_episode", another_seed, "emat", "loss of step 1"),
     "resized image": ("datamodules.loading.episodes.RESIZES", without_antialiasing, "prototype", "pixels differ"),
     "resized mask": ("datamodules.loading.episodes.RESIZES", a_row_lower, "prototype", "pixels differ"),

@@ -9,8 +9,7 @@ from fsbench.config.request import Request
 from fsbench.core.released_format import WRITTEN_BY
 from fsbench.engine.experiment import Experiment
 from fsbench.episodes.task import EpisodeTask
-from fsbench.protocols.base import load_protocol
-from fsbench.protocols.draw import draw_manifest
+from fsbench.protocols.registry import load_protocol
 from fsbench.records.record import find_records
 
 SMALL = ["--model.width=8", "--model.feature_side=8", "--model.states=2", "--data.workers=0"]
@@ -39,7 +38,7 @@ def test_one_checkpoint_under_several_test_seeds(small_demo, tmp_path):
 def test_pfenets_episodes_beyond_its_own_number(small_demo):
     index, protocol = Folder(str(small_demo)), load_protocol("pfenet")
     few, many = (
-        draw_manifest(index, protocol, EpisodeTask(0, episodes=n, allow_background_queries=False, seed=0))
+        protocol.manifest(index, EpisodeTask(0, episodes=n, allow_background_queries=False, seed=0))
         for n in (1000, 2000)
     )
     assert len(many.episodes) == 2000 and [episode.index for episode in many.episodes] == list(range(2000))

@@ -14,9 +14,8 @@ from fsbench.episodes.task import EpisodeTask
 from fsbench.metrics.classification import ClassificationResult
 from fsbench.metrics.episodic import SegmentationResult, count
 from fsbench.metrics.regions import slot_regions
-from fsbench.protocols.base import load_protocol
 from fsbench.protocols.classification import classification_episodes
-from fsbench.protocols.draw import draw_manifest
+from fsbench.protocols.registry import load_protocol
 from fsbench.records.predictions import SOFT_SIDE, Keep, encode, write_predictions
 from fsbench.records.record import Record, to_frame
 from tests.fsbench.runs import written
@@ -42,7 +41,7 @@ def make(blocks_folder, tmp_path):
         spill: bool = False, wrong: int = 0, presence: str = "predicted", regions: bool = True,
         keep: Keep = "none", attends: str = "", **task,
     ) -> Record:  # fmt: skip
-        manifest = draw_manifest(index, protocol, EpisodeTask(fold, **{"episodes": 24, **task}))
+        manifest = protocol.manifest(index, EpisodeTask(fold, **{"episodes": 24, **task}))
         rows, kept = [], []
         for e in manifest.episodes:
             truth = torch.from_numpy(way_labels(index.label_map(e.query), e.classes))

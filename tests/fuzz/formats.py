@@ -37,7 +37,7 @@ from fsbench.predict.labelme import paint_labelme
 from fsbench.predict.mask_files import read_mask
 from fsbench.predict.query_images import read_upright
 from fsbench.predict.read_supports import _read_json
-from fsbench.protocols.base import read_protocol
+from fsbench.protocols.registry import read_protocol
 from fsbench.records.checked_jsonl import checked_line
 from fsbench.records.journal import Journal
 from fsbench.records.predictions import SOFT_SIDE, read_predictions, write_predictions

@@ -7,7 +7,7 @@ import torch
 from fsbench.metrics.confusion import COUNTS, background_intersection_union, intersection_union
 from fsbench.metrics.episodic import count
 from fsbench.metrics.scores import ScoreStatistics
-from fsbench.records.task import SEGMENTATION
+from fsbench.protocols.registry import load_protocol
 
 
 def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
@@ -46,7 +46,7 @@ def protocol_scores(counts: np.ndarray) -> dict[str, float]:
     ]
     frame = pl.DataFrame(rows).with_columns(present=pl.col("gt") > 0, decided=pl.col("pred") > 0)
     header = {"protocol": "fssdino", "class_ids": list(range(1, counts.shape[1]))}
-    statistics: ScoreStatistics = SEGMENTATION.statistics(frame, header)
+    statistics: ScoreStatistics = load_protocol("fssdino").statistics(frame, header)
     return {name: float(value[0]) for name, value in statistics.scores().items()}
 
 

@@ -15,9 +15,8 @@ from datamodules.lists.official import read_official
 from fsbench.data.dataset import PairList, Part, SegmentationIndex
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.task import EpisodeTask
-from fsbench.protocols.base import load_protocol
-from fsbench.protocols.draw import draw_manifest
 from fsbench.protocols.lists import pair_list
+from fsbench.protocols.segmentation import load_segmentation
 
 USUAL_SIZE = {"pascal": (375, 500), "coco": (480, 640)}
 """Height and width in pixels of most images of a data set."""
@@ -91,7 +90,7 @@ class OfficialFold(SegmentationIndex):
 
     def episodes(self, protocol: str, way: int, shot: int) -> list[Episode]:
         """Return the official test episodes."""
-        manifest = draw_manifest(self, load_protocol(protocol), EpisodeTask(self.fold, way, shot))
+        manifest = load_segmentation(protocol).manifest(self, EpisodeTask(self.fold, way, shot))
         return list(manifest.episodes)
 
 

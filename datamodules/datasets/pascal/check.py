@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from datamodules.check.lists import check_lists
+from datamodules.check.lists import check_lists, split_list
 from datamodules.check.media import check_files, report_absent
 from datamodules.check.report import Report
 from datamodules.datasets.pascal import Pascal
@@ -57,7 +57,7 @@ def check(report: Report, root: Path, lists: list[str] | None) -> None:
         def derived(split: str, fold: int) -> tuple[Pair, ...]:
             """Return the list with the fold's own classes, which the official training files hold."""
             if split != "trn":
-                return pair_list(index, split, fold).pairs
+                return split_list(index, split, fold).pairs
             classes = index.test_classes(fold)
             joined = pair_list(index, "trn", (fold + 1) % index.folds).pairs
             return tuple(pair for pair in joined if pair[1] in classes)

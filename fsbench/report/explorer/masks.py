@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from fsbench.data.frames import over_image
 from fsbench.data.rle import encode_ways
 from fsbench.errors import FsbenchError, RecordError, user_message
-from fsbench.protocols.base import load_protocol
+from fsbench.protocols.segmentation import segmentation_of
 from fsbench.records.predictions import LAYERS, StoredPredictions, encode, label_map_of, read_predictions
 from fsbench.records.record import Record
 from fsbench.report.collect import Study
@@ -126,7 +126,7 @@ def _ways(result: "SegmentationResult") -> Ways:
 
 
 def _frame(record: Record) -> int | None:
-    return load_protocol(record.header["protocol"]).frame
+    return segmentation_of(record.header).frame
 
 
 def _over_image(ways: Ways, frame: int) -> Ways:

@@ -116,7 +116,7 @@ def build_leaderboard(study: Study, comparison: Comparison | None) -> Leaderboar
     """Build the leaderboard of a study, with letters where its methods were compared in pairs."""
     block = study.block
     columns = [*_score_columns(block), *_cost_columns(study)]
-    letters = {} if comparison is None else _letters(comparison, "" if study.task.has_masks else "all")
+    letters = {} if comparison is None else _letters(comparison, "" if study.protocol.has_masks else "all")
     labels = list(study.methods)
     marks = [block.marks.get(label, "") for label in labels]
     by_fold = _rows_by_fold(block.rows)

@@ -6,7 +6,6 @@ from math import sqrt
 
 from fsbench.metrics.bootstrap import Interval
 from fsbench.records.record import Record
-from fsbench.records.task import CLASSIFICATION, SEGMENTATION
 from fsbench.tables.published.obstacles import same_method, why_not_comparable
 from fsbench.tables.published.scores import PublishedScore
 
@@ -75,7 +74,7 @@ def _compare(
     if obstacles:
         difference, verdict = None, f"not comparable: {'; '.join(obstacles)}"
     else:
-        widening = _WIDENING[members[0].task.name]
+        widening = _WIDENING[members[0].protocol.task]
         difference, verdict = measured.value - reported.value, _verdict(measured, reported, widening)
     return PublishedComparison(label, fold, reported.metric, measured, reported, difference, verdict, obstacles)
 
@@ -90,6 +89,6 @@ def _verdict(measured: Interval, reported: PublishedScore, widening: float) -> s
     return "below" if reported.value - rounding > high else "within the interval"
 
 
-_WIDENING = {SEGMENTATION.name: 1.0, CLASSIFICATION.name: sqrt(2)}
+_WIDENING = {"segmentation": 1.0, "classification": sqrt(2)}
 """Name of a task -> factor of the measured interval: sqrt(2) where the reported score was made with as many episodes,
 but others, and therefore has as much noise of its own."""

@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fsbench.protocols.base import load_protocol
 from fsbench.protocols.classification import OFFICIAL_CLASS_SIZE
+from fsbench.protocols.segmentation import load_segmentation
 from fsbench.records.description import ON_TRUST, printed
 from fsbench.records.grouping import fold_of
 from fsbench.records.record import Record
 from fsbench.records.run import AUTHORS, OTHER_RUN, UNTRAINED, BackboneSettings, Identity, Training, Weights
-from fsbench.records.task import CLASSIFICATION, SEGMENTATION
 from fsbench.tables.published.scores import UNSTATED_TRAINING, PaperSettings, PublishedScore, frozen
 
 OFFICIAL_IMAGE_SIZE = 224
@@ -45,13 +44,13 @@ def why_not_comparable(record: Record, published: PublishedScore) -> list[str]:
     if header["protocol"] != published.protocol:  # whatever else of the test differs follows from that
         reasons.append(f"protocol {header['protocol']} instead of {published.protocol}")
     else:
-        reasons += _TESTS[record.task.name](record, published)
+        reasons += _TESTS[record.protocol.task](record, published)
     reasons += _backbone(identity.backbone, published)
     if paper is None:
         return [*reasons, "the settings behind the reported score are not on file"]
     reasons += _image_and_numbers(identity, paper, "")
     reasons += _method(identity.method.as_json(), published, paper)
-    if record.task is SEGMENTATION:
+    if record.protocol.has_masks:
         reasons += _training(record.run.origin_of_weights, published, paper)
         if record.run.checkpoint_variant == ON_TRUST:
             reasons.append("variant of the authors' checkpoint taken on trust")
@@ -86,7 +85,7 @@ def _task(record: Record, published: PublishedScore) -> list[str]:
     reasons = [] if same_method(record, published) else [f"another method than {published.method}"]
     for name in ("dataset", "way", "shot"):
         reasons += _differs({"dataset": "data set"}.get(name, name), header[name], getattr(published, name))
-    if record.task is SEGMENTATION and published.fold != "mean":
+    if record.protocol.has_masks and published.fold != "mean":
         reasons += _differs("fold", str(fold_of(record)), published.fold)
     return reasons
 
@@ -170,7 +169,7 @@ def _training(weights: Weights, published: PublishedScore, paper: PaperSettings)
 
 
 def _segmentation_test(record: Record, published: PublishedScore) -> list[str]:
-    header, protocol = record.header, load_protocol(published.protocol)
+    header, protocol = record.header, load_segmentation(published.protocol)
     reasons = _differs("setting", header["setting"], published.setting)
     if header["empty"] != protocol.empty_queries:
         reasons.append(f"queries {'are never' if protocol.empty_queries else 'may be'} empty")
@@ -206,5 +205,5 @@ def _classification_test(record: Record, published: PublishedScore) -> list[str]
     return reasons
 
 
-_TESTS = {SEGMENTATION.name: _segmentation_test, CLASSIFICATION.name: _classification_test}
+_TESTS = {"segmentation": _segmentation_test, "classification": _classification_test}
 """Name of a task -> how its tests are compared under one protocol."""

@@ -14,7 +14,7 @@ from fsbench.files import sha256_file
 from fsbench.metrics.boundary import boundary_counts
 from fsbench.metrics.calibration import BINS, soft_mask_sums
 from fsbench.metrics.scores import FROM_PREDICTIONS
-from fsbench.protocols.base import load_protocol
+from fsbench.protocols.segmentation import segmentation_of
 from fsbench.records.figure_cache import cached_figures
 from fsbench.records.predictions import FILE
 from fsbench.records.record import Record
@@ -63,7 +63,7 @@ def mask_sums(record: Record, open_truth: Callable[[Record], Truth]) -> MaskSums
 def _measured(record: Record, open_truth: Callable[[Record], Truth]) -> MaskSums:
     stored = stored_predictions(record)
     truth, side = open_truth(record), own_resolution(record)
-    void = load_protocol(record.header["protocol"]).void
+    void = segmentation_of(record.header).void
     frame = record.episodes
     boundary = np.zeros((len(frame), 2), dtype=np.int64)
     pixels = np.zeros((len(frame), BINS, 3)) if stored.has_soft_masks else None

@@ -7,7 +7,7 @@ import numpy as np
 
 from fsbench.errors import RecordError
 from fsbench.metrics.confusion import COUNTS, REGIONS
-from fsbench.protocols.base import load_protocol
+from fsbench.protocols.segmentation import segmentation_of
 from fsbench.records.predictions import StoredPredictions, read_predictions
 from fsbench.records.record import Record
 
@@ -35,7 +35,7 @@ def input_resolution(record: Record) -> int:
 
 def own_resolution(record: Record) -> int:
     """Return the resolution at which the run's pixels were counted; raises as `input_resolution`."""
-    side = load_protocol(record.header["protocol"]).query_size
+    side = segmentation_of(record.header).query_size
     if side == "input":
         return input_resolution(record)
     return ORIGINAL if side == "original" else side

@@ -9,17 +9,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from fsbench.data.dataset import VoidPolicy
 from fsbench.errors import FsbenchError, SettingsError, user_message
 from fsbench.metrics.bootstrap import Interval, differences, intervals
-from fsbench.metrics.count_table import episode_statistics, pair_statistics
+from fsbench.metrics.count_table import pair_statistics
 from fsbench.metrics.scores import METRICS, ScoreStatistics
-from fsbench.protocols.base import Protocol, load_protocol
+from fsbench.protocols.segmentation import Segmentation, segmentation_of
 from fsbench.records.description import notes, title
 from fsbench.records.grouping import comparable, fold_of, variants
 from fsbench.records.record import Record
 from fsbench.records.schema import largest_way
-from fsbench.tables.default_metrics import default_metrics
 from fsbench.tables.layout import INTERVAL_NOTE, Sheet, figure
 from fsbench.tables.rescoring.recount import ORIGINAL, input_resolution
 from fsbench.tables.subsets import pairs_between
@@ -42,7 +40,7 @@ class View:
     """
 
     label: str
-    void: VoidPolicy
+    void: str
     from_mask: bool = False
     undefined: str = ""
     resolution: int | None = None
@@ -59,7 +57,7 @@ class Choices:
         sizes: pairs whose object takes this share of the query alone, [lower, upper) from 0 to 1.
     """
 
-    void: VoidPolicy | None = None
+    void: str | None = None
     resolution: int | None = None
     sizes: tuple[float, float] | None = None
 
@@ -95,7 +93,7 @@ class Rescored:
 
 def rescore(
     records: Iterable[Record],
-    target: Protocol | None,
+    target: Segmentation | None,
     choices: Choices | None = None,
     recount: Recount | None = None,
 ) -> list[Rescored]:
@@ -111,7 +109,7 @@ def rescore(
         SettingsError: a run has no masks.
     """
     groups = comparable(records)
-    without_masks = [record.path.name for group in groups for record in group if not record.task.has_masks]
+    without_masks = [record.path.name for group in groups for record in group if not record.protocol.has_masks]
     if without_masks:
         raise SettingsError(
             f"{without_masks[0]} is a run of classification, which has one metric; expected runs with masks"
@@ -119,7 +117,7 @@ def rescore(
     return [_Scoring(target, choices or Choices(), recount).group(group) for group in groups]
 
 
-def views(record: Record, target: Protocol | None, choices: Choices, recounts: bool = False) -> list[View]:
+def views(record: Record, target: Segmentation | None, choices: Choices, recounts: bool = False) -> list[View]:
     """List the run's own metric, that of `target`, and each choice by itself.
 
     Args:
@@ -127,7 +125,7 @@ def views(record: Record, target: Protocol | None, choices: Choices, recounts: b
         target, choices: as in `rescore`.
         recounts: whether stored predictions can be counted at another resolution.
     """
-    own = load_protocol(record.header["protocol"])
+    own = segmentation_of(record.header)
     found = [View(f"own metric: {own.name} v{own.version}", own.void)]
     if target is not None:
         found += _views_of_protocol(record, own, target, recounts)
@@ -141,7 +139,7 @@ def views(record: Record, target: Protocol | None, choices: Choices, recounts: b
     return found
 
 
-def _views_of_protocol(record: Record, own: Protocol, target: Protocol, recounts: bool) -> list[View]:
+def _views_of_protocol(record: Record, own: Segmentation, target: Segmentation, recounts: bool) -> list[View]:
     """List the metric of `target`, and each of its choices by itself that the record's counts can follow."""
     reason = undefined(record, own, target)
     found = []
@@ -158,7 +156,7 @@ def _views_of_protocol(record: Record, own: Protocol, target: Protocol, recounts
     return found
 
 
-def _resolution_of(protocol: Protocol) -> int:
+def _resolution_of(protocol: Segmentation) -> int:
     """Return the resolution of a protocol's metrics as `View.resolution`."""
     named = {"original": ORIGINAL, "input": AT_INPUT}
     return protocol.query_size if isinstance(protocol.query_size, int) else named[protocol.query_size]
@@ -169,11 +167,11 @@ def _in_words(resolution: int) -> str:
     return words.get(resolution, f"{resolution} x {resolution}")
 
 
-def _too_many_ways(record: Record, target: Protocol) -> bool:
+def _too_many_ways(record: Record, target: Segmentation) -> bool:
     return target.ways == "one" and largest_way(record.header) > 1
 
 
-def undefined(record: Record, own: Protocol, target: Protocol) -> str:
+def undefined(record: Record, own: Segmentation, target: Segmentation) -> str:
     """Say why the counts of `record` do not give the metric of `target`; "" when they do."""
     if _too_many_ways(record, target):
         return f"{target.name} knows one way, the run has up to {largest_way(record.header)}"
@@ -190,7 +188,7 @@ def undefined(record: Record, own: Protocol, target: Protocol) -> str:
     return ""
 
 
-def _size_in_words(protocol: Protocol) -> str:
+def _size_in_words(protocol: Segmentation) -> str:
     """Return the resolution of a protocol's metrics in words."""
     named = {"original": "the query's original size", "input": "the method's input size"}
     side = protocol.query_size
@@ -209,13 +207,13 @@ def presence_from_counts(frame: "pl.DataFrame") -> "pl.DataFrame":
 class _Scoring:
     """The arguments of `rescore`, applied to groups of runs that may be compared."""
 
-    target: Protocol | None
+    target: Segmentation | None
     choices: Choices
     recount: Recount | None
 
     def group(self, records: list[Record]) -> Rescored:
         header = records[0].header
-        metrics = default_metrics(header)
+        metrics = records[0].protocol.default_metrics
         if largest_way(header) > 1:  # with one way it equals FB-IoU
             metrics = (*metrics[:-1], "FB-IoU-any", metrics[-1])
         lines: list[RescoreLine] = []
@@ -261,8 +259,7 @@ class _Scoring:
         if view.from_mask:
             frame = presence_from_counts(frame)
         if view.sizes is None:
-            of_classes = load_protocol(record.header["protocol"]).fb_iou == "classes"
-            return episode_statistics(frame, record.header["class_ids"], view.void, of_classes)
+            return segmentation_of(record.header).statistics_with_void(frame, record.header, view.void)
         keep = pairs_between(frame, *view.sizes)
         if not keep.any():
             raise SettingsError("the run has no object of that size")
@@ -273,9 +270,9 @@ def _chosen(scores: dict[str, Interval], metrics: tuple[str, ...]) -> dict[str, 
     return {name: scores[name] for name in metrics if name in scores}
 
 
-def _warnings(records: list[Record], target: Protocol | None, choices: Choices) -> list[str]:
+def _warnings(records: list[Record], target: Segmentation | None, choices: Choices) -> list[str]:
     header = records[0].header
-    own = load_protocol(header["protocol"])
+    own = segmentation_of(header)
     notes = []
     if choices.sizes is not None:
         notes.append("of some objects alone: their queries alone, and accuracy is that of presence decisions")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def whole_statistics(record: Record, frame: "pl.DataFrame", measures: "Measures | None" = None) -> ScoreStatistics:
     """Sum a whole count table on the episodes of `record`, with what was measured of it beyond counts."""
-    statistics = record.task.statistics(frame, record.header)
+    statistics = record.protocol.statistics(frame, record.header)
     if measures is None:
         return statistics
     return measures.added(statistics, frame, (frame["slot"] > 0).to_numpy(), record.header["class_ids"])
@@ -25,7 +25,7 @@ def subset_statistics(
     record: Record, frame: "pl.DataFrame", keep: np.ndarray, measures: "Measures | None" = None
 ) -> ScoreStatistics:
     """Sum the (episode, way) rows `keep` (rows,) bool of a count table, as `whole_statistics` sums all."""
-    statistics = record.task.subset_statistics(frame, keep, record.header)
+    statistics = record.protocol.subset_statistics(frame, keep, record.header)
     if measures is None:
         return statistics
     classes = sorted(set(frame["class_id"].to_numpy()[keep].tolist()))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from datamodules.check.lists import split_list
 from datamodules.check.media import Damage, image_size
 from datamodules.datasets.pascal import Pascal
 from datamodules.datasets.pascal import check as pascal_check
@@ -18,7 +19,6 @@ from datamodules.lists.official import Checksum
 from fsbench.cli.main import main
 from fsbench.data.dataset import pairs_sha256
 from fsbench.episodes.settings import SIZE_BINS
-from fsbench.protocols.lists import pair_list
 from tests.datamodules.builders import blocks, save_coco, save_names, save_pairs
 from tests.datamodules.datasets.test_fss1000 import NAMES, lists, save_class  # noqa: F401
 
@@ -63,7 +63,7 @@ def known(voc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for split in ("trn", "val", *SIZE_BINS, "pfenet-trn", "pfenet-val"):
         for fold in range(4):
             try:
-                pairs = pair_list(index, split, (fold + 1) % 4 if split == "trn" else fold).pairs
+                pairs = split_list(index, split, (fold + 1) % 4 if split == "trn" else fold).pairs
             except official_lists.DataError:
                 pairs = ()
             pairs = tuple(pair for pair in pairs if split != "trn" or pair[1] in index.test_classes(fold))

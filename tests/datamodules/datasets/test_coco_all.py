@@ -13,9 +13,8 @@ from datamodules.episodic import EpisodicDataModule
 from datamodules.lists.official import read_official
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
-from fsbench.protocols.base import load_protocol
-from fsbench.protocols.draw import draw_manifest
 from fsbench.protocols.lists import pair_list
+from fsbench.protocols.registry import load_protocol
 from tests.datamodules.builders import save_coco
 
 PHOTO = "COCO_val2014_{:012d}.jpg".format
@@ -92,7 +91,7 @@ def test_official_episodes_are_those_of_the_rule(shot: int, real_data: Path, tmp
     assert pairs.origin == "official" and len(pairs.images_of) == 80
     lists = [read_official(index.lists, "coco", "val", fold) for fold in range(4)]
     assert len(pairs.pairs) == sum(len(part.pairs) for part in lists if part)
-    manifest = draw_manifest(index, load_protocol("incontext"), EpisodeTask(0, shot=shot))
+    manifest = load_protocol("incontext").manifest(index, EpisodeTask(0, shot=shot))
     assert len(manifest.episodes) == 1000 and manifest.header["folds"] == 1 and len(manifest.class_ids) == 80
     images_of = {number - 1: list(names) for number, names in pairs.images_of.items()}
     found = [(e.query_class, [e.query, *e.supports[0]]) for e in islice(manifest.episodes, 1000)]

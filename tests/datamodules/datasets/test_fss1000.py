@@ -10,6 +10,7 @@ from datamodules.datasets.fss1000 import lists as fss_splits
 from datamodules.datasets.fss1000.lists import draw_splits, names_sha256, read_splits
 from fsbench.errors import DataError, SettingsError
 from fsbench.protocols.lists import pair_list
+from fsbench.protocols.pfenet import image_list
 
 NAMES = {"trn": ["zebra", "axe"], "val": ["bus"], "test": ["cup", "Bell"]}
 
@@ -66,7 +67,7 @@ def test_items_are_in_official_order_and_supports_in_numeric_order(root: Path, l
     assert {number for _, number in pair_list(index, "held_out", 0).pairs} == {3}
     assert {number for _, number in pair_list(index, "trn", 0).pairs} == {1, 2}
     with pytest.raises(SettingsError, match="no lists of PFENet-like programs"):
-        pair_list(index, "pfenet-val", 0)
+        image_list(index, "val", 0)
 
 
 def test_masks_are_binary_and_classes_have_their_numbers(root: Path, lists: str) -> None:

@@ -9,9 +9,8 @@ import pytest
 from datamodules.datasets.isaid.index import LABEL_SUFFIX, Isaid
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
-from fsbench.protocols.base import load_protocol
-from fsbench.protocols.draw import draw_manifest
 from fsbench.protocols.lists import pair_list
+from fsbench.protocols.registry import load_protocol
 from tests.datamodules.builders import blocks, save_labels, save_photo
 from tests.goldens.kinds.incontext import ISAID_LISTS
 
@@ -34,7 +33,7 @@ def test_lists_are_derived_where_there_are_none(tmp_path):
     assert pairs.pairs == (("P1", 4), ("P2", 2), ("P5", 1), ("P5", 2), ("P7", 3), ("P9", 1))
     assert set(np.unique(index.label_map("P5"))) == {0, 1, 2, 7, 12, 255}
     task = EpisodeTask(0, skip_small_classes=True, episodes=4)
-    manifest = draw_manifest(index, load_protocol("incontext"), task)
+    manifest = load_protocol("incontext").manifest(index, task)
     assert [e.query for e in manifest.episodes] == ["P2", "P5", "P5", "P9"]
     with pytest.raises(SettingsError, match="isaid has its test part alone; found the part trn"):
         index.candidates("trn")
@@ -43,7 +42,7 @@ def test_lists_are_derived_where_there_are_none(tmp_path):
 def test_an_episode_for_each_line_and_no_second_turn(tmp_path):
     index = Isaid(str(save_patches(tmp_path, PATCHES)))
     task = EpisodeTask(0, skip_small_classes=True)
-    assert len(draw_manifest(index, load_protocol("incontext"), task).episodes) == 6  # of six pairs, not 3657
+    assert len(load_protocol("incontext").manifest(index, task).episodes) == 6  # of six pairs, not 3657
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from fsbench.data.dataset import pairs_sha256
 from fsbench.episodes.settings import SIZE_BINS
 from fsbench.errors import DataError, SettingsError
 from fsbench.protocols.lists import pair_list
+from fsbench.protocols.pfenet import image_list
 from tests.datamodules.builders import blocks, save_names, save_pairs
 
 # sha256 of "<name>__<two digits>" lines with a final newline, in official order (fss-protocol §3.1)
@@ -192,7 +193,7 @@ def test_unverified_lists_are_used_when_allowed(voc: Path, tmp_path: Path) -> No
 
 
 def test_unknown_split_and_fold(voc: Path) -> None:
-    with pytest.raises(SettingsError, match="unknown split 'test'; choose one of trn, val, held_out, pfenet-trn"):
+    with pytest.raises(SettingsError, match="unknown split 'test'; choose one of trn, val, held_out, 0-5"):
         pair_list(Pascal(str(voc)), "test", 0)
     with pytest.raises(SettingsError, match="unknown fold 4 for pascal"):
         pair_list(Pascal(str(voc)), "val", 4)
@@ -229,6 +230,6 @@ def test_all_label_maps_give_the_official_lists_and_size_splits(real_data: Path,
         for pairs, expected in ((own[0], TRAINING_FILES[fold]), (own[1], VALIDATION_FILES[fold])):
             text = "".join(f"{name}__{number:02d}\n" for name, number in pairs)
             assert hashlib.sha256(text.encode()).hexdigest() == expected
-        for split in ("pfenet-trn", "pfenet-val"):  # from SBD's and VOC's own lists and the label maps alone
-            assert pair_list(index, split, fold).origin == "official"
-            assert pair_list(with_lists, split, fold).origin == "official"
+        for part in ("trn", "val"):  # from SBD's and VOC's own lists and the label maps alone
+            assert image_list(index, part, fold).origin == "official"
+            assert image_list(with_lists, part, fold).origin == "official"

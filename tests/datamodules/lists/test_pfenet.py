@@ -14,7 +14,7 @@ from datamodules.lists.pfenet import MIN_PIXELS, find_image_list
 from fsbench.data.dataset import pairs_sha256
 from fsbench.errors import DataError
 from fsbench.files.opening import LIMITS
-from fsbench.protocols.lists import pair_list, pairs_by_pixels
+from fsbench.protocols.pfenet import image_list, pairs_by_pixels
 from tests.datamodules.builders import blocks, save_coco, save_names, save_pairs
 
 FULL, HALF, SMALL = (0, 0, 64, 64), (0, 0, 32, 64), (40, 0, 2, 2)
@@ -38,17 +38,17 @@ def voc(tmp_path: Path) -> Path:
 
 def test_rule_of_pascal(voc: Path) -> None:
     index = Pascal(str(voc))
-    validation = pair_list(index, "pfenet-val", 0)
+    validation = image_list(index, "val", 0)
     assert validation.pairs == (("2008_u", 2), ("2008_v", 1), ("2008_v", 3))
     assert validation.origin == "derived"
     # every label map that is not for validation, ascending; classes of an image ascending
-    assert pair_list(index, "pfenet-trn", 0).pairs == (("2007_a", 7), ("2007_a", 9), ("2007_c", 6))
-    assert pair_list(index, "pfenet-trn", 2).pairs[-1] == ("2008_t", 7)
+    assert image_list(index, "trn", 0).pairs == (("2007_a", 7), ("2007_a", 9), ("2007_c", 6))
+    assert image_list(index, "trn", 2).pairs[-1] == ("2008_t", 7)
 
 
 def test_training_images_come_in_the_order_of_sbd_and_voc(voc: Path) -> None:
     save_names(voc, train=["2007_a", "2008_t"], sbd_train=["2007_c", "2008_t", "2008_u"])  # 2008_u is for validation
-    pairs = pair_list(Pascal(str(voc)), "pfenet-trn", 2).pairs
+    pairs = image_list(Pascal(str(voc)), "trn", 2).pairs
     assert list(dict.fromkeys(name for name, _ in pairs)) == ["2007_c", "2008_t", "2007_a"]
 
 
@@ -65,18 +65,18 @@ def test_released_list_gives_the_order(voc: Path, tmp_path: Path) -> None:
     lists = write(tmp_path / "lists", ["2008_v", "2008_u"], "{2: [('x/2008_u.jpg', 'x/2008_u.png')], "
         "3: [('x/2008_v.jpg', 'x/2008_v.png')]}")  # fmt: skip
     with pytest.raises(DataError, match=r"data_list_0\.txt was altered: found 2 pairs"):
-        pair_list(Pascal(str(voc), [str(lists)]), "pfenet-val", 0)
-    pairs = pair_list(Pascal(str(voc), [str(lists)], allow_unverified_lists=True), "pfenet-val", 0)
+        image_list(Pascal(str(voc), [str(lists)]), "val", 0)
+    pairs = image_list(Pascal(str(voc), [str(lists)], allow_unverified_lists=True), "val", 0)
     assert (pairs.pairs, pairs.origin) == ((("2008_v", 3), ("2008_u", 2)), "official, unverified")
     (lists / "pascal/fss_list/val/sub_class_file_list_0.txt").unlink()  # now the label maps say who shows what
-    pairs = pair_list(Pascal(str(voc), [str(lists)], allow_unverified_lists=True), "pfenet-val", 0)
+    pairs = image_list(Pascal(str(voc), [str(lists)], allow_unverified_lists=True), "val", 0)
     assert pairs.pairs == (("2008_v", 1), ("2008_v", 3), ("2008_u", 2))
 
 
 def test_listed_image_that_is_absent_is_named(voc: Path, tmp_path: Path) -> None:
     lists = write(tmp_path / "lists", ["2008_v", "2009_x"], None)
     with pytest.raises(DataError, match=r"1 of 2 names in .*data_list_0\.txt have no image .*: 2009_x"):
-        pair_list(Pascal(str(voc), [str(lists)]), "pfenet-val", 0)
+        image_list(Pascal(str(voc), [str(lists)]), "val", 0)
 
 
 ENTRY = "[('x/a.jpg', 'x/a.png')]"
@@ -132,16 +132,16 @@ def test_rule_of_coco(tmp_path: Path) -> None:
     for split in ("train2014", "val2014"):
         save_coco(tmp_path, split, photos)
     index = Coco(str(tmp_path))
-    assert pair_list(index, "pfenet-val", 0).pairs == (
+    assert image_list(index, "val", 0).pairs == (
         ("val2014/b.jpg", 5), ("val2014/b.jpg", 9), ("val2014/c.jpg", 1),
     )  # fmt: skip
-    assert pair_list(index, "pfenet-trn", 1).pairs == (("train2014/b.jpg", 5), ("train2014/b.jpg", 9))
+    assert image_list(index, "trn", 1).pairs == (("train2014/b.jpg", 5), ("train2014/b.jpg", 9))
     with pytest.raises(DataError, match="no image of coco qualifies for split pfenet-trn of fold 0"):
-        pair_list(index, "pfenet-trn", 0)  # a few pixels of class 1 are enough to leave d.jpg out
+        image_list(index, "trn", 0)  # a few pixels of class 1 are enough to leave d.jpg out
     lists = tmp_path / "lists/coco/val/data_list_0.txt"  # the default place of the lists
     lists.parent.mkdir(parents=True)
     lists.write_text("".join(f"../d/val2014/{n}.jpg ../d/annotations/val2014/{n}.png\n" for n in ("c", "b")))
-    pairs = pair_list(Coco(str(tmp_path), allow_unverified_lists=True), "pfenet-val", 0)
+    pairs = image_list(Coco(str(tmp_path), allow_unverified_lists=True), "val", 0)
     assert pairs.pairs == (("val2014/c.jpg", 1), ("val2014/b.jpg", 5), ("val2014/b.jpg", 9))
 
 
@@ -155,7 +155,7 @@ def test_a_folder_keeps_the_order_of_its_list_files(blocks_folder: Path) -> None
         if not {1, 2, 3} & index.class_pixels(name)[0].keys() and number in index.class_pixels(name)[0]
     ]
     assert expected
-    assert list(pair_list(index, "pfenet-trn", 0).pairs) == expected
+    assert list(image_list(index, "trn", 0).pairs) == expected
 
 
 def test_pairs_by_pixels() -> None:

@@ -10,7 +10,7 @@ from datamodules.datasets.pascal import Pascal
 from datamodules.loading.whole_images import ValidationImages, labelled_image
 from fsbench.data.image_io import read_pixels
 from fsbench.data.transforms import padded_shape
-from fsbench.protocols.whole_images import training_images, validation_images
+from fsbench.protocols.pfenet import training_images, validation_images
 from tests.methods.hmnet.small import data
 
 

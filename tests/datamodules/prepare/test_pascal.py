@@ -16,6 +16,7 @@ from PIL import Image
 from datamodules.datasets.pascal import Pascal
 from fsbench.data.image_io import read_label_map, voc_colors
 from fsbench.protocols.lists import pair_list
+from fsbench.protocols.pfenet import image_list
 from tests.datamodules.builders import blocks, save_labels, save_names, save_photo
 from tests.datamodules.prepare.archives import packed, prepare, save_mat, times
 from tests.web import Web
@@ -59,7 +60,7 @@ def check_voc(root: Path) -> None:
         np.testing.assert_array_equal(np.asarray(image), SBD_MAPS["2010_000003"])
     index = Pascal(str(root))
     assert pair_list(index, "val", 0).pairs == (("2007_000001", 2),)
-    assert pair_list(index, "pfenet-trn", 0).pairs == (("2010_000003", 8),)
+    assert image_list(index, "trn", 0).pairs == (("2010_000003", 8),)
     assert not (root / "VOC2012/SegmentationObject").exists()
     assert list(root.rglob("*.making")) == []
 

@@ -16,7 +16,7 @@ from tests.fsbench.runs import rewrite
 def finished(record: Record, dataset: str | None = None, year: str = "2024", **run: Any) -> Record:
     """Complete a made record: an id, the scores that follow from its counts, a year, and the name of a data set."""
     header = {} if dataset is None else {"dataset": dataset}
-    scores = record.task.statistics(record.episodes, record.header).scores()
+    scores = record.protocol.statistics(record.episodes, record.header).scores()
     return rewrite(
         record,
         header=header,

@@ -26,7 +26,7 @@ from fsbench.config.stored import parse_stored
 from fsbench.errors import SettingsError
 from fsbench.paths import CONFIGS, REPOSITORY
 from fsbench.plugins import owner, package_commit
-from fsbench.protocols.base import load_protocol
+from fsbench.protocols.registry import load_protocol
 from tests.plugged import METHOD, install
 
 TRAP = "raise RuntimeError('imported')\n"

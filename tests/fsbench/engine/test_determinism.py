@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fsbench.engine.machine.determinism import set_determinism, unordered_kernels
-from fsbench.records.task import ALLOWED
+from fsbench.protocols.segmentation import ALLOWED
 from fsbench.tables.table import build_blocks
 from tests.fsbench.runs import changed
 

@@ -7,9 +7,8 @@ import pytest
 from datamodules.datasets.folder import Folder
 from fsbench.engine.training_facts import training_facts, weights_of
 from fsbench.episodes.task import EpisodeTask
-from fsbench.protocols.base import load_protocol
-from fsbench.protocols.draw import draw_manifest
-from fsbench.protocols.whole_images import validation_images
+from fsbench.protocols.pfenet import validation_images
+from fsbench.protocols.registry import load_protocol
 
 
 @pytest.fixture
@@ -18,7 +17,7 @@ def experiment(blocks_folder):
     index = Folder(str(blocks_folder))
 
     def make(whole: bool, trains: bool = True):
-        drawn = draw_manifest(index, load_protocol("fscs"), EpisodeTask(0, episodes=24))
+        drawn = load_protocol("fscs").manifest(index, EpisodeTask(0, episodes=24))
         manifest = validation_images(index, 0) if whole else drawn
         identity = {
             "training": {"max_epochs": 2, "batch_size": 4}, "method": {"name": "m"}, "precision": 32, "tf32": False,

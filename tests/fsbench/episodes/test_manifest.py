@@ -13,8 +13,7 @@ from datamodules.datasets.folder import Folder
 from fsbench.episodes.manifest import check_fits, hash_images, mismatches, read_manifest
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, RecordError
-from fsbench.protocols.base import load_protocol
-from fsbench.protocols.draw import draw_manifest
+from fsbench.protocols.registry import load_protocol
 from tests.datamodules.builders import save_labels
 
 PROTOCOL = load_protocol("fscs")
@@ -34,7 +33,7 @@ def copied(blocks_folder, tmp_path):
 
 @pytest.fixture
 def manifest(index):
-    drawn = draw_manifest(index, PROTOCOL, EpisodeTask(0, way=2, shot=2, setting="fully_augmented", episodes=20))
+    drawn = PROTOCOL.manifest(index, EpisodeTask(0, way=2, shot=2, setting="fully_augmented", episodes=20))
     return replace(drawn, images=hash_images(drawn, index))
 
 

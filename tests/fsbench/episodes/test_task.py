@@ -5,10 +5,8 @@ import pytest
 from datamodules.datasets.folder import Folder
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
-from fsbench.protocols.base import load_protocol
-from fsbench.protocols.draw import draw_manifest
 from fsbench.protocols.lists import base_validation_pairs, pair_list
-from fsbench.protocols.pools import training_pool
+from fsbench.protocols.registry import load_protocol
 
 
 @pytest.fixture
@@ -21,42 +19,42 @@ PROTOCOL = load_protocol("fscs")
 
 def test_the_same_task_has_the_same_hash(index, blocks_folder):
     task = EpisodeTask(fold=1, way=2, shot=2, episodes=30)
-    first, again = (draw_manifest(i, PROTOCOL, task) for i in (index, Folder(str(blocks_folder))))
+    first, again = (PROTOCOL.manifest(i, task) for i in (index, Folder(str(blocks_folder))))
     assert first.sha256 == again.sha256 and len(first.episodes) == 30
-    assert draw_manifest(index, PROTOCOL, EpisodeTask(fold=1, way=2, shot=1, episodes=30)).sha256 != first.sha256
+    assert PROTOCOL.manifest(index, EpisodeTask(fold=1, way=2, shot=1, episodes=30)).sha256 != first.sha256
 
 
 def test_queries_follow_the_list_and_classes_are_novel(index):
-    manifest = draw_manifest(index, PROTOCOL, EpisodeTask(fold=0, episodes=60))
+    manifest = PROTOCOL.manifest(index, EpisodeTask(fold=0, episodes=60))
     pairs = pair_list(index, "val", 0).pairs
     assert [(e.query, e.query_class) for e in manifest.episodes] == [pairs[i % len(pairs)] for i in range(60)]
     assert {c for e in manifest.episodes for c in e.classes} == {1, 2, 3} == set(manifest.class_ids)
 
 
 def test_half_of_the_queries_show_the_class_unless_empty_ones_are_excluded(index):
-    shown = [e.query_class in e.classes for e in draw_manifest(index, PROTOCOL, EpisodeTask(0, episodes=400)).episodes]
+    shown = [e.query_class in e.classes for e in PROTOCOL.manifest(index, EpisodeTask(0, episodes=400)).episodes]
     assert 0.4 < sum(shown) / len(shown) < 0.6
-    without = draw_manifest(index, PROTOCOL, EpisodeTask(0, episodes=50, allow_background_queries=False))
+    without = PROTOCOL.manifest(index, EpisodeTask(0, episodes=50, allow_background_queries=False))
     assert all(e.classes == (e.query_class,) for e in without.episodes)
 
 
 def test_base_validation_shows_base_classes_in_unseen_images(index):
-    manifest = draw_manifest(index, PROTOCOL, EpisodeTask(0, classes="base", episodes=50))
+    manifest = PROTOCOL.manifest(index, EpisodeTask(0, classes="base", episodes=50))
     training_images = {name for name, _ in pair_list(index, "trn", 0).pairs}
     for episode in manifest.episodes:
         assert set(episode.classes) <= {4, 5, 6}
         assert training_images.isdisjoint([episode.query, *(n for way in episode.supports for n in way)])
-    assert base_validation_pairs(index, 0).pairs == pair_list(index, "val", 1).pairs
+    assert base_validation_pairs(index, 0, pair_list).pairs == pair_list(index, "val", 1).pairs
 
 
 def test_training_has_no_novel_class_and_no_validation_image(index):
-    pool = training_pool(index, PROTOCOL, 0, skip_small_classes=False)
+    pool = PROTOCOL.training_pool(index, 0, skip_small_classes=False)
     assert list(pool.class_ids) == [4, 5, 6]
     assert {name for name, _ in pool.pairs}.isdisjoint(name for name, _ in pair_list(index, "val", 0).pairs)
 
 
 def test_size_restricted_settings_hold_small_queries_and_supports(index):
-    manifest = draw_manifest(index, PROTOCOL, EpisodeTask(0, setting="0-5", episodes=40))
+    manifest = PROTOCOL.manifest(index, EpisodeTask(0, setting="0-5", episodes=40))
     assert manifest.header["empty"] is False
 
     def share(name, number):
@@ -71,7 +69,7 @@ def test_size_restricted_settings_hold_small_queries_and_supports(index):
 
 @pytest.mark.parametrize("setting", ["partially_augmented", "fully_augmented"])
 def test_augmented_settings_use_what_the_supports_show(index, setting):
-    manifest = draw_manifest(index, PROTOCOL, EpisodeTask(0, way=2, setting=setting, episodes=60))
+    manifest = PROTOCOL.manifest(index, EpisodeTask(0, way=2, setting=setting, episodes=60))
     augmented = [e for e in manifest.episodes if e.augmented]
     assert augmented
     for e in augmented:
@@ -95,7 +93,7 @@ def test_augmented_settings_use_what_the_supports_show(index, setting):
 )
 def test_what_cannot_be_drawn_is_said(index, task, message):
     with pytest.raises(SettingsError, match=message):
-        draw_manifest(index, PROTOCOL, task)
+        PROTOCOL.manifest(index, task)
 
 
 def test_classes_with_too_few_images_are_named_and_can_be_left_out(index):
@@ -103,11 +101,11 @@ def test_classes_with_too_few_images_are_named_and_can_be_left_out(index):
     shot = sorted(counts.values())[0]
     smallest = index.class_names[min(counts, key=lambda n: counts[n]) - 1]
     with pytest.raises(DataError, match=rf"too few images .*{smallest} {shot}[,;] .*{shot + 1} each.*DROP_SMALL=1"):
-        draw_manifest(index, PROTOCOL, EpisodeTask(0, shot=shot))
+        PROTOCOL.manifest(index, EpisodeTask(0, shot=shot))
     with pytest.raises(SettingsError, match=r"fold 0 has one class; .* --data.empty_masks false"):
-        draw_manifest(index, PROTOCOL, EpisodeTask(0, shot=shot, skip_small_classes=True))
+        PROTOCOL.manifest(index, EpisodeTask(0, shot=shot, skip_small_classes=True))
     task = EpisodeTask(0, shot=shot, episodes=20, allow_background_queries=False, skip_small_classes=True)
-    kept = draw_manifest(index, PROTOCOL, task)
+    kept = PROTOCOL.manifest(index, task)
     dropped = kept.header["dropped_classes"]
     assert dropped and all(counts[number] <= shot for number in dropped)
     assert {c for e in kept.episodes for c in e.classes} <= set(kept.class_ids) == {1, 2, 3} - set(dropped)

@@ -26,7 +26,7 @@ CARD = {
 
 def with_scores(record):
     """Give a record of the fixture an id, and scores that follow from its counts."""
-    scores = record.task.statistics(record.episodes, record.header).scores()
+    scores = record.protocol.statistics(record.episodes, record.header).scores()
     return rewrite(record, id=record.path.name, scores={name: float(value[0]) for name, value in scores.items()})
 
 
@@ -110,7 +110,7 @@ def recount(change):
             (folder / file).write_bytes(contents[f"{name}/{file}"])
         record = read_record(folder)
         frame = change(record.episodes)
-        scores = record.task.statistics(frame, record.header).scores()
+        scores = record.protocol.statistics(frame, record.header).scores()
         scored = {name: float(value[0]) for name, value in scores.items()}
         rewrite(record, counts_sha256=counts_sha256(frame), scores=scored)
         frame.write_parquet(folder / "episodes.parquet")

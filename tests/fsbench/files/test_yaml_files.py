@@ -10,7 +10,7 @@ from datamodules.datasets.folder.description import read_description
 from fsbench.errors import FsbenchError
 from fsbench.grid.spec import read_grid
 from fsbench.paths import CONFIGS
-from fsbench.protocols.base import read_protocol
+from fsbench.protocols.registry import read_protocol
 
 NO_COUNT = [-5, True, 1.5, math.inf, math.nan, None, "x", [1], 10**30]
 GRID = {"methods": ["emat"], "datasets": ["demo"], "folds": [0]}
@@ -56,7 +56,7 @@ def test_a_folders_description(tmp_path, key, values):
     }.items(),
 )
 def test_a_protocol(tmp_path, key, values):
-    sound = yaml.safe_load((CONFIGS / "protocols" / "fscs.yaml").read_text())
+    sound = yaml.safe_load((CONFIGS / "protocols" / "pfenet.yaml").read_text())
     for value in values:
         assert key in refused(tmp_path, {**sound, key: value}, read_protocol)
 

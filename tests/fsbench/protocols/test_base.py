@@ -1,4 +1,4 @@
-"""Protocol files: every choice is there and of a known value, and is explained."""
+"""Protocol files: the class, every choice of a known value, and what is said of it in words."""
 
 import re
 
@@ -7,8 +7,9 @@ import yaml
 
 from fsbench.errors import SettingsError
 from fsbench.paths import CONFIGS
-from fsbench.protocols.base import load_protocol, protocol_names, read_protocol
-from fsbench.tables.protocol_text import LABELS, as_markdown, choices, side_by_side
+from fsbench.protocols.registry import load_protocol, protocol_names, protocol_of, read_protocol
+from fsbench.protocols.segmentation import load_segmentation
+from fsbench.tables.protocol_text import as_markdown, labels, side_by_side
 
 
 def written(tmp_path, **changes):
@@ -22,7 +23,7 @@ def test_the_official_numbers_of_episodes():
     counts = {name: load_protocol(name).episode_count for name in protocol_names()}
     assert [counts["fscs"](dataset, 346) for dataset in ("pascal", "coco")] == [1000, 1000]
     assert [counts["hsnet"](dataset, 2400) for dataset in ("pascal", "fss1000")] == [1000, 2400]
-    assert counts["fssdino"]("coco", 0) == 1000
+    assert counts["fssdino"]("coco", 0) == 1000 and counts["fort"]("cub", 0) == 2000
     assert [counts["pfenet"](dataset, 364) for dataset in ("pascal", "coco")] == [1000, 4000]
     incontext = {"coco": 1000, "pascal": 1000, "fss1000": 2400, "lvis": 2300, "pascal_part": 2500, "paco_part": 2500}
     for name in ("incontext", "incontext518"):
@@ -32,16 +33,31 @@ def test_the_official_numbers_of_episodes():
 def test_an_unknown_protocol_is_named_with_the_known_ones():
     with pytest.raises(
         SettingsError,
-        match="unknown protocol 'pfscs'; there are: fscs, fssdino, hsnet, incontext, incontext518, pfenet",
+        match="unknown protocol 'pfscs'; there are: fort, fscs, fssdino, hsnet, incontext, incontext518, pfenet",
     ):
         load_protocol("pfscs")
+
+
+def test_a_protocol_of_classification_segments_nothing():
+    with pytest.raises(SettingsError, match="the protocol fort is one of classification, which has no masks"):
+        load_segmentation("fort")
+    with pytest.raises(SettingsError, match="of the kind None names the protocol fort, whose kind is classification"):
+        protocol_of({"protocol": "fort"})
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"class_path": "absent"}, "has no class_path; expected a protocol's class: fsbench.protocols.hsnet.HSNet"),
+        ({"class_path": "fsbench.protocols.hsnet.PSNet"}, "has the class_path 'fsbench.protocols.hsnet.PSNet'"),
+        ({"class_path": "fsbench.protocols.segmentation.Segmentation"}, "expected a protocol's class"),
+        ({"class_path": "fsbench.protocols.base.Choice"}, "expected a protocol's class"),
+        ({"class_path": "os.system"}, "an installed package names as an entry point of fsbench.protocols"),
+        ({"class_path": ["fsbench.protocols.hsnet.HSNet"]}, "expected a protocol's class"),
+        ({"version": "absent"}, "version is missing; expected the keys name, version, "),
+        ({"version": 0}, "version is 0, expected a version from 1"),
         ({"void": "maybe"}, "void is 'maybe', expected 'background' or 'ignore'"),
-        ({"void": "absent"}, "void is missing; expected the keys name, version, "),
+        ({"sampler": "hsnet"}, "the key 'sampler' is unknown"),
         ({"querysize": "input"}, "the key 'querysize' is unknown; did you mean 'query_size'?"),
         ({"query_size": 0}, "query_size is 0, expected 'original', 'input' or 1 or more"),
         (
@@ -66,12 +82,10 @@ def test_a_protocol_with_a_wrong_choice_is_refused(tmp_path, changes, message):
 def test_every_choice_is_explained_in_words():
     protocols = [load_protocol(name) for name in protocol_names()]
     for protocol in protocols:
-        words = choices(protocol)
-        assert set(LABELS) <= set(words)
-        assert not [key for key in LABELS if words[key] == str(getattr(protocol, key))]
-    text = side_by_side(protocols, 140)
-    assert max(map(len, text.splitlines())) <= 140
-    assert all(label in text for label in LABELS.values())
+        assert not [choice for choice in protocol.choices() if choice.value != 1 and not choice.consequence]
+    text, names = side_by_side(protocols, 140), labels(protocols)
+    assert max(map(len, text.splitlines())) <= 140 and all(label in text for label in names)
+    assert len(as_markdown(protocols).splitlines()) == len(names) + 3
+    text = side_by_side([protocol for protocol in protocols if protocol.has_masks], 140)
     shared = text.partition("The same in all of them")[2]
-    assert LABELS["shots"] in shared and LABELS["void"] not in shared
-    assert len(as_markdown(protocols).splitlines()) == len(LABELS) + 3
+    assert "K shots become one answer" in shared and "void pixels (255)" not in shared

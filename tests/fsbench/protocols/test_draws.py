@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 
 from fsbench.data.dataset import PairList
 from fsbench.episodes.episode import Episode
-from fsbench.protocols.draws import augment, draw_episode, hsnet_episodes, pfenet_episodes
-from fsbench.protocols.pools import Pool, TooFewImages, size_pool
+from fsbench.protocols.draws import draw_episode
+from fsbench.protocols.fscs import augment, size_pool
+from fsbench.protocols.hsnet import hsnet_episodes
+from fsbench.protocols.pfenet import pfenet_episodes
+from fsbench.protocols.pools import Pool, TooFewImages
 
 
 def plain_episode(index, pairs, images_of, class_ids, rule, way, shot, empty):

@@ -16,10 +16,9 @@ from datamodules.episodic import EpisodicDataModule
 from fsbench.data.frames import frame_labels, stretched_truth
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
-from fsbench.protocols.base import load_protocol
-from fsbench.protocols.draw import draw_manifest
-from fsbench.protocols.draws import fssdino_episodes
+from fsbench.protocols.fssdino import fssdino_episodes
 from fsbench.protocols.pools import TooFewImages
+from fsbench.protocols.registry import load_protocol
 
 PROTOCOL = load_protocol("fssdino")
 
@@ -76,7 +75,7 @@ def test_real_annotations_draw_and_show_what_a_plain_program_does(real_data, fol
     content = json.loads(path.read_text())
     files = {image["id"]: image for image in content["images"]}
     index = Coco(str(root))
-    manifest = draw_manifest(index, PROTOCOL, EpisodeTask(fold, 1, shot, episodes=60, skip_small_classes=True))
+    manifest = PROTOCOL.manifest(index, EpisodeTask(fold, 1, shot, episodes=60, skip_small_classes=True))
     plain = plain_episodes(path, fold, shot, 60)
     numbers = [category["id"] for category in content["categories"]]
     for episode, (category, ids) in zip(manifest.episodes, plain, strict=True):
@@ -128,19 +127,17 @@ def refusal(call) -> str:
 
 def test_what_it_is_not_made_for_is_refused_in_one_line(real_data, blocks_folder):
     index = Coco(str(real_data / "coco-mini"))
-    few = refusal(lambda: draw_manifest(index, PROTOCOL, EpisodeTask(0)))
+    few = refusal(lambda: PROTOCOL.manifest(index, EpisodeTask(0)))
     assert few.startswith("coco fold 0: too few images with large objects of some classes (backpack 1, sports ball 1, ")
     assert "DROP_SMALL=1" in few
-    assert "fssdino is 1-way, found way 2" in refusal(lambda: draw_manifest(index, PROTOCOL, EpisodeTask(0, way=2)))
+    assert "fssdino is 1-way, found way 2" in refusal(lambda: PROTOCOL.manifest(index, EpisodeTask(0, way=2)))
     base = EpisodeTask(0, classes="base", skip_small_classes=True)
-    assert "no base classes to validate on" in refusal(lambda: draw_manifest(index, PROTOCOL, base))
+    assert "no base classes to validate on" in refusal(lambda: PROTOCOL.manifest(index, base))
     joined = CocoAll(str(real_data / "coco-mini"))
-    assert "coco_all has no test of the protocol fssdino" in refusal(
-        lambda: draw_manifest(joined, PROTOCOL, EpisodeTask(0))
-    )
+    assert "coco_all has no test of the protocol fssdino" in refusal(lambda: PROTOCOL.manifest(joined, EpisodeTask(0)))
     folder = Folder(str(blocks_folder))
     assert "is about COCO's annotated objects; choose DATASET=coco" in refusal(
-        lambda: draw_manifest(folder, PROTOCOL, EpisodeTask(0))
+        lambda: PROTOCOL.manifest(folder, EpisodeTask(0))
     )
     data = EpisodicDataModule(index, "fssdino", image_size=64, workers=0, drop_small_classes=True)
     assert "the protocol fssdino has no training part" in refusal(data.train_dataloader)
@@ -160,7 +157,7 @@ def test_folds_need_the_categories_in_their_order(tmp_path, monkeypatch):
     categories = [{"id": number, "name": name} for number, name in enumerate(CLASS_NAMES, 1)]
     for given, found in ((categories[1:2] + categories[:1] + categories[2:], "'bicycle' as 1."), (categories[:9], "9")):
         file.write_text(json.dumps({"images": [], "annotations": [], "categories": given}))
-        words = refusal(lambda: draw_manifest(Coco(str(tmp_path)), PROTOCOL, EpisodeTask(0)))
+        words = refusal(lambda: PROTOCOL.manifest(Coco(str(tmp_path)), EpisodeTask(0)))
         assert f"has {found}" in words and "expected COCO's 80 categories in their order" in words
     file.write_text(json.dumps({
         "images": [{"id": 5, "file_name": "a.jpg", "height": 60, "width": 60}],

@@ -11,8 +11,6 @@ from datamodules.datasets.folder import Folder
 from datamodules.episodic import EpisodicDataModule
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
-from fsbench.protocols.base import load_protocol
-from fsbench.protocols.draw import draw_manifest
 from fsbench.protocols.incontext import (
     EpisodeRun,
     InContextIndex,
@@ -22,6 +20,7 @@ from fsbench.protocols.incontext import (
     every_tenth,
 )
 from fsbench.protocols.pools import TooFewImages
+from fsbench.protocols.registry import load_protocol
 
 NAMES = [f"image{i}" for i in range(4)]
 
@@ -113,12 +112,12 @@ class Views(InContextIndex):
 
 def test_a_manifest_has_the_run_of_the_data_set():
     protocol = load_protocol("incontext")
-    manifest = draw_manifest(Views(), protocol, EpisodeTask(0))
+    manifest = protocol.manifest(Views(), EpisodeTask(0))
     assert len(manifest.episodes) == manifest.header["episodes"] == 7 and manifest.header["requested"] == 1000
     assert manifest.class_ids == [1, 2] and manifest.header["lists"] == "official, unverified"
     assert [*manifest.episodes] == [*islice(episodes_by_turns({1: NAMES, 2: NAMES}, shot=1), 7)]
-    assert draw_manifest(Views(), protocol, EpisodeTask(0, shot=2)).class_ids == [1]
-    again = draw_manifest(Views(), protocol, EpisodeTask(0, episodes=3, seed=4))
+    assert protocol.manifest(Views(), EpisodeTask(0, shot=2)).class_ids == [1]
+    again = protocol.manifest(Views(), EpisodeTask(0, episodes=3, seed=4))
     assert len(again.episodes) == 3 and again.header["seed"] == 4
 
 
@@ -128,7 +127,7 @@ def test_a_manifest_has_the_run_of_the_data_set():
         (
             "hsnet",
             EpisodeTask(0),
-            "views is tested with the protocol incontext, found hsnet; choose PROTOCOL=incontext",
+            "views is tested with the protocol incontext and has no lists of others",
         ),
         ("incontext", EpisodeTask(0, classes="base"), "views has no base classes to validate on"),
         ("incontext", EpisodeTask(0, shot=3), "views fold 0 has no class with more than 3 images; lower SHOT"),
@@ -137,9 +136,9 @@ def test_a_manifest_has_the_run_of_the_data_set():
 )
 def test_what_the_data_set_has_not_is_refused_in_one_line(protocol, task, message):
     with pytest.raises((SettingsError, DataError)) as refused:
-        draw_manifest(Views(), load_protocol(protocol), task)
+        load_protocol(protocol).manifest(Views(), task)
     assert str(refused.value).startswith(message) and "\n" not in str(refused.value)
-    with pytest.raises(SettingsError, match="views is tested with the protocol incontext and has no lists to train"):
+    with pytest.raises(SettingsError, match="validate on; found the part trn; choose PROTOCOL=incontext"):
         Views().candidates("trn")
 
 
@@ -147,7 +146,7 @@ def test_lists_draw_as_under_hsnet(blocks_folder):
     index = Folder(str(blocks_folder))
     for shot in (1, 5):
         task = EpisodeTask(0, shot=shot, episodes=40)
-        ours, theirs = (draw_manifest(index, load_protocol(name), task) for name in ("incontext", "hsnet"))
+        ours, theirs = (load_protocol(name).manifest(index, task) for name in ("incontext", "hsnet"))
         assert ours.episodes == theirs.episodes and ours.sha256 != theirs.sha256
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from fsbench.cli.main import main
 from fsbench.errors import RecordError
-from fsbench.protocols.base import load_protocol
+from fsbench.protocols.registry import load_protocol
 from fsbench.records.record import Record, find_records
 from fsbench.tables import segmentation
 from fsbench.tables.table import build_blocks
@@ -74,7 +74,7 @@ def test_a_row_follows_from_its_protocol(make, counted, monkeypatch):
     first, second = build_blocks([record]), build_blocks([record])
     assert len(counted) == 1
     other = replace(load_protocol("fscs"), void="ignore")
-    monkeypatch.setattr("fsbench.records.task.load_protocol", lambda _: other)
+    monkeypatch.setattr("fsbench.protocols.registry.load_protocol", lambda _: other)
     changed = build_blocks([record])[0].rows[0].scores["mIoU"].value
     assert (
         len(counted) == 2 and changed > first[0].rows[0].scores["mIoU"].value == second[0].rows[0].scores["mIoU"].value

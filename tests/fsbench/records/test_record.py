@@ -38,7 +38,7 @@ def result(index, ways=1, regions=True):
 def manifest(count, ways=1):
     classes = tuple(range(1, ways + 1))
     episodes = tuple(Episode(i, f"q{i // 2}", 1, classes, (("s",),) * ways) for i in range(count))
-    return Manifest({"fold": 0, "class_ids": list(classes), "class_names": {}}, episodes)
+    return Manifest({"protocol": "fscs", "fold": 0, "class_ids": list(classes), "class_names": {}}, episodes)
 
 
 def stored(folder, frame):

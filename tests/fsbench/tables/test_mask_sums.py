@@ -12,7 +12,7 @@ from fsbench.data.label_maps import way_labels
 from fsbench.files import sha256_file
 from fsbench.metrics.boundary import boundary_counts
 from fsbench.metrics.calibration import soft_mask_sums
-from fsbench.protocols.base import load_protocol
+from fsbench.protocols.registry import load_protocol
 from fsbench.records.predictions import FILE
 from fsbench.records.record import read_record
 from fsbench.tables.rescoring import mask_sums
@@ -124,8 +124,7 @@ def test_another_rule_version_or_data_are_measured_again(record, measured, monke
     first, _ = measured(record)
     with monkeypatch.context() as patched:
         other = replace(load_protocol("fscs"), void="ignore")
-        for module in ("records.task", "tables.rescoring.mask_sums"):
-            patched.setattr(f"fsbench.{module}.load_protocol", lambda _: other)
+        patched.setattr("fsbench.protocols.registry.load_protocol", lambda _: other)
         again, decoded = measured(record)
         assert decoded == 24 and again.pixels.sum() < first.pixels.sum()
     with monkeypatch.context() as patched:

@@ -76,7 +76,7 @@ def test_tables_of_several_protocols(runs, make):
 
 def test_other_protocols_do_not_have_it(make):
     record = make("m", 0, 2)
-    scores = record.task.statistics(record.episodes, record.header).only(METRICS).scores()
+    scores = record.protocol.statistics(record.episodes, record.header).only(METRICS).scores()
     assert "FB-IoU" in scores and "FB-IoU-classes" not in scores
     (block,) = build_blocks([record])
     assert block.metrics == ("mIoU", "FB-IoU", "accuracy")

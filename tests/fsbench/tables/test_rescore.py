@@ -8,7 +8,7 @@ import pytest
 
 from fsbench.cli.main import main
 from fsbench.errors import RecordError
-from fsbench.protocols.base import load_protocol
+from fsbench.protocols.registry import load_protocol
 from fsbench.tables.rescoring.rescore import rescore, undefined
 from tests.fsbench.runs import changed
 
@@ -152,7 +152,7 @@ def test_what_cannot_be_rescored_is_refused(make, tmp_path, capsys):
     record = make("m", 0)
     assert main(["rescore", str(record.path), "--protocol", "pascal"]) == 2
     assert (
-        "unknown protocol 'pascal'; there are: fscs, fssdino, hsnet, incontext, incontext518, pfenet"
+        "unknown protocol 'pascal'; there are: fort, fscs, fssdino, hsnet, incontext, incontext518, pfenet"
         in capsys.readouterr().err
     )
     (tmp_path / "empty").mkdir()

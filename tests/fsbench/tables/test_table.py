@@ -14,8 +14,7 @@ from datamodules.datasets.folder import Folder
 from fsbench.cli.main import main
 from fsbench.episodes.task import EpisodeTask
 from fsbench.metrics.confusion import intersection_union, mean_iou
-from fsbench.protocols.base import load_protocol
-from fsbench.protocols.draw import draw_manifest
+from fsbench.protocols.registry import load_protocol
 from fsbench.records.record import Record, find_records
 from fsbench.tables.blocks import Subset
 from fsbench.tables.formats import FORMATS, render
@@ -76,7 +75,7 @@ def test_folds_of_different_data_are_never_averaged(make, blocks_folder, tmp_pat
     names = (other / "ImageSets/Segmentation/val.txt").read_text().split()
     (other / "ImageSets/Segmentation/val.txt").write_text("\n".join(names[:-2]) + "\n")
     first, protocol = make("m", 0), load_protocol("fscs")
-    manifest = draw_manifest(Folder(str(other)), protocol, EpisodeTask(1, episodes=24))
+    manifest = protocol.manifest(Folder(str(other)), EpisodeTask(1, episodes=24))
     second = make("m", 1)
     second = changed(second, {"manifest_sha256": manifest.sha256})
     manifest.write(second.path / "manifest.jsonl")

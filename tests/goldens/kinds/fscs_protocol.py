@@ -14,8 +14,9 @@ from fsbench.data.transforms import resize_image
 from fsbench.episodes.episode import Episode
 from fsbench.metrics.confusion import background_intersection_union, intersection_union
 from fsbench.metrics.episodic import EpisodicScores, SegmentationResult, count
-from fsbench.protocols.draws import augment, draw_episode
-from fsbench.protocols.pools import Pool, size_pool
+from fsbench.protocols.draws import draw_episode
+from fsbench.protocols.fscs import augment, size_pool
+from fsbench.protocols.pools import Pool
 from tests.goldens.harness import EXACT, Case, Comparisons, Skipped, absolute, compare, equal
 
 QUERY_RULES = {"pascal": "sequential", "coco": "class_first"}

@@ -16,7 +16,8 @@ from fsbench.data.dataset import VOID, Pair, PairList, pairs_sha256
 from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.data.transforms import resize_image
 from fsbench.episodes.episode import Episode
-from fsbench.protocols.draws import hsnet_episodes, loader_seeds, pfenet_episode
+from fsbench.protocols.hsnet import hsnet_episodes
+from fsbench.protocols.pfenet import loader_seeds, pfenet_episode
 from fsbench.protocols.pools import Pool
 from tests.goldens.harness import EXACT, Case, Comparison, Comparisons, Skipped, absolute, equal
 

@@ -11,7 +11,7 @@ from fsbench.backbones.vit import build_vit, patch_maps
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD
 from fsbench.data.large_objects import large_objects
 from fsbench.ops.cosine_kmeans import cosine_kmeans, cosine_kmeans_reference
-from fsbench.protocols.draws import fssdino_episodes
+from fsbench.protocols.fssdino import fssdino_episodes
 from methods.fssdino.fssdino import class_masks
 from methods.fssdino.prediction import (
     Draws,

@@ -28,10 +28,9 @@ from fsbench.data.transforms import resize_image
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.task import EpisodeTask
 from fsbench.metrics.confusion import fb_iou, mean_iou
-from fsbench.protocols.base import load_protocol
-from fsbench.protocols.draw import draw_manifest
-from fsbench.protocols.draws import hsnet_episodes
+from fsbench.protocols.hsnet import hsnet_episodes
 from fsbench.protocols.pools import Pool
+from fsbench.protocols.registry import load_protocol
 from tests.goldens.harness import EXACT, Case, Comparisons, Skipped, absolute, compare, equal
 from tests.goldens.kinds.fss_protocol import _fss_pool, _pascal_pair, _pool, line_of
 from tests.goldens.kinds.metrics import _background_foreground, _by_class, _counts
@@ -162,7 +161,7 @@ def _compare_run(case: Case, index: ViewIndex) -> Comparisons:
     official = protocol.episode_count(index.name, 0)
     yield equal("episodes of a run", official if run.length is None else min(official, run.length), data["length"])
     task = EpisodeTask(config["fold"], shot=config["shot"], episodes=len(data["episodes"]))
-    drawn = draw_manifest(index, protocol, task).episodes
+    drawn = protocol.manifest(index, task).episodes
     found = {
         "class_id": [run.class_ids.index(e.query_class) for e in drawn],
         "query": [photo_of(e.query) for e in drawn],

@@ -10,7 +10,8 @@ from fsbench.cli.main import main
 from fsbench.data.dataset import ClassificationIndex
 from fsbench.metrics.bootstrap import Interval
 from fsbench.metrics.classification import ClassificationResult
-from fsbench.protocols.classification import draw_classification_manifest
+from fsbench.protocols.classification import ClassificationTask
+from fsbench.protocols.registry import load_protocol
 from fsbench.records.record import Record, to_frame
 from fsbench.tables.formats import FORMATS
 from fsbench.tables.published.match import match_published
@@ -39,7 +40,7 @@ def classified(tmp_path):
         settings = {"way": 20, "shot": 1, "queries": 15, "episodes": 2000, "seed": 0, "min_class_size": None} | task
         index = Index([smallest] * 30)
         index.origin = lists
-        manifest = draw_classification_manifest(index, **settings)
+        manifest = load_protocol("fort").manifest(index, ClassificationTask(**settings))
         right = np.arange(20).repeat(settings["queries"]).reshape(20, -1)
         rows = [
             row

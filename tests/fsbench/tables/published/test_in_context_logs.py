@@ -7,7 +7,7 @@ import pytest
 from datamodules.datasets.lvis.check import LOGGED as LVIS
 from datamodules.datasets.paco_part.check import LOGGED as PACO_PART
 from datamodules.datasets.pascal_part.check import LOGGED as PASCAL_PART
-from fsbench.protocols.base import load_protocol
+from fsbench.protocols.registry import load_protocol
 from fsbench.tables.published.scores import FOLDER
 
 OURS = {

@@ -1,0 +1,115 @@
+"""Few-shot classification and segmentation as CST and EMAT evaluate it (fscs-protocol)."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from fsbench.data.dataset import VOID, PairList, QuerySampling, SegmentationIndex
+from fsbench.episodes.episode import Episode
+from fsbench.episodes.settings import SETTINGS, SIZE_BINS
+from fsbench.episodes.task import EpisodeTask
+from fsbench.protocols.draws import draw_episode
+from fsbench.protocols.lists import pair_list
+from fsbench.protocols.pools import Pool
+from fsbench.protocols.segmentation import Segmentation
+
+ClassPixels = Callable[[str], tuple[dict[int, int], int]]
+"""Image name -> (pixels of every label, pixels in all); see `SegmentationIndex.class_pixels`."""
+
+
+@dataclass(frozen=True)
+class FSCS(Segmentation):
+    """N-way K-shot; queries may show none of the classes; further settings augment supports or restrict sizes."""
+
+    seed: int | None = None  # RandomState(episode index)
+    ways: Literal["any", "one"] = "any"
+    empty_queries: bool = True
+    void: Literal["background", "ignore"] = "background"
+
+    settings: ClassVar[tuple[str, ...]] = SETTINGS
+    settings_words: ClassVar[str] = (
+        "original, partially and fully augmented supports, and the size-restricted sets 0-5, 5-10, 10-15, 0-15 %"
+    )
+    drawing: ClassVar[str] = (
+        "each by itself: PASCAL's queries go through the list, COCO's are drawn class first; K different supports. Any "
+        "episode can be made again without those before it"
+    )
+
+    def may_be_empty(self, task: EpisodeTask) -> bool:
+        return super().may_be_empty(task) and task.setting not in SIZE_BINS
+
+    def setting_pairs(self, index: SegmentationIndex, setting: str, fold: int) -> PairList:
+        return pair_list(index, setting if setting in SIZE_BINS else "val", fold)
+
+    def test_pool(self, index: SegmentationIndex, task: EpisodeTask) -> tuple[PairList, Pool, int | None]:
+        if task.setting not in SIZE_BINS:
+            return super().test_pool(index, task)
+        lists = [pair_list(index, task.setting, fold) for fold in range(index.folds)]
+        pools = [size_pool(pairs, index.query_sampling, way=task.way, shot=task.shot) for pairs in lists]
+        return lists[task.fold], pools[task.fold], max(len(pool.pairs) for pool in pools)
+
+    def draw(self, index: SegmentationIndex, pool: Pool, task: EpisodeTask) -> Iterator[Episode]:
+        return (_episode(i, index, pool, task) for i in count())
+
+
+def _episode(i: int, index: SegmentationIndex, pool: Pool, task: EpisodeTask) -> Episode:
+    rng = np.random.RandomState(i)  # the official seed of item i
+    episode = draw_episode(i, rng, pool, way=task.way, shot=task.shot, background=task.allow_background_queries)
+    if task.setting in ("partially_augmented", "fully_augmented"):
+        targets = pool.class_ids if task.setting == "fully_augmented" else None
+        episode = augment(episode, rng, targets, index.class_pixels, index.augment_threshold)
+    return episode
+
+
+def augment(
+    episode: Episode,
+    rng: np.random.RandomState,
+    targets: Sequence[int] | None,
+    class_pixels: ClassPixels,
+    threshold: float,
+) -> Episode:
+    """Use the support masks' other annotated classes too (fscs-protocol §4).
+
+    `targets` None is the partially augmented setting (the episode's own ways); a list of class ids is the fully
+    augmented one, in which a class of the list that is not yet a way becomes one. `rng` must be the state that
+    `draw_episode` left. Ways are padded to equal length with copies of their own shots.
+    """
+    supports = {number: list(names) for number, names in zip(episode.classes, episode.supports, strict=True)}
+    allowed = set(episode.classes if targets is None else targets)
+    added = False
+    for way_class, names in zip(episode.classes, episode.supports, strict=True):
+        for name in names:
+            pixels, total = class_pixels(name)
+            for number in sorted(pixels):
+                usable = number in allowed and number not in (0, VOID, way_class)
+                if usable and pixels[number] / total > threshold:
+                    supports.setdefault(number, []).append(name)
+                    added = True
+    if not added:
+        return episode
+    longest = max(map(len, supports.values()))
+    for shots in supports.values():
+        while len(shots) < longest:
+            shots.append(shots[rng.randint(len(shots))])
+    return replace(episode, classes=tuple(supports), supports=tuple(map(tuple, supports.values())), augmented=True)
+
+
+def size_pool(pairs: PairList, query_sampling: QuerySampling, *, way: int, shot: int, seed: int = 0) -> Pool:
+    """Return the pool of a size-restricted split (fscs-protocol §5): grouped by class, filtered, shuffled once.
+
+    Data sets with sequential queries (PASCAL) keep every class in `class_ids` in order of first appearance and filter
+    pairs only for more than one way; the others (COCO) drop classes that have no more than `shot` images.
+    """
+    enough = {number: names for number, names in pairs.images_of.items() if len(names) > shot}
+    if query_sampling == "sequential":
+        class_ids = list(pairs.images_of)
+        queries = pairs.images_of if way == 1 else enough
+    else:
+        class_ids = list(enough)
+        queries = enough
+    shuffled = [(name, number) for number, names in queries.items() for name in names]
+    np.random.RandomState(seed).shuffle(shuffled)
+    return Pool(shuffled, pairs.images_of, class_ids, "sequential")

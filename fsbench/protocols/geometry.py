@@ -1,0 +1,66 @@
+"""How images and masks are seen: at which size pixels are counted, and where masks lie."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from fsbench.data.frames import over_image, stretched_truth
+
+Resize = Literal["pil", "cv2", "frame"]
+"""Rules of `fsbench.data.transforms.RESIZES` by which images and masks become S x S."""
+
+QuerySize = Literal["original", "input"] | int
+"""Size at which pixels are counted: the query's own, the method's input, or a side in pixels."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Sizes and places of images and masks in a test.
+
+    Attributes:
+        resize: how images and masks become S x S.
+        query_size: size at which pixels are counted.
+        frame: side in pixels of the padded square in which prediction and truth lie before they are stretched to the
+            query's original size; None where they lie over the image itself.
+    """
+
+    resize: Resize = "pil"
+    query_size: QuerySize = "original"
+    frame: int | None = None
+
+    def side(self, image_size: int) -> int | None:
+        """Return the side of the square in which pixels are counted, for methods that see images of `image_size`.
+
+        It is None where they are counted at the query's original size.
+        """
+        if self.query_size == "input":
+            return image_size
+        return None if self.query_size == "original" else self.query_size
+
+    def truth(self, labels: np.ndarray, image_size: int) -> tuple[np.ndarray, tuple[int, int]]:
+        """Bring the truth of a query to the size at which it is counted.
+
+        Args:
+            labels: (H, W) uint8 in way slots, at original size.
+            image_size: side of the images that the method sees.
+
+        Returns:
+            The label map that predictions are compared with, and the size (h, w) that a predicted one should have.
+        """
+        if self.frame is not None:
+            return stretched_truth(labels, self.frame), (self.frame, self.frame)
+        side = self.side(image_size)
+        if side is not None:
+            from fsbench.data.transforms import RESIZES  # with torch
+
+            labels = RESIZES[self.resize][1](labels, side, side)
+        return labels, (labels.shape[0], labels.shape[1])
+
+    def original_truth(self, labels: np.ndarray) -> np.ndarray:
+        """Return the truth (H, W) at the query's original size, squashed as it was counted where there is a frame."""
+        return labels if self.frame is None else stretched_truth(labels, self.frame)
+
+    def over_image(self, labels: np.ndarray) -> np.ndarray:
+        """Lay a counted label map (h, w) over its image, for pictures."""
+        return over_image(labels, self.frame)

@@ -1,0 +1,182 @@
+"""Few-shot segmentation as PFENet, BAM and HMNet evaluate it (hmnet.md §11).
+
+The base learners of BAM and HMNet see whole images in the order of the same lists (hmnet.md §2.4.1, §2.4.5).
+"""
+
+import random
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from fsbench.data.dataset import Pair, PairList, Part, SegmentationIndex
+from fsbench.episodes.episode import Episode
+from fsbench.episodes.manifest import Manifest
+from fsbench.episodes.task import EpisodeTask
+from fsbench.protocols.base import OTHERS, Choice, words_by_dataset
+from fsbench.protocols.geometry import Resize
+from fsbench.protocols.lists import kept_list
+from fsbench.protocols.pools import Pool, TooFewImages
+from fsbench.protocols.segmentation import Segmentation
+
+BACKGROUND = 0
+"""Stands for a class where an image is listed as a whole."""
+
+
+@dataclass(frozen=True)
+class PFENet(Segmentation):
+    """1-way K-shot; own image lists; pixels are counted at the query's original size.
+
+    Attributes:
+        streams: by data set, number of random streams that take turns (loader processes of the official program).
+    """
+
+    seed: int | None = 321  # the tables of the papers repeat the test with others, too (test_seed)
+    episodes: dict[str, int | Literal["all"]] = field(default_factory=lambda: {OTHERS: 1000, "coco": 4000})
+    resize: Resize = "cv2"
+    streams: dict[str, int] = field(default_factory=lambda: {OTHERS: 8, "coco": 32})
+
+    drops_novel_images: ClassVar[bool] = True
+    drawing: ClassVar[str] = (
+        "query images go through a list of their own (2048 pixels of a class or more), the class is drawn among all "
+        "that the image shows, also tiny ones; K different supports"
+    )
+
+    def pairs(self, index: SegmentationIndex, part: Part, fold: int) -> PairList:
+        return image_list(index, part, fold)
+
+    def pool(self, index: SegmentationIndex, pairs: PairList, class_ids: Sequence[int]) -> Pool:
+        """Return the pool of images; label maps of queries are opened when episodes are drawn."""
+        return Pool(
+            pairs.pairs,
+            pairs.images_of,
+            sorted(class_ids),
+            "image_first",
+            lambda name: list(index.class_pixels(name)[0]),
+        )
+
+    def draw(self, index: SegmentationIndex, pool: Pool, task: EpisodeTask) -> Iterator[Episode]:
+        streams = self.streams.get(index.name, self.streams[OTHERS])
+        return pfenet_episodes(pool, shot=task.shot, seed=self.test_seed(task) or 0, streams=streams)
+
+    def choices(self) -> list[Choice]:
+        streams = Choice("random streams", self.streams, words_by_dataset(self.streams))
+        return [streams if choice.label == streams.label else choice for choice in super().choices()]
+
+    def seed_words(self) -> str:
+        return (
+            f"{self.seed}; HMNet's seed study (Table 6) repeats the test with 0, 1, 2 and 3: --data.test_seed"
+            if self.seed == 321
+            else super().seed_words()
+        )
+
+
+def pfenet_episodes(pool: Pool, *, shot: int, seed: int, streams: int) -> Iterator[Episode]:
+    """All 1-way episodes that PFENet's program draws with `streams` loader processes (hmnet.md §11.2).
+
+    Image i of a pass over the list is served by process i mod `streams`, whose Python generator is seeded anew for each
+    pass. Raises TooFewImages where the official program would loop forever.
+    """
+    index = 0
+    for base_seed in loader_seeds(seed):
+        rngs = [random.Random(base_seed + stream) for stream in range(streams)]
+        for i, query in enumerate(pool.images):
+            yield pfenet_episode(index, query, rngs[i % streams], pool, shot=shot)
+            index += 1
+
+
+def loader_seeds(seed: int) -> Iterator[int]:
+    """Base seeds that torch's loader gives its processes, pass after pass, after `torch.manual_seed(seed)`."""
+    # spared until it is needed
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        yield int(torch.empty((), dtype=torch.int64).random_(generator=generator))
+
+
+def pfenet_episode(index: int, query: str, rng: random.Random, pool: Pool, *, shot: int) -> Episode:
+    """The episode of image `query` (hmnet.md §11.2); supports stand in the program's order, the last drawn first."""
+    shown = pool.shown(query)
+    number = shown[rng.randint(1, len(shown)) - 1]
+    images = pool.images_of.get(number, ())
+    usable = len(images) - (query in images)
+    if usable < shot:
+        raise TooFewImages(number, usable, shot)
+    taken: list[int] = []
+    for _ in range(shot):
+        rng.randint(1, len(images))  # the program draws once in vain before every support
+        drawn = rng.randint(1, len(images)) - 1
+        while images[drawn] == query or drawn in taken:
+            drawn = rng.randint(1, len(images)) - 1
+        taken.append(drawn)
+    return Episode(index, query, number, (number,), (tuple(images[item] for item in reversed(taken)),))
+
+
+def image_list(index: SegmentationIndex, part: Part, fold: int) -> PairList:
+    """Return the list of PFENet-like programs: images in list order, the classes of an image ascending.
+
+    Training images that show a novel class are left out (hmnet.md §11.1).
+
+    Args:
+        index: the data set.
+        part: "trn" for the base classes in training images, "val" for the novel ones in test images.
+        fold: fold of the data set.
+    """
+    split = f"pfenet-{part}"
+    return kept_list(index, split, fold, lambda: _image_list(index, part, split, fold))
+
+
+def _image_list(index: SegmentationIndex, part: Part, split: str, fold: int) -> PairList:
+    novel = index.test_classes(fold)
+    classes, unwanted = (index.train_classes(fold), novel) if part == "trn" else (novel, [])
+    released = index.released_images(part, fold)
+    names = released.names if released else index.image_order(part)
+    if released and released.members is not None:
+        members = released.members
+        pairs = tuple((name, n) for name in names for n in sorted(classes) if (name, n) in members)
+    else:
+        index.count_pixels(part, names)
+        pairs = pairs_by_pixels(names, classes, unwanted, index.class_pixels, index.min_pixels)
+    return PairList(pairs, index.list_origin(pairs, split, fold, released.path if released else None))
+
+
+def pairs_by_pixels(
+    names: Iterable[str],
+    classes: Sequence[int],
+    unwanted: Collection[int],
+    class_pixels: Callable[[str], tuple[dict[int, int], int]],
+    min_pixels: int,
+) -> tuple[Pair, ...]:
+    """Return the pairs with `min_pixels` or more, of images that show not one pixel of `unwanted` classes."""
+    pairs = []
+    for name in names:
+        pixels, _ = class_pixels(name)
+        if not any(pixels.get(number) for number in unwanted):
+            pairs += [(name, number) for number in sorted(classes) if pixels.get(number, 0) >= max(min_pixels, 1)]
+    return tuple(pairs)
+
+
+def training_images(index: SegmentationIndex, fold: int) -> Pool:
+    """Return every training image, in list order, with the base classes of `fold`; no episodes can be drawn from it."""
+    pairs = [(name, BACKGROUND) for name in index.image_order("trn")]
+    return Pool(pairs, {}, index.train_classes(fold), "sequential")
+
+
+def validation_images(index: SegmentationIndex, fold: int, count: int | None = None) -> Manifest:
+    """Return the images of the test part, each an episode without supports, for the base classes of `fold`.
+
+    Args:
+        index: the data set.
+        fold: fold whose novel classes are background.
+        count: only so many images from the start of the list; all unless given.
+    """
+    names = list(index.image_order("val"))[:count]
+    classes = index.train_classes(fold)
+    header = {
+        "kind": "whole images",
+        "dataset": index.name,
+        "fold": fold,
+        "class_ids": classes,
+        "class_names": {str(number): index.class_names[number - 1] for number in classes},
+    }
+    return Manifest(header, tuple(Episode(i, name, BACKGROUND, (), ()) for i, name in enumerate(names)))

@@ -1,0 +1,89 @@
+"""Protocols by their names: the files of `configs/protocols` and those of installed packages."""
+
+from collections.abc import Mapping
+from functools import cache
+from inspect import isabstract
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
+
+from fsbench.errors import SettingsError
+from fsbench.files import load_yaml, validate_yaml
+from fsbench.paths import CONFIGS
+from fsbench.plugins import PROTOCOLS_GROUP, load_entry_point, named_files, plug_ins
+from fsbench.protocols.base import Protocol
+
+OWN = "fsbench.protocols."
+"""Start of the full names of the suite's protocol classes."""
+
+
+def protocol_names() -> list[str]:
+    """Return the names of the protocols of fsbench and of installed packages."""
+    return sorted(named_files("protocols", CONFIGS))
+
+
+@cache
+def load_protocol(name: str) -> Protocol:
+    """The protocol `name` of `configs/protocols`. Raises SettingsError for an unknown name or a bad value."""
+    if name not in protocol_names():  # a record's is anybody's, and no path
+        raise SettingsError(f"unknown protocol '{name[:100]}'; there are: {', '.join(protocol_names())}")
+    return read_protocol(named_files("protocols", CONFIGS)[name].path)
+
+
+def protocol_of(header: Mapping[str, Any]) -> Protocol:
+    """Return the protocol of a manifest's header.
+
+    Raises:
+        SettingsError: it is not known here, or the header is not one of its manifests.
+    """
+    protocol = load_protocol(header["protocol"])
+    if header.get("kind") != protocol.kind:
+        raise SettingsError(
+            f"a manifest of the kind {header.get('kind')} names the protocol {protocol.name}, whose kind is "
+            f"{protocol.kind}; expected the manifest as it was written; make it again"
+        )
+    return protocol
+
+
+def read_protocol(path: Path) -> Protocol:
+    """Read the protocol of a YAML file.
+
+    Raises:
+        SettingsError: the class is none that may be used, or a key is absent, unknown or of another value.
+    """
+    try:
+        content = load_yaml(path)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"cannot read {path} ({error}); expected a protocol in YAML") from error
+    if not isinstance(content, dict):
+        raise SettingsError(f"{path} holds {type(content).__name__}, expected a mapping with class_path")
+    protocol_class = _protocol_class(content.pop("class_path", None), path)
+    protocol: Protocol = validate_yaml(path, content, protocol_class)
+    try:
+        protocol.check_values()
+    except SettingsError as error:
+        raise SettingsError(f"{path}: {error}") from error
+    return protocol
+
+
+def _protocol_class(class_path: Any, path: Path) -> type[Protocol]:
+    """Return the class that the file `path` names; only classes of the suite and of entry points are imported."""
+    expected = f"{path} has the class_path {class_path!r}"
+    if class_path is None:
+        expected = f"{path} has no class_path"
+    found = None
+    if isinstance(class_path, str):
+        plug_in = next((one for one in plug_ins(PROTOCOLS_GROUP) if one.class_path == class_path), None)
+        if plug_in is not None:
+            found = load_entry_point(plug_in)
+        elif class_path.startswith(OWN):
+            try:
+                found = resolve_name(class_path)
+            except (ImportError, AttributeError, ValueError):
+                found = None
+    if not (isinstance(found, type) and issubclass(found, Protocol) and not isabstract(found)):
+        raise SettingsError(
+            f"{expected}; expected a protocol's class: {OWN}hsnet.HSNet, another of this package, or one that an "
+            f"installed package names as an entry point of {PROTOCOLS_GROUP}"
+        )
+    return found

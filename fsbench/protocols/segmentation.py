@@ -1,0 +1,405 @@
+"""Tests that score masks pixel by pixel: all that the protocols of few-shot segmentation have in common."""
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from fsbench.data.dataset import PairList, Part, SegmentationIndex
+from fsbench.episodes.episode import Episode
+from fsbench.episodes.manifest import Manifest
+from fsbench.episodes.settings import SETTINGS, unknown_setting
+from fsbench.episodes.task import EpisodeTask
+from fsbench.errors import DataError, SettingsError
+from fsbench.metrics.count_table import episode_statistics, pair_statistics
+from fsbench.metrics.scores import COMMON
+from fsbench.protocols.base import OTHERS, Choice, Header, Protocol, check_counts, words_by_dataset
+from fsbench.protocols.geometry import Geometry, QuerySize, Resize
+from fsbench.protocols.lists import base_validation_pairs, pair_list
+from fsbench.protocols.pools import Pool, TooFewImages, ordinary_pool, too_few_images
+from fsbench.protocols.registry import load_protocol, protocol_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+
+    from fsbench.metrics.scores import ScoreStatistics
+
+ALLOWED = 1e-3
+"""Share of an episode's pixels that may be counted otherwise when an evaluation on unordered kernels is repeated."""
+
+_RESIZES = {
+    "pil": "bilinear with antialiasing (PIL), masks nearest with index floor(i*in/out); S is the method's",
+    "cv2": "linear without antialiasing (OpenCV), masks nearest: details alias when an image shrinks; S is 473 on "
+    "PASCAL and 633 on COCO in the official programs",
+    "frame": "the longest side to S without antialiasing (OpenCV), the rest is padding",
+}
+_QUERY_SIZES = {
+    "original": "the query's own size: thin and small objects count as they are; a low-resolution answer pays for its "
+    "coarse edges",
+    "input": "the method's input size S x S: aspect ratio is lost, every image has equal weight, and S differs between "
+    "methods (HSNet 400, DCAMA 384)",
+}
+_VOID = {
+    "background": "background: predicting the object's border band costs IoU",
+    "ignore": "left out: the uncertain border band costs nothing, worth points on PASCAL; COCO has no void",
+}
+
+
+@dataclass(frozen=True)
+class Segmentation(Protocol):
+    """A test of masks. A subclass says how its episodes are drawn, and what differs from these defaults.
+
+    Attributes:
+        episodes: by data set, number of test and of validation episodes, or "all" for one per listed pair.
+        ways: "any" number of classes in an episode, or "one".
+        empty_queries: whether a query may show none of its episode's classes.
+        resize, query_size, frame: see `Geometry`.
+        void: rule for void pixels, a key of `fsbench.metrics.confusion.VOID_RULES`.
+        settings: names of the evaluation settings that are defined (`fsbench.episodes.settings`).
+        presence: how presence follows from the mask for methods that only segment.
+        fb_iou: name of the score that the protocol calls FB-IoU.
+        drawing: how episodes are drawn, in words.
+        supports_repeat: the supports of an episode may repeat, so that two images of a class are enough.
+        drops_novel_images: training images that show a novel class are left out.
+    """
+
+    seed: int | None = 0
+    episodes: dict[str, int | Literal["all"]] = field(default_factory=lambda: {OTHERS: 1000})
+    ways: Literal["any", "one"] = "one"
+    empty_queries: bool = False
+    resize: Resize = "pil"
+    query_size: QuerySize = "original"
+    frame: int | None = None
+    void: Literal["background", "ignore"] = "ignore"
+
+    metrics: ClassVar[tuple[str, ...]] = COMMON
+    has_masks: ClassVar[bool] = True
+    resampled: ClassVar[str] = "query images"
+    on_repetition: ClassVar[str] = f"count up to {ALLOWED:.1%} of an episode's pixels"
+    settings: ClassVar[tuple[str, ...]] = ("original",)
+    settings_words: ClassVar[str] = "original only"
+    presence: ClassVar[str] = "any_pixel"
+    fb_iou: ClassVar[str] = "FB-IoU"
+    fb_iou_words: ClassVar[str] = "mean of the IoU of all classes taken together and the background's IoU"
+    drawing: ClassVar[str]
+    supports_repeat: ClassVar[bool] = False
+    drops_novel_images: ClassVar[bool] = False
+
+    @property
+    def default_metrics(self) -> tuple[str, ...]:  # type: ignore[override]
+        """mIoU, the protocol's own FB-IoU, and accuracy."""
+        return ("mIoU", self.fb_iou, "accuracy")
+
+    @property
+    def geometry(self) -> Geometry:
+        """How images and masks are seen."""
+        return Geometry(self.resize, self.query_size, self.frame)
+
+    # Which episodes are there?
+
+    def manifest(self, index: SegmentationIndex, task: EpisodeTask) -> Manifest:
+        """Draw the episodes of `task`; opens masks where a rule asks for pixels.
+
+        Raises:
+            SettingsError: unknown fold, way, shot or setting, or a choice that the protocol does not define.
+            DataError: a class has too few images.
+        """
+        self.check_task(index, task)
+        task = replace(task, allow_background_queries=self.may_be_empty(task))
+        pairs, pool, length = self.test_pool(index, task)
+        needed = 2 if self.supports_repeat else task.shot + 1
+        skipped: list[int] = []
+        if task.skip_small_classes:
+            skipped = [number for number in pool.class_ids if len(pairs.images_of.get(number, ())) < needed]
+            pool = pool.without(skipped)
+        _check_pool(index, pool, task)
+        official = self.episode_count(index.name, len(pairs.pairs))
+        requested = official if task.episodes is None else task.episodes
+        number = min(requested, length) if length else requested
+        try:
+            episodes = tuple(islice(self.draw(index, pool, task), number))
+        except TooFewImages as error:
+            raise DataError(too_few_images(index, pairs, pool, task.fold, needed)) from error
+        header = self.header(index, task, pool.class_ids) | {
+            "episodes": number,
+            "requested": requested,
+            "official_episodes": official,
+            "dropped_classes": skipped,
+            "lists": pairs.origin,
+            "lists_sha256": pairs.sha256,
+            "all_lists_sha256": self._all_lists_sha256(index, task),
+        }
+        return Manifest(header, episodes)
+
+    @abstractmethod
+    def draw(self, index: SegmentationIndex, pool: Pool, task: EpisodeTask) -> Iterator[Episode]:
+        """Yield the episodes of `task` without end. Raises TooFewImages where a class cannot supply its supports."""
+
+    def test_pool(self, index: SegmentationIndex, task: EpisodeTask) -> tuple[PairList, Pool, int | None]:
+        """Return the list of the test, the pool, and the number of episodes where the test has its own."""
+        if task.classes == "base":
+            pairs, class_ids = base_validation_pairs(index, task.fold, self.pairs), index.train_classes(task.fold)
+        elif task.classes == "held_out":
+            class_ids = index.val_classes(task.fold)
+            if not class_ids:
+                raise SettingsError(f"{index.name} keeps no classes for validation; choose novel or base ones")
+            pairs = pair_list(index, "held_out", task.fold)
+        else:
+            pairs, class_ids = self.pairs(index, "val", task.fold), index.test_classes(task.fold)
+        return pairs, self.pool(index, pairs, class_ids), None
+
+    def pairs(self, index: SegmentationIndex, part: Part, fold: int) -> PairList:
+        """Return the list of the base classes in training images ("trn"), or of the novel ones in test images."""
+        return pair_list(index, part, fold)
+
+    def pool(self, index: SegmentationIndex, pairs: PairList, class_ids: Sequence[int]) -> Pool:
+        """Return what episodes about `pairs` are drawn from."""
+        return ordinary_pool(index, pairs, class_ids)
+
+    def training_pool(
+        self,
+        index: SegmentationIndex,
+        fold: int,
+        skip_small_classes: bool,
+        allow_background_queries: bool = True,
+        shot: int = 1,
+    ) -> Pool:
+        """Return the pool of 1-way training episodes of `shot` supports: base classes in training images.
+
+        Args:
+            index: the data set.
+            fold: fold whose novel classes are left out.
+            skip_small_classes: leave out classes with too few images instead of stopping.
+            allow_background_queries: queries may show none of the support classes, which takes a second class.
+            shot: supports of an episode.
+
+        Raises:
+            SettingsError: the protocol has no training part.
+            DataError: a base class has too few images for a query and its supports, or there are too few base classes.
+        """
+        pairs = self.pairs(index, "trn", fold)
+        pool = self.pool(index, pairs, index.train_classes(fold))
+        small = [number for number in pool.class_ids if len(pairs.images_of.get(number, ())) <= shot]
+        if small and not skip_small_classes:
+            option = "SHOT" if shot == 1 else "--data.training_shot"
+            raise DataError(too_few_images(index, pairs, pool, fold, shot + 1, option))
+        pool = pool.without(small)
+        needed = 2 if allow_background_queries else 1
+        if len(pool.class_ids) < needed:
+            raise DataError(
+                f"{index.name} fold {fold} has {len(pool.class_ids)} base classes to train on, expected {needed} or "
+                "more; use another fold or other folds"
+            )
+        return pool
+
+    def episode_count(self, dataset: str, pairs: int) -> int:
+        count = self.episodes.get(dataset, self.episodes[OTHERS])
+        return pairs if count == "all" else count
+
+    def may_be_empty(self, task: EpisodeTask) -> bool:
+        """Return whether queries of `task` may show none of its classes."""
+        return task.allow_background_queries and self.empty_queries
+
+    def test_seed(self, task: EpisodeTask) -> int | None:
+        """Return the seed of the test: that of `task`, or the protocol's."""
+        return self.seed if task.seed is None else task.seed
+
+    def header(self, index: SegmentationIndex, task: EpisodeTask, class_ids: Sequence[int]) -> dict[str, Any]:
+        """Return the entries of a header in the order that its hash covers; those of the lists are still empty."""
+        return {
+            "protocol": self.name,
+            "version": self.version,
+            "dataset": index.name,
+            **task.header(),
+            "seed": self.test_seed(task),
+            "class_ids": sorted(class_ids),
+            "class_names": {str(number): index.class_names[number - 1] for number in sorted(class_ids)},
+            "folds": index.folds,
+        }
+
+    def _all_lists_sha256(self, index: SegmentationIndex, task: EpisodeTask) -> str:
+        """Return the hash of the lists of every fold: it tells whether records of several folds share their data."""
+        lists = [self.setting_pairs(index, task.setting, fold).sha256 for fold in range(index.folds)]
+        return hashlib.sha256("".join(lists).encode()).hexdigest()
+
+    def setting_pairs(self, index: SegmentationIndex, setting: str, fold: int) -> PairList:
+        """Return the list of the novel classes in a setting."""
+        return self.pairs(index, "val", fold)
+
+    def check_task(self, index: SegmentationIndex, task: EpisodeTask) -> None:
+        """Raise SettingsError for an unknown fold, way, shot or setting and for what the protocol does not define."""
+        index.check_fold(task.fold)
+        self.check_choices(task.setting, task.way)
+        if self.seed is None and task.seed is not None:
+            raise SettingsError(f"protocol {self.name} seeds episodes by their index; found test seed {task.seed}")
+        if task.seed is not None and not 0 <= task.seed < 2**32:
+            raise SettingsError(f"test seed is {task.seed}, expected 0 to {2**32 - 1}")
+        for name, value in (("way", task.way), ("shot", task.shot), ("episodes", task.episodes)):
+            if value is not None and value < 1:
+                raise SettingsError(f"{name} is {value}, expected 1 or more")
+
+    def check_choices(self, setting: str, way: int) -> None:
+        """Raise SettingsError for a setting or a number of ways that the protocol does not define."""
+        if setting not in SETTINGS:
+            raise SettingsError(unknown_setting(setting))
+        if setting not in self.settings:
+            raise SettingsError(f"protocol {self.name} has no setting '{setting}'; choose original, or fscs")
+        if self.ways == "one" and way > 1:
+            raise SettingsError(f"protocol {self.name} is 1-way, found way {way}; choose WAY=1, or fscs")
+
+    # Which scores follow?
+
+    def statistics(self, frame: "pl.DataFrame", header: Header) -> "ScoreStatistics":
+        return self.statistics_with_void(frame, header, self.void)
+
+    def statistics_with_void(self, frame: "pl.DataFrame", header: Header, void: str) -> "ScoreStatistics":
+        """Sum a whole count table with another rule for void pixels."""
+        return episode_statistics(frame, header["class_ids"], void, self.metrics)
+
+    def subset_statistics(self, frame: "pl.DataFrame", keep: "np.ndarray", header: Header) -> "ScoreStatistics":
+        classes = sorted(set(frame["class_id"].to_numpy()[keep].tolist()))
+        return pair_statistics(frame, keep, classes, self.void)
+
+    def query_name(self, episode: Any) -> str:
+        return str(episode.query)
+
+    def counts_at_input_size(self) -> bool:
+        return self.query_size == "input"
+
+    # In which words?
+
+    def title(self, header: Header) -> str:
+        empty = "queries may be empty" if header["empty"] else "no empty queries"
+        return (
+            f"{header['dataset']} · {header['way']}-way {header['shot']}-shot · "
+            f"{header['setting'].replace('_', ' ')} · {empty} · "
+            f"protocol {header['protocol']} v{header['version']} · {header['requested']} episodes a fold"
+        )
+
+    def rule_notes(self, header: Header, image_sizes: Mapping[str, int | None]) -> list[str]:
+        notes = super().rule_notes(header, image_sizes)
+        if self.counts_at_input_size():
+            sizes = ", ".join(f"{name} {side} x {side}" for name, side in image_sizes.items())
+            notes.append(f"pixels are counted at the input size: {sizes}")
+        return notes
+
+    def choices(self) -> list[Choice]:
+        return [
+            Choice("episodes are drawn", self.name, self.drawing),
+            Choice("seed", self.seed, self.seed_words()),
+            Choice("random streams", 1, words_by_dataset({OTHERS: 1})),
+            Choice("episodes a fold", self.episodes, words_by_dataset(self.episodes)),
+            Choice(
+                "ways",
+                self.ways,
+                "N classes at once; with N > 1 classes compete for a pixel"
+                if self.ways == "any"
+                else "one class at a time; foreground against background, easier than N ways",
+            ),
+            Choice(
+                "empty queries",
+                self.empty_queries,
+                "allowed: a method must also say that a class is absent; a false alarm costs IoU of the class and the "
+                "episode's accuracy"
+                if self.empty_queries
+                else "none: the class is always there, so predicting it everywhere is never punished as a false alarm",
+            ),
+            Choice("settings", self.settings, self.settings_words),
+            Choice("images become S x S", self.resize, _RESIZES[self.resize]),
+            Choice("metrics at", self.query_size, self.query_size_words()),
+            Choice("void pixels (255)", self.void, self.void_words()),
+            Choice(
+                "K shots become one answer",
+                "method",
+                "by the method (EMAT and CST add probabilities, DCAMA attends to all at once, HSNet votes)",
+            ),
+            Choice(
+                "presence of segmenters",
+                self.presence,
+                "a way is present where any pixel is predicted as it; said in a note under the table",
+            ),
+            Choice(
+                "mIoU",
+                "class_sums",
+                "intersections and unions of a class are summed over all episodes, then divided, then averaged over "
+                "the fold's classes: big objects weigh more than in a mean over images; a class that no episode is "
+                "about counts as 0",
+            ),
+            Choice("FB-IoU", self.fb_iou, self.fb_iou_words),
+            Choice("masks lie over", self.frame, self.frame_words()),
+        ]
+
+    def seed_words(self) -> str:
+        """Say what the seed is and who changes it."""
+        if self.seed is None:
+            return "the episode's index"
+        return f"{self.seed}; --data.test_seed repeats a test with other episodes"
+
+    def void_words(self) -> str:
+        """Say what void pixels count as, and what follows."""
+        return _VOID[self.void]
+
+    def query_size_words(self) -> str:
+        """Say at which size pixels are counted, and what follows."""
+        if isinstance(self.query_size, int):
+            return (
+                f"{self.query_size} x {self.query_size} whatever the method's input: aspect ratio is lost, every image "
+                "has equal weight, and the truth is the same for all methods"
+            )
+        return _QUERY_SIZES[self.query_size]
+
+    def frame_words(self) -> str:
+        """Say what masks lie over."""
+        if self.frame is None:
+            return "the image"
+        return (
+            f"a padded square of {self.frame}, stretched to the query's size: padding counts as background, the aspect "
+            "ratio is lost"
+        )
+
+    def check_values(self) -> None:
+        super().check_values()
+        if isinstance(self.query_size, int) and self.query_size < 1:
+            raise SettingsError(f"query_size is {self.query_size}, expected 'original', 'input' or 1 or more")
+        framed = self.resize == "frame" and self.query_size == "original" and (self.frame or 0) > 0
+        if not framed and (self.frame is not None or self.resize == "frame"):
+            raise SettingsError(
+                f"resize is '{self.resize}', query_size {self.query_size} and frame {self.frame}; expected a frame "
+                "from 1 with resize 'frame' and query_size 'original', or none of it"
+            )
+        check_counts(self)
+
+
+def _check_pool(index: SegmentationIndex, pool: Pool, task: EpisodeTask) -> None:
+    """Raise an error unless `pool` has enough classes and a query."""
+    if task.way > len(pool.class_ids):
+        raise SettingsError(f"way {task.way} is more than the {len(pool.class_ids)} classes of fold {task.fold}")
+    if task.allow_background_queries and len(pool.class_ids) < 2:
+        raise SettingsError(
+            f"fold {task.fold} has one class; queries without any support class need a second one; use another "
+            "fold, or exclude them with --data.empty_masks false"
+        )
+    if not pool.pairs:
+        raise DataError(f"{index.name} fold {task.fold} has no usable query for the setting {task.setting}")
+
+
+def load_segmentation(name: str) -> Segmentation:
+    """Return the protocol `name`. Raises SettingsError for an unknown one, and for one that has no masks."""
+    return _checked(load_protocol(name))
+
+
+def segmentation_of(header: Header) -> Segmentation:
+    """Return the protocol of a manifest's header; SettingsError where it has no masks."""
+    return _checked(protocol_of(header))
+
+
+def _checked(protocol: Protocol) -> Segmentation:
+    if not isinstance(protocol, Segmentation):
+        raise SettingsError(
+            f"the protocol {protocol.name} is one of {protocol.task}, which has no masks; expected one of segmentation "
+            "(see: fsbench protocols)"
+        )
+    return protocol
