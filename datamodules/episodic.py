@@ -140,8 +140,8 @@ class EpisodicDataModule(L.LightningDataModule):
         _at_least(1, counts | {"validation_episodes": validation_episodes})
         _at_least(0, {"workers": workers, "seed": seed, "cache_mib": cache_mib})
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer episodes left than processes
-        self.dataset = dataset
         self.protocol = load_segmentation(protocol)
+        self.dataset = self.protocol.view(dataset)
         self.fold = fold
         self.way, self.shot = way if manifest else usable_way(dataset, fold, way), shot
         if self.way != way:

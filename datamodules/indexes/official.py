@@ -2,9 +2,8 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from pathlib import Path
 
-from datamodules.lists.official import read_official, verdict, verified
+from datamodules.lists.official import read_official, verdict
 from fsbench.data.dataset import Pair, PairList, SegmentationIndex
 
 
@@ -25,15 +24,11 @@ class OfficialIndex(SegmentationIndex):
 
     def released_pairs(self, split: str, fold: int) -> PairList | None:
         """Return the released list of `split` and `fold`, checked; None where no folder has it."""
-        if split.startswith("pfenet-"):
-            return None
         pairs = read_official(self.lists, self.name, split, fold, self.allow_unverified_lists)
         if pairs is not None:
             self.check_released(pairs, split, fold)
         return pairs
 
-    def list_origin(self, pairs: Sequence[Pair], split: str, fold: int, file: Path | None = None) -> str:
+    def list_origin(self, pairs: Sequence[Pair], split: str, fold: int) -> str:
         """Return how `pairs` compare with the official list of `split` and `fold`."""
-        if file is not None:
-            return verified(tuple(pairs), file, self.name, split, fold, self.allow_unverified_lists).origin
         return verdict(pairs, self.name, split, fold)

@@ -8,15 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from datamodules.lists.official import UNVERIFIED
+from fsbench.data.dataset import Part, SegmentationIndex
 from fsbench.data.file_digests import content_digests
 from fsbench.data.image_io import UNDECODABLE, one_line
 from fsbench.data.segmentations import check_form, union_mask
-from fsbench.episodes.episode import Episode
-from fsbench.errors import DataError
+from fsbench.errors import DataError, SettingsError
 from fsbench.files import fingerprint
 from fsbench.files.images import open_image
-from fsbench.protocols.incontext import InContextIndex
 
 NO_VALUE = 254
 """A value that no label map has; what other classes than a view's own would have in it."""
@@ -31,8 +29,17 @@ class AnnotatedMask(NamedTuple):
     segmentation: Any
 
 
-class ViewIndex(InContextIndex):
-    """A data set whose images are views `<photo>@…`, with label maps of 0 and 1."""
+class ViewIndex(SegmentationIndex):
+    """A data set whose images are views `<photo>@…`, with label maps of 0 and 1; it has no lists of them."""
+
+    has_published_protocol = True
+
+    def candidates(self, part: Part) -> Sequence[str]:
+        raise SettingsError(
+            f"{self.name} is tested with the protocol incontext and has no lists of others, nor to train or to "
+            f"validate on; found the part {part}; choose PROTOCOL=incontext, and a method that is not trained or has a "
+            "checkpoint"
+        )
 
     @property
     @abstractmethod
@@ -59,27 +66,18 @@ class ViewIndex(InContextIndex):
         """Return the photos that tests draw from."""
         return {photo for photo, _ in self.listed()}
 
-    def checked(self, episodes: Iterator[Episode]) -> Iterator[Episode]:
-        """Yield `episodes`; DataError for one with a mask of an impossible form, so before anything is predicted."""
-        usable: set[str] = set()
-        for episode in episodes:
-            for name in (episode.query, *episode.supports[0]):
-                if name not in usable:
-                    self._check_masks(name)
-                    usable.add(name)
-            yield episode
-
     def faults(self) -> Iterator[str]:
         """Yield a line for each listed photo that no episode can draw; a test fails where one of its episodes does."""
         for photo, number in self.listed():
             try:
                 for name in self.views_of(photo, number):
                     if name is not None:
-                        self._check_masks(name)
+                        self.check_masks(name)
             except DataError as error:
                 yield str(error).splitlines()[0]
 
-    def _check_masks(self, name: str) -> None:
+    def check_masks(self, name: str) -> None:
+        """Raise DataError for a mask of view `name` of an impossible form."""
         for mask in self.masks(name):
             try:
                 check_form(mask.segmentation)
@@ -92,12 +90,9 @@ class ViewIndex(InContextIndex):
             "authors' programs stop there as well; fetch the file again"
         )
 
-    @property
-    def annotations_origin(self) -> str:
-        return UNVERIFIED  # no checksum of these files is published (incontext-protocol §8)
-
     @cached_property
     def annotations_sha256(self) -> str:
+        """Checksum of the annotation files."""
         return fingerprint(content_digests(self.annotation_files))
 
     def label_map(self, name: str) -> np.ndarray:

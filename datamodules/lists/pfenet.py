@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
 from datamodules.lists.official import list_folders
-from fsbench.data.dataset import Pair, Part, ReleasedImages
+from fsbench.data.dataset import Pair, Part
 from fsbench.errors import DataError
 from fsbench.files import read_text
+from fsbench.protocols.pfenet import ReleasedImages
 
 MIN_PIXELS = 2 * 32 * 32
 """A pair needs this many pixels of its class."""

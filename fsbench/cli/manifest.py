@@ -80,7 +80,8 @@ def _build(options: argparse.Namespace, extra: list[str]) -> int:
 
     if not options.out.name.endswith((".jsonl", ".jsonl.gz")):
         raise SettingsError(f"--out is {options.out}, expected a name that ends in .jsonl or .jsonl.gz")
-    index = _index(options.dataset, options)
+    protocol = load_segmentation(options.protocol)
+    index = protocol.view(_index(options.dataset, options))
     task = EpisodeTask(
         options.fold,
         options.way,
@@ -91,7 +92,7 @@ def _build(options: argparse.Namespace, extra: list[str]) -> int:
         skip_small_classes=options.drop_small,
         seed=options.seed,
     )
-    manifest = load_segmentation(options.protocol).manifest(index, task)
+    manifest = protocol.manifest(index, task)
     if not options.names_only:
         manifest = replace(manifest, images=hash_images(manifest, index, _progress))
     make_folder(options.out.absolute().parent)
@@ -153,11 +154,14 @@ def _line(episode: "Episode", class_names: Mapping[str, str]) -> str:
 def _verify(options: argparse.Namespace, extra: list[str]) -> int:
     # heavy: other commands spare it
     from fsbench.episodes.manifest import mismatches, read_manifest
+    from fsbench.episodes.task import EpisodeTask
+    from fsbench.protocols.segmentation import load_segmentation
 
     manifest = read_manifest(options.file)
     header = manifest.header
     print_line(f"intact: {_summary(manifest)}")
-    index = _index(options.dataset or header["dataset"], options)
+    protocol = load_segmentation(header["protocol"])
+    index = protocol.view(_index(options.dataset or header["dataset"], options))
     problems = mismatches(manifest, index, _progress)
     for problem in problems:
         print_line(f"does not fit the data: {problem}")
@@ -166,20 +170,9 @@ def _verify(options: argparse.Namespace, extra: list[str]) -> int:
     hashed = "photos and label maps are those it was made with"
     named = "every image is there and shows its class"
     print_line(f"fits the data: {hashed if manifest.images else named}")
-    same = _redrawn(manifest, index).episodes == manifest.episodes
+    same = protocol.manifest(index, EpisodeTask.from_header(header, protocol.seed)).episodes == manifest.episodes
     print_line(f"the local lists draw {'the same' if same else 'other'} episodes")
     return 0
-
-
-def _redrawn(manifest: "Manifest", index: "SegmentationIndex") -> "Manifest":
-    """Draw the episodes of the same task from the local lists."""
-    # heavy: other commands spare it
-    from fsbench.episodes.task import EpisodeTask
-    from fsbench.protocols.segmentation import load_segmentation
-
-    header = manifest.header
-    protocol = load_segmentation(header["protocol"])
-    return protocol.manifest(index, EpisodeTask.from_header(header, protocol.seed))
 
 
 def _diff(options: argparse.Namespace, extra: list[str]) -> int:

@@ -62,21 +62,6 @@ class PairList:
         return pairs_sha256(self.pairs, ordered=True)
 
 
-@dataclass(frozen=True)
-class ReleasedImages:
-    """The image list of one fold as the authors of a PFENet-like program released it.
-
-    Attributes:
-        path: file of the list.
-        names: image names in list order.
-        members: (image, class) pairs of the second released file; None where only the images are known.
-    """
-
-    path: Path
-    names: tuple[str, ...]
-    members: frozenset[Pair] | None
-
-
 class SegmentationIndex(ABC):
     """A data set of images with label maps. Opens no image until asked for one.
 
@@ -99,7 +84,6 @@ class SegmentationIndex(ABC):
             then noticed before anything is loaded.
         has_published_protocol: papers test on it with numbers of ways of their own, so that a way larger than the
             classes of a fold is refused; elsewhere there are as many ways as classes then (`usable_way`).
-        one_pass: under the protocol `incontext` a test asks for each pair of its list once at most.
         same_classes_as: other data sets whose classes are the same; what was trained on theirs has seen these.
         query_sampling: how a protocol with a choice draws queries.
         augment_threshold: share of an image that a further class must cover to be used by the augmented settings (θ of
@@ -115,7 +99,6 @@ class SegmentationIndex(ABC):
     folds: int
     classes_of_fold: ClassVar[int | None] = None
     has_published_protocol: ClassVar[bool] = False
-    one_pass: ClassVar[bool] = False
     same_classes_as: ClassVar[tuple[str, ...]] = ()
     query_sampling: QuerySampling = "sequential"
     augment_threshold: float = 0.07
@@ -191,23 +174,15 @@ class SegmentationIndex(ABC):
                 if number not in (0, VOID) and pixels >= self.min_pixels:
                     yield name, number
 
-    def image_order(self, part: Part) -> Sequence[str]:
-        """Return the images of `part` in the order that PFENet-like programs go through them."""
-        return self.candidates(part)
-
     def released_pairs(self, split: str, fold: int) -> PairList | None:
         """Return the published list of `split` (see `fsbench.protocols.lists.SPLITS`), or None to have it derived."""
         return None
 
-    def released_images(self, part: Part, fold: int) -> ReleasedImages | None:
-        """Return the published image list of PFENet-like programs, or None to have it derived."""
-        return None
-
-    def list_origin(self, pairs: Sequence[Pair], split: str, fold: int, file: Path | None = None) -> str:
-        """Return where `pairs` come from, derived by our rule or with the help of a released `file`.
+    def list_origin(self, pairs: Sequence[Pair], split: str, fold: int) -> str:
+        """Return where `pairs`, which were derived by our rule, come from.
 
         Raises:
-            DataError: the pairs contradict the released file, or an image of theirs is absent.
+            DataError: an image of theirs is absent.
         """
         return DERIVED
 

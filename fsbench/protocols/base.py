@@ -152,14 +152,14 @@ def check_counts(protocol: Protocol) -> None:
 
 
 ProviderType = TypeVar("ProviderType", bound="Provider")
-_PROVIDERS: dict[tuple[type, type], type] = {}
+_PROVIDERS: dict[tuple[type, type], type | None] = {}
 
 
 class Provider:
     """Answer what one protocol asks of a data set and no other does, such as an official list or a rule of its own.
 
     A protocol's file has a subclass that says what is asked; a subclass of that stands beside the data set and is
-    registered for it. It holds for the data set's subclasses, too, unless these have another.
+    registered for it. It holds for the data set's subclasses, too, unless these have another or are excluded.
 
     Args:
         index: the data set.
@@ -177,6 +177,11 @@ class Provider:
             return provider
 
         return decorate
+
+    @classmethod
+    def exclude(cls, dataset: type) -> None:
+        """Say that the data set class `dataset` has none of this kind, although its base class has."""
+        _PROVIDERS[cls, dataset] = None
 
     @classmethod
     def find(cls: type[ProviderType], index: Any) -> ProviderType | None:

@@ -17,6 +17,7 @@ from fsbench.episodes.manifest import Manifest
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
 from fsbench.metrics.scores import METRICS
+from fsbench.protocols.base import Provider
 from fsbench.protocols.geometry import Resize
 from fsbench.protocols.pools import Pool, TooFewImages
 from fsbench.protocols.segmentation import Segmentation
@@ -38,11 +39,17 @@ class LargeObjectImages:
     sha256: str
 
 
-class LargeObjectIndex(SegmentationIndex):
-    """A data set that has FSSDINO's own test, besides its lists."""
+class LargeObjectTest(Provider):
+    """The test of a data set with annotated objects."""
+
+    index: SegmentationIndex
 
     @abstractmethod
-    def large_object_images(self, fold: int) -> LargeObjectImages:
+    def view(self) -> SegmentationIndex:
+        """Return the data set as the test sees it, with the label maps of the names of `images`."""
+
+    @abstractmethod
+    def images(self, fold: int) -> LargeObjectImages:
         """Return the images of the novel classes of `fold`; DataError where the annotations do not serve for them."""
 
 
@@ -74,16 +81,12 @@ class FSSDINO(Segmentation):
         """
         self.check_task(index, task)
         task = replace(task, allow_background_queries=self.may_be_empty(task))
-        if not isinstance(index, LargeObjectIndex):
-            raise SettingsError(
-                f"{index.name} has no test of the protocol {self.name}, which is about COCO's annotated objects; "
-                "choose DATASET=coco, or another protocol"
-            )
+        test = self._test(index)
         if task.classes != "novel":
             raise SettingsError(
                 f"the protocol {self.name} has no {task.classes} classes to validate on; test a method without training"
             )
-        found = index.large_object_images(task.fold)
+        found = test.images(task.fold)
         needed = task.shot + 1
         small = [number for number, names in found.images_of.items() if len(names) < needed]
         class_ids = [number for number in found.images_of if number not in small]
@@ -108,6 +111,18 @@ class FSSDINO(Segmentation):
             "all_lists_sha256": found.sha256,
         }
         return Manifest(header, tuple(islice(drawn, requested)))
+
+    def view(self, index: SegmentationIndex) -> SegmentationIndex:
+        return self._test(index).view()
+
+    def _test(self, index: SegmentationIndex) -> LargeObjectTest:
+        test = LargeObjectTest.find(index)
+        if test is None:
+            raise SettingsError(
+                f"{index.name} has no test of the protocol {self.name}, which is about COCO's annotated objects; "
+                "choose DATASET=coco, or another protocol"
+            )
+        return test
 
     def draw(self, index: SegmentationIndex, pool: Pool, task: EpisodeTask) -> Iterator[Episode]:
         return fssdino_episodes(pool.images_of, way=task.way, shot=task.shot, seed=self.test_seed(task) or 0)

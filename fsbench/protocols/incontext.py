@@ -14,12 +14,12 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from fsbench.data.dataset import PairList, Part, SegmentationIndex
+from fsbench.data.dataset import PairList, SegmentationIndex
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.manifest import Manifest
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
-from fsbench.protocols.base import OTHERS
+from fsbench.protocols.base import OTHERS, Provider
 from fsbench.protocols.draws import draw, repeated_supports
 from fsbench.protocols.geometry import QuerySize
 from fsbench.protocols.hsnet import HSNet
@@ -38,38 +38,29 @@ class EpisodeRun:
             data sets, on the shots.
         length: number of episodes, where the data set has its own.
         episodes: all of them, one after the other from one stream, without end.
+        sha256: checksum of the annotation files that episodes and label maps follow from.
+        origin: origin of these files, as of a list (see `PairList`).
     """
 
     class_ids: list[int]
     length: int | None
     episodes: Iterator[Episode]
+    sha256: str
+    origin: str
 
 
-class InContextIndex(SegmentationIndex):
-    """A data set that is made for the protocol `incontext`: it draws its own episodes and has no training part."""
+class OwnEpisodes(Provider):
+    """The test of a data set that is made for the protocol, and has a rule of its own and no lists."""
 
-    has_published_protocol = True
+    index: SegmentationIndex
 
     @abstractmethod
-    def episode_run(self, fold: int, shot: int, seed: int) -> EpisodeRun:
+    def run(self, fold: int, shot: int, seed: int) -> EpisodeRun:
         """Return the test of `fold` with `shot` supports; DataError where a class cannot supply them."""
 
-    @property
-    @abstractmethod
-    def annotations_sha256(self) -> str:
-        """Checksum of the annotation files that episodes and label maps follow from."""
 
-    @property
-    @abstractmethod
-    def annotations_origin(self) -> str:
-        """Origin of the annotation files, as of a list (see `PairList`)."""
-
-    def candidates(self, part: Part) -> Sequence[str]:
-        raise SettingsError(
-            f"{self.name} is tested with the protocol incontext and has no lists of others, nor to train or to "
-            f"validate on; found the part {part}; choose PROTOCOL=incontext, and a method that is not trained or has a "
-            "checkpoint"
-        )
+class EachPairOnce(Provider):
+    """Says that a test of the data set asks for each pair of its list once at most."""
 
 
 @dataclass(frozen=True)
@@ -93,28 +84,30 @@ class InContext(HSNet):
     )
 
     def manifest(self, index: SegmentationIndex, task: EpisodeTask) -> Manifest:
-        if isinstance(index, InContextIndex):
-            return self._own_manifest(index, task)
+        own = OwnEpisodes.find(index)
+        if own is not None:
+            return self._own_manifest(own, task)
         return super().manifest(index, task)
 
     def test_pool(self, index: SegmentationIndex, task: EpisodeTask) -> tuple[PairList, Pool, int | None]:
         pairs, pool, length = super().test_pool(index, task)
-        return pairs, pool, len(pairs.pairs) if index.one_pass else length
+        return pairs, pool, len(pairs.pairs) if EachPairOnce.find(index) else length
 
-    def _own_manifest(self, index: "InContextIndex", task: EpisodeTask) -> Manifest:
+    def _own_manifest(self, own: OwnEpisodes, task: EpisodeTask) -> Manifest:
         """Draw the episodes of a data set with a rule of its own.
 
         Raises:
             SettingsError: classes besides those of the fold.
             DataError: a class has too few images.
         """
+        index = own.index
         self.check_task(index, task)
         task = replace(task, allow_background_queries=self.may_be_empty(task))
         if task.classes != "novel":
             raise SettingsError(
                 f"{index.name} has no {task.classes} classes to validate on; test a method without training"
             )
-        run = index.episode_run(task.fold, task.shot, self.test_seed(task) or 0)
+        run = own.run(task.fold, task.shot, self.test_seed(task) or 0)
         if not run.class_ids:
             raise DataError(
                 f"{index.name} fold {task.fold} has no class with more than {task.shot} images; lower SHOT, or use the "
@@ -134,9 +127,9 @@ class InContext(HSNet):
             "requested": requested,
             "official_episodes": official,
             "dropped_classes": [],
-            "lists": index.annotations_origin,
-            "lists_sha256": index.annotations_sha256,
-            "all_lists_sha256": index.annotations_sha256,
+            "lists": run.origin,
+            "lists_sha256": run.sha256,
+            "all_lists_sha256": run.sha256,
         }
         return Manifest(header, episodes)
 

@@ -6,17 +6,57 @@ The base learners of BAM and HMNet see whole images in the order of the same lis
 import random
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from fsbench.data.dataset import Pair, PairList, Part, SegmentationIndex
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.manifest import Manifest
 from fsbench.episodes.task import EpisodeTask
-from fsbench.protocols.base import OTHERS, Choice, words_by_dataset
+from fsbench.protocols.base import OTHERS, Choice, Provider, words_by_dataset
 from fsbench.protocols.geometry import Resize
 from fsbench.protocols.lists import kept_list
 from fsbench.protocols.pools import Pool, TooFewImages
 from fsbench.protocols.segmentation import Segmentation
+
+
+@dataclass(frozen=True)
+class ReleasedImages:
+    """The image list of one fold as the authors of a PFENet-like program released it.
+
+    Attributes:
+        path: file of the list.
+        names: image names in list order.
+        members: (image, class) pairs of the second released file; None where only the images are known.
+    """
+
+    path: Path
+    names: tuple[str, ...]
+    members: frozenset[Pair] | None
+
+
+class ImageLists(Provider):
+    """The image lists of a data set; these, of any, follow from its images."""
+
+    index: SegmentationIndex
+
+    def image_order(self, part: Part) -> Sequence[str]:
+        """Return the images of `part` in the order that the programs go through them."""
+        return self.index.candidates(part)
+
+    def released(self, part: Part, fold: int) -> ReleasedImages | None:
+        """Return the published list, or None to have it derived."""
+        return None
+
+    def origin(self, pairs: tuple[Pair, ...], part: Part, fold: int, released: ReleasedImages | None) -> str:
+        """Return where `pairs` come from (see `PairList`); DataError where they contradict the `released` file."""
+        return self.index.list_origin(pairs, f"pfenet-{part}", fold)
+
+
+def image_lists(index: SegmentationIndex) -> ImageLists:
+    """Return the image lists of a data set: its own, or those that follow from its images."""
+    return ImageLists.find(index) or ImageLists(index)
+
 
 BACKGROUND = 0
 """Stands for a class where an image is listed as a whole."""
@@ -122,22 +162,22 @@ def image_list(index: SegmentationIndex, part: Part, fold: int) -> PairList:
         part: "trn" for the base classes in training images, "val" for the novel ones in test images.
         fold: fold of the data set.
     """
-    split = f"pfenet-{part}"
-    return kept_list(index, split, fold, lambda: _image_list(index, part, split, fold))
+    return kept_list(index, f"pfenet-{part}", fold, lambda: _image_list(index, part, fold))
 
 
-def _image_list(index: SegmentationIndex, part: Part, split: str, fold: int) -> PairList:
+def _image_list(index: SegmentationIndex, part: Part, fold: int) -> PairList:
     novel = index.test_classes(fold)
     classes, unwanted = (index.train_classes(fold), novel) if part == "trn" else (novel, [])
-    released = index.released_images(part, fold)
-    names = released.names if released else index.image_order(part)
+    lists = image_lists(index)
+    released = lists.released(part, fold)
+    names = released.names if released else lists.image_order(part)
     if released and released.members is not None:
         members = released.members
         pairs = tuple((name, n) for name in names for n in sorted(classes) if (name, n) in members)
     else:
         index.count_pixels(part, names)
         pairs = pairs_by_pixels(names, classes, unwanted, index.class_pixels, index.min_pixels)
-    return PairList(pairs, index.list_origin(pairs, split, fold, released.path if released else None))
+    return PairList(pairs, lists.origin(pairs, part, fold, released))
 
 
 def pairs_by_pixels(
@@ -158,7 +198,7 @@ def pairs_by_pixels(
 
 def training_images(index: SegmentationIndex, fold: int) -> Pool:
     """Return every training image, in list order, with the base classes of `fold`; no episodes can be drawn from it."""
-    pairs = [(name, BACKGROUND) for name in index.image_order("trn")]
+    pairs = [(name, BACKGROUND) for name in image_lists(index).image_order("trn")]
     return Pool(pairs, {}, index.train_classes(fold), "sequential")
 
 
@@ -170,7 +210,7 @@ def validation_images(index: SegmentationIndex, fold: int, count: int | None = N
         fold: fold whose novel classes are background.
         count: only so many images from the start of the list; all unless given.
     """
-    names = list(index.image_order("val"))[:count]
+    names = list(image_lists(index).image_order("val"))[:count]
     classes = index.train_classes(fold)
     header = {
         "kind": "whole images",

@@ -93,11 +93,6 @@ class Segmentation(Protocol):
         """mIoU, the protocol's own FB-IoU, and accuracy."""
         return ("mIoU", self.fb_iou, "accuracy")
 
-    @property
-    def geometry(self) -> Geometry:
-        """How images and masks are seen."""
-        return Geometry(self.resize, self.query_size, self.frame)
-
     # Which episodes are there?
 
     def manifest(self, index: SegmentationIndex, task: EpisodeTask) -> Manifest:
@@ -249,6 +244,17 @@ class Segmentation(Protocol):
             raise SettingsError(f"protocol {self.name} has no setting '{setting}'; choose original, or fscs")
         if self.ways == "one" and way > 1:
             raise SettingsError(f"protocol {self.name} is 1-way, found way {way}; choose WAY=1, or fscs")
+
+    # How are images and masks seen?
+
+    def view(self, index: SegmentationIndex) -> SegmentationIndex:
+        """Return the data set as the test sees it; SettingsError where it has no such test."""
+        return index
+
+    @property
+    def geometry(self) -> Geometry:
+        """Sizes and places of images and masks."""
+        return Geometry(self.resize, self.query_size, self.frame)
 
     # Which scores follow?
 

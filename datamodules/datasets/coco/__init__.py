@@ -1,5 +1,7 @@
 """COCO-20i."""
 
+from datamodules.datasets.coco.fssdino import CocoTest
 from datamodules.datasets.coco.index import Coco
+from datamodules.datasets.coco.pfenet import CocoImages
 
-__all__ = ["Coco"]
+__all__ = ["Coco", "CocoImages", "CocoTest"]

@@ -1,7 +1,6 @@
 """COCO-20i: COCO 2014, 80 classes in four interleaved folds, label maps painted from the annotations."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import ClassVar
@@ -9,17 +8,14 @@ from typing import ClassVar
 import numpy as np
 
 from datamodules.indexes.official import OfficialIndex
-from datamodules.indexes.views import SEPARATOR, photo_of
 from datamodules.lists.official import default_lists
-from datamodules.lists.pfenet import MIN_PIXELS, find_image_list
+from datamodules.lists.pfenet import MIN_PIXELS
 from datamodules.lists.pixel_counts import PixelTable, count_labels, pixel_table
 from fsbench.data.coco_instances import Instances, cached_instances
 from fsbench.data.coco_json import read_instances
-from fsbench.data.dataset import Pair, PairList, Part, QuerySampling, ReleasedImages
-from fsbench.data.large_objects import LargeObjects, read_large_objects
+from fsbench.data.dataset import Pair, PairList, Part, QuerySampling
 from fsbench.data.source import missing, package_of
 from fsbench.errors import DataError
-from fsbench.protocols.fssdino import LargeObjectImages, LargeObjectIndex
 
 _NAMES = (
     "person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,stop sign,parking meter,"
@@ -31,15 +27,13 @@ _NAMES = (
 )
 CLASS_NAMES = tuple(_NAMES.split(","))
 """In ascending category id."""
-_IMAGE_FOLDER = {"trn": "train2014", "val": "val2014"}
+IMAGE_FOLDER = {"trn": "train2014", "val": "val2014"}
+"""Folder of each part's images."""
 _PAINTING = "fillPoly of truncated vertices, ascending ids, no crowd; 1"
 
 
-class Coco(OfficialIndex, LargeObjectIndex):
+class Coco(OfficialIndex):
     """COCO-20i (fscs-protocol §1, §2). Fold f tests classes f+1, f+5, …, f+77; a name is `val2014/COCO_val2014_….jpg`.
-
-    Under the protocol `fssdino` a name ends with `@` and a class number, and shows this class's large objects alone
-    (fssdino.md §5).
 
     Args:
         root: Folder with `train2014`, `val2014` and `annotations/instances_{train,val}2014.json`. The training part is
@@ -58,7 +52,7 @@ class Coco(OfficialIndex, LargeObjectIndex):
     augment_threshold = 0.03
     min_pixels = MIN_PIXELS
     list_order = "class"
-    image_folders: ClassVar[tuple[str, ...]] = tuple(_IMAGE_FOLDER.values())
+    image_folders: ClassVar[tuple[str, ...]] = tuple(IMAGE_FOLDER.values())
     """Folders of the images that trainings and tests of the data set take."""
 
     def __init__(self, root: str, lists: list[str] | None = None, allow_unverified_lists: bool = False):
@@ -71,7 +65,7 @@ class Coco(OfficialIndex, LargeObjectIndex):
             expected = f"{', '.join(self.image_folders)} and annotations in it"
             raise missing(f"the COCO folder {root} does not exist; expected {expected}", package_of(self))
         if all(self._absent_parts(folder) for folder in self.image_folders):
-            self._require_parts("val2014")
+            self.require_parts("val2014")
 
     def test_classes(self, fold: int) -> list[int]:
         self.check_fold(fold)
@@ -79,18 +73,16 @@ class Coco(OfficialIndex, LargeObjectIndex):
 
     def candidates(self, part: Part) -> Sequence[str]:
         """Return all annotated images of the part, names ascending."""
-        return self._table(_IMAGE_FOLDER[part]).names
+        return self._table(IMAGE_FOLDER[part]).names
 
     def image_path(self, name: str) -> Path:
-        return self.root / photo_of(name)
+        return self.root / name
 
     def label_file(self, name: str) -> Path:
-        return self._annotation_file(name.partition("/")[0])
+        return self.annotation_file(name.partition("/")[0])
 
     def label_map(self, name: str) -> np.ndarray:
         folder, _, file_name = name.partition("/")
-        if SEPARATOR in name:
-            return self._large_object_labels(*file_name.split(SEPARATOR, 1))
         instances = self._annotations(folder)
         if file_name not in instances.row_of:
             raise DataError(
@@ -104,80 +96,36 @@ class Coco(OfficialIndex, LargeObjectIndex):
         return table.class_pixels(name) if table and name in table else super().class_pixels(name)
 
     def count_pixels(self, part: Part, names: Sequence[str]) -> None:
-        self._table(_IMAGE_FOLDER[part])
+        self._table(IMAGE_FOLDER[part])
 
-    def released_images(self, part: Part, fold: int) -> ReleasedImages | None:
-        """Return the images of the released list of PFENet-like programs; the pairs follow from the painted maps."""
-        released = find_image_list(self.lists, self.name, part, fold, lambda image: f"{image.parent.name}/{image.name}")
-        if released is None:
-            return None
-        self._check_images(set(released.names), _IMAGE_FOLDER[part], f"the list {released.path}")
-        return replace(released, members=None)
-
-    def list_origin(self, pairs: Sequence[Pair], split: str, fold: int, file: Path | None = None) -> str:
-        if file is None:
-            self._require_images(_IMAGE_FOLDER["trn" if "trn" in split else "val"], {name for name, _ in pairs})
-        return super().list_origin(pairs, split, fold, file)
+    def list_origin(self, pairs: Sequence[Pair], split: str, fold: int) -> str:
+        self.require_images(IMAGE_FOLDER["trn" if "trn" in split else "val"], {name for name, _ in pairs})
+        return super().list_origin(pairs, split, fold)
 
     def check_released(self, pairs: PairList, split: str, fold: int) -> None:
         foreign = set(pairs.images_of).difference(
             self.train_classes(fold) if split == "trn" else self.test_classes(fold)
         )
-        folder = _IMAGE_FOLDER["trn" if split == "trn" else "val"]
+        folder = IMAGE_FOLDER["trn" if split == "trn" else "val"]
         names = {name for name, _ in pairs.pairs}
         if foreign:
             raise DataError(
                 f"the list {split}/fold{fold} has the class {self.name_of(min(foreign))}; expected the classes of fold "
                 f"{fold}; fetch the authors' file again"
             )
-        self._check_images(names, folder, f"the list {split}/fold{fold}")
+        self.check_images(names, folder, f"the list {split}/fold{fold}")
 
-    def large_object_images(self, fold: int) -> LargeObjectImages:
-        objects, folder = self._large_objects, "val2014"
-        images_of = {}
-        for number in self.test_classes(fold):
-            ids = objects.images_of[objects.categories[number - 1][0]]
-            images_of[number] = [f"{folder}/{objects.images[i].file_name}{SEPARATOR}{number}" for i in ids]
-        self._require_images(folder, {photo_of(name) for names in images_of.values() for name in names})
-        origin = f"drawn from {objects.path.name} (sha256 {objects.sha256})"  # no checksum of the file is published
-        return LargeObjectImages(dict(images_of), origin, objects.sha256)
-
-    @cached_property
-    def _large_objects(self) -> LargeObjects:
-        self._require_parts("val2014")
-        objects = read_large_objects(self._annotation_file("val2014"))
-        names = [name for _, name in objects.categories]
-        if names != list(CLASS_NAMES):
-            place = next((i for i, name in enumerate(names[: len(CLASS_NAMES)]) if name != CLASS_NAMES[i]), 0)
-            found = (
-                f"{len(names)} categories" if len(names) != len(CLASS_NAMES) else f"{names[place]!r} as {place + 1}."
-            )
-            raise DataError(
-                f"annotation file {objects.path} has {found}; expected COCO's {len(CLASS_NAMES)} categories in their "
-                "order, which folds go by; fetch the file again"
-            )
-        return objects
-
-    def _large_object_labels(self, file_name: str, number: str) -> np.ndarray:
-        objects = self._large_objects
-        if file_name not in objects.image_ids or not number.isdecimal() or not 0 < int(number) <= len(CLASS_NAMES):
-            raise DataError(
-                f"{file_name}{SEPARATOR}{number} is not in {objects.path}; expected <image>{SEPARATOR}<class number>"
-            )
-        mask = objects.mask(objects.image_ids[file_name], objects.categories[int(number) - 1][0])
-        return mask.astype(np.uint8) * np.uint8(int(number))
-
-    def _check_images(self, names: set[str], folder: str, source: str) -> None:
+    def check_images(self, names: set[str], folder: str, source: str) -> None:
         """Raise DataError unless all `names` are photos of `folder` with an entry in its annotation file."""
         foreign = [name for name in names if not name.startswith(f"{folder}/")]
         if foreign:
             raise DataError(f"{source} has {min(foreign)}; expected images of {folder}; fetch the authors' file again")
-        self._require_images(folder, names)
+        self.require_images(folder, names)
         known = self._annotations(folder).row_of
         without = sorted(name for name in names if name.partition("/")[2] not in known)
         if without:
             raise DataError(
-                f"{source} has {len(without)} images without an entry in {self._annotation_file(folder)}: "
+                f"{source} has {len(without)} images without an entry in {self.annotation_file(folder)}: "
                 f"{without[0]}; expected the complete annotation file; fetch it again"
             )
 
@@ -194,21 +142,21 @@ class Coco(OfficialIndex, LargeObjectIndex):
 
     def _annotations(self, folder: str) -> Instances:
         if folder not in self._instances:
-            self._require_parts(folder)
+            self.require_parts(folder)
             self._instances[folder] = cached_instances(
-                self._annotation_file(folder), partial(read_instances, class_names=CLASS_NAMES)
+                self.annotation_file(folder), partial(read_instances, class_names=CLASS_NAMES)
             )
         return self._instances[folder]
 
-    def _annotation_file(self, folder: str) -> Path:
+    def annotation_file(self, folder: str) -> Path:
         return self.root / "annotations" / f"instances_{folder}.json"
 
     def _absent_parts(self, folder: str) -> list[str]:
-        file = self._annotation_file(folder)
+        file = self.annotation_file(folder)
         absent = [] if file.is_file() else [f"annotations/{file.name}"]
         return absent + ([] if (self.root / folder).is_dir() else [f"{folder}/"])
 
-    def _require_parts(self, folder: str) -> None:
+    def require_parts(self, folder: str) -> None:
         absent = self._absent_parts(folder)
         if absent:
             raise missing(
@@ -217,7 +165,7 @@ class Coco(OfficialIndex, LargeObjectIndex):
                 package_of(self),
             )
 
-    def _require_images(self, folder: str, names: set[str]) -> None:
+    def require_images(self, folder: str, names: set[str]) -> None:
         absent = sorted(names - self._image_names[folder])
         if absent:
             raise missing(
@@ -231,5 +179,5 @@ class Coco(OfficialIndex, LargeObjectIndex):
         """Folder -> the names of its images; listed once: 100,000 single look-ups are slow on a network."""
         return {
             folder: frozenset(f"{folder}/{path.name}" for path in (self.root / folder).glob("*.jpg"))
-            for folder in _IMAGE_FOLDER.values()
+            for folder in IMAGE_FOLDER.values()
         }

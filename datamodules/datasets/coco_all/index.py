@@ -1,14 +1,12 @@
 """All 80 classes of COCO in one test, as INSID3's fold -1 has them (incontext-protocol §3.1)."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import ClassVar
 
 from datamodules.datasets.coco.index import CLASS_NAMES, Coco
 from datamodules.lists.official import joined_origin, read_official, verdict
-from fsbench.data.dataset import Pair, PairList, Part, ReleasedImages
+from fsbench.data.dataset import Pair, PairList, Part
 from fsbench.errors import SettingsError
-from fsbench.protocols.fssdino import LargeObjectImages
 
 
 class CocoAll(Coco):
@@ -55,16 +53,7 @@ class CocoAll(Coco):
         self.check_released(joined, split, fold)
         return joined
 
-    def large_object_images(self, fold: int) -> LargeObjectImages:
-        raise SettingsError(
-            "coco_all has no test of the protocol fssdino, whose folds have 20 classes; choose DATASET=coco, or "
-            "another protocol"
-        )
-
-    def released_images(self, part: Part, fold: int) -> ReleasedImages | None:
-        return None
-
-    def list_origin(self, pairs: Sequence[Pair], split: str, fold: int, file: Path | None = None) -> str:
+    def list_origin(self, pairs: Sequence[Pair], split: str, fold: int) -> str:
         """Return how the pairs of each of the four folds compare with its official list, the least of them."""
         super().list_origin(pairs, split, fold)
         own = [[pair for pair in pairs if (pair[1] - 1) % Coco.folds == place] for place in range(Coco.folds)]

@@ -96,10 +96,7 @@ class Fss1000(SegmentationIndex):
             for image in sorted(self._files[name]):
                 yield f"{name}/{image}", number
 
-    def image_order(self, part: Part) -> Sequence[str]:
-        raise SettingsError(f"fss1000 has no lists of PFENet-like programs; split pfenet-{part} is for PASCAL and COCO")
-
-    def list_origin(self, pairs: Sequence[Pair], split: str, fold: int, file: Path | None = None) -> str:
+    def list_origin(self, pairs: Sequence[Pair], split: str, fold: int) -> str:
         return DERIVED if split in SIZE_BINS else self._origin
 
     def support_images(self, pairs: PairList) -> Mapping[int, Sequence[str]]:

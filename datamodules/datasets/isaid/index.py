@@ -40,7 +40,6 @@ class Isaid(OfficialIndex, MaskFolder):
     folds = 3
     classes_of_fold = 5
     has_published_protocol = True
-    one_pass = True
     query_sampling: QuerySampling = "sequential"
 
     def __init__(self, root: str, lists: list[str] | None = None, allow_unverified_lists: bool = False):

@@ -1,5 +1,6 @@
 """LVIS-92i."""
 
+from datamodules.datasets.lvis.incontext import LvisEpisodes
 from datamodules.datasets.lvis.index import Lvis
 
-__all__ = ["Lvis"]
+__all__ = ["Lvis", "LvisEpisodes"]

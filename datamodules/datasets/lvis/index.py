@@ -9,7 +9,7 @@ from datamodules.indexes.views import SEPARATOR, AnnotatedMask, ViewIndex, photo
 from datamodules.lists.plain_pickle import read_annotation_pickle
 from fsbench.data.source import missing
 from fsbench.errors import DataError
-from fsbench.protocols.incontext import EpisodeRun, episodes_by_turns, every_tenth
+from fsbench.protocols.incontext import every_tenth
 
 FILE = "lvis_val.pkl"
 _FORM = "a pickle of {category id: {image name: {'annotations': [{'segmentation'}, …]}}}"
@@ -63,7 +63,8 @@ class Lvis(ViewIndex):
         return tuple(self.categories)
 
     @cached_property
-    def _numbers(self) -> dict[int, int]:
+    def numbers(self) -> dict[int, int]:
+        """Category id -> class number."""
         return {key: number for number, key in enumerate(self.categories, start=1)}
 
     def qualifying(self, shot: int) -> list[int]:
@@ -71,7 +72,7 @@ class Lvis(ViewIndex):
         return [key for key, images in self.categories.items() if len(images) > shot]
 
     def listed(self) -> Iterator[tuple[str, int]]:
-        return ((photo, self._numbers[key]) for key in self.qualifying(1) for photo in self.categories[key])
+        return ((photo, self.numbers[key]) for key in self.qualifying(1) for photo in self.categories[key])
 
     def views_of(self, photo: str, number: int) -> Sequence[str]:
         return [f"{photo}{SEPARATOR}{self._ids[number - 1]}"]
@@ -79,13 +80,7 @@ class Lvis(ViewIndex):
     def test_classes(self, fold: int) -> list[int]:
         """Return the classes of 1-shot tests."""
         self.check_fold(fold)
-        return [self._numbers[key] for key in every_tenth(self.qualifying(1), fold, self.folds)]
-
-    def episode_run(self, fold: int, shot: int, seed: int) -> EpisodeRun:
-        self.check_fold(fold)
-        keys = every_tenth(self.qualifying(shot), fold, self.folds)
-        images_of = {self._numbers[k]: [f"{name}{SEPARATOR}{k}" for name in self.categories[k]] for k in keys}
-        return EpisodeRun([*images_of], None, self.checked(episodes_by_turns(images_of, shot=shot, seed=seed)))
+        return [self.numbers[key] for key in every_tenth(self.qualifying(1), fold, self.folds)]
 
     @property
     def annotation_files(self) -> Sequence[Path]:
@@ -98,7 +93,7 @@ class Lvis(ViewIndex):
         return self.root / FILE
 
     def number_of(self, name: str) -> int:
-        return self._numbers[self._category(name)]
+        return self.numbers[self._category(name)]
 
     def masks(self, name: str) -> Sequence[AnnotatedMask]:
         try:

@@ -11,7 +11,6 @@ from fsbench.data.disk_cache import load_json, save_json
 from fsbench.data.source import missing
 from fsbench.errors import DataError
 from fsbench.files import sha256_file
-from fsbench.protocols.incontext import EpisodeRun, episodes_of_objects
 
 FILES = {part: f"paco/paco_part_{part}.pkl" for part in ("train", "val")}
 CATEGORIES = 448
@@ -105,19 +104,13 @@ class PacoPart(ViewIndex):
     def listed(self) -> Iterator[tuple[str, int]]:
         for fold in range(self.folds):
             for number in self.classes_of(fold, 1):
-                yield from ((photo, number) for photo in self._photos(number))
+                yield from ((photo, number) for photo in self.photos(number))
 
     def test_classes(self, fold: int) -> list[int]:
         """Return the classes of 1-shot tests."""
         return self.classes_of(fold, 1)
 
-    def episode_run(self, fold: int, shot: int, seed: int) -> EpisodeRun:
-        numbers = self.classes_of(fold, shot)
-        photos_of = {number: self._photos(number) for number in numbers}
-        drawn = episodes_of_objects(photos_of, self.views_of, self.is_empty, shot=shot, seed=seed)
-        return EpisodeRun(numbers, None, self.checked(drawn))
-
-    def _photos(self, number: int) -> list[str]:
+    def photos(self, number: int) -> list[str]:
         """Return the photos that are listed for a class, in the order of the file."""
         return [*self._images[self.category_ids[number - 1]].values()]
 

@@ -11,9 +11,9 @@ from datamodules.datasets.pascal.lists import MIN_SAMPLES, set_samples
 from datamodules.indexes.mask_folder import MaskFolder, read_names
 from datamodules.indexes.official import OfficialIndex
 from datamodules.lists.official import default_lists, joined_origin
-from datamodules.lists.pfenet import MIN_PIXELS, find_image_list
+from datamodules.lists.pfenet import MIN_PIXELS
 from datamodules.lists.pixel_counts import count_labels
-from fsbench.data.dataset import VOID, Pair, PairList, Part, QuerySampling, ReleasedImages
+from fsbench.data.dataset import VOID, Pair, PairList, Part, QuerySampling
 from fsbench.data.source import missing
 from fsbench.errors import DataError
 
@@ -81,19 +81,6 @@ class Pascal(OfficialIndex, MaskFolder):
         self.require_files(names, source)
         return sorted(names)
 
-    def image_order(self, part: Part) -> Sequence[str]:
-        """Return val in the order of val.txt; trn in that of SBD's training images, then VOC's that SBD lacks."""
-        folder = self.root / "ImageSets/Segmentation"
-        sbd, voc = folder / SBD_TRAIN, folder / "train.txt"
-        if part == "val" or not (
-            sbd.is_file() and voc.is_file()
-        ):  # only SBD's own list says which were its training images
-            return self.candidates(part)
-        test_images = set(self.candidates("val"))
-        names = [name for name in dict.fromkeys(read_names(sbd) + read_names(voc)) if name not in test_images]
-        self.require_files(names, "the candidate images")
-        return names
-
     def listed_pairs(self, part: Part) -> Iterable[Pair]:
         """Yield the pairs with enough samples on the grid of fss-protocol §3.1."""
         names = self.candidates(part)
@@ -123,22 +110,10 @@ class Pascal(OfficialIndex, MaskFolder):
             raise DataError(f"{source} has the class {self.name_of(min(foreign))}; expected {expected}")
         self.require_files([name for name, _ in pairs.pairs], source)
 
-    def released_images(self, part: Part, fold: int) -> ReleasedImages | None:
-        """Return the released list of PFENet-like programs (hmnet.md §11.1)."""
-        released = find_image_list(self.lists, self.name, part, fold, lambda image: image.stem)
-        if released is not None:
-            self.require_files(released.names, released.path)
-            classes = self.train_classes(fold) if part == "trn" else self.test_classes(fold)
-            if not {number for _, number in released.members or ()} <= set(classes):
-                raise DataError(
-                    f"{released.path} has classes of another fold than {fold}; fetch the authors' file again"
-                )
-        return released
-
-    def list_origin(self, pairs: Sequence[Pair], split: str, fold: int, file: Path | None = None) -> str:
+    def list_origin(self, pairs: Sequence[Pair], split: str, fold: int) -> str:
         """Compare `pairs` with the official list; a derived training list part by part, as the files hold them."""
         if split != "trn":
-            return super().list_origin(pairs, split, fold, file)
+            return super().list_origin(pairs, split, fold)
         others = [other for other in range(self.folds) if other != fold]
         own = {other: [pair for pair in pairs if pair[1] in self.test_classes(other)] for other in others}
         return joined_origin([super(Pascal, self).list_origin(own[other], split, other) for other in others])

@@ -9,7 +9,6 @@ from datamodules.indexes.views import SEPARATOR, AnnotatedMask, ViewIndex, photo
 from fsbench.data.source import missing
 from fsbench.errors import DataError
 from fsbench.files import read_json
-from fsbench.protocols.incontext import EpisodeRun, episodes_of_parts
 
 SUPER_CLASSES = ("animals", "indoor", "person", "vehicles")
 """Names of the folds in `LIST`."""
@@ -93,12 +92,6 @@ class PascalPart(ViewIndex):
     def listed_images(self, fold: int) -> int:
         """Return the number of validation images of all parts of `fold`, those of left out classes and repeats too."""
         return sum(len(val) for *_, val in self._super_classes.get(fold, ()))
-
-    def episode_run(self, fold: int, shot: int, seed: int) -> EpisodeRun:
-        numbers = self.test_classes(fold)
-        names_of = {number: self.classes[number - 1].images for number in numbers}
-        drawn = episodes_of_parts(names_of, self.views_of, shot=shot, seed=seed)
-        return EpisodeRun(numbers, self.listed_images(fold), self.checked(drawn))
 
     def listed(self) -> Iterator[tuple[str, int]]:
         for number, item in enumerate(self.classes, start=1):

@@ -83,7 +83,7 @@ def test_a_class_has_the_images_of_the_first_list_that_names_some(root: Path) ->
 @pytest.mark.parametrize("shot", [1, 5])
 def test_official_episodes_are_those_of_the_rule(shot: int, real_data: Path, tmp_path: Path, monkeypatch) -> None:
     """From the authors' lists, whose photos are not needed for drawing."""
-    monkeypatch.setattr(CocoAll, "_check_images", lambda *_: None)
+    monkeypatch.setattr(CocoAll, "check_images", lambda *_: None)
     (tmp_path / "val2014").mkdir()
     save_coco(tmp_path, "val2014", {PHOTO(1): (60, 80, [])})
     index = CocoAll(str(tmp_path), lists=[str(real_data / "official-lists")])

@@ -15,6 +15,7 @@ from datamodules.datasets.paco_part import PacoPart
 from datamodules.datasets.pascal_part import PascalPart
 from fsbench.cli.main import main
 from fsbench.errors import DataError
+from fsbench.protocols.incontext import OwnEpisodes
 from tests.datamodules.builders import save_photo
 from tests.fsbench.data.test_segmentations import RUNS, SQUARE, expected
 
@@ -43,9 +44,9 @@ def test_an_image_of_lvis_is_a_photo_and_a_category(tmp_path):
     assert np.array_equal(index.label_map(view), expected(np.s_[1:4, 2:5]))
     assert index.label_values(view, [2, 1]) == [254, 1] and index.class_pixels(view) == ({0: 39, 1: 9}, 48)
     assert index.crop(view) is None and index.image_path(view).is_file()
-    run = index.episode_run(0, 1, 0)
+    run = OwnEpisodes.find(index).run(0, 1, 0)
     assert run.class_ids == [1] and run.length is None and next(run.episodes).query.endswith("@70")
-    assert index.episode_run(0, 2, 0).class_ids == []  # one category is left, and a fold has a tenth of them
+    assert OwnEpisodes.find(index).run(0, 2, 0).class_ids == []  # one category is left, and a fold has a tenth of them
 
 
 def test_masks_of_real_annotations_are_those_of_cocos_own_tools(tmp_path, real_data, capsys):
@@ -124,7 +125,7 @@ def test_an_image_of_paco_is_the_box_of_an_object(tmp_path):
         patched.setattr(again, "_read", None)
         assert again.category_ids == index.category_ids == [*range(12, 460)]  # kept, the file is not read again
     assert [len(index.classes_of(0, shot)) for shot in (2, 3)] == [1, 0]  # the photo listed twice counts once
-    episode = next(index.episode_run(0, 2, 0).episodes)
+    episode = next(OwnEpisodes.find(index).run(0, 2, 0).episodes)
     assert len({episode.query.partition("@")[0], *(name.partition("@")[0] for name in episode.supports[0])}) >= 2
     with pytest.raises(
         DataError, match=r"val2017/7.jpg@12@5 is no image of .*; expected <photo>@<category id>@<object"
@@ -158,11 +159,11 @@ def test_a_photo_without_its_category_stops_the_episode_that_draws_it(tmp_path, 
     sound = {photo: [annotation([0, 0, 8, 6])] for photo in range(30)}
     whole, lacking = paco(tmp_path / "whole", sound), paco(tmp_path / "lacking", {**sound, 7: []})
     assert lacking.test_classes(0) == whole.test_classes(0)
-    episodes = list(islice(whole.episode_run(0, 1, 0).episodes, 60))
+    episodes = list(islice(OwnEpisodes.find(whole).run(0, 1, 0).episodes, 60))
     photos = [[name.partition("@")[0] for name in (e.query, *e.supports[0])] for e in episodes]
     first = next(i for i, drawn in enumerate(photos) if "val2017/7.jpg" in drawn)
     assert first > 0
-    run = lacking.episode_run(0, 1, 0).episodes
+    run = OwnEpisodes.find(lacking).run(0, 1, 0).episodes
     assert list(islice(run, first)) == episodes[:first]
     message = "paco_part_val.pkl is of another version: it lists val2017/7.jpg for category 12, of which that has no"
     with pytest.raises(DataError, match=message):
@@ -192,7 +193,7 @@ def test_an_impossible_mask_is_found_before_anything_is_predicted(make, tmp_path
         file = pascal_part(tmp_path).label_file("c@0@head")
         save(file, {"object": [thing("cat", [0, 1, 4, 5], part("head", [LINE]))]})
         index, place = PascalPart(str(tmp_path)), "c.json has an unusable mask of c@0@head, mask 0 of the part"
-    run = index.episode_run(0, 1, 0).episodes
+    run = OwnEpisodes.find(index).run(0, 1, 0).episodes
     with pytest.raises(DataError, match=place):
         list(islice(run, 60))
     (fault,) = index.faults()
@@ -228,7 +229,7 @@ def test_an_image_of_pascal_part_is_the_box_of_an_object(tmp_path):
     assert index.class_names == ("cat+head", "aeroplane+wing") and index.test_classes(3) == [2]
     assert np.array_equal(index.label_map("a@0@head"), expected(np.s_[:, 0:1])[1:5, 0:4])
     assert index.label_values("a@0@head", [1, 2]) == [1, 254]
-    run = index.episode_run(0, 2, 0)
+    run = OwnEpisodes.find(index).run(0, 2, 0)
     assert run.length == 6  # the left out part and repeats count
     assert {name for e in [next(run.episodes)] for name in (e.query, *e.supports[0])} == {
         "a@0@head",
@@ -236,7 +237,7 @@ def test_an_image_of_pascal_part_is_the_box_of_an_object(tmp_path):
         "c@0@head",
     }
     with pytest.raises(DataError, match="class 1 has 3 usable support images, 4 are needed"):
-        next(index.episode_run(0, 3, 0).episodes)
+        next(OwnEpisodes.find(index).run(0, 3, 0).episodes)
 
 
 def test_the_identity_of_pascal_part_covers_each_annotation_that_tests_read(tmp_path):

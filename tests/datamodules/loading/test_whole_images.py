@@ -10,7 +10,7 @@ from datamodules.datasets.pascal import Pascal
 from datamodules.loading.whole_images import ValidationImages, labelled_image
 from fsbench.data.image_io import read_pixels
 from fsbench.data.transforms import padded_shape
-from fsbench.protocols.pfenet import training_images, validation_images
+from fsbench.protocols.pfenet import image_lists, training_images, validation_images
 from tests.methods.hmnet.small import data
 
 
@@ -59,7 +59,7 @@ def test_labels_of_real_images(data_set, folder, fold, real_data):
     index = data_set(str(real_data / folder))
     pool = training_images(index, fold)
     names = list(dict.fromkeys(name for name, _ in pool.pairs))
-    assert names == pool.images == list(index.image_order("trn"))
+    assert names == pool.images == list(image_lists(index).image_order("trn"))
     base = pool.class_ids
     assert len(base) == len(index.class_names) * 3 // 4 and not set(base) & set(index.test_classes(fold))
     novel = 0
@@ -115,7 +115,7 @@ def test_sizes_of_padded_images(height, width, expected):
 
 def test_a_portrait_of_the_real_samples(real_data):
     index = Pascal(str(real_data / "voc-mini"))
-    sizes = {name: index.label_map(name).shape for name in index.image_order("val")}
+    sizes = {name: index.label_map(name).shape for name in image_lists(index).image_order("val")}
     portrait = next(name for name, (height, width) in sizes.items() if height > width)
     item = ValidationImages(index, [portrait], index.train_classes(0), 417)[0]
     height, width = padded_shape(*sizes[portrait], 417)

@@ -12,6 +12,7 @@ from datamodules.datasets.isaid import Isaid
 from datamodules.datasets.lvis import Lvis
 from datamodules.datasets.pascal_part import PascalPart
 from fsbench.cli.main import main
+from fsbench.protocols.incontext import OwnEpisodes
 from tests.datamodules.datasets.test_isaid import PATCHES, save_patches
 from tests.datamodules.datasets.test_object_annotations import annotation, lvis, paco, pascal_part
 from tests.datamodules.prepare.archives import packed, prepare, times
@@ -31,7 +32,7 @@ def test_lvis_takes_the_authors_file_and_unpacks_cocos_photos(tmp_path: Path, ca
     assert prepare(*arguments, "--allow-unverified") == 0
     ours = Lvis(str(tmp_path / "lvis"))
     assert ours.annotations_sha256 == index.annotations_sha256
-    view = next(ours.episode_run(0, 1, 0).episodes).query
+    view = next(OwnEpisodes.find(ours).run(0, 1, 0).episodes).query
     assert (ours.label_map(view) == index.label_map(view)).all() and ours.image_path(view).is_file()
     before = times(tmp_path / "lvis")
     assert prepare(*arguments) == 0
@@ -82,7 +83,7 @@ def test_validation_takes_the_named_photos_of_both_folders(name, tmp_path, capsy
     assert [str(path.relative_to(ours)) for path in sorted(ours.rglob("*.jpg"))] == unpacked
     prepared = type(index)(str(tmp_path / "ours"))
     assert prepared.listed_photos() == {*unpacked}
-    for episode in islice(prepared.episode_run(0, 1, 0).episodes, 5):
+    for episode in islice(OwnEpisodes.find(prepared).run(0, 1, 0).episodes, 5):
         assert all(prepared.label_map(view).any() for view in (episode.query, *episode.supports[0]))
 
     before = times(ours)

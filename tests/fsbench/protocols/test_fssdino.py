@@ -16,7 +16,7 @@ from datamodules.episodic import EpisodicDataModule
 from fsbench.data.frames import frame_labels, stretched_truth
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
-from fsbench.protocols.fssdino import fssdino_episodes
+from fsbench.protocols.fssdino import LargeObjectTest, fssdino_episodes
 from fsbench.protocols.pools import TooFewImages
 from fsbench.protocols.registry import load_protocol
 
@@ -74,7 +74,7 @@ def test_real_annotations_draw_and_show_what_a_plain_program_does(real_data, fol
     path = root / "annotations/instances_val2014.json"
     content = json.loads(path.read_text())
     files = {image["id"]: image for image in content["images"]}
-    index = Coco(str(root))
+    index = PROTOCOL.view(Coco(str(root)))
     manifest = PROTOCOL.manifest(index, EpisodeTask(fold, 1, shot, episodes=60, skip_small_classes=True))
     plain = plain_episodes(path, fold, shot, 60)
     numbers = [category["id"] for category in content["categories"]]
@@ -104,7 +104,7 @@ def test_real_annotations_draw_and_show_what_a_plain_program_does(real_data, fol
 
 
 def test_a_method_is_given_frames_and_the_truth_is_stretched_from_one(real_data):
-    index = Coco(str(real_data / "coco-mini"))
+    index = PROTOCOL.view(Coco(str(real_data / "coco-mini")))
     data = EpisodicDataModule(index, "fssdino", image_size=96, workers=0, episodes=6, drop_small_classes=True)
     for batch in data.test_dataloader():
         query = batch.image_names[int(batch.query[0])]
@@ -126,7 +126,7 @@ def refusal(call) -> str:
 
 
 def test_what_it_is_not_made_for_is_refused_in_one_line(real_data, blocks_folder):
-    index = Coco(str(real_data / "coco-mini"))
+    index = PROTOCOL.view(Coco(str(real_data / "coco-mini")))
     few = refusal(lambda: PROTOCOL.manifest(index, EpisodeTask(0)))
     assert few.startswith("coco fold 0: too few images with large objects of some classes (backpack 1, sports ball 1, ")
     assert "DROP_SMALL=1" in few
@@ -146,7 +146,7 @@ def test_what_it_is_not_made_for_is_refused_in_one_line(real_data, blocks_folder
 
 
 def draw_name(index: Coco) -> str:
-    return index.large_object_images(0).images_of[1][0].partition("@")[0]
+    return LargeObjectTest.find(index).images(0).images_of[1][0].partition("@")[0]
 
 
 def test_folds_need_the_categories_in_their_order(tmp_path, monkeypatch):
@@ -165,4 +165,4 @@ def test_folds_need_the_categories_in_their_order(tmp_path, monkeypatch):
         "categories": categories,
     }))  # fmt: skip
     with pytest.raises(DataError, match="1 of 1 listed images are not in"):
-        Coco(str(tmp_path)).large_object_images(0)
+        LargeObjectTest.find(Coco(str(tmp_path))).images(0)

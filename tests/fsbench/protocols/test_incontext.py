@@ -9,11 +9,12 @@ import torch.nn.functional as F
 
 from datamodules.datasets.folder import Folder
 from datamodules.episodic import EpisodicDataModule
+from datamodules.indexes.views import ViewIndex
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
 from fsbench.protocols.incontext import (
     EpisodeRun,
-    InContextIndex,
+    OwnEpisodes,
     episodes_by_turns,
     episodes_of_objects,
     episodes_of_parts,
@@ -92,11 +93,10 @@ def test_a_class_of_one_photo_is_no_endless_loop(episodes):
         next(episodes)
 
 
-class Views(InContextIndex):
+class Views(ViewIndex):
     """Two classes of LVIS's rule."""
 
     name, folds, class_names = "views", 1, ("x", "y")
-    annotations_sha256, annotations_origin = "abc", "official, unverified"
 
     def test_classes(self, fold):
         return [1, 2]
@@ -104,10 +104,14 @@ class Views(InContextIndex):
     def image_path(self, name):
         raise AssertionError("no image is opened")
 
-    label_map = image_path
+    label_map = annotation_files = number_of = masks = listed = views_of = image_path
 
-    def episode_run(self, fold, shot, seed):
-        return EpisodeRun([1, 2][: 3 - shot], 7, episodes_by_turns({1: NAMES, 2: NAMES}, shot=shot, seed=seed))
+
+@OwnEpisodes.register(Views)
+class ViewEpisodes(OwnEpisodes):
+    def run(self, fold, shot, seed):
+        episodes = episodes_by_turns({1: NAMES, 2: NAMES}, shot=shot, seed=seed)
+        return EpisodeRun([1, 2][: 3 - shot], 7, episodes, "abc", "official, unverified")
 
 
 def test_a_manifest_has_the_run_of_the_data_set():

@@ -29,6 +29,7 @@ from fsbench.episodes.episode import Episode
 from fsbench.episodes.task import EpisodeTask
 from fsbench.metrics.confusion import fb_iou, mean_iou
 from fsbench.protocols.hsnet import hsnet_episodes
+from fsbench.protocols.incontext import OwnEpisodes
 from fsbench.protocols.pools import Pool
 from fsbench.protocols.registry import load_protocol
 from tests.goldens.harness import EXACT, Case, Comparisons, Skipped, absolute, compare, equal
@@ -148,7 +149,7 @@ def _of_annotations(make: Callable[[Path, dict[str, Any]], ViewIndex]) -> Callab
 def _compare_run(case: Case, index: ViewIndex) -> Comparisons:
     """The episodes of a run: names, class, masks, and sums of masks and images at S x S."""
     config, data = case.config, case.data
-    run = index.episode_run(config["fold"], config["shot"], config["seed"])
+    run = OwnEpisodes.find(index).run(config["fold"], config["shot"], config["seed"])
     names = [index.class_names[number - 1] for number in run.class_ids]
     if "class_names" in data:
         yield equal("classes", names, data["class_names"])

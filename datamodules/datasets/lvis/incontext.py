@@ -1,0 +1,20 @@
+"""Lvis under the protocol incontext: the rule that its episodes are drawn by."""
+
+from datamodules.datasets.lvis.index import Lvis
+from datamodules.indexes.view_episodes import ViewEpisodes
+from datamodules.indexes.views import SEPARATOR
+from fsbench.protocols.incontext import EpisodeRun, OwnEpisodes, episodes_by_turns, every_tenth
+
+
+@OwnEpisodes.register(Lvis)
+class LvisEpisodes(ViewEpisodes):
+    """The episodes of the data set."""
+
+    index: Lvis
+
+    def run(self, fold: int, shot: int, seed: int) -> EpisodeRun:
+        index = self.index
+        index.check_fold(fold)
+        keys = every_tenth(index.qualifying(shot), fold, index.folds)
+        images_of = {index.numbers[k]: [f"{name}{SEPARATOR}{k}" for name in index.categories[k]] for k in keys}
+        return self.episode_run([*images_of], None, episodes_by_turns(images_of, shot=shot, seed=seed))

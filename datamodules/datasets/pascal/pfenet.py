@@ -1,0 +1,43 @@
+"""PASCAL-5i under the protocol pfenet: the released image lists, or the order that makes them again."""
+
+from collections.abc import Sequence
+
+from datamodules.datasets.pascal.index import SBD_TRAIN, Pascal
+from datamodules.indexes.mask_folder import read_names
+from datamodules.indexes.official_images import OfficialImageLists
+from datamodules.lists.pfenet import find_image_list
+from fsbench.data.dataset import Part
+from fsbench.errors import DataError
+from fsbench.protocols.pfenet import ImageLists, ReleasedImages
+
+
+@ImageLists.register(Pascal)
+class PascalImages(OfficialImageLists):
+    """Image lists of PASCAL-5i."""
+
+    index: Pascal
+
+    def image_order(self, part: Part) -> Sequence[str]:
+        """Return val in the order of val.txt; trn in that of SBD's training images, then VOC's that SBD lacks."""
+        folder = self.index.root / "ImageSets/Segmentation"
+        sbd, voc = folder / SBD_TRAIN, folder / "train.txt"
+        if part == "val" or not (
+            sbd.is_file() and voc.is_file()
+        ):  # only SBD's own list says which were its training images
+            return self.index.candidates(part)
+        test_images = set(self.index.candidates("val"))
+        names = [name for name in dict.fromkeys(read_names(sbd) + read_names(voc)) if name not in test_images]
+        self.index.require_files(names, "the candidate images")
+        return names
+
+    def released(self, part: Part, fold: int) -> ReleasedImages | None:
+        """Return the released list of PFENet-like programs (hmnet.md §11.1)."""
+        released = find_image_list(self.index.lists, self.index.name, part, fold, lambda image: image.stem)
+        if released is not None:
+            self.index.require_files(released.names, released.path)
+            classes = self.index.train_classes(fold) if part == "trn" else self.index.test_classes(fold)
+            if not {number for _, number in released.members or ()} <= set(classes):
+                raise DataError(
+                    f"{released.path} has classes of another fold than {fold}; fetch the authors' file again"
+                )
+        return released

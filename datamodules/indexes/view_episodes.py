@@ -1,0 +1,29 @@
+"""Tests of data sets of views under the protocol incontext."""
+
+from collections.abc import Iterator
+
+from datamodules.indexes.views import ViewIndex
+from datamodules.lists.official import UNVERIFIED
+from fsbench.episodes.episode import Episode
+from fsbench.protocols.incontext import EpisodeRun, OwnEpisodes
+
+
+class ViewEpisodes(OwnEpisodes):
+    """The episodes of a data set of views."""
+
+    index: ViewIndex
+
+    def episode_run(self, class_ids: list[int], length: int | None, episodes: Iterator[Episode]) -> EpisodeRun:
+        """Return a test whose masks are checked when they are drawn."""
+        origin = UNVERIFIED  # no checksum of these files is published (incontext-protocol §8)
+        return EpisodeRun(class_ids, length, self.checked(episodes), self.index.annotations_sha256, origin)
+
+    def checked(self, episodes: Iterator[Episode]) -> Iterator[Episode]:
+        """Yield `episodes`; DataError for one with a mask of an impossible form, so before anything is predicted."""
+        usable: set[str] = set()
+        for episode in episodes:
+            for name in (episode.query, *episode.supports[0]):
+                if name not in usable:
+                    self.index.check_masks(name)
+                    usable.add(name)
+            yield episode
