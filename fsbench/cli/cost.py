@@ -56,21 +56,21 @@ def _cost(options: argparse.Namespace, extra: list[str]) -> int:
         torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     )
     given = (names, shots, options.weights, device, options.repeats, options.backbone, options.image_size)
+    clock = "GPU" if device.type == "cuda" else "processor"
     if options.parts:
         parts = list(episode_parts(*given, options.dataset))
-        clock = "GPU" if device.type == "cuda" else "processor"
         about = {"device": device_name, "clock": clock, "episodes": plain_parts(parts)}
         _print(options.format, about, part_rows(parts), _parts_note(options, clock, device_name))
     else:
         costs = list(method_costs(*given))
-        about = {"device": device_name, "costs": plain(costs)}
-        _print(options.format, about, cost_rows(costs), _cost_note(device_name))
+        about = {"device": device_name, "clock": clock, "costs": plain(costs)}
+        _print(options.format, about, cost_rows(costs), _cost_note(clock, device_name))
     return 0
 
 
-def _cost_note(device_name: str) -> list[str]:
+def _cost_note(clock: str, device_name: str) -> list[str]:
     return [
-        f"1-way, one query, every image encoded anew, fp32; {device_name}",
+        f"1-way, one query, every image encoded anew, fp32; {clock} seconds; {device_name}",
         "GMAC (papers: FLOPs): 10^9 multiply-accumulates of products and convolutions that the back ends in use do",
     ]
 

@@ -4,7 +4,6 @@ Weights may be random and the images are noise: no measured figure depends on ei
 """
 
 import statistics
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fsbench.config.build import compose_method
 from fsbench.data.batch import EpisodeBatch
+from fsbench.engine.cost.part_clock import PartClock
 from fsbench.engine.machine.meter import Meter, release_memory, resident_mib
 from fsbench.errors import SettingsError
 
@@ -30,7 +30,7 @@ class MethodCost:
         total: frozen and trainable parameters.
         trainable: trainable parameters.
         gmac: 10^9 multiply-accumulates of matrix products and convolutions, which papers call FLOPs.
-        seconds: median time.
+        seconds: median time by `PartClock`: of the processor in all threads, or of the GPU.
         peak_mib: memory that a prediction needs beyond weights and images.
     """
 
@@ -115,21 +115,15 @@ def _measure(call: Callable[[], None], device: torch.device, repeats: int) -> tu
         call()
     seconds = []
     for _ in range(repeats):
-        _wait(device)
-        started = time.perf_counter()
-        call()
-        _wait(device)
-        seconds.append(time.perf_counter() - started)
+        clock = PartClock(device)
+        with clock.part("prediction"):
+            call()
+        seconds.append(clock.seconds()["prediction"])
     release_memory()
     before = torch.cuda.memory_allocated(device) / 2**20 if device.type == "cuda" else resident_mib()
     meter = Meter(device)
     call()
     return counter.get_total_flops() / 2e9, statistics.median(seconds), max(meter.peak_mib - before, 0.0)
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 HEAD = ("method", "backbone", "image", "shots", "parameters", "trainable", "GMAC", "seconds", "peak MiB")

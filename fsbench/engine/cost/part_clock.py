@@ -1,4 +1,4 @@
-"""A clock that credits every second to the part of an episode that is at work."""
+"""The clock of `fsbench cost`, which credits every second to the part of an episode that is at work."""
 
 import time
 from collections.abc import Callable, Iterator
