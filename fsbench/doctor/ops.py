@@ -9,15 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor
 
 from fsbench.doctor.finding import Finding
 from fsbench.errors import describe
 from fsbench.ops import correlation, upsampled_conv
 from fsbench.ops.center_pivot_conv import CenterPivotConv4d
-from fsbench.ops.kept_correlation import EPSILON, keep_correlation, resize_mask, unit
+from fsbench.ops.kept_correlation import keep_correlation, resize_mask, unit
 from fsbench.ops.mask_value_attention import mask_value_attention
 from fsbench.ops.masked_attention import masked_attention
 from fsbench.ops.selective_scan import selective_scan
@@ -76,7 +74,7 @@ def op_cases() -> Iterator[OpCase]:
         yield OpCase(
             f"hyper-correlation{special}",
             correlation.hyper_correlation,
-            _plain_correlation,
+            correlation.reference,
             (draw(2, 3, 5, width, 4), draw(2, 3, 5, width, 4)),
             (torch.float32,),
         )
@@ -123,11 +121,6 @@ def _attend(keep: Tensor, backend: str | None) -> Callable[..., Tensor]:
     return run
 
 
-def _plain_correlation(query: Tensor, support: Tensor) -> Tensor:
-    q, s = (x / (x.norm(dim=2, keepdim=True) + EPSILON) for x in (query, support))
-    return F.relu(torch.einsum("blchw,blcyx->blhwyx", q, s))
-
-
 def _convolve_kept(mask: Tensor) -> Callable[..., Tensor]:
     def run(query: Tensor, support: Tensor, *weights: Tensor) -> Tensor:
         kept = keep_correlation(unit(query), support, mask.to(query))
@@ -142,22 +135,19 @@ def _convolve_plain(mask: Tensor) -> Callable[..., Tensor]:
 
     def run(query: Tensor, support: Tensor, *weights: Tensor) -> Tensor:
         masked = support * resize_mask(mask, (support.shape[-2], support.shape[-1])).to(support)[:, None, None]
-        x = _plain_correlation(query, masked)
-        planes = rearrange(x[..., ::2, ::2], "b c hq wq hs ws -> (b hs ws) c hq wq")
-        over_query = F.conv2d(planes, weights[0], weights[1], padding=1)
-        over_support = F.conv2d(
-            rearrange(x, "b c hq wq hs ws -> (b hq wq) c hs ws"), weights[2], weights[3], stride=2, padding=1
-        )
-        rows, columns = over_support.shape[-2:]
-        first = rearrange(over_query, "(b hs ws) d hq wq -> b d hq wq hs ws", hs=rows, ws=columns)
-        height, width = query.shape[-2:]
-        return first + rearrange(over_support, "(b hq wq) d hs ws -> b d hq wq hs ws", hq=height, wq=width)
+        x = correlation.reference(query, masked)
+        found: Tensor = torch.func.functional_call(_PLAIN_PIVOT, dict(zip(_WEIGHTS, weights, strict=True)), (x,))
+        return found
 
     return run
 
 
+class _PlainPivot(CenterPivotConv4d):
+    forward = CenterPivotConv4d.reference  # type: ignore[assignment]
+
+
 with torch.device("meta"):  # the weights are arguments
-    _PIVOT = CenterPivotConv4d(3, 4, kernel=3, stride=2)
+    _PIVOT, _PLAIN_PIVOT = (kind(3, 4, kernel=3, stride=2) for kind in (CenterPivotConv4d, _PlainPivot))
 _WEIGHTS = ("conv1.weight", "conv1.bias", "conv2.weight", "conv2.bias")
 
 
@@ -190,7 +180,7 @@ def _check(case: OpCase, device: torch.device) -> Finding:
         expected = _answers(case.plain, [argument.double() for argument in rounded], trains)
         for strided in (False, True):
             try:
-                given = [_with_gaps(x.to(device)) if strided else x.to(device) for x in rounded]
+                given = [with_gaps(x.to(device)) if strided else x.to(device) for x in rounded]
                 found = _answers(case.fast, given, trains)
                 repeats &= all(map(torch.equal, found, _answers(case.fast, given, trains)))
             except Exception as error:  # Triton's errors are of no common kind; the other ops shall be tried, too
@@ -227,6 +217,6 @@ _ADVICE = (
 )
 
 
-def _with_gaps(tensor: Tensor) -> Tensor:
-    """Return the same numbers as every second one of a tensor of twice the length."""
+def with_gaps(tensor: Tensor) -> Tensor:
+    """Return a view of the same numbers, every second one of a tensor of twice the length."""
     return torch.stack([tensor, torch.full_like(tensor, torch.nan)], dim=-1)[..., 0]

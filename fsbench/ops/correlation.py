@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from fsbench.ops.kept_correlation import resize_mask, unit
+from fsbench.ops.kept_correlation import EPSILON, resize_mask, unit
 
 
 def hyper_correlation(query: Tensor, support: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -31,6 +31,12 @@ def hyper_correlation(query: Tensor, support: Tensor, mask: Tensor | None = None
     q, s = (unit(rearrange(x, "b l c h w -> b l c (h w)")) for x in (query, support))
     cosines = (q.mT @ s).clamp_(min=0)
     return cosines.unflatten(3, support.shape[-2:]).unflatten(2, query.shape[-2:])
+
+
+def reference(query: Tensor, support: Tensor) -> Tensor:
+    """Return what `hyper_correlation` does without a mask, by the formula."""
+    q, s = (x / (x.norm(dim=2, keepdim=True) + EPSILON) for x in (query, support))
+    return F.relu(torch.einsum("blchw,blcyx->blhwyx", q, s))
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from fsbench.doctor.ops import with_gaps
 from fsbench.ops.selective_scan import selective_scan
 from tests.conftest import needs_triton
 
@@ -30,11 +31,6 @@ def inputs(b=2, d=6, length=37, n=3, groups=2, dtype=torch.float32, scale=1.0, b
         "delta_bias": random(d, to=wide),
         "initial_state": random(b, d, n, to=wide),
     }
-
-
-def with_gaps(tensor):
-    """Return the same numbers as every second one of a tensor of twice the length."""
-    return torch.stack([tensor, torch.full_like(tensor, torch.nan)], dim=-1)[..., 0]
 
 
 def run(x, backend, device="cpu", strided=False):

@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from fsbench.ops.correlation import hyper_correlation, prior_mask
+from fsbench.ops.correlation import hyper_correlation, prior_mask, reference
 
 
 def draw(*shape, seed=0):
@@ -17,6 +17,7 @@ def test_correlation_equals_the_cosine_of_each_pair():
     a, b = q[1, 2, :, 1, 2], s[1, 2, :, 0, 1]
     expected = (a @ b / ((a.norm() + 1e-5) * (b.norm() + 1e-5))).clamp(min=0)
     torch.testing.assert_close(found[1, 2, 1, 2, 0, 1], expected)
+    torch.testing.assert_close(found, reference(q, s))
     assert (found >= 0).all() and (found > 0).any() and (found == 0).any()
 
 

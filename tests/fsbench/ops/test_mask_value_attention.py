@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from fsbench.doctor.ops import with_gaps
 from fsbench.errors import SettingsError
 from fsbench.ops import mask_value_attention as module
 from fsbench.ops.mask_value_attention import mask_value_attention
-from tests.fsbench.ops.scan_inputs import with_gaps
 
 B, C, T, TS, HEADS = 3, 16, 7, 11, 4
 FAST = ("chunked", "fused")

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from fsbench.doctor.ops import with_gaps
 from fsbench.errors import SettingsError
 from fsbench.ops import masked_attention as module
 from fsbench.ops.masked_attention import masked_attention
-from tests.fsbench.ops.scan_inputs import with_gaps
 
 B, C, T, TS, D, TD, HEADS = 4, 6, 7, 11, 16, 5, 8
 FAST = ("packed", "fused")

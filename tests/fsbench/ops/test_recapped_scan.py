@@ -5,11 +5,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from fsbench.doctor.ops import with_gaps
 from fsbench.errors import SettingsError
 from fsbench.ops.selective_scan.interception import intercept
 from fsbench.ops.selective_scan.recapped_scan import long_scan, recapped_scan
 from tests.conftest import DEVICE, needs_triton
-from tests.fsbench.ops.scan_inputs import with_gaps
 
 FAST = ["reference", "torch", pytest.param("triton", marks=needs_triton)]
 
