@@ -3,6 +3,7 @@
 import argparse
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 from fsbench.cli.table import add_table_options, print_table
 from fsbench.config.options import add_bench_options, read_request
@@ -71,13 +72,18 @@ def _requests(options: argparse.Namespace, extra: list[str]) -> tuple[list[Reque
 def _dry_run(requests: Sequence[Request], form: str) -> int:
     """Show the plan of requests; 1 where a run lacks something or is refused."""
     # heavy: other commands spare it
-    from fsbench.grid.dry_run import as_values, dry_run, to_sheet
+    from fsbench.grid.layout import request_sheet
+    from fsbench.grid.plan import Planner
+    from fsbench.grid.spec import request_cells
     from fsbench.tables.formats import SHEETS
 
     if form not in (*SHEETS, "json"):
         raise SettingsError(f"--format is {form}, which --dry-run does not have; expected {', '.join(SHEETS)} or json")
-    found = dry_run(*requests)
     runs = requests[0].runs
-    plan = json.dumps(as_values(found), indent=2) if form == "json" else SHEETS[form]([to_sheet(found, runs)])
-    print_block(plan)
-    return 1 if any(item.state in ("lacks files", "refused") for item in found) else 0
+    planner = Planner(Path(runs), recheck=True, takes_notes=False)
+    planned = [planner.plan(cell) for request in requests for cell in request_cells(request)]
+    if form == "json":
+        print_block(json.dumps([item.as_dict() for item in planned], indent=2))
+    else:
+        print_block(SHEETS[form]([request_sheet(planned, runs)]))
+    return 1 if any(item.obstacle for item in planned) else 0

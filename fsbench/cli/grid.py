@@ -85,15 +85,19 @@ def _run(options: argparse.Namespace, planned: "Sequence[PlannedRun]", executor:
 
 
 def print_failures(failures: "Sequence[Failure]", planned: "Sequence[PlannedRun]") -> bool:
-    """Print the ends of failed runs' logs and why others were refused. Returns whether there were any."""
+    """Print the ends of failed runs' logs and why others cannot be made. Returns whether there were any."""
+    # heavy: other commands spare it
+    from fsbench.grid.run import last_lines
+
     for failure in failures:
-        print_line(f"fsbench: {failure.label} failed (status {failure.status}); the end of {failure.log}:", sys.stderr)
-        for line in failure.lines:
+        label, log = failure.item.cell.label, failure.log
+        print_line(f"fsbench: {label} failed (status {failure.status}); the end of {log}:", sys.stderr)
+        for line in last_lines(log) if log else ():
             print_line(f"    {one_line(line)}", sys.stderr)
-    refused = [item for item in planned if item.refused]
-    for item in refused:
-        print_line(f"fsbench: {item.cell.label} cannot be run: {item.refused}", sys.stderr)
-    return bool(failures or refused)
+    hindered = [item for item in planned if item.obstacle]
+    for item in hindered:
+        print_line(f"fsbench: {item.cell.label} cannot be run: {item.obstacle}", sys.stderr)
+    return bool(failures or hindered)
 
 
 def data_roots(options: argparse.Namespace) -> dict[str, str]:

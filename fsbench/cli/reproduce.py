@@ -85,7 +85,7 @@ def _plan(options: argparse.Namespace) -> int:
         left = sum(item.state not in ("done", "refused") for item in planned.values())
         if left and not failures and before == sum(item.state == "done" for item in planned.values()):
             print_line(f"nothing was run: {left} runs wait for what is named as missing", sys.stderr)
-        failed = print_failures(failures, [item.planned for item in planned.values() if item.planned is not None])
+        failed = print_failures(failures, [item for item in planned.values() if item.refused])
     found = {row: [item.record for run in all_runs[row] if (item := planned[run]).record] for row in chosen}
     records = {row: [record for record in members if record is not None] for row, members in found.items()}
     published = published_scores()

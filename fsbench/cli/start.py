@@ -232,7 +232,7 @@ def _missing_weights() -> "list[Missing]":
     from fsbench.config.needs import missing_weights
     from fsbench.config.request import Request
 
-    return missing_weights(Request(methods=("prototype",), dataset="folder"), trained=False)
+    return missing_weights(Request(methods=("prototype",), dataset="folder"))
 
 
 def _add_method(questions: Questions) -> int:

@@ -12,6 +12,7 @@ from fsbench.config.registry import dataset_package, dataset_source, is_shipped
 from fsbench.config.request import Request, file_settings
 from fsbench.data.source import missing
 from fsbench.errors import DataError
+from fsbench.paths import weights_folder
 from fsbench.weights.state import short_path
 from fsbench.weights.table import checkpoint_sets, weight_files
 
@@ -78,9 +79,9 @@ def missing_data(request: Request) -> list[Missing]:
     return [] if absent is None else [Missing("data", absent.name, str(absent.folder), absent.command)]
 
 
-def missing_weights(request: Request, trained: bool) -> list[Missing]:
-    """Return the backbone's weights where their file is absent; `trained`: a training here makes them."""
-    return [] if trained else _missing_weights(str(setting(file_settings(request), "model.backbone.name")))
+def missing_weights(request: Request) -> list[Missing]:
+    """Return the weights of the request's backbone where their file is absent."""
+    return _missing_weights(str(setting(file_settings(request), "model.backbone.name")))
 
 
 def _missing_weights(name: str) -> list[Missing]:
@@ -107,19 +108,19 @@ def missing_files(request: Request, values: Mapping[str, Any]) -> Iterator[Missi
         yield Missing("weights", str(name), str(weights), "correct the path of --weights")
     checkpoint = setting(values, "run.checkpoint")
     if checkpoint and not Path(str(checkpoint)).is_file():
-        yield Missing("checkpoint", Path(str(checkpoint)).name, str(checkpoint), "correct the path of --ckpt")
+        yield _missing_checkpoint(request.methods[0], Path(str(checkpoint)))
     for folder in request.lists:
         if not Path(folder).expanduser().is_dir():
             yield Missing("lists", request.dataset, folder, "correct the path of --lists, or leave it out")
 
 
-def missing_checkpoint(method: str, path: str) -> list[Missing]:
-    """Return the authors' checkpoint of `method` where there is no file of it; "" is no checkpoint."""
-    if not path or Path(path).is_file():
-        return []
+def _missing_checkpoint(method: str, path: Path) -> Missing:
+    """Return the checkpoint of `method` that is not in the file `path`, which may be one of the authors'."""
+    if not path.is_relative_to(weights_folder()):
+        return Missing("checkpoint", path.name, str(path), "correct the path of --ckpt")
     sets = [name for name, entry in checkpoint_sets().items() if method in entry.methods]
     command = fetch_command(sets[0]) if sets else "get it from the authors' page"
-    return [Missing("checkpoint", Path(path).parent.name, short_path(Path(path)), command)]
+    return Missing("checkpoint", path.parent.name, short_path(path), command)
 
 
 def distinct(missing: Iterable[Missing]) -> list[Missing]:

@@ -1,91 +1,104 @@
-"""Run several experiments for one table: see what is done, and run the rest in processes of their own.
+"""Make the runs of one table: a grid with one worker, whose runs print where the command does."""
 
-A process for each experiment keeps its peak memory honest and its failure its own.
-"""
-
-import signal
-import subprocess
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
-from fsbench.config.build import parse
 from fsbench.config.request import DEFAULT_PROTOCOL, NOTHING_NAMED, Request
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.machine.check import check_machine
-from fsbench.engine.machine.run_process import start_run
-from fsbench.engine.machine.watchdog import describe_exit, sigterm_exits
+from fsbench.engine.machine.watchdog import describe_exit
 from fsbench.errors import GOES_ON, SettingsError
 from fsbench.files import make_folder
-from fsbench.records.record import Record, read_record
+from fsbench.grid.executors import LocalProcesses
+from fsbench.grid.plan import PlannedRun, Planner, finished_record
+from fsbench.grid.run import run_missing
+from fsbench.grid.spec import request_cells
+from fsbench.records.record import Record
 from fsbench.terminal import print_progress
 
 
-@dataclass(frozen=True)
-class _Job:
-    """One experiment of a request: its arguments for `fsbench run`, number of processes, folder, whether its record
-    exists, and whether its errors are shown with their tracebacks."""
-
-    label: str
-    arguments: list[str]
-    processes: int
-    folder: Path
-    is_done: bool
-    debug: bool
-
-
 def bench(*requests: Request) -> tuple[list[Record], list[str]]:
-    """Run the experiments of requests that have no record yet, one after the other.
+    """Make the runs of requests that have no record yet, one after the other.
 
-    Every experiment is checked before the first one starts.
+    Every run is checked before the first one starts. Each is a process of its own, which keeps its peak memory honest
+    and its failure its own.
 
     Args:
-        requests: one for each protocol, where several are asked for.
+        requests: one for each protocol, where several are asked for; of one folder of runs.
 
     Returns:
-        The records of all experiments that are done, and a message about each that failed.
+        The records of all runs that are done, and a message about each that failed.
 
     Raises:
-        FsbenchError: the settings of an experiment do not fit.
+        FsbenchError: the settings of a run do not fit.
         KeyboardInterrupt: the process was interrupted.
     """
     if not all(request.methods and request.folds for request in requests):
         raise SettingsError(NOTHING_NAMED)
-    for request in requests:
-        make_folder(Path(request.runs))
-    records, failures = [], []
-    jobs = [job for request in requests for job in _jobs(request, names_protocol=len(requests) > 1)]
+    runs = make_folder(Path(requests[0].runs))
+    planned = plan_requests(requests)
     if protocols := describe_protocols(*requests):
         print_progress(protocols)
-    for number, job in enumerate(jobs, 1):
-        label = f"[{number}/{len(jobs)}] {job.label}"
-        print_progress(f"{label}: {'found' if job.is_done else 'runs in'} {job.folder}")
-        status = 0 if job.is_done else _run_in_process(job)
-        record = read_record(job.folder)
-        if status or record is None:
-            hint = f"; {GOES_ON}" if status < 0 else ""
-            failures.append(f"{label} failed ({describe_exit(status)}){hint}; its log is {job.folder / 'run.log'}")
-        else:
+    display = _NumberedLines(planned, names_protocol=len(requests) > 1)
+    failed = {id(failure.item): failure for failure in run_missing(planned, runs, LocalProcesses(1), display, True)}
+    records, failures = [], []
+    for item in planned:
+        if failure := failed.get(id(item)):
+            hint = f"; {GOES_ON}" if failure.status < 0 else ""
+            status, log = describe_exit(failure.status), f"{item.folder}/run.log"
+            failures.append(f"{display.label(item)} failed ({status}){hint}; its log is {log}")
+        elif item.folder is not None and (record := finished_record(item.folder)):
             records.append(record)
     return records, failures
 
 
-def _jobs(request: Request, names_protocol: bool = False) -> list[_Job]:
-    """Check every combination of method and fold and look its record up, without building its frozen network.
+def plan_requests(requests: Sequence[Request]) -> list[PlannedRun]:
+    """Look up and check every run of requests on this machine, without building its frozen network.
 
-    Args:
-        request: the combinations.
-        names_protocol: the jobs' labels name the request's protocol.
+    Raises FsbenchError for the first that cannot be made.
     """
-    jobs = []
-    for method in dict.fromkeys(request.methods):
-        for fold in dict.fromkeys(request.folds):
-            arguments = request.arguments(method, fold)
-            experiment = Experiment(parse(arguments))
-            check_machine(experiment.trainer_settings)
-            label = f"{method} on {request.dataset}, fold {fold}" + f", {request.protocol}" * names_protocol
-            folder, is_done = experiment.folder, experiment.is_done
-            jobs.append(_Job(label, arguments, experiment.processes, folder, is_done, request.debug))
-    return jobs
+
+    def check(experiment: Experiment) -> None:
+        check_machine(experiment.trainer_settings)
+
+    planner = Planner(Path(requests[0].runs), recheck=True, takes_notes=False)
+    planned = []
+    for cell in (cell for request in requests for cell in request_cells(request)):
+        item = planner.look_up(cell, check)
+        if item.obstacle:
+            raise item.error or SettingsError(item.obstacle)
+        planned.append(item)
+    return planned
+
+
+class _NumberedLines:
+    """A numbered line for each run of a plan, before it starts."""
+
+    def __init__(self, planned: Sequence[PlannedRun], names_protocol: bool):
+        self.planned = planned
+        self.names_protocol = names_protocol
+
+    def label(self, item: PlannedRun) -> str:
+        number = next(number for number, other in enumerate(self.planned, 1) if other is item)
+        request = item.cell.request
+        protocol = f", {request.protocol}" * self.names_protocol
+        words = f"{request.methods[0]} on {request.dataset}, fold {item.cell.fold}{protocol}"
+        return f"[{number}/{len(self.planned)}] {words}"
+
+    def skip(self, item: PlannedRun) -> None:
+        print_progress(f"{self.label(item)}: found {item.folder}")
+
+    def begin(self, item: PlannedRun) -> None:
+        print_progress(f"{self.label(item)}: runs in {item.folder}")
+
+    def update(self) -> None:
+        pass
+
+    def end(self, item: PlannedRun, failed: bool) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
 
 def describe_protocols(request: Request, *others: Request) -> str:
@@ -106,25 +119,3 @@ def describe_protocols(request: Request, *others: Request) -> str:
     taken = "; ".join(f"{protocol} for {', '.join(names)}" for protocol, names in methods.items())
     apart = "a table compares within one protocol; " if len(methods) > 1 else ""
     return f"protocol, by default: {taken} ({apart}PROTOCOL=<name> sets one for all)"
-
-
-def _run_in_process(job: _Job) -> int:
-    """Run `fsbench run` in a process of its own, wait for it, and return its exit status.
-
-    The process ends when this one is interrupted or killed. Its progress goes to the standard error, since the table
-    alone is output.
-    """
-    child = start_run([*(["--debug"] if job.debug else []), "run", *job.arguments])
-    with sigterm_exits():
-        try:
-            return child.wait()
-        except SystemExit:
-            child.terminate()
-            raise
-        except KeyboardInterrupt:
-            try:
-                child.wait(timeout=3)  # Ctrl-C in a terminal reached it as well
-            except subprocess.TimeoutExpired:
-                child.send_signal(signal.SIGINT)
-                child.wait()
-            raise

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from fsbench.config.compose import setting
+from fsbench.config.compose import setting, split_arguments
 from fsbench.config.request import file_settings
 from fsbench.errors import RecordError, user_message
 from fsbench.grid.spec import GridCell
@@ -105,10 +105,8 @@ def _episodes(cell: GridCell, header: Mapping[str, Any]) -> int:
 
     `header` is the manifest's of a similar run.
     """
-    names = ("--data.episodes=", "--data.init_args.episodes=")
-    given = [
-        value for name, sign, value in (text.partition("=") for text in cell.request.extra) if name + sign in names
-    ]
+    names = ("data.episodes", "data.init_args.episodes")
+    given = [value for key, value in split_arguments(cell.request.extra) if key in names and value is not None]
     if given and given[-1].isdecimal():
         return int(given[-1])
     if cell.request.fast:

@@ -21,11 +21,19 @@ from fsbench.errors import SettingsError
 
 @dataclass(frozen=True)
 class Job:
-    """A call of `fsbench run` with `arguments`, whose output goes to `log`; `tasks` is its number of ranks."""
+    """A call of `fsbench run`.
+
+    Attributes:
+        arguments: of `fsbench run`.
+        log: where its output goes; None for this process's standard error, where Ctrl-C reaches the job as well.
+        tasks: its number of ranks.
+        debug: whether its errors are shown with their tracebacks.
+    """
 
     arguments: tuple[str, ...]
-    log: Path
+    log: Path | None
     tasks: int = 1
+    debug: bool = False
 
 
 class Running(Protocol):
@@ -60,7 +68,11 @@ class LocalProcesses:
         self.at_once = at_once
 
     def start(self, jobs: Sequence[Job]) -> list[Running]:
-        return [_Process(start_run(["run", *job.arguments], job.log)) for job in jobs]
+        return [self._start(job) for job in jobs]
+
+    def _start(self, job: Job) -> "_Process":
+        process = start_run([*["--debug"] * job.debug, "run", *job.arguments], job.log)
+        return _ForegroundProcess(process) if job.log is None else _Process(process)
 
 
 class _Process:
@@ -80,6 +92,17 @@ class _Process:
             except subprocess.TimeoutExpired:
                 os.killpg(self.process.pid, signal.SIGKILL)
                 self.process.wait()
+
+
+class _ForegroundProcess(_Process):
+    """A job in the session of this process."""
+
+    def stop(self) -> None:
+        try:
+            self.process.wait(timeout=3)  # Ctrl-C in a terminal reached it as well
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGINT)
+            self.process.wait()
 
 
 TIMEOUT_MIN = 24 * 60
@@ -134,6 +157,7 @@ class Submitit:
                 started = [self.executor.submit(run_cell, job.arguments, job.log) for job in jobs]
         except (RuntimeError, OSError) as error:  # submitit's are RuntimeErrors
             for job in jobs:
+                assert job.log is not None
                 with job.log.open("a") as out:
                     out.write(f"{self.cluster} refused the job: {' '.join(str(error).split())}\n")
             return [_RefusedJob() for _ in jobs]

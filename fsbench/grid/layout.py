@@ -1,10 +1,10 @@
-"""Lay out a grid as a sheet or JSON: the cells to do with their cost, and the scores of the variants."""
+"""Lay out plans as sheets or JSON: of a request all its runs; of a grid what is to do, and the scores of variants."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
 
-from fsbench.grid.plan import PlannedRun
+from fsbench.config.needs import distinct
+from fsbench.grid.plan import PlannedRun, State
 from fsbench.grid.spec import GridCell
 from fsbench.grid.summary import Summary
 from fsbench.metrics.scores import METRICS
@@ -20,14 +20,39 @@ NOTES = (
 def to_sheet(planned: Sequence[PlannedRun], results: Sequence[Summary], remarks: Sequence[str] = ()) -> Sheet:
     """Return the sheet of a grid: a line for each cell that is not done, one for each variant, and `remarks`."""
     states = [item.state for item in planned]
-    counted = ", ".join(f"{states.count(state)} {state}" for state in ("done", "begun", "missing", "refused"))
+    named: tuple[State, ...] = ("done", "begun", "missing", "lacks files", "refused")
+    shown = [state for state in named if state != "lacks files" or state in states]
+    counted = ", ".join(f"{states.count(state)} {state}" for state in shown)
     options = ["options"] * (len({item.cell.options for item in planned}) > 1)
     parts = [("to do", _cells(planned, [*TASK, *options])), ("scores", _scores(results, [*TASK, *options]))]
     return Sheet(
         f"{len(planned)} cells: {counted}; left to do: {time_left(planned)}",
         [(caption, grid) for caption, grid in parts if len(grid) > 1],
-        [*NOTES, *remarks],
+        [*missing_lines(planned), *NOTES, *remarks],
     )
+
+
+def request_sheet(planned: Sequence[PlannedRun], runs: str) -> Sheet:
+    """Return the sheet of a request's plan: a line for each run, what is missing, and where results will be."""
+    states = [item.state for item in planned]
+    counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    several = len({item.cell.request.protocol for item in planned}) > 1
+    protocol = ["protocol"] if several else []
+    grid: Grid = [["method", "dataset", *protocol, "fold", "state", "time", "memory", "known from"]]
+    folders = []
+    for number, item in enumerate(planned, 1):
+        cell = item.cell
+        known = ["–", "–", "–"] if item.state == "done" else _cost(item)
+        own = [str(cell.request.protocol)] if several else []
+        grid.append([cell.method, cell.request.dataset, *own, str(cell.fold), item.state, *known])
+        if item.folder is not None:
+            folders.append(f"[{number}] {'is' if item.state == 'done' else 'writes to'} {item.folder}")
+    if any(item.lacks for item in planned):
+        folders.append(f"what lacks files writes to {runs}/, to folders whose names follow from these files")
+    refused = list(dict.fromkeys(f"refused: {item.refused}" for item in planned if item.refused))
+    runs_counted = f"{len(planned)} run{'s' * (len(planned) != 1)}: {counted}"
+    title = f"{runs_counted}; left to do: {time_left(planned)}; nothing was run"
+    return Sheet(title, [("", grid)], [*missing_lines(planned), *refused, *folders, NOTES[0]])
 
 
 def _cells(planned: Sequence[PlannedRun], task: Sequence[str]) -> Grid:
@@ -35,13 +60,23 @@ def _cells(planned: Sequence[PlannedRun], task: Sequence[str]) -> Grid:
     for item in planned:
         if item.state == "done":
             continue
-        cell, cost = item.cell, item.cost
-        known = ["?", "?", item.refused or "no run like it"]
-        if cost is not None:
-            known = [duration(cost.seconds), f"{cost.peak_mib:,.0f} MiB", cost.source]
+        cell = item.cell
+        known = ["?", "?", item.refused] if item.refused else _cost(item)
         seed = "–" if cell.request.seed is None else str(cell.request.seed)
         grid.append([cell.method, cell.request.dataset, str(cell.fold), *_task(cell, task), seed, item.state, *known])
     return grid
+
+
+def _cost(item: PlannedRun) -> list[str]:
+    """Return a run's estimated time and memory, and what they are known from."""
+    if item.cost is None:
+        return ["?", "?", "no run like it"]
+    return [duration(item.cost.seconds), f"{item.cost.peak_mib:,.0f} MiB", item.cost.source]
+
+
+def missing_lines(planned: Iterable[PlannedRun]) -> list[str]:
+    """Return a line for each thing that runs lack, with the command that brings it."""
+    return [f"missing: {thing}" for thing in distinct(thing for item in planned for thing in item.lacks)]
 
 
 TASK = ("way", "shot", "setting", "protocol")
@@ -74,9 +109,14 @@ def _score(item: Summary) -> str:
     return f"{item.value:.{n}f}{deviation}"
 
 
+def unfinished(planned: Iterable[PlannedRun]) -> list[PlannedRun]:
+    """Return the runs that are still to be made, now or when what they lack is there."""
+    return [item for item in planned if item.state not in ("done", "refused")]
+
+
 def time_left(planned: Sequence[PlannedRun]) -> str:
     """Return the estimated time of what is not done, and the number of cells that nothing is known of."""
-    left = [item for item in planned if item.state in ("missing", "begun")]
+    left = unfinished(planned)
     unknown = sum(item.cost is None for item in left)
     known = duration(sum(item.cost.seconds for item in left if item.cost is not None))
     return f"{known}{f' and {unknown} cells of unknown cost' if unknown else ''}"
@@ -92,11 +132,6 @@ def duration(seconds: float) -> str:
 
 def as_json(planned: Sequence[PlannedRun], results: Sequence[Summary], remarks: Sequence[str]) -> str:
     """Return as JSON all cells, the scores of every variant with those of each seed, and `remarks`."""
-    cells = [
-        item.cell.as_dict()
-        | {"state": item.state, "folder": item.folder and str(item.folder), "refused": item.refused}
-        | {"cost": item.cost and asdict(item.cost)}
-        for item in planned
-    ]
+    cells = [item.as_dict() for item in planned]
     scores = [vars(item) | {"variant": item.variant.as_dict()} for item in results]
     return json.dumps({"cells": cells, "scores": scores, "notes": list(remarks)}, indent=2) + "\n"

@@ -1,109 +1,190 @@
-"""Look up which runs of a grid are done, begun, missing or refused.
+"""The plan of a request, a grid or a paper: which runs are done, begun or missing, and what the others lack.
 
-Where a cell's record is follows from its identity, for which the data set is read and the model built. That is done
-once for each cell and noted in `<runs>/.grid/cells`, under a hash of everything that was asked for.
+Where a run's record is follows from its identity, for which the data set is read and the model built. That is done once
+for each cell of a grid and noted in `<runs>/.grid/cells`, under a hash of everything that was asked for.
 """
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from fsbench.config.compose import compose
+from fsbench.config.needs import Missing, missing_files
 from fsbench.errors import FsbenchError, user_message
 from fsbench.files import read_json, write_text
 from fsbench.grid.estimate import CostEstimate, Estimates
 from fsbench.grid.spec import GridCell
 from fsbench.records.record import Record, find_records, read_record
+from fsbench.records.run_directory import is_finished
+
+if TYPE_CHECKING:
+    from fsbench.engine.experiment import Experiment
+
+State = Literal["done", "repeated", "begun", "missing", "waits", "lacks files", "refused"]
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A cell of a grid and its run.
+    """A run that was asked for, and what is known of it.
 
     Attributes:
-        cell: the cell.
-        folder: where its record is or will be; None where it cannot be run.
+        cell: what was asked for.
+        folder: where its record is or will be; None where that does not follow yet.
         record: its record, if it is done.
-        refused: why it cannot be run; empty if it can.
-        cost: its estimated cost; None when unknown.
+        error: why it cannot be made.
+        lacks: files that it needs and that are absent.
+        waits: whether it starts from the checkpoint of a training that is not done.
+        cost: its estimated cost; None when unknown, or when it is done.
     """
 
     cell: GridCell
     folder: Path | None
     record: Record | None = None
-    refused: str = ""
+    error: FsbenchError | None = None
+    lacks: tuple[Missing, ...] = ()
+    waits: bool = False
     cost: CostEstimate | None = None
 
     @property
-    def state(self) -> str:
-        if self.refused:
+    def state(self) -> State:
+        if self.error is not None:
             return "refused"
         if self.record is not None:
-            return "done"
+            return "repeated" if self.cell.request.force else "done"
+        if self.lacks or self.waits:
+            return "lacks files" if self.lacks else "waits"
         begun = self.folder is not None and (self.folder / "identity.json").is_file()
         return "begun" if begun else "missing"
 
+    @property
+    def is_ready(self) -> bool:
+        """True if the run can be made now, and is to be."""
+        return self.state in ("missing", "begun", "repeated")
 
-def plan(
-    cells: Sequence[GridCell],
-    runs: Path,
-    recheck: bool = False,
-    progress: Callable[..., Any] = iter,
-    takes_notes: bool = True,
-    known: Sequence[Record] | None = None,
-) -> list[PlannedRun]:
-    """Look every cell up; one whose record is damaged is refused.
+    @property
+    def refused(self) -> str:
+        """Why the run cannot be made, in a line; empty if it can."""
+        return "" if self.error is None else user_message(self.error).splitlines()[0]
+
+    @property
+    def obstacle(self) -> str:
+        """Why the run cannot be made, or what it lacks, in a line; empty if it can be made."""
+        return self.refused or "; ".join(str(thing) for thing in self.lacks)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what was asked for and what is known as plain values."""
+        return self.cell.as_dict() | {
+            "state": self.state,
+            "folder": None if self.folder is None else str(self.folder),
+            "refused": self.refused,
+            "missing": [str(thing) for thing in self.lacks],
+            "cost": None if self.cost is None else vars(self.cost),
+        }
+
+
+class Planner:
+    """Looks runs up in one folder of runs, whose records are read at most once.
 
     Args:
-        cells: the grid's cells.
-        runs: folder of all runs.
+        runs: the folder of all runs.
         recheck: whether to look identities up again instead of trusting earlier notes.
-        progress: wraps the loop over the cells.
-        takes_notes: whether to note identities for the next time.
-        known: the records in the folder, where they were read already.
+        takes_notes: whether to note identities for the next time. Without, nothing is written, but a data set that is
+            drawn is drawn where it is not there yet.
     """
-    if known is None:
-        known = find_records(runs, []) if runs.is_dir() else []
-    by_name = {record.path.name: record for record in known}
-    estimates = Estimates(known)
-    planned = []
-    for cell in progress(cells):
+
+    def __init__(self, runs: Path, recheck: bool = False, takes_notes: bool = True):
+        self.runs = runs
+        self.recheck = recheck
+        self.takes_notes = takes_notes
+
+    @cached_property
+    def estimates(self) -> Estimates:
+        """Estimates from the records in the folder."""
+        return Estimates(find_records(self.runs, []) if self.runs.is_dir() else [])
+
+    def plan(self, cell: GridCell) -> PlannedRun:
+        """Look up a run and estimate its cost; one that cannot be built, or whose record is damaged, is refused."""
+        item = self.look_up(cell)
+        return item if item.state in ("done", "refused") else replace(item, cost=self.estimates.estimate(cell))
+
+    def look_up(self, cell: GridCell, check: "Callable[[Experiment], None] | None" = None) -> PlannedRun:
+        """Look up a run without its cost. What it lacks is looked up where it has no record.
+
+        Args:
+            cell: the run.
+            check: called with its experiment where that is built; may raise FsbenchError.
+        """
         try:
-            folder = run_folder(cell, runs, recheck, takes_notes)
-            record = (by_name.get(folder.name) if folder.parent == runs else None) or read_record(folder)
+            folder = None if self.recheck else _noted_folder(cell, self.runs)
+            record = None if folder is None else finished_record(folder)
+            lacks = () if record is not None else tuple(missing_files(cell.request, _settings(cell)))
+            if lacks:
+                return PlannedRun(cell, folder, lacks=lacks)
+            if folder is None:
+                folder = run_folder(cell, self.runs, self.takes_notes, check)
+                record = finished_record(folder)
         except FsbenchError as error:
-            planned.append(PlannedRun(cell, None, refused=user_message(error).splitlines()[0]))
-            continue
-        planned.append(PlannedRun(cell, folder, record, cost=None if record else estimates.estimate(cell)))
-    return planned
+            return PlannedRun(cell, None, error=error)
+        return PlannedRun(cell, folder, record)
 
 
-def run_folder(cell: GridCell, runs: Path, recheck: bool = False, takes_notes: bool = True) -> Path:
-    """Return the folder of the cell's record; `recheck` trusts no earlier note, `takes_notes` leaves one.
+def plan(
+    cells: Sequence[GridCell], runs: Path, recheck: bool = False, progress: Callable[..., Any] = iter
+) -> list[PlannedRun]:
+    """Look every cell of a grid up.
+
+    Args:
+        cells: the cells.
+        runs, recheck: see `Planner`.
+        progress: wraps the loop over the cells.
+    """
+    planner = Planner(runs, recheck)
+    return [planner.plan(cell) for cell in progress(cells)]
+
+
+def finished_record(folder: Path) -> Record | None:
+    """Return the record in `folder`; None where its run is not finished. Raises RecordError where it is damaged."""
+    return read_record(folder) if is_finished(folder) else None
+
+
+def run_folder(
+    cell: GridCell, runs: Path, takes_notes: bool = True, check: "Callable[[Experiment], None] | None" = None
+) -> Path:
+    """Return the folder of the cell's record as its identity says now, and note it; see `Planner`.
 
     Raises FsbenchError when the cell cannot be built.
     """
-    note = runs / ".grid" / "cells" / f"{cell.fingerprint(runs)}.json"
-    name = None if recheck else _noted(note)
-    if name is not None:
-        return runs / name
-    # heavy: only where it is called
+    # with torch, which a grid whose cells are all known does not need
     from fsbench.config.build import parse
-    from fsbench.engine.experiment import Experiment  # with torch, which a grid whose cells are all known does not need
+    from fsbench.engine.experiment import Experiment
 
-    folder = Experiment(parse(cell.arguments(runs))).folder
-    if not takes_notes:
-        return folder
-    note.parent.mkdir(parents=True, exist_ok=True)
-    write_text(note, json.dumps({"folder": folder.name, "cell": cell.label}) + "\n")
+    experiment = Experiment(parse(cell.arguments(runs)))
+    if check is not None:
+        check(experiment)
+    folder = experiment.folder
+    if takes_notes:
+        note = _note(cell, runs)
+        note.parent.mkdir(parents=True, exist_ok=True)
+        write_text(note, json.dumps({"folder": folder.name, "cell": cell.label}) + "\n")
     return folder
 
 
-def _noted(note: Path) -> str | None:
-    """Return the folder's name, or None where there is no note or a damaged one."""
+def _settings(cell: GridCell) -> dict[str, Any]:
+    """Return the settings of a cell's run, as far as files and arguments state them."""
+    return compose(cell.request.arguments(cell.request.methods[0], cell.fold)).values
+
+
+def _note(cell: GridCell, runs: Path) -> Path:
+    return runs / ".grid" / "cells" / f"{cell.fingerprint(runs)}.json"
+
+
+def _noted_folder(cell: GridCell, runs: Path) -> Path | None:
+    """Return the folder that is noted for a cell, or None where there is no note or a damaged one."""
     try:
-        name = read_json(note, "record")["folder"]
+        name = read_json(_note(cell, runs), "record")["folder"]
     except (OSError, ValueError, TypeError, KeyError):
         return None
-    return name if isinstance(name, str) and name else None
+    return runs / name if isinstance(name, str) and name else None

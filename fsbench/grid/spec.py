@@ -94,6 +94,17 @@ class GridCell:
         return hashlib.sha256(json.dumps([__version__, configs, given, states]).encode()).hexdigest()[:20]
 
 
+def request_cells(request: Request) -> list[GridCell]:
+    """Return a cell for each method and fold of a request, each once.
+
+    Raises SettingsError where one checkpoint would stand for several folds.
+    """
+    if request.checkpoint is not None and request.methods and request.folds:
+        request.arguments(request.methods[0], request.folds[0])
+    pairs = [(method, fold) for method in dict.fromkeys(request.methods) for fold in dict.fromkeys(request.folds)]
+    return [GridCell(replace(request, methods=(method,), folds=(fold,))) for method, fold in pairs]
+
+
 FILES = ("--run.checkpoint=", "--data.manifest=", "--model.backbone.weights=")
 """Options whose value is a file: a cell is another one when the file changes."""
 

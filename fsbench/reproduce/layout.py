@@ -4,14 +4,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from fsbench.config.compose import setting
-from fsbench.config.needs import distinct
 from fsbench.config.request import file_settings
-from fsbench.grid.layout import duration
+from fsbench.grid.layout import duration, missing_lines, unfinished
+from fsbench.grid.plan import PlannedRun
 from fsbench.papers.files import Paper, PaperRow
 from fsbench.papers.layout import RESULT_NOTES, NumberedNotes, results_grid
 from fsbench.papers.results import RowResult
 from fsbench.reproduce.cells import PaperRun, RowRuns
-from fsbench.reproduce.plan import PlannedPaperRun
 from fsbench.tables.layout import Grid, Sheet
 from fsbench.tables.published.scores import PublishedScore
 
@@ -41,7 +40,7 @@ class PaperPlan:
     name: str
     paper: Paper
     runs: RowRuns
-    planned: dict[PaperRun, PlannedPaperRun]
+    planned: dict[PaperRun, PlannedRun]
     not_run: dict[PaperRow, str]
     remarks: dict[PaperRow, list[str]]
     results: Sequence[RowResult]
@@ -68,10 +67,7 @@ def as_values(plan: PaperPlan) -> dict[str, object]:
         "paper": plan.name,
         "title": plan.paper.title,
         "runs": [
-            item.run.cell().as_dict()
-            | {"state": item.state, "refused": item.refused, "missing": [str(thing) for thing in item.missing]}
-            | {"folder": str(item.planned.folder) if item.planned and item.planned.folder else None}
-            | {"seconds": None if item.cost is None else item.cost.seconds}
+            item.as_dict() | {"seconds": None if item.cost is None else item.cost.seconds}
             for item in plan.planned.values()
         ],
         "rows": [
@@ -113,8 +109,8 @@ def _tables(plan: PaperPlan) -> Grid:
         rows = [row for row in plan.runs if row.table == number]
         items = _items(plan, rows)
         states = [item.state for item in items]
-        counts = [states.count("done"), sum(state in ("missing", "begun") for state in states)]
-        counts.append(sum(bool(item.missing) for item in items))
+        counts = [states.count("done"), sum(item.is_ready for item in items)]
+        counts.append(sum(bool(item.lacks) for item in items))
         grid.append([number, table.caption, str(len(rows)), str(len(items)), *map(str, counts), _time_left(items)])
     return grid
 
@@ -138,14 +134,14 @@ def _rows(plan: PaperPlan, notes: NumberedNotes) -> Grid:
     return grid
 
 
-def _items(plan: PaperPlan, rows: Iterable[PaperRow]) -> list[PlannedPaperRun]:
+def _items(plan: PaperPlan, rows: Iterable[PaperRow]) -> list[PlannedRun]:
     """Return the runs of the rows, each once."""
     return [plan.planned[run] for run in dict.fromkeys(run for row in rows for run in plan.runs[row])]
 
 
 def _missing_lines(plan: PaperPlan) -> list[str]:
     items = plan.planned.values()
-    lines = [f"missing: {thing}" for thing in distinct(thing for item in items for thing in item.missing)]
+    lines = missing_lines(items)
     waiting = sum(item.state == "waits" for item in items)
     return lines + [f"{waiting} runs test a checkpoint of a training that is not done yet"] * bool(waiting)
 
@@ -167,15 +163,15 @@ def _where(rows: Sequence[PaperRow]) -> str:
     return f"{len(rows)} row{'s' * (len(rows) > 1)} of table{'s' * (len(tables) > 1)} {', '.join(tables)}"
 
 
-def _counted(items: Sequence[PlannedPaperRun]) -> str:
+def _counted(items: Sequence[PlannedRun]) -> str:
     states = [item.state for item in items]
     counted = ", ".join(f"{states.count(state)} {words}" for state, words in STATES.items() if state in states)
     return f"{len(items)} runs: {counted or 'none'}; left to do: {_time_left(items)}"
 
 
-def _time_left(items: Sequence[PlannedPaperRun]) -> str:
+def _time_left(items: Sequence[PlannedRun]) -> str:
     """Return the estimated time of what is not done; "?" where nothing is known of any run."""
-    left = [item for item in items if item.state not in ("done", "refused")]
+    left = unfinished(items)
     known = [item.cost.seconds for item in left if item.cost is not None]
     if not left:
         return "–"

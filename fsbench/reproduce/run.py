@@ -4,20 +4,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fsbench.grid.executors import Executor
+from fsbench.grid.plan import PlannedRun
 from fsbench.grid.run import Failure, run_missing
 from fsbench.reproduce.cells import PaperRun
-from fsbench.reproduce.plan import PlannedPaperRun, plan_runs
+from fsbench.reproduce.plan import plan_runs
 
 
 def run_paper(
-    ordered: Sequence[PaperRun], runs: Path, executor: Executor, screen: bool | None = None
-) -> tuple[dict[PaperRun, PlannedPaperRun], list[Failure]]:
+    ordered: Sequence[PaperRun], runs: Path, executor: Executor
+) -> tuple[dict[PaperRun, PlannedRun], list[Failure]]:
     """Run everything that is missing and lacks nothing, until nothing more can be run.
 
     Args:
         ordered: the runs, see `fsbench.reproduce.cells.with_preparations`.
         runs: folder of all runs.
-        executor, screen: see `fsbench.grid.run.run_missing`.
+        executor: see `fsbench.grid.run.run_missing`.
 
     Returns:
         The runs as they are afterwards, and the failures. A run that failed is not tried twice.
@@ -26,9 +27,8 @@ def run_paper(
     tried: set[PaperRun] = set()
     while True:
         planned = plan_runs(ordered, runs)
-        ready = [run for run, item in planned.items() if item.state in ("missing", "begun") and run not in tried]
+        ready = [run for run, item in planned.items() if item.is_ready and run not in tried]
         if not ready:
             return planned, failures
         tried |= set(ready)
-        items = [item for run in ready if (item := planned[run].planned) is not None]
-        failures += run_missing(items, runs, executor, screen)
+        failures += run_missing([planned[run] for run in ready], runs, executor)

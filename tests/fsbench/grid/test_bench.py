@@ -66,17 +66,35 @@ def test_the_line_names_what_was_taken_and_nothing_where_it_was_asked_for():
 
 
 def test_bench_prints_it_before_the_first_run(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(benches, "_jobs", lambda request, names_protocol: [])
+    monkeypatch.setattr(benches, "plan_requests", lambda requests: [])
     bench(Request(["dcama"], "pascal", runs=str(tmp_path)))
     assert capsys.readouterr().err == line("dcama") + "\n"
     bench(Request(["dcama"], "demo", runs=str(tmp_path)))
     assert capsys.readouterr().err == ""
 
 
+class Fails:
+    """An executor of one job at a time, which ends with status 1."""
+
+    at_once = 1
+
+    def __init__(self, started):
+        self.started = started
+
+    def start(self, jobs):
+        assert len(jobs) == 1
+        self.started += jobs
+        return [self]
+
+    def poll(self):
+        return 1
+
+
 def test_runs_of_several_protocols_are_counted_together(blocks_folder, tmp_path, capsys, monkeypatch):
     """Each is checked before the first one starts, and named with its protocol."""
     started = []
-    monkeypatch.setattr(benches, "_run_in_process", lambda job: started.append(job.label) or 1)
+    monkeypatch.setattr("fsbench.grid.run.POLL_SECONDS", 0)
+    monkeypatch.setattr(benches, "LocalProcesses", lambda at_once: Fails(started))
     data = ["--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}"]
 
     def request(name: str, *folds: int) -> Request:
@@ -85,7 +103,7 @@ def test_runs_of_several_protocols_are_counted_together(blocks_folder, tmp_path,
     asked = [request("incontext", 0, 1), request("hsnet", 0, 1)]
     records, failures = bench(*asked)
     labels = [f"prototype on demo, fold {fold}, {name}" for name in ("incontext", "hsnet") for fold in (0, 1)]
-    assert started == labels and not records
+    assert [job.log for job in started] == [None] * 4 and not records
     announced = [line.partition(": runs in ")[0] for line in capsys.readouterr().err.splitlines() if "runs in" in line]
     assert announced == [f"[{number}/4] {label}" for number, label in enumerate(labels, 1)]
     assert [line.partition(" failed")[0] for line in failures] == announced

@@ -1,6 +1,7 @@
 """Plans of grids: what is done of the cells, noted so that it is known without a model."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -8,8 +9,10 @@ import pytest
 
 from datamodules.datasets.demo.dataset import generate
 from fsbench.cli.main import main
-from fsbench.grid.plan import plan
+from fsbench.grid.layout import to_sheet
+from fsbench.grid.plan import plan, run_folder
 from fsbench.grid.spec import read_grid
+from fsbench.records.run_directory import staging_folder
 
 
 def test_damaged_notes_count_as_none(make, write, demo_folder):
@@ -57,8 +60,27 @@ def test_what_is_noted_needs_no_model(make, write, tmp_path, capsys):
     ]  # fmt: skip
 
 
-def test_cells_that_cannot_be_built_are_refused_by_themselves(write, tmp_path):
-    planned = plan(
-        read_grid([write(folds=[9], datasets=["folder"], data_roots={"folder": str(tmp_path / "no")})]), tmp_path
-    )
-    assert planned[0].state == "refused" and "no" in planned[0].refused and planned[0].folder is None
+def test_cells_that_cannot_be_built_are_refused_by_themselves(write, demo_folder, tmp_path):
+    """And those whose files are absent say which."""
+    files = [write(folds=[9], extra=["--data.dataset=datamodules.datasets.folder.Folder"]),
+             write(datasets=["folder"], data_roots={"folder": str(tmp_path / "no")}, weights="random")]  # fmt: skip
+    unknown, absent = plan(read_grid(files, {"demo": str(demo_folder)}), tmp_path)
+    assert unknown.state == "refused" and "unknown fold 9" in unknown.refused and unknown.folder is None
+    assert absent.state == "lacks files" and absent.folder is None
+    assert absent.obstacle == f"data folder not in {tmp_path / 'no'}: give its folder with --data-root folder=DIR"
+    sheet = to_sheet([unknown, absent], [])
+    assert sheet.title.startswith("2 cells: 0 done, 0 begun, 0 missing, 1 lacks files, 1 refused; left to do: ")
+    assert [line[-1] for line in sheet.parts[0][1][1:]] == [unknown.refused, "no run like it"]
+    assert sheet.notes[0] == f"missing: {absent.obstacle}"
+
+
+def test_a_rerun_that_waits_to_take_its_place_is_not_done(make, write, demo_folder):
+    """As for the run itself, which then finishes the replacement."""
+    runs = demo_folder.parent / "runs"
+    cells = read_grid([write(extra=["--data.dataset=datamodules.datasets.folder.Folder", "--data.episodes=3"])],
+                      {"demo": str(demo_folder)})  # fmt: skip
+    folder = run_folder(cells[0], runs)
+    make("prototype", 0).path.rename(folder)
+    assert plan(cells, runs)[0].state == "done"
+    shutil.copytree(folder, staging_folder(folder))
+    assert plan(cells, runs)[0].state == "missing"

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from fsbench.grid.plan import PlannedRun
-from fsbench.grid.run import last_lines, progress_text, run_missing
+from fsbench.grid.run import GridDisplay, last_lines, progress_text, run_missing
 from tests.fsbench.grid.cells import cell_of
 from tests.fsbench.runs import some_run
 
@@ -42,15 +42,15 @@ class PretendedJob:
 
 def test_failures_stop_no_other_cell(tmp_path, monkeypatch):
     monkeypatch.setattr("fsbench.grid.run.POLL_SECONDS", 0)
-    monkeypatch.setattr("fsbench.grid.run.read_record", lambda folder: folder.name)
+    monkeypatch.setattr("fsbench.grid.run.finished_record", lambda folder: folder.name)
     cells = [PlannedRun(cell_of("prototype", "demo", fold, 1, 1, None, 0), tmp_path / str(fold)) for fold in range(5)]
     executor = Pretended(2, [0, 3, 0, 0, 2])
-    failures = run_missing(cells, tmp_path, executor, screen=False)
-    assert {(failure.label, failure.status) for failure in failures} == {
+    failures = run_missing(cells, tmp_path, executor, GridDisplay(cells, screen=False))
+    assert {(failure.item.cell.label, failure.status) for failure in failures} == {
         ("prototype demo fold 1 1-way 1-shot seed 0", 3), ("prototype demo fold 4 1-way 1-shot seed 0", 2),
     }  # fmt: skip
     assert executor.most == 2 and not executor.statuses
-    assert failures[0].lines == [" third", "ended with 3"]
+    assert last_lines(failures[0].log) == [" third", "ended with 3"]
 
 
 def test_cells_that_differ_in_anything_have_logs_of_their_own(tmp_path, monkeypatch):
@@ -59,8 +59,8 @@ def test_cells_that_differ_in_anything_have_logs_of_their_own(tmp_path, monkeypa
     more = ({}, {"protocol": "hsnet"}, {"checkpoint": "c"}, {"fast": True}, {"extra": ("--a=1",)}, {"devices": 2})
     cells = [PlannedRun(cell_of(*alike, **one), None) for one in more]
     monkeypatch.setattr("fsbench.grid.run.run_folder", lambda *_, **__: tmp_path / "none")
-    failures = run_missing(cells, tmp_path, Pretended(6, range(6)), screen=False)
-    assert [failure.lines[-1] for failure in failures] == [f"ended with {status}" for status in range(6)]
+    failures = run_missing(cells, tmp_path, Pretended(6, range(6)), GridDisplay(cells, screen=False))
+    assert [last_lines(failure.log)[-1] for failure in failures] == [f"ended with {status}" for status in range(6)]
 
 
 def test_a_folder_that_is_no_longer_the_cells_is_looked_up_again(tmp_path, monkeypatch):
@@ -68,8 +68,8 @@ def test_a_folder_that_is_no_longer_the_cells_is_looked_up_again(tmp_path, monke
     monkeypatch.setattr("fsbench.grid.run.POLL_SECONDS", 0)
     asked = []
 
-    def now(cell, runs, recheck):
-        asked.append((cell, recheck))
+    def now(cell, runs):
+        asked.append(cell)
         return runs / f"now-{cell.fold}"
 
     monkeypatch.setattr("fsbench.grid.run.run_folder", now)
@@ -79,15 +79,15 @@ def test_a_folder_that_is_no_longer_the_cells_is_looked_up_again(tmp_path, monke
     (tmp_path / "now-2").mkdir()
     (tmp_path / "now-2/run.json").write_text("{")
     cells = [PlannedRun(cell_of("prototype", "demo", fold, 1, 1, None, 0), tmp_path / "before") for fold in range(3)]
-    failures = run_missing(cells, tmp_path, Pretended(1, [0, 0, 0]), screen=False)
-    assert asked == [(item.cell, True) for item in cells]
-    assert [failure.label for failure in failures] == [item.cell.label for item in cells[1:]]
+    failures = run_missing(cells, tmp_path, Pretended(1, [0, 0, 0]), GridDisplay(cells, screen=False))
+    assert asked == [item.cell for item in cells]
+    assert [failure.item for failure in failures] == cells[1:]
 
 
 def test_a_status_of_0_without_a_record_is_a_failure(tmp_path, monkeypatch):
     monkeypatch.setattr("fsbench.grid.run.POLL_SECONDS", 0)
     cells = [PlannedRun(cell_of("prototype", "demo", 0, 1, 1, None, 0), tmp_path / "none")]
-    assert len(run_missing(cells, tmp_path, Pretended(1, [0]), screen=False)) == 1
+    assert len(run_missing(cells, tmp_path, Pretended(1, [0]), GridDisplay(cells, screen=False))) == 1
 
 
 def test_an_interrupt_stops_what_runs(tmp_path, monkeypatch):
@@ -98,7 +98,7 @@ def test_an_interrupt_stops_what_runs(tmp_path, monkeypatch):
     real = executor.start
     executor.start = lambda jobs: started.extend(real(jobs)) or started[-len(jobs) :]
     with pytest.raises(KeyboardInterrupt):
-        run_missing(cells, tmp_path, executor, screen=False)
+        run_missing(cells, tmp_path, executor, GridDisplay(cells, screen=False))
     assert len(started) == 2 and all(job.stopped for job in started)
 
 
