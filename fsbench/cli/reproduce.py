@@ -32,7 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def _reproduce(options: argparse.Namespace, extra: list[str]) -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy is not loaded yet; its products are small
     # heavy: other commands spare it
-    from fsbench.papers.files import papers, rows_of
+    from fsbench.papers.files import paper_rows, papers
     from fsbench.reproduce.layout import list_papers
     from fsbench.tables.formats import aligned
 
@@ -44,7 +44,7 @@ def _reproduce(options: argparse.Namespace, extra: list[str]) -> int:
         raise SettingsError("--table and --run are of one paper; name it (see: fsbench reproduce)")
     found = papers()
     print_block(
-        "\n".join(aligned(list_papers(found, {name: len(rows_of(name, paper)) for name, paper in found.items()})))
+        "\n".join(aligned(list_papers(found, {name: len(paper_rows(name, paper)) for name, paper in found.items()})))
     )
     return 0
 
@@ -52,11 +52,11 @@ def _reproduce(options: argparse.Namespace, extra: list[str]) -> int:
 def _plan(options: argparse.Namespace) -> int:
     """Show a paper or one of its tables, after it was run where that was asked for."""
     # heavy: other commands spare it
-    from fsbench.papers.figures import figures_of
-    from fsbench.papers.files import read_paper, rows_of
+    from fsbench.papers.figures import row_scores
+    from fsbench.papers.files import paper_rows, read_paper
     from fsbench.papers.published import published_scores
     from fsbench.papers.results import row_results
-    from fsbench.reproduce.cells import RunOptions, runs_of, with_preparations
+    from fsbench.reproduce.cells import RunOptions, paper_runs, with_preparations
     from fsbench.reproduce.layout import PaperPlan, as_values, remarks, to_sheet
     from fsbench.reproduce.plan import plan_runs
     from fsbench.reproduce.run import run_paper
@@ -64,14 +64,14 @@ def _plan(options: argparse.Namespace) -> int:
 
     name, folder = _paper_file(options.paper)
     paper = read_paper(name, folder)
-    chosen = rows_of(name, paper, options.table)
+    chosen = paper_rows(name, paper, options.table)
     executor = choose_executor(options)
     roots = data_roots(options)
-    datasets = sorted({row.dataset for row in rows_of(name, paper)})
+    datasets = sorted({row.dataset for row in paper_rows(name, paper)})
     for other in roots.keys() - set(datasets):
         raise SettingsError(f"--data-root names '{other}', which {name} has no row on; expected {', '.join(datasets)}")
     common = RunOptions(roots, options.released, options.devices, options.seed, options.fast)
-    all_runs = runs_of(rows_of(name, paper), common)
+    all_runs = paper_runs(paper_rows(name, paper), common)
     ordered = with_preparations([run for row in chosen for run in all_runs[row]], all_runs, common)
 
     def progress(items: Any) -> Any:
@@ -95,7 +95,7 @@ def _plan(options: argparse.Namespace) -> int:
         {row: all_runs[row] for row in chosen},
         planned,
         not_run={row: why for row in chosen if (why := common.why_not(row.entry))},
-        remarks={row: remarks(row, figures_of(row, published)) for row in chosen},
+        remarks={row: remarks(row, row_scores(row, published)) for row in chosen},
         results=row_results(records, published),
     )
     if options.format == "json":

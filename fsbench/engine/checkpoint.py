@@ -120,7 +120,7 @@ def load_checkpoint(method: Method, path: Path, image_size: int | None = None) -
     return checkpoint | {TRAINED_WITH: without, VARIANT: variant}
 
 
-def weights_of_checkpoint(method: Method, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+def checkpoint_weights_origin(method: Method, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     """Return the origin of a checkpoint that `method` loaded, the facts of its training, and its training data.
 
     Facts and data are None where the checkpoint tells none; classes are counted, not listed. The origin is "another
@@ -156,7 +156,7 @@ def convert(source: Path, target: Path, backbone_weights: Path | None, forms: Ma
     state, written_by = checkpoint["state_dict"], checkpoint.get(WRITTEN_BY, {})
     matching = [(name, parts) for name, form in forms.items() if (parts := form.split(state)) and parts[0]]
     if written_by:
-        form = _form_of(source, written_by, forms)
+        form = _released_form(source, written_by, forms)
         converted, direction = form.join(state, _trained_on(source, written_by, backbone_weights)), "ours to authors'"
     elif matching:
         form_of, (learned, backbone) = matching[0]
@@ -195,7 +195,7 @@ def _registry_name(method: str | None) -> str | None:
     return method and method.rpartition(".")[2].lower()
 
 
-def _form_of(source: Path, written_by: dict[str, Any], forms: Mapping[str, ReleasedFormat]) -> ReleasedFormat:
+def _released_form(source: Path, written_by: dict[str, Any], forms: Mapping[str, ReleasedFormat]) -> ReleasedFormat:
     """Return how the authors store the method that `source` names; a converted file names one of the same form."""
     name = str(_registry_name(written_by.get("method") or written_by.get("form_of")))
     if name not in forms:

@@ -17,7 +17,7 @@ from fsbench.engine.machine.meter import Meter
 from fsbench.engine.plug_in_origins import plug_in_origins
 from fsbench.engine.provenance import provenance
 from fsbench.engine.train import Preparation
-from fsbench.engine.training_facts import weights_of
+from fsbench.engine.training_facts import weights_origin
 from fsbench.files import fingerprint
 from fsbench.protocols.registry import protocol_of
 from fsbench.records.journal import Journal
@@ -167,7 +167,7 @@ def _finished_run(
         identity=Identity.model_validate(experiment.identity),
         checkpoint_sha256=tested,
         checkpoint_variant=experiment.checkpoint_variant,
-        weights=Weights.model_validate(weights_of(experiment)),
+        weights=Weights.model_validate(weights_origin(experiment)),
         presence="predicted" if method.predicts_presence else data.protocol.presence,
         scores={name: float(value[0]) for name, value in scores.items()},
         augmented_episodes=sum(getattr(episode, "augmented", False) for episode in data.manifest.episodes),

@@ -11,8 +11,8 @@ from fsbench.core.method import Method
 from fsbench.core.shot_ensemble import ENSEMBLES
 from fsbench.core.stated_variant import VARIANT
 from fsbench.data.step_division import StepDivision
-from fsbench.engine.checkpoint import TRAINED_ON, TRAINED_WITH, load_checkpoint, weights_of_checkpoint
-from fsbench.engine.identity import folder_name, identity_of
+from fsbench.engine.checkpoint import TRAINED_ON, TRAINED_WITH, checkpoint_weights_origin, load_checkpoint
+from fsbench.engine.identity import folder_name, run_identity
 from fsbench.engine.machine.cpu_kernels import FLOAT32, check_cpu_kernels
 from fsbench.engine.micro_batches import check_accumulation
 from fsbench.engine.validation_plan import check_validation
@@ -41,7 +41,7 @@ class Experiment:
         checkpoint: file that is evaluated instead of training.
         training_settings: settings of the checkpoint's training that the method now goes without.
         checkpoint_variant: whether an authors' checkpoint states its variant, see `fsbench.core.stated_variant`.
-        checkpoint_weights: origin and training of the checkpoint, see `weights_of_checkpoint`; empty without one.
+        checkpoint_weights: origin and training of the checkpoint, see `checkpoint_weights_origin`; empty without one.
         trainer_arguments: arguments of Lightning's Trainer, with instances of loggers and callbacks.
         processes: number of processes that share a training step.
         division: how a training step is divided over processes and micro-batches; None where nothing is trained.
@@ -112,7 +112,7 @@ class Experiment:
         content = load_checkpoint(self.method, path, self.data.image_size)
         self.training_settings = content[TRAINED_WITH]
         self.checkpoint_variant = content[VARIANT]
-        self.checkpoint_weights = weights_of_checkpoint(self.method, content)
+        self.checkpoint_weights = checkpoint_weights_origin(self.method, content)
         if content.get(TRAINED_ON):
             self.data.check_unseen(content[TRAINED_ON], f"the checkpoint {path}")
 
@@ -145,7 +145,7 @@ class Experiment:
     @cached_property
     def identity(self) -> dict[str, Any]:
         """Everything that can change the result, as plain values."""
-        return identity_of(self)
+        return run_identity(self)
 
     @cached_property
     def folder(self) -> Path:

@@ -46,7 +46,7 @@ class Identified(Protocol):
     def identity(self) -> dict[str, Any]: ...
 
 
-def identity_of(experiment: Identified) -> dict[str, Any]:
+def run_identity(experiment: Identified) -> dict[str, Any]:
     """Return everything that can change the result of `experiment`, as plain JSON values."""
     method, data, options = experiment.method, experiment.data, experiment.options
     identity = {

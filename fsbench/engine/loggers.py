@@ -91,7 +91,7 @@ def log_record(loggers: Iterable[Logger], record: Record, step: int) -> None:
     (row,) = build_blocks([record], by_class=True)[0].rows
     image_file = record.path / "predictions.png"
     for logger in loggers:
-        logger.log_metrics(metrics_of(row), step)
+        logger.log_metrics(row_metrics(row), step)
         if isinstance(logger, WandbLogger):
             _log_wandb(logger, record, row, image_file)
         elif isinstance(logger, TensorBoardLogger) and image_file.is_file():
@@ -100,7 +100,7 @@ def log_record(loggers: Iterable[Logger], record: Record, step: int) -> None:
             logger.save()
 
 
-def metrics_of(row: Row) -> dict[str, float]:
+def row_metrics(row: Row) -> dict[str, float]:
     """Return a table row's values as test/<metric>, test/class/<class>/<metric> and test/size/<bin>/<metric>."""
     metrics = {f"test/{name}": score.value for name, score in row.scores.items()}
     for kind, parts in (("class", row.by_class), ("size", row.by_size)):

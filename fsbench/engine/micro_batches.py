@@ -65,7 +65,7 @@ class Trained(Protocol):
     def trainer_settings(self) -> dict[str, Any]: ...
 
 
-def step_of(experiment: Trained) -> dict[str, Any]:
+def step_division_facts(experiment: Trained) -> dict[str, Any]:
     """Return the division of a training step for the record.
 
     Where batch normalisation is trained, `normalised_over` is the number of items that its statistics are of.

@@ -18,27 +18,27 @@ def plug_in_origins(experiment: Identified) -> list[dict[str, str | None]]:
     options, config = experiment.options, experiment.config
     dataset = config["data"].init_args.dataset.class_path
     found = [
-        _of_class("method", config["model"].class_path, options.method_file)
-        or _of_plug_in("method", options.name, plug_in_of("methods", options.name)),
-        _of_class("data set", dataset, options.dataset_file),
-        _of_name("backbone", "backbones", experiment.method.backbone.name),
-        _of_name("protocol", "protocols", config["data"].init_args.get("protocol")),
+        _class_origin("method", config["model"].class_path, options.method_file)
+        or _package_origin("method", options.name, plug_in_of("methods", options.name)),
+        _class_origin("data set", dataset, options.dataset_file),
+        _name_origin("backbone", "backbones", experiment.method.backbone.name),
+        _name_origin("protocol", "protocols", config["data"].init_args.get("protocol")),
     ]
     return [entry for entry in found if entry is not None]
 
 
-def _of_class(part: str, class_path: str, reference: str | None) -> dict[str, Any] | None:
+def _class_origin(part: str, class_path: str, reference: str | None) -> dict[str, Any] | None:
     if reference is None:
-        return _of_plug_in(part, class_path, plug_in_of_class(class_path))
+        return _package_origin(part, class_path, plug_in_of_class(class_path))
     path, _, sha256 = reference.rpartition(SHA256)
     return {"part": part, "name": class_path.rpartition(".")[2], "file": Path(path).name, "sha256": sha256}
 
 
-def _of_name(part: str, kind: str, name: str | None) -> dict[str, Any] | None:
-    return None if name is None else _of_plug_in(part, name, plug_in_of(kind, name))
+def _name_origin(part: str, kind: str, name: str | None) -> dict[str, Any] | None:
+    return None if name is None else _package_origin(part, name, plug_in_of(kind, name))
 
 
-def _of_plug_in(part: str, name: str, plug_in: PlugIn | None) -> dict[str, Any] | None:
+def _package_origin(part: str, name: str, plug_in: PlugIn | None) -> dict[str, Any] | None:
     if plug_in is None:
         return None
     package = {"package": plug_in.package, "version": plug_in.version, "commit": package_commit(plug_in.package)}

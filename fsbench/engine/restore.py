@@ -9,7 +9,7 @@ from fsbench.config.stored import parse_stored
 from fsbench.data.batch import EpisodeBatch
 from fsbench.engine.checkpoint import load_checkpoint
 from fsbench.engine.experiment import Experiment
-from fsbench.engine.machine.cpu_kernels import kernels_of_record
+from fsbench.engine.machine.cpu_kernels import recorded_kernels
 from fsbench.errors import RecordError
 from fsbench.files import read_json
 from fsbench.metrics.confusion import COUNTS
@@ -45,7 +45,7 @@ def load_run(folder: Path, settings: Sequence[str] = (), checkpoint: Path | None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RecordError(f"{finished} cannot be read ({error}); expected the name of a checkpoint") from error
         load_checkpoint(experiment.method, checkpoint)
-    experiment.method.backbone.use_cpu_kernels(kernels_of_record(read_record(folder)))
+    experiment.method.backbone.use_cpu_kernels(recorded_kernels(read_record(folder)))
     experiment.method.eval()
     return experiment
 

@@ -13,7 +13,7 @@ from fsbench.engine.evaluate import evaluate
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.loggers import log_record
 from fsbench.engine.machine.check import check_machine
-from fsbench.engine.machine.cpu_kernels import kernels_of_run
+from fsbench.engine.machine.cpu_kernels import keep_run_kernels
 from fsbench.engine.machine.watchdog import ProcessWatchdog, is_broken_collective
 from fsbench.engine.prediction_sheet import PredictionSheet
 from fsbench.engine.train import prepare_method
@@ -76,7 +76,7 @@ def _train_and_evaluate(experiment: Experiment, directory: RunDirectory) -> Reco
 def _use_cpu_kernels(experiment: Experiment, trainer: L.Trainer, directory: RunDirectory) -> None:
     """Let the frozen network take the kernels that the run has, or now gets."""
     asked, device = experiment.options.cpu_kernels, trainer.strategy.root_device
-    kernels, is_other = kernels_of_run(directory, asked, experiment.trainer_settings["precision"], device)
+    kernels, is_other = keep_run_kernels(directory, asked, experiment.trainer_settings["precision"], device)
     experiment.method.backbone.use_cpu_kernels(kernels)
     if device.type == "cpu":
         kept = f"; the run was begun with these, and {asked} would be others here" if is_other else ""

@@ -13,7 +13,7 @@ from fsbench.engine.checkpoint import load_checkpoint
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.machine.determinism import unordered_kernels
 from fsbench.engine.machine.meter import Meter
-from fsbench.engine.micro_batches import out_of_memory, step_of
+from fsbench.engine.micro_batches import out_of_memory, step_division_facts
 from fsbench.engine.validation_plan import ValidationPlan
 from fsbench.errors import RecordError, RunError, SettingsError
 from fsbench.files import read_json, sha256_file
@@ -100,7 +100,7 @@ def _fit(experiment: Experiment, trainer: L.Trainer, last: Path, best: ModelChec
         "validation_mIoU": float(best.best_model_score or 0),
         "epochs": trainer.current_epoch,
         **({"ended_early": end} if (end := plan.end(trainer)) else {}),
-        "step": step_of(experiment),
+        "step": step_division_facts(experiment),
         "training_seconds": meter.seconds,
         "training_peak_mib": meter.peak_mib_of_all_ranks(),
         "unordered_kernels": sorted(kernels),

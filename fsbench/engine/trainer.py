@@ -17,7 +17,7 @@ from fsbench.engine.machine.determinism import set_determinism
 from fsbench.engine.machine.slurm import plugins_in_job
 from fsbench.engine.micro_batches import in_micro_batches
 from fsbench.engine.training_facts import CHOSEN_BY, TrainingFacts
-from fsbench.engine.validation_plan import EVERY_EPOCH, ValidationPlan, schedule_of
+from fsbench.engine.validation_plan import EVERY_EPOCH, ValidationPlan, validation_schedule
 from fsbench.progress import shows_bar
 
 
@@ -74,7 +74,7 @@ def _validation_plan(experiment: Experiment) -> ValidationPlan:
     """Return when the training of `experiment` validates and ends early."""
     options, division = experiment.options, experiment.division
     accumulation = 1 if division is None else division.accumulation
-    return ValidationPlan(schedule_of(options), options.patience, CHOSEN_BY, accumulation)
+    return ValidationPlan(validation_schedule(options), options.patience, CHOSEN_BY, accumulation)
 
 
 def _checkpoints(folder: Path, plan: ValidationPlan) -> list[ModelCheckpoint]:

@@ -27,7 +27,7 @@ class TrainingFacts(Callback):
         checkpoint[TRAINING] = training_facts(self.experiment)
 
 
-def weights_of(experiment: Experiment) -> dict[str, Any]:
+def weights_origin(experiment: Experiment) -> dict[str, Any]:
     """Return where the weights of a run come from, and the facts of their training where they are known."""
     if experiment.trains:
         return {"origin": TRAINED_HERE, "training": training_facts(experiment)}

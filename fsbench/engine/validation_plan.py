@@ -15,7 +15,7 @@ log = logging.getLogger("fsbench")
 EVERY_EPOCH = ValidationSchedule()
 
 
-def schedule_of(options: RunOptions) -> ValidationSchedule:
+def validation_schedule(options: RunOptions) -> ValidationSchedule:
     """Return the schedule of validations that a run's options name."""
     return ValidationSchedule(options.first_validation, options.middle_validation)
 
@@ -46,7 +46,7 @@ def check_validation(options: RunOptions, trainer: dict[str, Any]) -> None:
             "(counted from 0), so no checkpoint would be chosen; give --run.first_validation 0 or more epochs"
         )
     for name, usual in (("val_check_interval", (None, 1.0)), ("check_val_every_n_epoch", (1,))):
-        if schedule_of(options) == EVERY_EPOCH or trainer[name] in usual:
+        if validation_schedule(options) == EVERY_EPOCH or trainer[name] in usual:
             continue
         raise SettingsError(
             f"{name} is {trainer[name]}, but the run's options say when it validates (run.first_validation "

@@ -7,7 +7,7 @@ from fsbench.papers.files import PaperRow
 from fsbench.tables.published.scores import PublishedScore
 
 
-def figures_of(row: PaperRow, published: Iterable[PublishedScore]) -> list[PublishedScore]:
+def row_scores(row: PaperRow, published: Iterable[PublishedScore]) -> list[PublishedScore]:
     """Return the figures among `published` that `row` names, of every fold and metric."""
     name = row.entry.reported
     source = re.compile(re.escape(name.source or row.source) + r"(?!\w)")

@@ -188,7 +188,7 @@ def read_paper(name: str, folder: Path | None = None) -> Paper:
         check_known("papers", "paper", name)
     file = (folder or CONFIGS / "papers") / f"{name}.yaml"
     paper: Paper = read_yaml(file, Paper, "a paper")
-    for row in rows_of(name, paper):
+    for row in paper_rows(name, paper):
         try:
             config_files(row.entry.method, row.dataset, backbone=row.entry.backbone)  # all names are known
             if row.entry.weights_of is not None:
@@ -205,7 +205,7 @@ def papers() -> dict[str, Paper]:
     return {name: read_paper(name) for name in names("papers")}
 
 
-def rows_of(name: str, paper: Paper, table: str | None = None) -> list[PaperRow]:
+def paper_rows(name: str, paper: Paper, table: str | None = None) -> list[PaperRow]:
     """List the rows of a paper, or of one of its tables, in its order.
 
     Raises SettingsError for an unknown table.

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fsbench.metrics.scores import DEFAULT
-from fsbench.papers.figures import figures_of
-from fsbench.papers.files import Paper, PaperRow, rows_of
+from fsbench.papers.figures import row_scores
+from fsbench.papers.files import Paper, PaperRow, paper_rows
 from fsbench.records.grouping import comparable, fold_of, variants
 from fsbench.records.record import Record
 from fsbench.tables.blocks import Block
@@ -45,7 +45,7 @@ def row_results(records: Mapping[PaperRow, Sequence[Record]], published: Sequenc
     """Compare the records of each row with its figures; a mean stands only where every fold is there."""
     results: list[RowResult] = []
     for row, members in records.items():
-        figures = figures_of(row, published)
+        figures = row_scores(row, published)
         metrics = tuple(dict.fromkeys([*DEFAULT, *(figure.metric for figure in figures)]))
         for group in comparable(members):
             (block,) = build_blocks(group, metrics=metrics)
@@ -66,9 +66,9 @@ def results_in_block(
     """
     header = next(record.header for members in runs.values() for record in members)
     task = (header["dataset"], header["way"], header["shot"], header.get("setting") or "original")
-    rows = [row for name, paper in papers.items() for row in rows_of(name, paper)]
+    rows = [row for name, paper in papers.items() for row in paper_rows(name, paper)]
     alike = [row for row in rows if (row.dataset, row.way, row.shot, row.setting) == task]
-    return [result for row in alike for result in _in_block(row, figures_of(row, published), block, runs)]
+    return [result for row in alike for result in _in_block(row, row_scores(row, published), block, runs)]
 
 
 def _in_block(

@@ -7,7 +7,7 @@ import torch
 from fsbench.backbones.onednn import KernelName
 from fsbench.config.build import SuiteCLI, compose_method
 from fsbench.config.stored import parse_stored
-from fsbench.engine.machine.cpu_kernels import kernels_of_record
+from fsbench.engine.machine.cpu_kernels import recorded_kernels
 from fsbench.errors import RecordError, SettingsError
 from fsbench.records.record import read_record
 
@@ -50,7 +50,7 @@ def stored_kernels(checkpoint: Path | None, dataset: str | None) -> KernelName:
     if checkpoint is None or dataset is not None:
         return "default"
     try:
-        return kernels_of_record(read_record(checkpoint.resolve().parent.parent))
+        return recorded_kernels(read_record(checkpoint.resolve().parent.parent))
     except RecordError:  # a checkpoint is good without its record
         return "default"
 

@@ -85,7 +85,7 @@ RowRuns = dict[PaperRow, list[PaperRun]]
 """A row of a paper -> its runs, one for each fold; none where it cannot be run."""
 
 
-def runs_of(rows: Sequence[PaperRow], options: RunOptions) -> RowRuns:
+def paper_runs(rows: Sequence[PaperRow], options: RunOptions) -> RowRuns:
     """Return the runs of all rows of a paper.
 
     The first row that needs a training makes it, and the others test its checkpoint. Give all rows of the paper, also

@@ -57,7 +57,7 @@ def to_sheet(plan: PaperPlan, table: str | None = None) -> Sheet:
     lines = [*_missing_lines(plan), *(notes.lines() if table else _remark_lines(plan))]
     lines += RESULT_NOTES if table and plan.results else ()
     where = f"table {table}, " if table else ""
-    title = f"{plan.paper.title}: {where}{_counted(list(plan.planned.values()))}"
+    title = f"{plan.paper.title}: {where}{_count_states(list(plan.planned.values()))}"
     return Sheet(title, [(caption, grid) for caption, grid in parts if len(grid) > 1], lines)
 
 
@@ -163,7 +163,7 @@ def _where(rows: Sequence[PaperRow]) -> str:
     return f"{len(rows)} row{'s' * (len(rows) > 1)} of table{'s' * (len(tables) > 1)} {', '.join(tables)}"
 
 
-def _counted(items: Sequence[PlannedRun]) -> str:
+def _count_states(items: Sequence[PlannedRun]) -> str:
     states = [item.state for item in items]
     counted = ", ".join(f"{states.count(state)} {words}" for state, words in STATES.items() if state in states)
     return f"{len(items)} runs: {counted or 'none'}; left to do: {_time_left(items)}"

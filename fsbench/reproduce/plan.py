@@ -33,7 +33,7 @@ def plan_runs(
             item = _waiting(run, planner)
         planned[run] = item
         if run.trains and run.training and item.record is not None:
-            checkpoints[run.training] = _checkpoint_of(item.record)
+            checkpoints[run.training] = _trained_checkpoint(item.record)
     return planned
 
 
@@ -55,7 +55,7 @@ def _cell(run: PaperRun, checkpoints: dict[SharedTraining, str | None]) -> GridC
     return run.cell(tested, weights)
 
 
-def _checkpoint_of(record: Record) -> str | None:
+def _trained_checkpoint(record: Record) -> str | None:
     """Return the best checkpoint of a finished training; None of a method that learned nothing."""
     name = record.run.made.checkpoint
     return None if name is None else str(record.path / "checkpoints" / name)

@@ -13,7 +13,7 @@ from fsbench.config.request import Request, file_settings
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.run import run
 from fsbench.errors import FsbenchError, user_message
-from fsbench.papers.files import Paper, PaperRow, rows_of
+from fsbench.papers.files import Paper, PaperRow, paper_rows
 
 DEMO = {"segmentation": "demo", "classification": "demo-cls"}
 FEW = {
@@ -34,7 +34,7 @@ def check_rows(papers: Mapping[str, Paper], progress: Callable[[str], None]) -> 
     failures = []
     composed: set[Request] = set()
     for name, paper in papers.items():
-        rows = rows_of(name, paper)
+        rows = paper_rows(name, paper)
         for row in rows:
             for request in _requests(row):
                 if replace(request, shot=1) in composed:
@@ -71,7 +71,7 @@ def samples(papers: Mapping[str, Paper]) -> Iterator[tuple[str, PaperRow]]:
     """Yield the first row of each class of method that the papers have."""
     seen: set[str] = set()
     for name, paper in papers.items():
-        for row in rows_of(name, paper):
+        for row in paper_rows(name, paper):
             kind = setting(file_settings(row.request), "model.class_path")
             if not row.entry.cannot_run and kind not in seen:
                 seen.add(kind)

@@ -8,7 +8,7 @@ import yaml
 
 from fsbench.cli.main import main
 from fsbench.config.registry import names
-from fsbench.papers.files import papers, read_paper, rows_of
+from fsbench.papers.files import paper_rows, papers, read_paper
 from fsbench.records.record import find_records
 from tests.cli.conftest import FEW
 
@@ -39,7 +39,7 @@ def test_papers_are_listed_with_their_tables(capsys):
     assert status == 0 and [line[0] for line in lines] == list(names("papers"))
     for name, paper in papers().items():
         (line,) = (line for line in lines if line[0] == name)
-        assert str(len(rows_of(name, paper))) in line and line[-1] == list(paper.tables)[-1]
+        assert str(len(paper_rows(name, paper))) in line and line[-1] == list(paper.tables)[-1]
 
 
 @pytest.mark.parametrize("name", SUMMARIES)
@@ -59,7 +59,7 @@ def test_every_paper_has_a_plan_that_no_missing_file_keeps_from_being_read(capsy
         status, out = said(capsys, name, "--format", "json")
         plan = json.loads(out)
         assert status == 0 and {run["state"] for run in plan["runs"]} <= {"lacks files", "waits"}
-        assert len(plan["rows"]) == len(rows_of(name, read_paper(name)))
+        assert len(plan["rows"]) == len(paper_rows(name, read_paper(name)))
         for run in plan["runs"]:
             commands = [thing.rpartition(": ")[2] for thing in run["missing"]]
             assert all(command.startswith(("fsbench data prepare ", "fsbench weights fetch ")) for command in commands)

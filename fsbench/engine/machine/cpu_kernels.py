@@ -65,7 +65,7 @@ def choose_cpu_kernels(asked: KernelChoice, precision: object, device: torch.dev
     return "onednn" if is_slow and str(precision) in FLOAT32 and onednn_problem() is None else "default"
 
 
-def kernels_of_run(
+def keep_run_kernels(
     directory: RunDirectory, asked: KernelChoice, precision: object, device: torch.device
 ) -> tuple[KernelName, bool]:
     """Return the kernels of the run that begins or goes on in `directory`, the same on all ranks.
@@ -97,7 +97,7 @@ def kernels_of_run(
     return kernels, kernels != own
 
 
-def kernels_of_record(record: Record | None) -> KernelName:
+def recorded_kernels(record: Record | None) -> KernelName:
     """Return the kernels that a finished run names, where they are to be had here, else torch's default."""
     stated = record.run.provenance.cpu_kernels if record else None
     return "onednn" if stated == "onednn" and onednn_problem() is None else "default"

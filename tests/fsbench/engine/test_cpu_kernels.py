@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fsbench.engine.machine import cpu_kernels
-from fsbench.engine.machine.cpu_kernels import FILE, choose_cpu_kernels, cpu_fact, kernels_of_record, kernels_of_run
+from fsbench.engine.machine.cpu_kernels import FILE, choose_cpu_kernels, cpu_fact, keep_run_kernels, recorded_kernels
 from fsbench.engine.restore import load_run
 from fsbench.engine.run import run
 from fsbench.errors import RecordError, RunError, SettingsError
@@ -92,48 +92,48 @@ def test_auto_never_fails_and_asking_for_onednn_does(maker, no_onednn):
 def test_what_a_run_was_begun_with_stays(maker, tmp_path):
     directory = folder_of(tmp_path)
     maker("AuthenticAMD")
-    assert kernels_of_run(directory, "auto", "32-true", CPU) == ("onednn", False)
+    assert keep_run_kernels(directory, "auto", "32-true", CPU) == ("onednn", False)
     maker("GenuineIntel")
-    assert kernels_of_run(directory, "auto", "32-true", CPU) == ("onednn", True)
-    assert kernels_of_run(directory, "default", "32-true", CPU) == ("onednn", True)
+    assert keep_run_kernels(directory, "auto", "32-true", CPU) == ("onednn", True)
+    assert keep_run_kernels(directory, "default", "32-true", CPU) == ("onednn", True)
     assert json.loads((tmp_path / FILE).read_text()) == {"cpu_kernels": "onednn"}
 
 
 @pytest.mark.parametrize("begun", ["evaluation", "checkpoints"])
 def test_a_run_from_before_the_choice_has_torchs_default(tmp_path, begun):
     (tmp_path / begun).mkdir()
-    assert kernels_of_run(folder_of(tmp_path), "onednn", "32-true", CPU) == ("default", True)
+    assert keep_run_kernels(folder_of(tmp_path), "onednn", "32-true", CPU) == ("default", True)
 
 
 def test_other_ranks_take_the_choice_of_rank_0(maker, tmp_path, monkeypatch):
     maker("GenuineIntel")
     timer = threading.Timer(0.2, lambda: folder_of(tmp_path).write_json(FILE, {"cpu_kernels": "onednn"}))
     timer.start()
-    assert kernels_of_run(folder_of(tmp_path, rank=1), "auto", "32-true", CPU) == ("onednn", True)
+    assert keep_run_kernels(folder_of(tmp_path, rank=1), "auto", "32-true", CPU) == ("onednn", True)
     timer.join()
     (tmp_path / FILE).unlink()
     monkeypatch.setattr(cpu_kernels, "PATIENCE", 0.1)
     with pytest.raises(RunError, match=r"did not appear in 0\.1 s; expected rank 0 to write it"):
-        kernels_of_run(folder_of(tmp_path, rank=1), "auto", "32-true", CPU)
+        keep_run_kernels(folder_of(tmp_path, rank=1), "auto", "32-true", CPU)
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"cpu_kernels": "fast"}'])
 def test_a_damaged_choice_is_told(tmp_path, content):
     (tmp_path / FILE).write_text(content)
     with pytest.raises(RecordError, match=f"{FILE} names .*; expected onednn or default; remove"):
-        kernels_of_run(folder_of(tmp_path), "auto", "32-true", CPU)
+        keep_run_kernels(folder_of(tmp_path), "auto", "32-true", CPU)
 
 
 def test_a_run_of_onednn_does_not_go_on_without(tmp_path, no_onednn):
     (tmp_path / FILE).write_text('{"cpu_kernels": "onednn"}')
     with pytest.raises(SettingsError, match="was begun with oneDNN's kernels, but torch 0 has no"):
-        kernels_of_run(folder_of(tmp_path), "auto", "32-true", CPU)
-    assert kernels_of_run(folder_of(tmp_path), "auto", "32-true", GPU)[0] == "onednn"
+        keep_run_kernels(folder_of(tmp_path), "auto", "32-true", CPU)
+    assert keep_run_kernels(folder_of(tmp_path), "auto", "32-true", GPU)[0] == "onednn"
 
 
 def test_a_record_without_the_entry_is_of_torchs_default(tmp_path):
-    assert kernels_of_record(None) == kernels_of_record(Record(tmp_path, some_run())) == "default"
-    assert kernels_of_record(Record(tmp_path, some_run(provenance={"cpu_kernels": "onednn"}))) == "onednn"
+    assert recorded_kernels(None) == recorded_kernels(Record(tmp_path, some_run())) == "default"
+    assert recorded_kernels(Record(tmp_path, some_run(provenance={"cpu_kernels": "onednn"}))) == "onednn"
 
 
 def experiment(blocks_folder, runs, *more, **request):

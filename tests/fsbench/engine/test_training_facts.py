@@ -5,7 +5,7 @@ from types import SimpleNamespace as Plain
 import pytest
 
 from datamodules.datasets.folder import Folder
-from fsbench.engine.training_facts import training_facts, weights_of
+from fsbench.engine.training_facts import training_facts, weights_origin
 from fsbench.episodes.task import EpisodeTask
 from fsbench.protocols.pfenet import validation_images
 from fsbench.protocols.registry import load_protocol
@@ -37,7 +37,7 @@ def test_facts_of_a_training_on_episodes_and_on_whole_images(experiment, whole, 
 
 
 def test_weights_without_a_training(experiment):
-    assert weights_of(experiment(False, trains=False)) == {"origin": "nothing trained", "training": None}
+    assert weights_origin(experiment(False, trains=False)) == {"origin": "nothing trained", "training": None}
     evaluated = experiment(False, trains=False)
     evaluated.checkpoint_weights = {"origin": "another run", "training": None}
-    assert weights_of(evaluated) == evaluated.checkpoint_weights
+    assert weights_origin(evaluated) == evaluated.checkpoint_weights

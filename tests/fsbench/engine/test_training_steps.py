@@ -12,7 +12,7 @@ from fsbench.config.build import parse
 from fsbench.config.request import Request
 from fsbench.data.step_division import StepDivision
 from fsbench.engine.experiment import Experiment
-from fsbench.engine.micro_batches import out_of_memory, step_of
+from fsbench.engine.micro_batches import out_of_memory, step_division_facts
 from fsbench.engine.trainer import build_trainer
 from fsbench.errors import SettingsError
 
@@ -164,6 +164,6 @@ def test_the_record_says_what_batch_statistics_are_of(synchronised, items):
     run = SimpleNamespace(
         method=Normalised(), division=StepDivision(12, 2, 3), trainer_settings={"sync_batchnorm": synchronised}
     )
-    assert step_of(run) == {"batch_size": 12, "processes": 2, "micro_batch": 3, "normalised_over": items}
+    assert step_division_facts(run) == {"batch_size": 12, "processes": 2, "micro_batch": 3, "normalised_over": items}
     run.method.requires_grad_(False)
-    assert "normalised_over" not in step_of(run)
+    assert "normalised_over" not in step_division_facts(run)

@@ -11,7 +11,7 @@ from fsbench.core.validation_schedule import ValidationSchedule
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.machine.check import check_machine
 from fsbench.engine.trainer import build_trainer
-from fsbench.engine.validation_plan import ValidationPlan, schedule_of
+from fsbench.engine.validation_plan import ValidationPlan, validation_schedule
 from fsbench.errors import SettingsError
 from tests.fsbench.engine.test_training_steps import experiment
 from tests.goldens.kinds.training_schedule import hmnet_schedule
@@ -89,11 +89,11 @@ def test_hmnets_files_have_the_authors_rule():
         ("hmnet", "pascal", 300, 100), ("hmnet", "coco", 75, 75), ("hmnet_5shot", "coco", 75, 75)
     ):  # fmt: skip
         config = parse(Request([method], dataset).arguments(method, 0), build=False).config
-        assert schedule_of(config.run) == hmnet_schedule(epochs) and config.run.patience == patience
+        assert validation_schedule(config.run) == hmnet_schedule(epochs) and config.run.patience == patience
         assert config.trainer.max_epochs == epochs
         assert config.trainer.precision == ("16-mixed" if dataset == "coco" else "32-true")
     fast = parse(Request(["hmnet"], "pascal", fast=True).arguments("hmnet", 0), build=False).config
-    assert schedule_of(fast.run) == ValidationSchedule() and fast.run.patience is None
+    assert validation_schedule(fast.run) == ValidationSchedule() and fast.run.patience is None
 
 
 class Killed(Exception):

@@ -8,28 +8,28 @@ from fsbench.config.compose import setting
 from fsbench.config.registry import names
 from fsbench.config.request import file_settings
 from fsbench.errors import SettingsError
-from fsbench.papers.figures import figures_of
-from fsbench.papers.files import papers, read_paper, rows_of
+from fsbench.papers.figures import row_scores
+from fsbench.papers.files import paper_rows, papers, read_paper
 from fsbench.papers.published import published_scores
 from fsbench.reproduce.layout import remarks
 
 
 @pytest.fixture(scope="module")
 def all_rows():
-    return [row for name, paper in papers().items() for row in rows_of(name, paper)]
+    return [row for name, paper in papers().items() for row in paper_rows(name, paper)]
 
 
 def test_every_published_figure_of_our_methods_has_a_row_and_every_row_figures(all_rows):
     published = published_scores()
-    assert [row for row in all_rows if not figures_of(row, published)] == []
-    claimed = {figure for row in all_rows for figure in figures_of(row, published)}
+    assert [row for row in all_rows if not row_scores(row, published)] == []
+    claimed = {figure for row in all_rows for figure in row_scores(row, published)}
     assert [figure for figure in published if figure not in claimed] == []
 
 
 def test_a_row_has_the_figures_of_its_own_line():
     paper = read_paper("emat")
-    row = next(r for r in rows_of("emat", paper) if (r.method, r.dataset, r.setting) == ("emat", "coco", "original"))
-    figures = {(figure.fold, figure.metric): figure.value for figure in figures_of(row, published_scores())}
+    row = next(r for r in paper_rows("emat", paper) if (r.method, r.dataset, r.setting) == ("emat", "coco", "original"))
+    figures = {(figure.fold, figure.metric): figure.value for figure in row_scores(row, published_scores())}
     assert figures == {("mean", "accuracy"): 80.07, ("mean", "mIoU"): 52.81}
 
 
@@ -87,7 +87,7 @@ def written(tmp_path, **change):
 
 
 def test_a_row_has_its_defaults(tmp_path):
-    (row,) = rows_of("small", written(tmp_path))
+    (row,) = paper_rows("small", written(tmp_path))
     assert (row.way, row.shot, row.setting, row.entry.folds) == (1, 1, "original", [0, 1, 2, 3])
 
 
@@ -118,4 +118,4 @@ def test_unknown_papers_and_tables_name_those_that_there_are(tmp_path):
     with pytest.raises(SettingsError, match=f"unknown paper 'emt'; there are: {', '.join(names('papers'))}"):
         read_paper("emt")
     with pytest.raises(SettingsError, match="small has no table '2'; there are: 1"):
-        rows_of("small", written(tmp_path), "2")
+        paper_rows("small", written(tmp_path), "2")

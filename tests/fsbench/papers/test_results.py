@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from fsbench.cli.main import main
-from fsbench.papers.figures import figures_of
-from fsbench.papers.files import read_paper, rows_of
+from fsbench.papers.figures import row_scores
+from fsbench.papers.files import paper_rows, read_paper
 from fsbench.papers.published import published_scores
 from fsbench.papers.results import row_results
 from tests.fsbench.official_runs import EMAT
@@ -14,13 +14,13 @@ from tests.fsbench.official_runs import EMAT
 
 @pytest.fixture(scope="module")
 def row():
-    rows = rows_of("emat", read_paper("emat"))
+    rows = paper_rows("emat", read_paper("emat"))
     return next(r for r in rows if (r.method, r.dataset, r.setting) == ("emat", "pascal", "original"))
 
 
 @pytest.fixture(scope="module")
 def figure(row):
-    return next(figure for figure in figures_of(row, published_scores()) if figure.metric == "mIoU")
+    return next(figure for figure in row_scores(row, published_scores()) if figure.metric == "mIoU")
 
 
 def test_a_figure_is_inside_up_to_the_ends_of_the_interval_and_its_rounding(official, row, figure):

@@ -4,15 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from fsbench.papers.files import read_paper, rows_of
+from fsbench.papers.files import paper_rows, read_paper
 from fsbench.paths import weights_folder
-from fsbench.reproduce.cells import RunOptions, runs_of, with_preparations
+from fsbench.reproduce.cells import RunOptions, paper_runs, with_preparations
 
 OPTIONS = RunOptions({})
 
 
 def all_runs(name, options=OPTIONS):
-    return runs_of(rows_of(name, read_paper(name)), options)
+    return paper_runs(paper_rows(name, read_paper(name)), options)
 
 
 def test_one_training_serves_all_settings_of_a_fold():
@@ -46,9 +46,9 @@ def test_options_that_change_training_make_another():
 
 def test_another_protocol_is_another_training():
     """It has lists, episodes and a resize of its own; the test of one does not start from the other's checkpoint."""
-    (row, *_) = rows_of("cst", read_paper("cst"))
+    (row, *_) = paper_rows("cst", read_paper("cst"))
     other = replace(row, entry=row.entry.model_copy(update={"protocol": "hsnet"}))
-    first, second = (runs[0] for runs in runs_of([row, other], OPTIONS).values())
+    first, second = (runs[0] for runs in paper_runs([row, other], OPTIONS).values())
     assert first.request.protocol == "fscs" and second.request.protocol == "hsnet"
     assert first.trains and second.trains and first.training != second.training
 

@@ -20,7 +20,7 @@ EXPECTED = Path(__file__).with_name("row_version.json")
 EPISODES, IMAGES, PIXELS = 40, 12, 1000
 
 
-def rows_of(index: int, classes: tuple[int, ...], rng: np.random.RandomState):
+def paper_rows(index: int, classes: tuple[int, ...], rng: np.random.RandomState):
     """Counts of an episode whose ways are there in about two of three cases."""
     rows = []
     for slot, number in enumerate((0, *classes)):
@@ -43,7 +43,7 @@ def record(folder: Path, fold: int) -> Record:
     for index in range(EPISODES):
         ways = tuple(int(number) for number in rng.choice(classes, 2, replace=False))
         episodes.append(Episode(index, f"image {rng.randint(IMAGES)}", ways[0], ways, (("a",), ("b",))))
-        rows += rows_of(index, ways, rng)
+        rows += paper_rows(index, ways, rng)
     header = {
         "protocol": "fscs", "version": 1, "dataset": "d", "fold": fold, "folds": 2, "way": 2, "shot": 1,
         "setting": "original", "empty": True, "classes": "novel", "seed": None, "class_ids": classes,

@@ -5,7 +5,7 @@ import torch
 
 from fsbench.backbones.base import BackboneConfig
 from fsbench.backbones.vit import VITS, random_state
-from fsbench.engine.checkpoint import convert, load_checkpoint, read_checkpoint, weights_of_checkpoint
+from fsbench.engine.checkpoint import checkpoint_weights_origin, convert, load_checkpoint, read_checkpoint
 from fsbench.errors import CheckpointError
 from methods.cst import CST, cst_learner
 from methods.emat import EMAT, emat_learner
@@ -36,7 +36,7 @@ def test_authors_checkpoints_load_with_their_backbone(tmp_path, data):
     assert torch.equal(method.state_dict()["learner.linear.0.weight"], state["learner.linear.0.weight"])
     assert torch.equal(method.backbone.state["cls_token"], state["backbone.cls_token"])
     assert method.backbone.weights_id.startswith("in the checkpoint best.ckpt sha256 ")
-    told = weights_of_checkpoint(method, read_checkpoint(tmp_path / "best.ckpt"))
+    told = checkpoint_weights_origin(method, read_checkpoint(tmp_path / "best.ckpt"))
     assert told == {"origin": "the authors' checkpoint", "training": None, "trained_on": None}
     other = EMAT(BackboneConfig("tiny", "random:7"), support_side=8)
     other.load_state_dict(method.state_dict())
@@ -64,7 +64,7 @@ def test_checkpoints_convert_both_ways(tmp_path):
         converted(tmp_path / "ours.ckpt", tmp_path / "x.ckpt", tmp_path / "others.pth")
     same = EMAT(BackboneConfig("tiny", "random:7"), support_side=8)
     content = load_checkpoint(same, tmp_path / "ours.ckpt")
-    assert weights_of_checkpoint(same, content)["origin"] == "the authors' checkpoint"
+    assert checkpoint_weights_origin(same, content)["origin"] == "the authors' checkpoint"
     with pytest.raises(CheckpointError, match=r"was trained on the backbone weights 'in the .*theirs.ckpt'"):
         load_checkpoint(EMAT(BackboneConfig("tiny", "random:5"), support_side=8), tmp_path / "ours.ckpt")
 
@@ -139,7 +139,7 @@ def test_a_converted_checkpoint_keeps_what_was_stated_beside_it(tmp_path):
     (tmp_path / "config.yaml").unlink()
     trained = CST(BackboneConfig("tiny", "random:7"))
     torch.save({"state_dict": trained.state_dict()}, tmp_path / "bare.ckpt")
-    told = weights_of_checkpoint(trained, read_checkpoint(tmp_path / "bare.ckpt"))
+    told = checkpoint_weights_origin(trained, read_checkpoint(tmp_path / "bare.ckpt"))
     assert told == {"origin": "another run", "training": None, "trained_on": None}
     assert load_checkpoint(trained, tmp_path / "bare.ckpt", 700)["variant"] is None
 
