@@ -113,16 +113,16 @@ def test_differences_are_those_of_the_comparison(study):
             assert lines.keys() == found.keys() and lines
             for place, scores in lines.items():
                 assert scores == pytest.approx(found[place].difference.scores)
-    task, header = first[0].task, first[0].header
+    protocol, header = first[0].protocol, first[0].header
     name = next(iter(header["class_names"].values()))
     keep = pairs_by_class(first[0].episodes, header)[name]
-    subsets = [task.subset_statistics(run.episodes, keep, header) for run in (second[0], first[0])]
+    subsets = [protocol.subset_statistics(run.episodes, keep, header) for run in (second[0], first[0])]
     expected = differences([subsets[0]], [subsets[1]])["mIoU"]
     (line,) = (line for line in parted.lines(0, 2, "class", "mIoU") if (line[0].name, line[0].fold) == (name, "0"))
     assert (line[1] - line[2], line[3], line[4]) == pytest.approx((expected.value, expected.low, expected.high))
     keeps = [pairs_by_size(first[fold].episodes)["5-10"] for fold in (0, 1)]
     sides = [
-        [task.subset_statistics(runs[fold].episodes, keeps[fold], runs[fold].header) for fold in (0, 1)]
+        [protocol.subset_statistics(runs[fold].episodes, keeps[fold], runs[fold].header) for fold in (0, 1)]
         for runs in (second, first)
     ]
     expected = differences(*sides)["mIoU"]
