@@ -57,7 +57,7 @@ class MaskFolder(SegmentationIndex):
     def count_pixels(self, part: Part, names: Sequence[str]) -> None:
         """Fill the table of counts with `names`, unless one has them."""
         if not all(any(name in table for table in self._tables.values()) for name in names):
-            self.counted(sorted(names))
+            self.count_table(sorted(names))
 
     def label_names(self) -> list[str]:
         """Names of all label maps in the folder, ascending."""
@@ -73,7 +73,7 @@ class MaskFolder(SegmentationIndex):
         if without_label:
             raise DataError(_absent(without_label, names, source, "label map (.png)", self.label_folder))
 
-    def counted(self, names: Sequence[str], rule: str = "pixels", count: Callable | None = None) -> PixelTable:
+    def count_table(self, names: Sequence[str], rule: str = "pixels", count: Callable | None = None) -> PixelTable:
         """The rows of `names`; `count(labels) -> rows` (see `PixelTable`) follows `rule`, whose name keys the cache.
 
         Raises DataError where a label map holds a number that is no class.

@@ -16,9 +16,9 @@ class ViewEpisodes(OwnEpisodes):
     def episode_run(self, class_ids: list[int], length: int | None, episodes: Iterator[Episode]) -> EpisodeRun:
         """Return a test whose masks are checked when they are drawn."""
         origin = UNVERIFIED  # no checksum of these files is published (incontext-protocol §8)
-        return EpisodeRun(class_ids, length, self.checked(episodes), self.index.annotations_sha256, origin)
+        return EpisodeRun(class_ids, length, self.check_episodes(episodes), self.index.annotations_sha256, origin)
 
-    def checked(self, episodes: Iterator[Episode]) -> Iterator[Episode]:
+    def check_episodes(self, episodes: Iterator[Episode]) -> Iterator[Episode]:
         """Yield `episodes`; DataError for one with a mask of an impossible form, so before anything is predicted."""
         usable: set[str] = set()
         for episode in episodes:

@@ -47,7 +47,7 @@ class ViewIndex(SegmentationIndex):
         """Return the files that episodes follow from."""
 
     @abstractmethod
-    def number_of(self, name: str) -> int:
+    def class_number(self, name: str) -> int:
         """Return the class number of view `name`."""
 
     @abstractmethod
@@ -55,22 +55,22 @@ class ViewIndex(SegmentationIndex):
         """Return the annotated masks of view `name`, whose union its label map shows."""
 
     @abstractmethod
-    def listed(self) -> Iterator[tuple[str, int]]:
+    def photo_classes(self) -> Iterator[tuple[str, int]]:
         """Yield (photo, class number) of all that tests draw from, with whatever number of shots."""
 
     @abstractmethod
-    def views_of(self, photo: str, number: int) -> Sequence[str | None]:
+    def class_views(self, photo: str, number: int) -> Sequence[str | None]:
         """Return the views of class `number` in a listed photo, None for an object that does not show it."""
 
     def listed_photos(self) -> set[str]:
         """Return the photos that tests draw from."""
-        return {photo for photo, _ in self.listed()}
+        return {photo for photo, _ in self.photo_classes()}
 
     def faults(self) -> Iterator[str]:
         """Yield a line for each listed photo that no episode can draw; a test fails where one of its episodes does."""
-        for photo, number in self.listed():
+        for photo, number in self.photo_classes():
             try:
-                for name in self.views_of(photo, number):
+                for name in self.class_views(photo, number):
                     if name is not None:
                         self.check_masks(name)
             except DataError as error:
@@ -113,13 +113,13 @@ class ViewIndex(SegmentationIndex):
         return labels
 
     def label_values(self, name: str, classes: Sequence[int]) -> list[int]:
-        own = self.number_of(name)
+        own = self.class_number(name)
         return [1 if number == own else NO_VALUE for number in classes]
 
     def class_pixels(self, name: str) -> tuple[dict[int, int], int]:
         """Count the pixels of image `name`; the own class is there even if its mask has none inside the box."""
         pixels, total = super().class_pixels(name)
-        return {0: pixels.get(0, 0), self.number_of(name): pixels.get(1, 0)}, total
+        return {0: pixels.get(0, 0), self.class_number(name): pixels.get(1, 0)}, total
 
     def is_empty(self, name: str) -> bool:
         """Return whether the box of view `name` has no pixels."""
@@ -144,6 +144,6 @@ def photo_size(path: Path) -> tuple[int, int]:
         ) from error
 
 
-def photo_of(name: str) -> str:
+def view_photo(name: str) -> str:
     """Return the photo of view `name`."""
     return name.partition(SEPARATOR)[0]

@@ -40,10 +40,10 @@ class Scale:
 
     def __call__(self, image: np.ndarray, label: np.ndarray, rng: random.Random) -> LabelledImage:
         factor = self.draw(rng)
-        return scaled(image, factor, cv2.INTER_LINEAR), scaled(label, factor, cv2.INTER_NEAREST)
+        return scale(image, factor, cv2.INTER_LINEAR), scale(label, factor, cv2.INTER_NEAREST)
 
 
-def scaled(pixels: np.ndarray, factor: float, interpolation: int, out: np.ndarray | None = None) -> np.ndarray:
+def scale(pixels: np.ndarray, factor: float, interpolation: int, out: np.ndarray | None = None) -> np.ndarray:
     """Resize (h, w, ...) by `factor`, into `out` where that has the shape of the result."""
     return np.asarray(cv2.resize(pixels, None, dst=out, fx=factor, fy=factor, interpolation=interpolation))
 
@@ -62,10 +62,10 @@ class Rotate:
         angle = self.draw(rng)
         if angle is None:
             return image, label
-        return rotated(image, angle, cv2.INTER_LINEAR, MEAN), rotated(label, angle, cv2.INTER_NEAREST, (VOID,))
+        return rotate(image, angle, cv2.INTER_LINEAR, MEAN), rotate(label, angle, cv2.INTER_NEAREST, (VOID,))
 
 
-def rotated(
+def rotate(
     pixels: np.ndarray,
     angle: float,
     interpolation: int,
@@ -169,9 +169,9 @@ class Augmentation:
         blurred, flipped = rng.random() < 0.5, rng.random() < 0.5
         crop = Crop(self.side)
 
-        label = scaled(label, factor, cv2.INTER_NEAREST)
+        label = scale(label, factor, cv2.INTER_NEAREST)
         if angle is not None:
-            label = rotated(label, angle, cv2.INTER_NEAREST, (VOID,))
+            label = rotate(label, angle, cv2.INTER_NEAREST, (VOID,))
         if flipped:
             label = np.asarray(cv2.flip(label, 1))
         height, width = label.shape
@@ -190,11 +190,11 @@ class Augmentation:
 
         pixels = buffer(*image.shape)
         np.copyto(pixels, image)
-        pixels = scaled(pixels, factor, cv2.INTER_LINEAR, buffer(height, width, 3))
+        pixels = scale(pixels, factor, cv2.INTER_LINEAR, buffer(height, width, 3))
         if angle is not None:
             if _ROTATES_FOUR_CHANNELS:
                 pixels = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2RGBA, buffer(height, width, 4)))
-            pixels = rotated(pixels, angle, cv2.INTER_LINEAR, (*MEAN, 0), buffer(rows, columns, pixels.shape[2]))
+            pixels = rotate(pixels, angle, cv2.INTER_LINEAR, (*MEAN, 0), buffer(rows, columns, pixels.shape[2]))
         if blurred:
             first = max(top - _MARGIN, 0)
             pixels, top = pixels[first:rows, :columns], top - first

@@ -21,7 +21,7 @@ def augmented_episode(
     rng = random.Random(repr(seed))
     number = episode.classes[0]
     names = [episode.query, *episode.supports[0]]
-    images, labels = zip(*(_augmented(index, name, [number], augmentation, rng) for name in names), strict=True)
+    images, labels = zip(*(_augment(index, name, [number], augmentation, rng) for name in names), strict=True)
     shots = len(episode.supports[0])
     return EpisodeBatch(
         images=torch.stack(images),
@@ -37,7 +37,7 @@ def augmented_episode(
     )
 
 
-def _augmented(
+def _augment(
     index: SegmentationIndex, name: str, classes: list[int], augmentation: Augmentation, rng: random.Random
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return image (3, S, S) float32 and label map (S, S) uint8 of `classes`, augmented alike."""

@@ -70,7 +70,7 @@ def unpack(archive: Path, folder: Path, place: Place) -> int:
     _start_over_unless_same(archive, folder)
     sources: dict[str, str] = {}
     with (
-        _opened(archive, folder, place) as members,
+        _open_members(archive, folder, place) as members,
         tqdm(desc=f"Unpacking {archive.name}", unit="file", disable=None) as bar,
     ):
         for member in members:
@@ -141,7 +141,7 @@ def _disk_errors(target: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _opened(archive: Path, folder: Path, place: Place) -> Iterator[Iterator[_Member]]:
+def _open_members(archive: Path, folder: Path, place: Place) -> Iterator[Iterator[_Member]]:
     """Yield the members of `archive`, of which `place` names the wanted ones; whatever reading it raises becomes a
     DataError."""
     damaged = (

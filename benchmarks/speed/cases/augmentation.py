@@ -17,7 +17,7 @@ from torch import Tensor
 
 from benchmarks.speed.cases.loading import DATASETS, sample
 from benchmarks.speed.harness import Case
-from datamodules.loading.augment import MEAN, Augmentation, LabelledImage, Rotate, Scale, blur, rotated, scaled
+from datamodules.loading.augment import MEAN, Augmentation, LabelledImage, Rotate, Scale, blur, rotate, scale
 from datamodules.loading.whole_images import labelled_image
 from fsbench.data.batch import IMAGENET_STD, normalised
 
@@ -52,11 +52,11 @@ def suite_normalised(
 def opencv_alone(change: Augmentation, image: np.ndarray, label: np.ndarray, rng: random.Random) -> LabelledImage:
     """Scale, rotate and blur with the draws of an augmentation."""
     factor, angle = Scale(change.factors).draw(rng), Rotate().draw(rng)
-    pixels = scaled(image.astype(np.float32), factor, cv2.INTER_LINEAR)
-    label = scaled(label, factor, cv2.INTER_NEAREST)
+    pixels = scale(image.astype(np.float32), factor, cv2.INTER_LINEAR)
+    label = scale(label, factor, cv2.INTER_NEAREST)
     if angle is not None:
-        pixels = rotated(pixels, angle, cv2.INTER_LINEAR, MEAN)
-        label = rotated(label, angle, cv2.INTER_NEAREST, (255,))
+        pixels = rotate(pixels, angle, cv2.INTER_LINEAR, MEAN)
+        label = rotate(label, angle, cv2.INTER_NEAREST, (255,))
     return blur(pixels, label, rng)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from datamodules.datasets.coco.index import CLASS_NAMES, Coco
-from datamodules.indexes.views import SEPARATOR, photo_of
+from datamodules.indexes.views import SEPARATOR, view_photo
 from fsbench.data.large_objects import LargeObjects, read_large_objects
 from fsbench.errors import DataError
 from fsbench.protocols.fssdino import LargeObjectImages, LargeObjectTest
@@ -35,7 +35,7 @@ class CocoLargeObjects(Coco):
         return objects
 
     def image_path(self, name: str) -> Path:
-        return super().image_path(photo_of(name))
+        return super().image_path(view_photo(name))
 
     def label_map(self, name: str) -> np.ndarray:
         if SEPARATOR not in name:
@@ -68,6 +68,6 @@ class CocoTest(LargeObjectTest):
         for number in index.test_classes(fold):
             ids = objects.images_of[objects.categories[number - 1][0]]
             images_of[number] = [f"{FOLDER}/{objects.images[i].file_name}{SEPARATOR}{number}" for i in ids]
-        index.require_images(FOLDER, {photo_of(name) for names in images_of.values() for name in names})
+        index.require_images(FOLDER, {view_photo(name) for names in images_of.values() for name in names})
         origin = f"drawn from {objects.path.name} (sha256 {objects.sha256})"  # no checksum of the file is published
         return LargeObjectImages(dict(images_of), origin, objects.sha256)

@@ -43,7 +43,7 @@ def _wrong(expected: str) -> PydanticCustomError:
     return PydanticCustomError(PREDICATE, "{expected}", {"expected": expected})
 
 
-def _numbered(classes: Any) -> dict[int, str]:
+def _number_names(classes: Any) -> dict[int, str]:
     """Turn a list of names into {number: name} from 1 and check numbers and names."""
     numbered = dict(enumerate(classes, start=1)) if isinstance(classes, list) else classes
     if not isinstance(numbered, dict) or not numbered:
@@ -109,7 +109,7 @@ class FolderDescription(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     name: Text
-    classes: Annotated[dict[int, str], BeforeValidator(_numbered)]
+    classes: Annotated[dict[int, str], BeforeValidator(_number_names)]
     folds: Annotated[list[list[Any]], BeforeValidator(_check_folds)]
     images: Text = "JPEGImages"
     masks: Text = "SegmentationClassAug"

@@ -118,13 +118,13 @@ class Fss1000(SegmentationIndex):
         return (np.asarray(grey) >= 128).astype(np.uint8)
 
     def label_values(self, name: str, classes: Sequence[int]) -> list[int]:
-        own = self._class_of(name)
+        own = self._class_number(name)
         return [1 if number == own else NO_VALUE for number in classes]
 
     def class_pixels(self, name: str) -> tuple[dict[int, int], int]:
         table = self._table
         pixels, total = table.class_pixels(name) if table and name in table else super().class_pixels(name)
-        own = self._class_of(name)
+        own = self._class_number(name)
         return {own if label else 0: count for label, count in pixels.items()}, total
 
     def count_pixels(self, part: Part, names: Sequence[str]) -> None:
@@ -137,7 +137,7 @@ class Fss1000(SegmentationIndex):
                 description="Counting class pixels of FSS-1000",
             )
 
-    def _class_of(self, name: str) -> int:
+    def _class_number(self, name: str) -> int:
         return self._number_of[name.rpartition("/")[0]]
 
     def _present(self, part: str) -> list[int]:

@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from datamodules.indexes.views import SEPARATOR, AnnotatedMask, ViewIndex, photo_of
+from datamodules.indexes.views import SEPARATOR, AnnotatedMask, ViewIndex, view_photo
 from datamodules.lists.plain_pickle import read_annotation_pickle
 from fsbench.data.source import missing
 from fsbench.errors import DataError
@@ -67,37 +67,37 @@ class Lvis(ViewIndex):
         """Category id -> class number."""
         return {key: number for number, key in enumerate(self.categories, start=1)}
 
-    def qualifying(self, shot: int) -> list[int]:
+    def frequent_categories(self, shot: int) -> list[int]:
         """Return the categories with more than `shot` images, in the order of the file."""
         return [key for key, images in self.categories.items() if len(images) > shot]
 
-    def listed(self) -> Iterator[tuple[str, int]]:
-        return ((photo, self.numbers[key]) for key in self.qualifying(1) for photo in self.categories[key])
+    def photo_classes(self) -> Iterator[tuple[str, int]]:
+        return ((photo, self.numbers[key]) for key in self.frequent_categories(1) for photo in self.categories[key])
 
-    def views_of(self, photo: str, number: int) -> Sequence[str]:
+    def class_views(self, photo: str, number: int) -> Sequence[str]:
         return [f"{photo}{SEPARATOR}{self._ids[number - 1]}"]
 
     def test_classes(self, fold: int) -> list[int]:
         """Return the classes of 1-shot tests."""
         self.check_fold(fold)
-        return [self.numbers[key] for key in every_tenth(self.qualifying(1), fold, self.folds)]
+        return [self.numbers[key] for key in every_tenth(self.frequent_categories(1), fold, self.folds)]
 
     @property
     def annotation_files(self) -> Sequence[Path]:
         return [self.root / FILE]
 
     def image_path(self, name: str) -> Path:
-        return self.root / "coco" / photo_of(name)
+        return self.root / "coco" / view_photo(name)
 
     def label_file(self, name: str) -> Path:
         return self.root / FILE
 
-    def number_of(self, name: str) -> int:
+    def class_number(self, name: str) -> int:
         return self.numbers[self._category(name)]
 
     def masks(self, name: str) -> Sequence[AnnotatedMask]:
         try:
-            image = self.categories[self._category(name)][photo_of(name)]
+            image = self.categories[self._category(name)][view_photo(name)]
             return [
                 AnnotatedMask(f"annotation {annotation.get('id', place)}", annotation["segmentation"])
                 for place, annotation in enumerate(image["annotations"])

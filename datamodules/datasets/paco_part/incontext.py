@@ -13,7 +13,7 @@ class PacoPartEpisodes(ViewEpisodes):
 
     def run(self, fold: int, shot: int, seed: int) -> EpisodeRun:
         index = self.index
-        numbers = index.classes_of(fold, shot)
+        numbers = index.fold_classes(fold, shot)
         photos_of = {number: index.photos(number) for number in numbers}
-        drawn = episodes_of_objects(photos_of, index.views_of, index.is_empty, shot=shot, seed=seed)
+        drawn = episodes_of_objects(photos_of, index.class_views, index.is_empty, shot=shot, seed=seed)
         return self.episode_run(numbers, None, drawn)

@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from datamodules.indexes.views import SEPARATOR, AnnotatedMask, ViewIndex, photo_of
+from datamodules.indexes.views import SEPARATOR, AnnotatedMask, ViewIndex, view_photo
 from datamodules.lists.plain_pickle import read_annotation_pickle
 from fsbench.data.disk_cache import load_json, save_json
 from fsbench.data.source import missing
@@ -91,37 +91,37 @@ class PacoPart(ViewIndex):
         return images
 
     @cached_property
-    def _image_of(self) -> dict[str, Hashable]:
+    def _image_ids(self) -> dict[str, Hashable]:
         """Photo -> image id."""
         return {photo: image for images in self._images.values() for image, photo in images.items()}
 
-    def classes_of(self, fold: int, shot: int) -> list[int]:
+    def fold_classes(self, fold: int, shot: int) -> list[int]:
         """Return the class numbers of `fold` whose categories have more than `shot` images, ascending."""
         self.check_fold(fold)
         numbers = range(fold + 1, len(self.category_ids) + 1, self.folds)
         return [number for number in numbers if len(self._images.get(self.category_ids[number - 1], ())) > shot]
 
-    def listed(self) -> Iterator[tuple[str, int]]:
+    def photo_classes(self) -> Iterator[tuple[str, int]]:
         for fold in range(self.folds):
-            for number in self.classes_of(fold, 1):
+            for number in self.fold_classes(fold, 1):
                 yield from ((photo, number) for photo in self.photos(number))
 
     def test_classes(self, fold: int) -> list[int]:
         """Return the classes of 1-shot tests."""
-        return self.classes_of(fold, 1)
+        return self.fold_classes(fold, 1)
 
     def photos(self, number: int) -> list[str]:
         """Return the photos that are listed for a class, in the order of the file."""
         return [*self._images[self.category_ids[number - 1]].values()]
 
-    def views_of(self, photo: str, number: int) -> Sequence[str]:
+    def class_views(self, photo: str, number: int) -> Sequence[str]:
         """Return the views of class `number` in a photo, one for each object with the part.
 
         Raises:
             DataError: there is none. The authors' programs stop where they draw such a photo.
         """
         key = self.category_ids[number - 1]
-        views = [f"{photo}{SEPARATOR}{key}{SEPARATOR}{item}" for item in self._objects(self._image_of[photo], key)]
+        views = [f"{photo}{SEPARATOR}{key}{SEPARATOR}{item}" for item in self._objects(self._image_ids[photo], key)]
         if not views:
             raise self._other_form("val", f"it lists {photo} for category {key}, of which that has no annotation")
         return views
@@ -142,12 +142,12 @@ class PacoPart(ViewIndex):
         return [self.root / file for file in FILES.values()]
 
     def image_path(self, name: str) -> Path:
-        return self.root / "coco" / photo_of(name)
+        return self.root / "coco" / view_photo(name)
 
     def label_file(self, name: str) -> Path:
         return self.root / FILES["val"]
 
-    def number_of(self, name: str) -> int:
+    def class_number(self, name: str) -> int:
         return self.category_ids.index(int(name.split(SEPARATOR)[1])) + 1
 
     def crop(self, name: str) -> tuple[slice, slice]:
@@ -168,7 +168,7 @@ class PacoPart(ViewIndex):
     def _view(self, name: str) -> list[dict[str, Any]]:
         """Return the annotations of a view."""
         photo, *parts = name.split(SEPARATOR)
-        image = self._image_of.get(photo)
+        image = self._image_ids.get(photo)
         if len(parts) == 2 and parts[0].isdecimal() and image is not None:
             objects = self._objects(image, int(parts[0]))
             if parts[1] in objects:

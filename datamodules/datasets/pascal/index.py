@@ -85,7 +85,7 @@ class Pascal(OfficialIndex, MaskFolder):
         """Yield the pairs with enough samples on the grid of fss-protocol §3.1."""
         names = self.candidates(part)
         split: Literal["trn", "val"] = "trn" if part == "trn" else "val"
-        table = self.counted(names, f"PASCAL-5i {split}", partial(_count, split))
+        table = self.count_table(names, f"PASCAL-5i {split}", partial(_count, split))
         for name in names:
             for number, _, samples in table[name].tolist():
                 if number not in (0, VOID) and samples >= MIN_SAMPLES:

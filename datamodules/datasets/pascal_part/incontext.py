@@ -15,5 +15,5 @@ class PascalPartEpisodes(ViewEpisodes):
         index = self.index
         numbers = index.test_classes(fold)
         names_of = {number: index.classes[number - 1].images for number in numbers}
-        drawn = episodes_of_parts(names_of, index.views_of, shot=shot, seed=seed)
+        drawn = episodes_of_parts(names_of, index.class_views, shot=shot, seed=seed)
         return self.episode_run(numbers, index.listed_images(fold), drawn)

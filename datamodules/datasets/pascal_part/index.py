@@ -5,7 +5,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from datamodules.indexes.views import SEPARATOR, AnnotatedMask, ViewIndex, photo_of
+from datamodules.indexes.views import SEPARATOR, AnnotatedMask, ViewIndex, view_photo
 from fsbench.data.source import missing
 from fsbench.errors import DataError
 from fsbench.files import read_json
@@ -93,11 +93,11 @@ class PascalPart(ViewIndex):
         """Return the number of validation images of all parts of `fold`, those of left out classes and repeats too."""
         return sum(len(val) for *_, val in self._super_classes.get(fold, ()))
 
-    def listed(self) -> Iterator[tuple[str, int]]:
+    def photo_classes(self) -> Iterator[tuple[str, int]]:
         for number, item in enumerate(self.classes, start=1):
             yield from ((image, number) for image in dict.fromkeys(item.images))
 
-    def views_of(self, photo: str, number: int) -> Sequence[str | None]:
+    def class_views(self, photo: str, number: int) -> Sequence[str | None]:
         """Return the views of a photo's objects of the class's kind, None for those without the part."""
         wanted = self.classes[number - 1]
         return [
@@ -117,12 +117,12 @@ class PascalPart(ViewIndex):
         ]
 
     def image_path(self, name: str) -> Path:
-        return self.root / PHOTOS / f"{photo_of(name)}.jpg"
+        return self.root / PHOTOS / f"{view_photo(name)}.jpg"
 
     def label_file(self, name: str) -> Path:
-        return self.root / ANNOTATIONS / f"{photo_of(name)}.json"
+        return self.root / ANNOTATIONS / f"{view_photo(name)}.json"
 
-    def number_of(self, name: str) -> int:
+    def class_number(self, name: str) -> int:
         item, part = self._view(name)
         return self.class_names.index(f"{item['name']}+{part}") + 1
 

@@ -124,7 +124,7 @@ def test_an_image_of_paco_is_the_box_of_an_object(tmp_path):
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(again, "_read", None)
         assert again.category_ids == index.category_ids == [*range(12, 460)]  # kept, the file is not read again
-    assert [len(index.classes_of(0, shot)) for shot in (2, 3)] == [1, 0]  # the photo listed twice counts once
+    assert [len(index.fold_classes(0, shot)) for shot in (2, 3)] == [1, 0]  # the photo listed twice counts once
     episode = next(OwnEpisodes.find(index).run(0, 2, 0).episodes)
     assert len({episode.query.partition("@")[0], *(name.partition("@")[0] for name in episode.supports[0])}) >= 2
     with pytest.raises(

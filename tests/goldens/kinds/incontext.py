@@ -19,7 +19,7 @@ from torch import Tensor
 from datamodules.datasets.lvis import Lvis
 from datamodules.datasets.paco_part import PacoPart
 from datamodules.datasets.pascal_part import PascalPart
-from datamodules.indexes.views import ViewIndex, photo_of
+from datamodules.indexes.views import ViewIndex, view_photo
 from datamodules.lists.official import checksums, read_official
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD
 from fsbench.data.dataset import VOID, pairs_sha256
@@ -157,7 +157,9 @@ def _compare_run(case: Case, index: ViewIndex) -> Comparisons:
         yield equal("classes", names, [f"category {key}" for key in data["category_ids"]])
     if "n_qualifying" in data:
         assert isinstance(index, Lvis)
-        yield equal("categories with enough images", len(index.qualifying(config["shot"])), data["n_qualifying"])
+        yield equal(
+            "categories with enough images", len(index.frequent_categories(config["shot"])), data["n_qualifying"]
+        )
     protocol = load_protocol("incontext")
     official = protocol.episode_count(index.name, 0)
     yield equal("episodes of a run", official if run.length is None else min(official, run.length), data["length"])
@@ -165,8 +167,8 @@ def _compare_run(case: Case, index: ViewIndex) -> Comparisons:
     drawn = protocol.manifest(index, task).episodes
     found = {
         "class_id": [run.class_ids.index(e.query_class) for e in drawn],
-        "query": [photo_of(e.query) for e in drawn],
-        "supports": [[photo_of(name) for name in e.supports[0]] for e in drawn],
+        "query": [view_photo(e.query) for e in drawn],
+        "supports": [[view_photo(name) for name in e.supports[0]] for e in drawn],
         "query_crop_hw": [list(index.label_map(e.query).shape) for e in drawn],
     }
     for key, values in found.items():
