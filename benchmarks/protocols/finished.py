@@ -83,7 +83,8 @@ def methods_table(records: Sequence[Record]) -> Table:
     A protocol under which a method was not tested has dashes.
     """
     cards = Cards(backbone_data())
-    strict = [record for record in records if cards.of_run(record).novel_pixels != "labelled"]  # others: training_table
+    # others are in `training_table`
+    strict = [record for record in records if cards.run_card(record).novel_pixels != "labelled"]
     rows: dict[tuple[str, ...], dict[str, dict[int, Record]]] = {}
     for group, labelled in labelled_groups(strict):
         header = group[0].header
@@ -123,7 +124,7 @@ def _with_common_folds(
 
 def _seen(cards: Cards, record: Record) -> tuple[str, str]:
     """Return what a run's backbone and method were trained on, in the words of all folds."""
-    card, own = cards.of_run(record), f"{record.header['dataset']} fold {fold_of(record)}"
+    card, own = cards.run_card(record), f"{record.header['dataset']} fold {fold_of(record)}"
     return card.backbone_data, card.trained_on.replace(own, "the same fold")
 
 
@@ -247,7 +248,7 @@ def training_table(records: Sequence[Record]) -> Table:
     strict: dict[str, list[Record]] = {}
     in_domain: dict[str, list[Record]] = {}
     for record in records:
-        of_training = in_domain if cards.of_run(record).novel_pixels == "labelled" else strict
+        of_training = in_domain if cards.run_card(record).novel_pixels == "labelled" else strict
         of_training.setdefault(_apart_from_training(record), []).append(record)
     columns = ["method", "test", "protocol", "strict: without the test's classes", "in domain: with them", "difference"]
     rows = []

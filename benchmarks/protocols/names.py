@@ -19,7 +19,7 @@ def labels(records: Sequence[Record]) -> dict[str, str]:
     strict: list[Record] = []
     in_domain: list[Record] = []
     for record in records:
-        (in_domain if cards.of_run(record).novel_pixels == "labelled" else strict).append(record)
+        (in_domain if cards.run_card(record).novel_pixels == "labelled" else strict).append(record)
     return {
         record.run.id: label + ending
         for some, ending in ((strict, ""), (in_domain, ", in domain"))

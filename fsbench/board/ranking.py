@@ -5,11 +5,10 @@ from itertools import combinations
 from math import ceil
 
 from fsbench.board.rows import Cell, Rank, Row, Test
-from fsbench.exchange.card import Card
 from fsbench.metrics.bootstrap import LEVEL
 from fsbench.metrics.paired import RESAMPLES, holm, paired_differences
 from fsbench.metrics.scores import METRICS
-from fsbench.records.card import ALLOWED, CONDITIONS
+from fsbench.records.card import ALLOWED, CONDITIONS, Card
 
 Conditions = tuple[str, ...]
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from fsbench import __version__
 from fsbench.errors import SettingsError
-from fsbench.exchange.card import CHOICES
 from fsbench.files import make_folder, write_text
+from fsbench.records.card import CHOICES
 
 FILES = Path(__file__).with_name("repository_files")
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from fsbench.board.collect import VerifiedBundle
 from fsbench.board.results import RunResult, mean_scores, score_names
-from fsbench.exchange.card import Card
 from fsbench.files import fingerprint
 from fsbench.metrics.bootstrap import Interval
+from fsbench.records.card import Card
 from fsbench.records.description import notes
 from fsbench.records.grouping import fold_of, group_key, variants
 from fsbench.records.record import Record

@@ -24,8 +24,8 @@ def _bundle(options: argparse.Namespace, extra: list[str]) -> int:
     # heavy: other commands spare it
     from fsbench import __version__
     from fsbench.exchange.bundle import write_bundle
-    from fsbench.exchange.card import CHOICES, read_card
     from fsbench.files import write_text
+    from fsbench.records.card import CHOICES, read_card
     from fsbench.records.predictions import FILE as PREDICTIONS
     from fsbench.records.record import find_records
 

@@ -21,11 +21,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fsbench.errors import RecordError
-from fsbench.exchange.card import Card
 from fsbench.files import load_yaml, parse_json, read_bytes, replacing
 from fsbench.files.archives import open_zip
 from fsbench.files.opening import LIMITS, MIB, in_units
 from fsbench.files.validation import first_problem
+from fsbench.records.card import Card
 from fsbench.records.predictions import FILE as PREDICTIONS
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record

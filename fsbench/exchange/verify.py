@@ -68,11 +68,11 @@ def verify_unpacked(folder: Path, listing: Listing, repetition: Repetition | Non
     """Verify the runs of a bundle that `unpacked` has put into `folder`; the arguments are as of `verify`."""
     findings = [Finding(None, "ok", "every file has the sha256 that is listed")]
     for name in listing.runs:
-        findings += _of_run(name, folder / name, repetition)
+        findings += _verify_run(name, folder / name, repetition)
     return findings
 
 
-def _of_run(name: str, folder: Path, repetition: Repetition | None) -> Iterator[Finding]:
+def _verify_run(name: str, folder: Path, repetition: Repetition | None) -> Iterator[Finding]:
     try:
         record = read_record(folder)
         assert record is not None

@@ -23,7 +23,7 @@ def classification_block(
     comparisons: list[PublishedComparison] = []
     stated, cards = Cards(options.backbone_data), {}
     for label, (record,) in variants(records).items():
-        cards[label] = stated.of_run(record)
+        cards[label] = stated.run_card(record)
         row = _run_row(label, record, options.by_class)
         rows.append(row)
         comparisons += match_published(label, row.fold, row.scores, [record], published)

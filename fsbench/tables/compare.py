@@ -147,7 +147,7 @@ def compare_methods(
         alike={metric: _groups(metric, lines) for metric, lines in tables["all"].items()} if baseline is None else {},
         notes=[
             *notes(records),
-            *differing_cards({label: cards.of_method(list(of.values())) for label, of in methods.items()}),
+            *differing_cards({label: cards.method_card(list(of.values())) for label, of in methods.items()}),
             *lacking,
             *_explanations(folds, complete, resamples, protocol.resampled),
             *_too_few_resamples(tables, resamples),

@@ -39,7 +39,7 @@ def segmentation_block(records: list[Record], options: TableOptions, published: 
     statistics = _StatisticsCache(options)
     stated, cards = Cards(options.backbone_data), {}
     for label, members in variants(records).items():
-        cards[label] = stated.of_method(members)
+        cards[label] = stated.method_card(members)
         folds = sorted(members, key=fold_of)
         of_method = [(_run_row(label, record, options, statistics), [record]) for record in folds]
         if len(folds) == records[0].header["folds"] > 1:

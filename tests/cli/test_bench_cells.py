@@ -13,7 +13,7 @@ def facts(record: Record) -> dict:
     A checkpoint names that folder, so its hash is another.
     """
     differs = ("cost", "provenance", "made", "checkpoint_sha256")
-    run = {key: value for key, value in record.run.items() if key not in differs}
+    run = {key: value for key, value in record.run.as_json().items() if key not in differs}
     return json.loads(json.dumps(run).replace(str(record.path.parent), "RUNS"))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fsbench.exchange.bundle import write_bundle
-from fsbench.exchange.card import check_card
+from fsbench.records.card import check_card
 from fsbench.records.record import Record
 from tests.fsbench.exchange.test_bundle import CARD
 from tests.fsbench.runs import rewrite

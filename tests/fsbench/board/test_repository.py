@@ -9,7 +9,7 @@ import yaml
 from fsbench import __version__
 from fsbench.board.repository import write_repository
 from fsbench.cli.main import main, parser_for
-from fsbench.exchange.card import CHOICES
+from fsbench.records.card import CHOICES
 
 FILES = [".github/workflows/board.yml", ".gitignore", "README.md", "bundles/README.md", "card.example.yaml"]
 

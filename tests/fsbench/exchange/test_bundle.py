@@ -13,8 +13,8 @@ import yaml
 from fsbench.cli.main import main
 from fsbench.errors import RecordError, SettingsError
 from fsbench.exchange.bundle import LISTING, unpacked, write_bundle
-from fsbench.exchange.card import CHOICES, check_card
 from fsbench.exchange.verify import verify
+from fsbench.records.card import CHOICES, check_card
 from fsbench.records.record import counts_sha256, read_record
 from tests.fsbench.runs import rewrite
 
