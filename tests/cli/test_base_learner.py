@@ -1,7 +1,6 @@
 """A training of the base learner by the command, as its files say, on the small demo."""
 
 import csv
-import json
 
 import pytest
 import torch
@@ -29,4 +28,4 @@ def test_the_base_learner_from_the_command_line(warm, bench_arguments, tmp_path)
     scores = [row["val/mIoU"] for row in csv.DictReader(curve.open()) if row["val/mIoU"]]
     assert len(scores) == 1 and float(scores[0]) == pytest.approx(record.run.made.validation_mIoU, abs=1e-4)
     facts = record.run.weights.training
-    assert facts["chosen_by"] == "val/mIoU" and json.loads(json.dumps(facts)) == facts
+    assert facts.chosen_by == "val/mIoU" and facts.settings == training
