@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fsbench.cli.table import add_table_options, print_table
-from fsbench.config.options import add_bench_options, read_request
-from fsbench.config.request import Request
+from fsbench.config.compose import compose, setting
+from fsbench.config.request import Request, add_bench_options, read_request
+from fsbench.config.request_check import request_errors
 from fsbench.errors import CheckpointError, DataError, FsbenchError, SettingsError, raise_all
 from fsbench.terminal import print_block, print_error
 
@@ -47,16 +48,12 @@ def _bench(options: argparse.Namespace, extra: list[str]) -> int:
 
 def _requests(options: argparse.Namespace, extra: list[str]) -> tuple[list[Request], list[FsbenchError]]:
     """Return a request for each protocol that is named, and an error about each thing that is wrong in any of them."""
-    # spared until it is needed, with yaml
-    from fsbench.config.compose import compose, setting
-    from fsbench.config.request_check import request_errors
-
     words = [word.strip() for word in options.protocol.split(",")] if "protocol" in options else []
     named: list[dict[str, str]] = [{"protocol": word} for word in dict.fromkeys(filter(None, words))]
     requests: list[Request] = []
     errors: list[FsbenchError] = []
-    again = setting(compose(extra).values, "data.protocol")
-    if len(named) > 1 and again is not None:
+    again = setting(compose(extra).values, "data.protocol") if len(named) > 1 else None
+    if again is not None:
         protocols = ", ".join(entry["protocol"] for entry in named)
         raise SettingsError(
             f"PROTOCOL names {protocols}, and data.protocol names {again} for all; expected one of the two; leave "

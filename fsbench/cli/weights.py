@@ -42,10 +42,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def _entries() -> "dict[str, tuple[WeightFile | CheckpointSet, list[str]]]":
     """Return all entries of the table with the methods that use them."""
     # 0.2 seconds for pydantic, which other commands are spared
-    from fsbench.config.needed_weights import users
+    from fsbench.config.needs import methods_by_weights
     from fsbench.weights.table import checkpoint_sets, weight_files
 
-    used = users()
+    used = methods_by_weights()
     files = {name: (file, used[name]) for name, file in weight_files().items()}
     return {**files, **{name: (entry, entry.methods) for name, entry in checkpoint_sets().items()}}
 
@@ -91,7 +91,7 @@ def _shorten(names: list[str], width: int) -> str:
 def _fetch(options: argparse.Namespace, extra: list[str]) -> int:
     """Bring the named weights; goes on with the next where one cannot be had. 0 if all are there afterwards."""
     # spared until it is needed, as above
-    from fsbench.config.needed_weights import needed_weights
+    from fsbench.config.needs import needed_weights
     from fsbench.download import RetryPolicy
     from fsbench.weights.fetch import Fetcher
     from fsbench.weights.table import find

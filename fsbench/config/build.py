@@ -23,7 +23,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 
 from fsbench.backbones.onednn import KernelChoice
 from fsbench.config.class_file import load_class_file
-from fsbench.config.compose import Configuration, compose, value_at
+from fsbench.config.compose import Configuration, compose, merge_settings, value_at
 from fsbench.config.limits import check_nulls, check_plain_values, check_trainer
 from fsbench.config.registry import (
     TaskName,
@@ -168,7 +168,7 @@ def parse_configuration(configuration: Configuration, build: bool = True) -> Sui
         if reference := value_at(configuration.values, ("run", option)):
             load_class_file(str(reference))
     arguments = [part if isinstance(part, str) else f"--config={_as_json(part)}" for part in configuration.parts]
-    with _plain_errors():
+    with _plain_errors(configuration):
         return SuiteCLI(arguments, build)
 
 
@@ -198,18 +198,23 @@ def describe_keys(arguments: Sequence[str]) -> str:
     data = value_at(values, ("data", "class_path")) or "datamodules.episodic.EpisodicDataModule"
     classes = {"run": RunOptions, "data": data, "model": value_at(values, ("model", "class_path")), "trainer": Trainer}
     for group, kind in classes.items():
-        known = ", ".join(_parameters(kind)) or "those of the method; name its file with --config"
+        found = _import_class(kind) if isinstance(kind, str) else kind
+        known = (
+            ", ".join(inspect.signature(found).parameters)
+            if found
+            else "those of the method; name its file with --config"
+        )
         text += textwrap.wrap(f"--{group}.KEY: {known}", 100, initial_indent="  ", subsequent_indent="      ")
     return "\n".join(text)
 
 
-def _parameters(kind: Any) -> list[str]:
-    """Return the arguments of a class, or of one by its name; none where it cannot be imported."""
+def _import_class(path: str) -> type | None:
+    """Return a class by its full name; None where it cannot be imported."""
     try:
-        kind = resolve_name(kind) if isinstance(kind, str) else kind
+        found = resolve_name(path)
     except (ImportError, AttributeError, ValueError):
-        return []
-    return list(inspect.signature(kind).parameters) if inspect.isclass(kind) else []
+        return None
+    return found if inspect.isclass(found) else None
 
 
 def compose_method(
@@ -260,15 +265,20 @@ def load_index(dataset: str, root: str | None = None, lists: Sequence[str] = ())
 
 
 @contextmanager
-def _plain_errors() -> Iterator[None]:
-    """Turn the parser's errors into SettingsErrors of one line, or the FsbenchError that a constructor raised."""
+def _plain_errors(configuration: Configuration | None = None) -> Iterator[None]:
+    """Turn the parser's errors into SettingsErrors of one line, or the FsbenchError that a constructor raised.
+
+    Args:
+        configuration: what is parsed; an error is then about the first of its settings that no class takes, if any.
+    """
     try:
         yield
     except (ArgumentError, ValueError, TypeError, FsbenchError) as error:
         own = _find_own(error)
         if own is not None:
             raise own from error
-        raise SettingsError(_explain(str(error))) from error
+        unknown = next(_unknown_options(configuration or Configuration()), None)
+        raise SettingsError(unknown or _explain(str(error))) from error
 
 
 def quiet() -> None:
@@ -291,11 +301,6 @@ def _find_own(error: BaseException | None) -> FsbenchError | None:
 
 def _explain(text: str) -> str:
     """Return the parser's message in one line: which option, of what, and what was expected."""
-    if refused := re.search(r"class_path '([\w.]+)':\s*Option '(.+?)' is not accepted", text):
-        return _no_option(refused[1], refused[2], _parameters(refused[1]))
-    if refused := re.search(r"(?:class_path '([\w.]+)':\s*)?Group '(\w+)' does not accept option '(.+?)'", text):
-        class_path, group, name = refused.groups()
-        return _no_option(group, name, _parameters(_kind_of_group(class_path, group)))
     keys = re.findall(r'Parser key "([\w.]+)":', text)
     where = ".".join(dict.fromkeys(keys))
     value = text.rpartition(f'"{keys[-1]}":')[2].strip().splitlines()[0] if keys else ""
@@ -308,15 +313,37 @@ def _explain(text: str) -> str:
     return " ".join(text.split())
 
 
-def _kind_of_group(class_path: str | None, group: str) -> Any:
-    """Return the class of a group of a run, or the dataclass that an argument of a class is."""
-    if class_path is None:
-        return {"trainer": Trainer, "run": RunOptions}.get(group)
-    hint = inspect.signature(resolve_name(class_path)).parameters[group].annotation
-    return next((kind for kind in (hint, *get_args(hint)) if is_dataclass(kind)), None)
+def _unknown_options(configuration: Configuration) -> Iterator[str]:
+    """Yield a message about each setting of a run that its trainer, options or classes have no argument for."""
+    values: Mapping[str, Any] = {}
+    for part in configuration.parts:  # each has classes of its own
+        values = merge_settings(values, part) if isinstance(part, dict) else values
+        for group, kind in (("trainer", Trainer), ("run", RunOptions)):
+            yield from _unknown_arguments(kind, values.get(group) or {}, group)
+        yield from _unknown_in_classes({group: values.get(group) for group in ("data", "model")}, {})
 
 
-def _no_option(owner: str, name: str, known: Sequence[str]) -> str:
-    """Return the message about an argument that a class or a group does not have."""
-    hint = did_you_mean(name, known) or f"; there are: {', '.join(known) or 'none'}"
-    return f"{owner} has no option '{name}'{hint}"
+def _unknown_arguments(kind: Any, values: Mapping[str, Any], owner: str) -> Iterator[str]:
+    """Yield a message about each of `values` that a class or a dataclass has no argument for; `owner` is its name."""
+    parameters = inspect.signature(kind).parameters
+    for name in values:
+        if name not in parameters and not any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+            hint = did_you_mean(str(name), parameters) or f"; there are: {', '.join(parameters) or 'none'}"
+            yield f"{owner} has no option '{name}'{hint}"
+    yield from _unknown_in_classes(values, parameters)
+
+
+def _unknown_in_classes(values: Mapping[str, Any], parameters: Mapping[str, inspect.Parameter]) -> Iterator[str]:
+    """Yield a message about each unknown argument of the classes and dataclasses that are among `values`."""
+    for name, value in values.items():
+        if not isinstance(value, Mapping):
+            continue
+        if isinstance(path := value.get("class_path"), str):
+            kind = _import_class(path)
+            if kind is not None:
+                yield from _unknown_arguments(kind, value.get("init_args") or {}, path)
+        elif name in parameters:
+            annotation = parameters[name].annotation
+            kind = next((kind for kind in (annotation, *get_args(annotation)) if is_dataclass(kind)), None)
+            if kind is not None:
+                yield from _unknown_arguments(kind, value, name)

@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from fsbench.config.registry import config_files, read_settings
 from fsbench.errors import FsbenchError, SettingsError, did_you_mean
 
@@ -159,8 +161,6 @@ def merge_settings(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[
 
 def parse_value(text: str) -> Any:
     """Return the value that a text on the command line stands for; the text itself where it is no YAML."""
-    import yaml  # with its 20 ms: most commands read no configuration
-
     try:
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError):

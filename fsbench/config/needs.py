@@ -1,4 +1,4 @@
-"""Files that a paper's runs need: which are absent, and the command that brings each. Nothing is built or fetched."""
+"""Files that runs need: which are absent, and the command that brings each. Nothing is built or fetched."""
 
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
@@ -7,8 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from fsbench.config.compose import setting
-from fsbench.config.needed_weights import fetch_command
-from fsbench.config.registry import dataset_package, dataset_source, is_shipped
+from fsbench.config.registry import (
+    aliases,
+    config_files,
+    dataset_package,
+    dataset_source,
+    is_shipped,
+    names,
+    read_settings,
+)
 from fsbench.config.request import Request, file_settings
 from fsbench.data.source import missing
 from fsbench.errors import DataError
@@ -126,3 +133,36 @@ def _missing_checkpoint(method: str, path: Path) -> Missing:
 def distinct(missing: Iterable[Missing]) -> list[Missing]:
     """Sort what is missing, each thing once."""
     return sorted(set(missing))
+
+
+def fetch_command(name: str) -> str:
+    """Return the command that brings the weights `name`, or says what to do where no program can fetch them."""
+    return f"fsbench weights fetch {name}"
+
+
+def needed_weights(method: str, dataset: str | None = None, backbone: str | None = None) -> str | None:
+    """Return the name of the published weights that a run takes; None where they come with the repository.
+
+    Args:
+        method: a method or an alias.
+        dataset: the data set, which may bring a backbone along; None for the method's own.
+        backbone: the backbone that is asked for; None for that of the method or the data set.
+
+    Raises:
+        SettingsError: a name is unknown, or method and data set are for different tasks.
+    """
+    found = None
+    for file in config_files(method, dataset, backbone=backbone):
+        model = read_settings(file).get("model") or {}
+        found = ((model.get("init_args") or {}).get("backbone") or {}).get("name") or found
+    return found if found in weight_files() else None
+
+
+def methods_by_weights() -> dict[str, list[str]]:
+    """Return the methods and aliases that take each backbone of the table by themselves."""
+    found: dict[str, list[str]] = {name: [] for name in weight_files()}
+    for method in [*names("methods"), *aliases()]:
+        name = needed_weights(method)
+        if name is not None:
+            found[name].append(method)
+    return found

@@ -12,11 +12,9 @@ from typing import Any
 
 from fsbench.config.compose import asks, compose, setting, value_at
 from fsbench.config.limits import check_name, check_plain_values, check_trainer
-from fsbench.config.needed_weights import needed_weights
-from fsbench.config.needs import absent_data
-from fsbench.config.options import bench_options
+from fsbench.config.needs import absent_data, needed_weights
 from fsbench.config.registry import check_known, choose_method, names, task_of
-from fsbench.config.request import NOTHING_NAMED, Request
+from fsbench.config.request import NOTHING_NAMED, Request, bench_options
 from fsbench.episodes.settings import SETTINGS, unknown_setting
 from fsbench.errors import CheckpointError, FsbenchError, SettingsError
 from fsbench.files import check_can_be_made, is_file, load_yaml

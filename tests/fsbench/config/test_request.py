@@ -9,8 +9,7 @@ from dataclasses import fields
 
 import pytest
 
-from fsbench.config.options import add_bench_options, bench_options, read_request
-from fsbench.config.request import Request
+from fsbench.config.request import Request, add_bench_options, bench_options, read_request
 from fsbench.errors import SettingsError, raise_all
 from fsbench.grid.spec import AXES, grid_schema
 from fsbench.paths import REPOSITORY
