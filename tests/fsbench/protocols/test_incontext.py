@@ -104,7 +104,7 @@ class Views(ViewIndex):
     def image_path(self, name):
         raise AssertionError("no image is opened")
 
-    label_map = annotation_files = number_of = masks = listed = views_of = image_path
+    label_map = annotation_files = class_number = masks = photo_classes = class_views = image_path
 
 
 @OwnEpisodes.register(Views)
