@@ -63,12 +63,12 @@ def selective_scan(
     chosen = choose_backend(u, backend, stateless)
     if chosen == "mamba_ssm":
         if B.dim() > 2 and C.dim() > 2:
-            B, C = expand_groups(B, C, b, length)
+            B, C = expand_groups(B, C, b, length, u.dtype)
         return _mamba_ssm.scan(u, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state, return_last_state)
     wide = torch.promote_types(u.dtype, torch.float32)
     if initial_state is None:
         initial_state = A.new_zeros(b, channels, A.shape[1], dtype=wide)
-    B, C = expand_groups(B, C, b, length)
+    B, C = expand_groups(B, C, b, length, wide)
     with torch.autocast(u.device.type, enabled=False):
         scan = implementation(chosen)
         D, delta_bias = (None if t is None else t.to(wide) for t in (D, delta_bias))

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from fsbench.errors import SettingsError
@@ -10,11 +11,14 @@ MAX_STATES = 256  # as in the CUDA kernel of mamba-ssm
 FLOAT64_REFUSED = "the scan back end triton computes in fp32, found float64; choose torch"
 
 
-def expand_groups(B: Tensor, C: Tensor, b: int, length: int) -> tuple[Tensor, Tensor]:
-    """Return B and C in any of their forms as (b, G, N, L) with the same G."""
+def expand_groups(B: Tensor, C: Tensor, b: int, length: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Return B and C in any of their forms as (b, G, N, L) with the same G.
+
+    One that is repeated for that is returned in `dtype`, in which the gradients of its copies are added up.
+    """
     grouped = [_per_token(t, b, length) for t in (B, C)]
     most = max(t.shape[1] for t in grouped)
-    first, second = (t if t.shape[1] == most else t.repeat_interleave(most // t.shape[1], 1) for t in grouped)
+    first, second = (t if t.shape[1] == most else t.to(dtype).repeat_interleave(most // t.shape[1], 1) for t in grouped)
     return first, second
 
 
