@@ -320,14 +320,11 @@ class EpisodicDataModule(L.LightningDataModule):
         return calibration_episodes(self.dataset, self.training_pool, task, self._loading(training=False), count)
 
     def _loading(self, training: bool) -> LoadingConfig:
-        evaluated = self.protocol.query_size
-        resize_query_mask = training or evaluated != "original"
-        query_side = evaluated if isinstance(evaluated, int) and not training else None
+        geometry = self.protocol.geometry.training if training else self.protocol.geometry
         cache_bytes = self.cache_mib * 2**20 // max(self.workers, 1)
         boxes = self.support_annotation == "bbox" and not training
-        all_ways, sides = self._tells_all_ways and not training, (self.image_size, self.protocol.resize)
-        frame = None if training else self.protocol.frame
-        return LoadingConfig(*sides, resize_query_mask, cache_bytes, boxes, query_side, all_ways, frame)
+        all_ways = self._tells_all_ways and not training
+        return LoadingConfig(self.image_size, geometry, cache_bytes, boxes, all_ways)
 
     def _evaluation_loader(self, episodes: Sequence[Episode], once: bool = False) -> DataLoader[EpisodeBatch]:
         """Return this rank's share of the episodes; what is read `once` is forgotten where its last episode is over."""

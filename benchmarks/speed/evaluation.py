@@ -237,7 +237,7 @@ def row(
         method.check_image_size(size)
         method.backbone.cache = FeatureCache(cache_mib * 2**20)
         method.backbone.network(torch.zeros(3, size, size, device=options.device))  # builds it for the image size
-        config = LoadingConfig(size, protocol.resize, protocol.query_size != "original")
+        config = LoadingConfig(size, protocol.geometry)
         evaluation = Evaluation(method, partial(load_episode, index, config=config), options.device, plain_heads)
     if options.pairs:
         if (name, shot) not in measured:

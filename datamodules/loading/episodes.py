@@ -1,7 +1,7 @@
 """Turn the names of an episode into tensors: decode, resize, rename; and the data sets that loaders read."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -11,12 +11,11 @@ from datamodules.loading.augment import bounding_boxes
 from datamodules.loading.decoding import DecodedImageCache
 from fsbench.data.batch import EpisodeBatch, Truth
 from fsbench.data.dataset import SegmentationIndex
-from fsbench.data.frames import stretched_truth
 from fsbench.data.label_maps import way_labels
 from fsbench.data.transforms import RESIZES
 from fsbench.episodes.episode import Episode
 from fsbench.protocols.draws import draw_episode
-from fsbench.protocols.geometry import Resize
+from fsbench.protocols.geometry import Geometry
 from fsbench.protocols.pools import Pool
 
 
@@ -26,27 +25,21 @@ class LoadingConfig:
 
     Attributes:
         size: side S of images in pixels.
-        resize: key of `RESIZES`.
-        resize_query_mask: resize the query's label map, too: in training, and where the protocol evaluates so.
-        query_side: side that it is resized to in pixels, where that is not S.
+        geometry: how images and the truth are seen.
         all_ways: tell also what supports show of the other ways.
-        frame: side of the padded square that the truth is stretched from, and that is predicted; None without one.
         cache_bytes: memory of a loader process for decoded files that other episodes need as well.
         box_supervision: support labels are bounding boxes of the masks.
     """
 
     size: int
-    resize: Resize = "pil"
-    resize_query_mask: bool = False
+    geometry: Geometry = field(default_factory=Geometry)
     cache_bytes: int = 0
     box_supervision: bool = False
-    query_side: int | None = None
     all_ways: bool = False
-    frame: int | None = None
 
     def files(self, index: SegmentationIndex) -> DecodedImageCache:
         """Return an empty cache of decoded files."""
-        return DecodedImageCache(index, RESIZES[self.resize][0], self.size, self.cache_bytes)
+        return DecodedImageCache(index, RESIZES[self.geometry.resize][0], self.size, self.cache_bytes)
 
 
 def load_episode(
@@ -56,7 +49,7 @@ def load_episode(
 
     Raises DataError naming the file that cannot be decoded or whose mask has another size.
     """
-    files, resize_labels = files or config.files(index), RESIZES[config.resize][1]
+    files, resize_labels = files or config.files(index), RESIZES[config.geometry.resize][1]
     names = list(dict.fromkeys([episode.query, *(name for way in episode.supports for name in way)]))
     rows = {name: row for row, name in enumerate(names)}
     images, labels = [], {}
@@ -84,11 +77,7 @@ def load_episode(
             for way in episode.supports
         ]
         shown = torch.from_numpy(np.array([all_ways]))
-    query_side = config.query_side or side
-    target = resize_labels(query, query_side, query_side) if config.resize_query_mask else query
-    size = target.shape
-    if config.frame is not None:
-        target, size = stretched_truth(query, config.frame), (config.frame, config.frame)
+    target, size = config.geometry.truth(query, side)
     support = torch.tensor([[[rows[name] for name in way] for way in episode.supports]])
     return EpisodeBatch(
         images=torch.stack(images),

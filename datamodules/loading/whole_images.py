@@ -54,7 +54,7 @@ class TrainingImages(Dataset[EpisodeBatch]):
         epoch, i = item
         pixels, labels = labelled_image(self.index, self.names[i], self.classes)
         if self.augmentation is None:
-            resize, resize_labels = RESIZES[self.config.resize]
+            resize, resize_labels = RESIZES[self.config.geometry.resize]
             image = resize(pixels, self.config.size)
             labels = resize_labels(labels, self.config.size, self.config.size)
         else:

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 
 from fsbench.core.datamodule import DataModule
-from fsbench.data.frames import over_image
 from fsbench.episodes.episode import Episode
 from fsbench.metrics.confusion import COUNTS, way_ious
 from fsbench.protocols.registry import protocol_of
@@ -48,7 +47,7 @@ class PredictionSheet:
             ordered = [slots[slot] for slot in sorted(slots)]
             counted = np.array([counts[episode, slot] for slot in sorted(slots)])
             predictions[episode] = DrawnPrediction(
-                over_image(label_map_of([way for way, _ in ordered]), self.data.protocol.frame),
+                self.data.protocol.geometry.over_image(label_map_of([way for way, _ in ordered])),
                 [decided for _, decided in ordered],
                 way_ious(counted, self.data.protocol.void),
             )

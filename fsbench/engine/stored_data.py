@@ -6,7 +6,6 @@ import numpy as np
 
 from fsbench.config.stored import parse_stored
 from fsbench.data.dataset import SegmentationIndex
-from fsbench.data.frames import stretched_truth
 from fsbench.data.label_maps import way_labels
 from fsbench.errors import RecordError
 from fsbench.protocols.segmentation import segmentation_of
@@ -44,7 +43,7 @@ class Truths:
 
     def __init__(self, record: Record, settings: Sequence[str] = ()):
         self.index = open_dataset(record, settings)
-        self._frame = segmentation_of(record.header).frame
+        self._geometry = segmentation_of(record.header).geometry
         self._episodes = {episode.index: episode for episode in record.manifest.episodes}
 
     def __call__(self, episode: int) -> np.ndarray:
@@ -54,4 +53,4 @@ class Truths:
         """
         found = self._episodes[episode]
         labels = way_labels(self.index.label_map(found.query), self.index.label_values(found.query, found.classes))
-        return labels if self._frame is None else stretched_truth(labels, self._frame)
+        return self._geometry.original_truth(labels)

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 
 from fsbench.data.dataset import VOID, SegmentationIndex
-from fsbench.data.frames import over_image
 from fsbench.data.label_maps import resize_labels
 from fsbench.engine.stored_data import open_dataset
 from fsbench.episodes.episode import Episode
@@ -172,8 +171,8 @@ def _column(index: SegmentationIndex, episode: Episode, runs: Mapping[str, _Run]
     absent = f"no {', no '.join(names)}"
     cells.append(_Cell("truth", paint_slots(pixels, crop.cut(truth)), "" if query.ways else absent))
     for label, run in runs.items():
-        frame = segmentation_of(run.predictions.record.header).frame
-        stored = over_image(run.predictions.label_map(episode.index), frame)
+        geometry = segmentation_of(run.predictions.record.header).geometry
+        stored = geometry.over_image(run.predictions.label_map(episode.index))
         predicted = crop.cut(resize_labels(stored, *truth.shape))
         note = iou_caption(run.ious[episode.index], query.ways) if query.ways else ""
         if not query.ways:

@@ -29,6 +29,11 @@ class Geometry:
     query_size: QuerySize = "original"
     frame: int | None = None
 
+    @property
+    def training(self) -> "Geometry":
+        """The geometry of training, where pixels are compared at the size of the method's input."""
+        return Geometry(self.resize, "input")
+
     def side(self, image_size: int) -> int | None:
         """Return the side of the square in which pixels are counted, for methods that see images of `image_size`.
 

@@ -15,6 +15,7 @@ from fsbench.data.label_maps import resize_labels
 from fsbench.data.transforms import resize_image
 from fsbench.episodes.episode import Episode
 from fsbench.errors import DataError, SettingsError, user_message
+from fsbench.protocols.geometry import Geometry
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ def test_presence_is_that_of_the_original_mask_also_in_training(index, monkeypat
     monkeypatch.setattr(index, "label_map", lambda name: tiny)
     monkeypatch.setattr(decoding, "check_sizes", lambda *args: None)
     truth = load_episode(
-        index, Episode(0, "image_030", 3, (3,), (("image_031",),)), LoadingConfig(16, resize_query_mask=True)
+        index, Episode(0, "image_030", 3, (3,), (("image_031",),)), LoadingConfig(16, Geometry(query_size="input"))
     ).known_truth()
     assert truth.presence.tolist() == [[True]] and not (truth.label_maps[0] == 1).any()
 

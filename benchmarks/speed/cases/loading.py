@@ -39,6 +39,7 @@ from fsbench.data.transforms import BY_PIL, resize_image
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.evaluation_order import evaluation_order
 from fsbench.protocols.draws import draw_episode
+from fsbench.protocols.geometry import Geometry
 
 DATASETS: dict[str, type[Pascal] | type[Coco]] = {"pascal": Pascal, "coco": Coco}
 SAMPLES = {"pascal": "voc-mini", "coco": "coco-mini"}
@@ -145,7 +146,7 @@ def check_equal(plain: dict[str, Tensor], ours: EpisodeBatch) -> None:
 
 def our_loader(data: EpisodicDataModule, training: bool, cache_mib: int) -> Callable[[Episode], EpisodeBatch]:
     """Return the suite's loader, which keeps up to `cache_mib` MiB of decoded images."""
-    config = LoadingConfig(data.image_size, resize_query_mask=training, cache_bytes=cache_mib * 2**20)
+    config = LoadingConfig(data.image_size, Geometry(query_size="input" if training else "original"), cache_mib * 2**20)
     files = config.files(data.dataset)
 
     def load(episode: Episode) -> EpisodeBatch:

@@ -16,6 +16,7 @@ from datamodules.loading.episodes import LoadingConfig, load_episode
 from fsbench.data.batch import EpisodeBatch
 from fsbench.engine.machine.meter import resident_mib
 from fsbench.errors import SettingsError
+from fsbench.protocols.geometry import Geometry
 
 NAMES = [f"image_{i:03d}" for i in range(24, 36)]
 
@@ -54,7 +55,7 @@ def test_a_file_is_decoded_once(index, monkeypatch):
 @pytest.mark.parametrize("resize", ["pil", "cv2"])
 def test_episodes_do_not_show_what_was_kept(index, resize):
     """Episodes that are loaded twice, and changed in between by whoever got them, are those of a fresh loader."""
-    config = LoadingConfig(40, resize, resize_query_mask=True, cache_bytes=10**7)
+    config = LoadingConfig(40, Geometry(resize, "input"), cache_bytes=10**7)
     files = config.files(index)
     manifest = EpisodicDataModule(index, image_size=40, way=2, shot=2, workers=0, episodes=12).manifest
     for episode in manifest.episodes * 2:

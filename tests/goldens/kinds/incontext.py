@@ -28,6 +28,7 @@ from fsbench.data.transforms import resize_image
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.task import EpisodeTask
 from fsbench.metrics.confusion import fb_iou, mean_iou
+from fsbench.protocols.geometry import Geometry
 from fsbench.protocols.hsnet import hsnet_episodes
 from fsbench.protocols.incontext import OwnEpisodes
 from fsbench.protocols.pools import Pool
@@ -180,7 +181,7 @@ def _compare_run(case: Case, index: ViewIndex) -> Comparisons:
 def _compare_pixels(where: str, index: ViewIndex, episode: Episode, stored: dict[str, Any], size: int) -> Comparisons:
     from datamodules.loading.episodes import LoadingConfig, load_episode
 
-    batch = load_episode(index, episode, LoadingConfig(size, "pil", True))
+    batch = load_episode(index, episode, LoadingConfig(size, Geometry("pil", "input")))
     query, supports = batch.known_truth().label_maps[0].numpy(), batch.support_masks[0, 0].numpy()
     yield equal(f"{where}: query mask's sum", int(query.sum()), stored["query_mask_sum"])
     yield equal(f"{where}: support masks' sums", supports.sum((1, 2)).tolist(), stored["support_mask_sums"])
