@@ -344,6 +344,6 @@ def _unknown_in_classes(values: Mapping[str, Any], parameters: Mapping[str, insp
                 yield from _unknown_arguments(kind, value.get("init_args") or {}, path)
         elif name in parameters:
             annotation = parameters[name].annotation
-            kind = next((kind for kind in (annotation, *get_args(annotation)) if is_dataclass(kind)), None)
-            if kind is not None:
-                yield from _unknown_arguments(kind, value, name)
+            for part in (annotation, *get_args(annotation)):
+                if is_dataclass(part):
+                    yield from _unknown_arguments(part, value, name)
