@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from fsbench.cli.table import add_table_options, print_table
+from fsbench.cli.parser import add_table_options
 from fsbench.config.compose import compose, setting
 from fsbench.config.request import Request, add_bench_options, read_request
 from fsbench.config.request_check import request_errors
@@ -36,6 +36,7 @@ def _bench(options: argparse.Namespace, extra: list[str]) -> int:
         return _dry_run(requests, options.format)
     raise_all(errors)
     # torch and Lightning, which a request that is wrong does not wait for
+    from fsbench.cli.table import print_table
     from fsbench.grid.bench import bench
 
     records, failures = bench(*requests)

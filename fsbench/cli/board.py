@@ -4,6 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from fsbench.board.repository import write_repository
+from fsbench.board.site import write_board
 from fsbench.errors import SettingsError
 from fsbench.terminal import print_error, print_line
 
@@ -19,14 +21,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def _board(options: argparse.Namespace, extra: list[str]) -> int:
     if (options.bundles is None) == (options.new is None):
         raise SettingsError("board takes a folder of bundles or --new; expected: fsbench board BUNDLES --out site")
-    # heavy: other commands spare them
     if options.new is not None:
-        from fsbench.board.repository import write_repository
-
         for file in write_repository(options.new):
             print_line(f"{options.new / file}")
         return 0
-    from fsbench.board.site import write_board
 
     summary = write_board(options.bundles, options.out, lambda line: print_line(line, sys.stderr))
     for line in summary.lines:

@@ -2,15 +2,13 @@
 
 import argparse
 import time
-from typing import TYPE_CHECKING
 
 from fsbench.config.limits import real
 from fsbench.errors import SettingsError
+from fsbench.files.cache import KINDS, Entry, cache_entries, clean
+from fsbench.files.opening import in_units
 from fsbench.paths import cache_folder, cache_size
 from fsbench.terminal import print_line
-
-if TYPE_CHECKING:
-    from fsbench.files.cache import Entry
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -26,10 +24,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _show(options: argparse.Namespace, extra: list[str]) -> int:
-    # spared until it is needed
-    from fsbench.files.cache import KINDS, cache_entries
-    from fsbench.files.opening import in_units
-
     entries = cache_entries()
     print_line(f"{cache_folder()}: {_sum(entries)} of {in_units(cache_size())} (FSBENCH_CACHE, FSBENCH_CACHE_SIZE)")
     rows = [("kind", "files", "size", "last used", "")]
@@ -45,9 +39,6 @@ def _show(options: argparse.Namespace, extra: list[str]) -> int:
 
 
 def _clean(options: argparse.Namespace, extra: list[str]) -> int:
-    # spared until it is needed
-    from fsbench.files.cache import KINDS, clean
-
     for kind in options.kinds:
         if kind not in KINDS:
             raise SettingsError(f"'{kind}' is no kind of what is kept; expected some of {', '.join(KINDS)}")
@@ -57,8 +48,5 @@ def _clean(options: argparse.Namespace, extra: list[str]) -> int:
     return 0
 
 
-def _sum(entries: "list[Entry]") -> str:
-    # spared until it is needed
-    from fsbench.files.opening import in_units
-
+def _sum(entries: list[Entry]) -> str:
     return in_units(sum(entry.size for entry in entries))

@@ -20,7 +20,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _check(options: argparse.Namespace, extra: list[str]) -> int:
-    # heavy: other commands spare it
+    # torch: seconds, which help and refused options do without
     from fsbench.contract.suite import build_subject, run_check, select_checks
 
     names = select_checks([name.strip() for name in options.only.split(",") if name.strip()])

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from fsbench.config.limits import check_output_file
+from fsbench.config.registry import method_classes
 from fsbench.terminal import print_line
 
 
@@ -15,8 +16,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _checkpoint(options: argparse.Namespace, extra: list[str]) -> int:
-    # heavy: other commands spare it
-    from fsbench.config.registry import method_classes
+    # torch: seconds, which help and refused options do without
     from fsbench.engine.checkpoint import convert
 
     check_output_file(options.target, "the target")

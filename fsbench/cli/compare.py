@@ -6,6 +6,11 @@ from pathlib import Path
 from fsbench.cli.table import measure_for
 from fsbench.config.limits import check_output_file, whole
 from fsbench.errors import SettingsError, say_left_out
+from fsbench.metrics.paired import RESAMPLES
+from fsbench.metrics.scores import metric_names
+from fsbench.tables.compare import compare
+from fsbench.tables.compare_layout import plot, to_sheet
+from fsbench.tables.formats import SHEETS, as_json, text
 from fsbench.terminal import print_block, text_width
 
 BREAKDOWNS = ("fold", "size", "class")
@@ -25,13 +30,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _compare(options: argparse.Namespace, extra: list[str]) -> int:
-    # heavy: other commands spare it
-    from fsbench.metrics.paired import RESAMPLES
-    from fsbench.metrics.scores import metric_names
-    from fsbench.tables.compare import compare
-    from fsbench.tables.compare_layout import plot, to_sheet
-    from fsbench.tables.formats import SHEETS, as_json, text
-
     resamples = RESAMPLES if options.resamples is None else options.resamples
     if resamples < 100:
         raise SettingsError(f"--resamples is {resamples}, expected 100 or more")

@@ -5,6 +5,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from fsbench.config.limits import whole
+from fsbench.config.registry import choose_method
 from fsbench.errors import SettingsError
 from fsbench.terminal import print_block, print_line
 
@@ -34,13 +35,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _cost(options: argparse.Namespace, extra: list[str]) -> int:
-    # spared until it is needed, with yaml
-    from fsbench.config.registry import choose_method
-
     names = [name.strip() for name in options.method.split(",") if name.strip()]
     for name in names:
         choose_method(name, options.backbone)
-    # heavy: other commands spare it
+    # torch: seconds, which help and refused options do without
     import torch
 
     from fsbench.engine.cost.episode_parts import episode_parts, part_rows
@@ -85,7 +83,7 @@ def _parts_note(options: argparse.Namespace, clock: str, device_name: str) -> li
 
 def _print(form: str, about: dict[str, Any], rows: list[list[str]], note: list[str]) -> None:
     """Print a table in the form that is asked for; the note stands below text."""
-    # spared until it is needed
+    # polars, which help and refused options do without
     from fsbench.tables.formats import aligned, markdown_table
 
     if form == "json":
@@ -103,7 +101,7 @@ def _print(form: str, about: dict[str, Any], rows: list[list[str]], note: list[s
 
 def _parse(options: argparse.Namespace) -> "tuple[list[int], torch.device]":
     """Return the shots and the device. Raises SettingsError for unusable options."""
-    # heavy: other commands spare it
+    # torch: seconds, which help and refused options do without
     import torch
 
     try:

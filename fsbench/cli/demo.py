@@ -8,8 +8,11 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from PIL import Image
 
 from fsbench.cli.predict import add_method_options, check_method, make_predictor
 from fsbench.config.limits import real, whole
@@ -72,7 +75,7 @@ def _demo(options: argparse.Namespace, extra: list[str]) -> int:
         if package not in ("starlette", "uvicorn"):
             raise
         raise SettingsError(f"the page needs {package}, which is not installed; pip install 'fsbench[demo]'") from None
-    # heavy: other commands spare them
+    # torch: seconds, which help and refused options do without
     from fsbench.labelling.project import open_project
     from fsbench.labelling.session import LabellingSession
 
@@ -184,10 +187,6 @@ def _examples() -> tuple[list[str], Iterator[tuple[str, bytes]]]:
 
 def _example(number: int) -> tuple[str, bytes]:
     """Draw an example image: one class in turn, or both."""
-    from io import BytesIO
-
-    from PIL import Image
-
     from datamodules.datasets.demo.scenes import draw_scene
 
     shown = (EXAMPLE_CLASSES, EXAMPLE_CLASSES[:1], EXAMPLE_CLASSES[1:])[number % 3]

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from fsbench.config.registry import check_known
+from fsbench.doctor.files import check_data, check_weights
 from fsbench.errors import SettingsError
 from fsbench.terminal import print_block, print_line
 
@@ -23,7 +24,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def _doctor(options: argparse.Namespace, extra: list[str]) -> int:
     roots = dict(_root(text) for text in options.data_root)
     # heavy: torch, which other commands spare
-    from fsbench.doctor.files import check_data, check_weights
     from fsbench.doctor.machine import check_devices, check_room, check_software, devices
     from fsbench.doctor.ops import check_ops
     from fsbench.doctor.scans import check_scans

@@ -89,7 +89,7 @@ def _explain(options: argparse.Namespace, extra: list[str]) -> int:
 
 
 def _draw_figure(options: argparse.Namespace) -> int:
-    # heavy: other commands spare it
+    # torch: seconds, which help and refused options do without
     from fsbench.explain.paper_figure import EPISODES, draw_paper_figure
 
     chosen, folders = list(dict.fromkeys(options.episode)), list(dict.fromkeys(options.run))
@@ -109,7 +109,7 @@ def _percent(ious: Sequence[float | None]) -> str:
 
 def _explain_episodes(options: argparse.Namespace, pixel: tuple[float, float] | None, out: Path) -> int:
     """Compare single episodes of runs."""
-    # heavy: other commands spare it
+    # torch: seconds, which help and refused options do without
     from fsbench.explain.episodes import compare_episodes, write_episode_sheet
 
     episodes, notes = compare_episodes(list(dict.fromkeys(options.run)), list(dict.fromkeys(options.episode)), pixel)
@@ -129,7 +129,7 @@ def _explain_episodes(options: argparse.Namespace, pixel: tuple[float, float] | 
 
 
 def _explain_some_episodes(options: argparse.Namespace, pixel: tuple[float, float] | None, out: Path) -> None:
-    # heavy: other commands spare it
+    # torch: seconds, which help and refused options do without
     from fsbench.explain.episodes import explain_episodes
 
     count = min(options.pictures, options.episodes or options.pictures)
@@ -150,7 +150,7 @@ def _print_episode(number: int, episode: "EpisodePanels") -> None:
 
 
 def _explain_memory(experiment: "Experiment", options: argparse.Namespace, out: Path) -> None:
-    # heavy: other commands spare it
+    # torch: seconds, which help and refused options do without
     from fsbench.explain.scan_memory import explain_memory
 
     curves, episodes = explain_memory(experiment, out, options.episodes)
@@ -160,7 +160,7 @@ def _explain_memory(experiment: "Experiment", options: argparse.Namespace, out: 
 
 
 def _explain_tuned_attention(experiment: "Experiment", options: argparse.Namespace, out: Path) -> None:
-    # heavy: other commands spare it
+    # torch: seconds, which help and refused options do without
     from fsbench.explain.tuned_attention import explain_tuned_attention
 
     shares = explain_tuned_attention(experiment, out, options.episodes or 1, options.pictures)
@@ -171,7 +171,7 @@ def _explain_tuned_attention(experiment: "Experiment", options: argparse.Namespa
 def _explain_masks(
     experiment: "Experiment", options: argparse.Namespace, pixel: tuple[float, float] | None, out: Path
 ) -> None:
-    # heavy: other commands spare it
+    # torch: seconds, which help and refused options do without
     from fsbench.explain.masks import MaskOptions, explain_masks
 
     chosen = MaskOptions(options.episodes, options.pictures, pixel, options.points, options.class_name)

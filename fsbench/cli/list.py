@@ -2,6 +2,8 @@
 
 import argparse
 
+from fsbench.config.registry import aliases, names, task_of
+from fsbench.metrics.scores import METRICS
 from fsbench.terminal import print_line
 
 
@@ -10,10 +12,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _list(options: argparse.Namespace, extra: list[str]) -> int:
-    # heavy: other commands spare it
-    from fsbench.config.registry import aliases, names, task_of
-    from fsbench.metrics.scores import METRICS
-
     for task in ("segmentation", "classification"):
         for title, kind in (("methods", "methods"), ("data sets", "data")):
             print_line(f"{task}, {title}:")

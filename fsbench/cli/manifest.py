@@ -5,18 +5,17 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fsbench.config.limits import whole
+from fsbench.data.dataset import SegmentationIndex
+from fsbench.episodes.episode import Episode
+from fsbench.episodes.manifest import Manifest, hash_images, mismatches, read_manifest
+from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import SettingsError
 from fsbench.files import make_folder
 from fsbench.progress import track
+from fsbench.protocols.segmentation import load_segmentation
 from fsbench.terminal import print_line
-
-if TYPE_CHECKING:
-    from fsbench.data.dataset import SegmentationIndex
-    from fsbench.episodes.episode import Episode
-    from fsbench.episodes.manifest import Manifest
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -59,8 +58,8 @@ def _add_dataset(parser: argparse.ArgumentParser, required: bool) -> None:
     parser.add_argument("--lists", help="folders with official list files, with commas")
 
 
-def _index(dataset: str, options: argparse.Namespace) -> "SegmentationIndex":
-    # heavy: other commands spare it
+def _index(dataset: str, options: argparse.Namespace) -> SegmentationIndex:
+    # torch: seconds, which help and refused options do without
     from fsbench.config.build import load_index
 
     lists = [word.strip() for word in (options.lists or "").split(",") if word.strip()]
@@ -72,11 +71,6 @@ def _progress(names: list[str]) -> Iterable[str]:
 
 
 def _build(options: argparse.Namespace, extra: list[str]) -> int:
-
-    # heavy: other commands spare it
-    from fsbench.episodes.manifest import hash_images
-    from fsbench.episodes.task import EpisodeTask
-    from fsbench.protocols.segmentation import load_segmentation
 
     if not options.out.name.endswith((".jsonl", ".jsonl.gz")):
         raise SettingsError(f"--out is {options.out}, expected a name that ends in .jsonl or .jsonl.gz")
@@ -101,7 +95,7 @@ def _build(options: argparse.Namespace, extra: list[str]) -> int:
     return 0
 
 
-def _summary(manifest: "Manifest") -> str:
+def _summary(manifest: Manifest) -> str:
     """Describe a manifest in one line."""
     header = manifest.header
     task = f"{header['way']}-way {header['shot']}-shot, {header['setting'].replace('_', ' ')}"
@@ -112,9 +106,6 @@ def _summary(manifest: "Manifest") -> str:
 
 
 def _show(options: argparse.Namespace, extra: list[str]) -> int:
-    # heavy: other commands spare it
-    from fsbench.episodes.manifest import read_manifest
-
     manifest = read_manifest(options.file)
     header = manifest.header
     print_line(_summary(manifest))
@@ -140,7 +131,7 @@ def _counts(counter: Counter[int]) -> str:
     return ", ".join(f"{value} ({times} times)" for value, times in sorted(counter.items()))
 
 
-def _line(episode: "Episode", class_names: Mapping[str, str]) -> str:
+def _line(episode: Episode, class_names: Mapping[str, str]) -> str:
     """Describe an episode in one line, its classes by their names."""
 
     def named(number: int) -> str:
@@ -152,11 +143,6 @@ def _line(episode: "Episode", class_names: Mapping[str, str]) -> str:
 
 
 def _verify(options: argparse.Namespace, extra: list[str]) -> int:
-    # heavy: other commands spare it
-    from fsbench.episodes.manifest import mismatches, read_manifest
-    from fsbench.episodes.task import EpisodeTask
-    from fsbench.protocols.segmentation import load_segmentation
-
     manifest = read_manifest(options.file)
     header = manifest.header
     print_line(f"intact: {_summary(manifest)}")
@@ -176,9 +162,6 @@ def _verify(options: argparse.Namespace, extra: list[str]) -> int:
 
 
 def _diff(options: argparse.Namespace, extra: list[str]) -> int:
-    # heavy: other commands spare it
-    from fsbench.episodes.manifest import read_manifest
-
     first, second = read_manifest(options.first), read_manifest(options.second)
     if first.sha256 == second.sha256:
         print_line("equal")

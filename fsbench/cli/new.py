@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from fsbench.extend.new_package import write_package
 from fsbench.terminal import print_line
 
 
@@ -16,8 +17,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _new(options: argparse.Namespace, extra: list[str]) -> int:
-    from fsbench.extend.new_package import write_package  # spared until it is needed, with yaml
-
     target, class_name = write_package(options.action, options.name, options.folder)
     print_line(f"{target}: {', '.join(sorted(path.name for path in target.iterdir()))}; fill in what is marked with §")
     place = f"{target if target.is_absolute() else Path(target)}"

@@ -10,6 +10,9 @@ from fsbench import __version__
 from fsbench.errors import SettingsError, did_you_mean
 from fsbench.terminal import VERBOSITY, print_error
 
+TABLE_FORMATS = ("text", "markdown", "csv", "latex", "json")
+BREAKDOWNS = ("fold", "size", "class", "cost", "card")
+
 Groups = Mapping[str, Mapping[str, str]]
 """Lines of help by the names of subcommands, by the titles of their groups."""
 
@@ -100,3 +103,18 @@ def set_verbosity(options: argparse.Namespace) -> None:
         os.environ[VERBOSITY] = "quiet" if quiet else "verbose"
         logging.basicConfig(format="%(message)s")
         logging.getLogger("fsbench").setLevel(logging.ERROR if quiet else logging.INFO)
+
+
+def add_table_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a table, which `fsbench bench` prints, too."""
+    parser.add_argument("--format", choices=TABLE_FORMATS, default="text", help="of the table")
+    parser.add_argument("--metrics", help="scores to show, with commas (see: fsbench list)")
+    parser.add_argument(
+        "--by", action="append", choices=BREAKDOWNS, default=[], help="break down in full; may be repeated"
+    )
+    parser.add_argument("--by-class", action="store_true", help="the same as --by class")
+    parser.add_argument(
+        "--all", action="store_true", help="every breakdown, a line for each run, and where its files are"
+    )
+    parser.add_argument("--published", action="store_true", help="reported figures beside the measured ones")
+    parser.add_argument("--no-trivial", action="store_true", help="leave out the answers that need no model")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fsbench.config.limits import real, whole
+from fsbench.config.registry import check_known, choose_method
 from fsbench.terminal import print_error, print_line, print_note
 
 if TYPE_CHECKING:
@@ -72,9 +73,6 @@ def add_method_options(parser: argparse.ArgumentParser) -> None:
 
 def check_method(options: argparse.Namespace) -> None:
     """Raise SettingsError for an unknown method, backbone or data set, before torch is imported."""
-    # spared until it is needed, with yaml
-    from fsbench.config.registry import check_known, choose_method
-
     choose_method(options.method, options.backbone)
     if options.dataset is not None:
         check_known("data", "data set", options.dataset)
@@ -99,7 +97,7 @@ def make_predictor(options: argparse.Namespace) -> "Predictor":
 
 def _predict(options: argparse.Namespace, extra: list[str]) -> int:
     check_method(options)
-    # heavy: other commands spare it
+    # torch: seconds, which help and refused options do without
     from fsbench.predict.folder import predict_folder
     from fsbench.predict.query_images import find_images
     from fsbench.predict.read_supports import read_supports

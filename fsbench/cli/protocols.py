@@ -3,6 +3,8 @@
 import argparse
 import shutil
 
+from fsbench.protocols.registry import load_protocol, protocol_names
+from fsbench.tables.protocol_text import as_markdown, side_by_side
 from fsbench.terminal import print_block
 
 
@@ -12,10 +14,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _protocols(options: argparse.Namespace, extra: list[str]) -> int:
-
-    # heavy: other commands spare it
-    from fsbench.protocols.registry import load_protocol, protocol_names
-    from fsbench.tables.protocol_text import as_markdown, side_by_side
 
     protocols = [load_protocol(name) for name in protocol_names()]
     width = shutil.get_terminal_size((140, 24)).columns

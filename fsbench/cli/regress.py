@@ -28,7 +28,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _regress(options: argparse.Namespace, extra: list[str]) -> int:
-    # heavy: other commands spare it
+    # torch: seconds, which help and refused options do without
     from fsbench.regression.cases import expected_file, read_cases
     from fsbench.regression.outcome import read_outcome, write_outcome
 
@@ -65,7 +65,7 @@ def _regress(options: argparse.Namespace, extra: list[str]) -> int:
 
 def _report(case: "Case", before: "Outcome | None", now: "CaseRun", out: Path, seconds: float) -> bool:
     """Print how a case compares with its accepted outcome, draw the episodes that moved; return True if none did."""
-    # heavy: other commands spare it
+    # torch: seconds, which help and refused options do without
     from fsbench.regression.cases import diff_outcomes
 
     if before is None:

@@ -1,13 +1,16 @@
 """`fsbench report`: pages of finished runs."""
 
 import argparse
-import os
 import shlex
 import sys
 from pathlib import Path
 
 from fsbench.cli.table import measure_for
 from fsbench.config.limits import whole
+from fsbench.metrics.scores import metric_names
+from fsbench.papers.published import published_scores
+from fsbench.report.explorer.write import ExplorerOptions
+from fsbench.report.site import ReportOptions, write_report
 from fsbench.terminal import print_error, print_line
 
 
@@ -35,12 +38,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _report(options: argparse.Namespace, extra: list[str]) -> int:
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy is imported: one process per core does the work
-    from fsbench.metrics.scores import metric_names
-    from fsbench.papers.published import published_scores
-    from fsbench.report.explorer.write import ExplorerOptions
-    from fsbench.report.site import ReportOptions, write_report
-
     words = ["fsbench", "report", *map(str, options.runs), "--out", str(options.out)]
     words += ["--metrics", options.metrics] if options.metrics is not None else []
     words += ["--gallery", str(options.gallery)] if options.gallery != 12 else []

@@ -4,14 +4,16 @@ import argparse
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fsbench.cli.table import finished_records
 from fsbench.errors import SettingsError, say_left_out
+from fsbench.protocols.segmentation import load_segmentation
+from fsbench.records.record import Record, leave_out_damaged
+from fsbench.tables.formats import SHEETS, as_json
+from fsbench.tables.rescoring.recount import LARGEST_SIDE, ORIGINAL, recount, stored_predictions
+from fsbench.tables.rescoring.rescore import Choices, rescore, to_sheet
 from fsbench.terminal import print_block
-
-if TYPE_CHECKING:
-    from fsbench.records.record import Record
 
 FORMATS = ("text", "markdown", "latex", "json")
 
@@ -33,12 +35,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _rescore(options: argparse.Namespace, extra: list[str]) -> int:
-    # heavy: other commands spare it
-    from fsbench.protocols.segmentation import load_segmentation
-    from fsbench.records.record import leave_out_damaged
-    from fsbench.tables.formats import SHEETS, as_json
-    from fsbench.tables.rescoring.rescore import Choices, rescore, to_sheet
-
     choices = Choices(options.void, _resolution(options.resolution), _sizes(options.objects))
     if options.protocol is None and choices == Choices():
         raise SettingsError("nothing to score by was named; expected --protocol, --void, --resolution or --objects")
@@ -52,11 +48,10 @@ def _rescore(options: argparse.Namespace, extra: list[str]) -> int:
     return say_left_out(refused)
 
 
-def _recounted(settings: Sequence[str], record: "Record", resolution: int) -> Any:
+def _recounted(settings: Sequence[str], record: Record, resolution: int) -> Any:
     """Count a run's stored predictions again at another resolution."""
     # torch and Lightning: only who asks for another resolution waits for them
     from fsbench.engine.stored_data import Truths
-    from fsbench.tables.rescoring.recount import recount, stored_predictions
 
     stored_predictions(record)  # whose absence is said first
     return recount(record, Truths(record, settings), resolution)
@@ -64,8 +59,6 @@ def _recounted(settings: Sequence[str], record: "Record", resolution: int) -> An
 
 def _resolution(text: str | None) -> int | None:
     """Parse --resolution: `ORIGINAL`, or the side of a square."""
-    from fsbench.tables.rescoring.recount import LARGEST_SIDE, ORIGINAL  # with numpy, which other commands spare
-
     if text is None or text == "original":
         return None if text is None else ORIGINAL
     if text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= LARGEST_SIDE:

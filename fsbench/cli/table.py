@@ -1,24 +1,25 @@
 """`fsbench table`: the table of finished runs."""
 
 import argparse
-import os
 import shlex
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from fsbench.cli.parser import add_table_options
 from fsbench.errors import RecordError, SettingsError, say_left_out
+from fsbench.metrics.scores import FROM_PREDICTIONS, metric_names
+from fsbench.papers.published import published_scores
+from fsbench.records.record import Record, find_records, leave_out_damaged
+from fsbench.tables.blocks import Block
+from fsbench.tables.compare import Measure
+from fsbench.tables.formats import render
+from fsbench.tables.rescoring.recount import Truth
+from fsbench.tables.table import build_blocks
 from fsbench.terminal import print_block, print_line, text_width
+from fsbench.weights.table import backbone_data
 
-if TYPE_CHECKING:
-    from fsbench.records.record import Record
-    from fsbench.tables.blocks import Block
-    from fsbench.tables.compare import Measure
-    from fsbench.tables.rescoring.recount import Truth
-
-FORMATS = ("text", "markdown", "csv", "latex", "json")
-BREAKDOWNS = ("fold", "size", "class", "cost", "card")
 FILES = ("run.json", "episodes.parquet", "predictions.parquet", "predictions.png", "run.log")
 
 
@@ -28,36 +29,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(function=_table)
 
 
-def add_table_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--format", choices=FORMATS, default="text", help="of the table")
-    parser.add_argument("--metrics", help="scores to show, with commas (see: fsbench list)")
-    parser.add_argument(
-        "--by", action="append", choices=BREAKDOWNS, default=[], help="break down in full; may be repeated"
-    )
-    parser.add_argument("--by-class", action="store_true", help="the same as --by class")
-    parser.add_argument(
-        "--all", action="store_true", help="every breakdown, a line for each run, and where its files are"
-    )
-    parser.add_argument("--published", action="store_true", help="reported figures beside the measured ones")
-    parser.add_argument("--no-trivial", action="store_true", help="leave out the answers that need no model")
-
-
 def _table(options: argparse.Namespace, extra: list[str]) -> int:
-    # numpy is not loaded yet; its products are small, and more threads wait for each other longer than they compute
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     return say_left_out(print_table(options.runs, options))
 
 
 def print_table(folders: Sequence[Path], options: argparse.Namespace) -> list[str]:
     """Print the table of the runs in `folders`; returns messages about damaged runs, which are left out."""
-    # heavy: other commands spare it
-    from fsbench.metrics.scores import metric_names
-    from fsbench.papers.published import published_scores
-    from fsbench.records.record import leave_out_damaged
-    from fsbench.tables.formats import render
-    from fsbench.tables.table import build_blocks
-    from fsbench.weights.table import backbone_data
-
     metrics = None if options.metrics is None else metric_names(options.metrics)
     records, refused = finished_records(folders)
     protocols = {record.protocol.task: record.protocol for record in records}
@@ -82,7 +59,7 @@ def print_table(folders: Sequence[Path], options: argparse.Namespace) -> list[st
     return refused
 
 
-def _next_commands(folders: Sequence[Path], records: Sequence["Record"], blocks: Sequence["Block"]) -> list[str]:
+def _next_commands(folders: Sequence[Path], records: Sequence[Record], blocks: Sequence[Block]) -> list[str]:
     """Name what to look at next: pictures or tests, breakdowns and pages, with folders that hold these runs alone."""
     parents = list(dict.fromkeys(record.path.parent for record in records))
     alone = len(folders) > 1 and len(parents) == 1 and len(list(parents[0].glob("*/run.json"))) == len(records)
@@ -103,11 +80,8 @@ def _next_commands(folders: Sequence[Path], records: Sequence["Record"], blocks:
     return [*pictures, first, f"fsbench report {shown}"]
 
 
-def finished_records(folders: Sequence[Path]) -> tuple[list["Record"], list[str]]:
+def finished_records(folders: Sequence[Path]) -> tuple[list[Record], list[str]]:
     """Find the finished runs in `folders`, and messages about those that are damaged."""
-    # heavy: other commands spare it
-    from fsbench.records.record import find_records
-
     refused: list[str] = []
     records = [record for folder in folders for record in find_records(folder, refused)]
     if not records:
@@ -116,13 +90,11 @@ def finished_records(folders: Sequence[Path]) -> tuple[list["Record"], list[str]
     return records, refused
 
 
-def measure_for(metrics: Sequence[str]) -> "Measure | None":
+def measure_for(metrics: Sequence[str]) -> Measure | None:
     """Return what measures a run for those of `metrics` that its counts do not give; None where all follow from them.
 
     It can be sent to another process.
     """
-    from fsbench.metrics.scores import FROM_PREDICTIONS
-
     if not set(FROM_PREDICTIONS) & set(metrics):
         return None
     from fsbench.tables.rescoring.measures import measure  # with OpenCV and torch, which other scores spare
@@ -130,7 +102,7 @@ def measure_for(metrics: Sequence[str]) -> "Measure | None":
     return partial(measure, metrics=metrics, open_truth=_open_truth)
 
 
-def _open_truth(record: "Record") -> "Truth":
+def _open_truth(record: Record) -> Truth:
     # torch and Lightning: only who asks for scores beyond the counts waits for them
     from fsbench.engine.stored_data import Truths
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from fsbench.config.class_file import name_class_files
 from fsbench.config.limits import whole
+from fsbench.exchange.verify import Repetition, verify
+from fsbench.tables.formats import aligned
 from fsbench.terminal import print_block, print_line
 
 
@@ -23,10 +25,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _verify(options: argparse.Namespace, extra: list[str]) -> int:
-    # heavy: other commands spare it
-    from fsbench.exchange.verify import Repetition, verify
-    from fsbench.tables.formats import aligned
-
     name_class_files(options.method)
     repetition = None
     if options.predict:
