@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, partial
-from typing import Any, ClassVar
+from typing import Any
 
-import lightning as L
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from datamodules.loading.distributed import ContiguousDistributedSampler, ranks
+from fsbench.core.datamodule import DataModule, Loading, check_at_least
 from fsbench.data.batch import ImageEpisode
 from fsbench.data.dataset import ClassificationIndex
 from fsbench.data.file_digests import content_digests
@@ -28,7 +28,7 @@ PROTOCOL = "fort"
 """The protocol of the tests."""
 
 
-class ClassificationDataModule(L.LightningDataModule):
+class ClassificationDataModule(DataModule):
     """Test episodes of one data set; all its classes take part, and nothing is trained before.
 
     Args:
@@ -47,7 +47,7 @@ class ClassificationDataModule(L.LightningDataModule):
     """
 
     task = CLASSIFICATION
-    test_options: ClassVar[dict[str, Any]] = {}
+    test: ClassificationTask
 
     def __init__(
         self,
@@ -65,39 +65,22 @@ class ClassificationDataModule(L.LightningDataModule):
         fold: int = 0,
         seed: int = 0,
     ):
-        super().__init__()
-        least = {"episodes": (episodes, 1), "eval_batch_size": (eval_batch_size, 1), "workers": (workers, 0)}
-        least |= {"cache_mib": (cache_mib, 0), "seed": (seed, 0), "test_seed": (test_seed, 0)}
-        for name, (value, lowest) in least.items():
-            if value < lowest:
-                raise SettingsError(f"{name} is {value}, expected {lowest} or more")
         if fold != 0:
             raise SettingsError(f"unknown fold {fold} for {dataset.name}; classification has no folds, only 0")
-        self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer episodes left than processes
-        self.dataset = dataset
+        check_at_least(1, {"episodes": episodes})
+        check_at_least(0, {"test_seed": test_seed})
+        test = ClassificationTask(way, shot, queries, episodes, test_seed, min_class_size)
+        super().__init__(dataset, test, image_size, Loading(workers, eval_batch_size, cache_mib), seed)
         self.protocol = load_protocol(PROTOCOL)
-        self.way, self.shot, self.queries = way, shot, queries
-        self.episodes = episodes
-        self.test_seed = test_seed
-        self.min_class_size = min_class_size
-        self.image_size = image_size
-        self.eval_batch_size = eval_batch_size
-        self.workers = workers
-        self.cache_mib = cache_mib
-        self.fold = fold
-        self.seed = seed
-        self.done: frozenset[int] = frozenset()
-        """Test episodes that are finished already (an interrupted evaluation)."""
 
     @property
     def test_words(self) -> tuple[str, ...]:
         """Words for people that name the test in folders and loggers."""
-        return self.dataset.name, self.protocol.name, f"{self.way}way{self.shot}shot"
+        return self.dataset.name, self.protocol.name, f"{self.test.way}way{self.test.shot}shot"
 
     @cached_property
     def manifest(self) -> Manifest:
-        task = ClassificationTask(self.way, self.shot, self.queries, self.episodes, self.test_seed, self.min_class_size)
-        return self.protocol.manifest(self.dataset, task)
+        return self.protocol.manifest(self.dataset, self.test)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -112,14 +95,6 @@ class ClassificationDataModule(L.LightningDataModule):
 
     def check_unseen(self, trained_on: dict[str, Any], what: str) -> None:
         """Classes of classification are all seen by a pre-trained backbone, or none; nothing to refuse."""
-
-    def left(self) -> list[ClassificationEpisode]:
-        """Episodes that are still to be done."""
-        return [episode for episode in self._episodes if episode.index not in self.done]
-
-    @property
-    def _episodes(self) -> Sequence[ClassificationEpisode]:
-        return self.manifest.episodes  # type: ignore[return-value]
 
     @cached_property
     def starts(self) -> list[int]:
@@ -145,8 +120,10 @@ class ClassificationDataModule(L.LightningDataModule):
     def test_dataloader(self) -> DataLoader[ImageEpisode]:
         """Return a loader of the episodes that are left, with images where the method looks at them."""
         module: Any = None if self.trainer is None else self.trainer.lightning_module
-        items = ImageEpisodes(self, self.left(), with_images=not getattr(module, "asks_for_features", False))
-        return self._loader(items, ContiguousDistributedSampler(len(items)), self.eval_batch_size)
+        items = ImageEpisodes(
+            self, self.unfinished_episodes(), with_images=not getattr(module, "asks_for_features", False)
+        )
+        return self._loader(items, ContiguousDistributedSampler(len(items)), self.loading.eval_batch_size)
 
     def _loader(self, items: Dataset[Any], sampler: Iterable[int], batch_size: int) -> DataLoader[Any]:
         single = isinstance(items, Photos)
@@ -154,7 +131,7 @@ class ClassificationDataModule(L.LightningDataModule):
             items,
             batch_size,
             sampler=sampler,
-            num_workers=self.workers,
+            num_workers=self.loading.workers,
             collate_fn=_first if single else list,
         )
 
@@ -196,7 +173,7 @@ class ImageEpisodes(Dataset[ImageEpisode]):
         self.names = data.names
         self.episodes = [(episode, *data.places(episode)) for episode in episodes]
         self.with_images = with_images
-        self.cache = FeatureCache(data.cache_mib * 2**20 // max(data.workers, 1))
+        self.cache = FeatureCache(data.loading.cache_bytes)
 
     def __len__(self) -> int:
         return len(self.episodes)

@@ -6,7 +6,6 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
-import lightning as L
 import torch
 import torch.distributed
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
@@ -19,10 +18,10 @@ from datamodules.loading.episodes import LoadingConfig, ManifestEpisodes, Traini
 from datamodules.loading.given_manifest import read_given_manifest
 from datamodules.loading.training import augmented_episode
 from datamodules.loading.whole_images import TrainingImages, ValidationImages
+from fsbench.core.datamodule import DataModule, Loading, Training, check_at_least
 from fsbench.data.batch import EpisodeBatch, collate
 from fsbench.data.dataset import DERIVED, SegmentationIndex
 from fsbench.data.loader import Loader
-from fsbench.data.step_division import StepDivision
 from fsbench.engine.checkpoint import TRAINED_ON
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.evaluation_order import evaluation_order, next_uses
@@ -32,15 +31,8 @@ from fsbench.errors import SettingsError
 from fsbench.files import fingerprint
 from fsbench.protocols.pfenet import training_images, validation_images
 from fsbench.protocols.pools import Pool
-from fsbench.protocols.segmentation import load_segmentation
+from fsbench.protocols.segmentation import Segmentation, load_segmentation
 from fsbench.terminal import print_note
-
-
-def _at_least(lowest: int, settings: dict[str, int | None]) -> None:
-    """Raise SettingsError for a setting below `lowest`."""
-    for name, value in settings.items():
-        if value is not None and value < lowest:
-            raise SettingsError(f"{name} is {value}, expected {lowest} or more")
 
 
 def _size(path: Path) -> int:
@@ -57,7 +49,7 @@ SCALE_FACTORS = {"pascal": (0.9, 1.1), "coco": (0.8, 1.25), "base_learner": (0.5
 """Range of the random scale of training images, by `augmentation` (hmnet.md §10.1, §2.4.2)."""
 
 
-class EpisodicDataModule(L.LightningDataModule):
+class EpisodicDataModule(DataModule):
     """Episodes of one dataset, fold and setting.
 
     Way, shot, fold and protocol live here and not in the method, so that a checkpoint's hyper-parameters cannot
@@ -103,6 +95,8 @@ class EpisodicDataModule(L.LightningDataModule):
     """
 
     task = "segmentation"
+    test: EpisodeTask
+    protocol: Segmentation
 
     def __init__(
         self,
@@ -133,81 +127,47 @@ class EpisodicDataModule(L.LightningDataModule):
         fill_to: int = 1,
         drop_last: bool = False,
     ):
-        super().__init__()
-        _at_least(1, {"training_shot": training_shot})
-        counts = {"batch_size": batch_size, "eval_batch_size": eval_batch_size, "episodes": episodes}
-        counts |= {"micro_batch": micro_batch, "fill_to": fill_to}
-        _at_least(1, counts | {"validation_episodes": validation_episodes})
-        _at_least(0, {"workers": workers, "seed": seed, "cache_mib": cache_mib})
-        self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer episodes left than processes
-        self.protocol = load_segmentation(protocol)
-        self.dataset = self.protocol.view(dataset)
-        self.fold = fold
-        self.way, self.shot = way if manifest else usable_way(dataset, fold, way), shot
-        if self.way != way:
-            _note(f"{dataset.name} fold {fold} has {self.way} classes: the test is {self.way}-way instead of {way}-way")
-        self.setting = setting
-        self.empty_masks = empty_masks
-        self.image_size = image_size
-        self.batch_size, self.micro_batch = batch_size, micro_batch
-        self.fill_to, self.drop_last = fill_to, drop_last
-        self.eval_batch_size = eval_batch_size
-        self.workers = workers
-        self.episodes = episodes
-        self.validation_episodes = validation_episodes
-        self.validation = validation
-        self.seed = seed
-        self.test_seed = test_seed
+        check_at_least(1, {"episodes": episodes})
+        evaluation = load_segmentation(protocol)
+        ways = way if manifest else usable_way(dataset, fold, way)
+        test = EpisodeTask(fold, ways, shot, setting, empty_masks, "novel", episodes, drop_small_classes, test_seed)
+        super().__init__(evaluation.view(dataset), test, image_size, Loading(workers, eval_batch_size, cache_mib), seed)
+        self.protocol = evaluation
+        self.training = Training(
+            training_shot, training_items, augmentation, batch_size, micro_batch, fill_to, drop_last, validation,
+            validation_episodes,
+        )  # fmt: skip
+        if ways != way:
+            _note(f"{dataset.name} fold {fold} has {ways} classes: the test is {ways}-way instead of {way}-way")
         self.manifest_file = manifest
-        self.drop_small_classes = drop_small_classes
-        self.cache_mib = cache_mib
-        self.training_shot, self.training_items = training_shot, training_items
-        self.augmentation = augmentation
         self.support_annotation = support_annotation
         self._batches: TrainingBatches | None = None
-        self.done: frozenset[int] = frozenset()
-        """Test episodes that are finished already (an interrupted evaluation)."""
-
-    @property
-    def episode_task(self) -> EpisodeTask:
-        """The task of the test."""
-        return EpisodeTask(
-            self.fold,
-            self.way,
-            self.shot,
-            self.setting,
-            self.empty_masks,
-            "novel",
-            self.episodes,
-            self.drop_small_classes,
-            self.test_seed,
-        )
 
     @property
     def test_words(self) -> tuple[str, ...]:
         """Words for people that name the test in folders and loggers."""
-        task = f"{self.way}way{self.shot}shot-{self.setting.replace('_', '-')}"
-        return self.dataset.name, self.protocol.name, f"fold{self.fold}", task
+        task = f"{self.test.way}way{self.test.shot}shot-{self.test.setting.replace('_', '-')}"
+        return self.dataset.name, self.protocol.name, f"fold{self.test.fold}", task
 
     @cached_property
     def manifest(self) -> Manifest:
         """The test episodes."""
         if self.manifest_file is None:
-            return self.protocol.manifest(self.dataset, self.episode_task)
-        return read_given_manifest(self.manifest_file, self.dataset, self.protocol, self.episode_task)
+            return self.protocol.manifest(self.dataset, self.test)
+        return read_given_manifest(self.manifest_file, self.dataset, self.protocol, self.test)
 
     @cached_property
     def validation_manifest(self) -> Manifest:
         """The 1-way episodes or whole images that choose the checkpoint."""
-        if self.validation == "images":
-            return validation_images(self.dataset, self.fold, self.validation_episodes)
+        if self.training.validation == "images":
+            return validation_images(self.dataset, self.test.fold, self.training.validation_episodes)
         task = replace(
-            self.episode_task,
+            self.test,
             way=1,
-            shot=self.training_shot,
+            shot=self.training.shot,
             setting="original",
-            classes=self.validation,
-            episodes=self.validation_episodes,
+            classes=self.training.validation,
+            episodes=self.training.validation_episodes,
             seed=None,
         )
         return self.protocol.manifest(self.dataset, task)
@@ -215,21 +175,21 @@ class EpisodicDataModule(L.LightningDataModule):
     @cached_property
     def training_pool(self) -> Pool:
         """Images and base classes that training episodes are drawn from, or the images of `training_items`."""
-        if self.training_items == "images":
-            return training_images(self.dataset, self.fold)
-        skip, shot = self.drop_small_classes, self.training_shot
-        return self.protocol.training_pool(self.dataset, self.fold, skip, self._background, shot)
+        if self.training.items == "images":
+            return training_images(self.dataset, self.test.fold)
+        skip, shot = self.test.skip_small_classes, self.training.shot
+        return self.protocol.training_pool(self.dataset, self.test.fold, skip, self._background, shot)
 
     @property
     def _background(self) -> bool:
-        return self.empty_masks and self.protocol.empty_queries
+        return self.test.allow_background_queries and self.protocol.empty_queries
 
     @property
     def training_lists(self) -> str:
         """Origin of the lists of base classes."""
-        if self.training_items == "images":
+        if self.training.items == "images":
             return DERIVED
-        return self.protocol.pairs(self.dataset, "trn", self.fold).origin
+        return self.protocol.pairs(self.dataset, "trn", self.test.fold).origin
 
     @cached_property
     def files_sha256(self) -> str:
@@ -242,7 +202,7 @@ class EpisodicDataModule(L.LightningDataModule):
         names = self.dataset.class_names
         checkpoint[TRAINED_ON] = {
             "dataset": self.dataset.name,
-            "fold": self.fold,
+            "fold": self.test.fold,
             "protocol": self.protocol.name,
             "classes": [names[number - 1] for number in self.training_pool.class_ids],
         }
@@ -254,15 +214,9 @@ class EpisodicDataModule(L.LightningDataModule):
         if trained_on["dataset"] in (self.dataset.name, *self.dataset.same_classes_as) and seen:
             raise SettingsError(
                 f"{what} was trained on fold {trained_on['fold']} of {trained_on['dataset']}, whose base classes "
-                f"include {', '.join(seen[:3])}: novel classes of fold {self.fold}; give the checkpoint of this fold"
+                f"include {', '.join(seen[:3])}: novel classes of fold {self.test.fold}; give the checkpoint of this "
+                "fold"
             )
-
-    @property
-    def training_options(self) -> dict[str, Any]:
-        """Non-default settings of training that only some methods use, for the run's identity."""
-        usual = {"training_shot": 1, "training_items": "episodes", "augmentation": "none"}
-        usual |= {"fill_to": 1, "drop_last": False}
-        return {name: getattr(self, name) for name, value in usual.items() if getattr(self, name) != value}
 
     @property
     def test_options(self) -> dict[str, Any]:
@@ -273,58 +227,52 @@ class EpisodicDataModule(L.LightningDataModule):
     @property
     def _tells_all_ways(self) -> bool:
         """Whether supports tell all ways, which is more than their own in a test of several or of added ways."""
-        return self.support_annotation == "all_ways" and (self.way > 1 or self.setting == "fully_augmented")
+        return self.support_annotation == "all_ways" and (self.test.way > 1 or self.test.setting == "fully_augmented")
 
     def train_dataloader(self) -> DataLoader[EpisodeBatch]:
         config, pool = self._loading(training=True), self.training_pool
-        factors = SCALE_FACTORS.get(self.augmentation)
+        factors = SCALE_FACTORS.get(self.training.augmentation)
         augmentation = Augmentation(self.image_size, factors) if factors else None
         items: TrainingImages | TrainingEpisodes
-        if self.training_items == "images":
+        if self.training.items == "images":
             items = TrainingImages(self.dataset, pool.images, pool.class_ids, config, augmentation, self.seed)
         else:
             change = partial(augmented_episode, augmentation=augmentation) if augmentation else None
             items = TrainingEpisodes(
-                self.dataset, pool, config, self._background, self.seed, self.training_shot, change
+                self.dataset, pool, config, self._background, self.seed, self.training.shot, change
             )
         self._batches = TrainingBatches(
-            len(items), self.seed, self.step_division(ranks()[1]), self.fill_to, self.drop_last
+            len(items), self.seed, self.step_division(ranks()[1]), self.training.fill_to, self.training.drop_last
         )
         return self._loader(items, batch_sampler=self._batches)
-
-    def step_division(self, processes: int) -> StepDivision:
-        """Return how a training step is divided over this many processes; SettingsError if it cannot be."""
-        return StepDivision(self.batch_size, processes, self.micro_batch)
 
     def loss_weight(self, batch_idx: int) -> float:
         """Return the factor of the loss of this process's micro-batch `batch_idx` of an epoch."""
         return self._batches.loss_weight(batch_idx) if self._batches is not None else 1.0
 
     def val_dataloader(self) -> DataLoader[EpisodeBatch]:
-        if self.validation == "images":
+        if self.training.validation == "images":
             manifest = self.validation_manifest
             names = [episode.query for episode in manifest.episodes]
             images = ValidationImages(self.dataset, names, manifest.class_ids, self.image_size)
             sampler = ContiguousDistributedSampler(len(images))
-            return self._loader(images, batch_size=self.eval_batch_size, sampler=sampler)
+            return self._loader(images, batch_size=self.loading.eval_batch_size, sampler=sampler)
         return self._evaluation_loader(evaluation_order(self.validation_manifest.episodes))
 
     def test_dataloader(self) -> DataLoader[EpisodeBatch]:
         """Return the unfinished episodes of the manifest, in an order that encodes few images twice."""
-        left = [episode for episode in self.manifest.episodes if episode.index not in self.done]
-        return self._evaluation_loader(evaluation_order(left), once=True)
+        return self._evaluation_loader(evaluation_order(self.unfinished_episodes()), once=True)
 
     def calibration_episodes(self, count: int = 200) -> Iterator[EpisodeBatch]:
         """Return labelled episodes of base classes in training images, with the test's N and K."""
-        task = replace(self.episode_task, allow_background_queries=self._background)
+        task = replace(self.test, allow_background_queries=self._background)
         return calibration_episodes(self.dataset, self.training_pool, task, self._loading(training=False), count)
 
     def _loading(self, training: bool) -> LoadingConfig:
         geometry = self.protocol.geometry.training if training else self.protocol.geometry
-        cache_bytes = self.cache_mib * 2**20 // max(self.workers, 1)
         boxes = self.support_annotation == "bbox" and not training
         all_ways = self._tells_all_ways and not training
-        return LoadingConfig(self.image_size, geometry, cache_bytes, boxes, all_ways)
+        return LoadingConfig(self.image_size, geometry, self.loading.cache_bytes, boxes, all_ways)
 
     def _evaluation_loader(self, episodes: Sequence[Episode], once: bool = False) -> DataLoader[EpisodeBatch]:
         """Return this rank's share of the episodes; what is read `once` is forgotten where its last episode is over."""
@@ -332,14 +280,14 @@ class EpisodicDataModule(L.LightningDataModule):
         share = sampler.share
         next_shown = dict(zip(share, next_uses(episodes[share.start : share.stop]), strict=True)) if once else {}
         data = ManifestEpisodes(self.dataset, episodes, self._loading(training=False), next_shown)
-        return self._loader(data, batch_size=self.eval_batch_size, sampler=sampler)
+        return self._loader(data, batch_size=self.loading.eval_batch_size, sampler=sampler)
 
     def _loader(self, data: Dataset[EpisodeBatch], **batches: Any) -> DataLoader[EpisodeBatch]:
         return Loader(
             data,
-            num_workers=self.workers,
+            num_workers=self.loading.workers,
             collate_fn=collate,
             pin_memory=torch.cuda.is_available(),
-            persistent_workers=self.workers > 0,
+            persistent_workers=self.loading.workers > 0,
             **batches,
         )

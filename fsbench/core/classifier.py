@@ -100,7 +100,9 @@ class FeatureClassifier(Classifier):
         self.store = FeatureStore(
             cache_folder() / "features" / self._feature_id(), len(self.data.names), self.backbone.width
         )
-        shown = {int(p) for e in self.data.left() for part in self.data.places(e) for p in part.flatten()}
+        shown = {
+            int(p) for e in self.data.unfinished_episodes() for part in self.data.places(e) for p in part.flatten()
+        }
         missing = [place for place in sorted(shown) if not self.store.has(place)]
         for place, image in self.data.images(self.data.share(missing)):
             self.store.put(int(place), self._encode(image).cpu().numpy())

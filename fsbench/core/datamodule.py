@@ -1,98 +1,205 @@
-"""The interface of a data module, as experiments and methods use it. No data set is known here by name."""
+"""The base class of data modules, as experiments and methods use them. No data set is known here by name."""
 
-from collections.abc import Iterator
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
+import lightning as L
 from torch.utils.data import DataLoader
 
-from fsbench.data.batch import EpisodeBatch
-from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.step_division import StepDivision
 from fsbench.episodes.manifest import Manifest
+from fsbench.errors import SettingsError
 from fsbench.protocols.pools import Pool
-from fsbench.protocols.segmentation import Segmentation
 
 
-class DataModule(Protocol):
-    """A LightningDataModule that draws its episodes from manifests, for methods of the same `task`.
+def check_at_least(lowest: int, settings: dict[str, int | None]) -> None:
+    """Raise SettingsError for a setting below `lowest`; None is no setting."""
+    for name, value in settings.items():
+        if value is not None and value < lowest:
+            raise SettingsError(f"{name} is {value}, expected {lowest} or more")
 
-    `datamodules.episodic.EpisodicDataModule` and `datamodules.classification.ClassificationDataModule` implement it.
-    Members of training (`training_…`, `validation…`, `batch_size`, `calibration_episodes`) are used only with methods
-    that learn or calibrate; `protocol` and `setting` only for segmentation.
+
+class Test(Protocol):
+    """What every test has. `fsbench.episodes.task.EpisodeTask` is that of segmentation."""
+
+    @property
+    def fold(self) -> int:
+        """Fold whose classes are tested."""
+
+    @property
+    def way(self) -> int:
+        """N, classes of a test episode."""
+
+    @property
+    def shot(self) -> int:
+        """K, supports of each class in a test episode."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """The items of a training and of the validation that chooses its checkpoint.
+
+    Attributes:
+        shot: K of training and validation episodes, which are 1-way.
+        items: "episodes", or "images": every training image with the labels of all base classes, for methods that learn
+            these.
+        augmentation: random changes of training images.
+        batch_size: episodes of an optimiser step, over all processes.
+        micro_batch: episodes that a process takes at once; None takes all of its share.
+        fill_to: episodes of an epoch are repeated from its start until their number is a multiple of this.
+        drop_last: whether the incomplete last step of an epoch is left out.
+        validation: classes of the validation episodes, or "images", which are no episodes.
+        validation_episodes: their number instead of the protocol's.
+    """
+
+    shot: int = 1
+    items: Literal["episodes", "images"] = "episodes"
+    augmentation: Literal["none", "pascal", "coco", "base_learner"] = "none"
+    batch_size: int = 27
+    micro_batch: int | None = None
+    fill_to: int = 1
+    drop_last: bool = False
+    validation: Literal["novel", "base", "held_out", "images"] = "novel"
+    validation_episodes: int | None = None
+
+    def __post_init__(self) -> None:
+        counts = {"training_shot": self.shot, "batch_size": self.batch_size, "micro_batch": self.micro_batch}
+        check_at_least(1, {**counts, "fill_to": self.fill_to, "validation_episodes": self.validation_episodes})
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Settings that only some methods use and that differ from their defaults, for the run's identity."""
+        own = {"training_shot": self.shot, "training_items": self.items, "augmentation": self.augmentation}
+        own |= {"fill_to": self.fill_to, "drop_last": self.drop_last}
+        usual = {"training_shot": 1, "training_items": "episodes", "augmentation": "none"}
+        usual |= {"fill_to": 1, "drop_last": False}
+        return {name: value for name, value in own.items() if value != usual[name]}
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How files become batches. No figure depends on it.
+
+    Attributes:
+        workers: loader processes.
+        eval_batch_size: evaluation episodes loaded at once.
+        cache_mib: memory for decoded images and label maps, shared equally by the workers of a loader.
+    """
+
+    workers: int = 2
+    eval_batch_size: int = 1
+    cache_mib: int = 1024
+
+    def __post_init__(self) -> None:
+        check_at_least(1, {"eval_batch_size": self.eval_batch_size})
+        check_at_least(0, {"workers": self.workers, "cache_mib": self.cache_mib})
+
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes of the memory for decoded files that each worker has."""
+        return self.cache_mib * 2**20 // max(self.workers, 1)
+
+
+class DataModule(L.LightningDataModule, ABC):
+    """A data module that draws its episodes from a manifest, for methods of the same `task`.
+
+    Members of training (`training_…`, `validation_manifest`, `calibration_episodes`, `step_division`) are used only
+    with methods that learn or calibrate; a data module without them refuses.
+
+    Args:
+        dataset: images and classes.
+        test: fold, ways and shots of the test.
+        image_size: side in pixels that images are resized to.
+        loading: how files become batches.
+        seed: of what training draws.
     """
 
     task: str
     """ "segmentation" or "classification"."""
-    dataset: SegmentationIndex
-    """Images, classes and label maps."""
-    protocol: Segmentation
-    """How episodes are drawn, resized and scored."""
-    fold: int
-    """Fold whose classes are tested."""
-    way: int
-    """N, classes of a test episode."""
-    shot: int
-    """K, supports of each class in a test episode."""
-    training_shot: int
-    """Supports of a training episode, which is 1-way."""
-    setting: str
-    """Which episodes of the protocol are tested, e.g. "original"; see `fsbench.episodes.settings.SETTINGS`."""
-    image_size: int
-    """Side in pixels that images are resized to."""
-    batch_size: int
-    """Training episodes per optimiser step, over all processes."""
-    validation: str
-    """Classes of the validation episodes: "novel", "base" or "held_out"; or "images", which are no episodes."""
-    seed: int
-    """Seed of the training episodes."""
-    workers: int
-    """Loader processes."""
-    done: frozenset[int]
-    """Numbers of the test episodes that are finished already; `test_dataloader` leaves them out."""
+    protocol: Any
+    """How episodes are drawn, resized and scored: a `fsbench.protocols.base.Protocol` of the task."""
+    training = Training()
+    """Items of training and validation."""
+
+    def __init__(self, dataset: Any, test: Test, image_size: int, loading: Loading, seed: int):
+        super().__init__()
+        check_at_least(0, {"seed": seed})
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer episodes left than processes
+        self.dataset = dataset
+        self.test = test
+        self.image_size = image_size
+        self.loading = loading
+        self.seed = seed
+        self.done: frozenset[int] = frozenset()
+        """Numbers of the test episodes that are finished already; `test_dataloader` leaves them out."""
 
     @property
+    @abstractmethod
     def test_words(self) -> tuple[str, ...]:
         """Words for people that name the test in folders and loggers, e.g. "pascal", "fscs", "fold0", …"""
 
     @property
+    @abstractmethod
     def manifest(self) -> Manifest:
         """The test episodes."""
 
     @property
+    @abstractmethod
     def files_sha256(self) -> str:
         """Hash of the test episodes' files: exchanged files make another run."""
 
     @property
     def test_options(self) -> dict[str, Any]:
         """Test settings that differ from their defaults, for the run's identity."""
+        return {}
+
+    def unfinished_episodes(self) -> Sequence[Any]:
+        """Return the test episodes that are still to be done, in the manifest's order."""
+        return [episode for episode in self.manifest.episodes if episode.index not in self.done]
+
+    @abstractmethod
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Return the loader of the test episodes that are not done."""
+
+    @abstractmethod
+    def check_unseen(self, trained_on: dict[str, Any], what: str) -> None:
+        """Raise SettingsError if `what` was trained on classes of the test (data set, fold, classes `trained_on`)."""
 
     @property
     def training_options(self) -> dict[str, Any]:
         """Training settings that differ from their defaults, for the run's identity."""
+        return self.training.options
 
     @property
     def training_lists(self) -> str:
         """Origin of the lists of base classes, e.g. "official" or "derived"."""
+        raise self._untrained()
 
     @property
     def training_pool(self) -> Pool:
         """Images of the base classes, from which training episodes are drawn."""
+        raise self._untrained()
 
     @property
     def validation_manifest(self) -> Manifest:
         """The 1-way episodes or whole images that choose the checkpoint."""
-
-    def check_unseen(self, trained_on: dict[str, Any], what: str) -> None:
-        """Raise SettingsError if `what` was trained on classes of the test (data set, fold, classes `trained_on`)."""
+        raise self._untrained()
 
     def step_division(self, processes: int) -> StepDivision:
         """Return how a training step is divided over this many processes; SettingsError if it cannot be."""
+        return StepDivision(self.training.batch_size, processes, self.training.micro_batch)
 
     def loss_weight(self, batch_idx: int) -> float:
         """Return the factor of the loss of micro-batch `batch_idx` of an epoch; 1 in every complete step."""
+        return 1.0
 
-    def calibration_episodes(self) -> Iterator[EpisodeBatch]:
+    def calibration_episodes(self) -> Iterator[Any]:
         """Draw labelled single episodes of base classes, for methods that calibrate."""
+        raise self._untrained()
 
-    def test_dataloader(self) -> DataLoader[EpisodeBatch]:
-        """Return the loader of the test episodes that are not done."""
+    def _untrained(self) -> SettingsError:
+        return SettingsError(
+            f"nothing is trained on {self.dataset.name} before a test; choose a method that needs none"
+        )

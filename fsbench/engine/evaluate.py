@@ -174,8 +174,8 @@ def _finished_run(
         dropped_classes=[data.dataset.class_names[n - 1] for n in header["dropped_classes"]],
         remarks=method.record_notes(data),
         cost=Cost(
-            trainable_parameters=method.num_trainable_parameters(data.way),
-            total_parameters=method.num_parameters(data.way),
+            trainable_parameters=method.num_trainable_parameters(data.test.way),
+            total_parameters=method.num_parameters(data.test.way),
             evaluation_seconds=cost.seconds,
             episodes_per_second=cost.episodes / cost.seconds if cost.episodes else None,
             peak_mib=cost.peak_mib,

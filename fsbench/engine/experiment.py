@@ -98,8 +98,8 @@ class Experiment:
                 f"nshot_strategy is one_pass, but {self.options.name} takes one shot at a time; expected own or an "
                 f"ensemble: {', '.join(ENSEMBLES)}"
             )
-        shots_at_a_time = 1 if strategy in ENSEMBLES else self.data.shot
-        self.method.check_shots(shots_at_a_time, self.data.training_shot if self.trains else None)
+        shots_at_a_time = 1 if strategy in ENSEMBLES else self.data.test.shot
+        self.method.check_shots(shots_at_a_time, self.data.training.shot if self.trains else None)
 
     def _check_backbone(self) -> None:
         """Raise SettingsError if the backbone was trained on classes of the test."""

@@ -1,6 +1,7 @@
 """Load a finished run's method and data again, as they were when it was evaluated."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -71,7 +72,7 @@ def reopen_at(
     data, method = experiment.data, experiment.method
     if data.manifest.sha256 != record.manifest_sha256 or data.files_sha256 != record.run.identity.files_sha256:
         raise RecordError("the data at hand are not those that the run was tested on")
-    data.workers = 0
+    data.loading = replace(data.loading, workers=0)
     data.done = frozenset(episode.index for episode in data.manifest.episodes) - set(chosen)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     method.to(device)

@@ -87,8 +87,8 @@ def open_run(folder: Path) -> tuple[Experiment, Kind]:
             f"{experiment.options.name} classifies and has no attention to explain; classifiers that do: "
             f"{', '.join(able)}"
         )
-    if experiment.data.way == 1 and isinstance(experiment.method, HasScanMemory):
+    if experiment.data.test.way == 1 and isinstance(experiment.method, HasScanMemory):
         return experiment, "memory"
-    if experiment.data.way == 1 and isinstance(experiment.method, HasCoarseMasks):
+    if experiment.data.test.way == 1 and isinstance(experiment.method, HasCoarseMasks):
         return experiment, "masks"
     return experiment, "episodes"

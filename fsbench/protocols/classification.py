@@ -45,6 +45,11 @@ class ClassificationTask:
     seed: int = 0
     min_class_size: int | None = None
 
+    @property
+    def fold(self) -> int:
+        """The only fold: all classes take part."""
+        return 0
+
 
 @dataclass(frozen=True)
 class Classification(Protocol):

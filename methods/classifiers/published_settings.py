@@ -45,9 +45,11 @@ RANDOM = ("vpt", "lora")
 def tuning_notes(method: Any, data: Any) -> list[str]:
     """Return a note on a fine-tuned method's settings on `data`; none if they are the published ones."""
     key = (method.backbone.name, method.tuning, data.dataset.name)
-    known = data.shot == 1 and key in TUNING and (not method.schedule.alpha or key in FORT)
+    known = data.test.shot == 1 and key in TUNING and (not method.schedule.alpha or key in FORT)
     if not known:
-        return [f"hyper-parameters are our tuning: those for {data.dataset.name} {data.shot}-shot are not published"]
+        return [
+            f"hyper-parameters are our tuning: those for {data.dataset.name} {data.test.shot}-shot are not published"
+        ]
     schedule = method.schedule
     solved = method.head_kind != "default"  # figures without initialisation are printed too
     temperature = TEMPERATURES.get(method.tuning, 1.0) if solved else 1.0

@@ -40,7 +40,8 @@ def test_paper_settings_of_every_method(method, photos, monkeypatch):
     given = [f"--config={path}" for path in config_files(method)]  # without the data set's backbone
     data = [f"--data.dataset={INDEX}", f"--data.dataset.root={photos}"]
     cli = parse([*given, *data, "--model.backbone.weights=random"])
-    assert (cli.datamodule.way, cli.datamodule.queries, cli.datamodule.episodes) == (20, 15, 2000)
+    test = cli.datamodule.test
+    assert (test.way, test.queries, test.episodes) == (20, 15, 2000)
     found = cli.model.num_trainable_parameters(20)
     vit, swin = (  # fort.md §13, and the head
         {"ft": 85_798_656, "lora": 221_184, "ssf": 205_824, "vpt": 92_160},

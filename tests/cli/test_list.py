@@ -90,5 +90,5 @@ def test_paper_settings_of_every_method(method, small_demo):
     if method == "cst_large":  # as EMAT was trained
         family = "emat"
     if family:
-        found = (cli.datamodule.image_size, cli.datamodule.batch_size, cli.config["trainer"].max_epochs)
+        found = (cli.datamodule.image_size, cli.datamodule.training.batch_size, cli.config["trainer"].max_epochs)
         assert found == families[family]

@@ -80,7 +80,7 @@ def test_a_way_beyond_the_classes_falls_back_and_says_so(index, monkeypatch, cap
     data = module(index, way=9)
     said = capsys.readouterr().err
     assert said == "fsbench: note: blocks fold 0 has 3 classes: the test is 3-way instead of 9-way\n"
-    assert data.way == 3 and data.test_words[-1] == "3way1shot-original"
+    assert data.test.way == 3 and data.test_words[-1] == "3way1shot-original"
     assert data.manifest.header["way"] == 3 and all(len(e.classes) == 3 for e in data.manifest.episodes)
     assert data.manifest.sha256 == module(index, way=3).manifest.sha256 and capsys.readouterr().err == ""
     monkeypatch.setattr(Folder, "has_published_protocol", True)

@@ -107,7 +107,9 @@ def episode_parts(
                 total = measure_parts(method, data, device, episodes, PartClock(device))
             parts = {part: total.get(part, 0.0) / episodes for part in PARTS}
             seconds = sum(parts.values())
-            yield EpisodeParts(name, method.backbone.name, data.image_size, data.way, count, episodes, seconds, parts)
+            yield EpisodeParts(
+                name, method.backbone.name, data.image_size, data.test.way, count, episodes, seconds, parts
+            )
 
 
 def measure_parts(method: Any, data: Any, device: torch.device, episodes: int, clock: PartClock) -> dict[str, float]:

@@ -24,7 +24,7 @@ def test_remarks_on_hyper_parameters():
             epochs=options["epochs"], patches=options.get("patches"), head_kind=options["head"],
             gradient_weight=options.get("gradient_weight"), prompt_draw=options.get("prompt_draw"),
         )  # fmt: skip
-        return tuning_notes(method, Plain(shot=shot, dataset=Plain(name=dataset)))
+        return tuning_notes(method, Plain(test=Plain(shot=shot), dataset=Plain(name=dataset)))
 
     vit, swin = ("ft", "lora", "ssf", "fort", "fort_lora", "fort_ssf"), ("ft_swin", "fort_swin", "fort_ssf_swin")
     assert not any(said(name, "cub") for name in (*vit, *swin, "vpt", "lp"))

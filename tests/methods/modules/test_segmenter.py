@@ -5,6 +5,7 @@ import torch
 
 from datamodules.loading import distributed
 from datamodules.loading.episodes import LoadingConfig, load_episode
+from fsbench.core.datamodule import Loading
 from fsbench.episodes.evaluation_order import supports_of
 from fsbench.tensor_cache import FeatureCache
 from methods.cst import CST, cst_learner
@@ -58,7 +59,8 @@ def test_neither_the_order_nor_what_is_forgotten_changes_a_result(method, kept, 
             method.backbone.cache.clear()
             plain[episode.index] = method.evaluate(load_episode(data.dataset, episode, files))
         method.backbone.cache = FeatureCache(kept * max(method.backbone.cache.entry_bytes().values()))
-        for data.eval_batch_size in (1, 3):
+        for size in (1, 3):
+            data.loading = Loading(data.loading.workers, size)
             results = [
                 r for i, batch in enumerate(data.test_dataloader()) for r in method.test_step(batch, i)["results"]
             ]
