@@ -10,7 +10,7 @@ import math
 import re
 import textwrap
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, is_dataclass
 from pkgutil import resolve_name
@@ -168,7 +168,7 @@ def parse_configuration(configuration: Configuration, build: bool = True) -> Sui
         if reference := value_at(configuration.values, ("run", option)):
             load_class_file(str(reference))
     arguments = [part if isinstance(part, str) else f"--config={_as_json(part)}" for part in configuration.parts]
-    with _plain_errors(configuration):
+    with _plain_errors(_unknown_options(configuration)):
         return SuiteCLI(arguments, build)
 
 
@@ -256,20 +256,21 @@ def load_index(dataset: str, root: str | None = None, lists: Sequence[str] = ())
         raise SettingsError(f"{dataset} is a data set for classification without label maps; expected one with masks")
     content = read_settings(config_file("data", dataset))["data"]["init_args"]["dataset"]
     settings = content.get("init_args", {}) | ({"root": root} if root else {}) | ({"lists": [*lists]} if lists else {})
+    values = {"dataset": content | {"init_args": settings}}
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(SegmentationIndex, "dataset")
-    with _plain_errors():
-        config = parser.parse_object({"dataset": content | {"init_args": settings}})
+    with _plain_errors(_unknown_in_classes(values, {})):
+        config = parser.parse_object(values)
         index: SegmentationIndex = parser.instantiate_classes(config)["dataset"]
     return index
 
 
 @contextmanager
-def _plain_errors(configuration: Configuration | None = None) -> Iterator[None]:
+def _plain_errors(unknown: Iterable[str] = ()) -> Iterator[None]:
     """Turn the parser's errors into SettingsErrors of one line, or the FsbenchError that a constructor raised.
 
     Args:
-        configuration: what is parsed; an error is then about the first of its settings that no class takes, if any.
+        unknown: messages about settings that no class takes, found only after an error; the first one tells it.
     """
     try:
         yield
@@ -277,8 +278,7 @@ def _plain_errors(configuration: Configuration | None = None) -> Iterator[None]:
         own = _find_own(error)
         if own is not None:
             raise own from error
-        unknown = next(_unknown_options(configuration or Configuration()), None)
-        raise SettingsError(unknown or _explain(str(error))) from error
+        raise SettingsError(next(iter(unknown), "") or _explain(str(error))) from error
 
 
 def quiet() -> None:

@@ -48,7 +48,7 @@ class Outer(BaseModel):
         ({"rows": [{"name": "a" * 99}]}, f"rows[0].name is '{'a' * 59}…, expected at most 5 characters"),
         ({"rows": [], "even": 3}, "even: it is odd"),
         ({"rows": [], "digit": 12}, "digit is large; expected a digit"),
-        (5, "the whole is 5, expected a valid dictionary or instance of Outer"),
+        (5, "the whole is 5, expected a mapping"),
     ],
 )
 def test_the_first_problem(content, words):
