@@ -244,9 +244,14 @@ def _synchronize(device: torch.device) -> None:
 
 
 def _in_child(call: Callable[[], float]) -> float:
-    """Return `call()`, computed in a process of its own whose memory holds nothing of later calls."""
+    """Return `call()`, computed by one thread in a process of its own whose memory holds nothing of later calls."""
     receive, send = multiprocessing.Pipe(duplex=False)
-    child = multiprocessing.get_context("fork").Process(target=lambda: send.send(call()))
+
+    def answer() -> None:
+        torch.set_num_threads(1)  # a fork has none of the threads that OpenMP would wait for
+        send.send(call())
+
+    child = multiprocessing.get_context("fork").Process(target=answer)
     child.start()
     send.close()
     result: float = receive.recv()

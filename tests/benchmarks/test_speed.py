@@ -29,6 +29,7 @@ def test_paths_take_turns_after_a_first_call_of_each():
 def test_turns_are_told_and_memory_is_that_of_a_process_of_its_own():
     turns = []
     kept = []
+    torch.zeros(2**22).add_(1)  # by several threads, which a fork does not have
 
     def call(turn):
         turns.append(turn)
