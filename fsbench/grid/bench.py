@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from fsbench.config.build import parse
+from fsbench.config.compose import asks
 from fsbench.config.request import DEFAULT_PROTOCOL, NOTHING_NAMED, Request
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.machine.check import check_machine
@@ -35,7 +37,10 @@ def bench(*requests: Request) -> tuple[list[Record], list[str]]:
     """
     if not all(request.methods and request.folds for request in requests):
         raise SettingsError(NOTHING_NAMED)
-    runs = make_folder(Path(requests[0].runs))
+    first = requests[0]
+    if asks(first.extra):
+        parse(first.arguments(first.methods[0], first.folds[0]))  # shows it, of the first run, and ends the command
+    runs = make_folder(Path(first.runs))
     planned = plan_requests(requests)
     if protocols := describe_protocols(*requests):
         print_progress(protocols)
