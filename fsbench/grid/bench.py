@@ -12,7 +12,7 @@ from fsbench.engine.machine.watchdog import describe_exit
 from fsbench.errors import GOES_ON, SettingsError
 from fsbench.files import make_folder
 from fsbench.grid.executors import LocalProcesses
-from fsbench.grid.plan import PlannedRun, Planner, finished_record
+from fsbench.grid.plan import PlannedRun, Planner, finished_record, run_folder
 from fsbench.grid.run import run_missing
 from fsbench.grid.spec import request_cells
 from fsbench.records.record import Record
@@ -70,6 +70,8 @@ def plan_requests(requests: Sequence[Request]) -> list[PlannedRun]:
     planned = []
     for cell in (cell for request in requests for cell in request_cells(request)):
         item = planner.look_up(cell, check)
+        if item.lacks:  # its classes say more, of a backbone that the method does not take, say
+            run_folder(cell, planner.runs, takes_notes=False)
         if item.obstacle:
             raise item.error or SettingsError(item.obstacle)
         planned.append(item)

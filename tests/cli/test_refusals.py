@@ -52,7 +52,7 @@ def refused(capsys, tmp_path, monkeypatch):
         (["--model.support_side=6"], "support_side is 6, expected a multiple of 4"),
         (["--ckpt", "nowhere.ckpt"], "no checkpoint at nowhere.ckpt"),
         (["--fold", "0,1", "--ckpt", "one.ckpt"], "one checkpoint for 2 folds: each fold needs its own"),
-        (["--lists", "lists"], "lists demo not in lists: correct the path of --lists, or leave it out"),
+        (["--lists", "lists"], "datamodules.datasets.demo.Demo has no option 'lists'; there are: root, seed"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
