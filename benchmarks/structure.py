@@ -26,7 +26,7 @@ HABITS = (
     "functions named by one word in -ed or -ing",
     "uses of dict[str, Any]",
 )
-"""What is counted in every file, in the order of `habits`."""
+"""Names of the counts of a file, in the order of `habits`."""
 
 OF = re.compile(r"_*(of|of_\w+|\w+_of)")
 PARTICIPLE = re.compile(r"_*[a-z]+(ed|ing)")

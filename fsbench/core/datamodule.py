@@ -22,7 +22,7 @@ def check_at_least(lowest: int, settings: dict[str, int | None]) -> None:
 
 
 class Test(Protocol):
-    """What every test has. `fsbench.episodes.task.EpisodeTask` is that of segmentation."""
+    """Settings that every test has. `fsbench.episodes.task.EpisodeTask` holds them for segmentation."""
 
     @property
     def fold(self) -> int:
@@ -80,7 +80,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Loading:
-    """How files become batches. No figure depends on it.
+    """Settings of loading: how files become batches. No score depends on them.
 
     Attributes:
         workers: loader processes.
@@ -119,7 +119,7 @@ class DataModule(L.LightningDataModule, ABC):
     task: str
     """ "segmentation" or "classification"."""
     protocol: Any
-    """How episodes are drawn, resized and scored: a `fsbench.protocols.base.Protocol` of the task."""
+    """Protocol of the test, which says how episodes are drawn, resized and scored."""
     training = Training()
     """Items of training and validation."""
 

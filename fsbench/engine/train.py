@@ -24,7 +24,7 @@ log = logging.getLogger("fsbench")
 
 @dataclass(frozen=True)
 class Preparation:
-    """What made the method of a run ready for its test.
+    """Outcome of making the method of a run ready for its test: of its training, its calibration or neither.
 
     Attributes:
         checkpoint_sha256: hash of the checkpoint that the training chose; None where nothing was trained.

@@ -19,7 +19,7 @@ REGIONS = ("rom", "rum")
 
 
 class VoidRule(ABC):
-    """How void pixels, which have no true class, are counted."""
+    """Rule for counting void pixels, which have no true class."""
 
     @abstractmethod
     def intersection_union(self, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

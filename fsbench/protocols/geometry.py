@@ -1,4 +1,4 @@
-"""How images and masks are seen: at which size pixels are counted, and where masks lie."""
+"""Geometry of a test: the size at which pixels are counted, and where masks lie."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -158,7 +158,7 @@ class Cost(Entries):
 
 
 class KeptPredictions(Entries):
-    """What is kept in `predictions.parquet`, the file's hash, and the meaning of its attention maps, if any."""
+    """Kind of predictions in `predictions.parquet`, the file's hash, and the meaning of its attention maps, if any."""
 
     kept: Name = "none"
     sha256: Name = ""
@@ -166,7 +166,7 @@ class KeptPredictions(Entries):
 
 
 class TrainingOutcome(Entries):
-    """What the run's own training or calibration left; nothing where there was none."""
+    """Results of the run's own training or calibration; nothing where there was none."""
 
     calibration: dict[str, Any] | None = None
     checkpoint: Name | None = None

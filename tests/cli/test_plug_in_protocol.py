@@ -23,7 +23,7 @@ from fsbench.protocols.segmentation import Segmentation
 
 
 class VoidForgiven(VoidIgnored):
-    """What is predicted on void is right."""
+    """Predictions on void are right."""
 
     def intersection_union(self, counts):
         hits, union = super().intersection_union(counts)

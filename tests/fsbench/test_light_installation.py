@@ -1,4 +1,4 @@
-"""What `pip install fsbench` brings is enough for reading results: the commands run beside its packages alone."""
+"""The packages of `pip install fsbench` are enough for reading results: the commands run beside them alone."""
 
 import re
 import subprocess

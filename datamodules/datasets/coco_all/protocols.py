@@ -1,4 +1,4 @@
-"""What COCO-20i has for single protocols, and its 80 classes in one fold have not."""
+"""Lists and rules of single protocols for COCO's 80 classes in one fold: none of those of COCO-20i."""
 
 from datamodules.datasets.coco_all.index import CocoAll
 from fsbench.protocols.fssdino import LargeObjectTest

@@ -1,4 +1,4 @@
-"""What data sets say of where they come from, and the commands that ask them."""
+"""Sources that data sets state, and the commands that ask them."""
 
 import re
 import sys
