@@ -82,11 +82,12 @@ class Block:
         return {name: _mark(number[name]) if len(kinds) > 1 else "" for name in self.cards}
 
 
-_MARKS = "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲ"
+MARKS = "†‡§¶‖"
+"""Signs of cards; letters are kept for methods that a test does not tell apart."""
 
 
 def _mark(number: int) -> str:
-    return _MARKS[number] if number < len(_MARKS) else f" ({number + 1})"
+    return MARKS[number] if number < len(MARKS) else f" ({number + 1})"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 from fsbench.metrics.bootstrap import Interval
 from fsbench.records.card import StatedCard
-from fsbench.tables.blocks import Block, Row
+from fsbench.tables.blocks import MARKS, Block, Row
 from fsbench.tables.breakdowns import to_sheet
 from fsbench.tables.layout import Sheet
 from fsbench.terminal import escape
@@ -130,7 +130,13 @@ _LATEX = str.maketrans(
         "\n": " ",
         "\r": " ",
         **{power: f"$^{number}$" for number, power in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
-        **{mark: f"$^{letter}$" for mark, letter in zip("ᵃᵇᶜᵈᵉᶠᵍʰⁱʲ", "abcdefghij", strict=True)},
+        **dict(
+            zip(
+                MARKS,
+                (r"$^\dagger$", r"$^\ddagger$", r"\textsuperscript{\S}", r"\textsuperscript{\P}", r"$^\parallel$"),
+                strict=True,
+            )
+        ),
     }
 )
 

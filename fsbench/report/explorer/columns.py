@@ -19,6 +19,7 @@ def explorer_columns(study: Study) -> dict[str, Any]:
     Each entry of `columns`, `iou` and `wrong` has a value for every episode, fold after fold:
 
     - `size`: share of the query that shows any way, void included in the query;
+    - `empty`: 1 if the query shows none of the ways, 0 if it does or no run has counts;
     - `spread`: difference of the largest and the smallest IoU of the methods, see `iou_spread`;
     - `iou`, `wrong`: by method, the IoU, and the number of ways whose presence is decided wrongly.
 
@@ -27,7 +28,18 @@ def explorer_columns(study: Study) -> dict[str, Any]:
     labels, names = list(study.methods), _Names()
     columns: dict[str, list[Any]] = {
         key: []
-        for key in ("index", "query", "query_class", "classes", "supports", "augmented", "size", "shots", "spread")
+        for key in (
+            "index",
+            "query",
+            "query_class",
+            "classes",
+            "supports",
+            "augmented",
+            "size",
+            "empty",
+            "shots",
+            "spread",
+        )
     }
     iou: list[list[int]] = [[] for _ in labels]
     wrong: list[list[int]] = [[] for _ in labels]
@@ -56,6 +68,7 @@ def explorer_columns(study: Study) -> dict[str, Any]:
             columns["augmented"].append(int(episode.augmented))
             columns["shots"].append(max(map(len, episode.supports)))
         columns["size"] += _thousandths(episodes.size)
+        columns["empty"] += (episodes.size == 0).astype(int).tolist()
         columns["spread"] += _thousandths(iou_spread(list(episodes.iou.values()), len(episodes.episodes)))
         for number, label in enumerate(labels):
             iou[number] += _method_values(episodes, episodes.iou, label, _thousandths)

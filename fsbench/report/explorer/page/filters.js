@@ -50,8 +50,9 @@ class Filters {
     this.sort(state);
   }
 
+  // Queries that show no way come after those with an object, where an answer is right or wrong as a whole.
   sort({ order, a, b }) {
-    const { iou } = this.episodes;
+    const { iou, columns } = this.episodes;
     const known = (i, value) => (value < 0 ? Infinity : value); // those without an IoU are last
     const rank = {
       apart: (i) => -this.episodes.difference(i, a, b),
@@ -60,7 +61,8 @@ class Filters {
     }[order];
     if (!rank) return;
     const ranks = new Map(this.selected.map((i) => [i, rank(i)]));
-    this.selected.sort((i, j) => (ranks.get(i) === ranks.get(j) ? i - j : ranks.get(i) - ranks.get(j)));
+    const compare = (i, j) => (ranks.get(i) === ranks.get(j) ? i - j : ranks.get(i) - ranks.get(j));
+    this.selected.sort((i, j) => columns.empty[i] - columns.empty[j] || compare(i, j));
   }
 
   // Return value -> [episodes that pass the other filters, all].

@@ -12,6 +12,7 @@ async function startExplorer(colors) {
   let address = location.hash; // as last read or written
 
   let mustTurn = true; // to the strip's page of the open episode
+  let mustLook = state.episode >= 0; // at the open episode, wherever the page is scrolled
   const draw = oncePerFrame(() => {
     filters.update(state);
     const { selected } = filters, place = selected.indexOf(state.episode);
@@ -25,6 +26,8 @@ async function startExplorer(colors) {
     panel.draw(state);
     strip.draw(state, selected);
     viewer.draw(state, place, selected.length);
+    if (mustLook) viewer.scrollHere();
+    mustLook = false;
     saving.draw(selected);
     tagPanel.draw(state, selected);
     showFields();
@@ -37,7 +40,8 @@ async function startExplorer(colors) {
     try { history.replaceState(null, "", hashOf(state, episodes)); } catch { /* the link beside the image has it */ }
     address = location.hash;
   });
-  const open = (i) => { state.episode = i; mustTurn = true; draw(); };
+  const open = (i) => { state.episode = i; mustTurn = mustLook = true; draw(); };
+  const pick = (i) => { open(i); viewer.mustFocus = true; }; // from a place of the page that the reader then leaves
   const step = (by) => {
     filters.update(state); // a choice of this very moment counts, too
     const { selected } = filters;
@@ -46,10 +50,10 @@ async function startExplorer(colors) {
     open(selected[place < 0 ? 0 : (place + by + selected.length) % selected.length]);
   };
 
-  const scatter = new Scatter(element("scatter"), episodes, { pick: open, brush: (rectangle) => { state.brush = rectangle; draw(); } });
+  const scatter = new Scatter(element("scatter"), episodes, { pick, brush: (rectangle) => { state.brush = rectangle; draw(); } });
   const panel = new FilterPanel(element("filters"), episodes, filters, draw);
-  const strip = new Strip(episodes, store, { pick: open, turned: draw });
-  const viewer = new Viewer(episodes, store, { changed: draw, step });
+  const strip = new Strip(episodes, store, { pick, turned: draw });
+  const viewer = new Viewer(episodes, store, { changed: draw, step, leave: () => strip.focus(state.episode) });
   const saving = new Saving(episodes);
   const tagPanel = new TagPanel(tags, draw);
   const brushFields = ["a-from", "a-to", "b-from", "b-to"].map(element);
@@ -81,7 +85,7 @@ async function startExplorer(colors) {
 
   const keys = {
     n: () => step(1), p: () => step(-1), "+": () => viewer.zoom(1.5), "=": () => viewer.zoom(1.5), "-": () => viewer.zoom(1 / 1.5),
-    0: () => viewer.fit(), "[": () => viewer.move(-5), "]": () => viewer.move(5),
+    0: () => viewer.fit(), "[": () => viewer.move(-5), "]": () => viewer.move(5), Escape: () => strip.focus(state.episode),
     ...Object.fromEntries(LAYERS.map((layer, n) => [String(n + 1), () => viewer.toggle(layer)])),
   };
   const arrows = { ArrowLeft: [-0.1, 0], ArrowRight: [0.1, 0], ArrowUp: [0, -0.1], ArrowDown: [0, 0.1] };
@@ -102,6 +106,7 @@ async function startExplorer(colors) {
     if (address === hashOf(state, episodes)) return;
     Object.assign(state, stateOf(address, episodes, filters.dimensions));
     mustTurn = true;
+    mustLook = state.episode >= 0;
     draw();
   });
   addEventListener("resize", draw);

@@ -12,6 +12,13 @@ class Strip {
   // Turn to the page of a place in the list.
   turnTo(place) { if (place >= 0) this.page = Math.floor(place / TILES); }
 
+  // Go to the tile of an episode, or to the tiles where it has none.
+  focus(episode) {
+    const tile = this.tiles.find(({ i }) => i === episode) ?? this.tiles[0];
+    tile?.button.focus({ preventScroll: true });
+    (tile?.button ?? element("strip-title")).scrollIntoView({ block: "center" });
+  }
+
   draw(state, selected) {
     const pages = Math.max(1, Math.ceil(selected.length / TILES));
     this.page = Math.min(pages - 1, Math.max(0, this.page));

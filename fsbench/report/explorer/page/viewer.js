@@ -3,8 +3,8 @@
 const MOST_ZOOM = 32;
 
 class Viewer {
-  constructor(episodes, store, { changed, step }) {
-    Object.assign(this, { episodes, store, changed, canvas: element("view"), drawing: 0 });
+  constructor(episodes, store, { changed, step, leave }) {
+    Object.assign(this, { episodes, store, changed, canvas: element("view"), drawing: 0, mustFocus: false });
     this.buttons = Object.fromEntries(LAYERS.map((layer) => [layer, element(`layer-${layer}`)]));
     for (const layer of LAYERS) this.buttons[layer].addEventListener("change", () => this.toggle(layer));
     element("split").addEventListener("input", (event) => { this.state.split = Number(event.target.value); changed(); });
@@ -14,7 +14,16 @@ class Viewer {
     element("zoom-fit").addEventListener("click", () => this.fit());
     element("previous").addEventListener("click", () => step(-1));
     element("next").addEventListener("click", () => step(1));
+    element("to-strip").addEventListener("click", leave);
     this.listenToPointer();
+  }
+
+  // Scroll the page to the episode, which is below what it was chosen from; the keyboard goes on from there.
+  scrollHere() {
+    const title = element("viewer-title");
+    if (this.mustFocus) title.focus({ preventScroll: true });
+    this.mustFocus = false;
+    title.scrollIntoView({ block: "start" });
   }
 
   listenToPointer() {

@@ -69,6 +69,7 @@ def test_masks_are_truth_and_prediction(explored, index, tmp_path):
         expected = way_labels(index.label_map(episode.query), episode.classes)
         height, width, ways, void = file["truth"][place]["query"]
         assert (height, width) == expected.shape
+        assert data["columns"]["empty"][24 + place] == (not ((expected > 0) & (expected < 255)).any())
         height, width, predicted, decided, scores = file["predicted"]["1"][place]
         shown = (np.arange(height) % quality == 0)[:, None]
         for slot in range(1, len(episode.classes) + 1):

@@ -106,18 +106,24 @@ def test_filters_choose_what_they_say(reading):
         assert (low, high) == (pytest.approx(200, abs=9), pytest.approx(600, abs=9))
 
 
-def test_orders_are_those_of_the_numbers(reading):
-    with reading() as reader:
+def test_orders_are_those_of_the_numbers(chromium, study, tmp_path):
+    study = shutil.copytree(study, tmp_path / "study")
+    data = data_file(study, "data")
+    empty = np.arange(48) % 5 == 0
+    data["columns"]["empty"] = empty.astype(int).tolist()  # those whose answers differ as well
+    write_data_file(study, "data", data)
+    with opened(chromium, study / "explorer.html") as page:
+        reader = Reader(page, study)
         a, b = (np.where(values < 0, 1000, values) for values in (reader.a, reader.b))
         none = (reader.a < 0) & (reader.b < 0)
         for order, key in (
             ("apart", np.where(none, 1, -abs(a - b))),
             ("worst", np.where(reader.a < 0, 2000, reader.a)),
         ):
-            reader.page.select_option("#order", order)
+            page.select_option("#order", order)
             reader.settle()
-            tiles = reader.page.eval_on_selector_all("#strip button", "all => all.map(tile => tile.dataset.episode)")
-            expected = np.lexsort((np.arange(48), key))[:24]
+            tiles = page.eval_on_selector_all("#strip button", "all => all.map(tile => tile.dataset.episode)")
+            expected = np.lexsort((np.arange(48), key, empty))[:24]  # queries that show an object first
             assert tiles == [reader.key(place) for place in expected]
 
 
@@ -143,10 +149,40 @@ def test_the_keyboard_alone_is_enough(reading):
         page.locator("#strip button").nth(5).focus()
         page.keyboard.press("Enter")
         assert reader.opened_episode() == reader.key(5)
+        assert page.evaluate("document.activeElement.id") == "viewer-title"  # which reads the episode's name
+        page.keyboard.press("Escape")
         focused = page.evaluate("document.activeElement.dataset.episode")
-        assert focused == reader.key(5)  # it stays where the reader is
+        assert focused == reader.key(5)  # back where the reader was
         page.fill("#tag-name", "n1")  # letters of a name are no commands
         assert reader.opened_episode() == reader.key(5)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1400, 900), (390, 800)])
+def test_an_episode_that_is_opened_is_in_sight(reading, width, height):
+    def in_sight():
+        """Whether the head and the whole image are on the screen, below the page's own head."""
+        reader.settle()
+        top, bottom = (page.locator(name).bounding_box() for name in ("#viewer-title", "#view"))
+        return page.locator("header").bounding_box()["height"] <= top["y"] < bottom["y"] + bottom["height"] <= height
+
+    with reading("order=list&a=m0", viewport={"width": width, "height": height}) as reader:
+        page = reader.page
+        page.locator("#strip button").nth(4).click()
+        assert in_sight()
+        for key in ("n", "n", "p"):
+            page.evaluate("scrollTo(0, 0)")
+            page.keyboard.press(key)
+            assert in_sight()
+        page.evaluate("scrollTo(0, 0)")
+        page.keyboard.press("2")  # a layer is no reason to move the page
+        reader.settle()
+        assert page.evaluate("scrollY") == 0
+        page.get_by_role("button", name="All shown (Esc)").click()
+        assert page.evaluate("document.activeElement.dataset.episode") == reader.key(5) and not in_sight()
+        address = page.url
+    with reading(address.partition("#")[2], viewport={"width": width, "height": height}) as reader:
+        page = reader.page
+        assert in_sight()  # whoever is sent an address sees what it is about
 
 
 def test_an_address_given_while_another_waits_to_be_written_counts(reading):
@@ -240,7 +276,7 @@ def test_five_thousand_episodes_of_twenty_methods(chromium, study, tmp_path, cap
         "columns": {
             "index": list(range(count)), "query": [0] * count, "query_class": classes.tolist(),
             "classes": classes[:, None].tolist(), "supports": [[[0]]] * count, "augmented": [0] * count,
-            "size": rng.integers(0, 1001, count).tolist(), "shots": [1] * count,
+            "size": rng.integers(0, 1001, count).tolist(), "empty": [0] * count, "shots": [1] * count,
             "spread": rng.integers(0, 1001, count).tolist(),
         },
     }  # fmt: skip
