@@ -72,7 +72,7 @@ bench: $(STAMP)  ## train, evaluate, print the table, e.g. make bench METHOD=ema
 	@$(BIN)/python -m fsbench bench $(BENCH_OPTIONS) $(ARGS)
 
 gpu-bench: $(STAMP)  ## every test marked cuda, then ops, methods and frozen networks timed on a GPU, into benchmarks/speed/results
-	@$(BIN)/python -m benchmarks.speed.gpu $(ARGS)
+	@$(BIN)/python -m benchmarks.speed gpu $(ARGS)
 
 weights: $(STAMP)  ## list weight files, or fetch some, e.g. make weights NAMES=dinov2_vits14 ARGS=--accept-licence
 	@$(BIN)/python -m fsbench weights $(if $(NAMES),fetch $(NAMES) $(ARGS),list $(ARGS))

@@ -4,6 +4,7 @@
     python -m benchmarks.speed --write                  # the same, into benchmarks/speed/results
     python -m benchmarks.speed hsnet --kept 0.05,1      # one benchmark; --help after its name shows its options
     python -m benchmarks.speed --list
+    python -m benchmarks.speed gpu                      # ops, methods and networks on a GPU
 
 Seconds are those of the processor in all threads, on a GPU those of the clock.
 """
@@ -11,14 +12,15 @@ Seconds are those of the processor in all threads, on a GPU those of the clock.
 import argparse
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.speed.gpu import run as gpu
 from benchmarks.speed.harness import (
     OWN_REFERENCE,
     Case,
@@ -42,12 +44,14 @@ class Benchmark:
         opponent: who stands first in each comparison.
         repeats: turns unless the user says otherwise; 0 for a single call.
         is_shown: docs/benchmarks.md shows it.
+        given: arguments of the function that the name stands for, and that are no options.
     """
 
     function: str
     opponent: str = OWN_REFERENCE
     repeats: int = 3
     is_shown: bool = False
+    given: Mapping[str, Any] = field(default_factory=dict)
 
     def cases(self) -> Callable[..., Iterator[Case]]:
         """Return the function; importing it may ask for optional packages."""
@@ -86,8 +90,11 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "finetune": Benchmark(
         "classification:tuning_cases", "the same steps in a plain training loop, written by this project", 0, True
     ),
-    "loading-pascal": Benchmark("loading:pascal_cases", PLAIN_LOADER, is_shown=True),
-    "loading-coco": Benchmark("loading:coco_cases", PLAIN_LOADER, is_shown=True),
+    "loading-pascal": Benchmark("loading:cases", PLAIN_LOADER, is_shown=True, given={"dataset": "pascal"}),
+    "loading-coco": Benchmark("loading:cases", PLAIN_LOADER, is_shown=True, given={"dataset": "coco"}),
+    "folds": Benchmark(
+        "folds:cases", "the authors' scheme with our own loader and heads: K·(N+1) images encoded an episode, none kept"
+    ),
     "augmentation": Benchmark(
         "augmentation:cases",
         "the authors' steps one after the other on whole float32 images (chain), equal draws and pixels",
@@ -102,10 +109,18 @@ BENCHMARKS: Mapping[str, Benchmark] = {
 """Benchmarks by name; the name is that of the file of results, too."""
 
 
-def add_options(parser: argparse.ArgumentParser, function: Callable[..., Any]) -> list[str]:
-    """Add an option for each argument of a function that yields cases, but for the device; return their names."""
+def add_options(
+    parser: argparse.ArgumentParser, function: Callable[..., Any], given: Collection[str] = ()
+) -> list[str]:
+    """Add an option for each argument of a function that yields cases, but for the device and those that are given.
+
+    Returns:
+        Their names.
+    """
     names = []
     for name, parameter in list(inspect.signature(function).parameters.items())[1:]:
+        if name in given:
+            continue
         default = parameter.default
         example = ",".join(map(str, default)) if isinstance(default, tuple) else default
         parser.add_argument(
@@ -133,12 +148,12 @@ def run(name: str, arguments: list[str], write: bool = False) -> None:
     parser.add_argument("--only", default="", help="cases whose name has these words")
     parser.add_argument("--paths", help="only these, the first as the opponent, with commas")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the raw figures into this file")
-    own = add_options(parser, function)
+    own = add_options(parser, function, benchmark.given)
     options = parser.parse_args(arguments)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     print(f"{device_name(options.device)}; {clock_of(options.device)[0]} seconds. Compared with {benchmark.opponent}.")
     rows = []
-    for case in function(options.device, **{key: getattr(options, key) for key in own}):
+    for case in function(options.device, **benchmark.given, **{key: getattr(options, key) for key in own}):
         if options.only in case.what:
             difference = check(case)
             found = measure(_chosen(case, options.paths), options.device, options.repeats)
@@ -161,10 +176,14 @@ def _chosen(case: Case, paths: str | None) -> Case:
     return Case(**{**vars(case), "paths": {name: case.paths[name] for name in paths.split(",")}})
 
 
-def main(arguments: list[str]) -> None:
-    """Run what the command line asks for."""
-    if arguments and arguments[0] in BENCHMARKS:
-        return run(arguments[0], arguments[1:])
+def main(arguments: list[str]) -> int:
+    """Run what the command line asks for; return the exit status."""
+    name = arguments[0] if arguments else ""
+    if name == "gpu":
+        return gpu.main(arguments[1:])
+    if name in BENCHMARKS:
+        run(name, arguments[1:])
+        return 0
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.speed", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -178,8 +197,8 @@ def main(arguments: list[str]) -> None:
         elif benchmark.is_shown:
             print(f"\n{name}", flush=True)
             run(name, [], options.write)
-    return None
+    return 0
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

@@ -1,18 +1,17 @@
 """Whole folds: images are counted as they are encoded, and both ways of evaluating give the same counts."""
 
 import json
-import sys
-from argparse import Namespace
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
-from benchmarks.speed import evaluation
-from benchmarks.speed.folds import official_fold
-from benchmarks.speed.folds.encodings import encodings
-from benchmarks.speed.folds.official_fold import OfficialFold
+from benchmarks.speed import __main__ as speed
+from benchmarks.speed import official_fold
+from benchmarks.speed.cases.folds import count_encodings
+from benchmarks.speed.harness import Measurements
+from benchmarks.speed.official_fold import OfficialFold
 from datamodules.datasets.folder import Folder
 from datamodules.episodic import EpisodicDataModule
 from fsbench.backbones.base import BackboneConfig
@@ -33,27 +32,13 @@ def test_images_are_counted_by_the_features_that_are_left(shot):
     listed = evaluation_order(episodes(images=40, count=60, shot=shot))
     distinct = {name for names in shown(listed) for name in names}
     one_kind, two_kinds = {"pyramid": 400}, {"query": 400, "support": 40}
-    assert encodings(listed, one_kind, FeatureCache(LARGE))[0] == len(distinct)
-    assert encodings(listed, two_kinds, FeatureCache(LARGE))[0] == len(distinct) + encoded_twice(listed)
-    assert encodings(listed, one_kind, FeatureCache(0)) == (sum(map(len, shown(listed))), 0)
-
-
-def test_the_most_that_is_kept_is_what_later_episodes_need():
-    listed = evaluation_order(episodes(images=40, count=60, shot=2))
-    names = shown(listed)
-    needed = []
-    for place in range(1, len(names)):
-        earlier, later = ({n for some in part for n in some} for part in (names[:place], names[place:]))
-        needed.append(len(earlier & later))
-    cache = FeatureCache(LARGE)
-    assert encodings(listed, {"pyramid": 400}, cache)[1] == 400 * max(needed)
-    assert cache.bytes == 0
-    every = len({name for some in names for name in some})
-    assert encodings(listed, {"pyramid": 400}, FeatureCache(LARGE), foresight=False)[1] == 400 * every
+    assert count_encodings(listed, one_kind, LARGE) == len(distinct)
+    assert count_encodings(listed, two_kinds, LARGE) == len(distinct) + encoded_twice(listed)
+    assert count_encodings(listed, one_kind, 0) == sum(map(len, shown(listed)))
 
 
 def test_an_evaluation_encodes_the_images_that_are_counted(blocks_folder):
-    """With room for 5 images: fewer than where what was used longest ago makes room."""
+    """With room for 5 images."""
     data = EpisodicDataModule(Folder(str(blocks_folder)), image_size=48, shot=2, episodes=30, workers=0)
     method = Prototype(BackboneConfig("demo", "random:0")).eval()
     with torch.inference_mode():
@@ -65,8 +50,8 @@ def test_an_evaluation_encodes_the_images_that_are_counted(blocks_folder):
         for batch in data.test_dataloader():
             method.test_step(batch, 0)
     listed = evaluation_order(data.manifest.episodes)
-    counted = [encodings(listed, {"tokens": size}, FeatureCache(5 * size), told)[0] for told in (True, False)]
-    assert len(encoded) == counted[0] < counted[1]
+    distinct = {name for names in shown(listed) for name in names}
+    assert len(distinct) < len(encoded) == count_encodings(listed, {"tokens": size}, 5 * size)
 
 
 @pytest.fixture
@@ -93,31 +78,27 @@ def test_images_at_hand_are_taken_and_others_drawn_alike(lists, tmp_path):
     assert one.is_at_hand("2007_000004") and one.image_path("2007_000004").parent.name == "hand"
 
 
-@pytest.mark.parametrize("how", [[], ["--pairs", "2"], ["--heads", "reference"]], ids=str)
-def test_both_ways_are_timed_and_compared(how, lists, tmp_path, monkeypatch, capsys):
-    out = tmp_path / "folds.json"
-    given = [str(lists), "--dataset", "pascal", "--shot", "2", "--method", "prototype", "--image-size", "28"]
-    monkeypatch.setattr(
-        sys, "argv", ["evaluation", *given, "--device", "cpu", "--write", str(out), "--episodes", "12", *how]
-    )
-    evaluation.main()
-    (cells,) = json.loads(out.read_text())["tables"]["whole-folds"]["rows"]
-    assert capsys.readouterr().out.endswith("  ".join(cells) + "\n")
-    assert cells[:2] == ["pascal fold 0, 1-way 2-shot", "prototype"]  # which has no plain head of its own
-    units = "units measured on pascal, 2 pairs, times the images of "
-    assert cells[2] == f"28 px; {units * ('--pairs' in how)}12 episodes"
-    listed = OfficialFold(str(lists), "pascal", 0).episodes("fscs", 1, 2)[:12]
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["prototype", "emat"])
+def test_both_ways_are_timed_on_the_first_episodes_of_a_fold(method, lists, tmp_path, capsys):
+    words = f"folds --lists {lists} --dataset pascal --method {method} --shots 2 --size 28 --episodes 20 --repeats 2"
+    speed.main([*words.split(), "--device", "cpu", "--json", str(tmp_path / "folds.json")])
+    found = Measurements(**json.loads((tmp_path / "folds.json").read_text()))
+    assert [(row.path, len(row.times)) for row in found.rows] == [("authors' scheme", 2), ("suite", 2)]
+    listed = OfficialFold(str(lists), "pascal", 0).episodes("fscs", 1, 2)
     distinct = {name for names in shown(listed) for name in names}
-    assert cells[3] == f"{12 * 2 * 2} -> {len(distinct)}"
-    theirs, ours = map(float, cells[4].split(" -> "))
-    assert theirs > 0 and ours > 0 and cells[5].endswith("x")
+    encoded = len(distinct) + (encoded_twice(evaluation_order(listed)) if method == "emat" else 0)
+    assert found.rows[0].what == (
+        f"pascal fold 0, 1-way 2-shot, {method}, 28 pixels, an episode; of the whole fold {4 * 1000} -> {encoded} "
+        "images encoded"
+    )
+    assert found.rows[0].seconds > found.rows[1].seconds > 0
+    assert "differs by 0.0e+00" in capsys.readouterr().out
 
 
-def test_a_row_names_the_data_set_that_its_units_are_of(lists):
-    options = Namespace(heads="suite", backbone=None, image_size=28, episodes=12, pairs=3, cache_mib=1)
-    parts = evaluation.Units("coco", image=2.0, rest=(5.0, 3.0), peak_mib=7.0, entry_bytes={"pyramid": 400})
-    index = OfficialFold(str(lists), "pascal", 0)
-    cells = evaluation.row(options, index, "prototype", 1, {("prototype", 1): parts})
-    assert cells[2] == "28 px; units measured on coco, 3 pairs, times the images of 12 episodes"
-    distinct = {name for names in shown(index.episodes("fscs", 1, 1)[:12]) for name in names}
-    assert cells[3:5] == [f"24 -> {len(distinct)}", f"9.000 -> {3 + 2 * len(distinct) / 12:.3f}"]
+def test_what_the_ways_need_is_said(lists):
+    with pytest.raises(SystemExit, match="give --lists, a folder of official lists"):
+        speed.main(["folds", "--device", "cpu"])
+    few = f"folds --lists {lists} --dataset pascal --method prototype --shots 1 --size 28 --episodes 3 --device cpu"
+    with pytest.raises(SystemExit, match="3 episodes are too few; expected 10 for every turn: give --episodes"):
+        speed.main(few.split())

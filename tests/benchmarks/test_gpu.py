@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from benchmarks.speed.cases import emat
-from benchmarks.speed.gpu import __main__ as gpu
 from benchmarks.speed.gpu import drive, worker
+from benchmarks.speed.gpu import run as gpu
 from benchmarks.speed.gpu.calls import GpuCall, attention_calls, gpu_calls
 from benchmarks.speed.gpu.figures import OUT_OF_TIME, CudaTests, GpuFigures, Timing
 

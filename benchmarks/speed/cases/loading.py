@@ -175,13 +175,19 @@ def training_episodes(data: EpisodicDataModule, count: int) -> list[Episode]:
 
 
 def cases(
-    name: str, root: str | None, size: tuple[int, ...], episodes: int, fold: int, cache_mib: int
+    device: torch.device,
+    dataset: str,
+    root: str | None = None,
+    size: tuple[int, ...] = (384, 473),
+    episodes: int = 30,
+    fold: int = 1,
+    cache_mib: int = 1024,
 ) -> Iterator[Case]:
-    """Yield a case for every side of the images and kind of episodes."""
+    """Compare loaders on the data set in `--root`, or on a small sample of it."""
     torch.set_num_threads(1)  # as in a loader process
     for _ in range(BY_PIL + 1):  # a process resizes its first images with PIL
         resize_image(np.zeros((2, 3, 3), np.uint8), 1)
-    index = sample(name, root)
+    index = sample(dataset, root)
     for side in size:
 
         def module(way: int, shot: int, side: int = side) -> EpisodicDataModule:
@@ -197,7 +203,7 @@ def cases(
             plain = PlainLoader(index, side)
             plain.load(listed[0], training)  # reads the annotations
             yield Case(
-                f"{name}, {title}, {side} pixels, {BLOCK} episodes",
+                f"{dataset}, {title}, {side} pixels, {BLOCK} episodes",
                 {path: partial(_load_block, load, listed) for path, load in loaders(plain, data, training, cache_mib)},
                 partial(check_loaders, plain, data, listed[: 2 * BLOCK], training),
                 memory="child",
@@ -229,27 +235,3 @@ def check_loaders(plain: PlainLoader, data: EpisodicDataModule, episodes: Sequen
     for episode in [*episodes, *episodes]:
         check_equal(plain.load(episode, training), load(episode))
     return 0.0
-
-
-def pascal_cases(
-    device: torch.device,
-    root: str | None = None,
-    size: tuple[int, ...] = (384, 473),
-    episodes: int = 30,
-    fold: int = 1,
-    cache_mib: int = 1024,
-) -> Iterator[Case]:
-    """Compare loaders on PASCAL in `--root`, or on a small sample of it."""
-    yield from cases("pascal", root, size, episodes, fold, cache_mib)
-
-
-def coco_cases(
-    device: torch.device,
-    root: str | None = None,
-    size: tuple[int, ...] = (384, 473),
-    episodes: int = 30,
-    fold: int = 1,
-    cache_mib: int = 1024,
-) -> Iterator[Case]:
-    """Compare loaders on COCO in `--root`, or on a small sample of it."""
-    yield from cases("coco", root, size, episodes, fold, cache_mib)

@@ -1,4 +1,4 @@
-"""Calls that `benchmarks.speed.gpu` times: ops, whole methods and frozen networks, at true shapes or at tiny ones.
+"""Calls that are timed on a GPU: ops, whole methods and frozen networks, at true shapes or at tiny ones.
 
 Shapes: b samples, D channels, L tokens, N states, S image side.
 """
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.speed.cases import dcama, emat, hmnet
+from benchmarks.speed.harness import forward, training_step
 from fsbench.backbones.base import BackboneConfig, FrozenBackbone
 from fsbench.backbones.pyramid import FrozenPyramid
 from fsbench.backbones.vit import VITS, FrozenViT
@@ -134,21 +135,12 @@ def _recapped(device: torch.device, side: int, width: int, backend: Any, step: b
 
 def _pass(call: Callable[[], Any], leaves: list[Tensor], step: bool) -> Call:
     """Return the forward pass, or forward and backward."""
-    for leaf in leaves:
-        leaf.requires_grad_(step)
 
-    def forward() -> None:
-        with torch.no_grad():
-            call()
-
-    def both() -> None:
-        for leaf in leaves:
-            leaf.grad = None  # sums over the repeats would be another step
+    def differentiable() -> Any:
         answer = call()
-        parts = answer[:2] if isinstance(answer, tuple) else (answer,)  # mamba-ssm's last state has no gradient
-        torch.stack([part.float().sum() for part in parts]).sum().backward()
+        return answer[:2] if isinstance(answer, tuple) else answer  # mamba-ssm's last state has no gradient
 
-    return both if step else forward
+    return training_step(differentiable, leaves) if step else forward(call)
 
 
 def attention_calls(device: torch.device, quick: bool) -> Iterator[GpuCall]:
@@ -194,11 +186,7 @@ def _network(device: torch.device, name: str, side: int, compiled: bool, backend
     network = kind(BackboneConfig(name, "random")).network(image)
     run = torch.compile(network, backend=backend) if compiled else network
 
-    def call() -> None:
-        with torch.no_grad():
-            run(image[None])
-
-    return call
+    return forward(lambda: run(image[None]))
 
 
 METHODS = ("prototype", "emat", "cst", "dcama", "hsnet", "hmnet")

@@ -1,7 +1,7 @@
 """Run every test marked cuda and time ops, methods and frozen networks on one GPU; write the figures to a file.
 
-    python -m benchmarks.speed.gpu [--device cuda] [--out FOLDER] [--minutes 8]     # make gpu-bench
-    python -m benchmarks.speed.gpu --device cpu --quick                              # the same code on tiny shapes
+    python -m benchmarks.speed gpu [--device cuda] [--out FOLDER] [--minutes 8]     # make gpu-bench
+    python -m benchmarks.speed gpu --device cpu --quick                              # the same code on tiny shapes
 
 The file is `<device>.json` in benchmarks/speed/results, or in `--out`; `python -m benchmarks.speed.table` puts it on
 the page of speed. Calls run in a process of their own: one that fails, ends the process or hangs, or for which no time
@@ -21,12 +21,11 @@ import torch
 from benchmarks.speed.gpu.drive import run_tests, time_calls
 from benchmarks.speed.gpu.figures import GpuFigures
 from benchmarks.speed.harness import package_versions
+from benchmarks.speed.table import RESULTS
 from fsbench.doctor.machine import driver
 from fsbench.engine.provenance import commit, processor
 from fsbench.files import write_text
-from fsbench.paths import REPOSITORY
 
-RESULTS = REPOSITORY / "benchmarks/speed/results"
 OPTIONAL = ("triton", "mamba-ssm", "causal-conv1d")
 TESTS = ("tests/fsbench", "tests/methods", "tests/cli")
 QUICK_TESTS = ("tests/fsbench/ops/test_launch.py",)
@@ -88,9 +87,10 @@ def figures(device: torch.device, quick: bool, minutes: float) -> GpuFigures:
     )
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str]) -> int:
+    """Run what the command line asks for; return the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.speed.gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.speed gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--device", default="cuda", type=torch.device)
     parser.add_argument("--quick", action="store_true", help="tiny shapes, to try the code")
@@ -107,7 +107,3 @@ def main(arguments: list[str] | None = None) -> int:
     without = sum(timing.seconds is None for timing in found.timings)
     print(f"{options.out / f'{name}.json'}: {len(found.timings)} calls, {without} without figures")
     return 1 if any(timing.failed for timing in found.timings) or found.tests.status not in (0, 5) else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
