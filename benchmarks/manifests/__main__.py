@@ -44,8 +44,8 @@ def main(argv: list[str] | None = None) -> int:
     FOLDER.mkdir(exist_ok=True)
     for protocol, task in TASKS:
         manifest = load_segmentation(protocol).manifest(index, task)
-        if manifest.header["lists"] != OFFICIAL:
-            raise DataError(f"the list of {protocol} {task} is {manifest.header['lists']}; expected the official one")
+        if manifest.header.lists != OFFICIAL:
+            raise DataError(f"the list of {protocol} {task} is {manifest.header.lists}; expected the official one")
         manifest.write(file_of(protocol, task))
         print(f"{file_of(protocol, task).name}  {manifest.sha256}")
     return 0

@@ -88,22 +88,22 @@ def methods_table(records: Sequence[Record]) -> Table:
     rows: dict[tuple[str, ...], dict[str, dict[int, Record]]] = {}
     for group, labelled in labelled_groups(strict):
         header = group[0].header
-        protocol, episodes = header["protocol"], f"{header['requested']:,}"
+        protocol, episodes = header.protocol, f"{header.requested:,}"
         for label, members in labelled.items():
             seen = sorted({_seen(cards, record) for record in members})
-            row = (label, header["dataset"], _task(members[0]), episodes, *map(" / ".join, zip(*seen, strict=True)))
+            row = (label, header.dataset, _task(members[0]), episodes, *map(" / ".join, zip(*seen, strict=True)))
             again = 0
             while protocol in rows.setdefault((*row, str(again)), {}):  # the same test with other episodes
                 again += 1
             rows[*row, str(again)][protocol] = {fold_of(record): record for record in members}
-    every = list(dict.fromkeys(record.header["protocol"] for record in strict))
-    fb_iou = {record.header["protocol"]: segmentation_of(record.header).fb_iou for record in strict}
+    every = list(dict.fromkeys(record.header.protocol for record in strict))
+    fb_iou = {record.header.protocol: segmentation_of(record.header).fb_iou for record in strict}
     scores = [f"{protocol}: {what}" for protocol in every for what in ("mIoU", fb_iou[protocol], "s an episode")]
     columns = ["method", "test", *scores, "its backbone saw", "it was trained on"]
     lines = []
     for (label, dataset, task, episodes, *seen_words, _), of_protocol in rows.items():
         for tested, folds in _with_common_folds(of_protocol):
-            of_all = next(iter(tested.values()))[folds[0]].header["folds"]
+            of_all = next(iter(tested.values()))[folds[0]].header.folds
             number = f"{len(folds)} of {of_all} folds ({', '.join(map(str, folds))})"
             cells = [label, f"{dataset}, {number}, {task}, {episodes} episodes a fold"]
             for protocol in every:
@@ -124,20 +124,20 @@ def _with_common_folds(
 
 def _seen(cards: Cards, record: Record) -> tuple[str, str]:
     """Return what a run's backbone and method were trained on, in the words of all folds."""
-    card, own = cards.run_card(record), f"{record.header['dataset']} fold {fold_of(record)}"
+    card, own = cards.run_card(record), f"{record.header.dataset} fold {fold_of(record)}"
     return card.backbone_data, card.trained_on.replace(own, "the same fold")
 
 
 def _task(record: Record) -> str:
     """Return ways and shots of a test, and its setting where it is not the original one."""
-    setting = record.header["setting"].replace("_", " ")
-    words = f"{record.header['way']}-way {record.header['shot']}-shot"
+    setting = record.header.setting.replace("_", " ")
+    words = f"{record.header.way}-way {record.header.shot}-shot"
     return words if setting == "original" else f"{words} {setting}"
 
 
 def _test(record: Record) -> str:
     """Return data set, fold and task of a run."""
-    return f"{record.header['dataset']} fold {fold_of(record)}, {_task(record)}"
+    return f"{record.header.dataset} fold {fold_of(record)}, {_task(record)}"
 
 
 def _scores_and_time(folds: Sequence[Record]) -> list[str]:
@@ -153,10 +153,10 @@ def _scores_and_time(folds: Sequence[Record]) -> list[str]:
 def episodes_table(records: Sequence[Record]) -> Table:
     """Give the interval of the first episodes of the longest run; those are what a shorter run has."""
     columns = ["method", "test", "protocol", "episodes", "query images", "mIoU", "width of its interval"]
-    record = max(records, key=lambda record: record.header["episodes"])
+    record = max(records, key=lambda record: record.header.episodes)
     name, rows = labels(records)[record.run.id], []
     for number in NUMBERS:
-        if number > record.header["episodes"]:
+        if number > record.header.episodes:
             break
         first = record.episodes.filter(pl.col("episode") < number)
         score = intervals([_whole(record, first)])["mIoU"]
@@ -274,7 +274,7 @@ def _apart_from_training(record: Record) -> str:
 
 def _where(record: Record) -> tuple[str, str]:
     """Return the test and the protocol of a run."""
-    return _test(record), record.header["protocol"]
+    return _test(record), record.header.protocol
 
 
 TABLES: dict[str, Callable[[Sequence[Record]], Table]] = {

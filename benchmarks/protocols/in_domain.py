@@ -45,7 +45,7 @@ def evaluate_in_domain(methods: Sequence[Sequence[str]], options: argparse.Names
             extra=[*own, *options.extra],
         )
         data = parse(request.arguments(method, options.fold), build=False).build_data()
-        test_classes = list(data.manifest.header["class_names"].values())
+        test_classes = list(data.manifest.header.class_names.values())
         trained_on = read_checkpoint(Path(checkpoint)).get(TRAINED_ON)
         check_saw_classes(checkpoint, trained_on, data.dataset.name, options.fold, test_classes)
         forget_classes(Path(checkpoint), folder / f"{method}.ckpt")

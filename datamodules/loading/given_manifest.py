@@ -31,10 +31,10 @@ def read_given_manifest(file: str, index: SegmentationIndex, protocol: Segmentat
         "drop_small": task.skip_small_classes or None,
     }
     for name, value in expected.items():
-        if value is not None and manifest.header[name] != value:
+        stated = getattr(manifest.header, name)
+        if value is not None and stated != value:
             raise SettingsError(
-                f"the manifest {file} has {name} {manifest.header[name]}, the settings say {value}; give the "
-                "settings it was made for"
+                f"the manifest {file} has {name} {stated}, the settings say {value}; give the settings it was made for"
             )
     check_fits(manifest, index, file)
     return manifest

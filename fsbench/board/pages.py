@@ -69,7 +69,7 @@ class Pages:
         choices["trials"].sort(key=int)
         self._write(
             "index.html", "index.html", up="", groups=groups, filters=FILTERS, choices=choices, most=MOST_TESTED,
-            datasets=sorted({str(test.header["dataset"]) for test in self.tests}),
+            datasets=sorted({str(test.header.dataset) for test in self.tests}),
         )  # fmt: skip
 
     def row_pages(self) -> None:
@@ -99,7 +99,7 @@ class Pages:
 
 def _twins(tests: Sequence[Test]) -> set[str]:
     """Return the ids of tests that differ from another one in their image lists or classes alone."""
-    words = [(test.header["dataset"], test.task, test.setting) for test in tests]
+    words = [(test.header.dataset, test.task, test.setting) for test in tests]
     return {test.id for test, own in zip(tests, words, strict=True) if words.count(own) > 1}
 
 

@@ -1,12 +1,13 @@
 """The leaderboard as a table: a row for each method of each bundle, a column for each test."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from fsbench.board.collect import VerifiedBundle
 from fsbench.board.results import RunResult, mean_scores, score_names
+from fsbench.episodes.header import Header
 from fsbench.files import fingerprint
 from fsbench.metrics.bootstrap import Interval
 from fsbench.records.card import Card
@@ -29,26 +30,26 @@ class Test:
     __test__ = False  # no test of pytest's
 
     id: str
-    header: Mapping[str, Any] = field(hash=False, compare=False)
+    header: Header = field(hash=False, compare=False)
     metric: str
     title: str
 
     @property
     def task(self) -> str:
         """Way and shot, in words."""
-        return f"{self.header['way']}-way {self.header['shot']}-shot"
+        return f"{self.header.way}-way {self.header.shot}-shot"
 
     @property
     def setting(self) -> str:
         """Setting and protocol, in words."""
         header = self.header
-        empty = "" if header["empty"] or header.get("kind") else ", no empty queries"
-        return f"{header['setting'].replace('_', ' ')}{empty}, {header['protocol']} v{header['version']}"
+        empty = "" if header.empty or header.kind else ", no empty queries"
+        return f"{header.setting.replace('_', ' ')}{empty}, {header.protocol} v{header.version}"
 
     @property
     def is_trial(self) -> bool:
         """True if it has other than the protocol's number of episodes."""
-        return bool(self.header["requested"] != self.header["official_episodes"])
+        return bool(self.header.requested != self.header.official_episodes)
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Cell:
     @property
     def is_complete(self) -> bool:
         """True if every fold of the test is there."""
-        return len(self.folds) == self.test.header["folds"] == max(self.folds) + 1
+        return len(self.folds) == self.test.header.folds == max(self.folds) + 1
 
     @cached_property
     def scores(self) -> dict[str, Interval]:
@@ -106,7 +107,7 @@ class Cell:
     def folds_there(self) -> str:
         """The folds that are there, in words, where others are missing."""
         numbers = ", ".join(map(str, sorted(self.folds)))
-        return f"only fold{'s' * (len(self.folds) > 1)} {numbers} of {self.test.header['folds']}"
+        return f"only fold{'s' * (len(self.folds) > 1)} {numbers} of {self.test.header.folds}"
 
 
 @dataclass
@@ -196,14 +197,14 @@ def _build_bundle_rows(bundle: VerifiedBundle, tests: dict[str, Test]) -> list[R
             folds = {fold_of(record): by_id[record.run.id] for record in records}
             key = (label, backbone.name, backbone.weights)
             while key in rows and test.id in rows[key].cells:  # other episodes of the same test
-                key = (f"{key[0]} (test seed {records[0].header['seed']})", *key[1:])
+                key = (f"{key[0]} (test seed {records[0].header.seed})", *key[1:])
             rows.setdefault(key, Row(*key, bundle, {})).cells[test.id] = Cell(test, folds)
     return [rows[key] for key in sorted(rows)]
 
 
 def _build_test(record: Record) -> Test:
     header = record.header
-    words = [header["dataset"], f"{header['way']}w{header['shot']}s", header["setting"], header["protocol"]]
+    words = [header.dataset, f"{header.way}w{header.shot}s", header.setting, header.protocol]
     plain = "-".join("".join(c for c in str(word) if c.isascii() and c.isalnum())[:20] for word in words)
     key = fingerprint([str(part) for part in group_key(record, seed=False)])[:6]
     return Test(f"{plain}-{key}", header, score_names(record)[0], record.protocol.title(header))

@@ -98,10 +98,10 @@ def _build(options: argparse.Namespace, extra: list[str]) -> int:
 def _summary(manifest: Manifest) -> str:
     """Describe a manifest in one line."""
     header = manifest.header
-    task = f"{header['way']}-way {header['shot']}-shot, {header['setting'].replace('_', ' ')}"
+    task = f"{header.way}-way {header.shot}-shot, {header.setting.replace('_', ' ')}"
     return (
-        f"{len(manifest.episodes)} episodes, {header['dataset']} fold {header['fold']}, {task}, "
-        f"protocol {header['protocol']} v{header['version']}, sha256 {manifest.sha256}"
+        f"{len(manifest.episodes)} episodes, {header.dataset} fold {header.fold}, {task}, "
+        f"protocol {header.protocol} v{header.version}, sha256 {manifest.sha256}"
     )
 
 
@@ -109,7 +109,7 @@ def _show(options: argparse.Namespace, extra: list[str]) -> int:
     manifest = read_manifest(options.file)
     header = manifest.header
     print_line(_summary(manifest))
-    print_line(f"image lists: {header['lists']} (sha256 {header['lists_sha256']})")
+    print_line(f"image lists: {header.lists} (sha256 {header.lists_sha256})")
     queries = {episode.query for episode in manifest.episodes}
     hashed = "with hashes" if manifest.images else "without hashes"
     print_line(
@@ -121,9 +121,9 @@ def _show(options: argparse.Namespace, extra: list[str]) -> int:
     print_line(f"{augmented} episodes augmented; ways {_counts(ways)}; shots {_counts(shots)}")
     queries_of = Counter(episode.query_class for episode in manifest.episodes)
     for number in manifest.class_ids:
-        print_line(f"  {number:3} {header['class_names'][str(number)]:20} query of {queries_of[number]} episodes")
+        print_line(f"  {number:3} {header.class_names[str(number)]:20} query of {queries_of[number]} episodes")
     for episode in manifest.episodes[: options.episodes]:
-        print_line(_line(episode, header["class_names"]))
+        print_line(_line(episode, header.class_names))
     return 0
 
 
@@ -146,8 +146,8 @@ def _verify(options: argparse.Namespace, extra: list[str]) -> int:
     manifest = read_manifest(options.file)
     header = manifest.header
     print_line(f"intact: {_summary(manifest)}")
-    protocol = load_segmentation(header["protocol"])
-    index = protocol.view(_index(options.dataset or header["dataset"], options))
+    protocol = load_segmentation(header.protocol)
+    index = protocol.view(_index(options.dataset or header.dataset, options))
     problems = mismatches(manifest, index, _progress)
     for problem in problems:
         print_line(f"does not fit the data: {problem}")
@@ -166,8 +166,8 @@ def _diff(options: argparse.Namespace, extra: list[str]) -> int:
     if first.sha256 == second.sha256:
         print_line("equal")
         return 0
-    for key in sorted(first.header.keys() | second.header.keys()):
-        ours, theirs = first.header.get(key), second.header.get(key)
+    for key in sorted(first.entries.keys() | second.entries.keys()):
+        ours, theirs = first.entries.get(key), second.entries.get(key)
         if ours != theirs:
             print_line(f"{key}: {ours} | {theirs}")
     pairs = list(zip(first.episodes, second.episodes, strict=False))
@@ -176,6 +176,6 @@ def _diff(options: argparse.Namespace, extra: list[str]) -> int:
         f"{len(different)} of {len(pairs)} episodes differ; lengths {len(first.episodes)} | {len(second.episodes)}"
     )
     for ours_episode, theirs_episode in different[:3]:
-        print_line(f"  {_line(ours_episode, first.header['class_names'])}")
-        print_line(f"  {_line(theirs_episode, second.header['class_names'])}")
+        print_line(f"  {_line(ours_episode, first.header.class_names)}")
+        print_line(f"  {_line(theirs_episode, second.header.class_names)}")
     return 1

@@ -172,7 +172,7 @@ class Request:
         if path is None:
             return {}
         header = read_manifest(Path(path).expanduser()).header
-        return {f"data.{name}": header[name] for name in ("protocol", "way", "shot", "setting")} | {
+        return {f"data.{name}": getattr(header, name) for name in ("protocol", "way", "shot", "setting")} | {
             "data.manifest": path
         }
 

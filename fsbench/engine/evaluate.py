@@ -171,7 +171,7 @@ def _finished_run(
         presence="predicted" if method.predicts_presence else data.protocol.presence,
         scores={name: float(value[0]) for name, value in scores.items()},
         augmented_episodes=sum(getattr(episode, "augmented", False) for episode in data.manifest.episodes),
-        dropped_classes=[data.dataset.class_names[n - 1] for n in header["dropped_classes"]],
+        dropped_classes=[data.dataset.class_names[n - 1] for n in header.dropped_classes],
         remarks=method.record_notes(data),
         cost=Cost(
             trainable_parameters=method.num_trainable_parameters(data.test.way),

@@ -1,72 +1,94 @@
-"""The schema of a manifest's header, which may come from anybody: types and ranges of its entries."""
+"""The header of a manifest, which may come from anybody, as a type."""
 
-from functools import cache
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fsbench.errors import RecordError
 from fsbench.files.validation import first_problem
 
-if TYPE_CHECKING:
-    from pydantic import TypeAdapter
-
-COMPARED = (
-    "protocol", "version", "dataset", "fold", "folds", "way", "shot", "setting", "classes", "empty", "seed", "lists",
-    "all_lists_sha256", "dropped_classes", "requested", "official_episodes",
-)  # fmt: skip
-"""Entries that a run's header needs to stand in a table beside others."""
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+Name = Annotated[str, Field(max_length=1000)]
+Classes = Literal["novel", "base", "held_out", "all"]
+"""Classes of the episodes, see `fsbench.episodes.task.EpisodeTask`; "all" in classification."""
 
 
-@cache
-def _schema() -> "TypeAdapter[Any]":
-    # 0.2 seconds for pydantic, which commands that read no manifest are spared
-    from typing import (
-        Annotated,
-        Literal,
-        NotRequired,  # as pydantic asks before Python 3.12
-    )
+class Header(BaseModel):
+    """First line of a manifest: the test that its episodes are of.
 
-    from pydantic import Field, TypeAdapter, with_config
-    from typing_extensions import TypedDict
+    Attributes:
+        kind: "classification", or None of masks.
+        protocol, version: the published test.
+        dataset, fold, folds: data set, fold of the novel classes, and number of folds.
+        way, shot, setting: N, K, and one of `fsbench.episodes.settings.SETTINGS`.
+        classes: classes of the episodes.
+        empty: queries may show none of their episode's classes.
+        seed: of the episodes; None where every episode is seeded with its own index.
+        lists: origin of the lists of images in words, "official" first where they are.
+        lists_sha256, all_lists_sha256: hashes of the fold's lists and of those of every fold.
+        dropped_classes: classes that were left out for want of images.
+        drop_small: such classes may be left out.
+        requested, official_episodes, episodes: numbers of episodes that were asked for, that the protocol has, and
+            that there are.
+        class_ids: classes that the mean IoU averages over.
+        class_names: number of a class, as text -> its name.
+        queries: in classification, the queries of each class.
+        min_class_size: in classification, entries up to which the images of a smaller class are repeated.
+        filled_classes, small_classes: in classification, number of classes that are repeated, and of those that have
+            fewer images than the authors' program repeats up to.
+        selection: name of a choice of episodes and hash of the manifest that they were chosen from.
+    """
 
-    count = Annotated[int, Field(ge=0, lt=2**53)]
-    name = Annotated[str, Field(max_length=1000)]
-    typed_dict: Any = TypedDict  # mypy knows no fields that a program lists
-    header = typed_dict(
-        "header",
-        {
-            "kind": NotRequired[Literal["classification"] | None],
-            "fold": count,
-            "class_ids": list[count],
-            "class_names": dict[str, name],
-            **dict.fromkeys(("protocol", "dataset", "setting", "classes", "lists"), NotRequired[name]),
-            **dict.fromkeys(("way", "shot", "folds", "requested", "official_episodes"), NotRequired[count]),
-            **dict.fromkeys(("queries", "min_class_size", "filled_classes", "episodes"), NotRequired[count | None]),
-            **dict.fromkeys(("lists_sha256", "all_lists_sha256"), NotRequired[name | None]),
-            "version": NotRequired[int | name],
-            "seed": NotRequired[int | None],
-            "empty": NotRequired[bool],
-            "dropped_classes": NotRequired[list[count]],
-        },
-    )
-    with_config({"strict": True, "extra": "allow"})(header)
-    return TypeAdapter(header)
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
+
+    kind: Literal["classification"] | None = None
+    protocol: Name
+    version: int | Name
+    dataset: Name
+    fold: Count
+    folds: Count
+    way: Count
+    shot: Count
+    setting: Name
+    classes: Classes
+    empty: bool
+    seed: int | None
+    lists: Name
+    lists_sha256: Name | None = None
+    all_lists_sha256: Name | None
+    dropped_classes: list[Count]
+    drop_small: bool = False
+    requested: Count
+    official_episodes: Count
+    episodes: Count | None = None
+    class_ids: list[Count]
+    class_names: dict[str, Name]
+    queries: Count | None = None
+    min_class_size: Count | None = None
+    filled_classes: Count | None = None
+    small_classes: Count | None = None
+    selection: dict[str, Any] | None = None
+
+    @property
+    def protocol_entries(self) -> Mapping[str, Any]:
+        """Entries that a protocol has besides these, by their names and unchecked."""
+        return self.model_extra or {}
 
 
-def check_header(header: Any, path: Path, needed: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Return `header`, the first line of the manifest `path`.
+def check_header(entries: Any, path: Path) -> Header:
+    """Return the header that the first line of the manifest `path` holds.
 
     Raises:
-        RecordError: an entry has another type or range, or one of `needed` is not there.
+        RecordError: an entry is not there, or has another type or range.
     """
-    from pydantic import ValidationError  # spared as above
-
     try:
-        _schema().validate_python(header)
+        return Header.model_validate(entries)
     except ValidationError as error:
-        raise RecordError(f"{path} has a header that does not fit: {first_problem(error, header)}") from error
-    missing = [key for key in needed if key not in header]
-    if missing:
-        raise RecordError(f"{path} has a header without {', '.join(missing)}; expected one of this version of fsbench")
-    values: dict[str, Any] = header
-    return values
+        missing = [str(one["loc"][-1]) for one in error.errors(include_url=False) if one["type"] == "missing"]
+        if missing and isinstance(entries, dict):
+            raise RecordError(
+                f"{path} has a header without {', '.join(missing)}; expected one of this version of fsbench"
+            ) from None
+        raise RecordError(f"{path} has a header that does not fit: {first_problem(error, entries)}") from error

@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.episodes.episode import ClassificationEpisode, Episode
-from fsbench.episodes.header import check_header
+from fsbench.episodes.header import Header, check_header
 from fsbench.errors import DataError, RecordError
 from fsbench.files import is_file, parse_json, read_bytes, replacing, sha256_file
 from fsbench.files.opening import gunzip
@@ -34,30 +34,38 @@ EPISODE_TYPES: dict[str | None, Any] = {None: Episode, CLASSIFICATION: Classific
 
 @dataclass(frozen=True)
 class Manifest:
-    """Episodes and what they were drawn for; `header` holds plain JSON values. In a manifest of classification they are
-    `ClassificationEpisode`s, which name images by their places in the data set's list.
+    """Episodes and the test that they are of.
 
-    `images` maps names to `image_hash`; it is empty unless the manifest is to be used with other copies of the data,
-    and not part of the hash.
+    Attributes:
+        entries: the header as plain JSON values, in the order that the hash covers.
+        episodes: in classification these are `ClassificationEpisode`s, which name images by their places in the data
+            set's list.
+        images: names -> `image_hash`; empty unless the manifest is to be used with other copies of the data. The hash
+            does not cover it.
     """
 
-    header: dict[str, Any]
+    entries: dict[str, Any]
     episodes: tuple[Episode, ...]
     images: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def text(self) -> str:
-        rows = [self.header, *map(vars, self.episodes)]
+        rows = [self.entries, *map(vars, self.episodes)]
         return "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
 
     @cached_property
     def sha256(self) -> str:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
+    @cached_property
+    def header(self) -> Header:
+        """The test that the episodes are of; whole images, which are no test, have none."""
+        return Header.model_validate(self.entries)
+
     @property
     def class_ids(self) -> list[int]:
         """Classes that the mIoU averages over, whether or not an episode shows them."""
-        return list(self.header["class_ids"])
+        return list(self.entries["class_ids"])
 
     @property
     def image_names(self) -> list[str]:
@@ -83,12 +91,13 @@ def read_manifest(path: Path, sha256: str | None = None) -> Manifest:
         data = read_bytes(path, "manifest")
         text = (gunzip(data, "manifest") if path.suffix == ".gz" else data).decode("utf-8-sig")
         first, *rows, last = text.splitlines()
-        header, end = parse_json(first), parse_json(last)
+        entries, end = parse_json(first), parse_json(last)
         stated, images = end["sha256"], end["images"]
         if not all(isinstance(value, str) for value in images.values()):
             raise ValueError("a hash of an image is no text")
         altered = _hash(images) != end["images_sha256"]
-        episodes = tuple(_episode_schema(header.get("kind")).validate_json(f"[{','.join(rows)}]", strict=True))
+        kind = check_header(entries, path).kind
+        episodes = tuple(_episode_schema(kind).validate_json(f"[{','.join(rows)}]", strict=True))
     except FileNotFoundError:
         raise RecordError(f"there is no manifest {path}; expected a file that fsbench manifest build wrote") from None
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -97,7 +106,7 @@ def read_manifest(path: Path, sha256: str | None = None) -> Manifest:
             f"{path} is no manifest ({reason}); expected JSON lines written by this version of fsbench; make it again "
             "(a run's with FORCE=1)"
         ) from error
-    manifest = Manifest(check_header(header, path), episodes, images)
+    manifest = Manifest(entries, episodes, images)
     for expected in (stated, sha256 or stated):
         if manifest.sha256 != expected:
             raise RecordError(
@@ -115,7 +124,7 @@ def _episode_schema(kind: str | None) -> Any:
     return TypeAdapter(episodes)
 
 
-def read_header(path: Path, sha256: str) -> dict[str, Any]:
+def read_header(path: Path, sha256: str) -> Header:
     """Return the header of a manifest's file without reading its episodes; raises RecordError as `read_manifest`."""
     try:
         lines, _, _ = read_bytes(path, "manifest").rstrip(b"\n").rpartition(b"\n")
@@ -147,12 +156,12 @@ def mismatches(manifest: Manifest, index: SegmentationIndex, progress: Callable[
     that it stands for.
     """
     header = manifest.header
-    if header["dataset"] != index.name:
-        return [f"it is for the data set {header['dataset']}, not for {index.name}"]
+    if header.dataset != index.name:
+        return [f"it is for the data set {header.dataset}, not for {index.name}"]
     names = {str(number): name for number, name in enumerate(index.class_names, 1)}
-    if any(names.get(number) != name for number, name in header["class_names"].items()):
-        wrong = next(number for number, name in header["class_names"].items() if names.get(number) != name)
-        return [f"its class {wrong} is {header['class_names'][wrong]}, here it is {names.get(wrong, 'unknown')}"]
+    if any(names.get(number) != name for number, name in header.class_names.items()):
+        wrong = next(number for number, name in header.class_names.items() if names.get(number) != name)
+        return [f"its class {wrong} is {header.class_names[wrong]}, here it is {names.get(wrong, 'unknown')}"]
     images = manifest.image_names
     absent = [name for name in images if not is_file(index.image_path(name))]
     if absent:

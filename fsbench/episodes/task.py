@@ -1,10 +1,10 @@
 """The task that a manifest is drawn for: fold, ways, shots, setting."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from fsbench.data.dataset import SegmentationIndex
+from fsbench.episodes.header import Classes, Header
 
 
 def usable_way(index: SegmentationIndex, fold: int, way: int) -> int:
@@ -38,12 +38,12 @@ class EpisodeTask:
     shot: int = 1
     setting: str = "original"
     allow_background_queries: bool = True
-    classes: Literal["novel", "base", "held_out"] = "novel"
+    classes: Classes = "novel"
     episodes: int | None = None
     skip_small_classes: bool = False
     seed: int | None = None
 
-    def header(self) -> dict[str, Any]:
+    def header_entries(self) -> dict[str, Any]:
         """Return the entries of a manifest's header that state the task, in the order that its hash covers."""
         return {
             "fold": self.fold,
@@ -58,16 +58,16 @@ class EpisodeTask:
         }
 
     @classmethod
-    def from_header(cls, header: Mapping[str, Any], official_seed: int | None) -> "EpisodeTask":
+    def from_header(cls, header: Header, official_seed: int | None) -> "EpisodeTask":
         """Return the task that a manifest with this `header` was drawn for, by a protocol of this seed."""
         return cls(
-            fold=header["fold"],
-            way=header["way"],
-            shot=header["shot"],
-            setting=header["setting"],
-            allow_background_queries=header["empty"],
-            classes=header["classes"],
-            episodes=header["requested"],
-            skip_small_classes=header["drop_small"],
-            seed=None if header["seed"] == official_seed else header["seed"],
+            fold=header.fold,
+            way=header.way,
+            shot=header.shot,
+            setting=header.setting,
+            allow_background_queries=header.empty,
+            classes=header.classes,
+            episodes=header.requested,
+            skip_small_classes=header.drop_small,
+            seed=None if header.seed == official_seed else header.seed,
         )

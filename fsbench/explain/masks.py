@@ -113,7 +113,7 @@ def _class_id(experiment: Experiment, name: str | None) -> int | None:
     """Return the class's number in the data set. Raises SettingsError unless the run is about it."""
     if name is None:
         return None
-    numbers = {known: int(number) for number, known in experiment.data.manifest.header["class_names"].items()}
+    numbers = {known: int(number) for number, known in experiment.data.manifest.header.class_names.items()}
     if name not in numbers:
         raise SettingsError(f"--class is '{name}', expected one of the run's: {', '.join(numbers)}")
     return numbers[name]

@@ -1,13 +1,13 @@
 """Estimate the cost of a grid's cells from finished runs."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
 from fsbench.config.compose import setting, split_arguments
 from fsbench.config.request import file_settings
+from fsbench.episodes.header import Header
 from fsbench.errors import RecordError, user_message
 from fsbench.grid.spec import GridCell
 from fsbench.protocols.registry import load_protocol
@@ -61,8 +61,8 @@ class Estimates:
             "shot": cell.request.shot or 1,
             "setting": cell.request.setting or "original",
         }
-        here = [record for record in like if record.header["dataset"] == cell.request.dataset]
-        same = [record for record in here if all(record.header[key] == value for key, value in task.items())]
+        here = [record for record in like if record.header.dataset == cell.request.dataset]
+        same = [record for record in here if all(getattr(record.header, key) == value for key, value in task.items())]
         for chosen, what in (
             (same, "this task"),
             (here, f"other tasks on {cell.request.dataset}"),
@@ -100,7 +100,7 @@ def _trained_like(record: Record, cell: GridCell) -> bool:
     return _training_seconds(record) is None or is_trial == cell.request.fast
 
 
-def _episodes(cell: GridCell, header: Mapping[str, Any]) -> int:
+def _episodes(cell: GridCell, header: Header) -> int:
     """Return the cell's number of test episodes as far as it is known without its data.
 
     `header` is the manifest's of a similar run.
@@ -111,7 +111,7 @@ def _episodes(cell: GridCell, header: Mapping[str, Any]) -> int:
         return int(given[-1])
     if cell.request.fast:
         return int(setting(file_settings(cell.request), "data.episodes"))
-    official = int(header["official_episodes"])
-    protocol = cell.request.protocol or header["protocol"]
-    alike = (header["dataset"], header["protocol"]) == (cell.request.dataset, protocol)
+    official = int(header.official_episodes)
+    protocol = cell.request.protocol or header.protocol
+    alike = (header.dataset, header.protocol) == (cell.request.dataset, protocol)
     return official if alike else load_protocol(protocol).episode_count(cell.request.dataset, official)

@@ -46,7 +46,7 @@ def summaries(planned: Sequence[PlannedRun], metrics: Sequence[str]) -> list[Sum
         folds = {item.cell.fold for item in items}
         seeds = list(dict.fromkeys(item.cell.request.seed for item in items))
         records = {(item.cell.request.seed, item.cell.fold): record for item, record in _sound(items)}
-        of = max((record.header["folds"] for record in records.values()), default=None)
+        of = max((record.header.folds for record in records.values()), default=None)
         done = sum({fold for by, fold in records if by == seed} == folds for seed in seeds)
         for metric in metrics:
             scores = {key: r.run.scores[metric] for key, r in records.items() if metric in r.run.scores}
@@ -88,7 +88,7 @@ def _sound(items: Sequence[PlannedRun]) -> list[tuple[PlannedRun, Record]]:
 def _damage(record: Record) -> str:
     """Return why the record's manifest cannot be read; empty if it can."""
     try:
-        record.header["folds"]
+        record.header  # noqa: B018
     except RecordError as error:
         return user_message(error)
     return ""

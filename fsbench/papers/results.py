@@ -65,7 +65,7 @@ def results_in_block(
         published: all reported scores.
     """
     header = next(record.header for members in runs.values() for record in members)
-    task = (header["dataset"], header["way"], header["shot"], header.get("setting") or "original")
+    task = (header.dataset, header.way, header.shot, header.setting or "original")
     rows = [row for name, paper in papers.items() for row in paper_rows(name, paper)]
     alike = [row for row in rows if (row.dataset, row.way, row.shot, row.setting) == task]
     return [result for row in alike for result in _in_block(row, row_scores(row, published), block, runs)]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar
 
+from fsbench.episodes.header import Header
 from fsbench.episodes.manifest import Manifest
 from fsbench.errors import SettingsError
 
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     import polars as pl
 
     from fsbench.metrics.scores import ScoreStatistics
-
-Header = Mapping[str, Any]
-"""First line of a manifest: what was tested."""
 
 OTHERS = "others"
 """Key of a value by data set that holds for data sets that are not named."""
@@ -101,9 +99,9 @@ class Protocol(ABC):
 
     def rule_notes(self, header: Header, image_sizes: Mapping[str, int | None]) -> list[str]:
         """List what a reader must know of the rules of the test; `image_sizes` are the sides that its methods see."""
-        if header["seed"] == self.seed:
+        if header.seed == self.seed:
             return []
-        return [f"test seed {header['seed']} instead of the protocol's {self.seed}: other episodes"]
+        return [f"test seed {header.seed} instead of the protocol's {self.seed}: other episodes"]
 
     def counts_at_input_size(self) -> bool:
         """Return True if pixels are counted at the size of the method's input."""

@@ -13,11 +13,12 @@ import numpy as np
 
 from fsbench.data.dataset import ClassificationIndex
 from fsbench.episodes.episode import ClassificationEpisode, Episode
+from fsbench.episodes.header import Header
 from fsbench.episodes.manifest import CLASSIFICATION, Manifest
 from fsbench.errors import DataError, SettingsError
 from fsbench.metrics.classification import accuracy_statistics
 from fsbench.metrics.scores import ScoreStatistics
-from fsbench.protocols.base import Choice, Header, Protocol
+from fsbench.protocols.base import Choice, Protocol
 
 if TYPE_CHECKING:
     import polars as pl
@@ -81,7 +82,7 @@ class Classification(Protocol):
         drawn = classification_episodes(
             sizes, task.way, task.shot, task.queries, task.seed, task.min_class_size, index.class_names
         )
-        header = {
+        entries = {
             "kind": self.kind,
             "protocol": self.name,
             "version": self.version,
@@ -106,7 +107,7 @@ class Classification(Protocol):
             "class_ids": list(numbers),
             "class_names": {str(number): name for number, name in zip(numbers, index.class_names, strict=True)},
         }
-        return Manifest(header, cast("tuple[Episode, ...]", tuple(islice(drawn, task.episodes))))
+        return Manifest(entries, cast("tuple[Episode, ...]", tuple(islice(drawn, task.episodes))))
 
     def episode_count(self, dataset: str, pairs: int) -> int:
         return self.episodes
@@ -122,17 +123,17 @@ class Classification(Protocol):
 
     def title(self, header: Header) -> str:
         return (
-            f"{header['dataset']} · classification · {header['way']}-way {header['shot']}-shot, {header['queries']} "
-            f"queries a class · protocol {header['protocol']} v{header['version']} · {header['requested']} episodes"
+            f"{header.dataset} · classification · {header.way}-way {header.shot}-shot, {header.queries} "
+            f"queries a class · protocol {header.protocol} v{header.version} · {header.requested} episodes"
         )
 
     def rule_notes(self, header: Header, image_sizes: Mapping[str, int | None]) -> list[str]:
         notes = super().rule_notes(header, image_sizes)
         notes.append("intervals and tests refer to other episodes of the same images; other images are not in them")
-        if header.get("filled_classes"):
+        if header.filled_classes:
             notes.append(
-                f"{header['filled_classes']} of {len(header['class_ids'])} classes have fewer than "
-                f"{header['min_class_size']} images and are repeated up to that, as the authors do: an image may be a "
+                f"{header.filled_classes} of {len(header.class_ids)} classes have fewer than "
+                f"{header.min_class_size} images and are repeated up to that, as the authors do: an image may be a "
                 "support and a query of one episode"
             )
         return notes

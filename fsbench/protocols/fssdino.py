@@ -101,7 +101,7 @@ class FSSDINO(Segmentation):
         requested = official if task.episodes is None else task.episodes
         images_of = {number: found.images_of[number] for number in class_ids}
         drawn = fssdino_episodes(images_of, way=task.way, shot=task.shot, seed=self.test_seed(task) or 0)
-        header = self.header(index, task, class_ids) | {
+        entries = self.header_entries(index, task, class_ids) | {
             "episodes": requested,
             "requested": requested,
             "official_episodes": official,
@@ -110,7 +110,7 @@ class FSSDINO(Segmentation):
             "lists_sha256": found.sha256,
             "all_lists_sha256": found.sha256,
         }
-        return Manifest(header, tuple(islice(drawn, requested)))
+        return Manifest(entries, tuple(islice(drawn, requested)))
 
     def view(self, index: SegmentationIndex) -> SegmentationIndex:
         return self._test(index).view()

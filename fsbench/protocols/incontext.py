@@ -122,7 +122,7 @@ class InContext(HSNet):
             raise DataError(
                 f"{index.name} fold {task.fold}, {index.name_of(error.number)}: {error}; lower SHOT"
             ) from error
-        header = self.header(index, task, run.class_ids) | {
+        entries = self.header_entries(index, task, run.class_ids) | {
             "episodes": number,
             "requested": requested,
             "official_episodes": official,
@@ -131,7 +131,7 @@ class InContext(HSNet):
             "lists_sha256": run.sha256,
             "all_lists_sha256": run.sha256,
         }
-        return Manifest(header, episodes)
+        return Manifest(entries, episodes)
 
 
 def every_tenth(class_ids: Sequence[int], fold: int, folds: int = 10) -> list[int]:

@@ -212,11 +212,11 @@ def validation_images(index: SegmentationIndex, fold: int, count: int | None = N
     """
     names = list(image_lists(index).image_order("val"))[:count]
     classes = index.train_classes(fold)
-    header = {
+    entries = {
         "kind": "whole images",
         "dataset": index.name,
         "fold": fold,
         "class_ids": classes,
         "class_names": {str(number): index.class_names[number - 1] for number in classes},
     }
-    return Manifest(header, tuple(Episode(i, name, BACKGROUND, (), ()) for i, name in enumerate(names)))
+    return Manifest(entries, tuple(Episode(i, name, BACKGROUND, (), ()) for i, name in enumerate(names)))

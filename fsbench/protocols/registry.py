@@ -1,12 +1,12 @@
 """Protocols by their names: the files of `configs/protocols` and those of installed packages."""
 
-from collections.abc import Mapping
 from functools import cache
 from inspect import isabstract
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
+from fsbench.episodes.header import Header
 from fsbench.errors import SettingsError
 from fsbench.files import load_yaml, validate_yaml
 from fsbench.paths import CONFIGS
@@ -30,16 +30,16 @@ def load_protocol(name: str) -> Protocol:
     return read_protocol(named_files("protocols", CONFIGS)[name].path)
 
 
-def protocol_of(header: Mapping[str, Any]) -> Protocol:
+def protocol_of(header: Header) -> Protocol:
     """Return the protocol of a manifest's header.
 
     Raises:
         SettingsError: it is not known here, or the header is not one of its manifests.
     """
-    protocol = load_protocol(header["protocol"])
-    if header.get("kind") != protocol.kind:
+    protocol = load_protocol(header.protocol)
+    if header.kind != protocol.kind:
         raise SettingsError(
-            f"a manifest of the kind {header.get('kind')} names the protocol {protocol.name}, whose kind is "
+            f"a manifest of the kind {header.kind} names the protocol {protocol.name}, whose kind is "
             f"{protocol.kind}; expected the manifest as it was written; make it again"
         )
     return protocol

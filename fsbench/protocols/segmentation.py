@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from fsbench.data.dataset import PairList, Part, SegmentationIndex
 from fsbench.episodes.episode import Episode
+from fsbench.episodes.header import Header
 from fsbench.episodes.manifest import Manifest
 from fsbench.episodes.settings import SETTINGS, unknown_setting
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
 from fsbench.metrics.count_table import episode_statistics, pair_statistics
 from fsbench.metrics.scores import COMMON
-from fsbench.protocols.base import OTHERS, Choice, Header, Protocol, check_counts, words_by_dataset
+from fsbench.protocols.base import OTHERS, Choice, Protocol, check_counts, words_by_dataset
 from fsbench.protocols.geometry import Geometry, QuerySize, Resize
 from fsbench.protocols.lists import base_validation_pairs, pair_list
 from fsbench.protocols.pools import Pool, TooFewImages, ordinary_pool, too_few_images
@@ -118,7 +119,7 @@ class Segmentation(Protocol):
             episodes = tuple(islice(self.draw(index, pool, task), number))
         except TooFewImages as error:
             raise DataError(too_few_images(index, pairs, pool, task.fold, needed)) from error
-        header = self.header(index, task, pool.class_ids) | {
+        entries = self.header_entries(index, task, pool.class_ids) | {
             "episodes": number,
             "requested": requested,
             "official_episodes": official,
@@ -127,7 +128,7 @@ class Segmentation(Protocol):
             "lists_sha256": pairs.sha256,
             "all_lists_sha256": self._all_lists_sha256(index, task),
         }
-        return Manifest(header, episodes)
+        return Manifest(entries, episodes)
 
     @abstractmethod
     def draw(self, index: SegmentationIndex, pool: Pool, task: EpisodeTask) -> Iterator[Episode]:
@@ -202,13 +203,13 @@ class Segmentation(Protocol):
         """Return the seed of the test: that of `task`, or the protocol's."""
         return self.seed if task.seed is None else task.seed
 
-    def header(self, index: SegmentationIndex, task: EpisodeTask, class_ids: Sequence[int]) -> dict[str, Any]:
+    def header_entries(self, index: SegmentationIndex, task: EpisodeTask, class_ids: Sequence[int]) -> dict[str, Any]:
         """Return the entries of a header in the order that its hash covers; those of the lists are still empty."""
         return {
             "protocol": self.name,
             "version": self.version,
             "dataset": index.name,
-            **task.header(),
+            **task.header_entries(),
             "seed": self.test_seed(task),
             "class_ids": sorted(class_ids),
             "class_names": {str(number): index.class_names[number - 1] for number in sorted(class_ids)},
@@ -263,7 +264,7 @@ class Segmentation(Protocol):
 
     def statistics_with_void(self, frame: "pl.DataFrame", header: Header, void: str) -> "ScoreStatistics":
         """Sum a whole count table with another rule for void pixels."""
-        return episode_statistics(frame, header["class_ids"], void, self.metrics)
+        return episode_statistics(frame, header.class_ids, void, self.metrics)
 
     def subset_statistics(self, frame: "pl.DataFrame", keep: "np.ndarray", header: Header) -> "ScoreStatistics":
         classes = sorted(set(frame["class_id"].to_numpy()[keep].tolist()))
@@ -278,11 +279,11 @@ class Segmentation(Protocol):
     # In which words?
 
     def title(self, header: Header) -> str:
-        empty = "queries may be empty" if header["empty"] else "no empty queries"
+        empty = "queries may be empty" if header.empty else "no empty queries"
         return (
-            f"{header['dataset']} · {header['way']}-way {header['shot']}-shot · "
-            f"{header['setting'].replace('_', ' ')} · {empty} · "
-            f"protocol {header['protocol']} v{header['version']} · {header['requested']} episodes a fold"
+            f"{header.dataset} · {header.way}-way {header.shot}-shot · "
+            f"{header.setting.replace('_', ' ')} · {empty} · "
+            f"protocol {header.protocol} v{header.version} · {header.requested} episodes a fold"
         )
 
     def rule_notes(self, header: Header, image_sizes: Mapping[str, int | None]) -> list[str]:

@@ -229,7 +229,7 @@ def _trained_on(record: Record, weights: Weights) -> str:
         return "nothing"
     if weights.origin == TRAINED_HERE:
         header = record.header
-        return _classes("", header["dataset"], header["fold"], header["protocol"])
+        return _classes("", header.dataset, header.fold, header.protocol)
     told = weights.trained_on if weights.origin == OTHER_RUN else None
     if told is None:
         return ""

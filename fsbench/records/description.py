@@ -28,22 +28,21 @@ def notes(records: Sequence[Record]) -> list[str]:
     protocol, header = records[0].protocol, records[0].header
     sizes = {record.run.identity.method.name: record.run.identity.image_size for record in records}
     lines = protocol.rule_notes(header, sizes)
-    if header["requested"] != header["official_episodes"]:
+    if header.requested != header.official_episodes:
         lines.append(
-            f"{header['requested']} instead of the protocol's {header['official_episodes']} episodes: a trial, not a "
-            "result"
+            f"{header.requested} instead of the protocol's {header.official_episodes} episodes: a trial, not a result"
         )
-    if "selection" in header:
+    if header.selection is not None:
         lines.append(
             "the episodes were chosen from a list, perhaps by what methods score on them: figures of these episodes, "
             "no result of the protocol"
         )
-    if header["requested"] < FEW_EPISODES:
+    if header.requested < FEW_EPISODES:
         lines.append(
             f"intervals of fewer than {FEW_EPISODES} episodes are too narrow: they hold the truth in less than 95 of "
             "100 experiments"
         )
-    lines.append(f"image lists: {header['lists']}")
+    lines.append(f"image lists: {header.lists}")
     dropped = {number: name for record in records for number, name in _dropped(record).items()}
     if dropped:
         names = [dropped[number] for number in sorted(dropped)]
@@ -55,7 +54,7 @@ def notes(records: Sequence[Record]) -> list[str]:
 
 def _dropped(record: Record) -> dict[int, str]:
     """Return the classes that a run leaves out: number -> name, or the number where an older record has no names."""
-    numbers = record.header["dropped_classes"]
+    numbers = record.header.dropped_classes
     names = record.run.dropped_classes
     return dict(zip(numbers, names if len(names) == len(numbers) else map(str, numbers), strict=True))
 

@@ -21,9 +21,9 @@ def group_key(record: Record, seed: bool = True) -> tuple[Any, ...]:
         "protocol", "version", "dataset", "way", "shot", "setting", "classes", "empty", "seed", "lists",
         "all_lists_sha256", "dropped_classes",
     )  # fmt: skip
-    classification = (header.get(name) for name in ("kind", "queries", "min_class_size"))
-    numbers = (header["requested"], header["official_episodes"], header["folds"])
-    return (*(str(header[name]) for name in names if seed or name != "seed"), *classification, *numbers)
+    classification = (getattr(header, name) for name in ("kind", "queries", "min_class_size"))
+    numbers = (header.requested, header.official_episodes, header.folds)
+    return (*(str(getattr(header, name)) for name in names if seed or name != "seed"), *classification, *numbers)
 
 
 def _same_episodes(groups: Iterable[list[Record]]) -> list[list[Record]]:
@@ -33,7 +33,7 @@ def _same_episodes(groups: Iterable[list[Record]]) -> list[list[Record]]:
         manifests_by_fold: dict[int, list[str]] = {}
         split: dict[int, list[Record]] = {}
         for record in group:
-            manifests = manifests_by_fold.setdefault(record.header["fold"], [])
+            manifests = manifests_by_fold.setdefault(record.header.fold, [])
             if record.manifest_sha256 not in manifests:
                 manifests.append(record.manifest_sha256)
             split.setdefault(manifests.index(record.manifest_sha256), []).append(record)
@@ -88,7 +88,7 @@ def _told(groups: Sequence[list[Record]]) -> dict[str, set[str]]:
                 if values.setdefault((method, key), value) != value:
                     told.setdefault(method, set()).add(key)
             own = {key: value for key, value in settings.items() if key.startswith(("method.", "backbone."))}
-            every.setdefault((method, str(record.header.get("dataset"))), []).append(own)
+            every.setdefault((method, str(record.header.dataset)), []).append(own)
     for (method, _), of_runs in every.items():
         keys = {key for own in of_runs for key in own}
         differing = (key for key in keys if any(own.get(key) != of_runs[0].get(key) for own in of_runs))
@@ -100,7 +100,8 @@ def _test(record: Record, told: dict[str, set[str]]) -> tuple[Any, ...]:
     """Return what a run was tested on, but for protocol and fold, and its label without its weights."""
     own, method = _settings(record), record.run.identity.method.name
     words = [_words(key, own[key]) for key in sorted(own) if key in told[method]]
-    return (_label(method, words), *(str(record.header.get(name)) for name in ("dataset", "way", "shot", "setting")))
+    header = record.header
+    return (_label(method, words), header.dataset, header.way, header.shot, header.setting)
 
 
 def _labelled(
@@ -162,4 +163,4 @@ def _settings(record: Record) -> dict[str, Any]:
 
 def fold_of(record: Record) -> int:
     """Return the number of the fold that a run was tested on."""
-    return int(record.header["fold"])
+    return int(record.header.fold)

@@ -1,9 +1,9 @@
 """The schema of a run's counts: what `episodes.parquet` may hold, which may come from anybody."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from fsbench.episodes.header import Header
 from fsbench.errors import RecordError
 from fsbench.metrics.confusion import COUNTS, REGIONS
 
@@ -14,7 +14,7 @@ LARGEST = 2**40
 """Largest count: so many pixels has no image, and the sum of millions of them is still an int64."""
 
 
-def check_counts_table(frame: "pl.DataFrame", header: Mapping[str, Any], file: Path) -> None:
+def check_counts_table(frame: "pl.DataFrame", header: Header, file: Path) -> None:
     """Raise RecordError unless `frame`, read from `file`, is a table of counts.
 
     Args:
@@ -43,7 +43,7 @@ def check_counts_table(frame: "pl.DataFrame", header: Mapping[str, Any], file: P
     if frame.height and max(int(frame[column].max() or 0) for column in whole) > LARGEST:  # type: ignore[arg-type]
         raise RecordError(f"{file} has counts above {LARGEST}; expected the counts of a finished run")
     is_way = pl.col("slot") > 0
-    for rows, allowed in ((frame.filter(is_way), header["class_ids"]), (frame.filter(~is_way), [0])):
+    for rows, allowed in ((frame.filter(is_way), header.class_ids), (frame.filter(~is_way), [0])):
         unknown = sorted(set(rows["class_id"].unique().to_list()) - set(allowed))
         if unknown:
             raise RecordError(f"{file} counts the class {unknown[0]}, which is none of its manifest's")
@@ -52,7 +52,6 @@ def check_counts_table(frame: "pl.DataFrame", header: Mapping[str, Any], file: P
         raise RecordError(f"{file} counts the way {last}; expected at most the {at_most} of its manifest")
 
 
-def largest_way(header: Mapping[str, Any]) -> int:
+def largest_way(header: Header) -> int:
     """Count the ways that an episode may have: in the fully augmented setting, any class of the fold adds one."""
-    every = len(header["class_ids"])
-    return every if header.get("setting") == "fully_augmented" else header.get("way", every)
+    return len(header.class_ids) if header.setting == "fully_augmented" else header.way

@@ -173,7 +173,7 @@ def _parts(methods: Methods) -> list[tuple[Part, list[int], Selector]]:
     """List the parts that have pairs in all their folds, with these folds and what selects their rows."""
     first = next(iter(methods.values()))
     folds = sorted(first)
-    complete = len(folds) == int(first[folds[0]].header["folds"])
+    complete = len(folds) == int(first[folds[0]].header.folds)
     wholes = [("mean" if len(folds) > 1 else str(folds[0]), folds)] if complete else [(str(f), [f]) for f in folds]
     found: list[tuple[Part, list[int], Selector]] = []
 

@@ -57,7 +57,7 @@ def episodes_by_fold(methods: Methods) -> dict[int, FoldEpisodes]:
         sizes = [object_sizes(tables[label]) for label in scores] or [np.full(len(episodes), np.nan)]
         folds[fold] = FoldEpisodes(
             episodes,
-            {int(number): name for number, name in first.header["class_names"].items()},
+            {int(number): name for number, name in first.header.class_names.items()},
             {label: iou for label, (iou, _) in scores.items()},
             {label: wrong for label, (_, wrong) in scores.items()},
             sizes[0],

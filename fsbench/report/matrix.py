@@ -85,7 +85,7 @@ def present_record(path: Path) -> Record:
 def _lines(methods: Methods) -> int:
     """Return the tests for each pair: one where there are all folds, compared by their mean, else one a fold."""
     first = next(iter(methods.values()))
-    return 1 if len(first) == int(next(iter(first.values())).header["folds"]) else len(first)
+    return 1 if len(first) == int(next(iter(first.values())).header.folds) else len(first)
 
 
 def _most_methods(lines: int) -> int:

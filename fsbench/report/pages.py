@@ -136,7 +136,7 @@ class Pages:
             anchors=anchors(study), missing_plots=missing, drawn=plots, scripts=read_inlined(scripts),
             costs=run_costs(study, metric), cost_names=COSTS, devices=devices(study), protocol=study.protocol,
             table_command=table_command,
-            manifests={r.header["fold"]: r.manifest_sha256 for r in study.records}, header=header,
+            manifests={r.header.fold: r.manifest_sha256 for r in study.records}, header=header,
             short=layout.shortened(study.methods, (24, 34, 46)), many_names=_many_names,
             **self._leaderboard(study, comparison), **self._differences(study, classes),
         )  # fmt: skip

@@ -62,7 +62,7 @@ def run_samples(papers: Mapping[str, Paper], progress: Callable[[str], None]) ->
             except FsbenchError as error:
                 failures.append(f"{name}, {row.entry.method} on the demo: {user_message(error)}")
                 continue
-            episodes = record.header["requested"] if record else 0
+            episodes = record.header.requested if record else 0
             progress(f"{name}: {row.entry.method} trained and tested on {episodes} episodes of the demo")
     return failures
 

@@ -28,7 +28,7 @@ def classification_block(
         rows.append(row)
         comparisons += match_published(label, row.fold, row.scores, [record], published)
     if options.trivial:
-        chance = 100 / records[0].header["way"]
+        chance = 100 / records[0].header.way
         rows.append(Row(CHANCE, "all", {"accuracy": Interval(chance, chance, chance)}))
     interval = "1.96 standard errors of the episodes' mean"
     return Block(title(records), rows, notes(records), records[0].protocol.metrics, comparisons, interval, cards=cards)

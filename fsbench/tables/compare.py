@@ -125,7 +125,7 @@ def compare_methods(
     header, protocol = first[folds[0]].header, first[folds[0]].protocol
     metrics = protocol.default_metrics if metrics is None else metrics
     protocol.check_breakdowns(by)
-    complete = len(folds) == header["folds"] > 1
+    complete = len(folds) == header.folds > 1
     records = [record for of_method in methods.values() for record in of_method.values()]
     measures = (
         {record.path: measure(record) for record in records} if measure is not None and protocol.has_masks else {}

@@ -42,7 +42,7 @@ def segmentation_block(records: list[Record], options: TableOptions, published: 
         cards[label] = stated.method_card(members)
         folds = sorted(members, key=fold_of)
         of_method = [(_run_row(label, record, options, statistics), [record]) for record in folds]
-        if len(folds) == records[0].header["folds"] > 1:
+        if len(folds) == records[0].header.folds > 1:
             of_method.append((_mean_row(label, [row for row, _ in of_method], folds, options, statistics), members))
         for row, row_records in of_method:
             rows.append(row)
@@ -51,8 +51,8 @@ def segmentation_block(records: list[Record], options: TableOptions, published: 
         rows += _trivial_rows(records, options, statistics)
     lines = [*notes(records), *_metric_notes(rows, options.metrics), *statistics.missing]
     headers = [record.header for record in sorted(records, key=fold_of)]
-    classes = {str(header["fold"]): len(header["class_ids"]) + len(header["dropped_classes"]) for header in headers}
-    facts: dict[str, Any] = {"folds": headers[0]["folds"], "classes": classes, "cards": cards}
+    classes = {str(header.fold): len(header.class_ids) + len(header.dropped_classes) for header in headers}
+    facts: dict[str, Any] = {"folds": headers[0].folds, "classes": classes, "cards": cards}
     return Block(title(records), rows, lines, options.metrics, comparisons, **facts)
 
 

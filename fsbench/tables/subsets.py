@@ -1,9 +1,10 @@
 """The parts of a run that tables and comparisons break it down into: object sizes and classes."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from fsbench.episodes.header import Header
 
 if TYPE_CHECKING:
     import polars as pl
@@ -32,7 +33,7 @@ def pairs_between(frame: "pl.DataFrame", lower: float, upper: float) -> np.ndarr
     return np.asarray(way & present & (lower <= share) & (share < upper))
 
 
-def pairs_by_class(frame: "pl.DataFrame", header: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def pairs_by_class(frame: "pl.DataFrame", header: Header) -> dict[str, np.ndarray]:
     """Select the (episode, way) pairs of each class: name of the class -> (rows,) bool."""
     way, number = (frame["slot"] > 0).to_numpy(), frame["class_id"].to_numpy()
-    return {name: way & (number == int(key)) for key, name in header["class_names"].items()}
+    return {name: way & (number == int(key)) for key, name in header.class_names.items()}

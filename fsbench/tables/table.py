@@ -42,7 +42,7 @@ def build_blocks(
     blocks = []
     for group in comparable(records):
         header = group[0].header
-        test = header["dataset"], header["way"], header["shot"]
+        test = header.dataset, header.way, header.shot
         of_test = [score for score in published if (score.dataset, score.way, score.shot) == test]
         shown = group[0].protocol.default_metrics if metrics is None else tuple(metrics)
         options = TableOptions(by_class, trivial, shown, backbone_data or {}, measure)

@@ -51,12 +51,10 @@ def test_every_file_is_there_and_is_what_its_name_says():
     assert {path.name for path in FOLDER.iterdir()} == {file_of(*entry).name for entry in TASKS}
     for protocol, task in TASKS:
         header = read_manifest(file_of(protocol, task)).header
-        assert (header["protocol"], header["version"]) == (protocol, load_protocol(protocol).version)
-        stated = [header[key] for key in ("dataset", "lists", "fold", "way", "shot", "setting")]
+        assert (header.protocol, header.version) == (protocol, load_protocol(protocol).version)
+        stated = [getattr(header, key) for key in ("dataset", "lists", "fold", "way", "shot", "setting")]
         assert stated == ["pascal", "official", task.fold, task.way, task.shot, task.setting]
-        assert header["empty"] == (
-            protocol == "fscs" and task.allow_background_queries and task.setting not in SIZE_BINS
-        )
+        assert header.empty == (protocol == "fscs" and task.allow_background_queries and task.setting not in SIZE_BINS)
 
 
 @pytest.mark.parametrize(("protocol", "task"), NAMES_ONLY, ids=lambda value: str(value)[:40])
@@ -64,8 +62,8 @@ def test_official_lists_draw_the_same_episodes(protocol, task):
     drawn = load_protocol(protocol).manifest(OfficialNames(), task)
     kept = read_manifest(file_of(protocol, task))
     assert drawn.episodes == kept.episodes
-    assert drawn.header["lists_sha256"] == kept.header["lists_sha256"]
-    assert drawn.header["all_lists_sha256"] == kept.header["all_lists_sha256"]
+    assert drawn.header.lists_sha256 == kept.header.lists_sha256
+    assert drawn.header.all_lists_sha256 == kept.header.all_lists_sha256
 
 
 def test_hsnets_own_program_drew_the_same_episodes():

@@ -80,7 +80,7 @@ def of_backbone(record, name, protocol="fscs", image_size=417, **settings):
     method, backbone = (part.as_json() for part in (record.run.identity.method, record.run.identity.backbone))
     identity = {"image_size": image_size, "method": method | settings, "backbone": backbone | {"name": name}}
     other = changed(record, identity)
-    other.__dict__["header"] = record.header | {"protocol": protocol}
+    other.__dict__["header"] = record.header.model_copy(update={"protocol": protocol})
     return other
 
 

@@ -9,7 +9,7 @@ from tests.fsbench.runs import changed
 def of_side(record, protocol, image_size):
     """`record` as of a protocol and an image size, with predictions."""
     other = changed(record, {"image_size": image_size}, predictions={})
-    other.__dict__["header"] = record.header | {"protocol": protocol}
+    other.__dict__["header"] = record.header.model_copy(update={"protocol": protocol})
     return other
 
 

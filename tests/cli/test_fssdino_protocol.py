@@ -21,7 +21,7 @@ METHODS = ("fssdino", "prototype")
 
 def by_definition(record, index) -> dict[str, float]:
     """mIoU and FB-IoU of a run's stored masks by one confusion matrix over the fold's classes (fssdino.md §4)."""
-    classes = record.header["class_ids"]
+    classes = record.header.class_ids
     stored = read_predictions(record)
     total = np.zeros((len(classes) + 1, len(classes) + 1), dtype=np.int64)
     for episode in record.manifest.episodes:

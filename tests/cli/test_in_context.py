@@ -27,7 +27,7 @@ def evaluated(runs: Path, side: int):
     """The record of the one run, whose every episode has side x side pixels."""
     (record,) = find_records(runs)
     pixels = record.episodes["void"] + record.episodes["valid"]
-    assert set(pixels.to_list()) == {side * side} and record.header["episodes"] == 6
+    assert set(pixels.to_list()) == {side * side} and record.header.episodes == 6
     return record
 
 
@@ -39,7 +39,7 @@ def test_parts_of_objects_are_tested_under_their_own_protocol(warm, tmp_path):
     done = warm("bench", *SMALL, *place, "--shot", "2")
     assert done.returncode == 0, done.stderr
     record = evaluated(tmp_path / "runs", 1024)
-    assert record.header["protocol"] == "incontext" and [*record.header["class_names"].values()] == data["class_names"]
+    assert record.header.protocol == "incontext" and [*record.header.class_names.values()] == data["class_names"]
     found = [(e.query.partition("@")[0], e.query_class - 1) for e in record.manifest.episodes]
     assert found == [(e["query"], e["class_id"]) for e in data["episodes"][:6]]
 
@@ -73,7 +73,7 @@ def test_real_samples_are_tested_under_incontext(warm, tmp_path, real_data, data
     done = warm("bench", *SMALL, *place, "--protocol", "incontext518", *more)
     assert done.returncode == 0, done.stderr
     record = evaluated(tmp_path / "runs", 518)
-    assert all(episode.query_class in record.header["class_ids"] for episode in record.manifest.episodes)
+    assert all(episode.query_class in record.header.class_ids for episode in record.manifest.episodes)
 
 
 def _name(record: Record) -> str:
@@ -93,7 +93,7 @@ def test_training_free_methods_are_tabled_and_drawn_under_each_protocol_on_real_
     blocks = re.split(r"(?m)^(?=pascal ·)", done.stdout)[1:]
     assert ["incontext" in blocks[0], "hsnet" in blocks[1]] == [True, True]
     for block, protocol, side in zip(blocks, ("incontext", "hsnet"), (1024, 64), strict=True):
-        of_protocol = [record for record in find_records(runs) if record.header["protocol"] == protocol]
+        of_protocol = [record for record in find_records(runs) if record.header.protocol == protocol]
         assert len(of_protocol) == len(methods)
         for record in of_protocol:
             assert set((record.episodes["void"] + record.episodes["valid"]).to_list()) == {side**2}
@@ -165,7 +165,7 @@ def test_methods_stand_beside_each_other_under_each_protocol(warm_process, small
     assert done.returncode == 0, done.stderr
     found = {}
     for record in find_records(tmp_path / "runs"):
-        task = {name: record.header[name] for name in INCONTEXT}
+        task = {name: getattr(record.header, name) for name in INCONTEXT}
         found.setdefault(record.run.identity.method.name, []).append(task)
         sizes = set((record.episodes["void"] + record.episodes["valid"]).to_list())
         assert (sizes == {1024**2}) == (task["protocol"] == "incontext"), (record.path.name, sizes)

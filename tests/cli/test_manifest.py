@@ -35,7 +35,7 @@ def test_build_show_verify(build, folder, capsys):
     assert main(["manifest", "show", str(path), "--episodes", "2"]) == 0
     shown = capsys.readouterr().out
     assert manifest.sha256 in shown and "2-way 3-shot" in shown and "image lists: derived" in shown
-    first, names = manifest.episodes[0], manifest.header["class_names"]
+    first, names = manifest.episodes[0], manifest.header.class_names
     assert f"0  query {first.query} ({names[str(first.query_class)]})  {names[str(first.classes[0])]}: " in shown
     assert f"0  query {manifest.episodes[0].query} " in shown and "\n2  query" not in shown
     assert main(["manifest", "verify", str(path), *folder]) == 0
@@ -109,7 +109,7 @@ def test_a_run_on_a_manifest_of_a_file_is_the_run_that_draws_it(build, warm, ben
     assert first.returncode == 0, first.stderr
     (record,) = find_records(tmp_path / "runs")
     assert record.run.identity.manifest_sha256 == read_manifest(path).sha256
-    assert record.manifest.header["protocol"] == "hsnet" and "-hsnet-fold0-1way2shot-" in record.path.name
+    assert record.manifest.header.protocol == "hsnet" and "-hsnet-fold0-1way2shot-" in record.path.name
     frame = record.episodes.filter(pl.col("slot") == 1)
     assert (frame["void"] + frame["valid"]).unique().to_list() == [128 * 128]  # metrics at the input size
     again = warm(*bench_arguments("prototype", tmp_path / "runs", "--protocol", "hsnet", "--shot", "2"))

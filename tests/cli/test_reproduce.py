@@ -139,13 +139,13 @@ def small_paper(tmp_path, small_demo):
 def test_run_makes_each_training_once_tests_its_checkpoint_and_repeats_nothing(warm, small_paper, tmp_path):
     done = warm(*small_paper, "--run")
     assert done.returncode == 0 and "2 runs: 2 done" in done.stdout and done.stderr.count(": done") == 2, done.stderr
-    records = {record.header["shot"]: record for record in find_records(tmp_path / "runs")}
+    records = {record.header.shot: record for record in find_records(tmp_path / "runs")}
     assert "checkpoint_sha256" not in records[1].run.identity.training
     assert records[2].run.identity.training["checkpoint_sha256"] == records[1].run.checkpoint_sha256
     times = {shot: (record.path / "run.json").stat().st_mtime_ns for shot, record in records.items()}
     again = warm(*small_paper, "--run")
     assert again.returncode == 0 and again.stderr.count(": done") == 0 and "2 runs: 2 done" in again.stdout
-    after = {record.header["shot"]: record for record in find_records(tmp_path / "runs")}
+    after = {record.header.shot: record for record in find_records(tmp_path / "runs")}
     assert {shot: (record.path / "run.json").stat().st_mtime_ns for shot, record in after.items()} == times
 
 

@@ -27,7 +27,7 @@ def test_one_checkpoint_under_several_test_seeds(small_demo, tmp_path):
         assert main([*common, *extra, *own]) == 0
     records = find_records(tmp_path)
     assert len({record.manifest.sha256 for record in records}) == len(records) == 3
-    assert {record.manifest.header["seed"] for record in records} == {0, 1, 321}
+    assert {record.manifest.header.seed for record in records} == {0, 1, 321}
     identities = [record.run.identity.as_json() for record in records]
     for identity in identities:
         del identity["manifest_sha256"], identity["files_sha256"]

@@ -81,7 +81,7 @@ def test_a_way_beyond_the_classes_falls_back_and_says_so(index, monkeypatch, cap
     said = capsys.readouterr().err
     assert said == "fsbench: note: blocks fold 0 has 3 classes: the test is 3-way instead of 9-way\n"
     assert data.test.way == 3 and data.test_words[-1] == "3way1shot-original"
-    assert data.manifest.header["way"] == 3 and all(len(e.classes) == 3 for e in data.manifest.episodes)
+    assert data.manifest.header.way == 3 and all(len(e.classes) == 3 for e in data.manifest.episodes)
     assert data.manifest.sha256 == module(index, way=3).manifest.sha256 and capsys.readouterr().err == ""
     monkeypatch.setattr(Folder, "has_published_protocol", True)
     refused = module(index, way=9)
@@ -127,8 +127,8 @@ def test_way_shot_and_setting_are_those_of_the_test_alone(index):
     tested = module(index, way=2, shot=3, setting="fully_augmented", validation_episodes=8)
     plain = module(index, validation_episodes=8)
     header = tested.validation_manifest.header
-    assert (header["way"], header["shot"], header["setting"]) == (1, 1, "original")
-    assert (tested.manifest.header["way"], tested.manifest.header["shot"]) == (2, 3)
+    assert (header.way, header.shot, header.setting) == (1, 1, "original")
+    assert (tested.manifest.header.way, tested.manifest.header.shot) == (2, 3)
     assert tested.validation_manifest.sha256 == plain.validation_manifest.sha256
     ours, theirs = (data.train_dataloader().dataset for data in (tested, plain))
     assert len(ours) == len(theirs)

@@ -22,14 +22,14 @@ def run_of(header, method, backbone, weights="official x", identity=(), training
 
     `training` changes the identity's entry of that name, `facts` what is recorded of the training besides (None: a
     checkpoint that tells none); without an `origin` the record is an older one."""
-    shipped = shipped_settings(method["name"], header["dataset"])
+    shipped = shipped_settings(method["name"], header.dataset)
     data = shipped["data"]["init_args"]
     trained = {key: data[key] for key in ("batch_size", "fill_to", "drop_last") if key in data}
     trained |= {key: value for key, value in shipped.get("run", {}).items() if value is not None}
     trained |= {"max_epochs": shipped["trainer"]["max_epochs"], "validation": "novel", "base_lists": "official"}
     trained |= dict(training)
     recorded = {
-        "method": method, "backbone": {"name": backbone, "weights": weights}, "fold": header["fold"], "seed": 0,
+        "method": method, "backbone": {"name": backbone, "weights": weights}, "fold": header.fold, "seed": 0,
         "image_size": data["image_size"], "precision": "32-true", "tf32": False, "training": trained,
     } | dict(identity)  # fmt: skip
     numbers = {key: recorded.get(key) for key in ("image_size", "precision", "tf32")}
@@ -43,7 +43,7 @@ def run_of(header, method, backbone, weights="official x", identity=(), training
 def frozen_manifest(fold=0, task="fscs-2way1shot-original", **header):
     protocol, *rest = task.split("-", 1)
     manifest = read_manifest(FROZEN / f"{protocol}-fold{fold}-{rest[0]}.jsonl.gz")
-    return type(manifest)(manifest.header | header, manifest.episodes)
+    return type(manifest)(manifest.entries | header, manifest.episodes)
 
 
 @pytest.fixture

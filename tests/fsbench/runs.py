@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from fsbench.episodes.header import Header
 from fsbench.records.record import Record, counts_sha256, write_record
 from fsbench.records.run import Run
 
@@ -19,6 +20,19 @@ IDENTITY = {
 COST = {"trainable_parameters": 0, "episodes_per_second": 1.0, "peak_mib": 1.0}
 ENTRIES = {"id": "run", "identity": IDENTITY, "presence": "predicted", "cost": COST, "counts_sha256": "0"}
 """The entries that every run has."""
+
+
+HEADER = {
+    "protocol": "fscs", "version": 1, "dataset": "d", "fold": 0, "folds": 2, "way": 1, "shot": 1, "setting": "original",
+    "empty": True, "classes": "novel", "seed": None, "class_ids": [1], "class_names": {}, "requested": 1,
+    "official_episodes": 1, "dropped_classes": [], "lists": "official", "all_lists_sha256": "",
+}  # fmt: skip
+"""The entries that every manifest's header has."""
+
+
+def some_header(**entries: Any) -> Header:
+    """Return a header with these entries."""
+    return Header.model_validate(HEADER | entries)
 
 
 def some_run(identity: dict[str, Any] | None = None, **entries: Any) -> Run:
@@ -41,7 +55,7 @@ def rewrite(
     """Write a record with other entries and other ones of its manifest's header, and return it."""
     identity = dict(identity or {})
     if header:
-        manifest = replace(record.manifest, header={**record.manifest.header, **header})
+        manifest = replace(record.manifest, entries=record.manifest.entries | header)
         manifest.write(record.path / "manifest.jsonl")
         identity["manifest_sha256"] = manifest.sha256
     run = changed(record, identity, **entries).run

@@ -42,7 +42,7 @@ from fsbench.records.checked_jsonl import checked_line
 from fsbench.records.journal import Journal
 from fsbench.records.predictions import SOFT_SIDE, read_predictions, write_predictions
 from fsbench.records.record import Record
-from tests.fsbench.runs import some_run
+from tests.fsbench.runs import HEADER, some_header, some_run
 
 PIXELS = np.random.RandomState(0).randint(0, 255, (9, 12, 3)).astype(np.uint8)
 
@@ -76,10 +76,9 @@ def _picture(kind: str, pixels: np.ndarray = PIXELS) -> bytes:
 
 
 def _manifest() -> list[Any]:
-    header = {"fold": 0, "class_ids": [1], "class_names": {"1": "a"}}
     episodes = tuple(Episode(i, f"q{i}", 1, (1,), (("s",),)) for i in range(3))
     with tempfile.TemporaryDirectory() as folder:
-        Manifest(header, episodes).write(Path(folder) / "m.jsonl")
+        Manifest(HEADER | {"class_names": {"1": "a"}}, episodes).write(Path(folder) / "m.jsonl")
         return [json.loads(line) for line in (Path(folder) / "m.jsonl").read_text().splitlines()]
 
 
@@ -161,7 +160,7 @@ def _parquet() -> bytes:
 
 def _read_record(path: Path) -> None:
     record = Record(path.parent, some_run())
-    record.__dict__["header"] = {"class_ids": [1], "way": 1}
+    record.__dict__["header"] = some_header()
     record.episodes  # noqa: B018
 
 

@@ -8,6 +8,7 @@ from fsbench.metrics.confusion import COUNTS, background_intersection_union, int
 from fsbench.metrics.episodic import count
 from fsbench.metrics.scores import ScoreStatistics
 from fsbench.protocols.registry import load_protocol
+from tests.fsbench.runs import some_header
 
 
 def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
@@ -45,7 +46,7 @@ def protocol_scores(counts: np.ndarray) -> dict[str, float]:
         for slot, of_slot in enumerate(table)
     ]
     frame = pl.DataFrame(rows).with_columns(present=pl.col("gt") > 0, decided=pl.col("pred") > 0)
-    header = {"protocol": "fssdino", "class_ids": list(range(1, counts.shape[1]))}
+    header = some_header(protocol="fssdino", class_ids=list(range(1, counts.shape[1])))
     statistics: ScoreStatistics = load_protocol("fssdino").statistics(frame, header)
     return {name: float(value[0]) for name, value in statistics.scores().items()}
 

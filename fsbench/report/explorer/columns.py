@@ -52,7 +52,7 @@ def explorer_columns(study: Study) -> dict[str, Any]:
                 "fold": fold,
                 "count": len(episodes.episodes),
                 "sha256": record.manifest_sha256,
-                "header": record.manifest.header,
+                "header": record.manifest.entries,
                 "runs": [
                     shlex.quote(str(runs[fold].path)) if fold in runs else None for runs in study.methods.values()
                 ],

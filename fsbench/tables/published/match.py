@@ -63,7 +63,7 @@ def match_published(
 
 def _same_method_and_test(record: Record, reported: PublishedScore) -> bool:
     header = record.header
-    same = (reported.dataset, reported.way, reported.shot) == (header["dataset"], header["way"], header["shot"])
+    same = (reported.dataset, reported.way, reported.shot) == (header.dataset, header.way, header.shot)
     return same and same_method(record, reported)
 
 

@@ -41,8 +41,8 @@ def why_not_comparable(record: Record, published: PublishedScore) -> list[str]:
     reasons = [published.doubt] if published.doubt else []
     reasons += _task(record, published)
     header, identity, paper = record.header, record.run.identity, published.made_with
-    if header["protocol"] != published.protocol:  # whatever else of the test differs follows from that
-        reasons.append(f"protocol {header['protocol']} instead of {published.protocol}")
+    if header.protocol != published.protocol:  # whatever else of the test differs follows from that
+        reasons.append(f"protocol {header.protocol} instead of {published.protocol}")
     else:
         reasons += _TESTS[record.protocol.task](record, published)
     reasons += _backbone(identity.backbone, published)
@@ -84,7 +84,7 @@ def _task(record: Record, published: PublishedScore) -> list[str]:
     header = record.header
     reasons = [] if same_method(record, published) else [f"another method than {published.method}"]
     for name in ("dataset", "way", "shot"):
-        reasons += _differs({"dataset": "data set"}.get(name, name), header[name], getattr(published, name))
+        reasons += _differs({"dataset": "data set"}.get(name, name), getattr(header, name), getattr(published, name))
     if record.protocol.has_masks and published.fold != "mean":
         reasons += _differs("fold", str(fold_of(record)), published.fold)
     return reasons
@@ -170,18 +170,18 @@ def _training(weights: Weights, published: PublishedScore, paper: PaperSettings)
 
 def _segmentation_test(record: Record, published: PublishedScore) -> list[str]:
     header, protocol = record.header, load_segmentation(published.protocol)
-    reasons = _differs("setting", header["setting"], published.setting)
-    if header["empty"] != protocol.empty_queries:
+    reasons = _differs("setting", header.setting, published.setting)
+    if header.empty != protocol.empty_queries:
         reasons.append(f"queries {'are never' if protocol.empty_queries else 'may be'} empty")
     annotation = record.run.identity.support_annotation
     reasons += _differs("support annotation", annotation, published.annotation)
-    reasons += _differs("episodes", header["requested"], published.episodes or header["official_episodes"])
+    reasons += _differs("episodes", header.requested, published.episodes or header.official_episodes)
     seed = protocol.seed if published.seed is None else published.seed
-    if header["seed"] != seed:
-        reasons.append(f"test seed {_word(header['seed'])} instead of {_word(seed)}")
-    if not header["lists"].startswith("official"):
-        reasons.append(f"image lists are {header['lists']} instead of official")
-    if header["dropped_classes"]:
+    if header.seed != seed:
+        reasons.append(f"test seed {_word(header.seed)} instead of {_word(seed)}")
+    if not header.lists.startswith("official"):
+        reasons.append(f"image lists are {header.lists} instead of official")
+    if header.dropped_classes:
         reasons.append(f"fold {fold_of(record)} lacks classes")
     return reasons
 
@@ -193,14 +193,14 @@ def _classification_test(record: Record, published: PublishedScore) -> list[str]
     it is no obstacle, and its seed is none either.
     """
     header = record.header
-    reasons = _differs("queries", header["queries"], OFFICIAL_QUERIES)
-    reasons += _differs("episodes", header["requested"], header["official_episodes"])
-    if header["small_classes"] and header["min_class_size"] != OFFICIAL_CLASS_SIZE:
+    reasons = _differs("queries", header.queries, OFFICIAL_QUERIES)
+    reasons += _differs("episodes", header.requested, header.official_episodes)
+    if header.small_classes and header.min_class_size != OFFICIAL_CLASS_SIZE:
         reasons.append(
-            f"{header['small_classes']} small classes are not repeated up to {OFFICIAL_CLASS_SIZE} images as the "
+            f"{header.small_classes} small classes are not repeated up to {OFFICIAL_CLASS_SIZE} images as the "
             f"authors' (--data.min_class_size={OFFICIAL_CLASS_SIZE})"
         )
-    if header["lists"].endswith("incomplete"):
+    if header.lists.endswith("incomplete"):
         reasons.append("the list of images is not complete")
     return reasons
 

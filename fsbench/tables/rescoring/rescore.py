@@ -221,7 +221,7 @@ class _Scoring:
             ordered = sorted(members, key=fold_of)
             for record in ordered:
                 lines += self._lines(label, str(fold_of(record)), [record], metrics)
-            if len(ordered) == header["folds"] > 1:
+            if len(ordered) == header.folds > 1:
                 lines += self._lines(label, "mean", ordered, metrics)
         reasons = dict.fromkeys(f"{line.figures}: not defined: {line.undefined}" for line in lines if line.undefined)
         found = [*notes(records), *_warnings(records, self.target, self.choices), *reasons]
@@ -280,10 +280,10 @@ def _warnings(records: list[Record], target: Segmentation | None, choices: Choic
         notes.append(
             f"same episodes: drawn and predicted under {own.name}; {target.name}'s own figure needs a run under it"
         )
-    if target is not None and header["empty"] and not target.empty_queries:
+    if target is not None and header.empty and not target.empty_queries:
         notes.append(f"queries may be empty here; under {target.name} every query shows the class")
-    if header["version"] != own.version:
-        notes.append(f"made under {own.name} v{header['version']}; the own metric here is that of v{own.version}")
+    if header.version != own.version:
+        notes.append(f"made under {own.name} v{header.version}; the own metric here is that of v{own.version}")
     if largest_way(header) > 1:
         notes.append(f"FB-IoU-any: {METRICS['FB-IoU-any'].meaning}")
     return notes

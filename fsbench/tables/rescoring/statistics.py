@@ -18,7 +18,7 @@ def whole_statistics(record: Record, frame: "pl.DataFrame", measures: "Measures 
     statistics = record.protocol.statistics(frame, record.header)
     if measures is None:
         return statistics
-    return measures.added(statistics, frame, (frame["slot"] > 0).to_numpy(), record.header["class_ids"])
+    return measures.added(statistics, frame, (frame["slot"] > 0).to_numpy(), record.header.class_ids)
 
 
 def subset_statistics(

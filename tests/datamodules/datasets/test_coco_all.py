@@ -92,7 +92,7 @@ def test_official_episodes_are_those_of_the_rule(shot: int, real_data: Path, tmp
     lists = [read_official(index.lists, "coco", "val", fold) for fold in range(4)]
     assert len(pairs.pairs) == sum(len(part.pairs) for part in lists if part)
     manifest = load_protocol("incontext").manifest(index, EpisodeTask(0, shot=shot))
-    assert len(manifest.episodes) == 1000 and manifest.header["folds"] == 1 and len(manifest.class_ids) == 80
+    assert len(manifest.episodes) == 1000 and manifest.header.folds == 1 and len(manifest.class_ids) == 80
     images_of = {number - 1: list(names) for number, names in pairs.images_of.items()}
     found = [(e.query_class, [e.query, *e.supports[0]]) for e in islice(manifest.episodes, 1000)]
     assert found == plain_episodes(images_of, shot, 1000)

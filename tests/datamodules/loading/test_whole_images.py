@@ -76,7 +76,7 @@ def test_validation_is_the_whole_list_by_the_padded_resize(blocks_folder):
     names = (blocks_folder / "ImageSets/Segmentation/val.txt").read_text().split()
     manifest = module.validation_manifest
     assert [episode.query for episode in manifest.episodes] == sorted(names) and len(names) == 24
-    assert manifest.class_ids == [4, 5, 6] == list(manifest.header["class_ids"])
+    assert manifest.class_ids == [4, 5, 6] == manifest.entries["class_ids"]
     shapes = set()
     for batch, name in zip(module.val_dataloader(), sorted(names), strict=True):
         labels = remapped(module.dataset.label_map(name), [4, 5, 6])

@@ -143,9 +143,9 @@ def test_rescore_by_other_rules(runs_of_prototype, no_method, capsys):
         "only objects of 0 to 60 % of the query",
     ]  # fmt: skip
     small = recount(record, Truths(record), 24)
-    expected = episode_statistics(small, record.header["class_ids"], "background").scores()
+    expected = episode_statistics(small, record.header.class_ids, "background").scores()
     assert lines["only resolution: 24 x 24"]["scores"]["mIoU"]["value"] == pytest.approx(expected["mIoU"][0])
-    expected = episode_statistics(record.episodes, record.header["class_ids"], "ignore").scores()
+    expected = episode_statistics(record.episodes, record.header.class_ids, "ignore").scores()
     assert lines["only void: ignore"]["scores"]["mIoU"]["value"] == pytest.approx(expected["mIoU"][0])
     pairs = record.episodes.filter((pl.col("slot") > 0) & pl.col("present"))
     pairs = pairs.filter(pl.col("gt") < 0.6 * (pl.col("valid") + pl.col("void"))).with_columns(
@@ -209,7 +209,7 @@ def plain_error(cases):
 def test_boundary_iou_and_calibration_equal_plain_ones(runs_of_prototype, no_method):
     record = runs_of_prototype("soft")
     truths, stored = Truths(record), read_predictions(record)
-    boundary = {number: [0, 0] for number in record.header["class_ids"]}
+    boundary = {number: [0, 0] for number in record.header.class_ids}
     cells, pairs = [], []
     for episode in record.manifest.episodes:
         truth, found = truths(episode.index), stored.label_map(episode.index)

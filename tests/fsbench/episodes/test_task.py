@@ -55,7 +55,7 @@ def test_training_has_no_novel_class_and_no_validation_image(index):
 
 def test_size_restricted_settings_hold_small_queries_and_supports(index):
     manifest = PROTOCOL.manifest(index, EpisodeTask(0, setting="0-5", episodes=40))
-    assert manifest.header["empty"] is False
+    assert manifest.header.empty is False
 
     def share(name, number):
         pixels, total = index.class_pixels(name)
@@ -64,7 +64,7 @@ def test_size_restricted_settings_hold_small_queries_and_supports(index):
     for e in manifest.episodes:
         assert all(0 < share(name, e.classes[0]) < 0.05 for name in (e.query, *e.supports[0]))
     longest = max(len(pair_list(index, "0-5", fold).pairs) for fold in (0, 1))
-    assert manifest.header["episodes"] == min(40, longest)
+    assert manifest.header.episodes == min(40, longest)
 
 
 @pytest.mark.parametrize("setting", ["partially_augmented", "fully_augmented"])
@@ -106,6 +106,6 @@ def test_classes_with_too_few_images_are_named_and_can_be_left_out(index):
         PROTOCOL.manifest(index, EpisodeTask(0, shot=shot, skip_small_classes=True))
     task = EpisodeTask(0, shot=shot, episodes=20, allow_background_queries=False, skip_small_classes=True)
     kept = PROTOCOL.manifest(index, task)
-    dropped = kept.header["dropped_classes"]
+    dropped = kept.header.dropped_classes
     assert dropped and all(counts[number] <= shot for number in dropped)
     assert {c for e in kept.episodes for c in e.classes} <= set(kept.class_ids) == {1, 2, 3} - set(dropped)

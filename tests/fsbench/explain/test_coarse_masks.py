@@ -8,6 +8,7 @@ import torch
 
 from fsbench.data.batch import EpisodeBatch, Truth
 from fsbench.explain.coarse_masks import EpisodeMasks, MaskScores, binary_sum
+from tests.fsbench.runs import some_header
 
 
 def test_otsu_splits_the_sum_of_the_blocks():
@@ -57,7 +58,7 @@ def test_masks_have_the_scores_of_the_protocol(protocol, side, name, fb_iou):
         torch.tensor([0]), Truth([truth], torch.tensor([[True]]), torch.tensor([[3]])),
     )  # fmt: skip
     framed = mask.repeat_interleave(size[0] // 2, 0).repeat_interleave(size[1] // 4, 1)
-    header = {"protocol": protocol, "class_ids": [3, 4]}
+    header = some_header(protocol=protocol, class_ids=[3, 4])
     scores = MaskScores(SimpleNamespace(header=header, episodes=[SimpleNamespace(query="q")]))
     scores.add(EpisodeMasks(episode, {}, {}, {"final": framed}))
     assert scores.table()["final"] == pytest.approx({"mIoU": 100 * 3 / 5 / 2, name: 100 * fb_iou})

@@ -6,7 +6,7 @@ from fsbench.config.request import Request
 from fsbench.grid.plan import PlannedRun
 from fsbench.grid.spec import GridCell
 from fsbench.records.record import Record
-from tests.fsbench.runs import some_run
+from tests.fsbench.runs import some_header, some_run
 
 
 def cell_of(method, dataset, fold, way, shot, setting, seed, **more):
@@ -18,7 +18,7 @@ def cell_of(method, dataset, fold, way, shot, setting, seed, **more):
 def finished(score, folds=2):
     """A record of a data set with `folds`."""
     record = Record(Path("x"), some_run(scores={"mIoU": score}))
-    record.__dict__["header"] = {"folds": folds}
+    record.__dict__["header"] = some_header(folds=folds)
     return record
 
 

@@ -10,6 +10,7 @@ from fsbench.paths import CONFIGS
 from fsbench.protocols.registry import load_protocol, protocol_names, protocol_of, read_protocol
 from fsbench.protocols.segmentation import load_segmentation
 from fsbench.tables.protocol_text import as_markdown, labels, side_by_side
+from tests.fsbench.runs import some_header
 
 
 def written(tmp_path, **changes):
@@ -42,7 +43,7 @@ def test_a_protocol_of_classification_segments_nothing():
     with pytest.raises(SettingsError, match="the protocol fort is one of classification, which has no masks"):
         load_segmentation("fort")
     with pytest.raises(SettingsError, match="of the kind None names the protocol fort, whose kind is classification"):
-        protocol_of({"protocol": "fort"})
+        protocol_of(some_header(protocol="fort"))
 
 
 @pytest.mark.parametrize(

@@ -96,11 +96,11 @@ def test_real_annotations_draw_and_show_what_a_plain_program_does(real_data, fol
         assert index.class_pixels(episode.query)[0][episode.query_class] == union.sum() > 0
         assert index.image_path(episode.query).is_file() and index.label_file(episode.query) == path
     header = manifest.header
-    assert (header["official_episodes"], header["seed"], header["episodes"]) == (1000, 0, 60)
+    assert (header.official_episodes, header.seed, header.episodes) == (1000, 0, 60)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert header["lists"] == f"drawn from instances_val2014.json (sha256 {sha256})"
-    assert header["lists_sha256"] == sha256
-    assert set(header["class_ids"]) | set(header["dropped_classes"]) == set(range(fold + 1, 81, 4))
+    assert header.lists == f"drawn from instances_val2014.json (sha256 {sha256})"
+    assert header.lists_sha256 == sha256
+    assert set(header.class_ids) | set(header.dropped_classes) == set(range(fold + 1, 81, 4))
 
 
 def test_a_method_is_given_frames_and_the_truth_is_stretched_from_one(real_data):

@@ -69,7 +69,7 @@ def test_the_training_follows_from_the_record_whatever_is_stated(make):
 
 def test_images_with_novel_classes_are_no_part_of_pfenets_lists(make):
     record = make("hmnet", 0, training=TRAINED)
-    record.__dict__["header"] = record.header | {"protocol": "pfenet"}
+    record.__dict__["header"] = record.header.model_copy(update={"protocol": "pfenet"})
     assert Cards().run_card(record).novel_pixels == "no"
 
 

@@ -9,7 +9,7 @@ def test_a_flood_of_remarks_is_shortened_with_a_count(make):
     remarks = ["x" * 9000, *(f"remark {i}" for i in range(500))]
     kernels = {"unordered_kernels": [f"kernel{i}" for i in range(500)]}
     flooded = changed(record, remarks=remarks, provenance=kernels)
-    flooded.__dict__["header"] = record.header | {"dropped_classes": list(range(500))}
+    flooded.__dict__["header"] = record.header.model_copy(update={"dropped_classes": list(range(500))})
     lines = notes([flooded])
     assert max(map(len, lines)) < 500 and len(lines) < len(notes([record])) + 25
     assert f"m: {'x' * 300} … (9000 characters, the first 300 shown)" in lines
@@ -23,7 +23,7 @@ def test_a_flood_of_remarks_is_shortened_with_a_count(make):
 def test_classes_that_are_left_out_have_names(make):
     record = make("m", 0)
     lacking = changed(record, dropped_classes=["blue", "red"])
-    lacking.__dict__["header"] = record.header | {"dropped_classes": [3, 1]}
+    lacking.__dict__["header"] = record.header.model_copy(update={"dropped_classes": [3, 1]})
     assert "classes left out for want of images (DROP_SMALL): red, blue" in notes([lacking])
     older = changed(lacking, dropped_classes=...)
     assert "classes left out for want of images (DROP_SMALL): 1, 3" in notes([older])

@@ -6,7 +6,7 @@ import pytest
 
 from fsbench.records.grouping import variants
 from fsbench.records.record import Record
-from tests.fsbench.runs import some_run
+from tests.fsbench.runs import some_header, some_run
 
 
 def record(fold: int, part: str, sha256: str | None) -> Record:
@@ -15,7 +15,7 @@ def record(fold: int, part: str, sha256: str | None) -> Record:
     identity = {"method": {"name": "mine"}, "dataset": {"name": "d"}, "fold": fold, "manifest_sha256": f"{fold}"}
     identity[part] = identity[part] | file
     made = Record(Path(str(fold)), some_run(identity, id=f"mine-{fold}-{sha256}"))
-    made.__dict__["header"] = {"fold": fold}
+    made.__dict__["header"] = some_header(fold=fold)
     return made
 
 

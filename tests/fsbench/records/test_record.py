@@ -16,7 +16,7 @@ from fsbench.metrics.episodic import SegmentationResult, count
 from fsbench.metrics.regions import slot_regions
 from fsbench.records.journal import Journal
 from fsbench.records.record import counts_sha256, find_records, read_record, to_frame, write_record
-from tests.fsbench.runs import some_run, written
+from tests.fsbench.runs import HEADER, some_run, written
 
 
 def result(index, ways=1, regions=True):
@@ -38,7 +38,7 @@ def result(index, ways=1, regions=True):
 def manifest(count, ways=1):
     classes = tuple(range(1, ways + 1))
     episodes = tuple(Episode(i, f"q{i // 2}", 1, classes, (("s",),) * ways) for i in range(count))
-    return Manifest({"protocol": "fscs", "fold": 0, "class_ids": list(classes), "class_names": {}}, episodes)
+    return Manifest(HEADER | {"way": ways, "class_ids": list(classes)}, episodes)
 
 
 def stored(folder, frame):

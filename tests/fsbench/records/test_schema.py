@@ -128,14 +128,14 @@ def test_a_run_that_does_not_fit_is_left_out_and_said(make, capsys, tmp_path, co
 def test_a_fully_augmented_episode_may_have_every_class_as_a_way(make):
     """Such an episode has a way for each class that its support images show, whatever number was asked for."""
     record = make("good", 0)
-    file, header = record.path / "episodes.parquet", record.header | {"way": 1, "class_ids": [1, 2, 3]}
+    file, header = record.path / "episodes.parquet", record.header.model_copy(update={"class_ids": [1, 2, 3]})
     frame = record.episodes.with_columns(pl.when(pl.col("slot") > 0).then(3).otherwise(0).alias("slot"))
     frame = frame.with_columns(pl.when(pl.col("slot") > 0).then(2).otherwise(0).alias("class_id"))
-    check_counts_table(frame, header | {"setting": "fully_augmented"}, file)
+    check_counts_table(frame, header.model_copy(update={"setting": "fully_augmented"}), file)
     for setting, slot, at_most in (("original", 3, 1), ("partially_augmented", 3, 1), ("fully_augmented", 4, 3)):
         counted = frame.with_columns(pl.when(pl.col("slot") > 0).then(slot).otherwise(0).alias("slot"))
         with pytest.raises(RecordError, match=f"the way {slot}; expected at most the {at_most} "):
-            check_counts_table(counted, header | {"setting": setting}, file)
+            check_counts_table(counted, header.model_copy(update={"setting": setting}), file)
 
 
 def test_episodes_of_a_manifest_have_types(make, tmp_path):

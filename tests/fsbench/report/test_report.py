@@ -309,11 +309,11 @@ def _spoil(folder):
 
     record = read_record(folder)
     old = read_manifest(folder / "manifest.jsonl")
-    names = dict(zip(old.header["class_names"], HOSTILE, strict=False))
+    names = dict(zip(old.header.class_names, HOSTILE, strict=False))
     bad = HOSTILE[1]
     frame = record.episodes.with_columns(query=pl.lit(bad) + pl.col("query"))
     episodes = tuple(replace(e, query=bad + e.query, supports=tuple((bad,) for _ in e.supports)) for e in old.episodes)
-    manifest = Manifest(old.header | {"class_names": names}, episodes)
+    manifest = Manifest(old.entries | {"class_names": names}, episodes)
     manifest.write(folder / "manifest.jsonl")
     method = record.run.identity.method.as_json()
     method["name"] = HOSTILE[0] + method["name"]

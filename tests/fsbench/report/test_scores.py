@@ -114,7 +114,7 @@ def test_differences_are_those_of_the_comparison(study):
             for place, scores in lines.items():
                 assert scores == pytest.approx(found[place].difference.scores)
     protocol, header = first[0].protocol, first[0].header
-    name = next(iter(header["class_names"].values()))
+    name = next(iter(header.class_names.values()))
     keep = pairs_by_class(first[0].episodes, header)[name]
     subsets = [protocol.subset_statistics(run.episodes, keep, header) for run in (second[0], first[0])]
     expected = differences([subsets[0]], [subsets[1]])["mIoU"]

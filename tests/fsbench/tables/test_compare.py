@@ -279,7 +279,7 @@ def eroded(mask, distance):
 def plain_measures(record, truth):
     """Sums of boundaries (Q, C, 2), truth (Q, C) and presence (Q, BINS, 3) of a run of one way, pixel by pixel."""
     stored, names = read_predictions(record), sorted({episode.query for episode in record.manifest.episodes})
-    classes = record.header["class_ids"]
+    classes = record.header.class_ids
     boundary, shown = np.zeros((len(names), len(classes), 2)), np.zeros((len(names), len(classes)))
     presence = np.zeros((len(names), BINS, 3))
     there = {row["episode"]: row for row in record.episodes.to_dicts() if row["slot"] == 1}

@@ -27,7 +27,7 @@ def by_hand(record) -> float:
     classes = sums.filter(pl.col("class_id") > 0).select(pl.col("tp") / union)["tp"].sum()
     pixels = pl.col("void") + pl.col("valid")
     background = sums.filter(pl.col("class_id") == 0).select((pixels - union) / (pixels - pl.col("tp")))
-    return 50 * (classes / len(record.header["class_ids"]) + background.item())
+    return 50 * (classes / len(record.header.class_ids) + background.item())
 
 
 @pytest.fixture

@@ -118,7 +118,7 @@ def test_readers_are_told_whose_episodes_these_are(make):
     assert "queries may be empty here; under pfenet every query shows the class" in text
     assert "24 instead of the protocol's 1000 episodes: a trial, not a result" in text
     record = make("m", 0)
-    record.header["version"] = 0
+    record.__dict__["header"] = record.header.model_copy(update={"version": 0})
     assert "made under fscs v0; the own metric here is that of v1" in rescore([record], PFENET)[0].notes
 
 

@@ -90,7 +90,7 @@ def test_no_mean_by_size_over_some_folds_only(make, monkeypatch):
 
     def run_statistics(frame, record, by_class, measures):
         statistics = real(frame, record, by_class, measures)
-        if record.header["fold"] == 1:
+        if record.header.fold == 1:
             statistics.sizes["0-5"] = replace(statistics.sizes["0-5"], pairs=0)
         return statistics
 

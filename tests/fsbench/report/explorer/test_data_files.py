@@ -32,7 +32,7 @@ def thousandths(frame):
 
 def test_columns_are_the_records(explored, tmp_path):
     data = data_file(explored("--no-photos"), "data")
-    runs = {(run.run.identity.method.name, run.header["fold"]): run for run in find_records(tmp_path)}
+    runs = {(run.run.identity.method.name, run.header.fold): run for run in find_records(tmp_path)}
     for number, name in enumerate(data["methods"]):
         tables = [runs[name, fold].episodes for fold in (0, 1)]
         assert data["iou"][number] == thousandths(tables[0]) + thousandths(tables[1])
@@ -50,7 +50,7 @@ def test_columns_are_the_records(explored, tmp_path):
     assert supports == [episode.supports for episode in episodes]
     paths = [[str(runs[name, fold].path) for name in data["methods"]] for fold in (0, 1)]
     assert [list(map(shlex.split, fold["runs"])) for fold in data["folds"]] == [[[p] for p in row] for row in paths]
-    assert [fold["header"] for fold in data["folds"]] == [runs["m0", fold].header for fold in (0, 1)]
+    assert [fold["header"] for fold in data["folds"]] == [runs["m0", fold].manifest.entries for fold in (0, 1)]
     assert data["images"] == []
 
 

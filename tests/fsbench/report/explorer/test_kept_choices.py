@@ -157,7 +157,7 @@ def test_a_saved_manifest_is_the_brushed_episodes(reading, index, tmp_path):
             places = [place for place in range(24 * button, 24 * button + 24) if chosen[place]]
             assert [episode.index for episode in manifest.episodes] == [reader.columns["index"][p] for p in places]
             asked = {number for episode in manifest.episodes for number in episode.classes}
-            assert manifest.class_ids == sorted(asked) and manifest.header["requested"] == len(places)
-            assert manifest.header["selection"] == {"name": "Hard ünits!", "of": fold["sha256"]}
+            assert manifest.class_ids == sorted(asked) and manifest.header.requested == len(places)
+            assert manifest.header.selection == {"name": "Hard ünits!", "of": fold["sha256"]}
             assert mismatches(manifest, index) == []
         assert page.inner_text("#save-command").endswith("FOLD=0,1 MANIFEST='hard-nits-fold{fold}.jsonl'")
