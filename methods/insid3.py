@@ -7,7 +7,10 @@ candidates and resemble the best of them make the mask. Steps are those of §4.
 Shapes: K references, C channels, (h, w) the grid of patches, n = h·w its cells, S image side, G clusters.
 """
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +24,12 @@ from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch
 from fsbench.errors import SettingsError
 from fsbench.ops.average_linkage import average_linkage
 
+BasisCoordinates = Literal["eval", "released_cuda", "released_cpu"] | float | list[float]
+"""Factors of the black image's coordinates, see `INSID3`."""
+RELEASED_SIZES = (384, 12), (768, 12), (1024, 24)
+"""Channels and blocks of the networks that the authors' program builds: ViT-S, B and L (§1)."""
+RESCALE = 2.0
+"""Largest factor of the coordinates in DINOv3's training; the smallest is its inverse (§1)."""
 ROWS = 1024
 """Rows of the similarity between target and reference that are held at a time."""
 FALLBACK_QUANTILE = 0.9
@@ -46,6 +55,45 @@ def position_projector(black: Tensor, components: int) -> Tensor:
     directions, _, _ = torch.linalg.svd(cells - cells.mean(1, keepdim=True), full_matrices=False)
     basis = directions[:, :components]
     return torch.eye(len(cells), dtype=cells.dtype, device=cells.device) - basis @ basis.T
+
+
+def drawn_factors(device: Literal["cpu", "cuda"], depth: int, constructor_draws: int, seed: int = 0) -> list[float]:
+    """Return the factors of the black image's coordinates that the released program draws, one for each block (§3).
+
+    Args:
+        device: where its network runs, whose generator draws them.
+        depth: number of blocks.
+        constructor_draws: numbers that the generator draws before, for first weights.
+        seed: of the program.
+    """
+    bound = math.log(RESCALE)
+    if device == "cuda":
+        uniform = torch.tensor([_philox_word(seed, constructor_draws + call) for call in range(depth)])
+        return ((uniform.double() + 0.5) / 2**32).float().mul(2 * bound).sub(bound).exp().tolist()
+    generator = torch.Generator().manual_seed(seed)
+    while constructor_draws:
+        passed = min(constructor_draws, 2**20)
+        torch.rand(passed, generator=generator)
+        constructor_draws -= passed
+    return (
+        torch.stack([torch.empty(()).uniform_(-bound, bound, generator=generator) for _ in range(depth)]).exp().tolist()
+    )
+
+
+def _philox_word(seed: int, call: int) -> int:
+    """Return the first 32 bits that CUDA's generator, Philox4x32-10, gives its first thread in call number `call`."""
+    word = 2**32 - 1
+    counter, key = [call, 0, 0, 0], [seed & word, seed >> 32]
+    for _ in range(10):
+        first, second = counter[0] * 0xD2511F53, counter[2] * 0xCD9E8D57
+        counter = [second >> 32 ^ counter[1] ^ key[0], second & word, first >> 32 ^ counter[3] ^ key[1], first & word]
+        key = [(key[0] + 0x9E3779B9) & word, (key[1] + 0xBB67AE85) & word]
+    return counter[0]
+
+
+def first_weights(channels: int, depth: int) -> int:
+    """Return how many random numbers the first weights of DINOv3's ViT take, of `channels` and `depth` blocks (§3)."""
+    return 769 * channels + depth * (12 * channels**2 + 9 * channels)
 
 
 def debias(features: Tensor, projector: Tensor) -> Tensor:
@@ -230,8 +278,13 @@ class INSID3(Segmenter):
             and than the cells of an image, less one.
         tau: cosine down to which clusters of the target are merged.
         merge_threshold: score that a cluster must exceed to be in the mask, at least 0.
+        basis_coordinates: factors of the patch coordinates of the black image, whose features are the basis of
+            positions: `eval` for none; `released_cuda` and `released_cpu` for those that the released program draws,
+            block by block, with seed 0 on such a device; one number for all blocks, or one for each. Other than `eval`
+            only for networks with rotary positions, and `released_cpu` only for ViT-S, B and L.
     """
 
+    identity_defaults: ClassVar[dict[str, Any]] = {"basis_coordinates": "eval"}
     backbone: FrozenViT
     learns = False
     sees_all_shots = True
@@ -245,6 +298,7 @@ class INSID3(Segmenter):
         svd_components: int = 500,
         tau: float = 0.6,
         merge_threshold: float = 0.2,
+        basis_coordinates: BasisCoordinates = "eval",
     ):
         super().__init__(backbone)
         if not -1 < tau < 1 or merge_threshold < 0:
@@ -254,6 +308,8 @@ class INSID3(Segmenter):
             )
         self.svd_components, self.tau, self.merge_threshold = svd_components, tau, merge_threshold
         self._check_components(int(self.backbone.spec.arguments["embed_dim"]), f"{self.backbone.name} has channels")
+        self.basis_coordinates = basis_coordinates
+        self._check_coordinates()
 
     @property
     def predicts_presence(self) -> bool:
@@ -271,6 +327,51 @@ class INSID3(Segmenter):
                 f"svd_components is {self.svd_components}; expected 1 to {limit - 1}, fewer than {whose} ({limit}); "
                 "set --model.svd_components"
             )
+
+    def _check_coordinates(self) -> None:
+        """Raise SettingsError where `basis_coordinates` says nothing to this network (§3)."""
+        backbone, coordinates = self.backbone, self.basis_coordinates
+        wrong = ""
+        if coordinates != "eval" and not backbone.spec.rotary:
+            wrong = f"the positions of {backbone.name} are no coordinates; expected eval, or a backbone of DINOv3"
+        elif coordinates == "released_cpu" and self._size not in RELEASED_SIZES:
+            wrong = f"{backbone.name} is none of the authors' networks; expected ViT-S, B or L, or numbers"
+        elif not isinstance(coordinates, str):
+            numbers = coordinates if isinstance(coordinates, list) else [coordinates]
+            if isinstance(coordinates, list) and len(numbers) != backbone.depth:
+                wrong = f"expected {backbone.depth} numbers, one for each block of {backbone.name}"
+            elif not all(0 < number < math.inf for number in numbers):
+                wrong = "expected positive numbers"
+        if wrong:
+            raise SettingsError(f"basis_coordinates is {coordinates}: {wrong}; set --model.basis_coordinates")
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        """Channels and blocks of the network."""
+        return int(self.backbone.spec.arguments["embed_dim"]), self.backbone.depth
+
+    @cached_property
+    def basis_factors(self) -> list[float] | None:
+        """Factors of the black image's coordinates, one for each block; None where nothing is scaled."""
+        coordinates, depth = self.basis_coordinates, self.backbone.depth
+        if coordinates == "eval":
+            return None
+        if coordinates == "released_cuda":
+            return drawn_factors("cuda", depth, 0)
+        if coordinates == "released_cpu":
+            return drawn_factors("cpu", depth, first_weights(*self._size))
+        return coordinates if isinstance(coordinates, list) else [float(coordinates)] * depth
+
+    def record_notes(self, data: Any) -> list[str]:
+        """Say which basis it is of those that the program may have had; nothing for networks that have but one."""
+        if not self.backbone.spec.rotary:
+            return []
+        if self.basis_coordinates == "eval":
+            return [
+                "the basis of positions is that of the network in evaluation (basis_coordinates eval); the released "
+                "program draws another one (released_cuda)"
+            ]
+        return [f"the basis of positions has scaled coordinates (basis_coordinates {self.basis_coordinates})"]
 
     def forward(self, episode: EpisodeBatch) -> Prediction:
         with torch.autocast(episode.images.device.type, enabled=False):  # steps decide by order and sign
@@ -337,8 +438,11 @@ class INSID3(Segmenter):
         """Return the projector for the images of an episode; kept with the features, and made anew if they go."""
         return self.backbone.cache.get(
             "position projector",
-            f"{episode.images.shape[-1]} {self.svd_components}",
-            lambda: position_projector(self.backbone.patch_map(black_image(episode.images)), self.svd_components),
+            f"{episode.images.shape[-1]} {self.svd_components} {self.basis_coordinates}",
+            lambda: position_projector(
+                self.backbone.patch_map(black_image(episode.images), coordinate_factors=self.basis_factors),
+                self.svd_components,
+            ),
         )
 
 

@@ -89,6 +89,11 @@ class FrozenBackbone:
         return self.convert_state_dict(self._read_weights())
 
     @property
+    def identity_settings(self) -> dict[str, str]:
+        """Settings of the network, besides name and weights, that a run's identity has."""
+        return {}
+
+    @property
     def num_parameters(self) -> int:
         """Number of frozen parameters as stored, including the position table."""
         return sum(tensor.numel() for tensor in self.state.values())

@@ -5,8 +5,10 @@ import re
 import torch
 from torch import Tensor
 
-DROPPED = re.compile(r"(embeddings\.)?mask_token|rope_embed\.periods|.*\.bias_mask")
-"""Entries that no feature depends on: a thing of training, and what timm computes by itself."""
+DROPPED = re.compile(r"(embeddings\.)?mask_token|.*\.bias_mask")
+"""Entries that no feature depends on."""
+PERIODS = "rope.periods"
+"""Periods of rotary positions; timm computes them unless a file brings them. Those of Meta's DINOv3 may be rounded."""
 TRANSFORMERS = {
     "embeddings.cls_token": "cls_token",
     "embeddings.register_tokens": "reg_token",
@@ -66,7 +68,7 @@ def _rename_released_dinov3(state: dict[str, Tensor]) -> dict[str, Tensor]:
             prefix = key.removesuffix("qkv.bias")
             renamed |= {f"{prefix}q_bias": query, f"{prefix}v_bias": values}
         else:
-            key = "reg_token" if key == "storage_tokens" else key
+            key = "reg_token" if key == "storage_tokens" else key.replace("rope_embed.periods", PERIODS)
             renamed[re.sub(r"\.ls([12])\.gamma$", r".gamma_\1", key)] = value
     return renamed
 

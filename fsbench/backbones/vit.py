@@ -6,6 +6,8 @@ as the authors do and loaded as it is (emat.md §1).
 """
 
 import math
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from fsbench.backbones.base import BackboneConfig, FrozenBackbone
-from fsbench.backbones.dino_names import dino_to_timm_names
+from fsbench.backbones.dino_names import PERIODS, dino_to_timm_names
 from fsbench.backbones.weight_files import check_keys
 from fsbench.errors import CheckpointError, SettingsError
 from fsbench.plugins import load_object
@@ -33,11 +35,13 @@ class ViT:
         table_side: side M of the stored position grid, in patches; for networks with rotary positions, which have none,
             that of the images they were trained on.
         weights: the published weight file.
+        rotary: whether positions are rotations of queries and keys, as in DINOv3.
     """
 
     arguments: dict[str, Any]
     table_side: int
     weights: WeightFile
+    rotary: bool = False
 
     @property
     def image_size(self) -> int:
@@ -84,7 +88,7 @@ def _dinov3(size: str) -> ViT:
     """Return DINOv3's ViT/16 of a size: four registers, rotary positions (insid3.md §1)."""
     long = {"s": "small", "b": "base", "l": "large"}[size]
     arguments = {"network": f"vit_{long}_patch16_dinov3_qkvb", "patch_size": 16, "global_pool": "token", **SIZES[size]}
-    return ViT(arguments, table_side=16, weights=_PUBLISHED[f"dinov3_vit{size}16"])
+    return ViT(arguments, table_side=16, weights=_PUBLISHED[f"dinov3_vit{size}16"], rotary=True)
 
 
 VITS = {
@@ -171,10 +175,24 @@ def build_vit(arguments: dict[str, Any], state: dict[str, Tensor], height: int, 
     state = {key: value.float() for key, value in dino_to_timm_names(state).items()}
     if "pos_embed" in state:
         state["pos_embed"] = resize_position_table(state["pos_embed"], height // patch, width // patch)
-    check_keys(model.state_dict(), state, "backbone weights")
+    check_keys(_own_state(model, state), state, "backbone weights")
+    periods = state.pop(PERIODS, None)
     model.load_state_dict(state)
+    if periods is not None:
+        rotary: Any = model
+        rotary.rope.periods.copy_(periods)
     _join_biases(model)
     return model.eval().requires_grad_(False)
+
+
+def _own_state(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the state dict of a network, with the periods of its rotary positions where `state` has them, too.
+
+    timm keeps them out of its state dict.
+    """
+    own: dict[str, Tensor] = model.state_dict()
+    rope: Any = getattr(model, "rope", None)
+    return own | {PERIODS: rope.periods} if rope is not None and PERIODS in state else own
 
 
 def _join_biases(model: nn.Module) -> None:
@@ -269,16 +287,27 @@ class FrozenViT(FrozenBackbone):
         tokens: Tensor = super().encode(pixels)
         return tokens
 
-    def patch_map(self, pixels: Tensor, norm: bool = True, block: int = -1) -> Tensor:
+    @property
+    def identity_settings(self) -> dict[str, str]:
+        """Where the periods of rotary positions come from, which runs of before took from timm."""
+        rounded = self.spec.rotary and not self.weights_id.startswith("random ")
+        return {"rope_periods": "file"} if rounded else {}
+
+    def patch_map(
+        self, pixels: Tensor, norm: bool = True, block: int = -1, coordinate_factors: Sequence[float] | None = None
+    ) -> Tensor:
         """Return the patch tokens (C, h, w) float32 of one block of a normalised image (3, H, W).
 
         Args:
             pixels: the image.
             norm: apply the final LayerNorm (insid3.md §1), or take the block's own output (fssdino.md §1).
             block: its number, from 0, or negative from the end.
+            coordinate_factors: factors of the rotary positions, see `scaled_coordinates`.
         """
         model: Any = self.network(pixels)
-        with torch.no_grad():
+        with torch.no_grad(), ExitStack() as scaled:
+            if coordinate_factors is not None:
+                scaled.enter_context(scaled_coordinates(model, coordinate_factors))
             return patch_maps(model, pixels[None], norm, block)[0].float()
 
     def new_copy(self, pixels: Tensor) -> nn.Module:
@@ -298,7 +327,7 @@ class FrozenViT(FrozenBackbone):
         """Return `state` under timm's names, without what is of training alone, after a check of keys and shapes."""
         state = dino_to_timm_names(state)
         with torch.device("meta"):
-            own = new_vit(self.spec.arguments, self.spec.image_size).state_dict()
+            own = _own_state(new_vit(self.spec.arguments, self.spec.image_size), state)
         check_tokens(own, state, self.name)
         check_keys(own, state, f"backbone weights for {self.name}")
         return state
@@ -328,3 +357,49 @@ def patch_maps(model: Any, images: Tensor, norm: bool, block: int = -1) -> Tenso
         images, indices=[block], norm=norm, output_fmt="NCHW", intermediates_only=True, stop_early=True
     )[0]
     return maps
+
+
+@contextmanager
+def scaled_coordinates(model: Any, factors: Sequence[float]) -> Iterator[None]:
+    """Let each block of a network with rotary positions have its patch coordinates times a factor of its own.
+
+    That is what DINOv3's training does with factors drawn anew for each block (insid3.md §3).
+
+    Args:
+        model: timm's DINOv3.
+        factors: one for each block.
+    """
+
+    def hook(factor: float) -> Any:
+        def scale(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            table = rotation_table(model.patch_embed.grid_size, model.rope.periods, factor)
+            return args, kwargs | {"rope": table}
+
+        return scale
+
+    handles = [
+        block.register_forward_pre_hook(hook(factor), with_kwargs=True)
+        for block, factor in zip(model.blocks, factors, strict=True)
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def rotation_table(grid: tuple[int, int], periods: Tensor, factor: float) -> Tensor:
+    """Return sines and cosines of DINOv3's rotary positions, a row for each patch.
+
+    Args:
+        grid: height h and width w, in patches.
+        periods: (D/4,), of the D channels of a head.
+        factor: of the coordinates, which are -1 to 1 from edge to edge.
+
+    Returns:
+        (h·w, 2·D): sines first.
+    """
+    sides = [2.0 * (torch.arange(0.5, side, device=periods.device) / side) - 1.0 for side in grid]
+    coordinates = torch.stack(torch.meshgrid(*sides, indexing="ij"), -1).flatten(0, 1) * factor
+    angles = (2 * math.pi * coordinates[:, :, None] / periods).flatten(1).tile(2)
+    return torch.cat([angles.sin(), angles.cos()], -1)

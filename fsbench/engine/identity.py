@@ -51,7 +51,12 @@ def run_identity(experiment: Identified) -> dict[str, Any]:
     method, data, options = experiment.method, experiment.data, experiment.options
     identity = {
         "method": {"name": options.name, "type": method.registry_name, **_method_settings(experiment)},
-        "backbone": {"name": method.backbone.name, "weights": method.backbone.weights_id, **kept_features(method)},
+        "backbone": {
+            "name": method.backbone.name,
+            "weights": method.backbone.weights_id,
+            **method.backbone.identity_settings,
+            **kept_features(method),
+        },
         "dataset": {"name": data.dataset.name, **_dataset_settings(experiment)},
         "fold": data.test.fold,
         "image_size": data.image_size,
@@ -82,8 +87,14 @@ def folder_name(experiment: Identified) -> str:
 
 
 def _method_settings(experiment: Identified) -> dict[str, Any]:
+    """Return the method's arguments, but for those that have their value of `Method.identity_defaults`."""
     arguments = experiment.config["model"].as_dict()["init_args"]
-    settings = {key: value for key, value in arguments.items() if key != "backbone"}
+    defaults = experiment.method.identity_defaults
+    settings = {
+        key: value
+        for key, value in arguments.items()
+        if key != "backbone" and not (key in defaults and value == defaults[key])
+    }
     if reference := experiment.options.method_file:  # the file is the method: after a change it is another one
         settings["file_sha256"] = reference.rpartition("=")[2]
     if experiment.options.nshot_strategy in ENSEMBLES:

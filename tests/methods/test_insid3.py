@@ -6,10 +6,23 @@ import pytest
 import torch
 
 from fsbench.backbones.base import BackboneConfig
+from fsbench.backbones.vit import VITS, ViT, new_vit
+from fsbench.config.build import parse
 from fsbench.contract.episodes import segmentation_episode
+from fsbench.engine.experiment import Experiment
 from fsbench.errors import SettingsError
+from fsbench.weights.table import WeightFile
 from methods import insid3
-from methods.insid3 import INSID3, cluster_cells, debias, mask_to_cells, nearest_cells, position_projector, unit
+from methods.insid3 import (
+    INSID3,
+    cluster_cells,
+    debias,
+    drawn_factors,
+    mask_to_cells,
+    nearest_cells,
+    position_projector,
+    unit,
+)
 
 CHANNELS, SIDE = 12, 8
 
@@ -180,3 +193,81 @@ def test_other_thresholds_are_refused():
     for settings in ({"tau": 1.0}, {"merge_threshold": -0.1}):
         with pytest.raises(SettingsError, match="expected a cosine between -1 and 1"):
             method(**settings)
+
+
+@pytest.fixture
+def rotary(monkeypatch, tmp_path):
+    """A DINOv3 of two small blocks, whose random weights are large enough to do something."""
+    arguments = {"network": "vit_small_patch16_dinov3_qkvb", "patch_size": 16, "global_pool": "token"}
+    size = {"embed_dim": 32, "depth": 2, "num_heads": 2}
+    monkeypatch.setitem(VITS, "rotary", ViT(arguments | size, 4, WeightFile("none.pth"), rotary=True))
+    drawn = torch.Generator().manual_seed(0)
+    state = new_vit(arguments | size, 64).state_dict()
+    torch.save({k: 0.3 * torch.randn(v.shape, generator=drawn) for k, v in state.items()}, tmp_path / "rotary.pth")
+    return BackboneConfig("rotary", str(tmp_path / "rotary.pth"))
+
+
+def test_the_basis_follows_the_coordinates_and_is_kept_for_each(rotary):
+    episode = next(segmentation_episode(0, 0, 1, 1, 64).split())
+    projectors = {}
+    shared = INSID3(rotary, svd_components=4)
+    for name, coordinates in {
+        "eval": "eval", "cuda": "released_cuda", "one": 1.0, "its numbers": drawn_factors("cuda", 2, 0),
+    }.items():  # fmt: skip
+        found = INSID3(rotary, svd_components=4, basis_coordinates=coordinates)
+        found.backbone.cache = shared.backbone.cache  # a projector is never that of other coordinates
+        projectors[name] = found._projector(episode)
+    assert torch.equal(projectors["eval"], projectors["one"])
+    assert torch.equal(projectors["cuda"], projectors["its numbers"])
+    assert (projectors["eval"] - projectors["cuda"]).abs().max() > 1e-3
+
+
+def test_the_released_factors_are_those_that_were_measured():
+    """Of ViT-S on a CPU with seed 0, and CUDA's by the formula of its generator (insid3.md §3)."""
+    found = INSID3(BackboneConfig("dinov3_vits16", "random"), svd_components=20, basis_coordinates="released_cpu")
+    assert [round(factor, 6) for factor in found.basis_factors[:3]] == [1.603695, 0.966293, 0.915614]
+    found = INSID3(BackboneConfig("dinov3_vits16", "random"), svd_components=20, basis_coordinates="released_cuda")
+    assert len(found.basis_factors) == 12
+    assert [round(factor, 6) for factor in found.basis_factors[:3]] == [0.869401, 1.924498, 0.513665]
+
+
+@pytest.mark.parametrize(
+    ("coordinates", "message"),
+    [
+        (
+            "released_cpu",
+            "is released_cpu: rotary is none of the authors' networks; expected ViT-S, B or L, or numbers",
+        ),
+        ([1.0], r"is \[1.0\]: expected 2 numbers, one for each block of rotary"),
+        (0.0, "is 0.0: expected positive numbers"),
+        ([1.0, float("nan")], r"is \[1.0, nan\]: expected positive numbers"),
+    ],
+)
+def test_coordinates_that_say_nothing_are_refused(rotary, coordinates, message):
+    with pytest.raises(SettingsError, match=message):
+        INSID3(rotary, svd_components=4, basis_coordinates=coordinates)
+
+
+def test_a_network_without_rotary_positions_has_one_basis_alone(rotary):
+    with pytest.raises(SettingsError, match="the positions of demo are no coordinates; expected eval"):
+        method(basis_coordinates="released_cuda")
+    assert method().record_notes(None) == []
+    assert "released program draws another" in INSID3(rotary, svd_components=4).record_notes(None)[0]
+    scaled = INSID3(rotary, svd_components=4, basis_coordinates=1.5)
+    assert scaled.record_notes(None) == ["the basis of positions has scaled coordinates (basis_coordinates 1.5)"]
+
+
+def test_the_identity_has_the_coordinates_unless_they_are_those_of_earlier_runs(rotary):
+    """Runs that were recorded before the setting was there keep their name."""
+    base = ["--config=configs/base.yaml", "--config=configs/methods/insid3.yaml", "--config=configs/data/demo.yaml"]
+    network = ["--model.backbone.name=rotary", f"--model.backbone.weights={rotary.weights}"]
+    usual = [*base, *network, "--model.svd_components=4", "--data.image_size=64", "--run.name=insid3"]
+    identities = []
+    for more in ([], ["--model.basis_coordinates=released_cuda"], ["--model.basis_coordinates=[0.5,2]"]):
+        identities.append(Experiment(parse([*usual, *more])).identity["method"])
+    settings = {"name": "insid3", "type": "insid3", "svd_components": 4, "tau": 0.6, "merge_threshold": 0.2}
+    assert identities == [
+        settings,
+        settings | {"basis_coordinates": "released_cuda"},
+        settings | {"basis_coordinates": [0.5, 2.0]},
+    ]

@@ -11,7 +11,7 @@ from fsbench.backbones.base import BackboneConfig, FrozenBackbone
 from fsbench.backbones.dino_names import dino_to_timm_names
 from fsbench.backbones.onednn import onednn_problem
 from fsbench.backbones.timm_networks import create_network
-from fsbench.backbones.vit import VITS, FrozenViT, ViT, build_vit, new_vit, resize_position_table
+from fsbench.backbones.vit import VITS, FrozenViT, ViT, build_vit, new_vit, patch_maps, resize_position_table
 from fsbench.errors import CheckpointError, SettingsError
 from fsbench.weights.table import WeightFile
 
@@ -34,7 +34,7 @@ def noise(arguments: dict[str, Any], size: int, seed: int = 0) -> dict[str, torc
 
 @pytest.fixture
 def dinov3(monkeypatch, tmp_path):
-    spec = ViT(DINOV3, table_side=4, weights=WeightFile(str(tmp_path / "tiny.pth"), "p"))
+    spec = ViT(DINOV3, table_side=4, weights=WeightFile(str(tmp_path / "tiny.pth"), "p"), rotary=True)
     monkeypatch.setitem(VITS, "tiny", spec)
     return spec
 
@@ -80,8 +80,44 @@ def transformers_dinov3(state: dict[str, torch.Tensor]) -> dict[str, torch.Tenso
 def test_dinov3_is_read_under_three_kinds_of_names(form):
     state = noise(DINOV3, 64)
     found = dino_to_timm_names(form(state))
-    assert found.keys() == state.keys()
+    assert found.keys() - {"rope.periods"} == state.keys() and ("rope.periods" in found) == (form is authors_dinov3)
     assert all(torch.equal(found[key], value) for key, value in state.items())
+
+
+def test_the_periods_of_a_file_are_those_of_its_positions(dinov3, tmp_path):
+    """Meta's files bring their own, rounded ones; files without any have timm's."""
+    state, image = noise(DINOV3, 64), torch.randn(3, 64, 64, generator=torch.Generator().manual_seed(1))
+    plain: Any = build_vit(DINOV3, state, 64, 64)
+    maps = {}
+    for name, periods in {
+        "fp32": plain.rope.periods,
+        "rounded": plain.rope.periods * 1.002,
+        "other": torch.ones(3),
+    }.items():
+        file = tmp_path / f"{name}.pth"
+        torch.save(authors_dinov3(state) | {"rope_embed.periods": periods}, file)
+        if name == "other":
+            with pytest.raises(CheckpointError, match=r"other shape: rope.periods \(3,\) instead of \(\d+,\)"):
+                FrozenViT(BackboneConfig("tiny", str(file)))
+            continue
+        backbone = FrozenViT(BackboneConfig("tiny", str(file)))
+        assert torch.equal(backbone.network(image).rope.periods, periods.float())
+        assert backbone.identity_settings == {"rope_periods": "file"}
+        maps[name] = backbone.patch_map(image)
+    assert torch.equal(maps["fp32"], patch_maps(plain, image[None], norm=True)[0])
+    assert 1e-6 < (maps["fp32"] - maps["rounded"]).abs().max() < 0.1
+    assert FrozenViT(BackboneConfig("tiny", "random")).identity_settings == {}
+
+
+def test_scaled_coordinates_are_those_of_one_pass_and_one_is_none(dinov3):
+    image = torch.randn(3, 64, 64, generator=torch.Generator().manual_seed(1))
+    backbone = FrozenViT(BackboneConfig("tiny", "random"))
+    backbone.replace_weights(noise(DINOV3, 64), "noise")
+    plain = backbone.patch_map(image)
+    assert torch.equal(backbone.patch_map(image, coordinate_factors=[1.0, 1.0]), plain)
+    scaled = [backbone.patch_map(image, coordinate_factors=factors) for factors in ([2.0, 1.0], [1.0, 2.0])]
+    assert not torch.equal(scaled[0], plain) and not torch.equal(*scaled)
+    assert torch.equal(backbone.patch_map(image), plain)
 
 
 def test_registers_are_read_and_the_class_token_takes_its_position():

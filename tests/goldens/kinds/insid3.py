@@ -1,5 +1,6 @@
 """INSID3: every step from given features, and the whole method on a tiny DINOv3 (insid3.md §8)."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -8,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
 
-from fsbench.backbones.vit import build_vit, patch_maps
+from fsbench.backbones.vit import build_vit, patch_maps, scaled_coordinates
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD
 from fsbench.ops.average_linkage import linkage_by_rounds, linkage_by_tree, same_partition
 from methods.insid3 import (
@@ -17,6 +18,7 @@ from methods.insid3 import (
     black_image,
     cluster_cells,
     debias,
+    drawn_factors,
     mask_to_cells,
     position_projector,
     predict_cells,
@@ -93,9 +95,15 @@ def prediction(case: Case) -> Comparisons:
     )
 
 
-def end_to_end(case: Case) -> Comparisons:
-    c, t = case.config, case.tensors
-    side = c["image_size"]
+def basis_factors(case: Case) -> Comparisons:
+    c = case.config
+    factors = drawn_factors(c["device"], c["depth"], c["constructor_draws"], c["seed"])
+    yield case.compare("out.factors", torch.tensor(factors), absolute(2e-6))
+
+
+def tiny_dinov3(case: Case) -> Any:
+    """Build the case's network, frozen."""
+    c = case.config
     arguments = {
         "network": "vit_small_patch16_dinov3_qkvb",
         "patch_size": c["patch"],
@@ -103,13 +111,35 @@ def end_to_end(case: Case) -> Comparisons:
         "depth": c["depth"],
         "num_heads": c["heads"],
     }
-    model: Any = frozen(build_vit(arguments, case.state(), side, side))
+    return frozen(build_vit(arguments, case.state(), c["image_size"], c["image_size"]))
+
+
+def black_features(case: Case, model: Any) -> Tensor:
+    """Return the features (1, C, h, w) of the black image, with the case's factors of coordinates where it has any."""
+    side = case.config["image_size"]
+    black = black_image(torch.empty(1, 3, side, side))[None]
+    factors = case.config.get("basis_factors")
+    with scaled_coordinates(model, factors) if factors else nullcontext():
+        return patch_maps(model, black, norm=True)
+
+
+def released_basis(case: Case) -> Comparisons:
+    black = black_features(case, tiny_dinov3(case))
+    yield case.compare("mid.black_features", black, relative(1e-4))
+    for components in case.config["components"]:
+        yield case.compare(f"out.projector.{components}", position_projector(black[0], components), absolute(1e-4))
+
+
+def end_to_end(case: Case) -> Comparisons:
+    c, t = case.config, case.tensors
+    side = c["image_size"]
+    model = tiny_dinov3(case)
     mean, std = (torch.tensor(v)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
     pixels = []
     for image in (*t["in.reference_images"], t["in.target_image"]):
         small = Image.fromarray(image.numpy()).resize((side, side), Image.Resampling.BILINEAR)
         pixels.append((pil_to_tensor(small).float() / 255 - mean) / std)
-    black = patch_maps(model, black_image(torch.stack(pixels))[None], norm=True)
+    black = black_features(case, model)
     features = torch.cat([patch_maps(model, image[None], norm=True) for image in pixels])
     yield case.compare("mid.black_features", black, relative(1e-4))
     yield case.compare("mid.features", features, relative(1e-4))
@@ -152,4 +182,7 @@ KINDS = {
     "insid3_aggregate": aggregation,
     "insid3_predict": prediction,
     "insid3_e2e": end_to_end,
+    "insid3_e2e_released": end_to_end,
+    "insid3_basis_factors": basis_factors,
+    "insid3_basis_released": released_basis,
 }

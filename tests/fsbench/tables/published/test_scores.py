@@ -135,3 +135,15 @@ def test_names_that_are_not_known_are_refused(tmp_path, before, after, expected)
     (folder / "emat.csv").unlink()
     with pytest.raises(DataError, match=r"emat\.csv: either not in"):
         published_scores(folder)
+
+
+def test_a_figure_of_insid3_belongs_to_the_released_basis(tmp_path):
+    folder = Path(shutil.copytree(FOLDER, tmp_path / "published"))
+    with (folder / "incontext.csv").open("a") as file:
+        file.write("INSID3,DINOv3 ViT-L/16,COCO-20i,0,1,1,,mIoU,50.0,a table of tomorrow\n")
+    mapping = (folder / "mapping.yaml").read_text()
+    (folder / "mapping.yaml").write_text(mapping.replace("    settings: {}\n", '    settings: {"": {}}\n'))
+    (found,) = [score for score in published_scores(folder) if score.method == "INSID3"]
+    assert (found.protocol, found.backbones) == ("incontext", ("dinov3_vitl16",))
+    stated = {"basis_coordinates": "released_cuda"}
+    assert dict(found.options) == stated and found.made_with.image_size == 1024
