@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from fsbench.episodes.header import Header
 from fsbench.metrics.bootstrap import FEW_EPISODES
 from fsbench.records.record import Record
 from fsbench.records.run import Run
@@ -27,7 +28,19 @@ def notes(records: Sequence[Record]) -> list[str]:
     """List what a reader must know of the runs of a group: its rules first, then each run's peculiarities."""
     protocol, header = records[0].protocol, records[0].header
     sizes = {record.run.identity.method.name: record.run.identity.image_size for record in records}
-    lines = protocol.rule_notes(header, sizes)
+    lines = [*protocol.rule_notes(header, sizes), *header_warnings(header), f"image lists: {header.lists}"]
+    dropped = {number: name for record in records for number, name in _dropped(record).items()}
+    if dropped:
+        names = [dropped[number] for number in sorted(dropped)]
+        lines.append(f"classes left out for want of images (DROP_SMALL): {', '.join(printed(names))}")
+    for record in records:
+        lines += _run_notes(record.run, protocol.on_repetition)
+    return list(dict.fromkeys(lines))
+
+
+def header_warnings(header: Header) -> list[str]:
+    """Say why the figures of a manifest's episodes are no result of the protocol, or less sure than they look."""
+    lines = []
     if header.requested != header.official_episodes:
         lines.append(
             f"{header.requested} instead of the protocol's {header.official_episodes} episodes: a trial, not a result"
@@ -42,14 +55,7 @@ def notes(records: Sequence[Record]) -> list[str]:
             f"intervals of fewer than {FEW_EPISODES} episodes are too narrow: they hold the truth in less than 95 of "
             "100 experiments"
         )
-    lines.append(f"image lists: {header.lists}")
-    dropped = {number: name for record in records for number, name in _dropped(record).items()}
-    if dropped:
-        names = [dropped[number] for number in sorted(dropped)]
-        lines.append(f"classes left out for want of images (DROP_SMALL): {', '.join(printed(names))}")
-    for record in records:
-        lines += _run_notes(record.run, protocol.on_repetition)
-    return list(dict.fromkeys(lines))
+    return lines
 
 
 def _dropped(record: Record) -> dict[int, str]:

@@ -11,6 +11,7 @@ from fsbench.errors import FsbenchError, SettingsError
 from fsbench.metrics.scores import METRICS
 from fsbench.protocols.base import Protocol
 from fsbench.protocols.registry import protocol_of
+from fsbench.records.description import header_warnings
 from fsbench.records.grouping import comparable, fold_of, variants
 from fsbench.records.record import Record, find_records, read_record
 from fsbench.report.differences import Differences, difference_study
@@ -62,6 +63,11 @@ class Study:
         """The fold that plots show, in words; "" where there are no folds."""
         fold = shown_fold(self.block)
         return {"mean": "mean over folds", "all": ""}.get(fold, f"fold {fold}")
+
+    @property
+    def warnings(self) -> list[str]:
+        """Why the figures are no result of the protocol, or less sure than they look; empty where they are."""
+        return header_warnings(self.records[0].header)
 
     @property
     def rows(self) -> list[Row]:

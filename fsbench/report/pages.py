@@ -29,6 +29,7 @@ from fsbench.report.matrix import matrix_cells
 from fsbench.report.plots import adapt_to_theme, cost_plot, curve_plot, heat_plot, size_plot
 from fsbench.report.provenance import anchors, metric_arguments, run_cards, table_command
 from fsbench.report.scores import heat
+from fsbench.report.scores.front import front_table
 from fsbench.report.scores.leaderboard import build_leaderboard
 from fsbench.report.spread import cost_plot_gap, curve_plot_gap, size_plot_gap
 from fsbench.report.theme import TEMPLATES, read_inlined, template_environment
@@ -89,11 +90,8 @@ class Pages:
 
     def index(self) -> None:
         """Write the first page, with the best methods of every study."""
-        best = {}
-        for study in self.studies:
-            metric = study.block.metrics[0]
-            best[study.number] = [(r.method, r.scores[metric]) for r in study.shown_rows if metric in r.scores]
-        self._write(self.root / "index.html", "index.html", up="", best=best)
+        fronts = {study.number: front_table(study) for study in self.studies}
+        self._write(self.root / "index.html", "index.html", up="", fronts=fronts)
 
     def papers(self) -> None:
         """Write the page of papers, if runs stand for any of their rows: a table for each table."""

@@ -36,7 +36,7 @@
       const svg = shape("svg", { class: "whisker apart", viewBox: "-2 0 104 10", preserveAspectRatio: "none", "aria-hidden": "true" });
       svg.append(
         shape("line", { class: "zero", x1: 50, x2: 50, y1: 0, y2: 10 }), shape("line", { x1: at(low), x2: at(high), y1: 5, y2: 5 }),
-        shape("circle", { cx: at(value), cy: 5, r: 3 }),
+        shape("line", { class: "dot", x1: at(value), x2: at(value), y1: 5, y2: 5 }),
       );
       return svg;
     };

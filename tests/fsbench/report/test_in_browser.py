@@ -82,6 +82,14 @@ def test_long_names_and_commands_are_readable(chromium, make, tmp_path):
                 assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_a_dot_of_an_interval_is_round(chromium, site):
+    for name in ("index.html", "study-1/index.html"):
+        with opened(chromium, site / name, viewport={"width": 1400, "height": 900}) as page:
+            dots = page.locator(".whisker .dot")
+            assert dots.count() > 1 and page.locator(".whisker circle").count() == 0  # which would be stretched
+            assert dots.first.evaluate("dot => getComputedStyle(dot).vectorEffect") == "non-scaling-stroke"
+
+
 def test_reported_figures_sort_as_numbers(chromium, make, tmp_path, monkeypatch):
     from fsbench.tables import breakdowns
 

@@ -74,7 +74,8 @@ def test_numbers_are_those_of_the_tables(report, tmp_path):
     for record in records:
         assert record.run.id in runs and record.manifest_sha256 in runs
         assert html.escape(str(record.path)) in runs
-    assert "half" in re.search(r'<p class="remark">(.*?)</p>', page)[1]  # has not the folds of the others
+    remarks = re.findall(r'<p class="remark">(.*?)</p>', page)
+    assert any("half" in remark for remark in remarks)  # has not the folds of the others
     assert {"comparison.csv", "comparison.tex", "table.tex", "sizes.svg", "classes.svg"} <= {
         path.name for path in (report / "study-1").iterdir()
     }
@@ -319,3 +320,30 @@ def _spoil(folder):
     method["name"] = HOSTILE[0] + method["name"]
     run = changed(record, {"manifest_sha256": manifest.sha256, "method": method}).run
     write_record(folder, run, frame)
+
+
+def test_the_first_page_has_every_fold_and_says_what_is_a_trial(make, tmp_path):
+    for method, quality in (("good", 1), ("bad", 3)):
+        for fold in (0, 1):
+            make(method, fold, quality=quality)
+    assert main(["report", str(tmp_path), "--out", str(tmp_path / "r"), "--gallery", "0"]) == 0
+    page = (tmp_path / "r/index.html").read_text()
+    (block,) = build_blocks(find_records(tmp_path))
+    assert {row.fold for row in block.rows} == {"0", "1", "mean"}
+    for row in block.rows:
+        line = re.search(rf'<tr><th scope="row" title="{row.method}">.*?</tr>', page, re.DOTALL)[0]
+        assert f"{row.scores['mIoU'].value:.2f}" in line
+        if row.fold == "mean":
+            assert f"[{row.scores['mIoU'].low:.2f}, {row.scores['mIoU'].high:.2f}]" in line
+    ticks = [
+        float(tick)
+        for tick in re.search(r'class="ticks".*?</th>', page)[0].split("<span>")[1:]
+        for tick in [tick.split("<")[0]]
+    ]
+    ends = [
+        end for row in block.rows if row.fold == "mean" for end in (row.scores["mIoU"].low, row.scores["mIoU"].high)
+    ]
+    assert ticks[0] <= min(ends) < ticks[1] and ticks[-2] < max(ends) <= ticks[-1]
+    for name in ("index.html", "study-1/index.html", "study-1/explorer.html", "study-1/runs.html"):
+        said = (tmp_path / "r" / name).read_text()
+        assert '<p class="remark">24 instead of the protocol&#39;s 1000 episodes: a trial, not a result</p>' in said
