@@ -1,8 +1,9 @@
 """Check a folder of goldens: `python -m tests.goldens DIR [--kind KIND] [--case FILE] [--lists DIR]
-[--cpu-kernels onednn] [--pass-over-unknown] [--jobs N]`.
+[--cpu-kernels onednn] [--pass-over-unknown | --known-gaps FILE] [--jobs N]`.
 
-One line for each compared tensor, one for each case, one for each folder where there are several. The exit status is 0
-only if every case passed; a case that is skipped for want of the official lists did not.
+One line for each compared tensor, one for each case, one for each folder where there are several. The last line counts
+the cases that passed, failed, were skipped, and those without a check. The exit status is 0 only if every case passed;
+a case that is skipped for want of the official lists did not.
 """
 
 import argparse
@@ -11,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tests.goldens.checks import Outcome, check_all
+from tests.goldens.gaps import read_gaps, unlisted_gaps
 from tests.goldens.harness import find_cases, official_lists
 
 HERE = Path(__file__).parent
@@ -29,15 +31,24 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--cpu-kernels", choices=("default", "onednn"), default="default", help="kernels of the frozen networks"
     )
-    parser.add_argument(
+    unknown = parser.add_mutually_exclusive_group()
+    unknown.add_argument(
         "--pass-over-unknown",
         action="store_true",
         help="name cases of unknown kinds without failing, but in folders of which tests/goldens has a part",
+    )
+    unknown.add_argument(
+        "--known-gaps",
+        type=Path,
+        metavar="FILE",
+        help="pass over the cases without a check that FILE lists; fail at others, and where one has got its check",
     )
     parser.add_argument("--jobs", type=int, default=1, help="processes that check cases, a thread each (default: 1)")
     arguments = parser.parse_args(argv)
     if arguments.lists and not Path(arguments.lists).is_dir():
         parser.error(f"--lists: {arguments.lists} is no folder")
+    if arguments.known_gaps and (arguments.kind or arguments.case):
+        parser.error("--known-gaps: counts all cases of a folder; leave out --kind and --case")
     cases = list(find_cases(arguments.folder, arguments.kind, arguments.case, official_lists(arguments.lists)))
     if not cases:
         print(f"no cases in {arguments.folder} (kind {arguments.kind}, case {arguments.case})", file=sys.stderr)
@@ -46,13 +57,17 @@ def main(argv: list[str] | None = None) -> int:
     for outcome in check_all(cases, arguments.cpu_kernels, arguments.jobs):
         outcomes.append(outcome)
         print(*outcome.lines, sep="\n", flush=True)
-    return summary(outcomes, arguments.pass_over_unknown)
-
-
-def summary(outcomes: list[Outcome], pass_over_unknown: bool) -> int:
-    """Print a line for each folder and one for all; return the exit status."""
     own = {index.parent.name for index in HERE.glob("*/index.json")}
-    passed_over = [o for o in outcomes if o.verdict == "unknown" and pass_over_unknown and o.folder not in own]
+    unknown_outcomes = [o for o in outcomes if o.verdict == "unknown"]
+    if arguments.known_gaps:
+        wrong = unlisted_gaps(outcomes, read_gaps(arguments.known_gaps))
+        return summary(outcomes, unknown_outcomes, wrong)
+    passed_over = [o for o in unknown_outcomes if arguments.pass_over_unknown and o.folder not in own]
+    return summary(outcomes, passed_over, [])
+
+
+def summary(outcomes: list[Outcome], passed_over: list[Outcome], wrong_gaps: list[str]) -> int:
+    """Print a line for each folder and each wrong gap, and one for all; return the exit status."""
     checked = [o for o in outcomes if o not in passed_over]
     folders = dict.fromkeys(o.folder for o in outcomes)
     for folder in folders if len(folders) > 1 else ():
@@ -64,9 +79,13 @@ def summary(outcomes: list[Outcome], pass_over_unknown: bool) -> int:
     passed = sum(o.verdict == "passed" for o in checked)
     failed = _files(o for o in checked if o.verdict in ("failed", "unknown"))
     skipped = _files(o for o in checked if o.verdict == "skipped")
-    words = f"{passed} of {len(checked)} cases passed, {len(failed)} failed {failed}, {len(skipped)} skipped {skipped}"
-    print(words + (f", {len(passed_over)} of unknown kinds passed over" if passed_over else ""))
-    return 0 if checked and passed == len(checked) else 1
+    for line in wrong_gaps:
+        print(line)
+    last = f"{passed} of {len(checked)} cases passed, {len(failed)} failed {failed}, {len(skipped)} skipped {skipped}"
+    if passed_over:
+        last += f", {len(passed_over)} in {len({o.folder for o in passed_over})} folders without a check"
+    print(last + (f", {len(wrong_gaps)} gaps are not as listed" if wrong_gaps else ""))
+    return 0 if checked and passed == len(checked) and not wrong_gaps else 1
 
 
 def _count(outcomes: list[Outcome], folder: str, verdict: str | None = None) -> int:
