@@ -12,15 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from fsbench.files.cache import mark_used, note_added
-from fsbench.paths import cache_size
+from fsbench.files.cache import mark_used, suite_cache
 
 
 class FeatureStore:
     """Features (images, width) float32 on disk or in memory.
 
     Args:
-        path: file without suffix, named by everything that the features depend on; None keeps them in memory.
+        path: of the cache's entry, without suffix, named by everything that the features depend on; None keeps them in
+            memory.
         images: number of images in the data set.
         width: size D of a feature.
     """
@@ -57,7 +57,8 @@ def _open_arrays(path: Path | None, images: int, width: int) -> tuple[np.ndarray
         "crc": ((images,), np.uint32),
     }
     size = sum(int(np.prod(shape)) * np.dtype(kind).itemsize for shape, kind in shapes.values())
-    if path is not None and size <= cache_size():
+    cache = suite_cache()
+    if path is not None and size <= cache.limit:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             files = {end: path.with_name(f"{path.name}.{end}") for end in shapes}
@@ -65,7 +66,7 @@ def _open_arrays(path: Path | None, images: int, width: int) -> tuple[np.ndarray
             values, checksums = (_file(files[end], *what) for end, what in shapes.items())
             mark_used(*files.values())
             if is_new:
-                note_added(size)
+                cache.note_added(size)
             return values, checksums
         except OSError:
             pass

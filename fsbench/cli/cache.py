@@ -5,9 +5,8 @@ import time
 
 from fsbench.config.limits import real
 from fsbench.errors import SettingsError
-from fsbench.files.cache import KINDS, Entry, cache_entries, clean
+from fsbench.files.cache import Entry, suite_cache
 from fsbench.files.opening import in_units
-from fsbench.paths import cache_folder, cache_size
 from fsbench.terminal import print_line
 
 
@@ -24,27 +23,30 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _show(options: argparse.Namespace, extra: list[str]) -> int:
-    entries = cache_entries()
-    print_line(f"{cache_folder()}: {_sum(entries)} of {in_units(cache_size())} (FSBENCH_CACHE, FSBENCH_CACHE_SIZE)")
-    rows = [("kind", "files", "size", "last used", "")]
-    for kind, meaning in KINDS.items():
+    cache = suite_cache()
+    entries = cache.entries()
+    print_line(f"{cache.folder}: {_sum(entries)} of {in_units(cache.limit)} (FSBENCH_CACHE, FSBENCH_CACHE_SIZE)")
+    rows = [("kind", "files", "size", "last used")]
+    for kind in sorted({entry.kind for entry in entries}):
         some = [entry for entry in entries if entry.kind == kind]
-        if some:
-            used = time.strftime("%Y-%m-%d %H:%M", time.localtime(max(entry.used for entry in some)))
-            rows.append((kind, str(sum(len(entry.files) for entry in some)), _sum(some), used, meaning))
+        used = time.strftime("%Y-%m-%d %H:%M", time.localtime(max(entry.used for entry in some)))
+        rows.append((kind, str(sum(len(entry.files) for entry in some)), _sum(some), used))
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     for row in rows if entries else ():
-        print_line("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]).rstrip())
+        print_line("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     return 0
 
 
 def _clean(options: argparse.Namespace, extra: list[str]) -> int:
+    cache = suite_cache()
+    kinds = sorted({entry.kind for entry in cache.entries()})
     for kind in options.kinds:
-        if kind not in KINDS:
-            raise SettingsError(f"'{kind}' is no kind of what is kept; expected some of {', '.join(KINDS)}")
-    removed = clean(options.kinds, options.older_than)
+        if kind not in kinds:
+            there = f"expected some of {', '.join(kinds)}" if kinds else "there is nothing to remove"
+            raise SettingsError(f"{cache.folder} has nothing of the kind '{kind}'; {there}")
+    removed = cache.clean(options.kinds, options.older_than)
     files = sum(len(entry.files) for entry in removed)
-    print_line(f"{cache_folder()}: removed {files} file{'s' * (files != 1)}, {_sum(removed)}")
+    print_line(f"{cache.folder}: removed {files} file{'s' * (files != 1)}, {_sum(removed)}")
     return 0
 
 

@@ -15,8 +15,7 @@ from typing import Any
 from fsbench.config.class_file import classes_of_file, name_class_file
 from fsbench.errors import SettingsError, describe, did_you_mean
 from fsbench.files import fingerprint, make_folder, write_text
-from fsbench.files.cache import mark_used
-from fsbench.paths import cache_folder
+from fsbench.files.cache import mark_used, suite_cache
 
 BACKBONES = {"segmentation": "dinov2_vits14", "classification": "dino_vitb16"}
 """Backbone of a method that states none, by its task; a data set's configuration may bring another."""
@@ -110,7 +109,7 @@ def _write(settings: dict[str, Any]) -> Path:
 
     It is in the cache, or where nothing can be written there in a folder that goes with this process.
     """
-    file = cache_folder() / "classes" / f"{fingerprint(settings)[:32]}.yaml"
+    file = suite_cache().path("classes", fingerprint(settings)).with_suffix(".yaml")
     if file.is_file():
         mark_used(file)
     else:

@@ -21,8 +21,8 @@ from fsbench.core.seeded_block import seed_torch
 from fsbench.data.batch import ImageEpisode, normalised
 from fsbench.errors import SettingsError
 from fsbench.files import fingerprint
+from fsbench.files.cache import suite_cache
 from fsbench.metrics.classification import ClassificationResult
-from fsbench.paths import cache_folder
 
 PACKAGES = ("timm", "pillow", "simplejpeg")
 """Packages, beside torch, that a feature depends on."""
@@ -98,7 +98,7 @@ class FeatureClassifier(Classifier):
         if not self.backbone.cache.max_bytes:
             return
         self.store = FeatureStore(
-            cache_folder() / "features" / self._feature_id(), len(self.data.names), self.backbone.width
+            suite_cache().path("features", self._feature_id()), len(self.data.names), self.backbone.width
         )
         shown = {
             int(p) for e in self.data.unfinished_episodes() for part in self.data.places(e) for p in part.flatten()

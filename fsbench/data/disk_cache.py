@@ -1,6 +1,6 @@
 """The disk cache: arrays and plain values that take long to compute, as files in the user's cache folder.
 
-A file is named by its kind (`fsbench.files.cache.KINDS`) and a key, a hash of everything it follows from. It is a
+A file is an entry of `fsbench.files.cache`: of a kind, with a key that is a hash of everything it follows from. It is a
 convenience: an unreadable one counts as absent, and a folder that cannot be written to costs only time. Files of arrays
 are uncompressed .npz (a COCO split has millions of numbers), of values JSON; nothing is pickled.
 """
@@ -16,8 +16,7 @@ import numpy as np
 
 from fsbench.files import read_json, replacing
 from fsbench.files.arrays import read_npz
-from fsbench.files.cache import mark_used, note_added
-from fsbench.paths import cache_folder
+from fsbench.files.cache import mark_used, suite_cache
 
 
 def load_arrays(kind: str, key: str) -> dict[str, np.ndarray] | None:
@@ -56,18 +55,19 @@ def save_json(kind: str, key: str, value: Any) -> None:
 
 
 def _save(path: Path, write: Callable[[Path], Any]) -> None:
+    cache = suite_cache()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path, durable=False) as temporary:
             write(temporary)
             size = temporary.stat().st_size
-        note_added(size)
+        cache.note_added(size)
     except OSError as error:
-        _warn(path.parent, error.strerror or str(error))
+        _warn(cache.folder, error.strerror or str(error))
 
 
 def _file(kind: str, key: str, suffix: str = "npz") -> Path:
-    return cache_folder() / f"{kind}-{key[:32]}.{suffix}"
+    return suite_cache().path(kind, key).with_suffix(f".{suffix}")
 
 
 @cache

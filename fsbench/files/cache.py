@@ -1,10 +1,13 @@
-"""The cache folder as a whole: what is kept in it, and what goes when it takes more room than it may.
+"""The cache folder: what took long to compute, kept until the room is needed.
 
-Everything in it can be made again, so that files may vanish at any time: who has one open keeps its content, who comes
-later makes it again. A file's time of writing is set whenever it is used; what was used longest ago goes first. Only
-files with the names that the suite gives are looked at, whatever else the folder holds.
+An entry is `<folder>/<kind>/fsbench-<key>.<suffix>`, whatever its kind; it may have several files. Everything in it can
+be made again, so files may vanish at any time: who has one open keeps its content, who comes later makes it again. A
+file's time of writing is set whenever it is used; what was used longest ago goes first. Only files with such names are
+looked at, whatever else the folder holds. Those of earlier versions, which had other names, are counted and go by the
+same rule; nothing reads them any more.
 """
 
+import functools
 import os
 import re
 import time
@@ -17,17 +20,10 @@ from pathlib import Path
 from fsbench.files.written import is_half
 from fsbench.paths import cache_folder, cache_size
 
-KINDS = {
-    "rows": "rows of tables, and what was measured of masks",
-    "features": "features of classification's images",
-    "pixels": "pixels of every class in label maps",
-    "instances": "annotations of COCO",
-    "contents": "checksums of image files",
-    "images": "lists of images in folders of classes",
-    "classes": "settings of methods and data sets that are named by their class",
-    "unfinished": "of processes that were killed",
-}
-"""Kinds of entries, and what they are."""
+UNFINISHED = "unfinished"
+"""Kind of files that a process is writing, or was when it was killed."""
+EARLIER = "earlier"
+"""Kind of entries of earlier versions."""
 
 BLOCK = 4096
 """Bytes that a file takes at least."""
@@ -39,10 +35,12 @@ WRITING_SECONDS = DAY
 LOOKS = 64
 """Share of the cache's size that a process adds before it looks again what others have added."""
 
-_ARRAYS = re.compile(r"([a-z]+)(-\d+)?-[0-9a-f]{32}\.(npz|json)")
-_FEATURES = re.compile(r"([0-9a-f]{32})\.(f32|crc)")
-_ROW = re.compile(r"[0-9a-f]{30}\.json")
-_CLASS = re.compile(r"[0-9a-f]{32}\.yaml")
+_KIND = re.compile(r"[a-z]+(-[a-z0-9]+)*")
+_FILE = re.compile(r"fsbench-([0-9a-f]{32})\.[a-z0-9]+")
+_EARLIER = re.compile(
+    r"(pixels|instances|contents|images)(-\d+)?-[0-9a-f]{32}\.(npz|json)|features/[0-9a-f]{32}\.(f32|crc)|"
+    r"classes/[0-9a-f]{32}\.yaml|rows/[0-9a-f]{2}/[0-9a-f]{30}\.json"
+)
 
 
 @dataclass(frozen=True)
@@ -50,8 +48,8 @@ class Entry:
     """A part of the cache that is kept or goes as a whole.
 
     Attributes:
-        kind: one of `KINDS`.
-        files: its files; the features of a data set have two.
+        kind: name of its folder, or `UNFINISHED`, `EARLIER`.
+        files: its files.
         size: bytes on the disk, in whole blocks.
         used: time of its last use in seconds since 1970.
     """
@@ -61,50 +59,129 @@ class Entry:
     size: int
     used: float
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody is writing it."""
+        return self.kind != UNFINISHED or self.used < time.time() - WRITING_SECONDS
 
-def cache_entries() -> list[Entry]:
-    """Return what is in the cache folder; what was used longest ago comes first."""
-    found: dict[tuple[str, str], list[os.DirEntry[str]]] = defaultdict(list)
-    for file, kind, name in _files(cache_folder()):
-        found[kind, name].append(file)
-    entries = []
-    for (kind, _), files in found.items():
-        states = []
+    def remove(self) -> None:
+        """Remove its files, as far as this user may."""
+        for file in self.files:
+            with suppress(OSError):
+                file.unlink()
+
+
+class Cache:
+    """A folder of entries, and the room that they may take.
+
+    Args:
+        folder: made when the first entry is.
+        limit: bytes.
+    """
+
+    def __init__(self, folder: Path, limit: int):
+        self.folder, self.limit = folder, limit
+        self._left = -1  # bytes that this process may add before it looks again
+
+    def path(self, kind: str, key: str) -> Path:
+        """Return where an entry is, without the suffix of its files.
+
+        Args:
+            kind: lower-case letters and digits, with hyphens; the name of a folder.
+            key: at least 32 hexadecimal digits: a hash of everything that the content follows from, of which the first
+                32 count.
+        """
+        return self.folder / kind / f"fsbench-{key[:32]}"
+
+    def entries(self) -> list[Entry]:
+        """Return what is in the folder; what was used longest ago comes first."""
+        found: dict[tuple[str, str], list[os.DirEntry[str]]] = defaultdict(list)
+        for file, kind, name in self._files():
+            found[kind, name].append(file)
+        entries = []
+        for (kind, _), files in found.items():
+            states = []
+            for file in files:
+                with suppress(OSError):  # another process removed it
+                    states.append((Path(file.path), file.stat(follow_symlinks=False)))
+            if states:
+                size = sum(-(-state.st_size // BLOCK) * BLOCK for _, state in states)
+                used = max(state.st_mtime for _, state in states)
+                entries.append(Entry(kind, tuple(path for path, _ in states), size, used))
+        return sorted(entries, key=lambda entry: (entry.used, entry.files))
+
+    def _files(self) -> Iterator[tuple[os.DirEntry[str], str, str]]:
+        """Yield the suite's files, each with its kind and the name of its entry."""
+        for file in _scan(self.folder):
+            if _is_folder(file) and _KIND.fullmatch(file.name):
+                for inner in _scan(Path(file.path)):
+                    if match := _FILE.fullmatch(inner.name):
+                        if inner.is_file(follow_symlinks=False):
+                            yield inner, file.name, match[1]
+                    elif _is_folder(inner):  # rows of earlier versions
+                        yield from self._other_files(_scan(Path(inner.path)))
+                    else:
+                        yield from self._other_files([inner])
+            else:
+                yield from self._other_files([file])
+
+    def _other_files(self, files: Iterable[os.DirEntry[str]]) -> Iterator[tuple[os.DirEntry[str], str, str]]:
+        """Yield those that are unfinished or of an earlier version."""
         for file in files:
-            with suppress(OSError):  # another process removed it
-                states.append((Path(file.path), file.stat(follow_symlinks=False)))
-        if states:
-            size = sum(-(-state.st_size // BLOCK) * BLOCK for _, state in states)
-            used = max(state.st_mtime for _, state in states)
-            entries.append(Entry(kind, tuple(path for path, _ in states), size, used))
-    return sorted(entries, key=lambda entry: (entry.used, entry.files))
+            if file.is_file(follow_symlinks=False):
+                if is_half(file.name):
+                    yield file, UNFINISHED, file.path
+                elif _EARLIER.fullmatch(name := Path(file.path).relative_to(self.folder).as_posix()):
+                    yield file, EARLIER, name.rpartition(".")[0]
+
+    def note_added(self, size: int) -> None:
+        """Keep the cache within its size after a file of `size` bytes was added.
+
+        The folder is looked through only when it may be full, or this process has added a part of its size. So several
+        processes together may be over it by that part each, until the next of them looks.
+        """
+        self._left -= -(-size // BLOCK) * BLOCK
+        if self._left < 0:
+            self._left = min(self.trim(), self.limit // LOOKS)
+
+    def trim(self) -> int:
+        """Remove what was used longest ago until the cache is within its size; return how many bytes are left of it.
+
+        Files that are being written stay, and count.
+        """
+        entries = self.entries()
+        total = sum(entry.size for entry in entries)
+        for entry in entries:
+            if total <= self.limit:
+                break
+            if entry.is_idle:
+                entry.remove()
+                total -= entry.size
+        return max(self.limit - total, 0)
+
+    def clean(self, kinds: Sequence[str] = (), days: float = 0.0) -> list[Entry]:
+        """Remove entries of some kinds, or of all, that were not used for so many days; return them."""
+        before = time.time() - days * DAY
+        chosen = [
+            entry
+            for entry in self.entries()
+            if (not kinds or entry.kind in kinds) and entry.used <= before and entry.is_idle
+        ]
+        for entry in chosen:
+            entry.remove()
+        return chosen
 
 
-def _files(folder: Path) -> Iterator[tuple[os.DirEntry[str], str, str]]:
-    """Yield the suite's files in the cache folder, each with its kind and the name of its entry."""
-    places = [
-        (folder, _ARRAYS, ""),
-        (folder / "features", _FEATURES, "features"),
-        (folder / "classes", _CLASS, "classes"),
-    ]
-    for place, names, kind in places + [(rows, _ROW, "rows") for rows in _row_folders(folder)]:
-        for file in _regular(place):
-            if is_half(file.name):
-                yield file, "unfinished", file.path
-            elif (match := names.fullmatch(file.name)) and (kind or match[1]) in KINDS:
-                yield file, kind or match[1], match[1] if names is _FEATURES else file.path
+def suite_cache() -> Cache:
+    """Return the cache of this process's environment: `$FSBENCH_CACHE`, of `$FSBENCH_CACHE_SIZE`.
+
+    Raises:
+        SettingsError: the second is no size.
+    """
+    return _cache_of(cache_folder(), cache_size())
 
 
-def _row_folders(folder: Path) -> list[Path]:
-    with suppress(OSError), os.scandir(folder / "rows") as found:
-        return [Path(place.path) for place in found if re.fullmatch("[0-9a-f]{2}", place.name)]
-    return []
-
-
-def _regular(folder: Path) -> list[os.DirEntry[str]]:
-    with suppress(OSError), os.scandir(folder) as found:
-        return [file for file in found if file.is_file(follow_symlinks=False)]
-    return []
+_cache_of = functools.cache(Cache)  # so that a process counts what it adds
 
 
 def mark_used(*files: Path) -> None:
@@ -114,57 +191,11 @@ def mark_used(*files: Path) -> None:
             os.utime(file)
 
 
-def note_added(size: int) -> None:
-    """Keep the cache within its size after a file of `size` bytes was added.
-
-    The folder is looked through only when it may be full, or this process has added a part of its size. So several
-    processes together may be over it by that part each, until the next of them looks.
-    """
-    limit = cache_size()
-    place = (cache_folder(), limit)
-    left = _left.get(place, -1) - -(-size // BLOCK) * BLOCK
-    _left[place] = left if left >= 0 else min(trim(limit), limit // LOOKS)
+def _scan(folder: Path) -> list[os.DirEntry[str]]:
+    with suppress(OSError), os.scandir(folder) as found:
+        return list(found)
+    return []
 
 
-_left: dict[tuple[Path, int], int] = {}
-"""Bytes that this process may add before it looks again, by folder and size of the cache."""
-
-
-def trim(limit: int) -> int:
-    """Remove what was used longest ago until the cache takes at most `limit` bytes; return how many are left of them.
-
-    Files that are being written stay, and count.
-    """
-    entries = cache_entries()
-    total = sum(entry.size for entry in entries)
-    for entry in entries:
-        if total <= limit:
-            break
-        if _is_idle(entry):
-            remove([entry])
-            total -= entry.size
-    return max(limit - total, 0)
-
-
-def clean(kinds: Sequence[str] = (), days: float = 0.0) -> list[Entry]:
-    """Remove entries of some kinds, or of all, that were not used for so many days; return them."""
-    before = time.time() - days * DAY
-    chosen = [
-        entry
-        for entry in cache_entries()
-        if (not kinds or entry.kind in kinds) and entry.used <= before and _is_idle(entry)
-    ]
-    remove(chosen)
-    return chosen
-
-
-def remove(entries: Iterable[Entry]) -> None:
-    """Remove entries, as far as this user may."""
-    for entry in entries:
-        for file in entry.files:
-            with suppress(OSError):
-                file.unlink()
-
-
-def _is_idle(entry: Entry) -> bool:
-    return entry.kind != "unfinished" or entry.used < time.time() - WRITING_SECONDS
+def _is_folder(file: os.DirEntry[str]) -> bool:
+    return file.is_dir(follow_symlinks=False)

@@ -13,8 +13,7 @@ from typing import Any, TypeVar
 
 from fsbench.errors import RecordError
 from fsbench.files import fingerprint, read_json, sha256_file, write_text
-from fsbench.files.cache import mark_used, note_added
-from fsbench.paths import cache_folder
+from fsbench.files.cache import mark_used, suite_cache
 from fsbench.records.record import REPEAT, Record
 
 Figures = TypeVar("Figures")
@@ -35,11 +34,11 @@ def cached_figures(
         decode: turns these into the figures; raises ValueError and the like for values that are none.
     """
     source = fingerprint([options, [_state(record) for record in records]])
-    name = source[:32]
-    shared = cache_folder() / "rows" / name[:2] / f"{name[2:]}.json"
+    cache = suite_cache()
+    shared = cache.path("rows", source).with_suffix(".json")
     files = [shared]
     if len(records) == 1:
-        files.insert(0, records[0].path / "rows" / f"{name}.json")
+        files.insert(0, records[0].path / "rows" / f"{source[:32]}.json")
     for file in files:
         with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # whatever `decode` raises of damage
             kept = read_json(file, "record")
@@ -55,7 +54,7 @@ def cached_figures(
             file.parent.mkdir(parents=True, exist_ok=True)
             write_text(file, text, durable=False)
             if file is shared:
-                note_added(len(text))
+                cache.note_added(len(text))
             break
     return decode(values)
 
