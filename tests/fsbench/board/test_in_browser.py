@@ -75,6 +75,14 @@ def test_names_do_nothing_and_no_page_is_wider_than_the_screen(chromium, site):
                 assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_a_score_stands_beside_the_name_on_a_phone(chromium, site):
+    with opened(chromium, site / "index.html", viewport={"width": 390, "height": 840}) as page:
+        name, score = page.locator("#board tr[data-row] th").first, page.locator("#board td[data-value]").first
+        assert name.bounding_box()["width"] > 90 and score.locator("strong").is_visible()
+        box = score.bounding_box()
+        assert box["x"] + box["width"] <= 390
+
+
 def test_entries_are_copied(chromium, site):
     (path, *_) = sorted((site / "rows").glob("*.html"))
     with opened(chromium, path) as page:
