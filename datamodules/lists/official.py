@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from datamodules.lists.plain_pickle import PlainUnpickler
+from datamodules.lists.plain_pickle import parse_plain_pickle
 from fsbench.data.dataset import Pair, PairList, pairs_sha256
 from fsbench.data.source import with_guide
 from fsbench.errors import DataError
-from fsbench.files import open_file, read_text
+from fsbench.files import read_bytes, read_text
 
 OFFICIAL = "official"
 """The list has the official checksum, whether it was read from the authors' file or derived."""
@@ -177,9 +177,8 @@ def _read_text(path: Path) -> tuple[Pair, ...]:
 def _read_pickle(path: Path) -> tuple[Pair, ...]:
     expected = "expected a pickle with nothing but {class number - 1: [image names]}; fetch it again"
     try:
-        with open_file(path, "list") as file:
-            lists = PlainUnpickler(file).load()
-    except Exception as error:  # a damaged pickle can raise nearly anything
+        lists = parse_plain_pickle(read_bytes(path, "list"))
+    except (OSError, ValueError) as error:
         raise DataError(f"list {path} cannot be read ({error}); {expected}") from error
     plain = isinstance(lists, dict) and all(
         type(key) is int and key >= 0 and isinstance(names, list) and all(type(name) is str for name in names)

@@ -1,5 +1,6 @@
 """LVIS-92i: ten folds of the categories of LVIS's validation part (incontext-protocol §3.3)."""
 
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -47,7 +48,7 @@ class Lvis(ViewIndex):
         for key, images in content.items():
             named = isinstance(images, Mapping) and all(isinstance(name, str) for name in images)
             if type(key) is not int or not named:
-                raise self._other_form(f"its entry {str(key)[:40]!r} is no category with images")
+                raise self._other_form(f"its entry {reprlib.repr(key)} is no category with images")
             first: Any = next(iter(images.values()), {"annotations": []})
             if not isinstance(first, Mapping) or not isinstance(first.get("annotations"), list):
                 raise self._other_form(f"category {key} has images without annotations")

@@ -1,5 +1,6 @@
 """PACO-Part: parts of objects in four folds (incontext-protocol §3.5)."""
 
+import reprlib
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -85,7 +86,7 @@ class PacoPart(ViewIndex):
             own = images.setdefault(key, {})
             for entry in entries:
                 if not isinstance(entry, Mapping) or not all(isinstance(path, str) for path in entry.values()):
-                    raise self._other_form("val", f"category {key} has the entry {str(entry)[:40]!r}")
+                    raise self._other_form("val", f"category {key} has the entry {reprlib.repr(entry)}")
                 for image, path in entry.items():
                     own.setdefault(image, "/".join(Path(path).parts[-2:]))
         return images
@@ -156,7 +157,7 @@ class PacoPart(ViewIndex):
             x, y, width, height = map(float, box)  # type: ignore[arg-type]
             return slice(int(y), int(y + height)), slice(int(x), int(x + width))
         except (TypeError, ValueError, OverflowError) as error:  # the last of infinity
-            raise self._other_form("val", f"{name} has the object's box {str(box)[:40]}") from error
+            raise self._other_form("val", f"{name} has the object's box {reprlib.repr(box)}") from error
 
     def masks(self, name: str) -> Sequence[AnnotatedMask]:
         item = name.rpartition(SEPARATOR)[2]
@@ -186,7 +187,7 @@ class PacoPart(ViewIndex):
                 raise self._other_form(part, f"it has no usable {key}")
         unnamed = [key for key in content["cid2img"] if not isinstance(key, int)]
         if unnamed:
-            raise self._other_form(part, f"its category {str(unnamed[0])[:40]!r} is no number")
+            raise self._other_form(part, f"its category {reprlib.repr(unnamed[0])} is no number")
         return dict(content)
 
     def _other_form(self, part: str, found: str) -> DataError:
