@@ -98,7 +98,10 @@ class Quality:
 def measure_quality(
     labelled: Sequence[LabelledImage], classes: Sequence[str], counted: dict[tuple[str, int, int], Counts]
 ) -> list[Quality]:
-    """Compare, by method, the predictions that labelled images had with their labels; images without are left out.
+    """Compare, by method, the predictions that labelled images had with their labels.
+
+    Left out are images without a prediction, and those whose labels are an accepted one that nobody changed: it would
+    be compared with itself.
 
     Args:
         labelled: The images.
@@ -109,7 +112,7 @@ def measure_quality(
     counted.clear()
     counts: dict[str, list[Counts]] = {}
     for image in labelled:
-        if image.forecast:
+        if image.forecast and not image.accepted:
             key = image.name, image.revision, len(classes)
             if key not in known:
                 forecast = image.forecast

@@ -16,6 +16,24 @@ from fsbench.labelling.strokes import Accept, Done, Mask, Step, StoredForecast, 
 from fsbench.predict.query_images import read_header, read_upright
 from fsbench.records.checked_jsonl import CheckedJsonl, checked_line, read_line
 
+MOST_PIXELS = 64_000_000
+"""Pixels of an image to label: decoding it, and drawing what the page shows, takes about ten bytes for each."""
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """Return the height and width of an upright image from the start of its file.
+
+    Raises:
+        DataError: the file is no image, or has more than `MOST_PIXELS`; none is decoded.
+    """
+    height, width, orientation = read_header(path)
+    if height * width > MOST_PIXELS:
+        raise DataError(
+            f"photo {path} has {width} × {height} pixels, expected {MOST_PIXELS / 1e6:.0f} million at most; make it "
+            "smaller"
+        )
+    return (width, height) if orientation in (5, 6, 7, 8) else (height, width)
+
 
 @dataclass
 class Annotation:
@@ -44,7 +62,7 @@ class Annotation:
             DataError: the image cannot be read, or is not the one that the journal is about.
         """
         try:
-            height, width, orientation = read_header(path)
+            size = read_size(path)
             digest, lines = sha256_file(path), CheckedJsonl(journal)
             if not journal.is_file():
                 lines.create(checked_line({"sha256": digest}))
@@ -54,7 +72,7 @@ class Annotation:
                     f"{path} is not the image that {journal} is about; put the image back, or remove the journal to "
                     "label it anew"
                 )
-            history = History((width, height) if orientation in (5, 6, 7, 8) else (height, width))
+            history = History(size)
             lines.drop_cut_off()
             problems = []
             for number, (_, value) in enumerate(lines.entries(), 2):
@@ -118,6 +136,7 @@ class Annotation:
                 numbers=tuple(self.numbers),
                 run_lengths=RunLengths.encode(self.labels),
                 forecast=done.forecast,
+                accepted=self.history.accepted,
             )
         return self._labelled
 

@@ -36,9 +36,11 @@ def leave_one_out(
     shots: int,
     progress: Callable[[], None],
 ) -> list[Counts]:
-    """Predict every image from the others; an image none of whose classes another shows is left out.
+    """Predict every image from the others.
 
-    A class that only the image itself shows has no support, and so does not count in it.
+    Left out are images none of whose classes another shows, and those whose labels are an accepted prediction that
+    nobody changed, which are supports alone. A class that only the image itself shows has no support, and so does not
+    count in it.
 
     Args:
         predictor: Its supports are replaced.
@@ -50,6 +52,8 @@ def leave_one_out(
     counts = []
     for image in labelled:
         progress()
+        if image.accepted:
+            continue
         others = choose_supports([other for other in labelled if other is not image], shots)
         known = {number for _, numbers in others for number in numbers}
         if not known.intersection(image.numbers):

@@ -2,7 +2,11 @@
 
 import numpy as np
 
+from fsbench.labelling.regions import RunLengths
 from fsbench.labelling.strokes import Accept, Clear, Done, Redo, Step, Undo, paint
+
+SNAPSHOT_STEPS = 50
+"""Steps between two snapshots of a label map, which undo begins from."""
 
 
 class History:
@@ -19,6 +23,7 @@ class History:
         """Steps that hold, in order."""
         self.undone: list[Step] = []
         """Steps that were taken back, the next to come back last."""
+        self._snapshots: dict[int, RunLengths] = {}  # label maps after so many steps
         self.revision = 0
         """Number of steps ever taken, by which a page knows whether its layers are current."""
 
@@ -27,6 +32,12 @@ class History:
         """The end of the work on the image, unless something was drawn since or it was taken back."""
         last = self.steps[-1] if self.steps else None
         return last if isinstance(last, Done) else None
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the labels are an accepted prediction in which nothing was drawn since."""
+        last = next((step for step in reversed(self.steps) if not isinstance(step, Done)), None)
+        return isinstance(last, Accept)
 
     def admits(self, step: Step) -> bool:
         """Return whether a step would change anything: nothing is undone where nothing was done."""
@@ -48,15 +59,23 @@ class History:
                 self.steps.append(self.undone.pop())
                 paint(self.labels, self.steps[-1])
         else:
+            for place in [place for place in self._snapshots if place > len(self.steps)]:
+                del self._snapshots[place]  # its last steps were taken back, and do not come again
             paint(self.labels, step)
             self.steps.append(step)
             self.undone.clear()
 
     def _repaint(self, removed: Step) -> None:
-        """Paint the steps that hold since the last one that replaced everything."""
+        """Paint the steps that hold since the last snapshot, or since the last one that replaced everything.
+
+        Snapshots are made on the way, so that taking back many steps paints each of them a few times at most.
+        """
         if isinstance(removed, Done):
             return
-        whole = [place for place, step in enumerate(self.steps) if isinstance(step, Accept | Clear)]
-        self.labels[:] = 0
-        for step in self.steps[whole[-1] if whole else 0 :]:
-            paint(self.labels, step)
+        start = max((place for place in self._snapshots if place <= len(self.steps)), default=0)
+        self.labels[:] = self._snapshots[start].decode() if start else 0
+        whole = [place for place in range(start, len(self.steps)) if isinstance(self.steps[place], Accept | Clear)]
+        for place in range(whole[-1] if whole else start, len(self.steps)):
+            paint(self.labels, self.steps[place])
+            if (place + 1) % SNAPSHOT_STEPS == 0 and place + 1 not in self._snapshots:
+                self._snapshots[place + 1] = RunLengths.encode(self.labels)

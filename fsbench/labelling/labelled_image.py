@@ -25,6 +25,7 @@ class LabelledImage:
         numbers: Classes that it shows, ascending.
         run_lengths: The label map.
         forecast: The prediction that the image had before it was labelled.
+        accepted: Whether the labels are a prediction that was accepted and changed nowhere.
     """
 
     name: str
@@ -34,6 +35,7 @@ class LabelledImage:
     numbers: tuple[int, ...]
     run_lengths: RunLengths
     forecast: StoredForecast | None
+    accepted: bool = False
 
     def labels(self) -> np.ndarray:
         """Return the label map (H, W) uint8."""

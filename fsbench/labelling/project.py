@@ -19,7 +19,7 @@ from typing import Any
 
 from fsbench.errors import DataError, SettingsError
 from fsbench.files import locked, make_folder, read_json, remove_halves, replacing, write_text
-from fsbench.labelling.annotation import Annotation
+from fsbench.labelling.annotation import Annotation, read_size
 from fsbench.labelling.labelled_image import LabelledImage
 from fsbench.predict.query_images import SUFFIXES, read_upright
 
@@ -144,6 +144,7 @@ class Project:
         with replacing(path) as temporary:
             temporary.write_bytes(content)
             try:
+                read_size(temporary)
                 read_upright(temporary)
             except DataError as error:
                 raise DataError(str(error).replace(str(temporary), path.name)) from None

@@ -236,6 +236,7 @@ class LabellingSession:
                 "problem": state.problem,
                 "project_problems": self.project.problems,
                 "few": FEW_IMAGES,
+                "accepted": sum(image.accepted for image in labelled),
                 "compared": state.compared,
                 "comparison": state.comparison and asdict(state.comparison),
                 "comparison_is_old": state.comparison is not None and state.comparison_of != self.worker.labels(),

@@ -30,9 +30,14 @@ def check(report: Report, root: Path, lists: list[str] | None) -> None:
         check_files(report, f"{split} images", both, lambda name: (index.image_path(name), index.label_file(name)))
     if not report.usable:
         return
+    if not any(index.train_classes(fold) for fold in range(index.folds)):
+        report.complete = "usable for tests: all classes are novel, so there is nothing to train on"
     for split in index.list_files:
         for fold in range(index.folds):
             subject = f"list {split} fold {fold}"
+            if split == "trn" and not index.train_classes(fold):
+                report.ok(subject, "no class to train on; for methods without training, and for trained checkpoints")
+                continue
             pairs = report.attempt(subject, lambda split=split, fold=fold: pair_list(index, split, fold).pairs)  # type: ignore[misc]
             if pairs:
                 counts = Counter(index.class_names[number - 1] for _, number in pairs)

@@ -5,6 +5,7 @@ Names of images come from the project alone: one that the project does not have 
 
 import base64
 import shlex
+import threading
 from collections.abc import Callable
 from functools import lru_cache, partial
 from pathlib import Path
@@ -22,10 +23,11 @@ from starlette.routing import BaseRoute, Route
 from fsbench.errors import DataError, FsbenchError, describe
 from fsbench.files.opening import parse_json
 from fsbench.labelling.clicks import parse_clicks
+from fsbench.labelling.project import MOST_IMAGES
 from fsbench.labelling.regions import RunLengths
 from fsbench.labelling.serve.guard import Guard
 from fsbench.labelling.serve.headers import SafeHeaders
-from fsbench.labelling.serve.layers import click_mask_png, image_jpeg, labels_png, prediction_png
+from fsbench.labelling.serve.layers import click_mask_png, image_jpeg, labels_png, prediction_png, thumbnail_jpeg
 from fsbench.labelling.session import LabellingSession
 from fsbench.predict.query_images import read_upright
 
@@ -89,6 +91,8 @@ class _Routes:
         self.session = session
         self.max_upload = max_upload
         self.image_jpeg = lru_cache(maxsize=KEPT_IMAGES)(lambda path: image_jpeg(read_upright(path)[0]))
+        self.thumbnail_jpeg = lru_cache(maxsize=MOST_IMAGES)(lambda path: thumbnail_jpeg(read_upright(path)[0]))
+        self._thumbnails = threading.Lock()  # a browser asks for many at once, and each is decoded whole
 
     def routes(self) -> list[BaseRoute]:
         session = self.session
@@ -109,6 +113,7 @@ class _Routes:
         return [
             Route("/api/state", self.state),
             Route("/api/image", self.image),
+            Route("/api/thumbnail", self.thumbnail),
             Route("/api/labels", self.labels),
             Route("/api/prediction", self.prediction),
             Route("/api/archive", self.archive),
@@ -123,6 +128,16 @@ class _Routes:
         with self.session.lock:
             path = self.session.project.annotation(request.query_params.get("name", "")).path
         return Response(await run_in_threadpool(self.image_jpeg, path), media_type="image/jpeg")
+
+    async def thumbnail(self, request: Request) -> Response:
+        with self.session.lock:
+            path = self.session.project.annotation(request.query_params.get("name", "")).path
+        content = await run_in_threadpool(self._thumbnail, path)
+        return Response(content, media_type="image/jpeg")
+
+    def _thumbnail(self, path: Path) -> bytes:
+        with self._thumbnails:
+            return self.thumbnail_jpeg(path)
 
     async def labels(self, request: Request) -> Response:
         with self.session.lock:

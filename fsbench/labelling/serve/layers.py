@@ -14,6 +14,8 @@ from fsbench.visualization.palette import DARK_LINE
 
 LONGEST_SIDE = 1600
 """Longest side of what is sent, in pixels."""
+THUMBNAIL_SIDE = 96
+"""Longest side of a picture in the list of images, in pixels."""
 LABELS_OPACITY = 110
 PREDICTION_OPACITY = 90
 CLICKED_OPACITY = 150
@@ -35,6 +37,13 @@ def image_jpeg(pixels: np.ndarray) -> bytes:
     if image.size != (width, height):
         image = image.resize((width, height), Image.Resampling.BOX)
     return _encode(image, "JPEG", quality=90)
+
+
+def thumbnail_jpeg(pixels: np.ndarray) -> bytes:
+    """Return an image (H, W, 3) uint8 as a JPEG of at most `THUMBNAIL_SIDE` pixels."""
+    image = Image.fromarray(pixels)
+    image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BOX)
+    return _encode(image, "JPEG", quality=80)
 
 
 def labels_png(labels: np.ndarray) -> bytes:

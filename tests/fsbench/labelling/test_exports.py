@@ -14,6 +14,7 @@ from matplotlib.path import Path as Outline
 from PIL import Image, ImageDraw
 
 from datamodules.datasets.folder import Folder
+from fsbench.cli.main import main
 from fsbench.errors import DataError
 from fsbench.labelling.export.formats import FORMATS, Exported, export
 from fsbench.labelling.export.outlines import outline, row_runs
@@ -162,8 +163,11 @@ def test_cvat_masks_are_rows_of_runs(project, exported):
         assert (labels == truth(project, stem)).all()
 
 
-def test_the_folder_is_a_data_set_of_the_suite(project, exported):
+def test_the_folder_is_a_data_set_of_the_suite(project, exported, capsys):
     data = Folder(str(exported("folder").folder))
+    assert main(["data", "check", "folder", "--root", str(data.root)]) == 0
+    said = capsys.readouterr().out
+    assert "usable for tests: all classes are novel, so there is nothing to train on" in said and "PROBLEM" not in said
     assert data.name == "labelled" and data.folds == 1 and data.test_classes(0) == [1, 2, 3]
     assert data.candidates("val") == data.candidates("trn") == ["a", "b"]
     assert [name for name in data.class_names if name] == CLASSES

@@ -250,3 +250,17 @@ def test_a_damaged_list_of_classes_is_refused_in_one_line(tmp_path, content):
     (tmp_path / "p" / "project.json").write_text(content)
     with pytest.raises(DataError, match=r"project\.json cannot be used"), open_project(tmp_path / "p"):
         pass
+
+
+def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    file = BytesIO()
+    Image.new("1", (13_000, 13_000)).save(file, "PNG")
+    with open_project(tmp_path / "p") as project:
+        monkeypatch.setattr("fsbench.labelling.project.read_upright", pytest.fail)
+        message = r"^photo big\.png has 13000 × 13000 pixels, expected 64 million at most; make it smaller$"
+        with pytest.raises(DataError, match=message):
+            project.add_image("big.png", file.getvalue())
+        assert not list((tmp_path / "p/images").iterdir())
+    (tmp_path / "p/images/put.png").write_bytes(file.getvalue())
+    with open_project(tmp_path / "p") as project:
+        assert "put.png has 13000 × 13000 pixels" in project.problems[0] and not project.annotations

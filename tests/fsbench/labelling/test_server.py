@@ -66,6 +66,8 @@ def test_what_is_answered_is_on_disk(served):
     inner = scene_labels(1) > 0
     assert (layer[inner][:, 3] >= 90).all() and (layer[..., 3] > 0).sum() == 27 * 27  # with the dark line around
     shown = np.asarray(Image.open(BytesIO(ask(served, "/api/image?name=1.png")[2])).convert("RGB")).astype(int)
+    small = Image.open(BytesIO(ask(served, "/api/thumbnail?name=1.png")[2]))
+    assert max(small.size) <= 96 and small.format == "JPEG"
     assert np.abs(shown[inner] - (220, 30, 30)).mean() < 12
 
 

@@ -158,6 +158,32 @@ def test_an_image_that_cannot_be_predicted_keeps_its_problem(session, small_pred
     assert not session.image("2.png")["problem"] and session.image("2.png")["forecast"]
 
 
+def test_an_accepted_prediction_that_nobody_changed_is_not_compared_with_itself(session):
+    label(session, 0)
+    wait_for(lambda: settled(session))
+    before = session.forecast(session.project.annotation("1.png")).label_map()
+    session.accept("1.png", session.image("1.png")["forecast"]["id"])
+    session.finish("1.png")
+    described = session.describe()
+    assert described["quality"] == [] and described["accepted"] == 1
+    session.draw("1.png", {"kind": "box", "number": 1, "points": [(0, 0), (9, 9)]})  # somebody changed it
+    session.finish("1.png")
+    described = session.describe()
+    (quality,) = described["quality"]
+    assert described["accepted"] == 0 and quality["images"] == 1
+    labels = session.project.annotation("1.png").labels
+    assert 100 > quality["mean_iou"]["value"] == pytest.approx(plain_iou(before, labels))
+    for _ in range(2):  # what was drawn is taken back, and with it the end of the work
+        session.draw("1.png", {"kind": "undo"})
+    session.finish("1.png")
+    assert session.describe()["quality"] == []
+    for place in (2, 3):
+        label(session, place)
+    session.worker.compare()
+    wait_for(lambda: session.worker.state.compared is None)
+    assert session.describe()["comparison"]["images"] == 3  # of four
+
+
 def test_an_image_is_counted_once(session, monkeypatch):
     counted = []
     monkeypatch.setattr(agreement, "count", lambda *given: counted.append(given) or count(*given))

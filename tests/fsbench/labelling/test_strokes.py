@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from matplotlib.path import Path as Outline
 
 from fsbench.errors import DataError
-from fsbench.labelling.history import History
+from fsbench.labelling import history as history_module
+from fsbench.labelling.history import SNAPSHOT_STEPS, History
 from fsbench.labelling.regions import RunLengths, connected_regions
 from fsbench.labelling.strokes import Accept, Done, StoredForecast, paint, parse_drawing, parse_step, polygon_mask
 
@@ -147,3 +148,41 @@ def test_the_history_is_that_of_steps_replayed_from_nothing(kinds):
     assert (history.labels == expected).all()
     assert (history.done is not None) == bool(kept and isinstance(kept[-1], Done))
     assert history.revision == len(kinds)
+
+
+def test_taking_back_many_steps_paints_each_a_few_times(monkeypatch):
+    painted = []
+    monkeypatch.setattr(history_module, "paint", lambda labels, step: painted.append(step) or paint(labels, step))
+    history, steps = History(SIZE), [step_of("box", place) for place in range(1000)]
+    for step in steps:
+        history.add(step)
+    painted.clear()
+    for left in range(999, -1, -1):
+        history.add(step_of("undo", 0))
+        if left % 90 == 7:
+            expected = np.zeros(SIZE, dtype=np.uint8)
+            for step in steps[:left]:
+                paint(expected, step)
+            assert (history.labels == expected).all()
+    assert len(painted) < 1000 * (SNAPSHOT_STEPS / 2 + 2)  # half a million without snapshots
+    assert not history.labels.any()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(["box", "undo", "redo", "clear"]), st.integers(1, 60)), max_size=12))
+def test_snapshots_change_no_label(runs):
+    history, kept, undone = History(SIZE), [], []
+    for place, (kind, times) in enumerate(runs):
+        for number in range(times if kind != "clear" else 1):
+            step = step_of(kind, 7 * place + number)
+            history.add(step)
+            if kind == "undo":
+                undone += [kept.pop()] if kept else []
+            elif kind == "redo":
+                kept += [undone.pop()] if undone else []
+            else:
+                kept, undone = [*kept, step], []
+    expected = np.zeros(SIZE, dtype=np.uint8)
+    for step in kept:
+        paint(expected, step)
+    assert (history.labels == expected).all()

@@ -39,13 +39,21 @@ export function showProjectProblems({ project_problems: lines }) {
   fill("project-problems", lines, () => lines.map((line) => element("li", line)));
 }
 
+const pictures = new Map(); // by name of a photo, which is never another one's: they are loaded once
+
+function picture(name) {
+  const attributes = { src: `/api/thumbnail?name=${encodeURIComponent(name)}`, alt: "", loading: "lazy", width: 48, height: 36 };
+  if (!pictures.has(name)) pictures.set(name, element("img", undefined, attributes));
+  return pictures.get(name);
+}
+
 export function showQueue(session, current, open) {
   const lines = session.images.map((image) => [image.name, image.done, image.uncertainty, image.forecast !== null]);
   fill("queue", [lines, current], () =>
     lines.map(([name, done, uncertainty, predicted]) => {
       const state = done ? "✓ labelled" : uncertainty === null ? (predicted ? "predicted" : "") : `? ${uncertainty.toFixed(3)}`;
       const button = element("button", undefined, { "aria-current": String(name === current) });
-      button.append(element("span", name), element("small", state));
+      button.append(picture(name), element("span", name), element("small", state));
       button.addEventListener("click", () => open(name));
       const item = element("li");
       item.append(button);
@@ -79,15 +87,20 @@ export function showClasses(session, number, choose) {
 
 function warnings(session, measured) {
   const parts = [note("A label that began as an accepted prediction flatters the method that made it.")];
+  if (session.accepted)
+    parts.unshift(note(`Left out, as nobody changed the accepted prediction: ${session.accepted} photos.`));
   if (measured.some((one) => one.images < session.few))
     parts.unshift(note(`Intervals of fewer than ${session.few} photos are too narrow.`));
   return parts;
 }
 
 export function showQuality(session) {
-  fill("quality", [session.quality, session.few], () => {
+  fill("quality", [session.quality, session.few, session.accepted], () => {
     if (!session.quality.length)
-      return [note("Predictions before correction are compared with your labels, from the second labelled photo on.")];
+      return [
+        note("Predictions before correction are compared with your labels, from the second labelled photo on."),
+        ...(session.accepted ? [note("An accepted prediction that nobody changes is not compared with itself.")] : []),
+      ];
     const parts = [];
     for (const one of session.quality) {
       const rows = one.classes.map((c) => [c.name, percent(c.iou), String(c.images)]);
@@ -103,7 +116,7 @@ export function showComparison(session) {
   const { comparison, compared } = session;
   find("compare").disabled = Boolean(compared);
   find("compare").textContent = compared ? `Comparing: ${compared[0]} of ${compared[1]} predictions` : "Compare";
-  fill("comparison", [comparison, session.comparison_is_old, session.comparison_problem], () => {
+  fill("comparison", [comparison, session.accepted, session.comparison_is_old, session.comparison_problem], () => {
     if (session.comparison_problem) return [note(session.comparison_problem)];
     if (!comparison) return session.methods.length < 2 ? [note("To compare, start with --also METHOD, once for each.")] : [];
     const rows = comparison.qualities.map((one) => [one.method, span(one.mean_iou)]);
