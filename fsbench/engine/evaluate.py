@@ -23,7 +23,7 @@ from fsbench.protocols.registry import protocol_of
 from fsbench.records.journal import Journal
 from fsbench.records.predictions import Keep, write_predictions
 from fsbench.records.record import Record, counts_sha256, to_frame, write_record
-from fsbench.records.run import Cost, Identity, KeptPredictions, Provenance, Run, TrainingOutcome, Weights
+from fsbench.records.run import Cost, KeptPredictions, Provenance, Run, TrainingOutcome, Weights
 
 if TYPE_CHECKING:
     import polars as pl
@@ -90,7 +90,7 @@ def evaluate(
 
 def _open_journal(experiment: Experiment, trainer: L.Trainer, folder: Path, preparation: Preparation) -> Journal:
     """Return the journal of everything that the results follow from."""
-    followed = [experiment.identity, preparation.checkpoint_sha256, preparation.facts.get("calibration")]
+    followed = [experiment.identity.as_json(), preparation.checkpoint_sha256, preparation.facts.get("calibration")]
     if _cpu_kernels(experiment, trainer) == {"cpu_kernels": "onednn"}:
         followed.append("onednn")  # journals of torch's own kernels stay valid
     return Journal(folder / "evaluation", fingerprint(followed))
@@ -154,7 +154,7 @@ def _finished_run(
     """
     data, method, header = experiment.data, experiment.method, experiment.data.manifest.header
     scores = protocol_of(header).statistics(frame, header).scores()
-    tested = preparation.checkpoint_sha256 or (experiment.identity["training"] or {}).get("checkpoint_sha256")
+    tested = preparation.checkpoint_sha256 or (experiment.identity.training or {}).get("checkpoint_sha256")
     made_in = {
         **provenance(trainer),
         **_cpu_kernels(experiment, trainer),
@@ -164,7 +164,7 @@ def _finished_run(
     }
     return Run(
         id=experiment.folder.name,
-        identity=Identity.model_validate(experiment.identity),
+        identity=experiment.identity,
         checkpoint_sha256=tested,
         checkpoint_variant=experiment.checkpoint_variant,
         weights=Weights.model_validate(weights_origin(experiment)),

@@ -19,6 +19,7 @@ from fsbench.engine.validation_plan import check_validation
 from fsbench.episodes.manifest import CLASSIFICATION
 from fsbench.errors import SettingsError
 from fsbench.records.record import Record, read_record
+from fsbench.records.run import Identity
 from fsbench.records.run_directory import is_finished
 
 
@@ -143,8 +144,8 @@ class Experiment:
         return dict(self.config["trainer"].as_dict())
 
     @cached_property
-    def identity(self) -> dict[str, Any]:
-        """Everything that can change the result, as plain values."""
+    def identity(self) -> Identity:
+        """Everything that can change the result."""
         return run_identity(self)
 
     @cached_property

@@ -16,6 +16,7 @@ from fsbench.data.step_division import StepDivision
 from fsbench.engine.checkpoint import TRAINED_WITH
 from fsbench.engine.validation_plan import validation_options
 from fsbench.files import fingerprint, sha256_file
+from fsbench.records.run import Identity
 
 INDIFFERENT_TRAINER = {
     "accelerator", "strategy", "devices", "num_nodes", "logger", "default_root_dir", "profiler",
@@ -43,11 +44,11 @@ class Identified(Protocol):
     def trainer_settings(self) -> dict[str, Any]: ...
 
     @property
-    def identity(self) -> dict[str, Any]: ...
+    def identity(self) -> Identity: ...
 
 
-def run_identity(experiment: Identified) -> dict[str, Any]:
-    """Return everything that can change the result of `experiment`, as plain JSON values."""
+def run_identity(experiment: Identified) -> Identity:
+    """Return everything that can change the result of `experiment`."""
     method, data, options = experiment.method, experiment.data, experiment.options
     identity = {
         "method": {"name": options.name, "type": method.registry_name, **_method_settings(experiment)},
@@ -68,7 +69,7 @@ def run_identity(experiment: Identified) -> dict[str, Any]:
         "training": _training(experiment),
         **data.test_options,
     }
-    return dict(json.loads(json.dumps(identity)))
+    return Identity.model_validate(json.loads(json.dumps(identity)))
 
 
 def kept_features(method: Method) -> dict[str, str]:
@@ -79,7 +80,7 @@ def kept_features(method: Method) -> dict[str, str]:
 
 def folder_name(experiment: Identified) -> str:
     """Return the name of the run's folder: words for people, then the first digits of the identity's hash."""
-    digits = fingerprint(experiment.identity)[:10]
+    digits = fingerprint(experiment.identity.as_json())[:10]
     words = experiment.data.test_words
     for word in words:
         check_name(word, "the name of the data set, the protocol or the setting")

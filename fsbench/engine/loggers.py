@@ -63,7 +63,8 @@ def wandb_logger(experiment: "Experiment", work: Path) -> WandbLogger | None:
         group="-".join(word for word in words if not word.startswith("fold")),
         job_type="train" if experiment.trains else "evaluate",
         tags=[experiment.options.name, *words, experiment.method.backbone.name],
-        config=experiment.identity | {"folder": experiment.folder.name, "trainer": experiment.trainer_settings},
+        config=experiment.identity.as_json()
+        | {"folder": experiment.folder.name, "trainer": experiment.trainer_settings},
         settings=wandb.Settings(console="off", silent=True),
     )
     try:

@@ -53,7 +53,7 @@ def run(experiment: Experiment) -> Record | None:
 
 
 def _train_and_evaluate(experiment: Experiment, directory: RunDirectory) -> Record | None:
-    directory.write_json("identity.json", experiment.identity)
+    directory.write_json("identity.json", experiment.identity.as_json())
     directory.write_text("config.yaml", experiment.config_text)  # what `fsbench explain` reads
     trainer, best = build_trainer(experiment, directory.path)
     _use_cpu_kernels(experiment, trainer, directory)

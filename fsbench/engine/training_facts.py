@@ -39,10 +39,10 @@ def training_facts(experiment: Experiment) -> dict[str, Any]:
     data, identity = experiment.data, experiment.identity
     return {
         "image_size": data.image_size,
-        "precision": str(identity["precision"]),
-        "tf32": bool(identity["tf32"]),
-        "settings": identity["training"],
-        "method": identity["method"],
+        "precision": str(identity.precision),
+        "tf32": bool(identity.tf32),
+        "settings": identity.training,
+        "method": identity.method.as_json(),
         "chosen_by": CHOSEN_BY,
         "episodes": len(data.validation_manifest.episodes),
         "official_episodes": data.validation_manifest.entries.get("official_episodes"),  # whole images have no protocol

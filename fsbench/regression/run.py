@@ -86,16 +86,16 @@ def observe(case: Case, data: Path) -> CaseRun:
         training = None
         experiment = Experiment(parse(case.arguments(data, runs, case.training)))
         if experiment.trains:
-            first, training = runs / "first.ckpt", experiment.identity["training"]
+            first, training = runs / "first.ckpt", experiment.identity.training
             torch.save(
                 {"state_dict": disturbed(experiment.method, case.seed), WRITTEN_BY: experiment.method.describe()}, first
             )
             _run(experiment, observer)
         experiment = Experiment(parse(case.arguments(data, runs, case.test, first)))
         record = _run(experiment, observer)
-        identity = {key: value for key, value in experiment.identity.items() if key not in COMPARED_OTHERWISE}
+        identity = {k: v for k, v in experiment.identity.as_json().items() if k not in COMPARED_OTHERWISE}
         identity |= {"void": experiment.data.protocol.void, "class_ids": record.manifest.class_ids}
-        identity |= {"training": training or experiment.identity["training"]}
+        identity |= {"training": training or experiment.identity.training}
         answers = _answers(record, observer.results)
     scores = scored(identity, answers) | record.run.scores
     outcome = Outcome(identity, environment(), observer.losses, scores, answers)

@@ -47,7 +47,7 @@ def test_a_class_of_a_file_is_a_method_and_its_file_is_in_the_identity(mine, sma
     assert times(mine) == 1 and type(experiment.method).__name__ == "Constant"
     sha256 = hashlib.sha256(mine.read_bytes()).hexdigest()
     settings = {"name": "unnamed", "type": "constant", "value": 1, "file_sha256": sha256}
-    assert experiment.identity["method"] == settings
+    assert experiment.identity.method.as_json() == settings
     assert "mine" not in str(experiment.identity)  # where it lies changes nothing
 
 

@@ -99,11 +99,11 @@ def test_the_identity_has_the_effective_batch_and_a_division_only_where_it_matte
     )  # fmt: skip
     for same in (emat, dry):
         assert len({run.folder for run in same}) == 1
-        assert same[0].identity["training"]["batch_size"] == 12 and "division" not in same[0].identity["training"]
+        assert same[0].identity.training["batch_size"] == 12 and "division" not in same[0].identity.training
     for others in (hmnet, dcama):
         assert len({run.folder for run in others}) == 3
-        assert {run.identity["training"]["batch_size"] for run in others} == {12}
-        assert others[1].identity["training"]["division"] == {"processes": 2, "micro_batch": 6}
+        assert {run.identity.training["batch_size"] for run in others} == {12}
+        assert others[1].identity.training["division"] == {"processes": 2, "micro_batch": 6}
 
 
 @pytest.mark.parametrize(

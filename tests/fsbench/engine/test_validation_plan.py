@@ -153,8 +153,8 @@ def test_plans_that_cannot_be_are_refused(blocks_folder, tmp_path, more, words):
 
 
 def test_the_identity_has_only_what_is_not_usual(blocks_folder, tmp_path):
-    usual = experiment(blocks_folder, tmp_path).identity["training"]
-    other = experiment(blocks_folder, tmp_path, "--run.first_validation=1", "--run.patience=2").identity["training"]
+    usual = experiment(blocks_folder, tmp_path).identity.training
+    other = experiment(blocks_folder, tmp_path, "--run.first_validation=1", "--run.patience=2").identity.training
     assert other == usual | {"first_validation": 1, "patience": 2}
     assert RunOptions().patience is None  # no early end unless it is asked for
 
