@@ -18,8 +18,9 @@ from fsbench.episodes.manifest import Manifest
 from fsbench.files import fingerprint
 from fsbench.grid.spec import GridCell, read_grid
 from fsbench.metrics.episodic import SegmentationResult
+from fsbench.records.counts import counts_sha256, to_frame
 from fsbench.records.predictions import encode, write_predictions
-from fsbench.records.record import Record, counts_sha256, to_frame, write_record
+from fsbench.records.record import Record, write_record
 from fsbench.records.run import Run
 from fsbench.tables.table import build_blocks
 

@@ -27,7 +27,7 @@ def _bundle(options: argparse.Namespace, extra: list[str]) -> int:
     from fsbench.files import write_text
     from fsbench.records.card import CHOICES, read_card
     from fsbench.records.predictions import FILE as PREDICTIONS
-    from fsbench.records.record import find_records
+    from fsbench.records.record import find_distinct_records
 
     if options.new_card is not None:
         check_output_file(options.new_card, "--new-card")
@@ -47,7 +47,7 @@ def _bundle(options: argparse.Namespace, extra: list[str]) -> int:
     if not 0 < len(options.licence) <= 200 or not options.licence.isprintable():
         raise SettingsError("--licence is empty, longer than 200 characters or no text, expected a name like CC-BY-4.0")
     card = read_card(options.card)
-    records = [record for folder in options.runs for record in find_records(folder)]
+    records = find_distinct_records(options.runs)
     if not records:
         raise RecordError(f"no finished run in {', '.join(map(str, options.runs))}; make one with: make bench")
     made_by = f"fsbench {__version__}"

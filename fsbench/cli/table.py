@@ -11,7 +11,7 @@ from fsbench.cli.parser import add_table_options
 from fsbench.errors import RecordError, SettingsError, say_left_out
 from fsbench.metrics.scores import FROM_PREDICTIONS, metric_names
 from fsbench.papers.published import published_scores
-from fsbench.records.record import Record, find_records, leave_out_damaged
+from fsbench.records.record import Record, find_distinct_records, leave_out_damaged
 from fsbench.tables.blocks import Block
 from fsbench.tables.compare import Measure
 from fsbench.tables.formats import render
@@ -83,7 +83,7 @@ def _next_commands(folders: Sequence[Path], records: Sequence[Record], blocks: S
 def finished_records(folders: Sequence[Path]) -> tuple[list[Record], list[str]]:
     """Find the finished runs in `folders`, and messages about those that are damaged."""
     refused: list[str] = []
-    records = [record for folder in folders for record in find_records(folder, refused)]
+    records = find_distinct_records(folders, refused)
     if not records:
         none = f"no finished run in {', '.join(map(str, folders))}; make one with: make bench"
         raise RecordError(*refused) if refused else SettingsError(none)

@@ -20,9 +20,10 @@ from fsbench.engine.train import Preparation
 from fsbench.engine.training_facts import weights_origin
 from fsbench.files import fingerprint
 from fsbench.protocols.registry import protocol_of
+from fsbench.records.counts import counts_sha256, to_frame
 from fsbench.records.journal import Journal
 from fsbench.records.predictions import Keep, write_predictions
-from fsbench.records.record import Record, counts_sha256, to_frame, write_record
+from fsbench.records.record import Record, write_record
 from fsbench.records.run import Cost, KeptPredictions, Provenance, Run, TrainingOutcome, Weights
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from fsbench.records.record import Record
 
 
 def comparable(records: Iterable[Record]) -> list[list[Record]]:
-    """Group runs on the same episodes under the same protocol; each run stands once."""
+    """Group runs on the same episodes of the same images under the same protocol."""
     groups: dict[tuple[Any, ...], list[Record]] = {}
     for record in records:
         groups.setdefault(group_key(record), []).append(record)
-    return [_distinct(group) for group in _same_episodes(groups.values())]
+    return [split for group in groups.values() for split in _same_episodes(group)]
 
 
 def group_key(record: Record, seed: bool = True) -> tuple[Any, ...]:
@@ -26,24 +26,33 @@ def group_key(record: Record, seed: bool = True) -> tuple[Any, ...]:
     return (*(str(getattr(header, name)) for name in names if seed or name != "seed"), *classification, *numbers)
 
 
-def _same_episodes(groups: Iterable[list[Record]]) -> list[list[Record]]:
-    """Split groups so that in each a fold means one list of episodes."""
-    result: list[list[Record]] = []
-    for group in groups:
-        manifests_by_fold: dict[int, list[str]] = {}
-        split: dict[int, list[Record]] = {}
-        for record in group:
-            manifests = manifests_by_fold.setdefault(record.header.fold, [])
-            if record.manifest_sha256 not in manifests:
-                manifests.append(record.manifest_sha256)
-            split.setdefault(manifests.index(record.manifest_sha256), []).append(record)
-        result += split.values()
-    return result
+def _same_episodes(group: list[Record]) -> list[list[Record]]:
+    """Split a group so that in each part a fold means one list of episodes on one copy of the images.
+
+    The folds of a method stay together where they can.
+    """
+    if len({_images(record) for record in group}) == len({fold_of(record) for record in group}):
+        return [group]
+    of_method: dict[str, list[Record]] = {}
+    for record in group:
+        of_method.setdefault(str(sorted(_settings(record).items())), []).append(record)
+    parts: list[tuple[dict[int, tuple[Any, ...]], list[Record]]] = []
+    for runs in of_method.values():
+        for unit in [runs] if _is_one_a_fold(runs) else [[run] for run in runs]:
+            own = {fold_of(record): _images(record) for record in unit}
+            fitting = (part for part in parts if all(part[0].get(fold, own[fold]) == own[fold] for fold in own))
+            part = next(fitting, None)
+            if part is None:
+                part = {}, []
+                parts.append(part)
+            part[0].update(own)
+            part[1].extend(unit)
+    return [records for _, records in parts]
 
 
-def _distinct(records: list[Record]) -> list[Record]:
-    """Keep each run once, also when it was found twice or copied."""
-    return list({record.run.id: record for record in records}.values())
+def _images(record: Record) -> tuple[int, str, str | None]:
+    """Return what tells the episodes of a fold, and the files of their images, from others."""
+    return fold_of(record), record.manifest_sha256, record.run.identity.files_sha256
 
 
 def variants(records: list[Record]) -> dict[str, list[Record]]:

@@ -1,27 +1,23 @@
 """Records of finished runs: `run.json` and `episodes.parquet`, written once."""
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import numpy as np
+from typing import TYPE_CHECKING, TypeVar
 
 from fsbench.episodes.header import Header
 from fsbench.episodes.manifest import Manifest, read_header, read_manifest
 from fsbench.errors import RecordError, SettingsError
 from fsbench.files import is_file, read_json, replacing, write_text
 from fsbench.files.arrays import read_parquet
-from fsbench.metrics.confusion import COUNTS, REGIONS
 from fsbench.protocols.base import Protocol
 from fsbench.protocols.registry import protocol_of
+from fsbench.records.counts import check_counts, counts_sha256
 from fsbench.records.run import Run, check_run
 from fsbench.records.run_directory import is_current
-from fsbench.records.schema import check_counts_table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -75,7 +71,7 @@ class Record:
             frame = read_parquet(file)
         except (OSError, ValueError) as error:
             raise RecordError(f"cannot read {file} ({error}); {REPEAT}") from error
-        check_counts_table(frame, self.header, file)
+        check_counts(frame, self.manifest, file)
         if counts_sha256(frame) != self.run.counts_sha256:
             raise RecordError(f"{file} does not hold the counts that run.json names")
         return frame
@@ -148,50 +144,41 @@ def find_records(root: Path, refused: list[str] | None = None) -> list[Record]:
     return records
 
 
-def to_frame(rows: Iterable[dict[str, Any]], manifest: Manifest) -> "pl.DataFrame":
-    """Build the count table: rows sorted by (episode, slot), with each episode's query; every episode exactly once.
+def find_distinct_records(folders: Iterable[Path], refused: list[str] | None = None) -> list[Record]:
+    """Find the finished runs below several folders, each once, however many copies of it there are.
 
-    Raises RecordError when episodes are missing, so that a partial result never looks complete.
+    Which of two records of one run is the genuine one cannot be told where they differ: both are left out.
+
+    Args:
+        folders: see `find_records`.
+        refused: gets messages about damaged runs and those that differ; without it they raise RecordError.
     """
-    # spared until it is needed
-    import polars as pl
-
-    schema = {
-        "episode": pl.Int32,
-        "slot": pl.Int16,
-        "class_id": pl.Int16,
-        **dict.fromkeys(COUNTS, pl.Int64),
-        "present": pl.Boolean,
-        "decided": pl.Boolean,
-        "score": pl.Float32,
-        **dict.fromkeys(REGIONS, pl.Float32),
-    }
-    frame = pl.DataFrame(list(rows), schema=schema).unique(["episode", "slot"], keep="first", maintain_order=True)
-    evaluated = set(frame["episode"].to_list())
-    missing = [episode.index for episode in manifest.episodes if episode.index not in evaluated]
-    if missing or len(evaluated) != len(manifest.episodes):
-        raise RecordError(
-            f"{len(missing)} of {len(manifest.episodes)} episodes were not evaluated (first: {missing[:3]}); "
-            "run the same command again to finish them"
-        )
-    protocol = protocol_of(manifest.header)
-    names = [protocol.query_name(episode) for episode in manifest.episodes]
-    queries = pl.DataFrame(
-        {"episode": [e.index for e in manifest.episodes], "query": names},
-        schema={"episode": pl.Int32, "query": pl.String},
-    )
-    return frame.join(queries, on="episode", how="left").sort("episode", "slot")
+    messages: list[str] = []
+    copies: dict[str, list[Record]] = {}
+    for folder in folders:
+        for record in find_records(folder, None if refused is None else messages):
+            copies.setdefault(record.run.id, []).append(record)
+    for name, (first, *others) in list(copies.items()):
+        differences = {other.path: _difference(first.run, other.run) for other in others}
+        path = next((path for path, difference in differences.items() if difference), None)
+        if path is not None:
+            messages.append(
+                f"{first.path} and {path} are both the run {name}, with different {differences[path]}; remove the one "
+                "that was changed"
+            )
+            del copies[name]
+    if refused is None and messages:
+        raise RecordError(messages[0])
+    if refused is not None:
+        refused += dict.fromkeys(messages)
+    return [first for first, *_ in copies.values()]
 
 
-def counts_sha256(frame: "pl.DataFrame") -> str:
-    """Hash all counts and decisions; the same for any number of ranks, workers and any batch size.
-
-    Scores and region measures, which are real numbers, are not in it: records without the latter keep their hash.
-    """
-    columns = ["episode", "slot", "class_id", *COUNTS, "present", "decided"]
-    whole = [frame[name].cast(int).fill_null(-1).to_numpy() for name in columns]  # of a damaged file: -1 is no count
-    table = np.stack(whole, 1).astype("<i8")
-    return hashlib.sha256(np.ascontiguousarray(table).tobytes()).hexdigest()
+def _difference(first: Run, second: Run) -> str:
+    """Name what tells two records of one run apart; empty of copies."""
+    if first.counts_sha256 != second.counts_sha256:
+        return "counts"
+    return "settings" if first.identity != second.identity else ""
 
 
 def write_record(

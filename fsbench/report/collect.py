@@ -13,7 +13,7 @@ from fsbench.protocols.base import Protocol
 from fsbench.protocols.registry import protocol_of
 from fsbench.records.description import header_warnings
 from fsbench.records.grouping import comparable, fold_of, variants
-from fsbench.records.record import Record, find_records, read_record
+from fsbench.records.record import Record, find_distinct_records, read_record
 from fsbench.report.differences import Differences, difference_study
 from fsbench.report.episodes import FoldEpisodes, episodes_by_fold
 from fsbench.report.matrix import compare_study, present_record
@@ -86,9 +86,8 @@ class Study:
 def read_runs(folders: Iterable[Path]) -> tuple[list[Record], list[str]]:
     """Read the finished runs in `folders`, each once; returns them and messages about unusable ones."""
     refused: list[str] = []
-    records = {record.run.id: record for folder in folders for record in find_records(folder, refused)}
     usable = []
-    for record in records.values():
+    for record in find_distinct_records(folders, refused):
         try:
             protocol_of(record.header)
             fold_of(record)

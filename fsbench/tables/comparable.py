@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fsbench.errors import RecordError, SettingsError
 from fsbench.records.grouping import comparable, fold_of, variants
-from fsbench.records.record import Record, find_records
+from fsbench.records.record import Record, find_distinct_records
 
 Methods = dict[str, dict[int, Record]]
 """Label of a method -> its record of each fold."""
@@ -18,12 +18,11 @@ def find_methods(folders: Sequence[Path], folds: Sequence[int], refused: list[st
     SettingsError for fewer than two methods.
     """
     runs: Methods = {}
-    seen: set[str] = set()
+    left = find_distinct_records(folders, refused)
     by_folder: dict[Path, dict[str, list[Record]]] = {}
     for folder in dict.fromkeys(folders):
-        fresh = [record for record in find_records(folder, refused) if record.run.id not in seen]
-        seen |= {record.run.id for record in fresh}
-        by_folder[folder] = variants(list({record.run.id: record for record in fresh}.values()))
+        by_folder[folder] = variants([record for record in left if record.path.is_relative_to(folder)])
+        left = [record for record in left if not record.path.is_relative_to(folder)]
     labels = [label for methods in by_folder.values() for label in methods]
     for folder, methods in by_folder.items():
         for label, members in methods.items():
@@ -69,7 +68,7 @@ def check_same(methods: Methods) -> None:
             if len(comparable([mine, record])) > 1:
                 raise RecordError(
                     f"{label} and {other} are not on the same episodes: {_differing(mine, record)}; expected runs of "
-                    f"one list of episodes ({mine.path}, {record.path})"
+                    f"one list of episodes on one copy of the images ({mine.path}, {record.path})"
                 )
             keys = ["episode", "slot", "class_id"]
             sizes = {mine.run.identity.image_size, record.run.identity.image_size}
@@ -93,4 +92,6 @@ def _differing(first: Record, second: Record) -> str:
     keys = [key for key in sorted(ours.keys() | theirs.keys()) if ours.get(key) != theirs.get(key)]
     plain = [key for key in keys if not isinstance(ours.get(key), (list, dict)) and not key.endswith("sha256")]
     words = [f"{key} is {ours.get(key)} and {theirs.get(key)}" for key in plain] or [f"{key} differs" for key in keys]
-    return ", ".join(words) or "the episodes themselves differ"
+    if first.manifest_sha256 != second.manifest_sha256:
+        return ", ".join(words) or "the episodes themselves differ"
+    return "they have equal names, and the files of their images differ"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from fsbench.tables.rescoring.measures import Measures
 
-ROW_VERSION = 1
+ROW_VERSION = 2
 """Version of everything that a row's scores and intervals follow from: counts, scores, bootstrap, trivial answers, this
 module. It grows when a result changes; rows of another version are computed again."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from fsbench.records.grouping import comparable
+from fsbench.records.grouping import comparable, group_key
 from fsbench.records.record import Record
 from fsbench.tables.below_trivial import below_trivial
 from fsbench.tables.blocks import Block, TableOptions
@@ -40,7 +40,9 @@ def build_blocks(
         published: reported scores, set beside the rows they belong to.
     """
     blocks = []
-    for group in comparable(records):
+    groups = comparable(records)
+    tests = [group_key(group[0]) for group in groups]
+    for number, group in enumerate(groups):
         header = group[0].header
         test = header.dataset, header.way, header.shot
         of_test = [score for score in published if (score.dataset, score.way, score.shot) == test]
@@ -48,5 +50,11 @@ def build_blocks(
         options = TableOptions(by_class, trivial, shown, backbone_data or {}, measure)
         block = _BLOCKS[group[0].protocol.task](group, options, of_test)
         block.notes += below_trivial(block.rows, block.metrics)
+        tables = tests.count(tests[number])
+        if tables > 1:
+            block.notes.append(
+                f"table {tests[: number + 1].count(tests[number])} of {tables} of this test: its runs saw other images "
+                "or episodes than the others', so scores of one are not to be compared with those of another"
+            )
         blocks.append(block)
     return blocks

@@ -61,7 +61,8 @@ def test_counts_that_nothing_predicts_are_found_out(warm, run_arguments, small_d
     """A record whose counts, scores and hashes were all made to fit each other."""
     import polars as pl
 
-    from fsbench.records.record import counts_sha256, read_record
+    from fsbench.records.counts import counts_sha256
+    from fsbench.records.record import read_record
 
     assert warm(*run_arguments("prototype", tmp_path / "runs")).returncode == 0
     (folder,) = (file.parent for file in (tmp_path / "runs").glob("*/run.json"))

@@ -16,8 +16,9 @@ from fsbench.metrics.episodic import SegmentationResult, count
 from fsbench.metrics.regions import slot_regions
 from fsbench.protocols.classification import classification_episodes
 from fsbench.protocols.registry import load_protocol
+from fsbench.records.counts import to_frame
 from fsbench.records.predictions import SOFT_SIDE, Keep, encode, write_predictions
-from fsbench.records.record import Record, to_frame
+from fsbench.records.record import Record
 from tests.fsbench.runs import written
 
 

@@ -5,7 +5,8 @@ import pytest
 from fsbench.config.compose import shipped_settings
 from fsbench.episodes.manifest import read_manifest
 from fsbench.paths import REPOSITORY
-from fsbench.records.record import Record, to_frame
+from fsbench.records.counts import to_frame
+from fsbench.records.record import Record
 from tests.fsbench.runs import written
 
 FROZEN = REPOSITORY / "benchmarks/manifests/pascal"

@@ -8,7 +8,8 @@ from typing import Any
 import polars as pl
 
 from fsbench.episodes.header import Header
-from fsbench.records.record import Record, counts_sha256, write_record
+from fsbench.records.counts import counts_sha256
+from fsbench.records.record import Record, write_record
 from fsbench.records.run import Run
 
 IDENTITY = {

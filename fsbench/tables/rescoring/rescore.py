@@ -14,10 +14,10 @@ from fsbench.metrics.bootstrap import Interval, differences, intervals
 from fsbench.metrics.count_table import pair_statistics
 from fsbench.metrics.scores import METRICS, ScoreStatistics
 from fsbench.protocols.segmentation import Segmentation, segmentation_of
+from fsbench.records.counts import largest_way
 from fsbench.records.description import notes, title
 from fsbench.records.grouping import comparable, fold_of, variants
 from fsbench.records.record import Record
-from fsbench.records.schema import largest_way
 from fsbench.tables.layout import INTERVAL_NOTE, Sheet, figure
 from fsbench.tables.rescoring.recount import ORIGINAL, input_resolution
 from fsbench.tables.subsets import pairs_between

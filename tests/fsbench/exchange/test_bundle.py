@@ -15,7 +15,8 @@ from fsbench.errors import RecordError, SettingsError
 from fsbench.exchange.bundle import LISTING, unpacked, write_bundle
 from fsbench.exchange.verify import verify
 from fsbench.records.card import CHOICES, check_card
-from fsbench.records.record import counts_sha256, read_record
+from fsbench.records.counts import counts_sha256
+from fsbench.records.record import read_record
 from tests.fsbench.runs import rewrite
 
 CARD = {
@@ -137,8 +138,8 @@ another_class = recount(
         (edit("run.json", identity=None), "is no record of fsbench"),
         (a_better_count, "does not hold the counts that run.json names"),
         (lambda c: c.update({entry(c, "manifest.jsonl"): b"{}\n{}\n"}), "manifest.jsonl"),
-        (the_best_half, "counts other episodes or ways than manifest.jsonl names"),
-        (another_class, "counts other episodes or ways than manifest.jsonl names"),
+        (the_best_half, "counts 12 of 24 episodes"),
+        (another_class, "counts other episodes or ways than its manifest names"),
     ],
 )
 def test_a_changed_run_with_new_hashes_is_found_out(bundle, change, words, capsys, tmp_path, monkeypatch):

@@ -13,9 +13,10 @@ from fsbench.core.prediction import Prediction
 from fsbench.data.rle import encode_ways
 from fsbench.errors import RecordError
 from fsbench.files import sha256_file
+from fsbench.records.counts import to_frame
 from fsbench.records.journal import PREDICTION, Journal
 from fsbench.records.predictions import FILE, SOFT_SIDE, encode, read_predictions, write_predictions
-from fsbench.records.record import read_record, to_frame
+from fsbench.records.record import read_record
 from tests.fsbench.records.test_record import manifest, result
 from tests.fsbench.runs import changed, written
 

@@ -14,8 +14,9 @@ from fsbench.errors import RecordError
 from fsbench.files import replacing, write_text
 from fsbench.metrics.episodic import SegmentationResult, count
 from fsbench.metrics.regions import slot_regions
+from fsbench.records.counts import counts_sha256, to_frame
 from fsbench.records.journal import Journal
-from fsbench.records.record import counts_sha256, find_records, read_record, to_frame, write_record
+from fsbench.records.record import find_records, read_record, write_record
 from tests.fsbench.runs import HEADER, some_run, written
 
 

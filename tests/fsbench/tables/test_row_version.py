@@ -11,7 +11,8 @@ from fsbench.episodes.episode import Episode
 from fsbench.episodes.manifest import Manifest
 from fsbench.metrics.confusion import COUNTS
 from fsbench.metrics.scores import METRICS
-from fsbench.records.record import Record, to_frame
+from fsbench.records.counts import to_frame
+from fsbench.records.record import Record
 from fsbench.tables.segmentation import ROW_VERSION
 from fsbench.tables.table import build_blocks
 from tests.fsbench.runs import written

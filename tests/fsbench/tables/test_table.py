@@ -13,15 +13,18 @@ import pytest
 from datamodules.datasets.folder import Folder
 from fsbench.cli.main import main
 from fsbench.episodes.task import EpisodeTask
-from fsbench.metrics.confusion import intersection_union, mean_iou
+from fsbench.errors import RecordError
+from fsbench.metrics.confusion import COUNTS, intersection_union, mean_iou
 from fsbench.protocols.registry import load_protocol
-from fsbench.records.record import Record, find_records
+from fsbench.records.counts import to_frame
+from fsbench.records.record import Record, find_distinct_records, find_records
 from fsbench.tables.blocks import Subset
+from fsbench.tables.comparable import check_same
 from fsbench.tables.formats import FORMATS, render
 from fsbench.tables.subsets import ABSENT, SIZES
 from fsbench.tables.table import build_blocks
 from tests.conftest import CLASSES
-from tests.fsbench.runs import changed
+from tests.fsbench.runs import rewrite, written
 
 
 def lines(blocks):
@@ -51,10 +54,44 @@ def test_runs_of_one_method_that_differ_say_how(make):
     assert lines([block]) == [("m (seed 0)", "0"), ("m (seed 1)", "0")]
 
 
-def test_records_that_were_found_twice_stand_once(make):
-    record = make("m", 0)
-    copy = Record(record.path, record.run)
-    assert lines(build_blocks([record, copy])) == [("m", "0")]
+def test_records_that_were_found_twice_stand_once(make, tmp_path, tmp_path_factory):
+    copy = tmp_path_factory.mktemp("copies") / "copy"
+    shutil.copytree(make("m", 0).path, copy)
+    found = find_distinct_records([tmp_path, tmp_path, copy])
+    assert lines(build_blocks(found)) == [("m", "0")]
+
+
+@pytest.mark.parametrize("change", ["counts", "settings"])
+def test_two_records_of_one_run_that_differ_are_both_left_out(make, tmp_path, tmp_path_factory, capsys, change):
+    """Whichever stands last on the command line must not be the one that is believed."""
+    record, other = make("m", 0), make("n", 0)
+    more = make("m", 0, quality=2) if change == "counts" else make("m", 0, seed=7)
+    copy = Path(shutil.copytree(more.path, tmp_path_factory.mktemp("copies") / "copy"))
+    shutil.rmtree(more.path)
+    rewrite(Record(copy, more.run), id=record.run.id)
+    for folders in ([tmp_path, copy], [copy, tmp_path]):
+        assert main(["table", *map(str, folders)]) == 1
+        out, err = capsys.readouterr()
+        assert "n " in out and "m " not in out
+        assert f"are both the run {record.run.id}, with different {change}; remove the one" in err
+        assert str(record.path) in err and str(copy) in err
+    with pytest.raises(RecordError, match="are both the run"):
+        find_distinct_records([tmp_path, copy])
+    assert [found.path for found in find_distinct_records([tmp_path])] == [record.path, other.path]
+
+
+def test_runs_on_other_images_stand_in_a_table_of_their_own(make):
+    """Equal names and sizes of lists, other photos: whoever ranks them together compares photos, not methods."""
+    files = {("m", 0): "a", ("n", 0): "b", ("n", 1): "b", ("o", 0): "a", ("o", 1): "a", ("m", 1): "a"}
+    runs = [rewrite(make(*of), {"files_sha256": f"{of[1]}{sha256}"}) for of, sha256 in files.items()]
+    blocks = build_blocks(runs)
+    assert [lines([block]) for block in blocks] == [
+        [(name, fold) for name in names for fold in ("0", "1", "mean")] for names in (["m", "o"], ["n"])
+    ]
+    for number, block in enumerate(blocks, 1):
+        assert any(f"table {number} of 2 of this test: its runs saw other images or" in note for note in block.notes)
+    with pytest.raises(RecordError, match="they have equal names, and the files of their images differ"):
+        check_same({"m": {0: runs[0]}, "n": {0: runs[1]}})
 
 
 def test_trained_runs_and_checkpoints_are_told_apart_shortly(make):
@@ -67,19 +104,24 @@ def test_trained_runs_and_checkpoints_are_told_apart_shortly(make):
     assert sum("weights from checkpoint" in label for label in labels) == 2
 
 
-def test_folds_of_different_data_are_never_averaged(make, blocks_folder, tmp_path_factory):
+def test_folds_of_different_data_are_never_averaged(make, blocks_folder, tmp_path, tmp_path_factory):
     """A data set of the same name with another list of images: its fold 1 is not the mate of the first one's fold 0."""
-    import shutil
-
     other = Path(shutil.copytree(blocks_folder, tmp_path_factory.mktemp("other") / "blocks"))
     names = (other / "ImageSets/Segmentation/val.txt").read_text().split()
     (other / "ImageSets/Segmentation/val.txt").write_text("\n".join(names[:-2]) + "\n")
     first, protocol = make("m", 0), load_protocol("fscs")
     manifest = protocol.manifest(Folder(str(other)), EpisodeTask(1, episodes=24))
-    second = make("m", 1)
-    second = changed(second, {"manifest_sha256": manifest.sha256})
+    rows = [
+        dict.fromkeys(COUNTS, 9)
+        | {"episode": e.index, "slot": slot, "class_id": number, "present": True, "decided": True}
+        for e in manifest.episodes
+        for slot, number in enumerate((0, *e.classes))
+    ]
+    second = written(
+        tmp_path, to_frame(rows, manifest), {**first.run.identity.as_json(), "manifest_sha256": manifest.sha256}
+    )
     manifest.write(second.path / "manifest.jsonl")
-    blocks = build_blocks([first, Record(second.path, second.run)])
+    blocks = build_blocks([first, second])
     assert [lines([block]) for block in blocks] == [[("m", "0")], [("m", "1")]]
 
 

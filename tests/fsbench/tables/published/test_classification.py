@@ -12,7 +12,8 @@ from fsbench.metrics.bootstrap import Interval
 from fsbench.metrics.classification import ClassificationResult
 from fsbench.protocols.classification import ClassificationTask
 from fsbench.protocols.registry import load_protocol
-from fsbench.records.record import Record, to_frame
+from fsbench.records.counts import to_frame
+from fsbench.records.record import Record
 from fsbench.tables.formats import FORMATS
 from fsbench.tables.published.match import match_published
 from fsbench.tables.published.scores import FOLDER

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -10,8 +11,8 @@ import pytest
 from fsbench.cli.main import main
 from fsbench.episodes.manifest import read_manifest
 from fsbench.errors import RecordError
-from fsbench.records.record import Record, counts_sha256
-from fsbench.records.schema import check_counts_table
+from fsbench.records.counts import check_counts, counts_sha256
+from fsbench.records.record import Record
 from tests.fsbench.runs import rewrite
 
 
@@ -94,6 +95,14 @@ DAMAGE = {
         "weights.training.settings.batch_size is 'x'",
     ),
     "an unknown class": (lambda r: set_counts(r, r.episodes.with_columns(class_id=pl.lit(99, pl.Int16))), "class 99"),
+    "images without names": (lambda r: set_counts(r, r.episodes.with_columns(query=None)), "other episodes or ways"),
+    "an image without a name": (
+        lambda r: set_counts(r, r.episodes.with_columns(query=pl.when(pl.col("episode") > 0).then("query"))),
+        "2 rows differ",
+    ),
+    "another image": (lambda r: set_counts(r, r.episodes.with_columns(query=pl.lit("q"))), "other episodes or ways"),
+    "five of its episodes": (lambda r: set_counts(r, r.episodes.filter(pl.col("episode") < 5)), "5 of 24 episodes"),
+    "each episode thrice": (lambda r: set_counts(r, pl.concat([r.episodes] * 3)), "counts 96 ways more than once"),
     "no parquet": (
         lambda r: (r.path / "episodes.parquet").write_bytes(b"PAR1\0\0\0\0PAR1"),
         "episodes.parquet",
@@ -128,14 +137,19 @@ def test_a_run_that_does_not_fit_is_left_out_and_said(make, capsys, tmp_path, co
 def test_a_fully_augmented_episode_may_have_every_class_as_a_way(make):
     """Such an episode has a way for each class that its support images show, whatever number was asked for."""
     record = make("good", 0)
-    file, header = record.path / "episodes.parquet", record.header.model_copy(update={"class_ids": [1, 2, 3]})
-    frame = record.episodes.with_columns(pl.when(pl.col("slot") > 0).then(3).otherwise(0).alias("slot"))
-    frame = frame.with_columns(pl.when(pl.col("slot") > 0).then(2).otherwise(0).alias("class_id"))
-    check_counts_table(frame, header.model_copy(update={"setting": "fully_augmented"}), file)
-    for setting, slot, at_most in (("original", 3, 1), ("partially_augmented", 3, 1), ("fully_augmented", 4, 3)):
-        counted = frame.with_columns(pl.when(pl.col("slot") > 0).then(slot).otherwise(0).alias("slot"))
-        with pytest.raises(RecordError, match=f"the way {slot}; expected at most the {at_most} "):
-            check_counts_table(counted, header.model_copy(update={"setting": setting}), file)
+    way = record.episodes.filter(pl.col("slot") == 1)
+    ways = [way.with_columns(slot=pl.lit(n, pl.Int16), class_id=pl.lit(n, pl.Int16)) for n in (1, 2, 3)]
+    frame = pl.concat([record.episodes.filter(pl.col("slot") == 0), *ways])
+    episodes = tuple(replace(episode, classes=(1, 2, 3)) for episode in record.manifest.episodes)
+
+    def check(setting: str) -> None:
+        entries = record.manifest.entries | {"setting": setting, "class_ids": [1, 2, 3]}
+        check_counts(frame, replace(record.manifest, entries=entries, episodes=episodes), Path("e.parquet"))
+
+    check("fully_augmented")
+    for setting in ("original", "partially_augmented"):
+        with pytest.raises(RecordError, match="the way 3; expected at most the 1 "):
+            check(setting)
 
 
 def test_episodes_of_a_manifest_have_types(make, tmp_path):

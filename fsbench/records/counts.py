@@ -1,0 +1,152 @@
+"""A run's counts, `episodes.parquet`: built of an evaluation's rows, hashed, and checked as they are read."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fsbench.episodes.header import Header
+from fsbench.episodes.manifest import Manifest
+from fsbench.errors import RecordError
+from fsbench.metrics.confusion import COUNTS, REGIONS
+from fsbench.protocols.registry import protocol_of
+
+if TYPE_CHECKING:
+    import polars as pl
+
+LARGEST = 2**40
+"""Largest count: so many pixels has no image, and the sum of millions of them is still an int64."""
+
+EXPECTED = "expected the counts of a finished run"
+
+
+def to_frame(rows: Iterable[dict[str, Any]], manifest: Manifest) -> "pl.DataFrame":
+    """Build the count table: rows sorted by (episode, slot), with each episode's query; every episode exactly once.
+
+    Raises RecordError when episodes are missing, so that a partial result never looks complete.
+    """
+    # spared until it is needed
+    import polars as pl
+
+    schema = {
+        "episode": pl.Int32,
+        "slot": pl.Int16,
+        "class_id": pl.Int16,
+        **dict.fromkeys(COUNTS, pl.Int64),
+        "present": pl.Boolean,
+        "decided": pl.Boolean,
+        "score": pl.Float32,
+        **dict.fromkeys(REGIONS, pl.Float32),
+    }
+    frame = pl.DataFrame(list(rows), schema=schema).unique(["episode", "slot"], keep="first", maintain_order=True)
+    evaluated = set(frame["episode"].to_list())
+    missing = [episode.index for episode in manifest.episodes if episode.index not in evaluated]
+    if missing or len(evaluated) != len(manifest.episodes):
+        raise RecordError(
+            f"{len(missing)} of {len(manifest.episodes)} episodes were not evaluated (first: {missing[:3]}); "
+            "run the same command again to finish them"
+        )
+    protocol = protocol_of(manifest.header)
+    names = [protocol.query_name(episode) for episode in manifest.episodes]
+    queries = pl.DataFrame(
+        {"episode": [e.index for e in manifest.episodes], "query": names},
+        schema={"episode": pl.Int32, "query": pl.String},
+    )
+    return frame.join(queries, on="episode", how="left").sort("episode", "slot")
+
+
+def counts_sha256(frame: "pl.DataFrame") -> str:
+    """Hash all counts and decisions; the same for any number of ranks, workers and any batch size.
+
+    Scores and region measures, which are real numbers, are not in it: records without the latter keep their hash.
+    """
+    columns = ["episode", "slot", "class_id", *COUNTS, "present", "decided"]
+    whole = [frame[name].cast(int).fill_null(-1).to_numpy() for name in columns]  # of a damaged file: -1 is no count
+    table = np.stack(whole, 1).astype("<i8")
+    return hashlib.sha256(np.ascontiguousarray(table).tobytes()).hexdigest()
+
+
+def check_counts(frame: "pl.DataFrame", manifest: Manifest, file: Path) -> None:
+    """Check that a table holds the counts of a whole run.
+
+    Args:
+        frame: the table.
+        manifest: of the run.
+        file: that the table was read from, named in messages.
+
+    Raises:
+        RecordError: a column is absent, of another type or has gaps, a count is out of range, or the manifest's
+            episodes and their ways are not there once each.
+    """
+    _check_columns(frame, file)
+    _check_ranges(frame, manifest.header, file)
+    _check_episodes(frame, manifest, file)
+
+
+def _check_columns(frame: "pl.DataFrame", file: Path) -> None:
+    # spared until it is needed
+    import polars as pl
+
+    whole = ["episode", "slot", "class_id", *COUNTS]
+    kinds = {**dict.fromkeys(whole, pl.Int64), "present": pl.Boolean, "decided": pl.Boolean, "score": pl.Float64}
+    kinds |= {name: pl.Float64 for name in REGIONS if name in frame.columns} | {"query": pl.String}
+    for column, kind in kinds.items():
+        if column not in frame.columns:
+            raise RecordError(f"{file} has no column {column}; {EXPECTED}")
+        found = frame.schema[column]
+        alike = found.is_integer() if kind == pl.Int64 else found.is_float() if kind == pl.Float64 else found == kind
+        if not alike and not (column == "query" and found == pl.Null):
+            raise RecordError(f"{file}: the column {column} holds {found}, expected {kind}")
+    for column in [*whole, "present", "decided"]:
+        if frame[column].null_count():
+            raise RecordError(f"{file}: the column {column} has gaps; {EXPECTED}")
+
+
+def _check_ranges(frame: "pl.DataFrame", header: Header, file: Path) -> None:
+    # spared until it is needed
+    import polars as pl
+
+    whole = ["episode", "slot", "class_id", *COUNTS]
+    if frame.height and min(int(frame[column].min() or 0) for column in whole) < 0:  # type: ignore[arg-type]
+        raise RecordError(f"{file} has counts below 0; {EXPECTED}")
+    if frame.height and max(int(frame[column].max() or 0) for column in whole) > LARGEST:  # type: ignore[arg-type]
+        raise RecordError(f"{file} has counts above {LARGEST}; {EXPECTED}")
+    is_way = pl.col("slot") > 0
+    for rows, allowed in ((frame.filter(is_way), header.class_ids), (frame.filter(~is_way), [0])):
+        unknown = sorted(set(rows["class_id"].unique().to_list()) - set(allowed))
+        if unknown:
+            raise RecordError(f"{file} counts the class {unknown[0]}, which is none of its manifest's")
+    last, at_most = int(frame["slot"].max() or 0), largest_way(header)  # type: ignore[arg-type]
+    if last > at_most:
+        raise RecordError(f"{file} counts the way {last}; expected at most the {at_most} of its manifest")
+
+
+def _check_episodes(frame: "pl.DataFrame", manifest: Manifest, file: Path) -> None:
+    counted = frame.select("episode", "slot", "class_id", "query").rows()
+    protocol, episodes = protocol_of(manifest.header), manifest.episodes
+    missing = {episode.index for episode in episodes} - set(frame["episode"].to_list())
+    if missing:
+        raise RecordError(
+            f"{file} counts {len(episodes) - len(missing)} of {len(episodes)} episodes; {EXPECTED}: run it again with "
+            "FORCE=1"
+        )
+    twice = len(counted) - len({row[:2] for row in counted})
+    if twice:
+        raise RecordError(f"{file} counts {twice} ways more than once; {EXPECTED}")
+    if protocol.has_masks:
+        named = {(e.index, slot, number, e.query) for e in episodes for slot, number in enumerate((0, *e.classes))}
+    else:
+        indices = {episode.index for episode in episodes}
+        named = {row for row in counted if row[0] in indices and row[3] is None}
+    differing = set(counted) - named or named - set(counted)
+    if differing:
+        raise RecordError(
+            f"{file} counts other episodes or ways than its manifest names ({len(differing)} rows differ); {EXPECTED}"
+        )
+
+
+def largest_way(header: Header) -> int:
+    """Count the ways that an episode may have: in the fully augmented setting, any class of the fold adds one."""
+    return len(header.class_ids) if header.setting == "fully_augmented" else header.way
