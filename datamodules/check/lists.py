@@ -74,7 +74,7 @@ def _compare(
     with_files: bool,
 ) -> None:
     """Report whether `pairs` have the official number and checksum; `with_files` leaves their order to the file."""
-    known = checksums().get((index.name, split, fold))
+    known = checksums(index.name).get((split, fold))
     images = len({name for name, _ in pairs})
     text = f"{len(pairs)} pairs, {images} images"
     if known is None:

@@ -1,8 +1,8 @@
 """The image lists that published results use, as their authors released them, checked against known checksums.
 
 Text files (PASCAL) hold lines `<name>__<class>`, pickles (COCO) {class - 1: [names]}; `pfenet_lists` reads the lists of
-PFENet-like programs. The order of a list decides the episodes. Formats and checksums: fscs-protocol §2,
-`official_lists.csv`.
+PFENet-like programs. The order of a list decides the episodes. Formats and checksums: fscs-protocol §2. A data set has
+the checksums in the file `official.csv` of its folder, and says in its `source.yaml` where the lists are to be had.
 """
 
 import csv
@@ -14,9 +14,11 @@ from pathlib import Path
 
 from datamodules.lists.plain_pickle import parse_plain_pickle
 from fsbench.data.dataset import Pair, PairList, pairs_sha256
-from fsbench.data.source import with_guide
+from fsbench.data.source import folder_of_package, read_source, with_guide
 from fsbench.errors import DataError
 from fsbench.files import read_bytes, read_text
+
+FILE = "official.csv"
 
 OFFICIAL = "official"
 """The list has the official checksum, whether it was read from the authors' file or derived."""
@@ -24,24 +26,17 @@ UNVERIFIED = "official, unverified"
 REORDERED = "derived, official set in another order"
 DERIVED = "derived"
 
-DATASETS = ("pascal", "coco", "fss", "isaid")
-"""Folder names of the data sets in the authors' repositories."""
+LIST_FILES = ("*/test.txt", "*/*/fold*", "*/*/data_list_*", "*/*/*/fold*", "*/*/*/data_list_*")
+"""Where the authors' repositories have lists, below folders with the names of data sets."""
 
 
-INSTRUCTIONS = """\
-The lists are kept in the authors' repositories; `fsbench data prepare` fetches them:
-  https://github.com/juhongm999/hsnet   folder data/splits, commit 6b1bc12b3ff9f3950f49c55ab6f089e8d9e0d191 (trn, val)
-  https://github.com/visinf/emat        folder data/splits, commit 7db92ea (size splits, under custom/)
-  https://github.com/Sam1224/HMNet      commit 556916cc2036f32d68d8e0b810eb9ebcbee6ae1a (PFENet-like; by hand)
-Give the folder data/splits of a checkout, or a folder with several such folders; files are looked for as
-  <folder>/pascal/val/fold0.txt   <folder>/coco/val/fold0.pkl   <folder>/pascal/custom/0-5/fold0.txt
-  <folder>/fss/test.txt           <folder>/pascal/fss_list/val/data_list_0.txt
-Without lists the suite derives its own from the annotations and the record says so."""
+def missing_list(problem: str, dataset: str) -> DataError:
+    """Return a DataError: `problem` on the first line (found, expected), then where the lists are to be had."""
+    return with_guide(problem, read_source(_package(dataset)).lists.splitlines())
 
 
-def missing_list(problem: str) -> DataError:
-    """Return a DataError: `problem` on the first line (found, expected), then where lists are to be had."""
-    return with_guide(problem, INSTRUCTIONS.splitlines())
+def _package(dataset: str) -> str:
+    return f"datamodules.datasets.{dataset}"
 
 
 @dataclass(frozen=True)
@@ -55,11 +50,17 @@ class Checksum:
 
 
 @cache
-def checksums() -> dict[tuple[str, str, int], Checksum]:
-    """(dataset, split, fold) -> checksum of the official list. PASCAL's trn lists hold their own fold's classes."""
-    with Path(__file__).with_suffix(".csv").open(newline="") as file:
+def checksums(dataset: str) -> dict[tuple[str, int], Checksum]:
+    """Return the checksums of a data set's official lists by split and fold: those of `official.csv` in its folder.
+
+    PASCAL's trn lists hold their own fold's classes.
+    """
+    folder = folder_of_package(_package(dataset))
+    if folder is None or not (folder / FILE).is_file():
+        return {}
+    with (folder / FILE).open(newline="") as file:
         return {
-            (row["dataset"], row["split"], int(row["fold"])): Checksum(
+            (row["split"], int(row["fold"])): Checksum(
                 int(row["pairs"]), int(row["images"]), row["sha256_sorted"], row["sha256_ordered"]
             )
             for row in csv.DictReader(file)
@@ -73,26 +74,39 @@ def default_lists(lists: Sequence[str] | None, *roots: Path) -> list[str]:
     return [str(root / "lists") for root in dict.fromkeys(roots) if (root / "lists").is_dir()][:1]
 
 
-def list_folders(folders: Sequence[str | Path], dataset: str) -> list[Path]:
-    """Folders that hold the lists of `dataset` ("pascal", "coco", "fss", "isaid"): of `folders` themselves,
-    or one level below them (`hsnet`, `emat-size`, `hmnet` in a folder of all lists).
+def list_folders(folders: Sequence[str | Path], dataset: str, subfolder: str | None = None) -> list[Path]:
+    """Return the folders that hold the lists of a data set: of `folders` themselves, or one level below them (`hsnet`,
+    `emat-size`, `hmnet` in a folder of all lists).
 
-    Raises DataError for a folder without lists of any data set, and when none has those of `dataset`.
+    Args:
+        folders: as the user gave them.
+        dataset: its name.
+        subfolder: the authors' folder of its lists; its name unless another is said.
+
+    Raises:
+        DataError: a folder has lists of no data set, or none has those of this one.
     """
+    subfolder = subfolder or dataset
     found: list[Path] = []
     for folder in (Path(entry).expanduser() for entry in folders):
         inner = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-        places = [path for path in (folder, *inner) if any((path / name).is_dir() for name in DATASETS)]
+        places = [path for path in (folder, *inner) if (path / subfolder).is_dir() or _has_lists(path)]
         if not places:
             raise missing_list(
-                f"no lists for {dataset} in {folder}; expected the folder {folder / dataset} with val/fold0 … fold3"
+                f"no lists for {dataset} in {folder}; expected the folder {folder / subfolder} with the authors' files",
+                dataset,
             )
-        found += [path for path in places if (path / dataset).is_dir()]
+        found += [path for path in places if (path / subfolder).is_dir()]
     if folders and not found:
         raise missing_list(
-            f"no lists for {dataset} in {', '.join(map(str, folders))}; expected a folder {dataset} there"
+            f"no lists for {dataset} in {', '.join(map(str, folders))}; expected a folder {subfolder} there", dataset
         )
     return found
+
+
+def _has_lists(folder: Path) -> bool:
+    """Whether a folder has lists of any data set."""
+    return any(any(folder.glob(names)) for names in LIST_FILES)
 
 
 def read_official(
@@ -118,13 +132,15 @@ def read_official(
             if any(parent.glob("fold*")):
                 incomplete = parent
     if incomplete:
-        raise missing_list(f"no list of fold {fold} in {incomplete}; expected fold{fold}.txt or fold{fold}.pkl")
+        raise missing_list(
+            f"no list of fold {fold} in {incomplete}; expected fold{fold}.txt or fold{fold}.pkl", dataset
+        )
     return None
 
 
 def verdict(pairs: Sequence[Pair], dataset: str, split: str, fold: int) -> str:
     """Compare a list of ours with the official one; return `OFFICIAL`, `REORDERED` or `DERIVED`."""
-    known = checksums().get((dataset, split, fold))
+    known = checksums(dataset).get((split, fold))
     if known is None or len(pairs) != known.pairs:
         return DERIVED
     pairs = tuple(pairs)
@@ -144,7 +160,7 @@ def verified(
 ) -> PairList:
     """`pairs` of the file `path` as an official list, which its origin calls unverified where no checksum is known.
     Raises DataError where the checksum is another and `allow_unverified` does not accept that."""
-    known = checksums().get((dataset, split, fold))
+    known = checksums(dataset).get((split, fold))
     found = pairs_sha256(pairs, ordered=True)
     if known is not None and found == known.sha256_ordered:
         return PairList(pairs, OFFICIAL)
@@ -153,7 +169,8 @@ def verified(
     expected = f"{known.pairs} pairs, sha256 {known.sha256_ordered}"
     raise missing_list(
         f"list {path} was altered: found {len(pairs)} pairs, sha256 {found}; expected {expected}; fetch the authors' "
-        "file again, or set allow_unverified_lists to use it and have the record say so"
+        "file again, or set allow_unverified_lists to use it and have the record say so",
+        dataset,
     )
 
 

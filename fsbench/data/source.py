@@ -50,7 +50,7 @@ class Source:
 
     Attributes:
         kind: published by its authors, drawn by the suite when it is needed, or a folder of the user's own.
-        lists: whether its authors released lists that differ from those that follow from the annotations.
+        lists: where to get its authors' lists, which differ from those that follow from annotations; "" without any.
         archives: the published archives by their names.
         instructions: what to fetch from where; `%(<archive>)s` stands for an archive's checksum.
     """
@@ -58,7 +58,7 @@ class Source:
     __pydantic_config__: ClassVar = _STRICT
 
     kind: Literal["published", "drawn", "own"] = "published"
-    lists: bool = False
+    lists: str = ""
     archives: dict[str, Archive] = field(default_factory=dict)
     instructions: str = ""
 

@@ -56,7 +56,7 @@ def read_splits(folders: Sequence[str | Path], allow_unverified: bool = False) -
     Raises DataError for absent or unreadable files, names that are no folder names, a class in two parts, and (unless
     `allow_unverified`) a checksum that is not the official one.
     """
-    places = list_folders(folders, "fss")
+    places = list_folders(folders, "fss1000", "fss")
     if not places:
         return None
     parts = {part: _names(places, part) for part in PARTS}
@@ -70,7 +70,8 @@ def read_splits(folders: Sequence[str | Path], allow_unverified: bool = False) -
         raise missing_list(
             f"list {places[0] / 'fss' / part}.txt was altered: found {len(parts[part])} classes, sha256 "
             f"{names_sha256(parts[part])}; expected {SIZES[part]}, sha256 {CHECKSUMS[part]}; fetch the authors' file "
-            "again, or set allow_unverified_lists to use it and have the record say so"
+            "again, or set allow_unverified_lists to use it and have the record say so",
+            "fss1000",
         )
     return Splits(**parts, origin=UNVERIFIED if altered else OFFICIAL)
 
@@ -96,7 +97,7 @@ def _names(places: Sequence[Path], part: str) -> tuple[str, ...]:
     paths = [place / "fss" / f"{part}.txt" for place in places]
     path = next((path for path in paths if path.is_file()), None)
     if path is None:
-        raise missing_list(f"{paths[0]} does not exist; expected the lists trn.txt, val.txt and test.txt")
+        raise missing_list(f"{paths[0]} does not exist; expected the lists trn.txt, val.txt and test.txt", "fss1000")
     try:
         names = [line.strip() for line in read_text(path, "list").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:

@@ -223,7 +223,7 @@ def test_all_label_maps_give_the_official_lists_and_size_splits(real_data: Path,
         own = [tuple(p for p in pair_list(index, "trn", (fold + 1) % 4).pairs if p[1] in index.test_classes(fold))]
         own += [pair_list(index, split, fold).pairs for split in ("val", *SIZE_BINS)]
         for split, pairs in zip(("trn", "val", *SIZE_BINS), own, strict=True):
-            known = checksums()["pascal", split, fold]
+            known = checksums("pascal")[split, fold]
             assert len(pairs) == known.pairs
             assert pairs_sha256(pairs, ordered=True) == known.sha256_ordered
             assert pair_list(index, split, fold).origin == "official"

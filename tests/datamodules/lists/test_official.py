@@ -19,13 +19,15 @@ COCO_PAIRS = (("val2014/c.jpg", 4), ("val2014/b.jpg", 8), ("val2014/a.jpg", 8))
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> None:
     """Checksums of the two small lists above in place of the real ones."""
-    table = {
-        (dataset, split, 0): Checksum(
-            len(pairs), 3, pairs_sha256(pairs, ordered=False), pairs_sha256(pairs, ordered=True)
-        )
-        for dataset, split, pairs in (("pascal", "val", PAIRS), ("pascal", "0-5", PAIRS), ("coco", "val", COCO_PAIRS))
+
+    def checksum(pairs: tuple) -> Checksum:
+        return Checksum(len(pairs), 3, pairs_sha256(pairs, ordered=False), pairs_sha256(pairs, ordered=True))
+
+    tables = {
+        "pascal": {("val", 0): checksum(PAIRS), ("0-5", 0): checksum(PAIRS)},
+        "coco": {("val", 0): checksum(COCO_PAIRS)},
     }
-    monkeypatch.setattr(official_lists, "checksums", lambda: table)
+    monkeypatch.setattr(official_lists, "checksums", lambda name: tables.get(name, {}))
 
 
 def write(path: Path, content: str | bytes) -> Path:
@@ -34,14 +36,15 @@ def write(path: Path, content: str | bytes) -> Path:
     return path
 
 
-def test_the_table_has_every_list_of_the_protocol() -> None:
+def test_the_tables_have_every_list_of_the_protocol() -> None:
     splits = ["trn", "val", "pfenet-trn", "pfenet-val", "0-5", "5-10", "10-15", "0-15"]
-    everything = {(d, s, f) for d in ("pascal", "coco") for s in splits for f in range(4)}
-    assert everything - set(checksums()) == {
-        ("coco", "pfenet-trn", f) for f in range(4)
-    }  # not at hand when it was made
-    assert checksums()["pascal", "val", 0].pairs == 346
-    assert checksums()["coco", "trn", 0].images == 62040
+    everything = {(split, fold) for split in splits for fold in range(4)}
+    assert set(checksums("pascal")) == everything
+    assert everything - set(checksums("coco")) == {("pfenet-trn", f) for f in range(4)}  # not at hand then
+    assert set(checksums("isaid")) == {("val", f) for f in range(3)}
+    assert checksums("pascal")["val", 0].pairs == 346
+    assert checksums("coco")["trn", 0].images == 62040
+    assert checksums("folder") == checksums("of-a-package") == {}
 
 
 @pytest.mark.usefixtures("known")
@@ -102,6 +105,9 @@ def test_folder_without_the_dataset_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no lists for coco in") as caught:
         read_official([tmp_path / "wrong"], "coco", "val", 0)
     assert "github.com/juhongm999/hsnet" in str(caught.value)
+    with pytest.raises(DataError, match="no lists for isaid in") as caught:
+        read_official([tmp_path / "wrong"], "isaid", "val", 0)
+    assert "github.com/ANDYZAQ/GF-SAM" in str(caught.value) and "hsnet" not in str(caught.value)
 
 
 def test_split_without_this_fold_is_an_error(tmp_path: Path) -> None:
@@ -166,8 +172,9 @@ def test_all_official_files_have_the_published_checksums(real_data: Path, tmp_pa
     lists = real_data / "official-lists"
     with tarfile.open(lists / "large-lists.tar.gz") as archive:
         archive.extractall(tmp_path, filter="data")
-    for (dataset, split, fold), known in checksums().items():
-        if split.startswith("pfenet") or dataset == "isaid":  # a golden has iSAID's
+    tables = {(name, *key): known for name in ("pascal", "coco") for key, known in checksums(name).items()}
+    for (dataset, split, fold), known in tables.items():
+        if split.startswith("pfenet"):
             continue
         large = dataset == "coco" and split == "trn"
         folders = [tmp_path / "hsnet"] if large else [lists / "hsnet", lists / "emat-size"]

@@ -117,7 +117,7 @@ def coco_order(case: Case) -> Comparisons:
 
 
 def _list_comparison(dataset: str, split: str, fold: int, pairs: Sequence[Pair]) -> Comparison:
-    known = checksums()[dataset, split, fold]
+    known = checksums(dataset)[split, fold]
     images = len({name for name, _ in pairs})
     found = (len(pairs), images, pairs_sha256(tuple(pairs), ordered=False), pairs_sha256(tuple(pairs), ordered=True))
     expected = (known.pairs, known.images, known.sha256_sorted, known.sha256_ordered)
