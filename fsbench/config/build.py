@@ -38,6 +38,7 @@ from fsbench.core.shot_ensemble import NShotStrategy
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.errors import FsbenchError, SettingsError, did_you_mean, raise_all
 from fsbench.records.predictions import Keep
+from fsbench.records.run import TF32
 
 # Python keeps the first of equal types, so that the order of `int | float` depends on who was imported before, and with
 # it whether `--trainer.limit_train_batches=1` is one batch or, as 1.0, all of them.
@@ -57,7 +58,8 @@ class RunOptions:
         runs: folder of all runs.
         checkpoint: evaluate this checkpoint (ours or the authors') instead of training.
         force: run again although the record exists.
-        tf32: allow TF32 on CUDA; off, since it changes results in the third digit.
+        tf32: what may be computed in TF32 on CUDA: all, `convolutions` or `matmul` alone, or nothing, since it changes
+            results in the third digit. torch allows it for convolutions unless it is told otherwise.
         first_validation: epoch, counted from 0, whose end has the first validation.
         middle_validation: first epoch that is validated in its middle, too (after step round(L / 2) + 1 of L); none
             unless given.
@@ -75,7 +77,7 @@ class RunOptions:
     runs: str = "runs"
     checkpoint: str | None = None
     force: bool = False
-    tf32: bool = False
+    tf32: TF32 = False
     first_validation: int = 0
     middle_validation: int | None = None
     patience: int | None = None

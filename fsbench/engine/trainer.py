@@ -31,7 +31,8 @@ def build_trainer(experiment: Experiment, folder: Path) -> tuple[L.Trainer, Mode
         MisconfigurationException: Lightning refuses an argument.
         SettingsError: Weights & Biases cannot be reached.
     """
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = experiment.options.tf32
+    torch.backends.cuda.matmul.allow_tf32 = experiment.options.tf32 in (True, "matmul")
+    torch.backends.cudnn.allow_tf32 = experiment.options.tf32 in (True, "convolutions")
     torch.set_num_threads(THREADS)
     arguments = experiment.trainer_arguments
     if experiment.division is not None:

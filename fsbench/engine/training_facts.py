@@ -40,7 +40,7 @@ def training_facts(experiment: Experiment) -> dict[str, Any]:
     return {
         "image_size": data.image_size,
         "precision": str(identity.precision),
-        "tf32": bool(identity.tf32),
+        "tf32": identity.tf32,
         "settings": identity.training,
         "method": identity.method.as_json(),
         "chosen_by": CHOSEN_BY,

@@ -28,12 +28,15 @@ class NumberedNotes:
 
 
 def results_grid(results: Sequence[RowResult], notes: NumberedNotes) -> Grid:
-    """Lay out a line for each score of ours and reported figure; why two cannot be compared goes to `notes`."""
+    """Lay out a line for each score of ours and reported figure.
+
+    Why two cannot be compared, or what is not known of them, goes to `notes`.
+    """
     grid: Grid = [["method", "task", "fold", "metric", "measured", "reported", "verdict"]]
     for result in results:
         item = result.comparison
         reported = f"{item.reported.value:.{item.reported.digits}f}"
-        verdict = f"{result.verdict} {notes.refer([result.why])}" if result.why else result.verdict
+        verdict = f"{result.verdict} {notes.refer([result.why] if result.why else item.caveats)}".rstrip()
         grid.append(
             [result.row.method, result.row.task, item.fold, item.metric, figure(item.measured, item.metric), reported,
              verdict]

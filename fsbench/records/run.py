@@ -5,7 +5,7 @@ of runs that have no such thing, lack; entries of later versions are kept under 
 """
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -58,6 +58,9 @@ def _checked_step(settings: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
+TF32 = bool | Literal["convolutions", "matmul"]
+"""What may be computed in TF32 on a GPU that has it: all, nothing, or one of convolutions and matrix products alone."""
+
 TrainingSettings = Annotated[dict[str, Any], AfterValidator(_checked_step)]
 """Settings of the trainer and of the training data by their own names, among them those of `OptimizerStep`; of weights
 from a checkpoint, its hash."""
@@ -90,7 +93,7 @@ class Identity(Entries):
     files_sha256: Text | None = None
     seed: int | None = None
     precision: Name | int | None = None
-    tf32: bool | None = None
+    tf32: TF32 | None = None
     training: TrainingSettings | None
     support_annotation: Name = "mask"
 
@@ -108,7 +111,7 @@ class Training(Entries):
 
     image_size: Count | None = None
     precision: Name | int | None = None
-    tf32: bool | None = None
+    tf32: TF32 | None = None
     settings: TrainingSettings = {}
     method: dict[str, Any] = {}
     chosen_by: Name | None = None

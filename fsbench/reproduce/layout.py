@@ -79,6 +79,7 @@ def as_values(plan: PaperPlan) -> dict[str, object]:
             {"table": item.row.table, "method": item.row.method, "task": item.row.task, "fold": item.comparison.fold}
             | {"metric": item.comparison.metric, "measured": vars(item.comparison.measured)}
             | {"reported": item.comparison.reported.value, "verdict": item.verdict, "why": item.why}
+            | {"caveats": item.comparison.caveats}
             for item in plan.results
         ],
     }

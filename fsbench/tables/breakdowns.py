@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from fsbench.metrics.scores import METRICS
 from fsbench.tables.blocks import Block, Row, Subset
 from fsbench.tables.layout import INTERVAL_NOTE, Grid, Sheet, Style, figure
+from fsbench.tables.published.match import PublishedComparison
 from fsbench.tables.subsets import ABSENT, SIZES
 from fsbench.tables.summary import summary
 
@@ -136,7 +137,7 @@ def _classes(block: Block) -> Grid:
 def _published(block: Block) -> Grid:
     """Lay out a line per score of ours and reported score of the same method on the same test.
 
-    The verdict of scores that cannot be compared names the note that says why.
+    A verdict names the note that says why scores cannot be compared, or what of them is not known.
     """
     numbers = _numbers(block)
     head = ["method", "fold", "metric", "measured", "reported", "difference", "verdict", "reported as", "source"]
@@ -146,20 +147,28 @@ def _published(block: Block) -> Grid:
         moved = "–" if item.difference is None else f"{item.difference:+.{METRICS[item.metric].digits()}f}"
         stated = f"{r.method}, {r.backbone}, {r.protocol}, {r.stated}"
         measured = figure(item.measured, item.metric)
-        verdict = f"not comparable ({numbers[item.differs]})" if item.differs else item.verdict
+        verdict = "not comparable" if item.differs else item.verdict
+        verdict += f" ({numbers[_note(item)]})" if _note(item) else ""
         line = [item.method, item.fold, item.metric, measured, f"{r.value:.{r.digits}f}", moved, verdict, stated]
         grid.append([*line, r.source])
     return grid
 
 
-def _numbers(block: Block) -> dict[tuple[str, ...], int]:
-    """Number all that keeps scores of a block from being compared: differences -> number of their note."""
-    return {differs: n for n, differs in enumerate(dict.fromkeys(i.differs for i in block.published if i.differs), 1)}
+def _note(item: PublishedComparison) -> str:
+    """Name what keeps a score from being compared, or else what of it is not known; empty for neither."""
+    if item.differs:
+        return f"differs from the reported one: {'; '.join(item.differs)}"
+    return "; ".join(item.caveats)
+
+
+def _numbers(block: Block) -> dict[str, int]:
+    """Number the notes on the reported scores of a block."""
+    return {note: n for n, note in enumerate(dict.fromkeys(filter(None, map(_note, block.published))), 1)}
 
 
 def _differences(block: Block) -> list[str]:
-    """Name what differs, a note for each number in the verdicts."""
-    return [f"({number}) differs from the reported one: {'; '.join(d)}" for d, number in _numbers(block).items()]
+    """Write a line for each number in the verdicts."""
+    return [f"({number}) {note}" for note, number in _numbers(block).items()]
 
 
 def _known(block: Block, cells: list[Subset]) -> list[str]:

@@ -230,7 +230,7 @@ def _csv(blocks: list[Block]) -> str:
                     )
         for item in block.published:
             r = item.reported
-            value, verdict = f"{r.value:.{r.digits}f}", f"{r.stated}: {item.verdict}"
+            value, verdict = f"{r.value:.{r.digits}f}", "; ".join([f"{r.stated}: {item.verdict}", *item.caveats])
             cells = [word(block.title), word(item.method), item.fold, "reported", item.metric]
             writer.writerow([*cells, value, *[""] * 4, r.source, verdict, card(item.method)])
     return out.getvalue()

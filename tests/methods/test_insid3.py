@@ -264,7 +264,7 @@ def test_the_identity_has_the_coordinates_unless_they_are_those_of_earlier_runs(
     usual = [*base, *network, "--model.svd_components=4", "--data.image_size=64", "--run.name=insid3"]
     identities = []
     for more in ([], ["--model.basis_coordinates=released_cuda"], ["--model.basis_coordinates=[0.5,2]"]):
-        identities.append(Experiment(parse([*usual, *more])).identity["method"])
+        identities.append(Experiment(parse([*usual, *more])).identity.method.as_json())
     settings = {"name": "insid3", "type": "insid3", "svd_components": 4, "tau": 0.6, "merge_threshold": 0.2}
     assert identities == [
         settings,

@@ -6,7 +6,7 @@ from math import sqrt
 
 from fsbench.metrics.bootstrap import Interval
 from fsbench.records.record import Record
-from fsbench.tables.published.obstacles import same_method, why_not_comparable
+from fsbench.tables.published.obstacles import caveats, same_method, why_not_comparable
 from fsbench.tables.published.scores import PublishedScore
 
 
@@ -16,7 +16,7 @@ class PublishedComparison:
 
     `difference` is ours minus theirs; `verdict` "within the interval", "above" or "below" (ours is, and by more than
     the interval, of classification sqrt(2) times as wide, and the rounding), or "not comparable: …", then without a
-    difference; `differs` is then all that differs.
+    difference; `differs` is then all that differs. `caveats` is what is not known of scores that are compared.
     """
 
     method: str
@@ -27,6 +27,7 @@ class PublishedComparison:
     difference: float | None
     verdict: str
     differs: tuple[str, ...] = ()
+    caveats: tuple[str, ...] = ()
 
 
 def match_published(
@@ -70,13 +71,13 @@ def _same_method_and_test(record: Record, reported: PublishedScore) -> bool:
 def _compare(
     label: str, fold: str, measured: Interval, members: Sequence[Record], reported: PublishedScore
 ) -> PublishedComparison:
+    what = label, fold, reported.metric, measured, reported
     obstacles = tuple(dict.fromkeys(reason for record in members for reason in why_not_comparable(record, reported)))
     if obstacles:
-        difference, verdict = None, f"not comparable: {'; '.join(obstacles)}"
-    else:
-        widening = _WIDENING[members[0].protocol.task]
-        difference, verdict = measured.value - reported.value, _verdict(measured, reported, widening)
-    return PublishedComparison(label, fold, reported.metric, measured, reported, difference, verdict, obstacles)
+        return PublishedComparison(*what, None, f"not comparable: {'; '.join(obstacles)}", obstacles)
+    verdict = _verdict(measured, reported, _WIDENING[members[0].protocol.task])
+    unknown = tuple(dict.fromkeys(caveat for record in members for caveat in caveats(record, reported)))
+    return PublishedComparison(*what, measured.value - reported.value, verdict, caveats=unknown)
 
 
 def _verdict(measured: Interval, reported: PublishedScore, widening: float) -> str:

@@ -17,6 +17,7 @@ OFFICIAL_QUERIES = 15
 """Query images of a class."""
 _OFFICIAL_SCORE = "val/mIoU"
 """Score by which the papers that train choose a checkpoint."""
+_TF32 = {None: None, False: "off", True: "on", "convolutions": "in convolutions", "matmul": "in matrix products"}
 _PRECISIONS = {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed", "64": "64-true"}
 """Short names that the trainer takes, too."""
 
@@ -104,12 +105,19 @@ def _backbone(backbone: BackboneSettings, published: PublishedScore) -> list[str
 
 def _image_and_numbers(made: Identity | Training, paper: PaperSettings, where: str) -> list[str]:
     """Compare image size, precision and TF32; `where` is "" for a test and " of the training"."""
-    tf32 = [None if on is None else "on" if on else "off" for on in (made.tf32, paper.tf32)]
+    ours, theirs = _TF32[made.tf32], made.tf32 if paper.tf32 is None else paper.tf32
     return [
         *_differs(f"image size{where}", made.image_size, paper.image_size or OFFICIAL_IMAGE_SIZE),
         *_differs(f"precision{where}", _precision(made.precision), _precision(paper.precision)),
-        *_differs(f"TF32{where}", *tf32),
+        *_differs(f"TF32{where}", ours, _TF32[theirs]),
     ]
+
+
+def caveats(record: Record, published: PublishedScore) -> list[str]:
+    """List what is not known of the making of a reported score, and yet keeps nobody from comparing: TF32 alone."""
+    if published.made_with is None or published.made_with.tf32 is not None:
+        return []
+    return [f"TF32 {_TF32[record.run.identity.tf32]} here; whether the authors' GPUs had it is not known"]
 
 
 def _precision(value: Any) -> str | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from fsbench.errors import DataError
 from fsbench.paths import BENCHMARKS
+from fsbench.records.run import TF32
 
 UNSTATED_TRAINING: dict[str, Any] = {
     "training_shot": 1, "training_items": "episodes", "augmentation": "none", "max_steps": -1, "overfit_batches": 0.0,
@@ -39,7 +40,8 @@ class PaperSettings:
 
     Attributes:
         image_size: side of the images in pixels.
-        precision, tf32: of the numbers, in training and test.
+        precision, tf32: of the numbers, in training and test; without TF32 where it is not known, the scores are
+            compared and a caveat says so (`obstacles.caveats`), as it hangs on a GPU that papers seldom name.
         epochs, batch: of the training; `batch` is that of an optimiser step over all devices.
         validation: classes of the validation episodes, by which the checkpoint was chosen.
         training: those of `UNSTATED_TRAINING`, and the micro-batch, that the configuration states, name -> value.
@@ -48,7 +50,7 @@ class PaperSettings:
 
     image_size: int | None
     precision: str | None
-    tf32: bool | None
+    tf32: TF32 | None
     epochs: int | None
     batch: int | None
     validation: str | None

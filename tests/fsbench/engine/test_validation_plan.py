@@ -11,6 +11,7 @@ from fsbench.core.validation_schedule import ValidationSchedule
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.machine.check import check_machine
 from fsbench.engine.trainer import build_trainer
+from fsbench.engine.training_facts import training_facts
 from fsbench.engine.validation_plan import ValidationPlan, validation_schedule
 from fsbench.errors import SettingsError
 from tests.fsbench.engine.test_training_steps import experiment
@@ -164,6 +165,23 @@ def test_half_precision_on_a_cpu_is_refused():
     check_machine(settings | {"precision": "bf16-mixed"})
     with pytest.raises(SettingsError, match="16-mixed, which a CPU does not have; expected a GPU, or --trainer"):
         check_machine(settings | {"precision": "16-mixed"})
+
+
+@pytest.mark.parametrize(
+    ("given", "products", "convolutions"),
+    [("false", False, False), ("true", True, True), ("convolutions", False, True), ("matmul", True, False)],
+)
+def test_tf32_of_convolutions_and_of_products_are_apart(
+    blocks_folder, tmp_path, monkeypatch, given, products, convolutions
+):
+    for backend in (torch.backends.cuda.matmul, torch.backends.cudnn):
+        monkeypatch.setattr(backend, "allow_tf32", not backend.allow_tf32)  # both are set, and put back afterwards
+    run = experiment(blocks_folder, tmp_path, f"--run.tf32={given}")
+    build_trainer(run, tmp_path)
+    assert torch.backends.cuda.matmul.allow_tf32 is products
+    assert torch.backends.cudnn.allow_tf32 is convolutions
+    assert run.identity.tf32 == {"false": False, "true": True}.get(given, given)
+    assert training_facts(run)["tf32"] == run.identity.tf32
 
 
 def test_experiments_are_built_with_the_plan(blocks_folder, tmp_path):

@@ -7,6 +7,7 @@ import pytest
 from fsbench.cli.main import main
 from fsbench.papers.figures import row_scores
 from fsbench.papers.files import paper_rows, read_paper
+from fsbench.papers.layout import NumberedNotes, results_grid
 from fsbench.papers.published import published_scores
 from fsbench.papers.results import row_results
 from tests.fsbench.official_runs import EMAT
@@ -33,6 +34,12 @@ def test_a_figure_is_inside_up_to_the_ends_of_the_interval_and_its_rounding(offi
     for value, verdict in ends.items():
         (result,) = row_results({row: records}, [replace(figure, value=round(value, 2))])
         assert (result.verdict, result.why, result.comparison.fold) == (verdict, "", "mean"), value
+    caveat = "TF32 off here; whether the authors' GPUs had it is not known"
+    notes = NumberedNotes()
+    assert results_grid([result], notes)[1][-1] == "outside [1]" and notes.lines() == [f"[1] {caveat}"]
+    stated = replace(figure, made_with=replace(figure.made_with, tf32=False))
+    (result,) = row_results({row: records}, [stated])
+    assert results_grid([result], NumberedNotes())[1][-1] == "outside"
 
 
 def test_a_run_made_in_another_way_is_not_comparable_and_says_why(official, row, figure):
@@ -52,5 +59,5 @@ def test_the_report_has_a_page_of_the_papers_whose_rows_are_there(official, tmp_
     page = (tmp_path / "report/papers.html").read_text()
     assert "EMAT (2025), table 1: classification and segmentation, 2-way 1-shot" in page
     assert page.count("<tr>") == 3 and "63.38" in page and "82.70" in page  # a head, mIoU and accuracy
-    assert 'class="worse">outside</td>' in page and "fsbench reproduce emat --table 1" in page
+    assert 'class="worse">outside [1]</td>' in page and "fsbench reproduce emat --table 1" in page
     assert '<a href="papers.html">Papers</a>' in (tmp_path / "report/index.html").read_text()

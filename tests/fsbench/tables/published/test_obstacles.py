@@ -50,6 +50,11 @@ def test_why_not(official, reported):
         ({"identity": {"precision": "bf16-mixed"}}, ["precision bf16-mixed instead of 32-true"]),
         ({"identity": {"precision": "32"}}, []),  # another name of the same
         ({"identity": {"tf32": True}}, ["TF32 on instead of off"]),
+        ({"identity": {"tf32": "convolutions"}}, ["TF32 in convolutions instead of off"]),
+        ({"tf32": "convolutions"}, ["TF32 off instead of in convolutions"]),
+        ({"tf32": "convolutions", "identity": {"tf32": "convolutions"}}, []),
+        ({"tf32": None, "identity": {"tf32": "matmul"}}, []),  # said beside the verdict instead
+        ({"tf32": None, "identity": {"tf32": None}}, ["TF32 not recorded"]),
         ({"identity": {"tf32": None}}, ["TF32 not recorded"]),
         ({"training": {"max_epochs": 40}}, ["epochs 40 instead of 80"]),
         ({"training": {"batch_size": 4}}, ["effective batch 4 instead of 27"]),
@@ -101,12 +106,18 @@ def test_why_not(official, reported):
 )  # fmt: skip
 def test_each_difference_is_named(tested, reported, changes, expected):
     paper = replace(
-        reported, made_with=replace(reported.made_with, batch=27, training=tuple(changes.get("paper", {}).items()))
+        reported,
+        made_with=replace(
+            reported.made_with,
+            batch=27,
+            tf32=changes.get("tf32", False),
+            training=tuple(changes.get("paper", {}).items()),
+        ),
     )
     wanted = {"batch_size": 27, "fill_to": 1, "drop_last": False} | changes.get("training", {})
     header = tested(*changes.get("which", ()))
     given = {"method": EMAT, "backbone": "dinov2_vits14", **changes, "training": wanted}
-    for key in ("which", "paper"):
+    for key in ("which", "paper", "tf32"):
         given.pop(key, None)
     variant = given.pop("variant", None)
     record = Record(Path("a run"), some_run(**run_of(header, **given), checkpoint_variant=variant))
