@@ -29,7 +29,9 @@ from fsbench.metrics.episodic import count
 from fsbench.protocols.segmentation import load_segmentation
 from fsbench.records.record import read_record
 from fsbench.visualization.contact_sheet import choose
+from fsbench.visualization.contrast import way_colors
 from fsbench.visualization.masks import paint_slots
+from fsbench.visualization.palette import WAY_COLORS
 from fsbench.visualization.tiles import fit_image
 
 OUT = Path(__file__).parent / "pictures"
@@ -63,9 +65,9 @@ def slots(index: Demo, name: str, classes: Sequence[int]) -> np.ndarray:
     return way_labels(index.label_map(name), classes)
 
 
-def painted(image: np.ndarray, ways: np.ndarray) -> np.ndarray:
+def painted(image: np.ndarray, ways: np.ndarray, colors: np.ndarray = WAY_COLORS) -> np.ndarray:
     """Ways and void as in all pictures of the suite, at about the size at which they are shown."""
-    return paint_slots(fit_image(image, (SIDE, SIDE)), ways)
+    return paint_slots(fit_image(image, (SIDE, SIDE)), ways, colors)
 
 
 def support(index: Demo, episode: Episode, way: int, shot: int) -> np.ndarray:
@@ -87,8 +89,11 @@ def panels(rows: int, columns: int, name: str, side: float = 1.5) -> Iterator[It
     figure.tight_layout(pad=0.9, w_pad=0.5, h_pad=1.6)
     figure.savefig(OUT / name, dpi=110)
     pyplot.close(figure)
-    with Image.open(OUT / name) as image:  # 128 colours are enough, and a third of the size
-        image.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(OUT / name, optimize=True)
+    with Image.open(OUT / name) as image:  # 256 colours, scattered so that none makes a band: a third of the size
+        colours = image.convert("RGB").quantize(256)
+        image.convert("RGB").quantize(256, palette=colours, dither=Image.Dither.FLOYDSTEINBERG).save(
+            OUT / name, optimize=True
+        )
 
 
 def paper_figure(runs: Sequence[Path]) -> None:
@@ -242,10 +247,11 @@ def front_page(index: Demo, run: Path) -> None:
             shot, query = episode.supports[0][0], photo(index, episode.query)
             truth = slots(index, episode.query, episode.classes) == 1
             answer = result.label_map.numpy() == 1
-            marked = painted(photo(index, shot), index.label_map(shot) == episode.classes[0])
+            mask, image = index.label_map(shot) == episode.classes[0], photo(index, shot)
+            marked, colors = painted(image, mask, way_colors(image, mask, 1)), way_colors(query, truth, 1)
             show(next(row), marked, f"support: {name}")
-            show(next(row), painted(query, truth), "truth" if truth.any() else "truth: not there")
-            show(next(row), painted(query, answer), "predicted" if answer.any() else "predicted: none")
+            show(next(row), painted(query, truth, colors), "truth" if truth.any() else "truth: not there")
+            show(next(row), painted(query, answer, colors), "predicted" if answer.any() else "predicted: none")
 
 
 if __name__ == "__main__":

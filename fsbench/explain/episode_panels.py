@@ -12,6 +12,7 @@ from fsbench.explain.capabilities import HasCoarseMasks, HasQueryMaps, HasScanMe
 from fsbench.explain.coarse_masks import binary_sum
 from fsbench.explain.scan_memory import memory_panels
 from fsbench.visualization.captions import iou_caption
+from fsbench.visualization.contrast import way_colors
 from fsbench.visualization.episodes import draw_cross, image_array, object_center
 from fsbench.visualization.masks import SCALE, heat_map, paint_errors, paint_slots
 from fsbench.visualization.regions import paint_regions
@@ -73,14 +74,15 @@ def prediction_panels(
     truth = episode.known_truth().label_maps[0].cpu().numpy()
     shown = [way for way in range(1, len(ious) + 1) if (truth == way).any()]
     errors = paint_errors(query, label_map, truth)
-    panels = [("", paint_slots(query, label_map)), (iou_caption(ious, shown), errors)]
+    colors = way_colors(query, truth, len(ious))
+    panels = [("", paint_slots(query, label_map, colors)), (iou_caption(ious, shown), errors)]
     panels += _soft_masks(method, hidden, query)
     if isinstance(method, HasQueryMaps):
-        panels += _query_maps(method, hidden, query)
+        panels += _query_maps(method, hidden, query, colors)
     if len(ious) > 1:
         return panels
     if isinstance(method, HasCoarseMasks):
-        panels += _coarse_masks(method, hidden, query)
+        panels += _coarse_masks(method, hidden, query, colors)
     if isinstance(method, HasSupportAttention):
         panels += _support_attention(method, hidden, query, pixel or _center_point(truth == 1))
     if isinstance(method, HasScanMemory):
@@ -100,25 +102,25 @@ def _soft_masks(method: Any, episode: EpisodeBatch, query: np.ndarray) -> list[P
     ]
 
 
-def _query_maps(method: HasQueryMaps, episode: EpisodeBatch, query: np.ndarray) -> list[Panel]:
+def _query_maps(method: HasQueryMaps, episode: EpisodeBatch, query: np.ndarray, colors: np.ndarray) -> list[Panel]:
     panels = []
     for name, values in method.query_maps(episode).items():
         numbers = values.cpu().numpy()
         if values.dtype == torch.bool:
-            drawn = paint_slots(query, numbers.astype(np.uint8))
+            drawn = paint_slots(query, numbers.astype(np.uint8), colors)
         else:
             drawn = heat_map(numbers, query) if values.is_floating_point() else paint_regions(query, numbers)
         panels.append((name, drawn))
     return panels
 
 
-def _coarse_masks(method: HasCoarseMasks, episode: EpisodeBatch, query: np.ndarray) -> list[Panel]:
+def _coarse_masks(method: HasCoarseMasks, episode: EpisodeBatch, query: np.ndarray, colors: np.ndarray) -> list[Panel]:
     size = (int(episode.query_sizes[0, 0]), int(episode.query_sizes[0, 1]))
     panels = []
     for scale, masks in method.coarse_masks(episode).items():
         _, binary = binary_sum(masks, size)
         panels.append((f"1/{scale} sum", heat_map(masks.sum(0).cpu().numpy(), query)))
-        panels.append((f"1/{scale} Otsu", paint_slots(query, binary.numpy())))
+        panels.append((f"1/{scale} Otsu", paint_slots(query, binary.numpy(), colors)))
     return panels
 
 

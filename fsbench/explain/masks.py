@@ -5,11 +5,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+
 from fsbench.engine.experiment import Experiment
 from fsbench.errors import SettingsError
 from fsbench.explain.coarse_masks import EpisodeMasks, MaskScores, episode_masks
 from fsbench.explain.pixel_features import PixelSample, write_tsne
 from fsbench.files import write_text
+from fsbench.visualization.contrast import way_colors
 from fsbench.visualization.episodes import draw_cross, image_array, object_center
 from fsbench.visualization.masks import SCALE, heat_map, paint_slots
 from fsbench.visualization.sheet import Panel, write_sheet
@@ -135,14 +138,15 @@ def mask_panels(masks: EpisodeMasks) -> list[Panel]:
     panels = []
     supports = zip(episode.support[0, 0].tolist(), episode.support_masks[0, 0], strict=True)
     for shot, (row, mask) in enumerate(supports, 1):
-        panels.append((f"support {shot}", paint_slots(image_array(episode.images[row]), mask.cpu().numpy())))
-    truth = episode.known_truth().label_maps[0]
-    panels.append((f"{int(episode.episodes[0])}: truth", paint_slots(query, truth.cpu().numpy())))
+        panels.append((f"support {shot}", _paint_object(image_array(episode.images[row]), mask.cpu().numpy())))
+    truth = episode.known_truth().label_maps[0].cpu().numpy()
+    colors = way_colors(query, truth, 1)
+    panels.append((f"{int(episode.episodes[0])}: truth", paint_slots(query, truth, colors)))
     for name, mask in masks.masks.items():
         if name in masks.sums:
             panels.append((f"{name} sum", heat_map(masks.sums[name].cpu().numpy(), query)))
         caption = name if name == "final" else f"{name} Otsu"
-        panels.append((caption, paint_slots(query, mask.cpu().numpy())))
+        panels.append((caption, paint_slots(query, mask.cpu().numpy(), colors)))
     return panels
 
 
@@ -160,9 +164,14 @@ def pixel_attention(experiment: Experiment, masks: EpisodeMasks, point: tuple[fl
         mask = episode.support_masks[0, 0, shot]
         share = float(values[mask.cpu().numpy()].sum() / weights.sum())
         attention.shares.append(share)
-        attention.panels.append((f"support {shot + 1}", paint_slots(support, mask.cpu().numpy())))
+        attention.panels.append((f"support {shot + 1}", _paint_object(support, mask.cpu().numpy())))
         attention.panels.append((f"attention, {share:.0%} in mask", heat_map(values, support)))
     return attention
+
+
+def _paint_object(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Paint the one object (h, w) bool of an image in the color that contrasts with it."""
+    return paint_slots(pixels, mask, way_colors(pixels, mask, 1))
 
 
 def _pixel_at(truth: Any, side: int, point: tuple[float, float] | None) -> tuple[int, int]:

@@ -169,7 +169,7 @@ def _column(index: SegmentationIndex, episode: Episode, runs: Mapping[str, _Run]
     crop = _crop(truth)
     pixels = fit_image(crop.cut(query.pixels), size)
     absent = f"no {', no '.join(names)}"
-    cells.append(_Cell("truth", paint_slots(pixels, crop.cut(truth)), "" if query.ways else absent))
+    cells.append(_Cell("truth", paint_slots(pixels, crop.cut(truth), query.colors), "" if query.ways else absent))
     for label, run in runs.items():
         geometry = segmentation_of(run.predictions.record.header).geometry
         stored = geometry.over_image(run.predictions.label_map(episode.index))
@@ -177,7 +177,7 @@ def _column(index: SegmentationIndex, episode: Episode, runs: Mapping[str, _Run]
         note = iou_caption(run.ious[episode.index], query.ways) if query.ways else ""
         if not query.ways:
             note = "false alarm" if predicted.any() else "rightly nothing"
-        cells.append(_Cell(label, paint_slots(pixels, predicted), note))
+        cells.append(_Cell(label, paint_slots(pixels, predicted, query.colors), note))
         if len(runs) <= ERRORS_OF:
             cells.append(_Cell("errors", paint_errors(pixels, predicted, crop.cut(truth))))
     return cells
@@ -186,7 +186,7 @@ def _column(index: SegmentationIndex, episode: Episode, runs: Mapping[str, _Run]
 def _paint_support(support: LabeledImage, size: tuple[int, int]) -> np.ndarray:
     slots = resize_labels(support.slots, *support.pixels.shape[:2])
     crop = _crop(slots)
-    return paint_slots(fit_image(crop.cut(support.pixels), size), crop.cut(slots))
+    return paint_slots(fit_image(crop.cut(support.pixels), size), crop.cut(slots), support.colors)
 
 
 def _crop(slots: np.ndarray) -> Crop:

@@ -75,12 +75,14 @@ def _draw_row(
     query = query_image(index, episode)
     pixels = fit_image(query.pixels, TILE)
     names = [index.class_names[class_id - 1] for class_id in episode.classes]
-    panels.append((f"{episode.index}: {query.caption}", paint_slots(pixels, query.slots)))
-    panels.append((presence_caption(names, prediction.present), paint_slots(pixels, prediction.label_map)))
+    panels.append((f"{episode.index}: {query.caption}", paint_slots(pixels, query.slots, query.colors)))
+    panels.append(
+        (presence_caption(names, prediction.present), paint_slots(pixels, prediction.label_map, query.colors))
+    )
     errors = "errors" if prediction.iou is None else iou_caption(prediction.iou, query.ways)
     panels.append((errors, paint_errors(pixels, prediction.label_map, query.slots)))
     if earlier is not None:
         differs = (earlier != prediction.label_map).astype(np.uint8)
-        panels.append(("before", paint_slots(pixels, earlier)))
+        panels.append(("before", paint_slots(pixels, earlier, query.colors)))
         panels.append((f"{int(differs.sum())} pixels differ", paint_slots(pixels, differs, ERROR_COLORS[1:2])))
     return panels

@@ -14,6 +14,7 @@ from fsbench.data.image_io import read_view
 from fsbench.data.label_maps import way_labels
 from fsbench.episodes.episode import Episode
 from fsbench.visualization.captions import truth_caption
+from fsbench.visualization.contrast import way_colors
 from fsbench.visualization.masks import paint_slots
 from fsbench.visualization.tiles import fit_image
 
@@ -30,11 +31,18 @@ class LabeledImage(NamedTuple):
         caption: Words for the image.
         pixels: (H, W, 3) uint8.
         slots: (h, w) uint8, of any size.
+        count: Number of the episode's ways, whether the image shows them or not.
     """
 
     caption: str
     pixels: np.ndarray
     slots: np.ndarray
+    count: int
+
+    @property
+    def colors(self) -> np.ndarray:
+        """The colors (n, 3) uint8 of the ways wherever the image is drawn, see `way_colors`."""
+        return way_colors(self.pixels, self.slots, self.count)
 
     @property
     def ways(self) -> list[int]:
@@ -43,7 +51,7 @@ class LabeledImage(NamedTuple):
 
     def paint(self, size: tuple[int, int] | None = None) -> np.ndarray:
         """Return the image with its ways over it, at its own size or fitted into `size` (width, height)."""
-        return paint_slots(self.pixels if size is None else fit_image(self.pixels, size), self.slots)
+        return paint_slots(self.pixels if size is None else fit_image(self.pixels, size), self.slots, self.colors)
 
 
 def support_images(index: SegmentationIndex, episode: Episode, shots: int | None = None) -> list[LabeledImage]:
@@ -53,7 +61,9 @@ def support_images(index: SegmentationIndex, episode: Episode, shots: int | None
         for shot, name in enumerate(supports[:shots], 1):
             mask = index.label_map(name) == index.label_values(name, [class_id])[0]
             caption = f"support {shot}: {index.class_names[class_id - 1]}"
-            images.append(LabeledImage(caption, _read_pixels(index, name), mask.astype(np.uint8) * slot))
+            images.append(
+                LabeledImage(caption, _read_pixels(index, name), mask.astype(np.uint8) * slot, len(episode.classes))
+            )
     return images
 
 
@@ -61,7 +71,9 @@ def query_image(index: SegmentationIndex, episode: Episode) -> LabeledImage:
     """Read an episode's query and its truth from a data set."""
     slots = way_labels(index.label_map(episode.query), index.label_values(episode.query, episode.classes))
     names = [index.class_names[class_id - 1] for class_id in episode.classes]
-    return LabeledImage(truth_caption(names, _foreground_ways(slots)), _read_pixels(index, episode.query), slots)
+    return LabeledImage(
+        truth_caption(names, _foreground_ways(slots)), _read_pixels(index, episode.query), slots, len(names)
+    )
 
 
 def _read_pixels(index: SegmentationIndex, name: str) -> np.ndarray:
@@ -75,7 +87,7 @@ def batch_support_images(episode: "EpisodeBatch", names: Sequence[str]) -> list[
         ways = zip(episode.support[0, slot - 1].tolist(), episode.support_masks[0, slot - 1], strict=True)
         for shot, (row, mask) in enumerate(ways, 1):
             slots = mask.cpu().numpy().astype(np.uint8) * slot
-            images.append(LabeledImage(f"support {shot}: {name}", image_array(episode.images[row]), slots))
+            images.append(LabeledImage(f"support {shot}: {name}", image_array(episode.images[row]), slots, len(names)))
     return images
 
 
@@ -83,7 +95,10 @@ def batch_query_image(episode: "EpisodeBatch", names: Sequence[str]) -> LabeledI
     """Return the query and the truth of a batch of one episode, whose ways have `names`."""
     slots = episode.known_truth().label_maps[0].cpu().numpy()
     return LabeledImage(
-        truth_caption(names, _foreground_ways(slots)), image_array(episode.images[int(episode.query[0])]), slots
+        truth_caption(names, _foreground_ways(slots)),
+        image_array(episode.images[int(episode.query[0])]),
+        slots,
+        len(names),
     )
 
 

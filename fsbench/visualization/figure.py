@@ -11,7 +11,7 @@ import numpy as np
 
 from fsbench.errors import SettingsError
 from fsbench.files import replacing
-from fsbench.visualization.fonts import font, font_file, shorten
+from fsbench.visualization.fonts import font, font_file, shorten, wrap_text
 from fsbench.visualization.palette import DARK_LINE, LIGHT_TEXT, Color, hex_color
 from fsbench.visualization.tiles import letterbox
 
@@ -30,6 +30,8 @@ LABEL = 0.3
 """Inches for the names of rows."""
 HEADING = 0.17
 """Inches for the names of columns, and for the key."""
+LINE = 0.1
+"""Inches from one line of a column's name to the next."""
 GAP = 0.03
 """Inches between tiles."""
 POINTS = 6
@@ -116,15 +118,18 @@ def _figure(headings: Sequence[str], rows: Sequence[FigureRow], key: Sequence[tu
     tile = _tile_width(len(headings))
     high = tile * PROPORTION
     width = LABEL + len(headings) * (tile + GAP) - GAP
-    height = HEADING + len(rows) * (high + GAP) - GAP + (HEADING if key else 0)
+    wrapped = [wrap_text(heading, tile * DPI, LETTERS) for heading in headings]
+    heading_height = HEADING + (max(map(len, wrapped)) - 1) * LINE
+    height = heading_height + len(rows) * (high + GAP) - GAP + (HEADING if key else 0)
     figure = Figure((width, height), DPI)
     size = tile_size(len(headings))
-    for column, heading in enumerate(headings):
+    for column, lines in enumerate(wrapped):
         left = LABEL + column * (tile + GAP)
-        text = shorten(heading, tile * DPI, LETTERS)
-        figure.text((left + tile / 2) / width, 1 - 0.3 * HEADING / height, text, ha="center", va="top")
+        for number, text in enumerate(lines):
+            top = 0.3 * HEADING + number * LINE
+            figure.text((left + tile / 2) / width, 1 - top / height, text, ha="center", va="top")
     for number, row in enumerate(rows):
-        bottom = height - HEADING - high - number * (high + GAP)
+        bottom = height - heading_height - high - number * (high + GAP)
         label = "\n".join(shorten(line, high * DPI, LETTERS) for line in _two_lines(row.label, high))
         figure.text(
             (LABEL - 0.04) / width, (bottom + high / 2) / height, label, rotation=90, ha="right", va="center",

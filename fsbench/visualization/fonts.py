@@ -23,6 +23,23 @@ def font(size: int) -> Any:
     return ImageFont.truetype(str(file), size) if file else ImageFont.load_default(size)
 
 
+def wrap_text(text: str, width: float, size: int) -> list[str]:
+    """Break a text of letters of `size` into lines of at most `width` pixels, at words where they are short enough."""
+    lines: list[str] = []
+    line = ""
+    for word in text.split():
+        longer = f"{line} {word}" if line else word
+        if line and font(size).getlength(longer) > width:
+            lines.append(line)
+            longer = word
+        while len(longer) > 1 and font(size).getlength(longer) > width:
+            cut = next(n for n in range(len(longer) - 1, 0, -1) if n == 1 or font(size).getlength(longer[:n]) <= width)
+            lines.append(longer[:cut])
+            longer = longer[cut:]
+        line = longer
+    return [*lines, line]
+
+
 def shorten(text: str, width: float, size: int) -> str:
     """Cut a text of letters of `size` to `width` pixels."""
     if font(size).getlength(text) <= width:

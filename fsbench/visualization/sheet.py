@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from fsbench.files import replacing
-from fsbench.visualization.fonts import font, shorten
+from fsbench.visualization.fonts import font, wrap_text
 from fsbench.visualization.palette import DARK_LINE, ERROR_COLORS, ERROR_NAMES, Color, way_color
 from fsbench.visualization.tiles import letterbox
 
@@ -19,6 +19,8 @@ TEXT = 11
 """Size of the letters in pixels."""
 SWATCH = 10
 """Side of a color in the key in pixels."""
+INDENT = 9.0
+"""Pixels from the left to the further lines of words of the key."""
 
 Panel = tuple[str, np.ndarray]
 """A caption and an image (H, W, 3) uint8."""
@@ -54,16 +56,21 @@ def write_sheet(
         key: Words and colors below the panels that say what they show.
     """
     columns = max(map(len, rows))
-    across, down = tile[0] + GAP, tile[1] + CAPTION + GAP
-    size = columns * across + GAP, len(rows) * down + GAP
+    across = tile[0] + GAP
+    captions = [[wrap_text(caption, tile[0], TEXT) for caption, _ in row] for row in rows]
+    heights = [CAPTION * max(map(len, lines)) for lines in captions]
+    size = columns * across + GAP, sum(heights) + len(rows) * (tile[1] + GAP) + GAP
     lines = list(_key_lines(key, size[0] - 2 * GAP))
     sheet = Image.new("RGB", (size[0], size[1] + CAPTION * len(lines)), "white")
     draw = ImageDraw.Draw(sheet)
-    for y, row in enumerate(rows):
-        for x, (caption, pixels) in enumerate(row):
-            left, top = GAP + x * across, GAP + y * down
-            draw.text((left, top + 2), shorten(caption, tile[0], TEXT), fill=DARK_LINE, font=font(TEXT))
-            sheet.paste(Image.fromarray(letterbox(pixels, tile)), (left, top + CAPTION))
+    top = GAP
+    for row, words, height in zip(rows, captions, heights, strict=True):
+        for x, ((_, pixels), caption) in enumerate(zip(row, words, strict=True)):
+            left = GAP + x * across
+            for number, text in enumerate(caption):
+                draw.text((left, top + 2 + number * CAPTION), text, fill=DARK_LINE, font=font(TEXT))
+            sheet.paste(Image.fromarray(letterbox(pixels, tile)), (left, top + height))
+        top += height + tile[1] + GAP
     for number, line in enumerate(lines):
         _draw_line(draw, line, size[1] + number * CAPTION)
     with replacing(path) as temporary:
@@ -82,8 +89,8 @@ def _key_lines(key: Iterable[KeyEntry], width: float) -> Iterable[list[Piece]]:
         if isinstance(entry, str):
             if line:
                 yield line
-            for text in _wrap(entry, width):
-                yield [(None, text, 0.0)]
+            for number, text in enumerate(wrap_text(entry, width - INDENT, TEXT)):
+                yield [(None, text, INDENT * bool(number))]
             line, at = [], 0.0
             continue
         color, text = entry
@@ -95,19 +102,6 @@ def _key_lines(key: Iterable[KeyEntry], width: float) -> Iterable[list[Piece]]:
         at += length
     if line:
         yield line
-
-
-def _wrap(text: str, width: float) -> list[str]:
-    """Break a text at words."""
-    lines: list[str] = []
-    line = ""
-    for word in text.split():
-        longer = f"{line} {word}" if line else word
-        if line and font(TEXT).getlength(longer) > width:
-            lines.append(line)
-            longer = f"   {word}"
-        line = longer
-    return [*lines, line]
 
 
 def _draw_line(draw: ImageDraw.ImageDraw, line: Iterable[Piece], top: int) -> None:

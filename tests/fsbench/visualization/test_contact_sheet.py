@@ -9,6 +9,7 @@ from PIL import Image
 from fsbench.episodes.episode import Episode
 from fsbench.visualization import contact_sheet as sheet_module
 from fsbench.visualization.contact_sheet import TILE, DrawnPrediction, contact_sheet
+from fsbench.visualization.contrast import way_colors
 from fsbench.visualization.masks import paint_errors, paint_slots
 from fsbench.visualization.sheet import CAPTION, GAP, Panel
 from fsbench.visualization.tiles import fit_image, letterbox
@@ -49,11 +50,13 @@ def test_tiles_are_those_of_all_pictures(index, tmp_path, monkeypatch):
     with Image.open(tmp_path / "sheet.png") as image:
         pixels = np.asarray(image)
     with Image.open(tmp_path / "a.png") as image:
-        photo = fit_image(np.asarray(image), TILE)
+        whole = np.asarray(image)
+    photo = fit_image(whole, TILE)
     truth = np.where(index.label_map("a") == 2, 1, index.label_map("a"))
     drawn = [right, truth, right[:, ::-1]]
     for column, slots in enumerate(drawn):
-        np.testing.assert_array_equal(tile(pixels, 0, column), letterbox(paint_slots(photo, slots), TILE))
+        painted = paint_slots(photo, slots, way_colors(whole, right, 1))  # one color wherever the image stands
+        np.testing.assert_array_equal(tile(pixels, 0, column), letterbox(painted, TILE))
     np.testing.assert_array_equal(tile(pixels, 0, 3), letterbox(paint_errors(photo, right[:, ::-1], truth), TILE))
     assert pixels.shape[1] == 4 * (TILE[0] + GAP) + GAP
 
@@ -66,6 +69,8 @@ def test_what_changed_is_beside_it(index, tmp_path):
     with Image.open(tmp_path / "sheet.png") as image:
         pixels = np.asarray(image)
     with Image.open(tmp_path / "a.png") as image:
-        photo = fit_image(np.asarray(image), TILE)
-    np.testing.assert_array_equal(tile(pixels, 0, 4), letterbox(paint_slots(photo, before), TILE))
+        whole = np.asarray(image)
+    photo = fit_image(whole, TILE)
+    colors = way_colors(whole, index.label_map("a") == 2, 1)
+    np.testing.assert_array_equal(tile(pixels, 0, 4), letterbox(paint_slots(photo, before, colors), TILE))
     assert pixels.shape[1] == 6 * (TILE[0] + GAP) + GAP

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from fsbench.visualization.captions import iou_caption, presence_caption, truth_caption
+from fsbench.visualization.fonts import font, wrap_text
 from fsbench.visualization.palette import DARK_LINE, ERROR_COLORS
 from fsbench.visualization.sheet import CAPTION, GAP, SWATCH, error_key, way_key, write_sheet
 from fsbench.visualization.tiles import GROUND, letterbox
@@ -24,7 +25,7 @@ def pixels_of_sheet(path, *arguments, **named) -> np.ndarray:
 
 def test_every_panel_lies_in_the_middle_of_a_tile_of_one_size(tmp_path):
     wide, tall = blank(100, 400), blank(30, 10)
-    rows = [[("a long caption that is cut", wide), ("b", tall)], [("c", blank(60, 80))]]
+    rows = [[("a caption", wide), ("b", tall)], [("c", blank(60, 80))]]
     pixels = pixels_of_sheet(tmp_path / "sheet.png", rows, (80, 60))
     assert pixels.shape == (2 * (60 + CAPTION + GAP) + GAP, 2 * (80 + GAP) + GAP, 3)
     first = pixels[CAPTION + GAP : CAPTION + GAP + 60, GAP : GAP + 80]
@@ -33,8 +34,24 @@ def test_every_panel_lies_in_the_middle_of_a_tile_of_one_size(tmp_path):
     assert (second[:, 30:50] == 0).all() and (second[:, :30] == GROUND).all() and (second[:, 50:] == GROUND).all()
     caption = pixels[GAP : GAP + CAPTION]
     assert caption.min() < 100 and caption.max() == 255, "dark words on white"
-    assert (caption[:, 80 + GAP : 80 + 2 * GAP] == 255).all(), "cut before the next tile"
+    assert (caption[:, 80 + GAP : 80 + 2 * GAP] == 255).all(), "not over the next tile"
     assert (pixels[60 + CAPTION + 2 * GAP :, 80 + 2 * GAP :] == 255).all(), "no panel"
+
+
+def test_a_long_caption_is_broken_and_never_cut(tmp_path):
+    name = "traffic light of the left lane, unverifiablyhyphenated"
+    lines = wrap_text(f"truth: {name}", 80, 11)
+    assert " ".join(lines[:-2]) + " " + "".join(lines[-2:]) == f"truth: {name}"  # the last word is too long for a line
+    assert all(font(11).getlength(line) <= 80 for line in lines) and len(lines) > 3
+    assert wrap_text("", 80, 11) == [""]
+    rows = [[(f"truth: {name}", blank(60, 80)), ("b", blank(60, 80))], [("c", blank(60, 80))]]
+    pixels = pixels_of_sheet(tmp_path / "sheet.png", rows, (80, 60))
+    assert len(pixels) == (len(lines) + 1) * CAPTION + 2 * (60 + GAP) + GAP
+    first = pixels[GAP + len(lines) * CAPTION :][:60]
+    assert (first[:, GAP : GAP + 80] == 0).all() and (first[:, 80 + 2 * GAP : -GAP] == 0).all()  # side by side
+    caption = pixels[GAP : GAP + len(lines) * CAPTION]
+    assert all((caption[n * CAPTION :][:CAPTION] < 100).any() for n in range(len(lines)))
+    assert (caption[:, 80 + GAP : 80 + 2 * GAP] == 255).all()
 
 
 def test_the_key_has_the_colors_of_errors(tmp_path):
