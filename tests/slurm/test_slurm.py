@@ -13,8 +13,8 @@ from fsbench.records.record import Record, find_records
 from tests.cli.commands import environments_of_ranks, run_command
 from tests.cli.conftest import environment_of_test
 from tests.cli.pausing import pause_training
-from tests.cli.test_flows import the_record
-from tests.cli.test_killed import same
+from tests.cli.run.test_flows import the_record
+from tests.cli.run.test_killed import same
 from tests.slurm.cluster import processes_of, started_slurm
 
 pytestmark = pytest.mark.slow(50)

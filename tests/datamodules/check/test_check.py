@@ -20,7 +20,7 @@ from fsbench.cli.main import main
 from fsbench.data.dataset import pairs_sha256
 from fsbench.episodes.settings import SIZE_BINS
 from tests.datamodules.builders import blocks, save_coco, save_names, save_pairs
-from tests.datamodules.datasets.test_fss1000 import NAMES, lists, save_class  # noqa: F401
+from tests.datamodules.datasets.fss1000.test_index import NAMES, lists, save_class  # noqa: F401
 
 EpisodePanels = Callable[..., tuple[int, str]]
 

@@ -17,7 +17,7 @@ from fsbench.records.record import Record, find_records
 from tests.cli.commands import environments_of_ranks, run_command
 from tests.cli.conftest import environment_of_test
 from tests.cli.pausing import pause_after
-from tests.cli.test_flows import the_record
+from tests.cli.run.test_flows import the_record
 
 GOES_ON = "the same command goes on from here"
 
@@ -155,7 +155,7 @@ def survives(spawn, warm_process, small_demo, tmp_path):
 
 @pytest.mark.slow(60)
 def test_a_process_of_two_of_one_command_is_killed(survives):
-    """By the clock of a real start; tests/cli/test_every_moment.py reaches every event of a run and kills both."""
+    """By the clock of a real start; tests/cli/run/test_every_moment.py reaches every event of a run and kills both."""
     rng = random.Random(0)
     points: list[tuple[When, Kill]] = [(lambda started: len(started.ranks()) > 1, kill_started)]  # not yet together
     points += [(evaluated(rng.randrange(1, 40)), kill) for kill in (kill_rank_1, kill_started)]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from datamodules.datasets.fss1000 import Fss1000
-from tests.datamodules.datasets.test_fss1000 import save_class
+from tests.datamodules.datasets.fss1000.test_index import save_class
 from tests.datamodules.prepare.archives import packed, prepare, times
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from fsbench.labelling.project import open_project
 from tests.browser import wait_until
-from tests.cli.test_demo_page import running
+from tests.cli.images.test_demo_page import running
 
 PHOTOS = 20
 PERSON = 15
