@@ -35,7 +35,7 @@ class Pages:
         rows: with their ranks.
         tests: columns.
         collection: all bundles.
-        lines: about runs that are in two bundles.
+        lines: about runs that are in two bundles, and rows with equal counts.
     """
 
     def __init__(
@@ -85,11 +85,11 @@ class Pages:
     def _sort_rows(self, rows: Sequence[Row]) -> list[Row]:
         """Order rows by the first column, those without a mean there last."""
 
-        def place(row: Row) -> tuple[bool, float, str, str]:
+        def place(row: Row) -> tuple[Any, ...]:
             test = self.tests[0]
             scores = row.cells[test.id].scores if test.id in row.cells else {}
             value = -METRICS[test.metric].sign * scores[test.metric].value if scores else 0.0
-            return not scores, value, row.label, row.id
+            return not scores, value, *row.age, row.label, row.id
 
         return sorted(rows, key=place)
 

@@ -34,10 +34,10 @@ class RunResult:
         return self.record.run.id, self.record.run.counts_sha256
 
     @property
-    def year(self) -> str:
-        """Year in which the run was finished, "unknown" where the record does not say so."""
-        found = re.match(r"(19|20)\d\d(?=-)", self.record.run.provenance.finished)
-        return found[0] if found else "unknown"
+    def finished(self) -> str:
+        """Date on which the run was finished, "" where the record does not say so."""
+        found = re.match(r"(19|20)\d\d-\d\d-\d\d(?!\d)", self.record.run.provenance.finished)
+        return found[0] if found else ""
 
 
 def run_result(folder: Path) -> RunResult:

@@ -118,6 +118,7 @@ class Row:
         label: the method, and what tells it from its variants in the same bundle.
         backbone, weights: names.
         cells: by the id of the test.
+        equals: lines about rows of other bundles that have the same counts under another name.
     """
 
     label: str
@@ -125,6 +126,7 @@ class Row:
     weights: str
     bundle: VerifiedBundle
     cells: dict[str, Cell]
+    equals: list[str] = field(default_factory=list)
 
     @cached_property
     def id(self) -> str:
@@ -143,14 +145,23 @@ class Row:
     @property
     def year(self) -> str:
         """Year of the latest run whose record states it."""
-        years = {run.year for cell in self.cells.values() for run in cell.folds.values()} - {"unknown"}
-        return max(years, default="unknown")
+        return self.finished[:4] or "unknown"
+
+    @property
+    def finished(self) -> str:
+        """Date of the latest run whose record states it, as 2024-02-03; "" where none does."""
+        return max((run.finished for cell in self.cells.values() for run in cell.folds.values()), default="")
+
+    @property
+    def age(self) -> tuple[bool, str, str]:
+        """What rows are ordered by from the oldest on; the bundle's name where dates say nothing."""
+        return not self.finished, self.finished, self.bundle.name
 
     @property
     def notes(self) -> list[str]:
         """Remarks of the runs that a reader must know, each line once."""
         lines = [line for cell in self.cells.values() for line in notes([r.record for r in cell.folds.values()])]
-        return list(dict.fromkeys(lines))
+        return list(dict.fromkeys([*self.equals, *lines]))
 
     @property
     def checks(self) -> dict[str, int]:
@@ -171,12 +182,14 @@ def build_rows(bundles: Sequence[VerifiedBundle]) -> tuple[list[Row], list[Test]
         bundles: in the order of their names.
 
     Returns:
-        The rows without ranks, the tests with the most rows first, and a line about each run that is in two bundles.
+        The rows without ranks, the tests with the most rows first, and lines about runs that are in two bundles and
+        about rows that have the counts of another.
     """
     tests: dict[str, Test] = {}
     rows = [row for bundle in bundles for row in _build_bundle_rows(bundle, tests)]
     lines = _leave_out_copies(rows)
     rows = [row for row in rows if row.cells]
+    lines += _name_equals(rows)
     counts = {name: sum(name in row.cells for row in rows) for name in tests}
     order = sorted((name for name in tests if counts[name]), key=lambda name: (-counts[name], name))
     return rows, [tests[name] for name in order], lines
@@ -208,6 +221,30 @@ def _build_test(record: Record) -> Test:
     plain = "-".join("".join(c for c in str(word) if c.isascii() and c.isalnum())[:20] for word in words)
     key = fingerprint([str(part) for part in group_key(record, seed=False)])[:6]
     return Test(f"{plain}-{key}", header, score_names(record)[0], record.protocol.title(header))
+
+
+def _name_equals(rows: Sequence[Row]) -> list[str]:
+    """Note on rows of different bundles that their counts are equal; returns the lines, the older row first in each."""
+    holders: dict[tuple[str, int, str], list[Row]] = {}
+    for row in sorted(rows, key=lambda row: row.age):
+        for name, cell in row.cells.items():
+            for fold, run in cell.folds.items():
+                holders.setdefault((name, fold, run.record.run.counts_sha256), []).append(row)
+    lines: dict[str, None] = {}
+    for (name, _, _), (first, *others) in holders.items():
+        for other in others:
+            if other.bundle is first.bundle:
+                continue
+            line = (
+                f"{first.label} in {first.bundle.name} (finished {first.finished or 'at an unknown date'}, as it says) "
+                f"and {other.label} in {other.bundle.name} ({other.finished or 'at an unknown date'}) have the same "
+                f"counts on {first.cells[name].test.title}: one may be the other under another name"
+            )
+            if line not in lines:
+                first.equals.append(line)
+                other.equals.append(line)
+            lines[line] = None
+    return list(lines)
 
 
 def _leave_out_copies(rows: Iterable[Row]) -> list[str]:

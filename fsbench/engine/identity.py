@@ -80,11 +80,10 @@ def kept_features(method: Method) -> dict[str, str]:
 
 def folder_name(experiment: Identified) -> str:
     """Return the name of the run's folder: words for people, then the first digits of the identity's hash."""
-    digits = fingerprint(experiment.identity.as_json())[:10]
     words = experiment.data.test_words
     for word in words:
         check_name(word, "the name of the data set, the protocol or the setting")
-    return "-".join([experiment.options.name, *words, digits])
+    return "-".join([experiment.options.name, *words, experiment.identity.digits])
 
 
 def _method_settings(experiment: Identified) -> dict[str, Any]:

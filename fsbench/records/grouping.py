@@ -133,8 +133,9 @@ def _labelled(
                 labelled[label] = members
                 continue
             for record in members:
-                alone = [*words, *filter(None, [weights(record)]), record.run.id[-10:]]
-                labelled[_label(method, alone)] = [record]
+                ends = record.run.id[-10:], record.run.id  # the digits are equal where settings are
+                alone = [_label(method, [*words, *filter(None, [weights(record)]), end]) for end in ends]
+                labelled[next((label for label in alone if label not in labelled), alone[-1])] = [record]
     return labelled
 
 

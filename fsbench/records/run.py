@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from fsbench.errors import RecordError
+from fsbench.files import fingerprint
 from fsbench.files.validation import first_problem
 
 DEEPEST = 50
@@ -96,6 +97,11 @@ class Identity(Entries):
     tf32: TF32 | None = None
     training: TrainingSettings | None
     support_annotation: Name = "mask"
+
+    @property
+    def digits(self) -> str:
+        """First digits of the hash of all entries, by which the name of the run's folder ends."""
+        return fingerprint(self.as_json())[:10]
 
 
 class Training(Entries):

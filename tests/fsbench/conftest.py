@@ -19,7 +19,7 @@ from fsbench.protocols.registry import load_protocol
 from fsbench.records.counts import to_frame
 from fsbench.records.predictions import SOFT_SIDE, Keep, encode, write_predictions
 from fsbench.records.record import Record
-from tests.fsbench.runs import written
+from tests.fsbench.runs import some_run, written
 
 
 def ramp(ways: int) -> torch.Tensor:
@@ -61,15 +61,16 @@ def make(blocks_folder, tmp_path):
             )  # fmt: skip
             rows += result.rows()
             kept += [(e.index, way, True, found) for way, found in enumerate(encode(result, keep), 1)]
-        folder = tmp_path / f"{method}-{fold}-{quality}-{seed}-{len(list(tmp_path.iterdir()))}"
-        folder.mkdir()
-        manifest.write(folder / "manifest.jsonl")
         identity = {
             "method": {"name": method}, "backbone": {"name": "b", "weights": weights}, "fold": fold, "seed": seed,
             "manifest_sha256": manifest.sha256, "training": training or {"validation_sha256": str(fold)},
         }  # fmt: skip
+        digits = some_run(identity).identity.digits
+        folder = tmp_path / f"{method}-{fold}-{quality}-{seed}-{len(list(tmp_path.iterdir()))}-{digits}"
+        folder.mkdir()
+        manifest.write(folder / "manifest.jsonl")
         cost = {"trainable_parameters": 86020, "episodes_per_second": 12.345, "peak_mib": 1234.5}
-        run = {"id": folder.name, "identity": identity, "presence": presence, "cost": cost}
+        run = {"identity": identity, "presence": presence, "cost": cost}
         predictions = write_predictions(folder, kept, to_frame(rows, manifest), keep, attends)
         if predictions is not None:
             run["predictions"] = predictions
@@ -97,15 +98,15 @@ def classified(tmp_path):
             named = np.arange(2)[:, None].repeat(3, 1)
             named[:, :wrong] = 1 - named[:, :wrong]
             rows += ClassificationResult(e.index, tuple(c + 1 for c in e.classes), named).rows()
-        folder = tmp_path / method
-        folder.mkdir()
-        manifest.write(folder / "manifest.jsonl")
         identity = {
             "method": {"name": method}, "backbone": {"name": "b", "weights": "official x"}, "fold": 0, "seed": 0,
             "manifest_sha256": manifest.sha256, "training": None,
         }  # fmt: skip
+        folder = tmp_path / f"{method}-{some_run(identity).identity.digits}"
+        folder.mkdir()
+        manifest.write(folder / "manifest.jsonl")
         cost = {"trainable_parameters": 0, "episodes_per_second": 1.0, "peak_mib": 1.0}
-        run = {"id": method, "identity": identity, "presence": "predicted", "cost": cost}
+        run = {"identity": identity, "presence": "predicted", "cost": cost}
         return written(folder, to_frame(rows, manifest), **run)
 
     return make

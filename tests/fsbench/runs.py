@@ -1,6 +1,7 @@
 """Runs and records with entries that are given, and others that do not matter."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,13 +54,15 @@ def changed(record: Record, identity: dict[str, Any] | None = None, **entries: A
 def rewrite(
     record: Record, identity: dict[str, Any] | None = None, header: dict[str, Any] | None = None, **entries: Any
 ) -> Record:
-    """Write a record with other entries and other ones of its manifest's header, and return it."""
+    """Write a record with other entries and other ones of its manifest's header, and return it; its name follows."""
     identity = dict(identity or {})
     if header:
         manifest = replace(record.manifest, entries=record.manifest.entries | header)
         manifest.write(record.path / "manifest.jsonl")
         identity["manifest_sha256"] = manifest.sha256
     run = changed(record, identity, **entries).run
+    if "id" not in entries:
+        run = run.model_copy(update={"id": re.sub("-[0-9a-f]{10}$", f"-{run.identity.digits}", run.id)})
     (record.path / "run.json").write_text(json.dumps(run.as_json()))
     return Record(record.path, run)
 

@@ -190,6 +190,38 @@ def test_a_run_in_two_bundles_is_one_row(make, hand_in, tmp_path):
     assert "c.fsb: the runs of m" in log[2] and log[2].endswith("their cards differ in trials")
 
 
+def test_a_stolen_run_under_another_name_hides_nothing(make, hand_in, tmp_path):
+    """Whoever changes the name alone is refused; who makes the run's hash anew is shown beside the genuine one."""
+    genuine = [finished(make("m", fold, 2), year="2023") for fold in BOTH]
+    hand_in("z-genuine", genuine)
+    runs = {record.path: (record.path / "run.json").read_bytes() for record in genuine}
+    hand_in("a-stolen", [rewrite(record, {"method": {"name": "mine"}}, id=record.run.id) for record in genuine])
+    assert board(tmp_path, "--strict") == 1
+    (line,) = [line for line in (tmp_path / "site/board.log").read_text().splitlines() if "refused" in line]
+    assert "a-stolen.fsb" in line and "the method's name or another setting was changed after the run" in line
+    assert table_rows(tmp_path / "site").keys() == {"m"}
+    hand_in("a-stolen", [rewrite(record, {"method": {"name": "mine"}}) for record in genuine])
+    for path, text in runs.items():
+        (path / "run.json").write_bytes(text)
+    hand_in("b-later", [finished(record, year="2025") for record in genuine[:1]])
+    assert board(tmp_path, "--strict") == 0
+    index = (tmp_path / "site/index.html").read_text()
+    assert table_rows(tmp_path / "site").keys() == {"m", "mine"} and index.count("counts equal another row") == 2
+    (line,) = [line for line in (tmp_path / "site/board.log").read_text().splitlines() if "same counts" in line]
+    assert "z-genuine.fsb" in line and "mine in a-stolen.fsb" in line and "2023-02-03" in line
+    for row in table_rows(tmp_path / "site").values():
+        assert "have the same counts on" in (tmp_path / f"site/rows/{row_id(row)}.html").read_text()
+
+
+def test_of_equal_rows_the_older_is_first(make, hand_in, tmp_path):
+    hand_in("a", [finished(make("a", fold, 2), year="2025") for fold in BOTH])
+    hand_in("z", [finished(make("z", fold, 2), year="2023") for fold in BOTH])
+    assert board(tmp_path, "--strict") == 0
+    assert list(table_rows(tmp_path / "site")) == ["z", "a"]
+    (line,) = [line for line in (tmp_path / "site/board.log").read_text().splitlines() if "same counts" in line]
+    assert line.startswith("twice: z in z.fsb (finished 2023-02-03, as it says) and a in a.fsb (2025-02-03)")
+
+
 def test_names_are_words(make, hand_in, tmp_path):
     record = changed(make("m", 0), {"method": {"name": HOSTILE + "\u202e"}, "backbone": {"name": HOSTILE}})
     hand_in("x", [finished(record, dataset=HOSTILE, remarks=[HOSTILE])], backbone_data=HOSTILE)

@@ -26,9 +26,9 @@ CARD = {
 
 
 def with_scores(record):
-    """Give a record of the fixture an id, and scores that follow from its counts."""
+    """Give a record of the fixture scores that follow from its counts."""
     scores = record.protocol.statistics(record.episodes, record.header).scores()
-    return rewrite(record, id=record.path.name, scores={name: float(value[0]) for name, value in scores.items()})
+    return rewrite(record, scores={name: float(value[0]) for name, value in scores.items()})
 
 
 @pytest.fixture
