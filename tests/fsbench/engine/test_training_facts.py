@@ -9,6 +9,7 @@ from fsbench.engine.training_facts import training_facts, weights_origin
 from fsbench.episodes.task import EpisodeTask
 from fsbench.protocols.pfenet import validation_images
 from fsbench.protocols.registry import load_protocol
+from fsbench.records.run import Identity
 
 
 @pytest.fixture
@@ -19,9 +20,10 @@ def experiment(blocks_folder):
     def make(whole: bool, trains: bool = True):
         drawn = load_protocol("fscs").manifest(index, EpisodeTask(0, episodes=24))
         manifest = validation_images(index, 0) if whole else drawn
-        identity = {
+        identity = Identity.model_validate({
             "training": {"max_epochs": 2, "batch_size": 4}, "method": {"name": "m"}, "precision": 32, "tf32": False,
-        }  # fmt: skip
+            "backbone": {"name": "b", "weights": "w"}, "manifest_sha256": "0",
+        })  # fmt: skip
         data = Plain(image_size=128, validation_manifest=manifest)
         return Plain(data=data, identity=identity, trains=trains, checkpoint_weights={})
 

@@ -1,0 +1,261 @@
+"""Whole optimiser steps of HMNet, backbone included, by the authors' own training loop (hmnet.md §10, §12.1).
+
+`HMNet.training_step` runs in float64, as their program did for these cases. Images, labels and weights follow from the
+formulas of the index; the channels that dropout keeps are given.
+
+Shapes: b episodes of a process, K shots, H image side.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any, ClassVar
+from unittest.mock import patch
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fsbench.backbones.base import BackboneConfig
+from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch, Truth
+from methods.hmnet.frozen_pspnet import FrozenPSPNet
+from methods.hmnet.hmnet import HMNet
+from methods.hmnet.pspnet import Features, PSPNet
+from tests.goldens.harness import EXACT, Case, Comparison, Comparisons, Tolerance, absolute, equal
+from tests.goldens.kinds.hmnet_mamba import hashed, hashed_state
+
+DROPOUTS = ("down_query", "down_supp", "cls_meta", "base_learner")
+"""Modules with dropout, in the order in which a forward pass comes to them."""
+SHARES = {"down_query": 0.5, "down_supp": 0.5, "cls_meta": 0.1, "base_learner": 0.1}
+"""Share of channels that each drops."""
+
+NARROW = Tensor.float
+"""The cast that `_wide` lifts."""
+
+
+class WidePSPNet(FrozenPSPNet):
+    """The frozen network in float64, images normalised in float64 as well."""
+
+    def _build(self, height: int, width: int) -> nn.Module:
+        return super()._build(height, width).double()
+
+    def encode(self, pixels: Tensor) -> Features:
+        mean, std = (torch.tensor(v, dtype=torch.float64)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
+        values = ((pixels.double() * std + mean) * 255).round()  # the image's own numbers
+        return super().encode((values - 255 * mean) / (255 * std))
+
+
+class Trained(HMNet):
+    """HMNet whose optimisers are at hand, and which keeps the losses that it logs."""
+
+    backbone_type: ClassVar[Any] = WidePSPNet
+
+    def prepare(self, case: Case) -> None:
+        """Take the case's weights and its place in the training."""
+        c = case.config
+        frozen = hashed_state(PSPNet(c["backbone"], c["base_classes"]).state_dict(), c["salt"])
+        counts = {key: torch.tensor(7) for key in frozen if key.endswith("num_batches_tracked")}
+        self.backbone.replace_weights(frozen | counts, "by the formula of the index")
+        self.head.load_state_dict(hashed_state(self.head.state_dict(), c["salt"]))
+        self.double().train()
+        self.base_classes = list(range(c["base_classes"]))
+        self.made = self.configure_optimizers()
+        self.logged: list[dict[str, Tensor]] = []
+        division = SimpleNamespace(accumulation=c["processes"])
+        data = SimpleNamespace(step_division=lambda processes: division, loss_weight=lambda batch_idx: 1.0)
+        self.trainer = SimpleNamespace(  # type: ignore[assignment]
+            num_training_batches=c["steps_per_epoch"] * c["processes"], max_epochs=c["epochs"],
+            current_epoch=c["epoch"], world_size=1, strategy=None, precision_plugin=None, datamodule=data,
+        )  # fmt: skip
+
+    def optimizers(self, use_pl_optimizer: bool = True) -> Any:
+        return self.made
+
+    def encode(self, batch: EpisodeBatch, row: int) -> Any:
+        with patch.object(Tensor, "float", NARROW):  # images are normalised as ever; the backbone widens them
+            return super().encode(batch, row)
+
+    def manual_backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        loss.backward()
+
+    def log_dict(self, dictionary: Any, *args: Any, **kwargs: Any) -> None:
+        self.logged.append(dict(dictionary))
+
+
+def steps(case: Case) -> Comparisons:
+    """Several steps; the processes of a distributed training are micro-batches of one here."""
+    c = case.config
+    rates = {"learning_rate": c["base_lr"], "momentum": c["momentum"], "weight_decay": c["weight_decay"]}
+    mamba_rates = {"mamba_learning_rate": c["mamba_lr"], "mamba_weight_decay": c["mamba_weight_decay"]}
+    size = {"width": c["C"], "feature_side": c["S"], "blocks": c["n_blocks"], "shots": c["shot"]}
+    method = Trained(BackboneConfig(f"pspnet_{c['backbone']}", "random"), **size, **rates, **mamba_rates)
+    method.prepare(case)
+    yield from _groups(case, method)
+    named = dict(method.head.named_parameters())
+    initial = {name: p.detach().clone() for name, p in named.items()}
+    learned = sorted(name for group in _listed(case) for name in group if name not in case.entry["without_gradient"])
+    yield _norms(case, "in.state_l2", [named[name] for name in sorted(n for group in _listed(case) for n in group)])
+    yield _norms(case, "in.frozen_l2", [v for _, v in sorted(method.backbone.state.items())])
+    for step in range(c["steps"]):
+        for process in range(c["processes"]):
+            batch = _batch(case, step, process)
+            with _given_dropout(case, step, process), _wide():
+                method.training_step(batch, step * c["processes"] + process)
+        yield from _inputs(case, step)
+        losses = method.logged[-c["processes"] :]
+        for name in ("main", "dice"):
+            values = torch.stack([found[f"train/{name}"] for found in losses])
+            yield case.compare(f"out.step{step}.{name}", values, absolute(1e-9))
+        groups = [group["lr"] for optimizer in method.made for group in optimizer.param_groups]
+        yield equal(f"step {step}: one rate for all groups of SGD", len(set(groups[:-2])), 1)
+        found_rates = torch.tensor([groups[0], *groups[-2:]], dtype=torch.float64)
+        yield case.compare(f"out.step{step}.rates", found_rates, absolute(1e-12))
+        gradients = {name: _known(named[name].grad) for name in learned}
+        deltas = {name: named[name].detach() - initial[name] for name in learned}
+        yield from _statistics(case, f"grad.step{step}.", gradients, 1e-7)
+        yield from _statistics(case, f"out.step{step}.delta_", deltas, 1e-6)
+    still = {name: p for name, p in named.items() if name in case.entry["without_gradient"]}
+    yield equal("parameters without a gradient", sorted(still), sorted(case.entry["without_gradient"]))
+    yield equal("their gradients", {p.grad for p in still.values()}, {None})
+    yield equal("they stay", all(torch.equal(p, initial[name]) for name, p in still.items()), True)
+    network = method.backbone.network(torch.empty(3, c["image"], c["image"])).state_dict()
+    kept = all(torch.equal(value, method.backbone.state[name].to(value)) for name, value in network.items())
+    yield equal("frozen weights and statistics stay", kept, True)
+
+
+def _listed(case: Case) -> list[list[str]]:
+    return [*case.entry["sgd_groups"], *case.entry["adamw_groups"]]
+
+
+def _groups(case: Case, method: Trained) -> Iterator[Comparison]:
+    names = {id(p): name for name, p in method.head.named_parameters()}
+    for optimizer, which in zip(method.made, ("sgd_groups", "adamw_groups"), strict=True):
+        found = [[names[id(p)] for p in group["params"]] for group in optimizer.param_groups]
+        yield equal(which, found, case.entry[which])
+
+
+def _norms(case: Case, name: str, tensors: list[Tensor]) -> Comparison | None:
+    values = torch.stack([tensor.detach().double().norm() for tensor in tensors])
+    return case.compare(name, values, Tolerance("1e-12*|ref|", lambda ref: 1e-12 * ref.abs()))
+
+
+def _statistics(case: Case, prefix: str, values: dict[str, Tensor], tolerance: float) -> Comparisons:
+    """Compare length, a projection and the first entries of tensors by name."""
+    flat = [(name, value.flatten()) for name, value in sorted(values.items())]
+    norms = torch.stack([value.norm() for _, value in flat])
+    first = torch.stack([F.pad(value[:16], (0, max(0, 16 - len(value)))) for _, value in flat])
+    dots = torch.stack([(value * hashed(f"probe/{name}", (len(value),), "")).sum() for name, value in flat])
+    lengths = case.tensors.get(f"{prefix}l2", norms)
+    roots = torch.tensor([len(value) ** 0.5 for _, value in flat], dtype=torch.float64)
+    word = f"{tolerance:g}*"
+    yield case.compare(f"{prefix}l2", norms, Tolerance(f"{word}|ref|", lambda ref: tolerance * ref.abs()))
+    bound = tolerance * lengths * roots
+    yield case.compare(f"{prefix}dot", dots, Tolerance(f"{word}l2*sqrt(n)", lambda ref: bound))
+    yield case.compare(
+        f"{prefix}first16",
+        first,
+        Tolerance(
+            f"{word}max|ref| of a parameter + 1e-9*l2",
+            lambda ref: tolerance * ref.abs().amax(1, keepdim=True) + 1e-9 * lengths[:, None],
+        ),
+    )
+
+
+def _inputs(case: Case, step: int) -> Comparisons:
+    """Compare what the case tells of its own images and labels."""
+    batches = [_batch(case, step, process) for process in range(case.config["processes"])]
+    first = batches[0].images[batches[0].query[0]].flatten()[:8]
+    yield case.compare(f"in.step{step}.query_first8", first, EXACT)
+    truths = torch.stack([label for batch in batches for label in batch.known_truth().label_maps])
+    labels = torch.cat([batch.support_labels for batch in batches])
+    sums = [
+        sum(int(batch.images[rows.flatten()].long().sum()) for batch, rows in ((b, rows(b)) for b in batches))
+        for rows in (lambda b: b.query, lambda b: b.support)
+    ]
+    counts = [int((maps == value).sum()) for maps in (truths, labels) for value in (1, 255)]
+    yield case.compare(f"in.step{step}.checks", torch.tensor([*sums, *counts]), EXACT)
+
+
+def _batch(case: Case, step: int, process: int) -> EpisodeBatch:
+    c = case.config
+    numbers = range(process * c["batch"], (process + 1) * c["batch"])
+    images, truths, labels = [], [], []
+    for i in numbers:
+        images.append(_image(case, f"step{step}/query{i}", 3))
+        truths.append(_label(100 * step + 10 * i, c["image"]))
+        images += [_image(case, f"step{step}/support{i}.{k}", (3 + k) % 4) for k in range(c["shot"])]
+        labels.append(torch.stack([_label(100 * step + 10 * i + 1 + k, c["image"]) for k in range(c["shot"])]))
+    rows = torch.arange(len(images)).view(c["batch"], 1 + c["shot"])
+    own = torch.tensor([[(3 * step + 5 * i + 1) % c["base_classes"]] for i in numbers])
+    stored = case.tensors[f"in.step{step}.cat_idx"][numbers.start : numbers.stop]
+    assert torch.equal(own[:, 0], stored.long()), "another class than the case's"
+    return EpisodeBatch(
+        images=torch.stack(images),
+        image_names=[f"{step} {process} {row}" for row in range(len(images))],
+        query=rows[:, 0],
+        support=rows[:, None, 1:],
+        support_labels=torch.stack(labels)[:, None],
+        valid=torch.ones(c["batch"], 1, c["shot"], dtype=torch.bool),
+        query_sizes=torch.full((c["batch"], 2), c["image"]),
+        episodes=torch.tensor(list(numbers)),
+        truth=Truth(truths, torch.ones(c["batch"], 1, dtype=torch.bool), own),
+    )
+
+
+def _image(case: Case, key: str, weight: int) -> Tensor:
+    """Return an image (3, H, H) uint8 by the formula of the index; `weight` is that of its coarse part."""
+    side, salt = case.config["image"], case.config["salt"]
+    coarse = _bytes(f"{key}/low", (3, -(-side // 8), -(-side // 8)), salt)
+    coarse = coarse.repeat_interleave(8, 1).repeat_interleave(8, 2)[:, :side, :side]
+    return ((weight * coarse + (4 - weight) * _bytes(f"{key}/fine", (3, side, side), salt)) // 4).byte()
+
+
+def _bytes(key: str, shape: tuple[int, ...], salt: str) -> Tensor:
+    """Return the upper eight bits of the hash, int64."""
+    return ((hashed(key, shape, salt) + 1) * 2**31).round().long() >> 24
+
+
+def _label(number: int, side: int) -> Tensor:
+    """Return the label map (H, H) uint8 of a number, by the formula of the index."""
+    y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    centre = side // 2 + 7 * number % 13 - 6, side // 2 + 5 * number % 17 - 8
+    distance = 9 * (y - centre[0]) ** 2 + 4 * (x - centre[1]) ** 2
+    size = 3 + (number + number // 10) % 4
+    inside, void = distance < side * side // size, distance < side * side // (size - 1)
+    return torch.where(inside, 1, torch.where(void, 255, 0)).byte()
+
+
+@contextmanager
+def _given_dropout(case: Case, step: int, process: int) -> Iterator[None]:
+    """Let the dropouts of a forward pass keep the case's channels, one after the other; or all, where it has none."""
+    c, waiting = case.config, list(DROPOUTS)
+
+    def given(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+        name = waiting.pop(0)
+        assert (p, training) == (SHARES[name], True), f"{name} drops {p} of the channels"
+        if c["dropout"] == "off":
+            return x
+        keep = case.tensors[f"in.step{step}.keep_{name}"]
+        keep = keep.unflatten(0, (c["processes"], -1))[process].to(x)
+        assert x.shape[:2] == keep.shape, f"{name} has {tuple(x.shape)}, the case {tuple(keep.shape)}"
+        return x * keep[:, :, None, None] / (1 - p)
+
+    with patch.object(F, "dropout2d", given):
+        yield
+    assert not waiting, f"no dropout of {waiting}"
+
+
+@contextmanager
+def _wide() -> Iterator[None]:
+    """Lift casts to float32 to float64, as in the program that made the cases."""
+    widen: Callable[[Tensor], Tensor] = lambda tensor: tensor.double()  # noqa: E731
+    with patch.object(Tensor, "float", widen):
+        yield
+
+
+def _known(value: Tensor | None) -> Tensor:
+    assert value is not None
+    return value
+
+
+KINDS = {"hmnet_train_steps": steps, "hmnet_ddp_batch": steps}
