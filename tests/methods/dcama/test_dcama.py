@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from fsbench.backbones.base import BackboneConfig
 from fsbench.errors import SettingsError
+from fsbench.ops import mask_value_attention
 from methods.dcama import dcama
-from methods.dcama.attention import balanced_sample, resize_mask
+from methods.dcama.attention import MaskAttention, Positions, balanced_sample, position_table, resize_mask
 from methods.dcama.dcama import DCAMA
 from methods.dcama.head import DCAMAHead, mean_coarse_mask
 from methods.dcama.options import HeadOptions
@@ -107,6 +109,63 @@ def test_the_fast_paths_equal_the_plain_one_with_gradients_and_dropout(options, 
         results.append([logits, *(p.grad for p in net.parameters())])
     for plain, fast in zip(*results, strict=True):
         torch.testing.assert_close(fast, plain, atol=2e-5, rtol=1e-3)
+
+
+def test_a_training_step_drops_where_the_authors_do_and_nowhere_else(monkeypatch):
+    """Against the rule written out, with the same seeded masks: tokens with their positions, and attention weights."""
+    monkeypatch.setenv("FSBENCH_MASK_ATTENTION", "reference")
+
+    def kept(kind, number, like):
+        drawn = torch.Generator().manual_seed(1000 * number + kind)
+        return torch.randint(0, 2, like.shape, generator=drawn).to(like) * 2
+
+    def step(net, calls):
+        net = net.double().train()
+        logits = net(*([x.double() for x in maps] for maps in (pyramid(), pyramid(2, seed=1))), masks(2).double())
+        loss = F.cross_entropy(logits, masks()[:, 0].long())
+        loss.backward()
+        return loss, {name: p.grad for name, p in net.named_parameters()}, calls
+
+    def dropped(x, p=0.5, training=True, inplace=False):
+        assert (p, training) == (0.5, True)
+        calls["tokens"] += 1
+        return x * kept(0, calls["tokens"], x)
+
+    def factors(weights, dropout, *place):
+        calls["weights"] += 1
+        return kept(1, calls["weights"], weights)
+
+    def plain_positions(self, tokens):
+        calls["tokens"] += 1
+        placed = tokens + position_table(tokens.shape[-1], self.channels).T
+        return placed * kept(0, calls["tokens"], placed)
+
+    def plain_attention(self, query, support, value):
+        calls["weights"] += 1
+        split = (len(query), self.heads, -1)
+        q, k = (
+            linear(x.mT).mT.reshape(*split, x.shape[-1]).flatten(0, 1)
+            for linear, x in zip(self.linears, (query, support), strict=True)
+        )
+        weights = (q.mT @ k / q.shape[1] ** 0.5).softmax(-1)
+        weights = weights * kept(1, calls["weights"], weights)
+        return (weights @ value.to(weights).repeat_interleave(self.heads, 0)[..., None]).view(*split).mean(1)
+
+    with monkeypatch.context() as patch:
+        calls = {"tokens": 0, "weights": 0}
+        patch.setattr(F, "dropout", dropped)
+        patch.setattr(mask_value_attention, "_dropout_factors", factors)
+        ours = step(head(), calls)
+    with monkeypatch.context() as patch:
+        calls = {"tokens": 0, "weights": 0}
+        patch.setattr(F, "dropout", lambda x, *rest: x)
+        patch.setattr(Positions, "forward", plain_positions)
+        patch.setattr(MaskAttention, "forward", plain_attention)
+        plain = step(head(), calls)
+    assert ours[2] == plain[2] == {"tokens": 6, "weights": 3}  # a scale each: query and supports, one attention
+    torch.testing.assert_close(ours[0], plain[0], atol=1e-10, rtol=0)
+    for name, gradient in plain[1].items():
+        torch.testing.assert_close(ours[1][name], gradient, atol=1e-10, rtol=1e-8)
 
 
 def test_zeroed_background_is_the_mask_on_the_support_alone():
