@@ -6,7 +6,7 @@ from pathlib import Path
 
 from datamodules.lists.image_list import read_list
 from fsbench.data.dataset import ClassificationIndex
-from fsbench.data.source import missing, package_of
+from fsbench.data.source import dataset_package, missing
 from fsbench.errors import DataError
 
 
@@ -67,4 +67,4 @@ class LabelledImages(ClassificationIndex):
             return folder
         expected = " and ".join(self.parts) or "a folder for each class"
         problem = f"{root} has no {expected}" if root.is_dir() else f"{root} does not exist"
-        raise missing(f"{problem}; expected the {self.name} folder with {expected}", package_of(self))
+        raise missing(f"{problem}; expected the {self.name} folder with {expected}", dataset_package(self))

@@ -8,7 +8,7 @@ from datamodules.indexes.views import ViewIndex
 from datamodules.prepare.job import Job
 from datamodules.prepare.making import has_content, making_place, publish, publish_into, remove_leftover
 from datamodules.prepare.unpack import unpack
-from fsbench.data.source import Archive, missing, package_of, read_source
+from fsbench.data.source import Archive, dataset_package, missing, read_source
 from fsbench.errors import DataError
 from fsbench.files import is_file, write_text
 
@@ -55,7 +55,7 @@ def _provide_all_photos(job: Job, folder: str, archive: Archive) -> None:
 
 def _archive(make: type[ViewIndex], folder: str) -> Archive:
     """Return the archive of the folder `folder` of photos."""
-    return read_source(package_of(make)).archives[f"{folder}.zip"]
+    return read_source(dataset_package(make)).archives[f"{folder}.zip"]
 
 
 def _selection_note(target: Path) -> Path:
@@ -75,7 +75,7 @@ def _provide_listed_photos(job: Job, make: type[ViewIndex], file: str) -> list[s
     if foreign:
         raise missing(
             f"{file} names photos of the folder {foreign[0]!r}; expected {' and '.join(FOLDERS)}",
-            package_of(index),
+            dataset_package(index),
         )
     for folder, files in sorted(listed.items()):
         target = job.root / "coco" / folder

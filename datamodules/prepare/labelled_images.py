@@ -7,7 +7,7 @@ from datamodules.indexes.labelled_images import LabelledImages
 from datamodules.prepare.job import Job
 from datamodules.prepare.making import discard, disk_errors, has_content, publish
 from datamodules.prepare.unpack import Place, unpack
-from fsbench.data.source import Archive, package_of, read_source
+from fsbench.data.source import Archive, dataset_package, read_source
 from fsbench.errors import DataError, SettingsError
 
 
@@ -23,7 +23,7 @@ def prepare_images(kind: type[LabelledImages], job: Job) -> list[str]:
     folder = kind.present(job.root)
     if folder and all(has_content(folder / part) for part in kind.parts):
         return []
-    archives = read_source(package_of(kind)).archives.values()
+    archives = read_source(dataset_package(kind)).archives.values()
     for archive in archives:
         with disk_errors(job.root):
             _provide(job, archive)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fsbench.board.results import RunResult, run_result
 from fsbench.errors import FsbenchError, SettingsError, describe
-from fsbench.exchange.bundle import Listing, unpacked
+from fsbench.exchange.bundle import Listing, unpack
 from fsbench.exchange.verify import Finding, verify_unpacked
 from fsbench.files import open_file, sha256_file
 from fsbench.terminal import one_line
@@ -113,7 +113,7 @@ def _copy_file(file: Path, copy: Path) -> str:
 
 def _verify(copy: Path, name: str, sha256: str) -> VerifiedBundle:
     """Verify and read a bundle. Raises FsbenchError where a check fails."""
-    with unpacked(copy) as (folder, listing):
+    with unpack(copy) as (folder, listing):
         findings = [
             Finding(finding.run, finding.status, _without_folders(finding.what, copy, name))
             for finding in verify_unpacked(folder, listing)

@@ -18,7 +18,7 @@ from fsbench.backbones.encoder import FEATURE_VERSION, Encoder
 from fsbench.backbones.feature_store import FeatureStore
 from fsbench.core.method import Method
 from fsbench.core.seeded_block import seed_torch
-from fsbench.data.batch import ImageEpisode, normalised
+from fsbench.data.batch import ImageEpisode, normalise
 from fsbench.errors import SettingsError
 from fsbench.files import fingerprint
 from fsbench.files.cache import suite_cache
@@ -121,7 +121,7 @@ class FeatureClassifier(Classifier):
 
     def _encode(self, image: Tensor) -> Tensor:
         with torch.autocast(self.device.type, enabled=False):
-            return self.backbone.encode(normalised(image.to(self.device)))
+            return self.backbone.encode(normalise(image.to(self.device)))
 
     def features(self, places: Tensor) -> Tensor:
         """Return the features (…, D) float32 of the images at `places` (…,)."""

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from fsbench.data.batch import EpisodeBatch
-from fsbench.data.frames import stretched
+from fsbench.data.frames import stretch
 from fsbench.errors import SettingsError
 
 
@@ -83,4 +83,4 @@ def counted_mask(mask: Tensor, episode: EpisodeBatch) -> Tensor:
             f"{(height, width)}; make it of the size query_sizes (fsbench check-method tests it)"
         )
     rows, columns = episode.known_truth().label_maps[0].shape
-    return mask if (rows, columns) == (height, width) else stretched(mask, (rows, columns))
+    return mask if (rows, columns) == (height, width) else stretch(mask, (rows, columns))

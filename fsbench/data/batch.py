@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -81,7 +82,7 @@ class EpisodeBatch:
 
     def pixels(self, row: int) -> Tensor:
         """Image `row` as (3, S, S) float32, normalised with the ImageNet statistics."""
-        return normalised(self.images[row])
+        return normalise(self.images[row])
 
     def known_truth(self) -> Truth:
         assert self.truth is not None, "a method must not ask for the truth while it predicts"
@@ -204,20 +205,17 @@ class ImageEpisode:
     def pixels(self) -> tuple[Tensor, Tensor]:
         """Supports and queries, normalised, float32."""
         assert self.images is not None, "the method asked for features only"
-        return normalised(self.images[: self.support.numel()]), normalised(self.images[self.support.numel() :])
+        return normalise(self.images[: self.support.numel()]), normalise(self.images[self.support.numel() :])
 
     def to(self, *args: Any, **kwargs: Any) -> "ImageEpisode":
         return self if self.images is None else replace(self, images=self.images.to(*args, **kwargs))
 
 
-def normalised(images: Tensor) -> Tensor:
+def normalise(images: Tensor) -> Tensor:
     """Images (..., 3, S, S), uint8 or float32 in 0..255 -> float32 with the ImageNet statistics (fort.md §3)."""
     if images.dtype != torch.uint8 or images.device.type != "cpu" or not images.numel():
         mean, std = (_column(values).to(images.device)[..., None] for values in (IMAGENET_MEAN, IMAGENET_STD))
         return torch.div(images.float(), 255).sub_(mean).div_(std)
-    # spared until it is needed
-    import cv2
-
     result, values = torch.empty(images.shape, dtype=torch.float32), _normal_values(IMAGENET_MEAN, IMAGENET_STD)
     shape = (-1, *images.shape[-2:])
     for i, (plane, target) in enumerate(zip(images.reshape(shape).numpy(), result.view(shape).numpy(), strict=True)):

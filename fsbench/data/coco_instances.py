@@ -7,7 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
+from tqdm import tqdm
 
 from fsbench.data.disk_cache import load_arrays, save_arrays
 from fsbench.data.rle import decode_rle
@@ -48,16 +50,13 @@ class Instances:
     rles: dict[int, dict[str, Any]]
 
     @cached_property
-    def row_of(self) -> dict[str, int]:
+    def rows(self) -> dict[str, int]:
         """File name -> image m."""
         return {name: row for row, name in enumerate(self.file_names)}
 
     def paint(self, file_name: str) -> np.ndarray:
         """Label map (H, W) uint8: every polygon filled with its boundary, later objects over earlier ones."""
-        # spared until it is needed
-        import cv2
-
-        row = self.row_of[file_name]
+        row = self.rows[file_name]
         labels = np.zeros(self.sizes[row], dtype=np.uint8)
         for item in range(self.starts[row], self.starts[row + 1]):
             number = int(self.classes[item])
@@ -65,10 +64,10 @@ class Instances:
                 vertices = self.vertices[self.vertex_starts[polygon] : self.vertex_starts[polygon + 1]]
                 cv2.fillPoly(labels, [vertices.astype(np.int32)], number)
             if item in self.rles:
-                labels[self._decoded(self.rles[item], file_name, labels.shape)] = number
+                labels[self._decode(self.rles[item], file_name, labels.shape)] = number
         return labels
 
-    def _decoded(self, rle: dict[str, Any], file_name: str, shape: tuple[int, ...]) -> np.ndarray:
+    def _decode(self, rle: dict[str, Any], file_name: str, shape: tuple[int, ...]) -> np.ndarray:
         height, width = shape
         try:
             return decode_rle(rle, height, width)
@@ -81,9 +80,6 @@ class Instances:
 
 def cached_instances(path: Path, read: Callable[[Path, str], Instances]) -> Instances:
     """`read(path, sha256)`, or what an earlier call kept of it: the real training file takes 20 s and 1 GB to parse."""
-    # spared until it is needed
-    from tqdm import tqdm
-
     sha256 = sha256_file(path)
     saved = load_arrays(_FORMAT, sha256)
     if saved is not None:

@@ -34,7 +34,7 @@ def save_arrays(kind: str, key: str, arrays: dict[str, np.ndarray]) -> None:
 
     def write(temporary: Path) -> None:
         with temporary.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
+            np.savez(file, **arrays)  # type: ignore[arg-type]  # its only keyword of another type is no name of an array
 
     _save(_file(kind, key), write)
 

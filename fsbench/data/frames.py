@@ -64,20 +64,20 @@ def frame_labels(labels: np.ndarray, height: int, width: int) -> np.ndarray:
     return framed
 
 
-def stretched(labels: "Tensor", size: tuple[int, int]) -> "Tensor":
+def stretch(labels: "Tensor", size: tuple[int, int]) -> "Tensor":
     """Stretch the label map (side, side) of a frame to (*size) by torch's `nearest-exact`, padding included."""
     import torch.nn.functional as F  # spared until it is needed
 
     return F.interpolate(labels[None, None].float(), size, mode="nearest-exact")[0, 0].to(labels.dtype)
 
 
-def stretched_truth(labels: np.ndarray, side: int) -> np.ndarray:
+def stretch_truth(labels: np.ndarray, side: int) -> np.ndarray:
     """Bring a label map (h, w) uint8 into a frame, and stretch the frame back to (h, w); padding is background."""
     import torch  # spared until it is needed
 
     framed = frame_labels(labels, side, side)
     framed[framed == VOID] = 0
-    return np.asarray(stretched(torch.from_numpy(framed), (labels.shape[0], labels.shape[1])).numpy())
+    return np.asarray(stretch(torch.from_numpy(framed), (labels.shape[0], labels.shape[1])).numpy())
 
 
 def over_image(labels: np.ndarray, side: int | None) -> np.ndarray:

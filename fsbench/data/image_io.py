@@ -9,7 +9,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from fsbench.data.fast.png import decode_indices
 from fsbench.data.fast.scratch import Scratch
@@ -37,11 +37,8 @@ def one_line(error: BaseException) -> str:
 
 
 @contextmanager
-def opened(path: Path, kind: str) -> Iterator[Image.Image]:
+def open_decoded(path: Path, kind: str) -> Iterator[Image.Image]:
     """Open and decode `path`; errors become a DataError. A truncated file is one whatever PIL was told before."""
-    # spared until it is needed
-    from PIL import ImageFile
-
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # other packages switch this on, and lost rows would be read as grey
     with ExitStack() as stack:
         try:
@@ -62,7 +59,7 @@ def read_image(path: Path) -> Image.Image:
 
     Raises DataError for files that are absent, truncated, not images, or deeper than 8 bits.
     """
-    with opened(path, "image") as image:
+    with open_decoded(path, "image") as image:
         if image.mode.startswith(("I", "F")):
             raise DataError(f"image {path} has {image.mode} pixels; expected 8 bits per channel; convert it")
         return image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
@@ -127,7 +124,7 @@ def read_label_map(path: Path) -> np.ndarray:
         numbers = decode_indices(read_bytes(path, "label map"))
         if numbers is not None:
             return numbers
-    with opened(path, "label map") as image:
+    with open_decoded(path, "label map") as image:
         if image.mode in ("RGB", "RGBA"):
             return from_colours(np.asarray(image)[..., :3], path)
         if image.mode not in ("P", "L", "1", "I", "I;16", "I;16B"):

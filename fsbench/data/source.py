@@ -100,7 +100,7 @@ def read_source(package: str) -> Source:
     return source
 
 
-def package_of(dataset: object) -> str:
+def dataset_package(dataset: object) -> str:
     """Return the package of the data set `dataset`, an object or a class, whose class is in a file of its folder."""
     kind = dataset if isinstance(dataset, type) else type(dataset)
     return kind.__module__.rpartition(".")[0]

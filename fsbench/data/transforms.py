@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import cache
 from itertools import count
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -64,9 +65,6 @@ def _compiled_resize() -> Callable[[np.ndarray, int], np.ndarray] | None:
 
 def resize_image_cv2(image: Image.Image | np.ndarray, size: int) -> Tensor:
     """RGB image -> (3, size, size) float32 in 0..255, OpenCV's linear interpolation without antialiasing."""
-    # spared until it is needed
-    import cv2
-
     pixels = np.asarray(image, dtype=np.float32)
     resized = cv2.resize(pixels, (size, size), interpolation=cv2.INTER_LINEAR)
     return torch.from_numpy(resized).permute(2, 0, 1).contiguous()
@@ -74,9 +72,6 @@ def resize_image_cv2(image: Image.Image | np.ndarray, size: int) -> Tensor:
 
 def resize_labels_cv2(labels: np.ndarray, height: int, width: int) -> np.ndarray:
     """Label map (h, w) -> (height, width), OpenCV's nearest (source index floor(i · in/out) in double)."""
-    # spared until it is needed
-    import cv2
-
     return np.asarray(cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST))
 
 
@@ -97,9 +92,6 @@ def resize_padded(image: Image.Image | np.ndarray, size: int) -> Tensor:
     Returns:
         The image at the top left of (3, size, size), float32 in 0..255.
     """
-    # spared until it is needed
-    import cv2
-
     pixels = np.asarray(image, dtype=np.float32)
     height, width = padded_shape(pixels.shape[0], pixels.shape[1], size)
     canvas = torch.zeros(3, size, size)

@@ -17,8 +17,10 @@ from fsbench.ops import correlation, upsampled_conv
 from fsbench.ops.center_pivot_conv import CenterPivotConv4d
 from fsbench.ops.kept_correlation import keep_correlation, resize_mask, unit
 from fsbench.ops.mask_value_attention import mask_value_attention
+from fsbench.ops.masked_attention import Backend as AttentionBackend
 from fsbench.ops.masked_attention import masked_attention
 from fsbench.ops.selective_scan import selective_scan
+from fsbench.ops.selective_scan._backends import Backend as ScanBackend
 from fsbench.ops.selective_scan.interception import intercept
 
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
@@ -96,27 +98,29 @@ def op_cases() -> Iterator[OpCase]:
         )
 
 
-def _scan(backend: str | None) -> Callable[..., Tensor]:
+def _scan(backend: ScanBackend | None) -> Callable[..., Tensor]:
     def run(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor) -> Tensor:
         wide = torch.promote_types(u.dtype, torch.float32)
         A, D = A.to(wide), D.to(wide)
-        return selective_scan(u, delta, A, B, C, D, delta_softplus=True, backend=backend)  # type: ignore[return-value,arg-type]
+        y = selective_scan(u, delta, A, B, C, D, delta_softplus=True, backend=backend)
+        assert isinstance(y, Tensor)
+        return y
 
     return run
 
 
-def _intercept(backend: str | None) -> Callable[..., Tensor]:
+def _intercept(backend: ScanBackend | None) -> Callable[..., Tensor]:
     def run(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, state: Tensor) -> Tensor:
         wide = torch.promote_types(u.dtype, torch.float32)
         A, D, state = A.to(wide), D.to(wide), state.to(wide)
-        return intercept(u, delta, A, B, C, D, state, delta_softplus=True, backend=backend)  # type: ignore[arg-type]
+        return intercept(u, delta, A, B, C, D, state, delta_softplus=True, backend=backend)
 
     return run
 
 
-def _attend(keep: Tensor, backend: str | None) -> Callable[..., Tensor]:
+def _attend(keep: Tensor, backend: AttentionBackend | None) -> Callable[..., Tensor]:
     def run(q: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return masked_attention(q, x, weight, bias, keep.to(q.device), 2, backend)  # type: ignore[arg-type]
+        return masked_attention(q, x, weight, bias, keep.to(q.device), 2, backend)
 
     return run
 

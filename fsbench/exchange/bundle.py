@@ -124,7 +124,7 @@ def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
 
 
 @contextmanager
-def unpacked(bundle: Path) -> Iterator[tuple[Path, Listing]]:
+def unpack(bundle: Path) -> Iterator[tuple[Path, Listing]]:
     """Unpack a bundle, which may be anybody's, to a temporary folder.
 
     Yields:

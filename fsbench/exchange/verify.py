@@ -12,7 +12,7 @@ import numpy as np
 from fsbench.episodes.header import Header
 from fsbench.episodes.manifest import read_manifest
 from fsbench.errors import FsbenchError, RecordError, describe
-from fsbench.exchange.bundle import Listing, unpacked
+from fsbench.exchange.bundle import Listing, unpack
 from fsbench.paths import BENCHMARKS
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record, read_record
@@ -59,7 +59,7 @@ def verify(bundle: Path, repetition: Repetition | None = None) -> tuple[Listing,
     Raises:
         RecordError: the file is no bundle, or was changed after it was made.
     """
-    with unpacked(bundle) as (folder, listing):
+    with unpack(bundle) as (folder, listing):
         return listing, verify_unpacked(folder, listing, repetition)
 
 
@@ -87,7 +87,7 @@ def _verify_run(name: str, folder: Path, repetition: Repetition | None) -> Itera
         yield _scores(name, record)
         yield _protocol(name, record)
         yield _episodes(name, record)
-        yield from _stored(name, record)
+        yield from _stored_predictions(name, record)
     except FsbenchError as error:
         yield Finding(name, "failed", str(error).replace(f"{folder}/", ""))
         return
@@ -129,7 +129,7 @@ def _episodes(name: str, record: Record) -> Finding:
     return Finding(name, "not checked", f"no official episodes of this test come along; its image lists: {lists}")
 
 
-def _stored(name: str, record: Record) -> Iterator[Finding]:
+def _stored_predictions(name: str, record: Record) -> Iterator[Finding]:
     """Hold stored predictions against the counts; nothing of a run that kept none."""
     stored = read_predictions(record)
     if stored is not None:

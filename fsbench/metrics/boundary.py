@@ -37,7 +37,7 @@ def boundary_counts(prediction: np.ndarray, truth: np.ndarray, ways: int, void: 
         void: rule of `VOID_RULES`; pixels that do not count are left out after boundaries are drawn.
     """
     distance = boundary_distance(*truth.shape)
-    counted = VOID_RULES[void].counted(truth)
+    counted = VOID_RULES[void].counted_pixels(truth)
     pairs = [(prediction > 0, (truth > 0) & (truth != VOID))]
     pairs += [(prediction == slot, truth == slot) for slot in range(1, ways + 1)]
     counts = np.zeros((ways + 1, 2), dtype=np.int64)

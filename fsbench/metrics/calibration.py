@@ -11,7 +11,7 @@ BINS = 15
 """Bins of equal width over (0, 1], each with its upper end; 0 is in the first."""
 
 
-def bin_of(probability: np.ndarray) -> np.ndarray:
+def bin_index(probability: np.ndarray) -> np.ndarray:
     """Return the bin (...) of probabilities (...) from 0 to 1."""
     place = np.round(probability * BINS, 9)  # an end of a bin is in it, however it was rounded
     return np.clip(np.ceil(place).astype(np.int64) - 1, 0, BINS - 1)
@@ -25,7 +25,7 @@ def bin_sums(probability: np.ndarray, happened: np.ndarray, weight: np.ndarray) 
         happened: (n,) weight of a case that happened, at most `weight`.
         weight: (n,) of each case.
     """
-    bins = bin_of(probability)
+    bins = bin_index(probability)
     columns = (weight, weight * probability, happened)
     return np.stack([np.bincount(bins, column, BINS) for column in columns], 1)
 
@@ -45,7 +45,7 @@ def soft_mask_sums(soft: np.ndarray, truth: np.ndarray, slot: int, void: str) ->
         slot: number of the way.
         void: rule of `VOID_RULES`; pixels that do not count are left out, void ones that do are not the way.
     """
-    counted = VOID_RULES[void].counted(truth)
+    counted = VOID_RULES[void].counted_pixels(truth)
     weight, happened = (_cell_sums(mask, len(soft)) for mask in (counted, counted & (truth == slot)))
     return bin_sums(soft.ravel() / 255, happened.ravel(), weight.ravel())
 

@@ -30,7 +30,7 @@ class VoidRule(ABC):
         """Compute intersections and unions (...) of the background from counts (..., 6) of slot 0 (any foreground)."""
 
     @abstractmethod
-    def counted(self, truth: np.ndarray) -> np.ndarray:
+    def counted_pixels(self, truth: np.ndarray) -> np.ndarray:
         """Return the pixels (h, w) bool of a truth (h, w) that count, where pixels are looked at one by one."""
 
 
@@ -45,7 +45,7 @@ class VoidIgnored(VoidRule):
         hits, predicted, true, valid = (counts[..., i] for i in (0, 1, 2, 5))
         return valid - (predicted + true - hits), valid - hits
 
-    def counted(self, truth: np.ndarray) -> np.ndarray:
+    def counted_pixels(self, truth: np.ndarray) -> np.ndarray:
         return np.asarray(truth != VOID)
 
 
@@ -60,7 +60,7 @@ class VoidIsBackground(VoidRule):
         hits, predicted, true, predicted_on_void, void, valid = (counts[..., i] for i in range(6))
         return valid + void - (predicted + predicted_on_void + true - hits), valid + void - hits
 
-    def counted(self, truth: np.ndarray) -> np.ndarray:
+    def counted_pixels(self, truth: np.ndarray) -> np.ndarray:
         return np.ones(truth.shape, dtype=bool)
 
 

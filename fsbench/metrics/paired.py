@@ -155,11 +155,11 @@ class _Side:
         for name in self.staying.keys() & other.staying.keys():
             moved = self.staying[name] - other.staying[name]
             ours[name], theirs[name] = other.whole[name] + moved, self.whole[name] - moved
-        shown_to_either = self._with_truth_of(other)
-        first, second = shown_to_either.scores_of(ours), shown_to_either.scores_of(theirs)
+        shown_to_either = self._join_truth(other)
+        first, second = shown_to_either.compute(ours), shown_to_either.compute(theirs)
         return {name: second[name] - first[name] for name in first}
 
-    def _with_truth_of(self, other: "_Side") -> ScoreStatistics:
+    def _join_truth(self, other: "_Side") -> ScoreStatistics:
         mine, theirs = self.statistics.truth, other.statistics.truth
         return self.statistics if mine is None or theirs is None else replace(self.statistics, truth=mine + theirs)
 

@@ -296,7 +296,7 @@ class ScoreStatistics:
 
     def scores(self, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Compute the wanted scores (R,) for weights (R, Q) of the clusters; all ones when None."""
-        return self.scores_of(self.totals(weights))
+        return self.compute(self.totals(weights))
 
     def totals(self, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Sum every statistic over the clusters with weights (R, Q): name -> (R, ...)."""
@@ -309,7 +309,7 @@ class ScoreStatistics:
         parts = np.split(total, np.cumsum(widths)[:-1], 1)
         return {name: t.reshape(len(t), *a.shape[1:]) for (name, a), t in zip(arrays.items(), parts, strict=True)}
 
-    def scores_of(self, totals: Totals) -> dict[str, np.ndarray]:
+    def compute(self, totals: Totals) -> dict[str, np.ndarray]:
         """Compute the wanted scores (R,) from `totals`, in the order of `METRICS`."""
         absent = self._classes_counted_as_zero()
         return {

@@ -8,6 +8,7 @@ changes, and all such pairs can merge at once, in a few dozen rounds of matrix o
 
 import numpy as np
 import torch
+from scipy.cluster import hierarchy
 from torch import Tensor
 
 
@@ -28,8 +29,6 @@ def linkage_by_tree(distances: Tensor, cut: float) -> Tensor:
     """Return the partition of `average_linkage` by SciPy's whole tree, on the CPU."""
     if len(distances) < 2:
         return torch.zeros(len(distances), dtype=torch.int64, device=distances.device)
-    from scipy.cluster import hierarchy  # half a second, needed by one method
-
     above = np.triu_indices(len(distances), 1)
     tree = hierarchy.linkage(distances.detach().cpu().numpy()[above], "average")
     labels = hierarchy.fcluster(tree, np.nextafter(cut, -np.inf), "distance")  # SciPy merges at the cut itself, too

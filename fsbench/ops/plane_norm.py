@@ -73,7 +73,7 @@ class _NormReLU(torch.autograd.Function):
         y = torch.addcmul(offset[:, None, :, None], x, scale[:, None, :, None]).relu_()
         rest_after = torch.addcmul(offset, rest, scale).relu_()
         ctx.save_for_backward(x, rest, y, rest_after, weight, bias, mean, rstd)
-        ctx.sizes = (groups, total, weight_of_rest)  # type: ignore[attr-defined]
+        ctx.sizes = (groups, total, weight_of_rest)  # type: ignore[attr-defined]  # as torch documents it
         return y, rest_after
 
     @staticmethod

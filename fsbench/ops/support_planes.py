@@ -132,7 +132,7 @@ class _AddOverSupport(torch.autograd.Function):
         outputs: tuple[int, int],
     ) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.places = stride, shift, outputs  # type: ignore[attr-defined]
+        ctx.places = stride, shift, outputs  # type: ignore[attr-defined]  # as torch documents it
         ctx.mark_dirty(y)
         matrices, planes = _row_matrices(weight), y.view(*outputs, len(weight), -1)
         for i, j, row, at, taps in _products(x, weight, stride, shift, outputs):

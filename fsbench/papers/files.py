@@ -154,7 +154,7 @@ class PaperRow:
         remarks = self.entry.cannot_equal
         return [item.why for item in remarks if item.concerns(self.dataset, self.shot, self.setting)]
 
-    def stated(self, what: Literal["batch", "epochs"]) -> int | None:
+    def stated_setting(self, what: Literal["batch", "epochs"]) -> int | None:
         """Return the batch or the epochs that the paper states; None where it states none."""
         value: int | Mapping[str, int] | None = getattr(self.entry, what)
         return value.get(self.dataset) if isinstance(value, Mapping) else value

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fsbench.data.image_io import from_colours, opened, read_label_map
+from fsbench.data.image_io import from_colours, open_decoded, read_label_map
 from fsbench.errors import DataError
 
 WHITE = {"1": (1,), "L": (255,), "LA": (255,), "I": (255, 65535), "I;16": (255, 65535), "RGB": (255,), "RGBA": (255,)}
@@ -24,7 +24,7 @@ def read_mask(path: Path) -> np.ndarray:
     Raises:
         DataError: the file cannot be decoded, or is a JPEG, whose compression changes class numbers.
     """
-    with opened(path, "mask") as image:
+    with open_decoded(path, "mask") as image:
         if image.format in ("JPEG", "MPO"):
             raise DataError(f"mask {path} is a JPEG, which smears the borders of a mask; save it as PNG")
         gray, colors = _gray_and_colors(image)
@@ -61,7 +61,7 @@ def is_smoothed(path: Path, labels: np.ndarray) -> bool:
         path: The mask file.
         labels: What `read_mask` returned for it.
     """
-    with opened(path, "mask") as image:
+    with open_decoded(path, "mask") as image:
         if image.mode != "L":
             return False
     between = labels[(labels > 0) & (labels < 255)]

@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from fsbench.data.frames import over_image, stretched_truth
+from fsbench.data.frames import over_image, stretch_truth
 
 Resize = Literal["pil", "cv2", "frame"]
 """Rules of `fsbench.data.transforms.RESIZES` by which images and masks become S x S."""
@@ -54,7 +54,7 @@ class Geometry:
             The label map that predictions are compared with, and the size (h, w) that a predicted one should have.
         """
         if self.frame is not None:
-            return stretched_truth(labels, self.frame), (self.frame, self.frame)
+            return stretch_truth(labels, self.frame), (self.frame, self.frame)
         side = self.side(image_size)
         if side is not None:
             from fsbench.data.transforms import RESIZES  # with torch
@@ -64,7 +64,7 @@ class Geometry:
 
     def original_truth(self, labels: np.ndarray) -> np.ndarray:
         """Return the truth (H, W) at the query's original size, squashed as it was counted where there is a frame."""
-        return labels if self.frame is None else stretched_truth(labels, self.frame)
+        return labels if self.frame is None else stretch_truth(labels, self.frame)
 
     def over_image(self, labels: np.ndarray) -> np.ndarray:
         """Lay a counted label map (h, w) over its image, for pictures."""

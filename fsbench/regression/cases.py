@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from fsbench.config.request import Request
 from fsbench.errors import SettingsError
 from fsbench.metrics.confusion import COUNTS, REGIONS
 from fsbench.paths import BENCHMARKS
-from fsbench.regression.outcome import COLUMNS, CaseEpisode, Outcome, scored
+from fsbench.regression.outcome import COLUMNS, CaseEpisode, Outcome, score_answers
 
 FOLDER = BENCHMARKS / "regression"
 PIXELS = 8
@@ -145,7 +147,7 @@ def _scores(before: Outcome, now: Outcome) -> list[str]:
     counts with the scores in the run's record."""
     messages = []
     for outcome, whose in ((before, "accepted counts"), (now, "run's own counts")):
-        fresh = scored(outcome.identity, outcome.answers)
+        fresh = score_answers(outcome.identity, outcome.answers)
         for name in fresh.keys() | outcome.scores.keys():
             a, b = outcome.scores.get(name, math.nan), fresh.get(name, math.nan)
             if not math.isclose(a, b, rel_tol=ROUNDING, abs_tol=ROUNDING):
@@ -208,9 +210,6 @@ def read_cases(names: Sequence[str] = ()) -> list[Case]:
     Raises:
         SettingsError: a name is unknown.
     """
-    # spared until it is needed
-    import yaml
-
     content = yaml.safe_load((FOLDER / "cases.yaml").read_text())
     common = [tuple(content[key]) for key in ("settings", "test", "training", "random_backbone")]
     cases = []

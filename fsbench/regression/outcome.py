@@ -67,7 +67,7 @@ class Outcome:
     answers: list[CaseEpisode]
 
 
-def scored(identity: dict[str, Any], answers: list[CaseEpisode]) -> dict[str, float]:
+def score_answers(identity: dict[str, Any], answers: list[CaseEpisode]) -> dict[str, float]:
     """Compute `Outcome.scores` from the counts of the predictions."""
     # spared until it is needed
     import polars as pl
@@ -128,27 +128,27 @@ def _check(outcome: Outcome) -> None:
     void = outcome.identity.get("void")
     if void not in VOID_RULES:
         raise ValueError(f"void is {void!r}, expected one of {', '.join(VOID_RULES)}")
-    _all_of(int, class_ids, "class_ids")
-    _all_of(float, outcome.losses, "losses")
-    _all_of(float, list(outcome.scores.values()), "scores")
+    _check_types(int, class_ids, "class_ids")
+    _check_types(float, outcome.losses, "losses")
+    _check_types(float, list(outcome.scores.values()), "scores")
     if not outcome.answers:
         raise ValueError("there are no answers")
     for answer in outcome.answers:
         episode = answer.episode
         if not (isinstance(episode, dict) and isinstance(episode.get("query"), str)):
             raise ValueError(f"an episode is {episode!r}, expected one of the manifest")
-        _all_of(int, [episode.get("index"), *answer.size], "an episode's index and size")
+        _check_types(int, [episode.get("index"), *answer.size], "an episode's index and size")
         if len(answer.slots) != len(answer.masks) + 1:
             raise ValueError(f"episode {answer.index} has {len(answer.slots)} rows and {len(answer.masks)} masks")
         for slot, row in enumerate(answer.slots):
             for name, value in zip(COLUMNS, row, strict=True):
-                _all_of(KINDS.get(name, int), [value], f"{name} in episode {answer.index}")
+                _check_types(KINDS.get(name, int), [value], f"{name} in episode {answer.index}")
             if row[0] != slot or row[1] not in (class_ids if slot else [0]):
                 raise ValueError(f"episode {answer.index} has a row of slot {row[0]}, class {row[1]}")
         answer.label_map()
 
 
-def _all_of(kind: type, values: Any, what: str) -> None:
+def _check_types(kind: type, values: Any, what: str) -> None:
     wrong = [v for v in values if type(v) is not kind] if isinstance(values, list) else [values]
     if wrong:
         raise ValueError(f"{what}: found {wrong[0]!r}, expected {kind.__name__}")

@@ -29,7 +29,7 @@ from fsbench.metrics.episodic import SegmentationResult
 from fsbench.records.record import Record
 from fsbench.regression import cases
 from fsbench.regression.cases import Case, EpisodeDiff
-from fsbench.regression.outcome import COLUMNS, CaseEpisode, Outcome, scored
+from fsbench.regression.outcome import COLUMNS, CaseEpisode, Outcome, score_answers
 from fsbench.visualization import contact_sheet as pictures
 
 NOISE = 0.1
@@ -88,7 +88,8 @@ def observe(case: Case, data: Path) -> CaseRun:
         if experiment.trains:
             first, training = runs / "first.ckpt", experiment.identity.training
             torch.save(
-                {"state_dict": disturbed(experiment.method, case.seed), WRITTEN_BY: experiment.method.describe()}, first
+                {"state_dict": disturb_weights(experiment.method, case.seed), WRITTEN_BY: experiment.method.describe()},
+                first,
             )
             _run(experiment, observer)
         experiment = Experiment(parse(case.arguments(data, runs, case.test, first)))
@@ -97,12 +98,12 @@ def observe(case: Case, data: Path) -> CaseRun:
         identity |= {"void": experiment.data.protocol.void, "class_ids": record.manifest.class_ids}
         identity |= {"training": training or experiment.identity.training}
         answers = _answers(record, observer.results)
-    scores = scored(identity, answers) | record.run.scores
+    scores = score_answers(identity, answers) | record.run.scores
     outcome = Outcome(identity, environment(), observer.losses, scores, answers)
     return CaseRun(outcome, experiment.data.dataset, record.manifest.episodes)
 
 
-def disturbed(method: Method, seed: int) -> dict[str, Tensor]:
+def disturb_weights(method: Method, seed: int) -> dict[str, Tensor]:
     """Return first weights plus noise, so that a branch whose first weights are near zero also changes the masks."""
     noise = np.random.RandomState(seed)
     learned = {name for name, _ in method.named_parameters()}

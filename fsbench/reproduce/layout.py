@@ -97,8 +97,12 @@ def remarks(row: PaperRow, figures: Sequence[PublishedScore]) -> list[str]:
     found = list(row.cannot_equal)
     if all(figure.doubt for figure in figures):
         found += dict.fromkeys(figure.doubt for figure in figures)
-    for what, key in (("batch", "data.batch_size"), ("epochs", "trainer.max_epochs")):
-        stated, ours = row.stated(what), setting(settings, key)  # type: ignore[arg-type]
+    compared = {
+        "batch": (row.stated_setting("batch"), "data.batch_size"),
+        "epochs": (row.stated_setting("epochs"), "trainer.max_epochs"),
+    }
+    for what, (stated, key) in compared.items():
+        ours = setting(settings, key)
         if stated is not None and ours != stated:
             found.append(f"{what} {ours} here, {stated} in the paper")
     return found

@@ -30,14 +30,14 @@ def plan_runs(
         if all(training in checkpoints for training in run.needs):
             item = planner.plan(_cell(run, checkpoints))
         else:
-            item = _waiting(run, planner)
+            item = _plan_waiting(run, planner)
         planned[run] = item
         if run.trains and run.training and item.record is not None:
             checkpoints[run.training] = _trained_checkpoint(item.record)
     return planned
 
 
-def _waiting(run: PaperRun, planner: Planner) -> PlannedRun:
+def _plan_waiting(run: PaperRun, planner: Planner) -> PlannedRun:
     """Return the plan of a run that starts from a checkpoint of a training that is not done."""
     cell = run.cell(None if run.trains or run.training is None else PLACEHOLDER)
     weights = [] if run.base_learner else missing_weights(run.request)

@@ -19,7 +19,7 @@ from benchmarks.speed.cases.loading import DATASETS, sample
 from benchmarks.speed.harness import Case
 from datamodules.loading.augment import MEAN, Augmentation, LabelledImage, Rotate, Scale, blur, rotate, scale
 from datamodules.loading.whole_images import labelled_image
-from fsbench.data.batch import IMAGENET_STD, normalised
+from fsbench.data.batch import IMAGENET_STD, normalise
 
 FACTORS = {"pascal": (0.9, 1.1), "coco": (0.8, 1.25)}
 
@@ -46,7 +46,7 @@ def suite_normalised(
 ) -> tuple[Tensor, Tensor]:
     """Image (3, S, S) float32, normalised as on the device, and labels."""
     planes, labels = suite(change, image, label, rng)
-    return normalised(planes), labels
+    return normalise(planes), labels
 
 
 def opencv_alone(change: Augmentation, image: np.ndarray, label: np.ndarray, rng: random.Random) -> LabelledImage:

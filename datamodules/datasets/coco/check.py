@@ -77,7 +77,7 @@ def _check_part(report: Report, index: Coco, folder: str) -> None:
 
     def sources(name: str) -> tuple[Path, tuple[int, int]]:
         """Return the image file and the (width, height) that the annotations give it."""
-        height, width = instances.sizes[instances.row_of[name.partition("/")[2]]].tolist()
+        height, width = instances.sizes[instances.rows[name.partition("/")[2]]].tolist()
         return index.image_path(name), (width, height)
 
     check_files(report, f"{folder}, files", [name for name in annotated if name in images], sources)

@@ -14,7 +14,7 @@ from datamodules.lists.pixel_counts import PixelTable, count_labels, pixel_table
 from fsbench.data.coco_instances import Instances, cached_instances
 from fsbench.data.coco_json import read_instances
 from fsbench.data.dataset import Pair, PairList, Part, QuerySampling
-from fsbench.data.source import missing, package_of
+from fsbench.data.source import dataset_package, missing
 from fsbench.errors import DataError
 
 _NAMES = (
@@ -63,7 +63,7 @@ class Coco(OfficialIndex):
         self._tables: dict[str, PixelTable] = {}
         if not self.root.is_dir():
             expected = f"{', '.join(self.image_folders)} and annotations in it"
-            raise missing(f"the COCO folder {root} does not exist; expected {expected}", package_of(self))
+            raise missing(f"the COCO folder {root} does not exist; expected {expected}", dataset_package(self))
         if all(self._absent_parts(folder) for folder in self.image_folders):
             self.require_parts("val2014")
 
@@ -84,7 +84,7 @@ class Coco(OfficialIndex):
     def label_map(self, name: str) -> np.ndarray:
         folder, _, file_name = name.partition("/")
         instances = self._annotations(folder)
-        if file_name not in instances.row_of:
+        if file_name not in instances.rows:
             raise DataError(
                 f"image {name} is not in {instances.path}; expected an annotated image; use the complete annotation "
                 "file, or lists made from the same images"
@@ -121,7 +121,7 @@ class Coco(OfficialIndex):
         if foreign:
             raise DataError(f"{source} has {min(foreign)}; expected images of {folder}; fetch the authors' file again")
         self.require_images(folder, names)
-        known = self._annotations(folder).row_of
+        known = self._annotations(folder).rows
         without = sorted(name for name in names if name.partition("/")[2] not in known)
         if without:
             raise DataError(
@@ -162,7 +162,7 @@ class Coco(OfficialIndex):
             raise missing(
                 f"{self.root} has no {' and no '.join(absent)}; expected {folder}/ with the photos and "
                 f"annotations/instances_{folder}.json",
-                package_of(self),
+                dataset_package(self),
             )
 
     def require_images(self, folder: str, names: set[str]) -> None:
@@ -171,7 +171,7 @@ class Coco(OfficialIndex):
             raise missing(
                 f"{len(absent)} of {len(names)} listed images are not in {self.root}: "
                 f"{absent[0]}{', …' * (len(absent) > 1)}; expected all photos of {folder}",
-                package_of(self),
+                dataset_package(self),
             )
 
     @cached_property

@@ -7,7 +7,7 @@ import importlib.util
 import os
 import warnings
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor
@@ -43,7 +43,7 @@ def choose_backend(u: Tensor, backend: Backend | None = None, stateless: bool = 
             f"the scan back end triton needs CUDA tensors, found {u.device.type}; choose torch, or set "
             "TRITON_INTERPRET=1 to try it slowly"
         )
-    return chosen  # type: ignore[return-value]
+    return cast(Backend, chosen)
 
 
 def _automatic(u: Tensor, stateless: bool) -> Backend:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fsbench.errors import FsbenchError, user_message
-from fsbench.metrics.calibration import BINS, bin_of
+from fsbench.metrics.calibration import BINS, bin_index
 from fsbench.metrics.count_table import sum_by_class, sum_by_query
 from fsbench.metrics.scores import ScoreStatistics
 from fsbench.records.record import Record
@@ -79,5 +79,5 @@ def measure(record: Record, metrics: Collection[str], open_truth: Callable[[Reco
 def _presence_sums(frame: "pl.DataFrame") -> np.ndarray:
     score, present = frame["score"].fill_null(0.0).to_numpy().astype(float), frame["present"].to_numpy()
     sums = np.zeros((len(frame), BINS, 3))
-    sums[np.arange(len(frame)), bin_of(score)] = np.stack([np.ones(len(frame)), score, present], 1)
+    sums[np.arange(len(frame)), bin_index(score)] = np.stack([np.ones(len(frame)), score, present], 1)
     return sums

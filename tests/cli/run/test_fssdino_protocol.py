@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from datamodules.datasets.coco import Coco
-from fsbench.data.frames import stretched_truth
+from fsbench.data.frames import stretch_truth
 from fsbench.engine.stored_data import Truths
 from fsbench.protocols.segmentation import load_segmentation
 from fsbench.records.predictions import read_predictions
@@ -26,7 +26,7 @@ def by_definition(record, index) -> dict[str, float]:
     total = np.zeros((len(classes) + 1, len(classes) + 1), dtype=np.int64)
     for episode in record.manifest.episodes:
         channel = 1 + classes.index(episode.query_class)
-        truth = stretched_truth((index.label_map(episode.query) > 0).astype(np.uint8), 512)
+        truth = stretch_truth((index.label_map(episode.query) > 0).astype(np.uint8), 512)
         assert np.array_equal(Truths(record)(episode.index), truth)
         predicted = stored.label_map(episode.index)
         total += confusion_matrix(truth * np.int64(channel), predicted * np.int64(channel), len(total))

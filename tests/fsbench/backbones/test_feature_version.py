@@ -16,7 +16,7 @@ from PIL import Image
 
 from fsbench.backbones.base import BackboneConfig
 from fsbench.backbones.encoder import FEATURE_VERSION, Encoder
-from fsbench.data.batch import normalised
+from fsbench.data.batch import normalise
 from fsbench.data.image_io import read_pixels
 from fsbench.data.transforms import centre_square
 from fsbench.files import sha256_file
@@ -45,7 +45,7 @@ def measure(folder: Path) -> dict[str, Any]:
         fixed_image(*shape).save(path)
         pixels = centre_square(read_pixels(path), SIZE)
         (folder / "pixels").write_bytes(pixels.numpy().tobytes())
-        features = encoder.encode(normalised(pixels))
+        features = encoder.encode(normalise(pixels))
         images[name] = {
             "pixels_sha256": sha256_file(folder / "pixels"),
             "features": [round(value, 5) for value in features.tolist()],
@@ -80,7 +80,7 @@ def test_small_changes_are_noticed_and_rounding_is_not(tmp_path: Path) -> None:
     for shape in ((image.width, side), (side, side)):
         heights_first = heights_first.resize(shape, Image.Resampling.BILINEAR)
     assert not torch.equal(centre_square(heights_first, SIZE), pixels)
-    inputs = normalised(pixels)
+    inputs = normalise(pixels)
 
     def close(encoder: Encoder, tensor: torch.Tensor) -> bool:
         return np.allclose(encoder.encode(tensor).numpy(), expected["features"], rtol=0, atol=TOLERANCE)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch, Truth, _normal_values, collate, normalised
+from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch, Truth, _normal_values, collate, normalise
 
 
 def episode(index: int, names: list[str], ways: int, shots: int) -> EpisodeBatch:
@@ -61,7 +61,7 @@ def test_normalising_is_plain_arithmetic_in_every_bit(shape):
         colours = torch.arange(256, dtype=torch.uint8).view(1, 16, 16).repeat(3, 1, 1)  # all that there are
     for images in (colours, colours.transpose(-1, -2), colours.float(), colours.float() + 0.37):
         kept = images.clone()
-        assert torch.equal(normalised(images), (images.float() / 255 - mean) / std)
+        assert torch.equal(normalise(images), (images.float() / 255 - mean) / std)
         assert torch.equal(images, kept)
 
 
@@ -69,11 +69,11 @@ def test_normalising_is_plain_arithmetic_in_every_bit(shape):
 def test_normalised_images_do_not_depend_on_the_default_type(dtype):
     colours = torch.randint(0, 256, (3, 5, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     inputs = colours, colours.float()
-    expected = [normalised(images) for images in inputs]
+    expected = [normalise(images) for images in inputs]
     torch.set_default_dtype(dtype)
     try:
         _normal_values.cache_clear()
-        found = [normalised(images) for images in inputs]
+        found = [normalise(images) for images in inputs]
     finally:
         torch.set_default_dtype(torch.float32)
     assert all(image.dtype == torch.float32 for image in found)

@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fsbench.data.batch import normalised
-from fsbench.data.frames import frame_image, frame_labels, frame_shape, over_image, stretched, stretched_truth
+from fsbench.data.batch import normalise
+from fsbench.data.frames import frame_image, frame_labels, frame_shape, over_image, stretch, stretch_truth
 from fsbench.data.transforms import resize_labels_cv2
 
 SIZES = [(480, 640), (640, 427), (333, 500), (17, 300), (1, 900), (512, 512), (60, 60)]
@@ -31,7 +31,7 @@ def test_images_are_resized_in_8_bits_and_padding_is_0_after_normalisation(size)
     resized = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
     assert framed.dtype == torch.float32 and framed.shape == (3, 128, 128)
     assert np.array_equal(framed[:, :height, :width].permute(1, 2, 0).numpy(), resized)
-    values = normalised(framed)
+    values = normalise(framed)
     assert not values[:, height:].any() and not values[:, :, width:].any()
     plain = (torch.from_numpy(resized).permute(2, 0, 1) / 255 - torch.tensor([0.485, 0.456, 0.406])[:, None, None]) / (
         torch.tensor([0.229, 0.224, 0.225])[:, None, None]
@@ -48,15 +48,15 @@ def test_labels_follow_their_image_and_the_truth_is_stretched_from_the_whole_fra
     assert (framed[height:] == 255).all() and (framed[:, width:] == 255).all()
     whole = torch.from_numpy(np.where(framed == 255, 0, framed))
     expected = F.interpolate(whole[None, None].float(), size, mode="nearest-exact")[0, 0]
-    assert np.array_equal(stretched_truth(labels, 128), expected.numpy())
-    assert torch.equal(stretched(whole, size).float(), expected) and stretched(whole, size).dtype == torch.uint8
+    assert np.array_equal(stretch_truth(labels, 128), expected.numpy())
+    assert torch.equal(stretch(whole, size).float(), expected) and stretch(whole, size).dtype == torch.uint8
 
 
 @pytest.mark.parametrize("size", [(480, 640), (640, 427), (512, 512)])
 def test_for_pictures_what_was_stretched_lies_over_the_image_again(size):
     labels = np.zeros(size, dtype=np.uint8)
     labels[size[0] // 3 : size[0] // 2, size[1] // 4 : size[1] * 3 // 4] = 1
-    squashed = stretched_truth(labels, 512)
+    squashed = stretch_truth(labels, 512)
     again = over_image(squashed, 512)
     assert again.shape == size and (again != labels).mean() < 0.01
     assert over_image(squashed, None) is squashed

@@ -12,7 +12,7 @@ import yaml
 
 from fsbench.cli.main import main
 from fsbench.errors import RecordError, SettingsError
-from fsbench.exchange.bundle import LISTING, unpacked, write_bundle
+from fsbench.exchange.bundle import LISTING, unpack, write_bundle
 from fsbench.exchange.verify import verify
 from fsbench.records.card import CHOICES, check_card
 from fsbench.records.counts import counts_sha256
@@ -60,7 +60,7 @@ def entry(contents, file: str) -> str:
 
 
 def test_a_bundle_holds_the_files_and_is_the_same_each_time(bundle, make, tmp_path):
-    with unpacked(bundle) as (folder, listing):
+    with unpack(bundle) as (folder, listing):
         names = list(listing.runs)
         for name in names:
             for file in ("run.json", "episodes.parquet", "manifest.jsonl"):
@@ -181,7 +181,7 @@ def relist(**values):
 def test_what_is_no_bundle_is_refused(bundle, change, words, tmp_path):
     altered(bundle, change)
     before = sorted(path.name for path in tmp_path.iterdir())
-    with pytest.raises(RecordError, match="is no bundle") as refused, unpacked(bundle):
+    with pytest.raises(RecordError, match="is no bundle") as refused, unpack(bundle):
         pytest.fail("it was unpacked")
     assert words in str(refused.value) and len(str(refused.value)) < 500
     assert sorted(path.name for path in tmp_path.iterdir()) == before
@@ -191,7 +191,7 @@ def test_links_twins_and_bombs_are_refused(bundle, tmp_path):
     def refused(write) -> str:
         with zipfile.ZipFile(tmp_path / "bad.fsb", "w", zipfile.ZIP_DEFLATED) as archive:
             write(archive)
-        with pytest.raises(RecordError) as error, unpacked(tmp_path / "bad.fsb"):
+        with pytest.raises(RecordError) as error, unpack(tmp_path / "bad.fsb"):
             pytest.fail("it was unpacked")
         return str(error.value)
 
@@ -208,7 +208,7 @@ def test_links_twins_and_bombs_are_refused(bundle, tmp_path):
     assert "more than a bundle's files have" in refused(lambda a: a.writestr("x/run.json", b" " * (17 << 20)))
     (tmp_path / "text.fsb").write_text("no zip")
     for name in ("text.fsb", "absent.fsb", "."):
-        with pytest.raises(RecordError, match="is no bundle"), unpacked(tmp_path / name):
+        with pytest.raises(RecordError, match="is no bundle"), unpack(tmp_path / name):
             pytest.fail("it was unpacked")
 
 
@@ -241,7 +241,7 @@ def test_a_card_may_state_the_paper(make, tmp_path):
         card = check_card(CARD | ({"bibtex": f"{entry}\n"} if entry else {}), "card")
         assert card.bibtex == entry and len(card.as_rows()) == 6
         write_bundle([record], card, "CC-BY-4.0", "fsbench 1", tmp_path / "results.fsb")
-        with unpacked(tmp_path / "results.fsb") as (_, listing):
+        with unpack(tmp_path / "results.fsb") as (_, listing):
             assert listing.card == card
         with zipfile.ZipFile(tmp_path / "results.fsb") as archive:
             assert ("bibtex" in json.loads(archive.read(LISTING))["card"]) == bool(entry)
@@ -280,7 +280,7 @@ def test_damaged_bytes_and_other_compressions_are_named(bundle, tmp_path):
     with zipfile.ZipFile(tmp_path / "lzma.fsb", "w", zipfile.ZIP_LZMA) as archive:
         archive.writestr("x/run.json", "{}")
     for name in ("flipped.fsb", "lzma.fsb"):
-        with pytest.raises(RecordError, match=f"{name} is no bundle"), unpacked(tmp_path / name):
+        with pytest.raises(RecordError, match=f"{name} is no bundle"), unpack(tmp_path / name):
             pytest.fail("it was unpacked")
 
 

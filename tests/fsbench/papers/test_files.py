@@ -35,7 +35,7 @@ def test_a_row_has_the_figures_of_its_own_line():
 
 def test_a_paper_trains_as_it_states(all_rows):
     """Effective batch and epochs; the specifications say from where each is known."""
-    stated = [row for row in all_rows if row.stated("batch") or row.stated("epochs")]
+    stated = [row for row in all_rows if row.stated_setting("batch") or row.stated_setting("epochs")]
     assert len(stated) > 80
     differing = {
         f"{row.paper} {row.method} {row.task}: {why}"

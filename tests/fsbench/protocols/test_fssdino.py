@@ -13,7 +13,7 @@ from datamodules.datasets.coco.index import CLASS_NAMES, Coco
 from datamodules.datasets.coco_all import CocoAll
 from datamodules.datasets.folder import Folder
 from datamodules.episodic import EpisodicDataModule
-from fsbench.data.frames import frame_labels, stretched_truth
+from fsbench.data.frames import frame_labels, stretch_truth
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
 from fsbench.protocols.fssdino import LargeObjectTest, fssdino_episodes
@@ -110,7 +110,7 @@ def test_a_method_is_given_frames_and_the_truth_is_stretched_from_one(real_data)
         query = batch.image_names[int(batch.query[0])]
         truth, number = batch.known_truth(), int(batch.known_truth().classes[0, 0])
         shown = (index.label_map(query) == number).astype(np.uint8)
-        assert torch.equal(truth.label_maps[0], torch.from_numpy(stretched_truth(shown, 512)))
+        assert torch.equal(truth.label_maps[0], torch.from_numpy(stretch_truth(shown, 512)))
         assert batch.query_sizes.tolist() == [[512, 512]] and batch.images.shape[1:] == (3, 96, 96)
         support = batch.image_names[int(batch.support[0, 0, 0])]
         expected = frame_labels((index.label_map(support) == number).astype(np.uint8), 96, 96)

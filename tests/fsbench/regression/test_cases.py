@@ -14,7 +14,7 @@ from fsbench.errors import RecordError, SettingsError
 from fsbench.paths import CONFIGS
 from fsbench.regression import cases as regress
 from fsbench.regression.cases import LOSS, PIXELS, SCORE, diff_outcomes, expected_file, read_cases
-from fsbench.regression.outcome import COLUMNS, CaseEpisode, Outcome, read_outcome, scored, write_outcome
+from fsbench.regression.outcome import COLUMNS, CaseEpisode, Outcome, read_outcome, score_answers, write_outcome
 
 TRAINING_FREE = ("prototype", "insid3", "fssdino", "linear_probe_dense", "lora_probe_dense")
 """Methods that learn nothing before the episodes."""
@@ -34,7 +34,7 @@ def outcome(label_map=MAP, losses=(0.5, 0.25), identity=None, episode=None, **ch
         rows.append(list((row | (changes if slot == 1 else {})).values()))
     answer = CaseEpisode({"index": 0, "query": "a"} | (episode or {}), rows, [20, 30], encode_ways(label_map, 2))
     what = {"method": {"name": "m"}, "void": "background", "class_ids": [5, 10]} | (identity or {})
-    return Outcome(what, {"torch": "2"}, list(losses), scored(what, [answer]), [answer])
+    return Outcome(what, {"torch": "2"}, list(losses), score_answers(what, [answer]), [answer])
 
 
 def moved_by(pixels: int) -> np.ndarray:
@@ -62,7 +62,7 @@ def test_an_outline_may_differ_in_a_few_pixels(pixels, moved):
     after = outcome(moved_by(pixels), **truth_of(moved_by(pixels)), **share)
     for row in after.answers[0].slots:  # any foreground: the truth is as it was
         row[COLUMNS.index("gt")] = outcome().answers[0].slots[row[0]][COLUMNS.index("gt")]
-    after.scores.update(scored(after.identity, after.answers))
+    after.scores.update(score_answers(after.identity, after.answers))
     findings = diff_outcomes(outcome(), after)
     assert findings.pixels == pixels and findings.any == moved
     if moved:

@@ -11,7 +11,7 @@ from datamodules.datasets.coco import Coco
 from datamodules.datasets.pascal import Pascal
 from datamodules.loading.augment import Augmentation
 from datamodules.loading.distributed import TrainingBatches
-from fsbench.data.batch import normalised
+from fsbench.data.batch import normalise
 from fsbench.data.label_maps import way_labels
 from fsbench.data.step_division import StepDivision
 from fsbench.data.transforms import resize_labels_padded, resize_padded
@@ -67,7 +67,7 @@ def padded_resize(case: Case) -> Comparisons:
     size = case.config["size"]
     for i in _numbers(case, "in.image_"):
         image = resize_padded(case.tensors[f"in.image_{i}"].numpy(), size)
-        yield case.compare(f"out.normalised_{i}", normalised(image), absolute(1e-4))
+        yield case.compare(f"out.normalised_{i}", normalise(image), absolute(1e-4))
     for i in _numbers(case, "in.label_"):
         labels = resize_labels_padded(case.tensors[f"in.label_{i}"].numpy().astype(np.uint8), size)
         yield case.compare(f"out.label_{i}", labels, EXACT)
@@ -81,7 +81,7 @@ def base_augmentation(case: Case) -> Comparisons:
         changed, labels = augmentation(image, label.astype(np.uint8), rng)
         if "next_random_after" in drawn:
             yield equal(f"{i}: draws", rng.random(), drawn["next_random_after"])
-        yield _alike(case, f"out.image_{i}", normalised(torch.from_numpy(changed)))
+        yield _alike(case, f"out.image_{i}", normalise(torch.from_numpy(changed)))
         yield _few_differ(case, f"out.label_{i}", torch.from_numpy(labels))
 
 
