@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -90,8 +91,11 @@ class ClassificationDataModule(DataModule):
     @cached_property
     def files_sha256(self) -> str:
         """Hash of the list and of all files' contents: exchanged files make another run, and other features."""
-        digests = content_digests([self.dataset.image_path(name) for name in self.names])
-        return fingerprint([self.dataset.sha256, digests])
+        return fingerprint([self.dataset.sha256, content_digests(self.test_files)])
+
+    @property
+    def test_files(self) -> Sequence[Path]:
+        return [self.dataset.image_path(name) for name in self.names]
 
     def check_unseen(self, trained_on: dict[str, Any], what: str) -> None:
         """Classes of classification are all seen by a pre-trained backbone, or none; nothing to refuse."""

@@ -21,6 +21,7 @@ from datamodules.loading.whole_images import TrainingImages, ValidationImages
 from fsbench.core.datamodule import DataModule, Loading, Training, check_at_least
 from fsbench.data.batch import EpisodeBatch, collate
 from fsbench.data.dataset import DERIVED, SegmentationIndex
+from fsbench.data.file_digests import content_digests, file_state
 from fsbench.data.loader import Loader
 from fsbench.engine.checkpoint import TRAINED_ON
 from fsbench.episodes.episode import Episode
@@ -33,15 +34,6 @@ from fsbench.protocols.pfenet import training_images, validation_images
 from fsbench.protocols.pools import Pool
 from fsbench.protocols.segmentation import Segmentation, load_segmentation
 from fsbench.terminal import print_note
-
-
-def _size(path: Path) -> int:
-    """Return the size in bytes; -1 where there is no file, which decoding will report."""
-    try:
-        return path.stat().st_size
-    except OSError:
-        return -1
-
 
 _note = rank_zero_only(print_note)
 
@@ -193,10 +185,49 @@ class EpisodicDataModule(DataModule):
 
     @cached_property
     def files_sha256(self) -> str:
-        """Hash of names and sizes of the test episodes' images and label files: exchanged files make another run."""
+        return self._contents_sha256(self.manifest.image_names)
+
+    @property
+    def former_files_sha256(self) -> str:
+        """Hash of names and sizes of the test episodes' images and label files."""
         names = self.manifest.image_names
-        sizes = [(name, _size(self.dataset.image_path(name)), _size(self.dataset.label_file(name))) for name in names]
-        return fingerprint(sorted(sizes))
+        sizes = [file_state(path)[0] for path in self.test_files]
+        return fingerprint(list(zip(names, sizes[: len(names)], sizes[len(names) :], strict=True)))
+
+    @cached_property
+    def base_files_sha256(self) -> str:
+        return self._contents_sha256(self._base_images)
+
+    @cached_property
+    def validation_files_sha256(self) -> str:
+        return self._contents_sha256(self.validation_manifest.image_names)
+
+    @property
+    def test_files(self) -> Sequence[Path]:
+        return self._files(self.manifest.image_names)
+
+    @property
+    def base_files(self) -> Sequence[Path]:
+        return self._files(self._base_images)
+
+    @property
+    def validation_files(self) -> Sequence[Path]:
+        return self._files(self.validation_manifest.image_names)
+
+    @property
+    def _base_images(self) -> list[str]:
+        """Names of all images that training episodes can show, sorted."""
+        pool = self.training_pool
+        return sorted({*pool.images, *(name for images in pool.images_of.values() for name in images)})
+
+    def _files(self, names: Sequence[str]) -> list[Path]:
+        """Return the image files of `names`, then their label files."""
+        return [*map(self.dataset.image_path, names), *map(self.dataset.label_file, names)]
+
+    def _contents_sha256(self, names: Sequence[str]) -> str:
+        """Return a hash of the names of images, and of the contents of their files and of their label files."""
+        digests = content_digests(self._files(names))
+        return fingerprint(list(zip(names, digests[: len(names)], digests[len(names) :], strict=True)))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         names = self.dataset.class_names

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import lightning as L
@@ -148,7 +149,37 @@ class DataModule(L.LightningDataModule, ABC):
     @property
     @abstractmethod
     def files_sha256(self) -> str:
-        """Hash of the test episodes' files: exchanged files make another run."""
+        """Hash of the contents of `test_files`: exchanged files make another run."""
+
+    @property
+    def former_files_sha256(self) -> str:
+        """The hash that runs have as `files_sha256` that do not say what it covers."""
+        return self.files_sha256
+
+    @property
+    @abstractmethod
+    def test_files(self) -> Sequence[Path]:
+        """Files that the test reads, images and label maps."""
+
+    @property
+    def base_files(self) -> Sequence[Path]:
+        """Files that training and calibration draw from."""
+        raise self._untrained()
+
+    @property
+    def validation_files(self) -> Sequence[Path]:
+        """Files that the validation reads."""
+        raise self._untrained()
+
+    @property
+    def base_files_sha256(self) -> str:
+        """Hash of the contents of `base_files`."""
+        raise self._untrained()
+
+    @property
+    def validation_files_sha256(self) -> str:
+        """Hash of the contents of `validation_files`."""
+        raise self._untrained()
 
     @property
     def test_options(self) -> dict[str, Any]:

@@ -134,6 +134,13 @@ class Experiment:
         return division
 
     @property
+    def files(self) -> list[Path]:
+        """Images and label files that the run reads."""
+        data, trains = self.data, self.trains
+        base = data.base_files if trains or self.method.calibrates else []
+        return [*data.test_files, *base, *(data.validation_files if trains else [])]
+
+    @property
     def trains(self) -> bool:
         """True if the run trains the method: it learns, and no checkpoint is given."""
         return self.method.learns and self.checkpoint is None

@@ -1,7 +1,7 @@
 """The identity of an experiment: everything that can change its result, whose hash names its folder.
 
 Nothing here builds a network: weights are named by their files' hashes, and the data by those of the manifest, of the
-list of base classes and of the test's files.
+list of base classes and of the contents of images and label files.
 """
 
 import json
@@ -16,7 +16,7 @@ from fsbench.data.step_division import StepDivision
 from fsbench.engine.checkpoint import TRAINED_WITH
 from fsbench.engine.validation_plan import validation_options
 from fsbench.files import fingerprint, sha256_file
-from fsbench.records.run import Identity
+from fsbench.records.run import CONTENTS, Identity
 
 INDIFFERENT_TRAINER = {
     "accelerator", "strategy", "devices", "num_nodes", "logger", "default_root_dir", "profiler",
@@ -63,6 +63,7 @@ def run_identity(experiment: Identified) -> Identity:
         "image_size": data.image_size,
         "manifest_sha256": data.manifest.sha256,
         "files_sha256": data.files_sha256,
+        "files_cover": CONTENTS,
         "seed": experiment.config["seed_everything"],
         "precision": experiment.trainer_settings["precision"],
         "tf32": options.tf32,
@@ -131,6 +132,7 @@ def _training(experiment: Identified) -> dict[str, Any] | None:
     base_classes = {
         "base_lists": data.training_lists,
         "base_classes_sha256": fingerprint(list(data.training_pool.pairs)),
+        "base_files_sha256": data.base_files_sha256,
     }
     if not method.learns:
         return base_classes
@@ -146,6 +148,7 @@ def _training(experiment: Identified) -> dict[str, Any] | None:
         **kept_features(method),
         "validation": data.training.validation,
         "validation_sha256": data.validation_manifest.sha256,
+        "validation_files_sha256": data.validation_files_sha256,
         **data.training_options,
         **base_classes,
     }

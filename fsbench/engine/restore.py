@@ -11,6 +11,7 @@ from fsbench.data.batch import EpisodeBatch
 from fsbench.engine.checkpoint import load_checkpoint
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.machine.cpu_kernels import recorded_kernels
+from fsbench.engine.stored_data import check_same_data
 from fsbench.errors import RecordError
 from fsbench.files import read_json
 from fsbench.metrics.confusion import COUNTS
@@ -70,8 +71,7 @@ def reopen_at(
     """
     experiment = load_run(record.path, settings, checkpoint)
     data, method = experiment.data, experiment.method
-    if data.manifest.sha256 != record.manifest_sha256 or data.files_sha256 != record.run.identity.files_sha256:
-        raise RecordError("the data at hand are not those that the run was tested on")
+    check_same_data(data, record)
     data.loading = replace(data.loading, workers=0)
     data.done = frozenset(episode.index for episode in data.manifest.episodes) - set(chosen)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

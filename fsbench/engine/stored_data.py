@@ -5,11 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from fsbench.config.stored import parse_stored
+from fsbench.core.datamodule import DataModule
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.label_maps import way_labels
 from fsbench.errors import RecordError
 from fsbench.protocols.segmentation import segmentation_of
 from fsbench.records.record import Record
+from fsbench.records.run import CONTENTS
 
 
 def open_dataset(record: Record, settings: Sequence[str] = ()) -> SegmentationIndex:
@@ -27,10 +29,25 @@ def open_dataset(record: Record, settings: Sequence[str] = ()) -> SegmentationIn
     if not config.is_file():
         raise RecordError(f"there is no {config}; expected the configuration that names the data of the run")
     data = parse_stored(config, settings, build=False).build_data()
-    if data.manifest.sha256 != record.manifest_sha256 or data.files_sha256 != record.run.identity.files_sha256:
-        raise RecordError("the data at hand are not those that the run was tested on")
+    check_same_data(data, record)
     dataset: SegmentationIndex = data.dataset
     return dataset
+
+
+def check_same_data(data: DataModule, record: Record) -> None:
+    """Raise RecordError unless the episodes and files of `data` are those that a run was tested on.
+
+    Of a run whose hash covers no more than names and sizes, these are compared.
+    """
+    identity = record.run.identity
+    files = data.files_sha256 if identity.files_cover == CONTENTS else data.former_files_sha256
+    if data.manifest.sha256 != record.manifest_sha256:
+        raise RecordError("the data at hand are not those that the run was tested on: they give other episodes")
+    if files != identity.files_sha256:
+        raise RecordError(
+            "the data at hand are not those that the run was tested on: images or label maps are others; put the files "
+            "of the run back, or run it again"
+        )
 
 
 class Truths:

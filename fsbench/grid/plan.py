@@ -1,10 +1,12 @@
 """The plan of a request, a grid or a paper: which runs are done, begun or missing, and what the others lack.
 
 Where a run's record is follows from its identity, for which the data set is read and the model built. That is done once
-for each cell of a grid and noted in `<runs>/.grid/cells`, under a hash of everything that was asked for.
+for each cell of a grid and noted in `<runs>/.grid/cells`, under a hash of everything that was asked for. A note holds
+as long as the images and label files are those that it was made with; they are listed in `<runs>/.grid/files`.
 """
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fsbench.config.compose import compose
 from fsbench.config.needs import Missing, missing_files
+from fsbench.data.file_digests import states_sha256
 from fsbench.errors import FsbenchError, user_message
-from fsbench.files import read_json, write_text
+from fsbench.files import fingerprint, read_json, write_text
 from fsbench.grid.estimate import CostEstimate, Estimates
 from fsbench.grid.spec import GridCell
 from fsbench.records.record import Record, find_records, read_record
@@ -166,10 +169,17 @@ def run_folder(
         check(experiment)
     folder = experiment.folder
     if takes_notes:
-        note = _note(cell, runs)
-        note.parent.mkdir(parents=True, exist_ok=True)
-        write_text(note, json.dumps({"folder": folder.name, "cell": cell.label}) + "\n")
+        files = [os.path.abspath(file) for file in experiment.files]  # noqa: PTH100 - twice the time
+        listed = fingerprint(files)
+        entry = {"folder": folder.name, "cell": cell.label, "files": listed, "states_sha256": states_sha256(files)}
+        _write_json(_note(cell, runs), entry)
+        _write_json(_file_list(runs, listed), files)
     return folder
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(value) + "\n")
 
 
 def _settings(cell: GridCell) -> dict[str, Any]:
@@ -181,10 +191,17 @@ def _note(cell: GridCell, runs: Path) -> Path:
     return runs / ".grid" / "cells" / f"{cell.fingerprint(runs)}.json"
 
 
+def _file_list(runs: Path, listed: str) -> Path:
+    return runs / ".grid" / "files" / f"{listed[:20]}.json"
+
+
 def _noted_folder(cell: GridCell, runs: Path) -> Path | None:
-    """Return the folder that is noted for a cell, or None where there is no note or a damaged one."""
+    """Return the folder that is noted for a cell; None where there is no note, a damaged one or one of other files."""
     try:
-        name = read_json(_note(cell, runs), "record")["folder"]
+        note = read_json(_note(cell, runs), "record")
+        if note["states_sha256"] != states_sha256(read_json(_file_list(runs, note["files"]), "cache")):
+            return None
+        name = note["folder"]
     except (OSError, ValueError, TypeError, KeyError):
         return None
     return runs / name if isinstance(name, str) and name else None

@@ -12,6 +12,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 from fsbench import __version__
 from fsbench.config.registry import choose_method, config_files
 from fsbench.config.request import DEFAULT_PROTOCOL, Request
+from fsbench.data.file_digests import states_sha256
 from fsbench.files import read_yaml
 from fsbench.paths import CONFIGS
 
@@ -90,7 +91,7 @@ class GridCell:
         configs = _texts(request.methods[0], request.backbone, request.dataset, request.fast)
         given = [text for text in self.arguments(runs) if not text.startswith(("--config=", "--run.runs="))]
         files = [Path(text.partition("=")[2]) for text in given if text.startswith(FILES)]
-        states = [(path.stat().st_mtime_ns, path.stat().st_size) if path.is_file() else None for path in files]
+        states = states_sha256(files)
         return hashlib.sha256(json.dumps([__version__, configs, given, states]).encode()).hexdigest()[:20]
 
 

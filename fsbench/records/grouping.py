@@ -168,7 +168,8 @@ def _settings(record: Record) -> dict[str, Any]:
     flat = walk("", record.run.identity.as_json())
     flat.setdefault("backbone.cache_dtype", "float32")  # stated only where it is another
     flat["weights from"] = "checkpoint" if training and "checkpoint_sha256" in training else "training"
-    return {k: v for k, v in flat.items() if k in FILES or not (k.endswith("sha256") or k == "fold")}
+    untold = {"fold", "files_cover"}
+    return {k: v for k, v in flat.items() if k in FILES or not (k.endswith("sha256") or k in untold)}
 
 
 def fold_of(record: Record) -> int:

@@ -22,6 +22,10 @@ OTHER_RUN = "another run"
 UNTRAINED = "nothing trained"
 """Origins of a run's weights."""
 
+CONTENTS = "contents"
+NAMES_AND_SIZES = "names and sizes"
+"""What the hash of a run's images and label files covers."""
+
 Text = Annotated[str, Field(max_length=1000)]
 Name = Annotated[str, Field(min_length=1, max_length=1000)]
 Remark = Annotated[str, Field(max_length=10_000)]
@@ -83,7 +87,13 @@ class BackboneSettings(Entries):
 
 
 class Identity(Entries):
-    """Everything that can change the result of a run; the hash of these entries ends its folder's name."""
+    """Everything that can change the result of a run; the hash of these entries ends its folder's name.
+
+    Attributes:
+        files_sha256: hash of the test's images and label files.
+        files_cover: what that hash covers, CONTENTS; where it is absent NAMES_AND_SIZES in segmentation, by which
+            exchanged files of equal sizes are not told apart.
+    """
 
     method: MethodSettings
     backbone: BackboneSettings
@@ -92,6 +102,7 @@ class Identity(Entries):
     image_size: Count | None = None
     manifest_sha256: Name
     files_sha256: Text | None = None
+    files_cover: Name | None = None
     seed: int | None = None
     precision: Name | int | None = None
     tf32: TF32 | None = None

@@ -34,8 +34,9 @@ from fsbench.visualization import contact_sheet as pictures
 
 NOISE = 0.1
 """Standard deviation of the noise on first weights; their own is mostly 0.02 to 0.1."""
-COMPARED_OTHERWISE = {"manifest_sha256", "files_sha256"}
-"""Keys of an identity: episodes are compared one by one, and another encoder may make JPEGs of another size."""
+COMPARED_OTHERWISE = {"manifest_sha256", "files_sha256", "files_cover"}
+OF_FILES = {"base_files_sha256", "validation_files_sha256"}
+"""Keys of an identity and of its training: episodes are compared one by one, and another encoder makes other JPEGs."""
 PACKAGES = ("torch", "timm", "numpy", "pillow", "opencv-python-headless")
 
 
@@ -96,11 +97,15 @@ def observe(case: Case, data: Path) -> CaseRun:
         record = _run(experiment, observer)
         identity = {k: v for k, v in experiment.identity.as_json().items() if k not in COMPARED_OTHERWISE}
         identity |= {"void": experiment.data.protocol.void, "class_ids": record.manifest.class_ids}
-        identity |= {"training": training or experiment.identity.training}
+        identity |= {"training": _without_files(training or experiment.identity.training)}
         answers = _answers(record, observer.results)
     scores = score_answers(identity, answers) | record.run.scores
     outcome = Outcome(identity, environment(), observer.losses, scores, answers)
     return CaseRun(outcome, experiment.data.dataset, record.manifest.episodes)
+
+
+def _without_files(training: dict[str, Any] | None) -> dict[str, Any] | None:
+    return training and {key: value for key, value in training.items() if key not in OF_FILES}
 
 
 def disturb_weights(method: Method, seed: int) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 import torch
 import yaml
+from PIL import Image, ImageOps
 from torch.nn.functional import adaptive_avg_pool2d
 
 from datamodules.datasets.demo.dataset import generate
@@ -21,18 +22,23 @@ from fsbench.config.build import parse
 from fsbench.config.request import Request
 from fsbench.core.method import Method
 from fsbench.engine.experiment import Experiment
+from fsbench.engine.restore import reopen_at
 from fsbench.engine.run import run
-from fsbench.engine.stored_data import Truths
+from fsbench.engine.stored_data import Truths, open_dataset
+from fsbench.errors import RecordError
 from fsbench.metrics.confusion import COUNTS
 from fsbench.metrics.count_table import episode_statistics
 from fsbench.metrics.scores import FROM_PREDICTIONS
 from fsbench.records.predictions import FILE, label_map_of, read_predictions
+from fsbench.records.run import CONTENTS
 from fsbench.report.explorer.masks import predict_again, run_masks
 from fsbench.tables.rescoring.measures import measure
 from fsbench.tables.rescoring.recount import ORIGINAL, recount
 from fsbench.tables.table import build_blocks
 from methods.insid3 import INSID3
+from tests.datamodules.test_episodic import exchange
 from tests.fsbench.exchange.test_bundle import CARD
+from tests.fsbench.runs import rewrite
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +70,36 @@ def demo_like(tmp_path_factory):
     root = tmp_path_factory.mktemp("data") / "small"
     generate(root, seed=3, train=80, val=80)
     return root
+
+
+def test_a_run_knows_the_contents_of_its_files(demo_like, tmp_path):
+    """Files of equal names and sizes with other contents make another run, and nothing is taken of the former one."""
+    root = shutil.copytree(demo_like, tmp_path / "small")
+    extra = ["--data.episodes=3", "--data.workers=0", "--trainer.accelerator=cpu", f"--data.dataset.root={root}",
+             "--data.dataset=datamodules.datasets.folder.Folder", "--trainer.enable_progress_bar=false"]  # fmt: skip
+    request = Request(["prototype"], "demo", [0], str(tmp_path / "runs"), keep_predictions="masks", extra=extra)
+
+    def experiment():
+        return Experiment(parse(request.arguments("prototype", 0)))
+
+    before = run(experiment())
+    assert before.run.identity.files_cover == CONTENTS and experiment().folder == before.path
+    query = experiment().data.dataset.image_path(before.manifest.episodes[0].query)
+    upside_down = query.with_name("upside_down.jpg")
+    ImageOps.flip(Image.open(query)).save(upside_down)
+    exchange(query, upside_down)
+    exchange(query, upside_down)
+    padded = run(experiment())
+    exchange(query, upside_down)
+    after = run(experiment())
+    assert len({before.run.id, padded.run.id, after.run.id}) == 3
+    assert after.run.counts_sha256 != padded.run.counts_sha256 == before.run.counts_sha256
+    for opened in (open_dataset, lambda record: reopen_at(record, [0])):
+        opened(after)
+        with pytest.raises(RecordError, match="images or label maps are others; put the files"):
+            opened(padded)
+        opened(rewrite(padded, {"files_sha256": experiment().data.former_files_sha256, "files_cover": None}))
+        rewrite(padded)
 
 
 def test_what_is_kept_changes_no_figure_and_no_name(runs_of_prototype):

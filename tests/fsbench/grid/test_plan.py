@@ -1,6 +1,7 @@
 """Plans of grids: what is done of the cells, noted so that it is known without a model."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 
 from datamodules.datasets.demo.dataset import generate
 from fsbench.cli.main import main
+from fsbench.data.file_digests import states_sha256
 from fsbench.grid.layout import to_sheet
 from fsbench.grid.plan import plan, run_folder
 from fsbench.grid.spec import read_grid
@@ -28,6 +30,22 @@ def test_damaged_notes_count_as_none(make, write, demo_folder):
         assert plan(cells, runs) == [planned] and note.read_text() == sound
 
 
+def test_a_cell_whose_images_were_replaced_is_another_one(write, demo_folder):
+    """Also where the new file has the size and the time of the old one."""
+    runs = demo_folder.parent / "runs"
+    cells = read_grid([write(extra=["--data.dataset=datamodules.datasets.folder.Folder", "--data.episodes=3"])],
+                      {"demo": str(demo_folder)})  # fmt: skip
+    (before,) = plan(cells, runs)
+    assert plan(cells, runs) == [before]
+    for mask in (demo_folder / "SegmentationClassAug").iterdir():
+        status, content = mask.stat(), bytearray(mask.read_bytes())
+        content[-1] ^= 1  # of the checksum of the last chunk
+        mask.write_bytes(content)
+        os.utime(mask, ns=(status.st_atime_ns, status.st_mtime_ns))
+    (after,) = plan(cells, runs)
+    assert after.folder != before.folder and after.state == "missing"
+
+
 @pytest.fixture
 def demo_folder(tmp_path):
     generate(tmp_path / "small", seed=3, train=40, val=40)
@@ -37,11 +55,14 @@ def demo_folder(tmp_path):
 def test_what_is_noted_needs_no_model(make, write, tmp_path, capsys):
     """A grid whose cells are known is listed without torch."""
     runs = make("prototype", 0).path.parent
-    file = write(seeds=[0, 1])
+    file, photo = write(seeds=[0, 1]), tmp_path / "photo.jpg"
+    photo.touch()
+    (runs / ".grid/files").mkdir(parents=True)
+    (runs / ".grid/files" / f"{'0' * 20}.json").write_text(json.dumps([str(photo)]))
     for cell, name in zip(read_grid([file]), (next(runs.glob("prototype-*")).name, "other"), strict=True):
         note = runs / ".grid/cells" / f"{cell.fingerprint(runs)}.json"
         note.parent.mkdir(parents=True, exist_ok=True)
-        note.write_text(json.dumps({"folder": name}))
+        note.write_text(json.dumps({"folder": name, "files": "0" * 20, "states_sha256": states_sha256([photo])}))
     code = "import sys; from fsbench.cli.main import main; main(sys.argv[1:]); sys.exit('torch' in sys.modules)"
     arguments = [sys.executable, "-c", code, "grid", str(file), "--runs", str(runs), "--format", "json"]
     done = subprocess.run(arguments, capture_output=True, text=True)
