@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from fsbench.episodes.header import Header
-from fsbench.episodes.manifest import Manifest, read_header, read_manifest
+from fsbench.episodes.manifest import CLASSIFICATION, Manifest, read_header, read_manifest
 from fsbench.errors import RecordError, SettingsError
 from fsbench.files import is_file, read_json, replacing, write_text
 from fsbench.files.arrays import read_parquet
 from fsbench.protocols.base import Protocol
 from fsbench.protocols.registry import protocol_of
 from fsbench.records.counts import check_counts, counts_sha256
-from fsbench.records.run import Run, check_run
+from fsbench.records.run import CONTENTS, NAMES_AND_SIZES, Run, check_run
 from fsbench.records.run_directory import is_current
 
 if TYPE_CHECKING:
@@ -39,6 +39,12 @@ class Record:
     @property
     def manifest_sha256(self) -> str:
         return self.run.identity.manifest_sha256
+
+    @property
+    def files_cover(self) -> str:
+        """What `files_sha256` covers: CONTENTS, or NAMES_AND_SIZES in segmentation by an earlier version."""
+        before = CONTENTS if self.header.kind == CLASSIFICATION else NAMES_AND_SIZES
+        return self.run.identity.files_cover or before
 
     @property
     def protocol(self) -> Protocol:

@@ -24,7 +24,7 @@ UNTRAINED = "nothing trained"
 
 CONTENTS = "contents"
 NAMES_AND_SIZES = "names and sizes"
-"""What the hash of a run's images and label files covers."""
+"""What the hash of a run's images and label files covers; names and sizes do not tell exchanged files apart."""
 
 Text = Annotated[str, Field(max_length=1000)]
 Name = Annotated[str, Field(min_length=1, max_length=1000)]
@@ -91,8 +91,8 @@ class Identity(Entries):
 
     Attributes:
         files_sha256: hash of the test's images and label files.
-        files_cover: what that hash covers, CONTENTS; where it is absent NAMES_AND_SIZES in segmentation, by which
-            exchanged files of equal sizes are not told apart.
+        files_cover: what that hash covers, CONTENTS; None where an earlier version wrote the record, see
+            `Record.files_cover`.
     """
 
     method: MethodSettings

@@ -46,6 +46,7 @@ def _facts(study: Study, record: Record) -> list[tuple[str, str]]:
     facts += [
         ("manifest sha256", record.manifest_sha256),
         ("manifest", shlex.join(["fsbench", "manifest", "show", str(record.path / "manifest.jsonl")])),
+        ("files sha256", f"{run.identity.files_sha256} (of {record.files_cover})" * bool(run.identity.files_sha256)),
         ("counts sha256", run.counts_sha256),
         ("checkpoint sha256", run.checkpoint_sha256 or ""),
         ("checkpoint's variant", run.checkpoint_variant or ""),

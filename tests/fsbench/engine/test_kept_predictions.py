@@ -82,24 +82,22 @@ def test_a_run_knows_the_contents_of_its_files(demo_like, tmp_path):
     def experiment():
         return Experiment(parse(request.arguments("prototype", 0)))
 
+    data = experiment().data
+    query, upside_down = data.dataset.image_path(data.manifest.episodes[0].query), root / "upside_down.jpg"
+    ImageOps.flip(Image.open(query)).save(upside_down)
+    query.write_bytes(query.read_bytes().ljust(20_000, b"\0"))
     before = run(experiment())
     assert before.run.identity.files_cover == CONTENTS and experiment().folder == before.path
-    query = experiment().data.dataset.image_path(before.manifest.episodes[0].query)
-    upside_down = query.with_name("upside_down.jpg")
-    ImageOps.flip(Image.open(query)).save(upside_down)
-    exchange(query, upside_down)
-    exchange(query, upside_down)
-    padded = run(experiment())
     exchange(query, upside_down)
     after = run(experiment())
-    assert len({before.run.id, padded.run.id, after.run.id}) == 3
-    assert after.run.counts_sha256 != padded.run.counts_sha256 == before.run.counts_sha256
+    assert after.run.id != before.run.id and after.run.counts_sha256 != before.run.counts_sha256
     for opened in (open_dataset, lambda record: reopen_at(record, [0])):
         opened(after)
         with pytest.raises(RecordError, match="images or label maps are others; put the files"):
-            opened(padded)
-        opened(rewrite(padded, {"files_sha256": experiment().data.former_files_sha256, "files_cover": None}))
-        rewrite(padded)
+            opened(before)
+        old = rewrite(before, {"files_sha256": data.former_files_sha256, "files_cover": None})
+        opened(old)
+        assert (old.files_cover, rewrite(before).files_cover) == ("names and sizes", "contents")
 
 
 def test_what_is_kept_changes_no_figure_and_no_name(runs_of_prototype):
