@@ -78,7 +78,7 @@ def _dry_run(requests: Sequence[Request], form: str) -> int:
     if form not in (*SHEETS, "json"):
         raise SettingsError(f"--format is {form}, which --dry-run does not have; expected {', '.join(SHEETS)} or json")
     runs = requests[0].runs
-    planner = Planner(Path(runs), recheck=True, takes_notes=False)
+    planner = Planner(Path(runs), recheck=True, takes_notes=False, draws=False)
     planned = [planner.plan(cell) for request in requests for cell in request_cells(request)]
     if form == "json":
         print_block(json.dumps([item.as_dict() for item in planned], indent=2))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -195,6 +195,15 @@ class SegmentationIndex(ABC):
         """Raise SettingsError unless the data set has `fold`."""
         if fold not in range(self.folds):
             raise SettingsError(f"unknown fold {fold} for {self.name}; it has folds 0 to {self.folds - 1}")
+
+
+class Drawn(ABC):
+    """A data set that writes its files where they are absent."""
+
+    @classmethod
+    @abstractmethod
+    def is_drawn(cls, *arguments: Any, **more: Any) -> bool:
+        """Return whether the data set made with these arguments is there; nothing is written."""
 
 
 class ClassificationIndex(ABC):

@@ -49,6 +49,11 @@ def request_sheet(planned: Sequence[PlannedRun], runs: str) -> Sheet:
             folders.append(f"[{number}] {'is' if item.state == 'done' else 'writes to'} {item.folder}")
     if any(item.lacks for item in planned):
         folders.append(f"what lacks files writes to {runs}/, to folders whose names follow from these files")
+    if any(item.folder is None and item.state == "missing" for item in planned):
+        folders.append(
+            f"what is tested on images that are still to be drawn writes to {runs}/, to folders whose names follow "
+            "from them"
+        )
     refused = list(dict.fromkeys(f"refused: {item.refused}" for item in planned if item.refused))
     runs_counted = f"{len(planned)} run{'s' * (len(planned) != 1)}: {counted}"
     title = f"{runs_counted}; left to do: {time_left(planned)}; nothing was run"

@@ -11,10 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Literal
 
-from fsbench.config.compose import compose
+from fsbench.config.compose import compose, setting, value_at
 from fsbench.config.needs import Missing, missing_files
+from fsbench.data.dataset import Drawn
 from fsbench.data.file_digests import states_sha256
 from fsbench.errors import FsbenchError, user_message
 from fsbench.files import fingerprint, read_json, write_text
@@ -94,14 +96,16 @@ class Planner:
     Args:
         runs: the folder of all runs.
         recheck: whether to look identities up again instead of trusting earlier notes.
-        takes_notes: whether to note identities for the next time. Without, nothing is written, but a data set that is
-            drawn is drawn where it is not there yet.
+        takes_notes: whether to note identities for the next time.
+        draws: whether a data set that is drawn is drawn where it is not there yet. Otherwise its run is one of which
+            the folder does not follow yet; without notes nothing is written then.
     """
 
-    def __init__(self, runs: Path, recheck: bool = False, takes_notes: bool = True):
+    def __init__(self, runs: Path, recheck: bool = False, takes_notes: bool = True, draws: bool = True):
         self.runs = runs
         self.recheck = recheck
         self.takes_notes = takes_notes
+        self.draws = draws
 
     @cached_property
     def estimates(self) -> Estimates:
@@ -123,8 +127,9 @@ class Planner:
         try:
             folder = None if self.recheck else _noted_folder(cell, self.runs)
             record = None if folder is None else finished_record(folder)
-            lacks = () if record is not None else tuple(missing_files(cell.request, _settings(cell)))
-            if lacks:
+            settings = _settings(cell) if record is None else {}
+            lacks = () if record is not None else tuple(missing_files(cell.request, settings))
+            if lacks or (record is None and not self.draws and _is_undrawn(settings)):
                 return PlannedRun(cell, folder, lacks=lacks)
             if folder is None:
                 folder = run_folder(cell, self.runs, self.takes_notes, check)
@@ -185,6 +190,13 @@ def _write_json(path: Path, value: Any) -> None:
 def _settings(cell: GridCell) -> dict[str, Any]:
     """Return the settings of a cell's run, as far as files and arguments state them."""
     return compose(cell.request.arguments(cell.request.methods[0], cell.fold)).values
+
+
+def _is_undrawn(settings: dict[str, Any]) -> bool:
+    """Return whether the data set of a run writes its files when it is built."""
+    kind = resolve_name(str(setting(settings, "data.dataset.class_path")))
+    arguments = value_at(settings, ["data", "init_args", "dataset", "init_args"]) or {}
+    return isinstance(kind, type) and issubclass(kind, Drawn) and not kind.is_drawn(**arguments)
 
 
 def _note(cell: GridCell, runs: Path) -> Path:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from datamodules.datasets.demo.classes import DEMO_CLASSES, object_class
 from datamodules.datasets.demo.scenes import draw_scene
-from datamodules.datasets.demo.whole_folder import STAMP, first_line, write_whole
+from datamodules.datasets.demo.whole_folder import STAMP, first_line, own_folder, write_whole
 
 VERSION = 1
-"""Version of the files; a change that alters them raises it, and folders of other versions are generated again."""
+"""Version of the files; a change that alters them raises it, and they are generated in another folder."""
 PER_CLASS = 30
 """Images of a class: more than the 5 supports and 15 queries of an episode."""
 DESCRIPTION = "generated.txt"
@@ -17,8 +17,13 @@ _STREAM = 2
 
 
 def stamp(seed: int, per_class: int) -> str:
-    """Return the line that says how the images were made; a folder with another one is stale."""
+    """Return the line that says how the images were made; a folder with another one holds other images."""
     return f"{STAMP}.photos: version {VERSION}, seed {seed}, {per_class} photos of each class"
+
+
+def demo_folder(root: Path, seed: int = 0, per_class: int = PER_CLASS) -> Path:
+    """Return the folder of the images for which `root` was asked for, see `own_folder`."""
+    return own_folder(root, DESCRIPTION, stamp(seed, per_class))
 
 
 def is_current(root: Path, seed: int = 0, per_class: int = PER_CLASS) -> bool:
@@ -27,7 +32,7 @@ def is_current(root: Path, seed: int = 0, per_class: int = PER_CLASS) -> bool:
 
 
 def generate(root: Path, seed: int = 0, per_class: int = PER_CLASS) -> None:
-    """Write the images to `root`, replacing stale ones; all or nothing, see `write_whole`."""
+    """Write the images to `root`, which is empty or absent; all or nothing, see `write_whole`."""
     line = stamp(seed, per_class)
     write_whole(root / DESCRIPTION, line, lambda folder: _write(folder, line, seed, per_class))
 

@@ -6,11 +6,11 @@ import numpy as np
 
 from datamodules.datasets.demo.classes import DEMO_CLASSES, FOLD, object_class
 from datamodules.datasets.demo.scenes import draw_scene
-from datamodules.datasets.demo.whole_folder import STAMP, first_line, write_whole
+from datamodules.datasets.demo.whole_folder import STAMP, first_line, own_folder, write_whole
 from fsbench.data.image_io import voc_colors
 
 VERSION = 1
-"""Version of the files; a change that alters them raises it, and folders of other versions are generated again."""
+"""Version of the files; a change that alters them raises it, and they are generated in another folder."""
 TRAIN, VAL = 500, 1000
 """Number of training and of validation images."""
 OBJECTS = (0.3, 0.35, 0.25, 0.1)
@@ -26,8 +26,13 @@ DESCRIPTION = "folds.yaml"
 
 
 def stamp(seed: int, train: int, val: int) -> str:
-    """Return the first line of `folds.yaml`; a folder with another one is stale."""
+    """Return the first line of `folds.yaml`; a folder with another one holds another data set."""
     return f"{STAMP}.dataset: version {VERSION}, seed {seed}, {train} training and {val} validation images"
+
+
+def demo_folder(root: Path, seed: int = 0, train: int = TRAIN, val: int = VAL) -> Path:
+    """Return the folder of the data set for which `root` was asked for, see `own_folder`."""
+    return own_folder(root, DESCRIPTION, stamp(seed, train, val))
 
 
 def is_current(root: Path, seed: int = 0, train: int = TRAIN, val: int = VAL) -> bool:
@@ -36,7 +41,7 @@ def is_current(root: Path, seed: int = 0, train: int = TRAIN, val: int = VAL) ->
 
 
 def generate(root: Path, seed: int = 0, train: int = TRAIN, val: int = VAL) -> None:
-    """Write the data set to `root`, replacing a stale one; all or nothing, see `write_whole`."""
+    """Write the data set to `root`, which is empty or absent; all or nothing, see `write_whole`."""
     write_whole(root / DESCRIPTION, stamp(seed, train, val), lambda folder: _write(folder, seed, train, val))
 
 
@@ -66,7 +71,7 @@ def _write(folder: Path, seed: int, train: int, val: int) -> None:
 
     images, masks, lists = (folder / part for part in ("JPEGImages", "SegmentationClassAug", "ImageSets/Segmentation"))
     for path in (images, masks, lists):
-        path.mkdir(parents=True)
+        path.mkdir(parents=True, exist_ok=True)
     names = [f"demo_{number:06d}" for number in range(train + val)]
     # the splits are dealt separately, so that both are balanced
     scenes = scene_classes(2 * seed, train) + scene_classes(2 * seed + 1, val)

@@ -4,19 +4,20 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from datamodules.datasets.demo import classification
-from datamodules.datasets.demo.dataset import TRAIN, VAL, generate, is_current
+from datamodules.datasets.demo.dataset import TRAIN, VAL, demo_folder, generate, is_current
 from datamodules.datasets.folder import Folder
 from datamodules.datasets.imagefolder import ImageFolder
+from fsbench.data.dataset import Drawn
 
 
-class Demo(Folder):
+class Demo(Folder, Drawn):
     """The demo dataset in `root`: 20 classes, four folds of five.
 
-    The files are generated when the folder is absent or holds those of other arguments or another version (some
-    seconds).
+    The files are generated where they are absent (some seconds).
 
     Args:
-        root: folder of the dataset; its parent is created.
+        root: folder of the dataset; its parent is created. Where it holds a demo of other arguments or of another
+            version, that stays, and the folder is one beside it, such as `data/demo-1-7-500-1000` of seed 7.
         seed: seed of the scenes.
         train: number of training images.
         val: number of validation images.
@@ -27,13 +28,17 @@ class Demo(Folder):
     identity_defaults: ClassVar[dict[str, Any]] = {"train": TRAIN, "val": VAL}
 
     def __init__(self, root: str = "data/demo", seed: int = 0, train: int = TRAIN, val: int = VAL):
-        folder = Path(root).expanduser()
+        folder = demo_folder(Path(root).expanduser(), seed, train, val)
         if not is_current(folder, seed, train, val):
             generate(folder, seed, train, val)
-        super().__init__(root)
+        super().__init__(str(folder))
+
+    @classmethod
+    def is_drawn(cls, root: str = "data/demo", seed: int = 0, train: int = TRAIN, val: int = VAL) -> bool:
+        return is_current(demo_folder(Path(root).expanduser(), seed, train, val), seed, train, val)
 
 
-class DemoImages(ImageFolder):
+class DemoImages(ImageFolder, Drawn):
     """The demo's 20 classes for classification: 30 images each, which show one object.
 
     They are drawn as `Demo` is. The demo's backbone saw none of the classes in its pre-training.
@@ -42,7 +47,11 @@ class DemoImages(ImageFolder):
     name = "demo-cls"
 
     def __init__(self, root: str = "data/demo-cls", seed: int = 0, lists: str | list[str] | None = None):
-        folder = Path(root).expanduser()
+        folder = classification.demo_folder(Path(root).expanduser(), seed)
         if not classification.is_current(folder, seed):
             classification.generate(folder, seed)
-        super().__init__(root, lists)
+        super().__init__(str(folder), lists)
+
+    @classmethod
+    def is_drawn(cls, root: str = "data/demo-cls", seed: int = 0, lists: str | list[str] | None = None) -> bool:
+        return classification.is_current(classification.demo_folder(Path(root).expanduser(), seed), seed)

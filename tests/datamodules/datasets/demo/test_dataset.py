@@ -80,14 +80,36 @@ def test_absent_and_stale_folders_are_generated_and_current_ones_kept(tmp_path: 
     made = description.stat().st_mtime_ns
     demo.Demo(str(root), train=TRAIN, val=VAL)
     assert description.stat().st_mtime_ns == made
-    description.write_text(description.read_text().replace("version 1", "version 0"))
-    (root / "JPEGImages" / "left-over.jpg").touch()
+    assert files(tmp_path / "new") == {"demo"}
+
+
+@pytest.mark.parametrize(
+    ("own", "other"), [("seed 0", "seed 7"), ("version 1", "version 0"), (f"{TRAIN} train", "3 train")]
+)
+def test_a_demo_made_otherwise_stays_with_all_that_is_in_it(tmp_path: Path, own: str, other: str) -> None:
+    """The new one is made beside it, once."""
+    root, beside = tmp_path / "demo", tmp_path / f"demo-1-0-{TRAIN}-{VAL}"
     demo.Demo(str(root), train=TRAIN, val=VAL)
-    assert dataset.is_current(root, 0, TRAIN, VAL)
-    assert "left-over.jpg" not in files(root / "JPEGImages")
+    description = root / dataset.DESCRIPTION
+    description.write_text(description.read_text().replace(own, other))
+    (root / "notes.txt").write_text("my own")
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    assert not demo.Demo.is_drawn(str(root), train=TRAIN, val=VAL)
+    index = demo.Demo(str(root), train=TRAIN, val=VAL)
+    assert index.image_path("demo_000000").parent.parent == beside
+    assert demo.Demo.is_drawn(str(root), train=TRAIN, val=VAL)
+    made = (beside / dataset.DESCRIPTION).stat().st_mtime_ns
+    demo.Demo(str(root), train=TRAIN, val=VAL)
+    assert (beside / dataset.DESCRIPTION).stat().st_mtime_ns == made
+    assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
+    assert files(tmp_path) == {"demo", beside.name}
 
 
-def test_interrupted_generation_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_interrupted_generation_leaves_nothing_that_looks_complete(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, root: Path
+) -> None:
+    """And the next one ends it."""
+
     def interrupted(seed: list[int], classes: list[int]) -> None:
         if seed[1] == 3:
             raise KeyboardInterrupt
@@ -96,7 +118,17 @@ def test_interrupted_generation_leaves_nothing(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(dataset, "draw_scene", lambda *scene: interrupted(*scene) or real(*scene))
     with pytest.raises(KeyboardInterrupt):
         dataset.generate(tmp_path / "demo", 0, TRAIN, VAL)
-    assert not files(tmp_path)
+    assert files(tmp_path) == {f".demo-1-0-{TRAIN}-{VAL}-making"}
+    monkeypatch.setattr(dataset, "draw_scene", real)
+    dataset.generate(tmp_path / "demo", 0, TRAIN, VAL)
+    assert files(tmp_path) == {"demo"} and pixels_digest(tmp_path / "demo") == pixels_digest(root)
+
+
+def test_two_processes_make_one_demo(tmp_path: Path) -> None:
+    code = "import sys; from datamodules.datasets.demo import Demo; Demo(sys.argv[1], train=14, val=10)"
+    both = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "demo")]) for _ in range(2)]
+    assert [process.wait() for process in both] == [0, 0]
+    assert files(tmp_path) == {"demo"} and dataset.is_current(tmp_path / "demo", 0, TRAIN, VAL)
 
 
 def test_somebody_elses_folder_is_not_replaced(tmp_path: Path) -> None:
