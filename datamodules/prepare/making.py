@@ -74,13 +74,15 @@ def has_content(path: Path) -> bool:
 
 
 def publish(making: Path, target: Path) -> None:
-    """Move the finished folder or file `making` to `target`, or to where this link leads, replacing what is there.
+    """Move the finished folder or file `making` to `target`, or to where this link leads.
 
-    It gets its name by a rename, so that half of it is never seen; what was made on another disk is copied first.
+    It gets its name by a rename, so that half of it is never seen; what was made on another disk is copied first. A
+    folder that has (hidden) files keeps them.
     """
     goal = target.resolve()
     goal.parent.mkdir(parents=True, exist_ok=True)
-    _remove(goal)
+    if goal.is_dir() and any(goal.iterdir()):
+        return publish_into(making, target)
     try:
         making.replace(goal)
     except OSError as error:

@@ -73,6 +73,9 @@ def _render(root: Path, folder: str) -> None:
 
     For other programs, which read such files; the suite paints label maps itself, three times as fast as decoding.
     Rendered files of the same annotations are kept, so that an interrupted call goes on where it stopped.
+
+    Raises:
+        DataError: the folder has label maps that were not rendered by this function.
     """
     from tqdm import tqdm  # spares commands that draw no progress its import
 
@@ -84,6 +87,11 @@ def _render(root: Path, folder: str) -> None:
     if is_file(marker) and read_text(marker, "list").strip() == sha256:
         return
     part = target / f"{RENDERED}.part"
+    if not is_file(part) and not is_file(marker) and any(target.glob("*.png")):
+        raise DataError(
+            f"{target} has label maps of another program; expected none, or those of an earlier --render; move them "
+            "elsewhere, or leave --render out"
+        )
     if not is_file(part) or read_text(part, "list").strip() != sha256:
         for path in target.glob("*.png"):  # of another annotation file
             path.unlink()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fsbench.errors import DataError
 from fsbench.files import make_folder, replacing
+from fsbench.files.folders import LISTING, check_only_written, replace_folder
 from fsbench.labelling.export.coco import write_coco
 from fsbench.labelling.export.cvat import write_cvat
 from fsbench.labelling.export.files import Classes, Images
@@ -63,20 +64,21 @@ def export(kind: str, images: Images, classes: Classes, exports: Path) -> Export
 
     Raises:
         DataError: there is no such format, or nothing is labelled.
+        SettingsError: the folder of an earlier export holds a file that is not of it.
     """
     if kind not in FORMATS:
         raise DataError(f"there is no format {kind!a}; expected {', '.join(FORMATS)}")
     if not any(image.numbers for image in images):
         raise DataError("no image is labelled yet; label at least one and press Done")
     folder, unfinished = make_folder(exports) / kind, exports / f".{kind}.unfinished"
+    check_only_written(folder, f"the export {folder}")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
     FORMATS[kind].write(images, classes, unfinished)
-    shutil.rmtree(folder, ignore_errors=True)
-    unfinished.rename(folder)
+    replace_folder(unfinished, folder)
     archive = exports / f"{kind}.zip"
     with replacing(archive) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as packed:
         for file in sorted(folder.rglob("*")):
-            if file.is_file():
+            if file.is_file() and file.name != LISTING:
                 packed.write(file, Path(kind) / file.relative_to(folder))
     return Exported(folder, archive, len(images), len({number for image in images for number in image.numbers}))

@@ -15,7 +15,8 @@ from PIL import Image, ImageDraw
 
 from datamodules.datasets.folder import Folder
 from fsbench.cli.main import main
-from fsbench.errors import DataError
+from fsbench.errors import DataError, SettingsError
+from fsbench.files.folders import LISTING
 from fsbench.labelling.export.formats import FORMATS, Exported, export
 from fsbench.labelling.export.outlines import outline, row_runs
 from fsbench.labelling.project import open_project
@@ -179,8 +180,11 @@ def test_the_folder_is_a_data_set_of_the_suite(project, exported, capsys):
 @pytest.mark.parametrize("kind", FORMATS)
 def test_an_export_replaces_the_one_before_and_is_also_an_archive(project, exported, kind):
     first = exported(kind)
-    (first.folder / "old.txt").write_text("old")
+    (first.folder / "old.txt").write_text("of an image that was removed since")
+    with (first.folder / LISTING).open("a") as listing:
+        listing.write("old.txt\n")
     again = exported(kind)
+    (again.folder / LISTING).unlink()
     files = {path.relative_to(again.folder.parent).as_posix() for path in again.folder.rglob("*") if path.is_file()}
     with zipfile.ZipFile(again.archive) as archive:
         assert set(archive.namelist()) == files and not any("old.txt" in name for name in files)
@@ -215,3 +219,13 @@ def test_an_outline_turns_at_corners_alone():
     simple = outline(np.pad(np.ones((2, 3), dtype=bool), 1))
     assert sorted(map(tuple, simple.tolist())) == [(1, 1), (1, 3), (4, 1), (4, 3)]
     assert Outline(simple).contains_point((2.5, 2.5))
+
+
+def test_a_file_of_the_users_in_an_export_is_not_removed(project, exported):
+    """An export is replaced as long as it holds nothing else."""
+    folder = exported("coco").folder
+    assert exported("coco").folder == folder
+    (folder / "images/notes.txt").write_text("mine")
+    with pytest.raises(SettingsError, match="holds 'images/notes.txt', which fsbench is not known to have written"):
+        exported("coco")
+    assert (folder / "images/notes.txt").read_text() == "mine"

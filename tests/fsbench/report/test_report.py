@@ -215,6 +215,11 @@ def test_a_folder_that_is_no_report_is_left_alone(make, tmp_path, capsys):
     for _ in range(2):  # an empty folder is taken, a report is replaced
         assert main(["report", str(tmp_path), "--out", str(out)]) == 0
     assert (out / MARK).is_file() and not list(tmp_path.glob(".mine*"))
+    (out / "pictures").mkdir(exist_ok=True)
+    (out / "pictures/thesis.txt").write_text("mine")
+    assert main(["report", str(tmp_path), "--out", str(out)]) == 2
+    assert "holds 'pictures/thesis.txt', which fsbench is not known to have written" in capsys.readouterr().err
+    assert (out / "pictures/thesis.txt").read_text() == "mine" and not list(tmp_path.glob(".mine*"))
 
 
 def test_a_link_stays_and_the_working_folder_is_refused(make, tmp_path, capsys, monkeypatch):

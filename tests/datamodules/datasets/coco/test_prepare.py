@@ -53,6 +53,17 @@ def test_coco_with_rendered_label_maps(coco_archives: Path, tmp_path: Path) -> N
     assert read_label_map(root / "annotations/val2014/COCO_val2014_2.png").max() == 0
 
 
+def test_label_maps_of_another_program_are_not_removed(coco_archives: Path, tmp_path: Path, capsys) -> None:
+    root = tmp_path / "coco"
+    arguments = ("coco", "--root", root, "--from", coco_archives, "--no-lists", "--allow-unverified")
+    own = root / "annotations/train2014/COCO_train2014_2.png"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"mine")
+    assert prepare(*arguments, "--render") == 2
+    assert "train2014 has label maps of another program; expected none" in capsys.readouterr().err
+    assert own.read_bytes() == b"mine"
+
+
 def test_coco_for_evaluation_alone(coco_archives: Path, tmp_path: Path) -> None:
     (coco_archives / "train2014.zip").unlink()
     root = tmp_path / "coco"
