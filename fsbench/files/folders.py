@@ -34,7 +34,7 @@ def check_free(out: Path, mark: str, kind: str) -> None:
 
 
 def check_only_written(folder: Path, name: str, *known: str) -> None:
-    """Raise SettingsError about `name` where `folder` has a file besides `known` that `replace_folder` did not write."""
+    """Raise SettingsError about `name` if `folder` has a file besides `known` that `replace_folder` did not write."""
     listing = folder / LISTING
     written = set(read_text(listing, "list").splitlines()) if is_file(listing) else set()
     foreign = [file for file in _files(folder) if file not in written | {LISTING, *known}]
