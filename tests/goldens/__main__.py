@@ -49,6 +49,8 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"--lists: {arguments.lists} is no folder")
     if arguments.known_gaps and (arguments.kind or arguments.case):
         parser.error("--known-gaps: counts all cases of a folder; leave out --kind and --case")
+    if arguments.known_gaps and not arguments.known_gaps.is_file():
+        parser.error(f"--known-gaps: {arguments.known_gaps} is no file")
     cases = list(find_cases(arguments.folder, arguments.kind, arguments.case, official_lists(arguments.lists)))
     if not cases:
         print(f"no cases in {arguments.folder} (kind {arguments.kind}, case {arguments.case})", file=sys.stderr)
@@ -57,17 +59,22 @@ def main(argv: list[str] | None = None) -> int:
     for outcome in check_all(cases, arguments.cpu_kernels, arguments.jobs):
         outcomes.append(outcome)
         print(*outcome.lines, sep="\n", flush=True)
-    own = {index.parent.name for index in HERE.glob("*/index.json")}
-    unknown_outcomes = [o for o in outcomes if o.verdict == "unknown"]
+    unchecked = [o for o in outcomes if o.verdict == "unknown"]
     if arguments.known_gaps:
-        wrong = unlisted_gaps(outcomes, read_gaps(arguments.known_gaps))
-        return summary(outcomes, unknown_outcomes, wrong)
-    passed_over = [o for o in unknown_outcomes if arguments.pass_over_unknown and o.folder not in own]
+        return summary(outcomes, unchecked, unlisted_gaps(outcomes, read_gaps(arguments.known_gaps)))
+    own = {index.parent.name for index in HERE.glob("*/index.json")}
+    passed_over = [o for o in unchecked if arguments.pass_over_unknown and o.folder not in own]
     return summary(outcomes, passed_over, [])
 
 
 def summary(outcomes: list[Outcome], passed_over: list[Outcome], wrong_gaps: list[str]) -> int:
-    """Print a line for each folder and each wrong gap, and one for all; return the exit status."""
+    """Print a line for each folder and each wrong gap, and one for all; return the exit status.
+
+    Args:
+        outcomes: of all cases.
+        passed_over: those without a check that do not fail.
+        wrong_gaps: a line for each gap that is not as listed.
+    """
     checked = [o for o in outcomes if o not in passed_over]
     folders = dict.fromkeys(o.folder for o in outcomes)
     for folder in folders if len(folders) > 1 else ():

@@ -10,7 +10,7 @@ from tests.goldens.checks import Outcome
 
 def read_gaps(file: Path) -> Counter[tuple[str, str]]:
     """Read a list of known gaps, folder -> kind -> number of cases, as the number of each folder and kind."""
-    folders = yaml.safe_load(file.read_text())
+    folders = yaml.safe_load(file.read_text()) or {}
     return Counter({(folder, kind): n for folder, kinds in folders.items() for kind, n in kinds.items()})
 
 

@@ -180,6 +180,9 @@ def test_gaps_are_counted_over_whole_folders(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main([str(tmp_path), "--known-gaps", "gaps.yaml", "--kind", "feed_forward"])
     assert "leave out --kind and --case" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([str(tmp_path), "--known-gaps", str(tmp_path / "gaps.yaml")])
+    assert "gaps.yaml is no file" in capsys.readouterr().err
 
 
 def test_the_list_of_known_gaps_names_no_kind_of_the_repository():

@@ -262,12 +262,15 @@ def test_the_identity_has_the_coordinates_unless_they_are_those_of_earlier_runs(
     base = ["--config=configs/base.yaml", "--config=configs/methods/insid3.yaml", "--config=configs/data/demo.yaml"]
     network = ["--model.backbone.name=rotary", f"--model.backbone.weights={rotary.weights}"]
     usual = [*base, *network, "--model.svd_components=4", "--data.image_size=64", "--run.name=insid3"]
-    identities = []
+    identities, backbones = [], []
     for more in ([], ["--model.basis_coordinates=released_cuda"], ["--model.basis_coordinates=[0.5,2]"]):
-        identities.append(Experiment(parse([*usual, *more])).identity.method.as_json())
+        identity = Experiment(parse([*usual, *more])).identity
+        identities.append(identity.method.as_json())
+        backbones.append(identity.backbone.as_json())
     settings = {"name": "insid3", "type": "insid3", "svd_components": 4, "tau": 0.6, "merge_threshold": 0.2}
     assert identities == [
         settings,
         settings | {"basis_coordinates": "released_cuda"},
         settings | {"basis_coordinates": [0.5, 2.0]},
     ]
+    assert [backbone["rope_periods"] for backbone in backbones] == ["file"] * 3  # unlike runs from before that
