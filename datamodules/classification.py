@@ -187,10 +187,10 @@ class ImageEpisodes(Dataset[ImageEpisode]):
         numbers = tuple(number + 1 for number in episode.classes)
         if not self.with_images:
             return ImageEpisode(episode.index, self.seed, numbers, support, query)
-        images = torch.stack(list(self._decoded([*support.flatten().tolist(), *query.flatten().tolist()])))
+        images = torch.stack(list(self._decode([*support.flatten().tolist(), *query.flatten().tolist()])))
         return ImageEpisode(episode.index, self.seed, numbers, support, query, images)
 
-    def _decoded(self, places: Sequence[int]) -> Iterator[Tensor]:
+    def _decode(self, places: Sequence[int]) -> Iterator[Tensor]:
         for place in places:
             name = self.names[place]
             yield self.cache.get("image", name, partial(photo, self.index, name, self.size))

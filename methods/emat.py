@@ -105,7 +105,7 @@ class LearnableDownscaling(nn.Module):
         self.q_seg = nn.Conv3d(channels, out, (1, 2, 2), stride=(1, 2, 2), bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Tokens (B, C, T, Ts) -> (B, out, T, Td)."""
+        """Return the tokens (B, out, T, Td) of the smaller support from those (B, C, T, Ts) of the larger."""
         return downscale(x, [self])[0]
 
     def token_biases(self, image_tokens: int) -> Tensor:

@@ -127,7 +127,7 @@ class HyperpixelLearner(nn.Module):
         self.decoder2 = nn.Sequential(nn.Conv2d(half, half, 3, padding=1), nn.ReLU(), nn.Conv2d(half, 2, 3, padding=1))
 
     def forward(self, correlations: Sequence[Tensor | KeptCorrelation]) -> Tensor:
-        """Correlations (B, L, h, w, hs, ws), coarsest scale first -> logits (B, 2, 2h, 2w), at twice the finest map.
+        """Return logits (B, 2, 2h, 2w), twice the finest map, of correlations (B, L, h, w, hs, ws), coarsest first.
 
         All of a correlation, or what a mask keeps of it.
         """

@@ -1,7 +1,7 @@
 """Image lists of PFENet-like programs whose checksums are known."""
 
 from datamodules.indexes.official import OfficialIndex
-from datamodules.lists.official import verified
+from datamodules.lists.official import verify_list
 from fsbench.data.dataset import Pair, Part
 from fsbench.protocols.pfenet import ImageLists, ReleasedImages
 
@@ -16,4 +16,4 @@ class OfficialImageLists(ImageLists):
         if released is None:
             return super().origin(pairs, part, fold, released)
         index, split = self.index, f"pfenet-{part}"
-        return verified(pairs, released.path, index.name, split, fold, index.allow_unverified_lists).origin
+        return verify_list(pairs, released.path, index.name, split, fold, index.allow_unverified_lists).origin

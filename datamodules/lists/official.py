@@ -128,7 +128,7 @@ def read_official(
             for path in (parent / f"fold{fold}.txt", parent / f"fold{fold}.pkl"):
                 if path.is_file():
                     pairs = _read_text(path) if path.suffix == ".txt" else _read_pickle(path)
-                    return verified(pairs, path, dataset, split, fold, allow_unverified)
+                    return verify_list(pairs, path, dataset, split, fold, allow_unverified)
             if any(parent.glob("fold*")):
                 incomplete = parent
     if incomplete:
@@ -155,7 +155,7 @@ def joined_origin(origins: Sequence[str]) -> str:
     return max(origins, key=certainty.index)
 
 
-def verified(
+def verify_list(
     pairs: tuple[Pair, ...], path: Path, dataset: str, split: str, fold: int, allow_unverified: bool
 ) -> PairList:
     """`pairs` of the file `path` as an official list, which its origin calls unverified where no checksum is known.

@@ -27,14 +27,14 @@ class PixelTable:
     rows: np.ndarray
 
     @cached_property
-    def _row_of(self) -> dict[str, int]:
+    def _rows(self) -> dict[str, int]:
         return {name: row for row, name in enumerate(self.names)}
 
     def __contains__(self, name: object) -> bool:
-        return name in self._row_of
+        return name in self._rows
 
     def __getitem__(self, name: str) -> np.ndarray:
-        row = self._row_of[name]
+        row = self._rows[name]
         return self.rows[self.starts[row] : self.starts[row + 1]]
 
     def class_pixels(self, name: str) -> tuple[dict[int, int], int]:

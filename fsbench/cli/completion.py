@@ -4,7 +4,7 @@ import argparse
 import os
 from collections.abc import Callable, Iterable, Sequence
 
-from fsbench.cli.parser import Parser, subcommands_of
+from fsbench.cli.parser import Parser, subcommands
 from fsbench.terminal import print_block
 
 SHELLS = {
@@ -38,8 +38,8 @@ def answer_shell(parser: Parser) -> None:
         return
     import argcomplete  # other commands spare it
 
-    for command in subcommands_of(parser).values():
-        for each in [command, *subcommands_of(command).values()]:
+    for command in subcommands(parser).values():
+        for each in [command, *subcommands(command).values()]:
             for action in each._actions:
                 names = _NAMES.get(action.option_strings[0] if action.option_strings else action.metavar)
                 if names is not None:

@@ -34,7 +34,7 @@ class Parser(argparse.ArgumentParser):
         """Say that arguments are unknown, with the option of the subcommand that is nearest to the first."""
         parser = self
         for name in (options.command, getattr(options, "action", None)):
-            parser = subcommands_of(parser).get(str(name), parser)
+            parser = subcommands(parser).get(str(name), parser)
         known = list(parser._option_string_actions)
         parser.error(f"unrecognized arguments: {' '.join(extra)}{did_you_mean(extra[0].split('=')[0], known)}")
 
@@ -63,9 +63,9 @@ class CommandLine(Parser):
 
     def add_command(self, name: str, add_options: Callable[[argparse.ArgumentParser], None]) -> None:
         """Give the subcommand `name` its options."""
-        command = subcommands_of(self)[name]
+        command = subcommands(self)[name]
         add_options(command)
-        for each in [command, *subcommands_of(command).values()]:
+        for each in [command, *subcommands(command).values()]:
             _add_verbosity(each)
 
     def format_help(self) -> str:
@@ -77,7 +77,7 @@ class CommandLine(Parser):
         return "\n".join([*lines, "", f"{self.prog} COMMAND --help shows the options of one command.", ""])
 
 
-def subcommands_of(parser: argparse.ArgumentParser) -> Mapping[str, Any]:
+def subcommands(parser: argparse.ArgumentParser) -> Mapping[str, Any]:
     """Return the parsers of a parser's subcommands by their names; empty where it has none."""
     found = [action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
     return dict(found[0]) if found else {}

@@ -199,11 +199,11 @@ class ImageEpisode:
         return len(self.classes)
 
     def labels(self, device: torch.device) -> Tensor:
-        """Labels of the supports, (N·K,) int64."""
+        """Return the labels of the supports, (N·K,) int64."""
         return torch.arange(self.ways, device=device).repeat_interleave(self.support.shape[1])
 
     def pixels(self) -> tuple[Tensor, Tensor]:
-        """Supports and queries, normalised, float32."""
+        """Return supports and queries, normalised, float32."""
         assert self.images is not None, "the method asked for features only"
         return normalise(self.images[: self.support.numel()]), normalise(self.images[self.support.numel() :])
 
@@ -212,7 +212,7 @@ class ImageEpisode:
 
 
 def normalise(images: Tensor) -> Tensor:
-    """Images (..., 3, S, S), uint8 or float32 in 0..255 -> float32 with the ImageNet statistics (fort.md §3)."""
+    """Normalise images (..., 3, S, S), uint8 or float32 in 0..255, to float32 by ImageNet's statistics (fort.md §3)."""
     if images.dtype != torch.uint8 or images.device.type != "cpu" or not images.numel():
         mean, std = (_column(values).to(images.device)[..., None] for values in (IMAGENET_MEAN, IMAGENET_STD))
         return torch.div(images.float(), 255).sub_(mean).div_(std)

@@ -51,11 +51,11 @@ class Instances:
 
     @cached_property
     def rows(self) -> dict[str, int]:
-        """File name -> image m."""
+        """Number m of each image by its file name."""
         return {name: row for row, name in enumerate(self.file_names)}
 
     def paint(self, file_name: str) -> np.ndarray:
-        """Label map (H, W) uint8: every polygon filled with its boundary, later objects over earlier ones."""
+        """Return an image's label map (H, W) uint8: polygons filled with their boundary, later objects over earlier."""
         row = self.rows[file_name]
         labels = np.zeros(self.sizes[row], dtype=np.uint8)
         for item in range(self.starts[row], self.starts[row + 1]):
@@ -79,7 +79,7 @@ class Instances:
 
 
 def cached_instances(path: Path, read: Callable[[Path, str], Instances]) -> Instances:
-    """`read(path, sha256)`, or what an earlier call kept of it: the real training file takes 20 s and 1 GB to parse."""
+    """Return `read(path, sha256)` or what a call kept of it: COCO's training file takes 20 s and 1 GB to parse."""
     sha256 = sha256_file(path)
     saved = load_arrays(_FORMAT, sha256)
     if saved is not None:

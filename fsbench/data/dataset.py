@@ -50,7 +50,7 @@ class PairList:
 
     @cached_property
     def images_of(self) -> dict[int, tuple[str, ...]]:
-        """Class number -> image names in list order; classes in order of first appearance."""
+        """Names of the images of each class number, in list order; classes in order of first appearance."""
         grouped: dict[int, list[str]] = {}
         for name, number in self.pairs:
             grouped.setdefault(number, []).append(name)

@@ -146,7 +146,7 @@ def _png_bit_depth(path: Path) -> int:
 
 
 def from_colours(pixels: np.ndarray, path: Path) -> np.ndarray:
-    """(H, W, 3) uint8 in VOC colours -> class numbers (H, W) uint8."""
+    """Turn pixels (H, W, 3) uint8 in VOC colours into class numbers (H, W) uint8."""
     step = max(1, _ROWS // max(1, pixels.shape[1]))
     parts = [_from_colours(pixels[row : row + step], path) for row in range(0, max(1, len(pixels)), step)]
     return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -9,7 +9,7 @@ from fsbench.data.dataset import VOID
 
 
 def resize_labels(labels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Label map (h, w) -> (height, width), nearest with source index floor(i · in/out) in float32.
+    """Resize a label map (h, w) to (height, width), nearest with source index floor(i · in/out) in float32.
 
     This is torch's `interpolate(mode="nearest")`; the product is rounded to float32, which differs from the exact
     integer quotient for some sizes (fss-protocol §4).
@@ -32,7 +32,7 @@ def _source_index(length: int, size: int) -> np.ndarray:
 
 
 def way_labels(labels: np.ndarray, classes: Sequence[int]) -> np.ndarray:
-    """Label values -> way slots: the n-th of `classes` becomes n (from 1), other values 0; void stays 255."""
+    """Turn label values into way slots: the n-th of `classes` becomes n (from 1), other values 0; void stays 255."""
     slots = np.zeros(256, dtype=np.uint8)
     slots[list(classes)] = np.arange(1, len(classes) + 1)
     slots[VOID] = VOID

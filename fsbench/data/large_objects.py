@@ -61,7 +61,7 @@ class LargeObjects:
 
     @cached_property
     def images_of(self) -> dict[int, list[int]]:
-        """Category id -> ids of the images that show it, in CPython's order of the set."""
+        """Ids of the images that show a category, by its id, in CPython's order of the set."""
         found: dict[int, set[int]] = {category: set() for category, _ in self.categories}
         for item in self.objects:
             found[item.category].add(item.image)
@@ -69,7 +69,7 @@ class LargeObjects:
 
     @cached_property
     def image_ids(self) -> dict[str, int]:
-        """File name -> id of the image."""
+        """Id of each image by its file name."""
         return {image.file_name: number for number, image in self.images.items()}
 
     @cached_property

@@ -38,7 +38,7 @@ def resize_image(image: Image.Image | np.ndarray, size: int) -> Tensor:
 
 
 def centre_square(image: Image.Image | np.ndarray, size: int) -> Tensor:
-    """RGB image -> (3, size, size) uint8: resized to 1.15 times `size` both ways, then the middle of it (fort.md §3).
+    """Resize an RGB image to 1.15 times `size` both ways and return its middle, (3, size, size) uint8 (fort.md §3).
 
     An odd margin is cut as torchvision does, which rounds half of it to the even number: 16 of 257 - 224 = 33.
     """
@@ -64,14 +64,14 @@ def _compiled_resize() -> Callable[[np.ndarray, int], np.ndarray] | None:
 
 
 def resize_image_cv2(image: Image.Image | np.ndarray, size: int) -> Tensor:
-    """RGB image -> (3, size, size) float32 in 0..255, OpenCV's linear interpolation without antialiasing."""
+    """Resize an RGB image to (3, size, size) float32 in 0..255, OpenCV's linear way without antialiasing."""
     pixels = np.asarray(image, dtype=np.float32)
     resized = cv2.resize(pixels, (size, size), interpolation=cv2.INTER_LINEAR)
     return torch.from_numpy(resized).permute(2, 0, 1).contiguous()
 
 
 def resize_labels_cv2(labels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Label map (h, w) -> (height, width), OpenCV's nearest (source index floor(i · in/out) in double)."""
+    """Resize a label map (h, w) to (height, width) by OpenCV's nearest (source index floor(i · in/out) in double)."""
     return np.asarray(cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST))
 
 

@@ -120,6 +120,7 @@ class EpisodicScores(Metric):
         self.add_state("exact", torch.zeros(2, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, result: SegmentationResult) -> None:
+        """Add the counts of an episode."""
         row = torch.cat([result.classes.new_zeros(1), result.classes])
         self.slots.index_add_(0, row.to(self.slots.device), result.counts.to(self.slots.device))
         exact = bool((result.present == result.decided).all())

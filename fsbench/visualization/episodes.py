@@ -31,18 +31,18 @@ class LabeledImage(NamedTuple):
         caption: Words for the image.
         pixels: (H, W, 3) uint8.
         slots: (h, w) uint8, of any size.
-        count: Number of the episode's ways, whether the image shows them or not.
+        total: Number of the episode's ways, whether the image shows them or not.
     """
 
     caption: str
     pixels: np.ndarray
     slots: np.ndarray
-    count: int
+    total: int
 
     @property
     def colors(self) -> np.ndarray:
         """The colors (n, 3) uint8 of the ways wherever the image is drawn, see `way_colors`."""
-        return way_colors(self.pixels, self.slots, self.count)
+        return way_colors(self.pixels, self.slots, self.total)
 
     @property
     def ways(self) -> list[int]:

@@ -57,7 +57,7 @@ class Positions(nn.Module):
         self.register_buffer("table", position_table(0, channels).T.contiguous(), persistent=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens (..., C, T) -> (..., C, T)."""
+        """Add a vector for each position to tokens (..., C, T), then drop some numbers in training."""
         if self.kind == "none":
             return self.dropout(tokens)
         length = tokens.shape[-1]

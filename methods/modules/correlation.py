@@ -136,7 +136,7 @@ class AttentionLayer(nn.Module):
     out_norm: nn.GroupNorm
 
     def forward(self, x: Tensor, keep: Tensor) -> Tensor:
-        """Tokens (B, C, T, Ts) and kept tokens (B, Ts) -> (B, out, T, Td)."""
+        """Return tokens (B, out, T, Td) of tokens (B, C, T, Ts), attending to those that `keep` (B, Ts) bool leaves."""
         return self.combine(*self.reduce(x, keep))
 
     def reduce(self, x: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:

@@ -76,8 +76,8 @@ def test_misspelt_words_are_guessed(capsys, words, expected):
 
 def test_quiet_and_verbose_are_of_every_command(capsys):
     for name in COMMANDS:
-        command = parser.subcommands_of(main.parser_for([name]))[name]
-        for each in [command, *parser.subcommands_of(command).values()]:
+        command = parser.subcommands(main.parser_for([name]))[name]
+        for each in [command, *parser.subcommands(command).values()]:
             assert {"--quiet", "--verbose"} <= each._option_string_actions.keys(), name
     assert main.main(["list", "--quiet", "--verbose"]) == 2
     assert "--quiet and --verbose were both given" in capsys.readouterr().err

@@ -36,7 +36,7 @@ class Block(nn.Module):
         self.mlp_s = Mlp(width)
 
     def forward(self, q: Tensor, s: Tensor, with_support: bool = True) -> tuple[Tensor, Tensor]:
-        """Query and support (b, S, S, C) -> the same; the support is unchanged without `with_support`."""
+        """Mix query and support (b, S, S, C); without `with_support` the support is returned as it came."""
         residual_q, residual_s = self.self_attention(self.ln_1(q), self.ln_1(s), with_support)
         q = q + residual_q
         q = q + self.mlp_q(self.ln_2(q))
