@@ -52,8 +52,16 @@ def segmentation_block(records: list[Record], options: TableOptions, published: 
     lines = [*notes(records), *_metric_notes(rows, options.metrics), *statistics.missing]
     headers = [record.header for record in sorted(records, key=fold_of)]
     classes = {str(header.fold): len(header.class_ids) + len(header.dropped_classes) for header in headers}
-    facts: dict[str, Any] = {"folds": headers[0].folds, "classes": classes, "cards": cards}
-    return Block(title(records), rows, lines, options.metrics, comparisons, **facts)
+    return Block(
+        title(records),
+        rows,
+        lines,
+        options.metrics,
+        comparisons,
+        folds=headers[0].folds,
+        classes=classes,
+        cards=cards,
+    )
 
 
 def _metric_notes(rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:
