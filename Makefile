@@ -3,7 +3,35 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
-PYTHON      ?= python3
+# What stands here is settled before anything of the command line is expanded, which may name these variables, too.
+# Variables that are options of `fsbench bench`: "--drop-small" for DROP_SMALL=1, "--data-root 'x'" for DATA_ROOT=x
+override SWITCHES := FAST FORCE DROP_SMALL DEBUG
+override OPTIONS  := METHOD DATASET BACKBONE FOLD WAY SHOT SETTING PROTOCOL MANIFEST DEVICES MICRO_BATCH CPU_KERNELS CKPT SEED \
+  KEEP_PREDICTIONS DATA_ROOT WEIGHTS LISTS RUNS FORMAT
+override VARIABLES := $(OPTIONS) $(SWITCHES) PYTHON VENV CONSTRAINTS PIP_ARGS ARGS COUNT CASES JOBS NAMES PAPER WANDB_PROJECT \
+  FORCE_BUILD HASHES
+override PASSED_ON := SHELL WANDB% FSBENCH_% OMP_% OPENBLAS_% MKL_% CUDA_% NCCL_% TORCH_% PYTHON% PIP_% XDG_% http% https% HTTP% \
+  SLURM_% TMPDIR HOME PATH
+override GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
+override KNOWN := $(sort $(VARIABLES) $(filter $(PASSED_ON),$(GIVEN)))
+# Of what is given nothing is expanded, by make or on its way to a program: $(shell x) is a name as any other
+$(foreach name,$(KNOWN),$(if $(filter command environment,$(word 1,$(origin $(name)))),\
+  $(eval override $(name) := $$(value $(name)))))
+unexport $(filter-out $(KNOWN),$(GIVEN))
+
+PYTHON ?= python3
+override quoted = '$(subst ','\'',$(1))'
+# A variable of make's command line that nothing here reads is refused with the nearest name: METHD=x would run the
+# default. What ends in % is for the programs that are run.
+override UNKNOWN := $(filter-out $(VARIABLES) $(PASSED_ON) MAKE% -%,$(GIVEN))
+ifneq ($(UNKNOWN),)
+  override NEAREST := $(shell $(call quoted,$(PYTHON)) -c 'import difflib, sys; \
+    names = [(word, difflib.get_close_matches(word.upper(), sys.argv[2].split(), 1)) for word in sys.argv[1].split()]; \
+    print(", ".join(f"{word} (did you mean {near[0]}?)" if near else word for word, near in names))' \
+    $(call quoted,$(UNKNOWN)) $(call quoted,$(VARIABLES)))
+  $(error unknown variable: $(or $(NEAREST),$(UNKNOWN)); there are: $(VARIABLES))
+endif
+
 VENV        ?= .venv
 CONSTRAINTS ?= constraints.txt
 HASHES      ?=
@@ -26,30 +54,21 @@ PIP   := $(BIN)/python -m pip --disable-pip-version-check
 install = $(PIP) install --quiet $(PIP_ARGS) $(if $(HASHES),--no-index --no-deps --no-build-isolation -e .,\
   $(addprefix -c ,$(CONSTRAINTS)) -e '.[$(1)]')
 
-# Variables that are options of `fsbench bench`: "--drop-small" for DROP_SMALL=1, "--data-root 'x'" for DATA_ROOT=x
-SWITCHES := FAST FORCE DROP_SMALL DEBUG
-OPTIONS  := METHOD DATASET BACKBONE FOLD WAY SHOT SETTING PROTOCOL MANIFEST DEVICES MICRO_BATCH CPU_KERNELS CKPT SEED \
-  KEEP_PREDICTIONS DATA_ROOT WEIGHTS LISTS RUNS FORMAT
 flag = --$(shell tr A-Z_ a-z- <<< $(1))
-quoted = '$(subst ','\'',$(1))'
 BENCH_OPTIONS = $(foreach name,$(OPTIONS),$(if $($(name)),$(call flag,$(name)) $(call quoted,$($(name))))) \
-  $(foreach name,$(SWITCHES),$(if $(filter-out 0 no No NO false False FALSE,$($(name))),$(call flag,$(name))))
+  $(foreach name,$(SWITCHES),$(if $(filter $(ON),$($(name))),$(call flag,$(name))))
 
-# A variable of make's command line that nothing here reads is refused with the nearest name: METHD=x would run the
-# default. What ends in % is for the programs that are run.
-VARIABLES := $(OPTIONS) $(SWITCHES) PYTHON VENV CONSTRAINTS PIP_ARGS ARGS COUNT CASES JOBS NAMES PAPER WANDB_PROJECT \
-  FORCE_BUILD HASHES
-PASSED_ON := SHELL WANDB% FSBENCH_% OMP_% OPENBLAS_% MKL_% CUDA_% NCCL_% TORCH_% PYTHON% PIP_% XDG_% http% https% HTTP% \
-  SLURM_% TMPDIR HOME PATH
-GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
-UNKNOWN := $(filter-out $(VARIABLES) $(PASSED_ON) MAKE% -%,$(GIVEN))
-ifneq ($(UNKNOWN),)
-  NEAREST := $(shell $(PYTHON) -c 'import difflib, sys; \
-    names = [(word, difflib.get_close_matches(word.upper(), sys.argv[2].split(), 1)) for word in sys.argv[1].split()]; \
-    print(", ".join(f"{word} (did you mean {near[0]}?)" if near else word for word, near in names))' \
-    $(call quoted,$(UNKNOWN)) $(call quoted,$(VARIABLES)))
-  $(error unknown variable: $(or $(NEAREST),$(UNKNOWN)); there are: $(VARIABLES))
-endif
+# These stand in commands as words of the shell, which would run what is in $(...) or `...`
+dollar := $$
+WORDS := PYTHON VENV CONSTRAINTS HASHES PIP_ARGS ARGS COUNT CASES JOBS NAMES PAPER FORCE_BUILD
+$(foreach name,$(WORDS),$(if $(findstring $(dollar),$($(name)))$(findstring `,$($(name))),\
+  $(error $(name) is '$($(name))', expected words without $(dollar) and `, which make and the shell would run; call \
+  $(BIN)/fsbench itself)))
+
+ON  := 1 yes Yes YES true True TRUE on
+OFF := 0 no No NO false False FALSE off
+$(foreach name,$(SWITCHES),$(if $(or $(word 2,$($(name))),$(filter-out $(ON) $(OFF),$($(name)))),\
+  $(error $(name) is '$($(name))', expected 1 or 0)))
 
 .PHONY: help venv bench gpu-bench reproduce weights sweep test test-all fuzz regress check docs cuda lock clean-venv
 
@@ -84,7 +103,9 @@ sweep: $(if $(wildcard configs/sweeps/$(METHOD).yaml),,$(if $(filter sweep,$(MAK
   configs/sweeps/$(METHOD).yaml; there are: $(basename $(notdir $(wildcard configs/sweeps/*.yaml)))))) $(STAMP)
 sweep:  ## a W&B sweep and an agent for it, e.g. make sweep METHOD=emat COUNT=20
 	@set -x; id=$$($(BIN)/wandb sweep --project $(call quoted,$(WANDB_PROJECT)) $(call quoted,configs/sweeps/$(METHOD).yaml) 2>&1 | tee /dev/stderr | \
-	  sed -n 's/.*wandb agent //p'); \
+	  sed -n 's/.*wandb agent //p') || true; set +x; \
+	test -n "$$id" || { echo "no sweep was registered: it takes a W&B account ($(BIN)/wandb login) and a network; without \
+	  them, settings are tried one by one with make bench, see docs/guides/sweeps.md" | tr -s '\t ' ' ' >&2; exit 1; }; \
 	WANDB=online PATH="$(abspath $(BIN)):$$PATH" $(BIN)/wandb agent --count $(call quoted,$(COUNT)) $$id
 
 test: $(STAMP)  ## run the tests on JOBS cores, all but the slow ones, e.g. make test ARGS='-k prototype'

@@ -1,16 +1,17 @@
 """The `fsbench` command: finds the subcommand, imports its module alone, and prints errors in one line."""
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
 from fsbench.cli import completion
-from fsbench.cli.parser import CommandLine, set_verbosity
+from fsbench.cli.parser import CommandLine, check_words, set_verbosity
 from fsbench.errors import GOES_ON, FsbenchError, SettingsError, SeveralErrors, describe, missing_package, user_message
 from fsbench.paths import cache_size
 from fsbench.progress import shows_bar
-from fsbench.terminal import print_block, print_error, print_line
+from fsbench.terminal import one_line, print_block, print_error, print_line
 
 GROUPS = {
     "begin": {
@@ -103,6 +104,7 @@ def _main(argv: Sequence[str] | None) -> int:
     parser = parser_for(words if asked is None else asked)
     completion.answer_shell(parser)
     try:
+        check_words(words)
         options, extra = parser.parse_known_args(words)
         cache_size()  # a variable that is wrong is refused before anything starts
         if options.command is None:
@@ -131,6 +133,8 @@ def _main(argv: Sequence[str] | None) -> int:
         if isinstance(error, FsbenchError):
             for single in error.errors if isinstance(error, SeveralErrors) else (error,):
                 print_block(f"fsbench: error: {user_message(single)}", sys.stderr)
+        elif isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            print_error(f"a path is too long, expected a shorter one: {one_line(str(error.filename), 120)}")
         else:
             where = "; ".join(getattr(error, "__notes__", ())) or "FSBENCH_TRACEBACK=1 shows where"
             print_error(missing_package(error) or f"{describe(error)} ({where})")

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from fsbench import __version__
 from fsbench.errors import SettingsError, did_you_mean
+from fsbench.files.opening import is_text
 from fsbench.terminal import VERBOSITY, print_error
 
 TABLE_FORMATS = ("text", "markdown", "csv", "latex", "json")
@@ -90,6 +91,21 @@ def _add_verbosity(parser: argparse.ArgumentParser) -> None:
     for name, text in texts.items():
         if f"--{name}" not in known:
             parser.add_argument(f"--{name}", action="store_true", default=argparse.SUPPRESS, help=text)
+
+
+def check_words(words: Sequence[str]) -> None:
+    """Raise SettingsError for arguments that no option and no record can take.
+
+    Those are bytes that are no UTF-8, and `--option=--`, of which argparse makes an empty list.
+    """
+    for word in words:
+        if not is_text(word):
+            raise SettingsError(
+                f"the argument {word!a} is no UTF-8 text, as records and pages are; rename what it names"
+            )
+        option = re.fullmatch(r"(--[^=]+)=--|(-\w)=?--", word)
+        if option:
+            raise SettingsError(f"{option[1] or option[2]} is '--', expected a value")
 
 
 def set_verbosity(options: argparse.Namespace) -> None:

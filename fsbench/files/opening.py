@@ -8,6 +8,7 @@ import errno
 import io
 import json
 import os
+import re
 import stat
 import zlib
 from pathlib import Path
@@ -35,6 +36,8 @@ LIMITS = {
     "archive": 1024 * 1024 * MIB,
 }
 """Largest files, in bytes, by kind. COCO's largest annotation file has 470 MB, Places365's archive 100 GB."""
+
+_ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 
 _KINDS = {
     stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
@@ -149,13 +152,25 @@ def read_json(path: str | Path, kind: str, **more: Any) -> Any:
 
 
 def parse_json(content: str | bytes, **more: Any) -> Any:
-    """Return the value of a JSON text; ValueError where it is none, or nested too deep."""
+    """Return the value of a JSON text; ValueError where it is none, nested too deep, or has halves of characters."""
     if isinstance(content, bytes):
         content = content.decode("utf-8-sig")
     try:
-        return json.loads(content, **more)
+        value = json.loads(content, **more)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
+    if _ESCAPED_HALF.search(content) and not is_text(json.dumps(value, ensure_ascii=False, default=str)):
+        raise ValueError("it has half of a character (an escape from \\ud800 to \\udfff without its other half)")
+    return value
+
+
+def is_text(text: str) -> bool:
+    """Return False if a text has halves of characters (surrogates), which no file in UTF-8 can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def gunzip(content: bytes, kind: str) -> bytes:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fsbench.errors import SettingsError
-from fsbench.files.opening import read_text
+from fsbench.files.opening import is_text, read_text
 from fsbench.files.validation import first_problem
 
 DEPTH = 50
@@ -39,6 +39,8 @@ def _loader() -> Any:
                 if id(node) not in self.sizes:
                     raise yaml.YAMLError("it has an alias inside of what it stands for")
                 return node
+            if isinstance(node, yaml.ScalarNode) and not is_text(node.value):
+                raise yaml.YAMLError(f"line {node.start_mark.line + 1} has half of a character, {node.value!a}")
             parts = [] if isinstance(node, yaml.ScalarNode) else node.value
             if isinstance(node, yaml.MappingNode):
                 _check_keys([key for key, _ in parts if isinstance(key, yaml.ScalarNode)])

@@ -118,7 +118,7 @@ def _figure(headings: Sequence[str], rows: Sequence[FigureRow], key: Sequence[tu
     tile = _tile_width(len(headings))
     high = tile * PROPORTION
     width = LABEL + len(headings) * (tile + GAP) - GAP
-    wrapped = [wrap_text(heading, tile * DPI, LETTERS) for heading in headings]
+    wrapped = [wrap_text(heading, 0.96 * tile * DPI, LETTERS) for heading in headings]
     heading_height = HEADING + (max(map(len, wrapped)) - 1) * LINE
     height = heading_height + len(rows) * (high + GAP) - GAP + (HEADING if key else 0)
     figure = Figure((width, height), DPI)

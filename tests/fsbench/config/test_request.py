@@ -43,7 +43,8 @@ def test_what_is_not_given_stays_the_default():
 def test_the_makefile_passes_every_option():
     text = (REPOSITORY / "Makefile").read_text().replace("\\\n", " ")
     passed = {
-        name: set(re.search(rf"^{name} *:= (.*)$", text, re.MULTILINE)[1].split()) for name in ("OPTIONS", "SWITCHES")
+        name: set(re.search(rf"^override {name} *:= (.*)$", text, re.MULTILINE)[1].split())
+        for name in ("OPTIONS", "SWITCHES")
     }
     switches = {option.make_variable for option in bench_options() if option.kind is bool}
     assert passed["SWITCHES"] == switches
@@ -63,13 +64,65 @@ def test_make_variables_become_options():
 
 def test_make_passes_a_quote_as_a_character():
     """A variable of make is passed on as one word and never run as a command."""
-    words = ["METHOD=a'; touch trapped; echo '", "DATASET=$$(touch trapped)"]
+    words = ["METHOD=a'; touch trapped; echo '", "DATASET=$(touch trapped)"]
     done = subprocess.run(
         ["make", "-n", "-o", ".venv/.fsbench-installed", "bench", *words], cwd=REPOSITORY, capture_output=True,
         text=True, check=True, env={"PATH": os.environ["PATH"]},
     )  # fmt: skip
     called = shlex.split(done.stdout.partition("fsbench bench")[2])
     assert called == ["--method", "a'; touch trapped; echo '", "--dataset", "$(touch trapped)"]
+
+
+def test_make_runs_nothing_that_a_variable_holds(tmp_path):
+    """Neither make itself, nor on the way to the programs that it calls, which get the variable as it is."""
+    makefile, trap = REPOSITORY / "Makefile", "$(shell touch trapped)`touch trapped`"
+    names = (
+        re.search(r"^override OPTIONS  := (.*?[^\\])$", makefile.read_text(), re.S | re.M)[1].replace("\\", "").split()
+    )
+    assert {"METHOD", "DATA_ROOT", "RUNS"} < set(names)
+    (tmp_path / "venv").mkdir()
+    (tmp_path / "venv/.fsbench-installed").touch()
+
+    def make(*words, **environment):
+        command = ["make", "-f", str(makefile), "-o", "venv/.fsbench-installed", "-n", "VENV=venv", *words]
+        done = subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, env={"PATH": os.environ["PATH"], **environment}
+        )
+        assert [path.name for path in tmp_path.iterdir()] == ["venv"], words
+        return done
+
+    called = shlex.split(make("bench", *(f"{name}={trap}" for name in names)).stdout.partition("fsbench bench")[2])
+    assert called.count(trap) == len(called) / 2 >= len(names) - 1
+    assert make("bench", METHOD=trap).stdout.count(trap) == 1
+    for name in ("ARGS", "NAMES", "PAPER", "CASES", "COUNT", "JOBS", "PYTHON", "VENV", "PIP_ARGS", "HASHES"):
+        done = make("bench", f"{name}={trap}")
+        assert done.returncode == 2 and f"{name} is '{trap}', expected words without $" in done.stderr
+    make("bench", f"WANDB_MODE={trap}", f"UNKNOWN={trap}", f"BIN={trap}", f"quoted={trap}", f"PYTHON={trap}")
+    make("bench", f"WANDB_MODE={trap}", f"MAKE_X={trap}")
+    (tmp_path / "venv/bin").mkdir()
+    (tmp_path / "venv/bin/python").write_text("#!/bin/sh\nprintf '%s' \"$METHOD\" > venv/got\n")
+    (tmp_path / "venv/bin/python").chmod(0o755)
+    command = ["make", "-f", str(makefile), "-o", "venv/.fsbench-installed", "VENV=venv", "bench", f"METHOD={trap}"]
+    subprocess.run(command, cwd=tmp_path, check=True, env={"PATH": os.environ["PATH"]})
+    assert (tmp_path / "venv/got").read_text() == trap and not (tmp_path / "trapped").exists()
+
+
+@pytest.mark.parametrize(("switch", "is_on"), [("1", True), ("TRUE", True), ("", False), ("no", False)])
+def test_make_takes_switches(switch, is_on):
+    done = subprocess.run(
+        ["make", "-n", "-o", ".venv/.fsbench-installed", "bench", f"FAST={switch}"], cwd=REPOSITORY,
+        capture_output=True, text=True, check=True, env={"PATH": os.environ["PATH"]},
+    )  # fmt: skip
+    assert ("--fast" in done.stdout) == is_on
+
+
+@pytest.mark.parametrize("switch", ["yess", "2", "1 1", "-"])
+def test_make_refuses_what_is_no_switch(switch):
+    done = subprocess.run(
+        ["make", "-n", "bench", f"FAST={switch}"], cwd=REPOSITORY, capture_output=True, text=True,
+        env={"PATH": os.environ["PATH"]},
+    )  # fmt: skip
+    assert done.returncode == 2 and f"FAST is '{switch}', expected 1 or 0" in done.stderr
 
 
 @pytest.mark.parametrize(

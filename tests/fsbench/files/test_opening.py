@@ -91,12 +91,19 @@ def test_marks_and_ends_of_lines_of_other_systems(tmp_path):
         read_text(tmp_path / "x", "list")
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "", "{", "1" * 5000, "\x00"])
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"a":' * 100_000, "", "{", "1" * 5000, "\x00", '{"a": ["\\ud800"]}', '"\\uDFFF x"']
+)
 def test_json_that_is_none_or_too_deep(tmp_path, text):
     (tmp_path / "x").write_text(text)
     with pytest.raises(ValueError) as error:
         read_json(tmp_path / "x", "list")
     assert "\n" not in str(error.value)
+
+
+def test_json_with_both_halves_of_a_character(tmp_path):
+    (tmp_path / "x").write_text('["\\ud83d\\ude00", "\\\\ud800"]')
+    assert read_json(tmp_path / "x", "list") == ["\U0001f600", "\\ud800"]
 
 
 LAUGHS = "a: &a [x, x, x, x, x]\n" + "".join(
@@ -112,6 +119,8 @@ LAUGHS = "a: &a [x, x, x, x, x]\n" + "".join(
         ("{a: {b: 1, b: 2}}", "'b' again"), ("a: [", "expected"), ("a: !!python/object:os.system x", "constructor"),
         ("a: 2024-13-45", "month"), ("a: !!int ''", "cannot be read"), ("a: " + "1" * 5000, "cannot be read"),
         ("? [a]\n: b", "unhashable"), ("a: \x1b", "special characters"),
+        ('a: [1, "\\ud800"]', "line 1 has half of a character"),
+        ('a:\n  "\\udfff": 1', "line 2 has half of a character"),
     ],
 )  # fmt: skip
 def test_yaml_that_is_refused(text, reason):

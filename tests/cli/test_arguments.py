@@ -1,0 +1,51 @@
+"""Values that no option can take: each of every command ends in one line, and nothing is done."""
+
+import random
+
+import pytest
+
+from fsbench.cli.main import GROUPS, main, parser_for
+from fsbench.cli.parser import subcommands_of
+
+COMMANDS = [name for group in GROUPS.values() for name in group]
+WORDS = ["", ",", "9" * 400, "x" * 5000, "/dev/null", "[", "{a: ", "a,,b", "1e999", "nan", "-1", "\u202e", "*x"]
+LIGHT = {"table": ["runs"], "compare": ["runs"], "report": ["runs"], "explain": ["runs"], "board": ["runs"],
+         "bundle": ["runs"], "verify": ["x.fsb"]}  # fmt: skip
+
+
+def valued_options(command: str) -> list[list[str]]:
+    """Return [command, subcommand if any, option] of every option that takes a value."""
+    found = []
+    parser = subcommands_of(parser_for([command]))[command]
+    for name, each in (subcommands_of(parser) or {"": parser}).items():
+        actions = [action for action in each._actions if action.option_strings and action.nargs != 0]
+        found += [[command, *filter(None, [name]), action.option_strings[-1]] for action in actions]
+    return found
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_dashes_and_halves_of_characters_are_refused_by_every_option(command, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for *words, option in valued_options(command):
+        for value, expected in (("--", f"{option} is '--', expected a value"), ("a\udced", "is no UTF-8 text")):
+            assert main([*words, f"{option}={value}"]) == 2
+            error = capsys.readouterr().err
+            assert expected in error and len(error.splitlines()) == 1
+    assert main([command, "\udca0"]) == 2 and "is no UTF-8 text" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", LIGHT)
+def test_odd_values_end_in_a_line_that_says_what_was_found(command, capsys, tmp_path, monkeypatch):
+    """No line of the last net, which only points to a traceback."""
+    monkeypatch.chdir(tmp_path)
+    rng = random.Random(command)
+    for *words, option in valued_options(command):
+        for value in rng.sample(WORDS, 4):
+            try:
+                status = main([*words, f"{option}={value}", *LIGHT[command]])
+            except SystemExit as ended:
+                status = ended.code
+            error = capsys.readouterr().err
+            assert "FSBENCH_TRACEBACK" not in error and "Traceback" not in error, (option, value, error)
+            assert error.count("error: ") == (status == 2), (option, value, error)
