@@ -6,6 +6,7 @@ from pathlib import Path
 
 from datamodules.lists.image_list import require_present
 from fsbench.data.disk_cache import load_json, save_json
+from fsbench.data.file_digests import file_state
 from fsbench.errors import DataError
 from fsbench.files import fingerprint, read_text
 
@@ -19,7 +20,7 @@ def class_folders(folder: Path) -> dict[str, tuple[str, ...]]:
     that cannot be read and names that are no text.
     """
     folders = sorted((entry for entry in _entries(folder) if entry.is_dir()), key=lambda entry: entry.name)
-    state = [str(folder.resolve()), [(entry.name, entry.stat().st_mtime_ns) for entry in folders]]
+    state = [str(folder.resolve()), [(entry.name, file_state(entry.path)) for entry in folders]]
     key = fingerprint(state)
     cached = load_json("images", key)
     if cached is not None:

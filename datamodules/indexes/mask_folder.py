@@ -9,9 +9,10 @@ import numpy as np
 
 from datamodules.lists.pixel_counts import PixelTable, count_labels, pixel_table
 from fsbench.data.dataset import VOID, Part, SegmentationIndex
+from fsbench.data.file_digests import content_digests
 from fsbench.data.image_io import read_label_map
 from fsbench.errors import DataError
-from fsbench.files import read_text
+from fsbench.files import fingerprint, read_text
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -84,19 +85,12 @@ class MaskFolder(SegmentationIndex):
             table = pixel_table(
                 names,
                 lambda name: count_map(self.label_map(name)),
-                fingerprint=f"{rule} {self._fingerprint(names)}",
+                fingerprint=f"{rule} {fingerprint(content_digests([*map(self.label_file, names)]))}",
                 description=f"Counting class pixels in {self.label_folder.name}",
             )
             self._require_known_labels(table)
             self._tables[key] = table
         return self._tables[key]
-
-    def _fingerprint(self, names: Sequence[str]) -> str:
-        digest = hashlib.sha256()
-        for name in names:
-            status = self.label_file(name).stat()
-            digest.update(f"{name} {status.st_size} {status.st_mtime_ns}\n".encode())
-        return digest.hexdigest()
 
     def _require_known_labels(self, table: PixelTable) -> None:
         unknown = np.flatnonzero(~np.isin(table.rows[:, 0], [0, VOID, *self.class_numbers]))

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from datamodules.prepare.making import source_note
+from fsbench.data.file_digests import file_state
 from fsbench.download import require_space
 from fsbench.errors import DataError
 from fsbench.files import is_file, open_file, read_text, write_text
@@ -100,8 +101,7 @@ def unpack(archive: Path, folder: Path, place: Place) -> int:
 def _start_over_unless_same(archive: Path, folder: Path) -> None:
     """Empty `folder` unless its contents come from this very archive, which the note beside it tells."""
     note = source_note(folder)
-    status = archive.stat() if archive.is_file() else None
-    source = f"{archive.name} {status.st_size} {status.st_mtime_ns}\n" if status else ""
+    source = f"{archive.name} {' '.join(map(str, file_state(archive)))}\n" if archive.is_file() else ""
     if folder.exists() and (not is_file(note) or read_text(note, "list") != source):
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)

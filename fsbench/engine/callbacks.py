@@ -1,12 +1,13 @@
 """Lightning callbacks of a run: seed each training step, sum validation results, write test results to the journal."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from fsbench.core.datamodule import DataModule
 from fsbench.metrics.episodic import EpisodicScores
@@ -16,6 +17,34 @@ from fsbench.records.predictions import Keep
 
 THREADS = torch.get_num_threads()
 """Number of threads that torch uses before Lightning divides the cores among the ranks of a machine."""
+
+
+class PlacelessCheckpoint(ModelCheckpoint):
+    """Lightning's callback that keeps weights, with a state that names files without their folder.
+
+    So a checkpoint tells nobody where it was made, has the same bytes wherever that was, and a training goes on in a
+    folder that was moved.
+    """
+
+    @property
+    def state_key(self) -> str:
+        """Key of the state in a checkpoint; that of Lightning's class, which earlier versions wrote."""
+        return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__)
+
+    def state_dict(self) -> dict[str, Any]:
+        return _with_paths(super().state_dict(), lambda path: Path(path).name) | {"dirpath": ""}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        folder = Path(str(self.dirpath))
+        super().load_state_dict(
+            _with_paths(state_dict, lambda path: str(folder / Path(path).name)) | {"dirpath": self.dirpath}
+        )
+
+
+def _with_paths(state: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
+    """Return the state of a ModelCheckpoint with other paths."""
+    paths = {key: change(path) for key, path in state.items() if key.endswith("_path") and path}
+    return state | paths | {"best_k_models": {change(path): score for path, score in state["best_k_models"].items()}}
 
 
 class PerStepSeed(Callback):

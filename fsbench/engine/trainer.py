@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from fsbench.engine.callbacks import THREADS, EpisodicValidation, PerStepSeed, ProgressInLines
+from fsbench.engine.callbacks import THREADS, EpisodicValidation, PerStepSeed, PlacelessCheckpoint, ProgressInLines
 from fsbench.engine.checkpoint import AtomicCheckpointIO
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.loggers import wandb_logger
@@ -87,9 +87,9 @@ def _checkpoints(folder: Path, plan: ValidationPlan) -> list[ModelCheckpoint]:
     options: dict[str, Any] = {"dirpath": folder, "enable_version_counter": False}
     chosen = options | {"filename": "best", "monitor": CHOSEN_BY, "mode": "max"}
     if plan.schedule == EVERY_EPOCH:
-        return [ModelCheckpoint(**chosen, save_last=True)]
-    best = ModelCheckpoint(**chosen, save_on_train_epoch_end=False)
-    return [best, ModelCheckpoint(**options, filename="last", save_on_train_epoch_end=True)]
+        return [PlacelessCheckpoint(**chosen, save_last=True)]
+    best = PlacelessCheckpoint(**chosen, save_on_train_epoch_end=False)
+    return [best, PlacelessCheckpoint(**options, filename="last", save_on_train_epoch_end=True)]
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from fsbench.data.file_digests import file_state
 from fsbench.errors import DataError, SettingsError
 from fsbench.files import locked, make_folder, remove_halves
 from fsbench.predict.journal import FILE, PredictionJournal
@@ -99,13 +100,13 @@ class _FolderRun:
     def predict(self, images: Sequence[QueryImage]) -> FolderSummary:
         todo = [image for image in images if not self._is_done(image)]
         summary = FolderSummary(resumed=len(images) - len(todo))
-        stamps = {image.name: _file_stamp(image.path) for image in todo}
+        states = {image.name: list(file_state(image.path)) for image in todo}
         refused: set[str] = set()
         saved = prefetch_map(self._save, self._results(todo), self.threads)
         with tqdm(total=len(images), initial=summary.resumed, desc="predict", unit="photo", disable=hides_bar()) as bar:
             for image, (result, entry) in zip(todo, saved, strict=True):
                 if isinstance(result, Result):
-                    self.journal.add(entry | {"stamp": stamps[image.name]})
+                    self.journal.add(entry | {"stamp": states[image.name]})
                     summary.predicted += 1
                     line = str(result)
                 else:
@@ -153,17 +154,8 @@ class _FolderRun:
                 path.unlink()
 
     def _is_done(self, image: QueryImage) -> bool:
-        """True if there are complete results of the image in its present form."""
+        """True if there are complete results of the very file that the image is now."""
         entry = self.journal.get(image.name)
-        if entry is None or entry["stamp"] != _file_stamp(image.path):
+        if entry is None or entry.get("stamp") != list(file_state(image.path)):
             return False
         return all(path.is_file() for path in output_files(self.out, image.name))
-
-
-def _file_stamp(path: Path) -> list[int]:
-    """Return a file's size and modification time, which change when the image is replaced."""
-    try:
-        status = path.stat()
-    except OSError:
-        return []
-    return [status.st_size, status.st_mtime_ns]

@@ -9,10 +9,12 @@ from datamodules.datasets.fss1000.lists import PARTS, SIZES, Splits, draw_splits
 from datamodules.lists.official import default_lists
 from datamodules.lists.pixel_counts import PixelTable, count_labels, pixel_table
 from fsbench.data.dataset import DERIVED, Pair, PairList, Part, QuerySampling, SegmentationIndex
+from fsbench.data.file_digests import content_digests
 from fsbench.data.image_io import read_image
 from fsbench.data.source import missing
 from fsbench.episodes.settings import SIZE_BINS
 from fsbench.errors import DataError, SettingsError
+from fsbench.files import fingerprint
 
 INNER_FOLDERS = ("FSS-1000", "fewshot_data", "fewshot_data/fewshot_data")
 IMAGES_PER_CLASS = 10
@@ -129,11 +131,10 @@ class Fss1000(SegmentationIndex):
 
     def count_pixels(self, part: Part, names: Sequence[str]) -> None:
         if self._table is None or not all(name in self._table for name in names):
-            status = [(name, self.label_file(name).stat()) for name in names]
             self._table = pixel_table(
                 names,
                 lambda name: count_labels(self.label_map(name)),
-                fingerprint=f"grey 128 {[(name, s.st_size, s.st_mtime_ns) for name, s in status]}",
+                fingerprint=f"grey 128 {fingerprint(content_digests([*map(self.label_file, names)]))}",
                 description="Counting class pixels of FSS-1000",
             )
 

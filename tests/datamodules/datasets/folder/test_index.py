@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,21 @@ def test_size_bins(root: Path) -> None:
     with pytest.raises(DataError, match="no image of shapes qualifies for split 10-15"):
         pair_list(index, "10-15", 0)
     assert index.class_pixels("u") == ({0: 189, 1: 10, 4: 1}, 200)
+
+
+def test_a_label_map_of_equal_size_and_time_is_counted_again(root: Path, cache: Path) -> None:
+    """Counts are of the contents."""
+    label = root / "SegmentationClassAug/u.png"
+    label.write_bytes(label.read_bytes().ljust(2000, b"\0"))
+    index = Folder(str(root))
+    index.count_pixels("val", ["u", "v"])
+    assert index.class_pixels("u") == ({0: 189, 1: 10, 4: 1}, 200)
+    written = label.stat()
+    label.write_bytes((root / "SegmentationClassAug/v.png").read_bytes().ljust(2000, b"\0"))
+    os.utime(label, ns=(written.st_atime_ns, written.st_mtime_ns))
+    again = Folder(str(root))
+    again.count_pixels("val", ["u", "v"])
+    assert again.class_pixels("u") == index.class_pixels("v") != index.class_pixels("u")
 
 
 def test_min_pixels_leaves_small_objects_out(root: Path) -> None:

@@ -1,4 +1,5 @@
 import gzip
+import os
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,23 @@ def test_class_numbers_are_ranks_inside_the_split(root: Path, lists: str) -> Non
     assert (index.train_classes(0), index.val_classes(0), index.test_classes(0)) == ([1, 2], [3], [4, 5])
     with pytest.raises(SettingsError, match="unknown fold 1 for fss1000; it has folds 0 to 0"):
         index.test_classes(1)
+
+
+def test_a_mask_of_equal_size_and_time_is_counted_again(root: Path, lists: str, cache: Path) -> None:
+    mask, content = root / "cup/1.png", np.zeros((10, 20), dtype=np.uint8)
+
+    def pixels() -> tuple[dict[int, int], int]:
+        index = Fss1000(str(root), [lists])
+        index.count_pixels("val", ["cup/1", "cup/2"])
+        return index.class_pixels("cup/1")
+
+    mask.write_bytes(mask.read_bytes().ljust(2000, b"\0"))
+    assert pixels() == ({0: 139, 5: 61}, 200)
+    written = mask.stat()
+    Image.fromarray(content).save(mask)
+    mask.write_bytes(mask.read_bytes().ljust(2000, b"\0"))
+    os.utime(mask, ns=(written.st_atime_ns, written.st_mtime_ns))
+    assert pixels() == ({0: 200}, 200)
 
 
 def test_items_are_in_official_order_and_supports_in_numeric_order(root: Path, lists: str) -> None:
