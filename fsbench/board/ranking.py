@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from itertools import combinations
 from math import ceil
+from typing import Any
 
 from fsbench.board.rows import Cell, Rank, Row, Test
 from fsbench.metrics.bootstrap import LEVEL
 from fsbench.metrics.paired import RESAMPLES, holm, paired_differences
 from fsbench.metrics.scores import METRICS
 from fsbench.records.card import ALLOWED, CONDITIONS, Card
+from fsbench.records.grouping import known_images
 
 Conditions = tuple[str, ...]
 
@@ -67,11 +69,11 @@ def _rank(rows: Sequence[Row], test: Test) -> None:
 
 
 def _significant_by_test(ranked: Sequence[str], cells: dict[str, Cell], metric: str) -> dict[frozenset[str], bool]:
-    """Test the pairs of rows that saw the same episodes with the same truth: pair -> whether they differ."""
-    same: dict[tuple[tuple[int, str, str], ...], list[str]] = {}
+    """Test the pairs of rows that saw the same episodes, files and truth: pair -> whether they differ."""
+    same: dict[tuple[tuple[Any, ...], ...], list[str]] = {}
     for name in ranked:
         runs = sorted(cells[name].folds.items())
-        seen = tuple((fold, run.record.manifest_sha256, run.truth) for fold, run in runs)
+        seen = tuple((fold, *known_images(run.record), run.truth) for fold, run in runs)
         same.setdefault(seen, []).append(name)
     clusters = [names[:MOST_TESTED] for names in same.values() if len(names) > 1]
     number = sum(len(names) * (len(names) - 1) // 2 for names in clusters)

@@ -6,7 +6,7 @@ from typing import Any
 from fsbench.episodes.header import Header
 from fsbench.metrics.bootstrap import FEW_EPISODES
 from fsbench.records.record import Record
-from fsbench.records.run import Run
+from fsbench.records.run import NAMES_AND_SIZES, Run
 
 STATED_VARIANT = "stated beside the checkpoint"
 ON_TRUST = "taken on trust"
@@ -33,6 +33,16 @@ def notes(records: Sequence[Record]) -> list[str]:
     if dropped:
         names = [dropped[number] for number in sorted(dropped)]
         lines.append(f"classes left out for want of images (DROP_SMALL): {', '.join(printed(names))}")
+    by_size = {
+        record.run.identity.method.name
+        for record in records
+        if record.run.identity.files_sha256 and record.files_cover == NAMES_AND_SIZES
+    }
+    if by_size:
+        lines.append(
+            f"{', '.join(sorted(by_size))}: recorded by an earlier version, which knew image files by "
+            f"{NAMES_AND_SIZES}, so files exchanged for others of equal size are not noticed"
+        )
     for record in records:
         lines += _run_notes(record.run, protocol.on_repetition)
     return list(dict.fromkeys(lines))

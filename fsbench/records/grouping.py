@@ -31,7 +31,7 @@ def _same_episodes(group: list[Record]) -> list[list[Record]]:
 
     The folds of a method stay together where they can.
     """
-    if len({_images(record) for record in group}) == len({fold_of(record) for record in group}):
+    if len({(fold_of(record), known_images(record)) for record in group}) == len({fold_of(record) for record in group}):
         return [group]
     of_method: dict[str, list[Record]] = {}
     for record in group:
@@ -39,7 +39,7 @@ def _same_episodes(group: list[Record]) -> list[list[Record]]:
     parts: list[tuple[dict[int, tuple[Any, ...]], list[Record]]] = []
     for runs in of_method.values():
         for unit in [runs] if _is_one_a_fold(runs) else [[run] for run in runs]:
-            own = {fold_of(record): _images(record) for record in unit}
+            own = {fold_of(record): known_images(record) for record in unit}
             fitting = (part for part in parts if all(part[0].get(fold, own[fold]) == own[fold] for fold in own))
             part = next(fitting, None)
             if part is None:
@@ -50,9 +50,9 @@ def _same_episodes(group: list[Record]) -> list[list[Record]]:
     return [records for _, records in parts]
 
 
-def _images(record: Record) -> tuple[int, str, str | None]:
-    """Return what tells the episodes of a fold, and the files of their images, from others."""
-    return fold_of(record), record.manifest_sha256, record.run.identity.files_sha256
+def known_images(record: Record) -> tuple[str, str | None]:
+    """Return the hashes that tell a run's episodes, and the files of their images, from those of others."""
+    return record.manifest_sha256, record.run.identity.files_sha256
 
 
 def variants(records: list[Record]) -> dict[str, list[Record]]:

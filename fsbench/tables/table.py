@@ -1,7 +1,7 @@
 """From records to a table: only runs of one protocol, data set and setting stand in one block."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fsbench.records.grouping import comparable, group_key
 from fsbench.records.record import Record
@@ -41,8 +41,10 @@ def build_blocks(
     """
     blocks = []
     groups = comparable(records)
-    tests = [group_key(group[0]) for group in groups]
-    for number, group in enumerate(groups):
+    groups_of_test: dict[tuple[Any, ...], list[list[Record]]] = {}
+    for group in groups:
+        groups_of_test.setdefault(group_key(group[0]), []).append(group)
+    for group in groups:
         header = group[0].header
         test = header.dataset, header.way, header.shot
         of_test = [score for score in published if (score.dataset, score.way, score.shot) == test]
@@ -50,11 +52,20 @@ def build_blocks(
         options = TableOptions(by_class, trivial, shown, backbone_data or {}, measure)
         block = _BLOCKS[group[0].protocol.task](group, options, of_test)
         block.notes += below_trivial(block.rows, block.metrics)
-        tables = tests.count(tests[number])
-        if tables > 1:
-            block.notes.append(
-                f"table {tests[: number + 1].count(tests[number])} of {tables} of this test: its runs saw other images "
-                "or episodes than the others', so scores of one are not to be compared with those of another"
-            )
+        block.notes += _notes_on_split(groups_of_test[group_key(group[0])], group)
         blocks.append(block)
     return blocks
+
+
+def _notes_on_split(groups: list[list[Record]], group: list[Record]) -> list[str]:
+    """Explain why the runs of one test stand in several tables, of which `group` has one; nothing where it is alone."""
+    if len(groups) == 1:
+        return []
+    number = next(number for number, other in enumerate(groups, 1) if other is group)
+    lines = [
+        f"table {number} of {len(groups)} of this test: its runs saw other images or episodes than the others', so "
+        "scores of one are not to be compared with those of another"
+    ]
+    if len({record.files_cover for other in groups for record in other}) > 1:
+        lines.append("whether a run of an earlier version saw the images of a later one cannot be told; run it again")
+    return lines

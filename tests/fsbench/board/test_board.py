@@ -109,6 +109,15 @@ def test_other_episodes_are_compared_by_intervals(make, hand_in, tmp_path):
     assert ranks == {"first": ["1 of 3~"], "third": ["2–3 of 3~"], "moved": ["2–3 of 3~"]}
 
 
+def test_other_images_are_compared_by_intervals(make, hand_in, tmp_path):
+    for name, quality, files in (("first", 1, "a"), ("second", 1, "b"), ("third", 3, "a")):
+        records = [rewrite(make(name, fold, quality), {"files_sha256": f"{fold}{files}"}) for fold in BOTH]
+        hand_in(name, [finished(record) for record in records])
+    assert board(tmp_path) == 0
+    ranks = {name: [rank for _, rank in cells(row).values()] for name, row in table_rows(tmp_path / "site").items()}
+    assert ranks == {"first": ["1–2 of 3~"], "second": ["1–2 of 3~"], "third": ["3 of 3~"]}
+
+
 def reseeded(record):
     """Complete a record whose manifest states another seed of the test, hence has another hash."""
     return finished(rewrite(record, header={"seed": 5}))

@@ -90,7 +90,17 @@ def test_runs_on_other_images_stand_in_a_table_of_their_own(make):
     ]
     for number, block in enumerate(blocks, 1):
         assert any(f"table {number} of 2 of this test: its runs saw other images or" in note for note in block.notes)
-    with pytest.raises(RecordError, match="they have equal names, and the files of their images differ"):
+    assert not any("earlier version saw" in note for block in blocks for note in block.notes)
+    assert any(note.startswith("m, o: recorded by an earlier version, which knew image") for note in blocks[0].notes)
+    later = [rewrite(run, {"files_cover": "contents"}) for run in runs[1:3]]
+    blocks = build_blocks([runs[0], *later])
+    assert all(any("earlier version saw the images" in note for note in block.notes) for block in blocks)
+    assert not any("recorded by an earlier version" in note for note in blocks[1].notes)
+    with pytest.raises(
+        RecordError, match="by names and sizes, the other by contents, so that equal ones cannot be told"
+    ):
+        check_same({"m": {0: runs[0]}, "n": {0: later[0]}})
+    with pytest.raises(RecordError, match="they have equal names, and the files of their images or label maps differ"):
         check_same({"m": {0: runs[0]}, "n": {0: runs[1]}})
 
 
