@@ -1,11 +1,11 @@
 """Episodes of few-shot classification from any data set of labelled photos (fort.md §1-§4)."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property, partial
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -14,14 +14,13 @@ from fsbench.core.datamodule import DataModule, Loading, check_at_least
 from fsbench.data.batch import ImageEpisode
 from fsbench.data.dataset import ClassificationIndex
 from fsbench.data.file_digests import content_digests
-from fsbench.data.image_io import read_pixels
 from fsbench.data.loader import Loader
-from fsbench.data.transforms import centre_square
 from fsbench.episodes.episode import ClassificationEpisode
 from fsbench.episodes.manifest import CLASSIFICATION, Manifest
 from fsbench.errors import SettingsError
 from fsbench.files import fingerprint
 from fsbench.protocols.classification import ClassificationTask
+from fsbench.protocols.loading import ImageLoading, centre_image
 from fsbench.protocols.registry import load_protocol
 from fsbench.tensor_cache import FeatureCache
 
@@ -101,21 +100,22 @@ class ClassificationDataModule(DataModule):
         """Classes of classification are all seen by a pre-trained backbone, or none; nothing to refuse."""
 
     @cached_property
-    def starts(self) -> list[int]:
+    def starts(self) -> tuple[int, ...]:
         """Place of every class's first image in `names`."""
-        starts = [0]
-        for images in self.dataset.images:
-            starts.append(starts[-1] + len(images))
-        return starts
+        return tuple(accumulate((len(images) for images in self.dataset.images), initial=0))
+
+    @property
+    def image_loading(self) -> ImageLoading:
+        """Settings of loading; without images where the method asks for features."""
+        return ImageLoading(self.names, self.starts, self.image_size, self.seed, not self.asks_for_features)
 
     def places(self, episode: ClassificationEpisode) -> tuple[Tensor, Tensor]:
         """Places in `names` of an episode's supports (N, K) and queries (N, q)."""
-        first = torch.tensor([self.starts[number] for number in episode.classes])[:, None]
-        return torch.tensor(episode.support) + first, torch.tensor(episode.query) + first
+        return self.image_loading.places(episode)
 
     def image(self, place: int) -> Tensor:
         """One image, (3, S, S) uint8. Raises DataError naming a file that cannot be read."""
-        return photo(self.dataset, self.names[place], self.image_size)
+        return centre_image(self.dataset, self.names[place], self.image_size)
 
     def images(self, places: Sequence[int]) -> Iterable[tuple[int, Tensor]]:
         """(place, image) of many, decoded by the loader's processes."""
@@ -123,10 +123,7 @@ class ClassificationDataModule(DataModule):
 
     def test_dataloader(self) -> DataLoader[ImageEpisode]:
         """Return a loader of the episodes that are left, with images where the method looks at them."""
-        module: Any = None if self.trainer is None else self.trainer.lightning_module
-        items = ImageEpisodes(
-            self, self.unfinished_episodes(), with_images=not getattr(module, "asks_for_features", False)
-        )
+        items = ImageEpisodes(self, self.unfinished_episodes())
         return self._loader(items, ContiguousDistributedSampler(len(items)), self.loading.eval_batch_size)
 
     def _loader(self, items: Dataset[Any], sampler: Iterable[int], batch_size: int) -> DataLoader[Any]:
@@ -149,11 +146,6 @@ def _first(items: list[Any]) -> Any:
     return items[0]
 
 
-def photo(index: ClassificationIndex, name: str, size: int) -> Tensor:
-    """Image `name` as (3, S, S) uint8 (§3)."""
-    return centre_square(read_pixels(index.image_path(name)), size)
-
-
 class Photos(Dataset[tuple[int, Tensor]]):
     """Images by themselves."""
 
@@ -166,31 +158,20 @@ class Photos(Dataset[tuple[int, Tensor]]):
 
     def __getitem__(self, i: int) -> tuple[int, Tensor]:
         place, name = self.items[i]
-        return place, photo(self.index, name, self.size)
+        return place, centre_image(self.index, name, self.size)
 
 
 class ImageEpisodes(Dataset[ImageEpisode]):
-    """The episodes of a manifest."""
+    """The episodes of a manifest, each loaded as its protocol says."""
 
-    def __init__(self, data: ClassificationDataModule, episodes: Sequence[ClassificationEpisode], with_images: bool):
-        self.index, self.size, self.seed = data.dataset, data.image_size, data.seed
-        self.names = data.names
-        self.episodes = [(episode, *data.places(episode)) for episode in episodes]
-        self.with_images = with_images
-        self.cache = FeatureCache(data.loading.cache_bytes)
+    def __init__(self, data: ClassificationDataModule, episodes: Sequence[ClassificationEpisode]):
+        self.protocol, self.index, self.episodes = data.protocol, data.dataset, episodes
+        self.config = data.image_loading
+        self.files = FeatureCache(data.loading.cache_bytes)
 
     def __len__(self) -> int:
         return len(self.episodes)
 
     def __getitem__(self, i: int) -> ImageEpisode:
-        episode, support, query = self.episodes[i]
-        numbers = tuple(number + 1 for number in episode.classes)
-        if not self.with_images:
-            return ImageEpisode(episode.index, self.seed, numbers, support, query)
-        images = torch.stack(list(self._decode([*support.flatten().tolist(), *query.flatten().tolist()])))
-        return ImageEpisode(episode.index, self.seed, numbers, support, query, images)
-
-    def _decode(self, places: Sequence[int]) -> Iterator[Tensor]:
-        for place in places:
-            name = self.names[place]
-            yield self.cache.get("image", name, partial(photo, self.index, name, self.size))
+        item: ImageEpisode = self.protocol.item(self.index, self.episodes[i], self.config, self.files)
+        return item

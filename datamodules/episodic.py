@@ -14,10 +14,10 @@ from torch.utils.data import DataLoader, Dataset
 from datamodules.loading.augment import Augmentation
 from datamodules.loading.calibration import calibration_episodes
 from datamodules.loading.distributed import ContiguousDistributedSampler, TrainingBatches, ranks
-from datamodules.loading.episodes import LoadingConfig, ManifestEpisodes, TrainingEpisodes
+from datamodules.loading.episodes import ManifestEpisodes, TrainingEpisodes
 from datamodules.loading.given_manifest import read_given_manifest
 from datamodules.loading.training import augmented_episode
-from datamodules.loading.whole_images import TrainingImages, ValidationImages
+from datamodules.loading.whole_images import TrainingImages
 from fsbench.core.datamodule import DataModule, Loading, Training, check_at_least
 from fsbench.data.batch import EpisodeBatch, collate
 from fsbench.data.dataset import DERIVED, SegmentationIndex
@@ -30,9 +30,10 @@ from fsbench.episodes.manifest import Manifest
 from fsbench.episodes.task import EpisodeTask, usable_way
 from fsbench.errors import SettingsError
 from fsbench.files import fingerprint
-from fsbench.protocols.pfenet import training_images, validation_images
+from fsbench.protocols.loading import LoadingConfig
 from fsbench.protocols.pools import Pool
 from fsbench.protocols.segmentation import Segmentation, load_segmentation
+from fsbench.protocols.whole_images import WholeImages
 from fsbench.terminal import print_note
 
 _note = rank_zero_only(print_note)
@@ -152,7 +153,7 @@ class EpisodicDataModule(DataModule):
     def validation_manifest(self) -> Manifest:
         """The 1-way episodes or whole images that choose the checkpoint."""
         if self.training.validation == "images":
-            return validation_images(self.dataset, self.test.fold, self.training.validation_episodes)
+            return WholeImages(self.dataset, self.test.fold).manifest(self.training.validation_episodes)
         task = replace(
             self.test,
             way=1,
@@ -165,10 +166,17 @@ class EpisodicDataModule(DataModule):
         return self.protocol.manifest(self.dataset, task)
 
     @cached_property
+    def validation_protocol(self) -> Segmentation | WholeImages:
+        """Loads and counts what chooses the checkpoint."""
+        if self.training.validation == "images":
+            return WholeImages(self.dataset, self.test.fold)
+        return self.protocol
+
+    @cached_property
     def training_pool(self) -> Pool:
         """Images and base classes that training episodes are drawn from, or the images of `training_items`."""
         if self.training.items == "images":
-            return training_images(self.dataset, self.test.fold)
+            return WholeImages(self.dataset, self.test.fold).training_pool()
         skip, shot = self.test.skip_small_classes, self.training.shot
         return self.protocol.training_pool(self.dataset, self.test.fold, skip, self._background, shot)
 
@@ -282,17 +290,14 @@ class EpisodicDataModule(DataModule):
         return self._batches.loss_weight(batch_idx) if self._batches is not None else 1.0
 
     def val_dataloader(self) -> DataLoader[EpisodeBatch]:
-        if self.training.validation == "images":
-            manifest = self.validation_manifest
-            names = [episode.query for episode in manifest.episodes]
-            images = ValidationImages(self.dataset, names, manifest.class_ids, self.image_size)
-            sampler = ContiguousDistributedSampler(len(images))
-            return self._loader(images, batch_size=self.loading.eval_batch_size, sampler=sampler)
-        return self._evaluation_loader(evaluation_order(self.validation_manifest.episodes))
+        protocol, episodes = self.validation_protocol, self.validation_manifest.episodes
+        if isinstance(protocol, WholeImages):
+            return self._evaluation_loader(protocol, episodes)
+        return self._evaluation_loader(protocol, evaluation_order(episodes))
 
     def test_dataloader(self) -> DataLoader[EpisodeBatch]:
         """Return the unfinished episodes of the manifest, in an order that encodes few images twice."""
-        return self._evaluation_loader(evaluation_order(self.unfinished_episodes()), once=True)
+        return self._evaluation_loader(self.protocol, evaluation_order(self.unfinished_episodes()), once=True)
 
     def calibration_episodes(self, count: int = 200) -> Iterator[EpisodeBatch]:
         """Return labelled episodes of base classes in training images, with the test's N and K."""
@@ -305,12 +310,14 @@ class EpisodicDataModule(DataModule):
         all_ways = self._tells_all_ways and not training
         return LoadingConfig(self.image_size, geometry, self.loading.cache_bytes, boxes, all_ways)
 
-    def _evaluation_loader(self, episodes: Sequence[Episode], once: bool = False) -> DataLoader[EpisodeBatch]:
+    def _evaluation_loader(
+        self, protocol: Segmentation | WholeImages, episodes: Sequence[Episode], once: bool = False
+    ) -> DataLoader[EpisodeBatch]:
         """Return this rank's share of the episodes; what is read `once` is forgotten where its last episode is over."""
         sampler = ContiguousDistributedSampler(len(episodes))
         share = sampler.share
         next_shown = dict(zip(share, next_uses(episodes[share.start : share.stop]), strict=True)) if once else {}
-        data = ManifestEpisodes(self.dataset, episodes, self._loading(training=False), next_shown)
+        data = ManifestEpisodes(protocol, self.dataset, episodes, self._loading(training=False), next_shown)
         return self._loader(data, batch_size=self.loading.eval_batch_size, sampler=sampler)
 
     def _loader(self, data: Dataset[EpisodeBatch], **batches: Any) -> DataLoader[EpisodeBatch]:

@@ -17,6 +17,7 @@ from matplotlib import pyplot
 from PIL import Image
 
 from datamodules.datasets.demo import Demo
+from fsbench.core.evaluation import evaluate_batch
 from fsbench.data.dataset import VOID
 from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.data.transforms import resize_image, resize_image_cv2
@@ -237,7 +238,8 @@ def front_page(index: Demo, run: Path) -> None:
     chosen = {episode.index: episode for episode in choose(record.manifest.episodes)}
     experiment, batches = reopen_at(record, chosen)
     with torch.inference_mode():
-        results = {int(batch.episodes[0]): experiment.method.evaluate(batch) for batch in batches}  # type: ignore[operator]
+        evaluated = (evaluate_batch(experiment.method, experiment.data.protocol, batch) for batch in batches)
+        results = {result.episode: result for one in evaluated for result in one}
     check_counts(record, results.values())
     drawn_episodes = list(chosen.values())
     pairs = zip(drawn_episodes[::2], drawn_episodes[1::2], strict=True)

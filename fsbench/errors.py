@@ -75,6 +75,10 @@ class NumericsError(FsbenchError):
     """A computation met numbers it cannot work with, or did not converge."""
 
 
+class TruthError(FsbenchError):
+    """A method asked for the truth of an episode that it predicts."""
+
+
 class RunError(FsbenchError):
     """A process of a run ended before the run did."""
 

@@ -220,15 +220,3 @@ def _planes(pixels: np.ndarray, side: int, top: int, left: int) -> np.ndarray:
     planes[:, :above] = planes[:, below:] = planes[:, above:below, :before] = planes[:, above:below, after:] = mean
     cv2.mixChannels([inside], [plane[above:below, before:after] for plane in planes], [0, 0, 1, 1, 2, 2])
     return planes
-
-
-def bounding_boxes(label: np.ndarray) -> np.ndarray:
-    """Fill label (h, w) with foreground 1: every 8-connected piece of it becomes its bounding box, one pixel beyond
-    on the right and below, as the authors draw it; void stays on top (§11.4)."""
-    mask = (label == 1).astype(np.uint8)
-    _, _, boxes, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    filled = np.zeros_like(label)
-    for left, top, width, height, _ in boxes[1:]:
-        filled[top : top + height + 1, left : left + width + 1] = 1
-    filled[label == VOID] = VOID
-    return filled

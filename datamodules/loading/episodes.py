@@ -1,102 +1,26 @@
-"""Turn the names of an episode into tensors: decode, resize, rename; and the data sets that loaders read."""
+"""The data sets that loaders of episodes read: a manifest's, and those that training draws."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
-import torch
 from torch.utils.data import Dataset, get_worker_info
 
-from datamodules.loading.augment import bounding_boxes
-from datamodules.loading.decoding import DecodedImageCache
-from fsbench.data.batch import EpisodeBatch, Truth
+from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import SegmentationIndex
-from fsbench.data.label_maps import way_labels
-from fsbench.data.transforms import RESIZES
 from fsbench.episodes.episode import Episode
 from fsbench.protocols.draws import draw_episode
-from fsbench.protocols.geometry import Geometry
+from fsbench.protocols.loading import LoadingConfig, load_episode
 from fsbench.protocols.pools import Pool
-
-
-@dataclass(frozen=True)
-class LoadingConfig:
-    """Settings of loading that decide the tensors of an episode.
-
-    Attributes:
-        size: side S of images in pixels.
-        geometry: how images and the truth are seen.
-        all_ways: tell also what supports show of the other ways.
-        cache_bytes: memory of a loader process for decoded files that other episodes need as well.
-        box_supervision: support labels are bounding boxes of the masks.
-    """
-
-    size: int
-    geometry: Geometry = field(default_factory=Geometry)
-    cache_bytes: int = 0
-    box_supervision: bool = False
-    all_ways: bool = False
-
-    def files(self, index: SegmentationIndex) -> DecodedImageCache:
-        """Return an empty cache of decoded files."""
-        return DecodedImageCache(index, RESIZES[self.geometry.resize][0], self.size, self.cache_bytes)
-
-
-def load_episode(
-    index: SegmentationIndex, episode: Episode, config: LoadingConfig, files: DecodedImageCache | None = None
-) -> EpisodeBatch:
-    """Decode one episode (a batch of one); `files` caches what earlier episodes decoded.
-
-    Raises DataError naming the file that cannot be decoded or whose mask has another size.
-    """
-    files, resize_labels = files or config.files(index), RESIZES[config.geometry.resize][1]
-    names = list(dict.fromkeys([episode.query, *(name for way in episode.supports for name in way)]))
-    rows = {name: row for row, name in enumerate(names)}
-    images, labels = [], {}
-    for name in names:
-        image, labels[name] = files.decoded(name)
-        images.append(image)
-    query = way_labels(labels[episode.query], index.label_values(episode.query, episode.classes))
-    present = [n in query for n in range(1, len(episode.classes) + 1)]  # anywhere at original size, also in training
-    side = config.size
-    to_boxes = bounding_boxes if config.box_supervision else np.asarray
-    support_labels = [
-        [
-            resize_labels(to_boxes(way_labels(labels[name], index.label_values(name, [number]))), side, side)
-            for name in way
-        ]
-        for number, way in zip(episode.classes, episode.supports, strict=True)
-    ]
-    shown = None
-    if config.all_ways:
-        all_ways = [
-            [
-                resize_labels(way_labels(labels[name], index.label_values(name, episode.classes)), side, side)
-                for name in way
-            ]
-            for way in episode.supports
-        ]
-        shown = torch.from_numpy(np.array([all_ways]))
-    target, size = config.geometry.truth(query, side)
-    support = torch.tensor([[[rows[name] for name in way] for way in episode.supports]])
-    return EpisodeBatch(
-        images=torch.stack(images),
-        image_names=names,
-        query=torch.zeros(1, dtype=torch.int64),
-        support=support,
-        support_labels=torch.from_numpy(np.array([support_labels])),
-        valid=torch.ones(support.shape, dtype=torch.bool),
-        query_sizes=torch.tensor([size]),
-        episodes=torch.tensor([episode.index]),
-        truth=Truth([torch.from_numpy(target)], torch.tensor([present]), torch.tensor([episode.classes])),
-        support_ways=shown,
-    )
+from fsbench.protocols.segmentation import Segmentation
+from fsbench.protocols.whole_images import WholeImages
 
 
 class ManifestEpisodes(Dataset[EpisodeBatch]):
-    """The episodes of a manifest.
+    """The episodes of a manifest, each loaded as its protocol says.
 
     Args:
+        protocol: the protocol.
         index: the data set.
         episodes: in the order in which they are read.
         config: how they are loaded.
@@ -107,11 +31,13 @@ class ManifestEpisodes(Dataset[EpisodeBatch]):
 
     def __init__(
         self,
+        protocol: Segmentation | WholeImages,
         index: SegmentationIndex,
         episodes: Sequence[Episode],
         config: LoadingConfig,
         next_shown: Mapping[int, Mapping[str, int | None]] | None = None,
     ):
+        self.protocol = protocol
         self.index = index
         self.episodes = episodes
         self.config = config
@@ -122,7 +48,7 @@ class ManifestEpisodes(Dataset[EpisodeBatch]):
         return len(self.episodes)
 
     def __getitem__(self, i: int) -> EpisodeBatch:
-        batch = load_episode(self.index, self.episodes[i], self.config, self.files)
+        batch = self.protocol.item(self.index, self.episodes[i], self.config, self.files)
         next_shown = self.next_shown.get(i, {})
         worker = get_worker_info()
         loads_all = worker is None or worker.num_workers == 1

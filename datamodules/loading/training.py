@@ -5,10 +5,10 @@ import random
 import torch
 
 from datamodules.loading.augment import Augmentation
-from datamodules.loading.whole_images import labelled_image
 from fsbench.data.batch import EpisodeBatch, Truth
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.episodes.episode import Episode
+from fsbench.protocols.loading import labelled_image
 
 
 def augmented_episode(

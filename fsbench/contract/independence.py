@@ -1,39 +1,76 @@
-"""Checks of what an answer must not depend on: the truth, other episodes, the numbers of ways, the moment."""
+"""Checks of what an answer must not change (its inputs) or depend on: truth, other episodes, ways' numbers, moment."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from fsbench.contract.episodes import CLASSES, training_batch, with_another_truth
-from fsbench.contract.outcome import NotApplicableError, ViolationError
-from fsbench.contract.subject import Answer, Episode, Subject, answer, answers, difference
+from fsbench.contract.outcome import DifferenceError, NotApplicableError, ViolationError, frame_words
+from fsbench.contract.subject import Answer, Episode, Subject, answer, answers, copied, difference, join, run_test
 from fsbench.core.method import Method
 from fsbench.core.seeded_block import seed_torch
 from fsbench.data.batch import EpisodeBatch, ImageEpisode
+from fsbench.errors import TruthError
 
 EPISODES = 4
 WAY_ORDER = 0.01
 """Share of pixels or queries whose answer may change with the order of the ways: rounding, and the first on ties."""
 
 
-def check_truth(subject: Subject) -> str:
-    """The truth is never read: with another one the answer has the same bits."""
+def check_inputs(subject: Subject) -> str:
+    """The images and masks of an episode are the same after it was answered: others and caches may share them."""
     for index in range(EPISODES):
         episode = subject.episode(index)
-        if isinstance(episode, EpisodeBatch):
-            changed, words = answer(subject.method, with_another_truth(episode, subject.seed)), "label maps, presence"
-        else:
-            changed, words = _answer_mixed_queries(subject.method, episode), "the order of the queries"
-        found = difference(answer(subject.method, episode), changed)
-        if found is not None:
+        given = copied(episode)
+        run_test(subject.method, [join(subject.method, [given])])
+        _compare_inputs(episode, given)
+        if isinstance(given, EpisodeBatch):
+            with torch.inference_mode():
+                subject.method.predict_shots(given.without_truth())  # type: ignore[operator]
+            _compare_inputs(episode, given)
+    return f"images, masks and sizes of {EPISODES} episodes are the same bits after they were answered"
+
+
+def _compare_inputs(before: Episode, after: Episode) -> None:
+    """Raise ViolationError where a tensor of an episode was changed."""
+    for field in fields(before):
+        one, other = getattr(before, field.name), getattr(after, field.name)
+        if isinstance(one, Tensor) and not torch.equal(one, other):
             raise ViolationError(
+                f"{field.name} of an episode changed by the method ({_number_of_changes(one, other)})",
+                "equal bits",
+                "copy what is to be changed (.clone()), and use no operation whose name ends with _ on it",
+            )
+
+
+def _number_of_changes(one: Tensor, other: Tensor) -> str:
+    return "another shape" if one.shape != other.shape else f"{int((one != other).sum())} of {one.numel()} entries"
+
+
+def check_truth(subject: Subject) -> str:
+    """The truth is never asked for, in no hook of a test, and with another one the answer has the same bits."""
+    for index in range(EPISODES):
+        episode = subject.episode(index)
+        try:
+            if isinstance(episode, EpisodeBatch):
+                words = "label maps, presence"
+                changed = answer(subject.method, with_another_truth(episode, subject.seed))
+            else:
+                changed, words = _answer_mixed_queries(subject.method, episode), "the order of the queries"
+            found = difference(answer(subject.method, episode), changed)
+        except TruthError as error:
+            raise ViolationError(
+                f"a method that asks for the truth ({frame_words(error, -2)})", "none", "predict from the episode alone"
+            ) from error
+        if found is not None:
+            raise DifferenceError(
                 f"other answers with another truth ({found})",
                 "equal bits",
                 "predict from the supports and the query's image alone",
             )
-    return f"equal bits in {EPISODES} episodes where {words} and classes were exchanged"
+    return f"not asked for, and equal bits in {EPISODES} episodes where {words} and classes were exchanged"
 
 
 def _answer_mixed_queries(method: Method, episode: ImageEpisode) -> Answer:
@@ -68,7 +105,7 @@ def check_batch(subject: Subject) -> str:
         for index, (first, second) in enumerate(zip(alone, predict(), strict=True)):
             found = difference(first, second)
             if found is not None:
-                raise ViolationError(
+                raise DifferenceError(
                     f"episode {index} answered otherwise {words} than alone ({found})",
                     "equal bits",
                     "keep nothing from one episode to the next and compute each by itself",
@@ -91,7 +128,7 @@ def check_way_order(subject: Subject) -> str:
     if subject.method.depends_on_way_order:
         raise NotApplicableError(f"the method says depends_on_way_order; {words}")
     if worst > WAY_ORDER:
-        raise ViolationError(
+        raise DifferenceError(
             f"{worst:.2%} of an answer that change with the order of the ways",
             f"at most {WAY_ORDER:.0%}",
             "treat all ways alike, or say depends_on_way_order = True",
@@ -128,7 +165,7 @@ def _restore_way_numbers(found: Answer, ways: int) -> Tensor:
 
 def check_determinism(subject: Subject) -> str:
     """Two objects of the same seed give equal bits, whatever was drawn from the global generators before."""
-    first, second = subject.method, subject.fresh()
+    first, second = subject.fresh(), subject.fresh()
     episodes = [subject.episode(30 + index) for index in range(EPISODES)]
     found: list[list[Any]] = []
     for seed, method in ((1, first), (2, second)):
@@ -138,7 +175,7 @@ def check_determinism(subject: Subject) -> str:
     for one, other in zip(*found, strict=True):
         differs = difference(one, other)
         if differs is not None:
-            raise ViolationError(
+            raise DifferenceError(
                 f"two runs that differ ({differs})",
                 "equal bits from weights and episode alone",
                 "draw from a generator that is seeded by the episode, and start from seeded weights",

@@ -1,6 +1,8 @@
 """The outcome of one check: ok, failed or does not apply, each with a line of words."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from traceback import extract_tb
 from typing import Literal
 
 Status = Literal["ok", "failed", "does not apply"]
@@ -23,6 +25,10 @@ class ViolationError(Exception):
         super().__init__(f"found {found}; expected {expected}; {advice}")
 
 
+class DifferenceError(ViolationError):
+    """Two answers differ that should be equal; a more basic rule that is broken may be the reason."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """The outcome of one check.
@@ -38,3 +44,10 @@ class Outcome:
     status: Status
     text: str
     error: Exception | None = None
+
+
+def frame_words(error: BaseException, last: int = -1) -> str:
+    """Return the file and the line where an exception was raised, or where its caller of that distance stands."""
+    frames = extract_tb(error.__traceback__)
+    place = frames[max(last, -len(frames))]
+    return f"{Path(place.filename).name}, line {place.lineno}"

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from fsbench.contract.outcome import NotApplicableError, ViolationError
-from fsbench.contract.subject import Subject, answer
+from fsbench.contract.subject import PROTOCOLS, Episode, Subject, join
+from fsbench.core.evaluation import evaluate_batch
 from fsbench.core.method import Method
 from fsbench.data.batch import EpisodeBatch
 from fsbench.engine.machine.meter import release_memory, resident_mib
+from fsbench.protocols.registry import load_protocol
 
 NEAR = 0.1
 """Norm of the difference that half precision makes to margins or scores, as a share of their norm in fp32."""
@@ -92,11 +94,11 @@ def check_memory(subject: Subject) -> str:
         tracemalloc.start(1)
     try:
         for index in range(WARM_UP):
-            answer(method, subject.episode(1000 + index, ways))
+            _answer(method, subject.episode(1000 + index, ways))
         before = _in_use()
         python = tracemalloc.get_traced_memory()[0]
         for index in range(WARM_UP, subject.memory_episodes):
-            answer(method, subject.episode(1000 + index, ways))
+            _answer(method, subject.episode(1000 + index, ways))
         after = _in_use()
         python = tracemalloc.get_traced_memory()[0] - python
     finally:
@@ -115,6 +117,12 @@ def check_memory(subject: Subject) -> str:
             "keep nothing of an episode but in backbone.cache, which is bounded",
         )
     return words
+
+
+def _answer(method: Method, episode: Episode) -> None:
+    """Answer an episode by the test step alone, as no trainer is to hold memory."""
+    with torch.inference_mode():
+        evaluate_batch(method, load_protocol(PROTOCOLS[method.task]), join(method, [episode]))
 
 
 def _in_use() -> tuple[float, float]:

@@ -10,7 +10,7 @@ from functools import cache
 
 import torch
 
-from fsbench.contract.outcome import ViolationError
+from fsbench.contract.outcome import DifferenceError, ViolationError
 from fsbench.contract.subject import Answer, Episode, Subject, answer, difference
 from fsbench.core.released_format import WRITTEN_BY
 
@@ -33,7 +33,7 @@ def check_another_process(subject: Subject) -> str:
     for one, other in zip(here, there, strict=True):
         found = difference(one, other)
         if found is not None:
-            raise ViolationError(
+            raise DifferenceError(
                 f"other answers in another process ({found})",
                 "equal bits",
                 "keep all that an answer depends on in the object, not in globals of a module",
@@ -108,7 +108,7 @@ def check_checkpoint(subject: Subject) -> str:
         episode = subject.episode(50 + index)
         found = difference(answer(saved, episode), answer(other, episode))
         if found is not None:
-            raise ViolationError(
+            raise DifferenceError(
                 f"other answers after loading ({found})",
                 "equal bits",
                 "register every learned tensor as a parameter or a buffer",

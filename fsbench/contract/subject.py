@@ -1,19 +1,25 @@
 """The method under check: how it is built, which episodes it is given, and what it answers."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
+import lightning as L
 import numpy as np
 import torch
+from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from fsbench.config.build import quiet
 from fsbench.contract.episodes import SyntheticImages, image_episode, segmentation_episode
 from fsbench.core.classifier import FeatureClassifier
 from fsbench.core.method import Method
 from fsbench.core.seeded_block import seed_torch
 from fsbench.data.batch import EpisodeBatch, ImageEpisode, collate
-from fsbench.errors import SettingsError
+from fsbench.engine.withheld_truth import withhold_truth
+from fsbench.errors import SettingsError, describe
+from fsbench.protocols.registry import load_protocol
 
 SHOTS = (1, 5, 2, 3, 4)
 """Numbers of shots, the first of which that the method takes is that of most episodes."""
@@ -21,6 +27,9 @@ WAYS = (2, 1, 3, 4, 5)
 """Numbers of ways, the first of which that the method takes is that of most episodes."""
 NOISE = 0.1
 """Standard deviation of the noise on first weights, as a share of that of the weights themselves."""
+
+PROTOCOLS = {"segmentation": "fscs", "classification": "fort"}
+"""Protocols that count the answers, by task."""
 
 Episode = EpisodeBatch | ImageEpisode
 Answer = dict[str, Tensor]
@@ -49,6 +58,7 @@ class Subject:
         arguments: Sequence[str] = (),
         memory_episodes: int = 200,
     ):
+        quiet()
         self.build, self.size, self.seed = build, size, seed
         self.arguments = tuple(arguments)
         self.memory_episodes = memory_episodes
@@ -115,8 +125,8 @@ class Subject:
             answer(self.method, self.episode(7, ways))
         except SettingsError as error:
             return str(error)
-        except Exception:
-            return None  # no refusal: the check that asks for these ways finds it
+        except Exception as error:  # no refusal: the check that asks for these ways finds it
+            return f"it fails with {ways} ways: {describe(error)}"
         return None
 
     def episode(self, index: int = 0, ways: int | None = None, shots: int | None = None, **options: Any) -> Episode:
@@ -127,22 +137,49 @@ class Subject:
         return image_episode(self.images, index, ways, shots, **options)
 
 
-def run_test_step(method: Method, batch: Any) -> list[Any]:
-    """Return the results of a method's `test_step` on a batch."""
-    step: Any = method.test_step
-    with torch.inference_mode():
-        return list(step(batch, 0)["results"])
+def run_test(method: Method, batches: Sequence[Any]) -> list[Any]:
+    """Return the results of batches by a test as in a run: Lightning's loop, with all hooks, and without the truth."""
+    withheld = withhold_truth(method.registry_name, load_protocol(PROTOCOLS[method.task]), lambda: batches)
+    results: list[Any] = []
+
+    class Count(Callback):
+        def on_test_batch_end(
+            self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any, **kwargs: Any
+        ) -> None:
+            results.extend(withheld.count(outputs))
+
+    trainer = L.Trainer(
+        accelerator="cpu", devices=1, logger=False, callbacks=[Count()], enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
+    )  # fmt: skip
+    try:
+        trainer.test(method, withheld.loader(), verbose=False)
+    finally:
+        method.trainer = None
+    return results
 
 
 def answers(method: Method, episodes: Sequence[Episode]) -> list[Answer]:
-    """Return a method's answers to a batch, by its `test_step` as in a run."""
-    batch: Any = collate(episodes) if method.task == "segmentation" else list(episodes)  # type: ignore[arg-type]
-    return [_answer(result) for result in run_test_step(method, batch)]
+    """Return a method's answers to a batch, as in a run, of copies of the episodes."""
+    return [_answer(result) for result in run_test(method, [join(method, [copied(one) for one in episodes])])]
 
 
 def answer(method: Method, episode: Episode) -> Answer:
     """Return a method's answer to one episode."""
     return answers(method, [episode])[0]
+
+
+def join(method: Method, episodes: Sequence[Episode]) -> Any:
+    """Return episodes as a batch of the method's kind."""
+    return collate(episodes) if method.task == "segmentation" else list(episodes)  # type: ignore[arg-type]
+
+
+def copied(episode: Episode) -> Episode:
+    """Return an episode with tensors of its own."""
+    if isinstance(episode, EpisodeBatch):
+        return episode.to("cpu", copy=True)
+    images = None if episode.images is None else episode.images.clone()
+    return replace(episode, support=episode.support.clone(), query=episode.query.clone(), images=images)
 
 
 def difference(first: Answer, second: Answer) -> str | None:

@@ -1,21 +1,19 @@
 """The checks by their names, and a registered method made ready for them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from traceback import extract_tb
 
 from fsbench.config.build import SuiteCLI, parse
 from fsbench.config.compose import setting
 from fsbench.config.registry import TaskName, choose_method, task_of
 from fsbench.config.request import Request, file_settings
 from fsbench.contract.answers import check_empty_query, check_empty_supports, check_shapes, check_ways_and_shots
-from fsbench.contract.independence import check_batch, check_determinism, check_truth, check_way_order
-from fsbench.contract.outcome import NotApplicableError, Outcome, ViolationError
+from fsbench.contract.independence import check_batch, check_determinism, check_inputs, check_truth, check_way_order
+from fsbench.contract.outcome import DifferenceError, NotApplicableError, Outcome, ViolationError, frame_words
 from fsbench.contract.resources import check_half_precision, check_memory
 from fsbench.contract.shipping import check_another_process, check_checkpoint
 from fsbench.contract.subject import Subject
 from fsbench.contract.training import check_gradients, check_overfit
-from fsbench.errors import FsbenchError, SettingsError, describe, did_you_mean, user_message
+from fsbench.errors import FsbenchError, SettingsError, TruthError, describe, did_you_mean, user_message
 
 Check = Callable[[Subject], str]
 
@@ -24,10 +22,11 @@ CHECKS: Mapping[str, Check] = {
     "ways-and-shots": check_ways_and_shots,
     "empty-supports": check_empty_supports,
     "empty-query": check_empty_query,
-    "truth": check_truth,
-    "batch": check_batch,
-    "way-order": check_way_order,
+    "inputs": check_inputs,
     "determinism": check_determinism,
+    "batch": check_batch,
+    "truth": check_truth,
+    "way-order": check_way_order,
     "half-precision": check_half_precision,
     "another-process": check_another_process,
     "checkpoint": check_checkpoint,
@@ -36,6 +35,9 @@ CHECKS: Mapping[str, Check] = {
     "memory": check_memory,
 }
 """Checks by their names, in the order in which they run."""
+
+CAUSES_OF_DIFFERENCES = ("inputs", "determinism", "batch")
+"""Checks whose faults make answers differ wherever two are compared."""
 
 SIZES = (64, 65, 128, 129, 224, 384)
 """Sides of images, the first of which that the method and its backbone take is used."""
@@ -121,18 +123,47 @@ def run_checks(subject: Subject, names: Sequence[str] = ()) -> Iterator[Outcome]
 
 
 def run_check(name: str, subject: Subject) -> Outcome:
-    """Run one check; an exception of the method is an outcome, too."""
+    """Run one check; an exception of the method is an outcome, too.
+
+    Where a more basic check fails and explains the failure, this one does not apply: each fault has one check.
+    """
     try:
         return Outcome(name, "ok", CHECKS[name](subject))
     except NotApplicableError as reason:
         return Outcome(name, "does not apply", str(reason))
-    except ViolationError as violation:
-        return Outcome(name, "failed", str(violation))
-    except FsbenchError as error:
-        return Outcome(name, "failed", f"found an error: {user_message(error)}", error)
     except Exception as error:
-        place = extract_tb(error.__traceback__)[-1]
-        where = f"{Path(place.filename).name}, line {place.lineno}"
-        return Outcome(
-            name, "failed", f"found {describe(error)} ({where}); expected no error; --debug shows the traceback", error
-        )
+        cause = next((root for root in _possible_causes(name, error) if _fails(root, subject)), None)
+        if cause is not None:
+            return Outcome(name, "does not apply", f"the check {cause} fails, and so this one tells nothing; mend that")
+        return Outcome(name, "failed", _failure(error), None if isinstance(error, ViolationError) else error)
+
+
+def _possible_causes(name: str, error: Exception) -> list[str]:
+    """Return the more basic checks whose fault may show in `name` as this failure."""
+    if isinstance(error, TruthError):
+        causes = ["truth"]
+    elif isinstance(error, DifferenceError):
+        causes = ["shapes", *CAUSES_OF_DIFFERENCES]
+    else:
+        causes = ["shapes"]
+    order = list(CHECKS)
+    return [cause for cause in causes if cause != name and (cause == "truth" or order.index(cause) < order.index(name))]
+
+
+def _fails(name: str, subject: Subject) -> bool:
+    try:
+        CHECKS[name](subject)
+    except NotApplicableError:
+        return False
+    except Exception:
+        return True
+    return False
+
+
+def _failure(error: Exception) -> str:
+    """Return what ended a check, in words."""
+    if isinstance(error, ViolationError):
+        return str(error)
+    if isinstance(error, FsbenchError):
+        return f"found an error: {user_message(error)}"
+    return f"found {describe(error)} ({frame_words(error)}); expected no error; --debug shows the traceback"

@@ -22,7 +22,6 @@ from fsbench.data.batch import ImageEpisode, normalise
 from fsbench.errors import SettingsError
 from fsbench.files import fingerprint
 from fsbench.files.cache import suite_cache
-from fsbench.metrics.classification import ClassificationResult
 
 PACKAGES = ("timm", "pillow", "simplejpeg")
 """Packages, beside torch, that a feature depends on."""
@@ -60,14 +59,8 @@ class Classifier(Method):
     def filter_state_dict(self, learned: dict[str, Tensor], whose: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise SettingsError(f"{whose}: classifiers learn anew in every episode; expected no checkpoint")
 
-    def test_step(self, batch: Sequence[ImageEpisode], batch_idx: int) -> dict[str, list[ClassificationResult]]:
-        named = self.classify(batch)
-        return {
-            "results": [
-                ClassificationResult(episode.index, episode.classes, labels.view(episode.query.shape).cpu().numpy())
-                for episode, labels in zip(batch, named, strict=True)
-            ]
-        }
+    def test_step(self, batch: Sequence[ImageEpisode], batch_idx: int) -> dict[str, list[Tensor]]:
+        return {"answers": self.classify(batch)}
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         return [episode.to(device, non_blocking=True) for episode in batch]
@@ -85,8 +78,10 @@ class FeatureClassifier(Classifier):
     data: Any = None
 
     def on_test_start(self) -> None:
-        self.encode_shown(self.trainer.datamodule)  # type: ignore[attr-defined]
-        self.trainer.strategy.barrier("encoded")
+        data = getattr(self.trainer, "datamodule", None)
+        if data is not None:  # else images are asked for one by one
+            self.encode_shown(data)
+            self.trainer.strategy.barrier("encoded")
 
     def encode_shown(self, data: Any) -> None:
         """Encode the images of the unfinished episodes that are not stored yet, a share on each rank.

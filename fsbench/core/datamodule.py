@@ -136,6 +136,9 @@ class DataModule(L.LightningDataModule, ABC):
         self.done: frozenset[int] = frozenset()
         """Numbers of the test episodes that are finished already; `test_dataloader` leaves them out."""
 
+        self.asks_for_features = False
+        """Whether the method sees features and no images; the experiment says so."""
+
     @property
     @abstractmethod
     def test_words(self) -> tuple[str, ...]:
@@ -212,6 +215,11 @@ class DataModule(L.LightningDataModule, ABC):
     def training_pool(self) -> Pool:
         """Images of the base classes, from which training episodes are drawn."""
         raise self._untrained()
+
+    @property
+    def validation_protocol(self) -> Any:
+        """Loads and counts what chooses the checkpoint, by `item`, `separate` and `count` as a protocol has them."""
+        return self.protocol
 
     @property
     def validation_manifest(self) -> Manifest:

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
-from fsbench.data.batch import EpisodeBatch
-from fsbench.data.frames import stretch
-from fsbench.errors import SettingsError
+from fsbench.metrics.episodic import SegmentationAnswer, check_finite
+from fsbench.records.predictions import SOFT_SIDE
 
 
 @dataclass
@@ -35,6 +34,28 @@ class Prediction:
     logits: Tensor | None = None
     probability: Tensor | None = None
     attention: Tensor | None = None
+
+    def answer(self, episode: int, soft: bool) -> SegmentationAnswer:
+        """Return what an evaluation counts and keeps, on the CPU.
+
+        Args:
+            episode: index in the manifest, for messages.
+            soft: whether soft masks and attention maps are kept.
+
+        Raises:
+            NumericsError: a logit, a probability or a presence score is NaN or infinite.
+        """
+        named = {"logit": self.logits, "probability": self.probability, "presence score": self.presence_score}
+        for name, values in named.items():
+            if values is not None:
+                check_finite(values.detach(), name, episode)
+        return SegmentationAnswer(
+            label_map=self.label_map.cpu(),
+            present=None if self.present is None else self.present.cpu(),
+            score=None if self.presence_score is None else self.presence_score.float().cpu(),
+            soft=self.soft_masks(SOFT_SIDE) if soft else None,
+            attention=self.attention_maps(SOFT_SIDE) if soft else None,
+        )
 
     def foreground(self) -> Tensor | None:
         """Return the probability (N, h, w) float32 of each way by itself; None where the method has none."""
@@ -64,23 +85,3 @@ class Prediction:
         else:
             cells = interpolate(maps, (side, side), mode="bilinear", align_corners=False)[0]
         return cells.nan_to_num().clamp(0, 1).to("cpu")
-
-
-def counted_mask(mask: Tensor, episode: EpisodeBatch) -> Tensor:
-    """Return a predicted mask as its pixels are counted: at the truth's size, stretched where the protocol has a frame.
-
-    Args:
-        mask: (h, w) integers.
-        episode: the only episode of its batch, with its truth.
-
-    Raises:
-        SettingsError: the mask has another size than `query_sizes` says.
-    """
-    height, width = episode.query_sizes[0].tolist()
-    if mask.shape != (height, width):
-        raise SettingsError(
-            f"episode {int(episode.episodes[0])}: the method gave a mask of {tuple(mask.shape)}, expected "
-            f"{(height, width)}; make it of the size query_sizes (fsbench check-method tests it)"
-        )
-    rows, columns = episode.known_truth().label_maps[0].shape
-    return mask if (rows, columns) == (height, width) else stretch(mask, (rows, columns))

@@ -1,25 +1,22 @@
 """The base class of every method that segments: encode an episode, predict it, and (if it learns) give a loss.
 
-Evaluation is written here once. It hands a method one episode at a time, without the truth, so that no figure can
-depend on the batch, and no method can peek.
+Evaluation hands a method one episode at a time, without the truth, so that no figure can depend on the batch. What is
+counted, and against what, is the protocol's: the truth of an evaluation never comes here.
 """
 
 from contextlib import nullcontext
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from fsbench.backbones.base import BackboneConfig, FrozenBackbone
 from fsbench.backbones.vit import FrozenViT
 from fsbench.core.images_together import ImagesTogether
 from fsbench.core.method import Method
-from fsbench.core.prediction import Prediction, counted_mask
+from fsbench.core.prediction import Prediction
 from fsbench.core.shot_ensemble import ENSEMBLES, ensemble
 from fsbench.data.batch import EpisodeBatch
-from fsbench.metrics.episodic import SegmentationResult, count, presence_from_mask
-from fsbench.metrics.regions import slot_regions
-from fsbench.records.predictions import SOFT_SIDE
+from fsbench.metrics.episodic import SegmentationAnswer
 
 
 class Segmenter(Method):
@@ -73,10 +70,10 @@ class Segmenter(Method):
             if together is not None and batch.recurs:
                 self._encoded_together |= together.names
 
-    def validation_step(self, batch: EpisodeBatch, batch_idx: int) -> dict[str, list[SegmentationResult]]:
-        return {"results": [self.evaluate(episode) for episode in batch.split()]}
+    def validation_step(self, batch: EpisodeBatch, batch_idx: int) -> dict[str, list[SegmentationAnswer]]:
+        return {"answers": [self.answer(episode) for episode in batch.split()]}
 
-    def test_step(self, batch: EpisodeBatch, batch_idx: int) -> dict[str, list[SegmentationResult]]:
+    def test_step(self, batch: EpisodeBatch, batch_idx: int) -> dict[str, list[SegmentationAnswer]]:
         answers = self.validation_step(batch, batch_idx)
         for name, place in batch.next_shown.items():
             self.backbone.cache.expect(name, place)
@@ -88,33 +85,13 @@ class Segmenter(Method):
     def on_test_end(self) -> None:
         self.backbone.cache.forget_expectations()
 
-    def evaluate(self, episode: EpisodeBatch) -> SegmentationResult:
-        """Predict one episode and count its pixels against the truth.
+    def answer(self, episode: EpisodeBatch) -> SegmentationAnswer:
+        """Predict one episode, and return what is counted and kept of it.
 
         Raises:
-            SettingsError: the method gives a mask of another size than the episode asks for.
+            NumericsError: a logit, a probability or a presence score is NaN or infinite.
         """
-        truth = episode.known_truth()
-        prediction = self.predict_shots(episode.without_truth())
-        ways, found = truth.classes.shape[1], counted_mask(prediction.label_map, episode)
-        present, presence_score = prediction.present, prediction.presence_score
-        if present is None or presence_score is None:
-            present, presence_score = presence_from_mask(found, ways)
-        label_map = found.to("cpu", torch.uint8)
-        rom, rum = slot_regions(label_map, truth.label_maps[0], ways)
-        return SegmentationResult(
-            episode=int(episode.episodes[0]),
-            classes=truth.classes[0].cpu(),
-            counts=count(found, truth.label_maps[0], ways).cpu(),
-            present=truth.presence[0].cpu(),
-            decided=present.cpu(),
-            score=presence_score.float().cpu(),
-            label_map=label_map,
-            rom=rom,
-            rum=rum,
-            soft=prediction.soft_masks(SOFT_SIDE) if self.keeps_soft_masks else None,
-            attention=prediction.attention_maps(SOFT_SIDE) if self.keeps_soft_masks else None,
-        )
+        return self.predict_shots(episode.without_truth()).answer(int(episode.episodes[0]), self.keeps_soft_masks)
 
     def predict_shots(self, episode: EpisodeBatch) -> Prediction:
         """Predict one episode by the run's `nshot_strategy`: in the method's own way, or as an ensemble of shots.

@@ -6,12 +6,14 @@ Shapes: B episodes, N ways, K shots, M distinct images, S image side, (h, w) a q
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
-from typing import Any
+from typing import Any, NoReturn
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
+
+from fsbench.errors import TruthError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 
@@ -35,6 +37,44 @@ class Truth:
     classes: Tensor
 
 
+class HiddenTruth:
+    """Stands for the truth where a method predicts: whoever asks for a part of it is told so."""
+
+    @property
+    def label_maps(self) -> NoReturn:
+        raise TruthError(_HIDDEN)
+
+    presence = classes = label_maps
+
+    def __bool__(self) -> bool:
+        return False
+
+
+_HIDDEN = (
+    "a method asked for the truth of an episode that it predicts; expected a prediction from the supports and the "
+    "query's image alone (fsbench check-method tests it)"
+)
+
+
+@dataclass(frozen=True)
+class EpisodeTruth:
+    """The truth of one episode, as an answer is counted against it.
+
+    Attributes:
+        episode: index in the manifest.
+        size: (height, width) that a predicted label map should have; see `EpisodeBatch.query_sizes`.
+        label_map: (h, w) uint8 on the CPU, as in `Truth`.
+        presence: (N,) bool.
+        classes: (N,) int64 class numbers.
+    """
+
+    episode: int
+    size: tuple[int, int]
+    label_map: Tensor
+    presence: Tensor
+    classes: Tensor
+
+
 @dataclass
 class EpisodeBatch:
     """B episodes. Each distinct image is there once; episodes refer to its row.
@@ -49,7 +89,7 @@ class EpisodeBatch:
         query_sizes: (B, 2) int64, (height, width) of a predicted label map: the truth's, or that of a protocol's
             frame, from which the evaluation stretches it.
         episodes: (B,) int64 indices in the manifest.
-        truth: None when a method predicts.
+        truth: hidden when a method predicts; None where there is none, as for one's own images.
         recurs: the same pixels may come again in another batch; False for random changes of training images, whose
             features no cache need keep.
         next_shown: in an evaluation, for names of images the place in its order of the next episode that shows each;
@@ -57,6 +97,8 @@ class EpisodeBatch:
         support_ways: (B, N, K, S, S) uint8, all that supports show of their episode: 0 background, 1..N ways, 255 void;
             None unless the data module gives it (`--data.support_annotation all_ways`, with several ways, or one to
             which the setting adds others).
+        ways: (B,) int64 number of ways of each episode, where some have no support; None where all have one, so that
+            whatever is not `valid` is padding.
     """
 
     images: Tensor
@@ -67,10 +109,11 @@ class EpisodeBatch:
     valid: Tensor
     query_sizes: Tensor
     episodes: Tensor
-    truth: Truth | None
+    truth: Truth | HiddenTruth | None
     recurs: bool = True
     next_shown: Mapping[str, int | None] = field(default_factory=dict)
     support_ways: Tensor | None = None
+    ways: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.query)
@@ -85,19 +128,32 @@ class EpisodeBatch:
         return normalise(self.images[row])
 
     def known_truth(self) -> Truth:
-        assert self.truth is not None, "a method must not ask for the truth while it predicts"
+        """Return the truth. Raises TruthError where a method predicts."""
+        if not isinstance(self.truth, Truth):
+            raise TruthError(_HIDDEN)
         return self.truth
 
     def without_truth(self) -> "EpisodeBatch":
-        return replace(self, truth=None)
+        return replace(self, truth=HiddenTruth())
+
+    def truths(self) -> list[EpisodeTruth]:
+        """Return the truth of each episode."""
+        truths = []
+        for b, episode in enumerate(self.split()):
+            truth, (height, width) = episode.known_truth(), self.query_sizes[b].tolist()
+            label_map, presence, classes = truth.label_maps[0].cpu(), truth.presence[0].cpu(), truth.classes[0].cpu()
+            truths.append(EpisodeTruth(int(self.episodes[b]), (height, width), label_map, presence, classes))
+        return truths
 
     def split(self) -> Iterator["EpisodeBatch"]:
         """The episodes one by one, without the padding of ragged support sets."""
         for b in range(len(self)):
             ways, shots = self.valid[b].any(1), self.valid[b].any(0)
-            truth = self.truth and Truth(
-                [self.truth.label_maps[b]], self.truth.presence[b : b + 1, ways], self.truth.classes[b : b + 1, ways]
-            )
+            if self.ways is not None:
+                ways = torch.arange(len(ways), device=ways.device) < self.ways[b]
+            truth = self.truth
+            if isinstance(truth, Truth):
+                truth = Truth([truth.label_maps[b]], truth.presence[b : b + 1, ways], truth.classes[b : b + 1, ways])
             shown = None if self.support_ways is None else self.support_ways[b : b + 1, ways][:, :, shots]
             yield replace(
                 self,
@@ -109,6 +165,7 @@ class EpisodeBatch:
                 episodes=self.episodes[b : b + 1],
                 truth=truth,
                 support_ways=shown,
+                ways=None if self.ways is None else self.ways[b : b + 1],
             )
 
     def to(self, *args: Any, **kwargs: Any) -> "EpisodeBatch":
@@ -161,6 +218,9 @@ def collate(items: Sequence[EpisodeBatch]) -> EpisodeBatch:
         recurs=all(item.recurs for item in items),
         next_shown={name: place for item in items for name, place in item.next_shown.items()},  # the last one's
         support_ways=torch.cat([_pad(maps, shape) for maps in shown]) if len(shown) == len(items) else None,
+        ways=None
+        if all(item.ways is None for item in items)
+        else torch.tensor([item.valid.shape[1] for item in items]),
     )
 
 

@@ -42,3 +42,18 @@ def way_labels(labels: np.ndarray, classes: Sequence[int]) -> np.ndarray:
     import cv2
 
     return np.asarray(cv2.LUT(labels, slots))
+
+
+def bounding_boxes(label: np.ndarray) -> np.ndarray:
+    """Fill label (h, w) with foreground 1: every 8-connected piece of it becomes its bounding box, one pixel beyond
+    on the right and below, as the authors draw it; void stays on top (hmnet.md §11.4)."""
+    # spared until it is needed
+    import cv2
+
+    mask = (label == 1).astype(np.uint8)
+    _, _, boxes, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    filled = np.zeros_like(label)
+    for left, top, width, height, _ in boxes[1:]:
+        filled[top : top + height + 1, left : left + width + 1] = 1
+    filled[label == VOID] = VOID
+    return filled

@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from fsbench.core.datamodule import DataModule
+from fsbench.engine.withheld_truth import Count
 from fsbench.metrics.episodic import EpisodicScores
 from fsbench.progress import ProgressLines
 from fsbench.records.journal import Journal, JournalWriter
@@ -70,10 +71,11 @@ class EpisodicValidation(Callback):
 
     Args:
         data: the data module, which has the validation episodes and the protocol.
+        count: counts the outputs of the validation step, see `fsbench.engine.withheld_truth.Withheld`.
     """
 
-    def __init__(self, data: DataModule):
-        self.data = data
+    def __init__(self, data: DataModule, count: Count):
+        self.data, self.count = data, count
         self.scores: EpisodicScores | None = None
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -86,7 +88,7 @@ class EpisodicValidation(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any, **kwargs: Any
     ) -> None:
         assert self.scores is not None
-        for result in outputs["results"]:
+        for result in self.count(outputs):
             self.scores.update(result)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -123,16 +125,17 @@ class ProgressInLines(Callback):
 
 
 class ResultWriter(Callback):
-    """Write every test result to the journal as it comes, with as much of its prediction as is kept.
+    """Count every answer of a test, and write the result to the journal with as much of its prediction as is kept.
 
     Args:
         data: the data module, whose `done` episodes are left out.
+        count: counts the outputs of the test step, see `fsbench.engine.withheld_truth.Withheld`.
         journal: where results go.
         keep: how much of a prediction is kept, by the episode's number; None for results without masks.
     """
 
-    def __init__(self, data: DataModule, journal: Journal, keep: Callable[[int], Keep] | None):
-        self.data = data
+    def __init__(self, data: DataModule, count: Count, journal: Journal, keep: Callable[[int], Keep] | None):
+        self.data, self.count = data, count
         self.journal = journal
         self.keep = keep
         self.writer: JournalWriter | None = None
@@ -149,10 +152,11 @@ class ResultWriter(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any, **kwargs: Any
     ) -> None:
         assert self.writer is not None
+        results = self.count(outputs)
         if self.keep is None:
-            self.writer.add(outputs["results"])
+            self.writer.add(results)
         else:
-            self.writer.add_with_predictions(outputs["results"], self.keep)
+            self.writer.add_with_predictions(results, self.keep)
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.writer is not None:

@@ -1,7 +1,7 @@
 """Evaluate an experiment's test episodes and write its record."""
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import lightning as L
 
+from fsbench.core.datamodule import DataModule
 from fsbench.engine.callbacks import ResultWriter
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.identity import kept_features
@@ -18,6 +19,7 @@ from fsbench.engine.plug_in_origins import plug_in_origins
 from fsbench.engine.provenance import provenance
 from fsbench.engine.train import Preparation
 from fsbench.engine.training_facts import weights_origin
+from fsbench.engine.withheld_truth import Count, VisibleData
 from fsbench.files import fingerprint
 from fsbench.protocols.registry import protocol_of
 from fsbench.records.counts import counts_sha256, to_frame
@@ -51,6 +53,8 @@ class EvaluationCost:
 def evaluate(
     experiment: Experiment,
     trainer: L.Trainer,
+    visible: VisibleData,
+    count: Count,
     folder: Path,
     preparation: Preparation,
     listeners: Sequence[RecordListener] = (),
@@ -61,6 +65,8 @@ def evaluate(
     Args:
         experiment: the run, with its method ready.
         trainer: its trainer.
+        visible: its data as the trainer has them, without the truth of the test.
+        count: counts the outputs of the test step.
         folder: where the record is written.
         preparation: what made the method ready.
         listeners: told of the record, see `fsbench.records.record.write_record`.
@@ -76,7 +82,8 @@ def evaluate(
     data.done = journal.done(keep, attends=bool(meaning))
     for line in journal.damaged():
         log.warning("%s of the journal is cut off or damaged; %s", line, _consequence(line))
-    cost = _test(experiment, trainer, journal, keep, shown)
+    writer = ResultWriter(data, count, journal, _kept_by_episode(data, keep, shown))
+    cost = _test(experiment, trainer, visible, writer)
     if trainer.global_rank != 0:
         return None
     frame = to_frame(journal.rows(), data.manifest)
@@ -116,9 +123,14 @@ def _consequence(line: str) -> str:
     return "its episode is evaluated again"
 
 
-def _test(
-    experiment: Experiment, trainer: L.Trainer, journal: Journal, keep: Keep, shown: Collection[int]
-) -> EvaluationCost:
+def _kept_by_episode(data: DataModule, keep: Keep, shown: Collection[int]) -> Callable[[int], Keep] | None:
+    """Return how much is kept of an episode's prediction: a mask at least of those `shown`; None without masks."""
+    least: Keep = "masks" if keep == "none" else keep
+    has_masks = protocol_of(data.manifest.header).has_masks
+    return (lambda episode: least if episode in shown else keep) if has_masks else None
+
+
+def _test(experiment: Experiment, trainer: L.Trainer, visible: VisibleData, writer: ResultWriter) -> EvaluationCost:
     """Evaluate what the journal lacks, each result written to it as it comes."""
     data = experiment.data
     meter = Meter(trainer.strategy.root_device)
@@ -127,12 +139,9 @@ def _test(
     log.info("evaluation: %d of %d episodes are left", left, len(episodes))
     kernels: set[str] = set()
     if left:
-        least: Keep = "masks" if keep == "none" else keep
-        has_masks = protocol_of(data.manifest.header).has_masks
-        kept = (lambda episode: least if episode in shown else keep) if has_masks else None
-        trainer.callbacks.append(ResultWriter(data, journal, kept))  # type: ignore[attr-defined]
+        trainer.callbacks.append(writer)  # type: ignore[attr-defined]
         with unordered_kernels() as kernels:
-            trainer.test(experiment.method, data, verbose=False)
+            trainer.test(experiment.method, datamodule=visible, verbose=False)
         trainer.strategy.barrier("evaluated")
     return EvaluationCost(meter.seconds, meter.peak_mib_of_all_ranks(), left, kernels)
 

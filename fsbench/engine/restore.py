@@ -80,7 +80,7 @@ def reopen_at(
         with torch.inference_mode():
             method.calibrate(episode.to(device) for episode in data.calibration_episodes())
     batches: Iterable[EpisodeBatch] = data.test_dataloader()
-    return experiment, (episode.to(device) for batch in batches for episode in batch.split())
+    return experiment, (replace(one.to(device), next_shown={}) for batch in batches for one in batch.split())
 
 
 def check_counts(record: Record, results: Iterable[SegmentationResult]) -> None:

@@ -18,6 +18,7 @@ from fsbench.engine.machine.watchdog import ProcessWatchdog, is_broken_collectiv
 from fsbench.engine.prediction_sheet import PredictionSheet
 from fsbench.engine.train import prepare_method
 from fsbench.engine.trainer import build_trainer
+from fsbench.engine.withheld_truth import part_from_truth
 from fsbench.errors import SettingsError
 from fsbench.records.journal import Journal
 from fsbench.records.record import Record
@@ -55,7 +56,8 @@ def run(experiment: Experiment) -> Record | None:
 def _train_and_evaluate(experiment: Experiment, directory: RunDirectory) -> Record | None:
     directory.write_json("identity.json", experiment.identity.as_json())
     directory.write_text("config.yaml", experiment.config_text)  # what `fsbench explain` reads
-    trainer, best = build_trainer(experiment, directory.path)
+    visible, count_validation, count_test = part_from_truth(experiment.options.name, experiment.data)
+    trainer, best = build_trainer(experiment, directory.path, count_validation)
     _use_cpu_kernels(experiment, trainer, directory)
     sheet = PredictionSheet(experiment.data)
 
@@ -65,8 +67,10 @@ def _train_and_evaluate(experiment: Experiment, directory: RunDirectory) -> Reco
     listeners = (sheet.draw, keep_row, log_scores)  # the sheet first: loggers send it
     with ProcessWatchdog(lambda: getattr(trainer.strategy.launcher, "procs", ())) as watchdog:
         try:
-            preparation = prepare_method(experiment, trainer, directory, best)
-            return evaluate(experiment, trainer, directory.path, preparation, listeners, sheet.shown)
+            preparation = prepare_method(experiment, trainer, visible, directory, best)
+            return evaluate(
+                experiment, trainer, visible, count_test, directory.path, preparation, listeners, sheet.shown
+            )
         except RuntimeError as error:
             if trainer.world_size > 1 and is_broken_collective(error):
                 raise watchdog.lost_peer() from error

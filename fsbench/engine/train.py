@@ -15,6 +15,7 @@ from fsbench.engine.machine.determinism import unordered_kernels
 from fsbench.engine.machine.meter import Meter
 from fsbench.engine.micro_batches import out_of_memory, step_division_facts
 from fsbench.engine.validation_plan import ValidationPlan
+from fsbench.engine.withheld_truth import VisibleData
 from fsbench.errors import RecordError, RunError, SettingsError
 from fsbench.files import read_json, sha256_file
 from fsbench.records.run_directory import RunDirectory
@@ -37,18 +38,19 @@ class Preparation:
 
 
 def prepare_method(
-    experiment: Experiment, trainer: L.Trainer, directory: RunDirectory, best: ModelCheckpoint
+    experiment: Experiment, trainer: L.Trainer, data: VisibleData, directory: RunDirectory, best: ModelCheckpoint
 ) -> Preparation:
     """Train the method if the run trains it, else calibrate it if it calibrates.
 
     Args:
         experiment: the run.
         trainer: its trainer.
+        data: its data as the trainer has them.
         directory: its folder, which gets the checkpoints.
         best: callback of the trainer that keeps the checkpoint with the best validation mIoU.
     """
     if experiment.trains:
-        facts = _train(experiment, trainer, directory, best)
+        facts = _train(experiment, trainer, data, directory, best)
         return Preparation(facts.pop("checkpoint_sha256"), facts)
     if experiment.method.calibrates:
         return Preparation(facts={"calibration": _calibrate(experiment, trainer.strategy.root_device)})
@@ -56,7 +58,7 @@ def prepare_method(
 
 
 def _train(
-    experiment: Experiment, trainer: L.Trainer, directory: RunDirectory, best: ModelCheckpoint
+    experiment: Experiment, trainer: L.Trainer, data: VisibleData, directory: RunDirectory, best: ModelCheckpoint
 ) -> dict[str, Any]:
     """Train unless that is done, and load the best checkpoint into the method.
 
@@ -66,7 +68,7 @@ def _train(
     folder = directory.path / "checkpoints"
     finished = folder / "finished.json"
     if not finished.is_file():
-        directory.write_json("checkpoints/finished.json", _fit(experiment, trainer, folder / "last.ckpt", best))
+        directory.write_json("checkpoints/finished.json", _fit(experiment, trainer, data, folder / "last.ckpt", best))
         trainer.strategy.barrier("trained")
     facts = _read_training(finished)
     checkpoint = folder / facts["checkpoint"]
@@ -76,14 +78,16 @@ def _train(
     return facts
 
 
-def _fit(experiment: Experiment, trainer: L.Trainer, last: Path, best: ModelCheckpoint) -> dict[str, Any]:
+def _fit(
+    experiment: Experiment, trainer: L.Trainer, data: VisibleData, last: Path, best: ModelCheckpoint
+) -> dict[str, Any]:
     """Train from the checkpoint `last`, or from the first epoch where there is none."""
     log.info("training %s", f"goes on from {last}" if last.is_file() else "starts")
     meter = Meter(trainer.strategy.root_device)
     with unordered_kernels() as kernels:
         resumed = last if last.is_file() else None
         try:
-            trainer.fit(experiment.method, experiment.data, ckpt_path=resumed, weights_only=True)
+            trainer.fit(experiment.method, datamodule=data, ckpt_path=resumed, weights_only=True)
         except torch.OutOfMemoryError as error:
             assert experiment.division is not None
             raise RunError(out_of_memory(experiment.division, error)) from error

@@ -18,11 +18,17 @@ from fsbench.engine.machine.slurm import plugins_in_job
 from fsbench.engine.micro_batches import in_micro_batches
 from fsbench.engine.training_facts import CHOSEN_BY, TrainingFacts
 from fsbench.engine.validation_plan import EVERY_EPOCH, ValidationPlan, validation_schedule
+from fsbench.engine.withheld_truth import Count
 from fsbench.progress import shows_bar
 
 
-def build_trainer(experiment: Experiment, folder: Path) -> tuple[L.Trainer, ModelCheckpoint]:
+def build_trainer(experiment: Experiment, folder: Path, count: Count) -> tuple[L.Trainer, ModelCheckpoint]:
     """Build the trainer that trains and evaluates `experiment` in `folder`.
+
+    Args:
+        experiment: the run.
+        folder: where it keeps its files.
+        count: counts the outputs of the validation step.
 
     Returns:
         The trainer, and its callback that keeps the checkpoint with the best validation mIoU.
@@ -53,7 +59,7 @@ def build_trainer(experiment: Experiment, folder: Path) -> tuple[L.Trainer, Mode
             "callbacks": [
                 best,
                 *last,
-                EpisodicValidation(experiment.data),
+                EpisodicValidation(experiment.data, count),
                 *([plan] if experiment.trains else []),
                 PerStepSeed(experiment.data.seed),
                 *([TrainingFacts(experiment)] if experiment.trains else []),

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from fsbench.core.evaluation import evaluate_batch
 from fsbench.engine.restore import check_counts, reopen_at
 from fsbench.records.record import Record
 
@@ -26,5 +26,5 @@ def repeat_predictions(
     """
     with torch.inference_mode():
         experiment, batches = reopen_at(record, episodes, settings, checkpoint)
-        method: Any = experiment.method
-        check_counts(record, (method.evaluate(batch) for batch in batches))
+        protocol = experiment.data.protocol
+        check_counts(record, (r for batch in batches for r in evaluate_batch(experiment.method, protocol, batch)))

@@ -9,12 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fsbench.core.prediction import counted_mask
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.label_maps import resize_labels
 from fsbench.engine.experiment import Experiment
 from fsbench.episodes.manifest import Manifest
-from fsbench.metrics.episodic import SegmentationResult, count, presence_from_mask
+from fsbench.metrics.episodic import SegmentationAnswer
 from fsbench.protocols.segmentation import segmentation_of
 
 
@@ -81,18 +80,15 @@ class MaskScores:
 
     def __init__(self, manifest: Manifest):
         self.manifest = manifest
+        self.protocol = segmentation_of(manifest.header)
         self.rows: dict[str, list[dict[str, Any]]] = {}
 
     def add(self, masks: EpisodeMasks) -> None:
         """Count the masks of one episode at the size of its truth."""
-        truth = masks.episode.known_truth()
-        number = int(masks.episode.episodes[0])
-        query = {"query": self.manifest.episodes[number].query}
+        (truth,) = masks.episode.truths()
+        query = {"query": self.manifest.episodes[truth.episode].query}
         for name, predicted in masks.masks.items():
-            mask = counted_mask(predicted, masks.episode)
-            present, score = presence_from_mask(mask, 1)
-            counts = count(mask, truth.label_maps[0], 1)
-            result = SegmentationResult(number, truth.classes[0], counts, truth.presence[0], present, score, mask)
+            result = self.protocol.count(SegmentationAnswer(predicted.long().cpu()), truth)
             self.rows.setdefault(name, []).extend(row | query for row in result.rows())
 
     def table(self) -> dict[str, dict[str, float]]:
@@ -101,8 +97,7 @@ class MaskScores:
         import polars as pl
 
         header = self.manifest.header
-        protocol = segmentation_of(header)
-        wanted = "mIoU", protocol.fb_iou
-        statistics = {name: protocol.statistics(pl.DataFrame(rows), header) for name, rows in self.rows.items()}
+        wanted = "mIoU", self.protocol.fb_iou
+        statistics = {name: self.protocol.statistics(pl.DataFrame(rows), header) for name, rows in self.rows.items()}
         computed = {name: found.only(wanted).scores() for name, found in statistics.items()}
         return {name: {metric: float(scores[metric][0]) for metric in wanted} for name, scores in computed.items()}

@@ -8,7 +8,9 @@ from typing import Any, cast
 
 import torch
 
+from fsbench.core.evaluation import evaluate_batch
 from fsbench.data.batch import EpisodeBatch
+from fsbench.engine.experiment import Experiment
 from fsbench.engine.restore import check_counts, reopen_at
 from fsbench.errors import RecordError, user_message
 from fsbench.explain.episode_panels import panel_key, prediction_panels
@@ -90,7 +92,7 @@ def compare_episodes(
                 number = int(episode.episodes[0])
                 if number not in compared:
                     compared[number] = _episode_panels(episode, experiment.data.dataset.class_names)
-                prediction, note = _predict(cast(Any, experiment.method), record, episode, void, pixel)
+                prediction, note = _predict(experiment, record, episode, void, pixel)
                 compared[number].predictions[label] = prediction
                 if note:
                     notes.append(f"{label}: {note}")
@@ -149,15 +151,15 @@ def _episode_panels(episode: EpisodeBatch, class_names: Sequence[str]) -> Episod
 
 
 def _predict(
-    method: Any, record: Record, episode: EpisodeBatch, void: str, pixel: tuple[float, float] | None
+    experiment: Experiment, record: Record, episode: EpisodeBatch, void: str, pixel: tuple[float, float] | None
 ) -> tuple[EpisodePrediction, str]:
     """Predict an episode again; the note says where its counts are not the record's."""
-    result = method.evaluate(episode)
+    (result,) = evaluate_batch(experiment.method, experiment.data.protocol, episode)
     note = ""
     try:
         check_counts(record, [result])
     except RecordError as error:
         note = user_message(error)
     ious = way_ious(result.counts[1:].numpy(), void)
-    panels = prediction_panels(method, episode, result.label_map.numpy(), ious, pixel)
+    panels = prediction_panels(cast(Any, experiment.method), episode, result.label_map.numpy(), ious, pixel)
     return EpisodePrediction(ious, result.decided.tolist(), result.score.tolist(), panels), note

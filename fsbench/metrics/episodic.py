@@ -12,7 +12,10 @@ import torch
 from torch import Tensor
 from torchmetrics.metric import Metric
 
+from fsbench.data.batch import EpisodeTruth
 from fsbench.data.dataset import VOID
+from fsbench.data.frames import stretch
+from fsbench.errors import NumericsError, SettingsError
 from fsbench.metrics.confusion import (
     COUNTS,
     REGIONS,
@@ -21,6 +24,7 @@ from fsbench.metrics.confusion import (
     intersection_union,
     mean_iou,
 )
+from fsbench.metrics.regions import slot_regions
 
 
 def count(prediction: Tensor, truth: Tensor, ways: int) -> Tensor:
@@ -51,6 +55,24 @@ def presence_from_mask(prediction: Tensor, ways: int) -> tuple[Tensor, Tensor]:
     """
     pixels = torch.bincount(prediction.long().flatten(), minlength=ways + 1)[1:]
     return pixels > 0, pixels.float() / prediction.numel()
+
+
+@dataclass(frozen=True)
+class SegmentationAnswer:
+    """A method's answer to one episode, on the CPU, before anybody compares it with the truth.
+
+    Attributes:
+        label_map: (h, w) integers, 0 background, 1..N ways, of the size that the episode asks for.
+        present: (N,) bool, way is present; None for methods that only segment.
+        score: (N,) float32, how sure the method is that the way is present, in [0, 1]; None like `present`.
+        soft, attention: see `SegmentationResult`.
+    """
+
+    label_map: Tensor
+    present: Tensor | None = None
+    score: Tensor | None = None
+    soft: Tensor | None = None
+    attention: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +122,63 @@ class SegmentationResult:
             {"episode": self.episode, **dict(zip(columns, values, strict=True))}
             for values in zip(*columns.values(), strict=True)
         ]
+
+
+def count_answer(answer: SegmentationAnswer, truth: EpisodeTruth) -> SegmentationResult:
+    """Count the pixels of an answer against the truth, at the truth's size.
+
+    The answer is stretched to it where the protocol has a frame. Presence follows from the mask where the method only
+    segments.
+
+    Raises:
+        SettingsError: the mask has another size than was asked for, or shows other labels than the ways'.
+        NumericsError: a presence score is no finite number.
+    """
+    ways, found = len(truth.classes), answer.label_map
+    if tuple(found.shape) != truth.size:
+        raise SettingsError(
+            f"episode {truth.episode}: the method gave a mask of {tuple(found.shape)}, expected {truth.size}; make it "
+            "of the size query_sizes (fsbench check-method tests it)"
+        )
+    least, most = (int(label) for label in found.aminmax())
+    if least < 0 or most > ways:
+        raise SettingsError(
+            f"episode {truth.episode}: the method gave a mask with labels from {least} to {most}, expected 0 for the "
+            f"background and 1 to {ways} for the ways (fsbench check-method tests it)"
+        )
+    found = found.to(torch.uint8)
+    if found.shape != truth.label_map.shape:
+        rows, columns = truth.label_map.shape
+        found = stretch(found, (rows, columns))
+    present, score = answer.present, answer.score
+    if present is None or score is None:
+        present, score = presence_from_mask(found, ways)
+    check_finite(score, "presence score", truth.episode)
+    rom, rum = slot_regions(found, truth.label_map, ways)
+    return SegmentationResult(
+        episode=truth.episode,
+        classes=truth.classes,
+        counts=count(found, truth.label_map, ways),
+        present=truth.presence,
+        decided=present,
+        score=score,
+        label_map=found,
+        rom=rom,
+        rum=rum,
+        soft=answer.soft,
+        attention=answer.attention,
+    )
+
+
+def check_finite(values: Tensor, name: str, episode: int) -> None:
+    """Raise NumericsError with the first value that is NaN or infinite, and the way (dimension 0) it belongs to."""
+    if bool(values.isfinite().all()):
+        return
+    place = (~values.isfinite()).nonzero()[0].tolist()
+    raise NumericsError(
+        f"episode {episode}: the {name} of way {place[0] + 1} is {float(values[tuple(place)])}, expected a finite "
+        "number; look for divisions by an empty mask and for weights that are NaN (fsbench check-method tests it)"
+    )
 
 
 class EpisodicScores(Metric):

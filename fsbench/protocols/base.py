@@ -78,6 +78,32 @@ class Protocol(ABC):
         """Return the number of test episodes on `dataset`, whose list has `pairs` entries."""
 
     @abstractmethod
+    def item(self, index: Any, episode: Any, config: Any, files: Any) -> Any:
+        """Load a test episode with its truth: an item of the loader.
+
+        Args:
+            index: the data set; that which `view` returns in a test of masks.
+            episode: one of the manifest.
+            config: settings of loading, such as the side of images.
+            files: cache of decoded files.
+
+        Raises:
+            DataError: a file cannot be decoded, or image and label map differ in size.
+        """
+
+    @abstractmethod
+    def separate(self, batch: Any) -> tuple[Any, list[Any]]:
+        """Split a batch of items into what a method sees and what its answers are counted against, one an episode."""
+
+    @abstractmethod
+    def count(self, answer: Any, truth: Any) -> Any:
+        """Count a method's answer to one episode against the truth that `separate` gave.
+
+        Returns:
+            A result with the number of the `episode`, whose `rows` are those of the count table.
+        """
+
+    @abstractmethod
     def statistics(self, frame: "pl.DataFrame", header: Header) -> "ScoreStatistics":
         """Sum a whole count table: every score of a run follows."""
 

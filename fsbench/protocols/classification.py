@@ -16,12 +16,17 @@ from fsbench.episodes.episode import ClassificationEpisode, Episode
 from fsbench.episodes.header import Header
 from fsbench.episodes.manifest import CLASSIFICATION, Manifest
 from fsbench.errors import DataError, SettingsError
-from fsbench.metrics.classification import accuracy_statistics
+from fsbench.metrics.classification import ClassificationResult, accuracy_statistics
 from fsbench.metrics.scores import ScoreStatistics
 from fsbench.protocols.base import Choice, Protocol
 
 if TYPE_CHECKING:
     import polars as pl
+    from torch import Tensor
+
+    from fsbench.data.batch import ImageEpisode
+    from fsbench.protocols.loading import ImageLoading
+    from fsbench.tensor_cache import FeatureCache
 
 OFFICIAL_CLASS_SIZE = 50
 """Classes with fewer images are repeated up to so many entries in the authors' program; an image may then be support
@@ -111,6 +116,25 @@ class Classification(Protocol):
 
     def episode_count(self, dataset: str, pairs: int) -> int:
         return self.episodes
+
+    def item(
+        self, index: ClassificationIndex, episode: ClassificationEpisode, config: "ImageLoading", files: "FeatureCache"
+    ) -> "ImageEpisode":
+        from fsbench.protocols.loading import load_image_episode  # with torch
+
+        return load_image_episode(index, episode, config, files)
+
+    def separate(self, batch: "Sequence[ImageEpisode]") -> "tuple[list[ImageEpisode], list[ImageEpisode]]":
+        return list(batch), list(batch)
+
+    def count(self, answer: "Tensor", truth: "ImageEpisode") -> ClassificationResult:
+        """Count the queries whose class was named.
+
+        Args:
+            answer: (N·q,) the way, from 0, of each query image, way by way.
+            truth: the episode.
+        """
+        return ClassificationResult(truth.index, truth.classes, answer.view(truth.query.shape).cpu().numpy())
 
     def statistics(self, frame: "pl.DataFrame", header: Header) -> ScoreStatistics:
         return accuracy_statistics(frame)

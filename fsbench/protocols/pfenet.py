@@ -1,7 +1,4 @@
-"""Few-shot segmentation as PFENet, BAM and HMNet evaluate it (hmnet.md §11).
-
-The base learners of BAM and HMNet see whole images in the order of the same lists (hmnet.md §2.4.1, §2.4.5).
-"""
+"""Few-shot segmentation as PFENet, BAM and HMNet evaluate it (hmnet.md §11)."""
 
 import random
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -11,7 +8,6 @@ from typing import ClassVar, Literal
 
 from fsbench.data.dataset import Pair, PairList, Part, SegmentationIndex
 from fsbench.episodes.episode import Episode
-from fsbench.episodes.manifest import Manifest
 from fsbench.episodes.task import EpisodeTask
 from fsbench.protocols.base import OTHERS, Choice, Provider, words_by_dataset
 from fsbench.protocols.geometry import Resize
@@ -56,10 +52,6 @@ class ImageLists(Provider):
 def image_lists(index: SegmentationIndex) -> ImageLists:
     """Return the image lists of a data set: its own, or those that follow from its images."""
     return ImageLists.find(index) or ImageLists(index)
-
-
-BACKGROUND = 0
-"""Stands for a class where an image is listed as a whole."""
 
 
 @dataclass(frozen=True)
@@ -194,29 +186,3 @@ def pairs_by_pixels(
         if not any(pixels.get(number) for number in unwanted):
             pairs += [(name, number) for number in sorted(classes) if pixels.get(number, 0) >= max(min_pixels, 1)]
     return tuple(pairs)
-
-
-def training_images(index: SegmentationIndex, fold: int) -> Pool:
-    """Return every training image, in list order, with the base classes of `fold`; no episodes can be drawn from it."""
-    pairs = [(name, BACKGROUND) for name in image_lists(index).image_order("trn")]
-    return Pool(pairs, {}, index.train_classes(fold), "sequential")
-
-
-def validation_images(index: SegmentationIndex, fold: int, count: int | None = None) -> Manifest:
-    """Return the images of the test part, each an episode without supports, for the base classes of `fold`.
-
-    Args:
-        index: the data set.
-        fold: fold whose novel classes are background.
-        count: only so many images from the start of the list; all unless given.
-    """
-    names = list(image_lists(index).image_order("val"))[:count]
-    classes = index.train_classes(fold)
-    entries = {
-        "kind": "whole images",
-        "dataset": index.name,
-        "fold": fold,
-        "class_ids": classes,
-        "class_names": {str(number): index.class_names[number - 1] for number in classes},
-    }
-    return Manifest(entries, tuple(Episode(i, name, BACKGROUND, (), ()) for i, name in enumerate(names)))

@@ -26,7 +26,11 @@ if TYPE_CHECKING:
     import numpy as np
     import polars as pl
 
+    from fsbench.data.batch import EpisodeBatch, EpisodeTruth
+    from fsbench.data.decoding import DecodedImageCache
+    from fsbench.metrics.episodic import SegmentationAnswer, SegmentationResult
     from fsbench.metrics.scores import ScoreStatistics
+    from fsbench.protocols.loading import LoadingConfig
 
 ALLOWED = 1e-3
 """Share of an episode's pixels that may be counted otherwise when an evaluation on unordered kernels is repeated."""
@@ -256,6 +260,24 @@ class Segmentation(Protocol):
     def geometry(self) -> Geometry:
         """Sizes and places of images and masks."""
         return Geometry(self.resize, self.query_size, self.frame)
+
+    def item(
+        self, index: SegmentationIndex, episode: Episode, config: "LoadingConfig", files: "DecodedImageCache"
+    ) -> "EpisodeBatch":
+        from fsbench.protocols.loading import load_episode  # with torch
+
+        return load_episode(index, episode, config, files)
+
+    # How is a prediction counted?
+
+    def separate(self, batch: "EpisodeBatch") -> "tuple[EpisodeBatch, list[EpisodeTruth]]":
+        return batch.without_truth(), batch.truths()
+
+    def count(self, answer: "SegmentationAnswer", truth: "EpisodeTruth") -> "SegmentationResult":
+        """Count the pixels of an answer; raises as `fsbench.metrics.episodic.count_answer` does."""
+        from fsbench.metrics.episodic import count_answer  # with torch
+
+        return count_answer(answer, truth)
 
     # Which scores follow?
 

@@ -25,7 +25,7 @@ from fsbench.data.rle import encode_ways
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.run import run
 from fsbench.episodes.episode import Episode
-from fsbench.metrics.episodic import SegmentationResult
+from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record
 from fsbench.regression import cases
 from fsbench.regression.cases import Case, EpisodeDiff
@@ -98,7 +98,7 @@ def observe(case: Case, data: Path) -> CaseRun:
         identity = {k: v for k, v in experiment.identity.as_json().items() if k not in COMPARED_OTHERWISE}
         identity |= {"void": experiment.data.protocol.void, "class_ids": record.manifest.class_ids}
         identity |= {"training": _without_files(training or experiment.identity.training)}
-        answers = _answers(record, observer.results)
+        answers = _answers(record)
     scores = score_answers(identity, answers) | record.run.scores
     outcome = Outcome(identity, environment(), observer.losses, scores, answers)
     return CaseRun(outcome, experiment.data.dataset, record.manifest.episodes)
@@ -118,11 +118,13 @@ def disturb_weights(method: Method, seed: int) -> dict[str, Tensor]:
     return state
 
 
-def _answers(record: Record, results: dict[int, SegmentationResult]) -> list[CaseEpisode]:
+def _answers(record: Record) -> list[CaseEpisode]:
+    predictions = read_predictions(record)
+    assert predictions is not None  # masks are kept unless a run asks for none
     frames = {index: frame for (index,), frame in record.episodes.group_by("episode")}
     answers = []
     for episode in record.manifest.episodes:
-        label_map = results[episode.index].label_map.numpy()
+        label_map = predictions.label_map(episode.index)
         slots = [list(row) for row in frames[episode.index].sort("slot").select(COLUMNS).rows()]
         plain = json.loads(json.dumps(asdict(episode)))
         answers.append(CaseEpisode(plain, slots, list(label_map.shape), encode_ways(label_map, len(episode.classes))))
@@ -154,19 +156,10 @@ def _run(experiment: Experiment, observer: "_Observer") -> Record:
 
 
 class _Observer(Callback):
-    """Keep the losses of training steps and the results of the last test."""
+    """Keep the losses of training steps."""
 
     def __init__(self) -> None:
         self.losses: list[float] = []
-        self.results: dict[int, SegmentationResult] = {}
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any) -> None:
         self.losses.append(float(outputs["loss"]))
-
-    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.results = {}
-
-    def on_test_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any, **kwargs: Any
-    ) -> None:
-        self.results |= {result.episode: result for result in outputs["results"]}

@@ -19,9 +19,8 @@ from fsbench.backbones.base import BackboneConfig
 from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
-from fsbench.data.dataset import VOID
 from fsbench.errors import SettingsError
-from fsbench.metrics.episodic import SegmentationResult, count, presence_from_mask
+from fsbench.metrics.episodic import SegmentationAnswer
 from fsbench.ops.first_largest import first_largest
 from methods.hmnet.base_training import label_map, pixel_loss, poly_schedule, sgd
 from methods.hmnet.frozen_pspnet import FrozenTrunk
@@ -128,27 +127,11 @@ class BaseLearner(Segmenter):
             )
         return super().training_step(batch, batch_idx)
 
-    def validation_step(self, batch: EpisodeBatch, batch_idx: int) -> dict[str, list[SegmentationResult]]:
-        if batch.support.shape[2]:
-            return super().validation_step(batch, batch_idx)
-        return {"results": [self._evaluate_image(batch, place) for place in range(len(batch))]}
-
-    def _evaluate_image(self, batch: EpisodeBatch, place: int) -> SegmentationResult:
-        """Segment one whole image and count the pixels of its base classes; void is not scored (§2.4.5)."""
-        truth = batch.known_truth()
-        target = truth.label_maps[place]
-        logits = self.model.segment(batch.pixels(int(batch.query[place]))[None]).float()
-        found = label_map(logits, target.shape[-1])[0].masked_fill(target == VOID, 0)
-        decided, score = presence_from_mask(found, self.classes)
-        return SegmentationResult(
-            episode=int(batch.episodes[place]),
-            classes=truth.classes[place].cpu(),
-            counts=count(found, target, self.classes).cpu(),
-            present=truth.presence[place].cpu(),
-            decided=decided.cpu(),
-            score=score.cpu(),
-            label_map=found.to("cpu", torch.uint8),
-        )
+    def answer(self, episode: EpisodeBatch) -> SegmentationAnswer:
+        if episode.support.shape[2]:
+            return super().answer(episode)
+        logits = self.model.segment(episode.pixels(int(episode.query[0]))[None]).float()  # a whole image (§2.4.5)
+        return Prediction(label_map(logits, int(episode.query_sizes[0, 1]))[0]).answer(int(episode.episodes[0]), False)
 
     def configure_optimizers(self) -> Any:
         optimizer = sgd(self.model, *self.sgd_settings)

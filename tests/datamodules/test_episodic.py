@@ -11,16 +11,16 @@ from PIL import Image
 
 from datamodules.datasets.folder import Folder
 from datamodules.episodic import EpisodicDataModule
-from datamodules.loading import decoding
 from datamodules.loading import distributed as shares_module
 from datamodules.loading.distributed import ContiguousDistributedSampler
-from datamodules.loading.episodes import LoadingConfig, load_episode
+from fsbench.data import decoding
 from fsbench.data.label_maps import resize_labels
 from fsbench.data.transforms import resize_image
 from fsbench.episodes.episode import Episode
 from fsbench.errors import DataError, SettingsError, user_message
 from fsbench.files import fingerprint
 from fsbench.protocols.geometry import Geometry
+from fsbench.protocols.loading import LoadingConfig, load_episode
 
 
 @pytest.fixture

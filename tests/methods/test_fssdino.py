@@ -159,7 +159,7 @@ def test_similarities_are_computed_where_they_are_kept(keeps, monkeypatch):
     found, calls, real = method(), [], fssdino._similarities
     monkeypatch.setattr(fssdino, "_similarities", lambda ways: calls.append(1) or real(ways))
     found.keeps_soft_masks = keeps
-    result = found.evaluate(next(segmentation_episode(0, 0, 1, 1, 64).split()))
+    result = found.answer(next(segmentation_episode(0, 0, 1, 1, 64).split()))
     assert (len(calls), result.attention is not None) == (int(keeps), keeps)
 
 

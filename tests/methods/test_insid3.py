@@ -168,7 +168,7 @@ def test_similarities_are_handed_over_where_they_are_kept(keeps, monkeypatch):
     found, calls, real = method(), [], INSID3._attention
     monkeypatch.setattr(INSID3, "_attention", lambda *given: calls.append(1) or real(*given))
     found.keeps_soft_masks = keeps
-    result = found.evaluate(next(segmentation_episode(0, 0, 1, 1, 64).split()))
+    result = found.answer(next(segmentation_episode(0, 0, 1, 1, 64).split()))
     assert (len(calls), result.attention is not None) == (int(keeps), keeps)
 
 

@@ -8,6 +8,7 @@ from datamodules.datasets.folder import Folder
 from datamodules.episodic import EpisodicDataModule
 from fsbench.backbones.base import BackboneConfig
 from fsbench.contract.episodes import segmentation_episode
+from fsbench.core.evaluation import evaluate_batch
 from fsbench.data.batch import EpisodeBatch
 from methods.prototype import (
     Prototype,
@@ -122,7 +123,7 @@ def data(blocks_folder):
 
 def results(method, data):
     with torch.inference_mode():
-        return [method.validation_step(batch, 0)["results"][0] for batch in data.test_dataloader()]
+        return [evaluate_batch(method, data.protocol, batch)[0] for batch in data.test_dataloader()]
 
 
 def test_gating_removes_masks_of_absent_ways(data):
@@ -161,7 +162,7 @@ def test_calibration_on_base_classes_improves_on_them(data):
 
         scores = EpisodicScores([4, 5, 6], "background")
         for episode in episodes:
-            scores.update(method.evaluate(episode))
+            scores.update(*evaluate_batch(method, data.protocol, episode))
         return scores.compute()
 
     assert score(chosen)["mIoU"] >= score(fixed)["mIoU"]

@@ -1,6 +1,5 @@
 """Few-shot classification: MetaOptNet's solver, episodes of every method, the features on disk, tuned networks."""
 
-import argparse
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -94,8 +93,7 @@ def loaded_episodes(experiment: Any, device: torch.device) -> list[Any]:
         method.encode_shown(experiment.data)
     elif method.asks_for_features:
         method.data = experiment.data
-    with patch.object(experiment.data, "trainer", argparse.Namespace(lightning_module=method), create=True):
-        return [one.to(device) for batch in experiment.data.test_dataloader() for one in batch]
+    return [one.to(device) for batch in experiment.data.test_dataloader() for one in batch]
 
 
 def _classify(experiment: Any, episodes: list[Any]) -> Callable[[], None]:
@@ -171,9 +169,7 @@ def tuning_cases(
     with tempfile.TemporaryDirectory() as folder, patch.dict("os.environ", {"FSBENCH_CACHE": folder}):
         for name in method.split(","):
             experiment = build(device, name, dataset, way, shot, queries, 1, *network)
-            fitting = argparse.Namespace(lightning_module=experiment.method)
-            with patch.object(experiment.data, "trainer", fitting, create=True):
-                episode = next(one for batch in experiment.data.test_dataloader() for one in batch).to(device)
+            episode = next(one for batch in experiment.data.test_dataloader() for one in batch).to(device)
             answers: dict[str, Tensor] = {}
 
             def plain(method: Any = experiment.method, episode: Any = episode, answers: Any = answers) -> None:

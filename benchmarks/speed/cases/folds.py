@@ -18,14 +18,15 @@ import torch
 from benchmarks.speed.cases.loading import BLOCK
 from benchmarks.speed.harness import Case
 from benchmarks.speed.official_fold import OfficialFold
-from datamodules.loading.episodes import LoadingConfig, load_episode
 from fsbench.config.build import compose_method
+from fsbench.core.evaluation import evaluate_batch
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.evaluation_order import evaluation_order, next_uses
 from fsbench.metrics.episodic import SegmentationResult
-from fsbench.protocols.segmentation import load_segmentation
+from fsbench.protocols.loading import LoadingConfig, load_episode
+from fsbench.protocols.segmentation import Segmentation, load_segmentation
 from fsbench.tensor_cache import FeatureCache
 
 T = TypeVar("T")
@@ -76,12 +77,13 @@ class Evaluation:
     def __init__(
         self,
         method: Segmenter,
+        protocol: Segmentation,
         index: OfficialFold,
         config: LoadingConfig,
         episodes: Sequence[Episode],
         cache_bytes: int,
     ):
-        self.method, self.index, self.config = method, index, config
+        self.method, self.protocol, self.index, self.config = method, protocol, index, config
         self.episodes, self.cache_bytes = list(episodes), cache_bytes
         self.ordered = evaluation_order(episodes)
         self.uses = next_uses(self.ordered)
@@ -93,6 +95,11 @@ class Evaluation:
     def load(self, episode: Episode) -> EpisodeBatch:
         """Return an episode on the method's device."""
         return load_episode(self.index, episode, self.config).to(self.method.device)
+
+    def evaluate(self, batch: EpisodeBatch) -> SegmentationResult:
+        """Evaluate one episode."""
+        result: SegmentationResult = evaluate_batch(self.method, self.protocol, batch)[0]
+        return result
 
     def authors(self, turn: int) -> dict[int, SegmentationResult]:
         """Evaluate a block of episodes with K·(N+1) images of each encoded and none kept; return results by episode."""
@@ -106,7 +113,7 @@ class Evaluation:
             patch.object(backbone, "cache", FeatureCache(0)),
             patch.object(backbone, "encode", wraps=backbone.encode) as encode,
         ):
-            result = self.method.evaluate(batch)
+            result = self.evaluate(batch)
             ways, shots = batch.support.shape[1:]
             while encode.call_count < shots * (ways + 1):  # the query once for every shot
                 backbone.encode(batch.pixels(int(batch.query[0])))
@@ -119,7 +126,7 @@ class Evaluation:
             self.forget()
         results = {}
         for episode, uses in zip(_block(self.ordered, turn), _block(self.uses, turn), strict=True):
-            results[episode.index] = self.method.evaluate(self.load(episode))
+            results[episode.index] = self.evaluate(self.load(episode))
             for name, place in uses.items():
                 self.method.backbone.cache.expect(name, place)
         return results
@@ -175,9 +182,9 @@ def cases(
             listed = index.episodes(data.protocol, 1, shot)
             config = LoadingConfig(side, protocol.geometry)
             bound = cache_mib * 2**20 or network.backbone.cache.max_bytes
-            evaluation = Evaluation(network, index, config, listed[:episodes], bound)
+            evaluation = Evaluation(network, protocol, index, config, listed[:episodes], bound)
             with torch.inference_mode():
-                network.evaluate(evaluation.load(listed[0]))  # says how large features are
+                evaluation.evaluate(evaluation.load(listed[0]))  # says how large features are
             encoded = count_encodings(evaluation_order(listed), network.backbone.cache.entry_bytes(), bound)
             evaluation.forget()
             yield Case(

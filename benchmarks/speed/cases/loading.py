@@ -31,7 +31,6 @@ from benchmarks.speed.harness import Case
 from datamodules.datasets.coco import Coco
 from datamodules.datasets.pascal import Pascal
 from datamodules.episodic import EpisodicDataModule
-from datamodules.loading.episodes import LoadingConfig, load_episode
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch, collate
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.image_io import read_view
@@ -40,6 +39,7 @@ from fsbench.episodes.episode import Episode
 from fsbench.episodes.evaluation_order import evaluation_order
 from fsbench.protocols.draws import draw_episode
 from fsbench.protocols.geometry import Geometry
+from fsbench.protocols.loading import LoadingConfig, load_episode
 
 DATASETS: dict[str, type[Pascal] | type[Coco]] = {"pascal": Pascal, "coco": Coco}
 SAMPLES = {"pascal": "voc-mini", "coco": "coco-mini"}

@@ -9,7 +9,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ import torch
 from fsbench.config.build import parse
 from fsbench.config.registry import choose_method, config_files, task_of
 from fsbench.core.classifier import FeatureClassifier
+from fsbench.core.evaluation import evaluate_batch
 from fsbench.engine.cost.drawn_files import draw_classification, draw_segmentation
 from fsbench.engine.cost.part_clock import PartClock
 from fsbench.errors import SettingsError
@@ -128,7 +128,7 @@ def measure_parts(method: Any, data: Any, device: torch.device, episodes: int, c
     method = method.to(device).eval()
     if isinstance(method, FeatureClassifier):
         method.data = data  # images are asked for one by one, and encoded without the store of features
-        data.trainer = SimpleNamespace(lightning_module=method)  # the loader leaves the images out
+        data.asks_for_features = True
     loader = data.test_dataloader()
     if len(loader) < 1 + episodes:
         raise SettingsError(f"the data set has {len(loader)} episodes, expected {1 + episodes}; ask for fewer")
@@ -141,14 +141,14 @@ def measure_parts(method: Any, data: Any, device: torch.device, episodes: int, c
         else:
             stack.enter_context(clock.wrap_methods("head", method, "classify"))
             stack.enter_context(clock.wrap_methods("loader", data, "image"))
-        _evaluate_one(method, batches, device, clock)
+        _evaluate_one(method, data.protocol, batches, device, clock)
         clock.restart()
         for _ in range(episodes):
-            _evaluate_one(method, batches, device, clock)
+            _evaluate_one(method, data.protocol, batches, device, clock)
         return clock.seconds()
 
 
-def _evaluate_one(method: Any, batches: Iterator[Any], device: torch.device, clock: PartClock) -> None:
+def _evaluate_one(method: Any, protocol: Any, batches: Iterator[Any], device: torch.device, clock: PartClock) -> None:
     """Load the next episode, predict it, and make the rows of its record."""
     method.backbone.cache.clear()
     if device.type == "cuda":
@@ -156,7 +156,7 @@ def _evaluate_one(method: Any, batches: Iterator[Any], device: torch.device, clo
     with clock.part("metric"), torch.inference_mode():
         with clock.part("loader"):
             batch = method.transfer_batch_to_device(next(batches), device, 0)
-        for result in method.test_step(batch, 0)["results"]:
+        for result in evaluate_batch(method, protocol, batch):
             result.rows()
 
 

@@ -109,12 +109,16 @@ def predict_again(record: Record, chosen: Sequence[int]) -> "tuple[list[Segmenta
     """
     import torch  # slow to import; a report of kept predictions needs none
 
+    from fsbench.core.evaluation import evaluate_batch
     from fsbench.engine.restore import check_counts, reopen_at
 
     experiment, episodes = reopen_at(record, chosen)
     cast(Any, experiment.method).keeps_soft_masks = True
+    protocol = experiment.data.protocol
     with torch.inference_mode():
-        results: list[SegmentationResult] = [cast(Any, experiment.method).evaluate(episode) for episode in episodes]
+        results: list[SegmentationResult] = [
+            result for episode in episodes for result in evaluate_batch(experiment.method, protocol, episode)
+        ]
     check_counts(record, results)
     return results, experiment.method.attention_meaning
 

@@ -10,9 +10,10 @@ import torch
 from datamodules.datasets.folder import Folder
 from datamodules.datasets.pascal import Pascal
 from datamodules.episodic import EpisodicDataModule
-from datamodules.loading.augment import Augmentation, Crop, Rotate, Scale, blur, bounding_boxes, flip
+from datamodules.loading.augment import Augmentation, Crop, Rotate, Scale, blur, flip
 from datamodules.loading.whole_images import labelled_image
 from fsbench.data.fast.scratch import Scratch
+from fsbench.data.label_maps import bounding_boxes
 from fsbench.errors import DataError, SettingsError
 
 

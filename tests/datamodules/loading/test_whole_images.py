@@ -7,10 +7,12 @@ import torch
 
 from datamodules.datasets.coco import Coco
 from datamodules.datasets.pascal import Pascal
-from datamodules.loading.whole_images import ValidationImages, labelled_image
 from fsbench.data.image_io import read_pixels
 from fsbench.data.transforms import padded_shape
-from fsbench.protocols.pfenet import image_lists, training_images, validation_images
+from fsbench.episodes.episode import Episode
+from fsbench.protocols.loading import LoadingConfig, labelled_image
+from fsbench.protocols.pfenet import image_lists
+from fsbench.protocols.whole_images import WholeImages
 from tests.methods.hmnet.small import data
 
 
@@ -57,7 +59,7 @@ def test_an_augmented_image_is_a_function_of_seed_epoch_and_place(blocks_folder)
 def test_labels_of_real_images(data_set, folder, fold, real_data):
     """All base classes of the fold, novel ones as background, void where it was; none of the images is left out."""
     index = data_set(str(real_data / folder))
-    pool = training_images(index, fold)
+    pool = WholeImages(index, fold).training_pool()
     names = list(dict.fromkeys(name for name, _ in pool.pairs))
     assert names == pool.images == list(image_lists(index).image_order("trn"))
     base = pool.class_ids
@@ -94,8 +96,9 @@ def test_validation_is_the_whole_list_by_the_padded_resize(blocks_folder):
         assert batch.images[0][:, : inner[0], : inner[1]].min() > 0
         shapes.add(inner)
     assert len(shapes) > 1
-    assert len(validation_images(module.dataset, 0, 5).episodes) == 5
-    assert validation_images(module.dataset, 0).sha256 != validation_images(module.dataset, 1).sha256
+    first, second = (WholeImages(module.dataset, fold) for fold in (0, 1))
+    assert len(first.manifest(5).episodes) == 5
+    assert first.manifest().sha256 != second.manifest().sha256
 
 
 @pytest.mark.parametrize(
@@ -117,7 +120,8 @@ def test_a_portrait_of_the_real_samples(real_data):
     index = Pascal(str(real_data / "voc-mini"))
     sizes = {name: index.label_map(name).shape for name in image_lists(index).image_order("val")}
     portrait = next(name for name, (height, width) in sizes.items() if height > width)
-    item = ValidationImages(index, [portrait], index.train_classes(0), 417)[0]
+    config = LoadingConfig(417)
+    item = WholeImages(index, 0).item(index, Episode(0, portrait, 0, (), ()), config, config.files(index))
     height, width = padded_shape(*sizes[portrait], 417)
     assert height == 416 and width < 417 - 8
     assert (item.images[0, :, :, width:] == 0).all() and item.images[0, :, :, width - 8 : width].max() > 0

@@ -9,18 +9,19 @@ import pytest
 
 from fsbench.contract import shipping
 from fsbench.contract.subject import Subject
-from fsbench.contract.suite import CHECKS, run_check
+from fsbench.contract.suite import CHECKS, run_check, run_checks
 from tests.fsbench.contract import broken
 
 BROKEN = {
     "shapes": (broken.WrongSize, r"label_map \(23, 37\)"),
     "ways-and-shots": (broken.OneWay, "AssertionError"),
     "empty-supports": (broken.NeedsForeground, "NaN or infinity"),
-    "empty-query": (broken.WrongCounts, "without any way"),
-    "truth": (broken.ReadsTruth, "other answers with another truth"),
-    "batch": (broken.ReadsBatch, "otherwise in a batch than alone"),
-    "way-order": (broken.FirstWay, "change with the order of the ways"),
+    "empty-query": (broken.NeedsObject, "NaN or infinity"),
+    "inputs": (broken.Overwrites, "images of an episode changed by the method"),
     "determinism": (broken.Draws, "two runs that differ"),
+    "batch": (broken.ReadsBatch, "otherwise in a batch than alone"),
+    "truth": (broken.ReadsTruth, r"asks for the truth \(broken.py, line \d+\)"),
+    "way-order": (broken.FirstWay, "change with the order of the ways"),
     "half-precision": (broken.Overflows, "inf times as far from fp32"),
     "another-process": (broken.Unpicklable, "cannot be pickled"),
     "checkpoint": (broken.Unsaved, "other answers after loading"),
@@ -37,6 +38,22 @@ def test_a_method_that_breaks_the_rule_is_found(name):
     assert outcome.status == "failed", outcome
     assert re.search(message, outcome.text), outcome.text
     assert "expected" in outcome.text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [
+        *((name, method) for name, (method, _) in BROKEN.items()),
+        ("inputs", broken.OverwritesMasks), ("batch", broken.Remembers), ("truth", broken.DigsForTruth),
+    ],
+)  # fmt: skip
+def test_each_fault_has_one_check(name, method):
+    """The others pass, or say which check tells more."""
+    outcomes = {outcome.check: outcome for outcome in run_checks(Subject(method, 32, memory_episodes=40))}
+    assert [check for check, outcome in outcomes.items() if outcome.status == "failed"] == [name], outcomes
+    excused = [one.text for one in outcomes.values() if one.status != "ok" and one.check != name]
+    assert all(text.startswith(f"the check {name} fails") for text in excused), excused
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,12 @@
 """Masks are counted at the truth's size; one of another size than was asked for ends the run instead of a figure."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 
 from fsbench.core.prediction import Prediction
-from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch, Truth
 from fsbench.errors import SettingsError
+from fsbench.metrics.episodic import count_answer
 
 FRAME = 8
 TRUTH = torch.zeros(4, 6, dtype=torch.uint8)
@@ -22,9 +20,8 @@ def evaluated(mask: torch.Tensor, asked: tuple[int, int]):
         torch.empty(1, 3, 2, 2), ["q"], torch.tensor([0]), empty.long(), empty, empty.bool(), torch.tensor([asked]),
         torch.tensor([7]), Truth([TRUTH], torch.tensor([[True]]), torch.tensor([[3]])),
     )  # fmt: skip
-    return Segmenter.evaluate(
-        SimpleNamespace(predict_shots=lambda _: Prediction(mask), keeps_soft_masks=False), episode
-    )
+    (truth,) = episode.truths()
+    return count_answer(Prediction(mask).answer(7, soft=False), truth)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ import pytest
 import torch
 from PIL import Image
 
-from datamodules.classification import photo
 from datamodules.datasets.folder import Folder
 from datamodules.datasets.imagefolder import ImageFolder
 from datamodules.episodic import EpisodicDataModule
@@ -19,6 +18,7 @@ from fsbench.data.image_io import read_pixels
 from fsbench.data.transforms import RESIZES, centre_square, resize_image, resize_with_pil
 from fsbench.predict.load_images import ImageLoader
 from fsbench.predict.support import Support, stack_supports
+from fsbench.protocols.loading import centre_image
 from tests.datamodules.builders import save_labels, save_names
 
 BITS = 22
@@ -120,7 +120,7 @@ def test_images_of_classification_are_filtered_width_first(portraits, tmp_path):
     index = ImageFolder(str(folder))
     name = index.images[1][2]
     expected = plain_resize(read_pixels(index.image_path(name)), int(40 * 1.15))[:, 3:43, 3:43]
-    assert np.array_equal(photo(index, name, 40).numpy(), expected)
+    assert np.array_equal(centre_image(index, name, 40).numpy(), expected)
     assert np.array_equal(centre_square(read_pixels(index.image_path(name)), 40).numpy(), expected)
 
 

@@ -5,7 +5,6 @@ import time
 import pytest
 import torch
 
-from datamodules.classification import photo
 from fsbench.config.build import parse
 from fsbench.config.registry import config_files
 from fsbench.engine.cost.drawn_files import draw_classification, draw_segmentation
@@ -13,6 +12,7 @@ from fsbench.engine.cost.episode_parts import PARTS, EpisodeParts, measure_parts
 from fsbench.engine.cost.part_clock import PartClock
 from fsbench.errors import SettingsError
 from fsbench.metrics.episodic import count
+from fsbench.protocols.loading import centre_image
 
 CPU = torch.device("cpu")
 
@@ -125,7 +125,7 @@ def test_classifiers_credit_images_to_the_loader_and_the_network_to_the_backbone
     task = ("--data.way=2", "--data.queries=2")
     classifier, data = built(method, "imagefolder", tmp_path, *task)
     now = Ticking()
-    monkeypatch.setattr("datamodules.classification.photo", now.goes_on(1, photo))
+    monkeypatch.setattr("datamodules.classification.centre_image", now.goes_on(1, centre_image))
     build = classifier.backbone._build
 
     def slow_network(height, width):

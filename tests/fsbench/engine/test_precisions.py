@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from fsbench.core.classifier import FeatureClassifier
+from fsbench.core.evaluation import evaluate_batch
 from fsbench.engine.cost.drawn_files import draw_classification, draw_segmentation
 from tests.fsbench.engine.test_episode_parts import built
 
@@ -30,7 +31,7 @@ def both_answers(name, dataset, folders, *settings):
     for enabled in (False, True):
         method.backbone.cache.clear()
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-            found.append(method.test_step(batch, 0)["results"][0])
+            found += evaluate_batch(method, data.protocol, batch)[:1]
     return found
 
 

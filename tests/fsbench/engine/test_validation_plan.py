@@ -13,6 +13,7 @@ from fsbench.engine.machine.check import check_machine
 from fsbench.engine.trainer import build_trainer
 from fsbench.engine.training_facts import training_facts
 from fsbench.engine.validation_plan import ValidationPlan, validation_schedule
+from fsbench.engine.withheld_truth import part_from_truth
 from fsbench.errors import SettingsError
 from tests.fsbench.engine.test_training_steps import experiment
 from tests.goldens.kinds.training_schedule import hmnet_schedule
@@ -118,15 +119,16 @@ def test_a_training_goes_on_after_epochs_without_a_validation(blocks_folder, tmp
         (folder := tmp_path / name).mkdir()
         for attempt in range(2 if name == "parts" else 1):
             run = experiment(blocks_folder, folder, *options, micro_batch=3)
-            trainer, best = build_trainer(run, folder)
+            visible, count, _ = part_from_truth("method", run.data)
+            trainer, best = build_trainer(run, folder, count)
             last = folder / "checkpoints" / "last.ckpt"
             if name == "parts" and attempt == 0:
                 trainer.callbacks.insert(0, Kill())
                 with pytest.raises(Killed):
-                    trainer.fit(run.method, run.data)
+                    trainer.fit(run.method, visible)
                 assert last.is_file() and not (folder / "checkpoints" / "best.ckpt").exists()
                 continue
-            trainer.fit(run.method, run.data, ckpt_path=last if attempt else None, weights_only=True)
+            trainer.fit(run.method, visible, ckpt_path=last if attempt else None, weights_only=True)
         plan = next(c for c in trainer.callbacks if isinstance(c, ValidationPlan))
         chosen = torch.load(best.best_model_path, weights_only=True)["state_dict"]
         found.append((run.method.state_dict(), chosen, plan.state_dict(), float(best.best_model_score)))
@@ -186,6 +188,6 @@ def test_tf32_of_convolutions_and_of_products_are_apart(
 
 def test_experiments_are_built_with_the_plan(blocks_folder, tmp_path):
     run: Experiment = experiment(blocks_folder, tmp_path, "--run.first_validation=1", "--run.patience=2")
-    trainer, best = build_trainer(run, tmp_path)
+    trainer, best = build_trainer(run, tmp_path, part_from_truth("method", run.data)[1])
     plan = next(c for c in trainer.callbacks if isinstance(c, ValidationPlan))
     assert plan.schedule == ValidationSchedule(1) and plan.score.patience == 2 and best.monitor == plan.monitor

@@ -1,7 +1,6 @@
 """ROM and RUM against a plain implementation: regions by flood fill, overlaps by sets of pixels (dcama.md §12)."""
 
 from math import tanh
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,10 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fsbench.core.prediction import Prediction
-from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch, Truth
 from fsbench.metrics import regions
+from fsbench.metrics.episodic import SegmentationAnswer, count_answer
 from fsbench.metrics.regions import region_measures, slot_regions
 
 
@@ -111,7 +109,6 @@ def test_many_regions_take_another_way_with_the_same_result(monkeypatch):
 
 
 def test_the_evaluation_measures_regions():
-    """Every method's: `evaluate` is written once."""
     truth = torch.tensor([[1, 1, 1, 0, 2], [0, 0, 0, 0, 255]], dtype=torch.uint8)
     label_map = torch.tensor([[1, 0, 1, 0, 2], [0, 0, 0, 0, 2]])
     empty = torch.empty(1, 2, 1)
@@ -120,7 +117,6 @@ def test_the_evaluation_measures_regions():
         torch.tensor([[2, 5]]), torch.tensor([7]),
         Truth([truth], torch.tensor([[True, True]]), torch.tensor([[3, 4]])),
     )  # fmt: skip
-    segmenter = SimpleNamespace(predict_shots=lambda without_truth: Prediction(label_map), keeps_soft_masks=False)
-    result = Segmenter.evaluate(segmenter, episode)
+    result = count_answer(SegmentationAnswer(label_map), *episode.truths())
     assert result.rom.tolist() == pytest.approx([tanh(1 * 2 / (2 * 3)), tanh(1), 0])
     assert result.rum.tolist() == [0, 0, 0]

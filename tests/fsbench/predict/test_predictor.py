@@ -7,7 +7,7 @@ from PIL import Image
 
 import fsbench
 from datamodules.datasets.folder import Folder
-from datamodules.loading.episodes import LoadingConfig, load_episode
+from fsbench.core.evaluation import evaluate_batch
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.label_maps import resize_labels
 from fsbench.engine.machine.meter import Meter, release_memory, resident_mib
@@ -18,6 +18,8 @@ from fsbench.predict.read_supports import read_supports
 from fsbench.predict.result import palette
 from fsbench.predict.support import Support, stack_supports
 from fsbench.protocols.lists import pair_list
+from fsbench.protocols.loading import LoadingConfig, load_episode
+from fsbench.protocols.segmentation import load_segmentation
 from fsbench.visualization.masks import paint_slots
 
 
@@ -57,7 +59,7 @@ def test_a_prediction_is_the_evaluations(blocks_folder, emat, name, monkeypatch)
     episode = an_episode(index)
     batch = load_episode(index, episode, LoadingConfig(predictor.image_size))
     with torch.inference_mode():
-        evaluated = predictor.method.evaluate(batch)
+        (evaluated,) = evaluate_batch(predictor.method, load_segmentation("fscs"), batch)
     for number, shots in zip(episode.classes, episode.supports, strict=True):
         texts = [f"{index.image_path(shot)}:{index.label_file(shot)}" for shot in shots]
         predictor.add(read_supports(texts, f"{number}=class {number}")[0])

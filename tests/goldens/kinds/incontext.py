@@ -179,7 +179,7 @@ def _compare_run(case: Case, index: ViewIndex) -> Comparisons:
 
 
 def _compare_pixels(where: str, index: ViewIndex, episode: Episode, stored: dict[str, Any], size: int) -> Comparisons:
-    from datamodules.loading.episodes import LoadingConfig, load_episode
+    from fsbench.protocols.loading import LoadingConfig, load_episode
 
     batch = load_episode(index, episode, LoadingConfig(size, Geometry("pil", "input")))
     query, supports = batch.known_truth().label_maps[0].numpy(), batch.support_masks[0, 0].numpy()

@@ -244,7 +244,7 @@ def test_coarse_masks_are_averaged_where_that_is_kept(data, keeps, monkeypatch):
     monkeypatch.setattr(dcama, "mean_coarse_mask", lambda coarse: calls.append(1) or mean_coarse_mask(coarse))
     method.keeps_soft_masks = keeps
     with torch.no_grad():
-        result = method.evaluate(next(iter(data.test_dataloader())))
+        result = method.answer(next(iter(data.test_dataloader())))
     assert (len(calls), result.attention is not None) == (int(keeps), keeps)
 
 

@@ -1,5 +1,7 @@
 """The base learner: its training, its validation, its predictions, and HMNet on it."""
 
+from types import SimpleNamespace
+
 import lightning as L
 import numpy as np
 import pytest
@@ -7,12 +9,14 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from datamodules.loading.distributed import TrainingBatches
-from datamodules.loading.whole_images import whole_image
 from fsbench.backbones.base import BackboneConfig
+from fsbench.core.evaluation import evaluate_batch
 from fsbench.data.batch import collate
 from fsbench.data.step_division import StepDivision
 from fsbench.engine.callbacks import EpisodicValidation
+from fsbench.engine.withheld_truth import part_from_truth
 from fsbench.errors import SettingsError
+from fsbench.protocols.whole_images import WholeImages, whole_image
 from methods.hmnet.base_learner import BaseLearner
 from methods.hmnet.frozen_pspnet import FrozenPSPNet
 from methods.hmnet.hmnet import HMNet
@@ -35,7 +39,8 @@ def test_the_chain_from_the_base_learner_to_hmnet(blocks_folder, tmp_path):
     torch.manual_seed(0)
     learner = BaseLearner(BackboneConfig("dilated_vgg16", "random"), classes=3)
     module = data(blocks_folder, training_items="images", validation="images")
-    fit(learner, module, 1, [ModelCheckpoint(tmp_path, "base"), EpisodicValidation(module)])
+    visible, count, _ = part_from_truth("base", module)
+    fit(learner, visible, 1, [ModelCheckpoint(tmp_path, "base"), EpisodicValidation(module, count)])
     frozen = FrozenPSPNet(BackboneConfig("pspnet_vgg16", str(tmp_path / "base.ckpt")))
     assert frozen.classes == 3 and frozen.trained_on["classes"] == ["yellow", "cyan", "magenta"]
     pixels = torch.randn(3, 33, 33)
@@ -88,11 +93,12 @@ def test_validation_is_the_base_miou_of_all_images(blocks_folder, monkeypatch, e
         return torch.cat([small.mean(1, keepdim=True) * 0 + 0.3, small], 1)
 
     monkeypatch.setattr(learner.model, "segment", by_colour)
+    visible, count, _ = part_from_truth("base", module)
     trainer = L.Trainer(
-        logger=False, callbacks=[EpisodicValidation(module)], enable_progress_bar=False, accelerator="cpu",
+        logger=False, callbacks=[EpisodicValidation(module, count)], enable_progress_bar=False, accelerator="cpu",
         enable_checkpointing=False, use_distributed_sampler=False,
     )  # fmt: skip
-    found = trainer.validate(learner, module, verbose=False)[0]["val/mIoU"]
+    found = trainer.validate(learner, visible, verbose=False)[0]["val/mIoU"]
     inside, either = np.zeros(3), np.zeros(3)
     items = module.val_dataloader().dataset
     assert len(items) == 24
@@ -114,7 +120,8 @@ def test_a_class_that_no_image_shows_counts_as_nothing(monkeypatch):
     labels[:4], labels[8] = 1, 255
     monkeypatch.setattr(learner.model, "segment", lambda pixels: torch.tensor([0.0, 1, 0, 0]).view(1, 4, 1, 1))
     batch = collate([whole_image(name, i, torch.zeros(3, 9, 9), labels, [4, 5, 6]) for i, name in enumerate("ab")])
-    results = learner.validation_step(batch, 0)["results"]
+    protocol = WholeImages(SimpleNamespace(train_classes=lambda fold: [4, 5, 6]), 0)
+    results = evaluate_batch(learner, protocol, batch)
     assert [r.episode for r in results] == [0, 1] and results[0].present.tolist() == [True, False, False]
     tp, pred, gt = results[1].counts[1:, :3].T.tolist()
     assert (tp, pred, gt) == ([36, 0, 0], [72, 0, 0], [36, 0, 0])  # the void row is not scored

@@ -9,6 +9,7 @@ from datamodules.datasets.folder import Folder
 from datamodules.episodic import EpisodicDataModule
 from fsbench.backbones.pyramid_networks import PYRAMIDS, build_pyramid_network
 from fsbench.backbones.weight_files import state_digest
+from fsbench.core.evaluation import evaluate_batch
 from fsbench.engine.checkpoint import convert, load_checkpoint
 from fsbench.errors import CheckpointError
 from methods.cst import CST
@@ -49,7 +50,7 @@ def test_a_class_is_present_where_a_pixel_has_its_label(name, data):
     method = METHODS[name]().eval()
     with torch.no_grad():
         for batch in data.test_dataloader():
-            (result,) = method.validation_step(batch, 0)["results"]
+            (result,) = evaluate_batch(method, data.protocol, batch)
             assert torch.equal(result.decided, result.counts[1:, 1] + result.counts[1:, 3] > 0)
 
 
@@ -72,7 +73,7 @@ def test_half_precision_trains_and_predicts(name, data):
     with torch.autocast("cpu", torch.bfloat16):
         loss = method.loss(next(iter(data.train_dataloader())))["loss"]
         with torch.inference_mode():
-            found = method.eval().validation_step(next(iter(data.test_dataloader())), 0)["results"][0]
+            found = evaluate_batch(method.eval(), data.protocol, next(iter(data.test_dataloader())))[0]
     loss.backward()
     assert loss.isfinite() and all(p.grad.isfinite().all() for p in method.parameters() if p.grad is not None)
     assert any(p.grad is not None for p in method.parameters()) and found.counts.sum() > 0
@@ -115,7 +116,7 @@ def test_every_ensemble_works_for_every_method(strategy, method, data):
         expected = method(single)
         method.nshot_strategy, method.keeps_soft_masks = strategy, True
         found = method.predict_shots(twin)
-        several = method.validation_step(batch, 0)["results"][0]
+        several = evaluate_batch(method, data.protocol, batch)[0]
     assert torch.equal(found.label_map, expected.label_map)
     torch.testing.assert_close(found.foreground(), expected.foreground(), atol=1e-5, rtol=0)
     assert several.soft.shape == (len(several.classes), 64, 64) and several.soft.float().std() > 0

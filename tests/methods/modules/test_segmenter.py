@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from datamodules.loading import distributed
-from datamodules.loading.episodes import LoadingConfig, load_episode
 from fsbench.core.datamodule import Loading
+from fsbench.core.evaluation import evaluate_batch
 from fsbench.episodes.evaluation_order import supports_of
+from fsbench.protocols.loading import LoadingConfig, load_episode
 from fsbench.tensor_cache import FeatureCache
 from methods.cst import CST, cst_learner
 from methods.emat import EMAT, emat_learner
@@ -57,13 +58,11 @@ def test_neither_the_order_nor_what_is_forgotten_changes_a_result(method, kept, 
         plain = {}
         for episode in data.manifest.episodes:
             method.backbone.cache.clear()
-            plain[episode.index] = method.evaluate(load_episode(data.dataset, episode, files))
+            (plain[episode.index],) = evaluate_batch(method, data.protocol, load_episode(data.dataset, episode, files))
         method.backbone.cache = FeatureCache(kept * max(method.backbone.cache.entry_bytes().values()))
         for size in (1, 3):
             data.loading = Loading(data.loading.workers, size)
-            results = [
-                r for i, batch in enumerate(data.test_dataloader()) for r in method.test_step(batch, i)["results"]
-            ]
+            results = [r for batch in data.test_dataloader() for r in evaluate_batch(method, data.protocol, batch)]
             assert method.backbone.cache.bytes == 0  # every image was shown for the last time
             assert [r.episode for r in results] != sorted(plain) and {r.episode for r in results} == set(plain)
             for result in results:
@@ -120,7 +119,7 @@ def test_half_precision_trains_and_predicts(make, dtype, data):
     with torch.autocast("cpu", dtype=dtype):
         loss = method.loss(batch)["loss"]
         episode = next(iter(data.test_dataloader()))
-        result = method.eval().validation_step(episode, 0)["results"][0]
+        result = method.eval().validation_step(episode, 0)["answers"][0]
     loss.backward()
     torch.testing.assert_close(loss.detach(), exact, atol=0.02, rtol=0.02)
     assert all(p.grad is not None and p.grad.isfinite().all() for p in method.parameters())

@@ -1,0 +1,118 @@
+"""An evaluation's batches as Lightning, the method and all its hooks get them: without the truth.
+
+The truth of the batches under way is known only to two functions that are made here together: one that iterates over
+the batches, and one that counts the answers to them. No object that a method can reach by its trainer holds it.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import lightning as L
+
+from fsbench.core.datamodule import DataModule
+from fsbench.core.evaluation import count_answers
+
+Count = Callable[[Any], list[Any]]
+"""Counts the outputs of a step of an evaluation; returns the results."""
+
+
+class VisibleBatches(Iterable[Any]):
+    """The batches of a loader without their truth.
+
+    Args:
+        length: their number.
+        batches: iterates over them.
+    """
+
+    def __init__(self, length: int, batches: Callable[[], Iterator[Any]]):
+        self.length, self.batches = length, batches
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.batches()
+
+
+@dataclass(frozen=True)
+class Withheld:
+    """The batches of an evaluation and the only one who knows their truth.
+
+    Attributes:
+        loader: makes the loader of batches without their truth.
+        count: counts the outputs of the step on the next batch, in the order of the loader; returns the results.
+    """
+
+    loader: Callable[[], VisibleBatches]
+    count: Count
+
+
+def withhold_truth(name: str, protocol: Any, load: Callable[[], Any]) -> Withheld:
+    """Part the batches of an evaluation from their truth.
+
+    Args:
+        name: of the method, for messages.
+        protocol: parts a batch from its truth and counts an answer, see `fsbench.protocols.base.Protocol`.
+        load: makes the loader of batches with their truth.
+    """
+    truths: deque[list[Any]] = deque()
+
+    def make_loader() -> VisibleBatches:
+        loader = load()
+
+        def batches() -> Iterator[Any]:
+            truths.clear()
+            for batch in loader:
+                visible, truth = protocol.separate(batch)
+                truths.append(truth)
+                yield visible
+
+        return VisibleBatches(len(loader), batches)
+
+    def count(outputs: Any) -> list[Any]:
+        return count_answers(name, protocol, outputs, truths.popleft())
+
+    return Withheld(make_loader, count)
+
+
+def part_from_truth(name: str, data: DataModule) -> "tuple[VisibleData, Count, Count]":
+    """Return the data as a trainer has them, and the functions that count the validation and the test.
+
+    Args:
+        name: of the method, for messages.
+        data: the data module.
+    """
+    validation = withhold_truth(name, data.validation_protocol, data.val_dataloader)
+    test = withhold_truth(name, data.protocol, data.test_dataloader)
+    return VisibleData(data, validation.loader, test.loader), validation.count, test.count
+
+
+class VisibleData(L.LightningDataModule):
+    """The data of a run as its trainer has them: batches of training, and those of evaluations without their truth.
+
+    What else a method asks of its data, such as the classes that it trains on, is the data module's own.
+
+    Args:
+        data: the data module.
+        validation, test: make the loaders of its evaluations, see `withhold_truth`.
+    """
+
+    def __init__(self, data: DataModule, validation: Callable[[], VisibleBatches], test: Callable[[], VisibleBatches]):
+        super().__init__()
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer episodes left than processes
+        self._data = data
+        self._loaders = validation, test
+
+    def train_dataloader(self) -> Any:
+        return self._data.train_dataloader()
+
+    def val_dataloader(self) -> VisibleBatches:
+        return self._loaders[0]()
+
+    def test_dataloader(self) -> VisibleBatches:
+        return self._loaders[1]()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._data, name)

@@ -1,0 +1,153 @@
+"""Items of a loader: an episode's names turned into tensors, decoded, resized and renamed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fsbench.data.batch import EpisodeBatch, ImageEpisode, Truth
+from fsbench.data.dataset import ClassificationIndex, SegmentationIndex
+from fsbench.data.decoding import DecodedImageCache
+from fsbench.data.image_io import check_sizes, read_pixels, read_view
+from fsbench.data.label_maps import bounding_boxes, way_labels
+from fsbench.data.transforms import RESIZES, centre_square
+from fsbench.episodes.episode import ClassificationEpisode, Episode
+from fsbench.protocols.geometry import Geometry
+from fsbench.tensor_cache import FeatureCache
+
+
+@dataclass(frozen=True)
+class LoadingConfig:
+    """Settings of loading that decide the tensors of an episode.
+
+    Attributes:
+        size: side S of images in pixels.
+        geometry: how images and the truth are seen.
+        all_ways: tell also what supports show of the other ways.
+        cache_bytes: memory of a loader process for decoded files that other episodes need as well.
+        box_supervision: support labels are bounding boxes of the masks.
+    """
+
+    size: int
+    geometry: Geometry = field(default_factory=Geometry)
+    cache_bytes: int = 0
+    box_supervision: bool = False
+    all_ways: bool = False
+
+    def files(self, index: SegmentationIndex) -> DecodedImageCache:
+        """Return an empty cache of decoded files."""
+        return DecodedImageCache(index, RESIZES[self.geometry.resize][0], self.size, self.cache_bytes)
+
+
+def load_episode(
+    index: SegmentationIndex, episode: Episode, config: LoadingConfig, files: DecodedImageCache | None = None
+) -> EpisodeBatch:
+    """Decode one episode (a batch of one); `files` caches what earlier episodes decoded.
+
+    Raises DataError naming the file that cannot be decoded or whose mask has another size.
+    """
+    files, resize_labels = files or config.files(index), RESIZES[config.geometry.resize][1]
+    names = list(dict.fromkeys([episode.query, *(name for way in episode.supports for name in way)]))
+    rows = {name: row for row, name in enumerate(names)}
+    images, labels = [], {}
+    for name in names:
+        image, labels[name] = files.decoded(name)
+        images.append(image)
+    query = way_labels(labels[episode.query], index.label_values(episode.query, episode.classes))
+    present = [n in query for n in range(1, len(episode.classes) + 1)]  # anywhere at original size, also in training
+    side = config.size
+    to_boxes = bounding_boxes if config.box_supervision else np.asarray
+    support_labels = [
+        [
+            resize_labels(to_boxes(way_labels(labels[name], index.label_values(name, [number]))), side, side)
+            for name in way
+        ]
+        for number, way in zip(episode.classes, episode.supports, strict=True)
+    ]
+    shown = None
+    if config.all_ways:
+        all_ways = [
+            [
+                resize_labels(way_labels(labels[name], index.label_values(name, episode.classes)), side, side)
+                for name in way
+            ]
+            for way in episode.supports
+        ]
+        shown = torch.from_numpy(np.array([all_ways]))
+    target, size = config.geometry.truth(query, side)
+    support = torch.tensor([[[rows[name] for name in way] for way in episode.supports]])
+    return EpisodeBatch(
+        images=torch.stack(images),
+        image_names=names,
+        query=torch.zeros(1, dtype=torch.int64),
+        support=support,
+        support_labels=torch.from_numpy(np.array([support_labels])),
+        valid=torch.ones(support.shape, dtype=torch.bool),
+        query_sizes=torch.tensor([size]),
+        episodes=torch.tensor([episode.index]),
+        truth=Truth([torch.from_numpy(target)], torch.tensor([present]), torch.tensor([episode.classes])),
+        support_ways=shown,
+    )
+
+
+def labelled_image(index: SegmentationIndex, name: str, classes: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Decode image `name`.
+
+    Returns:
+        Pixels (H, W, 3) uint8, and the label map (H, W) uint8 in which `classes` are 1..n, in their order.
+
+    Raises:
+        DataError: a file cannot be decoded, or image and label map differ in size.
+    """
+    path, labels = index.image_path(name), index.label_map(name)
+    pixels = read_view(path, index.crop(name))
+    check_sizes(path, pixels, labels, index.label_file(name))
+    return pixels, way_labels(labels, index.label_values(name, classes))
+
+
+@dataclass(frozen=True)
+class ImageLoading:
+    """Settings of loading of a classification.
+
+    Attributes:
+        names: names of all images, class by class.
+        starts: place of every class's first image in `names`.
+        size: side S of images in pixels.
+        seed: of what methods draw.
+        with_images: load the images, too, and not only their places.
+    """
+
+    names: tuple[str, ...]
+    starts: tuple[int, ...]
+    size: int
+    seed: int
+    with_images: bool = True
+
+    def places(self, episode: ClassificationEpisode) -> tuple[Tensor, Tensor]:
+        """Return the places in `names` of an episode's supports (N, K) and queries (N, q)."""
+        first = torch.tensor([self.starts[number] for number in episode.classes])[:, None]
+        return torch.tensor(episode.support) + first, torch.tensor(episode.query) + first
+
+
+def load_image_episode(
+    index: ClassificationIndex, episode: ClassificationEpisode, config: ImageLoading, files: FeatureCache
+) -> ImageEpisode:
+    """Decode one episode of classification; `files` caches what earlier episodes decoded.
+
+    Raises DataError naming a file that cannot be read.
+    """
+    support, query = config.places(episode)
+    numbers = tuple(number + 1 for number in episode.classes)
+    if not config.with_images:
+        return ImageEpisode(episode.index, config.seed, numbers, support, query)
+    names = [config.names[place] for place in [*support.flatten().tolist(), *query.flatten().tolist()]]
+    images = [files.get("image", name, partial(centre_image, index, name, config.size)) for name in names]
+    return ImageEpisode(episode.index, config.seed, numbers, support, query, torch.stack(images))
+
+
+def centre_image(index: ClassificationIndex, name: str, size: int) -> Tensor:
+    """Return image `name` as (3, S, S) uint8 (fort.md §3). Raises DataError naming a file that cannot be read."""
+    return centre_square(read_pixels(index.image_path(name)), size)
