@@ -35,7 +35,6 @@ class OfficialFold(SegmentationIndex):
 
     class_names = tuple(map(str, range(1, 81)))
     folds = 4
-    augment_threshold = 0.0
 
     def __init__(self, lists: str, dataset: str, fold: int, drawn: Path | None = None, images: Path | None = None):
         self.lists, self.fold, self.drawn, self.images = lists, fold, drawn, images

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fsbench.contract.outcome import NotApplicableError, ViolationError
-from fsbench.contract.subject import PROTOCOLS, Episode, Subject, join
+from fsbench.contract.subject import PROTOCOLS, Episode, Subject, copied, join
 from fsbench.core.evaluation import evaluate_batch
 from fsbench.core.method import Method
 from fsbench.data.batch import EpisodeBatch
@@ -56,10 +56,10 @@ def _distance(method: Method, subject: Subject, index: int, device: str, dtype: 
     """Return how far half precision moves an answer, 1 for as far as it may; infinity for NaN or infinity."""
     ways = 5 if subject.shots == 1 and subject.takes_ways(5) is None else subject.ways
     episode = subject.episode(60 + index, ways)
-    full = _values(method, episode.to(device))
+    full = _values(method, copied(episode).to(device))
     method.backbone.cache.clear()
     with torch.autocast(device, dtype):
-        half = _values(method, episode.to(device))
+        half = _values(method, copied(episode).to(device))
     method.backbone.cache.clear()
     if not bool(half.isfinite().all()):
         return float("inf")

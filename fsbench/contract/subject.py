@@ -144,9 +144,9 @@ def run_test(method: Method, batches: Sequence[Any]) -> list[Any]:
 
     class Count(Callback):
         def on_test_batch_end(
-            self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any, **kwargs: Any
+            self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *args: Any, **kwargs: Any
         ) -> None:
-            results.extend(withheld.count(outputs))
+            results.extend(withheld.count(outputs, batch))
 
     trainer = L.Trainer(
         accelerator="cpu", devices=1, logger=False, callbacks=[Count()], enable_checkpointing=False,

@@ -36,7 +36,7 @@ CHECKS: Mapping[str, Check] = {
 }
 """Checks by their names, in the order in which they run."""
 
-CAUSES_OF_DIFFERENCES = ("inputs", "determinism", "batch")
+CAUSES_OF_DIFFERENCES = ("inputs", "determinism", "batch", "truth")
 """Checks whose faults make answers differ wherever two are compared."""
 
 SIZES = (64, 65, 128, 129, 224, 384)
@@ -141,13 +141,10 @@ def run_check(name: str, subject: Subject) -> Outcome:
 def _possible_causes(name: str, error: Exception) -> list[str]:
     """Return the more basic checks whose fault may show in `name` as this failure."""
     if isinstance(error, TruthError):
-        causes = ["truth"]
-    elif isinstance(error, DifferenceError):
-        causes = ["shapes", *CAUSES_OF_DIFFERENCES]
-    else:
-        causes = ["shapes"]
-    order = list(CHECKS)
-    return [cause for cause in causes if cause != name and (cause == "truth" or order.index(cause) < order.index(name))]
+        return ["truth"]
+    causes = ["shapes", *(CAUSES_OF_DIFFERENCES if isinstance(error, DifferenceError) else ())]
+    earlier = list(CHECKS)[: list(CHECKS).index(name)]
+    return [cause for cause in causes if cause in earlier]
 
 
 def _fails(name: str, subject: Subject) -> bool:

@@ -35,11 +35,11 @@ class Prediction:
     probability: Tensor | None = None
     attention: Tensor | None = None
 
-    def answer(self, episode: int, soft: bool) -> SegmentationAnswer:
+    def answer(self, place: str, soft: bool) -> SegmentationAnswer:
         """Return what an evaluation counts and keeps, on the CPU.
 
         Args:
-            episode: index in the manifest, for messages.
+            place: method and episode, for messages.
             soft: whether soft masks and attention maps are kept.
 
         Raises:
@@ -48,7 +48,7 @@ class Prediction:
         named = {"logit": self.logits, "probability": self.probability, "presence score": self.presence_score}
         for name, values in named.items():
             if values is not None:
-                check_finite(values.detach(), name, episode)
+                check_finite(values.detach(), name, place)
         return SegmentationAnswer(
             label_map=self.label_map.cpu(),
             present=None if self.present is None else self.present.cpu(),

@@ -91,7 +91,8 @@ class Segmenter(Method):
         Raises:
             NumericsError: a logit, a probability or a presence score is NaN or infinite.
         """
-        return self.predict_shots(episode.without_truth()).answer(int(episode.episodes[0]), self.keeps_soft_masks)
+        place = f"{self.registry_name}: episode {int(episode.episodes[0])}"
+        return self.predict_shots(episode.without_truth()).answer(place, self.keeps_soft_masks)
 
     def predict_shots(self, episode: EpisodeBatch) -> Prediction:
         """Predict one episode by the run's `nshot_strategy`: in the method's own way, or as an ensemble of shots.

@@ -137,7 +137,7 @@ class EpisodeBatch:
         return replace(self, truth=HiddenTruth())
 
     def truths(self) -> list[EpisodeTruth]:
-        """Return the truth of each episode."""
+        """Return the truth of each episode, in their order."""
         truths = []
         for b, episode in enumerate(self.split()):
             truth, (height, width) = episode.known_truth(), self.query_sizes[b].tolist()

@@ -86,8 +86,6 @@ class SegmentationIndex(ABC):
             classes of a fold is refused; elsewhere there are as many ways as classes then (`usable_way`).
         same_classes_as: other data sets whose classes are the same; what was trained on theirs has seen these.
         query_sampling: how a protocol with a choice draws queries.
-        augment_threshold: share of an image that a further class must cover to be used by the augmented settings (θ of
-            fscs-protocol §4).
         min_pixels: pixels of a class from which on an image is listed for it.
         list_order: order of the derived test list: images ascending, or classes ascending with their images. Training
             lists have the classes ascending.
@@ -101,7 +99,6 @@ class SegmentationIndex(ABC):
     has_published_protocol: ClassVar[bool] = False
     same_classes_as: ClassVar[tuple[str, ...]] = ()
     query_sampling: QuerySampling = "sequential"
-    augment_threshold: float = 0.07
     min_pixels: int = 1
     list_order: Literal["image", "class"] = "image"
 

@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from fsbench.core.datamodule import DataModule
 from fsbench.engine.withheld_truth import Count
+from fsbench.errors import NumericsError
 from fsbench.metrics.episodic import EpisodicScores
 from fsbench.progress import ProgressLines
 from fsbench.records.journal import Journal, JournalWriter
@@ -66,6 +67,38 @@ class PerStepSeed(Callback):
         torch.manual_seed(int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0]))
 
 
+class FiniteLoss(Callback):
+    """End a training whose loss is NaN or infinite before it is validated, and where an epoch ends.
+
+    A single such loss may be that of half precision, which skips the step; after a last one nothing is learned.
+
+    Args:
+        name: of the method, for the message.
+    """
+
+    def __init__(self, name: str):
+        self.name = name
+        self.last: torch.Tensor | None = None
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        self.last = outputs["loss"] if isinstance(outputs, dict) else outputs
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._check(trainer)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._check(trainer)
+
+    def _check(self, trainer: L.Trainer) -> None:
+        if isinstance(self.last, torch.Tensor) and not bool(self.last.isfinite().all()):
+            raise NumericsError(
+                f"{self.name}: the training loss is {float(self.last)} in epoch {trainer.current_epoch + 1}, expected "
+                "a finite number; lower the learning rate, or train with --trainer.precision 32-true"
+            )
+
+
 class EpisodicValidation(Callback):
     """Log val/mIoU, val/FB-IoU and val/accuracy of the validation episodes, exact over all ranks.
 
@@ -85,10 +118,10 @@ class EpisodicValidation(Callback):
         self.scores.reset()
 
     def on_validation_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any, **kwargs: Any
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *args: Any, **kwargs: Any
     ) -> None:
         assert self.scores is not None
-        for result in self.count(outputs):
+        for result in self.count(outputs, batch):
             self.scores.update(result)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -149,10 +182,10 @@ class ResultWriter(Callback):
         self.writer = self.journal.open()
 
     def on_test_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any, **kwargs: Any
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *args: Any, **kwargs: Any
     ) -> None:
         assert self.writer is not None
-        results = self.count(outputs)
+        results = self.count(outputs, batch)
         if self.keep is None:
             self.writer.add(results)
         else:

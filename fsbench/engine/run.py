@@ -56,7 +56,7 @@ def run(experiment: Experiment) -> Record | None:
 def _train_and_evaluate(experiment: Experiment, directory: RunDirectory) -> Record | None:
     directory.write_json("identity.json", experiment.identity.as_json())
     directory.write_text("config.yaml", experiment.config_text)  # what `fsbench explain` reads
-    visible, count_validation, count_test = part_from_truth(experiment.options.name, experiment.data)
+    visible, count_validation, count_test = part_from_truth(experiment.method.registry_name, experiment.data)
     trainer, best = build_trainer(experiment, directory.path, count_validation)
     _use_cpu_kernels(experiment, trainer, directory)
     sheet = PredictionSheet(experiment.data)

@@ -9,7 +9,14 @@ from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from fsbench.engine.callbacks import THREADS, EpisodicValidation, PerStepSeed, PlacelessCheckpoint, ProgressInLines
+from fsbench.engine.callbacks import (
+    THREADS,
+    EpisodicValidation,
+    FiniteLoss,
+    PerStepSeed,
+    PlacelessCheckpoint,
+    ProgressInLines,
+)
 from fsbench.engine.checkpoint import AtomicCheckpointIO
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.loggers import wandb_logger
@@ -59,6 +66,7 @@ def build_trainer(experiment: Experiment, folder: Path, count: Count) -> tuple[L
             "callbacks": [
                 best,
                 *last,
+                *([FiniteLoss(experiment.method.registry_name)] if experiment.trains else []),
                 EpisodicValidation(experiment.data, count),
                 *([plan] if experiment.trains else []),
                 PerStepSeed(experiment.data.seed),

@@ -4,7 +4,6 @@ The truth of the batches under way is known only to two functions that are made 
 the batches, and one that counts the answers to them. No object that a method can reach by its trainer holds it.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +12,10 @@ import lightning as L
 
 from fsbench.core.datamodule import DataModule
 from fsbench.core.evaluation import count_answers
+from fsbench.errors import SettingsError
 
-Count = Callable[[Any], list[Any]]
-"""Counts the outputs of a step of an evaluation; returns the results."""
+Count = Callable[[Any, Any], list[Any]]
+"""Counts the outputs of a step of an evaluation on a batch; returns the results."""
 
 
 class VisibleBatches(Iterable[Any]):
@@ -42,7 +42,7 @@ class Withheld:
 
     Attributes:
         loader: makes the loader of batches without their truth.
-        count: counts the outputs of the step on the next batch, in the order of the loader; returns the results.
+        count: counts the outputs of the step on a batch that the loader gave; returns the results.
     """
 
     loader: Callable[[], VisibleBatches]
@@ -57,22 +57,28 @@ def withhold_truth(name: str, protocol: Any, load: Callable[[], Any]) -> Withhel
         protocol: parts a batch from its truth and counts an answer, see `fsbench.protocols.base.Protocol`.
         load: makes the loader of batches with their truth.
     """
-    truths: deque[list[Any]] = deque()
+    truths: dict[int, Any] = {}
 
     def make_loader() -> VisibleBatches:
         loader = load()
 
         def batches() -> Iterator[Any]:
-            truths.clear()
             for batch in loader:
-                visible, truth = protocol.separate(batch)
-                truths.append(truth)
+                visible, separated = protocol.separate(batch)
+                truths.update(zip(protocol.numbers(visible), separated, strict=True))
                 yield visible
 
         return VisibleBatches(len(loader), batches)
 
-    def count(outputs: Any) -> list[Any]:
-        return count_answers(name, protocol, outputs, truths.popleft())
+    def count(outputs: Any, batch: Any) -> list[Any]:
+        numbers = protocol.numbers(batch)
+        unknown = [number for number in numbers if number not in truths]
+        if unknown:
+            raise SettingsError(
+                f"{name}: a batch of the evaluation says that it is of episode {unknown[0]}, which it is not; leave "
+                "the numbers of its episodes as they are"
+            )
+        return count_answers(name, protocol, outputs, [truths.pop(number) for number in numbers])
 
     return Withheld(make_loader, count)
 

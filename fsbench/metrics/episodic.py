@@ -153,7 +153,7 @@ def count_answer(answer: SegmentationAnswer, truth: EpisodeTruth) -> Segmentatio
     present, score = answer.present, answer.score
     if present is None or score is None:
         present, score = presence_from_mask(found, ways)
-    check_finite(score, "presence score", truth.episode)
+    check_finite(score, "presence score", f"episode {truth.episode}")
     rom, rum = slot_regions(found, truth.label_map, ways)
     return SegmentationResult(
         episode=truth.episode,
@@ -170,13 +170,13 @@ def count_answer(answer: SegmentationAnswer, truth: EpisodeTruth) -> Segmentatio
     )
 
 
-def check_finite(values: Tensor, name: str, episode: int) -> None:
+def check_finite(values: Tensor, name: str, place: str) -> None:
     """Raise NumericsError with the first value that is NaN or infinite, and the way (dimension 0) it belongs to."""
     if bool(values.isfinite().all()):
         return
-    place = (~values.isfinite()).nonzero()[0].tolist()
+    at = (~values.isfinite()).nonzero()[0].tolist()
     raise NumericsError(
-        f"episode {episode}: the {name} of way {place[0] + 1} is {float(values[tuple(place)])}, expected a finite "
+        f"{place}: the {name} of way {at[0] + 1} is {float(values[tuple(at)])}, expected a finite "
         "number; look for divisions by an empty mask and for weights that are NaN (fsbench check-method tests it)"
     )
 

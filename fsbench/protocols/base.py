@@ -96,6 +96,10 @@ class Protocol(ABC):
         """Split a batch of items into what a method sees and what its answers are counted against, one an episode."""
 
     @abstractmethod
+    def numbers(self, batch: Any) -> list[int]:
+        """Return the numbers of the episodes of a batch, as a method sees it."""
+
+    @abstractmethod
     def count(self, answer: Any, truth: Any) -> Any:
         """Count a method's answer to one episode against the truth that `separate` gave.
 

@@ -127,6 +127,9 @@ class Classification(Protocol):
     def separate(self, batch: "Sequence[ImageEpisode]") -> "tuple[list[ImageEpisode], list[ImageEpisode]]":
         return list(batch), list(batch)
 
+    def numbers(self, batch: "Sequence[ImageEpisode]") -> list[int]:
+        return [episode.index for episode in batch]
+
     def count(self, answer: "Tensor", truth: "ImageEpisode") -> ClassificationResult:
         """Count the queries whose class was named.
 

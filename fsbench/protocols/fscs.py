@@ -11,6 +11,7 @@ from fsbench.data.dataset import VOID, PairList, QuerySampling, SegmentationInde
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.settings import SETTINGS, SIZE_BINS
 from fsbench.episodes.task import EpisodeTask
+from fsbench.protocols.base import Provider
 from fsbench.protocols.draws import draw_episode
 from fsbench.protocols.lists import pair_list
 from fsbench.protocols.pools import Pool
@@ -18,6 +19,20 @@ from fsbench.protocols.segmentation import Segmentation
 
 ClassPixels = Callable[[str], tuple[dict[int, int], int]]
 """Image name -> (pixels of every label, pixels in all); see `SegmentationIndex.class_pixels`."""
+
+
+class Augmentation(Provider):
+    """The augmented settings on a data set."""
+
+    @property
+    def threshold(self) -> float:
+        """Share of an image that a further class must cover to be used (θ of §4)."""
+        return 0.07
+
+
+def augmentation(index: SegmentationIndex) -> Augmentation:
+    """Return the augmented settings on a data set: its own, or PASCAL's."""
+    return Augmentation.find(index) or Augmentation(index)
 
 
 @dataclass(frozen=True)
@@ -60,7 +75,7 @@ def _episode(i: int, index: SegmentationIndex, pool: Pool, task: EpisodeTask) ->
     episode = draw_episode(i, rng, pool, way=task.way, shot=task.shot, background=task.allow_background_queries)
     if task.setting in ("partially_augmented", "fully_augmented"):
         targets = pool.class_ids if task.setting == "fully_augmented" else None
-        episode = augment(episode, rng, targets, index.class_pixels, index.augment_threshold)
+        episode = augment(episode, rng, targets, index.class_pixels, augmentation(index).threshold)
     return episode
 
 

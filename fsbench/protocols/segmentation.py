@@ -273,6 +273,9 @@ class Segmentation(Protocol):
     def separate(self, batch: "EpisodeBatch") -> "tuple[EpisodeBatch, list[EpisodeTruth]]":
         return batch.without_truth(), batch.truths()
 
+    def numbers(self, batch: "EpisodeBatch") -> list[int]:
+        return list(batch.episodes.tolist())
+
     def count(self, answer: "SegmentationAnswer", truth: "EpisodeTruth") -> "SegmentationResult":
         """Count the pixels of an answer; raises as `fsbench.metrics.episodic.count_answer` does."""
         from fsbench.metrics.episodic import count_answer  # with torch

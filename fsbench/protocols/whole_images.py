@@ -74,6 +74,10 @@ class WholeImages:
         """Split a batch into what a method sees and what its answers are counted against, one an image."""
         return batch.without_truth(), batch.truths()
 
+    def numbers(self, batch: EpisodeBatch) -> list[int]:
+        """Return the places of the images of a batch."""
+        return list(batch.episodes.tolist())
+
     def count(self, answer: SegmentationAnswer, truth: EpisodeTruth) -> SegmentationResult:
         """Count the pixels of the base classes in an image; void is not scored (§2.4.5)."""
         found = answer.label_map.masked_fill(truth.label_map == VOID, 0)

@@ -131,7 +131,7 @@ class BaseLearner(Segmenter):
         if episode.support.shape[2]:
             return super().answer(episode)
         logits = self.model.segment(episode.pixels(int(episode.query[0]))[None]).float()  # a whole image (§2.4.5)
-        return Prediction(label_map(logits, int(episode.query_sizes[0, 1]))[0]).answer(int(episode.episodes[0]), False)
+        return SegmentationAnswer(label_map(logits, int(episode.query_sizes[0, 1]))[0].cpu())
 
     def configure_optimizers(self) -> Any:
         optimizer = sgd(self.model, *self.sgd_settings)

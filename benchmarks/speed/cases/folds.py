@@ -68,6 +68,7 @@ class Evaluation:
 
     Args:
         method: in evaluation mode.
+        protocol: how answers are counted.
         index: the fold.
         config: how its images are loaded.
         episodes: in the manifest's order.

@@ -1,7 +1,8 @@
 """COCO-20i."""
 
+from datamodules.datasets.coco.fscs import CocoAugmentation
 from datamodules.datasets.coco.fssdino import CocoTest
 from datamodules.datasets.coco.index import Coco
 from datamodules.datasets.coco.pfenet import CocoImages
 
-__all__ = ["Coco", "CocoImages", "CocoTest"]
+__all__ = ["Coco", "CocoAugmentation", "CocoImages", "CocoTest"]

@@ -49,7 +49,6 @@ class Coco(OfficialIndex):
     classes_of_fold = 20
     has_published_protocol = True
     query_sampling: QuerySampling = "class_first"
-    augment_threshold = 0.03
     min_pixels = MIN_PIXELS
     list_order = "class"
     image_folders: ClassVar[tuple[str, ...]] = tuple(IMAGE_FOLDER.values())

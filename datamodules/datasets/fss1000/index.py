@@ -46,7 +46,6 @@ class Fss1000(SegmentationIndex):
     classes_of_fold = 240
     has_published_protocol = True
     query_sampling: QuerySampling = "sequential"
-    augment_threshold = 0.07  # without effect: a label map shows one class
     list_order = "class"
 
     def __init__(

@@ -44,7 +44,6 @@ class Pascal(OfficialIndex, MaskFolder):
     classes_of_fold = 5
     has_published_protocol = True
     query_sampling: QuerySampling = "sequential"
-    augment_threshold = 0.07
     min_pixels = MIN_PIXELS
 
     def __init__(self, root: str, lists: list[str] | None = None, allow_unverified_lists: bool = False):

@@ -197,8 +197,8 @@ class Unsaved(Sound):
 
     def forward(self, episode):
         found = super().forward(episode)
-        found.label_map[0, : self.shift % 64] = 1
-        found.label_map[1, : self.shift // 64] = 1
+        found.label_map[0, : self.shift % 64] = 0
+        found.label_map[1, : self.shift // 64] = 0
         return found
 
 

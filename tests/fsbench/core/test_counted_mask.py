@@ -21,7 +21,7 @@ def evaluated(mask: torch.Tensor, asked: tuple[int, int]):
         torch.tensor([7]), Truth([TRUTH], torch.tensor([[True]]), torch.tensor([[3]])),
     )  # fmt: skip
     (truth,) = episode.truths()
-    return count_answer(Prediction(mask).answer(7, soft=False), truth)
+    return count_answer(Prediction(mask).answer("episode 7", soft=False), truth)
 
 
 @pytest.mark.parametrize(

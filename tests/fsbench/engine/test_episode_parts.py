@@ -95,7 +95,7 @@ def test_each_part_of_an_episode_gets_exactly_its_seconds(segmentation, monkeypa
     monkeypatch.setattr(dataset, "__getitem__", now.goes_on(1, dataset.__getitem__))
     monkeypatch.setattr(method.backbone, "_features", now.goes_on(2, method.backbone._features), raising=False)
     monkeypatch.setattr(method, "forward", now.goes_on(50, method.forward))
-    monkeypatch.setattr("fsbench.core.segmenter.count", now.goes_on(7, count))
+    monkeypatch.setattr("fsbench.metrics.episodic.count", now.goes_on(7, count))
     parts = measure_parts(method, data, CPU, 3, PartClock(CPU, now))
     assert parts == {"loader": 3 * 1, "backbone": 3 * 2 * 2, "head": 3 * 50, "metric": 3 * 7}
     assert "encode" not in vars(method.backbone) and "predict_shots" not in vars(method)
@@ -125,7 +125,8 @@ def test_classifiers_credit_images_to_the_loader_and_the_network_to_the_backbone
     task = ("--data.way=2", "--data.queries=2")
     classifier, data = built(method, "imagefolder", tmp_path, *task)
     now = Ticking()
-    monkeypatch.setattr("datamodules.classification.centre_image", now.goes_on(1, centre_image))
+    for user in ("datamodules.classification", "fsbench.protocols.loading"):
+        monkeypatch.setattr(f"{user}.centre_image", now.goes_on(1, centre_image))
     build = classifier.backbone._build
 
     def slow_network(height, width):

@@ -7,8 +7,8 @@ import pytest
 from datamodules.datasets.folder import Folder
 from fsbench.engine.training_facts import training_facts, weights_origin
 from fsbench.episodes.task import EpisodeTask
-from fsbench.protocols.pfenet import validation_images
 from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.whole_images import WholeImages
 from fsbench.records.run import Identity
 
 
@@ -19,7 +19,7 @@ def experiment(blocks_folder):
 
     def make(whole: bool, trains: bool = True):
         drawn = load_protocol("fscs").manifest(index, EpisodeTask(0, episodes=24))
-        manifest = validation_images(index, 0) if whole else drawn
+        manifest = WholeImages(index, 0).manifest() if whole else drawn
         identity = Identity.model_validate({
             "training": {"max_epochs": 2, "batch_size": 4}, "method": {"name": "m"}, "precision": 32, "tf32": False,
             "backbone": {"name": "b", "weights": "w"}, "manifest_sha256": "0",

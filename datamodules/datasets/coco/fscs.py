@@ -1,0 +1,11 @@
+"""COCO-20i under the protocol fscs."""
+
+from datamodules.datasets.coco.index import Coco
+from fsbench.protocols.fscs import Augmentation
+
+
+@Augmentation.register(Coco)
+class CocoAugmentation(Augmentation):
+    """Augmented settings of COCO-20i, whose objects are smaller than PASCAL's."""
+
+    threshold = 0.03
