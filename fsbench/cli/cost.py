@@ -84,7 +84,7 @@ def _parts_note(options: argparse.Namespace, clock: str, device_name: str) -> li
 def _print(form: str, about: dict[str, Any], rows: list[list[str]], note: list[str]) -> None:
     """Print a table in the form that is asked for; the note stands below text."""
     # polars, which help and refused options do without
-    from fsbench.tables.formats import aligned, markdown_table
+    from fsbench.tables.formats import align, markdown_table
 
     if form == "json":
         print_block(json.dumps(about, indent=2))
@@ -93,7 +93,7 @@ def _print(form: str, about: dict[str, Any], rows: list[list[str]], note: list[s
     elif form == "markdown":
         print_block("\n".join(markdown_table(rows)))
     else:
-        print_block("\n".join(aligned(rows, rule=False)))
+        print_block("\n".join(align(rows, rule=False)))
         print_line()
         for line in note:
             print_line(line)

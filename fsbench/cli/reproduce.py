@@ -34,7 +34,7 @@ def _reproduce(options: argparse.Namespace, extra: list[str]) -> int:
     # heavy: other commands spare it
     from fsbench.papers.files import paper_rows, papers
     from fsbench.reproduce.layout import list_papers
-    from fsbench.tables.formats import aligned
+    from fsbench.tables.formats import align
 
     if options.smoke:
         return _smoke(options)
@@ -44,7 +44,7 @@ def _reproduce(options: argparse.Namespace, extra: list[str]) -> int:
         raise SettingsError("--table and --run are of one paper; name it (see: fsbench reproduce)")
     found = papers()
     print_block(
-        "\n".join(aligned(list_papers(found, {name: len(paper_rows(name, paper)) for name, paper in found.items()})))
+        "\n".join(align(list_papers(found, {name: len(paper_rows(name, paper)) for name, paper in found.items()})))
     )
     return 0
 

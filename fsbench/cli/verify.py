@@ -6,7 +6,7 @@ from pathlib import Path
 from fsbench.config.class_file import name_class_files
 from fsbench.config.limits import whole
 from fsbench.exchange.verify import Repetition, verify
-from fsbench.tables.formats import aligned
+from fsbench.tables.formats import align
 from fsbench.terminal import print_block, print_line
 
 
@@ -33,7 +33,7 @@ def _verify(options: argparse.Namespace, extra: list[str]) -> int:
         repetition = Repetition(options.predict, options.seed, settings, options.ckpt)
     listing, findings = verify(options.bundle, repetition)
     print_line(f"{options.bundle}: {len(listing.runs)} runs, {listing.licence}, made by {listing.made_by}")
-    print_block("\n".join(aligned(listing.card.as_rows(), rule=False)))
+    print_block("\n".join(align(listing.card.as_rows(), rule=False)))
     for run in (None, *listing.runs):
         print_line(run or "the file")
         for finding in findings:

@@ -135,7 +135,7 @@ class Pages:
             costs=run_costs(study, metric), cost_names=COSTS, devices=devices(study), protocol=study.protocol,
             table_command=table_command,
             manifests={r.header.fold: r.manifest_sha256 for r in study.records}, header=header,
-            short=layout.shortened(study.methods, (24, 34, 46)), many_names=_many_names,
+            short=layout.shorten(study.methods, (24, 34, 46)), many_names=_many_names,
             **self._leaderboard(study, comparison), **self._differences(study, classes),
         )  # fmt: skip
         self._write(folder / "runs.html", "runs.html", up=up, study=study, cards=run_cards(study))

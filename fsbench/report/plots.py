@@ -12,7 +12,7 @@ from fsbench.metrics.scores import METRICS
 from fsbench.report.costs import COSTS, RunCost, pareto_front
 from fsbench.report.curves import Curve
 from fsbench.tables.blocks import Row
-from fsbench.tables.layout import shortened
+from fsbench.tables.layout import shorten
 from fsbench.tables.subsets import SIZES
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _look(number: int) -> dict[str, Any]:
 def cost_plot(costs: Sequence[RunCost], kind: str, metric: str, salt: str) -> str:
     """Plot the score against a cost, with the Pareto front: methods than which no other is better and cheaper."""
     known = [cost for cost in costs if cost.values.get(kind) is not None]
-    short = shortened(cost.method for cost in known[:NAMED])
+    short = shorten(cost.method for cost in known[:NAMED])
     from matplotlib.ticker import EngFormatter  # slow to import
 
     columns = _legend_columns(short)  # below the axes: beside points they cover each other
@@ -131,7 +131,7 @@ def size_plot(rows: Sequence[Row], metric: str, salt: str) -> str:
 
     def paint(axis: "Axes") -> None:
         named = rows[:NAMED]
-        short = shortened(row.method for row in named)
+        short = shorten(row.method for row in named)
         for number, row in enumerate(named):
             known = [(at, row.by_size[name].scores.get(metric)) for at, name in enumerate(SIZES) if name in row.by_size]
             points = [(at, i) for at, i in known if i is not None]
@@ -151,7 +151,7 @@ def size_plot(rows: Sequence[Row], metric: str, salt: str) -> str:
         assert axis.figure is not None
         axis.figure.legend(loc="outside lower left", frameon=False, fontsize=8, ncols=_legend_columns(short))
 
-    short = shortened(row.method for row in rows[:NAMED])
+    short = shorten(row.method for row in rows[:NAMED])
     return draw_svg(paint, salt, height=3.8 + 0.18 * ceil(len(short) / _legend_columns(short)))
 
 
@@ -164,7 +164,7 @@ def curve_plot(curves: Sequence[Curve], salt: str) -> str:
 
     def paint(axis: "Axes") -> None:
         labels = list(dict.fromkeys(curve.method for curve in curves))
-        short = shortened(labels)
+        short = shorten(labels)
         for number, label in enumerate(labels):
             for n, curve in enumerate(c for c in curves if c.method == label):
                 look = _look(number)
@@ -192,7 +192,7 @@ def heat_plot(
     """
     digits = METRICS[metric].digits(1)
     low, high = (float(np.nanmin(values)), float(np.nanmax(values))) if scale is None else (-scale, scale)
-    names = list(shortened(columns).values())
+    names = list(shorten(columns).values())
     from matplotlib.colors import LinearSegmentedColormap  # slow to import
 
     def paint(axis: "Axes") -> None:

@@ -8,7 +8,7 @@ from fsbench.errors import SettingsError
 from fsbench.files import replacing
 from fsbench.metrics.scores import METRICS
 from fsbench.tables.compare import Comparison, ComparisonLine, scores_in
-from fsbench.tables.layout import Grid, Sheet, shortened
+from fsbench.tables.layout import Grid, Sheet, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +33,7 @@ def to_sheet(comparison: Comparison, width: int | None = None) -> Sheet:
     tables = [(kind, metric, lines) for kind, of_kind in comparison.tables.items() for metric, lines in of_kind.items()]
     fitting = [_fitting(*table, list(names), width) for table in tables]
     if width is not None:
-        names = shortened(names, (max(min((room for _, room in fitting), default=LEAST), LEAST),))
+        names = shorten(names, (max(min((room for _, room in fitting), default=LEAST), LEAST),))
     parts = [
         (_caption(lines, kind, metric), _grid(lines, kind, metric, names, left_out))
         for (kind, metric, lines), (left_out, _) in zip(tables, fitting, strict=True)
@@ -139,7 +139,7 @@ def plot(path: Path, comparison: Comparison) -> None:
     metrics = comparison.tables["all"]
     folds = list(dict.fromkeys(line.fold for lines in metrics.values() for line in lines))
     names = len(comparison.methods)
-    wide = max(5.5, 3.5 + 0.15 * max(map(len, shortened(comparison.methods).values())))  # names stand on both sides
+    wide = max(5.5, 3.5 + 0.15 * max(map(len, shorten(comparison.methods).values())))  # names stand on both sides
     figure = Figure((wide * len(metrics), (1.1 + 0.3 * names) * len(folds)), layout="constrained")
     axes = figure.subplots(len(folds), len(metrics), squeeze=False)
     for row, fold in zip(axes, folds, strict=True):
@@ -153,7 +153,7 @@ def plot(path: Path, comparison: Comparison) -> None:
 
 
 def _diagram(axis: "Axes", scores: dict[str, float], groups: list[list[str]], metric: str, fold: str) -> None:
-    short = shortened(scores)
+    short = shorten(scores)
     low, high = min(scores.values()), max(scores.values())
     margin = max(high - low, 0.005 * METRICS[metric].maximum) * 0.08
     edges = low - margin, high + margin

@@ -22,7 +22,7 @@ NUMBER = re.compile(r"[+-]?[\d.]+( \[[-+\d., ]+\])?\*?")
 Grid = Sequence[Sequence[str]]
 
 
-def aligned(grid: Grid, rule: bool = True, words: int = 2) -> list[str]:
+def align(grid: Grid, rule: bool = True, words: int = 2) -> list[str]:
     """Align the cells of a grid in columns, words and then numbers; returns a line each.
 
     Args:
@@ -79,15 +79,15 @@ def text(sheets: list[Sheet], width: int | None = None) -> str:
     """Write sheets as aligned text; titles and notes are wrapped to `width` characters, if that is given."""
     lines: list[str] = []
     for sheet in sheets:
-        lines += [*_wrapped(sheet.title, width), ""]
+        lines += [*_wrap(sheet.title, width), ""]
         for number, (caption, grid) in enumerate(sheet.parts):
             lines += [escape(caption)] if caption else []
-            lines += [*aligned(grid, words=sheet.style(number).words), ""]
-        lines += [line for note in sheet.notes for line in _wrapped(f"* {note}", width, "  ")] + [""]
+            lines += [*align(grid, words=sheet.style(number).words), ""]
+        lines += [line for note in sheet.notes for line in _wrap(f"* {note}", width, "  ")] + [""]
     return "\n".join(lines)
 
 
-def _wrapped(line: str, width: int | None, indent: str = "") -> list[str]:
+def _wrap(line: str, width: int | None, indent: str = "") -> list[str]:
     if width is None:
         return [escape(line)]
     return textwrap.wrap(

@@ -42,7 +42,7 @@ class Sheet:
         return self.styles.get(number, Style())
 
 
-def shortened(names: Iterable[str], widths: Sequence[int] = (34, 46, 58)) -> dict[str, str]:
+def shorten(names: Iterable[str], widths: Sequence[int] = (34, 46, 58)) -> dict[str, str]:
     """Shorten names to what there is room for: name -> its ends, since variants differ there.
 
     The first of `widths` is taken at which no two short names are the same; where there is none, the same ones are

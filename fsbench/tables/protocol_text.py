@@ -17,7 +17,7 @@ def labels(protocols: Sequence[Protocol]) -> list[str]:
     return list(dict.fromkeys(choice.label for protocol in protocols for choice in protocol.choices()))
 
 
-def words_of(protocol: Protocol) -> dict[str, str]:
+def explain_choices(protocol: Protocol) -> dict[str, str]:
     """Explain every choice of a protocol: its name -> its value and what follows."""
     return {choice.label: choice.words for choice in protocol.choices()}
 
@@ -25,7 +25,7 @@ def words_of(protocol: Protocol) -> dict[str, str]:
 def side_by_side(protocols: Sequence[Protocol], width: int = 120) -> str:
     """A text table `width` characters wide or a little less: a row for each choice, a column for each protocol; below
     it the choices in which they agree. Protocols that do not fit beside the others stand in a further table."""
-    explained, rows = [words_of(protocol) for protocol in protocols], labels(protocols)
+    explained, rows = [explain_choices(protocol) for protocol in protocols], labels(protocols)
     agreed = {label for label in rows if len(protocols) > 1 and len({words.get(label) for words in explained}) == 1}
     first = max(map(len, rows))
     fitting = max(1, (width - first) // (COLUMN + 3))
@@ -61,7 +61,7 @@ def _row(label: str, cells: Sequence[str], first: int, column: int) -> list[str]
 
 def as_markdown(protocols: Sequence[Protocol]) -> str:
     """Write protocols side by side as a Markdown table."""
-    explained = [words_of(protocol) for protocol in protocols]
+    explained = [explain_choices(protocol) for protocol in protocols]
     head = [f"{p.name} (version {p.version})" for p in protocols]
     rows = [["", *head], ["---"] * (len(protocols) + 1), ["", *(p.summary for p in protocols)]]
     rows += [[label, *(words.get(label, ABSENT) for words in explained)] for label in labels(protocols)]

@@ -7,7 +7,7 @@ from fsbench.metrics.bootstrap import Interval
 from fsbench.metrics.scores import METRICS
 from fsbench.tables.below_trivial import TRIVIAL
 from fsbench.tables.blocks import Block, Row
-from fsbench.tables.layout import Grid, Style, places, shortened
+from fsbench.tables.layout import Grid, Style, places, shorten
 
 INTERVAL = "95 % interval"
 MISSING = "–"
@@ -63,7 +63,7 @@ def summary(block: Block, width: int | None = None) -> tuple[Grid, Style, list[s
     shown, lines = columns, []
     if width is not None and methods:
         shown, room = _fitting(columns, width, max(map(len, ["method", *methods])) + longest)
-        labels = shortened(methods, (room - longest,))
+        labels = shorten(methods, (room - longest,))
         lines = [
             f"{number}: {name}" for number, name in enumerate(methods, 1) if labels[name].startswith(f"{number}: ")
         ]

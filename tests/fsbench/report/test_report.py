@@ -23,7 +23,7 @@ from fsbench.report.episodes import FoldEpisodes, episode_scores, object_sizes, 
 from fsbench.report.plots import adapt_to_theme, cost_plot
 from fsbench.report.site import MARK
 from fsbench.tables.formats import latex, render
-from fsbench.tables.layout import Sheet, shortened
+from fsbench.tables.layout import Sheet, shorten
 from fsbench.tables.table import build_blocks
 from tests.fsbench.runs import changed, rewrite
 
@@ -170,10 +170,10 @@ def test_pareto_front_by_hand():
 
 def test_names_are_cut_in_the_middle_and_stay_apart():
     long = "a" * 40
-    assert shortened(["short", long]) == {"short": "short", long: "a" * 16 + "…" + "a" * 17}
+    assert shorten(["short", long]) == {"short": "short", long: "a" * 16 + "…" + "a" * 17}
     names = [f"{long}{middle}{long}" for middle in "xyz"]
     for some in (names, [f"{name} {end}" for name in names for end in ("one", "two")]):
-        short = shortened(some)
+        short = shorten(some)
         assert list(short) == some and len(set(short.values())) == len(some) and max(map(len, short.values())) < 70
 
 

@@ -22,7 +22,7 @@ from fsbench.records.predictions import read_predictions
 from fsbench.records.record import read_record
 from fsbench.tables.compare import compare, scores_in
 from fsbench.tables.compare_layout import to_sheet
-from fsbench.tables.formats import aligned
+from fsbench.tables.formats import align
 from fsbench.tables.rescoring.measures import measure
 from fsbench.tables.subsets import SIZES
 from tests.fsbench.runs import written
@@ -141,7 +141,7 @@ def test_episodes_used_and_needed_by_plain_arithmetic(three):
 def test_the_table_fits(three, width, columns):
     sheet = to_sheet(compare(three, ["mIoU"], resamples=200), width)
     (_, grid) = sheet.parts[0]
-    assert max(map(len, aligned(grid))) <= width and len(grid[0]) == columns
+    assert max(map(len, align(grid))) <= width and len(grid[0]) == columns
     assert "first − second" in grid[0] and "corrected" in grid[0] and "episodes needed" in grid[0]
 
 

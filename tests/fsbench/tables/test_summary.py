@@ -7,7 +7,7 @@ import pytest
 from fsbench.cli.main import main
 from fsbench.metrics.bootstrap import Interval
 from fsbench.tables.blocks import Block, Row
-from fsbench.tables.formats import aligned, render
+from fsbench.tables.formats import align, render
 from fsbench.tables.summary import summary
 
 LONG = "emat (backbone dino_vits8_300ep, learning_rate 0.001, image_size 473)"
@@ -54,7 +54,7 @@ def test_short_names_stay_different():
     grid, _, notes = summary(block(["hsnet", *names]), 90)
     assert [note for note in notes if note[:3] == "3: "] == [f"3: {names[1]}"] and grid[1][0] == "hsnet"
     assert len({line[0] for line in grid[1:]}) == 5 and all("…" in line[0] for line in grid[2:])
-    assert all(len(line) <= 90 for line in aligned(grid, words=1))
+    assert all(len(line) <= 90 for line in align(grid, words=1))
 
 
 def test_one_fold_and_no_folds():
