@@ -9,10 +9,13 @@ import difflib
 import errno
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from fsbench.terminal import one_line, print_error
+from fsbench.progress import shows_bar
+from fsbench.terminal import one_line, print_block, print_error, print_line
 
 EXTRAS = {
     "run": (
@@ -94,6 +97,9 @@ class SeveralErrors(FsbenchError):
         super().__init__(*(argument for error in errors for argument in error.args))
         self.errors = tuple(errors)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.errors,)
+
 
 def raise_all(errors: Sequence[FsbenchError]) -> None:
     """Raise the error, or all of them as one; nothing where there is none."""
@@ -127,6 +133,44 @@ def say_left_out(refused: Sequence[str]) -> int:
     for message in refused:
         print_error(f"left out: {message}")
     return 1 if refused else 0
+
+
+def exit_status(work: Callable[[], int], debug: bool, below_bar: bool = False, resumes: bool = False) -> int:
+    """Do the work of a command, print why it failed in one line, and return its exit status.
+
+    Args:
+        work: returns the status of a work that ended: 0, or 1 where some of it failed.
+        debug: whether to raise the error instead.
+        below_bar: whether a bar of progress may stand where the line begins.
+        resumes: whether the same command goes on where this one was interrupted.
+
+    Returns:
+        The status: that of `work`, 2 (it could not be done) or 130 (interrupted).
+    """
+    try:
+        return work()
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        if debug:
+            raise
+        if isinstance(error, FsbenchError) and error.is_told:
+            return 2
+        if below_bar and shows_bar():
+            print_line(file=sys.stderr)
+        if isinstance(error, FsbenchError):
+            for single in error.errors if isinstance(error, SeveralErrors) else (error,):
+                print_block(f"fsbench: error: {user_message(single)}", sys.stderr)
+        elif isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            print_error(f"a path is too long, expected a shorter one: {one_line(str(error.filename), 120)}")
+        else:
+            where = "; ".join(getattr(error, "__notes__", ())) or "FSBENCH_TRACEBACK=1 shows where"
+            print_error(missing_package(error) or f"{describe(error)} ({where})")
+        return 2
+    except KeyboardInterrupt:
+        print_line(file=sys.stderr)
+        print_line(f"fsbench: stopped{f'; {GOES_ON}' * resumes}", sys.stderr)
+        return 130
 
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

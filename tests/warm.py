@@ -7,16 +7,14 @@ thread before it forks, so that a child may.
 
 import importlib
 import json
+import multiprocessing
 import os
-import re
 import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 PRELOADED = (
     "lightning", "polars", "fsbench.backbones.timm_networks", "fsbench.cli.main", "fsbench.grid.bench",
@@ -131,9 +129,10 @@ def run(request: dict) -> None:
     """Become the process of one command; never returns."""
     from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-    from fsbench.engine.machine import run_process
+    from fsbench.engine import forks
 
-    run_process.Popen = start_cell  # type: ignore[assignment, misc]
+    forks.context = multiprocessing.get_context("fork")  # of this process, which is ready
+    forks.start_server = lambda: None
     signal.signal(signal.SIGINT, signal.default_int_handler)
     status = 70
     try:
@@ -160,64 +159,6 @@ def run(request: dict) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
-
-
-def start_cell(command: Sequence[str], env: Mapping[str, str], **options: Any) -> "subprocess.Popen[bytes] | Cell":
-    """Start a run of a command, as `subprocess.Popen` would, in a fork; one of several processes from nothing."""
-    if any(re.fullmatch(r"--trainer\.strategy=(?!auto).*", word) for word in command):
-        return subprocess.Popen(command, env=env, **options)
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    child = os.fork()
-    if child:
-        return Cell(child)
-    status = 70
-    try:
-        if options.get("start_new_session"):
-            os.setsid()
-        for number, name in enumerate(("stdin", "stdout", "stderr")):
-            output = options.get(name)
-            if output is not None and output != subprocess.DEVNULL:
-                os.dup2(output if isinstance(output, int) else output.fileno(), number)
-        os.environ.clear()
-        os.environ.update({**env, "FSBENCH_PARENT": str(os.getppid())})
-        words = list(command[command.index("fsbench") + 1 :])
-        sys.argv = ["fsbench", *words]
-        status = importlib.import_module("fsbench.cli.main").main(words)
-    except SystemExit as stopped:
-        status = stopped.code if isinstance(stopped.code, int) else int(stopped.code is not None)
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-
-
-class Cell:
-    """A forked run, with what its users need of `subprocess.Popen`."""
-
-    def __init__(self, pid: int):
-        self.pid = pid
-        self.returncode: int | None = None
-
-    def poll(self) -> int | None:
-        if self.returncode is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            self.returncode = os.waitstatus_to_exitcode(status) if pid else None
-        return self.returncode
-
-    def wait(self, timeout: float = LIMIT_SECONDS) -> int:
-        end = time.monotonic() + timeout
-        while (status := self.poll()) is None:
-            if time.monotonic() > end:
-                raise subprocess.TimeoutExpired("fsbench run", timeout)
-            time.sleep(0.01)
-        return status
-
-    def send_signal(self, sent: int) -> None:
-        os.kill(self.pid, sent)
-
-    def terminate(self) -> None:
-        self.send_signal(signal.SIGTERM)
 
 
 if __name__ == "__main__":

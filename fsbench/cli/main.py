@@ -1,17 +1,16 @@
 """The `fsbench` command: finds the subcommand, imports its module alone, and prints errors in one line."""
 
-import errno
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 
 from fsbench.cli import completion
 from fsbench.cli.parser import CommandLine, check_words, set_verbosity
-from fsbench.errors import GOES_ON, FsbenchError, SettingsError, SeveralErrors, describe, missing_package, user_message
+from fsbench.errors import SettingsError, exit_status
 from fsbench.paths import cache_size
-from fsbench.progress import shows_bar
-from fsbench.terminal import one_line, print_block, print_error, print_line
+from fsbench.terminal import print_error
 
 GROUPS = {
     "begin": {
@@ -119,32 +118,9 @@ def _main(argv: Sequence[str] | None) -> int:
         print_error(str(error))
         return 2
     options.debug = options.debug or os.environ.get("FSBENCH_TRACEBACK", "0") not in ("", "0")
-    try:
-        return int(options.function(options, extra))
-    except BrokenPipeError:
-        raise
-    except Exception as error:
-        if options.debug:
-            raise
-        if isinstance(error, FsbenchError) and error.is_told:
-            return 2
-        if options.command == "run" and shows_bar():
-            print_line(file=sys.stderr)  # below the bar of progress
-        if isinstance(error, FsbenchError):
-            for single in error.errors if isinstance(error, SeveralErrors) else (error,):
-                print_block(f"fsbench: error: {user_message(single)}", sys.stderr)
-        elif isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
-            print_error(f"a path is too long, expected a shorter one: {one_line(str(error.filename), 120)}")
-        else:
-            where = "; ".join(getattr(error, "__notes__", ())) or "FSBENCH_TRACEBACK=1 shows where"
-            print_error(missing_package(error) or f"{describe(error)} ({where})")
-        return 2
-    except KeyboardInterrupt:
-        command, action = options.command, getattr(options, "action", "")
-        resumes = command in ("bench", "run", "predict") or action in ("prepare", "fetch")
-        print_line(file=sys.stderr)
-        print_line(f"fsbench: stopped{f'; {GOES_ON}' * resumes}", sys.stderr)
-        return 130
+    resumes = options.command in ("bench", "run", "predict") or getattr(options, "action", "") in ("prepare", "fetch")
+    work = partial(options.function, options, extra)
+    return exit_status(work, options.debug, below_bar=options.command == "run", resumes=resumes)
 
 
 def parser_for(words: Sequence[str]) -> CommandLine:

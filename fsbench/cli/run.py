@@ -48,11 +48,6 @@ def _run(options: argparse.Namespace, extra: list[str]) -> int:
     configuration = compose(_configuration_of_method(options.method) + extra)
     raise_all(configuration.problems)
     # torch and Lightning, which arguments that are wrong do not wait for
-    from fsbench.config.build import parse_configuration
-    from fsbench.engine.experiment import Experiment
-    from fsbench.engine.machine.process_group import leaving_process_group
-    from fsbench.engine.run import run
+    from fsbench.engine.run import run_configuration
 
-    with leaving_process_group():
-        run(Experiment(parse_configuration(configuration)))
-    return 0
+    return run_configuration(configuration)

@@ -3,11 +3,12 @@
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
-from fsbench.config.compose import compose
+from fsbench.config.compose import Configuration, compose
 from fsbench.config.limits import whole
 from fsbench.config.registry import choose_method, config_files, configured_protocol, label, task_of
 from fsbench.episodes.manifest import read_manifest
@@ -142,6 +143,17 @@ class Request:
             *(f"--{key}={_text(value)}" for key, value in (stated | values).items() if value is not None),
             *self.extra,
         ]
+
+    def configuration(self, method: str, fold: int) -> Configuration:
+        """Compose the configuration of the run of `method` on `fold`, once; raises what `arguments` does."""
+        if (method, fold) not in self._composed:
+            options = [option.name for option in bench_options()]
+            self._composed[method, fold] = compose(self.arguments(method, fold), options)
+        return self._composed[method, fold]
+
+    @cached_property
+    def _composed(self) -> dict[tuple[str, int], Configuration]:
+        return {}
 
     def _fast_batch(self) -> int | None:
         """Return the batch of a trial on several devices, an episode for each; its figures are no results anyway."""

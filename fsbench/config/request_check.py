@@ -10,11 +10,11 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-from fsbench.config.compose import asks, compose, setting, value_at
+from fsbench.config.compose import asks, setting, value_at
 from fsbench.config.limits import check_name, check_plain_values, check_trainer
 from fsbench.config.needs import absent_data, needed_weights
 from fsbench.config.registry import check_known, choose_method, names, task_of
-from fsbench.config.request import NOTHING_NAMED, Request, bench_options
+from fsbench.config.request import NOTHING_NAMED, Request
 from fsbench.episodes.settings import SETTINGS, unknown_setting
 from fsbench.errors import CheckpointError, FsbenchError, SettingsError
 from fsbench.files import check_can_be_made, is_file, load_yaml
@@ -31,15 +31,19 @@ def request_errors(request: Request) -> list[FsbenchError]:
     if not (request.methods and request.folds):
         return [SettingsError(NOTHING_NAMED)]
     errors = [*_unknown_names(request)]
-    known = replace(request, **_stand_ins(request))
+    stand_ins = _stand_ins(request)
+    known = (
+        request
+        if all(getattr(request, key) == value for key, value in stand_ins.items())
+        else replace(request, **stand_ins)
+    )
     errors += _raised(check_can_be_made, Path(request.runs))
     for method, fold in itertools.product(known.methods, known.folds):
         try:
-            arguments = known.arguments(method, fold)
+            configuration = known.configuration(method, fold)
         except FsbenchError as error:
             errors.append(error)
             continue
-        configuration = compose(arguments, [option.name for option in bench_options()])
         has_method = method in request.methods and known.backbone == request.backbone
         one, has_dataset = replace(known, methods=(method,)), known.dataset == request.dataset
         run = _Run(one, configuration.values, fold, has_method, has_dataset)

@@ -9,11 +9,14 @@ import lightning as L
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from fsbench.config.build import parse_configuration
+from fsbench.config.compose import Configuration
 from fsbench.engine.evaluate import evaluate
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.loggers import log_record
 from fsbench.engine.machine.check import check_machine
 from fsbench.engine.machine.cpu_kernels import keep_run_kernels
+from fsbench.engine.machine.process_group import leaving_process_group
 from fsbench.engine.machine.watchdog import ProcessWatchdog, is_broken_collective
 from fsbench.engine.prediction_sheet import PredictionSheet
 from fsbench.engine.train import prepare_method
@@ -26,6 +29,17 @@ from fsbench.records.run_directory import RunDirectory
 from fsbench.tables.table import build_blocks
 
 log = logging.getLogger("fsbench")
+
+
+def run_configuration(configuration: Configuration) -> int:
+    """Build the experiment that a configuration describes and complete it; the exit status of a run that is done.
+
+    Raises:
+        FsbenchError: the parts do not fit together, or the run cannot be done or finished.
+    """
+    with leaving_process_group():
+        run(Experiment(parse_configuration(configuration)))
+    return 0
 
 
 def run(experiment: Experiment) -> Record | None:

@@ -3,11 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from fsbench.config.build import parse
 from fsbench.config.compose import asks
 from fsbench.config.request import DEFAULT_PROTOCOL, NOTHING_NAMED, Request
-from fsbench.engine.experiment import Experiment
-from fsbench.engine.machine.check import check_machine
 from fsbench.engine.machine.watchdog import describe_exit
 from fsbench.errors import GOES_ON, SettingsError
 from fsbench.files import make_folder
@@ -39,6 +36,9 @@ def bench(*requests: Request) -> tuple[list[Record], list[str]]:
         raise SettingsError(NOTHING_NAMED)
     first = requests[0]
     if asks(first.extra):
+        # with torch, which the command otherwise leaves to forks
+        from fsbench.config.build import parse
+
         parse(first.arguments(first.methods[0], first.folds[0]))  # shows it, of the first run, and ends the command
     runs = make_folder(Path(first.runs))
     planned = plan_requests(requests)
@@ -62,14 +62,10 @@ def plan_requests(requests: Sequence[Request]) -> list[PlannedRun]:
 
     Raises FsbenchError for the first that cannot be made.
     """
-
-    def check(experiment: Experiment) -> None:
-        check_machine(experiment.trainer_settings)
-
     planner = Planner(Path(requests[0].runs), recheck=True, takes_notes=False)
     planned = []
     for cell in (cell for request in requests for cell in request_cells(request)):
-        item = planner.look_up(cell, check)
+        item = planner.look_up(cell, on_this_machine=True)
         if item.lacks:  # its classes say more, of a backbone that the method does not take, say
             run_folder(cell, planner.runs, takes_notes=False)
         if item.obstacle:

@@ -10,11 +10,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Protocol
 
-from fsbench.engine.machine.run_process import start_run
+from fsbench.config.compose import Configuration, compose, setting
+from fsbench.engine.forks import STDERR, start_run
 from fsbench.engine.machine.watchdog import changed_environment, child_environment, safe_imports
 from fsbench.errors import SettingsError
 
@@ -28,12 +31,14 @@ class Job:
         log: where its output goes; None for this process's standard error, where Ctrl-C reaches the job as well.
         tasks: its number of ranks.
         debug: whether its errors are shown with their tracebacks.
+        configuration: what the arguments are composed to, where that is known.
     """
 
     arguments: tuple[str, ...]
     log: Path | None
     tasks: int = 1
     debug: bool = False
+    configuration: Configuration | None = None
 
 
 class Running(Protocol):
@@ -71,38 +76,66 @@ class LocalProcesses:
         return [self._start(job) for job in jobs]
 
     def _start(self, job: Job) -> "_Process":
-        process = start_run([*["--debug"] * job.debug, "run", *job.arguments], job.log)
-        return _ForegroundProcess(process) if job.log is None else _Process(process)
+        configuration = compose(job.arguments) if job.configuration is None else job.configuration
+        if setting(configuration.values, "trainer.devices") in (None, 1):
+            process: BaseProcess | subprocess.Popen[bytes] = start_run(configuration, job.log, job.debug)
+        else:  # Lightning starts the other processes by the command line of this one
+            process = _start_command([*["--debug"] * job.debug, "run", *job.arguments], job.log)
+        return _Process(process, is_apart=job.log is not None)
+
+
+def _start_command(arguments: Sequence[str], log: Path | None) -> "subprocess.Popen[bytes]":
+    """Start `fsbench` with `arguments` in a process from nothing; see `fsbench.engine.forks.start_run`."""
+    command = [sys.executable, "-m", "fsbench", *arguments]
+    if log is None:
+        return subprocess.Popen(command, stdout=STDERR, env=child_environment())
+    with log.open("a") as out:
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=child_environment(), start_new_session=True
+        )  # fmt: skip
 
 
 class _Process:
-    """A job in a session of its own."""
+    """A started run.
 
-    def __init__(self, process: subprocess.Popen[bytes]):
+    Args:
+        process: its process.
+        is_apart: whether it has a session of its own. Else Ctrl-C in a terminal reaches it as well.
+    """
+
+    def __init__(self, process: "BaseProcess | subprocess.Popen[bytes]", is_apart: bool):
         self.process = process
+        self.is_apart = is_apart
 
     def poll(self) -> int | None:
-        return self.process.poll()
+        return self.process.poll() if isinstance(self.process, subprocess.Popen) else self.process.exitcode
 
     def stop(self) -> None:
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGINT)
-            try:
-                self.process.wait(timeout=30)
-            except subprocess.TimeoutExpired:
-                os.killpg(self.process.pid, signal.SIGKILL)
-                self.process.wait()
+        if not self.is_apart and self._ends_within(3):
+            return
+        self._send(signal.SIGINT)
+        if not self._ends_within(30 if self.is_apart else None):
+            self._send(signal.SIGKILL)
+            self._ends_within(None)
 
+    def _send(self, number: int) -> None:
+        """Send a signal to the run, and to the processes of its session if it has one by now."""
+        process = self.process.pid
+        assert process is not None
+        if self.poll() is None:
+            with suppress(ProcessLookupError):
+                if self.is_apart and os.getsid(process) == process:
+                    os.killpg(process, number)
+                else:
+                    os.kill(process, number)
 
-class _ForegroundProcess(_Process):
-    """A job in the session of this process."""
-
-    def stop(self) -> None:
-        try:
-            self.process.wait(timeout=3)  # Ctrl-C in a terminal reached it as well
-        except subprocess.TimeoutExpired:
-            self.process.send_signal(signal.SIGINT)
-            self.process.wait()
+    def _ends_within(self, seconds: float | None) -> bool:
+        if isinstance(self.process, subprocess.Popen):
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(seconds)
+        else:
+            self.process.join(seconds)
+        return self.poll() is not None
 
 
 TIMEOUT_MIN = 24 * 60

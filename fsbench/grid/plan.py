@@ -6,27 +6,24 @@ as long as the images and label files are those that it was made with; they are 
 """
 
 import json
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from fsbench.config.compose import compose, setting, value_at
+from fsbench.config.compose import Configuration, setting, value_at
 from fsbench.config.needs import Missing, missing_files
 from fsbench.data.dataset import Drawn
 from fsbench.data.file_digests import states_sha256
+from fsbench.engine import forks
 from fsbench.errors import FsbenchError, user_message
 from fsbench.files import fingerprint, read_json, write_text
 from fsbench.grid.estimate import CostEstimate, Estimates
 from fsbench.grid.spec import GridCell
 from fsbench.records.record import Record, find_records, read_record
 from fsbench.records.run_directory import is_finished
-
-if TYPE_CHECKING:
-    from fsbench.engine.experiment import Experiment
 
 State = Literal["done", "repeated", "begun", "missing", "waits", "lacks files", "refused"]
 
@@ -43,6 +40,7 @@ class PlannedRun:
         lacks: files that it needs and that are absent.
         waits: whether it starts from the checkpoint of a training that is not done.
         cost: its estimated cost; None when unknown, or when it is done.
+        configuration: its configuration, if that was needed to say so.
     """
 
     cell: GridCell
@@ -52,6 +50,7 @@ class PlannedRun:
     lacks: tuple[Missing, ...] = ()
     waits: bool = False
     cost: CostEstimate | None = None
+    configuration: Configuration | None = None
 
     @property
     def state(self) -> State:
@@ -117,26 +116,28 @@ class Planner:
         item = self.look_up(cell)
         return item if item.state in ("done", "refused") else replace(item, cost=self.estimates.estimate(cell))
 
-    def look_up(self, cell: GridCell, check: "Callable[[Experiment], None] | None" = None) -> PlannedRun:
+    def look_up(self, cell: GridCell, on_this_machine: bool = False) -> PlannedRun:
         """Look up a run without its cost. What it lacks is looked up where it has no record.
 
         Args:
             cell: the run.
-            check: called with its experiment where that is built; may raise FsbenchError.
+            on_this_machine: see `run_folder`.
         """
+        configuration = None
         try:
             folder = None if self.recheck else _noted_folder(cell, self.runs)
             record = None if folder is None else finished_record(folder)
-            settings = _settings(cell) if record is None else {}
-            lacks = () if record is not None else tuple(missing_files(cell.request, settings))
-            if lacks or (record is None and not self.draws and _is_undrawn(settings)):
-                return PlannedRun(cell, folder, lacks=lacks)
-            if folder is None:
-                folder = run_folder(cell, self.runs, self.takes_notes, check)
+            if record is None:
+                configuration = cell.configuration(self.runs)
+                lacks = tuple(missing_files(cell.request, configuration.values))
+                if lacks or (not self.draws and _is_undrawn(configuration.values)):
+                    return PlannedRun(cell, folder, lacks=lacks, configuration=configuration)
+            if configuration is not None and folder is None:
+                folder = run_folder(cell, self.runs, self.takes_notes, on_this_machine, configuration)
                 record = finished_record(folder)
         except FsbenchError as error:
             return PlannedRun(cell, None, error=error)
-        return PlannedRun(cell, folder, record)
+        return PlannedRun(cell, folder, record, configuration=configuration)
 
 
 def plan(
@@ -159,22 +160,25 @@ def finished_record(folder: Path) -> Record | None:
 
 
 def run_folder(
-    cell: GridCell, runs: Path, takes_notes: bool = True, check: "Callable[[Experiment], None] | None" = None
+    cell: GridCell,
+    runs: Path,
+    takes_notes: bool = True,
+    on_this_machine: bool = False,
+    configuration: Configuration | None = None,
 ) -> Path:
     """Return the folder of the cell's record as its identity says now, and note it; see `Planner`.
 
-    Raises FsbenchError when the cell cannot be built.
-    """
-    # with torch, which a grid whose cells are all known does not need
-    from fsbench.config.build import parse
-    from fsbench.engine.experiment import Experiment
+    Args:
+        cell: the run.
+        runs, takes_notes: see `Planner`.
+        on_this_machine: whether to check as well that this machine has the devices that the run asks for.
+        configuration: the run's; composed where it is not given.
 
-    experiment = Experiment(parse(cell.arguments(runs)))
-    if check is not None:
-        check(experiment)
-    folder = experiment.folder
+    Raises:
+        FsbenchError: the run cannot be built, or not be made here.
+    """
+    folder, files = forks.locate_run(configuration or cell.configuration(runs), on_this_machine, takes_notes)
     if takes_notes:
-        files = [os.path.abspath(file) for file in experiment.files]  # noqa: PTH100 - twice the time
         listed = fingerprint(files)
         entry = {"folder": folder.name, "cell": cell.label, "files": listed, "states_sha256": states_sha256(files)}
         _write_json(_note(cell, runs), entry)
@@ -187,12 +191,7 @@ def _write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value) + "\n")
 
 
-def _settings(cell: GridCell) -> dict[str, Any]:
-    """Return the settings of a cell's run, as far as files and arguments state them."""
-    return compose(cell.request.arguments(cell.request.methods[0], cell.fold)).values
-
-
-def _is_undrawn(settings: dict[str, Any]) -> bool:
+def _is_undrawn(settings: Mapping[str, Any]) -> bool:
     """Return whether the data set of a run writes its files when it is built."""
     kind = resolve_name(str(setting(settings, "data.dataset.class_path")))
     arguments = value_at(settings, ["data", "init_args", "dataset", "init_args"]) or {}

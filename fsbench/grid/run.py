@@ -12,6 +12,7 @@ from typing import Protocol
 
 from tqdm import tqdm
 
+from fsbench.engine.forks import end_look_ups
 from fsbench.engine.machine.watchdog import sigterm_exits
 from fsbench.errors import FsbenchError
 from fsbench.files import make_folder
@@ -69,6 +70,7 @@ def run_missing(
         display: tells of them; None for that of a grid.
         in_foreground: let them print to the standard error instead, on this machine.
     """
+    end_look_ups()
     display = GridDisplay(planned) if display is None else display
     waiting = deque(planned)
     running: list[tuple[PlannedRun, Job, Running]] = []
@@ -134,7 +136,8 @@ def _job(item: PlannedRun, runs: Path, in_foreground: bool) -> Job:
         words = re.sub(r"[^\w.-]+", "-", cell.label)
         log = make_folder(runs / ".grid" / "logs") / f"{words}-{cell.fingerprint(runs)[:8]}.log"
         log.unlink(missing_ok=True)
-    return Job(tuple(cell.arguments(runs)), log, cell.request.devices or 1, cell.request.debug)
+    configuration = item.configuration or cell.configuration(runs)
+    return Job(tuple(cell.arguments(runs)), log, cell.request.devices or 1, cell.request.debug, configuration)
 
 
 def last_lines(log: Path, count: int = LAST_LINES) -> list[str]:

@@ -3,13 +3,14 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
 from fsbench import __version__
+from fsbench.config.compose import Configuration, compose
 from fsbench.config.registry import choose_method, config_files
 from fsbench.config.request import DEFAULT_PROTOCOL, Request
 from fsbench.data.file_digests import states_sha256
@@ -19,9 +20,15 @@ from fsbench.paths import CONFIGS
 
 @dataclass(frozen=True)
 class GridCell:
-    """A combination of a grid: a request for one method on one fold."""
+    """A combination of a grid: a request for one method on one fold.
+
+    Attributes:
+        request: what is asked for.
+        composed: its configuration with records in the request's own folder of runs, where it is known.
+    """
 
     request: Request
+    composed: Configuration | None = field(default=None, compare=False, repr=False)
 
     @property
     def method(self) -> str:
@@ -82,6 +89,12 @@ class GridCell:
         """Return the arguments of `fsbench run`, with records in the folder `runs`."""
         return replace(self.request, runs=str(runs)).arguments(self.request.methods[0], self.fold)
 
+    def configuration(self, runs: Path) -> Configuration:
+        """Return the configuration of the run, with records in the folder `runs`."""
+        if self.composed is not None and str(runs) == self.request.runs:
+            return self.composed
+        return compose(self.arguments(runs))
+
     def fingerprint(self, runs: Path) -> str:
         """Return a hash of all options, of the configuration files' texts and of the states of files that options name.
 
@@ -98,12 +111,13 @@ class GridCell:
 def request_cells(request: Request) -> list[GridCell]:
     """Return a cell for each method and fold of a request, each once.
 
-    Raises SettingsError where one checkpoint would stand for several folds.
+    Raises SettingsError for what the data set does not have, and where one checkpoint would stand for several folds.
     """
-    if request.checkpoint is not None and request.methods and request.folds:
-        request.arguments(request.methods[0], request.folds[0])
     pairs = [(method, fold) for method in dict.fromkeys(request.methods) for fold in dict.fromkeys(request.folds)]
-    return [GridCell(replace(request, methods=(method,), folds=(fold,))) for method, fold in pairs]
+    return [
+        GridCell(replace(request, methods=(method,), folds=(fold,)), request.configuration(method, fold))
+        for method, fold in pairs
+    ]
 
 
 FILES = ("--run.checkpoint=", "--data.manifest=", "--model.backbone.weights=")

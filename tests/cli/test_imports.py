@@ -59,10 +59,14 @@ def wait_for_end(process: Running) -> None:
         time.sleep(0.02)
 
 
-def test_runs_of_a_grid(trap, tmp_path):
-    (process,) = LocalProcesses(1).start([Job(("--help",), tmp_path / "log")])
+@pytest.mark.parametrize("devices", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_runs_of_a_grid(trap, tmp_path, monkeypatch, devices):
+    """In a fork, and in a process from nothing; both import the class that they are given, and so the trap if any."""
+    monkeypatch.syspath_prepend(tmp_path)
+    arguments = (f"--trainer.devices={devices}", "--model=submitit.Method", "--data=lightning.Data")
+    (process,) = LocalProcesses(1).start([Job(arguments, tmp_path / "log")])
     wait_for_end(process)
-    assert "usage: fsbench run" in (tmp_path / "log").read_text() and not trap.exists()
+    assert "fsbench: error: " in (tmp_path / "log").read_text() and not trap.exists()
 
 
 @pytest.mark.slow

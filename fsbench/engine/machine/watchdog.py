@@ -7,6 +7,7 @@ parent, and kills rank 0 also while that says why another rank has failed.
 """
 
 import logging
+import multiprocessing
 import os
 import signal
 import site
@@ -158,7 +159,9 @@ class ProcessWatchdog:
                 sudden = status < 0 and -status not in (signal.SIGINT, signal.SIGTERM)
                 words = f"process {rank} of this run ended ({describe_exit(status)})"
                 return _Death(words, 0 if sudden else GRACE_SECONDS, is_told=status > 0)
-        if self.expected_parent is not None and self.expected_parent != str(os.getppid()):
+        starter = multiprocessing.parent_process()  # of a fork; `expected_parent` is the server then
+        is_left = starter is not None and not starter.is_alive()
+        if is_left or self.expected_parent not in (None, str(os.getppid())):
             return _Death("the process that started this one ended", 0, is_told=False)
         return None
 

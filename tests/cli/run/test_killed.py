@@ -19,6 +19,9 @@ from tests.cli.conftest import environment_of_test
 from tests.cli.pausing import pause_after
 from tests.cli.run.test_flows import the_record
 
+SERVER = "from multiprocessing.forkserver import main"
+"""In the command line of the server whose forks runs are, and in theirs."""
+
 GOES_ON = "the same command goes on from here"
 
 
@@ -52,12 +55,17 @@ class Started:
         return [own, *(pid for pid in started if "-m fsbench" in words_of[pid])]
 
     def cells(self) -> list[int]:
-        """Ids of the processes that run the cells of a grid: children of the one that it started, where that forks."""
-        (server,) = self.ranks()[1:]
-        listed = subprocess.run(
-            ["ps", "-o", "pid=", "--ppid", str(server)], capture_output=True, text=True, check=False
-        )
-        return [int(pid) for pid in listed.stdout.split()] or [server]
+        """Ids of the processes that run the cells of a grid: forks of the server that it started."""
+        (server,) = children(self.process.pid, SERVER)
+        return children(server, SERVER)
+
+
+def children(parent: int, words: str) -> list[int]:
+    """Return the ids of the children of a process whose command line has `words`."""
+    command = ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(parent)]
+    listed = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = [line.split(None, 1) for line in listed.stdout.splitlines()]
+    return [int(line[0]) for line in lines if words in line[-1]]
 
 
 def in_journal(runs: Path) -> int:
@@ -181,7 +189,7 @@ def test_two_starts_of_the_same_run_race(spawn, run_arguments, tmp_path):
 
 @pytest.mark.slow
 def test_a_run_ends_with_the_command_that_started_it(spawn, bench_arguments, tmp_path):
-    """SIGKILL of `fsbench bench` alone: `fsbench run` says so and ends, and its lock with it."""
+    """SIGKILL of `fsbench bench` alone: the run says so and ends, and its lock with it."""
     arguments = bench_arguments("prototype", tmp_path / "runs", "--data.eval_batch_size=1", *pause_after(5))
     started = Started(spawn(*arguments), tmp_path / "runs", 0, time.monotonic())
     while not evaluated(5)(started):

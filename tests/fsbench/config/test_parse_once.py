@@ -14,7 +14,7 @@ def test_a_run_is_parsed_once(monkeypatch, blocks_folder):
         return parse_arguments(self, parser, arguments)
 
     monkeypatch.setattr(build.SuiteCLI, "parse_arguments", counted)
-    monkeypatch.setattr("fsbench.engine.experiment.Experiment", lambda cli: cli)
+    monkeypatch.setattr("fsbench.engine.run.Experiment", lambda cli: cli)
     monkeypatch.setattr("fsbench.engine.run.run", built.append)
     config = CONFIGS / "data" / "demo.yaml"
     data = ["--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}"]

@@ -1,0 +1,236 @@
+"""Processes of one command that share their imports: each forks from a server that has imported what runs need.
+
+The command itself imports no torch. It lets forks look up where a run's record is or will be, and make the run. The
+server is the standard library's. It only imports: no thread that computes and no GPU would be lost by a fork.
+"""
+
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import traceback
+from dataclasses import dataclass
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import DupFd
+from pathlib import Path
+from typing import Any
+
+from fsbench.config.compose import Configuration
+from fsbench.engine.machine.watchdog import PARENT, changed_environment, safe_imports
+from fsbench.errors import FsbenchError, RunError, describe, exit_status
+from fsbench.terminal import print_block
+
+IMPORTED = (
+    "fsbench.__main__",
+    "fsbench.engine.forks",
+    "fsbench.engine.run",
+    "fsbench.backbones.timm_networks",
+    "datamodules.episodic",
+)
+"""Modules that the server imports; they import the rest."""
+
+STDOUT, STDERR = 1, 2  # file descriptors
+
+_path = tuple(sys.path)  # of the server, without the working folder, which the command's may begin with
+
+context = multiprocessing.get_context("forkserver")
+
+
+def start_server() -> None:
+    """Let the server start to import, unless there is one. It ends with the last of this process and its forks."""
+    context.set_forkserver_preload(list(IMPORTED))
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal would reach it amid an import
+    try:
+        with changed_environment(safe_imports()):
+            forkserver.ensure_running()
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+@dataclass(frozen=True)
+class _Descriptor:
+    """A file descriptor that a fork gets a duplicate of."""
+
+    number: int
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _received, (DupFd(self.number),)
+
+
+def _received(duplicate: Any) -> _Descriptor:
+    return _Descriptor(duplicate.detach())
+
+
+def _fork(work: Any, *arguments: Any, output: int = STDERR, daemon: bool = False) -> BaseProcess:
+    """Start `work(*arguments)` in a fork with this process's environment and standard error, and what it prints there.
+
+    Args:
+        work: a function of a module that the server has.
+        *arguments: values that can be pickled.
+        output: file descriptor for the fork's standard output and error.
+        daemon: whether it is stopped when this process ends.
+
+    Raises:
+        RunError: the server cannot be started.
+    """
+    start_server()
+    outer = (dict(os.environ), _Descriptor(output), work, arguments)
+    process = context.Process(target=_work, args=outer, daemon=daemon)
+    try:
+        process.start()
+    except (EOFError, ConnectionError) as error:
+        raise RunError(
+            "the process that imports torch for the runs ended; expected it to go on; try: python -c 'import torch'"
+        ) from error
+    return process
+
+
+def _work(environment: dict[str, str], output: _Descriptor, work: Any, arguments: tuple[Any, ...]) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    os.environ[PARENT] = str(os.getppid())
+    for number in (STDOUT, STDERR):
+        os.dup2(output.number, number)
+    sys.path[:] = _path
+    own = multiprocessing.get_all_start_methods()[0]  # the platform's, for loaders' workers; it is the server's here
+    multiprocessing.set_start_method(own, force=True)
+    work(*arguments)
+
+
+# To look a run's folder up
+
+
+Place = tuple[Path, list[str]]
+"""The folder where a run's record is or will be, and the files of its data, or none of them."""
+
+
+def locate_run(configuration: Configuration, on_this_machine: bool = False, with_files: bool = False) -> Place:
+    """Return where a run's record is or will be, and which files its data are, without building its frozen network.
+
+    A fork does it, the same one for all runs; a process that has imported torch does it itself.
+
+    Args:
+        configuration: the run's.
+        on_this_machine: whether to check as well that this machine has the devices that it asks for.
+        with_files: whether to list the files.
+
+    Raises:
+        FsbenchError: the run cannot be made.
+    """
+    if "torch" in sys.modules:
+        return _locate_run(configuration, on_this_machine, with_files)
+    global _looking_up
+    if _looking_up is None:
+        _looking_up = _LookingUp()
+    found = _looking_up.ask(configuration, on_this_machine, with_files)
+    if isinstance(found, BaseException):
+        raise found
+    return found
+
+
+def end_look_ups() -> None:
+    """End the fork that looks folders up, if there is one: its memory is for the runs."""
+    global _looking_up
+    if _looking_up is not None:
+        _looking_up.process.terminate()
+        _looking_up = None
+
+
+_looking_up: "_LookingUp | None" = None
+
+
+class _LookingUp:
+    """The fork that looks folders up, and the connection to it."""
+
+    def __init__(self) -> None:
+        self.connection, other = context.Pipe()
+        self.process = _fork(_look_up, other, daemon=True)
+        other.close()
+
+    def ask(self, *arguments: Any) -> "Place | BaseException":
+        try:
+            self.connection.send(arguments)
+            found: Place | BaseException = self.connection.recv()
+        except (EOFError, ConnectionError) as error:
+            raise RunError("the process that looks runs up ended; out of memory? try again") from error
+        return found
+
+
+def _look_up(connection: Connection) -> None:
+    """Answer questions until the process that asks them ends, which gets Ctrl-C as well."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    while connection in wait([connection, parent.sentinel]):
+        try:
+            arguments = connection.recv()
+        except EOFError:
+            return
+        try:
+            found: Place | BaseException = _locate_run(*arguments)
+        except Exception as error:
+            found = _portable(error)
+        connection.send(found)
+
+
+def _portable(error: Exception) -> Exception:
+    """Return an error that another process can raise: the same, or one of its words where its class is a package's."""
+    if os.environ.get("FSBENCH_TRACEBACK", "0") not in ("", "0"):
+        print_block(traceback.format_exc(), sys.stderr)
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return FsbenchError(describe(error))
+    return error
+
+
+def _locate_run(configuration: Configuration, on_this_machine: bool, with_files: bool) -> Place:
+    # with torch
+    from fsbench.config.build import parse_configuration
+    from fsbench.engine.experiment import Experiment
+    from fsbench.engine.machine.check import check_machine
+
+    experiment = Experiment(parse_configuration(configuration))
+    if on_this_machine:
+        check_machine(experiment.trainer_settings)
+    files = [os.path.abspath(file) for file in experiment.files] if with_files else []  # noqa: PTH100 - twice the time
+    return experiment.folder, files
+
+
+# To make a run
+
+
+def start_run(configuration: Configuration, log: Path | None = None, debug: bool = False) -> BaseProcess:
+    """Start a run in a fork, which ends when this process does, however that happens.
+
+    Args:
+        configuration: the run's.
+        log: file that all its output is appended to. Then it has a session of its own: Ctrl-C in a terminal reaches
+            this process alone. None for this process's standard error, since progress is no output.
+        debug: whether its errors are shown with their tracebacks.
+    """
+    if log is None:
+        return _fork(_run, configuration, debug, False)
+    with log.open("a") as out:
+        return _fork(_run, configuration, debug, True, output=out.fileno())
+
+
+def _run(configuration: Configuration, debug: bool, apart: bool) -> None:
+    # with torch
+    from fsbench.engine.run import run_configuration
+
+    def make() -> int:
+        try:
+            return run_configuration(configuration)
+        except KeyboardInterrupt:
+            if apart:
+                raise
+            return 130  # the command says it
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if apart:
+        os.setsid()
+    sys.exit(exit_status(make, debug, below_bar=True, resumes=True))
