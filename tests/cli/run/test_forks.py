@@ -17,8 +17,8 @@ from fsbench.errors import RunError, SettingsError, SeveralErrors
 from fsbench.paths import REPOSITORY
 from fsbench.records.record import find_records
 from tests.cli.pausing import pause_after
-from tests.cli.test_flows import finished_lines, interrupt, wait_for
-from tests.cli.test_killed import SERVER, children, runs_on
+from tests.cli.run.test_flows import finished_lines, interrupt, wait_for
+from tests.cli.run.test_killed import SERVER, children, runs_on
 
 
 @pytest.mark.slow(20)
