@@ -6,10 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fsbench.cli.parser import add_table_options
+from fsbench.cli.table import print_table
 from fsbench.config.compose import compose, setting
 from fsbench.config.request import Request, add_bench_options, read_request
 from fsbench.config.request_check import request_errors
 from fsbench.errors import CheckpointError, DataError, FsbenchError, SettingsError, raise_all
+from fsbench.grid.bench import bench
+from fsbench.grid.layout import request_sheet
+from fsbench.grid.plan import Planner
+from fsbench.grid.spec import request_cells
+from fsbench.tables.formats import SHEETS
 from fsbench.terminal import print_block, print_error
 
 
@@ -35,10 +41,6 @@ def _bench(options: argparse.Namespace, extra: list[str]) -> int:
         raise_all([error for error in errors if not isinstance(error, DataError | CheckpointError)])
         return _dry_run(requests, options.format)
     raise_all(errors)
-    # torch and Lightning, which a request that is wrong does not wait for
-    from fsbench.cli.table import print_table
-    from fsbench.grid.bench import bench
-
     records, failures = bench(*requests)
     if records:
         failures += print_table([record.path for record in records], options)
@@ -69,12 +71,6 @@ def _requests(options: argparse.Namespace, extra: list[str]) -> tuple[list[Reque
 
 def _dry_run(requests: Sequence[Request], form: str) -> int:
     """Show the plan of requests; 1 where a run lacks something or is refused."""
-    # heavy: other commands spare it
-    from fsbench.grid.layout import request_sheet
-    from fsbench.grid.plan import Planner
-    from fsbench.grid.spec import request_cells
-    from fsbench.tables.formats import SHEETS
-
     if form not in (*SHEETS, "json"):
         raise SettingsError(f"--format is {form}, which --dry-run does not have; expected {', '.join(SHEETS)} or json")
     runs = requests[0].runs

@@ -3,8 +3,14 @@
 import argparse
 from pathlib import Path
 
+from fsbench import __version__
 from fsbench.config.limits import check_output_file
 from fsbench.errors import RecordError, SettingsError
+from fsbench.exchange.bundle import write_bundle
+from fsbench.files import write_text
+from fsbench.records.card import CHOICES, read_card
+from fsbench.records.predictions import FILE as PREDICTIONS
+from fsbench.records.record import find_distinct_records
 from fsbench.terminal import print_line
 
 
@@ -21,14 +27,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _bundle(options: argparse.Namespace, extra: list[str]) -> int:
-    # heavy: other commands spare it
-    from fsbench import __version__
-    from fsbench.exchange.bundle import write_bundle
-    from fsbench.files import write_text
-    from fsbench.records.card import CHOICES, read_card
-    from fsbench.records.predictions import FILE as PREDICTIONS
-    from fsbench.records.record import find_distinct_records
-
     if options.new_card is not None:
         check_output_file(options.new_card, "--new-card")
         if options.new_card.exists():

@@ -4,18 +4,21 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fsbench.config.limits import whole
 from fsbench.errors import SettingsError
 from fsbench.files import make_folder
+from fsbench.grid.executors import TIMEOUT_MIN, Executor, LocalProcesses, Submitit
+from fsbench.grid.layout import as_json, to_sheet
+from fsbench.grid.plan import PlannedRun, plan
+from fsbench.grid.run import Failure, last_lines, run_missing
+from fsbench.grid.spec import read_grid
+from fsbench.grid.summary import remarks, summaries
+from fsbench.metrics.scores import metric_names
 from fsbench.progress import track
+from fsbench.tables.formats import SHEETS
 from fsbench.terminal import one_line, print_block, print_line
-
-if TYPE_CHECKING:
-    from fsbench.grid.executors import Executor
-    from fsbench.grid.plan import PlannedRun
-    from fsbench.grid.run import Failure
 
 EXECUTORS = ("local", "slurm", "submitit-local")
 
@@ -49,14 +52,6 @@ def add_executor_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _grid(options: argparse.Namespace, extra: list[str]) -> int:
-    # heavy: other commands spare it
-    from fsbench.grid.layout import as_json, to_sheet
-    from fsbench.grid.plan import plan
-    from fsbench.grid.spec import read_grid
-    from fsbench.grid.summary import remarks, summaries
-    from fsbench.metrics.scores import metric_names
-    from fsbench.tables.formats import SHEETS
-
     metrics = metric_names(options.metrics)
     executor = choose_executor(options)
     roots = data_roots(options)
@@ -75,20 +70,14 @@ def _grid(options: argparse.Namespace, extra: list[str]) -> int:
     return 1 if failed else 0
 
 
-def _run(options: argparse.Namespace, planned: "Sequence[PlannedRun]", executor: "Executor") -> bool:
+def _run(options: argparse.Namespace, planned: Sequence[PlannedRun], executor: Executor) -> bool:
     """Run the missing cells and print failures. Returns whether any failed or was refused."""
-    # heavy: other commands spare it
-    from fsbench.grid.run import run_missing
-
     failures = run_missing(planned, options.runs, executor)
     return print_failures(failures, planned)
 
 
-def print_failures(failures: "Sequence[Failure]", planned: "Sequence[PlannedRun]") -> bool:
+def print_failures(failures: Sequence[Failure], planned: Sequence[PlannedRun]) -> bool:
     """Print the ends of failed runs' logs and why others cannot be made. Returns whether there were any."""
-    # heavy: other commands spare it
-    from fsbench.grid.run import last_lines
-
     for failure in failures:
         label, log = failure.item.cell.label, failure.log
         print_line(f"fsbench: {label} failed (status {failure.status}); the end of {log}:", sys.stderr)
@@ -105,11 +94,8 @@ def data_roots(options: argparse.Namespace) -> dict[str, str]:
     return dict(_pairs(options.data_root, "--data-root", "DATASET=DIR"))
 
 
-def choose_executor(options: argparse.Namespace) -> "Executor | None":
+def choose_executor(options: argparse.Namespace) -> Executor | None:
     """Return where the runs are to be made; None without --run. Raises SettingsError for options that do not fit."""
-    # heavy: other commands spare it
-    from fsbench.grid.executors import TIMEOUT_MIN, LocalProcesses, Submitit
-
     if options.array < 1:
         raise SettingsError(f"--array is {options.array}, expected 1 or more")
     if not options.run:

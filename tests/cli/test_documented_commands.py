@@ -135,7 +135,7 @@ class Typed:
                 elif words[0] in ("bench", "run"):
                     with pytest.MonkeyPatch.context() as patch:
                         patch.setattr("fsbench.config.request_check._Run.errors", _Run._of_task)  # files are absent
-                        patch.setattr("fsbench.grid.bench.bench", compose)
+                        patch.setattr("fsbench.cli.bench.bench", compose)
                         patch.setattr("fsbench.engine.run.Experiment", lambda composed: composed)
                         patch.setattr("fsbench.engine.run.run", lambda composed: None)
                         patch.setattr(SuiteCLI, "instantiate_classes", lambda composed: None)
