@@ -15,8 +15,9 @@ override PASSED_ON := SHELL WANDB% FSBENCH_% OMP_% OPENBLAS_% MKL_% CUDA_% NCCL_
 override GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
 override KNOWN := $(sort $(VARIABLES) $(filter $(PASSED_ON),$(GIVEN)))
 # Of what is given nothing is expanded, by make or on its way to a program: $(shell x) is a name as any other
-$(foreach name,$(KNOWN),$(if $(filter command environment,$(word 1,$(origin $(name)))),\
-  $(eval override $(name) := $$(value $(name)))))
+override FROM_OUTSIDE := $(foreach name,$(KNOWN),$(if $(filter command environment,$(word 1,$(origin $(name)))),$(name)))
+$(foreach name,$(FROM_OUTSIDE),$(eval override $(name) := $$(value $(name))))
+export $(FROM_OUTSIDE)
 unexport $(filter-out $(KNOWN),$(GIVEN))
 
 PYTHON ?= python3

@@ -113,6 +113,13 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"; did you mean '{close[0]}'?" if close else ""
 
 
+def known_names(word: str, known: Iterable[str], where: str = "") -> str:
+    """Return the end of a message about an unknown name: the nearest one, all, and `where` they are shown."""
+    names = list(known)
+    hint = did_you_mean(word, names)
+    return f"{hint} There are: {', '.join(names)}{where}" if hint else f"; there are: {', '.join(names)}{where}"
+
+
 def user_message(error: BaseException) -> str:
     """The message of `error`, escaped, without the traceback that a data loader's worker wrapped around it.
 

@@ -22,7 +22,8 @@ from fsbench.terminal import print_block, print_error
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.allow_abbrev = False
     parser.epilog = (
-        "Further arguments go to the configuration, e.g. --model.learning_rate 1e-4 --trainer.max_epochs 10; "
+        "Further arguments go to the configuration, e.g. --data.episodes 100 (test episodes of a fold, instead of the "
+        "protocol's number: a trial) --model.learning_rate 1e-4 --trainer.max_epochs 10; "
         "--print_config shows all of it."
     )
     add_bench_options(parser)

@@ -27,7 +27,8 @@ class Parser(argparse.ArgumentParser):
             raise SettingsError(words)
         choice = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
         if choice:
-            words += did_you_mean(choice[1], re.findall(r"'([^']*)'", choice[2]))
+            hint = did_you_mean(choice[1], re.findall(r"'([^']*)'", choice[2]))
+            words = words.replace(f" (choose from {choice[2]})", f"{hint} (choose from {choice[2]})")
         print_error(f"{words}; see: {self.prog} --help")
         raise SystemExit(2)
 

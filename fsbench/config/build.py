@@ -288,6 +288,9 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
     warnings.filterwarnings("ignore", message=r".*configure_optimizers` will be overridden")  # as was asked for
     warnings.filterwarnings("ignore", message="The `srun` command is available")  # not every run on a cluster is a job
+    loaders = ("This DataLoader will create", r"The '\w+' does not have many workers", "'pin_memory' argument is set")
+    for message in loaders:  # the number of workers is a setting, and changes no result
+        warnings.filterwarnings("ignore", message=message)
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
 

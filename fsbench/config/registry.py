@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 from fsbench.config.class_file import is_class_file
 from fsbench.config.class_settings import settings_of_file, settings_of_object
 from fsbench.data.source import Source, read_source
-from fsbench.errors import SettingsError, did_you_mean
+from fsbench.errors import SettingsError, known_names
 from fsbench.files import is_file, load_yaml, read_text
 from fsbench.paths import CONFIGS
 from fsbench.plugins import GROUPS, NamedFile, PlugIn, clash, named_files, named_objects, owner
@@ -226,7 +226,7 @@ def check_known(kind: str, what: str, name: str) -> None:
 
 
 def _unknown(what: str, name: str, known: Iterable[str]) -> str:
-    return f"unknown {what} '{name}'; there are: {', '.join(known)} (see: fsbench list){did_you_mean(name, known)}"
+    return f"unknown {what} '{name}'{known_names(name, known, ' (see: fsbench list)')}"
 
 
 def method_classes() -> dict[str, Any]:

@@ -111,7 +111,7 @@ class Request:
     data_root: str | None = _option(None, "folder of the data set", key="data.dataset.root", grid=False)
     weights: str | None = _option(None, "file of the backbone's weights, or random")
     lists: Sequence[str] = _option((), "folders with official list files, with commas", key="data.dataset.lists")
-    fast: bool = _option(False, "a trial of a few minutes")
+    fast: bool = _option(False, "a trial of a few minutes, with 20 test episodes")
     force: bool = _option(False, "repeat what is done", key="run.force", grid=False)
     drop_small: bool = _option(
         False, "leave out classes with too few images", key="data.drop_small_classes", segmentation_only=True

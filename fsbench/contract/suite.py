@@ -13,7 +13,7 @@ from fsbench.contract.resources import check_half_precision, check_memory
 from fsbench.contract.shipping import check_another_process, check_checkpoint
 from fsbench.contract.subject import Subject
 from fsbench.contract.training import check_gradients, check_overfit
-from fsbench.errors import FsbenchError, SettingsError, TruthError, describe, did_you_mean, user_message
+from fsbench.errors import FsbenchError, SettingsError, TruthError, describe, known_names, user_message
 
 Check = Callable[[Subject], str]
 
@@ -107,7 +107,7 @@ def select_checks(names: Sequence[str]) -> list[str]:
     """Return the names of the checks to run, all if none is given; SettingsError for an unknown one."""
     for name in names:
         if name not in CHECKS:
-            raise SettingsError(f"unknown check '{name}'; there are: {', '.join(CHECKS)}{did_you_mean(name, CHECKS)}")
+            raise SettingsError(f"unknown check '{name}'{known_names(name, CHECKS)}")
     return [name for name in CHECKS if not names or name in names]
 
 

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from fsbench.cli.main import GROUPS, main, parser_for
-from fsbench.cli.parser import subcommands_of
+from fsbench.cli.parser import subcommands
 
 COMMANDS = [name for group in GROUPS.values() for name in group]
 WORDS = ["", ",", "9" * 400, "x" * 5000, "/dev/null", "[", "{a: ", "a,,b", "1e999", "nan", "-1", "\u202e", "*x"]
@@ -16,8 +16,8 @@ LIGHT = {"table": ["runs"], "compare": ["runs"], "report": ["runs"], "explain": 
 def valued_options(command: str) -> list[list[str]]:
     """Return [command, subcommand if any, option] of every option that takes a value."""
     found = []
-    parser = subcommands_of(parser_for([command]))[command]
-    for name, each in (subcommands_of(parser) or {"": parser}).items():
+    parser = subcommands(parser_for([command]))[command]
+    for name, each in (subcommands(parser) or {"": parser}).items():
         actions = [action for action in each._actions if action.option_strings and action.nargs != 0]
         found += [[command, *filter(None, [name]), action.option_strings[-1]] for action in actions]
     return found

@@ -1,10 +1,12 @@
 """Files and arguments are merged as they are meant, and a misspelt key is refused with the nearest name."""
 
 import math
+import warnings
 
 import pytest
+from torch.utils.data import DataLoader
 
-from fsbench.config.build import parse
+from fsbench.config.build import parse, quiet
 from fsbench.config.compose import compose, shipped_settings, split_arguments
 from fsbench.config.registry import aliases, names, task_of
 from fsbench.config.request import Request
@@ -110,3 +112,13 @@ def test_words_and_values():
     assert list(split_arguments(["--a=1", "--b", "2", "--c", "--d=", "x", "-h"])) == [
         ("a", "1"), ("b", "2"), ("c", None), ("d", ""), ("", "x"), ("help", None),
     ]  # fmt: skip
+
+
+def test_a_loader_with_many_workers_says_nothing_on_the_screen():
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        DataLoader([1, 2], num_workers=5000)
+        assert len(said) == 1
+        quiet()
+        DataLoader([1, 2], num_workers=5000)
+        assert len(said) == 1

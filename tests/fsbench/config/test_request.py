@@ -100,11 +100,22 @@ def test_make_runs_nothing_that_a_variable_holds(tmp_path):
     make("bench", f"WANDB_MODE={trap}", f"UNKNOWN={trap}", f"BIN={trap}", f"quoted={trap}", f"PYTHON={trap}")
     make("bench", f"WANDB_MODE={trap}", f"MAKE_X={trap}")
     (tmp_path / "venv/bin").mkdir()
-    (tmp_path / "venv/bin/python").write_text("#!/bin/sh\nprintf '%s' \"$METHOD\" > venv/got\n")
+    (tmp_path / "venv/bin/python").write_text('#!/bin/sh\nprintf \'%s\\n\' "$*" "$METHOD" "$OMP_X" > venv/got\n')
     (tmp_path / "venv/bin/python").chmod(0o755)
-    command = ["make", "-f", str(makefile), "-o", "venv/.fsbench-installed", "VENV=venv", "bench", f"METHOD={trap}"]
+    command = [
+        "make",
+        "-f",
+        str(makefile),
+        "-o",
+        "venv/.fsbench-installed",
+        "VENV=venv",
+        "bench",
+        f"METHOD={trap}",
+        "OMP_X=1",
+    ]
     subprocess.run(command, cwd=tmp_path, check=True, env={"PATH": os.environ["PATH"]})
-    assert (tmp_path / "venv/got").read_text() == trap and not (tmp_path / "trapped").exists()
+    called, method, passed_on = (tmp_path / "venv/got").read_text().splitlines()
+    assert f"--method {trap} " in called and method == trap and passed_on == "1" and not (tmp_path / "trapped").exists()
 
 
 @pytest.mark.parametrize(("switch", "is_on"), [("1", True), ("TRUE", True), ("", False), ("no", False)])
