@@ -180,10 +180,10 @@ class Cards:
         backbone = self._backbone_data.get(record.run.identity.backbone.name)
         if backbone and "backbone_data" not in derived:
             derived["backbone_data"] = backbone
-        stated = self._stated_in(record.path.parent) | _read(record.path / FILE)
+        stated = self._folder_entries(record.path.parent) | _read(record.path / FILE)
         return StatedCard(**derived | {name: words for name, words in stated.items() if name not in known})
 
-    def _stated_in(self, folder: Path) -> dict[str, str]:
+    def _folder_entries(self, folder: Path) -> dict[str, str]:
         if folder not in self._stated:
             self._stated[folder] = _read_bundled(folder / BUNDLE) | _read(folder / FILE)
         return self._stated[folder]

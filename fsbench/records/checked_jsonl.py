@@ -47,7 +47,7 @@ class CheckedJsonl:
     def create(self, header: str) -> None:
         """Start the file with the line `header` (with its end); the file has it from the moment it has its name."""
         write_text(self.path, header)
-        self._opened()
+        self._open_file()
 
     def header(self) -> bytes:
         """Return the first line without its end."""
@@ -75,7 +75,7 @@ class CheckedJsonl:
         Raises:
             OSError: they cannot be written, such as on a full disk; none of them is in the file, now or later.
         """
-        file = self._opened()
+        file = self._open_file()
         offset = file.tell()
         try:
             for value in values:
@@ -103,7 +103,7 @@ class CheckedJsonl:
         if file is not None:
             file.close()
 
-    def _opened(self) -> IO[bytes]:
+    def _open_file(self) -> IO[bytes]:
         if self._file is None:
             with open_file(self.path, "journal") as file:
                 file.seek(-1, os.SEEK_END)

@@ -29,7 +29,7 @@ def notes(records: Sequence[Record]) -> list[str]:
     protocol, header = records[0].protocol, records[0].header
     sizes = {record.run.identity.method.name: record.run.identity.image_size for record in records}
     lines = [*protocol.rule_notes(header, sizes), *header_warnings(header), f"image lists: {header.lists}"]
-    dropped = {number: name for record in records for number, name in _dropped(record).items()}
+    dropped = {number: name for record in records for number, name in _dropped_classes(record).items()}
     if dropped:
         names = [dropped[number] for number in sorted(dropped)]
         lines.append(f"classes left out for want of images (DROP_SMALL): {', '.join(printed(names))}")
@@ -68,7 +68,7 @@ def header_warnings(header: Header) -> list[str]:
     return lines
 
 
-def _dropped(record: Record) -> dict[int, str]:
+def _dropped_classes(record: Record) -> dict[int, str]:
     """Return the classes that a run leaves out: number -> name, or the number where an older record has no names."""
     numbers = record.header.dropped_classes
     names = record.run.dropped_classes

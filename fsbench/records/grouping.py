@@ -77,15 +77,15 @@ def variants_of_groups(
         groups: each of runs that may be compared.
         weights: the word for the weights of a run; empty where there is none.
     """
-    told = _told(groups)
+    told = _distinguishing_settings(groups)
     words: dict[tuple[Any, ...], dict[int, set[str]]] = {}  # test without its protocol -> fold -> words for the weights
     for record in (record for group in groups for record in group):
         words.setdefault(_test(record, told), {}).setdefault(fold_of(record), set()).add(weights(record))
     ambiguous = {test for test, folds in words.items() if any(len(of_fold - {""}) > 1 for of_fold in folds.values())}
-    return [_labelled(group, told, lambda run: weights(run) * (_test(run, told) in ambiguous)) for group in groups]
+    return [_label_runs(group, told, lambda run: weights(run) * (_test(run, told) in ambiguous)) for group in groups]
 
 
-def _told(groups: Sequence[list[Record]]) -> dict[str, set[str]]:
+def _distinguishing_settings(groups: Sequence[list[Record]]) -> dict[str, set[str]]:
     """Return the settings that labels name, by method."""
     told: dict[str, set[str]] = {}
     every: dict[tuple[str, str], list[dict[str, Any]]] = {}  # method and data set -> what of them is never left out
@@ -113,7 +113,7 @@ def _test(record: Record, told: dict[str, set[str]]) -> tuple[Any, ...]:
     return (_label(method, words), header.dataset, header.way, header.shot, header.setting)
 
 
-def _labelled(
+def _label_runs(
     records: list[Record], told: dict[str, set[str]], weights: Callable[[Record], str]
 ) -> dict[str, list[Record]]:
     by_settings: dict[tuple[str, str], list[Record]] = {}

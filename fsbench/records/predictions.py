@@ -55,7 +55,7 @@ def encode(result: "SegmentationResult", keep: Keep) -> list[Prediction]:
     if keep == "soft":
         for name in LAYERS:
             maps = getattr(result, name)
-            packed = [None] * len(ways) if maps is None else [_packed(_content(values)) for values in maps.numpy()]
+            packed = [None] * len(ways) if maps is None else [_compress(_content(values)) for values in maps.numpy()]
             ways = [{**way, name: values} for way, values in zip(ways, packed, strict=True)]
     return ways
 
@@ -70,7 +70,7 @@ def _content(values: np.ndarray) -> bytes:
     return np.array([least, largest], dtype=_RANGE).tobytes() + cells.astype(np.uint8).tobytes()
 
 
-def _packed(content: bytes) -> str:
+def _compress(content: bytes) -> str:
     return b64encode(zlib.compress(content, 9)).decode()
 
 
@@ -260,13 +260,13 @@ class StoredPredictions:
         packed = [row.get(name) for row in self._ways[episode]]
         if any(values is None for values in packed):
             return None
-        return [_decompressed(values) for values in packed if values is not None]
+        return [_decompress(values) for values in packed if values is not None]
 
     def _refusal(self, problem: str) -> RecordError:
         return _refusal(self.record, problem)
 
 
-def _decompressed(packed: bytes) -> bytes:
+def _decompress(packed: bytes) -> bytes:
     """Return the bytes of a stream, at most one more than any layer has; b"" of what is no stream."""
     try:
         return zlib.decompressobj().decompress(packed, _ATTENTION_BYTES + 1)

@@ -51,7 +51,7 @@ def to_sheet(block: Block, by: Sequence[str] = (), width: int | None = None) -> 
         parts.append(("cost", _costs(block)))
     if "card" in by:
         parts.append(("cards", _cards(block)))
-    parts.append(("reported beside measured", _published(block)))
+    parts.append(("reported beside measured", _published_grid(block)))
     published = [*_differences(block), *PUBLISHED_NOTES] if block.published else []
     notes = [
         *lines,
@@ -106,7 +106,7 @@ def _folds(block: Block, metric: str) -> Grid:
 
 def _strata(block: Block) -> Grid:
     """Lay out a line per (row, size)."""
-    metrics = _known(block, [cell for row in block.rows for cell in row.by_size.values()])
+    metrics = _known_metrics(block, [cell for row in block.rows for cell in row.by_size.values()])
     head = ["method", "fold", "object size", "episodes", "pairs", *metrics]
     return [
         head,
@@ -122,7 +122,7 @@ def _strata(block: Block) -> Grid:
 def _classes(block: Block) -> Grid:
     """Lay out a line per (row, class): classes differ from fold to fold."""
     rows = [row for row in block.rows if row.fold != "mean"]
-    metrics = _known(block, [cell for row in rows for cell in row.by_class.values()])
+    metrics = _known_metrics(block, [cell for row in rows for cell in row.by_class.values()])
     short = {"mIoU": "IoU", "accuracy": "acc."}
     return [
         ["method", "fold", "class", *(short.get(m, m) for m in metrics), "pairs"],
@@ -134,7 +134,7 @@ def _classes(block: Block) -> Grid:
     ]
 
 
-def _published(block: Block) -> Grid:
+def _published_grid(block: Block) -> Grid:
     """Lay out a line per score of ours and reported score of the same method on the same test.
 
     A verdict names the note that says why scores cannot be compared, or what of them is not known.
@@ -171,6 +171,6 @@ def _differences(block: Block) -> list[str]:
     return [f"({number}) {note}" for note, number in _numbers(block).items()]
 
 
-def _known(block: Block, cells: list[Subset]) -> list[str]:
+def _known_metrics(block: Block, cells: list[Subset]) -> list[str]:
     """List the block's metrics that parts of a run have."""
     return [metric for metric in block.metrics if any(metric in cell.scores for cell in cells)]

@@ -252,7 +252,7 @@ class _PairedTest:
         for scope in scopes:
             for metric, scope_lines in self._lines(scope).items():
                 lines[metric] += scope_lines
-        return {metric: _corrected(of_metric) for metric, of_metric in lines.items() if of_metric}
+        return {metric: _correct(of_metric) for metric, of_metric in lines.items() if of_metric}
 
     def _lines(self, scope: _Scope) -> dict[str, list[ComparisonLine]]:
         """Compute metric -> a line for each pair; none where a fold of the scope has no rows."""
@@ -284,7 +284,7 @@ class _PairedTest:
         }
 
 
-def _corrected(lines: list[ComparisonLine]) -> list[ComparisonLine]:
+def _correct(lines: list[ComparisonLine]) -> list[ComparisonLine]:
     """Correct the p-values of the lines by Holm's method."""
     adjusted = holm([line.difference.p for line in lines])
     return [replace(line, corrected=p) for line, p in zip(lines, adjusted, strict=True)]

@@ -88,7 +88,7 @@ def _grid(
     n = METRICS[metric].digits()
     part = {"size": "object size", "class": "class"}.get(kind, "")
 
-    def signed(value: float) -> str:
+    def with_sign(value: float) -> str:
         return f"{value:+.{n}f}"
 
     columns = {
@@ -103,7 +103,7 @@ def _grid(
         columns["first "] = [f"{line.difference.scores[0]:.{n}f}" for line in lines]
         columns["second "] = [f"{line.difference.scores[1]:.{n}f}" for line in lines]
     moved = [line.difference.difference for line in lines]
-    columns["first − second"] = [f"{signed(d.value)} [{signed(d.low)}, {signed(d.high)}]" for d in moved]
+    columns["first − second"] = [f"{with_sign(d.value)} [{with_sign(d.low)}, {with_sign(d.high)}]" for d in moved]
     if "p" not in left_out:
         columns["p"] = [_probability(line.difference.p) for line in lines]
     columns["corrected"] = [_probability(line.corrected) + ("*" if line.significant else " ") for line in lines]

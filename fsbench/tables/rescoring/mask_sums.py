@@ -48,19 +48,19 @@ def mask_sums(record: Record, open_truth: Callable[[Record], Truth]) -> MaskSums
     try:
         file = sha256_file(record.path / FILE)
     except OSError:
-        return _measured(record, open_truth)  # says what is missing
+        return _measure(record, open_truth)  # says what is missing
     stated = record.run.predictions and record.run.predictions.as_json()
     source = [stated, file, record.run.identity.files_sha256, own_resolution(record)]
     key = [MASK_SUMS_VERSION, "mask sums", source]
 
     def compute() -> dict[str, Any]:
-        boundary, pixels = _measured(record, open_truth)
-        return {"boundary": _packed(boundary), "pixels": None if pixels is None else _packed(pixels)}
+        boundary, pixels = _measure(record, open_truth)
+        return {"boundary": _encode_sums(boundary), "pixels": None if pixels is None else _encode_sums(pixels)}
 
-    return cached_figures([record], key, compute, partial(_decoded, len(record.episodes)))
+    return cached_figures([record], key, compute, partial(_decode, len(record.episodes)))
 
 
-def _measured(record: Record, open_truth: Callable[[Record], Truth]) -> MaskSums:
+def _measure(record: Record, open_truth: Callable[[Record], Truth]) -> MaskSums:
     stored = stored_predictions(record)
     truth, side = open_truth(record), own_resolution(record)
     void = segmentation_of(record.header).void
@@ -83,21 +83,21 @@ def _measured(record: Record, open_truth: Callable[[Record], Truth]) -> MaskSums
     return boundary, pixels
 
 
-def _packed(sums: np.ndarray) -> str:
+def _encode_sums(sums: np.ndarray) -> str:
     """Return sums as text: base64 of their compressed bytes, little-endian."""
     return b64encode(zlib.compress(sums.astype(sums.dtype.newbyteorder("<")).tobytes())).decode()
 
 
-def _decoded(rows: int, values: dict[str, Any]) -> MaskSums:
+def _decode(rows: int, values: dict[str, Any]) -> MaskSums:
     """Turn cached values into the sums of `rows` rows. Raises ValueError and the like for values that are none."""
     boundary, pixels = values["boundary"], values["pixels"]
     return (
-        _unpacked(boundary, (rows, 2), "<i8"),
-        None if pixels is None else _unpacked(pixels, (rows, BINS, 3), "<f8"),
+        _decode_sums(boundary, (rows, 2), "<i8"),
+        None if pixels is None else _decode_sums(pixels, (rows, BINS, 3), "<f8"),
     )
 
 
-def _unpacked(text: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+def _decode_sums(text: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     try:
         content = zlib.decompressobj().decompress(b64decode(text), size + 1)

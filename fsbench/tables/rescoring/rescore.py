@@ -147,7 +147,7 @@ def _views_of_protocol(record: Record, own: Segmentation, target: Segmentation, 
         label = f"metric of {target.name} v{target.version}, same episodes"
         side = None
         if recounts and reason and not _too_many_ways(record, target) and target.frame == own.frame:
-            side = _resolution_of(target)
+            side = _resolution(target)
         found.append(View(label, target.void, undefined=reason, resolution=side))
     if reason and target.void != own.void:
         found.append(View(f"only void: {target.void}", target.void))
@@ -156,7 +156,7 @@ def _views_of_protocol(record: Record, own: Segmentation, target: Segmentation, 
     return found
 
 
-def _resolution_of(protocol: Segmentation) -> int:
+def _resolution(protocol: Segmentation) -> int:
     """Return the resolution of a protocol's metrics as `View.resolution`."""
     named = {"original": ORIGINAL, "input": AT_INPUT}
     return protocol.query_size if isinstance(protocol.query_size, int) else named[protocol.query_size]
@@ -230,7 +230,7 @@ class _Scoring:
     def _lines(self, method: str, fold: str, records: list[Record], metrics: tuple[str, ...]) -> list[RescoreLine]:
         own, *others = views(records[0], self.target, self.choices, self.recount is not None)
         parts = [self._sums(record, own) for record in records]
-        lines = [RescoreLine(method, fold, own.label, _chosen(intervals(parts), metrics))]
+        lines = [RescoreLine(method, fold, own.label, _select_metrics(intervals(parts), metrics))]
         for view in others:
             changed, reason, label = [], view.undefined, view.label
             if not reason or view.resolution is not None:
@@ -245,8 +245,8 @@ class _Scoring:
             if view.undefined and view.resolution is not None:
                 label += f" (stored masks at {_in_words(view.resolution)})"
             moved = {} if view.sizes else differences(parts, changed)  # some queries alone are no other view of all
-            scores = _chosen(intervals(changed), metrics)
-            lines.append(RescoreLine(method, fold, label, scores, _chosen(moved, metrics)))
+            scores = _select_metrics(intervals(changed), metrics)
+            lines.append(RescoreLine(method, fold, label, scores, _select_metrics(moved, metrics)))
         return lines
 
     def _sums(self, record: Record, view: View) -> ScoreStatistics:
@@ -266,7 +266,7 @@ class _Scoring:
         return pair_statistics(frame, keep, sorted(set(frame["class_id"].to_numpy()[keep].tolist())), view.void)
 
 
-def _chosen(scores: dict[str, Interval], metrics: tuple[str, ...]) -> dict[str, Interval]:
+def _select_metrics(scores: dict[str, Interval], metrics: tuple[str, ...]) -> dict[str, Interval]:
     return {name: scores[name] for name in metrics if name in scores}
 
 
@@ -298,7 +298,7 @@ def to_sheet(item: Rescored) -> Sheet:
     for line in item.lines:
         cells = [line.method, line.fold, line.figures]
         for metric in item.metrics:
-            cells += [figure(line.scores.get(metric), metric), _signed(line.difference.get(metric))]
+            cells += [figure(line.scores.get(metric), metric), _with_sign(line.difference.get(metric))]
         grid.append(cells)
     difference = "difference: to the run's own figure in points, with the interval of the difference itself"
     return Sheet(
@@ -306,5 +306,5 @@ def to_sheet(item: Rescored) -> Sheet:
     )
 
 
-def _signed(moved: Interval | None) -> str:
+def _with_sign(moved: Interval | None) -> str:
     return f"{moved.value:+.2f} [{moved.low:+.2f}, {moved.high:+.2f}]" if moved else ""
