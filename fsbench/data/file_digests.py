@@ -130,10 +130,14 @@ def _digests(files: Sequence[str], sizes: np.ndarray) -> Iterator[bytes | None]:
     bar = tqdm(
         total=int(sizes.sum()), desc="Reading the images' contents", unit="B", unit_scale=True, delay=1, disable=None
     )
-    with bar, ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
-        for digest, size in zip(pool.map(_digest, files), sizes.tolist(), strict=True):
-            bar.update(size)
-            yield digest
+    pool = ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1))
+    try:
+        with bar:
+            for digest, size in zip(pool.map(_digest, files), sizes.tolist(), strict=True):
+                bar.update(size)
+                yield digest
+    finally:
+        pool.shutdown(cancel_futures=True)  # else who interrupts it waits for all files
 
 
 def _digest(file: str) -> bytes | None:
