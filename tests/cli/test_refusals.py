@@ -35,7 +35,7 @@ def refused(capsys, tmp_path, monkeypatch):
     [
         (
             ["--method", "emta"],
-            f"unknown method 'emta'; there are: {', '.join([*names('methods'), *aliases()])}",
+            f"unknown method 'emta'; did you mean 'emat'? There are: {', '.join([*names('methods'), *aliases()])}",
         ),
         (["--dataset", "ade"], f"unknown data set 'ade'; there are: {', '.join(names('data'))}"),
         (["--fold", "4"], "unknown fold 4 for demo; it has folds 0 to 3"),

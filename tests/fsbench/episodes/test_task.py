@@ -88,7 +88,10 @@ def test_augmented_settings_use_what_the_supports_show(index, setting):
         (EpisodeTask(0, shot=-1), "shot is -1, expected 1 or more"),
         (EpisodeTask(0, episodes=0), "episodes is 0, expected 1 or more"),
         (EpisodeTask(0, way=4), "way 4 is more than the 3 classes of fold 0"),
-        (EpisodeTask(0, setting="augmented"), "unknown setting 'augmented'; there are: original, partially_augmented"),
+        (
+            EpisodeTask(0, setting="augmented"),
+            "unknown setting 'augmented'; did you mean 'fully_augmented'. There are: original, ",
+        ),
     ],
 )
 def test_what_cannot_be_drawn_is_said(index, task, message):
