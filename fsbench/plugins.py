@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from fsbench.errors import SettingsError
+from fsbench.errors import SettingsError, describe
 
 CONFIGS_GROUP = "fsbench.configs"
 GROUPS = {"methods": "fsbench.methods", "data": "fsbench.datasets", "backbones": "fsbench.backbones"}
@@ -190,8 +190,11 @@ def load_entry_point(plug_in: PlugIn) -> Any:
     """Import the object of an entry point. Raises SettingsError where its package cannot be imported."""
     try:
         return metadata.EntryPoint(plug_in.name, plug_in.value, plug_in.group).load()
-    except Exception as error:
-        raise SettingsError(f"cannot import {plug_in.value} of {plug_in.origin} ({error})") from error
+    except (Exception, SystemExit) as error:  # a module that ends the process is as broken as one that raises
+        raise SettingsError(
+            f"cannot import {plug_in.value}, the entry point {plug_in.name} in {plug_in.group} of {plug_in.origin} "
+            f"({describe(error)}); correct the package, or uninstall it"
+        ) from error
 
 
 def owner(class_path: str) -> PlugIn | None:
