@@ -31,12 +31,7 @@ def request_errors(request: Request) -> list[FsbenchError]:
     if not (request.methods and request.folds):
         return [SettingsError(NOTHING_NAMED)]
     errors = [*_unknown_names(request)]
-    stand_ins = _stand_ins(request)
-    known = (
-        request
-        if all(getattr(request, key) == value for key, value in stand_ins.items())
-        else replace(request, **stand_ins)
-    )
+    known = replace(request, **_stand_ins(request)) if errors else request
     errors += _raised(check_can_be_made, Path(request.runs))
     for method, fold in itertools.product(known.methods, known.folds):
         try:

@@ -23,7 +23,7 @@ from fsbench.engine.machine.watchdog import PARENT, changed_environment, safe_im
 from fsbench.errors import FsbenchError, RunError, describe, exit_status
 from fsbench.terminal import print_block
 
-IMPORTED = (
+MODULES = (
     "fsbench.__main__",
     "fsbench.engine.forks",
     "fsbench.engine.run",
@@ -41,7 +41,7 @@ context = multiprocessing.get_context("forkserver")
 
 def start_server() -> None:
     """Let the server start to import, unless there is one. It ends with the last of this process and its forks."""
-    context.set_forkserver_preload(list(IMPORTED))
+    context.set_forkserver_preload(list(MODULES))
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal would reach it amid an import
     try:
         with changed_environment(safe_imports()):
@@ -100,7 +100,7 @@ def _work(environment: dict[str, str], output: _Descriptor, work: Any, arguments
     work(*arguments)
 
 
-# To look a run's folder up
+# To locate a run
 
 
 Place = tuple[Path, list[str]]
@@ -122,32 +122,32 @@ def locate_run(configuration: Configuration, on_this_machine: bool = False, with
     """
     if "torch" in sys.modules:
         return _locate_run(configuration, on_this_machine, with_files)
-    global _looking_up
-    if _looking_up is None:
-        _looking_up = _LookingUp()
-    found = _looking_up.ask(configuration, on_this_machine, with_files)
+    global _locator
+    if _locator is None:
+        _locator = _Locator()
+    found = _locator.ask(configuration, on_this_machine, with_files)
     if isinstance(found, BaseException):
         raise found
     return found
 
 
-def end_look_ups() -> None:
-    """End the fork that looks folders up, if there is one: its memory is for the runs."""
-    global _looking_up
-    if _looking_up is not None:
-        _looking_up.process.terminate()
-        _looking_up = None
+def end_locator() -> None:
+    """End the fork that locates runs, if there is one: its memory is for the runs."""
+    global _locator
+    if _locator is not None:
+        _locator.process.terminate()
+        _locator = None
 
 
-_looking_up: "_LookingUp | None" = None
+_locator: "_Locator | None" = None
 
 
-class _LookingUp:
-    """The fork that looks folders up, and the connection to it."""
+class _Locator:
+    """The fork that locates runs, and the connection to it."""
 
     def __init__(self) -> None:
         self.connection, other = context.Pipe()
-        self.process = _fork(_look_up, other, daemon=True)
+        self.process = _fork(_answer, other, daemon=True)
         other.close()
 
     def ask(self, *arguments: Any) -> "Place | BaseException":
@@ -155,11 +155,11 @@ class _LookingUp:
             self.connection.send(arguments)
             found: Place | BaseException = self.connection.recv()
         except (EOFError, ConnectionError) as error:
-            raise RunError("the process that looks runs up ended; out of memory? try again") from error
+            raise RunError("the process that locates runs ended; out of memory? try again") from error
         return found
 
 
-def _look_up(connection: Connection) -> None:
+def _answer(connection: Connection) -> None:
     """Answer questions until the process that asks them ends, which gets Ctrl-C as well."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()

@@ -1,8 +1,24 @@
-"""A run's command line is parsed once by the real parser, whatever was looked at before torch is imported."""
+"""A run's configuration is composed once, and parsed once in a process, whatever was looked at before."""
 
 from fsbench.cli import main
-from fsbench.config import build
+from fsbench.config import build, request
+from fsbench.config.request import Request
+from fsbench.config.request_check import request_errors
+from fsbench.grid import spec
+from fsbench.grid.bench import plan_requests
 from fsbench.paths import CONFIGS
+
+
+def test_what_was_checked_is_planned(monkeypatch, blocks_folder, tmp_path):
+    composed = []
+    for module in (request, spec):
+        compose = module.compose
+        monkeypatch.setattr(module, "compose", lambda *given, c=compose: composed.append(given) or c(*given))
+    data = ["--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}"]
+    asked = Request(("prototype",), "demo", runs=str(tmp_path), extra=data)
+    assert request_errors(asked) == []
+    (planned,) = plan_requests([asked])
+    assert len(composed) == 1 and planned.configuration is asked.configuration("prototype", 0)
 
 
 def test_a_run_is_parsed_once(monkeypatch, blocks_folder):
