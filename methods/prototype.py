@@ -9,7 +9,7 @@ Shapes: N ways, K shots, Z backbone layers, T = side² patch tokens, C channels,
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsbench.backbones.base import BackboneConfig
+from fsbench.backbones.patch_tokens import PyramidTokens, frozen_tokens
 from fsbench.backbones.vit import FrozenViT
 from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
@@ -119,7 +120,7 @@ class Prototype(Segmenter):
     """Segment by the nearest prototype of frozen tokens.
 
     Args:
-        backbone: the frozen ViT.
+        backbone: the frozen network: a ViT, or one with a pyramid, whose maps at 1/16 are then the tokens.
         alpha: scale of the cosines.
         delta: added to the background's logit.
         theta: presence score above which a way is present.
@@ -133,7 +134,8 @@ class Prototype(Segmenter):
         gate: remove the masks of ways that are predicted absent.
     """
 
-    backbone: FrozenViT
+    backbone: FrozenViT | PyramidTokens
+    backbone_type: ClassVar[Any] = staticmethod(frozen_tokens)
     learns = False
 
     def __init__(

@@ -5,12 +5,13 @@ bottleneck the sum before its last ReLU, of a Swin block its output before any m
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from einops import rearrange
 from torch import Tensor, nn
 
 from fsbench.backbones.vit import VITS
+from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD
 from fsbench.weights.table import WeightFile, weight_files
 
 
@@ -19,16 +20,16 @@ class PyramidNet:
     """Architecture of a network with a pyramid of features, and its official weight file.
 
     Attributes:
-        kind: "resnet" and "swin" are timm's; "vgg" is VGG-16's convolutions; "vit" makes a pyramid from the demo's
-            ViT (`fsbench.backbones.pyramid.token_pyramid`).
-        arguments: arguments of timm's constructor.
-        blocks: number of blocks of each stage.
+        kind: "resnet", "swin" and "efficientnet" are timm's; "vgg" is VGG-16's convolutions; "vit" makes a pyramid from
+            the demo's ViT (`fsbench.backbones.pyramid.token_pyramid`).
+        arguments: arguments of timm's constructor; of an EfficientNet `network`, timm's name of it.
+        blocks: number of blocks of each stage; of an EfficientNet those of the last stage at each scale.
         channels: width of the maps of each stage.
         multiple: the side of an image must be a multiple of this many pixels.
         weights: the published weight file.
     """
 
-    kind: Literal["resnet", "swin", "vgg", "vit"]
+    kind: Literal["resnet", "swin", "vgg", "vit", "efficientnet"]
     arguments: dict[str, Any]
     blocks: tuple[int, int, int, int]
     channels: tuple[int, int, int, int]
@@ -42,6 +43,10 @@ WIDTHS = (256, 512, 1024, 2048)
 
 VGG_TAPS = (14, 17, 19, 21, 24, 26, 28, 30)
 """Indices of VGG-16's layers whose outputs are features: conv3_3, conv4_1 to conv5_3 before the ReLU, last pooling."""
+
+
+EFFICIENTNET_STAGES = (1, 2, 4, 5)
+"""Stages of an EfficientNet that are the last at 1/4, 1/8, 1/16 and 1/32. The last at all only widens the channels."""
 
 
 def _resnet(name: str, blocks: tuple[int, int, int, int]) -> PyramidNet:
@@ -64,6 +69,14 @@ PYRAMIDS = {
     "resnet50_v1": _resnet("resnet50_v1", (3, 4, 6, 3)),
     "resnet101_v1": _resnet("resnet101_v1", (3, 4, 23, 3)),
     "vgg16": PyramidNet("vgg", {}, (1, 3, 3, 1), (256, 512, 512, 512), 8, weight_files()["vgg16"]),
+    "efficientnet_lite0": PyramidNet(
+        "efficientnet",
+        dict(network="tf_efficientnet_lite0"),
+        (2, 2, 3, 4),
+        (24, 40, 112, 192),
+        32,
+        weight_files()["efficientnet_lite0"],
+    ),
     "demo": PyramidNet("vit", {}, (1, 4, 4, 4), (96, 96, 96, 96), 32, VITS["demo"].weights),
 }
 
@@ -72,7 +85,7 @@ def build_pyramid_network(spec: PyramidNet, side: int | None = None) -> nn.Modul
     """Build the network without its classifier, with freshly initialized weights.
 
     Args:
-        spec: its architecture; kinds "resnet", "swin" and "vgg".
+        spec: its architecture; kinds "resnet", "swin", "vgg" and "efficientnet".
         side: side of the images in pixels; None for the Swin's own.
     """
     if spec.kind == "vgg":
@@ -86,6 +99,14 @@ def build_pyramid_network(spec: PyramidNet, side: int | None = None) -> nn.Modul
 
         block: Any = Bottleneck
         return ResNet(block, **spec.arguments, num_classes=0, zero_init_last=False)
+    if spec.kind == "efficientnet":
+        # as above
+        from fsbench.backbones.timm_networks import create_network
+
+        network = create_network(**spec.arguments, num_classes=0)
+        network.blocks = network.blocks[: EFFICIENTNET_STAGES[-1] + 1]
+        network.conv_head, network.bn2 = nn.Identity(), nn.Identity()  # only the classifier would see them
+        return cast(nn.Module, network)
     # spared until it is needed
     from fsbench.backbones.timm_networks import SwinTransformer
 
@@ -96,6 +117,8 @@ def build_pyramid_network(spec: PyramidNet, side: int | None = None) -> nn.Modul
 
 def block_features(model: Any, images: Tensor) -> list[Tensor]:
     """Compute the maps of every block of timm's ResNet or Swin, or of VGG-16's layers `VGG_TAPS`.
+
+    Of an EfficientNet, the blocks of `EFFICIENTNET_STAGES`.
 
     Args:
         model: a network of `build_pyramid_network`.
@@ -111,6 +134,10 @@ def block_features(model: Any, images: Tensor) -> list[Tensor]:
     elif hasattr(model, "layer1"):
         blocks = [block for stage in (model.layer1, model.layer2, model.layer3, model.layer4) for block in stage]
         hooks = [b.act3.register_forward_pre_hook(lambda m, args: maps.append(args[0].clone())) for b in blocks]
+    elif hasattr(model, "conv_stem"):
+        images = _with_half_means(images)
+        blocks = [block for stage in EFFICIENTNET_STAGES for block in model.blocks[stage]]
+        hooks = [b.register_forward_hook(lambda m, args, out: maps.append(out)) for b in blocks]
     else:
         blocks = [block for stage in model.layers for block in stage.blocks]
         hooks = [
@@ -123,3 +150,12 @@ def block_features(model: Any, images: Tensor) -> list[Tensor]:
         for hook in hooks:
             hook.remove()
     return maps
+
+
+def _with_half_means(images: Tensor) -> Tensor:
+    """Return images (B, 3, H, W), normalised by ImageNet's mean and deviation, normalised by 0.5 and 0.5 instead.
+
+    So EfficientNet-lite was trained (timm's `tf_efficientnet_lite0`, `default_cfg`).
+    """
+    mean, deviation = (images.new_tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+    return (images * deviation + mean - 0.5) / 0.5

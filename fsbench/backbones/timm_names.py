@@ -4,19 +4,33 @@ from torch import Tensor
 
 BUFFERS = ("attn_mask", "relative_position_index", "num_batches_tracked")
 """Ends of the names of entries that no feature depends on."""
+LITE_STAGES = (1, 2, 2, 3, 3, 4, 1)
+"""Blocks of the stages of EfficientNet-lite0."""
+_PLACES = [f"{stage}.{block}" for stage, count in enumerate(LITE_STAGES) for block in range(count)]
+LITE_BLOCKS = {str(number): place for number, place in enumerate(_PLACES)}
+"""Stage and place in it, as timm names EfficientNet-lite0's blocks, by their numbers in the package's file."""
+LITE_STEM = {"bn0": "bn1", "bn1": "bn2"}
+LITE_FIRST_LAYERS = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+LITE_LAYERS = {
+    "_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2", "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+}  # fmt: skip
+"""timm's names of the layers of a block, and of the first one, by those of the package's file."""
 PREFIXES = ("module.", "backbone.", "encoder.")
 """Beginnings of names in files whose network is wrapped in another module."""
 
 
 def to_timm_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights of a ResNet, VGG-16 or Swin that features depend on, under timm's names.
+    """Return the weights of a ResNet, VGG-16, Swin or EfficientNet-lite that features depend on, under timm's names.
 
     The classifier, the norm before it, buffers that timm computes and batch counts, which matter in training only, are
     dropped. Weights of other networks are returned unchanged.
 
     Args:
-        state: weights under torchvision's, the Swin authors' or timm's names.
+        state: weights under torchvision's, the Swin authors', the EfficientNet package's or timm's names.
     """
+    if "_conv_stem.weight" in state or "conv_stem.weight" in state:
+        return _efficientnet_to_timm_names(state)
     swin = any(".relative_position_bias_table" in key for key in state)
     state = swin_to_timm_names(state) if swin else state
     vgg = "features.28.weight" in state
@@ -40,6 +54,26 @@ def swin_to_timm_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
             key = f"layers.{int(stage) + 1}.{rest}"
         renamed[key] = value
     return renamed
+
+
+def _efficientnet_to_timm_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of an EfficientNet-lite's blocks but the last stage's under timm's names.
+
+    The package counts blocks through, timm those of each stage. Weights under timm's names keep theirs.
+    """
+    renamed = {}
+    for key, value in state.items():
+        head, _, rest = key.removeprefix("_").partition(".")
+        if head == "blocks" and key.startswith("_"):
+            number, _, layer_and_end = rest.partition(".")
+            layer, _, end = layer_and_end.partition(".")
+            layers = LITE_FIRST_LAYERS if number == "0" else LITE_LAYERS  # the first has no expansion
+            key = f"blocks.{LITE_BLOCKS.get(number, number)}.{layers.get(layer, layer)}.{end}"
+        elif key.startswith("_"):
+            key = f"{LITE_STEM.get(head, head)}.{rest}"
+        if not key.startswith((f"blocks.{len(LITE_STAGES) - 1}.", "conv_head.", "bn2.", "classifier.", "fc.")):
+            renamed[key] = value
+    return without_buffers(renamed)
 
 
 def encoder_to_timm_names(state: dict[str, Tensor], keep_head: bool) -> dict[str, Tensor]:

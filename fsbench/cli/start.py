@@ -212,12 +212,21 @@ def _label(questions: Questions) -> int:
     if support != "paint":
         query = questions.text("query", "Which folder has the photos to label?", None)
         command = ["predict", "--support", support, "--query", query, "--out", "masks"]
+    # spared until it is needed, with yaml
+    from fsbench.weights.table import INSTALL_PHOTOS, PHOTO_NETWORK, weight_files
+
     weights = _missing_weights()
     if _fetch(questions, weights):
         return 1
     if weights and _missing_weights():
-        print_line("without these weights the small backbone of the demo is taken: good for a look, not for use")
-        command += ["--backbone", "demo"]
+        if weight_files()[PHOTO_NETWORK].path.is_file():
+            print_line(f"without these weights {PHOTO_NETWORK} is taken")
+        else:
+            print_line(
+                "without these weights the small backbone of the demo is taken: good for a look, not for use; a better "
+                f"one: {INSTALL_PHOTOS}"
+            )
+            command += ["--backbone", "demo"]
     line = shlex.join(["fsbench", *command])
     file = _new_file(questions, "label.sh", lambda path: f"#!/bin/sh\n# Made by fsbench start.\n{line}\n")
     if questions.agrees("run", f"Run it now? {line}"):

@@ -21,7 +21,7 @@ from fsbench.data.source import missing
 from fsbench.errors import DataError
 from fsbench.paths import weights_folder
 from fsbench.weights.state import short_path
-from fsbench.weights.table import checkpoint_sets, weight_files
+from fsbench.weights.table import INSTALL_PHOTOS, checkpoint_sets, weight_files
 
 
 @dataclass(frozen=True, order=True)
@@ -95,7 +95,7 @@ def _missing_weights(name: str) -> list[Missing]:
     file = weight_files().get(name)
     if file is None or file.path.is_file():
         return []
-    return [Missing("weights", name, short_path(file.path), fetch_command(name))]
+    return [Missing("weights", name, short_path(file.path), INSTALL_PHOTOS if file.package else fetch_command(name))]
 
 
 def missing_files(request: Request, values: Mapping[str, Any]) -> Iterator[Missing]:

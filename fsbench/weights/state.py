@@ -52,6 +52,8 @@ def availability(entry: WeightFile | CheckpointSet) -> str:
         return f"here ({count} files)" if count else "by hand"
     if entry.path.is_file():
         return "damaged" if entry.size_problem(entry.path) else "here"
+    if entry.package:
+        return "by pip"
     return "missing" if entry.address else "by hand"
 
 

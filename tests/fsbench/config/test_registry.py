@@ -7,6 +7,7 @@ from fsbench.backbones.encoder import ENCODERS
 from fsbench.backbones.pyramid import PYRAMIDS
 from fsbench.backbones.vit import VITS
 from fsbench.config import registry
+from fsbench.config.compose import shipped_settings
 from fsbench.config.registry import TASKS, choose_method, config_files, names, task_of
 from fsbench.errors import SettingsError
 from fsbench.paths import CONFIGS
@@ -46,7 +47,16 @@ def test_there_is_a_file_for_every_backbone():
     assert set(names("backbones")) == known
     for name in known:
         content = yaml.safe_load((CONFIGS / "backbones" / f"{name}.yaml").read_text())
-        assert content == {"model": {"init_args": {"backbone": {"name": name}}}}
+        assert content.pop("model") == {"init_args": {"backbone": {"name": name}}}
+        sized = {"demo": 128, "efficientnet_lite0": 224}  # methods' own sizes do not fit these
+        assert content == ({"data": {"init_args": {"image_size": sized[name]}}} if name in sized else {})
+
+
+@pytest.mark.parametrize("backbone", ["demo", "efficientnet_lite0"])
+@pytest.mark.parametrize("method", ["prototype", "emat", "hsnet", "dcama"])
+def test_a_backbone_of_own_size_fits_every_method(method, backbone):
+    size = shipped_settings(method, "pascal", backbone)["data"]["init_args"]["image_size"]
+    assert size % PYRAMIDS[backbone].multiple == 0  # which the demo's patches divide
 
 
 def test_files_for_a_backbone_name_what_there_is():

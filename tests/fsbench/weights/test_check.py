@@ -105,7 +105,7 @@ def test_the_list_as_json_says_what_is_not_stated(capsys, weights):
     assert entries["dinov2_vits14"]["size"] == 88_283_115 and entries["dinov2_vits14"]["mib"] is None
     assert entries["dino_vitb16"]["size"] is None and entries["dino_vitb16"]["sha256"] is None
     assert entries["dinov2_vits14"]["path"] == str(weights / "dinov2_vits14_pretrain.pth")
-    assert {entry["state"] for entry in entries.values()} == {"missing", "by hand"}
+    assert {entry["state"] for entry in entries.values()} == {"missing", "by hand", "here"}  # of a package
 
 
 def test_the_table_has_every_backbone_and_each_can_be_had_somehow():
@@ -115,7 +115,7 @@ def test_the_table_has_every_backbone_and_each_can_be_had_somehow():
     assert {name: backbone.weights for name, backbone in backbones.items() if name != "demo"} == files
     assert len({file.file for file in files.values()}) == len(files)
     for file in files.values():
-        assert bool(file.address) != bool(file.by_hand)
+        assert [bool(file.address), bool(file.by_hand), bool(file.package)].count(True) == 1
         assert not file.address or (file.licence and file.licence_page and file.page)
         assert not (file.size and file.mib)
     for entry in table.checkpoint_sets().values():

@@ -1,0 +1,68 @@
+"""Real photos by the network that `fsbench[photos]` installs: its features give sense, and commands fall back on it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from fsbench.cli.main import main
+from fsbench.metrics.bootstrap import Interval, differences
+from fsbench.metrics.count_table import pair_statistics
+from fsbench.metrics.trivial import trivial_answers
+from fsbench.records.record import find_records
+
+NETWORK = ["--backbone", "efficientnet_lite0"]
+
+
+def voc(real_data: Path, runs: Path, *more: str) -> list[str]:
+    """The arguments of a bench on the samples of PASCAL, whose queries all show the class."""
+    place = ["--dataset", "pascal", "--data-root", str(real_data / "voc-mini"), "--drop-small", "--runs", str(runs)]
+    return [*NETWORK, *place, "--protocol", "hsnet", "--data.workers=0", "--quiet", *more]
+
+
+def gain_over_all_foreground(runs: Path) -> Interval:
+    """The mean gain in mIoU over the folds of `runs`, paired by query image, with its interval."""
+    own, trivial = [], []
+    for record in find_records(runs):
+        classes = record.manifest.class_ids
+        for kept, frame in ((own, record.episodes), (trivial, trivial_answers(record.episodes)["(all foreground)"])):
+            kept.append(pair_statistics(frame, (frame["slot"] == 1).to_numpy(), classes, "background"))
+    return differences(trivial, own)["mIoU"]
+
+
+@pytest.mark.slow(60)
+@pytest.mark.parametrize(("dataset", "folder"), [("pascal", "voc-mini"), ("coco", "coco-mini")])
+def test_prototypes_of_a_real_network_find_real_objects(dataset, folder, real_data, tmp_path):
+    few = ["--data.episodes=100", f"--dataset={dataset}", f"--data-root={real_data / folder}"]
+    assert main(["bench", "--method", "prototype", "--fold", "0,1,2,3", *voc(real_data, tmp_path, *few)]) == 0
+    gain = gain_over_all_foreground(tmp_path)
+    assert gain.low > 3, gain
+
+
+def test_predict_falls_back_on_it_and_names_a_better_one(real_data, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("FSBENCH_WEIGHTS", str(tmp_path / "empty"))
+    root = real_data / "voc-mini"
+    masks = sorted((root / "SegmentationClassAug").glob("*.png"))[:2]
+    photos = [root / "JPEGImages" / f"{mask.stem}.jpg" for mask in masks]
+    number = next(n for n in Image.open(masks[0]).getdata() if n not in (0, 255))
+    support = ["--support", f"{photos[0]}:{masks[0]}", "--classes", f"{number}=object"]
+    out = tmp_path / "out"
+    assert main(["predict", *support, "--query", str(photos[1]), "--out", str(out), "--device", "cpu"]) == 0
+    said = capsys.readouterr()
+    assert "the weights of dinov2_vits14 are not here, efficientnet_lite0 is taken" in said.err + said.out
+    assert "a better network: fsbench weights fetch dinov2_vits14" in said.err + said.out
+    assert "official efficientnet-lite0-57934424.pth" in said.out and "224 pixels" in said.out
+    assert json.loads((out / "annotations.json").read_text())["images"]
+
+
+def test_the_demos_backbone_takes_ones_own_photos(real_data, tmp_path, capsys):
+    """It failed: the method's 700 pixels are no multiple of its patches."""
+    root = real_data / "voc-mini"
+    mask = min((root / "SegmentationClassAug").glob("*.png"))
+    number = next(n for n in Image.open(mask).getdata() if n not in (0, 255))
+    photo = root / "JPEGImages" / f"{mask.stem}.jpg"
+    support = ["--support", f"{photo}:{mask}", "--classes", f"{number}=object"]
+    words = ["predict", "--backbone", "demo", *support, "--query", str(photo), "--out", str(tmp_path / "out")]
+    assert main(words) == 0
+    assert "128 pixels" in capsys.readouterr().out
