@@ -68,6 +68,8 @@ class RunOptions:
         method_file: file of the method's class and its sha256, as METHOD=FILE.py:Class sets it; its code is run.
         dataset_file: the same of the data set's class.
         nshot_strategy: how K shots become one prediction: as the method does it, or an ensemble of one-shot ones.
+        training_threads: threads of torch on the CPU in training; one for each core unless given. Layers of few
+            channels take longer in several, which wait for one another; sums differ in their last digits.
         cpu_kernels: kernels of the frozen network on a CPU: oneDNN's, torch's default, or by the processor's maker.
         keep_predictions: what is kept of the predictions of segmentation: nothing, masks, or soft masks and attention,
             too, where the method has any. Files alone follow from it, no figures.
@@ -84,6 +86,7 @@ class RunOptions:
     method_file: str | None = None
     dataset_file: str | None = None
     nshot_strategy: NShotStrategy = "own"
+    training_threads: int | None = None
     cpu_kernels: KernelChoice = "auto"
     keep_predictions: Keep = "masks"
 

@@ -26,6 +26,7 @@ from fsbench.engine.micro_batches import in_micro_batches
 from fsbench.engine.training_facts import CHOSEN_BY, TrainingFacts
 from fsbench.engine.validation_plan import EVERY_EPOCH, ValidationPlan, validation_schedule
 from fsbench.engine.withheld_truth import Count
+from fsbench.errors import SettingsError
 from fsbench.progress import shows_bar
 
 
@@ -42,11 +43,11 @@ def build_trainer(experiment: Experiment, folder: Path, count: Count) -> tuple[L
 
     Raises:
         MisconfigurationException: Lightning refuses an argument.
-        SettingsError: Weights & Biases cannot be reached.
+        SettingsError: Weights & Biases cannot be reached, or there are no threads.
     """
     torch.backends.cuda.matmul.allow_tf32 = experiment.options.tf32 in (True, "matmul")
     torch.backends.cudnn.allow_tf32 = experiment.options.tf32 in (True, "convolutions")
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(_training_threads(experiment))
     arguments = experiment.trainer_arguments
     if experiment.division is not None:
         automatic = experiment.method.automatic_optimization
@@ -83,6 +84,14 @@ def build_trainer(experiment: Experiment, folder: Path, count: Count) -> tuple[L
     if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
         trainer.strategy.checkpoint_io = AtomicCheckpointIO()
     return trainer, best
+
+
+def _training_threads(experiment: Experiment) -> int:
+    """Return the threads of the training; the evaluation sets its own number (`ResultWriter`)."""
+    threads = experiment.options.training_threads
+    if threads is not None and threads < 1:
+        raise SettingsError(f"run.training_threads is {threads}, expected a number of threads above 0")
+    return threads or THREADS
 
 
 def _validation_plan(experiment: Experiment) -> ValidationPlan:
