@@ -2,12 +2,14 @@
 
 import builtins
 import subprocess
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 
 from fsbench.cli import start
 from fsbench.cli.main import main
 from fsbench.grid.spec import read_grid
+from fsbench.weights import table
 
 
 @pytest.fixture
@@ -155,7 +157,15 @@ def test_options_tell_the_goal(called, tmp_path):
     assert called[-1] == ["new", "method", "own"]
 
 
-def test_labelling_photos(called, capsys, tmp_path):
+def absent_package(name):
+    raise PackageNotFoundError(name)
+
+
+@pytest.mark.parametrize(("installed", "network"), [(True, []), (False, ["--backbone", "demo"])])
+def test_labelling_photos(called, monkeypatch, tmp_path, installed, network):
+    """Without DINOv2's weights, commands take the network of `fsbench[photos]`, and without that the demo's."""
+    if not installed:
+        monkeypatch.setattr(table, "distribution", absent_package)
     labelled = [
         "start",
         "--goal",
@@ -168,10 +178,10 @@ def test_labelling_photos(called, capsys, tmp_path):
         "photos",
     ]
     assert main([*labelled, "--no-run"]) == 0
-    command = "fsbench predict --support 'cat=a b.jpg:a.png' --query photos --out masks --backbone demo"
+    command = " ".join(["fsbench predict --support 'cat=a b.jpg:a.png' --query photos --out masks", *network])
     assert (tmp_path / "label.sh").read_text().splitlines()[-1] == command
     assert main(["start", "--goal", "photos", "--yes", "--no-fetch", "--out", "page.sh"]) == 0
-    assert called == [["demo", "--backbone", "demo"]]
+    assert called == [["demo", *network]]
 
 
 def test_a_method_of_ones_own(called):

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -19,6 +20,14 @@ def voc(real_data: Path, runs: Path, *more: str) -> list[str]:
     """The arguments of a bench on the samples of PASCAL, whose queries all show the class."""
     place = ["--dataset", "pascal", "--data-root", str(real_data / "voc-mini"), "--drop-small", "--runs", str(runs)]
     return [*NETWORK, *place, "--protocol", "hsnet", "--data.workers=0", "--quiet", *more]
+
+
+def one_photo(real_data: Path) -> list[str]:
+    """The arguments of a prediction for a photo of PASCAL VOC, which is its own support."""
+    mask = min((real_data / "voc-mini/SegmentationClassAug").glob("*.png"))
+    photo = real_data / "voc-mini/JPEGImages" / f"{mask.stem}.jpg"
+    number = min(set(np.unique(np.asarray(Image.open(mask))).tolist()) - {0, 255})
+    return ["--support", f"{photo}:{mask}", "--classes", f"{number}=object", "--query", str(photo)]
 
 
 def gain_over_all_foreground(runs: Path) -> Interval:
@@ -42,13 +51,8 @@ def test_prototypes_of_a_real_network_find_real_objects(dataset, folder, real_da
 
 def test_predict_falls_back_on_it_and_names_a_better_one(real_data, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("FSBENCH_WEIGHTS", str(tmp_path / "empty"))
-    root = real_data / "voc-mini"
-    masks = sorted((root / "SegmentationClassAug").glob("*.png"))[:2]
-    photos = [root / "JPEGImages" / f"{mask.stem}.jpg" for mask in masks]
-    number = next(n for n in Image.open(masks[0]).getdata() if n not in (0, 255))
-    support = ["--support", f"{photos[0]}:{masks[0]}", "--classes", f"{number}=object"]
     out = tmp_path / "out"
-    assert main(["predict", *support, "--query", str(photos[1]), "--out", str(out), "--device", "cpu"]) == 0
+    assert main(["predict", *one_photo(real_data), "--out", str(out), "--device", "cpu"]) == 0
     said = capsys.readouterr()
     assert "the weights of dinov2_vits14 are not here, efficientnet_lite0 is taken" in said.err + said.out
     assert "a better network: fsbench weights fetch dinov2_vits14" in said.err + said.out
@@ -58,11 +62,5 @@ def test_predict_falls_back_on_it_and_names_a_better_one(real_data, tmp_path, ca
 
 def test_the_demos_backbone_takes_ones_own_photos(real_data, tmp_path, capsys):
     """It failed: the method's 700 pixels are no multiple of its patches."""
-    root = real_data / "voc-mini"
-    mask = min((root / "SegmentationClassAug").glob("*.png"))
-    number = next(n for n in Image.open(mask).getdata() if n not in (0, 255))
-    photo = root / "JPEGImages" / f"{mask.stem}.jpg"
-    support = ["--support", f"{photo}:{mask}", "--classes", f"{number}=object"]
-    words = ["predict", "--backbone", "demo", *support, "--query", str(photo), "--out", str(tmp_path / "out")]
-    assert main(words) == 0
+    assert main(["predict", "--backbone", "demo", *one_photo(real_data), "--out", str(tmp_path / "out")]) == 0
     assert "128 pixels" in capsys.readouterr().out
