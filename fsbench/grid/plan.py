@@ -193,7 +193,10 @@ def _write_json(path: Path, value: Any) -> None:
 
 def _is_undrawn(settings: Mapping[str, Any]) -> bool:
     """Return whether the data set of a run writes its files when it is built."""
-    kind = resolve_name(str(setting(settings, "data.dataset.class_path")))
+    try:
+        kind = resolve_name(str(setting(settings, "data.dataset.class_path")))
+    except (ImportError, AttributeError, ValueError):  # building the run says what is wrong with it
+        return False
     arguments = value_at(settings, ["data", "init_args", "dataset", "init_args"]) or {}
     return isinstance(kind, type) and issubclass(kind, Drawn) and not kind.is_drawn(**arguments)
 
