@@ -41,10 +41,9 @@ def gain_over_all_foreground(runs: Path) -> Interval:
 
 
 @pytest.mark.slow(60)
-@pytest.mark.parametrize(("dataset", "folder"), [("pascal", "voc-mini"), ("coco", "coco-mini")])
-def test_prototypes_of_a_real_network_find_real_objects(dataset, folder, real_data, tmp_path):
-    few = ["--data.episodes=100", f"--dataset={dataset}", f"--data-root={real_data / folder}"]
-    assert main(["bench", "--method", "prototype", "--fold", "0,1,2,3", *voc(real_data, tmp_path, *few)]) == 0
+def test_prototypes_of_a_real_network_find_real_objects(real_data, tmp_path):
+    few = voc(real_data, tmp_path, "--data.episodes=100")
+    assert main(["bench", "--method", "prototype", "--fold", "0,1,2,3", *few]) == 0
     gain = gain_over_all_foreground(tmp_path)
     assert gain.low > 3, gain
 
