@@ -310,15 +310,29 @@ def _find_own(error: BaseException | None) -> FsbenchError | None:
 def _explain(text: str) -> str:
     """Return the parser's message in one line: which option, of what, and what was expected."""
     keys = re.findall(r'Parser key "([\w.]+)":', text)
-    where = ".".join(dict.fromkeys(keys))
-    value = text.rpartition(f'"{keys[-1]}":')[2].strip().splitlines()[0] if keys else ""
-    if value and not value.startswith("Does not validate"):
-        return f"{where}: {value}"
-    # of several things that a value may be, why it is not the first; a reason that ends with a colon has a second line
-    reasons = re.findall(r"^ *- (.+:\n.+|.+)$", text, re.MULTILINE)
-    if reasons:
-        return f"{where or 'configuration'}: {' '.join(reasons[0].split())}"
+    where = ".".join(dict.fromkeys(keys)) or "configuration"
+    inner = text.rpartition(f'"{keys[-1]}":')[2] if keys else text
+    # of several things that a value may be, why it is none; a reason that ends with a colon has a second line
+    reasons = re.findall(r"^ *- (.+:\n.+|.+)$", inner, re.MULTILINE)
+    value = inner.strip().splitlines()[0] if keys else ""
+    value = "" if value.startswith("Does not validate") else value
+    found = re.search(r"(?:Given|Got) value: (.*)", inner)
+    own = [value] if value else reasons
+    if found and all(reason.startswith("Expected a") for reason in own):
+        return f"{where}: expected {' or '.join(dict.fromkeys(map(_name_kind, own)))}; found {found[1]}"
+    if reasons or value:
+        return f"{where}: {' '.join((value or reasons[0]).split())}"
     return " ".join(text.split())
+
+
+def _name_kind(reason: str) -> str:
+    """Return in words what a reason of the parser, "Expected a …", asks for."""
+    kind = reason.removeprefix("Expected a").removeprefix("n").partition(". Got value")[0].strip()
+    words = {"bool": "true or false", "float": "a number", "int": "a whole number", "str": "text", "NoneType": "null"}
+    if builtin := re.fullmatch(r"<class '(\w+)'>", kind):
+        return words.get(builtin[1], f"a {builtin[1]}")
+    literal = re.fullmatch(r"typing\.Literal\[(.*)\]", kind)
+    return literal[1].replace(", ", " or ") if literal else kind
 
 
 def _unknown_options(configuration: Configuration) -> Iterator[str]:

@@ -179,7 +179,7 @@ def test_tf32_of_convolutions_and_of_products_are_apart(
     for backend in (torch.backends.cuda.matmul, torch.backends.cudnn):
         monkeypatch.setattr(backend, "allow_tf32", not backend.allow_tf32)  # both are set, and put back afterwards
     run = experiment(blocks_folder, tmp_path, f"--run.tf32={given}")
-    build_trainer(run, tmp_path)
+    build_trainer(run, tmp_path, part_from_truth("method", run.data)[1])
     assert torch.backends.cuda.matmul.allow_tf32 is products
     assert torch.backends.cudnn.allow_tf32 is convolutions
     assert run.identity.tf32 == {"false": False, "true": True}.get(given, given)
