@@ -121,4 +121,6 @@ class VisibleData(L.LightningDataModule):
         return self._loaders[1]()
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_data":  # not yet there, in a copy
+            raise AttributeError(name)
         return getattr(self._data, name)
