@@ -178,7 +178,7 @@ def test_the_page_gets_the_promptable_network(monkeypatch, capsys, without_a_pag
     store_sam(tmp_path / "sam")
     capsys.readouterr()
     monkeypatch.setattr(demo, "_wait", wait)
-    assert main(["demo", "--promptable", "sam", "--device", "cpu"]) == 0
+    assert main(["demo", "--promptable", "sam", "--backbone", "demo", "--device", "cpu"]) == 0
     assert capsys.readouterr().err == ""  # transformers' own lines are not shown
 
 

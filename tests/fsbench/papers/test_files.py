@@ -115,7 +115,8 @@ def test_mistakes_are_one_line(tmp_path, change, message):
 
 
 def test_unknown_papers_and_tables_name_those_that_there_are(tmp_path):
-    with pytest.raises(SettingsError, match=f"unknown paper 'emt'; there are: {', '.join(names('papers'))}"):
+    known = ", ".join(names("papers"))
+    with pytest.raises(SettingsError, match=rf"unknown paper 'emt'; did you mean 'emat'\? There are: {known}"):
         read_paper("emt")
     with pytest.raises(SettingsError, match="small has no table '2'; there are: 1"):
         paper_rows("small", written(tmp_path), "2")
