@@ -7,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
@@ -56,6 +55,9 @@ class Instances:
 
     def paint(self, file_name: str) -> np.ndarray:
         """Return an image's label map (H, W) uint8: polygons filled with their boundary, later objects over earlier."""
+        # spared until it is needed
+        import cv2
+
         row = self.rows[file_name]
         labels = np.zeros(self.sizes[row], dtype=np.uint8)
         for item in range(self.starts[row], self.starts[row + 1]):

@@ -55,7 +55,7 @@ class WeightFile:
     @property
     def path(self) -> Path:
         """Usual place of the file: in the installed `package` if there is one, else in the folder of weights."""
-        return (_installed_file(self.package, self.name) if self.package else None) or weights_folder() / self.file
+        return _place(self.file, self.package)
 
     @property
     def name(self) -> str:
@@ -150,7 +150,9 @@ def usual_path(name: str) -> Path | None:
     table = load_yaml(TABLE)
     backbones = table.get("backbones") if isinstance(table, dict) else None
     entry = backbones.get(name) if isinstance(backbones, dict) else None
-    return weights_folder() / str(entry["file"]) if isinstance(entry, dict) and "file" in entry else None
+    if not isinstance(entry, dict) or "file" not in entry:
+        return None
+    return _place(str(entry["file"]), str(entry.get("package", "")))
 
 
 def weight_files() -> dict[str, WeightFile]:
@@ -213,6 +215,11 @@ def how_to_get(file: WeightFile, name: str, path: Path) -> str:
         "  or say where they are: WEIGHTS=<file> (make bench), --weights <file> (fsbench)\n"
         "  to try the path without them: WEIGHTS=random (its figures mean nothing)"
     )
+
+
+def _place(file: str, package: str) -> Path:
+    """Return the usual place of a file of weights: in the installed `package` if there is one, else in their folder."""
+    return (_installed_file(package, Path(file).name) if package else None) or weights_folder() / file
 
 
 def _installed_file(package: str, name: str) -> Path | None:

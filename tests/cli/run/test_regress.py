@@ -110,7 +110,7 @@ DEFECTS = {
         "emat",
         "loss of step 1",
     ),
-    "metric": ("fsbench.core.segmenter.count", off_by_a_pixel, "prototype", " tp "),
+    "metric": ("fsbench.metrics.episodic.count", off_by_a_pixel, "prototype", " tp "),
     "mIoU": (
         "fsbench.metrics.confusion.mean_iou",
         lambda real: lambda *args: real(*args) / 2,
@@ -138,8 +138,8 @@ DEFECTS = {
     ),
     "sampler": ("fsbench.protocols.fscs.draw_episode", another_seed, "prototype", "another episode: "),
     "training sampler": ("datamodules.loading.episodes.draw_episode", another_seed, "emat", "loss of step 1"),
-    "resized image": ("datamodules.loading.episodes.RESIZES", without_antialiasing, "prototype", "pixels differ"),
-    "resized mask": ("datamodules.loading.episodes.RESIZES", a_row_lower, "prototype", "pixels differ"),
+    "resized image": ("fsbench.protocols.loading.RESIZES", without_antialiasing, "prototype", "pixels differ"),
+    "resized mask": ("fsbench.protocols.loading.RESIZES", a_row_lower, "prototype", "pixels differ"),
     "normalisation": ("fsbench.data.batch.IMAGENET_MEAN", lambda _: (0.5, 0.5, 0.5), "prototype", "pixels differ"),
 }
 
@@ -160,7 +160,7 @@ def test_a_defect_of_one_line_is_seen(defect, run, tmp_path, monkeypatch):
 
 
 def test_a_change_is_accepted_on_request_only(run, monkeypatch):
-    monkeypatch.setattr("fsbench.core.segmenter.count", off_by_a_pixel(count))
+    monkeypatch.setattr("fsbench.metrics.episodic.count", off_by_a_pixel(count))
     assert run("--method", "prototype")[0] == 1
     status, printed = run("--method", "prototype", "--accept")
     assert status == 0 and "accepted: prototype" in printed

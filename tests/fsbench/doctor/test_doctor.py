@@ -198,6 +198,7 @@ def test_data_sets_and_their_lists(tmp_path):
 
 def test_weights_of_the_wrong_size(monkeypatch, tmp_path):
     monkeypatch.setenv("FSBENCH_WEIGHTS", str(tmp_path))
+    monkeypatch.setattr("fsbench.weights.table._installed_file", lambda *_: None)  # a package may bring some
     assert [finding.verdict for finding in check_weights()] == ["absent"]
     name = next(name for name, file in weight_files().items() if file.size)
     file = weight_files()[name].path
