@@ -27,7 +27,6 @@ MODULES = (
     "fsbench.__main__",
     "fsbench.engine.forks",
     "fsbench.engine.run",
-    "fsbench.backbones.timm_networks",
     "datamodules.episodic",
 )
 """Modules that the server imports; they import the rest."""

@@ -4,7 +4,7 @@ The truth of the batches under way is known only to two functions that are made 
 the batches, and one that counts the answers to them. No object that a method can reach by its trainer holds it.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,10 +43,12 @@ class Withheld:
     Attributes:
         loader: makes the loader of batches without their truth.
         count: counts the outputs of the step on a batch that the loader gave; returns the results.
+        end: ends the loader's processes.
     """
 
     loader: Callable[[], VisibleBatches]
     count: Count
+    end: Callable[[], None]
 
 
 def withhold_truth(name: str, protocol: Any, load: Callable[[], Any]) -> Withheld:
@@ -58,17 +60,30 @@ def withhold_truth(name: str, protocol: Any, load: Callable[[], Any]) -> Withhel
         load: makes the loader of batches with their truth.
     """
     truths: dict[int, Any] = {}
+    loaders: dict[int, Any] = {}  # that were made, and the last pass over each
+    passes: dict[int, Generator[Any, None, None]] = {}
+
+    def batches(loader: int) -> Generator[Any, None, None]:
+        for batch in loaders[loader]:
+            visible, separated = protocol.separate(batch)
+            truths.update(zip(protocol.numbers(visible), separated, strict=True))
+            yield visible
 
     def make_loader() -> VisibleBatches:
-        loader = load()
+        loader = len(loaders)
+        loaders[loader] = load()
 
-        def batches() -> Iterator[Any]:
-            for batch in loader:
-                visible, separated = protocol.separate(batch)
-                truths.update(zip(protocol.numbers(visible), separated, strict=True))
-                yield visible
+        def start() -> Iterator[Any]:
+            passes[loader] = batches(loader)
+            return passes[loader]
 
-        return VisibleBatches(len(loader), batches)
+        return VisibleBatches(len(loaders[loader]), start)
+
+    def end() -> None:
+        # a loader ends its processes when nothing refers to it any more
+        while passes:
+            passes.popitem()[1].close()
+        loaders.clear()
 
     def count(outputs: Any, batch: Any) -> list[Any]:
         numbers = protocol.numbers(batch)
@@ -80,7 +95,7 @@ def withhold_truth(name: str, protocol: Any, load: Callable[[], Any]) -> Withhel
             )
         return count_answers(name, protocol, outputs, [truths.pop(number) for number in numbers])
 
-    return Withheld(make_loader, count)
+    return Withheld(make_loader, count, end)
 
 
 def part_from_truth(name: str, data: DataModule) -> "tuple[VisibleData, Count, Count]":
@@ -92,7 +107,7 @@ def part_from_truth(name: str, data: DataModule) -> "tuple[VisibleData, Count, C
     """
     validation = withhold_truth(name, data.validation_protocol, data.val_dataloader)
     test = withhold_truth(name, data.protocol, data.test_dataloader)
-    return VisibleData(data, validation.loader, test.loader), validation.count, test.count
+    return VisibleData(data, validation, test), validation.count, test.count
 
 
 class VisibleData(L.LightningDataModule):
@@ -102,23 +117,28 @@ class VisibleData(L.LightningDataModule):
 
     Args:
         data: the data module.
-        validation, test: make the loaders of its evaluations, see `withhold_truth`.
+        validation, test: its evaluations.
     """
 
-    def __init__(self, data: DataModule, validation: Callable[[], VisibleBatches], test: Callable[[], VisibleBatches]):
+    def __init__(self, data: DataModule, validation: Withheld, test: Withheld):
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer episodes left than processes
         self._data = data
-        self._loaders = validation, test
+        self._validation, self._test = validation, test
 
     def train_dataloader(self) -> Any:
         return self._data.train_dataloader()
 
     def val_dataloader(self) -> VisibleBatches:
-        return self._loaders[0]()
+        return self._validation.loader()
 
     def test_dataloader(self) -> VisibleBatches:
-        return self._loaders[1]()
+        return self._test.loader()
+
+    def teardown(self, stage: str) -> None:
+        """End the processes of the evaluations' loaders, as Lightning does those of a loader that it knows."""
+        self._validation.end()
+        self._test.end()
 
     def __getattr__(self, name: str) -> Any:
         if name == "_data":  # not yet there, in a copy

@@ -1,5 +1,7 @@
 """What a method and its hooks see of an evaluation: everything but the truth."""
 
+from multiprocessing import active_children
+
 import pytest
 import torch
 
@@ -8,6 +10,7 @@ from fsbench.config.request import Request
 from fsbench.data.batch import EpisodeTruth, Truth
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.run import run
+from fsbench.engine.withheld_truth import part_from_truth
 from fsbench.errors import NumericsError, SettingsError, TruthError
 from fsbench.metrics.episodic import SegmentationResult
 
@@ -96,11 +99,11 @@ class Mine(Segmenter):
 '''
 
 
-def experiment(blocks_folder, tmp_path, fault=""):
+def experiment(blocks_folder, tmp_path, fault="", workers=0):
     (tmp_path / "mine.py").write_text(METHOD)
     extra = [
         "--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}",
-        "--data.image_size=32", "--data.workers=0", "--trainer.accelerator=cpu", "--trainer.max_epochs=1",
+        "--data.image_size=32", f"--data.workers={workers}", "--trainer.accelerator=cpu", "--trainer.max_epochs=1",
         "--trainer.limit_train_batches=1", "--data.validation_episodes=2", "--data.episodes=3",
         "--trainer.enable_progress_bar=false", f"--model.fault={fault}",
     ]  # fmt: skip
@@ -164,3 +167,13 @@ def test_an_answer_that_cannot_be_counted_is_refused_with_its_place(blocks_folde
     words = str(refused.value)
     assert words.startswith(message) and "\n" not in words, words
     assert not list((tmp_path / "runs").glob("*/run.json"))
+
+
+def test_no_process_of_a_loader_outlives_its_evaluation(blocks_folder, tmp_path):
+    data, _, _ = part_from_truth("method", experiment(blocks_folder, tmp_path, workers=1).data)
+    before = set(active_children())
+    for loader in (data.val_dataloader(), data.test_dataloader()):
+        next(iter(loader))
+    assert len(set(active_children()) - before) == 2
+    data.teardown("test")
+    assert set(active_children()) == before
