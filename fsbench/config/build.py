@@ -289,6 +289,7 @@ def _plain_errors(unknown: Iterable[str] = ()) -> Iterator[None]:
 def quiet() -> None:
     """Keep Lightning's notices (seeds, devices, tips) off the screen; a run's go to its log."""
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+    warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`")  # Lightning's own call of torch
     warnings.filterwarnings("ignore", message=r".*configure_optimizers` will be overridden")  # as was asked for
     warnings.filterwarnings("ignore", message="The `srun` command is available")  # not every run on a cluster is a job
     loaders = ("This DataLoader will create", r"The '\w+' does not have many workers", "'pin_memory' argument is set")

@@ -10,6 +10,7 @@ from functools import cache
 
 import torch
 
+from fsbench.config.build import parse, quiet
 from fsbench.contract.outcome import DifferenceError, ViolationError
 from fsbench.contract.subject import Answer, Episode, Subject, answer, difference
 from fsbench.core.released_format import WRITTEN_BY
@@ -44,7 +45,7 @@ def check_another_process(subject: Subject) -> str:
 @cache
 def _process() -> ProcessPoolExecutor:
     """Return the other process, one for all methods: its imports take seconds."""
-    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=quiet)
 
 
 def _remote_answers(shipped: bytes, arguments: Sequence[str], episodes: list[Episode]) -> list[Answer]:
@@ -72,8 +73,6 @@ def _answers(shipped: bytes, arguments: Sequence[str], episodes: list[Episode], 
     try:
         method = pickle.loads(shipped)
     except ImportError:  # the class is in a file that the configuration names
-        from fsbench.config.build import parse  # spared where the class is importable
-
         parse(arguments, build=False)
         method = pickle.loads(shipped)
     return [answer(method, episode) for episode in episodes]
