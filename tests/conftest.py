@@ -53,6 +53,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
+def verbosity(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that is quiet in this process makes none of another test so."""
+    monkeypatch.setenv("FSBENCH_VERBOSITY", "")
+
+
+@pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache folder of this test alone."""
     folder = tmp_path / "cache"

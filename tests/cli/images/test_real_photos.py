@@ -42,7 +42,7 @@ def gain_over_all_foreground(runs: Path) -> Interval:
 
 @pytest.mark.slow(60)
 def test_prototypes_of_a_real_network_find_real_objects(real_data, tmp_path):
-    few = voc(real_data, tmp_path, "--data.episodes=100")
+    few = voc(real_data, tmp_path, "--data.episodes=40")
     assert main(["bench", "--method", "prototype", "--fold", "0,1,2,3", *few]) == 0
     gain = gain_over_all_foreground(tmp_path)
     assert gain.low > 3, gain
