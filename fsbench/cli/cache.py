@@ -41,9 +41,8 @@ def _clean(options: argparse.Namespace, extra: list[str]) -> int:
     cache = suite_cache()
     kinds = sorted({entry.kind for entry in cache.entries()})
     for kind in options.kinds:
-        if kind not in kinds:
-            there = f"expected some of {', '.join(kinds)}" if kinds else "there is nothing to remove"
-            raise SettingsError(f"{cache.folder} has nothing of the kind '{kind}'; {there}")
+        if kinds and kind not in kinds:
+            raise SettingsError(f"{cache.folder} has nothing of the kind '{kind}'; expected some of {', '.join(kinds)}")
     removed = cache.clean(options.kinds, options.older_than)
     files = sum(len(entry.files) for entry in removed)
     print_line(f"{cache.folder}: removed {files} file{'s' * (files != 1)}, {_sum(removed)}")
