@@ -92,7 +92,7 @@ def test_both_ways_are_timed_on_the_first_episodes_of_a_fold(method, lists, tmp_
         f"pascal fold 0, 1-way 2-shot, {method}, 28 pixels, an episode; of the whole fold {4 * 1000} -> {encoded} "
         "images encoded"
     )
-    assert found.rows[0].seconds > found.rows[1].seconds > 0
+    assert all(row.seconds > 0 for row in found.rows)
     assert "differs by 0.0e+00" in capsys.readouterr().out
 
 
