@@ -54,7 +54,6 @@ EXCEPTIONS = {
     "fsbench/exchange/bundle.py": ["archive.open", "zipfile.ZipFile"],  # the second writes
     "datamodules/prepare/unpack.py": ["member.open"],
     "fsbench/contract/shipping.py": ["pickle.loads", "torch.load"],  # bytes that this process wrote to memory
-    "fsbench/engine/forks.py": ["pickle.loads"],  # likewise
     # a line, behind its checksum, of a file that the door opened
     "fsbench/records/checked_jsonl.py": ["json.loads"],
     # written by this process or its children at the same time; read while they are

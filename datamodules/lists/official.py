@@ -27,7 +27,7 @@ REORDERED = "derived, official set in another order"
 DERIVED = "derived"
 
 LIST_FILES = ("*/test.txt", "*/*/fold*", "*/*/data_list_*", "*/*/*/fold*", "*/*/*/data_list_*")
-"""Where the authors' repositories have lists, below folders with the names of data sets."""
+"""Folder of the lists in the authors' repositories, below folders with the names of data sets."""
 
 
 def missing_list(problem: str, dataset: str) -> DataError:

@@ -119,7 +119,7 @@ _MAKERS: dict[str, Callable[..., Any]] = {
     "numpy.core.multiarray.scalar": _number,
     "numpy.dtype": _ElementType,
 }  # fmt: skip
-"""What the reader makes for a call of that name, from plain values alone."""
+"""Functions by the names that pickles call: each makes its value from plain values alone."""
 _FACTORIES = {"builtins.list", "builtins.dict", "builtins.int", "numpy.ndarray"}
 """Classes that are arguments of those calls."""
 

@@ -289,7 +289,7 @@ class FrozenViT(FrozenBackbone):
 
     @property
     def identity_settings(self) -> dict[str, str]:
-        """Where the periods of rotary positions come from, which runs of before took from timm."""
+        """Origin of the periods of rotary positions; earlier runs took timm's."""
         rounded = self.spec.rotary and not self.weights_id.startswith("random ")
         return {"rope_periods": "file"} if rounded else {}
 

@@ -154,7 +154,7 @@ class Row:
 
     @property
     def age(self) -> tuple[bool, str, str]:
-        """What rows are ordered by from the oldest on; the bundle's name where dates say nothing."""
+        """Sorting key of rows from the oldest on: the date, then the bundle's name."""
         return not self.finished, self.finished, self.bundle.name
 
     @property

@@ -6,7 +6,6 @@ server is the standard library's. It only imports: no thread that computes and n
 
 import multiprocessing
 import os
-import pickle
 import signal
 import sys
 import traceback
@@ -176,14 +175,11 @@ def _answer(connection: Connection) -> None:
 
 
 def _portable(error: Exception) -> Exception:
-    """Return an error that another process can raise: the same, or one of its words where its class is a package's."""
+    """Return an error that another process can raise: `error`, or one with its words where a package has its class."""
     if os.environ.get("FSBENCH_TRACEBACK", "0") not in ("", "0"):
         print_block(traceback.format_exc(), sys.stderr)
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        return FsbenchError(describe(error))
-    return error
+    is_known = type(error).__module__ in ("builtins", FsbenchError.__module__)
+    return error if is_known else FsbenchError(describe(error))
 
 
 def _locate_run(configuration: Configuration, on_this_machine: bool, with_files: bool) -> Place:

@@ -42,7 +42,7 @@ class Record:
 
     @property
     def files_cover(self) -> str:
-        """What `files_sha256` covers: CONTENTS, or NAMES_AND_SIZES in segmentation by an earlier version."""
+        """Scope of the hash `files_sha256`: CONTENTS, or NAMES_AND_SIZES in segmentation by an earlier version."""
         before = CONTENTS if self.header.kind == CLASSIFICATION else NAMES_AND_SIZES
         return self.run.identity.files_cover or before
 

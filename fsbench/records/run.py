@@ -24,7 +24,7 @@ UNTRAINED = "nothing trained"
 
 CONTENTS = "contents"
 NAMES_AND_SIZES = "names and sizes"
-"""What the hash of a run's images and label files covers; names and sizes do not tell exchanged files apart."""
+"""Scopes of the hash of a run's images and label files; names and sizes do not tell exchanged files apart."""
 
 Text = Annotated[str, Field(max_length=1000)]
 Name = Annotated[str, Field(min_length=1, max_length=1000)]
@@ -64,7 +64,7 @@ def _checked_step(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 TF32 = bool | Literal["convolutions", "matmul"]
-"""What may be computed in TF32 on a GPU that has it: all, nothing, or one of convolutions and matrix products alone."""
+"""Operations computed in TF32 on a GPU that has it: all, none, or convolutions or matrix products alone."""
 
 TrainingSettings = Annotated[dict[str, Any], AfterValidator(_checked_step)]
 """Settings of the trainer and of the training data by their own names, among them those of `OptimizerStep`; of weights

@@ -33,7 +33,7 @@ def test_golden(case):
 
 
 def test_an_evaluation_in_chunks_is_held_against_the_authors_and_not_against_ours(monkeypatch):
-    """Where the two ways of ours differ by rounding alone, each is within the golden's tolerance, and is said."""
+    """Both ways of ours are within the golden's tolerance where they differ by rounding alone, which is said."""
     (case,) = [case for case in CASES if case.entry["file"] == "learner_cst_reduced.safetensors"]
     given = Learner.forward
 
@@ -186,7 +186,7 @@ def test_gaps_are_counted_over_whole_folders(tmp_path, capsys):
 
 
 def test_the_list_of_known_gaps_names_no_kind_of_the_repository():
-    """Of each kind that a check knows in a folder of the repository, none is listed there."""
+    """Kinds that have a check, and a case in the repository, are no gaps."""
     known = read_gaps(HERE / "known_gaps.yaml")
     assert known and not {(case.folder.name, case.entry["kind"]) for case in CASES} & set(known)
 

@@ -223,7 +223,7 @@ def test_the_basis_follows_the_coordinates_and_is_kept_for_each(rotary):
 
 
 def test_the_released_factors_are_those_that_were_measured():
-    """Of ViT-S on a CPU with seed 0, and CUDA's by the formula of its generator (insid3.md §3)."""
+    """Factors of ViT-S: a CPU's with seed 0, and CUDA's by the formula of its generator (insid3.md §3)."""
     found = INSID3(BackboneConfig("dinov3_vits16", "random"), svd_components=20, basis_coordinates="released_cpu")
     assert [round(factor, 6) for factor in found.basis_factors[:3]] == [1.603695, 0.966293, 0.915614]
     found = INSID3(BackboneConfig("dinov3_vits16", "random"), svd_components=20, basis_coordinates="released_cuda")

@@ -37,7 +37,7 @@ def test_an_interrupt_amid_the_imports_is_one_line(spawn, bench_arguments, tmp_p
 
 @pytest.mark.slow(30)
 def test_one_import_serves_all_runs_and_an_interrupt_ends_them(spawn, bench_arguments, tmp_path):
-    """Of two runs the second is stopped: each is a fork of the one server, and the command has no torch."""
+    """Two runs are forks of one server, the command has no torch, and an interrupt in the second leaves the first."""
     arguments = bench_arguments("prototype", tmp_path / "runs", "--fold", "0,1", "--data.eval_batch_size=1")
     process = spawn(*arguments, *pause_after(8))
     wait_for(lambda: finished_lines(tmp_path / "runs") >= 8)

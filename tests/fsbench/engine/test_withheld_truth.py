@@ -1,4 +1,4 @@
-"""What a method and its hooks see of an evaluation: everything but the truth."""
+"""A method and its hooks see an evaluation without its truth."""
 
 from multiprocessing import active_children
 
