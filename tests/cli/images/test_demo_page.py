@@ -85,7 +85,9 @@ def test_a_killed_session_goes_on_where_it_was(spawn, tmp_path):
         assert images["example_01.jpg"]["revision"] == 5 and images["example_01.jpg"]["can_undo"]
         page.process.send_signal(signal.SIGINT)
         _, err = page.process.communicate(timeout=240)
-        assert page.process.returncode == 0 and not err
+        assert page.process.returncode == 0
+        # without the prototype's own weights a note names the network that is taken
+        assert not err or (err.startswith("fsbench: note: the weights of dinov2_vits14") and err.count("\n") == 1)
 
 
 @pytest.mark.parametrize("missing", ["starlette", "uvicorn"])
