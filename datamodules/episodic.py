@@ -247,8 +247,9 @@ class EpisodicDataModule(DataModule):
         }
 
     def check_unseen(self, trained_on: dict[str, Any], what: str) -> None:
-        """Raise SettingsError when a checkpoint was trained on classes of this data set that the test is about."""
-        novel = list(self.manifest.header.class_names.values())
+        """Raise SettingsError when a checkpoint was trained on classes of this data set that are novel in the test."""
+        names, header = self.dataset.class_names, self.manifest.header
+        novel = [names[number - 1] for number in self.protocol.novel_classes(header)]
         seen = [name for name in novel if name in trained_on["classes"]]
         if trained_on["dataset"] in (self.dataset.name, *self.dataset.same_classes_as) and seen:
             raise SettingsError(

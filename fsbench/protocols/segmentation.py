@@ -220,6 +220,10 @@ class Segmentation(Protocol):
             "folds": index.folds,
         }
 
+    def novel_classes(self, header: Header) -> list[int]:
+        """Return the numbers of a test's classes that no training may have seen: all of them, unless overridden."""
+        return header.class_ids
+
     def _all_lists_sha256(self, index: SegmentationIndex, task: EpisodeTask) -> str:
         """Return the hash of the lists of every fold: it tells whether records of several folds share their data."""
         lists = [self.setting_pairs(index, task.setting, fold).sha256 for fold in range(index.folds)]

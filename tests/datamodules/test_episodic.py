@@ -241,3 +241,15 @@ def test_a_mask_of_another_size_is_named_with_its_image(broken):
     Image.open(broken.image_path(query)).resize((20, 20)).save(broken.image_path(query))
     with pytest.raises(DataError, match=rf"{query}.*20.*{query}"):
         list(data.test_dataloader())
+
+
+def test_only_classes_that_the_protocol_calls_novel_are_refused_in_a_checkpoint(index, monkeypatch):
+    """A generalised test also counts base classes, which its checkpoints may have seen."""
+    data = module(index)
+    names, ids = index.class_names, data.manifest.header.class_ids
+    assert data.protocol.novel_classes(data.manifest.header) == ids
+    seen = {"dataset": index.name, "fold": 1, "classes": [names[ids[0] - 1]]}
+    with pytest.raises(SettingsError, match=f"include {seen['classes'][0]}: novel classes of fold 0"):
+        data.check_unseen(seen, "the checkpoint")
+    monkeypatch.setattr(type(data.protocol), "novel_classes", lambda self, header: header.class_ids[1:])
+    data.check_unseen(seen, "the checkpoint")

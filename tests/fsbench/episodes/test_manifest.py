@@ -137,3 +137,8 @@ def test_a_manifest_of_another_data_set_or_of_other_classes_does_not_fit(manifes
     assert mismatches(manifest, Folder(str(copied))) == ["it is for the data set blocks, not for bricks"]
     (copied / "folds.yaml").write_text(description.replace("'red'", "'crimson'"))
     assert mismatches(manifest, Folder(str(copied))) == ["its class 1 is red, here it is crimson"]
+
+
+def test_a_manifest_about_a_class_that_the_data_lack_does_not_fit(manifest, copied):
+    forged = replace(manifest, entries={**manifest.entries, "class_ids": [*manifest.class_ids, 99]})
+    assert mismatches(forged, Folder(str(copied))) == ["its class 99 is unknown here, there are classes 1 to 6"]
