@@ -15,8 +15,7 @@ CASES = {
     " posembed_true preprocess threshold_rules vit_tiny",
     "dcama": "mha_small mha_dropout mha_true ensembles ablation_background_zero metrics_coco analysis",
     "classical": "proto_3w1s_empty pfenet_prior centerpivot_s1 hsnet_corr_vote",
-    "hmnet": "selective_scan_4 srm_qim_op_small wgap_gram prior_maps kshot_reweight losses transforms "
-    "vssm_small_scale",
+    "hmnet": "selective_scan_4 srm_qim_op_small wgap_gram prior_maps kshot_reweight losses transforms vssm_small_scale",
     "fort": "heads_5w1s select_N16",
     "pspnet_training": "labels_pascal_0 augmentation validation_pascal",
 }
