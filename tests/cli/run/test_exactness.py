@@ -30,9 +30,9 @@ from tests.warm import Warm
 
 ALONE = (1, 0, 1)
 """Processes, workers, batch: what all others are held against."""
-BATCHES = {1: (1, 3, 8), 2: (1, 8), 4: (8,)}
-"""Number of processes -> batches: `every_cell` has 4 episodes, so others only repeat one of these."""
-EVERY = tuple((n, workers, batch) for n, batches in BATCHES.items() for workers in (0, 2) for batch in batches)
+OTHERS = {1: [(0, 8), (2, 3)], 2: [(0, 3), (2, 8), (2, 1)], 4: [(0, 1), (2, 8)]}
+"""Number of processes -> pairs of workers and batch. Each pair of values of two of the three occurs but (4, 3), and
+`every_cell` has four episodes, so that other batches only repeat one of these."""
 
 PROTOCOLS = ("fscs", "hsnet", "pfenet")
 METHODS = {
@@ -232,8 +232,8 @@ def alone(warm_process, every_cell, tmp_path_factory):
 def test_every_method_gives_the_same_bytes_in_every_configuration(warm_process, every_cell, alone, tmp_path, processes):
     """In forks, whose starts cost nothing; each configuration is (processes, workers, batch)."""
     assert len(alone) == len(every_cell) == len(METHODS) + len(CLASSIFIERS)
-    chosen = [configuration for configuration in EVERY if configuration[0] == processes and configuration != ALONE]
+    chosen = [(processes, workers, batch) for workers, batch in OTHERS[processes]]
     found = evaluate_in_forks(warm_process, tmp_path / "others", every_cell, chosen)
-    assert len(found) == {1: 5, 2: 4, 4: 2}[processes]
+    assert len(found) == len(chosen)
     for configuration, hashes in found.items():
         assert hashes == alone, configuration
