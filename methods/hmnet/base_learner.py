@@ -22,9 +22,10 @@ from fsbench.data.batch import EpisodeBatch
 from fsbench.errors import SettingsError
 from fsbench.metrics.episodic import SegmentationAnswer
 from fsbench.ops.first_largest import first_largest
-from methods.hmnet.base_training import label_map, pixel_loss, poly_schedule, sgd
-from methods.hmnet.frozen_pspnet import FrozenTrunk
-from methods.hmnet.pspnet import PSPNet
+from methods.hmnet.base_training import label_map, pixel_loss, sgd
+from methods.modules.frozen_pspnet import FrozenTrunk
+from methods.modules.poly_rate import poly_schedule
+from methods.modules.pspnet import PSPNet
 
 log = logging.getLogger("fsbench")
 TRAINING_IMAGES = {"pascal": 5953, "coco": 82081}

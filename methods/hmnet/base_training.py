@@ -8,8 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsbench.data.dataset import VOID
-from methods.hmnet.optimization import poly_rate
-from methods.hmnet.pspnet import PSPNet
+from methods.modules.pspnet import PSPNet
 
 
 def resized_logits(logits: Tensor, size: int) -> Tensor:
@@ -43,12 +42,3 @@ def sgd(model: PSPNet, learning_rate: float, index_split: int, momentum: float, 
         rate = learning_rate * (10 if place > index_split else 1)
         groups.append({"params": [p for module in part for p in module.parameters()], "lr": rate})
     return torch.optim.SGD(groups, learning_rate, momentum, weight_decay=weight_decay)
-
-
-def poly_schedule(
-    optimizer: torch.optim.Optimizer, steps: int, power: float = 0.9
-) -> torch.optim.lr_scheduler.LambdaLR:
-    """Return the schedule by which step i of 1..`steps` has the rate times (1 - i / steps) ** power; the last has 0."""
-    return torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda done: poly_rate(1.0, min(done + 1, steps), steps, factor=1, power=power)
-    )

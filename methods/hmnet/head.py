@@ -15,11 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods.hmnet.mamba.config import HybridMambaConfig
-from methods.hmnet.mamba.maps import resize
 from methods.hmnet.mamba.network import HybridMamba
-from methods.hmnet.priors import best_priors, masked_mean, prior_maps
-from methods.hmnet.pspnet import Features
-from methods.hmnet.style import gram_distance, reweight_network, shot_weights
+from methods.hmnet.priors import best_priors, prior_maps
+from methods.modules.base_ensemble import base_map, join, merge_layer
+from methods.modules.decoder import ASPP, classifier, dropped_reduction, reduction, two_convolutions
+from methods.modules.maps import masked_mean, resize
+from methods.modules.pspnet import Features
+from methods.modules.stages import aligned
+from methods.modules.style import gram_distance, reweight_network, shot_weights
 
 PRIOR_SCALE = 10  # §4
 
@@ -33,23 +36,6 @@ def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
     truth = torch.stack([target == 0, target == 1], 1).float().flatten(2)
     squares = (probability**2).sum(2) + (truth**2).sum(2)
     return (1 - 2 * (probability * truth).sum(2) / squares.clamp(min=1e-8)).sum() / len(logits)
-
-
-class ASPP(nn.Module):
-    """Global mean, 1x1 and three dilated convolutions (§8): (b, C, S, S) -> (b, 5C, S, S)."""
-
-    def __init__(self, width: int):
-        super().__init__()
-        for i, dilation in enumerate((0, 0, 6, 12, 18)):  # §8
-            size = 3 if dilation else 1
-            conv = nn.Conv2d(width, width, size, padding=dilation, dilation=max(dilation, 1))
-            nn.init.kaiming_normal_(conv.weight)
-            self.add_module(f"layer6_{i}", nn.Sequential(conv, nn.ReLU()))
-
-    def forward(self, x: Tensor) -> Tensor:
-        branches = list(self.children())
-        overall = branches[0](x.mean((2, 3), keepdim=True)).expand_as(x)
-        return torch.cat([overall, *(branch(x) for branch in branches[1:])], 1)
 
 
 @dataclass
@@ -108,26 +94,19 @@ class HMNetHead(nn.Module):
     ):
         super().__init__()
         self.side, self.ensemble = side, ensemble
-        self.down_query = nn.Sequential(nn.Conv2d(sum(channels), width, 1, bias=False), nn.ReLU(), nn.Dropout2d(0.5))
-        self.down_supp = nn.Sequential(nn.Conv2d(sum(channels), width, 1, bias=False), nn.ReLU(), nn.Dropout2d(0.5))
+        self.down_query = dropped_reduction(sum(channels), width)
+        self.down_supp = dropped_reduction(sum(channels), width)
         self.init_merge_query = nn.Sequential(nn.Conv2d(2 * width + 2, width, 1, bias=False))
         self.init_merge_supp = nn.Sequential(nn.Conv2d(2 * width + 1, width, 1, bias=False))
         self.mamba = None if config is None else HybridMamba(width, config)
         if self.mamba is None or not self.mamba.learns_from_support:
             self.init_merge_supp.requires_grad_(False)  # no loss depends on it, see `Block.freeze_support`
         self.ASPP_meta = ASPP(width)
-        self.res1_meta = nn.Sequential(nn.Conv2d(5 * width, width, 1, bias=False), nn.ReLU())
-        self.res2_meta = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1, bias=False),
-            nn.ReLU(),
-            nn.Conv2d(width, width, 3, padding=1, bias=False),
-            nn.ReLU(),
-        )
-        self.cls_meta = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1, bias=False), nn.ReLU(), nn.Dropout2d(0.1), nn.Conv2d(width, 2, 1)
-        )
+        self.res1_meta = reduction(5 * width, width)
+        self.res2_meta = two_convolutions(width)
+        self.cls_meta = classifier(width)
         if ensemble:
-            self.gram_merge, self.cls_merge = _merge_layer(), _merge_layer()
+            self.gram_merge, self.cls_merge = merge_layer(), merge_layer()
         if ensemble and shots > 1:
             self.kshot_rw = reweight_network(shots, reweight_width)
 
@@ -151,7 +130,7 @@ class HMNetHead(nn.Module):
             own_class: (b,) number of the episode's class among the base classes, from 0, while training.
             with_prior: whether the prior is asked for.
         """
-        query, support = _align(query), _align(support)
+        query, support = aligned(query), aligned(support)
         inputs, priors = self._inputs_and_priors(query, support, labels)
         prior = priors[:, 0].clone() if with_prior else None
         meta = self.decode(*inputs)
@@ -165,7 +144,7 @@ class HMNetHead(nn.Module):
 
     def inputs(self, query: Features, support: Features, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the inputs of the hybrid Mamba network, query and support (b, C, S, S); arguments as in `forward`."""
-        return self._inputs_and_priors(_align(query), _align(support), labels)[0]
+        return self._inputs_and_priors(aligned(query), aligned(support), labels)[0]
 
     def _inputs_and_priors(
         self, query: Features, support: Features, labels: Tensor
@@ -222,18 +201,11 @@ class HMNetHead(nn.Module):
 
     def base_map(self, logits: Tensor, own_class: Tensor | None) -> Tensor:
         """Return the probability of any base class but the episode's own (b, 1, S, S) (§9.3)."""
-        probability = logits.float().softmax(1)
-        total = probability[:, 1:].sum(1, keepdim=True)
-        if own_class is None:
-            return total
-        own = probability[torch.arange(len(probability)), own_class + 1]
-        return total - own[:, None]
+        return base_map(logits, own_class)
 
     def join(self, meta: Tensor, distance: Tensor, base: Tensor) -> Tensor:
         """Join meta probabilities (b, 2, S, S), style distance (b, 1, 1, 1) and base map (b, 1, S, S) (§9.3)."""
-        distance = distance.expand_as(base)
-        background, foreground = (self.gram_merge(torch.cat([m, distance], 1)) for m in meta.split(1, 1))
-        return torch.cat([self.cls_merge(torch.cat([background, base], 1)), foreground], 1)
+        return join(self.gram_merge, self.cls_merge, meta, distance, base)
 
     def losses(self, output: Output, target: Tensor) -> dict[str, Tensor]:
         """Return the losses of an output at S against a target (b, H, W) with void 255 (§10).
@@ -244,15 +216,3 @@ class HMNetHead(nn.Module):
         entropy = F.cross_entropy(final, target.long(), ignore_index=255)
         dice = dice_loss(meta, target)
         return {"loss": entropy + dice, "main": entropy, "dice": dice}
-
-
-def _align(x: Features) -> Features:
-    """Resize f1 to f2: VGG's f1 is twice as large as the others (§2.3)."""
-    return x._replace(f1=resize(x.f1, x.f2.shape[-1]))
-
-
-def _merge_layer() -> nn.Conv2d:
-    """Build the layer that weighs two maps; it starts with the first alone."""
-    conv = nn.Conv2d(2, 1, 1, bias=False)
-    conv.weight.data = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1)
-    return conv

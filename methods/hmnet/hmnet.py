@@ -21,15 +21,16 @@ from fsbench.core.segmenter import Segmenter
 from fsbench.core.shot_ensemble import label_map
 from fsbench.data.batch import EpisodeBatch
 from fsbench.errors import CheckpointError, SettingsError
-from methods.hmnet.features import frozen_features, widths
-from methods.hmnet.frozen_pspnet import FrozenPSPNet
 from methods.hmnet.head import HMNetHead, Output
 from methods.hmnet.mamba.config import HybridMambaConfig
-from methods.hmnet.mamba.maps import resize
 from methods.hmnet.mamba.memory import memory_curves
-from methods.hmnet.optimization import MODULES, decay_groups, keep_gradients_local, one_update, poly_rate
-from methods.hmnet.pspnet import Features
+from methods.hmnet.optimization import MODULES, decay_groups, keep_gradients_local, one_update
 from methods.hmnet.weights import ENSEMBLE, HMNetReleasedFormat
+from methods.modules.frozen_pspnet import FrozenPSPNet
+from methods.modules.maps import resize
+from methods.modules.poly_rate import poly_rate
+from methods.modules.pspnet import Features
+from methods.modules.stages import frozen_features, widths
 
 
 class HMNet(Segmenter):

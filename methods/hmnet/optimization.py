@@ -15,11 +15,6 @@ MODULES = (
 """Modules of the head that SGD trains, a parameter group each, in the authors' order."""
 
 
-def poly_rate(base: float, step: int, steps: int, factor: float = 10, power: float = 0.9) -> float:
-    """Return SGD's learning rate at step 1..`steps`; the authors' rule multiplies all groups by ten."""
-    return factor * base * (1 - step / steps) ** power
-
-
 def decay_groups(mamba: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Return AdamW's parameter groups: no decay for names that contain "norm", so `ln_1` and `ln_2` are decayed."""
     groups: list[dict[str, Any]] = [{"params": [], "weight_decay": d} for d in (weight_decay, 0.0)]

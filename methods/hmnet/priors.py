@@ -8,14 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from methods.hmnet.mamba.maps import resize
-
-AREA = 0.0005  # added to a mask's sum, §3
-
-
-def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
-    """Average features over a mask: (b, c, h, w), (b, 1, h, w) -> (b, c, 1, 1) (§3)."""
-    return (x * mask).sum((2, 3), keepdim=True) / (mask.sum((2, 3), keepdim=True) + AREA)
+from methods.modules.maps import masked_mean, resize
 
 
 @dataclass

@@ -4,19 +4,11 @@ Shapes: b samples, k = 4 directions, c channels, (h, w) or side a map, r patches
 """
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
 DIRECTIONS = 4
 """By rows, by columns, and both reversed."""
-
-
-def resize(x: Tensor, side: int) -> Tensor:
-    """Resize (b, c, ·, ·) to (b, c, side, side), bilinear with aligned corners, as every resize of the model."""
-    if x.shape[-2:] == (side, side):
-        return x
-    return F.interpolate(x, (side, side), mode="bilinear", align_corners=True)
 
 
 def scan_order(x: Tensor, ratio: int = 1) -> Tensor:

@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsbench.ops.selective_scan import selective_scan
-from methods.hmnet.mamba.maps import DIRECTIONS, resize
+from methods.hmnet.mamba.maps import DIRECTIONS
 from methods.hmnet.mamba.network import HybridMamba
 from methods.hmnet.mamba.ss2d import SS2D, ScanTokens
+from methods.modules.maps import resize
 
 POINTS = 4
 """Points of the curve per query patch."""

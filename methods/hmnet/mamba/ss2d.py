@@ -17,7 +17,8 @@ from fsbench.ops.selective_scan import selective_scan
 from fsbench.ops.selective_scan.interception import intercept
 from fsbench.ops.selective_scan.recapped_scan import recapped_scan
 from methods.hmnet.mamba.config import HybridMambaConfig
-from methods.hmnet.mamba.maps import DIRECTIONS, resize, scan_order, sum_directions
+from methods.hmnet.mamba.maps import DIRECTIONS, scan_order, sum_directions
+from methods.modules.maps import resize
 
 
 class ScanTokens(NamedTuple):

@@ -8,7 +8,7 @@ from torch import nn
 
 from fsbench.cli.main import main
 from fsbench.engine.cost.method_cost import _measure, noise_episode
-from methods.hmnet.pspnet import PSPNet
+from methods.modules.pspnet import PSPNet
 
 
 def test_cost_tells_parameters_arithmetic_time_and_memory_by_shots(capsys):

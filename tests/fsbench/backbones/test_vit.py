@@ -13,7 +13,7 @@ from fsbench.errors import CheckpointError, SettingsError
 from fsbench.files import sha256_file
 from fsbench.paths import weights_folder
 from fsbench.weights.table import WeightFile
-from methods.hmnet.frozen_pspnet import FrozenTrunk
+from methods.modules.frozen_pspnet import FrozenTrunk
 
 TINY = dict(patch_size=4, embed_dim=8, depth=2, num_heads=2)
 CST = "dino_vits8_300ep"

@@ -11,7 +11,7 @@ from fsbench.config.compose import shipped_settings
 from fsbench.config.registry import TASKS, choose_method, config_files, names, task_of
 from fsbench.errors import SettingsError
 from fsbench.paths import CONFIGS
-from methods.hmnet.frozen_pspnet import PSPNETS, TRUNKS
+from methods.modules.frozen_pspnet import PSPNETS, TRUNKS
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from fsbench.backbones.vit import FrozenViT
 from fsbench.core import images_together
 from fsbench.data.batch import collate
 from methods.emat import EMAT
-from methods.hmnet.features import FrozenStages
-from methods.hmnet.frozen_pspnet import FrozenTrunk
+from methods.modules.frozen_pspnet import FrozenTrunk
+from methods.modules.stages import FrozenStages
 from tests.fsbench.backbones.test_pyramid import SMALL, SWIN
 
 

@@ -15,7 +15,7 @@ from fsbench.cli.main import main
 from fsbench.config.needs import methods_by_weights, needed_weights
 from fsbench.config.registry import names
 from fsbench.weights import table
-from methods.hmnet.frozen_pspnet import PSPNETS, TRUNKS
+from methods.modules.frozen_pspnet import PSPNETS, TRUNKS
 from tests.fsbench.weights.conftest import saved
 
 

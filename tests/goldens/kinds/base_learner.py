@@ -17,8 +17,9 @@ from fsbench.data.step_division import StepDivision
 from fsbench.data.transforms import resize_labels_padded, resize_padded
 from fsbench.metrics.confusion import background_intersection_union, intersection_union, mean_iou
 from fsbench.metrics.episodic import count
-from methods.hmnet.base_training import label_map, pixel_loss, poly_schedule, sgd
-from methods.hmnet.pspnet import PSPNet
+from methods.hmnet.base_training import label_map, pixel_loss, sgd
+from methods.modules.poly_rate import poly_schedule
+from methods.modules.pspnet import PSPNet
 from tests.goldens.harness import EXACT, Case, Comparison, Comparisons, Tolerance, absolute, compare, equal, relative
 from tests.goldens.hashed import hash_state, hash_values
 

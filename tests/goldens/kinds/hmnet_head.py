@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from methods.hmnet.head import HMNetHead, dice_loss
 from methods.hmnet.hmnet import HMNet
 from methods.hmnet.mamba.config import HybridMambaConfig
-from methods.hmnet.optimization import poly_rate
-from methods.hmnet.priors import masked_mean, prior_maps
-from methods.hmnet.pspnet import Features, PSPNet, PyramidPooling
-from methods.hmnet.style import gram, gram_distance, shot_weights
+from methods.hmnet.priors import prior_maps
+from methods.modules.maps import masked_mean
+from methods.modules.poly_rate import poly_rate
+from methods.modules.pspnet import Features, PSPNet, PyramidPooling
+from methods.modules.style import gram, gram_distance, shot_weights
 from tests.goldens.harness import EXACT, Case, Comparison, Comparisons, Tolerance, absolute, compare, equal, relative
 from tests.goldens.kinds.hmnet_mamba import hashed, hashed_state, scan_settings, statistics
 

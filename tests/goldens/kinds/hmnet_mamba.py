@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from methods.hmnet.mamba import ss2d as _mamba
 from methods.hmnet.mamba.config import HybridMambaConfig
-from methods.hmnet.mamba.maps import resize, sum_directions
+from methods.hmnet.mamba.maps import sum_directions
 from methods.hmnet.mamba.network import HybridMamba
 from methods.hmnet.mamba.ss2d import SS2D
+from methods.modules.maps import resize
 from tests.goldens.harness import Case, Comparisons, Tolerance, absolute, equal, relative
 
 VALUES = relative(1e-5)

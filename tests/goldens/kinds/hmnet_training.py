@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from fsbench.backbones.base import BackboneConfig
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch, Truth
-from methods.hmnet.frozen_pspnet import FrozenPSPNet
 from methods.hmnet.hmnet import HMNet
-from methods.hmnet.pspnet import Features, PSPNet
+from methods.modules.frozen_pspnet import FrozenPSPNet
+from methods.modules.pspnet import Features, PSPNet
 from tests.goldens.harness import EXACT, Case, Comparison, Comparisons, Tolerance, absolute, equal
 from tests.goldens.kinds.hmnet_mamba import hashed, hashed_state
 

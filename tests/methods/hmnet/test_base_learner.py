@@ -18,9 +18,9 @@ from fsbench.engine.withheld_truth import part_from_truth
 from fsbench.errors import SettingsError
 from fsbench.protocols.whole_images import WholeImages, whole_image
 from methods.hmnet.base_learner import BaseLearner
-from methods.hmnet.frozen_pspnet import FrozenPSPNet
 from methods.hmnet.hmnet import HMNet
-from methods.hmnet.pspnet import PSPNet
+from methods.modules.frozen_pspnet import FrozenPSPNet
+from methods.modules.pspnet import PSPNet
 from tests.methods.hmnet.small import SMALL, data, episode, fit
 
 

@@ -6,8 +6,8 @@ import torch
 from methods.hmnet.head import HMNetHead, dice_loss
 from methods.hmnet.mamba.config import HybridMambaConfig
 from methods.hmnet.priors import best_priors, prior_maps
-from methods.hmnet.pspnet import Features
-from methods.hmnet.style import shot_weights
+from methods.modules.pspnet import Features
+from methods.modules.style import shot_weights
 
 
 def test_weights_of_shots_without_hidden_channels_start_as_the_mean():

@@ -7,7 +7,7 @@ from fsbench.backbones.base import BackboneConfig
 from fsbench.errors import CheckpointError, SettingsError
 from methods.hmnet.base_learner import BaseLearner
 from methods.hmnet.hmnet import HMNet
-from methods.hmnet.mamba.maps import resize
+from methods.modules.maps import resize
 from tests.methods.hmnet.small import data, episode, on_pspnet, on_vit
 
 

@@ -8,8 +8,8 @@ from fsbench.core.released_format import WRITTEN_BY
 from fsbench.engine.checkpoint import TRAINED_WITH, convert, load_checkpoint
 from fsbench.errors import CheckpointError
 from methods.hmnet.hmnet import HMNet
-from methods.hmnet.pspnet import PSPNet
-from methods.hmnet.weights import from_imagenet, to_hmnet_names
+from methods.modules.pspnet import PSPNet
+from methods.modules.pspnet_weights import from_imagenet, to_hmnet_names
 from tests.methods.hmnet.small import SMALL, data, episode, on_pspnet
 
 

@@ -1,4 +1,6 @@
-"""Choice of HMNet's frozen network by name: PSPNets, their trunks with ImageNet weights, and the suite's pyramids."""
+"""Choice of a frozen network by name for PFENet and its followers: PSPNets, their trunks with ImageNet weights, and the
+suite's pyramids.
+"""
 
 from typing import cast
 
@@ -8,8 +10,9 @@ from fsbench.backbones.base import BackboneConfig, FrozenBackbone
 from fsbench.backbones.pyramid import FrozenPyramid
 from fsbench.backbones.pyramid_networks import PYRAMIDS
 from fsbench.errors import SettingsError
-from methods.hmnet.frozen_pspnet import PSPNETS, TRUNKS, FrozenPSPNet, FrozenTrunk
-from methods.hmnet.pspnet import Features
+from methods.modules.frozen_pspnet import PSPNETS, TRUNKS, FrozenPSPNet, FrozenTrunk
+from methods.modules.maps import resize
+from methods.modules.pspnet import Features
 
 
 class FrozenStages(FrozenPyramid):
@@ -55,3 +58,8 @@ def widths(backbone: FrozenBackbone) -> tuple[int, int]:
     if isinstance(backbone, FrozenPSPNet | FrozenTrunk):
         return backbone.channels[0], backbone.channels[1]
     return cast(FrozenStages, backbone).widths
+
+
+def aligned(x: Features) -> Features:
+    """Resize f1 to f2: VGG's f1 is twice as large as the others (§2.3)."""
+    return x._replace(f1=resize(x.f1, x.f2.shape[-1]))

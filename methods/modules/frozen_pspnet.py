@@ -20,8 +20,8 @@ from fsbench.engine.checkpoint import TRAINED_ON, read_checkpoint
 from fsbench.errors import CheckpointError, SettingsError
 from fsbench.files import sha256_file
 from fsbench.weights.table import WeightFile, weight_files
-from methods.hmnet.pspnet import WIDTH, Features, PSPNet
-from methods.hmnet.weights import from_imagenet, to_hmnet_names
+from methods.modules.pspnet import WIDTH, Features, PSPNet
+from methods.modules.pspnet_weights import from_imagenet, to_hmnet_names
 
 ANY_CLASSES = 60  # base classes of random weights: enough for every data set of the field
 

@@ -1,0 +1,64 @@
+"""Names of a PSPNet's weights in other files: authors' checkpoints, ImageNet weights (hmnet.md §2, §12; bam.md §7)."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from fsbench.backbones.weight_files import check_keys
+from methods.modules.pspnet import CUTS, PSPNet
+
+FROZEN = ("layer0.", "layer1.", "layer2.", "layer3.", "layer4.", "ppm.", "cls.", "base_learner.")
+"""Prefixes of a PSPNet's weights, which few-shot methods on it do not train."""
+
+
+def to_hmnet_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the PSPNet's weights of a file under HMNet's names.
+
+    Args:
+        state: weights of a PSPNet alone, whose last layers are `cls.{0..4}` and whose layers come twice (`encoder.*`),
+            of HMNet, or of a checkpoint of our base learner.
+    """
+    plain = {}
+    alone = any(key.removeprefix("module.").startswith("cls.4.") for key in state)
+    for key, value in state.items():
+        key = key.removeprefix("module.").removeprefix("model.")
+        if alone and key.startswith("cls.4."):
+            key = "base_learner.2." + key.removeprefix("cls.4.")
+        if key.startswith(FROZEN):
+            plain[key] = value
+    return plain
+
+
+def from_imagenet(kind: Literal["resnet50", "vgg16"], state: dict[str, Tensor], what: str) -> dict[str, Tensor]:
+    """Return ImageNet weights under the names `layer0..4` of a PSPNet.
+
+    Args:
+        kind: network.
+        state: weights of a ResNet-50 with a deep stem (semseg's names conv1..3, bn1..3, or those of timm's resnet50s,
+            conv1.N, bn1), of torchvision's or timm's VGG16-bn (features.N), or already renamed ones.
+        what: description of the weights, for error messages.
+
+    Raises:
+        CheckpointError: weights are missing or unknown.
+    """
+    own_names, timms = "layer0.0.weight" in state, "conv1.0.weight" in state
+    renamed = {}
+    for key, value in state.items():
+        head, _, rest = key.partition(".")
+        if head.startswith("layer") and (kind == "resnet50" or own_names):
+            renamed[key] = value
+        elif kind == "resnet50" and timms and head in ("conv1", "bn1"):
+            renamed[f"layer0.{rest}" if head == "conv1" else f"layer0.7.{rest}"] = value
+        elif kind == "resnet50" and head in ("conv1", "bn1", "conv2", "bn2", "conv3", "bn3"):
+            renamed[f"layer0.{3 * (int(head[-1]) - 1) + head.startswith('bn')}.{rest}"] = value
+        elif kind == "vgg16" and head == "features":
+            index, _, name = rest.partition(".")
+            layer = sum(int(index) >= cut for cut in CUTS[1:])
+            if layer < len(CUTS) - 1:
+                renamed[f"layer{layer}.{int(index) - CUTS[layer]}.{name}"] = value
+    with torch.device("meta"):
+        own = {k: v for k, v in PSPNet(kind, 1).state_dict().items() if k.startswith("layer")}
+    counts = {k: torch.zeros((), dtype=torch.int64) for k in own if k.endswith("num_batches_tracked")}
+    check_keys(own, counts | renamed, what)
+    return {key: (counts | renamed)[key] for key in own}
