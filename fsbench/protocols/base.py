@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar
 from fsbench.episodes.header import Header
 from fsbench.episodes.manifest import Manifest
 from fsbench.errors import SettingsError
+from fsbench.protocols.conditions import Conditions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -126,6 +127,10 @@ class Protocol(ABC):
     @abstractmethod
     def title(self, header: Header) -> str:
         """Describe what the runs of a group have in common."""
+
+    def conditions(self, dataset: str) -> Conditions:
+        """State the conditions of the test on `dataset` in the words of the atlas; by default none is stated."""
+        return Conditions()
 
     def rule_notes(self, header: Header, image_sizes: Mapping[str, int | None]) -> list[str]:
         """List what a reader must know of the rules of the test; `image_sizes` are the sides that its methods see."""

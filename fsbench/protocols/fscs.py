@@ -1,6 +1,6 @@
 """Few-shot classification and segmentation as CST and EMAT evaluate it (fscs-protocol)."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import ClassVar, Literal
@@ -12,6 +12,7 @@ from fsbench.episodes.episode import Episode
 from fsbench.episodes.settings import SETTINGS, SIZE_BINS
 from fsbench.episodes.task import EpisodeTask
 from fsbench.protocols.base import Provider
+from fsbench.protocols.conditions import ListsAndDraw
 from fsbench.protocols.draws import draw_episode
 from fsbench.protocols.lists import pair_list
 from fsbench.protocols.pools import Pool
@@ -48,6 +49,10 @@ class FSCS(Segmentation):
     settings_words: ClassVar[str] = (
         "original, partially and fully augmented supports, and the size-restricted sets 0-5, 5-10, 10-15, 0-15 %"
     )
+    lists_and_draw: ClassVar[Mapping[str, ListsAndDraw]] = {
+        "pascal": ListsAndDraw("hsnet", "by the list", "list of pairs"),
+        "coco": ListsAndDraw("hsnet", "2048 by the list", "class then image"),
+    }
     drawing: ClassVar[str] = (
         "each by itself: PASCAL's queries go through the list, COCO's are drawn class first; K different supports. Any "
         "episode can be made again without those before it"

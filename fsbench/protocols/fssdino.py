@@ -18,6 +18,7 @@ from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
 from fsbench.metrics.scores import METRICS
 from fsbench.protocols.base import Provider
+from fsbench.protocols.conditions import ListsAndDraw
 from fsbench.protocols.geometry import Resize
 from fsbench.protocols.pools import Pool, TooFewImages
 from fsbench.protocols.segmentation import Segmentation
@@ -67,6 +68,9 @@ class FSSDINO(Segmentation):
     metrics: ClassVar[tuple[str, ...]] = tuple(METRICS)
     fb_iou: ClassVar[str] = "FB-IoU-classes"
     fb_iou_words: ClassVar[str] = "mean of mIoU and the background's IoU: the score FB-IoU-classes"
+    lists_and_draw: ClassVar[Mapping[str, ListsAndDraw]] = {
+        "coco": ListsAndDraw("own", "2048 per object", "class then image")
+    }
     drawing: ClassVar[str] = (
         "one after the other from one stream of Python's generator: a class, then K + 1 of its images in val2014, in "
         "the order of CPython's sets. Objects below 2048 pixels and crowds do not exist"

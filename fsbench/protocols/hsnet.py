@@ -1,6 +1,6 @@
 """Few-shot segmentation as HSNet, DCAMA and their followers evaluate it (fss-protocol)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -10,6 +10,7 @@ from fsbench.data.dataset import SegmentationIndex
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.task import EpisodeTask
 from fsbench.protocols.base import OTHERS
+from fsbench.protocols.conditions import ListsAndDraw
 from fsbench.protocols.draws import draw_query, repeated_supports
 from fsbench.protocols.geometry import QuerySize
 from fsbench.protocols.pools import Pool, TooFewImages
@@ -24,6 +25,11 @@ class HSNet(Segmentation):
     query_size: QuerySize = "input"
 
     supports_repeat: ClassVar[bool] = True
+    lists_and_draw: ClassVar[Mapping[str, ListsAndDraw]] = {
+        "pascal": ListsAndDraw("hsnet", "by the list", "list of pairs"),
+        "coco": ListsAndDraw("hsnet", "2048 by the list", "class then image"),
+        "fss1000": ListsAndDraw("hsnet", "none", "list of images"),
+    }
     drawing: ClassVar[str] = (
         "one after the other from one stream: PASCAL's queries go through the list, COCO's are drawn class first; an "
         "image may be drawn twice as a support, so 5 shots can be fewer images"

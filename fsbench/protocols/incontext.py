@@ -20,6 +20,7 @@ from fsbench.episodes.manifest import Manifest
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
 from fsbench.protocols.base import OTHERS, Provider
+from fsbench.protocols.conditions import ListsAndDraw
 from fsbench.protocols.draws import draw, repeated_supports
 from fsbench.protocols.geometry import QuerySize
 from fsbench.protocols.hsnet import HSNet
@@ -78,6 +79,7 @@ class InContext(HSNet):
     )  # fmt: skip
     query_size: QuerySize = 1024  # GF-SAM's and INSID3's; Matcher's is 518
 
+    lists_and_draw: ClassVar[Mapping[str, ListsAndDraw]] = HSNet.lists_and_draw
     drawing: ClassVar[str] = (
         "one after the other from one stream; as hsnet on COCO, PASCAL, FSS-1000 and iSAID. LVIS and object parts have "
         "rules of their own: classes that depend on K, and crops to the object's box"

@@ -1,7 +1,7 @@
 """Few-shot segmentation as PFENet, BAM and HMNet evaluate it (hmnet.md §11)."""
 
 import random
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -10,6 +10,7 @@ from fsbench.data.dataset import Pair, PairList, Part, SegmentationIndex
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.task import EpisodeTask
 from fsbench.protocols.base import OTHERS, Choice, Provider, words_by_dataset
+from fsbench.protocols.conditions import ListsAndDraw
 from fsbench.protocols.geometry import Resize
 from fsbench.protocols.lists import kept_list
 from fsbench.protocols.pools import Pool, TooFewImages
@@ -68,6 +69,9 @@ class PFENet(Segmentation):
     streams: dict[str, int] = field(default_factory=lambda: {OTHERS: 8, "coco": 32})
 
     drops_novel_images: ClassVar[bool] = True
+    lists_and_draw: ClassVar[Mapping[str, ListsAndDraw]] = {
+        name: ListsAndDraw("bam", "2048 query+support", "image then class") for name in ("pascal", "coco")
+    }
     drawing: ClassVar[str] = (
         "query images go through a list of their own (2048 pixels of a class or more), the class is drawn among all "
         "that the image shows, also tiny ones; K different supports"

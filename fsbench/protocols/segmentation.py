@@ -17,6 +17,7 @@ from fsbench.errors import DataError, SettingsError
 from fsbench.metrics.count_table import episode_statistics, pair_statistics
 from fsbench.metrics.scores import COMMON
 from fsbench.protocols.base import OTHERS, Choice, Protocol, check_counts, words_by_dataset
+from fsbench.protocols.conditions import ALL_EPISODES, NOT_STATED, WITHOUT_VOID, Conditions, ListsAndDraw
 from fsbench.protocols.geometry import Geometry, QuerySize, Resize
 from fsbench.protocols.lists import base_validation_pairs, pair_list
 from fsbench.protocols.pools import Pool, TooFewImages, ordinary_pool, too_few_images
@@ -53,6 +54,10 @@ _VOID = {
 }
 
 
+_COMPARED_AT = {"input": "network input", "original": "original"}
+_FB_IOUS = {"FB-IoU": "pooled", "FB-IoU-classes": "mean of mIoU and background IoU"}
+
+
 @dataclass(frozen=True)
 class Segmentation(Protocol):
     """A test of masks. A subclass says how its episodes are drawn, and what differs from these defaults.
@@ -69,6 +74,8 @@ class Segmentation(Protocol):
         drawing: how episodes are drawn, in words.
         supports_repeat: the supports of an episode may repeat, so that two images of a class are enough.
         drops_novel_images: training images that show a novel class are left out.
+        lists_and_draw: by data set, the lists and the draw in the words of the atlas; stated beside the methods that
+            make them so, since a subclass with other methods says nothing by it.
     """
 
     seed: int | None = 0
@@ -92,6 +99,7 @@ class Segmentation(Protocol):
     drawing: ClassVar[str]
     supports_repeat: ClassVar[bool] = False
     drops_novel_images: ClassVar[bool] = False
+    lists_and_draw: ClassVar[Mapping[str, ListsAndDraw]] = {}
 
     @property
     def default_metrics(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -307,6 +315,35 @@ class Segmentation(Protocol):
 
     # In which words?
 
+    def conditions(self, dataset: str) -> Conditions:
+        """State the conditions of the test on `dataset`: those of size, void and score follow from the values."""
+        drawn = self._lists_and_draw(dataset) or ListsAndDraw(NOT_STATED, NOT_STATED, NOT_STATED)
+        count = self.episodes.get(dataset, self.episodes[OTHERS])
+        counted = _alike(type(self), Segmentation, ("count", "separate", "statistics", "statistics_with_void"))
+        return Conditions(
+            *drawn,
+            episodes_per_fold=ALL_EPISODES.get(dataset, NOT_STATED) if count == "all" else str(count),
+            seeds="index of the episode" if self.seed is None else str(self.seed),
+            depends_on="no",
+            geometry="letterbox" if self.resize == "frame" else "squash",
+            compared_at=_COMPARED_AT.get(str(self.query_size), f"fixed {self.query_size}"),
+            void=self._void_condition(dataset) if counted else NOT_STATED,
+            metric="class-pooled mIoU" if counted else NOT_STATED,
+            fb_iou=_FB_IOUS.get(self.fb_iou, NOT_STATED) if counted else NOT_STATED,
+        )
+
+    def _lists_and_draw(self, dataset: str) -> ListsAndDraw | None:
+        """Return what the class that draws the episodes states of `dataset`; None where another class draws them."""
+        stating = next(one for one in type(self).__mro__ if "lists_and_draw" in vars(one))
+        own = _alike(type(self), stating, ("manifest", "draw", "pairs", "pool", "test_pool"))
+        return stating.lists_and_draw.get(dataset) if own else None  # type: ignore[attr-defined]
+
+    def _void_condition(self, dataset: str) -> str:
+        """Return what void pixels count as; padding of a frame is a void of its own."""
+        if dataset in WITHOUT_VOID and self.frame is None:
+            return "none"
+        return "ignored" if self.void == "ignore" else self.void
+
     def title(self, header: Header) -> str:
         empty = "queries may be empty" if header.empty else "no empty queries"
         return (
@@ -407,6 +444,11 @@ class Segmentation(Protocol):
                 "from 1 with resize 'frame' and query_size 'original', or none of it"
             )
         check_counts(self)
+
+
+def _alike(one: type, other: type, methods: Sequence[str]) -> bool:
+    """Return True if two classes have the same methods of these names."""
+    return all(getattr(one, name) is getattr(other, name) for name in methods)
 
 
 def _check_pool(index: SegmentationIndex, pool: Pool, task: EpisodeTask) -> None:

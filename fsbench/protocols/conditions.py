@@ -1,0 +1,99 @@
+"""Conditions of a test in the closed vocabulary of the atlas: what must agree before two figures stand side by side.
+
+The atlas (`benchmarks/published/atlas`) states them of published evaluation programs, a protocol of itself
+(`Protocol.conditions`), so that a run of ours and a reported figure are compared in the same words.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
+
+NOT_STATED = "not stated"
+"""A protocol, such as one of an installed package, that does not say."""
+NOT_FOUND = "not found"
+"""A published program was read and does not tell, or is not to be had."""
+UNKNOWN = (NOT_STATED, NOT_FOUND)
+
+ImageLists = Literal[
+    "hsnet", "pfenet", "pfenet-4096", "bam", "panet", "oslsm", "folders", "fss-1000 test", "fss-1000 val", "gfss",
+    "own", "not found",
+]  # fmt: skip
+MinObject = Literal[
+    "none", "by the list", "2048 by the list", "2048 query+support", "2048 per object", "4096 query+support",
+    "1000 support only", "16384 support only", "not found",
+]  # fmt: skip
+EpisodeDraw = Literal[
+    "list of pairs", "list of images", "image then class", "class then image", "class cycle", "fixed support set",
+    "not found",
+]  # fmt: skip
+DependsOn = Literal[
+    "no", "workers", "gpus", "batch", "workers+gpus", "batch+gpus", "unseeded", "unseeded+workers", "not found"
+]
+ImageGeometry = Literal["squash", "letterbox", "none", "collage", "mismatch", "not found"]
+ComparedAt = Literal["network input", "original", "answer size", "fixed 518", "fixed 1024", "not found"]
+Void = Literal["ignored", "background", "none", "not found"]
+Metric = Literal[
+    "class-pooled mIoU", "class-pooled mIoU, best threshold", "pooled foreground IoU",
+    "pooled over batches with background", "confusion with background", "confusion without background",
+    "gfss, base with background", "gfss, base without background", "mean Dice of scans", "not found",
+]  # fmt: skip
+FBIoU = Literal["pooled", "not computed", "mean of mIoU and background IoU", "not found"]
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """The conditions of a test on one data set; each is a word of the vocabulary, or `NOT_STATED`.
+
+    Attributes:
+        image_lists: whose lists of images, or of images and classes, the test goes through.
+        min_object: pixels that an object must have for its image to take part.
+        episode_draw: what is drawn first.
+        episodes_per_fold: their number, or "all …" with it.
+        seeds: of the episodes.
+        depends_on: what else changes the episodes, such as the number of worker processes.
+        geometry: how an image becomes the square that the network sees.
+        compared_at: size at which answer and truth are compared.
+        void: what pixels without a true class count as; "none" where the data set has none.
+        metric, fb_iou: how sums of pixels become the score.
+    """
+
+    image_lists: str = NOT_STATED
+    min_object: str = NOT_STATED
+    episode_draw: str = NOT_STATED
+    episodes_per_fold: str = NOT_STATED
+    seeds: str = NOT_STATED
+    depends_on: str = NOT_STATED
+    geometry: str = NOT_STATED
+    compared_at: str = NOT_STATED
+    void: str = NOT_STATED
+    metric: str = NOT_STATED
+    fb_iou: str = NOT_STATED
+
+
+VOCABULARY: Mapping[str, tuple[str, ...]] = {
+    "image_lists": get_args(ImageLists),
+    "min_object": get_args(MinObject),
+    "episode_draw": get_args(EpisodeDraw),
+    "depends_on": get_args(DependsOn),
+    "geometry": get_args(ImageGeometry),
+    "compared_at": get_args(ComparedAt),
+    "void": get_args(Void),
+    "metric": get_args(Metric),
+    "fb_iou": get_args(FBIoU),
+}
+"""Closed lists by the names of `Conditions`; `episodes_per_fold` and `seeds` are free, as numbers are."""
+
+
+class ListsAndDraw(NamedTuple):
+    """What a protocol's lists and its draw are on one data set, in the words of `Conditions`."""
+
+    image_lists: str
+    min_object: str
+    episode_draw: str
+
+
+ALL_EPISODES = {"fss1000": "all 2400"}
+"""Number of episodes of a test that asks for each listed pair once, where the list is always the same."""
+
+WITHOUT_VOID = frozenset({"coco", "coco_all", "fss1000", "lvis", "paco_part", "pascal_part"})
+"""Data sets in which every pixel has a true class, so that a rule for void pixels changes nothing."""
