@@ -9,7 +9,7 @@ from markupsafe import Markup
 from fsbench import __version__
 from fsbench.board.cite import cite_record
 from fsbench.board.collect import Collection
-from fsbench.board.ranking import CONDITION_NAMES, MOST_TESTED, groups_by_card
+from fsbench.board.ranking import MOST_TESTED, groups_by_card
 from fsbench.board.rows import Row, Test
 from fsbench.files import write_text
 from fsbench.metrics.scores import METRICS
@@ -22,7 +22,7 @@ OWN = Path(__file__).with_name("templates")
 FILTERS = {
     "backbone": "Backbone", "year": "Year", "novel": "Novel pixels", "supervision": "Supervision",
     "saw": "Backbone saw test images", "choice": "Checkpoint chosen by", "pretrained": "Backbone's data",
-    "trials": "Trials",
+    "classes": "Saw test classes", "trials": "Trials",
 }  # fmt: skip
 """Filters of rows besides the method's name: name in the address of the page -> words."""
 
@@ -62,8 +62,8 @@ class Pages:
     def index(self) -> None:
         """Write the page of the table."""
         groups = [
-            {"conditions": list(zip(CONDITION_NAMES, values, strict=True)), "rows": self._sort_rows(rows)}
-            for values, rows in groups_by_card(self.rows).items()
+            {"conditions": list(rows[0].card.conditions.items()), "rows": self._sort_rows(rows)}
+            for rows in groups_by_card(self.rows).values()
         ]
         choices = {name: sorted({filter_values(row)[name] for row in self.rows}) for name in FILTERS}
         choices["trials"].sort(key=int)
@@ -110,6 +110,7 @@ def filter_values(row: Row) -> dict[str, str]:
         "backbone": row.backbone, "year": row.year, "novel": card.novel_pixels,
         "supervision": ", ".join(sorted(card.supervision)), "saw": card.backbone_saw_test_images,
         "choice": card.checkpoint_choice, "pretrained": card.backbone_data, "trials": str(card.trials),
+        "classes": str(card.saw_test_classes),
     }  # fmt: skip
     return {name: escape(value) for name, value in values.items()}
 

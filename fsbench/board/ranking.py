@@ -9,7 +9,7 @@ from fsbench.board.rows import Cell, Rank, Row, Test
 from fsbench.metrics.bootstrap import LEVEL
 from fsbench.metrics.paired import RESAMPLES, holm, paired_differences
 from fsbench.metrics.scores import METRICS
-from fsbench.records.card import ALLOWED, CONDITIONS, Card
+from fsbench.records.card import ALLOWED, CONDITIONS
 from fsbench.records.grouping import known_images
 
 Conditions = tuple[str, ...]
@@ -18,29 +18,19 @@ MOST_TESTED = 12
 """Number of rows on the same episodes, the best, that are tested in pairs; others are compared by their intervals."""
 
 
-def conditions(card: Card) -> Conditions:
-    """Return the entries of a card that rows must share to be ranked together."""
-    values = [getattr(card, name) for name in CONDITIONS]
-    return tuple(", ".join(sorted(value)) if isinstance(value, tuple) else str(value) for value in values)
-
-
-CONDITION_NAMES = tuple(name.replace("_", " ") for name in CONDITIONS)
-"""The conditions that `conditions` returns, in words."""
-
-
 def groups_by_card(rows: Sequence[Row]) -> dict[Conditions, list[Row]]:
     """Group rows by the conditions of their cards, the strictest first."""
     groups: dict[Conditions, list[Row]] = {}
     for row in rows:
-        groups.setdefault(conditions(row.card), []).append(row)
+        groups.setdefault(tuple(row.card.conditions.values()), []).append(row)
     pixels = ALLOWED["novel_pixels"]  # from none to labelled ones
     order = sorted(groups, key=lambda values: (pixels.index(values[CONDITIONS.index("novel_pixels")]), values))
     return {values: groups[values] for values in order}
 
 
-def rank_rows(rows: Sequence[Row], tests: Sequence[Test]) -> None:
-    """Give every complete cell its rank among the rows of the same conditions."""
-    for group in groups_by_card(rows).values():
+def rank_rows(rows: Sequence[Row], tests: Sequence[Test], rank_all: bool = False) -> None:
+    """Give every complete cell its rank among the rows of the same conditions, or with `rank_all` among all rows."""
+    for group in [rows] if rank_all else groups_by_card(rows).values():
         for test in tests:
             entries = [row for row in group if test.id in row.cells and row.cells[test.id].is_complete]
             _rank(entries, test)
@@ -64,8 +54,9 @@ def _rank(rows: Sequence[Row], test: Test) -> None:
             better[lower] += 1
             worse[upper] += 1
     mixed = len({(row.card.trials, row.card.backbone_data) for row in rows}) > 1
+    across = len({tuple(row.card.conditions.values()) for row in rows}) > 1
     for name, cell in cells.items():
-        cell.rank = Rank(1 + better[name], len(ranked) - worse[name], len(ranked), name in untested, mixed)
+        cell.rank = Rank(1 + better[name], len(ranked) - worse[name], len(ranked), name in untested, mixed, across)
 
 
 def _significant_by_test(ranked: Sequence[str], cells: dict[str, Cell], metric: str) -> dict[frozenset[str], bool]:

@@ -10,7 +10,7 @@ from fsbench.board.results import RunResult, mean_scores, score_names
 from fsbench.episodes.header import Header
 from fsbench.files import fingerprint
 from fsbench.metrics.bootstrap import Interval
-from fsbench.records.card import Card
+from fsbench.records.card import Card, card_of_runs
 from fsbench.records.description import notes
 from fsbench.records.grouping import fold_of, group_key, variants
 from fsbench.records.record import Record
@@ -59,6 +59,7 @@ class Rank:
     Attributes:
         by_intervals: some of the others saw other episodes, and were compared by intervals.
         mixed: the trials or the backbone's data of those it is ranked with differ.
+        across: other conditions of their cards differ, since all rows were asked to be ranked together.
     """
 
     first: int
@@ -66,11 +67,12 @@ class Rank:
     count: int
     by_intervals: bool
     mixed: bool
+    across: bool = False
 
     @property
     def words(self) -> str:
         places = str(self.first) if self.first == self.last else f"{self.first}–{self.last}"
-        return f"{places} of {self.count}{'~' * self.by_intervals}{'†' * self.mixed}"
+        return f"{places} of {self.count}{'~' * self.by_intervals}{'†' * self.mixed}{'‡' * self.across}"
 
 
 @dataclass
@@ -136,7 +138,8 @@ class Row:
 
     @property
     def card(self) -> Card:
-        return self.bundle.listing.card
+        """The bundle's card, as it holds for these runs."""
+        return card_of_runs(self.bundle.listing.card, self.records)
 
     @property
     def records(self) -> list[Record]:

@@ -30,13 +30,14 @@ class BoardSummary:
     lines: list[str]
 
 
-def write_board(bundles: Path, out: Path, report: Callable[[str], None]) -> BoardSummary:
+def write_board(bundles: Path, out: Path, report: Callable[[str], None], rank_all: bool = False) -> BoardSummary:
     """Write a leaderboard of all bundles below a folder. Equal bundles give equal pages.
 
     Args:
         bundles: folder of bundles.
         out: folder of the pages.
         report: gets lines of progress.
+        rank_all: whether rows of different cards are ranked together.
 
     Raises:
         SettingsError: there is no folder of bundles, or `out` is not free.
@@ -49,7 +50,7 @@ def write_board(bundles: Path, out: Path, report: Callable[[str], None]) -> Boar
     with replacing_folder(place, MARK, "board") as folder:
         collection = collect(bundles, folder, report, besides=place)
         rows, tests, lines = build_rows(collection.bundles)
-        rank_rows(rows, tests)
+        rank_rows(rows, tests, rank_all)
         pages = Pages(folder, rows, tests, collection, lines)
         pages.index()
         pages.row_pages()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fsbench.board.repository import write_repository
 from fsbench.board.site import write_board
+from fsbench.cli.parser import add_rank_all
 from fsbench.errors import SettingsError
 from fsbench.terminal import print_error, print_line
 
@@ -14,6 +15,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundles", nargs="?", type=Path, help="folder of bundles (files that end in .fsb)")
     parser.add_argument("--out", type=Path, default=Path("site"), help="folder of the pages; a board is replaced")
     parser.add_argument("--strict", action="store_true", help="exit status 1 where a bundle is refused")
+    add_rank_all(parser)
     parser.add_argument("--new", type=Path, metavar="FOLDER", help="write a repository for bundles, and nothing else")
     parser.set_defaults(function=_board)
 
@@ -26,7 +28,7 @@ def _board(options: argparse.Namespace, extra: list[str]) -> int:
             print_line(f"{options.new / file}")
         return 0
 
-    summary = write_board(options.bundles, options.out, lambda line: print_line(line, sys.stderr))
+    summary = write_board(options.bundles, options.out, lambda line: print_line(line, sys.stderr), options.rank_all)
     for line in summary.lines:
         print_line(line, sys.stderr)
     found = summary.collection

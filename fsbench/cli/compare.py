@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from fsbench.cli.parser import add_rank_all
 from fsbench.cli.table import measure_for
 from fsbench.config.limits import check_output_file, whole
 from fsbench.errors import SettingsError, say_left_out
@@ -24,6 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fold", type=whole(0), action="append", default=[], help="only this fold; may be repeated")
     parser.add_argument("--baseline", metavar="METHOD", help="compare every other method with this one only")
     parser.add_argument("--resamples", type=whole(0, 10**7), help="of the bootstrap and the test; default 10000")
+    add_rank_all(parser)
     parser.add_argument("--plot", type=Path, metavar="FILE", help="critical-difference diagram: .png, .svg or .pdf")
     parser.add_argument("--format", choices=FORMATS, default="text")
     parser.set_defaults(function=_compare)
@@ -38,7 +40,17 @@ def _compare(options: argparse.Namespace, extra: list[str]) -> int:
     metrics = None if options.metrics is None else metric_names(options.metrics)
     refused: list[str] = []
     measure = measure_for(metrics or ())
-    comparison = compare(options.runs, metrics, options.by, options.baseline, options.fold, resamples, refused, measure)
+    comparison = compare(
+        options.runs,
+        metrics,
+        options.by,
+        options.baseline,
+        options.fold,
+        resamples,
+        refused,
+        measure,
+        options.rank_all,
+    )
     if options.plot is not None:
         plot(options.plot, comparison)
     if options.format == "json":

@@ -122,6 +122,13 @@ def set_verbosity(options: argparse.Namespace) -> None:
         logging.getLogger("fsbench").setLevel(logging.ERROR if quiet else logging.INFO)
 
 
+def add_rank_all(parser: argparse.ArgumentParser) -> None:
+    """Add the option that ranks rows of different cards together, see `fsbench.records.card.ranking_groups`."""
+    parser.add_argument(
+        "--rank-all", action="store_true", help="rank rows together that were told different things, with their marks"
+    )
+
+
 def add_table_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of a table, which `fsbench bench` prints, too."""
     parser.add_argument("--format", choices=TABLE_FORMATS, default="text", help="of the table")
@@ -135,3 +142,4 @@ def add_table_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--published", action="store_true", help="reported figures beside the measured ones")
     parser.add_argument("--no-trivial", action="store_true", help="leave out the answers that need no model")
+    add_rank_all(parser)

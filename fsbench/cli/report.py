@@ -5,6 +5,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from fsbench.cli.parser import add_rank_all
 from fsbench.cli.table import measure_for
 from fsbench.config.limits import whole
 from fsbench.metrics.scores import metric_names
@@ -33,6 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compare", type=whole(2, 10000), metavar="N", help="methods in the matrix, the best (default: about 20)"
     )
+    add_rank_all(parser)
     parser.add_argument("--method", metavar="M[,M]", help="only these methods (default: all that have runs)")
     parser.set_defaults(function=_report)
 
@@ -46,12 +48,15 @@ def _report(options: argparse.Namespace, extra: list[str]) -> int:
     words += ["--photo-budget", str(options.photo_budget)] if options.photo_budget != 64 else []
     words += ["--compare", str(options.compare)] if options.compare is not None else []
     words += ["--method", options.method] if options.method is not None else []
+    words += ["--rank-all"] if options.rank_all else []
     methods = [] if options.method is None else [name.strip() for name in options.method.split(",") if name.strip()]
     metrics = None if options.metrics is None else metric_names(options.metrics)
     command = shlex.join(words)
     explorer = ExplorerOptions(options.gallery, not options.no_photos, options.photo_side, options.photo_budget * 2**20)
     measure = measure_for(metrics or ())
-    chosen = ReportOptions(options.runs, options.out, metrics, explorer, options.compare, command, methods, measure)
+    chosen = ReportOptions(
+        options.runs, options.out, metrics, explorer, options.compare, command, methods, measure, options.rank_all
+    )
     refused = write_report(chosen, published_scores(), lambda line: print_line(line, sys.stderr))
     print_line(f"{options.out / 'index.html'}")
     for message in refused:

@@ -49,7 +49,7 @@ def print_table(folders: Sequence[Path], options: argparse.Namespace) -> list[st
     asked: dict[str, Any] = {"by_class": by_class, "trivial": not options.no_trivial, "metrics": metrics}
     if options.all or "card" in by or options.format in ("csv", "json"):
         asked["backbone_data"] = backbone_data()
-    asked["measure"] = measure_for(metrics or ())
+    asked |= {"measure": measure_for(metrics or ()), "rank_all": options.rank_all}
     blocks = leave_out_damaged(records, refused, lambda sound: build_blocks(sound, published=published, **asked))
     print_block(render(blocks, options.format, by, *text_width()))
     if options.format == "text":

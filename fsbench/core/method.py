@@ -11,6 +11,7 @@ from fsbench.backbones.base import BackboneConfig, FrozenBackbone
 from fsbench.core.released_format import WRITTEN_BY, ReleasedFormat
 from fsbench.core.shot_ensemble import NShotStrategy
 from fsbench.errors import SettingsError
+from fsbench.records.run import KnownOrNot, Supervision
 
 
 class Method(L.LightningModule):
@@ -72,6 +73,24 @@ class Method(L.LightningModule):
     def predicts_presence(self) -> bool:
         """False for methods that only segment: presence then follows from the mask."""
         return True
+
+    @property
+    def supervision(self) -> tuple[Supervision, ...]:
+        """Labels that the method gets, in training and of the supports; its results are ranked among those of the same.
+
+        A class, or an object by its settings, states another: a method that takes class names beside boxes
+        `("boxes", "class names")`.
+        """
+        return ("masks",) if self.task == "segmentation" else ("image labels",)
+
+    @property
+    def saw_test_classes(self) -> KnownOrNot:
+        """Whether networks that the method comes with were trained with labels of the test's classes.
+
+        Its own training is not meant, whose classes a run knows. Results are ranked among those of the same answer;
+        what is known beyond it stands in `record_notes`.
+        """
+        return "no"
 
     def record_notes(self, data: Any) -> list[str]:
         """Return notes on the method's settings on `data` that a reader of the record needs; tables print them."""

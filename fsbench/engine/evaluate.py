@@ -26,7 +26,7 @@ from fsbench.records.counts import counts_sha256, to_frame
 from fsbench.records.journal import Journal
 from fsbench.records.predictions import Keep, write_predictions
 from fsbench.records.record import Record, write_record
-from fsbench.records.run import Cost, KeptPredictions, Provenance, Run, TrainingOutcome, Weights
+from fsbench.records.run import Cost, KeptPredictions, Provenance, Run, Told, TrainingOutcome, Weights
 
 if TYPE_CHECKING:
     import polars as pl
@@ -178,6 +178,7 @@ def _finished_run(
         checkpoint_sha256=tested,
         checkpoint_variant=experiment.checkpoint_variant,
         weights=Weights.model_validate(weights_origin(experiment)),
+        told=Told(supervision=list(method.supervision), saw_test_classes=method.saw_test_classes),
         presence="predicted" if method.predicts_presence else data.protocol.presence,
         scores={name: float(value[0]) for name, value in scores.items()},
         augmented_episodes=sum(getattr(episode, "augmented", False) for episode in data.manifest.episodes),

@@ -17,15 +17,22 @@ from fsbench.files import load_yaml, read_json
 from fsbench.files.validation import first_problem
 from fsbench.protocols.segmentation import segmentation_of
 from fsbench.records.record import Record
-from fsbench.records.run import AUTHORS, OTHER_RUN, TRAINED_HERE, UNTRAINED, Weights
+from fsbench.records.run import (
+    AUTHORS,
+    OTHER_RUN,
+    TRAINED_HERE,
+    UNTRAINED,
+    KnownOrNot,
+    Supervision,
+    Weights,
+)
 
 FILE, BUNDLE = "card.yaml", "bundle.json"
 NOT_STATED = "not stated"
 
-CONDITIONS = ("novel_pixels", "supervision", "backbone_saw_test_images", "checkpoint_choice")
-"""Entries that rows must share to be ranked together."""
+CONDITIONS = ("novel_pixels", "supervision", "backbone_saw_test_images", "checkpoint_choice", "saw_test_classes")
+"""Entries that rows must share to be ranked together; see `ranking_groups`."""
 
-KnownOrNot = Literal["yes", "no", "unknown"]
 Words = Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 
 
@@ -53,32 +60,43 @@ class Card(BaseModel):
         backbone_saw_test_images: whether that data holds images of the test.
         trials: number of trainings or settings that were tried on the way to this result, itself included.
         checkpoint_choice: how the checkpoint was chosen.
+        saw_test_classes: whether networks that the method comes with were trained with labels of the test's classes;
+            None: as its records tell.
         bibtex: the paper's entry, for those who cite the result; None where there is none.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     novel_pixels: Literal["no", "unlabelled", "labelled", "unknown"]
-    supervision: tuple[Literal["masks", "boxes", "scribbles", "image labels", "text", "class names"], ...] = Field(
-        min_length=1
-    )
+    supervision: tuple[Supervision, ...] = Field(min_length=1)
     backbone_data: Words
     backbone_saw_test_images: KnownOrNot
     trials: Annotated[int, Field(ge=1, le=10**6)]
     checkpoint_choice: Literal["nothing trained", "last", "base classes", "novel classes", "released", "unknown"]
+    saw_test_classes: KnownOrNot | None = None
     bibtex: Annotated[str, Field(max_length=4000), AfterValidator(_check_entry)] | None = None
 
     def as_rows(self) -> list[list[str]]:
         """Return a name and a value in words for each entry but the citation."""
-        entries = {name: value for name, value in self if name != "bibtex"}
-        values = {name: ", ".join(value) if isinstance(value, tuple) else str(value) for name, value in entries.items()}
-        return [[name.replace("_", " "), value] for name, value in values.items()]
+        return [[name.replace("_", " "), _in_words(value)] for name, value in self if name != "bibtex"]
+
+    @property
+    def conditions(self) -> dict[str, str]:
+        """The entries that rows must share to be ranked together, by their names in words."""
+        return {name.replace("_", " "): _in_words(getattr(self, name)) for name in CONDITIONS}
+
+
+def _in_words(value: Any) -> str:
+    """Return the value of an entry in words; the order in which labels are named says nothing."""
+    if value is None:
+        return NOT_STATED
+    return ", ".join(sorted(value)) if isinstance(value, (tuple, list)) else str(value)
 
 
 ALLOWED = {
-    name: get_args(get_args(field.annotation)[0] if name == "supervision" else field.annotation)
-    for name, field in Card.model_fields.items()
-    if name in ("supervision", *CONDITIONS)
+    **{name: get_args(field.annotation) for name, field in Card.model_fields.items() if name in CONDITIONS},
+    "supervision": get_args(Supervision),
+    "saw_test_classes": get_args(KnownOrNot),
 }
 """Entry -> its values in a card; others are free words."""
 
@@ -90,6 +108,8 @@ backbone_data: ...             # in words, such as ImageNet-1k
 backbone_saw_test_images: ...  # yes | no | unknown
 trials: ...                    # number of trainings or settings that were tried, this one included
 checkpoint_choice: ...         # nothing trained | last | base classes | novel classes | released | unknown
+# Where networks that the method comes with were, or may have been, trained with labels of the test's classes:
+# saw_test_classes: yes        # yes | no | unknown
 # If there is a paper, its entry, for those who cite the result:
 # bibtex: "@inproceedings{key, title = {...}, author = {...}, year = {...}}"
 """
@@ -137,6 +157,7 @@ class StatedCard:
     backbone_saw_test_images: str = NOT_STATED
     trials: str = NOT_STATED
     checkpoint_choice: str = NOT_STATED
+    saw_test_classes: str = NOT_STATED
     trained_on: str = NOT_STATED
 
     @property
@@ -176,7 +197,7 @@ class Cards:
         Raises SettingsError where a card beside it cannot be read or has other values than cards have.
         """
         derived = derived_entries(record)
-        known = derived.keys() & {"trained_on"}
+        known = derived.keys() & {"trained_on", *own_statements(record)}
         backbone = self._backbone_data.get(record.run.identity.backbone.name)
         if backbone and "backbone_data" not in derived:
             derived["backbone_data"] = backbone
@@ -187,6 +208,16 @@ class Cards:
         if folder not in self._stated:
             self._stated[folder] = _read_bundled(folder / BUNDLE) | _read(folder / FILE)
         return self._stated[folder]
+
+
+def ranking_groups(cards: Mapping[str, StatedCard], rank_all: bool = False) -> dict[str, int]:
+    """Return for each method the number of the group that it is ranked in, from 0 in the order of `cards`.
+
+    Rows are ranked together only where all conditions of their cards are the same: what was told to a method, and what
+    its networks have seen. With `rank_all` there is one group.
+    """
+    kinds = list(dict.fromkeys(tuple(card.conditions.values()) for card in cards.values()))
+    return {name: 0 if rank_all else kinds.index(tuple(card.conditions.values())) for name, card in cards.items()}
 
 
 def differing_cards(cards: Mapping[str, StatedCard]) -> list[str]:
@@ -205,7 +236,11 @@ def differing_cards(cards: Mapping[str, StatedCard]) -> list[str]:
 def derived_entries(record: Record) -> dict[str, str]:
     """Return the entries that follow from a record: by its task, its protocol and the training of its weights."""
     weights = record.run.origin_of_weights
-    entries = {"supervision": "masks" if record.protocol.has_masks else "image labels"}
+    usual = "masks" if record.protocol.has_masks else "image labels"
+    entries = {"supervision": usual, "saw_test_classes": "no"} | own_statements(record)
+    if record.run.identity.support_annotation == "bbox":  # in place of the supports' masks, not of those of training
+        labels = {*entries["supervision"].split(", "), "boxes"}
+        entries["supervision"] = _in_words([*(labels - {"masks"} if weights.origin == UNTRAINED else labels)])
     if record.run.identity.backbone.weights.startswith("random"):
         entries["backbone_data"] = "none: random weights"
     if record.protocol.has_masks and (trained_on := _trained_on(record, weights)):
@@ -221,6 +256,30 @@ def derived_entries(record: Record) -> dict[str, str]:
     settings = weights.training.settings if weights.training else {}
     chosen = choice.get(str(settings.get("validation")))
     return entries | ({"checkpoint_choice": chosen} if chosen else {})
+
+
+def own_statements(record: Record) -> dict[str, str]:
+    """Return what a record states of its method beyond what holds for most: no card takes it back.
+
+    Most segment from masks, or classify from image labels, with networks that did not learn the test's classes.
+    """
+    told = record.run.told
+    if told is None:
+        return {}
+    stated = {"supervision": _in_words(told.supervision), "saw_test_classes": told.saw_test_classes}
+    usual = {"supervision": "masks" if record.protocol.has_masks else "image labels", "saw_test_classes": "no"}
+    return {name: words for name, words in stated.items() if words != usual[name]}
+
+
+def card_of_runs(card: Card, records: Sequence[Record]) -> Card:
+    """Return the card of a bundle as it holds for some of its runs: what their records state of themselves is known."""
+    stated = [own_statements(record) for record in records]
+    labels = {label for entries in stated if "supervision" in entries for label in entries["supervision"].split(", ")}
+    saw = {entries.get("saw_test_classes", "no") for entries in stated}
+    entries: dict[str, Any] = {"saw_test_classes": card.saw_test_classes or "no"}
+    entries |= {"supervision": tuple(sorted(labels))} if labels else {}
+    entries |= {"saw_test_classes": "yes" if "yes" in saw else max(saw)} if saw - {"no"} else {}
+    return card.model_copy(update=entries)
 
 
 def _trained_on(record: Record, weights: Weights) -> str:
@@ -280,4 +339,4 @@ def _word(name: str, value: Any, file: Path) -> str:
     if wrong or not words:
         expected = f"one of {', '.join(allowed)}" if allowed else "a few words"
         raise SettingsError(f"{file}: {name} is {str(value)[:100]!r}; expected {expected}")
-    return ", ".join(words)
+    return _in_words(words)

@@ -26,6 +26,11 @@ CONTENTS = "contents"
 NAMES_AND_SIZES = "names and sizes"
 """Scopes of the hash of a run's images and label files; names and sizes do not tell exchanged files apart."""
 
+Supervision = Literal["masks", "boxes", "scribbles", "image labels", "text", "class names"]
+"""What a method's training and the supports are labelled with."""
+
+KnownOrNot = Literal["yes", "no", "unknown"]
+
 Text = Annotated[str, Field(max_length=1000)]
 Name = Annotated[str, Field(min_length=1, max_length=1000)]
 Remark = Annotated[str, Field(max_length=10_000)]
@@ -167,6 +172,19 @@ class Weights(Entries):
     trained_on: TrainedOn | None = None
 
 
+class Told(Entries):
+    """What a method is told of the test's classes, beyond its own training.
+
+    Attributes:
+        supervision: labels that it gets in training and of the supports, values of `Supervision`.
+        saw_test_classes: whether the networks that it comes with were trained with labels of the test's classes, a
+            value of `KnownOrNot`.
+    """
+
+    supervision: list[Name]
+    saw_test_classes: Name
+
+
 class Cost(Entries):
     """Parameters, and what the evaluation took; None of an evaluation that had nothing left to do."""
 
@@ -224,6 +242,7 @@ class Run(Entries):
         checkpoint_sha256: of the checkpoint that was evaluated.
         checkpoint_variant: whether an authors' checkpoint states its variant, see `fsbench.records.description`.
         weights: None in an older record; `origin_of_weights` then tells what follows from the identity.
+        told: None in an older record.
         presence: rule by which a way counts as present.
         scores: by their names.
         augmented_episodes: number of episodes with augmented supports.
@@ -241,6 +260,7 @@ class Run(Entries):
     checkpoint_sha256: Text | None = None
     checkpoint_variant: Text | None = None
     weights: Weights | None = None
+    told: Told | None = None
     presence: Name
     scores: dict[str, float] = {}
     augmented_episodes: Count = 0

@@ -124,6 +124,7 @@ def collect(
     published: Sequence[PublishedScore] = (),
     most: int | None = None,
     measure: Measure | None = None,
+    rank_all: bool = False,
 ) -> list[Study]:
     """Group records into studies.
 
@@ -135,13 +136,17 @@ def collect(
         most: Largest number of methods that are compared in pairs; None: about 20.
         measure: For metrics beyond the counts, see `compare`. It is cached where rows are then not, since they
             follow from the data too.
+        rank_all: Whether rows of different cards are ranked together.
     """
     groups = comparable(records)
     if measure is None:
         _cache_rows(groups, metrics, pool)
     tasks = [] if measure is None else [(record.path, measure) for record in records if record.protocol.has_masks]
     measures = dict(pool.map(_measure_run, tasks))
-    return [_study(number, group, metrics, pool, published, most, measures) for number, group in enumerate(groups, 1)]
+    return [
+        _study(number, group, metrics, pool, published, most, measures, rank_all)
+        for number, group in enumerate(groups, 1)
+    ]
 
 
 def _measure_run(task: tuple[Path, Measure]) -> "tuple[Path, Measures]":
@@ -158,6 +163,7 @@ def _study(
     published: Sequence[PublishedScore],
     most: int | None,
     measures: "Mapping[Path, Measures]",
+    rank_all: bool,
 ) -> Study:
     (block,) = build_blocks(
         group,
@@ -167,11 +173,12 @@ def _study(
         published=published,
         backbone_data=backbone_data(),
         measure=(lambda record: measures[record.path]) if measures else None,
+        rank_all=rank_all,
     )
     methods = _rank_methods(group, block)
     paths = {label: {fold: record.path for fold, record in runs.items()} for label, runs in methods.items()}
     of_group = {record.path: measures[record.path] for record in group if record.path in measures}
-    pairing = pool.submit(compare_study, paths, block.metrics, most, of_group)
+    pairing = pool.submit(compare_study, paths, block.metrics, most, of_group, rank_all)
     parting = pool.submit(difference_study, paths, block.metrics, most, of_group)
     records = [record for runs in methods.values() for record in runs.values()]
     folds = episodes_by_fold(methods) if group[0].protocol.has_masks else {}

@@ -28,6 +28,7 @@ def compare_study(
     metrics: Sequence[str],
     most: int | None,
     measures: "Mapping[Path, Measures]" = MappingProxyType({}),
+    rank_all: bool = False,
 ) -> tuple[Comparison | None, str]:
     """Compare the methods that have runs of the same folds.
 
@@ -37,6 +38,7 @@ def compare_study(
         most: Largest number of methods; None: as many as can be told apart with the usual number of resamples after
             Holm's correction. A larger number takes more resamples.
         measures: Of the runs by folder, for metrics beyond the counts.
+        rank_all: Whether methods of different cards are ranked together.
 
     Returns:
         The comparison, or None; and a remark on what is left out, or why there is none.
@@ -51,7 +53,7 @@ def compare_study(
     try:
         compared = metrics if len(taken) <= ALL_METRICS else metrics[:1]
         measure = (lambda record: measures[record.path]) if measures else None
-        return compare_methods(taken, compared, (), None, resamples, measure), remark
+        return compare_methods(taken, compared, (), None, resamples, measure, rank_all), remark
     except FsbenchError as error:
         return None, f"Not compared: {error}"
 

@@ -35,6 +35,7 @@ class ReportOptions:
         command: The command that makes the report.
         methods: Names of the only methods that are shown; all where there are none.
         measure: Measures what `metrics` beyond the counts need of a run; another process may be asked to.
+        rank_all: Whether rows of different cards are ranked together.
     """
 
     runs: Sequence[Path]
@@ -45,6 +46,7 @@ class ReportOptions:
     command: str
     methods: Sequence[str] = ()
     measure: Measure | None = None
+    rank_all: bool = False
 
 
 def write_report(
@@ -72,7 +74,7 @@ def write_report(
         raise SettingsError(*(refused or [none]))
     records = select_methods(records, options.methods)
     with replacing_folder(out, MARK, "report") as folder, workers(len(records)) as pool:
-        studies = collect(records, options.metrics, pool, published, options.most, options.measure)
+        studies = collect(records, options.metrics, pool, published, options.most, options.measure, options.rank_all)
         pages = Pages(folder, studies, options.command, refused, _paper_results(studies, published))
         for study in studies:
             pages.folder(study).mkdir()

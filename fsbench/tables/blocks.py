@@ -1,12 +1,12 @@
 """Rows of tables and the blocks they stand in: what a table holds, whatever it is written as."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fsbench.metrics.bootstrap import Interval
 from fsbench.metrics.scores import DEFAULT
-from fsbench.records.card import StatedCard
+from fsbench.records.card import StatedCard, ranking_groups
 from fsbench.tables.published.match import PublishedComparison
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class Block:
         folds: number of folds of the data set, of which some may have no rows.
         classes: fold -> number of its novel classes.
         cards: method -> card of its runs.
+        rank_all: whether rows of different cards are ranked together.
     """
 
     title: str
@@ -73,13 +74,18 @@ class Block:
     folds: int = 1
     classes: dict[str, int] = field(default_factory=dict)
     cards: dict[str, StatedCard] = field(default_factory=dict)
+    rank_all: bool = False
 
     @property
     def marks(self) -> dict[str, str]:
         """Method -> mark of its card; "" for all where the conditions of the cards are the same."""
-        kinds = list(dict.fromkeys(tuple(card.conditions.values()) for card in self.cards.values()))
-        number = {name: kinds.index(tuple(card.conditions.values())) for name, card in self.cards.items()}
-        return {name: _mark(number[name]) if len(kinds) > 1 else "" for name in self.cards}
+        number = ranking_groups(self.cards)
+        return {name: _mark(number[name]) if len(set(number.values())) > 1 else "" for name in self.cards}
+
+    def ranked_among(self, methods: Sequence[str]) -> list[int]:
+        """Return the number of the group that each of `methods` is ranked in."""
+        groups = ranking_groups(self.cards, self.rank_all)
+        return [groups.get(name, 0) for name in methods]
 
 
 MARKS = "†‡§¶‖"

@@ -20,7 +20,7 @@ from fsbench.metrics.paired import (
     paired_differences,
 )
 from fsbench.metrics.scores import METRICS, ScoreStatistics
-from fsbench.records.card import Cards, differing_cards
+from fsbench.records.card import Cards, differing_cards, ranking_groups
 from fsbench.records.description import notes, title
 from fsbench.records.record import Record
 from fsbench.tables.comparable import Methods, check_same, find_methods, numbers_of
@@ -69,7 +69,8 @@ class Comparison:
         title: what the runs have in common.
         methods: labels, and the folders of their runs.
         tables: kind ("all", "fold", "size", "class") -> metric -> lines.
-        alike: metric -> fold -> groups of methods that are not told apart, best first.
+        alike: metric -> fold -> groups of methods that are not told apart, best first; of those alone that are ranked
+            together.
         notes: what a reader must know.
     """
 
@@ -89,6 +90,7 @@ def compare(
     resamples: int = RESAMPLES,
     refused: list[str] | None = None,
     measure: Measure | None = None,
+    rank_all: bool = False,
 ) -> Comparison:
     """Compare every two methods whose runs are in `folders`, or each with `baseline`.
 
@@ -102,12 +104,13 @@ def compare(
         refused: takes messages about damaged runs, which are then left out.
         measure: for scores beyond the counts; a method whose runs lack such a score is left out of its tables, and a
             note says why.
+        rank_all: whether methods of different cards are ranked together.
 
     Raises:
         RecordError: the runs are not on the same episodes, or one is damaged and there is no `refused`.
         SettingsError: no two methods have one of the scores, or there are none to compare.
     """
-    return compare_methods(find_methods(folders, folds, refused), metrics, by, baseline, resamples, measure)
+    return compare_methods(find_methods(folders, folds, refused), metrics, by, baseline, resamples, measure, rank_all)
 
 
 def compare_methods(
@@ -117,6 +120,7 @@ def compare_methods(
     baseline: str | None = None,
     resamples: int = RESAMPLES,
     measure: Measure | None = None,
+    rank_all: bool = False,
 ) -> Comparison:
     """Compare methods whose records are read already; see `compare`."""
     check_same(methods)
@@ -139,15 +143,19 @@ def compare_methods(
         raise SettingsError(f"no two methods have {' or '.join(metrics)}: {why}")
     for metric in tables.get("size", {}).keys() & set(NOT_OF_ABSENT):
         tables["size"][metric] = [line for line in tables["size"][metric] if line.part != ABSENT]
-    cards = Cards()
+    read = Cards()
+    cards = {label: read.method_card(list(of.values())) for label, of in methods.items()}
+    ranked = ranking_groups(cards, rank_all)
     return Comparison(
         title=title(records),
         methods={label: [str(of[fold].path) for fold in sorted(of)] for label, of in methods.items()},
         tables=tables,
-        alike={metric: _groups(metric, lines) for metric, lines in tables["all"].items()} if baseline is None else {},
+        alike={metric: _groups(metric, lines, ranked) for metric, lines in tables["all"].items()}
+        if baseline is None
+        else {},
         notes=[
             *notes(records),
-            *differing_cards({label: cards.method_card(list(of.values())) for label, of in methods.items()}),
+            *differing_cards(cards),
             *lacking,
             *_explanations(folds, complete, resamples, protocol.resampled),
             *_too_few_resamples(tables, resamples),
@@ -290,15 +298,16 @@ def _correct(lines: list[ComparisonLine]) -> list[ComparisonLine]:
     return [replace(line, corrected=p) for line, p in zip(lines, adjusted, strict=True)]
 
 
-def _groups(metric: str, lines: list[ComparisonLine]) -> dict[str, list[list[str]]]:
-    """Group the methods that are not told apart: fold -> groups, best first."""
+def _groups(metric: str, lines: list[ComparisonLine], among: Mapping[str, int]) -> dict[str, list[list[str]]]:
+    """Group the methods that are not told apart: fold -> groups, best first, each within one of `among`."""
     groups = {}
     for fold in dict.fromkeys(line.fold for line in lines):
         of_fold = [line for line in lines if line.fold == fold]
         scores = scores_in(of_fold)
         different = {frozenset((x.difference.method, x.difference.other)) for x in of_fold if x.significant}
         ranked = sorted(scores, key=lambda label: scores[label], reverse=METRICS[metric].higher_is_better)
-        groups[fold] = indistinguishable(ranked, different)
+        parts = ([label for label in ranked if among[label] == part] for part in dict.fromkeys(map(among.get, ranked)))
+        groups[fold] = [group for part in parts for group in indistinguishable(part, different)]
     return groups
 
 

@@ -74,19 +74,19 @@ def figure(interval: Interval | None, metric: str) -> str:
 
 
 def places(
-    cells: Sequence[str], values: Sequence[float | None], marks: Sequence[str], sign: int
+    cells: Sequence[str], values: Sequence[float | None], groups: Sequence[int], sign: int
 ) -> list[Literal["best", "second", ""]]:
-    """Name the best and the second figure of a column, as far as they are printed, among those of the same mark.
+    """Name the best and the second figure of a column, as far as they are printed, among those of the same group.
 
     Args:
         cells: figures as they are printed; what is printed alike has the same place.
         values: the same as numbers, None where there is none.
-        marks: of the rows; rows of different marks are not ranked together, and one alone has no place.
+        groups: of the rows; rows of different groups are not ranked together, and one alone has no place.
         sign: 1 where more is better, -1 where less is.
     """
     named: list[Literal["best", "second", ""]] = [""] * len(cells)
-    for mark in dict.fromkeys(marks):
-        known = {i: sign * value for i, value in enumerate(values) if value is not None and marks[i] == mark}
+    for group in dict.fromkeys(groups):
+        known = {i: sign * value for i, value in enumerate(values) if value is not None and groups[i] == group}
         printed = list(dict.fromkeys(cells[i] for i in sorted(known, key=lambda i: -known[i])))
         for i in known if len(known) > 1 else ():
             named[i] = "best" if cells[i] == printed[0] else "second" if cells[i] == printed[1] else ""

@@ -77,7 +77,7 @@ def summary(block: Block, width: int | None = None) -> tuple[Grid, Style, list[s
         (i + 1, j + 1)
         for j, column in enumerate(shown)
         if column.values
-        for i, place in enumerate(_places(column, [marks.get(name, "") for name in methods]))
+        for i, place in enumerate(_places(column, block.ranked_among(methods)))
         if place == "best"
     }
     folds = method_folds(block)
@@ -145,8 +145,8 @@ def _fitting(columns: list[_Column], width: int, longest: int) -> tuple[list[_Co
     return shown, max(room, LEAST)
 
 
-def _places(column: _Column, marks: Sequence[str]) -> Sequence[str]:
-    return places(column.cells, column.values, marks, METRICS[column.metric].sign)
+def _places(column: _Column, groups: Sequence[int]) -> Sequence[str]:
+    return places(column.cells, column.values, groups, METRICS[column.metric].sign)
 
 
 def card_notes(block: Block) -> list[str]:
@@ -159,7 +159,8 @@ def card_notes(block: Block) -> list[str]:
     cards = [
         f"{mark.strip()} {', '.join(f'{name} {card[name]}' for name in differing)}" for mark, card in of_mark.items()
     ]
-    return [f"cards differ, so rows of different marks are not ranked together: {'; '.join(cards)}"]
+    ranked = "yet rows of all marks are" if block.rank_all else "so rows of different marks are not"
+    return [f"cards differ, {ranked} ranked together{' (--rank-all)' * block.rank_all}: {'; '.join(cards)}"]
 
 
 def _without_model(block: Block, folds: Sequence[str]) -> list[str]:

@@ -30,6 +30,7 @@ def build_blocks(
     published: Sequence[PublishedScore] = (),
     backbone_data: Mapping[str, str] | None = None,
     measure: "Callable[[Record], Measures] | None" = None,
+    rank_all: bool = False,
 ) -> list[Block]:
     """Build the table blocks of finished runs.
 
@@ -38,6 +39,7 @@ def build_blocks(
         by_class, trivial, backbone_data, measure: see `TableOptions`.
         metrics: names of scores; None for those of the protocol.
         published: reported scores, set beside the rows they belong to.
+        rank_all: whether rows of different cards are ranked together.
     """
     blocks = []
     groups = comparable(records)
@@ -51,6 +53,7 @@ def build_blocks(
         shown = group[0].protocol.default_metrics if metrics is None else tuple(metrics)
         options = TableOptions(by_class, trivial, shown, backbone_data or {}, measure)
         block = _BLOCKS[group[0].protocol.task](group, options, of_test)
+        block.rank_all = rank_all
         block.notes += below_trivial(block.rows, block.metrics)
         block.notes += _notes_on_split(groups_of_test[group_key(group[0])], group)
         blocks.append(block)

@@ -120,7 +120,7 @@ def build_leaderboard(study: Study, comparison: Comparison | None) -> Leaderboar
     labels = list(study.methods)
     marks = [block.marks.get(label, "") for label in labels]
     by_fold = _rows_by_fold(block.rows)
-    by_column = [_cells(column, study, by_fold, marks, letters) for column in columns]
+    by_column = [_cells(column, study, by_fold, letters) for column in columns]
     lines = [
         Line(label, mark, [cells[i] for cells in by_column])
         for i, (label, mark) in enumerate(zip(labels, marks, strict=True))
@@ -178,7 +178,6 @@ def _cells(
     column: Column,
     study: Study,
     by_fold: Mapping[str, Mapping[str, Row]],
-    marks: Sequence[str],
     letters: Mapping[tuple[str, str, str], str],
 ) -> list[Cell]:
     """Build a column's cells, one for each method."""
@@ -187,7 +186,8 @@ def _cells(
         form = COST_COLUMNS[column.key][2]
         return [Cell() if cost is None else Cell(form.format(cost), cost) for cost in costs]
     cells = [_score_cell(by_fold.get(label, {}).get(column.fold), column) for label in study.methods]
-    ranked = places([cell.text for cell in cells], [cell.value for cell in cells], marks, METRICS[column.metric].sign)
+    groups = study.block.ranked_among(list(study.methods))
+    ranked = places([cell.text for cell in cells], [cell.value for cell in cells], groups, METRICS[column.metric].sign)
     return [
         Cell(cell.text, cell.value, cell.interval, place, letters.get((column.metric, column.fold, label), ""))
         for label, cell, place in zip(study.methods, cells, ranked, strict=True)

@@ -63,6 +63,7 @@ def test_bench_prints_the_table(bench, tmp_path, warm):
     (folder,) = (tmp_path / "runs").glob("fort-*")
     run = json.loads((folder / "run.json").read_text())
     assert run["cost"]["trainable_parameters"] == run["cost"]["total_parameters"]
+    assert run["told"] == {"supervision": ["image labels"], "saw_test_classes": "no"}
 
 
 def test_compare_rescore_explain_and_formats(photos, tmp_path, capsys):

@@ -99,6 +99,21 @@ def test_rows_that_chance_may_order_share_their_ranks(make, hand_in, tmp_path):
     assert ranks == {"first": ["1–2 of 3"], "second": ["1–2 of 3"], "third": ["3 of 3"]}
 
 
+def test_what_a_record_states_is_ranked_apart_unless_asked(make, hand_in, tmp_path):
+    """The card of the bundle says masks for all; the record of one method says more."""
+    named = {"supervision": ["boxes", "class names"], "saw_test_classes": "unknown"}
+    runs = [finished(make("plain", fold, 3)) for fold in BOTH]
+    hand_in("all", [*runs, *(finished(make("named", fold, 1), told=named) for fold in BOTH)])
+    ranks = []
+    for option in ((), ("--rank-all",)):
+        assert board(tmp_path, *option) == 0
+        rows = table_rows(tmp_path / "site")
+        ranks.append({name: [rank for _, rank in cells(row).values()] for name, row in rows.items()})
+        assert 'data-supervision="boxes, class names"' in rows["named"] and 'data-classes="unknown"' in rows["named"]
+        assert 'data-supervision="masks"' in rows["plain"] and 'data-classes="no"' in rows["plain"]
+    assert ranks == [{"plain": ["1 of 1"], "named": ["1 of 1"]}, {"plain": ["2 of 2‡"], "named": ["1 of 2‡"]}]
+
+
 def test_other_episodes_are_compared_by_intervals(make, hand_in, tmp_path):
     for name, quality in (("first", 1), ("third", 3)):
         hand_in(name, [finished(make(name, fold, quality)) for fold in BOTH])

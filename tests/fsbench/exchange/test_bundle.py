@@ -239,7 +239,7 @@ def test_a_card_may_state_the_paper(make, tmp_path):
     record = with_scores(make("first", 0))
     for entry in (None, "@misc{a,\n  title = {b {C}}\n}"):
         card = check_card(CARD | ({"bibtex": f"{entry}\n"} if entry else {}), "card")
-        assert card.bibtex == entry and len(card.as_rows()) == 6
+        assert card.bibtex == entry and len(card.as_rows()) == 7
         write_bundle([record], card, "CC-BY-4.0", "fsbench 1", tmp_path / "results.fsb")
         with unpack(tmp_path / "results.fsb") as (_, listing):
             assert listing.card == card

@@ -7,11 +7,11 @@ import json
 import pytest
 
 from fsbench.cli.main import main
-from fsbench.records.card import ALLOWED, NOT_STATED, Card, Cards, StatedCard
+from fsbench.records.card import ALLOWED, NOT_STATED, Card, Cards, StatedCard, card_of_runs
 from fsbench.tables.formats import render
 from fsbench.tables.table import build_blocks
 from fsbench.weights.table import backbone_data
-from tests.fsbench.runs import changed
+from tests.fsbench.runs import changed, rewrite
 
 TRAINED = {"max_epochs": 3, "validation": "base"}
 
@@ -23,7 +23,7 @@ def card_of(record, **run):
 def test_entries_and_values_are_those_of_a_bundles_card():
     assert list(StatedCard().words) == [*(row[0] for row in SOME_CARD.as_rows()), "trained on"]
     assert ALLOWED["supervision"] == ("masks", "boxes", "scribbles", "image labels", "text", "class names")
-    assert ALLOWED["backbone_saw_test_images"] == ("yes", "no", "unknown") and len(ALLOWED) == 4
+    assert ALLOWED["backbone_saw_test_images"] == ("yes", "no", "unknown") and len(ALLOWED) == 5
 
 
 SOME_CARD = Card(
@@ -34,11 +34,14 @@ SOME_CARD = Card(
 
 def test_what_a_record_tells(make):
     untrained = card_of(make("prototype", 0, training={"validation_sha256": "x"}))
-    assert untrained == StatedCard("no", "masks", checkpoint_choice="nothing trained", trained_on="nothing")
+    assert untrained == StatedCard(
+        "no", "masks", checkpoint_choice="nothing trained", saw_test_classes="no", trained_on="nothing"
+    )
     assert card_of(make("emat", 0, training=TRAINED)) == StatedCard(
         "unlabelled",
         "masks",
         checkpoint_choice="base classes",
+        saw_test_classes="no",
         trained_on="base classes of blocks fold 0, by protocol fscs",
     )
     assert card_of(make("emat", 0, training=TRAINED | {"validation": "novel"})).checkpoint_choice == "novel classes"
@@ -83,15 +86,17 @@ def test_files_beside_runs_state_the_rest(make, tmp_path):
     (tmp_path / "card.yaml").write_text("trials: 3\nbackbone_saw_test_images: no\nyear: 2025\n")
     (first.path / "card.yaml").write_text("supervision: [masks, boxes]\ntrials: 7\n")
     cards = Cards({"b": "scenes"})
-    assert cards.run_card(first) == StatedCard("no", "masks, boxes", "scenes", "no", "7", "nothing trained", "nothing")
-    assert cards.run_card(second) == StatedCard("no", "masks", "scenes", "no", "3", "nothing trained", "nothing")
+    assert cards.run_card(first) == StatedCard(
+        "no", "boxes, masks", "scenes", "no", "7", "nothing trained", "no", "nothing"
+    )
+    assert cards.run_card(second) == StatedCard("no", "masks", "scenes", "no", "3", "nothing trained", "no", "nothing")
     assert cards.method_card([first, second]).trials == "7 / 3"
 
 
 def test_an_unpacked_bundle_has_its_card(make, tmp_path):
     record = make("a", 0)
     (tmp_path / "bundle.json").write_text(json.dumps({"card": json.loads(SOME_CARD.model_dump_json())}))
-    assert Cards().run_card(record) == StatedCard("no", "masks", "x", "no", "1", "last", "nothing")
+    assert Cards().run_card(record) == StatedCard("no", "masks", "x", "no", "1", "last", "no", "nothing")
 
 
 @pytest.mark.parametrize(
@@ -134,8 +139,8 @@ def test_rows_of_different_cards_are_not_ranked_together(make, tmp_path, capsys)
     (card,) = {line["card"] for line in lines if line["method"] == "c"}
     assert card == (
         "novel pixels: unlabelled; supervision: masks; backbone data: not stated; backbone saw test images: not "
-        "stated; trials: not stated; checkpoint choice: base classes; trained on: base classes of blocks fold 0, by "
-        "protocol fscs"
+        "stated; trials: not stated; checkpoint choice: base classes; saw test classes: no; trained on: base classes "
+        "of blocks fold 0, by protocol fscs"
     )
     assert main(["table", str(tmp_path), "--by", "card"]) == 0
     assert "backbone saw test images" in capsys.readouterr().out
@@ -154,3 +159,51 @@ def test_a_comparison_names_the_cards_that_differ(make, tmp_path, capsys):
 def test_equal_cards_have_no_marks(make):
     blocks = build_blocks([make("a", 0), make("b", 0, 2)])
     assert set(blocks[0].marks.values()) == {""} and "cards differ" not in render(blocks, "text")
+
+
+def told(*supervision, saw="no"):
+    return {"supervision": list(supervision), "saw_test_classes": saw}
+
+
+def test_a_record_states_what_its_method_was_told(make):
+    named = card_of(make("a", 0), told=told("class names", "boxes", saw="unknown"))
+    assert (named.supervision, named.saw_test_classes) == ("boxes, class names", "unknown")
+    older = card_of(make("b", 0))
+    assert (older.supervision, older.saw_test_classes) == ("masks", "no")
+    boxes = changed(make("c", 0), identity={"support_annotation": "bbox"})
+    assert Cards().run_card(boxes).supervision == "boxes"
+    trained = changed(make("emat", 0, training=TRAINED), identity={"support_annotation": "bbox"})
+    assert Cards().run_card(trained).supervision == "boxes, masks"
+
+
+def test_a_card_takes_nothing_back_that_a_record_states(make, tmp_path):
+    (tmp_path / "card.yaml").write_text("supervision: [masks]\nsaw_test_classes: no\n")
+    named = card_of(make("a", 0), told=told("masks", "class names", saw="yes"))
+    assert (named.supervision, named.saw_test_classes) == ("class names, masks", "yes")
+    (tmp_path / "card.yaml").write_text("supervision: [scribbles]\nsaw_test_classes: unknown\n")
+    usual = card_of(make("b", 0), told=told("masks"))
+    assert (usual.supervision, usual.saw_test_classes) == ("scribbles", "unknown")
+    named, usual = (changed(make(name, 0), told=of) for name, of in (("c", told("boxes", saw="yes")), ("d", None)))
+    assert card_of_runs(SOME_CARD, [named]).conditions["supervision"] == "boxes"
+    assert card_of_runs(SOME_CARD, [named]).saw_test_classes == "yes"
+    assert card_of_runs(SOME_CARD, [usual]).as_rows()[-1] == ["saw test classes", "no"]
+    assert card_of_runs(SOME_CARD.model_copy(update={"saw_test_classes": "yes"}), [usual]).saw_test_classes == "yes"
+
+
+def test_rows_that_were_told_or_saw_more_are_ranked_with_others_only_when_asked(make, tmp_path, capsys):
+    of_rows = {"plain": told("masks"), "seen": told("masks", saw="yes"), "named": told("masks", "class names")}
+    for quality, (name, of_row) in enumerate(of_rows.items(), 1):
+        for variant in (1, 2):
+            rewrite(make(f"{name}{variant}", 0, quality + variant), told=of_row)
+    printed = {}
+    for option in ((), ("--rank-all",)):
+        assert main(["table", str(tmp_path), "--format", "markdown", *option]) == 0
+        printed[option] = capsys.readouterr().out
+    best = {
+        option: {row.split("|")[1].strip() for row in text.splitlines() if "**" in "".join(row.split("|")[2:3])}
+        for option, text in printed.items()
+    }
+    assert "so rows of different marks are not ranked together: † supervision class names, masks, " in printed[()]
+    assert "yet rows of all marks are ranked together (--rank-all): † supervision" in printed[("--rank-all",)]
+    assert all(mark in printed[("--rank-all",)] for mark in "†‡§")
+    assert best[()] == {"plain1‡", "seen1§", "named1†"} and best[("--rank-all",)] == {"plain1‡"}
