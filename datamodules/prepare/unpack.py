@@ -136,6 +136,11 @@ def _disk_errors(target: Path) -> Iterator[None]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield
+    except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
+        raise DataError(
+            f"cannot write {target}: there is a file in place of a folder, or a folder in place of a file; expected an "
+            "archive that has each name once; fetch the publisher's archive"
+        ) from error
     except OSError as error:
         raise DataError(f"cannot write {target} ({error.strerror}); make space and run it again") from error
 
@@ -182,6 +187,8 @@ def _tar_members(tar: tarfile.TarFile, archive: Path, folder: Path) -> Iterator[
     """Yield the entries of `tar` as `tarfile.data_filter` judges them; EOFError where its end is missing."""
     size = 0
     for member in tar:
+        if member.size < 0:  # by an extended header; tarfile would come back to it for ever
+            raise ValueError("it has an entry of negative size")
         size += member.size
         check_expansion(archive, size)
         if member.isdir():

@@ -23,11 +23,14 @@ _DICTIONARY = 512 * MIB
 
 
 class _Entry(tarfile.TarInfo):
-    """An entry of a tar archive whose headers are read into memory up to `_HEADER`; sparse files are refused."""
+    """An entry of a tar archive whose headers are read into memory up to `_HEADER`; sparse files and negative sizes are
+    refused."""
 
     def _proc_member(self, tar: tarfile.TarFile) -> Any:
         if self.type == tarfile.GNUTYPE_SPARSE:
             self._refuse_sparse()
+        if self.size < 0:  # tarfile would go back, and round and round
+            raise ValueError("it has an entry of negative size")
         if self.type in _HEADER_TYPES and self.size > _HEADER:
             raise ValueError(f"it has a header of {in_units(self.size)}; expected at most {in_units(_HEADER)}")
         return super()._proc_member(tar)  # type: ignore[misc]

@@ -78,6 +78,8 @@ class Annotation:
             for number, (_, value) in enumerate(lines.entries(), 2):
                 step = parse_step(value)
                 if step is not None:
+                    if isinstance(step, Accept | Done) and step.forecast is not None:
+                        step.forecast.check(size)
                     history.add(step)
                 else:
                     problems.append(f"{path.name}: line {number} of {journal} cannot be read; look at its labels")

@@ -118,7 +118,14 @@ class StoredForecast(_Step):
     supports: int
     numbers: list[ClassNumber]
     size: tuple[int, int]
-    counts: dict[int, str]
+    counts: dict[ClassNumber, str]
+
+    def check(self, size: tuple[int, ...]) -> None:
+        """Raise ValueError unless the label map is of an image of `size` (H, W). It is not decoded for that."""
+        if self.size != size:
+            raise ValueError(f"its size is {list(self.size)}")
+        for counts in self.counts.values():
+            rle_pixels(counts, *self.size)
 
     def label_map(self) -> np.ndarray:
         """Return the predicted label map (H, W) uint8."""
@@ -141,7 +148,7 @@ class Done(_Step):
     """
 
     kind: Literal["done"]
-    time: float
+    time: Annotated[float, Field(allow_inf_nan=False)]
     forecast: StoredForecast | None = None
 
 

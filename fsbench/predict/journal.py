@@ -3,7 +3,9 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path, PurePath
-from typing import Any, TypeGuard
+from typing import Annotated, Any, TypeGuard
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fsbench.errors import SettingsError
 from fsbench.predict.result import output_files
@@ -12,6 +14,33 @@ from fsbench.records.checked_jsonl import CheckedJsonl, checked_line, read_line
 FILE = "journal.jsonl"
 HASHED = ("support", "checkpoint")
 """Keys of an identity whose values are hashes, which tell a reader nothing."""
+
+
+Whole = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class ClassEntry(BaseModel):
+    """A class in an image's entry: see `fsbench.predict.result.ClassPresence`; box and runs where it has pixels."""
+
+    number: Whole
+    name: str
+    present: bool
+    score: float
+    pixels: Whole
+    bbox: list[float] | None = None
+    counts: str | None = None
+
+
+class Entry(BaseModel):
+    """An image's entry: its name, size and classes, and the state of its file when it was predicted."""
+
+    model_config = ConfigDict(strict=True)
+
+    photo: Annotated[str, Field(min_length=1)]
+    height: Annotated[Whole, Field(ge=1)]
+    width: Annotated[Whole, Field(ge=1)]
+    classes: list[ClassEntry]
+    stamp: list[int]
 
 
 class PredictionJournal:
@@ -78,11 +107,15 @@ class PredictionJournal:
 
 
 def _is_entry(value: Any) -> TypeGuard[dict[str, Any]]:
-    """Return whether a line's value is of an image below the searched folder, so that its files are below `out`."""
-    name = value.get("photo") if isinstance(value, dict) else None
-    if not isinstance(name, str) or not name or "\0" in name:
+    """Return whether a line's value is an entry of an image below the searched folder, so that its files are below
+    `out`."""
+    try:
+        entry = Entry.model_validate(value)
+    except ValidationError:
         return False
-    return not PurePath(name).is_absolute() and ".." not in PurePath(name).parts
+    name = PurePath(entry.photo)
+    inside = "\0" not in entry.photo and not name.is_absolute() and ".." not in name.parts
+    return inside and all(one.bbox is not None and one.counts is not None for one in entry.classes if one.pixels)
 
 
 def _difference(written: Any, identity: dict[str, Any]) -> str:
@@ -93,6 +126,6 @@ def _difference(written: Any, identity: dict[str, Any]) -> str:
         if written.get(key) != value:
             before = written.get(key)
             if key == "method":
-                before, value = (before or {}).get("name"), value["name"]
+                before, value = before.get("name") if isinstance(before, dict) else None, value["name"]
             return f"another {key}" if key in HASHED or before == value else f"{key} was {before}, is {value}"
     return "by another version"

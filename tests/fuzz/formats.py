@@ -2,8 +2,11 @@
 
 import base64
 import gzip
+import hashlib
 import io
 import json
+import pickle
+import shutil
 import tarfile
 import tempfile
 import zipfile
@@ -30,18 +33,27 @@ from fsbench.data.image_io import read_label_map, read_pixels
 from fsbench.data.rle import encode_ways
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.manifest import Manifest, read_manifest
-from fsbench.files import sha256_file
+from fsbench.episodes.task import EpisodeTask
+from fsbench.errors import DataError
+from fsbench.files import make_folder, sha256_file
 from fsbench.grid.spec import read_grid
+from fsbench.labelling.agreement import count
+from fsbench.labelling.labelled_image import choose_supports
+from fsbench.labelling.project import open_project
+from fsbench.labelling.regions import RunLengths
 from fsbench.paths import CONFIGS
+from fsbench.predict.journal import PredictionJournal
 from fsbench.predict.labelme import paint_labelme
 from fsbench.predict.mask_files import read_mask
+from fsbench.predict.outputs import write_coco, write_scores
 from fsbench.predict.query_images import read_upright
 from fsbench.predict.read_supports import _read_json
-from fsbench.protocols.registry import read_protocol
+from fsbench.protocols.registry import load_protocol, read_protocol
 from fsbench.records.checked_jsonl import checked_line
 from fsbench.records.journal import Journal
 from fsbench.records.predictions import SOFT_SIDE, read_predictions, write_predictions
 from fsbench.records.record import Record
+from tests.datamodules.datasets import test_object_annotations as annotations
 from tests.fsbench.runs import HEADER, some_header, some_run
 
 PIXELS = np.random.RandomState(0).randint(0, 255, (9, 12, 3)).astype(np.uint8)
@@ -138,6 +150,44 @@ def _unpack(path: Path) -> None:
         unpack(path, Path(folder) / "out", str)
 
 
+def _views(make: Callable[[Path], Any], file: str) -> Any:
+    """Return the reader of one annotation file of a data set of views, whose other files `make` writes."""
+
+    def read(path: Path) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder)
+            make(root)
+            shutil.copyfile(path, root / file)
+            index = type(make(root / "other"))(str(root))
+            manifest = load_protocol("incontext").manifest(index, EpisodeTask(0, episodes=4))
+            for name in manifest.image_names:
+                index.label_map(name), index.class_number(name), index.class_pixels(name), index.crop(name)
+                index.image_path(name).is_file()
+            list(index.faults())
+
+    return read
+
+
+def _made(make: Callable[[Path], Any], file: str) -> Any:
+    """Return the content of one file that `make` writes."""
+    with tempfile.TemporaryDirectory() as folder:
+        make(Path(folder))
+        content = (Path(folder) / file).read_bytes()
+    return json.loads(content) if file.endswith(".json") else pickle.loads(content)
+
+
+def _paco(root: Path) -> Any:
+    box: list[float] = [1.6, 1.2, 2.9, 3.5]
+    return annotations.paco(root, {image: [annotations.annotation(box)] for image in (7, 8, 9)})
+
+
+PARTS, PART_LIST = "VOC2010/Annotations_Part_json_merged_part_classes/a.json", "VOC2010/all_obj_part_to_image.json"
+PACO, LVIS = "paco/paco_part_val.pkl", "lvis_val.pkl"
+VIEWS = {
+    "part": (annotations.pascal_part, PARTS), "part list": (annotations.pascal_part, PART_LIST),
+    "paco": (_paco, PACO), "lvis": (annotations.lvis, LVIS),
+}  # fmt: skip
+"""Data sets whose images are views: what makes one, and its file that is mutated."""
 IDENTITY = "ab" * 32
 
 
@@ -150,6 +200,75 @@ def _journal() -> bytes:
 def _read_journal(path: Path) -> None:
     journal = Journal(path.parent, IDENTITY)
     journal.done(), journal.damaged()
+
+
+def _checked(value: Any) -> bytes:
+    """Return the lines of a journal whose checksums are right, whatever they hold."""
+    return "".join(map(checked_line, value if isinstance(value, list) else [value])).encode()
+
+
+def _steps() -> list[Any]:
+    """Return the journal of an image of 2 x 3 pixels with every kind of step."""
+    runs = RunLengths.encode(np.array([[1, 1, 0], [0, 0, 2]], dtype=np.uint8))
+    forecast = {"method": "x", "supports": 1, "numbers": [1, 2], "size": [2, 3], "counts": runs.counts}
+    points = [[0.5, 0.5], [2.5, 1.5], [1, 2]]
+    return [
+        {"sha256": hashlib.sha256(_picture("png", PIXELS[:2, :3])).hexdigest()},
+        {"kind": "brush", "number": 1, "radius": 1.5, "points": points},
+        {"kind": "polygon", "number": 2, "points": points},
+        {"kind": "box", "number": 1, "points": points[:2]},
+        {"kind": "mask", "number": 1, "size": [2, 3], "counts": runs.counts[1]}, {"kind": "undo"}, {"kind": "redo"},
+        {"kind": "accept", "forecast": forecast}, {"kind": "undo"}, {"kind": "clear"},
+        {"kind": "done", "time": 1.0, "forecast": forecast},
+    ]  # fmt: skip
+
+
+def _read_steps(path: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root = make_folder(Path(folder) / "project")
+        for part in ("images", "strokes"):
+            make_folder(root / part)
+        (root / "images/a.png").write_bytes(_picture("png", PIXELS[:2, :3]))
+        shutil.copyfile(path, root / "strokes/a.png.jsonl")
+        with open_project(root) as project:
+            images = project.labelled_images()
+            for image, _ in choose_supports(images, 1):
+                labels, forecast = image.labels(), image.forecast
+                if forecast is not None:
+                    count(forecast.label_map(), labels, forecast.numbers, 2)
+            if not images:
+                raise DataError(project.problems[0] if project.problems else "no image is labelled")
+
+
+PREDICTED = {"method": {"name": "prototype", "shot": 1}, "support": "ab", "image_size": 48}
+
+
+def _predicted() -> list[Any]:
+    found = {
+        "number": 1,
+        "name": "cat",
+        "present": True,
+        "score": 0.5,
+        "pixels": 2,
+        "bbox": [0, 0, 2, 1],
+        "counts": "021",
+    }
+    entry = {"photo": "a.png", "height": 2, "width": 3, "classes": [found], "stamp": [1, 2, 3, 4]}
+    return [{"identity": PREDICTED}, entry, entry | {"photo": "b.png"}]
+
+
+def _read_predicted(path: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder)
+        shutil.copyfile(path, out / path.name)
+        journal = PredictionJournal(out, PREDICTED)
+        names = ["a.png", "b.png", "c.png"]
+        for name in names:
+            (journal.get(name) or {}).get("stamp")
+        write_coco(out / "annotations.json", lambda: journal.entries(names), ["cat"], "x")
+        write_scores(out / "scores.csv", lambda: journal.entries(names))
+        journal.close()
+        PredictionJournal(out, PREDICTED, force=True).close()
 
 
 def _parquet() -> bytes:
@@ -223,7 +342,13 @@ FORMATS = {
     "tar.gz": Format("a.tar.gz", _archive("gz"), _unpack),
     "zip": Format("a.zip", _archive("zip"), _unpack),
     "journal": Format("part-1-a.jsonl", _journal(), _read_journal),
+    "steps": Format("a.png.jsonl", _steps(), _read_steps, _checked),
+    "predicted": Format("journal.jsonl", _predicted(), _read_predicted, _checked),
     "predictions": Format("predictions.parquet", _predictions(), _read_predictions),
     "counts": Format("episodes.parquet", _parquet(), _read_record),
+    **{
+        name: Format(Path(file).name, _made(make, file), _views(make, file), _json if "json" in file else pickle.dumps)
+        for name, (make, file) in VIEWS.items()
+    },
 }
 """By name."""

@@ -115,6 +115,32 @@ def test_links_and_devices_in_tar_are_refused(tmp_path: Path, kind: bytes, targe
     assert not os.path.lexists(tmp_path / "out/a/evil.txt")
 
 
+@pytest.mark.parametrize("negative", ["its header", "an extended header", "a long name's header"])
+def test_sizes_below_zero_in_a_tar_are_refused(tmp_path: Path, negative: str) -> None:
+    """By these tarfile reads an entry again and again, or all of the archive into memory."""
+    archive, size = tar(tmp_path / "x.tar", {"top/a.txt": b"1" * 512}), b"\xff" + (256**11 - 1024).to_bytes(11, "big")
+    entry = bytearray(tarfile.TarInfo("top/b.txt").tobuf(tarfile.USTAR_FORMAT))
+    if negative == "an extended header":
+        record = b"15 size=-01024\n"
+        header = tarfile.TarInfo("x")
+        header.type, header.size = tarfile.XHDTYPE, len(record)
+        entry[:0] = header.tobuf(tarfile.USTAR_FORMAT) + record.ljust(512, b"\0")
+    else:
+        entry[124:136] = size
+        entry[156:157] = b"L" if "long" in negative else b"0"
+        entry[148:156] = b" " * 8
+        entry[148:156] = b"%06o\0 " % sum(entry)
+    archive.write_bytes(archive.read_bytes()[:1024] + entry + bytes(1024))
+    with pytest.raises(DataError, match=r"truncated or damaged \(it has an entry of negative size"):
+        unpack(archive, tmp_path / "out", lambda name: None)
+
+
+@pytest.mark.parametrize("names", [("top/a/b", "top/a/b/c"), ("top/a/b/c", "top/a/b")])
+def test_a_name_of_a_file_and_of_a_folder_is_said(tmp_path: Path, names: tuple[str, str]) -> None:
+    with pytest.raises(DataError, match="a file in place of a folder, or a folder in place of a file"):
+        unpack(tar(tmp_path / "x.tar", dict.fromkeys(names, b"1")), tmp_path / "out", str)
+
+
 def test_encrypted_file_in_zip_is_refused(tmp_path: Path) -> None:
     content = bytearray(zipped(tmp_path / "x.zip", {"top/a.txt": b"secret"}).read_bytes())
     for start, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):

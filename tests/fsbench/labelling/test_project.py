@@ -223,19 +223,21 @@ def test_an_exchanged_image_is_noticed(tmp_path):
         assert "is not the image that" in problem and not project.annotations
 
 
+@pytest.mark.parametrize("kind", ["accept", "done"])
 @pytest.mark.parametrize(
     "forecast",
     [
         {"size": [5, 5], "counts": {}},
+        {"size": [1, 40], "counts": {}},  # which numpy would spread over the image
         {"size": [30, 40], "counts": {"1": "0"}},
         {"size": [30, 40], "counts": {"1": "\u00e4"}},
     ],
 )
-def test_a_journal_that_somebody_else_made_is_refused_in_one_line(tmp_path, forecast):
+def test_a_journal_that_somebody_else_made_is_refused_in_one_line(tmp_path, forecast, kind):
     with open_project(tmp_path / "p") as project:
         journal = project.add_image("a.png", picture()).journal
-        step = {"kind": "accept", "forecast": {"method": "m", "supports": 1, "numbers": [1], **forecast}}
-        journal.append(step)
+        step = {"kind": kind, "forecast": {"method": "m", "supports": 1, "numbers": [1], **forecast}}
+        journal.append(step | ({"time": 1.0} if kind == "done" else {}))
     with open_project(tmp_path / "p") as project:
         (problem,) = project.problems
         assert re.search(r"a\.png\.jsonl cannot be used \(.*\); remove it", problem) and not project.annotations
