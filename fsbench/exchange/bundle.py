@@ -77,7 +77,8 @@ def write_bundle(
         The ids of the runs.
 
     Raises:
-        RecordError: a run is damaged, or its predictions are where they are asked for, or two have the same id.
+        RecordError: a run is damaged, or its predictions are where they are asked for; one of its files is a link, by
+            which a folder of somebody else's would hand out a file of this machine; or two have the same id.
     """
     contents: dict[str, dict[str, bytes]] = {}
     for record in sorted(records, key=lambda record: record.run.id):
@@ -89,11 +90,18 @@ def write_bundle(
         if predictions:
             read_predictions(record)  # checked as it is read
         kinds = {file: kind for file, kind in FILES.items() if predictions or file != PREDICTIONS}
+        linked = [file for file in kinds if (record.path / file).is_symlink()]
+        if linked:
+            raise RecordError(
+                f"{record.path / linked[0]} is a link; expected a file of the run; put a copy in its place"
+            )
         contents[name] = {
             file: read_bytes(record.path / file, kind) for file, kind in kinds.items() if (record.path / file).is_file()
         }
         if CONFIG in contents[name]:
             values = _without_folders(load_yaml(record.path / CONFIG))
+            if not isinstance(values, dict):
+                raise RecordError(f"{record.path / CONFIG} holds no settings; expected what a run wrote; remove it")
             contents[name][CONFIG] = yaml.safe_dump(values, sort_keys=False).encode()
     hashes = {
         name: {file: hashlib.sha256(content).hexdigest() for file, content in files.items()}

@@ -187,6 +187,24 @@ def test_what_is_no_bundle_is_refused(bundle, change, words, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
+@pytest.mark.parametrize(
+    ("file", "plant", "message"),
+    [
+        ("config.yaml", lambda path, secret: path.symlink_to(secret), "config.yaml is a link; expected a file of"),
+        ("manifest.jsonl", lambda path, secret: path.symlink_to(secret), "manifest.jsonl is "),
+        ("config.yaml", lambda path, secret: path.hardlink_to(secret), "config.yaml holds no settings"),
+    ],
+)  # fmt: skip
+def test_a_run_of_somebody_elses_takes_no_file_of_this_machine_into_a_bundle(make, tmp_path, file, plant, message):
+    record, secret = with_scores(make("first", 0)), tmp_path / "secret"
+    secret.write_text("root:x:0:0\n")
+    (record.path / file).unlink(missing_ok=True)
+    plant(record.path / file, secret)
+    with pytest.raises(RecordError, match=message):
+        write_bundle([record], check_card(CARD, "card"), "CC-BY-4.0", "fsbench 1", tmp_path / "out.fsb")
+    assert not (tmp_path / "out.fsb").exists()
+
+
 def test_links_twins_and_bombs_are_refused(bundle, tmp_path):
     def refused(write) -> str:
         with zipfile.ZipFile(tmp_path / "bad.fsb", "w", zipfile.ZIP_DEFLATED) as archive:
