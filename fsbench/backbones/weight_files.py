@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from fsbench.download import Digest
 from fsbench.errors import CheckpointError
 from fsbench.files import open_file, sha256_file
 from fsbench.files.archives import CompressedEntriesError, check_stored
@@ -97,7 +98,7 @@ def describe_weights(file: WeightFile, path: Path, known: Mapping[str, Architect
         CheckpointError: `path` is the official file of another backbone, or an installed package's that was changed.
     """
     digest = sha256_file(path)
-    if file.checksum and digest.startswith(file.checksum):
+    if (file.checksum and digest.startswith(file.checksum)) or (file.md5 and not Digest("md5", file.md5).problem(path)):
         return f"official {path.name} sha256 {digest}"
     if file.package and path == file.path:
         raise CheckpointError(
@@ -110,4 +111,4 @@ def describe_weights(file: WeightFile, path: Path, known: Mapping[str, Architect
                 f"{path} is the official file {other.weights.name} of the backbone {name}; expected {file.name}; give "
                 f"that file with WEIGHTS=<file>, or take BACKBONE={name}"
             )
-    return f"{'unofficial' if file.checksum else 'unverified'} {path.name} sha256 {digest}"
+    return f"{'unofficial' if file.checksum or file.md5 else 'unverified'} {path.name} sha256 {digest}"

@@ -54,13 +54,14 @@ class Fetcher:
             if entry.path.is_file():
                 problem = entry.problem(entry.path)
                 if not problem:
-                    self.say(f"{name}: {entry.path} is here{'' if entry.checksum else ' (no checksum is published)'}")
+                    unchecked = "" if entry.checksum or entry.md5 else " (no checksum is published)"
+                    self.say(f"{name}: {entry.path} is here{unchecked}")
                     return
                 bad = entry.path.with_name(f"{entry.path.name}.bad")
                 entry.path.replace(bad)
                 self.say(f"{name}: {entry.path} is not the published file ({problem}); it is put aside as {bad.name}")
             self._fetch_file(name, entry)
-            how = "checksum agrees" if entry.checksum else "no checksum is published"
+            how = "checksum agrees" if entry.checksum or entry.md5 else "no checksum is published"
             self.say(f"{name}: {entry.path} ({entry.path.stat().st_size / 1e6:.1f} MB, {how})")
 
     def _fetch_file(self, name: str, file: WeightFile) -> None:

@@ -42,7 +42,7 @@ def file_state(file: WeightFile) -> State:
     problem = file.problem(path)
     if problem:
         return State("damaged", problem, names)
-    return State("official" if file.checksum else "unverified", "", names)
+    return State("official" if file.checksum or file.md5 else "unverified", "", names)
 
 
 def availability(entry: WeightFile | CheckpointSet) -> str:

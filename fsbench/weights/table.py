@@ -36,6 +36,7 @@ class WeightFile:
         size: bytes.
         mib: size in 2^20 bytes, rounded to three decimals, where the bytes are not stated.
         sha256: checksum or the published beginning of it, where the name does not end with it.
+        md5: checksum of files for which no other is published.
         by_hand: what to do where no program can fetch the file; empty for files that come with the repository, too.
     """
 
@@ -48,6 +49,7 @@ class WeightFile:
     size: int = 0
     mib: float = 0.0
     sha256: str = ""
+    md5: str = ""
     by_hand: str = ""
     package: str = ""
     pretraining: str = ""
@@ -99,6 +101,8 @@ class WeightFile:
             return problem
         if self.checksum:
             return Digest("sha256", self.checksum).problem(path)
+        if self.md5:
+            return Digest("md5", self.md5).problem(path)
         return _container_problem(path, safetensors=self.file.endswith(".safetensors"))
 
 

@@ -16,7 +16,7 @@ from transformers import (
     Sam2PromptEncoderConfig,
     Sam2VisionConfig,
     SamConfig,
-    SamImageProcessor,
+    SamImageProcessorPil,
     SamMaskDecoderConfig,
     SamModel,
     SamProcessor,
@@ -49,11 +49,11 @@ def store_sam(folder: Path) -> tuple[Any, Any]:
         SamConfig(
             vision_config=vision,
             prompt_encoder_config=SamPromptEncoderConfig(**_PROMPTS),
-            mask_decoder_config=SamMaskDecoderConfig(**_DECODER),
+            mask_decoder_config=SamMaskDecoderConfig(**_DECODER, layer_norm_eps=1e-5),  # Meta's, persam.md §2.1
         )
     )
     square, small = {"height": SIDE, "width": SIDE}, {"height": SIDE // 4, "width": SIDE // 4}
-    images = SamImageProcessor(
+    images = SamImageProcessorPil(  # the other one resizes with other roundings than Meta's, persam.md §2.2
         size={"longest_edge": SIDE}, pad_size=square, mask_size={"longest_edge": SIDE // 4}, mask_pad_size=small
     )
     images.save_pretrained(folder)

@@ -10,6 +10,7 @@ import torch
 
 from fsbench.backbones.encoder import ENCODERS
 from fsbench.backbones.pyramid_networks import PYRAMIDS
+from fsbench.backbones.sam import SAMS
 from fsbench.backbones.vit import VITS
 from fsbench.cli.main import main
 from fsbench.config.needs import methods_by_weights, needed_weights
@@ -109,10 +110,11 @@ def test_the_list_as_json_says_what_is_not_stated(capsys, weights):
 
 
 def test_the_table_has_every_backbone_and_each_can_be_had_somehow():
-    backbones = {**VITS, **PYRAMIDS, **ENCODERS, **PSPNETS, **TRUNKS}
+    backbones = {**VITS, **PYRAMIDS, **ENCODERS, **PSPNETS, **TRUNKS, **SAMS}
     files = table.weight_files()
-    assert files.keys() == backbones.keys() - {"demo"}  # whose weights come with the repository
-    assert {name: backbone.weights for name, backbone in backbones.items() if name != "demo"} == files
+    own = {"demo", "sam_demo"}  # the weights of one come with the repository, those of the other are random
+    assert files.keys() == backbones.keys() - own
+    assert {name: backbone.weights for name, backbone in backbones.items() if name not in own} == files
     assert len({file.file for file in files.values()}) == len(files)
     for file in files.values():
         assert [bool(file.address), bool(file.by_hand), bool(file.package)].count(True) == 1
