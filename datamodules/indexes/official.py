@@ -2,9 +2,11 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 
-from datamodules.lists.official import read_official, verdict
+from datamodules.lists.official import joined_origin, read_official, verdict
 from fsbench.data.dataset import Pair, PairList, SegmentationIndex
+from fsbench.errors import DataError
 
 
 class OfficialIndex(SegmentationIndex):
@@ -32,3 +34,41 @@ class OfficialIndex(SegmentationIndex):
     def list_origin(self, pairs: Sequence[Pair], split: str, fold: int) -> str:
         """Return how `pairs` compare with the official list of `split` and `fold`."""
         return verdict(pairs, self.name, split, fold)
+
+
+class FoldwiseTrainingLists(OfficialIndex):
+    """A data set whose released training list of a fold holds that fold's own classes: others are joined from it."""
+
+    def released_pairs(self, split: str, fold: int) -> PairList | None:
+        """Return the official list; a training list is joined from the own lists of the other folds, ascending."""
+        if split != "trn":
+            return super().released_pairs(split, fold)
+        parts = [super(FoldwiseTrainingLists, self).released_pairs("trn", other) for other in self._others(fold)]
+        released = [part for part in parts if part is not None]
+        if not released:
+            return None
+        pairs = tuple(pair for part in released for pair in part.pairs)
+        return PairList(pairs, joined_origin([part.origin for part in released]))
+
+    def check_released(self, pairs: PairList, split: str, fold: int) -> None:
+        source = f"the official list {split}/fold{fold}"
+        foreign = set(pairs.images_of).difference(self.test_classes(fold))
+        if foreign:
+            expected = ", ".join(map(self.name_of, self.test_classes(fold)))
+            raise DataError(f"{source} has the class {self.name_of(min(foreign))}; expected {expected}")
+        self.require_files([name for name, _ in pairs.pairs], source)
+
+    @abstractmethod
+    def require_files(self, names: Sequence[str], source: str | Path) -> None:
+        """Raise DataError unless every name of the list `source` has its files."""
+
+    def list_origin(self, pairs: Sequence[Pair], split: str, fold: int) -> str:
+        """Compare `pairs` with the official list; a derived training list part by part, as the files hold them."""
+        if split != "trn":
+            return super().list_origin(pairs, split, fold)
+        own = {other: [pair for pair in pairs if pair[1] in self.test_classes(other)] for other in self._others(fold)}
+        origins = [super(FoldwiseTrainingLists, self).list_origin(own[other], split, other) for other in own]
+        return joined_origin(origins)
+
+    def _others(self, fold: int) -> list[int]:
+        return [other for other in range(self.folds) if other != fold]

@@ -112,5 +112,6 @@ RESIZES = {
     "pil": (resize_image, resize_labels),
     "cv2": (resize_image_cv2, resize_labels_cv2),
     "frame": (frame_image, frame_labels),
+    "padded": (resize_padded, lambda labels, side, _: resize_labels_padded(labels, side)),
 }
 """`Protocol.resize` -> how images and label maps become S x S."""

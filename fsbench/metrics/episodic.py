@@ -4,7 +4,7 @@ A slot is a way (1..N) or, as slot 0, "any foreground". The field sums intersect
 episodes before it divides (fscs-protocol §7); torchmetrics' MeanIoU, which averages per sample, is another number.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,11 +124,17 @@ class SegmentationResult:
         ]
 
 
-def count_answer(answer: SegmentationAnswer, truth: EpisodeTruth) -> SegmentationResult:
+def count_answer(
+    answer: SegmentationAnswer, truth: EpisodeTruth, fit: Callable[[Tensor, tuple[int, int]], Tensor] = stretch
+) -> SegmentationResult:
     """Count the pixels of an answer against the truth, at the truth's size.
 
-    The answer is stretched to it where the protocol has a frame. Presence follows from the mask where the method only
-    segments.
+    Presence follows from the mask where the method only segments.
+
+    Args:
+        answer: the method's.
+        truth: of the same episode.
+        fit: brings a label map to the size of the truth, where an answer is asked for at another one.
 
     Raises:
         SettingsError: the mask has another size than was asked for, or shows other labels than the ways'.
@@ -149,7 +155,7 @@ def count_answer(answer: SegmentationAnswer, truth: EpisodeTruth) -> Segmentatio
     found = found.to(torch.uint8)
     if found.shape != truth.label_map.shape:
         rows, columns = truth.label_map.shape
-        found = stretch(found, (rows, columns))
+        found = fit(found, (rows, columns))
     present, score = answer.present, answer.score
     if present is None or score is None:
         present, score = presence_from_mask(found, ways)

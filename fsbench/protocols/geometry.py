@@ -1,13 +1,16 @@
 """Geometry of a test: the size at which pixels are counted, and where masks lie."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from fsbench.data.frames import over_image, stretch_truth
+from fsbench.data.frames import over_image, stretch, stretch_truth
 
-Resize = Literal["pil", "cv2", "frame"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Resize = Literal["pil", "cv2", "frame", "padded"]
 """Rules of `fsbench.data.transforms.RESIZES` by which images and masks become S x S."""
 
 QuerySize = Literal["original", "input"] | int
@@ -23,16 +26,19 @@ class Geometry:
         query_size: size at which pixels are counted.
         frame: side in pixels of the padded square in which prediction and truth lie before they are stretched to the
             query's original size; None where they lie over the image itself.
+        keeps_padding: the truth of a padded image keeps its padding, which is void, so that those of several images
+            have one size; else it ends where the image does.
     """
 
     resize: Resize = "pil"
     query_size: QuerySize = "original"
     frame: int | None = None
+    keeps_padding: bool = False
 
     @property
     def training(self) -> "Geometry":
         """The geometry of training, where pixels are compared at the size of the method's input."""
-        return Geometry(self.resize, "input")
+        return Geometry(self.resize, "input", keeps_padding=True)
 
     def side(self, image_size: int) -> int | None:
         """Return the side of the square in which pixels are counted, for methods that see images of `image_size`.
@@ -57,10 +63,21 @@ class Geometry:
             return stretch_truth(labels, self.frame), (self.frame, self.frame)
         side = self.side(image_size)
         if side is not None:
-            from fsbench.data.transforms import RESIZES  # with torch
+            from fsbench.data.transforms import RESIZES, padded_shape  # with torch
 
-            labels = RESIZES[self.resize][1](labels, side, side)
+            resized = RESIZES[self.resize][1](labels, side, side)
+            if self.resize == "padded":
+                height, width = padded_shape(labels.shape[0], labels.shape[1], side)
+                return (resized if self.keeps_padding else resized[:height, :width]), (side, side)
+            labels = resized
         return labels, (labels.shape[0], labels.shape[1])
+
+    def fit(self, found: "Tensor", size: tuple[int, int]) -> "Tensor":
+        """Bring a predicted label map (h, w) to the `size` of the truth that `truth` gave.
+
+        It is stretched out of a frame, and cut at the end of a padded image.
+        """
+        return found[: size[0], : size[1]] if self.resize == "padded" else stretch(found, size)
 
     def original_truth(self, labels: np.ndarray) -> np.ndarray:
         """Return the truth (H, W) at the query's original size, squashed as it was counted where there is a frame."""

@@ -41,6 +41,8 @@ _RESIZES = {
     "cv2": "linear without antialiasing (OpenCV), masks nearest: details alias when an image shrinks; S is 473 on "
     "PASCAL and 633 on COCO in the official programs",
     "frame": "the longest side to S without antialiasing (OpenCV), the rest is padding",
+    "padded": "the longest side to S, both rounded down to multiples of 8, without antialiasing (OpenCV); the rest is "
+    "padding, which is void",
 }
 _QUERY_SIZES = {
     "original": "the query's own size: thin and small objects count as they are; a low-resolution answer pays for its "
@@ -292,7 +294,7 @@ class Segmentation(Protocol):
         """Count the pixels of an answer; raises as `fsbench.metrics.episodic.count_answer` does."""
         from fsbench.metrics.episodic import count_answer  # with torch
 
-        return count_answer(answer, truth)
+        return count_answer(answer, truth, self.geometry.fit)
 
     # Which scores follow?
 
@@ -443,6 +445,8 @@ class Segmentation(Protocol):
                 f"resize is '{self.resize}', query_size {self.query_size} and frame {self.frame}; expected a frame "
                 "from 1 with resize 'frame' and query_size 'original', or none of it"
             )
+        if self.resize == "padded" and self.query_size == "original":
+            raise SettingsError("resize is 'padded' and query_size 'original'; expected query_size 'input' or a side")
         check_counts(self)
 
 

@@ -12,10 +12,11 @@ from datamodules.lists.official import default_lists
 def check(report: Report, root: Path, lists: list[str] | None) -> None:
     """Report on patches, label maps and lists of iSAID-5i in `root`; `lists` are folders of released lists."""
     index = report.attempt("folders", lambda: Isaid(str(root), lists=[]))
-    names = report.attempt("patches", lambda: index.candidates("val")) if index else None
+    parts = index.parts if index else ()
+    names = report.attempt("patches", lambda: [n for part in parts for n in index.candidates(part)]) if index else None
     if index is None or names is None:
         return
     report.ok("folders", str(index.root))
     check_files(report, "patches, label maps", names, lambda name: (index.image_path(name), index.label_file(name)))
     if report.usable:
-        check_lists(report, index, derived_pairs(index), ("val",), default_lists(lists, root))
+        check_lists(report, index, derived_pairs(index), parts, default_lists(lists, root))

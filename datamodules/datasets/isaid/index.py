@@ -1,36 +1,37 @@
-"""iSAID-5i: patches of aerial images, 15 classes in three folds (incontext-protocol §3.6)."""
+"""iSAID-5i: patches of aerial images, 15 classes in three folds (isaid-protocol §1 to §3)."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import ClassVar, Literal
 
 from datamodules.indexes.mask_folder import MaskFolder
-from datamodules.indexes.official import OfficialIndex
+from datamodules.indexes.official import FoldwiseTrainingLists
 from datamodules.lists.official import default_lists
-from fsbench.data.dataset import PairList, Part, QuerySampling
+from datamodules.lists.pfenet import MIN_PIXELS
+from fsbench.data.dataset import Part, QuerySampling
 from fsbench.data.source import missing
-from fsbench.errors import DataError, SettingsError
+from fsbench.errors import DataError, SettingsError, known_names
 
 CLASS_NAMES = (
     "ship", "storage tank", "baseball diamond", "tennis court", "basketball court", "ground track field", "bridge",
     "large vehicle", "small vehicle", "helicopter", "swimming pool", "roundabout", "soccer ball field", "plane",
     "harbor",
 )  # fmt: skip
-PARTS = ("val/images", "val/semantic_png")
-INNER_FOLDERS = ("iSAID_patches", "remote_sensing/iSAID_patches")
-"""Folders below `root` that the authors' may be."""
 LABEL_SUFFIX = "_instance_color_RGB.png"
 """End of a label map's name, after its patch's."""
+DIVISIONS = ("blocks", "stride")
 
 
-class Isaid(OfficialIndex, MaskFolder):
-    """iSAID-5i. Fold f tests classes 5f+1 to 5f+5; a name is that of a patch of 256 x 256 pixels. Only the part for the
-    test is known, so methods are tested without training.
+class Isaid(MaskFolder, FoldwiseTrainingLists):
+    """iSAID-5i. Fold f tests classes 5f+1 to 5f+5; a name is that of a patch of 256 x 256 pixels.
 
     Args:
         root: Folder with `val/images/<name>.png` and `val/semantic_png/<name>_instance_color_RGB.png`, whose values are
-            the class numbers, 255 for void; or a folder that holds it as `iSAID_patches`.
-        lists: Folders with the authors' lists as `isaid/val/fold{0,1,2}.txt`. None takes the folder `lists` in `root`
-            where there is one. Lists that are derived from the label maps have another order, which makes other
+            the class numbers, 255 for void, and for training the same in `train`; or a folder that holds it as
+            `iSAID_patches`.
+        lists: Folders with the authors' lists as `isaid/{val,trn}/fold{0,1,2}.txt`. None takes the folder `lists` in
+            `root` where there is one. Lists that are derived from the label maps have another order, which makes other
             episodes.
         allow_unverified_lists: Use lists whose checksum is not the official one; the record says so.
     """
@@ -41,47 +42,110 @@ class Isaid(OfficialIndex, MaskFolder):
     classes_of_fold = 5
     has_published_protocol = True
     query_sampling: QuerySampling = "sequential"
+    same_classes_as: ClassVar[tuple[str, ...]] = ("isaid512", "isaid512_stride")
+    folders: ClassVar[dict[Part, tuple[str, str]]] = {
+        "val": ("val/images", "val/semantic_png"),
+        "trn": ("train/images", "train/semantic_png"),
+    }
+    """Part -> folders of its patches and of its label maps, below the root."""
+    inner_folders: ClassVar[tuple[str, ...]] = ("iSAID_patches", "remote_sensing/iSAID_patches")
+    """Folders below `root` that the authors' may be."""
 
     def __init__(self, root: str, lists: list[str] | None = None, allow_unverified_lists: bool = False):
         given = Path(root).expanduser()
-        folders = (given, *(given / inner for inner in INNER_FOLDERS))
-        self.root = next((folder for folder in folders if all((folder / part).is_dir() for part in PARTS)), given)
+        needed = self.folders["val"]
+        places = (given, *(given / inner for inner in self.inner_folders))
+        self.root = next((place for place in places if all((place / part).is_dir() for part in needed)), given)
         self.lists = default_lists(lists, given, self.root)
         self.allow_unverified_lists = allow_unverified_lists
-        absent = [part for part in PARTS if not (self.root / part).is_dir()]
+        absent = [part for part in needed if not (self.root / part).is_dir()]
         if absent:
-            raise missing(f"{root} has no {' and no '.join(absent)}; expected {' and '.join(PARTS)}", __package__)
-        images, labels = (self.root / part for part in PARTS)
-        super().__init__(images, labels, range(1, len(CLASS_NAMES) + 1))
+            raise missing(f"{root} has no {' and no '.join(absent)}; expected {' and '.join(needed)}", __package__)
+        super().__init__(self.root, self.root, range(1, len(CLASS_NAMES) + 1))
 
     def test_classes(self, fold: int) -> list[int]:
         self.check_fold(fold)
         first = 5 * fold + 1
         return list(range(first, first + 5))
 
+    @cached_property
+    def parts(self) -> tuple[Part, ...]:
+        """Parts whose folders are there: that of the test, and that of training where it was made."""
+        return tuple(part for part, pair in self.folders.items() if all((self.root / one).is_dir() for one in pair))
+
     def candidates(self, part: Part) -> Sequence[str]:
-        """Return all patches, names ascending."""
-        if part != "val":
+        """Return all patches of a part, names ascending."""
+        if part not in self.parts:
             raise SettingsError(
-                f"isaid has its test part alone; found the part {part}; test a method that is not trained, or give a "
+                f"{self.name} has its test part alone in {self.root}; found the part {part}; expected "
+                f"{' and '.join(self.folders['trn'])} for training; or test a method that is not trained, or give a "
                 "checkpoint"
             )
-        names = self.label_names()
-        self.require_files(names, self.label_folder)
+        names = self._names(part)
+        self.require_files(names, self.root / self.folders[part][1])
         return names
 
     def label_names(self) -> list[str]:
         """Names of the patches of all label maps, ascending."""
-        files = (path.name for path in self.label_folder.iterdir())
+        return sorted(name for part in self.parts for name in self._names(part))
+
+    def _names(self, part: Part) -> list[str]:
+        files = (path.name for path in (self.root / self.folders[part][1]).iterdir())
         return sorted(name.removesuffix(LABEL_SUFFIX) for name in files if name.endswith(LABEL_SUFFIX))
 
-    def label_file(self, name: str) -> Path:
-        return self.label_folder / f"{name}{LABEL_SUFFIX}"
+    @cached_property
+    def _image_files(self) -> dict[str, str]:
+        """Name of a patch -> its file below the root. The names of the two parts are those of different photos."""
+        files: dict[str, str] = {}
+        for part in self.parts:
+            folder = self.folders[part][0]
+            for path in sorted((self.root / folder).glob("*.png")):
+                if path.stem in files:
+                    raise DataError(
+                        f"the patch {path.stem} is in {files[path.stem]} and in {folder}; expected it in one part; "
+                        "remove one with its label map"
+                    )
+                files[path.stem] = f"{folder}/{path.name}"
+        return files
 
-    def check_released(self, pairs: PairList, split: str, fold: int) -> None:
-        source = f"the official list {split}/fold{fold}"
-        foreign = set(pairs.images_of).difference(self.test_classes(fold))
-        if foreign:
-            expected = ", ".join(map(self.name_of, self.test_classes(fold)))
-            raise DataError(f"{source} has the class {self.name_of(min(foreign))}; expected {expected}")
-        self.require_files([name for name, _ in pairs.pairs], source)
+    def image_path(self, name: str) -> Path:
+        return self.root / self._image_files.get(name, f"{self.folders['val'][0]}/{name}.png")
+
+    def label_file(self, name: str) -> Path:
+        image = self._image_files.get(name, "")
+        labels = next((labels for images, labels in self.folders.values() if image.startswith(f"{images}/")), None)
+        return self.root / (labels or self.folders["val"][1]) / f"{name}{LABEL_SUFFIX}"
+
+
+class Isaid512(Isaid):
+    """iSAID-5i as R2Net cuts it: patches of 512 x 512 pixels, of which those with 2048 pixels of a class are listed.
+
+    Args:
+        root: Folder with `img_dir/val/<name>.png` and `ann_dir/val/<name>_instance_color_RGB.png`, and for training the
+            same in `train`; or a folder that holds it as `iSAID`.
+        division: "blocks", fold f tests classes 5f+1 to 5f+5; or "stride", it tests f+1, f+4, f+7, f+10 and f+13, which
+            is the data set `isaid512_stride`.
+    """
+
+    name = "isaid512"
+    min_pixels = MIN_PIXELS
+    folders: ClassVar[dict[Part, tuple[str, str]]] = {
+        "val": ("img_dir/val", "ann_dir/val"),
+        "trn": ("img_dir/train", "ann_dir/train"),
+    }
+    inner_folders: ClassVar[tuple[str, ...]] = ("iSAID",)
+    same_classes_as: ClassVar[tuple[str, ...]] = ("isaid", "isaid512", "isaid512_stride")
+
+    def __init__(self, root: str, division: Literal["blocks", "stride"] = "blocks"):
+        if division not in DIVISIONS:
+            raise SettingsError(f"unknown division '{division}'{known_names(division, DIVISIONS)}")
+        self.division = division
+        if division == "stride":
+            self.name = "isaid512_stride"
+        super().__init__(root, lists=[])
+
+    def test_classes(self, fold: int) -> list[int]:
+        if self.division == "blocks":
+            return super().test_classes(fold)
+        self.check_fold(fold)
+        return list(range(fold + 1, len(CLASS_NAMES) + 1, self.folds))

@@ -9,11 +9,11 @@ import numpy as np
 
 from datamodules.datasets.pascal.lists import MIN_SAMPLES, set_samples
 from datamodules.indexes.mask_folder import MaskFolder, read_names
-from datamodules.indexes.official import OfficialIndex
-from datamodules.lists.official import default_lists, joined_origin
+from datamodules.indexes.official import FoldwiseTrainingLists
+from datamodules.lists.official import default_lists
 from datamodules.lists.pfenet import MIN_PIXELS
 from datamodules.lists.pixel_counts import count_labels
-from fsbench.data.dataset import VOID, Pair, PairList, Part, QuerySampling
+from fsbench.data.dataset import VOID, Pair, Part, QuerySampling
 from fsbench.data.source import missing
 from fsbench.errors import DataError
 
@@ -27,7 +27,7 @@ SBD_TRAIN = "sbd_train.txt"
 """In `ImageSets/Segmentation`: train.txt of SBD, put there by `fsbench data prepare`."""
 
 
-class Pascal(OfficialIndex, MaskFolder):
+class Pascal(MaskFolder, FoldwiseTrainingLists):
     """PASCAL-5i (fscs-protocol §1, §2). Fold f tests classes 5f+1 to 5f+5.
 
     Args:
@@ -89,33 +89,6 @@ class Pascal(OfficialIndex, MaskFolder):
             for number, _, samples in table[name].tolist():
                 if number not in (0, VOID) and samples >= MIN_SAMPLES:
                     yield name, number
-
-    def released_pairs(self, split: str, fold: int) -> PairList | None:
-        """Return the official list; a training list is joined from the own lists of the other folds."""
-        if split != "trn":
-            return super().released_pairs(split, fold)
-        parts = [super(Pascal, self).released_pairs("trn", other) for other in range(self.folds) if other != fold]
-        released = [part for part in parts if part is not None]
-        if not released:
-            return None
-        pairs = tuple(pair for part in released for pair in part.pairs)
-        return PairList(pairs, joined_origin([part.origin for part in released]))
-
-    def check_released(self, pairs: PairList, split: str, fold: int) -> None:
-        source = f"the official list {split}/fold{fold}"
-        foreign = set(pairs.images_of).difference(self.test_classes(fold))
-        if foreign:
-            expected = ", ".join(map(self.name_of, self.test_classes(fold)))
-            raise DataError(f"{source} has the class {self.name_of(min(foreign))}; expected {expected}")
-        self.require_files([name for name, _ in pairs.pairs], source)
-
-    def list_origin(self, pairs: Sequence[Pair], split: str, fold: int) -> str:
-        """Compare `pairs` with the official list; a derived training list part by part, as the files hold them."""
-        if split != "trn":
-            return super().list_origin(pairs, split, fold)
-        others = [other for other in range(self.folds) if other != fold]
-        own = {other: [pair for pair in pairs if pair[1] in self.test_classes(other)] for other in others}
-        return joined_origin([super(Pascal, self).list_origin(own[other], split, other) for other in others])
 
 
 def _count(split: Literal["trn", "val"], labels: np.ndarray) -> np.ndarray:

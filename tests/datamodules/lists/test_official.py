@@ -41,7 +41,7 @@ def test_the_tables_have_every_list_of_the_protocol() -> None:
     everything = {(split, fold) for split in splits for fold in range(4)}
     assert set(checksums("pascal")) == everything
     assert everything - set(checksums("coco")) == {("pfenet-trn", f) for f in range(4)}  # not at hand then
-    assert set(checksums("isaid")) == {("val", f) for f in range(3)}
+    assert set(checksums("isaid")) == {(split, f) for split in ("trn", "val") for f in range(3)}
     assert checksums("pascal")["val", 0].pairs == 346
     assert checksums("coco")["trn", 0].images == 62040
     assert checksums("folder") == checksums("of-a-package") == {}
