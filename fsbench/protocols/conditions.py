@@ -30,7 +30,9 @@ DependsOn = Literal[
     "no", "workers", "gpus", "batch", "workers+gpus", "batch+gpus", "unseeded", "unseeded+workers", "not found"
 ]
 ImageGeometry = Literal["squash", "letterbox", "none", "collage", "mismatch", "not found"]
-ComparedAt = Literal["network input", "original", "answer size", "fixed 518", "fixed 1024", "not found"]
+ComparedAt = Literal[
+    "network input", "original", "answer size", "fixed 256", "fixed 512", "fixed 518", "fixed 1024", "not found"
+]
 Void = Literal["ignored", "background", "none", "not found"]
 Metric = Literal[
     "class-pooled mIoU", "class-pooled mIoU, best threshold", "pooled foreground IoU",

@@ -327,7 +327,7 @@ class Segmentation(Protocol):
             episodes_per_fold=ALL_EPISODES.get(dataset, NOT_STATED) if count == "all" else str(count),
             seeds="index of the episode" if self.seed is None else str(self.seed),
             depends_on="no",
-            geometry="letterbox" if self.resize == "frame" else "squash",
+            geometry="letterbox" if self.resize in ("frame", "padded") else "squash",
             compared_at=_COMPARED_AT.get(str(self.query_size), f"fixed {self.query_size}"),
             void=self._void_condition(dataset) if counted else NOT_STATED,
             metric="class-pooled mIoU" if counted else NOT_STATED,

@@ -181,7 +181,7 @@ def undefined(record: Record, own: Segmentation, target: Segmentation) -> str:
             f"{target.name} counts pixels at {theirs}, the run's counts are at {ours}; evaluate again under "
             f"{target.name}"
         )
-    if target.frame != own.frame:
+    if (target.frame, target.resize == "padded") != (own.frame, own.resize == "padded"):
         return (
             f"{own.name} and {target.name} lay masks over the query in other ways; evaluate again under {target.name}"
         )

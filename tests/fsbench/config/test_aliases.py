@@ -68,7 +68,9 @@ def compose(method, dataset, **options):
     return Composed(Request([method], dataset, [0], **options).arguments(method, 0)).config
 
 
-ONE_PROTOCOL = ("coco_all", "isaid", "lvis", "pascal_part", "paco_part")
+ONE_PROTOCOL = dict.fromkeys(("coco_all", "isaid", "lvis", "pascal_part", "paco_part"), "incontext") | {
+    "isaid512": "isaid_r2net"
+}
 """Data sets that come with their protocol, whatever the method's own is."""
 
 
@@ -87,7 +89,7 @@ def test_an_alias_has_the_arguments_that_it_always_had(alias):
         plain = RUNS["classification" if task == "classification" else choice.method], {}
         run, changes = ON_DATA.get((choice.method, dataset), plain)
         if dataset in ONE_PROTOCOL:
-            run = (*run[:3], "incontext", *run[4:])
+            run = (*run[:3], ONE_PROTOCOL[dataset], *run[4:])
         for config in (
             compose(alias, dataset),
             *([compose(choice.method, dataset, backbone=backbone)] if dataset in ("coco", "pets") else []),

@@ -123,8 +123,8 @@ def _scores(case: Case, protocol: str) -> tuple[float, float]:
 def _metric(protocol: str, tolerance: float) -> Any:
     def check(case: Case) -> Comparisons:
         miou, both = _scores(case, protocol)
-        yield case.compare("out.miou", [miou], absolute(tolerance))
-        yield case.compare("out.fb_iou", [both], absolute(tolerance))
+        yield case.compare("out.miou", np.array([miou]), absolute(tolerance))
+        yield case.compare("out.fb_iou", np.array([both]), absolute(tolerance))
 
     return check
 

@@ -1,0 +1,126 @@
+"""iSAID-5i by three programs: drawn folders in the true layouts, from the lists to the counts."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from datamodules.datasets.isaid import Isaid
+from datamodules.datasets.isaid.index import LABEL_SUFFIX
+from fsbench.config.build import parse
+from fsbench.config.request import Request
+from fsbench.data.batch import EpisodeTruth
+from fsbench.data.transforms import resize_labels_padded
+from fsbench.engine.experiment import Experiment
+from fsbench.engine.run import run
+from fsbench.episodes.task import EpisodeTask
+from fsbench.errors import SettingsError
+from fsbench.metrics.episodic import SegmentationAnswer
+from fsbench.protocols.geometry import Geometry
+from fsbench.protocols.isaid import sdm_episodes
+from fsbench.protocols.pools import Pool, TooFewImages
+from fsbench.protocols.registry import load_protocol
+from fsbench.records.record import Record
+from tests.datamodules.builders import blocks, save_labels, save_photo
+from tests.datamodules.datasets.isaid.test_index import save_large_patches
+
+
+def evaluated(dataset: str, root: Path, folder: Path, *more: str, protocol: str | None = None) -> Record:
+    """The record of the prototype on fold 0."""
+    small = ["--data.image_size=64", "--data.workers=0", f"--data.dataset.root={root}", *more]
+    request = Request(["prototype"], dataset, [0], str(folder), backbone="demo", protocol=protocol, extra=small)
+    return run(Experiment(parse(request.arguments("prototype", 0))))
+
+
+@pytest.fixture
+def patches(tmp_path):
+    """Patches of 256 in the authors' folders: two of each class, with void at the end."""
+    root = tmp_path / "remote_sensing/iSAID_patches"
+    for number in range(1, 16):
+        for copy in range(2):
+            name = f"P{number:04d}_0_256_{206 * copy}_{206 * copy + 256}"
+            labels = blocks(256, 256, (number, 10 * number, 30, 60, 90), (255, 236, 0, 20, 256))
+            save_photo(root / f"val/images/{name}.png", 256, 256)
+            save_labels(root / f"val/semantic_png/{name}{LABEL_SUFFIX}", labels)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("protocol", "episodes", "side", "void"), [("isaid", 10, 64, 5 / 64), ("isaid_sdm", 12, 256, 5 / 64)]
+)
+def test_a_run_counts_by_its_protocol(patches, protocol, episodes, side, void):
+    more = ["--data.episodes=12"] if protocol == "isaid_sdm" else []
+    record = evaluated("isaid", patches, patches / "runs", *more, protocol=protocol)
+    ways = record.episodes.filter(pl.col("slot") == 1)
+    assert len(ways) == episodes  # a line of the list each, where the protocol says so
+    assert set((ways["valid"] + ways["void"]).to_list()) == {side**2}
+    assert set(ways["void"].to_list()) == {int(side**2 * void)}
+    hits, predicted, truth = (ways[name].to_numpy() for name in ("tp", "pred", "gt"))
+    unions = predicted + truth - hits + (ways["pred_void"].to_numpy() if protocol == "isaid_sdm" else 0)
+    about = [ways["class_id"].to_numpy() == number for number in range(1, 6)]
+    ious = [hits[rows].sum() / max(unions[rows].sum(), 1) for rows in about]
+    assert record.run.scores["mIoU"] == pytest.approx(100 * np.mean(ious))
+
+
+def test_r2nets_runs_are_on_patches_of_512(tmp_path):
+    shown = {f"P{n:02d}{copy}_0_512_0_512": {n: 40 + 5 * copy} for n in range(1, 16) for copy in range(2)}
+    save_large_patches(tmp_path / "iSAID", "val", shown)
+    record = evaluated("isaid512", tmp_path, tmp_path / "runs", "--data.episodes=10")
+    assert record.header.protocol == "isaid_r2net"
+    assert record.header.seed == 538 and [e.query for e in record.manifest.episodes] == sorted(shown)[:10]
+    assert set(record.episodes["void"].to_list()) == {512}
+
+
+def test_items_are_shuffled_from_the_second_pass_on():
+    names = {1: [f"a{i}" for i in range(6)], 2: [f"b{i}" for i in range(3)]}
+    pairs = [(name, number) for number, own in names.items() for name in own]
+    pool = Pool(pairs, names, [1, 2], "sequential")
+    drawn = sdm_episodes(pool, shot=2)
+    episodes = [next(drawn) for _ in range(27)]
+    passes = [[(e.query, e.query_class) for e in episodes[start : start + 9]] for start in (0, 9, 18)]
+    assert passes[0] == pairs and all(sorted(one) == sorted(pairs) for one in passes)
+    assert len({tuple(one) for one in passes}) == 3
+    for episode in episodes:
+        (supports,) = episode.supports
+        assert len(set(supports)) == 2 and episode.query not in supports
+    with pytest.raises(TooFewImages, match="class 2 has 2 usable support images, 3 are needed"):
+        [next(sdm_episodes(Pool(pairs[6:], names, [2], "sequential"), shot=3))]
+
+
+def test_a_padded_image_is_counted_where_the_image_is():
+    """The counts are those of the whole square whose padding is void, and the label map lies over the image."""
+    protocol = load_protocol("isaid_r2net")
+    labels = np.zeros((30, 90), np.uint8)
+    labels[10:20, 20:70], labels[28:] = 1, 255
+    truth, size = Geometry("padded", "input").truth(labels, 67)
+    assert size == (67, 67) and truth.shape == (16, 64)  # 67 * 30 / 90 = 22, then multiples of 8
+    kept, _ = Geometry("padded", "original").training.truth(labels, 67)
+    assert np.array_equal(kept, resize_labels_padded(labels, 67)) and (kept[16:] == 255).all()
+    found = torch.ones(67, 67, dtype=torch.uint8)
+
+    here = EpisodeTruth(0, size, torch.from_numpy(truth.copy()), torch.tensor([True]), torch.tensor([1]))
+    result = protocol.count(SegmentationAnswer(found), here)
+    assert result.label_map.shape == (16, 64)
+    tp, pred, gt = result.counts[1, :3].tolist()
+    assert (tp, pred, gt) == ((truth == 1).sum(), (truth != 255).sum(), (truth == 1).sum())
+    with pytest.raises(SettingsError, match="gave a mask of \\(16, 64\\), expected \\(67, 67\\)"):
+        protocol.count(SegmentationAnswer(found[:16, :64]), here)
+
+
+def test_values_and_words():
+    assert load_protocol("isaid_sdm").default_metrics == ("mIoU", "accuracy")
+    assert load_protocol("isaid").episode_count("isaid", 3108) == 3108
+    assert "124, 799, 809, 712" in load_protocol("isaid_r2net").seed_words()
+    assert load_protocol("isaid_r2net").conditions("isaid512").geometry == "letterbox"
+    numpy = np.random.RandomState(321).randint(0, 1000, 5).tolist()
+    assert numpy == [load_protocol("isaid_r2net").seed, 124, 799, 809, 712]
+
+
+def test_the_training_items_follow_the_program(patches):
+    index = Isaid(str(patches))
+    with pytest.raises(SettingsError, match="has its test part alone"):
+        load_protocol("isaid").training_pool(index, 0, False)
+    task = EpisodeTask(0, episodes=3)
+    assert [e.query_class for e in load_protocol("isaid").manifest(index, task).episodes] == [1, 1, 2]
