@@ -4,9 +4,10 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from fsbench.board.hand_ins import UNKNOWN, HandIn, hand_ins
 from fsbench.board.results import RunResult, run_result
 from fsbench.errors import FsbenchError, SettingsError, describe
 from fsbench.exchange.bundle import Listing, unpack
@@ -24,18 +25,25 @@ class VerifiedBundle:
     """A bundle in which nothing failed.
 
     Attributes:
-        name: its file, relative to the folder of bundles.
+        hand_in: its file, and when that was handed in.
         sha256: of the file, by which the board's copy is named.
         listing: card, licence and hashes.
         findings: of its verification, without failed ones.
         runs: by id.
+        copies: equal files, which were handed in later.
     """
 
-    name: str
+    hand_in: HandIn
     sha256: str
     listing: Listing
     findings: list[Finding]
     runs: Mapping[str, RunResult]
+    copies: list[HandIn] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """Its file, relative to the folder of bundles."""
+        return self.hand_in.name
 
     @property
     def copy(self) -> str:
@@ -53,7 +61,8 @@ class Refused:
 
 @dataclass(frozen=True)
 class Collection:
-    """The bundles of a folder in the order of their names; `twice` has a file -> the equal one that is shown."""
+    """The bundles of a folder, those that were handed in first before others; `twice` has a file -> the equal one that
+    is shown."""
 
     bundles: list[VerifiedBundle]
     refused: list[Refused]
@@ -76,30 +85,39 @@ def collect(folder: Path, site: Path, report: Callable[[str], None], besides: Pa
         raise SettingsError(f"{folder} is no folder; expected one with bundles, which fsbench bundle writes")
     (site / "bundles").mkdir()
     found = Collection([], [], {})
-    shown: dict[str, str] = {}
-    for file in sorted(folder.rglob(f"*{ENDING}")):
+    shown: dict[str, VerifiedBundle] = {}
+    for hand_in, file in _files(folder):
         if Path(os.path.realpath(file.parent)).is_relative_to(besides):
             continue
-        name = one_line(file.relative_to(folder).as_posix(), 300)
+        name = hand_in.name
         copy = site / "bundles" / "unverified"
         try:
             sha256 = _copy_file(file, copy)
             if sha256 in shown:
-                found.twice[name] = shown[sha256]
-                report(f"{name}: the same file as {shown[sha256]}")
+                found.twice[name] = shown[sha256].name
+                shown[sha256].copies.append(hand_in)
+                report(f"{name}: the same file as {shown[sha256].name}")
                 continue
-            bundle = _verify(copy, name, sha256)
+            bundle = _verify(copy, hand_in, sha256)
         except (OSError, FsbenchError) as error:
             reason = one_line(_without_folders(str(error), copy, name), 500)
             found.refused.append(Refused(name, reason))
             report(f"{name}: refused: {reason}")
             continue
-        shown[sha256] = name
+        shown[sha256] = bundle
         copy.rename(site / bundle.copy)
         found.bundles.append(bundle)
         report(f"{name}: verified, {len(bundle.runs)} runs")
     (site / "bundles" / "unverified").unlink(missing_ok=True)
     return found
+
+
+def _files(folder: Path) -> list[tuple[HandIn, Path]]:
+    """List the bundles below a folder from the oldest hand-in on, and by their names where that is not known."""
+    history = hand_ins(folder, f"*{ENDING}")
+    files = {file.relative_to(folder).as_posix(): file for file in folder.rglob(f"*{ENDING}")}
+    found = {name: history.get(name, HandIn(UNKNOWN, name)) for name in files}
+    return sorted((replace(found[name], name=one_line(name, 300)), file) for name, file in files.items())
 
 
 def _copy_file(file: Path, copy: Path) -> str:
@@ -111,11 +129,11 @@ def _copy_file(file: Path, copy: Path) -> str:
     return sha256_file(copy)
 
 
-def _verify(copy: Path, name: str, sha256: str) -> VerifiedBundle:
+def _verify(copy: Path, hand_in: HandIn, sha256: str) -> VerifiedBundle:
     """Verify and read a bundle. Raises FsbenchError where a check fails."""
     with unpack(copy) as (folder, listing):
         findings = [
-            Finding(finding.run, finding.status, _without_folders(finding.what, copy, name))
+            Finding(finding.run, finding.status, _without_folders(finding.what, copy, hand_in.name))
             for finding in verify_unpacked(folder, listing)
         ]
         failed = [finding for finding in findings if finding.status == "failed"]
@@ -128,7 +146,7 @@ def _verify(copy: Path, name: str, sha256: str) -> VerifiedBundle:
             raise
         except Exception as error:  # of a record that was verified and yet has no place in a table
             raise SettingsError(f"it cannot be shown: {describe(error)}") from error
-    return VerifiedBundle(name, sha256, listing, findings, runs)
+    return VerifiedBundle(hand_in, sha256, listing, findings, runs)
 
 
 def _without_folders(text: str, copy: Path, name: str) -> str:

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from fsbench.board.collect import VerifiedBundle
+from fsbench.board.hand_ins import HandIn
 from fsbench.board.results import RunResult, mean_scores, score_names
 from fsbench.episodes.header import Header
 from fsbench.files import fingerprint
@@ -120,7 +121,8 @@ class Row:
         label: the method, and what tells it from its variants in the same bundle.
         backbone, weights: names.
         cells: by the id of the test.
-        equals: lines about rows of other bundles that have the same counts under another name.
+        equals: lines about rows of other bundles that have the same counts under another name or card.
+        copies: hand-ins of the same runs with the same card in other bundles.
     """
 
     label: str
@@ -129,12 +131,18 @@ class Row:
     bundle: VerifiedBundle
     cells: dict[str, Cell]
     equals: list[str] = field(default_factory=list)
+    copies: list[HandIn] = field(default_factory=list)
 
     @cached_property
     def id(self) -> str:
-        """Hash of the runs: the same wherever the bundle lies and whatever it is called."""
+        """Hash of the runs and the card: the same wherever the bundle lies and whatever it is called."""
         keys = sorted(key for cell in self.cells.values() for key in cell.keys)
-        return fingerprint([self.label, keys])[:12]
+        return fingerprint([self.label, keys, self.bundle.listing.card.model_dump(mode="json")])[:12]
+
+    @property
+    def hand_ins(self) -> list[HandIn]:
+        """All hand-ins of these runs with this card, the oldest first."""
+        return sorted({self.bundle.hand_in, *self.bundle.copies, *self.copies})
 
     @property
     def card(self) -> Card:
@@ -156,9 +164,9 @@ class Row:
         return max((run.finished for cell in self.cells.values() for run in cell.folds.values()), default="")
 
     @property
-    def age(self) -> tuple[bool, str, str]:
-        """Sorting key of rows from the oldest on: the date, then the bundle's name."""
-        return not self.finished, self.finished, self.bundle.name
+    def age(self) -> tuple[int, bool, str, str]:
+        """Sorting key of rows from the oldest on: the hand-in, then the date of the runs, then the bundle's name."""
+        return self.hand_ins[0].place, not self.finished, self.finished, self.bundle.name
 
     @property
     def notes(self) -> list[str]:
@@ -182,7 +190,7 @@ def build_rows(bundles: Sequence[VerifiedBundle]) -> tuple[list[Row], list[Test]
     """Build the rows of a leaderboard.
 
     Args:
-        bundles: in the order of their names.
+        bundles: from the oldest hand-in on.
 
     Returns:
         The rows without ranks, the tests with the most rows first, and lines about runs that are in two bundles and
@@ -238,10 +246,12 @@ def _name_equals(rows: Sequence[Row]) -> list[str]:
         for other in others:
             if other.bundle is first.bundle:
                 continue
+            same = min(first.cells[name].keys) == min(other.cells[name].keys)
+            under = f"card (they differ in {_differing(first, other)})" if same else "name"
             line = (
-                f"{first.label} in {first.bundle.name} (finished {first.finished or 'at an unknown date'}, as it says) "
-                f"and {other.label} in {other.bundle.name} ({other.finished or 'at an unknown date'}) have the same "
-                f"counts on {first.cells[name].test.title}: one may be the other under another name"
+                f"{first.label} in {first.bundle.hand_in} and {other.label} in {other.bundle.hand_in}, finished "
+                f"{first.finished or 'at an unknown date'} and {other.finished or 'at an unknown date'} as they say, "
+                f"have the same counts on {first.cells[name].test.title}: one may be the other under another {under}"
             )
             if line not in lines:
                 first.equals.append(line)
@@ -250,8 +260,19 @@ def _name_equals(rows: Sequence[Row]) -> list[str]:
     return list(lines)
 
 
+def _differing(row: Row, other: Row) -> str:
+    """Return in what the cards of two rows' bundles differ, in words; "" of equal cards."""
+    theirs = other.bundle.listing.card
+    names = [name for name, value in row.bundle.listing.card if getattr(theirs, name) != value]
+    return ", ".join(names).replace("_", " ")
+
+
 def _leave_out_copies(rows: Iterable[Row]) -> list[str]:
-    """Remove the cells whose runs are all in a cell of another bundle; returns a line about each."""
+    """Remove the cells whose runs are all in a cell of another bundle with the same card, which then tells of both
+    hand-ins; returns a line about each.
+
+    Where the cards differ, both stay: who shows one of them takes somebody's result for somebody else's.
+    """
     holders: dict[tuple[str, tuple[str, str]], list[tuple[int, Row]]] = {}
     rows = list(rows)
     for number, row in enumerate(rows):
@@ -261,18 +282,20 @@ def _leave_out_copies(rows: Iterable[Row]) -> list[str]:
     removed: list[tuple[Row, str, Row]] = []
     for number, row in enumerate(rows):
         for name, cell in row.cells.items():
+            wholes = []
             for other_number, other in holders[name, min(cell.keys)]:
                 theirs = other.cells[name].keys
-                if other is not row and (cell.keys < theirs or (cell.keys == theirs and other_number < number)):
-                    removed.append((row, name, other))
-                    break
+                is_whole = cell.keys < theirs or (cell.keys == theirs and other_number < number)
+                if other is not row and is_whole and not _differing(row, other):
+                    wholes.append((len(theirs), -other_number, other))
+            if wholes:
+                removed.append((row, name, max(wholes, key=lambda whole: whole[:2])[2]))
     lines = []
     for row, name, other in removed:
         title = row.cells.pop(name).test.title
-        differing = [key for key, value in row.card if getattr(other.card, key) != value]
-        differs = f"; their cards differ in {', '.join(differing).replace('_', ' ')}" if differing else ""
+        other.copies += row.hand_ins
         lines.append(
-            f"{row.bundle.name}: the runs of {row.label} on {title} are those of {other.bundle.name}, and are shown "
-            f"once, under its card{differs}"
+            f"{row.bundle.name}: the runs of {row.label} on {title} are those of {other.bundle.name}, with the same "
+            "card, and are shown once, with both hand-ins"
         )
     return lines

@@ -1,8 +1,10 @@
 """The leaderboard's figures against the tables', its refusals, its ranks, and names that mean harm."""
 
 import html
+import os
 import re
 import shutil
+import subprocess
 from itertools import accumulate
 from pathlib import Path
 
@@ -205,13 +207,18 @@ def test_a_run_in_two_bundles_is_one_row(make, hand_in, tmp_path):
     hand_in("c", records, trials=1)
     shutil.copy(tmp_path / "bundles/b.fsb", tmp_path / "bundles/d.fsb")
     assert board(tmp_path, "--strict") == 0
-    row = table_rows(tmp_path / "site")["m"]
-    assert 'data-trials="3"' in row and len(cells(row)) == 1
-    assert (tmp_path / "site/index.html").read_text().count("data-row=") == 1
+    index = (tmp_path / "site/index.html").read_text()
+    rows = re.findall(r'<tr id="row.*?</tr>', index, re.S)
+    assert len(rows) == 2 and ['data-trials="3"' in row for row in rows].count(True) == 1
+    assert all(len(cells(row)) == 1 and "counts equal another row" in row for row in rows)
     log = [line for line in (tmp_path / "site/board.log").read_text().splitlines() if line.startswith("twice")]
     assert len(log) == 3 and log[0] == "twice: d.fsb is the same file as b.fsb"
-    assert "a.fsb: the runs of m" in log[1] and "those of b.fsb" in log[1] and "cards" not in log[1]
-    assert "c.fsb: the runs of m" in log[2] and log[2].endswith("their cards differ in trials")
+    assert "a.fsb: the runs of m" in log[1] and "those of b.fsb, with the same card" in log[1]
+    assert log[2].endswith("one may be the other under another card (they differ in trials)")
+    (shown,) = [row for row in rows if 'data-trials="3"' in row]
+    assert "handed in as a.fsb, then b.fsb, then d.fsb" in shown
+    page = (tmp_path / f"site/rows/{row_id(shown)}.html").read_text()
+    assert "<dd>a.fsb (handed in at an unknown date)</dd><dd>b.fsb (" in page
 
 
 def test_a_stolen_run_under_another_name_hides_nothing(make, hand_in, tmp_path):
@@ -232,9 +239,42 @@ def test_a_stolen_run_under_another_name_hides_nothing(make, hand_in, tmp_path):
     index = (tmp_path / "site/index.html").read_text()
     assert table_rows(tmp_path / "site").keys() == {"m", "mine"} and index.count("counts equal another row") == 2
     (line,) = [line for line in (tmp_path / "site/board.log").read_text().splitlines() if "same counts" in line]
-    assert "z-genuine.fsb" in line and "mine in a-stolen.fsb" in line and "2023-02-03" in line
+    assert (
+        "z-genuine.fsb" in line and "mine in a-stolen.fsb" in line and "2023-02-03" in line and "another name" in line
+    )
     for row in table_rows(tmp_path / "site").values():
         assert "have the same counts on" in (tmp_path / f"site/rows/{row_id(row)}.html").read_text()
+
+
+def test_a_stolen_bundle_is_shown_behind_the_one_that_was_handed_in_first(make, hand_in, tmp_path):
+    """Whatever its name says; the history of the repository tells which was first, with the same or another card."""
+    bundles = tmp_path / "bundles"
+
+    def commit(day: int) -> None:
+        date = {"GIT_AUTHOR_DATE": "2001-01-01T00:00:00Z", "GIT_COMMITTER_DATE": f"2024-05-{day:02}T00:00:00Z"}
+        name = ["-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "commit.gpgsign=false"]
+        for words in (["add", "."], [*name, "commit", "-qm", "x"]):
+            subprocess.run(["git", "-C", str(bundles), *words], env=os.environ | date, check=True)
+
+    subprocess.run(["git", "init", "-q", str(bundles)], check=True)
+    records = [finished(make("m", fold)) for fold in BOTH]
+    hand_in("z-genuine", records, bibtex=BIBTEX)
+    commit(1)
+    shutil.copy(bundles / "z-genuine.fsb", bundles / "a-stolen.fsb")
+    hand_in("b-claimed", records, bibtex=BIBTEX.replace("Good", "Stolen"))
+    commit(2)
+    shutil.copy(bundles / "z-genuine.fsb", bundles / "0-not-committed.fsb")
+    assert board(tmp_path, "--strict") == 0
+    genuine, claimed = re.findall(r'<tr id="row.*?</tr>', (tmp_path / "site/index.html").read_text(), re.S)
+    assert "handed in as z-genuine.fsb, then a-stolen.fsb, then 0-not-committed.fsb" in genuine
+    page = (tmp_path / f"site/rows/{row_id(genuine)}.html").read_text()
+    assert "z-genuine.fsb (handed in 2024-05-01)</dd><dd>a-stolen.fsb (handed in 2024-05-02)</dd>" in page
+    assert "{Good}" in html.unescape(page) and "another card (they differ in bibtex)" in page
+    page = (tmp_path / f"site/rows/{row_id(claimed)}.html").read_text()
+    assert (
+        "<dd>b-claimed.fsb (handed in 2024-05-02)</dd>" in page
+        and "m in z-genuine.fsb (handed in 2024-05-01) and" in page
+    )
 
 
 def test_of_equal_rows_the_older_is_first(make, hand_in, tmp_path):
@@ -243,7 +283,8 @@ def test_of_equal_rows_the_older_is_first(make, hand_in, tmp_path):
     assert board(tmp_path, "--strict") == 0
     assert list(table_rows(tmp_path / "site")) == ["z", "a"]
     (line,) = [line for line in (tmp_path / "site/board.log").read_text().splitlines() if "same counts" in line]
-    assert line.startswith("twice: z in z.fsb (finished 2023-02-03, as it says) and a in a.fsb (2025-02-03)")
+    assert line.startswith("twice: z in z.fsb (handed in at an unknown date) and a in a.fsb")
+    assert "finished 2023-02-03 and 2025-02-03 as they say" in line
 
 
 def test_names_are_words(make, hand_in, tmp_path):

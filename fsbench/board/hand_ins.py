@@ -1,0 +1,48 @@
+"""The time at which bundles were handed in, as the history of the repository that holds them tells it."""
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+UNKNOWN = 1 << 31
+"""Place of a file that no commit brought: it is the latest."""
+_COMMIT = "\x01"
+
+
+@dataclass(frozen=True, order=True)
+class HandIn:
+    """A file that was handed in; the older is the smaller.
+
+    Attributes:
+        place: number of the change of the branch that brought it. No contributor chooses it, unlike a date.
+        name: the file, relative to the folder of bundles.
+        date: of that change, as 2024-02-03; "" where it is not known.
+    """
+
+    place: int
+    name: str
+    date: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name} ({f'handed in {self.date}' if self.date else 'handed in at an unknown date'})"
+
+
+def hand_ins(folder: Path, pattern: str) -> dict[str, HandIn]:
+    """Return when the files of `folder` that fit `pattern` first came into the branch that is checked out, by name.
+
+    Empty where the folder is in no repository of git's.
+    """
+    words = ["--first-parent", "-m", "--reverse", "--no-renames", "--diff-filter=A", "--name-only", "--relative"]
+    command = ["git", "-C", str(folder), "-c", "core.quotePath=false", "log", *words, f"--format={_COMMIT}%cs", "--"]
+    try:
+        ended = subprocess.run([*command, pattern], capture_output=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    found: dict[str, HandIn] = {}
+    place, date = 0, ""
+    for line in ended.stdout.decode(errors="replace").splitlines():
+        if line.startswith(_COMMIT):
+            place, date = place + 1, line[1:]
+        elif line:
+            found.setdefault(line, HandIn(place, line, date))
+    return found
