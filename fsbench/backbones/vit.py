@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -254,7 +254,7 @@ class FrozenViT(FrozenBackbone):
     """Frozen ViT whose features are the tokens of all blocks."""
 
     known = VITS
-    encoders = ("encode", "patch_map")
+    encoders: ClassVar[tuple[str, ...]] = ("encode", "patch_map")
     spec: ViT
 
     def __init__(self, config: BackboneConfig):

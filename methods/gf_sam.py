@@ -1,0 +1,429 @@
+"""GF-SAM (NeurIPS 2024): training-free segmentation by a graph of SAM's masks over DINOv2's points (gf-sam.md).
+
+Cells of the query that look like the supports' foreground more than like their background become points, each a prompt
+for one mask of SAM. Masks and points are a directed graph (a mask covers a point); its weakly connected components are
+filtered by how much positive area their masks gain, and by whether they point at themselves; what is left is merged.
+
+Shapes: K shots, C channels, g side of the grid of patches, n points, D side of the masks, N ways.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor
+
+from fsbench.backbones.sam import PromptableNetwork, Prompts
+from fsbench.backbones.vit_and_sam import ViTAndSam, ViTAndSamConfig
+from fsbench.core.prediction import Prediction
+from fsbench.core.segmenter import Segmenter
+from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch
+from fsbench.errors import SettingsError
+
+EMPTY_SIDE = 7
+"""Half the side in pixels of the square that stands for supports without any foreground (§2)."""
+
+
+def channel_normalised(tokens: Tensor) -> Tensor:
+    """Divide tokens (g², C) by their length over the image, channel by channel (§3)."""
+    return F.normalize(tokens, dim=0, eps=1e-12)
+
+
+def cosines(support: Tensor, query: Tensor) -> Tensor:
+    """Return the similarity (g², n) of a support's tokens (g², C) with the query's (n, C) (§4)."""
+    lengths = support.norm(dim=1)[:, None] * query.norm(dim=1)[None]
+    return (support @ query.T) / (lengths + 1e-7)
+
+
+def grid_weights(mask: Tensor, side: int) -> Tensor:
+    """Return the weights (g²,) of a mask (H, W) on the grid, bilinear between the corners' middles (§4)."""
+    return F.interpolate(mask[None, None].float(), (side, side), mode="bilinear", align_corners=True).flatten()
+
+
+def mean_map(weights: Tensor, similarity: Tensor) -> Tensor:
+    """Return the mean similarity (n,) of query tokens with the weighted support cells: (g²,), (g², n) (§4)."""
+    cells = len(weights)
+    return (weights @ similarity / cells) / (weights.sum() / cells + 1e-7)
+
+
+@dataclass(frozen=True)
+class Prior:
+    """Similarity maps of the query with the supports, and where to prompt (§4), each (g, g).
+
+    Attributes:
+        pos_mean, pos_max: mean and largest similarity with the foreground.
+        neg_mean: mean similarity with the background.
+        prompt_map: weights of the cells as points.
+    """
+
+    pos_mean: Tensor
+    pos_max: Tensor
+    neg_mean: Tensor
+    prompt_map: Tensor
+
+
+def filled_masks(masks: Tensor) -> Tensor:
+    """Return support masks (K, H, W) as float32, with a square in the middle where none has any foreground (§2)."""
+    masks = masks.float()
+    if bool(masks.any()):
+        return masks
+    masks = masks.clone()
+    rows, columns = (slice(max(side // 2 - EMPTY_SIDE, 0), side // 2 + EMPTY_SIDE) for side in masks.shape[1:])
+    masks[:, rows, columns] = 1
+    return masks
+
+
+def similarity_prior(query: Tensor, supports: Tensor, masks: Tensor) -> Prior:
+    """Compare the query's tokens with those of the supports (§4).
+
+    Args:
+        query: channel-normalised tokens (g², C).
+        supports: channel-normalised tokens (K, g², C).
+        masks: foreground of the supports (K, H, W) float, not all empty.
+    """
+    side = round(len(query) ** 0.5)
+    maps = []
+    for tokens, mask in zip(supports, masks, strict=True):
+        similarity = cosines(tokens, query)
+        inside, outside = grid_weights(mask, side), grid_weights(1 - mask, side)
+        largest = (inside[:, None] * similarity).amax(0)
+        maps.append(torch.stack([mean_map(inside, similarity), largest, mean_map(outside, similarity)]))
+    pos_mean, pos_max, neg_mean = torch.stack(maps).mean(0).view(3, side, side)
+    return Prior(pos_mean, pos_max, neg_mean, prompt_map(pos_mean, pos_max, neg_mean))
+
+
+def prompt_map(pos_mean: Tensor, pos_max: Tensor, neg_mean: Tensor) -> Tensor:
+    """Return the weights of cells as points: the positive maps' product where the negative one is not larger (§4)."""
+    cross, negative = (_stretched(values) for values in (pos_mean * pos_max, neg_mean))
+    return torch.where(negative > cross, torch.zeros_like(cross), cross)
+
+
+def _stretched(values: Tensor) -> Tensor:
+    return (values - values.min()) / (values.max() - values.min() + 1e-6)
+
+
+def select_points(weights: Tensor, max_points: int) -> Tensor:
+    """Return the cells (n, 2), x and y, with the largest weights of a map (g, g), in the order of x, then y (§5)."""
+    total = float(weights.sum())
+    count = min(int(total), max_points) or int(total > 0)
+    side = weights.shape[-1]
+    cells = torch.sort(weights.flatten(), descending=True, stable=True).indices[:count]
+    columns, rows = cells % side, cells // side
+    order = torch.argsort(columns * side + rows)
+    return torch.stack([columns, rows], 1)[order]
+
+
+def points_in_pixels(cells: Tensor, grid: int, side: int) -> Tensor:
+    """Return the top left corners (n, 2) int64 of cells of a grid in a square of `side` pixels (§5)."""
+    return (cells.double() * side / grid).long()
+
+
+def graph_components(masks: Tensor, cells: Tensor, connection: str = "weak") -> Tensor:
+    """Return the component (n,) int64 of each point in the graph of masks that cover points (§7).
+
+    Components are numbered by their first points.
+
+    Args:
+        masks: (n, g, g) bool, the masks on the grid.
+        cells: (n, 2), x and y of their points.
+        connection: "weak", or "strong" for the count that the authors' program makes beside it.
+    """
+    covers = masks[:, cells[:, 1], cells[:, 0]].cpu().numpy()
+    labels = connected_components(covers, directed=True, connection=connection)[1]
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    return torch.from_numpy(first.argsort().argsort()[inverse]).to(masks.device)
+
+
+def positive_gate(masks: Tensor, components: Tensor, prior: Prior) -> tuple[Tensor, Tensor]:
+    """Let masks grow into a component's area one by one, and keep those that gain more positive area (§8).
+
+    Args:
+        masks: (n, g, g) float32, the masks on the grid, soft.
+        components: (n,).
+        prior: the similarity maps.
+
+    Returns:
+        Whether a mask is positive (n,) bool, and the scores (n,) float32.
+    """
+    half = (prior.pos_mean.max() + prior.pos_mean.min()) / 2
+    positive, negative = prior.pos_mean**2, prior.neg_mean * half
+    region = (positive > negative).float()
+    rank = (masks * (positive - negative)).sum((1, 2)) / (masks.sum((1, 2)) + 1e-6)
+    kept = torch.zeros(len(masks), dtype=torch.bool, device=masks.device)
+    score = torch.zeros(len(masks), device=masks.device)
+    for component in components.unique():
+        members = (components == component).nonzero()[:, 0]
+        inner = torch.zeros_like(region)
+        gain = score.new_zeros(())
+        for k in members[torch.sort(rank[members], descending=True, stable=True).indices]:
+            outside = masks[k] * (1 - inner)
+            inside, beyond = (region * outside).sum(), ((1 - region) * outside).sum()
+            gain = inside - beyond
+            if bool(inside > beyond):
+                inner = inner + outside
+                kept[k] = True
+        score[members] = gain  # that of the mask visited last
+    return kept, score
+
+
+def overshooting_gate(unions: Tensor, cells: Tensor, components: Tensor, query: Tensor) -> Tensor:
+    """Keep the points whose own component is the one that the query's tokens say they belong to (§9).
+
+    Args:
+        unions: (components, g, g) float32, the union of each component's masks on the grid, soft.
+        cells: (n, 2), x and y of the points.
+        components: (n,).
+        query: channel-normalised tokens (g², C).
+
+    Returns:
+        (n,) bool, the same for all points of a component that has fewer of its own than of others.
+    """
+    side = unions.shape[-1]
+    similarity = cosines(query, query[cells[:, 1] * side + cells[:, 0]])  # (g², n): only the points' columns are asked
+    values = torch.stack([mean_map(union.flatten(), similarity) for union in unions], 1)  # (n, components)
+    apart = torch.cdist(cells.float(), cells.float(), compute_mode="donot_use_mm_for_euclid_dist")
+    distances = torch.stack([apart[:, components == a].amin(1) for a in range(len(unions))], 1)
+    values = values / torch.where(distances == 0, 1.0, distances)
+    own = values.argmax(1) == components
+    for a in range(len(unions)):
+        inside = components == a
+        if 2 * int(own[inside].sum()) < int(inside.sum()):
+            own = own & ~inside
+    return own
+
+
+@dataclass(frozen=True)
+class Gated:
+    """Points after both gates (§7 to 9), and their merged masks (§10).
+
+    Attributes:
+        components: (n,) int64.
+        positive: (n,) bool.
+        score: (n,) float32.
+        state: (n,) int64: 1 kept by both gates, 2 by one, 0 by none.
+        mask: (D, D) bool, the prediction.
+        probability: (D, D) float32, how sure it is; NaN where an empty mask was all there was.
+    """
+
+    components: Tensor
+    positive: Tensor
+    score: Tensor
+    state: Tensor
+    mask: Tensor
+    probability: Tensor
+
+
+def to_grid(masks: Tensor, side: int, mode: str) -> Tensor:
+    """Resize masks (n, D, D) bool to the grid (n, g, g) float32, a few at a time: "nearest" (§7) or "bilinear" (§8)."""
+    align = {} if mode == "nearest" else {"align_corners": False}
+    small = [F.interpolate(part[:, None].float(), (side, side), mode=mode, **align)[:, 0] for part in masks.split(16)]
+    return torch.cat(small)
+
+
+def gate_and_merge(masks: Tensor, cells: Tensor, prior: Prior, query: Tensor) -> Gated:
+    """Cluster, filter and merge the masks of points (§7 to 10).
+
+    Args:
+        masks: (n, D, D) bool, at least one.
+        cells: (n, 2), x and y of their points.
+        prior: the similarity maps (g, g).
+        query: channel-normalised tokens (g², C).
+    """
+    side = prior.pos_mean.shape[-1]
+    components = graph_components(to_grid(masks, side, "nearest") > 0, cells)
+    positive, score = positive_gate(to_grid(masks, side, "bilinear"), components, prior)
+    unions = torch.stack([masks[components == a].any(0) for a in range(int(components.max()) + 1)])
+    own = overshooting_gate(to_grid(unions, side, "bilinear"), cells, components, query)
+    state = torch.where(own & positive, 1, torch.where(own | positive, 2, 0))
+    chosen = (state == 1).nonzero()[:, 0]
+    mask = masks[chosen].any(0)
+    if not bool(mask.any()):
+        chosen = torch.where(state != 2, 0.0, score).argmax()[None]
+        mask = masks[chosen[0]]
+    return Gated(components, positive, score, state, mask, merged_probability(masks[chosen], prior.pos_mean))
+
+
+def merged_probability(masks: Tensor, pos_mean: Tensor) -> Tensor:
+    """Return the largest of the masks' mean similarities at each pixel (D, D): (n, D, D) bool, (g, g) (§10)."""
+    size = (masks.shape[-2], masks.shape[-1])
+    similarity = F.interpolate(pos_mean[None, None], size, mode="bilinear", align_corners=False)[0, 0]
+    best: Tensor | None = None
+    for mask in masks:
+        inside = mask.float()
+        spread = inside * ((similarity * inside).sum() / inside.sum())
+        best = spread if best is None else torch.maximum(best, spread)
+    assert best is not None
+    return best
+
+
+def point_masks(
+    network: PromptableNetwork, encoding: tuple[Tensor, ...], points: Tensor, size: tuple[int, int]
+) -> Tensor:
+    """Return SAM's mask (n, H, W) bool of each point (§6).
+
+    Args:
+        network: SAM.
+        encoding: of the image.
+        points: (n, 2), x and y in pixels of the image.
+        size: (H, W) of the image.
+    """
+    prompts = Prompts(points[:, None].double(), torch.ones(len(points), 1, dtype=torch.int64))
+    chunks = network.decode(encoding, size, prompts, multimask=False)
+    return torch.cat([network.full_size(chunk.low_res[:, 0], size) > 0 for chunk in chunks])
+
+
+def dino_pixels(image: Tensor, side: int, antialias: bool) -> Tensor:
+    """Return an image (3, H, W) uint8 normalised for DINOv2, (3, side, side) float32 (§2)."""
+    small = F.interpolate(
+        image[None].float() / 255, (side, side), mode="bilinear", align_corners=False, antialias=antialias
+    )[0]
+    mean, std = (torch.tensor(values, device=image.device)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+    return (small - mean) / std
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The prediction of one way.
+
+    Attributes:
+        prior: the similarity maps.
+        cells: (n, 2), the points on the grid.
+        masks: (n, D, D) bool, the masks of the points; None without points.
+        gated: the merged prediction; None without points.
+    """
+
+    prior: Prior
+    cells: Tensor
+    masks: Tensor | None
+    gated: Gated | None
+
+
+class GFSAM(Segmenter):
+    """Segment by SAM's masks of points at which frozen features of query and supports agree.
+
+    Each way is segmented by itself, as the authors segment one class; a pixel in the predictions of several goes to the
+    one with the largest soft map (§11). Shots are averaged as similarity maps.
+
+    Args:
+        backbone: the frozen ViT, and SAM beside it.
+        vit_size: side in pixels of the images that the ViT sees, a multiple of its patches.
+        max_points: bound on the points of a prediction.
+        antialias: whether images are antialiased when they are resized for the ViT. The authors pin torchvision 0.14,
+            which does not do so by itself.
+    """
+
+    backbone: ViTAndSam
+    backbone_type = ViTAndSam
+    learns = False
+    sees_all_shots = True
+    attention_meaning = "weights of the query's cells as points for SAM"
+
+    def __init__(self, backbone: ViTAndSamConfig, vit_size: int = 518, max_points: int = 128, antialias: bool = False):
+        super().__init__(backbone)
+        if max_points < 1:
+            raise SettingsError(f"max_points is {max_points}, expected 1 or more; set --model.max_points")
+        patch = int(self.backbone.spec.arguments["patch_size"])
+        if vit_size < patch or vit_size % patch:
+            raise SettingsError(
+                f"vit_size is {vit_size}, expected a multiple of {patch}, the patch size of {self.backbone.name}; set "
+                "--model.vit_size"
+            )
+        self.vit_size, self.max_points, self.antialias = vit_size, max_points, antialias
+
+    def check_image_size(self, size: int) -> None:
+        """Take every size: the networks' images are resized to what they take."""
+
+    def forward(self, episode: EpisodeBatch) -> Prediction:
+        with torch.autocast(episode.images.device.type, enabled=False), torch.no_grad():  # steps decide by order
+            ways = self._steps(episode)
+            label_map = self._label_map(episode, ways)
+            sure = torch.stack([_sureness(steps) for steps in ways])
+            attention = torch.stack([steps.prior.prompt_map for steps in ways]) if self.keeps_soft_masks else None
+            return Prediction(label_map, sure > 0, sure, attention=attention)
+
+    def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
+        """Return the steps of the prediction over the query, see `fsbench.explain.capabilities.HasQueryMaps`."""
+        maps: dict[str, Tensor] = {}
+        with torch.autocast(episode.images.device.type, enabled=False), torch.no_grad():
+            ways = self._steps(episode)
+        for way, steps in enumerate(ways):
+            name = f" {way + 1}" if len(ways) > 1 else ""
+            maps[f"foreground{name}"], maps[f"background{name}"] = steps.prior.pos_mean, steps.prior.neg_mean
+            maps[f"points{name}"] = _drawn(steps.prior.prompt_map, steps.cells, torch.ones(len(steps.cells)))
+            if steps.gated is not None and steps.masks is not None:
+                maps[f"clusters{name}"] = _stacked(steps.masks, steps.gated.components + 1)
+                maps[f"kept clusters{name}"] = _stacked(
+                    steps.masks, torch.where(steps.gated.state == 1, steps.gated.components + 1, 0)
+                )
+        return maps
+
+    def _steps(self, episode: EpisodeBatch) -> list[Steps]:
+        """Return the prediction of each way."""
+        row = int(episode.query[0])
+        image = episode.images[row]
+        query = self._tokens(episode, row)
+        encoding = self.backbone.encode_sam(episode.image_names[row], image)
+        network = self.backbone.sam.promptable(image.device)
+        size, side = (image.shape[1], image.shape[2]), round(len(query) ** 0.5)
+        ways = []
+        for rows, masks in zip(episode.support[0], episode.support_masks[0], strict=True):
+            supports = torch.stack([self._tokens(episode, int(support)) for support in rows])
+            prior = similarity_prior(query, supports, filled_masks(masks))
+            cells = select_points(prior.prompt_map, self.max_points)
+            if not len(cells):
+                ways.append(Steps(prior, cells, None, None))
+                continue
+            found = point_masks(network, encoding, points_in_pixels(cells, side, size[0]), size)
+            ways.append(Steps(prior, cells, found, gate_and_merge(found, cells, prior, query)))
+        return ways
+
+    def _tokens(self, episode: EpisodeBatch, row: int) -> Tensor:
+        """Return the channel-normalised tokens (g², C) of an image, from the cache or anew (§1 to 3)."""
+
+        def encode() -> Tensor:
+            pixels = dino_pixels(episode.images[row], self.vit_size, self.antialias)
+            return self.backbone.patch_map(pixels, norm=False).flatten(1).T.contiguous()
+
+        tokens: Tensor = self.backbone.cache.get("tokens before the last norm", episode.image_names[row], encode)
+        return channel_normalised(tokens)
+
+    def _label_map(self, episode: EpisodeBatch, ways: list[Steps]) -> Tensor:
+        """Return the label map (h, w) of an episode (§11)."""
+        height, width = episode.query_sizes[0].tolist()
+        device = episode.images.device
+        best = torch.full((height, width), -torch.inf, device=device)
+        label_map = torch.zeros(height, width, dtype=torch.int64, device=device)
+        for way, steps in enumerate(ways):
+            if steps.gated is None:
+                continue
+            mask, sure = steps.gated.mask.float(), steps.gated.probability.nan_to_num(nan=-1.0)
+            if mask.shape != (height, width):
+                mask = F.interpolate(mask[None, None], (height, width), mode="bilinear", align_corners=False)[0, 0]
+                sure = F.interpolate(sure[None, None], (height, width), mode="nearest")[0, 0]
+            wins = (mask > 0.5) & (sure > best)
+            label_map[wins], best[wins] = way + 1, sure[wins]
+        return label_map
+
+
+def _sureness(steps: Steps) -> Tensor:
+    """Return how sure it is that the way is there, () in [0, 1]: more than 0 where its mask is not empty (§11)."""
+    if steps.gated is None or not bool(steps.gated.mask.any()):
+        return steps.prior.pos_mean.new_zeros(())
+    return steps.gated.probability.max().clamp(1e-6, 1)
+
+
+def _drawn(weights: Tensor, cells: Tensor, values: Tensor) -> Tensor:
+    """Return a map (g, g), half as strong, with values at cells."""
+    drawn = weights / 2
+    drawn[cells[:, 1], cells[:, 0]] = values.to(weights)
+    return drawn
+
+
+def _stacked(masks: Tensor, labels: Tensor) -> Tensor:
+    """Return a map (D, D) int64 of the labels (n,) of masks (n, D, D), larger masks below; 0 is none."""
+    drawn = torch.zeros(masks.shape[1:], dtype=torch.int64, device=masks.device)
+    for k in masks.sum((1, 2)).argsort(descending=True):
+        drawn = torch.where(masks[k] & (labels[k] > 0), labels[k], drawn)
+    return drawn
