@@ -4,7 +4,8 @@ Nothing is fetched: weights are a file of the user's, under the names of transfo
 network's authors, and every key and shape is checked before anything is computed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -76,6 +77,26 @@ def new_network(net: HubNet, needed_by: str) -> nn.Module:
     settings = {key: dict(value) if isinstance(value, Mapping) else value for key, value in net.settings.items()}
     model: nn.Module = model_class(model_class.config_class(**settings))
     return model.eval().requires_grad_(False)
+
+
+@contextmanager
+def transformers_attention(config: Any, name: str, attention: Callable[..., Any]) -> Iterator[None]:
+    """Let the modules of a configuration of transformers compute another attention within the block.
+
+    Args:
+        config: of the modules.
+        name: of the attention among those of transformers.
+        attention: called as transformers' own.
+    """
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS  # optional, and heavy
+
+    ALL_ATTENTION_FUNCTIONS.register(name, attention)
+    before = config._attn_implementation
+    config._attn_implementation = name
+    try:
+        yield
+    finally:
+        config._attn_implementation = before
 
 
 def draw_weights(model: nn.Module) -> None:

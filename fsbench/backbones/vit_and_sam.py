@@ -9,6 +9,9 @@ from fsbench.backbones.base import BackboneConfig
 from fsbench.backbones.sam import Dtype, Encoding, FrozenSam, SamConfig
 from fsbench.backbones.vit import FrozenViT
 
+TRUST = ("random", "unverified", "unofficial", "official")
+"""First words of the origins of weights; the least trusted one comes first, by which tables tell what figures mean."""
+
 
 @dataclass
 class ViTAndSamConfig(BackboneConfig):
@@ -54,10 +57,9 @@ class ViTAndSam(FrozenViT):
             )
         )
         self.sam.cache = self.cache
-        parts = [f"{self.name} {self.weights_id}", f"{self.sam.name} {self.sam.weights_id}"]
-        if self.weights_id.startswith("random ") or self.sam.weights_id.startswith("random "):
-            parts.insert(0, "random weights")  # by which tables tell figures that mean nothing
-        self.weights_id = "; ".join(parts)
+        origins = [(self.weights_id, self.name), (self.sam.weights_id, self.sam.name)]
+        origins.sort(key=lambda origin: TRUST.index(origin[0].split()[0]))
+        self.weights_id = ", ".join(f"{weights} of {name}" for weights, name in origins)
 
     @property
     def identity_settings(self) -> dict[str, str]:
@@ -73,7 +75,7 @@ class ViTAndSam(FrozenViT):
         return self.sam.encoding(name, image)
 
     def replace_weights(self, state: dict[str, Tensor], weights_id: str) -> None:
-        super().replace_weights(state, f"{weights_id}; {self.sam.name} {self.sam.weights_id}")
+        super().replace_weights(state, f"{weights_id}, {self.sam.weights_id} of {self.sam.name}")
 
     def use_cpu_kernels(self, kernels: Any) -> None:
         super().use_cpu_kernels(kernels)

@@ -87,8 +87,22 @@ def missing_data(request: Request) -> list[Missing]:
 
 
 def missing_weights(request: Request) -> list[Missing]:
-    """Return the weights of the request's backbone where their file is absent."""
-    return _missing_weights(str(setting(file_settings(request), "model.backbone.name")))
+    """Return the weights of the request's backbone, and of the network beside it, where their files are absent."""
+    return [missing for name, _ in backbone_weights(file_settings(request)) for missing in _missing_weights(name)]
+
+
+def backbone_weights(values: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Return name and weights, as settings state them, of a run's backbone and of the promptable network beside it.
+
+    Args:
+        values: the run's merged settings.
+    """
+    weights = setting(values, "model.backbone.weights")
+    networks = [(str(setting(values, "model.backbone.name")), weights)]
+    sam, own = setting(values, "model.backbone.sam"), setting(values, "model.backbone.sam_weights")
+    if sam is not None:  # random weights are those of both (fsbench.backbones.vit_and_sam)
+        networks.append((str(sam), weights if own is None and str(weights).startswith("random") else own))
+    return networks
 
 
 def _missing_weights(name: str) -> list[Missing]:
@@ -108,11 +122,11 @@ def missing_files(request: Request, values: Mapping[str, Any]) -> Iterator[Missi
     absent = absent_data(request.dataset, setting(values, "data.dataset.root"))
     if absent is not None:
         yield Missing("data", absent.name, str(absent.folder), absent.command)
-    name, weights = setting(values, "model.backbone.name"), setting(values, "model.backbone.weights")
-    if weights is None:
-        yield from _missing_weights(str(name))
-    elif not str(weights).startswith("random") and not Path(str(weights)).is_file():
-        yield Missing("weights", str(name), str(weights), "correct the path of --weights")
+    for name, weights in backbone_weights(values):
+        if weights is None:
+            yield from _missing_weights(name)
+        elif not str(weights).startswith("random") and not Path(str(weights)).is_file():
+            yield Missing("weights", name, str(weights), "correct the path of --weights")
     checkpoint = setting(values, "run.checkpoint")
     if checkpoint and not Path(str(checkpoint)).is_file():
         yield _missing_checkpoint(request.methods[0], Path(str(checkpoint)))

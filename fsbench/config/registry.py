@@ -272,9 +272,9 @@ def config_files(
 ) -> list[Path]:
     """Return the configuration files of a run, later ones over earlier ones.
 
-    These are base.yaml, the method's, the data set's, what the two need together, the backbone's, what method and
-    backbone need together, and those of a trial: of any, on the data set, of the method on it. An explicit backbone so
-    wins over the data set's.
+    These are base.yaml, the method's, in a trial its smaller networks, the data set's, what method and data set need
+    together, the backbone's, what method and backbone need together, and those of a trial: of any, on the data set, of
+    the method on it. An explicit backbone so wins over the data set's.
 
     Args:
         method: a method or an alias.
@@ -289,6 +289,7 @@ def config_files(
     method, backbone = choice.method, choice.backbone
     task = task_of("methods", method)
     files = [CONFIGS / "base.yaml", config_file("methods", method)]
+    files += _pair("methods", method, "fast") if fast else []
     if dataset is not None:
         _check_dataset(dataset, method, task)
         files += [config_file("data", dataset), *_pair("methods", method, label("data", dataset))]

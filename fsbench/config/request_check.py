@@ -12,7 +12,7 @@ from typing import Any
 
 from fsbench.config.compose import asks, setting, value_at
 from fsbench.config.limits import check_name, check_plain_values, check_trainer
-from fsbench.config.needs import absent_data, needed_weights
+from fsbench.config.needs import absent_data, backbone_weights, needed_weights
 from fsbench.config.registry import check_known, choose_method, names, task_of
 from fsbench.config.request import NOTHING_NAMED, Request
 from fsbench.episodes.settings import SETTINGS, unknown_setting
@@ -176,10 +176,13 @@ class _Run:
 
         Of a backbone that was asked for, only the method knows whether it takes it; that is said before its weights.
         """
-        backbone = setting(self.values, "model.backbone")
-        if not isinstance(backbone, Mapping):
+        if not isinstance(setting(self.values, "model.backbone"), Mapping):
             return
-        name, weights = str(backbone.get("name")), backbone.get("weights")
+        for name, weights in backbone_weights(self.values):
+            yield from self._of_file(name, weights)
+
+    def _of_file(self, name: str, weights: Any) -> Iterator[FsbenchError]:
+        """Yield what is wrong with the weights of one network."""
         if isinstance(weights, str) and weights.split(":")[0] == "random":
             if not (weights.partition(":")[2] or "0").isdecimal():
                 yield SettingsError(f"weights are '{weights}', expected a file, random or random:SEED")
@@ -188,7 +191,7 @@ class _Run:
         if path is None or path.is_file():
             return
         file, own = weight_files().get(name), needed_weights(self.request.methods[0], self.request.dataset)
-        if file is not None and (weights or name == own):
+        if file is not None and (weights or name in (own, setting(self.values, "model.backbone.sam"))):
             yield CheckpointError(how_to_get(file, name, path))
 
 
