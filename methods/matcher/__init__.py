@@ -1,0 +1,1 @@
+"""Matcher: training-free one-shot segmentation by matched points that prompt SAM."""

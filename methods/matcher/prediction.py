@@ -1,0 +1,186 @@
+"""One class of a query: from tokens and an encoded image to the masks whose union is the prediction (matcher.md).
+
+Shapes: K supports, N cells of an image on a grid of side g, C channels, D image side, M masks.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fsbench.backbones.sam import Encoding, PromptableNetwork, Prompts
+from methods.matcher.masks import Candidates, PointPrompts, Thresholds, grid_points, keep_good, without_overlap
+from methods.matcher.matching import Matches, cost_of, match_cells, matched_points, reference_foreground
+from methods.matcher.prompts import cluster_points, sample_points
+from methods.matcher.scores import MaskScores, Merging, choose_masks, score_masks
+
+
+@dataclass(frozen=True)
+class Prompting:
+    """Settings of the prompts and of the filters of their masks, named as the authors' (§8).
+
+    Attributes:
+        sample_range: smallest and largest number of points in a prompt.
+        max_iterations: prompts of a size, where there are more than 8 points.
+        use_points: prompt with the matched points themselves, instead of the centres of their clusters.
+        num_centers: number of these.
+        use_box: give the box around the matched points with each prompt.
+        dense: prompt with each point of a grid, too.
+        points_per_side: points on a side of the grid.
+        points_per_batch: prompts that are decoded at a time, with their masks at the image's size.
+        pred_iou_thresh, stability_score_thresh: of the grid's masks; 0 for none.
+        multimask: take all three masks of a prompt of matched points.
+        sel_pred_iou_thresh, sel_stability_score_thresh: of the masks of matched points; 0 for none.
+        box_nms_thresh: IoU of two masks' boxes above which only one stays; 1 for none.
+    """
+
+    sample_range: tuple[int, int] = (4, 6)
+    max_iterations: int = 30
+    use_points: bool = False
+    num_centers: int = 8
+    use_box: bool = False
+    dense: bool = False
+    points_per_side: int = 64
+    points_per_batch: int = 64
+    pred_iou_thresh: float = 0.88
+    stability_score_thresh: float = 0.95
+    multimask: bool = False
+    sel_pred_iou_thresh: float = 0.0
+    sel_stability_score_thresh: float = 0.0
+    box_nms_thresh: float = 1.0
+
+
+class Draws:
+    """Random numbers of an episode: Python's for samples, torch's on the CPU for first centres (§9).
+
+    Args:
+        python_seed, torch_seed: of the two generators.
+    """
+
+    def __init__(self, python_seed: int, torch_seed: int):
+        self.random = random.Random(python_seed)
+        self.torch = torch.Generator().manual_seed(torch_seed)
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """A query as the promptable network knows it.
+
+    Attributes:
+        network: the network.
+        encoding: of the image.
+        side: D.
+    """
+
+    network: PromptableNetwork
+    encoding: Encoding
+    side: int
+
+    def candidates(self, prompts: PointPrompts, batch: int) -> Iterator[Candidates]:
+        """Yield the masks of prompts that pass their thresholds, for `batch` prompts at a time."""
+        size = (self.side, self.side)
+        for chunk in prompts.chunks(batch):
+            labels = torch.ones(chunk.points.shape[:2], dtype=torch.int64)
+            boxes = None if chunk.box is None else chunk.box.expand(len(labels), 4)
+            given = Prompts(chunk.points, labels, boxes)
+            for masks in self.network.decode(self.encoding, size, given, chunk.multimask):
+                logits = self.network.full_size(masks.low_res, size)
+                yield keep_good(logits, masks.iou, chunk.thresholds)
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A prediction with what it came from.
+
+    Attributes:
+        matches: matched points and their box.
+        centres: (k, 2) int64, the points that were sampled.
+        groups: the prompts, by their number of points.
+        candidates: masks that passed the filters.
+        scores: their measures; None without a mask.
+        chosen: numbers of the masks whose union is the prediction.
+        values: their scores, float32 on the CPU.
+    """
+
+    matches: Matches
+    centres: Tensor
+    groups: list[Tensor]
+    candidates: Candidates
+    scores: MaskScores | None
+    chosen: Tensor
+    values: Tensor
+
+    @property
+    def mask(self) -> Tensor:
+        """The prediction, (D, D) bool."""
+        return self.candidates.masks[self.chosen].any(0)
+
+    def best_scores(self) -> Tensor:
+        """Return for each pixel the score of the best chosen mask that has it, (D, D) float32; -inf without one."""
+        masks = self.candidates.masks[self.chosen]
+        best = torch.full(self.candidates.masks.shape[1:], -torch.inf, device=masks.device)
+        for mask, value in zip(masks, self.values.tolist(), strict=True):
+            best = torch.where(mask, best.clamp(min=value), best)
+        return best
+
+
+def unit_tokens(features: Tensor) -> Tensor:
+    """Return the tokens (N, C) of unit length of a feature map (C, g, g) (§2)."""
+    return F.normalize(features.flatten(1).T, dim=-1, eps=1e-12)
+
+
+def grid_candidates(image: EncodedImage, settings: Prompting) -> list[Candidates]:
+    """Return the masks of a grid of single points, which are the same for every class; none unless `dense`."""
+    if not settings.dense:
+        return []
+    thresholds = Thresholds(settings.pred_iou_thresh, settings.stability_score_thresh)
+    prompts = PointPrompts(grid_points(settings.points_per_side, image.side), False, thresholds)
+    return list(image.candidates(prompts, settings.points_per_batch))
+
+
+def segment(
+    query: Tensor,
+    references: Tensor,
+    masks: Tensor,
+    image: EncodedImage,
+    of_grid: Sequence[Candidates],
+    prompting: Prompting,
+    merging: Merging,
+    draws: Draws,
+) -> Steps:
+    """Segment one class.
+
+    Args:
+        query: unit tokens (N, C).
+        references: those of the supports (K·N, C).
+        masks: the supports' masks (K, D, D) bool.
+        image: the query.
+        of_grid: the result of `grid_candidates`.
+        prompting, merging: settings.
+        draws: go on from class to class.
+    """
+    side = int(len(query) ** 0.5)
+    patch = image.side // side
+    foreground = reference_foreground(masks, patch)
+    similarity = references @ query.T
+    matches = matched_points(match_cells(similarity, foreground), side, patch)
+    centres = matches.points
+    if not prompting.use_points:
+        centres = cluster_points(centres, prompting.num_centers, draws.torch)
+    groups = sample_points(centres, prompting.sample_range, prompting.max_iterations, draws.random)
+    thresholds = Thresholds(prompting.sel_pred_iou_thresh, prompting.sel_stability_score_thresh)
+    box = matches.box if prompting.use_box else None
+    found = list(of_grid)
+    for group in groups:
+        prompts = PointPrompts(group, prompting.multimask, thresholds, box)
+        found += image.candidates(prompts, prompting.points_per_batch)
+    candidates = without_overlap(found, prompting.box_nms_thresh)
+    if not len(candidates.masks):
+        nothing = torch.zeros(0, dtype=torch.int64)
+        return Steps(matches, centres, groups, candidates, None, nothing, torch.zeros(0))
+    scores = score_masks(candidates.masks, matches.points, cost_of(similarity)[foreground], patch)
+    chosen, values = choose_masks(scores, merging)
+    return Steps(matches, centres, groups, candidates, scores, chosen, values)
