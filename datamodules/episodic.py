@@ -30,6 +30,7 @@ from fsbench.episodes.manifest import Manifest
 from fsbench.episodes.task import EpisodeTask, usable_way
 from fsbench.errors import SettingsError
 from fsbench.files import fingerprint
+from fsbench.protocols.geometry import InputResize
 from fsbench.protocols.loading import LoadingConfig
 from fsbench.protocols.pools import Pool
 from fsbench.protocols.segmentation import Segmentation, load_segmentation
@@ -71,6 +72,8 @@ class EpisodicDataModule(DataModule):
         fill_to: repeat episodes from the start of an epoch until their number is a multiple of this, as PyTorch's
             distributed sampler does for the authors' number of processes.
         drop_last: leave the incomplete last step of an epoch out.
+        input_resize: "bicubic" for methods whose images and support masks are stretched to S x S by PIL's defaults
+            instead of the protocol's rule, but where the protocol keeps their aspect; the truth stays the protocol's.
         eval_batch_size: evaluation episodes loaded at once; figures do not depend on it.
         workers: loader processes.
         episodes: test episodes instead of the protocol's number.
@@ -119,6 +122,7 @@ class EpisodicDataModule(DataModule):
         micro_batch: int | None = None,
         fill_to: int = 1,
         drop_last: bool = False,
+        input_resize: InputResize = "protocol",
     ):
         check_at_least(1, {"episodes": episodes})
         evaluation = load_segmentation(protocol)
@@ -134,6 +138,7 @@ class EpisodicDataModule(DataModule):
             _note(f"{dataset.name} fold {fold} has {ways} classes: the test is {ways}-way instead of {way}-way")
         self.manifest_file = manifest
         self.support_annotation = support_annotation
+        self.input_resize = input_resize
         self._batches: TrainingBatches | None = None
 
     @property
@@ -262,7 +267,9 @@ class EpisodicDataModule(DataModule):
     def test_options(self) -> dict[str, Any]:
         """Non-default settings of the test that only some methods use, for the run's identity."""
         is_other = self.support_annotation == "bbox" or self._tells_all_ways
-        return {"support_annotation": self.support_annotation} if is_other else {}
+        options = {"support_annotation": self.support_annotation} if is_other else {}
+        rule = self._loading(training=False).resize
+        return options if rule == self.protocol.geometry.resize else options | {"input_resize": rule}
 
     @property
     def _tells_all_ways(self) -> bool:
@@ -309,7 +316,7 @@ class EpisodicDataModule(DataModule):
         geometry = self.protocol.geometry.training if training else self.protocol.geometry
         boxes = self.support_annotation == "bbox" and not training
         all_ways = self._tells_all_ways and not training
-        return LoadingConfig(self.image_size, geometry, self.loading.cache_bytes, boxes, all_ways)
+        return LoadingConfig(self.image_size, geometry, self.loading.cache_bytes, boxes, all_ways, self.input_resize)
 
     def _evaluation_loader(
         self, protocol: Segmentation | WholeImages, episodes: Sequence[Episode], once: bool = False

@@ -45,7 +45,7 @@ class TrainingImages(Dataset[EpisodeBatch]):
         epoch, i = item
         pixels, labels = labelled_image(self.index, self.names[i], self.classes)
         if self.augmentation is None:
-            resize, resize_labels = RESIZES[self.config.geometry.resize]
+            resize, resize_labels = RESIZES[self.config.resize]
             image = resize(pixels, self.config.size)
             labels = resize_labels(labels, self.config.size, self.config.size)
         else:

@@ -70,6 +70,22 @@ def resize_image_cv2(image: Image.Image | np.ndarray, size: int) -> Tensor:
     return torch.from_numpy(resized).permute(2, 0, 1).contiguous()
 
 
+def resize_image_bicubic(image: Image.Image | np.ndarray, size: int) -> Tensor:
+    """Resize an RGB image to (3, size, size) uint8 by PIL's antialiasing bicubic filter, its default (seggpt.md §2).
+
+    The width is filtered first, as in `resize_image`.
+    """
+    found = Image.fromarray(np.asarray(image))
+    for shape in ((size, found.height), (size, size)):
+        found = found.resize(shape, Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(found)).permute(2, 0, 1).contiguous()
+
+
+def resize_labels_pil(labels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resize a label map (h, w) to (height, width) by PIL's nearest, which looks at the middles of pixels."""
+    return np.asarray(Image.fromarray(labels).resize((width, height), Image.Resampling.NEAREST))
+
+
 def resize_labels_cv2(labels: np.ndarray, height: int, width: int) -> np.ndarray:
     """Resize a label map (h, w) to (height, width) by OpenCV's nearest (source index floor(i · in/out) in double)."""
     return np.asarray(cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST))
@@ -113,5 +129,6 @@ RESIZES = {
     "cv2": (resize_image_cv2, resize_labels_cv2),
     "frame": (frame_image, frame_labels),
     "padded": (resize_padded, lambda labels, side, _: resize_labels_padded(labels, side)),
+    "bicubic": (resize_image_bicubic, resize_labels_pil),
 }
-"""`Protocol.resize` -> how images and label maps become S x S."""
+"""`Protocol.resize`, or a method's own choice -> how images and label maps become S x S."""

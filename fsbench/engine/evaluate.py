@@ -178,7 +178,7 @@ def _finished_run(
         checkpoint_sha256=tested,
         checkpoint_variant=experiment.checkpoint_variant,
         weights=Weights.model_validate(weights_origin(experiment)),
-        told=Told(supervision=list(method.supervision), saw_test_classes=method.saw_test_classes),
+        told=Told(supervision=list(method.supervision), saw_test_classes=method.saw_classes_of(data.dataset.name)),
         presence="predicted" if method.predicts_presence else data.protocol.presence,
         scores={name: float(value[0]) for name, value in scores.items()},
         augmented_episodes=sum(getattr(episode, "augmented", False) for episode in data.manifest.episodes),

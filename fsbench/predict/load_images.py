@@ -10,7 +10,6 @@ from fsbench.data.transforms import RESIZES
 from fsbench.errors import DataError
 from fsbench.predict.query_images import QueryImage, read_header, read_upright
 from fsbench.predict.result import PREVIEW
-from fsbench.protocols.geometry import Resize
 
 HUGE = 50_000_000
 """Images of more pixels are decoded one at a time."""
@@ -38,10 +37,10 @@ class ImageLoader:
 
     Args:
         image_size: Side that images are resized to.
-        resize: Kind of resizing, as protocols name it.
+        resize: Kind of resizing, a key of `fsbench.data.transforms.RESIZES`.
     """
 
-    def __init__(self, image_size: int, resize: Resize):
+    def __init__(self, image_size: int, resize: str):
         self.image_size = image_size
         self.resize_image = RESIZES[resize][0]
         self._huge = threading.Lock()

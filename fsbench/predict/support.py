@@ -13,7 +13,6 @@ from torch import Tensor
 from fsbench.data.label_maps import way_labels
 from fsbench.data.transforms import RESIZES
 from fsbench.errors import DataError, SettingsError
-from fsbench.protocols.geometry import Resize
 
 MAX_CLASSES = 254
 
@@ -66,7 +65,7 @@ class SupportSet:
         )
 
 
-def stack_supports(supports: Sequence[Support], size: int, resize: Resize) -> SupportSet:
+def stack_supports(supports: Sequence[Support], size: int, resize: str) -> SupportSet:
     """Resize supports and group them by class.
 
     Classes with fewer supports than others repeat theirs in turn, as the protocol's augmented settings do

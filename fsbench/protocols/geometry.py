@@ -12,9 +12,19 @@ if TYPE_CHECKING:
 
 Resize = Literal["pil", "cv2", "frame", "padded"]
 """Rules of `fsbench.data.transforms.RESIZES` by which images and masks become S x S."""
+InputResize = Literal["protocol", "bicubic"]
+"""Rule by which a method's images and support masks become S x S: the protocol's, or the method's own of `RESIZES`."""
 
 QuerySize = Literal["original", "input"] | int
 """Size at which pixels are counted: the query's own, the method's input, or a side in pixels."""
+
+
+def input_rule(resize: Resize, own: InputResize) -> str:
+    """Return the rule of `RESIZES` for a method's images and support masks: its own only where images are stretched.
+
+    Where a protocol keeps their aspect, the truth lies in its frame, and images must, too.
+    """
+    return own if own != "protocol" and resize in ("pil", "cv2") else resize
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from fsbench.data.image_io import check_sizes, read_pixels, read_view
 from fsbench.data.label_maps import bounding_boxes, way_labels
 from fsbench.data.transforms import RESIZES, centre_square
 from fsbench.episodes.episode import ClassificationEpisode, Episode
-from fsbench.protocols.geometry import Geometry
+from fsbench.protocols.geometry import Geometry, InputResize, input_rule
 from fsbench.tensor_cache import FeatureCache
 
 
@@ -29,6 +29,7 @@ class LoadingConfig:
         all_ways: tell also what supports show of the other ways.
         cache_bytes: memory of a loader process for decoded files that other episodes need as well.
         box_supervision: support labels are bounding boxes of the masks.
+        input_resize: how images and support labels become S x S; the truth is always the protocol's.
     """
 
     size: int
@@ -36,10 +37,16 @@ class LoadingConfig:
     cache_bytes: int = 0
     box_supervision: bool = False
     all_ways: bool = False
+    input_resize: InputResize = "protocol"
+
+    @property
+    def resize(self) -> str:
+        """Rule of `RESIZES` for images and support labels."""
+        return input_rule(self.geometry.resize, self.input_resize)
 
     def files(self, index: SegmentationIndex) -> DecodedImageCache:
         """Return an empty cache of decoded files."""
-        return DecodedImageCache(index, RESIZES[self.geometry.resize][0], self.size, self.cache_bytes)
+        return DecodedImageCache(index, RESIZES[self.resize][0], self.size, self.cache_bytes)
 
 
 def load_episode(
@@ -49,7 +56,7 @@ def load_episode(
 
     Raises DataError naming the file that cannot be decoded or whose mask has another size.
     """
-    files, resize_labels = files or config.files(index), RESIZES[config.geometry.resize][1]
+    files, resize_labels = files or config.files(index), RESIZES[config.resize][1]
     names = list(dict.fromkeys([episode.query, *(name for way in episode.supports for name in way)]))
     rows = {name: row for row, name in enumerate(names)}
     images, labels = [], {}

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms.functional import pil_to_tensor
 
 from datamodules.datasets.folder import Folder
 from datamodules.episodic import EpisodicDataModule
@@ -69,6 +70,23 @@ def test_exchanged_files_of_equal_sizes_are_others(blocks_folder, tmp_path, kind
     exchange(path(trained[0]), path(trained[-1]))
     assert hashes()[1] == after[0] and hashes()[2] != before[1]
     assert [*data.test_files] == [*map(data.dataset.image_path, names), *map(data.dataset.label_file, names)]
+
+
+def test_a_method_sees_images_and_supports_resized_by_its_own_rule_and_the_truth_stays(index):
+    usual, own = module(index, protocol="hsnet"), module(index, protocol="hsnet", input_resize="bicubic")
+    for plain, batch in zip(usual.test_dataloader(), own.test_dataloader(), strict=True):
+        for name, image in zip(batch.image_names, batch.images, strict=True):
+            expected = Image.open(index.image_path(name)).convert("RGB").resize((32, 32))  # bicubic is PIL's default
+            assert (image.int() - pil_to_tensor(expected).int()).abs().max() <= 1  # order of the axes, one grey level
+        episode = own.manifest.episodes[int(batch.episodes[0])]
+        whole = Image.fromarray(index.label_map(episode.supports[0][0]))
+        small = np.asarray(whole.resize((32, 32), Image.Resampling.NEAREST))
+        assert np.array_equal(batch.support_labels[0, 0, 0] == 1, small == episode.classes[0])
+        assert torch.equal(batch.known_truth().label_maps[0], plain.known_truth().label_maps[0])
+        assert not torch.equal(batch.images, plain.images)
+    assert own.test_options == {"input_resize": "bicubic"} and usual.test_options == {}
+    framed = LoadingConfig(32, Geometry("frame", frame=32), input_resize="bicubic")  # the truth lies in a frame
+    assert framed.resize == "frame"
 
 
 def test_supports_show_all_ways_of_their_episode_where_the_test_asks_for_that(index):

@@ -53,6 +53,7 @@ METHODS = {
     "fssdino": ["--data.way=2", "--data.shot=2", "--run.keep_predictions=soft"],
     "linear_probe_dense": ["--data.shot=2", "--run.keep_predictions=soft"],
     "lora_probe_dense": ["--model.tuning_steps=2"],
+    "seggpt": ["--data.way=2", "--data.shot=2", "--run.keep_predictions=soft"],
 }  # fmt: skip
 CLASSIFIERS = {
     "metaoptnet": [],

@@ -136,6 +136,7 @@ ANY_PROTOCOL = {
     "insid3": [INCONTEXT, FSCS],
     "fssdino": [INCONTEXT, FSCS],
     "lora_probe_dense": [FSCS],
+    "seggpt": [INCONTEXT, FSCS],
 }
 """Method -> tasks other than its authors': trained ones in context, training-free ones with several ways and shots."""
 

@@ -49,7 +49,7 @@ def an_episode(index: Folder) -> Episode:
     )
 
 
-@pytest.mark.parametrize("name", ["prototype", "emat", "hsnet", "fssdino", "insid3", "linear_probe_dense"])
+@pytest.mark.parametrize("name", ["prototype", "emat", "hsnet", "fssdino", "insid3", "linear_probe_dense", "seggpt"])
 def test_a_prediction_is_the_evaluations(blocks_folder, emat, name, monkeypatch):
     """The same supports and query through the data module's path and through files a user names."""
     torch.manual_seed(3)
@@ -57,7 +57,8 @@ def test_a_prediction_is_the_evaluations(blocks_folder, emat, name, monkeypatch)
     predictor = fsbench.Predictor(name, dataset="demo", checkpoint=emat if name == "emat" else None)
     index = Folder(str(blocks_folder))
     episode = an_episode(index)
-    batch = load_episode(index, episode, LoadingConfig(predictor.image_size))
+    resize = "bicubic" if name == "seggpt" else "protocol"
+    batch = load_episode(index, episode, LoadingConfig(predictor.image_size, input_resize=resize))
     with torch.inference_mode():
         (evaluated,) = evaluate_batch(predictor.method, load_segmentation("fscs"), batch)
     for number, shots in zip(episode.classes, episode.supports, strict=True):
@@ -71,7 +72,7 @@ def test_a_prediction_is_the_evaluations(blocks_folder, emat, name, monkeypatch)
     pixels, share = presence_from_mask(evaluated.label_map, 2)
     assert [presence.pixels > 0 for presence in result.classes] == pixels.tolist()
     assert [presence.pixels / result.label_map.size for presence in result.classes] == pytest.approx(share.tolist())
-    own = name in ("prototype", "emat")
+    own = name in ("prototype", "emat", "seggpt")
     assert predictor.score_meaning.startswith("the method's own" if own else "share of the photo")
 
 
