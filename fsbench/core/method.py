@@ -44,6 +44,9 @@ class Method(L.LightningModule):
     of the batch: then a step's division over processes and micro-batches changes no more than rounding."""
     sees_all_shots: bool = False
     """True for methods that take K shots in one pass."""
+    sees_supports: ClassVar[bool] = True
+    """False for baselines that answer from the query alone: a method that does not beat one learned nothing from its
+    supports, which tables say."""
     trains_one_shot: bool = False
     """True for methods whose training looks at one support of an episode, whatever K is tested."""
     depends_on_way_order: bool = False

@@ -19,8 +19,9 @@ Pair = tuple[str, int]
 Part = Literal["trn", "val", "held_out"]
 """Part of a data set's images: for training, for the test, or for the choice of a checkpoint."""
 
-QuerySampling = Literal["sequential", "class_first"]
-"""Rule for queries: pair `index mod length` of the list, or a class drawn first and then one of its images."""
+QuerySampling = Literal["sequential", "class_first", "by_turns"]
+"""Rule for queries: pair `index mod length` of the list, or one of the images of a class, which is drawn first or is
+number `index mod classes`."""
 
 VOID = 255
 """Label of void pixels; the protocol decides what they count as."""

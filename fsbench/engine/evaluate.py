@@ -180,6 +180,7 @@ def _finished_run(
         weights=Weights.model_validate(weights_origin(experiment)),
         told=Told(supervision=list(method.supervision), saw_test_classes=method.saw_classes_of(data.dataset.name)),
         presence="predicted" if method.predicts_presence else data.protocol.presence,
+        **({} if method.sees_supports else {"sees_supports": False}),
         scores={name: float(value[0]) for name, value in scores.items()},
         augmented_episodes=sum(getattr(episode, "augmented", False) for episode in data.manifest.episodes),
         dropped_classes=[data.dataset.class_names[n - 1] for n in header.dropped_classes],

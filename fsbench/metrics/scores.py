@@ -10,6 +10,7 @@ import numpy as np
 from fsbench.errors import SettingsError
 from fsbench.metrics.calibration import calibration_error
 from fsbench.metrics.confusion import class_accuracy, fb_iou, mean_iou, pixel_accuracy
+from fsbench.metrics.ifa_figure import ifa_figure
 
 Totals = Mapping[str, np.ndarray]
 """Name of a statistic -> its sum over weighted query images, (R, ...) for R resamples; see `ScoreStatistics`."""
@@ -106,6 +107,9 @@ def _boundary_iou(totals: Totals, absent: int) -> np.ndarray:
 
 _CLASS_SUMS = ("intersection", "union", "truth")
 
+IFA_FIGURE = "IFA-figure"
+"""Name of the score that IFA's program prints."""
+
 METRICS = {
     metric.name: metric
     for metric in (
@@ -174,6 +178,13 @@ METRICS = {
             _fb_iou_classes,
         ),
         Metric(
+            IFA_FIGURE,
+            "what IFA's program prints: batches of episodes have one label, and the background is a class "
+            "(cd-fss-protocol §8); no mIoU, and not to be mixed with one",
+            ("labelled",),
+            lambda totals, _: ifa_figure(totals["labelled"]),
+        ),
+        Metric(
             "ROM",
             "objects predicted in several pieces (dcama.md §12), mean over (episode, way) pairs; 0 to 1, 0 is best",
             ("regions",),
@@ -219,7 +230,7 @@ METRICS = {
 DEFAULT = ("mIoU", "FB-IoU", "accuracy")
 """Scores of a table that does not ask for others, under most protocols."""
 
-COMMON = tuple(name for name in METRICS if name != "FB-IoU-classes")
+COMMON = tuple(name for name in METRICS if name not in ("FB-IoU-classes", IFA_FIGURE))
 """Scores that there are under most protocols; a protocol with a score of its own says so (`Protocol.metrics`)."""
 
 FROM_PREDICTIONS = ("boundary-IoU", "presence-ECE", "pixel-ECE")
@@ -239,10 +250,10 @@ def metric_names(text: str) -> list[str]:
 _MEASURED = ("boundary", "presence_bins", "pixel_bins")
 """Attributes of `ScoreStatistics` that no count table gives."""
 
-_ARRAYS = (*_CLASS_SUMS, "background", "right", "foreground", "decisions", "regions", *_MEASURED)
+_ARRAYS = (*_CLASS_SUMS, "background", "right", "foreground", "decisions", "regions", "labelled", *_MEASURED)
 """Attributes of `ScoreStatistics` that are sums, in the order in which they are multiplied by weights."""
 
-_DISPENSABLE = {"background", "foreground", "decisions", "regions", *_MEASURED}
+_DISPENSABLE = {"background", "foreground", "decisions", "regions", "labelled", *_MEASURED}
 """Those that `ScoreStatistics.only` drops; the class sums say which classes were shown, `right` the clusters."""
 
 
@@ -262,6 +273,7 @@ class ScoreStatistics:
         foreground: (Q, 2) intersection and union of any foreground (slot 0).
         decisions: (Q, C, 2) right presence decisions, and all.
         regions: (Q, 3) sums of ROM and of RUM, and the number of (episode, way) pairs.
+        labelled: (Q, L, 4) pixels by the label of an episode's batch, see `fsbench.metrics.ifa_figure.ifa_sums`.
         boundary: (Q, C, 2) intersection and union of the boundaries of the ways.
         presence_bins, pixel_bins: (Q, bins, 3) sums of probabilities, see `fsbench.metrics.calibration.bin_sums`.
         absent_is_zero: a class that the run never shows counts as IoU 0 (the protocol's rule for a whole run), or is
@@ -277,6 +289,7 @@ class ScoreStatistics:
     foreground: np.ndarray | None = None
     decisions: np.ndarray | None = None
     regions: np.ndarray | None = None
+    labelled: np.ndarray | None = None
     boundary: np.ndarray | None = None
     presence_bins: np.ndarray | None = None
     pixel_bins: np.ndarray | None = None

@@ -97,5 +97,10 @@ class ListsAndDraw(NamedTuple):
 ALL_EPISODES = {"fss1000": "all 2400"}
 """Number of episodes of a test that asks for each listed pair once, where the list is always the same."""
 
-WITHOUT_VOID = frozenset({"coco", "coco_all", "fss1000", "lvis", "paco_part", "pascal_part"})
+WITHOUT_VOID = frozenset(
+    {
+        "coco", "coco_all", "deepglobe", "deepglobe_all", "fss1000", "isic", "isic_one", "lung", "lung_all", "lvis",
+        "paco_part", "pascal_part", "suim",
+    }
+)  # fmt: skip
 """Data sets in which every pixel has a true class, so that a rule for void pixels changes nothing."""

@@ -42,7 +42,8 @@ def draw_query(index: int, rng: np.random.RandomState, pool: Pool, shot: int) ->
         name = pool.images[index % len(pool.images)]
         shown = pool.shown(name)
         return name, shown[rng.randint(len(shown))]
-    number = int(draw(rng, pool.class_ids))
+    by_turns = pool.query_sampling == "by_turns"
+    number = pool.class_ids[index % len(pool.class_ids)] if by_turns else int(draw(rng, pool.class_ids))
     if not pool.images_of.get(number):
         raise TooFewImages(number, 0, shot + 1)
     return draw(rng, pool.images_of[number]), number

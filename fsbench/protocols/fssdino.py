@@ -16,7 +16,7 @@ from fsbench.episodes.episode import Episode
 from fsbench.episodes.manifest import Manifest
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
-from fsbench.metrics.scores import METRICS
+from fsbench.metrics.scores import COMMON
 from fsbench.protocols.base import Provider
 from fsbench.protocols.conditions import ListsAndDraw
 from fsbench.protocols.geometry import Resize
@@ -65,7 +65,7 @@ class FSSDINO(Segmentation):
     frame: int | None = 512
     void: Literal["background", "ignore"] = "background"  # there is none: padding and crowds are background
 
-    metrics: ClassVar[tuple[str, ...]] = tuple(METRICS)
+    metrics: ClassVar[tuple[str, ...]] = (*COMMON, "FB-IoU-classes")
     fb_iou: ClassVar[str] = "FB-IoU-classes"
     fb_iou_words: ClassVar[str] = "mean of mIoU and the background's IoU: the score FB-IoU-classes"
     lists_and_draw: ClassVar[Mapping[str, ListsAndDraw]] = {

@@ -26,6 +26,7 @@ class Pool:
         images_of: class number -> support images in drawing order.
         class_ids: numbers of the classes in drawing order.
         query_sampling: "sequential" takes pair `index mod length`; "class_first" draws a class and then an image of it;
+            "by_turns" draws an image of class `index mod classes`;
             "image_first" takes image `index mod length` and draws one of the classes that its label map shows.
         classes_of: image name -> classes that its label map shows; needed for "image_first".
     """

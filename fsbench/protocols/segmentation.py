@@ -303,7 +303,12 @@ class Segmentation(Protocol):
 
     def statistics_with_void(self, frame: "pl.DataFrame", header: Header, void: str) -> "ScoreStatistics":
         """Sum a whole count table with another rule for void pixels."""
-        return episode_statistics(frame, header.class_ids, void, self.metrics)
+        statistics = episode_statistics(frame, header.class_ids, void, self.metrics)
+        return replace(statistics, **self.extra_statistics(frame, header))
+
+    def extra_statistics(self, frame: "pl.DataFrame", header: Header) -> dict[str, Any]:
+        """Return further sums of a whole count table, for scores of the protocol's own, by names of statistics."""
+        return {}
 
     def subset_statistics(self, frame: "pl.DataFrame", keep: "np.ndarray", header: Header) -> "ScoreStatistics":
         classes = sorted(set(frame["class_id"].to_numpy()[keep].tolist()))

@@ -244,6 +244,7 @@ class Run(Entries):
         weights: None in an older record; `origin_of_weights` then tells what follows from the identity.
         told: None in an older record.
         presence: rule by which a way counts as present.
+        sees_supports: False of a baseline that answers from the query alone.
         scores: by their names.
         augmented_episodes: number of episodes with augmented supports.
         dropped_classes: names of classes that were left out for want of images.
@@ -262,6 +263,7 @@ class Run(Entries):
     weights: Weights | None = None
     told: Told | None = None
     presence: Name
+    sees_supports: bool = True
     scores: dict[str, float] = {}
     augmented_episodes: Count = 0
     dropped_classes: list[Name] = []

@@ -35,6 +35,7 @@ class Row:
         by_class: name of a class -> that part of the run.
         trainable, episodes_per_second, peak_mib: costs; None for a mean or a trivial answer.
         run: name of the run's folder; "" of several.
+        sees_supports: False of a baseline that answers from the query alone.
     """
 
     method: str
@@ -46,6 +47,7 @@ class Row:
     episodes_per_second: float | None = None
     peak_mib: float | None = None
     run: str = ""
+    sees_supports: bool = True
 
 
 @dataclass

@@ -132,6 +132,7 @@ def _run_row(label: str, record: Record, options: TableOptions, statistics: _Sta
     row.episodes_per_second = cost.episodes_per_second
     row.peak_mib = cost.peak_mib
     row.run = record.path.name
+    row.sees_supports = record.run.sees_supports
     return row
 
 
@@ -142,6 +143,7 @@ def _mean_row(
     row = _scored_row(label, "mean", records, replace(options, by_class=False), statistics)
     for of_fold in rows:
         row.by_class |= of_fold.by_class
+    row.sees_supports = all(record.run.sees_supports for record in records)
     return row
 
 

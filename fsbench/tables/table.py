@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from fsbench.records.grouping import comparable, group_key
 from fsbench.records.record import Record
-from fsbench.tables.below_trivial import below_trivial
+from fsbench.tables.below_trivial import below_trivial, no_better_than_blind
 from fsbench.tables.blocks import Block, TableOptions
 from fsbench.tables.classification import classification_block
 from fsbench.tables.published.scores import PublishedScore
@@ -55,6 +55,7 @@ def build_blocks(
         block = _BLOCKS[group[0].protocol.task](group, options, of_test)
         block.rank_all = rank_all
         block.notes += below_trivial(block.rows, block.metrics)
+        block.notes += no_better_than_blind(block.rows, block.metrics)
         block.notes += _notes_on_split(groups_of_test[group_key(group[0])], group)
         blocks.append(block)
     return blocks

@@ -3,27 +3,20 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from datamodules.datasets.fss1000.lists import PARTS, SIZES, Splits, draw_splits, read_splits
+from datamodules.indexes.binary_masks import BinaryMasks
 from datamodules.lists.official import default_lists
-from datamodules.lists.pixel_counts import PixelTable, count_labels, pixel_table
-from fsbench.data.dataset import DERIVED, Pair, PairList, Part, QuerySampling, SegmentationIndex
-from fsbench.data.file_digests import content_digests
-from fsbench.data.image_io import read_image
+from fsbench.data.dataset import DERIVED, Pair, PairList, Part, QuerySampling
 from fsbench.data.source import missing
 from fsbench.episodes.settings import SIZE_BINS
 from fsbench.errors import DataError, SettingsError
-from fsbench.files import fingerprint
 
 INNER_FOLDERS = ("FSS-1000", "fewshot_data", "fewshot_data/fewshot_data")
 IMAGES_PER_CLASS = 10
-NO_VALUE = 254
-"""A value that no label map has; what other classes than an image's own would have in it."""
 _PART_OF = {"trn": "trn", "held_out": "val", "val": "test"}
 
 
-class Fss1000(SegmentationIndex):
+class Fss1000(BinaryMasks):
     """FSS-1000 (fss-protocol §1, §2, §3.3). One fold; a name is `class/number`, a class number its rank in its split,
     after the classes of the splits before: 1 to 520 train, 521 to 760 validation, 761 to 1000 test.
 
@@ -72,7 +65,6 @@ class Fss1000(SegmentationIndex):
             self._origin = self.splits.origin
         self.class_names = tuple(name for part in PARTS for name in getattr(self.splits, part))
         self._number_of = {name: number for number, name in enumerate(self.class_names, start=1)}
-        self._table: PixelTable | None = None
 
     def test_classes(self, fold: int) -> list[int]:
         self.check_fold(fold)
@@ -113,31 +105,7 @@ class Fss1000(SegmentationIndex):
     def label_file(self, name: str) -> Path:
         return self.root / f"{name}.png"
 
-    def label_map(self, name: str) -> np.ndarray:
-        """(H, W) uint8: 1 where the mask, as grey, is 128 or more (fss-protocol §4), else 0."""
-        grey = read_image(self.label_file(name)).convert("L")
-        return (np.asarray(grey) >= 128).astype(np.uint8)
-
-    def label_values(self, name: str, classes: Sequence[int]) -> list[int]:
-        own = self._class_number(name)
-        return [1 if number == own else NO_VALUE for number in classes]
-
-    def class_pixels(self, name: str) -> tuple[dict[int, int], int]:
-        table = self._table
-        pixels, total = table.class_pixels(name) if table and name in table else super().class_pixels(name)
-        own = self._class_number(name)
-        return {own if label else 0: count for label, count in pixels.items()}, total
-
-    def count_pixels(self, part: Part, names: Sequence[str]) -> None:
-        if self._table is None or not all(name in self._table for name in names):
-            self._table = pixel_table(
-                names,
-                lambda name: count_labels(self.label_map(name)),
-                fingerprint=f"grey 128 {fingerprint(content_digests([*map(self.label_file, names)]))}",
-                description="Counting class pixels of FSS-1000",
-            )
-
-    def _class_number(self, name: str) -> int:
+    def class_number(self, name: str) -> int:
         return self._number_of[name.rpartition("/")[0]]
 
     def _present(self, part: str) -> list[int]:

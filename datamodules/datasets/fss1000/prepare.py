@@ -4,11 +4,11 @@ import re
 from pathlib import Path, PurePosixPath
 
 from datamodules.datasets.fss1000.index import IMAGES_PER_CLASS, INNER_FOLDERS
+from datamodules.prepare.by_hand import find_archive
 from datamodules.prepare.job import Job
 from datamodules.prepare.list_files import provide_lists
 from datamodules.prepare.making import making_place, publish
 from datamodules.prepare.unpack import unpack
-from fsbench.data.source import missing
 from fsbench.errors import DataError
 
 ARCHIVES = tuple(
@@ -29,7 +29,7 @@ def prepare(job: Job) -> list[str]:
     remarks = provide_lists(job, "datamodules.datasets.fss1000")
     folders = (job.root, *(job.root / inner for inner in INNER_FOLDERS))
     if not any(any(folder.glob("*/[0-9]*.jpg")) for folder in folders):
-        archive = _find(job)
+        archive = find_archive(job, ARCHIVES, "FSS-1000", __package__)
         with making_place(job.root / "FSS-1000") as making:
             unpack(archive, making, _image)
             _check_structure(making, archive, job.allow_unverified)
@@ -37,20 +37,6 @@ def prepare(job: Job) -> list[str]:
             publish(making, job.root / "FSS-1000")
         remarks.append(f"{archive.name}: no checksum is published; its sha256 is in prepared.json")
     return remarks
-
-
-def _find(job: Job) -> Path:
-    """Return the archive; DataError with instructions to fetch it where there is none."""
-    places = [folder for folder in (job.source, job.root / "archives", job.root) if folder]
-    for folder in places:
-        for name in ARCHIVES:
-            if (folder / name).is_file():
-                return folder / name
-    raise missing(
-        f"no archive of FSS-1000 in {' or '.join(map(str, places))}; expected {ARCHIVES[0]}, which cannot be "
-        "downloaded by a program",
-        __package__,
-    )
 
 
 def _image(name: PurePosixPath) -> str | None:

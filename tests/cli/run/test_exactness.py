@@ -49,6 +49,7 @@ METHODS = {
     "hmnet": [],
     "pspnet": ["--model.backbone.name=dilated_resnet50", "--model.backbone.weights=random", "--data.image_size=65",
                "--data.augmentation=none"],
+    "blind_saliency": ["--data.protocol=cdfss"],
     "insid3": ["--data.protocol=incontext"],
     "fssdino": ["--data.way=2", "--data.shot=2", "--run.keep_predictions=soft"],
     "linear_probe_dense": ["--data.shot=2", "--run.keep_predictions=soft"],

@@ -1,7 +1,7 @@
 """A run that is worse than an answer without a model is named in the table's notes."""
 
 from fsbench.metrics.bootstrap import Interval
-from fsbench.tables.below_trivial import below_trivial
+from fsbench.tables.below_trivial import below_trivial, no_better_than_blind
 from fsbench.tables.blocks import Row
 
 
@@ -37,3 +37,22 @@ def test_classification():
     assert below_trivial(rows, ("accuracy",)) == [
         "nn is below an answer that needs no model (accuracy; 19.00, (chance) has 20.00): its figures show nothing"
     ]
+
+
+def test_a_method_that_does_not_beat_a_baseline_without_supports_is_named():
+    def row(method: str, fold: str, value: float, sees_supports: bool = True) -> Row:
+        return Row(method, fold, {"mIoU": Interval(value, value, value)}, sees_supports=sees_supports)
+
+    rows = [
+        row("blind_full", "0", 30.0, False),
+        row("blind_saliency", "0", 33.25, False),
+        row("emat", "0", 33.25),
+        row("cst", "0", 33.26),
+        row("emat", "1", 1.0),
+        row("(all foreground)", "0", 99.0),
+    ]
+    assert no_better_than_blind(rows, ["mIoU"]) == [
+        "emat does not beat a baseline that sees no support (mIoU; fold 0: 33.25, blind_saliency has 33.25): it has "
+        "learned nothing from its supports here"
+    ]
+    assert no_better_than_blind(rows[2:], ["mIoU"]) == no_better_than_blind(rows, ["FB-IoU"]) == []

@@ -136,7 +136,7 @@ def test_absent_description_shows_an_example(tmp_path: Path) -> None:
         ({"folds": [["circle", "cube"]]}, "folds has 'cube'"),
         ({"folds": [["circle"], [1]]}, "has a class twice"),
         ({"min_pixels": "many"}, "min_pixels is 'many'"),
-        ({"query_rule": "any"}, "query_rule is 'any', expected 'sequential' or 'class_first'"),
+        ({"query_rule": "any"}, "query_rule is 'any', expected 'sequential', 'class_first' or 'by_turns'"),
         ({"masks": "Masks"}, "Masks does not exist; expected the folder that .*folds.yaml names"),
     ],
 )

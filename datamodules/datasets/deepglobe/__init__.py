@@ -1,0 +1,5 @@
+"""DeepGlobe Land Cover 2018."""
+
+from datamodules.datasets.deepglobe.index import DeepGlobe
+
+__all__ = ["DeepGlobe"]

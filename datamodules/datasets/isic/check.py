@@ -1,0 +1,16 @@
+"""Check a folder of ISIC 2018 Task 1."""
+
+from collections import Counter
+from pathlib import Path
+
+from datamodules.check.listed_masks import check_listed
+from datamodules.check.report import Report
+from datamodules.datasets.isic.index import NUMBERINGS, Isic, lesion_classes, numbering_of
+
+
+def check(report: Report, root: Path, lists: list[str] | None) -> None:
+    """Report on images and masks in `root`; there are no lists but that of the kinds of lesions."""
+    counts = Counter(lesion_classes().values())
+    numbering = numbering_of(root)
+    report.ok("numbering", f"{numbering}: {', '.join(NUMBERINGS[numbering])}")
+    check_listed(report, lambda: Isic(str(root), numbering), counts, counts.total())

@@ -1,0 +1,5 @@
+"""Chest X-rays of both hospitals with masks of the lungs."""
+
+from datamodules.datasets.lung_all.index import LungAll
+
+__all__ = ["LungAll"]

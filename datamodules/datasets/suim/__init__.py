@@ -1,0 +1,5 @@
+"""SUIM."""
+
+from datamodules.datasets.suim.index import Suim
+
+__all__ = ["Suim"]

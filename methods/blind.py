@@ -1,0 +1,150 @@
+"""Support-blind baselines: what a mask scores that follows from the query alone (cd-fss-protocol §9, §10).
+
+They ignore the supports, K and the class, so every image has one mask. A method that does not beat them on a data set
+has learned nothing from its supports there. Steps are those of §10; all arithmetic is float64.
+
+Shapes: (H, W) the image as the method sees it.
+"""
+
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fsbench.backbones.base import BackboneConfig
+from fsbench.backbones.nothing import NoBackbone
+from fsbench.core.prediction import Prediction
+from fsbench.core.segmenter import Segmenter
+from fsbench.data.batch import EpisodeBatch
+from fsbench.data.label_maps import resize_labels
+from fsbench.errors import SettingsError
+
+BORDER, WINDOW, RIDGE = 0.08, 0.02, 1e-3
+"""Shares of a side that the border and the half window have, and what is added to the colours' variances (§10)."""
+BINS, FLAT, TIE = 256, 1e-12, 1e-12
+"""Bins of Otsu's histogram, range of an image without saliency, and relative difference of equal maxima (§10)."""
+
+
+def centre_coordinates(height: int, width: int, device: Any = None) -> tuple[Tensor, Tensor]:
+    """Return the coordinates u (1, W) and v (H, 1) of pixel centres, from -1 to 1."""
+    columns, rows = (torch.arange(n, dtype=torch.float64, device=device) for n in (width, height))
+    return 2 * (columns[None] + 0.5) / width - 1, 2 * (rows[:, None] + 0.5) / height - 1
+
+
+def centre_mask(height: int, width: int, radius: float, device: Any = None) -> Tensor:
+    """Return the ellipse (H, W) bool of `radius` half sides around the centre."""
+    u, v = centre_coordinates(height, width, device)
+    return u**2 + v**2 <= radius**2
+
+
+def border(height: int, width: int, device: Any = None) -> Tensor:
+    """Return the pixels (H, W) bool of the image's border."""
+    rows, columns = (max(1, int(BORDER * n + 0.5)) for n in (height, width))
+    mask = torch.ones(height, width, dtype=torch.bool, device=device)
+    mask[rows : height - rows, columns : width - columns] = False
+    return mask
+
+
+def saliency(image: Tensor, sigma: float | None) -> Tensor:
+    """Return how far the colours (3, H, W) in [0, 1] of an image are from those of its border: (H, W) float64.
+
+    Args:
+        image: colours, not normalised.
+        sigma: width of the Gaussian by which what is far from the centre counts less; None counts all alike.
+    """
+    x = image.double()
+    height, width = x.shape[1:]
+    colours = x[:, border(height, width, x.device)].T
+    mean = colours.mean(0)
+    away = colours - mean
+    covariance = away.T @ away / len(colours)
+    inverse = torch.linalg.inv(covariance + RIDGE * torch.eye(3, dtype=torch.float64, device=x.device))
+    difference = x - mean[:, None, None]
+    distance = torch.einsum("ihw,ij,jhw->hw", difference, inverse, difference).clamp(min=0).sqrt()
+    half = max(1, int(WINDOW * min(height, width) + 0.5))
+    padded = F.pad(distance[None, None], (half,) * 4, mode="replicate")
+    smooth = F.avg_pool2d(padded, 2 * half + 1, stride=1)[0, 0]
+    if sigma is None:
+        return smooth
+    u, v = centre_coordinates(height, width, x.device)
+    return smooth * torch.exp(-(u**2 + v**2) / (2 * sigma**2))
+
+
+def otsu_threshold(values: np.ndarray) -> float:
+    """Return Otsu's threshold of `values` (H, W) float64: the centre of the last bin of the background.
+
+    It is the maximum of `values` where all are the same.
+    """
+    least, most = float(values.min()), float(values.max())
+    if most - least < FLAT:
+        return most
+    counts = np.histogram(values, BINS, (least, most))[0].astype(float)
+    centres = least + (np.arange(BINS) + 0.5) * (most - least) / BINS
+    below, moment = counts.cumsum()[:-1], (counts * centres).cumsum()
+    above = counts.sum() - below
+    means = moment[:-1] / np.maximum(below, 1), (moment[-1] - moment[:-1]) / np.maximum(above, 1)
+    variance = below * above * (means[0] - means[1]) ** 2
+    # empty bins make plateaus
+    return float(centres[np.flatnonzero(variance >= variance.max() * (1 - TIE))[0]])
+
+
+def saliency_mask(image: Tensor, sigma: float | None) -> Tensor:
+    """Return the salient pixels (H, W) bool of an image (3, H, W) in [0, 1]."""
+    values = saliency(image, sigma)
+    return values > otsu_threshold(values.cpu().numpy())  # nowhere, if all values are the same
+
+
+class Blind(Segmenter):
+    """Answer without a look at the supports.
+
+    Args:
+        backbone: none is used.
+        rule: "saliency" for what differs from the image's border, "centre" for an ellipse, "full" for every pixel.
+        radius: of the ellipse, in half sides.
+        sigma: width of the Gaussian around the centre by which saliency is weighted; None weights nothing.
+    """
+
+    backbone_type: ClassVar[Any] = NoBackbone
+    learns = False
+    sees_all_shots = True
+    sees_supports = False
+    depends_on_way_order = True
+
+    def __init__(
+        self,
+        backbone: BackboneConfig,
+        rule: Literal["saliency", "centre", "full"] = "saliency",
+        radius: float = 0.6,
+        sigma: float | None = 0.6,
+    ):
+        super().__init__(backbone)
+        if sigma is not None and not sigma > 0:
+            raise SettingsError(f"sigma is {sigma}, expected more than 0, or null for no weights")
+        if not radius > 0:
+            raise SettingsError(f"radius is {radius}, expected more than 0")
+        self.rule = rule
+        self.radius = radius
+        self.sigma = sigma
+
+    @property
+    def predicts_presence(self) -> bool:
+        return False
+
+    def forward(self, episode: EpisodeBatch) -> Prediction:
+        """Answer way 1 where the rule holds, whatever the number of ways: no way is told from another."""
+        image = episode.images[int(episode.query[0])]
+        mask = self.mask(image.double() / 255)
+        height, width = episode.query_sizes[0].tolist()
+        labels = resize_labels(mask.cpu().numpy().astype(np.uint8), height, width)
+        return Prediction(torch.from_numpy(labels).to(image.device))
+
+    def mask(self, image: Tensor) -> Tensor:
+        """Return the rule's foreground (H, W) bool of an image (3, H, W) in [0, 1]."""
+        height, width = image.shape[1:]
+        if self.rule == "full":
+            return torch.ones(height, width, dtype=torch.bool, device=image.device)
+        if self.rule == "centre":
+            return centre_mask(height, width, self.radius, image.device)
+        return saliency_mask(image, self.sigma)

@@ -1,0 +1,231 @@
+"""Across domains: episodes, frames, votes and scores, DeepGlobe's crops, support-blind baselines (cd-fss-protocol)."""
+
+import hashlib
+import tempfile
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from PIL import Image
+from torch import Tensor
+
+from datamodules.datasets.deepglobe.crops import crops
+from datamodules.datasets.deepglobe.index import DeepGlobe
+from datamodules.datasets.deepglobe.index import mask_name as deepglobe_mask
+from datamodules.datasets.isic.index import CLASS_LIST, Isic, lesion_classes
+from datamodules.datasets.isic.index import mask_name as isic_mask
+from datamodules.datasets.lung.index import Lung
+from datamodules.datasets.lung.index import image_name as lung_image
+from datamodules.datasets.suim.index import Suim
+from datamodules.datasets.suim.index import image_name as suim_image
+from datamodules.indexes.binary_masks import ListedMasks
+from fsbench.backbones.base import BackboneConfig
+from fsbench.core.shot_ensemble import combine
+from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD
+from fsbench.data.dataset import PairList
+from fsbench.data.image_io import read_pixels
+from fsbench.data.transforms import resize_image
+from fsbench.metrics.confusion import COUNTS, fb_iou, mean_iou
+from fsbench.metrics.ifa_figure import ifa_figure, ifa_sums
+from fsbench.protocols.geometry import Geometry
+from fsbench.protocols.hsnet import hsnet_episodes
+from fsbench.protocols.pools import ordinary_pool
+from fsbench.protocols.segmentation import load_segmentation
+from methods.blind import Blind, centre_mask, otsu_threshold, saliency, saliency_mask
+from tests.goldens.harness import EXACT, Case, Comparisons, absolute, equal, relative
+from tests.goldens.kinds.fss_protocol import _fss_pool
+from tests.goldens.kinds.metrics import _background_foreground, _by_class, _counts
+
+PROTOCOLS = {
+    "patnet": "cdfss", "dr_adapter": "cdfss", "gfsam": "cdfss", "ifa": "cdfss_ifa", "abcdfss": "cdfss_abcdfss",
+}  # fmt: skip
+
+
+def _make(folder: Path, dataset: str, layout: str) -> ListedMasks:
+    """Return the data set that a layout's program has in `folder`."""
+    if dataset == "deepglobe":
+        return DeepGlobe(str(folder), "ifa" if layout == "ifa" else "patnet")
+    if dataset == "isic":
+        return Isic(str(folder), layout if layout in ("dr_adapter", "gfsam") else "ifa")  # type: ignore[arg-type]
+    if dataset == "lung":
+        return Lung(str(folder), "dr_adapter" if layout == "dr_adapter" else "patnet")
+    return Suim(str(folder))
+
+
+def _draw_folder(folder: Path, files: dict[str, list[str]], empty: set[str]) -> None:
+    """Write the listed files; masks of SUIM as images, which are opened to leave out the `empty` ones."""
+    for place, names in files.items():
+        (folder / place).mkdir(parents=True)
+        for name in names:
+            if place.startswith("masks/"):
+                grey = 0 if f"{place}/{name}" in empty else 255
+                Image.new("L", (2, 2), grey).save(folder / place / name, "png")
+            else:
+                (folder / place / name).touch()
+
+
+def episodes(case: Case) -> Comparisons:
+    """Episodes of folders with decoys, through the data set and the protocol."""
+    config, data = case.config, case.data
+    protocol = load_segmentation(PROTOCOLS[config["layout"]])
+    if config["dataset"] == "fss":
+        pool = _fss_pool(data["classes_unsorted"], config["split"])
+        yield from _compare_episodes(case, hsnet_episodes(pool, shot=config["shot"], seed=config["seed"]), ".jpg")
+        yield equal("length", protocol.episode_count("fss1000", len(pool.pairs)), data["length"])
+        return
+    with tempfile.TemporaryDirectory() as root:
+        folder = Path(root)
+        _draw_folder(folder, data["files"], set(data["empty_masks"]))
+        index = _make(folder, config["dataset"], config["layout"])
+        pairs = [(name, number) for number, names in index.names.items() for name in names]
+        pool = ordinary_pool(index, PairList(tuple(pairs), "golden"), index.test_classes(0))
+        yield from _compare_episodes(case, hsnet_episodes(pool, shot=config["shot"], seed=config["seed"]), "")
+        yield equal("length", protocol.episode_count(index.name, len(pairs)), data["length"])
+
+
+def _compare_episodes(case: Case, drawn: Any, suffix: str) -> Comparisons:
+    stored = case.data["episodes"]
+    found = [
+        [e.query_class - 1, f"{e.query}{suffix}", [f"{name}{suffix}" for name in e.supports[0]]]
+        for e in islice(drawn, len(stored))
+    ]
+    yield equal(f"{len(stored)} episodes", found, stored)
+
+
+def names(case: Case) -> Comparisons:
+    for item in case.data["items"]:
+        listed, layout = item["listed"], item["layout"]
+        image, mask = {
+            "deepglobe": lambda name, own: (name, deepglobe_mask(name, own)),
+            "isic": lambda name, own: (name, isic_mask(name)),
+            "lung": lambda name, own: (lung_image(name, own), name),
+            "suim": lambda name, own: (suim_image(name), name),
+            "fss": lambda name, own: (name, f"{name.removesuffix('.jpg')}.png"),
+        }[item["dataset"]](listed, layout)
+        yield equal(f"{layout} {item['dataset']} {listed}", [image, mask], [item["image"], item["mask"]])
+
+
+def frame(case: Case) -> Comparisons:
+    """One image and its mask, through the data set's label map."""
+    config, size = case.config, case.config["size"]
+    with tempfile.TemporaryDirectory() as root:
+        folder = Path(root)
+        index, name = _framed(folder, config["dataset"])
+        for path, pixels in ((index.image_path(name), "in.image"), (index.label_file(name), "in.mask_image")):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(case.tensors[pixels].numpy()).save(path, "png")
+        truth, _ = Geometry("pil", "input").truth(index.label_map(name), size)
+        yield case.compare("out.mask", truth, EXACT)
+        image = resize_image(read_pixels(index.image_path(name)), size).float() / 255
+    mean, std = (torch.tensor(v)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
+    yield case.compare("out.image_rows", ((image - mean) / std)[:, config["rows"]], absolute(2e-6))
+
+
+def _framed(folder: Path, dataset: str) -> tuple[ListedMasks, str]:
+    """Return a data set of one listed file, which is still to be written, and the file's name."""
+    files = {
+        "deepglobe": {f"{number}/test/origin": ["1_sat_00.jpg"] for number in range(1, 7)},
+        "isic": {f"ISIC2018_Task1-2_Training_Input/{number}": ["x.jpg"] for number in (1, 2, 3)},
+        "lung": {"masks": ["CHNCXR_0001_0_mask.png"]},
+        "suim": {f"masks/{own}": ["1.png"] for own in ("FV", "HD", "PF", "RI", "RO", "SR", "WR")},
+    }[dataset]
+    _draw_folder(folder, files, set())
+    place, (name,) = next(iter(files.items()))
+    return _make(folder, dataset, "patnet"), f"{place}/{name}"
+
+
+def vote(case: Case) -> Comparisons:
+    """Hard masks as logits of 0 and 1; images of the batch in place of ways."""
+    masks = case.tensors["in.masks"].float()
+    logits = torch.stack([1 - masks, masks], 2)
+    if len(masks) == 1:
+        yield case.compare("out.pred", masks[0], EXACT)
+    yield case.compare("out.pred", combine(logits, "hsnet_vote")[1], EXACT)
+
+
+def metric(case: Case) -> Comparisons:
+    t, config = case.tensors, case.config
+    inter, union = _background_foreground(_counts(t["in.pred"], t["in.gt"]))
+    columns = [number - config["first_class"] for number in t["in.class_id"].tolist()]
+    inter, union = (_by_class(values, columns, config["classes"]) for values in (inter, union))
+    yield case.compare("out.intersection", inter, EXACT)
+    yield case.compare("out.union", union, EXACT)
+    yield case.compare("out.miou", [mean_iou(inter[1], union[1])], absolute(1e-3))
+    background = (inter[0].sum(), union[0].sum())
+    yield case.compare("out.fb_iou", [fb_iou(inter[1], union[1], background)], absolute(1e-3))
+
+
+def metric_ifa(case: Case) -> Comparisons:
+    """IFA's figure, from a count table as a record has it."""
+    t, config = case.tensors, case.config
+    counts = _counts(t["in.pred"], t["in.gt"])[:, 1]
+    episodes = np.arange(len(counts))
+    frame = pl.DataFrame(
+        {
+            "episode": episodes,
+            "slot": np.ones_like(episodes),
+            "class_id": t["in.class_id"].numpy() + 1,
+            "query": [f"{number % 7}" for number in episodes],
+            **{name: counts[:, column] for column, name in enumerate(COUNTS)},
+        }
+    )
+    sums = ifa_sums(frame, config["batch"], config["num_classes"])
+    yield case.compare("out.miou", ifa_figure(sums.sum(0, keepdims=True)), absolute(1e-6))
+
+
+_COLOURS = np.array(
+    [(0, 255, 255), (255, 255, 0), (255, 0, 255), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)], dtype=np.uint8
+)
+"""Colours of the classes in the order of the goldens: urban, agriculture, rangeland, forest, water, barren, unknown."""
+
+
+def deepglobe_prepare(case: Case) -> Comparisons:
+    block = case.config["block"]
+    labels = _COLOURS[case.tensors["in.blocks"].numpy()].repeat(block, 0).repeat(block, 1)
+    for row, column in case.tensors["in.odd_pixels"].tolist():
+        labels[row, column] = (1, 255, 255)
+    kept, in_class = np.zeros((6, 6), np.uint8), np.zeros((6, 6, 6), np.uint8)
+    centres = np.zeros((6, 6, 6, 17, 17), np.uint8)
+    for crop in crops(labels):
+        kept[crop.row, crop.column] = crop.is_kept
+        for number, mask in crop.masks.items() if crop.is_kept else ():
+            in_class[crop.row, crop.column, number - 1] = 1
+            centres[crop.row, crop.column, number - 1] = mask[12::block, 12::block]
+    yield case.compare("out.kept", kept, EXACT)
+    yield case.compare("out.in_class", in_class, EXACT)
+    yield case.compare("out.mask_centres", centres, EXACT)
+
+
+def isic_classes(case: Case) -> Comparisons:
+    text = CLASS_LIST.read_text()
+    yield equal("list", text, case.data)
+    yield equal("lines", len(lesion_classes()), case.entry["lines"])
+    yield equal("sha256 of the text", hashlib.sha256(text.encode()).hexdigest(), case.entry["sha256_of_text"])
+
+
+def blind_baseline(case: Case) -> Comparisons:
+    config, image = case.config, case.tensors["in.image"]
+    values = saliency(image, config["sigma"])
+    yield case.compare("out.saliency", values, relative(1e-5))
+    threshold: Tensor = torch.tensor([otsu_threshold(values.numpy())], dtype=torch.float64)
+    yield case.compare("out.threshold", threshold, relative(1e-9))
+    yield case.compare("out.mask", saliency_mask(image, config["sigma"]), EXACT)
+    yield case.compare("out.centre", centre_mask(config["height"], config["width"], config["radius"]), EXACT)
+    full = Blind(BackboneConfig("none"), "full").mask(image)
+    yield case.compare("out.full", full, EXACT)
+
+
+KINDS = {
+    "blind_baseline": blind_baseline,
+    "cdfss_episodes": episodes,
+    "cdfss_frame": frame,
+    "cdfss_metric": metric,
+    "cdfss_metric_ifa": metric_ifa,
+    "cdfss_names": names,
+    "cdfss_vote": vote,
+    "deepglobe_prepare": deepglobe_prepare,
+    "isic_classes": isic_classes,
+}

@@ -1,0 +1,73 @@
+"""Support-blind baselines."""
+
+import numpy as np
+import pytest
+import torch
+
+from fsbench.backbones.base import BackboneConfig
+from fsbench.contract.episodes import segmentation_episode
+from fsbench.errors import SettingsError
+from methods.blind import Blind, border, centre_mask, otsu_threshold, saliency, saliency_mask
+
+
+def blind(**settings) -> Blind:
+    return Blind(BackboneConfig("dinov2_vits14", "weights/that/are/not/there.pth"), **settings)
+
+
+def image(colour: tuple[float, float, float] = (0.9, 0.1, 0.1)) -> torch.Tensor:
+    """A grey image with a disk of a colour."""
+    pixels = torch.full((3, 64, 64), 0.5) + 0.01 * torch.randn(3, 64, 64, generator=torch.Generator().manual_seed(0))
+    disk = centre_mask(64, 64, 0.5)
+    pixels[:, disk] = torch.tensor(colour)[:, None]
+    return pixels
+
+
+def test_what_differs_from_the_border_is_found():
+    for colour in ((0.9, 0.1, 0.1), (0.5, 0.5, 0.9), (0.1, 0.1, 0.1)):
+        found, disk = saliency_mask(image(colour), 0.6), centre_mask(64, 64, 0.5)
+        assert (found & disk).sum() / (found | disk).sum() > 0.85
+
+
+def test_the_saliency_of_a_pixel_written_out():
+    x = image().double().numpy()
+    edge = border(64, 64).numpy()
+    assert edge.sum() == 64 * 64 - 54 * 54  # 8 % of 64, rounded, is 5
+    colours = x[:, edge]
+    covariance = np.cov(colours, bias=True) + 1e-3 * np.eye(3)
+    mean = colours.mean(1)
+    window = [x[:, row, column] - mean for row in (29, 30, 31) for column in (39, 40, 41)]
+    distance = np.mean([np.sqrt(d @ np.linalg.solve(covariance, d)) for d in window])
+    u, v = 2 * 40.5 / 64 - 1, 2 * 30.5 / 64 - 1
+    expected = distance * np.exp(-(u**2 + v**2) / (2 * 0.6**2))
+    assert float(saliency(torch.from_numpy(x), 0.6)[30, 40]) == pytest.approx(expected, rel=1e-12)
+    assert float(saliency(torch.from_numpy(x), None)[30, 40]) == pytest.approx(distance, rel=1e-12)
+
+
+def test_a_threshold_is_the_first_of_equal_ones():
+    values = np.array([[0.0] * 6 + [1.0] * 4])  # every bin between separates them equally well
+    assert otsu_threshold(values) == pytest.approx(0.5 / 256)
+
+
+def test_one_colour_is_background():
+    assert not saliency_mask(torch.full((3, 32, 32), 0.3), 0.6).any()
+
+
+def test_the_supports_and_the_number_of_shots_change_nothing():
+    for rule in ("saliency", "centre", "full"):
+        method = blind(rule=rule)
+        one, two = (segmentation_episode(1, 3, 1, shots, 64).without_truth() for shots in (1, 2))
+        two.images[int(two.query[0])] = one.images[int(one.query[0])]
+        answers = [method(one).label_map, method(two).label_map]
+        one.support_labels = 1 - one.support_labels.clamp(max=1)
+        answers.append(method(one).label_map)
+        assert answers[0].shape == tuple(one.query_sizes[0].tolist()) and answers[0].any()
+        assert all(torch.equal(answers[0], other) for other in answers)
+    assert not method.predicts_presence and method.num_parameters(1) == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"), [({"sigma": 0.0}, "sigma is 0.0"), ({"radius": -1.0}, "radius is -1.0")]
+)
+def test_settings_without_a_meaning_are_refused(settings, message):
+    with pytest.raises(SettingsError, match=message):
+        blind(**settings)
