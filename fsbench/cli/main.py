@@ -38,6 +38,7 @@ GROUPS = {
         "cost": "measure what a method's prediction costs by number of shots",
         "list": "list methods, data sets, protocols and metrics",
         "protocols": "show the protocols side by side and what their choices entail",
+        "atlas": "check the atlas of published figures, or write its page",
     },
     "share results": {
         "bundle": "put finished runs into one file that others can check",

@@ -44,13 +44,13 @@ _RESIZES = {
     "padded": "the longest side to S, both rounded down to multiples of 8, without antialiasing (OpenCV); the rest is "
     "padding, which is void",
 }
-_QUERY_SIZES = {
+SIZE_WORDS = {
     "original": "the query's own size: thin and small objects count as they are; a low-resolution answer pays for its "
     "coarse edges",
     "input": "the method's input size S x S: aspect ratio is lost, every image has equal weight, and S differs between "
     "methods (HSNet 400, DCAMA 384)",
 }
-_VOID = {
+VOID_WORDS = {
     "background": "background: predicting the object's border band costs IoU",
     "ignore": "left out: the uncertain border band costs nothing, worth points on PASCAL; COCO has no void",
 }
@@ -420,7 +420,7 @@ class Segmentation(Protocol):
 
     def void_words(self) -> str:
         """Say what void pixels count as, and what follows."""
-        return _VOID[self.void]
+        return VOID_WORDS[self.void]
 
     def query_size_words(self) -> str:
         """Say at which size pixels are counted, and what follows."""
@@ -429,7 +429,7 @@ class Segmentation(Protocol):
                 f"{self.query_size} x {self.query_size} whatever the method's input: aspect ratio is lost, every image "
                 "has equal weight, and the truth is the same for all methods"
             )
-        return _QUERY_SIZES[self.query_size]
+        return SIZE_WORDS[self.query_size]
 
     def frame_words(self) -> str:
         """Say what masks lie over."""

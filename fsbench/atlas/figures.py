@@ -1,0 +1,131 @@
+"""Reported figures, and the rules that say which evaluation program made each: `benchmarks/published/atlas/links.yaml`."""
+
+import re
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from fsbench.atlas.reading import parse_row, read_csv
+from fsbench.errors import DataError
+from fsbench.files import read_yaml
+
+COLUMNS = ("method", "backbone", "dataset", "fold", "way", "shot", "setting", "metric", "value", "source")
+_WITHOUT_FOLDS = tuple(name for name in COLUMNS if name != "fold")
+
+
+class Figure(BaseModel):
+    """A figure as it is printed. `fold` is a number, "mean", or "test" or "-" where there are no folds."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
+
+    method: Annotated[str, Field(min_length=1)]
+    backbone: str
+    dataset: str
+    fold: str = "-"
+    way: str
+    shot: str
+    setting: str
+    metric: Annotated[str, Field(min_length=1)]
+    value: Annotated[float, Field(allow_inf_nan=False)]
+    source: Annotated[str, Field(min_length=1)]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is of the whole test, and not of one of its folds."""
+        return self.fold in ("mean", "test", "-", "all")
+
+
+def _words(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+class Rule(BaseModel):
+    """Which rows of a file belong to which evaluation program; patterns are those of file names.
+
+    Attributes:
+        method, setting, metric, backbone, dataset, shot: patterns of the cells; one of several must fit.
+        test: the method of the evaluation program, or "not found" where none was to be had.
+        name: of the method where it is not that of the program.
+        variant: what the figure is of besides the method, in a word or two; part of its id.
+        repeated: another paper's or repository's print of the figure.
+        changes: conditions that this figure has otherwise than the program, by column.
+        note: what a reader must be told beside the figure.
+        skip: why such rows are no rows of the atlas.
+    """
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
+
+    method: Annotated[list[str], BeforeValidator(_words)] = ["*"]
+    setting: Annotated[list[str], BeforeValidator(_words)] = ["*"]
+    metric: Annotated[list[str], BeforeValidator(_words)] = ["*"]
+    backbone: Annotated[list[str], BeforeValidator(_words)] = ["*"]
+    dataset: Annotated[list[str], BeforeValidator(_words)] = ["*"]
+    shot: Annotated[list[str], BeforeValidator(_words)] = ["*"]
+    test: str = ""
+    name: str = ""
+    variant: str = ""
+    repeated: bool = False
+    changes: dict[str, str] = {}
+    note: str = ""
+    skip: str = ""
+
+    def fits(self, figure: Figure) -> bool:
+        """Whether the rule is about a figure."""
+        return all(
+            any(fnmatchcase(getattr(figure, cell), _literal(pattern)) for pattern in getattr(self, cell))
+            for cell in ("method", "setting", "metric", "backbone", "dataset", "shot")
+        )
+
+
+def _literal(pattern: str) -> str:
+    """Return a pattern in which only * stands for other characters."""
+    return re.sub(r"([\[?])", r"[\1]", pattern)
+
+
+class Links(BaseModel):
+    """All rules: names of data sets, and by file the rules in order, the first that fits decides."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
+
+    datasets: dict[str, str]
+    files: dict[str, list[Rule]]
+
+
+def read_links(file: Path) -> Links:
+    """Read the rules. Raises SettingsError for a file that is no such rules."""
+    links: Links = read_yaml(file, Links, "rules about reported figures")
+    for name, rules in links.files.items():
+        for i, rule in enumerate(rules, start=1):
+            if bool(rule.test) == bool(rule.skip):
+                raise DataError(f"{file.name}, rule {i} of {name}: expected one of test and skip")
+    return links
+
+
+def read_figures(
+    file: Path, rules: Sequence[Rule], datasets: Mapping[str, str]
+) -> list[tuple[Figure, Rule, int]]:
+    """Read the figures of a csv file, each with its rule and its line; rows of studies and costs are left out.
+
+    Raises:
+        DataError: a line is no figure, or no rule is about it.
+    """
+    found = []
+    with file.open(newline="") as opened:
+        head = opened.readline().strip().split(",")
+    for line, cells in read_csv(file, COLUMNS if "fold" in head else _WITHOUT_FOLDS):
+        where = f"{file.name}, line {line}"
+        loose = Figure.model_construct(**cells)  # rows of costs, which no rule takes, may have any cells
+        rule = next((rule for rule in rules if rule.fits(loose)), None)
+        if rule is None:
+            raise DataError(
+                f"{where}: no rule of links.yaml is about {cells['method']}, setting '{cells['setting']}', metric "
+                f"'{cells['metric']}'; add one with the evaluation program that made the figure"
+            )
+        if rule.test:
+            figure = parse_row(Figure, cells, where)
+            dataset = datasets.get(figure.dataset, figure.dataset)
+            found.append((figure.model_copy(update={"dataset": dataset}), rule, line))
+    return found

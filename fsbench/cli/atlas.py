@@ -1,0 +1,35 @@
+"""`fsbench atlas`: the atlas of published figures: check its rows, or write its page."""
+
+import argparse
+from pathlib import Path
+
+from fsbench.atlas.atlas import read_atlas
+from fsbench.atlas.check import odd_means, summary
+from fsbench.atlas.programs import FOLDER
+from fsbench.terminal import print_line
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True)
+    check = actions.add_parser("check", help="check every row against the schema and its evidence")
+    check.set_defaults(function=_check)
+    page = actions.add_parser("page", help="write the page, a file to open in a browser")
+    page.add_argument("--out", type=Path, default=Path("atlas.html"), help="file of the page")
+    page.set_defaults(function=_page)
+    for each in (check, page):
+        each.add_argument("folder", nargs="?", type=Path, default=FOLDER, help="folder of the atlas; that of the suite")
+
+
+def _check(options: argparse.Namespace, extra: list[str]) -> int:
+    atlas = read_atlas(options.folder)
+    for line in [*summary(atlas), *odd_means(atlas)]:
+        print_line(line)
+    print_line("every row fits the schema")
+    return 0
+
+
+def _page(options: argparse.Namespace, extra: list[str]) -> int:
+    from fsbench.report.atlas.page import write_atlas_page  # with Jinja
+
+    print_line(str(write_atlas_page(read_atlas(options.folder), options.out)))
+    return 0
