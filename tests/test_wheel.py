@@ -31,7 +31,14 @@ def test_the_wheel_has_every_file_of_the_suite_and_no_other_package(wheel):
         f"fsbench/{file}" if file.startswith(("configs/", "benchmarks/")) else file
         for file in tracked.stdout.splitlines()
         if file.startswith(("fsbench/", "methods/", "datamodules/", "configs/"))
-        or file.startswith(("benchmarks/published/", "benchmarks/regression/", "benchmarks/manifests/"))
+        or file.startswith(
+            (
+                "benchmarks/published/",
+                "benchmarks/regression/",
+                "benchmarks/manifests/",
+                "benchmarks/protocols/results/",
+            )
+        )
     }
     names = set(zipfile.ZipFile(wheel).namelist())
     assert not expected - names

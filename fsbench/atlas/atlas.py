@@ -66,7 +66,7 @@ class Entry:
         """Conditions by column; "not found" of each where no program was found."""
         columns = (*TEST, *TOLD, *REMARKED)
         if self.program is None:
-            known = {name: NOT_FOUND for name in columns} | {"dataset": self.dataset}
+            known = dict.fromkeys(columns, NOT_FOUND) | {"dataset": self.dataset}
         else:
             known = {name: str(getattr(self.program, name)) for name in columns}
         return known | dict(self.changes)
@@ -203,9 +203,7 @@ def read_atlas(folder: Path = FOLDER) -> Atlas:
     programs = read_programs(folder / "conditions.csv")
     by_name = {(program.method, program.dataset): program for program in programs}
     links = read_links(folder / "links.yaml")
-    files = {"figures.csv": folder / "figures.csv"} | {
-        path.name: path for path in sorted(folder.parent.glob("*.csv"))
-    }
+    files = {"figures.csv": folder / "figures.csv"} | {path.name: path for path in sorted(folder.parent.glob("*.csv"))}
     unknown = sorted(set(files) - set(links.files))
     if unknown:
         raise DataError(f"links.yaml has no rules for {', '.join(unknown)}; add them, as the guide to the atlas says")
@@ -226,9 +224,7 @@ def read_atlas(folder: Path = FOLDER) -> Atlas:
     return Atlas(programs, [_ordered(entry) for entry in entries.values()])
 
 
-def _add(
-    entries: dict[str, Entry], figure: Figure, rule: Rule, file: str, line: int, program: Program | None
-) -> None:
+def _add(entries: dict[str, Entry], figure: Figure, rule: Rule, file: str, line: int, program: Program | None) -> None:
     """Add a figure to its entry, which is made where it is the first."""
     method = rule.name or (figure.method if rule.test == NOT_FOUND else rule.test)
     parts = [slug(method), slug(figure.dataset), slug(figure.backbone), slug(rule.variant)]

@@ -21,7 +21,7 @@ def summary(atlas: Atlas) -> list[str]:
     partly = Counter(program.certainty for program in programs)["partly read"]
     figures = sum(len(entry.figures) for entry in atlas.entries)
     return [
-        f"{len(programs)} evaluation programs, {figures} figures, {len(atlas.entries)} rows of method, test and backbone",
+        f"{len(programs)} evaluation programs, {figures} figures, {len(atlas.entries)} rows of method, test, backbone",
         f"{len(shared)} tests that several programs share",
         f"of {len(cells)} conditions {missing} were not found, {unlined} were read without a line of their own",
         f"{partly} programs were read in part; {sum(bool(p.not_proven) for p in programs)} have something that no run "

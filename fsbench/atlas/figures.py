@@ -1,4 +1,4 @@
-"""Reported figures, and the rules that say which evaluation program made each: `benchmarks/published/atlas/links.yaml`."""
+"""Reported figures, and the rules of `benchmarks/published/atlas/links.yaml`: which program made each of them."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ _WITHOUT_FOLDS = tuple(name for name in COLUMNS if name != "fold")
 
 
 class Figure(BaseModel):
-    """A figure as it is printed. `fold` is a number, "mean", or "test" or "-" where there are no folds."""
+    """A figure; `printed` is its value as it stands. `fold` is a number, "mean", or "test" or "-" without folds."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
 
@@ -30,6 +30,7 @@ class Figure(BaseModel):
     setting: str
     metric: Annotated[str, Field(min_length=1)]
     value: Annotated[float, Field(allow_inf_nan=False)]
+    printed: str = ""
     source: Annotated[str, Field(min_length=1)]
 
     @property
@@ -104,9 +105,7 @@ def read_links(file: Path) -> Links:
     return links
 
 
-def read_figures(
-    file: Path, rules: Sequence[Rule], datasets: Mapping[str, str]
-) -> list[tuple[Figure, Rule, int]]:
+def read_figures(file: Path, rules: Sequence[Rule], datasets: Mapping[str, str]) -> list[tuple[Figure, Rule, int]]:
     """Read the figures of a csv file, each with its rule and its line; rows of studies and costs are left out.
 
     Raises:
@@ -125,7 +124,7 @@ def read_figures(
                 f"'{cells['metric']}'; add one with the evaluation program that made the figure"
             )
         if rule.test:
-            figure = parse_row(Figure, cells, where)
+            figure = parse_row(Figure, cells | {"printed": cells["value"]}, where)
             dataset = datasets.get(figure.dataset, figure.dataset)
             found.append((figure.model_copy(update={"dataset": dataset}), rule, line))
     return found

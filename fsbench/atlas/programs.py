@@ -35,7 +35,9 @@ Shots = Literal[
     "classifier trained on all shots", "tuned on all shots", "memory", "collage", "one scan in parts", "1-shot only",
     "not found",
 ]  # fmt: skip
-SupportAnnotation = Literal["mask", "mask or weaker (option)", "mask or text (option)", "image label", "box", "not found"]
+SupportAnnotation = Literal[
+    "mask", "mask or weaker (option)", "mask or text (option)", "image label", "box", "not found"
+]
 Checkpoint = Literal[
     "best on test fold", "best on test set", "best on FSS-1000 val", "best on source data", "best on the supports",
     "last", "one model for all folds", "none", "not found",
@@ -48,7 +50,7 @@ EVIDENCED = (
 """Conditions each of which has a place in the sources, is "not found", or is named under `no_line`."""
 
 _FURTHER = {"order", "episodes_one_more", "training_images"}
-"""What evidence is also given for, besides columns: the order of a list, a loop's last episode, images of a training."""
+"""Other things that evidence is given for: the order of a list, a loop's last episode, images of a training."""
 _PLACE = re.compile(r"[^\s:;]+:\d+(-\d+)?(,\d+(-\d+)?)*([, ]+[^\s:;]+:\d+(-\d+)?(,\d+(-\d+)?)*)*")
 _COMMIT = re.compile(r"[0-9a-f]{7,40}")
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
@@ -70,7 +72,7 @@ Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=False)]
 
 
 class Program(BaseModel):
-    """An evaluation program on one data set: a row of the atlas. The columns are explained in the guide to the atlas."""
+    """An evaluation program on one data set: a row of the atlas, whose guide explains the columns."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
 
@@ -131,7 +133,7 @@ class Program(BaseModel):
 
     @cached_property
     def marks(self) -> tuple[str, ...]:
-        """What a reader must be told wherever the row stands: that it was read in part, or that something is unproven."""
+        """What a reader must be told wherever the row stands: it was read in part, or something is not proven."""
         partly = ("partly read",) if self.certainty == "partly read" else ()
         return (*partly, *((f"not proven by a run: {self.not_proven}",) if self.not_proven else ()))
 

@@ -56,6 +56,7 @@ PARSED = {
     r"fsbench report .*": "tests/cli/results/test_report.py runs it",
     r"fsbench (bundle|verify) .*": "tests/cli/share/test_exchange.py runs them",
     r"fsbench board .*": "tests/fsbench/board runs it",
+    r"fsbench atlas .*": "tests/fsbench/atlas runs it",
     r"fsbench check-method .*": "tests/cli/extend/test_check_method.py runs it",
     r"fsbench predict .*": "needs photos and weights; tests/cli/images/test_predict.py runs it",
     r"fsbench (bench|data check) .*folder .* labelling/.*": "needs photos; tests/cli/images/test_labelling.py runs it",

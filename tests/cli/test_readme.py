@@ -80,6 +80,8 @@ def test_links_lead_somewhere(page):
     """Pages, images and anchors, as in the repository; those of the site are checked where it is built."""
     for target, anchor in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", page.read_text(encoding="utf-8")):
         file = page.parent / target if target else page
+        if file.name.startswith("atlas.html"):  # made where the site is built; tests/fsbench/atlas follow its links
+            continue
         assert file.exists(), f"{page.name} links to {target}"
         assert not anchor or anchor in headings(file.read_text(encoding="utf-8")), f"{page.name} links to #{anchor}"
 

@@ -1,0 +1,14 @@
+"""Hook of mkdocs: the page of the atlas, which stands beside the manual's pages as `atlas.html`."""
+
+from typing import Any
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Add the page, made of benchmarks/published/atlas, to the files of the site."""
+    from mkdocs.structure.files import File
+
+    from fsbench.atlas.atlas import read_atlas
+    from fsbench.report.atlas.page import atlas_page
+
+    files.append(File.generated(config, "atlas.html", content=atlas_page(read_atlas())))
+    return files

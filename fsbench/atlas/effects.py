@@ -1,0 +1,96 @@
+"""Measured effects of conditions: how far each moved the same methods on the same predictions.
+
+They are the tables that `python -m benchmarks.protocols` writes into `benchmarks/protocols/results`.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fsbench.files import read_json
+from fsbench.paths import BENCHMARKS
+
+RESULTS = BENCHMARKS / "protocols" / "results"
+_NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
+_CHANGE = re.compile(r"\(([+-]\d+(?:\.\d+)?) \[")
+
+
+@dataclass(frozen=True)
+class Effect:
+    """How far a condition moved the mIoU: from `low` to `high` points, over so many methods and tests.
+
+    Attributes:
+        condition: a column of the atlas.
+        what: the change that was measured.
+        low, high: least and largest change of the mIoU in points.
+        rows: methods, each under a test, that were measured.
+        origin: on which data.
+    """
+
+    condition: str
+    what: str
+    low: float
+    high: float
+    rows: int
+    origin: str
+
+
+def read_effects(folder: Path = RESULTS) -> list[Effect]:
+    """Return the measured effects of all result files; none where there are no files."""
+    found: list[Effect] = []
+    for file in sorted(folder.glob("*.json")):
+        content = read_json(file, "record")
+        origin = f"{content['origin'].split('.')[0]}; {content['date']}"
+        for table, (condition, what, changes) in _TABLES.items():
+            rows = content["tables"].get(table, {"columns": [], "rows": []})
+            values = changes(rows["columns"], rows["rows"])
+            if values:
+                count = len(rows["rows"])
+                found.append(Effect(condition, what, min(values), max(values), count, origin))
+    return found
+
+
+def _episodes(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[float]:
+    """Return the changes from the number of episodes that papers take most, 1000, of each method and test."""
+    place = {name: i for i, name in enumerate(columns)}
+    by_test: dict[tuple[str, ...], dict[str, float]] = {}
+    for row in rows:
+        test = tuple(row[place[name]] for name in ("method", "test", "protocol"))
+        by_test.setdefault(test, {})[row[place["episodes"]]] = _number(row[place["mIoU"]])
+    return [
+        round(value - values["1,000"], 1)
+        for values in by_test.values()
+        if "1,000" in values
+        for number, value in values.items()
+        if number != "1,000"
+    ]
+
+
+def _stated_changes(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[float]:
+    return [float(change) for row in rows for cell in row for change in _CHANGE.findall(cell)]
+
+
+def _without_small(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[float]:
+    whole = [i for i, name in enumerate(columns) if name.startswith("mIoU, all")]
+    large = [i for i, name in enumerate(columns) if "2·32² px" in name]
+    return [round(_number(row[large[0]]) - _number(row[whole[0]]), 1) for row in rows] if whole and large else []
+
+
+def _last_column(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[float]:
+    return [_number(row[-1]) for row in rows]
+
+
+def _number(cell: str) -> float:
+    found = _NUMBER.search(cell)
+    return float(found[0]) if found else float("nan")
+
+
+_TABLES: Mapping[str, tuple[str, str, Any]] = {
+    "episodes": ("episodes_per_fold", "100 to 10,000 episodes instead of 1000", _episodes),
+    "resolution": ("compared_at", "518, 1024 or the query's size instead of the test's own", _stated_changes),
+    "objects": ("min_object", "queries with 2048 pixels or more alone", _without_small),
+    "training": ("saw_test_classes", "training with labels of the test's classes", _last_column),
+}
+"""Tables of a result file: the condition that each varies, the change in words, and what reads the changes from it."""

@@ -1,0 +1,1 @@
+"""The page of the atlas: published figures in groups that share a test."""

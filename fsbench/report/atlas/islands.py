@@ -1,0 +1,63 @@
+"""Draw the tests of a data set as islands: programs on one island share a test."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+WIDTH = 860
+"""Width of the figure in its own units, about pixels."""
+LINE, LETTER, GAP = 17, 7.2, 14
+
+
+@dataclass(frozen=True)
+class Island:
+    """An island with its names.
+
+    Attributes:
+        number: of its group on the page; 0 where nobody can stand beside, its test not being known.
+        names: methods on it.
+        x, y, width, height: of the box around it.
+        kind: "shared", "alone" or "unknown".
+    """
+
+    number: int
+    names: tuple[str, ...]
+    x: float
+    y: float
+    width: float
+    height: float
+    kind: str
+
+
+def place_islands(groups: Sequence[tuple[int, Sequence[str], str]]) -> tuple[list[Island], float]:
+    """Place islands in rows, in their order, each row as high as its highest.
+
+    Args:
+        groups: (number, names, kind) of each.
+
+    Returns:
+        The islands, and the height of the figure.
+    """
+    placed: list[Island] = []
+    row: list[tuple[int, Sequence[str], str, float, float]] = []
+    x, y = 0.0, 0.0
+
+    def finish() -> float:
+        height = max((each[4] for each in row), default=0.0)
+        spare, left = (WIDTH - x + GAP) / (len(row) + 1), 0.0
+        for number, names, kind, width, own in row:
+            left += min(spare, 30)
+            placed.append(Island(number, tuple(names), left, y + (height - own) / 2, width, own, kind))
+            left += width + GAP
+        return height
+
+    for number, names, kind in groups:
+        shared = kind == "shared"
+        width = max(map(len, names)) * LETTER * (1.35 if shared else 1.1) + (46 if shared else 22)
+        height = len(names) * LINE * (1.3 if shared else 1) + (44 if shared else 14)
+        changes = bool(row) and (row[-1][2] == "shared") != shared
+        if row and (x + width > WIDTH - 30 or changes):
+            y += finish() + GAP
+            row, x = [], 0.0
+        row.append((number, names, kind, width, height))
+        x += width + GAP
+    return placed, y + finish() + 4 if row else y

@@ -1,0 +1,232 @@
+"use strict";
+(() => {
+  const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+  const make = (tag, text, kind) => {
+    const node = document.createElement(tag);
+    if (text !== undefined) node.textContent = text; // never as HTML
+    if (kind) node.className = kind;
+    return node;
+  };
+  const data = JSON.parse(document.getElementById("atlas-data").textContent);
+  const table = document.getElementById("atlas"), controls = document.getElementById("controls");
+  const fields = all("[data-state]", controls), said = controls.querySelector("output");
+  const bodies = [...table.tBodies], rows = all("tr[data-row]", table), panel = document.getElementById("chosen");
+  const field = (name) => fields.find((each) => each.dataset.state === name);
+  const value = (each) => (each.type === "checkbox" ? (each.checked ? "1" : "") : each.value.trim());
+  const usual = (each) => (each.dataset.state === "figure" ? each.options[0].value : "");
+  const cell = (entry, shot) => {
+    const [way, metric] = value(field("figure")).split("|");
+    return entry.figures.find((f) => f.first && f.way === way && f.metric === metric && f.shot === shot);
+  };
+  let chosen = "";
+
+  // Figures of the chosen kind
+  const fill = () => {
+    for (const row of rows) {
+      for (const place of all("td[data-shot]", row)) {
+        const found = cell(data.entries[row.dataset.row], place.dataset.shot);
+        place.replaceChildren();
+        if (!found) { place.textContent = "–"; continue; }
+        place.append(make(found.rank.startsWith("1 of") ? "strong" : "span", found.value));
+        if (found.repeated) place.append(make("sup", "r"));
+        if (found.rank) place.append(make("span", `rank ${found.rank}`, "rank"));
+        place.title = [found.source, found.note].filter(Boolean).join("; ");
+      }
+    }
+  };
+
+  // What would have to change
+  const unknown = ["not found", "not stated"];
+  const differences = (one, other) => [...data.test, ...data.told].filter((name) => {
+    const [ours, theirs] = [one.conditions[name], other.conditions[name]];
+    return ours !== theirs || unknown.includes(ours);
+  });
+  const words = (name, from, to) => {
+    const label = data.labels[name];
+    if (unknown.includes(from) && unknown.includes(to)) return `${label}: not known of either`;
+    if (unknown.includes(from)) return `${label}: not known here (${to} there)`;
+    if (unknown.includes(to)) return `${label}: ${from}; not known of the chosen row`;
+    return `${label}: ${from}, expected ${to}`;
+  };
+  const explain = () => {
+    const target = data.entries[chosen];
+    all(".why", table).forEach((each) => { each.hidden = !target; });
+    for (const row of rows) {
+      const own = data.entries[row.dataset.row], place = row.querySelector(".why");
+      row.classList.toggle("chosen", row.dataset.row === chosen);
+      const narrow = row.querySelector(".why-narrow");
+      place.replaceChildren();
+      narrow.replaceChildren();
+      if (!target) continue;
+      if (row.dataset.row === chosen) { place.textContent = "the chosen row"; continue; }
+      const found = own.program || own.ours ? differences(own, target) : null;
+      if (found === null) { place.textContent = "no evaluation program was found: nothing is known of its test"; continue; }
+      if (own.dataset !== target.dataset) { place.textContent = `another data set: ${own.dataset}`; continue; }
+      if (!found.length) { place.append(make("span", "shares the test, told the same", "shares")); continue; }
+      const list = make("ul");
+      for (const name of found) {
+        const line = make("li", words(name, own.conditions[name], target.conditions[name]));
+        line.title = data.meaning[name] ?? "";
+        list.append(line);
+      }
+      if (data.test.every((name) => !found.includes(name))) place.append(make("span", "shares the test, but was told otherwise:", "shares"));
+      place.append(list);
+    }
+    if (target) for (const row of rows) row.querySelector(".why-narrow").append(...all(".why", row)[0].cloneNode(true).childNodes);
+    show(target);
+  };
+  const show = (entry) => {
+    panel.hidden = !entry;
+    panel.replaceChildren();
+    if (!entry) return;
+    const close = make("button", "Close", "close");
+    close.type = "button";
+    close.addEventListener("click", () => { const was = chosen; chosen = ""; changed(); rows.find((r) => r.dataset.row === was)?.querySelector("button").focus(); });
+    const list = make("dl"), say = (name, text) => { list.append(make("dt", name), make("dd", text)); };
+    panel.append(close, make("h2", `${entry.method}, ${entry.backbone}, on ${entry.dataset}${entry.variant ? ` (${entry.variant})` : ""}`));
+    if (entry.marks.length) panel.append(make("p", entry.marks.join("; "), "remark"));
+    const p = entry.program;
+    for (const [name, found] of Object.entries(entry.conditions)) {
+      if (name === "dataset" || !data.labels[name]) continue;
+      const places = p?.evidence[name], unlined = p && p.no_line.split("; ").includes(name);
+      const proof = entry.changes.includes(name) ? " (of these figures alone)" : places ? ` — ${places.join("; ")}` : unlined ? " — read, line not noted" : "";
+      say(data.labels[name], found + proof);
+    }
+    if (p) {
+      say("program", `${p.file} of github.com/${p.repository} at ${p.commit}, licence: ${p.licence}`);
+      say("paper", `${p.paper}, ${p.venue} ${p.year}`);
+      if (p.quirks) say("notes of the reader", p.quirks);
+    }
+    for (const f of entry.figures) {
+      say(`${f.way}-way ${f.shot}-shot ${f.metric}, ${f.whole ? "whole test" : `fold ${f.fold}`}`, `${f.value}${f.rank ? `, rank ${f.rank}` : ""}; ${f.source}${f.repeated ? " (not its authors' print)" : ""}${f.note ? `; ${f.note}` : ""}`);
+    }
+    const folded = make("details"), head = make("summary", "Conditions, places in the sources, figures");
+    folded.append(head, list);
+    panel.append(folded);
+  };
+
+  // Rows
+  const apply = () => {
+    const asked = fields.filter((each) => !["figure", "shot", "shared", "data"].includes(each.dataset.state) && value(each));
+    const shot = value(field("shot")), set = value(field("data")), shared = field("shared").checked;
+    let shown = 0, groups = 0;
+    for (const body of bodies) {
+      let own = 0;
+      for (const row of all("tr[data-row]", body)) {
+        const fits = asked.every((each) => {
+          const found = row.dataset[each.dataset.state], wanted = value(each);
+          return each.tagName === "SELECT" ? found === wanted : found.toLowerCase().includes(wanted.toLowerCase());
+        });
+        row.hidden = !fits || (set && body.dataset.data !== set) || (shared && !body.dataset.shared)
+          || (shot && !cell(data.entries[row.dataset.row], shot));
+        own += !row.hidden;
+      }
+      body.hidden = !own;
+      shown += own;
+      groups += own > 0;
+    }
+    const visible = rows.filter((row) => !row.hidden && !row.parentElement.hidden).map((row) => data.entries[row.dataset.row]);
+    for (const each of data.shots) {
+      const empty = (shot && each !== shot) || !visible.some((entry) => cell(entry, each));
+      all(`[data-shot="${each}"]`, table).forEach((place) => { place.hidden = Boolean(empty); });
+    }
+    all("figure.sea").forEach((each) => { each.hidden = Boolean(set) && each.dataset.data !== set; });
+    said.textContent = `${shown} of ${rows.length} rows, ${groups} tests`;
+  };
+  const changed = () => {
+    pageState.set(Object.fromEntries([...fields.map((each) => [each.dataset.state, value(each) === usual(each) ? null : value(each)]), ["row", chosen]]));
+    fill();
+    apply();
+    explain();
+  };
+  fields.forEach((each) => each.addEventListener("input", changed));
+  document.getElementById("reset").addEventListener("click", () => {
+    chosen = "";
+    fields.forEach((each) => { if (each.type === "checkbox") each.checked = false; else each.value = usual(each); });
+    changed();
+  });
+  table.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-choose]");
+    if (!button) return;
+    chosen = chosen === button.dataset.choose ? "" : button.dataset.choose;
+    changed();
+    if (chosen) panel.scrollIntoView({ block: "nearest" });
+  });
+
+  // Files
+  const save = (name, text) => {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([text], { type: "text/plain" }));
+    link.download = name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  };
+  const quoted = (text) => { // no spreadsheet is to take a name for a formula
+    const safe = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+    return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+  };
+  const tex = (text) => text.replace(/[\\&%$#_{}~^]/g, (sign) => ({ "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}" })[sign] ?? `\\${sign}`);
+  const lines = (group) => {
+    const shots = data.shots.filter((shot) => !value(field("shot")) || shot === value(field("shot")));
+    const own = rows.filter((row) => row.parentElement.dataset.group === group && !row.hidden).map((row) => data.entries[row.dataset.row]);
+    return { shots: shots.filter((shot) => own.some((entry) => cell(entry, shot))), own };
+  };
+  const told = (entry) => data.told.map((name) => entry.conditions[name]);
+  const writers = {
+    csv(group) {
+      const { shots, own } = lines(group), [way, metric] = value(field("figure")).split("|");
+      const head = ["method", "variant", "backbone", ...shots.flatMap((shot) => [`${way}-way ${shot}-shot ${metric}`, "rank", "source"]), ...data.told.map((name) => data.labels[name]), "marks"];
+      const body = own.map((entry) => [
+        entry.method, entry.variant, entry.backbone,
+        ...shots.flatMap((shot) => { const f = cell(entry, shot); return f ? [f.value, f.rank, f.source + (f.repeated ? " (not its authors' print)" : "")] : ["", "", ""]; }),
+        ...told(entry), entry.marks.join("; "),
+      ]);
+      return `${[[`# ${data.groups[group]}`], head, ...body].map((cells) => cells.map(quoted).join(",")).join("\n")}\n`;
+    },
+    tex(group) {
+      const { shots, own } = lines(group), [way, metric] = value(field("figure")).split("|");
+      const marked = own.flatMap((entry) => entry.marks.map((mark) => `${entry.method}: ${mark}`));
+      const repeated = own.some((entry) => shots.some((shot) => cell(entry, shot)?.repeated));
+      const different = new Set(own.map((entry) => told(entry).join("; "))).size > 1;
+      const row = (entry) => [entry.method + (entry.variant ? ` (${entry.variant})` : ""), entry.backbone, ...shots.map((shot) => {
+        const f = cell(entry, shot);
+        return f ? `${f.value}${f.repeated ? "r" : ""}` : "--";
+      }), ...(different ? [told(entry).join("; ")] : [])];
+      const caption = [
+        `${metric}, ${way}-way. ${data.groups[group]}.`, repeated ? "r: printed by others than its authors." : "",
+        different ? "Rows that were told differently have no common rank." : "", ...marked.map((line) => `${line}.`),
+      ].filter(Boolean).join(" ");
+      return [
+        "% needs \\usepackage{booktabs}", "\\begin{table}", `\\caption{${tex(caption)}}`, `\\begin{tabular}{ll${"r".repeat(shots.length)}${different ? "l" : ""}}`, "\\toprule",
+        `${["method", "backbone", ...shots.map((shot) => `${shot}-shot`), ...(different ? ["told"] : [])].join(" & ")} \\\\`, "\\midrule",
+        ...own.map((entry) => `${row(entry).map(tex).join(" & ")} \\\\`), "\\bottomrule", "\\end{tabular}", "\\end{table}", "",
+      ].join("\n");
+    },
+    bib() {
+      const shown = new Map(rows.filter((row) => !row.hidden).map((row) => data.entries[row.dataset.row]).filter((entry) => entry.program).map((entry) => [entry.program.paper, entry.program]));
+      return [...shown.values()].map((p) => [
+        `@misc{${p.id.split("/")[0]}-${p.year},`, `  title = {{${tex(p.paper)}}},`, `  howpublished = {${tex(p.venue)} ${p.year}},`, `  year = {${p.year}},`,
+        `  note = {Evaluation program: \\url{https://github.com/${p.repository}}, commit ${p.commit}},`, "}", "",
+      ].join("\n")).join("\n");
+    },
+  };
+  all("[data-save]").forEach((button) => button.addEventListener("click", () => {
+    save(`${button.dataset.group}.${button.dataset.save}`, writers[button.dataset.save](button.dataset.group));
+  }));
+  document.getElementById("bibtex").addEventListener("click", () => save("atlas.bib", writers.bib()));
+
+  // What the address says
+  for (const each of fields) {
+    const asked = pageState.get(each.dataset.state);
+    if (asked === null) continue;
+    if (each.type === "checkbox") each.checked = asked === "1";
+    else if (each.tagName !== "SELECT" || [...each.options].some((option) => option.value === asked)) each.value = asked;
+  }
+  const asked = pageState.get("row");
+  if (asked && Object.hasOwn(data.entries, asked)) chosen = asked; // an address may be anybody's
+  controls.hidden = false;
+  fill();
+  apply();
+  explain();
+  if (chosen) rows.find((row) => row.dataset.row === chosen)?.scrollIntoView({ block: "center" });
+})();

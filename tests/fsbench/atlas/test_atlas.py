@@ -1,0 +1,265 @@
+"""The atlas: its schema, how figures find their programs, its groups and ranks against a plain computation."""
+
+import csv
+import re
+import shutil
+from collections import Counter
+from urllib.parse import parse_qs
+
+import pytest
+
+from fsbench.atlas.atlas import TEST, TOLD, read_atlas
+from fsbench.atlas.check import odd_means
+from fsbench.atlas.effects import read_effects
+from fsbench.atlas.programs import EVIDENCED, FOLDER, read_programs
+from fsbench.atlas.words import LABELS, MEANING, differences
+from fsbench.cli.main import main
+from fsbench.errors import DataError
+from fsbench.paths import REPOSITORY
+from fsbench.protocols.conditions import UNKNOWN
+from fsbench.protocols.registry import load_protocol, protocol_names
+
+COMBINATION = (
+    "dataset", "image_lists", "void", "network_size", "geometry", "compared_at", "episode_draw", "episodes_per_fold",
+    "checkpoint",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def atlas():
+    return read_atlas()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A copy of the atlas with no figures but its own, to be changed."""
+    copy = tmp_path / "published" / "atlas"
+    shutil.copytree(FOLDER, copy)
+    return copy
+
+
+def lines(file):
+    with file.open(newline="") as opened:
+        return list(csv.DictReader(opened))
+
+
+def write(file, rows):
+    with file.open("w", newline="") as opened:
+        writer = csv.DictWriter(opened, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("void", "dropped", "line 2: void is 'dropped', expected 'ignored', 'background', 'none' or 'not found'"),
+        ("year", "soon", "line 2: year is 'soon'"),
+        ("commit", "main", "commit: 'main' is no commit; expected 7 to 40 hexadecimal digits"),
+        ("repository", "CaNet", "'CaNet' is no repository; expected owner/name"),
+        (
+            "evidence",
+            "",
+            "image_lists is 'oslsm' without evidence; expected image_lists=path:line, the value 'not found'",
+        ),
+        ("evidence", "void=somewhere", "the evidence of void is 'somewhere'; expected path:line"),
+        ("evidence", "colour=a.py:1", "evidence is given for 'colour', which is no column"),
+        ("no_line", "colour", "without evidence"),
+        ("method", "", "method"),
+        ("certainty", "sure", "certainty is 'sure', expected 'read' or 'partly read'"),
+    ],
+)
+def test_a_row_that_does_not_fit_is_refused(folder, column, value, message):
+    rows = lines(folder / "conditions.csv")
+    rows[0][column] = value
+    write(folder / "conditions.csv", rows)
+    with pytest.raises(DataError, match=r"conditions\.csv, line 2") as refused:
+        read_atlas(folder)
+    assert message in str(refused.value)
+
+
+def test_unknown_is_a_value_and_needs_no_evidence(folder):
+    rows = lines(folder / "conditions.csv")
+    rows[0] |= dict.fromkeys(EVIDENCED, "not found") | {"evidence": "", "no_line": ""}
+    write(folder / "conditions.csv", rows)
+    assert read_programs(folder / "conditions.csv")[0].places == {}
+
+
+def test_a_program_that_stands_twice_and_a_figure_without_a_rule_are_refused(folder):
+    rows, figures = lines(folder / "conditions.csv"), lines(folder / "figures.csv")
+    write(folder / "conditions.csv", [*rows, rows[3]])
+    with pytest.raises(DataError, match=r"line 156: PFENet on COCO-20i stands there twice"):
+        read_atlas(folder)
+    write(folder / "conditions.csv", rows)
+    write(folder / "figures.csv", [figures[0] | {"method": "Nobody"}])
+    with pytest.raises(
+        DataError, match=r"figures.csv, line 2: no rule of links.yaml is about Nobody, setting 'own pro"
+    ):
+        read_atlas(folder)
+    write(folder / "figures.csv", [figures[0] | {"value": "many"}])
+    with pytest.raises(DataError, match=r"figures.csv, line 2: value is 'many', expected a valid number"):
+        read_atlas(folder)
+    write(folder / "figures.csv", figures)
+    shutil.copy(folder / "figures.csv", folder.parent / "mine.csv")
+    with pytest.raises(DataError, match=r"links.yaml has no rules for mine.csv; add them"):
+        read_atlas(folder)
+
+
+def test_the_command_checks_a_folder(folder, capsys):
+    assert main(["atlas", "check", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert "154 evaluation programs" in said and "7 programs were read in part" in said
+    assert "asnet-fss/pascal-5i/resnet-50: 1-way 5-shot mIoU is printed as 70.8, its folds give 69.82" in said
+    (folder / "conditions.csv").write_text("method\n")
+    assert main(["atlas", "check", str(folder)]) == 2
+    assert "conditions.csv differs in the columns" in capsys.readouterr().err
+
+
+def test_the_combinations_are_those_of_a_plain_count():
+    rows = lines(FOLDER / "conditions.csv")
+
+    def count(own):
+        seen = Counter(tuple(row[name] for name in COMBINATION) for row in own)
+        return len(seen), len(own), sum(number == 1 for number in seen.values())
+
+    fss = [row for row in rows if row["task"] == "FSS"]
+    assert count(rows)[:2] == (117, 154)
+    assert count([row for row in fss if row["dataset"] == "PASCAL-5i"]) == (28, 45, 20)
+    assert count([row for row in fss if row["dataset"] == "COCO-20i"]) == (34, 44, 29)
+    assert len({tuple(row[name] for name in (*TEST, "method")) for row in rows}) == 154
+    # task and metric, which the atlas adds to a test, part none of these
+    assert len({tuple(row[name] for name in TEST) for row in rows}) == 117
+    chosen = [row for row in rows if row["checkpoint"] in ("best on test fold", "best on test set")]
+    assert (len(chosen), sum(row["checkpoint"] != "none" for row in rows)) == (87, 128)
+    assert sum(row["depends_on"] != "no" for row in rows) == 63
+
+
+def test_groups_are_those_of_a_plain_computation(atlas):
+    """Programs in one group agree in every condition, those in two differ in one or have one that is not found."""
+    rows = lines(FOLDER / "conditions.csv")
+    expected = {}
+    for row in rows:
+        test = tuple(row[name] for name in TEST)
+        if "not found" not in test:
+            expected.setdefault(test, set()).add((row["method"], row["dataset"]))
+    found = {}
+    for group in atlas.groups():
+        if group.is_known:
+            test = tuple(group.conditions[name] for name in TEST)
+            assert test not in found and not set(test) & set(UNKNOWN)
+            found[test] = {
+                (entry.program.method, entry.program.dataset)
+                for entry in group.entries
+                if not set(entry.changes) & set(TEST)
+            }
+    assert {test: members for test, members in found.items() if members} == expected
+    groups = {frozenset(name for name, _ in members) for members in found.values()}
+    assert {"HSNet", "ASNet (FSS)", "FECANet", "AFANet"} in groups  # A of the analysis
+    assert {"PFENet", "SCL (PFENet)"} in groups and {"SSP (own protocol)", "MLC (baseline)"} in groups
+
+
+def test_ranks_are_those_of_a_plain_computation(atlas):
+    number = 0
+    for group in atlas.groups():
+        for entry in group.entries:
+            for cell, reported in entry.cells().items():
+                beside = [
+                    other.cells()[cell].figure.value
+                    for other in group.entries
+                    if cell in other.cells() and all(other.conditions[name] == entry.conditions[name] for name in TOLD)
+                ]
+                rank = group.ranks.get((entry.id, cell))
+                if rank is None:
+                    assert len(beside) == 1 or not group.is_known
+                else:
+                    assert rank.size == len(beside) > 1 and group.is_known
+                    assert rank.place == len([value for value in beside if value > reported.figure.value]) + 1
+                    number += 1
+    assert number > 150
+
+
+def test_an_id_names_method_test_and_backbone_once(atlas):
+    names = [entry.id for entry in atlas.entries]
+    assert len(names) == len(set(names))
+    hsnet = atlas.entry("hsnet/coco-20i/resnet-50")
+    assert (hsnet.method, hsnet.dataset, hsnet.backbone) == ("HSNet", "COCO-20i", "ResNet-50")
+    assert hsnet.cells()["1", "1", "mIoU"].figure.value == 39.2 and hsnet.cells()["1", "1", "mIoU"].repeated
+    dcama = atlas.entry("dcama/pascal-5i/resnet-50")  # of another file of benchmarks/published
+    assert dcama.cells()["1", "1", "mIoU"].figure.value == 64.6 and dcama.program.network_size == "384"
+    assert dcama.cells()["1", "1", "mIoU"].file == "dcama.csv"
+
+
+def test_the_authors_own_print_comes_before_a_repetition(atlas):
+    for entry in atlas.entries:
+        repeated = [each.repeated for each in entry.figures]
+        assert repeated == sorted(repeated)
+
+
+def test_marks_stay_with_every_row_of_a_program(atlas):
+    marked = {entry.program.method for entry in atlas.entries if entry.program and entry.marks}
+    partly = {program.method for program in atlas.programs if program.certainty == "partly read"}
+    assert marked == partly | {"FSSAM", "SSP (HSNet protocol)", "VRP-SAM"}
+    assert atlas.entry("pam/pascal-5i/not-stated").marks == ("no evaluation program found",)
+
+
+def test_differences_name_every_condition_that_differs(atlas):
+    one, other = atlas.entry("hsnet/pascal-5i/resnet-50"), atlas.entry("bam/pascal-5i/resnet-50")
+    named = {name: (ours, theirs) for name, ours, theirs in differences(one, other)}
+    assert named == {
+        "image_lists": ("hsnet", "bam"),
+        "network_size": ("400", "473"),
+        "geometry": ("squash", "letterbox"),
+        "compared_at": ("network input", "original"),
+        "episode_draw": ("list of pairs", "image then class"),
+        "extra_supervision": ("none", "base labels (base learner)"),
+    }
+    assert differences(one, atlas.entry("asnet-fss/pascal-5i/resnet-50")) == []
+    unknown = [name for name, *_ in differences(atlas.entry("pam/pascal-5i/not-stated"), one)]
+    assert set(unknown) >= {"void", "checkpoint", "compared_at"} and "dataset" not in unknown
+
+
+def test_conditions_bear_the_names_that_protocols_give_them():
+    choices = {choice.label for name in protocol_names() for choice in load_protocol(name).choices()}
+    same = (
+        "void",
+        "compared_at",
+        "geometry",
+        "episode_draw",
+        "episodes_per_fold",
+        "seeds",
+        "metric",
+        "kshot",
+        "fb_iou",
+    )
+    assert {LABELS[name] for name in same} <= choices
+    assert set(MEANING) <= set(LABELS)
+
+
+def test_effects_are_those_of_the_committed_results():
+    effects = {effect.condition: effect for effect in read_effects()}
+    assert set(effects) == {"episodes_per_fold", "compared_at", "min_object", "saw_test_classes"}
+    assert (effects["saw_test_classes"].low, effects["saw_test_classes"].high) == (13.6, 13.6)
+    assert effects["compared_at"].low == -0.4 and effects["compared_at"].high == 0.1
+    assert effects["min_object"].low == 3.6 and effects["min_object"].rows == 11
+    assert "demo" in effects["episodes_per_fold"].origin and effects["episodes_per_fold"].high == 0.6
+
+
+def test_a_printed_mean_that_is_not_that_of_its_folds_is_named(atlas):
+    named = odd_means(atlas)
+    assert any(line.startswith("ssp-hsnet-protocol/coco-20i/resnet-101: 1-way 5-shot") for line in named)
+    assert len(named) < 8
+
+
+def test_links_of_the_guide_lead_to_rows_and_filters_that_there_are(atlas):
+    text = (REPOSITORY / "docs" / "guides" / "reading-papers.md").read_text()
+    links = [parse_qs(query) for query in re.findall(r"atlas\.html\?([^)]+)\)", text)]
+    assert len(links) == 20
+    for link in links:
+        own = [entry for entry in atlas.entries if entry.dataset == link["data"][0]]
+        for name, (value,) in link.items():
+            if name == "row":
+                assert atlas.entry(value) in own
+            elif name == "method":
+                assert any(value.lower() in entry.method.lower() for entry in own), value
+            elif name != "data":
+                assert any(entry.conditions[name] == value for entry in own), value
