@@ -8,21 +8,29 @@ import hashlib
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
 
 from fsbench.data.disk_cache import load_arrays, save_arrays
-from fsbench.files import sha256_file
+from fsbench.errors import FsbenchError
+from fsbench.files import locked, sha256_file
+from fsbench.files.cache import suite_cache
+from fsbench.files.opening import MIB, note_opened
 
 ABSENT = (-1, 0, 0, 0)
 KIND = "contents-2"
 """Kind of the cached checksums, to be changed with their form."""
 SETTLED_NS = 2 * 10**9
-"""A file that changed less than this before it was read may change again without another time: disks count in ticks."""
+"""A file whose state changed less than this before it was read may change again without another time: disks count in
+ticks. Its time of writing says nothing of that: whoever copies a file may set it, to one in the future as well."""
+WORTH_WAITING = 64 * MIB
+"""Bytes from which on one process reads files, and others wait for what it found."""
+LOOKS_AGAIN = 0.1
+"""Seconds until a waiting process looks again."""
 _MOST_THREADS = 8
 
 
@@ -53,14 +61,46 @@ def content_digests(paths: Sequence[Path]) -> list[str]:
     files = list(dict.fromkeys(os.path.abspath(path) for path in paths))  # noqa: PTH100 - twice the time
     states = np.array([file_state(file) for file in files], dtype=np.int64).reshape(-1, 4)
     digests = np.zeros((len(files), 32), dtype=np.uint8)
-    known = states[:, 0] < 0
+    note_opened(files)
     places = _by_folder(files)
-    for folder, own in places.items():
-        known[own] |= _look_up(folder, [files[place] for place in own], states[own], digests, own)
-    if not known.all():
-        _read_and_keep(files, states, digests, np.flatnonzero(~known), places)
+    known = _known(files, states, digests, places)
+    left = int(states[~known, 0].sum())
+    with _reading_alone(places) if left >= WORTH_WAITING else nullcontext():
+        if left >= WORTH_WAITING:
+            known = _known(files, states, digests, places)  # by now another process may have read them
+        if not known.all():
+            _read_and_keep(files, states, digests, np.flatnonzero(~known), places)
     found = {file: digest.tobytes().hex() for file, digest in zip(files, digests, strict=True)}
     return [found[os.path.abspath(path)] for path in paths]  # noqa: PTH100
+
+
+def _known(files: Sequence[str], states: np.ndarray, digests: np.ndarray, places: dict[str, np.ndarray]) -> np.ndarray:
+    """Fill in the kept digests; returns (F,) bool, of which files they are known or there are none."""
+    known: np.ndarray = states[:, 0] < 0
+    for folder, own in places.items():
+        known[own] |= _look_up(folder, [files[place] for place in own], states[own], digests, own)
+    return known
+
+
+@contextmanager
+def _reading_alone(folders: Iterable[str]) -> Iterator[None]:
+    """Wait while another process reads the files of the same folders, such as another rank of a run, or another run.
+
+    Where there are no locks, as on some network disks, every process reads them.
+    """
+    cache = suite_cache().folder
+    key = hashlib.sha256(b"\0".join(map(os.fsencode, sorted(folders)))).hexdigest()
+    with ExitStack() as stack:
+        with suppress(OSError, FsbenchError):
+            cache.mkdir(parents=True, exist_ok=True)
+            waits = True
+            while waits:
+                try:
+                    stack.enter_context(locked(cache / f".reading-{key[:16]}.lock"))
+                    waits = False
+                except BlockingIOError:
+                    time.sleep(LOOKS_AGAIN)
+        yield
 
 
 def _by_folder(files: Sequence[str]) -> dict[str, np.ndarray]:
@@ -115,7 +155,7 @@ def _read_and_keep(
             if digest is not None:
                 digests[place] = np.frombuffer(digest, np.uint8)
                 unchanged = file_state(files[place]) == tuple(states[place].tolist())
-                settled[place] = unchanged and states[place, 1:3].max() < latest
+                settled[place] = unchanged and states[place, 2] < latest
     finally:
         for folder, own in places.items():
             kept = own[settled[own]]

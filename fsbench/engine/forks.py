@@ -20,6 +20,7 @@ from typing import Any
 from fsbench.config.compose import Configuration
 from fsbench.engine.machine.watchdog import PARENT, changed_environment, safe_imports
 from fsbench.errors import FsbenchError, RunError, describe, exit_status
+from fsbench.files.opening import opened_files
 from fsbench.terminal import print_block
 
 MODULES = (
@@ -102,11 +103,12 @@ def _work(environment: dict[str, str], output: _Descriptor, work: Any, arguments
 
 
 Place = tuple[Path, list[str]]
-"""The folder where a run's record is or will be, and the files of its data, or none of them."""
+"""The folder where a run's record is or will be, and the files that this follows from, or none of them."""
 
 
 def locate_run(configuration: Configuration, on_this_machine: bool = False, with_files: bool = False) -> Place:
-    """Return where a run's record is or will be, and which files its data are, without building its frozen network.
+    """Return where a run's record is or will be, and the files that this follows from: images, label maps, lists and
+    descriptions of the data set, weights. Its frozen network is not built.
 
     A fork does it, the same one for all runs; a process that has imported torch does it itself.
 
@@ -188,11 +190,14 @@ def _locate_run(configuration: Configuration, on_this_machine: bool, with_files:
     from fsbench.engine.experiment import Experiment
     from fsbench.engine.machine.check import check_machine
 
-    experiment = Experiment(parse_configuration(configuration))
-    if on_this_machine:
-        check_machine(experiment.trainer_settings)
-    files = [os.path.abspath(file) for file in experiment.files] if with_files else []  # noqa: PTH100 - twice the time
-    return experiment.folder, files
+    with opened_files() as opened:
+        experiment = Experiment(parse_configuration(configuration))
+        if on_this_machine:
+            check_machine(experiment.trainer_settings)
+        folder = experiment.folder
+    if with_files:
+        opened.update(os.path.abspath(file) for file in experiment.files)  # noqa: PTH100 - twice the time
+    return folder, sorted(opened) if with_files else []
 
 
 # To make a run

@@ -11,6 +11,8 @@ import os
 import re
 import stat
 import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,9 @@ LIMITS = {
 """Largest files, in bytes, by kind. COCO's largest annotation file has 470 MB, Places365's archive 100 GB."""
 
 _ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+
+_listeners: list[set[str]] = []
+"""Sets of `opened_files`."""
 
 _KINDS = {
     stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
@@ -81,7 +86,28 @@ def open_file(path: str | Path, kind: str) -> io.BufferedReader:
     if status.st_size > LIMITS[kind]:
         file.close()
         raise NotReadable(f"it has {in_units(status.st_size)}; expected at most {in_units(LIMITS[kind])}", path)
+    if _listeners and kind != "cache":
+        note_opened([path])
     return file
+
+
+@contextmanager
+def opened_files() -> Iterator[set[str]]:
+    """Collect the absolute paths of the files that this process opens in the block, but for those of the cache."""
+    found: set[str] = set()
+    _listeners.append(found)
+    try:
+        yield found
+    finally:
+        del _listeners[next(place for place, one in enumerate(_listeners) if one is found)]  # others may be equal
+
+
+def note_opened(paths: Iterable[str | Path]) -> None:
+    """Let `opened_files` have files whose contents are known without opening them."""
+    if _listeners:
+        names = [os.path.abspath(path) for path in paths]  # noqa: PTH100 - twice the time
+        for found in _listeners:
+            found.update(names)
 
 
 def _without_waiting(path: str, flags: int) -> int:

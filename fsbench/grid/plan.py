@@ -2,7 +2,8 @@
 
 Where a run's record is follows from its identity, for which the data set is read and the model built. That is done once
 for each cell of a grid and noted in `<runs>/.grid/cells`, under a hash of everything that was asked for. A note holds
-as long as the images and label files are those that it was made with; they are listed in `<runs>/.grid/files`.
+as long as the files that it was made with are as they were: images, label maps, lists, whatever else was read for it;
+they are listed in `<runs>/.grid/files`.
 """
 
 import json

@@ -124,3 +124,44 @@ def test_a_damaged_or_missing_cache_costs_time_alone(tmp_path, reads, damage):
     for entry in (tmp_path / "cache").rglob("*.npz"):
         entry.unlink() if damage is None else entry.write_bytes(damage)
     assert content_digests(paths) == expected(paths) and len(reads) == 8
+
+
+def test_a_time_of_writing_in_the_future_makes_nobody_read_a_file_again_and_again(tmp_path, reads):
+    paths = files(tmp_path / "data")
+    os.utime(paths[0], (4e9, 4e9))
+    time.sleep(0.01)
+    assert content_digests(paths) == content_digests(paths) == expected(paths) and len(reads) == 4
+
+
+def test_a_clock_that_went_back_trusts_no_file_from_the_future(tmp_path, reads, monkeypatch):
+    """A file that is replaced then may get the state that it had."""
+    paths = files(tmp_path / "data")
+    monkeypatch.setattr(file_digests.time, "time_ns", lambda: paths[0].stat().st_ctime_ns - 10**9)
+    assert content_digests(paths) == content_digests(paths) == expected(paths) and len(reads) == 8
+
+
+def test_what_another_process_is_reading_is_waited_for(tmp_path, reads, monkeypatch):
+    """Ranks and runs that start together read a large data set once."""
+    paths = files(tmp_path / "data")
+    monkeypatch.setattr(file_digests, "WORTH_WAITING", 1)
+    monkeypatch.setattr(file_digests, "LOOKS_AGAIN", 0)
+    real, tries = file_digests.locked, []
+
+    def busy(path: Path) -> object:
+        tries.append(path)
+        if len(tries) < 3:
+            raise BlockingIOError
+        monkeypatch.setattr(file_digests, "locked", real)
+        assert content_digests(paths) == expected(paths)  # what the other one has found when it ends
+        return real(path)
+
+    monkeypatch.setattr(file_digests, "locked", busy)
+    assert content_digests(paths) == expected(paths)
+    assert len(tries) == 3 and len(reads) == 4 and not tries[0].exists()
+
+
+def test_without_locks_every_process_reads(tmp_path, reads, monkeypatch):
+    paths = files(tmp_path / "data")
+    monkeypatch.setattr(file_digests, "WORTH_WAITING", 1)
+    monkeypatch.setattr("fcntl.lockf", lambda *_: (_ for _ in ()).throw(OSError(37, "No locks available")))
+    assert content_digests(paths) == expected(paths) and len(reads) == 4

@@ -46,6 +46,21 @@ def test_a_cell_whose_images_were_replaced_is_another_one(write, demo_folder):
     assert after.folder != before.folder and after.state == "missing"
 
 
+@pytest.mark.parametrize("file", ["folds.yaml", "ImageSets/Segmentation/val.txt"])
+def test_another_description_or_list_is_another_cell(write, demo_folder, tmp_path, file):
+    """Although its images and label maps are those of before."""
+    grid = write(extra=["--data.dataset=datamodules.datasets.folder.Folder", "--data.episodes=5"])
+    cells, runs = read_grid([grid], {"demo": str(demo_folder)}), tmp_path / "runs"
+    (before,), (again,) = plan(cells, runs), plan(cells, runs)
+    assert before.folder == again.folder
+    path = demo_folder / file
+    lines = path.read_text().splitlines()
+    lines = [line.replace("name: ", "name: other-") for line in lines] if file == "folds.yaml" else lines[:-1]
+    path.write_text("\n".join(lines) + "\n")
+    (after,) = plan(cells, runs)
+    assert after.folder != before.folder and after.state == "missing"
+
+
 @pytest.fixture
 def demo_folder(tmp_path):
     generate(tmp_path / "small", seed=3, train=40, val=40)
