@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from fsbench.backbones.onednn import KernelName, use_onednn
 from fsbench.backbones.weight_files import Architecture, describe_weights, read_weights, state_digest
+from fsbench.data.file_digests import file_state
 from fsbench.errors import CheckpointError, SettingsError
+from fsbench.files import sha256_file
 from fsbench.tensor_cache import CacheDtype, FeatureCache
 from fsbench.weights.table import how_to_get
 
@@ -191,4 +193,22 @@ class FrozenBackbone:
         path = Path(weights) if weights else self.spec.weights.path
         if not path.is_file():
             raise CheckpointError(how_to_get(self.spec.weights, self.name, path))
-        return partial(read_weights, path), describe_weights(self.spec.weights, path, self.known)
+        state = file_state(path)
+        origin = describe_weights(self.spec.weights, path, self.known)
+        return partial(_read_described, path, state, origin), origin
+
+
+def _read_described(path: Path, state: tuple[int, ...], origin: str) -> dict[str, Tensor]:
+    """Read the weights that `origin` describes, maybe long after; CheckpointError where others took their place.
+
+    Args:
+        path: the file.
+        state: its state when it was described.
+        origin: what `describe_weights` returned.
+    """
+    weights = read_weights(path)
+    if file_state(path) != state and not origin.endswith(sha256_file(path)):
+        raise CheckpointError(
+            f"{path} is another file than a moment ago, when the run was begun with {origin}; start the run again"
+        )
+    return weights

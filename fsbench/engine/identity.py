@@ -126,16 +126,12 @@ def _training(experiment: Identified) -> dict[str, Any] | None:
     method, data = experiment.method, experiment.data
     if experiment.checkpoint is not None:
         checkpoint: dict[str, Any] = {"checkpoint_sha256": sha256_file(experiment.checkpoint)}
-        return checkpoint | ({TRAINED_WITH: experiment.training_settings} if experiment.training_settings else {})
+        checkpoint |= {TRAINED_WITH: experiment.training_settings} if experiment.training_settings else {}
+        return checkpoint | (_base_classes(data) if method.calibrates else {})
     if not (method.learns or method.calibrates):
         return None
-    base_classes = {
-        "base_lists": data.training_lists,
-        "base_classes_sha256": fingerprint(list(data.training_pool.pairs)),
-        "base_files_sha256": data.base_files_sha256,
-    }
     if not method.learns:
-        return base_classes
+        return _base_classes(data)
     indifferent = INDIFFERENT_TRAINER | {"precision"}
     trainer = {k: v for k, v in experiment.trainer_settings.items() if k not in indifferent and v is not None}
     config = experiment.config
@@ -150,7 +146,16 @@ def _training(experiment: Identified) -> dict[str, Any] | None:
         "validation_sha256": data.validation_manifest.sha256,
         "validation_files_sha256": data.validation_files_sha256,
         **data.training_options,
-        **base_classes,
+        **_base_classes(data),
+    }
+
+
+def _base_classes(data: DataModule) -> dict[str, Any]:
+    """Return what training and calibration draw from: lists of the base classes, their pairs and their files."""
+    return {
+        "base_lists": data.training_lists,
+        "base_classes_sha256": fingerprint(list(data.training_pool.pairs)),
+        "base_files_sha256": data.base_files_sha256,
     }
 
 

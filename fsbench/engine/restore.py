@@ -13,7 +13,7 @@ from fsbench.engine.experiment import Experiment
 from fsbench.engine.machine.cpu_kernels import recorded_kernels
 from fsbench.engine.stored_data import check_same_data
 from fsbench.errors import RecordError
-from fsbench.files import read_json
+from fsbench.files import read_json, sha256_file
 from fsbench.metrics.confusion import COUNTS
 from fsbench.metrics.episodic import SegmentationResult
 from fsbench.records.record import Record, read_record
@@ -30,12 +30,12 @@ def load_run(folder: Path, settings: Sequence[str] = (), checkpoint: Path | None
         checkpoint: file of the method that the run trained, in place of the one in the folder.
 
     Raises:
-        RecordError: the run is not finished, or its checkpoint is gone.
+        RecordError: the run is not finished, or its checkpoint is gone or was exchanged.
     """
     config = folder / "config.yaml"
     if not (folder / "run.json").is_file() or not config.is_file():
         raise RecordError(f"{folder} is no finished run with a config.yaml; expected a folder that `make bench` wrote")
-    experiment = Experiment(parse_stored(config, settings))
+    experiment, record = Experiment(parse_stored(config, settings)), read_record(folder)
     if experiment.trains and checkpoint is not None:
         load_checkpoint(experiment.method, checkpoint)
     elif experiment.trains:
@@ -46,8 +46,13 @@ def load_run(folder: Path, settings: Sequence[str] = (), checkpoint: Path | None
             checkpoint = finished.with_name(read_json(finished, "record")["checkpoint"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RecordError(f"{finished} cannot be read ({error}); expected the name of a checkpoint") from error
+        evaluated = record.run.checkpoint_sha256 if record else None
+        if evaluated and checkpoint.is_file() and sha256_file(checkpoint) != evaluated:
+            raise RecordError(
+                f"{checkpoint} is not the checkpoint that the run evaluated; put that back, or run it again"
+            )
         load_checkpoint(experiment.method, checkpoint)
-    experiment.method.backbone.use_cpu_kernels(recorded_kernels(read_record(folder)))
+    experiment.method.backbone.use_cpu_kernels(recorded_kernels(record))
     experiment.method.eval()
     return experiment
 

@@ -8,7 +8,9 @@ from fsbench.config.build import parse
 from fsbench.config.request import Request
 from fsbench.engine.callbacks import PlacelessCheckpoint
 from fsbench.engine.experiment import Experiment
+from fsbench.engine.restore import load_run
 from fsbench.engine.run import run
+from fsbench.errors import RecordError
 
 
 @pytest.mark.parametrize("writer", [PlacelessCheckpoint, ModelCheckpoint])
@@ -42,3 +44,8 @@ def test_a_training_has_the_same_checkpoints_in_any_folder(blocks_folder, tmp_pa
     for record in (first, other):
         for file in (record.path / "checkpoints").glob("*.ckpt"):
             assert str(tmp_path).encode() not in file.read_bytes()
+    checkpoints = other.path / "checkpoints"
+    load_run(other.path)
+    (checkpoints / "best.ckpt").write_bytes((checkpoints / "last.ckpt").read_bytes())
+    with pytest.raises(RecordError, match=r"best\.ckpt is not the checkpoint that the run evaluated; put that back"):
+        load_run(other.path)

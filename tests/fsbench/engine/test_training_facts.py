@@ -1,12 +1,15 @@
 """The facts of a training, as records and checkpoints hold them."""
 
+import hashlib
 from types import SimpleNamespace as Plain
 
 import pytest
 
 from datamodules.datasets.folder import Folder
+from fsbench.engine.identity import _training
 from fsbench.engine.training_facts import training_facts, weights_origin
 from fsbench.episodes.task import EpisodeTask
+from fsbench.files import fingerprint
 from fsbench.protocols.registry import load_protocol
 from fsbench.protocols.whole_images import WholeImages
 from fsbench.records.run import Identity
@@ -43,3 +46,14 @@ def test_weights_without_a_training(experiment):
     evaluated = experiment(False, trains=False)
     evaluated.checkpoint_weights = {"origin": "another run", "training": None}
     assert weights_origin(evaluated) == evaluated.checkpoint_weights
+
+
+def test_a_checkpoint_that_is_calibrated_has_the_base_classes_in_its_identity(tmp_path):
+    (tmp_path / "x.ckpt").write_bytes(b"x")
+    data = Plain(training_lists="derived", training_pool=Plain(pairs=[("a", 1)]), base_files_sha256="1")
+    given = {"checkpoint": tmp_path / "x.ckpt", "training_settings": {}, "data": data}
+    found = [_training(Plain(method=Plain(learns=True, calibrates=also), **given)) for also in (False, True)]
+    assert found[0] == {"checkpoint_sha256": hashlib.sha256(b"x").hexdigest()}
+    assert found[1] == found[0] | {
+        "base_lists": "derived", "base_files_sha256": "1", "base_classes_sha256": fingerprint([("a", 1)])
+    }  # fmt: skip
