@@ -75,19 +75,11 @@ def check_truth(subject: Subject) -> str:
 
 def _answer_mixed_queries(method: Method, episode: ImageEpisode) -> Answer:
     """Answer an episode whose queries are mixed, which its order gives away else; the labels return in their order."""
-    shape, supports = episode.query.shape, episode.support.numel()
     order = torch.randperm(episode.query.numel(), generator=torch.Generator().manual_seed(1))
-    images = episode.images
-    if images is not None:
-        images = torch.cat([images[:supports], images[supports:][order]])
-    mixed = replace(
-        episode,
-        query=episode.query.flatten()[order].view(shape),
-        images=images,
-        classes=tuple(number % CLASSES + 1 for number in episode.classes),
-    )
+    classes = tuple(number % CLASSES + 1 for number in episode.classes)
+    mixed = replace(episode.mixed(order), classes=classes)
     labels = answer(method, mixed)["labels"].flatten()
-    return {"labels": torch.empty_like(labels).index_copy(0, order, labels).view(shape)}
+    return {"labels": torch.empty_like(labels).index_copy(0, order, labels).view(episode.query.shape)}
 
 
 def check_batch(subject: Subject) -> str:

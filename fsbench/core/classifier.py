@@ -45,7 +45,7 @@ class Classifier(Method):
     sees_all_shots = True
 
     def classify(self, episodes: Sequence[ImageEpisode]) -> list[Tensor]:
-        """Return for each episode the label of each query image, (N·q,) int64, way by way."""
+        """Return for each episode the label of each query image, (N·q,) int64, in the order of its `query`."""
         raise NotImplementedError
 
     def num_trainable_parameters(self, ways: int) -> int:

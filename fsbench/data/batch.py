@@ -243,7 +243,8 @@ class ImageEpisode:
         index: number in the manifest.
         seed: of whatever a method draws; together with `index` it is all that this may depend on.
         classes: (N,) numbers of the classes in the data set, from 1. A label is a place in it, from 0.
-        support, query: (N, K) and (N, q) int64 places of the images in the data set, way by way.
+        support, query: (N, K) and (N, q) int64 places of the images in the data set, way by way; the queries that a
+            method gets in an evaluation are mixed.
         images: uint8 RGB (N·K + N·q, 3, S, S), supports first; None for methods that ask for features.
     """
 
@@ -257,6 +258,13 @@ class ImageEpisode:
     @property
     def ways(self) -> int:
         return len(self.classes)
+
+    def mixed(self, order: Tensor) -> "ImageEpisode":
+        """Return the episode with its queries in the order (N·q,) of their numbers; the shape stays."""
+        images, supports = self.images, self.support.numel()
+        if images is not None:
+            images = torch.cat([images[:supports], images[supports:][order]])
+        return replace(self, query=self.query.flatten()[order].view(self.query.shape), images=images)
 
     def labels(self, device: torch.device) -> Tensor:
         """Return the labels of the supports, (N·K,) int64."""

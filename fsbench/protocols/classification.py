@@ -125,7 +125,8 @@ class Classification(Protocol):
         return load_image_episode(index, episode, config, files)
 
     def separate(self, batch: "Sequence[ImageEpisode]") -> "tuple[list[ImageEpisode], list[ImageEpisode]]":
-        return list(batch), list(batch)
+        """Return the episodes as a method sees them, with mixed queries: their order says nothing of their classes."""
+        return [episode.mixed(_query_order(episode)) for episode in batch], list(batch)
 
     def numbers(self, batch: "Sequence[ImageEpisode]") -> list[int]:
         return [episode.index for episode in batch]
@@ -134,10 +135,12 @@ class Classification(Protocol):
         """Count the queries whose class was named.
 
         Args:
-            answer: (N·q,) the way, from 0, of each query image, way by way.
+            answer: (N·q,) the way, from 0, of each query image, in the order in which `separate` showed them.
             truth: the episode.
         """
-        return ClassificationResult(truth.index, truth.classes, answer.view(truth.query.shape).cpu().numpy())
+        mixed = answer.cpu().flatten()
+        answers = mixed.new_empty(mixed.shape).index_copy_(0, _query_order(truth), mixed)
+        return ClassificationResult(truth.index, truth.classes, answers.view(truth.query.shape).numpy())
 
     def statistics(self, frame: "pl.DataFrame", header: Header) -> ScoreStatistics:
         return accuracy_statistics(frame)
@@ -185,6 +188,14 @@ class Classification(Protocol):
         super().check_values()
         if self.episodes < 1:
             raise SettingsError(f"episodes is {self.episodes}, expected 1 or more")
+
+
+def _query_order(episode: "ImageEpisode") -> "Tensor":
+    """Draw the order (N·q,) in which a method sees the queries, from the run's seed and the episode's number."""
+    import torch
+
+    rng = np.random.default_rng([episode.seed, episode.index, episode.query.numel()])
+    return torch.from_numpy(rng.permutation(episode.query.numel()))
 
 
 def classification_episodes(

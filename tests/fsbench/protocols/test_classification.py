@@ -3,10 +3,13 @@
 from itertools import islice
 
 import pytest
+import torch
 
+from fsbench.data.batch import ImageEpisode
 from fsbench.errors import DataError, SettingsError
 from fsbench.metrics.classification import mean_interval
 from fsbench.protocols.classification import classification_episodes
+from fsbench.protocols.registry import load_protocol
 
 
 def first(count, *args, **kwargs):
@@ -49,3 +52,22 @@ def test_interval():
     assert mean == 60 and half == pytest.approx(1.96 * 10 / 2**0.5)
     with pytest.raises(SettingsError, match="no episode"):
         mean_interval([])
+
+
+def test_the_order_of_the_queries_says_nothing_of_their_classes():
+    """A method that names the classes by their order is right by chance alone; one that knows the images is right."""
+    protocol, query = load_protocol("fort"), torch.arange(75).view(5, 15)
+    images = query.flatten()[:, None, None, None].expand(-1, 3, 1, 1)
+    images = torch.cat([torch.zeros(5, 3, 1, 1, dtype=images.dtype), images])
+    episodes = [ImageEpisode(index, 7, (1, 2, 3, 4, 5), torch.arange(5)[:, None], query, images) for index in range(40)]
+    visible, truths = protocol.separate(episodes)
+    assert [seen.query.flatten().tolist() for seen in visible] == [
+        seen.images[5:, 0, 0, 0].tolist() for seen in visible
+    ]
+    assert all(sorted(seen.query.flatten().tolist()) == query.flatten().tolist() for seen in visible)
+    assert len({tuple(seen.query.flatten().tolist()) for seen in visible}) == 40
+    right = [[row["tp"] for row in protocol.count(seen.query.flatten() // 15, truth).rows()]
+             for seen, truth in zip(visible, truths, strict=True)]  # fmt: skip
+    assert all(sum(each) == 75 for each in right)
+    blind = [sum(row["tp"] for row in protocol.count(torch.arange(75) // 15, truth).rows()) for truth in truths]
+    assert 12 < sum(blind) / 40 < 18
