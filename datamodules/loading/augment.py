@@ -6,7 +6,7 @@ authors' order, so that their seeds give their images.
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 
@@ -115,9 +115,7 @@ class Crop:
 
     def draw(self, label: np.ndarray, rng: random.Random) -> tuple[np.ndarray, int, int]:
         """Draw where the crop lies; returns its labels, and its top and left in the padded image."""
-        edges = self.edges(label)
-        if any(edges):
-            label = np.asarray(cv2.copyMakeBorder(label, *edges, cv2.BORDER_CONSTANT, value=(VOID,)))
+        label = self._padded(label)
         foreground = label == 1
         whole = np.count_nonzero(foreground)
         for attempt in range(TRIES + 2):
@@ -128,6 +126,16 @@ class Crop:
             if np.count_nonzero(foreground[rows, columns]) / whole >= FOREGROUND_SHARE:
                 break
         return label[rows, columns], top, left
+
+    def at(self, label: np.ndarray, top: int, left: int) -> np.ndarray:
+        """Return the crop of another label map of the image, at a place that was drawn."""
+        return self._padded(label)[top : top + self.side, left : left + self.side]
+
+    def _padded(self, label: np.ndarray) -> np.ndarray:
+        edges = self.edges(label)
+        return (
+            np.asarray(cv2.copyMakeBorder(label, *edges, cv2.BORDER_CONSTANT, value=(VOID,))) if any(edges) else label
+        )
 
 
 _scratch = Scratch()
@@ -165,18 +173,36 @@ class Augmentation:
         Returns:
             Planes (3, side, side) float32, and labels (side, side) uint8.
         """
+        planes, label, _ = self.with_more(image, label, (), rng)
+        return planes, label
+
+    def with_more(
+        self, image: np.ndarray, label: np.ndarray, more: Sequence[np.ndarray], rng: random.Random
+    ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+        """Change `more` label maps of the image alike; only `label` decides whether a crop is drawn again (bam.md §8).
+
+        Args:
+            image, label, rng: as in a call.
+            more: label maps (h, w) uint8.
+
+        Returns:
+            What a call returns, and `more` as (side, side) uint8.
+        """
         factor, angle = Scale(self.factors).draw(rng), Rotate().draw(rng)
         blurred, flipped = rng.random() < 0.5, rng.random() < 0.5
         crop = Crop(self.side)
 
-        label = scale(label, factor, cv2.INTER_NEAREST)
-        if angle is not None:
-            label = rotate(label, angle, cv2.INTER_NEAREST, (VOID,))
-        if flipped:
-            label = np.asarray(cv2.flip(label, 1))
+        def warped(label: np.ndarray) -> np.ndarray:
+            label = scale(label, factor, cv2.INTER_NEAREST)
+            if angle is not None:
+                label = rotate(label, angle, cv2.INTER_NEAREST, (VOID,))
+            return np.asarray(cv2.flip(label, 1)) if flipped else label
+
+        label = warped(label)
         height, width = label.shape
         above, _, before, _ = crop.edges(label)
         label, top, left = crop.draw(label, rng)
+        others = [np.ascontiguousarray(crop.at(warped(other), top, left)) for other in more]
         top, left = top - above, left - before
         if flipped:
             left = width - left - self.side  # of the image as it is; its planes are flipped at the end
@@ -206,7 +232,7 @@ class Augmentation:
         if flipped:
             for plane in planes:
                 cv2.flip(plane, 1, plane)
-        return planes, np.ascontiguousarray(label)
+        return planes, np.ascontiguousarray(label), others
 
 
 def _planes(pixels: np.ndarray, side: int, top: int, left: int) -> np.ndarray:

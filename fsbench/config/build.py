@@ -63,6 +63,7 @@ class RunOptions:
         first_validation: epoch, counted from 0, whose end has the first validation.
         middle_validation: first epoch that is validated in its middle, too (after step round(L / 2) + 1 of L); none
             unless given.
+        validation_every: from the first on, every epoch (1), every second one (2) and so on ends with a validation.
         patience: end the training where this many epochs have begun since the validation mIoU was last exceeded; never
             unless given.
         method_file: file of the method's class and its sha256, as METHOD=FILE.py:Class sets it; its code is run.
@@ -82,6 +83,7 @@ class RunOptions:
     tf32: TF32 = False
     first_validation: int = 0
     middle_validation: int | None = None
+    validation_every: int = 1
     patience: int | None = None
     method_file: str | None = None
     dataset_file: str | None = None

@@ -14,10 +14,12 @@ class ValidationSchedule:
     Attributes:
         first_epoch: the first epoch that ends with a validation.
         first_middle: the first epoch with a validation in its middle, too; None for no epoch.
+        every: from the first epoch on, every epoch (1), every second one (2) and so on ends with a validation.
     """
 
     first_epoch: int = 0
     first_middle: int | None = None
+    every: int = 1
 
     def validations(self, epoch: int, steps_per_epoch: int) -> list[tuple[int, float]]:
         """Return the validations of `epoch` in order; a short epoch may have both after its last step.
@@ -28,7 +30,11 @@ class ValidationSchedule:
         """
         middle = self.first_middle is not None and epoch >= self.first_middle
         in_the_middle = [(round(steps_per_epoch / 2) + 1, epoch - 0.5)] if middle else []
-        return in_the_middle + ([(steps_per_epoch, epoch)] if epoch >= self.first_epoch else [])
+        return in_the_middle + ([(steps_per_epoch, epoch)] if self.ends_with_one(epoch) else [])
+
+    def ends_with_one(self, epoch: int) -> bool:
+        """Return whether `epoch` ends with a validation."""
+        return epoch >= self.first_epoch and (epoch - self.first_epoch) % self.every == 0
 
 
 @dataclass

@@ -17,12 +17,17 @@ EVERY_EPOCH = ValidationSchedule()
 
 def validation_schedule(options: RunOptions) -> ValidationSchedule:
     """Return the schedule of validations that a run's options name."""
-    return ValidationSchedule(options.first_validation, options.middle_validation)
+    return ValidationSchedule(options.first_validation, options.middle_validation, options.validation_every)
 
 
 def validation_options(options: RunOptions) -> dict[str, int]:
     """Return those options of validation and early end that differ from their defaults, for the run's identity."""
-    usual: dict[str, int | None] = {"first_validation": 0, "middle_validation": None, "patience": None}
+    usual: dict[str, int | None] = {
+        "first_validation": 0,
+        "middle_validation": None,
+        "validation_every": 1,
+        "patience": None,
+    }
     return {name: getattr(options, name) for name, value in usual.items() if getattr(options, name) != value}
 
 
@@ -33,7 +38,7 @@ def check_validation(options: RunOptions, trainer: dict[str, Any]) -> None:
         options: of the run.
         trainer: arguments of Lightning's Trainer as plain values.
     """
-    for name, lowest in (("first_validation", 0), ("middle_validation", 0), ("patience", 1)):
+    for name, lowest in (("first_validation", 0), ("middle_validation", 0), ("validation_every", 1), ("patience", 1)):
         value = getattr(options, name)
         if value is not None and value < lowest:
             raise SettingsError(f"run.{name} is {value}, expected {lowest} or more")
@@ -50,7 +55,8 @@ def check_validation(options: RunOptions, trainer: dict[str, Any]) -> None:
             continue
         raise SettingsError(
             f"{name} is {trainer[name]}, but the run's options say when it validates (run.first_validation "
-            f"{options.first_validation}, run.middle_validation {options.middle_validation}); give one of them"
+            f"{options.first_validation}, run.middle_validation {options.middle_validation}, run.validation_every "
+            f"{options.validation_every}); give one of them"
         )
 
 

@@ -15,8 +15,9 @@ Resize = Literal["pil", "cv2", "frame", "padded"]
 InputResize = Literal["protocol", "bicubic"]
 """Rule by which a method's images and support masks become S x S: the protocol's, or the method's own of `RESIZES`."""
 
-QuerySize = Literal["original", "input"] | int
-"""Size at which pixels are counted: the query's own, the method's input, or a side in pixels."""
+QuerySize = Literal["original", "input", "square"] | int
+"""Size at which pixels are counted: the query's own, the method's input, the square of the query's longer side in which
+it lies at the top left, or a side in pixels."""
 
 
 def input_rule(resize: Resize, own: InputResize) -> str:
@@ -53,11 +54,11 @@ class Geometry:
     def side(self, image_size: int) -> int | None:
         """Return the side of the square in which pixels are counted, for methods that see images of `image_size`.
 
-        It is None where they are counted at the query's original size.
+        It is None where that follows from the query's original size.
         """
         if self.query_size == "input":
             return image_size
-        return None if self.query_size == "original" else self.query_size
+        return self.query_size if isinstance(self.query_size, int) else None
 
     def truth(self, labels: np.ndarray, image_size: int) -> tuple[np.ndarray, tuple[int, int]]:
         """Bring the truth of a query to the size at which it is counted.
@@ -71,6 +72,8 @@ class Geometry:
         """
         if self.frame is not None:
             return stretch_truth(labels, self.frame), (self.frame, self.frame)
+        if self.query_size == "square":
+            return labels, (max(labels.shape), max(labels.shape))
         side = self.side(image_size)
         if side is not None:
             from fsbench.data.transforms import RESIZES, padded_shape  # with torch

@@ -49,6 +49,8 @@ SIZE_WORDS = {
     "coarse edges",
     "input": "the method's input size S x S: aspect ratio is lost, every image has equal weight, and S differs between "
     "methods (HSNet 400, DCAMA 384)",
+    "square": "the square of the query's longer side, in which it lies at the top left: the answer is moved by up to a "
+    "few pixels, as the image was rounded to a multiple of 8 and the answer is not",
 }
 VOID_WORDS = {
     "background": "background: predicting the object's border band costs IoU",
@@ -56,7 +58,7 @@ VOID_WORDS = {
 }
 
 
-_COMPARED_AT = {"input": "network input", "original": "original"}
+_COMPARED_AT = {"input": "network input", "original": "original", "square": "original"}  # its padding is void
 _FB_IOUS = {"FB-IoU": "pooled", "FB-IoU-classes": "mean of mIoU and background IoU"}
 
 
@@ -443,7 +445,7 @@ class Segmentation(Protocol):
     def check_values(self) -> None:
         super().check_values()
         if isinstance(self.query_size, int) and self.query_size < 1:
-            raise SettingsError(f"query_size is {self.query_size}, expected 'original', 'input' or 1 or more")
+            raise SettingsError(f"query_size is {self.query_size}, expected 'original', 'input', 'square' or 1 or more")
         framed = self.resize == "frame" and self.query_size == "original" and (self.frame or 0) > 0
         if not framed and (self.frame is not None or self.resize == "frame"):
             raise SettingsError(
@@ -451,7 +453,9 @@ class Segmentation(Protocol):
                 "from 1 with resize 'frame' and query_size 'original', or none of it"
             )
         if self.resize == "padded" and self.query_size == "original":
-            raise SettingsError("resize is 'padded' and query_size 'original'; expected query_size 'input' or a side")
+            raise SettingsError(
+                "resize is 'padded' and query_size 'original'; expected query_size 'square', 'input' or a side"
+            )
         check_counts(self)
 
 

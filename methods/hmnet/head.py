@@ -196,7 +196,7 @@ class HMNetHead(nn.Module):
         with torch.autocast(query.device.type, enabled=False):
             distances = gram_distance(query, support)
             if hasattr(self, "kshot_rw"):
-                return (shot_weights(distances, self.kshot_rw) * distances).sum(1, keepdim=True)
+                return (shot_weights(distances, self.kshot_rw, sorted_order=True) * distances).sum(1, keepdim=True)
             return distances.mean(1, keepdim=True)
 
     def base_map(self, logits: Tensor, own_class: Tensor | None) -> Tensor:

@@ -8,32 +8,28 @@ Shapes: B episodes, N ways, K shots, S image side, (h, w) a query's original siz
 """
 
 from contextlib import nullcontext
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 
 from fsbench.backbones.base import BackboneConfig
 from fsbench.core.prediction import Prediction
-from fsbench.core.segmenter import Segmenter
-from fsbench.core.shot_ensemble import label_map
 from fsbench.data.batch import EpisodeBatch
-from fsbench.errors import CheckpointError, SettingsError
+from fsbench.errors import SettingsError
 from methods.hmnet.head import HMNetHead, Output
 from methods.hmnet.mamba.config import HybridMambaConfig
 from methods.hmnet.mamba.memory import memory_curves
 from methods.hmnet.optimization import MODULES, decay_groups, keep_gradients_local, one_update
 from methods.hmnet.weights import ENSEMBLE, HMNetReleasedFormat
 from methods.modules.frozen_pspnet import FrozenPSPNet
-from methods.modules.maps import resize
 from methods.modules.poly_rate import poly_rate
-from methods.modules.pspnet import Features
-from methods.modules.stages import frozen_features, widths
+from methods.modules.stage_segmenter import StageSegmenter, as_prediction, check_rates, shots_of
+from methods.modules.stages import widths
 
 
-class HMNet(Segmenter):
+class HMNet(StageSegmenter):
     """HMNet and its ablations.
 
     Args:
@@ -56,11 +52,9 @@ class HMNet(Segmenter):
     """
 
     automatic_optimization = False  # two optimisers step together
-    sees_all_shots = True
     attention_meaning = (
         "prior: similarity of deep features to the supports' foreground, from 0 to 1 within the image, mean over shots"
     )
-    backbone_type: ClassVar[Any] = staticmethod(frozen_features)
     released_format = HMNetReleasedFormat("module.")
 
     def __init__(
@@ -97,34 +91,15 @@ class HMNet(Segmenter):
             )
         rates = {"learning_rate": learning_rate, "mamba_learning_rate": mamba_learning_rate, "momentum": momentum}
         rates |= {"weight_decay": weight_decay, "mamba_weight_decay": mamba_weight_decay}
-        for option, value in rates.items():
-            if not 0 <= value < float("inf"):
-                raise SettingsError(f"{option} is {value}, expected 0 or more")
+        check_rates(**rates)
         config = HybridMambaConfig(blocks, hybrid, srm, qim, qim_scalar_skip, ratio, states)
         config.check(feature_side)
-        self.shots = shots
+        self.shots, self.joins_base_learner = shots, bam
         self.rates = (learning_rate, momentum, weight_decay)
         self.mamba_rates = (mamba_learning_rate, mamba_weight_decay)
         self.mamba_schedule = mamba_schedule
         self.settings = {"width": width, "bam": bam, "shots": shots, "mamba": mamba, **vars(config)}
         self.head = HMNetHead(widths(self.backbone), width, feature_side, config if mamba else None, bam, shots)
-        self.base_classes: list[int] = []
-        """Class numbers of the fold in training, ascending, in the order of the base learner's outputs."""
-
-    @property
-    def predicts_presence(self) -> bool:
-        return False
-
-    def check_shots(self, test: int, training: int | None) -> None:
-        for given, what, option in (
-            (training, "data.training_shot is {}", "data.training_shot: {}"),
-            (test, "the test shows {} at a time", "SHOT={} and no ensemble of single shots"),
-        ):
-            if self.shots > 1 and given not in (None, self.shots):
-                raise SettingsError(
-                    f"weights of {self.shots} shots are learned (shots: {self.shots}), but {what.format(given)}; give "
-                    f"{option.format(self.shots)}, or shots: 1, which serves every number"
-                )
 
     def checkpoint_settings(self) -> dict[str, Any]:
         return self.settings
@@ -132,43 +107,34 @@ class HMNet(Segmenter):
     def filter_state_dict(self, learned: dict[str, Tensor], whose: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         if "head.gram_merge.weight" not in learned:
             return learned, {}
-        reweight = learned.get("head.kshot_rw.0.weight")
-        shots = 1 if reweight is None else reweight.shape[1]
         if not self.head.ensemble:
             kept = {key: value for key, value in learned.items() if not key.startswith(ENSEMBLE)}
-            return kept, {"bam": True, "shots": shots}
-        if shots != self.shots:
-            raise CheckpointError(
-                f"{whose} was trained with shots: {shots}; found shots: {self.shots}; give --model.shots {shots}"
-            )
+            return kept, {"bam": True, "shots": shots_of(learned)}
+        self.check_learned_shots(learned, whose)
         return learned, {}
 
     def forward(self, episode: EpisodeBatch) -> Prediction:
-        query = self._features(episode, [int(episode.query[0])])
+        query = self.stages(episode, [int(episode.query[0])])
         labels = episode.support_labels[0]
         self.check_shots(labels.shape[1], None)
         outputs, priors = [], []
         for way, rows in enumerate(episode.support[0]):
-            support = self._features(episode, rows.tolist())
+            support = self.stages(episode, rows.tolist())
             output: Output = self.head(
-                query, support, labels[way, None], self._base_logits, with_prior=self.keeps_soft_masks
+                query, support, labels[way, None], self.base_logits, with_prior=self.keeps_soft_masks
             )
             outputs.append(output.final)
             if output.prior is not None:
                 priors.append(output.prior)
-        height, width = episode.query_sizes[0].tolist()
-        final = resize(torch.cat(outputs), episode.images.shape[-1])  # in half precision under autocast, as the authors
-        final = F.interpolate(final, (height, width), mode="bilinear", align_corners=True).float()
-        found = label_map(final.softmax(1)[:, 1], final[:, 1] > final[:, 0])
-        return Prediction(found, logits=final, attention=torch.cat(priors) if priors else None)
+        return as_prediction(torch.cat(outputs), episode, torch.cat(priors) if priors else None)
 
     def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         truth = batch.known_truth()
         self.check_shots(self.shots, batch.support.shape[2])
-        query = self._features(batch, batch.query.tolist())
-        support = self._features(batch, batch.support[:, 0].flatten().tolist())
+        query = self.stages(batch, batch.query.tolist())
+        support = self.stages(batch, batch.support[:, 0].flatten().tolist())
         output: Output = self.head(
-            query, support, batch.support_labels[:, 0], self._base_logits, self._own_class(truth.classes[:, 0])
+            query, support, batch.support_labels[:, 0], self.base_logits, self.own_class(truth.classes[:, 0])
         )
         return self.head.losses(output, torch.stack(truth.label_maps))
 
@@ -181,20 +147,10 @@ class HMNet(Segmenter):
                 "the query's scan of this HMNet reads no support, so there is nothing to remember; expected srm recap "
                 "or basic, hybrid: true and 2 blocks or more"
             )
-        query = self._features(episode, [int(episode.query[0])])
-        support = self._features(episode, episode.support[0, 0].tolist())
+        query = self.stages(episode, [int(episode.query[0])])
+        support = self.stages(episode, episode.support[0, 0].tolist())
         with torch.no_grad():
             return memory_curves(self.head.mamba, *self.head.inputs(query, support, episode.support_labels[0, :1]))
-
-    def on_fit_start(self) -> None:
-        self.base_classes = sorted(self.trainer.datamodule.training_pool.class_ids)  # type: ignore[attr-defined]
-        if isinstance(self.backbone, FrozenPSPNet) and not self.backbone.weights_id.startswith("random"):
-            known, needed = self.backbone.classes, len(self.base_classes)
-            if self.head.ensemble and known != needed:
-                raise SettingsError(
-                    f"the base learner of {self.backbone.weights_id} tells {known} classes apart, but the fold has "
-                    f"{needed} base classes; give the one that was trained on this fold"
-                )
 
     def training_step(self, batch: EpisodeBatch, batch_idx: int) -> Tensor:
         batches, accumulation = int(self.trainer.num_training_batches), self._accumulation()
@@ -238,27 +194,3 @@ class HMNet(Segmenter):
     def _set_rate(optimizer: LightningOptimizer | torch.optim.Optimizer, rate: float) -> None:
         for group in optimizer.param_groups:
             group["lr"] = rate
-
-    def _own_class(self, numbers: Tensor) -> Tensor | None:
-        """Return the places of class numbers (B,) among the base classes, from 0; None without an ensemble."""
-        if not self.head.ensemble:
-            return None
-        return torch.tensor([self.base_classes.index(int(n)) for n in numbers], device=numbers.device)
-
-    def _base_logits(self, f4: Tensor) -> Tensor:
-        """Return the base learner's logits of f4 (B, c, ·, ·), without gradient."""
-        assert isinstance(self.backbone, FrozenPSPNet)
-        with torch.no_grad():
-            return self.backbone.base_logits(f4, self.training)
-
-    def _features(self, episode: EpisodeBatch, rows: list[int]) -> Features:
-        """Return the features of images `rows`, stacked (rows, c, ·, ·); cached by image."""
-        pyramids = []
-        for row in rows:
-
-            def compute(row: int = row) -> tuple[Tensor, ...]:
-                return tuple(f for f in self.encode(episode, row) if f is not None)
-
-            pyramids.append(self.backbone.cache.get("features", episode.image_names[row], compute))
-        stacked = [torch.stack(level) for level in zip(*pyramids, strict=True)]
-        return Features(stacked[0], stacked[1], stacked[2], stacked[3] if len(stacked) > 3 else None)

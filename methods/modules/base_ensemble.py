@@ -6,6 +6,8 @@ Shapes: b samples, n base classes, (h, w) a map.
 import torch
 from torch import Tensor, nn
 
+from methods.modules.maps import widened
+
 
 def merge_layer() -> nn.Conv2d:
     """Build the layer that weighs two maps; it starts with the first alone."""
@@ -21,7 +23,7 @@ def base_map(logits: Tensor, own_class: Tensor | None) -> Tensor:
         logits: of background and base classes (b, n + 1, h, w).
         own_class: (b,) number of the episode's class among the base classes, from 0, while training.
     """
-    probability = logits.float().softmax(1)
+    probability = widened(logits).softmax(1)
     total = probability[:, 1:].sum(1, keepdim=True)
     if own_class is None:
         return total

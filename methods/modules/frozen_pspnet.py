@@ -48,20 +48,42 @@ PSPNETS = {
 }
 
 
-class FrozenPSPNet(FrozenBackbone):
-    """PSPNet trained on the base classes of a fold; gives `Features` of one image, without gradient."""
+class DilatedLayers(FrozenBackbone):
+    """Layers 0 to 4 of a PSPNet; gives `Features` of one image, without gradient and without a batch dimension."""
 
     spec: PSPNetSpec
+
+    @property
+    def channels(self) -> tuple[int, int, int, int]:
+        """Channels of f1 to f4; 0 for no f4."""
+        return self.spec.channels
+
+    def check_image_size(self, size: int) -> None:
+        if size % 8 != 1 or size < 9:
+            raise SettingsError(f"image size {size} does not fit {self.name}; expected 8 n + 1, such as 473 or 633")
+
+    def encode(self, pixels: Tensor) -> Features:
+        """Encode a normalised image (3, H, W); the features have no batch dimension."""
+        features: Features = super().encode(pixels)
+        return features
+
+    def last_layer(self, f2: Tensor) -> Tensor:
+        """Return layer4 of f2 (b, c, h, w), which may be masked, of images of the size that was encoded last."""
+        assert self._size is not None
+        layer4 = self.network(f2.new_empty(3, *self._size)).layer4
+        assert isinstance(layer4, nn.Module)
+        with torch.no_grad():
+            return torch.cat([layer4(one) for one in f2.split(1)])  # singly, as images are encoded
+
+
+class FrozenPSPNet(DilatedLayers):
+    """PSPNet trained on the base classes of a fold."""
 
     def __init__(self, config: BackboneConfig):
         if config.name not in PSPNETS:
             raise SettingsError(f"'{config.name}' is no PSPNet; there are: {', '.join(PSPNETS)}")
         self.spec = PSPNETS[config.name]
         super().__init__(config)
-
-    @property
-    def channels(self) -> tuple[int, int, int, int]:
-        return self.spec.channels
 
     @property
     def classes(self) -> int:
@@ -84,15 +106,6 @@ class FrozenPSPNet(FrozenBackbone):
     @cached_property
     def digest(self) -> str:
         return state_digest(to_timm_names(self.state))
-
-    def check_image_size(self, size: int) -> None:
-        if size % 8 != 1 or size < 9:
-            raise SettingsError(f"image size {size} does not fit {self.name}; expected 8 n + 1, such as 473 or 633")
-
-    def encode(self, pixels: Tensor) -> Features:
-        """Encode a normalised image (3, H, W); the features have no batch dimension."""
-        features: Features = super().encode(pixels)
-        return features
 
     def _build(self, height: int, width: int) -> nn.Module:
         model = PSPNet(self.spec.kind, self.classes)
@@ -137,13 +150,12 @@ TRUNKS = {
 }
 
 
-class FrozenTrunk(FrozenBackbone):
+class FrozenTrunk(DilatedLayers):
     """Layers 0 to 4 of a PSPNet with ImageNet weights.
 
-    The base learner's training starts from them; without a base learner they give HMNet's features (§7, `bam: off`).
+    The base learner's training starts from them. Without a base learner they give HMNet's features (§7, `bam: off`),
+    and those of PFENet. There is no f4.
     """
-
-    spec: PSPNetSpec
 
     def __init__(self, config: BackboneConfig):
         if config.name not in TRUNKS:
@@ -153,19 +165,6 @@ class FrozenTrunk(FrozenBackbone):
             )
         self.spec = TRUNKS[config.name]
         super().__init__(config)
-
-    @property
-    def channels(self) -> tuple[int, int, int, int]:
-        return self.spec.channels
-
-    def check_image_size(self, size: int) -> None:
-        if size % 8 != 1 or size < 9:
-            raise SettingsError(f"image size {size} does not fit {self.name}; expected 8 n + 1, such as 473 or 633")
-
-    def encode(self, pixels: Tensor) -> Features:
-        """Encode a normalised image (3, H, W); the features have no batch dimension and no f4."""
-        features: Features = super().encode(pixels)
-        return features
 
     def _build(self, height: int, width: int) -> nn.Module:
         model = PSPNet(self.spec.kind, 1)

@@ -3,6 +3,7 @@
 Shapes: b samples, c channels, (h, w) a map.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -19,3 +20,8 @@ def resize(x: Tensor, side: int) -> Tensor:
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
     """Average features over a mask: (b, c, h, w), (b, 1, h, w) -> (b, c, 1, 1) (§3)."""
     return (x * mask).sum((2, 3), keepdim=True) / (mask.sum((2, 3), keepdim=True) + AREA)
+
+
+def widened(x: Tensor) -> Tensor:
+    """Return features in fp32, or as they are where they have more."""
+    return x if x.dtype == torch.float64 else x.float()

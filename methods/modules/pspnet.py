@@ -93,7 +93,30 @@ class Features(NamedTuple):
     f4: Tensor | None
 
 
-class PSPNet(nn.Module):
+class Trunk(nn.Module):
+    """Layers 0 to 4 of a PSPNet.
+
+    Args:
+        kind: network.
+    """
+
+    def __init__(self, kind: Literal["resnet50", "vgg16"]):
+        super().__init__()
+        layers = resnet50_layers() if kind == "resnet50" else vgg16_layers()
+        self.layer0, self.layer1, self.layer2, self.layer3, self.layer4 = layers
+
+    def middle(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return f1 and f2 of images (b, 3, H, W)."""
+        f1 = self.layer2(self.layer1(self.layer0(images)))
+        return f1, self.layer3(f1)
+
+    def trunk(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return f1, f2 and f3 of images (b, 3, H, W)."""
+        f1, f2 = self.middle(images)
+        return f1, f2, self.layer4(f2)
+
+
+class PSPNet(Trunk):
     """Semantic segmentation of base classes; class 0 is background.
 
     Args:
@@ -102,19 +125,11 @@ class PSPNet(nn.Module):
     """
 
     def __init__(self, kind: Literal["resnet50", "vgg16"], classes: int):
-        super().__init__()
-        layers = resnet50_layers() if kind == "resnet50" else vgg16_layers()
+        super().__init__(kind)
         channels = 2048 if kind == "resnet50" else 512
-        self.layer0, self.layer1, self.layer2, self.layer3, self.layer4 = layers
         self.ppm = PyramidPooling(channels)
         self.cls = nn.Sequential(nn.Conv2d(2 * channels, WIDTH, 3, padding=1, bias=False), nn.BatchNorm2d(WIDTH))
         self.base_learner = base_head(WIDTH, classes)
-
-    def trunk(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return f1, f2 and f3 of images (b, 3, H, W)."""
-        f1 = self.layer2(self.layer1(self.layer0(images)))
-        f2 = self.layer3(f1)
-        return f1, f2, self.layer4(f2)
 
     def forward(self, images: Tensor) -> Features:
         f1, f2, f3 = self.trunk(images)

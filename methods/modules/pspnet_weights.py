@@ -1,5 +1,6 @@
 """Names of a PSPNet's weights in other files: authors' checkpoints, ImageNet weights (hmnet.md §2, §12; bam.md §7)."""
 
+from collections.abc import Iterable
 from typing import Literal
 
 import torch
@@ -11,13 +12,16 @@ from methods.modules.pspnet import CUTS, PSPNet
 FROZEN = ("layer0.", "layer1.", "layer2.", "layer3.", "layer4.", "ppm.", "cls.", "base_learner.")
 """Prefixes of a PSPNet's weights, which few-shot methods on it do not train."""
 
+BAM_NAMES = (("learner_base.0.", "ppm."), ("learner_base.1.4.", "base_learner.2."), ("learner_base.1.", "cls."))
+"""Beginnings of the names of BAM's base learner, and what they are in HMNet's checkpoints."""
+
 
 def to_hmnet_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the PSPNet's weights of a file under HMNet's names.
 
     Args:
         state: weights of a PSPNet alone, whose last layers are `cls.{0..4}` and whose layers come twice (`encoder.*`),
-            of HMNet, or of a checkpoint of our base learner.
+            of HMNet, of BAM, or of a checkpoint of our base learner.
     """
     plain = {}
     alone = any(key.removeprefix("module.").startswith("cls.4.") for key in state)
@@ -25,9 +29,23 @@ def to_hmnet_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
         key = key.removeprefix("module.").removeprefix("model.")
         if alone and key.startswith("cls.4."):
             key = "base_learner.2." + key.removeprefix("cls.4.")
+        key = _renamed(key, BAM_NAMES)
         if key.startswith(FROZEN):
             plain[key] = value
     return plain
+
+
+def to_bam_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return a PSPNet's weights, which have HMNet's names, under those of BAM's checkpoints."""
+    return {_renamed(key, [(own, bams) for bams, own in BAM_NAMES]): value for key, value in state.items()}
+
+
+def _renamed(key: str, beginnings: Iterable[tuple[str, str]]) -> str:
+    """Return a name whose beginning is one of the former ones with the latter in its place."""
+    for former, latter in beginnings:
+        if key.startswith(former):
+            return latter + key.removeprefix(former)
+    return key
 
 
 def from_imagenet(kind: Literal["resnet50", "vgg16"], state: dict[str, Tensor], what: str) -> dict[str, Tensor]:

@@ -3,12 +3,15 @@
 Shapes: b samples, K shots, c channels.
 """
 
+import torch
 from torch import Tensor, nn
+
+from methods.modules.maps import widened
 
 
 def gram(x: Tensor) -> Tensor:
-    """Return the cosines between channels: (b, c, h, w) -> (b, c, c), in fp32."""
-    flat = x.float().flatten(2)
+    """Return the cosines between channels: (b, c, h, w) -> (b, c, c), in fp32 or more."""
+    flat = widened(x).flatten(2)
     norm = flat.norm(dim=2)
     return flat @ flat.mT / (norm[:, :, None] * norm[:, None] + 1e-7)
 
@@ -20,14 +23,19 @@ def gram_distance(query: Tensor, support: Tensor) -> Tensor:
     return ((query_gram - support_gram).norm(dim=(2, 3)) / query.shape[1])[..., None, None]
 
 
-def shot_weights(distances: Tensor, reweight: nn.Module) -> Tensor:
-    """Return learned weights (b, K, 1, 1) of the shots' distances (b, K, 1, 1).
+def shot_weights(distances: Tensor, reweight: nn.Module, sorted_order: bool) -> Tensor:
+    """Return learned weights (b, K, 1, 1) of the shots, which follow from their distances in ascending order.
 
-    They are in the order of the *sorted* distances: the authors' way back to the order of the shots is the identity,
-    and their checkpoints were trained with it.
+    Args:
+        distances: (b, K, 1, 1).
+        reweight: see `reweight_network`.
+        sorted_order: leave the weights in the order of the sorted distances, as HMNet's authors do, whose way back to
+            the order of the shots is the identity (hmnet.md §9.2); otherwise each shot has the weight of its own
+            distance (bam.md §4).
     """
-    weights: Tensor = reweight(distances.sort(1).values)
-    return weights.softmax(1)
+    values, order = distances.sort(stable=True, dim=1)
+    weights: Tensor = reweight(values).softmax(1)
+    return weights if sorted_order else torch.zeros_like(weights).scatter(1, order, weights)
 
 
 def reweight_network(shots: int, width: int) -> nn.Module:

@@ -38,7 +38,7 @@ def own_resolution(record: Record) -> int:
     side = segmentation_of(record.header).query_size
     if side == "input":
         return input_resolution(record)
-    return ORIGINAL if side == "original" else side
+    return side if isinstance(side, int) else ORIGINAL  # what is stored of a square is the part over the query
 
 
 def stored_predictions(record: Record) -> StoredPredictions:

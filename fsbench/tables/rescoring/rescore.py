@@ -158,7 +158,7 @@ def _views_of_protocol(record: Record, own: Segmentation, target: Segmentation, 
 
 def _resolution(protocol: Segmentation) -> int:
     """Return the resolution of a protocol's metrics as `View.resolution`."""
-    named = {"original": ORIGINAL, "input": AT_INPUT}
+    named = {"original": ORIGINAL, "input": AT_INPUT, "square": ORIGINAL}  # whose padding is void
     return protocol.query_size if isinstance(protocol.query_size, int) else named[protocol.query_size]
 
 
@@ -190,7 +190,11 @@ def undefined(record: Record, own: Segmentation, target: Segmentation) -> str:
 
 def _size_in_words(protocol: Segmentation) -> str:
     """Return the resolution of a protocol's metrics in words."""
-    named = {"original": "the query's original size", "input": "the method's input size"}
+    named = {
+        "original": "the query's original size",
+        "input": "the method's input size",
+        "square": "the square of the query's longer side",
+    }
     side = protocol.query_size
     return f"{side} x {side}" if isinstance(side, int) else named[side]
 

@@ -82,11 +82,11 @@ def base_augmentation(case: Case) -> Comparisons:
         changed, labels = augmentation(image, label.astype(np.uint8), rng)
         if "next_random_after" in drawn:
             yield equal(f"{i}: draws", rng.random(), drawn["next_random_after"])
-        yield _alike(case, f"out.image_{i}", normalise(torch.from_numpy(changed)))
-        yield _few_differ(case, f"out.label_{i}", torch.from_numpy(labels))
+        yield alike(case, f"out.image_{i}", normalise(torch.from_numpy(changed)))
+        yield few_differ(case, f"out.label_{i}", torch.from_numpy(labels))
 
 
-def _alike(case: Case, name: str, image: Tensor) -> Comparison | None:
+def alike(case: Case, name: str, image: Tensor) -> Comparison | None:
     """Compare an image: 0.02 on the mean, 99 % of the values within 0.06."""
     if name not in case.tensors or image.shape != case.tensors[name].shape:
         return case.compare(name, image, EXACT)
@@ -97,7 +97,7 @@ def _alike(case: Case, name: str, image: Tensor) -> Comparison | None:
     )
 
 
-def _few_differ(case: Case, name: str, labels: Tensor) -> Comparison | None:
+def few_differ(case: Case, name: str, labels: Tensor) -> Comparison | None:
     """Compare labels, of which 0.5 % may differ."""
     if name not in case.tensors or labels.shape != case.tensors[name].shape:
         return case.compare(name, labels, EXACT)

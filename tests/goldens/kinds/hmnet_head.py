@@ -144,7 +144,7 @@ def kshot_reweight(case: Case) -> Comparisons:
     width = len(state["0.weight"]) if "0.weight" in state else 0
     net = HMNetHead((4, 4), 4, 4, None, True, distances.shape[1], width)
     net.kshot_rw.load_state_dict(state)
-    weights = shot_weights(distances, net.kshot_rw)
+    weights = shot_weights(distances, net.kshot_rw, sorted_order=True)
     yield case.compare("mid.weight_softmax", weights, absolute(1e-6))
     yield case.compare("out.est_val", (weights * distances).sum(1, keepdim=True), absolute(1e-6))
 

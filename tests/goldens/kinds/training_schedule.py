@@ -1,5 +1,6 @@
-"""When a training validates, which checkpoints it keeps and when it stops (hmnet.md §2.4.4, §10)."""
+"""When a training validates, which checkpoints it keeps and when it stops (hmnet.md §2.4.4, §10; bam.md §9)."""
 
+from collections.abc import Callable
 from typing import Any
 
 from fsbench.core.validation_schedule import BestScore, ValidationSchedule
@@ -19,15 +20,32 @@ def hmnet_schedule(epochs: int) -> ValidationSchedule:
     return ValidationSchedule(first_epoch=26, first_middle=26 if epochs <= 100 else 101)
 
 
+def bam_schedule(epochs: int) -> ValidationSchedule:
+    """Return the rule of BAM's program: in the middle, too, in trainings of 100 epochs or fewer (bam.md §9)."""
+    return ValidationSchedule(first_middle=1 if epochs <= 100 else None)
+
+
+def pfenet_schedule(epochs: int) -> ValidationSchedule:
+    """Return the rule of PFENet's program: every second epoch of trainings of more than 50 (pfenet-method.md §5)."""
+    return ValidationSchedule(every=1 if epochs <= 50 else 2)
+
+
+SCHEDULES: dict[str, Callable[[int], ValidationSchedule]] = {
+    "pspnet": lambda epochs: ValidationSchedule(), "hmnet": hmnet_schedule, "bam": bam_schedule,
+    "pfenet": pfenet_schedule,
+}  # fmt: skip
+
+
 def _known(case: Case) -> bool:
-    return case.config["method"] in ("pspnet", "hmnet")
+    return case.config["method"] in SCHEDULES
 
 
 def simulated(method: str, training: dict[str, Any]) -> dict[str, Any]:
     """Return what a training does whose validations have the scores `miou`, in order of use."""
     epochs, steps = training["epochs"], training["steps_per_epoch"]
-    schedule = {"pspnet": ValidationSchedule(), "hmnet": hmnet_schedule(epochs)}[method]
-    best, scores = BestScore(training["stop_interval"]), iter(training["miou"])
+    schedule = SCHEDULES[method](epochs)
+    patience = None if method == "pfenet" else training["stop_interval"]
+    best, scores = BestScore(patience), iter(training["miou"])
     used: list[float] = []
     validations: list[list[int]] = []
     saved: list[float] = []

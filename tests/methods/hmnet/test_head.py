@@ -13,7 +13,7 @@ from methods.modules.style import shot_weights
 def test_weights_of_shots_without_hidden_channels_start_as_the_mean():
     net = HMNetHead((4, 4), 4, 4, None, True, 3, reweight_width=0)
     assert {k: tuple(v.shape) for k, v in net.kshot_rw.state_dict().items()} == {"weight": (3, 3, 1, 1)}
-    weights = shot_weights(torch.rand(2, 3, 1, 1), net.kshot_rw)
+    weights = shot_weights(torch.rand(2, 3, 1, 1), net.kshot_rw, sorted_order=True)
     torch.testing.assert_close(weights, torch.full((2, 3, 1, 1), 1 / 3))
 
 

@@ -51,10 +51,10 @@ def test_the_meta_learner_alone_of_a_checkpoint_with_the_ensemble(blocks_folder,
     assert load_checkpoint(alone, tmp_path / "bam.ckpt")[TRAINED_WITH] == {"bam": True, "shots": 2}
     found = episode(data(blocks_folder, shot=2))
     inputs = (
-        method._features(found, [int(found.query[0])]),
-        method._features(found, found.support[0, 0].tolist()),
+        method.stages(found, [int(found.query[0])]),
+        method.stages(found, found.support[0, 0].tolist()),
         found.support_labels[0, :1],
-        method._base_logits,
+        method.base_logits,
     )
     with torch.no_grad():
         both, one = method.head(*inputs), alone.head(*inputs)

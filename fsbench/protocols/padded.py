@@ -1,0 +1,63 @@
+"""Few-shot segmentation as the programs of PFENet and BAM test it (bam.md §10, pfenet-method.md §6).
+
+Images keep their aspect ratio in a padded square, and an answer is enlarged to the square of the longer side of the
+query. HMNet's program, which is `pfenet` here, squashes images and enlarges answers to the query's own size.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from fsbench.data.dataset import PairList, SegmentationIndex
+from fsbench.episodes.task import EpisodeTask
+from fsbench.errors import SettingsError
+from fsbench.protocols.base import OTHERS
+from fsbench.protocols.conditions import ListsAndDraw
+from fsbench.protocols.geometry import QuerySize, Resize
+from fsbench.protocols.pfenet import PFENet
+from fsbench.protocols.pools import Pool
+
+
+def evaluated_episodes(asked: int, listed: int, passes: int) -> int:
+    """Return how many episodes PFENet's program evaluates (pfenet-method.md §6): it stops one too late.
+
+    Args:
+        asked: number of episodes that are asked for.
+        listed: images of the list.
+        passes: passes over the list at most.
+    """
+    return min(asked + 1, passes * listed)
+
+
+@dataclass(frozen=True)
+class PaddedPFENet(PFENet):
+    """PFENet's lists and draws with padded images; pixels are counted in the square of the query's longer side.
+
+    Padding is void, so that only the query's own pixels count.
+
+    Attributes:
+        passes: passes over the list at most, by the rule of `evaluated_episodes`; None for as many as it takes.
+    """
+
+    resize: Resize = "padded"
+    query_size: QuerySize = "square"
+    passes: int | None = None
+
+    lists_and_draw: ClassVar[Mapping[str, ListsAndDraw]] = PFENet.lists_and_draw  # whose pool may only be shorter
+
+    def test_pool(self, index: SegmentationIndex, task: EpisodeTask) -> tuple[PairList, Pool, int | None]:
+        pairs, pool, length = super().test_pool(index, task)
+        if self.passes is not None:
+            asked = self.episodes.get(index.name, self.episodes[OTHERS])
+            assert isinstance(asked, int)
+            asked = asked if task.episodes is None else task.episodes
+            length = evaluated_episodes(asked, len(pool.images), self.passes)
+        return pairs, pool, length
+
+    def episode_count(self, dataset: str, pairs: int) -> int:
+        return super().episode_count(dataset, pairs) + (self.passes is not None)
+
+    def check_values(self) -> None:
+        super().check_values()
+        if self.passes is not None and self.passes < 1:
+            raise SettingsError(f"passes is {self.passes}, expected 1 or more, or null")

@@ -1,0 +1,278 @@
+"""BAM: base and meta learner for few-shot segmentation (CVPR 2022).
+
+A meta learner compares the query with the supports as PFENet does and decodes it without bins; a base learner, PSPNet
+on the fold's base classes, says where they are, which is no foreground. How far each is believed follows from how alike
+query and supports are in style. Sections are those of bam.md.
+
+Shapes: B episodes, N ways, K shots, S image side, (h, w) the map of layer3, c channels, n base classes.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fsbench.backbones.base import BackboneConfig
+from fsbench.core.prediction import Prediction
+from fsbench.core.released_format import ReleasedFormat
+from fsbench.data.batch import EpisodeBatch
+from fsbench.data.dataset import VOID
+from fsbench.errors import SettingsError
+from methods.modules.base_ensemble import base_map, join, merge_layer
+from methods.modules.decoder import ASPP, classifier, dropped_reduction, reduction, two_convolutions
+from methods.modules.frozen_pspnet import FrozenPSPNet
+from methods.modules.maps import resize, widened
+from methods.modules.masked_comparison import Comparison, compare
+from methods.modules.poly_rate import tenfold_sgd
+from methods.modules.pspnet import Features
+from methods.modules.pspnet_weights import to_bam_names, to_hmnet_names
+from methods.modules.stage_segmenter import StageSegmenter, as_prediction, check_rates
+from methods.modules.stages import aligned, widths
+from methods.modules.style import gram_distance, reweight_network, shot_weights
+
+MODULES = (
+    "down_query", "down_supp", "init_merge", "ASPP_meta", "res1_meta", "res2_meta", "cls_meta", "gram_merge",
+    "cls_merge", "kshot_rw",
+)  # fmt: skip
+"""Modules of the head, a parameter group each, in the authors' order (§9)."""
+
+
+@dataclass
+class Output:
+    """Outputs of the head.
+
+    Attributes:
+        final: (b, 2, h, w), decides the prediction: the ensemble, or `meta` without a base learner.
+        meta: (b, 2, h, w), logits of the meta learner.
+        base: (b, n + 1, h, w), logits of the base learner; None without one.
+        prior: (b, h, w), similarity to the supports' foreground.
+    """
+
+    final: Tensor
+    meta: Tensor
+    base: Tensor | None
+    prior: Tensor
+
+
+class BAMHead(nn.Module):
+    """All trainable parts of BAM, under the names of the authors' checkpoints.
+
+    Args:
+        channels: channels of f1 and f2.
+        width: C.
+        ensemble: join the base learner's prediction.
+        shots: above 1, weights of that many shots are learned; 1 averages them.
+        reweight_width: hidden channels of these weights' network; 0 is one layer that starts as the mean.
+        low_feature: layer whose styles are compared.
+    """
+
+    def __init__(
+        self,
+        channels: tuple[int, int],
+        width: int = 256,
+        ensemble: bool = True,
+        shots: int = 1,
+        reweight_width: int = 2,
+        low_feature: Literal["layer2", "layer3"] = "layer2",
+    ):
+        super().__init__()
+        self.ensemble, self.low_feature = ensemble, low_feature
+        self.down_query = dropped_reduction(sum(channels), width)
+        self.down_supp = dropped_reduction(sum(channels), width)
+        self.init_merge = reduction(2 * width + 1, width)
+        self.ASPP_meta = ASPP(width)
+        self.res1_meta = reduction(5 * width, width)
+        self.res2_meta = two_convolutions(width)
+        self.cls_meta = classifier(width)
+        if ensemble:
+            self.gram_merge, self.cls_merge = merge_layer(), merge_layer()
+        if shots > 1:
+            self.kshot_rw = reweight_network(shots, reweight_width)
+
+    def forward(
+        self,
+        query: Features,
+        support: Features,
+        labels: Tensor,
+        base_logits: Tensor | None = None,
+        own_class: Tensor | None = None,
+    ) -> Output:
+        """Segment the queries.
+
+        Args:
+            query: features (b, c, ·, ·).
+            support: features (b·K, c, ·, ·) as `masked_layer4` returns them.
+            labels: support labels (b, K, H, W); 1 is foreground, anything else is not.
+            base_logits: logits of the base learner (b, n + 1, h, w); needed with `ensemble`.
+            own_class: (b,) number of the episode's class among the base classes, from 0, while training.
+        """
+        query, support = aligned(query), aligned(support)
+        distances, weights = self.shot_weights(query, support, labels.shape[1])
+        compared = compare(query, support, labels, self.down_query, self.down_supp)
+        merged = self.merge_input(compared, weights)
+        x = self.res1_meta(self.ASPP_meta(self.init_merge(merged)))
+        meta = self.cls_meta(self.res2_meta(x) + x)
+        prior = merged[:, -1]
+        if not self.ensemble:
+            return Output(meta, meta, None, prior)
+        assert base_logits is not None
+        distance = (weights * distances).sum(1, keepdim=True)
+        base = base_map(base_logits, own_class)
+        final = join(self.gram_merge, self.cls_merge, widened(meta).softmax(1), distance, base)
+        return Output(final, meta, base_logits, prior)
+
+    def shot_weights(self, query: Features, support: Features, shots: int) -> tuple[Tensor, Tensor]:
+        """Return each shot's distance of styles and its weight, both (b, K, 1, 1) (§4)."""
+        with torch.autocast(query.f1.device.type, enabled=False):
+            low = (query.f1, support.f1) if self.low_feature == "layer2" else (query.f2, support.f2)
+            distances = gram_distance(low[0], low[1].unflatten(0, (-1, shots)))
+            if hasattr(self, "kshot_rw"):
+                return distances, shot_weights(distances, self.kshot_rw, sorted_order=False)
+            return distances, torch.full_like(distances, 1 / shots)
+
+    @staticmethod
+    def merge_input(compared: Comparison, weights: Tensor) -> Tensor:
+        """Return query, prototype and prior (b, 2C + 1, h, w), the latter weighed over shots (§4, §5)."""
+        prototype = (weights[..., None] * compared.prototypes).sum(1)
+        prior = (weights * compared.priors).sum(1, keepdim=True)
+        return torch.cat([compared.query, prototype.expand_as(compared.query), prior], 1)
+
+    @staticmethod
+    def losses(
+        output: Output, target: Tensor, base_target: Tensor | None = None, meta_weight: float = 1.0
+    ) -> dict[str, Tensor]:
+        """Return the losses of an output against targets (b, S, S) with void 255 (§6.1).
+
+        The cross-entropy takes the ensemble's values as logits, as the authors do. That of the base learner, which is
+        frozen, is no part of what is minimised: it only tells how well that learner does.
+
+        Args:
+            output: what `forward` returned.
+            target: 0 background, 1 the episode's class.
+            base_target: 0 background, 1..n base classes; None where they are not known.
+            meta_weight: factor of the meta learner's loss.
+        """
+        side = target.shape[-1]
+
+        def entropy(logits: Tensor, labels: Tensor) -> Tensor:
+            return F.cross_entropy(widened(resize(logits, side)), labels.long(), ignore_index=VOID)
+
+        main = entropy(output.final, target)
+        if output.base is None:
+            return {"loss": main}
+        meta = entropy(output.meta, target)
+        losses = {"loss": main + meta_weight * meta, "main": main, "meta": meta}
+        if base_target is not None:
+            losses["base"] = entropy(output.base, base_target).detach()
+        return losses
+
+
+class BAMReleasedFormat(ReleasedFormat):
+    """Layout of the authors' checkpoints: the whole PSPNet, as `learner_base`, beside the trained weights (§7)."""
+
+    def split(self, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]] | None:
+        plain = {key.removeprefix(self.wrapper): value for key, value in state.items()}
+        if not {"layer0.0.weight", "init_merge.0.weight", "ASPP_meta.layer6_0.0.weight"} <= plain.keys():
+            return None
+        frozen = {key: value for key, value in plain.items() if key.startswith(("layer", "learner_base."))}
+        learned = {f"head.{key}": value for key, value in plain.items() if key not in frozen}
+        return learned, to_hmnet_names(frozen)
+
+    def join(self, learned: dict[str, Tensor], backbone: dict[str, Tensor]) -> dict[str, Any]:
+        state = to_bam_names(to_hmnet_names(backbone))
+        state |= {key.removeprefix("head."): value for key, value in learned.items()}
+        return {"state_dict": {self.wrapper + key: value for key, value in state.items()}}
+
+
+class BAM(StageSegmenter):
+    """BAM and its meta learner alone.
+
+    Args:
+        backbone: `pspnet_resnet50` or `pspnet_vgg16`; without a base learner also `dilated_resnet50`, `dilated_vgg16`
+            or a pyramid.
+        width: channels of the head.
+        base_learner: join the base learner's prediction (§6). False is the meta learner alone, also of a checkpoint
+            that was trained with both.
+        shots: more than 1 learns weights of that many shots, as the authors' program does, which trains a model for
+            each K; K must then be the same in training and test. 1 averages the shots, whatever K is tested.
+        kshot_trans_dim: hidden channels of the network of these weights; 0 is one layer.
+        low_fea: layer whose styles are compared (§4).
+        meta_weight: factor of the meta learner's own loss (§6.1).
+        learning_rate: rate of SGD before the factor 10 of the authors' rule (§9); it falls to 0.
+        momentum, weight_decay: of SGD.
+    """
+
+    attention_meaning = (
+        "prior: largest similarity of deep features to one of the support's foreground, from 0 to 1 within the image, "
+        "weighed over shots"
+    )
+    released_format = BAMReleasedFormat("module.")
+
+    def __init__(
+        self,
+        backbone: BackboneConfig,
+        width: int = 256,
+        base_learner: bool = True,
+        shots: int = 1,
+        kshot_trans_dim: int = 2,
+        low_fea: Literal["layer2", "layer3"] = "layer2",
+        meta_weight: float = 1.0,
+        learning_rate: float = 5e-3,  # §9
+        momentum: float = 0.9,  # §9
+        weight_decay: float = 1e-4,  # §9
+    ):
+        super().__init__(backbone)
+        if base_learner and not isinstance(self.backbone, FrozenPSPNet):
+            raise SettingsError(
+                f"base_learner needs a backbone with a base learner, found {self.backbone.name}; give a pspnet_*, or "
+                "--model.base_learner false for the meta learner alone"
+            )
+        if width < 1 or shots < 1 or kshot_trans_dim < 0:
+            raise SettingsError(
+                f"width, shots and kshot_trans_dim are {width}, {shots} and {kshot_trans_dim}; expected 1, 1 and 0 or "
+                "more"
+            )
+        check_rates(learning_rate=learning_rate, momentum=momentum, weight_decay=weight_decay, meta_weight=meta_weight)
+        self.shots, self.joins_base_learner, self.meta_weight = shots, base_learner, meta_weight
+        self.rates = (learning_rate, momentum, weight_decay)
+        self.settings = {"width": width, "base_learner": base_learner, "shots": shots, "low_fea": low_fea}
+        self.settings |= {"kshot_trans_dim": kshot_trans_dim if shots > 1 else None}
+        self.head = BAMHead(widths(self.backbone), width, base_learner, shots, kshot_trans_dim, low_fea)
+
+    def checkpoint_settings(self) -> dict[str, Any]:
+        return self.settings
+
+    def filter_state_dict(self, learned: dict[str, Tensor], whose: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        self.check_learned_shots(learned, whose)
+        if "head.gram_merge.weight" in learned and not self.joins_base_learner:
+            ensemble = ("head.gram_merge.", "head.cls_merge.")
+            return {k: v for k, v in learned.items() if not k.startswith(ensemble)}, {"base_learner": True}
+        return learned, {}
+
+    def forward(self, episode: EpisodeBatch) -> Prediction:
+        query, labels = self.stages(episode, [int(episode.query[0])]), episode.support_labels[0]
+        self.check_shots(labels.shape[1], None)
+        base = self.base_logits(query.f4) if self.joins_base_learner and query.f4 is not None else None
+        finals, priors = [], []
+        for way, rows in enumerate(episode.support[0]):
+            support = self.masked_stages(episode, rows.tolist(), labels[way, None])
+            output: Output = self.head(query, support, labels[way, None], base)
+            finals.append(output.final)
+            priors.append(output.prior)
+        attention = torch.cat(priors).float() if self.keeps_soft_masks else None
+        return as_prediction(torch.cat(finals), episode, attention)
+
+    def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
+        truth, labels = batch.known_truth(), batch.support_labels[:, 0]
+        self.check_shots(self.shots, batch.support.shape[2])
+        query = self.stages(batch, batch.query.tolist())
+        support = self.masked_stages(batch, batch.support[:, 0].flatten().tolist(), labels)
+        base = self.base_logits(query.f4) if self.joins_base_learner and query.f4 is not None else None
+        output: Output = self.head(query, support, labels, base, self.own_class(truth.classes[:, 0]))
+        return self.head.losses(output, torch.stack(truth.label_maps), meta_weight=self.meta_weight)
+
+    def configure_optimizers(self) -> Any:
+        groups = [list(getattr(self.head, name).parameters()) for name in MODULES if hasattr(self.head, name)]
+        return tenfold_sgd(groups, *self.rates, steps=max(int(self.trainer.estimated_stepping_batches), 1))

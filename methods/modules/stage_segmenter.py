@@ -1,0 +1,129 @@
+"""The base of methods on the last stages of a frozen network: PFENet, BAM and HMNet.
+
+Shapes: B episodes, N ways, K shots, S image side, (h, w) a query's original size, c channels.
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fsbench.core.prediction import Prediction
+from fsbench.core.segmenter import Segmenter
+from fsbench.core.shot_ensemble import label_map
+from fsbench.data.batch import EpisodeBatch
+from fsbench.errors import CheckpointError, SettingsError
+from methods.modules.frozen_pspnet import DilatedLayers, FrozenPSPNet
+from methods.modules.maps import resize
+from methods.modules.masked_comparison import masked_layer4
+from methods.modules.pspnet import Features
+from methods.modules.stages import frozen_features
+
+
+class StageSegmenter(Segmenter):
+    """Features by image, answers at the query's size, and what an ensemble with a base learner needs.
+
+    Attributes:
+        joins_base_learner: whether the answer is an ensemble with the base learner of the backbone.
+        shots: K whose weights are learned; 1 for none, which serves every number of shots.
+        base_classes: class numbers of the fold in training, ascending, in the order of the base learner's outputs.
+    """
+
+    sees_all_shots = True
+    backbone_type: ClassVar[Any] = staticmethod(frozen_features)
+    joins_base_learner = False
+    shots = 1
+    base_classes: Sequence[int] = ()
+
+    @property
+    def predicts_presence(self) -> bool:
+        return False
+
+    def check_shots(self, test: int, training: int | None) -> None:
+        for given, what, option in (
+            (training, "data.training_shot is {}", "data.training_shot: {}"),
+            (test, "the test shows {} at a time", "SHOT={} and no ensemble of single shots"),
+        ):
+            if self.shots > 1 and given not in (None, self.shots):
+                raise SettingsError(
+                    f"weights of {self.shots} shots are learned (shots: {self.shots}), but {what.format(given)}; give "
+                    f"{option.format(self.shots)}, or shots: 1, which serves every number"
+                )
+
+    def check_learned_shots(self, learned: dict[str, Tensor], whose: str) -> None:
+        """Raise CheckpointError where a checkpoint's `learned` weights are of another number of shots."""
+        shots = shots_of(learned)
+        if shots != self.shots:
+            raise CheckpointError(
+                f"{whose} was trained with shots: {shots}; found shots: {self.shots}; give --model.shots {shots}"
+            )
+
+    def on_fit_start(self) -> None:
+        self.base_classes = sorted(self.trainer.datamodule.training_pool.class_ids)  # type: ignore[attr-defined]
+        if isinstance(self.backbone, FrozenPSPNet) and not self.backbone.weights_id.startswith("random"):
+            known, needed = self.backbone.classes, len(self.base_classes)
+            if self.joins_base_learner and known != needed:
+                raise SettingsError(
+                    f"the base learner of {self.backbone.weights_id} tells {known} classes apart, but the fold has "
+                    f"{needed} base classes; give the one that was trained on this fold"
+                )
+
+    def own_class(self, numbers: Tensor) -> Tensor | None:
+        """Return the places of class numbers (B,) among the base classes, from 0; None without a base learner."""
+        if not self.joins_base_learner:
+            return None
+        return torch.tensor([self.base_classes.index(int(n)) for n in numbers], device=numbers.device)
+
+    def base_logits(self, f4: Tensor) -> Tensor:
+        """Return the base learner's logits of f4 (B, c, ·, ·), without gradient."""
+        assert isinstance(self.backbone, FrozenPSPNet)
+        with torch.no_grad():
+            return self.backbone.base_logits(f4, self.training)
+
+    def stages(self, episode: EpisodeBatch, rows: list[int]) -> Features:
+        """Return the features of images `rows`, stacked (rows, c, ·, ·); cached by image."""
+        pyramids = []
+        for row in rows:
+
+            def compute(row: int = row) -> tuple[Tensor, ...]:
+                return tuple(f for f in self.encode(episode, row) if f is not None)
+
+            pyramids.append(self.backbone.cache.get("features", episode.image_names[row], compute))
+        stacked = [torch.stack(level) for level in zip(*pyramids, strict=True)]
+        return Features(stacked[0], stacked[1], stacked[2], stacked[3] if len(stacked) > 3 else None)
+
+    def masked_stages(self, episode: EpisodeBatch, rows: list[int], labels: Tensor) -> Features:
+        """Return the features of supports `rows` with f3 of the masked f2; labels (b, K, S, S), shots fastest."""
+        layer4 = self.backbone.last_layer if isinstance(self.backbone, DilatedLayers) else None
+        return masked_layer4(self.stages(episode, rows), labels, layer4)
+
+
+def check_rates(**values: float) -> None:
+    """Raise SettingsError for a value below 0 or without end."""
+    for name, value in values.items():
+        if not 0 <= value < float("inf"):
+            raise SettingsError(f"{name} is {value}, expected 0 or more")
+
+
+def as_prediction(outputs: Tensor, episode: EpisodeBatch, attention: Tensor | None) -> Prediction:
+    """Return the answer to one episode.
+
+    Args:
+        outputs: what decides between background and foreground of each way (N, 2, ·, ·).
+        episode: the episode.
+        attention: see `Prediction.attention`.
+    """
+    height, width = episode.query_sizes[0].tolist()
+    final = resize(outputs, episode.images.shape[-1])  # in half precision under autocast, as the authors
+    final = F.interpolate(final, (height, width), mode="bilinear", align_corners=True).float()
+    found = label_map(final.softmax(1)[:, 1], final[:, 1] > final[:, 0])
+    return Prediction(found, logits=final, attention=attention)
+
+
+def shots_of(learned: dict[str, Tensor]) -> int:
+    """Return the number of shots whose weights a checkpoint's `learned` weights know; 1 for none."""
+    names = ("head.kshot_rw.0.weight", "head.kshot_rw.weight")
+    reweight = next((learned[name] for name in names if name in learned), None)
+    return 1 if reweight is None else int(reweight.shape[1])

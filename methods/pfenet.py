@@ -1,0 +1,288 @@
+"""PFENet: prior guided feature enrichment network (TPAMI 2020).
+
+The query's features are merged with the supports' prototype and prior at several sizes ("bins"), from fine to coarse;
+each bin tells the next one what it found. Sections are those of pfenet-method.md.
+
+Shapes: B episodes, N ways, K shots, S image side, C model width, (h, h) the map of layer3, n the side of a bin.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fsbench.backbones.base import BackboneConfig
+from fsbench.core.prediction import Prediction
+from fsbench.core.released_format import ReleasedFormat
+from fsbench.data.batch import EpisodeBatch
+from fsbench.data.dataset import VOID
+from fsbench.errors import SettingsError
+from methods.modules.decoder import classifier, dropped_reduction, reduction, two_convolutions
+from methods.modules.frozen_pspnet import FrozenTrunk
+from methods.modules.maps import resize, widened
+from methods.modules.masked_comparison import compare, masked_layer4
+from methods.modules.poly_rate import tenfold_sgd
+from methods.modules.pspnet import Features, Trunk
+from methods.modules.stage_segmenter import StageSegmenter, as_prediction, check_rates
+from methods.modules.stages import aligned, widths
+
+MODULES = (
+    "down_query", "down_supp", "init_merge", "alpha_conv", "beta_conv", "inner_cls", "res1", "res2", "cls",
+)  # fmt: skip
+"""Modules of the head, a parameter group each, in the authors' order (§5)."""
+
+
+def bin_sides(scales: Sequence[float], side: int) -> list[int]:
+    """Return the sides of the bins of a map of `side` (§3).
+
+    Args:
+        scales: sides, all above 1, or shares of the map's side, all from above 0 to 1.
+        side: h.
+
+    Raises:
+        SettingsError: both kinds are mixed, or a side would be 0.
+    """
+    absolute = [scale > 1 for scale in scales]
+    sides = [int(scale) if scale > 1 else int(side * scale) for scale in scales]
+    if not scales or any(absolute) != all(absolute) or min(sides) < 1:
+        raise SettingsError(
+            f"ppm_scales are {list(scales)} for maps of {side}; expected sides above 1, or shares of the map up to 1 "
+            "that are one pixel or more"
+        )
+    return sides
+
+
+@dataclass
+class Output:
+    """Outputs of the head.
+
+    Attributes:
+        logits: (b, 2, h, h).
+        inner: logits of each bin (b, 2, n, n).
+        prior: (b, h, h), similarity to the supports' foreground.
+    """
+
+    logits: Tensor
+    inner: list[Tensor]
+    prior: Tensor
+
+
+class PFENetHead(nn.Module):
+    """All trainable parts of PFENet, under the names of the authors' checkpoints.
+
+    Args:
+        channels: channels of f1 and f2.
+        width: C.
+        scales: the bins, see `bin_sides`.
+    """
+
+    def __init__(self, channels: tuple[int, int], width: int, scales: Sequence[float]):
+        super().__init__()
+        self.scales = tuple(scales)
+        bins = len(self.scales)
+        self.cls = classifier(width)
+        self.down_query = dropped_reduction(sum(channels), width)
+        self.down_supp = dropped_reduction(sum(channels), width)
+        self.init_merge = nn.ModuleList(reduction(2 * width + 1, width) for _ in range(bins))
+        self.beta_conv = nn.ModuleList(two_convolutions(width) for _ in range(bins))
+        self.inner_cls = nn.ModuleList(classifier(width) for _ in range(bins))
+        self.res1 = reduction(bins * width, width)
+        self.res2 = two_convolutions(width)
+        self.alpha_conv = nn.ModuleList(reduction(2 * width, width) for _ in range(bins - 1))
+
+    def forward(self, query: Features, support: Features, labels: Tensor) -> Output:
+        """Segment the queries.
+
+        Args:
+            query: features (b, c, ·, ·).
+            support: features (b·K, c, ·, ·) as `masked_layer4` returns them.
+            labels: support labels (b, K, H, W); 1 is foreground, anything else is not.
+        """
+        compared = compare(aligned(query), aligned(support), labels, self.down_query, self.down_supp)
+        prototype, prior = compared.prototypes.mean(1), compared.priors.mean(1, keepdim=True)
+        side = compared.query.shape[-1]
+        inner: list[Tensor] = []
+        found: list[Tensor] = []
+        for i, n in enumerate(bin_sides(self.scales, side)):
+            pooled = F.adaptive_avg_pool2d(compared.query, n)
+            merged = self.init_merge[i](torch.cat([pooled, prototype.expand(-1, -1, n, n), resize(prior, n)], 1))
+            if found:
+                merged = self.alpha_conv[i - 1](torch.cat([merged, resize(found[-1], n)], 1)) + merged
+            merged = self.beta_conv[i](merged) + merged
+            inner.append(self.inner_cls[i](merged))
+            found.append(resize(merged, side))
+        x = self.res1(torch.cat(found, 1))
+        return Output(self.cls(self.res2(x) + x), inner, prior[:, 0])
+
+    @staticmethod
+    def losses(output: Output, target: Tensor, aux_weight: float = 1.0) -> dict[str, Tensor]:
+        """Return the losses of an output against a target (b, S, S) with void 255 (§4)."""
+
+        def entropy(logits: Tensor) -> Tensor:
+            return F.cross_entropy(widened(resize(logits, target.shape[-1])), target.long(), ignore_index=VOID)
+
+        main, inner = entropy(output.logits), torch.stack([entropy(logits) for logits in output.inner]).mean()
+        return {"loss": main + aux_weight * inner, "main": main, "inner": inner}
+
+
+class PFENetReleasedFormat(ReleasedFormat):
+    """Layout of the authors' checkpoints: all layers under `module.`, those of the frozen network included (§8).
+
+    The network's statistics may have moved in training, so its layers are both learned weights and a backbone's.
+    """
+
+    def split(self, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]] | None:
+        plain = {key.removeprefix(self.wrapper): value for key, value in state.items()}
+        if not {"layer0.0.weight", "init_merge.0.0.weight", "inner_cls.0.0.weight"} <= plain.keys():
+            return None
+        frozen = {key: value for key, value in plain.items() if key.startswith("layer")}
+        learned = {f"head.{key}": value for key, value in plain.items() if key not in frozen}
+        return learned | {f"trunk.{key}": value for key, value in frozen.items()}, frozen
+
+    def join(self, learned: dict[str, Tensor], backbone: dict[str, Tensor]) -> dict[str, Any]:
+        state = {key: value for key, value in backbone.items() if key.startswith("layer")}
+        state |= {key.removeprefix("trunk.").removeprefix("head."): value for key, value in learned.items()}
+        return {"state_dict": {self.wrapper + key: value for key, value in state.items()}}
+
+
+class PFENet(StageSegmenter):
+    """PFENet.
+
+    Args:
+        backbone: `dilated_resnet50` or `dilated_vgg16`; with `backbone_bn: eval` also a pspnet_* or a pyramid.
+        width: channels of the head.
+        ppm_scales: the bins, from fine to coarse: sides in pixels, or shares of the map's side (§3).
+        backbone_bn: "train" runs the backbone, whose weights stay as they are, with BatchNorm in training mode, as the
+            authors' program does: in training each pass is normalised by its own statistics, and those of the test move
+            away from ImageNet's (§5). "eval" leaves the network as it is, as BAM does.
+        aux_weight: factor of the mean of the bins' own losses (§4).
+        learning_rate: rate of SGD before the factor 10 of the authors' rule (§5); it falls to 0.
+        momentum, weight_decay: of SGD.
+    """
+
+    attention_meaning = (
+        "prior: largest similarity of deep features to one of the support's foreground, from 0 to 1 within the image, "
+        "mean over shots"
+    )
+    released_format = PFENetReleasedFormat("module.")
+
+    def __init__(
+        self,
+        backbone: BackboneConfig,
+        width: int = 256,
+        ppm_scales: list[float] = [60, 30, 15, 8],  # noqa: B006  (read only)
+        backbone_bn: Literal["train", "eval"] = "train",
+        aux_weight: float = 1.0,
+        learning_rate: float = 2.5e-3,  # §5
+        momentum: float = 0.9,  # §5
+        weight_decay: float = 1e-4,  # §5
+    ):
+        super().__init__(backbone)
+        if width < 1:
+            raise SettingsError(f"width is {width}, expected 1 or more")
+        bin_sides(ppm_scales, 60)
+        check_rates(learning_rate=learning_rate, momentum=momentum, weight_decay=weight_decay, aux_weight=aux_weight)
+        self.rates, self.aux_weight = (learning_rate, momentum, weight_decay), aux_weight
+        self.settings = {"width": width, "ppm_scales": list(ppm_scales), "backbone_bn": backbone_bn}
+        self.trunk: Trunk | None = None
+        if backbone_bn == "train":
+            if not isinstance(self.backbone, FrozenTrunk):
+                raise SettingsError(
+                    f"backbone_bn train needs the layers of a dilated network, found {self.backbone.name}; give a "
+                    "dilated_*, or --model.backbone_bn eval"
+                )
+            self.trunk = Trunk(self.backbone.spec.kind)
+            self.trunk.load_state_dict(self.backbone.state)
+            self.trunk.requires_grad_(False)
+            self.register_load_state_dict_post_hook(lambda *_: self.backbone.cache.clear())
+        self.head = PFENetHead(widths(self.backbone), width, ppm_scales)
+
+    def num_trainable_parameters(self, ways: int) -> int:
+        return sum(parameter.numel() for parameter in self.head.parameters())
+
+    def checkpoint_settings(self) -> dict[str, Any]:
+        return self.settings
+
+    def filter_state_dict(self, learned: dict[str, Tensor], whose: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        if self.trunk is None:
+            learned = {key: value for key, value in learned.items() if not key.startswith("trunk.")}
+        return learned, {}
+
+    def forward(self, episode: EpisodeBatch) -> Prediction:
+        query, labels = self._query(episode), episode.support_labels[0]
+        logits, priors = [], []
+        for way, rows in enumerate(episode.support[0]):
+            support = self._supports(episode, rows[None], labels[way, None])
+            output: Output = self.head(query, support, labels[way, None])
+            logits.append(output.logits)
+            priors.append(output.prior)
+        attention = torch.cat(priors).float() if self.keeps_soft_masks else None
+        return as_prediction(torch.cat(logits), episode, attention)
+
+    def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
+        truth, labels = batch.known_truth(), batch.support_labels[:, 0]
+        query = self._query(batch)
+        output: Output = self.head(query, self._supports(batch, batch.support[:, 0], labels), labels)
+        return self.head.losses(output, torch.stack(truth.label_maps), self.aux_weight)
+
+    def configure_optimizers(self) -> Any:
+        groups = [list(getattr(self.head, name).parameters()) for name in MODULES]
+        return tenfold_sgd(groups, *self.rates, steps=max(int(self.trainer.estimated_stepping_batches), 1))
+
+    def on_validation_start(self) -> None:
+        if self.trunk is not None:
+            self.backbone.cache.clear()  # its features are those of other statistics
+
+    def _query(self, batch: EpisodeBatch) -> Features:
+        """Return the features of the queries (B, c, ·, ·)."""
+        rows = batch.query.tolist()
+        if self.trunk is None:
+            return self.stages(batch, rows)
+        if not self.training:
+            return Features(*self._kept(batch, rows), None)
+        with torch.no_grad():
+            return Features(*self.trunk.trunk(_pixels(batch, rows)), None)
+
+    def _supports(self, batch: EpisodeBatch, rows: Tensor, labels: Tensor) -> Features:
+        """Return the features of supports `rows` (B, K), shots fastest, with f3 of the masked f2.
+
+        Args:
+            batch: the episodes.
+            rows: places of the supports among the images.
+            labels: their labels (B, K, S, S).
+        """
+        if self.trunk is None:
+            return self.masked_stages(batch, rows.flatten().tolist(), labels)
+        with torch.no_grad():
+            if not self.training:
+                f1, f2 = self._kept(batch, rows.flatten().tolist())[:2]
+                layer4 = self.trunk.layer4
+                return masked_layer4(
+                    Features(f1, f2, f2, None), labels, lambda x: torch.cat([layer4(one) for one in x.split(1)])
+                )
+            shots = []
+            for k in range(rows.shape[1]):  # the statistics of one shot of all episodes at a time, as the authors' (§7)
+                f1, f2 = self.trunk.middle(_pixels(batch, rows[:, k].tolist()))
+                shots.append(masked_layer4(Features(f1, f2, f2, None), labels[:, k, None], self.trunk.layer4))
+        stacked = [torch.stack([shot[level] for shot in shots], 1).flatten(0, 1) for level in range(3)]
+        return Features(stacked[0], stacked[1], stacked[2], None)
+
+    def _kept(self, batch: EpisodeBatch, rows: list[int]) -> list[Tensor]:
+        """Return f1, f2 and f3 of images `rows` by the trunk in evaluation mode; each is encoded by itself and kept."""
+        assert self.trunk is not None
+        trunk, images = self.trunk, []
+        with torch.no_grad():
+            for row in rows:
+
+                def compute(row: int = row) -> tuple[Tensor, ...]:
+                    return tuple(level[0] for level in trunk.trunk(batch.pixels(row)[None]))
+
+                images.append(self.backbone.cache.get("features", batch.image_names[row], compute))
+        return [torch.stack(level) for level in zip(*images, strict=True)]
+
+
+def _pixels(batch: EpisodeBatch, rows: list[int]) -> Tensor:
+    return torch.stack([batch.pixels(row) for row in rows])
