@@ -74,6 +74,8 @@ class EpisodicDataModule(DataModule):
         drop_last: leave the incomplete last step of an epoch out.
         input_resize: "bicubic" for methods whose images and support masks are stretched to S x S by PIL's defaults
             instead of the protocol's rule, but where the protocol keeps their aspect; the truth stays the protocol's.
+        filter_novel: leave out training images that show a pixel of a novel class, as BAM does, or keep them, as PFENet
+            does, with novel classes as background; unless given, as the protocol does (bam.md §8).
         eval_batch_size: evaluation episodes loaded at once; figures do not depend on it.
         workers: loader processes.
         episodes: test episodes instead of the protocol's number.
@@ -123,6 +125,7 @@ class EpisodicDataModule(DataModule):
         fill_to: int = 1,
         drop_last: bool = False,
         input_resize: InputResize = "protocol",
+        filter_novel: bool | None = None,
     ):
         check_at_least(1, {"episodes": episodes})
         evaluation = load_segmentation(protocol)
@@ -132,7 +135,7 @@ class EpisodicDataModule(DataModule):
         self.protocol = evaluation
         self.training = Training(
             training_shot, training_items, augmentation, batch_size, micro_batch, fill_to, drop_last, validation,
-            validation_episodes,
+            validation_episodes, None if filter_novel == self._filters(evaluation, training_items) else filter_novel,
         )  # fmt: skip
         if ways != way:
             _note(f"{dataset.name} fold {fold} has {ways} classes: the test is {ways}-way instead of {way}-way")
@@ -181,9 +184,15 @@ class EpisodicDataModule(DataModule):
     def training_pool(self) -> Pool:
         """Images and base classes that training episodes are drawn from, or the images of `training_items`."""
         if self.training.items == "images":
-            return WholeImages(self.dataset, self.test.fold).training_pool()
+            return WholeImages(self.dataset, self.test.fold).training_pool(self.training.filter_novel)
         skip, shot = self.test.skip_small_classes, self.training.shot
-        return self.protocol.training_pool(self.dataset, self.test.fold, skip, self._background, shot)
+        other = {} if self.training.filter_novel is None else {"filter_novel": self.training.filter_novel}
+        return self.protocol.training_pool(self.dataset, self.test.fold, skip, self._background, shot, **other)
+
+    @staticmethod
+    def _filters(protocol: Segmentation, items: str) -> bool:
+        """Return whether a training leaves out images with novel classes where it is not told."""
+        return protocol.drops_novel_images and items == "episodes"
 
     @property
     def _background(self) -> bool:
@@ -194,7 +203,9 @@ class EpisodicDataModule(DataModule):
         """Origin of the lists of base classes."""
         if self.training.items == "images":
             return DERIVED
-        return self.protocol.pairs(self.dataset, "trn", self.test.fold).origin
+        if self.training.filter_novel is None:
+            return self.protocol.pairs(self.dataset, "trn", self.test.fold).origin
+        return self.protocol.training_pairs(self.dataset, self.test.fold, self.training.filter_novel).origin
 
     @cached_property
     def files_sha256(self) -> str:

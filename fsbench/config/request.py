@@ -86,6 +86,12 @@ class Request:
         axis="settings",
         segmentation_only=True,
     )
+    filter: str | None = _option(
+        None,
+        "1 leaves out training images that show a novel class, as BAM does; 0 keeps them, as PFENet does; otherwise as "
+        "the method or the protocol does",
+        segmentation_only=True,
+    )
     devices: int | None = _option(None, "processes on this machine, one per device", key="trainer.devices")
     micro_batch: int | None = _option(
         None,
@@ -136,6 +142,7 @@ class Request:
             "data.batch_size": self._fast_batch(),
             "model.backbone.weights": self._fill_in(self.weights, method, fold),
             "data.fold": fold,
+            "data.filter_novel": self._filter(),
         }
         stated = self._of_manifest(method, fold)
         return [
@@ -154,6 +161,13 @@ class Request:
     @cached_property
     def _composed(self) -> dict[tuple[str, int], Configuration]:
         return {}
+
+    def _filter(self) -> str | None:
+        """Return the choice of `filter` as the configuration's parser reads it; SettingsError for another word."""
+        choices = {"1": "true", "0": "false", "true": "true", "false": "false", "yes": "true", "no": "false"}
+        if self.filter is not None and str(self.filter).lower() not in choices:
+            raise SettingsError(f"FILTER (--filter) is '{self.filter}', expected 1 or 0")
+        return None if self.filter is None else choices[str(self.filter).lower()]
 
     def _fast_batch(self) -> int | None:
         """Return the batch of a trial on several devices, an episode for each; its figures are no results anyway."""

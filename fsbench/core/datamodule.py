@@ -53,6 +53,8 @@ class Training:
         drop_last: whether the incomplete last step of an epoch is left out.
         validation: classes of the validation episodes, or "images", which are no episodes.
         validation_episodes: their number instead of the protocol's.
+        filter_novel: whether training images that show a novel class are left out; None where that is as the protocol
+            has it.
     """
 
     shot: int = 1
@@ -64,6 +66,7 @@ class Training:
     drop_last: bool = False
     validation: Literal["novel", "base", "held_out", "images"] = "novel"
     validation_episodes: int | None = None
+    filter_novel: bool | None = None
 
     def __post_init__(self) -> None:
         counts = {"training_shot": self.shot, "batch_size": self.batch_size, "micro_batch": self.micro_batch}
@@ -73,9 +76,9 @@ class Training:
     def options(self) -> dict[str, Any]:
         """Settings that only some methods use and that differ from their defaults, for the run's identity."""
         own = {"training_shot": self.shot, "training_items": self.items, "augmentation": self.augmentation}
-        own |= {"fill_to": self.fill_to, "drop_last": self.drop_last}
+        own |= {"fill_to": self.fill_to, "drop_last": self.drop_last, "filter_novel": self.filter_novel}
         usual = {"training_shot": 1, "training_items": "episodes", "augmentation": "none"}
-        usual |= {"fill_to": 1, "drop_last": False}
+        usual |= {"fill_to": 1, "drop_last": False, "filter_novel": None}
         return {name: value for name, value in own.items() if value != usual[name]}
 
 

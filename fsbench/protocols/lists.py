@@ -4,12 +4,12 @@ They are those of HSNet's and the FS-CS protocol, which are the same (fss-protoc
 hands over candidates, pixel counts and published files, nothing else.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from typing import cast
 from weakref import WeakKeyDictionary
 
-from fsbench.data.dataset import Pair, PairList, Part, SegmentationIndex
+from fsbench.data.dataset import DERIVED, Pair, PairList, Part, SegmentationIndex
 from fsbench.episodes.settings import SIZE_BINS
 from fsbench.errors import DataError, SettingsError
 
@@ -58,6 +58,32 @@ def kept_list(index: SegmentationIndex, split: str, fold: int, make: Callable[[]
             )
         lists[split, fold] = pairs
     return lists[split, fold]
+
+
+def without_other_classes(index: SegmentationIndex, names: Sequence[str], classes: Sequence[int]) -> list[str]:
+    """Return those training images `names` that show no pixel of a class besides `classes`, in their order."""
+    index.count_pixels("trn", names)
+    allowed = frozenset(classes)
+    return [name for name in names if allowed.issuperset(n for n, k in index.class_pixels(name)[0].items() if k)]
+
+
+def filtered_list(index: SegmentationIndex, fold: int, name: str, make: Callable[[], PairList]) -> PairList:
+    """Return a training list without the images that show a pixel of another class than the base classes of `fold`.
+
+    Args:
+        index: the data set.
+        fold: fold whose classes are novel.
+        name: of the list that is filtered.
+        make: returns it.
+    """
+
+    def filtered() -> PairList:
+        whole = make()
+        names = list(dict.fromkeys(image for image, _ in whole.pairs))
+        pure = set(without_other_classes(index, names, index.train_classes(fold)))
+        return PairList(tuple(pair for pair in whole.pairs if pair[0] in pure), DERIVED)
+
+    return kept_list(index, f"{name}, without images of novel classes", fold, filtered)
 
 
 def _derived_list(index: SegmentationIndex, split: str, fold: int) -> PairList:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from fsbench.data.dataset import Pair, PairList, Part, SegmentationIndex
+from fsbench.data.dataset import DERIVED, Pair, PairList, Part, SegmentationIndex
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.task import EpisodeTask
 from fsbench.protocols.base import OTHERS, Choice, Provider, words_by_dataset
@@ -79,6 +79,10 @@ class PFENet(Segmentation):
 
     def pairs(self, index: SegmentationIndex, part: Part, fold: int) -> PairList:
         return image_list(index, part, fold)
+
+    def unfiltered_pairs(self, index: SegmentationIndex, fold: int) -> PairList:
+        """Return PFENet's own list: novel classes are background in its images (pfenet-method.md §5)."""
+        return kept_list(index, "pfenet-trn, with images of novel classes", fold, lambda: _unfiltered_list(index, fold))
 
     def pool(self, index: SegmentationIndex, pairs: PairList, class_ids: Sequence[int]) -> Pool:
         """Return the pool of images; label maps of queries are opened when episodes are drawn."""
@@ -174,6 +178,13 @@ def _image_list(index: SegmentationIndex, part: Part, fold: int) -> PairList:
         index.count_pixels(part, names)
         pairs = pairs_by_pixels(names, classes, unwanted, index.class_pixels, index.min_pixels)
     return PairList(pairs, lists.origin(pairs, part, fold, released))
+
+
+def _unfiltered_list(index: SegmentationIndex, fold: int) -> PairList:
+    names = image_lists(index).image_order("trn")
+    index.count_pixels("trn", names)
+    pairs = pairs_by_pixels(names, index.train_classes(fold), (), index.class_pixels, index.min_pixels)
+    return PairList(pairs, DERIVED)
 
 
 def pairs_by_pixels(

@@ -19,7 +19,7 @@ from fsbench.metrics.scores import COMMON
 from fsbench.protocols.base import OTHERS, Choice, Protocol, check_counts, words_by_dataset
 from fsbench.protocols.conditions import ALL_EPISODES, NOT_STATED, WITHOUT_VOID, Conditions, ListsAndDraw
 from fsbench.protocols.geometry import Geometry, QuerySize, Resize
-from fsbench.protocols.lists import base_validation_pairs, pair_list
+from fsbench.protocols.lists import base_validation_pairs, filtered_list, pair_list
 from fsbench.protocols.pools import Pool, TooFewImages, ordinary_pool, too_few_images
 from fsbench.protocols.registry import load_protocol, protocol_of
 
@@ -167,6 +167,27 @@ class Segmentation(Protocol):
         """Return the list of the base classes in training images ("trn"), or of the novel ones in test images."""
         return pair_list(index, part, fold)
 
+    def training_pairs(self, index: SegmentationIndex, fold: int, filter_novel: bool | None = None) -> PairList:
+        """Return the list of the base classes in training images.
+
+        Args:
+            index: the data set.
+            fold: fold whose classes are novel.
+            filter_novel: leave out images that show a pixel of any other class than the base ones, as BAM does (bam.md
+                §8); None does as the protocol does.
+        """
+        if filter_novel is None or filter_novel == self.drops_novel_images:
+            return self.pairs(index, "trn", fold)
+        if not filter_novel:
+            return self.unfiltered_pairs(index, fold)
+        return filtered_list(index, fold, f"trn of {self.name}", lambda: self.pairs(index, "trn", fold))
+
+    def unfiltered_pairs(self, index: SegmentationIndex, fold: int) -> PairList:
+        """Return the training list of a protocol that leaves out images with novel classes, with these images."""
+        raise SettingsError(
+            f"the protocol {self.name} has no training list with images of novel classes; leave FILTER out"
+        )
+
     def pool(self, index: SegmentationIndex, pairs: PairList, class_ids: Sequence[int]) -> Pool:
         """Return what episodes about `pairs` are drawn from."""
         return ordinary_pool(index, pairs, class_ids)
@@ -178,6 +199,7 @@ class Segmentation(Protocol):
         skip_small_classes: bool,
         allow_background_queries: bool = True,
         shot: int = 1,
+        filter_novel: bool | None = None,
     ) -> Pool:
         """Return the pool of 1-way training episodes of `shot` supports: base classes in training images.
 
@@ -187,12 +209,13 @@ class Segmentation(Protocol):
             skip_small_classes: leave out classes with too few images instead of stopping.
             allow_background_queries: queries may show none of the support classes, which takes a second class.
             shot: supports of an episode.
+            filter_novel: as in `training_pairs`.
 
         Raises:
             SettingsError: the protocol has no training part.
             DataError: a base class has too few images for a query and its supports, or there are too few base classes.
         """
-        pairs = self.pairs(index, "trn", fold)
+        pairs = self.training_pairs(index, fold, filter_novel)
         pool = self.pool(index, pairs, index.train_classes(fold))
         small = [number for number in pool.class_ids if len(pairs.images_of.get(number, ())) <= shot]
         if small and not skip_small_classes:

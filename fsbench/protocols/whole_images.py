@@ -20,6 +20,7 @@ from fsbench.data.transforms import resize_labels_padded, resize_padded
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.manifest import Manifest
 from fsbench.metrics.episodic import SegmentationAnswer, SegmentationResult, count_answer
+from fsbench.protocols.lists import without_other_classes
 from fsbench.protocols.loading import LoadingConfig, labelled_image
 from fsbench.protocols.pfenet import image_lists
 from fsbench.protocols.pools import Pool
@@ -40,9 +41,16 @@ class WholeImages:
         self.index, self.fold = index, fold
         self.classes = index.train_classes(fold)
 
-    def training_pool(self) -> Pool:
-        """Return every training image, in list order, with the base classes; no episodes can be drawn from it."""
-        pairs = [(name, BACKGROUND) for name in image_lists(self.index).image_order("trn")]
+    def training_pool(self, filter_novel: bool | None = None) -> Pool:
+        """Return every training image, in list order, with the base classes; no episodes can be drawn from it.
+
+        Args:
+            filter_novel: leave out images that show a class besides the base ones.
+        """
+        names = image_lists(self.index).image_order("trn")
+        if filter_novel:
+            names = without_other_classes(self.index, names, self.classes)
+        pairs = [(name, BACKGROUND) for name in names]
         return Pool(pairs, {}, self.classes, "sequential")
 
     def manifest(self, count: int | None = None) -> Manifest:

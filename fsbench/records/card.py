@@ -249,11 +249,11 @@ def derived_entries(record: Record) -> dict[str, str]:
         return entries | {"novel_pixels": "no", "checkpoint_choice": "nothing trained"}
     if weights.origin == AUTHORS:
         return entries | {"checkpoint_choice": "released"}
-    if weights.origin == TRAINED_HERE and record.protocol.has_masks:  # base classes are learnt, in images with others
-        removed = segmentation_of(record.header).drops_novel_images
-        entries["novel_pixels"] = "no" if removed else "unlabelled"
-    choice = {"base": "base classes", "images": "base classes", "novel": "novel classes"}
     settings = weights.training.settings if weights.training else {}
+    if weights.origin == TRAINED_HERE and record.protocol.has_masks:  # base classes are learnt, in images with others
+        usual = segmentation_of(record.header).drops_novel_images and settings.get("training_items") != "images"
+        entries["novel_pixels"] = "no" if settings.get("filter_novel", usual) else "unlabelled"
+    choice = {"base": "base classes", "images": "base classes", "novel": "novel classes"}
     chosen = choice.get(str(settings.get("validation")))
     return entries | ({"checkpoint_choice": chosen} if chosen else {})
 

@@ -28,6 +28,8 @@ PAGES = {
     "dcama": ["dcama"],
     "hsnet": ["hsnet"],
     "hmnet": ["hmnet", "hmnet_5shot", "pspnet"],
+    "bam": ["bam", "bam_5shot"],
+    "pfenet": ["pfenet"],
     "prototype": ["prototype"],
     "classifiers": ["nn", "lp"],
     "fine-tuning": ["ft"],

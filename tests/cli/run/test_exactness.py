@@ -47,6 +47,8 @@ METHODS = {
                        "--model.width=128", "--model.skip_scales=[4,8]", "--model.dropout=0.5", "--seed_everything=5"],
     "hsnet": ["--data.shot=2"],
     "hmnet": [],
+    "bam": ["--data.shot=2"],
+    "pfenet": [],
     "pspnet": ["--model.backbone.name=dilated_resnet50", "--model.backbone.weights=random", "--data.image_size=65",
                "--data.augmentation=none"],
     "blind_saliency": ["--data.protocol=cdfss"],

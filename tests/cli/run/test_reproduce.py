@@ -109,7 +109,7 @@ def test_released_checkpoints_are_asked_for_by_their_places(capsys, nothing):
 def test_mistakes_are_one_line(capsys, tmp_path):
     (tmp_path / "wrong.yaml").write_text("title: x\ntables: []\n")
     for arguments, message in (
-        (["emt"], "unknown paper 'emt'; did you mean 'emat'? There are: cst, dcama, emat"),
+        (["emt"], "unknown paper 'emt'; did you mean 'emat'? There are: bam, cst, dcama"),
         (["emat", "--table", "7"], "emat has no table '7'; there are: 1"),
         (["--table", "1"], "--table and --run are of one paper; name it"),
         (["emat", "--smoke"], "--smoke is of all papers"),

@@ -18,6 +18,14 @@ HMNET = {
     "qim": "share", "qim_scalar_skip": True, "ratio": 4, "shots": 1, "srm": "recap", "states": 16,
     "weight_decay": 1e-4, "width": 256,
 }  # fmt: skip
+BAM = {
+    "base_learner": True, "kshot_trans_dim": 2, "learning_rate": 5e-3, "low_fea": "layer2", "meta_weight": 1.0,
+    "momentum": 0.9, "shots": 1, "weight_decay": 1e-4, "width": 256,
+}  # fmt: skip
+PFENET = {
+    "aux_weight": 1.0, "backbone_bn": "train", "learning_rate": 2.5e-3, "momentum": 0.9,
+    "ppm_scales": [60, 30, 15, 8], "weight_decay": 1e-4, "width": 256,
+}  # fmt: skip
 FULL = {
     "alpha": 0.0, "epochs": 5, "head": "metaoptnet", "learning_rate": 5e-5, "optimiser": "adamw", "patches": 14,
     "tau": 1.0, "temperature": 1.0, "tuning": "full", "gradient_weight": 1.0, "prompt_draw": "run",
@@ -31,6 +39,8 @@ METHODS = {  # class, backbone, its cache in MiB, the other arguments
     "hsnet_resnet101": ("hsnet.HSNet", "resnet101_v1", 3072, HSNET),
     "hsnet_vgg16": ("hsnet.HSNet", "vgg16", 3072, HSNET),
     "hmnet_vgg": ("hmnet.HMNet", "pspnet_vgg16", 1024, HMNET),
+    "bam_vgg": ("bam.BAM", "pspnet_vgg16", 1024, BAM),
+    "pfenet_vgg": ("pfenet.PFENet", "dilated_vgg16", 1024, PFENET),
     "ft_swin": ("classifiers.FineTuned", "ibot_swin_tiny", 3072, FULL),
     "lora_swin": ("classifiers.FineTuned", "ibot_swin_tiny", 3072, LORA),
     "ssf_swin": ("classifiers.FineTuned", "ibot_swin_tiny", 3072, SSF),
@@ -48,12 +58,19 @@ RUNS = {  # image size, batch size, epochs, protocol, augmentation
     "dcama": (384, 48, 1000, "hsnet", "none"),
     "hsnet": (400, 20, 2000, "hsnet", "none"),
     "hmnet": (473, 8, 300, "pfenet", "pascal"),
+    "bam": (473, 8, 200, "pfenet", "pascal"),
+    "pfenet": (473, 4, 200, "pfenet", "pascal"),
     "classification": (224, None, 80, None, None),
 }
 ON_DATA = {  # what a data set changes of the run, and of the method
     ("dcama", "coco"): ((384, 48, 500, "hsnet", "none"), {}),
     ("dcama", "fss1000"): ((384, 40, 1000, "hsnet", "none"), {}),
     ("hsnet", "coco"): ((400, 40, 2000, "hsnet", "none"), {}),
+    ("bam", "coco"): ((641, 8, 50, "pfenet", "coco"), {}),
+    ("pfenet", "coco"): (
+        (641, 32, 50, "pfenet", "coco"),
+        {"learning_rate": 2e-2, "ppm_scales": [1.0, 0.5, 0.25, 0.125]},
+    ),
     ("hmnet", "coco"): ((633, 16, 75, "pfenet", "coco"), {"feature_side": 80}),
 }
 

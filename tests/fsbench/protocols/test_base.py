@@ -60,7 +60,7 @@ def test_a_protocol_of_classification_segments_nothing():
         ({"void": "maybe"}, "void is 'maybe', expected 'background' or 'ignore'"),
         ({"sampler": "hsnet"}, "the key 'sampler' is unknown"),
         ({"querysize": "input"}, "the key 'querysize' is unknown; did you mean 'query_size'?"),
-        ({"query_size": 0}, "query_size is 0, expected 'original', 'input' or 1 or more"),
+        ({"query_size": 0}, "query_size is 0, expected 'original', 'input', 'square' or 1 or more"),
         (
             {"frame": 512},
             "resize is 'pil', query_size input and frame 512; expected a frame from 1 with resize 'frame'",

@@ -1,0 +1,94 @@
+"""BAM around its goldens: shots, variants, checkpoints, settings that are refused, and that it learns."""
+
+import pytest
+import torch
+
+from fsbench.backbones.base import BackboneConfig
+from fsbench.errors import CheckpointError, SettingsError
+from methods.bam import BAM
+from methods.modules.pspnet_weights import to_bam_names, to_hmnet_names
+from tests.methods.hmnet.small import data, episode, fit
+
+
+def on_vit(**options):
+    torch.manual_seed(0)
+    return BAM(BackboneConfig("demo"), **{"width": 8, "base_learner": False} | options).eval()
+
+
+def on_pspnet(**options):
+    torch.manual_seed(0)
+    return BAM(BackboneConfig("pspnet_vgg16", "random"), **{"width": 8} | options).eval()
+
+
+def test_an_answer_has_the_querys_size_and_the_prior_is_its_attention(blocks_folder):
+    found, method = episode(data(blocks_folder, 97, shot=2)), on_pspnet()
+    method.keeps_soft_masks = True
+    with torch.no_grad():
+        prediction = method(found)
+    assert prediction.label_map.shape == tuple(found.query_sizes[0].tolist())
+    assert torch.equal(prediction.label_map, (prediction.logits[:, 1] > prediction.logits[:, 0])[0].long())
+    assert prediction.attention.min() >= 0 and prediction.attention.max() <= 1 and prediction.attention.std() > 0
+
+
+def test_shots_are_averaged_or_weighed_by_their_own_distance(blocks_folder):
+    """In either way their order changes nothing, since each shot has the weight of its own distance (bam.md §4)."""
+    found = episode(data(blocks_folder, 64, shot=3))
+    turned = found.__class__(**{k: getattr(found, k) for k in found.__dataclass_fields__})
+    turned.support, turned.support_labels = found.support.roll(1, 2), found.support_labels.roll(1, 2)
+    for method in (on_vit(), on_vit(shots=3), on_vit(shots=3, kshot_trans_dim=0, low_fea="layer3")):
+        with torch.no_grad():
+            torch.testing.assert_close(method(found).logits, method(turned).logits, atol=1e-5, rtol=1e-5)
+
+
+def test_layer_4_of_a_support_sees_nothing_outside_of_its_mask(blocks_folder):
+    found, method = episode(data(blocks_folder, 97)), on_pspnet()
+    rows, labels = found.support[0, 0].tolist(), found.support_labels[0]
+    with torch.no_grad():
+        whole, masked = method.stages(found, rows), method.masked_stages(found, rows, labels)
+        nothing = method.masked_stages(found, rows, torch.zeros_like(labels))
+        everything = method.masked_stages(found, rows, torch.ones_like(labels))
+    assert torch.equal(masked.f2, whole.f2) and not torch.allclose(masked.f3, whole.f3, atol=1e-6)
+    torch.testing.assert_close(everything.f3, whole.f3, atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(nothing.f3, masked.f3, atol=1e-6)
+
+
+def test_the_base_learner_can_be_left_out_of_a_checkpoint_that_has_it():
+    method, alone = on_pspnet(), on_pspnet(base_learner=False)
+    kept, differing = alone.filter_state_dict(method.state_dict(), "it")
+    assert kept.keys() == alone.state_dict().keys() and differing == {"base_learner": True}
+    with pytest.raises(CheckpointError, match=r"it was trained with shots: 5; found shots: 1; give --model\.shots 5"):
+        method.filter_state_dict(on_pspnet(shots=5).state_dict(), "it")
+
+
+def test_an_authors_checkpoint_is_split_and_joined():
+    method = on_pspnet(shots=5)
+    whole = method.released_format.join(method.state_dict(), method.backbone.state)["state_dict"]
+    assert {"module.learner_base.1.4.bias", "module.learner_base.0.features.0.1.weight", "module.kshot_rw.2.bias",
+            "module.ASPP_meta.layer6_4.0.weight", "module.layer4.0.weight"} <= whole.keys()  # fmt: skip
+    learned, frozen = method.released_format.split(whole)
+    assert learned.keys() == method.state_dict().keys() and frozen.keys() == method.backbone.state.keys()
+    assert all(torch.equal(learned[key], value) for key, value in method.state_dict().items())
+    assert to_hmnet_names(to_bam_names(frozen)).keys() == frozen.keys()
+    assert method.released_format.split({"layer0.0.weight": torch.zeros(1)}) is None
+
+
+def test_training_lowers_the_loss_without_the_frozen_network(blocks_folder):
+    method, module = on_pspnet(learning_rate=5e-3), data(blocks_folder, batch_size=4)
+    before = {key: value.clone() for key, value in method.backbone.state.items()}
+    losses = []
+    method.log_dict = lambda values, **_: losses.append({k: float(v) for k, v in values.items()})
+    fit(method.train(), module, steps=16)
+    assert set(losses[0]) == {"train/loss", "train/main", "train/meta"}
+    assert sum(x["train/loss"] for x in losses[-4:]) < sum(x["train/loss"] for x in losses[:4])
+    assert all(torch.equal(before[key], value) for key, value in method.backbone.state.items())
+
+
+def test_what_cannot_be_is_refused():
+    with pytest.raises(SettingsError, match="base_learner needs a backbone with a base learner, found demo"):
+        on_vit(base_learner=True)
+    with pytest.raises(SettingsError, match="width, shots and kshot_trans_dim are 0, 1 and 2; expected 1, 1 and 0"):
+        on_vit(width=0)
+    with pytest.raises(SettingsError, match="meta_weight is -1, expected 0 or more"):
+        on_vit(meta_weight=-1)
+    with pytest.raises(SettingsError, match=r"data\.training_shot is 1; give data\.training_shot: 3"):
+        on_pspnet(shots=3).check_shots(3, 1)
