@@ -50,6 +50,7 @@ class Entry:
         program: that made the figures; None where none was found.
         changes: conditions that these figures have otherwise than the program.
         figures: the reported figures, those of the method's own source first.
+        ours: a run of this suite, whose conditions are all in `changes`.
     """
 
     id: str
@@ -60,6 +61,7 @@ class Entry:
     program: Program | None
     changes: Mapping[str, str] = field(default_factory=dict)
     figures: tuple[Reported, ...] = ()
+    ours: bool = False
 
     @cached_property
     def conditions(self) -> Mapping[str, str]:
@@ -84,7 +86,7 @@ class Entry:
     @property
     def marks(self) -> tuple[str, ...]:
         """What a reader must be told wherever the entry stands."""
-        unread = () if self.program else ("no evaluation program found",)
+        unread = () if self.program or self.ours else ("no evaluation program found",)
         return (*unread, *(self.program.marks if self.program else ()))
 
     def cells(self) -> Mapping[tuple[str, str, str], Reported]:
@@ -154,7 +156,7 @@ class Atlas:
         """Return the entries by the test that they share: data sets in order, the largest groups first."""
         together: dict[tuple[str, ...], list[Entry]] = {}
         for entry in self.entries:
-            known = entry.program is not None and not set(entry.test).intersection(UNKNOWN)
+            known = not set(entry.test).intersection(UNKNOWN)
             together.setdefault(entry.test if known else ("unknown", entry.id), []).append(entry)
         found = [
             Group({name: entries[0].conditions[name] for name in TEST}, _sorted(entries), key[0] != "unknown")
@@ -165,9 +167,14 @@ class Atlas:
             found,
             key=lambda group: (
                 sets.index(group.conditions["dataset"]), not group.is_known, not group.entries[0].program,
-                -len(group.programs), -len(group.entries), group.entries[0].id,
+                -len(group.programs), -sum(entry.ours for entry in group.entries), -len(group.entries),
+                group.entries[0].id,
             ),
         )  # fmt: skip
+
+    def rows(self) -> Mapping[tuple[str, int], Entry]:
+        """Return the entries by the (file, line) of their figures."""
+        return {(each.file, each.line): entry for entry in self.entries for each in entry.figures}
 
     def entry(self, name: str) -> Entry | None:
         """Return the entry with this id."""
@@ -193,8 +200,12 @@ def _sorted(entries: Sequence[Entry]) -> tuple[Entry, ...]:
     return tuple(sorted(entries, key=place))
 
 
-def read_atlas(folder: Path = FOLDER) -> Atlas:
+def read_atlas(folder: Path = FOLDER, strict: bool = True) -> Atlas:
     """Read the atlas, and join the figures of `folder` and of the folder above it with the evaluation programs.
+
+    Args:
+        folder: of the atlas.
+        strict: a figure that no rule of `links.yaml` is about is an error; else it is left out.
 
     Raises:
         DataError: a row does not fit the schema, a figure belongs to no rule, or a rule to no program.
@@ -205,16 +216,16 @@ def read_atlas(folder: Path = FOLDER) -> Atlas:
     links = read_links(folder / "links.yaml")
     files = {"figures.csv": folder / "figures.csv"} | {path.name: path for path in sorted(folder.parent.glob("*.csv"))}
     unknown = sorted(set(files) - set(links.files))
-    if unknown:
+    if unknown and strict:
         raise DataError(f"links.yaml has no rules for {', '.join(unknown)}; add them, as the guide to the atlas says")
     entries: dict[str, Entry] = {}
     methods = {program.method for program in programs}
     for name, path in files.items():
-        rules = links.files[name]
+        rules = links.files.get(name, [])
         strange = sorted({rule.test for rule in rules if rule.test} - methods - {NOT_FOUND})
         if strange:
             raise DataError(f"links.yaml names {', '.join(strange)}, of which conditions.csv has no evaluation program")
-        for figure, rule, line in read_figures(path, rules, links.datasets):
+        for figure, rule, line in read_figures(path, rules, links.datasets, strict):
             _add(entries, figure, rule, name, line, by_name.get((rule.test, figure.dataset)))
     with_figures = {entry.program.id for entry in entries.values() if entry.program}
     for program in programs:

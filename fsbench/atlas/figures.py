@@ -105,7 +105,9 @@ def read_links(file: Path) -> Links:
     return links
 
 
-def read_figures(file: Path, rules: Sequence[Rule], datasets: Mapping[str, str]) -> list[tuple[Figure, Rule, int]]:
+def read_figures(
+    file: Path, rules: Sequence[Rule], datasets: Mapping[str, str], strict: bool = True
+) -> list[tuple[Figure, Rule, int]]:
     """Read the figures of a csv file, each with its rule and its line; rows of studies and costs are left out.
 
     Raises:
@@ -118,6 +120,8 @@ def read_figures(file: Path, rules: Sequence[Rule], datasets: Mapping[str, str])
         where = f"{file.name}, line {line}"
         loose = Figure.model_construct(**cells)  # rows of costs, which no rule takes, may have any cells
         rule = next((rule for rule in rules if rule.fits(loose)), None)
+        if rule is None and not strict:
+            continue
         if rule is None:
             raise DataError(
                 f"{where}: no rule of links.yaml is about {cells['method']}, setting '{cells['setting']}', metric "

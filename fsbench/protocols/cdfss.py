@@ -105,7 +105,7 @@ class CrossDomain(HSNet):
         return {"labelled": ifa_sums(frame, batch, classes)}
 
     def conditions(self, dataset: str) -> Conditions:
-        stated = super().conditions(dataset)
+        stated = replace(super().conditions(dataset), task="CD-FSS")
         return replace(stated, image_lists="fss-1000 val") if self.split == "val" and dataset == "fss1000" else stated
 
     def rule_notes(self, header: Header, image_sizes: Mapping[str, int | None]) -> list[str]:

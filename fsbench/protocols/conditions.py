@@ -47,6 +47,7 @@ class Conditions:
     """The conditions of a test on one data set; each is a word of the vocabulary, or `NOT_STATED`.
 
     Attributes:
+        task: kind of the test: FSS, FS-CS where queries may show none of the classes, CD-FSS across domains, GFSS.
         image_lists: whose lists of images, or of images and classes, the test goes through.
         min_object: pixels that an object must have for its image to take part.
         episode_draw: what is drawn first.
@@ -59,6 +60,7 @@ class Conditions:
         metric, fb_iou: how sums of pixels become the score.
     """
 
+    task: str = NOT_STATED
     image_lists: str = NOT_STATED
     min_object: str = NOT_STATED
     episode_draw: str = NOT_STATED

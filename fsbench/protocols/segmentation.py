@@ -353,6 +353,7 @@ class Segmentation(Protocol):
         count = self.episodes.get(dataset, self.episodes[OTHERS])
         counted = _alike(type(self), Segmentation, ("count", "separate", "statistics", "statistics_with_void"))
         return Conditions(
+            "FS-CS" if self.empty_queries else "FSS",
             *drawn,
             episodes_per_fold=ALL_EPISODES.get(dataset, NOT_STATED) if count == "all" else str(count),
             seeds="index of the episode" if self.seed is None else str(self.seed),

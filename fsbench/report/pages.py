@@ -13,12 +13,14 @@ import numpy as np
 from markupsafe import Markup
 
 from fsbench import __version__
+from fsbench.atlas.atlas import Atlas
 from fsbench.files import write_text
 from fsbench.metrics.bootstrap import RESAMPLES
 from fsbench.metrics.scores import METRICS
 from fsbench.papers.files import read_paper
 from fsbench.papers.layout import RESULT_NOTES, NumberedNotes, results_grid
 from fsbench.papers.results import RowResult
+from fsbench.report.atlas.page import render_atlas
 from fsbench.report.collect import Study
 from fsbench.report.costs import COSTS, devices, run_costs
 from fsbench.report.curves import read_curves
@@ -52,6 +54,7 @@ class Pages:
         command: The command that makes the report.
         refused: Messages about runs that are left out.
         results: Measured beside reported, of the papers whose rows are there.
+        atlas: Published figures with these runs among them; None where none are of their data sets.
     """
 
     def __init__(
@@ -61,16 +64,18 @@ class Pages:
         command: str,
         refused: Sequence[str],
         results: Sequence[RowResult] = (),
+        atlas: Atlas | None = None,
     ):
         self.root = folder
         self.results = results
+        self.published = atlas
         self.studies = studies
         self.environment = template_environment((TEMPLATES, EXPLORER_PAGE))
         self.common: dict[str, Any] = {
             "styles": read_inlined([TEMPLATES / "style.css"]),
             "scripts": read_inlined([TEMPLATES / name for name in ("state.js", "report.js")]),
             "command": command, "refused": refused, "version": __version__, "studies": studies,
-            "has_papers": bool(results),
+            "has_papers": bool(results), "has_atlas": atlas is not None,
         }  # fmt: skip
         self.environment.filters |= {
             "sign": lambda metric: METRICS[metric].sign,
@@ -106,6 +111,12 @@ class Pages:
             shown.append({"name": name, "number": number, "caption": caption, "grid": grid, "notes": notes.lines()})
         if shown:
             self._write(self.root / "papers.html", "papers.html", up="", tables=shown, notes=RESULT_NOTES)
+
+    def atlas(self) -> None:
+        """Write the page of published figures, if there are any on the data sets of these runs."""
+        if self.published is not None:
+            page = render_atlas(self.environment, self.published, self.common | {"up": ""})
+            write_text(self.root / "atlas.html", page)
 
     def study(self, study: Study, not_shown: Sequence[str] = ()) -> None:
         """Write a study's pages, tables and plots; `not_shown` says what its explorer lacks."""

@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fsbench.atlas.atlas import read_atlas
 from fsbench.errors import SettingsError
 from fsbench.files import write_text
 from fsbench.files.folders import check_free, replacing_folder
 from fsbench.papers.files import papers
 from fsbench.papers.results import RowResult, results_in_block
+from fsbench.report.atlas.runs import has_published, with_runs
 from fsbench.report.collect import Study, collect, read_runs, select_methods
 from fsbench.report.explorer.write import ExplorerOptions, write_explorer
 from fsbench.report.pages import Pages
@@ -75,13 +77,15 @@ def write_report(
     records = select_methods(records, options.methods)
     with replacing_folder(out, MARK, "report") as folder, workers(len(records)) as pool:
         studies = collect(records, options.metrics, pool, published, options.most, options.measure, options.rank_all)
-        pages = Pages(folder, studies, options.command, refused, _paper_results(studies, published))
+        atlas = with_runs(read_atlas(strict=False), studies) if has_published(studies) else None
+        pages = Pages(folder, studies, options.command, refused, _paper_results(studies, published), atlas)
         for study in studies:
             pages.folder(study).mkdir()
             drawn = study.protocol.has_masks
             pages.study(study, write_explorer(study, pages.folder(study), options.explorer, report) if drawn else ())
         pages.index()
         pages.papers()
+        pages.atlas()
         write_text(folder / MARK, json.dumps({"made by": options.command, "runs": len(records)}) + "\n")
     return refused
 

@@ -67,7 +67,7 @@ def render_atlas(environment: Environment, atlas: Atlas, common: Mapping[str, An
         backbones=sorted({entry.backbone for entry in atlas.entries}), meaning=_meanings(effects),
         islands=[_islands(name, groups, numbers) for name in sets], width=WIDTH,
         programs=len(atlas.programs), remarked=REMARKED,
-        ours=any(entry.id.startswith("run/") for entry in atlas.entries),
+        ours=any(entry.ours for entry in atlas.entries),
     )  # fmt: skip
 
 
@@ -90,7 +90,8 @@ def _group_values(group: Group, number: int) -> dict[str, Any]:
         "number": f"{_anchor(dataset)}-{number}" if number else f"{_anchor(dataset)}-{_anchor(group.entries[0].id)}",
         "name": f"{dataset}, test {number}" if number else f"{dataset}, test not known",
         "conditions": conditions, "known": group.is_known, "entries": group.entries, "dataset": dataset, "task": task,
-        "words": f"{dataset}, {task}; {words}", "shared": group.is_known and len(group.programs) > 1,
+        "words": f"{dataset}, {task}; {words}",
+        "shared": group.is_known and len({_island_name(entry) for entry in group.entries}) > 1,
         "methods": len({entry.method for entry in group.entries}),
     }  # fmt: skip
 
@@ -113,7 +114,8 @@ def _entry_values(entry: Entry, group: Group) -> dict[str, Any]:
         )  # fmt: skip
     return {
         "method": entry.method, "backbone": entry.backbone, "variant": entry.variant, "dataset": entry.dataset,
-        "conditions": dict(entry.conditions), "figures": figures, "marks": entry.marks, "changes": list(entry.changes),
+        "conditions": dict(entry.conditions), "figures": figures, "marks": entry.marks,
+        "ours": entry.ours, "changes": [] if entry.ours else list(entry.changes),
         "tex": tex(entry.method), "backbone_tex": tex(entry.backbone), "program": None if program is None else {
             "id": program.id, "file": program.program, "paper": program.paper, "venue": program.venue,
             "year": program.year, "repository": program.repository, "commit": program.commit,
@@ -136,11 +138,11 @@ def _islands(dataset: str, groups: Sequence[Group], numbers: Sequence[int]) -> d
     """Return the figure of a data set: an island for each test of a program, without figures of unknown programs."""
     own = [
         (group, number) for group, number in zip(groups, numbers, strict=True)
-        if group.conditions["dataset"] == dataset and group.programs
+        if group.conditions["dataset"] == dataset and any(entry.program or entry.ours for entry in group.entries)
     ]  # fmt: skip
     words = []
     for group, number in own:
-        names = tuple(dict.fromkeys(entry.program.method for entry in group.entries if entry.program))
+        names = tuple(dict.fromkeys(filter(None, map(_island_name, group.entries))))
         kind = "unknown" if not number else "shared" if len(names) > 1 else "alone"
         words.append((number, names, kind))
     words.sort(key=lambda each: ("shared", "alone", "unknown").index(each[2]))
@@ -153,6 +155,11 @@ def _islands(dataset: str, groups: Sequence[Group], numbers: Sequence[int]) -> d
         "tests": sum(each.kind != "unknown" for each in islands), "shared": len(shared),
         "alone": sum(each.kind == "alone" for each in islands), "unknown": len(unknown),
     }  # fmt: skip
+
+
+def _island_name(entry: Entry) -> str:
+    """Return the name of a program, or of a run; "" of figures without either."""
+    return entry.program.method if entry.program else f"{entry.method[:28]} (run)" if entry.ours else ""
 
 
 def _anchor(text: str) -> str:

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from fsbench.protocols.classification import OFFICIAL_CLASS_SIZE
+from fsbench.protocols.registry import load_protocol
 from fsbench.protocols.segmentation import load_segmentation
 from fsbench.records.description import ON_TRUST, printed
 from fsbench.records.grouping import fold_of
 from fsbench.records.record import Record
 from fsbench.records.run import AUTHORS, OTHER_RUN, UNTRAINED, BackboneSettings, Identity, Training, Weights
+from fsbench.tables.published.conditions import program_differences, protocol_differences
 from fsbench.tables.published.scores import UNSTATED_TRAINING, PaperSettings, PublishedScore, frozen
 
 OFFICIAL_IMAGE_SIZE = 224
@@ -25,7 +27,8 @@ _PRECISIONS = {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed", "64": "6
 def why_not_comparable(record: Record, published: PublishedScore) -> list[str]:
     """List all that differs between the making of a run's score and that of a reported one.
 
-    Compared are data set, fold, way, shot, protocol, setting, episodes and lists; the method's options; the backbone
+    Compared are data set, fold, way, shot, protocol, setting, episodes and lists; the conditions of the protocol with
+    those that the atlas has of the program which made the score; the method's options; the backbone
     and its weights; image size, precision and TF32; and of segmentation the training: the origin of the checkpoint, and
     unless it is the authors' (whose variant must be stated), its epochs, effective batch, data and choice of the
     checkpoint. Papers' settings are those of the configuration that this project ships for method, data set and
@@ -43,9 +46,11 @@ def why_not_comparable(record: Record, published: PublishedScore) -> list[str]:
     reasons += _task(record, published)
     header, identity, paper = record.header, record.run.identity, published.made_with
     if header.protocol != published.protocol:  # whatever else of the test differs follows from that
-        reasons.append(f"protocol {header.protocol} instead of {published.protocol}")
+        words = protocol_differences(record.protocol, load_protocol(published.protocol), header.dataset)
+        which = f" ({', '.join(words)})" if words else ""
+        reasons.append(f"protocol {header.protocol} instead of {published.protocol}{which}")
     else:
-        reasons += _TESTS[record.protocol.task](record, published)
+        reasons += [*_TESTS[record.protocol.task](record, published), *program_differences(record, published)]
     reasons += _backbone(identity.backbone, published)
     if paper is None:
         return [*reasons, "the settings behind the reported score are not on file"]

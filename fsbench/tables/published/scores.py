@@ -5,11 +5,12 @@
 
 import csv
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from fsbench.atlas.atlas import Entry, read_atlas
 from fsbench.errors import DataError
 from fsbench.paths import BENCHMARKS
 from fsbench.records.run import TF32
@@ -77,6 +78,8 @@ class PublishedScore:
         doubt: why it is no target; "" where it is one.
         configuration: name of our method in `configs/methods`, whose settings are the paper's.
         made_with: these settings.
+        row: id of the score's row in the atlas; "" where it has none.
+        conditions: those of the program that made the score, by column of the atlas; none where it was not found.
     """
 
     method: str
@@ -101,6 +104,8 @@ class PublishedScore:
     doubt: str = ""
     configuration: str = ""
     made_with: PaperSettings | None = None
+    row: str = ""
+    conditions: tuple[tuple[str, str], ...] = ()
 
 
 def read_published(shipped: Shipped, folder: Path = FOLDER) -> list[PublishedScore]:
@@ -120,15 +125,24 @@ def read_published(shipped: Shipped, folder: Path = FOLDER) -> list[PublishedSco
             f"{file} is not there; expected the published figures that come with the suite; install it again"
         )
     mapping = yaml.safe_load(file.read_text())
-    unmatched = {path.name for path in folder.glob("*.csv")} ^ set(mapping["files"])
+    unmatched = {path.name for path in folder.glob("*.csv")} ^ {name for name in mapping["files"] if "/" not in name}
     if unmatched:
         raise DataError(f"{', '.join(sorted(unmatched))}: either not in {folder} or not in mapping.yaml; expected both")
-    scores: list[PublishedScore] = []
+    scores: list[tuple[str, int, PublishedScore]] = []
     for name, rules in mapping["files"].items():
         for line, row in _read_rows(folder / name):
             score = _Line(row, rules, mapping, f"{name}, line {line}", shipped).score()
-            scores += [score] if score is not None else []
-    return list(dict.fromkeys(scores))
+            scores += [(Path(name).name, line, score)] if score is not None else []
+    rows = read_atlas(folder / "atlas", strict=False).rows() if (folder / "atlas").is_dir() else {}
+    return list(dict.fromkeys(_with_conditions(score, rows.get((name, line))) for name, line, score in scores))
+
+
+def _with_conditions(score: PublishedScore, entry: Entry | None) -> PublishedScore:
+    """Return a score with its row of the atlas, and the conditions of its program where that was found."""
+    if entry is None:
+        return score
+    conditions = tuple(entry.conditions.items()) if entry.program else ()
+    return replace(score, row=entry.id, conditions=conditions)
 
 
 def _read_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:

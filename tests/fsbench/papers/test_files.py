@@ -23,7 +23,9 @@ def test_every_published_figure_of_our_methods_has_a_row_and_every_row_figures(a
     published = published_scores()
     assert [row for row in all_rows if not row_scores(row, published)] == []
     claimed = {figure for row in all_rows for figure in row_scores(row, published)}
-    assert [figure for figure in published if figure not in claimed] == []
+    repeated = [figure for figure in published if "(as repeated there)" in figure.source]  # of no paper's own table
+    assert {figure.method for figure in repeated} == {"HSNet"}
+    assert [figure for figure in published if figure not in claimed and figure not in repeated] == []
 
 
 def test_a_row_has_the_figures_of_its_own_line():

@@ -67,8 +67,12 @@ def test_what_can_be_compared_hides_what_cannot(official, figures):
     assert [x.reported.stated for x in block.published] == ["support_background=zero"]
     other = official(DCAMA, "swin_base", task="fscs-1way1shot-original")
     (block,) = build_blocks([other], published=figures)
+    words = (
+        "task FS-CS instead of FSS, metrics at original instead of network input, void pixels (255) background instead "
+        "of ignored"
+    )
     assert {(x.reported.backbone, x.verdict) for x in block.published} == {
-        ("Swin-B", "not comparable: protocol fscs instead of hsnet")  # ResNets differ in more
+        ("Swin-B", f"not comparable: protocol fscs instead of hsnet ({words})")  # ResNets differ in more
     }
     other = official(DCAMA, "resnet101_v1", task="hsnet-1way1shot-original")
     (block,) = build_blocks([other], published=figures)

@@ -1,0 +1,75 @@
+"""Runs beside reported scores by their conditions: protocols agree with the programs that they follow."""
+
+from dataclasses import replace
+
+import pytest
+
+from fsbench.protocols.registry import load_protocol
+from fsbench.tables.published.conditions import protocol_differences, run_conditions
+from fsbench.tables.published.obstacles import why_not_comparable
+from tests.fsbench.official_runs import EMAT
+
+FOLLOWED = ("HSNet", "HSNet (DCAMA authors re-impl.)", "DCAMA", "EMAT", "CST (pixel-level labels)", "HMNet")
+
+
+def test_protocols_have_the_conditions_of_the_programs_that_they_follow(figures):
+    compared = set()
+    for score in figures:
+        if score.method in FOLLOWED and score.conditions:
+            theirs = dict(score.conditions)
+            ours = load_protocol(score.protocol).conditions(score.dataset)
+            for name in ("image_lists", "episode_draw", "geometry", "compared_at", "void", "metric", "min_object"):
+                assert getattr(ours, name) == theirs[name], (score.row, name)
+            compared.add((score.method, score.dataset))
+    assert len(compared) == 15
+
+
+def test_figures_of_the_atlas_are_reported_scores(figures):
+    found = [score for score in figures if "(as repeated there)" in score.source]
+    assert {score.method for score in found} == {"HSNet"}
+    (coco,) = (s for s in found if (s.dataset, s.fold, s.shot, s.metric) == ("coco", "mean", 1, "mIoU"))
+    assert (coco.value, coco.row, coco.backbones) == (39.2, "hsnet/coco-20i/resnet-50", ("resnet50_v1",))
+    assert dict(coco.conditions)["network_size"] == "400"
+
+
+def test_a_condition_that_differs_from_the_program_is_named(official, reported):
+    run = official(EMAT, "dinov2_vits14")
+    assert why_not_comparable(run, reported) == []
+    other = dict(reported.conditions) | {"void": "ignored", "geometry": "letterbox", "episode_draw": "not found"}
+    assert why_not_comparable(run, replace(reported, conditions=tuple(other.items()))) == [
+        "images become S x S squash instead of letterbox",
+        "void pixels (255) background instead of ignored",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("size", "compared_at", "comparable"), [("1024", "network input", True), ("518", "network input", False)]
+)
+def test_a_fixed_size_is_that_of_an_input_as_large(official, reported, size, compared_at, comparable):
+    run = official(EMAT, "dinov2_vits14")
+    there = {"compared_at": compared_at, "network_size": size}
+    header = run.header.model_copy(update={"protocol": "incontext"})
+    run.__dict__["header"] = header
+    run.__dict__["protocol"] = load_protocol("incontext")
+    score = replace(reported, protocol="incontext", conditions=tuple(there.items()))
+    named = [reason for reason in why_not_comparable(run, score) if reason.startswith("metrics at")]
+    assert named == ([] if comparable else ["metrics at fixed 1024 instead of network input"])
+
+
+def test_protocols_differ_in_what_both_state():
+    hsnet, pfenet = load_protocol("hsnet"), load_protocol("pfenet")
+    assert protocol_differences(hsnet, hsnet, "pascal") == []
+    assert protocol_differences(hsnet, pfenet, "pascal") == [
+        "image lists hsnet instead of bam",
+        "episodes are drawn list of pairs instead of image then class",
+        "metrics at network input instead of original",
+    ]
+
+
+def test_a_run_states_what_it_has_otherwise_than_its_protocol(official):
+    stated = run_conditions(official(EMAT, "dinov2_vits14"))
+    assert (stated["dataset"], stated["task"], stated["void"]) == ("PASCAL-5i", "FS-CS", "background")
+    assert (stated["network_size"], stated["episodes_per_fold"]) == ("700", "1000")
+    assert (stated["checkpoint"], stated["extra_supervision"]) == ("best on test fold", "none")
+    own = run_conditions(official(EMAT, "dinov2_vits14", identity={"image_size": 400}))
+    assert own["network_size"] == "400"
