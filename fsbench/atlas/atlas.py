@@ -1,6 +1,7 @@
 """The atlas as a whole: an entry for each method, test and backbone, with the conditions and the reported figures."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -134,14 +135,14 @@ class Group:
         found: dict[tuple[str, tuple[str, str, str]], Rank] = {}
         if not self.is_known:
             return found
-        beside: dict[tuple[object, ...], list[tuple[float, str]]] = {}
+        beside: dict[tuple[tuple[str, str, str], tuple[str, ...]], list[tuple[float, str]]] = {}
         for entry in self.entries:
             for cell, reported in entry.cells().items():
                 beside.setdefault((cell, entry.told), []).append((reported.figure.value, entry.id))
         for (cell, _), values in beside.items():
             for value, name in values if len(values) > 1 else ():
                 place = 1 + sum(other > value for other, _ in values)
-                found[name, cell] = Rank(place, len(values))  # type: ignore[index]
+                found[name, cell] = Rank(place, len(values))
         return found
 
 
@@ -162,7 +163,8 @@ class Atlas:
             Group({name: entries[0].conditions[name] for name in TEST}, _sorted(entries), key[0] != "unknown")
             for key, entries in together.items()
         ]
-        sets = [name for name, _ in _by_count(entry.dataset for entry in self.entries)]
+        counts = Counter(entry.dataset for entry in self.entries)
+        sets = sorted(counts, key=lambda name: (-counts[name], name))
         return sorted(
             found,
             key=lambda group: (
@@ -181,20 +183,13 @@ class Atlas:
         return next((entry for entry in self.entries if entry.id == name), None)
 
 
-def _by_count(words: Iterable[str]) -> list[tuple[str, int]]:
-    counts: dict[str, int] = {}
-    for word in words:
-        counts[word] = counts.get(word, 0) + 1
-    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-
-
 def _sorted(entries: Sequence[Entry]) -> tuple[Entry, ...]:
     """Order entries by the figure that most of them have, the best first, those without it last by name."""
-    common = _by_count("\0".join(cell) for entry in entries for cell in entry.cells())
-    first = tuple(common[0][0].split("\0")) if common else ()
+    common = Counter(cell for entry in entries for cell in entry.cells())
+    first = min(common, key=lambda cell: (-common[cell], cell), default=None)
 
     def place(entry: Entry) -> tuple[bool, float, str]:
-        reported = entry.cells().get(first) if len(first) == 3 else None  # type: ignore[arg-type]
+        reported = None if first is None else entry.cells().get(first)
         return reported is None, -(reported.figure.value if reported else 0.0), entry.id
 
     return tuple(sorted(entries, key=place))

@@ -118,7 +118,7 @@ def read_figures(
         head = opened.readline().strip().split(",")
     for line, cells in read_csv(file, COLUMNS if "fold" in head else _WITHOUT_FOLDS):
         where = f"{file.name}, line {line}"
-        loose = Figure.model_construct(**cells)  # rows of costs, which no rule takes, may have any cells
+        loose = Figure.model_construct(None, **cells)  # rows of costs, which no rule takes, may have any cells
         rule = next((rule for rule in rules if rule.fits(loose)), None)
         if rule is None and not strict:
             continue

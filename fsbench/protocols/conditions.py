@@ -51,7 +51,7 @@ class Conditions:
         image_lists: whose lists of images, or of images and classes, the test goes through.
         min_object: pixels that an object must have for its image to take part.
         episode_draw: what is drawn first.
-        episodes_per_fold: their number, or "all …" with it.
+        episodes_per_fold: the number that the program is given, or "all …" with it; some stop one episode late.
         seeds: of the episodes.
         depends_on: what else changes the episodes, such as the number of worker processes.
         geometry: how an image becomes the square that the network sees.

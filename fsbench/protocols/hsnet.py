@@ -29,6 +29,7 @@ class HSNet(Segmentation):
         "pascal": ListsAndDraw("hsnet", "by the list", "list of pairs"),
         "coco": ListsAndDraw("hsnet", "2048 by the list", "class then image"),
         "fss1000": ListsAndDraw("hsnet", "none", "list of images"),
+        "isaid": ListsAndDraw("own", "by the list", "list of pairs"),
     }
     drawing: ClassVar[str] = (
         "one after the other from one stream: PASCAL's queries go through the list, COCO's are drawn class first; an "

@@ -1,7 +1,7 @@
 """iSAID-5i as the programs of SDM and R2Net evaluate it (isaid-protocol); GF-SAM's test is HSNet's over every line."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import ClassVar, Literal
@@ -10,6 +10,7 @@ from fsbench.data.dataset import Pair, PairList, Part, SegmentationIndex
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.task import EpisodeTask
 from fsbench.protocols.base import OTHERS
+from fsbench.protocols.conditions import ListsAndDraw
 from fsbench.protocols.geometry import QuerySize, Resize
 from fsbench.protocols.lists import kept_list
 from fsbench.protocols.pfenet import PFENet, image_lists
@@ -28,6 +29,9 @@ class SDM(Segmentation):
     query_size: QuerySize = 256
     void: Literal["background", "ignore"] = "background"
 
+    lists_and_draw: ClassVar[Mapping[str, ListsAndDraw]] = {
+        "isaid": ListsAndDraw("own", "by the list", "list of pairs")
+    }
     drawing: ClassVar[str] = (
         "one after the other from one stream of Python's generator: queries go through the list, which is shuffled "
         "before every further pass; K different supports in the order of the list"
@@ -89,6 +93,9 @@ class R2Net(PFENet):
     query_size: QuerySize = 512
     streams: dict[str, int] = field(default_factory=lambda: {OTHERS: 8})
 
+    lists_and_draw: ClassVar[Mapping[str, ListsAndDraw]] = {
+        "isaid512": ListsAndDraw("own", "2048 query+support", "image then class")
+    }
     drawing: ClassVar[str] = (
         "query images with 2048 pixels of a class or more in the order of their names, the class is drawn among all "
         "that the image shows, also tiny ones; K different supports"

@@ -5,14 +5,14 @@ query. HMNet's program, which is `pfenet` here, squashes images and enlarges ans
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from fsbench.data.dataset import PairList, SegmentationIndex
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import SettingsError
 from fsbench.protocols.base import OTHERS
-from fsbench.protocols.conditions import Conditions, ListsAndDraw
+from fsbench.protocols.conditions import ListsAndDraw
 from fsbench.protocols.geometry import QuerySize, Resize
 from fsbench.protocols.pfenet import PFENet
 from fsbench.protocols.pools import Pool
@@ -56,9 +56,6 @@ class PaddedPFENet(PFENet):
 
     def episode_count(self, dataset: str, pairs: int) -> int:
         return super().episode_count(dataset, pairs) + (self.passes is not None)
-
-    def conditions(self, dataset: str) -> Conditions:
-        return replace(super().conditions(dataset), episodes_per_fold=str(self.episode_count(dataset, 0)))
 
     def check_values(self) -> None:
         super().check_values()

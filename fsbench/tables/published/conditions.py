@@ -13,12 +13,12 @@ from fsbench.tables.published.scores import PublishedScore
 COMPARED = ("task", "image_lists", "episode_draw", "geometry", "compared_at", "void", "metric")
 """Conditions of a test that a protocol fixes; numbers of episodes, seeds and sizes a run may change."""
 DATA_SETS: Mapping[str, str] = {
-    "pascal": "PASCAL-5i", "coco": "COCO-20i", "fss1000": "FSS-1000", "isaid": "iSAID-5i", "isic": "ISIC2018",
+    "pascal": "PASCAL-5i", "coco": "COCO-20i", "fss1000": "FSS-1000", "isaid": "iSAID-5i", "isaid512": "iSAID-5i", "isic": "ISIC2018",
     "deepglobe": "DeepGlobe", "lung": "Chest X-ray", "suim": "SUIM",
 }  # fmt: skip
 """Our data sets by the names of the atlas."""
-_ALIKE = {"in-context": "FSS"}
-"""Words for one kind of test: methods that learn nothing call it in-context."""
+_ALIKE = {"in-context": "FSS", "pfenet": "bam"}
+"""Words for one test: in-context is one without training, and the lists of BAM and PFENet differ in training alone."""
 _ANNOTATIONS = {"mask": "mask", "bbox": "box"}
 _CHOICES = {"novel": "best on test fold", "base": "best on base classes", "images": "best on base classes"}
 
@@ -34,6 +34,9 @@ def run_conditions(record: Record) -> dict[str, str]:
         stated["seeds"] = str(header.seed)
     if not official:
         stated["image_lists"] = header.lists
+    training = record.run.origin_of_weights.training
+    if stated["image_lists"] == "bam" and training is not None and training.settings.get("filter_novel") is False:
+        stated["image_lists"] = "pfenet"
     size = str(identity.image_size or NOT_STATED)
     if stated["compared_at"] == f"fixed {size}":
         stated["compared_at"] = "network input"
