@@ -13,8 +13,8 @@ from fsbench.tables.published.scores import PublishedScore
 COMPARED = ("task", "image_lists", "episode_draw", "geometry", "compared_at", "void", "metric")
 """Conditions of a test that a protocol fixes; numbers of episodes, seeds and sizes a run may change."""
 DATA_SETS: Mapping[str, str] = {
-    "pascal": "PASCAL-5i", "coco": "COCO-20i", "fss1000": "FSS-1000", "isaid": "iSAID-5i", "isaid512": "iSAID-5i", "isic": "ISIC2018",
-    "deepglobe": "DeepGlobe", "lung": "Chest X-ray", "suim": "SUIM",
+    "pascal": "PASCAL-5i", "coco": "COCO-20i", "fss1000": "FSS-1000", "isaid": "iSAID-5i", "isaid512": "iSAID-5i",
+    "isic": "ISIC2018", "deepglobe": "DeepGlobe", "lung": "Chest X-ray", "suim": "SUIM",
 }  # fmt: skip
 """Our data sets by the names of the atlas."""
 _ALIKE = {"in-context": "FSS", "pfenet": "bam"}
