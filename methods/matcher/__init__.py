@@ -1,1 +1,5 @@
-"""Matcher: training-free one-shot segmentation by matched points that prompt SAM."""
+"""Matcher: training-free segmentation by matched points that prompt SAM, and masks that are scored by transport."""
+
+from methods.matcher.matcher import Matcher
+
+__all__ = ["Matcher"]

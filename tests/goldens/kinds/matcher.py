@@ -6,11 +6,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fsbench.backbones.vit import build_vit, patch_maps
+from fsbench.data.batch import normalise
 from methods.matcher.masks import PointPrompts, Thresholds, grid_points, keep_good, without_overlap
 from methods.matcher.matching import cost_of, match_cells, matched_points, reference_foreground
+from methods.matcher.prediction import Draws, EncodedImage, Prompting, grid_candidates, segment, unit_tokens
 from methods.matcher.prompts import cluster_points, sample_points
 from methods.matcher.scores import MaskScores, Merging, choose_masks, score_masks
-from tests.goldens.harness import EXACT, Case, Comparisons, Tolerance
+from tests.goldens.harness import EXACT, Case, Comparisons, Tolerance, absolute, compare, frozen
+from tests.goldens.kinds.persam import chw, rel, tiny_sam
 
 RELATIVE = Tolerance("1e-5*max(1e-3,max|ref|)", lambda ref: 1e-5 * max(1e-3, float(ref.abs().max())))
 
@@ -102,6 +106,53 @@ def merging(case: Case) -> Comparisons:
     yield case.compare("out.pred", (t["in.masks"][chosen] > 0).any(0), EXACT)
 
 
+def end_to_end(case: Case) -> Comparisons:
+    c, t, tolerance = case.config, case.tensors, rel(case.entry["tolerance"]["rel"])
+    dino = c["dino"]
+    arguments = {
+        "patch_size": dino["patch"],
+        "embed_dim": dino["dim"],
+        "depth": dino["depth"],
+        "num_heads": dino["heads"],
+        "mlp_ratio": dino["mlp_ratio"],
+        "init_values": 1e-5,
+    }
+    side = dino["image"]
+    model = frozen(build_vit(arguments, case.group("state.dino."), side, side))
+
+    def tokens(image: Tensor) -> Tensor:
+        return unit_tokens(patch_maps(model, normalise(chw(image))[None], norm=False)[0])
+
+    query, references = tokens(t["in.query"]), torch.cat([tokens(image) for image in t["in.supports"]])
+    yield case.compare("mid.query_tokens", query, tolerance)
+    yield case.compare("mid.support_tokens", references, tolerance)
+    network = tiny_sam(c["sam"], case.group("state.sam."))
+    image = EncodedImage(network, network.encode(chw(t["in.query"])), side)
+    prompting = Prompting(**{name: c[name] for name in Prompting.__dataclass_fields__ if name in c})
+    found = segment(
+        query,
+        references,
+        t["in.support_masks"] > 0,
+        image,
+        grid_candidates(image, prompting),
+        prompting,
+        merging_settings(c),
+        Draws(c["python_seed"], c["torch_seed"]),
+    )
+    yield case.compare("mid.points", found.matches.points, EXACT)
+    yield case.compare("mid.box", found.matches.box if c["use_box"] else torch.zeros(0), EXACT)
+    yield case.compare("mid.centers", torch.zeros(0, 2) if c["use_points"] else found.centres, EXACT)
+    yield case.compare("mid.sample_count", torch.tensor([len(group) for group in found.groups]), EXACT)
+    yield case.compare("mid.mask_count", torch.tensor([len(found.candidates.masks)]), EXACT)
+    for name in ("emd", "purity", "coverage"):
+        case.checked.add(f"mid.{name}")
+        expected = t[f"mid.{name}"].sort().values
+        yield compare(f"mid.{name}, sorted", getattr(found.scores, name).sort().values, expected, absolute(5e-3))
+    case.checked.add("out.pred")
+    differing = (found.mask != (t["out.pred"] > 0)).float().mean()
+    yield compare("out.pred: share that differs", differing, torch.zeros(()), absolute(0.005))
+
+
 KINDS = {
     "matcher_matching": matching,
     "matcher_kmeans": kmeans,
@@ -109,4 +160,5 @@ KINDS = {
     "matcher_generator": generator,
     "matcher_scores": scores,
     "matcher_merging": merging,
+    "matcher_end_to_end": end_to_end,
 }

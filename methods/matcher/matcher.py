@@ -1,0 +1,187 @@
+"""Matcher (ICLR 2024): matched patches prompt SAM, and the masks that fit the supports best are merged (matcher.md).
+
+Shapes: N ways, K shots, D image side, g side of the grid of patches.
+"""
+
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fsbench.backbones.vit_and_sam import ViTAndSam, ViTAndSamConfig
+from fsbench.core.prediction import Prediction
+from fsbench.core.segmenter import Segmenter
+from fsbench.data.batch import EpisodeBatch
+from fsbench.errors import SettingsError
+from methods.matcher.prediction import (
+    Draws,
+    EncodedImage,
+    Prompting,
+    Steps,
+    grid_candidates,
+    segment,
+    unit_tokens,
+)
+from methods.matcher.scores import Merging
+
+
+class Matcher(Segmenter):
+    """Segment by the union of SAM's masks whose patches the supports' foreground can be moved to at low cost.
+
+    Each way is segmented by itself, with the same tokens and the same encoding of the query; a pixel in the predictions
+    of several goes to the one with the best mask there (§10). Settings are the authors', who have others for each data
+    set (§8).
+
+    Args:
+        backbone: the frozen ViT, and SAM beside it.
+        seed: of samples and of first centres, together with the episode's index.
+        merging_of_several_shots: `num_merging_mask` of more than one shot; None for the same.
+        sample_range, max_iterations, use_points, num_centers, use_box: prompts, as in `Prompting`.
+        dense, points_per_side, points_per_batch, pred_iou_thresh, stability_score_thresh: grid, as in `Prompting`.
+        multimask, sel_pred_iou_thresh, sel_stability_score_thresh, box_nms_thresh: masks, as in `Prompting`.
+        alpha, beta, exp, emd_filter, purity_filter, coverage_filter: scores and filters, as in `Merging`.
+        score_filter, score, score_norm, topk_scores_threshold, num_merging_mask: merging, as in `Merging`.
+    """
+
+    backbone: ViTAndSam
+    backbone_type = ViTAndSam
+    learns = False
+    sees_all_shots = True
+    depends_on_way_order = True  # prompts are drawn way after way
+
+    def __init__(
+        self,
+        backbone: ViTAndSamConfig,
+        seed: int = 0,
+        sample_range: tuple[int, int] = (4, 6),
+        max_iterations: int = 30,
+        use_points: bool = False,
+        num_centers: int = 8,
+        use_box: bool = False,
+        dense: bool = False,
+        points_per_side: int = 64,
+        points_per_batch: int = 64,
+        pred_iou_thresh: float = 0.88,
+        stability_score_thresh: float = 0.95,
+        multimask: bool = False,
+        sel_pred_iou_thresh: float = 0.0,
+        sel_stability_score_thresh: float = 0.0,
+        box_nms_thresh: float = 1.0,
+        alpha: float = 1.0,
+        beta: float = 0.0,
+        exp: float = 0.0,
+        emd_filter: float = 0.0,
+        purity_filter: float = 0.0,
+        coverage_filter: float = 0.0,
+        score_filter: bool = False,
+        score: float = 0.33,
+        score_norm: float = 0.1,
+        topk_scores_threshold: float = 0.7,
+        num_merging_mask: int = 10,
+        merging_of_several_shots: int | None = None,
+    ):
+        super().__init__(backbone)
+        self.seed = seed
+        low, high = sample_range
+        self.prompting = Prompting(
+            (low, high), max_iterations, use_points, num_centers, use_box, dense, points_per_side, points_per_batch,
+            pred_iou_thresh, stability_score_thresh, multimask, sel_pred_iou_thresh, sel_stability_score_thresh,
+            box_nms_thresh,
+        )  # fmt: skip
+        several = num_merging_mask if merging_of_several_shots is None else merging_of_several_shots
+        self.one_shot, self.several_shots = (
+            Merging(
+                alpha, beta, exp, emd_filter, purity_filter, coverage_filter, score_filter, score, score_norm,
+                topk_scores_threshold, count,
+            )
+            for count in (num_merging_mask, several)
+        )  # fmt: skip
+        self._check()
+
+    def _check(self) -> None:
+        """Raise SettingsError for numbers that mean nothing."""
+        low, high = self.prompting.sample_range
+        if not 1 <= low <= high:
+            raise SettingsError(
+                f"sample_range is {low}, {high}; expected the smallest and the largest number of points of a prompt, "
+                "from 1; set --model.sample_range"
+            )
+        counts = {
+            "max_iterations": self.prompting.max_iterations,
+            "num_centers": self.prompting.num_centers,
+            "points_per_side": self.prompting.points_per_side,
+            "points_per_batch": self.prompting.points_per_batch,
+            "num_merging_mask": self.one_shot.num_merging_mask,
+            "merging_of_several_shots": self.several_shots.num_merging_mask,
+        }
+        for name, count in counts.items():
+            if count < 1:
+                raise SettingsError(f"{name} is {count}, expected 1 or more; set --model.{name}")
+        if self.seed < 0:
+            raise SettingsError(f"seed is {self.seed}, expected 0 or more; set --model.seed")
+
+    @cached_property
+    def _patch(self) -> int:
+        return int(self.backbone.spec.arguments["patch_size"])
+
+    def forward(self, episode: EpisodeBatch) -> Prediction:
+        with torch.autocast(episode.images.device.type, enabled=False), torch.no_grad():  # steps decide by order
+            scores = torch.stack([steps.best_scores() for steps in self._steps(episode)])
+        inside = scores > -torch.inf
+        best, way = scores.max(0)
+        label_map = torch.where(best > -torch.inf, way + 1, 0)
+        size = episode.query_sizes[0].tolist()
+        if label_map.shape != tuple(size):
+            label_map = F.interpolate(label_map[None, None].float(), size, mode="nearest")[0, 0].long()
+        sure = torch.where(inside, scores.clamp(1e-6, 1), 0).flatten(1).amax(1)
+        return Prediction(label_map, inside.flatten(1).any(1), sure)
+
+    def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
+        """Return the steps of the prediction over the query, see `fsbench.explain.capabilities.HasQueryMaps`."""
+        with torch.autocast(episode.images.device.type, enabled=False), torch.no_grad():
+            ways = self._steps(episode)
+        maps: dict[str, Tensor] = {}
+        for way, steps in enumerate(ways):
+            name = f" {way + 1}" if len(ways) > 1 else ""
+            side = steps.candidates.masks.shape[-1]
+            points = torch.zeros(side // self._patch, side // self._patch)
+            points[steps.matches.points[:, 1] // self._patch, steps.matches.points[:, 0] // self._patch] = 1
+            maps[f"matched points{name}"] = points
+            maps[f"masks{name}"] = steps.candidates.masks.sum(0).float()
+            maps[f"score{name}"] = steps.best_scores().clamp(min=0)
+        return maps
+
+    def _steps(self, episode: EpisodeBatch) -> list[Steps]:
+        """Return the prediction of each way."""
+        row = int(episode.query[0])
+        image = episode.images[row]
+        network = self.backbone.sam.promptable(image.device)
+        encoding = self.backbone.encode_sam(episode.image_names[row], image.byte())
+        encoded = EncodedImage(network, encoding, image.shape[-1])
+        of_grid = grid_candidates(encoded, self.prompting)
+        number = self.seed + int(episode.episodes[0])
+        draws = Draws(number, number)
+        merging = self.one_shot if episode.support.shape[2] == 1 else self.several_shots
+        query = self._tokens(episode, row)
+        return [
+            segment(
+                query,
+                torch.cat([self._tokens(episode, support) for support in rows]),
+                masks,
+                encoded,
+                of_grid,
+                self.prompting,
+                merging,
+                draws,
+            )
+            for rows, masks in zip(episode.support[0].tolist(), episode.support_masks[0], strict=True)
+        ]
+
+    def _tokens(self, episode: EpisodeBatch, row: int) -> Tensor:
+        """Return the unit tokens (N, C) of an image, from the cache or anew (§2)."""
+        return self.backbone.cache.get(
+            "unit tokens before the last norm",
+            episode.image_names[row],
+            lambda: unit_tokens(self.backbone.patch_map(episode.pixels(row), norm=False)),
+        )
