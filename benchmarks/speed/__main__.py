@@ -83,6 +83,9 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         "distances by broadcasting, and scikit-learn's average linkage as the methods' authors call it",
         is_shown=True,
     ),
+    "matcher": Benchmark(
+        "matcher:cases", "one linear program of all ways; the authors' scheme, in which each class is a run of its own"
+    ),
     "cpu-kernels": Benchmark("networks:cases", "torch's default kernels"),
     "solver": Benchmark("classification:solver_cases", "cvxopt's interior point on the authors' dense program", 5),
     "classifiers": Benchmark("classification:method_cases", NOTHING, repeats=1),

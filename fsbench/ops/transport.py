@@ -11,10 +11,10 @@ from scipy.sparse import csr_array
 
 from fsbench.errors import NumericsError
 
-NEAREST = 10
+NEAREST = 6
 """Ways of each source and each sink that the first program has."""
 ADDED = 5
-"""Ways of each source that are added at a time at most."""
+"""Ways of each source and each sink that are added at a time at most."""
 ROUNDING = 1e-9
 """A way must be cheaper by this to be added; costs are of the order of 1."""
 
@@ -29,19 +29,14 @@ def transport_cost(cost: np.ndarray) -> float:
         NumericsError: SciPy's solver gave up.
     """
     cost = np.asarray(cost, np.float64)
-    rows, columns = cost.shape
     used = _first_ways(cost)
     while True:
         total, row_prices, column_prices = _solve(cost, *np.nonzero(used))
-        savings = row_prices[:, None] + column_prices - cost
-        count = min(ADDED, columns)
-        best = np.argpartition(-savings, count - 1, 1)[:, :count]
-        added = np.zeros_like(used)
-        added[np.arange(rows)[:, None], best] = True
-        added &= (savings > ROUNDING) & ~used
-        if not added.any():
+        savings = np.where(used, -np.inf, row_prices[:, None] + column_prices - cost)
+        largest = savings.max()
+        if largest <= ROUNDING:
             return total
-        used |= added
+        used |= _best(savings, ADDED) & (savings > -largest)  # also those that may save something next
 
 
 def transport_cost_reference(cost: np.ndarray) -> float:
@@ -53,13 +48,20 @@ def transport_cost_reference(cost: np.ndarray) -> float:
 def _first_ways(cost: np.ndarray) -> np.ndarray:
     """Choose the nearest ways (r, c) bool of each row and column, and a staircase of ways that a transport can take."""
     rows, columns = cost.shape
-    used = np.zeros(cost.shape, bool)
-    of_row, of_column = min(NEAREST, columns), min(NEAREST, rows)
-    used[np.arange(rows)[:, None], np.argpartition(cost, of_row - 1, 1)[:, :of_row]] = True
-    used[np.argpartition(cost, of_column - 1, 0)[:of_column], np.arange(columns)] = True
+    used = _best(-cost, NEAREST)
     ends = np.unique(np.concatenate([np.arange(rows) * columns, np.arange(columns) * rows]))  # in parts of 1/(r·c)
     used[ends // columns, ends // rows] = True
     return used
+
+
+def _best(values: np.ndarray, count: int) -> np.ndarray:
+    """Mark the `count` largest of values (r, c) in each row and in each column."""
+    rows, columns = values.shape
+    of_row, of_column = min(count, columns), min(count, rows)
+    best = np.zeros(values.shape, bool)
+    best[np.arange(rows)[:, None], np.argpartition(-values, of_row - 1, 1)[:, :of_row]] = True
+    best[np.argpartition(-values, of_column - 1, 0)[:of_column], np.arange(columns)] = True
+    return best
 
 
 def _solve(cost: np.ndarray, i: np.ndarray, j: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:

@@ -49,7 +49,7 @@ def test_bad_input_is_one_line(capsys, words, message):
 METHODS = (
     "prototype", "emat", "emat_seg", "cst", "cst_large", "cst_original", "dcama", "hsnet", "hmnet", "nn",
     "svm", "lp", "ridge", "protonet", "r2d2", "metaoptnet", "ft", "vpt", "lora", "ssf", "fort", "fort_lora",
-    "fort_ssf", "insid3", "fssdino", "linear_probe_dense", "lora_probe_dense", "seggpt",
+    "fort_ssf", "insid3", "fssdino", "linear_probe_dense", "lora_probe_dense", "seggpt", "matcher",
 )  # fmt: skip
 ALWAYS = ("emat", "cst", "dcama", "hsnet", "hmnet")
 """One of each family that is trained, seconds each: `tests/methods` leaves to these checks what they see."""

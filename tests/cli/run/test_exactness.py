@@ -57,6 +57,7 @@ METHODS = {
     "linear_probe_dense": ["--data.shot=2", "--run.keep_predictions=soft"],
     "lora_probe_dense": ["--model.tuning_steps=2"],
     "seggpt": ["--data.way=2", "--data.shot=2", "--run.keep_predictions=soft"],
+    "matcher": ["--data.way=2", "--model.use_points=false", "--model.num_centers=9"],  # draws of both streams
 }  # fmt: skip
 CLASSIFIERS = {
     "metaoptnet": [],

@@ -137,6 +137,7 @@ ANY_PROTOCOL = {
     "fssdino": [INCONTEXT, FSCS],
     "lora_probe_dense": [FSCS],
     "seggpt": [INCONTEXT, FSCS],
+    "matcher": [INCONTEXT, FSCS],
 }
 """Method -> tasks other than its authors': trained ones in context, training-free ones with several ways and shots."""
 

@@ -1,0 +1,218 @@
+"""Matcher's steps where they can be seen by eye, and the method on synthetic episodes (matcher.md §3 to §10)."""
+
+import random
+from dataclasses import replace
+from math import comb
+
+import pytest
+import torch
+
+from fsbench.backbones.vit_and_sam import ViTAndSamConfig
+from fsbench.config.request import Request
+from fsbench.contract.episodes import segmentation_episode
+from fsbench.core.prediction import Prediction
+from fsbench.data.batch import EpisodeBatch
+from fsbench.errors import SettingsError
+from methods.matcher import Matcher
+from methods.matcher.masks import Candidates, Thresholds, boxes_of, grid_points, keep_good, without_overlap
+from methods.matcher.matching import match_cells, matched_points, reference_foreground
+from methods.matcher.prompts import cluster_points, sample_points
+from methods.matcher.scores import MaskScores, Merging, choose_masks, mask_cells, score_masks
+
+SIDE = 64
+FEW = {"sample_range": (1, 2), "max_iterations": 3, "use_points": True, "topk_scores_threshold": 0.9}
+
+
+def method(**settings: object) -> Matcher:
+    pytest.importorskip("transformers")
+    backbone = ViTAndSamConfig("demo", "random:1", sam="sam_demo", sam_weights="random:2")
+    return Matcher(backbone, **{**FEW, **settings}).eval()
+
+
+def predict(found: Matcher, episode: EpisodeBatch) -> Prediction:
+    return found.predict_shots(episode.without_truth())
+
+
+def an_episode(ways: int, shots: int = 1, index: int = 1) -> EpisodeBatch:
+    return next(segmentation_episode(index, 0, ways, shots, SIDE).split())
+
+
+def test_a_cell_is_foreground_by_one_pixel_and_no_mask_is_a_square_in_the_middle():
+    masks = torch.zeros(2, 28, 28, dtype=torch.bool)
+    masks[1, 13, 14] = True
+    assert reference_foreground(masks, 14).nonzero().flatten().tolist() == [5]
+    nothing = reference_foreground(torch.zeros(1, 56, 56, dtype=torch.bool), 14).view(4, 4)
+    assert nothing[1:3, 1:3].all() and nothing.sum() == 4
+
+
+def test_matches_back_into_the_background_are_left_out_unless_all_are():
+    similarity = torch.tensor([[0.9, 0.1, 0.0], [0.2, 0.5, 0.1], [0.0, 0.8, 0.2]])
+    assert match_cells(similarity, torch.tensor([True, True, True])) == [0, 1, 2]
+    assert match_cells(similarity, torch.tensor([True, True, False])) == [0]  # cell 1 goes back to reference cell 2
+    assert match_cells(similarity, torch.tensor([False, True, False])) == [1]  # none comes back, so all are kept
+
+
+def test_points_are_the_middles_of_cells_and_the_box_holds_them():
+    found = matched_points([5, 2], 4, 14)
+    assert found.points.tolist() == [[21, 21], [35, 7]] and found.box.tolist() == [21, 7, 35, 21]
+
+
+def test_centres_are_means_and_draws_follow_their_generator():
+    corners = torch.tensor([[0, 0], [100, 0], [0, 100], [100, 100]])
+    points = torch.cat([corners + torch.tensor(shift) for shift in ([0, 0], [2, 0], [0, 2], [2, 2])])
+    found = {tuple(row) for row in cluster_points(points, 4, torch.Generator().manual_seed(0)).tolist()}
+    assert found == {(1, 1), (101, 1), (1, 101), (101, 101)}
+    few = cluster_points(points[:3], 8, torch.Generator().manual_seed(1))
+    assert sorted(few.tolist()) == sorted(points[:3].tolist())
+
+
+def test_few_points_are_combined_in_all_ways_and_of_many_some_are_drawn():
+    points = torch.arange(8).view(4, 2)
+    pairs = sample_points(points, (2, 2), 99, random.Random(0))[0]
+    order = [[0, 1], [0, 2], [1, 2], [0, 3], [1, 3], [2, 3]]
+    assert torch.equal(pairs, points[torch.tensor(order)])
+    many = torch.arange(40).view(20, 2)
+    groups = sample_points(many, (3, 6), 7, random.Random(0))
+    assert [tuple(group.shape) for group in groups] == [(7, size, 2) for size in range(3, 7)]
+    assert torch.equal(torch.cat([g.flatten() for g in groups]),
+                       torch.cat([g.flatten() for g in sample_points(many, (3, 6), 7, random.Random(0))]))  # fmt: skip
+    eight = sample_points(many[:8], (4, 6), 7, random.Random(0))
+    assert [len(group) for group in eight] == [comb(8, size) for size in (4, 5, 6)]
+    assert [group.shape[1] for group in sample_points(many[:2], (3, 6), 7, random.Random(0))] == [2]
+
+
+def test_masks_pass_by_iou_stability_and_boxes():
+    logits = torch.full((2, 2, 4, 4), -5.0)
+    logits[0, 0, 1:3, 1:4] = 5  # stable
+    logits[0, 1, 1:3, 1:4] = 0.5  # nothing above 1
+    logits[1, 0, 0, 0] = 5
+    found = keep_good(logits, torch.tensor([[0.9, 0.95], [0.5, 0.99]]), Thresholds(0.5, 0.9))
+    assert found.iou.tolist() == [pytest.approx(0.9)] and found.stability.tolist() == [1]  # 0/0 is no stability
+    everything = keep_good(logits, torch.ones(2, 2), Thresholds())
+    assert len(everything.masks) == 4 and everything.stability[3].isnan()
+    assert boxes_of(everything.masks).tolist() == [[1, 1, 3, 2], [1, 1, 3, 2], [0, 0, 0, 0], [0, 0, 0, 0]]
+    iou = torch.tensor([0.6, 0.9, 0.7, 0.8])
+    joined = without_overlap([Candidates(everything.masks, iou, torch.ones(4))], 0.65)
+    assert [round(float(value), 2) for value in joined.iou] == [0.9, 0.8, 0.7]  # the first lies in the second's box
+    assert len(without_overlap([Candidates(everything.masks, iou, torch.ones(4))], 1.0).iou) == 4
+
+
+def test_a_grid_has_the_middles_of_its_cells():
+    assert grid_points(2, 8)[:, 0].tolist() == [[2, 2], [6, 2], [2, 6], [6, 6]]
+
+
+def test_scores_count_points_and_cells():
+    masks = torch.zeros(3, 4, 4, dtype=torch.bool)
+    masks[0, 0, 0] = masks[1, :2] = True
+    assert mask_cells(masks, 2).tolist() == [[True, False, False, False], [True, True, False, False], [True] * 4]
+    cost = torch.tensor([[0.1, 0.3, 0.5, 0.7]])
+    found = score_masks(masks, torch.tensor([[0, 0], [3, 0], [3, 3]]), cost, 2)
+    torch.testing.assert_close(found.emd, torch.tensor([0.9, 0.8, 0.6]))
+    torch.testing.assert_close(found.purity, torch.tensor([1.0, 1.0, 0.0]) + 1e-6)
+    torch.testing.assert_close(found.coverage, torch.tensor([1 / 3, 2 / 3, 0.0]) + 1e-6)
+
+
+def test_the_best_masks_are_merged_and_filters_leave_at_least_one():
+    ones = torch.ones(4)
+    scores = MaskScores(torch.tensor([0.5, 0.9, 0.85, 0.2]), ones, torch.tensor([0.1, 0.2, 0.9, 0.9]))
+    top = Merging(topk_scores_threshold=0.9, num_merging_mask=3)
+    assert choose_masks(scores, top)[0].tolist() == [1, 2]
+    assert choose_masks(scores, replace(top, coverage_filter=0.5))[0].tolist() == [2]
+    assert choose_masks(scores, replace(top, coverage_filter=5.0))[0].tolist() == [2]
+    near = Merging(score_filter=True, score=0.33, score_norm=0.05, num_merging_mask=9)
+    assert choose_masks(scores, near)[0].tolist() == [1]
+    assert choose_masks(scores, replace(near, score_norm=0.1))[0].tolist() == [1, 2]
+    assert choose_masks(scores, replace(near, score=0.01))[0].tolist() == [1]  # the best stays, however bad
+
+
+def test_the_union_of_chosen_masks_is_the_prediction_and_a_pixel_goes_to_the_better_way():
+    found, episode = method(), an_episode(2)
+    with torch.no_grad():
+        ways = found._steps(episode.without_truth())
+    answer = predict(found, episode)
+    best = torch.stack([steps.best_scores() for steps in ways])
+    assert all(torch.equal(row > -torch.inf, steps.mask) for row, steps in zip(best, ways, strict=True))
+    both = (best > -torch.inf).all(0)
+    assert both.any() and len(ways[0].values) and answer.present.all()
+    size = tuple(episode.query_sizes[0].tolist())
+    expected = torch.where((best > -torch.inf).any(0), best.argmax(0) + 1, 0)
+    resized = torch.nn.functional.interpolate(expected[None, None].float(), size, mode="nearest")[0, 0]
+    assert torch.equal(answer.label_map, resized.long())
+    maps = found.query_maps(episode.without_truth())
+    assert list(maps) == [f"{name} {way}" for way in (1, 2) for name in ("matched points", "masks", "score")]
+    assert int(maps["matched points 1"].sum()) == len(ways[0].matches.points)
+
+
+def test_draws_follow_seed_and_episode():
+    episode = an_episode(1)
+    episode = replace(episode, support_labels=torch.ones_like(episode.support_labels))  # many points
+    other = replace(episode, episodes=episode.episodes + 1)
+
+    def groups(found: Matcher, given: EpisodeBatch) -> list[list]:
+        return [group.tolist() for group in found._steps(given.without_truth())[0].groups]
+
+    drawn = groups(method(), episode)
+    assert drawn == groups(method(), episode) == groups(method(seed=1), replace(other, episodes=episode.episodes - 1))
+    assert drawn != groups(method(), other) and drawn != groups(method(seed=1), episode)
+
+
+def test_without_a_mask_nothing_is_predicted():
+    answer = predict(method(sel_pred_iou_thresh=1e9), an_episode(2))
+    assert not answer.label_map.any() and not answer.present.any() and not answer.presence_score.any()
+
+
+def test_a_grid_adds_masks_and_a_box_is_a_prompt():
+    episode = an_episode(1).without_truth()
+    plain, dense = (
+        method(dense=on, points_per_side=3, pred_iou_thresh=0.0, stability_score_thresh=0.0) for on in (False, True)
+    )
+    counts = [len(found._steps(episode)[0].candidates.masks) for found in (plain, dense, method(multimask=True))]
+    assert counts[1] == counts[0] + 9 and counts[2] == 3 * counts[0]
+    boxed = method(use_box=True)._steps(episode)[0].candidates
+    assert not torch.equal(boxed.iou, plain._steps(episode)[0].candidates.iou)
+
+
+def test_more_shots_merge_as_many_masks_as_they_are_told():
+    found = method(num_merging_mask=1, merging_of_several_shots=3, topk_scores_threshold=0.01)
+    chosen = [len(found._steps(an_episode(1, shots).without_truth())[0].chosen) for shots in (1, 2)]
+    assert chosen == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"sample_range": (3, 2)}, "sample_range is 3, 2; expected"),
+        ({"max_iterations": 0}, "max_iterations is 0, expected 1 or more"),
+        ({"seed": -1}, "seed is -1, expected 0 or more"),
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused(settings, message):
+    with pytest.raises(SettingsError, match=message):
+        method(**settings)
+
+
+SOURCES = {
+    "coco": ([1, 6], 64, True, False, True, True, 0.85, 0.9, 0.65, (1.0, 0.0, 0.0), (0.0, 0.02), True, 9, 5),
+    "lvis": ([1, 6], 64, True, False, True, True, 0.85, 0.9, 0.65, (1.0, 0.0, 0.0), (0.0, 0.02), True, 9, 5),
+    "fss1000": ([4, 6], 30, False, False, False, False, 0.0, 0.0, 1.0, (0.8, 0.2, 1.0), (0.0, 0.0), False, 10, 10),
+    "pascal_part": ([3, 6], 128, True, True, False, False, 0.0, 0.0, 1.0, (0.5, 0.5, 0.0), (0.3, 0.0), False, 5, 5),
+    "paco_part": ([3, 6], 128, True, True, False, False, 0.0, 0.0, 1.0, (0.5, 0.5, 0.0), (0.3, 0.0), False, 5, 5),
+}
+"""Columns of matcher.md §8."""
+
+
+@pytest.mark.parametrize("dataset", SOURCES)
+def test_each_data_set_has_the_authors_column(dataset):
+    model = Request(["matcher"], dataset).configuration("matcher", 0).values["model"]["init_args"]
+    names = ("sample_range", "max_iterations", "use_points", "use_box", "dense", "multimask", "sel_pred_iou_thresh",
+             "sel_stability_score_thresh", "box_nms_thresh")  # fmt: skip
+    found = (
+        *(model[name] for name in names),
+        (model["alpha"], model["beta"], model["exp"]),
+        (model["coverage_filter"], model["purity_filter"]),
+        model["score_filter"],
+        model["num_merging_mask"],
+        model["merging_of_several_shots"],
+    )
+    assert found == SOURCES[dataset] and model["emd_filter"] == 0
+    assert model["topk_scores_threshold"] == (0.0 if model["score_filter"] else 0.7)
