@@ -392,19 +392,24 @@ class GFSAM(Segmenter):
     def _label_map(self, episode: EpisodeBatch, ways: list[Steps]) -> Tensor:
         """Return the label map (h, w) of an episode (§11)."""
         height, width = episode.query_sizes[0].tolist()
-        device = episode.images.device
-        best = torch.full((height, width), -torch.inf, device=device)
-        label_map = torch.zeros(height, width, dtype=torch.int64, device=device)
+        side, device = episode.images.shape[-2:], episode.images.device
+        best = torch.full(side, -torch.inf, device=device)
+        label_map = torch.zeros(side, dtype=torch.int64, device=device)
         for way, steps in enumerate(ways):
-            if steps.gated is None:
-                continue
-            mask, sure = steps.gated.mask.float(), steps.gated.probability.nan_to_num(nan=-1.0)
-            if mask.shape != (height, width):
-                mask = F.interpolate(mask[None, None], (height, width), mode="bilinear", align_corners=False)[0, 0]
-                sure = F.interpolate(sure[None, None], (height, width), mode="nearest")[0, 0]
-            wins = (mask > 0.5) & (sure > best)
-            label_map[wins], best[wins] = way + 1, sure[wins]
+            if steps.gated is not None:
+                sure = steps.gated.probability.nan_to_num(nan=-1.0)
+                wins = steps.gated.mask & (sure > best)
+                label_map[wins], best[wins] = way + 1, sure[wins]
+        return resized_labels(label_map, len(ways), (height, width))
+
+
+def resized_labels(label_map: Tensor, ways: int, size: tuple[int, int]) -> Tensor:
+    """Resize a label map (H, W) of ways to (h, w): a pixel has a way where more than half of it is of any."""
+    if tuple(label_map.shape) == size:
         return label_map
+    shares = torch.stack([label_map == way + 1 for way in range(ways)]).float()
+    shares = F.interpolate(shares[None], size, mode="bilinear", align_corners=False)[0]
+    return torch.where(shares.sum(0) > 0.5, shares.argmax(0) + 1, 0)
 
 
 def _sureness(steps: Steps) -> Tensor:

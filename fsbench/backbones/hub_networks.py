@@ -4,15 +4,17 @@ Nothing is fetched: weights are a file of the user's, under the names of transfo
 network's authors, and every key and shape is checked before anything is computed.
 """
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from fsbench.backbones.base import FrozenBackbone
+from fsbench.backbones.base import BackboneConfig, FrozenBackbone
 from fsbench.backbones.weight_files import check_keys
 from fsbench.errors import CheckpointError, SettingsError, describe
 from fsbench.weights.table import WeightFile
@@ -52,13 +54,23 @@ def transformers_class(name: str, needed_by: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name != PACKAGE:
             raise
-        raise SettingsError(f"{needed_by} needs {PACKAGE}, which is not installed; {INSTALL}") from None
+        raise not_installed(needed_by) from None
     logging.disable_progress_bar()  # its lines would stand between those of the command
     logging.set_verbosity_error()
     try:
         return getattr(transformers, name)
     except (AttributeError, ImportError) as error:
         raise unsuitable(error, needed_by) from error
+
+
+def is_installed() -> bool:
+    """Return whether transformers is there, without importing it."""
+    return sys.modules.get(PACKAGE) is not None or (PACKAGE not in sys.modules and find_spec(PACKAGE) is not None)
+
+
+def not_installed(needed_by: str) -> SettingsError:
+    """Return the error of a missing transformers."""
+    return SettingsError(f"{needed_by} needs {PACKAGE}, which is not installed; {INSTALL}")
 
 
 def unsuitable(error: Exception, needed_by: str) -> SettingsError:
@@ -126,6 +138,11 @@ class FrozenHubNetwork(FrozenBackbone):
     spec: HubNet
     families: ClassVar[Mapping[str, str]] = {}
     """What networks are called in messages, by a key that only their weights have."""
+
+    def __init__(self, config: BackboneConfig):
+        if not is_installed():
+            raise not_installed(config.name)
+        super().__init__(config)
 
     def network(self, pixels: Tensor) -> nn.Module:
         """Return the network on the device of `pixels`, in eval mode."""

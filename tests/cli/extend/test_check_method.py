@@ -50,6 +50,7 @@ METHODS = (
     "prototype", "emat", "emat_seg", "cst", "cst_large", "cst_original", "dcama", "hsnet", "hmnet", "nn",
     "svm", "lp", "ridge", "protonet", "r2d2", "metaoptnet", "ft", "vpt", "lora", "ssf", "fort", "fort_lora",
     "fort_ssf", "insid3", "fssdino", "linear_probe_dense", "lora_probe_dense", "seggpt", "matcher",
+    "gf_sam", "persam", "persam_f",
 )  # fmt: skip
 ALWAYS = ("emat", "cst", "dcama", "hsnet", "hmnet")
 """One of each family that is trained, seconds each: `tests/methods` leaves to these checks what they see."""
@@ -64,6 +65,7 @@ The second trains on the base classes of its base learner alone, and synthetic e
 """
 ONE_EPOCH = ("ft", "vpt", "lora", "ssf", "fort", "fort_lora", "fort_ssf")
 """Those that tune a network in each episode."""
+FEW_STEPS = {"lora_probe_dense": ["--model.tuning_steps=1"], "persam_f": ["--model.steps=2"]}
 CROSSING = ("another-process", "memory")
 """Checks that start a process, or take many episodes."""
 
@@ -72,7 +74,7 @@ CROSSING = ("another-process", "memory")
     "method", [pytest.param(name, marks=() if name in ALWAYS else pytest.mark.slow) for name in METHODS]
 )
 def test_methods_keep_the_contract(method):
-    extra = ["--model.epochs=1"] if method in ONE_EPOCH else ["--model.tuning_steps=1"] if "lora_p" in method else []
+    extra = ["--model.epochs=1"] if method in ONE_EPOCH else FEW_STEPS.get(method, [])
     subject = build_subject(method, extra=extra)
     names = [name for name in CHECKS if name not in CROSSING]
     found = [run_check(name, subject) for name in names]

@@ -56,6 +56,9 @@ METHODS = {
     "fssdino": ["--data.way=2", "--data.shot=2", "--run.keep_predictions=soft"],
     "linear_probe_dense": ["--data.shot=2", "--run.keep_predictions=soft"],
     "lora_probe_dense": ["--model.tuning_steps=2"],
+    "gf_sam": ["--data.way=2", "--data.shot=2"],
+    "persam": [],
+    "persam_f": ["--model.steps=5"],
     "seggpt": ["--data.way=2", "--data.shot=2", "--run.keep_predictions=soft"],
     "matcher": ["--data.way=2", "--model.use_points=false", "--model.num_centers=9"],  # draws of both streams
 }  # fmt: skip

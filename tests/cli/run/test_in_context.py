@@ -136,6 +136,8 @@ ANY_PROTOCOL = {
     "insid3": [INCONTEXT, FSCS],
     "fssdino": [INCONTEXT, FSCS],
     "lora_probe_dense": [FSCS],
+    "gf_sam": [INCONTEXT, FSCS],
+    "persam": [INCONTEXT, FSCS],
     "seggpt": [INCONTEXT, FSCS],
     "matcher": [INCONTEXT, FSCS],
 }

@@ -1,5 +1,7 @@
 """SAM and SAM 2 as frozen networks: their weights, encodings that are kept, prompts in chunks, and refusals."""
 
+import sys
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -154,3 +156,9 @@ def test_weights_of_another_network_are_refused_in_one_line(tmp_path):
     file.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(CheckpointError, match=r"cannot read .*sam\.safetensors"):
         demo(weights=str(file))
+
+
+def test_without_transformers_one_line_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(SettingsError, match=r"^sam_demo needs transformers, .* pip install 'fsbench\[promptable\]'$"):
+        demo()

@@ -16,7 +16,10 @@ from fsbench.regression import cases as regress
 from fsbench.regression.cases import LOSS, PIXELS, SCORE, diff_outcomes, expected_file, read_cases
 from fsbench.regression.outcome import COLUMNS, CaseEpisode, Outcome, read_outcome, score_answers, write_outcome
 
-TRAINING_FREE = ("prototype", "insid3", "fssdino", "linear_probe_dense", "lora_probe_dense", "seggpt", "matcher")
+TRAINING_FREE = (
+    "prototype", "insid3", "fssdino", "linear_probe_dense", "lora_probe_dense", "seggpt", "matcher", "gf_sam",
+    "persam", "persam_f",
+)  # fmt: skip
 """Methods that learn nothing before the episodes."""
 MAP = np.zeros((20, 30), dtype=np.uint8)
 MAP[3:12, 4:20] = 1

@@ -11,6 +11,7 @@ import torch
 from fsbench.backbones.encoder import ENCODERS
 from fsbench.backbones.pyramid_networks import PYRAMIDS
 from fsbench.backbones.sam import SAMS
+from fsbench.backbones.seggpt import SEGGPTS
 from fsbench.backbones.vit import VITS
 from fsbench.cli.main import main
 from fsbench.config.needs import methods_by_weights, needed_weights
@@ -110,7 +111,7 @@ def test_the_list_as_json_says_what_is_not_stated(capsys, weights):
 
 
 def test_the_table_has_every_backbone_and_each_can_be_had_somehow():
-    backbones = {**VITS, **PYRAMIDS, **ENCODERS, **PSPNETS, **TRUNKS, **SAMS}
+    backbones = {**VITS, **PYRAMIDS, **ENCODERS, **PSPNETS, **TRUNKS, **SAMS, **SEGGPTS}
     files = table.weight_files()
     own = {"demo", "sam_demo"}  # the weights of one come with the repository, those of the other are random
     assert files.keys() == backbones.keys() - own

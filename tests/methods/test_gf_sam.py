@@ -1,0 +1,158 @@
+"""GF-SAM's steps against their plain rules, and the method on synthetic episodes (gf-sam.md §5 to 11)."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from fsbench.backbones.vit_and_sam import ViTAndSamConfig
+from fsbench.contract.episodes import segmentation_episode
+from fsbench.errors import CheckpointError, SettingsError
+from methods.gf_sam import (
+    GFSAM,
+    Gated,
+    Prior,
+    Steps,
+    filled_masks,
+    gate_and_merge,
+    graph_components,
+    merged_probability,
+    overshooting_gate,
+    select_points,
+)
+
+pytest.importorskip("transformers")
+
+
+def method(**settings: object) -> GFSAM:
+    config = ViTAndSamConfig("demo", "random:1", sam="sam_demo", **settings)
+    return GFSAM(config, vit_size=64).eval()
+
+
+def test_equal_weights_become_points_in_rows_and_no_weight_none():
+    weights = torch.zeros(4, 4)
+    assert select_points(weights, 128).shape == (0, 2)
+    weights[0, 1] = 0.3
+    assert select_points(weights, 128).tolist() == [[1, 0]]  # at least one
+    weights[:] = 0.5  # 8 of 16: the first two rows, in the order of columns
+    assert select_points(weights, 128).tolist() == [[x, y] for x in range(4) for y in range(2)]
+    assert select_points(weights, 3).tolist() == [[0, 0], [1, 0], [2, 0]]
+
+
+def test_components_are_those_of_a_search_from_point_to_point():
+    generator = torch.Generator().manual_seed(5)
+    for _ in range(20):
+        cells = torch.randperm(64, generator=generator)[:9]
+        cells = torch.stack([cells % 8, cells // 8], 1)
+        masks = torch.rand(9, 8, 8, generator=generator) < 0.12
+        linked = masks[:, cells[:, 1], cells[:, 0]]
+        linked = linked | linked.T
+        labels, number = [-1] * 9, 0
+        for start in range(9):
+            if labels[start] < 0:
+                reached = [start]
+                for k in reached:
+                    reached += [j for j in range(9) if linked[k, j] and j not in reached]
+                for k in reached:
+                    labels[k] = number
+                number += 1
+        assert graph_components(masks, cells).tolist() == labels
+
+
+def test_the_overshooting_gate_is_that_of_the_whole_similarity():
+    """Each component's union is compared over all cells; only the points' columns are needed."""
+    generator = torch.Generator().manual_seed(3)
+    query = torch.randn(36, 10, generator=generator)
+    cells = torch.tensor([[0, 0], [1, 0], [5, 5], [2, 4]])
+    components, unions = torch.tensor([0, 0, 1, 2]), torch.rand(3, 6, 6, generator=generator)
+    lengths = query.norm(dim=1)
+    similarity = query @ query.T / (lengths[:, None] * lengths[None] + 1e-7)
+    own = []
+    for k, (x, y) in enumerate(cells.tolist()):
+        values = []
+        for a in range(3):
+            weights = unions[a].flatten()
+            mean = (weights[:, None] * similarity).mean(0) / (weights.mean() + 1e-7)
+            distance = min(((cells[j] - cells[k]) ** 2).sum().sqrt().item() for j in range(4) if components[j] == a)
+            values.append(float(mean[y * 6 + x]) / (distance or 1))
+        own.append(values.index(max(values)) == components[k])
+    for a in range(3):
+        members = [k for k in range(4) if components[k] == a]
+        if sum(own[k] for k in members) < sum(not own[k] for k in members):
+            own = [o and k not in members for k, o in enumerate(own)]
+    assert overshooting_gate(unions, cells, components, query).tolist() == own
+
+
+def test_a_mask_that_is_empty_is_all_there_is():
+    """The only point's mask is empty: the prediction is, and the soft map is no number (§10)."""
+    maps = torch.rand(4, 4, generator=torch.Generator().manual_seed(0))
+    query = torch.randn(16, 5, generator=torch.Generator().manual_seed(1))
+    cells = torch.tensor([[1, 1]])
+    gated = gate_and_merge(torch.zeros(1, 32, 32, dtype=torch.bool), cells, Prior(maps, maps, maps, maps), query)
+    assert not gated.mask.any() and not gated.positive.any() and gated.state.tolist() == [2]
+    assert gated.probability.isnan().all()
+
+
+def test_supports_without_foreground_have_a_square_in_the_middle():
+    filled = filled_masks(torch.zeros(2, 64, 65))
+    assert filled.sum((1, 2)).tolist() == [196, 196] and filled[0, 25:39, 25:39].all()
+    one = torch.zeros(2, 64, 64, dtype=torch.bool)
+    one[1, 3, 4] = True
+    assert torch.equal(filled_masks(one), one.float())
+
+
+def test_a_pixel_of_two_ways_goes_to_the_surer_one():
+    found, episode = method(), segmentation_episode(0, 0, 2, 1, 64)
+    flat = torch.full((4, 4), 0.5)
+    masks = torch.zeros(2, 64, 64, dtype=torch.bool)
+    masks[0, :, :40] = masks[1, :, 20:] = True
+    ways = []
+    for way, sure in enumerate((0.4, 0.6)):
+        gated = Gated(torch.zeros(1), torch.ones(1), torch.ones(1), torch.ones(1), masks[way], masks[way] * sure)
+        ways.append(Steps(Prior(flat, flat, flat, flat), torch.zeros(1, 2), masks[way : way + 1], gated))
+    episode = replace(episode, query_sizes=torch.tensor([[64, 64]]))
+    assert found._label_map(episode, ways)[0].tolist() == [1] * 20 + [2] * 44
+    ways[1] = replace(ways[1], gated=replace(ways[1].gated, probability=torch.full((64, 64), torch.nan)))
+    assert found._label_map(episode, ways)[0].tolist() == [1] * 40 + [2] * 24
+    probability = merged_probability(masks, torch.tensor([[0.2, 0.8], [0.2, 0.8]]))
+    assert probability[0, 0] == pytest.approx(probability[0, 19]) and probability[0, 63] > probability[0, 0]
+
+
+def test_an_image_is_encoded_once_by_each_network_and_chunks_of_points_change_nothing():
+    episodes = [segmentation_episode(index, 0, 2, 2, 64).without_truth() for index in range(2)]
+    whole, small = method(), method(sam_prompts=3)
+    for episode in episodes:
+        small.backbone.cache.clear()
+        whole.backbone.cache.clear()
+        first, again, chunked = (m.predict_shots(episode) for m in (whole, whole, small))
+        assert torch.equal(first.label_map, again.label_map)
+        assert (first.label_map != chunked.label_map).float().mean() < 0.01
+    kept = whole.backbone.cache
+    assert kept is whole.backbone.sam.cache and kept.misses == kept.hits == 12  # five of the ViT, one of SAM
+
+
+def test_the_identity_names_both_networks_and_what_is_random():
+    backbone = method(sam_dtype="bfloat16").backbone
+    assert backbone.weights_id == "random (seed 1) of demo, random (seed 1) of sam_demo"
+    assert backbone.identity_settings == {"sam": "sam_demo", "sam_dtype": "bfloat16"}
+    mixed = GFSAM(ViTAndSamConfig("demo", sam="sam_demo", sam_weights="random:7"), vit_size=64).backbone
+    assert mixed.weights_id.startswith("random (seed 7) of sam_demo, official vit.safetensors sha256 ")
+    alone = mixed.num_parameters - mixed.sam.num_parameters
+    assert alone == sum(tensor.numel() for tensor in mixed.state.values())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"vit_size": 30}, "vit_size is 30, expected a multiple of 8"),
+        ({"max_points": 0}, "max_points is 0, expected 1 or more"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(settings, message):
+    with pytest.raises(SettingsError, match=message):
+        GFSAM(ViTAndSamConfig("demo", "random:1", sam="sam_demo"), **{"vit_size": 64, **settings})
+
+
+def test_missing_weights_of_sam_are_one_story():
+    with pytest.raises(CheckpointError, match=r"weights of the backbone sam_vit_b are not at .*sam_vit_b_01ec64.pth"):
+        GFSAM(ViTAndSamConfig("demo", sam="sam_vit_b", sam_weights="no/sam_vit_b_01ec64.pth"), vit_size=64)
