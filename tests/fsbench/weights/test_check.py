@@ -113,7 +113,7 @@ def test_the_list_as_json_says_what_is_not_stated(capsys, weights):
 def test_the_table_has_every_backbone_and_each_can_be_had_somehow():
     backbones = {**VITS, **PYRAMIDS, **ENCODERS, **PSPNETS, **TRUNKS, **SAMS, **SEGGPTS}
     files = table.weight_files()
-    own = {"demo", "sam_demo"}  # the weights of one come with the repository, those of the other are random
+    own = {"demo", "sam_demo", "seggpt_demo"}  # the first come with the repository, those of others are random
     assert files.keys() == backbones.keys() - own
     assert {name: backbone.weights for name, backbone in backbones.items() if name not in own} == files
     assert len({file.file for file in files.values()}) == len(files)
