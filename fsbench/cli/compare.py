@@ -3,15 +3,18 @@
 import argparse
 from pathlib import Path
 
+from fsbench.atlas.atlas import read_atlas
 from fsbench.cli.parser import add_rank_all
 from fsbench.cli.table import measure_for
 from fsbench.config.limits import check_output_file, whole
 from fsbench.errors import SettingsError, say_left_out
 from fsbench.metrics.paired import RESAMPLES
 from fsbench.metrics.scores import metric_names
-from fsbench.tables.compare import compare
+from fsbench.records.record import read_record
+from fsbench.tables.compare import Comparison, compare
 from fsbench.tables.compare_layout import plot, to_sheet
 from fsbench.tables.formats import SHEETS, as_json, text
+from fsbench.tables.published.beside import PublishedBeside, beside_sheet, published_beside
 from fsbench.terminal import print_block, text_width
 
 BREAKDOWNS = ("fold", "size", "class")
@@ -27,6 +30,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resamples", type=whole(0, 10**7), help="of the bootstrap and the test; default 10000")
     add_rank_all(parser)
     parser.add_argument("--plot", type=Path, metavar="FILE", help="critical-difference diagram: .png, .svg or .pdf")
+    parser.add_argument(
+        "--published", action="store_true", help="published figures on the same test, and why not others"
+    )
     parser.add_argument("--format", choices=FORMATS, default="text")
     parser.set_defaults(function=_compare)
 
@@ -53,11 +59,21 @@ def _compare(options: argparse.Namespace, extra: list[str]) -> int:
     )
     if options.plot is not None:
         plot(options.plot, comparison)
+    beside = _published(comparison) if options.published else []
     if options.format == "json":
-        print_block(as_json([comparison]))
+        print_block(as_json([comparison, *beside]))
     elif options.format == "text":
         width, wrap = text_width()
-        print_block(text([to_sheet(comparison, width)], width if wrap else None))
+        sheets = [to_sheet(comparison, width), *([beside_sheet(beside)] if beside else [])]
+        print_block(text(sheets, width if wrap else None))
     else:
-        print_block(SHEETS[options.format]([to_sheet(comparison)]))
+        print_block(SHEETS[options.format]([to_sheet(comparison), *([beside_sheet(beside)] if beside else [])]))
     return say_left_out(refused)
+
+
+def _published(comparison: Comparison) -> list[PublishedBeside]:
+    """Return the published figures beside each method, whose runs of all folds are of one test."""
+    atlas = read_atlas(strict=False)
+    return [
+        published_beside(label, read_record(Path(folders[0])), atlas) for label, folders in comparison.methods.items()
+    ]
