@@ -327,7 +327,15 @@ class EpisodicDataModule(DataModule):
         geometry = self.protocol.geometry.training if training else self.protocol.geometry
         boxes = self.support_annotation == "bbox" and not training
         all_ways = self._tells_all_ways and not training
-        return LoadingConfig(self.image_size, geometry, self.loading.cache_bytes, boxes, all_ways, self.input_resize)
+        return LoadingConfig(
+            self.image_size,
+            geometry,
+            self.loading.cache_bytes,
+            boxes,
+            all_ways,
+            self.input_resize,
+            self.hints,
+        )
 
     def _evaluation_loader(
         self, protocol: Segmentation | WholeImages, episodes: Sequence[Episode], once: bool = False

@@ -30,7 +30,11 @@ CONDITIONS = [
     *(Condition("fscs", setting, 2, 1) for setting in ("partially_augmented", "fully_augmented")),
     *(Condition("fscs", size, 1, 1) for size in SIZE_BINS),
     *(Condition("fscs", "0-15", way, shot) for way, shot in ((2, 1), (1, 5))),
-    *(Condition(protocol, "original", 1, shot) for protocol in ("hsnet", "pfenet", "incontext") for shot in (1, 5)),
+    *(
+        Condition(protocol, "original", 1, shot)
+        for protocol in ("hsnet", "pfenet", "incontext", "fss_sam3")
+        for shot in (1, 5)
+    ),
 ]
 """Conditions in the order of the table; the others are compared with the first one."""
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 import lightning as L
 from torch.utils.data import DataLoader
 
+from fsbench.data.batch import Hint
 from fsbench.data.step_division import StepDivision
 from fsbench.episodes.manifest import Manifest
 from fsbench.errors import SettingsError
@@ -141,6 +142,8 @@ class DataModule(L.LightningDataModule, ABC):
 
         self.asks_for_features = False
         """Whether the method sees features and no images; the experiment says so."""
+        self.hints: frozenset[Hint] = frozenset()
+        """What the method asks for beside images and masks; the experiment says so."""
 
     @property
     @abstractmethod

@@ -26,6 +26,7 @@ class Prediction:
         attention: (N, ·, ·) in [0, 1] over the query, how much each place attends to, or resembles, the supports'
             foreground of each way, as the method's `attention_meaning` says. A map that the forward pass computes
             anyway, on its own grid; None where there is none, or the method's `keeps_soft_masks` is False.
+        failed: the method could not answer, at least for a way, which has no pixels then; records count such episodes.
     """
 
     label_map: Tensor
@@ -34,6 +35,7 @@ class Prediction:
     logits: Tensor | None = None
     probability: Tensor | None = None
     attention: Tensor | None = None
+    failed: bool = False
 
     def answer(self, place: str, soft: bool) -> SegmentationAnswer:
         """Return what an evaluation counts and keeps, on the CPU.
@@ -55,6 +57,7 @@ class Prediction:
             score=None if self.presence_score is None else self.presence_score.float().cpu(),
             soft=self.soft_masks(SOFT_SIDE) if soft else None,
             attention=self.attention_maps(SOFT_SIDE) if soft else None,
+            failed=self.failed,
         )
 
     def foreground(self) -> Tensor | None:

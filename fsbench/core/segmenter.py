@@ -15,7 +15,7 @@ from fsbench.core.images_together import ImagesTogether
 from fsbench.core.method import Method
 from fsbench.core.prediction import Prediction
 from fsbench.core.shot_ensemble import ENSEMBLES, ensemble
-from fsbench.data.batch import EpisodeBatch
+from fsbench.data.batch import EpisodeBatch, Hint
 from fsbench.metrics.episodic import SegmentationAnswer
 
 
@@ -29,6 +29,9 @@ class Segmenter(Method):
 
     task = "segmentation"
     backbone_type: ClassVar[type[FrozenBackbone]] = FrozenViT
+    asks_for: tuple[Hint, ...] = ()
+    """What the method wants of episodes beside images and masks of one side, see `fsbench.data.batch.Hints`; where an
+    episode has none, as of one's own images, it makes do with these."""
     _together: ImagesTogether | None = None
 
     def __init__(self, backbone: BackboneConfig):

@@ -6,7 +6,7 @@ Shapes: B episodes, N ways, K shots, M distinct images, S image side, (h, w) a q
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import cv2
 import numpy as np
@@ -75,6 +75,28 @@ class EpisodeTruth:
     classes: Tensor
 
 
+Hint = Literal["photos", "boxes", "class names"]
+"""What a method may ask for beside images and masks of one side, see `Hints`."""
+
+
+@dataclass(frozen=True)
+class Hints:
+    """What methods that ask for it see of an episode beside images and masks of one side; None where nobody asked.
+
+    Attributes:
+        query: (3, H, W) uint8 RGB, the query at its own size.
+        supports: N lists of K such photos.
+        boxes: (N, K, 4) float64, x, y, width and height of a box for each support in pixels of its photo; NaN where the
+            test has none.
+        class_names: names of the N ways.
+    """
+
+    query: Tensor | None = None
+    supports: Sequence[Sequence[Tensor]] | None = None
+    boxes: Tensor | None = None
+    class_names: tuple[str, ...] | None = None
+
+
 @dataclass
 class EpisodeBatch:
     """B episodes. Each distinct image is there once; episodes refer to its row.
@@ -99,6 +121,7 @@ class EpisodeBatch:
             which the setting adds others).
         ways: (B,) int64 number of ways of each episode, where some have no support; None where all have one, so that
             whatever is not `valid` is padding.
+        hints: of each episode, on the CPU; None where the method asks for none.
     """
 
     images: Tensor
@@ -114,6 +137,7 @@ class EpisodeBatch:
     next_shown: Mapping[str, int | None] = field(default_factory=dict)
     support_ways: Tensor | None = None
     ways: Tensor | None = None
+    hints: list[Hints] | None = None
 
     def __len__(self) -> int:
         return len(self.query)
@@ -166,6 +190,7 @@ class EpisodeBatch:
                 truth=truth,
                 support_ways=shown,
                 ways=None if self.ways is None else self.ways[b : b + 1],
+                hints=None if self.hints is None else self.hints[b : b + 1],
             )
 
     def to(self, *args: Any, **kwargs: Any) -> "EpisodeBatch":
@@ -221,6 +246,9 @@ def collate(items: Sequence[EpisodeBatch]) -> EpisodeBatch:
         ways=None
         if all(item.ways is None for item in items)
         else torch.tensor([item.valid.shape[1] for item in items]),
+        hints=None
+        if any(item.hints is None for item in items)
+        else [hints for item in items for hints in item.hints or ()],
     )
 
 

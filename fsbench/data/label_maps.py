@@ -57,3 +57,26 @@ def bounding_boxes(label: np.ndarray) -> np.ndarray:
         filled[top : top + height + 1, left : left + width + 1] = 1
     filled[label == VOID] = VOID
     return filled
+
+
+Box = tuple[float, float, float, float]
+"""x, y, width and height in pixels of an image."""
+
+
+def largest_part_box(mask: np.ndarray) -> Box | None:
+    """Return the box around the largest 8-connected part of a mask (H, W), of equal ones the first in raster order.
+
+    None where the mask is empty.
+    """
+    import cv2  # spared until it is needed
+
+    filled = np.asarray(mask) != 0
+    if not filled.any():
+        return None
+    parts = cv2.connectedComponents(filled.astype(np.uint8), connectivity=8)[1]
+    numbers, first, sizes = np.unique(parts.ravel(), return_index=True, return_counts=True)
+    kept = numbers > 0
+    best = min(zip(-sizes[kept], first[kept], numbers[kept], strict=True))[2]
+    rows, columns = np.nonzero(parts == best)
+    x, y = int(columns.min()), int(rows.min())
+    return float(x), float(y), float(columns.max() - x + 1), float(rows.max() - y + 1)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import lightning as L
 
@@ -21,6 +21,7 @@ from fsbench.engine.train import Preparation
 from fsbench.engine.training_facts import weights_origin
 from fsbench.engine.withheld_truth import Count, VisibleData
 from fsbench.files import fingerprint
+from fsbench.metrics.confusion import FAILED
 from fsbench.protocols.registry import protocol_of
 from fsbench.records.counts import counts_sha256, to_frame
 from fsbench.records.journal import Journal
@@ -172,6 +173,9 @@ def _finished_run(
         "unordered_kernels": sorted(cost.unordered_kernels),
         "plug_ins": plug_in_origins(experiment),
     }
+    failed = frame.filter(frame[FAILED])["episode"].n_unique() if FAILED in frame.columns else 0
+    more: dict[str, Any] = {} if method.sees_supports else {"sees_supports": False}
+    more |= {"predictions": predictions} if predictions else {}
     return Run(
         id=experiment.folder.name,
         identity=experiment.identity,
@@ -180,9 +184,9 @@ def _finished_run(
         weights=Weights.model_validate(weights_origin(experiment)),
         told=Told(supervision=list(method.supervision), saw_test_classes=method.saw_classes_of(data.dataset.name)),
         presence="predicted" if method.predicts_presence else data.protocol.presence,
-        **({} if method.sees_supports else {"sees_supports": False}),
         scores={name: float(value[0]) for name, value in scores.items()},
         augmented_episodes=sum(getattr(episode, "augmented", False) for episode in data.manifest.episodes),
+        failed_episodes=failed,
         dropped_classes=[data.dataset.class_names[n - 1] for n in header.dropped_classes],
         remarks=method.record_notes(data),
         cost=Cost(
@@ -192,7 +196,7 @@ def _finished_run(
             episodes_per_second=cost.episodes / cost.seconds if cost.episodes else None,
             peak_mib=cost.peak_mib,
         ),
-        **({"predictions": predictions} if predictions else {}),
+        **more,
         made=TrainingOutcome.model_validate(preparation.facts),
         provenance=Provenance.model_validate(made_in),
         counts_sha256=counts_sha256(frame),

@@ -62,6 +62,7 @@ class Experiment:
         self.checkpoint = Path(self.options.checkpoint) if self.options.checkpoint else None
         check_name(self.options.name, "run.name")
         self._check_task()
+        self.data.hints = frozenset(getattr(self.method, "asks_for", ()))
         self.data.asks_for_features = getattr(self.method, "asks_for_features", False)
         self.processes = self._count_processes()
         check_cpu_kernels(self.options.cpu_kernels, self.trainer_settings["precision"])

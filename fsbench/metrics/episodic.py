@@ -18,6 +18,7 @@ from fsbench.data.frames import stretch
 from fsbench.errors import NumericsError, SettingsError
 from fsbench.metrics.confusion import (
     COUNTS,
+    FAILED,
     REGIONS,
     background_intersection_union,
     fb_iou,
@@ -65,7 +66,7 @@ class SegmentationAnswer:
         label_map: (h, w) integers, 0 background, 1..N ways, of the size that the episode asks for.
         present: (N,) bool, way is present; None for methods that only segment.
         score: (N,) float32, how sure the method is that the way is present, in [0, 1]; None like `present`.
-        soft, attention: see `SegmentationResult`.
+        soft, attention, failed: see `SegmentationResult`.
     """
 
     label_map: Tensor
@@ -73,6 +74,7 @@ class SegmentationAnswer:
     score: Tensor | None = None
     soft: Tensor | None = None
     attention: Tensor | None = None
+    failed: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ class SegmentationResult:
         rom, rum: (N + 1,) float32 region measures of every slot (`fsbench.metrics.regions`); None if not measured.
         soft: (N, s, s) uint8, the probability of each way by itself in steps of 1/255; None if not asked for.
         attention: (N, s, s) float32 in [0, 1], the attention to each way's supports; None like `soft`.
+        failed: the method could not answer.
     """
 
     episode: int
@@ -102,6 +105,7 @@ class SegmentationResult:
     rum: Tensor | None = None
     soft: Tensor | None = None
     attention: Tensor | None = None
+    failed: bool = False
 
     def rows(self) -> list[dict[str, Any]]:
         """Return rows of a count table: slot 0 (any foreground), then the ways 1..N."""
@@ -118,6 +122,8 @@ class SegmentationResult:
                 for name, values in zip(REGIONS, (self.rom, self.rum), strict=True)
             },
         }
+        if self.failed:
+            columns |= {FAILED: [True] * len(self.counts)}
         return [
             {"episode": self.episode, **dict(zip(columns, values, strict=True))}
             for values in zip(*columns.values(), strict=True)
@@ -173,6 +179,7 @@ def count_answer(
         rum=rum,
         soft=answer.soft,
         attention=answer.attention,
+        failed=answer.failed,
     )
 
 

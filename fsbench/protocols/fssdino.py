@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, islice
-from typing import ClassVar, Literal, NoReturn
+from typing import ClassVar, Literal
 
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.episodes.episode import Episode
@@ -21,7 +21,7 @@ from fsbench.protocols.base import Provider
 from fsbench.protocols.conditions import ListsAndDraw
 from fsbench.protocols.geometry import Resize
 from fsbench.protocols.pools import Pool, TooFewImages
-from fsbench.protocols.segmentation import Segmentation
+from fsbench.protocols.segmentation import TestAlone
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class LargeObjectTest(Provider):
 
 
 @dataclass(frozen=True)
-class FSSDINO(Segmentation):
+class FSSDINO(TestAlone):
     """1-way K-shot on COCO's large objects, in padded frames; padding counts.
 
     The program also has several ways; label maps cannot hold its overlapping classes.
@@ -86,10 +86,7 @@ class FSSDINO(Segmentation):
         self.check_task(index, task)
         task = replace(task, allow_background_queries=self.may_be_empty(task))
         test = self._test(index)
-        if task.classes != "novel":
-            raise SettingsError(
-                f"the protocol {self.name} has no {task.classes} classes to validate on; test a method without training"
-            )
+        self.check_novel(task)
         found = test.images(task.fold)
         needed = task.shot + 1
         small = [number for number, names in found.images_of.items() if len(names) < needed]
@@ -130,20 +127,6 @@ class FSSDINO(Segmentation):
 
     def draw(self, index: SegmentationIndex, pool: Pool, task: EpisodeTask) -> Iterator[Episode]:
         return fssdino_episodes(pool.images_of, way=task.way, shot=task.shot, seed=self.test_seed(task) or 0)
-
-    def training_pool(
-        self,
-        index: SegmentationIndex,
-        fold: int,
-        skip_small_classes: bool,
-        allow_background_queries: bool = True,
-        shot: int = 1,
-    ) -> NoReturn:
-        """Raise SettingsError: the test has no training part."""
-        raise SettingsError(
-            f"the protocol {self.name} has no training part; test a method that is not trained, or one that was "
-            "trained under another protocol (CKPT=<file>)"
-        )
 
 
 def fssdino_episodes(

@@ -1,6 +1,6 @@
 """Items of a loader: an episode's names turned into tensors, decoded, resized and renamed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fsbench.data.batch import EpisodeBatch, ImageEpisode, Truth
+from fsbench.data.batch import EpisodeBatch, Hint, Hints, ImageEpisode, Truth
 from fsbench.data.dataset import ClassificationIndex, SegmentationIndex
 from fsbench.data.decoding import DecodedImageCache
 from fsbench.data.image_io import check_sizes, read_pixels, read_view
-from fsbench.data.label_maps import bounding_boxes, way_labels
+from fsbench.data.label_maps import Box, bounding_boxes, largest_part_box, way_labels
 from fsbench.data.transforms import RESIZES, centre_square
 from fsbench.episodes.episode import ClassificationEpisode, Episode
 from fsbench.protocols.geometry import Geometry, InputResize, input_rule
@@ -30,6 +30,7 @@ class LoadingConfig:
         cache_bytes: memory of a loader process for decoded files that other episodes need as well.
         box_supervision: support labels are bounding boxes of the masks.
         input_resize: how images and support labels become S x S; the truth is always the protocol's.
+        hints: what the method asks for beside images and masks.
     """
 
     size: int
@@ -38,6 +39,7 @@ class LoadingConfig:
     box_supervision: bool = False
     all_ways: bool = False
     input_resize: InputResize = "protocol"
+    hints: frozenset[Hint] = frozenset()
 
     @property
     def resize(self) -> str:
@@ -50,11 +52,23 @@ class LoadingConfig:
 
 
 def load_episode(
-    index: SegmentationIndex, episode: Episode, config: LoadingConfig, files: DecodedImageCache | None = None
+    index: SegmentationIndex,
+    episode: Episode,
+    config: LoadingConfig,
+    files: DecodedImageCache | None = None,
+    box_of: "BoxOf | None" = None,
 ) -> EpisodeBatch:
-    """Decode one episode (a batch of one); `files` caches what earlier episodes decoded.
+    """Decode one episode, a batch of one.
 
-    Raises DataError naming the file that cannot be decoded or whose mask has another size.
+    Args:
+        index: the data set.
+        episode: its names.
+        config: settings of loading.
+        files: caches what earlier episodes decoded.
+        box_of: gives the boxes of supports to methods that ask for them; None for those of their largest parts.
+
+    Raises:
+        DataError: a file cannot be decoded, or its mask has another size; it is named.
     """
     files, resize_labels = files or config.files(index), RESIZES[config.resize][1]
     names = list(dict.fromkeys([episode.query, *(name for way in episode.supports for name in way)]))
@@ -97,7 +111,46 @@ def load_episode(
         episodes=torch.tensor([episode.index]),
         truth=Truth([torch.from_numpy(target)], torch.tensor([present]), torch.tensor([episode.classes])),
         support_ways=shown,
+        hints=[_load_hints(index, episode, config, labels, box_of)] if config.hints else None,
     )
+
+
+BoxOf = Callable[[str, int, np.ndarray], Box | None]
+"""Gives the box of a support by its name, the number of its class, and its mask (H, W)."""
+
+
+def _load_hints(
+    index: SegmentationIndex,
+    episode: Episode,
+    config: LoadingConfig,
+    labels: Mapping[str, np.ndarray],
+    box_of: BoxOf | None,
+) -> Hints:
+    """Load what the method asks for beside images and masks; `labels` are the label maps by name.
+
+    A photo or box has no place in a padded frame, where the images are all that is seen.
+    """
+    query, supports, boxes, names = None, None, None, None
+    seen = config.hints if config.resize != "frame" else config.hints & {"class names"}
+    if "photos" in seen:
+        query = _photo(index, episode.query)
+        supports = [[_photo(index, name) for name in way] for way in episode.supports]
+    if "boxes" in seen:
+        boxes = torch.full((len(episode.classes), len(episode.supports[0]), 4), torch.nan, dtype=torch.float64)
+        for way, (number, of_way) in enumerate(zip(episode.classes, episode.supports, strict=True)):
+            for shot, name in enumerate(of_way):
+                mask = labels[name] == index.label_values(name, [number])[0]
+                box = largest_part_box(mask) if box_of is None else box_of(name, number, mask)
+                if box is not None:
+                    boxes[way, shot] = torch.tensor(box, dtype=torch.float64)
+    if "class names" in seen:
+        names = tuple(index.name_of(number) for number in episode.classes)
+    return Hints(query, supports, boxes, names)
+
+
+def _photo(index: SegmentationIndex, name: str) -> Tensor:
+    """Return an image (3, H, W) uint8 at its own size."""
+    return torch.from_numpy(read_view(index.image_path(name), index.crop(name))).permute(2, 0, 1).contiguous()
 
 
 def labelled_image(index: SegmentationIndex, name: str, classes: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:

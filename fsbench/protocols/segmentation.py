@@ -5,7 +5,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
 from fsbench.data.dataset import PairList, Part, SegmentationIndex
 from fsbench.episodes.episode import Episode
@@ -481,6 +481,35 @@ class Segmentation(Protocol):
                 "resize is 'padded' and query_size 'original'; expected query_size 'square', 'input' or a side"
             )
         check_counts(self)
+
+
+@dataclass(frozen=True)
+class TestAlone(Segmentation):
+    """A test without a training part, for methods that are not trained or were trained under another protocol."""
+
+    __test__ = False  # no test of pytest's
+
+    def check_novel(self, task: EpisodeTask) -> None:
+        """Raise SettingsError for episodes about other classes than the novel ones."""
+        if task.classes != "novel":
+            raise SettingsError(
+                f"the protocol {self.name} has no {task.classes} classes to validate on; test a method without training"
+            )
+
+    def training_pool(
+        self,
+        index: SegmentationIndex,
+        fold: int,
+        skip_small_classes: bool,
+        allow_background_queries: bool = True,
+        shot: int = 1,
+        filter_novel: bool | None = None,
+    ) -> NoReturn:
+        """Raise SettingsError: the test has no training part."""
+        raise SettingsError(
+            f"the protocol {self.name} has no training part; test a method that is not trained, or one that was "
+            "trained under another protocol (CKPT=<file>)"
+        )
 
 
 def _alike(one: type, other: type, methods: Sequence[str]) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from fsbench.episodes.header import Header
 from fsbench.episodes.manifest import Manifest
 from fsbench.errors import RecordError
-from fsbench.metrics.confusion import COUNTS, REGIONS
+from fsbench.metrics.confusion import COUNTS, FAILED, REGIONS
 from fsbench.protocols.registry import protocol_of
 
 if TYPE_CHECKING:
@@ -40,7 +40,13 @@ def to_frame(rows: Iterable[dict[str, Any]], manifest: Manifest) -> "pl.DataFram
         "score": pl.Float32,
         **dict.fromkeys(REGIONS, pl.Float32),
     }
-    frame = pl.DataFrame(list(rows), schema=schema).unique(["episode", "slot"], keep="first", maintain_order=True)
+    rows = list(rows)
+    if any(FAILED in row for row in rows):
+        schema[FAILED] = pl.Boolean
+    frame = pl.DataFrame(rows, schema=schema)
+    if FAILED in schema:
+        frame = frame.with_columns(pl.col(FAILED).fill_null(False))
+    frame = frame.unique(["episode", "slot"], keep="first", maintain_order=True)
     evaluated = set(frame["episode"].to_list())
     missing = [episode.index for episode in manifest.episodes if episode.index not in evaluated]
     if missing or len(evaluated) != len(manifest.episodes):
@@ -58,11 +64,12 @@ def to_frame(rows: Iterable[dict[str, Any]], manifest: Manifest) -> "pl.DataFram
 
 
 def counts_sha256(frame: "pl.DataFrame") -> str:
-    """Hash all counts and decisions; the same for any number of ranks, workers and any batch size.
+    """Hash all counts, decisions and failures; the same for any number of ranks, workers and any batch size.
 
     Scores and region measures, which are real numbers, are not in it: records without the latter keep their hash.
     """
     columns = ["episode", "slot", "class_id", *COUNTS, "present", "decided"]
+    columns += [FAILED] if FAILED in frame.columns else []
     whole = [frame[name].cast(int).fill_null(-1).to_numpy() for name in columns]  # of a damaged file: -1 is no count
     table = np.stack(whole, 1).astype("<i8")
     return hashlib.sha256(np.ascontiguousarray(table).tobytes()).hexdigest()
@@ -92,6 +99,8 @@ def _check_columns(frame: "pl.DataFrame", file: Path) -> None:
     whole = ["episode", "slot", "class_id", *COUNTS]
     kinds = {**dict.fromkeys(whole, pl.Int64), "present": pl.Boolean, "decided": pl.Boolean, "score": pl.Float64}
     kinds |= {name: pl.Float64 for name in REGIONS if name in frame.columns} | {"query": pl.String}
+    marked = [FAILED] if FAILED in frame.columns else []
+    kinds |= dict.fromkeys(marked, pl.Boolean)
     for column, kind in kinds.items():
         if column not in frame.columns:
             raise RecordError(f"{file} has no column {column}; {EXPECTED}")
@@ -99,7 +108,7 @@ def _check_columns(frame: "pl.DataFrame", file: Path) -> None:
         alike = found.is_integer() if kind == pl.Int64 else found.is_float() if kind == pl.Float64 else found == kind
         if not alike and not (column == "query" and found == pl.Null):
             raise RecordError(f"{file}: the column {column} holds {found}, expected {kind}")
-    for column in [*whole, "present", "decided"]:
+    for column in [*whole, "present", "decided", *marked]:
         if frame[column].null_count():
             raise RecordError(f"{file}: the column {column} has gaps; {EXPECTED}")
 

@@ -44,7 +44,7 @@ def notes(records: Sequence[Record]) -> list[str]:
             f"{NAMES_AND_SIZES}, so files exchanged for others of equal size are not noticed"
         )
     for record in records:
-        lines += _run_notes(record.run, protocol.on_repetition)
+        lines += _run_notes(record.run, protocol.on_repetition, protocol.on_failure)
     return list(dict.fromkeys(lines))
 
 
@@ -85,8 +85,8 @@ def printed(entries: Sequence[Any]) -> list[str]:
     return lines + ([f"… and {len(entries) - MOST_ENTRIES} more"] if len(entries) > MOST_ENTRIES else [])
 
 
-def _run_notes(run: Run, on_repetition: str) -> list[str]:
-    """List what is peculiar to one run."""
+def _run_notes(run: Run, on_repetition: str, failed: str) -> list[str]:
+    """List what is peculiar to one run, in the protocol's words for repetitions and failed episodes."""
     name, backbone = run.identity.method.name, run.identity.backbone
     lines = []
     if backbone.weights.startswith("random"):
@@ -99,6 +99,8 @@ def _run_notes(run: Run, on_repetition: str) -> list[str]:
             "trust; a config.yaml beside it would"
         )
     lines += [f"{name}: {remark}" for remark in printed(run.remarks)]
+    if run.failed_episodes:
+        lines.append(f"{name}: {run.failed_episodes} episodes failed; {failed}")
     if run.presence == "any_pixel":
         lines.append(f"{name} only segments; a way counts as present where any pixel is predicted as it")
     if run.identity.support_annotation == "all_ways":

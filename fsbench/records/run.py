@@ -247,6 +247,7 @@ class Run(Entries):
         sees_supports: False of a baseline that answers from the query alone.
         scores: by their names.
         augmented_episodes: number of episodes with augmented supports.
+        failed_episodes: number of episodes that the method could not answer.
         dropped_classes: names of classes that were left out for want of images.
         remarks: what a reader of the scores must know.
         cost: parameters, seconds and memory.
@@ -266,6 +267,7 @@ class Run(Entries):
     sees_supports: bool = True
     scores: dict[str, float] = {}
     augmented_episodes: Count = 0
+    failed_episodes: Count = 0
     dropped_classes: list[Name] = []
     remarks: list[Remark] = []
     cost: Cost

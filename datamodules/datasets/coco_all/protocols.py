@@ -1,8 +1,10 @@
 """Lists and rules of single protocols for COCO's 80 classes in one fold: none of those of COCO-20i."""
 
 from datamodules.datasets.coco_all.index import CocoAll
+from fsbench.protocols.fss_sam3 import BoxTest
 from fsbench.protocols.fssdino import LargeObjectTest
 from fsbench.protocols.pfenet import ImageLists
 
 ImageLists.exclude(CocoAll)  # its lists are those of four folds
 LargeObjectTest.exclude(CocoAll)  # whose folds have 20 classes
+BoxTest.exclude(CocoAll)  # whose objects are drawn fold after fold

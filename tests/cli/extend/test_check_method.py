@@ -50,7 +50,7 @@ METHODS = (
     "prototype", "emat", "emat_seg", "cst", "cst_large", "cst_original", "dcama", "hsnet", "hmnet", "nn",
     "svm", "lp", "ridge", "protonet", "r2d2", "metaoptnet", "ft", "vpt", "lora", "ssf", "fort", "fort_lora",
     "fort_ssf", "insid3", "fssdino", "linear_probe_dense", "lora_probe_dense", "seggpt", "matcher",
-    "gf_sam", "persam", "persam_f",
+    "gf_sam", "persam", "persam_f", "sam3_canvas",
 )  # fmt: skip
 ALWAYS = ("emat", "cst", "dcama", "hsnet", "hmnet")
 """One of each family that is trained, seconds each: `tests/methods` leaves to these checks what they see."""

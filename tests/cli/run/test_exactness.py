@@ -61,6 +61,8 @@ METHODS = {
     "persam_f": ["--model.steps=5"],
     "seggpt": ["--data.way=2", "--data.shot=2", "--run.keep_predictions=soft"],
     "matcher": ["--data.way=2", "--model.use_points=false", "--model.num_centers=9"],  # draws of both streams
+    "sam3_canvas": ["--data.shot=2"],
+    "sam3_canvas_names": ["--data.way=2", "--run.keep_predictions=soft"],
 }  # fmt: skip
 CLASSIFIERS = {
     "metaoptnet": [],

@@ -140,6 +140,7 @@ ANY_PROTOCOL = {
     "persam": [INCONTEXT, FSCS],
     "seggpt": [INCONTEXT, FSCS],
     "matcher": [INCONTEXT, FSCS],
+    "sam3_canvas": [INCONTEXT, FSCS],
 }
 """Method -> tasks other than its authors': trained ones in context, training-free ones with several ways and shots."""
 

@@ -15,7 +15,8 @@ OWN = {
     "hmnet_5shot": "pfenet", "hmnet_vgg": "pfenet", "pspnet": "pfenet", "emat": "fscs", "emat_seg": "fscs",
     "cst": "fscs", "prototype": "fscs", "insid3": "incontext", "fssdino": "hsnet", "linear_probe_dense": "hsnet",
     "lora_probe_dense": "hsnet", "seggpt": "hsnet", "matcher": "incontext518",
-    "gf_sam": "incontext", "persam": "incontext", "persam_f": "incontext",
+    "gf_sam": "incontext", "persam": "incontext", "persam_f": "incontext", "sam3_canvas": "fss_sam3",
+    "sam3_canvas_names": "fss_sam3",
 }  # fmt: skip
 """As their authors evaluate (dcama.md §9, classical-baselines §4, hmnet.md §11, emat.md)."""
 
@@ -43,7 +44,7 @@ def test_all_methods_of_segmentation_are_known_here():
     "method",
     ["dcama", "dcama_resnet50", "hsnet", "hmnet", "emat", "emat_seg", "cst", "prototype", "insid3", "fssdino",
      "linear_probe_dense", "lora_probe_dense", "seggpt", "matcher", "gf_sam", "persam",
-     "persam_f"],
+     "persam_f", "sam3_canvas"],
 )  # fmt: skip
 def test_on_the_demo_one_table_holds_all(method):
     assert Request([method], "demo").own_protocol(method) == configured(method, "demo") == "fscs"

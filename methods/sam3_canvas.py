@@ -1,0 +1,383 @@
+"""SAM 3 on a shared canvas: supports and query in one image, boxes of the supports as examples (sam3-canvas.md).
+
+Tsai, Lin, Wang, "Few-Shot Semantic Segmentation Meets SAM3", arXiv 2604.05433. Training-free: whatever of the concept
+SAM 3 finds inside the query's part of the canvas is the prediction.
+
+Shapes: D side of the canvas, K shots, Q detections, P prompts.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.ops import nms
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2.functional import resize
+
+from fsbench.backbones.sam3 import Detections, FrozenSam3, Sam3NetConfig
+from fsbench.core.prediction import Prediction
+from fsbench.core.segmenter import Segmenter
+from fsbench.data.batch import EpisodeBatch, Hint
+from fsbench.data.label_maps import Box, largest_part_box
+from fsbench.errors import SettingsError
+from fsbench.records.run import KnownOrNot, Supervision
+
+log = logging.getLogger("fsbench")
+
+Orient = Literal["vertical", "horizontal"]
+Layout = Literal["l_shape", "vertical_strip", "horizontal_strip"]
+Slot = tuple[int, int, int, int]
+"""x, y, width and height of an image's part of the canvas, in pixels."""
+VISUAL = "visual"
+"""Text that asks for nothing but what the boxes show."""
+KEPT, NEGATIVE, TOUCH, SUPPRESSED = 0.5, 0.1, 0.05, 0.5
+"""Of negative prompts (§7): scores of a positive and of a negative one, and overlaps that drop one."""
+
+
+def one_shot_slots(side: int, ratio: float, orient: Orient, swap: bool) -> list[Slot]:
+    """Return the parts of support and query (§2), the support's share truncated to whole pixels.
+
+    Args:
+        side: D.
+        ratio: share of the canvas that is the support's.
+        orient: they stand one above the other (vertical) or side by side.
+        swap: the query comes first.
+    """
+    first = int(side * ratio)
+    rest = side - first
+    lengths = [(rest, first), (0, rest)] if swap else [(0, first), (first, rest)]  # start and length
+    if orient == "vertical":
+        return [(0, start, side, length) for start, length in lengths]
+    return [(start, 0, length, side) for start, length in lengths]
+
+
+def many_shot_slots(side: int, shots: int, ratio: float, layout: Layout) -> list[Slot]:
+    """Return the parts of K supports and the query (§2), the supports' share rounded to whole pixels.
+
+    `l_shape` is for five; of other numbers it is a vertical strip.
+    """
+    strip = round(side * ratio)
+    rest = side - strip
+    if layout == "l_shape" and shots == 5:
+        third, half = side // 3, rest // 2
+        return [
+            (0, 0, third, strip),
+            (third, 0, third, strip),
+            (2 * third, 0, side - 2 * third, strip),
+            (0, strip, strip, half),
+            (0, strip + half, strip, rest - half),
+            (strip, strip, rest, rest),
+        ]
+    length = side // shots
+    parts = [(i * length, length if i + 1 < shots else side - i * length) for i in range(shots)]
+    if layout == "horizontal_strip":
+        return [*((start, 0, width, strip) for start, width in parts), (0, strip, side, rest)]
+    return [*((0, start, strip, height) for start, height in parts), (strip, 0, rest, side)]
+
+
+def draw_canvas(images: Sequence[np.ndarray], slots: Sequence[Slot], side: int) -> np.ndarray:
+    """Return the canvas (D, D, 3) uint8 with each image (H, W, 3) uint8 stretched to its part, by PIL's bilinear."""
+    canvas = np.zeros((side, side, 3), np.uint8)
+    for image, (x, y, width, height) in zip(images, slots, strict=True):
+        stretched = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+        canvas[y : y + height, x : x + width] = np.asarray(stretched)
+    return canvas
+
+
+def canvas_box(box: Sequence[float], size: tuple[int, int], slot: Slot, side: int) -> list[float]:
+    """Return centre, width and height of a support's box in parts of the canvas.
+
+    Args:
+        box: x, y, width and height in pixels of the support.
+        size: (H, W) of the support.
+        slot: of the support.
+        side: D.
+    """
+    (x, y, width, height), (left, top, slot_width, slot_height) = box, slot
+    across, down = slot_width / size[1], slot_height / size[0]
+    return [
+        (left + x * across + width * across / 2) / side,
+        (top + y * down + height * down / 2) / side,
+        width * across / side,
+        height * down / side,
+    ]
+
+
+def score_map(found: Detections, side: int) -> np.ndarray:
+    """Return the largest score (D, D) float32 of the detections that cover each pixel of the canvas, 0 of none."""
+    scores = torch.zeros(side, side, device=found.masks.device)
+    for mask, score in zip(found.full_size(side), found.scores, strict=True):
+        scores = torch.where(mask, torch.maximum(scores, score), scores)
+    return scores.cpu().numpy()
+
+
+def cut_query(values: np.ndarray, slot: Slot, size: tuple[int, int]) -> np.ndarray:
+    """Return the query's part of a map (D, D) of the canvas at the query's size (H, W), by PIL's nearest pixel."""
+    x, y, width, height = slot
+    part = Image.fromarray(np.ascontiguousarray(values[y : y + height, x : x + width]))
+    return np.asarray(part.resize(size[::-1], Image.Resampling.NEAREST))
+
+
+def mined_prompts(boxes: Tensor, scores: Tensor, given: Sequence[float], most_negatives: int) -> tuple[Tensor, Tensor]:
+    """Choose prompts among what SAM 3 finds in the support alone (§7).
+
+    Args:
+        boxes: (n, 4), x0, y0, x1 and y1 in pixels of the support.
+        scores: (n,).
+        given: x, y, width and height of the support's own box, the positive one where nothing is found.
+        most_negatives: negative prompts at most.
+
+    Returns:
+        Boxes (P, 4) as `boxes`, and labels (P,): first the positive ones in their order, then the negative ones by
+        descending score.
+    """
+    positive = boxes[scores > KEPT]
+    is_negative = (scores > NEGATIVE) & (scores <= KEPT)
+    negative, negative_scores = boxes[is_negative], scores[is_negative]
+    if len(positive) and len(negative):
+        low = torch.maximum(negative[:, None, :2], positive[None, :, :2])
+        high = torch.minimum(negative[:, None, 2:], positive[None, :, 2:])
+        common = (high - low).clamp(min=0).prod(-1)
+        area = (negative[:, 2:] - negative[:, :2]).clamp(min=0).prod(-1)
+        apart = (common / (area[:, None] + 1e-6)).amax(1) <= TOUCH
+        negative, negative_scores = negative[apart], negative_scores[apart]
+    sound = (negative[:, 2] > negative[:, 0]) & (negative[:, 3] > negative[:, 1]) & ~negative_scores.isnan()
+    negative, negative_scores = negative[sound], negative_scores[sound]
+    order = negative_scores.argsort(descending=True, stable=True)
+    negative, negative_scores = negative[order], negative_scores[order]
+    negative = negative[nms(negative, negative_scores, SUPPRESSED)][:most_negatives]
+    if not len(positive):
+        x, y, width, height = given
+        positive = torch.tensor([[x, y, x + width, y + height]], dtype=boxes.dtype, device=boxes.device)
+    labels = torch.tensor([1] * len(positive) + [0] * len(negative))
+    return torch.cat([positive, negative]), labels
+
+
+def mined_on_canvas(boxes: Tensor, size: tuple[int, int], side: int, ratio: float) -> Tensor:
+    """Return boxes (P, 4) of a support (H, W) as centre, width and height on a canvas with the support below (§7)."""
+    share = int(side * ratio)
+    rest = side - share
+    x0, y0, x1, y1 = boxes.float().unbind(1)
+    height, width = size
+    down = share / side
+    return torch.stack(
+        [
+            (x0 + x1) / 2 / width,
+            (y0 + y1) / 2 / height * down + rest / side,
+            (x1 - x0) / width,
+            (y1 - y0) / height * down,
+        ],
+        1,
+    )
+
+
+@dataclass(frozen=True)
+class Pasted:
+    """A way's supports and the query on a canvas.
+
+    Attributes:
+        canvas: (D, D, 3) uint8.
+        slot: of the query.
+        boxes: (P, 4) float32 prompts in parts of the canvas, `labels` (P,) 1 for examples.
+    """
+
+    canvas: np.ndarray
+    slot: Slot
+    boxes: Tensor
+    labels: Tensor
+
+
+class SAM3Canvas(Segmenter):
+    """Segment by SAM 3 on a canvas of all supports and the query, a canvas and a pass for each way.
+
+    Args:
+        backbone: SAM 3.
+        text: "none" asks for what the boxes show; "class" tells the network the class's name, as the authors do.
+        threshold: score that a detection must exceed.
+        orient, swap: of the canvas of one support; with `swap` the query comes first.
+        ratio: share of that canvas that is the support's.
+        layout: of the canvas of several supports.
+        ratio_of_several: share of that canvas that is the supports'.
+        most_negatives: negative prompts, found in the support alone, at most; 0 for none. Only for one support below
+            the query.
+    """
+
+    backbone: FrozenSam3
+    backbone_type = FrozenSam3
+    learns = False
+    sees_all_shots = True
+
+    def __init__(
+        self,
+        backbone: Sam3NetConfig,
+        text: Literal["none", "class"] = "none",
+        threshold: float = 0.5,
+        orient: Orient = "vertical",
+        swap: bool = False,
+        ratio: float = 0.6,
+        layout: Layout = "l_shape",
+        ratio_of_several: float = 0.3,
+        most_negatives: int = 0,
+    ):
+        super().__init__(backbone)
+        for name, value in {"ratio": ratio, "ratio_of_several": ratio_of_several}.items():
+            if not (0 < value < 1 and 1 <= int(self.side * value) < self.side):
+                raise SettingsError(f"{name} is {value:g}, expected a share of the canvas between 0 and 1")
+        if not 0 <= threshold < 1:
+            raise SettingsError(f"threshold is {threshold:g}, expected a score from 0 to below 1")
+        if most_negatives < 0 or (most_negatives and (orient != "vertical" or not swap)):
+            raise SettingsError(
+                f"most_negatives is {most_negatives} with orient {orient} and swap {swap}; expected 0, or more with "
+                "orient vertical and swap true"
+            )
+        self.text, self.threshold = text, threshold
+        self.orient, self.swap, self.ratio = orient, swap, ratio
+        self.layout, self.ratio_of_several = layout, ratio_of_several
+        self.most_negatives = most_negatives
+
+    @property
+    def side(self) -> int:
+        """D, which is the side of SAM 3's images: the canvas is not resized."""
+        return self.backbone.spec.side
+
+    @property
+    def asks_for(self) -> tuple[Hint, ...]:  # type: ignore[override]
+        return ("photos", "boxes", "class names") if self.text == "class" else ("photos", "boxes")
+
+    @property
+    def supervision(self) -> tuple[Supervision, ...]:
+        return ("boxes", "class names") if self.text == "class" else ("boxes",)
+
+    @property
+    def saw_test_classes(self) -> KnownOrNot:
+        return "no" if self._is_drawn else "unknown"
+
+    @property
+    def _is_drawn(self) -> bool:
+        """Whether the network's weights are random numbers."""
+        return self.backbone.weights_id.startswith("random")
+
+    @property
+    def predicts_presence(self) -> bool:
+        return False
+
+    def check_shots(self, test: int, training: int | None) -> None:
+        super().check_shots(test, training)
+        if self.most_negatives and test > 1:
+            raise SettingsError(f"most_negatives is {self.most_negatives} for {test} shots; expected 0, or one shot")
+        if test > self.side // 2:
+            raise SettingsError(f"{test} shots do not fit on a canvas of {self.side} pixels; lower SHOT")
+
+    def record_notes(self, data: Any) -> list[str]:
+        """Say what the network may have seen, and what it is told."""
+        told = "boxes and class names" if self.text == "class" else "boxes alone (no class names)"
+        if self._is_drawn:
+            return [f"told {told}"]
+        return [
+            f"told {told}; SAM 3 may have seen the test's classes: its training data are not disjoint from those of "
+            "COCO and PASCAL"
+        ]
+
+    def forward(self, episode: EpisodeBatch) -> Prediction:
+        size = (int(episode.query_sizes[0, 0]), int(episode.query_sizes[0, 1]))
+        ways = episode.support.shape[1]
+        scores, failed = np.zeros((ways, *size), np.float32), False
+        for way in range(ways):
+            try:
+                pasted = self.paste(episode, way)
+                if pasted is None:  # no prompt (§4)
+                    failed = True
+                    continue
+                found = self.detect(episode, way, pasted).kept(self.threshold)
+            except RuntimeError as error:  # such as memory that does not do (§5)
+                log.warning("episode %d failed: %s", int(episode.episodes[0]), str(error).splitlines()[0])
+                failed = True
+                continue
+            scores[way] = cut_query(score_map(found, self.side), pasted.slot, size)
+        label_map = np.where(scores.max(0) > 0, scores.argmax(0) + 1, 0).astype(np.uint8)
+        probability = torch.from_numpy(scores) if self.keeps_soft_masks else None
+        return Prediction(torch.from_numpy(label_map), probability=probability, failed=failed)
+
+    def detect(self, episode: EpisodeBatch, way: int, pasted: Pasted) -> Detections:
+        """Return what SAM 3 finds on a way's canvas."""
+        concept = self.backbone.concept(self.words(episode, way), pasted.boxes, pasted.labels)
+        canvas = torch.from_numpy(pasted.canvas).permute(2, 0, 1)
+        return self.backbone.detect(canvas, concept, episode.images.device)
+
+    def words(self, episode: EpisodeBatch, way: int) -> str:
+        """Return the text for a way. Raises SettingsError where the episode tells no names and they are wanted."""
+        if self.text == "none":
+            return VISUAL
+        names = episode.hints[0].class_names if episode.hints else None
+        if names is None:
+            raise SettingsError(
+                "text is class, but the episodes tell no class names; expected a data set or supports with names, or "
+                "text none"
+            )
+        return names[way]
+
+    def paste(self, episode: EpisodeBatch, way: int) -> Pasted | None:
+        """Return a way's canvas with its prompts; None where no support has a box.
+
+        Where an episode has no photos, as where one's own images are predicted, its square images stand in for them;
+        where it has no boxes, those around the largest part of each support's mask do.
+        """
+        hints = episode.hints[0] if episode.hints else None
+        rows = episode.support[0, way].tolist()
+        if hints is not None and hints.query is not None and hints.supports is not None:
+            photos = [*hints.supports[way], hints.query]
+        else:
+            photos = [episode.images[row] for row in [*rows, int(episode.query[0])]]
+        images = [photo.permute(1, 2, 0).cpu().numpy() for photo in photos]
+        boxes = _given_boxes(hints.boxes[way]) if hints is not None and hints.boxes is not None else None
+        if boxes is None:
+            boxes = _mask_boxes(episode.support_masks[0, way].cpu().numpy(), images)
+        slots = self.slots(len(rows))
+        canvas = draw_canvas(images, slots, self.side)
+        known = [(number, box) for number, box in enumerate(boxes) if box is not None]
+        if not known:
+            return None
+        sizes = [(image.shape[0], image.shape[1]) for image in images]
+        if self.most_negatives:
+            found, labels = self._mine(images[0], known[0][1], episode.images.device)
+            return Pasted(canvas, slots[-1], mined_on_canvas(found, sizes[0], self.side, self.ratio), labels)
+        prompts = torch.tensor(
+            [canvas_box(box, sizes[i], slots[i], self.side) for i, box in known], dtype=torch.float64
+        ).float()
+        return Pasted(canvas, slots[-1], prompts, torch.ones(len(known), dtype=torch.int64))
+
+    def slots(self, shots: int) -> list[Slot]:
+        """Return the parts of the supports and of the query."""
+        if shots == 1:
+            return one_shot_slots(self.side, self.ratio, self.orient, self.swap)
+        return many_shot_slots(self.side, shots, self.ratio_of_several, self.layout)
+
+    def _mine(self, support: np.ndarray, box: Sequence[float], device: torch.device) -> tuple[Tensor, Tensor]:
+        """Find prompts in the support alone, by its box and without a name."""
+        height, width = support.shape[:2]
+        square = torch.from_numpy(support).permute(2, 0, 1)
+        square = resize(square, [self.side, self.side], InterpolationMode.BILINEAR, antialias=True)
+        x, y, w, h = box
+        given = torch.tensor([[(x + w / 2) / width, (y + h / 2) / height, w / width, h / height]])
+        found = self.backbone.detect(square, self.backbone.concept(VISUAL, given), device)
+        scale = torch.tensor([width, height, width, height], device=found.boxes.device)
+        return mined_prompts((found.boxes * scale).cpu(), found.scores.cpu(), box, self.most_negatives)
+
+
+def _given_boxes(boxes: Tensor) -> list[Box | None]:
+    """Return the boxes (K, 4) of supports; None for those that are NaN."""
+    return [None if box.isnan().any() else (*box.tolist(),) for box in boxes]
+
+
+def _mask_boxes(masks: np.ndarray, images: Sequence[np.ndarray]) -> list[Box | None]:
+    """Return the boxes around the largest parts of masks (K, s, s) in pixels of their images (H, W, 3)."""
+    boxes: list[Box | None] = []
+    for mask, image in zip(masks, images, strict=False):
+        found, down, across = largest_part_box(mask), image.shape[0] / mask.shape[0], image.shape[1] / mask.shape[1]
+        boxes.append(found and (found[0] * across, found[1] * down, found[2] * across, found[3] * down))
+    return boxes

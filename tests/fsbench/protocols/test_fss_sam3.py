@@ -1,0 +1,279 @@
+"""The test of SAM 3 on a canvas: its episodes, replaced ones, boxes, scores and failures (sam3-canvas.md §4 to §6)."""
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+
+from datamodules.datasets.coco import Coco
+from datamodules.datasets.coco.fss_sam3 import CocoBoxes
+from datamodules.datasets.coco.index import CLASS_NAMES
+from datamodules.datasets.coco_all import CocoAll
+from datamodules.datasets.folder import Folder
+from datamodules.datasets.pascal import Pascal
+from datamodules.episodic import EpisodicDataModule
+from fsbench.data.label_maps import largest_part_box
+from fsbench.episodes.episode import Episode
+from fsbench.episodes.task import EpisodeTask
+from fsbench.errors import DataError, SettingsError
+from fsbench.metrics.confusion import COUNTS
+from fsbench.protocols import fss_sam3
+from fsbench.protocols.fss_sam3 import (
+    BoxPools,
+    BoxTest,
+    drawn_episodes,
+    largest_object_box,
+    loaded_episodes,
+    own_fold,
+    pixel_pools,
+)
+from fsbench.protocols.registry import load_protocol
+from tests.fsbench.runs import some_header
+
+PROTOCOL = load_protocol("fss_sam3")
+
+
+def test_pools_are_of_any_pixel_and_of_more_than_1000():
+    pixels = {"b": {1: 1, 2: 1001}, "a": {1: 1001, 2: 1000, 0: 9}, "c": {1: 1002}}
+    pools = pixel_pools(pixels, (1, 2))
+    assert pools == BoxPools({1: ["b", "a", "c"], 2: ["b", "a"]}, {1: ["a", "c"], 2: ["b"]})
+    assert (pools.usable([2, 1], 1), pools.usable([2, 1], 2)) == ([1], [])
+
+
+def test_episodes_follow_the_seed_and_supports_differ():
+    pools = BoxPools({1: list("abc"), 2: list("de")}, {1: list("abc"), 2: list("defg")})
+
+    def drawn(seed: int) -> list[Episode]:
+        stream = drawn_episodes(pools, [1, 2], 2, seed)
+        return [next(stream) for _ in range(40)]
+
+    assert drawn(5) == drawn(5) != drawn(6)
+    for episode in drawn(5):
+        names = episode.supports[0]
+        assert (
+            len(set(names)) == 2
+            and episode.query not in names
+            and set(names) <= set(pools.supports[episode.query_class])
+        )
+        assert episode.query in pools.targets[episode.query_class]
+    rng = random.Random(5)
+    assert drawn(5)[0].query_class == rng.choice([1, 2])
+
+
+class Holes(BoxTest):
+    """Cannot load episodes about the query "x", and draws a number for each that it loads."""
+
+    def __init__(self):
+        self.index = type("Index", (), {"name": "holes"})()
+
+    def load(self, episode: Episode, rng: random.Random) -> Episode | None:
+        if episode.query == "x":
+            return None
+        return Episode(episode.index, f"{episode.query}{rng.randrange(100)}", 1, (1,), (("s",),))
+
+
+def named(names: str) -> list[Episode]:
+    return [Episode(i, name, 1, (1,), (("s",),)) for i, name in enumerate(names)]
+
+
+def test_an_unusable_episode_is_replaced_by_the_next_which_keeps_its_turn():
+    rng, numbers = random.Random(3), random.Random(3)
+    found = list(loaded_episodes(Holes(), named("axxbx"), rng))
+    drawn = [numbers.randrange(100) for _ in range(5)]
+    assert [episode.query for episode, _ in found] == [f"{n}{d}" for n, d in zip("abbba", drawn, strict=True)]
+    assert [is_replaced for _, is_replaced in found] == [False, True, True, False, True]
+    assert [episode.index for episode, _ in found] == list(range(5))
+    with pytest.raises(DataError, match="holes: none of 2 episodes can be loaded"):
+        list(loaded_episodes(Holes(), named("xx"), rng))
+
+
+def test_a_fold_alone_goes_on_where_the_folds_before_it_ended():
+    folds = [named("abxc"), named("xde"), named("fgx")]
+    rng = random.Random(9)
+    expected = [[episode for episode, _ in loaded_episodes(Holes(), fold, rng)] for fold in folds]
+    assert own_fold(Holes(), folds, 3, 9) == (expected[2], 1)
+    assert own_fold(Holes(), folds[:2], 2, 9) == (expected[1][:2], 1)
+
+
+def test_the_largest_part_is_8_connected_and_the_first_of_equal_ones():
+    mask = np.zeros((9, 12), np.uint8)
+    mask[0, 9] = mask[1, 10] = mask[2, 11] = 1  # three pixels by their corners
+    mask[4, 0:3] = 1
+    assert largest_part_box(mask) == (9.0, 0.0, 3.0, 3.0)
+    mask[8, 0:4] = 7
+    assert largest_part_box(mask) == (0.0, 8.0, 4.0, 1.0)
+    assert largest_part_box(mask * 0) is None
+
+
+def test_the_largest_object_counts_all_its_pixels_and_its_box_those_of_the_class():
+    labels, objects = np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8)
+    labels[0, 0:4], objects[0, 0:4] = 3, 1
+    labels[2, 2:4], objects[2:5, :] = 3, 2
+    objects[7, 7] = labels[7, 7] = 255
+    assert largest_object_box(labels, objects, 3) == (2.0, 2.0, 1.0, 0.0)
+    assert largest_object_box(labels, objects, 4) is None
+    labels[6, 6] = 4
+    assert largest_object_box(labels, objects, 4) is None  # none of an object
+
+
+def header(**entries: object):
+    return some_header(**({"protocol": "fss_sam3", "dataset": "pascal", "class_ids": [1, 2, 3]} | entries))
+
+
+def frame_of(*episodes: tuple[int, int, int, bool]) -> pl.DataFrame:
+    """Return a count table of (class, intersection, predicted, failed) with 40 true of 100 pixels and 10 of void."""
+    rows = []
+    for number, (class_id, inside, predicted, failed) in enumerate(episodes):
+        counts = dict(zip(COUNTS, (inside, predicted, 40, 5, 10, 100), strict=True))
+        row = {"episode": number, "present": True, "decided": predicted > 0, "score": 1.0, "query": str(number)}
+        rows += [row | counts | {"slot": s, "class_id": c, "failed": failed} for s, c in ((0, 0), (1, class_id))]
+    return pl.DataFrame(rows)
+
+
+def test_the_mean_is_over_classes_that_occurred_and_void_is_background():
+    scores = PROTOCOL.statistics(frame_of((1, 20, 30, False), (3, 0, 0, False)), header()).scores()
+    assert float(scores["mIoU"].item()) == pytest.approx(100 * (20 / (30 + 5 + 40 - 20) + 0) / 2)
+
+
+def test_failed_episodes_count_or_are_left_out_and_tables_say_so():
+    frame = frame_of((1, 20, 30, False), (3, 0, 0, True))
+    one = 100 * 20 / 55
+    assert float(PROTOCOL.statistics(frame, header()).scores()["mIoU"].item()) == pytest.approx(one / 2)
+    skipping = type(PROTOCOL)("x", 1, "", failed="skip")
+    assert float(skipping.statistics(frame, header()).scores()["mIoU"].item()) == pytest.approx(one)
+    assert "count" in PROTOCOL.on_failure and "left out" in skipping.on_failure
+
+
+def test_rules_are_told_where_they_change_a_figure():
+    assert PROTOCOL.rule_notes(header(seed=123), {}) == []
+    assert "test seed 0 instead of the protocol's 123" in PROTOCOL.rule_notes(header(seed=0), {})[0]
+    assert PROTOCOL.rule_notes(header(seed=0, dataset="coco"), {}) == []
+    (line,) = PROTOCOL.rule_notes(header(seed=123, replaced_episodes=4), {})
+    assert line == "4 episodes could not be loaded, and the next ones stand in for them"
+
+
+def voc(root: Path, objects: bool) -> Path:
+    """Write six images of class 1 with 1600 pixels, of which the last has no object of it."""
+    folder = root / "VOC2012"
+    for part in ("JPEGImages", "SegmentationClassAug", "SegmentationObject", "ImageSets/Segmentation"):
+        (folder / part).mkdir(parents=True)
+    names = [f"2007_00000{i}" for i in range(6)]
+    for i, name in enumerate(names):
+        labels = np.zeros((60, 80), np.uint8)
+        labels[:40, i : i + 40] = 1
+        shown = np.where(labels > 0, 0 if i == 5 else 3, 0).astype(np.uint8)
+        Image.fromarray(np.full((60, 80, 3), 40 * i, np.uint8)).save(folder / f"JPEGImages/{name}.jpg")
+        Image.fromarray(labels).save(folder / f"SegmentationClassAug/{name}.png")
+        Image.fromarray(shown).save(folder / f"SegmentationObject/{name}.png")
+    if not objects:
+        (folder / "SegmentationObject").rename(root / "elsewhere")
+    (folder / "ImageSets/Segmentation/val.txt").write_text("\n".join(names) + "\n")
+    return root
+
+
+@pytest.mark.parametrize("objects", [True, False])
+def test_pascal_has_boxes_of_objects_and_replaces_supports_without_one(tmp_path, objects):
+    index = Pascal(str(voc(tmp_path, objects)))
+    manifest = PROTOCOL.manifest(index, EpisodeTask(0, episodes=40))
+    used = {name for episode in manifest.episodes for name in episode.supports[0]}
+    assert ("2007_000005" in used) != objects
+    assert (manifest.header.protocol_entries["replaced_episodes"] > 0) == objects
+    assert manifest.header.seed == 123 and manifest.header.class_ids == [1]
+    assert manifest.header.dropped_classes == [2, 3, 4, 5]
+    assert ("SegmentationObject" in manifest.header.lists) and ("derived" in manifest.header.lists) != objects
+    data = EpisodicDataModule(index, "fss_sam3", image_size=32, workers=0, episodes=4)
+    data.hints = frozenset({"photos", "boxes", "class names"})
+    for batch in data.test_dataloader():
+        (hints,) = batch.hints
+        place = float(batch.image_names[int(batch.support[0, 0, 0])][-1])
+        assert hints.boxes[0, 0].tolist() == [place, 0.0, *((39.0, 39.0) if objects else (40.0, 40.0))]
+        assert hints.class_names == ("aeroplane",) and hints.query.shape == (3, 60, 80)
+        assert batch.without_truth().hints is batch.hints
+        assert batch.query_sizes.tolist() == [[60, 80]]
+
+
+def coco(root: Path) -> Path:
+    """Write annotations of class 1 in eight images: two objects each, the second a crowd in every fourth."""
+    (root / "annotations").mkdir(parents=True)
+    (root / "val2014").mkdir()
+    images, annotations = [], []
+    for i in range(8):
+        number = 7919 * (i + 1) % 1000
+        images.append({"id": number, "file_name": f"{i}.jpg", "height": 60, "width": 80})
+        Image.fromarray(np.full((60, 80, 3), 30 * i, np.uint8)).save(root / f"val2014/{i}.jpg")
+        for place, (x, area) in enumerate(((0, 1600), (40, 1200))):
+            crowd = int(place == 1 and i % 4 == 0)
+            nothing = {"size": [60, 80], "counts": [4800]}
+            polygon = nothing if i == 7 else [[x, 0, x + 40, 0, x + 40, 40, x, 40]]
+            annotations.append({
+                "id": 10 * i + place, "image_id": number, "category_id": 1, "area": area, "iscrowd": crowd,
+                "bbox": [x, 0, 40, 40], "segmentation": nothing if crowd else polygon,
+            })  # fmt: skip
+    categories = [{"id": number, "name": name} for number, name in enumerate(CLASS_NAMES, 1)]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    (root / "annotations/instances_val2014.json").write_text(json.dumps(content))
+    return root
+
+
+def test_coco_draws_an_object_of_each_support_and_crowds_are_no_truth(tmp_path):
+    index = Coco(str(coco(tmp_path / "coco")))
+    manifest = PROTOCOL.manifest(index, EpisodeTask(0, shot=2, episodes=60))
+    view = PROTOCOL.view(index)
+    assert manifest.header.seed == 0 and manifest.header.class_ids == [1]
+    assert manifest.header.protocol_entries["replaced_episodes"] > 0  # the last image has no pixel of the class
+    ids = {number: image["id"] for number, image in enumerate(json.loads((
+        tmp_path / "coco/annotations/instances_val2014.json").read_text())["images"])}  # fmt: skip
+    order = [f"val2014/{place}.jpg" for number in set(ids.values()) for place in ids if ids[place] == number]
+    assert CocoBoxes(index).pools().targets[1] == order
+    drawn = set()
+    for episode in manifest.episodes:
+        assert episode.query.endswith(".jpg@1") and not episode.query.startswith("val2014/7")
+        for name in episode.supports[0]:
+            photo, _, annotation = name.partition("@1:")
+            place = int(photo[8])
+            assert int(annotation) in ((10 * place,) if place % 4 == 0 else (10 * place, 10 * place + 1))
+            drawn.add(annotation)
+            box = CocoBoxes(view).box(name, 1, view.label_map(name))
+            assert box == (40.0 * (int(annotation) % 10), 0.0, 40.0, 40.0)
+        truth = view.label_map(episode.query)
+        assert truth.sum() == (1600 if int(episode.query[8]) % 4 == 0 else 3200)
+    assert len(drawn) > 8
+    with pytest.raises(DataError, match=r"is not in .*instances_val2014\.json; expected <image>@<class number>"):
+        view.label_map("val2014/0.jpg@1:999")
+    again = PROTOCOL.manifest(index, EpisodeTask(0, shot=2, episodes=5))
+    assert again.episodes == manifest.episodes[:5]
+
+
+def test_any_data_set_with_label_maps_has_the_test(blocks_folder, monkeypatch):
+    monkeypatch.setattr(fss_sam3, "SMALLEST_SUPPORT", 20)  # the images are small
+    index = Folder(str(blocks_folder))
+    manifest = PROTOCOL.manifest(index, EpisodeTask(0, episodes=12))
+    assert manifest.header.lists == "derived" and len(manifest.episodes) == 12
+    assert manifest == PROTOCOL.manifest(index, EpisodeTask(0, episodes=12))
+    other = PROTOCOL.manifest(index, EpisodeTask(0, episodes=12, seed=7))
+    assert other.episodes != manifest.episodes and other.header.seed == 7
+    with pytest.raises(SettingsError, match="has no base classes to validate on"):
+        PROTOCOL.manifest(index, EpisodeTask(0, classes="base"))
+    with pytest.raises(DataError, match="has no class with a query and 91 images of more than 20 pixels"):
+        PROTOCOL.manifest(index, EpisodeTask(0, shot=90))
+    data = EpisodicDataModule(index, "fss_sam3", image_size=32, workers=0)
+    with pytest.raises(SettingsError, match="the protocol fss_sam3 has no training part"):
+        data.train_dataloader()
+
+
+def test_a_padded_frame_has_no_place_for_photos(real_data):
+    index = Coco(str(real_data / "coco-mini"))
+    data = EpisodicDataModule(index, "fssdino", image_size=64, workers=0, episodes=1, drop_small_classes=True)
+    data.hints = frozenset({"photos", "boxes", "class names"})
+    (batch,) = data.test_dataloader()
+    (hints,) = batch.hints
+    assert (hints.query, hints.supports, hints.boxes) == (None, None, None) and len(hints.class_names) == 1
+
+
+def test_all_classes_at_once_have_the_test_of_label_maps(real_data):
+    joined = CocoAll(str(real_data / "coco-mini"))
+    assert type(fss_sam3.box_test(joined)) is BoxTest  # that of label maps
