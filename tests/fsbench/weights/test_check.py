@@ -11,6 +11,7 @@ import torch
 from fsbench.backbones.encoder import ENCODERS
 from fsbench.backbones.pyramid_networks import PYRAMIDS
 from fsbench.backbones.sam import SAMS
+from fsbench.backbones.sam3 import SAM3S
 from fsbench.backbones.seggpt import SEGGPTS
 from fsbench.backbones.vit import VITS
 from fsbench.cli.main import main
@@ -111,9 +112,14 @@ def test_the_list_as_json_says_what_is_not_stated(capsys, weights):
 
 
 def test_the_table_has_every_backbone_and_each_can_be_had_somehow():
-    backbones = {**VITS, **PYRAMIDS, **ENCODERS, **PSPNETS, **TRUNKS, **SAMS, **SEGGPTS}
+    backbones = {**VITS, **PYRAMIDS, **ENCODERS, **PSPNETS, **TRUNKS, **SAMS, **SAM3S, **SEGGPTS}
     files = table.weight_files()
-    own = {"demo", "sam_demo", "seggpt_demo"}  # the first come with the repository, those of others are random
+    own = {
+        "demo",
+        "sam_demo",
+        "seggpt_demo",
+        "sam3_demo",
+    }  # the first come with the repository, those of others are random
     assert files.keys() == backbones.keys() - own
     assert {name: backbone.weights for name, backbone in backbones.items() if name not in own} == files
     assert len({file.file for file in files.values()}) == len(files)
