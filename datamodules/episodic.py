@@ -1,6 +1,6 @@
 """The data module of segmentation: episodes of any data set, on any number of ranks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from datamodules.loading.episodes import ManifestEpisodes, TrainingEpisodes
 from datamodules.loading.given_manifest import read_given_manifest
 from datamodules.loading.training import augmented_episode
 from datamodules.loading.whole_images import TrainingImages
-from fsbench.core.datamodule import DataModule, Loading, Training, check_at_least
+from fsbench.core.datamodule import DataModule, Loading, Training, Validation, check_at_least
 from fsbench.data.batch import EpisodeBatch, collate
 from fsbench.data.dataset import DERIVED, SegmentationIndex
 from fsbench.data.file_digests import content_digests, file_state
@@ -82,12 +82,14 @@ class EpisodicDataModule(DataModule):
         validation_episodes: validation episodes instead of the protocol's number.
         validation: classes of the validation episodes, which choose the checkpoint: "novel" is the official choice
             (the test classes themselves), "base" keeps them unseen, "held_out" are those that the data set keeps for
-            that (FSS-1000); "images" is no episodes, but every test image with the labels of all base classes, for
-            methods that learn these.
+            that (FSS-1000), "source" are all of `source` in its test images; "images" is no episodes, but every test
+            image of the data set that is trained on, with the labels of all base classes, for methods that learn these.
         seed: of the training episodes.
         test_seed: of the test episodes instead of the protocol's, to repeat a test with other episodes.
         manifest: file of test episodes, instead of drawing them; it must fit the other settings and the data.
         drop_small_classes: leave out classes with too few images instead of stopping.
+        source: makes the data set that methods are trained on, all of its base classes, where that is not `dataset`; it
+            is made when training needs it.
         cache_mib: memory for decoded images and label maps, shared equally by the `workers` of a loader; figures do not
             depend on it.
     """
@@ -111,7 +113,7 @@ class EpisodicDataModule(DataModule):
         workers: int = 2,
         episodes: int | None = None,
         validation_episodes: int | None = None,
-        validation: Literal["novel", "base", "held_out", "images"] = "novel",
+        validation: Validation = "novel",
         seed: int = 0,
         test_seed: int | None = None,
         manifest: str | None = None,
@@ -126,6 +128,7 @@ class EpisodicDataModule(DataModule):
         drop_last: bool = False,
         input_resize: InputResize = "protocol",
         filter_novel: bool | None = None,
+        source: Callable[[], SegmentationIndex] | None = None,
     ):
         check_at_least(1, {"episodes": episodes})
         evaluation = load_segmentation(protocol)
@@ -141,6 +144,7 @@ class EpisodicDataModule(DataModule):
             _note(f"{dataset.name} fold {fold} has {ways} classes: the test is {ways}-way instead of {way}-way")
         self.manifest_file = manifest
         self.support_annotation = support_annotation
+        self._make_source = source
         self.input_resize = input_resize
         self._batches: TrainingBatches | None = None
 
@@ -158,36 +162,58 @@ class EpisodicDataModule(DataModule):
         return read_given_manifest(self.manifest_file, self.dataset, self.protocol, self.test)
 
     @cached_property
+    def source(self) -> SegmentationIndex:
+        """The data set that methods are trained on."""
+        return self.dataset if self._make_source is None else self._make_source()
+
+    @property
+    def source_fold(self) -> int:
+        """The fold of `source` whose base classes are trained on: the test's, or the first of another data set."""
+        return self.test.fold if self._make_source is None else 0
+
+    @property
+    def validation_dataset(self) -> SegmentationIndex:
+        """The data set of what chooses the checkpoint."""
+        return self.source if self.training.validation in ("source", "images") else self.dataset
+
+    @cached_property
     def validation_manifest(self) -> Manifest:
         """The 1-way episodes or whole images that choose the checkpoint."""
-        if self.training.validation == "images":
-            return WholeImages(self.dataset, self.test.fold).manifest(self.training.validation_episodes)
+        chosen = self.training.validation
+        if chosen == "images":
+            return WholeImages(self.source, self.source_fold).manifest(self.training.validation_episodes)
+        if chosen == "source" and self._make_source is None:
+            raise SettingsError(
+                "validation is source, but there is no other data set to train on; expected one with --data.source, or "
+                "another choice: novel, base, held_out or images"
+            )
         task = replace(
             self.test,
+            fold=self.source_fold if chosen == "source" else self.test.fold,
             way=1,
             shot=self.training.shot,
             setting="original",
-            classes=self.training.validation,
+            classes="novel" if chosen == "source" else chosen,
             episodes=self.training.validation_episodes,
             seed=None,
         )
-        return self.protocol.manifest(self.dataset, task)
+        return self.protocol.manifest(self.validation_dataset, task)
 
     @cached_property
     def validation_protocol(self) -> Segmentation | WholeImages:
         """Loads and counts what chooses the checkpoint."""
         if self.training.validation == "images":
-            return WholeImages(self.dataset, self.test.fold)
+            return WholeImages(self.source, self.source_fold)
         return self.protocol
 
     @cached_property
     def training_pool(self) -> Pool:
         """Images and base classes that training episodes are drawn from, or the images of `training_items`."""
         if self.training.items == "images":
-            return WholeImages(self.dataset, self.test.fold).training_pool(self.training.filter_novel)
+            return WholeImages(self.source, self.source_fold).training_pool(self.training.filter_novel)
         skip, shot = self.test.skip_small_classes, self.training.shot
         other = {} if self.training.filter_novel is None else {"filter_novel": self.training.filter_novel}
-        return self.protocol.training_pool(self.dataset, self.test.fold, skip, self._background, shot, **other)
+        return self.protocol.training_pool(self.source, self.source_fold, skip, self._background, shot, **other)
 
     @staticmethod
     def _filters(protocol: Segmentation, items: str) -> bool:
@@ -204,12 +230,12 @@ class EpisodicDataModule(DataModule):
         if self.training.items == "images":
             return DERIVED
         if self.training.filter_novel is None:
-            return self.protocol.pairs(self.dataset, "trn", self.test.fold).origin
-        return self.protocol.training_pairs(self.dataset, self.test.fold, self.training.filter_novel).origin
+            return self.protocol.pairs(self.source, "trn", self.source_fold).origin
+        return self.protocol.training_pairs(self.source, self.source_fold, self.training.filter_novel).origin
 
     @cached_property
     def files_sha256(self) -> str:
-        return self._contents_sha256(self.manifest.image_names)
+        return _contents_sha256(self.dataset, self.manifest.image_names)
 
     @property
     def former_files_sha256(self) -> str:
@@ -220,23 +246,23 @@ class EpisodicDataModule(DataModule):
 
     @cached_property
     def base_files_sha256(self) -> str:
-        return self._contents_sha256(self._base_images)
+        return _contents_sha256(self.source, self._base_images)
 
     @cached_property
     def validation_files_sha256(self) -> str:
-        return self._contents_sha256(self.validation_manifest.image_names)
+        return _contents_sha256(self.validation_dataset, self.validation_manifest.image_names)
 
     @property
     def test_files(self) -> Sequence[Path]:
-        return self._files(self.manifest.image_names)
+        return _files(self.dataset, self.manifest.image_names)
 
     @property
     def base_files(self) -> Sequence[Path]:
-        return self._files(self._base_images)
+        return _files(self.source, self._base_images)
 
     @property
     def validation_files(self) -> Sequence[Path]:
-        return self._files(self.validation_manifest.image_names)
+        return _files(self.validation_dataset, self.validation_manifest.image_names)
 
     @property
     def _base_images(self) -> list[str]:
@@ -244,20 +270,11 @@ class EpisodicDataModule(DataModule):
         pool = self.training_pool
         return sorted({*pool.images, *(name for images in pool.images_of.values() for name in images)})
 
-    def _files(self, names: Sequence[str]) -> list[Path]:
-        """Return the image files of `names`, then their label files."""
-        return [*map(self.dataset.image_path, names), *map(self.dataset.label_file, names)]
-
-    def _contents_sha256(self, names: Sequence[str]) -> str:
-        """Return a hash of the names of images, and of the contents of their files and of their label files."""
-        digests = content_digests(self._files(names))
-        return fingerprint(list(zip(names, digests[: len(names)], digests[len(names) :], strict=True)))
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        names = self.dataset.class_names
+        names = self.source.class_names
         checkpoint[TRAINED_ON] = {
-            "dataset": self.dataset.name,
-            "fold": self.test.fold,
+            "dataset": self.source.name,
+            "fold": self.source_fold,
             "protocol": self.protocol.name,
             "classes": [names[number - 1] for number in self.training_pool.class_ids],
         }
@@ -283,6 +300,11 @@ class EpisodicDataModule(DataModule):
         return options if rule == self.protocol.geometry.resize else options | {"input_resize": rule}
 
     @property
+    def training_options(self) -> dict[str, Any]:
+        options = super().training_options
+        return options if self._make_source is None else options | {"source": self.source.name}
+
+    @property
     def _tells_all_ways(self) -> bool:
         """Whether supports tell all ways, which is more than their own in a test of several or of added ways."""
         return self.support_annotation == "all_ways" and (self.test.way > 1 or self.test.setting == "fully_augmented")
@@ -293,12 +315,10 @@ class EpisodicDataModule(DataModule):
         augmentation = Augmentation(self.image_size, factors) if factors else None
         items: TrainingImages | TrainingEpisodes
         if self.training.items == "images":
-            items = TrainingImages(self.dataset, pool.images, pool.class_ids, config, augmentation, self.seed)
+            items = TrainingImages(self.source, pool.images, pool.class_ids, config, augmentation, self.seed)
         else:
             change = partial(augmented_episode, augmentation=augmentation) if augmentation else None
-            items = TrainingEpisodes(
-                self.dataset, pool, config, self._background, self.seed, self.training.shot, change
-            )
+            items = TrainingEpisodes(self.source, pool, config, self._background, self.seed, self.training.shot, change)
         self._batches = TrainingBatches(
             len(items), self.seed, self.step_division(ranks()[1]), self.training.fill_to, self.training.drop_last
         )
@@ -310,18 +330,20 @@ class EpisodicDataModule(DataModule):
 
     def val_dataloader(self) -> DataLoader[EpisodeBatch]:
         protocol, episodes = self.validation_protocol, self.validation_manifest.episodes
+        dataset = self.validation_dataset
         if isinstance(protocol, WholeImages):
-            return self._evaluation_loader(protocol, episodes)
-        return self._evaluation_loader(protocol, evaluation_order(episodes))
+            return self._evaluation_loader(dataset, protocol, episodes)
+        return self._evaluation_loader(dataset, protocol, evaluation_order(episodes))
 
     def test_dataloader(self) -> DataLoader[EpisodeBatch]:
         """Return the unfinished episodes of the manifest, in an order that encodes few images twice."""
-        return self._evaluation_loader(self.protocol, evaluation_order(self.unfinished_episodes()), once=True)
+        episodes = evaluation_order(self.unfinished_episodes())
+        return self._evaluation_loader(self.dataset, self.protocol, episodes, once=True)
 
     def calibration_episodes(self, count: int = 200) -> Iterator[EpisodeBatch]:
         """Return labelled episodes of base classes in training images, with the test's N and K."""
         task = replace(self.test, allow_background_queries=self._background)
-        return calibration_episodes(self.dataset, self.training_pool, task, self._loading(training=False), count)
+        return calibration_episodes(self.source, self.training_pool, task, self._loading(training=False), count)
 
     def _loading(self, training: bool) -> LoadingConfig:
         geometry = self.protocol.geometry.training if training else self.protocol.geometry
@@ -338,13 +360,17 @@ class EpisodicDataModule(DataModule):
         )
 
     def _evaluation_loader(
-        self, protocol: Segmentation | WholeImages, episodes: Sequence[Episode], once: bool = False
+        self,
+        dataset: SegmentationIndex,
+        protocol: Segmentation | WholeImages,
+        episodes: Sequence[Episode],
+        once: bool = False,
     ) -> DataLoader[EpisodeBatch]:
         """Return this rank's share of the episodes; what is read `once` is forgotten where its last episode is over."""
         sampler = ContiguousDistributedSampler(len(episodes))
         share = sampler.share
         next_shown = dict(zip(share, next_uses(episodes[share.start : share.stop]), strict=True)) if once else {}
-        data = ManifestEpisodes(protocol, self.dataset, episodes, self._loading(training=False), next_shown)
+        data = ManifestEpisodes(protocol, dataset, episodes, self._loading(training=False), next_shown)
         return self._loader(data, batch_size=self.loading.eval_batch_size, sampler=sampler)
 
     def _loader(self, data: Dataset[EpisodeBatch], **batches: Any) -> DataLoader[EpisodeBatch]:
@@ -356,3 +382,14 @@ class EpisodicDataModule(DataModule):
             persistent_workers=self.loading.workers > 0,
             **batches,
         )
+
+
+def _files(dataset: SegmentationIndex, names: Sequence[str]) -> list[Path]:
+    """Return the image files of `names`, then their label files."""
+    return [*map(dataset.image_path, names), *map(dataset.label_file, names)]
+
+
+def _contents_sha256(dataset: SegmentationIndex, names: Sequence[str]) -> str:
+    """Return a hash of the names of images, and of the contents of their files and of their label files."""
+    digests = content_digests(_files(dataset, names))
+    return fingerprint(list(zip(names, digests[: len(names)], digests[len(names) :], strict=True)))

@@ -3,6 +3,7 @@
     python -m benchmarks.protocols --dataset pascal --data-root DIR --method prototype --method "emat=CKPT ARGS" -- ARGS
     python -m benchmarks.protocols --from-runs runs --origin WORDS --write benchmarks/protocols/results/NAME.json
     python -m benchmarks.protocols --dataset coco --fold 0 --method emat=CKPT_OF_FOLD_1 --in-domain
+    python -m benchmarks.protocols --across-domains --method prototype --method hsnet [--data-root FOLDER_OF_ALL]
 
 The first evaluates the same methods and weights under every protocol and setting. Arguments behind a method go to its
 runs, those after `--` to every run, in LightningCLI's form. Runs are found again in `--runs`; a condition that the data
@@ -10,7 +11,8 @@ cannot supply is named with its reason.
 
 The second makes no run: of finished ones it measures the number of episodes, the resolution and the smallest object,
 and sets methods and trainings side by side. The third evaluates a checkpoint that saw the classes of the test, which is
-refused elsewhere; its card says so.
+refused elsewhere; its card says so. The fourth turns the switches of tests across domains one by one, on real data
+(FOLDER_OF_ALL/isic, …/pascal) or on drawn ones in the true layouts.
 """
 
 import argparse
@@ -21,6 +23,7 @@ from pathlib import Path
 from benchmarks.protocols.conditions import measure
 from benchmarks.protocols.finished import write_tables
 from benchmarks.protocols.in_domain import evaluate_in_domain
+from benchmarks.protocols.switches import measure_switches
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -33,6 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--runs", default="runs")
     parser.add_argument("--protocol", help="of runs in domain, instead of the method's own")
     parser.add_argument("--in-domain", action="store_true", help="the checkpoint saw the classes of the test")
+    parser.add_argument("--across-domains", action="store_true", help="the switches of tests across domains")
     parser.add_argument("--from-runs", type=Path, nargs="+", help="folders of finished runs, which are compared")
     parser.add_argument("--long", type=Path, help="folder of a run of many episodes, for the table of these")
     parser.add_argument("--origin", default="Runs on this machine.", help="how the finished runs were made, in words")
@@ -42,8 +46,11 @@ def main(argv: list[str] | None = None) -> int:
     if options.from_runs:
         print(write_tables(options.from_runs, options.origin, options.write, options.long))
         return 0
+    if options.across_domains and options.method:
+        print(measure_switches([shlex.split(method) for method in options.method], options))
+        return 0
     if not options.dataset or not options.method:
-        parser.error("expected --dataset and --method, or --from-runs; see --help")
+        parser.error("expected --dataset and --method, --across-domains and --method, or --from-runs; see --help")
     methods = [shlex.split(method) for method in options.method]
     print(evaluate_in_domain(methods, options) if options.in_domain else measure(methods, options))
     return 0

@@ -16,6 +16,7 @@ from datamodules.datasets.deepglobe.crops import COLOURS as LAND
 from datamodules.datasets.isic.index import IMAGES, MASKS, lesion_classes
 from datamodules.datasets.suim.prepare import COLOURS as WATER
 from datamodules.prepare.job import Job
+from datamodules.prepare.label_images import write_label_map
 from fsbench.files import write_text
 
 SCENE = 2448
@@ -139,6 +140,26 @@ def draw_fss1000(root: Path, of_split: int = 2, side: int = 64) -> Path:
     return root
 
 
+def draw_pascal(root: Path, images: int = 2, side: int = 360) -> Path:
+    """Write PASCAL VOC's layout: of each of the 20 classes `images` for training and as many for validation."""
+    rng = np.random.RandomState(5)
+    names: dict[str, list[str]] = {"train_aug": [], "val": []}
+    for folder in ("JPEGImages", "SegmentationClassAug", "ImageSets/Segmentation"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    for number in range(1, 21):
+        colour = rng.randint(30, 226, 3)
+        for image in range(2 * images):
+            name = f"20{number:02d}_{image:06d}"
+            names["train_aug" if image < images else "val"].append(name)
+            mask = _ellipse(rng, side, 0.5, 0.2)
+            pixels = _painted(rng, mask, colour, 255 - colour)
+            (root / "JPEGImages" / f"{name}.jpg").write_bytes(_encoded(pixels, "JPEG"))
+            write_label_map(root / "SegmentationClassAug" / f"{name}.png", mask.astype(np.uint8) * np.uint8(number))
+    for part, listed in names.items():
+        write_text(root / f"ImageSets/Segmentation/{part}.txt", "".join(f"{name}\n" for name in sorted(listed)))
+    return root
+
+
 ARCHIVES: dict[str, Callable[[Path], Path]] = {
     "deepglobe": draw_deepglobe,
     "deepglobe_all": draw_deepglobe,
@@ -148,6 +169,8 @@ ARCHIVES: dict[str, Callable[[Path], Path]] = {
     "suim": draw_suim,
 }
 """Data set -> what writes its archives."""
+FOLDERS: dict[str, Callable[[Path], Path]] = {"fss1000": draw_fss1000, "pascal": draw_pascal}
+"""Data set -> what writes its folder."""
 
 
 def prepare_drawn(folder: Path, dataset: str) -> Path:
@@ -158,8 +181,8 @@ def prepare_drawn(folder: Path, dataset: str) -> Path:
     own = {"isic_one": "isic"}.get(dataset, dataset)
     root, marker = folder / own, folder / f".{own}-is-drawn"
     if not marker.is_file():
-        if own == "fss1000":
-            draw_fss1000(root)
+        if own in FOLDERS:
+            FOLDERS[own](root)
         else:
             archives = folder / f"{own}-archives"
             ARCHIVES[own](archives)

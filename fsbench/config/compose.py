@@ -19,8 +19,11 @@ GROUPS = ("seed_everything", "task", "trainer", "model", "data", "run", "optimiz
 """First parts of a run's keys."""
 ASKING = ("help", "print_config")
 """Last parts of arguments that show something instead of running."""
-CLASSES = ("model", "data", "dataset")
+CLASSES = ("model", "data", "dataset", "source")
 """Keys whose values are classes; a text there is the class's name, or a file with its settings."""
+
+DATASETS = ("dataset", "source")
+"""Keys of the group `data` whose values are data sets."""
 
 
 @dataclass
@@ -188,8 +191,8 @@ def full_key(key: str) -> list[str]:
     inner = [part for part in parts[1:] if part != "init_args"]
     if parts[0] not in ("model", "data") or len(parts) == 1 or inner == ["class_path"]:
         return parts
-    is_deep = len(inner) > 1 and inner[0] == "dataset" and inner[1] != "class_path"
-    return [parts[0], "init_args", *(["dataset", "init_args", *inner[1:]] if is_deep else inner)]
+    is_deep = parts[0] == "data" and len(inner) > 1 and inner[0] in DATASETS and inner[1] != "class_path"
+    return [parts[0], "init_args", *([inner[0], "init_args", *inner[1:]] if is_deep else inner)]
 
 
 def nested(parts: Iterable[str], value: Any) -> dict[str, Any]:

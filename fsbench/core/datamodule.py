@@ -15,6 +15,9 @@ from fsbench.episodes.manifest import Manifest
 from fsbench.errors import SettingsError
 from fsbench.protocols.pools import Pool
 
+Validation = Literal["novel", "base", "held_out", "source", "images"]
+"""Choices of what chooses a checkpoint."""
+
 
 def check_at_least(lowest: int, settings: dict[str, int | None]) -> None:
     """Raise SettingsError for a setting below `lowest`; None is no setting."""
@@ -52,7 +55,8 @@ class Training:
         micro_batch: episodes that a process takes at once; None takes all of its share.
         fill_to: episodes of an epoch are repeated from its start until their number is a multiple of this.
         drop_last: whether the incomplete last step of an epoch is left out.
-        validation: classes of the validation episodes, or "images", which are no episodes.
+        validation: classes of the validation episodes, "source" for all of another data set that is trained on, or
+            "images", which are no episodes.
         validation_episodes: their number instead of the protocol's.
         filter_novel: whether training images that show a novel class are left out; None where that is as the protocol
             has it.
@@ -65,7 +69,7 @@ class Training:
     micro_batch: int | None = None
     fill_to: int = 1
     drop_last: bool = False
-    validation: Literal["novel", "base", "held_out", "images"] = "novel"
+    validation: Validation = "novel"
     validation_episodes: int | None = None
     filter_novel: bool | None = None
 

@@ -115,7 +115,7 @@ class CrossDomain(HSNet):
         )]  # fmt: skip
         if header.dataset == "deepglobe_all":
             notes.append("all crops of DeepGlobe: no published figure is of these")
-        if BLIND_BASELINE not in image_sizes:
+        if not any(name.startswith(BLIND_BASELINE) for name in image_sizes):  # also with a backbone's name
             notes.append(
                 f"without a baseline that sees no support nobody can tell what a method learns from it: "
                 f"METHOD={BLIND_BASELINE} adds it"

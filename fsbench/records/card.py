@@ -253,7 +253,9 @@ def derived_entries(record: Record) -> dict[str, str]:
     if weights.origin == TRAINED_HERE and record.protocol.has_masks:  # base classes are learnt, in images with others
         usual = segmentation_of(record.header).drops_novel_images and settings.get("training_items") != "images"
         entries["novel_pixels"] = "no" if settings.get("filter_novel", usual) else "unlabelled"
-    choice = {"base": "base classes", "images": "base classes", "novel": "novel classes"}
+        if "source" in settings:  # of another data set
+            entries["novel_pixels"] = "no"
+    choice = dict.fromkeys(("base", "images", "source"), "base classes") | {"novel": "novel classes"}
     chosen = choice.get(str(settings.get("validation")))
     return entries | ({"checkpoint_choice": chosen} if chosen else {})
 
@@ -288,7 +290,9 @@ def _trained_on(record: Record, weights: Weights) -> str:
         return "nothing"
     if weights.origin == TRAINED_HERE:
         header = record.header
-        return _classes("", header.dataset, header.fold, header.protocol)
+        source = weights.training.settings.get("source") if weights.training else None
+        dataset, fold = (header.dataset, header.fold) if source is None else (str(source), 0)
+        return _classes("", dataset, fold, header.protocol)
     told = weights.trained_on if weights.origin == OTHER_RUN else None
     if told is None:
         return ""

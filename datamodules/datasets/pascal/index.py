@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -43,6 +43,7 @@ class Pascal(MaskFolder, FoldwiseTrainingLists):
     folds = 4
     classes_of_fold = 5
     has_published_protocol = True
+    same_classes_as: ClassVar[tuple[str, ...]] = ("pascal_all",)
     query_sampling: QuerySampling = "sequential"
     min_pixels = MIN_PIXELS
 

@@ -1,0 +1,78 @@
+"""Training on PASCAL and testing on other domains, through the real command line."""
+
+import json
+
+import polars as pl
+import pytest
+
+from benchmarks.protocols.__main__ import main as measure
+from benchmarks.protocols.drawn_domains import prepare_drawn
+from benchmarks.protocols.switches import SETTINGS
+from fsbench.cli.main import main
+from fsbench.config.stored import parse_stored
+from fsbench.errors import SettingsError
+from fsbench.grid.spec import read_grid
+from fsbench.paths import CONFIGS
+from fsbench.records.card import Cards
+from fsbench.records.record import find_records
+
+SMALL = ["--data.image_size=64", "--data.workers=0", "--data.episodes=6"]
+TRAINED = ["--data.validation_episodes=3", "--trainer.max_epochs=1", "--trainer.limit_train_batches=1",
+           "--data.batch_size=2"]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_method_is_trained_on_pascal_tested_elsewhere_and_held_against_a_blind_baseline(warm, tmp_path):
+    roots = {name: prepare_drawn(tmp_path, name) for name in ("isic", "pascal")}
+    source = ["--data.source=datamodules.datasets.pascal.PascalAll", f"--data.source.root={roots['pascal']}"]
+    place = ["--dataset", "isic", "--data-root", str(roots["isic"]), "--runs", str(tmp_path / "runs")]
+    asked = ["--method", "hsnet,blind_saliency", "--backbone", "demo", "--data.validation=source", *source, *SMALL]
+    done = warm("bench", *asked, *place, *TRAINED)
+    assert done.returncode == 0, done.stderr
+    trained, blind = sorted(find_records(tmp_path / "runs"), key=lambda record: record.run.id, reverse=True)
+    card = Cards().run_card(trained)
+    assert card.trained_on == "base classes of pascal_all fold 0, by protocol cdfss"
+    assert (card.novel_pixels, card.checkpoint_choice) == ("no", "base classes")
+    assert trained.run.identity.training["source"] == "pascal_all" and "source" not in trained.run.identity.dataset
+    assert not blind.run.sees_supports and blind.run.identity.training is None and trained.run.sees_supports
+    assert "does not beat a baseline that sees no support" in done.stdout
+    assert "known defect of isic" in done.stdout and "METHOD=blind_saliency adds it" not in done.stdout
+    checkpoint = trained.path / "checkpoints" / trained.run.made.checkpoint
+    again = ["--method", "hsnet", "--backbone", "demo", "--ckpt", str(checkpoint), *SMALL]  # no source is needed
+    done = warm("bench", *again, *place, "--protocol", "cdfss_ifa")
+    assert done.returncode == 0 and "IFA-figure" in done.stdout, done.stderr
+
+
+@pytest.mark.slow
+def test_switches_are_turned_one_by_one(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(
+        "benchmarks.protocols.switches.SETTINGS", [one for one in SETTINGS if one.switch.startswith("figure")]
+    )
+    assert measure(["--across-domains", "--method", "blind_saliency", "--runs", str(tmp_path), "--", *SMALL]) == 0
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| figure")]
+    (record,) = find_records(tmp_path)
+    scores = record.run.scores
+    moved = f"{scores['IFA-figure']:.1f} ({scores['IFA-figure'] - scores['mIoU']:+.1f}) |"
+    assert [row[-1] for row in rows] == [f"{scores['mIoU']:.1f} |", moved]
+    assert record.header.protocol == "cdfss_ifa" and record.episodes.filter(pl.col("slot") == 1).height == 6
+
+
+def test_the_grid_names_five_targets_and_one_source():
+    cells = read_grid([CONFIGS / "grids" / "cdfss.yaml"])
+    assert {cell.request.dataset for cell in cells} == {"deepglobe", "isic", "lung", "fss1000", "suim"}
+    assert {cell.protocol for cell in cells} == {"cdfss"} and {cell.request.shot for cell in cells} == {1, 5}
+    for cell in cells:
+        values = cell.configuration(CONFIGS).values["data"]["init_args"]
+        assert values["source"]["class_path"] == "datamodules.datasets.pascal.PascalAll"
+        assert values["source"]["init_args"] == {"root": "data/pascal"} and values["validation"] == "source"
+
+
+def test_a_stored_source_of_a_foreign_class_is_not_loaded(tmp_path, capsys):
+    """A config.yaml may be anybody's; `source` is a class, so that it is held to the same rule as `dataset`."""
+    for source in ("os.system", {"class_path": "subprocess.Popen", "init_args": {"args": "true"}}):
+        config = tmp_path / "config.yaml"
+        data = {"class_path": "datamodules.episodic.EpisodicDataModule", "init_args": {"source": source}}
+        config.write_text(json.dumps({"trainer": {}, "data": data}))
+        with pytest.raises(SettingsError, match="which is none of fsbench's"):
+            parse_stored(config)
+    assert main(["protocols"]) == 0 and "known defects" in capsys.readouterr().out

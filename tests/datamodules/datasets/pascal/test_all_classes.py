@@ -1,0 +1,92 @@
+"""PASCAL VOC's 20 classes as one source of training."""
+
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+
+from benchmarks.protocols.drawn_domains import draw_isic, draw_pascal
+from datamodules.datasets.isic import Isic
+from datamodules.datasets.isic.prepare import prepare
+from datamodules.datasets.pascal import Pascal, PascalAll
+from datamodules.episodic import EpisodicDataModule
+from datamodules.prepare.job import Job
+from fsbench.engine.checkpoint import TRAINED_ON
+from fsbench.errors import SettingsError
+from fsbench.protocols.lists import pair_list
+from fsbench.protocols.segmentation import load_segmentation
+
+
+@pytest.fixture(scope="module")
+def pascal(tmp_path_factory) -> Path:
+    return draw_pascal(tmp_path_factory.mktemp("voc"))
+
+
+@pytest.fixture(scope="module")
+def isic(tmp_path_factory) -> Isic:
+    folder = tmp_path_factory.mktemp("isic")
+    prepare(Job(root=folder, source=draw_isic(folder / "archives"), allow_unverified=True))
+    return Isic(str(folder))
+
+
+def test_the_lists_of_the_four_folds_are_joined_in_their_order(pascal):
+    every, folds = PascalAll(str(pascal)), Pascal(str(pascal))
+    for split, of_fold in (("trn", {0: range(1, 6), 3: range(16, 21)}), ("val", {})):
+        pairs = pair_list(every, split, 0).pairs
+        assert len(pairs) == 40 and [number for number, _ in groupby(sorted({n for _, n in pairs}))] == [*range(1, 21)]
+        for fold, classes in of_fold.items():
+            assert not {number for _, number in pair_list(folds, "trn", fold).pairs} & set(classes)
+    assert every.train_classes(0) == every.test_classes(0) == [*range(1, 21)]
+
+
+def test_the_official_lists_make_13680_items(pascal, real_data, monkeypatch):
+    monkeypatch.setattr(Pascal, "require_files", lambda *_: None)
+    lists = pair_list(PascalAll(str(pascal), [str(real_data / "official-lists" / "hsnet")]), "trn", 0)
+    assert len(lists.pairs) == 13_680 and lists.origin == "official"
+    folds = [(number - 1) // 5 for _, number in lists.pairs]
+    assert folds == sorted(folds) and set(folds) == {0, 1, 2, 3}  # cd-fss-protocol §1
+
+
+def module(isic: Isic, pascal: Path | None, **settings) -> EpisodicDataModule:
+    source = None if pascal is None else lambda: PascalAll(str(pascal))
+    return EpisodicDataModule(isic, "cdfss", source=source, workers=0, image_size=64, batch_size=2, **settings)
+
+
+def test_another_data_set_is_trained_on(isic, pascal):
+    data = module(isic, pascal, validation="source", validation_episodes=7, episodes=6)
+    assert {n for n in data.training_pool.class_ids} == {*range(1, 21)}
+    assert all(data.source.image_path(name).is_file() for name in data.training_pool.images)
+    assert data.validation_manifest.header.dataset == "pascal_all" and len(data.validation_manifest.episodes) == 7
+    assert data.manifest.header.dataset == "isic" and data.training_options == {"source": "pascal_all"}
+    batch = next(iter(data.val_dataloader()))
+    assert batch.image_names[0].startswith("20")
+    data.train_dataloader()
+    checkpoint: dict = {}
+    data.on_save_checkpoint(checkpoint)
+    assert checkpoint[TRAINED_ON]["dataset"] == "pascal_all" and len(checkpoint[TRAINED_ON]["classes"]) == 20
+    data.check_unseen(checkpoint[TRAINED_ON], "the checkpoint")  # lesions were not among them
+    own = EpisodicDataModule(Pascal(str(pascal)), "hsnet", episodes=5, workers=0)
+    with pytest.raises(
+        SettingsError, match="the checkpoint was trained on fold 0 of pascal_all, whose base classes inc"
+    ):
+        own.check_unseen(checkpoint[TRAINED_ON], "the checkpoint")
+
+
+def test_the_checkpoint_may_be_chosen_on_the_target(isic, pascal):
+    source, target = (module(isic, pascal, validation=choice, validation_episodes=6) for choice in ("source", "novel"))
+    assert target.validation_manifest.header.dataset == "isic"
+    assert target.validation_manifest.episodes == load_segmentation("cdfss").manifest(isic, target.test).episodes[:6]
+    assert source.validation_files_sha256 != target.validation_files_sha256
+    assert source.base_files_sha256 == target.base_files_sha256
+
+
+def test_the_source_is_opened_where_a_method_is_trained_alone(isic, tmp_path):
+    data = module(isic, tmp_path / "not there", episodes=6)
+    assert len(data.manifest.episodes) == 6 and data.files_sha256
+    with pytest.raises(Exception, match="not there does not exist"):
+        data.training_pool  # noqa: B018
+
+
+def test_a_choice_on_the_source_needs_one(isic):
+    with pytest.raises(SettingsError, match="validation is source, but there is no other data set to train on"):
+        module(isic, None, validation="source").validation_manifest  # noqa: B018
