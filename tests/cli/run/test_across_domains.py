@@ -2,12 +2,9 @@
 
 import json
 
-import polars as pl
 import pytest
 
-from benchmarks.protocols.__main__ import main as measure
 from benchmarks.protocols.drawn_domains import prepare_drawn
-from benchmarks.protocols.switches import SETTINGS
 from fsbench.cli.main import main
 from fsbench.config.stored import parse_stored
 from fsbench.errors import SettingsError
@@ -41,20 +38,6 @@ def test_a_method_is_trained_on_pascal_tested_elsewhere_and_held_against_a_blind
     again = ["--method", "hsnet", "--backbone", "demo", "--ckpt", str(checkpoint), *SMALL]  # no source is needed
     done = warm("bench", *again, *place, "--protocol", "cdfss_ifa")
     assert done.returncode == 0 and "IFA-figure" in done.stdout, done.stderr
-
-
-@pytest.mark.slow
-def test_switches_are_turned_one_by_one(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(
-        "benchmarks.protocols.switches.SETTINGS", [one for one in SETTINGS if one.switch.startswith("figure")]
-    )
-    assert measure(["--across-domains", "--method", "blind_saliency", "--runs", str(tmp_path), "--", *SMALL]) == 0
-    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| figure")]
-    (record,) = find_records(tmp_path)
-    scores = record.run.scores
-    moved = f"{scores['IFA-figure']:.1f} ({scores['IFA-figure'] - scores['mIoU']:+.1f}) |"
-    assert [row[-1] for row in rows] == [f"{scores['mIoU']:.1f} |", moved]
-    assert record.header.protocol == "cdfss_ifa" and record.episodes.filter(pl.col("slot") == 1).height == 6
 
 
 def test_the_grid_names_five_targets_and_one_source():

@@ -51,7 +51,6 @@ METHODS = {
     "pfenet": [],
     "pspnet": ["--model.backbone.name=dilated_resnet50", "--model.backbone.weights=random", "--data.image_size=65",
                "--data.augmentation=none"],
-    "blind_saliency": ["--data.protocol=cdfss"],
     "insid3": ["--data.protocol=incontext"],
     "fssdino": ["--data.way=2", "--data.shot=2", "--run.keep_predictions=soft"],
     "linear_probe_dense": ["--data.shot=2", "--run.keep_predictions=soft"],
@@ -63,6 +62,7 @@ METHODS = {
     "matcher": ["--data.way=2", "--model.use_points=false", "--model.num_centers=9"],  # draws of both streams
     "sam3_canvas": ["--data.shot=2"],
     "sam3_canvas_names": ["--data.way=2", "--run.keep_predictions=soft"],
+    "blind_saliency": ["--data.protocol=cdfss"],
 }  # fmt: skip
 CLASSIFIERS = {
     "metaoptnet": [],

@@ -54,7 +54,7 @@ def module(isic: Isic, pascal: Path | None, **settings) -> EpisodicDataModule:
 
 def test_another_data_set_is_trained_on(isic, pascal):
     data = module(isic, pascal, validation="source", validation_episodes=7, episodes=6)
-    assert {n for n in data.training_pool.class_ids} == {*range(1, 21)}
+    assert set(data.training_pool.class_ids) == {*range(1, 21)}
     assert all(data.source.image_path(name).is_file() for name in data.training_pool.images)
     assert data.validation_manifest.header.dataset == "pascal_all" and len(data.validation_manifest.episodes) == 7
     assert data.manifest.header.dataset == "isic" and data.training_options == {"source": "pascal_all"}
@@ -66,9 +66,7 @@ def test_another_data_set_is_trained_on(isic, pascal):
     assert checkpoint[TRAINED_ON]["dataset"] == "pascal_all" and len(checkpoint[TRAINED_ON]["classes"]) == 20
     data.check_unseen(checkpoint[TRAINED_ON], "the checkpoint")  # lesions were not among them
     own = EpisodicDataModule(Pascal(str(pascal)), "hsnet", episodes=5, workers=0)
-    with pytest.raises(
-        SettingsError, match="the checkpoint was trained on fold 0 of pascal_all, whose base classes inc"
-    ):
+    with pytest.raises(SettingsError, match="the checkpoint was trained on fold 0 of pascal_all"):
         own.check_unseen(checkpoint[TRAINED_ON], "the checkpoint")
 
 
