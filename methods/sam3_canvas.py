@@ -351,6 +351,21 @@ class SAM3Canvas(Segmenter):
         ).float()
         return Pasted(canvas, slots[-1], prompts, torch.ones(len(known), dtype=torch.int64))
 
+    def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
+        """Return each way's canvas with its prompts, and what is found on the query with its scores; see
+        `fsbench.explain.capabilities.HasQueryMaps`."""
+        size = (int(episode.query_sizes[0, 0]), int(episode.query_sizes[0, 1]))
+        maps, ways = {}, episode.support.shape[1]
+        for way in range(ways):
+            name = f" {way + 1}" if ways > 1 else ""
+            pasted = self.paste(episode, way)
+            if pasted is None:
+                continue
+            found = self.detect(episode, way, pasted).kept(self.threshold)
+            maps[f"canvas{name}"] = torch.from_numpy(_with_boxes(pasted))
+            maps[f"scores{name}"] = torch.from_numpy(cut_query(score_map(found, self.side), pasted.slot, size).copy())
+        return maps
+
     def slots(self, shots: int) -> list[Slot]:
         """Return the parts of the supports and of the query."""
         if shots == 1:
@@ -367,6 +382,28 @@ class SAM3Canvas(Segmenter):
         found = self.backbone.detect(square, self.backbone.concept(VISUAL, given), device)
         scale = torch.tensor([width, height, width, height], device=found.boxes.device)
         return mined_prompts((found.boxes * scale).cpu(), found.scores.cpu(), box, self.most_negatives)
+
+
+def _with_boxes(pasted: Pasted) -> np.ndarray:
+    """Return a canvas with the outlines of its prompts, yellow of examples and blue of others, on a dark line."""
+    drawn, side = pasted.canvas.copy(), len(pasted.canvas)
+    for box, label in zip(pasted.boxes.tolist(), pasted.labels.tolist(), strict=True):
+        centre, extent = np.array(box[:2]) * side, np.array(box[2:]) * side
+        (x0, y0), (x1, y1) = ((centre + sign * extent / 2).clip(0, side - 1).astype(int) for sign in (-1, 1))
+        width = max(1, side // 250)
+        for grow, colour in ((width, (0, 0, 0)), (0, (255, 210, 0) if label else (60, 120, 255))):
+            for rows, columns in (
+                (slice(y0 - grow, y0 + width + grow), slice(x0 - grow, x1 + width + grow)),
+                (slice(y1 - grow, y1 + width + grow), slice(x0 - grow, x1 + width + grow)),
+                (slice(y0 - grow, y1 + width + grow), slice(x0 - grow, x0 + width + grow)),
+                (slice(y0 - grow, y1 + width + grow), slice(x1 - grow, x1 + width + grow)),
+            ):
+                drawn[_inside(rows), _inside(columns)] = colour
+    return drawn
+
+
+def _inside(part: slice) -> slice:
+    return slice(max(part.start, 0), max(part.stop, 0))
 
 
 def _given_boxes(boxes: Tensor) -> list[Box | None]:

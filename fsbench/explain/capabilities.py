@@ -54,7 +54,8 @@ class HasQueryMaps(Protocol):
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
         """Return maps (h, w) of an episode by name, in the order of the steps, of all ways.
 
-        Numbers with a fraction are drawn from least to most, int64 as regions of a color each, bool as a mask.
+        Numbers with a fraction are drawn from least to most, int64 as regions of a color each, bool as a mask; a
+        picture (h, w, 3) uint8, such as what the network is shown, as it is.
         """
 
 

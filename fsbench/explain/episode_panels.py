@@ -106,7 +106,9 @@ def _query_maps(method: HasQueryMaps, episode: EpisodeBatch, query: np.ndarray, 
     panels = []
     for name, values in method.query_maps(episode).items():
         numbers = values.cpu().numpy()
-        if values.dtype == torch.bool:
+        if values.dtype == torch.uint8:
+            drawn = numbers
+        elif values.dtype == torch.bool:
             drawn = paint_slots(query, numbers.astype(np.uint8), colors)
         else:
             drawn = heat_map(numbers, query) if values.is_floating_point() else paint_regions(query, numbers)

@@ -236,8 +236,8 @@ def differing_cards(cards: Mapping[str, StatedCard]) -> list[str]:
 def derived_entries(record: Record) -> dict[str, str]:
     """Return the entries that follow from a record: by its task, its protocol and the training of its weights."""
     weights = record.run.origin_of_weights
-    usual = "masks" if record.protocol.has_masks else "image labels"
-    entries = {"supervision": usual, "saw_test_classes": "no"} | own_statements(record)
+    label = "masks" if record.protocol.has_masks else "image labels"
+    entries = {"supervision": label, "saw_test_classes": "no"} | own_statements(record)
     if record.run.identity.support_annotation == "bbox":  # in place of the supports' masks, not of those of training
         labels = {*entries["supervision"].split(", "), "boxes"}
         entries["supervision"] = _in_words([*(labels - {"masks"} if weights.origin == UNTRAINED else labels)])

@@ -328,6 +328,20 @@ def test_negative_prompts_are_found_in_the_support_alone():
         found.check_shots(5, None)
 
 
+def test_the_canvas_is_shown_with_its_prompts():
+    found, episode = method(threshold=0.0), hinted(an_episode(), [10.0, 20.0, 60.0, 30.0])
+    maps = found.query_maps(episode)
+    canvas, plain = maps["canvas"].numpy(), found.paste(episode, 0).canvas
+    x, y, width, height = (round(value * SIDE) for value in found.paste(episode, 0).boxes[0].tolist())
+    changed = np.argwhere((canvas != plain).any(-1))
+    (top, left), (bottom, right) = changed.min(0), changed.max(0)
+    assert abs(top - (y - height / 2)) <= 2 and abs(bottom - (y + height / 2)) <= 2
+    assert abs(left - (x - width / 2)) <= 2 and abs(right - (x + width / 2)) <= 2
+    assert np.array_equal(canvas[y, x], plain[y, x])  # inside the outline nothing is painted over
+    assert torch.equal(maps["scores"] > 0, predict(found, episode).label_map > 0)
+    assert set(found.query_maps(an_episode(2, 1))) == {"canvas 1", "scores 1", "canvas 2", "scores 2"}
+
+
 def test_settings_out_of_range_are_refused():
     for settings, message in (
         ({"ratio": 1.0}, "ratio is 1, expected a share"),
