@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fsbench.episodes.settings import SIZE_BINS
 from fsbench.errors import FsbenchError, user_message
 from fsbench.grid.bench import Request, bench
+from fsbench.protocols.registry import protocol_names
 from fsbench.records.record import Record
 from fsbench.tables.formats import markdown
 from fsbench.tables.layout import Sheet
@@ -25,16 +26,18 @@ class Condition:
         return f"{self.protocol}, {self.setting.replace('_', ' ')}, {self.way}-way {self.shot}-shot"
 
 
+TWICE = ("hsnet", "pfenet", "incontext", "fss_sam3")
+"""Protocols of any data set, tested with one support and with five."""
+LEFT_OUT = ("fscs", "incontext518", "fssdino", "fort")
+"""Protocols that have rows of their own, differ from another in a size alone, need COCO's objects, or classify."""
+
 CONDITIONS = [
     *(Condition("fscs", "original", way, shot) for way in (1, 2) for shot in (1, 5)),
     *(Condition("fscs", setting, 2, 1) for setting in ("partially_augmented", "fully_augmented")),
     *(Condition("fscs", size, 1, 1) for size in SIZE_BINS),
     *(Condition("fscs", "0-15", way, shot) for way, shot in ((2, 1), (1, 5))),
-    *(
-        Condition(protocol, "original", 1, shot)
-        for protocol in ("hsnet", "pfenet", "incontext", "fss_sam3")
-        for shot in (1, 5)
-    ),
+    *(Condition(protocol, "original", 1, shot) for protocol in TWICE for shot in (1, 5)),
+    *(Condition(protocol, "original", 1, 1) for protocol in protocol_names() if protocol not in TWICE + LEFT_OUT),
 ]
 """Conditions in the order of the table; the others are compared with the first one."""
 
