@@ -78,6 +78,9 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "hmnet": Benchmark(
         "hmnet:cases", f"a loop over tokens (plain): {OWN_REFERENCE}; and with our long scan (long)", repeats=1
     ),
+    "promptable": Benchmark(
+        "promptable:cases", "the authors' schemes, written by this project: each component, each step anew"
+    ),
     "training-free": Benchmark(
         "training_free:cases",
         "distances by broadcasting, and scikit-learn's average linkage as the methods' authors call it",
