@@ -234,6 +234,7 @@ class Predictor:
                 "kind": self.method.registry_name,
                 "arguments": json.loads(json.dumps(arguments)),  # tuples are lists in the journal, too
                 "backbone": self.method.backbone.name,
+                **self.method.backbone.identity_settings,
                 "resize": self.resize,
                 "nshot_strategy": self.method.nshot_strategy,
             },
