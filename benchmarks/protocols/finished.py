@@ -16,7 +16,7 @@ from fsbench.files import write_text
 from fsbench.metrics.bootstrap import Interval, differences, intervals
 from fsbench.metrics.count_table import pair_statistics
 from fsbench.metrics.scores import ScoreStatistics
-from fsbench.protocols.segmentation import segmentation_of
+from fsbench.protocols.segmentation import Segmentation, segmentation_of
 from fsbench.records.card import Cards
 from fsbench.records.grouping import fold_of
 from fsbench.records.record import Record, find_records
@@ -238,6 +238,23 @@ def object_pixels(record: Record, truth: Callable[[int], np.ndarray]) -> np.ndar
     return np.array(sums)
 
 
+def void_table(records: Sequence[Record]) -> Table:
+    """Count the same predictions with void pixels left out and as background; data without any have no row."""
+    columns = ["method", "test", "protocol", "void left out", "void is background", "difference"]
+    names, rows = labels(records), []
+    for record in records:
+        protocol = record.protocol
+        if not isinstance(protocol, Segmentation) or not record.episodes["void"].sum():
+            continue
+        ignored, background = (
+            protocol.statistics_with_void(record.episodes, record.header, rule) for rule in ("ignore", "background")
+        )
+        figures = [_figure(intervals([one])["mIoU"]) for one in (ignored, background)]
+        change = _signed(differences([ignored], [background])["mIoU"])
+        rows.append([names[record.run.id], *_where(record), *figures, change])
+    return columns, rows
+
+
 def training_table(records: Sequence[Record]) -> Table:
     """Set runs of methods that saw the test's classes in training beside those that did not, on equal episodes.
 
@@ -282,6 +299,7 @@ TABLES: dict[str, Callable[[Sequence[Record]], Table]] = {
     "episodes": episodes_table,
     "resolution": resolution_table,
     "objects": objects_table,
+    "void": void_table,
     "training": training_table,
 }
 """Name of a table -> how it is made."""

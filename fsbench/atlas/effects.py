@@ -91,6 +91,7 @@ _TABLES: Mapping[str, tuple[str, str, Any]] = {
     "episodes": ("episodes_per_fold", "100 to 10,000 episodes instead of 1000", _episodes),
     "resolution": ("compared_at", "518, 1024 or the query's size instead of the test's own", _stated_changes),
     "objects": ("min_object", "queries with 2048 pixels or more alone", _without_small),
+    "void": ("void", "void as background instead of left out", _last_column),
     "training": ("saw_test_classes", "training with labels of the test's classes", _last_column),
 }
 """Tables of a result file: the condition that each varies, the change in words, and what reads the changes from it."""

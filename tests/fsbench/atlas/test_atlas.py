@@ -237,7 +237,8 @@ def test_conditions_bear_the_names_that_protocols_give_them():
 
 def test_effects_are_those_of_the_committed_results():
     effects = {effect.condition: effect for effect in read_effects()}
-    assert set(effects) == {"episodes_per_fold", "compared_at", "min_object", "saw_test_classes"}
+    assert set(effects) == {"episodes_per_fold", "compared_at", "min_object", "void", "saw_test_classes"}
+    assert effects["void"].low == effects["void"].high == -5.1
     assert (effects["saw_test_classes"].low, effects["saw_test_classes"].high) == (13.6, 13.6)
     assert effects["compared_at"].low == -0.4 and effects["compared_at"].high == 0.1
     assert effects["min_object"].low == 3.6 and effects["min_object"].rows == 11
