@@ -14,6 +14,7 @@ from benchmarks.protocols.finished import (
     methods_table,
     object_pixels,
     training_table,
+    void_table,
     write_tables,
 )
 from benchmarks.protocols.in_domain import check_saw_classes, forget_classes
@@ -44,6 +45,21 @@ def test_the_first_episodes_are_those_of_a_shorter_run(make, monkeypatch):
     assert rows[1][5] == f"{whole.value:.1f} [{whole.low:.1f}, {whole.high:.1f}]"
     assert rows[1][6] == f"{whole.high - whole.low:.2f}"
     assert len(columns) == len(rows[0]) and float(rows[0][6]) != float(rows[1][6])
+
+
+def test_void_pixels_count_by_both_rules(make):
+    record = make("m", 0, quality=2, spill=True)
+    columns, ((*_, ignored, background, change),) = void_table([record])
+    assert columns[3:] == ["void left out", "void is background", "difference"]
+    ways = record.episodes.filter(record.episodes["slot"] > 0)
+    plain = []
+    for more in (0, 1):
+        union = ways["pred"] + ways["gt"] - ways["tp"] + more * ways["pred_void"]
+        sums = ways.select("class_id", "tp", union.alias("union")).group_by("class_id").sum()
+        shares = {number: tp / of for number, tp, of in sums.select("class_id", "tp", "union").iter_rows()}
+        plain.append(100 * sum(shares.values()) / len(record.manifest.class_ids))
+    assert ignored.startswith(f"{plain[0]:.1f} [") and background.startswith(f"{plain[1]:.1f} [")
+    assert change.startswith(f"{plain[1] - plain[0]:+.1f} [") and plain[1] < plain[0]
 
 
 def test_a_row_of_a_method_says_what_it_saw(make):
