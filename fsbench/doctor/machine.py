@@ -37,7 +37,7 @@ OPTIONAL = {
     "starlette": ("the page of fsbench demo", "pip install 'fsbench[demo]'"),
     "uvicorn": ("the page of fsbench demo", "pip install 'fsbench[demo]'"),
     "pillow-heif": ("HEIC photos", "pip install 'fsbench[demo]'"),
-    "transformers": ("fsbench demo --promptable", "pip install 'fsbench[promptable]'"),
+    "transformers": ("methods on SAM and SegGPT, fsbench demo --promptable", "pip install 'fsbench[promptable]'"),
     "triton": ("HMNet's scan on GPUs", "it comes with torch on Linux with CUDA"),
     "mamba-ssm": ("HMNet's scan on GPUs, the authors' kernel", "make cuda"),
     "causal-conv1d": ("HMNet's convolution on GPUs, the authors' kernel", "make cuda"),
