@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from fsbench.core.prediction import Prediction
-from fsbench.data.batch import EpisodeBatch
+from fsbench.data.batch import EpisodeBatch, Hints
 from fsbench.data.label_maps import resize_labels
 from fsbench.engine.checkpoint import load_checkpoint
 from fsbench.errors import DataError, SettingsError
@@ -216,6 +216,7 @@ class Predictor:
             query_sizes=torch.tensor([self._mask_size(*image.size)], device=self.device),
             episodes=torch.zeros(1, dtype=torch.int64, device=self.device),
             truth=None,
+            hints=[Hints(class_names=support.classes)],
         )
 
     def _mask_size(self, height: int, width: int) -> tuple[int, int]:

@@ -209,3 +209,17 @@ def test_a_broken_photo_is_told(demo, tmp_path):
     assert len(refused) == 1 and "a.jpg cannot be read" in refused[0]
     with pytest.raises(DataError, match=r"a\.jpg"):
         list(demo(tmp_path))
+
+
+def test_a_method_that_takes_class_names_is_told_those_of_the_supports(monkeypatch):
+    predictor = fsbench.Predictor("sam3_canvas_names", dataset="demo")
+    photo, mask = np.full((40, 60, 3), 90, np.uint8), np.zeros((40, 60), np.uint8)
+    mask[5:20, 10:30] = 1
+    predictor.support("red cat", [(photo, mask)]).support("dog", [(photo[::-1].copy(), mask)])
+    asked = []
+    concept = predictor.method.backbone.concept
+    monkeypatch.setattr(
+        predictor.method.backbone, "concept", lambda text, *boxes: asked.append(text) or concept(text, *boxes)
+    )
+    assert predictor.predict(photo).label_map.shape == (40, 60)
+    assert asked == ["red cat", "dog"]
