@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -132,12 +132,11 @@ def draw_weights(model: nn.Module) -> None:
 class FrozenHubNetwork(FrozenBackbone):
     """Frozen network of transformers, built once whatever the size of the images.
 
-    Subclasses set `spec` before `__init__`, and say what its weights are called by its authors (`own_names`).
+    Subclasses set `spec` before `__init__`, and say what network weights are of (`describe_state`)
+    and, where there are files of its authors, how their names are read (`own_names`).
     """
 
     spec: HubNet
-    families: ClassVar[Mapping[str, str]] = {}
-    """What networks are called in messages, by a key that only their weights have."""
 
     def __init__(self, config: BackboneConfig):
         if not is_installed():
@@ -188,9 +187,5 @@ class FrozenHubNetwork(FrozenBackbone):
         return renamed
 
     def describe_state(self, state: Mapping[str, Tensor]) -> str:
-        """Describe in words the network that weights belong to; "" for none of `families`."""
-        for key, words in self.families.items():
-            tensor = next((value for name, value in state.items() if name.startswith(key)), None)
-            if tensor is not None:
-                return words
-        return ""
+        """Describe in words the network that weights belong to; "" for those of a family that is not known."""
+        raise NotImplementedError

@@ -1,8 +1,8 @@
-"""Promptable networks of the segment-anything family, which transformers builds: SAM, SAM 2 and SAM 3.
+"""Promptable networks of the segment-anything family, which transformers builds: SAM and SAM 2.
 
-SAM: Kirillov et al., ICCV 2023; SAM 2: Ravi et al., 2024; SAM 3: 2025. Of SAM and SAM 2 an image is encoded once; its
-encoding and prompts (points, boxes, a mask) are decoded to masks, each with the IoU that the network expects it to
-have. How transformers is called so that the numbers are Meta's: persam.md §1 and 2, sam3-canvas.md §1.
+SAM: Kirillov et al., ICCV 2023; SAM 2: Ravi et al., 2024; SAM 3, which takes no points, is in `sam3.py`. An image is
+encoded once; its encoding and prompts (points, boxes, a mask) are decoded to masks, each with the IoU that the network
+expects it to have. How transformers is called so that the numbers are Meta's: persam.md §1 and 2.
 
 Shapes: B prompts, n points of each, m masks of each, C channels, (h, w) the grid of an encoding, (H, W) the image,
 S the side of the square that the network sees, s that of its masks.
@@ -35,8 +35,6 @@ Encoding = tuple[Tensor, ...]
 """Feature maps (1, C, h, w) of an encoded image as the mask decoder takes them: one of SAM, three of SAM 2."""
 SAM_MEAN, SAM_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 """Of the channels, in steps of 1/255 (persam.md §2)."""
-PADDING, SIDES = -1, 4
-"""Label of a point that is none; side of the masks in cells of the encoding's grid."""
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 ADAPTER = "adapter_config.json"
