@@ -68,7 +68,7 @@ def _repository(text: str) -> str:
     return text
 
 
-Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=False)]
+Text = Annotated[str, StringConstraints(min_length=1)]
 
 
 class Program(BaseModel):

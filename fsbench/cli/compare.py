@@ -74,6 +74,5 @@ def _compare(options: argparse.Namespace, extra: list[str]) -> int:
 def _published(comparison: Comparison) -> list[PublishedBeside]:
     """Return the published figures beside each method, whose runs of all folds are of one test."""
     atlas = read_atlas(strict=False)
-    return [
-        published_beside(label, read_record(Path(folders[0])), atlas) for label, folders in comparison.methods.items()
-    ]
+    records = {label: read_record(Path(folders[0])) for label, folders in comparison.methods.items()}
+    return [published_beside(label, record, atlas) for label, record in records.items() if record is not None]

@@ -7,7 +7,7 @@ from typing import Any
 from jinja2 import Environment
 
 from fsbench import __version__
-from fsbench.atlas.atlas import REMARKED, TEST, TOLD, Atlas, Entry, Group
+from fsbench.atlas.atlas import TEST, TOLD, Atlas, Entry, Group
 from fsbench.atlas.effects import Effect, read_effects
 from fsbench.atlas.words import LABELS, MEANING
 from fsbench.files import write_text
@@ -66,7 +66,7 @@ def render_atlas(environment: Environment, atlas: Atlas, common: Mapping[str, An
         groups=shown, data=data, datasets=sets, filters=values, labels=LABELS, figures=figures, shots=SHOTS,
         backbones=sorted({entry.backbone for entry in atlas.entries}), meaning=_meanings(effects),
         islands=[_islands(name, groups, numbers) for name in sets], width=WIDTH,
-        programs=len(atlas.programs), remarked=REMARKED,
+        programs=len(atlas.programs),
         ours=any(entry.ours for entry in atlas.entries),
     )  # fmt: skip
 
