@@ -9,7 +9,7 @@ from itertools import zip_longest
 from typing import cast
 from weakref import WeakKeyDictionary
 
-from fsbench.data.dataset import DERIVED, Pair, PairList, Part, SegmentationIndex
+from fsbench.data.dataset import DERIVED, VOID, Pair, PairList, Part, SegmentationIndex
 from fsbench.episodes.settings import SIZE_BINS
 from fsbench.errors import DataError, SettingsError
 
@@ -63,7 +63,7 @@ def kept_list(index: SegmentationIndex, split: str, fold: int, make: Callable[[]
 def without_other_classes(index: SegmentationIndex, names: Sequence[str], classes: Sequence[int]) -> list[str]:
     """Return those training images `names` that show no pixel of a class besides `classes`, in their order."""
     index.count_pixels("trn", names)
-    allowed = frozenset(classes)
+    allowed = frozenset({*classes, 0, VOID})
     return [name for name in names if allowed.issuperset(n for n, k in index.class_pixels(name)[0].items() if k)]
 
 

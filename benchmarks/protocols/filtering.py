@@ -1,0 +1,73 @@
+"""What BAM's filter moves: the same method trained with and without training images that show a novel class."""
+
+import argparse
+from collections.abc import Sequence
+
+from fsbench.errors import FsbenchError, user_message
+from fsbench.grid.bench import Request, bench
+from fsbench.metrics.bootstrap import intervals
+from fsbench.records.record import Record
+from fsbench.tables.formats import markdown
+from fsbench.tables.layout import Sheet
+
+COLUMNS = ["method", "with the filter", "without it", "difference", "training pairs"]
+MISSING = "-"
+
+
+def compare_filters(methods: Sequence[Sequence[str]], options: argparse.Namespace) -> str:
+    """Train methods with `FILTER=1` and `FILTER=0` and return their scores in Markdown.
+
+    Args:
+        methods: name, then arguments of its runs; nothing is compared of a checkpoint, which is trained already.
+        options: of the command line.
+    """
+    rows, reasons = [COLUMNS], []
+    for name, *own in methods:
+        found = [_trained(name, own, choice, options) for choice in ("1", "0")]
+        reasons += [f"{name}: {reason}" for reason in found if isinstance(reason, str)]
+        rows.append(_row(name, *found))
+    return markdown([Sheet("mIoU with and without training images that show a novel class", [("", rows)], reasons)])
+
+
+def _trained(method: str, own: Sequence[str], choice: str, options: argparse.Namespace) -> Record | str:
+    """Return the record of a training with `FILTER` = `choice`, or the reason why there is none."""
+    if "=" in method:
+        return "expected a name without a checkpoint, which is trained already"
+    request = Request(
+        methods=[method],
+        dataset=options.dataset,
+        folds=[options.fold],
+        runs=options.runs,
+        protocol=options.protocol,
+        data_root=options.data_root,
+        lists=options.lists,
+        drop_small=True,
+        filter=choice,
+        extra=[*own, *options.extra],
+    )
+    try:
+        records, failures = bench(request)
+    except FsbenchError as error:
+        return user_message(error).splitlines()[0]
+    if failures:
+        return failures[0]
+    (record,) = records
+    if "base_classes_sha256" not in (record.run.identity.training or {}):
+        return "is not trained, so that a filter of training images changes nothing"
+    return record
+
+
+def _row(name: str, filtered: Record | str, whole: Record | str) -> list[str]:
+    """Return a row of the table; runs with the same training images are said to be the same."""
+    scores = [MISSING if isinstance(record, str) else _score(record) for record in (filtered, whole)]
+    if isinstance(filtered, str) or isinstance(whole, str):
+        return [name, *scores, MISSING, MISSING]
+    lists = [(record.run.identity.training or {})["base_classes_sha256"] for record in (filtered, whole)]
+    same = "the same" if lists[0] == lists[1] else "others"
+    difference = filtered.run.scores["mIoU"] - whole.run.scores["mIoU"]
+    return [name, *scores, f"{difference:+.1f}", same]
+
+
+def _score(record: Record) -> str:
+    found = intervals([record.protocol.statistics(record.episodes, record.header)])["mIoU"]
+    return f"{found.value:.1f} [{found.low:.1f}, {found.high:.1f}]"

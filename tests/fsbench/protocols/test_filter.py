@@ -1,0 +1,49 @@
+"""Training lists with and without the images that show a novel class (bam.md §8, pfenet-method.md §5)."""
+
+import pytest
+
+from datamodules.datasets.coco.index import Coco
+from datamodules.datasets.pascal.index import Pascal
+from fsbench.config.request import Request
+from fsbench.errors import SettingsError
+from fsbench.protocols.registry import load_protocol, protocol_names
+from fsbench.protocols.segmentation import Segmentation
+from fsbench.protocols.whole_images import WholeImages
+from tests.fsbench.protocols.test_conditions import Synthetic
+
+LISTED = ("fscs", "hsnet", "incontext", "pfenet", "bam", "pfenet2020")
+
+
+@pytest.mark.parametrize("name", LISTED)
+@pytest.mark.parametrize("like", [Pascal, Coco])
+def test_one_novel_pixel_suffices_and_every_protocol_has_both_lists(name, like):
+    """im23 shows 30 pixels of a novel class beside base ones, too few to be listed for it."""
+    protocol, index = load_protocol(name), Synthetic(like, mixed=True)
+    assert isinstance(protocol, Segmentation)
+    own, filtered, whole = (protocol.training_pairs(index, 0, choice) for choice in (None, True, False))
+    assert [pair for pair in whole.pairs if pair[0] == "im23"] and set(filtered.pairs) < set(whole.pairs)
+    assert [pair for pair in whole.pairs if pair[0] != "im23"] == list(filtered.pairs)
+    assert own.pairs == (filtered if protocol.drops_novel_images else whole).pairs
+    pools = [protocol.training_pool(index, 0, False, False, 1, filter_novel=choice) for choice in (True, False)]
+    assert [("im23" in pool.images, "im23" in pool.images_of[3]) for pool in pools] == [(False, False), (True, True)]
+    tested = {protocol.pairs(index, "val", 0).sha256 for _ in (True, False)}
+    assert tested == {protocol.pairs(Synthetic(like, mixed=True), "val", 0).sha256}
+
+
+def test_whole_images_can_be_filtered():
+    index = Synthetic(Pascal, mixed=True)
+    whole, filtered = (WholeImages(index, 0).training_pool(choice).images for choice in (None, True))
+    assert len(whole) == 24 and filtered == [f"im{i:02d}" for i in range(12, 23)]
+
+
+def test_the_protocols_that_are_checked_are_those_with_lists():
+    assert set(LISTED) <= set(protocol_names())
+
+
+def test_an_option_sets_it():
+    def given(word):
+        return [text for text in Request(["emat"], "demo", filter=word).arguments("emat", 0) if "filter_novel" in text]
+
+    assert (given("1"), given("0"), given(None)) == (["--data.filter_novel=true"], ["--data.filter_novel=false"], [])
+    with pytest.raises(SettingsError, match=r"FILTER \(--filter\) is 'perhaps', expected 1 or 0"):
+        given("perhaps")
