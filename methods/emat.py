@@ -9,7 +9,7 @@ Td downscaled ones, D hidden channels.
 """
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +24,7 @@ from fsbench.errors import SettingsError
 from fsbench.ops.masked_attention import masked_attention
 from methods.modules.correlation import HEADS, AttentionBlock, AttentionLayer, Learner, kept_tokens, norm
 from methods.modules.halved_correlation import halve_correlation
-from methods.modules.segmenter import FewShotClassifierSegmenter
+from methods.modules.segmenter import Correlation, FewShotClassifierSegmenter
 
 WIDTHS = (64, 32)  # channels after the first and the second layer, first table of emat.md
 
@@ -38,7 +38,13 @@ class EMAT(FewShotClassifierSegmenter):
         class_token: False for EMAT-seg.
         learning_rate: rate of Adam.
         presence_weight: weight of the presence loss.
+        correlation: what a channel of the correlation compares: a head of a layer of the ViT ("heads", as in the
+            paper), a whole layer ("layers"), or a head of the last layer alone ("last_layer").
+        attention_heads: "batched" computes the heads of the learner's attention together; "sequential" one after the
+            other, with the same answers but for rounding.
     """
+
+    identity_defaults: ClassVar[dict[str, Any]] = {"correlation": "heads", "attention_heads": "batched"}
 
     def __init__(
         self,
@@ -47,11 +53,18 @@ class EMAT(FewShotClassifierSegmenter):
         class_token: bool = True,
         learning_rate: float = 1e-3,  # §5
         presence_weight: float = 0.1,  # §5
+        correlation: Correlation = "heads",  # §2
+        attention_heads: Literal["batched", "sequential"] = "batched",
     ):
         if support_side < 4 or support_side % 4:
             raise SettingsError(f"support_side is {support_side}, expected a multiple of 4: it is halved twice")
         super().__init__(backbone, support_side, class_token, learning_rate, presence_weight)
-        self.learner = emat_learner(self.channels, support_side, class_token)
+        self.correlation = correlation
+        self.learner = emat_learner(self.channels, support_side, class_token, attention_heads == "sequential")
+
+    def checkpoint_settings(self) -> dict[str, Any]:
+        other = {} if self.correlation == "heads" else {"correlation": self.correlation}
+        return super().checkpoint_settings() | other
 
     def support_attention(self, episode: EpisodeBatch, row: float, column: float) -> dict[str, Tensor]:
         """Return the first layer's attention of a query patch to the supports of the first way.
@@ -76,10 +89,17 @@ class EMAT(FewShotClassifierSegmenter):
         return {k: rearrange(w[:, start:], "k (y x) -> k y x", y=self.support_side) for k, w in weights.items()}
 
 
-def emat_learner(channels: int, side: int, class_token: bool = True) -> Learner:
-    """Build EMAT's learner: the support side goes to side/2, then to side/4 by convolution and to 1 by pooling."""
-    first = EfficientMaskedAttention(channels, WIDTHS[0], pool=0, class_token=class_token)
-    second = EfficientMaskedAttention(WIDTHS[0], WIDTHS[1], pool=side // 4, class_token=class_token)
+def emat_learner(channels: int, side: int, class_token: bool = True, sequential: bool = False) -> Learner:
+    """Build EMAT's learner: the support side goes to side/2, then to side/4 by convolution and to 1 by pooling.
+
+    Args:
+        channels: C.
+        side: side of the support's tokens.
+        class_token: tokens start with a class token.
+        sequential: compute the heads of the attention one after the other.
+    """
+    first = EfficientMaskedAttention(channels, WIDTHS[0], 0, class_token, sequential)
+    second = EfficientMaskedAttention(WIDTHS[0], WIDTHS[1], side // 4, class_token, sequential)
     blocks = [AttentionBlock(first, WIDTHS[0], side), AttentionBlock(second, WIDTHS[1], side // 2)]
     return Learner(blocks, WIDTHS[1], class_token)
 
@@ -205,11 +225,13 @@ def _joint(convolutions: Sequence[nn.Conv2d | nn.Conv3d]) -> tuple[Tensor, Tenso
 class EfficientMaskedAttention(AttentionLayer):
     """Attention of downscaled support tokens to the kept ones, with a downscaled residual path (§3.3).
 
-    Args: as those of `LearnableDownscaling`.
+    Args: as those of `LearnableDownscaling`, and
+        sequential: compute the heads one after the other.
     """
 
-    def __init__(self, channels: int, out: int, pool: int, class_token: bool):
+    def __init__(self, channels: int, out: int, pool: int, class_token: bool, sequential: bool = False):
         super().__init__()
+        self.sequential = sequential
         hidden = out // 2
         down = LearnableDownscaling(channels, out, pool, class_token, bias=False)
         self.short_cut = nn.Sequential(down, norm(out), nn.ReLU())
@@ -222,7 +244,7 @@ class EfficientMaskedAttention(AttentionLayer):
         down, bias = self.short_cut[0], self.kv.bias
         assert isinstance(down, LearnableDownscaling) and bias is not None
         short, q = downscale(x, [down, self.q])
-        return short, masked_attention(q, x, self.kv.weight[..., 0, 0], bias, keep, HEADS)
+        return short, self._attend(q, x, bias, keep)
 
     def reduce_correlation(self, query: Tensor, support: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
         down, bias = self.short_cut[0], self.kv.bias
@@ -236,7 +258,16 @@ class EfficientMaskedAttention(AttentionLayer):
             [m.token_biases((side // 2) ** 2) for m in modules],
             [m.q_cls.weight[..., 0, 0] for m in modules if hasattr(m, "q_cls")],
         )
-        return short, masked_attention(q, (query, support), self.kv.weight[..., 0, 0], bias, keep, HEADS)
+        return short, self._attend(q, (query, support), bias, keep)
+
+    def _attend(self, q: Tensor, x: Tensor | tuple[Tensor, Tensor], bias: Tensor, keep: Tensor) -> Tensor:
+        """Attend with all heads at once or with one after the other; arguments as in `masked_attention`."""
+        weight = self.kv.weight[..., 0, 0]
+        if not self.sequential:
+            return masked_attention(q, x, weight, bias, keep, HEADS)
+        weights, biases = (p.unflatten(0, (2, HEADS, -1)) for p in (weight, bias))  # keys and values of each head
+        heads = zip(q.chunk(HEADS, 1), weights.unbind(1), biases.unbind(1), strict=True)
+        return torch.cat([masked_attention(part, x, w.flatten(0, 1), b.flatten(), keep, 1) for part, w, b in heads], 1)
 
     def weights(self, x: Tensor, keep: Tensor) -> Tensor:
         """Return the attention (B, Ts) of one position, x (B, C, 1, Ts): mean over heads and downscaled queries."""

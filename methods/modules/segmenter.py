@@ -7,7 +7,7 @@ tokens, Ts support tokens, e channels of a ViT head.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -55,6 +55,11 @@ def at_least_single(logits: Tensor) -> Tensor:
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
+Correlation = Literal["heads", "layers", "last_layer"]
+"""A channel for each head of each layer of the ViT, for each layer with all its heads together, or for each head of the
+last layer alone."""
+
+
 class FewShotClassifierSegmenter(Segmenter):
     """Base of methods that classify and segment by the correlation of frozen tokens; subclasses set `learner`.
 
@@ -89,10 +94,19 @@ class FewShotClassifierSegmenter(Segmenter):
         self.presence_weight = presence_weight
         self.average_shots = average_shots
 
+    correlation: Correlation = "heads"
+    """What a channel of the correlation compares; a subclass may let it be chosen."""
+
     @property
     def channels(self) -> int:
-        """Number of correlation channels: ViT layers x heads."""
-        return self.backbone.depth * self.backbone.heads
+        """Number of correlation channels: ViT layers x heads, unless `correlation` says otherwise."""
+        depth, heads = self.backbone.depth, self.backbone.heads
+        return {"heads": depth * heads, "layers": depth, "last_layer": heads}[self.correlation]
+
+    def _compared(self, tokens: Tensor) -> tuple[Tensor, int]:
+        """Return those of the tokens (L, 1 + T, c) that are compared, and by how many heads each."""
+        chosen = tokens[-1:] if self.correlation == "last_layer" else tokens
+        return chosen, 1 if self.correlation == "layers" else self.backbone.heads
 
     @property
     def predicts_presence(self) -> bool:
@@ -182,7 +196,7 @@ class FewShotClassifierSegmenter(Segmenter):
         def compute() -> Tensor:
             tokens = self.encode(batch, row)
             self.backbone.cache.get("support", name, lambda: self._support_features(tokens))
-            return query_features(tokens, self.backbone.heads)
+            return query_features(*self._compared(tokens))
 
         return self.backbone.cache.get("query", name, compute)
 
@@ -200,4 +214,4 @@ class FewShotClassifierSegmenter(Segmenter):
         )
 
     def _support_features(self, tokens: Tensor) -> Tensor:
-        return support_features(tokens, self.backbone.heads, self.support_side, self.class_token)
+        return support_features(*self._compared(tokens), self.support_side, self.class_token)
