@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from fsbench.errors import FsbenchError, user_message
 from fsbench.grid.bench import Request, bench
-from fsbench.metrics.bootstrap import intervals
+from fsbench.metrics.bootstrap import Interval, intervals
 from fsbench.records.record import Record
 from fsbench.tables.formats import markdown
 from fsbench.tables.layout import Sheet
@@ -64,10 +64,13 @@ def _row(name: str, filtered: Record | str, whole: Record | str) -> list[str]:
         return [name, *scores, MISSING, MISSING]
     lists = [(record.run.identity.training or {})["base_classes_sha256"] for record in (filtered, whole)]
     same = "the same" if lists[0] == lists[1] else "others"
-    difference = filtered.run.scores["mIoU"] - whole.run.scores["mIoU"]
-    return [name, *scores, f"{difference:+.1f}", same]
+    return [name, *scores, f"{_interval(filtered).value - _interval(whole).value:+.1f}", same]
+
+
+def _interval(record: Record) -> Interval:
+    return intervals([record.protocol.statistics(record.episodes, record.header)])["mIoU"]
 
 
 def _score(record: Record) -> str:
-    found = intervals([record.protocol.statistics(record.episodes, record.header)])["mIoU"]
+    found = _interval(record)
     return f"{found.value:.1f} [{found.low:.1f}, {found.high:.1f}]"
