@@ -24,7 +24,7 @@ from pathlib import Path
 
 from benchmarks.protocols.conditions import measure
 from benchmarks.protocols.filtering import compare_filters
-from benchmarks.protocols.finished import write_tables
+from benchmarks.protocols.finished import TABLES, write_tables
 from benchmarks.protocols.in_domain import evaluate_in_domain
 from benchmarks.protocols.switches import measure_switches
 
@@ -45,10 +45,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--long", type=Path, help="folder of a run of many episodes, for the table of these")
     parser.add_argument("--origin", default="Runs on this machine.", help="how the finished runs were made, in words")
     parser.add_argument("--write", type=Path, help="file of tables of --from-runs, from which the manual is written")
+    parser.add_argument("--only", action="append", default=[], choices=TABLES, help="these tables of --from-runs alone")
+    parser.add_argument("--prefix", default="", help="begin the tables' names with this, such as photos-")
     parser.add_argument("extra", nargs="*", help="arguments of every run")
     options = parser.parse_args(argv)
     if options.from_runs:
-        print(write_tables(options.from_runs, options.origin, options.write, options.long))
+        made = write_tables(
+            options.from_runs, options.origin, options.write, options.long, options.only, options.prefix
+        )
+        print(made)
         return 0
     if options.across_domains and options.method:
         print(measure_switches([shlex.split(method) for method in options.method], options))

@@ -35,7 +35,14 @@ Table = tuple[list[str], list[list[str]]]
 """Columns and rows."""
 
 
-def write_tables(folders: Sequence[Path], origin: str, target: Path | None, long: Path | None = None) -> str:
+def write_tables(
+    folders: Sequence[Path],
+    origin: str,
+    target: Path | None,
+    long: Path | None = None,
+    only: Sequence[str] = (),
+    prefix: str = "",
+) -> str:
     """Return the tables of finished runs in Markdown, and write them to `target` as the pages of the manual take them.
 
     Below the tables stand the runs that the one of resolutions leaves out, with the reason.
@@ -45,13 +52,19 @@ def write_tables(folders: Sequence[Path], origin: str, target: Path | None, long
         origin: how they were made, in words.
         target: a JSON file; None writes nothing.
         long: folder of a run of many episodes, in whose number alone it is shown; None takes the longest of all.
+        only: names of the tables; all unless given.
+        prefix: begins the tables' names in `target`, such as "photos-", so that a page can have tables of both.
 
     Raises:
         SettingsError: there is no run of segmentation.
     """
     records, longest = _records(folders), _records([long] if long else folders)
-    tables = {name: table(longest if name == "episodes" else records) for name, table in TABLES.items()}
-    tables = {name: (columns, rows) for name, (columns, rows) in tables.items() if rows}
+    made = {
+        prefix + name: table(longest if name == "episodes" else records)
+        for name, table in TABLES.items()
+        if not only or name in only
+    }
+    tables = {name: (columns, rows) for name, (columns, rows) in made.items() if rows}
     if target is not None:
         content = {
             "origin": origin,
