@@ -16,11 +16,11 @@ from methods.matcher import Matcher
 
 SIDE = 128
 SETTINGS = {
-    "sample_range": (1, 3),
-    "max_iterations": 4,
+    "sample_range": (2, 2),
+    "max_iterations": 2,
     "use_points": True,
     "dense": True,
-    "points_per_side": 6,
+    "points_per_side": 3,
     "pred_iou_thresh": 0.0,
     "stability_score_thresh": 0.0,
 }
