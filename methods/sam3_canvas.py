@@ -24,7 +24,7 @@ from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch, Hint
 from fsbench.data.label_maps import Box, largest_part_box
-from fsbench.errors import SettingsError, describe
+from fsbench.errors import SettingsError
 from fsbench.records.run import KnownOrNot, Supervision
 
 log = logging.getLogger("fsbench")
@@ -295,7 +295,7 @@ class SAM3Canvas(Segmenter):
                     continue
                 found = self.detect(episode, way, pasted).kept(self.threshold)
             except RuntimeError as error:  # such as memory that does not do (§5)
-                log.warning("episode %d failed: %s", int(episode.episodes[0]), describe(error).splitlines()[0])
+                log.warning("episode %d failed: %s", int(episode.episodes[0]), str(error).splitlines()[0])
                 failed = True
                 continue
             scores[way] = cut_query(score_map(found, self.side), pasted.slot, size)

@@ -49,6 +49,8 @@ class Method(L.LightningModule):
     supports, which tables say."""
     trains_one_shot: bool = False
     """True for methods whose training looks at one support of an episode, whatever K is tested."""
+    segments_base_classes: bool = False
+    """True for methods that also label classes without a support, which their network was trained on."""
     depends_on_way_order: bool = False
     """True for methods whose answer may change with the order of an episode's ways beyond their numbers, as where
     something is drawn for each way."""

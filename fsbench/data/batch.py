@@ -122,6 +122,8 @@ class EpisodeBatch:
         ways: (B,) int64 number of ways of each episode, where some have no support; None where all have one, so that
             whatever is not `valid` is padding.
         hints: of each episode, on the CPU; None where the method asks for none.
+        counted_pixels: (B, S, S) bool, pixels of the query that a method may look at, where the protocol tells them: a
+            padded image's own, without void where it tells that, too. None where nothing is told.
     """
 
     images: Tensor
@@ -138,6 +140,7 @@ class EpisodeBatch:
     support_ways: Tensor | None = None
     ways: Tensor | None = None
     hints: list[Hints] | None = None
+    counted_pixels: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.query)
@@ -191,6 +194,7 @@ class EpisodeBatch:
                 support_ways=shown,
                 ways=None if self.ways is None else self.ways[b : b + 1],
                 hints=None if self.hints is None else self.hints[b : b + 1],
+                counted_pixels=None if self.counted_pixels is None else self.counted_pixels[b : b + 1],
             )
 
     def to(self, *args: Any, **kwargs: Any) -> "EpisodeBatch":
@@ -226,6 +230,7 @@ def collate(items: Sequence[EpisodeBatch]) -> EpisodeBatch:
     new_row = [torch.tensor([rows[name] for name in item.image_names]) for item in items]
     truths = [item.known_truth() for item in items]
     shown = [item.support_ways for item in items if item.support_ways is not None]
+    counted = [item.counted_pixels for item in items if item.counted_pixels is not None]
     return EpisodeBatch(
         images=torch.stack(images),
         image_names=list(rows),
@@ -249,6 +254,7 @@ def collate(items: Sequence[EpisodeBatch]) -> EpisodeBatch:
         hints=None
         if any(item.hints is None for item in items)
         else [hints for item in items for hints in item.hints or ()],
+        counted_pixels=torch.cat(counted) if len(counted) == len(items) else None,
     )
 
 

@@ -85,6 +85,12 @@ class Experiment:
                 f"{self.options.name} is a method of {self.method.task}, and the data module one of "
                 f"{self.data.task}; expected both of one kind (see: fsbench list)"
             )
+        protocol = getattr(self.data, "protocol", None)
+        if getattr(protocol, "asks_base_classes", False) and not self.method.segments_base_classes:
+            raise SettingsError(
+                f"the protocol {self.data.test_words[1]} asks for base classes too, and {self.options.name} labels "
+                "those that it has supports of; choose METHOD=diam, or another protocol"
+            )
         precision = str(self.trainer_settings["precision"])
         dtype = self.method.backbone.cache_dtype
         if dtype != "float32" and (self.data.task == CLASSIFICATION or precision not in FLOAT32):

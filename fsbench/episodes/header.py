@@ -30,6 +30,7 @@ class Header(BaseModel):
         lists_sha256, all_lists_sha256: hashes of the fold's lists and of those of every fold.
         dropped_classes: classes that were left out for want of images.
         drop_small: such classes may be left out.
+        all_classes: every episode is about all of `class_ids`, whatever `way` is.
         requested, official_episodes, episodes: numbers of episodes that were asked for, that the protocol has, and
             that there are.
         class_ids: classes that the mean IoU averages over.
@@ -60,6 +61,7 @@ class Header(BaseModel):
     all_lists_sha256: Name | None
     dropped_classes: list[Count]
     drop_small: bool = False
+    all_classes: bool = False
     requested: Count
     official_episodes: Count
     episodes: Count | None = None

@@ -187,6 +187,8 @@ def _without_class(manifest: Manifest, index: SegmentationIndex, progress: Calla
     needed: dict[str, set[int]] = {}
     for episode in manifest.episodes:
         needed.setdefault(episode.query, set()).add(episode.query_class)
+        if manifest.header.all_classes:  # slots of a class with few images may have others' (gfss.md §5)
+            continue
         for number, way in zip(episode.classes, episode.supports, strict=True):
             for name in way:
                 needed.setdefault(name, set()).add(number)

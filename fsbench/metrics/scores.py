@@ -105,6 +105,17 @@ def _boundary_iou(totals: Totals, absent: int) -> np.ndarray:
     return _class_mean(mean_iou(intersection, union), totals["truth"], absent)
 
 
+def run_means(sums: np.ndarray) -> np.ndarray:
+    """Compute the mean IoU in percent (R,) of sums (R, C, runs, 2) of intersections and unions.
+
+    It is the mean over the runs of the mean over the classes that a run shows or predicts (gfss.md §7).
+    """
+    intersection, union = sums[..., 0], sums[..., 1]
+    there = union > 0
+    iou = np.where(there, intersection / np.maximum(union, 1), 0).sum(1) / np.maximum(there.sum(1), 1)
+    return 100 * iou.mean(-1)
+
+
 _CLASS_SUMS = ("intersection", "union", "truth")
 
 IFA_FIGURE = "IFA-figure"
@@ -185,6 +196,24 @@ METRICS = {
             lambda totals, _: ifa_figure(totals["labelled"]),
         ),
         Metric(
+            "mIoU-mean",
+            "mean of mIoU-base and mIoU-novel (gfss.md §7)",
+            ("base_runs", "novel_runs"),
+            lambda totals, _: (run_means(totals["base_runs"]) + run_means(totals["novel_runs"])) / 2,
+        ),
+        Metric(
+            "mIoU-base",
+            "mean over the runs of the mIoU of the base classes, without background (gfss.md §7)",
+            ("base_runs",),
+            lambda totals, _: run_means(totals["base_runs"]),
+        ),
+        Metric(
+            "mIoU-novel",
+            "mean over the runs of the mIoU of the novel classes (gfss.md §7)",
+            ("novel_runs",),
+            lambda totals, _: run_means(totals["novel_runs"]),
+        ),
+        Metric(
             "ROM",
             "objects predicted in several pieces (dcama.md §12), mean over (episode, way) pairs; 0 to 1, 0 is best",
             ("regions",),
@@ -230,7 +259,10 @@ METRICS = {
 DEFAULT = ("mIoU", "FB-IoU", "accuracy")
 """Scores of a table that does not ask for others, under most protocols."""
 
-COMMON = tuple(name for name in METRICS if name not in ("FB-IoU-classes", IFA_FIGURE))
+GENERALISED = ("mIoU-mean", "mIoU-base", "mIoU-novel")
+"""Scores of base and novel classes at once, over several runs."""
+
+COMMON = tuple(name for name in METRICS if name not in ("FB-IoU-classes", IFA_FIGURE, *GENERALISED))
 """Scores that there are under most protocols; a protocol with a score of its own says so (`Protocol.metrics`)."""
 
 FROM_PREDICTIONS = ("boundary-IoU", "presence-ECE", "pixel-ECE")
@@ -250,10 +282,12 @@ def metric_names(text: str) -> list[str]:
 _MEASURED = ("boundary", "presence_bins", "pixel_bins")
 """Attributes of `ScoreStatistics` that no count table gives."""
 
-_ARRAYS = (*_CLASS_SUMS, "background", "right", "foreground", "decisions", "regions", "labelled", *_MEASURED)
+_RUNS = ("base_runs", "novel_runs")
+
+_ARRAYS = (*_CLASS_SUMS, "background", "right", "foreground", "decisions", "regions", "labelled", *_RUNS, *_MEASURED)
 """Attributes of `ScoreStatistics` that are sums, in the order in which they are multiplied by weights."""
 
-_DISPENSABLE = {"background", "foreground", "decisions", "regions", "labelled", *_MEASURED}
+_DISPENSABLE = {"background", "foreground", "decisions", "regions", "labelled", *_RUNS, *_MEASURED}
 """Those that `ScoreStatistics.only` drops; the class sums say which classes were shown, `right` the clusters."""
 
 
@@ -274,6 +308,8 @@ class ScoreStatistics:
         decisions: (Q, C, 2) right presence decisions, and all.
         regions: (Q, 3) sums of ROM and of RUM, and the number of (episode, way) pairs.
         labelled: (Q, L, 4) pixels by the label of an episode's batch, see `fsbench.metrics.ifa_figure.ifa_sums`.
+        base_runs, novel_runs: (Q, base or novel C, runs, 2) intersection and union of the ways by run, of tests of base
+            and novel classes at once.
         boundary: (Q, C, 2) intersection and union of the boundaries of the ways.
         presence_bins, pixel_bins: (Q, bins, 3) sums of probabilities, see `fsbench.metrics.calibration.bin_sums`.
         absent_is_zero: a class that the run never shows counts as IoU 0 (the protocol's rule for a whole run), or is
@@ -290,6 +326,8 @@ class ScoreStatistics:
     decisions: np.ndarray | None = None
     regions: np.ndarray | None = None
     labelled: np.ndarray | None = None
+    base_runs: np.ndarray | None = None
+    novel_runs: np.ndarray | None = None
     boundary: np.ndarray | None = None
     presence_bins: np.ndarray | None = None
     pixel_bins: np.ndarray | None = None

@@ -157,5 +157,6 @@ def _check_episodes(frame: "pl.DataFrame", manifest: Manifest, file: Path) -> No
 
 
 def largest_way(header: Header) -> int:
-    """Count the ways that an episode may have: in the fully augmented setting, any class of the fold adds one."""
-    return len(header.class_ids) if header.setting == "fully_augmented" else header.way
+    """Count the ways that an episode may have: in the fully augmented setting, any class of the fold adds one;
+    where all classes are asked for at once, these are the ways."""
+    return len(header.class_ids) if header.setting == "fully_augmented" or header.all_classes else header.way

@@ -20,6 +20,10 @@ def presence_caption(names: Sequence[str], present: Sequence[bool]) -> str:
     return f"predicted: {', '.join(named) or 'not present'}"
 
 
+MANY = 6
+"""Ways above which a caption has only those that are shown or predicted."""
+
+
 def iou_caption(ious: Sequence[float | None], ways: Collection[int]) -> str:
     """Write the IoU of every way in percent, or in words how it is where the query shows none.
 
@@ -28,5 +32,7 @@ def iou_caption(ious: Sequence[float | None], ways: Collection[int]) -> str:
         ways: The ways that the query shows.
     """
     if ways:
+        if len(ious) > MANY:
+            ious = [iou for iou in ious if iou is not None]
         return "IoU " + ", ".join("–" if iou is None else f"{100 * iou:.1f}" for iou in ious)
     return "nothing to find, nothing drawn" if all(iou is None for iou in ious) else "nothing to find: false alarm"

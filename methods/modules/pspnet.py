@@ -38,14 +38,22 @@ class Bottleneck(nn.Module):
         return F.relu(self.bn3(self.conv3(y)) + (x if self.downsample is None else self.downsample(x)))
 
 
-def resnet50_layers() -> list[nn.Sequential]:
-    """Build a ResNet-50 with a deep stem; its last two stages are dilated instead of strided (§2.1)."""
+Kind = Literal["resnet50", "resnet101", "vgg16"]
+"""Networks of a trunk."""
+
+
+def resnet_layers(third: int = 6) -> list[nn.Sequential]:
+    """Build a ResNet with a deep stem; its last two stages are dilated instead of strided (§2.1).
+
+    Args:
+        third: blocks of the third stage: 6 in a ResNet-50, 23 in a ResNet-101.
+    """
     stem: list[nn.Module] = []
     for channels, out, stride in ((3, 64, 2), (64, 64, 1), (64, 128, 1)):
         stem += [nn.Conv2d(channels, out, 3, stride, 1, bias=False), nn.BatchNorm2d(out), nn.ReLU()]
     layers = [nn.Sequential(*stem, nn.MaxPool2d(3, 2, 1))]
     channels = 128
-    for planes, blocks, stride, dilation in ((64, 3, 1, 1), (128, 4, 2, 1), (256, 6, 1, 2), (512, 3, 1, 4)):
+    for planes, blocks, stride, dilation in ((64, 3, 1, 1), (128, 4, 2, 1), (256, third, 1, 2), (512, 3, 1, 4)):
         first = Bottleneck(channels, planes, stride, dilation, downsample=True)
         channels = 4 * planes
         rest = (Bottleneck(channels, planes, 1, dilation, downsample=False) for _ in range(blocks - 1))
@@ -100,9 +108,9 @@ class Trunk(nn.Module):
         kind: network.
     """
 
-    def __init__(self, kind: Literal["resnet50", "vgg16"]):
+    def __init__(self, kind: Kind):
         super().__init__()
-        layers = resnet50_layers() if kind == "resnet50" else vgg16_layers()
+        layers = vgg16_layers() if kind == "vgg16" else resnet_layers(6 if kind == "resnet50" else 23)
         self.layer0, self.layer1, self.layer2, self.layer3, self.layer4 = layers
 
     def middle(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -122,14 +130,15 @@ class PSPNet(Trunk):
     Args:
         kind: network of the trunk.
         classes: n.
+        width: channels of `cls`.
     """
 
-    def __init__(self, kind: Literal["resnet50", "vgg16"], classes: int):
+    def __init__(self, kind: Kind, classes: int, width: int = WIDTH):
         super().__init__(kind)
-        channels = 2048 if kind == "resnet50" else 512
+        channels = 512 if kind == "vgg16" else 2048
         self.ppm = PyramidPooling(channels)
-        self.cls = nn.Sequential(nn.Conv2d(2 * channels, WIDTH, 3, padding=1, bias=False), nn.BatchNorm2d(WIDTH))
-        self.base_learner = base_head(WIDTH, classes)
+        self.cls = nn.Sequential(nn.Conv2d(2 * channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width))
+        self.base_learner = base_head(width, classes)
 
     def forward(self, images: Tensor) -> Features:
         f1, f2, f3 = self.trunk(images)

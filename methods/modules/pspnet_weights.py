@@ -14,6 +14,8 @@ FROZEN = ("layer0.", "layer1.", "layer2.", "layer3.", "layer4.", "ppm.", "cls.",
 
 BAM_NAMES = (("learner_base.0.", "ppm."), ("learner_base.1.4.", "base_learner.2."), ("learner_base.1.", "cls."))
 """Beginnings of the names of BAM's base learner, and what they are in HMNet's checkpoints."""
+DIAM_NAMES = (("bottleneck.", "cls."), ("classifier.", "base_learner.2."))
+"""Beginnings of names in DIaM's files (gfss.md §8) and what they are here; all others are the same."""
 
 
 def to_hmnet_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -21,12 +23,13 @@ def to_hmnet_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
     Args:
         state: weights of a PSPNet alone, whose last layers are `cls.{0..4}` and whose layers come twice (`encoder.*`),
-            of HMNet, of BAM, or of a checkpoint of our base learner.
+            of DIaM, of HMNet, of BAM, or of a checkpoint of our base learner.
     """
     plain = {}
     alone = any(key.removeprefix("module.").startswith("cls.4.") for key in state)
     for key, value in state.items():
         key = key.removeprefix("module.").removeprefix("model.")
+        key = _renamed(key, DIAM_NAMES)
         if alone and key.startswith("cls.4."):
             key = "base_learner.2." + key.removeprefix("cls.4.")
         key = _renamed(key, BAM_NAMES)

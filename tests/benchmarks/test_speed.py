@@ -79,6 +79,7 @@ def test_a_training_step_starts_from_no_gradient():
         ("hmnet --side 8 --width 4 --blocks 1 --what scan,block,network", None),
         ("training-free --tokens 64 --channels 16", ["plain", "fast"]),
         ("promptable --grid 9 --points 10 --steps 3", ["authors' scheme", "fsbench"]),
+        ("diam --images 2 --channels 8 --side 5", ["plain", "closed form", "closed form, together"]),
         ("cpu-kernels --networks demo:64", ["default", "onednn"]),
         ("features --episodes 2 --queries 2", ["features none kept", "features on disk"]),
         ("predict --dataset demo --images 2 --side 64", ["forward", "fsbench predict"]),

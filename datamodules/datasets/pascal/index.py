@@ -39,6 +39,7 @@ class Pascal(MaskFolder, FoldwiseTrainingLists):
     """
 
     name = "pascal"
+    same_classes_as: ClassVar[tuple[str, ...]] = ("pascal10i",)
     class_names = CLASS_NAMES
     folds = 4
     classes_of_fold = 5
@@ -90,6 +91,15 @@ class Pascal(MaskFolder, FoldwiseTrainingLists):
             for number, _, samples in table[name].tolist():
                 if number not in (0, VOID) and samples >= MIN_SAMPLES:
                     yield name, number
+
+
+class Pascal10(Pascal):
+    """PASCAL-10i: fold 0 tests classes 1 to 10, fold 1 classes 11 to 20 (gfss.md §1)."""
+
+    name = "pascal10i"
+    folds = 2
+    classes_of_fold = 10
+    same_classes_as: ClassVar[tuple[str, ...]] = ("pascal",)
 
 
 def _count(split: Literal["trn", "val"], labels: np.ndarray) -> np.ndarray:

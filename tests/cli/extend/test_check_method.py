@@ -57,6 +57,7 @@ ALWAYS = ("emat", "cst", "dcama", "hsnet", "hmnet")
 SMALL = ("width=32", "feature_side=16", "blocks=2", "states=4")
 LARGE = {
     "pspnet": ((), ("shapes", "truth", "gradients", "overfit")),
+    "diam": (["--model.iterations=3"], ("shapes", "ways-and-shots", "truth", "empty-supports")),
     "hmnet_5shot": ([f"--model.{setting}" for setting in SMALL], ("shapes", "ways-and-shots", "truth")),
 }
 """Those without a configuration for the demo: options, and the checks that take seconds.

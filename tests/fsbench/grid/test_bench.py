@@ -17,6 +17,7 @@ OWN = {
     "lora_probe_dense": "hsnet", "seggpt": "hsnet", "matcher": "incontext518",
     "gf_sam": "incontext", "persam": "incontext", "persam_f": "incontext", "sam3_canvas": "fss_sam3",
     "sam3_canvas_names": "fss_sam3",
+    "diam": "gfss",
 }  # fmt: skip
 """As their authors evaluate (dcama.md §9, classical-baselines §4, hmnet.md §11, emat.md)."""
 

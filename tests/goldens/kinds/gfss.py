@@ -1,0 +1,342 @@
+"""Generalised few-shot segmentation: lists, draws, losses and the optimisation of DIaM, BAM's scores (gfss.md)."""
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from datamodules.datasets.coco import Coco
+from datamodules.datasets.coco.gfss import ORDER_SHA256, line_of
+from datamodules.datasets.pascal import Pascal, Pascal10
+from fsbench.data.batch import normalise
+from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.label_maps import way_labels
+from fsbench.data.transforms import RESIZES
+from fsbench.metrics.confusion import intersection_union
+from fsbench.metrics.episodic import count
+from fsbench.metrics.generalised import bam_scores
+from fsbench.metrics.scores import run_means
+from fsbench.ops.first_largest import first_largest
+from fsbench.protocols.gfss import GFSS, draw_runs, list_sha256
+from fsbench.protocols.registry import load_protocol
+from methods.diam import (
+    Adaptation,
+    Classifiers,
+    Task,
+    adapt,
+    adapt_plainly,
+    autograd,
+    enlarge,
+    gradients,
+    losses,
+    make_task,
+    novel_labels,
+    proportions,
+    prototypes,
+    true_proportions,
+)
+from methods.modules.generalised_answer import join_base
+from methods.modules.pspnet import PSPNet
+from methods.modules.pspnet_weights import DIAM_NAMES, to_hmnet_names
+from tests.goldens.harness import EXACT, Case, Comparisons, Tolerance, absolute, compare, equal, relative
+from tests.goldens.hashed import hash_state
+
+MARGIN = 1e-4
+"""Difference of the two largest probabilities below which a pixel may go to either class."""
+
+
+def _index(config: dict[str, Any]) -> tuple[SegmentationIndex, int]:
+    """Return the data set of a split, without files, and its fold; splits 10 and 11 of PASCAL are PASCAL-10i's."""
+    split = config["split"]
+    kind: type[SegmentationIndex] = Coco if config["dataset"] == "coco" else Pascal10 if split >= 10 else Pascal
+    return object.__new__(kind), split % 10
+
+
+def _protocol() -> GFSS:
+    found = load_protocol("gfss")
+    assert isinstance(found, GFSS)
+    return found
+
+
+def lists(case: Case) -> Comparisons:
+    index, fold = _index(case.config)
+    base, novel = index.train_classes(fold), index.test_classes(fold)
+    yield case.compare("out.base_classes", torch.tensor(base), EXACT)
+    yield case.compare("out.novel_classes", torch.tensor(novel), EXACT)
+    maps = []
+    for rects in case.tensors["in.rects"].tolist():
+        labels = np.zeros((240, 320), np.uint8)
+        for value, row, column, height, width in rects:
+            if value >= 0:
+                labels[row : row + height, column : column + width] = value
+        maps.append({number: int((labels == number).sum()) for number in np.unique(labels)})
+    queries, candidates = _protocol().candidates(index.name, dict(enumerate(maps)), [*base, *novel], novel)
+    numbers = range(len(maps))
+    yield case.compare("out.is_query", torch.tensor([n in queries for n in numbers]), EXACT)
+    found = [[n in candidates[number] for number in novel] for n in numbers]
+    yield case.compare("out.is_support_candidate", torch.tensor(found), EXACT)
+
+
+def coco_order(case: Case) -> Comparisons:
+    ids = case.data.split()
+    yield equal("lines", len(ids), case.config["lines"])
+    found = list_sha256([line_of(f"val2014/COCO_val2014_{int(number):012d}.jpg") for number in ids])
+    yield equal("sha256 of the list", found, case.entry["sha256_of_list"])
+    yield equal("known sha256", found, ORDER_SHA256)
+
+
+def adjust_label(case: Case) -> Comparisons:
+    index, fold = _index(case.config)
+    base, novel = index.train_classes(fold), index.test_classes(fold)
+    ways = torch.from_numpy(way_labels(case.tensors["in.label"].numpy(), [*base, *novel]))
+    yield case.compare("out.query", ways, EXACT)
+    yield case.compare("out.support", novel_labels(ways, len(base), len(base) + 1), EXACT)
+
+
+def transform(case: Case) -> Comparisons:
+    size, (image, labels) = case.config["size"], RESIZES["padded"]
+    found = normalise(image(case.tensors["in.image"].numpy(), size))
+    yield case.compare("out.image_rows", found[:, case.config["rows"]], absolute(case.entry["tolerance"]["image_abs"]))
+    yield case.compare("out.label", labels(case.tensors["in.label"].numpy(), size, size), EXACT)
+
+
+def support_draw(case: Case) -> Comparisons:
+    config, data = case.config, case.data
+    classes = {*data["base"], *data["novel"]}
+    queries = [name for name in data["images"] if classes.intersection(data["present"][name])]
+    candidates = {number: data["candidates"][str(number)] for number in data["novel"]}
+    drawn = draw_runs(
+        queries, candidates, data["present"].__getitem__, shot=config["shot"], runs=config["runs"], seed=config["seed"],
+        only_one_novel=config["only_one_novel"],
+    )  # fmt: skip
+    found = [{"supports": [list(own) for own in run.supports], "queries": len(run.queries)} for run in drawn]
+    yield equal("runs", found, data["runs"])
+
+
+def _tolerance(case: Case) -> Tolerance:
+    return relative(case.entry["tolerance"]["rel"], 1e-7)
+
+
+def _task(case: Case, features_s: Tensor, features_q: Tensor) -> Task:
+    """The task of features (N, K, c, h, w) and (B, 1, c, h, w), labels already in the classifier's indices."""
+    t, config = case.tensors, case.config
+    labels = t["in.gt_s"].flatten(0, 1)
+    valid = t["in.valid_q"] if "in.valid_q" in t else t["in.gt_q"] != 255
+    base = config["base_and_background"]
+    return make_task(features_s.flatten(0, 1), labels, features_q[:, 0], valid.bool(), base, config["shot"])
+
+
+def _true(case: Case, task: Task, size: tuple[int, int]) -> Tensor:
+    t, config = case.tensors, case.config
+    valid = t["in.valid_q"] if "in.valid_q" in t else t["in.gt_q"] != 255
+    return true_proportions(t["in.gt_q"], valid.bool(), size, config["base_and_background"] + config["novel"])
+
+
+def gfss_losses(case: Case) -> Comparisons:
+    """Terms and gradients, by autograd and in closed form."""
+    t, config, near = case.tensors, case.config, _tolerance(case)
+    size = tuple(config["map"])
+    task = _task(case, t["in.features_s"], t["in.features_q"])
+    novel, base, images = config["novel"], task.base, len(task.query)
+    yield case.compare("mid.prototypes", prototypes(task, novel), near)
+    true = _true(case, task, size)
+    yield case.compare("mid.true_pi", true, near)
+    begun = Classifiers(
+        torch.cat([t["in.base_weight"], prototypes(task, novel)], 1).repeat(images, 1, 1),
+        torch.cat([t["in.base_bias"], torch.zeros(novel)]).repeat(images, 1),
+    )
+    pi = proportions(config["pi"], begun.logits(task.query), task.query_weights, true)
+    yield case.compare("mid.pi", pi, near)
+    now = Classifiers(
+        torch.cat([t["in.base_weight_now"], t["in.novel_weight_now"]], 2),
+        torch.cat([t["in.base_bias_now"], t["in.novel_bias_now"]], 1),
+    )
+    logits_s, logits_q = now.logits(task.support), now.logits(task.query)
+    classes = base + novel
+    split = logits_s.view(images, classes, -1, *size).transpose(1, 2)
+    yield case.compare("mid.logits_s", split, near)
+    yield case.compare("mid.logits_q", logits_q.unflatten(-1, size)[:, None], near)
+    yield case.compare("mid.marginal", (logits_q.softmax(1) * task.query_weights[:, None]).sum(-1), near)
+    old = Classifiers(begun.weight[..., :base], begun.bias[:, :base]).logits(task.query).softmax(1)
+    found = losses(task, now, pi, old)
+    names = {"ce": "ce", "kl_pi": "d_kl", "entropy": "entropy", "distillation": "distillation"}
+    for place, (own, theirs) in enumerate(names.items()):
+        yield case.compare(f"out.{theirs}", getattr(found, own), near)
+        only = tuple(float(place == other) for other in range(4))
+        for how in (autograd, gradients):
+            step = how(task, now, pi, old, only)  # type: ignore[arg-type]
+            parts = {
+                "base_weight": step.weight[..., :base],
+                "novel_weight": step.weight[..., base:],
+                "base_bias": step.bias[:, :base],
+                "novel_bias": step.bias[:, base:],
+            }
+            for name, value in parts.items():
+                yield case.compare(f"grad.{theirs}.{name}", value, near)
+
+
+def _settings(config: dict[str, Any]) -> Adaptation:
+    return Adaptation(
+        config["iterations"], config["lr"], tuple(config["weights"]), config["pi"], tuple(config["pi_update_at"]),
+        config["fine_tune_base"],
+    )  # fmt: skip
+
+
+def _predicted(case: Case, logits: Tensor) -> Comparisons:
+    """Label maps and counts; pixels with two nearly equal probabilities may go to either class."""
+    size = tuple(case.tensors["in.gt_q"].shape[-2:])
+    p = enlarge(logits, size)  # type: ignore[arg-type]
+    largest = p.topk(2, dim=1).values
+    near = (largest[:, 0] - largest[:, 1]) < MARGIN
+    found = torch.stack([first_largest(maps) for maps in p])
+    reference = case.tensors["out.pred"].long()
+    yield case.compare("out.pred", torch.where(near, reference, found), EXACT)
+    yield from _counted(case, found, case.tensors["in.gt_q"], p.shape[1], near.flatten(1).sum(1))
+
+
+def _counted(case: Case, found: Tensor, truth: Tensor, classes: int, allowed: Tensor) -> Comparisons:
+    counts = torch.stack([count(one, true, classes - 1) for one, true in zip(found, truth, strict=True)]).numpy()
+    sums = np.stack([np.stack(intersection_union(one, "ignore")) for one in counts])  # (B, 2, C), classes from 1
+    background = [_background(one, true) for one, true in zip(found, truth, strict=True)]
+    for place, name in enumerate(("intersection", "union")):
+        value = torch.from_numpy(sums[:, place])
+        value[:, 0] = torch.tensor([pair[place] for pair in background])
+        per_image = case.tensors[f"out.{name}"].dim() == 2
+        bound = allowed if per_image else allowed.sum()
+        tolerance = Tolerance("pixels near a tie", lambda ref, bound=bound: bound[..., None].expand(ref.shape).double())
+        yield case.compare(f"out.{name}", value if per_image else value.sum(0), tolerance)
+
+
+def _background(found: Tensor, truth: Tensor) -> tuple[int, int]:
+    counted = truth != 255
+    both, either = (found == 0) & (truth == 0) & counted, ((found == 0) | (truth == 0)) & counted
+    return int(both.sum()), int(either.sum())
+
+
+def _adapted(case: Case, task: Task, size: tuple[int, int]) -> Comparisons:
+    """Both ways of the optimisation, and the images one by one."""
+    t, config, near = case.tensors, case.config, _tolerance(case)
+    base, novel, settings = task.base, config["novel"], _settings(config)
+    true = _true(case, task, size)
+    for how in (adapt_plainly, adapt):
+        found = how(task, t["in.base_weight"], t["in.base_bias"], novel, settings, true)
+        yield case.compare("mid.pi_start", found.pi_start, near)
+        yield case.compare("mid.pi_end", found.pi, near)
+        yield case.compare("out.base_weight", found.classifiers.weight[..., :base], near)
+        yield case.compare("out.novel_weight", found.classifiers.weight[..., base:], near)
+        yield case.compare("out.base_bias", found.classifiers.bias[:, :base], near)
+        yield case.compare("out.novel_bias", found.classifiers.bias[:, base:], near)
+        logits = found.classifiers.logits(task.query).unflatten(-1, size)
+        yield case.compare("out.logits", logits, near)
+        yield from _predicted(case, logits)
+    for image in range(len(task.query)):
+        rows = slice(image, image + 1)
+        alone = task._replace(query=task.query[rows], query_weights=task.query_weights[rows])
+        one = adapt(alone, t["in.base_weight"], t["in.base_bias"], novel, settings, true[rows])
+        yield compare(f"logits of image {image} alone", one.classifiers.logits(alone.query)[0].unflatten(-1, size),
+                      t["out.logits"][image], near)  # fmt: skip
+
+
+def optimise(case: Case) -> Comparisons:
+    t = case.tensors
+    yield from _adapted(case, _task(case, t["in.features_s"], t["in.features_q"]), tuple(case.config["map"]))
+
+
+def metric(case: Case) -> Comparisons:
+    t, config = case.tensors, case.config
+    base, classes = config["base_and_background"], config["base_and_background"] + config["novel"]
+    p = F.interpolate(t["in.probas"], t["in.gt"].shape[-2:], mode="bilinear", align_corners=True)
+    found = torch.stack([first_largest(maps) for maps in p])
+    yield from _counted(case, found, t["in.gt"], classes, torch.zeros(len(found), dtype=torch.int64))
+    sums = sum(
+        np.stack(intersection_union(count(one, true, classes - 1).numpy(), "ignore"), -1)
+        for one, true in zip(found, t["in.gt"], strict=True)
+    )
+    parts = [float(run_means(sums[None, rows, None])[0]) for rows in (slice(1, base), slice(base, None))]
+    means = np.array([*parts, sum(parts) / 2])
+    yield case.compare("out.base_novel_mean", means, absolute(case.entry["tolerance"]["percent_abs"]))
+
+
+def bam(case: Case) -> Comparisons:
+    t, config = case.tensors, case.config
+    base = t["in.base_logits"].shape[1] - 1
+    novel = {"pascal": 5, "coco": 20}[config["dataset"]]
+    merged, sums = [], []
+    for final, seen, target in zip(t["in.logits"], t["in.base_logits"], t["in.target"], strict=True):
+        size = (target.shape[-2], target.shape[-1])
+        found = join_base(final, seen, size, config["tau"], config["merge"])
+        merged.append(found)
+        pair = np.stack(intersection_union(count(found, target, base + 1).numpy(), "ignore"))
+        pair[:, 0] = _background(found, target)
+        sums.append(pair)
+    yield case.compare("out.merged", torch.stack(merged), EXACT)
+    counts = np.stack(sums)
+    scores = bam_scores(counts[:, 0], counts[:, 1], t["in.novel_index"].tolist(), base, novel)
+    yield case.compare("out.figures", np.array(scores), absolute(case.entry["tolerance"]["percent_abs"]))
+
+
+def _network(config: dict[str, Any]) -> tuple[PSPNet, dict[str, Tensor]]:
+    """Return a base model with hash weights, and these under DIaM's names."""
+    model = PSPNet(f"resnet{config['layers']}", config["base_and_background"] - 1, config["bottleneck_dim"])  # type: ignore[arg-type]
+    own = model.state_dict()
+    theirs = {_diam_name(key): value.shape for key, value in own.items()}
+    state = hash_state({key: shape for key, shape in theirs.items() if not key.endswith("num_batches_tracked")})
+    for key in state:
+        if key.startswith("layer") and key.endswith("bn3.weight"):
+            state[key] *= 0.35
+    counts = {key: value for key, value in own.items() if key.endswith("num_batches_tracked")}
+    model.load_state_dict(counts | to_hmnet_names({f"module.{key}": value for key, value in state.items()}))
+    return model.eval(), {key: torch.zeros(shape) for key, shape in theirs.items()}
+
+
+def _diam_name(key: str) -> str:
+    return next((theirs + key.removeprefix(own) for theirs, own in DIAM_NAMES if key.startswith(own)), key)
+
+
+@torch.no_grad()
+def base_model(case: Case) -> Comparisons:
+    config, near = case.config, _tolerance(case)
+    model, keys = _network(config)
+    yield equal("parameters", sum(p.numel() for p in model.parameters()), config["parameters"])
+    yield equal("keys", hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest(), config["keys_sha256"])
+    image = case.tensors["in.image"]
+    f4 = model(image).f4
+    assert f4 is not None
+    yield case.compare("out.features", f4.relu(), near)
+    logits = F.interpolate(model.segment(image), image.shape[-2:], mode="bilinear", align_corners=True)
+    yield case.compare("out.logits", logits, near)
+
+
+@torch.no_grad()
+def end_to_end(case: Case) -> Comparisons:
+    t = case.tensors
+    model, _ = _network(case.config)
+
+    def features(images: Tensor) -> Tensor:
+        found = [model(image[None]).f4 for image in images.flatten(0, -4)]
+        return torch.cat([f4.relu() for f4 in found if f4 is not None])
+
+    support, query = features(t["in.support_images"]), features(t["in.query_images"])
+    yield case.compare("mid.feature_mean", support.mean((0, 2, 3)), _tolerance(case))
+    shape = t["in.support_images"].shape[:2]
+    task = _task(case, support.unflatten(0, shape), query[:, None])
+    yield from _adapted(case, task, (query.shape[-2], query.shape[-1]))
+
+
+KINDS: dict[str, Callable[[Case], Comparisons]] = {
+    "gfss_lists": lists,
+    "coco_val_list": coco_order,
+    "gfss_adjust_label": adjust_label,
+    "gfss_transform": transform,
+    "gfss_support_draw": support_draw,
+    "gfss_losses": gfss_losses,
+    "gfss_optimise": optimise,
+    "gfss_metric": metric,
+    "gfss_bam": bam,
+    "gfss_base_model": base_model,
+    "gfss_end_to_end": end_to_end,
+}

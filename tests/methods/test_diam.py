@@ -1,0 +1,50 @@
+"""DIaM: what it fits, under its own test and under others."""
+
+import pytest
+import torch
+
+from methods.diam import Adaptation, adapt, adapt_plainly, make_task
+
+
+def drawn(images: int, seed: int = 0):
+    generator = torch.Generator().manual_seed(seed)
+
+    def numbers(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    labels = torch.randint(0, 6, (4, 20, 24), generator=generator)
+    labels[labels == 1] = 255
+    labels[(labels == 2) | (labels == 3)] = 0
+    valid = torch.rand(images, 20, 24, generator=generator) > 0.2
+    task = make_task(numbers(4, 8, 5, 6), labels, numbers(images, 8, 5, 6), valid, 4, 2)
+    return task, numbers(8, 4), numbers(4)
+
+
+@pytest.mark.parametrize("fine_tune_base", [True, False])
+def test_gradients_in_closed_form_are_those_of_autograd(fine_tune_base):
+    task, weight, bias = drawn(3)
+    settings = Adaptation(iterations=15, rate=5e-3, pi_update_at=(3, 9), fine_tune_base=fine_tune_base)
+    plain, fast = (how(task, weight, bias, 2, settings) for how in (adapt_plainly, adapt))
+    for one, other in zip((*plain.classifiers, plain.pi), (*fast.classifiers, fast.pi), strict=True):
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-5)
+    kept = torch.equal(fast.classifiers.weight[..., :4], weight.expand(3, -1, -1))
+    assert kept != fine_tune_base and not torch.equal(fast.pi, fast.pi_start)
+
+
+def test_images_do_not_influence_each_other():
+    task, weight, bias = drawn(3)
+    together = adapt(task, weight, bias, 2, Adaptation(iterations=10))
+    for image in range(3):
+        rows = slice(image, image + 1)
+        alone = task._replace(query=task.query[rows], query_weights=task.query_weights[rows])
+        found = adapt(alone, weight, bias, 2, Adaptation(iterations=10))
+        assert torch.allclose(found.classifiers.weight[0], together.classifiers.weight[image], rtol=1e-4, atol=1e-5)
+
+
+def test_a_class_without_a_pixel_starts_at_zero():
+    task, weight, bias = drawn(1)
+    found = adapt(
+        task._replace(support_labels=task.support_labels.clamp(max=4)), weight, bias, 2, Adaptation(iterations=0)
+    )
+    assert not found.classifiers.weight[0, :, 5].any()
+    assert found.classifiers.weight[0, :, 4].norm() == pytest.approx(1, abs=1e-5)
