@@ -237,7 +237,12 @@ class BAM(StageSegmenter):
         check_rates(learning_rate=learning_rate, momentum=momentum, weight_decay=weight_decay, meta_weight=meta_weight)
         self.shots, self.joins_base_learner, self.meta_weight = shots, base_learner, meta_weight
         self.rates = (learning_rate, momentum, weight_decay)
-        self.settings = {"width": width, "base_learner": base_learner, "shots": shots, "low_fea": low_fea}
+        self.settings: dict[str, Any] = {
+            "width": width,
+            "base_learner": base_learner,
+            "shots": shots,
+            "low_fea": low_fea,
+        }
         self.settings |= {"kshot_trans_dim": kshot_trans_dim if shots > 1 else None}
         self.head = BAMHead(widths(self.backbone), width, base_learner, shots, kshot_trans_dim, low_fea)
 

@@ -242,7 +242,8 @@ class PFENet(StageSegmenter):
         if self.trunk is None:
             return self.stages(batch, rows)
         if not self.training:
-            return Features(*self._kept(batch, rows), None)
+            f1, f2, f3 = self._kept(batch, rows)
+            return Features(f1, f2, f3, None)
         with torch.no_grad():
             return Features(*self.trunk.trunk(_pixels(batch, rows)), None)
 
@@ -267,8 +268,9 @@ class PFENet(StageSegmenter):
             for k in range(rows.shape[1]):  # the statistics of one shot of all episodes at a time, as the authors' (§7)
                 f1, f2 = self.trunk.middle(_pixels(batch, rows[:, k].tolist()))
                 shots.append(masked_layer4(Features(f1, f2, f2, None), labels[:, k, None], self.trunk.layer4))
-        stacked = [torch.stack([shot[level] for shot in shots], 1).flatten(0, 1) for level in range(3)]
-        return Features(stacked[0], stacked[1], stacked[2], None)
+        levels = zip(*(shot[:3] for shot in shots), strict=True)
+        f1, f2, f3 = (torch.stack([x for x in level if x is not None], 1).flatten(0, 1) for level in levels)
+        return Features(f1, f2, f3, None)
 
     def _kept(self, batch: EpisodeBatch, rows: list[int]) -> list[Tensor]:
         """Return f1, f2 and f3 of images `rows` by the trunk in evaluation mode; each is encoded by itself and kept."""

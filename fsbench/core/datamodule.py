@@ -80,7 +80,11 @@ class Training:
     @property
     def options(self) -> dict[str, Any]:
         """Settings that only some methods use and that differ from their defaults, for the run's identity."""
-        own = {"training_shot": self.shot, "training_items": self.items, "augmentation": self.augmentation}
+        own: dict[str, Any] = {
+            "training_shot": self.shot,
+            "training_items": self.items,
+            "augmentation": self.augmentation,
+        }
         own |= {"fill_to": self.fill_to, "drop_last": self.drop_last, "filter_novel": self.filter_novel}
         usual = {"training_shot": 1, "training_items": "episodes", "augmentation": "none"}
         usual |= {"fill_to": 1, "drop_last": False, "filter_novel": None}
