@@ -354,7 +354,7 @@ def test_a_run_that_two_folders_hold_stands_once(make, tmp_path, monkeypatch):
 def test_what_is_missing_is_said(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["--method", "prototype"])
-    assert "expected --dataset and --method, or --from-runs" in capsys.readouterr().err
+    assert "expected --dataset and --method, --across-domains and --method, or" in capsys.readouterr().err
     with pytest.raises(SettingsError, match="no finished runs of segmentation in"):
         main(["--from-runs", str(tmp_path)])
     with pytest.raises(SettingsError, match="expected prototype=CHECKPOINT of another fold"):
