@@ -8,12 +8,11 @@ from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from fsbench.atlas.reading import parse_row, read_csv
+from fsbench.atlas.reading import parse_row, read_rows
 from fsbench.errors import DataError
 from fsbench.files import read_yaml
 
 COLUMNS = ("method", "backbone", "dataset", "fold", "way", "shot", "setting", "metric", "value", "source")
-_WITHOUT_FOLDS = tuple(name for name in COLUMNS if name != "fold")
 
 
 class Figure(BaseModel):
@@ -114,9 +113,7 @@ def read_figures(
         DataError: a line is no figure, or no rule is about it.
     """
     found = []
-    with file.open(newline="") as opened:
-        head = opened.readline().strip().split(",")
-    for line, cells in read_csv(file, COLUMNS if "fold" in head else _WITHOUT_FOLDS):
+    for line, cells in read_rows(file, COLUMNS, optional="fold"):
         where = f"{file.name}, line {line}"
         loose = Figure.model_construct(None, **cells)  # rows of costs, which no rule takes, may have any cells
         rule = next((rule for rule in rules if rule.fits(loose)), None)

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from fsbench.atlas.reading import parse_row, read_csv, slug
+from fsbench.atlas.reading import parse_row, read_rows, slug
 from fsbench.errors import DataError
 from fsbench.paths import BENCHMARKS
 from fsbench.protocols.conditions import (
@@ -168,7 +168,7 @@ def read_programs(file: Path = FOLDER / "conditions.csv") -> list[Program]:
         DataError: a cell does not fit its column, a row has no evidence, or two rows have the same id; with the line.
     """
     programs: dict[str, Program] = {}
-    for line, cells in read_csv(file, tuple(Program.model_fields)):
+    for line, cells in read_rows(file, tuple(Program.model_fields)):
         program = parse_row(Program, cells, f"{file.name}, line {line}")
         if program.id in programs:
             raise DataError(

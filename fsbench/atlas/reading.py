@@ -15,12 +15,15 @@ from fsbench.files.validation import first_problem
 Row = TypeVar("Row", bound=BaseModel)
 
 
-def read_csv(file: Path, columns: Collection[str]) -> Iterator[tuple[int, dict[str, str]]]:
+def read_rows(
+    file: Path, columns: Collection[str], optional: str | None = None
+) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield the number and the cells of each line.
 
     Args:
         file: a csv file with a head.
         columns: that it must have, in any order, and no others.
+        optional: one of them that the file may lack.
 
     Raises:
         DataError: the file cannot be read, has other columns, or a line has more or fewer cells.
@@ -31,6 +34,7 @@ def read_csv(file: Path, columns: Collection[str]) -> Iterator[tuple[int, dict[s
         raise DataError(f"cannot read {file} ({error}); expected a csv file of the atlas") from error
     reader = csv.DictReader(text.splitlines(keepends=True))
     found = reader.fieldnames or ()
+    columns = [name for name in columns if name != optional or name in found]
     if set(found) != set(columns) or len(found) != len(columns):
         wrong = sorted(set(found).symmetric_difference(columns)) or sorted(found)
         raise DataError(f"{file} differs in the columns {', '.join(wrong)}; expected {', '.join(columns)}, each once")

@@ -264,6 +264,7 @@ class GFSS(Segmentation):
         skip_small_classes: bool,
         allow_background_queries: bool = True,
         shot: int = 1,
+        filter_novel: bool | None = None,
     ) -> NoReturn:
         """Raise SettingsError: the test has no training part."""
         raise SettingsError(
@@ -309,9 +310,9 @@ class GFSS(Segmentation):
         for way, listed in enumerate(episode.supports):
             for number, name in enumerate(listed):
                 support[0, way, number], valid[0, way, number] = names.index(name), True
-                labels = small[name]
-                shown[0, way, number] = labels
-                own[0, way, number] = torch.where(labels == VOID, VOID, labels == way + 1)
+                seen = small[name]
+                shown[0, way, number] = seen
+                own[0, way, number] = torch.where(seen == VOID, VOID, seen == way + 1)
         target, size = config.geometry.truth(maps[episode.query], side)
         counted = small[episode.query] != VOID
         if not self.tells_void:
@@ -364,6 +365,7 @@ class GFSS(Segmentation):
         stated = super().conditions(dataset)
         return replace(
             stated,
+            task="GFSS",
             image_lists="gfss",
             min_object="16384 support only",
             episode_draw="fixed support set",

@@ -39,12 +39,11 @@ class Pascal(MaskFolder, FoldwiseTrainingLists):
     """
 
     name = "pascal"
-    same_classes_as: ClassVar[tuple[str, ...]] = ("pascal10i",)
     class_names = CLASS_NAMES
     folds = 4
     classes_of_fold = 5
     has_published_protocol = True
-    same_classes_as: ClassVar[tuple[str, ...]] = ("pascal_all",)
+    same_classes_as: ClassVar[tuple[str, ...]] = ("pascal10i", "pascal_all")
     query_sampling: QuerySampling = "sequential"
     min_pixels = MIN_PIXELS
 

@@ -17,7 +17,8 @@ OWN = {
     "lora_probe_dense": "hsnet", "seggpt": "hsnet", "matcher": "incontext518",
     "gf_sam": "incontext", "persam": "incontext", "persam_f": "incontext", "sam3_canvas": "fss_sam3",
     "sam3_canvas_names": "fss_sam3",
-    "diam": "gfss",
+    "diam": "gfss", "bam": "pfenet", "bam_5shot": "pfenet", "pfenet": "pfenet", "blind_saliency": "hsnet",
+    "blind_centre": "hsnet", "blind_full": "hsnet",
 }  # fmt: skip
 """As their authors evaluate (dcama.md §9, classical-baselines §4, hmnet.md §11, emat.md)."""
 

@@ -183,7 +183,5 @@ def test_every_method_has_a_case_and_every_case_its_figures():
         assert len(found.answers) == 12
         assert len(found.losses) == (0 if case.method in TRAINING_FREE else 3)
         shares = [float((answer.label_map() > 0).mean()) for answer in found.answers]
-        assert case.method in ("pspnet", "diam") or sum(0.02 < share < 0.98 for share in shares) >= 6, (
-            case.name,
-            shares,
-        )
+        telling = sum(0.02 < share < 0.98 for share in shares)
+        assert case.method in ("pspnet", "diam", "blind_full") or telling >= 6, (case.name, shares)
