@@ -186,8 +186,8 @@ def _load_problem(name: str, path: Path) -> str:
 
     for method in method_classes().values():
         try:
-            _ = method.backbone_type(BackboneConfig(name, str(path))).state
-            return ""
+            if method.backbone_type(BackboneConfig(name, str(path))).state:  # a method without a network takes any name
+                return ""
         except SettingsError:  # this kind of method takes other backbones
             continue
         except CheckpointError as error:

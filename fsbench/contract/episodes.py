@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsbench.data.batch import EpisodeBatch, ImageEpisode, Truth, collate
+from fsbench.data.batch import EpisodeBatch, Hints, ImageEpisode, Truth, collate
 from fsbench.data.dataset import VOID
 
 CLASSES = 20
@@ -96,6 +96,7 @@ def segmentation_episode(
         valid=torch.ones(1, ways, shots, dtype=torch.bool),
         query_sizes=torch.tensor([[height, width]]),
         episodes=torch.tensor([index]),
+        hints=[Hints(class_names=tuple(f"colour {number}" for number in classes))],
         truth=Truth(
             [label_map],
             torch.tensor([[way in label_map for way in range(1, ways + 1)]]),

@@ -11,7 +11,7 @@ from fsbench.contract.outcome import DifferenceError, NotApplicableError, Violat
 from fsbench.contract.subject import Answer, Episode, Subject, answer, answers, copied, difference, join, run_test
 from fsbench.core.method import Method
 from fsbench.core.seeded_block import seed_torch
-from fsbench.data.batch import EpisodeBatch, ImageEpisode
+from fsbench.data.batch import EpisodeBatch, Hints, ImageEpisode
 from fsbench.errors import TruthError
 
 EPISODES = 4
@@ -131,8 +131,13 @@ def check_way_order(subject: Subject) -> str:
 def _rotate_ways(episode: Episode) -> Episode:
     """Move the last way to the front."""
     if isinstance(episode, EpisodeBatch):
-        labels = episode.support_labels.roll(1, 1)
-        return replace(episode, support=episode.support.roll(1, 1), support_labels=labels, support_ways=None)
+        return replace(
+            episode,
+            support=episode.support.roll(1, 1),
+            support_labels=episode.support_labels.roll(1, 1),
+            support_ways=None,
+            hints=None if episode.hints is None else [_rotate_names(hints) for hints in episode.hints],
+        )
     images = episode.images
     if images is not None:
         shots, queries = episode.support.shape[1], episode.query.shape[1]
@@ -145,6 +150,12 @@ def _rotate_ways(episode: Episode) -> Episode:
         classes=(episode.classes[-1], *episode.classes[:-1]),
         images=images,
     )
+
+
+def _rotate_names(hints: Hints) -> Hints:
+    """Move the name of the last way to the front; synthetic episodes have no other hints."""
+    names = hints.class_names
+    return hints if names is None else Hints(class_names=(names[-1], *names[:-1]))
 
 
 def _restore_way_numbers(found: Answer, ways: int) -> Tensor:

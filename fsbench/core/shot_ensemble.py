@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fsbench.core.prediction import Prediction
-from fsbench.data.batch import EpisodeBatch
+from fsbench.data.batch import EpisodeBatch, Hints
 from fsbench.errors import SettingsError
 from fsbench.ops.first_largest import first_largest
 
@@ -68,6 +68,7 @@ def _one_shot(predict: Predict, episode: EpisodeBatch, shot: int) -> Prediction:
             support_labels=episode.support_labels[:, :, one],
             valid=episode.valid[:, :, one],
             support_ways=None if episode.support_ways is None else episode.support_ways[:, :, one],
+            hints=None if episode.hints is None else [hints.part(slice(None), one) for hints in episode.hints],
         )
     )
 
@@ -80,19 +81,31 @@ def _guidance(predict: Predict, episode: EpisodeBatch) -> Tensor:
     for way in range(ways):
         for shot in range(shots):
             for query in range(shots):
+                one_way, one_shot = slice(way, way + 1), slice(shot, shot + 1)
                 as_query = replace(
                     episode,
                     query=episode.support[:, way, query],
                     query_sizes=side,
-                    support=episode.support[:, way : way + 1, shot : shot + 1],
-                    support_labels=episode.support_labels[:, way : way + 1, shot : shot + 1],
-                    valid=episode.valid[:, way : way + 1, shot : shot + 1],
+                    support=episode.support[:, one_way, one_shot],
+                    support_labels=episode.support_labels[:, one_way, one_shot],
+                    valid=episode.valid[:, one_way, one_shot],
                     support_ways=None,
+                    hints=_hints_with_query(episode.hints, way, query, one_way, one_shot),
                 )
                 predicted = predict(as_query).label_map == 1
                 truth = episode.support_masks[0, way, query]
                 ious[shot, way] += (predicted & truth).sum() / (predicted | truth).sum().clamp(min=1) / shots
     return ious
+
+
+def _hints_with_query(given: list[Hints] | None, way: int, query: int, ways: slice, shots: slice) -> list[Hints] | None:
+    """Return the hints of `ways` and `shots`, with the support `query` of `way` as the query."""
+    if given is None:
+        return None
+    return [
+        replace(hints.part(ways, shots), query=hints.supports[way][query] if hints.supports is not None else None)
+        for hints in given
+    ]
 
 
 class Combined(NamedTuple):

@@ -96,6 +96,15 @@ class Hints:
     boxes: Tensor | None = None
     class_names: tuple[str, ...] | None = None
 
+    def part(self, ways: slice, shots: slice) -> "Hints":
+        """Return what there is of some of the ways and shots; the query stays."""
+        return Hints(
+            self.query,
+            None if self.supports is None else [photos[shots] for photos in self.supports[ways]],
+            None if self.boxes is None else self.boxes[ways, shots],
+            None if self.class_names is None else self.class_names[ways],
+        )
+
 
 @dataclass
 class EpisodeBatch:

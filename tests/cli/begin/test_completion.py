@@ -25,7 +25,8 @@ def test_commands_options_and_names(tmp_path):
     assert completed("fsbench bench --dry", tmp_path) == ["--dry-run"]
     assert completed("fsbench bench --method ema", tmp_path) == ["emat", "emat_seg"]
     assert completed("fsbench bench --method cst,ema", tmp_path) == ["cst,emat", "cst,emat_seg"]
-    assert completed("fsbench bench --dataset pas", tmp_path) == ["pascal", "pascal_part"]
+    pascal = ["pascal", "pascal10i", "pascal_part"]
+    assert completed("fsbench bench --dataset pas", tmp_path) == pascal
     assert completed("fsbench data prep", tmp_path) == ["prepare"]
 
 

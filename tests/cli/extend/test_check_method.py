@@ -50,7 +50,8 @@ METHODS = (
     "prototype", "emat", "emat_seg", "cst", "cst_large", "cst_original", "dcama", "hsnet", "hmnet", "nn",
     "svm", "lp", "ridge", "protonet", "r2d2", "metaoptnet", "ft", "vpt", "lora", "ssf", "fort", "fort_lora",
     "fort_ssf", "insid3", "fssdino", "linear_probe_dense", "lora_probe_dense", "seggpt", "matcher",
-    "gf_sam", "persam", "persam_f", "sam3_canvas",
+    "gf_sam", "persam", "persam_f", "sam3_canvas", "sam3_canvas_names", "bam", "pfenet", "blind_saliency",
+    "blind_centre", "blind_full",
 )  # fmt: skip
 ALWAYS = ("emat", "cst", "dcama", "hsnet", "hmnet")
 """One of each family that is trained, seconds each: `tests/methods` leaves to these checks what they see."""
@@ -58,6 +59,7 @@ SMALL = ("width=32", "feature_side=16", "blocks=2", "states=4")
 LARGE = {
     "pspnet": ((), ("shapes", "truth", "gradients", "overfit")),
     "diam": (["--model.iterations=3"], ("shapes", "ways-and-shots", "truth", "empty-supports")),
+    "bam_5shot": (["--model.width=32"], ("shapes", "ways-and-shots", "truth")),
     "hmnet_5shot": ([f"--model.{setting}" for setting in SMALL], ("shapes", "ways-and-shots", "truth")),
 }
 """Those without a configuration for the demo: options, and the checks that take seconds.

@@ -88,6 +88,7 @@ def compose(method, dataset, **options):
 OTHER_DOMAINS = ("deepglobe", "deepglobe_all", "isic", "isic_one", "lung", "lung_all", "suim")
 ONE_PROTOCOL = dict.fromkeys(("coco_all", "isaid", "lvis", "pascal_part", "paco_part"), "incontext") | {
     "isaid512": "isaid_r2net",
+    "pascal10i": "gfss",
     **dict.fromkeys(OTHER_DOMAINS, "cdfss"),
 }
 """Data sets that come with their protocol, whatever the method's own is."""

@@ -1,11 +1,14 @@
 """Ensembles of one-shot predictions, against plain arithmetic (dcama.md §8)."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from fsbench.contract.episodes import segmentation_episode
 from fsbench.core.prediction import Prediction
 from fsbench.core.shot_ensemble import ENSEMBLES, combine, ensemble, label_map, predict_from
+from fsbench.data.batch import Hints
 
 
 def logits(shots, ways=2, seed=0):
@@ -105,3 +108,29 @@ def test_a_foreground_pixel_is_one_whatever_its_score():
     scores = torch.tensor([[[-3.0, -1.0]], [[-2.0, -5.0]]])
     foreground = torch.tensor([[[True, False]], [[True, False]]])
     assert label_map(scores, foreground).tolist() == [[2, 0]]
+
+
+@pytest.mark.parametrize("strategy", ["vote", "cross_guided"])
+def test_a_method_that_asks_for_photos_and_names_gets_those_of_its_shot(strategy):
+    episode = next(segmentation_episode(0, 0, 2, 3, 32).split()).without_truth()
+    photos = [[episode.images[row] for row in way] for way in episode.support[0]]
+    boxes = torch.arange(24.0, dtype=torch.float64).view(2, 3, 4)
+    episode = replace(episode, hints=[Hints(episode.images[0], photos, boxes, ("cat", "dog"))])
+    ways_of = {"cat": 0, "dog": 1}
+    asked = []
+
+    def predict(single):
+        (hints,) = single.hints
+        assert torch.equal(hints.query, single.images[int(single.query[0])])
+        for way, name in enumerate(hints.class_names):
+            for shot, photo in enumerate(hints.supports[way]):
+                row = single.support[0, way, shot]
+                assert torch.equal(photo, single.images[row])
+                assert torch.equal(hints.boxes[way, shot], boxes[episode.support[0] == row][0])
+            assert single.support[0, way, 0] in episode.support[0, ways_of[name]]
+        asked.append((len(hints.class_names), len(hints.supports[0])))
+        height, width = single.query_sizes[0].tolist()
+        return Prediction(torch.zeros(height, width), logits=torch.zeros(len(hints.class_names), 2, height, width))
+
+    ensemble(predict, episode, strategy)
+    assert set(asked) == ({(2, 1)} if strategy == "vote" else {(2, 1), (1, 1)})

@@ -18,7 +18,7 @@ from fsbench.regression.outcome import COLUMNS, CaseEpisode, Outcome, read_outco
 
 TRAINING_FREE = (
     "prototype", "insid3", "fssdino", "linear_probe_dense", "lora_probe_dense", "seggpt", "matcher", "gf_sam",
-    "persam", "persam_f", "sam3_canvas", "diam",
+    "persam", "persam_f", "sam3_canvas", "sam3_canvas_names", "diam", "blind_saliency", "blind_centre", "blind_full",
 )  # fmt: skip
 """Methods that learn nothing before the episodes."""
 MAP = np.zeros((20, 30), dtype=np.uint8)
