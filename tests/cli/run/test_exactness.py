@@ -47,7 +47,7 @@ METHODS = {
                        "--model.width=128", "--model.skip_scales=[4,8]", "--model.dropout=0.5", "--seed_everything=5"],
     "hsnet": ["--data.shot=2"],
     "hmnet": [],
-    "bam": ["--data.shot=2"],
+    "bam": ["--data.shot=2", "--seed_everything=1"],
     "pfenet": [],
     "pspnet": ["--model.backbone.name=dilated_resnet50", "--model.backbone.weights=random", "--data.image_size=65",
                "--data.augmentation=none"],
