@@ -145,6 +145,7 @@ class EpisodicDataModule(DataModule):
         self.manifest_file = manifest
         self.support_annotation = support_annotation
         self._make_source = source
+        self.trains_elsewhere = source is not None
         self.input_resize = input_resize
         self._batches: TrainingBatches | None = None
 

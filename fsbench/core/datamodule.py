@@ -150,6 +150,8 @@ class DataModule(L.LightningDataModule, ABC):
 
         self.asks_for_features = False
         """Whether the method sees features and no images; the experiment says so."""
+        self.trains_elsewhere = False
+        """Whether training, and perhaps validation, show images of another data set than the test."""
         self.hints: frozenset[Hint] = frozenset()
         """What the method asks for beside images and masks; the experiment says so."""
 

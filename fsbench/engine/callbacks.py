@@ -130,6 +130,25 @@ class EpisodicValidation(Callback):
             pl_module.log(f"val/{name}", value, prog_bar=name == "mIoU", sync_dist=False)
 
 
+class ForgottenFeatures(Callback):
+    """Forget the features that are kept of images where training, validation and test may be of two data sets.
+
+    Features are kept by the images' names, which are unique in one data set alone.
+    """
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._forget(pl_module)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._forget(pl_module)
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._forget(pl_module)
+
+    def _forget(self, method: Any) -> None:
+        method.backbone.cache.clear()
+
+
 class ProgressInLines(Callback):
     """Say every ten seconds how far the run is, and each validation's score: for pipes and files, which have no bar."""
 

@@ -184,9 +184,11 @@ class Predictor:
     def predict_soft(self, image: LoadedImage | np.ndarray) -> tuple[Result, Prediction]:
         """Segment one image, (H, W, 3) uint8 or loaded; also returns the method's own answer, soft masks included."""
         image = self.loader.load(image) if isinstance(image, np.ndarray) else image
-        with torch.inference_mode():
-            prediction = self.method.predict_shots(self.episode(image))
-        self.method.backbone.cache.forget(QUERY)
+        try:
+            with torch.inference_mode():
+                prediction = self.method.predict_shots(self.episode(image))
+        finally:  # whatever happens, the next photo has features of its own
+            self.method.backbone.cache.forget(QUERY)
         present, score = prediction.present, prediction.presence_score
         if present is None or score is None:
             present, score = presence_from_mask(prediction.label_map, len(self.classes))

@@ -70,11 +70,6 @@ class Protocol(ABC):
     resampled: ClassVar[str]
     on_repetition: ClassVar[str]
 
-    @property
-    def on_failure(self) -> str:
-        """What an episode counts as that a method could not answer, in words."""
-        return "their predictions are empty and count"
-
     @abstractmethod
     def manifest(self, index: Any, task: Any) -> Manifest:
         """Draw the episodes of `task` from the data set `index`."""

@@ -20,8 +20,6 @@ from fsbench.episodes.manifest import Manifest
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError
 from fsbench.files import fingerprint
-from fsbench.metrics.confusion import FAILED
-from fsbench.metrics.count_table import episode_statistics
 from fsbench.protocols.base import OTHERS, Choice, Provider, words_by_dataset
 from fsbench.protocols.conditions import Conditions, ListsAndDraw
 from fsbench.protocols.pools import Pool
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
 
     from fsbench.data.batch import EpisodeBatch
     from fsbench.data.decoding import DecodedImageCache
-    from fsbench.metrics.scores import ScoreStatistics
     from fsbench.protocols.loading import LoadingConfig
 
 SMALLEST_SUPPORT = 1000
@@ -118,12 +115,10 @@ class FSSSAM3(TestAlone):
 
     Attributes:
         seeds: by data set, the seed, to which the number of the fold is added.
-        failed: a failed episode is an empty prediction that counts, or is left out as the authors' program does.
     """
 
     seed: int | None = 123
     void: Literal["background", "ignore"] = "background"
-    failed: Literal["empty", "skip"] = "empty"
 
     seeds: ClassVar[Mapping[str, int]] = {OTHERS: 123, "coco": 0}
     lists_and_draw: ClassVar[Mapping[str, ListsAndDraw]] = {
@@ -196,12 +191,9 @@ class FSSSAM3(TestAlone):
 
         return load_episode(index, episode, config, files, box_test(index).box)
 
-    def statistics_with_void(self, frame: "pl.DataFrame", header: Header, void: str) -> "ScoreStatistics":
-        """Sum a whole count table over the classes that occurred (§6.6), without failed episodes where these go."""
-        if self.failed == "skip" and FAILED in frame.columns:
-            frame = frame.filter(~frame[FAILED])
-        occurred = set(frame["class_id"].to_list()) - {0}
-        return episode_statistics(frame, sorted(occurred), void, self.metrics)
+    def counted_classes(self, frame: "pl.DataFrame", header: Header) -> list[int]:
+        """List the classes that occurred (§6.6)."""
+        return sorted(set(frame["class_id"].to_list()) - {0})
 
     def conditions(self, dataset: str) -> Conditions:
         """State the conditions of the test: its mean over the classes that occurred is that of all classes, mostly."""
@@ -224,19 +216,11 @@ class FSSSAM3(TestAlone):
         return lines
 
     def choices(self) -> list[Choice]:
-        words = {
-            "empty": "an empty prediction, which counts; tables name their number",
-            "skip": "left out of all scores, as the authors' program does; tables name their number",
-        }
         return [
             *super().choices(),
             Choice("supports tell", "one box", "the box of one object for methods that take boxes; masks for others"),
-            Choice("a failed episode is", self.failed, words[self.failed]),
+            Choice("a failed episode is", "empty", "an empty prediction, which counts; tables name their number"),
         ]
-
-    @property
-    def on_failure(self) -> str:
-        return super().on_failure if self.failed == "empty" else "they are left out of all scores"
 
     def seed_words(self) -> str:
         seeds = words_by_dataset(self.seeds)

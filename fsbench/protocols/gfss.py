@@ -20,7 +20,7 @@ from fsbench.metrics.confusion import COUNTS, intersection_union
 from fsbench.metrics.count_table import sum_by_class
 from fsbench.metrics.scores import COMMON, GENERALISED
 from fsbench.protocols.base import OTHERS, Choice, Provider, words_by_dataset
-from fsbench.protocols.conditions import Conditions
+from fsbench.protocols.conditions import NOT_STATED, Conditions
 from fsbench.protocols.geometry import QuerySize, Resize
 from fsbench.protocols.pools import Pool
 from fsbench.protocols.segmentation import Segmentation
@@ -285,7 +285,7 @@ class GFSS(Segmentation):
     def item(
         self, index: SegmentationIndex, episode: Episode, config: "LoadingConfig", files: "DecodedImageCache"
     ) -> "EpisodeBatch":
-        """Load a query with all supports; those of base classes are absent, and supports show all novel classes."""
+        """Load a query with all supports; those of base classes are absent, and supports show novel classes alone."""
         import torch  # with the loader
 
         from fsbench.data.batch import EpisodeBatch, Truth
@@ -307,11 +307,12 @@ class GFSS(Segmentation):
         valid = torch.zeros(1, ways, shots, dtype=torch.bool)
         shown = torch.zeros(1, ways, shots, side, side, dtype=torch.uint8)
         own = torch.zeros_like(shown)
+        base = [way for way, listed in enumerate(episode.supports, start=1) if not listed]
         for way, listed in enumerate(episode.supports):
             for number, name in enumerate(listed):
                 support[0, way, number], valid[0, way, number] = names.index(name), True
                 seen = small[name]
-                shown[0, way, number] = seen
+                shown[0, way, number] = torch.where(torch.isin(seen, torch.tensor(base, dtype=seen.dtype)), 0, seen)
                 own[0, way, number] = torch.where(seen == VOID, VOID, seen == way + 1)
         target, size = config.geometry.truth(maps[episode.query], side)
         counted = small[episode.query] != VOID
@@ -361,15 +362,21 @@ class GFSS(Segmentation):
             f"shot · protocol {header.protocol} v{header.version} · {runs} runs, {header.requested} queries a fold"
         )
 
+    def rule_notes(self, header: Header, image_sizes: Mapping[str, int | None]) -> list[str]:
+        told = (
+            ["methods are told which pixels of a query are void, as the authors' program is"] if self.tells_void else []
+        )
+        return [*super().rule_notes(header, image_sizes), *told]
+
     def conditions(self, dataset: str) -> Conditions:
         stated = super().conditions(dataset)
         return replace(
             stated,
             task="GFSS",
             image_lists="gfss",
-            min_object="16384 support only",
+            min_object="16384 support only" if self._least(dataset) == 16384 else NOT_STATED,
             episode_draw="fixed support set",
-            void="ignored",
+            void=self._void_condition(dataset),
             metric="gfss, base without background",
             fb_iou="not computed",
         )

@@ -330,8 +330,12 @@ class Segmentation(Protocol):
 
     def statistics_with_void(self, frame: "pl.DataFrame", header: Header, void: str) -> "ScoreStatistics":
         """Sum a whole count table with another rule for void pixels."""
-        statistics = episode_statistics(frame, header.class_ids, void, self.metrics)
+        statistics = episode_statistics(frame, self.counted_classes(frame, header), void, self.metrics)
         return replace(statistics, **self.extra_statistics(frame, header))
+
+    def counted_classes(self, frame: "pl.DataFrame", header: Header) -> list[int]:
+        """List the classes whose mean the scores of a whole count table are."""
+        return header.class_ids
 
     def extra_statistics(self, frame: "pl.DataFrame", header: Header) -> dict[str, Any]:
         """Return further sums of a whole count table, for scores of the protocol's own, by names of statistics."""
@@ -353,7 +357,9 @@ class Segmentation(Protocol):
         """State the conditions of the test on `dataset`: those of size, void and score follow from the values."""
         drawn = self._lists_and_draw(dataset) or ListsAndDraw(NOT_STATED, NOT_STATED, NOT_STATED)
         count = self.episodes.get(dataset, self.episodes[OTHERS])
-        counted = _alike(type(self), Segmentation, ("count", "separate", "statistics", "statistics_with_void"))
+        counted = _alike(
+            type(self), Segmentation, ("count", "separate", "statistics", "statistics_with_void", "counted_classes")
+        )
         return Conditions(
             "FS-CS" if self.empty_queries else "FSS",
             *drawn,

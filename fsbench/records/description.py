@@ -44,7 +44,7 @@ def notes(records: Sequence[Record]) -> list[str]:
             f"{NAMES_AND_SIZES}, so files exchanged for others of equal size are not noticed"
         )
     for record in records:
-        lines += _run_notes(record.run, protocol.on_repetition, protocol.on_failure)
+        lines += _run_notes(record.run, protocol.on_repetition)
     return list(dict.fromkeys(lines))
 
 
@@ -85,8 +85,8 @@ def printed(entries: Sequence[Any]) -> list[str]:
     return lines + ([f"… and {len(entries) - MOST_ENTRIES} more"] if len(entries) > MOST_ENTRIES else [])
 
 
-def _run_notes(run: Run, on_repetition: str, failed: str) -> list[str]:
-    """List what is peculiar to one run, in the protocol's words for repetitions and failed episodes."""
+def _run_notes(run: Run, on_repetition: str) -> list[str]:
+    """List what is peculiar to one run, in the protocol's words for repetitions."""
     name, backbone = run.identity.method.name, run.identity.backbone
     lines = []
     if backbone.weights.startswith("random"):
@@ -100,7 +100,7 @@ def _run_notes(run: Run, on_repetition: str, failed: str) -> list[str]:
         )
     lines += [f"{name}: {remark}" for remark in printed(run.remarks)]
     if run.failed_episodes:
-        lines.append(f"{name}: {run.failed_episodes} episodes failed; {failed}")
+        lines.append(f"{name}: {run.failed_episodes} episodes failed; their predictions are empty and count")
     if run.presence == "any_pixel":
         lines.append(f"{name} only segments; a way counts as present where any pixel is predicted as it")
     if run.identity.support_annotation == "all_ways":

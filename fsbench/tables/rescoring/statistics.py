@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fsbench.metrics.scores import ScoreStatistics
+from fsbench.protocols.segmentation import segmentation_of
 from fsbench.records.record import Record
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ def whole_statistics(record: Record, frame: "pl.DataFrame", measures: "Measures 
     statistics = record.protocol.statistics(frame, record.header)
     if measures is None:
         return statistics
-    return measures.added(statistics, frame, (frame["slot"] > 0).to_numpy(), record.header.class_ids)
+    classes = segmentation_of(record.header).counted_classes(frame, record.header)
+    return measures.added(statistics, frame, (frame["slot"] > 0).to_numpy(), classes)
 
 
 def subset_statistics(

@@ -3,6 +3,7 @@
 import json
 import random
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -32,6 +33,8 @@ from fsbench.protocols.fss_sam3 import (
     pixel_pools,
 )
 from fsbench.protocols.registry import load_protocol
+from fsbench.tables.rescoring.measures import Measures
+from fsbench.tables.rescoring.statistics import whole_statistics
 from tests.fsbench.runs import some_header
 
 PROTOCOL = load_protocol("fss_sam3")
@@ -139,13 +142,17 @@ def test_the_mean_is_over_classes_that_occurred_and_void_is_background():
     assert float(scores["mIoU"].item()) == pytest.approx(100 * (20 / (30 + 5 + 40 - 20) + 0) / 2)
 
 
-def test_failed_episodes_count_or_are_left_out_and_tables_say_so():
+def test_failed_episodes_count():
     frame = frame_of((1, 20, 30, False), (3, 0, 0, True))
-    one = 100 * 20 / 55
-    assert float(PROTOCOL.statistics(frame, header()).scores()["mIoU"].item()) == pytest.approx(one / 2)
-    skipping = type(PROTOCOL)("x", 1, "", failed="skip")
-    assert float(skipping.statistics(frame, header()).scores()["mIoU"].item()) == pytest.approx(one)
-    assert "count" in PROTOCOL.on_failure and "left out" in skipping.on_failure
+    assert float(PROTOCOL.statistics(frame, header()).scores()["mIoU"].item()) == pytest.approx(100 * 20 / 55 / 2)
+
+
+def test_boundaries_are_counted_over_the_classes_that_occurred(monkeypatch):
+    """Half of every boundary is found, of two classes of three that the test has."""
+    frame = frame_of((1, 20, 30, False), (3, 20, 30, False))
+    record = SimpleNamespace(protocol=PROTOCOL, header=header())
+    found = whole_statistics(record, frame, Measures(boundary=np.tile([1, 2], (len(frame), 1))))
+    assert float(found.only(("boundary-IoU",)).scores()["boundary-IoU"].item()) == pytest.approx(50)
 
 
 def test_rules_are_told_where_they_change_a_figure():

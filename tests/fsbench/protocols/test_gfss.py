@@ -117,7 +117,7 @@ def test_a_method_is_given_padded_images_and_all_novel_classes_of_supports(scene
     assert np.array_equal(episode.counted_pixels[0].numpy(), counted)
     maps = episode.support_ways[0][episode.valid[0]]
     assert set(maps.unique().tolist()) <= {0, 255, *range(1, 21)} and (maps[0] == 16).any()
-    assert set(maps[0].unique().tolist()) == {0, 6, 16, 255}  # a base class, too, which the method takes away
+    assert set(maps[0].unique().tolist()) == {0, 16, 255}  # a base class is background there (gfss.md, support label)
     silent = replace(data.protocol, tells_void=False)
     item = silent.item(
         data.dataset, data.manifest.episodes[0], data._loading(False), data._loading(False).files(data.dataset)
