@@ -5,11 +5,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
 
 from fsbench.atlas.figures import Figure, Rule, read_figures, read_links
 from fsbench.atlas.programs import FOLDER, Program, read_programs
 from fsbench.atlas.reading import slug
 from fsbench.errors import DataError
+from fsbench.files.validation import first_problem
 from fsbench.protocols.conditions import NOT_FOUND, UNKNOWN
 
 TEST = (
@@ -131,18 +135,22 @@ class Group:
 
     @cached_property
     def ranks(self) -> Mapping[tuple[str, tuple[str, str, str]], Rank]:
-        """Ranks by (id of the entry, (way, shot, metric)); none for a figure that nothing stands beside."""
+        """Ranks by (id of the entry, (way, shot, metric)); none for a figure without one of another method beside it.
+
+        Backbones and variants of one evaluation program are one method.
+        """
         found: dict[tuple[str, tuple[str, str, str]], Rank] = {}
         if not self.is_known:
             return found
-        beside: dict[tuple[tuple[str, str, str], tuple[str, ...]], list[tuple[float, str]]] = {}
+        beside: dict[tuple[tuple[str, str, str], tuple[str, ...]], list[tuple[float, Entry]]] = {}
         for entry in self.entries:
             for cell, reported in entry.cells().items():
-                beside.setdefault((cell, entry.told), []).append((reported.figure.value, entry.id))
+                beside.setdefault((cell, entry.told), []).append((reported.figure.value, entry))
         for (cell, _), values in beside.items():
-            for value, name in values if len(values) > 1 else ():
+            methods = {entry.program.method if entry.program else entry.method for _, entry in values}
+            for value, entry in values if len(methods) > 1 else ():
                 place = 1 + sum(other > value for other, _ in values)
-                found[name, cell] = Rank(place, len(values))
+                found[entry.id, cell] = Rank(place, len(values))
         return found
 
 
@@ -220,6 +228,7 @@ def read_atlas(folder: Path = FOLDER, strict: bool = True) -> Atlas:
         strange = sorted({rule.test for rule in rules if rule.test} - methods - {NOT_FOUND})
         if strange:
             raise DataError(f"links.yaml names {', '.join(strange)}, of which conditions.csv has no evaluation program")
+        _check_changes(name, rules)
         for figure, rule, line in read_figures(path, rules, links.datasets, strict):
             _add(entries, figure, rule, name, line, by_name.get((rule.test, figure.dataset)))
     with_figures = {entry.program.id for entry in entries.values() if entry.program}
@@ -228,6 +237,24 @@ def read_atlas(folder: Path = FOLDER, strict: bool = True) -> Atlas:
             whole = f"{program.id}/{slug(program.backbone)}"
             entries[whole] = Entry(whole, program.method, program.backbone, "", program.dataset, program)
     return Atlas(programs, [_ordered(entry) for entry in entries.values()])
+
+
+def _check_changes(file: str, rules: Sequence[Rule]) -> None:
+    """Refuse changes that name no condition, or give it a value that the column of the programs does not have."""
+    conditions = (*TEST, *TOLD, *REMARKED)
+    kinds = get_type_hints(Program, include_extras=True)
+    for i, rule in enumerate(rules, start=1):
+        for name, value in rule.changes.items():
+            if name not in conditions:
+                raise DataError(
+                    f"links.yaml, rule {i} of {file}: changes name '{name}', which is no condition; expected one of "
+                    f"{', '.join(conditions)}"
+                )
+            try:
+                TypeAdapter(kinds[name]).validate_python(value)
+            except ValidationError as error:
+                problem = first_problem(error).removeprefix("the whole ")
+                raise DataError(f"links.yaml, rule {i} of {file}: of the changes {name} {problem}") from error
 
 
 def _add(entries: dict[str, Entry], figure: Figure, rule: Rule, file: str, line: int, program: Program | None) -> None:

@@ -43,8 +43,9 @@ def read_effects(folder: Path = RESULTS) -> list[Effect]:
     for file in sorted(folder.glob("*.json")):
         content = read_json(file, "record")
         origin = f"{content['origin'].split('.')[0]}; {content['date']}"
+        tables = {name.removeprefix(f"{file.stem}-"): table for name, table in content["tables"].items()}
         for table, (condition, what, changes) in _TABLES.items():
-            rows = content["tables"].get(table, {"columns": [], "rows": []})
+            rows = tables.get(table, {"columns": [], "rows": []})
             values = changes(rows["columns"], rows["rows"])
             if values:
                 count = len(rows["rows"])
@@ -94,4 +95,5 @@ _TABLES: Mapping[str, tuple[str, str, Any]] = {
     "void": ("void", "void as background instead of left out", _last_column),
     "training": ("saw_test_classes", "training with labels of the test's classes", _last_column),
 }
-"""Tables of a result file: the condition that each varies, the change in words, and what reads the changes from it."""
+"""Tables of a result file, without the file's name before theirs: the condition that each varies, the change in words,
+and what reads the changes from it."""

@@ -13,6 +13,8 @@ from fsbench.errors import DataError
 from fsbench.files import read_yaml
 
 COLUMNS = ("method", "backbone", "dataset", "fold", "way", "shot", "setting", "metric", "value", "source")
+SAME = tuple(name for name in COLUMNS if name != "value")
+"""Columns that tell one figure from another."""
 
 
 class Figure(BaseModel):
@@ -110,9 +112,11 @@ def read_figures(
     """Read the figures of a csv file, each with its rule and its line; rows of studies and costs are left out.
 
     Raises:
-        DataError: a line is no figure, or no rule is about it.
+        DataError: a line is no figure, no rule is about it, its value is no percentage, or another line has the same
+            figure with another value.
     """
     found = []
+    printed: dict[tuple[str, ...], tuple[float, int]] = {}
     for line, cells in read_rows(file, COLUMNS, optional="fold"):
         where = f"{file.name}, line {line}"
         loose = Figure.model_construct(None, **cells)  # rows of costs, which no rule takes, may have any cells
@@ -126,6 +130,14 @@ def read_figures(
             )
         if rule.test:
             figure = parse_row(Figure, cells | {"printed": cells["value"]}, where)
+            if not 0 <= figure.value <= 100:
+                raise DataError(f"{where}: value is {figure.printed}, expected a percentage from 0 to 100")
+            value, first = printed.setdefault(tuple(getattr(figure, name) for name in SAME), (figure.value, line))
+            if value != figure.value:
+                raise DataError(
+                    f"{where}: {figure.method}, {figure.metric} is {figure.printed}, but {value:g} in line {first} of "
+                    f"the same source and setting; expected one of them"
+                )
             dataset = datasets.get(figure.dataset, figure.dataset)
             found.append((figure.model_copy(update={"dataset": dataset}), rule, line))
     return found

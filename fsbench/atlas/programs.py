@@ -39,8 +39,8 @@ SupportAnnotation = Literal[
     "mask", "mask or weaker (option)", "mask or text (option)", "image label", "box", "not found"
 ]
 Checkpoint = Literal[
-    "best on test fold", "best on test set", "best on FSS-1000 val", "best on source data", "best on the supports",
-    "last", "one model for all folds", "none", "not found",
+    "best on test fold", "best on test set", "best on FSS-1000 val", "best on source data", "best on base classes",
+    "best on the supports", "last", "one model for all folds", "none", "not found",
 ]  # fmt: skip
 
 EVIDENCED = (

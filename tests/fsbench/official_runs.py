@@ -38,6 +38,7 @@ def run_of(header, method, backbone, weights="official x", identity=(), training
     more |= {"episodes": 1000, "official_episodes": 1000} | dict(facts or ())
     cost = {"trainable_parameters": 0, "episodes_per_second": 1.0, "peak_mib": 1.0}
     run = {"identity": recorded, "presence": "predicted", "cost": cost}
+    run |= {} if origin is None else {"told": {"supervision": ["masks"], "saw_test_classes": "no"}}
     return run if origin is None else run | {"weights": {"origin": origin, "training": None if facts is None else more}}
 
 

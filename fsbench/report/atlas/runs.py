@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from fsbench.atlas.atlas import Atlas, Entry, Reported
 from fsbench.atlas.figures import Figure
+from fsbench.atlas.programs import Program
 from fsbench.atlas.reading import slug
 from fsbench.report.collect import Study
 from fsbench.tables.published.conditions import DATA_SETS, run_conditions
@@ -24,7 +25,7 @@ def with_runs(atlas: Atlas, studies: Sequence[Study]) -> Atlas:
     A figure is one of the whole test where all folds are there; else each fold stands by itself, without a rank.
     """
     own = [
-        _entry(study, label)
+        _entry(study, label, atlas.programs)
         for study in studies
         if study.records[0].header.dataset in DATA_SETS and study.protocol.has_masks
         for label in study.methods
@@ -32,11 +33,11 @@ def with_runs(atlas: Atlas, studies: Sequence[Study]) -> Atlas:
     return replace(atlas, entries=[*atlas.entries, *own])
 
 
-def _entry(study: Study, label: str) -> Entry:
+def _entry(study: Study, label: str, programs: Sequence[Program]) -> Entry:
     records = list(study.methods[label].values())
     first = records[0]
     header, backbone = first.header, first.run.identity.backbone.name
-    conditions = run_conditions(first)
+    conditions = run_conditions(first, programs)
     setting = header.setting if header.setting == "original" else header.setting.replace("_", " ")
     source = f"run by protocol {header.protocol} v{header.version}, {setting}: {', '.join(r.run.id for r in records)}"
     figures = []

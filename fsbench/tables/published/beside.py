@@ -42,7 +42,7 @@ def published_beside(label: str, record: Record, atlas: Atlas) -> PublishedBesid
         record: one of its folds.
         atlas: published figures.
     """
-    conditions = run_conditions(record)
+    conditions = run_conditions(record, atlas.programs)
     own = Entry("run", label, "", "", conditions["dataset"], None, conditions, ours=True)
     header = record.header
     shared: list[tuple[str, ...]] = []

@@ -1,8 +1,9 @@
 """Conditions of a run in the words of the atlas, beside those of the program that made a reported score."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
+from fsbench.atlas.programs import Program
 from fsbench.atlas.words import LABELS
 from fsbench.protocols.base import Protocol
 from fsbench.protocols.conditions import NOT_STATED, UNKNOWN
@@ -19,12 +20,26 @@ DATA_SETS: Mapping[str, str] = {
 """Our data sets by the names of the atlas."""
 _ALIKE = {"in-context": "FSS", "pfenet": "bam"}
 """Words for one test: in-context is one without training, and the lists of BAM and PFENet differ in training alone."""
+PROGRAMS: Mapping[str, str] = {
+    "bam": "BAM", "cst": "CST", "dcama": "DCAMA", "diam": "DIaM", "emat": "EMAT", "fssdino": "FSSDINO",
+    "gfsam": "GF-SAM", "hmnet": "HMNet", "hsnet": "HSNet", "insid3": "INSID3", "matcher": "Matcher", "persam": "PerSAM",
+    "pfenet": "PFENet", "sam3canvas": "FSS-SAM3",
+}  # fmt: skip
+"""Types of our methods, and the names under which the atlas has their evaluation programs."""
+_BASE_LEARNER = ("base_learner", "bam")
+"""Options of methods that leave the learner of base classes, and with it their labels, out."""
 _ANNOTATIONS = {"mask": "mask", "bbox": "box"}
 _CHOICES = {"novel": "best on test fold", "base": "best on base classes", "images": "best on base classes"}
 
 
-def run_conditions(record: Record) -> dict[str, str]:
-    """State the conditions of a run, by column of the atlas: its protocol's, and what the run has otherwise."""
+def run_conditions(record: Record, programs: Sequence[Program] = ()) -> dict[str, str]:
+    """State the conditions of a run, by column of the atlas: its protocol's, and what the run has otherwise.
+
+    Args:
+        record: of the run.
+        programs: of the atlas; that of the run's method says what the method is told besides, and what chose the
+            checkpoint that its authors released.
+    """
     header, identity = record.header, record.run.identity
     stated = asdict(record.protocol.conditions(header.dataset))
     official = header.lists.startswith("official")
@@ -40,29 +55,54 @@ def run_conditions(record: Record) -> dict[str, str]:
     size = str(identity.image_size or NOT_STATED)
     if stated["compared_at"] == f"fixed {size}":
         stated["compared_at"] = "network input"
+    dataset = DATA_SETS.get(header.dataset, header.dataset)
+    method = PROGRAMS.get(str(identity.method.as_json().get("type")))
+    of_method = [program for program in programs if program.method == method]
+    of_data = [program for program in of_method if program.dataset == dataset]
     told = record.run.told
-    labels = set(told.supervision) if told else {"masks"}
     return {
         **stated,
-        "dataset": DATA_SETS.get(header.dataset, header.dataset),
+        "dataset": dataset,
         "network_size": size,
-        "checkpoint": _checkpoint(record),
+        "checkpoint": _checkpoint(record, of_data),
         "runs": "1",
         "kshot": NOT_STATED,
         "pretraining": NOT_STATED,
         "precision": str(identity.precision or NOT_STATED),
         "support_annotation": _ANNOTATIONS.get(identity.support_annotation, identity.support_annotation),
-        "extra_supervision": "; ".join(sorted(labels - {"masks", "boxes"})) or "none",
-        "saw_test_classes": told.saw_test_classes if told else "no",
+        "extra_supervision": _extra_supervision(record, of_data or of_method),
+        "saw_test_classes": told.saw_test_classes if told else NOT_STATED,
     }
 
 
-def _checkpoint(record: Record) -> str:
+def _extra_supervision(record: Record, programs: Sequence[Program]) -> str:
+    """Return what the method is told besides masks, as the programs of the method have it where they agree.
+
+    Class names and labels of base classes are left out where the run does without them.
+    """
+    told, method = record.run.told, record.run.identity.method.as_json()
+    stated = {program.extra_supervision for program in programs}
+    if len(stated) != 1:
+        return NOT_STATED if told is None else "; ".join(sorted({*told.supervision} - {"masks", "boxes"})) or "none"
+    without = tuple(
+        start
+        for start, is_without in (
+            ("text", told is not None and not {"text", "class names"}.intersection(told.supervision)),
+            ("base labels", any(method.get(option) is False for option in _BASE_LEARNER)),
+        )
+        if is_without
+    )
+    return "; ".join(part for part in stated.pop().split("; ") if not part.startswith(without)) or "none"
+
+
+def _checkpoint(record: Record, programs: Sequence[Program]) -> str:
     """Return what chose the checkpoint, in the words of the atlas where it has them."""
     weights = record.run.origin_of_weights
     if weights.origin == UNTRAINED:
         return "none"
-    if weights.origin == AUTHORS or weights.training is None:
+    if weights.origin == AUTHORS:
+        return programs[0].checkpoint if programs else NOT_STATED
+    if weights.training is None:
         return NOT_STATED
     return _CHOICES.get(str(weights.training.settings.get("validation")), NOT_STATED)
 

@@ -105,6 +105,35 @@ def test_a_program_that_stands_twice_and_a_figure_without_a_rule_are_refused(fol
         read_atlas(folder)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ("{colour: red}", "rule 1 of figures.csv: changes name 'colour', which is no condition; expected one of task"),
+        (
+            "{void: dropped}",
+            "rule 1 of figures.csv: of the changes void is 'dropped', expected 'ignored', 'background'",
+        ),
+    ],
+)
+def test_changes_are_conditions_with_values_of_their_columns(folder, changes, message):
+    links = folder / "links.yaml"
+    rule = "{method: SSP, setting: HSNet protocol, test: SSP (HSNet protocol)"
+    links.write_text(links.read_text().replace(rule, f"{rule}, changes: {changes}", 1))
+    with pytest.raises(DataError, match=r"links\.yaml") as refused:
+        read_atlas(folder)
+    assert message in str(refused.value)
+
+
+def test_a_value_beyond_a_percentage_and_a_figure_with_two_values_are_refused(folder):
+    figures = lines(folder / "figures.csv")
+    write(folder / "figures.csv", [figures[0] | {"value": "100.1"}])
+    with pytest.raises(DataError, match=r"figures.csv, line 2: value is 100.1, expected a percentage from 0 to 100"):
+        read_atlas(folder)
+    write(folder / "figures.csv", [figures[0] | {"value": "61.0"}, figures[1], figures[0] | {"value": "62.5"}])
+    with pytest.raises(DataError, match=r"figures.csv, line 4: .* is 62.5, but 61 in line 2 of the same source"):
+        read_atlas(folder)
+
+
 def test_the_command_checks_a_folder(folder, capsys):
     assert main(["atlas", "check", str(folder)]) == 0
     said = capsys.readouterr().out
@@ -164,16 +193,18 @@ def test_ranks_are_those_of_a_plain_computation(atlas):
         for entry in group.entries:
             for cell, reported in entry.cells().items():
                 beside = [
-                    other.cells()[cell].figure.value
+                    other
                     for other in group.entries
                     if cell in other.cells() and all(other.conditions[name] == entry.conditions[name] for name in TOLD)
                 ]
+                values = [other.cells()[cell].figure.value for other in beside]
+                methods = {other.program.method for other in beside if other.program}
                 rank = group.ranks.get((entry.id, cell))
                 if rank is None:
-                    assert len(beside) == 1 or not group.is_known
+                    assert len(methods) < 2 or not group.is_known
                 else:
-                    assert rank.size == len(beside) > 1 and group.is_known
-                    assert rank.place == len([value for value in beside if value > reported.figure.value]) + 1
+                    assert len(methods) > 1 and rank.size == len(values) and group.is_known
+                    assert rank.place == len([value for value in values if value > reported.figure.value]) + 1
                     number += 1
     assert number > 150
 
@@ -195,6 +226,18 @@ def test_the_authors_own_print_comes_before_a_repetition(atlas):
         assert repeated == sorted(repeated)
 
 
+def test_figures_of_other_lists_do_not_stand_for_those_of_hsnet(atlas):
+    hsnet = atlas.entry("hsnet/pascal-5i/resnet-101")
+    assert hsnet.cells()["1", "1", "mIoU"].figure.value == 66.2
+    other = atlas.entry("hsnet/pascal-5i/resnet-101/uniform-lists")
+    assert other.program is None and other.cells()["1", "1", "mIoU"].figure.value == 65.3
+
+
+def test_backbones_of_one_program_alone_have_no_rank(atlas):
+    groups = [group for group in atlas.groups() if group.is_known and len(group.programs) == 1]
+    assert any(len(group.entries) > 1 for group in groups) and not any(group.ranks for group in groups)
+
+
 def test_marks_stay_with_every_row_of_a_program(atlas):
     marked = {entry.program.method for entry in atlas.entries if entry.program and entry.marks}
     partly = {program.method for program in atlas.programs if program.certainty == "partly read"}
@@ -203,7 +246,7 @@ def test_marks_stay_with_every_row_of_a_program(atlas):
 
 
 def test_differences_name_every_condition_that_differs(atlas):
-    one, other = atlas.entry("hsnet/pascal-5i/resnet-50"), atlas.entry("bam/pascal-5i/resnet-50")
+    one, other = atlas.entry("hsnet/pascal-5i/resnet-101"), atlas.entry("bam/pascal-5i/resnet-50")
     named = {name: (ours, theirs) for name, ours, theirs in differences(one, other)}
     assert named == {
         "image_lists": ("hsnet", "bam"),
@@ -236,7 +279,12 @@ def test_conditions_bear_the_names_that_protocols_give_them():
 
 
 def test_effects_are_those_of_the_committed_results():
-    effects = {effect.condition: effect for effect in read_effects()}
+    demo = [effect for effect in read_effects() if effect.origin.startswith("The demo")]
+    photos = {effect.condition: effect for effect in read_effects() if effect not in demo}
+    effects = {effect.condition: effect for effect in demo}
+    assert set(photos) == {"episodes_per_fold", "compared_at", "min_object", "void"}
+    assert (photos["void"].low, photos["void"].high, photos["void"].rows) == (-3.1, -2.7, 4)
+    assert photos["min_object"].high == 6.0 and "PASCAL VOC and COCO" in photos["min_object"].origin
     assert set(effects) == {"episodes_per_fold", "compared_at", "min_object", "void", "saw_test_classes"}
     assert effects["void"].low == effects["void"].high == -5.1
     assert (effects["saw_test_classes"].low, effects["saw_test_classes"].high) == (13.6, 13.6)
@@ -254,7 +302,7 @@ def test_a_printed_mean_that_is_not_that_of_its_folds_is_named(atlas):
 def test_links_of_the_guide_lead_to_rows_and_filters_that_there_are(atlas):
     text = (REPOSITORY / "docs" / "guides" / "reading-papers.md").read_text()
     links = [parse_qs(query) for query in re.findall(r"atlas\.html\?([^)]+)\)", text)]
-    assert len(links) == 20
+    assert len(links) == 22
     for link in links:
         own = [entry for entry in atlas.entries if entry.dataset == link["data"][0]]
         for name, (value,) in link.items():

@@ -53,7 +53,7 @@ def test_filter_group_why_not_export_and_address(chromium, atlas, page_file):
         assert shown(page) == expected
         assert asked(page) == {"data": "PASCAL-5i", "void": "ignored", "shared": "1"}
 
-        name = "hsnet/pascal-5i/resnet-50"
+        name = "hsnet/pascal-5i/resnet-101"
         group = next(group for group in atlas.groups() if name in [entry.id for entry in group.entries])
         row = page.locator(f"[data-row='{name}']")
         rank = group.ranks[name, ("1", "1", "mIoU")]
@@ -81,7 +81,7 @@ def test_filter_group_why_not_export_and_address(chromium, atlas, page_file):
         assert file == f"{number}.csv" and "metrics at: network input" in lines[0][0]
         assert [line[0] for line in lines[2:]] == [entry.method for entry in group.entries]
         at = lines[1].index("1-way 1-shot mIoU")
-        hsnet = next(line for line in lines if line[0] == "HSNet" and "ResNet-50" in line)
+        hsnet = next(line for line in lines if line[0] == "HSNet" and "ResNet-101" in line)
         assert hsnet[at : at + 2] == [atlas.entry(name).cells()["1", "1", "mIoU"].figure.printed, str(rank)]
         _, text = saved(page, f"[data-save=tex][data-group='{number}']")
         assert text.count("\\\\\n") == len(group.entries) + 1 and "S, side of the network's input: 400" in text

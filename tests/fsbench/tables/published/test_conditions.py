@@ -4,8 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+from fsbench.atlas.programs import read_programs
+from fsbench.protocols.conditions import NOT_STATED
 from fsbench.protocols.registry import load_protocol
-from fsbench.tables.published.conditions import protocol_differences, run_conditions
+from fsbench.records.run import AUTHORS, Told
+from fsbench.tables.published.conditions import PROGRAMS, protocol_differences, run_conditions
 from fsbench.tables.published.obstacles import why_not_comparable
 from tests.fsbench.official_runs import EMAT
 
@@ -73,3 +76,48 @@ def test_a_run_states_what_it_has_otherwise_than_its_protocol(official):
     assert (stated["checkpoint"], stated["extra_supervision"]) == ("best on test fold", "none")
     own = run_conditions(official(EMAT, "dinov2_vits14", identity={"image_size": 400}))
     assert own["network_size"] == "400"
+
+
+def of_method(run, method, told=("masks",), origin=None):
+    """The conditions of a run as if it were of another method, told otherwise, or with other weights."""
+    weights = run.run.origin_of_weights
+    identity = run.run.identity
+    values = {
+        "identity": identity.model_copy(update={"method": type(identity.method).model_validate(method)}),
+        "told": None if told is None else Told(supervision=list(told), saw_test_classes="no"),
+        "weights": weights if origin is None else weights.model_copy(update={"origin": origin}),
+    }
+    run.__dict__["run"] = run.run.model_copy(update=values)
+    return run_conditions(run, read_programs())
+
+
+@pytest.mark.parametrize(
+    ("method", "told", "extra"),
+    [
+        ({"type": "gfsam"}, ("masks",), "SAM; DINOv2"),
+        ({"type": "matcher"}, None, "SAM; DINOv2"),
+        ({"type": "insid3"}, ("masks",), "DINOv3"),  # read on other data sets alone, where all agree
+        ({"type": "bam", "base_learner": True}, ("masks",), "base labels (base learner)"),
+        ({"type": "hmnet", "bam": False}, ("masks",), "none"),
+        ({"type": "sam3canvas"}, ("boxes",), "SAM 3"),
+        ({"type": "sam3canvas"}, ("boxes", "class names"), "SAM 3; text (class names, by default)"),
+        ({"type": "another"}, ("masks", "class names"), "class names"),
+        ({"type": "another"}, None, NOT_STATED),
+    ],
+)
+def test_a_run_was_told_what_the_program_of_its_method_was(official, method, told, extra):
+    stated = of_method(official(EMAT, "dinov2_vits14"), {"name": "m"} | method, told)
+    assert stated["extra_supervision"] == extra
+    assert stated["saw_test_classes"] == (NOT_STATED if told is None else "no")
+
+
+def test_an_authors_checkpoint_was_chosen_as_by_their_program(official):
+    def checkpoint(kind):
+        return of_method(official(EMAT, "dinov2_vits14"), {"name": "m", "type": kind}, origin=AUTHORS)["checkpoint"]
+
+    assert (checkpoint("emat"), checkpoint("persam"), checkpoint("another")) == (
+        "best on test fold", NOT_STATED, NOT_STATED)  # fmt: skip
+
+
+def test_programs_of_methods_are_in_the_atlas():
+    assert set(PROGRAMS.values()) <= {program.method for program in read_programs()}
