@@ -294,7 +294,7 @@ class SAM3Canvas(Segmenter):
                     failed = True
                     continue
                 found = self.detect(episode, way, pasted).kept(self.threshold)
-            except RuntimeError as error:  # such as memory that does not do (§5)
+            except torch.OutOfMemoryError as error:  # §5; any other error is a fault, and no answer
                 log.warning("episode %d failed: %s", int(episode.episodes[0]), str(error).splitlines()[0])
                 failed = True
                 continue
@@ -333,7 +333,7 @@ class SAM3Canvas(Segmenter):
             photos = [*hints.supports[way], hints.query]
         else:
             photos = [episode.images[row] for row in [*rows, int(episode.query[0])]]
-        images = [photo.permute(1, 2, 0).cpu().numpy() for photo in photos]
+        images = [photo.round().byte().permute(1, 2, 0).cpu().numpy() for photo in photos]  # OpenCV's are no integers
         boxes = _given_boxes(hints.boxes[way]) if hints is not None and hints.boxes is not None else None
         if boxes is None:
             boxes = _mask_boxes(episode.support_masks[0, way].cpu().numpy(), images)

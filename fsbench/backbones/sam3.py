@@ -19,6 +19,7 @@ from fsbench.backbones.base import BackboneConfig
 from fsbench.backbones.hub_networks import PACKAGE, FrozenHubNetwork, HubNet
 from fsbench.backbones.sam import Dtype, describe_sam
 from fsbench.errors import CheckpointError, SettingsError, describe, known_names
+from fsbench.files import sha256_file
 from fsbench.plugins import load_object
 from fsbench.weights.table import WeightFile, weight_files
 
@@ -26,6 +27,8 @@ TEXT_LENGTH = 32
 """Tokens of a text, with padding."""
 TOKENIZER = "tokenizer.json"
 """File of the text's tokens, beside the weights."""
+TOKENS = "text_encoder.text_model.embeddings.token_embedding.weight"
+"""Weights with a row for each token that the network knows."""
 BYTES_START, BYTES_END, BYTES_PADDING = 256, 257, 0
 
 
@@ -204,7 +207,10 @@ class FrozenSam3(FrozenHubNetwork):
 
     @property
     def identity_settings(self) -> dict[str, str]:
-        return {} if self.dtype == "float32" else {"dtype": self.dtype}
+        """Type, and hash of the file of the tokenizer, which decides what the network reads."""
+        settings = {} if self.dtype == "float32" else {"dtype": str(self.dtype)}
+        file = self._tokenizer_file
+        return settings if file is None or not file.is_file() else settings | {"tokenizer": sha256_file(file)}
 
     def own_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return weights under the names of transformers, without what the network has not; a further layer stays."""
@@ -234,7 +240,7 @@ class FrozenSam3(FrozenHubNetwork):
         if file is None:
             return [BYTES_START, *text.encode()[: TEXT_LENGTH - 2], BYTES_END]
         if self._tokenizer is None:
-            self._tokenizer = _read_tokenizer(file, self.name)
+            self._tokenizer = _read_tokenizer(file, self.name, len(self.state[TOKENS]))
         tokens: list[int] = self._tokenizer.encode(text).ids
         return tokens if len(tokens) <= TEXT_LENGTH else [*tokens[: TEXT_LENGTH - 1], tokens[-1]]
 
@@ -270,7 +276,8 @@ def _tokenizer_file(config: BackboneConfig, spec: Sam3Net) -> Path | None:
     return (Path(weights) if weights else spec.weights.path).with_name(TOKENIZER)
 
 
-def _read_tokenizer(file: Path, name: str) -> Any:
+def _read_tokenizer(file: Path, name: str, known: int) -> Any:
+    """Read the tokenizer of a network that has `known` tokens."""
     expected = f"expected the {TOKENIZER} of facebook/sam3 on the hub; put it beside the weights or give its tokenizer"
     if not file.is_file():
         raise CheckpointError(f"{name} has no file {file} for its texts; {expected}")
@@ -286,6 +293,9 @@ def _read_tokenizer(file: Path, name: str) -> Any:
         ) from None
     except Exception as error:  # tokenizers raises its own
         raise CheckpointError(f"{file} cannot be used ({describe(error)}); {expected}") from error
+    tokens = max(tokenizer.get_vocab().values(), default=-1) + 1
+    if tokens > known:
+        raise CheckpointError(f"{file} has {tokens} tokens, but {name} knows {known}; {expected}")
     return tokenizer
 
 

@@ -135,7 +135,8 @@ class FSSSAM3(TestAlone):
 
         Raises:
             SettingsError: classes besides those of the fold.
-            DataError: no class has a query and enough supports, or no episode is usable.
+            DataError: no class has a query and enough supports, also of an earlier fold that shares the stream of
+                objects, or no episode is usable.
         """
         self.check_task(index, task)
         self.check_novel(task)
@@ -143,12 +144,7 @@ class FSSSAM3(TestAlone):
         test = box_test(index)
         pools = test.pools()
         numbers = index.test_classes(task.fold)
-        class_ids = pools.usable(numbers, task.shot)
-        if not class_ids:
-            raise DataError(
-                f"{index.name} fold {task.fold} has no class with a query and {task.shot + 1} images of more than "
-                f"{SMALLEST_SUPPORT} pixels; lower SHOT, or add images"
-            )
+        class_ids = _usable(index, pools, task.fold, task.shot)
         official = self.episode_count(index.name, 0)
         requested = official if task.episodes is None else task.episodes
         seed = self._seed_on(index.name, task)
@@ -156,7 +152,7 @@ class FSSSAM3(TestAlone):
         drawn = [
             list(
                 islice(
-                    drawn_episodes(pools, pools.usable(index.test_classes(f), task.shot), task.shot, seed + f),
+                    drawn_episodes(pools, _usable(index, pools, f, task.shot), task.shot, seed + f),
                     max(official, requested),
                 )
             )
@@ -228,6 +224,17 @@ class FSSSAM3(TestAlone):
 
     def _seed_on(self, dataset: str, task: EpisodeTask) -> int:
         return self.seeds.get(dataset, self.seeds[OTHERS]) if task.seed is None else task.seed
+
+
+def _usable(index: SegmentationIndex, pools: BoxPools, fold: int, shot: int) -> list[int]:
+    """Return the classes of a fold with a query and K + 1 supports, ascending. Raises DataError where none has them."""
+    class_ids = pools.usable(index.test_classes(fold), shot)
+    if not class_ids:
+        raise DataError(
+            f"{index.name} fold {fold} has no class with a query and {shot + 1} images of more than {SMALLEST_SUPPORT} "
+            "pixels; lower SHOT, or add images"
+        )
+    return class_ids
 
 
 def pixel_pools(pixels_of: Mapping[str, Mapping[int, int]], class_ids: Sequence[int]) -> BoxPools:

@@ -128,10 +128,11 @@ def _load_hints(
 ) -> Hints:
     """Load what the method asks for beside images and masks; `labels` are the label maps by name.
 
-    A photo or box has no place in a padded frame, where the images are all that is seen.
+    A photo or box has no place where images are padded, in a frame or to a square: answers lie over the padded images,
+    which are all that is seen.
     """
     query, supports, boxes, names = None, None, None, None
-    seen = config.hints if config.resize != "frame" else config.hints & {"class names"}
+    seen = config.hints if config.resize not in ("frame", "padded") else config.hints & {"class names"}
     if "photos" in seen:
         query = _photo(index, episode.query)
         supports = [[_photo(index, name) for name in way] for way in episode.supports]

@@ -24,6 +24,7 @@ from fsbench.core.prediction import Prediction
 from fsbench.data.batch import EpisodeBatch, Hints
 from fsbench.data.label_maps import largest_part_box
 from fsbench.errors import CheckpointError, SettingsError
+from fsbench.files import sha256_file
 from methods.sam3_canvas import VISUAL, SAM3Canvas, canvas_box, draw_canvas, many_shot_slots, one_shot_slots
 
 pytest.importorskip("transformers")
@@ -217,6 +218,14 @@ def test_texts_are_padded_and_words_need_their_tokenizer(tmp_path):
     words.save(str(tmp_path / "tokenizer.json"))
     assert read.concept("cat", torch.zeros(1, 4)).input_ids[0, :4].tolist() == [0, 2, 1, 0]
     assert read.concept("cat " * 40, torch.zeros(1, 4)).input_ids[0, -2:].tolist() == [2, 1]
+    assert read.identity_settings == {"tokenizer": sha256_file(tmp_path / "tokenizer.json")}
+    assert network().identity_settings == {}
+    larger = Tokenizer(models.WordLevel({"[u]": 0, **{str(n): n for n in range(1, 259)}}, unk_token="[u]"))
+    larger.save(str(tmp_path / "larger.json"))
+    other = network(str(tmp_path / "model.safetensors"), tokenizer=str(tmp_path / "larger.json"))
+    assert other.identity_settings != read.identity_settings
+    with pytest.raises(CheckpointError, match=r"larger\.json has 259 tokens, but sam3_demo knows 258; expected the"):
+        other.concept("cat", torch.zeros(1, 4))
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(CheckpointError, match=r"tokenizer\.json cannot be used"):
         network(str(tmp_path / "model.safetensors")).concept("cat", torch.zeros(1, 4))
@@ -293,7 +302,7 @@ def test_several_shots_and_the_text_reach_the_network():
     fewer = replace(pasted, boxes=pasted.boxes[:1], labels=pasted.labels[:1])
     assert (named.detect(episode, 0, fewer).scores - one.scores).abs().max() > 1e-6
     with pytest.raises(SettingsError, match="text is class, but the episodes tell no class names"):
-        predict(named, an_episode())
+        predict(named, replace(an_episode(), hints=None))
 
 
 def test_a_failed_episode_is_empty_and_says_so(monkeypatch, caplog):
@@ -311,6 +320,13 @@ def test_a_failed_episode_is_empty_and_says_so(monkeypatch, caplog):
     broken = predict(found, an_episode())
     assert broken.failed and not broken.label_map.any() and "episode 1 failed: out of memory" in caplog.text
     assert "details" not in caplog.text
+
+    def misfit(*_arguments: object) -> None:
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(found, "detect", misfit)
+    with pytest.raises(RuntimeError, match="shapes differ"):  # a fault is no answer
+        predict(found, an_episode())
 
 
 def test_negative_prompts_are_found_in_the_support_alone():

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from PIL import Image
 
 from datamodules.datasets.coco import Coco
@@ -17,6 +18,7 @@ from datamodules.datasets.coco_all import CocoAll
 from datamodules.datasets.folder import Folder
 from datamodules.datasets.pascal import Pascal
 from datamodules.episodic import EpisodicDataModule
+from fsbench.backbones.sam3 import Detections, Sam3NetConfig
 from fsbench.data.label_maps import largest_part_box
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.task import EpisodeTask
@@ -35,6 +37,7 @@ from fsbench.protocols.fss_sam3 import (
 from fsbench.protocols.registry import load_protocol
 from fsbench.tables.rescoring.measures import Measures
 from fsbench.tables.rescoring.statistics import whole_statistics
+from methods.sam3_canvas import SAM3Canvas, draw_canvas
 from tests.fsbench.runs import some_header
 
 PROTOCOL = load_protocol("fss_sam3")
@@ -263,6 +266,13 @@ def test_any_data_set_with_label_maps_has_the_test(blocks_folder, monkeypatch):
     assert manifest == PROTOCOL.manifest(index, EpisodeTask(0, episodes=12))
     other = PROTOCOL.manifest(index, EpisodeTask(0, episodes=12, seed=7))
     assert other.episodes != manifest.episodes and other.header.seed == 7
+    monkeypatch.setattr(BoxTest, "draws_objects", True)
+    usable = BoxPools.usable
+    gone = index.test_classes(0)
+    monkeypatch.setattr(BoxPools, "usable", lambda of, ids, shot: [] if list(ids) == gone else usable(of, ids, shot))
+    with pytest.raises(DataError, match="fold 0 has no class with a query and 2 images of more than 20 pixels"):
+        PROTOCOL.manifest(index, EpisodeTask(1, episodes=2))
+    monkeypatch.setattr(BoxPools, "usable", usable)
     with pytest.raises(SettingsError, match="has no base classes to validate on"):
         PROTOCOL.manifest(index, EpisodeTask(0, classes="base"))
     with pytest.raises(DataError, match="has no class with a query and 91 images of more than 20 pixels"):
@@ -272,13 +282,40 @@ def test_any_data_set_with_label_maps_has_the_test(blocks_folder, monkeypatch):
         data.train_dataloader()
 
 
-def test_a_padded_frame_has_no_place_for_photos(real_data):
+@pytest.mark.parametrize("protocol", ["fssdino", "bam", "pfenet2020"])
+def test_padded_images_have_no_place_for_photos(real_data, protocol):
     index = Coco(str(real_data / "coco-mini"))
-    data = EpisodicDataModule(index, "fssdino", image_size=64, workers=0, episodes=1, drop_small_classes=True)
+    data = EpisodicDataModule(index, protocol, image_size=64, workers=0, episodes=1, drop_small_classes=True)
     data.hints = frozenset({"photos", "boxes", "class names"})
     (batch,) = data.test_dataloader()
     (hints,) = batch.hints
     assert (hints.query, hints.supports, hints.boxes) == (None, None, None) and len(hints.class_names) == 1
+
+
+def test_an_answer_on_the_canvas_lies_over_the_padded_query(real_data, monkeypatch):
+    """What is found in the lower half of the query's part is the lower half of the padded square."""
+    pytest.importorskip("transformers")
+    index = Coco(str(real_data / "coco-mini"))
+    data = EpisodicDataModule(index, "bam", image_size=64, workers=0, episodes=8, drop_small_classes=True)
+    found = SAM3Canvas(Sam3NetConfig("sam3_demo", "random:1")).eval()
+    data.hints = frozenset(found.asks_for)
+    masks = torch.full((1, 112, 112), -9.0)
+    x, y, width, height = found.slots(1)[-1]
+    masks[:, y + height // 2 : y + height, x : x + width] = 9
+    monkeypatch.setattr(found, "detect", lambda *_: Detections(torch.tensor([0.9]), masks, torch.zeros(1, 4)))
+    wide = 0
+    for batch in data.test_dataloader():
+        rows, columns = batch.truth.label_maps[0].shape
+        (side, _), query = batch.query_sizes[0].tolist(), batch.images[int(batch.query[0])]
+        assert side == max(rows, columns)
+        shown = found.paste(batch, 0).canvas[y : y + height, x : x + width]
+        padded = query.round().byte().permute(1, 2, 0).numpy()
+        assert np.array_equal(shown, draw_canvas([padded], [(0, 0, width, height)], 112)[:height, :width])
+        answer = data.protocol.geometry.fit(found(batch.without_truth()).label_map, (rows, columns))
+        part = answer.float().mean(1)
+        assert set(part.tolist()) <= {0.0, 1.0} and part.sum() == pytest.approx(rows - side * 22 / 45, abs=1)
+        wide += rows < columns
+    assert wide
 
 
 def test_all_classes_at_once_have_the_test_of_label_maps(real_data):
