@@ -217,9 +217,9 @@ class EpisodicDataModule(DataModule):
         return self.protocol.training_pool(self.source, self.source_fold, skip, self._background, shot, **other)
 
     @staticmethod
-    def _filters(protocol: Segmentation, items: str) -> bool:
-        """Return whether a training leaves out images with novel classes where it is not told."""
-        return protocol.drops_novel_images and items == "episodes"
+    def _filters(protocol: Segmentation, items: str) -> bool | None:
+        """Return whether a training leaves out images with novel classes by itself; None for some of them."""
+        return protocol.drops_novel_images if items == "episodes" else False
 
     @property
     def _background(self) -> bool:

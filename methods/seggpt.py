@@ -21,7 +21,10 @@ from fsbench.errors import SettingsError
 from fsbench.ops.first_largest import first_largest
 from fsbench.records.run import KnownOrNot
 
-SEEN = ("coco", "coco_all", "pascal", "lvis", "paco_part", "pascal_part", "isaid")
+SEEN = (
+    "coco", "coco_all", "pascal", "pascal10i", "pascal_all", "lvis", "paco_part", "pascal_part",
+    "isaid", "isaid512", "isaid512_stride",
+)  # fmt: skip
 """Data sets whose images and classes are among those that SegGPT was trained on (§7)."""
 UNSEEN = ("fss1000", "demo")
 """Data sets that are not: the paper counts FSS-1000 as out of its domain, and the demo is drawn here."""

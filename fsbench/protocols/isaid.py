@@ -93,6 +93,7 @@ class R2Net(PFENet):
     query_size: QuerySize = 512
     streams: dict[str, int] = field(default_factory=lambda: {OTHERS: 8})
 
+    drops_novel_images: ClassVar[bool | None] = None  # those with a large novel object (§7)
     lists_and_draw: ClassVar[Mapping[str, ListsAndDraw]] = {
         "isaid512": ListsAndDraw("own", "2048 query+support", "image then class")
     }

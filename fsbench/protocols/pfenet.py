@@ -68,7 +68,7 @@ class PFENet(Segmentation):
     resize: Resize = "cv2"
     streams: dict[str, int] = field(default_factory=lambda: {OTHERS: 8, "coco": 32})
 
-    drops_novel_images: ClassVar[bool] = True
+    drops_novel_images: ClassVar[bool | None] = True
     lists_and_draw: ClassVar[Mapping[str, ListsAndDraw]] = {
         name: ListsAndDraw("bam", "2048 query+support", "image then class") for name in ("pascal", "coco")
     }

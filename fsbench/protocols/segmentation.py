@@ -77,7 +77,7 @@ class Segmentation(Protocol):
         fb_iou: name of the score that the protocol calls FB-IoU.
         drawing: how episodes are drawn, in words.
         supports_repeat: the supports of an episode may repeat, so that two images of a class are enough.
-        drops_novel_images: training images that show a novel class are left out.
+        drops_novel_images: training images that show a novel class are left out; None where only some of them are.
         asks_base_classes: episodes are about base classes, too, for which there are no supports.
         lists_and_draw: by data set, the lists and the draw in the words of the atlas; stated beside the methods that
             make them so, since a subclass with other methods says nothing by it.
@@ -103,7 +103,7 @@ class Segmentation(Protocol):
     fb_iou_words: ClassVar[str] = "mean of the IoU of all classes taken together and the background's IoU"
     drawing: ClassVar[str]
     supports_repeat: ClassVar[bool] = False
-    drops_novel_images: ClassVar[bool] = False
+    drops_novel_images: ClassVar[bool | None] = False
     asks_base_classes: ClassVar[bool] = False
     lists_and_draw: ClassVar[Mapping[str, ListsAndDraw]] = {}
 

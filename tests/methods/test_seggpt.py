@@ -6,6 +6,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from datamodules.datasets.coco import Coco
+from datamodules.datasets.coco_all import CocoAll
+from datamodules.datasets.isaid.index import Isaid, Isaid512
+from datamodules.datasets.pascal import Pascal
+from datamodules.datasets.pascal.all_classes import PascalAll
 from fsbench.backbones.base import BackboneConfig
 from fsbench.backbones.hub_networks import new_network
 from fsbench.backbones.seggpt import SEGGPTS, FrozenSegGPT
@@ -163,4 +168,7 @@ def test_it_says_which_classes_it_saw(tmp_path):
     read = SegGPT(BackboneConfig("seggpt_demo", str(tmp_path / "model.safetensors")))
     said = {name: read.saw_classes_of(name) for name in ("coco", "pascal", "isaid", "fss1000", "folder")}
     assert said == {"coco": "yes", "pascal": "yes", "isaid": "yes", "fss1000": "no", "folder": "unknown"}
+    for index in (Coco, CocoAll, Pascal, PascalAll, Isaid, Isaid512):
+        names = (index.name, *index.same_classes_as)
+        assert {read.saw_classes_of(name) for name in names} == {"yes"}
     assert "episodes assumed" in read.record_notes(None)[0]

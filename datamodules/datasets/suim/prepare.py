@@ -9,7 +9,7 @@ import numpy as np
 from datamodules.datasets.suim.index import IMAGES, MASKS
 from datamodules.prepare.by_hand import find_archive
 from datamodules.prepare.job import Job
-from datamodules.prepare.making import has_content, making_place, publish
+from datamodules.prepare.making import discard, has_content, making_place, publish
 from datamodules.prepare.unpack import unpack
 from fsbench.data.image_io import read_image
 from fsbench.errors import DataError
@@ -27,6 +27,8 @@ COLOURS = {
 }  # fmt: skip
 """Folder of a class -> its RGB code, a channel being 1 from 128 on; black is water, and no class (§2.5)."""
 FOLDER = "SUIM"
+BOTH = "whole"
+"""Folder of both parts from one archive."""
 
 
 def prepare(job: Job) -> list[str]:
@@ -58,13 +60,15 @@ def prepare(job: Job) -> list[str]:
 
 
 def _unpack_parts(job: Job, parts: Path) -> list[Path]:
-    """Unpack the archive of both parts, or those of each; return them."""
+    """Unpack the archive of both parts, or those of each; return them. What earlier tries left of others goes."""
     folders = [folder for folder in (job.source, job.root / "archives", job.root) if folder]
     alone = [name for names in PARTS.values() for name in names]
     if any((folder / name).is_file() for folder in folders for name in alone):
         archives = {part: find_archive(job, names, f"SUIM ({part})", __package__) for part, names in PARTS.items()}
     else:
-        archives = {"whole": find_archive(job, WHOLE, "SUIM", __package__)}
+        archives = {BOTH: find_archive(job, WHOLE, "SUIM", __package__)}
+    for part in {BOTH, *PARTS} - set(archives):
+        discard(parts / part)
     for part, archive in archives.items():
         unpack(archive, parts / part, _wanted)
     return list(archives.values())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.protocols.drawn_domains import ARCHIVES, draw_isic, prepare_drawn
+from benchmarks.protocols.drawn_domains import ARCHIVES, draw_isic, draw_suim, prepare_drawn
 from datamodules.datasets.deepglobe import DeepGlobe
 from datamodules.datasets.deepglobe.crops import crops
 from datamodules.datasets.deepglobe_all import DeepGlobeAll
@@ -184,6 +184,19 @@ def test_another_number_of_files_is_refused_unless_it_is_asked_for(tmp_path, cap
         status, shown = prepared(capsys, "prepare", dataset, "--root", tmp_path / dataset, "--from", archives)
         assert status == 2 and message in shown and "--allow-unverified" in shown
         assert not any(path.is_dir() for path in (tmp_path / dataset).glob("[!.]*"))
+
+
+def test_an_incomplete_archive_leaves_nothing_to_the_next_try(tmp_path, capsys):
+    whole, good, root = tmp_path / "whole", tmp_path / "good", tmp_path / "suim"
+    draw_suim(whole)
+    draw_suim(good)
+    (whole / "train_val.zip").rename(whole / "SUIM.zip")
+    (whole / "TEST.zip").unlink()
+    status, shown = prepared(capsys, "prepare", "suim", "--root", root, "--from", whole)
+    assert status == 2 and "11 images with a mask; expected 1635" in shown
+    status, shown = prepared(capsys, "prepare", "suim", "--root", root, "--from", good, "--allow-unverified")
+    assert status == 0, shown
+    assert len(list((root / "SUIM/images").glob("*.jpg"))) == 14
 
 
 def test_an_archive_that_no_program_can_fetch_is_named_with_its_page(tmp_path, capsys):
