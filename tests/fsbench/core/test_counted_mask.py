@@ -15,9 +15,9 @@ TRUTH[1:3, 2:5] = 1
 
 def evaluated(mask: torch.Tensor, asked: tuple[int, int]):
     """Evaluate `mask` as the answer to an episode that asks for the size `asked`."""
-    empty = torch.empty(1, 1, 1)
+    one = torch.ones(1, 1, 1)
     episode = EpisodeBatch(
-        torch.empty(1, 3, 2, 2), ["q"], torch.tensor([0]), empty.long(), empty, empty.bool(), torch.tensor([asked]),
+        torch.zeros(1, 3, 2, 2), ["q"], torch.tensor([0]), one.long(), one, one.bool(), torch.tensor([asked]),
         torch.tensor([7]), Truth([TRUTH], torch.tensor([[True]]), torch.tensor([[3]])),
     )  # fmt: skip
     (truth,) = episode.truths()

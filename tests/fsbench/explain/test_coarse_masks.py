@@ -52,9 +52,9 @@ def test_masks_have_the_scores_of_the_protocol(protocol, side, name, fb_iou):
     truth = torch.tensor([[1, 1, 1, 1], [0, 0, 0, 0]], dtype=torch.uint8)
     mask = torch.tensor([[1, 1, 1, 0], [1, 0, 0, 0]])
     size = (2, 4) if side == 2 else (side, side)
-    empty = torch.empty(1, 1, 1)
+    one = torch.ones(1, 1, 1)
     episode = EpisodeBatch(
-        torch.empty(1, 3, 2, 2), ["q"], torch.tensor([0]), empty.long(), empty, empty.bool(), torch.tensor([size]),
+        torch.zeros(1, 3, 2, 2), ["q"], torch.tensor([0]), one.long(), one, one.bool(), torch.tensor([size]),
         torch.tensor([0]), Truth([truth], torch.tensor([[True]]), torch.tensor([[3]])),
     )  # fmt: skip
     framed = mask.repeat_interleave(size[0] // 2, 0).repeat_interleave(size[1] // 4, 1)

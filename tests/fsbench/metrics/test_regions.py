@@ -111,9 +111,9 @@ def test_many_regions_take_another_way_with_the_same_result(monkeypatch):
 def test_the_evaluation_measures_regions():
     truth = torch.tensor([[1, 1, 1, 0, 2], [0, 0, 0, 0, 255]], dtype=torch.uint8)
     label_map = torch.tensor([[1, 0, 1, 0, 2], [0, 0, 0, 0, 2]])
-    empty = torch.empty(1, 2, 1)
+    one = torch.ones(1, 2, 1)
     episode = EpisodeBatch(
-        torch.empty(1, 3, 2, 5), ["q"], torch.tensor([0]), empty.long(), empty, empty.bool(),
+        torch.zeros(1, 3, 2, 5), ["q"], torch.tensor([0]), one.long(), one, one.bool(),
         torch.tensor([[2, 5]]), torch.tensor([7]),
         Truth([truth], torch.tensor([[True, True]]), torch.tensor([[3, 4]])),
     )  # fmt: skip
