@@ -1,4 +1,4 @@
-"""What BAM's filter moves: the same method trained with and without training images that show a novel class."""
+"""Measure what BAM's filter moves: a method is trained with and without the images that show a novel class."""
 
 import argparse
 from collections.abc import Sequence

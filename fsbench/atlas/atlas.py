@@ -22,7 +22,8 @@ TEST = (
 )  # fmt: skip
 """Conditions that make a test: two figures share one where all of these are known and the same."""
 TOLD = ("support_annotation", "extra_supervision", "saw_test_classes")
-"""What a method was given beyond the test; those that differ in it are never ranked together."""
+"""Conditions of the method and not of its test: which labels it was given. Figures that differ in one of them are never
+ranked together."""
 REMARKED = ("seeds", "depends_on", "runs", "min_object", "kshot", "fb_iou", "pretraining", "precision")
 """Conditions that are shown, and keep nobody from comparing."""
 
@@ -90,7 +91,7 @@ class Entry:
 
     @property
     def marks(self) -> tuple[str, ...]:
-        """What a reader must be told wherever the entry stands."""
+        """Remarks about the entry: no program of it was found, or it was read in part, or something is not proven."""
         unread = () if self.program or self.ours else ("no evaluation program found",)
         return (*unread, *(self.program.marks if self.program else ()))
 

@@ -1,4 +1,4 @@
-"""What a reader of the atlas should know of its rows, besides that they fit the schema."""
+"""Find what is odd in rows of the atlas that fit its schema, such as a mean that is not that of its folds."""
 
 from collections import Counter
 from collections.abc import Iterator

@@ -133,7 +133,7 @@ class Program(BaseModel):
 
     @cached_property
     def marks(self) -> tuple[str, ...]:
-        """What a reader must be told wherever the row stands: it was read in part, or something is not proven."""
+        """Remarks about the row: it was read in part, or something in it is not proven."""
         partly = ("partly read",) if self.certainty == "partly read" else ()
         return (*partly, *((f"not proven by a run: {self.not_proven}",) if self.not_proven else ()))
 

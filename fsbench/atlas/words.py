@@ -58,7 +58,7 @@ MEANING: Mapping[str, str] = {
     "kshot": "How several supports become one answer is part of the method.",
     "depends_on": "The same command gives other episodes on another machine.",
 }
-"""What follows from a condition."""
+"""Condition -> what follows from it for a figure, in a sentence or two for the page of the atlas."""
 
 
 def differences(one: Entry, other: Entry) -> list[tuple[str, str, str]]:

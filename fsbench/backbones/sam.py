@@ -34,7 +34,7 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 Encoding = tuple[Tensor, ...]
 """Feature maps (1, C, h, w) of an encoded image as the mask decoder takes them: one of SAM, three of SAM 2."""
 SAM_MEAN, SAM_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-"""Of the channels, in steps of 1/255 (persam.md §2)."""
+"""Mean and standard deviation of the three channels of SAM's images, in steps of 1/255 (persam.md §2)."""
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 ADAPTER = "adapter_config.json"

@@ -8,7 +8,7 @@ import hashlib
 import random
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, NoReturn, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, TypeVar
 
 from fsbench.data.dataset import DERIVED, VOID, Pair, PairList, SegmentationIndex
 from fsbench.episodes.episode import Episode
@@ -23,7 +23,7 @@ from fsbench.protocols.base import OTHERS, Choice, Provider, words_by_dataset
 from fsbench.protocols.conditions import NOT_STATED, Conditions
 from fsbench.protocols.geometry import QuerySize, Resize
 from fsbench.protocols.pools import Pool
-from fsbench.protocols.segmentation import Segmentation
+from fsbench.protocols.segmentation import TestAlone
 
 if TYPE_CHECKING:
     import polars as pl
@@ -113,7 +113,7 @@ def draw_runs(
 
 
 @dataclass(frozen=True)
-class GFSS(Segmentation):
+class GFSS(TestAlone):
     """Base and novel classes at once over the validation images; mean of base and novel mIoU.
 
     Attributes:
@@ -140,6 +140,7 @@ class GFSS(Segmentation):
 
     metrics: ClassVar[tuple[str, ...]] = (*COMMON, *GENERALISED)
     asks_base_classes: ClassVar[bool] = True
+    without_training: ClassVar[str] = "its base model is trained with METHOD=pspnet and PROTOCOL=pfenet"
     drawing: ClassVar[str] = (
         "for each run once, from one stream of Python's generator: K images of each novel class, which serve all "
         "queries; queries are all other validation images that show a class"
@@ -160,11 +161,7 @@ class GFSS(Segmentation):
             DataError: a novel class has no support.
         """
         self.check_task(index, task)
-        if task.classes != "novel":
-            raise SettingsError(
-                f"the protocol {self.name} has no {task.classes} classes to validate on; test a method without "
-                "training, or one that was trained under another protocol (CKPT=<file>)"
-            )
+        self.check_novel(task)
         novel, base = sorted(index.test_classes(task.fold)), sorted(index.train_classes(task.fold))
         names, origin = self._images(index)
         index.count_pixels("val", names)
@@ -256,21 +253,6 @@ class GFSS(Segmentation):
 
     def draw(self, index: SegmentationIndex, pool: Pool, task: EpisodeTask) -> Iterator[Episode]:
         return iter(self.manifest(index, task).episodes)
-
-    def training_pool(
-        self,
-        index: SegmentationIndex,
-        fold: int,
-        skip_small_classes: bool,
-        allow_background_queries: bool = True,
-        shot: int = 1,
-        filter_novel: bool | None = None,
-    ) -> NoReturn:
-        """Raise SettingsError: the test has no training part."""
-        raise SettingsError(
-            f"the protocol {self.name} has no training part; its base model is trained with METHOD=pspnet and "
-            "PROTOCOL=pfenet"
-        )
 
     def novel_classes(self, header: Header) -> list[int]:
         return list(header.protocol_entries["novel_ids"])

@@ -496,6 +496,10 @@ class TestAlone(Segmentation):
     """A test without a training part, for methods that are not trained or were trained under another protocol."""
 
     __test__ = False  # no test of pytest's
+    without_training: ClassVar[str] = (
+        "test a method that is not trained, or one that was trained under another protocol (CKPT=<file>)"
+    )
+    """Advice for those who ask for a training."""
 
     def check_novel(self, task: EpisodeTask) -> None:
         """Raise SettingsError for episodes about other classes than the novel ones."""
@@ -514,10 +518,7 @@ class TestAlone(Segmentation):
         filter_novel: bool | None = None,
     ) -> NoReturn:
         """Raise SettingsError: the test has no training part."""
-        raise SettingsError(
-            f"the protocol {self.name} has no training part; test a method that is not trained, or one that was "
-            "trained under another protocol (CKPT=<file>)"
-        )
+        raise SettingsError(f"the protocol {self.name} has no training part; {self.without_training}")
 
 
 def _alike(one: type, other: type, methods: Sequence[str]) -> bool:

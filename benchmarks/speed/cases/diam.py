@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.speed.harness import Case, relative_difference
-from methods.diam import Adaptation, Task, adapt, adapt_plainly, make_task
+from methods.diam import Adaptation, Adapted, Task, adapt, adapt_plainly, make_task
 
 
 def cases(
@@ -53,8 +53,8 @@ def _one_by_one(how: Callable, task: Task, weight: Tensor, bias: Tensor, novel: 
     return torch.cat(found)
 
 
-def _logits(adapted: object, task: Task) -> Tensor:
-    return adapted.classifiers.logits(task.query)  # type: ignore[attr-defined]
+def _logits(adapted: Adapted, task: Task) -> Tensor:
+    return adapted.classifiers.logits(task.query)
 
 
 def _task(

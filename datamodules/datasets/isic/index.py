@@ -15,7 +15,7 @@ CLASS_LIST = Path(__file__).with_name("classes.txt")
 
 Numbering = Literal["ifa", "dr_adapter", "gfsam"]
 """Programs that number the folders, each in its own way; PATNet's and ABCDFSS's numbers are not stated."""
-NUMBERINGS: dict[str, tuple[str, ...]] = {
+NUMBERINGS: dict[Numbering, tuple[str, ...]] = {
     "ifa": ("nevus", "seborrheic_keratosis", "melanoma"),
     "dr_adapter": ("seborrheic_keratosis", "nevus", "melanoma"),
     "gfsam": ("nevus", "melanoma", "seborrheic_keratosis"),
@@ -84,5 +84,5 @@ def numbering_of(root: Path) -> Numbering:
         found[number] = next((lesion_classes()[file_stem(n)] for n in names if file_stem(n) in lesion_classes()), None)
     for numbering, kinds in NUMBERINGS.items():
         if all(found[number] in (None, kind) for number, kind in enumerate(kinds, start=1)):
-            return numbering  # type: ignore[return-value]
+            return numbering
     return "ifa"

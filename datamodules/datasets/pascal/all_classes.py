@@ -47,5 +47,5 @@ class PascalAll(Pascal):
 
     @cached_property
     def _folds(self) -> Pascal:
-        """The same folder in four folds, each with lists of its own classes."""
+        """PASCAL-5i of the same folder, whose four folds have the lists that this data set joins."""
         return Pascal(str(self.root), self.lists, self.allow_unverified_lists)
