@@ -1,0 +1,236 @@
+"""Weak annotations of supports, drawn from their masks: box, points, scribbles (vrp-sam.md §3).
+
+`draw_annotation(masks, kind, streams)` is the one function for all methods. `AnnotationStreams.of_episode(seed,
+episode)` is our stream: what is drawn depends on nothing else. `AnnotationStreams.seeded(seed)` is that of the VRP-SAM
+authors' program, which goes on through a whole validation and draws for a batch at a time.
+
+Shapes: b masks, (H, W) an image, n points or strokes.
+"""
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+Annotation = Literal["mask", "box", "point", "scribble"]
+"""Kinds of annotations: the mask itself, its filled box, single pixels of it, brush strokes within it."""
+MOST = 20
+"""Largest number of points, or of strokes, on a mask."""
+EVALUATION_SEED = 321
+"""Seed of the number of strokes in evaluation."""
+
+
+@dataclass(frozen=True)
+class Brush:
+    """Ranges that the random numbers of a stroke are drawn from; the last of a range is not drawn.
+
+    Attributes:
+        width: of the line in pixels.
+        vertices: of the line beyond its first.
+        speed, acceleration: largest pixels from one vertex to the next, and their largest change.
+        motion, motion_change: scales of the movement of the whole stroke.
+        shift: of a single vertex in pixels.
+    """
+
+    width: tuple[int, int]
+    vertices: tuple[int, int]
+    speed: float
+    acceleration: float
+    motion: float
+    motion_change: float
+    shift: tuple[int, int]
+
+
+LARGE = Brush((3, 10), (10, 30), speed=20, acceleration=15, motion=6, motion_change=5, shift=(-3, 3))
+SMALL = Brush((2, 5), (6, 22), speed=12, acceleration=8, motion=3, motion_change=3, shift=(-1, 1))
+
+
+@dataclass(frozen=True)
+class AnnotationStreams:
+    """Random numbers of annotations.
+
+    Attributes:
+        places: permutes the pixels of a mask: points, and where strokes begin.
+        strokes: how strokes go on.
+        amounts: how many points or strokes, and the brush, in training; None in evaluation, where these are fixed.
+    """
+
+    places: torch.Generator
+    strokes: np.random.RandomState
+    amounts: random.Random | None = None
+
+    @classmethod
+    def seeded(cls, seed: int, amounts: random.Random | None = None) -> "AnnotationStreams":
+        """Seed both streams as the authors seed torch's and NumPy's global generators."""
+        return cls(torch.Generator().manual_seed(seed), np.random.RandomState(seed), amounts)
+
+    @classmethod
+    def of_episode(cls, seed: int, episode: int, training: bool = False) -> "AnnotationStreams":
+        """Seed all streams by the seed of a run and the number of an episode alone.
+
+        Args:
+            seed: 0 or more.
+            episode: 0 or more.
+            training: the amounts are random, too.
+        """
+        words = np.random.SeedSequence((seed, episode)).generate_state(3, np.uint64)
+        places, strokes, amounts = (int(word) for word in words)
+        return cls(
+            torch.Generator().manual_seed(places % 2**32),
+            np.random.RandomState(strokes % 2**32),
+            random.Random(amounts) if training else None,
+        )
+
+
+def draw_annotation(masks: Tensor, kind: Annotation, streams: AnnotationStreams) -> Tensor:
+    """Draw the annotations of masks.
+
+    In evaluation a mask gets up to 20 points, or the strokes of a large brush whose number has a seed of its own: 9 on
+    masks of 20 pixels or more. In training the number is drawn from 1 to 20, and the brush is large or small. The
+    largest number is that of the pixels of all masks together, if smaller, as the authors have it; so draw for one mask
+    at a time, from the same streams, unless their numbers are meant. An empty mask has an empty annotation.
+
+    Args:
+        masks: (..., H, W) of 0 and 1, or bool.
+        kind: of the annotation.
+        streams: drawn from, mask by mask; `mask` and `box` draw nothing.
+
+    Returns:
+        Annotations of the masks' shape, type and device.
+    """
+    if kind == "mask":
+        return masks
+    planes = masks.reshape(-1, *masks.shape[-2:]).cpu() > 0
+    if kind == "box":
+        drawn = torch.stack([filled_box(plane) for plane in planes])
+    else:
+        most = min(MOST, int(planes.sum()))
+        if not most:
+            return torch.zeros_like(masks)
+        if kind == "point":
+            count = streams.amounts.randint(1, most) if streams.amounts else most
+            drawn = torch.stack([points(plane, count, streams.places) for plane in planes])
+        else:
+            brush, amounts = LARGE, streams.amounts
+            if amounts is not None:
+                brush = amounts.choice((LARGE, SMALL))
+            strokes = (amounts or random.Random(EVALUATION_SEED)).randint(1, most)
+            drawn = torch.stack([scribble(plane, strokes, brush, streams) for plane in planes])
+    return drawn.view(masks.shape).to(masks)
+
+
+def box_corners(mask: Tensor) -> tuple[int, int, int, int]:
+    """Return x1, y1, x2, y2 of the tight box of a mask (H, W) bool; x2 and y2 lie beyond it. All are 0 without one."""
+    if not mask.any():
+        return 0, 0, 0, 0
+    rows, columns = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def filled_box(mask: Tensor) -> Tensor:
+    """Return the tight box (H, W) bool of a mask (H, W) bool."""
+    x1, y1, x2, y2 = box_corners(mask)
+    box = torch.zeros_like(mask)
+    box[y1:y2, x1:x2] = True
+    return box
+
+
+def start_pixels(mask: Tensor, count: int, places: torch.Generator) -> Tensor:
+    """Draw up to `count` pixels of a mask (H, W) bool: their flat numbers, row by row, int64."""
+    pixels = mask.flatten().nonzero()[:, 0]
+    return pixels[torch.randperm(len(pixels), generator=places)[:count]]
+
+
+def points(mask: Tensor, count: int, places: torch.Generator) -> Tensor:
+    """Return up to `count` single pixels (H, W) bool of a mask (H, W) bool."""
+    drawn = torch.zeros_like(mask).flatten()
+    drawn[start_pixels(mask, count, places)] = True
+    return drawn.view_as(mask)
+
+
+def start_points(mask: Tensor, count: int, places: torch.Generator) -> Tensor:
+    """Draw where strokes begin, (n, 2) x and y float32; y carries the fraction x / W, as in the authors' program."""
+    pixels, width = start_pixels(mask, count, places), mask.shape[1]
+    return torch.stack([(pixels % width).float(), pixels / width], 1)
+
+
+@dataclass
+class Stroke:
+    """A stroke of a brush.
+
+    Attributes:
+        vertices: (n, 2) x and y, float64; may lie outside the image.
+        width: of the line.
+        motion: how far the whole stroke moves, and in which direction in radians.
+    """
+
+    vertices: np.ndarray
+    width: int
+    motion: tuple[float, float]
+
+
+def new_stroke(start: Sequence[float], brush: Brush, stream: np.random.RandomState) -> Stroke:
+    """Draw a stroke from its first vertex (x, y) on."""
+    width, count = stream.randint(*brush.width), stream.randint(*brush.vertices)
+    angle, speed = stream.uniform(0, 2 * math.pi), stream.uniform(0, brush.speed)
+    vertices = [(float(start[0]), float(start[1]))]
+    for _ in range(count):
+        speed += stream.uniform(-brush.acceleration, brush.acceleration)
+        angle += stream.uniform(-0.5, 0.5)
+        speed = min(max(speed, 0), brush.speed)
+        x, y = vertices[-1]
+        vertices.append((x + speed * math.sin(angle), y + speed * math.cos(angle)))
+    motion = abs(stream.normal(0, brush.motion / 2)), stream.uniform(0, 2 * math.pi)
+    return Stroke(np.array(vertices), int(width), motion)
+
+
+def moved(stroke: Stroke, brush: Brush, stream: np.random.RandomState) -> Stroke:
+    """Return a stroke after a movement of the whole and of half of its vertices."""
+    distance, angle = stroke.motion
+    way = np.array([int(distance * math.cos(angle)), int(distance * math.sin(angle))])
+    vertices = stroke.vertices + way
+    stream.normal(0, brush.motion_change / 2)  # the authors' next speed and angle, which nothing reads
+    stream.normal(0, 0.25)
+    order = np.arange(len(vertices))
+    stream.shuffle(order)
+    for vertex in order[: len(order) // 2]:
+        vertices[vertex, 0] += stream.randint(*brush.shift)
+        vertices[vertex, 1] += stream.randint(*brush.shift)
+    return Stroke(vertices, stroke.width, stroke.motion)
+
+
+def new_strokes(mask: Tensor, count: int, brush: Brush, streams: AnnotationStreams) -> tuple[Tensor, list[Stroke]]:
+    """Draw up to `count` strokes that begin on a mask (H, W) bool.
+
+    Returns:
+        Where they begin, see `start_points`, and the strokes after their movement.
+    """
+    starts = start_points(mask, count, streams.places)
+    strokes = [new_stroke(start, brush, streams.strokes) for start in starts.tolist()]
+    return starts, [moved(stroke, brush, streams.strokes) for stroke in strokes]
+
+
+def paint(strokes: Sequence[Stroke], size: tuple[int, int]) -> Tensor:
+    """Return the pixels (H, W) bool of strokes in an image (H, W), as Pillow draws them."""
+    image = Image.new("1", size[::-1])
+    draw = ImageDraw.Draw(image)
+    for stroke in strokes:
+        vertices = [tuple(vertex) for vertex in stroke.vertices.tolist()]
+        for first, second in pairwise(vertices):
+            draw.line([first, second], fill=1, width=stroke.width)
+        radius = stroke.width // 2 - 1
+        for x, y in vertices:
+            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=1)
+    return torch.from_numpy(np.array(image))
+
+
+def scribble(mask: Tensor, count: int, brush: Brush, streams: AnnotationStreams) -> Tensor:
+    """Return what up to `count` strokes cover (H, W) bool of a mask (H, W) bool."""
+    return paint(new_strokes(mask, count, brush, streams)[1], (mask.shape[0], mask.shape[1])) & mask

@@ -1,0 +1,67 @@
+"""Annotations drawn from masks; the goldens `vrp_annotation` hold their numbers."""
+
+import random
+
+import pytest
+import torch
+
+from fsbench.data.support_annotation import MOST, AnnotationStreams, draw_annotation
+
+
+def masks() -> torch.Tensor:
+    """A disc, a square of 2 x 3 pixels and an empty mask, (3, 60, 80) uint8."""
+    y, x = torch.meshgrid(torch.arange(60), torch.arange(80), indexing="ij")
+    given = torch.zeros(3, 60, 80, dtype=torch.uint8)
+    given[0] = (x - 40) ** 2 + (y - 30) ** 2 < 24**2
+    given[1, 10:12, 20:23] = 1
+    return given
+
+
+@pytest.mark.parametrize("kind", ["point", "scribble"])
+def test_an_episode_alone_decides_what_is_drawn(kind):
+    def of(seed: int, episode: int) -> torch.Tensor:
+        return draw_annotation(masks()[0], kind, AnnotationStreams.of_episode(seed, episode))
+
+    torch.manual_seed(1)
+    first = of(3, 5)
+    torch.rand(7)
+    assert torch.equal(of(3, 5), first) and first.dtype == torch.uint8
+    assert not torch.equal(of(3, 6), first) and not torch.equal(of(4, 5), first)
+    drawn_before = torch.get_rng_state()
+    of(3, 5)
+    assert torch.equal(torch.get_rng_state(), drawn_before)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("kind", ["point", "scribble"])
+def test_points_and_scribbles_lie_within_the_mask(kind, training):
+    streams = AnnotationStreams.of_episode(0, 0, training)
+    for mask in masks().bool():
+        drawn = draw_annotation(mask, kind, streams)
+        assert not (drawn & ~mask).any() and drawn.any() == mask.any()
+
+
+def test_the_number_of_points_is_that_of_the_protocol():
+    disc, small, _ = masks().bool()
+    assert int(draw_annotation(disc, "point", AnnotationStreams.seeded(0)).sum()) == MOST
+    assert torch.equal(draw_annotation(small, "point", AnnotationStreams.seeded(0)), small)  # all of its six
+    together = draw_annotation(masks(), "point", AnnotationStreams.seeded(0))
+    assert together.flatten(1).sum(1).tolist() == [MOST, 6, 0]
+    streams = AnnotationStreams.seeded(0, random.Random(0))
+    counts = {int(draw_annotation(disc, "point", streams).sum()) for _ in range(200)}
+    assert counts == set(range(1, MOST + 1))
+
+
+def test_nothing_is_drawn_for_a_batch_without_foreground():
+    streams, untouched = AnnotationStreams.seeded(4), AnnotationStreams.seeded(4)
+    assert not draw_annotation(torch.zeros(2, 9, 9), "scribble", streams).any()
+    assert streams.strokes.randint(1000) == untouched.strokes.randint(1000)
+    assert torch.equal(streams.places.get_state(), untouched.places.get_state())
+
+
+def test_a_box_is_the_tight_one_and_a_mask_itself():
+    streams = AnnotationStreams.seeded(0)
+    disc, small, empty = draw_annotation(masks(), "box", streams)
+    assert int(disc.sum()) == 47 * 47 and disc[30 - 23 : 30 + 24, 40 - 23 : 40 + 24].all()
+    assert torch.equal(small, masks()[1]) and not empty.any()
+    assert torch.equal(draw_annotation(masks(), "mask", streams), masks())
