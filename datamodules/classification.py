@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from itertools import accumulate
+from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +85,23 @@ class ClassificationDataModule(DataModule):
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Names of all images, class by class; episodes and features call an image by its place in this list."""
-        return tuple(name for images in self.dataset.images for name in images)
+        """Names of all images, by which episodes and features call an image: by its place here.
+
+        Methods see the places of queries, so the order says nothing of the classes; it is the same in every run.
+        """
+        listed = self._listed
+        return tuple(listed[number] for number in self._mixed)
+
+    @property
+    def _listed(self) -> list[str]:
+        """Names of all images, class by class."""
+        return [name for images in self.dataset.images for name in images]
+
+    @cached_property
+    def _mixed(self) -> list[int]:
+        """Number, class by class, of the image at every place: the order of the names' hashes."""
+        digests = [sha256(name.encode("utf-8", "surrogateescape")).digest() for name in self._listed]
+        return sorted(range(len(digests)), key=digests.__getitem__)
 
     @cached_property
     def files_sha256(self) -> str:
@@ -94,20 +110,24 @@ class ClassificationDataModule(DataModule):
 
     @property
     def test_files(self) -> Sequence[Path]:
-        return [self.dataset.image_path(name) for name in self.names]
+        return [self.dataset.image_path(name) for name in self._listed]
 
     def check_unseen(self, trained_on: dict[str, Any], what: str) -> None:
         """Classes of classification are all seen by a pre-trained backbone, or none; nothing to refuse."""
 
     @cached_property
-    def starts(self) -> tuple[int, ...]:
-        """Place of every class's first image in `names`."""
-        return tuple(accumulate((len(images) for images in self.dataset.images), initial=0))
+    def class_places(self) -> tuple[tuple[int, ...], ...]:
+        """Places in `names` of the images of every class."""
+        places = [0] * len(self._mixed)
+        for place, number in enumerate(self._mixed):
+            places[number] = place
+        following = iter(places)
+        return tuple(tuple(islice(following, len(images))) for images in self.dataset.images)
 
     @property
     def image_loading(self) -> ImageLoading:
         """Settings of loading; without images where the method asks for features."""
-        return ImageLoading(self.names, self.starts, self.image_size, self.seed, not self.asks_for_features)
+        return ImageLoading(self.names, self.class_places, self.image_size, self.seed, not self.asks_for_features)
 
     def places(self, episode: ClassificationEpisode) -> tuple[Tensor, Tensor]:
         """Places in `names` of an episode's supports (N, K) and queries (N, q)."""

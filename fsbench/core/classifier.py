@@ -112,7 +112,8 @@ class FeatureClassifier(Classifier):
         if device.type == "cpu" and self.backbone.cpu_kernels != "default":  # features stored by torch's own stay valid
             rounding.append(self.backbone.cpu_kernels)
         name, digest = self.backbone.name, self.backbone.digest
-        return fingerprint([name, digest, self.data.files_sha256, self.data.image_size, rounding, _versions()])[:32]
+        images = [self.data.files_sha256, fingerprint(self.data.names), self.data.image_size]  # and whose each row is
+        return fingerprint([name, digest, *images, rounding, _versions()])[:32]
 
     def _encode(self, image: Tensor) -> Tensor:
         with torch.autocast(self.device.type, enabled=False):

@@ -174,23 +174,26 @@ class ImageLoading:
     """Settings of loading of a classification.
 
     Attributes:
-        names: names of all images, class by class.
-        starts: place of every class's first image in `names`.
+        names: names of all images, in an order that says nothing of their classes.
+        class_places: places in `names` of the images of every class.
         size: side S of images in pixels.
         seed: of what methods draw.
         with_images: load the images, too, and not only their places.
     """
 
     names: tuple[str, ...]
-    starts: tuple[int, ...]
+    class_places: tuple[tuple[int, ...], ...]
     size: int
     seed: int
     with_images: bool = True
 
     def places(self, episode: ClassificationEpisode) -> tuple[Tensor, Tensor]:
         """Return the places in `names` of an episode's supports (N, K) and queries (N, q)."""
-        first = torch.tensor([self.starts[number] for number in episode.classes])[:, None]
-        return torch.tensor(episode.support) + first, torch.tensor(episode.query) + first
+        supports, queries = (
+            [[self.class_places[number][i] for i in images] for number, images in zip(episode.classes, part, strict=True)]
+            for part in (episode.support, episode.query)
+        )
+        return torch.tensor(supports), torch.tensor(queries)
 
 
 def load_image_episode(
