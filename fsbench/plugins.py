@@ -7,6 +7,8 @@ import importlib.util
 import json
 import re
 import subprocess
+import sys
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -187,9 +189,13 @@ def load_object(kind: str, name: str, types: type | tuple[type, ...]) -> Any:
 
 
 def load_entry_point(plug_in: PlugIn) -> Any:
-    """Import the object of an entry point. Raises SettingsError where its package cannot be imported."""
+    """Import the object of an entry point; what its package prints meanwhile goes to stderr.
+
+    Raises SettingsError where its package cannot be imported.
+    """
     try:
-        return metadata.EntryPoint(plug_in.name, plug_in.value, plug_in.group).load()
+        with redirect_stdout(sys.stderr):  # stdout is the command's own, such as a table in JSON
+            return metadata.EntryPoint(plug_in.name, plug_in.value, plug_in.group).load()
     except (Exception, SystemExit) as error:  # a module that ends the process is as broken as one that raises
         raise SettingsError(
             f"cannot import {plug_in.value}, the entry point {plug_in.name} in {plug_in.group} of {plug_in.origin} "

@@ -2,9 +2,9 @@
 
 import argparse
 
-from fsbench.config.registry import aliases, names, task_of
+from fsbench.config.registry import aliases, names, names_by_task
 from fsbench.metrics.scores import METRICS
-from fsbench.terminal import print_line
+from fsbench.terminal import print_error, print_line
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -12,15 +12,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _list(options: argparse.Namespace, extra: list[str]) -> int:
-    for task in ("segmentation", "classification"):
-        for title, kind in (("methods", "methods"), ("data sets", "data")):
+    methods, broken_methods = names_by_task("methods")
+    data, broken_data = names_by_task("data")
+    for task in methods:
+        for title, known in (("methods", methods), ("data sets", data)):
             print_line(f"{task}, {title}:")
-            for name, line in names(kind).items():
-                if task_of(kind, name) == task:
-                    print_line(f"  {name:16} {line}")
+            for name, line in known[task].items():
+                print_line(f"  {name:16} {line}")
         print_line(f"{task}, aliases:")
         for alias, choice in aliases().items():
-            if task_of("methods", choice.method) == task:
+            if choice.method in methods[task]:
                 print_line(f"  {alias:16} {choice.method} with the backbone {choice.backbone}")
     print_line("backbones (--backbone …):")
     for name, line in names("backbones").items():
@@ -31,4 +32,6 @@ def _list(options: argparse.Namespace, extra: list[str]) -> int:
     print_line("metrics (fsbench table --metrics …):")
     for name, metric in METRICS.items():
         print_line(f"  {name:16} {metric.meaning}")
-    return 0
+    for problem in (*broken_methods, *broken_data):
+        print_error(problem)
+    return 2 if broken_methods or broken_data else 0

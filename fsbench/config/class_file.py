@@ -10,6 +10,7 @@ import hashlib
 import re
 import sys
 from collections.abc import Iterable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -151,11 +152,12 @@ def load_class_file(reference: str) -> None:
         content = read_bytes(file.path, "settings")
         if hashlib.sha256(content).hexdigest() != file.sha256:
             find_reference(reference)
-        exec(compile(content, str(file.path), "exec"), module.__dict__)
+        with redirect_stdout(sys.stderr):  # stdout is the command's own, such as a table in JSON
+            exec(compile(content, str(file.path), "exec"), module.__dict__)
     except SettingsError:
         del sys.modules[file.module]
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[file.module]
         raise SettingsError(f"cannot import {file.path} ({describe(error)}); correct the file") from error
     setattr(package, file.module.rpartition(".")[2], module)

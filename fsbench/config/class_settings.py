@@ -8,14 +8,14 @@ import json
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from pkgutil import resolve_name
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from fsbench.config.class_file import classes_of_file, name_class_file
-from fsbench.errors import SettingsError, describe, did_you_mean
+from fsbench.errors import SettingsError, did_you_mean
 from fsbench.files import fingerprint, make_folder, write_text
 from fsbench.files.cache import mark_used, suite_cache
+from fsbench.plugins import PlugIn, load_entry_point
 
 BACKBONES = {"segmentation": "dinov2_vits14", "classification": "dino_vitb16"}
 """Backbone of a method that states none, by its task; a data set's configuration may bring another."""
@@ -26,27 +26,28 @@ _EXPECTED = {
 }
 
 
-def settings_of_object(kind: str, name: str, class_path: str) -> Path:
+def settings_of_object(kind: str, plug_in: PlugIn) -> Path:
     """Write the configuration of an object that a package names.
 
     Args:
         kind: "methods", "data" or "backbones".
-        name: its name.
-        class_path: its full name.
+        plug_in: its entry point.
 
     Returns:
         The file.
 
     Raises:
-        SettingsError: the class cannot be imported, or does not tell which task it is for.
+        SettingsError: the object cannot be imported, is no class, or does not tell which task it is for.
     """
     if kind == "backbones":
-        return _write({"model": {"init_args": {"backbone": {"name": name}}}})
-    try:
-        chosen = resolve_name(class_path)
-    except Exception as error:  # whatever the package raises
-        raise SettingsError(f"cannot import {class_path} ({describe(error)}); correct the package") from error
-    return _write(_settings(kind, name, chosen, class_path))
+        return _write({"model": {"init_args": {"backbone": {"name": plug_in.name}}}})
+    chosen = load_entry_point(plug_in)
+    if not isinstance(chosen, type):
+        raise SettingsError(
+            f"{plug_in.class_path} of {plug_in.origin} is of type {type(chosen).__name__}, expected a class on "
+            f"{_EXPECTED[kind]}; correct the package, or uninstall it"
+        )
+    return _write(_settings(kind, plug_in.name, chosen, plug_in.class_path))
 
 
 def settings_of_file(kind: str, text: str, known: Iterable[str]) -> Path:

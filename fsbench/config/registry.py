@@ -77,7 +77,7 @@ def config_file(kind: str, name: str) -> Path:
             raise SettingsError(f"there is no file {name}; expected a configuration in YAML; correct the path")
         return Path(name).absolute()
     if name in _objects(kind):
-        return settings_of_object(kind, name, _objects(kind)[name].class_path)
+        return settings_of_object(kind, _objects(kind)[name])
     file = _files(kind).get(name)
     return file.path if file else CONFIGS / kind / f"{name}.yaml"
 
@@ -161,6 +161,18 @@ def task_of(kind: str, name: str) -> TaskName:
         given = "no key 'task'" if task is None else f"the task '{task}'"
         raise SettingsError(f"{file} has {given}; expected a line 'task: {TASKS[0]}' or 'task: {TASKS[1]}'")
     return task
+
+
+def names_by_task(kind: str) -> tuple[dict[TaskName, dict[str, str]], list[str]]:
+    """Return names of `kind` and what they are, by task, and what is wrong with those whose task is not known."""
+    found: dict[TaskName, dict[str, str]] = {task: {} for task in TASKS}
+    problems = []
+    for name, line in names(kind).items():
+        try:
+            found[task_of(kind, name)][name] = line
+        except SettingsError as error:  # a package that is broken says nothing of others
+            problems.append(str(error))
+    return found, problems
 
 
 @dataclass(frozen=True)
@@ -325,7 +337,7 @@ def _check_dataset(dataset: str, method: str, task: TaskName) -> None:
     check_known("data", "data set", dataset)
     other = task_of("data", dataset)
     if other != task:
-        suitable = ", ".join(name for name in names("data") if task_of("data", name) == task)
+        suitable = ", ".join(names_by_task("data")[0][task])
         raise SettingsError(
             f"{method} is a method of {task}, and {dataset} a data set for {other}; data sets for {method}: "
             f"{suitable} (see: fsbench list)"

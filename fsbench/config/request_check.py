@@ -13,7 +13,7 @@ from typing import Any
 from fsbench.config.compose import asks, setting, value_at
 from fsbench.config.limits import check_name, check_plain_values, check_trainer
 from fsbench.config.needs import absent_data, backbone_weights, needed_weights
-from fsbench.config.registry import check_known, choose_method, names, task_of
+from fsbench.config.registry import check_known, choose_method, names, names_by_task, task_of
 from fsbench.config.request import NOTHING_NAMED, Request
 from fsbench.episodes.settings import SETTINGS, unknown_setting
 from fsbench.errors import CheckpointError, FsbenchError, SettingsError
@@ -63,7 +63,7 @@ def _stand_ins(request: Request) -> dict[str, Any]:
         task = task_of("methods", choose_method(methods[0], backbone).method)
     task = task or "segmentation"
     return {
-        "methods": methods or [next(name for name in names("methods") if task_of("methods", name) == task)],
+        "methods": methods or [next(iter(names_by_task("methods")[0][task]))],
         "dataset": dataset or ("demo" if task == "segmentation" else "demo-cls"),
         "backbone": backbone,
     }

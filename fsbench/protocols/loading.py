@@ -189,11 +189,10 @@ class ImageLoading:
 
     def places(self, episode: ClassificationEpisode) -> tuple[Tensor, Tensor]:
         """Return the places in `names` of an episode's supports (N, K) and queries (N, q)."""
-        supports, queries = (
-            [[self.class_places[number][i] for i in images] for number, images in zip(episode.classes, part, strict=True)]
-            for part in (episode.support, episode.query)
-        )
-        return torch.tensor(supports), torch.tensor(queries)
+        places = [self.class_places[number] for number in episode.classes]
+        support = [[way[image] for image in images] for way, images in zip(places, episode.support, strict=True)]
+        query = [[way[image] for image in images] for way, images in zip(places, episode.query, strict=True)]
+        return torch.tensor(support), torch.tensor(query)
 
 
 def load_image_episode(

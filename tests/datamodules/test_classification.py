@@ -34,7 +34,9 @@ def test_places_say_nothing_of_classes(tmp_path):
         assert torch.equal(reds.long(), 40 * classes), "a place is that of another image"
         assert torch.equal(episode.images[WAYS:, 0, 4, 4].sort().values, reds.sort().values)
         by_place = (episode.query.flatten()[:, None] - episode.support.flatten()[None]).abs().argmin(1)
-        by_red = (episode.images[WAYS:, 0, 4, 4, None].int() - episode.images[None, :WAYS, 0, 4, 4].int()).abs().argmin(1)
+        by_red = (
+            (episode.images[WAYS:, 0, 4, 4, None].int() - episode.images[None, :WAYS, 0, 4, 4].int()).abs().argmin(1)
+        )
         nearest.append(_accuracy(data, by_place, truth))
         reddest.append(_accuracy(data, by_red, truth))
     assert np.mean(reddest) == 1

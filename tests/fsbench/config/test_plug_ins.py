@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from fsbench import plugins
+from fsbench.cli.main import main
 from fsbench.config import class_settings, compose, registry
 from fsbench.config.build import compose_method
 from fsbench.config.registry import (
@@ -176,13 +177,29 @@ def test_two_packages_with_one_name_are_both_named(site):
     ("code", "expected"),
     [
         ("class Mine:\n    pass\n", r"^fsb_mine[.]Mine does not tell whether it is for segmentation"),
-        (TRAP, r"^cannot import fsb_mine[.]Mine \(RuntimeError: imported\); correct the package"),
+        (TRAP, r"^cannot import fsb_mine:Mine, .* of the package fsb-mine 1.2 \(RuntimeError: imported\); correct"),
+        ("raise SystemExit(7)\n", r"^cannot import fsb_mine:Mine, .* \(SystemExit: 7\); correct the package"),
+        ("Mine = 5\n", r"^fsb_mine[.]Mine of the package fsb-mine 1.2 is of type int, expected a class"),
     ],
 )
 def test_a_class_that_does_not_tell_its_task_is_refused(site, code, expected):
     install(site, "fsb-mine", {"fsbench.methods": {"mine": "fsb_mine:Mine"}}, {"fsb_mine/__init__.py": code})
     with pytest.raises(SettingsError, match=expected):
         task_of("methods", "mine")
+
+
+def test_a_broken_package_hides_no_others_and_prints_into_no_result(site, capfd):
+    """`fsbench list` ended in the middle, and what a module printed stood before a table in JSON."""
+    code = METHOD.replace("import torch", 'print("words of a module")\nimport torch', 1)
+    install(site, "fsb-mine1", {"fsbench.methods": {"aaa": "fsb_mine1:Mine"}}, {"fsb_mine1.py": TRAP})
+    install(site, "fsb-mine2", {"fsbench.methods": {"talks": "fsb_mine2:Constant"}}, {"fsb_mine2.py": code})
+    assert main(["list"]) == 2
+    said = capfd.readouterr()
+    listed = [line.split()[0] for line in said.out.splitlines() if line.startswith("  ")]
+    assert {"prototype", "talks", "fort", "demo-cls"} <= set(listed) and "aaa" not in listed
+    assert "words of a module" not in said.out and "words of a module" in said.err
+    problems = [line for line in said.err.splitlines() if line.startswith("fsbench")]
+    assert len(problems) == 1 and "cannot import fsb_mine1:Mine" in problems[0], problems
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
