@@ -11,8 +11,8 @@ Shapes: B query images, N novel classes, K shots, C = n + N classes, n of them b
 of a feature map, M = N·K·P pixels of all supports.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -23,9 +23,11 @@ from torch import Tensor
 from fsbench.backbones.base import BackboneConfig
 from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
+from fsbench.core.shot_ensemble import ENSEMBLES
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import VOID
 from fsbench.errors import SettingsError, known_names
+from fsbench.metrics.episodic import SegmentationAnswer
 from fsbench.ops.first_largest import first_largest
 from methods.modules.frozen_pspnet import FrozenPSPNet
 
@@ -33,6 +35,8 @@ EPS = 1e-10
 Proportions = Literal["self", "uniform", "upperbound", "imglvl"]
 OF_TRUTH = ("upperbound", "imglvl")
 """Proportions that are read off the query's true labels."""
+TOGETHER_BYTES = 2**28
+"""Most memory of the supports' logits of images that are fitted together; a step has some six tensors of that size."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,11 @@ class Task(NamedTuple):
     base: int
     background_factor: float
 
+    def rows(self, begin: int, end: int) -> "Task":
+        """Return the task of some of the query images."""
+        rows = slice(begin, end)
+        return self._replace(query=self.query[rows], query_weights=self.query_weights[rows])
+
 
 def pixel_weights(valid: Tensor) -> Tensor:
     """Return the share (..., pixels) that each pixel has in a mean over those of `valid` (..., pixels)."""
@@ -124,6 +133,16 @@ def make_task(
         pixel_weights(valid),
         base,
         0.01 if shot == 1 else 0.15,
+    )
+
+
+def without_void(task: Task) -> Task:
+    """Return a task without the support pixels that do not count, of padding above all, which change nothing."""
+    counted = task.support_weights > 0
+    return task._replace(
+        support=task.support[:, counted],
+        support_labels=task.support_labels[counted],
+        support_weights=task.support_weights[counted],
     )
 
 
@@ -219,16 +238,14 @@ def gradients(
     The derivative of each term by the probabilities is known, and that of the softmax is p · (g - <p, g>).
     """
     ce, kl, entropy, distillation = factors
-    base = task.base
+    base, labels = task.base, task.support_labels
     p = classifiers.logits(task.support).softmax(1)
-    total = p[:, :base].sum(1, keepdim=True)
-    labels = task.support_labels
-    weights = torch.where(labels == 0, task.background_factor, 1.0) * task.support_weights * -ce
-    is_novel = F.one_hot(labels, p.shape[1]).T[base:].to(p.dtype)  # (N, M)
-    by_base = (labels == 0).to(p.dtype) * weights / (total + EPS)  # (B, 1, M): the same for all base classes
-    by_novel = is_novel * weights / (p[:, base:] + EPS)
-    inner = by_base * total + (by_novel * p[:, base:]).sum(1, keepdim=True)
-    step = torch.cat([p[:, :base] * (by_base - inner), p[:, base:] * (by_novel - inner)], 1)
+    number = torch.arange(p.shape[1], device=p.device)[:, None]
+    asked = torch.where(labels == 0, number < base, number == labels).to(p.dtype)  # (C, M): base classes share a label
+    picked = (p * asked).sum(1, keepdim=True)
+    weights = torch.where(labels == 0, task.background_factor, 1.0) * task.support_weights
+    scale = -ce * weights / (picked + EPS)
+    step = p * (asked * scale - scale * picked)
     images, classes, _ = step.shape
     joined = step.reshape(images * classes, -1) @ task.support.T  # one product for all images
     weight, bias = joined.view(images, classes, -1).transpose(1, 2), step.sum(-1)
@@ -294,6 +311,24 @@ def adapt(
     return Adapted(found, pi_start, pi)
 
 
+def same_bits(task: Task, base_weight: Tensor, base_bias: Tensor, novel: int, settings: Adaptation) -> bool:
+    """Return whether images that are fitted together come out, bit for bit, as each does alone.
+
+    A product of larger matrices may be summed in another order. Which one follows from the shapes, the library and the
+    processor, not from the numbers, so that two steps tell it for all images of these shapes.
+    """
+    few = replace(settings, iterations=2, pi_update_at=(1,))
+    together = adapt(task, base_weight, base_bias, novel, few).classifiers
+    logits = together.logits(task.query)
+    for image in range(len(task.query)):
+        own = task.rows(image, image + 1)
+        alone = adapt(own, base_weight, base_bias, novel, few).classifiers
+        pairs = zip((*alone, alone.logits(own.query)), (*together, logits), strict=True)
+        if not all(torch.equal(one[0], other[image]) for one, other in pairs):
+            return False
+    return True
+
+
 def autograd(
     task: Task, classifiers: Classifiers, pi: Tensor, old: Tensor, factors: tuple[float, float, float, float]
 ) -> Classifiers:
@@ -325,6 +360,26 @@ def novel_labels(ways: Tensor, without: int, base: int) -> Tensor:
     found = ways.long()
     index = torch.where(found > without, found - without + base - 1, 0)
     return torch.where(found == VOID, VOID, index)
+
+
+def _neighbours(episodes: Sequence[EpisodeBatch]) -> list[list[EpisodeBatch]]:
+    """Divide episodes, in their order, into neighbours with the same supports, labels of these, and size of answers."""
+    groups: list[list[EpisodeBatch]] = []
+    for episode in episodes:
+        if groups and _alike(groups[-1][0], episode):
+            groups[-1].append(episode)
+        else:
+            groups.append([episode])
+    return groups
+
+
+def _alike(one: EpisodeBatch, other: EpisodeBatch) -> bool:
+    same = all(torch.equal(getattr(one, name), getattr(other, name)) for name in ("valid", "query_sizes"))
+    if not same or not torch.equal(one.support[one.valid], other.support[other.valid]):
+        return False
+    if one.support_ways is None or other.support_ways is None:
+        return torch.equal(one.support_labels, other.support_labels)
+    return torch.equal(one.support_ways, other.support_ways)  # the labels that are fitted to
 
 
 class DIaM(Segmenter):
@@ -374,32 +429,66 @@ class DIaM(Segmenter):
         kind: Proportions = "self" if pi == "self" else "uniform"
         terms = (ce, kl, entropy, distillation)
         self.settings = Adaptation(iterations, learning_rate, terms, kind, tuple(pi_update_at), fine_tune_base)
+        self._same_bits: dict[tuple[int, ...], bool] = {}  # by shapes of a product
 
     @property
     def predicts_presence(self) -> bool:
         return False
 
     def forward(self, episode: EpisodeBatch) -> Prediction:
-        shown = episode.valid[0].any(1)
+        return self._fit([episode])[0]
+
+    def answers(self, episodes: Sequence[EpisodeBatch]) -> list[SegmentationAnswer]:
+        """Answer episodes, neighbours of the same supports in one product where that changes no bit."""
+        if self.nshot_strategy in ENSEMBLES:
+            return super().answers(episodes)
+        found: list[SegmentationAnswer] = []
+        for members in _neighbours(episodes):
+            if len(members) == 1:
+                found += super().answers(members)
+                continue
+            predictions = self._fit([episode.without_truth() for episode in members])
+            found += [self.to_answer(*pair) for pair in zip(members, predictions, strict=True)]
+        return found
+
+    def _fit(self, episodes: Sequence[EpisodeBatch]) -> list[Prediction]:
+        """Fit the classifiers of episodes with the same supports, and return their predictions."""
+        first = episodes[0]
+        shown = first.valid[0].any(1)
         ways, without = len(shown), int((~shown).sum())
         base_weight, base_bias = self._base_classifier(without)
         base, novel = base_weight.shape[1], ways - without
-        support, labels = self._supports(episode, base, without)
-        query = self._features(episode, int(episode.query[0]))
-        counted = episode.counted_pixels[0] if episode.counted_pixels is not None else None
-        if counted is None:
-            counted = torch.ones(episode.images.shape[-2:], dtype=torch.bool, device=query.device)
-        shot = int(episode.valid[0].sum(1).max())
-        task = make_task(support, labels, query[None], counted[None], base, shot)
-        found = adapt(task, base_weight, base_bias, novel, self.settings).classifiers
-        logits = found.logits(task.query).unflatten(-1, query.shape[-2:])
-        height, width = episode.query_sizes[0].tolist()
-        p = enlarge(logits, (height, width))[0]
-        answer = first_largest(p)
-        if without == 0:  # nobody asks for the base classes
-            answer = (answer - (base - 1)).clamp(min=0)
-        foreground = p[base:] if without == 0 else p[1:]
-        return Prediction(answer, probability=foreground if self.keeps_soft_masks else None)
+        support, labels = self._supports(first, base, without)
+        query = torch.stack([self._features(episode, int(episode.query[0])) for episode in episodes])
+        whole = torch.ones(1, *first.images.shape[-2:], dtype=torch.bool, device=query.device)
+        counted = [whole if episode.counted_pixels is None else episode.counted_pixels for episode in episodes]
+        shot = int(first.valid[0].sum(1).max())
+        task = without_void(make_task(support, labels, query, torch.cat(counted), base, shot))
+        height, width = first.query_sizes[0].tolist()
+        predictions = []
+        for logits in self._fitted_logits(task, base_weight, base_bias, novel):
+            p = enlarge(logits[None].unflatten(-1, query.shape[-2:]), (height, width))[0]
+            answer = first_largest(p)
+            if without == 0:  # nobody asks for the base classes
+                answer = (answer - (base - 1)).clamp(min=0)
+            foreground = p[base:] if without == 0 else p[1:]
+            predictions.append(Prediction(answer, probability=foreground if self.keeps_soft_masks else None))
+        return predictions
+
+    def _fitted_logits(self, task: Task, base_weight: Tensor, base_bias: Tensor, novel: int) -> Iterator[Tensor]:
+        """Yield the logits (C, P) of each query image, fitted with as many others as memory and rounding allow."""
+        classes, pixels = len(base_bias) + novel, task.support.shape[1]
+        at_once = max(1, TOGETHER_BYTES // (4 * classes * pixels))
+        for begin in range(0, len(task.query), at_once):
+            part = task.rows(begin, begin + at_once)
+            images = len(part.query)
+            shapes = (images, classes, pixels, task.query.shape[-1])
+            if images > 1 and shapes not in self._same_bits:
+                self._same_bits[shapes] = same_bits(part, base_weight, base_bias, novel, self.settings)
+            alone = images > 1 and not self._same_bits[shapes]
+            for some in [part.rows(n, n + 1) for n in range(images)] if alone else [part]:
+                fitted = adapt(some, base_weight, base_bias, novel, self.settings).classifiers
+                yield from fitted.logits(some.query)
 
     def _base_classifier(self, asked: int) -> tuple[Tensor, Tensor]:
         """Return weight (c, n) and bias (n,) of background and base classes, of which `asked` are asked for.

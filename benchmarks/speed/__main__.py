@@ -89,7 +89,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "matcher": Benchmark(
         "matcher:cases", "one linear program of all ways; the authors' scheme, in which each class is a run of its own"
     ),
-    "diam": Benchmark("diam:cases", f"autograd, image after image: {OWN_REFERENCE}", repeats=1),
+    "diam": Benchmark("diam:cases", f"autograd, image after image: {OWN_REFERENCE}"),
     "cpu-kernels": Benchmark("networks:cases", "torch's default kernels"),
     "solver": Benchmark("classification:solver_cases", "cvxopt's interior point on the authors' dense program", 5),
     "classifiers": Benchmark("classification:method_cases", NOTHING, repeats=1),

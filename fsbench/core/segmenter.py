@@ -1,9 +1,11 @@
 """The base class of every method that segments: encode an episode, predict it, and (if it learns) give a loss.
 
-Evaluation hands a method one episode at a time, without the truth, so that no figure can depend on the batch. What is
-counted, and against what, is the protocol's: the truth of an evaluation never comes here.
+Evaluation hands a method one episode at a time, without the truth, so that no figure can depend on the batch; a method
+that computes several together must give the same bits. What is counted, and against what, is the protocol's: the truth
+of an evaluation never comes here.
 """
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any, ClassVar
 
@@ -74,7 +76,7 @@ class Segmenter(Method):
                 self._encoded_together |= together.names
 
     def validation_step(self, batch: EpisodeBatch, batch_idx: int) -> dict[str, list[SegmentationAnswer]]:
-        return {"answers": [self.answer(episode) for episode in batch.split()]}
+        return {"answers": self.answers([*batch.split()])}
 
     def test_step(self, batch: EpisodeBatch, batch_idx: int) -> dict[str, list[SegmentationAnswer]]:
         answers = self.validation_step(batch, batch_idx)
@@ -88,14 +90,25 @@ class Segmenter(Method):
     def on_test_end(self) -> None:
         self.backbone.cache.forget_expectations()
 
+    def answers(self, episodes: Sequence[EpisodeBatch]) -> list[SegmentationAnswer]:
+        """Answer the episodes of a batch one by one.
+
+        A method that computes parts of several together overrides it, and gives the same bits as for each alone.
+        """
+        return [self.answer(episode) for episode in episodes]
+
     def answer(self, episode: EpisodeBatch) -> SegmentationAnswer:
         """Predict one episode, and return what is counted and kept of it.
 
         Raises:
             NumericsError: a logit, a probability or a presence score is NaN or infinite.
         """
+        return self.to_answer(episode, self.predict_shots(episode.without_truth()))
+
+    def to_answer(self, episode: EpisodeBatch, prediction: Prediction) -> SegmentationAnswer:
+        """Return what is counted and kept of an episode's prediction; raises as `answer` does."""
         place = f"{self.registry_name}: episode {int(episode.episodes[0])}"
-        return self.predict_shots(episode.without_truth()).answer(place, self.keeps_soft_masks)
+        return prediction.answer(place, self.keeps_soft_masks)
 
     def predict_shots(self, episode: EpisodeBatch) -> Prediction:
         """Predict one episode by the run's `nshot_strategy`: in the method's own way, or as an ensemble of shots.

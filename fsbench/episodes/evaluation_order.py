@@ -11,13 +11,19 @@ from fsbench.episodes.episode import Episode
 OFTEN = 2
 """Episodes that an image is in, in the mean, where images come often: 1.1 on COCO-20i and 5.8 on PASCAL-5i, 1-shot."""
 
+SERVED = 4
+"""Episodes of the same supports, in the mean, from which on these stand together."""
+BLOCK = 32
+"""Queries of a block in which episodes of the same supports stand together."""
+
 
 def evaluation_order(episodes: Iterable[Episode]) -> list[Episode]:
     """Return the episodes so that equal images meet.
 
     With one shot, images that come often come in episodes of several classes: `queries_first` over all of them. With
     more shots, the supports of a class come again and again, and where images come seldom, it is in episodes of the
-    same classes: then these stand together, too, so that few features wait for long.
+    same classes: then these stand together, too, so that few features wait for long. Where many queries have the same
+    supports, as where all classes are asked for at once, see `supports_together`.
     """
     listed = list(episodes)
     has_shots = any(len(way) > 1 for episode in listed for way in episode.supports)
@@ -26,7 +32,8 @@ def evaluation_order(episodes: Iterable[Episode]) -> list[Episode]:
     groups: dict[tuple[int, ...], list[Episode]] = {}
     for episode in listed:
         groups.setdefault(tuple(sorted(episode.classes)) if by_class else (), []).append(episode)
-    return [episode for classes in sorted(groups) for episode in queries_first(groups[classes])]
+    ordered = [episode for classes in sorted(groups) for episode in queries_first(groups[classes])]
+    return supports_together(ordered) if len(ordered) >= SERVED * len({e.supports for e in ordered}) else ordered
 
 
 def queries_first(episodes: Iterable[Episode]) -> list[Episode]:
@@ -53,6 +60,19 @@ def queries_first(episodes: Iterable[Episode]) -> list[Episode]:
             for waiting in needed_by.pop(image, ()):
                 early[waiting].discard(image)
     return ordered
+
+
+def supports_together(ordered: Sequence[Episode]) -> list[Episode]:
+    """Return the episodes with equal supports side by side, within blocks of `BLOCK` queries that keep their order.
+
+    A method can then compute them together, while few queries wait for their next supports.
+    """
+    queries: dict[str, int] = {}
+    supports: dict[tuple[tuple[str, ...], ...], int] = {}
+    for episode in ordered:
+        queries.setdefault(episode.query, len(queries))
+        supports.setdefault(episode.supports, len(supports))
+    return sorted(ordered, key=lambda e: (queries[e.query] // BLOCK, supports[e.supports]))
 
 
 def next_uses(episodes: Sequence[Episode]) -> list[dict[str, int | None]]:

@@ -47,8 +47,7 @@ def cases(
 def _one_by_one(how: Callable, task: Task, weight: Tensor, bias: Tensor, novel: int, settings: Adaptation) -> Tensor:
     found = []
     for image in range(len(task.query)):
-        rows = slice(image, image + 1)
-        alone = task._replace(query=task.query[rows], query_weights=task.query_weights[rows])
+        alone = task.rows(image, image + 1)
         found.append(_logits(how(alone, weight, bias, novel, settings), alone))
     return torch.cat(found)
 

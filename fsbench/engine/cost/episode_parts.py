@@ -93,7 +93,11 @@ def episode_parts(
             with TemporaryDirectory() as folder:
                 files = config_files(name, dataset or _any_dataset(name), backbone=backbone)
                 settings = [f"--data.shot={count}", f"--data.episodes={1 + episodes}", "--data.workers=0"]
-                settings += ["--data.cache_mib=0", f"--run.name={choose_method(name, backbone).name}"]
+                settings += [
+                    "--data.eval_batch_size=1",
+                    "--data.cache_mib=0",
+                    f"--run.name={choose_method(name, backbone).name}",
+                ]
                 if dataset is None:
                     settings += _draw(Path(folder), name, count)
                 if image_size is not None:

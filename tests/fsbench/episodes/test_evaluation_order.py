@@ -5,7 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from fsbench.episodes.evaluation_order import evaluation_order, next_uses, supports_of
+from fsbench.episodes.episode import Episode
+from fsbench.episodes.evaluation_order import BLOCK, evaluation_order, next_uses, supports_of
 from fsbench.protocols.draws import draw_episode
 from fsbench.protocols.pools import Pool
 
@@ -55,6 +56,21 @@ def test_with_several_shots_those_of_equal_classes_stand_together(way):
 def test_where_images_come_seldom_those_of_a_class_stand_together(images, together):
     classes = [e.classes for e in evaluation_order(episodes(images=images))]
     assert (sum(a != b for a, b in itertools.pairwise(classes)) == len(set(classes)) - 1) is together
+
+
+def test_where_many_queries_have_the_same_supports_these_stand_together():
+    """Five runs of 80 queries each, as under gfss: blocks of queries go through all runs."""
+    sets = [(((), (f"a{run}",), (f"b{run}",))) for run in range(5)]
+    names = [f"q{number:02d}" for number in range(80)]
+    listed = [(run, name) for run in range(5) for name in names]
+    drawn = [Episode(i, name, 1, (1, 2, 3), sets[run]) for i, (run, name) in enumerate(listed)]
+    ordered = evaluation_order(drawn[::-1])
+    assert sorted(e.index for e in ordered) == list(range(400))
+    blocks = [[e.query for e in ordered if e.supports == some] for some in sets]
+    assert blocks == [names] * 5
+    changes = sum(a.supports != b.supports for a, b in itertools.pairwise(ordered))
+    assert changes == 3 * 5 - 1  # 80 queries are three blocks
+    assert {e.query for e in ordered[: 5 * BLOCK]} == set(names[:BLOCK])
 
 
 @pytest.mark.parametrize("shot", [1, 3])

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from PIL import Image
 
 from datamodules.datasets.coco import Coco
@@ -23,6 +24,8 @@ from fsbench.metrics.scores import run_means
 from fsbench.protocols.gfss import GFSS, draw_runs
 from fsbench.protocols.registry import load_protocol
 from fsbench.records.predictions import read_predictions
+from methods import diam
+from methods.diam import adapt
 from tests.datamodules.builders import blocks, save_names, save_pairs
 
 NOVEL = (1, 2, 3, 4, 5)
@@ -140,7 +143,8 @@ def experiment(scenes, folder, *more, method="diam"):
 
 
 def test_scores_are_those_of_the_definition_whatever_the_batch(scenes, tmp_path):
-    record = run(experiment(scenes, tmp_path / "one", "--model.iterations=2", "--data.episodes=20"))
+    small = ("--model.iterations=2", "--data.episodes=20")
+    record = run(experiment(scenes, tmp_path / "one", *small, "--data.eval_batch_size=1"))
     found, header = record.run.scores, record.header
     stored, index = read_predictions(record), Pascal(str(scenes))
     sums = np.zeros((5, 20, 2))
@@ -159,10 +163,31 @@ def test_scores_are_those_of_the_definition_whatever_the_batch(scenes, tmp_path)
     answers = record.episodes.filter((pl.col("slot") > 0) & (pl.col("pred") > 0))
     assert answers["class_id"].n_unique() > 1
     assert set(record.episodes.filter(pl.col("slot") > 0)["slot"].unique().to_list()) == set(range(1, 21))
-    many = run(
-        experiment(scenes, tmp_path / "many", "--model.iterations=2", "--data.episodes=20", "--data.eval_batch_size=6")
-    )
+    many = run(experiment(scenes, tmp_path / "many", *small, "--data.eval_batch_size=6"))  # over the ends of runs, too
     assert many.episodes.equals(record.episodes) and many.manifest_sha256 == record.manifest_sha256
+    again = read_predictions(many)
+    assert all(np.array_equal(stored.label_map(number), again.label_map(number)) for number in range(20))
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_neighbours_are_fitted_together_where_no_bit_changes(scenes, tmp_path, monkeypatch, same):
+    made = experiment(scenes, tmp_path, "--model.iterations=3", "--data.episodes=20", "--data.eval_batch_size=6")
+    batch = next(iter(made.data.test_dataloader()))
+    episodes, images = [*batch.split()], []
+
+    def recorded(task, *arguments):
+        images.append(len(task.query))
+        return adapt(task, *arguments)
+
+    made.method.eval()
+    with torch.inference_mode():
+        alone = [made.method.answer(episode) for episode in episodes]
+        monkeypatch.setattr(diam, "adapt", recorded)
+        monkeypatch.setattr(diam, "same_bits", lambda *_: same)
+        together = made.method.answers(episodes)
+    assert images == ([4, 2] if same else [1] * 6)  # a run's queries, and two of the next, which has other supports
+    for one, other in zip(alone, together, strict=True):
+        assert torch.equal(one.label_map, other.label_map)
 
 
 def test_other_methods_and_foreign_base_models_are_refused(scenes, tmp_path):

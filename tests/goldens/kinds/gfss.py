@@ -38,6 +38,7 @@ from methods.diam import (
     proportions,
     prototypes,
     true_proportions,
+    without_void,
 )
 from methods.modules.generalised_answer import join_base
 from methods.modules.pspnet import PSPNet
@@ -218,12 +219,13 @@ def _background(found: Tensor, truth: Tensor) -> tuple[int, int]:
 
 
 def _adapted(case: Case, task: Task, size: tuple[int, int]) -> Comparisons:
-    """Both ways of the optimisation, and the images one by one."""
+    """Both ways of the optimisation, without void pixels of the supports, and the images one by one."""
     t, config, near = case.tensors, case.config, _tolerance(case)
     base, novel, settings = task.base, config["novel"], _settings(config)
     true = _true(case, task, size)
-    for how in (adapt_plainly, adapt):
-        found = how(task, t["in.base_weight"], t["in.base_bias"], novel, settings, true)
+    ways = ((adapt_plainly, task), (adapt, task), (adapt, without_void(task)))
+    for how, given in ways:
+        found = how(given, t["in.base_weight"], t["in.base_bias"], novel, settings, true)
         yield case.compare("mid.pi_start", found.pi_start, near)
         yield case.compare("mid.pi_end", found.pi, near)
         yield case.compare("out.base_weight", found.classifiers.weight[..., :base], near)
@@ -234,9 +236,8 @@ def _adapted(case: Case, task: Task, size: tuple[int, int]) -> Comparisons:
         yield case.compare("out.logits", logits, near)
         yield from _predicted(case, logits)
     for image in range(len(task.query)):
-        rows = slice(image, image + 1)
-        alone = task._replace(query=task.query[rows], query_weights=task.query_weights[rows])
-        one = adapt(alone, t["in.base_weight"], t["in.base_bias"], novel, settings, true[rows])
+        alone = task.rows(image, image + 1)
+        one = adapt(alone, t["in.base_weight"], t["in.base_bias"], novel, settings, true[image : image + 1])
         yield compare(f"logits of image {image} alone", one.classifiers.logits(alone.query)[0].unflatten(-1, size),
                       t["out.logits"][image], near)  # fmt: skip
 
