@@ -6,14 +6,21 @@
 
 What its paper asks: whether a channel of the correlation should compare a head or a whole layer of the ViT, or the last
 layer alone, and what computing the heads of its attention together costs. Each is a file of configs/ablations/emat.
-Runs are found again in `--runs`; arguments behind `--` go to every run, in LightningCLI's form.
+Runs are found again in `--runs`; arguments behind `--` go to every run, in LightningCLI's form. A training step and a
+test episode are then timed in turns, without the frozen backbone, whose features are kept.
 """
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import torch
+
+from benchmarks.speed.harness import Case, clock_of, device_name, measure
+from fsbench.config.build import parse
+from fsbench.engine.experiment import Experiment
 from fsbench.grid.bench import Request, bench
 from fsbench.metrics.bootstrap import Interval, intervals
 from fsbench.paths import CONFIGS
@@ -28,7 +35,8 @@ VARIANTS = {
     "heads one after the other": "sequential",
 }
 """Names of the variants, and their files of configs/ablations/emat; None for EMAT itself."""
-COLUMNS = ["EMAT with", "mIoU", "learned parameters", "training s", "training MiB", "test s", "test MiB"]
+COLUMNS = ["EMAT with", "mIoU", "learned parameters", "training step, ms", "MiB", "test episode, ms", "MiB"]
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -38,23 +46,26 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--fold", default="0", help="number, or several with commas")
     parser.add_argument("--runs", default="runs")
     parser.add_argument("--figure", type=Path, help="file of the figure (.png, .svg, .pdf)")
+    parser.add_argument("--repeats", type=int, default=5, help="timed turns")
     parser.add_argument("extra", nargs="*", help="arguments of every run")
     options = parser.parse_args(argv)
     found: dict[str, list[Record]] = {}
+    requests: dict[str, Request] = {}
     for name, file in VARIANTS.items():
         own = [] if file is None else [f"--config={CONFIGS / 'ablations' / 'emat' / file}.yaml"]
         folds = tuple(int(fold) for fold in options.fold.split(","))
-        request = Request(
+        requests[name] = Request(
             ["emat"], options.dataset, folds, options.runs, data_root=options.data_root, extra=[*own, *options.extra]
         )
-        records, failures = bench(request)
+        records, failures = bench(requests[name])
         if failures:
             print(f"{name}: {failures[0]}", file=sys.stderr)
             return 1
         found[name] = list(records)
-    print(table(found))
+    costs = measure_costs(requests, options.repeats)
+    print(table(found, costs))
     if options.figure:
-        draw(found, options.figure)
+        draw(found, costs, options.figure)
     return 0
 
 
@@ -63,30 +74,66 @@ def score(records: Sequence[Record]) -> Interval:
     return intervals([record.protocol.statistics(record.episodes, record.header) for record in records])["mIoU"]
 
 
-def costs(records: Sequence[Record]) -> tuple[float, float, float, float]:
-    """Return seconds and peak MiB of the training, and of the test, means over the folds of a variant."""
-    made, test = [record.run.made for record in records], [record.run.cost for record in records]
-    columns = (
-        [part.training_seconds or 0.0 for part in made],
-        [part.training_peak_mib or 0.0 for part in made],
-        [part.evaluation_seconds or 0.0 for part in test],
-        [part.peak_mib or 0.0 for part in test],
-    )
-    first, second, third, fourth = (sum(column) / len(column) for column in columns)
-    return first, second, third, fourth
+class Costs(NamedTuple):
+    """Seconds and MiB of a training step, and of a test episode, beyond what the backbone takes."""
+
+    step_seconds: float
+    step_mib: float
+    episode_seconds: float
+    episode_mib: float
 
 
-def table(found: Mapping[str, Sequence[Record]]) -> str:
+def measure_costs(requests: Mapping[str, Request], repeats: int) -> dict[str, Costs]:
+    """Measure a training step and a test episode of each variant on the first fold, in turns.
+
+    Seconds are those of the processor in all threads, which other programs hardly change; on a GPU those of the clock.
+    """
+    calls = {name: step_and_episode(request) for name, request in requests.items()}
+    rows = [
+        measure(Case(what, {name: pair[part] for name, pair in calls.items()}), DEVICE, repeats)
+        for part, what in enumerate(("training step", "test episode"))
+    ]
+    return {
+        step.path: Costs(step.seconds, step.peak_mib or 0.0, episode.seconds, episode.peak_mib or 0.0)
+        for step, episode in zip(*rows, strict=True)
+    }
+
+
+def step_and_episode(request: Request) -> tuple[Callable[[], None], Callable[[], None]]:
+    """Return a training step with first weights and the answer to a test episode, features of the backbone kept."""
+    arguments = [*request.arguments("emat", request.folds[0]), "--data.workers=0", "--data.eval_batch_size=1"]
+    experiment = Experiment(parse(arguments))
+    method: Any = experiment.method.to(DEVICE)
+    batch = next(iter(experiment.data.train_dataloader())).to(DEVICE)
+    (episode,) = next(iter(experiment.data.test_dataloader())).to(DEVICE).split()
+
+    def step() -> None:
+        method.train()
+        method.zero_grad()
+        method.losses_of_step(batch)["loss"].backward()
+
+    def answer() -> None:
+        method.eval()
+        with torch.inference_mode():
+            method.answer(episode)
+
+    return step, answer
+
+
+def table(found: Mapping[str, Sequence[Record]], costs: Mapping[str, Costs]) -> str:
     """Return the variants side by side in Markdown."""
     rows = [COLUMNS]
     for name, records in found.items():
-        value, parameters = score(records), records[0].run.cost.trainable_parameters
-        numbers = [f"{number:,.0f}" for number in costs(records)]
-        rows.append([name, f"{value.value:.1f} [{value.low:.1f}, {value.high:.1f}]", f"{parameters:,}", *numbers])
-    return markdown([Sheet("EMAT's ablations", [("", rows)], [])])
+        value, parameters, cost = score(records), records[0].run.cost.trainable_parameters, costs[name]
+        times = [f"{1000 * seconds:.0f}" for seconds in (cost.step_seconds, cost.episode_seconds)]
+        memory = [f"{mib:.0f}" for mib in (cost.step_mib, cost.episode_mib)]
+        pairs = [times[0], memory[0], times[1], memory[1]]
+        rows.append([name, f"{value.value:.1f} [{value.low:.1f}, {value.high:.1f}]", f"{parameters:,}", *pairs])
+    clock = f"{clock_of(DEVICE)[0]} seconds, {device_name(DEVICE)}"
+    return markdown([Sheet("EMAT's ablations", [("", rows)], [clock])])
 
 
-def draw(found: Mapping[str, Sequence[Record]], path: Path) -> None:
+def draw(found: Mapping[str, Sequence[Record]], costs: Mapping[str, Costs], path: Path) -> None:
     """Draw score, time and memory of the variants into `path`."""
     # spared until it is needed
     import matplotlib
@@ -96,24 +143,23 @@ def draw(found: Mapping[str, Sequence[Record]], path: Path) -> None:
 
     names, places = list(found), range(len(found))
     values = [score(records) for records in found.values()]
-    all_costs = [costs(records) for records in found.values()]
+    errors = [[v.value - v.low for v in values], [v.high - v.value for v in values]]
     panels = {
-        "mIoU": [value.value for value in values],
-        "training, s": [seconds for seconds, _, _, _ in all_costs],
-        "training, MiB": [peak for _, peak, _, _ in all_costs],
-        "test, s": [seconds for _, _, seconds, _ in all_costs],
+        "mIoU and its 95% interval": [value.value for value in values],
+        "training step, ms": [1000 * costs[name].step_seconds for name in names],
+        "training step, MiB": [costs[name].step_mib for name in names],
+        "test episode, ms": [1000 * costs[name].episode_seconds for name in names],
     }
-    figure, axes = pyplot.subplots(1, len(panels), figsize=(11, 2.2), sharey=True, constrained_layout=True)
-    for panel, (title, numbers) in zip(axes, panels.items(), strict=True):
-        errors = [[v.value - v.low for v in values], [v.high - v.value for v in values]] if title == "mIoU" else None
-        panel.barh(places, numbers, xerr=errors, color="#4477aa", ecolor="#222222", height=0.6)
-        panel.set_title(title, fontsize=9)
-        panel.tick_params(labelsize=8)
+    figure, axes = pyplot.subplots(2, 2, figsize=(7, 4), sharey=True, constrained_layout=True)
+    for number, (panel, (title, numbers)) in enumerate(zip(axes.flat, panels.items(), strict=True)):
+        panel.barh(places, numbers, xerr=None if number else errors, color="#4477aa", ecolor="#222222", height=0.6)
+        panel.set_title(title, fontsize=11)
+        panel.tick_params(labelsize=10)
         panel.spines[["top", "right"]].set_visible(False)
-    axes[0].set_yticks(places, names)
-    axes[0].invert_yaxis()
+        panel.set_yticks(places, names)
+    axes[0, 0].invert_yaxis()
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=140)
     pyplot.close(figure)
 
 

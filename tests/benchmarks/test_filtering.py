@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks import ablations
 from benchmarks.protocols import filtering
+from fsbench.grid.bench import Request
 from fsbench.metrics.bootstrap import intervals
 
 
@@ -51,14 +52,32 @@ def test_ablations_show_score_and_costs_and_are_drawn(make, tmp_path, monkeypatc
         asked.append(request)
         return [make(f"v{len(asked)}", 0, quality=1 + len(asked) % 3)], []
 
+    costs = {name: ablations.Costs(0.5 + place, 7, 0.25, 3) for place, name in enumerate(ablations.VARIANTS)}
     monkeypatch.setattr(ablations, "bench", bench)
+    monkeypatch.setattr(ablations, "measure_costs", lambda requests, repeats: {name: costs[name] for name in requests})
     assert ablations.main(["--figure", str(tmp_path / "a.png"), "--", "--trainer.max_epochs=1"]) == 0
     said, first = capsys.readouterr().out, make("w", 0, quality=2)
     value = intervals([first.protocol.statistics(first.episodes, first.header)])["mIoU"].value
     assert all(name in said for name in ablations.VARIANTS) and f"| {value:.1f} [" in said
+    assert "| 500 | 7 | 250 | 3 |" in said and "| 3500 | 7 | 250 | 3 |" in said
     files = [[text.rpartition("/")[2] for text in request.extra if text.startswith("--config")] for request in asked]
     assert files == [[], ["layers.yaml"], ["last_layer.yaml"], ["sequential.yaml"]]
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_costs_are_of_each_variant_beyond_the_backbone(blocks_folder, tmp_path):
+    """A step gives gradients, an episode an answer, and neither encodes an image once it was seen."""
+    folder = ["--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}"]
+    small = [*folder, "--data.batch_size=2", "--data.episodes=1", "--data.validation_episodes=1"]
+    last = f"--config={ablations.CONFIGS / 'ablations/emat/last_layer.yaml'}"
+    requests = {
+        name: Request(["emat"], "demo", [0], str(tmp_path), extra=[*small, *own])
+        for name, own in {"whole": [], "last layer": [last]}.items()
+    }
+    found = ablations.measure_costs(requests, 1)
+    assert list(found) == ["whole", "last layer"]
+    assert all(cost.step_seconds > cost.episode_seconds > 0 for cost in found.values())
 
 
 @pytest.mark.parametrize("file", [file for file in ablations.VARIANTS.values() if file])
