@@ -43,6 +43,7 @@ class ClassificationDataModule(DataModule):
         eval_batch_size: episodes handed to the method at once; figures do not depend on it.
         workers: loader processes.
         cache_mib: memory for decoded images, shared equally by the `workers` of a loader.
+        draws: draws of the supports for the queries of every episode; draw 0 is the official one, which scores count.
         fold: 0; there are no folds.
         seed: of what methods draw (first weights, order of visits), together with the episode's number.
     """
@@ -65,23 +66,29 @@ class ClassificationDataModule(DataModule):
         cache_mib: int = 1024,
         fold: int = 0,
         seed: int = 0,
+        draws: int = 1,
     ):
         if fold != 0:
             raise SettingsError(f"unknown fold {fold} for {dataset.name}; classification has no folds, only 0")
-        check_at_least(1, {"episodes": episodes})
+        check_at_least(1, {"episodes": episodes, "draws": draws})
         check_at_least(0, {"test_seed": test_seed})
-        test = ClassificationTask(way, shot, queries, episodes, test_seed, min_class_size)
+        test = ClassificationTask(way, shot, queries, episodes, test_seed, min_class_size, draws)
         super().__init__(dataset, test, image_size, Loading(workers, eval_batch_size, cache_mib), seed)
         self.protocol = load_protocol(PROTOCOL)
 
     @property
     def test_words(self) -> tuple[str, ...]:
         """Words for people that name the test in folders and loggers."""
-        return self.dataset.name, self.protocol.name, f"{self.test.way}way{self.test.shot}shot"
+        drawn = f"-{self.test.draws}draws" if self.test.draws > 1 else ""
+        return self.dataset.name, self.protocol.name, f"{self.test.way}way{self.test.shot}shot{drawn}"
 
     @cached_property
     def manifest(self) -> Manifest:
         return self.protocol.manifest(self.dataset, self.test)
+
+    @property
+    def test_options(self) -> dict[str, Any]:
+        return {"draws": self.test.draws} if self.test.draws > 1 else {}
 
     @cached_property
     def names(self) -> tuple[str, ...]:

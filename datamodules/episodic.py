@@ -86,6 +86,7 @@ class EpisodicDataModule(DataModule):
             image of the data set that is trained on, with the labels of all base classes, for methods that learn these.
         seed: of the training episodes.
         test_seed: of the test episodes instead of the protocol's, to repeat a test with other episodes.
+        draws: draws of the supports for every query of the test; draw 0 is the official one, which scores count.
         manifest: file of test episodes, instead of drawing them; it must fit the other settings and the data.
         drop_small_classes: leave out classes with too few images instead of stopping.
         source: makes the data set that methods are trained on, all of its base classes, where that is not `dataset`; it
@@ -129,11 +130,14 @@ class EpisodicDataModule(DataModule):
         input_resize: InputResize = "protocol",
         filter_novel: bool | None = None,
         source: Callable[[], SegmentationIndex] | None = None,
+        draws: int = 1,
     ):
-        check_at_least(1, {"episodes": episodes})
+        check_at_least(1, {"episodes": episodes, "draws": draws})
         evaluation = load_segmentation(protocol)
         ways = way if manifest else usable_way(dataset, fold, way)
-        test = EpisodeTask(fold, ways, shot, setting, empty_masks, "novel", episodes, drop_small_classes, test_seed)
+        test = EpisodeTask(
+            fold, ways, shot, setting, empty_masks, "novel", episodes, drop_small_classes, test_seed, draws
+        )
         super().__init__(evaluation.view(dataset), test, image_size, Loading(workers, eval_batch_size, cache_mib), seed)
         self.protocol = evaluation
         self.training = Training(
@@ -153,7 +157,8 @@ class EpisodicDataModule(DataModule):
     def test_words(self) -> tuple[str, ...]:
         """Words for people that name the test in folders and loggers."""
         task = f"{self.test.way}way{self.test.shot}shot-{self.test.setting.replace('_', '-')}"
-        return self.dataset.name, self.protocol.name, f"fold{self.test.fold}", task
+        drawn = f"-{self.test.draws}draws" if self.test.draws > 1 else ""
+        return self.dataset.name, self.protocol.name, f"fold{self.test.fold}", task + drawn
 
     @cached_property
     def manifest(self) -> Manifest:
@@ -197,6 +202,7 @@ class EpisodicDataModule(DataModule):
             classes="novel" if chosen == "source" else chosen,
             episodes=self.training.validation_episodes,
             seed=None,
+            draws=1,
         )
         return self.protocol.manifest(self.validation_dataset, task)
 
@@ -296,7 +302,8 @@ class EpisodicDataModule(DataModule):
     def test_options(self) -> dict[str, Any]:
         """Non-default settings of the test that only some methods use, for the run's identity."""
         is_other = self.support_annotation == "bbox" or self._tells_all_ways
-        options = {"support_annotation": self.support_annotation} if is_other else {}
+        options: dict[str, Any] = {"support_annotation": self.support_annotation} if is_other else {}
+        options |= {"draws": self.test.draws} if self.test.draws > 1 else {}
         rule = self._loading(training=False).resize
         return options if rule == self.protocol.geometry.resize else options | {"input_resize": rule}
 

@@ -31,6 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     build.add_argument("--no-empty", action="store_true", help="every query shows a class of its episode")
     build.add_argument("--episodes", type=whole(), help="instead of the protocol's number")
     build.add_argument("--seed", type=whole(), help="instead of the protocol's")
+    build.add_argument("--draws", type=whole(1), default=1, help="draws of the supports for every query")
     build.add_argument("--drop-small", action="store_true", help="leave out classes with too few images")
     build.add_argument("--names-only", action="store_true", help="without hashes of the photos and label maps")
     build.add_argument("--out", type=Path, required=True, help="file, .jsonl or .jsonl.gz")
@@ -85,6 +86,7 @@ def _build(options: argparse.Namespace, extra: list[str]) -> int:
         episodes=options.episodes,
         skip_small_classes=options.drop_small,
         seed=options.seed,
+        draws=options.draws,
     )
     manifest = protocol.manifest(index, task)
     if not options.names_only:
@@ -99,9 +101,10 @@ def _summary(manifest: Manifest) -> str:
     """Describe a manifest in one line."""
     header = manifest.header
     task = f"{header.way}-way {header.shot}-shot, {header.setting.replace('_', ' ')}"
+    drawn = f", {header.draws} draws of the supports" if header.draws > 1 else ""
     return (
         f"{len(manifest.episodes)} episodes, {header.dataset} fold {header.fold}, {task}, "
-        f"protocol {header.protocol} v{header.version}, sha256 {manifest.sha256}"
+        f"protocol {header.protocol} v{header.version}{drawn}, sha256 {manifest.sha256}"
     )
 
 

@@ -86,6 +86,9 @@ class Request:
         axis="settings",
         segmentation_only=True,
     )
+    draws: int | None = _option(
+        None, "draws of the supports for every query; scores count draw 0, the official one", key="data.draws"
+    )
     filter: str | None = _option(
         None,
         "1 leaves out training images that show a novel class, as BAM does; 0 keeps them, as PFENet does; otherwise as "

@@ -23,7 +23,7 @@ from fsbench.engine.withheld_truth import Count, VisibleData
 from fsbench.files import fingerprint
 from fsbench.metrics.confusion import FAILED
 from fsbench.protocols.registry import protocol_of
-from fsbench.records.counts import counts_sha256, to_frame
+from fsbench.records.counts import counts_sha256, official_rows, to_frame
 from fsbench.records.journal import Journal
 from fsbench.records.predictions import Keep, write_predictions
 from fsbench.records.record import Record, write_record
@@ -164,7 +164,7 @@ def _finished_run(
         predictions: entry about the stored predictions, if there are any.
     """
     data, method, header = experiment.data, experiment.method, experiment.data.manifest.header
-    scores = protocol_of(header).statistics(frame, header).scores()
+    scores = protocol_of(header).statistics(official_rows(frame), header).scores()
     tested = preparation.checkpoint_sha256 or (experiment.identity.training or {}).get("checkpoint_sha256")
     made_in = {
         **provenance(trainer),

@@ -28,7 +28,7 @@ class PredictionSheet:
     def __init__(self, data: DataModule):
         self.data = data
         has_masks = protocol_of(data.manifest.header).has_masks
-        self.episodes: list[Episode] = choose(data.manifest.episodes) if has_masks else []
+        self.episodes: list[Episode] = choose(data.manifest.official_episodes) if has_masks else []
         self.shown = frozenset(episode.index for episode in self.episodes)
 
     def draw(self, record: Record, journal: Journal) -> None:

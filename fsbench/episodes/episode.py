@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Episode:
-    """One task: a query and, per way, the names of its support images. Ways are in the order they were drawn."""
+    """One task: a query and, per way, the names of its support images. Ways are in the order they were drawn.
+
+    `draw` numbers the draws of the supports for one query; 0 is the official one.
+    """
 
     index: int
     query: str
@@ -13,6 +16,7 @@ class Episode:
     classes: tuple[int, ...]
     supports: tuple[tuple[str, ...], ...]
     augmented: bool = False
+    draw: int = 0
 
 
 @dataclass(frozen=True)
@@ -23,9 +27,11 @@ class ClassificationEpisode:
         index: number in the list of episodes.
         classes: N positions; a label is a place in this tuple.
         support, query: for each class K and q positions of images.
+        draw: number of the draw of the supports for these queries; 0 is the official one.
     """
 
     index: int
     classes: tuple[int, ...]
     support: tuple[tuple[int, ...], ...]
     query: tuple[tuple[int, ...], ...]
+    draw: int = 0

@@ -39,6 +39,8 @@ class Header(BaseModel):
         min_class_size: in classification, entries up to which the images of a smaller class are repeated.
         filled_classes, small_classes: in classification, number of classes that are repeated, and of those that have
             fewer images than the authors' program repeats up to.
+        draws: draws of the supports for every query; the episodes of draw 0 come first.
+        official_sha256: hash of the manifest of draw 0 alone, where there are several.
         selection: name of a choice of episodes and hash of the manifest that they were chosen from.
     """
 
@@ -71,6 +73,8 @@ class Header(BaseModel):
     min_class_size: Count | None = None
     filled_classes: Count | None = None
     small_classes: Count | None = None
+    draws: Annotated[int, Field(ge=1, lt=2**31)] = 1
+    official_sha256: Name | None = None
     selection: dict[str, Any] | None = None
 
     @property

@@ -50,7 +50,7 @@ class Manifest:
 
     @cached_property
     def text(self) -> str:
-        rows = [self.entries, *map(vars, self.episodes)]
+        rows = [self.entries, *map(_episode_entries, self.episodes)]
         return "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
 
     @cached_property
@@ -61,6 +61,11 @@ class Manifest:
     def header(self) -> Header:
         """The test that the episodes are of; whole images, which are no test, have none."""
         return Header.model_validate(self.entries)
+
+    @property
+    def official_episodes(self) -> tuple[Episode, ...]:
+        """Episodes of draw 0: the official ones."""
+        return tuple(episode for episode in self.episodes if episode.draw == 0)
 
     @property
     def class_ids(self) -> list[int]:
@@ -79,6 +84,11 @@ class Manifest:
         data = (self.text + json.dumps(end, separators=(",", ":")) + "\n").encode()
         with replacing(path) as temporary:  # without a time stamp: equal manifests are equal files
             temporary.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
+
+
+def _episode_entries(episode: Episode) -> dict[str, Any]:
+    """Return an episode's row; the draw is left out where it is the official one, as before there were others."""
+    return {name: value for name, value in vars(episode).items() if name != "draw" or value}
 
 
 def _hash(images: Mapping[str, str]) -> str:

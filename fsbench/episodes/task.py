@@ -31,6 +31,7 @@ class EpisodeTask:
         episodes: number of episodes instead of the protocol's.
         skip_small_classes: leave out classes with too few images instead of stopping.
         seed: seed instead of the protocol's.
+        draws: draws of the supports for every query; draw 0 is the official one.
     """
 
     fold: int
@@ -42,9 +43,10 @@ class EpisodeTask:
     episodes: int | None = None
     skip_small_classes: bool = False
     seed: int | None = None
+    draws: int = 1
 
     def header_entries(self) -> dict[str, Any]:
-        """Return the entries of a manifest's header that state the task, in the order that its hash covers."""
+        """Return the entries of an official manifest that state the task, in the order that its hash covers."""
         return {
             "fold": self.fold,
             "way": self.way,
@@ -70,4 +72,5 @@ class EpisodeTask:
             episodes=header.requested,
             skip_small_classes=header.drop_small,
             seed=None if header.seed == official_seed else header.seed,
+            draws=header.draws,
         )

@@ -128,7 +128,7 @@ def explain_episodes(
         The episodes by index, and notes about counts that differ from the record's.
     """
     (record,) = read_comparable_records([folder], []).values()
-    chosen = [episode.index for episode in choose(record.manifest.episodes, count)]
+    chosen = [episode.index for episode in choose(record.manifest.official_episodes, count)]
     episodes, notes = compare_episodes([folder], chosen, pixel)
     for number, episode in episodes.items():
         episode.panels = [(f"episode {number}" if caption == "query" else caption, p) for caption, p in episode.panels]

@@ -14,6 +14,7 @@ from fsbench.episodes.header import Header
 from fsbench.episodes.manifest import Manifest
 from fsbench.errors import SettingsError
 from fsbench.protocols.conditions import Conditions
+from fsbench.protocols.support_draws import SupportRedraw, add_draws
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,9 +71,32 @@ class Protocol(ABC):
     resampled: ClassVar[str]
     on_repetition: ClassVar[str]
 
-    @abstractmethod
     def manifest(self, index: Any, task: Any) -> Manifest:
-        """Draw the episodes of `task` from the data set `index`."""
+        """Draw the episodes of `task` from the data set `index`, and further draws of their supports where it asks."""
+        if task.draws < 1:
+            raise SettingsError(f"draws is {task.draws}, expected 1 or more")
+        official = self.official_manifest(index, task)
+        if task.draws == 1:
+            return official
+        self.check_draws(task)
+        return add_draws(official, task.draws, self.support_redraw(index, task, official))
+
+    @abstractmethod
+    def official_manifest(self, index: Any, task: Any) -> Manifest:
+        """Draw the official episodes of `task` from the data set `index`."""
+
+    def check_draws(self, task: Any) -> None:  # noqa: B027 - most tests refuse none
+        """Raise SettingsError where further draws of the supports would be another test; by default none is."""
+
+    @abstractmethod
+    def support_redraw(self, index: Any, task: Any, official: Manifest) -> SupportRedraw:
+        """Return how an episode gets other supports of its classes.
+
+        Args:
+            index: the data set.
+            task: the choices that the episodes follow from.
+            official: manifest of the official episodes.
+        """
 
     @abstractmethod
     def episode_count(self, dataset: str, pairs: int) -> int:
@@ -134,9 +158,15 @@ class Protocol(ABC):
 
     def rule_notes(self, header: Header, image_sizes: Mapping[str, int | None]) -> list[str]:
         """List what a reader must know of the rules of the test; `image_sizes` are the sides that its methods see."""
-        if header.seed == self.seed:
-            return []
-        return [f"test seed {header.seed} instead of the protocol's {self.seed}: other episodes"]
+        notes = []
+        if header.draws > 1:
+            notes.append(
+                f"scores count draw 0 of the supports alone, the official one, of {header.draws} that were evaluated; "
+                "compare them with: fsbench supports"
+            )
+        if header.seed != self.seed:
+            notes.append(f"test seed {header.seed} instead of the protocol's {self.seed}: other episodes")
+        return notes
 
     def counts_at_input_size(self) -> bool:
         """Return True if pixels are counted at the size of the method's input."""

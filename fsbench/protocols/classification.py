@@ -5,7 +5,7 @@ list can be reproduced. These follow from (seed, episode index) alone and are th
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
@@ -19,6 +19,7 @@ from fsbench.errors import DataError, SettingsError
 from fsbench.metrics.classification import ClassificationResult, accuracy_statistics
 from fsbench.metrics.scores import ScoreStatistics
 from fsbench.protocols.base import Choice, Protocol
+from fsbench.protocols.support_draws import SupportRedraw, draw_distinct
 
 if TYPE_CHECKING:
     import polars as pl
@@ -42,6 +43,7 @@ class ClassificationTask:
         episodes: their number.
         seed: of the list.
         min_class_size: smaller classes are repeated in a circle up to so many entries; None leaves them as they are.
+        draws: draws of the supports for the queries of every episode; draw 0 is the official one.
     """
 
     way: int
@@ -50,6 +52,8 @@ class ClassificationTask:
     episodes: int
     seed: int = 0
     min_class_size: int | None = None
+
+    draws: int = 1
 
     @property
     def fold(self) -> int:
@@ -76,7 +80,7 @@ class Classification(Protocol):
     resampled: ClassVar[str] = "episodes"
     on_repetition: ClassVar[str] = "name query images"
 
-    def manifest(self, index: ClassificationIndex, task: ClassificationTask) -> Manifest:
+    def official_manifest(self, index: ClassificationIndex, task: ClassificationTask) -> Manifest:
         """Draw the list of episodes that all methods share; raises as `classification_episodes` does.
 
         Fold, setting and empty queries in the header mean nothing here: they are part of the file format and of its
@@ -113,6 +117,24 @@ class Classification(Protocol):
             "class_names": {str(number): name for number, name in zip(numbers, index.class_names, strict=True)},
         }
         return Manifest(entries, cast("tuple[Episode, ...]", tuple(islice(drawn, task.episodes))))
+
+    def support_redraw(self, index: ClassificationIndex, task: ClassificationTask, official: Manifest) -> SupportRedraw:
+        sizes = [len(images) for images in index.images]
+
+        def redraw(episode: ClassificationEpisode, rng: np.random.Generator) -> ClassificationEpisode:
+            support = []
+            for number, queries in zip(episode.classes, episode.query, strict=True):
+                others = [place for place in range(sizes[number]) if place not in queries]
+                if not others:
+                    raise DataError(
+                        f"class '{index.class_names[number]}' has {sizes[number]} images, all of them queries of "
+                        f"episode {episode.index}; expected one more for other supports; lower the queries, or leave "
+                        "draws out"
+                    )
+                support.append(draw_distinct(rng, others, task.shot))
+            return replace(episode, support=tuple(support))
+
+        return redraw
 
     def episode_count(self, dataset: str, pairs: int) -> int:
         return self.episodes

@@ -24,6 +24,7 @@ from fsbench.protocols.base import OTHERS, Choice, Provider, words_by_dataset
 from fsbench.protocols.conditions import Conditions, ListsAndDraw
 from fsbench.protocols.pools import Pool
 from fsbench.protocols.segmentation import TestAlone
+from fsbench.protocols.support_draws import official_supports
 
 if TYPE_CHECKING:
     import polars as pl
@@ -130,7 +131,7 @@ class FSSSAM3(TestAlone):
         "which goes on from fold to fold"
     )
 
-    def manifest(self, index: SegmentationIndex, task: EpisodeTask) -> Manifest:
+    def official_manifest(self, index: SegmentationIndex, task: EpisodeTask) -> Manifest:
         """Draw the episodes of `task`, unusable ones replaced by the next (§6.4).
 
         Raises:
@@ -171,6 +172,12 @@ class FSSSAM3(TestAlone):
             "replaced_episodes": replaced,
         }
         return Manifest(entries, tuple(episodes))
+
+    def support_candidates(
+        self, index: SegmentationIndex, task: EpisodeTask, official: Manifest
+    ) -> Mapping[int, Sequence[str]]:
+        """Return the supports of the official episodes by class: on COCO each is a drawn object."""
+        return official_supports(official)
 
     def draw(self, index: SegmentationIndex, pool: Pool, task: EpisodeTask) -> Iterator[Episode]:
         pools = box_test(index).pools()

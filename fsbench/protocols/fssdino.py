@@ -76,7 +76,7 @@ class FSSDINO(TestAlone):
         "the order of CPython's sets. Objects below 2048 pixels and crowds do not exist"
     )
 
-    def manifest(self, index: SegmentationIndex, task: EpisodeTask) -> Manifest:
+    def official_manifest(self, index: SegmentationIndex, task: EpisodeTask) -> Manifest:
         """Draw the episodes of `task` from the images with large objects.
 
         Raises:
@@ -112,6 +112,11 @@ class FSSDINO(TestAlone):
             "all_lists_sha256": found.sha256,
         }
         return Manifest(entries, tuple(islice(drawn, requested)))
+
+    def support_candidates(
+        self, index: SegmentationIndex, task: EpisodeTask, official: Manifest
+    ) -> Mapping[int, Sequence[str]]:
+        return self._test(index).images(task.fold).images_of
 
     def view(self, index: SegmentationIndex) -> SegmentationIndex:
         return self._test(index).view()

@@ -153,7 +153,7 @@ class GFSS(TestAlone):
 
     # Which episodes are there?
 
-    def manifest(self, index: SegmentationIndex, task: EpisodeTask) -> Manifest:
+    def official_manifest(self, index: SegmentationIndex, task: EpisodeTask) -> Manifest:
         """Draw the runs of `task`; opens label maps.
 
         Raises:
@@ -251,8 +251,14 @@ class GFSS(TestAlone):
         names, origin = self._images(index)
         return PairList(tuple[Pair, ...]((name, 0) for name in names), origin)
 
+    def check_draws(self, task: EpisodeTask) -> None:
+        raise SettingsError(
+            f"draws is {task.draws}, but a test of {self.name} has {self.runs} draws of its supports already, each for "
+            "all queries; expected draws 1"
+        )
+
     def draw(self, index: SegmentationIndex, pool: Pool, task: EpisodeTask) -> Iterator[Episode]:
-        return iter(self.manifest(index, task).episodes)
+        return iter(self.official_manifest(index, task).episodes)
 
     def novel_classes(self, header: Header) -> list[int]:
         return list(header.protocol_entries["novel_ids"])

@@ -25,6 +25,7 @@ from fsbench.protocols.draws import draw, repeated_supports
 from fsbench.protocols.geometry import QuerySize
 from fsbench.protocols.hsnet import HSNet
 from fsbench.protocols.pools import Pool, TooFewImages
+from fsbench.protocols.support_draws import official_supports
 
 PATIENCE = 1000
 """Draws in vain after which it is looked up whether a class can supply its supports at all."""
@@ -85,11 +86,18 @@ class InContext(HSNet):
         "rules of their own: classes that depend on K, and crops to the object's box"
     )
 
-    def manifest(self, index: SegmentationIndex, task: EpisodeTask) -> Manifest:
+    def official_manifest(self, index: SegmentationIndex, task: EpisodeTask) -> Manifest:
         own = OwnEpisodes.find(index)
         if own is not None:
             return self._own_manifest(own, task)
-        return super().manifest(index, task)
+        return super().official_manifest(index, task)
+
+    def support_candidates(
+        self, index: SegmentationIndex, task: EpisodeTask, official: Manifest
+    ) -> Mapping[int, Sequence[str]]:
+        if OwnEpisodes.find(index) is not None:
+            return official_supports(official)
+        return super().support_candidates(index, task, official)
 
     def test_pool(self, index: SegmentationIndex, task: EpisodeTask) -> tuple[PairList, Pool, int | None]:
         pairs, pool, length = super().test_pool(index, task)

@@ -22,6 +22,7 @@ from fsbench.protocols.geometry import Geometry, QuerySize, Resize
 from fsbench.protocols.lists import base_validation_pairs, filtered_list, pair_list
 from fsbench.protocols.pools import Pool, TooFewImages, ordinary_pool, too_few_images
 from fsbench.protocols.registry import load_protocol, protocol_of
+from fsbench.protocols.support_draws import SupportRedraw, redraw_of_names
 
 if TYPE_CHECKING:
     import numpy as np
@@ -114,7 +115,7 @@ class Segmentation(Protocol):
 
     # Which episodes are there?
 
-    def manifest(self, index: SegmentationIndex, task: EpisodeTask) -> Manifest:
+    def official_manifest(self, index: SegmentationIndex, task: EpisodeTask) -> Manifest:
         """Draw the episodes of `task`; opens masks where a rule asks for pixels.
 
         Raises:
@@ -151,6 +152,23 @@ class Segmentation(Protocol):
     @abstractmethod
     def draw(self, index: SegmentationIndex, pool: Pool, task: EpisodeTask) -> Iterator[Episode]:
         """Yield the episodes of `task` without end. Raises TooFewImages where a class cannot supply its supports."""
+
+    def check_draws(self, task: EpisodeTask) -> None:
+        if task.setting in ("partially_augmented", "fully_augmented"):
+            raise SettingsError(
+                f"draws is {task.draws} in the setting {task.setting}, where other supports add other ways; expected "
+                "draws 1, or another setting"
+            )
+
+    def support_redraw(self, index: SegmentationIndex, task: EpisodeTask, official: Manifest) -> SupportRedraw:
+        candidates = self.support_candidates(index, task, official)
+        return redraw_of_names(index, candidates, self.supports_repeat)
+
+    def support_candidates(
+        self, index: SegmentationIndex, task: EpisodeTask, official: Manifest
+    ) -> Mapping[int, Sequence[str]]:
+        """Return the images by class that further draws take supports from: those of the official list."""
+        return self.test_pool(index, task)[1].images_of
 
     def test_pool(self, index: SegmentationIndex, task: EpisodeTask) -> tuple[PairList, Pool, int | None]:
         """Return the list of the test, the pool, and the number of episodes where the test has its own."""
@@ -376,7 +394,7 @@ class Segmentation(Protocol):
     def _lists_and_draw(self, dataset: str) -> ListsAndDraw | None:
         """Return what the class that draws the episodes states of `dataset`; None where another class draws them."""
         stating = next(one for one in type(self).__mro__ if "lists_and_draw" in vars(one))
-        own = _alike(type(self), stating, ("manifest", "draw", "pairs", "pool", "test_pool"))
+        own = _alike(type(self), stating, ("official_manifest", "draw", "pairs", "pool", "test_pool"))
         return stating.lists_and_draw.get(dataset) if own else None  # type: ignore[attr-defined]
 
     def _void_condition(self, dataset: str) -> str:

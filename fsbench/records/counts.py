@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 LARGEST = 2**40
 """Largest count: so many pixels has no image, and the sum of millions of them is still an int64."""
 
+DRAW = "draw"
+"""Column with the number of an episode's draw of supports, in runs with several."""
+
 EXPECTED = "expected the counts of a finished run"
 
 
@@ -56,11 +59,17 @@ def to_frame(rows: Iterable[dict[str, Any]], manifest: Manifest) -> "pl.DataFram
         )
     protocol = protocol_of(manifest.header)
     names = [protocol.query_name(episode) for episode in manifest.episodes]
-    queries = pl.DataFrame(
-        {"episode": [e.index for e in manifest.episodes], "query": names},
-        schema={"episode": pl.Int32, "query": pl.String},
-    )
+    of_episode: dict[str, Any] = {"episode": [e.index for e in manifest.episodes], "query": names}
+    kinds: dict[str, Any] = {"episode": pl.Int32, "query": pl.String}
+    if manifest.header.draws > 1:
+        of_episode[DRAW], kinds[DRAW] = [e.draw for e in manifest.episodes], pl.Int32
+    queries = pl.DataFrame(of_episode, schema=kinds)
     return frame.join(queries, on="episode", how="left").sort("episode", "slot")
+
+
+def official_rows(frame: "pl.DataFrame") -> "pl.DataFrame":
+    """Return the rows of draw 0, which scores count: all of them in a run with one draw of the supports."""
+    return frame.filter(frame[DRAW] == 0).drop(DRAW) if DRAW in frame.columns else frame
 
 
 def counts_sha256(frame: "pl.DataFrame") -> str:
@@ -135,6 +144,8 @@ def _check_ranges(frame: "pl.DataFrame", header: Header, file: Path) -> None:
 def _check_episodes(frame: "pl.DataFrame", manifest: Manifest, file: Path) -> None:
     counted = frame.select("episode", "slot", "class_id", "query").rows()
     protocol, episodes = protocol_of(manifest.header), manifest.episodes
+    if manifest.header.draws > 1:
+        _check_draws(frame, manifest, file)
     missing = {episode.index for episode in episodes} - set(frame["episode"].to_list())
     if missing:
         raise RecordError(
@@ -154,6 +165,14 @@ def _check_episodes(frame: "pl.DataFrame", manifest: Manifest, file: Path) -> No
         raise RecordError(
             f"{file} counts other episodes or ways than its manifest names ({len(differing)} rows differ); {EXPECTED}"
         )
+
+
+def _check_draws(frame: "pl.DataFrame", manifest: Manifest, file: Path) -> None:
+    """Raise RecordError unless every row has the draw that the manifest gives to its episode."""
+    draws = {episode.index: episode.draw for episode in manifest.episodes}
+    stated = frame[DRAW].to_list() if DRAW in frame.columns else []
+    if stated != [draws.get(number) for number in frame["episode"].to_list()]:
+        raise RecordError(f"{file} has other draws of supports than its manifest names; {EXPECTED}")
 
 
 def largest_way(header: Header) -> int:

@@ -19,7 +19,7 @@ def group_key(record: Record, seed: bool = True) -> tuple[Any, ...]:
     header = record.header
     names = (
         "protocol", "version", "dataset", "way", "shot", "setting", "classes", "empty", "seed", "lists",
-        "all_lists_sha256", "dropped_classes",
+        "all_lists_sha256", "dropped_classes", "draws",
     )  # fmt: skip
     classification = (getattr(header, name) for name in ("kind", "queries", "min_class_size"))
     numbers = (header.requested, header.official_episodes, header.folds)

@@ -53,7 +53,7 @@ def episodes_by_fold(methods: Methods) -> dict[int, FoldEpisodes]:
         scores = {
             label: episode_scores(table, void) for label, table in tables.items() if set(COUNTS) <= set(table.columns)
         }
-        episodes = tuple(sorted(first.manifest.episodes, key=lambda episode: episode.index))
+        episodes = tuple(sorted(first.manifest.official_episodes, key=lambda episode: episode.index))
         sizes = [object_sizes(tables[label]) for label in scores] or [np.full(len(episodes), np.nan)]
         folds[fold] = FoldEpisodes(
             episodes,

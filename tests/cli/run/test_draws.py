@@ -1,0 +1,33 @@
+"""A run with several draws of its supports: its scores are those of the official draw, and its counts hold all."""
+
+import polars as pl
+import pytest
+
+from fsbench.cli.main import main
+from fsbench.exchange.verify import _scores
+from fsbench.records.record import find_records
+from tests.cli.commands import run_command
+
+SMALL = ["--data.episodes=6", "--data.workers=0", "--data.protocol=hsnet", "--data.image_size=64"]
+
+
+@pytest.fixture
+def runs(small_demo, tmp_path):
+    for draws in (1, 3):
+        assert main(run_command("prototype", tmp_path, small_demo, *SMALL, f"--data.draws={draws}")) == 0
+    return tmp_path
+
+
+def test_draw_0_of_a_run_is_the_official_run(runs, capsys):
+    plain, drawn = sorted(find_records(runs), key=lambda record: record.header.draws)
+    assert plain.run.scores == drawn.run.scores and plain.episodes.equals(drawn.episodes)
+    assert "draw" not in plain.every_draw.columns and "draws" not in plain.run.identity.as_json()
+    assert drawn.run.identity.as_json()["draws"] == 3 and drawn.path.name.split("-")[-2] == "3draws"
+    assert drawn.every_draw.group_by("draw").len().sort("draw").rows() == [(0, 12), (1, 12), (2, 12)]
+    other = drawn.every_draw.filter(pl.col("draw") == 1).drop("draw", "episode")
+    assert not other.equals(plain.episodes.drop("episode"))
+    assert _scores("run", drawn).status == "ok"
+    assert main(["table", str(drawn.path)]) == 0
+    assert "scores count draw 0 of the supports alone, the official one, of 3" in " ".join(
+        capsys.readouterr().out.split()
+    )

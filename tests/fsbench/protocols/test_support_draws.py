@@ -1,0 +1,108 @@
+"""Further draws of the supports: the official episodes stay, and the others follow from (seed, episode, draw) alone."""
+
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from datamodules.classification import ClassificationDataModule
+from datamodules.datasets.folder import Folder
+from datamodules.datasets.imagefolder.index import ImageFolder
+from datamodules.episodic import EpisodicDataModule
+from fsbench.engine.cost.drawn_files import draw_classification
+from fsbench.episodes.manifest import read_manifest
+from fsbench.episodes.task import EpisodeTask
+from fsbench.errors import SettingsError
+from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.segmentation import load_segmentation
+
+
+@pytest.fixture
+def index(blocks_folder):
+    return Folder(str(blocks_folder))
+
+
+@pytest.mark.parametrize("protocol, shot", [("fscs", 2), ("hsnet", 1), ("hsnet", 3), ("pfenet", 1)])
+def test_draw_0_is_official_and_others_change_supports_alone(index, protocol, shot):
+    test = load_segmentation(protocol)
+    official = test.manifest(index, EpisodeTask(0, shot=shot, episodes=30))
+    manifest = test.manifest(index, EpisodeTask(0, shot=shot, episodes=30, draws=4))
+    assert manifest.official_episodes == official.episodes == manifest.episodes[:30]
+    assert "draw" not in official.text and manifest.header.official_sha256 == official.sha256
+    assert [episode.index for episode in manifest.episodes] == list(range(120))
+    listed = test.test_pool(index, EpisodeTask(0, shot=shot))[1].images_of
+    for number, episode in enumerate(manifest.episodes):
+        first = official.episodes[number % 30]
+        assert episode.draw == number // 30
+        assert (episode.query, episode.query_class, episode.classes) == (first.query, first.query_class, first.classes)
+        for of_class, names in zip(episode.classes, episode.supports, strict=True):
+            assert len(names) == shot and episode.query not in names and set(names) <= set(listed[of_class])
+            assert test.supports_repeat or len(set(names)) == shot
+    changed = [episode.supports != official.episodes[episode.index % 30].supports for episode in manifest.episodes[30:]]
+    assert np.mean(changed) > 0.5
+
+
+def test_a_draw_follows_from_seed_episode_and_draw_alone(index):
+    test = load_segmentation("hsnet")
+    few = test.manifest(index, EpisodeTask(0, episodes=5, draws=2))
+    many = test.manifest(index, EpisodeTask(0, episodes=20, draws=5))
+    assert [e.supports for e in few.episodes[5:]] == [e.supports for e in many.episodes[20:25]]
+    other = test.manifest(index, EpisodeTask(0, episodes=20, draws=5, seed=7))
+    assert [e.supports for e in other.episodes[20:]] != [e.supports for e in many.episodes[20:]]
+
+
+def test_every_listed_image_is_drawn_equally_often(index):
+    manifest = load_segmentation("hsnet").manifest(index, EpisodeTask(0, episodes=1, draws=3001))
+    (number,) = manifest.episodes[0].classes
+    listed = load_segmentation("hsnet").test_pool(index, EpisodeTask(0))[1].images_of[number]
+    times = Counter(episode.supports[0][0] for episode in manifest.episodes[1:])
+    assert set(times) == set(listed) - {manifest.episodes[0].query}
+    expected = 3000 / len(times)
+    assert all(abs(count - expected) < 5 * expected**0.5 for count in times.values())
+
+
+def test_a_manifest_with_draws_is_read_as_it_was_written(index, tmp_path):
+    manifest = load_segmentation("fscs").manifest(index, EpisodeTask(0, episodes=6, draws=3))
+    manifest.write(tmp_path / "draws.jsonl")
+    assert read_manifest(tmp_path / "draws.jsonl") == manifest
+    rows = [json.loads(line) for line in manifest.text.splitlines()[1:]]
+    assert [row.get("draw", 0) for row in rows] == [0] * 6 + [1] * 6 + [2] * 6
+    data = EpisodicDataModule(index, manifest=str(tmp_path / "draws.jsonl"), episodes=6, draws=3, image_size=32)
+    assert data.manifest == manifest
+    with pytest.raises(SettingsError, match="has draws 3, the settings say 2"):
+        _ = EpisodicDataModule(index, manifest=str(tmp_path / "draws.jsonl"), draws=2).manifest
+
+
+def test_draws_make_another_run_and_one_draw_none(index):
+    plain, drawn = (EpisodicDataModule(index, episodes=4, draws=draws) for draws in (1, 3))
+    assert plain.test_options == {} and drawn.test_options == {"draws": 3}
+    assert drawn.validation_manifest.header.draws == 1
+    assert plain.test_words[:-1] == drawn.test_words[:-1] and drawn.test_words[-1].endswith("-3draws")
+
+
+@pytest.mark.parametrize(
+    "protocol, task, words",
+    [
+        ("fscs", EpisodeTask(0, draws=2, setting="fully_augmented"), "other supports add other ways"),
+        ("fscs", EpisodeTask(0, draws=0), "draws is 0, expected 1 or more"),
+        ("fscs", EpisodeTask(0, draws=1 << 30, episodes=4), "expected fewer than"),
+    ],
+)
+def test_draws_that_would_be_another_test_are_refused(index, protocol, task, words):
+    with pytest.raises(SettingsError, match=words):
+        load_protocol(protocol).manifest(index, task)
+
+
+def test_classification_keeps_its_queries(tmp_path):
+    draw_classification(tmp_path, classes=3, images=8)
+    index = ImageFolder(str(tmp_path))
+    settings = {"way": 2, "shot": 2, "queries": 3, "episodes": 5}
+    official, drawn = (ClassificationDataModule(index, **settings, draws=draws).manifest for draws in (1, 3))
+    assert drawn.official_episodes == official.episodes and len(drawn.episodes) == 15
+    for episode in drawn.episodes:
+        first = official.episodes[episode.index % 5]
+        assert (episode.classes, episode.query) == (first.classes, first.query)
+        assert all(
+            not set(s) & set(q) and len(set(s)) == 2 for s, q in zip(episode.support, episode.query, strict=True)
+        )
