@@ -2,10 +2,11 @@
 
 SAM: Kirillov et al., ICCV 2023; SAM 2: Ravi et al., 2024; SAM 3, which takes no points, is in `sam3.py`. An image is
 encoded once; its encoding and prompts (points, boxes, a mask) are decoded to masks, each with the IoU that the network
-expects it to have. How transformers is called so that the numbers are Meta's: persam.md §1 and 2.
+expects it to have. How transformers is called so that the numbers are Meta's: persam.md §1 and 2. Automatic masks, of a
+grid of points and of any other prompts, are filtered as in matcher.md §6.
 
-Shapes: B prompts, n points of each, m masks of each, C channels, (h, w) the grid of an encoding, (H, W) the image,
-S the side of the square that the network sees, s that of its masks.
+Shapes: B prompts, n points of each, m masks of each, M masks that are left, C channels, (h, w) the grid of an encoding,
+(H, W) the image, S the side of the square that the network sees, s that of its masks.
 """
 
 import re
@@ -19,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
+from torchvision.ops import batched_nms
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
@@ -184,6 +186,89 @@ class Masks:
     iou: Tensor
 
 
+STABLE_OFFSET = 1.0
+"""Logits below and above 0 at which a stable mask is the same."""
+
+
+@dataclass(frozen=True)
+class MaskThresholds:
+    """Filters of automatic masks.
+
+    Attributes:
+        iou: predicted IoU that a mask must exceed; 0 for any.
+        stability: least stability; 0 for any.
+    """
+
+    iou: float = 0.0
+    stability: float = 0.0
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Automatic masks; of `without_overlap` in descending order of their predicted IoU.
+
+    Attributes:
+        masks: (M, H, W) bool.
+        iou: (M,) float32, as predicted.
+        stability: (M,) float32, see `mask_stability`.
+    """
+
+    masks: Tensor
+    iou: Tensor
+    stability: Tensor
+
+
+def point_grid(per_side: int, size: tuple[int, int]) -> Tensor:
+    """Return a grid of single points (per_side², 1, 2) float64, x and y, over an image (H, W), x fastest."""
+    places = (2 * torch.arange(per_side, dtype=torch.float64) + 1) / (2 * per_side)
+    y, x = torch.meshgrid(places * size[0], places * size[1], indexing="ij")
+    return torch.stack([x.flatten(), y.flatten()], 1)[:, None]
+
+
+def mask_stability(logits: Tensor) -> Tensor:
+    """Return the share (·) of the pixels above the lower threshold that are above the upper one, too; NaN for none."""
+    above, below = ((logits > offset).sum((-2, -1)) for offset in (STABLE_OFFSET, -STABLE_OFFSET))
+    return above / below
+
+
+def mask_boxes(masks: Tensor) -> Tensor:
+    """Return the boxes (M, 4) float32 x0, y0, x1, y1 of masks (M, H, W), by first and last pixels; 0 for empty ones."""
+    ends = []
+    for axis in (1, 2):
+        line = masks.any(axis)
+        last = line.shape[1] - 1 - line.flip(1).byte().argmax(1)
+        ends += [line.byte().argmax(1), last]
+    boxes = torch.stack([ends[0], ends[2], ends[1], ends[3]], 1)
+    return (boxes * masks.flatten(1).any(1)[:, None]).float()
+
+
+def good_masks(logits: Tensor, iou: Tensor, thresholds: MaskThresholds) -> Candidates:
+    """Return the masks of logits (B, m, H, W), prompt after prompt, that pass the thresholds; in no other order."""
+    logits, iou = logits.flatten(0, 1), iou.flatten()
+    if thresholds.iou > 0:
+        good = iou > thresholds.iou
+        logits, iou = logits[good], iou[good]
+    stable = mask_stability(logits)
+    if thresholds.stability > 0:
+        good = stable >= thresholds.stability
+        logits, iou, stable = logits[good], iou[good], stable[good]
+    return Candidates(logits > 0, iou, stable)
+
+
+def without_overlap(batches: Iterable[Candidates], threshold: float) -> Candidates:
+    """Join batches and leave out masks whose box lies over that of a mask with a higher predicted IoU.
+
+    Args:
+        batches: at least one.
+        threshold: IoU of two boxes above which only one stays.
+    """
+    found = list(batches)
+    masks = torch.cat([batch.masks for batch in found])
+    iou, stable = torch.cat([batch.iou for batch in found]), torch.cat([batch.stability for batch in found])
+    kept = batched_nms(mask_boxes(masks), iou.float(), torch.zeros_like(iou, dtype=torch.int64), threshold)
+    return Candidates(masks[kept], iou[kept], stable[kept])
+
+
 @dataclass(frozen=True)
 class PromptableNetwork:
     """SAM or SAM 2 with the preparation of its images.
@@ -254,6 +339,34 @@ class PromptableNetwork:
     def full_size(self, low_res: Tensor, size: tuple[int, int]) -> Tensor:
         """Resize logits (…, s, s) of the square to the image, (…, H, W)."""
         return self.preparation.frame(size).full_size(low_res)
+
+    def candidates(
+        self,
+        encoding: Encoding,
+        size: tuple[int, int],
+        prompts: Prompts,
+        multimask: bool,
+        thresholds: MaskThresholds,
+        batch: int,
+    ) -> Iterator[Candidates]:
+        """Yield the masks of prompts that pass thresholds, `batch` prompts at a time with masks at the image's size.
+
+        Args:
+            encoding, size, prompts, multimask: as of `decode`.
+            thresholds: which masks stay.
+            batch: prompts at a time; those that are decoded at a time are `prompts` of the network at most.
+        """
+        for chunk in prompts.chunks(batch):
+            for masks in self.decode(encoding, size, chunk, multimask):
+                yield good_masks(self.full_size(masks.low_res, size), masks.iou, thresholds)
+
+    def grid_candidates(
+        self, encoding: Encoding, size: tuple[int, int], per_side: int, thresholds: MaskThresholds, batch: int
+    ) -> Iterator[Candidates]:
+        """Yield the masks, one of each point, of a grid of `per_side`² single points, see `candidates`."""
+        points = point_grid(per_side, size)
+        prompts = Prompts(points, torch.ones(points.shape[:2], dtype=torch.int64))
+        return self.candidates(encoding, size, prompts, False, thresholds, batch)
 
 
 def steps_of_255(values: Iterable[float]) -> tuple[float, ...]:

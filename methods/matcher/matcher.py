@@ -4,7 +4,9 @@ Shapes: N ways, K shots, D image side, g side of the grid of patches.
 """
 
 from functools import cached_property
+from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -19,11 +21,12 @@ from methods.matcher.prediction import (
     EncodedImage,
     Prompting,
     Steps,
-    grid_candidates,
     segment,
     unit_tokens,
 )
 from methods.matcher.scores import Merging
+
+SeedMode = Literal["independent", "per_episode"]
 
 
 class Matcher(Segmenter):
@@ -36,6 +39,8 @@ class Matcher(Segmenter):
     Args:
         backbone: the frozen ViT, and SAM beside it.
         seed: of samples and of first centres, together with the episode's index.
+        seed_mode: how the two become one: `independent` mixes them, so that no two pairs draw alike; `per_episode` adds
+            them, so that an episode draws as the one before it does with the next seed (§9).
         merging_of_several_shots: `num_merging_mask` of more than one shot; None for the same.
         sample_range, max_iterations, use_points, num_centers, use_box: prompts, as in `Prompting`.
         dense, points_per_side, points_per_batch, pred_iou_thresh, stability_score_thresh: grid, as in `Prompting`.
@@ -54,6 +59,7 @@ class Matcher(Segmenter):
         self,
         backbone: ViTAndSamConfig,
         seed: int = 0,
+        seed_mode: SeedMode = "independent",
         sample_range: tuple[int, int] = (4, 6),
         max_iterations: int = 30,
         use_points: bool = False,
@@ -82,7 +88,7 @@ class Matcher(Segmenter):
         merging_of_several_shots: int | None = None,
     ):
         super().__init__(backbone)
-        self.seed = seed
+        self.seed, self.seed_mode = seed, seed_mode
         low, high = sample_range
         self.prompting = Prompting(
             (low, high), max_iterations, use_points, num_centers, use_box, dense, points_per_side, points_per_batch,
@@ -159,9 +165,8 @@ class Matcher(Segmenter):
         network = self.backbone.sam.promptable(image.device)
         encoding = self.backbone.encode_sam(episode.image_names[row], image.byte())
         encoded = EncodedImage(network, encoding, image.shape[-1])
-        of_grid = grid_candidates(encoded, self.prompting)
-        number = self.seed + int(episode.episodes[0])
-        draws = Draws(number, number)
+        grid_masks = encoded.grid_masks(self.prompting)
+        draws = episode_draws(self.seed, int(episode.episodes[0]), self.seed_mode)
         merging = self.one_shot if episode.support.shape[2] == 1 else self.several_shots
         query = self._tokens(episode, row)
         return [
@@ -170,7 +175,7 @@ class Matcher(Segmenter):
                 torch.cat([self._tokens(episode, support) for support in rows]),
                 masks,
                 encoded,
-                of_grid,
+                grid_masks,
                 self.prompting,
                 merging,
                 draws,
@@ -185,3 +190,11 @@ class Matcher(Segmenter):
             episode.image_names[row],
             lambda: unit_tokens(self.backbone.patch_map(episode.pixels(row), norm=False)),
         )
+
+
+def episode_draws(seed: int, episode: int, mode: SeedMode) -> Draws:
+    """Return the random numbers of an episode, see `Matcher` for the modes."""
+    if mode == "per_episode":
+        return Draws(seed + episode, seed + episode)
+    of_python, of_torch = np.random.SeedSequence([seed, episode]).generate_state(2).tolist()
+    return Draws(of_python, of_torch)

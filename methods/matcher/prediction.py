@@ -4,15 +4,14 @@ Shapes: K supports, N cells of an image on a grid of side g, C channels, D image
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsbench.backbones.sam import Encoding, PromptableNetwork, Prompts
-from methods.matcher.masks import Candidates, PointPrompts, Thresholds, grid_points, keep_good, without_overlap
+from fsbench.backbones.sam import Candidates, Encoding, MaskThresholds, PromptableNetwork, Prompts, without_overlap
 from methods.matcher.matching import Matches, cost_of, match_cells, matched_points, reference_foreground
 from methods.matcher.prompts import cluster_points, sample_points
 from methods.matcher.scores import MaskScores, Merging, choose_masks, score_masks
@@ -79,16 +78,26 @@ class EncodedImage:
     encoding: Encoding
     side: int
 
-    def candidates(self, prompts: PointPrompts, batch: int) -> Iterator[Candidates]:
-        """Yield the masks of prompts that pass their thresholds, for `batch` prompts at a time."""
-        size = (self.side, self.side)
-        for chunk in prompts.chunks(batch):
-            labels = torch.ones(chunk.points.shape[:2], dtype=torch.int64)
-            boxes = None if chunk.box is None else chunk.box.expand(len(labels), 4)
-            given = Prompts(chunk.points, labels, boxes)
-            for masks in self.network.decode(self.encoding, size, given, chunk.multimask):
-                logits = self.network.full_size(masks.low_res, size)
-                yield keep_good(logits, masks.iou, chunk.thresholds)
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the image."""
+        return self.side, self.side
+
+    def grid_masks(self, settings: Prompting) -> list[Candidates]:
+        """Return the masks of a grid of single points, which are the same for every class; none unless `dense`."""
+        if not settings.dense:
+            return []
+        thresholds = MaskThresholds(settings.pred_iou_thresh, settings.stability_score_thresh)
+        per_side, batch = settings.points_per_side, settings.points_per_batch
+        return list(self.network.grid_candidates(self.encoding, self.size, per_side, thresholds, batch))
+
+    def sample_masks(self, group: Tensor, box: Tensor, settings: Prompting) -> list[Candidates]:
+        """Return the masks of prompts of equally many points (B, n, 2), with the points' box (4,) where it is used."""
+        labels = torch.ones(group.shape[:2], dtype=torch.int64)
+        prompts = Prompts(group, labels, box.expand(len(group), 4) if settings.use_box else None)
+        thresholds = MaskThresholds(settings.sel_pred_iou_thresh, settings.sel_stability_score_thresh)
+        multimask, batch = settings.multimask, settings.points_per_batch
+        return list(self.network.candidates(self.encoding, self.size, prompts, multimask, thresholds, batch))
 
 
 @dataclass(frozen=True)
@@ -132,21 +141,12 @@ def unit_tokens(features: Tensor) -> Tensor:
     return F.normalize(features.flatten(1).T, dim=-1, eps=1e-12)
 
 
-def grid_candidates(image: EncodedImage, settings: Prompting) -> list[Candidates]:
-    """Return the masks of a grid of single points, which are the same for every class; none unless `dense`."""
-    if not settings.dense:
-        return []
-    thresholds = Thresholds(settings.pred_iou_thresh, settings.stability_score_thresh)
-    prompts = PointPrompts(grid_points(settings.points_per_side, image.side), False, thresholds)
-    return list(image.candidates(prompts, settings.points_per_batch))
-
-
 def segment(
     query: Tensor,
     references: Tensor,
     masks: Tensor,
     image: EncodedImage,
-    of_grid: Sequence[Candidates],
+    grid_masks: Sequence[Candidates],
     prompting: Prompting,
     merging: Merging,
     draws: Draws,
@@ -158,7 +158,7 @@ def segment(
         references: those of the supports (K·N, C).
         masks: the supports' masks (K, D, D) bool.
         image: the query.
-        of_grid: the result of `grid_candidates`.
+        grid_masks: those of `EncodedImage.grid_masks`.
         prompting, merging: settings.
         draws: go on from class to class.
     """
@@ -171,12 +171,9 @@ def segment(
     if not prompting.use_points:
         centres = cluster_points(centres, prompting.num_centers, draws.torch)
     groups = sample_points(centres, prompting.sample_range, prompting.max_iterations, draws.random)
-    thresholds = Thresholds(prompting.sel_pred_iou_thresh, prompting.sel_stability_score_thresh)
-    box = matches.box if prompting.use_box else None
-    found = list(of_grid)
+    found = list(grid_masks)
     for group in groups:
-        prompts = PointPrompts(group, prompting.multimask, thresholds, box)
-        found += image.candidates(prompts, prompting.points_per_batch)
+        found += image.sample_masks(group, matches.box, prompting)
     candidates = without_overlap(found, prompting.box_nms_thresh)
     if not len(candidates.masks):
         nothing = torch.zeros(0, dtype=torch.int64)

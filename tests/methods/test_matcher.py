@@ -14,7 +14,6 @@ from fsbench.core.prediction import Prediction
 from fsbench.data.batch import EpisodeBatch
 from fsbench.errors import SettingsError
 from methods.matcher import Matcher
-from methods.matcher.masks import Candidates, Thresholds, boxes_of, grid_points, keep_good, without_overlap
 from methods.matcher.matching import match_cells, matched_points, reference_foreground
 from methods.matcher.prompts import cluster_points, sample_points
 from methods.matcher.scores import MaskScores, Merging, choose_masks, mask_cells, score_masks
@@ -81,26 +80,6 @@ def test_few_points_are_combined_in_all_ways_and_of_many_some_are_drawn():
     assert [group.shape[1] for group in sample_points(many[:2], (3, 6), 7, random.Random(0))] == [2]
 
 
-def test_masks_pass_by_iou_stability_and_boxes():
-    logits = torch.full((2, 2, 4, 4), -5.0)
-    logits[0, 0, 1:3, 1:4] = 5  # stable
-    logits[0, 1, 1:3, 1:4] = 0.5  # nothing above 1
-    logits[1, 0, 0, 0] = 5
-    found = keep_good(logits, torch.tensor([[0.9, 0.95], [0.5, 0.99]]), Thresholds(0.5, 0.9))
-    assert found.iou.tolist() == [pytest.approx(0.9)] and found.stability.tolist() == [1]  # 0/0 is no stability
-    everything = keep_good(logits, torch.ones(2, 2), Thresholds())
-    assert len(everything.masks) == 4 and everything.stability[3].isnan()
-    assert boxes_of(everything.masks).tolist() == [[1, 1, 3, 2], [1, 1, 3, 2], [0, 0, 0, 0], [0, 0, 0, 0]]
-    iou = torch.tensor([0.6, 0.9, 0.7, 0.8])
-    joined = without_overlap([Candidates(everything.masks, iou, torch.ones(4))], 0.65)
-    assert [round(float(value), 2) for value in joined.iou] == [0.9, 0.8, 0.7]  # the first lies in the second's box
-    assert len(without_overlap([Candidates(everything.masks, iou, torch.ones(4))], 1.0).iou) == 4
-
-
-def test_a_grid_has_the_middles_of_its_cells():
-    assert grid_points(2, 8)[:, 0].tolist() == [[2, 2], [6, 2], [2, 6], [6, 6]]
-
-
 def test_scores_count_points_and_cells():
     masks = torch.zeros(3, 4, 4, dtype=torch.bool)
     masks[0, 0, 0] = masks[1, :2] = True
@@ -152,8 +131,12 @@ def test_draws_follow_seed_and_episode():
         return [group.tolist() for group in found._steps(given.without_truth())[0].groups]
 
     drawn = groups(method(), episode)
-    assert drawn == groups(method(), episode) == groups(method(seed=1), replace(other, episodes=episode.episodes - 1))
+    assert drawn == groups(method(), episode)
     assert drawn != groups(method(), other) and drawn != groups(method(seed=1), episode)
+    before = replace(episode, episodes=episode.episodes - 1)
+    assert drawn != groups(method(seed=1), before)  # by default no episode draws as its neighbour does
+    added = method(seed_mode="per_episode"), method(seed=1, seed_mode="per_episode")
+    assert groups(added[0], episode) == groups(added[1], before)
 
 
 def test_without_a_mask_nothing_is_predicted():

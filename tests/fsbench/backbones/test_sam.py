@@ -9,11 +9,17 @@ from safetensors.torch import save_file
 from fsbench.backbones.hub_networks import new_network
 from fsbench.backbones.sam import (
     SAMS,
+    Candidates,
     FrozenSam,
+    MaskThresholds,
     Prompts,
     SamConfig,
     describe_sam,
+    good_masks,
+    mask_boxes,
     names_of_transformers,
+    point_grid,
+    without_overlap,
 )
 from fsbench.errors import CheckpointError, SettingsError
 
@@ -162,3 +168,36 @@ def test_without_transformers_one_line_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(SettingsError, match=r"^sam_demo needs transformers, .* pip install 'fsbench\[promptable\]'$"):
         demo()
+
+
+def test_masks_pass_by_iou_stability_and_boxes():
+    logits = torch.full((2, 2, 4, 4), -5.0)
+    logits[0, 0, 1:3, 1:4] = 5  # stable
+    logits[0, 1, 1:3, 1:4] = 0.5  # nothing above 1
+    logits[1, 0, 0, 0] = 5
+    found = good_masks(logits, torch.tensor([[0.9, 0.95], [0.5, 0.99]]), MaskThresholds(0.5, 0.9))
+    assert found.iou.tolist() == [pytest.approx(0.9)] and found.stability.tolist() == [1]  # 0/0 is no stability
+    everything = good_masks(logits, torch.ones(2, 2), MaskThresholds())
+    assert len(everything.masks) == 4 and everything.stability[3].isnan()
+    assert mask_boxes(everything.masks).tolist() == [[1, 1, 3, 2], [1, 1, 3, 2], [0, 0, 0, 0], [0, 0, 0, 0]]
+    iou = torch.tensor([0.6, 0.9, 0.7, 0.8])
+    joined = without_overlap([Candidates(everything.masks, iou, torch.ones(4))], 0.65)
+    assert [round(float(value), 2) for value in joined.iou] == [0.9, 0.8, 0.7]  # the first lies in the second's box
+    assert len(without_overlap([Candidates(everything.masks, iou, torch.ones(4))], 1.0).iou) == 4
+
+
+def test_a_grid_has_the_middles_of_its_cells():
+    assert point_grid(2, (8, 4))[:, 0].tolist() == [[1, 2], [3, 2], [1, 6], [3, 6]]
+
+
+def test_automatic_masks_are_those_of_each_point_of_the_grid():
+    network, size = demo().promptable(torch.device("cpu")), (90, 120)
+    encoding = network.encode(IMAGE)
+    points = point_grid(3, size)
+    iou = network.decode_all(encoding, size, Prompts(points, torch.ones(9, 1)), multimask=False).iou[:, 0]
+    every = list(network.grid_candidates(encoding, size, 3, MaskThresholds(), 4))
+    assert [len(batch.iou) for batch in every] == [4, 4, 1]
+    torch.testing.assert_close(torch.cat([batch.iou for batch in every]), iou, rtol=1e-4, atol=1e-4)
+    half = float(iou.median())
+    good = network.grid_candidates(encoding, size, 3, MaskThresholds(iou=half), 4)
+    assert sum(len(batch.iou) for batch in good) == int((iou > half).sum())

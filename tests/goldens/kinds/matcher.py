@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fsbench.backbones.sam import MaskThresholds, Prompts, good_masks, point_grid, without_overlap
 from fsbench.backbones.vit import build_vit, patch_maps
 from fsbench.data.batch import normalise
-from methods.matcher.masks import PointPrompts, Thresholds, grid_points, keep_good, without_overlap
 from methods.matcher.matching import cost_of, match_cells, matched_points, reference_foreground
-from methods.matcher.prediction import Draws, EncodedImage, Prompting, grid_candidates, segment, unit_tokens
+from methods.matcher.prediction import Draws, EncodedImage, Prompting, segment, unit_tokens
 from methods.matcher.prompts import cluster_points, sample_points
 from methods.matcher.scores import MaskScores, Merging, choose_masks, score_masks
 from tests.goldens.harness import EXACT, Case, Comparisons, Tolerance, absolute, compare, frozen
@@ -56,21 +56,20 @@ def stored_groups(case: Case) -> list[Tensor]:
 
 def generator(case: Case) -> Comparisons:
     c, t = case.config, case.tensors
-    chosen = Thresholds(c["sel_pred_iou_thresh"], c["sel_stability_score_thresh"])
+    chosen = MaskThresholds(c["sel_pred_iou_thresh"], c["sel_stability_score_thresh"])
     box = torch.tensor([2, 3, c["size"] - 3, c["size"] - 2]) if c["use_box"] else None
-    prompts = [PointPrompts(group, c["multimask"], chosen, box) for group in stored_groups(case)]
+    prompts = [(Prompts(group), chosen) for group in stored_groups(case)]
     given = [t["in.logits"], t["in.iou"]]
-    dense = grid_points(c["points_per_side"], c["size"]) if c["dense"] else torch.zeros(0, 1, 2)
+    dense = point_grid(c["points_per_side"], (c["size"], c["size"])) if c["dense"] else torch.zeros(0, 1, 2)
     if c["dense"]:
-        strict = Thresholds(c["pred_iou_thresh"], c["stability_score_thresh"])
-        prompts.insert(0, PointPrompts(dense, False, strict))
-    chunks = [chunk for each in prompts for chunk in each.chunks(c["points_per_batch"])]
+        prompts.insert(0, (Prompts(dense), MaskThresholds(c["pred_iou_thresh"], c["stability_score_thresh"])))
+    chunks = [(chunk, limits) for each, limits in prompts for chunk in each.chunks(c["points_per_batch"])]
     kept, sizes, starts = [], [], {False: 0, True: 0}
-    for number, chunk in enumerate(chunks):
-        of_grid = c["dense"] and chunk.points.shape[1] == 1 and number < -(-len(dense) // c["points_per_batch"])
+    for number, (chunk, limits) in enumerate(chunks):
+        of_grid = c["dense"] and number < -(-len(dense) // c["points_per_batch"])
         logits, iou = (t["in.dense_logits"], t["in.dense_iou"]) if of_grid else given
-        start, count = starts[of_grid], len(chunk.points)
-        kept.append(keep_good(logits[start : start + count], iou[start : start + count], chunk.thresholds))
+        start, count = starts[of_grid], len(chunk)
+        kept.append(good_masks(logits[start : start + count], iou[start : start + count], limits))
         starts[of_grid] += count
         sizes.append(count)
     found = without_overlap(kept, c["box_nms_thresh"])
@@ -134,7 +133,7 @@ def end_to_end(case: Case) -> Comparisons:
         references,
         t["in.support_masks"] > 0,
         image,
-        grid_candidates(image, prompting),
+        image.grid_masks(prompting),
         prompting,
         merging_settings(c),
         Draws(c["python_seed"], c["torch_seed"]),
