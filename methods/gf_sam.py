@@ -17,10 +17,11 @@ from torch import Tensor
 
 from fsbench.backbones.sam import PromptableNetwork, Prompts
 from fsbench.backbones.vit_and_sam import ViTAndSam, ViTAndSamConfig
-from fsbench.core.prediction import Prediction
+from fsbench.core.prediction import Instances, Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch
 from fsbench.errors import SettingsError
+from fsbench.visualization.steps import Sketch, stacked_regions
 
 EMPTY_SIDE = 7
 """Half the side in pixels of the square that stands for supports without any foreground (§2)."""
@@ -120,6 +121,16 @@ def points_in_pixels(cells: Tensor, grid: int, side: int) -> Tensor:
     return (cells.double() * side / grid).long()
 
 
+def covered_points(masks: Tensor, cells: Tensor) -> Tensor:
+    """Return the graph (n, n) bool of points: whether the mask of the first covers the second (§7).
+
+    Args:
+        masks: (n, g, g) bool, the masks on the grid.
+        cells: (n, 2), x and y of their points.
+    """
+    return masks[:, cells[:, 1], cells[:, 0]]
+
+
 def graph_components(masks: Tensor, cells: Tensor, connection: str = "weak") -> Tensor:
     """Return the component (n,) int64 of each point in the graph of masks that cover points (§7).
 
@@ -130,8 +141,8 @@ def graph_components(masks: Tensor, cells: Tensor, connection: str = "weak") -> 
         cells: (n, 2), x and y of their points.
         connection: "weak", or "strong" for the count that the authors' program makes beside it.
     """
-    covers = masks[:, cells[:, 1], cells[:, 0]].cpu().numpy()
-    labels = connected_components(covers, directed=True, connection=connection)[1]
+    graph = covered_points(masks, cells).cpu().numpy()
+    labels = connected_components(graph, directed=True, connection=connection)[1]
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     return torch.from_numpy(first.argsort().argsort()[inverse]).to(masks.device)
 
@@ -203,6 +214,7 @@ class Gated:
         positive: (n,) bool.
         score: (n,) float32.
         state: (n,) int64: 1 kept by both gates, 2 by one, 0 by none.
+        chosen: numbers of the masks whose union is the prediction, int64.
         mask: (D, D) bool, the prediction.
         probability: (D, D) float32, how sure it is; NaN where an empty mask was all there was.
     """
@@ -211,6 +223,7 @@ class Gated:
     positive: Tensor
     score: Tensor
     state: Tensor
+    chosen: Tensor
     mask: Tensor
     probability: Tensor
 
@@ -242,7 +255,7 @@ def gate_and_merge(masks: Tensor, cells: Tensor, prior: Prior, query: Tensor) ->
     if not bool(mask.any()):
         chosen = torch.where(state != 2, 0.0, score).argmax()[None]
         mask = masks[chosen[0]]
-    return Gated(components, positive, score, state, mask, merged_probability(masks[chosen], prior.pos_mean))
+    return Gated(components, positive, score, state, chosen, mask, merged_probability(masks[chosen], prior.pos_mean))
 
 
 def merged_probability(masks: Tensor, pos_mean: Tensor) -> Tensor:
@@ -318,6 +331,7 @@ class GFSAM(Segmenter):
     backbone_type = ViTAndSam
     learns = False
     sees_all_shots = True
+    finds_instances = True
     attention_meaning = "weights of the query's cells as points for SAM"
 
     def __init__(self, backbone: ViTAndSamConfig, vit_size: int = 518, max_points: int = 128, antialias: bool = False):
@@ -341,21 +355,28 @@ class GFSAM(Segmenter):
             label_map = self._label_map(episode, ways)
             sure = torch.stack([_sureness(steps) for steps in ways])
             attention = torch.stack([steps.prior.prompt_map for steps in ways]) if self.keeps_soft_masks else None
-            return Prediction(label_map, sure > 0, sure, attention=attention)
+            instances = component_instances(ways) if self.keeps_instances else None
+            return Prediction(label_map, sure > 0, sure, attention=attention, instances=instances)
 
-    def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
-        """Return the steps of the prediction over the query, see `fsbench.explain.capabilities.HasQueryMaps`."""
-        maps: dict[str, Tensor] = {}
+    def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
+        """Return the steps of the prediction over the query, see `fsbench.visualization.steps.HasQueryMaps`."""
+        maps: dict[str, Tensor | Sketch] = {}
         with torch.autocast(episode.images.device.type, enabled=False), torch.no_grad():
             ways = self._steps(episode)
         for way, steps in enumerate(ways):
             name = f" {way + 1}" if len(ways) > 1 else ""
-            maps[f"foreground{name}"], maps[f"background{name}"] = steps.prior.pos_mean, steps.prior.neg_mean
-            maps[f"points{name}"] = _drawn(steps.prior.prompt_map, steps.cells, torch.ones(len(steps.cells)))
+            maps[f"foreground map{name}"] = steps.prior.pos_mean
+            maps[f"background map{name}"] = steps.prior.neg_mean
+            places = steps.cells.cpu().numpy() / len(steps.prior.prompt_map)
+            maps[f"points{name}"] = Sketch(places, values=steps.prior.prompt_map.cpu().numpy())
             if steps.gated is not None and steps.masks is not None:
-                maps[f"clusters{name}"] = _stacked(steps.masks, steps.gated.components + 1)
-                maps[f"kept clusters{name}"] = _stacked(
-                    steps.masks, torch.where(steps.gated.state == 1, steps.gated.components + 1, 0)
+                masks, groups = steps.masks.cpu().numpy(), (steps.gated.components + 1).cpu().numpy()
+                graph = covered_points(to_grid(steps.masks, len(steps.prior.prompt_map), "nearest") > 0, steps.cells)
+                edges = (graph & ~torch.eye(len(graph), dtype=torch.bool, device=graph.device)).nonzero().cpu().numpy()
+                maps[f"graph{name}"] = Sketch(places, groups, edges, regions=stacked_regions(masks, groups))
+                kept = steps.gated.chosen.cpu().numpy()
+                maps[f"kept masks{name}"] = Sketch(
+                    places[kept], groups[kept], regions=stacked_regions(masks[kept], groups[kept])
                 )
         return maps
 
@@ -419,16 +440,17 @@ def _sureness(steps: Steps) -> Tensor:
     return steps.gated.probability.max().clamp(1e-6, 1)
 
 
-def _drawn(weights: Tensor, cells: Tensor, values: Tensor) -> Tensor:
-    """Return a map (g, g), half as strong, with values at cells."""
-    drawn = weights / 2
-    drawn[cells[:, 1], cells[:, 0]] = values.to(weights)
-    return drawn
-
-
-def _stacked(masks: Tensor, labels: Tensor) -> Tensor:
-    """Return a map (D, D) int64 of the labels (n,) of masks (n, D, D), larger masks below; 0 is none."""
-    drawn = torch.zeros(masks.shape[1:], dtype=torch.int64, device=masks.device)
-    for k in masks.sum((1, 2)).argsort(descending=True):
-        drawn = torch.where(masks[k] & (labels[k] > 0), labels[k], drawn)
-    return drawn
+def component_instances(ways: list[Steps]) -> Instances | None:
+    """Return the kept masks of each component as an object, with its largest soft map; None without any."""
+    masks, numbers, scores = [], [], []
+    for way, steps in enumerate(ways, 1):
+        if steps.gated is None or steps.masks is None:
+            continue
+        of_chosen = steps.gated.components[steps.gated.chosen]
+        for component in of_chosen.unique():
+            members = steps.masks[steps.gated.chosen[of_chosen == component]]
+            if bool(members.any()):
+                masks.append(members.any(0))
+                numbers.append(way)
+                scores.append(merged_probability(members, steps.prior.pos_mean).nan_to_num().max().clamp(0, 1))
+    return Instances(torch.stack(masks), torch.tensor(numbers), torch.stack(scores)) if masks else None

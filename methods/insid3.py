@@ -380,7 +380,7 @@ class INSID3(Segmenter):
             return Prediction(self._label_map(episode, ways), attention=attention)
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
-        """Return the steps of the prediction over the query, see `fsbench.explain.capabilities.HasQueryMaps`."""
+        """Return the steps of the prediction over the query, see `fsbench.visualization.steps.HasQueryMaps`."""
         clusters, ways = self._steps(episode)
         maps = {"clusters": clusters}
         for way, steps in ways.items():

@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,6 +23,7 @@ from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
 from fsbench.errors import SettingsError
+from fsbench.visualization.steps import Sketch
 
 KShot = Literal["pool", "vote"]
 DecoderVariant = Literal["authors", "transformers"]
@@ -419,18 +421,23 @@ class PerSAM(Segmenter):
                 attention = torch.stack(maps).clamp(0, 1)
             return Prediction(label_map, present, torch.where(present, score, 0.0), attention=attention)
 
-    def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
-        """Return the steps of the prediction over the query, see `fsbench.explain.capabilities.HasQueryMaps`."""
-        maps: dict[str, Tensor] = {}
+    def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
+        """Return the steps of the prediction over the query, see `fsbench.visualization.steps.HasQueryMaps`."""
+        maps: dict[str, Tensor | Sketch] = {}
         with torch.autocast(episode.images.device.type, enabled=False), torch.no_grad():
             for way in range(len(episode.support[0])):
                 name = f" {way + 1}" if len(episode.support[0]) > 1 else ""
                 steps = self._steps(episode, way)[0]
-                size = tuple(steps.located.similarity.shape)
-                first = self.network.full_size(steps.first[0], (size[0], size[1])) > 0
-                maps[f"similarity{name}"] = _with_points(steps.located)
-                maps[f"first mask{name}"] = first.long()
-                maps[f"mask and box{name}"] = _with_box(steps.second.mask, steps.third.box)
+                height, width = steps.located.similarity.shape
+                shares = np.array([width, height])
+                points, groups = steps.located.points.cpu().numpy() / shares, steps.located.labels.cpu().numpy()
+                values = steps.located.similarity.cpu().numpy()
+                maps[f"similarity and points{name}"] = Sketch(points, groups, values=values)
+                maps[f"first mask{name}"] = self.network.full_size(steps.first[0], (height, width)) > 0
+                box = steps.third.box
+                boxes = np.zeros((0, 4)) if box is None else (box.cpu().numpy() / np.tile(shares, 2))[None]
+                regions = steps.second.mask.long().cpu().numpy()
+                maps[f"mask and box{name}"] = Sketch(points, groups, boxes=boxes, regions=regions)
         return maps
 
     @property
@@ -515,23 +522,3 @@ def _mask(steps: list[Steps]) -> Tensor:
 
 def _score(steps: list[Steps]) -> Tensor:
     return torch.stack([s.third.score for s in steps]).mean()
-
-
-def _with_points(located: Located) -> Tensor:
-    """Return the similarity (H, W), from 0 to 1 over the image, with a square at each point: bright, or dark."""
-    values = located.similarity
-    drawn = (values - values.min()) / (values.max() - values.min() + 1e-6) * 0.8 + 0.1
-    reach = max(values.shape[0] // 64, 1)
-    for (x, y), label in zip(located.points.tolist(), located.labels.tolist(), strict=True):
-        drawn[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1] = float(label)
-    return drawn
-
-
-def _with_box(mask: Tensor, box: Tensor | None) -> Tensor:
-    """Return a map (H, W) int64: 1 the mask, 2 the outline of its box."""
-    drawn = mask.long()
-    if box is not None:
-        x0, y0, x1, y1 = box.tolist()
-        drawn[[y0, y1], x0 : x1 + 1] = 2
-        drawn[y0 : y1 + 1, [x0, x1]] = 2
-    return drawn

@@ -175,7 +175,7 @@ class Prototype(Segmenter):
         return Prediction(first_largest(full), present, score, one_against_rest(full))
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
-        """Return the cosines that logits are made of, see `fsbench.explain.capabilities.HasQueryMaps`."""
+        """Return the cosines that logits are made of, see `fsbench.visualization.steps.HasQueryMaps`."""
         similar, prototypes, _ = self._similar(episode)
         side = round(similar.shape[1] ** 0.5)
         background, *ways = similar.view(-1, side, side)

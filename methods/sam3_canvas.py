@@ -20,12 +20,13 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
 from fsbench.backbones.sam3 import Detections, FrozenSam3, Sam3NetConfig
-from fsbench.core.prediction import Prediction
+from fsbench.core.prediction import Instances, Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch, Hint
 from fsbench.data.label_maps import Box, largest_part_box
 from fsbench.errors import SettingsError
 from fsbench.records.run import KnownOrNot, Supervision
+from fsbench.visualization.steps import Sketch, share_box, stacked_regions
 
 log = logging.getLogger("fsbench")
 
@@ -114,6 +115,14 @@ def score_map(found: Detections, side: int) -> np.ndarray:
     for mask, score in zip(found.full_size(side), found.scores, strict=True):
         scores = torch.where(mask, torch.maximum(scores, score), scores)
     return scores.cpu().numpy()
+
+
+def slot_detections(found: Detections, slot: Slot, side: int) -> tuple[Tensor, Tensor]:
+    """Return the masks (M, h, w) bool of the detections that reach into the query's part, and their scores (M,)."""
+    x, y, width, height = slot
+    masks = found.full_size(side)[:, y : y + height, x : x + width]
+    reaches = masks.flatten(1).any(1)
+    return masks[reaches], found.scores[reaches]
 
 
 def cut_query(values: np.ndarray, slot: Slot, size: tuple[int, int]) -> np.ndarray:
@@ -211,6 +220,7 @@ class SAM3Canvas(Segmenter):
     backbone_type = FrozenSam3
     learns = False
     sees_all_shots = True
+    finds_instances = True
 
     def __init__(
         self,
@@ -287,6 +297,7 @@ class SAM3Canvas(Segmenter):
         size = (int(episode.query_sizes[0, 0]), int(episode.query_sizes[0, 1]))
         ways = episode.support.shape[1]
         scores, failed = np.zeros((ways, *size), np.float32), False
+        objects: list[tuple[int, Tensor, Tensor]] = []
         for way in range(ways):
             try:
                 pasted = self.paste(episode, way)
@@ -299,9 +310,13 @@ class SAM3Canvas(Segmenter):
                 failed = True
                 continue
             scores[way] = cut_query(score_map(found, self.side), pasted.slot, size)
+            if self.keeps_instances:
+                objects.append((way + 1, *slot_detections(found, pasted.slot, self.side)))
         label_map = np.where(scores.max(0) > 0, scores.argmax(0) + 1, 0).astype(np.uint8)
         probability = torch.from_numpy(scores) if self.keeps_soft_masks else None
-        return Prediction(torch.from_numpy(label_map), probability=probability, failed=failed)
+        return Prediction(
+            torch.from_numpy(label_map), probability=probability, instances=_instances(objects), failed=failed
+        )
 
     def detect(self, episode: EpisodeBatch, way: int, pasted: Pasted) -> Detections:
         """Return what SAM 3 finds on a way's canvas."""
@@ -351,11 +366,12 @@ class SAM3Canvas(Segmenter):
         ).float()
         return Pasted(canvas, slots[-1], prompts, torch.ones(len(known), dtype=torch.int64))
 
-    def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
+    def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
         """Return each way's canvas with its prompts, and what is found on the query with its scores; see
-        `fsbench.explain.capabilities.HasQueryMaps`."""
+        `fsbench.visualization.steps.HasQueryMaps`."""
         size = (int(episode.query_sizes[0, 0]), int(episode.query_sizes[0, 1]))
-        maps, ways = {}, episode.support.shape[1]
+        maps: dict[str, Tensor | Sketch] = {}
+        ways = episode.support.shape[1]
         for way in range(ways):
             name = f" {way + 1}" if ways > 1 else ""
             pasted = self.paste(episode, way)
@@ -363,7 +379,12 @@ class SAM3Canvas(Segmenter):
                 continue
             found = self.detect(episode, way, pasted).kept(self.threshold)
             maps[f"canvas{name}"] = torch.from_numpy(_with_boxes(pasted))
-            maps[f"scores{name}"] = torch.from_numpy(cut_query(score_map(found, self.side), pasted.slot, size).copy())
+            masks = slot_detections(found, pasted.slot, self.side)[0].cpu().numpy()
+            groups, boxes = np.arange(len(masks)) + 1, np.array([share_box(mask) for mask in masks]).reshape(-1, 4)
+            maps[f"detections{name}"] = Sketch(boxes=boxes, box_groups=groups, regions=stacked_regions(masks, groups))
+            maps[f"detection scores{name}"] = torch.from_numpy(
+                cut_query(score_map(found, self.side), pasted.slot, size).copy()
+            )
         return maps
 
     def slots(self, shots: int) -> list[Slot]:
@@ -382,6 +403,16 @@ class SAM3Canvas(Segmenter):
         found = self.backbone.detect(square, self.backbone.concept(VISUAL, given), device)
         scale = torch.tensor([width, height, width, height], device=found.boxes.device)
         return mined_prompts((found.boxes * scale).cpu(), found.scores.cpu(), box, self.most_negatives)
+
+
+def _instances(objects: Sequence[tuple[int, Tensor, Tensor]]) -> Instances | None:
+    """Return the detections of all ways, each with its number, masks and scores; None without any."""
+    numbers = torch.tensor([way for way, masks, _ in objects for _ in masks], dtype=torch.int64)
+    if not len(numbers):
+        return None
+    return Instances(
+        torch.cat([masks for _, masks, _ in objects]), numbers, torch.cat([scores for *_, scores in objects])
+    )
 
 
 def _with_boxes(pasted: Pasted) -> np.ndarray:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from fsbench.config.limits import real, whole
 from fsbench.config.registry import check_known, choose_method
+from fsbench.errors import SettingsError
 from fsbench.terminal import print_error, print_line, print_note
 
 if TYPE_CHECKING:
@@ -49,6 +50,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=whole(1, 256), default=2, help="that decode photos, and as many that write (default: 2)"
     )
+    parser.add_argument(
+        "--steps", action="store_true",
+        help="also draw how each mask came about into steps/<photo>.png: points, boxes, masks, a graph, the picture "
+        "that a network sees, as far as the method has them",
+    )  # fmt: skip
     parser.add_argument("--force", action="store_true", help="remove results in --out that were made otherwise")
     parser.add_argument("--quiet", action="store_true", help="no line for every photo, no notes and no progress")
     parser.set_defaults(function=_predict)
@@ -132,6 +138,8 @@ def _predict(options: argparse.Namespace, extra: list[str]) -> int:
     images, other_files = find_images(options.query, options.out, refused)
     supports, notes = read_supports(options.support, options.classes, options.support_root)
     predictor = make_predictor(options).add(supports)
+    if options.steps and not predictor.shows_steps:
+        raise SettingsError(f"--steps, but {predictor.name} shows no steps of its predictions; leave it out")
     if other_files:
         notes.append(f"{len(other_files)} files that are no photos are passed over, e.g. {other_files[0]}")
     for note in [network_note, *notes, predictor.support_set.note]:
@@ -144,14 +152,15 @@ def _predict(options: argparse.Namespace, extra: list[str]) -> int:
     )
     report = _silent if options.quiet else print_line
     summary = predict_folder(
-        predictor, images, options.out, force=options.force, threads=options.threads, report=report
+        predictor, images, options.out, force=options.force, threads=options.threads, steps=options.steps, report=report
     )
     total = summary.predicted + summary.resumed
     resumed = f" ({summary.resumed} of them before)" if summary.resumed else ""
     print_line(f"{total} of {len(images)} photos predicted{resumed}")
     for name in predictor.classes:
         print_line(f"  {name}: present in {summary.present[name]}, not present in {total - summary.present[name]}")
-    print_line(f"{options.out}: labels/, overlays/, annotations.json, scores.csv")
+    folders = "labels/, overlays/, steps/" if options.steps else "labels/, overlays/"
+    print_line(f"{options.out}: {folders}, annotations.json, scores.csv")
     refused += summary.broken
     for message in refused:
         print_error(f"left out: {message}")

@@ -9,6 +9,22 @@ from fsbench.metrics.episodic import SegmentationAnswer, check_finite
 from fsbench.records.predictions import SOFT_SIDE
 
 
+@dataclass(frozen=True)
+class Instances:
+    """Single objects that a prediction is made of.
+
+    Attributes:
+        masks: (M, ·, ·) bool, over the whole query at any size; those of a way may overlap, and their union has all
+            pixels of the way.
+        ways: (M,) int64, from 1.
+        scores: (M,) float32 in [0, 1], how sure the method is of each.
+    """
+
+    masks: Tensor
+    ways: Tensor
+    scores: Tensor
+
+
 @dataclass
 class Prediction:
     """A method's prediction of one episode.
@@ -26,6 +42,8 @@ class Prediction:
         attention: (N, ·, ·) in [0, 1] over the query, how much each place attends to, or resembles, the supports'
             foreground of each way, as the method's `attention_meaning` says. A map that the forward pass computes
             anyway, on its own grid; None where there is none, or the method's `keeps_soft_masks` is False.
+        instances: the objects that ways consist of, where the method finds them by itself and its `keeps_instances` is
+            set.
         failed: the method could not answer, at least for a way, which has no pixels then; records count such episodes.
     """
 
@@ -35,6 +53,7 @@ class Prediction:
     logits: Tensor | None = None
     probability: Tensor | None = None
     attention: Tensor | None = None
+    instances: Instances | None = None
     failed: bool = False
 
     def answer(self, place: str, soft: bool) -> SegmentationAnswer:

@@ -34,6 +34,10 @@ class Segmenter(Method):
     asks_for: tuple[Hint, ...] = ()
     """What the method wants of episodes beside images and masks of one side, see `fsbench.data.batch.Hints`; where an
     episode has none, as of one's own images, it makes do with these."""
+    finds_instances: ClassVar[bool] = False
+    """True for methods whose predictions are made of single objects, see `Prediction.instances`."""
+    keeps_instances: bool = False
+    """Whether predictions hold these objects; one's own images ask for them."""
     _together: ImagesTogether | None = None
 
     def __init__(self, backbone: BackboneConfig):

@@ -48,18 +48,6 @@ class HasSupportAttention(Protocol):
 
 
 @runtime_checkable
-class HasQueryMaps(Protocol):
-    """A method whose prediction is made of maps over the query's patches."""
-
-    def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
-        """Return maps (h, w) of an episode by name, in the order of the steps, of all ways.
-
-        Numbers with a fraction are drawn from least to most, int64 as regions of a color each, bool as a mask; a
-        picture (h, w, 3) uint8, such as what the network is shown, as it is.
-        """
-
-
-@runtime_checkable
 class HasTunedAttention(Protocol):
     """A classification method that tunes its attention."""
 

@@ -4,19 +4,18 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from fsbench.data.batch import EpisodeBatch
 from fsbench.errors import SettingsError
-from fsbench.explain.capabilities import HasCoarseMasks, HasQueryMaps, HasScanMemory, HasSupportAttention
+from fsbench.explain.capabilities import HasCoarseMasks, HasScanMemory, HasSupportAttention
 from fsbench.explain.coarse_masks import binary_sum
 from fsbench.explain.scan_memory import memory_panels
 from fsbench.visualization.captions import iou_caption
 from fsbench.visualization.contrast import way_colors
 from fsbench.visualization.episodes import draw_cross, image_array, object_center
 from fsbench.visualization.masks import SCALE, heat_map, paint_errors, paint_slots
-from fsbench.visualization.regions import paint_regions
 from fsbench.visualization.sheet import KeyEntry, Panel, error_key
+from fsbench.visualization.steps import STEP_KEYS, HasQueryMaps, explain_captions, step_panels
 
 ERRORS = "IoU of each way (–: nothing to find, nothing drawn), over the errors on the gray image:"
 KEYS = {
@@ -27,14 +26,7 @@ KEYS = {
     "removed": "removed: the share of it that the mask hides, and where",
     " sum": f"1/8 sum, 1/16 sum, ...: coarse masks at that part of the image's size, summed, {SCALE}",
     " Otsu": "1/8 Otsu, ...: the same, split in two at Otsu's threshold",
-    "clusters": "clusters: groups of the query's patches with like features, a color each",
-    "similarity": f"similarity: of each patch to the supports' object, {SCALE}",
-    "similarity to the background": f"similarity to the background: to what is beside that object, {SCALE} of this map",
-    "candidates": "candidates: patches that are like the object and whose closest support patch is on it",
-    "cluster scores": f"cluster scores: how well each cluster goes with the object, {SCALE}",
-    "prototypes": "prototypes: which of the class's prototypes a patch is closest to, a color each",
-    "cosine": f"cosine: with that prototype, {SCALE}",
-    "Gram map": f"Gram map: how well a patch goes with the class's directions, {SCALE}",
+    **STEP_KEYS,
     "state ~ support": "state ~ support: similarity of the scan's state to the support while the query is read",
 }
 """Part of a caption -> what its panel shows, in words."""
@@ -43,15 +35,9 @@ PLOT_SIDE = 200
 """Side of a plot of curves in pixels."""
 
 
-def explain_captions(panels: Iterable[Panel]) -> list[KeyEntry]:
-    """Explain in words the captions that `KEYS` names, each by the longest name in it."""
-    names = {max((part for part in KEYS if part in caption), key=len, default="") for caption, _ in panels}
-    return [words for part, words in KEYS.items() if part in names]
-
-
 def panel_key(panels: Iterable[Panel]) -> list[KeyEntry]:
     """Explain in words and colors what the captions of a prediction's panels leave open."""
-    return [ERRORS, *error_key(), *explain_captions(panels)]
+    return [ERRORS, *error_key(), *explain_captions(panels, KEYS)]
 
 
 def prediction_panels(
@@ -78,7 +64,7 @@ def prediction_panels(
     panels = [("", paint_slots(query, label_map, colors)), (iou_caption(ious, shown), errors)]
     panels += _soft_masks(method, hidden, query)
     if isinstance(method, HasQueryMaps):
-        panels += _query_maps(method, hidden, query, colors)
+        panels += step_panels(method, hidden, query, colors)
     if len(ious) > 1:
         return panels
     if isinstance(method, HasCoarseMasks):
@@ -100,20 +86,6 @@ def _soft_masks(method: Any, episode: EpisodeBatch, query: np.ndarray) -> list[P
     return [
         (f"soft mask{number}", heat_map(mask, query, (0, 1))) for number, mask in zip(numbers, foreground, strict=True)
     ]
-
-
-def _query_maps(method: HasQueryMaps, episode: EpisodeBatch, query: np.ndarray, colors: np.ndarray) -> list[Panel]:
-    panels = []
-    for name, values in method.query_maps(episode).items():
-        numbers = values.cpu().numpy()
-        if values.dtype == torch.uint8:
-            drawn = numbers
-        elif values.dtype == torch.bool:
-            drawn = paint_slots(query, numbers.astype(np.uint8), colors)
-        else:
-            drawn = heat_map(numbers, query) if values.is_floating_point() else paint_regions(query, numbers)
-        panels.append((name, drawn))
-    return panels
 
 
 def _coarse_masks(method: HasCoarseMasks, episode: EpisodeBatch, query: np.ndarray, colors: np.ndarray) -> list[Panel]:

@@ -19,7 +19,7 @@ from fsbench.predict.outputs import write_coco, write_scores
 from fsbench.predict.predictor import Predictor
 from fsbench.predict.prefetch import prefetch_map
 from fsbench.predict.query_images import QueryImage
-from fsbench.predict.result import Result, output_files
+from fsbench.predict.result import Result, output_files, steps_file
 from fsbench.progress import hides_bar
 
 DISK_ERRORS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
@@ -50,6 +50,7 @@ def predict_folder(
     *,
     force: bool = False,
     threads: int = 2,
+    steps: bool = False,
     report: Callable[[str], None] = print,
 ) -> FolderSummary:
     """Predict every image that has no result in `out` yet, and write `annotations.json` and `scores.csv` of all.
@@ -62,6 +63,7 @@ def predict_folder(
         out: Folder of the results; one process at a time works in it.
         force: Remove results of other settings instead of refusing them.
         threads: Number of threads that decode, and of those that write.
+        steps: Draw how each prediction came about, too.
         report: Gets a line for every image.
 
     Raises:
@@ -75,7 +77,7 @@ def predict_folder(
             try:
                 if resumes:  # else no file in it is ours
                     _remove_halves(out)
-                return _FolderRun(predictor, out, journal, threads, report).predict(images)
+                return _FolderRun(predictor, out, journal, threads, steps, report).predict(images)
             finally:
                 journal.close()
     except BlockingIOError:
@@ -85,7 +87,7 @@ def predict_folder(
 def _remove_halves(out: Path) -> None:
     """Remove half-written files, in our own folders alone."""
     remove_halves(out, deep=False)
-    for path in output_files(out, ""):
+    for path in (*output_files(out, ""), steps_file(out, "")):
         remove_halves(path.parent)
 
 
@@ -95,6 +97,7 @@ class _FolderRun:
     out: Path
     journal: PredictionJournal
     threads: int
+    steps: bool
     report: Callable[[str], None]
 
     def predict(self, images: Sequence[QueryImage]) -> FolderSummary:
@@ -122,7 +125,7 @@ class _FolderRun:
 
     def _results(self, images: Sequence[QueryImage]) -> Iterator[Result | DataError]:
         for loaded in self.predictor.load_images(images, self.threads):
-            yield self.predictor.predict(loaded) if isinstance(loaded, LoadedImage) else loaded
+            yield self.predictor.predict(loaded, self.steps) if isinstance(loaded, LoadedImage) else loaded
 
     def _save(self, result: Result | DataError) -> tuple[Result | DataError, dict[str, Any]]:
         """Write a result's files; returns it with its journal entry, or the error instead of it."""
@@ -149,7 +152,7 @@ class _FolderRun:
         write_scores(self.out / "scores.csv", read_entries)
 
     def _remove_outputs(self, image_name: str) -> None:
-        for path in output_files(self.out, image_name):
+        for path in (*output_files(self.out, image_name), steps_file(self.out, image_name)):
             with suppress(OSError):  # a name that is too long has none
                 path.unlink()
 
@@ -158,4 +161,5 @@ class _FolderRun:
         entry = self.journal.get(image.name)
         if entry is None or entry.get("stamp") != list(file_state(image.path)):
             return False
-        return all(path.is_file() for path in output_files(self.out, image.name))
+        sheets = [steps_file(self.out, image.name)] if self.steps else []
+        return all(path.is_file() for path in (*output_files(self.out, image.name), *sheets))

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeGuard
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fsbench.errors import SettingsError
-from fsbench.predict.result import output_files
+from fsbench.predict.result import output_files, steps_file
 from fsbench.records.checked_jsonl import CheckedJsonl, checked_line, read_line
 
 FILE = "journal.jsonl"
@@ -31,8 +31,18 @@ class ClassEntry(BaseModel):
     counts: str | None = None
 
 
+class InstanceEntry(BaseModel):
+    """An object in an image's entry: see `fsbench.predict.instances.Instance`."""
+
+    number: Whole
+    score: float
+    pixels: Annotated[Whole, Field(ge=1)]
+    bbox: list[float]
+    counts: str
+
+
 class Entry(BaseModel):
-    """An image's entry: its name, size and classes, and the state of its file when it was predicted."""
+    """An image's entry: its name, size, classes and objects, and the state of its file when it was predicted."""
 
     model_config = ConfigDict(strict=True)
 
@@ -40,6 +50,7 @@ class Entry(BaseModel):
     height: Annotated[Whole, Field(ge=1)]
     width: Annotated[Whole, Field(ge=1)]
     classes: list[ClassEntry]
+    instances: list[InstanceEntry] = []
     stamp: list[int]
 
 
@@ -84,7 +95,7 @@ class PredictionJournal:
 
     def _remove_predictions(self) -> None:
         for image_name in self.offsets:
-            for path in output_files(self.out, image_name):
+            for path in (*output_files(self.out, image_name), steps_file(self.out, image_name)):
                 path.unlink(missing_ok=True)
         self.offsets.clear()
         self.path.unlink()

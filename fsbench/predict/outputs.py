@@ -13,9 +13,11 @@ ReadEntries = Callable[[], Iterable[dict[str, Any]]]
 
 
 def write_coco(path: Path, read_entries: ReadEntries, classes: Sequence[str], description: str) -> None:
-    """Write COCO's instances format: one annotation for every class that has pixels in an image.
+    """Write COCO's instances format: one annotation for every object, or, where the method finds no single objects, for
+    every class that has pixels in an image.
 
-    Masks are run-length encoded; beside COCO's keys an annotation has the class's `score` and whether it is `present`.
+    Masks are run-length encoded; beside COCO's keys an annotation has the `score` of the object or class, and whether
+    the class is `present`.
     Category ids are the numbers in the label PNGs.
     """
     categories = [{"id": number, "name": name, "supercategory": ""} for number, name in enumerate(classes, 1)]
@@ -44,17 +46,20 @@ def _annotations(entries: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     number = 0
     for image_id, entry in enumerate(entries, 1):
         for presence in entry["classes"]:
-            if presence["pixels"]:
+            if not presence["pixels"]:
+                continue
+            objects = [one for one in entry.get("instances") or () if one["number"] == presence["number"]]
+            for shown in objects or [presence]:
                 number += 1
                 yield {
                     "id": number,
                     "image_id": image_id,
                     "category_id": presence["number"],
-                    "segmentation": {"size": [entry["height"], entry["width"]], "counts": presence["counts"]},
-                    "area": presence["pixels"],
-                    "bbox": presence["bbox"],
+                    "segmentation": {"size": [entry["height"], entry["width"]], "counts": shown["counts"]},
+                    "area": shown["pixels"],
+                    "bbox": shown["bbox"],
                     "iscrowd": 0,
-                    "score": presence["score"],
+                    "score": shown["score"],
                     "present": presence["present"],
                 }
 

@@ -18,15 +18,18 @@ from fsbench.engine.checkpoint import load_checkpoint
 from fsbench.errors import DataError, SettingsError
 from fsbench.files import fingerprint, sha256_file
 from fsbench.metrics.episodic import presence_from_mask
+from fsbench.predict.instances import image_instances
 from fsbench.predict.load_images import ImageLoader, LoadedImage
 from fsbench.predict.prefetch import prefetch_map
 from fsbench.predict.query_images import QueryImage, find_images
 from fsbench.predict.read_supports import pair_labels, read_supports
-from fsbench.predict.result import ClassPresence, Result
+from fsbench.predict.result import ClassPresence, Result, palette
 from fsbench.predict.settings import choose_device, compose_settings, stored_kernels
 from fsbench.predict.support import Support, SupportSet, stack_supports
 from fsbench.protocols.geometry import input_rule
 from fsbench.protocols.segmentation import load_segmentation
+from fsbench.visualization.sheet import Panel
+from fsbench.visualization.steps import HasQueryMaps, step_panels
 
 QUERY = "query"
 """Name of the query among the episode's images; the features of the supports stay cached."""
@@ -83,6 +86,7 @@ class Predictor:
         self.max_pixels = int(megapixels * 1e6)
         self.method = composed.build_method()
         self.method.nshot_strategy = self.settings["run"]["nshot_strategy"]
+        self.method.keeps_instances = True
         self._load_weights()
         self.method.backbone.use_cpu_kernels(stored_kernels(self.checkpoint, dataset))
         self.method.check_image_size(self.image_size)
@@ -177,22 +181,26 @@ class Predictor:
         """Decode images in threads ahead of their prediction; an unreadable one yields its error."""
         return prefetch_map(self.loader.load_file, images, threads)
 
-    def predict(self, image: LoadedImage | np.ndarray) -> Result:
-        """Segment one image, (H, W, 3) uint8 or loaded."""
-        return self.predict_soft(image)[0]
+    def predict(self, image: LoadedImage | np.ndarray, steps: bool = False) -> Result:
+        """Segment one image, (H, W, 3) uint8 or loaded; with `steps`, draw how the prediction came about."""
+        return self.predict_soft(image, steps)[0]
 
-    def predict_soft(self, image: LoadedImage | np.ndarray) -> tuple[Result, Prediction]:
-        """Segment one image, (H, W, 3) uint8 or loaded; also returns the method's own answer, soft masks included."""
+    def predict_soft(self, image: LoadedImage | np.ndarray, steps: bool = False) -> tuple[Result, Prediction]:
+        """Segment one image as `predict`; also returns the method's own answer, soft masks included."""
         image = self.loader.load(image) if isinstance(image, np.ndarray) else image
+        panels: list[Panel] = []
         try:
             with torch.inference_mode():
-                prediction = self.method.predict_shots(self.episode(image))
+                episode = self.episode(image)
+                prediction = self.method.predict_shots(episode)
+                if steps and isinstance(self.method, HasQueryMaps):
+                    panels = step_panels(self.method, episode, image.preview, palette()[1:])
         finally:  # whatever happens, the next photo has features of its own
             self.method.backbone.cache.forget(QUERY)
         present, score = prediction.present, prediction.presence_score
         if present is None or score is None:
             present, score = presence_from_mask(prediction.label_map, len(self.classes))
-        label_map = prediction.label_map.to("cpu", torch.uint8).numpy()
+        label_map = own = prediction.label_map.to("cpu", torch.uint8).numpy()
         if label_map.shape != image.size:
             label_map = resize_labels(label_map, *image.size)
         if self.only_present:
@@ -203,7 +211,13 @@ class Predictor:
             ClassPresence(number, name, present, score, int(np.count_nonzero(label_map == number)))
             for number, (name, present, score) in enumerate(decisions, 1)
         )
-        return Result(image.name, label_map, classes, image.preview), prediction
+        objects = () if prediction.instances is None else image_instances(prediction.instances, own, label_map)
+        return Result(image.name, label_map, classes, image.preview, objects, tuple(panels)), prediction
+
+    @property
+    def shows_steps(self) -> bool:
+        """Whether the method shows the steps of its predictions."""
+        return isinstance(self.method, HasQueryMaps)
 
     def episode(self, image: LoadedImage) -> EpisodeBatch:
         """Build the episode whose query is `image`."""
@@ -240,6 +254,7 @@ class Predictor:
                 **self.method.backbone.identity_settings,
                 "resize": self.resize,
                 "nshot_strategy": self.method.nshot_strategy,
+                **({"instances": True} if self.method.finds_instances else {}),
             },
             "checkpoint": self.checkpoint and sha256_file(self.checkpoint),
             "weights": self.method.backbone.weights_id,

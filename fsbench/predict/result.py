@@ -12,13 +12,20 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from fsbench.data.image_io import voc_colors
+from fsbench.data.label_maps import resize_labels
 from fsbench.files import replacing
+from fsbench.predict.instances import Instance, encode_mask
 from fsbench.visualization.fonts import font
 from fsbench.visualization.masks import paint_slots
-from fsbench.visualization.palette import DARK_LINE, WAY_COLORS
+from fsbench.visualization.palette import DARK_LINE, LIGHT_TEXT, WAY_COLORS
+from fsbench.visualization.sheet import Panel, write_sheet
+from fsbench.visualization.steps import explain_captions
 
 PREVIEW = 1600
 """Longest side of an overlay in pixels."""
+STEP_TILE = (320, 320)
+"""Width and height in pixels of the pictures of steps."""
+STEPS_A_ROW = 3
 LEGEND_LINE = 20
 """Height of a line of the legend in pixels."""
 
@@ -66,15 +73,24 @@ class Result:
         label_map: (H, W) uint8, 0 background, 1..N the classes.
         classes: The N classes.
         preview: (h, w, 3) uint8, the image, at most `PREVIEW` pixels wide and high.
+        instances: Single objects of the classes; none of methods that do not find any.
+        steps: Pictures of how the prediction came about, where they were asked for.
     """
 
     image_name: str
     label_map: np.ndarray
     classes: tuple[ClassPresence, ...]
     preview: np.ndarray
+    instances: tuple[Instance, ...] = ()
+    steps: tuple[Panel, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.image_name}: {', '.join(map(str, self.classes))}"
+        return f"{self.image_name}: {', '.join(map(self._words, self.classes))}"
+
+    def _words(self, presence: ClassPresence) -> str:
+        """Return what is said of a class, with the number of its objects where it has several."""
+        objects = sum(instance.number == presence.number for instance in self.instances)
+        return f"{presence} ({objects} objects)" if objects > 1 else str(presence)
 
     def mask(self, name: str) -> np.ndarray:
         """Return the mask (H, W) bool of the class `name`."""
@@ -88,20 +104,36 @@ class Result:
         return image
 
     def overlay(self) -> Image.Image:
-        """Draw the classes with fills and outlines over the preview, and a legend below it."""
+        """Draw the classes with fills and outlines over the preview, those of single objects with their scores, and a
+        legend below it."""
         height, width = self.preview.shape[:2]
         figure = Image.new("RGB", (width, height + LEGEND_LINE * len(self.classes)), "white")
-        figure.paste(Image.fromarray(paint_slots(self.preview, self.label_map, palette()[1:])))
+        painted = paint_slots(self.preview, self.label_map, palette()[1:])
+        objects = self._object_masks() if len(self.instances) > 1 else []
+        for instance, mask in objects:
+            painted = paint_slots(painted, mask, palette()[instance.number : instance.number + 1], fill=0.0)
+        figure.paste(Image.fromarray(painted))
         draw = ImageDraw.Draw(figure)
+        for instance, mask in objects:
+            _draw_score(draw, mask, instance.score)
         for line, presence in enumerate(self.classes):
             top = height + LEGEND_LINE * line
             color = tuple(palette()[presence.number].tolist())
             draw.rectangle((4, top + 4, 15, top + 15), fill=color, outline=DARK_LINE)
-            draw.text((21, top + 2), str(presence), fill=DARK_LINE, font=font(13))
+            draw.text((21, top + 2), self._words(presence), fill=DARK_LINE, font=font(13))
         return figure
 
+    def _object_masks(self) -> list[tuple[Instance, np.ndarray]]:
+        """Return the objects with their masks (h, w) uint8 on the preview."""
+        size = (self.label_map.shape[0], self.label_map.shape[1])
+        masks = [instance.mask(size).astype(np.uint8) for instance in self.instances]
+        return [
+            (instance, resize_labels(mask, *self.preview.shape[:2]))
+            for instance, mask in zip(self.instances, masks, strict=True)
+        ]
+
     def save(self, out: str | Path) -> dict[str, Any]:
-        """Write `labels/<image>.png` and `overlays/<image>.jpg` below `out`.
+        """Write `labels/<image>.png`, `overlays/<image>.jpg` and, with steps, `steps/<image>.png` below `out`.
 
         The image's own suffix stays in these names, so that a.jpg and a.png do not collide.
 
@@ -115,21 +147,41 @@ class Result:
             self.labels().save(temporary, "PNG", compress_level=1)
         with replacing(overlay) as temporary:
             self.overlay().save(temporary, "JPEG", quality=88)
+        if self.steps:
+            sheet = steps_file(Path(out), self.image_name)
+            sheet.parent.mkdir(parents=True, exist_ok=True)
+            panels = [("prediction", np.asarray(self.overlay())), *self.steps]
+            rows = [panels[start : start + STEPS_A_ROW] for start in range(0, len(panels), STEPS_A_ROW)]
+            write_sheet(sheet, rows, STEP_TILE, explain_captions(panels))
         height, width = self.label_map.shape
         classes = [self._class_entry(presence) for presence in self.classes]
-        return {"photo": self.image_name, "height": height, "width": width, "classes": classes}
+        entry = {"photo": self.image_name, "height": height, "width": width, "classes": classes}
+        return entry | ({"instances": [asdict(instance) for instance in self.instances]} if self.instances else {})
 
     def _class_entry(self, presence: ClassPresence) -> dict[str, Any]:
         """Return a class's plain values, with its box and run lengths in COCO's form where it has pixels."""
         entry = asdict(presence)
         if presence.pixels:
-            from pycocotools import mask  # not needed to predict
-
-            run_lengths = mask.encode(np.asfortranarray(self.label_map == presence.number))
-            entry |= {"bbox": mask.toBbox(run_lengths).tolist(), "counts": run_lengths["counts"].decode("ascii")}
+            entry |= encode_mask(self.label_map == presence.number)
         return entry
+
+
+def _draw_score(draw: ImageDraw.ImageDraw, mask: np.ndarray, score: float) -> None:
+    """Write an object's score on a dark ground, where its mask (h, w) uint8 is widest."""
+    import cv2  # slow to import
+
+    y, x = np.unravel_index(int(cv2.distanceTransform(mask, cv2.DIST_L2, 3).argmax()), mask.shape)
+    place, text = (float(x), float(y)), f"{score:.2f}"
+    box = draw.textbbox(place, text, font=font(12), anchor="mm")
+    draw.rectangle((box[0] - 2, box[1] - 2, box[2] + 2, box[3] + 2), fill=DARK_LINE)
+    draw.text(place, text, fill=LIGHT_TEXT, font=font(12), anchor="mm")
 
 
 def output_files(out: Path, image_name: str) -> tuple[Path, Path]:
     """Return the paths of an image's label PNG and overlay."""
     return out / "labels" / f"{image_name}.png", out / "overlays" / f"{image_name}.jpg"
+
+
+def steps_file(out: Path, image_name: str) -> Path:
+    """Return the path of an image's picture of steps."""
+    return out / "steps" / f"{image_name}.png"

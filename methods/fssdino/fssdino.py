@@ -76,7 +76,7 @@ class FSSDINO(Segmenter):
         return Prediction(found, logits=logits, attention=attention)
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
-        """Return the maps that scores are made of, see `fsbench.explain.capabilities.HasQueryMaps`."""
+        """Return the maps that scores are made of, see `fsbench.visualization.steps.HasQueryMaps`."""
         maps: dict[str, Tensor] = {}
         with torch.autocast(episode.images.device.type, enabled=False):
             classes = self._compare(episode)

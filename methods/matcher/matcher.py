@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsbench.backbones.vit_and_sam import ViTAndSam, ViTAndSamConfig
-from fsbench.core.prediction import Prediction
+from fsbench.core.prediction import Instances, Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
 from fsbench.errors import SettingsError
+from fsbench.visualization.steps import Sketch, stacked_regions
 from methods.matcher.prediction import (
     Draws,
     EncodedImage,
@@ -53,6 +54,7 @@ class Matcher(Segmenter):
     backbone_type = ViTAndSam
     learns = False
     sees_all_shots = True
+    finds_instances = True
     depends_on_way_order = True  # prompts are drawn way after way
 
     def __init__(
@@ -133,7 +135,8 @@ class Matcher(Segmenter):
 
     def forward(self, episode: EpisodeBatch) -> Prediction:
         with torch.autocast(episode.images.device.type, enabled=False), torch.no_grad():  # steps decide by order
-            scores = torch.stack([steps.best_scores() for steps in self._steps(episode)])
+            ways = self._steps(episode)
+        scores = torch.stack([steps.best_scores() for steps in ways])
         inside = scores > -torch.inf
         best, way = scores.max(0)
         label_map = torch.where(best > -torch.inf, way + 1, 0)
@@ -141,21 +144,25 @@ class Matcher(Segmenter):
         if label_map.shape != tuple(size):
             label_map = F.interpolate(label_map[None, None].float(), size, mode="nearest")[0, 0].long()
         sure = torch.where(inside, scores.clamp(1e-6, 1), 0).flatten(1).amax(1)
-        return Prediction(label_map, inside.flatten(1).any(1), sure)
+        instances = _instances(ways) if self.keeps_instances else None
+        return Prediction(label_map, inside.flatten(1).any(1), sure, instances=instances)
 
-    def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
-        """Return the steps of the prediction over the query, see `fsbench.explain.capabilities.HasQueryMaps`."""
+    def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
+        """Return the steps of the prediction over the query, see `fsbench.visualization.steps.HasQueryMaps`."""
         with torch.autocast(episode.images.device.type, enabled=False), torch.no_grad():
             ways = self._steps(episode)
-        maps: dict[str, Tensor] = {}
+        maps: dict[str, Tensor | Sketch] = {}
         for way, steps in enumerate(ways):
             name = f" {way + 1}" if len(ways) > 1 else ""
             side = steps.candidates.masks.shape[-1]
-            points = torch.zeros(side // self._patch, side // self._patch)
-            points[steps.matches.points[:, 1] // self._patch, steps.matches.points[:, 0] // self._patch] = 1
-            maps[f"matched points{name}"] = points
-            maps[f"masks{name}"] = steps.candidates.masks.sum(0).float()
-            maps[f"score{name}"] = steps.best_scores().clamp(min=0)
+            box = (steps.matches.box.cpu().numpy() / side)[None] if self.prompting.use_box else np.zeros((0, 4))
+            maps[f"matched points{name}"] = Sketch(steps.matches.points.cpu().numpy() / side, boxes=box)
+            if not self.prompting.use_points:
+                maps[f"sampled points{name}"] = Sketch(steps.centres.cpu().numpy() / side)
+            maps[f"candidate masks{name}"] = steps.candidates.masks.sum(0).float()
+            chosen, groups = steps.candidates.masks[steps.chosen], (steps.objects() + 1).cpu().numpy()
+            maps[f"chosen masks{name}"] = Sketch(regions=stacked_regions(chosen.cpu().numpy(), groups))
+            maps[f"mask scores{name}"] = steps.best_scores().clamp(min=0)
         return maps
 
     def _steps(self, episode: EpisodeBatch) -> list[Steps]:
@@ -190,6 +197,18 @@ class Matcher(Segmenter):
             episode.image_names[row],
             lambda: unit_tokens(self.backbone.patch_map(episode.pixels(row), norm=False)),
         )
+
+
+def _instances(ways: list[Steps]) -> Instances | None:
+    """Return the chosen masks that overlap as one object, with the best of their scores; None without any."""
+    masks, numbers, scores = [], [], []
+    for way, steps in enumerate(ways, 1):
+        chosen, objects = steps.candidates.masks[steps.chosen], steps.objects()
+        for number in objects.unique():
+            masks.append(chosen[objects == number].any(0))
+            numbers.append(way)
+            scores.append(steps.values[(objects == number).cpu()].max().clamp(0, 1))
+    return Instances(torch.stack(masks), torch.tensor(numbers), torch.stack(scores)) if masks else None
 
 
 def episode_draws(seed: int, episode: int, mode: SeedMode) -> Draws:

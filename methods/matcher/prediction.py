@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from fsbench.backbones.sam import Candidates, Encoding, MaskThresholds, PromptableNetwork, Prompts, without_overlap
@@ -126,6 +127,12 @@ class Steps:
     def mask(self) -> Tensor:
         """The prediction, (D, D) bool."""
         return self.candidates.masks[self.chosen].any(0)
+
+    def objects(self) -> Tensor:
+        """Return the object (m,) int64 of each chosen mask, from 0: those that share a pixel are of one, in a chain."""
+        flat = self.candidates.masks[self.chosen].flatten(1).float()
+        labels = connected_components((flat @ flat.T > 0).cpu().numpy(), directed=False)[1] if len(flat) else []
+        return torch.as_tensor(labels, dtype=torch.int64, device=flat.device)
 
     def best_scores(self) -> Tensor:
         """Return for each pixel the score of the best chosen mask that has it, (D, D) float32; -inf without one."""

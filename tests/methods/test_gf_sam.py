@@ -13,6 +13,7 @@ from methods.gf_sam import (
     Gated,
     Prior,
     Steps,
+    component_instances,
     filled_masks,
     gate_and_merge,
     graph_components,
@@ -108,7 +109,10 @@ def test_a_pixel_of_two_ways_goes_to_the_surer_one():
     masks[0, :, :40] = masks[1, :, 20:] = True
     ways = []
     for way, sure in enumerate((0.4, 0.6)):
-        gated = Gated(torch.zeros(1), torch.ones(1), torch.ones(1), torch.ones(1), masks[way], masks[way] * sure)
+        ones = torch.ones(1)
+        gated = Gated(
+            torch.zeros(1), ones, ones, ones, torch.zeros(1, dtype=torch.int64), masks[way], masks[way] * sure
+        )
         ways.append(Steps(Prior(flat, flat, flat, flat), torch.zeros(1, 2), masks[way : way + 1], gated))
     episode = replace(episode, query_sizes=torch.tensor([[64, 64]]))
     assert found._label_map(episode, ways)[0].tolist() == [1] * 20 + [2] * 44
@@ -156,3 +160,16 @@ def test_settings_that_cannot_be_are_refused(settings, message):
 def test_missing_weights_of_sam_are_one_story():
     with pytest.raises(CheckpointError, match=r"weights of the backbone sam_vit_b are not at .*sam_vit_b_01ec64.pth"):
         GFSAM(ViTAndSamConfig("demo", sam="sam_vit_b", sam_weights="no/sam_vit_b_01ec64.pth"), vit_size=64)
+
+
+def test_each_component_that_is_kept_is_an_object():
+    masks = torch.zeros(3, 8, 8, dtype=torch.bool)
+    masks[0, :3, :3] = masks[1, :4, :2] = masks[2, 5:, 5:] = True
+    flat = torch.full((4, 4), 0.5)
+    flat[2:] = 0.8
+    gated = Gated(*(torch.tensor([0, 0, 1]),) * 4, torch.tensor([0, 1, 2]), masks.any(0), masks[0].float())
+    found = component_instances([Steps(Prior(flat, flat, flat, flat), torch.zeros(3, 2), masks, gated)])
+    assert torch.equal(found.masks, torch.stack([masks[:2].any(0), masks[2]])) and found.ways.tolist() == [1, 1]
+    assert float(found.scores[0]) < float(found.scores[1]) == pytest.approx(0.8)
+    only = replace(gated, chosen=torch.tensor([2]))
+    assert len(component_instances([Steps(Prior(flat, flat, flat, flat), torch.zeros(3, 2), masks, only)]).masks) == 1

@@ -7,6 +7,7 @@ from math import comb
 import pytest
 import torch
 
+from fsbench.backbones.sam import Candidates
 from fsbench.backbones.vit_and_sam import ViTAndSamConfig
 from fsbench.config.request import Request
 from fsbench.contract.episodes import segmentation_episode
@@ -118,8 +119,26 @@ def test_the_union_of_chosen_masks_is_the_prediction_and_a_pixel_goes_to_the_bet
     resized = torch.nn.functional.interpolate(expected[None, None].float(), size, mode="nearest")[0, 0]
     assert torch.equal(answer.label_map, resized.long())
     maps = found.query_maps(episode.without_truth())
-    assert list(maps) == [f"{name} {way}" for way in (1, 2) for name in ("matched points", "masks", "score")]
-    assert int(maps["matched points 1"].sum()) == len(ways[0].matches.points)
+    steps = ("matched points", "candidate masks", "chosen masks", "mask scores")
+    assert list(maps) == [f"{step} {way}" for way in (1, 2) for step in steps]
+    assert (maps["matched points 1"].points * SIDE).tolist() == ways[0].matches.points.tolist()
+
+
+def test_chosen_masks_that_overlap_are_one_object():
+    masks = torch.zeros(5, 6, 6, dtype=torch.bool)
+    masks[0, 0, :3] = masks[1, 0, 2:5] = masks[2, 4, :2] = masks[3, 0, 4:] = masks[4] = True  # the last is not chosen
+    found, episode = method(), an_episode(1).without_truth()
+    steps = replace(
+        found._steps(episode)[0],
+        candidates=Candidates(masks, torch.ones(5), torch.ones(5)),
+        chosen=torch.tensor([2, 0, 3, 1]),
+        values=torch.tensor([0.9, 0.8, 0.3, 0.5]),
+    )
+    assert steps.objects().tolist() == [0, 1, 1, 1]
+    found._steps, found.keeps_instances = lambda _: [steps], True
+    objects = found(episode).instances
+    assert torch.equal(objects.masks, torch.stack([masks[2], masks[[0, 1, 3]].any(0)]))
+    torch.testing.assert_close(objects.scores, torch.tensor([0.9, 0.8]))
 
 
 def test_draws_follow_seed_and_episode():

@@ -25,7 +25,7 @@ from fsbench.data.batch import EpisodeBatch, Hints
 from fsbench.data.label_maps import largest_part_box
 from fsbench.errors import CheckpointError, SettingsError
 from fsbench.files import sha256_file
-from methods.sam3_canvas import VISUAL, SAM3Canvas, canvas_box, draw_canvas, many_shot_slots, one_shot_slots
+from methods.sam3_canvas import VISUAL, SAM3Canvas, canvas_box, cut_query, draw_canvas, many_shot_slots, one_shot_slots
 
 pytest.importorskip("transformers")
 
@@ -354,8 +354,27 @@ def test_the_canvas_is_shown_with_its_prompts():
     assert abs(top - (y - height / 2)) <= 2 and abs(bottom - (y + height / 2)) <= 2
     assert abs(left - (x - width / 2)) <= 2 and abs(right - (x + width / 2)) <= 2
     assert np.array_equal(canvas[y, x], plain[y, x])  # inside the outline nothing is painted over
-    assert torch.equal(maps["scores"] > 0, predict(found, episode).label_map > 0)
-    assert set(found.query_maps(an_episode(2, 1))) == {"canvas 1", "scores 1", "canvas 2", "scores 2"}
+    assert torch.equal(maps["detection scores"] > 0, predict(found, episode).label_map > 0)
+    steps = ("canvas", "detections", "detection scores")
+    assert list(found.query_maps(an_episode(2, 1))) == [f"{step} {way}" for way in (1, 2) for step in steps]
+
+
+def test_detections_on_the_query_are_its_objects():
+    found, episode = method(threshold=0.0), an_episode(2, 1)
+    assert found(episode).instances is None
+    found.keeps_instances = True
+    answer = found(episode)
+    objects, (height, width) = answer.instances, answer.label_map.shape
+    assert set(objects.ways.tolist()) == {1, 2} and ((objects.scores > 0) & (objects.scores < 1)).all()
+    assert objects.masks.flatten(1).any(1).all() and objects.masks.shape[1] == found.slots(1)[-1][3]
+    pasted = found.paste(episode, 0)
+    kept = found.detect(episode, 0, pasted).kept(0.0)
+    x, y, across, down = pasted.slot
+    inside = kept.full_size(SIDE)[:, y : y + down, x : x + across]
+    own = objects.ways == 1
+    assert torch.equal(objects.masks[own], inside[inside.flatten(1).any(1)])
+    union = cut_query(objects.masks.any(0).float().numpy(), (0, 0, across, down), (height, width))
+    assert np.array_equal(union > 0, answer.label_map.numpy() > 0)
 
 
 def test_settings_out_of_range_are_refused():

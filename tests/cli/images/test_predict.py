@@ -128,6 +128,22 @@ def test_a_photo_that_broke_or_cannot_be_written_leaves_no_result(photos, suppor
     assert (out / "labels" / ("x" * 240 + ".jpg.png")).is_file()
 
 
+def test_objects_are_annotations_and_steps_are_drawn(photos, support, tmp_path, capsys):
+    pytest.importorskip("transformers")
+    out = tmp_path / "out"
+    query = ("--query", photos / "a.jpg", "--out", out)
+    assert predict(*support, *query, "--method", "sam3_canvas", "--steps")[0] == 0
+    coco = json.loads((out / "annotations.json").read_text())["annotations"]
+    scores = [one["score"] for one in coco]
+    assert len(scores) > len({one["category_id"] for one in coco}) and len(set(scores)) == len(scores)
+    assert Image.open(out / "steps" / "a.jpg.png").size[0] > 3 * 320  # the prediction, the canvas, what is found
+    assert predict(*support, *query, "--method", "sam3_canvas")[1].count("(1 of them before)") == 1
+    (out / "steps" / "a.jpg.png").unlink()
+    assert predict(*support, *query, "--method", "sam3_canvas", "--steps")[1].count("before)") == 0
+    assert predict(*support, "--query", photos, "--out", tmp_path / "x", "--method", "seggpt", "--steps")[0] == 2
+    assert "--steps, but seggpt shows no steps" in capsys.readouterr().err
+
+
 def _check_coco(out: Path, photos: Path, names: list[str], said: str) -> None:
     """pycocotools reads the file, and what it says is in the label PNGs, the table and on the screen."""
     with contextlib.redirect_stdout(io.StringIO()):

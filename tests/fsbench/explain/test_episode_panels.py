@@ -12,7 +12,7 @@ def test_each_panel_is_named_by_its_own_words_alone():
         "cosine of the background": "cosine", "1/8 sum": " sum", "soft mask 1": "soft mask",
     }  # fmt: skip
     for caption, name in captions.items():
-        assert explain_captions([(caption, pixels)]) == ([] if name is None else [KEYS[name]])
+        assert explain_captions([(caption, pixels)], KEYS) == ([] if name is None else [KEYS[name]])
     assert explain_captions([("similarity to the background", pixels), ("similarity", pixels)]) == [
         KEYS["similarity"],
         KEYS["similarity to the background"],
