@@ -297,10 +297,40 @@ class PromptableNetwork:
 
     def encode(self, image: Tensor) -> Encoding:
         """Encode an image (3, H, W) uint8."""
+        return self.encode_pixels(self.preparation.pixels(image))
+
+    def encode_pixels(self, pixels: Tensor) -> Encoding:
+        """Encode a normalised square (3, S, S) float32."""
         with torch.no_grad(), self._exact():
-            pixels = self.preparation.pixels(image)[None].to(self.device)
-            maps = self.model.get_image_embeddings(pixels)
+            maps = self.model.get_image_embeddings(pixels[None].to(self.device))
         return tuple(x.float() for x in ([maps] if isinstance(maps, Tensor) else maps))
+
+    def decode_embeddings(self, encodings: Tensor, prompts: Tensor) -> Tensor:
+        """Decode one mask of each image from learned prompts alone, without points, boxes or mask (vrp-sam.md §7).
+
+        Gradients pass through the frozen decoder to the prompts.
+
+        Args:
+            encodings: SAM's of B images (B, C, h, w).
+            prompts: embeddings (B, n, C) in place of those of points.
+
+        Returns:
+            Logits (B, s, s) float32 of the square.
+        """
+        if encodings.shape[0] != prompts.shape[0]:
+            raise ValueError(f"{len(encodings)} encodings and prompts for {len(prompts)} images")
+        positions = self.model.get_image_wide_positional_embeddings()
+        dense = self.model.prompt_encoder.no_mask_embed.weight.view(1, -1, 1, 1)
+        with self._exact():
+            masks, _ = self.model.mask_decoder(
+                image_embeddings=encodings,
+                image_positional_embeddings=positions.expand(len(encodings), -1, -1, -1),
+                sparse_prompt_embeddings=prompts[:, None],
+                dense_prompt_embeddings=dense.expand(len(encodings), -1, *encodings.shape[-2:]),
+                multimask_output=False,
+            )
+        logits: Tensor = masks[:, 0, 0].float()
+        return logits
 
     def decode(
         self, encoding: Encoding, size: tuple[int, int], prompts: Prompts, multimask: bool, **further: Any
