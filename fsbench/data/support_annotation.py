@@ -72,20 +72,22 @@ class AnnotationStreams:
         return cls(torch.Generator().manual_seed(seed), np.random.RandomState(seed), amounts)
 
     @classmethod
-    def of_episode(cls, seed: int, episode: int, training: bool = False) -> "AnnotationStreams":
+    def of_episode(cls, seed: int, episode: int, epoch: int | None = None) -> "AnnotationStreams":
         """Seed all streams by the seed of a run and the number of an episode alone.
 
         Args:
             seed: 0 or more.
             episode: 0 or more.
-            training: the amounts are random, too.
+            epoch: of the training, 0 or more, by which annotations differ and their amounts are random; None in
+                evaluation.
         """
-        words = np.random.SeedSequence((seed, episode)).generate_state(3, np.uint64)
+        numbers = (seed, episode) if epoch is None else (seed, episode, epoch + 1)
+        words = np.random.SeedSequence(numbers).generate_state(3, np.uint64)
         places, strokes, amounts = (int(word) for word in words)
         return cls(
             torch.Generator().manual_seed(places % 2**32),
             np.random.RandomState(strokes % 2**32),
-            random.Random(amounts) if training else None,
+            None if epoch is None else random.Random(amounts),
         )
 
 

@@ -27,15 +27,18 @@ def test_an_episode_alone_decides_what_is_drawn(kind):
     torch.rand(7)
     assert torch.equal(of(3, 5), first) and first.dtype == torch.uint8
     assert not torch.equal(of(3, 6), first) and not torch.equal(of(4, 5), first)
+    epochs = [draw_annotation(masks()[0], kind, AnnotationStreams.of_episode(3, 5, epoch)) for epoch in (0, 1, 1)]
+    assert torch.equal(epochs[1], epochs[2])
+    assert not any(torch.equal(a, b) for a, b in ((epochs[0], epochs[1]), (epochs[0], first), (epochs[1], first)))
     drawn_before = torch.get_rng_state()
     of(3, 5)
     assert torch.equal(torch.get_rng_state(), drawn_before)
 
 
-@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("epoch", [None, 0])
 @pytest.mark.parametrize("kind", ["point", "scribble"])
-def test_points_and_scribbles_lie_within_the_mask(kind, training):
-    streams = AnnotationStreams.of_episode(0, 0, training)
+def test_points_and_scribbles_lie_within_the_mask(kind, epoch):
+    streams = AnnotationStreams.of_episode(0, 0, epoch)
     for mask in masks().bool():
         drawn = draw_annotation(mask, kind, streams)
         assert not (drawn & ~mask).any() and drawn.any() == mask.any()
