@@ -18,7 +18,7 @@ from datamodules.loading.episodes import ManifestEpisodes, TrainingEpisodes
 from datamodules.loading.given_manifest import read_given_manifest
 from datamodules.loading.training import augmented_episode
 from datamodules.loading.whole_images import TrainingImages
-from fsbench.core.datamodule import DataModule, Loading, Training, Validation, check_at_least
+from fsbench.core.datamodule import DataModule, EpisodeStreamChoice, Loading, Training, Validation, check_at_least
 from fsbench.data.batch import EpisodeBatch, collate
 from fsbench.data.dataset import DERIVED, SegmentationIndex
 from fsbench.data.file_digests import content_digests, file_state
@@ -76,6 +76,9 @@ class EpisodicDataModule(DataModule):
             instead of the protocol's rule, but where the protocol keeps their aspect; the truth stays the protocol's.
         filter_novel: leave out training images that show a pixel of a novel class, as BAM does, or keep them, as PFENet
             does, with novel classes as background; unless given, as the protocol does (bam.md §8).
+        episode_streams: "independent" draws each training episode from the seed, the epoch and its number alone;
+            "official" draws them as VRP-SAM's program does with its 4 processes of 8 workers, in its order of one per
+            image (vrp-sam.md §9), which on COCO shows every episode four times.
         eval_batch_size: evaluation episodes loaded at once; figures do not depend on it.
         workers: loader processes.
         episodes: test episodes instead of the protocol's number.
@@ -129,6 +132,7 @@ class EpisodicDataModule(DataModule):
         drop_last: bool = False,
         input_resize: InputResize = "protocol",
         filter_novel: bool | None = None,
+        episode_streams: EpisodeStreamChoice = "independent",
         source: Callable[[], SegmentationIndex] | None = None,
         draws: int = 1,
     ):
@@ -143,7 +147,13 @@ class EpisodicDataModule(DataModule):
         self.training = Training(
             training_shot, training_items, augmentation, batch_size, micro_batch, fill_to, drop_last, validation,
             validation_episodes, None if filter_novel == self._filters(evaluation, training_items) else filter_novel,
+            episode_streams,
         )  # fmt: skip
+        if episode_streams == "official" and (training_items == "images" or self._background):
+            raise SettingsError(
+                "episode_streams official draws 1-way episodes whose query shows their class; expected training_items: "
+                "episodes, and empty_masks: false or a protocol without empty queries"
+            )
         if ways != way:
             _note(f"{dataset.name} fold {fold} has {ways} classes: the test is {ways}-way instead of {way}-way")
         self.manifest_file = manifest
@@ -326,9 +336,17 @@ class EpisodicDataModule(DataModule):
             items = TrainingImages(self.source, pool.images, pool.class_ids, config, augmentation, self.seed)
         else:
             change = partial(augmented_episode, augmentation=augmentation) if augmentation else None
-            items = TrainingEpisodes(self.source, pool, config, self._background, self.seed, self.training.shot, change)
+            official = self.training.episode_streams == "official"
+            items = TrainingEpisodes(
+                self.source, pool, config, self._background, self.seed, self.training.shot, change, official
+            )
         self._batches = TrainingBatches(
-            len(items), self.seed, self.step_division(ranks()[1]), self.training.fill_to, self.training.drop_last
+            len(items),
+            self.seed,
+            self.step_division(ranks()[1]),
+            self.training.fill_to,
+            self.training.drop_last,
+            shuffled=self.training.episode_streams == "independent",
         )
         return self._loader(items, batch_sampler=self._batches)
 

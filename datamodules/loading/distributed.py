@@ -30,13 +30,22 @@ class TrainingBatches(Sampler[list[tuple[int, int]]]):
         division: how a step is divided.
         fill_to: repeat items from the start of an epoch until their number is a multiple of this.
         drop_last: leave the incomplete last step of an epoch out.
+        shuffled: False takes the items as they are numbered.
 
     Raises:
         SettingsError: no step is left.
     """
 
-    def __init__(self, length: int, seed: int, division: StepDivision, fill_to: int = 1, drop_last: bool = False):
-        self.length, self.seed, self.division = length, seed, division
+    def __init__(
+        self,
+        length: int,
+        seed: int,
+        division: StepDivision,
+        fill_to: int = 1,
+        drop_last: bool = False,
+        shuffled: bool = True,
+    ):
+        self.length, self.seed, self.division, self.shuffled = length, seed, division, shuffled
         filled = -(-length // fill_to) * fill_to
         self.steps, rest = divmod(filled, division.batch_size)
         if drop_last and not self.steps:
@@ -61,7 +70,9 @@ class TrainingBatches(Sampler[list[tuple[int, int]]]):
         return self.steps * self.division.accumulation + last
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order = np.random.RandomState([self.seed, 0, self.epoch]).permutation(self.length)
+        order = np.arange(self.length)
+        if self.shuffled:
+            order = np.random.RandomState([self.seed, 0, self.epoch]).permutation(self.length)
         items = [(self.epoch, int(item)) for item in np.resize(order, self.filled)]
         for number in range(len(self)):
             step, group = self._place(number)

@@ -13,6 +13,7 @@ from fsbench.protocols.draws import draw_episode
 from fsbench.protocols.loading import LoadingConfig, load_episode
 from fsbench.protocols.pools import Pool
 from fsbench.protocols.segmentation import Segmentation
+from fsbench.protocols.vrp_draws import filled_length, training_steps
 from fsbench.protocols.whole_images import WholeImages
 
 
@@ -64,7 +65,8 @@ class TrainingEpisodes(Dataset[EpisodeBatch]):
     `change` loads episodes in another way, from (index, episode, (seed, epoch, i)).
 
     An epoch has one item per training pair where queries are listed (PASCAL), else one per distinct training image
-    (COCO, fscs-protocol §3; PFENet's protocol).
+    (COCO, fscs-protocol §3; PFENet's protocol). With `official` streams items are those of VRP-SAM's program, whatever
+    the seed: one per image, filled up to its processes, in the order of its steps (vrp-sam.md §9).
     """
 
     def __init__(
@@ -76,9 +78,12 @@ class TrainingEpisodes(Dataset[EpisodeBatch]):
         seed: int,
         shot: int = 1,
         change: Callable[[SegmentationIndex, Episode, tuple[int, ...]], EpisodeBatch] | None = None,
+        official: bool = False,
     ):
         self.index = index
         self.pool = pool
+        self.official = official
+        self._drawn: tuple[int, list[Episode]] | None = None  # an epoch and its official episodes
         self.shot = shot
         self.change = change
         self.config = config
@@ -87,12 +92,21 @@ class TrainingEpisodes(Dataset[EpisodeBatch]):
         self.seed = seed
 
     def __len__(self) -> int:
+        if self.official:
+            return filled_length(self.pool)
         return len(self.pool.pairs if self.pool.query_sampling == "sequential" else self.pool.images)
 
     def __getitem__(self, item: tuple[int, int]) -> EpisodeBatch:
         epoch, i = item
-        rng = np.random.RandomState([self.seed, 1, epoch, i])
-        episode = draw_episode(i, rng, self.pool, way=1, shot=self.shot, background=self.allow_background_queries)
+        episode = self._episode(epoch, i)
         if self.change is not None:
             return self.change(self.index, episode, (self.seed, epoch, i))
         return load_episode(self.index, episode, self.config, self.files)
+
+    def _episode(self, epoch: int, i: int) -> Episode:
+        if not self.official:
+            rng = np.random.RandomState([self.seed, 1, epoch, i])
+            return draw_episode(i, rng, self.pool, way=1, shot=self.shot, background=self.allow_background_queries)
+        if self._drawn is None or self._drawn[0] != epoch:
+            self._drawn = epoch, training_steps(self.pool, epoch, self.shot)
+        return self._drawn[1][i]

@@ -17,6 +17,8 @@ from fsbench.protocols.pools import Pool
 
 Validation = Literal["novel", "base", "held_out", "source", "images"]
 """Choices of what chooses a checkpoint."""
+EpisodeStreamChoice = Literal["independent", "official"]
+"""Choices of the random streams that training episodes are drawn from."""
 
 
 def check_at_least(lowest: int, settings: dict[str, int | None]) -> None:
@@ -60,6 +62,8 @@ class Training:
         validation_episodes: their number instead of the protocol's.
         filter_novel: whether training images that show a novel class are left out; None where that is as the protocol
             has it.
+        episode_streams: "independent" draws each episode from the seed, the epoch and its number; "official" draws them
+            as VRP-SAM's program does with its processes and workers.
     """
 
     shot: int = 1
@@ -72,6 +76,7 @@ class Training:
     validation: Validation = "novel"
     validation_episodes: int | None = None
     filter_novel: bool | None = None
+    episode_streams: EpisodeStreamChoice = "independent"
 
     def __post_init__(self) -> None:
         counts = {"training_shot": self.shot, "batch_size": self.batch_size, "micro_batch": self.micro_batch}
@@ -86,8 +91,9 @@ class Training:
             "augmentation": self.augmentation,
         }
         own |= {"fill_to": self.fill_to, "drop_last": self.drop_last, "filter_novel": self.filter_novel}
+        own |= {"episode_streams": self.episode_streams}
         usual = {"training_shot": 1, "training_items": "episodes", "augmentation": "none"}
-        usual |= {"fill_to": 1, "drop_last": False, "filter_novel": None}
+        usual |= {"fill_to": 1, "drop_last": False, "filter_novel": None, "episode_streams": "independent"}
         return {name: value for name, value in own.items() if value != usual[name]}
 
 

@@ -1,0 +1,155 @@
+"""The episodes that VRP-SAM's program trains on and validates with (vrp-sam.md §9).
+
+It draws from Python's, NumPy's and torch's global generators, which every process seeds alike. Here these are objects,
+so that any process can draw what any other would have drawn.
+"""
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from fsbench.episodes.episode import Episode
+from fsbench.protocols.draws import draw_query, repeated_supports
+from fsbench.protocols.pfenet import loader_seeds
+from fsbench.protocols.pools import Pool, TooFewImages
+
+SEED = 321
+"""Of every validation, and with the epoch added of every epoch of the training."""
+
+
+@dataclass(frozen=True)
+class Division:
+    """How the authors' program divides its work.
+
+    Attributes:
+        processes: of the distributed training.
+        batch: episodes that a process takes at a time.
+        workers: loader processes of each in training; the validation has none.
+    """
+
+    processes: int = 4
+    batch: int = 2
+    workers: int = 8
+
+
+OFFICIAL = Division()
+
+
+@dataclass(frozen=True)
+class EpisodeStreams:
+    """Generators that episodes are drawn from.
+
+    Attributes:
+        classes: draws the class of a PASCAL query.
+        images: draws everything else.
+    """
+
+    classes: random.Random
+    images: np.random.RandomState
+
+    @classmethod
+    def seeded(cls, seed: int) -> "EpisodeStreams":
+        """Seed both as a process of a validation does."""
+        return cls(random.Random(seed), np.random.RandomState(seed))
+
+    @classmethod
+    def of_worker(cls, base: int, worker: int) -> "EpisodeStreams":
+        """Seed both as torch's loader (1.9 and newer) seeds its worker process of this number.
+
+        Args:
+            base: seed of the loader's pass.
+            worker: from 0.
+        """
+        words = (worker, base & 0xFFFFFFFF, base >> 32, 0)
+        return cls(random.Random(base + worker), np.random.RandomState(np.random.SeedSequence(words).generate_state(4)))
+
+
+def classes_shown(pool: Pool) -> Callable[[str], list[int]]:
+    """Return a function from an image to the classes that it shows, ascending: by its label map, or by the pairs."""
+    if pool.classes_of is not None:
+        return pool.shown
+    shown: dict[str, list[int]] = {}
+    for name, number in sorted(pool.pairs, key=lambda pair: pair[1]):
+        shown.setdefault(name, []).append(number)
+    return shown.__getitem__
+
+
+def vrp_episode(
+    index: int, pool: Pool, shown: Callable[[str], list[int]], streams: EpisodeStreams, shot: int
+) -> Episode:
+    """Draw the 1-way episode of an item; supports may repeat.
+
+    Where a data set lists its queries (PASCAL), item `index` is an image of the list, and its class one of those that
+    it shows. Else (COCO) the class is drawn first, and the item's number counts for nothing.
+
+    Args:
+        index: number of the item.
+        pool: what is drawn from.
+        shown: as `classes_shown` returns it.
+        streams: drawn from.
+        shot: number of supports.
+
+    Raises:
+        TooFewImages: the official program would loop forever.
+    """
+    if pool.query_sampling == "class_first":
+        query, number = draw_query(index, streams.images, pool, shot)
+    else:
+        query = pool.images[index % len(pool.images)]
+        classes = shown(query)
+        number = classes[streams.classes.randint(1, len(classes)) - 1]
+    images = pool.images_of.get(number, ())
+    if not set(images) - {query}:
+        raise TooFewImages(number, 0, 1)
+    return Episode(index, query, number, (number,), (repeated_supports(streams.images, images, query, shot),))
+
+
+def validation_episodes(
+    pool: Pool, streams: EpisodeStreams, shot: int, process: int = 0, processes: int = OFFICIAL.processes
+) -> Iterator[Episode]:
+    """Draw the episodes that a process validates, one after the other, without end.
+
+    All processes begin with streams of one seed, so that on COCO each has the same episodes: 250 of 1000 are distinct.
+    """
+    index, shown = process, classes_shown(pool)
+    while True:
+        yield vrp_episode(index, pool, shown, streams, shot)
+        index += processes
+
+
+def training_epoch(pool: Pool, epoch: int, shot: int = 1, division: Division = OFFICIAL) -> list[list[Episode]]:
+    """Draw the episodes of an epoch of the training, for each process in its order.
+
+    The order of the items is that of the first epoch in all of them. Worker w of every process has the same streams, so
+    that on COCO all processes train on the same episodes.
+    """
+    import torch  # spared until it is needed
+
+    order = torch.randperm(len(pool.images), generator=torch.Generator().manual_seed(0)).tolist()
+    filled = filled_length(pool, division)
+    order = (order * -(-filled // len(order)))[:filled]
+    base, shown = next(loader_seeds(SEED + epoch)), classes_shown(pool)
+    processes = []
+    for process in range(division.processes):
+        own = order[process :: division.processes]
+        workers = [EpisodeStreams.of_worker(base, worker) for worker in range(max(division.workers, 1))]
+        drawn = []
+        for place, index in enumerate(own):
+            worker = place // division.batch % len(workers)
+            drawn.append(vrp_episode(index, pool, shown, workers[worker], shot))
+        processes.append(drawn)
+    return processes
+
+
+def filled_length(pool: Pool, division: Division = OFFICIAL) -> int:
+    """Return the number of episodes of an epoch of the training, over all processes."""
+    return -(-len(pool.images) // division.processes) * division.processes
+
+
+def training_steps(pool: Pool, epoch: int, shot: int = 1, division: Division = OFFICIAL) -> list[Episode]:
+    """Draw the episodes of an epoch in the order of the optimiser's steps, each with those of all processes."""
+    processes = training_epoch(pool, epoch, shot, division)
+    starts = range(0, len(processes[0]), division.batch)
+    return [episode for start in starts for own in processes for episode in own[start : start + division.batch]]
