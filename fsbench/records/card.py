@@ -103,7 +103,7 @@ ALLOWED = {
 CHOICES = """\
 # The card of a result, which fsbench bundle asks for. Replace every ... by one of the values behind it.
 novel_pixels: ...              # no | unlabelled | labelled | unknown: did the training see the test's classes?
-supervision: [masks]           # any of masks, boxes, scribbles, image labels, text, class names
+supervision: [masks]           # any of masks, boxes, points, scribbles, image labels, text, class names
 backbone_data: ...             # in words, such as ImageNet-1k
 backbone_saw_test_images: ...  # yes | no | unknown
 trials: ...                    # number of trainings or settings that were tried, this one included

@@ -26,7 +26,7 @@ CONTENTS = "contents"
 NAMES_AND_SIZES = "names and sizes"
 """Scopes of the hash of a run's images and label files; names and sizes do not tell exchanged files apart."""
 
-Supervision = Literal["masks", "boxes", "scribbles", "image labels", "text", "class names"]
+Supervision = Literal["masks", "boxes", "points", "scribbles", "image labels", "text", "class names"]
 """What a method's training and the supports are labelled with."""
 
 KnownOrNot = Literal["yes", "no", "unknown"]

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +19,7 @@ from fsbench.engine.checkpoint import TRAINED_ON, read_checkpoint
 from fsbench.errors import CheckpointError, SettingsError
 from fsbench.files import sha256_file
 from fsbench.weights.table import WeightFile, weight_files
-from methods.modules.pspnet import WIDTH, Features, PSPNet
+from methods.modules.pspnet import WIDTH, Features, Kind, PSPNet
 from methods.modules.pspnet_weights import from_imagenet, to_hmnet_names
 
 ANY_CLASSES = 60  # base classes of random weights: enough for every data set of the field
@@ -36,7 +35,7 @@ class PSPNetSpec:
         weights: the weight file; of a PSPNet there is one for each data set and fold.
     """
 
-    kind: Literal["resnet50", "vgg16"]
+    kind: Kind
     channels: tuple[int, int, int, int]
     weights: WeightFile
 

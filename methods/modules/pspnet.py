@@ -6,6 +6,7 @@ Shapes: b images, c channels of layer4, n base classes.
 """
 
 import itertools
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -42,19 +43,23 @@ Kind = Literal["resnet50", "resnet101", "vgg16"]
 """Networks of a trunk."""
 
 
-def resnet_layers(third: int = 6) -> list[nn.Sequential]:
-    """Build a ResNet with a deep stem; its last two stages are dilated instead of strided (§2.1).
+def resnet_layers(
+    counts: Sequence[int] = (3, 4, 6, 3), first_dilations: tuple[int, int] = (2, 4)
+) -> list[nn.Sequential]:
+    """Build a ResNet with a deep stem; its last two stages are dilated by 2 and 4 instead of strided (§2.1).
 
     Args:
-        third: blocks of the third stage: 6 in a ResNet-50, 23 in a ResNet-101.
+        counts: blocks of each stage.
+        first_dilations: of the first blocks of the last two stages; VRP-SAM has 1 and 2 (vrp-sam.md §4).
     """
     stem: list[nn.Module] = []
     for channels, out, stride in ((3, 64, 2), (64, 64, 1), (64, 128, 1)):
         stem += [nn.Conv2d(channels, out, 3, stride, 1, bias=False), nn.BatchNorm2d(out), nn.ReLU()]
     layers = [nn.Sequential(*stem, nn.MaxPool2d(3, 2, 1))]
     channels = 128
-    for planes, blocks, stride, dilation in ((64, 3, 1, 1), (128, 4, 2, 1), (256, third, 1, 2), (512, 3, 1, 4)):
-        first = Bottleneck(channels, planes, stride, dilation, downsample=True)
+    stages = zip((64, 128, 256, 512), counts, (1, 2, 1, 1), (1, 1, *first_dilations), (1, 1, 2, 4), strict=True)
+    for planes, blocks, stride, first_dilation, dilation in stages:
+        first = Bottleneck(channels, planes, stride, first_dilation, downsample=True)
         channels = 4 * planes
         rest = (Bottleneck(channels, planes, 1, dilation, downsample=False) for _ in range(blocks - 1))
         layers.append(nn.Sequential(first, *rest))
@@ -101,16 +106,22 @@ class Features(NamedTuple):
     f4: Tensor | None
 
 
+BLOCKS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
+"""Blocks of the stages of ResNets."""
+
+
 class Trunk(nn.Module):
     """Layers 0 to 4 of a PSPNet.
 
     Args:
         kind: network.
+        first_dilations: of a ResNet, as of `resnet_layers`.
+        counts: blocks of the stages of a ResNet, where not the usual ones.
     """
 
-    def __init__(self, kind: Kind):
+    def __init__(self, kind: Kind, first_dilations: tuple[int, int] = (2, 4), counts: Sequence[int] | None = None):
         super().__init__()
-        layers = vgg16_layers() if kind == "vgg16" else resnet_layers(6 if kind == "resnet50" else 23)
+        layers = vgg16_layers() if kind == "vgg16" else resnet_layers(counts or BLOCKS[kind], first_dilations)
         self.layer0, self.layer1, self.layer2, self.layer3, self.layer4 = layers
 
     def middle(self, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,13 +1,12 @@
 """Names of a PSPNet's weights in other files: authors' checkpoints, ImageNet weights (hmnet.md §2, §12; bam.md §7)."""
 
 from collections.abc import Iterable
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from fsbench.backbones.weight_files import check_keys
-from methods.modules.pspnet import CUTS, PSPNet
+from methods.modules.pspnet import CUTS, Kind, Trunk
 
 FROZEN = ("layer0.", "layer1.", "layer2.", "layer3.", "layer4.", "ppm.", "cls.", "base_learner.")
 """Prefixes of a PSPNet's weights, which few-shot methods on it do not train."""
@@ -51,12 +50,12 @@ def _renamed(key: str, beginnings: Iterable[tuple[str, str]]) -> str:
     return key
 
 
-def from_imagenet(kind: Literal["resnet50", "vgg16"], state: dict[str, Tensor], what: str) -> dict[str, Tensor]:
+def from_imagenet(kind: Kind, state: dict[str, Tensor], what: str) -> dict[str, Tensor]:
     """Return ImageNet weights under the names `layer0..4` of a PSPNet.
 
     Args:
         kind: network.
-        state: weights of a ResNet-50 with a deep stem (semseg's names conv1..3, bn1..3, or those of timm's resnet50s,
+        state: weights of a ResNet with a deep stem (semseg's names conv1..3, bn1..3, or those of timm's resnet50s,
             conv1.N, bn1), of torchvision's or timm's VGG16-bn (features.N), or already renamed ones.
         what: description of the weights, for error messages.
 
@@ -67,11 +66,11 @@ def from_imagenet(kind: Literal["resnet50", "vgg16"], state: dict[str, Tensor], 
     renamed = {}
     for key, value in state.items():
         head, _, rest = key.partition(".")
-        if head.startswith("layer") and (kind == "resnet50" or own_names):
+        if head.startswith("layer") and (kind != "vgg16" or own_names):
             renamed[key] = value
-        elif kind == "resnet50" and timms and head in ("conv1", "bn1"):
+        elif kind != "vgg16" and timms and head in ("conv1", "bn1"):
             renamed[f"layer0.{rest}" if head == "conv1" else f"layer0.7.{rest}"] = value
-        elif kind == "resnet50" and head in ("conv1", "bn1", "conv2", "bn2", "conv3", "bn3"):
+        elif kind != "vgg16" and head in ("conv1", "bn1", "conv2", "bn2", "conv3", "bn3"):
             renamed[f"layer0.{3 * (int(head[-1]) - 1) + head.startswith('bn')}.{rest}"] = value
         elif kind == "vgg16" and head == "features":
             index, _, name = rest.partition(".")
@@ -79,7 +78,7 @@ def from_imagenet(kind: Literal["resnet50", "vgg16"], state: dict[str, Tensor], 
             if layer < len(CUTS) - 1:
                 renamed[f"layer{layer}.{int(index) - CUTS[layer]}.{name}"] = value
     with torch.device("meta"):
-        own = {k: v for k, v in PSPNet(kind, 1).state_dict().items() if k.startswith("layer")}
+        own = Trunk(kind).state_dict()
     counts = {k: torch.zeros((), dtype=torch.int64) for k in own if k.endswith("num_batches_tracked")}
     check_keys(own, counts | renamed, what)
     return {key: (counts | renamed)[key] for key in own}

@@ -10,7 +10,7 @@ from fsbench.backbones.base import BackboneConfig, FrozenBackbone
 from fsbench.backbones.pyramid import FrozenPyramid
 from fsbench.backbones.pyramid_networks import PYRAMIDS
 from fsbench.errors import SettingsError
-from methods.modules.frozen_pspnet import PSPNETS, TRUNKS, FrozenPSPNet, FrozenTrunk
+from methods.modules.frozen_pspnet import PSPNETS, TRUNKS, DilatedLayers, FrozenPSPNet, FrozenTrunk
 from methods.modules.maps import resize
 from methods.modules.pspnet import Features
 
@@ -55,7 +55,7 @@ def frozen_features(config: BackboneConfig) -> FrozenBackbone:
 
 def widths(backbone: FrozenBackbone) -> tuple[int, int]:
     """Return the channels of a backbone's f1 and f2."""
-    if isinstance(backbone, FrozenPSPNet | FrozenTrunk):
+    if isinstance(backbone, DilatedLayers):
         return backbone.channels[0], backbone.channels[1]
     return cast(FrozenStages, backbone).widths
 

@@ -26,6 +26,10 @@ PFENET = {
     "aux_weight": 1.0, "backbone_bn": "train", "learning_rate": 2.5e-3, "momentum": 0.9,
     "ppm_scales": [60, 30, 15, 8], "weight_decay": 1e-4, "width": 256,
 }  # fmt: skip
+VRP_SAM = {
+    "annotation": "mask", "width": 256, "prompts": 50, "heads": 4, "learning_rate": 1e-4, "weight_decay": 1e-6,
+    "seed": 0,
+}  # fmt: skip
 FULL = {
     "alpha": 0.0, "epochs": 5, "head": "metaoptnet", "learning_rate": 5e-5, "optimiser": "adamw", "patches": 14,
     "tau": 1.0, "temperature": 1.0, "tuning": "full", "gradient_weight": 1.0, "prompt_draw": "run",
@@ -41,6 +45,8 @@ METHODS = {  # class, backbone, its cache in MiB, the other arguments
     "hmnet_vgg": ("hmnet.HMNet", "pspnet_vgg16", 1024, HMNET),
     "bam_vgg": ("bam.BAM", "pspnet_vgg16", 1024, BAM),
     "pfenet_vgg": ("pfenet.PFENet", "dilated_vgg16", 1024, PFENET),
+    "vrp_sam_resnet101": ("vrp_sam.VRPSAM", "vrp_resnet101", 4096, VRP_SAM),
+    "vrp_sam_vgg16": ("vrp_sam.VRPSAM", "vrp_vgg16", 4096, VRP_SAM),
     "ft_swin": ("classifiers.FineTuned", "ibot_swin_tiny", 3072, FULL),
     "lora_swin": ("classifiers.FineTuned", "ibot_swin_tiny", 3072, LORA),
     "ssf_swin": ("classifiers.FineTuned", "ibot_swin_tiny", 3072, SSF),
@@ -54,12 +60,15 @@ METHODS = {  # class, backbone, its cache in MiB, the other arguments
     "metaoptnet_swin": ("classifiers.FrozenClassifier", "ibot_swin_tiny", 3072, {"solver": "metaoptnet"}),
     "metaoptnet_clip": ("classifiers.FrozenClassifier", "clip_vitb16", 3072, {"solver": "metaoptnet"}),
 }  # fmt: skip
+BESIDE = {"vrp_sam": {"sam": "sam_vit_h", "sam_weights": None, "sam_dtype": "float32", "sam_prompts": 64}}
+"""Settings of the network that a method has beside the first."""
 RUNS = {  # image size, batch size, epochs, protocol, augmentation
     "dcama": (384, 48, 1000, "hsnet", "none"),
     "hsnet": (400, 20, 2000, "hsnet", "none"),
     "hmnet": (473, 8, 300, "pfenet", "pascal"),
     "bam": (473, 8, 200, "pfenet", "pascal"),
     "pfenet": (473, 4, 200, "pfenet", "pascal"),
+    "vrp_sam": (512, 8, 50, "hsnet", "none"),
     "classification": (224, None, 80, None, None),
 }
 ON_DATA = {  # what a data set changes of the run, and of the method
@@ -118,7 +127,7 @@ def test_an_alias_has_the_arguments_that_it_always_had(alias):
             assert config.model.class_path == f"methods.{kind}"
             assert config.model.init_args.as_dict() == {
                 "backbone": {"name": backbone, "weights": None, "cache_mib": cache, "cache_dtype": "float32",
-                             "spill_mib": 0},
+                             "spill_mib": 0, **BESIDE.get(choice.method, {})},
                 **arguments, **changes,
             }  # fmt: skip
             data = config.data.init_args

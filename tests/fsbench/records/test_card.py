@@ -22,7 +22,7 @@ def card_of(record, **run):
 
 def test_entries_and_values_are_those_of_a_bundles_card():
     assert list(StatedCard().words) == [*(row[0] for row in SOME_CARD.as_rows()), "trained on"]
-    assert ALLOWED["supervision"] == ("masks", "boxes", "scribbles", "image labels", "text", "class names")
+    assert ALLOWED["supervision"] == ("masks", "boxes", "points", "scribbles", "image labels", "text", "class names")
     assert ALLOWED["backbone_saw_test_images"] == ("yes", "no", "unknown") and len(ALLOWED) == 5
 
 

@@ -1,0 +1,246 @@
+"""The trained part of VRP-SAM: from frozen features of query and support to prompts for SAM (vrp-sam.md §5, §6).
+
+Module names are those of the authors' checkpoints.
+
+Shapes: b queries, K shots, C model width, n prompts, c channels, (h, h) the map of layer 3.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from methods.modules.maps import masked_mean, resize
+from methods.modules.pspnet import Features
+from methods.modules.stages import aligned
+
+SMALL = 1e-7
+"""Added to the product of norms in the pseudo mask (§5)."""
+WEIGHT = 10
+"""Factor of annotation and pseudo mask beside the features (§5)."""
+
+
+def pseudo_mask_plain(support: Tensor, query: Tensor, mask: Tensor) -> Tensor:
+    """Compare all cells of query and support by the formula (§5); see `pseudo_mask`."""
+    cells = support * resize(mask, support.shape[-1])
+    dots = torch.einsum("bci,bcj->bij", cells.flatten(2), query.flatten(2))
+    norms = cells.flatten(2).norm(dim=1)[:, :, None] * query.flatten(2).norm(dim=1)[:, None]
+    return (dots / (norms + SMALL)).amax(1).view(len(query), 1, *query.shape[-2:])
+
+
+@torch.no_grad()
+def pseudo_mask(support: Tensor, query: Tensor, mask: Tensor) -> Tensor:
+    """Return each query cell's largest cosine with a support cell under the mask (§5).
+
+    Cells off the mask count as 0, so only those on it are compared.
+
+    Args:
+        support: deep features (b, c, ·, ·) of the masked support.
+        query: deep features (b, c, ·, ·).
+        mask: (b, 1, ·, ·), the annotation.
+
+    Returns:
+        (b, 1, ·, ·) of the query's map, at least 0 unless the mask covers every cell.
+    """
+    weights, maps = resize(mask, support.shape[-1]).flatten(1), []
+    for cells, places, weight in zip(support.flatten(2), query.flatten(2), weights, strict=True):
+        on = weight > 0
+        best = places.new_zeros(places.shape[1])
+        if on.any():
+            chosen = cells[:, on] * weight[on]
+            norms = chosen.norm(dim=0)[:, None] * places.norm(dim=0)
+            best = (chosen.T @ places / (norms + SMALL)).amax(0)
+            best = best if bool(on.all()) else best.clamp(min=0)
+        maps.append(best.view(1, *query.shape[-2:]))
+    return torch.stack(maps)
+
+
+@lru_cache(maxsize=8)
+def position_code(channels: int, height: int, width: int) -> Tensor:
+    """Return sines and cosines of rows, then of columns, (1, channels, height, width) float32 (§6.1)."""
+    half = channels // 2
+    frequency = 10000 ** (2 * torch.div(torch.arange(half), 2, rounding_mode="floor") / half)
+
+    def of_axis(count: int) -> Tensor:
+        steps = torch.arange(1, count + 1, dtype=torch.float32)
+        angles = steps[:, None] / (count + 1e-6) * (2 * math.pi) / frequency
+        return torch.stack([angles[:, 0::2].sin(), angles[:, 1::2].cos()], 2).flatten(1).T  # (half, count)
+
+    rows = of_axis(height)[:, :, None].expand(half, height, width)
+    columns = of_axis(width)[:, None].expand(half, height, width)
+    return torch.cat([rows, columns])[None]
+
+
+class CrossAttention(nn.Module):
+    """Prompts attend to a map (§6.2)."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.multihead_attn = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.norm = nn.LayerNorm(width)
+        _initialise(self.multihead_attn)
+
+    def forward(self, prompts: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """Return the prompts (b, n, C) after attention to tokens (b, hw, C)."""
+        attended, _ = self.multihead_attn(prompts, keys, values, need_weights=False)
+        normed: Tensor = self.norm(prompts + attended)
+        return normed
+
+    def weights(self, prompts: Tensor, keys: Tensor) -> Tensor:
+        """Return the attention (b, n, hw) of the prompts, mean over the heads."""
+        weights: Tensor = self.multihead_attn(prompts, keys, keys)[1]
+        return weights
+
+
+class SelfAttention(nn.Module):
+    """Prompts attend to each other (§6.2)."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.self_attn = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.norm = nn.LayerNorm(width)
+        _initialise(self.self_attn)
+
+    def forward(self, prompts: Tensor) -> Tensor:
+        attended, _ = self.self_attn(prompts, prompts, prompts, need_weights=False)
+        normed: Tensor = self.norm(prompts + attended)
+        return normed
+
+
+def _initialise(attention: nn.MultiheadAttention) -> None:
+    for parameter in attention.parameters():
+        if parameter.ndim > 1:
+            nn.init.xavier_uniform_(parameter)
+        else:
+            nn.init.zeros_(parameter)
+
+
+@dataclass
+class GeneratorSteps:
+    """Prompts (b, n, C) after each attention, the map's attention in the query, and the tokens it is paid to.
+
+    Attributes:
+        cross_support, self_support, cross_query: after the first three attentions.
+        prompts: after the last one.
+        query_keys: (b, hw, C), the query's tokens with their positions.
+    """
+
+    cross_support: Tensor
+    self_support: Tensor
+    cross_query: Tensor
+    prompts: Tensor
+    query_keys: Tensor
+
+
+class PromptGenerator(nn.Module):
+    """Learned queries that read the support, then the query image, and become prompts (§6).
+
+    Args:
+        width: C.
+        prompts: n.
+        heads: of each attention.
+    """
+
+    def __init__(self, width: int = 256, prompts: int = 50, heads: int = 4):
+        super().__init__()
+        self.supp_q_feat = nn.Embedding(prompts, width)
+        self.transformer_cross_attention_layers_0 = nn.ModuleList([CrossAttention(width, heads)])
+        self.transformer_self_attention_layers_0 = nn.ModuleList([SelfAttention(width, heads)])
+        self.transformer_cross_attention_layers = nn.ModuleList([CrossAttention(width, heads)])
+        self.transformer_self_attention_layers = nn.ModuleList([SelfAttention(width, heads)])
+
+    def forward(self, query: Tensor, support: Tensor) -> Tensor:
+        """Return prompts (b, n, C) for merged features (b, C, ·, ·)."""
+        return self.steps(query, support).prompts
+
+    def steps(self, query: Tensor, support: Tensor) -> GeneratorSteps:
+        """Return the prompts for merged features (b, C, ·, ·), and what they were before."""
+        support_keys, support_values = _tokens(support)
+        query_keys, query_values = _tokens(query)
+        start = self.supp_q_feat.weight.expand(len(query), -1, -1)
+        first = self.transformer_cross_attention_layers_0[0](start, support_keys, support_values)
+        second = self.transformer_self_attention_layers_0[0](first)
+        third = self.transformer_cross_attention_layers[0](second, query_keys, query_values)
+        return GeneratorSteps(first, second, third, self.transformer_self_attention_layers[0](third), query_keys)
+
+    def query_attention(self, steps: GeneratorSteps) -> Tensor:
+        """Return the attention (b, n, hw) of the prompts to the query."""
+        layer = self.transformer_cross_attention_layers[0]
+        assert isinstance(layer, CrossAttention)
+        return layer.weights(steps.self_support, steps.query_keys)
+
+
+def _tokens(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return keys, which have the code of their position, and values (b, hw, C) of features (b, C, h, w)."""
+    positions = position_code(*x.shape[1:]).to(x)
+    return (x + positions).flatten(2).transpose(1, 2), x.flatten(2).transpose(1, 2)
+
+
+@dataclass
+class Encoded:
+    """Prompts with what they came from; a support is a row (b·K), shots fastest.
+
+    Attributes:
+        cells: the annotation on the map (b·K, 1, h, h).
+        prototype: (b·K, C, 1, 1).
+        pseudo_mask: (b·K, 1, h, h).
+        query, support: merged features (b·K, C, h, h).
+        steps: of the prompt generator.
+    """
+
+    cells: Tensor
+    prototype: Tensor
+    pseudo_mask: Tensor
+    query: Tensor
+    support: Tensor
+    steps: GeneratorSteps
+
+
+def annotated_cells(annotation: Tensor, side: int) -> Tensor:
+    """Bring annotations (b, H, W) to a map (b, 1, side, side), nearest: single points mostly vanish (§3)."""
+    return F.interpolate(annotation[:, None].float(), (side, side), mode="nearest")
+
+
+class VisualPromptEncoder(nn.Module):
+    """All trainable parts of VRP-SAM.
+
+    Args:
+        channels: channels of the outputs of layers 2 and 3.
+        width: C.
+        prompts: n.
+        heads: of each attention.
+    """
+
+    def __init__(self, channels: tuple[int, int], width: int = 256, prompts: int = 50, heads: int = 4):
+        super().__init__()
+        self.downsample_query = nn.Sequential(
+            nn.Conv2d(sum(channels), width, 1, bias=False), nn.ReLU(), nn.Dropout2d(0.5)
+        )
+        self.merge_1 = nn.Sequential(nn.Conv2d(2 * width + 1, width, 1, bias=False), nn.ReLU())
+        self.transformer_decoder = PromptGenerator(width, prompts, heads)
+
+    def forward(self, query: Features, support: Features, cells: Tensor) -> Encoded:
+        """Encode queries with their supports.
+
+        Args:
+            query: outputs of layers 2, 3 and 4 (b, c, ·, ·).
+            support: outputs of layers 2 and 3, and of layer 4 of the masked layer 3 (b·K, c, ·, ·).
+            cells: annotations on the map of layer 3 (b·K, 1, h, h).
+        """
+        side = cells.shape[-1]
+        query, support = aligned(query), aligned(support)
+        assert query.f3 is not None and support.f3 is not None
+        shots = len(cells) // len(query.f2)
+        deep = query.f3.repeat_interleave(shots, 0)
+        found = resize(pseudo_mask(support.f3, deep, cells), side)
+        query_map = self.downsample_query(torch.cat([query.f1, query.f2], 1)).repeat_interleave(shots, 0)
+        support_map = self.downsample_query(torch.cat([support.f1, support.f2], 1))
+        prototype = masked_mean(support_map, cells)
+        spread = prototype.expand_as(support_map)
+        merged_support = self.merge_1(torch.cat([support_map, spread, WEIGHT * cells], 1))
+        merged_query = self.merge_1(torch.cat([query_map, spread, WEIGHT * found], 1))
+        steps = self.transformer_decoder.steps(merged_query, merged_support)
+        return Encoded(cells, prototype, found, merged_query, merged_support, steps)
