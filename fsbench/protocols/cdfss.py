@@ -47,6 +47,7 @@ class CrossDomain(HSNet):
         **{name: ListsAndDraw("folders", "none", "class cycle") for name in ("deepglobe", "isic", "lung", "suim")},
         "fss1000": ListsAndDraw("fss-1000 test", "none", "list of images"),
     }
+    all_episodes: ClassVar[str] = "as many as images"
     drawing: ClassVar[str] = (
         "one after the other from one stream: the classes take turns, an image of the class is drawn as the query; an "
         "image may be drawn twice as a support. FSS-1000 as hsnet"

@@ -20,7 +20,7 @@ from fsbench.metrics.confusion import COUNTS, intersection_union
 from fsbench.metrics.count_table import sum_by_class
 from fsbench.metrics.scores import COMMON, GENERALISED
 from fsbench.protocols.base import OTHERS, Choice, Provider, words_by_dataset
-from fsbench.protocols.conditions import NOT_STATED, Conditions
+from fsbench.protocols.conditions import NOT_STATED, Conditions, ListsAndDraw
 from fsbench.protocols.geometry import QuerySize, Resize
 from fsbench.protocols.pools import Pool
 from fsbench.protocols.segmentation import TestAlone
@@ -140,6 +140,11 @@ class GFSS(TestAlone):
 
     metrics: ClassVar[tuple[str, ...]] = (*COMMON, *GENERALISED)
     asks_base_classes: ClassVar[bool] = True
+    lists_and_draw: ClassVar[Mapping[str, ListsAndDraw]] = {
+        name: ListsAndDraw("gfss", "16384 support only", "fixed support set")
+        for name in ("pascal", "pascal10i", "coco")
+    }
+    all_episodes: ClassVar[str] = "all images of val"
     without_training: ClassVar[str] = "its base model is trained with METHOD=pspnet and PROTOCOL=pfenet"
     drawing: ClassVar[str] = (
         "for each run once, from one stream of Python's generator: K images of each novel class, which serve all "
@@ -361,9 +366,7 @@ class GFSS(TestAlone):
         return replace(
             stated,
             task="GFSS",
-            image_lists="gfss",
-            min_object="16384 support only" if self._least(dataset) == 16384 else NOT_STATED,
-            episode_draw="fixed support set",
+            min_object=stated.min_object if self._least(dataset) == 16384 else NOT_STATED,
             void=self._void_condition(dataset),
             metric="gfss, base without background",
             fb_iou="not computed",

@@ -82,6 +82,7 @@ class Segmentation(Protocol):
         asks_base_classes: episodes are about base classes, too, for which there are no supports.
         lists_and_draw: by data set, the lists and the draw in the words of the atlas; stated beside the methods that
             make them so, since a subclass with other methods says nothing by it.
+        all_episodes: "all" episodes in the words of the atlas, where a data set has no number of its own.
     """
 
     seed: int | None = 0
@@ -107,6 +108,7 @@ class Segmentation(Protocol):
     drops_novel_images: ClassVar[bool | None] = False
     asks_base_classes: ClassVar[bool] = False
     lists_and_draw: ClassVar[Mapping[str, ListsAndDraw]] = {}
+    all_episodes: ClassVar[str] = "as many as listed pairs"
 
     @property
     def default_metrics(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -381,7 +383,7 @@ class Segmentation(Protocol):
         return Conditions(
             "FS-CS" if self.empty_queries else "FSS",
             *drawn,
-            episodes_per_fold=ALL_EPISODES.get(dataset, NOT_STATED) if count == "all" else str(count),
+            episodes_per_fold=ALL_EPISODES.get(dataset, self.all_episodes) if count == "all" else str(count),
             seeds="index of the episode" if self.seed is None else str(self.seed),
             depends_on="no",
             geometry="letterbox" if self.resize in ("frame", "padded") else "squash",
