@@ -16,7 +16,7 @@ def summary(atlas: Atlas) -> list[str]:
     programs, groups = atlas.programs, atlas.groups()
     cells = [(program, column) for program in programs for column in EVIDENCED]
     missing = sum(getattr(program, column) == NOT_FOUND for program, column in cells)
-    unlined = sum(len(program.no_line.split("; ")) for program in programs if program.no_line)
+    unlined = sum(len(program.unlined) for program in programs)
     shared = [group for group in groups if group.is_known and len(group.programs) > 1]
     partly = Counter(program.certainty for program in programs)["partly read"]
     figures = sum(len(entry.figures) for entry in atlas.entries)

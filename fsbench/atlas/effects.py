@@ -5,14 +5,19 @@ They are the tables that `python -m benchmarks.protocols` writes into `benchmark
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from fsbench.files import read_json
 from fsbench.paths import BENCHMARKS
+from fsbench.protocols.registry import load_protocol
 
 RESULTS = BENCHMARKS / "protocols" / "results"
+_FROM = "hsnet"
+"""Protocol that others are compared with where several conditions change at once."""
+_SAME_EPISODES = ("episodes_per_fold", "seeds")
+"""Conditions that were the same in all columns of a table, or are noise."""
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
 _CHANGE = re.compile(r"\(([+-]\d+(?:\.\d+)?) \[")
 
@@ -27,6 +32,7 @@ class Effect:
         low, high: least and largest change of the mIoU in points.
         rows: methods, each under a test, that were measured.
         origin: on which data.
+        together: other conditions that changed with it; none where it changed alone.
     """
 
     condition: str
@@ -35,6 +41,7 @@ class Effect:
     high: float
     rows: int
     origin: str
+    together: tuple[str, ...] = ()
 
 
 def read_effects(folder: Path = RESULTS) -> list[Effect]:
@@ -50,7 +57,38 @@ def read_effects(folder: Path = RESULTS) -> list[Effect]:
             if values:
                 count = len(rows["rows"])
                 found.append(Effect(condition, what, min(values), max(values), count, origin))
+        found += _joint_effects(tables.get("methods", {"columns": [], "rows": []}), origin)
     return found
+
+
+def _joint_effects(table: Mapping[str, Any], origin: str) -> list[Effect]:
+    """Return the effects of conditions that changed together: from one protocol to another of the same task.
+
+    Which ones differ, the protocols state of the data set of a row. Conditions that were measured alone elsewhere stand
+    here, too, as part of the change.
+    """
+    columns = {name.removesuffix(": mIoU"): i for i, name in enumerate(table["columns"]) if name.endswith(": mIoU")}
+    if _FROM not in columns:
+        return []
+    values: dict[tuple[str, tuple[str, ...]], list[float]] = {}
+    for row in table["rows"]:
+        dataset = row[table["columns"].index("test")].split(",")[0]
+        first = load_protocol(_FROM).conditions(dataset)
+        for name in columns.keys() - {_FROM}:
+            other = load_protocol(name).conditions(dataset)
+            theirs, ours = asdict(other), asdict(first)
+            differ = tuple(key for key in ours if key not in _SAME_EPISODES and ours[key] != theirs[key])
+            if len(differ) > 1 and other.task == first.task:
+                change = _number(row[columns[name]]) - _number(row[columns[_FROM]])
+                values.setdefault((name, differ), []).append(round(change, 1))
+    return [
+        Effect(
+            condition, f"{name} instead of {_FROM}", min(changes), max(changes), len(changes), origin,
+            tuple(each for each in differ if each != condition),
+        )
+        for (name, differ), changes in values.items()
+        for condition in differ
+    ]  # fmt: skip
 
 
 def _episodes(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[float]:

@@ -1,6 +1,7 @@
 """Evaluation programs that were read: the rows of `benchmarks/published/atlas/conditions.csv`, typed and checked."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -45,9 +46,32 @@ Checkpoint = Literal[
 
 EVIDENCED = (
     "image_lists", "min_object", "episode_draw", "episodes_per_fold", "seeds", "network_size", "geometry",
-    "compared_at", "void", "metric", "fb_iou", "kshot", "checkpoint",
+    "compared_at", "void", "metric", "fb_iou", "kshot", "checkpoint", "depends_on", "support_annotation",
+    "extra_supervision", "saw_test_classes",
 )  # fmt: skip
-"""Conditions each of which has a place in the sources, is "not found", or is named under `no_line`."""
+"""Conditions each of which has a place in the sources, is "not found", is an absence (`ABSENCES`), or is named under
+`no_line`."""
+ABSENCES: Mapping[tuple[str, str], str] = {
+    ("void", "none"): "dataset",
+    ("min_object", "none"): "image_lists",
+    ("min_object", "by the list"): "image_lists",
+    ("min_object", "2048 by the list"): "image_lists",
+    ("fb_iou", "not computed"): "metric",
+    ("checkpoint", "none"): "program",
+    ("depends_on", "no"): "episode_draw",
+    ("support_annotation", "mask"): "program",
+    ("extra_supervision", "none"): "program",
+    ("saw_test_classes", "no"): "program",
+}
+"""(Condition, value) that says that something is not there, which no line can show -> what it was read from: another
+condition's place, the data set, or the program as a whole."""
+LINES_NOT_NOTED: Mapping[str, int] = {
+    "image_lists": 10, "min_object": 14, "episode_draw": 15, "episodes_per_fold": 14, "seeds": 6, "network_size": 8,
+    "geometry": 106, "compared_at": 10, "void": 4, "metric": 9, "fb_iou": 33, "kshot": 24, "checkpoint": 8,
+    "depends_on": 25, "support_annotation": 10, "extra_supervision": 54, "saw_test_classes": 2,
+}  # fmt: skip
+"""Conditions that rows have under `no_line`, with their number: they were read before lines were noted. The list is
+closed: who notes a line lowers its number, and none goes up."""
 
 _FURTHER = {"order", "episodes_one_more", "training_images"}
 """Other things that evidence is given for: the order of a list, a loop's last episode, images of a training."""
@@ -122,6 +146,11 @@ class Program(BaseModel):
         return f"{slug(self.method)}/{slug(self.dataset)}"
 
     @cached_property
+    def unlined(self) -> tuple[str, ...]:
+        """Conditions that were read without noting the line."""
+        return tuple(filter(None, map(str.strip, self.no_line.split(";"))))
+
+    @cached_property
     def places(self) -> Mapping[str, tuple[str, ...]]:
         """Places in the sources by the column that they are evidence of."""
         found: dict[str, tuple[str, ...]] = {}
@@ -130,6 +159,15 @@ class Program(BaseModel):
             name = "episodes_per_fold" if column == "episodes" else column
             found[name] = (*found.get(name, ()), place)
         return found
+
+    def absence(self, column: str) -> str | None:
+        """Return what the value of a condition follows from where it is an absence without a line; else None.
+
+        Where that is another condition, its place must be noted.
+        """
+        source = ABSENCES.get((column, getattr(self, column)))
+        whole = source in ("dataset", "program")
+        return source if column not in self.places and (whole or source in self.places) else None
 
     @cached_property
     def marks(self) -> tuple[str, ...]:
@@ -146,9 +184,9 @@ class Program(BaseModel):
             for place in places:
                 if not _PLACE.fullmatch(place):
                     raise ValueError(f"the evidence of {column} is '{place}'; expected path:line, or path:line,line")
-        without = set(filter(None, map(str.strip, self.no_line.split(";"))))
+        without = set(self.unlined)
         for column in EVIDENCED:
-            told = column in self.places or column in without
+            told = column in self.places or column in without or self.absence(column) is not None
             if not told and getattr(self, column) != NOT_FOUND:
                 raise ValueError(
                     f"{column} is '{getattr(self, column)}' without evidence; expected {column}=path:line, "
@@ -165,7 +203,8 @@ def read_programs(file: Path = FOLDER / "conditions.csv") -> list[Program]:
     """Read the evaluation programs.
 
     Raises:
-        DataError: a cell does not fit its column, a row has no evidence, or two rows have the same id; with the line.
+        DataError: a cell does not fit its column, a row has no evidence, two rows have the same id, with the line; or
+            more conditions than before stand under `no_line`.
     """
     programs: dict[str, Program] = {}
     for line, cells in read_rows(file, tuple(Program.model_fields)):
@@ -176,4 +215,11 @@ def read_programs(file: Path = FOLDER / "conditions.csv") -> list[Program]:
                 "for a method and a data set, or names that say in what the two differ"
             )
         programs[program.id] = program
+    unlined = Counter(column for program in programs.values() for column in program.unlined)
+    for column, number in unlined.items():
+        if number > LINES_NOT_NOTED.get(column, 0):
+            raise DataError(
+                f"{file.name}: {number} rows have {column} under no_line, expected {LINES_NOT_NOTED.get(column, 0)} or "
+                f"fewer: the list is closed; give {column}=path:line under evidence, or the value '{NOT_FOUND}'"
+            )
     return list(programs.values())

@@ -1,4 +1,4 @@
-"""`fsbench atlas`: the atlas of published figures: check its rows, or write its page."""
+"""`fsbench atlas`: the atlas of published figures: check its rows, write its page, or explain its words."""
 
 import argparse
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 from fsbench.atlas.atlas import read_atlas
 from fsbench.atlas.check import odd_means, summary
 from fsbench.atlas.programs import FOLDER
+from fsbench.atlas.vocabulary import listed_words
 from fsbench.terminal import print_line
 
 
@@ -16,6 +17,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     page = actions.add_parser("page", help="write the page, a file to open in a browser")
     page.add_argument("--out", type=Path, default=Path("atlas.html"), help="file of the page")
     page.set_defaults(function=_page)
+    words = actions.add_parser("words", help="what the closed words of the conditions mean")
+    words.add_argument("condition", nargs="?", help="a column such as episode_draw; all of them")
+    words.set_defaults(function=_words)
     for each in (check, page):
         each.add_argument("folder", nargs="?", type=Path, default=FOLDER, help="folder of the atlas; that of the suite")
 
@@ -25,6 +29,12 @@ def _check(options: argparse.Namespace, extra: list[str]) -> int:
     for line in [*summary(atlas), *odd_means(atlas)]:
         print_line(line)
     print_line("every row fits the schema")
+    return 0
+
+
+def _words(options: argparse.Namespace, extra: list[str]) -> int:
+    for line in listed_words(options.condition):
+        print_line(line)
     return 0
 
 

@@ -9,18 +9,23 @@ from jinja2 import Environment
 from fsbench import __version__
 from fsbench.atlas.atlas import TEST, TOLD, Atlas, Entry, Group
 from fsbench.atlas.effects import Effect, read_effects
+from fsbench.atlas.programs import EVIDENCED, Program
+from fsbench.atlas.vocabulary import WORDS, meaning
 from fsbench.atlas.words import LABELS, MEANING
 from fsbench.files import write_text
+from fsbench.protocols.conditions import UNKNOWN
 from fsbench.report.atlas.islands import WIDTH, place_islands
 from fsbench.report.theme import TEMPLATES, read_inlined, template_environment
 from fsbench.tables.formats import tex
 
-FILTERS = ("task", "image_lists", "void", "network_size", "geometry", "compared_at", "episode_draw", "checkpoint")
+FILTERS = tuple(name for name in (*TEST, *TOLD, "min_object", "depends_on") if name != "dataset")
 """Conditions that rows are filtered by, besides data set, shot, backbone and method."""
 USUAL = ("1", "mIoU")
 """Way and metric that the page shows first."""
 SHOTS = ("1", "5", "10")
 """Shots that have a column."""
+
+_SOURCES = {"dataset": "data set", "program": "whole program"}
 
 
 def write_atlas_page(atlas: Atlas, out: Path) -> Path:
@@ -53,7 +58,8 @@ def render_atlas(environment: Environment, atlas: Atlas, common: Mapping[str, An
     figures.sort(key=lambda each: (each != USUAL, each))
     data = {
         "entries": entries, "labels": LABELS, "test": TEST, "told": TOLD, "shots": SHOTS,
-        "meaning": MEANING, "groups": {str(each["number"]): each["words"] for each in shown},
+        "meaning": MEANING, "words": WORDS, "unknown": UNKNOWN,
+        "groups": {str(each["number"]): each["words"] for each in shown},
     }  # fmt: skip
     sets = list(dict.fromkeys(group.conditions["dataset"] for group in groups))
     values = {name: sorted({entry.conditions[name] for entry in atlas.entries}) for name in FILTERS}
@@ -67,7 +73,7 @@ def render_atlas(environment: Environment, atlas: Atlas, common: Mapping[str, An
         backbones=sorted({entry.backbone for entry in atlas.entries}), meaning=_meanings(effects),
         islands=[_islands(name, groups, numbers) for name in sets], width=WIDTH,
         programs=len(atlas.programs),
-        ours=any(entry.ours for entry in atlas.entries),
+        meaning_of=meaning, ours=any(entry.ours for entry in atlas.entries),
     )  # fmt: skip
 
 
@@ -83,9 +89,10 @@ def _numbers(groups: Sequence[Group]) -> list[int]:
 
 
 def _group_values(group: Group, number: int) -> dict[str, Any]:
-    conditions = [(LABELS[name], group.conditions[name]) for name in TEST if name not in ("task", "dataset")]
+    shown = [name for name in TEST if name not in ("task", "dataset")]
+    conditions = [(LABELS[name], group.conditions[name], meaning(name, group.conditions[name])) for name in shown]
     dataset, task = group.conditions["dataset"], group.conditions["task"]
-    words = "; ".join(f"{label}: {value}" for label, value in conditions)
+    words = "; ".join(f"{label}: {value}" for label, value, _ in conditions)
     return {
         "number": f"{_anchor(dataset)}-{number}" if number else f"{_anchor(dataset)}-{_anchor(group.entries[0].id)}",
         "name": f"{dataset}, test {number}" if number else f"{dataset}, test not known",
@@ -117,20 +124,36 @@ def _entry_values(entry: Entry, group: Group) -> dict[str, Any]:
         "conditions": dict(entry.conditions), "figures": figures, "marks": entry.marks,
         "ours": entry.ours, "changes": [] if entry.ours else list(entry.changes),
         "tex": tex(entry.method), "backbone_tex": tex(entry.backbone), "program": None if program is None else {
-            "id": program.id, "file": program.program, "paper": program.paper, "venue": program.venue,
-            "year": program.year, "repository": program.repository, "commit": program.commit,
-            "licence": program.licence, "quirks": program.quirks, "no_line": program.no_line,
+            "id": program.id, "method": program.method, "file": program.program, "paper": program.paper,
+            "venue": program.venue, "year": program.year, "repository": program.repository,
+            "commit": program.commit, "licence": program.licence, "quirks": program.quirks, "no_line": program.unlined,
+            "absences": {name: _absence(program, name) for name in EVIDENCED if program.absence(name)},
             "evidence": {name: list(places) for name, places in program.places.items()},
         },
     }  # fmt: skip
 
 
+def _absence(program: Program, name: str) -> str:
+    """Say what an absence follows from, with its place where that is another condition."""
+    source = program.absence(name) or ""
+    places = program.places.get(source)
+    return f"as {LABELS[source]}: {'; '.join(places)}" if places else f"there is no line, from the {_SOURCES[source]}"
+
+
 def _meanings(effects: Sequence[Effect]) -> list[dict[str, Any]]:
     """Return each condition with what follows from it and how far it was measured to move a figure."""
-    by_condition = {name: [each for each in effects if each.condition == name] for name in MEANING}
+    shown = dict.fromkeys((*MEANING, *WORDS))
+    by_condition = {name: [each for each in effects if each.condition == name] for name in shown}
     return [
-        {"name": name, "label": LABELS[name], "words": words, "effects": by_condition[name]}
-        for name, words in MEANING.items()
+        {
+            "name": name,
+            "label": LABELS[name],
+            "consequence": MEANING.get(name, ""),
+            "words": WORDS.get(name, {}),
+            "effects": by_condition[name],
+            "alone": any(not each.together for each in by_condition[name]),
+        }
+        for name in by_condition
     ]
 
 
@@ -140,9 +163,10 @@ def _islands(dataset: str, groups: Sequence[Group], numbers: Sequence[int]) -> d
         (group, number) for group, number in zip(groups, numbers, strict=True)
         if group.conditions["dataset"] == dataset and any(entry.program or entry.ours for entry in group.entries)
     ]  # fmt: skip
-    words = []
+    words, marked = [], dict[str, tuple[str, ...]]()
     for group, number in own:
         names = tuple(dict.fromkeys(filter(None, map(_island_name, group.entries))))
+        marked |= {_island_name(entry): entry.marks for entry in group.entries if entry.program and entry.marks}
         kind = "unknown" if not number else "shared" if len(names) > 1 else "alone"
         words.append((number, names, kind))
     words.sort(key=lambda each: ("shared", "alone", "unknown").index(each[2]))
@@ -153,7 +177,7 @@ def _islands(dataset: str, groups: Sequence[Group], numbers: Sequence[int]) -> d
     return {
         "dataset": dataset, "anchor": _anchor(dataset), "islands": islands, "height": round(height),
         "tests": sum(each.kind != "unknown" for each in islands), "shared": len(shared),
-        "alone": sum(each.kind == "alone" for each in islands), "unknown": len(unknown),
+        "alone": sum(each.kind == "alone" for each in islands), "unknown": len(unknown), "marked": marked,
     }  # fmt: skip
 
 

@@ -11,6 +11,7 @@
   const table = document.getElementById("atlas"), controls = document.getElementById("controls");
   const fields = all("[data-state]", controls), said = controls.querySelector("output");
   const bodies = [...table.tBodies], rows = all("tr[data-row]", table), panel = document.getElementById("chosen");
+  const folded = document.getElementById("conditions");
   const field = (name) => fields.find((each) => each.dataset.state === name);
   const value = (each) => (each.type === "checkbox" ? (each.checked ? "1" : "") : each.value.trim());
   const usual = (each) => (each.dataset.state === "figure" ? each.options[0].value : "");
@@ -36,7 +37,8 @@
   };
 
   // What would have to change
-  const unknown = ["not found", "not stated"];
+  const unknown = data.unknown;
+  const meaning = (name, word) => data.words[name]?.[word] ?? "";
   const differences = (one, other) => [...data.test, ...data.told].filter((name) => {
     const [ours, theirs] = [one.conditions[name], other.conditions[name]];
     return ours !== theirs || unknown.includes(ours);
@@ -66,7 +68,7 @@
       const list = make("ul");
       for (const name of found) {
         const line = make("li", words(name, own.conditions[name], target.conditions[name]));
-        line.title = data.meaning[name] ?? "";
+        line.title = [own, target].map((entry) => entry.conditions[name]).filter((word) => meaning(name, word)).map((word) => `${word}: ${meaning(name, word)}`).concat(data.meaning[name] ?? []).join("\n");
         list.append(line);
       }
       if (data.test.every((name) => !found.includes(name))) place.append(make("span", "shares the test, but was told otherwise:", "shares"));
@@ -82,15 +84,15 @@
     const close = make("button", "Close", "close");
     close.type = "button";
     close.addEventListener("click", () => { const was = chosen; chosen = ""; changed(); rows.find((r) => r.dataset.row === was)?.querySelector("button").focus(); });
-    const list = make("dl"), say = (name, text) => { list.append(make("dt", name), make("dd", text)); };
+    const list = make("dl"), say = (name, text, words) => { const last = make("dd", text); if (words) last.append(make("small", words)); list.append(make("dt", name), last); };
     panel.append(close, make("h2", `${entry.method}, ${entry.backbone}, on ${entry.dataset}${entry.variant ? ` (${entry.variant})` : ""}`));
     if (entry.marks.length) panel.append(make("p", entry.marks.join("; "), "remark"));
     const p = entry.program;
     for (const [name, found] of Object.entries(entry.conditions)) {
       if (name === "dataset" || !data.labels[name]) continue;
-      const places = p?.evidence[name], unlined = p && p.no_line.split("; ").includes(name);
-      const proof = entry.changes.includes(name) ? " (of these figures alone)" : places ? ` — ${places.join("; ")}` : unlined ? " — read, line not noted" : "";
-      say(data.labels[name], found + proof);
+      const places = p?.evidence[name], unlined = p && p.no_line.includes(name);
+      const proof = entry.changes.includes(name) ? " (of these figures alone)" : places ? ` — ${places.join("; ")}` : p?.absences[name] ? ` — ${p.absences[name]}` : unlined ? " — read, line not noted" : "";
+      say(data.labels[name], found + proof, meaning(name, found));
     }
     if (p) {
       say("program", `${p.file} of github.com/${p.repository} at ${p.commit}, licence: ${p.licence}`);
@@ -126,6 +128,8 @@
       groups += own > 0;
     }
     const visible = rows.filter((row) => !row.hidden && !row.parentElement.hidden).map((row) => data.entries[row.dataset.row]);
+    const conditions = all("[data-state]", folded).filter(value).length;
+    folded.querySelector("summary").textContent = conditions ? `Conditions (${conditions})` : "Conditions";
     for (const each of data.shots) {
       const empty = (shot && each !== shot) || !visible.some((entry) => cell(entry, each));
       all(`[data-shot="${each}"]`, table).forEach((place) => { place.hidden = Boolean(empty); });
@@ -140,11 +144,26 @@
     explain();
   };
   fields.forEach((each) => each.addEventListener("input", changed));
+  const clear = () => fields.forEach((each) => { if (each.type === "checkbox") each.checked = false; else each.value = usual(each); });
   document.getElementById("reset").addEventListener("click", () => {
     chosen = "";
-    fields.forEach((each) => { if (each.type === "checkbox") each.checked = false; else each.value = usual(each); });
+    clear();
     changed();
   });
+  // An island's link leads to its rows, whatever is filtered
+  const reveal = () => {
+    const body = location.hash.startsWith("#group-") && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (!body) return;
+    if (body.hidden || all("tr[data-row]", body).some((row) => row.hidden)) {
+      const figure = value(field("figure"));
+      clear();
+      field("figure").value = figure;
+      changed();
+    }
+    body.scrollIntoView({ block: "start" });
+  };
+  addEventListener("hashchange", reveal);
+  all(".sea a").forEach((link) => link.addEventListener("click", () => setTimeout(reveal))); // also a second time
   table.addEventListener("click", (event) => {
     const button = event.target.closest("[data-choose]");
     if (!button) return;
@@ -203,11 +222,21 @@
       ].join("\n");
     },
     bib() {
-      const shown = new Map(rows.filter((row) => !row.hidden).map((row) => data.entries[row.dataset.row]).filter((entry) => entry.program).map((entry) => [entry.program.paper, entry.program]));
-      return [...shown.values()].map((p) => [
-        `@misc{${p.id.split("/")[0]}-${p.year},`, `  title = {{${tex(p.paper)}}},`, `  howpublished = {${tex(p.venue)} ${p.year}},`, `  year = {${p.year}},`,
-        `  note = {Evaluation program: \\url{https://github.com/${p.repository}}, commit ${p.commit}},`, "}", "",
-      ].join("\n")).join("\n");
+      const visible = rows.filter((row) => !row.hidden && !row.parentElement.hidden).map((row) => data.entries[row.dataset.row]);
+      const papers = new Map(), others = new Map();
+      for (const entry of visible) {
+        if (!entry.program) { if (!entry.ours) entry.figures.forEach((f) => others.set(`${entry.method}: ${f.source}`, entry.marks)); continue; }
+        const known = papers.get(entry.program.paper) ?? { ...entry.program, marks: new Set() };
+        entry.marks.forEach((mark) => known.marks.add(`${entry.method} on ${entry.dataset}: ${mark}`));
+        papers.set(entry.program.paper, known);
+      }
+      // The sources name no authors: key sorts in their place, and a reader adds them
+      const entries = [...papers.values()].map((p) => [
+        `@misc{${p.id.split("/")[0]}-${p.year},`, `  key = {${tex(p.method)}},`, `  title = {{${tex(p.paper)}}},`, `  howpublished = {${tex(p.venue)} ${p.year}},`, `  year = {${p.year}},`,
+        `  note = {Evaluation program: \\url{https://github.com/${p.repository}}, commit ${p.commit}${[...p.marks].map((mark) => `; ${tex(mark)}`).join("")}},`, "}", "",
+      ].join("\n"));
+      const rest = [...others].map(([line, marks]) => `% ${line.replace(/\s+/g, " ")} (${marks.join("; ")})`);
+      return [...entries, ...(rest.length ? ["% figures whose paper is not on file", ...rest, ""] : [])].join("\n");
     },
   };
   all("[data-save]").forEach((button) => button.addEventListener("click", () => {
@@ -228,5 +257,7 @@
   fill();
   apply();
   explain();
+  folded.open = matchMedia("(min-width: 60rem)").matches || all("[data-state]", folded).some(value);
+  reveal();
   if (chosen) rows.find((row) => row.dataset.row === chosen)?.scrollIntoView({ block: "center" });
 })();

@@ -11,6 +11,8 @@ from fsbench.records.record import Record
 from fsbench.tables.layout import Sheet
 from fsbench.tables.published.conditions import run_conditions
 
+_REPEATED = "printed by others than its authors"
+
 
 @dataclass(frozen=True)
 class PublishedBeside:
@@ -21,6 +23,7 @@ class PublishedBeside:
         conditions: of its test, by column of the atlas.
         shared: (method, backbone, shot, metric, printed figure, source) of the rows that share the test and were told
             the same.
+        marks: remarks about their programs and figures, such as "BAM: partly read".
         reasons: condition -> number of other rows that differ in it.
         unknown: condition -> number of other rows of which it is not known.
         others: number of these rows.
@@ -32,6 +35,7 @@ class PublishedBeside:
     reasons: Mapping[str, int]
     unknown: Mapping[str, int]
     others: int
+    marks: Sequence[str] = ()
 
 
 def published_beside(label: str, record: Record, atlas: Atlas) -> PublishedBeside:
@@ -46,6 +50,7 @@ def published_beside(label: str, record: Record, atlas: Atlas) -> PublishedBesid
     own = Entry("run", label, "", "", conditions["dataset"], None, conditions, ours=True)
     header = record.header
     shared: list[tuple[str, ...]] = []
+    marks: list[str] = []
     reasons, unknown, others = Counter[str](), Counter[str](), 0
     for entry in atlas.entries:
         if entry.dataset != own.dataset:
@@ -55,12 +60,22 @@ def published_beside(label: str, record: Record, atlas: Atlas) -> PublishedBesid
         for name, ours, theirs in found:
             (unknown if theirs in UNKNOWN or ours in UNKNOWN else reasons)[name] += 1
         if not found:
-            shared += [
-                (entry.method, entry.backbone, shot, metric, each.figure.printed, each.figure.source)
+            cells = [
+                (shot, metric, each)
                 for (way, shot, metric), each in entry.cells().items()
                 if (way, shot) == (str(header.way), str(header.shot))
             ]
-    return PublishedBeside(label, conditions, shared, dict(reasons), dict(unknown), others)
+            shared += [
+                (entry.method, entry.backbone, shot, metric, each.figure.printed, each.figure.source)
+                for shot, metric, each in cells
+            ]
+            notes = [
+                *entry.marks,
+                *(each.note for _, _, each in cells),
+                *(_REPEATED for *_, each in cells if each.repeated),
+            ]
+            marks += [f"{entry.method}, {entry.backbone}: {note}" for note in notes if note and cells]
+    return PublishedBeside(label, conditions, shared, dict(reasons), dict(unknown), others, tuple(dict.fromkeys(marks)))
 
 
 def beside_sheet(found: Sequence[PublishedBeside]) -> Sheet:
@@ -77,7 +92,7 @@ def beside_sheet(found: Sequence[PublishedBeside]) -> Sheet:
             )
         else:
             notes.append(f"{names}: no published figure shares the test")
-        notes.append(f"{names}: {_reasons(each)}")
+        notes += [f"{names}: {_reasons(each)}", *each.marks]
     return Sheet("Published figures on the same test", parts, notes)
 
 

@@ -6,7 +6,7 @@ from math import sqrt
 
 from fsbench.metrics.bootstrap import Interval
 from fsbench.records.record import Record
-from fsbench.tables.published.obstacles import caveats, same_method, why_not_comparable
+from fsbench.tables.published.obstacles import caveats, program_remarks, same_method, why_not_comparable
 from fsbench.tables.published.scores import PublishedScore
 
 
@@ -16,7 +16,8 @@ class PublishedComparison:
 
     `difference` is ours minus theirs; `verdict` "within the interval", "above" or "below" (ours is, and by more than
     the interval, of classification sqrt(2) times as wide, and the rounding), or "not comparable: …", then without a
-    difference; `differs` is then all that differs. `caveats` is what is not known of scores that are compared.
+    difference; `differs` is then all that differs. `caveats` is what is not known of scores that are
+    compared, and what the atlas remarks about the program of the reported one.
     """
 
     method: str
@@ -74,7 +75,8 @@ def _compare(
     what = label, fold, reported.metric, measured, reported
     obstacles = tuple(dict.fromkeys(reason for record in members for reason in why_not_comparable(record, reported)))
     if obstacles:
-        return PublishedComparison(*what, None, f"not comparable: {'; '.join(obstacles)}", obstacles)
+        marks = tuple(program_remarks(reported))
+        return PublishedComparison(*what, None, f"not comparable: {'; '.join(obstacles)}", obstacles, marks)
     verdict = _verdict(measured, reported, _WIDENING[members[0].protocol.task])
     unknown = tuple(dict.fromkeys(caveat for record in members for caveat in caveats(record, reported)))
     return PublishedComparison(*what, measured.value - reported.value, verdict, caveats=unknown)

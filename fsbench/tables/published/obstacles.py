@@ -119,10 +119,19 @@ def _image_and_numbers(made: Identity | Training, paper: PaperSettings, where: s
 
 
 def caveats(record: Record, published: PublishedScore) -> list[str]:
-    """List what is not known of the making of a reported score, and yet keeps nobody from comparing: TF32 alone."""
+    """List what is not known of the making of a reported score, and yet keeps nobody from comparing.
+
+    That is TF32, and what the atlas remarks about the program.
+    """
+    marks = program_remarks(published)
     if published.made_with is None or published.made_with.tf32 is not None:
-        return []
-    return [f"TF32 {_TF32[record.run.identity.tf32]} here; whether the authors' GPUs had it is not known"]
+        return marks
+    return [*marks, f"TF32 {_TF32[record.run.identity.tf32]} here; whether the authors' GPUs had it is not known"]
+
+
+def program_remarks(published: PublishedScore) -> list[str]:
+    """Return what the atlas remarks about the program that made a reported score."""
+    return [f"the program of the reported score: {mark}" for mark in published.marks]
 
 
 def _precision(value: Any) -> str | None:

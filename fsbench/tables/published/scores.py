@@ -80,6 +80,7 @@ class PublishedScore:
         made_with: these settings.
         row: id of the score's row in the atlas; "" where it has none.
         conditions: those of the program that made the score, by column of the atlas; none where it was not found.
+        marks: what the atlas remarks about this program, such as "partly read".
     """
 
     method: str
@@ -106,6 +107,7 @@ class PublishedScore:
     made_with: PaperSettings | None = None
     row: str = ""
     conditions: tuple[tuple[str, str], ...] = ()
+    marks: tuple[str, ...] = ()
 
 
 def read_published(shipped: Shipped, folder: Path = FOLDER) -> list[PublishedScore]:
@@ -142,7 +144,7 @@ def _with_conditions(score: PublishedScore, entry: Entry | None) -> PublishedSco
     if entry is None:
         return score
     conditions = tuple(entry.conditions.items()) if entry.program else ()
-    return replace(score, row=entry.id, conditions=conditions)
+    return replace(score, row=entry.id, conditions=conditions, marks=entry.marks if entry.program else ())
 
 
 def _read_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:

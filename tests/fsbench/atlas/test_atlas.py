@@ -4,6 +4,7 @@ import csv
 import re
 import shutil
 from collections import Counter
+from typing import Literal, get_args, get_origin, get_type_hints
 from urllib.parse import parse_qs
 
 import pytest
@@ -11,12 +12,13 @@ import pytest
 from fsbench.atlas.atlas import TEST, TOLD, read_atlas
 from fsbench.atlas.check import odd_means
 from fsbench.atlas.effects import read_effects
-from fsbench.atlas.programs import EVIDENCED, FOLDER, read_programs
+from fsbench.atlas.programs import EVIDENCED, FOLDER, LINES_NOT_NOTED, Program, read_programs
+from fsbench.atlas.vocabulary import WORDS
 from fsbench.atlas.words import LABELS, MEANING, differences
 from fsbench.cli.main import main
 from fsbench.errors import DataError
 from fsbench.paths import REPOSITORY
-from fsbench.protocols.conditions import UNKNOWN
+from fsbench.protocols.conditions import NOT_FOUND, UNKNOWN
 from fsbench.protocols.registry import load_protocol, protocol_names
 
 COMBINATION = (
@@ -83,6 +85,31 @@ def test_unknown_is_a_value_and_needs_no_evidence(folder):
     rows[0] |= dict.fromkeys(EVIDENCED, "not found") | {"evidence": "", "no_line": ""}
     write(folder / "conditions.csv", rows)
     assert read_programs(folder / "conditions.csv")[0].places == {}
+
+
+def test_the_list_of_conditions_without_a_line_is_closed(folder):
+    programs = read_programs()
+    assert Counter(column for program in programs for column in program.unlined) == LINES_NOT_NOTED
+    rows = lines(folder / "conditions.csv")
+    row = next(row for row in rows if "geometry=" in row["evidence"])
+    row["evidence"] = "; ".join(part for part in row["evidence"].split("; ") if not part.startswith("geometry="))
+    row["no_line"] = "; ".join(filter(None, [row["no_line"], "geometry"]))
+    write(folder / "conditions.csv", rows)
+    with pytest.raises(DataError, match=r"107 rows have geometry under no_line, expected 106 or fewer: the list is cl"):
+        read_atlas(folder)
+
+
+def test_an_absence_needs_no_line_of_its_own_and_help_does(folder):
+    rows = lines(folder / "conditions.csv")
+    row = next(row for row in rows if row["fb_iou"] == "not computed" and "metric=" in row["evidence"])
+    program = next(each for each in read_programs() if (each.method, each.dataset) == (row["method"], row["dataset"]))
+    assert program.absence("fb_iou") == "metric" and "fb_iou" not in {*program.places, *program.unlined}
+    row["extra_supervision"] = "a crystal ball"
+    row["evidence"] = "; ".join(part for part in row["evidence"].split("; ") if not part.startswith("extra_supervi"))
+    row["no_line"] = "; ".join(part for part in row["no_line"].split("; ") if part != "extra_supervision")
+    write(folder / "conditions.csv", rows)
+    with pytest.raises(DataError, match=r"extra_supervision is 'a crystal ball' without evidence; expected extra_"):
+        read_atlas(folder)
 
 
 def test_a_program_that_stands_twice_and_a_figure_without_a_rule_are_refused(folder):
@@ -278,9 +305,32 @@ def test_conditions_bear_the_names_that_protocols_give_them():
     assert set(MEANING) <= set(LABELS)
 
 
+def test_the_closed_words_and_no_others_have_a_meaning(capsys):
+    kinds = {name: get_args(kind) for name, kind in get_type_hints(Program).items() if get_origin(kind) is Literal}
+    for condition, words in WORDS.items():
+        assert {*words, NOT_FOUND} == {*kinds[condition], NOT_FOUND}, condition
+    assert set(kinds) - set(WORDS) == {"family", "sbd_in_training", "base_filtered_list", "certainty"}  # of no test
+    assert main(["atlas", "words", "void"]) == 0
+    assert "  ignored     pixels without a true class are left out" in capsys.readouterr().out
+    assert main(["atlas", "words", "voids"]) == 2
+    assert "'voids' has no closed list of words" in capsys.readouterr().err
+
+
+def test_effects_of_several_conditions_name_them_all():
+    joint = [effect for effect in read_effects() if effect.together]
+    assert {effect.what for effect in joint} == {"pfenet instead of hsnet"}
+    together = {effect.condition: effect for effect in joint}
+    assert set(together) == {"image_lists", "min_object", "episode_draw", "compared_at"}
+    lists = together["image_lists"]
+    assert (lists.low, lists.high, lists.rows) == (0.4, 2.1, 2) and set(lists.together) == set(together) - {
+        "image_lists"
+    }
+
+
 def test_effects_are_those_of_the_committed_results():
-    demo = [effect for effect in read_effects() if effect.origin.startswith("The demo")]
-    photos = {effect.condition: effect for effect in read_effects() if effect not in demo}
+    alone = [effect for effect in read_effects() if not effect.together]
+    demo = [effect for effect in alone if effect.origin.startswith("The demo")]
+    photos = {effect.condition: effect for effect in alone if effect not in demo}
     effects = {effect.condition: effect for effect in demo}
     assert set(photos) == {"episodes_per_fold", "compared_at", "min_object", "void"}
     assert (photos["void"].low, photos["void"].high, photos["void"].rows) == (-3.1, -2.7, 4)

@@ -88,7 +88,7 @@ def test_filter_group_why_not_export_and_address(chromium, atlas, page_file):
         assert "\\caption{mIoU, 1-way. PASCAL-5i, FSS; image lists: hsnet;" in text
         _, text = saved(page, "#bibtex")
         papers = {atlas.entry(each).program.paper for each in expected}
-        assert text.count("@misc{") == len(papers) and "github.com/chunbolang/BAM" in text
+        assert text.count("@misc{") == text.count("  key = {") == len(papers) and "github.com/chunbolang/BAM" in text
         address = page.url.partition("?")[2]
 
     with opened(chromium, page_file) as page:  # the address alone brings it all back
@@ -102,11 +102,64 @@ def test_filter_group_why_not_export_and_address(chromium, atlas, page_file):
         assert len(shown(page)) == len(atlas.entries) and page.locator("#chosen").is_hidden()
 
 
+def test_conditions_are_filters_and_their_words_have_meanings(chromium, atlas, page_file):
+    conditions = {
+        "extra_supervision": "SAM; DINOv2",
+        "saw_test_classes": "no",
+        "episodes_per_fold": "1000",
+        "metric": "class-pooled mIoU",
+    }
+    with opened(chromium, page_file) as page:
+        for name, value in conditions.items():
+            page.locator(f"[data-state={name}]").select_option(value)
+        expected = {each.id for each in atlas.entries if all(each.conditions[n] == v for n, v in conditions.items())}
+        assert expected and set(shown(page)) == expected and asked(page) == conditions
+        assert page.locator("#conditions > summary").inner_text() == "Conditions (4)"
+        option = page.locator("[data-state=metric] option", has_text="confusion with background")
+        assert option.get_attribute("title").startswith("from a confusion matrix")
+        words = page.locator("#condition-void details")
+        words.locator("summary").focus()
+        page.keyboard.press("Enter")
+        assert "pixels without a true class are left out" in words.inner_text()
+
+
+def test_an_island_leads_to_its_rows_whatever_is_filtered_and_marks_go_along(chromium, atlas, page_file):
+    group = next(g for g in atlas.groups() if "hsnet/pascal-5i/resnet-101" in [entry.id for entry in g.entries])
+    with opened(chromium, page_file) as page:
+        page.get_by_label("Void pixels (255)").select_option("background")
+        link = page.locator(".sea a", has_text="FECANet").first
+        number = link.get_attribute("href").removeprefix("#")
+        assert page.locator(f"#{number}").is_hidden()
+        link.focus()
+        page.keyboard.press("Enter")
+        page.locator(f"#{number}").wait_for()
+        own = page.evaluate("n => [...document.getElementById(n).rows].map(r => r.dataset.row).filter(Boolean)", number)
+        assert own == [entry.id for entry in group.entries] and set(own) <= set(shown(page))
+
+        sea = page.locator("figure.sea[data-data='PASCAL-5i']")
+        assert "FSSAM*" in sea.locator("svg").text_content() and "GFSS-EKT*" in sea.locator("svg").text_content()
+        assert "VRP-SAM*: not proven by a run: processes of several GPUs" in sea.locator("figcaption").inner_text()
+        page.get_by_label("Method").fill("SSP (HSNet")
+        _, text = saved(page, "#bibtex")
+        assert "not proven by a run: " in text and "author" not in text
+        page.get_by_label("Method").fill("PAM")
+        _, text = saved(page, "#bibtex")
+        assert "% PAM: " in text and "(no evaluation program found)" in text and "@misc" not in text
+        page.get_by_label("Method").fill("FSSAM")
+        body = page.locator("tbody:visible", has=page.locator("[data-row^='fssam/']")).first
+        _, text = saved(page, f"#{body.get_attribute('id')} [data-save=tex]")
+        assert "FSSAM: not proven by a run" in text
+
+
 def test_narrow_and_dark(chromium, page_file):
     phone = {"viewport": {"width": 390, "height": 800}, "color_scheme": "dark"}
     with opened(chromium, page_file, **phone) as page:
         page.goto(f"{page_file.as_uri()}?data=COCO-20i&row=bam%2Fcoco-20i%2Fresnet-50")
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert not page.locator("#conditions").evaluate("each => each.open")
+        page.locator("#conditions > summary").click()
+        page.get_by_label("Void pixels (255)").select_option("none")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390 and asked(page)["void"] == "none"
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 28)"
         row = page.locator("[data-row='hsnet/coco-20i/resnet-50']")
         assert "metrics at: network input, expected original" in row.locator("th").inner_text()

@@ -1,8 +1,10 @@
 """Published figures on the test of a run: `fsbench compare --published`."""
 
 import json
+from dataclasses import replace
 
 from fsbench.atlas.atlas import read_atlas
+from fsbench.atlas.programs import Program
 from fsbench.cli.main import main
 from fsbench.tables.published.beside import beside_sheet, published_beside
 from tests.fsbench.official_runs import DCAMA
@@ -10,7 +12,8 @@ from tests.fsbench.official_runs import DCAMA
 
 def test_rows_on_the_same_test_stand_beside_a_run_and_others_are_counted(official):
     atlas = read_atlas()
-    found = published_beside("dcama", official(DCAMA, "swin_base", task="hsnet-1way1shot-original"), atlas)
+    run = official(DCAMA, "swin_base", task="hsnet-1way1shot-original")
+    found = published_beside("dcama", run, atlas)
     values = {row[:5] for row in found.shared}
     assert ("DCAMA", "ResNet-50", "1", "mIoU", "64.6") in values
     assert {row[0] for row in found.shared} == {"DCAMA", "HSNet"}  # HSNet as DCAMA's authors ran it, at 384
@@ -25,6 +28,14 @@ def test_rows_on_the_same_test_stand_beside_a_run_and_others_are_counted(officia
     assert sheet.notes[0].startswith(
         f"dcama, dcama: {found.others} rows of PASCAL-5i do not, by S, side of the network"
     )
+    assert sheet.notes[1:] == ["HSNet, Swin-B: printed by others than its authors"]
+    partly = [
+        replace(entry, program=Program(**entry.program.model_dump() | {"certainty": "partly read"}))
+        for entry in atlas.entries
+        if entry.program
+    ]
+    marked = published_beside("dcama", run, replace(atlas, entries=partly)).marks
+    assert "DCAMA, ResNet-50: partly read" in marked and marked[-1].startswith("HSNet, Swin-B: ")
 
 
 def test_the_comparison_of_two_runs_names_them(official, capsys):
