@@ -302,6 +302,38 @@ def _apart_from_training(record: Record) -> str:
     return json.dumps([record.manifest_sha256, settings], sort_keys=True)
 
 
+def precision_table(records: Sequence[Record]) -> Table:
+    """Set runs whose frozen network computes in a narrower type beside the same runs in fp32, on equal episodes.
+
+    A run without such a partner has no row.
+    """
+    wide = {_apart_from_precision(record): record for record in records if _precision(record) == "fp32"}
+    names = labels(list(wide.values()))
+    columns = ["method", "test", "protocol", "in fp32", "precision", "mIoU", "difference"]
+    rows = []
+    for record in records:
+        partner = wide.get(_apart_from_precision(record))
+        if _precision(record) == "fp32" or partner is None:
+            continue
+        ours, theirs = (_whole(one, one.episodes) for one in (record, partner))
+        before, after = (f"{intervals([one])['mIoU'].value:.2f}" for one in (theirs, ours))
+        moved = _signed(differences([theirs], [ours])["mIoU"], digits=2)
+        rows.append([names[partner.run.id], *_where(record), before, _precision(record), after, moved])
+    return columns, sorted(rows)
+
+
+def _precision(record: Record) -> str:
+    return record.run.identity.backbone.backbone_precision
+
+
+def _apart_from_precision(record: Record) -> str:
+    """Return in canonical JSON all that can change a run's result but the precision of its frozen network."""
+    identity = record.run.identity.as_json()
+    identity["backbone"] = {key: value for key, value in identity["backbone"].items() if key != "backbone_precision"}
+    identity["training"] = {**(identity["training"] or {}), "backbone_precision": None}
+    return json.dumps(identity, sort_keys=True)
+
+
 def _where(record: Record) -> tuple[str, str]:
     """Return the test and the protocol of a run."""
     return _test(record), record.header.protocol
@@ -314,6 +346,7 @@ TABLES: dict[str, Callable[[Sequence[Record]], Table]] = {
     "objects": objects_table,
     "void": void_table,
     "training": training_table,
+    "precision": precision_table,
 }
 """Name of a table -> how it is made."""
 
@@ -335,5 +368,5 @@ def _figure(score: Interval) -> str:
     return f"{score.value:.1f} [{score.low:.1f}, {score.high:.1f}]"
 
 
-def _signed(moved: Interval) -> str:
-    return f"{moved.value:+.1f} [{moved.low:+.1f}, {moved.high:+.1f}]"
+def _signed(moved: Interval, digits: int = 1) -> str:
+    return f"{moved.value:+.{digits}f} [{moved.low:+.{digits}f}, {moved.high:+.{digits}f}]"

@@ -1,10 +1,11 @@
 """Base class of frozen backbones: one network, its weights, its features and a cache of them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,13 @@ from fsbench.errors import CheckpointError, SettingsError
 from fsbench.files import sha256_file
 from fsbench.tensor_cache import CacheDtype, FeatureCache
 from fsbench.weights.table import how_to_get
+
+NetworkPrecision = Literal["fp32", "bf16", "fp16"]
+"""Precision in which a frozen network computes; `fp32` is that of the run."""
+NARROW = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""Types of a frozen network's products in each precision but fp32."""
+PRODUCTS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
+"""Layers whose weights are kept in the narrow type."""
 
 
 @dataclass
@@ -33,6 +41,8 @@ class BackboneConfig:
             another run.
         spill_mib: bound in MiB on host memory for features that had to make room, which on a GPU is memory beside its
             own.
+        precision: `bf16` and `fp16` let the network compute its products in that type, which makes another run. Norms,
+            sums of residuals and the features themselves stay in float32.
     """
 
     name: str = "dinov2_vits14"
@@ -40,6 +50,7 @@ class BackboneConfig:
     cache_mib: int = 3072
     cache_dtype: CacheDtype = "float32"
     spill_mib: int = 0
+    precision: NetworkPrecision = "fp32"
 
 
 TRUSTED_WEIGHTS = ("random ", "official ")
@@ -60,6 +71,7 @@ class FrozenBackbone:
         name: the backbone's name in the configuration.
         cache: features kept in memory.
         cache_dtype: type in which they are kept.
+        precision: in which the network computes.
         weights_id: file and checksum of the weights, for records.
         trained_on: data set, fold and classes of the user's own training, if that made the weights.
         cpu_kernels: kernels of the network where it is on the CPU, set by `use_cpu_kernels`.
@@ -74,11 +86,13 @@ class FrozenBackbone:
     spec: Architecture
     trained_on: dict[str, Any] | None = None
     cpu_kernels: KernelName = "default"
+    precision: NetworkPrecision = "fp32"
 
     def __init__(self, config: BackboneConfig):
         self.name = config.name
         self.cache = FeatureCache(config.cache_mib * 2**20, config.cache_dtype, config.spill_mib * 2**20)
         self.cache_dtype = config.cache_dtype
+        self.precision = config.precision
         self._read_weights, self.weights_id = self._load(config.weights)
         self._model: nn.Module | None = None
         self._size: tuple[int, int] | None = None
@@ -135,8 +149,9 @@ class FrozenBackbone:
     def encode(self, pixels: Tensor) -> Any:
         """Return the features of one normalised image (3, H, W)."""
         model = self.network(pixels)
-        with torch.no_grad():
-            return self._features(model, pixels[None])
+        with self.computing(pixels.device):
+            features = self._features(model, pixels[None])
+        return features if self.precision == "fp32" else in_float32(features)
 
     def network(self, pixels: Tensor) -> nn.Module:
         """Return the network for images of the size and device of `pixels` (3, H, W), in eval mode."""
@@ -144,11 +159,34 @@ class FrozenBackbone:
         if self._size != size:
             self.cache.clear()
         if self._model is None or self._size != size:
-            model = self._build(*size).to(pixels.device)
-            on_cpu = pixels.device.type == "cpu"
-            self._model = use_onednn(model) if on_cpu and self.cpu_kernels == "onednn" else model
+            self._model = self.with_fast_products(self._build(*size).to(pixels.device), pixels.device)
             self._size = size
         return self._model
+
+    def check_unnarrowed(self) -> None:
+        """Raise SettingsError where a precision is asked for of a network that the method tunes."""
+        if self.precision != "fp32":
+            raise SettingsError(
+                f"backbone_precision is {self.precision}, which is for frozen networks, but the method tunes copies of "
+                "its own; leave --backbone-precision at fp32"
+            )
+
+    def with_fast_products(self, model: nn.Module, device: torch.device) -> nn.Module:
+        """Prepare the layers of a new network on `device` for its precision or its kernels; return the network."""
+        if self.precision != "fp32":
+            for module in model.modules():
+                if isinstance(module, PRODUCTS):
+                    module.to(NARROW[self.precision])
+        elif device.type == "cpu" and self.cpu_kernels == "onednn":
+            return use_onednn(model)
+        return model
+
+    @contextmanager
+    def computing(self, device: torch.device) -> Iterator[None]:
+        """Let the network compute on `device` in its precision, without gradients."""
+        narrow = NARROW.get(self.precision)
+        with torch.no_grad(), torch.autocast(device.type, narrow) if narrow else nullcontext():
+            yield
 
     def _build(self, height: int, width: int) -> nn.Module:
         """Build the frozen network with the weights `self.state` for images of height x width."""
@@ -160,8 +198,9 @@ class FrozenBackbone:
         They differ from those of `encode` in their last digits where kernels do by the number of images.
         """
         model = self.network(pixels[0])
-        with torch.no_grad():
-            return self._features_of_batch(model, pixels)
+        with self.computing(pixels.device):
+            features = self._features_of_batch(model, pixels)
+        return features if self.precision == "fp32" else [in_float32(one) for one in features]
 
     def _features(self, model: nn.Module, images: Tensor) -> Any:
         """Return the features of one normalised image (1, 3, H, W). Subclasses define this or `_features_of_batch`."""
@@ -196,6 +235,14 @@ class FrozenBackbone:
         state = file_state(path)
         origin = describe_weights(self.spec.weights, path, self.known)
         return partial(_read_described, path, state, origin), origin
+
+
+def in_float32(features: Any) -> Any:
+    """Return a tensor, or a tuple of tensors and None, named or not, with every tensor in float32."""
+    if features is None or isinstance(features, Tensor):
+        return features if features is None else features.float()
+    widened = [in_float32(one) for one in features]
+    return type(features)(*widened) if hasattr(features, "_fields") else tuple(widened)
 
 
 def _read_described(path: Path, state: tuple[int, ...], origin: str) -> dict[str, Tensor]:

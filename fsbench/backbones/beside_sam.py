@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from fsbench.backbones.base import BackboneConfig, FrozenBackbone
-from fsbench.backbones.sam import Dtype, Encoding, FrozenSam, SamConfig
+from fsbench.backbones.sam import Encoding, FrozenSam, SamConfig
 
 TRUST = ("random", "unverified", "unofficial", "official")
 """First words of the origins of weights; the least trusted one comes first, by which tables tell what figures mean."""
@@ -17,17 +17,16 @@ class BesideSamConfig(BackboneConfig):
     """Names and weights of a network and of the promptable network beside it.
 
     Args:
-        name, weights, cache_mib, cache_dtype, spill_mib: of the network, as of `BackboneConfig`; what is kept of both
-            networks shares one bound. Random weights are those of both, unless `sam_weights` says otherwise.
+        name, weights, cache_mib, cache_dtype, spill_mib, precision: of the network, as of `BackboneConfig`; what is
+            kept of both networks shares one bound, and both compute in one precision. Random weights are those of
+            both, unless `sam_weights` says otherwise.
         sam: a key of `fsbench.backbones.sam.SAMS`.
         sam_weights: its weight file, `random` or `random:SEED`; None for the file's usual place.
-        sam_dtype: type that it computes in; other than `float32` makes another run.
         sam_prompts: prompts that its mask decoder takes at a time, see `SamConfig`.
     """
 
     sam: str = "sam_vit_h"
     sam_weights: str | None = None
-    sam_dtype: Dtype = "float32"
     sam_prompts: int = SamConfig.prompts
 
 
@@ -50,7 +49,7 @@ class BesideSam(FrozenBackbone):
                 name=getattr(config, "sam", BesideSamConfig.sam),
                 weights=weights,
                 cache_mib=config.cache_mib,
-                dtype=getattr(config, "sam_dtype", "float32"),
+                precision=config.precision,
                 prompts=getattr(config, "sam_prompts", SamConfig.prompts),
             )
         )

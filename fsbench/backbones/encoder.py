@@ -89,6 +89,7 @@ class Encoder(FrozenBackbone):
         """Raise SettingsError for a network that cannot be fine-tuned here."""
         if isinstance(self.spec, EncoderNet) and self.spec.unit:
             raise SettingsError(f"{self.name} only gives features here; expected another backbone for fine-tuning")
+        self.check_unnarrowed()
 
     def new_copy(self, pixels: Tensor) -> nn.Module:
         """Build a copy of the network, (B, 3, H, W) -> (B, D), for images like `pixels` (3, H, W), in eval mode."""

@@ -20,6 +20,7 @@ class NoBackbone(FrozenBackbone):
         self.name = "none"
         self.cache = FeatureCache(0, "float32", 0)
         self.cache_dtype = "float32"
+        self.precision = "fp32"
         self.state = {}
         self.weights_id = "none"
 

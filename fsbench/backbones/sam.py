@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from torchvision.ops import batched_nms
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
-from fsbench.backbones.base import BackboneConfig
+from fsbench.backbones.base import NARROW, BackboneConfig
 from fsbench.backbones.hub_networks import FrozenHubNetwork, HubNet, transformers_class, unsuitable
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD
 from fsbench.errors import CheckpointError, SettingsError, describe, known_names
@@ -32,7 +32,6 @@ from fsbench.files import is_file, open_file, read_json
 from fsbench.plugins import load_object
 from fsbench.weights.table import WeightFile, weight_files
 
-Dtype = Literal["float32", "bfloat16", "float16"]
 Encoding = tuple[Tensor, ...]
 """Feature maps (1, C, h, w) of an encoded image as the mask decoder takes them: one of SAM, three of SAM 2."""
 SAM_MEAN, SAM_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
@@ -57,13 +56,11 @@ class SamConfig(BackboneConfig):
         weights: weight file, of Meta's or of the hub's form (model.safetensors); otherwise as of `BackboneConfig`.
         cache_mib: bound in MiB on the encodings kept in memory for images that come again: 4 MiB each of SAM, 16 of
             SAM 2.
-        dtype: type that the network computes in; other than `float32` makes another run.
         prompts: prompts that the mask decoder takes at a time. Each needs up to 0.1 GiB at SAM's own size, full-size
             masks included.
     """
 
     name: str = "sam_vit_h"
-    dtype: Dtype = "float32"
     prompts: int = 64
 
 
@@ -620,7 +617,6 @@ class FrozenSam(FrozenHubNetwork):
         if spec is None:
             raise SettingsError(f"unknown promptable network '{config.name}'{known_names(config.name, SAMS)}")
         self.spec = spec
-        self.dtype: Dtype = getattr(config, "dtype", "float32")
         self.prompts: int = getattr(config, "prompts", SamConfig.prompts)
         if self.prompts < 1:
             raise SettingsError(f"prompts is {self.prompts}, expected 1 or more (those decoded at a time)")
@@ -628,13 +624,12 @@ class FrozenSam(FrozenHubNetwork):
 
     @property
     def identity_settings(self) -> dict[str, str]:
-        settings = {} if self.dtype == "float32" else {"dtype": self.dtype}
-        return settings | ({} if self.prompts == SamConfig.prompts else {"prompts": str(self.prompts)})
+        return {} if self.prompts == SamConfig.prompts else {"prompts": str(self.prompts)}
 
     def promptable(self, device: torch.device) -> PromptableNetwork:
         """Return the network on a device."""
         model = self.network(torch.empty(0, device=device))
-        return PromptableNetwork(model, self.spec.preparation, getattr(torch, self.dtype), self.prompts)
+        return PromptableNetwork(model, self.spec.preparation, NARROW.get(self.precision, torch.float32), self.prompts)
 
     def encode(self, pixels: Tensor) -> Encoding:
         """Encode an image (3, H, W) uint8, which the network resizes and normalises itself."""

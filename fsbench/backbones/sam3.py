@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fsbench.backbones.base import BackboneConfig
 from fsbench.backbones.hub_networks import PACKAGE, FrozenHubNetwork, HubNet
-from fsbench.backbones.sam import Dtype, describe_sam
+from fsbench.backbones.sam import describe_sam
 from fsbench.errors import CheckpointError, SettingsError, describe, known_names
 from fsbench.files import sha256_file
 from fsbench.plugins import load_object
@@ -41,12 +41,10 @@ class Sam3NetConfig(BackboneConfig):
         weights: weight file, Meta's `sam3.pt` or the hub's form (model.safetensors); otherwise as of `BackboneConfig`.
         tokenizer: the hub's `tokenizer.json`; None for the file of that name beside the weights. Networks with random
             weights read texts byte by byte.
-        dtype: type that the network computes in; other than `float32` makes another run.
     """
 
     name: str = "sam3"
     tokenizer: str | None = None
-    dtype: Dtype = "float32"
 
 
 @dataclass(frozen=True)
@@ -200,17 +198,15 @@ class FrozenSam3(FrozenHubNetwork):
         if spec is None:
             raise SettingsError(f"unknown SAM 3 '{config.name}'{known_names(config.name, SAM3S)}")
         self.spec = spec
-        self.dtype: Dtype = getattr(config, "dtype", "float32")
         self._tokenizer_file = _tokenizer_file(config, spec)
         self._tokenizer: Any = None
         super().__init__(config)
 
     @property
     def identity_settings(self) -> dict[str, str]:
-        """Type, and hash of the file of the tokenizer, which decides what the network reads."""
-        settings = {} if self.dtype == "float32" else {"dtype": str(self.dtype)}
+        """Hash of the file of the tokenizer, which decides what the network reads."""
         file = self._tokenizer_file
-        return settings if file is None or not file.is_file() else settings | {"tokenizer": sha256_file(file)}
+        return {} if file is None or not file.is_file() else {"tokenizer": sha256_file(file)}
 
     def own_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return weights under the names of transformers, without what the network has not; a further layer stays."""
@@ -253,9 +249,7 @@ class FrozenSam3(FrozenHubNetwork):
         """Return what transformers' Sam3Model gives for a square (3, S, S) uint8."""
         model: Any = self.network(torch.empty(0, device=device))
         pixels = (image.to(device).float() / 255 - 0.5) / 0.5
-        enabled = self.dtype != "float32"
-        dtype = getattr(torch, self.dtype) if enabled else None
-        with torch.no_grad(), torch.autocast(device.type, dtype=dtype, enabled=enabled):
+        with self.computing(device):
             return model(
                 pixel_values=pixels[None],
                 input_ids=concept.input_ids.to(device),

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
 from fsbench.backbones.base import BackboneConfig
@@ -186,7 +185,7 @@ class FrozenSegGPT(FrozenHubNetwork):
         """Return the query's mask (3, S, S) as the network paints it, normalised; arguments as of `paint`."""
         self.check_image_size(query.shape[-1])
         model = self.network(query)
-        with torch.no_grad():
+        with self.computing(query.device):
             pairs = paint(model, query, examples, targets, embedding, variant)
         return pairs[0, :, self.spec.side :].float()
 

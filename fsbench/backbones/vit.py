@@ -305,7 +305,7 @@ class FrozenViT(FrozenBackbone):
             coordinate_factors: factors of the rotary positions, see `scaled_coordinates`.
         """
         model: Any = self.network(pixels)
-        with torch.no_grad(), ExitStack() as scaled:
+        with self.computing(pixels.device), ExitStack() as scaled:
             if coordinate_factors is not None:
                 scaled.enter_context(scaled_coordinates(model, coordinate_factors))
             return patch_maps(model, pixels[None], norm, block)[0].float()

@@ -102,6 +102,11 @@ class Request:
         key="data.micro_batch",
         segmentation_only=True,
     )
+    backbone_precision: str | None = _option(
+        None,
+        "fp32 (default), bf16 or fp16: precision in which the frozen network computes",
+        key="model.backbone.precision",
+    )
     cpu_kernels: str | None = _option(
         None, "auto, onednn or default: kernels of the frozen network on a CPU", key="run.cpu_kernels"
     )

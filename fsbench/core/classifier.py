@@ -111,6 +111,8 @@ class FeatureClassifier(Classifier):
             rounding.append("TF32 in one of convolutions and products alone")
         if device.type == "cpu" and self.backbone.cpu_kernels != "default":  # features stored by torch's own stay valid
             rounding.append(self.backbone.cpu_kernels)
+        if self.backbone.precision != "fp32":
+            rounding.append(self.backbone.precision)
         name, digest = self.backbone.name, self.backbone.digest
         images = [self.data.files_sha256, fingerprint(self.data.names), self.data.image_size]  # and whose each row is
         return fingerprint([name, digest, *images, rounding, _versions()])[:32]

@@ -12,7 +12,7 @@ import lightning as L
 from fsbench.core.datamodule import DataModule
 from fsbench.engine.callbacks import ResultWriter
 from fsbench.engine.experiment import Experiment
-from fsbench.engine.identity import kept_features
+from fsbench.engine.identity import feature_rounding
 from fsbench.engine.machine.determinism import unordered_kernels
 from fsbench.engine.machine.meter import Meter
 from fsbench.engine.plug_in_origins import plug_in_origins
@@ -169,7 +169,7 @@ def _finished_run(
     made_in = {
         **provenance(trainer),
         **_cpu_kernels(experiment, trainer),
-        **kept_features(method),
+        **feature_rounding(method),
         "unordered_kernels": sorted(cost.unordered_kernels),
         "plug_ins": plug_in_origins(experiment),
     }

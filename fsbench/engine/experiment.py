@@ -65,7 +65,7 @@ class Experiment:
         self.data.hints = frozenset(getattr(self.method, "asks_for", ()))
         self.data.asks_for_features = getattr(self.method, "asks_for_features", False)
         self.processes = self._count_processes()
-        check_cpu_kernels(self.options.cpu_kernels, self.trainer_settings["precision"])
+        check_cpu_kernels(self.options.cpu_kernels, self.network_precision)
         self.method.check_image_size(self.data.image_size)
         self.method.nshot_strategy = self.options.nshot_strategy
         self.method.keeps_soft_masks = self.options.keep_predictions == "soft"
@@ -92,7 +92,13 @@ class Experiment:
                 "those that it has supports of; choose METHOD=diam, or another protocol"
             )
         precision = str(self.trainer_settings["precision"])
-        dtype = self.method.backbone.cache_dtype
+        backbone = self.method.backbone
+        if backbone.precision != "fp32" and precision not in FLOAT32:
+            raise SettingsError(
+                f"backbone_precision is {backbone.precision}, which is for precision 32-true, but this is {precision}; "
+                "leave --backbone-precision at fp32, which is the run's own"
+            )
+        dtype = backbone.cache_dtype
         if dtype != "float32" and (self.data.task == CLASSIFICATION or precision not in FLOAT32):
             raise SettingsError(
                 f"cache_dtype is {dtype}, which is for segmentation with precision 32-true, but this is "
@@ -152,6 +158,12 @@ class Experiment:
     def trains(self) -> bool:
         """True if the run trains the method: it learns, and no checkpoint is given."""
         return self.method.learns and self.checkpoint is None
+
+    @property
+    def network_precision(self) -> str:
+        """Precision in which the frozen network computes: the run's, unless it has its own."""
+        own = self.method.backbone.precision
+        return str(self.trainer_settings["precision"]) if own == "fp32" else own
 
     @property
     def trainer_settings(self) -> dict[str, Any]:

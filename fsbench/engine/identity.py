@@ -56,7 +56,7 @@ def run_identity(experiment: Identified) -> Identity:
             "name": method.backbone.name,
             "weights": method.backbone.weights_id,
             **method.backbone.identity_settings,
-            **kept_features(method),
+            **feature_rounding(method),
         },
         "dataset": {"name": data.dataset.name, **_dataset_settings(experiment)},
         "fold": data.test.fold,
@@ -73,10 +73,15 @@ def run_identity(experiment: Identified) -> Identity:
     return Identity.model_validate(json.loads(json.dumps(identity)))
 
 
-def kept_features(method: Method) -> dict[str, str]:
-    """Return the type that features are rounded to; nothing for float32, which rounds none."""
-    dtype = method.backbone.cache_dtype
-    return {} if dtype == "float32" else {"cache_dtype": dtype}
+def feature_rounding(method: Method) -> dict[str, str]:
+    """Return the types that features are computed in and rounded to, each where it is not float32."""
+    backbone = method.backbone
+    types: dict[str, str] = {}
+    if backbone.cache_dtype != "float32":
+        types["cache_dtype"] = backbone.cache_dtype
+    if backbone.precision != "fp32":
+        types["backbone_precision"] = backbone.precision
+    return types
 
 
 def folder_name(experiment: Identified) -> str:
@@ -141,7 +146,7 @@ def _training(experiment: Identified) -> dict[str, Any] | None:
         **{key: value.as_dict() for key, value in optimisation.items()},  # given instead of the method's own
         **_step(experiment),
         **validation_options(experiment.options),
-        **kept_features(method),
+        **feature_rounding(method),
         "validation": data.training.validation,
         "validation_sha256": data.validation_manifest.sha256,
         "validation_files_sha256": data.validation_files_sha256,

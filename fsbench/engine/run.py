@@ -94,7 +94,7 @@ def _train_and_evaluate(experiment: Experiment, directory: RunDirectory) -> Reco
 def _use_cpu_kernels(experiment: Experiment, trainer: L.Trainer, directory: RunDirectory) -> None:
     """Let the frozen network take the kernels that the run has, or now gets."""
     asked, device = experiment.options.cpu_kernels, trainer.strategy.root_device
-    kernels, is_other = keep_run_kernels(directory, asked, experiment.trainer_settings["precision"], device)
+    kernels, is_other = keep_run_kernels(directory, asked, experiment.network_precision, device)
     experiment.method.backbone.use_cpu_kernels(kernels)
     if device.type == "cpu":
         kept = f"; the run was begun with these, and {asked} would be others here" if is_other else ""

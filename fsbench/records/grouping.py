@@ -166,7 +166,8 @@ def _settings(record: Record) -> dict[str, Any]:
 
     training = record.run.identity.training
     flat = walk("", record.run.identity.as_json())
-    flat.setdefault("backbone.cache_dtype", "float32")  # stated only where it is another
+    flat.setdefault("backbone.cache_dtype", "float32")  # stated only where it is another, as the next
+    flat.setdefault("backbone.backbone_precision", "fp32")
     flat["weights from"] = "checkpoint" if training and "checkpoint_sha256" in training else "training"
     untold = {"fold", "files_cover"}
     return {k: v for k, v in flat.items() if k in FILES or not (k.endswith("sha256") or k in untold)}

@@ -84,11 +84,12 @@ class MethodSettings(Entries):
 
 
 class BackboneSettings(Entries):
-    """A backbone, its weights in words, and the type that its features are rounded to."""
+    """A backbone, its weights in words, and the types that its features are rounded to and computed in."""
 
     name: Name
     weights: Name
     cache_dtype: Name = "float32"
+    backbone_precision: Name = "fp32"
 
 
 class Identity(Entries):
@@ -229,6 +230,7 @@ class Provenance(Entries):
     threads: Count | None = None
     cpu_kernels: Name | None = None
     cache_dtype: Name | None = None
+    backbone_precision: Name | None = None
     unordered_kernels: list[Name] = []
     plug_ins: list[Any] = []
 

@@ -53,7 +53,17 @@ def _facts(study: Study, record: Record) -> list[tuple[str, str]]:
         ("backbone", f"{backbone.name}, weights {backbone.weights}"),
         ("presence", run.presence),
     ]
-    names = ("finished", "commit", "device", "cpu_kernels", "cache_dtype", "processes", "threads", "python")
+    names = (
+        "finished",
+        "commit",
+        "device",
+        "cpu_kernels",
+        "cache_dtype",
+        "backbone_precision",
+        "processes",
+        "threads",
+        "python",
+    )
     facts += [(name, str(getattr(provenance, name) or "")) for name in names]
     facts.append(("versions", ", ".join(f"{k} {v}" for k, v in provenance.versions.items())))
     return [(name, value) for name, value in facts if value]

@@ -97,6 +97,7 @@ class LoraProbeDense(LinearProbeDense):
         seed: int = 0,
     ):
         super().__init__(backbone, penalty, steps)
+        self.backbone.check_unnarrowed()
         if rank < 1 or alpha < 1 or not learning_rate > 0 or tuning_steps < 1 or seed < 0:
             raise SettingsError(
                 f"rank is {rank}, alpha {alpha}, learning_rate {learning_rate}, tuning_steps {tuning_steps} and seed "

@@ -71,8 +71,8 @@ class DilatedLayers(FrozenBackbone):
         assert self._size is not None
         layer4 = self.network(f2.new_empty(3, *self._size)).layer4
         assert isinstance(layer4, nn.Module)
-        with torch.no_grad():
-            return torch.cat([layer4(one) for one in f2.split(1)])  # singly, as images are encoded
+        with self.computing(f2.device):
+            return torch.cat([layer4(one) for one in f2.split(1)]).to(f2.dtype)  # singly, as images are encoded
 
 
 class FrozenPSPNet(DilatedLayers):

@@ -136,9 +136,10 @@ def test_an_image_is_encoded_once_by_each_network_and_chunks_of_points_change_no
 
 
 def test_the_identity_names_both_networks_and_what_is_random():
-    backbone = method(sam_dtype="bfloat16").backbone
+    backbone = method(precision="bf16").backbone
     assert backbone.weights_id == "random (seed 1) of demo, random (seed 1) of sam_demo"
-    assert backbone.identity_settings == {"sam": "sam_demo", "sam_dtype": "bfloat16"}
+    assert backbone.identity_settings == {"sam": "sam_demo"}
+    assert backbone.precision == backbone.sam.precision == "bf16"
     mixed = GFSAM(ViTAndSamConfig("demo", sam="sam_demo", sam_weights="random:7"), vit_size=64).backbone
     assert mixed.weights_id.startswith("random (seed 7) of sam_demo, official vit.safetensors sha256 ")
     alone = mixed.num_parameters - mixed.sam.num_parameters

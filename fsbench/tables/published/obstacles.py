@@ -105,6 +105,8 @@ def _backbone(backbone: BackboneSettings, published: PublishedScore) -> list[str
         reasons.append(f"the backbone's weights are {backbone.weights.split()[0]}")
     if backbone.cache_dtype != "float32":
         reasons.append(f"features kept in {backbone.cache_dtype} instead of float32")
+    if backbone.backbone_precision != "fp32":
+        reasons.append(f"the backbone computes in {backbone.backbone_precision} instead of fp32")
     return reasons
 
 
@@ -181,6 +183,8 @@ def _training(weights: Weights, published: PublishedScore, paper: PaperSettings)
             reasons.append(f"{key} {_word(ours)} instead of {_word(theirs)}")
     if dtype := settings.get("cache_dtype"):
         reasons.append(f"features of the training kept in {dtype} instead of float32")
+    if precision := settings.get("backbone_precision"):
+        reasons.append(f"the backbone of the training computes in {precision} instead of fp32")
     reasons += [f"another {key} than the method's" for key in ("optimizer", "lr_scheduler") if settings.get(key)]
     if not str(settings.get("base_lists")).startswith("official"):
         reasons.append(f"training lists are {settings.get('base_lists', 'not recorded')} instead of official")

@@ -77,8 +77,8 @@ def test_an_image_is_encoded_once_and_what_is_kept_is_bounded(monkeypatch):
 
 def test_other_types_and_chunks_are_in_the_identity_and_change_the_numbers():
     assert demo().identity_settings == {}
-    assert demo(dtype="bfloat16", prompts=8).identity_settings == {"dtype": "bfloat16", "prompts": "8"}
-    exact, rounded = (demo(dtype=d).encode(IMAGE)[0] for d in ("float32", "bfloat16"))
+    assert demo(precision="bf16", prompts=8).identity_settings == {"prompts": "8"}
+    exact, rounded = (demo(precision=p).encode(IMAGE)[0] for p in ("fp32", "bf16"))
     assert exact.dtype == rounded.dtype == torch.float32
     assert 0 < (exact - rounded).abs().max() < 0.2 * exact.abs().max()
     with pytest.raises(SettingsError, match="prompts is 0, expected 1 or more"):

@@ -60,7 +60,7 @@ METHODS = {  # class, backbone, its cache in MiB, the other arguments
     "metaoptnet_swin": ("classifiers.FrozenClassifier", "ibot_swin_tiny", 3072, {"solver": "metaoptnet"}),
     "metaoptnet_clip": ("classifiers.FrozenClassifier", "clip_vitb16", 3072, {"solver": "metaoptnet"}),
 }  # fmt: skip
-BESIDE = {"vrp_sam": {"sam": "sam_vit_h", "sam_weights": None, "sam_dtype": "float32", "sam_prompts": 64}}
+BESIDE = {"vrp_sam": {"sam": "sam_vit_h", "sam_weights": None, "sam_prompts": 64}}
 """Settings of the network that a method has beside the first."""
 RUNS = {  # image size, batch size, epochs, protocol, augmentation
     "dcama": (384, 48, 1000, "hsnet", "none"),
@@ -127,7 +127,7 @@ def test_an_alias_has_the_arguments_that_it_always_had(alias):
             assert config.model.class_path == f"methods.{kind}"
             assert config.model.init_args.as_dict() == {
                 "backbone": {"name": backbone, "weights": None, "cache_mib": cache, "cache_dtype": "float32",
-                             "spill_mib": 0, **BESIDE.get(choice.method, {})},
+                             "spill_mib": 0, "precision": "fp32", **BESIDE.get(choice.method, {})},
                 **arguments, **changes,
             }  # fmt: skip
             data = config.data.init_args

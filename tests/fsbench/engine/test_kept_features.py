@@ -45,3 +45,18 @@ def test_a_narrow_type_is_another_run_and_what_fits_is_none(experiment):
 def test_a_narrow_type_beside_a_narrow_precision_is_refused(experiment):
     with pytest.raises(SettingsError, match="cache_dtype is bfloat16, which is for segmentation with precision 32-tru"):
         experiment(BFLOAT16, "--trainer.precision=bf16-mixed")
+
+
+def test_the_precision_of_the_network_is_another_run_and_named_everywhere(experiment):
+    usual, narrow = run(experiment()), run(experiment("--model.backbone.precision=bf16"))
+    assert narrow.path != usual.path and "backbone_precision" not in usual.run.identity.backbone.as_json()
+    assert narrow.run.identity.backbone.backbone_precision == narrow.run.provenance.backbone_precision == "bf16"
+    assert usual.run.identity.backbone.backbone_precision == "fp32"
+    assert set(variants([usual, narrow])) == {
+        "prototype (backbone_precision bf16)",
+        "prototype (backbone_precision fp32)",
+    }
+    with pytest.raises(SettingsError, match="backbone_precision is bf16, which is for precision 32-true, but this is"):
+        experiment("--model.backbone.precision=bf16", "--trainer.precision=bf16-mixed")
+    with pytest.raises(SettingsError, match="which is for float32 alone, but precision is bf16; take --cpu-kernels"):
+        experiment("--model.backbone.precision=bf16", "--run.cpu_kernels=onednn")
