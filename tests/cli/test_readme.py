@@ -30,6 +30,7 @@ PAGES = {
     "hmnet": ["hmnet", "hmnet_5shot", "pspnet"],
     "bam": ["bam", "bam_5shot"],
     "pfenet": ["pfenet"],
+    "vrp-sam": ["vrp_sam"],
     "prototype": ["prototype"],
     "classifiers": ["nn", "lp"],
     "fine-tuning": ["ft"],
