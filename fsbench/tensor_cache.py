@@ -166,6 +166,12 @@ class FeatureCache:
             self.bytes -= 0 if value is None else _nbytes(value)
             self._drop_spilled(kind, key)
 
+    def forget_kind(self, kind: str) -> None:
+        """Drop what is kept of this kind, of every key."""
+        self.bytes -= sum(map(_nbytes, self._kinds.pop(kind, OrderedDict()).values()))
+        for spilled in [key for own, key in self._spilled if own == kind]:
+            self._drop_spilled(kind, spilled)
+
     def entry_bytes(self) -> dict[str, int]:
         """Return the size of the biggest entry of every kind that has any."""
         return {kind: max(map(_nbytes, entries.values())) for kind, entries in self._kinds.items() if entries}

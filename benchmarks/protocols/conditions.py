@@ -28,7 +28,7 @@ class Condition:
 
 TWICE = ("hsnet", "pfenet", "incontext", "fss_sam3")
 """Protocols of any data set, tested with one support and with five."""
-LEFT_OUT = ("fscs", "incontext518", "fssdino", "fort")
+LEFT_OUT = ("fscs", "incontext518", "sansa", "fssdino", "fort")
 """Protocols that have rows of their own, differ from another in a size alone, need COCO's objects, or classify."""
 
 CONDITIONS = [

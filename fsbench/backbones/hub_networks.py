@@ -156,20 +156,24 @@ class FrozenHubNetwork(FrozenBackbone):
         """Return weights under the names of transformers, from those or the authors'."""
         return state
 
+    def new_network(self) -> nn.Module:
+        """Build the network with first weights, frozen; subclasses may leave out parts that they do not use."""
+        return new_network(self.spec, self.name)
+
     def _meta_state(self) -> dict[str, Tensor]:
         """Return the state dict of the network without memory for it."""
         with torch.device("meta"):
-            return new_network(self.spec, self.name).state_dict()
+            return self.new_network().state_dict()
 
     def _build(self, height: int, width: int) -> nn.Module:
-        model = new_network(self.spec, self.name)
+        model = self.new_network()
         model.load_state_dict({key: value.float() for key, value in self.state.items()})
         return model
 
     def _random_state(self, seed: int) -> dict[str, Tensor]:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            model = new_network(self.spec, self.name)
+            model = self.new_network()
             draw_weights(model)
         return model.state_dict()
 

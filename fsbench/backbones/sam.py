@@ -468,10 +468,15 @@ def _sam(name: str, dim: int, depth: int, heads: int, global_blocks: Iterable[in
     return SamNet("SamModel", sam_settings(dim, depth, heads, global_blocks), _PUBLISHED[name])
 
 
-def _sam2(name: str, channels: int, heads: int, backbone: Mapping[str, Any]) -> SamNet:
-    """Return SAM 2 with Hiera, whose width and heads double at each of its four stages (sansa.md §1)."""
+def hiera_settings(channels: int, heads: int, backbone: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of SAM 2's image encoder, whose width and heads double at each of four stages (sansa.md §1).
+
+    Args:
+        channels, heads: of the first stage.
+        backbone: further settings of Hiera, as in `HIERA`.
+    """
     widths = [channels * 2**stage for stage in range(4)]
-    vision = {
+    return {
         "backbone_config": {
             "model_type": "sam2_hiera_det_model", "hidden_size": channels, "embed_dim_per_stage": widths,
             "num_attention_heads_per_stage": [heads * 2**stage for stage in range(4)], "num_attention_heads": heads,
@@ -479,6 +484,10 @@ def _sam2(name: str, channels: int, heads: int, backbone: Mapping[str, Any]) -> 
         },
         "backbone_channel_list": widths[::-1],
     }  # fmt: skip
+
+
+def _sam2(name: str, channels: int, heads: int, backbone: Mapping[str, Any]) -> SamNet:
+    vision = hiera_settings(channels, heads, backbone)
     return SamNet("Sam2Model", {"vision_config": vision}, _PUBLISHED[name], keeps_aspect=False)
 
 
@@ -582,20 +591,45 @@ def _renamed(name: str, table: Iterable[tuple[str, str]], every: bool) -> str:
     return name
 
 
-def names_of_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return weights of SAM or SAM 2 under the names of transformers, without what only videos need.
+_VIDEO_TABLE = (
+    (r"^memory_attention\.norm\.", "memory_attention.layer_norm."),
+    (r"^(memory_attention\.layers\.\d+)\.norm", r"\1.layer_norm"),
+    (r"^(memory_attention\.layers\.\d+\.\w+)\.out_proj\.", r"\1.o_proj."),
+    (r"^(memory_encoder\.mask_downsampler)\.encoder\.12\.", r"\1.final_conv."),
+    *((rf"^(memory_encoder\.mask_downsampler)\.encoder\.{3 * i}\.", rf"\1.layers.{i}.conv.") for i in range(4)),
+    *((rf"^(memory_encoder\.mask_downsampler)\.encoder\.{3 * i + 1}\.", rf"\1.layers.{i}.layer_norm.")
+      for i in range(4)),
+    (r"^memory_encoder\.pix_feat_proj\.", "memory_encoder.feature_projection."),
+    (r"^memory_encoder\.out_proj\.", "memory_encoder.projection."),
+    (r"^memory_encoder\.fuser\.", "memory_encoder.memory_fuser."),
+    (r"^(memory_encoder\.memory_fuser\.layers\.\d+)\.dwconv\.", r"\1.depthwise_conv."),
+    (r"^(memory_encoder\.memory_fuser\.layers\.\d+)\.norm\.", r"\1.layer_norm."),
+    (r"^(memory_encoder\.memory_fuser\.layers\.\d+)\.pwconv", r"\1.pointwise_conv"),
+    (r"^(memory_encoder\.memory_fuser\.layers\.\d+)\.gamma$", r"\1.scale"),
+    (r"^maskmem_tpos_enc$", "memory_temporal_positional_encoding"),
+    (r"^no_mem_pos_enc$", "no_memory_positional_encoding"),
+    (r"^obj_ptr_proj\.layers\.0\.", "object_pointer_proj.proj_in."),
+    (r"^obj_ptr_proj\.layers\.1\.", "object_pointer_proj.layers.0."),
+    (r"^obj_ptr_proj\.layers\.2\.", "object_pointer_proj.proj_out."),
+)  # fmt: skip
+"""What of Meta's SAM 2 only videos need (sansa.md §1)."""
+
+
+def names_of_transformers(state: Mapping[str, Tensor], videos: bool = False) -> dict[str, Tensor]:
+    """Return weights of SAM or SAM 2 under the names of transformers.
 
     Args:
         state: under those names, or Meta's.
+        videos: keep what only videos need.
     """
     second = any(name.startswith(("image_encoder.trunk.", "vision_encoder.backbone.")) for name in state)
     metas = any(name.startswith("image_encoder.") for name in state)
     renamed = {}
     for name, value in state.items():
-        if name in ("pixel_mean", "pixel_std") or (second and _OF_VIDEOS.match(name)):
+        if name in ("pixel_mean", "pixel_std") or (second and not videos and _OF_VIDEOS.match(name)):
             continue
         if metas and second:
-            name = _renamed(name, _TABLE2, every=True)
+            name = _renamed(_renamed(name, _VIDEO_TABLE, every=True), _TABLE2, every=True)
         renamed[_renamed(name, _TABLE, every=False) if metas else name] = value
     if second and (points := sorted(name for name in renamed if _POINTS.match(name))):
         renamed["prompt_encoder.point_embed.weight"] = torch.cat([renamed.pop(name) for name in points])

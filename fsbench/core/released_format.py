@@ -22,6 +22,7 @@ class ReleasedFormat:
         stored: False for names of theirs that we compute.
         stated: reads the settings that a file beside a checkpoint states and its weights do not show, under our names;
             None where the authors keep no such file.
+        has_backbone: whether the authors' files hold the frozen backbone.
     """
 
     wrapper: str = ""
@@ -29,6 +30,7 @@ class ReleasedFormat:
     complete: Callable[[dict[str, Tensor]], dict[str, Tensor]] = lambda learned: learned
     stored: Callable[[str], bool] = lambda key: True
     stated: Callable[[Path], dict[str, Any]] | None = None
+    has_backbone: bool = True
 
     def split(self, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]] | None:
         """Split a checkpoint into the learned weights and the backbone's, under their own names.

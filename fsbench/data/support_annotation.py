@@ -91,7 +91,7 @@ class AnnotationStreams:
         )
 
 
-def draw_annotation(masks: Tensor, kind: Annotation, streams: AnnotationStreams) -> Tensor:
+def draw_annotation(masks: Tensor, kind: Annotation, streams: AnnotationStreams, idle_draws: bool = True) -> Tensor:
     """Draw the annotations of masks.
 
     In evaluation a mask gets up to 20 points, or the strokes of a large brush whose number has a seed of its own: 9 on
@@ -103,6 +103,7 @@ def draw_annotation(masks: Tensor, kind: Annotation, streams: AnnotationStreams)
         masks: (..., H, W) of 0 and 1, or bool.
         kind: of the annotation.
         streams: drawn from, mask by mask; `mask` and `box` draw nothing.
+        idle_draws: of strokes, as of `moved`.
 
     Returns:
         Annotations of the masks' shape, type and device.
@@ -124,7 +125,7 @@ def draw_annotation(masks: Tensor, kind: Annotation, streams: AnnotationStreams)
             if amounts is not None:
                 brush = amounts.choice((LARGE, SMALL))
             strokes = (amounts or random.Random(EVALUATION_SEED)).randint(1, most)
-            drawn = torch.stack([scribble(plane, strokes, brush, streams) for plane in planes])
+            drawn = torch.stack([scribble(plane, strokes, brush, streams, idle_draws) for plane in planes])
     return drawn.view(masks.shape).to(masks)
 
 
@@ -193,13 +194,21 @@ def new_stroke(start: Sequence[float], brush: Brush, stream: np.random.RandomSta
     return Stroke(np.array(vertices), int(width), motion)
 
 
-def moved(stroke: Stroke, brush: Brush, stream: np.random.RandomState) -> Stroke:
-    """Return a stroke after a movement of the whole and of half of its vertices."""
+def moved(stroke: Stroke, brush: Brush, stream: np.random.RandomState, idle_draws: bool = True) -> Stroke:
+    """Return a stroke after a movement of the whole and of half of its vertices.
+
+    Args:
+        stroke: the stroke.
+        brush: that it was drawn with.
+        stream: of random numbers.
+        idle_draws: draw two numbers more that nothing reads, as VRP-SAM's program does and SANSA's does not.
+    """
     distance, angle = stroke.motion
     way = np.array([int(distance * math.cos(angle)), int(distance * math.sin(angle))])
     vertices = stroke.vertices + way
-    stream.normal(0, brush.motion_change / 2)  # the authors' next speed and angle, which nothing reads
-    stream.normal(0, 0.25)
+    if idle_draws:  # a next speed and angle
+        stream.normal(0, brush.motion_change / 2)
+        stream.normal(0, 0.25)
     order = np.arange(len(vertices))
     stream.shuffle(order)
     for vertex in order[: len(order) // 2]:
@@ -208,15 +217,17 @@ def moved(stroke: Stroke, brush: Brush, stream: np.random.RandomState) -> Stroke
     return Stroke(vertices, stroke.width, stroke.motion)
 
 
-def new_strokes(mask: Tensor, count: int, brush: Brush, streams: AnnotationStreams) -> tuple[Tensor, list[Stroke]]:
-    """Draw up to `count` strokes that begin on a mask (H, W) bool.
+def new_strokes(
+    mask: Tensor, count: int, brush: Brush, streams: AnnotationStreams, idle_draws: bool = True
+) -> tuple[Tensor, list[Stroke]]:
+    """Draw up to `count` strokes that begin on a mask (H, W) bool; `idle_draws` as of `moved`.
 
     Returns:
         Where they begin, see `start_points`, and the strokes after their movement.
     """
     starts = start_points(mask, count, streams.places)
     strokes = [new_stroke(start, brush, streams.strokes) for start in starts.tolist()]
-    return starts, [moved(stroke, brush, streams.strokes) for stroke in strokes]
+    return starts, [moved(stroke, brush, streams.strokes, idle_draws) for stroke in strokes]
 
 
 def paint(strokes: Sequence[Stroke], size: tuple[int, int]) -> Tensor:
@@ -233,6 +244,7 @@ def paint(strokes: Sequence[Stroke], size: tuple[int, int]) -> Tensor:
     return torch.from_numpy(np.array(image))
 
 
-def scribble(mask: Tensor, count: int, brush: Brush, streams: AnnotationStreams) -> Tensor:
-    """Return what up to `count` strokes cover (H, W) bool of a mask (H, W) bool."""
-    return paint(new_strokes(mask, count, brush, streams)[1], (mask.shape[0], mask.shape[1])) & mask
+def scribble(mask: Tensor, count: int, brush: Brush, streams: AnnotationStreams, idle_draws: bool = True) -> Tensor:
+    """Return what up to `count` strokes cover (H, W) bool of a mask (H, W) bool; `idle_draws` as of `moved`."""
+    strokes = new_strokes(mask, count, brush, streams, idle_draws)[1]
+    return paint(strokes, (mask.shape[0], mask.shape[1])) & mask

@@ -70,6 +70,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ) from error
     if isinstance(checkpoint, dict) and checkpoint and all(isinstance(v, Tensor) for v in checkpoint.values()):
         return {"state_dict": checkpoint}
+    if isinstance(checkpoint, dict) and "state_dict" not in checkpoint and isinstance(checkpoint.get("model"), dict):
+        return {"state_dict": checkpoint["model"]}  # of SANSA's authors
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
         raise CheckpointError(f"{path} has no state_dict; expected a Lightning checkpoint")
     return checkpoint
@@ -109,7 +111,7 @@ def load_checkpoint(method: Method, path: Path, image_size: int | None = None) -
             f"{whose} was trained with {written_by.get('settings')}; expected {mine['method']} with "
             f"{mine['settings']}; give the checkpoint of the method that is evaluated"
         )
-    if written_by and written_by.get("backbone_sha256") != mine["backbone_sha256"]:
+    if "backbone_sha256" in written_by and written_by["backbone_sha256"] != mine["backbone_sha256"]:
         raise CheckpointError(
             f"{whose} was trained on the backbone weights '{written_by.get('backbone')}', but those in use are "
             f"'{mine['backbone']}'; give the same ones with WEIGHTS=<file>"
@@ -157,15 +159,14 @@ def convert(source: Path, target: Path, backbone_weights: Path | None, forms: Ma
     matching = [(name, parts) for name, form in forms.items() if (parts := form.split(state)) and parts[0]]
     if written_by:
         form = _released_form(source, written_by, forms)
-        converted, direction = form.join(state, _trained_on(source, written_by, backbone_weights)), "ours to authors'"
+        frozen = _trained_on(source, written_by, backbone_weights) if form.has_backbone else {}
+        converted, direction = form.join(state, frozen), "ours to authors'"
     elif matching:
         form_of, (learned, backbone) = matching[0]
-        digest = state_digest(to_timm_names(backbone))
-        origin: dict[str, Any] = {
-            "form_of": form_of,
-            "backbone": f"in the checkpoint {source.name}",
-            "backbone_sha256": digest,
-        }
+        origin: dict[str, Any] = {"form_of": form_of}
+        if backbone:
+            digest = state_digest(to_timm_names(backbone))
+            origin |= {"backbone": f"in the checkpoint {source.name}", "backbone_sha256": digest}
         direction = "authors' to ours"
         stated_beside = forms[form_of].stated
         if stated_beside is not None:

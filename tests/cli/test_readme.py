@@ -31,6 +31,7 @@ PAGES = {
     "bam": ["bam", "bam_5shot"],
     "pfenet": ["pfenet"],
     "vrp-sam": ["vrp_sam"],
+    "sansa": ["sansa"],
     "prototype": ["prototype"],
     "classifiers": ["nn", "lp"],
     "fine-tuning": ["ft"],

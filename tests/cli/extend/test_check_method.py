@@ -61,12 +61,14 @@ LARGE = {
     "diam": (["--model.iterations=3"], ("shapes", "ways-and-shots", "truth", "empty-supports")),
     "bam_5shot": (["--model.width=32"], ("shapes", "ways-and-shots", "truth")),
     "vrp_sam": ((), ("shapes", "ways-and-shots", "truth", "batch", "determinism", "checkpoint", "gradients")),
+    "sansa": ((), ("shapes", "ways-and-shots", "truth", "checkpoint", "gradients")),
+    "sansa_generalist": ((), ("shapes", "ways-and-shots", "truth")),
     "hmnet_5shot": ([f"--model.{setting}" for setting in SMALL], ("shapes", "ways-and-shots", "truth")),
 }
-"""Those without a configuration for the demo, and VRP-SAM: options, and the checks that take seconds.
+"""Those without a configuration for the demo, VRP-SAM and SANSA: options, and the checks that take seconds.
 
-The second trains on the base classes of its base learner alone, and synthetic episodes have others. VRP-SAM's demo has
-a SAM of random weights, whose masks no prompts make equal to a batch's.
+The second trains on the base classes of its base learner alone, and synthetic episodes have others. The demos of
+VRP-SAM and SANSA have a SAM of random weights, with which no batch can be learned by heart.
 """
 ONE_EPOCH = ("ft", "vpt", "lora", "ssf", "fort", "fort_lora", "fort_ssf")
 """Those that tune a network in each episode."""

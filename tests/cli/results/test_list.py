@@ -74,6 +74,7 @@ def test_paper_settings_of_every_method(method, small_demo):
         "hsnet": 2_573_794,
         "hmnet": 14_887_942,
         "hmnet_5shot": 14_887_942 + 27,
+        "sansa": 9_898_385,
         "hmnet_vgg": 14_494_726,
     }
     families = {

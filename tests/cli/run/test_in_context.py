@@ -141,6 +141,7 @@ ANY_PROTOCOL = {
     "seggpt": [INCONTEXT, FSCS],
     "matcher": [INCONTEXT, FSCS],
     "sam3_canvas": [INCONTEXT, FSCS],
+    "sansa": [INCONTEXT],
 }
 """Method -> tasks other than its authors': trained ones in context, training-free ones with several ways and shots."""
 

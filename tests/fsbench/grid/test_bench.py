@@ -19,6 +19,7 @@ OWN = {
     "sam3_canvas_names": "fss_sam3",
     "diam": "gfss", "bam": "pfenet", "bam_5shot": "pfenet", "pfenet": "pfenet", "blind_saliency": "hsnet",
     "blind_centre": "hsnet", "blind_full": "hsnet", "vrp_sam": "hsnet", "vrp_sam_vgg16": "hsnet",
+    "sansa": "hsnet", "sansa_generalist": "hsnet",
 }  # fmt: skip
 """As their authors evaluate (dcama.md §9, classical-baselines §4, hmnet.md §11, emat.md)."""
 
@@ -46,7 +47,7 @@ def test_all_methods_of_segmentation_are_known_here():
     "method",
     ["dcama", "dcama_resnet50", "hsnet", "hmnet", "emat", "emat_seg", "cst", "prototype", "insid3", "fssdino",
      "linear_probe_dense", "lora_probe_dense", "seggpt", "matcher", "gf_sam", "persam",
-     "persam_f", "sam3_canvas", "vrp_sam"],
+     "persam_f", "sam3_canvas", "vrp_sam", "sansa"],
 )  # fmt: skip
 def test_on_the_demo_one_table_holds_all(method):
     assert Request([method], "demo").own_protocol(method) == configured(method, "demo") == "fscs"

@@ -21,6 +21,8 @@ TRAINING_FREE = (
     "persam", "persam_f", "sam3_canvas", "sam3_canvas_names", "diam", "blind_saliency", "blind_centre", "blind_full",
 )  # fmt: skip
 """Methods that learn nothing before the episodes."""
+NOT_TRAINED_HERE = ("sansa_generalist",)
+"""Methods of which there are checkpoints of the authors alone; another has their network."""
 MAP = np.zeros((20, 30), dtype=np.uint8)
 MAP[3:12, 4:20] = 1
 MAP[10:15, 18:28] = 2
@@ -175,7 +177,7 @@ def test_every_method_has_a_case_and_every_case_its_figures():
 
     covered = {model(case.method) for case in read_cases()}
     masks = [name for name in names("methods") if task_of("methods", name) == "segmentation"]
-    assert not [name for name in masks if model(name) not in covered]
+    assert not [name for name in masks if model(name) not in covered and name not in NOT_TRAINED_HERE]
     files = {file.name for file in regress.FOLDER.glob("*.json")}
     assert files == {expected_file(case).name for case in read_cases()}
     for case in read_cases():

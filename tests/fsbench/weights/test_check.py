@@ -11,6 +11,7 @@ import torch
 from fsbench.backbones.encoder import ENCODERS
 from fsbench.backbones.pyramid_networks import PYRAMIDS
 from fsbench.backbones.sam import SAMS
+from fsbench.backbones.sam2_video import SAM2_VIDEOS
 from fsbench.backbones.sam3 import SAM3S
 from fsbench.backbones.seggpt import SEGGPTS
 from fsbench.backbones.vit import VITS
@@ -113,11 +114,13 @@ def test_the_list_as_json_says_what_is_not_stated(capsys, weights):
 
 
 def test_the_table_has_every_backbone_and_each_can_be_had_somehow():
-    backbones = {**VITS, **PYRAMIDS, **ENCODERS, **PSPNETS, **TRUNKS, **VRP_TRUNKS, **SAMS, **SAM3S, **SEGGPTS}
+    sams = {**SAMS, **SAM2_VIDEOS, **SAM3S}
+    backbones = {**VITS, **PYRAMIDS, **ENCODERS, **PSPNETS, **TRUNKS, **VRP_TRUNKS, **sams, **SEGGPTS}
     files = table.weight_files()
     own = {
         "demo",
         "sam_demo",
+        "sam2_demo",
         "seggpt_demo",
         "sam3_demo",
     }  # the first come with the repository, those of others are random

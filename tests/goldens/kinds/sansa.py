@@ -1,0 +1,333 @@
+"""SANSA: adapters, SAM 2 as a frozen network, prompts, pseudo-video, loss and training steps (sansa.md §8)."""
+
+import re
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fsbench.backbones.sam import HIERA, hiera_settings
+from fsbench.backbones.sam2_video import (
+    EncodedFrames,
+    PointPrompts,
+    Sam2VideoNet,
+    finish_encoding,
+    frozen_stages,
+    names_for_videos,
+    new_sam2_video,
+    position_code,
+    sam2_video_settings,
+    set_memory_dropout,
+)
+from fsbench.data.support_annotation import LARGE, SMALL, AnnotationStreams, points, scribble
+from fsbench.weights.table import WeightFile
+from methods.sansa.adapters import Adapter, Adapters, adapter_shapes
+from methods.sansa.losses import official_order, official_steps, video_losses
+from methods.sansa.prompts import Kind, in_square, pixel_points, prompt_mask, prompt_points
+from methods.sansa.pseudo_video import Prompt, PseudoVideo, full_size
+from methods.sansa.released import AdapterFile
+from methods.sansa.sansa import adamw_with_cosine
+from tests.goldens.harness import EXACT, Case, Comparison, Comparisons, Tolerance, absolute, compare, equal, relative
+from tests.goldens.hashed import hash_state, hash_values
+
+OFFICIAL = (
+    (r"^vision_encoder\.backbone\.patch_embed\.projection", "image_encoder.trunk.patch_embed.proj"),
+    (r"^vision_encoder\.backbone\.(blocks\.\d+)\.layer_norm", r"image_encoder.trunk.\1.norm"),
+    (r"^vision_encoder\.backbone\.(blocks\.\d+\.mlp)\.proj_in", r"image_encoder.trunk.\1.layers.0"),
+    (r"^vision_encoder\.backbone\.(blocks\.\d+\.mlp)\.proj_out", r"image_encoder.trunk.\1.layers.1"),
+    (r"^vision_encoder\.backbone", "image_encoder.trunk"),
+    (r"^vision_encoder\.neck\.convs\.(\d)", r"image_encoder.neck.convs.\1.conv"),
+    (r"^memory_attention\.layer_norm", "memory_attention.norm"),
+    (r"^(memory_attention\.layers\.\d)\.layer_norm", r"\1.norm"),
+    (r"^(memory_attention.*)\.o_proj", r"\1.out_proj"),
+    (r"mask_downsampler\.final_conv", "mask_downsampler.encoder.12"),
+    (r"memory_encoder\.feature_projection", "memory_encoder.pix_feat_proj"),
+    (r"memory_encoder\.projection", "memory_encoder.out_proj"),
+    (r"memory_fuser\.(layers\.\d)\.depthwise_conv", r"fuser.\1.dwconv"),
+    (r"memory_fuser\.(layers\.\d)\.layer_norm", r"fuser.\1.norm"),
+    (r"memory_fuser\.(layers\.\d)\.pointwise_conv", r"fuser.\1.pwconv"),
+    (r"memory_fuser\.(layers\.\d)\.scale", r"fuser.\1.gamma"),
+    (r"^memory_temporal_positional_encoding$", "maskmem_tpos_enc"),
+    (r"^no_memory_embedding$", "no_mem_embed"),
+    (r"^no_memory_positional_encoding$", "no_mem_pos_enc"),
+    (r"^object_pointer_proj\.proj_in", "obj_ptr_proj.layers.0"),
+    (r"^object_pointer_proj\.layers\.0", "obj_ptr_proj.layers.1"),
+    (r"^object_pointer_proj\.proj_out", "obj_ptr_proj.layers.2"),
+    (r"^shared_image_embedding\.positional_embedding",
+     "sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"),
+    (r"^prompt_encoder\.mask_embed\.conv1", "sam_prompt_encoder.mask_downscaling.0"),
+    (r"^prompt_encoder\.mask_embed\.layer_norm1", "sam_prompt_encoder.mask_downscaling.1"),
+    (r"^prompt_encoder\.mask_embed\.conv2", "sam_prompt_encoder.mask_downscaling.3"),
+    (r"^prompt_encoder\.mask_embed\.layer_norm2", "sam_prompt_encoder.mask_downscaling.4"),
+    (r"^prompt_encoder\.mask_embed\.conv3", "sam_prompt_encoder.mask_downscaling.6"),
+    (r"^prompt_encoder\.", "sam_prompt_encoder."),
+    (r"^mask_decoder\.upscale_conv1", "sam_mask_decoder.output_upscaling.0"),
+    (r"^mask_decoder\.upscale_layer_norm", "sam_mask_decoder.output_upscaling.1"),
+    (r"^mask_decoder\.upscale_conv2", "sam_mask_decoder.output_upscaling.3"),
+    (r"^mask_decoder\.transformer\.layer_norm_final_attn", "sam_mask_decoder.transformer.norm_final_attn"),
+    (r"^mask_decoder\.(transformer\.layers\.\d)\.layer_norm", r"sam_mask_decoder.\1.norm"),
+    (r"^mask_decoder\.(transformer.*mlp)\.proj_in", r"sam_mask_decoder.\1.layers.0"),
+    (r"^mask_decoder\.(transformer.*mlp)\.proj_out", r"sam_mask_decoder.\1.layers.1"),
+    (r"^mask_decoder\.(transformer.*)\.o_proj", r"sam_mask_decoder.\1.out_proj"),
+    (r"^mask_decoder\.(.*(?:mlps\.\d|head))\.layers\.0", r"sam_mask_decoder.\1.layers.1"),
+    (r"^mask_decoder\.(.*(?:mlps\.\d|head))\.proj_in", r"sam_mask_decoder.\1.layers.0"),
+    (r"^mask_decoder\.(.*(?:mlps\.\d|head))\.proj_out", r"sam_mask_decoder.\1.layers.2"),
+    (r"^mask_decoder\.", "sam_mask_decoder."),
+)  # fmt: skip
+"""Names of transformers' SAM 2 and those of its authors, whose hash gives the weights; the first that fits counts."""
+
+
+def official_names(shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Return shapes of SAM 2's tensors under its authors' names, read backwards from those of transformers."""
+    found: dict[str, tuple[int, ...]] = {}
+    for name, shape in shapes.items():
+        if name == "prompt_encoder.shared_embedding.positional_embedding":
+            continue  # a copy
+        if name == "prompt_encoder.point_embed.weight":
+            found |= {f"sam_prompt_encoder.point_embeddings.{i}.weight": (1, shape[1]) for i in range(shape[0])}
+            continue
+        if downsampler := re.match(r"^(memory_encoder\.mask_downsampler)\.layers\.(\d)\.(conv|layer_norm)(.*)", name):
+            place = 3 * int(downsampler[2]) + (downsampler[3] == "layer_norm")
+            found[f"{downsampler[1]}.encoder.{place}{downsampler[4]}"] = shape
+            continue
+        for pattern, other in OFFICIAL:
+            name, count = re.subn(pattern, other, name)
+            if count:
+                break
+        found[name] = shape
+    return found
+
+
+def tiny_sam(config: dict[str, Any]) -> tuple[Any, Adapters]:
+    """Build a case's SAM 2 and adapters with weights by the hash of their official names."""
+    hiera = hiera_settings(
+        config["embed"],
+        config["heads"],
+        {
+            "blocks_per_stage": config["stages"],
+            "global_attention_blocks": config["global_blocks"],
+            "window_size_per_stage": config["windows"],
+            "window_positional_embedding_background_size": [7, 7],
+        },
+    )
+    settings = sam2_video_settings(
+        hiera, config["image"], config["width"], config["memory_layers"], config["memory_mlp"]
+    )
+    model = new_sam2_video(Sam2VideoNet("Sam2VideoModel", settings, WeightFile("tiny"), config["image"]), "a golden")
+    names = official_names({name: tuple(value.shape) for name, value in model.state_dict().items()})
+    hashed = hash_state({f"sam.{name}": shape for name, shape in names.items()})
+    own = names_for_videos({name.removeprefix("sam."): value for name, value in hashed.items()})
+    model.load_state_dict(own)
+    adapters = Adapters(adapter_shapes(config["embed"], config["stages"], config["adapter_stages"], config["factor"]))
+    released = AdapterFile().join({f"adapters.{k}": v for k, v in adapters.state_dict().items()}, {})["model"]
+    hashed = hash_state({name: tuple(value.shape) for name, value in released.items()})
+    split = AdapterFile().split(hashed)
+    assert split is not None
+    adapters.load_state_dict({name.removeprefix("adapters."): value for name, value in split[0].items()})
+    return model, adapters
+
+
+def adapter(case: Case) -> Comparisons:
+    t, c = case.tensors, case.config
+    branch = Adapter(c["channels"], c["bottleneck"])
+    names = {name: tuple(value.shape) for name, value in branch.state_dict().items()}
+    branch.load_state_dict(case.state() or hash_state(names))
+    x = t["in.x"].requires_grad_()
+    y = branch(x)
+    (y * t["in.weight"]).sum().backward()
+    tol = relative(1e-5)
+    yield case.compare("out.y", y, tol)
+    yield case.compare("grad.x", given(x.grad), tol)
+    for name, parameter in branch.named_parameters():
+        yield case.compare(f"grad.{name}", given(parameter.grad), tol)
+
+
+def given(gradient: Tensor | None) -> Tensor:
+    """Return a gradient that must be there."""
+    assert gradient is not None
+    return gradient
+
+
+def layout(case: Case) -> Comparisons:
+    for row in case.data:
+        channels, _, settings = HIERA[{"base": "base_plus"}.get(row["version"], row["version"])]
+        shapes = adapter_shapes(channels, settings["blocks_per_stage"], row["stages"], row["factor"])
+        yield equal(f"{row['version']}: adapters", [list(shape) for shape in shapes], row["adapters"])
+        with torch.device("meta"):
+            trainable = sum(parameter.numel() for parameter in Adapters(shapes).parameters())
+        yield equal(f"{row['version']}: trainable", trainable, row["trainable"])
+
+
+def encoder(case: Case) -> Comparisons:
+    c = case.config
+    model, adapters = tiny_sam(c)
+    images = hash_values(c["tag"], (c["b"], 3, c["image"], c["image"]), -2, 2)
+    tol = relative(1e-4)
+    with torch.no_grad():
+        encoded = finish_encoding(model, frozen_stages(model, images, 2), adapters)
+        whole = finish_encoding(model, frozen_stages(model, images, 0), adapters)
+    yield case.compare("out.level0", encoded.fine[0][:, :, ::4, ::4], tol)
+    yield case.compare("out.level1", encoded.fine[1], tol)
+    yield case.compare("out.level2", encoded.deep, tol)
+    yield case.compare("out.position", position_code(model, c["width"], images.device), tol)
+    yield equal("stages at once", torch.equal(whole.deep, encoded.deep), True)
+
+
+def draw_prompt(case: Case) -> PointPrompts:
+    """Draw the points of a case, whose training has given numbers."""
+    c, mask = case.config, case.tensors["in.mask"]
+    streams = AnnotationStreams.seeded(c["seed"])
+    if not c["training"]:
+        return prompt_points(mask, c["prompt"], streams)
+    if c["prompt"] == "point":
+        drawn = points(mask > 0, c["count"], streams.places)
+    else:
+        brush = SMALL if c["preset"] == "rand_curve_small" else LARGE
+        drawn = scribble(mask > 0, c["count"], brush, streams, idle_draws=False)
+    found = pixel_points(drawn)
+    return PointPrompts(found[None], torch.ones(1, len(found), dtype=torch.int64))
+
+
+def prompt(case: Case) -> Comparisons:
+    c, mask = case.config, case.tensors["in.mask"]
+    if c["prompt"] == "mask":
+        yield case.compare("out.mask", prompt_mask(mask[None], c["dest"])[0], EXACT)
+        return
+    drawn = draw_prompt(case)
+    moved = in_square(drawn, (mask.shape[0], mask.shape[1]), c["dest"])
+    yield case.compare("mid.points", drawn.points, absolute(1e-4))
+    yield case.compare("out.points", moved.points, absolute(1e-4))
+    yield case.compare("out.labels", moved.labels, EXACT)
+
+
+def loss(case: Case) -> Comparisons:
+    c, t = case.config, case.tensors
+    logits = t["in.logits"].requires_grad_()
+    split = logits.unflatten(0, (c["b"], c["T"]))[:, -c["frames"] :]
+    focal, dice = video_losses(split, t["in.mask"][:, -c["frames"] :])
+    (focal + dice).backward()
+    tol = relative(1e-5)
+    yield case.compare("out.focal", focal, tol)
+    yield case.compare("out.dice", dice, tol)
+    yield case.compare("grad.logits", given(logits.grad), tol)
+
+
+def encoded_images(case: Case, model: Any, adapters: Adapters, frames: int) -> EncodedFrames:
+    """Encode the images of a case, B times `frames`."""
+    c = case.config
+    images = hash_values(c["tag"], (c["B"], frames, 3, c["side"], c["side"]), -2, 2).flatten(0, 1)
+    return finish_encoding(model, frozen_stages(model, images, 2), adapters)
+
+
+def video(
+    case: Case, model: Any, adapters: Adapters, kinds: list[Kind], frames: int, answers: bool = True
+) -> PseudoVideo:
+    """Run the videos of a case, whose first frames are prompted; prompts are drawn video by video."""
+    c = case.config
+    size = (c["side"], c["side"])
+    encoded = encoded_images(case, model, adapters, frames)
+    streams = AnnotationStreams.seeded(c["seed"])
+    masks = case.tensors["in.mask"]
+    prompts: list[list[Prompt]] = [
+        [masks[b, k] if kind == "mask" else prompt_points(masks[b, k], kind, streams) for k, kind in enumerate(kinds)]
+        for b in range(c["B"])
+    ]
+    run = PseudoVideo(model, size)
+    for t in range(frames):
+        rows = [b * frames + t for b in range(c["B"])]
+        if t < len(kinds):
+            run.prompt(encoded[rows], [own[t] for own in prompts], answers)
+        else:
+            run.segment(encoded[rows])
+    return run
+
+
+def by_videos(values: list[Tensor | None]) -> Tensor:
+    """Join what frames (b, ...) have, video by video: (b times T, ...)."""
+    return torch.stack([value for value in values if value is not None], 1).flatten(0, 1)
+
+
+def end_to_end(case: Case) -> Comparisons:
+    c, tol = case.config, relative(1e-4)
+    model, adapters = tiny_sam(c)
+    with torch.no_grad():
+        run = video(case, model, adapters, c["prompts"], c["K"] + c["targets"])
+    low_res = by_videos([frame.low_res for frame in run.frames])
+    logits = full_size(low_res, (c["side"], c["side"]))
+    yield case.compare("mid.low_res", low_res[:, ::2, ::2], tol)
+    yield case.compare("mid.pointer", by_videos([frame.pointer for frame in run.frames]), tol)
+    yield case.compare("mid.memory", by_videos([frame.memory for frame in run.frames])[:, ::4], tol)
+    yield case.compare("mid.conditioned", by_videos([frame.conditioned for frame in run.frames])[:, ::4], tol)
+    yield case.compare("out.logits", logits, tol)
+    clear = logits.abs() > 1e-4 * logits.abs().max()
+    case.checked.add("out.pred")
+    same = ((logits > 0) == (case.tensors["out.pred"] > 0))[clear]
+    yield equal("out.pred (exact beside the threshold)", bool(same.all()), True)
+
+
+def train_steps(case: Case) -> Comparisons:
+    c, t = case.config, case.tensors
+    model, adapters = tiny_sam(c)
+    set_memory_dropout(model, 0.0)
+    before = {name: value.clone() for name, value in adapters.state_dict().items()}
+    optimizer, scheduler = adamw_with_cosine(adapters.parameters(), 1e-4, c["total"])
+    counted_from = 1 if c["prompt"] == "mask" else 0
+    losses, norms, rates = [], [], []
+    for step in range(c["steps"]):
+        run = video(case, model, adapters, [c["prompt"]] * c["K"], c["K"] + 1)
+        low_res = by_videos([frame.low_res for frame in run.frames])
+        logits = full_size(low_res, (c["side"], c["side"]))
+        if not step:
+            yield case.compare("out.logits_0", logits[:, ::2, ::2], relative(1e-3))
+        split = logits.unflatten(0, (c["B"], -1))
+        focal, dice = video_losses(split[:, counted_from:], t["in.mask"][:, counted_from:])
+        optimizer.zero_grad()
+        (focal + dice).backward()
+        if not step:
+            for name, parameter in adapters.named_parameters():
+                yield case.compare(f"grad.{official(name)}", given(parameter.grad), relative(2e-3))
+        rates.append(optimizer.param_groups[0]["lr"])
+        norms.append(torch.nn.utils.clip_grad_norm_(adapters.parameters(), 0.1))
+        losses.append(torch.stack([focal.detach(), dice.detach()]))
+        optimizer.step()
+        scheduler.step()
+    entries = Tolerance("1e-3*|ref|", lambda ref: 1e-3 * ref.abs())
+    yield case.compare("out.losses", torch.stack(losses), entries)
+    yield case.compare("out.norms", torch.stack(norms), entries)
+    yield case.compare("mid.lr", torch.tensor(rates, dtype=torch.float64), absolute(1e-12))
+    for name, value in adapters.state_dict().items():
+        if f"out.after.{official(name)}" in t:
+            yield moved_alike(case, official(name), before[name], value)
+
+
+def official(name: str) -> str:
+    """Return the authors' name of a parameter of `Adapters`."""
+    return str(next(iter(AdapterFile().join({f"adapters.{name}": torch.empty(0)}, {})["model"])))
+
+
+def moved_alike(case: Case, name: str, before: Tensor, after: Tensor) -> Comparison:
+    """Compare the change of a parameter: 99 % of its entries within 2e-2 of the largest."""
+    case.checked.add(f"out.after.{name}")
+    reference = case.tensors[f"out.after.{name}"] - before
+    far = ((after - before) - reference).abs() > 2e-2 * reference.abs().max()
+    return compare(f"out.after.{name}: share that is far", far.float().mean(), torch.zeros(()), absolute(0.01))
+
+
+def schedule(case: Case) -> Comparisons:
+    for row in case.data:
+        steps = official_steps(row["images"], row["batch"], row["world"])
+        yield equal(f"{row['images']} images: steps", [steps, steps * row["epochs"]], [row["steps"], row["total"]])
+        order = official_order(row["images"], 1, row["world"], row["world"] - 1)
+        yield equal(f"{row['images']} images: order", order[:8], row["rank1_first"])
+
+
+KINDS = {
+    "sansa_adapter": adapter,
+    "sansa_layout": layout,
+    "sansa_encoder": encoder,
+    "sansa_prompt": prompt,
+    "sansa_loss": loss,
+    "sansa_end_to_end": end_to_end,
+    "sansa_train_steps": train_steps,
+    "sansa_schedule": schedule,
+}
