@@ -329,7 +329,12 @@ def test_every_protocol_is_a_condition(monkeypatch, capsys):
     asked = []
     monkeypatch.setattr(conditions, "bench", lambda request: asked.append(request) or ([], ["no data here"]))
     assert main(["--dataset", "demo", "--method", "prototype"]) == 0
-    assert {request.protocol for request in asked} == set(protocol_names()) - {"incontext518", "sansa", "fssdino", "fort"}
+    assert {request.protocol for request in asked} == set(protocol_names()) - {
+        "incontext518",
+        "sansa",
+        "fssdino",
+        "fort",
+    }
     printed = capsys.readouterr().out
     assert "incontext, original, 1-way 5-shot: no data here" in printed
 
