@@ -54,6 +54,7 @@ class Protocol(ABC):
         has_masks: predictions are label maps: there are object sizes, void pixels and pictures.
         resampled: the units that intervals and tests draw, in words.
         on_repetition: how a repeated test on unordered kernels may differ, in words.
+        averaged_seeds: seeds of the test whose mean its authors report; tables give it where a method has all of them.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -70,6 +71,7 @@ class Protocol(ABC):
     has_masks: ClassVar[bool]
     resampled: ClassVar[str]
     on_repetition: ClassVar[str]
+    averaged_seeds: ClassVar[tuple[int, ...]] = ()
 
     def manifest(self, index: Any, task: Any) -> Manifest:
         """Draw the episodes of `task` from the data set `index`, and further draws of their supports where it asks."""

@@ -80,6 +80,11 @@ class CrossDomain(HSNet):
         return (*COMMON, IFA_FIGURE) if self.ifa_batch else COMMON
 
     @property
+    def averaged_seeds(self) -> tuple[int, ...]:  # type: ignore[override]
+        """Those of IFA's program, which draws anew for each (§3)."""
+        return (0, 1, 2, 3, 4) if self.ifa_batch else ()
+
+    @property
     def default_metrics(self) -> tuple[str, ...]:  # type: ignore[override]
         mean, *others = super().default_metrics
         return (mean, IFA_FIGURE, *others) if self.ifa_batch else (mean, *others)

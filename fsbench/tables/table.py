@@ -8,6 +8,7 @@ from fsbench.records.record import Record
 from fsbench.tables.below_trivial import below_trivial, no_better_than_blind
 from fsbench.tables.blocks import Block, TableOptions
 from fsbench.tables.classification import classification_block
+from fsbench.tables.over_seeds import means_over_seeds
 from fsbench.tables.published.scores import PublishedScore
 from fsbench.tables.segmentation import segmentation_block
 
@@ -58,7 +59,24 @@ def build_blocks(
         block.notes += no_better_than_blind(block.rows, block.metrics)
         block.notes += _notes_on_split(groups_of_test[group_key(group[0])], group)
         blocks.append(block)
+    _add_means_over_seeds(blocks, groups)
     return blocks
+
+
+def _add_means_over_seeds(blocks: Sequence[Block], groups: Sequence[list[Record]]) -> None:
+    """Add to the last block of each test whose results are means over seeds what these are.
+
+    A test with two blocks of one seed is left alone: which of them belongs to the others is not known.
+    """
+    tests: dict[tuple[Any, ...], list[tuple[Record, Block]]] = {}
+    for block, (first, *_) in zip(blocks, groups, strict=True):
+        if first.protocol.averaged_seeds:
+            tests.setdefault(group_key(first, seed=False), []).append((first, block))
+    for listed in tests.values():
+        by_seed = {int(first.header.seed): block for first, block in listed if first.header.seed is not None}
+        if len(by_seed) == len(listed):
+            (first, last) = listed[-1]
+            last.notes += means_over_seeds(by_seed, first.protocol.averaged_seeds)
 
 
 def _notes_on_split(groups: list[list[Record]], group: list[Record]) -> list[str]:

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from datamodules.datasets.suim.index import IMAGES, MASKS
-from datamodules.prepare.by_hand import find_archive
+from datamodules.prepare.by_hand import archive_at_hand, find_archive
 from datamodules.prepare.job import Job
 from datamodules.prepare.making import discard, has_content, making_place, publish
 from datamodules.prepare.unpack import unpack
@@ -61,9 +61,7 @@ def prepare(job: Job) -> list[str]:
 
 def _unpack_parts(job: Job, parts: Path) -> list[Path]:
     """Unpack the archive of both parts, or those of each; return them. What earlier tries left of others goes."""
-    folders = [folder for folder in (job.source, job.root / "archives", job.root) if folder]
-    alone = [name for names in PARTS.values() for name in names]
-    if any((folder / name).is_file() for folder in folders for name in alone):
+    if any(archive_at_hand(job, names) for names in PARTS.values()):
         archives = {part: find_archive(job, names, f"SUIM ({part})", __package__) for part, names in PARTS.items()}
     else:
         archives = {BOTH: find_archive(job, WHOLE, "SUIM", __package__)}

@@ -1,6 +1,7 @@
 """Training on PASCAL and testing on other domains, through the real command line."""
 
 import json
+from statistics import fmean
 
 import pytest
 
@@ -38,6 +39,22 @@ def test_a_method_is_trained_on_pascal_tested_elsewhere_and_held_against_a_blind
     again = ["--method", "hsnet", "--backbone", "demo", "--ckpt", str(checkpoint), *SMALL]  # no source is needed
     done = warm("bench", *again, *place, "--protocol", "cdfss_ifa")
     assert done.returncode == 0 and "IFA-figure" in done.stdout, done.stderr
+
+
+@pytest.mark.slow
+def test_ifas_result_is_the_mean_over_its_seeds(warm, tmp_path):
+    root = prepare_drawn(tmp_path, "isic")
+    place = ["--dataset", "isic", "--data-root", str(root), "--runs", str(tmp_path / "runs")]
+    asked = ["--method", "blind_centre", "--protocol", "cdfss_ifa", *SMALL]
+    for seed in range(5):
+        assert warm("bench", *asked, *place, f"--data.test_seed={seed}").returncode == 0
+        if seed == 3:
+            assert "seeds 4 are missing of blind_centre" in warm("table", str(tmp_path / "runs")).stdout
+    done = warm("table", str(tmp_path / "runs"))
+    scores = [record.run.scores for record in find_records(tmp_path / "runs")]
+    means = [f"{name} {fmean(own[name] for own in scores):.2f}" for name in ("mIoU", "IFA-figure")]
+    line = next(line for line in done.stdout.splitlines() if "over test seeds 0, 1, 2, 3, 4" in line)
+    assert all(words in done.stdout for words in means) and "blind_centre" in line
 
 
 def test_the_grid_names_five_targets_and_one_source():

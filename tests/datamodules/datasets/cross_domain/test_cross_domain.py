@@ -1,5 +1,8 @@
 """Data sets of other domains, from drawn archives in their publishers' layouts."""
 
+import json
+import tarfile
+import zipfile
 from io import BytesIO
 from pathlib import Path
 
@@ -207,6 +210,25 @@ def test_an_archive_that_no_program_can_fetch_is_named_with_its_page(tmp_path, c
     ):
         status, shown = prepared(capsys, "prepare", dataset, "--root", tmp_path / dataset, "--from", tmp_path)
         assert status == 2 and "which cannot be downloaded by a program" in shown and page in shown
+
+
+def test_archives_are_known_by_the_names_that_browsers_give_them_and_packed_anew(tmp_path, capsys):
+    draw_suim(tmp_path)
+    (tmp_path / "TEST.zip").rename(tmp_path / "TEST-20240131T101500Z-001.zip")
+    with zipfile.ZipFile(tmp_path / "train_val.zip") as archive:
+        archive.extractall(tmp_path / "packed/nested/train_val")
+    with tarfile.open(tmp_path / "train_val.tar.gz", "w:gz") as packed:
+        packed.add(tmp_path / "packed", "data")
+    (tmp_path / "train_val.zip").unlink()
+    status, shown = prepared(
+        capsys, "prepare", "suim", "--root", tmp_path / "root", "--from", tmp_path, "--allow-unverified"
+    )
+    assert status == 0, shown
+    assert len(list((tmp_path / "root/SUIM/images").glob("*.jpg"))) == 14
+    noted = json.loads((tmp_path / "root/prepared.json").read_text())
+    assert set(noted) == {"TEST-20240131T101500Z-001.zip", "train_val.tar.gz"}
+    status, shown = prepared(capsys, "prepare", "lung", "--root", tmp_path / "lung", "--from", tmp_path)
+    assert status == 2 and "(TEST-20240131T101500Z-001.zip, train_val.tar.gz there)" in shown
 
 
 def test_a_prepared_folder_is_left_as_it_is(drawn, tmp_path, capsys):
