@@ -53,8 +53,13 @@ class Instances:
         """Number m of each image by its file name."""
         return {name: row for row, name in enumerate(self.file_names)}
 
-    def paint(self, file_name: str) -> np.ndarray:
-        """Return an image's label map (H, W) uint8: polygons filled with their boundary, later objects over earlier."""
+    def paint(self, file_name: str, first_polygon_only: bool = False) -> np.ndarray:
+        """Return an image's label map (H, W) uint8: polygons filled with their boundary, later objects over earlier.
+
+        Args:
+            file_name: of the image.
+            first_polygon_only: leave out the further polygons of an object, which may be its parts behind another.
+        """
         # spared until it is needed
         import cv2
 
@@ -62,7 +67,8 @@ class Instances:
         labels = np.zeros(self.sizes[row], dtype=np.uint8)
         for item in range(self.starts[row], self.starts[row + 1]):
             number = int(self.classes[item])
-            for polygon in range(self.polygon_starts[item], self.polygon_starts[item + 1]):
+            polygons = range(self.polygon_starts[item], self.polygon_starts[item + 1])
+            for polygon in polygons[:1] if first_polygon_only else polygons:
                 vertices = self.vertices[self.vertex_starts[polygon] : self.vertex_starts[polygon + 1]]
                 cv2.fillPoly(labels, [vertices.astype(np.int32)], number)
             if item in self.rles:

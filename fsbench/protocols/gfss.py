@@ -42,6 +42,10 @@ class ValidationImages(Provider):
 
     index: SegmentationIndex
 
+    def view(self) -> SegmentationIndex:
+        """Return the data set with label maps as the authors have them."""
+        return self.index
+
     def images(self) -> tuple[Sequence[str], str]:
         """Return the names, and the origin of their order (see `PairList`)."""
         return self.index.candidates("val"), DERIVED
@@ -250,7 +254,10 @@ class GFSS(TestAlone):
         return [queries[place] for place in sorted(chosen)]
 
     def _images(self, index: SegmentationIndex) -> tuple[Sequence[str], str]:
-        return (ValidationImages.find(index) or ValidationImages(index)).images()
+        return self._provider(index).images()
+
+    def _provider(self, index: SegmentationIndex) -> ValidationImages:
+        return ValidationImages.find(index) or ValidationImages(index)
 
     def setting_pairs(self, index: SegmentationIndex, setting: str, fold: int) -> PairList:
         names, origin = self._images(index)
@@ -274,6 +281,9 @@ class GFSS(TestAlone):
             raise SettingsError(f"the protocol {self.name} asks for all classes at once, found way {way}; leave WAY=1")
 
     # How are images and masks seen?
+
+    def view(self, index: SegmentationIndex) -> SegmentationIndex:
+        return self._provider(index).view()
 
     def item(
         self, index: SegmentationIndex, episode: Episode, config: "LoadingConfig", files: "DecodedImageCache"

@@ -1,4 +1,4 @@
-"""COCO-20i under the protocol gfss: the validation images in the order of the authors' list (gfss.md §2)."""
+"""COCO-20i under the protocol gfss: the order of the validation images, and their label maps (gfss.md §2)."""
 
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -19,11 +19,22 @@ def line_of(name: str) -> str:
     return f"{path} val/{path.stem}.png"
 
 
+class CocoFirstPolygons(Coco):
+    """COCO-20i with label maps as DIaM's, which show the first polygon of an object and no further one."""
+
+    first_polygon_only = True
+
+
 @ValidationImages.register(Coco)
 class CocoValidation(ValidationImages):
     """The 40137 images of DIaM's list where a folder of lists has it as `gfss/coco/val.txt`, else all by name."""
 
     index: Coco
+
+    def view(self) -> CocoFirstPolygons:
+        if isinstance(self.index, CocoFirstPolygons):
+            return self.index
+        return CocoFirstPolygons(str(self.index.root), self.index.lists, self.index.allow_unverified_lists)
 
     def images(self) -> tuple[Sequence[str], str]:
         index = self.index

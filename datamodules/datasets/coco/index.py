@@ -53,6 +53,8 @@ class Coco(OfficialIndex):
     list_order = "class"
     image_folders: ClassVar[tuple[str, ...]] = tuple(IMAGE_FOLDER.values())
     """Folders of the images that trainings and tests of the data set take."""
+    first_polygon_only: ClassVar[bool] = False
+    """Label maps show the first polygon of an object alone."""
 
     def __init__(self, root: str, lists: list[str] | None = None, allow_unverified_lists: bool = False):
         self.root = Path(root).expanduser()
@@ -88,7 +90,7 @@ class Coco(OfficialIndex):
                 f"image {name} is not in {instances.path}; expected an annotated image; use the complete annotation "
                 "file, or lists made from the same images"
             )
-        return instances.paint(file_name)
+        return instances.paint(file_name, self.first_polygon_only)
 
     def class_pixels(self, name: str) -> tuple[dict[int, int], int]:
         table = self._tables.get(name.partition("/")[0])
@@ -134,7 +136,7 @@ class Coco(OfficialIndex):
             self._tables[folder] = pixel_table(
                 [f"{folder}/{file_name}" for file_name in instances.file_names],
                 lambda name: count_labels(self.label_map(name)),
-                fingerprint=f"{_PAINTING} {instances.sha256}",
+                fingerprint=f"{_PAINTING}{', first polygon' * self.first_polygon_only} {instances.sha256}",
                 description=f"Painting {folder} and counting class pixels",
             )
         return self._tables[folder]

@@ -26,7 +26,8 @@ from fsbench.protocols.registry import load_protocol
 from fsbench.records.predictions import read_predictions
 from methods import diam
 from methods.diam import adapt
-from tests.datamodules.builders import blocks, save_names, save_pairs
+from tests.datamodules.builders import blocks, save_coco, save_names, save_pairs
+from tests.datamodules.datasets.coco.test_index import box
 
 NOVEL = (1, 2, 3, 4, 5)
 
@@ -201,6 +202,20 @@ def test_other_methods_and_foreign_base_models_are_refused(scenes, tmp_path):
 def test_means_over_runs_leave_out_classes_without_pixels():
     sums = np.array([[[[1, 2], [0, 0]], [[1, 4], [3, 4]]]])  # (1, two classes, two runs, 2)
     assert run_means(sums).tolist() == [pytest.approx(100 * ((0.5 + 0.25) / 2 + 0.75) / 2)]
+
+
+def test_an_object_of_coco_is_its_first_polygon(tmp_path):
+    """Later objects lie over earlier ones, run-length masks and crowds are as in other tests (gfss.md §2)."""
+    parts = [box(2, 2, 9, 9), box(20, 20, 29, 29)]
+    objects = [{"class": 3, "segmentation": parts}, {"class": 5, "segmentation": [box(8, 8, 15, 15), box(0, 0, 5, 5)]}]
+    name = "COCO_val2014_000000000007.jpg"
+    save_coco(tmp_path, "val2014", {name: (40, 40, objects)})
+    index, gfss = Coco(str(tmp_path)), load_protocol("gfss")
+    seen = gfss.view(index)
+    assert gfss.view(seen) is seen and seen.name == "coco" and seen.class_names == index.class_names
+    for one, pixels in ((index, {3: 64 + 100 - 4 - 16, 5: 64 + 36}), (seen, {3: 64 - 4, 5: 64})):
+        one.count_pixels("val", [f"val2014/{name}"])
+        assert one.class_pixels(f"val2014/{name}")[0] == pixels | {0: 1600 - sum(pixels.values())}
 
 
 def test_the_real_samples_of_coco(real_data, tmp_path):
