@@ -27,6 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", type=Path, help="grids, see configs/grids")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
     add_executor_options(parser)
+    parser.add_argument("--dry-run", action="store_true", help="show what is missing, as without --run")
     parser.add_argument("--fast", action="store_true", help="trials of a few minutes")
     parser.add_argument("--recheck", action="store_true", help="look every run's identity up again")
     parser.add_argument("--metrics", default="mIoU,FB-IoU,accuracy", help="with commas (see: fsbench list)")
@@ -52,6 +53,8 @@ def add_executor_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _grid(options: argparse.Namespace, extra: list[str]) -> int:
+    if options.dry_run and options.run:
+        raise SettingsError("--dry-run shows what is missing and --run runs it; give one of them")
     metrics = metric_names(options.metrics)
     executor = choose_executor(options)
     roots = data_roots(options)

@@ -68,7 +68,7 @@ def scene_names(scenes: Path, archive: Path, allow_incomplete: bool) -> list[str
         raise DataError(f"archive {archive} has {min(masks - images)}_mask.png without its image; fetch it again")
     if not masks or (len(masks) != SCENES and not allow_incomplete):
         raise DataError(
-            f"archive {archive} has {len(masks)} scenes with a mask; expected the {SCENES} of the training part; fetch "
+            f"archive {archive} has a mask of {len(masks)} scenes; expected the {SCENES} of the training part; fetch "
             "it again, or use what is there with --allow-unverified"
         )
     return sorted(masks)
@@ -76,8 +76,13 @@ def scene_names(scenes: Path, archive: Path, allow_incomplete: bool) -> list[str
 
 def _cut(scenes: Path, name: str, making: Path, with_all: bool) -> int:
     """Write the crops of a scene into the folders of their classes; return the number of those that are kept."""
-    pixels = np.asarray(read_image(scenes / f"{name}_sat.jpg"))
-    labels = np.asarray(read_image(scenes / f"{name}_mask.png"))
+    try:
+        pixels = np.asarray(read_image(scenes / f"{name}_sat.jpg"))
+        labels = np.asarray(read_image(scenes / f"{name}_mask.png"))
+    except DataError as error:  # of an unpacked file, which goes with the next try
+        raise DataError(
+            f"image or mask of the scene {name} cannot be decoded; expected a JPEG and a PNG; fetch the archive again"
+        ) from error
     if pixels.shape != labels.shape:
         raise DataError(
             f"scene {name} has an image of {pixels.shape[:2]} and a mask of {labels.shape[:2]} (height, width); "

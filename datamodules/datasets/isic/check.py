@@ -12,5 +12,5 @@ def check(report: Report, root: Path, lists: list[str] | None) -> None:
     """Report on images and masks in `root`; there are no lists but that of the kinds of lesions."""
     counts = Counter(lesion_classes().values())
     numbering = numbering_of(root)
-    report.ok("numbering", f"{numbering}: {', '.join(NUMBERINGS[numbering])}")
-    check_listed(report, lambda: Isic(str(root), numbering), counts, counts.total())
+    if check_listed(report, lambda: Isic(str(root), numbering), counts, counts.total()) is not None:
+        report.ok("numbering", f"{numbering}: {', '.join(NUMBERINGS[numbering])}")

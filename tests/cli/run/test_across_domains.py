@@ -67,6 +67,16 @@ def test_the_grid_names_five_targets_and_one_source():
         assert values["source"]["init_args"] == {"root": "data/pascal"} and values["validation"] == "source"
 
 
+def test_the_grid_is_shown_without_a_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    grid = ["grid", str(CONFIGS / "grids" / "cdfss.yaml"), "--dry-run"]
+    assert main(grid) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in ("deepglobe", "suim", "blind_saliency")) and not (tmp_path / "runs").exists()
+    assert main([*grid, "--run"]) == 2
+    assert "give one of them" in capsys.readouterr().err
+
+
 def test_a_stored_source_of_a_foreign_class_is_not_loaded(tmp_path, capsys):
     """A config.yaml may be anybody's; `source` is a class, so that it is held to the same rule as `dataset`."""
     for source in ("os.system", {"class_path": "subprocess.Popen", "init_args": {"args": "true"}}):

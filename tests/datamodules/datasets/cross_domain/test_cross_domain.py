@@ -189,6 +189,17 @@ def test_another_number_of_files_is_refused_unless_it_is_asked_for(tmp_path, cap
         assert not any(path.is_dir() for path in (tmp_path / dataset).glob("[!.]*"))
 
 
+def test_a_scene_that_cannot_be_decoded_is_named_with_its_archives_way_out(tmp_path, capsys):
+    with zipfile.ZipFile(tmp_path / "archive.zip", "w") as archive:
+        archive.writestr("train/7_sat.jpg", b"x")
+        archive.writestr("train/7_mask.png", b"y")
+    asked = ["prepare", "deepglobe", "--root", tmp_path / "root", "--from", tmp_path]
+    status, shown = prepared(capsys, *asked)
+    assert status == 2 and "has a mask of 1 scenes; expected the 803" in shown
+    status, shown = prepared(capsys, *asked, "--allow-unverified")
+    assert status == 2 and "image or mask of the scene 7 cannot be decoded" in shown and "making" not in shown
+
+
 def test_an_incomplete_archive_leaves_nothing_to_the_next_try(tmp_path, capsys):
     whole, good, root = tmp_path / "whole", tmp_path / "good", tmp_path / "suim"
     draw_suim(whole)
