@@ -7,6 +7,8 @@ from fsbench.atlas.atlas import read_atlas
 from fsbench.atlas.check import odd_means, summary
 from fsbench.atlas.programs import FOLDER
 from fsbench.atlas.vocabulary import listed_words
+from fsbench.config.limits import check_output_file
+from fsbench.errors import SettingsError
 from fsbench.terminal import print_line
 
 
@@ -41,5 +43,8 @@ def _words(options: argparse.Namespace, extra: list[str]) -> int:
 def _page(options: argparse.Namespace, extra: list[str]) -> int:
     from fsbench.report.atlas.page import write_atlas_page  # with Jinja
 
+    check_output_file(options.out, "--out")
+    if options.out.suffix not in (".html", ".htm"):
+        raise SettingsError(f"--out is {options.out}, expected a name that ends in .html")
     print_line(str(write_atlas_page(read_atlas(options.folder), options.out)))
     return 0

@@ -123,6 +123,7 @@ class SuiteCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         values = self.config.as_dict()
         check_plain_values(values)
+        _check_source(values)
         for part in ("model", "data"):
             check_nulls(resolve_name(values[part]["class_path"]), values[part].get("init_args") or {}, part)
         check_nulls(RunOptions, values["run"], "run")
@@ -219,9 +220,23 @@ def _import_class(path: str) -> type | None:
     """Return a class by its full name; None where it cannot be imported."""
     try:
         found = resolve_name(path)
-    except (ImportError, AttributeError, ValueError):
+    except Exception:  # whatever its module raises
         return None
     return found if inspect.isclass(found) else None
+
+
+def _check_source(values: Mapping[str, Any]) -> None:
+    """Raise SettingsError unless the data set to train on is one: of a callable, the parser calls what is named."""
+    source = value_at(values, ("data", "init_args", "source"))
+    class_path = source.get("class_path") if isinstance(source, Mapping) else source
+    if class_path is None:
+        return
+    found = _import_class(str(class_path))
+    if found is None or not issubclass(found, SegmentationIndex):
+        raise SettingsError(
+            f"data.source is {class_path!r}, expected a data set of segmentation: a name (see: fsbench list) or a file "
+            "with --data.source, or the full name of its class"
+        )
 
 
 def compose_method(
@@ -348,8 +363,11 @@ def _unknown_options(configuration: Configuration) -> Iterator[str]:
         yield from _unknown_in_classes({group: values.get(group) for group in ("data", "model")}, {})
 
 
-def _unknown_arguments(kind: Any, values: Mapping[str, Any], owner: str) -> Iterator[str]:
+def _unknown_arguments(kind: Any, values: Any, owner: str) -> Iterator[str]:
     """Yield a message about each of `values` that a class or a dataclass has no argument for; `owner` is its name."""
+    if not isinstance(values, Mapping):
+        yield f"the arguments of {owner} are {values!r}, expected a mapping of names and values"
+        return
     parameters = inspect.signature(kind).parameters
     for name in values:
         if name not in parameters and not any(one.kind is one.VAR_KEYWORD for one in parameters.values()):

@@ -64,6 +64,8 @@ def check_output_file(path: Path, option: str) -> None:
     folder = path.absolute().parent
     if path.is_dir():
         raise SettingsError(f"{option} is {path}, which is a folder; expected the name of a file")
+    if path.exists() and not path.is_file():
+        raise SettingsError(f"{option} is {path}, which is a device or a pipe; expected the name of a file")
     if not folder.is_dir():
         raise SettingsError(f"{option} is {path}, but there is no folder {path.parent}; make it, or choose another")
     if not os.access(folder, os.W_OK):

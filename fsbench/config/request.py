@@ -69,8 +69,7 @@ class Request:
     shot: int | None = _option(None, "labelled images of a class", key="data.shot", axis="shots")
     protocol: str | None = _option(
         None,
-        "fscs, hsnet, pfenet, incontext, cdfss or fssdino for all methods, instead of their own, or several with "
-        "commas; see: fsbench protocols",
+        "name for all methods, instead of their own, or several with commas; see: fsbench protocols",
         key="data.protocol",
         segmentation_only=True,
     )

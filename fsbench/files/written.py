@@ -31,7 +31,12 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
         path: the file.
         durable: wait until the content is on the disk before the file gets its name, so that a power cut leaves the old
             file or the whole new one; False for files that can be made again and are many.
+
+    Raises:
+        SettingsError: a folder, a device or a pipe has the name, which a file would take the place of.
     """
+    if path.exists() and not path.is_file():
+        raise SettingsError(f"cannot write to {path}, which is no plain file; expected a file, or a new name")
     short = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]  # a long name with more to it would be too long
     temporary = path.with_name(f".{short}.{os.getpid()}.new")
     try:

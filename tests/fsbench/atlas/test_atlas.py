@@ -1,6 +1,7 @@
 """The atlas: its schema, how figures find their programs, its groups and ranks against a plain computation."""
 
 import csv
+import os
 import re
 import shutil
 from collections import Counter
@@ -169,6 +170,28 @@ def test_the_command_checks_a_folder(folder, capsys):
     (folder / "conditions.csv").write_text("method\n")
     assert main(["atlas", "check", str(folder)]) == 2
     assert "conditions.csv differs in the columns" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("notes.txt", "expected a name that ends in .html"),
+        ("folder", "which is a folder"),
+        ("pipe.html", "which is a device or a pipe"),
+        ("none/page.html", "there is no folder"),
+        ("", "which is a folder"),
+    ],
+)
+def test_the_page_takes_the_place_of_nothing_else(out, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe.html")
+    assert main(["atlas", "page", "--out", out]) == 2
+    said = capsys.readouterr().err
+    assert message in said and said.count("\n") == 1 and "TRACEBACK" not in said
+    assert (tmp_path / "notes.txt").read_text() == "mine" and (tmp_path / "pipe.html").is_fifo()
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_the_combinations_are_those_of_a_plain_count():

@@ -1,6 +1,7 @@
 """Files and arguments are merged as they are meant, and a misspelt key is refused with the nearest name."""
 
 import math
+import re
 import warnings
 
 import pytest
@@ -67,6 +68,25 @@ def test_an_unknown_key_is_refused_with_the_nearest_name(argument, expected):
 )  # fmt: skip
 def test_what_only_the_classes_can_judge(argument):
     assert compose([*EMAT, argument]).problems == []
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            "fsbench.files.make_folder",
+            "data.source is 'fsbench.files.make_folder', expected a data set of segmentation",
+        ),
+        ("{class_path: datamodules.datasets.imagefolder.ImageFolder}", "data.source"),
+        ("{class_path: datamodules.datasets.pascal.Pascal, init_args: 5}", "Pascal are 5, expected a mapping of names"),
+    ],
+)
+def test_a_data_set_to_train_on_is_one_and_no_function_is_called(given, message, tmp_path):
+    """The parser calls whatever a callable's class_path names."""
+    made = [f"--data.source.init_args.path={tmp_path / 'made'}"] if given == "fsbench.files.make_folder" else []
+    with pytest.raises(SettingsError, match=re.escape(message)):
+        parse([*Request(["hsnet"], "demo").arguments("hsnet", 0), f"--data.source={given}", *made])
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_class_given_by_an_argument_decides_on_the_following_ones():

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import pytest
 
+from fsbench.errors import SettingsError
 from fsbench.files import locked, remove_halves, replacing
 
 
@@ -76,3 +77,13 @@ def test_halves_that_a_killed_process_left_are_removed(tmp_path):
     assert half.exists()
     remove_halves(tmp_path)
     assert sorted(path.name for path in (tmp_path / "deep").iterdir()) == [".kept.json", ".photo.jpg.new"]
+
+
+def test_what_is_no_file_keeps_its_name(tmp_path):
+    """A device that was named as the file to write would be gone for the whole machine."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe", "folder"):
+        with pytest.raises(SettingsError, match="is no plain file"), replacing(tmp_path / name):
+            pass
+    assert (tmp_path / "pipe").is_fifo() and (tmp_path / "folder").is_dir() and len(list(tmp_path.iterdir())) == 2
