@@ -16,10 +16,13 @@ from fsbench.records.record import find_records
 NETWORK = ["--backbone", "efficientnet_lite0"]
 
 
-def voc(real_data: Path, runs: Path, *more: str) -> list[str]:
-    """The arguments of a bench on the samples of PASCAL, whose queries all show the class."""
-    place = ["--dataset", "pascal", "--data-root", str(real_data / "voc-mini"), "--drop-small", "--runs", str(runs)]
-    return [*NETWORK, *place, "--protocol", "hsnet", "--data.workers=0", "--quiet", *more]
+SAMPLES = {"pascal": "voc-mini", "coco": "coco-mini"}
+
+
+def samples(dataset: str, real_data: Path, runs: Path, *more: str) -> list[str]:
+    """The arguments of a bench on the samples of PASCAL or COCO, whose queries all show the class."""
+    place = ["--dataset", dataset, "--data-root", str(real_data / SAMPLES[dataset]), "--drop-small"]
+    return [*NETWORK, *place, "--runs", str(runs), "--protocol", "hsnet", "--data.workers=0", "--quiet", *more]
 
 
 def one_photo(real_data: Path) -> list[str]:
@@ -41,8 +44,9 @@ def gain_over_all_foreground(runs: Path) -> Interval:
 
 
 @pytest.mark.slow(60)
-def test_prototypes_of_a_real_network_find_real_objects(real_data, tmp_path):
-    few = voc(real_data, tmp_path, "--data.episodes=40")
+@pytest.mark.parametrize("dataset", SAMPLES)
+def test_prototypes_of_a_real_network_find_real_objects(dataset, real_data, tmp_path):
+    few = samples(dataset, real_data, tmp_path, "--data.episodes=40")
     assert main(["bench", "--method", "prototype", "--fold", "0,1,2,3", *few]) == 0
     gain = gain_over_all_foreground(tmp_path)
     assert gain.low > 3, gain
