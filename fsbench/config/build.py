@@ -123,7 +123,6 @@ class SuiteCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         values = self.config.as_dict()
         check_plain_values(values)
-        _check_source(values)
         for part in ("model", "data"):
             check_nulls(resolve_name(values[part]["class_path"]), values[part].get("init_args") or {}, part)
         check_nulls(RunOptions, values["run"], "run")
@@ -172,6 +171,7 @@ def parse_configuration(configuration: Configuration, build: bool = True) -> Sui
     """Let the parser judge composed settings, and build what they name; raises what `parse` does."""
     quiet()
     raise_all(configuration.problems)
+    _check_source(configuration.values)
     for option in ("method_file", "dataset_file"):
         if reference := value_at(configuration.values, ("run", option)):
             load_class_file(str(reference))
@@ -234,8 +234,8 @@ def _check_source(values: Mapping[str, Any]) -> None:
     found = _import_class(str(class_path))
     if found is None or not issubclass(found, SegmentationIndex):
         raise SettingsError(
-            f"data.source is {class_path!r}, expected a data set of segmentation: a name (see: fsbench list) or a file "
-            "with --data.source, or the full name of its class"
+            f"data.source is {class_path!r}, expected the class of a data set of segmentation, such as "
+            "datamodules.datasets.pascal.PascalAll, and its folder with --data.source.root"
         )
 
 

@@ -73,11 +73,12 @@ def test_what_only_the_classes_can_judge(argument):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        ("fsbench.files.make_folder", "data.source is 'fsbench.files.make_folder', expected the class of a data set"),
+        ("demo", "data.source is 'demo', expected the class of a data set of segmentation, such as"),
         (
-            "fsbench.files.make_folder",
-            "data.source is 'fsbench.files.make_folder', expected a data set of segmentation",
+            "{class_path: datamodules.datasets.imagefolder.ImageFolder}",
+            "expected the class of a data set of segmentation",
         ),
-        ("{class_path: datamodules.datasets.imagefolder.ImageFolder}", "data.source"),
         ("{class_path: datamodules.datasets.pascal.Pascal, init_args: 5}", "Pascal are 5, expected a mapping of names"),
     ],
 )
