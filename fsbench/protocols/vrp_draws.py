@@ -55,7 +55,7 @@ class EpisodeStreams:
         return cls(random.Random(seed), np.random.RandomState(seed))
 
     @classmethod
-    def of_worker(cls, base: int, worker: int) -> "EpisodeStreams":
+    def for_worker(cls, base: int, worker: int) -> "EpisodeStreams":
         """Seed both as torch's loader (1.9 and newer) seeds its worker process of this number.
 
         Args:
@@ -134,7 +134,7 @@ def training_epoch(pool: Pool, epoch: int, shot: int = 1, division: Division = O
     processes = []
     for process in range(division.processes):
         own = order[process :: division.processes]
-        workers = [EpisodeStreams.of_worker(base, worker) for worker in range(max(division.workers, 1))]
+        workers = [EpisodeStreams.for_worker(base, worker) for worker in range(max(division.workers, 1))]
         drawn = []
         for place, index in enumerate(own):
             worker = place // division.batch % len(workers)

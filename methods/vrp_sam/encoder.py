@@ -64,13 +64,13 @@ def position_code(channels: int, height: int, width: int) -> Tensor:
     half = channels // 2
     frequency = 10000 ** (2 * torch.div(torch.arange(half), 2, rounding_mode="floor") / half)
 
-    def of_axis(count: int) -> Tensor:
+    def axis_code(count: int) -> Tensor:
         steps = torch.arange(1, count + 1, dtype=torch.float32)
         angles = steps[:, None] / (count + 1e-6) * (2 * math.pi) / frequency
         return torch.stack([angles[:, 0::2].sin(), angles[:, 1::2].cos()], 2).flatten(1).T  # (half, count)
 
-    rows = of_axis(height)[:, :, None].expand(half, height, width)
-    columns = of_axis(width)[:, None].expand(half, height, width)
+    rows = axis_code(height)[:, :, None].expand(half, height, width)
+    columns = axis_code(width)[:, None].expand(half, height, width)
     return torch.cat([rows, columns])[None]
 
 
@@ -120,7 +120,7 @@ def _initialise(attention: nn.MultiheadAttention) -> None:
 
 @dataclass
 class GeneratorSteps:
-    """Prompts (b, n, C) after each attention, the map's attention in the query, and the tokens it is paid to.
+    """Prompts (b, n, C) after each attention, and the keys of the query that they attend to.
 
     Attributes:
         cross_support, self_support, cross_query: after the first three attentions.

@@ -113,8 +113,8 @@ class VRPSAM(StageSegmenter):
 
     def forward(self, episode: EpisodeBatch) -> Prediction:
         with torch.autocast(episode.images.device.type, enabled=False):
-            encoding = self._sam(episode, [int(episode.query[0])])
-            found = [self._encoded(episode, way) for way in range(len(episode.support[0]))]
+            encoding = self.sam_encodings(episode, [int(episode.query[0])])
+            found = [self.encode_way(episode, way) for way in range(len(episode.support[0]))]
             logits = torch.cat([self.logits(encoding, joined(x), episode.images.shape[-1]) for x in found])
         size = episode.query_sizes[0].tolist()
         if tuple(logits.shape[1:]) != tuple(size):
@@ -133,7 +133,7 @@ class VRPSAM(StageSegmenter):
             streams = [self._streams(number, training=True) for number in batch.episodes.tolist()]
             drawn = torch.stack([self._annotated(one, stream) for one, stream in zip(masks, streams, strict=True)])
             found = self._encode(batch, batch.query.tolist(), rows, drawn.flatten(0, 1))
-            encodings = self._sam(batch, batch.query.tolist())
+            encodings = self.sam_encodings(batch, batch.query.tolist())
             logits = self.logits(encodings, found.steps.prompts, batch.images.shape[-1])
         return mask_losses(logits, torch.stack(truth.label_maps) == 1)  # void is background
 
@@ -154,7 +154,7 @@ class VRPSAM(StageSegmenter):
             for way in range(ways):
                 name = f" {way + 1}" if ways > 1 else ""
                 drawn = self._annotated(episode.support_masks[0, way], self._streams(int(episode.episodes[0])))
-                found = self._encoded(episode, way)
+                found = self.encode_way(episode, way)
                 attention = self.head.transformer_decoder.query_attention(found.steps).mean((0, 1))
                 maps[f"annotation of the support{name}"] = marked(episode.images[episode.support[0, way, 0]], drawn[0])
                 maps[f"pseudo mask{name}"] = found.pseudo_mask.mean((0, 1))
@@ -168,7 +168,7 @@ class VRPSAM(StageSegmenter):
         """Return the annotations (K, S, S) bool of a way's masks, drawn one after the other."""
         return torch.stack([draw_annotation(mask, self.annotation, streams) for mask in masks])
 
-    def _encoded(self, episode: EpisodeBatch, way: int) -> Encoded:
+    def encode_way(self, episode: EpisodeBatch, way: int) -> Encoded:
         """Return the prompts of a way; each way begins its episode's stream anew, so that their order is the same."""
         drawn = self._annotated(episode.support_masks[0, way], self._streams(int(episode.episodes[0])))
         return self._encode(episode, [int(episode.query[0])], episode.support[0, way].tolist(), drawn)
@@ -185,7 +185,7 @@ class VRPSAM(StageSegmenter):
         encoded: Encoded = self.head(query, support._replace(f3=deep), cells)
         return encoded
 
-    def _sam(self, batch: EpisodeBatch, rows: list[int]) -> Tensor:
+    def sam_encodings(self, batch: EpisodeBatch, rows: list[int]) -> Tensor:
         """Return SAM's encodings (rows, C, ·, ·) of images `rows`, each encoded by itself and kept."""
         names = batch.image_names
         return torch.stack([self.backbone.encode_square(names[row], batch.pixels(row)) for row in rows])

@@ -22,6 +22,7 @@ from fsbench.errors import DataError, SettingsError, user_message
 from fsbench.files import fingerprint
 from fsbench.protocols.geometry import Geometry
 from fsbench.protocols.loading import LoadingConfig, load_episode
+from fsbench.protocols.vrp_draws import training_steps
 
 
 @pytest.fixture
@@ -271,3 +272,20 @@ def test_only_classes_that_the_protocol_calls_novel_are_refused_in_a_checkpoint(
         data.check_unseen(seen, "the checkpoint")
     monkeypatch.setattr(type(data.protocol), "novel_classes", lambda self, header: header.class_ids[1:])
     data.check_unseen(seen, "the checkpoint")
+
+
+def test_official_streams_draw_as_the_authors_processes_do_whatever_the_seed_and_the_workers(index):
+    def queries(**settings):
+        data = module(index, episode_streams="official", empty_masks=False, batch_size=8, **settings)
+        loader = data.train_dataloader()
+        loader.batch_sampler.set_epoch(1)
+        shown = [[batch.image_names[row] for row in batch.query] for batch in loader]
+        return data, shown
+
+    data, shown = queries()
+    drawn = [episode.query for episode in training_steps(data.training_pool, 1)]
+    assert [name for step in shown for name in step] == drawn and {len(step) for step in shown[:-1]} == {8}
+    assert queries(seed=5, workers=2)[1] == shown
+    assert data.training_options == {"episode_streams": "official"}
+    with pytest.raises(SettingsError, match="draws 1-way episodes whose query shows their class"):
+        module(index, episode_streams="official", empty_masks=True)

@@ -69,20 +69,18 @@ def test_annotations_depend_on_seed_and_episode_alone_and_ways_have_their_own():
 def test_prompts_of_several_shots_are_joined_in_their_order():
     method, several = on_demo(), episode(1, 3)
     with torch.no_grad():
-        whole = method._encoded(several, 0).steps.prompts
+        whole = method.encode_way(several, 0).steps.prompts
         single = []
         for shot in range(3):
             one = episode(1, 3)
             part = slice(shot, shot + 1)
             one.support, one.support_labels = one.support[:, :, part], one.support_labels[:, :, part]
-            single.append(method._encoded(one, 0).steps.prompts)
+            single.append(method.encode_way(one, 0).steps.prompts)
     torch.testing.assert_close(whole, torch.cat(single))
 
 
 def test_frozen_networks_see_an_image_once_and_their_graph_is_not_held(blocks_folder, monkeypatch):
     method, seen = on_vgg().train(), []
-    encode = method.backbone.sam.encode_square if hasattr(method.backbone.sam, "encode_square") else None
-    assert encode is None  # SAM is asked by the networks that it stands beside
     for name in ("encode", "encode_square"):
         own = getattr(type(method.backbone), name)
         monkeypatch.setattr(
@@ -96,7 +94,7 @@ def test_frozen_networks_see_an_image_once_and_their_graph_is_not_held(blocks_fo
     losses = method.losses_of_step(batch)
     features = method.stages(batch, batch.query.tolist())
     assert not any(x.requires_grad for x in features if x is not None)
-    assert not method._sam(batch, batch.query.tolist()).requires_grad
+    assert not method.sam_encodings(batch, batch.query.tolist()).requires_grad
     losses["loss"].backward()
     assert all(p.grad is not None for p in method.parameters())
     network = method.backbone.sam.promptable(torch.device("cpu")).model

@@ -97,8 +97,8 @@ def _episode(device: torch.device, trunk: str, sam: str, side: int, shots: int) 
         prompts = []
         for shot in range(shots):
             method.backbone.cache.clear()
-            prompts.append(method._encoded(_shot(episode, shot), 0).steps.prompts)
-        encoding = method._sam(episode, [int(episode.query[0])])
+            prompts.append(method.encode_way(_shot(episode, shot), 0).steps.prompts)
+        encoding = method.sam_encodings(episode, [int(episode.query[0])])
         return method.logits(encoding, torch.cat(prompts, 1), side)
 
     def own() -> Tensor:

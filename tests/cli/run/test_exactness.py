@@ -61,12 +61,12 @@ METHODS = {
     "seggpt": ["--data.way=2", "--data.shot=2", "--run.keep_predictions=soft"],
     "matcher": ["--data.way=2", "--model.use_points=false", "--model.num_centers=9"],  # draws of both streams
     "sam3_canvas": ["--data.shot=2"],
-    "vrp_sam": ["--data.shot=2", "--model.annotation=scribble"],
     "sam3_canvas_names": ["--data.way=2", "--run.keep_predictions=soft"],
     "sansa": ["--data.shot=2"],
     "blind_saliency": ["--data.protocol=cdfss"],
     "diam": ["--model.backbone.name=pspnet_resnet50", "--model.backbone.weights=random", "--data.image_size=33",
              "--model.iterations=3"],
+    "vrp_sam": ["--data.shot=2", "--model.annotation=scribble"],
 }  # fmt: skip
 CLASSIFIERS = {
     "metaoptnet": [],
