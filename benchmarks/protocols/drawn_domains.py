@@ -6,13 +6,17 @@ Scenes, lesions, lungs and fish are ellipses and blocks of colour, so that figur
 import io
 import zipfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image
 
 from datamodules.datasets.deepglobe.crops import COLOURS as LAND
+from datamodules.datasets.isaid import Isaid, Isaid512
+from datamodules.datasets.isaid.index import LABEL_SUFFIX
 from datamodules.datasets.isic.index import IMAGES, MASKS, lesion_classes
 from datamodules.datasets.suim.prepare import COLOURS as WATER
 from datamodules.prepare.job import Job
@@ -160,6 +164,26 @@ def draw_pascal(root: Path, images: int = 2, side: int = 360) -> Path:
     return root
 
 
+def draw_isaid(root: Path, images: int = 3, side: int = 256) -> Path:
+    """Write patches of each of iSAID's 15 classes, for training and for tests, whose objects have an edge of void."""
+    rng = np.random.RandomState(6)
+    layout = Isaid if side == 256 else Isaid512
+    for part, (photos, labels) in layout.folders.items():
+        for folder in (photos, labels):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+        for number in range(1, 16):
+            colour = np.random.RandomState(number).randint(30, 226, 3)
+            for image in range(images):
+                name = f"P{1000 * (part == 'trn') + 10 * number + image:04d}_0_{side}_0_{side}"
+                mask = _ellipse(rng, side, 0.5, 0.2)
+                grown = cv2.dilate(mask.astype(np.uint8), np.ones((9, 9), np.uint8)).astype(bool)
+                pixels = _painted(rng, mask, colour, 255 - colour)
+                (root / photos / f"{name}.png").write_bytes(_encoded(pixels, "PNG"))
+                found = np.where(mask, number, np.where(grown, 255, 0)).astype(np.uint8)
+                write_label_map(root / labels / f"{name}{LABEL_SUFFIX}", found)
+    return root
+
+
 ARCHIVES: dict[str, Callable[[Path], Path]] = {
     "deepglobe": draw_deepglobe,
     "deepglobe_all": draw_deepglobe,
@@ -169,7 +193,12 @@ ARCHIVES: dict[str, Callable[[Path], Path]] = {
     "suim": draw_suim,
 }
 """Data set -> what writes its archives."""
-FOLDERS: dict[str, Callable[[Path], Path]] = {"fss1000": draw_fss1000, "pascal": draw_pascal}
+FOLDERS: dict[str, Callable[[Path], Path]] = {
+    "fss1000": draw_fss1000,
+    "pascal": draw_pascal,
+    "isaid": draw_isaid,
+    "isaid512": partial(draw_isaid, side=512),
+}
 """Data set -> what writes its folder."""
 
 

@@ -1,4 +1,5 @@
-"""How far the choices that users trip over across domains move figures: named switches of data sets, test and training.
+"""How far the choices that users trip over across domains and on iSAID-5i move figures: named switches of data sets,
+test and training.
 
 A row is one setting of a switch; its change is that from the switch's first setting, which is the field's.
 """
@@ -27,6 +28,7 @@ class Setting:
         dataset, protocol: names.
         validation: what chooses a checkpoint.
         score: what is read of the run.
+        has_source: methods are trained on PASCAL; else on the data set itself.
     """
 
     switch: str
@@ -35,6 +37,7 @@ class Setting:
     protocol: str = "cdfss"
     validation: str = "source"
     score: str = "mIoU"
+    has_source: bool = True
 
 
 SETTINGS = [
@@ -50,6 +53,9 @@ SETTINGS = [
     Setting("figure, DeepGlobe", f"{IFA_FIGURE} (cdfss_ifa)", "deepglobe", "cdfss_ifa", score=IFA_FIGURE),
     Setting("checkpoint, ISIC", "chosen on the source (--data.validation source)", "isic"),
     Setting("checkpoint, ISIC", "on the target's test (--data.validation novel)", "isic", validation="novel"),
+    Setting("iSAID's program", "GF-SAM's (isaid)", "isaid", "isaid", has_source=False),
+    Setting("iSAID's program", "SDM's, void is background (isaid_sdm)", "isaid", "isaid_sdm", has_source=False),
+    Setting("iSAID's program", "R2Net's patches of 512 (isaid_r2net)", "isaid512", "isaid_r2net", has_source=False),
 ]
 """Settings in the order of the table; the first of a switch is what its others are compared with."""
 
@@ -98,13 +104,7 @@ def _evaluate(setting: Setting, named: Sequence[str], options: argparse.Namespac
         checkpoint=checkpoint or None,
         data_root=str(_root(setting.dataset, options)),
         lists=options.lists if setting.dataset == "fss1000" else [],
-        extra=[
-            "--data.source=datamodules.datasets.pascal.PascalAll",
-            f"--data.source.root={_root('pascal', options)}",
-            f"--data.validation={setting.validation}",
-            *named[1:],
-            *options.extra,
-        ],
+        extra=[*_source(setting, options), *named[1:], *options.extra],
     )
     try:
         records, failures = bench(request)
@@ -115,6 +115,17 @@ def _evaluate(setting: Setting, named: Sequence[str], options: argparse.Namespac
     if setting.switch.startswith("checkpoint") and records[0].run.made.checkpoint is None:
         return "it is not trained"
     return records[0]
+
+
+def _source(setting: Setting, options: argparse.Namespace) -> list[str]:
+    """Return the arguments that say what methods are trained on, where that is another data set."""
+    if not setting.has_source:
+        return []
+    return [
+        "--data.source=datamodules.datasets.pascal.PascalAll",
+        f"--data.source.root={_root('pascal', options)}",
+        f"--data.validation={setting.validation}",
+    ]
 
 
 def _root(dataset: str, options: argparse.Namespace) -> Path:

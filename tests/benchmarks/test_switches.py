@@ -43,7 +43,12 @@ def test_each_setting_is_a_run_and_its_change_is_that_from_the_first(asked, caps
         ("isic", "cdfss", "data/isic"), ("isic_one", "cdfss", "data/isic"), ("fss1000", "cdfss", "data/fss1000"),
         ("fss1000", "cdfss_ifa", "data/fss1000"),
     ]  # fmt: skip
-    assert asked[-1].extra == [
+    assert [(r.dataset, r.protocol, r.extra) for r in asked[-3:]] == [
+        (*test, ["--model.width=8", "--a=b"])  # trained on its own classes
+        for test in (("isaid", "isaid"), ("isaid", "isaid_sdm"), ("isaid512", "isaid_r2net"))
+    ]
+    assert found["SDM's, void is background (isaid_sdm)"] == ["37.0 (-1.0)"]
+    assert asked[-4].extra == [
         "--data.source=datamodules.datasets.pascal.PascalAll", "--data.source.root=data/pascal",
         "--data.validation=novel", "--model.width=8", "--a=b",
     ]  # fmt: skip
