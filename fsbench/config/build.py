@@ -328,7 +328,8 @@ def _find_own(error: BaseException | None) -> FsbenchError | None:
 def _explain(text: str) -> str:
     """Return the parser's message in one line: which option, of what, and what was expected."""
     keys = re.findall(r'Parser key "([\w.]+)":', text)
-    where = ".".join(dict.fromkeys(keys)) or "configuration"
+    built = re.search(r"^Given value: Namespace\(class_path='([\w.]+)'", text, re.MULTILINE)  # whose constructor raised
+    where = ".".join(dict.fromkeys(keys)) or (built[1] if built else "configuration")
     inner = text.rpartition(f'"{keys[-1]}":')[2] if keys else text
     # of several things that a value may be, why it is none; a reason that ends with a colon has a second line
     reasons = re.findall(r"^ *- (.+:\n.+|.+)$", inner, re.MULTILINE)

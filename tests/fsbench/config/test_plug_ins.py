@@ -12,7 +12,7 @@ import yaml
 from fsbench import plugins
 from fsbench.cli.main import main
 from fsbench.config import class_settings, compose, registry
-from fsbench.config.build import compose_method
+from fsbench.config.build import compose_method, parse
 from fsbench.config.registry import (
     choose_method,
     config_file,
@@ -23,6 +23,7 @@ from fsbench.config.registry import (
     read_settings,
     task_of,
 )
+from fsbench.config.request import Request
 from fsbench.config.stored import parse_stored
 from fsbench.errors import SettingsError
 from fsbench.paths import CONFIGS, REPOSITORY
@@ -186,6 +187,14 @@ def test_a_class_that_does_not_tell_its_task_is_refused(site, code, expected):
     install(site, "fsb-mine", {"fsbench.methods": {"mine": "fsb_mine:Mine"}}, {"fsb_mine/__init__.py": code})
     with pytest.raises(SettingsError, match=expected):
         task_of("methods", "mine")
+
+
+def test_a_constructor_that_raises_is_named(site):
+    """The message was "configuration: no"."""
+    code = METHOD.replace("super().__init__(backbone)", "raise ValueError('no')")
+    install(site, "fsb-mine", {"fsbench.methods": {"mine": "fsb_mine:Constant"}}, {"fsb_mine/__init__.py": code})
+    with pytest.raises(SettingsError, match=r"^fsb_mine[.]Constant: no$"):
+        parse(Request(["mine"], "demo").arguments("mine", 0))
 
 
 def test_a_broken_package_hides_no_others_and_prints_into_no_result(site, capfd):
