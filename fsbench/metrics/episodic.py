@@ -143,7 +143,8 @@ def count_answer(
         fit: brings a label map to the size of the truth, where an answer is asked for at another one.
 
     Raises:
-        SettingsError: the mask has another size than was asked for, or shows other labels than the ways'.
+        SettingsError: the mask has another size than was asked for, or shows other labels than the ways', or
+            numbers that are not whole.
         NumericsError: a presence score is no finite number.
     """
     ways, found = len(truth.classes), answer.label_map
@@ -151,6 +152,12 @@ def count_answer(
         raise SettingsError(
             f"episode {truth.episode}: the method gave a mask of {tuple(found.shape)}, expected {truth.size}; make it "
             "of the size query_sizes (fsbench check-method tests it)"
+        )
+    if found.is_floating_point() and not torch.equal(found, found.round()):
+        part = found[found != found.round()][0].item()
+        raise SettingsError(
+            f"episode {truth.episode}: the method gave a mask with the value {part:.6g}, expected whole labels: 0 for "
+            f"the background and 1 to {ways} for the ways; a probability is cut at a threshold before"
         )
     least, most = (int(label) for label in found.aminmax())
     if least < 0 or most > ways:

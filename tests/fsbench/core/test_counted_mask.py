@@ -41,6 +41,18 @@ def test_a_mask_of_another_size_is_one_clear_error(given, asked):
     assert words.startswith(f"episode 7: the method gave a mask of {given}, expected {asked}; ") and "\n" not in words
 
 
+@pytest.mark.parametrize("value", [0.7, float("nan"), -0.2])
+def test_probabilities_are_no_mask(value):
+    """They were cut down to 0: everything was background, without a word."""
+    mask = torch.zeros(4, 6)
+    mask[2, 3] = value
+    with pytest.raises(
+        SettingsError, match=f"episode 7: the method gave a mask with the value {value}, expected whole"
+    ):
+        evaluated(mask, (4, 6))
+    assert torch.equal(evaluated(TRUTH.float(), (4, 6)).label_map, TRUTH)
+
+
 def test_a_mask_without_a_frame_is_counted_as_it_is():
     result = evaluated(TRUTH.long(), (4, 6))
     assert torch.equal(result.label_map, TRUTH) and result.counts[1].tolist() == [6, 6, 6, 0, 0, 24]
