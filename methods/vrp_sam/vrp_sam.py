@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsbench.backbones.beside_sam import BesideSamConfig
+from fsbench.core.method import Method
 from fsbench.core.prediction import Prediction
 from fsbench.core.released_format import ReleasedFormat
 from fsbench.data.batch import EpisodeBatch
@@ -110,6 +111,9 @@ class VRPSAM(StageSegmenter):
 
     def checkpoint_settings(self) -> dict[str, Any]:
         return self.settings
+
+    def check_shots(self, test: int, training: int | None) -> None:
+        Method.check_shots(self, test, training)  # no weights of shots are learned, and training has one (§10)
 
     def forward(self, episode: EpisodeBatch) -> Prediction:
         with torch.autocast(episode.images.device.type, enabled=False):

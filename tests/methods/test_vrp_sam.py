@@ -148,6 +148,12 @@ def test_settings_that_mean_nothing_are_refused(options, message):
         on_demo(**options)
 
 
+def test_training_has_one_shot_and_a_test_any():
+    on_demo().check_shots(5, 1)
+    with pytest.raises(SettingsError, match="training_shot is 2, but VRPSAM trains 1-shot"):
+        on_demo().check_shots(1, 2)
+
+
 def test_networks_that_do_not_fit_are_refused():
     with pytest.raises(SettingsError, match="'resnet9' gives no features for VRP-SAM"):
         VRPSAM(BesideSamConfig("resnet9", "random", sam="sam_demo"), width=32)
