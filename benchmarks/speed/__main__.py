@@ -90,6 +90,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         "matcher:cases", "one linear program of all ways; the authors' scheme, in which each class is a run of its own"
     ),
     "vrp-sam": Benchmark("vrp_sam:cases", f"all cells, images encoded anew, support by support: {OWN_REFERENCE}"),
+    "sansa": Benchmark("sansa:cases", f"frame by frame, nothing kept: {OWN_REFERENCE}"),
     "diam": Benchmark("diam:cases", f"autograd, image after image: {OWN_REFERENCE}"),
     "cpu-kernels": Benchmark("networks:cases", "torch's default kernels"),
     "solver": Benchmark("classification:solver_cases", "cvxopt's interior point on the authors' dense program", 5),

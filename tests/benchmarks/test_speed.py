@@ -79,6 +79,7 @@ def test_a_training_step_starts_from_no_gradient():
         ("hmnet --side 8 --width 4 --blocks 1 --what scan,block,network", None),
         ("training-free --tokens 64 --channels 16", ["plain", "fast"]),
         ("vrp-sam --grid 8 --channels 16 --side 64 --shots 2", ["plain", "fsbench"]),
+        ("sansa --side 64 --shots 2 --batch 2", None),
         ("promptable --grid 9 --points 10 --steps 3", ["authors' scheme", "fsbench"]),
         ("diam --images 2 --channels 8 --side 5", ["plain", "closed form", "closed form, together"]),
         ("cpu-kernels --networks demo:64", ["default", "onednn"]),
