@@ -161,6 +161,8 @@ def _training(weights: Weights, published: PublishedScore, paper: PaperSettings)
         return []
     if weights.origin is None:
         return ["checkpoint's origin not recorded"]
+    if not paper.trained:
+        return [] if weights.origin == UNTRAINED else ["the method was trained, and the paper's is not"]
     if weights.origin == UNTRAINED:
         return ["nothing was trained"]
     if training is None:

@@ -13,6 +13,7 @@ from typing import Any
 from fsbench.atlas.atlas import Entry, read_atlas
 from fsbench.errors import DataError
 from fsbench.paths import BENCHMARKS
+from fsbench.protocols.base import OTHERS
 from fsbench.records.run import TF32
 
 UNSTATED_TRAINING: dict[str, Any] = {
@@ -47,6 +48,7 @@ class PaperSettings:
         validation: classes of the validation episodes, by which the checkpoint was chosen.
         training: those of `UNSTATED_TRAINING`, and the micro-batch, that the configuration states, name -> value.
         method: settings of the method that the configuration states, name -> value.
+        trained: False of a method that is not trained.
     """
 
     image_size: int | None
@@ -57,6 +59,7 @@ class PaperSettings:
     validation: str | None
     training: tuple[tuple[str, Any], ...]
     method: tuple[tuple[str, Any], ...]
+    trained: bool = True
 
 
 @dataclass(frozen=True)
@@ -189,7 +192,7 @@ class _Line:
         if setting.get("skip"):
             return None
         method = self.rules["methods"][cells["method"]]
-        configuration = method["configuration"]
+        configuration = setting.get("configuration", method["configuration"])
         if isinstance(configuration, dict):
             configuration = configuration[int(cells["shot"])]
         backbones = self._backbones(method)
@@ -199,13 +202,13 @@ class _Line:
             stated=cells["setting"],
             dataset=self.names["datasets"][cells["dataset"]],
             fold="0" if fold == "test" else fold,
-            way=int(cells["way"]),
+            way=int(self.rules.get("way", cells["way"])),
             shot=int(cells["shot"]),
             metric=self.names["metrics"][cells["metric"]],
             value=float(cells["value"]),
             digits=len(cells["value"].partition(".")[2]),
             source=cells["source"],
-            protocol=self.rules["protocol"],
+            protocol=self._protocol(method),
             kind=method["type"],
             setting=setting.get("setting", "original"),
             backbones=backbones,
@@ -218,11 +221,22 @@ class _Line:
             made_with=self._made_with(configuration, backbones[0] if backbones else None, method, setting),
         )
 
+    def _protocol(self, method: Mapping[str, Any]) -> str:
+        """Return the protocol of the method, or of its file; where it differs by data set, that of the line's."""
+        stated = method.get("protocol", self.rules["protocol"])
+        if isinstance(stated, str):
+            return stated
+        dataset = self.names["datasets"][self.cells["dataset"]]
+        return str(stated.get(dataset, stated[OTHERS]))
+
     def _made_with(
         self, configuration: str, backbone: str | None, method: Mapping[str, Any], setting: Mapping[str, Any]
     ) -> PaperSettings:
         """Return what the configuration states, and over it what `made_with` in the mapping does."""
-        stated = self.shipped(configuration, self.names["datasets"][self.cells["dataset"]], backbone)
+        dataset = self.names["datasets"][self.cells["dataset"]]
+        stated = self.shipped(configuration, dataset, None)
+        if backbone not in (None, stated["model"]["init_args"]["backbone"]["name"]):  # its own needs no file
+            stated = self.shipped(configuration, dataset, backbone)
         more = [part.get("made_with", {}) for part in (self.rules, method, setting)]
         return _paper_settings(stated, dict(self.names["made_with"]), {k: v for part in more for k, v in part.items()})
 

@@ -95,6 +95,8 @@ def test_why_not(official, reported):
         ({"origin": "another run", "facts": {"method": EMAT | {"learning_rate": 0.01}}},
          ["learning_rate 0.01 instead of 0.001"]),
         ({"origin": "nothing trained", "facts": None}, ["nothing was trained"]),
+        ({"origin": "nothing trained", "facts": None, "trained": False}, []),
+        ({"trained": False}, ["the method was trained, and the paper's is not"]),
         # records made before these facts were kept
         ({"origin": None}, ["choice of the checkpoint not recorded", "validation episodes not recorded"]),
         ({"origin": None, "training": {"checkpoint_sha256": "0"}}, ["checkpoint's origin not recorded"]),
@@ -111,13 +113,14 @@ def test_each_difference_is_named(tested, reported, changes, expected):
             reported.made_with,
             batch=27,
             tf32=changes.get("tf32", False),
+            trained=changes.get("trained", True),
             training=tuple(changes.get("paper", {}).items()),
         ),
     )
     wanted = {"batch_size": 27, "fill_to": 1, "drop_last": False} | changes.get("training", {})
     header = tested(*changes.get("which", ()))
     given = {"method": EMAT, "backbone": "dinov2_vits14", **changes, "training": wanted}
-    for key in ("which", "paper", "tf32"):
+    for key in ("which", "paper", "tf32", "trained"):
         given.pop(key, None)
     variant = given.pop("variant", None)
     record = Record(Path("a run"), some_run(**run_of(header, **given), checkpoint_variant=variant))
