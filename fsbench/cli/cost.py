@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fsbench.config.limits import whole
@@ -11,6 +12,8 @@ from fsbench.terminal import print_block, print_line
 
 if TYPE_CHECKING:
     import torch
+
+    from fsbench.engine.cost.method_cost import MethodCost
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -62,12 +65,14 @@ def _cost(options: argparse.Namespace, extra: list[str]) -> int:
     else:
         costs = list(method_costs(*given))
         about = {"device": device_name, "clock": clock, "costs": plain(costs)}
-        _print(options.format, about, cost_rows(costs), _cost_note(clock, device_name))
+        _print(options.format, about, cost_rows(costs), _cost_note(clock, device_name, costs))
     return 0
 
 
-def _cost_note(clock: str, device_name: str) -> list[str]:
+def _cost_note(clock: str, device_name: str, costs: "Sequence[MethodCost]") -> list[str]:
+    bases = {f"{cost.method}: {cost.basis}" for cost in costs if cost.basis}
     return [
+        *sorted(bases),
         f"1-way, one query, every image encoded anew, fp32; {clock} seconds; {device_name}",
         "GMAC (papers: FLOPs): 10^9 multiply-accumulates of products and convolutions that the back ends in use do",
     ]

@@ -1,16 +1,19 @@
 """Measure the cost of one prediction by number of shots: parameters, arithmetic, time and memory (dcama.md §10).
 
-Weights may be random and the images are noise: no measured figure depends on either.
+Weights may be random and the images are noise: no measured figure depends on either, but for the number of points of
+methods that prompt SAM where query and support agree. A prediction of minutes is measured once, and one of thousands of
+prompts is extrapolated from two with few.
 """
 
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from fsbench.backbones.hub_networks import FrozenHubNetwork
 from fsbench.config.build import compose_method
 from fsbench.data.batch import EpisodeBatch
 from fsbench.engine.cost.part_clock import PartClock
@@ -32,6 +35,7 @@ class MethodCost:
         gmac: 10^9 multiply-accumulates of matrix products and convolutions, which papers call FLOPs.
         seconds: median time by `PartClock`: of the processor in all threads, or of the GPU.
         peak_mib: memory that a prediction needs beyond weights and images.
+        basis: how it was measured, where not by `repeats` whole predictions; else "".
     """
 
     method: str
@@ -43,6 +47,21 @@ class MethodCost:
     gmac: float
     seconds: float
     peak_mib: float
+    basis: str = ""
+
+
+SLOW = 10.0
+"""Seconds of a prediction above which it is not repeated."""
+FEW_PROMPTS = 1 / 64, 1 / 16
+"""Shares of a method's prompts from which its cost with all of them is extrapolated."""
+
+
+@runtime_checkable
+class HasManyPrompts(Protocol):
+    """A method whose cost grows in proportion to its number of prompts, which takes minutes on a CPU."""
+
+    def limit_prompts(self, share: float) -> int:
+        """Prompt with about this share of all prompts from now on; returns their number."""
 
 
 def method_costs(
@@ -78,6 +97,9 @@ def method_costs(
         method.check_image_size(size)
         method = method.to(device).eval()
         total, trainable = method.num_parameters(1), method.num_trainable_parameters(1)
+        for network in (method.backbone, getattr(method.backbone, "sam", None)):
+            if isinstance(network, FrozenHubNetwork):
+                network.network(torch.empty(0, device=device))  # building it takes longer than some predictions
         for count in shots:
             episode = noise_episode(size, count, device)
 
@@ -86,8 +108,11 @@ def method_costs(
                 with torch.inference_mode():
                     method(episode)
 
-            gmac, seconds, peak = _measure(predict, device, repeats)
-            yield MethodCost(name, method.backbone.name, size, count, total, trainable, gmac, seconds, peak)
+            if isinstance(method, HasManyPrompts):
+                found, basis = _extrapolated(method, predict, device)
+            else:
+                found, basis = _measure(predict, device, repeats)
+            yield MethodCost(name, method.backbone.name, size, count, total, trainable, *found, basis)
 
 
 def noise_episode(size: int, shots: int, device: torch.device) -> EpisodeBatch:
@@ -109,21 +134,53 @@ def noise_episode(size: int, shots: int, device: torch.device) -> EpisodeBatch:
     ).to(device)
 
 
-def _measure(call: Callable[[], None], device: torch.device, repeats: int) -> tuple[float, float, float]:
-    """Return 10^9 multiply-accumulates, median seconds, and peak MiB beyond the memory in use before."""
-    with FlopCounterMode(display=False) as counter:
-        call()
-    seconds = []
-    for _ in range(repeats):
-        clock = PartClock(device)
-        with clock.part("prediction"):
-            call()
-        seconds.append(clock.seconds()["prediction"])
-    release_memory()
-    before = torch.cuda.memory_allocated(device) / 2**20 if device.type == "cuda" else resident_mib()
-    meter = Meter(device)
+Figures = tuple[float, float, float]
+"""10^9 multiply-accumulates, seconds, and MiB beyond the memory in use before."""
+
+
+def _extrapolated(method: HasManyPrompts, call: Callable[[], None], device: torch.device) -> tuple[Figures, str]:
+    """Return the figures of all prompts, on the line through those of two small numbers of them."""
+    every = method.limit_prompts(1.0)
+    (few, first), (more, second) = [(method.limit_prompts(share), _once(call, device)) for share in FEW_PROMPTS]
+    method.limit_prompts(1.0)
+    if more == few:
+        return second, "one prediction"
+    steps = (every - few) / (more - few)
+    gmac, seconds, peak = (max(a + (b - a) * steps, a) for a, b in zip(first, second, strict=True))
+    return (gmac, seconds, peak), f"extrapolated to {every:,} prompts from predictions with {few} and {more}"
+
+
+def _measure(call: Callable[[], None], device: torch.device, repeats: int) -> tuple[Figures, str]:
+    """Return the figures of a call, with its median seconds, and how they were measured where it is not repeated."""
+    first = _once(call, device)
+    if first[1] > SLOW:
+        return first, "one prediction"
+    seconds = [_seconds(call, device) for _ in range(repeats)]
+    before, meter = _held(device), Meter(device)
     call()
-    return counter.get_total_flops() / 2e9, statistics.median(seconds), max(meter.peak_mib - before, 0.0)
+    return (first[0], statistics.median(seconds), max(meter.peak_mib - before, 0.0)), ""
+
+
+def _once(call: Callable[[], None], device: torch.device) -> Figures:
+    """Return the figures of a single call; what it leaves behind, such as a network, is not its memory."""
+    before, meter = _held(device), Meter(device)
+    with FlopCounterMode(display=False) as counter:
+        seconds = _seconds(call, device)
+    peak = meter.peak_mib
+    return counter.get_total_flops() / 2e9, seconds, max(peak - max(before, _held(device)), 0.0)
+
+
+def _held(device: torch.device) -> float:
+    """Return the MiB in use."""
+    release_memory()
+    return torch.cuda.memory_allocated(device) / 2**20 if device.type == "cuda" else resident_mib()
+
+
+def _seconds(call: Callable[[], None], device: torch.device) -> float:
+    clock = PartClock(device)
+    with clock.part("prediction"):
+        call()
+    return clock.seconds()["prediction"]
 
 
 HEAD = ("method", "backbone", "image", "shots", "parameters", "trainable", "GMAC", "seconds", "peak MiB")

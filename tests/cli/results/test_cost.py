@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from fsbench.cli.main import main
-from fsbench.engine.cost.method_cost import _measure, noise_episode
+from fsbench.engine.cost import method_cost
+from fsbench.engine.cost.method_cost import _extrapolated, _measure, noise_episode
 from methods.modules.pspnet import PSPNet
 
 
@@ -37,8 +38,37 @@ def test_weights_that_training_begins_with_are_counted_once(capsys):
 def test_arithmetic_is_counted_as_multiply_accumulates():
     layer = nn.Linear(1000, 1000, bias=False)
     x = torch.randn(100, 1000)
-    gmac, seconds, _ = _measure(lambda: layer(x), torch.device("cpu"), 1)
-    assert gmac == pytest.approx(0.1) and seconds > 0
+    (gmac, seconds, _), basis = _measure(lambda: layer(x), torch.device("cpu"), 1)
+    assert gmac == pytest.approx(0.1) and seconds > 0 and basis == ""
+
+
+def test_a_prediction_of_minutes_is_made_once(monkeypatch):
+    monkeypatch.setattr(method_cost, "SLOW", 0.0)
+    calls, x = [], torch.randn(100, 100)
+    (gmac, seconds, _), basis = _measure(lambda: calls.append(x @ x), torch.device("cpu"), 3)
+    assert len(calls) == 1 and gmac == pytest.approx(1e-3) and seconds > 0 and basis == "one prediction"
+
+
+def test_thousands_of_prompts_are_extrapolated_from_few():
+    class Prompter:
+        prompts = 0
+
+        def limit_prompts(self, share: float) -> int:
+            self.prompts = round(6400 * share)
+            return self.prompts
+
+    method, x = Prompter(), torch.randn(50, 100)
+    used = []
+
+    def predict() -> None:
+        used.append(method.prompts)
+        for _ in range(3 + method.prompts):
+            x @ x.T
+
+    (gmac, seconds, _), basis = _extrapolated(method, predict, torch.device("cpu"))
+    assert used == [100, 400] and method.prompts == 6400
+    assert gmac == pytest.approx(6403 * 50 * 50 * 100 / 1e9) and seconds > 0
+    assert basis == "extrapolated to 6,400 prompts from predictions with 100 and 400"
 
 
 def test_the_noise_has_distinct_images_and_a_disc():
