@@ -81,6 +81,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "promptable": Benchmark(
         "promptable:cases", "the authors' schemes, written by this project: each component, each step anew"
     ),
+    "promptable-shares": Benchmark("promptable:share_cases", NOTHING, repeats=0),
     "training-free": Benchmark(
         "training_free:cases",
         "distances by broadcasting, and scikit-learn's average linkage as the methods' authors call it",

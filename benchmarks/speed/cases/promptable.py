@@ -1,4 +1,4 @@
-"""Methods on SAM beside the schemes of their authors' programs, on a SAM of random weights."""
+"""Methods on SAM beside the schemes of their authors' programs, and where an episode's time goes; random weights."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,22 @@ from torch import Tensor
 
 from benchmarks.speed.harness import Case
 from fsbench.backbones.sam import FrozenSam, Prompts, SamConfig
-from methods.gf_sam import cosines, mean_map, overshooting_gate
+from fsbench.backbones.vit_and_sam import ViTAndSamConfig
+from fsbench.engine.cost.method_cost import noise_episode
+from methods.gf_sam import (
+    GFSAM,
+    channel_normalised,
+    cosines,
+    dino_pixels,
+    filled_masks,
+    gate_and_merge,
+    mean_map,
+    overshooting_gate,
+    point_masks,
+    points_in_pixels,
+    select_points,
+    similarity_prior,
+)
 from methods.persam import locate_positive, mixed, scale_logits, tune_weights, tuning_losses
 
 COMPONENTS = 8
@@ -105,3 +120,46 @@ def _tuning(device: torch.device, steps: int) -> Case:
         lambda: float((authors() - own()).abs().max() / own().abs().max()),
         tolerance=1e-4,
     )
+
+
+def share_cases(
+    device: torch.device, vit: str = "dinov2_vits14", sam: str = "sam_vit_b", points: int = 16, size: int = 1024
+) -> Iterator[Case]:
+    """Measure encoders, decoder and algorithm of one GF-SAM episode, one shot, at the size of true networks.
+
+    Args:
+        device: where it is computed.
+        vit, sam: the networks, of random weights.
+        points: that are decoded; the method has up to 128.
+        size: side of the images in pixels.
+    """
+    method = GFSAM(ViTAndSamConfig(vit, "random:0", sam=sam), max_points=points).to(device).eval()
+    episode = noise_episode(size, 1, device)
+    network, extent = method.backbone.sam.promptable(device), (size, size)
+
+    def tokens() -> list[Tensor]:
+        with torch.inference_mode():
+            pixels = [dino_pixels(image, method.vit_size, False) for image in episode.images]
+            return [channel_normalised(method.backbone.patch_map(p, norm=False).flatten(1).T) for p in pixels]
+
+    query, support = tokens()
+    side = round(len(query) ** 0.5)
+    prior = similarity_prior(query, support[None], filled_masks(episode.support_masks[0, 0]))
+    cells = select_points(torch.rand_like(prior.prompt_map), points)  # as many as are asked for, whatever the weights
+    corners = points_in_pixels(cells, side, size)
+    encoded = method.backbone.sam.encode(episode.images[0])
+    masks = point_masks(network, encoded, corners, extent)
+
+    def algorithm() -> Tensor:
+        again = similarity_prior(query, support[None], filled_masks(episode.support_masks[0, 0]))
+        return gate_and_merge(masks, cells, again, query).mask
+
+    about = f"GF-SAM, {vit} and {sam}, images of {size} pixels"
+    yield Case(f"{about}: the ViT on query and support", {"encoder of tokens": tokens})
+    yield Case(f"{about}: SAM on the query", {"encoder of SAM": lambda: method.backbone.sam.encode(episode.images[0])})
+    yield Case(
+        f"{about}: a mask of each of {points} points, one point",
+        {"decoder": lambda: point_masks(network, encoded, corners, extent)},
+        units=points,
+    )
+    yield Case(f"{about}: similarity, graph, gates, merging", {"algorithm": algorithm})
