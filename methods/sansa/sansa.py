@@ -276,7 +276,7 @@ class SANSA(Segmenter):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
-        """Return prompts, memory and attention to it, see `fsbench.explain.capabilities.HasQueryMaps`."""
+        """Return prompts, memory and attention to it, see `fsbench.visualization.steps.HasQueryMaps`."""
         maps: dict[str, Tensor] = {}
         several = episode.support.shape[1] > 1
         for way in range(episode.support.shape[1]):

@@ -151,7 +151,7 @@ class VRPSAM(StageSegmenter):
         return enlarged(network.decode_embeddings(encodings, prompts), (side, side))
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
-        """Return the steps of the prediction over the query, see `fsbench.explain.capabilities.HasQueryMaps`."""
+        """Return the steps of the prediction over the query, see `fsbench.visualization.steps.HasQueryMaps`."""
         maps: dict[str, Tensor] = {}
         ways = len(episode.support[0])
         with torch.no_grad():
