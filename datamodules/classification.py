@@ -44,6 +44,8 @@ class ClassificationDataModule(DataModule):
         workers: loader processes.
         cache_mib: memory for decoded images, shared equally by the `workers` of a loader.
         draws: draws of the supports for the queries of every episode; draw 0 is the official one, which scores count.
+        nested_in: number of shots that are drawn for the test, of which an episode has the first `shot`, so that tests
+            with other numbers of shots have the same queries; None draws `shot`.
         fold: 0; there are no folds.
         seed: of what methods draw (first weights, order of visits), together with the episode's number.
     """
@@ -67,12 +69,13 @@ class ClassificationDataModule(DataModule):
         fold: int = 0,
         seed: int = 0,
         draws: int = 1,
+        nested_in: int | None = None,
     ):
         if fold != 0:
             raise SettingsError(f"unknown fold {fold} for {dataset.name}; classification has no folds, only 0")
-        check_at_least(1, {"episodes": episodes, "draws": draws})
+        check_at_least(1, {"episodes": episodes, "draws": draws, "nested_in": nested_in})
         check_at_least(0, {"test_seed": test_seed})
-        test = ClassificationTask(way, shot, queries, episodes, test_seed, min_class_size, draws)
+        test = ClassificationTask(way, shot, queries, episodes, test_seed, min_class_size, draws, nested_in)
         super().__init__(dataset, test, image_size, Loading(workers, eval_batch_size, cache_mib), seed)
         self.protocol = load_protocol(PROTOCOL)
 
@@ -88,7 +91,8 @@ class ClassificationDataModule(DataModule):
 
     @property
     def test_options(self) -> dict[str, Any]:
-        return {"draws": self.test.draws} if self.test.draws > 1 else {}
+        options: dict[str, Any] = {"draws": self.test.draws} if self.test.draws > 1 else {}
+        return options | ({"nested_in": self.test.nested_in} if self.test.nested_in is not None else {})
 
     @cached_property
     def names(self) -> tuple[str, ...]:

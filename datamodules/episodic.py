@@ -90,6 +90,8 @@ class EpisodicDataModule(DataModule):
         seed: of the training episodes.
         test_seed: of the test episodes instead of the protocol's, to repeat a test with other episodes.
         draws: draws of the supports for every query of the test; draw 0 is the official one, which scores count.
+        nested_in: number of shots that are drawn for the test, of which an episode has the first `shot`, so that tests
+            with other numbers of shots have the same queries; None draws `shot`.
         manifest: file of test episodes, instead of drawing them; it must fit the other settings and the data.
         drop_small_classes: leave out classes with too few images instead of stopping.
         source: makes the data set that methods are trained on, all of its base classes, where that is not `dataset`; it
@@ -135,12 +137,13 @@ class EpisodicDataModule(DataModule):
         episode_streams: EpisodeStreamChoice = "independent",
         source: Callable[[], SegmentationIndex] | None = None,
         draws: int = 1,
+        nested_in: int | None = None,
     ):
-        check_at_least(1, {"episodes": episodes, "draws": draws})
+        check_at_least(1, {"episodes": episodes, "draws": draws, "nested_in": nested_in})
         evaluation = load_segmentation(protocol)
         ways = way if manifest else usable_way(dataset, fold, way)
         test = EpisodeTask(
-            fold, ways, shot, setting, empty_masks, "novel", episodes, drop_small_classes, test_seed, draws
+            fold, ways, shot, setting, empty_masks, "novel", episodes, drop_small_classes, test_seed, draws, nested_in
         )
         super().__init__(evaluation.view(dataset), test, image_size, Loading(workers, eval_batch_size, cache_mib), seed)
         self.protocol = evaluation
@@ -213,6 +216,7 @@ class EpisodicDataModule(DataModule):
             episodes=self.training.validation_episodes,
             seed=None,
             draws=1,
+            nested_in=None,
         )
         return self.protocol.manifest(self.validation_dataset, task)
 
@@ -314,6 +318,7 @@ class EpisodicDataModule(DataModule):
         is_other = self.support_annotation == "bbox" or self._tells_all_ways
         options: dict[str, Any] = {"support_annotation": self.support_annotation} if is_other else {}
         options |= {"draws": self.test.draws} if self.test.draws > 1 else {}
+        options |= {"nested_in": self.test.nested_in} if self.test.nested_in is not None else {}
         rule = self._loading(training=False).resize
         return options if rule == self.protocol.geometry.resize else options | {"input_resize": rule}
 

@@ -29,6 +29,7 @@ def read_given_manifest(file: str, index: SegmentationIndex, protocol: Segmentat
         "seed": task.seed,
         "requested": task.episodes,
         "drop_small": task.skip_small_classes or None,
+        "nested_in": task.nested_in,
         "draws": task.draws if task.draws > 1 else None,
     }
     for name, value in expected.items():

@@ -33,6 +33,8 @@ GROUPS = {
         "table": "print the table of finished runs",
         "rescore": "score finished runs by another protocol's metric or rule",
         "compare": "test which methods differ on the same episodes",
+        "supports": "show what the choice of the labelled images does to scores",
+        "curves": "show score, time and memory by the number of shots or ways",
         "explain": "draw what finished runs predicted and attended to",
         "report": "make pages of finished runs to open in a browser",
         "cost": "measure what a method's prediction costs by number of shots",

@@ -41,6 +41,7 @@ class Header(BaseModel):
             fewer images than the authors' program repeats up to.
         draws: draws of the supports for every query; the episodes of draw 0 come first.
         official_sha256: hash of the manifest of draw 0 alone, where there are several.
+        nested_in: number of shots that were drawn, of which an episode has the first `shot`; None where `shot` were.
         selection: name of a choice of episodes and hash of the manifest that they were chosen from.
     """
 
@@ -75,6 +76,7 @@ class Header(BaseModel):
     small_classes: Count | None = None
     draws: Annotated[int, Field(ge=1, lt=2**31)] = 1
     official_sha256: Name | None = None
+    nested_in: Count | None = None
     selection: dict[str, Any] | None = None
 
     @property

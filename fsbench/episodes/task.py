@@ -32,6 +32,7 @@ class EpisodeTask:
         skip_small_classes: leave out classes with too few images instead of stopping.
         seed: seed instead of the protocol's.
         draws: draws of the supports for every query; draw 0 is the official one.
+        nested_in: number of shots that are drawn, of which an episode has the first `shot`; None draws `shot`.
     """
 
     fold: int
@@ -44,6 +45,7 @@ class EpisodeTask:
     skip_small_classes: bool = False
     seed: int | None = None
     draws: int = 1
+    nested_in: int | None = None
 
     def header_entries(self) -> dict[str, Any]:
         """Return the entries of an official manifest that state the task, in the order that its hash covers."""
@@ -73,4 +75,5 @@ class EpisodeTask:
             skip_small_classes=header.drop_small,
             seed=None if header.seed == official_seed else header.seed,
             draws=header.draws,
+            nested_in=header.nested_in,
         )

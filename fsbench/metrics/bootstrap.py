@@ -39,7 +39,7 @@ def resampled_scores(statistics: ScoreStatistics, resamples: int = RESAMPLES, se
 def resampled_together(runs: Sequence[ScoreStatistics], resamples: int, seed: int) -> list[dict[str, np.ndarray]]:
     """Compute the scores (R,) of each of `runs`, which have the same query images, on the same resamples."""
     clusters = runs[0].clusters
-    draw = _cached_weights if clusters * resamples <= CACHED_DRAWS else _draw_weights
+    draw = _cached_weights if clusters * resamples <= CACHED_DRAWS else cluster_weights
     chunks: list[list[dict[str, np.ndarray]]] = [[] for _ in runs]
     for drawn in draw(clusters, resamples, seed):
         weights = drawn.astype(float, copy=False)
@@ -48,21 +48,21 @@ def resampled_together(runs: Sequence[ScoreStatistics], resamples: int, seed: in
     return [{name: np.concatenate([chunk[name] for chunk in scores]) for name in scores[0]} for scores in chunks]
 
 
-def _draw_weights(clusters: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """Yield how often each cluster is drawn, (CHUNK, clusters) uint8, until there are all resamples.
+def cluster_weights(clusters: int, resamples: int, seed: int, rows: int = CHUNK) -> Iterator[np.ndarray]:
+    """Yield how often each cluster is drawn, (rows, clusters) uint8, until there are all resamples.
 
     A cluster is never drawn 256 times: the chance of that is 1 in 10^500.
     """
     rng = np.random.default_rng(seed)
-    for start in range(0, resamples, CHUNK):
-        size = min(CHUNK, resamples - start)
+    for start in range(0, resamples, rows):
+        size = min(rows, resamples - start)
         yield rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=size).astype(np.uint8)
 
 
 @lru_cache(maxsize=64)
 def _cached_weights(clusters: int, resamples: int, seed: int) -> list[np.ndarray]:
-    """Return the weights of `_draw_weights` in one piece, kept for other runs: drawing takes longer than the rest."""
-    weights = np.concatenate(list(_draw_weights(clusters, resamples, seed)))
+    """Return the weights of `cluster_weights` in one piece, kept for other runs: drawing takes longer than the rest."""
+    weights = np.concatenate(list(cluster_weights(clusters, resamples, seed)))
     return [weights.astype(float) if 8 * weights.size <= CACHED_DRAWS else weights]
 
 

@@ -82,6 +82,21 @@ def _region_sums(frame: "pl.DataFrame", keep: np.ndarray, clusters: int, query: 
     return _sum_at((clusters, 3), (query,), np.column_stack([values, np.ones(len(values))]))
 
 
+def episode_scores(frame: "pl.DataFrame", void: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the IoU (E,) of a count table's episodes by ascending index, and how many decisions are wrong (E,)."""
+    _, episode = np.unique(frame["episode"].to_numpy(), return_inverse=True)
+    ways = (frame["slot"] > 0).to_numpy()
+    counts = np.column_stack([frame[name].to_numpy() for name in COUNTS])
+    intersection, union = intersection_union(counts, void)
+    counted = ways & (union > 0)
+    number = int(episode.max()) + 1
+    ratio = np.bincount(episode[counted], intersection[counted] / union[counted], number)
+    parts = np.bincount(episode[counted], minlength=number)
+    iou = np.where(parts > 0, ratio / np.maximum(parts, 1), np.nan)
+    wrong = ways & (frame["present"] != frame["decided"]).to_numpy()
+    return iou, np.bincount(episode[wrong], minlength=number)
+
+
 def sum_by_query(frame: "pl.DataFrame", keep: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Sum values (kept rows, ...) by query image: (Q, ...)."""
     clusters, query = _queries(frame, keep)

@@ -7,14 +7,14 @@ and the values in which a test differs from it.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from fsbench.episodes.header import Header
 from fsbench.episodes.manifest import Manifest
 from fsbench.errors import SettingsError
 from fsbench.protocols.conditions import Conditions
-from fsbench.protocols.support_draws import SupportRedraw, add_draws
+from fsbench.protocols.support_draws import SupportRedraw, add_draws, first_shots
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,18 +77,28 @@ class Protocol(ABC):
         """Draw the episodes of `task` from the data set `index`, and further draws of their supports where it asks."""
         if task.draws < 1:
             raise SettingsError(f"draws is {task.draws}, expected 1 or more")
-        official = self.official_manifest(index, task)
+        if task.draws > 1 or task.nested_in is not None:
+            self.check_draws(task)
+        official = self._nested_manifest(index, task)
         if task.draws == 1:
             return official
-        self.check_draws(task)
         return add_draws(official, task.draws, self.support_redraw(index, task, official))
+
+    def _nested_manifest(self, index: Any, task: Any) -> Manifest:
+        """Draw the official episodes, or those of `nested_in` shots with the first shots of each."""
+        if task.nested_in is None:
+            return self.official_manifest(index, task)
+        if task.nested_in < task.shot:
+            raise SettingsError(f"nested_in is {task.nested_in}, expected the {task.shot} shots of the test or more")
+        most = self.official_manifest(index, replace(task, shot=task.nested_in, nested_in=None))
+        return first_shots(most, task.shot)
 
     @abstractmethod
     def official_manifest(self, index: Any, task: Any) -> Manifest:
         """Draw the official episodes of `task` from the data set `index`."""
 
     def check_draws(self, task: Any) -> None:  # noqa: B027 - most tests refuse none
-        """Raise SettingsError where further draws of the supports would be another test; by default none is."""
+        """Raise SettingsError where further or nested draws of the supports would be another test; by default never."""
 
     @abstractmethod
     def support_redraw(self, index: Any, task: Any, official: Manifest) -> SupportRedraw:
@@ -165,6 +175,11 @@ class Protocol(ABC):
             notes.append(
                 f"scores count draw 0 of the supports alone, the official one, of {header.draws} that were evaluated; "
                 "compare them with: fsbench supports"
+            )
+        if header.nested_in is not None:
+            notes.append(
+                f"the {header.shot} supports are the first of {header.nested_in} that were drawn: the same queries for "
+                "every number of shots"
             )
         if header.seed != self.seed:
             notes.append(f"test seed {header.seed} instead of the protocol's {self.seed}: other episodes")

@@ -44,6 +44,7 @@ class ClassificationTask:
         seed: of the list.
         min_class_size: smaller classes are repeated in a circle up to so many entries; None leaves them as they are.
         draws: draws of the supports for the queries of every episode; draw 0 is the official one.
+        nested_in: number of shots that are drawn, of which an episode has the first `shot`; None draws `shot`.
     """
 
     way: int
@@ -54,6 +55,7 @@ class ClassificationTask:
     min_class_size: int | None = None
 
     draws: int = 1
+    nested_in: int | None = None
 
     @property
     def fold(self) -> int:

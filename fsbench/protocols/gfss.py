@@ -265,8 +265,8 @@ class GFSS(TestAlone):
 
     def check_draws(self, task: EpisodeTask) -> None:
         raise SettingsError(
-            f"draws is {task.draws}, but a test of {self.name} has {self.runs} draws of its supports already, each for "
-            "all queries; expected draws 1"
+            f"a test of {self.name} has {self.runs} draws of its supports already, each for all queries; leave draws "
+            f"(found {task.draws}) and nested_in (found {task.nested_in}) out"
         )
 
     def draw(self, index: SegmentationIndex, pool: Pool, task: EpisodeTask) -> Iterator[Episode]:

@@ -158,8 +158,8 @@ class Segmentation(Protocol):
     def check_draws(self, task: EpisodeTask) -> None:
         if task.setting in ("partially_augmented", "fully_augmented"):
             raise SettingsError(
-                f"draws is {task.draws} in the setting {task.setting}, where other supports add other ways; expected "
-                "draws 1, or another setting"
+                f"the setting {task.setting} has neither draws (found {task.draws}) nor nested_in (found "
+                f"{task.nested_in}): other supports add other ways; leave both out, or choose another setting"
             )
 
     def support_redraw(self, index: SegmentationIndex, task: EpisodeTask, official: Manifest) -> SupportRedraw:

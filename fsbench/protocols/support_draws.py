@@ -51,6 +51,23 @@ def add_draws(official: Manifest, draws: int, redraw: SupportRedraw) -> Manifest
     return Manifest(entries, official.episodes + drawn)
 
 
+def first_shots(manifest: Manifest, shot: int) -> Manifest:
+    """Return the episodes with the first `shot` supports of each class, so that numbers of shots share their queries.
+
+    Args:
+        manifest: of episodes with more shots, or as many.
+        shot: K.
+    """
+    drawn = manifest.header.shot
+
+    def shortened(episode: Any) -> Any:
+        name = "supports" if isinstance(episode, Episode) else "support"
+        return replace(episode, **{name: tuple(way[:shot] for way in getattr(episode, name))})
+
+    entries = manifest.entries | {"shot": shot, "nested_in": drawn}
+    return Manifest(entries, tuple(map(shortened, manifest.episodes)))
+
+
 def redraw_of_names(
     index: SegmentationIndex, candidates: Mapping[int, Sequence[str]], supports_repeat: bool
 ) -> SupportRedraw:

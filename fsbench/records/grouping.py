@@ -1,6 +1,6 @@
 """Groups of records that may be compared: one protocol and one list of episodes a fold; and the folds of one method."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from fsbench.records.record import Record
@@ -14,16 +14,25 @@ def comparable(records: Iterable[Record]) -> list[list[Record]]:
     return [split for group in groups.values() for split in _same_episodes(group)]
 
 
-def group_key(record: Record, seed: bool = True) -> tuple[Any, ...]:
-    """Return all of a record's header that must be equal in a group, with the test's seed or without it."""
+def group_key(record: Record, seed: bool = True, without: Collection[str] = ()) -> tuple[Any, ...]:
+    """Return all of a record's header that must be equal in a group, with the test's seed or without it.
+
+    Entries named in `without` may differ.
+    """
     header = record.header
     names = (
         "protocol", "version", "dataset", "way", "shot", "setting", "classes", "empty", "seed", "lists",
         "all_lists_sha256", "dropped_classes", "draws",
+        "nested_in",
     )  # fmt: skip
+    left_out = {*without, *(() if seed else ("seed",))}
     classification = (getattr(header, name) for name in ("kind", "queries", "min_class_size"))
     numbers = (header.requested, header.official_episodes, header.folds)
-    return (*(str(getattr(header, name)) for name in names if seed or name != "seed"), *classification, *numbers)
+    return (
+        *(str(getattr(header, name)) for name in names if name not in left_out),
+        *classification,
+        *numbers,
+    )
 
 
 def _same_episodes(group: list[Record]) -> list[list[Record]]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fsbench.episodes.episode import Episode
-from fsbench.metrics.confusion import COUNTS, intersection_union
+from fsbench.metrics.confusion import COUNTS
+from fsbench.metrics.count_table import episode_scores
 from fsbench.protocols.segmentation import segmentation_of
 from fsbench.tables.comparable import Methods
 
@@ -63,21 +64,6 @@ def episodes_by_fold(methods: Methods) -> dict[int, FoldEpisodes]:
             sizes[0],
         )
     return folds
-
-
-def episode_scores(frame: "pl.DataFrame", void: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the IoU (E,) of a count table's episodes by ascending index, and how many decisions are wrong (E,)."""
-    _, episode = np.unique(frame["episode"].to_numpy(), return_inverse=True)
-    ways = (frame["slot"] > 0).to_numpy()
-    counts = np.column_stack([frame[name].to_numpy() for name in COUNTS])
-    intersection, union = intersection_union(counts, void)
-    counted = ways & (union > 0)
-    number = int(episode.max()) + 1
-    ratio = np.bincount(episode[counted], intersection[counted] / union[counted], number)
-    parts = np.bincount(episode[counted], minlength=number)
-    iou = np.where(parts > 0, ratio / np.maximum(parts, 1), np.nan)
-    wrong = ways & (frame["present"] != frame["decided"]).to_numpy()
-    return iou, np.bincount(episode[wrong], minlength=number)
 
 
 def object_sizes(frame: "pl.DataFrame") -> np.ndarray:

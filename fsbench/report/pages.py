@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from fsbench.report.differences import KINDS, thousandths
 from fsbench.report.episodes import IOU_MEANING
 from fsbench.report.explorer.page import EXPLORER_PAGE, explorer_scripts, explorer_styles
 from fsbench.report.matrix import matrix_cells
-from fsbench.report.plots import adapt_to_theme, cost_plot, curve_plot, heat_plot, size_plot
+from fsbench.report.plots import adapt_to_theme, cost_plot, curve_plot, draw_svg, heat_plot, size_plot
 from fsbench.report.provenance import anchors, metric_arguments, run_cards, table_command
 from fsbench.report.scores import heat
 from fsbench.report.scores.front import front_table
@@ -42,6 +43,10 @@ from fsbench.tables.compare import Comparison
 from fsbench.tables.compare_layout import plot as plot_differences
 from fsbench.tables.compare_layout import to_sheet as comparison_to_sheet
 from fsbench.tables.summary import card_notes
+from fsbench.tables.supports.layout import to_csv as supports_csv
+from fsbench.tables.supports.layout import to_sheet as supports_sheet
+from fsbench.tables.supports.plot import plot_choices, plot_parts
+from fsbench.tables.supports.sensitivity import sensitivity_tables
 from fsbench.visualization.palette import ERROR_NAMES
 
 
@@ -148,6 +153,7 @@ class Pages:
             manifests={r.header.fold: r.manifest_sha256 for r in study.records}, header=header,
             short=layout.shorten(study.methods, (24, 34, 46)), many_names=_many_names,
             **self._leaderboard(study, comparison), **self._differences(study, classes),
+            supports=self._supports(study, plots),
         )  # fmt: skip
         self._write(folder / "runs.html", "runs.html", up=up, study=study, cards=run_cards(study))
         if not study.protocol.has_masks:
@@ -158,6 +164,20 @@ class Pages:
             error_names=ERROR_NAMES,
             styles=explorer_styles(self.common["styles"]), scripts=explorer_scripts(self.common["scripts"]),
         )  # fmt: skip
+
+    def _supports(self, study: Study, plots: dict[str, Markup]) -> layout.Sheet | None:
+        """Write what the choice of the supports does, and add its plots; None of runs with one draw of them."""
+        if study.records[0].header.draws == 1:
+            return None
+        (table,) = sensitivity_tables(study.records)
+        write_text(self.folder(study) / "supports.csv", supports_csv([table]))
+        height = 1.6 + 0.4 * len(table.lines)
+        painters = {"supports": plot_choices, "supports-parts": plot_parts}
+        for name, paint in painters.items():
+            svg = draw_svg(partial(paint, lines=table.lines), f"{study.number}{name}", height=height)
+            write_text(self.folder(study) / f"{name}.svg", svg)
+            plots[name] = Markup(svg)
+        return supports_sheet(table)
 
     def _leaderboard(self, study: Study, comparison: Comparison | None) -> dict[str, Any]:
         """Return what the template of the leaderboard takes."""

@@ -31,3 +31,21 @@ def test_draw_0_of_a_run_is_the_official_run(runs, capsys):
     assert "scores count draw 0 of the supports alone, the official one, of 3" in " ".join(
         capsys.readouterr().out.split()
     )
+
+
+def test_supports_of_a_run_are_compared_and_measured(runs, capsys):
+    capsys.readouterr()
+    folder = runs / "out"
+    words = ["supports", str(runs), "--similarity", "--resamples", "200", "--out", str(folder)]
+    assert main([*words, "--plot", str(runs / "supports.png")]) == 0
+    shown = capsys.readouterr().out
+    assert "best − draw 0" in shown and "similarity" in shown and (runs / "supports.png").stat().st_size > 5000
+    assert {file.name for file in folder.iterdir()} == {"supports.txt", "supports.csv", "supports.json"}
+    rows = pl.read_csv(folder / "supports.csv")
+    score = rows.filter((pl.col("kind") == "mIoU of a choice") & (pl.col("name") == "official draw"))["value"][0]
+    plain, drawn = sorted(find_records(runs), key=lambda record: record.header.draws)
+    assert score == pytest.approx(plain.run.scores["mIoU"], rel=1e-5)
+    assert main(["supports", str(plain.path)]) == 2
+    assert "DRAWS=8" in capsys.readouterr().err
+    assert main(["report", str(drawn.path), "--out", str(runs / "report"), "--no-photos"]) == 0
+    assert "The choice of the supports" in (runs / "report/study-1/index.html").read_text()

@@ -106,3 +106,24 @@ def test_classification_keeps_its_queries(tmp_path):
         assert all(
             not set(s) & set(q) and len(set(s)) == 2 for s, q in zip(episode.support, episode.query, strict=True)
         )
+
+
+def test_nested_shots_are_the_first_of_one_draw_for_the_same_queries(index):
+    for name in ("fscs", "hsnet"):
+        test = load_segmentation(name)
+        most = test.manifest(index, EpisodeTask(0, shot=4, episodes=20))
+        for shot in (1, 2, 4):
+            few = test.manifest(index, EpisodeTask(0, shot=shot, episodes=20, nested_in=4))
+            assert [(e.query, e.classes) for e in few.episodes] == [(e.query, e.classes) for e in most.episodes]
+            assert all(
+                ours == theirs[:shot]
+                for few_episode, most_episode in zip(few.episodes, most.episodes, strict=True)
+                for ours, theirs in zip(few_episode.supports, most_episode.supports, strict=True)
+            )
+            assert (few.header.shot, few.header.nested_in) == (shot, 4)
+        plain = test.manifest(index, EpisodeTask(0, shot=4, episodes=20))
+        assert "nested_in" not in plain.text and plain.sha256 == most.sha256
+        both = test.manifest(index, EpisodeTask(0, shot=2, episodes=20, nested_in=4, draws=2))
+        assert len(both.episodes) == 40 and all(len(way) == 2 for e in both.episodes for way in e.supports)
+    with pytest.raises(SettingsError, match="nested_in is 1, expected the 2 shots of the test or more"):
+        load_segmentation("fscs").manifest(index, EpisodeTask(0, shot=2, nested_in=1))

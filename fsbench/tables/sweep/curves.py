@@ -1,0 +1,212 @@
+"""Curves of score, time and memory by the number of shots or ways: runs that differ in it alone, side by side."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from fsbench.errors import SettingsError
+from fsbench.metrics.bootstrap import RESAMPLES, Interval, intervals
+from fsbench.records.grouping import comparable, fold_of, group_key, variants_of_groups
+from fsbench.records.record import Record
+from fsbench.tables.formats import word
+from fsbench.tables.layout import Grid, Sheet, Style, shorten
+
+Axis = Literal["shot", "way"]
+AXES: tuple[Axis, ...] = ("shot", "way")
+"""Numbers that curves go by: K and N."""
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """A method at one number of shots or ways.
+
+    Attributes:
+        number: of shots or ways.
+        scores: by name of the metric, with intervals; mean over folds.
+        seconds: of an episode, mean over folds; None where no episode was left to do.
+        peak_mib: largest memory of the runs; None like `seconds`.
+        runs: folders, one of each fold.
+    """
+
+    number: int
+    scores: dict[str, Interval]
+    seconds: float | None
+    peak_mib: float | None
+    runs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A method's points by ascending number."""
+
+    method: str
+    points: list[CurvePoint]
+
+
+@dataclass(frozen=True)
+class CurveTable:
+    """Methods on tests that differ in the number of shots or ways alone.
+
+    Attributes:
+        title: what the tests have in common.
+        axis: the number that differs.
+        metrics: names of scores, the headline first.
+        nested: whether supports are the first of one draw, so that queries are the same for all numbers.
+        devices: on which times and memory were measured.
+        curves: the methods, that with the highest last score first.
+        notes: what a reader must know.
+    """
+
+    title: str
+    axis: Axis
+    metrics: tuple[str, ...]
+    nested: bool
+    devices: tuple[str, ...]
+    curves: list[Curve]
+    notes: list[str]
+
+    @property
+    def numbers(self) -> list[int]:
+        """All numbers of shots or ways, ascending."""
+        return sorted({point.number for curve in self.curves for point in curve.points})
+
+
+def curve_tables(records: Sequence[Record], axis: Axis | None = None, resamples: int = RESAMPLES) -> list[CurveTable]:
+    """Collect curves, a table for each set of tests that differ in one number alone.
+
+    Args:
+        records: finished runs.
+        axis: the number; None for every one that differs.
+        resamples: of the intervals' bootstrap.
+
+    Raises:
+        SettingsError: no tests of these runs differ in such a number alone.
+    """
+    tables = [table for each in AXES if axis in (None, each) for table in _tables(records, each, resamples)]
+    if not tables:
+        names = " or ".join([axis] if axis else AXES)
+        raise SettingsError(
+            f"no two tests of these runs differ in the number of a {names} alone; expected the runs of a grid over it "
+            "(fsbench grid configs/grids/shots.yaml)"
+        )
+    return tables
+
+
+def _tables(records: Sequence[Record], axis: Axis, resamples: int) -> list[CurveTable]:
+    families: dict[tuple[object, ...], list[list[Record]]] = {}
+    for group in comparable(records):
+        families.setdefault(group_key(group[0], without=(axis,)), []).append(group)
+    found = []
+    for groups in families.values():
+        if len({getattr(group[0].header, axis) for group in groups}) > 1:
+            found.append(_table(groups, axis, resamples))
+    return found
+
+
+def _table(groups: list[list[Record]], axis: Axis, resamples: int) -> CurveTable:
+    first = groups[0][0]
+    metrics = first.protocol.default_metrics
+    points: dict[str, list[CurvePoint]] = {}
+    for group, labelled in zip(groups, variants_of_groups(groups), strict=True):
+        for label, members in labelled.items():
+            points.setdefault(label, []).append(_point(members, int(getattr(group[0].header, axis)), resamples))
+    curves = [Curve(label, sorted(of_method, key=lambda point: point.number)) for label, of_method in points.items()]
+    curves.sort(key=lambda curve: -curve.points[-1].scores[metrics[0]].value)
+    records = [record for group in groups for record in group]
+    devices = tuple(sorted({str(record.run.provenance.device) for record in records}))
+    nested = first.header.nested_in is not None
+    table = CurveTable(_title(first, axis), axis, metrics, nested, devices, curves, [])
+    table.notes.extend(_notes(table))
+    return table
+
+
+def _title(record: Record, axis: Axis) -> str:
+    """Return the title of the test without the number that differs."""
+    number = f"{getattr(record.header, axis)}-{axis}"
+    return record.protocol.title(record.header).replace(number, f"{'K' if axis == 'shot' else 'N'}-{axis}", 1)
+
+
+def _point(records: Sequence[Record], number: int, resamples: int) -> CurvePoint:
+    folds = sorted(records, key=fold_of)
+    statistics = [record.protocol.statistics(record.episodes, record.header) for record in folds]
+    costs = [record.run.cost for record in folds]
+    rates = [cost.episodes_per_second for cost in costs if cost.episodes_per_second]
+    peaks = [cost.peak_mib for cost in costs if cost.peak_mib is not None]
+    return CurvePoint(
+        number=number,
+        scores=intervals(statistics, resamples),
+        seconds=sum(1 / rate for rate in rates) / len(rates) if rates else None,
+        peak_mib=max(peaks, default=None),
+        runs=tuple(str(record.path) for record in folds),
+    )
+
+
+def _notes(table: CurveTable) -> list[str]:
+    notes = ["[low, high]: 95 % interval, bootstrap over query images; scores in percent, means over folds"]
+    if table.nested:
+        notes.append("the same queries for every number of shots; supports are the first of one draw")
+    elif table.axis == "shot":
+        notes.append("every number of shots has episodes of its own; --data.nested_in 80 gives all the same queries")
+    else:
+        notes.append("with more ways a query has more classes to be told from; figures of different N are other tests")
+    for curve in table.curves:
+        missing = [str(n) for n in table.numbers if n not in {point.number for point in curve.points}]
+        if missing:
+            notes.append(
+                f"{curve.method} has no run with {table.axis} {', '.join(missing)}: not run yet, or its rule ends "
+                "before (fsbench grid says which)"
+            )
+    if len(table.devices) > 1:
+        notes.append(f"time and memory are of different devices ({', '.join(table.devices)}) and cannot be compared")
+    else:
+        notes.append(f"seconds of an episode, loading included, and peak memory, measured on {table.devices[0]}")
+    return notes
+
+
+def to_sheet(table: CurveTable, width: int | None = None) -> Sheet:
+    """Lay out a grid per metric, then seconds and memory: a row per method and number."""
+    names = shorten(
+        [curve.method for curve in table.curves], (14, 20) if width is not None and width < 100 else (24, 34)
+    )
+    head = ["method", "K" if table.axis == "shot" else "N", *table.metrics[:2], "s/episode", "MiB"]
+    if "accuracy" in table.metrics and width is not None and width >= 100 and "accuracy" not in head:
+        head.insert(4, "accuracy")
+    rows: Grid = [head]
+    for curve in table.curves:
+        for point in curve.points:
+            scores = [_figure(point.scores[name]) if name in point.scores else "–" for name in head[2:-2]]
+            rows.append([names[curve.method], str(point.number), *scores, _number(point.seconds), _mib(point.peak_mib)])
+    return Sheet(table.title, [("", rows)], table.notes, {0: Style(words=1)})
+
+
+def _figure(interval: Interval) -> str:
+    return f"{interval.value:.2f} [{interval.low:.1f}, {interval.high:.1f}]"
+
+
+def _number(seconds: float | None) -> str:
+    return "–" if seconds is None else f"{seconds:.3g}"
+
+
+def _mib(mib: float | None) -> str:
+    return "–" if mib is None else f"{mib:,.0f}"
+
+
+def to_csv(tables: Sequence[CurveTable]) -> str:
+    """Write one line per number: test, axis, method, number, metric, value, low, high, runs."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["test", "axis", "method", "number", "metric", "value", "low", "high", "runs"])
+    for table in tables:
+        for curve in table.curves:
+            for point in curve.points:
+                where = [word(table.title), table.axis, word(curve.method), point.number]
+                runs = word(" ".join(point.runs))
+                for name, score in point.scores.items():
+                    ends = [f"{value:.4f}" for value in (score.value, score.low, score.high)]
+                    writer.writerow([*where, name, *ends, runs])
+                for name, cost in (("seconds of an episode", point.seconds), ("peak memory MiB", point.peak_mib)):
+                    if cost is not None:
+                        writer.writerow([*where, name, f"{cost:.6g}", "", "", runs])
+    return out.getvalue()

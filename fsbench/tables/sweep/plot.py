@@ -1,0 +1,83 @@
+"""Draw curves of score, time and memory by the number of shots or ways."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fsbench.errors import SettingsError
+from fsbench.files import replacing
+from fsbench.tables.compare_layout import PLOTS
+from fsbench.tables.layout import shorten
+from fsbench.tables.sweep.curves import CurveTable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a7000", "#7f7f7f")
+"""Colors that the color-blind can tell apart; each also has a marker of its own."""
+MARKERS = "os^Dv<>P"
+COSTS = {"seconds": "seconds of an episode", "peak_mib": "peak memory in MiB"}
+
+
+def panels(table: CurveTable) -> list[str]:
+    """List what is drawn of a table: its first metric, accuracy where there is one beside it, time and memory."""
+    metrics = [table.metrics[0], *(name for name in ("accuracy",) if name in table.metrics[1:])]
+    return [*metrics, *COSTS]
+
+
+def plot_panel(axis: "Axes", table: CurveTable, panel: str, legend: bool = True) -> None:
+    """Draw one of `panels`, a line per method; scores with their intervals."""
+    short = shorten([curve.method for curve in table.curves], (24, 34))
+    for number, curve in enumerate(table.curves):
+        color, marker, label = COLORS[number % len(COLORS)], MARKERS[number % len(MARKERS)], short[curve.method]
+        if panel in COSTS:
+            known = [(point.number, getattr(point, panel)) for point in curve.points]
+            shown = [(x, y) for x, y in known if y is not None]
+            axis.plot(
+                [x for x, _ in shown], [y for _, y in shown], markersize=5, label=label, color=color, marker=marker
+            )
+            continue
+        points = [point for point in curve.points if panel in point.scores]
+        scores = [point.scores[panel] for point in points]
+        ends = [[max(s.value - s.low, 0) for s in scores], [max(s.high - s.value, 0) for s in scores]]
+        axis.errorbar(
+            [point.number for point in points], [s.value for s in scores], ends, capsize=2, markersize=5, label=label,
+            color=color, marker=marker,
+        )  # fmt: skip
+    axis.set_xscale("log")
+    axis.set_xticks(table.numbers, [str(number) for number in table.numbers])
+    axis.minorticks_off()
+    axis.set_xlabel("shots K" if table.axis == "shot" else "ways N")
+    axis.set_ylabel(COSTS.get(panel, panel))
+    if panel in COSTS:
+        axis.set_ylim(bottom=0)
+    if legend:
+        axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False, fontsize="small", ncols=2)
+
+
+def save_plot(path: Path, tables: Sequence[CurveTable]) -> None:
+    """Write the figure of all tables, one below the other; `path` ends in .png, .svg or .pdf.
+
+    Raises:
+        SettingsError: it ends in something else.
+    """
+    if path.suffix not in PLOTS:
+        raise SettingsError(f"--plot is {path}, expected a name that ends in {', '.join(PLOTS)}")
+    # slow to import
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    widest = max(len(panels(table)) for table in tables)
+    figure = Figure((3.4 * widest, 3.6 * len(tables)), layout="constrained")
+    parts = figure.subfigures(len(tables), 1, squeeze=False)
+    for part, table in zip(parts.flat, tables, strict=True):
+        part.suptitle(table.title, fontsize="small")
+        axes = part.subplots(1, len(panels(table)), squeeze=False)
+        for axis, panel in zip(axes.flat, panels(table), strict=True):
+            plot_panel(axis, table, panel, legend=False)
+            axis.grid(color="#888888", alpha=0.25)
+        handles, labels = axes.flat[0].get_legend_handles_labels()
+        part.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize="small")
+    with replacing(path) as temporary, rc_context({"svg.hashsalt": "fsbench"}):  # the same file from the same runs
+        stamp = {"Date": None} if path.suffix == ".svg" else {"CreationDate": None} if path.suffix == ".pdf" else {}
+        figure.savefig(temporary, format=path.suffix[1:], dpi=150, metadata=stamp)

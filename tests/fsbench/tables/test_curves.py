@@ -1,0 +1,59 @@
+"""Curves by the number of shots: which runs belong to one, their figures, and what is refused."""
+
+import csv
+import io
+
+import pytest
+
+from fsbench.cli.main import main
+from fsbench.errors import SettingsError
+from fsbench.tables.formats import text
+from fsbench.tables.sweep.curves import curve_tables, to_csv, to_sheet
+from fsbench.tables.sweep.plot import panels, save_plot
+from tests.fsbench.report.studies import write_study
+from tests.fsbench.runs import written
+
+
+@pytest.fixture
+def records(tmp_path):
+    """Runs of two methods with 1 and 5 shots, and of the first with 20."""
+    found = []
+    for shot, methods in ((1, {"a": 0.5, "b": 0.4}), (5, {"a": 0.6, "b": 0.7}), (20, {"a": 0.8})):
+        for record in write_study(tmp_path / str(shot), methods, folds=1, classes=4, episodes=30):
+            entries = record.manifest.entries | {"shot": shot, "nested_in": 20}
+            manifest = type(record.manifest)(entries, record.manifest.episodes)
+            manifest.write(record.path / "manifest.jsonl")
+            identity = record.run.identity.as_json() | {"manifest_sha256": manifest.sha256}
+            run = record.run.as_json() | {"id": f"{record.path.name}-{shot}", "identity": identity}
+            found.append(written(record.path, record.episodes, **run))
+    return found
+
+
+def test_runs_that_differ_in_shots_alone_are_a_curve(records, tmp_path, capsys, monkeypatch):
+    (table,) = curve_tables(records, resamples=100)
+    assert table.axis == "shot" and table.numbers == [1, 5, 20] and table.nested
+    assert [(c.method, [p.number for p in c.points]) for c in table.curves] == [("a", [1, 5, 20]), ("b", [1, 5])]
+    by_run = {str(r.path): r.protocol.statistics(r.episodes, r.header).scores()["mIoU"][0] for r in records}
+    for curve in table.curves:
+        for point in curve.points:
+            assert point.scores["mIoU"].value == pytest.approx(by_run[point.runs[0]])
+            assert point.scores["mIoU"].low <= point.scores["mIoU"].value <= point.scores["mIoU"].high
+    assert table.curves[0].points[0].seconds == pytest.approx(1 / 12.5) and table.curves[1].points[0].peak_mib == 835
+    assert any("b has no run with shot 20" in note for note in table.notes)
+    assert any("same queries" in note for note in table.notes) and "K-shot" in table.title
+    for width in (80, 120):
+        assert max(map(len, text([to_sheet(table, width)], width).splitlines())) <= width
+    rows = list(csv.DictReader(io.StringIO(to_csv([table]))))
+    assert len({(row["method"], row["number"]) for row in rows}) == 5
+    save_plot(tmp_path / "curves.svg", [table])
+    monkeypatch.setattr("fsbench.cli.curves.finished_records", lambda folders: (records, []))  # as they are
+    assert main(["curves", str(tmp_path), "--by", "shot", "--format", "csv"]) == 0
+    assert capsys.readouterr().out.startswith("test,axis,method,number")
+    assert panels(table)[-2:] == ["seconds", "peak_mib"] and (tmp_path / "curves.svg").stat().st_size > 5000
+
+
+def test_runs_of_one_test_are_no_curve(records):
+    one = [record for record in records if record.header.shot == 1]
+    for axis in (None, "way", "shot"):
+        with pytest.raises(SettingsError, match="differ in the number of a"):
+            curve_tables(one, axis)
