@@ -20,7 +20,7 @@ from datamodules.loading.training import augmented_episode
 from datamodules.loading.whole_images import TrainingImages
 from fsbench.core.datamodule import DataModule, EpisodeStreamChoice, Loading, Training, Validation, check_at_least
 from fsbench.data.batch import EpisodeBatch, collate
-from fsbench.data.dataset import DERIVED, SegmentationIndex
+from fsbench.data.dataset import DERIVED, VOID, SegmentationIndex
 from fsbench.data.file_digests import content_digests, file_state
 from fsbench.data.loader import Loader
 from fsbench.engine.checkpoint import TRAINED_ON
@@ -218,14 +218,14 @@ class EpisodicDataModule(DataModule):
             draws=1,
             nested_in=None,
         )
-        return self.protocol.manifest(self.validation_dataset, task)
+        return self.protocol.in_validation.manifest(self.validation_dataset, task)
 
     @cached_property
     def validation_protocol(self) -> Segmentation | WholeImages:
         """Loads and counts what chooses the checkpoint."""
         if self.training.validation == "images":
             return WholeImages(self.source, self.source_fold)
-        return self.protocol
+        return self.protocol.in_validation
 
     @cached_property
     def training_pool(self) -> Pool:
@@ -340,10 +340,12 @@ class EpisodicDataModule(DataModule):
         if self.training.items == "images":
             items = TrainingImages(self.source, pool.images, pool.class_ids, config, augmentation, self.seed)
         else:
-            change = partial(augmented_episode, augmentation=augmentation) if augmentation else None
+            labelled = self.asks_for_base_maps and len(pool.class_ids) < VOID  # a label map has no more numbers
+            base = sorted(pool.class_ids) if labelled else []
+            change = partial(augmented_episode, augmentation=augmentation, base_classes=base) if augmentation else None
             official = self.training.episode_streams == "official"
             items = TrainingEpisodes(
-                self.source, pool, config, self._background, self.seed, self.training.shot, change, official
+                self.source, pool, config, self._background, self.seed, self.training.shot, change, official, base
             )
         self._batches = TrainingBatches(
             len(items),

@@ -4,8 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
 from torch.utils.data import Dataset, get_worker_info
 
+from datamodules.loading.training import base_map
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.episodes.episode import Episode
@@ -62,7 +64,8 @@ class ManifestEpisodes(Dataset[EpisodeBatch]):
 class TrainingEpisodes(Dataset[EpisodeBatch]):
     """1-way episodes of `shot` supports drawn on the fly; item (epoch, i) is a function of (seed, epoch, i) alone.
 
-    `change` loads episodes in another way, from (index, episode, (seed, epoch, i)).
+    `change` loads episodes in another way, from (index, episode, (seed, epoch, i)). Without it, queries bring the
+    labels of `base_classes`, if there are any.
 
     An epoch has one item per training pair where queries are listed (PASCAL), else one per distinct training image
     (COCO, fscs-protocol §3; PFENet's protocol). With `official` streams items are those of VRP-SAM's program, whatever
@@ -79,9 +82,11 @@ class TrainingEpisodes(Dataset[EpisodeBatch]):
         shot: int = 1,
         change: Callable[[SegmentationIndex, Episode, tuple[int, ...]], EpisodeBatch] | None = None,
         official: bool = False,
+        base_classes: Sequence[int] = (),
     ):
         self.index = index
         self.pool = pool
+        self.base_classes = base_classes
         self.official = official
         self._drawn: tuple[int, list[Episode]] | None = None  # an epoch and its official episodes
         self.shot = shot
@@ -101,7 +106,13 @@ class TrainingEpisodes(Dataset[EpisodeBatch]):
         episode = self._episode(epoch, i)
         if self.change is not None:
             return self.change(self.index, episode, (self.seed, epoch, i))
-        return load_episode(self.index, episode, self.config, self.files)
+        loaded = load_episode(self.index, episode, self.config, self.files)
+        if self.base_classes:
+            labels, _ = self.config.geometry.truth(
+                base_map(self.index, episode.query, self.base_classes), self.config.size
+            )
+            loaded.known_truth().base_maps.append(torch.from_numpy(labels))
+        return loaded
 
     def _episode(self, epoch: int, i: int) -> Episode:
         if not self.official:

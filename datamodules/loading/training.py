@@ -1,27 +1,45 @@
 """Augmented training episodes of PFENet-like methods."""
 
 import random
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from datamodules.loading.augment import Augmentation
 from fsbench.data.batch import EpisodeBatch, Truth
 from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.label_maps import way_labels
 from fsbench.episodes.episode import Episode
 from fsbench.protocols.loading import labelled_image
 
 
 def augmented_episode(
-    index: SegmentationIndex, episode: Episode, seed: tuple[int, ...], augmentation: Augmentation
+    index: SegmentationIndex,
+    episode: Episode,
+    seed: tuple[int, ...],
+    augmentation: Augmentation,
+    base_classes: Sequence[int] = (),
 ) -> EpisodeBatch:
     """Load a 1-way episode (a batch of one) whose images are augmented at random, each by itself, query first.
 
-    The random changes depend on `seed` alone. No image comes twice, so each has a name of its own.
+    No image comes twice, so each has a name of its own.
+
+    Args:
+        index: the data set.
+        episode: its names.
+        seed: what the random changes depend on, and nothing else.
+        augmentation: the changes.
+        base_classes: classes whose labels the query brings along, changed as its image is (bam.md §8); none for none.
     """
     rng = random.Random(repr(seed))
     number = episode.classes[0]
     names = [episode.query, *episode.supports[0]]
-    images, labels = zip(*(_augment(index, name, [number], augmentation, rng) for name in names), strict=True)
+    more = [base_map(index, episode.query, base_classes)] if base_classes else []
+    query, label, bases = augmentation.with_more(*labelled_image(index, episode.query, [number]), more, rng)
+    supports = [augmentation(*labelled_image(index, name, [number]), rng) for name in names[1:]]
+    changed = [(query, label), *supports]
+    images, labels = ([torch.from_numpy(pair[part]) for pair in changed] for part in (0, 1))
     shots = len(episode.supports[0])
     return EpisodeBatch(
         images=torch.stack(images),
@@ -32,14 +50,16 @@ def augmented_episode(
         valid=torch.ones(1, 1, shots, dtype=torch.bool),
         query_sizes=torch.tensor([labels[0].shape]),
         episodes=torch.tensor([episode.index]),
-        truth=Truth([labels[0]], (labels[0] == 1).any()[None, None], torch.tensor([[number]])),
+        truth=Truth(
+            [labels[0]],
+            (labels[0] == 1).any()[None, None],
+            torch.tensor([[number]]),
+            [torch.from_numpy(base) for base in bases],
+        ),
         recurs=False,
     )
 
 
-def _augment(
-    index: SegmentationIndex, name: str, classes: list[int], augmentation: Augmentation, rng: random.Random
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return image (3, S, S) float32 and label map (S, S) uint8 of `classes`, augmented alike."""
-    image, label = augmentation(*labelled_image(index, name, classes), rng)
-    return torch.from_numpy(image), torch.from_numpy(label)
+def base_map(index: SegmentationIndex, name: str, base_classes: Sequence[int]) -> np.ndarray:
+    """Return the label map (H, W) uint8 of an image: 0 background, 1..n `base_classes` in their order, 255 void."""
+    return way_labels(index.label_map(name), index.label_values(name, base_classes))

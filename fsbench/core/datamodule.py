@@ -160,6 +160,8 @@ class DataModule(L.LightningDataModule, ABC):
         """Whether training, and perhaps validation, show images of another data set than the test."""
         self.hints: frozenset[Hint] = frozenset()
         """What the method asks for beside images and masks; the experiment says so."""
+        self.asks_for_base_maps = False
+        """Whether training queries bring the labels of all base classes, too; the experiment says so."""
 
     @property
     @abstractmethod

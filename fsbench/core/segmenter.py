@@ -38,6 +38,8 @@ class Segmenter(Method):
     """True for methods whose predictions are made of single objects, see `Prediction.instances`."""
     keeps_instances: bool = False
     """Whether predictions hold these objects; one's own images ask for them."""
+    asks_for_base_maps: bool = False
+    """Whether `loss` reads the labels of all base classes of a query, see `fsbench.data.batch.Truth.base_maps`."""
     _together: ImagesTogether | None = None
 
     def __init__(self, backbone: BackboneConfig):

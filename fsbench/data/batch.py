@@ -30,11 +30,14 @@ class Truth:
             training.
         presence: (B, N) bool, way occurs anywhere in the query at its original size.
         classes: (B, N) int64 class numbers, 0 where a way is padding.
+        base_maps: B maps (S, S) uint8 of training queries: 0 background, 1..n the fold's base classes in ascending
+            order, 255 void; empty unless the method asks for them.
     """
 
     label_maps: list[Tensor]
     presence: Tensor
     classes: Tensor
+    base_maps: list[Tensor] = field(default_factory=list)
 
 
 class HiddenTruth:
@@ -189,7 +192,12 @@ class EpisodeBatch:
                 ways = torch.arange(len(ways), device=ways.device) < self.ways[b]
             truth = self.truth
             if isinstance(truth, Truth):
-                truth = Truth([truth.label_maps[b]], truth.presence[b : b + 1, ways], truth.classes[b : b + 1, ways])
+                truth = Truth(
+                    [truth.label_maps[b]],
+                    truth.presence[b : b + 1, ways],
+                    truth.classes[b : b + 1, ways],
+                    truth.base_maps[b : b + 1],
+                )
             shown = None if self.support_ways is None else self.support_ways[b : b + 1, ways][:, :, shots]
             yield replace(
                 self,
@@ -253,6 +261,7 @@ def collate(items: Sequence[EpisodeBatch]) -> EpisodeBatch:
             [label_map for truth in truths for label_map in truth.label_maps],
             torch.cat([_pad(truth.presence, shape[:1]) for truth in truths]),
             torch.cat([_pad(truth.classes, shape[:1]) for truth in truths]),
+            [base_map for truth in truths for base_map in truth.base_maps],
         ),
         recurs=all(item.recurs for item in items),
         next_shown={name: place for item in items for name, place in item.next_shown.items()},  # the last one's

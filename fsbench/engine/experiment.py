@@ -64,6 +64,7 @@ class Experiment:
         self._check_task()
         self.data.hints = frozenset(getattr(self.method, "asks_for", ()))
         self.data.asks_for_features = getattr(self.method, "asks_for_features", False)
+        self.data.asks_for_base_maps = getattr(self.method, "asks_for_base_maps", False)
         self.processes = self._count_processes()
         check_cpu_kernels(self.options.cpu_kernels, self.network_precision)
         self.method.check_image_size(self.data.image_size)

@@ -5,7 +5,7 @@ query. HMNet's program, which is `pfenet` here, squashes images and enlarges ans
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from fsbench.data.dataset import PairList, SegmentationIndex
@@ -37,11 +37,13 @@ class PaddedPFENet(PFENet):
 
     Attributes:
         passes: passes over the list at most, by the rule of `evaluated_episodes`; None for as many as it takes.
+        validation_passes: the same in the validation of a training; None for that of the test.
     """
 
     resize: Resize = "padded"
     query_size: QuerySize = "square"
     passes: int | None = None
+    validation_passes: int | None = None
 
     lists_and_draw: ClassVar[Mapping[str, ListsAndDraw]] = PFENet.lists_and_draw  # whose pool may only be shorter
 
@@ -54,10 +56,15 @@ class PaddedPFENet(PFENet):
             length = evaluated_episodes(asked, len(pool.images), self.passes)
         return pairs, pool, length
 
+    @property
+    def in_validation(self) -> "PaddedPFENet":
+        return self if self.validation_passes is None else replace(self, passes=self.validation_passes)
+
     def episode_count(self, dataset: str, pairs: int) -> int:
         return super().episode_count(dataset, pairs) + (self.passes is not None)
 
     def check_values(self) -> None:
         super().check_values()
-        if self.passes is not None and self.passes < 1:
-            raise SettingsError(f"passes is {self.passes}, expected 1 or more, or null")
+        for name, passes in (("passes", self.passes), ("validation_passes", self.validation_passes)):
+            if passes is not None and passes < 1:
+                raise SettingsError(f"{name} is {passes}, expected 1 or more, or null")

@@ -256,6 +256,11 @@ class Segmentation(Protocol):
         count = self.episodes.get(dataset, self.episodes[OTHERS])
         return pairs if count == "all" else count
 
+    @property
+    def in_validation(self) -> "Segmentation":
+        """The protocol that chooses a training's checkpoint: this one, unless the authors' program has another."""
+        return self
+
     def may_be_empty(self, task: EpisodeTask) -> bool:
         """Return whether queries of `task` may show none of its classes."""
         return task.allow_background_queries and self.empty_queries

@@ -155,6 +155,20 @@ def test_augmented_episodes_have_pictures_of_their_own(blocks_folder):
     assert data.training_options == {"augmentation": "pascal", "training_shot": 2}
 
 
+@pytest.mark.parametrize("augmentation", ["pascal", "none"])
+def test_labels_of_all_base_classes_follow_the_querys_image(blocks_folder, augmentation):
+    """Where they name the episode's class is where its own label map has it (bam.md §8); nothing is drawn for them."""
+    data = module(blocks_folder, augmentation=augmentation)
+    plain = batch_of(data)
+    data.asks_for_base_maps = True
+    batch, numbers = batch_of(data), sorted(data.training_pool.class_ids)
+    assert plain.truth.base_maps == [] and torch.equal(plain.images, batch.images)
+    for own, base, number in zip(batch.truth.label_maps, batch.truth.base_maps, batch.truth.classes[:, 0], strict=True):
+        assert torch.equal(base == 1 + numbers.index(int(number)), own == 1) and base.shape == (33, 33)
+        assert torch.equal(base == 255, own == 255)
+    assert len(torch.stack(batch.truth.base_maps).unique()) > 3
+
+
 def test_boxes_weaken_the_test_supports_only(blocks_folder):
     masks, boxes = (module(blocks_folder, support_annotation=a) for a in ("mask", "bbox"))
     pairs = zip(masks.test_dataloader(), boxes.test_dataloader(), strict=True)
