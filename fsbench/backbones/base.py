@@ -114,6 +114,13 @@ class FrozenBackbone:
         """Number of frozen parameters as stored, including the position table."""
         return sum(tensor.numel() for tensor in self.state.values())
 
+    def saw_classes_of(self, dataset: str) -> Literal["yes", "no", "unknown"]:
+        """Return whether the network was trained with labels of the test's classes of the data set of this name.
+
+        Published weights of other tasks count as "no", as in the field's tables.
+        """
+        return "no"
+
     def check_image_size(self, size: int) -> None:
         """Raise SettingsError unless images of size x size can be encoded."""
         raise NotImplementedError
@@ -125,7 +132,7 @@ class FrozenBackbone:
             state: weights under any names that `convert_state_dict` knows.
             weights_id: where they come from, for records.
         """
-        self.state, self.weights_id = self.convert_state_dict(state), weights_id
+        self.state, self.weights_id, self.trained_on = self.convert_state_dict(state), weights_id, None
         self._model = None
         self.__dict__.pop("digest", None)
         self.cache.clear()

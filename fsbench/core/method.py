@@ -98,8 +98,12 @@ class Method(L.LightningModule):
         return "no"
 
     def saw_classes_of(self, dataset: str) -> KnownOrNot:
-        """Return `saw_test_classes` for the data set of this name, where the answer depends on it."""
-        return self.saw_test_classes
+        """Return `saw_test_classes` for the data set of this name, where the answer depends on it.
+
+        The frozen network, which may be a user's own file, counts, too.
+        """
+        own = self.saw_test_classes
+        return own if own != "no" else self.backbone.saw_classes_of(dataset)
 
     def record_notes(self, data: Any) -> list[str]:
         """Return notes on the method's settings on `data` that a reader of the record needs; tables print them."""

@@ -97,6 +97,14 @@ class FrozenPSPNet(DilatedLayers):
         weight, bias = (self.state[f"base_learner.2.{name}"].to(f4) for name in ("weight", "bias"))
         return F.conv2d(F.dropout2d(F.relu(f4), 0.1, training), weight, bias)
 
+    def saw_classes_of(self, dataset: str) -> Literal["yes", "no", "unknown"]:
+        """Return "no" for random weights, and for ours of this data set: where their fold had classes of the test, they
+        are refused before a run. Other files do not tell which classes they saw.
+        """
+        if self.weights_id.startswith("random"):
+            return "no"
+        return "no" if (self.trained_on or {}).get("dataset") == dataset else "unknown"
+
     @property
     def num_parameters(self) -> int:
         buffers = ("running_mean", "running_var", "num_batches_tracked")
