@@ -8,7 +8,7 @@ Shapes: B episodes, N ways, K shots, S image side, (h, w) the map of layer3, c c
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +28,7 @@ from methods.modules.masked_comparison import Comparison, compare
 from methods.modules.poly_rate import tenfold_sgd
 from methods.modules.pspnet import Features
 from methods.modules.pspnet_weights import to_bam_names, to_hmnet_names
-from methods.modules.stage_segmenter import StageSegmenter, as_prediction, check_rates
+from methods.modules.stage_segmenter import StageSegmenter, as_prediction, check_dropout, check_rates
 from methods.modules.stages import aligned, widths
 from methods.modules.style import gram_distance, reweight_network, shot_weights
 
@@ -66,6 +66,7 @@ class BAMHead(nn.Module):
         shots: above 1, weights of that many shots are learned; 1 averages them.
         reweight_width: hidden channels of these weights' network; 0 is one layer that starts as the mean.
         low_feature: layer whose styles are compared.
+        dropout: share of the reduced features' channels that are dropped in training.
     """
 
     def __init__(
@@ -76,11 +77,12 @@ class BAMHead(nn.Module):
         shots: int = 1,
         reweight_width: int = 2,
         low_feature: Literal["layer2", "layer3"] = "layer2",
+        dropout: float = 0.5,
     ):
         super().__init__()
         self.ensemble, self.low_feature = ensemble, low_feature
-        self.down_query = dropped_reduction(sum(channels), width)
-        self.down_supp = dropped_reduction(sum(channels), width)
+        self.down_query = dropped_reduction(sum(channels), width, dropout)
+        self.down_supp = dropped_reduction(sum(channels), width, dropout)
         self.init_merge = reduction(2 * width + 1, width)
         self.ASPP_meta = ASPP(width)
         self.res1_meta = reduction(5 * width, width)
@@ -199,6 +201,9 @@ class BAM(StageSegmenter):
             each K; K must then be the same in training and test. 1 averages the shots, whatever K is tested.
         kshot_trans_dim: hidden channels of the network of these weights; 0 is one layer.
         low_fea: layer whose styles are compared (§4).
+        dropout: share of the reduced features' channels that are dropped in training (§2).
+        vit_blocks: blocks of the demo's ViT that stand for layers 2, 3 and 4. Features near its end tell the base
+            classes apart, and the head learns these by heart instead of comparing.
         meta_weight: factor of the meta learner's own loss (§6.1).
         learning_rate: rate of SGD before the factor 10 of the authors' rule (§9); it falls to 0.
         momentum, weight_decay: of SGD.
@@ -208,6 +213,7 @@ class BAM(StageSegmenter):
         "prior: largest similarity of deep features to one of the support's foreground, from 0 to 1 within the image, "
         "weighed over shots"
     )
+    identity_defaults: ClassVar[dict[str, Any]] = {"dropout": 0.5, "vit_blocks": (0, 1, 2)}
     released_format = BAMReleasedFormat("module.")
 
     def __init__(
@@ -218,12 +224,15 @@ class BAM(StageSegmenter):
         shots: int = 1,
         kshot_trans_dim: int = 2,
         low_fea: Literal["layer2", "layer3"] = "layer2",
+        dropout: float = 0.5,  # §2
+        vit_blocks: tuple[int, int, int] = (0, 1, 2),
         meta_weight: float = 1.0,
         learning_rate: float = 5e-3,  # §9
         momentum: float = 0.9,  # §9
         weight_decay: float = 1e-4,  # §9
     ):
-        super().__init__(backbone)
+        super().__init__(backbone, vit_blocks)
+        check_dropout(dropout)
         if base_learner and not isinstance(self.backbone, FrozenPSPNet):
             raise SettingsError(
                 f"base_learner needs a backbone with a base learner, found {self.backbone.name}; give a pspnet_*, or "
@@ -244,7 +253,11 @@ class BAM(StageSegmenter):
             "low_fea": low_fea,
         }
         self.settings |= {"kshot_trans_dim": kshot_trans_dim if shots > 1 else None}
-        self.head = BAMHead(widths(self.backbone), width, base_learner, shots, kshot_trans_dim, low_fea)
+        self.head = BAMHead(widths(self.backbone), width, base_learner, shots, kshot_trans_dim, low_fea, dropout)
+
+    @property
+    def asks_for_base_maps(self) -> bool:  # type: ignore[override]
+        return self.joins_base_learner
 
     def checkpoint_settings(self) -> dict[str, Any]:
         return self.settings
@@ -276,7 +289,9 @@ class BAM(StageSegmenter):
         support = self.masked_stages(batch, batch.support[:, 0].flatten().tolist(), labels)
         base = self.base_logits(query.f4) if self.joins_base_learner and query.f4 is not None else None
         output: Output = self.head(query, support, labels, base, self.own_class(truth.classes[:, 0]))
-        return self.head.losses(output, torch.stack(truth.label_maps), meta_weight=self.meta_weight)
+        fits = base is not None and base.shape[1] > len(self.base_classes)  # random weights know 60 classes
+        known = torch.stack(truth.base_maps) if truth.base_maps and fits else None
+        return self.head.losses(output, torch.stack(truth.label_maps), known, self.meta_weight)
 
     def configure_optimizers(self) -> Any:
         groups = [list(getattr(self.head, name).parameters()) for name in MODULES if hasattr(self.head, name)]

@@ -8,7 +8,7 @@ Shapes: B episodes, N ways, K shots, S image side, C model width, (h, h) the map
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +26,7 @@ from methods.modules.maps import resize, widened
 from methods.modules.masked_comparison import compare, masked_layer4
 from methods.modules.poly_rate import tenfold_sgd
 from methods.modules.pspnet import Features, Trunk
-from methods.modules.stage_segmenter import StageSegmenter, as_prediction, check_rates
+from methods.modules.stage_segmenter import StageSegmenter, as_prediction, check_dropout, check_rates
 from methods.modules.stages import aligned, widths
 
 MODULES = (
@@ -77,15 +77,16 @@ class PFENetHead(nn.Module):
         channels: channels of f1 and f2.
         width: C.
         scales: the bins, see `bin_sides`.
+        dropout: share of the reduced features' channels that are dropped in training.
     """
 
-    def __init__(self, channels: tuple[int, int], width: int, scales: Sequence[float]):
+    def __init__(self, channels: tuple[int, int], width: int, scales: Sequence[float], dropout: float = 0.5):
         super().__init__()
         self.scales = tuple(scales)
         bins = len(self.scales)
         self.cls = classifier(width)
-        self.down_query = dropped_reduction(sum(channels), width)
-        self.down_supp = dropped_reduction(sum(channels), width)
+        self.down_query = dropped_reduction(sum(channels), width, dropout)
+        self.down_supp = dropped_reduction(sum(channels), width, dropout)
         self.init_merge = nn.ModuleList(reduction(2 * width + 1, width) for _ in range(bins))
         self.beta_conv = nn.ModuleList(two_convolutions(width) for _ in range(bins))
         self.inner_cls = nn.ModuleList(classifier(width) for _ in range(bins))
@@ -158,6 +159,9 @@ class PFENet(StageSegmenter):
         backbone_bn: "train" runs the backbone, whose weights stay as they are, with BatchNorm in training mode, as the
             authors' program does: in training each pass is normalised by its own statistics, and those of the test move
             away from ImageNet's (§5). "eval" leaves the network as it is, as BAM does.
+        dropout: share of the reduced features' channels that are dropped in training (§1).
+        vit_blocks: blocks of the demo's ViT that stand for layers 2, 3 and 4. Features near its end tell the base
+            classes apart, and the head learns these by heart instead of comparing.
         aux_weight: factor of the mean of the bins' own losses (§4).
         learning_rate: rate of SGD before the factor 10 of the authors' rule (§5); it falls to 0.
         momentum, weight_decay: of SGD.
@@ -167,6 +171,7 @@ class PFENet(StageSegmenter):
         "prior: largest similarity of deep features to one of the support's foreground, from 0 to 1 within the image, "
         "mean over shots"
     )
+    identity_defaults: ClassVar[dict[str, Any]] = {"dropout": 0.5, "vit_blocks": (0, 1, 2)}
     released_format = PFENetReleasedFormat("module.")
 
     def __init__(
@@ -175,12 +180,15 @@ class PFENet(StageSegmenter):
         width: int = 256,
         ppm_scales: list[float] = [60, 30, 15, 8],  # noqa: B006  (read only)
         backbone_bn: Literal["train", "eval"] = "train",
+        dropout: float = 0.5,  # §1
+        vit_blocks: tuple[int, int, int] = (0, 1, 2),
         aux_weight: float = 1.0,
         learning_rate: float = 2.5e-3,  # §5
         momentum: float = 0.9,  # §5
         weight_decay: float = 1e-4,  # §5
     ):
-        super().__init__(backbone)
+        super().__init__(backbone, vit_blocks)
+        check_dropout(dropout)
         if width < 1:
             raise SettingsError(f"width is {width}, expected 1 or more")
         bin_sides(ppm_scales, 60)
@@ -198,7 +206,7 @@ class PFENet(StageSegmenter):
             self.trunk.load_state_dict(self.backbone.state)
             self.trunk.requires_grad_(False)
             self.register_load_state_dict_post_hook(lambda *_: self.backbone.cache.clear())
-        self.head = PFENetHead(widths(self.backbone), width, ppm_scales)
+        self.head = PFENetHead(widths(self.backbone), width, ppm_scales, dropout)
 
     def num_trainable_parameters(self, ways: int) -> int:
         return sum(parameter.numel() for parameter in self.head.parameters())

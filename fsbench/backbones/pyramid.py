@@ -93,6 +93,16 @@ class FrozenPyramid(FrozenBackbone):
         return state
 
 
+def token_maps(tokens: Tensor, side: int) -> Tensor:
+    """Return the patches of `vit_tokens` of one image as maps of all blocks (L, C, h, w), scaled by `VIT_SCALE`.
+
+    Args:
+        tokens: (L, 1 + T, C).
+        side: h, rows of tokens.
+    """
+    return VIT_SCALE * rearrange(tokens[:, 1:], "l (y x) c -> l c y x", y=side)
+
+
 def token_pyramid(tokens: Tensor, side: int) -> Pyramid:
     """Make a pyramid from the tokens of a plain ViT with patches of 8 pixels, without any weights of its own.
 
@@ -103,7 +113,7 @@ def token_pyramid(tokens: Tensor, side: int) -> Pyramid:
         tokens: `vit_tokens` of one image (L, 1 + T, C).
         side: rows of tokens.
     """
-    maps = VIT_SCALE * rearrange(tokens[:, 1:], "l (y x) c -> l c y x", y=side)
+    maps = token_maps(tokens, side)
     fine = F.interpolate(maps[:1], scale_factor=2, mode="bilinear", align_corners=True)
     last = maps[-4:].contiguous()
     return fine, last, F.avg_pool2d(last, 2), F.avg_pool2d(last, 4)

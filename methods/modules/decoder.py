@@ -12,9 +12,9 @@ def reduction(channels: int, width: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(channels, width, 1, bias=False), nn.ReLU())
 
 
-def dropped_reduction(channels: int, width: int) -> nn.Sequential:
-    """Build the layer that reduces frozen features: `reduction`, and dropout of half of the channels."""
-    return nn.Sequential(*reduction(channels, width), nn.Dropout2d(0.5))
+def dropped_reduction(channels: int, width: int, dropout: float = 0.5) -> nn.Sequential:
+    """Build the layer that reduces frozen features: `reduction`, and dropout of a share of the channels."""
+    return nn.Sequential(*reduction(channels, width), nn.Dropout2d(dropout))
 
 
 def two_convolutions(width: int) -> nn.Sequential:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fsbench.backbones.base import BackboneConfig
 from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.core.shot_ensemble import label_map
@@ -19,7 +20,7 @@ from methods.modules.frozen_pspnet import DilatedLayers, FrozenPSPNet
 from methods.modules.maps import resize
 from methods.modules.masked_comparison import masked_layer4
 from methods.modules.pspnet import Features
-from methods.modules.stages import frozen_features
+from methods.modules.stages import FrozenStages, frozen_features
 
 
 class StageSegmenter(Segmenter):
@@ -40,6 +41,17 @@ class StageSegmenter(Segmenter):
     @property
     def predicts_presence(self) -> bool:
         return False
+
+    def __init__(self, backbone: BackboneConfig, vit_blocks: Sequence[int] | None = None):
+        """Build the frozen network.
+
+        Args:
+            backbone: the network.
+            vit_blocks: see `FrozenStages.vit_blocks`; None for its own.
+        """
+        super().__init__(backbone)
+        if vit_blocks is not None and isinstance(self.backbone, FrozenStages):
+            self.backbone.choose_vit_blocks(vit_blocks)
 
     def check_shots(self, test: int, training: int | None) -> None:
         for given, what, option in (
@@ -98,6 +110,12 @@ class StageSegmenter(Segmenter):
         """Return the features of supports `rows` with f3 of the masked f2; labels (b, K, S, S), shots fastest."""
         layer4 = self.backbone.last_layer if isinstance(self.backbone, DilatedLayers) else None
         return masked_layer4(self.stages(episode, rows), labels, layer4)
+
+
+def check_dropout(share: float) -> None:
+    """Raise SettingsError for a share of dropped channels that is not from 0 to below 1."""
+    if not 0 <= share < 1:
+        raise SettingsError(f"dropout is {share}, expected a share from 0 to below 1; the authors' is 0.5")
 
 
 def check_rates(**values: float) -> None:

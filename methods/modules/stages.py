@@ -2,13 +2,15 @@
 suite's pyramids.
 """
 
+from collections.abc import Sequence
 from typing import cast
 
 from torch import Tensor, nn
 
 from fsbench.backbones.base import BackboneConfig, FrozenBackbone
-from fsbench.backbones.pyramid import FrozenPyramid
+from fsbench.backbones.pyramid import FrozenPyramid, token_maps
 from fsbench.backbones.pyramid_networks import PYRAMIDS
+from fsbench.backbones.vit import VITS, vit_tokens
 from fsbench.errors import SettingsError
 from methods.modules.frozen_pspnet import PSPNETS, TRUNKS, DilatedLayers, FrozenPSPNet, FrozenTrunk
 from methods.modules.maps import resize
@@ -18,9 +20,14 @@ from methods.modules.pspnet import Features
 class FrozenStages(FrozenPyramid):
     """A pyramid as features for HMNet without a base learner.
 
-    A ResNet or Swin gives its last maps at 1/8, 1/16 and 1/32. The demo's ViT, whose scales are averages of the same
-    tokens, gives the first, third and last of its last four blocks.
+    A ResNet or Swin gives its last maps at 1/8, 1/16 and 1/32. The demo's ViT, whose maps are all of one size, gives
+    three of its blocks.
+
+    Attributes:
+        vit_blocks: blocks of a ViT that stand for f1, f2 and f3, counted from 0, or negative from the end.
     """
+
+    vit_blocks: tuple[int, int, int] = (-4, -2, -1)
 
     @property
     def widths(self) -> tuple[int, int]:
@@ -28,13 +35,27 @@ class FrozenStages(FrozenPyramid):
         return self.channels[1], self.channels[2]
 
     def _features_of_batch(self, model: nn.Module, images: Tensor) -> list[Features]:
-        return [self._chosen(*pyramid) for pyramid in super()._features_of_batch(model, images)]
-
-    def _chosen(self, quarter: Tensor, eighth: Tensor, sixteenth: Tensor, last: Tensor) -> Features:
-        """Return the maps of a pyramid that HMNet reads."""
         if self.spec.kind == "vit":
-            return Features(eighth[0], eighth[2], eighth[3], None)
-        return Features(eighth[-1], sixteenth[-1], last[-1], None)
+            first, second, third = self.vit_blocks
+            maps = [token_maps(tokens, images.shape[2] // 8) for tokens in vit_tokens(model, images)]
+            return [Features(blocks[first], blocks[second], blocks[third], None) for blocks in maps]
+        pyramids = super()._features_of_batch(model, images)
+        return [Features(eighth[-1], sixteenth[-1], last[-1], None) for _, eighth, sixteenth, last in pyramids]
+
+    def choose_vit_blocks(self, blocks: Sequence[int]) -> None:
+        """Set `vit_blocks`; another network than a ViT does not read them.
+
+        Raises:
+            SettingsError: they are not three, or the ViT has fewer blocks.
+        """
+        depth = VITS[self.name].arguments["depth"] if self.spec.kind == "vit" else len(blocks)
+        if len(blocks) != 3 or not all(-depth <= block < depth for block in blocks):
+            raise SettingsError(
+                f"vit_blocks are {list(blocks)}, expected three numbers from {-depth} to {depth - 1}, which stand for "
+                f"layers 2, 3 and 4; {self.name} has {depth} blocks"
+            )
+        self.vit_blocks = (blocks[0], blocks[1], blocks[2])
+        self.cache.clear()
 
 
 def frozen_features(config: BackboneConfig) -> FrozenBackbone:

@@ -4,6 +4,9 @@ import pytest
 import torch
 
 from fsbench.backbones.base import BackboneConfig
+from fsbench.backbones.pyramid import VIT_SCALE
+from fsbench.backbones.vit import vit_tokens
+from fsbench.engine.checkpoint import TRAINED_ON
 from fsbench.errors import CheckpointError, SettingsError
 from methods.bam import BAM
 from methods.modules.pspnet_weights import to_bam_names, to_hmnet_names
@@ -74,16 +77,52 @@ def test_an_authors_checkpoint_is_split_and_joined():
 
 def test_training_lowers_the_loss_without_the_frozen_network(blocks_folder):
     method, module = on_pspnet(learning_rate=5e-3), data(blocks_folder, batch_size=4)
+    module.asks_for_base_maps = method.asks_for_base_maps
     before = {key: value.clone() for key, value in method.backbone.state.items()}
     losses = []
     method.log_dict = lambda values, **_: losses.append({k: float(v) for k, v in values.items()})
     fit(method.train(), module, steps=16)
-    assert set(losses[0]) == {"train/loss", "train/main", "train/meta"}
+    assert set(losses[0]) == {"train/loss", "train/main", "train/meta", "train/base"}
+    torch.testing.assert_close(losses[0]["train/loss"], losses[0]["train/main"] + losses[0]["train/meta"])
     assert sum(x["train/loss"] for x in losses[-4:]) < sum(x["train/loss"] for x in losses[:4])
     assert all(torch.equal(before[key], value) for key, value in method.backbone.state.items())
 
 
+def test_a_pspnet_of_unknown_training_may_have_seen_the_tests_classes(tmp_path):
+    """Those of random weights saw none, ours tell their data set, and what other files saw is not known."""
+    method = on_pspnet()
+    assert method.saw_classes_of("pascal") == "no"
+    weights = {"state_dict": method.backbone.state}
+    for name, more in (("theirs", {}), ("ours", {TRAINED_ON: {"dataset": "pascal", "fold": 0, "classes": []}})):
+        torch.save(weights | more, tmp_path / f"{name}.ckpt")
+    theirs, ours = (
+        BAM(BackboneConfig("pspnet_vgg16", str(tmp_path / f"{name}.ckpt")), width=8) for name in ("theirs", "ours")
+    )
+    assert theirs.saw_classes_of("pascal") == "unknown"
+    assert [ours.saw_classes_of(name) for name in ("pascal", "coco")] == ["no", "unknown"]
+    ours.backbone.replace_weights(theirs.backbone.state, "another")
+    assert ours.saw_classes_of("pascal") == "unknown" and on_vit().saw_classes_of("pascal") == "no"
+
+
+def test_blocks_of_the_vit_are_chosen(blocks_folder):
+    found, early, late = episode(data(blocks_folder, 64)), on_vit(), on_vit(vit_blocks=(-6, 1, 5))
+    row = [int(found.query[0])]
+    with torch.no_grad():
+        some, others = early.stages(found, row), late.stages(found, row)
+        pixels = found.pixels(row[0])
+        tokens = vit_tokens(early.backbone.network(pixels), pixels[None])[0]
+    maps = VIT_SCALE * tokens[:, 1:].mT.unflatten(2, (8, 8))
+    for stages, blocks in ((some, (0, 1, 2)), (others, (0, 1, 5))):
+        for stage, block in zip(stages[:3], blocks, strict=True):
+            torch.testing.assert_close(stage[0], maps[block])
+    for wrong in ((0, 1), (0, 1, 6)):
+        with pytest.raises(SettingsError, match=r"expected three numbers from -6 to 5.*demo has 6 blocks"):
+            on_vit(vit_blocks=wrong)
+
+
 def test_what_cannot_be_is_refused():
+    with pytest.raises(SettingsError, match="dropout is 1, expected a share from 0 to below 1"):
+        on_vit(dropout=1)
     with pytest.raises(SettingsError, match="base_learner needs a backbone with a base learner, found demo"):
         on_vit(base_learner=True)
     with pytest.raises(SettingsError, match="width, shots and kshot_trans_dim are 0, 1 and 2; expected 1, 1 and 0"):

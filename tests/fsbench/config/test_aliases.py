@@ -19,12 +19,13 @@ HMNET = {
     "weight_decay": 1e-4, "width": 256,
 }  # fmt: skip
 BAM = {
-    "base_learner": True, "kshot_trans_dim": 2, "learning_rate": 5e-3, "low_fea": "layer2", "meta_weight": 1.0,
-    "momentum": 0.9, "shots": 1, "weight_decay": 1e-4, "width": 256,
+    "base_learner": True, "dropout": 0.5, "kshot_trans_dim": 2, "learning_rate": 5e-3, "low_fea": "layer2",
+    "meta_weight": 1.0, "momentum": 0.9, "shots": 1, "vit_blocks": (0, 1, 2), "weight_decay": 1e-4, "width": 256,
 }  # fmt: skip
 PFENET = {
     "aux_weight": 1.0, "backbone_bn": "train", "learning_rate": 2.5e-3, "momentum": 0.9,
     "ppm_scales": [60, 30, 15, 8], "weight_decay": 1e-4, "width": 256,
+    "dropout": 0.5, "vit_blocks": (0, 1, 2),
 }  # fmt: skip
 VRP_SAM = {
     "annotation": "mask", "width": 256, "prompts": 50, "heads": 4, "learning_rate": 1e-4, "weight_decay": 1e-6,
