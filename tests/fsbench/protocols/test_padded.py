@@ -7,7 +7,7 @@ from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import SettingsError
 from fsbench.protocols.padded import PaddedPFENet
 from fsbench.protocols.registry import load_protocol
-from tests.fsbench.protocols.test_conditions import Synthetic
+from tests.fsbench.protocols.test_filter import Synthetic
 
 
 @pytest.mark.parametrize("asked", [None, 100, 200, 300])
