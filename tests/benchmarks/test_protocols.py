@@ -37,7 +37,7 @@ def test_the_page_equals_what_the_generator_writes_and_no_table_is_typed():
     assert filled(page, RESULTS) == page and "\n|" not in BLOCK.sub("", page)
     shown = {match[1] for match in BLOCK.finditer(page)}
     assert shown == set(tables(RESULTS)) - {"gpu"}
-    assert {re.sub("^(photos|canvas-protocol)-", "", name) for name in shown} == set(TABLES)
+    assert {re.sub("^(photos|canvas-protocol)-", "", name) for name in shown} == {*TABLES, "filter"}
 
 
 def test_the_first_episodes_are_those_of_a_shorter_run(make, monkeypatch):
