@@ -60,7 +60,7 @@ class Adapter(nn.Module):
 
     def __init__(self, channels: int, bottleneck: int):
         super().__init__()
-        self.adapter_layer_norm_before = nn.LayerNorm(channels, eps=1e-6)
+        self.adapter_layer_norm_before = nn.LayerNorm(channels)  # eps 1e-5; Hiera has 1e-6
         self.down_proj = nn.Linear(channels, bottleneck)
         self.up_proj = nn.Linear(bottleneck, channels)
         nn.init.kaiming_uniform_(self.down_proj.weight, a=math.sqrt(5))

@@ -22,6 +22,7 @@ from fsbench.data.support_annotation import AnnotationStreams
 from fsbench.engine.checkpoint import convert, load_checkpoint
 from fsbench.errors import CheckpointError, NumericsError, SettingsError
 from methods.sansa import SANSA
+from methods.sansa.adapters import Adapter
 from methods.sansa.losses import video_losses
 from methods.sansa.prompts import largest_box, merged_boxes, prompt_mask, prompt_points
 from tests.goldens.kinds.sansa import official_names
@@ -143,6 +144,20 @@ def test_the_generalist_says_what_it_saw_and_is_not_trained_here():
         found.check_shots(1, 1)
     assert method().saw_classes_of("coco") == "no"
     assert method(prompt="scribble").supervision == ("masks", "scribbles")
+
+
+def test_an_adapter_follows_the_formula_where_features_hardly_vary():
+    torch.manual_seed(2)
+    branch = Adapter(8, 3)
+    for parameter in branch.parameters():
+        torch.nn.init.normal_(parameter)
+    x = 3 + 3e-3 * torch.randn(2, 4, 5, 8, dtype=torch.float64)  # a variance near the norm's eps, which so matters
+    weight = {name: value.double() for name, value in branch.state_dict().items()}
+    scaled = (x - x.mean(-1, keepdim=True)) / (x.var(-1, unbiased=False, keepdim=True) + 1e-5).sqrt()
+    normed = scaled * weight["adapter_layer_norm_before.weight"] + weight["adapter_layer_norm_before.bias"]
+    inner = (normed @ weight["down_proj.weight"].T + weight["down_proj.bias"]).clamp(min=0)
+    expected = 0.1 * (inner @ weight["up_proj.weight"].T + weight["up_proj.bias"])
+    torch.testing.assert_close(branch.double()(x), expected)
 
 
 def test_adapters_begin_as_the_plain_network_and_stages_may_be_computed_in_parts():
