@@ -10,7 +10,6 @@ Shapes: b images or frames, (S, S) the network's square, g = S / 16, C channels,
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from fsbench.backbones.base import BackboneConfig
 from fsbench.backbones.hub_networks import FrozenHubNetwork, HubNet, new_network
 from fsbench.backbones.sam import HIERA, describe_sam, hiera_settings, names_of_transformers
+from fsbench.backbones.sine_code import sine_code
 from fsbench.errors import SettingsError, known_names
 from fsbench.plugins import load_object
 from fsbench.weights.table import WeightFile, weight_files
@@ -271,20 +271,8 @@ def finish_encoding(model: Any, features: Sequence[Tensor], change: BlockChange 
 
 def position_code(model: Any, width: int, device: torch.device) -> Tensor:
     """Return the sine code (1, width, g, g) of the cells of an encoding (sansa.md §2.1, §2.5)."""
-    return _sine_code(model.prompt_encoder.image_embedding_size[0], width).to(device)
-
-
-@lru_cache(maxsize=8)
-def _sine_code(side: int, width: int) -> Tensor:
-    """Return the sine code of a square of side cells: half of the channels for rows, then half for columns."""
-    with torch.inference_mode(False):
-        half = width // 2
-        angle = torch.arange(1, side + 1, dtype=torch.float32) / (side + 1e-6) * (2 * torch.pi)
-        place = torch.arange(half)
-        angles = angle[:, None] / 10000 ** (2 * (place // 2) / half).float()
-        code = torch.where(place % 2 == 0, angles.sin(), angles.cos()).T
-        rows, columns = code[:, :, None].expand(-1, -1, side), code[:, None].expand(-1, side, -1)
-        return torch.cat([rows, columns])[None].contiguous()
+    side = model.prompt_encoder.image_embedding_size[0]
+    return sine_code(width, side, side).to(device)
 
 
 @dataclass(frozen=True)

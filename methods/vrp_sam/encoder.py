@@ -5,14 +5,13 @@ Module names are those of the authors' checkpoints.
 Shapes: b queries, K shots, C model width, n prompts, c channels, (h, h) the map of layer 3.
 """
 
-import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fsbench.backbones.sine_code import sine_code
 from methods.modules.maps import masked_mean, resize
 from methods.modules.pspnet import Features
 from methods.modules.stages import aligned
@@ -56,22 +55,6 @@ def pseudo_mask(support: Tensor, query: Tensor, mask: Tensor) -> Tensor:
             best = best if bool(on.all()) else best.clamp(min=0)
         maps.append(best.view(1, *query.shape[-2:]))
     return torch.stack(maps)
-
-
-@lru_cache(maxsize=8)
-def position_code(channels: int, height: int, width: int) -> Tensor:
-    """Return sines and cosines of rows, then of columns, (1, channels, height, width) float32 (§6.1)."""
-    half = channels // 2
-    frequency = 10000 ** (2 * torch.div(torch.arange(half), 2, rounding_mode="floor") / half)
-
-    def axis_code(count: int) -> Tensor:
-        steps = torch.arange(1, count + 1, dtype=torch.float32)
-        angles = steps[:, None] / (count + 1e-6) * (2 * math.pi) / frequency
-        return torch.stack([angles[:, 0::2].sin(), angles[:, 1::2].cos()], 2).flatten(1).T  # (half, count)
-
-    rows = axis_code(height)[:, :, None].expand(half, height, width)
-    columns = axis_code(width)[:, None].expand(half, height, width)
-    return torch.cat([rows, columns])[None]
 
 
 class CrossAttention(nn.Module):
@@ -175,7 +158,7 @@ class PromptGenerator(nn.Module):
 
 def _tokens(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return keys, which have the code of their position, and values (b, hw, C) of features (b, C, h, w)."""
-    positions = position_code(*x.shape[1:]).to(x)
+    positions = sine_code(*x.shape[1:]).to(x)
     return (x + positions).flatten(2).transpose(1, 2), x.flatten(2).transpose(1, 2)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from fsbench.backbones.hub_networks import new_network
 from fsbench.backbones.sam import PromptableNetwork, SamNet, sam_settings
+from fsbench.backbones.sine_code import sine_code
 from fsbench.data.batch import normalise
 from fsbench.data.dataset import VOID
 from fsbench.data.label_maps import resize_labels, way_labels
@@ -41,7 +42,6 @@ from methods.vrp_sam.encoder import (
     PromptGenerator,
     VisualPromptEncoder,
     annotated_cells,
-    position_code,
     pseudo_mask,
     pseudo_mask_plain,
 )
@@ -117,7 +117,7 @@ def pseudo_masks(case: Case) -> Comparisons:
 
 def position(case: Case) -> Comparisons:
     c = case.config
-    yield case.compare("out.position", position_code(2 * c["n"], c["h"], c["w"]), absolute(1e-5))
+    yield case.compare("out.position", sine_code(2 * c["n"], c["h"], c["w"]), absolute(1e-5))
 
 
 def prompt_generator(case: Case) -> Comparisons:
