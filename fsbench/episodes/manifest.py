@@ -50,7 +50,7 @@ class Manifest:
 
     @cached_property
     def text(self) -> str:
-        rows = [self.entries, *map(_episode_entries, self.episodes)]
+        rows = [self.entries, *map(episode_entries, self.episodes)]
         return "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
 
     @cached_property
@@ -86,8 +86,8 @@ class Manifest:
             temporary.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
 
 
-def _episode_entries(episode: Episode) -> dict[str, Any]:
-    """Return an episode's row; the draw is left out where it is the official one, as before there were others."""
+def episode_entries(episode: Episode) -> dict[str, Any]:
+    """Return an episode's row; the draw is left out where it is the official one, so that old files keep their hash."""
     return {name: value for name, value in vars(episode).items() if name != "draw" or value}
 
 

@@ -4,7 +4,7 @@ import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from pkgutil import resolve_name
@@ -25,6 +25,7 @@ from fsbench.data.rle import encode_ways
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.run import run
 from fsbench.episodes.episode import Episode
+from fsbench.episodes.manifest import episode_entries
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record
 from fsbench.regression import cases
@@ -126,7 +127,7 @@ def _answers(record: Record) -> list[CaseEpisode]:
     for episode in record.manifest.episodes:
         label_map = predictions.label_map(episode.index)
         slots = [list(row) for row in frames[episode.index].sort("slot").select(COLUMNS).rows()]
-        plain = json.loads(json.dumps(asdict(episode)))
+        plain = json.loads(json.dumps(episode_entries(episode)))
         answers.append(CaseEpisode(plain, slots, list(label_map.shape), encode_ways(label_map, len(episode.classes))))
     return answers
 

@@ -10,6 +10,8 @@ import yaml
 from fsbench.cli.main import main
 from fsbench.config.registry import names, task_of
 from fsbench.data.rle import encode_ways
+from fsbench.episodes.episode import Episode
+from fsbench.episodes.manifest import episode_entries
 from fsbench.errors import RecordError, SettingsError
 from fsbench.paths import CONFIGS
 from fsbench.regression import cases as regress
@@ -23,6 +25,7 @@ TRAINING_FREE = (
 """Methods that learn nothing before the episodes."""
 NOT_TRAINED_HERE = ("sansa_generalist",)
 """Methods of which there are checkpoints of the authors alone; another has their network."""
+EPISODE = Episode(0, "query", 1, (1,), (("support",),))
 MAP = np.zeros((20, 30), dtype=np.uint8)
 MAP[3:12, 4:20] = 1
 MAP[10:15, 18:28] = 2
@@ -183,6 +186,7 @@ def test_every_method_has_a_case_and_every_case_its_figures():
     for case in read_cases():
         found = read_outcome(expected_file(case))
         assert len(found.answers) == 12
+        assert {tuple(answer.episode) for answer in found.answers} == {tuple(episode_entries(EPISODE))}
         assert len(found.losses) == (0 if case.method in TRAINING_FREE else 3)
         shares = [float((answer.label_map() > 0).mean()) for answer in found.answers]
         telling = sum(0.02 < share < 0.98 for share in shares)
