@@ -11,10 +11,10 @@ from fsbench.episodes.episode import Episode
 OFTEN = 2
 """Episodes that an image is in, in the mean, where images come often: 1.1 on COCO-20i and 5.8 on PASCAL-5i, 1-shot."""
 
-SERVED = 4
-"""Episodes of the same supports, in the mean, from which on these stand together."""
 BLOCK = 32
 """Queries of a block in which episodes of the same supports stand together."""
+SERVED = 4
+"""Episodes of the same supports in a block, in the mean, from which on these stand together."""
 
 
 def evaluation_order(episodes: Iterable[Episode]) -> list[Episode]:
@@ -33,7 +33,7 @@ def evaluation_order(episodes: Iterable[Episode]) -> list[Episode]:
     for episode in listed:
         groups.setdefault(tuple(sorted(episode.classes)) if by_class else (), []).append(episode)
     ordered = [episode for classes in sorted(groups) for episode in queries_first(groups[classes])]
-    return supports_together(ordered) if len(ordered) >= SERVED * len({e.supports for e in ordered}) else ordered
+    return supports_together(ordered)
 
 
 def queries_first(episodes: Iterable[Episode]) -> list[Episode]:
@@ -65,14 +65,18 @@ def queries_first(episodes: Iterable[Episode]) -> list[Episode]:
 def supports_together(ordered: Sequence[Episode]) -> list[Episode]:
     """Return the episodes with equal supports side by side, within blocks of `BLOCK` queries that keep their order.
 
-    A method can then compute them together, while few queries wait for their next supports.
+    A method can then compute them together, while few queries wait for their next supports. Where the supports of a
+    block serve fewer than `SERVED` episodes in the mean, the order stays: nothing would be shared, and all waited for.
     """
     queries: dict[str, int] = {}
     supports: dict[tuple[tuple[str, ...], ...], int] = {}
     for episode in ordered:
         queries.setdefault(episode.query, len(queries))
         supports.setdefault(episode.supports, len(supports))
-    return sorted(ordered, key=lambda e: (queries[e.query] // BLOCK, supports[e.supports]))
+    places = [(queries[episode.query] // BLOCK, supports[episode.supports]) for episode in ordered]
+    if len(ordered) < SERVED * len(set(places)):
+        return list(ordered)
+    return [ordered[n] for n in sorted(range(len(ordered)), key=places.__getitem__)]
 
 
 def next_uses(episodes: Sequence[Episode]) -> list[dict[str, int | None]]:

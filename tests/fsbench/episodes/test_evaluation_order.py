@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fsbench.episodes.episode import Episode
-from fsbench.episodes.evaluation_order import BLOCK, evaluation_order, next_uses, supports_of
+from fsbench.episodes.evaluation_order import BLOCK, SERVED, evaluation_order, next_uses, supports_of
 from fsbench.protocols.draws import draw_episode
 from fsbench.protocols.pools import Pool
 
@@ -71,6 +71,15 @@ def test_where_many_queries_have_the_same_supports_these_stand_together():
     changes = sum(a.supports != b.supports for a, b in itertools.pairwise(ordered))
     assert changes == 3 * 5 - 1  # 80 queries are three blocks
     assert {e.query for e in ordered[: 5 * BLOCK]} == set(names[:BLOCK])
+
+
+def test_several_draws_of_few_supports_leave_each_query_together():
+    """A support serves 6 of 1020 episodes, and fewer than 2 of a block."""
+    drawn = episodes(images=170, count=1020)
+    assert len(drawn) > SERVED * len({e.supports for e in drawn})
+    ordered = evaluation_order(drawn)
+    assert sorted(e.index for e in ordered) == list(range(1020))
+    assert sum(a.query != b.query for a, b in itertools.pairwise(ordered)) == len({e.query for e in ordered}) - 1
 
 
 @pytest.mark.parametrize("shot", [1, 3])
