@@ -3,8 +3,10 @@
 from datamodules.datasets.coco_all.index import CocoAll
 from fsbench.protocols.fss_sam3 import BoxTest
 from fsbench.protocols.fssdino import LargeObjectTest
+from fsbench.protocols.gfss import ValidationImages
 from fsbench.protocols.pfenet import ImageLists
 
 ImageLists.exclude(CocoAll)  # its lists are those of four folds
 LargeObjectTest.exclude(CocoAll)  # whose folds have 20 classes
 BoxTest.exclude(CocoAll)  # whose objects are drawn fold after fold
+ValidationImages.exclude(CocoAll)  # whose view is COCO-20i
