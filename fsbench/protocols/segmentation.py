@@ -401,7 +401,7 @@ class Segmentation(Protocol):
     def _lists_and_draw(self, dataset: str) -> ListsAndDraw | None:
         """Return what the class that draws the episodes states of `dataset`; None where another class draws them."""
         stating = next(one for one in type(self).__mro__ if "lists_and_draw" in vars(one))
-        own = _alike(type(self), stating, ("official_manifest", "draw", "pairs", "pool", "test_pool"))
+        own = _alike(type(self), stating, ("manifest", "official_manifest", "draw", "pairs", "pool", "test_pool"))
         return stating.lists_and_draw.get(dataset) if own else None  # type: ignore[attr-defined]
 
     def _void_condition(self, dataset: str) -> str:

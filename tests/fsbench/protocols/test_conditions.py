@@ -380,14 +380,19 @@ def test_a_class_that_draws_or_counts_otherwise_states_nothing_of_what_it_change
         def draw(self, index, pool, task):
             return iter(())
 
+    class Whole(HSNet):
+        def manifest(self, index, task):
+            return super().manifest(index, task)
+
     class Counted(HSNet):
         def statistics(self, frame, header):
             return super().statistics(frame, header)
 
     made = {"name": "x", "version": 1, "summary": ""}
-    hsnet, other, counted = (kind(**made).conditions("pascal") for kind in (HSNet, Other, Counted))
+    kinds = (HSNet, Other, Whole, Counted)
+    hsnet, other, whole, counted = (kind(**made).conditions("pascal") for kind in kinds)
     assert hsnet == load_protocol("hsnet").conditions("pascal")
-    assert other == replace(hsnet, image_lists=NOT_STATED, min_object=NOT_STATED, episode_draw=NOT_STATED)
+    assert other == whole == replace(hsnet, image_lists=NOT_STATED, min_object=NOT_STATED, episode_draw=NOT_STATED)
     assert counted == replace(hsnet, void=NOT_STATED, metric=NOT_STATED, fb_iou=NOT_STATED)
 
 
