@@ -274,7 +274,7 @@ def _correlations(
     order = np.lexsort((joined.draw, joined.query))
     image = joined.image[order][:: shape[1]]
     found = {}
-    for name in measured[0]:
+    for name in (name for name in PROPERTIES if all(name in of_run for of_run in measured)):  # of every fold
         values = np.concatenate([of_run[name] for of_run in measured])[order].reshape(shape)
         correlation = within_query_correlation(values, joined.by_query(), image, resamples)
         if correlation is not None:

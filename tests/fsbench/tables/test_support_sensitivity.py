@@ -16,7 +16,7 @@ from fsbench.records.counts import to_frame
 from fsbench.tables.formats import as_json, text
 from fsbench.tables.supports.layout import to_csv, to_sheet
 from fsbench.tables.supports.plot import save_plot
-from fsbench.tables.supports.sensitivity import sensitivity_tables
+from fsbench.tables.supports.sensitivity import _correlations, episode_table, sensitivity_tables
 from tests.fsbench.report.studies import _manifest
 from tests.fsbench.runs import written
 
@@ -91,6 +91,13 @@ def test_a_planted_cause_is_found_and_noise_is_not(records):
         found = line.properties["clutter"].correlation
         assert found.low < 0 < found.high and line.corrected["clutter"] > 0.05
         assert line.parts.shares["support"].low > line.parts.shares["interaction"].high
+
+
+def test_a_property_that_one_fold_lacks_is_left_out(records):
+    drawn = [record for record in records if record.header.draws > 1][:1]
+    measured = iter([object_property(drawn[0]), {"clutter": object_property(drawn[0])["clutter"]}])
+    tables = [episode_table(drawn[0])] * 2
+    assert [*_correlations(drawn * 2, tables, lambda _: next(measured), 100)] == ["clutter"]
 
 
 def test_tables_fit_the_screen_and_files_hold_every_number(records, tmp_path):
