@@ -5,6 +5,7 @@ Shapes: B episodes, N ways, K shots, (D, D) an image, (h, w) the size of the pre
 
 import random
 from collections.abc import Sequence
+from math import ceil
 from typing import Any, Literal
 from zlib import crc32
 
@@ -78,13 +79,19 @@ class SANSA(Segmenter):
         chosen = sorted(set(stages))
         if not chosen or chosen[0] < 0 or chosen[-1] >= STAGES:
             raise SettingsError(f"stages are {list(stages)}, expected some of 0 to {STAGES - 1}; set --model.stages")
-        if not 0 < factor <= 4 or learning_rate <= 0 or not 0 <= dropout < 1:
+        if not 0 < factor <= 4 or not 0 < learning_rate < float("inf") or not 0 <= dropout < 1:
             raise SettingsError(
                 f"factor is {factor:g}, learning_rate {learning_rate:g} and dropout {dropout:g}; expected above 0 and "
                 "at most 4, above 0, and from 0 to below 1"
             )
         hiera = self.backbone.spec.settings["vision_config"]["backbone_config"]
         self.shapes = adapter_shapes(hiera["hidden_size"], hiera["blocks_per_stage"], chosen, factor)
+        narrowest = min(self.shapes, key=lambda shape: shape.inputs)
+        if not narrowest.bottleneck:
+            raise SettingsError(
+                f"factor is {factor:g}, which leaves no channel of the {narrowest.inputs} of block {narrowest.block}; "
+                f"expected {ceil(100 / narrowest.inputs) / 100:g} or more; set --model.factor"
+            )
         self.adapters = Adapters(self.shapes)
         self.backbone.first_stage = chosen[0]
         self.settings = {"stages": chosen, "factor": factor}

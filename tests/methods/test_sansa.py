@@ -146,6 +146,20 @@ def test_the_generalist_says_what_it_saw_and_is_not_trained_here():
     assert method(prompt="scribble").supervision == ("masks", "scribbles")
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"factor": 0.01}, "the 16 of block 2; expected 0.07 or more"),
+        ({"learning_rate": float("nan")}, "learning_rate nan"),
+        ({"dropout": 1.0}, "from 0 to below 1"),
+        ({"stages": [4]}, "expected some of 0 to 3"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(settings, message):
+    with pytest.raises(SettingsError, match=message):
+        method(**settings)
+
+
 def test_an_adapter_follows_the_formula_where_features_hardly_vary():
     torch.manual_seed(2)
     branch = Adapter(8, 3)
