@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 
 from fsbench import __version__
-from fsbench.config.limits import check_output_file
+from fsbench.config.limits import check_output_file, check_replaced
 from fsbench.errors import RecordError, SettingsError
-from fsbench.exchange.bundle import write_bundle
+from fsbench.exchange.bundle import read_listing, write_bundle
 from fsbench.files import write_text
 from fsbench.records.card import CHOICES, read_card
 from fsbench.records.predictions import FILE as PREDICTIONS
@@ -42,6 +42,7 @@ def _bundle(options: argparse.Namespace, extra: list[str]) -> int:
             "(a card to fill in: fsbench bundle --new-card card.yaml)"
         )
     check_output_file(options.out, "-o")
+    check_replaced(options.out, "-o", "bundle", read_listing)
     if not 0 < len(options.licence) <= 200 or not options.licence.isprintable():
         raise SettingsError("--licence is empty, longer than 200 characters or no text, expected a name like CC-BY-4.0")
     card = read_card(options.card)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from fsbench.config.limits import whole
+from fsbench.config.limits import check_replaced, whole
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.manifest import Manifest, hash_images, mismatches, read_manifest
@@ -72,9 +72,9 @@ def _progress(names: list[str]) -> Iterable[str]:
 
 
 def _build(options: argparse.Namespace, extra: list[str]) -> int:
-
     if not options.out.name.endswith((".jsonl", ".jsonl.gz")):
         raise SettingsError(f"--out is {options.out}, expected a name that ends in .jsonl or .jsonl.gz")
+    check_replaced(options.out, "--out", "manifest", read_manifest)
     protocol = load_segmentation(options.protocol)
     index = protocol.view(_index(options.dataset, options))
     task = EpisodeTask(

@@ -11,7 +11,7 @@ from pkgutil import resolve_name
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
-from fsbench.errors import SettingsError
+from fsbench.errors import RecordError, SettingsError
 
 MOST = 2**32 - 1
 """Largest seed that numpy takes, and more than any count here can use."""
@@ -70,6 +70,25 @@ def check_output_file(path: Path, option: str) -> None:
         raise SettingsError(f"{option} is {path}, but there is no folder {path.parent}; make it, or choose another")
     if not os.access(folder, os.W_OK):
         raise SettingsError(f"{option} is {path}, but nothing can be written to {path.parent}; choose another folder")
+
+
+def check_replaced(path: Path, option: str, kind: str, check: Callable[[Path], object]) -> None:
+    """Raise SettingsError if writing to `path`, which `option` gave, would replace a file of another kind.
+
+    Args:
+        path: the file to write; where it is absent or empty, there is nothing to lose.
+        option: the option that gave it.
+        kind: one word for what is written, such as "bundle".
+        check: reads a file; raises RecordError where it is no such file.
+    """
+    if path.is_file() and path.stat().st_size:
+        try:
+            check(path)
+        except RecordError as error:
+            raise SettingsError(
+                f"{option} is {path}, which is there and cannot be read as a {kind}; expected a new name, or a {kind} "
+                "to be replaced"
+            ) from error
 
 
 def check_name(name: str, what: str) -> None:

@@ -142,12 +142,25 @@ def unpack(bundle: Path) -> Iterator[tuple[Path, Listing]]:
         RecordError: the file is no bundle, or holds names, types or sizes that none has; nothing was unpacked then.
     """
     with TemporaryDirectory(prefix="fsbench-bundle-") as folder:
-        try:
-            with open_zip(bundle, "bundle") as archive:
-                listing = _unpack(archive, Path(folder))
-        except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise RecordError(f"{bundle} is no bundle ({error}); expected a file that fsbench bundle wrote") from error
+        with _open(bundle) as archive:
+            listing = _unpack(archive, Path(folder))
         yield Path(folder), listing
+
+
+def read_listing(bundle: Path) -> Listing:
+    """Return what a bundle says that it holds; nothing is unpacked. Raises RecordError where the file is no bundle."""
+    with _open(bundle) as archive:
+        return _find_listing(archive)
+
+
+@contextmanager
+def _open(bundle: Path) -> Iterator[zipfile.ZipFile]:
+    """Open a bundle; raises RecordError for whatever is wrong with it, in the block, too."""
+    try:
+        with open_zip(bundle, "bundle") as archive:
+            yield archive
+    except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise RecordError(f"{bundle} is no bundle ({error}); expected a file that fsbench bundle wrote") from error
 
 
 def _unpack(archive: zipfile.ZipFile, folder: Path) -> Listing:
@@ -162,9 +175,7 @@ def _unpack(archive: zipfile.ZipFile, folder: Path) -> Listing:
         kind = _kind(entry)
         if entry.file_size > LIMITS[kind] or total > MOST_BYTES:
             raise ValueError(f"{entry.filename!a} has {in_units(entry.file_size)}, more than a bundle's files have")
-    if LISTING not in names:
-        raise ValueError(f"it has no {LISTING}")
-    listing = _read_listing(_content(archive, LISTING))
+    listing = _find_listing(archive)
     stated = {f"{run}/{file}" for run, files in listing.runs.items() for file in files}
     if stated != set(names) - {LISTING}:
         raise ValueError(f"{LISTING} lists other files than it has: {min(stated ^ (set(names) - {LISTING}))!a}")
@@ -178,6 +189,14 @@ def _unpack(archive: zipfile.ZipFile, folder: Path) -> Listing:
                 raise ValueError(f"{run}/{file} has another sha256 than {LISTING} says: it was changed")
             (folder / run / file).write_bytes(content)
     return listing
+
+
+def _find_listing(archive: zipfile.ZipFile) -> Listing:
+    if LISTING not in archive.namelist():
+        raise ValueError(f"it has no {LISTING}")
+    if archive.getinfo(LISTING).file_size > LIMITS["record"]:
+        raise ValueError(f"{LISTING} has {in_units(archive.getinfo(LISTING).file_size)}, more than any has")
+    return _parse_listing(_content(archive, LISTING))
 
 
 def _kind(entry: zipfile.ZipInfo) -> str:
@@ -204,7 +223,7 @@ def _content(archive: zipfile.ZipFile, name: str) -> bytes:
     return content
 
 
-def _read_listing(content: bytes) -> Listing:
+def _parse_listing(content: bytes) -> Listing:
     try:
         values: Any = parse_json(content)
     except ValueError as error:

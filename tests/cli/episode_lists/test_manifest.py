@@ -93,6 +93,18 @@ def test_what_cannot_be_built_is_said(folder, capsys, tmp_path, monkeypatch, arg
     assert not list(tmp_path.glob("m*"))
 
 
+def test_a_file_that_is_no_manifest_is_not_replaced(build, folder, capsys, tmp_path):
+    mine = tmp_path / "mine.jsonl"
+    mine.write_text('{"text": "my own"}\n')
+    assert main(["manifest", "build", *folder, "--out", str(mine)]) == 2
+    assert f"--out is {mine}, which is there and cannot be read as a manifest" in capsys.readouterr().err
+    assert mine.read_text() == '{"text": "my own"}\n'
+    (tmp_path / "two.jsonl").touch()  # as mktemp makes one
+    for episodes in (2, 3):
+        path = build("two.jsonl", "--episodes", str(episodes), "--names-only")
+        assert len(read_manifest(path).episodes) == episodes
+
+
 def test_protocols_stand_side_by_side(capsys):
     assert main(["protocols"]) == 0
     printed = capsys.readouterr().out

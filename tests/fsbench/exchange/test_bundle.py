@@ -12,7 +12,7 @@ import yaml
 
 from fsbench.cli.main import main
 from fsbench.errors import RecordError, SettingsError
-from fsbench.exchange.bundle import LISTING, unpack, write_bundle
+from fsbench.exchange.bundle import LISTING, read_listing, unpack, write_bundle
 from fsbench.exchange.verify import verify
 from fsbench.records.card import CHOICES, check_card
 from fsbench.records.counts import counts_sha256
@@ -288,6 +288,22 @@ def test_the_command_line(make, capsys, tmp_path):
     assert "trials                    3" in printed and "0 failed" in printed and "not checked  predictions" in printed
     assert main(["verify", str(tmp_path / "absent.fsb")]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_file_that_is_no_bundle_is_not_replaced(make, capsys, tmp_path):
+    record, card = with_scores(make("first", 0)), card_file(tmp_path)
+    thesis, archive, out = tmp_path / "thesis.txt", tmp_path / "photos.zip", tmp_path / "results.fsb"
+    thesis.write_text("my own")
+    with zipfile.ZipFile(archive, "w") as photos:
+        photos.writestr("photo.png", b"pixels")
+    for path in (thesis, archive):
+        content = path.read_bytes()
+        assert main(["bundle", str(record.path), "--card", card, "-o", str(path)]) == 2
+        assert f"-o is {path}, which is there and cannot be read as a bundle" in capsys.readouterr().err
+        assert path.read_bytes() == content
+    for _ in range(2):  # a bundle is replaced
+        assert main(["bundle", str(record.path), "--card", card, "-o", str(out)]) == 0
+    assert read_listing(out).card.trials == 3
 
 
 def test_damaged_bytes_and_other_compressions_are_named(bundle, tmp_path):
