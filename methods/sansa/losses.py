@@ -14,24 +14,25 @@ ALPHA = 0.25
 
 
 def video_losses(logits: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the focal and the dice loss of videos, each the mean over them.
-
-    The pixels of a video's frames count together. A video whose logits hold a NaN is left out.
-
-    Args:
-        logits: (b, T, h, w).
-        masks: (b, T, h, w) of 0 and 1.
+    """Return the focal and the dice loss of videos, each the mean over them, see `losses_by_video`.
 
     Raises:
         NumericsError: every video's logits hold a NaN.
     """
+    return mean_losses(losses_by_video(logits, masks))
+
+
+def losses_by_video(logits: Tensor, masks: Tensor) -> Tensor:
+    """Return the focal and the dice loss (2, b) of each video; those whose logits hold a NaN are left out.
+
+    The pixels of a video's frames count together.
+
+    Args:
+        logits: (b, T, h, w).
+        masks: (b, T, h, w) of 0 and 1.
+    """
     x, y = logits.flatten(1).float(), masks.flatten(1).float()
     usable = ~x.isnan().any(1)
-    if not bool(usable.any()):
-        raise NumericsError(
-            "every episode of the batch has a NaN among its logits; expected numbers; lower the learning rate, or "
-            "train in float32 (--trainer.precision 32-true)"
-        )
     x, y = x[usable], y[usable]
     p = x.sigmoid()
     entropy = F.binary_cross_entropy_with_logits(x, y, reduction="none")
@@ -39,7 +40,22 @@ def video_losses(logits: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
     weight = torch.where(y > 0, ALPHA, 1 - ALPHA)
     focal = (weight * entropy * (1 - p_true) ** 2).mean(1)
     dice = 1 - (2 * (p * y).sum(1) + 1) / (p.sum(1) + y.sum(1) + 1)
-    return focal.mean(), dice.mean()
+    return torch.stack([focal, dice])
+
+
+def mean_losses(losses: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the means of focal and dice losses (2, b).
+
+    Raises:
+        NumericsError: there is none.
+    """
+    if not losses.shape[1]:
+        raise NumericsError(
+            "every episode of the batch has a NaN among its logits; expected numbers; lower the learning rate, or "
+            "train in float32 (--trainer.precision 32-true)"
+        )
+    focal, dice = losses.mean(1)
+    return focal, dice
 
 
 def official_order(images: int, epoch: int, processes: int, rank: int) -> list[int]:

@@ -24,7 +24,7 @@ from fsbench.errors import CheckpointError, SettingsError
 from fsbench.ops.first_largest import first_largest
 from fsbench.records.run import KnownOrNot, Supervision
 from methods.sansa.adapters import Adapters, adapter_shapes
-from methods.sansa.losses import video_losses
+from methods.sansa.losses import losses_by_video, mean_losses
 from methods.sansa.pictures import MemoryAttention, memory_picture, prompt_picture
 from methods.sansa.prompts import KINDS, Kind, prompt_points
 from methods.sansa.pseudo_video import Frame, Prompt, PseudoVideo, full_size, prompted_frame
@@ -245,9 +245,8 @@ class SANSA(Segmenter):
         losses = []
         for count in sorted(set(counts)):  # videos of one length together
             videos = [b for b, own in enumerate(counts) if own == count]
-            found = self._losses_of(batch, videos, count, encoded, place, epoch)
-            losses.append(torch.stack(found) * len(videos) / len(batch))
-        focal, dice = torch.stack(losses).sum(0)
+            losses.append(self._losses_of(batch, videos, count, encoded, place, epoch))
+        focal, dice = mean_losses(torch.cat(losses, 1))
         return {"loss": focal + dice, "focal": focal, "dice": dice}
 
     def _losses_of(
@@ -258,8 +257,8 @@ class SANSA(Segmenter):
         encoded: EncodedFrames,
         place: dict[int, int],
         epoch: int,
-    ) -> tuple[Tensor, Tensor]:
-        """Return the losses of episodes `videos` of a batch with their first `shots` supports."""
+    ) -> Tensor:
+        """Return the losses (2, ·) of episodes `videos` of a batch with their first `shots` supports."""
         size = batch.images.shape[-2], batch.images.shape[-1]
         video = PseudoVideo(self.network, size)
         counted_from = 1 if self.training_prompt == "mask" else 0
@@ -275,7 +274,7 @@ class SANSA(Segmenter):
         video.segment(encoded[[place[int(batch.query[b])] for b in videos]], last=True)
         frames = [frame.low_res for frame in video.frames[counted_from:] if frame.low_res is not None]
         logits = torch.stack([full_size(low_res, size) for low_res in frames], 1)
-        return video_losses(logits, torch.stack(masks[counted_from:], 1))
+        return losses_by_video(logits, torch.stack(masks[counted_from:], 1))
 
     def configure_optimizers(self) -> Any:
         steps = max(int(self.trainer.estimated_stepping_batches), 1)

@@ -23,7 +23,7 @@ from fsbench.engine.checkpoint import convert, load_checkpoint
 from fsbench.errors import CheckpointError, NumericsError, SettingsError
 from methods.sansa import SANSA
 from methods.sansa.adapters import Adapter
-from methods.sansa.losses import video_losses
+from methods.sansa.losses import losses_by_video, video_losses
 from methods.sansa.prompts import largest_box, merged_boxes, prompt_mask, prompt_points
 from tests.goldens.kinds.sansa import official_names
 
@@ -240,6 +240,8 @@ def test_a_video_with_a_nan_is_left_out_of_the_loss():
     alone = video_losses(x[:1], y[:1])
     x[1, 0, 2, 2] = torch.nan
     assert [float(value) for value in video_losses(x, y)] == [float(value) for value in alone]
+    parts = [losses_by_video(x[i : i + 1], y[i : i + 1]) for i in range(2)]  # as videos of unequal length come
+    torch.testing.assert_close(torch.cat(parts, 1), losses_by_video(x, y))
     with pytest.raises(NumericsError, match="every episode of the batch"):
         video_losses(x[1:], y[1:])
 
