@@ -11,11 +11,12 @@ from tests.cli.commands import run_command
 SMALL = ["--data.episodes=6", "--data.workers=0", "--data.protocol=hsnet", "--data.image_size=64"]
 
 
-@pytest.fixture
-def runs(small_demo, tmp_path):
+@pytest.fixture(scope="module")
+def runs(small_demo, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
     for draws in (1, 3):
-        assert main(run_command("prototype", tmp_path, small_demo, *SMALL, f"--data.draws={draws}")) == 0
-    return tmp_path
+        assert main(run_command("prototype", folder, small_demo, *SMALL, f"--data.draws={draws}")) == 0
+    return folder
 
 
 def test_draw_0_of_a_run_is_the_official_run(runs, capsys):
