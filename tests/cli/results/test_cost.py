@@ -12,18 +12,19 @@ from fsbench.engine.cost.method_cost import _extrapolated, _measure, noise_episo
 from methods.modules.pspnet import PSPNet
 
 
+@pytest.mark.slow
 def test_cost_tells_parameters_arithmetic_time_and_memory_by_shots(capsys):
     arguments = ["cost", "--method", "dcama,hsnet", "--backbone", "demo", "--image-size", "64", "--repeats", "1"]
-    assert main([*arguments, "--shots", "1,3", "--format", "json"]) == 0
+    assert main([*arguments, "--shots", "1,2", "--format", "json"]) == 0
     lines = json.loads(capsys.readouterr().out)["costs"]
     assert [(line["method"], line["shots"]) for line in lines] == [
-        ("dcama", 1), ("dcama", 3), ("hsnet", 1), ("hsnet", 3),
+        ("dcama", 1), ("dcama", 2), ("hsnet", 1), ("hsnet", 2),
     ]  # fmt: skip
-    for one, three in (lines[:2], lines[2:]):
-        assert three["gmac"] > one["gmac"] > 0 and one["seconds"] > 0
+    for one, two in (lines[:2], lines[2:]):
+        assert two["gmac"] > one["gmac"] > 0 and one["seconds"] > 0
         assert one["total"] - one["trainable"] == 714_528  # of the demo's ViT
-        assert one["trainable"] == three["trainable"] > 1_000_000
-    assert main([*arguments, "--method", "hsnet"]) == 0
+        assert one["trainable"] == two["trainable"] > 1_000_000
+    assert main([*arguments, "--method", "hsnet", "--shots", "1"]) == 0
     printed = capsys.readouterr().out
     assert "GMAC" in printed and "hsnet" in printed and "CPU, " in printed
 
