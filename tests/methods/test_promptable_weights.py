@@ -27,6 +27,7 @@ METHODS = {
     "persam": ("weights", (SAM, HUB_SAM), (SAM2, HUB_SAM3)),
     "persam_f": ("weights", (SAM, HUB_SAM), (SEGGPT, HUB_SAM2)),
     "sam3_canvas": ("weights", (SAM3, HUB_SAM3), (SAM, HUB_SAM)),
+    "sam3_canvas_names": ("weights", (SAM3, HUB_SAM3), (SEGGPT, HUB_SAM2)),
     "seggpt": ("weights", (SEGGPT, HUB_SEGGPT), (SAM, HUB_SAM3)),
 }
 """Key of a method's weights, its family's names in its authors' and in the hub's form, and those of other families."""
