@@ -85,12 +85,26 @@ def printed(entries: Sequence[Any]) -> list[str]:
     return lines + ([f"… and {len(entries) - MOST_ENTRIES} more"] if len(entries) > MOST_ENTRIES else [])
 
 
+def _random_networks(backbone: str, weights: str) -> str:
+    """Return which networks have random weights: the backbone, or those that its weights name (`… of sam_demo, …`)."""
+    named = [part for part in weights.split(", ") if part.startswith("random") and " of " in part]
+    several = [f"{network} has {seeded}" for seeded, network in (part.rsplit(" of ", 1) for part in named)]
+    return " and ".join(several) or f"backbone {backbone} has {weights}"
+
+
+def _failures(number: int) -> str:
+    """Return the note on episodes that a method could not answer."""
+    if number == 1:
+        return "1 episode failed; its prediction is empty and counts"
+    return f"{number} episodes failed; their predictions are empty and count"
+
+
 def _run_notes(run: Run, on_repetition: str) -> list[str]:
     """List what is peculiar to one run, in the protocol's words for repetitions."""
     name, backbone = run.identity.method.name, run.identity.backbone
     lines = []
     if backbone.weights.startswith("random"):
-        lines.append(f"{name}: backbone {backbone.name} has {backbone.weights} weights; its figures mean nothing")
+        lines.append(f"{name}: {_random_networks(backbone.name, backbone.weights)} weights; its figures mean nothing")
     elif backbone.weights.startswith("unofficial"):
         lines.append(f"{name}: backbone {backbone.name} has weights other than the official ones")
     if run.checkpoint_variant == ON_TRUST:
@@ -100,7 +114,7 @@ def _run_notes(run: Run, on_repetition: str) -> list[str]:
         )
     lines += [f"{name}: {remark}" for remark in printed(run.remarks)]
     if run.failed_episodes:
-        lines.append(f"{name}: {run.failed_episodes} episodes failed; their predictions are empty and count")
+        lines.append(f"{name}: {_failures(run.failed_episodes)}")
     if run.presence == "any_pixel":
         lines.append(f"{name} only segments; a way counts as present where any pixel is predicted as it")
     if run.identity.support_annotation == "all_ways":

@@ -1,5 +1,7 @@
 """The notes under a table print a bounded part of what a record says of itself."""
 
+import pytest
+
 from fsbench.records.description import notes
 from tests.fsbench.runs import changed
 
@@ -41,3 +43,26 @@ def test_a_method_that_is_told_more_than_others_is_named(make):
     told = changed(record, {"support_annotation": "all_ways"})
     line = "m is told what a support shows of the episode's other ways; others are told its own alone"
     assert line in notes([told]) and line not in notes([record])
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        ("random (seed 0)", "backbone b has random (seed 0) weights"),
+        (f"random (seed 0) of sam_demo, official vit.safetensors sha256 {'0' * 64} of demo",
+         "sam_demo has random (seed 0) weights"),
+        ("random (seed 1) of demo, random (seed 2) of sam_demo",
+         "demo has random (seed 1) and sam_demo has random (seed 2) weights"),
+    ],
+)  # fmt: skip
+def test_networks_of_random_weights_are_named_without_those_of_official_ones(make, weights, expected):
+    lines = notes([make("m", 0, weights=weights)])
+    assert [line for line in lines if "random" in line] == [f"m: {expected}; its figures mean nothing"]
+
+
+def test_failed_episodes_are_counted(make):
+    record = make("m", 0)
+    assert not any("failed" in line for line in notes([record]))
+    assert "m: 1 episode failed; its prediction is empty and counts" in notes([changed(record, failed_episodes=1)])
+    line = "m: 3 episodes failed; their predictions are empty and count"
+    assert line in notes([changed(record, failed_episodes=3)])
