@@ -11,7 +11,8 @@ from fsbench.metrics.scores import METRICS
 from fsbench.tables.layout import Grid, Sheet
 
 NOTES = (
-    "cost: the median of earlier runs of the method, on their machine; ? where none tells (a trial tells no training)",
+    "cost: the median of earlier runs of the method, on their machine; ? where none tells (a trial tells no training): "
+    "fsbench cost --method <name> measures an episode",
     "scores: mean over all folds of the data set, then mean ± standard deviation over all seeds of the grid; – until "
     "all are done, or where the grid lacks a fold",
 )
