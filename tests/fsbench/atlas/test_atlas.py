@@ -341,8 +341,11 @@ def test_the_closed_words_and_no_others_have_a_meaning(capsys):
 
 def test_effects_of_several_conditions_name_them_all():
     joint = [effect for effect in read_effects() if effect.together]
-    assert {effect.what for effect in joint} == {"pfenet instead of hsnet"}
-    together = {effect.condition: effect for effect in joint}
+    assert {effect.what for effect in joint} == {"pfenet instead of hsnet", "fss_sam3 instead of hsnet"}
+    canvas = {(effect.condition, *effect.together): effect for effect in joint if effect.what.startswith("fss_sam3")}
+    void = canvas["void", "compared_at"]
+    assert (void.low, void.high, void.rows) == (-4.9, -1.2, 3)
+    together = {effect.condition: effect for effect in joint if effect.what.startswith("pfenet")}
     assert set(together) == {"image_lists", "min_object", "episode_draw", "compared_at"}
     lists = together["image_lists"]
     assert (lists.low, lists.high, lists.rows) == (0.4, 2.1, 2) and set(lists.together) == set(together) - {

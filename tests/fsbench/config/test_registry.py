@@ -44,8 +44,9 @@ def test_a_file_without_a_task_is_refused(configs, text, expected):
 
 
 def test_there_is_a_file_for_every_backbone():
-    first_sams = {name for name in SAMS if name.startswith("sam_vit")}  # the others stand beside a ViT
-    known = {*VITS, *PYRAMIDS, *ENCODERS, *PSPNETS, *TRUNKS, *first_sams}
+    sams = {name for name in SAMS if name.startswith(("sam_vit", "sam2_hiera"))}  # the others stand beside a ViT
+    beside = {f"vrp_{name}" for name in ("resnet50", "resnet101", "vgg16")}
+    known = {*VITS, *PYRAMIDS, *ENCODERS, *PSPNETS, *TRUNKS, *sams, *beside}
     assert set(names("backbones")) == known
     for name in known:
         content = yaml.safe_load((CONFIGS / "backbones" / f"{name}.yaml").read_text())
