@@ -477,7 +477,7 @@ class DIaM(Segmenter):
 
     def _fitted_logits(self, task: Task, base_weight: Tensor, base_bias: Tensor, novel: int) -> Iterator[Tensor]:
         """Yield the logits (C, P) of each query image, fitted with as many others as memory and rounding allow."""
-        classes, pixels = len(base_bias) + novel, task.support.shape[1]
+        classes, pixels = len(base_bias) + novel, max(task.support.shape[1], task.query.shape[-1])
         at_once = max(1, TOGETHER_BYTES // (4 * classes * pixels))
         for begin in range(0, len(task.query), at_once):
             part = task.rows(begin, begin + at_once)

@@ -249,7 +249,7 @@ class FrozenSam3(FrozenHubNetwork):
         """Return what transformers' Sam3Model gives for a square (3, S, S) uint8."""
         model: Any = self.network(torch.empty(0, device=device))
         pixels = (image.to(device).float() / 255 - 0.5) / 0.5
-        with self.computing(device):
+        with torch.autocast(device.type, enabled=False), self.computing(device):  # whatever the run's precision
             return model(
                 pixel_values=pixels[None],
                 input_ids=concept.input_ids.to(device),
