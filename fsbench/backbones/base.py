@@ -41,8 +41,8 @@ class BackboneConfig:
             another run.
         spill_mib: bound in MiB on host memory for features that had to make room, which on a GPU is memory beside its
             own.
-        precision: `bf16` and `fp16` let the network compute its products in that type, which makes another run. Norms,
-            sums of residuals and the features themselves stay in float32.
+        precision: `bf16` and `fp16` let the network compute its products in that type, under torch's autocast, which
+            makes another run. Features are handed on in float32.
     """
 
     name: str = "dinov2_vits14"

@@ -612,7 +612,7 @@ _VIDEO_TABLE = (
     (r"^obj_ptr_proj\.layers\.1\.", "object_pointer_proj.layers.0."),
     (r"^obj_ptr_proj\.layers\.2\.", "object_pointer_proj.proj_out."),
 )  # fmt: skip
-"""What of Meta's SAM 2 only videos need (sansa.md §1)."""
+"""Further names of Meta's SAM 2, which only videos need, and those of transformers (sansa.md §1)."""
 
 
 def names_of_transformers(state: Mapping[str, Tensor], videos: bool = False) -> dict[str, Tensor]:

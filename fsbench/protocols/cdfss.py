@@ -81,7 +81,7 @@ class CrossDomain(HSNet):
 
     @property
     def averaged_seeds(self) -> tuple[int, ...]:  # type: ignore[override]
-        """Those of IFA's program, which draws anew for each (§3)."""
+        """Seeds of IFA's program, which draws its episodes anew for each (§3); none for the other programs."""
         return (0, 1, 2, 3, 4) if self.ifa_batch else ()
 
     @property

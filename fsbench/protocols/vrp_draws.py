@@ -16,7 +16,7 @@ from fsbench.protocols.pfenet import loader_seeds
 from fsbench.protocols.pools import Pool, TooFewImages
 
 SEED = 321
-"""Of every validation, and with the epoch added of every epoch of the training."""
+"""Seed of the draws of every validation; an epoch of the training adds its number to it."""
 
 
 @dataclass(frozen=True)

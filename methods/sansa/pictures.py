@@ -14,7 +14,7 @@ from fsbench.backbones.sam2_video import remembered_frames
 from methods.sansa.pseudo_video import Prompt
 
 COLOR = (255, 120, 0)
-"""Of a prompt."""
+"""Color (red, green, blue) in which a prompt is drawn."""
 DIMMED = 0.35
 """Brightness of what is outside of a mask."""
 

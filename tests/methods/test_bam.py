@@ -89,7 +89,7 @@ def test_training_lowers_the_loss_without_the_frozen_network(blocks_folder):
 
 
 def test_a_pspnet_of_unknown_training_may_have_seen_the_tests_classes(tmp_path):
-    """Those of random weights saw none, ours tell their data set, and what other files saw is not known."""
+    """Random weights saw no class, files of ours tell their data set, and what other files saw is not known."""
     method = on_pspnet()
     assert method.saw_classes_of("pascal") == "no"
     weights = {"state_dict": method.backbone.state}

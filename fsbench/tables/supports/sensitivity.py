@@ -1,4 +1,4 @@
-"""What the choice of the supports does to a score, of runs with several draws of the supports for every query."""
+"""Effects of the choice of the supports on a score, from runs with several draws of the supports for every query."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -65,7 +65,7 @@ LARGE = {
     "sansa_generalist": ((), ("shapes", "ways-and-shots", "truth")),
     "hmnet_5shot": ([f"--model.{setting}" for setting in SMALL], ("shapes", "ways-and-shots", "truth")),
 }
-"""Those without a configuration for the demo, VRP-SAM and SANSA: options, and the checks that take seconds.
+"""Options and quick checks of VRP-SAM, SANSA and the methods without a configuration for the demo.
 
 The second trains on the base classes of its base learner alone, and synthetic episodes have others. The demos of
 VRP-SAM and SANSA have a SAM of random weights, with which no batch can be learned by heart.

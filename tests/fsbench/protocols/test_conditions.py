@@ -1,4 +1,4 @@
-"""What protocols state of themselves in the words of the atlas, held against what their code does.
+"""The conditions that protocols state in the words of the atlas, held against what their code does.
 
 Every protocol of masks is asked on every data set for which it states its lists: nothing here names one, so that
 another needs no line here. The words are looked for in drawn data (`drawn_sets`): each has a probe that says whether

@@ -12,7 +12,7 @@ from tests.fsbench.protocols.test_filter import Synthetic
 
 @pytest.mark.parametrize("asked", [None, 100, 200, 300])
 def test_a_validation_makes_half_as_many_passes_as_the_test(asked):
-    """Of a list of 12 images the test makes 20 passes and the validation 10; both would stop after 5001 episodes."""
+    """A test makes 20 passes over a list of 12 images and a validation 10; both would stop after 5001 episodes."""
     protocol, index = load_protocol("pfenet2020"), Synthetic(Pascal)
     test, validation = (
         [(episode.query, episode.supports) for episode in one.manifest(index, EpisodeTask(0, episodes=asked)).episodes]

@@ -1,4 +1,4 @@
-"""What the choice of the supports does: figures, planted causes, tables at two widths, the figure."""
+"""Effects of the choice of the supports: figures, planted causes, tables at two widths, the plot."""
 
 import csv
 import io
