@@ -14,7 +14,7 @@ from fsbench.episodes.header import Header
 from fsbench.episodes.manifest import Manifest
 from fsbench.errors import SettingsError
 from fsbench.protocols.conditions import Conditions
-from fsbench.protocols.support_draws import SupportRedraw, add_draws, first_shots
+from fsbench.protocols.support_draws import SupportRedraw, further_draws, with_draws
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,24 +74,30 @@ class Protocol(ABC):
     averaged_seeds: ClassVar[tuple[int, ...]] = ()
 
     def manifest(self, index: Any, task: Any) -> Manifest:
-        """Draw the episodes of `task` from the data set `index`, and further draws of their supports where it asks."""
+        """Draw the episodes of `task` from the data set `index`, and further draws of their supports where it asks.
+
+        A protocol says how in `official_manifest` and `support_redraw`; this method is no subclass's. Where `nested_in`
+        is given, every draw is made with so many shots and cut to the first, so that draw m of K shots is the beginning
+        of draw m of more.
+        """
         if task.draws < 1:
             raise SettingsError(f"draws is {task.draws}, expected 1 or more")
         if task.draws > 1 or task.nested_in is not None:
             self.check_draws(task)
-        official = self._nested_manifest(index, task)
-        if task.draws == 1:
-            return official
-        return add_draws(official, task.draws, self.support_redraw(index, task, official))
-
-    def _nested_manifest(self, index: Any, task: Any) -> Manifest:
-        """Draw the official episodes, or those of `nested_in` shots with the first shots of each."""
-        if task.nested_in is None:
-            return self.official_manifest(index, task)
-        if task.nested_in < task.shot:
+        if task.nested_in is not None and task.nested_in < task.shot:
             raise SettingsError(f"nested_in is {task.nested_in}, expected the {task.shot} shots of the test or more")
-        most = self.official_manifest(index, replace(task, shot=task.nested_in, nested_in=None))
-        return first_shots(most, task.shot)
+        most = task if task.nested_in is None else replace(task, shot=task.nested_in, nested_in=None)
+        official = self.official_manifest(index, most)
+        further: tuple[Any, ...] = ()
+        if task.draws > 1:
+            further = further_draws(official, task.draws, self.support_redraw(index, most, official))
+        if task.nested_in is not None:
+            further = tuple(self.first_shots(episode, task.shot) for episode in further)
+            official = Manifest(
+                official.entries | {"shot": task.shot, "nested_in": task.nested_in},
+                tuple(self.first_shots(episode, task.shot) for episode in official.episodes),
+            )
+        return official if task.draws == 1 else with_draws(official, task.draws, further)
 
     @abstractmethod
     def official_manifest(self, index: Any, task: Any) -> Manifest:
@@ -99,6 +105,10 @@ class Protocol(ABC):
 
     def check_draws(self, task: Any) -> None:  # noqa: B027 - most tests refuse none
         """Raise SettingsError where further or nested draws of the supports would be another test; by default never."""
+
+    @abstractmethod
+    def first_shots(self, episode: Any, shot: int) -> Any:
+        """Return `episode` with the first `shot` supports of each class."""
 
     @abstractmethod
     def support_redraw(self, index: Any, task: Any, official: Manifest) -> SupportRedraw:

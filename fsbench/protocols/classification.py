@@ -120,6 +120,9 @@ class Classification(Protocol):
         }
         return Manifest(entries, cast("tuple[Episode, ...]", tuple(islice(drawn, task.episodes))))
 
+    def first_shots(self, episode: ClassificationEpisode, shot: int) -> ClassificationEpisode:
+        return replace(episode, support=tuple(way[:shot] for way in episode.support))
+
     def support_redraw(self, index: ClassificationIndex, task: ClassificationTask, official: Manifest) -> SupportRedraw:
         sizes = [len(images) for images in index.images]
 

@@ -86,4 +86,9 @@ def _protocol_class(class_path: Any, path: Path) -> type[Protocol]:
             f"{expected}; expected a protocol's class: {OWN}hsnet.HSNet, another of this package, or one that an "
             f"installed package names as an entry point of {PROTOCOLS_GROUP}"
         )
+    if found.manifest is not Protocol.manifest:
+        raise SettingsError(
+            f"{expected}, which has a method manifest of its own, so that --draws and --data.nested_in would change "
+            "nothing; expected official_manifest in its place"
+        )
     return found

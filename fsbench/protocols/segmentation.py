@@ -162,6 +162,9 @@ class Segmentation(Protocol):
                 f"{task.nested_in}): other supports add other ways; leave both out, or choose another setting"
             )
 
+    def first_shots(self, episode: Episode, shot: int) -> Episode:
+        return replace(episode, supports=tuple(way[:shot] for way in episode.supports))
+
     def support_redraw(self, index: SegmentationIndex, task: EpisodeTask, official: Manifest) -> SupportRedraw:
         candidates = self.support_candidates(index, task, official)
         return redraw_of_names(index, candidates, self.supports_repeat)
@@ -401,7 +404,7 @@ class Segmentation(Protocol):
     def _lists_and_draw(self, dataset: str) -> ListsAndDraw | None:
         """Return what the class that draws the episodes states of `dataset`; None where another class draws them."""
         stating = next(one for one in type(self).__mro__ if "lists_and_draw" in vars(one))
-        own = _alike(type(self), stating, ("manifest", "official_manifest", "draw", "pairs", "pool", "test_pool"))
+        own = _alike(type(self), stating, ("official_manifest", "draw", "pairs", "pool", "test_pool"))
         return stating.lists_and_draw.get(dataset) if own else None  # type: ignore[attr-defined]
 
     def _void_condition(self, dataset: str) -> str:

@@ -23,8 +23,8 @@ SupportRedraw = Callable[[Any, np.random.Generator], Any]
 """Gives an episode other supports of its classes, drawn by a generator of its own."""
 
 
-def add_draws(official: Manifest, draws: int, redraw: SupportRedraw) -> Manifest:
-    """Return the official episodes, then those of the draws 1 to `draws` - 1.
+def further_draws(official: Manifest, draws: int, redraw: SupportRedraw) -> tuple[Any, ...]:
+    """Return the episodes of the draws 1 to `draws` - 1, draw by draw.
 
     Args:
         official: manifest of the official episodes.
@@ -38,7 +38,7 @@ def add_draws(official: Manifest, draws: int, redraw: SupportRedraw) -> Manifest
     if count * draws >= 1 << 31:
         raise SettingsError(f"draws is {draws}, expected fewer than {(1 << 31) // count} for {count} episodes")
     seed = official.header.seed or 0  # episodes that are seeded with their index have none
-    drawn = tuple(
+    return tuple(
         replace(
             redraw(episode, np.random.default_rng([seed, episode.index, draw])),
             index=episode.index + draw * count,
@@ -47,25 +47,12 @@ def add_draws(official: Manifest, draws: int, redraw: SupportRedraw) -> Manifest
         for draw in range(1, draws)
         for episode in official.episodes
     )
+
+
+def with_draws(official: Manifest, draws: int, further: tuple[Any, ...]) -> Manifest:
+    """Return the manifest of the official episodes and those of `further_draws`, `draws` in all."""
     entries = official.entries | {"draws": draws, "official_sha256": official.sha256}
-    return Manifest(entries, official.episodes + drawn)
-
-
-def first_shots(manifest: Manifest, shot: int) -> Manifest:
-    """Return the episodes with the first `shot` supports of each class, so that numbers of shots share their queries.
-
-    Args:
-        manifest: of episodes with more shots, or as many.
-        shot: K.
-    """
-    drawn = manifest.header.shot
-
-    def shortened(episode: Any) -> Any:
-        name = "supports" if isinstance(episode, Episode) else "support"
-        return replace(episode, **{name: tuple(way[:shot] for way in getattr(episode, name))})
-
-    entries = manifest.entries | {"shot": shot, "nested_in": drawn}
-    return Manifest(entries, tuple(map(shortened, manifest.episodes)))
+    return Manifest(entries, official.episodes + further)
 
 
 def redraw_of_names(

@@ -7,6 +7,7 @@ import yaml
 
 from fsbench.errors import SettingsError
 from fsbench.paths import CONFIGS
+from fsbench.protocols import hsnet
 from fsbench.protocols.registry import load_protocol, protocol_names, protocol_of, read_protocol
 from fsbench.protocols.segmentation import load_segmentation
 from fsbench.tables.protocol_text import as_markdown, labels, side_by_side
@@ -78,6 +79,18 @@ def test_a_protocol_with_a_wrong_choice_is_refused(tmp_path, changes, message):
     with pytest.raises(SettingsError, match=re.escape(message)):
         read_protocol(written(tmp_path, **changes))
     assert read_protocol(written(tmp_path)) == load_protocol("hsnet")
+
+
+def test_a_class_that_draws_its_whole_manifest_is_refused(tmp_path, monkeypatch):
+    """DRAWS and nested_in would change nothing."""
+
+    class Whole(hsnet.HSNet):
+        def manifest(self, index, task):
+            raise AssertionError
+
+    monkeypatch.setattr(hsnet, "Whole", Whole, raising=False)
+    with pytest.raises(SettingsError, match=r"hsnet\.Whole', which has a method manifest .* official_manifest"):
+        read_protocol(written(tmp_path, class_path="fsbench.protocols.hsnet.Whole"))
 
 
 def test_every_choice_is_explained_in_words():

@@ -381,8 +381,8 @@ def test_a_class_that_draws_or_counts_otherwise_states_nothing_of_what_it_change
             return iter(())
 
     class Whole(HSNet):
-        def manifest(self, index, task):
-            return super().manifest(index, task)
+        def official_manifest(self, index, task):
+            return super().official_manifest(index, task)
 
     class Counted(HSNet):
         def statistics(self, frame, header):

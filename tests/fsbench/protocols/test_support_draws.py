@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -123,7 +124,28 @@ def test_nested_shots_are_the_first_of_one_draw_for_the_same_queries(index):
             assert (few.header.shot, few.header.nested_in) == (shot, 4)
         plain = test.manifest(index, EpisodeTask(0, shot=4, episodes=20))
         assert "nested_in" not in plain.text and plain.sha256 == most.sha256
-        both = test.manifest(index, EpisodeTask(0, shot=2, episodes=20, nested_in=4, draws=2))
-        assert len(both.episodes) == 40 and all(len(way) == 2 for e in both.episodes for way in e.supports)
     with pytest.raises(SettingsError, match="nested_in is 1, expected the 2 shots of the test or more"):
         load_segmentation("fscs").manifest(index, EpisodeTask(0, shot=2, nested_in=1))
+
+
+@pytest.mark.parametrize("protocol", ["fscs", "hsnet"])
+def test_every_draw_is_nested_in_shots(index, protocol):
+    """Supports of `hsnet` may repeat, those of `fscs` may not."""
+    test = load_segmentation(protocol)
+    task = EpisodeTask(0, episodes=10, draws=3, nested_in=4)
+    most, *fewer = (test.manifest(index, replace(task, shot=shot)) for shot in (4, 1, 2))
+    assert any(len(set(way)) < 4 for e in most.episodes[10:] for way in e.supports) == test.supports_repeat
+    for manifest in fewer:
+        cut = [tuple(way[: manifest.header.shot] for way in episode.supports) for episode in most.episodes]
+        assert [episode.supports for episode in manifest.episodes] == cut
+        official = test.manifest(index, replace(task, shot=manifest.header.shot, draws=1))
+        assert manifest.header.official_sha256 == official.sha256
+        assert manifest.official_episodes == official.episodes
+
+
+def test_draws_of_classification_are_nested_in_shots(tmp_path):
+    draw_classification(tmp_path, classes=3, images=8)
+    settings = {"way": 2, "queries": 3, "episodes": 5, "draws": 3, "nested_in": 4}
+    index = ImageFolder(str(tmp_path))
+    most, one = (ClassificationDataModule(index, shot=shot, **settings).manifest for shot in (4, 1))
+    assert [e.support for e in one.episodes] == [tuple(way[:1] for way in e.support) for e in most.episodes]

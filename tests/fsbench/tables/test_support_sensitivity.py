@@ -11,7 +11,7 @@ import pytest
 from benchmarks.speed.drawn_runs import PIXELS, drawn_result
 from fsbench.errors import SettingsError
 from fsbench.metrics.rank_correlation import mean_ranks, spearman, within_query_correlation
-from fsbench.protocols.support_draws import add_draws
+from fsbench.protocols.support_draws import further_draws, with_draws
 from fsbench.records.counts import to_frame
 from fsbench.tables.formats import as_json, text
 from fsbench.tables.supports.layout import to_csv, to_sheet
@@ -39,7 +39,7 @@ def records(tmp_path):
         official = _manifest(0, 4, 8, EPISODES)
         episodes = tuple(redraw(episode, np.random.default_rng(episode.index)) for episode in official.episodes)
         official = replace(official, episodes=episodes)
-        manifest = add_draws(official, DRAWS, redraw)
+        manifest = with_draws(official, DRAWS, further_draws(official, DRAWS, redraw))
         folder = tmp_path / name
         folder.mkdir()
         manifest.write(folder / "manifest.jsonl")
