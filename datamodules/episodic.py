@@ -62,6 +62,8 @@ class EpisodicDataModule(DataModule):
             for PASCAL or COCO (hmnet.md §10.1) or those of the base learner (§2.4.2).
         support_annotation: "mask", "bbox" for boxes around the test's support masks, or "all_ways" for masks that also
             show a support's pixels of the episode's other ways.
+        kept_support: share of the object that is labelled in each support of the test, above 0, up to 1; the rest is
+            void there (`fsbench.data.kept_support`).
         setting: one of `fsbench.episodes.settings.SETTINGS`.
         empty_masks: queries may show none of the support classes, where the protocol allows that (false for methods
             that only segment).
@@ -138,7 +140,10 @@ class EpisodicDataModule(DataModule):
         source: Callable[[], SegmentationIndex] | None = None,
         draws: int = 1,
         nested_in: int | None = None,
+        kept_support: float = 1.0,
     ):
+        if not 0 < kept_support <= 1:
+            raise SettingsError(f"kept_support is {kept_support:g}, expected a share above 0, up to 1")
         check_at_least(1, {"episodes": episodes, "draws": draws, "nested_in": nested_in})
         evaluation = load_segmentation(protocol)
         ways = way if manifest else usable_way(dataset, fold, way)
@@ -161,6 +166,7 @@ class EpisodicDataModule(DataModule):
             _note(f"{dataset.name} fold {fold} has {ways} classes: the test is {ways}-way instead of {way}-way")
         self.manifest_file = manifest
         self.support_annotation = support_annotation
+        self.kept_support = kept_support
         self._make_source = source
         self.trains_elsewhere = source is not None
         self.input_resize = input_resize
@@ -317,6 +323,7 @@ class EpisodicDataModule(DataModule):
         """Non-default settings of the test that only some methods use, for the run's identity."""
         is_other = self.support_annotation == "bbox" or self._tells_all_ways
         options: dict[str, Any] = {"support_annotation": self.support_annotation} if is_other else {}
+        options |= {"kept_support": self.kept_support} if self.kept_support < 1 else {}
         options |= {"draws": self.test.draws} if self.test.draws > 1 else {}
         options |= {"nested_in": self.test.nested_in} if self.test.nested_in is not None else {}
         rule = self._loading(training=False).resize
@@ -390,6 +397,7 @@ class EpisodicDataModule(DataModule):
             all_ways,
             self.input_resize,
             self.hints,
+            1.0 if training else self.kept_support,
         )
 
     def _evaluation_loader(

@@ -1,4 +1,4 @@
-"""`fsbench curves`: score, time and memory of finished runs by the number of shots or ways."""
+"""`fsbench curves`: score, time and memory of finished runs by shots, ways, image side or kept share of supports."""
 
 import argparse
 from pathlib import Path
@@ -8,7 +8,8 @@ from fsbench.config.limits import check_output_file
 from fsbench.errors import say_left_out
 from fsbench.tables.compare_layout import PLOTS
 from fsbench.tables.formats import SHEETS, as_json, text
-from fsbench.tables.sweep.curves import AXES, curve_tables, to_csv, to_sheet
+from fsbench.tables.sweep.axes import AXES
+from fsbench.tables.sweep.curves import curve_tables, to_csv, to_sheet
 from fsbench.tables.sweep.plot import save_plot
 from fsbench.terminal import print_block, text_width
 
@@ -16,8 +17,8 @@ FORMATS = ("text", "markdown", "latex", "csv", "json")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", nargs="+", type=Path, help="folders of runs of several shots or ways")
-    parser.add_argument("--by", choices=AXES, help="shots or ways (default: every one that differs)")
+    parser.add_argument("runs", nargs="+", type=Path, help="folders of runs that differ in such a number")
+    parser.add_argument("--by", choices=tuple(AXES), help="number (default: every one that differs)")
     parser.add_argument("--plot", type=Path, metavar="FILE", help=f"figure: {', '.join(PLOTS)}")
     parser.add_argument("--format", choices=FORMATS, default="text")
     parser.set_defaults(function=_curves)

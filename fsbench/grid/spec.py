@@ -1,4 +1,7 @@
-"""A grid: every combination of methods, data sets, folds, ways, shots, settings and seeds that a YAML file names."""
+"""A grid: every combination of methods, data sets, folds, ways, shots, settings, seeds and variants that a file names.
+
+A variant is a list of further arguments in LightningCLI's form, such as one side of images.
+"""
 
 import hashlib
 import json
@@ -170,6 +173,7 @@ def grid_schema() -> Any:
             schema[f.name] = (hints[f.name], f.default)
             if f.name in RANGES:
                 schema[f.name] = (hints[f.name], Field(f.default, ge=RANGES[f.name][0], le=RANGES[f.name][1]))
+    schema["variants"] = (Annotated[list[list[str]], Field(min_length=1)], [[]])
     schema["data_roots"] = (dict[str, str], {})
     return create_model("Grid", __config__=ConfigDict(extra="forbid"), **schema)
 
@@ -189,15 +193,16 @@ def read_grid(files: Sequence[Path], data_roots: Mapping[str, str] = {}, fast: b
     for file in files:
         grid = read_yaml(file, grid_schema(), "a grid").model_dump()
         roots = {**grid.pop("data_roots"), **data_roots}
+        variants = [tuple(arguments) for arguments in grid.pop("variants")]
         axes = [grid.pop(key) for key in AXES]
         common: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in grid.items()
         }
         common["fast"] = fast or common["fast"]
-        for values in product(*axes):
+        for *values, variant in product(*axes, variants):
             one: dict[str, Any] = {axis.name: value for axis, value in zip(AXES.values(), values, strict=True)}
             one |= {"methods": (one["methods"],), "folds": (one["folds"],), "data_root": roots.get(one["dataset"])}
-            request = Request(**common, **one)
+            request = Request(**(common | {"extra": (*common["extra"], *variant)}), **one)
             config_files(request.methods[0], request.dataset, backbone=request.backbone)  # all names are known
             cells.append(GridCell(request))
     return list(dict.fromkeys(cells))

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from fsbench.data.batch import EpisodeBatch, Hint, Hints, ImageEpisode, Truth
-from fsbench.data.dataset import ClassificationIndex, SegmentationIndex
+from fsbench.data.dataset import VOID, ClassificationIndex, SegmentationIndex
 from fsbench.data.decoding import DecodedImageCache
 from fsbench.data.image_io import check_sizes, read_pixels, read_view
+from fsbench.data.kept_support import keep_share
 from fsbench.data.label_maps import Box, bounding_boxes, largest_part_box, way_labels
 from fsbench.data.transforms import RESIZES, centre_square
 from fsbench.episodes.episode import ClassificationEpisode, Episode
@@ -31,6 +32,8 @@ class LoadingConfig:
         box_supervision: support labels are bounding boxes of the masks.
         input_resize: how images and support labels become S x S; the truth is always the protocol's.
         hints: what the method asks for beside images and masks.
+        kept_support: share of each support's object that is labelled, see `fsbench.data.kept_support`; boxes are drawn
+            around all of it.
     """
 
     size: int
@@ -40,6 +43,7 @@ class LoadingConfig:
     all_ways: bool = False
     input_resize: InputResize = "protocol"
     hints: frozenset[Hint] = frozenset()
+    kept_support: float = 1.0
 
     @property
     def resize(self) -> str:
@@ -88,6 +92,10 @@ def load_episode(
         ]
         for number, way in zip(episode.classes, episode.supports, strict=True)
     ]
+    support_labels = [
+        [keep_share(label, config.kept_support, (episode.index, way, shot)) for shot, label in enumerate(of_way)]
+        for way, of_way in enumerate(support_labels)
+    ]
     shown = None
     if config.all_ways:
         all_ways = [
@@ -97,7 +105,7 @@ def load_episode(
             ]
             for way in episode.supports
         ]
-        shown = torch.from_numpy(np.array([all_ways]))
+        shown = torch.from_numpy(np.where(np.array([support_labels]) == VOID, np.uint8(VOID), np.array([all_ways])))
     target, size = config.geometry.truth(query, side)
     support = torch.tensor([[[rows[name] for name in way] for way in episode.supports]])
     return EpisodeBatch(

@@ -97,6 +97,7 @@ class Identity(Entries):
 
     Attributes:
         files_sha256: hash of the test's images and label files.
+        kept_support: share of the supports' objects that is labelled, see `fsbench.data.kept_support`.
         files_cover: what that hash covers, CONTENTS; None where an earlier version wrote the record, see
             `Record.files_cover`.
     """
@@ -114,6 +115,7 @@ class Identity(Entries):
     tf32: TF32 | None = None
     training: TrainingSettings | None
     support_annotation: Name = "mask"
+    kept_support: Annotated[float, Field(gt=0, le=1)] = 1.0
 
     @property
     def digits(self) -> str:

@@ -15,6 +15,7 @@ from datamodules.episodic import EpisodicDataModule
 from datamodules.loading import distributed as shares_module
 from datamodules.loading.distributed import ContiguousDistributedSampler
 from fsbench.data import decoding
+from fsbench.data.kept_support import keep_share
 from fsbench.data.label_maps import resize_labels
 from fsbench.data.transforms import resize_image
 from fsbench.episodes.episode import Episode
@@ -109,6 +110,24 @@ def test_supports_show_all_ways_of_their_episode_where_the_test_asks_for_that(in
     assert asked.test_options == {"support_annotation": "all_ways"} and usual.test_options == {}
     one_way = module(index, support_annotation="all_ways")
     assert one_way.test_options == {} and next(iter(one_way.test_dataloader())).support_ways is None
+
+
+def test_a_share_of_each_supports_object_is_labelled_in_the_test_alone(index):
+    asked, usual = (module(index, way=2, support_annotation="all_ways", **kept) for kept in ({"kept_support": 0.3}, {}))
+    for batch, plain in zip(asked.test_dataloader(), usual.test_dataloader(), strict=True):
+        number, whole, part = int(batch.episodes[0]), plain.support_labels, batch.support_labels
+        for way in range(2):
+            expected = keep_share(whole[0, way, 0].numpy(), 0.3, (number, way, 0))
+            assert np.array_equal(part[0, way, 0].numpy(), expected)
+        dropped = part != whole
+        assert dropped.any() and torch.equal(torch.where(dropped, 255, plain.support_ways), batch.support_ways)
+        assert torch.equal(batch.known_truth().label_maps[0], plain.known_truth().label_maps[0])
+    assert asked.test_options == {"support_annotation": "all_ways", "kept_support": 0.3}
+    learned, whole = (next(iter(each.train_dataloader())).support_labels for each in (asked, usual))
+    assert torch.equal(learned, whole)
+    for share in (0, -1, 1.5):
+        with pytest.raises(SettingsError, match="above 0, up to 1"):
+            module(index, kept_support=share)
 
 
 def test_ways_that_a_setting_adds_to_one_are_told_whatever_is_loaded_together(index):

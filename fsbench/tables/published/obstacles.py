@@ -203,6 +203,8 @@ def _segmentation_test(record: Record, published: PublishedScore) -> list[str]:
         reasons.append(f"queries {'are never' if protocol.empty_queries else 'may be'} empty")
     annotation = record.run.identity.support_annotation
     reasons += _differs("support annotation", annotation, published.annotation)
+    if (kept := record.run.identity.kept_support) < 1:
+        reasons.append(f"{kept:.2%} of the supports' objects are labelled instead of all")
     reasons += _differs("episodes", header.requested, published.episodes or header.official_episodes)
     seed = protocol.seed if published.seed is None else published.seed
     if header.seed != seed:

@@ -1,10 +1,9 @@
-"""Curves of score, time and memory by the number of shots or ways: runs that differ in it alone, side by side."""
+"""Curves of score, time and memory by one number (see `axes`): runs that differ in it alone, side by side."""
 
 import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from fsbench.errors import SettingsError
 from fsbench.metrics.bootstrap import RESAMPLES, Interval, intervals
@@ -12,25 +11,22 @@ from fsbench.records.grouping import comparable, fold_of, group_key, variants_of
 from fsbench.records.record import Record
 from fsbench.tables.formats import word
 from fsbench.tables.layout import Grid, Sheet, Style, shorten
-
-Axis = Literal["shot", "way"]
-AXES: tuple[Axis, ...] = ("shot", "way")
-"""Numbers that curves go by: K and N."""
+from fsbench.tables.sweep.axes import AXES, Axis
 
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """A method at one number of shots or ways.
+    """A method at one number of an axis.
 
     Attributes:
-        number: of shots or ways.
+        number: of shots, ways, pixels or percent.
         scores: by name of the metric, with intervals; mean over folds.
         seconds: of an episode, mean over folds; None where no episode was left to do.
         peak_mib: largest memory of the runs; None like `seconds`.
         runs: folders, one of each fold.
     """
 
-    number: int
+    number: float
     scores: dict[str, Interval]
     seconds: float | None
     peak_mib: float | None
@@ -47,7 +43,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class CurveTable:
-    """Methods on tests that differ in the number of shots or ways alone.
+    """Methods on tests that differ in one number alone.
 
     Attributes:
         title: what the tests have in common.
@@ -68,8 +64,8 @@ class CurveTable:
     notes: list[str]
 
     @property
-    def numbers(self) -> list[int]:
-        """All numbers of shots or ways, ascending."""
+    def numbers(self) -> list[float]:
+        """All numbers of the axis, ascending."""
         return sorted({point.number for curve in self.curves for point in curve.points})
 
 
@@ -86,10 +82,10 @@ def curve_tables(records: Sequence[Record], axis: Axis | None = None, resamples:
     """
     tables = [table for each in AXES if axis in (None, each) for table in _tables(records, each, resamples)]
     if not tables:
-        names = " or ".join([axis] if axis else AXES)
+        names = ", ".join([axis] if axis else AXES)
         raise SettingsError(
-            f"no two tests of these runs differ in the number of a {names} alone; expected the runs of a grid over it "
-            "(fsbench grid configs/grids/shots.yaml)"
+            f"no two tests of these runs differ in one number alone ({names}); expected the runs of a grid over it: "
+            f"{AXES[axis or 'shot'].example}"
         )
     return tables
 
@@ -97,12 +93,30 @@ def curve_tables(records: Sequence[Record], axis: Axis | None = None, resamples:
 def _tables(records: Sequence[Record], axis: Axis, resamples: int) -> list[CurveTable]:
     families: dict[tuple[object, ...], list[list[Record]]] = {}
     for group in comparable(records):
-        families.setdefault(group_key(group[0], without=(axis,)), []).append(group)
+        family = group_key(group[0], without=(axis,))
+        if AXES[axis].of_episodes:
+            families.setdefault(family, []).append(group)
+        else:  # of one list of episodes: a curve for each group, split by the number
+            families[*family, len(families)] = _split(group, axis)
     found = []
     for groups in families.values():
-        if len({getattr(group[0].header, axis) for group in groups}) > 1:
+        if len({AXES[axis].number(group[0]) for group in groups}) > 1:
             found.append(_table(groups, axis, resamples))
     return found
+
+
+def _split(group: Sequence[Record], axis: Axis) -> list[list[Record]]:
+    """Return the runs of each number of the axis, of methods that have several of them."""
+    by_method: dict[str, dict[float, list[Record]]] = {}
+    for record in group:
+        numbers = by_method.setdefault(record.run.identity.method.name, {})
+        numbers.setdefault(AXES[axis].number(record), []).append(record)
+    parts: dict[float, list[Record]] = {}
+    for numbers in by_method.values():
+        for number, runs in numbers.items():
+            if len(numbers) > 1:
+                parts.setdefault(number, []).extend(runs)
+    return [parts[number] for number in sorted(parts)] or [list(group)]
 
 
 def _table(groups: list[list[Record]], axis: Axis, resamples: int) -> CurveTable:
@@ -111,7 +125,7 @@ def _table(groups: list[list[Record]], axis: Axis, resamples: int) -> CurveTable
     points: dict[str, list[CurvePoint]] = {}
     for group, labelled in zip(groups, variants_of_groups(groups), strict=True):
         for label, members in labelled.items():
-            points.setdefault(label, []).append(_point(members, int(getattr(group[0].header, axis)), resamples))
+            points.setdefault(label, []).append(_point(members, AXES[axis].number(group[0]), resamples))
     curves = [Curve(label, sorted(of_method, key=lambda point: point.number)) for label, of_method in points.items()]
     curves.sort(key=lambda curve: -curve.points[-1].scores[metrics[0]].value)
     records = [record for group in groups for record in group]
@@ -124,11 +138,13 @@ def _table(groups: list[list[Record]], axis: Axis, resamples: int) -> CurveTable
 
 def _title(record: Record, axis: Axis) -> str:
     """Return the title of the test without the number that differs."""
-    number = f"{getattr(record.header, axis)}-{axis}"
-    return record.protocol.title(record.header).replace(number, f"{'K' if axis == 'shot' else 'N'}-{axis}", 1)
+    title = record.protocol.title(record.header)
+    if not AXES[axis].of_episodes:
+        return title
+    return title.replace(f"{AXES[axis].number(record)}-{axis}", f"{AXES[axis].symbol}-{axis}", 1)
 
 
-def _point(records: Sequence[Record], number: int, resamples: int) -> CurvePoint:
+def _point(records: Sequence[Record], number: float, resamples: int) -> CurvePoint:
     folds = sorted(records, key=fold_of)
     statistics = [record.protocol.statistics(record.episodes, record.header) for record in folds]
     costs = [record.run.cost for record in folds]
@@ -143,16 +159,26 @@ def _point(records: Sequence[Record], number: int, resamples: int) -> CurvePoint
     )
 
 
+SAME_EPISODES = {
+    "side": "the same episodes for every side; a protocol that counts pixels at the input counts others",
+    "kept": "the same episodes for every share; of each support that share of the object is labelled, see "
+    "--data.kept_support",
+}
+"""What the runs of a curve have in common, by axis."""
+
+
 def _notes(table: CurveTable) -> list[str]:
     notes = ["[low, high]: 95 % interval, bootstrap over query images; scores in percent, means over folds"]
-    if table.nested:
+    if not AXES[table.axis].of_episodes:
+        notes.append(SAME_EPISODES[table.axis])
+    elif table.nested:
         notes.append("the same queries for every number of shots; supports are the first of one draw")
     elif table.axis == "shot":
         notes.append("every number of shots has episodes of its own; --data.nested_in 80 gives all the same queries")
     else:
         notes.append("with more ways a query has more classes to be told from; figures of different N are other tests")
     for curve in table.curves:
-        missing = [str(n) for n in table.numbers if n not in {point.number for point in curve.points}]
+        missing = [f"{n:g}" for n in table.numbers if n not in {point.number for point in curve.points}]
         if missing:
             notes.append(
                 f"{curve.method} has no run with {table.axis} {', '.join(missing)}: not run yet, or its rule ends "
@@ -170,14 +196,16 @@ def to_sheet(table: CurveTable, width: int | None = None) -> Sheet:
     names = shorten(
         [curve.method for curve in table.curves], (14, 20) if width is not None and width < 100 else (24, 34)
     )
-    head = ["method", "K" if table.axis == "shot" else "N", *table.metrics[:2], "s/episode", "MiB"]
+    head = ["method", AXES[table.axis].symbol, *table.metrics[:2], "s/episode", "MiB"]
     if "accuracy" in table.metrics and width is not None and width >= 100 and "accuracy" not in head:
         head.insert(4, "accuracy")
     rows: Grid = [head]
     for curve in table.curves:
         for point in curve.points:
             scores = [_figure(point.scores[name]) if name in point.scores else "–" for name in head[2:-2]]
-            rows.append([names[curve.method], str(point.number), *scores, _number(point.seconds), _mib(point.peak_mib)])
+            rows.append(
+                [names[curve.method], f"{point.number:g}", *scores, _number(point.seconds), _mib(point.peak_mib)]
+            )
     return Sheet(table.title, [("", rows)], table.notes, {0: Style(words=1)})
 
 
@@ -201,7 +229,7 @@ def to_csv(tables: Sequence[CurveTable]) -> str:
     for table in tables:
         for curve in table.curves:
             for point in curve.points:
-                where = [word(table.title), table.axis, word(curve.method), point.number]
+                where = [word(table.title), table.axis, word(curve.method), f"{point.number:g}"]
                 runs = word(" ".join(point.runs))
                 for name, score in point.scores.items():
                     ends = [f"{value:.4f}" for value in (score.value, score.low, score.high)]

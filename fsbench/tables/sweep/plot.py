@@ -1,4 +1,4 @@
-"""Draw curves of score, time and memory by the number of shots or ways."""
+"""Draw curves of score, time and memory by a number of `axes`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +8,7 @@ from fsbench.errors import SettingsError
 from fsbench.files import replacing
 from fsbench.tables.compare_layout import PLOTS
 from fsbench.tables.layout import shorten
+from fsbench.tables.sweep.axes import AXES
 from fsbench.tables.sweep.curves import CurveTable
 
 if TYPE_CHECKING:
@@ -45,9 +46,9 @@ def plot_panel(axis: "Axes", table: CurveTable, panel: str, legend: bool = True)
             color=color, marker=marker,
         )  # fmt: skip
     axis.set_xscale("log")
-    axis.set_xticks(table.numbers, [str(number) for number in table.numbers])
+    axis.set_xticks(table.numbers, [f"{number:g}" for number in table.numbers])
     axis.minorticks_off()
-    axis.set_xlabel("shots K" if table.axis == "shot" else "ways N")
+    axis.set_xlabel(AXES[table.axis].label)
     axis.set_ylabel(COSTS.get(panel, panel))
     if panel in COSTS:
         axis.set_ylim(bottom=0)

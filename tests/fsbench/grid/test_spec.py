@@ -35,6 +35,14 @@ def test_arguments_are_those_of_bench(write):
     } <= set(arguments)  # fmt: skip
 
 
+def test_variants_are_cells_with_further_arguments(write):
+    file = write(methods=["prototype", "emat"], extra=["--a=1"], variants=[["--b=1"], []])
+    cells = read_grid([file])
+    assert [(cell.method, cell.request.extra) for cell in cells] == [
+        (method, extra) for method in ("prototype", "emat") for extra in (("--a=1", "--b=1"), ("--a=1",))
+    ]
+
+
 def test_the_fingerprint_is_of_what_is_asked_for(write, tmp_path):
     def one(runs="runs", **values):
         (cell,) = read_grid([write(**values)])

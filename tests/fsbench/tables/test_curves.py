@@ -8,6 +8,7 @@ import pytest
 from fsbench.cli.main import main
 from fsbench.errors import SettingsError
 from fsbench.tables.formats import text
+from fsbench.tables.sweep.axes import AXES
 from fsbench.tables.sweep.curves import curve_tables, to_csv, to_sheet
 from fsbench.tables.sweep.plot import panels, save_plot
 from tests.fsbench.report.studies import write_study
@@ -54,6 +55,27 @@ def test_runs_that_differ_in_shots_alone_are_a_curve(records, tmp_path, capsys, 
 
 def test_runs_of_one_test_are_no_curve(records):
     one = [record for record in records if record.header.shot == 1]
-    for axis in (None, "way", "shot"):
-        with pytest.raises(SettingsError, match="differ in the number of a"):
+    for axis in (None, *AXES):
+        with pytest.raises(SettingsError, match="differ in one number alone"):
             curve_tables(one, axis)
+
+
+@pytest.mark.parametrize(("axis", "entry"), [("side", "image_size"), ("kept", "kept_support")])
+def test_runs_on_the_same_episodes_are_a_curve_by_a_setting_of_theirs(axis, entry, tmp_path):
+    found = []
+    for value in (0.25, None, 0.5) if axis == "kept" else (64, 224, 128):
+        methods = {"a": 0.5, "b": 0.4} if value in (64, 224, None, 0.25) else {"a": 0.5}
+        for record in write_study(tmp_path / str(value), methods, folds=2, classes=4, episodes=12):
+            identity = record.run.identity.as_json()
+            identity = {**identity, entry: value} if value else identity
+            run = record.run.as_json() | {"id": f"{record.path.name}-{value}", "identity": identity}
+            found.append(written(record.path, record.episodes, **run))
+    (table,) = curve_tables(found, resamples=100)
+    numbers = [25, 50, 100] if axis == "kept" else [64, 128, 224]
+    assert table.axis == axis and table.numbers == numbers
+    assert {c.method: [p.number for p in c.points] for c in table.curves} == {"a": numbers, "b": numbers[::2]}
+    assert all(len(point.runs) == 2 for curve in table.curves for point in curve.points)
+    assert any("same episodes" in note for note in table.notes)
+    alone = [record for record in found if record.run.identity.method.name == "b"][:2]
+    with pytest.raises(SettingsError, match="one number alone"):
+        curve_tables(alone)

@@ -1,0 +1,50 @@
+"""The numbers that curves go by: shots, ways, the side of images, and the kept share of the supports."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from fsbench.records.record import Record
+
+Axis = Literal["shot", "way", "side", "kept"]
+
+
+@dataclass(frozen=True)
+class CurveAxis:
+    """A number by which runs of one method differ.
+
+    Attributes:
+        symbol: head of its column.
+        label: of the axis in figures.
+        number: of a run.
+        of_episodes: the number decides which episodes there are; otherwise all runs of a curve have the same ones.
+        example: command that makes runs of several such numbers.
+    """
+
+    symbol: str
+    label: str
+    number: Callable[[Record], float]
+    of_episodes: bool
+    example: str
+
+
+def _side(record: Record) -> float:
+    return record.run.identity.image_size or 0
+
+
+def _kept(record: Record) -> float:
+    return round(100 * record.run.identity.kept_support, 6)
+
+
+AXES: dict[Axis, CurveAxis] = {
+    "shot": CurveAxis("K", "shots K", lambda r: r.header.shot, True, "fsbench grid configs/grids/shots.yaml --run"),
+    "way": CurveAxis("N", "ways N", lambda r: r.header.way, True, "fsbench grid configs/grids/ways.yaml --run"),
+    "side": CurveAxis("side", "side of images in pixels", _side, False, "fsbench grid configs/grids/sides.yaml --run"),
+    "kept": CurveAxis(
+        "kept %",
+        "kept share of supports' objects, %",
+        _kept,
+        False,
+        "fsbench grid configs/grids/kept_support.yaml --run",
+    ),
+}
