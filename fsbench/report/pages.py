@@ -35,6 +35,7 @@ from fsbench.report.scores import heat
 from fsbench.report.scores.front import front_table
 from fsbench.report.scores.leaderboard import build_leaderboard
 from fsbench.report.spread import cost_plot_gap, curve_plot_gap, size_plot_gap
+from fsbench.report.sweeps import curve_section
 from fsbench.report.theme import TEMPLATES, read_inlined, template_environment
 from fsbench.report.views import episode_lines
 from fsbench.tables import breakdowns, layout
@@ -47,6 +48,8 @@ from fsbench.tables.supports.layout import to_csv as supports_csv
 from fsbench.tables.supports.layout import to_sheet as supports_sheet
 from fsbench.tables.supports.plot import plot_choices, plot_parts
 from fsbench.tables.supports.sensitivity import sensitivity_tables
+from fsbench.tables.sweep.curves import found_tables
+from fsbench.tables.sweep.curves import to_csv as curves_csv
 from fsbench.visualization.palette import ERROR_NAMES
 
 
@@ -75,12 +78,13 @@ class Pages:
         self.results = results
         self.published = atlas
         self.studies = studies
+        self.curve_tables = found_tables([record for study in studies for record in study.records])
         self.environment = template_environment((TEMPLATES, EXPLORER_PAGE))
         self.common: dict[str, Any] = {
             "styles": read_inlined([TEMPLATES / "style.css"]),
             "scripts": read_inlined([TEMPLATES / name for name in ("state.js", "report.js")]),
             "command": command, "refused": refused, "version": __version__, "studies": studies,
-            "has_papers": bool(results), "has_atlas": atlas is not None,
+            "has_papers": bool(results), "has_atlas": atlas is not None, "has_curves": bool(self.curve_tables),
         }  # fmt: skip
         self.environment.filters |= {
             "sign": lambda metric: METRICS[metric].sign,
@@ -122,6 +126,13 @@ class Pages:
         if self.published is not None:
             page = render_atlas(self.environment, self.published, self.common | {"up": ""})
             write_text(self.root / "atlas.html", page)
+
+    def curves(self) -> None:
+        """Write the page of curves by shots and the like, if runs differ in such a number alone."""
+        if self.curve_tables:
+            shown = [curve_section(self.root, number, table) for number, table in enumerate(self.curve_tables, 1)]
+            write_text(self.root / "curves.csv", curves_csv(self.curve_tables))
+            self._write(self.root / "curves.html", "curves.html", up="", curves=shown)
 
     def study(self, study: Study, not_shown: Sequence[str] = ()) -> None:
         """Write a study's pages, tables and plots; `not_shown` says what its explorer lacks."""

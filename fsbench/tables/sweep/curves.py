@@ -70,17 +70,12 @@ class CurveTable:
 
 
 def curve_tables(records: Sequence[Record], axis: Axis | None = None, resamples: int = RESAMPLES) -> list[CurveTable]:
-    """Collect curves, a table for each set of tests that differ in one number alone.
-
-    Args:
-        records: finished runs.
-        axis: the number; None for every one that differs.
-        resamples: of the intervals' bootstrap.
+    """Collect curves as `found_tables` does.
 
     Raises:
         SettingsError: no tests of these runs differ in such a number alone.
     """
-    tables = [table for each in AXES if axis in (None, each) for table in _tables(records, each, resamples)]
+    tables = found_tables(records, axis, resamples)
     if not tables:
         names = ", ".join([axis] if axis else AXES)
         raise SettingsError(
@@ -88,6 +83,17 @@ def curve_tables(records: Sequence[Record], axis: Axis | None = None, resamples:
             f"{AXES[axis or 'shot'].example}"
         )
     return tables
+
+
+def found_tables(records: Sequence[Record], axis: Axis | None = None, resamples: int = RESAMPLES) -> list[CurveTable]:
+    """Collect curves, a table for each set of tests that differ in one number alone; maybe none.
+
+    Args:
+        records: finished runs.
+        axis: the number; None for every one that differs.
+        resamples: of the intervals' bootstrap.
+    """
+    return [table for each in AXES if axis in (None, each) for table in _tables(records, each, resamples)]
 
 
 def _tables(records: Sequence[Record], axis: Axis, resamples: int) -> list[CurveTable]:

@@ -7,9 +7,10 @@ import pytest
 
 from fsbench.cli.main import main
 from fsbench.errors import SettingsError
+from fsbench.records.record import find_records
 from fsbench.tables.formats import text
 from fsbench.tables.sweep.axes import AXES
-from fsbench.tables.sweep.curves import curve_tables, to_csv, to_sheet
+from fsbench.tables.sweep.curves import curve_tables, found_tables, to_csv, to_sheet
 from fsbench.tables.sweep.plot import panels, save_plot
 from tests.fsbench.report.studies import write_study
 from tests.fsbench.runs import written
@@ -79,3 +80,23 @@ def test_runs_on_the_same_episodes_are_a_curve_by_a_setting_of_theirs(axis, entr
     alone = [record for record in found if record.run.identity.method.name == "b"][:2]
     with pytest.raises(SettingsError, match="one number alone"):
         curve_tables(alone)
+
+
+@pytest.mark.slow(20)
+def test_the_report_has_a_page_of_curves_with_the_figures_of_the_command(tmp_path, capsys):
+    runs, out = tmp_path / "runs", tmp_path / "report"
+    for side in (224, 448):
+        for record in write_study(runs / str(side), {"a": 0.5, "b": 0.4}, folds=1, classes=4, episodes=12):
+            identity = record.run.identity.as_json() | {"image_size": side}
+            run = record.run.as_json() | {"id": f"{record.path.name}-{side}", "identity": identity}
+            written(record.path, record.episodes, **run)
+    assert found_tables(find_records(runs / "224")) == []  # and no page then
+    assert main(["report", str(runs), "--out", str(out), "--no-photos", "--gallery", "0"]) == 0
+    capsys.readouterr()
+    assert main(["curves", str(runs), "--by", "side", "--format", "csv"]) == 0
+    assert (out / "curves.csv").read_text().strip() == capsys.readouterr().out.strip()
+    page = (out / "curves.html").read_text()
+    assert "side of images in pixels" in page and page.count("<svg") == 4 and 'href="curves.html"' in page
+    assert {path.name for path in out.glob("curve-1-*.svg")} == {
+        f"curve-1-{name}.svg" for name in ("mIoU", "accuracy", "seconds", "peak_mib")
+    }
