@@ -72,6 +72,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "emat-attention": Benchmark("emat:attention_cases"),
     "emat-ways": Benchmark("emat:way_cases", "this project's own learner with the whole correlation stored"),
     "emat-episode": Benchmark("emat:episode_cases", NOTHING, repeats=0),
+    "shots": Benchmark("shots:cases", NOTHING, repeats=1),
     "hsnet": Benchmark("hsnet:cases", is_shown=True),
     "hsnet-process": Benchmark("commands:hsnet_cases", repeats=1, is_shown=True),
     "dcama": Benchmark("dcama:cases", f"all attention weights at once, torch's dropout: {OWN_REFERENCE}", repeats=1),

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from fsbench.files import write_text
 from fsbench.report.plots import draw_svg
-from fsbench.tables.sweep.axes import AXES
+from fsbench.tables.sweep.axes import WORDS
 from fsbench.tables.sweep.curves import CurveTable, to_sheet
 from fsbench.tables.sweep.plot import COSTS, panels, plot_panel
 
@@ -32,7 +32,7 @@ def curve_section(folder: Path, number: int, table: CurveTable) -> dict[str, Any
     return {
         "table": table,
         "sheet": to_sheet(table),
-        "label": AXES[table.axis].label,
+        "label": WORDS[table.axis].label,
         "plots": plots,
         "files": files,
         "words": {name: COSTS[name].capitalize() if name in COSTS else name for name in plots},

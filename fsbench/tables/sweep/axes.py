@@ -1,4 +1,4 @@
-"""The numbers that curves go by: shots, ways, the side of images, and the kept share of the supports."""
+"""The numbers that curves go by: shots, ways, the side of images, the kept share of supports, objects of a query."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,19 +10,28 @@ Axis = Literal["shot", "way", "side", "kept"]
 
 
 @dataclass(frozen=True)
-class CurveAxis:
-    """A number by which runs of one method differ.
+class AxisWords:
+    """A number that curves go by, in words.
 
     Attributes:
         symbol: head of its column.
         label: of the axis in figures.
+    """
+
+    symbol: str
+    label: str
+
+
+@dataclass(frozen=True)
+class CurveAxis(AxisWords):
+    """A number by which runs of one method differ.
+
+    Attributes:
         number: of a run.
         of_episodes: the number decides which episodes there are; otherwise all runs of a curve have the same ones.
         example: command that makes runs of several such numbers.
     """
 
-    symbol: str
-    label: str
     number: Callable[[Record], float]
     of_episodes: bool
     example: str
@@ -48,3 +57,11 @@ AXES: dict[Axis, CurveAxis] = {
         "fsbench grid configs/grids/kept_support.yaml --run",
     ),
 }
+"""Numbers by which runs differ."""
+
+OBJECTS = "objects"
+WORDS: dict[str, AxisWords] = {
+    **{str(name): axis for name, axis in AXES.items()},
+    OBJECTS: AxisWords("objects", "objects of the class in the query"),
+}
+"""Those and the number of objects, by which the queries of a run differ."""

@@ -11,7 +11,7 @@ from fsbench.records.grouping import comparable, fold_of, group_key, variants_of
 from fsbench.records.record import Record
 from fsbench.tables.formats import word
 from fsbench.tables.layout import Grid, Sheet, Style, shorten
-from fsbench.tables.sweep.axes import AXES, Axis
+from fsbench.tables.sweep.axes import AXES, WORDS, Axis
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class CurveTable:
 
     Attributes:
         title: what the tests have in common.
-        axis: the number that differs.
+        axis: the number that differs, a key of `axes.WORDS`.
         metrics: names of scores, the headline first.
         nested: whether supports are the first of one draw, so that queries are the same for all numbers.
         devices: on which times and memory were measured.
@@ -56,7 +56,7 @@ class CurveTable:
     """
 
     title: str
-    axis: Axis
+    axis: str
     metrics: tuple[str, ...]
     nested: bool
     devices: tuple[str, ...]
@@ -175,9 +175,9 @@ SAME_EPISODES = {
 
 def _notes(table: CurveTable) -> list[str]:
     notes = ["[low, high]: 95 % interval, bootstrap over query images; scores in percent, means over folds"]
-    if not AXES[table.axis].of_episodes:
+    if table.axis in SAME_EPISODES:
         notes.append(SAME_EPISODES[table.axis])
-    elif table.nested:
+    elif table.nested and table.axis == "shot":
         notes.append("the same queries for every number of shots; supports are the first of one draw")
     elif table.axis == "shot":
         notes.append("every number of shots has episodes of its own; --data.nested_in 80 gives all the same queries")
@@ -202,16 +202,19 @@ def to_sheet(table: CurveTable, width: int | None = None) -> Sheet:
     names = shorten(
         [curve.method for curve in table.curves], (14, 20) if width is not None and width < 100 else (24, 34)
     )
-    head = ["method", AXES[table.axis].symbol, *table.metrics[:2], "s/episode", "MiB"]
+    costs = ["s/episode", "MiB"] if any(p.peak_mib or p.seconds for c in table.curves for p in c.points) else []
+    head = ["method", WORDS[table.axis].symbol, *table.metrics[:2], *costs]
     if "accuracy" in table.metrics and width is not None and width >= 100 and "accuracy" not in head:
         head.insert(4, "accuracy")
     rows: Grid = [head]
     for curve in table.curves:
         for point in curve.points:
-            scores = [_figure(point.scores[name]) if name in point.scores else "–" for name in head[2:-2]]
-            rows.append(
-                [names[curve.method], f"{point.number:g}", *scores, _number(point.seconds), _mib(point.peak_mib)]
-            )
+            scores = [
+                _figure(point.scores[name]) if name in point.scores else "–"
+                for name in head[2 : len(head) - len(costs)]
+            ]
+            spent = [_number(point.seconds), _mib(point.peak_mib)] if costs else []
+            rows.append([names[curve.method], f"{point.number:g}", *scores, *spent])
     return Sheet(table.title, [("", rows)], table.notes, {0: Style(words=1)})
 
 

@@ -8,7 +8,7 @@ from fsbench.errors import SettingsError
 from fsbench.files import replacing
 from fsbench.tables.compare_layout import PLOTS
 from fsbench.tables.layout import shorten
-from fsbench.tables.sweep.axes import AXES
+from fsbench.tables.sweep.axes import WORDS
 from fsbench.tables.sweep.curves import CurveTable
 
 if TYPE_CHECKING:
@@ -21,9 +21,10 @@ COSTS = {"seconds": "seconds of an episode", "peak_mib": "peak memory in MiB"}
 
 
 def panels(table: CurveTable) -> list[str]:
-    """List what is drawn of a table: its first metric, accuracy where there is one beside it, time and memory."""
+    """List what is drawn of a table: its first metric, accuracy where there is one beside it, known costs."""
     metrics = [table.metrics[0], *(name for name in ("accuracy",) if name in table.metrics[1:])]
-    return [*metrics, *COSTS]
+    points = [point for curve in table.curves for point in curve.points]
+    return [*metrics, *(cost for cost in COSTS if any(getattr(point, cost) is not None for point in points))]
 
 
 def plot_panel(axis: "Axes", table: CurveTable, panel: str, legend: bool = True) -> None:
@@ -48,7 +49,7 @@ def plot_panel(axis: "Axes", table: CurveTable, panel: str, legend: bool = True)
     axis.set_xscale("log")
     axis.set_xticks(table.numbers, [f"{number:g}" for number in table.numbers])
     axis.minorticks_off()
-    axis.set_xlabel(AXES[table.axis].label)
+    axis.set_xlabel(WORDS[table.axis].label)
     axis.set_ylabel(COSTS.get(panel, panel))
     if panel in COSTS:
         axis.set_ylim(bottom=0)

@@ -3,14 +3,18 @@
 import csv
 import io
 
+import numpy as np
+import polars as pl
 import pytest
 
 from fsbench.cli.main import main
 from fsbench.errors import SettingsError
+from fsbench.explain.query_objects import count_objects
 from fsbench.records.record import find_records
 from fsbench.tables.formats import text
 from fsbench.tables.sweep.axes import AXES
 from fsbench.tables.sweep.curves import curve_tables, found_tables, to_csv, to_sheet
+from fsbench.tables.sweep.objects import object_tables
 from fsbench.tables.sweep.plot import panels, save_plot
 from tests.fsbench.report.studies import write_study
 from tests.fsbench.runs import written
@@ -100,3 +104,41 @@ def test_the_report_has_a_page_of_curves_with_the_figures_of_the_command(tmp_pat
     assert {path.name for path in out.glob("curve-1-*.svg")} == {
         f"curve-1-{name}.svg" for name in ("mIoU", "accuracy", "seconds", "peak_mib")
     }
+
+
+def test_scores_by_the_number_of_objects_are_those_of_the_pairs_that_show_so_many(tmp_path):
+    records = write_study(tmp_path, {"a": 0.5, "b": 0.4}, folds=2, classes=4, episodes=30)
+
+    def objects(record):
+        rows = record.episodes.filter(record.episodes["slot"] > 0)
+        return {(episode, slot): 1 + episode % 7 for episode, slot in rows.select("episode", "slot").iter_rows()}
+
+    (table,) = object_tables(records, objects, resamples=100)
+    assert table.axis == "objects" and table.numbers == [1, 2, 3, 4, 5] and panels(table) == ["mIoU"]
+    for curve in table.curves:
+        runs = [record for record in records if record.run.identity.method.name == curve.method]
+        for point in curve.points:
+            scores = []
+            for run in runs:
+                number = (1 + run.episodes["episode"] % 7).clip(upper_bound=5)
+                shown = (run.episodes["slot"] > 0) & run.episodes["present"] & (number == point.number)
+                kept = run.episodes.filter(shown)
+                sums = kept.group_by("class_id").agg(pl.col("tp", "pred", "gt", "pred_void").sum())
+                extra = sums["pred_void"] * (run.protocol.void == "background")
+                union = sums["pred"] + sums["gt"] - sums["tp"] + extra
+                scores.append(100 * (sums["tp"] / union).mean())
+            assert point.scores["mIoU"].value == pytest.approx(np.mean(scores))
+    assert "MiB" not in text([to_sheet(table, 120)], 120)
+    with pytest.raises(SettingsError, match="no query"):
+        object_tables(records, lambda record: dict.fromkeys(objects(record), 0), resamples=100)
+
+
+def test_objects_are_regions_of_one_percent_of_the_class():
+    mask = np.zeros((60, 60), bool)
+    assert count_objects(mask) == 0
+    mask[5:25, 5:25] = mask[25:30, 25:30] = True  # joined at a corner
+    assert count_objects(mask) == 1
+    mask[40:50, 40:50] = mask[2, 50:54] = True  # 4 of 529 pixels are a speck
+    assert count_objects(mask) == 2
+    mask[2, 50:58] = True
+    assert count_objects(mask) == 3

@@ -1,0 +1,64 @@
+"""Seconds and memory of one answer by the number of shots, of methods on small networks: which stay flat in K."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+
+from benchmarks.speed.harness import Case, forward
+from fsbench.config.build import parse
+from fsbench.config.request import Request
+from fsbench.core.segmenter import Segmenter
+from fsbench.data.batch import EpisodeBatch
+from fsbench.engine.experiment import Experiment
+
+
+def drawn_episode(shots: int, side: int) -> EpisodeBatch:
+    """Draw a 1-way episode of random images whose supports show the class in their middle."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.zeros(1, 1, shots, side, side, dtype=torch.uint8)
+    labels[..., side // 4 : 3 * side // 4, side // 4 : 3 * side // 4] = 1
+    return EpisodeBatch(
+        images=torch.randint(256, (shots + 1, 3, side, side), generator=generator, dtype=torch.uint8),
+        image_names=[str(number) for number in range(shots + 1)],
+        query=torch.tensor([0]),
+        support=torch.arange(1, shots + 1).view(1, 1, shots),
+        support_labels=labels,
+        valid=torch.ones(1, 1, shots, dtype=torch.bool),
+        query_sizes=torch.tensor([[side, side]]),
+        episodes=torch.tensor([0]),
+        truth=None,
+    )
+
+
+def cases(
+    device: torch.device,
+    methods: str = "prototype,emat,fssdino,insid3,hsnet",
+    shots: tuple[int, ...] = (1, 5, 20, 80),
+    side: int = 128,
+) -> Iterator[Case]:
+    """Measure one answer with each number of shots; seconds are those of a shot.
+
+    Methods have first weights and the demo's small ViT, or a small pyramid (HSNet), and keep no features of earlier
+    images. Memory is beyond the images and masks of the episode, which are K.
+    """
+    for name in methods.split(","):
+        method = _method(name, side).to(device).eval()
+
+        paths = {}
+        for count in shots:
+            episode = drawn_episode(count, side).to(device).without_truth()
+            paths[f"{count} shots"] = forward(partial(method.predict_shots, episode))
+        yield Case(
+            f"{name}, an answer by the number of shots, {side} pixels",
+            paths,
+            units={f"{count} shots": count for count in shots},
+        )
+
+
+def _method(name: str, side: int) -> Segmenter:
+    """Return a method as it is on the demo, without memory for features."""
+    settings = [f"--data.image_size={side}", "--data.workers=0", "--model.backbone.cache_mib=0"]
+    method = Experiment(parse(Request([name], "demo", extra=settings).arguments(name, 0))).method
+    assert isinstance(method, Segmenter)
+    return method
