@@ -90,7 +90,7 @@ class R2Net(PFENet):
     seed: int | None = 538
     episodes: dict[str, int | Literal["all"]] = field(default_factory=lambda: {OTHERS: 1000})
     resize: Resize = "padded"
-    query_size: QuerySize = 512
+    query_size: QuerySize = "square"  # 512 of a whole patch
     streams: dict[str, int] = field(default_factory=lambda: {OTHERS: 8})
 
     averaged_seeds: ClassVar[tuple[int, ...]] = R2NET_SEEDS

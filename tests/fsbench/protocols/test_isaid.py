@@ -113,7 +113,11 @@ def test_values_and_words():
     assert load_protocol("isaid_sdm").default_metrics == ("mIoU", "accuracy")
     assert load_protocol("isaid").episode_count("isaid", 3108) == 3108
     assert "124, 799, 809, 712" in load_protocol("isaid_r2net").seed_words()
-    assert load_protocol("isaid_r2net").conditions("isaid512").geometry == "letterbox"
+    r2net = load_protocol("isaid_r2net")
+    assert r2net.conditions("isaid512").geometry == "letterbox"
+    for shape, side in (((512, 512), 512), ((300, 400), 400)):  # isaid-protocol §5: the longer side of the label map
+        truth, size = r2net.geometry.truth(np.zeros(shape, np.uint8), 512)
+        assert truth.shape == shape and size == (side, side)
     numpy = np.random.RandomState(321).randint(0, 1000, 5).tolist()
     assert numpy == [load_protocol("isaid_r2net").seed, 124, 799, 809, 712]
 
