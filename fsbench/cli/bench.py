@@ -41,6 +41,8 @@ def _bench(options: argparse.Namespace, extra: list[str]) -> int:
     if options.dry_run:
         raise_all([error for error in errors if not isinstance(error, DataError | CheckpointError)])
         return _dry_run(requests, options.format)
+    if errors and all(isinstance(error, DataError | CheckpointError) for error in errors):
+        errors = [*_wrong_settings(requests), *errors]  # lest who fetches a file learns of a typo only then
     raise_all(errors)
     records, failures = bench(*requests)
     if records:
@@ -68,6 +70,20 @@ def _requests(options: argparse.Namespace, extra: list[str]) -> tuple[list[Reque
         requests.append(request)
         errors += wrong + request_errors(request)
     return requests, list({str(error): error for error in errors}.values())
+
+
+def _wrong_settings(requests: Sequence[Request]) -> list[FsbenchError]:
+    """Return what the parser does not accept of the settings of requests whose names are known; imports torch."""
+    from fsbench.config.build import parse
+
+    errors: list[FsbenchError] = []
+    for request in requests:
+        for method in request.methods:
+            try:
+                parse(request.arguments(method, request.folds[0]), build=False)
+            except FsbenchError as error:
+                errors.append(error)
+    return list({str(error): error for error in errors}.values())
 
 
 def _dry_run(requests: Sequence[Request], form: str) -> int:
