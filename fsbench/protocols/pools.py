@@ -59,11 +59,27 @@ def ordinary_pool(index: SegmentationIndex, pairs: PairList, class_ids: Sequence
 
 
 def too_few_images(
-    index: SegmentationIndex, pairs: PairList, pool: Pool, fold: int, needed: int, option: str = "SHOT"
+    index: SegmentationIndex,
+    pairs: PairList,
+    pool: Pool,
+    fold: int,
+    needed: int,
+    option: str = "SHOT",
+    dropped: bool = False,
 ) -> str:
-    """Return the message that names the classes of `pool` with fewer than `needed` images and the `option` to lower."""
+    """Return the message that names the classes of `pool` with fewer than `needed` images and the `option` to lower.
+
+    `dropped` says that such classes are left out, and that too few others remain.
+    """
     counts = {index.class_names[number - 1]: len(pairs.images_of.get(number, ())) for number in pool.class_ids}
     small = ", ".join(f"{name} {count}" for name, count in counts.items() if count < needed)
+    if dropped:
+        left = sum(count >= needed for count in counts.values())
+        return (
+            f"{index.name} fold {fold}: {left} of {len(counts)} classes are left, since DROP_SMALL=1 (--drop-small) "
+            f"leaves out those with too few images for a query and its supports ({small}; {needed} each are needed); "
+            f"add images, or lower {option}"
+        )
     return (
         f"{index.name} fold {fold}: too few images of some classes for a query and its supports "
         f"({small}; {needed} each are needed); add images, lower {option}, or leave these classes out with "

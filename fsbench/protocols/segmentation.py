@@ -131,6 +131,8 @@ class Segmentation(Protocol):
         skipped: list[int] = []
         if task.skip_small_classes:
             skipped = [number for number in pool.class_ids if len(pairs.images_of.get(number, ())) < needed]
+            if skipped and len(pool.class_ids) - len(skipped) < task.way:
+                raise DataError(too_few_images(index, pairs, pool, task.fold, needed, dropped=True))
             pool = pool.without(skipped)
         _check_pool(index, pool, task)
         official = self.episode_count(index.name, len(pairs.pairs))
@@ -243,11 +245,11 @@ class Segmentation(Protocol):
         pairs = self.training_pairs(index, fold, filter_novel)
         pool = self.pool(index, pairs, index.train_classes(fold))
         small = [number for number in pool.class_ids if len(pairs.images_of.get(number, ())) <= shot]
-        if small and not skip_small_classes:
-            option = "SHOT" if shot == 1 else "--data.training_shot"
-            raise DataError(too_few_images(index, pairs, pool, fold, shot + 1, option))
-        pool = pool.without(small)
         needed = 2 if allow_background_queries else 1
+        if small and (not skip_small_classes or len(pool.class_ids) - len(small) < needed):
+            option = "SHOT" if shot == 1 else "--data.training_shot"
+            raise DataError(too_few_images(index, pairs, pool, fold, shot + 1, option, skip_small_classes))
+        pool = pool.without(small)
         if len(pool.class_ids) < needed:
             raise DataError(
                 f"{index.name} fold {fold} has {len(pool.class_ids)} base classes to train on, expected {needed} or "

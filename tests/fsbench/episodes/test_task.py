@@ -112,3 +112,8 @@ def test_classes_with_too_few_images_are_named_and_can_be_left_out(index):
     dropped = kept.header.dropped_classes
     assert dropped and all(counts[number] <= shot for number in dropped)
     assert {c for e in kept.episodes for c in e.classes} <= set(kept.class_ids) == {1, 2, 3} - set(dropped)
+    few = rf"0 of 3 classes are left, since DROP_SMALL=1 .*{smallest} {shot}[,;] .*1000 each are needed.*lower SHOT"
+    with pytest.raises(DataError, match=few):
+        PROTOCOL.manifest(index, EpisodeTask(0, shot=999, skip_small_classes=True))
+    with pytest.raises(DataError, match=r"classes are left, since DROP_SMALL=1 .*1000 each.*--data.training_shot"):
+        PROTOCOL.training_pool(index, 0, skip_small_classes=True, shot=999)
