@@ -23,6 +23,7 @@ from fsbench.errors import SettingsError
 from methods.modules.base_ensemble import base_map, join, merge_layer
 from methods.modules.decoder import ASPP, classifier, dropped_reduction, reduction, two_convolutions
 from methods.modules.frozen_pspnet import FrozenPSPNet
+from methods.modules.generalised_answer import First, join_base
 from methods.modules.maps import resize, widened
 from methods.modules.masked_comparison import Comparison, compare
 from methods.modules.poly_rate import tenfold_sgd
@@ -204,6 +205,9 @@ class BAM(StageSegmenter):
         dropout: share of the reduced features' channels that are dropped in training (§2).
         vit_blocks: blocks of the demo's ViT that stand for layers 2, 3 and 4. Features near its end tell the base
             classes apart, and the head learns these by heart instead of comparing.
+        merge: in tests of base and novel classes at once, the output that wins where both name a class: "final", the
+            ensemble for the novel class, or "base", the base learner for base classes.
+        merge_tau: there, the ensemble's probability above which a pixel is the novel class.
         meta_weight: factor of the meta learner's own loss (§6.1).
         learning_rate: rate of SGD before the factor 10 of the authors' rule (§9); it falls to 0.
         momentum, weight_decay: of SGD.
@@ -213,7 +217,9 @@ class BAM(StageSegmenter):
         "prior: largest similarity of deep features to one of the support's foreground, from 0 to 1 within the image, "
         "weighed over shots"
     )
-    identity_defaults: ClassVar[dict[str, Any]] = {"dropout": 0.5, "vit_blocks": (0, 1, 2)}
+    identity_defaults: ClassVar[dict[str, Any]] = {
+        "dropout": 0.5, "vit_blocks": (0, 1, 2), "merge": "final", "merge_tau": 0.9,
+    }  # fmt: skip
     released_format = BAMReleasedFormat("module.")
 
     def __init__(
@@ -226,6 +232,8 @@ class BAM(StageSegmenter):
         low_fea: Literal["layer2", "layer3"] = "layer2",
         dropout: float = 0.5,  # §2
         vit_blocks: tuple[int, int, int] = (0, 1, 2),
+        merge: First = "final",  # gfss.md §9
+        merge_tau: float = 0.9,
         meta_weight: float = 1.0,
         learning_rate: float = 5e-3,  # §9
         momentum: float = 0.9,  # §9
@@ -244,7 +252,12 @@ class BAM(StageSegmenter):
                 "more"
             )
         check_rates(learning_rate=learning_rate, momentum=momentum, weight_decay=weight_decay, meta_weight=meta_weight)
+        if merge not in ("final", "base") or not 0 <= merge_tau < 1:
+            raise SettingsError(
+                f"merge and merge_tau are '{merge}' and {merge_tau}; expected final or base, and 0 to below 1"
+            )
         self.shots, self.joins_base_learner, self.meta_weight = shots, base_learner, meta_weight
+        self.segments_base_classes, self.merge, self.merge_tau = base_learner, merge, merge_tau
         self.rates = (learning_rate, momentum, weight_decay)
         self.settings: dict[str, Any] = {
             "width": width,
@@ -274,13 +287,44 @@ class BAM(StageSegmenter):
         self.check_shots(labels.shape[1], None)
         base = self.base_logits(query.f4) if self.joins_base_learner and query.f4 is not None else None
         finals, priors = [], []
-        for way, rows in enumerate(episode.support[0]):
+        without = int((~episode.valid[0].any(1)).sum())  # base classes, which come first
+        for way, rows in enumerate(episode.support[0, without:], start=without):
             support = self.masked_stages(episode, rows.tolist(), labels[way, None])
             output: Output = self.head(query, support, labels[way, None], base)
             finals.append(output.final)
             priors.append(output.prior)
         attention = torch.cat(priors).float() if self.keeps_soft_masks else None
+        if without and base is not None:
+            return self._generalised(torch.cat(finals), base[0], without, episode, attention)
         return as_prediction(torch.cat(finals), episode, attention)
+
+    def _generalised(
+        self, finals: Tensor, base: Tensor, asked: int, episode: EpisodeBatch, attention: Tensor | None
+    ) -> Prediction:
+        """Return an answer that shows base classes, too.
+
+        Args:
+            finals: (N, 2, h, w), what decides between background and each novel class.
+            base: (n + 1, h, w), the base learner's logits.
+            asked: number of base classes that the episode asks for, its first ways.
+            episode: the episode.
+            attention: (N, h, w) to the supports of the novel classes.
+
+        Raises:
+            SettingsError: the base learner has another number of base classes.
+        """
+        known, side = len(base) - 1, episode.images.shape[-1]
+        if known != asked and not self.backbone.weights_id.startswith("random"):
+            raise SettingsError(
+                f"the backbone {self.backbone.weights_id} has {known} base classes, the test asks for {asked}; give a "
+                "PSPNet of this data set and fold"
+            )
+        maps = [widened(resize(logits, side)) for logits in (finals, base[None, : asked + 1])]
+        height, width = episode.query_sizes[0].tolist()
+        found, probability = join_base(maps[0], maps[1][0], (height, width), self.merge_tau, self.merge)
+        if attention is not None:
+            attention = torch.cat([attention.new_zeros(asked, *attention.shape[1:]), attention])  # nothing to attend to
+        return Prediction(found, probability=probability if self.keeps_soft_masks else None, attention=attention)
 
     def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         truth, labels = batch.known_truth(), batch.support_labels[:, 0]

@@ -90,7 +90,7 @@ class Experiment:
         if getattr(protocol, "asks_base_classes", False) and not self.method.segments_base_classes:
             raise SettingsError(
                 f"the protocol {self.data.test_words[1]} asks for base classes too, and {self.options.name} labels "
-                "those that it has supports of; choose METHOD=diam, or another protocol"
+                "those that it has supports of; choose METHOD=diam, or bam with its base learner, or another protocol"
             )
         precision = str(self.trainer_settings["precision"])
         backbone = self.method.backbone

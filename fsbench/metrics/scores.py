@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,14 @@ Totals = Mapping[str, np.ndarray]
 """Name of a statistic -> its sum over weighted query images, (R, ...) for R resamples; see `ScoreStatistics`."""
 
 
+class Absent(NamedTuple):
+    """Numbers of classes that have no pixels in a whole run and count as 0: of all, of the base, of the novel ones."""
+
+    classes: int = 0
+    base: int = 0
+    novel: int = 0
+
+
 @dataclass(frozen=True)
 class Metric:
     """A score of a run.
@@ -24,7 +32,7 @@ class Metric:
         name: as tables and the command line have it.
         meaning: a line for readers.
         needs: attributes of `ScoreStatistics` that it is computed from; without one of them there is no such score.
-        compute: (totals, classes that count as 0 for want of pixels) -> scores (R,).
+        compute: (totals, classes that count as 0) -> scores (R,).
         higher_is_better: False for error rates and the like.
         maximum: the largest value; 100 for percentages.
     """
@@ -32,7 +40,7 @@ class Metric:
     name: str
     meaning: str
     needs: tuple[str, ...]
-    compute: Callable[[Totals, int], np.ndarray]
+    compute: Callable[[Totals, Absent], np.ndarray]
     higher_is_better: bool = True
     maximum: float = 100.0
 
@@ -55,12 +63,12 @@ def _class_mean(mean: np.ndarray, truth: np.ndarray, absent: int) -> np.ndarray:
     return mean * truth.shape[-1] / np.maximum(counted, 1)
 
 
-def _miou(totals: Totals, absent: int) -> np.ndarray:
-    return _class_mean(mean_iou(totals["intersection"], totals["union"]), totals["truth"], absent)
+def _miou(totals: Totals, absent: Absent) -> np.ndarray:
+    return _class_mean(mean_iou(totals["intersection"], totals["union"]), totals["truth"], absent.classes)
 
 
-def _pixel_accuracy(totals: Totals, absent: int) -> np.ndarray:
-    return _class_mean(pixel_accuracy(totals["intersection"], totals["truth"]), totals["truth"], absent)
+def _pixel_accuracy(totals: Totals, absent: Absent) -> np.ndarray:
+    return _class_mean(pixel_accuracy(totals["intersection"], totals["truth"]), totals["truth"], absent.classes)
 
 
 def _background(totals: Totals) -> tuple[np.ndarray, np.ndarray]:
@@ -68,52 +76,61 @@ def _background(totals: Totals) -> tuple[np.ndarray, np.ndarray]:
     return intersection, union
 
 
-def _fb_iou(totals: Totals, _: int) -> np.ndarray:
+def _fb_iou(totals: Totals, _: Absent) -> np.ndarray:
     return fb_iou(totals["intersection"], totals["union"], _background(totals))
 
 
-def _fb_iou_any(totals: Totals, _: int) -> np.ndarray:
+def _fb_iou_any(totals: Totals, _: Absent) -> np.ndarray:
     foreground = totals["foreground"]
     return fb_iou(foreground[:, :1], foreground[:, 1:], _background(totals))
 
 
-def _fb_iou_classes(totals: Totals, absent: int) -> np.ndarray:
+def _fb_iou_classes(totals: Totals, absent: Absent) -> np.ndarray:
     intersection, union = _background(totals)
     return (_miou(totals, absent) + 100 * intersection / np.maximum(union, 1)) / 2
 
 
-def _accuracy(totals: Totals, _: int) -> np.ndarray:
+def _accuracy(totals: Totals, _: Absent) -> np.ndarray:
     right, total = totals["right"].T
     return 100 * right / np.maximum(total, 1e-9)
 
 
-def _way_error(totals: Totals, _: int) -> np.ndarray:
+def _way_error(totals: Totals, _: Absent) -> np.ndarray:
     right, total = totals["decisions"][..., 0].sum(-1), totals["decisions"][..., 1].sum(-1)
     return 100 - 100 * right / np.maximum(total, 1e-9)
 
 
-def _class_accuracy(totals: Totals, _: int) -> np.ndarray:
+def _class_accuracy(totals: Totals, _: Absent) -> np.ndarray:
     return class_accuracy(totals["decisions"][..., 0], totals["decisions"][..., 1])
 
 
-def _region_mean(column: int) -> Callable[[Totals, int], np.ndarray]:
+def _region_mean(column: int) -> Callable[[Totals, Absent], np.ndarray]:
     return lambda totals, _: totals["regions"][:, column] / np.maximum(totals["regions"][:, 2], 1e-9)
 
 
-def _boundary_iou(totals: Totals, absent: int) -> np.ndarray:
+def _boundary_iou(totals: Totals, absent: Absent) -> np.ndarray:
     intersection, union = np.moveaxis(totals["boundary"], -1, 0)
-    return _class_mean(mean_iou(intersection, union), totals["truth"], absent)
+    return _class_mean(mean_iou(intersection, union), totals["truth"], absent.classes)
 
 
-def run_means(sums: np.ndarray) -> np.ndarray:
+def run_means(sums: np.ndarray, absent: int = 0) -> np.ndarray:
     """Compute the mean IoU in percent (R,) of sums (R, C, runs, 2) of intersections and unions.
 
-    It is the mean over the runs of the mean over the classes that a run shows or predicts (gfss.md §7).
+    It is the mean over the runs of the mean over the classes that a run shows or predicts (gfss.md §7), and `absent`
+    more that count as 0.
     """
     intersection, union = sums[..., 0], sums[..., 1]
     there = union > 0
-    iou = np.where(there, intersection / np.maximum(union, 1), 0).sum(1) / np.maximum(there.sum(1), 1)
+    iou = np.where(there, intersection / np.maximum(union, 1), 0).sum(1) / np.maximum(there.sum(1) + absent, 1)
     return 100 * iou.mean(-1)
+
+
+def _base_mean(totals: Totals, absent: Absent) -> np.ndarray:
+    return run_means(totals["base_runs"], absent.base)
+
+
+def _novel_mean(totals: Totals, absent: Absent) -> np.ndarray:
+    return run_means(totals["novel_runs"], absent.novel)
 
 
 _CLASS_SUMS = ("intersection", "union", "truth")
@@ -199,19 +216,19 @@ METRICS = {
             "mIoU-mean",
             "mean of mIoU-base and mIoU-novel (gfss.md §7)",
             ("base_runs", "novel_runs"),
-            lambda totals, _: (run_means(totals["base_runs"]) + run_means(totals["novel_runs"])) / 2,
+            lambda totals, absent: (_base_mean(totals, absent) + _novel_mean(totals, absent)) / 2,
         ),
         Metric(
             "mIoU-base",
-            "mean over the runs of the mIoU of the base classes, without background (gfss.md §7)",
+            "mean over the runs of the mIoU of the base classes, without background (gfss.md §7, §9)",
             ("base_runs",),
-            lambda totals, _: run_means(totals["base_runs"]),
+            _base_mean,
         ),
         Metric(
             "mIoU-novel",
-            "mean over the runs of the mIoU of the novel classes (gfss.md §7)",
+            "mean over the runs of the mIoU of the novel classes (gfss.md §7, §9)",
             ("novel_runs",),
-            lambda totals, _: run_means(totals["novel_runs"]),
+            _novel_mean,
         ),
         Metric(
             "ROM",
@@ -314,6 +331,7 @@ class ScoreStatistics:
         presence_bins, pixel_bins: (Q, bins, 3) sums of probabilities, see `fsbench.metrics.calibration.bin_sums`.
         absent_is_zero: a class that the run never shows counts as IoU 0 (the protocol's rule for a whole run), or is
             left out of the mean (parts of a run).
+        absent_in_runs_is_zero: the same of `base_runs` and `novel_runs`, for classes that are not predicted either.
         metrics: names of the scores that there are, or of those that are wanted.
     """
 
@@ -332,6 +350,7 @@ class ScoreStatistics:
     presence_bins: np.ndarray | None = None
     pixel_bins: np.ndarray | None = None
     absent_is_zero: bool = True
+    absent_in_runs_is_zero: bool = False
     metrics: Collection[str] = COMMON
 
     @property
@@ -369,7 +388,12 @@ class ScoreStatistics:
             if name in self.metrics and all(need in totals for need in metric.needs)
         }
 
-    def _classes_counted_as_zero(self) -> int:
-        if self.truth is None or not self.absent_is_zero:
-            return 0
-        return int((self.truth.sum(0) == 0).sum())
+    def _classes_counted_as_zero(self) -> Absent:
+        classes = 0 if self.truth is None or not self.absent_is_zero else int((self.truth.sum(0) == 0).sum())
+        if not self.absent_in_runs_is_zero:
+            return Absent(classes)
+        base, novel = (
+            0 if sums is None else int((sums[..., 1].sum((0, 2)) == 0).sum())
+            for sums in (self.base_runs, self.novel_runs)
+        )
+        return Absent(classes, base, novel)

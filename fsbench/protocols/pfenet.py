@@ -113,15 +113,21 @@ class PFENet(Segmentation):
 def pfenet_episodes(pool: Pool, *, shot: int, seed: int, streams: int) -> Iterator[Episode]:
     """All 1-way episodes that PFENet's program draws with `streams` loader processes (hmnet.md §11.2).
 
-    Image i of a pass over the list is served by process i mod `streams`, whose Python generator is seeded anew for each
-    pass. Raises TooFewImages where the official program would loop forever.
+    Raises TooFewImages where the official program would loop forever.
     """
-    index = 0
+    for index, (query, rng) in enumerate(streamed_queries(pool.images, seed, streams)):
+        yield pfenet_episode(index, query, rng, pool, shot=shot)
+
+
+def streamed_queries(images: Sequence[str], seed: int, streams: int) -> Iterator[tuple[str, random.Random]]:
+    """Yield the images in their order, pass after pass, each with the generator that its episode is drawn from.
+
+    Image i of a pass is served by process i mod `streams`, whose Python generator is seeded anew for each pass.
+    """
     for base_seed in loader_seeds(seed):
         rngs = [random.Random(base_seed + stream) for stream in range(streams)]
-        for i, query in enumerate(pool.images):
-            yield pfenet_episode(index, query, rngs[i % streams], pool, shot=shot)
-            index += 1
+        for i, query in enumerate(images):
+            yield query, rngs[i % streams]
 
 
 def loader_seeds(seed: int) -> Iterator[int]:
@@ -135,10 +141,18 @@ def loader_seeds(seed: int) -> Iterator[int]:
 
 
 def pfenet_episode(index: int, query: str, rng: random.Random, pool: Pool, *, shot: int) -> Episode:
-    """The episode of image `query` (hmnet.md §11.2); supports stand in the program's order, the last drawn first."""
+    """The episode of image `query` (hmnet.md §11.2)."""
     shown = pool.shown(query)
     number = shown[rng.randint(1, len(shown)) - 1]
-    images = pool.images_of.get(number, ())
+    supports = pfenet_supports(rng, query, number, pool.images_of.get(number, ()), shot)
+    return Episode(index, query, number, (number,), (supports,))
+
+
+def pfenet_supports(rng: random.Random, query: str, number: int, images: Sequence[str], shot: int) -> tuple[str, ...]:
+    """Draw different supports of class `number`, none of them the query, from its `images` (hmnet.md §11.2).
+
+    They stand in the program's order, the last drawn first. Raises TooFewImages where the program would loop forever.
+    """
     usable = len(images) - (query in images)
     if usable < shot:
         raise TooFewImages(number, usable, shot)
@@ -149,7 +163,7 @@ def pfenet_episode(index: int, query: str, rng: random.Random, pool: Pool, *, sh
         while images[drawn] == query or drawn in taken:
             drawn = rng.randint(1, len(images)) - 1
         taken.append(drawn)
-    return Episode(index, query, number, (number,), (tuple(images[item] for item in reversed(taken)),))
+    return tuple(images[item] for item in reversed(taken))
 
 
 def image_list(index: SegmentationIndex, part: Part, fold: int) -> PairList:

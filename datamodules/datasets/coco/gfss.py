@@ -1,4 +1,4 @@
-"""COCO-20i under the protocol gfss: the order of the validation images, and their label maps (gfss.md §2)."""
+"""COCO-20i in tests of base and novel classes at once: the validation images' order and label maps (gfss.md §2)."""
 
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -7,7 +7,7 @@ from datamodules.datasets.coco.index import IMAGE_FOLDER, Coco
 from datamodules.lists.official import OFFICIAL, UNVERIFIED, missing_list
 from fsbench.data.dataset import DERIVED
 from fsbench.files import read_text
-from fsbench.protocols.gfss import ValidationImages, list_sha256
+from fsbench.protocols.generalised import ValidationImages, list_sha256
 
 ORDER_SHA256 = "9581a9be3eb085285c76f1f83ae95c912405750e1c6580a75f25518171a7fb24"
 """Checksum of the authors' val.txt."""

@@ -3,7 +3,7 @@
 from datamodules.datasets.coco_all.index import CocoAll
 from fsbench.protocols.fss_sam3 import BoxTest
 from fsbench.protocols.fssdino import LargeObjectTest
-from fsbench.protocols.gfss import ValidationImages
+from fsbench.protocols.generalised import ValidationImages
 from fsbench.protocols.pfenet import ImageLists
 
 ImageLists.exclude(CocoAll)  # its lists are those of four folds

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,16 +13,16 @@ from torch import Tensor
 from datamodules.datasets.coco import Coco
 from datamodules.datasets.coco.gfss import ORDER_SHA256, line_of
 from datamodules.datasets.pascal import Pascal, Pascal10
-from fsbench.data.batch import normalise
+from fsbench.data.batch import EpisodeTruth, normalise
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.label_maps import way_labels
 from fsbench.data.transforms import RESIZES
 from fsbench.metrics.confusion import intersection_union
-from fsbench.metrics.episodic import count
-from fsbench.metrics.generalised import bam_scores
+from fsbench.metrics.episodic import SegmentationAnswer, count, count_answer
 from fsbench.metrics.scores import run_means
 from fsbench.ops.first_largest import first_largest
-from fsbench.protocols.gfss import GFSS, draw_runs, list_sha256
+from fsbench.protocols.generalised import list_sha256
+from fsbench.protocols.gfss import GFSS, draw_runs
 from fsbench.protocols.registry import load_protocol
 from methods.diam import (
     Adaptation,
@@ -43,6 +44,7 @@ from methods.diam import (
 from methods.modules.generalised_answer import join_base
 from methods.modules.pspnet import PSPNet
 from methods.modules.pspnet_weights import DIAM_NAMES, to_hmnet_names
+from tests.fsbench.runs import some_header
 from tests.goldens.harness import EXACT, Case, Comparisons, Tolerance, absolute, compare, equal, relative
 from tests.goldens.hashed import hash_state
 
@@ -263,21 +265,25 @@ def metric(case: Case) -> Comparisons:
 
 
 def bam(case: Case) -> Comparisons:
+    """Joined outputs, and the figures by the protocol's own way from counts to scores."""
     t, config = case.tensors, case.config
-    base = t["in.base_logits"].shape[1] - 1
-    novel = {"pascal": 5, "coco": 20}[config["dataset"]]
-    merged, sums = [], []
-    for final, seen, target in zip(t["in.logits"], t["in.base_logits"], t["in.target"], strict=True):
+    base, novel = t["in.base_logits"].shape[1] - 1, {"pascal": 5, "coco": 20}[config["dataset"]]
+    merged, rows = [], []
+    for number, target in enumerate(t["in.target"]):
         size = (target.shape[-2], target.shape[-1])
-        found = join_base(final, seen, size, config["tau"], config["merge"])
+        final, seen = t["in.logits"][number, None], t["in.base_logits"][number]
+        found, _ = join_base(final, seen, size, config["tau"], config["merge"])
         merged.append(found)
-        pair = np.stack(intersection_union(count(found, target, base + 1).numpy(), "ignore"))
-        pair[:, 0] = _background(found, target)
-        sums.append(pair)
+        classes = torch.tensor([*range(1, base + 1), base + 1 + int(t["in.novel_index"][number])])
+        truth = EpisodeTruth(number, size, target, torch.ones(base + 1, dtype=torch.bool), classes)
+        rows += count_answer(SegmentationAnswer(found), truth).rows()
     yield case.compare("out.merged", torch.stack(merged), EXACT)
-    counts = np.stack(sums)
-    scores = bam_scores(counts[:, 0], counts[:, 1], t["in.novel_index"].tolist(), base, novel)
-    yield case.compare("out.figures", np.array(scores), absolute(case.entry["tolerance"]["percent_abs"]))
+    frame = pl.DataFrame(rows).with_columns(query=pl.col("episode").cast(pl.String))
+    ids = [*range(1, base + novel + 1)]
+    header = some_header(protocol="bam_gfss", class_ids=ids, novel_ids=ids[base:], dataset=config["dataset"])
+    scores = load_protocol("bam_gfss").statistics(frame, header).scores()
+    figures = np.array([scores[name].item() for name in ("mIoU-novel", "mIoU-base", "mIoU", "FB-IoU")])
+    yield case.compare("out.figures", figures, absolute(case.entry["tolerance"]["percent_abs"]))
 
 
 def _network(config: dict[str, Any]) -> tuple[PSPNet, dict[str, Tensor]]:

@@ -1,0 +1,159 @@
+"""Generalised few-shot segmentation as BAM's program tests it: all base classes and one novel class at once
+(gfss.md §9, bam.md §10)."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import ClassVar
+
+from fsbench.data.dataset import Pair, PairList, SegmentationIndex
+from fsbench.episodes.episode import Episode
+from fsbench.episodes.header import Header
+from fsbench.episodes.manifest import Manifest
+from fsbench.episodes.task import EpisodeTask
+from fsbench.errors import DataError
+from fsbench.protocols.base import OTHERS, Choice, words_by_dataset
+from fsbench.protocols.conditions import ListsAndDraw
+from fsbench.protocols.generalised import Generalised
+from fsbench.protocols.geometry import QuerySize
+from fsbench.protocols.pfenet import pfenet_supports, streamed_queries
+from fsbench.protocols.pools import Pool, TooFewImages, too_few_images
+
+BAM_SEEDS = (510, 365, 382, 322, 988)
+"""Seeds of the program's five runs, as numpy draws them from 123."""
+
+
+@dataclass(frozen=True)
+class BAMGFSS(Generalised):
+    """All base classes and one novel class in an episode; pixels are counted in the square of the query's longer side.
+
+    Where a query shows a base class, the novel class is any of the fold's, which the query seldom shows.
+
+    Attributes:
+        streams: by data set, number of random streams that take turns (loader processes of the official program).
+    """
+
+    seed: int | None = BAM_SEEDS[0]
+    query_size: QuerySize = "square"
+    streams: dict[str, int] = field(default_factory=lambda: {OTHERS: 8})
+
+    averaged_seeds: ClassVar[tuple[int, ...]] = BAM_SEEDS
+    absent_is_zero: ClassVar[bool] = True
+    lists_and_draw: ClassVar[Mapping[str, ListsAndDraw]] = {
+        name: ListsAndDraw("gfss", "none", "image then class") for name in ("pascal", "pascal10i", "coco")
+    }
+    without_training: ClassVar[str] = "train with PROTOCOL=pfenet, and test what was trained: CKPT=<file>"
+    drawing: ClassVar[str] = (
+        "queries go through all validation images that show a class; the novel class is drawn among those that the "
+        "query shows, or among all of the fold where it shows a base class; K different supports, however small"
+    )
+
+    @property
+    def default_metrics(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The mIoU of all, of the base and of the novel classes, and FB-IoU: the figures of the program."""
+        return ("mIoU", "mIoU-base", "mIoU-novel", "FB-IoU")
+
+    # Which episodes are there?
+
+    def official_manifest(self, index: SegmentationIndex, task: EpisodeTask) -> Manifest:
+        """Draw the episodes of `task`; opens label maps.
+
+        Raises:
+            SettingsError: another number of ways than 1, another setting, or classes besides those of the fold.
+            DataError: a novel class has too few images.
+        """
+        self.check_task(index, task)
+        self.check_novel(task)
+        pairs, novel, base = self._shown_pairs(index), index.test_classes(task.fold), index.train_classes(task.fold)
+        small = [n for n in sorted(novel) if len(pairs.images_of.get(n, ())) <= task.shot]
+        pool = Pool(pairs.pairs, pairs.images_of, sorted(novel), "image_first")
+        if small and (not task.skip_small_classes or len(small) == len(novel)):
+            raise DataError(
+                too_few_images(index, pairs, pool, task.fold, task.shot + 1, dropped=task.skip_small_classes)
+            )
+        kept = sorted({*novel} - {*small})
+        official = self.episode_count(index.name, len(pool.images))
+        requested = official if task.episodes is None else task.episodes
+        episodes = bam_gfss_episodes(
+            pairs, sorted(base), kept, shot=task.shot, seed=self.test_seed(task) or 0,
+            streams=self.streams.get(index.name, self.streams[OTHERS]),
+        )  # fmt: skip
+        listed = self.setting_pairs(index, task.setting, task.fold)
+        entries = self.header_entries(index, task, kept) | {
+            "episodes": requested,
+            "requested": requested,
+            "official_episodes": official,
+            "dropped_classes": small,
+            "lists": listed.origin,
+            "lists_sha256": listed.sha256,
+            "all_lists_sha256": listed.sha256,
+        }
+        return Manifest(entries, tuple(islice(episodes, requested)))
+
+    def draw(self, index: SegmentationIndex, pool: Pool, task: EpisodeTask) -> Iterator[Episode]:
+        return iter(self.official_manifest(index, task).episodes)
+
+    def support_candidates(
+        self, index: SegmentationIndex, task: EpisodeTask, official: Manifest
+    ) -> Mapping[int, Sequence[str]]:
+        novel, images_of = self.novel_classes(official.header), self._shown_pairs(index).images_of
+        return {number: images_of[number] if number in novel else () for number in official.header.class_ids}
+
+    def _shown_pairs(self, index: SegmentationIndex) -> PairList:
+        """Return every validation image with each class of which it has a pixel: images in list order, classes
+        ascending."""
+        names, origin = self._images(index)
+        index.count_pixels("val", names)
+        numbers = range(1, len(index.class_names) + 1)
+        pairs: list[Pair] = []
+        for name in names:
+            pixels = index.class_pixels(name)[0]
+            pairs += [(name, number) for number in numbers if pixels.get(number)]
+        return PairList(tuple(pairs), origin)
+
+    # In which words?
+
+    def title(self, header: Header) -> str:
+        novel = len(self.novel_classes(header))
+        return (
+            f"{header.dataset} · {len(header.class_ids) - novel} base classes and one of {novel} novel ones at once, "
+            f"{header.shot}-shot · protocol {header.protocol} v{header.version} · {header.requested} episodes a fold"
+        )
+
+    def choices(self) -> list[Choice]:
+        streams = Choice("random streams", self.streams, words_by_dataset(self.streams))
+        return [streams if choice.label == streams.label else choice for choice in super().choices()]
+
+    def seed_words(self) -> str:
+        others = ", ".join(str(seed) for seed in BAM_SEEDS if seed != self.seed)
+        return f"{self.seed}; the program's figures are means over this and {others}: --data.test_seed"
+
+
+def bam_gfss_episodes(
+    shown: PairList, base: Sequence[int], novel: Sequence[int], *, shot: int, seed: int, streams: int
+) -> Iterator[Episode]:
+    """Draw the episodes of BAM's program with `streams` loader processes, without end (gfss.md §9).
+
+    Args:
+        shown: validation images in list order, with each class of which they have a pixel.
+        base: base classes, which come first in an episode and have no supports.
+        novel: novel classes, ascending, one of which is drawn for an episode.
+        shot: K.
+        seed: of torch's generator, which the processes' seeds follow from.
+        streams: their number.
+
+    Raises:
+        TooFewImages: the program would loop forever.
+    """
+    classes_of: dict[str, list[int]] = {}
+    for name, number in shown.pairs:
+        if number in base or number in novel:
+            classes_of.setdefault(name, []).append(number)
+    if not classes_of:
+        raise TooFewImages(novel[0], 0, shot)
+    for index, (query, rng) in enumerate(streamed_queries([*classes_of], seed, streams)):
+        present = classes_of[query]
+        number = rng.choice(novel if any(n in base for n in present) else present)
+        supports = pfenet_supports(rng, query, number, shown.images_of.get(number, ()), shot)
+        seen = number if number in present else present[0]
+        yield Episode(index, query, seen, (*base, number), (*((),) * len(base), supports))

@@ -1,0 +1,181 @@
+"""BAM's test of base and novel classes at once: its draw by a plain loop, its scores by definition, BAM's answers."""
+
+import random
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+import torch.nn.functional as F
+
+from datamodules.datasets.pascal import Pascal
+from datamodules.episodic import EpisodicDataModule
+from fsbench.backbones.base import BackboneConfig
+from fsbench.data.dataset import PairList
+from fsbench.engine.run import run
+from fsbench.episodes.task import EpisodeTask
+from fsbench.errors import DataError, SettingsError
+from fsbench.metrics.confusion import COUNTS
+from fsbench.protocols.bam_gfss import BAM_SEEDS, bam_gfss_episodes
+from fsbench.protocols.pools import TooFewImages
+from fsbench.protocols.registry import load_protocol
+from fsbench.records.predictions import read_predictions
+from methods.bam import BAM
+from tests.fsbench.protocols.test_gfss import NOVEL, experiment, scenes
+from tests.fsbench.runs import some_header
+
+__all__ = ["scenes"]  # the fixture
+
+
+def plainly(shown, base, novel, shot, seed, workers, number):
+    """The episodes as gfss.md §9 and hmnet.md §11.2 tell them: (query, class, supports)."""
+    queries = [name for name, classes in shown.items() if classes]
+    torch.manual_seed(seed)
+    found = []
+    while len(found) < number:
+        first = torch.empty((), dtype=torch.int64).random_().item()  # the loader's
+        states = []
+        for worker in range(workers):
+            random.seed(first + worker)
+            states.append(random.getstate())
+        for place, query in enumerate(queries):
+            random.setstate(states[place % workers])
+            classes = sorted(shown[query])
+            drawn = random.choice(novel) if any(c in base for c in classes) else random.choice(classes)
+            candidates = [name for name, other in shown.items() if drawn in other]
+            taken = []
+            for _ in range(shot):
+                random.randint(1, len(candidates))
+                place_of = random.randint(1, len(candidates)) - 1
+                while candidates[place_of] == query or place_of in taken:
+                    place_of = random.randint(1, len(candidates)) - 1
+                taken.append(place_of)
+            states[place % workers] = random.getstate()
+            found.append((query, drawn, tuple(candidates[i] for i in taken[::-1])))
+    return found[:number]
+
+
+def listed(shown):
+    return PairList(tuple((name, number) for name, own in shown.items() for number in sorted(own)), "derived")
+
+
+@pytest.mark.parametrize("shot", [1, 3])
+def test_episodes_are_those_of_a_plain_loop(shot):
+    generator = np.random.default_rng(shot)
+    shown = {f"i{n}": {int(c) for c in generator.choice(8, generator.integers(0, 4)) + 1} for n in range(60)}
+    base, novel = [1, 2, 3, 4, 5], [6, 7, 8]
+    episodes = bam_gfss_episodes(listed(shown), base, novel, shot=shot, seed=365, streams=8)
+    drawn = [next(episodes) for _ in range(150)]  # more than two passes
+    found = [(episode.query, episode.classes[-1], episode.supports[-1]) for episode in drawn]
+    assert found == plainly(shown, base, novel, shot, 365, 8, 150)
+    assert all(e.classes[:5] == tuple(base) and e.supports[:5] == ((),) * 5 for e in drawn)
+    assert all(e.query_class in shown[e.query] for e in drawn)
+    assert any(e.classes[-1] not in shown[e.query] for e in drawn)
+
+
+def test_a_class_with_too_few_images_ends_the_draw():
+    shown = {"a": {1}, "b": {2}, "c": {2}}
+    with pytest.raises(TooFewImages, match="class 2 has 1 usable support images, 2 are needed"):
+        list(zip(range(9), bam_gfss_episodes(listed(shown), [1], [2], shot=2, seed=0, streams=1), strict=False))
+
+
+def test_seeds_are_those_that_numpy_draws():
+    protocol = load_protocol("bam_gfss")
+    assert np.random.RandomState(123).randint(0, 1000, 5).tolist() == [*BAM_SEEDS] == [*protocol.averaged_seeds]
+    assert protocol.seed == 510 and "365, 382, 322, 988: --data.test_seed" in protocol.seed_words()
+
+
+def test_header_draws_and_what_is_refused(scenes):
+    index, protocol = Pascal(str(scenes)), load_protocol("bam_gfss")
+    header = protocol.manifest(index, EpisodeTask(0, shot=2)).header
+    assert header.class_ids == [*range(6, 21), *NOVEL] and protocol.novel_classes(header) == [*NOVEL]
+    assert header.requested == header.official_episodes == 1000 and header.seed == 510 and header.all_classes
+    drawn = protocol.manifest(index, EpisodeTask(0, episodes=8, draws=3))
+    assert len(drawn.episodes) == 24 and all(len(e.supports[-1]) == 1 for e in drawn.episodes)
+    assert [e.classes for e in drawn.episodes[:8]] == [e.classes for e in drawn.episodes[16:]]
+    nested = protocol.manifest(index, EpisodeTask(0, episodes=8, nested_in=2))
+    both = protocol.manifest(index, EpisodeTask(0, episodes=8, shot=2))
+    assert [e.supports[-1] for e in nested.episodes] == [e.supports[-1][:1] for e in both.episodes]
+    with pytest.raises(
+        DataError, match=r"too few images of some classes .*\(aeroplane 4, .*; 6 each are needed\).*DROP"
+    ):
+        protocol.manifest(index, EpisodeTask(0, shot=5))
+    with pytest.raises(DataError, match=r"0 of 5 classes are left, since DROP_SMALL=1 .*\(aeroplane 4, .*; 6 each"):
+        protocol.manifest(index, EpisodeTask(0, shot=5, skip_small_classes=True))
+    with pytest.raises(SettingsError, match="asks for all classes at once, found way 2"):
+        protocol.manifest(index, EpisodeTask(0, way=2))
+    with pytest.raises(SettingsError, match="train with PROTOCOL=pfenet, and test what was trained"):
+        protocol.training_pool(index, 0, False)
+
+
+def test_classes_with_few_images_can_be_left_out(scenes):
+    """Class 1 has four images (b2, too), the others three or four: 3 shots leave those of four."""
+    header = (
+        load_protocol("bam_gfss").manifest(Pascal(str(scenes)), EpisodeTask(0, shot=3, skip_small_classes=True)).header
+    )
+    assert header.dropped_classes == [3, 4, 5] and header.class_ids == [*range(6, 21), 1, 2]
+
+
+def test_scores_are_those_of_the_definition(scenes, tmp_path):
+    """Answers at the size of the query, all other novel classes background; classes without pixels count as 0."""
+    made = experiment(scenes, tmp_path, "--data.protocol=bam_gfss", "--model.iterations=1", "--data.episodes=12")
+    record = run(made)
+    stored, index, sums = read_predictions(record), Pascal(str(scenes)), np.zeros((2, 22))
+    for episode in record.manifest.episodes:
+        labels, answer = index.label_map(episode.query), stored.label_map(episode.index)
+        assert answer.shape == labels.shape == (140, 180)
+        counted = labels != 255
+        target = np.where(np.isin(labels, episode.classes), labels, 0)
+        given = np.array((0, *episode.classes))[answer]
+        for number in (0, *episode.classes):
+            one, other = (target == number) & counted, (given == number) & counted
+            sums[:, number] += (one & other).sum(), (one | other).sum()
+            if number:
+                sums[:, 21] += (one & other).sum(), (one | other).sum()
+    iou = 100 * sums[0] / (sums[1] + 1e-10)
+    scores = record.run.scores
+    assert scores["mIoU-novel"] == pytest.approx(iou[1:6].mean())
+    assert scores["mIoU-base"] == pytest.approx(iou[6:21].mean())
+    assert scores["mIoU"] == pytest.approx(iou[1:21].mean()) and scores["mIoU"] > 0
+    assert scores["FB-IoU"] == pytest.approx((iou[0] + iou[21]) / 2)
+
+
+def test_classes_without_pixels_count_as_zero_where_the_program_counts_them():
+    rows = []
+    for slot, number, hits in ((0, 0, 8), (1, 1, 5), (2, 2, 0), (3, 3, 3)):
+        counts = dict(zip(COUNTS, (hits, hits, hits, 0, 0, 50), strict=True))
+        rows.append({"episode": 0, "slot": slot, "class_id": number, "query": "q", "present": True, "decided": True}
+                    | counts)  # fmt: skip
+    entries = {"class_ids": [1, 2, 3, 4], "novel_ids": [3, 4], "run_lengths": [1]}
+    for name, expected in (("bam_gfss", (50.0, 50.0)), ("gfss", (100.0, 100.0))):
+        header = some_header(protocol=name, **entries)
+        scores = load_protocol(name).statistics(pl.DataFrame(rows), header).scores()
+        assert (scores["mIoU-base"].item(), scores["mIoU-novel"].item()) == expected
+
+
+def test_bam_labels_base_classes_and_the_novel_one(scenes):
+    data = EpisodicDataModule(Pascal(str(scenes)), "bam_gfss", shot=2, image_size=41, workers=0, episodes=4)
+    (episode,) = next(iter(data.test_dataloader())).split()
+    assert episode.query_sizes.tolist() == [[180, 180]] and episode.support.shape == (1, 16, 2)
+    assert episode.counted_pixels.sum() == 24 * 40  # the padding is told, void is not
+    torch.manual_seed(0)
+    method = BAM(BackboneConfig("pspnet_vgg16", "random"), width=8).eval()
+    logits = torch.randn(1, 61, 6, 6)  # of random weights, which know 60 classes: the first 16 are taken
+    method.base_logits = lambda _: logits
+    method.keeps_soft_masks = method.segments_base_classes
+    found = {}
+    for method.merge, method.merge_tau in (("final", 0.0), ("base", 0.0), ("final", 0.999)):
+        with torch.inference_mode():
+            found[method.merge, method.merge_tau] = method(episode.without_truth())
+    at_input = F.interpolate(logits[:, :16], (41, 41), mode="bilinear", align_corners=True)
+    alone = F.interpolate(at_input, (180, 180), mode="bilinear", align_corners=True)[0].argmax(0)
+    assert alone.max() == 15 and alone.min() == 0
+    assert (found["final", 0.0].label_map == 16).all()  # a probability is above 0 everywhere
+    assert torch.equal(found["final", 0.999].label_map, alone)
+    assert torch.equal(found["base", 0.0].label_map, torch.where(alone == 0, 16, alone))
+    one = found["final", 0.999]
+    assert one.probability.shape == (16, 180, 180) and one.attention.shape[0] == 16
+    assert not one.attention[:15].any() and one.attention[15].any()
+    assert not BAM(BackboneConfig("demo"), width=8, base_learner=False).segments_base_classes
+    with pytest.raises(SettingsError, match="expected final or base, and 0 to below 1"):
+        BAM(BackboneConfig("pspnet_vgg16", "random"), merge_tau=1.0)
