@@ -121,6 +121,9 @@ class Request:
     seed: int | None = _option(
         None, "seed of first weights and of training episodes", key="seed_everything", axis="seeds"
     )
+    test_seed: int | None = _option(
+        None, "seed of the test's episodes instead of the protocol's", key="data.test_seed", axis="test_seeds"
+    )
     data_root: str | None = _option(None, "folder of the data set", key="data.dataset.root", grid=False)
     weights: str | None = _option(None, "file of the backbone's weights, or random")
     lists: Sequence[str] = _option((), "folders with official list files, with commas", key="data.dataset.lists")

@@ -47,7 +47,7 @@ class GridCell:
     def label(self) -> str:
         """The cell in words: method, data set, fold, task and seed."""
         seed = "" if self.request.seed is None else f"seed {self.request.seed}"
-        words = (self.method, self.request.dataset, f"fold {self.fold}", self.task, seed)
+        words = (self.method, self.request.dataset, f"fold {self.fold}", self.task, *self._test_seed, seed)
         return " ".join(word for word in words if word)
 
     @property
@@ -68,8 +68,13 @@ class GridCell:
         """The other options in words."""
         request = self.request
         words = [f"checkpoint {request.checkpoint}"] if request.checkpoint else []
+        words += self._test_seed
         words += ["trial"] * request.fast + [f"{request.devices} devices"] * (request.devices is not None)
         return ", ".join([*words, *request.extra]) or "–"
+
+    @property
+    def _test_seed(self) -> list[str]:
+        return [] if self.request.test_seed is None else [f"test seed {self.request.test_seed}"]
 
     @property
     def variant(self) -> tuple[str, ...]:
@@ -149,7 +154,10 @@ NEEDED = ("methods", "datasets", "folds")
 """Axes that a grid must name."""
 
 
-RANGES = {"folds": (0, 9999), "ways": (1, 9999), "shots": (1, 9999), "seeds": (0, 2**32 - 1), "devices": (1, 9999)}
+RANGES = {
+    "folds": (0, 9999), "ways": (1, 9999), "shots": (1, 9999), "seeds": (0, 2**32 - 1), "test_seeds": (0, 2**32 - 1),
+    "devices": (1, 9999),
+}  # fmt: skip
 """Least and largest numbers of a grid's file."""
 
 

@@ -126,7 +126,7 @@ class BAMGFSS(Generalised):
 
     def seed_words(self) -> str:
         others = ", ".join(str(seed) for seed in BAM_SEEDS if seed != self.seed)
-        return f"{self.seed}; the program's figures are means over this and {others}: --data.test_seed"
+        return f"{self.seed}; the program's figures are means over this and {others}: TEST_SEED="
 
 
 def bam_gfss_episodes(

@@ -38,8 +38,8 @@ def means_over_seeds(blocks: Mapping[int, Block], seeds: Sequence[int]) -> list[
         ]
         lines.append(f"{method}, mean ± standard deviation over test seeds {named}: {', '.join(figures)}")
     lines += [
-        f"the protocol's result is the mean over test seeds {named} (--data.test_seed); seeds {missing} are missing of "
-        f"{', '.join(methods)}"
+        f"the protocol's result is the mean over test seeds {named} (TEST_SEED=, --test-seed); seeds {missing} are "
+        f"missing of {', '.join(methods)}"
         for missing, methods in lacking.items()
     ]
     return lines

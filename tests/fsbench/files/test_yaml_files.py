@@ -70,6 +70,7 @@ def test_a_protocol(tmp_path, key, values):
         "shots": [None, [0], *([value] for value in NO_COUNT)],
         "ways": [None, [0], *([value] for value in NO_COUNT)],
         "seeds": [None, *([value] for value in NO_COUNT)],
+        "test_seeds": [None, *([value] for value in NO_COUNT)],
         "devices": [0, *(value for value in NO_COUNT if value is not None)],
         "settings": [[None], [1]],
         "data_roots": [None, {"demo": None}, ["x"]],

@@ -25,13 +25,17 @@ def test_all_combinations_in_order(write):
 def test_arguments_are_those_of_bench(write):
     checkpoint = "c/{method}-{seed}-{fold}.ckpt"
     file = write(
-        shots=[5], settings=["0-5"], protocol="fscs", checkpoint=checkpoint, extra=["--a=1"], seeds=[3], devices=2
-    )
-    (cell,) = read_grid([file])
+        shots=[5], settings=["0-5"], protocol="fscs", checkpoint=checkpoint, extra=["--a=1"], seeds=[3], devices=2,
+        test_seeds=[510, 365],
+    )  # fmt: skip
+    first, cell = read_grid([file])
+    assert first.variant != cell.variant and "test seed 365, 2 devices" in cell.options
+    assert cell.label == "prototype demo fold 0 1-way 5-shot 0-5 fscs test seed 365 seed 3"
     arguments = cell.arguments(Path("runs"))
     assert {
         "--run.name=prototype", "--run.runs=runs", "--data.fold=0", "--data.shot=5", "--data.setting=0-5", "--a=1",
-        "--run.checkpoint=c/prototype-3-0.ckpt", "--seed_everything=3", "--trainer.devices=2", "--data.protocol=fscs",
+        "--run.checkpoint=c/prototype-3-0.ckpt", "--seed_everything=3", "--data.test_seed=365",
+        "--trainer.devices=2", "--data.protocol=fscs",
     } <= set(arguments)  # fmt: skip
 
 

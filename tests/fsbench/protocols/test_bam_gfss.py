@@ -82,7 +82,7 @@ def test_a_class_with_too_few_images_ends_the_draw():
 def test_seeds_are_those_that_numpy_draws():
     protocol = load_protocol("bam_gfss")
     assert np.random.RandomState(123).randint(0, 1000, 5).tolist() == [*BAM_SEEDS] == [*protocol.averaged_seeds]
-    assert protocol.seed == 510 and "365, 382, 322, 988: --data.test_seed" in protocol.seed_words()
+    assert protocol.seed == 510 and "365, 382, 322, 988: TEST_SEED=" in protocol.seed_words()
 
 
 def test_header_draws_and_what_is_refused(scenes):
