@@ -42,7 +42,7 @@ def _bench(options: argparse.Namespace, extra: list[str]) -> int:
         raise_all([error for error in errors if not isinstance(error, DataError | CheckpointError)])
         return _dry_run(requests, options.format)
     if errors and all(isinstance(error, DataError | CheckpointError) for error in errors):
-        errors = [*_wrong_settings(requests), *errors]  # lest who fetches a file learns of a typo only then
+        errors = _distinct([*_wrong_settings(requests), *errors])  # lest who fetches a file learns of a typo only then
     raise_all(errors)
     records, failures = bench(*requests)
     if records:
@@ -69,7 +69,11 @@ def _requests(options: argparse.Namespace, extra: list[str]) -> tuple[list[Reque
         request, wrong = read_request(argparse.Namespace(**vars(options) | protocol), extra)
         requests.append(request)
         errors += wrong + request_errors(request)
-    return requests, list({str(error): error for error in errors}.values())
+    return requests, _distinct(errors)
+
+
+def _distinct(errors: Sequence[FsbenchError]) -> list[FsbenchError]:
+    return list({str(error): error for error in errors}.values())
 
 
 def _wrong_settings(requests: Sequence[Request]) -> list[FsbenchError]:
@@ -83,7 +87,7 @@ def _wrong_settings(requests: Sequence[Request]) -> list[FsbenchError]:
                 parse(request.arguments(method, request.folds[0]), build=False)
             except FsbenchError as error:
                 errors.append(error)
-    return list({str(error): error for error in errors}.values())
+    return errors
 
 
 def _dry_run(requests: Sequence[Request], form: str) -> int:

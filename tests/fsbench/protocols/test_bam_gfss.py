@@ -164,9 +164,10 @@ def test_bam_labels_base_classes_and_the_novel_one(scenes):
     method.base_logits = lambda _: logits
     method.keeps_soft_masks = method.segments_base_classes
     found = {}
-    for method.merge, method.merge_tau in (("final", 0.0), ("base", 0.0), ("final", 0.999)):
+    for merge, tau in (("final", 0.0), ("base", 0.0), ("final", 0.999)):
+        method.merge, method.merge_tau = merge, tau
         with torch.inference_mode():
-            found[method.merge, method.merge_tau] = method(episode.without_truth())
+            found[merge, tau] = method(episode.without_truth())
     at_input = F.interpolate(logits[:, :16], (41, 41), mode="bilinear", align_corners=True)
     alone = F.interpolate(at_input, (180, 180), mode="bilinear", align_corners=True)[0].argmax(0)
     assert alone.max() == 15 and alone.min() == 0
