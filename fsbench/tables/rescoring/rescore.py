@@ -175,6 +175,9 @@ def undefined(record: Record, own: Segmentation, target: Segmentation) -> str:
     """Say why the counts of `record` do not give the metric of `target`; "" when they do."""
     if _too_many_ways(record, target):
         return f"{target.name} knows one way, the run has up to {largest_way(record.header)}"
+    if target.asks_base_classes != own.asks_base_classes:
+        asking, other = (target, own) if target.asks_base_classes else (own, target)
+        return f"{asking.name} asks for base classes, {other.name} does not; evaluate again under {target.name}"
     if target.query_size != own.query_size:
         theirs, ours = (_size_in_words(protocol) for protocol in (target, own))
         return (

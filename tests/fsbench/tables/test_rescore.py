@@ -164,6 +164,10 @@ def test_counts_at_the_input_size_do_not_give_those_at_the_original(make):
     inputs = replace(FSCS, query_size="input")
     assert undefined(record, inputs, FSCS).endswith("at the method's input size; evaluate again under fscs")
     assert undefined(record, inputs, inputs) == ""
+    bam, generalised = load_protocol("bam"), load_protocol("bam_gfss")
+    words = "bam_gfss asks for base classes, bam does not; evaluate again under"
+    assert undefined(record, bam, generalised) == f"{words} bam_gfss"
+    assert undefined(record, generalised, bam) == f"{words} bam"
     large, small = (load_protocol(name) for name in ("incontext", "incontext518"))
     reason = undefined(record, large, small)
     counted = "incontext518 counts pixels at 518 x 518, the run's counts are at 1024 x 1024"
