@@ -109,7 +109,9 @@ def test_missing_data_and_weights_say_what_to_fetch(refused, tmp_path):
     coco = refused("bench", "--method", "cst", "--dataset", "coco", *weights, lines=0)
     assert "data/coco does not exist" in coco.splitlines()[0] and "cocodataset.org" in coco
     dino = refused("bench", "--method", "emat", "--dataset", "pascal", "--weights", "w/x.pth", lines=0)
-    typo = refused("bench", "--method", "emat", "--weights", "w/x.pth", "--data.image_sice=64", lines=0)
+    typo = refused(
+        "bench", "--method", "emat", "--dataset", "pascal", "--weights", "w/x.pth", "--data.image_sice=64", lines=0
+    )
     assert "image_sice" in typo.splitlines()[0] and "are not at w/x.pth" in typo
     assert "are not at w/x.pth" in dino.splitlines()[0] and "dinov2_vits14_pretrain.pth" in dino and "sha256" in dino
 

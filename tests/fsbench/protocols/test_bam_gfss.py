@@ -160,7 +160,8 @@ def test_bam_labels_base_classes_and_the_novel_one(scenes):
     assert episode.counted_pixels.sum() == 24 * 40  # the padding is told, void is not
     torch.manual_seed(0)
     method = BAM(BackboneConfig("pspnet_vgg16", "random"), width=8).eval()
-    logits = torch.randn(1, 61, 6, 6)  # of random weights, which know 60 classes: the first 16 are taken
+    logits = torch.randn(1, 61, 3, 3)  # of random weights, which know 60 classes: the first 16 are taken
+    logits[0, 0, 0, 0] = logits[0, 15, 2, 2] = logits[0, 40, 1, 1] = 9
     method.base_logits = lambda _: logits
     method.keeps_soft_masks = method.segments_base_classes
     found = {}
