@@ -1,25 +1,24 @@
 """Measure what supports are: size, place and surroundings of the object, and its likeness to the query."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
+from fsbench.data.clutter import clutter
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.image_io import read_view
 from fsbench.data.label_maps import way_labels
 from fsbench.engine.stored_data import open_dataset
-from fsbench.errors import SettingsError
+from fsbench.episodes.episode import Episode
 from fsbench.records.record import Record
 from fsbench.tables.supports.sensitivity import Measure, Properties
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-SIDE = 128
-"""Longer side in pixels that images are reduced to before their clutter is measured."""
 BEST = 0.1
 """Share of the query's patches that a support's likeness is measured with."""
 
@@ -87,60 +86,78 @@ def measure_support(pixels: np.ndarray, mask: np.ndarray) -> tuple[float, float,
     rows, columns = np.nonzero(mask)
     height, width = mask.shape
     away = np.hypot(rows.mean() + 0.5 - height / 2, columns.mean() + 0.5 - width / 2) / (np.hypot(height, width) / 2)
-    return size, float(away), _clutter(pixels, mask)
-
-
-def _clutter(pixels: np.ndarray, mask: np.ndarray) -> float:
-    """Return the mean difference of brightness between neighbours beside the object, in percent of the range."""
-    scale = min(1.0, SIDE / max(mask.shape))
-    size = max(round(mask.shape[1] * scale), 2), max(round(mask.shape[0] * scale), 2)
-    gray = np.asarray(Image.fromarray(pixels).convert("L").resize(size, Image.Resampling.BOX), float) / 2.55
-    beside = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST)) == 0
-    down = np.abs(np.diff(gray, axis=0))[beside[1:] & beside[:-1]]
-    across = np.abs(np.diff(gray, axis=1))[beside[:, 1:] & beside[:, :-1]]
-    together = np.concatenate([down, across])
-    return float(together.mean()) if together.size else float("nan")
+    return size, float(away), clutter(pixels, mask)
 
 
 def _similarities(record: Record, index: SegmentationIndex, settings: Sequence[str]) -> np.ndarray:
     """Measure the likeness of every episode's supports to its query, by features of the run's frozen network."""
     # torch, which the other properties spare
-    import torch
-
     from fsbench.engine.restore import load_run
 
     experiment = load_run(record.path, settings)
     side = experiment.data.image_size
-    tokens: dict[str, Tensor] = {}
-    objects: dict[tuple[str, int], Tensor | None] = {}
 
     def encoded(name: str) -> "Tensor":
-        if name not in tokens:
-            pixels = read_view(index.image_path(name), index.crop(name))
-            tokens[name] = patch_features(experiment.method.backbone, pixels, side)
-        return tokens[name]
+        return image_features(experiment.method.backbone, read_view(index.image_path(name), index.crop(name)), side)
 
-    def object_feature(name: str, number: int) -> "Tensor | None":
-        if (name, number) not in objects:
-            _, mask = labelled(index, name, number)
-            grid = encoded(name)
-            rows, columns = grid.shape[:2]
-            small = np.asarray(Image.fromarray(mask).convert("L").resize((columns, rows), Image.Resampling.BOX)) / 255
-            share = torch.from_numpy(small.astype(np.float32))
-            mean = (grid * share[..., None]).sum((0, 1))
-            objects[name, number] = mean / mean.norm() if share.sum() > 0 else None
-        return objects[name, number]
+    def object_mask(name: str, number: int) -> np.ndarray:
+        return labelled(index, name, number)[1]
 
-    found = []
-    for episode in sorted(record.manifest.episodes, key=lambda episode: episode.index):
-        query = encoded(episode.query).flatten(0, 1)
-        values = []
+    return similarities(record.manifest.episodes, encoded, object_mask)
+
+
+def similarities(
+    episodes: Sequence[Episode],
+    encoded: "Callable[[str], Tensor]",
+    object_mask: Callable[[str, int], np.ndarray],
+) -> np.ndarray:
+    """Measure the likeness of every episode's supports to its query.
+
+    However many episodes there are, the features of few images are in memory at a time, beside one vector for each
+    support: an image is encoded once as a support and once as a query.
+
+    Args:
+        episodes: in any order.
+        encoded: gives the features (h, w, D) of length 1 of an image's patches.
+        object_mask: gives where an image shows a class, (H, W) bool.
+
+    Returns:
+        (episodes,) by ascending number: mean over supports of the mean of the best tenth of the cosines; NaN where a
+        support has no patch of its object.
+    """
+    classes: dict[str, set[int]] = {}
+    queries: dict[str, list[Episode]] = {}
+    for episode in episodes:
+        queries.setdefault(episode.query, []).append(episode)
         for number, way in zip(episode.classes, episode.supports, strict=True):
             for name in way:
-                feature = object_feature(name, number)
-                values.append(float("nan") if feature is None else _best_mean(query @ feature))
-        found.append(np.mean(values))
-    return np.array(found)
+                classes.setdefault(name, set()).add(number)
+    objects: dict[tuple[str, int], Tensor | None] = {}
+    for name, numbers in classes.items():
+        grid = encoded(name)
+        for number in sorted(numbers):
+            objects[name, number] = _object_feature(grid, object_mask(name, number))
+    found = {}
+    for name, asked in queries.items():
+        query = encoded(name).flatten(0, 1)
+        for episode in asked:
+            pairs = [
+                (shot, number) for number, way in zip(episode.classes, episode.supports, strict=True) for shot in way
+            ]
+            values = [float("nan") if objects[pair] is None else _best_mean(query @ objects[pair]) for pair in pairs]
+            found[episode.index] = np.mean(values)
+    return np.array([found[number] for number in sorted(found)])
+
+
+def _object_feature(grid: "Tensor", mask: np.ndarray) -> "Tensor | None":
+    """Return the mean feature (D,) of length 1 of the patches (h, w, D) of an object; None where it has none."""
+    import torch  # which the other properties spare
+
+    rows, columns = grid.shape[:2]
+    small = np.asarray(Image.fromarray(mask).convert("L").resize((columns, rows), Image.Resampling.BOX)) / 255
+    share = torch.from_numpy(small.astype(np.float32)).to(grid.device)
+    mean = (grid * share[..., None]).sum((0, 1))
+    return mean / mean.norm() if share.sum() > 0 else None
 
 
 def _best_mean(cosines: "Tensor") -> float:
@@ -148,30 +165,19 @@ def _best_mean(cosines: "Tensor") -> float:
     return float(cosines.topk(max(int(BEST * len(cosines)), 1)).values.mean())
 
 
-def patch_features(backbone: object, pixels: np.ndarray, side: int) -> "Tensor":
-    """Return the features (h, w, D) of length 1 of an image's patches, by the last layer of a frozen network.
+def image_features(backbone: object, pixels: np.ndarray, side: int) -> "Tensor":
+    """Return the features (h, w, D) of an image's patches, see `fsbench.backbones.patch_features.patch_features`.
 
     Args:
-        backbone: gives tokens (L, 1 + T, D), those of a square grid after a class token.
+        backbone: the frozen network.
         pixels: (H, W, 3) uint8.
         side: side S in pixels that the image is resized to.
-
-    Raises:
-        SettingsError: the network gives something else.
     """
+    # torch, which the other properties spare
     import torch
-    import torch.nn.functional as F
 
-    from fsbench.data.batch import normalise
+    from fsbench.backbones.patch_features import patch_features
 
     image = Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR)
     with torch.inference_mode():
-        tokens = backbone.encode(normalise(torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)))  # type: ignore[attr-defined]
-    grid = 0 if not isinstance(tokens, torch.Tensor) or tokens.dim() != 3 else int((tokens.shape[1] - 1) ** 0.5)
-    if not grid or grid * grid != tokens.shape[1] - 1:
-        raise SettingsError(
-            "the frozen network of the run gives no tokens of a square grid, by which similarity is measured; leave "
-            "--similarity out, or take runs with a vision transformer"
-        )
-    patches = tokens[-1, 1:].float().reshape(grid, grid, -1)
-    return F.normalize(patches, dim=-1).clone()
+        return patch_features(backbone, torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1))

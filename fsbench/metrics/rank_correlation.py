@@ -41,14 +41,33 @@ def within_query_correlation(
     known = np.isfinite(rho)
     if not known.any():
         return None
-    names, place = np.unique(images[known], return_inverse=True)
-    sums, counts = np.bincount(place, rho[known]), np.bincount(place).astype(float)
+    found, p = clustered_mean(rho[known], images[known], resamples, seed)
+    return RankCorrelation(found, p, int(known.sum()))
+
+
+def clustered_mean(
+    values: np.ndarray, images: np.ndarray, resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[Interval, float]:
+    """Return the mean of one value a query with its interval, and the p of its test against 0, over query images.
+
+    Args:
+        values: (Q,) float.
+        images: (Q,) query images, whose queries are not independent.
+        resamples: of the bootstrap and of the test.
+        seed: of both.
+
+    Returns:
+        The mean with a bootstrap-t interval, and the two-sided p of the test that the values of a query image are as
+        likely to have the other sign.
+    """
+    names, place = np.unique(images, return_inverse=True)
+    sums, counts = np.bincount(place, values), np.bincount(place).astype(float)
     found = bootstrap_t(
-        len(names), lambda weights: {"rho": linear(weights, sums) / linear(weights, counts)}, resamples, seed
-    )["rho"]
+        len(names), lambda weights: {"mean": linear(weights, sums) / linear(weights, counts)}, resamples, seed
+    )["mean"]
     signs = np.random.default_rng([seed, 1]).integers(0, 2, (resamples, len(names))) * 2 - 1  # not the bootstrap's
     extreme = int((np.abs(signs @ sums) >= abs(sums.sum()) - 1e-9).sum())
-    return RankCorrelation(found, (extreme + 1) / (resamples + 1), int(known.sum()))
+    return found, (extreme + 1) / (resamples + 1)
 
 
 def spearman(first: np.ndarray, second: np.ndarray) -> float:

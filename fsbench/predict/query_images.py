@@ -25,7 +25,7 @@ class QueryImage(NamedTuple):
 
 
 def find_images(
-    queries: Sequence[Path], out: Path | None = None, refused: list[str] | None = None
+    queries: Sequence[Path], out: Path | None = None, refused: list[str] | None = None, option: str = "--query"
 ) -> tuple[list[QueryImage], list[str]]:
     """Find the images in folders (searched recursively) and among single files.
 
@@ -35,6 +35,7 @@ def find_images(
         queries: Folders, or image files.
         out: The results' folder, which is skipped.
         refused: Collects messages about folders that cannot be read; without it they raise DataError.
+        option: The option that gave `queries`, for messages.
 
     Returns:
         The images sorted by name, and the names of other files in the folders.
@@ -46,7 +47,7 @@ def find_images(
     paths: dict[str, Path] = {}
     others: list[str] = []
     for query in queries:
-        _check_query(query, out)
+        _check_query(query, out, option)
         for name, path in [(query.name, query)] if is_file(query) else _files_below(query, out, refused):
             if is_folder(query) and not name.lower().endswith(SUFFIXES):
                 others.append(name)
@@ -61,9 +62,9 @@ def find_images(
     return [QueryImage(name, paths[name]) for name in sorted(paths)], sorted(others)
 
 
-def _check_query(query: Path, out: Path | None) -> None:
+def _check_query(query: Path, out: Path | None, option: str) -> None:
     if not (is_file(query) or is_folder(query)):
-        raise SettingsError(f"--query {query} does not exist; expected a folder of photos, or a photo")
+        raise SettingsError(f"{option} {query} does not exist; expected a folder of photos, or a photo")
     folder = query.parent if is_file(query) else query
     if out is not None and folder.resolve().is_relative_to(out.resolve()):
         raise SettingsError(
