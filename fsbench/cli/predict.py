@@ -16,6 +16,8 @@ LABEL_NOTES = (
     "likeness: mean cosine of the patches of the photos to segment to their most similar patches in this one; adds: "
     "what it adds to those labelled and to those above it; closest to: photos that are more like it than like those; "
     "clutter: steps in brightness in percent, which is shown and not ranked by",
+    "on samples of PASCAL VOC the first of the list was not told from a random photo; on the demo's drawn scenes it "
+    "was better (docs/guides/supports.md has the figures)",
 )
 """Meaning of the table of --label-next, and how far it can be trusted."""
 
