@@ -9,7 +9,7 @@ Shapes: N ways, K shots, Z backbone layers, T = side² patch tokens, C channels,
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -64,26 +64,42 @@ def cell_weights(masks: Tensor, height: int, width: int) -> Tensor:
     return F.avg_pool2d(binary.flatten(0, -3)[:, None], cell).reshape(*masks.shape[:-2], height * width)
 
 
-def build_prototypes(supports: Tensor, weights: Tensor, pool: str = "shot") -> Prototypes:
+class SupportSums(NamedTuple):
+    """Sums over the tokens of supports: all that prototypes take of them, whatever the number of tokens.
+
+    Attributes:
+        foreground, rest: tokens weighted with their share of foreground, and with the rest (N, K, Z, C).
+        mass, rest_mass: sums of these weights (N, K).
+    """
+
+    foreground: Tensor
+    rest: Tensor
+    mass: Tensor
+    rest_mass: Tensor
+
+
+def support_sums(supports: Tensor, weights: Tensor) -> SupportSums:
+    """Sum normalised tokens (N, K, Z, T, C) by their share of foreground (N, K, T) and by the rest (step 3)."""
+    rest = 1 - weights
+    foreground, other = (torch.einsum("nkt,nkztc->nkzc", part, supports) for part in (weights, rest))
+    return SupportSums(foreground, other, weights.sum(-1), rest.sum(-1))
+
+
+def build_prototypes(sums: SupportSums, pool: str = "shot") -> Prototypes:
     """Build the prototypes of a support set (steps 3 and 4).
 
     Args:
-        supports: normalised tokens (N, K, Z, T, C).
-        weights: share of foreground (N, K, T).
+        sums: over the tokens of the supports.
         pool: "shot" averages each shot and then the shots, "pixel" all tokens of a way at once.
     """
-    mass = weights.sum(-1)
-    sums = torch.einsum("nkt,nkztc->nkzc", weights, supports)
-    usable = mass > 0
+    usable = sums.mass > 0
     if pool == "pixel":
-        foreground = sums.sum(1) / (mass.sum(1) + 1e-6)[:, None, None]
+        foreground = sums.foreground.sum(1) / (sums.mass.sum(1) + 1e-6)[:, None, None]
     else:
-        shots = sums / (mass + 1e-6)[..., None, None] * usable[..., None, None]
+        shots = sums.foreground / (sums.mass + 1e-6)[..., None, None] * usable[..., None, None]
         foreground = shots.sum(1) / usable.sum(1).clamp(min=1)[:, None, None]
-    rest = 1 - weights
-    rest_mass = rest.sum(-1)
-    rest_shots = torch.einsum("nkt,nkztc->nkzc", rest, supports) / (rest_mass + 1e-6)[..., None, None]
-    with_rest = rest_mass > 0
+    rest_shots = sums.rest / (sums.rest_mass + 1e-6)[..., None, None]
+    with_rest = sums.rest_mass > 0
     background = (rest_shots * with_rest[..., None, None]).sum((0, 1)) / with_rest.sum().clamp(min=1)
     return Prototypes(normalise(foreground), normalise(background), usable.any(1))
 
@@ -213,16 +229,24 @@ class Prototype(Segmenter):
 
     def _similar(self, episode: EpisodeBatch) -> tuple[Tensor, Prototypes, float]:
         """Return the query's cosines (N + 1, T), the prototypes, and delta."""
-        rows = episode.support[0]
-        features = {row: self._tokens(episode, row) for row in {int(episode.query[0]), *rows.flatten().tolist()}}
-        supports = torch.stack([torch.stack([features[row] for row in way]) for way in rows.tolist()])
-        side = round(supports.shape[-2] ** 0.5)
-        weights = cell_weights(episode.support_masks[0], side, side)
-        prototypes = build_prototypes(supports, weights, self.pool)
-        similar = cosines(features[int(episode.query[0])], prototypes)
+        query = self._tokens(episode, int(episode.query[0]))
+        side = round(query.shape[-2] ** 0.5)
+        rows, masks, delta = episode.support[0], episode.support_masks[0], self.delta
+        if self.selection == "support":
+            supports = torch.stack([torch.stack([self._tokens(episode, row) for row in way]) for way in rows.tolist()])
+            weights = cell_weights(masks, side, side)
+            prototypes = build_prototypes(support_sums(supports, weights), self.pool)
+            delta = self._support_delta(supports, weights, prototypes)
+        else:  # one support at a time, so that memory does not grow with their number
+            sums = [
+                support_sums(self._tokens(episode, row)[None, None], cell_weights(mask[None, None], side, side))
+                for row, mask in zip(rows.flatten().tolist(), masks.flatten(0, 1), strict=True)
+            ]
+            joined = (torch.cat(parts).flatten(0, 1).unflatten(0, rows.shape) for parts in zip(*sums, strict=True))
+            prototypes = build_prototypes(SupportSums(*joined), self.pool)
+        similar = cosines(query, prototypes)
         if self.background == "none":
             similar[0] = self.background_cosine
-        delta = self.delta if self.selection != "support" else self._support_delta(supports, weights, prototypes)
         return similar, prototypes, delta
 
     def _support_delta(self, supports: Tensor, weights: Tensor, prototypes: Prototypes) -> float:

@@ -17,6 +17,7 @@ from methods.prototype import (
     cosines,
     normalise,
     presence,
+    support_sums,
     token_logits,
 )
 from tests.methods.tiny_vit import backbone
@@ -40,7 +41,7 @@ def scene(ways=2, shots=2, seed=0):
 
 
 def logits_of(query, supports, masks):
-    prototypes = build_prototypes(normalise(supports), cell_weights(masks, SIDE, SIDE))
+    prototypes = build_prototypes(support_sums(normalise(supports), cell_weights(masks, SIDE, SIDE)))
     return token_logits(cosines(normalise(query), prototypes), prototypes.valid, 20.0, 0.0)
 
 
@@ -92,8 +93,10 @@ def test_an_empty_support_mask_gives_no_label_and_no_pixel():
 def test_an_empty_shot_is_left_out():
     _query, supports, masks = scene(ways=1, shots=2)
     masks[0, 1] = 0
-    foreground = build_prototypes(normalise(supports), cell_weights(masks, SIDE, SIDE)).foreground
-    alone = build_prototypes(normalise(supports[:, :1]), cell_weights(masks[:, :1], SIDE, SIDE)).foreground
+    foreground = build_prototypes(support_sums(normalise(supports), cell_weights(masks, SIDE, SIDE))).foreground
+    alone = build_prototypes(
+        support_sums(normalise(supports[:, :1]), cell_weights(masks[:, :1], SIDE, SIDE))
+    ).foreground
     torch.testing.assert_close(foreground, alone)
 
 
@@ -104,9 +107,9 @@ def test_pooling_pixels_weighs_shots_by_size():
     weights = cell_weights(masks, SIDE, SIDE)
     tokens = normalise(supports)
     mean = (weights[0, :, :, None] * tokens[0, :, 0]).sum((0, 1)) / weights.sum()
-    pooled = build_prototypes(tokens, weights, pool="pixel").foreground[0, 0]
+    pooled = build_prototypes(support_sums(tokens, weights), pool="pixel").foreground[0, 0]
     torch.testing.assert_close(pooled, normalise(mean))
-    assert not torch.allclose(pooled, build_prototypes(tokens, weights, pool="shot").foreground[0, 0])
+    assert not torch.allclose(pooled, build_prototypes(support_sums(tokens, weights), pool="shot").foreground[0, 0])
 
 
 def test_presence_is_the_mean_of_the_largest_probabilities():

@@ -9,6 +9,7 @@ from methods.prototype import (
     cosines,
     normalise,
     presence,
+    support_sums,
     token_logits,
 )
 from tests.goldens.harness import EXACT, Case, Comparisons, Tolerance, absolute
@@ -19,7 +20,7 @@ def prototype(case: Case) -> Comparisons:
     grid = (c["grid"][0], c["grid"][1])
     weights = cell_weights(t["in.support_masks"], *grid)
     supports, query = normalise(t["in.support_tokens"])[:, :, None], normalise(t["in.query_tokens"])[None]
-    prototypes = build_prototypes(supports, weights)
+    prototypes = build_prototypes(support_sums(supports, weights))
     logits = token_logits(cosines(query, prototypes), prototypes.valid, c["alpha"], c["delta"])
     score = presence(logits, c["top_fraction"])
     full = resize_logits(logits, grid, (c["out_size"][0], c["out_size"][1]))
