@@ -19,6 +19,9 @@ CacheDtype = Literal["float32", "bfloat16", "float16"]
 class FeatureCache:
     """Tensors, or tuples of them, by kind and key, at most `max_bytes` in all; `bytes` are there now.
 
+    A tensor that is a part of a larger one, such as one image's of a batch, is copied: a view would hold the memory of
+    the whole.
+
     What makes room for a new tensor is the kind with the biggest tensors, since every entry saves the encoding of one
     image, and a query's features are several times as big as a support's. Within that kind go first the
     tensors that were kept before `forget_expectations` and not used since, then the one that is expected to be used
@@ -63,7 +66,7 @@ class FeatureCache:
             value = _each(host, lambda tensor: tensor.to(device))
         else:
             self.misses += 1
-            value = self._narrow(compute())
+            value = self._narrow(_each(compute(), _alone))
         if _nbytes(value) <= self.max_bytes:
             self._drop_spilled(kind, key)
             self._kinds.setdefault(kind, OrderedDict())[key] = value  # looked up again: computing may clear the cache
@@ -183,6 +186,11 @@ class FeatureCache:
         self._next_use.clear()
         self._left_over.clear()
         self.bytes = self.spilled_bytes = 0
+
+
+def _alone(tensor: Tensor) -> Tensor:
+    """Return the tensor, copied where the memory it lies in is larger than it is."""
+    return tensor.clone() if tensor.untyped_storage().nbytes() > tensor.nbytes else tensor
 
 
 def _nbytes(value: Features) -> int:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import get_type_hints
 
@@ -202,6 +202,12 @@ def _sorted(entries: Sequence[Entry]) -> tuple[Entry, ...]:
         return reported is None, -(reported.figure.value if reported else 0.0), entry.id
 
     return tuple(sorted(entries, key=place))
+
+
+@cache
+def shipped_atlas() -> Atlas:
+    """Return the atlas that comes with the suite, read once in a process."""
+    return read_atlas(strict=False)
 
 
 def read_atlas(folder: Path = FOLDER, strict: bool = True) -> Atlas:

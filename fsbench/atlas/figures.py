@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -76,15 +76,17 @@ class Rule(BaseModel):
 
     def fits(self, figure: Figure) -> bool:
         """Whether the rule is about a figure."""
-        return all(
-            any(fnmatchcase(getattr(figure, cell), _literal(pattern)) for pattern in getattr(self, cell))
-            for cell in ("method", "setting", "metric", "backbone", "dataset", "shot")
-        )
+        return all(pattern.fullmatch(getattr(figure, cell)) for cell, pattern in self._patterns)
 
-
-def _literal(pattern: str) -> str:
-    """Return a pattern in which only * stands for other characters."""
-    return re.sub(r"([\[?])", r"[\1]", pattern)
+    @cached_property
+    def _patterns(self) -> list[tuple[str, re.Pattern[str]]]:
+        """Cells that not all figures fit, each with its words as one expression, in which * is any text."""
+        cells = {cell: getattr(self, cell) for cell in ("method", "setting", "metric", "backbone", "dataset", "shot")}
+        return [
+            (cell, re.compile("|".join(re.escape(word).replace(r"\*", ".*") for word in words), re.DOTALL))
+            for cell, words in cells.items()
+            if "*" not in words
+        ]
 
 
 class Links(BaseModel):

@@ -45,8 +45,10 @@ def print_table(folders: Sequence[Path], options: argparse.Namespace) -> list[st
             protocol.check_metrics(metrics, options.metrics)
     by = ["all"] if options.all else options.by
     by_class = options.by_class or options.all or "class" in options.by
+    by_size = options.all or "size" in by or options.format in ("csv", "json")
     published = published_scores() if options.published else ()
-    asked: dict[str, Any] = {"by_class": by_class, "trivial": not options.no_trivial, "metrics": metrics}
+    asked: dict[str, Any] = {"by_class": by_class, "by_size": by_size}
+    asked |= {"trivial": not options.no_trivial, "metrics": metrics}
     if options.all or "card" in by or options.format in ("csv", "json"):
         asked["backbone_data"] = backbone_data()
     asked |= {"measure": measure_for(metrics or ()), "rank_all": options.rank_all}

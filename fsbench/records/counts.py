@@ -79,8 +79,9 @@ def counts_sha256(frame: "pl.DataFrame") -> str:
     """
     columns = ["episode", "slot", "class_id", *COUNTS, "present", "decided"]
     columns += [FAILED] if FAILED in frame.columns else []
-    whole = [frame[name].cast(int).fill_null(-1).to_numpy() for name in columns]  # of a damaged file: -1 is no count
-    table = np.stack(whole, 1).astype("<i8")
+    whole = [frame[name] for name in columns]
+    whole = [column.cast(int).fill_null(-1) if column.has_nulls() else column for column in whole]  # damaged: no count
+    table = np.stack([column.to_numpy().astype("<i8") for column in whole], 1)
     return hashlib.sha256(np.ascontiguousarray(table).tobytes()).hexdigest()
 
 
@@ -110,10 +111,11 @@ def _check_columns(frame: "pl.DataFrame", file: Path) -> None:
     kinds |= {name: pl.Float64 for name in REGIONS if name in frame.columns} | {"query": pl.String}
     marked = [FAILED] if FAILED in frame.columns else []
     kinds |= dict.fromkeys(marked, pl.Boolean)
+    schema = frame.schema
     for column, kind in kinds.items():
-        if column not in frame.columns:
+        if column not in schema:
             raise RecordError(f"{file} has no column {column}; {EXPECTED}")
-        found = frame.schema[column]
+        found = schema[column]
         alike = found.is_integer() if kind == pl.Int64 else found.is_float() if kind == pl.Float64 else found == kind
         if not alike and not (column == "query" and found == pl.Null):
             raise RecordError(f"{file}: the column {column} holds {found}, expected {kind}")
@@ -123,17 +125,14 @@ def _check_columns(frame: "pl.DataFrame", file: Path) -> None:
 
 
 def _check_ranges(frame: "pl.DataFrame", header: Header, file: Path) -> None:
-    # spared until it is needed
-    import polars as pl
-
     whole = ["episode", "slot", "class_id", *COUNTS]
     if frame.height and min(int(frame[column].min() or 0) for column in whole) < 0:  # type: ignore[arg-type]
         raise RecordError(f"{file} has counts below 0; {EXPECTED}")
     if frame.height and max(int(frame[column].max() or 0) for column in whole) > LARGEST:  # type: ignore[arg-type]
         raise RecordError(f"{file} has counts above {LARGEST}; {EXPECTED}")
-    is_way = pl.col("slot") > 0
-    for rows, allowed in ((frame.filter(is_way), header.class_ids), (frame.filter(~is_way), [0])):
-        unknown = sorted(set(rows["class_id"].unique().to_list()) - set(allowed))
+    is_way, numbers = frame["slot"].to_numpy() > 0, frame["class_id"].to_numpy()
+    for found, allowed in ((numbers[is_way], header.class_ids), (numbers[~is_way], [0])):
+        unknown = sorted(set(found.tolist()) - set(allowed))
         if unknown:
             raise RecordError(f"{file} counts the class {unknown[0]}, which is none of its manifest's")
     last, at_most = int(frame["slot"].max() or 0), largest_way(header)  # type: ignore[arg-type]
@@ -142,7 +141,7 @@ def _check_ranges(frame: "pl.DataFrame", header: Header, file: Path) -> None:
 
 
 def _check_episodes(frame: "pl.DataFrame", manifest: Manifest, file: Path) -> None:
-    counted = frame.select("episode", "slot", "class_id", "query").rows()
+    counted = list(zip(*(frame[name].to_list() for name in ("episode", "slot", "class_id", "query")), strict=True))
     protocol, episodes = protocol_of(manifest.header), manifest.episodes
     if manifest.header.draws > 1:
         _check_draws(frame, manifest, file)

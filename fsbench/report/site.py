@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fsbench.atlas.atlas import read_atlas
+from fsbench.atlas.atlas import shipped_atlas
 from fsbench.errors import SettingsError
 from fsbench.files import write_text
 from fsbench.files.folders import check_free, replacing_folder
@@ -77,7 +77,7 @@ def write_report(
     records = select_methods(records, options.methods)
     with replacing_folder(out, MARK, "report") as folder, workers(len(records)) as pool:
         studies = collect(records, options.metrics, pool, published, options.most, options.measure, options.rank_all)
-        atlas = with_runs(read_atlas(strict=False), studies) if has_published(studies) else None
+        atlas = with_runs(shipped_atlas(), studies) if has_published(studies) else None
         pages = Pages(folder, studies, options.command, refused, _paper_results(studies, published), atlas)
         for study in studies:
             pages.folder(study).mkdir()

@@ -104,6 +104,8 @@ class TableOptions:
 
     Attributes:
         by_class: break rows down by class.
+        by_size: break down by object size also the rows of several runs and those that need no model; a run's own
+            always are, since they are kept with it.
         trivial: add the answers that need no model, on the same episodes.
         metrics: names of `fsbench.metrics.scores.METRICS`.
         backbone_data: name of a backbone -> what it was trained on, for cards that tell it.
@@ -111,6 +113,7 @@ class TableOptions:
     """
 
     by_class: bool = False
+    by_size: bool = True
     trivial: bool = False
     metrics: tuple[str, ...] = DEFAULT
     backbone_data: Mapping[str, str] = field(default_factory=dict)

@@ -96,23 +96,25 @@ class _StatisticsCache:
         self.measure = options.measure
         self.missing: list[str] = []
         """Notes on scores that were asked for and that a run does not have."""
-        self._computed: dict[tuple[Path, str, bool], RunStatistics] = {}
+        self._computed: dict[tuple[Path, str], tuple[TableOptions, RunStatistics]] = {}
 
-    def get(self, record: Record, answer: str, by_class: bool) -> RunStatistics:
+    def get(self, record: Record, answer: str, options: TableOptions) -> RunStatistics:
         """Return the statistics of the record's predictions, or of the trivial `answer` unless that is ""; those of
-        classes are there at least where `by_class` asks for them."""
-        key = (record.path, answer, (record.path, answer, True) in self._computed or by_class)
-        if key not in self._computed:
+        sizes and classes are there at least where `options` asks for them."""
+        key = (record.path, answer)
+        known, statistics = self._computed.get(key, (None, None))
+        if known is None or statistics is None or known.by_class < options.by_class or known.by_size < options.by_size:
             frame = trivial_answers(record.episodes)[answer] if answer else record.episodes
             measures = None if answer or self.measure is None else self.measure(record)
             if measures is not None:
                 self.missing += measures.notes(record)
-            self._computed[key] = run_statistics(frame, record, by_class, measures)
-        return self._computed[key]
+            statistics = run_statistics(frame, record, options, measures)
+            self._computed[key] = options, statistics
+        return statistics
 
 
 def run_statistics(
-    frame: "pl.DataFrame", record: Record, by_class: bool, measures: "Measures | None" = None
+    frame: "pl.DataFrame", record: Record, options: TableOptions, measures: "Measures | None" = None
 ) -> RunStatistics:
     """Sum a count table on the episodes of `record`, and what was measured of it beyond counts."""
 
@@ -120,13 +122,18 @@ def run_statistics(
         episodes = len(np.unique(frame["episode"].to_numpy()[keep]))
         return SubsetStatistics(int(keep.sum()), episodes, subset_statistics(record, frame, keep, measures))
 
-    sizes = {name: subset(keep) for name, keep in pairs_by_size(frame).items()}
-    classes = {name: subset(keep) for name, keep in pairs_by_class(frame, record.header).items()} if by_class else {}
-    return RunStatistics(whole_statistics(record, frame, measures), sizes, classes)
+    sizes = pairs_by_size(frame) if options.by_size else {}
+    classes = pairs_by_class(frame, record.header) if options.by_class else {}
+    return RunStatistics(
+        whole_statistics(record, frame, measures),
+        {name: subset(keep) for name, keep in sizes.items()},
+        {name: subset(keep) for name, keep in classes.items()},
+    )
 
 
 def _run_row(label: str, record: Record, options: TableOptions, statistics: _StatisticsCache) -> Row:
     """Return the row of one run, with its costs."""
+    options = replace(options, by_size=True)
     row, cost = _scored_row(label, str(fold_of(record)), [record], options, statistics), record.run.cost
     row.trainable = cost.trainable_parameters
     row.episodes_per_second = cost.episodes_per_second
@@ -168,18 +175,18 @@ def _scored_row(
     """Return the row of `records` (one fold, or all for a mean), from the cache where it was computed before."""
 
     def compute() -> dict[str, Any]:
-        return asdict(compute_row([statistics.get(record, answer, options.by_class) for record in records], options))
+        return asdict(compute_row([statistics.get(record, answer, options) for record in records], options))
 
     if options.measure is not None and not answer:  # follows from files that the cache does not know
-        return _decode_row(label, fold, compute())
-    key = [ROW_VERSION, answer, options.by_class, options.metrics]
-    return cached_figures(records, key, compute, partial(_decode_row, label, fold))
+        return _decode_row(label, fold, options.by_size, compute())
+    key = [ROW_VERSION, answer, options.by_class, options.metrics, *([] if options.by_size else ["no sizes"])]
+    return cached_figures(records, key, compute, partial(_decode_row, label, fold, options.by_size))
 
 
-def _decode_row(label: str, fold: str, values: dict[str, Any]) -> Row:
+def _decode_row(label: str, fold: str, has_sizes: bool, values: dict[str, Any]) -> Row:
     """Turn the values of a cached row into a row. Raises ValueError for other bins of sizes than today's."""
     scores, by_size, by_class = (_decode(values[name]) for name in ("scores", "by_size", "by_class"))
-    if by_size.keys() != {*SIZES, ABSENT}:
+    if by_size.keys() != ({*SIZES, ABSENT} if has_sizes else set()):
         raise ValueError(f"sizes are {', '.join(by_size)}")
     return Row(label, fold, scores, by_size, by_class)
 
@@ -197,11 +204,11 @@ def _decode(values: dict[str, Any]) -> dict[str, Any]:
 def compute_row(folds: Sequence[RunStatistics], options: TableOptions) -> Row:
     """Compute the scores of a row, of the mean over `folds` where there are several; label and fold are left empty."""
     row = Row("", "", _score_intervals([fold.whole for fold in folds], options.metrics))
-    for name in folds[0].sizes:
+    for name in folds[0].sizes if options.by_size else ():
         subsets = [fold.sizes[name] for fold in folds]
         complete = all(subset.pairs for subset in subsets)  # no mean of some folds only
         row.by_size[name] = _score_subset(subsets if complete else [], options.metrics)
-    for name in NOT_OF_ABSENT:
+    for name in NOT_OF_ABSENT if row.by_size else ():
         row.by_size[ABSENT].scores.pop(name, None)
     for fold in folds:
         for name, subset in fold.classes.items():

@@ -26,6 +26,7 @@ def build_blocks(
     records: Iterable[Record],
     *,
     by_class: bool = False,
+    by_size: bool = True,
     trivial: bool = False,
     metrics: Sequence[str] | None = None,
     published: Sequence[PublishedScore] = (),
@@ -37,7 +38,7 @@ def build_blocks(
 
     Args:
         records: in any order; each group that may be compared is a block.
-        by_class, trivial, backbone_data, measure: see `TableOptions`.
+        by_class, by_size, trivial, backbone_data, measure: see `TableOptions`.
         metrics: names of scores; None for those of the protocol.
         published: reported scores, set beside the rows they belong to.
         rank_all: whether rows of different cards are ranked together.
@@ -52,7 +53,7 @@ def build_blocks(
         test = header.dataset, header.way, header.shot
         of_test = [score for score in published if (score.dataset, score.way, score.shot) == test]
         shown = group[0].protocol.default_metrics if metrics is None else tuple(metrics)
-        options = TableOptions(by_class, trivial, shown, backbone_data or {}, measure)
+        options = TableOptions(by_class, by_size, trivial, shown, backbone_data or {}, measure)
         block = _BLOCKS[group[0].protocol.task](group, options, of_test)
         block.rank_all = rank_all
         block.notes += below_trivial(block.rows, block.metrics)

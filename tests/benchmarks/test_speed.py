@@ -82,7 +82,7 @@ def test_a_training_step_starts_from_no_gradient():
         ("sansa --side 64 --shots 2 --batch 2", None),
         ("promptable --grid 9 --points 10 --steps 3", ["authors' scheme", "fsbench"]),
         ("diam --images 2 --channels 8 --side 5", ["plain", "closed form", "closed form, together"]),
-        ("cpu-kernels --networks demo:64", ["default", "onednn"]),
+        ("networks --networks demo:64", ["fp32", "bf16"]),
         ("features --episodes 2 --queries 2", ["features none kept", "features on disk"]),
         ("predict --dataset demo --images 2 --side 64", ["forward", "fsbench predict"]),
     ],

@@ -215,3 +215,18 @@ def test_a_value_beyond_float16_is_named():
     cache = FeatureCache(max_bytes=40, dtype="float16")
     with pytest.raises(NumericsError, match=r"features reach 7e\+04, expected at most 65504"):
         cache.get("support", 0, lambda: torch.full((10,), -7e4))
+
+
+def test_what_is_kept_takes_the_memory_that_is_counted():
+    """Features of a batch are parts of one tensor: what is kept of one image must not hold the others' memory."""
+    cache = FeatureCache(max_bytes=1 << 20)
+    batch, stages = torch.randn(16, 10, 4), torch.randn(2, 3, 8)
+    for row in (3, 9):
+        assert torch.equal(cache.get("tokens", row, lambda row=row: batch[row]), batch[row])
+    cache.get("stages", 3, lambda: (stages[0, :, :4], stages[1]))
+    own = torch.zeros(5)
+    assert cache.get("own", 0, lambda: own) is own  # nothing is copied that lies alone
+    kept = [cache.get(*key, pytest.fail) for key in (("tokens", 3), ("tokens", 9), ("stages", 3), ("own", 0))]
+    tensors = [tensor for value in kept for tensor in (value if isinstance(value, tuple) else (value,))]
+    memory = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
+    assert sum(memory.values()) == cache.bytes == 4 * (2 * 40 + 12 + 24 + 5)

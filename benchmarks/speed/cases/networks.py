@@ -1,4 +1,4 @@
-"""oneDNN's kernels of frozen networks beside torch's default on this CPU."""
+"""Frozen networks in bf16 beside fp32 on this machine, and the memory of features that are kept."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -6,44 +6,65 @@ from functools import partial
 import torch
 
 from benchmarks.speed.harness import Case, relative_difference
-from fsbench.backbones.base import BackboneConfig, FrozenBackbone
-from fsbench.backbones.onednn import KernelName, onednn_problem
+from fsbench.backbones.base import BackboneConfig, FrozenBackbone, NetworkPrecision
 from fsbench.backbones.pyramid import FrozenPyramid
 from fsbench.backbones.vit import VITS, FrozenViT
-from fsbench.errors import SettingsError
 
-KERNELS: tuple[KernelName, KernelName] = ("default", "onednn")
+PRECISIONS: tuple[NetworkPrecision, NetworkPrecision] = ("fp32", "bf16")
 
 
-def frozen_networks(name: str) -> dict[KernelName, FrozenBackbone]:
-    """Return the network with each kind of kernels, the same random weights in both."""
+def frozen_networks(name: str) -> dict[NetworkPrecision, FrozenBackbone]:
+    """Return the network in each precision, the same random weights in both."""
     kind: type[FrozenBackbone] = FrozenViT if name in VITS else FrozenPyramid
-    networks = {kernels: kind(BackboneConfig(name, "random")) for kernels in KERNELS}
-    for kernels, network in networks.items():
-        network.use_cpu_kernels(kernels)
-    return networks
+    return {precision: kind(BackboneConfig(name, "random", precision=precision)) for precision in PRECISIONS}
 
 
 def cases(
-    device: torch.device,
-    networks: str = "dinov2_vits14:700,dino_vitb16:400,swin_base:384,resnet50:384",
-    threads: int = 1,
+    device: torch.device, networks: str = "dinov2_vits14:448,swin_base:384,resnet50:400", threads: int = 1
 ) -> Iterator[Case]:
-    """Compare one image of noise through each network with random weights.
+    """Compare one image of noise through each network with random weights, as `--backbone-precision` has it computed.
 
-    On a processor of Intel the ratio is near 1; `MKL_ENABLE_INSTRUCTIONS=AVX2` before the command takes AVX-512 from
-    MKL alone, which stands in for a processor whose AVX-512 MKL does not use.
+    A processor gains by bf16 where it multiplies in it (AMX, AVX512-BF16); elsewhere it converts, and loses.
     """
-    if device.type != "cpu" or (problem := onednn_problem()):
-        raise SettingsError(f"nothing can be compared: {'the device is no CPU' if device.type != 'cpu' else problem}")
     torch.set_num_threads(threads)
     for word in networks.split(","):
         name, _, side = word.partition(":")
-        image = torch.randn(3, int(side), int(side), generator=torch.Generator().manual_seed(0))
-        paths = {kernels: partial(net.encode, image) for kernels, net in frozen_networks(name).items()}
+        image = torch.randn(3, int(side), int(side), generator=torch.Generator().manual_seed(0)).to(device)
+        paths = {precision: partial(net.encode, image) for precision, net in frozen_networks(name).items()}
         yield Case(
             f"{name}, one image of {side} pixels",
             paths,
             lambda paths=paths: relative_difference(*(call() for call in paths.values())),
-            memory=None,
         )
+
+
+def kept_cases(
+    device: torch.device, network: str = "resnet50", side: int = 400, images: int = 16, bound_mib: int = 320
+) -> Iterator[Case]:
+    """Measure what the memory of a process grows by while features are kept, beside the bound on them.
+
+    The images are encoded one after the other, or by fours as in training, and more come than fit. "none kept" is what
+    encoding takes besides.
+    """
+    torch.set_num_threads(1)
+    batch = torch.randn(4, 3, side, side, generator=torch.Generator().manual_seed(0)).to(device)
+
+    def encode(bound: int, together: bool) -> None:
+        frozen = FrozenPyramid(BackboneConfig(network, "random", cache_mib=bound))
+        for start in range(0, images, 4):
+            found = frozen.encode_together(batch) if together else None
+            for row in range(4):
+                compute = partial(
+                    lambda found, row: (found[row] if found else frozen.encode(batch[row]))[1:], found, row
+                )
+                frozen.cache.get("pyramid", start + row, compute)
+
+    paths = {
+        "none kept": partial(encode, 0, False),
+        "kept": partial(encode, bound_mib, False),
+        "by fours, none kept": partial(encode, 0, True),
+        "by fours, kept": partial(encode, bound_mib, True),
+    }
+    yield Case(
+        f"{network}, {images} images of {side} pixels, features kept up to {bound_mib} MiB", paths, memory="child"
+    )

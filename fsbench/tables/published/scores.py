@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from fsbench.atlas.atlas import Entry, read_atlas
+from fsbench.atlas.atlas import Entry, read_atlas, shipped_atlas
 from fsbench.errors import DataError
 from fsbench.paths import BENCHMARKS
 from fsbench.protocols.base import OTHERS
@@ -138,7 +138,9 @@ def read_published(shipped: Shipped, folder: Path = FOLDER) -> list[PublishedSco
         for line, row in _read_rows(folder / name):
             score = _Line(row, rules, mapping, f"{name}, line {line}", shipped).score()
             scores += [(Path(name).name, line, score)] if score is not None else []
-    rows = read_atlas(folder / "atlas", strict=False).rows() if (folder / "atlas").is_dir() else {}
+    rows = {}
+    if (folder / "atlas").is_dir():
+        rows = (shipped_atlas() if folder == FOLDER else read_atlas(folder / "atlas", strict=False)).rows()
     return list(dict.fromkeys(_with_conditions(score, rows.get((name, line))) for name, line, score in scores))
 
 
