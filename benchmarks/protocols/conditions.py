@@ -28,8 +28,9 @@ class Condition:
 
 TWICE = ("hsnet", "pfenet", "incontext", "fss_sam3")
 """Protocols of any data set, tested with one support and with five."""
-LEFT_OUT = ("fscs", "incontext518", "sansa", "fssdino", "fort")
-"""Protocols that have rows of their own, differ from another in a size alone, need COCO's objects, or classify."""
+LEFT_OUT = ("fscs", "incontext518", "sansa", "fssdino", "fort", "presence")
+"""Protocols that have rows of their own, differ from another in a size alone, need COCO's objects, classify, or
+ask of absent classes."""
 
 CONDITIONS = [
     *(Condition("fscs", "original", way, shot) for way in (1, 2) for shot in (1, 5)),

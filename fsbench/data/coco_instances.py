@@ -16,13 +16,13 @@ from fsbench.errors import DataError
 from fsbench.files import parse_json, sha256_file
 from fsbench.progress import hides_bar
 
-_FORMAT = "instances-2"
+_FORMAT = "instances-3"
 """To be changed with the meaning of the arrays, so that older files are not used."""
 
 
 @dataclass(frozen=True)
 class Instances:
-    """The non-crowd objects of all images of one annotation file.
+    """The objects of all images of one annotation file; of crowds, their classes alone.
 
     Attributes:
         path: The file.
@@ -34,6 +34,7 @@ class Instances:
         polygon_starts: (J + 1,) int64, the polygons of every object.
         vertex_starts: (Q + 1,) int64, the vertices of every polygon.
         vertices: (V, 2) int16 x and y, truncated toward zero.
+        crowds: (C, 2) int64 image m and class number of every crowd, ascending.
         rles: Object -> run-length mask, for the objects that are given as one.
     """
 
@@ -46,12 +47,20 @@ class Instances:
     polygon_starts: np.ndarray
     vertex_starts: np.ndarray
     vertices: np.ndarray
+    crowds: np.ndarray
     rles: dict[int, dict[str, Any]]
 
     @cached_property
     def rows(self) -> dict[str, int]:
         """Number m of each image by its file name."""
         return {name: row for row, name in enumerate(self.file_names)}
+
+    def annotated_classes(self, file_name: str) -> tuple[frozenset[int], frozenset[int]]:
+        """Return the classes of an image's objects, those that others cover included, and those of its crowds."""
+        row = self.rows[file_name]
+        first, last = np.searchsorted(self.crowds[:, 0], [row, row + 1])
+        objects = self.classes[self.starts[row] : self.starts[row + 1]]
+        return frozenset(objects.tolist()), frozenset(self.crowds[first:last, 1].tolist())
 
     def paint(self, file_name: str, first_polygon_only: bool = False) -> np.ndarray:
         """Return an image's label map (H, W) uint8: polygons filled with their boundary, later objects over earlier.

@@ -33,8 +33,11 @@ class _Object(NamedTuple):
     rle: dict[str, Any] | None
 
 
-_CROWD = object()
-"""Stands for a crowd region, which is not painted."""
+class _Crowd(NamedTuple):
+    """A crowd region, which is not painted."""
+
+    image_id: int
+    category_id: int
 
 
 def read_instances(path: Path, sha256: str, class_names: Sequence[str]) -> Instances:
@@ -50,8 +53,8 @@ def read_instances(path: Path, sha256: str, class_names: Sequence[str]) -> Insta
     """
     try:
         content = read_json(path, "annotations", object_hook=_compact)
-        images, objects = _lists(content)
-        return _arrays(path, sha256, images, objects, _class_numbers(content["categories"], class_names))
+        images, objects, crowds = _lists(content)
+        return _arrays(path, sha256, images, objects, crowds, _class_numbers(content["categories"], class_names))
     except OSError as error:
         raise DataError(f"annotation file {path} cannot be read ({error.strerror}); check the file") from error
     except (ValueError, TypeError, OverflowError) as error:
@@ -66,7 +69,7 @@ def _compact(entry: dict[str, Any]) -> Any:
     if "image_id" in entry:
         _require(entry, ("id", "category_id", "segmentation"), "annotation")
         if entry.get("iscrowd", 0):
-            return _CROWD
+            return _Crowd(_whole(entry, "image_id"), _whole(entry, "category_id"))
         shape = entry["segmentation"]
         polygons = [] if isinstance(shape, dict) else [_vertices(polygon, entry["id"]) for polygon in shape]
         rle = shape if isinstance(shape, dict) else None
@@ -106,17 +109,19 @@ def _vertices(polygon: Any, annotation: int) -> np.ndarray:
     return numbers.astype(np.int16).reshape(-1, 2)
 
 
-def _lists(content: Any) -> tuple[list[_Image], list[_Object]]:
-    """The images ascending by file name and the painted objects ascending by image id and annotation id."""
+def _lists(content: Any) -> tuple[list[_Image], list[_Object], list[_Crowd]]:
+    """The images ascending by file name, the painted objects ascending by image and annotation id, and the crowds."""
     kinds = {"images": _Image, "annotations": object, "categories": dict}
     for key, kind in kinds.items():
         entries = content.get(key) if isinstance(content, dict) else None
         if not isinstance(entries, list) or not all(isinstance(entry, kind) for entry in entries):
             raise ValueError(f"it has no list of {key}")
-    objects = [entry for entry in content.pop("annotations") if entry is not _CROWD]
+    annotations = content.pop("annotations")
+    crowds = [entry for entry in annotations if isinstance(entry, _Crowd)]
+    objects = [entry for entry in annotations if not isinstance(entry, _Crowd)]
     if not all(isinstance(entry, _Object) for entry in objects):
         raise ValueError("an annotation entry has no 'image_id'")
-    return sorted(content["images"]), sorted(objects, key=lambda entry: entry[:2])
+    return sorted(content["images"]), sorted(objects, key=lambda entry: entry[:2]), crowds
 
 
 def _class_numbers(categories: list[dict[str, Any]], class_names: Sequence[str]) -> dict[int, int]:
@@ -133,7 +138,12 @@ def _class_numbers(categories: list[dict[str, Any]], class_names: Sequence[str])
 
 
 def _arrays(
-    path: Path, sha256: str, images: list[_Image], objects: list[_Object], number_of: dict[int, int]
+    path: Path,
+    sha256: str,
+    images: list[_Image],
+    objects: list[_Object],
+    crowds: list[_Crowd],
+    number_of: dict[int, int],
 ) -> Instances:
     row_of_id = {image.id: row for row, image in enumerate(images)}
     names = tuple(image.file_name for image in images)
@@ -162,8 +172,16 @@ def _arrays(
         polygon_starts=_starts([len(entry.polygons) for entry in objects]),
         vertex_starts=_starts([len(polygon) for polygon in polygons]),
         vertices=vertices,
+        crowds=_crowd_rows(crowds, row_of_id, number_of),
         rles={item: entry.rle for item, entry in enumerate(objects) if entry.rle is not None},
     )
+
+
+def _crowd_rows(crowds: list[_Crowd], row_of_id: dict[int, int], number_of: dict[int, int]) -> np.ndarray:
+    """Return (C, 2) image and class of every crowd, ascending; those on images that are not listed are left out."""
+    known = [one for one in crowds if one.image_id in row_of_id and one.category_id in number_of]
+    rows = sorted({(row_of_id[one.image_id], number_of[one.category_id]) for one in known})
+    return np.array(rows, dtype=np.int64).reshape(-1, 2)
 
 
 def _check_near(vertices: np.ndarray, sizes: np.ndarray) -> None:

@@ -89,7 +89,7 @@ def log_record(loggers: Iterable[Logger], record: Record, step: int) -> None:
         record: the finished run.
         step: training step of the scores.
     """
-    (row,) = build_blocks([record], by_class=True)[0].rows
+    row, *_ = build_blocks([record], by_class=True)[0].rows  # further answers of the protocol stand after it
     image_file = record.path / "predictions.png"
     for logger in loggers:
         logger.log_metrics(row_metrics(row), step)

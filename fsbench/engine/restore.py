@@ -91,7 +91,9 @@ def reopen_at(
 def check_counts(record: Record, results: Iterable[SegmentationResult]) -> None:
     """Raise RecordError unless the counts and decisions of `results` equal those in the record."""
     columns = ["class_id", *COUNTS, "decided"]
-    recorded = {(row["episode"], row["slot"]): [row[name] for name in columns] for row in record.every_draw.to_dicts()}
+    recorded = {
+        (row["episode"], row["slot"]): [row[name] for name in columns] for row in record.every_episode.to_dicts()
+    }
     for result in results:
         for row in result.rows():
             if recorded[row["episode"], row["slot"]] != [row[name] for name in columns]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 class Episode:
     """One task: a query and, per way, the names of its support images. Ways are in the order they were drawn.
 
-    `draw` numbers the draws of the supports for one query; 0 is the official one.
+    `draw` numbers the draws of the supports for one query; 0 is the official one. An episode that `calibrates` is about
+    base classes and is no part of the test: the protocol chooses a threshold by it.
     """
 
     index: int
@@ -17,6 +18,7 @@ class Episode:
     supports: tuple[tuple[str, ...], ...]
     augmented: bool = False
     draw: int = 0
+    calibrates: bool = False
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,8 @@ class Header(BaseModel):
         draws: draws of the supports for every query; the episodes of draw 0 come first.
         official_sha256: hash of the manifest of draw 0 alone, where there are several.
         nested_in: number of shots that were drawn, of which an episode has the first `shot`; None where `shot` were.
+        calibration_ids: base classes of the episodes that calibrate (`Episode.calibrates`); empty without any.
+        calibration_images: images that these are drawn from in words.
         selection: name of a choice of episodes and hash of the manifest that they were chosen from.
     """
 
@@ -77,6 +79,8 @@ class Header(BaseModel):
     draws: Annotated[int, Field(ge=1, lt=2**31)] = 1
     official_sha256: Name | None = None
     nested_in: Count | None = None
+    calibration_ids: list[Count] = []
+    calibration_images: Name | None = None
     selection: dict[str, Any] | None = None
 
     @property

@@ -28,6 +28,9 @@ from fsbench.files.validation import first_problem
 CLASSIFICATION = "classification"
 """`kind` in the header of a classification manifest; headers of segmentation have no `kind`."""
 
+_UNUSUAL = ("draw", "calibrates")
+"""Attributes of an episode that a row has only where they are set."""
+
 EPISODE_TYPES: dict[str | None, Any] = {None: Episode, CLASSIFICATION: ClassificationEpisode}
 """`kind` of a header -> the class of its episodes."""
 
@@ -63,9 +66,14 @@ class Manifest:
         return Header.model_validate(self.entries)
 
     @property
+    def tested_episodes(self) -> tuple[Episode, ...]:
+        """Episodes of all draws, without those that only calibrate."""
+        return tuple(one for one in self.episodes if not getattr(one, "calibrates", False))
+
+    @property
     def official_episodes(self) -> tuple[Episode, ...]:
-        """Episodes of draw 0: the official ones."""
-        return tuple(episode for episode in self.episodes if episode.draw == 0)
+        """Episodes of draw 0, the official ones, without those that only calibrate."""
+        return tuple(one for one in self.tested_episodes if one.draw == 0)
 
     @property
     def class_ids(self) -> list[int]:
@@ -87,8 +95,8 @@ class Manifest:
 
 
 def episode_entries(episode: Episode) -> dict[str, Any]:
-    """Return an episode's row; the draw is left out where it is the official one, so that old files keep their hash."""
-    return {name: value for name, value in vars(episode).items() if name != "draw" or value}
+    """Return an episode's row, without what is as in most episodes, so that old files keep their hash."""
+    return {name: value for name, value in vars(episode).items() if name not in _UNUSUAL or value}
 
 
 def _hash(images: Mapping[str, str]) -> str:

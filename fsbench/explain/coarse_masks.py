@@ -84,9 +84,12 @@ class MaskScores:
         self.rows: dict[str, list[dict[str, Any]]] = {}
 
     def add(self, masks: EpisodeMasks) -> None:
-        """Count the masks of one episode at the size of its truth."""
+        """Count the masks of one episode at the size of its truth, unless it only calibrates."""
         (truth,) = masks.episode.truths()
-        query = {"query": self.manifest.episodes[truth.episode].query}
+        episode = self.manifest.episodes[truth.episode]
+        if episode.calibrates:
+            return
+        query = {"query": episode.query}
         for name, predicted in masks.masks.items():
             result = self.protocol.count(SegmentationAnswer(predicted.long().cpu()), truth)
             self.rows.setdefault(name, []).extend(row | query for row in result.rows())

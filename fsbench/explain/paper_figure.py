@@ -135,7 +135,7 @@ def _read_predictions(record: Record) -> StoredPredictions:
 def _ious(record: Record) -> dict[int, list[float | None]]:
     """Return the IoU of every way by episode."""
     void = segmentation_of(record.header).void
-    frame = record.every_draw.filter(record.every_draw["slot"] > 0).sort("episode", "slot")
+    frame = record.every_episode.filter(record.every_episode["slot"] > 0).sort("episode", "slot")
     values = way_ious(frame.select(COUNTS).to_numpy(), void)
     ious: dict[int, list[float | None]] = {}
     for episode, value in zip(frame["episode"].to_list(), values, strict=True):
@@ -144,7 +144,7 @@ def _ious(record: Record) -> dict[int, list[float | None]]:
 
 
 def _presence(record: Record) -> dict[int, list[bool]]:
-    frame = record.every_draw.filter(record.every_draw["slot"] > 0).sort("episode", "slot")
+    frame = record.every_episode.filter(record.every_episode["slot"] > 0).sort("episode", "slot")
     present: dict[int, list[bool]] = {}
     for episode, value in frame.select("episode", "present").iter_rows():
         present.setdefault(episode, []).append(value)

@@ -48,7 +48,7 @@ def support_properties(record: Record, similarity: bool = False, settings: Seque
         return {}
     index = open_dataset(record, settings)
     seen: dict[tuple[str, int], tuple[float, float, float]] = {}
-    episodes = sorted(record.manifest.episodes, key=lambda episode: episode.index)
+    episodes = sorted(record.manifest.tested_episodes, key=lambda episode: episode.index)
     measured = []
     for episode in episodes:
         pairs = [(name, number) for number, way in zip(episode.classes, episode.supports, strict=True) for name in way]
@@ -103,7 +103,7 @@ def _similarities(record: Record, index: SegmentationIndex, settings: Sequence[s
     def object_mask(name: str, number: int) -> np.ndarray:
         return labelled(index, name, number)[1]
 
-    return similarities(record.manifest.episodes, encoded, object_mask)
+    return similarities(record.manifest.tested_episodes, encoded, object_mask)
 
 
 def similarities(

@@ -32,6 +32,10 @@ class VoidRule(ABC):
         """Compute intersections and unions (...) of the background from counts (..., 6) of slot 0 (any foreground)."""
 
     @abstractmethod
+    def pixels(self, counts: np.ndarray) -> np.ndarray:
+        """Return the number of pixels (...) that count, from counts (..., 6) of any slots."""
+
+    @abstractmethod
     def counted_pixels(self, truth: np.ndarray) -> np.ndarray:
         """Return the pixels (h, w) bool of a truth (h, w) that count, where pixels are looked at one by one."""
 
@@ -47,6 +51,9 @@ class VoidIgnored(VoidRule):
         hits, predicted, true, valid = (counts[..., i] for i in (0, 1, 2, 5))
         return valid - (predicted + true - hits), valid - hits
 
+    def pixels(self, counts: np.ndarray) -> np.ndarray:
+        return np.asarray(counts[..., 5])
+
     def counted_pixels(self, truth: np.ndarray) -> np.ndarray:
         return np.asarray(truth != VOID)
 
@@ -61,6 +68,9 @@ class VoidIsBackground(VoidRule):
     def background(self, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         hits, predicted, true, predicted_on_void, void, valid = (counts[..., i] for i in range(6))
         return valid + void - (predicted + predicted_on_void + true - hits), valid + void - hits
+
+    def pixels(self, counts: np.ndarray) -> np.ndarray:
+        return np.asarray(counts[..., 4] + counts[..., 5])
 
     def counted_pixels(self, truth: np.ndarray) -> np.ndarray:
         return np.ones(truth.shape, dtype=bool)

@@ -111,6 +111,11 @@ def sum_by_class(frame: "pl.DataFrame", keep: np.ndarray, class_ids: Sequence[in
     return _sum_at((clusters, len(class_ids), *values.shape[1:]), (query, columns), values)
 
 
+def query_numbers(frame: "pl.DataFrame", keep: np.ndarray) -> np.ndarray:
+    """Return the number of each kept row's query image, as sums by query image have them."""
+    return _queries(frame, keep)[1]
+
+
 def _columns(frame: "pl.DataFrame", names: Sequence[str]) -> np.ndarray:
     """Stack columns side by side (rows, names); a query of polars would take longer than all that follows."""
     return np.column_stack([frame[name].to_numpy() for name in names])

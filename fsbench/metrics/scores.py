@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fsbench.errors import SettingsError
+from fsbench.metrics.auroc import RankedPairs, auroc
 from fsbench.metrics.calibration import calibration_error
 from fsbench.metrics.confusion import class_accuracy, fb_iou, mean_iou, pixel_accuracy
 from fsbench.metrics.ifa_figure import ifa_figure
@@ -106,6 +107,16 @@ def _class_accuracy(totals: Totals, _: Absent) -> np.ndarray:
 
 def _region_mean(column: int) -> Callable[[Totals, Absent], np.ndarray]:
     return lambda totals, _: totals["regions"][:, column] / np.maximum(totals["regions"][:, 2], 1e-9)
+
+
+def _false_alarm_area(totals: Totals, _: Absent) -> np.ndarray:
+    share, pairs = totals["false_alarms"].T
+    return 100 * share / np.maximum(pairs, 1e-9)
+
+
+def _miou_present(totals: Totals, absent: Absent) -> np.ndarray:
+    intersection, union = np.moveaxis(totals["shown"], -1, 0)
+    return _class_mean(mean_iou(intersection, union), totals["truth"], absent.classes)
 
 
 def _boundary_iou(totals: Totals, absent: Absent) -> np.ndarray:
@@ -247,6 +258,27 @@ METRICS = {
             maximum=1.0,
         ),
         Metric(
+            "AUROC",
+            "chance that a query with the class has a higher presence score than one without, equal scores counting "
+            "half; 50 is chance",
+            ("ranked",),
+            lambda totals, _: auroc(totals["ranked"]),
+        ),
+        Metric(
+            "false-alarm-area",
+            "share of the pixels that is predicted as the class where it is absent, mean over these (episode, way) "
+            "pairs; 0 is best",
+            ("false_alarms",),
+            _false_alarm_area,
+            higher_is_better=False,
+        ),
+        Metric(
+            "mIoU-present",
+            "mIoU of the queries that show the class, without those that do not",
+            ("shown", "truth"),
+            _miou_present,
+        ),
+        Metric(
             "boundary-IoU",
             "mIoU of the pixels near edges alone, up to 2 % of the image's diagonal inside prediction and truth "
             "(Cheng et al. 2021); from stored predictions and the data",
@@ -279,7 +311,10 @@ DEFAULT = ("mIoU", "FB-IoU", "accuracy")
 GENERALISED = ("mIoU-mean", "mIoU-base", "mIoU-novel")
 """Scores of base and novel classes at once, over several runs."""
 
-COMMON = tuple(name for name in METRICS if name not in ("FB-IoU-classes", IFA_FIGURE, *GENERALISED))
+PRESENCE = ("AUROC", "false-alarm-area", "mIoU-present")
+"""Scores of the question whether a query shows the class at all."""
+
+COMMON = tuple(name for name in METRICS if name not in ("FB-IoU-classes", IFA_FIGURE, *GENERALISED, *PRESENCE))
 """Scores that there are under most protocols; a protocol with a score of its own says so (`Protocol.metrics`)."""
 
 FROM_PREDICTIONS = ("boundary-IoU", "presence-ECE", "pixel-ECE")
@@ -301,10 +336,17 @@ _MEASURED = ("boundary", "presence_bins", "pixel_bins")
 
 _RUNS = ("base_runs", "novel_runs")
 
-_ARRAYS = (*_CLASS_SUMS, "background", "right", "foreground", "decisions", "regions", "labelled", *_RUNS, *_MEASURED)
+_PRESENCE_SUMS = ("false_alarms", "shown")
+
+_ARRAYS = (
+    *_CLASS_SUMS, "background", "right", "foreground", "decisions", "regions", "labelled", *_RUNS, *_PRESENCE_SUMS,
+    *_MEASURED,
+)  # fmt: skip
 """Attributes of `ScoreStatistics` that are sums, in the order in which they are multiplied by weights."""
 
-_DISPENSABLE = {"background", "foreground", "decisions", "regions", "labelled", *_RUNS, *_MEASURED}
+_DISPENSABLE = {
+    "background", "foreground", "decisions", "regions", "labelled", "ranked", *_RUNS, *_PRESENCE_SUMS, *_MEASURED,
+}  # fmt: skip
 """Those that `ScoreStatistics.only` drops; the class sums say which classes were shown, `right` the clusters."""
 
 
@@ -327,6 +369,9 @@ class ScoreStatistics:
         labelled: (Q, L, 4) pixels by the label of an episode's batch, see `fsbench.metrics.ifa_figure.ifa_sums`.
         base_runs, novel_runs: (Q, base or novel C, runs, 2) intersection and union of the ways by run, of tests of base
             and novel classes at once.
+        false_alarms: (Q, 2) sums of the share of pixels predicted as an absent way, and the number of such pairs.
+        shown: (Q, C, 2) intersection and union of the ways of the pairs whose query shows them.
+        ranked: the pairs by their presence scores; their weights by rank are a total like the sums.
         boundary: (Q, C, 2) intersection and union of the boundaries of the ways.
         presence_bins, pixel_bins: (Q, bins, 3) sums of probabilities, see `fsbench.metrics.calibration.bin_sums`.
         absent_is_zero: a class that the run never shows counts as IoU 0 (the protocol's rule for a whole run), or is
@@ -346,6 +391,9 @@ class ScoreStatistics:
     labelled: np.ndarray | None = None
     base_runs: np.ndarray | None = None
     novel_runs: np.ndarray | None = None
+    false_alarms: np.ndarray | None = None
+    shown: np.ndarray | None = None
+    ranked: RankedPairs | None = None
     boundary: np.ndarray | None = None
     presence_bins: np.ndarray | None = None
     pixel_bins: np.ndarray | None = None
@@ -377,7 +425,8 @@ class ScoreStatistics:
         side_by_side = np.concatenate(flat, 1, dtype=float)
         total = (side_by_side.T @ weights.T).T  # all at once, and resamples adjacent in memory: several times as fast
         parts = np.split(total, np.cumsum(widths)[:-1], 1)
-        return {name: t.reshape(len(t), *a.shape[1:]) for (name, a), t in zip(arrays.items(), parts, strict=True)}
+        totals = {name: t.reshape(len(t), *a.shape[1:]) for (name, a), t in zip(arrays.items(), parts, strict=True)}
+        return totals if self.ranked is None else totals | {"ranked": self.ranked.totals(weights)}
 
     def compute(self, totals: Totals) -> dict[str, np.ndarray]:
         """Compute the wanted scores (R,) from `totals`, in the order of `METRICS`."""

@@ -41,6 +41,7 @@ def _foreground(frame: "pl.DataFrame") -> "pl.DataFrame":
         pred=pl.when(chosen).then(pl.col("valid")).otherwise(0),
         pred_void=pl.when(chosen).then(pl.col("void")).otherwise(0),
         decided=pl.lit(True),
+        score=pl.lit(1.0),
     )
 
 
@@ -49,4 +50,4 @@ def _background(frame: "pl.DataFrame") -> "pl.DataFrame":
     import polars as pl
 
     zero = pl.lit(0, dtype=pl.Int64)
-    return frame.with_columns(tp=zero, pred=zero, pred_void=zero, decided=pl.lit(False))
+    return frame.with_columns(tp=zero, pred=zero, pred_void=zero, decided=pl.lit(False), score=pl.lit(0.0))

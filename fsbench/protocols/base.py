@@ -39,6 +39,13 @@ class Choice(NamedTuple):
         return self.consequence or str(self.value)
 
 
+class FurtherAnswer(NamedTuple):
+    """Another answer that follows from a run's counts: its count table without region measures, and a note on it."""
+
+    frame: "pl.DataFrame"
+    words: str
+
+
 @dataclass(frozen=True)
 class Protocol(ABC):
     """A published test.
@@ -54,6 +61,7 @@ class Protocol(ABC):
         has_masks: predictions are label maps: there are object sizes, void pixels and pictures.
         resampled: the units that intervals and tests draw, in words.
         on_repetition: how a repeated test on unordered kernels may differ, in words.
+        has_further_answers: counts are read for `further_answers`; tables of others need none whose rows are kept.
         averaged_seeds: seeds of the test whose mean its authors report; tables give it where a method has all of them.
     """
 
@@ -72,6 +80,7 @@ class Protocol(ABC):
     resampled: ClassVar[str]
     on_repetition: ClassVar[str]
     averaged_seeds: ClassVar[tuple[int, ...]] = ()
+    has_further_answers: ClassVar[bool] = False
 
     def manifest(self, index: Any, task: Any) -> Manifest:
         """Draw the episodes of `task` from the data set `index`, and further draws of their supports where it asks.
@@ -97,11 +106,16 @@ class Protocol(ABC):
                 official.entries | {"shot": task.shot, "nested_in": task.nested_in},
                 tuple(self.first_shots(episode, task.shot) for episode in official.episodes),
             )
-        return official if task.draws == 1 else with_draws(official, task.draws, further)
+        test = official if task.draws == 1 else with_draws(official, task.draws, further)
+        return self.with_calibration(index, task, test)
 
     @abstractmethod
     def official_manifest(self, index: Any, task: Any) -> Manifest:
         """Draw the official episodes of `task` from the data set `index`."""
+
+    def with_calibration(self, index: Any, task: Any, test: Manifest) -> Manifest:
+        """Return the manifest `test` with episodes that only calibrate behind its own; by default without any."""
+        return test
 
     def check_draws(self, task: Any) -> None:  # noqa: B027 - most tests refuse none
         """Raise SettingsError where further or nested draws of the supports would be another test; by default never."""
@@ -161,6 +175,18 @@ class Protocol(ABC):
     @abstractmethod
     def subset_statistics(self, frame: "pl.DataFrame", keep: "np.ndarray", header: Header) -> "ScoreStatistics":
         """Sum the (episode, way) rows `keep` (rows,) bool, over the classes that are among them."""
+
+    def further_answers(
+        self, frame: "pl.DataFrame", every: "pl.DataFrame", header: Header
+    ) -> Mapping[str, FurtherAnswer]:
+        """Return further answers of a method that follow from its counts, by names for rows of tables; by default none.
+
+        Args:
+            frame: the counts that scores follow from.
+            every: the counts of all episodes, those that only calibrate included.
+            header: of the run.
+        """
+        return {}
 
     @abstractmethod
     def query_name(self, episode: Any) -> str | None:

@@ -103,7 +103,7 @@ class CrossDomain(HSNet):
         """Return whether the test is about classes that the data set keeps for validation."""
         return self.split == "val" and bool(index.val_classes(fold))
 
-    def extra_statistics(self, frame: "pl.DataFrame", header: Header) -> dict[str, Any]:
+    def extra_statistics(self, frame: "pl.DataFrame", header: Header, void: str) -> dict[str, Any]:
         if not self.ifa_batch:
             return {}
         batch = self.ifa_batch if header.shot == 1 else max(self.ifa_batch // 2, 1)

@@ -134,7 +134,7 @@ class Segmentation(Protocol):
             if skipped and len(pool.class_ids) - len(skipped) < task.way:
                 raise DataError(too_few_images(index, pairs, pool, task.fold, needed, dropped=True))
             pool = pool.without(skipped)
-        _check_pool(index, pool, task)
+        _check_pool(index, pool, task, self.least_classes(task))
         official = self.episode_count(index.name, len(pairs.pairs))
         requested = official if task.episodes is None else task.episodes
         number = min(requested, length) if length else requested
@@ -270,6 +270,10 @@ class Segmentation(Protocol):
         """Return whether queries of `task` may show none of its classes."""
         return task.allow_background_queries and self.empty_queries
 
+    def least_classes(self, task: EpisodeTask) -> int:
+        """Return the number of classes that a test needs: a query without any support class shows another one."""
+        return 2 if task.allow_background_queries else 1
+
     def test_seed(self, task: EpisodeTask) -> int | None:
         """Return the seed of the test: that of `task`, or the protocol's."""
         return self.seed if task.seed is None else task.seed
@@ -361,13 +365,13 @@ class Segmentation(Protocol):
     def statistics_with_void(self, frame: "pl.DataFrame", header: Header, void: str) -> "ScoreStatistics":
         """Sum a whole count table with another rule for void pixels."""
         statistics = episode_statistics(frame, self.counted_classes(frame, header), void, self.metrics)
-        return replace(statistics, **self.extra_statistics(frame, header))
+        return replace(statistics, **self.extra_statistics(frame, header, void))
 
     def counted_classes(self, frame: "pl.DataFrame", header: Header) -> list[int]:
         """List the classes whose mean the scores of a whole count table are."""
         return header.class_ids
 
-    def extra_statistics(self, frame: "pl.DataFrame", header: Header) -> dict[str, Any]:
+    def extra_statistics(self, frame: "pl.DataFrame", header: Header, void: str) -> dict[str, Any]:
         """Return further sums of a whole count table, for scores of the protocol's own, by names of statistics."""
         return {}
 
@@ -556,11 +560,11 @@ def _alike(one: type, other: type, methods: Sequence[str]) -> bool:
     return all(getattr(one, name) is getattr(other, name) for name in methods)
 
 
-def _check_pool(index: SegmentationIndex, pool: Pool, task: EpisodeTask) -> None:
-    """Raise an error unless `pool` has enough classes and a query."""
+def _check_pool(index: SegmentationIndex, pool: Pool, task: EpisodeTask, least: int) -> None:
+    """Raise an error unless `pool` has enough classes, which are `least`, and a query."""
     if task.way > len(pool.class_ids):
         raise SettingsError(f"way {task.way} is more than the {len(pool.class_ids)} classes of fold {task.fold}")
-    if task.allow_background_queries and len(pool.class_ids) < 2:
+    if len(pool.class_ids) < least:
         raise SettingsError(
             f"fold {task.fold} has one class; queries without any support class need a second one; use another "
             "fold, or exclude them with --data.empty_masks false"

@@ -22,6 +22,9 @@ LARGEST = 2**40
 DRAW = "draw"
 """Column with the number of an episode's draw of supports, in runs with several."""
 
+CALIBRATES = "calibrates"
+"""Column that tells the episodes that only calibrate, in runs with such."""
+
 EXPECTED = "expected the counts of a finished run"
 
 
@@ -63,13 +66,21 @@ def to_frame(rows: Iterable[dict[str, Any]], manifest: Manifest) -> "pl.DataFram
     kinds: dict[str, Any] = {"episode": pl.Int32, "query": pl.String}
     if manifest.header.draws > 1:
         of_episode[DRAW], kinds[DRAW] = [e.draw for e in manifest.episodes], pl.Int32
+    if manifest.header.calibration_ids:
+        of_episode[CALIBRATES], kinds[CALIBRATES] = [e.calibrates for e in manifest.episodes], pl.Boolean
     queries = pl.DataFrame(of_episode, schema=kinds)
     return frame.join(queries, on="episode", how="left").sort("episode", "slot")
 
 
 def official_rows(frame: "pl.DataFrame") -> "pl.DataFrame":
-    """Return the rows of draw 0, which scores count: all of them in a run with one draw of the supports."""
+    """Return the rows that scores count: those of draw 0 that do not only calibrate, which are all of most runs."""
+    frame = tested_rows(frame)
     return frame.filter(frame[DRAW] == 0).drop(DRAW) if DRAW in frame.columns else frame
+
+
+def tested_rows(frame: "pl.DataFrame") -> "pl.DataFrame":
+    """Return the rows of all episodes that do not only calibrate."""
+    return frame.filter(~frame[CALIBRATES]).drop(CALIBRATES) if CALIBRATES in frame.columns else frame
 
 
 def counts_sha256(frame: "pl.DataFrame") -> str:
@@ -131,7 +142,8 @@ def _check_ranges(frame: "pl.DataFrame", header: Header, file: Path) -> None:
     if frame.height and max(int(frame[column].max() or 0) for column in whole) > LARGEST:  # type: ignore[arg-type]
         raise RecordError(f"{file} has counts above {LARGEST}; {EXPECTED}")
     is_way, numbers = frame["slot"].to_numpy() > 0, frame["class_id"].to_numpy()
-    for found, allowed in ((numbers[is_way], header.class_ids), (numbers[~is_way], [0])):
+    asked = [*header.class_ids, *header.calibration_ids]
+    for found, allowed in ((numbers[is_way], asked), (numbers[~is_way], [0])):
         unknown = sorted(set(found.tolist()) - set(allowed))
         if unknown:
             raise RecordError(f"{file} counts the class {unknown[0]}, which is none of its manifest's")
@@ -144,7 +156,9 @@ def _check_episodes(frame: "pl.DataFrame", manifest: Manifest, file: Path) -> No
     counted = list(zip(*(frame[name].to_list() for name in ("episode", "slot", "class_id", "query")), strict=True))
     protocol, episodes = protocol_of(manifest.header), manifest.episodes
     if manifest.header.draws > 1:
-        _check_draws(frame, manifest, file)
+        _check_marks(frame, manifest, DRAW, "draws of supports", file)
+    if manifest.header.calibration_ids:
+        _check_marks(frame, manifest, CALIBRATES, "episodes that calibrate", file)
     missing = {episode.index for episode in episodes} - set(frame["episode"].to_list())
     if missing:
         raise RecordError(
@@ -166,12 +180,12 @@ def _check_episodes(frame: "pl.DataFrame", manifest: Manifest, file: Path) -> No
         )
 
 
-def _check_draws(frame: "pl.DataFrame", manifest: Manifest, file: Path) -> None:
-    """Raise RecordError unless every row has the draw that the manifest gives to its episode."""
-    draws = {episode.index: episode.draw for episode in manifest.episodes}
-    stated = frame[DRAW].to_list() if DRAW in frame.columns else []
-    if stated != [draws.get(number) for number in frame["episode"].to_list()]:
-        raise RecordError(f"{file} has other draws of supports than its manifest names; {EXPECTED}")
+def _check_marks(frame: "pl.DataFrame", manifest: Manifest, column: str, words: str, file: Path) -> None:
+    """Raise RecordError unless every row has in `column` what the manifest gives to its episode."""
+    marks = {episode.index: getattr(episode, column) for episode in manifest.episodes}
+    stated = frame[column].to_list() if column in frame.columns else []
+    if stated != [marks.get(number) for number in frame["episode"].to_list()]:
+        raise RecordError(f"{file} has other {words} than its manifest names; {EXPECTED}")
 
 
 def largest_way(header: Header) -> int:

@@ -182,7 +182,7 @@ class StoredPredictions:
     @cached_property
     def _ways(self) -> dict[int, list[dict[str, Any]]]:
         """Rows by episode, in the order of the ways, with the pixels that were counted as each."""
-        counted = self.record.every_draw.filter(self.record.every_draw["slot"] > 0)
+        counted = self.record.every_episode.filter(self.record.every_episode["slot"] > 0)
         pixels = (counted["pred"] + counted["pred_void"]).to_list()
         ways: dict[int, list[dict[str, Any]]] = {}
         for row, number in zip(self._frame.iter_rows(named=True), pixels, strict=True):
@@ -332,7 +332,7 @@ def _check(record: Record, frame: "pl.DataFrame") -> None:
     if dict(frame.schema) not in [kinds | dict.fromkeys(LAYERS[:layers], pl.Binary) for layers in (0, 1, 2)]:
         found = ", ".join(f"{name} {kind}" for name, kind in frame.schema.items())
         raise _refusal(record, f"its columns are {found[:200]}")
-    counted = record.every_draw.filter(pl.col("slot") > 0)
+    counted = record.every_episode.filter(pl.col("slot") > 0)
     shared = ["episode", "slot", "decided", "score"]
     own = counted.select(pl.col(name).cast(kinds[name], strict=False) for name in shared)
     if not frame.select(shared).equals(own):

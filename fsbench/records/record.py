@@ -15,7 +15,7 @@ from fsbench.files import is_file, read_json, replacing, write_text
 from fsbench.files.arrays import read_parquet
 from fsbench.protocols.base import Protocol
 from fsbench.protocols.registry import protocol_of
-from fsbench.records.counts import check_counts, counts_sha256, official_rows
+from fsbench.records.counts import check_counts, counts_sha256, official_rows, tested_rows
 from fsbench.records.run import CONTENTS, NAMES_AND_SIZES, Run, check_run
 from fsbench.records.run_directory import is_current
 
@@ -64,16 +64,22 @@ class Record:
 
     @cached_property
     def episodes(self) -> "pl.DataFrame":
-        """The counts of the official draw of the supports, which scores follow from: one row per (episode, slot),
+        """The counts of the test's episodes and official supports, which scores follow from: a row per (episode, slot),
         sorted; see `SegmentationResult.rows`.
 
         Raises RecordError when the counts were changed.
         """
-        return official_rows(self.every_draw)
+        return official_rows(self.every_episode)
 
     @cached_property
     def every_draw(self) -> "pl.DataFrame":
-        """The counts of all draws of the supports, with a column `draw` where there are several.
+        """The counts of the test with all draws of the supports, with a column `draw` where there are several."""
+        return tested_rows(self.every_episode)
+
+    @cached_property
+    def every_episode(self) -> "pl.DataFrame":
+        """The counts of all episodes, with a column `draw` where there are several draws of the supports, and a column
+        `calibrates` where some episodes only calibrate.
 
         Raises RecordError when the counts were changed.
         """

@@ -1,6 +1,6 @@
 """A block of segmentation: a row for each method and fold, and a mean only where every fold is there."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ import numpy as np
 from fsbench.metrics.bootstrap import Interval, intervals
 from fsbench.metrics.scores import DEFAULT, METRICS, ScoreStatistics
 from fsbench.metrics.trivial import ANSWERS, trivial_answers
+from fsbench.protocols.base import FurtherAnswer
 from fsbench.records.card import Cards
 from fsbench.records.description import notes, title
 from fsbench.records.figure_cache import cached_figures
@@ -36,6 +37,7 @@ def segmentation_block(records: list[Record], options: TableOptions, published: 
     """Build the block of runs that may be compared, with reported scores beside the rows they belong to."""
     rows: list[Row] = []
     comparisons: list[PublishedComparison] = []
+    answer_notes: list[str] = []
     statistics = _StatisticsCache(options)
     stated, cards = Cards(options.backbone_data), {}
     for label, members in variants(records).items():
@@ -47,9 +49,13 @@ def segmentation_block(records: list[Record], options: TableOptions, published: 
         for row, row_records in of_method:
             rows.append(row)
             comparisons += match_published(label, row.fold, row.scores, row_records, published)
+        further, lines = _further_rows(label, folds, options, statistics)
+        rows += further
+        cards |= dict.fromkeys((row.method for row in further), cards[label])
+        answer_notes += lines
     if options.trivial:
         rows += _trivial_rows(records, options, statistics)
-    lines = [*notes(records), *_metric_notes(rows, options.metrics), *statistics.missing]
+    lines = [*notes(records), *answer_notes, *_metric_notes(rows, options.metrics), *statistics.missing]
     headers = [record.header for record in sorted(records, key=fold_of)]
     classes = {str(header.fold): len(header.class_ids) + len(header.dropped_classes) for header in headers}
     return Block(
@@ -99,18 +105,34 @@ class _StatisticsCache:
         self._computed: dict[tuple[Path, str], tuple[TableOptions, RunStatistics]] = {}
 
     def get(self, record: Record, answer: str, options: TableOptions) -> RunStatistics:
-        """Return the statistics of the record's predictions, or of the trivial `answer` unless that is ""; those of
+        """Return the statistics of the record's predictions, or of another `answer` unless that is ""; those of
         sizes and classes are there at least where `options` asks for them."""
         key = (record.path, answer)
         known, statistics = self._computed.get(key, (None, None))
         if known is None or statistics is None or known.by_class < options.by_class or known.by_size < options.by_size:
-            frame = trivial_answers(record.episodes)[answer] if answer else record.episodes
+            frame = _counts(record, answer)
             measures = None if answer or self.measure is None else self.measure(record)
             if measures is not None:
                 self.missing += measures.notes(record)
             statistics = run_statistics(frame, record, options, measures)
             self._computed[key] = options, statistics
         return statistics
+
+
+def _counts(record: Record, answer: str) -> "pl.DataFrame":
+    """Return the counts of a run's predictions, or of a trivial answer or one of the protocol's on its episodes."""
+    if not answer:
+        return record.episodes
+    if answer in ANSWERS:
+        return trivial_answers(record.episodes)[answer]
+    return _further_answers(record)[answer].frame
+
+
+def _further_answers(record: Record) -> Mapping[str, FurtherAnswer]:
+    """Return the answers that the protocol derives from a run's counts."""
+    if not record.protocol.has_further_answers:
+        return {}
+    return record.protocol.further_answers(record.episodes, record.every_episode, record.header)
 
 
 def run_statistics(
@@ -152,6 +174,33 @@ def _mean_row(
         row.by_class |= of_fold.by_class
     row.sees_supports = all(record.run.sees_supports for record in records)
     return row
+
+
+def _further_rows(
+    label: str, folds: list[Record], options: TableOptions, statistics: _StatisticsCache
+) -> tuple[list[Row], list[str]]:
+    """Return rows of the answers that the protocol derives from a method's runs, one of each fold, and their notes."""
+    by_fold = [_further_answers(record) for record in folds]
+    rows: list[Row] = []
+    notes: list[str] = []
+    for name in by_fold[0]:
+        if not all(name in answers for answers in by_fold):
+            continue
+        own = f"{label}, {name}"
+        of_answer = [_scored_row(own, str(fold_of(one)), [one], options, statistics, name) for one in folds]
+        if len(folds) == folds[0].header.folds > 1:
+            mean = _scored_row(own, "mean", folds, replace(options, by_class=False), statistics, name)
+            for row in of_answer:
+                mean.by_class |= row.by_class
+            of_answer.append(mean)
+        for row in of_answer:
+            row.sees_supports = all(record.run.sees_supports for record in folds)
+        rows += of_answer
+        notes += [
+            f"{own}{f', fold {fold_of(one)}' if one.header.folds > 1 else ''}: {answers[name].words}"
+            for one, answers in zip(folds, by_fold, strict=True)
+        ]
+    return rows, notes
 
 
 def _trivial_rows(records: Sequence[Record], options: TableOptions, statistics: _StatisticsCache) -> list[Row]:

@@ -16,7 +16,7 @@ ABSENT = "absent"
 """The pairs whose query does not show the way. The run's mIoU counts what is predicted there; by itself, its IoU would
 be 0 or nothing."""
 
-NOT_OF_ABSENT = ("mIoU", "pixel-accuracy", "boundary-IoU")
+NOT_OF_ABSENT = ("mIoU", "pixel-accuracy", "boundary-IoU", "mIoU-present")
 """Scores that mean nothing where there is nothing to find."""
 
 

@@ -335,6 +335,7 @@ def test_every_protocol_is_a_condition(monkeypatch, capsys):
         "sansa",
         "fssdino",
         "fort",
+        "presence",
     }
     printed = capsys.readouterr().out
     assert "incontext, original, 1-way 5-shot: no data here" in printed

@@ -303,7 +303,7 @@ def _predictions() -> bytes:
 
 def _read_predictions(path: Path) -> None:
     record = Record(path.parent, some_run(predictions={"kept": "soft", "sha256": sha256_file(path)}))
-    record.__dict__["every_draw"] = _counted()
+    record.__dict__["every_episode"] = _counted()
     stored = read_predictions(record)
     assert stored is not None
     for episode in (0, 1):

@@ -6,5 +6,6 @@ from datamodules.datasets.coco.fssdino import CocoTest
 from datamodules.datasets.coco.gfss import CocoValidation
 from datamodules.datasets.coco.index import Coco
 from datamodules.datasets.coco.pfenet import CocoImages
+from datamodules.datasets.coco.presence import CocoAbsence
 
-__all__ = ["Coco", "CocoAugmentation", "CocoBoxes", "CocoImages", "CocoTest", "CocoValidation"]
+__all__ = ["Coco", "CocoAbsence", "CocoAugmentation", "CocoBoxes", "CocoImages", "CocoTest", "CocoValidation"]

@@ -92,6 +92,11 @@ class Coco(OfficialIndex):
             )
         return instances.paint(file_name, self.first_polygon_only)
 
+    def annotated_classes(self, name: str) -> tuple[frozenset[int], frozenset[int]]:
+        """Return the classes of all objects of image `name`, those that others cover included, and of its crowds."""
+        folder, _, file_name = name.partition("/")
+        return self._annotations(folder).annotated_classes(file_name)
+
     def class_pixels(self, name: str) -> tuple[dict[int, int], int]:
         table = self._tables.get(name.partition("/")[0])
         return table.class_pixels(name) if table and name in table else super().class_pixels(name)

@@ -2,5 +2,6 @@
 
 from datamodules.datasets.folder.fscs import FolderAugmentation
 from datamodules.datasets.folder.index import Folder
+from datamodules.datasets.folder.presence import FolderAbsence
 
-__all__ = ["Folder", "FolderAugmentation"]
+__all__ = ["Folder", "FolderAbsence", "FolderAugmentation"]

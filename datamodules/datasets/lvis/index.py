@@ -6,6 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from datamodules.datasets.lvis.verified import FILE as VERIFIED
+from datamodules.datasets.lvis.verified import Verified, read_verified
 from datamodules.indexes.views import SEPARATOR, AnnotatedMask, ViewIndex, view_photo
 from datamodules.lists.plain_pickle import read_annotation_pickle
 from fsbench.data.source import missing
@@ -67,6 +69,29 @@ class Lvis(ViewIndex):
     def numbers(self) -> dict[int, int]:
         """Category id -> class number."""
         return {key: number for number, key in enumerate(self.categories, start=1)}
+
+    def category(self, number: int) -> int:
+        """Return the category id of class `number`."""
+        return self._ids[number - 1]
+
+    @cached_property
+    def verified(self) -> Mapping[str, Verified]:
+        """Photo -> categories that the annotators made sure of, from LVIS's own file.
+
+        Raises:
+            DataError: the file is not there, or contradicts the authors' one.
+        """
+        path = self.root / VERIFIED
+        verified = read_verified(path)
+        for category, images in self.categories.items():
+            for photo in images:
+                if photo in verified and category in verified[photo].absent:
+                    raise missing(
+                        f"{path} says that {photo} lacks the category {category}, of which {FILE} has objects; "
+                        "expected files of one version of LVIS",
+                        __package__,
+                    )
+        return verified
 
     def frequent_categories(self, shot: int) -> list[int]:
         """Return the categories with more than `shot` images, in the order of the file."""

@@ -5,5 +5,6 @@ from datamodules.datasets.pascal.fss_sam3 import PascalBoxes
 from datamodules.datasets.pascal.gfss import PascalValidation
 from datamodules.datasets.pascal.index import Pascal, Pascal10
 from datamodules.datasets.pascal.pfenet import PascalImages
+from datamodules.datasets.pascal.presence import PascalAbsence
 
-__all__ = ["Pascal", "Pascal10", "PascalAll", "PascalBoxes", "PascalImages", "PascalValidation"]
+__all__ = ["Pascal", "Pascal10", "PascalAbsence", "PascalAll", "PascalBoxes", "PascalImages", "PascalValidation"]

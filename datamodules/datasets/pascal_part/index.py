@@ -108,6 +108,18 @@ class PascalPart(ViewIndex):
             if item["name"] == wanted.kind
         ]
 
+    def may_show(self, name: str, number: int) -> bool:
+        """Return whether the box of view `name` may show class `number`, of its own object or of another.
+
+        An object shows a part somewhere in its own box; one without any annotated part may show all of its kind.
+        """
+        wanted, box, photo = self.classes[number - 1], self.crop(name), view_photo(name)
+        for place, item in enumerate(self._annotated(photo)):
+            shows = not item["parts"] or any(part["name"] == wanted.part for part in item["parts"])
+            if item["name"] == wanted.kind and shows and _meet(box, self.crop(f"{photo}{SEPARATOR}{place}{SEPARATOR}")):
+                return True
+        return False
+
     @property
     def annotation_files(self) -> Sequence[Path]:
         """Return the list and the annotations of all photos that it names for tests."""
@@ -162,6 +174,11 @@ class PascalPart(ViewIndex):
     @staticmethod
     def _other_form(file: str, found: str, form: str) -> DataError:
         return missing(f"{file} is of another version: {found}; expected {form}", __package__)
+
+
+def _meet(box: tuple[slice, slice], other: tuple[slice, slice]) -> bool:
+    """Return whether two boxes share a pixel."""
+    return all(max(a.start, b.start) < min(a.stop, b.stop) for a, b in zip(box, other, strict=True))
 
 
 def _read(path: Path, form: str) -> Any:

@@ -100,6 +100,7 @@ class Leaderboard:
     Attributes:
         columns: Besides the method.
         lines: The best method first.
+        further: Lines of further answers that the protocol derives from the methods' runs.
         answers: Lines of the answers that need no model.
         best_answer: The best figure of these in each column; None where there is none or one alone.
         without_letters: Methods of which no differences were tested.
@@ -110,6 +111,7 @@ class Leaderboard:
     answers: list[Line] = field(default_factory=list)
     best_answer: Line | None = None
     without_letters: list[str] = field(default_factory=list)
+    further: list[Line] = field(default_factory=list)
 
 
 def build_leaderboard(study: Study, comparison: Comparison | None) -> Leaderboard:
@@ -126,9 +128,17 @@ def build_leaderboard(study: Study, comparison: Comparison | None) -> Leaderboar
         for i, (label, mark) in enumerate(zip(labels, marks, strict=True))
     ]
     answers = [Line(name, "", _answer_cells(by_fold[name], columns, block)) for name in TRIVIAL if name in by_fold]
+    derived = [name for name in by_fold if name not in TRIVIAL and name not in study.methods]
+    further = [
+        Line(
+            name, block.marks.get(name, ""), [_score_cell(by_fold[name].get(column.fold), column) for column in columns]
+        )
+        for name in derived
+    ]
     compared = set() if comparison is None else set(comparison.methods)
     best = Line("best answer without a model", "", _best_cells(answers, columns)) if len(answers) > 1 else None
-    return Leaderboard(columns, lines, answers, best, [label for label in labels if compared and label not in compared])
+    without_letters = [label for label in labels if compared and label not in compared]
+    return Leaderboard(columns, lines, answers, best, without_letters, further)
 
 
 def _rows_by_fold(rows: Sequence[Row]) -> dict[str, dict[str, Row]]:
@@ -195,7 +205,7 @@ def _cells(
 
 
 def _score_cell(row: Row | None, column: Column) -> Cell:
-    score = row.scores.get(column.metric) if row else None
+    score = row.scores.get(column.metric) if row and column.metric else None
     return Cell() if score is None else Cell(_figure(score.value, column.metric), score.value, score)
 
 

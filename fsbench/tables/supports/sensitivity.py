@@ -194,7 +194,7 @@ class EpisodeTable:
 def episode_table(record: Record) -> EpisodeTable:
     """Return the episodes of a run with several draws, with their scores."""
     frame, fold = record.every_draw, fold_of(record)
-    episodes: list[Episode] = sorted(record.manifest.episodes, key=lambda episode: episode.index)
+    episodes: list[Episode] = sorted(record.manifest.tested_episodes, key=lambda episode: episode.index)
     count = len(record.manifest.official_episodes)
     query = np.array([episode.index - episode.draw * count for episode in episodes])
     protocol = record.protocol

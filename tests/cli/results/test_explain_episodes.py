@@ -136,8 +136,10 @@ def test_refusals(made, tmp_path, capsys):
 
 def test_counts_that_are_not_the_records_are_said(made, capsys, tmp_path, monkeypatch):
     record = made("prototype")
-    real = Record.every_draw.func
-    monkeypatch.setattr(Record, "every_draw", property(lambda self: real(self).with_columns(tp=real(self)["tp"] + 1)))
+    real = Record.every_episode.func
+    monkeypatch.setattr(
+        Record, "every_episode", property(lambda self: real(self).with_columns(tp=real(self)["tp"] + 1))
+    )
     assert main(["explain", str(record.path), "--episode", "0", "--out", str(tmp_path)]) == 0
     assert "prototype: episode 0 has other counts now than in the record" in capsys.readouterr().err
 

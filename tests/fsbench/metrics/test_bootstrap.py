@@ -14,7 +14,7 @@ from fsbench.metrics.classification import accuracy_interval
 from fsbench.metrics.count_table import episode_statistics, pair_statistics
 from fsbench.metrics.episodic import SegmentationResult, count
 from fsbench.metrics.regions import slot_regions
-from fsbench.metrics.scores import FROM_PREDICTIONS, GENERALISED, IFA_FIGURE, METRICS, ScoreStatistics
+from fsbench.metrics.scores import FROM_PREDICTIONS, GENERALISED, IFA_FIGURE, METRICS, PRESENCE, ScoreStatistics
 from fsbench.metrics.trivial import trivial_answers
 
 COLUMNS = [
@@ -216,7 +216,7 @@ def test_every_score_equals_the_plain_one(episodes, void):
     assert "FB-IoU-classes" not in statistics.scores()  # but under a protocol that defines its FB-IoU so
     found = replace(statistics, metrics=tuple(METRICS)).scores()
     expected = plain_scores(episodes, void)
-    others = (*FROM_PREDICTIONS, IFA_FIGURE, *GENERALISED)
+    others = (*FROM_PREDICTIONS, IFA_FIGURE, *GENERALISED, *PRESENCE)
     assert list(found) == [name for name in METRICS if name not in others] == list(expected)
     for name, value in expected.items():
         assert found[name][0] == pytest.approx(value, abs=1e-6 if name in ("ROM", "RUM") else 1e-9), name
