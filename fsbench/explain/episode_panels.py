@@ -12,7 +12,7 @@ from fsbench.explain.coarse_masks import binary_sum
 from fsbench.explain.scan_memory import memory_panels
 from fsbench.visualization.captions import iou_caption
 from fsbench.visualization.contrast import way_colors
-from fsbench.visualization.episodes import draw_cross, image_array, object_center
+from fsbench.visualization.episodes import batch_query_pixels, draw_cross, image_array, object_center
 from fsbench.visualization.masks import SCALE, heat_map, paint_errors, paint_slots
 from fsbench.visualization.sheet import KeyEntry, Panel, error_key
 from fsbench.visualization.steps import STEP_KEYS, HasQueryMaps, explain_captions, step_panels
@@ -57,11 +57,12 @@ def prediction_panels(
         pixel: Query point whose attention is drawn, as shares of height and width; None: the object's center.
     """
     query, hidden = image_array(episode.images[int(episode.query[0])]), episode.without_truth()
+    own = batch_query_pixels(episode)  # of a padded image; what a method shows of itself lies over the padding, too
     truth = episode.known_truth().label_maps[0].cpu().numpy()
     shown = [way for way in range(1, len(ious) + 1) if (truth == way).any()]
-    errors = paint_errors(query, label_map, truth)
-    colors = way_colors(query, truth, len(ious))
-    panels = [("", paint_slots(query, label_map, colors)), (iou_caption(ious, shown), errors)]
+    errors = paint_errors(own, label_map, truth)
+    colors = way_colors(own, truth, len(ious))
+    panels = [("", paint_slots(own, label_map, colors)), (iou_caption(ious, shown), errors)]
     panels += _soft_masks(method, hidden, query)
     if isinstance(method, HasQueryMaps):
         panels += step_panels(method, hidden, query, colors)
@@ -70,7 +71,9 @@ def prediction_panels(
     if isinstance(method, HasCoarseMasks):
         panels += _coarse_masks(method, hidden, query, colors)
     if isinstance(method, HasSupportAttention):
-        panels += _support_attention(method, hidden, query, pixel or _center_point(truth == 1))
+        row, column = _center_point(truth == 1)
+        center = row * own.shape[0] / query.shape[0], column * own.shape[1] / query.shape[1]
+        panels += _support_attention(method, hidden, query, pixel or center)
     if isinstance(method, HasScanMemory):
         panels += _scan_memory(method, hidden)
     return panels

@@ -81,11 +81,12 @@ def _read_pixels(index: SegmentationIndex, name: str) -> np.ndarray:
 
 
 def batch_support_images(episode: "EpisodeBatch", names: Sequence[str]) -> list[LabeledImage]:
-    """Return the supports of a batch of one episode, whose ways have `names`."""
+    """Return the supports of a batch of one episode, whose ways have `names`; a base class may have none."""
     images = []
     for slot, name in enumerate(names, 1):
-        ways = zip(episode.support[0, slot - 1].tolist(), episode.support_masks[0, slot - 1], strict=True)
-        for shot, (row, mask) in enumerate(ways, 1):
+        of_way = episode.valid[0, slot - 1].nonzero().flatten().tolist()
+        for shot, place in enumerate(of_way, 1):
+            row, mask = int(episode.support[0, slot - 1, place]), episode.support_masks[0, slot - 1, place]
             slots = mask.cpu().numpy().astype(np.uint8) * slot
             images.append(LabeledImage(f"support {shot}: {name}", image_array(episode.images[row]), slots, len(names)))
     return images
@@ -96,10 +97,21 @@ def batch_query_image(episode: "EpisodeBatch", names: Sequence[str]) -> LabeledI
     slots = episode.known_truth().label_maps[0].cpu().numpy()
     return LabeledImage(
         truth_caption(names, _foreground_ways(slots)),
-        image_array(episode.images[int(episode.query[0])]),
+        batch_query_pixels(episode),
         slots,
         len(names),
     )
+
+
+def batch_query_pixels(episode: "EpisodeBatch") -> np.ndarray:
+    """Return the query (H, W, 3) uint8 of a batch of one episode, without padding: the part that the truth covers.
+
+    Where an answer is asked for at a larger size than the truth's, the truth is its top left corner.
+    """
+    pixels = image_array(episode.images[int(episode.query[0])])
+    rows, columns = episode.known_truth().label_maps[0].shape
+    height, width = episode.query_sizes[0].tolist()
+    return pixels[: max(len(pixels) * rows // height, 1), : max(pixels.shape[1] * columns // width, 1)]
 
 
 def _foreground_ways(slots: np.ndarray) -> list[int]:

@@ -20,6 +20,7 @@ from fsbench.protocols.bam_gfss import BAM_SEEDS, bam_gfss_episodes
 from fsbench.protocols.pools import TooFewImages
 from fsbench.protocols.registry import load_protocol
 from fsbench.records.predictions import read_predictions
+from fsbench.visualization.episodes import batch_query_image, batch_support_images
 from methods.bam import BAM
 from tests.fsbench.protocols.test_gfss import NOVEL, experiment, scenes
 from tests.fsbench.runs import some_header
@@ -158,6 +159,12 @@ def test_bam_labels_base_classes_and_the_novel_one(scenes):
     (episode,) = next(iter(data.test_dataloader())).split()
     assert episode.query_sizes.tolist() == [[180, 180]] and episode.support.shape == (1, 16, 2)
     assert episode.counted_pixels.sum() == 24 * 40  # the padding is told, void is not
+    names = [data.dataset.class_names[number - 1] for number in data.manifest.episodes[0].classes]
+    supports = batch_support_images(episode, names)  # pictures show no supports of base classes, nor padding
+    assert [one.caption for one in supports] == [f"support {shot}: {names[15]}" for shot in (1, 2)]
+    query = batch_query_image(episode, names)
+    assert query.slots.shape == (140, 180) and query.pixels.shape == (31, 41, 3)  # 41 * 140 / 180
+
     torch.manual_seed(0)
     method = BAM(BackboneConfig("pspnet_vgg16", "random"), width=8).eval()
     logits = torch.randn(1, 61, 3, 3)  # of random weights, which know 60 classes: the first 16 are taken
