@@ -25,6 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--by", choices=tuple(WORDS), help="number (default: every one by which runs differ); objects reads the data"
     )
     parser.add_argument("--plot", type=Path, metavar="FILE", help=f"figure: {', '.join(PLOTS)}")
+    parser.add_argument("--caption", metavar="TEXT", default="", help="line below the figure")
     parser.add_argument("--format", choices=FORMATS, default="text")
     parser.set_defaults(function=_curves)
 
@@ -35,7 +36,7 @@ def _curves(options: argparse.Namespace, extra: list[str]) -> int:
     records, refused = finished_records(options.runs)
     tables = _by_objects(records) if options.by == OBJECTS else curve_tables(records, options.by)
     if options.plot is not None:
-        save_plot(options.plot, tables)
+        save_plot(options.plot, tables, options.caption)
     if options.format == "csv":
         print_block(to_csv(tables))
     elif options.format == "json":

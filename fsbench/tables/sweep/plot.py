@@ -60,8 +60,13 @@ def plot_panel(axis: "Axes", table: CurveTable, panel: str, legend: bool = True)
         axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False, fontsize="small", ncols=2)
 
 
-def save_plot(path: Path, tables: Sequence[CurveTable]) -> None:
+def save_plot(path: Path, tables: Sequence[CurveTable], caption: str = "") -> None:
     """Write the figure of all tables, one below the other; `path` ends in .png, .svg or .pdf.
+
+    Args:
+        path: of the file.
+        tables: the curves.
+        caption: a line below them.
 
     Raises:
         SettingsError: it ends in something else.
@@ -73,7 +78,7 @@ def save_plot(path: Path, tables: Sequence[CurveTable]) -> None:
     from matplotlib.figure import Figure
 
     widest = max(len(panels(table)) for table in tables)
-    figure = Figure((3.4 * widest, 3.6 * len(tables)), layout="constrained")
+    figure = Figure((max(3.4 * widest, 7.6), 3.6 * len(tables)), layout="constrained")
     parts = figure.subfigures(len(tables), 1, squeeze=False)
     for part, table in zip(parts.flat, tables, strict=True):
         part.suptitle(table.title, fontsize="small")
@@ -83,6 +88,8 @@ def save_plot(path: Path, tables: Sequence[CurveTable]) -> None:
             axis.grid(color="#888888", alpha=0.25)
         handles, labels = axes.flat[0].get_legend_handles_labels()
         part.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize="small")
+    if caption:
+        figure.supxlabel(caption, fontsize="small", parse_math=False)
     with replacing(path) as temporary, rc_context({"svg.hashsalt": "fsbench"}):  # the same file from the same runs
         stamp = {"Date": None} if path.suffix == ".svg" else {"CreationDate": None} if path.suffix == ".pdf" else {}
         figure.savefig(temporary, format=path.suffix[1:], dpi=150, metadata=stamp)
