@@ -368,10 +368,7 @@ class Presence(Segmentation):
 
     def conditions(self, dataset: str) -> Conditions:
         """State the conditions of the test; its kind is its own, so that no published figure stands beside it."""
-        return replace(
-            super().conditions(dataset), task="presence", image_lists="own", min_object="by the list",
-            episode_draw="class cycle",
-        )  # fmt: skip
+        return replace(super().conditions(dataset), task="presence")
 
     def rule_notes(self, header: Header, image_sizes: Mapping[str, int | None]) -> list[str]:
         notes = super().rule_notes(header, image_sizes)

@@ -34,6 +34,8 @@ from tests.fsbench.protocols.drawn_sets import DRAWN
 from tests.fsbench.runs import some_header
 
 SEGMENTATION = [name for name in protocol_names() if isinstance(load_protocol(name), Segmentation)]
+UNPUBLISHED = ("presence",)
+"""Tests of the suite's own, which state no lists and no draw: no program has the like."""
 STATED = [
     (name, dataset)
     for name in SEGMENTATION
@@ -252,7 +254,7 @@ def test_the_stated_task_is_that_of_the_classes(name, dataset, indexes):
 
 def test_every_protocol_of_masks_states_all_conditions_of_a_test():
     assert len(STATED) > 30
-    for name in SEGMENTATION:
+    for name in (name for name in SEGMENTATION if name not in UNPUBLISHED):
         stated = [load_protocol(name).conditions(dataset) for one, dataset in STATED if one == name]
         assert any(NOT_STATED not in asdict(each).values() for each in stated), name
 
